@@ -1,0 +1,56 @@
+"""Sizes and durations as people write them in cluster.yaml."""
+
+import re
+
+_SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(B|[KMGT]i?B?)?$", re.IGNORECASE)
+_BINARY = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def parse_size(value: object) -> int:
+    """Bytes in `2GiB`, `512MiB` or a plain number. `GB` means GiB too, as etcd's own documents use it.
+
+    Raises ValueError, in words for the operator.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.match(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"`{value}` is not a size; write it like 2GiB or 512MiB")
+    unit = (match[2] or "").upper().removesuffix("B").removesuffix("I")
+    return int(float(match[1]) * _BINARY[unit])
+
+
+def parse_duration(value: object) -> int:
+    """Seconds in `8h`, `1h30m`, `7d` or a plain number of seconds. Raises ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    parts = _DURATION.findall(value) if isinstance(value, str) else []
+    if not parts or "".join(number + unit for number, unit in parts) != str(value).replace(" ", ""):
+        raise ValueError(f"`{value}` is not a duration; write it like 30s, 8h or 7d")
+    if any(unit == "ms" for _, unit in parts):
+        raise ValueError(f"`{value}` is finer than a second; write it in whole seconds, like 1s")
+    return sum(int(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def show_size(size: int) -> str:
+    """Bytes in the largest binary unit that keeps the number at 1 or above: `20.0 MiB`."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def show_duration(seconds: float) -> str:
+    """Seconds in the largest unit that fits, to one unit of detail: `850 ms`, `4.2 s`, `3 h`, `12 d`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    raise AssertionError(seconds)
