@@ -1,0 +1,237 @@
+"""What was seen, when and from where. Frozen; unreachable and unknown are values of the type.
+
+Built by ops/observe.py from the probe's output (probe.py, parse.py), etcd's own answers (remote/etcd.py) and
+the operator's PKI (ops/pki.py). Nothing here is a wish: the running version comes from the running process.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from etcdup.core.version import Version
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """No working connection, or no root on it. Not the same as down (rule 62)."""
+
+    host: str
+    why: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class FileSeen:
+    """A file on a host. `text` is there for files that hold no secret; a key is known by its sha256 alone."""
+
+    path: str
+    sha256: str
+    mode: int
+    owner: str
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class DirSeen:
+    """A data or WAL directory. `entries` are the names in it, None where there is no directory."""
+
+    path: str
+    entries: tuple[str, ...] | None
+    owner: str = ""
+    mode: int = 0
+    mount: bool = False
+    filesystem: str = ""
+    free_bytes: int = 0
+
+    @property
+    def has_member(self) -> bool:
+        return self.entries is not None and "member" in self.entries
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing of anybody's is in it. A fresh file system's `lost+found` does not count."""
+        return not set(self.entries or ()) - {"lost+found"}
+
+
+@dataclass(frozen=True)
+class UnitSeen:
+    """etcd.service, in systemd's words, and the process it runs.
+
+    `environment` holds the running process's ETCD_* and ETCDUP_* variables: what it really runs with, whatever
+    the files say by now. `exe` is its binary.
+    """
+
+    load: str = "not-found"
+    active: str = "inactive"
+    sub: str = "dead"
+    enabled: str = ""
+    main_pid: int = 0
+    restarts: int = 0
+    needs_reload: bool = False
+    exe: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_running(self) -> bool:
+        return self.main_pid > 0 and self.active in ("active", "activating", "reloading")
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Our mark on a host: whose data this is. `formed` once the cluster was seen healthy (rule 6)."""
+
+    cluster: str
+    member: str
+    token: str
+    data_dir: str
+    formed: bool
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A TCP port somebody listens on; `program` is empty where it could not be told."""
+
+    port: int
+    pid: int = 0
+    program: str = ""
+
+
+@dataclass(frozen=True)
+class HostSeen:
+    """One reachable host."""
+
+    host: str
+    arch: str
+    distribution: str
+    distribution_version: str
+    hostname: str
+    machine_id: str
+    systemd: int
+    clock_ahead_s: float
+    etcd_user: bool
+    opt_free_bytes: int
+    data: DirSeen
+    wal: DirSeen | None
+    files: Mapping[str, FileSeen]
+    unit: UnitSeen
+    other_units: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    current: str = ""
+    marker: Marker | None = None
+    listening: tuple[Listening, ...] = ()
+    joining: bool = False
+
+
+@dataclass(frozen=True)
+class ListedMember:
+    """A member as a member list has it. An empty name means added but never started."""
+
+    member_id: int
+    name: str
+    peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...]
+    is_learner: bool
+
+
+@dataclass(frozen=True)
+class MemberSeen:
+    """A member that answered its API. `alarms` are `KIND` or `KIND on member ID`, of the whole cluster."""
+
+    member_id: int
+    cluster_id: int
+    version: Version
+    leader_id: int
+    raft_term: int
+    raft_index: int
+    applied_index: int
+    db_size: int
+    db_in_use: int
+    is_learner: bool
+    members: tuple[ListedMember, ...]
+    alarms: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemberSilent:
+    """A member whose API gave no answer, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class CertSeen:
+    """A certificate's public facts. Names of extended key usages are `serverAuth` and `clientAuth`.
+
+    `sha256` is of the whole file, `fingerprint` of the certificate, `issuer_key` and `key` of the public keys that
+    signed it and that it holds.
+    """
+
+    path: str
+    sha256: str
+    fingerprint: str
+    common_name: str
+    dns_names: tuple[str, ...]
+    addresses: tuple[str, ...]
+    usages: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    issuer_key: str
+    key: str
+    is_ca: bool
+
+
+@dataclass(frozen=True)
+class PkiSeen:
+    """The operator's certificates. Keys of `certs` are `server/infra1`, `peer/infra1`, `health/infra1`, `admin`.
+
+    `files` maps a certificate's role to the sha256 of its PEM file and of its key file as they go to hosts;
+    `trust` maps `ca` and `peer-ca` to the sha256 of the CA file.
+    """
+
+    mode: str
+    authority: CertSeen | None = None
+    certs: Mapping[str, CertSeen] = field(default_factory=dict)
+    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    trust: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Where the wanted version comes from: settled before planning, so that the plan can say it.
+
+    `source` is cache, release, package, go or path; `why` says why that one; `sha256` is the archive's by
+    architecture, empty for packages, which the host's own package manager verifies.
+    """
+
+    version: Version
+    source: str
+    origin: str
+    why: str
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_vouched(self) -> bool:
+        """The operator or a distribution stands for these binaries: they may carry patches we cannot see."""
+        return self.source in ("package", "path")
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world at one moment. Every host and every member of the Spec has an entry."""
+
+    at: datetime
+    hosts: Mapping[str, HostSeen | Unreachable]
+    members: Mapping[str, MemberSeen | MemberSilent]
+    pki: PkiSeen
+    binaries: Binaries | None = None
+
+    def reachable(self) -> dict[str, HostSeen]:
+        return {name: seen for name, seen in self.hosts.items() if isinstance(seen, HostSeen)}
+
+    def unreachable(self) -> dict[str, Unreachable]:
+        return {name: seen for name, seen in self.hosts.items() if isinstance(seen, Unreachable)}
+
+    def answering(self) -> dict[str, MemberSeen]:
+        """Members whose API answered: the only evidence that a cluster exists and runs."""
+        return {name: seen for name, seen in self.members.items() if isinstance(seen, MemberSeen)}
