@@ -1,0 +1,1 @@
+"""What tests share that is no test: the cache outside the repo, real etcd binaries, a private apt."""

@@ -1,0 +1,136 @@
+"""Real etcd binaries of the versions that tests need, in the cache: Debian's, or built from the Go module proxy.
+
+    python -m tests.support.etcd_binaries [VERSION...]      gets or builds them, and prints where they are
+"""
+
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.support.cache import build_once, cache_dir
+from tests.support.private_apt import PrivateApt
+
+# Debian's packages: the suite, and what makes them interesting is that operators have them installed.
+DEBIAN = {"3.4.23": "bookworm", "3.5.16": "trixie", "3.5.30": "forky"}
+GO = ("3.5.33", "3.6.14", "3.7.1")
+VERSIONS = (*DEBIAN, *GO)
+
+# A module of our own that requires them: their go.mod files carry `replace`, which `go install pkg@version` refuses.
+GO_PACKAGES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "etcdctl": "go.etcd.io/etcd/etcdctl/v3",
+    "etcdutl": "go.etcd.io/etcd/etcdutl/v3",
+}
+
+
+class NoBinaries(Exception):
+    """These binaries cannot be had on this machine."""
+
+
+def why_not(version: str) -> str | None:
+    """Why `etcd_binaries(version)` cannot be had here, before it is tried; None if it can."""
+    if version not in VERSIONS:
+        return f"etcd {version} is none of {', '.join(VERSIONS)}"
+    if _folder(version).exists():
+        return None
+    needed = ("apt-get", "dpkg-deb") if version in DEBIAN else ("go",)
+    missing = [tool for tool in needed if not shutil.which(tool)]
+    return f"etcd {version} needs {', '.join(missing)} on PATH" if missing else None
+
+
+def etcd_binaries(version: str) -> Path:
+    """A folder with `etcd`, `etcdctl` and, from 3.5 on, `etcdutl`."""
+    if reason := why_not(version):
+        raise NoBinaries(reason)
+    return build_once(_folder(version), lambda making: _make(version, making))
+
+
+def release_tarball(version: str) -> Path:
+    """`etcd-v{version}-linux-amd64.tar.gz` laid out as the official release; the same bytes for as long as cached."""
+    name = f"etcd-v{version}-linux-amd64"
+    binaries = etcd_binaries(version)
+    folder = build_once(cache_dir() / "release" / version, lambda making: _pack(binaries, name, making))
+    return folder / f"{name}.tar.gz"
+
+
+def release_sha256(version: str) -> str:
+    return hashlib.sha256(release_tarball(version).read_bytes()).hexdigest()
+
+
+def _folder(version: str) -> Path:
+    return cache_dir() / "etcd" / version
+
+
+def _make(version: str, making: Path) -> None:
+    if version in DEBIAN:
+        _unpack_debian(version, making)
+    else:
+        _build_go(version, making)
+    said = _run([str(making / "etcd"), "--version"]).split("\n")[0]
+    if said != f"etcd Version: {version}":
+        raise NoBinaries(f"wanted etcd {version}, got: {said}")
+
+
+def _unpack_debian(version: str, making: Path) -> None:
+    with TemporaryDirectory() as temporary:
+        apt = PrivateApt(Path(temporary), [DEBIAN[version]])
+        apt.update()
+        for package in apt.download("etcd-server", "etcd-client"):
+            _run(["dpkg-deb", "-x", str(package), temporary])
+        for tool in GO_PACKAGES:
+            if (binary := Path(temporary, "usr/bin", tool)).exists():
+                shutil.copy2(binary, making / tool)
+
+
+def _build_go(version: str, making: Path) -> None:
+    env = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
+    with TemporaryDirectory() as module:
+        Path(module, "go.mod").write_text("module etcdup.test/binaries\n")
+        _run(["go", "get", *(f"{path}@v{version}" for path in GO_PACKAGES.values())], module, env)
+        for tool, path in GO_PACKAGES.items():
+            flags = ["-trimpath", "-ldflags", "-s -w", "-o", str(making / tool)]
+            _run(["go", "build", *flags, path], module, env)
+
+
+def _pack(binaries: Path, name: str, making: Path) -> None:
+    with (
+        (making / f"{name}.tar.gz").open("wb") as file,
+        gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6, mtime=0, filename="") as stream,
+        tarfile.open(fileobj=stream, mode="w") as tar,
+    ):
+        for path in (binaries, *sorted(binaries.iterdir())):
+            inside = name if path == binaries else f"{name}/{path.name}"
+            tar.add(path, arcname=inside, recursive=False, filter=_anonymous)
+
+
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Owned by an odd user, as the official tarballs are: who unpacks must not keep that owner."""
+    entry.uid = entry.gid = 1000
+    entry.uname = entry.gname = "builder"
+    entry.mtime = 0
+    return entry
+
+
+def _run(argv: list[str], cwd: str | None = None, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NoBinaries(f"{' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def main() -> None:
+    for version in sys.argv[1:] or VERSIONS:
+        started = time.monotonic()
+        tarball = release_tarball(version)
+        print(f"{version}\t{time.monotonic() - started:.1f} s\t{etcd_binaries(version)}\t{tarball}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""An apt of our own in a folder: other suites and other hosts' packages, without touching this machine's apt.
+
+It asks the Debian mirror that this machine is set up with, checks signatures with Debian's keyring, and needs no root.
+"""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+# The hooks of this machine's apt (cleaning its cache, refreshing its catalogues) must not run for ours.
+CONFIG = """\
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Post-Invoke;
+#clear DPkg::Pre-Install-Pkgs;
+Dir "{root}";
+Dir::State "{root}/state";
+Dir::State::status "{status}";
+Dir::Cache "{root}/cache";
+Dir::Etc::SourceList "{root}/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Acquire::Languages "none";
+APT::Install-Recommends "false";
+APT::Sandbox::User "";
+"""
+
+
+class AptError(Exception):
+    """apt said no, in its own words."""
+
+
+class PrivateApt:
+    """apt with the lists of `suites`, believing that `status` (a dpkg status file) is what is installed."""
+
+    def __init__(self, root: Path, suites: Sequence[str], status: Path | None = None) -> None:
+        self.root = root.resolve()
+        self._suites = suites
+        self._status = status
+
+    def update(self) -> None:
+        for folder in ("state/lists/partial", "cache/archives/partial"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        status = self._status or self.root / "state/status"
+        if self._status is None:
+            status.touch()
+        sources = [f"deb [signed-by={KEYRING}] {debian_mirror()} {suite} main\n" for suite in self._suites]
+        (self.root / "sources.list").write_text("".join(sources))
+        (self.root / "apt.conf").write_text(CONFIG.format(root=self.root, status=status))
+        self._apt("update", "--error-on=any")
+
+    def download(self, *packages: str) -> list[Path]:
+        """These packages alone, without what they depend on."""
+        self._apt("download", *packages, cwd=self.root / "cache/archives")
+        return self._archives()
+
+    def download_with_dependencies(self, *packages: str) -> list[Path]:
+        """What `apt-get install` would fetch on a machine with our dpkg status."""
+        self._apt("install", "--yes", "--download-only", *packages)
+        return self._archives()
+
+    def _archives(self) -> list[Path]:
+        return sorted((self.root / "cache/archives").glob("*.deb"))
+
+    def _apt(self, *arguments: str, cwd: Path | None = None) -> None:
+        argv = ["apt-get", "-q", "-c", str(self.root / "apt.conf"), *arguments]
+        done = subprocess.run(argv, cwd=cwd or self.root, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise AptError(f"{' '.join(argv)}: {done.stderr.strip()}")
+
+
+def debian_mirror() -> str:
+    """The mirror this machine's apt is set up with; `$ETCDUP_DEBIAN_MIRROR` on a machine that is not Debian."""
+    if mirror := os.environ.get("ETCDUP_DEBIAN_MIRROR"):
+        return mirror
+    argv = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
+    sites = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split()
+    mirrors = [site for site in sites if site.rstrip("/").endswith("/debian")]
+    if not mirrors:
+        raise AptError("this machine's apt knows no Debian mirror: set ETCDUP_DEBIAN_MIRROR")
+    return mirrors[0]
