@@ -5,21 +5,44 @@ its place; the names here are the file's keys, so they are a contract with every
 """
 
 import ipaddress
+import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from etcdup.core.units import parse_duration, parse_size
+from etcdup.core.address import parse_address, parse_listen_address, parse_ssh_address
+from etcdup.core.units import WrongValue, parse_duration, parse_size
 from etcdup.core.version import Version, parse_version
 
 GIB = 1024**3
 
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
+_PATH = re.compile(r"/[^\x00-\x20\x7f\"'\\$%]*")
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        allowed = "lower-case letters, digits, `-` and `.`; a letter or digit first and last; 63 at most"
+        raise WrongValue(f"`{value}` cannot be a name", f"a name holds {allowed}")
+    return value
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise WrongValue(f"`{value}` is not an absolute path", "write the whole path, from / on")
+    if not _PATH.fullmatch(value):
+        raise WrongValue(f"`{value}` holds a space, a quote, `\\`, `$` or `%`, which systemd would change")
+    if ".." in value.split("/"):
+        raise WrongValue(f"`{value}` goes up with `..`", "write the path that is meant")
+    return str(PurePosixPath("/" + value.lstrip("/")))
+
+
 # etcd takes any string as a member name, but it becomes a file name, a certificate's CN and a word in
 # `initial-cluster` (where `,` and `=` separate), so it is held to what a hostname may be.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
+Name = Annotated[str, AfterValidator(_name)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x20\"'\\$%]*$")]
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Seconds = Annotated[int, BeforeValidator(parse_duration)]
 EtcdVersion = Annotated[Version, BeforeValidator(parse_version)]
@@ -28,16 +51,26 @@ EtcdVersion = Annotated[Version, BeforeValidator(parse_version)]
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_default(cls, data: Any) -> Any:
+        """A key without a value (`ssh:` with all below it commented out) is as good as not there."""
+        if not isinstance(data, dict):
+            return data
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in data.items() if value is not None or key not in known}
+
 
 class HostSpec(_Section):
     """One machine and the member on it. `address` is what members and clients dial."""
 
     name: Name
-    address: str
-    ssh_address: str | None = None
-    listen_address: str | None = None
+    address: Annotated[str, BeforeValidator(parse_address)]
+    ssh_address: Annotated[str, BeforeValidator(parse_ssh_address)] | None = None
+    listen_address: Annotated[str, BeforeValidator(parse_listen_address)] | None = None
     client_port: Port | None = None
     peer_port: Port | None = None
+    metrics_port: Port | None = None
     zone: str | None = None
     local: bool = False
     # Below this folder a local member keeps all of its files and runs as a plain process of this user,
@@ -135,6 +168,11 @@ class Spec(_Section):
     tls: TlsSpec = TlsSpec()
     backup: BackupSpec = BackupSpec()
 
+    @property
+    def size(self) -> int:
+        """How many voting members the cluster is to have."""
+        return len(self.hosts)
+
     def host(self, name: str) -> HostSpec:
         """The host of that name; KeyError if there is none."""
         for host in self.hosts:
@@ -147,6 +185,9 @@ class Spec(_Section):
 
     def peer_port(self, host: HostSpec) -> int:
         return host.peer_port or self.etcd.peer_port
+
+    def metrics_port(self, host: HostSpec) -> int:
+        return host.metrics_port or self.etcd.metrics_port
 
     def client_url(self, host: HostSpec) -> str:
         """Where clients reach the member on this host."""
