@@ -1,0 +1,64 @@
+"""The certificates and keys of a cluster, on the operator's machine.
+
+`Managed` (pki_managed.py) is etcdup's own CA below `tls.dir`; `Provided` (pki_provided.py) are the operator's
+files.
+Importing this module does not import the cryptography library: opening a Pki does.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+
+from etcdup.core.certs import Fault
+from etcdup.core.observed import PkiSeen
+from etcdup.core.spec import Spec
+
+Ask = Callable[[], str]
+
+
+class Pki(ABC):
+    """Roles are named as in PkiSeen. Every method raises PkiError, which never holds key material."""
+
+    @staticmethod
+    def open(spec: Spec, folder: Path, passphrase: Ask | None = None) -> "Pki":
+        """The PKI of this Spec; reads nothing yet. Relative paths start at `folder`, cluster.yaml's own.
+
+        `passphrase` is asked only for a CA key that is encrypted, when neither $ETCDUP_CA_PASSPHRASE nor
+        `tls.passphrase_command` gives one. A new CA key is encrypted if one of those two is set.
+        """
+        if spec.tls.mode == "provided":
+            from etcdup.ops.pki_provided import Provided
+
+            return Provided(spec, folder)
+        from etcdup.ops.pki_managed import Managed
+
+        return Managed(spec, folder, passphrase)
+
+    @abstractmethod
+    def see(self) -> PkiSeen:
+        """What there is. What is not there yet is left out; a file that cannot be used is a PkiError."""
+
+    @abstractmethod
+    def issue(self, roles: Iterable[str], now: datetime) -> None:
+        """Makes the CA if there is none, then a new key and certificate for each of these roles."""
+
+    @abstractmethod
+    def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
+        """Certificate and key of a consumer; those there are, unless they are due or `renew` is set."""
+
+    @abstractmethod
+    def file(self, role: str) -> tuple[bytes, bytes]:
+        """Certificate (with its chain) and key in PEM, as they go to the host; they fit each other."""
+
+    @abstractmethod
+    def trust(self, kind: str) -> bytes:
+        """The CA file that `ca` (clients and servers) or `peer-ca` (peers) are judged by."""
+
+    @abstractmethod
+    def credentials(self) -> tuple[bytes, bytes, bytes]:
+        """CA, certificate and key in PEM for the operator's own client."""
+
+    @abstractmethod
+    def check(self, now: datetime) -> tuple[Fault, ...]:
+        """Everything that is wrong or soon will be, all at once; raises nothing for a bad file."""

@@ -1,0 +1,216 @@
+"""etcdup's own CA below `tls.dir`, and what it issued.
+
+    ca.pem, ca-key.pem                        the key never leaves this folder
+    members/NAME/{server,peer,health}.pem     and -key.pem
+    clients/NAME.pem                          and -key.pem; the operator's own is `admin`
+
+A key is stored before its certificate. Killed between the two, the pair does not fit and is due again; the
+CA's certificate is then made for the key that is there. No path leads to a second CA beside a first.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography import x509
+
+from etcdup.core.certs import Fault, Wanted, due, validity_faults, wanted_certs, wanted_client
+from etcdup.core.observed import CertSeen, PkiSeen
+from etcdup.core.spec import Spec
+from etcdup.errors import PkiError
+from etcdup.ops.passphrase import VARIABLE, configured_passphrase
+from etcdup.ops.pki import Ask, Pki
+from etcdup.ops.pki_files import (
+    CERT_MODE,
+    KEY_MODE,
+    locked,
+    open_to_others,
+    own_folder,
+    settle,
+    store,
+    store_new,
+    sweep,
+)
+from etcdup.ops.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
+from etcdup.ops.x509 import (
+    Pem,
+    PrivateKey,
+    UnusableFile,
+    fits,
+    is_encrypted,
+    parse_key,
+    read_file,
+    read_pair,
+    see_cert,
+)
+
+CA_EXPIRES_SOON = timedelta(days=30)  # rule 17
+# What spec.Name allows. Colons, above all, must not be in it: see certs.common_name.
+# A client `x-key` would share a file with the key of a client `x`.
+_CLIENT_NAME = re.compile(r"(?!admin$)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?(?<!-key)")
+
+
+class Managed(Pki):
+    """A CA of etcdup's own."""
+
+    def __init__(self, spec: Spec, folder: Path, ask: Ask | None) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._ask = ask
+        self._root = folder / Path(spec.tls.dir).expanduser()
+        self._ca = self._root / "ca.pem"
+        self._ca_key = self._root / "ca-key.pem"
+        self._unlocked: Authority | None = None
+
+    def see(self) -> PkiSeen:
+        if not self._ca.exists():
+            return PkiSeen(mode="managed")
+        ca = Pem.read(self._ca)
+        certs: dict[str, CertSeen] = {}
+        files: dict[str, tuple[str, str]] = {}
+        for role in self._roles():
+            if self._cert(role).exists():
+                certs[role], digests = self._see_pair(role, ca.certs)
+                if certs[role].key:
+                    files[role] = digests
+        authority = see_cert(ca, ca.certs[0], ca.certs, has_key=True)
+        return PkiSeen("managed", authority, certs, files, dict.fromkeys(("ca", "peer-ca"), ca.sha256))
+
+    def issue(self, roles: Iterable[str], now: datetime) -> None:
+        wanted = [self._wanted(role) for role in roles]
+        with locked(self._root):
+            sweep(self._root)
+            authority = self._authority(now)
+            folders = dict.fromkeys(self._cert(each.role).parent for each in wanted)
+            for folder in folders:
+                own_folder(folder.parent)
+                own_folder(folder)
+                sweep(folder)
+            for each in wanted:
+                self._issue(each, authority, now)
+            for folder in folders:
+                settle(folder)
+
+    def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
+        wanted = self._wanted(f"client/{name}")
+        seen = self.see()
+        if renew or due(wanted, seen.certs.get(wanted.role), seen.authority, now):
+            self.issue((wanted.role,), now)
+        return self.file(wanted.role)
+
+    def file(self, role: str) -> tuple[bytes, bytes]:
+        return read_pair(self._cert(role), self._key(role))
+
+    def trust(self, kind: str) -> bytes:
+        del kind  # one CA for both; peers are told apart by their common name
+        return read_file(self._ca)
+
+    def credentials(self) -> tuple[bytes, bytes, bytes]:
+        return (self.trust("ca"), *self.file("admin"))
+
+    def check(self, now: datetime) -> tuple[Fault, ...]:
+        try:
+            authority = self.see().authority
+        except UnusableFile as unusable:
+            return (Fault(str(unusable.path), unusable.reason, unusable.hint),)
+        faults = validity_faults(authority, now, soon=CA_EXPIRES_SOON) if authority else []
+        keys = [self._ca_key, *(self._key(role) for role in self._roles())]
+        return (*faults, *(fault for key in keys for fault in open_to_others(key)))
+
+    def _roles(self) -> list[str]:
+        """Those that the Spec wants, and the clients that were issued beside them."""
+        clients = sorted(self._cert("admin").parent.glob("*.pem"))
+        names = [path.stem for path in clients if not path.stem.endswith("-key") and path.stem != "admin"]
+        return [each.role for each in wanted_certs(self._spec)] + [f"client/{name}" for name in names]
+
+    def _wanted(self, role: str) -> Wanted:
+        for wanted in wanted_certs(self._spec):
+            if wanted.role == role:
+                return wanted
+        kind, _, name = role.partition("/")
+        if kind != "client" or not _CLIENT_NAME.fullmatch(name):
+            hint = "a client's name holds a-z, 0-9, `-`, `.`; it is not `admin` and does not end in `-key`"
+            raise PkiError(f"There is no certificate `{role}` in this cluster", hint=hint)
+        return wanted_client(name)
+
+    def _cert(self, role: str) -> Path:
+        kind, _, name = role.partition("/")
+        if kind == "admin":
+            return self._root / "clients" / "admin.pem"
+        if kind == "client":
+            return self._root / "clients" / f"{name}.pem"
+        return self._root / "members" / name / f"{kind}.pem"
+
+    def _key(self, role: str) -> Path:
+        cert = self._cert(role)
+        return cert.with_name(f"{cert.stem}-key.pem")
+
+    def _see_pair(self, role: str, issuers: tuple[x509.Certificate, ...]) -> tuple[CertSeen, tuple[str, str]]:
+        key_path = self._key(role)
+        try:
+            pem = Pem.read(self._cert(role))
+            key = read_file(key_path) if key_path.exists() else b""
+            has_key = bool(key) and fits(parse_key(key_path, key), pem.certs[0])
+        except UnusableFile as unusable:
+            hint = "move it away, and `etcdup apply` issues it anew"
+            raise UnusableFile(unusable.path, unusable.reason, hint=hint) from None
+        seen = see_cert(pem, pem.certs[0], issuers, has_key=has_key)
+        return seen, (pem.sha256, sha256(key).hexdigest())
+
+    def _issue(self, wanted: Wanted, authority: Authority, now: datetime) -> None:
+        key = new_key()
+        cert = make_cert(wanted, key, authority, self._spec.name, days=self._spec.tls.days, now=now)
+        store(self._key(wanted.role), key_pem(key), KEY_MODE)
+        store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
+
+    def _authority(self, now: datetime) -> Authority:
+        """The CA, made if this folder never had one, finished if its making was cut off."""
+        if self._unlocked is None:
+            self._refuse_second_ca()
+            if not self._ca_key.exists():
+                self._store_ca_key()
+            key = self._load_ca_key()
+            if not self._ca.exists():
+                made = make_ca(key, self._spec.name, self._spec.tls.ca_days, now)
+                store_new(self._ca, cert_pem(made), CERT_MODE)
+            cert = Pem.read(self._ca).certs[0]
+            if not fits(key, cert):
+                hint = "bring both files back from the same backup"
+                raise PkiError(f"{self._ca_key} is not the key of {self._ca}", hint=hint)
+            self._unlocked = Authority(cert, key)
+        if self._unlocked.cert.not_valid_after_utc <= now:
+            hint = "`etcdup certs rotate-ca` replaces it"
+            raise PkiError(f"The CA in {self._ca} has expired: nothing it signs would be valid", hint=hint)
+        return self._unlocked
+
+    def _refuse_second_ca(self) -> None:
+        if self._ca_key.exists():
+            return
+        hint = f"bring {self._ca.name} and {self._ca_key.name} back from your backup of {self._root}"
+        if self._ca.exists():
+            raise PkiError(f"{self._ca} is there without its key: no second CA is made", hint=hint)
+        if issued := [*self._root.glob("members/*/*.pem"), *self._root.glob("clients/*.pem")]:
+            message = f"{issued[0]} is there without the CA that signed it: no second CA is made"
+            raise PkiError(message, hint=hint)
+
+    def _store_ca_key(self) -> None:
+        passphrase = configured_passphrase(self._spec.tls.passphrase_command, self._folder)
+        try:
+            store_new(self._ca_key, key_pem(new_key(), passphrase), KEY_MODE)
+        except FileExistsError:
+            return  # somebody else's, made just now where locks do not reach (NFS): theirs counts
+
+    def _load_ca_key(self) -> PrivateKey:
+        pem = read_file(self._ca_key)
+        return parse_key(self._ca_key, pem, self._passphrase() if is_encrypted(pem) else None)
+
+    def _passphrase(self) -> str:
+        passphrase = configured_passphrase(self._spec.tls.passphrase_command, self._folder)
+        if passphrase is None and self._ask is not None:
+            passphrase = self._ask()
+        if passphrase is None:
+            hint = f"set ${VARIABLE}, or tls.passphrase_command in cluster.yaml"
+            raise PkiError(f"{self._ca_key} is encrypted and there is no passphrase for it", hint=hint)
+        return passphrase
