@@ -2,7 +2,10 @@
 
 import re
 
-FLAG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+_FLAG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+# etcd.conf is read by systemd and by sh, with the value in double quotes.
+_SETTING = re.compile(r"[^\x00-\x1f\x7f\"\\$`%]*")
+_NO_QUOTES = 'leave out `"`, `\\`, `$`, `%`, back-quotes and line breaks'
 
 # Flags that etcdup sets itself, and what to use instead. A second value would be a second truth.
 _PORTS = "use `address`, `listen_address`, `client_port` and `peer_port`"
@@ -91,9 +94,11 @@ def refusal(flag: str, value: object) -> tuple[str, str] | None:
     dangerous, why = _REFUSED_VALUES.get(bare, ("", ""))
     if dangerous and _text(value) in dangerous.split():
         return f"`{flag}: {_text(value)}` is refused: {why}", ""
+    if not _SETTING.fullmatch(str(value)):
+        return f"the value of `{flag}` holds a character that etcd.conf cannot", _NO_QUOTES
     if bare != flag:
         return f"`{flag}` is not how a flag is written here", f"write {bare}"
-    if not FLAG.fullmatch(flag):
+    if not _FLAG.fullmatch(flag):
         return f"`{flag}` is not a flag of etcd", "write flags as `etcd --help` lists them, without `--`"
     return None
 

@@ -111,7 +111,10 @@ def _is_the_systems(folder: str) -> bool:
 
 def _extra(spec: Spec) -> Iterator[Mistake]:
     for flag, value in spec.etcd.extra.items():
-        if refused := extra_flags.refusal(flag, value):
+        if flag == "peer-cert-allowed-cn" and spec.tls.mode == "managed":
+            message = f"`{flag}` is set by etcdup itself, to the name that its peers' certificates bear"
+            yield Mistake((("etcd", "extra", flag), ("tls", "mode")), message)
+        elif refused := extra_flags.refusal(flag, value):
             yield Mistake((("etcd", "extra", flag),), *refused)
 
 
