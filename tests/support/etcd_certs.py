@@ -1,0 +1,80 @@
+"""Certificates for tests, good ones and bad ones: made here, so that tests need none of our PKI code."""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, PEM."""
+
+    cert: bytes
+    key: bytes
+
+    def write(self, folder: Path, name: str) -> None:
+        (folder / f"{name}.pem").write_bytes(self.cert)
+        key = folder / f"{name}-key.pem"
+        key.touch(mode=0o600)
+        key.write_bytes(self.key)
+
+
+class Authority:
+    """A CA. Its leaves may be used by servers, peers and clients alike (rule 19)."""
+
+    def __init__(self, name: str = "test CA") -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _named(name)
+        self._cert = (
+            _builder(self._name, self._name, self._key.public_key(), days=30)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.pem = self._cert.public_bytes(serialization.Encoding.PEM)
+
+    def issue(
+        self, common_name: str, addresses: Sequence[str] = (), names: Sequence[str] = (), *, days: float = 7
+    ) -> Pair:
+        """A leaf for these IP addresses and DNS names; `days` below 0 makes one that has expired."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(_named(common_name), self._name, key.public_key(), days).add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+            critical=False,
+        )
+        sans = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        if alternatives := [*sans, *(x509.DNSName(name) for name in names)]:
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        cert = builder.sign(self._key, hashes.SHA256())
+        return Pair(cert.public_bytes(serialization.Encoding.PEM), _pem(key))
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float
+) -> x509.CertificateBuilder:
+    ends = datetime.now(UTC) + timedelta(days=days)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(min(datetime.now(UTC), ends) - timedelta(hours=1))
+        .not_valid_after(ends)
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

@@ -1,0 +1,257 @@
+"""Real etcd members on loopback, with TLS between all of them, started and stopped by pid.
+
+    with etcd_cluster(etcd_binaries("3.6.14"), tmp_path) as cluster:
+        async with cluster.client("m1") as client: ...
+
+A cluster takes a network of its own out of 127.77.0.0/16, so that several live side by side, those of other
+test processes too. Members differ by address; ports are always etcd's own.
+"""
+
+import contextlib
+import http.client
+import os
+import secrets
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from etcdup.remote.etcd import Credentials, Etcd
+from tests.support.etcd_certs import Authority
+
+CLIENT_PORT = 2379
+PEER_PORT = 2380
+
+# No certificate of any member has it in a place where routing would look: for server_name in IPv6.
+IPV6_OF_ALL = "2001:db8::77"
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 15.0
+
+
+class MemberFailed(Exception):
+    """A member ended, or did not become healthy; the end of its log is in the message."""
+
+
+@dataclass
+class Member:
+    """One member's place, and its process while it has one."""
+
+    name: str
+    address: str
+    folder: Path
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def client_url(self) -> str:
+        return f"https://{self.address}:{CLIENT_PORT}"
+
+    @property
+    def peer_url(self) -> str:
+        return f"https://{self.address}:{PEER_PORT}"
+
+    @property
+    def target(self) -> str:
+        return f"{self.address}:{CLIENT_PORT}"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def pause(self) -> None:
+        """Alive, and silent: what a frozen machine looks like to the others."""
+        assert self.process is not None, f"{self.name} is not running"
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process is not None, f"{self.name} is not running"
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ends the process, a paused one too. Does nothing where there is none."""
+        if self.process is None:
+            return
+        self.process.send_signal(number)
+        self.process.send_signal(signal.SIGCONT)
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+class EtcdCluster:
+    """Members m1, m2, ... of one version. Its own client certificate names `root`, whom etcd's users know."""
+
+    def __init__(self, binaries: Path, folder: Path, network: int, size: int) -> None:
+        self.binaries = binaries
+        self.folder = folder
+        self.authority = Authority()
+        self.token = secrets.token_hex(4)
+        self._network = network
+        root = self.authority.issue("root")
+        root.write(folder, "root")
+        (folder / "ca.pem").write_bytes(self.authority.pem)
+        self.credentials = Credentials(ca=self.authority.pem, cert=root.cert, key=root.key)
+        self.members = {f"m{number}": self._place(number) for number in range(1, size + 1)}
+
+    def _place(self, number: int) -> Member:
+        member = Member(f"m{number}", f"127.77.{self._network}.{number}", self.folder / f"m{number}")
+        member.folder.mkdir()
+        # towards 127.77.x.y the kernel takes 127.0.0.1 as source, which peers check (rule 18)
+        peer = self.authority.issue(member.name, [member.address, "127.0.0.1"])
+        server = self.authority.issue(member.name, [member.address, IPV6_OF_ALL], [f"{member.name}.example"])
+        peer.write(member.folder, "peer")
+        server.write(member.folder, "server")
+        return member
+
+    def new_member(self) -> Member:
+        """A place for one more member: not started, and not in anybody's member list."""
+        member = self._place(len(self.members) + 1)
+        self.members[member.name] = member
+        return member
+
+    def start(self, *names: str, initial: Mapping[str, str] | None = None, extra: Sequence[str] = ()) -> None:
+        """Starts members without waiting for them; `initial` is the list, by name, for one that joins."""
+        for position, name in enumerate(names or tuple(self.members)):
+            if position == 1:
+                time.sleep(0.1)  # members that ask each other in the same instant wait 1 s (rule 2)
+            member = self.members[name]
+            with (member.folder / "log").open("ab") as log:
+                member.process = subprocess.Popen(
+                    [*_with_parent(), str(self.binaries / "etcd"), *self._flags(member, initial), *extra],
+                    cwd=member.folder,
+                    env=_clean_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+
+    def _flags(self, member: Member, initial: Mapping[str, str] | None) -> list[str]:
+        listed = initial or {each.name: each.peer_url for each in self.members.values()}
+        flags = {
+            "name": member.name,
+            "data-dir": member.folder / "data",
+            "listen-client-urls": member.client_url,
+            "advertise-client-urls": member.client_url,
+            "listen-peer-urls": member.peer_url,
+            "initial-advertise-peer-urls": member.peer_url,
+            "initial-cluster": ",".join(f"{name}={url}" for name, url in listed.items()),
+            "initial-cluster-token": self.token,
+            "initial-cluster-state": "existing" if initial else "new",
+            "heartbeat-interval": 50,
+            "election-timeout": 500,
+            "logger": "zap",
+            "log-level": "warn",
+        }
+        return [f"--{key}={value}" for key, value in flags.items()] + self._tls_flags(member)
+
+    def _tls_flags(self, member: Member) -> list[str]:
+        flags = ["--client-cert-auth", "--peer-client-cert-auth"]
+        for prefix, role in (("", "server"), ("peer-", "peer")):
+            flags += [
+                f"--{prefix}cert-file={member.folder / role}.pem",
+                f"--{prefix}key-file={member.folder / role}-key.pem",
+                f"--{prefix}trusted-ca-file={self.folder / 'ca.pem'}",
+            ]
+        return flags
+
+    def wait_healthy(self, *names: str, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Until each member's own /health, a read through the quorum, says so."""
+        ends = time.monotonic() + timeout_s
+        for name in names or tuple(self.members):
+            member = self.members[name]
+            while not self._is_healthy(member):
+                if time.monotonic() > ends or (member.process and member.process.poll() is not None):
+                    raise MemberFailed(f"{name} is not healthy; its log ends:\n{member.log[-3000:]}")
+                time.sleep(0.05)
+
+    def _is_healthy(self, member: Member) -> bool:
+        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+        context.load_cert_chain(self.folder / "root.pem", self.folder / "root-key.pem")
+        with contextlib.closing(
+            http.client.HTTPSConnection(member.address, CLIENT_PORT, timeout=3, context=context)
+        ) as connection:
+            try:
+                connection.request("GET", "/health")
+                return connection.getresponse().status == http.HTTPStatus.OK
+            except OSError:
+                return False
+
+    def stop(self) -> None:
+        for member in self.members.values():
+            member.stop(signal.SIGKILL)
+
+    @contextlib.asynccontextmanager
+    async def client(
+        self, name: str, *, target: str = "", server_name: str = "", credentials: Credentials | None = None
+    ) -> AsyncIterator[Etcd]:
+        """A client of one member, right in everything that is not given."""
+        member = self.members[name]
+        client = Etcd(
+            name, target or member.target, server_name or member.address, credentials or self.credentials
+        )
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    def etcdctl(self, name: str, *arguments: str) -> str:
+        """What etcdctl of the same version says, as root."""
+        argv = [
+            str(self.binaries / "etcdctl"),
+            f"--endpoints={self.members[name].client_url}",
+            f"--cacert={self.folder / 'ca.pem'}",
+            f"--cert={self.folder / 'root.pem'}",
+            f"--key={self.folder / 'root-key.pem'}",
+            *arguments,
+        ]
+        env = _clean_environment() | {"ETCDCTL_API": "3"}
+        return subprocess.run(argv, env=env, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+@contextlib.contextmanager
+def etcd_cluster(binaries: Path, folder: Path, size: int = 3) -> Iterator[EtcdCluster]:
+    """A healthy cluster, gone at the end of the block together with whatever was started in it."""
+    with _own_network() as network:
+        cluster = EtcdCluster(binaries, folder, network, size)
+        try:
+            cluster.start()
+            cluster.wait_healthy()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@contextlib.contextmanager
+def _own_network() -> Iterator[int]:
+    """The x of a 127.77.x.0/24 that nobody else uses: whoever listens at its .254 has it."""
+    for network in range(1, 255):
+        with socket.socket() as taken:
+            try:
+                taken.bind((f"127.77.{network}.254", CLIENT_PORT))
+                taken.listen()
+            except OSError:
+                continue
+            yield network
+            return
+    raise MemberFailed("every network of 127.77.0.0/16 is taken")
+
+
+def _clean_environment() -> dict[str, str]:
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("ETCD") and key != "NOTIFY_SOCKET"
+    }
+
+
+def _with_parent() -> tuple[str, ...]:
+    """Members end with the tests, even where these are killed."""
+    return ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
