@@ -76,7 +76,10 @@ def settle(folder: Path) -> None:
 
 def open_to_others(key: Path) -> list[Fault]:
     """A warning if anybody but its owner (or a group that may only read it) can get at a key file."""
-    mode = key.stat().st_mode & 0o777 if key.exists() else 0
+    try:
+        mode = key.stat().st_mode & 0o777
+    except OSError:
+        return []
     if not mode & 0o037:
         return []
     return [Fault(str(key), f"is open to others (mode {mode:04o})", f"`chmod 0600 {key}`", is_warning=True)]

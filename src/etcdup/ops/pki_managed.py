@@ -10,11 +10,11 @@ CA's certificate is then made for the key that is there. No path leads to a seco
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-
-from cryptography import x509
 
 from etcdup.core.certs import Fault, Wanted, due, validity_faults, wanted_certs, wanted_client
 from etcdup.core.observed import CertSeen, PkiSeen
@@ -42,6 +42,7 @@ from etcdup.ops.x509 import (
     is_encrypted,
     parse_key,
     read_file,
+    read_if_there,
     read_pair,
     see_cert,
 )
@@ -62,19 +63,21 @@ class Managed(Pki):
         self._root = folder / Path(spec.tls.dir).expanduser()
         self._ca = self._root / "ca.pem"
         self._ca_key = self._root / "ca-key.pem"
+        self._specified = {wanted.role: wanted for wanted in wanted_certs(spec)}
         self._unlocked: Authority | None = None
 
     def see(self) -> PkiSeen:
-        if not self._ca.exists():
+        content = read_if_there(self._ca)
+        if content is None:
             return PkiSeen(mode="managed")
-        ca = Pem.read(self._ca)
+        ca = Pem.parse(self._ca, content)
         certs: dict[str, CertSeen] = {}
         files: dict[str, tuple[str, str]] = {}
         for role in self._roles():
-            if self._cert(role).exists():
-                certs[role], digests = self._see_pair(role, ca.certs)
+            if pair := self._see_pair(role, ca):
+                certs[role], key_digest = pair
                 if certs[role].key:
-                    files[role] = digests
+                    files[role] = (certs[role].sha256, key_digest)
         authority = see_cert(ca, ca.certs[0], ca.certs, has_key=True)
         return PkiSeen("managed", authority, certs, files, dict.fromkeys(("ca", "peer-ca"), ca.sha256))
 
@@ -123,12 +126,11 @@ class Managed(Pki):
         """Those that the Spec wants, and the clients that were issued beside them."""
         clients = sorted(self._cert("admin").parent.glob("*.pem"))
         names = [path.stem for path in clients if not path.stem.endswith("-key") and path.stem != "admin"]
-        return [each.role for each in wanted_certs(self._spec)] + [f"client/{name}" for name in names]
+        return [*self._specified, *(f"client/{name}" for name in names)]
 
     def _wanted(self, role: str) -> Wanted:
-        for wanted in wanted_certs(self._spec):
-            if wanted.role == role:
-                return wanted
+        if role in self._specified:
+            return self._specified[role]
         kind, _, name = role.partition("/")
         if kind != "client" or not _CLIENT_NAME.fullmatch(name):
             hint = "a client's name holds a-z, 0-9, `-`, `.`; it is not `admin` and does not end in `-key`"
@@ -147,17 +149,19 @@ class Managed(Pki):
         cert = self._cert(role)
         return cert.with_name(f"{cert.stem}-key.pem")
 
-    def _see_pair(self, role: str, issuers: tuple[x509.Certificate, ...]) -> tuple[CertSeen, tuple[str, str]]:
-        key_path = self._key(role)
+    def _see_pair(self, role: str, ca: Pem) -> tuple[CertSeen, str] | None:
+        """The certificate, if there is one, and the sha256 of the key file."""
         try:
-            pem = Pem.read(self._cert(role))
-            key = read_file(key_path) if key_path.exists() else b""
-            has_key = bool(key) and fits(parse_key(key_path, key), pem.certs[0])
+            content = read_if_there(self._cert(role))
+            if content is None:
+                return None
+            pem = Pem.parse(self._cert(role), content)
+            key = read_if_there(self._key(role))
+            has_key = key is not None and fits(parse_key(self._key(role), key), pem.certs[0])
+            return see_cert(pem, pem.certs[0], ca.certs, has_key=has_key), sha256(key or b"").hexdigest()
         except UnusableFile as unusable:
             hint = "move it away, and `etcdup apply` issues it anew"
             raise UnusableFile(unusable.path, unusable.reason, hint=hint) from None
-        seen = see_cert(pem, pem.certs[0], issuers, has_key=has_key)
-        return seen, (pem.sha256, sha256(key).hexdigest())
 
     def _issue(self, wanted: Wanted, authority: Authority, now: datetime) -> None:
         key = new_key()
@@ -166,24 +170,32 @@ class Managed(Pki):
         store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
 
     def _authority(self, now: datetime) -> Authority:
-        """The CA, made if this folder never had one, finished if its making was cut off."""
         if self._unlocked is None:
-            self._refuse_second_ca()
-            if not self._ca_key.exists():
-                self._store_ca_key()
-            key = self._load_ca_key()
-            if not self._ca.exists():
-                made = make_ca(key, self._spec.name, self._spec.tls.ca_days, now)
-                store_new(self._ca, cert_pem(made), CERT_MODE)
-            cert = Pem.read(self._ca).certs[0]
-            if not fits(key, cert):
-                hint = "bring both files back from the same backup"
-                raise PkiError(f"{self._ca_key} is not the key of {self._ca}", hint=hint)
-            self._unlocked = Authority(cert, key)
+            self._unlocked = self._make_or_unlock(now)
         if self._unlocked.cert.not_valid_after_utc <= now:
             hint = "`etcdup certs rotate-ca` replaces it"
             raise PkiError(f"The CA in {self._ca} has expired: nothing it signs would be valid", hint=hint)
         return self._unlocked
+
+    def _make_or_unlock(self, now: datetime) -> Authority:
+        """The CA, made if this folder never had one, finished if its making was cut off.
+
+        A file that another etcdup made in between, where locks do not reach (NFS), counts and ours does not.
+        """
+        self._refuse_second_ca()
+        if not self._ca_key.exists():
+            with suppress(FileExistsError):
+                store_new(self._ca_key, key_pem(new_key(), self._configured), KEY_MODE)
+        key = self._load_ca_key()
+        if not self._ca.exists():
+            made = make_ca(key, self._spec.name, self._spec.tls.ca_days, now)
+            with suppress(FileExistsError):
+                store_new(self._ca, cert_pem(made), CERT_MODE)
+        cert = Pem.read(self._ca).certs[0]
+        if not fits(key, cert):
+            hint = "bring both files back from the same backup"
+            raise PkiError(f"{self._ca_key} is not the key of {self._ca}", hint=hint)
+        return Authority(cert, key)
 
     def _refuse_second_ca(self) -> None:
         if self._ca_key.exists():
@@ -195,19 +207,16 @@ class Managed(Pki):
             message = f"{issued[0]} is there without the CA that signed it: no second CA is made"
             raise PkiError(message, hint=hint)
 
-    def _store_ca_key(self) -> None:
-        passphrase = configured_passphrase(self._spec.tls.passphrase_command, self._folder)
-        try:
-            store_new(self._ca_key, key_pem(new_key(), passphrase), KEY_MODE)
-        except FileExistsError:
-            return  # somebody else's, made just now where locks do not reach (NFS): theirs counts
-
     def _load_ca_key(self) -> PrivateKey:
         pem = read_file(self._ca_key)
         return parse_key(self._ca_key, pem, self._passphrase() if is_encrypted(pem) else None)
 
+    @cached_property
+    def _configured(self) -> str | None:
+        return configured_passphrase(self._spec.tls.passphrase_command, self._folder)
+
     def _passphrase(self) -> str:
-        passphrase = configured_passphrase(self._spec.tls.passphrase_command, self._folder)
+        passphrase = self._configured
         if passphrase is None and self._ask is not None:
             passphrase = self._ask()
         if passphrase is None:

@@ -94,8 +94,8 @@ class Provided(Pki):
             mode="provided",
             authority=next(iter(sets.values())).ca,
             certs={role: each.cert for role, each in sets.items()},
-            files={role: self._digests(role) for role in sets},
-            trust={kind: sha256(self.trust(kind)).hexdigest() for kind in ("ca", "peer-ca")},
+            files={role: (self._digest("cert", role), self._digest("key", role)) for role in sets},
+            trust={"ca": self._digest("ca", "admin"), "peer-ca": self._digest("ca", "peer/")},
         )
 
     def issue(self, roles: Iterable[str], now: datetime) -> None:
@@ -157,9 +157,8 @@ class Provided(Pki):
         member = name or self._spec.hosts[0].name
         return self._folder / Path(template.replace("{name}", member)).expanduser()
 
-    def _digests(self, role: str) -> tuple[str, str]:
-        cert, key = self.file(role)
-        return sha256(cert).hexdigest(), sha256(key).hexdigest()
+    def _digest(self, what: str, role: str) -> str:
+        return sha256(read_file(self._path(what, role))).hexdigest()
 
     def _not_ours(self, what: str) -> PkiError:
         hint = "issue it with the CA that made the others, or set `tls.mode: managed`"

@@ -41,10 +41,18 @@ class UnusableFile(PkiError):
 
 def read_file(path: Path) -> bytes:
     """The file's content; UnusableFile where it cannot be had."""
+    content = read_if_there(path)
+    if content is None:
+        raise UnusableFile(path, "is not there")
+    return content
+
+
+def read_if_there(path: Path) -> bytes | None:
+    """The file's content, None where there is none. What we may not look at is not for that reason absent."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise UnusableFile(path, "is not there") from None
+        return None
     except IsADirectoryError:
         raise UnusableFile(path, "is a directory, not a file") from None
     except OSError as error:
@@ -157,7 +165,10 @@ class Pem:
 
     @classmethod
     def read(cls, path: Path) -> "Pem":
-        content = read_file(path)
+        return cls.parse(path, read_file(path))
+
+    @classmethod
+    def parse(cls, path: Path, content: bytes) -> "Pem":
         return cls(path, content, parse_certs(path, content))
 
     @property
