@@ -22,7 +22,7 @@ def parse_address(value: object) -> str:
 
     Raises WrongValue.
     """
-    text = _bare(value, port_keys="client_port: and peer_port:")
+    text = _bare(value, port_keys="`client_port` and `peer_port`")
     ip = _parse_ip(text)
     if ip is not None:
         return _dialable(ip, text)
@@ -35,7 +35,7 @@ def parse_address(value: object) -> str:
 
 def parse_listen_address(value: object) -> str:
     """The machine's own IP that etcd binds; etcd binds no names. Raises WrongValue."""
-    text = _bare(value, port_keys="client_port: and peer_port:")
+    text = _bare(value, port_keys="`client_port` and `peer_port`")
     ip = _parse_ip(text)
     if ip is None:
         raise WrongValue(f"`{text}` is not an IP address; etcd listens on IP addresses only")
@@ -45,8 +45,8 @@ def parse_listen_address(value: object) -> str:
 def parse_ssh_address(value: object) -> str:
     """Where SSH connects: an IP, a DNS name or an alias of ssh_config. Raises WrongValue."""
     if isinstance(value, str) and "@" in value:
-        raise WrongValue(f"`{value}` holds a user", "name the user once, with user: below ssh:")
-    text = _bare(value, port_keys="port: below ssh:")
+        raise WrongValue(f"`{value}` holds a user", "name the user once, with `user` below `ssh:`")
+    text = _bare(value, port_keys="`port` below `ssh:`")
     ip = _parse_ip(text)
     if ip is not None:
         return str(ip)

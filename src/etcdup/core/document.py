@@ -69,7 +69,7 @@ def read_document(text: str) -> Document:
     try:
         root = YAML(typ="safe", pure=True).compose(text.removeprefix("\ufeff"))
     except YAMLError as error:
-        document.problems = _tabs(text) or [_syntax_problem(error)]
+        document.problems = _tabs(text) or [_syntax_problem(error, text)]
         return document
     except RecursionError:
         document.problems = [Problem(0, 0, "the brackets are nested too deeply to read")]
@@ -106,6 +106,7 @@ class _Walk:
         for key_node, value_node in node.value:
             at = _place(key_node)
             if not isinstance(key_node, ScalarNode):
+                self.document.unknown.add(loc)
                 self._report(at, "a key must be a plain word", "is this a template that was never filled in?")
             elif key_node.value in found:
                 first = self.document.keys[(*loc, key_node.value)]
@@ -150,6 +151,18 @@ def _scalar(node: ScalarNode) -> Any:
     return text
 
 
+def _unprintable(text: str) -> Problem:
+    """The parser refuses control characters before it reads a line."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        for column, character in enumerate(line, start=1):
+            if not (character.isprintable() or character in "\t\r\x85\xa0\ufeff"):
+                code = f"U+{ord(character):04X}"
+                return Problem(
+                    number, column, f"a character that cannot be seen ({code}) stands here", "delete it"
+                )
+    return Problem(0, 0, "the file holds characters that YAML does not allow")
+
+
 def _tabs(text: str) -> list[Problem]:
     """Every line that is indented with a tab, which YAML does not allow."""
     return [
@@ -161,9 +174,9 @@ def _tabs(text: str) -> list[Problem]:
     ]
 
 
-def _syntax_problem(error: YAMLError) -> Problem:
+def _syntax_problem(error: YAMLError, text: str) -> Problem:
     if not isinstance(error, MarkedYAMLError):
-        return Problem(0, 0, "this is not a text file: it holds control characters")
+        return _unprintable(text)
     complaint = f"{error.problem or ''} {error.context or ''}"
     marks = [mark for mark in (error.problem_mark, error.context_mark) if isinstance(mark, StreamMark)]
     if not marks:

@@ -9,7 +9,7 @@ _NO_QUOTES = 'leave out `"`, `\\`, `$`, `%`, back-quotes and line breaks'
 
 # Flags that etcdup sets itself, and what to use instead. A second value would be a second truth.
 _PORTS = "use `address`, `listen_address`, `client_port` and `peer_port`"
-_MEMBERSHIP = "etcdup works this out from `hosts` and from what it finds on them (rules 4, 7)"
+_MEMBERSHIP = "etcdup works this out from `hosts` and from what it finds on them"  # rules 4, 7
 _FILES = "use the keys of `tls:`"
 _OWNED = {
     "name": "use the host's `name`",
@@ -41,13 +41,13 @@ _OWNED = {
 }
 
 # Flags that would break what etcdup promises, whatever their value.
-_NO_LEGACY = "it keeps the old v2 store alive, and with it an upgrade to 3.6 is not possible (rule 86)"
-_MUTUAL_TLS = "clients and peers must always show a certificate; etcdup sets this itself (rule 21)"
-_SELF_SIGNED = "it accepts certificates that nobody vouches for (rule 21)"
-_NO_DISCOVERY = "discovery is not used: the members are listed in `hosts` (rule 9)"
+_NO_LEGACY = "it keeps the old v2 store alive, and with it an upgrade to 3.6 is not possible"  # rule 86
+_MUTUAL_TLS = "clients and peers must always show a certificate; etcdup sets this itself"  # rule 21
+_SELF_SIGNED = "it accepts certificates that nobody vouches for"  # rule 21
+_NO_DISCOVERY = "discovery is not used: the members are listed in `hosts`"  # rule 9
 _REFUSED = {
-    "unsafe-no-fsync": "a power cut would lose writes that etcd said were safe (rule 86)",
-    "force-new-cluster": "left in the configuration it splits the cluster at the next restart (rule 86)",
+    "unsafe-no-fsync": "a power cut would lose writes that etcd said were safe",  # rule 86
+    "force-new-cluster": "left in the configuration it splits the cluster at the next restart",  # rule 86
     "enable-v2": _NO_LEGACY,
     "experimental-enable-v2v3": _NO_LEGACY,
     "v2-deprecation": _NO_LEGACY,
@@ -55,7 +55,7 @@ _REFUSED = {
     "peer-auto-tls": _SELF_SIGNED,
     "client-cert-auth": _MUTUAL_TLS,
     "peer-client-cert-auth": _MUTUAL_TLS,
-    "config-file": "with it etcd ignores every other setting (rule 10)",
+    "config-file": "with it etcd ignores every other setting",  # rule 10
     "proxy": "a proxy is not a member",
     "listen-client-http-urls": "revoked certificates would still be let in there (GHSA-3wh4-j44w-pg92)",
     "discovery": _NO_DISCOVERY,
@@ -66,21 +66,21 @@ _REFUSED = {
 
 # Flags that are sound with one value and dangerous with another: the dangerous one, and why.
 _REFUSED_VALUES = {
-    "strict-reconfig-check": ("false", "etcd could then be talked into losing its quorum (rule 86)"),
-    "tls-min-version": ("tls1.0 tls1.1", "TLS below 1.2 is broken (rule 24)"),
+    "strict-reconfig-check": ("false", "etcd could then be talked into losing its quorum"),  # rule 86
+    "tls-min-version": ("tls1.0 tls1.1", "TLS below 1.2 is broken"),  # rule 24
 }
 
 # Flags that work and that an operator should think about once more.
 _DOUBTFUL = {
-    "enable-pprof": ("true", "shows etcd's insides to every client (rule 85)"),
+    "enable-pprof": ("true", "shows etcd's insides to every client"),  # rule 85
     "peer-skip-client-san-verification": (
         "true",
-        "lets any certificate of the CA pose as any peer (rule 18)",
+        "lets any certificate of the CA pose as any peer",  # rule 18
     ),
-    "experimental-peer-skip-client-san-verification": ("true", "lets any peer pose as another (rule 18)"),
-    "pre-vote": ("false", "lets a member that comes back disturb a healthy leader (rule 87)"),
-    "initial-corrupt-check": ("false", "lets a member with damaged data start (rule 80)"),
-    "experimental-initial-corrupt-check": ("false", "lets a member with damaged data start (rule 80)"),
+    "experimental-peer-skip-client-san-verification": ("true", "lets any peer pose as another"),  # rule 18
+    "pre-vote": ("false", "lets a member that comes back disturb a healthy leader"),  # rule 87
+    "initial-corrupt-check": ("false", "lets a member with damaged data start"),  # rule 80
+    "experimental-initial-corrupt-check": ("false", "lets a member with damaged data start"),  # rule 80
 }
 
 

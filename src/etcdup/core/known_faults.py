@@ -1,8 +1,8 @@
 """Which versions of etcd lose data, break an operation or have a hole: the rulebook's tables, as data.
 
-Sources are etcd's changelogs, its post-mortem of 3.5, its blog and its security advisories. Only series that
-etcdup runs (3.4 on) are listed. One row of the rulebook is not here: that 3.5.30 and 3.6.11 allow `member add`
-with a dead voter (rule 28) is no reason to avoid them; `quorum.py` forbids it on every version.
+Sources are etcd's changelogs, its post-mortem of 3.5, its blog and its security advisories. Only series
+that etcdup runs (3.4 on) are listed. One row of the rulebook is not here: that 3.5.30 and 3.6.11 allow
+`member add` with a dead voter (rule 28) is no reason to avoid them; `quorum.py` forbids it on every version.
 """
 
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ FAULTS = (
         "single-member",
     ),
     Advisory(
-        "members' data can differ after recovery from a snapshot with users and roles, or if killed in a defrag",
+        "members' data can differ after a recovery with users and roles, or if killed in a defrag",
         _below("3.4.22", "3.5.6"),
         "refuse",
         "CHANGELOG-3.4, 3.4.22; CHANGELOG-3.5, 3.5.6",
@@ -147,7 +147,7 @@ FAULTS = (
         "CHANGELOG-3.4, 3.4.35; CHANGELOG-3.5, 3.5.17",
     ),
     Advisory(
-        "promoted learners and removed members are remembered wrongly, which breaks the upgrade to 3.6 (rule 44)",
+        "promoted and removed members are remembered wrongly, which breaks the upgrade to 3.6",  # rule 44
         _below("3.5.32"),
         "refuse",
         "etcd's upgrade guide for 3.6",
@@ -158,14 +158,14 @@ FAULTS = (
         "force-new-cluster leaves old members or learners in",
         _below("3.4.x", "3.5.25", "3.6.6"),
         "refuse",
-        "CHANGELOG-3.5, 3.5.22 and 3.5.25; CHANGELOG-3.6, 3.6.1 and 3.6.6 (rule 66)",
+        "CHANGELOG-3.5, 3.5.22 and 3.5.25; CHANGELOG-3.6, 3.6.1 and 3.6.6",  # rule 66
         "force-new-cluster",
     ),
     Advisory(
         "a defrag during a snapshot from the leader can damage the data",
         _below("3.4.38", "3.5.23", "3.6.5"),
         "refuse",
-        "CHANGELOG-3.4, 3.4.38; CHANGELOG-3.5, 3.5.23; CHANGELOG-3.6, 3.6.5 (rule 75)",
+        "CHANGELOG-3.4, 3.4.38; CHANGELOG-3.5, 3.5.23; CHANGELOG-3.6, 3.6.5",  # rule 75
         "defrag",
     ),
     Advisory(
@@ -181,7 +181,7 @@ FAULTS = (
         "CHANGELOG-3.5, 3.5.28; CHANGELOG-3.6, 3.6.9",
     ),
     Advisory(
-        "changing a learner's peer URL promotes it (rule 23)",
+        "changing a learner's peer URL promotes it",  # rule 23
         _below("3.4.x", "3.5.31", "3.6.12"),
         "refuse",
         "CHANGELOG-3.5, 3.5.31; CHANGELOG-3.6, 3.6.12",
@@ -231,7 +231,7 @@ HOLES = (
         "rbac",
     ),
     Advisory(
-        "anyone can call member list, alarms, leases and compaction in spite of users and roles (CVE-2026-33413)",
+        "member list, alarms, leases and compaction need no permission (CVE-2026-33413)",
         _below("3.4.42", "3.5.28", "3.6.9"),
         "warn",
         "GHSA-q8m4-xhhv-38mg",

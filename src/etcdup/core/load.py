@@ -40,7 +40,6 @@ _SYNONYMS = {
 }
 # What pydantic calls a fault of type, by the beginning of its name, in our words.
 _WRONG_TYPES = (
-    ("int", "must be a whole number", ""),
     ("bool", "must be true or false", ""),
     ("tuple", "must be a list", "begin each entry with `- `"),
     ("model", "must be a section: keys with values", ""),
@@ -135,11 +134,8 @@ def _drop(data: Any, loc: Loc) -> None:
 
 def _fault_problems(document: Document, faults: list[ErrorDetails]) -> Iterator[Problem]:
     """pydantic's faults in our words. A key that is missing because it was misspelt is reported once."""
-    meant = {
-        (*loc[:-1], close)
-        for loc in _unknown_keys(faults)
-        if (close := _closest(str(loc[-1]), _keys_at(loc[:-1])))
-    }
+    unknown = [_loc(fault) for fault in faults if fault["type"] == "extra_forbidden"]
+    meant = {(*loc[:-1], _meant(loc)) for loc in unknown}
     for fault in faults:
         loc = _loc(fault)
         if loc in document.unknown or (fault["type"] == "missing" and loc in meant):
@@ -147,10 +143,6 @@ def _fault_problems(document: Document, faults: list[ErrorDetails]) -> Iterator[
         at = document.keys.get(loc) if fault["type"] == "extra_forbidden" else None
         at = at or document.place(loc)
         yield Problem(at.line, at.column, *_words(document, fault, loc))
-
-
-def _unknown_keys(faults: list[ErrorDetails]) -> list[Loc]:
-    return [_loc(fault) for fault in faults if fault["type"] == "extra_forbidden"]
 
 
 def _words(document: Document, fault: ErrorDetails, loc: Loc) -> tuple[str, str]:
@@ -183,8 +175,11 @@ def _type_words(document: Document, key: str, kind: str, loc: Loc) -> tuple[str,
     if loc[:2] == ("etcd", "extra") and len(loc) > 2:
         return f"`{loc[2]}` must have one plain value", "join several with commas, as on etcd's command line"
     if kind.startswith("string"):
-        text = document.place(loc).text
+        text = document.values[loc].text if loc in document.values else ""
         return f"`{key}` must be text", f'put it in quotes: "{text}"' if text else ""
+    if kind.startswith("int"):
+        quoted = str(document.values[loc].text).isdigit()
+        return f"`{key}` must be a whole number", "write it without quotes" if quoted else ""
     words, hint = next(
         ((words, hint) for beginning, words, hint in _WRONG_TYPES if kind.startswith(beginning)),
         ("has a value that does not fit", ""),
@@ -203,22 +198,29 @@ def _keys_at(loc: Loc) -> list[str]:
     return [field.alias or name for name, field in section.model_fields.items()] if section else []
 
 
-def _closest(key: str, keys: list[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(key.lower().replace("-", "_"), keys, n=1)), None)
+def _closest(key: str, keys: list[str], cutoff: float = 0.6) -> str | None:
+    spelt = key.lower().replace("-", "_")
+    return next(iter(difflib.get_close_matches(spelt, keys, n=1, cutoff=cutoff)), None)
+
+
+def _meant(loc: Loc) -> str | None:
+    """The key of the same section that was meant by an unknown one, if there is one like it."""
+    key, keys = str(loc[-1]), _keys_at(loc[:-1])
+    synonym = _SYNONYMS.get(key)
+    return synonym if synonym in keys else _closest(key, keys)
 
 
 def _where_instead(loc: Loc) -> str:
-    """What the operator meant by an unknown key: another section's, or another spelling."""
-    key, keys = str(loc[-1]), _keys_at(loc[:-1])
-    if _SYNONYMS.get(key) in keys:
-        return f"did you mean `{_SYNONYMS[key]}`?"
-    for section in _SECTIONS:
-        if key in _keys_at(section):
-            return (
-                f"it belongs below `{'.'.join(map(str, section))}:`" if section else "it belongs at the top"
-            )
-    close = _closest(key, keys)
-    return f"did you mean `{close}`?" if close else ""
+    """What to write instead of an unknown key: another spelling, or the same in another section."""
+    if loc[:1] != ("hosts",):
+        for section in _SECTIONS:
+            if close := _closest(str(loc[-1]), _keys_at(section), cutoff=0.8):
+                place = f"below `{'.'.join(map(str, section))}:`" if section else "at the top"
+                if section != loc[:-1]:
+                    return f"`{close}` belongs {place}"
+                break
+    meant = _meant(loc)
+    return f"did you mean `{meant}`?" if meant else ""
 
 
 def _mistake_problems(document: Document, sound: Spec, unsound: set[Loc]) -> Iterator[Problem]:

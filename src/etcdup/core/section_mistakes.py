@@ -11,7 +11,7 @@ from etcdup.core import extra_flags
 from etcdup.core.document import Loc
 from etcdup.core.mistakes import Mistake, is_within
 from etcdup.core.spec import Spec
-from etcdup.core.units import show_duration, show_size
+from etcdup.core.units import show_size
 from etcdup.core.version import NEWEST
 
 MIB = 1024**2
@@ -206,8 +206,7 @@ def _target(spec: Spec) -> Iterator[Mistake]:
 
 def _retention(spec: Spec) -> Iterator[Mistake]:
     if spec.backup.every < 1:
-        message = f"`every` is {show_duration(spec.backup.every)}"
-        yield Mistake((("backup", "every"),), message, "write it like 1h; backups on demand need no `every`")
+        yield Mistake((("backup", "every"),), "`every` must be 1s at least", "write it like 1h")
     keep = spec.backup.keep
     if not (keep.hourly or keep.daily or keep.weekly or keep.monthly):
         at: Loc = ("backup", "keep")
