@@ -177,10 +177,12 @@ def check_provided(spec: Spec, sets: tuple[CertSet, ...], now: datetime) -> tupl
 
 def merged(faults: list[Fault]) -> tuple[Fault, ...]:
     """The faults, each once: a file that serves all members is not at fault once for each of them."""
-    members: dict[Fault, dict[str, None]] = {}
+    first: dict[str, Fault] = {}
+    members: dict[str, dict[str, None]] = {}
     for fault in faults:
-        members.setdefault(replace(fault, members=()), {}).update(dict.fromkeys(fault.members))
-    return tuple(replace(fault, members=tuple(names)) for fault, names in members.items())
+        first.setdefault(str(fault), fault)
+        members.setdefault(str(fault), {}).update(dict.fromkeys(fault.members))
+    return tuple(replace(fault, members=tuple(members[text])) for text, fault in first.items())
 
 
 def _trust_faults(each: CertSet) -> list[Fault]:

@@ -31,7 +31,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def own_folder(folder: Path) -> None:
-    """The folder, for its owner alone, without what a killed run left half written in it."""
+    """Makes the folder, or takes it, for its owner alone."""
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         folder.chmod(FOLDER_MODE)
@@ -41,7 +41,7 @@ def own_folder(folder: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Removes what a killed run left half written: it may be a key. Only under the lock."""
-    for left in folder.glob(f".*{_TEMPORARY}"):
+    for left in folder.glob(f".*.pem.*{_TEMPORARY}"):
         left.unlink(missing_ok=True)
 
 

@@ -84,13 +84,13 @@ class Managed(Pki):
     def issue(self, roles: Iterable[str], now: datetime) -> None:
         wanted = [self._wanted(role) for role in roles]
         with locked(self._root):
-            sweep(self._root)
+            for folder in (self._root, self._root / "clients", *self._root.glob("members/*")):
+                sweep(folder)
             authority = self._authority(now)
             folders = dict.fromkeys(self._cert(each.role).parent for each in wanted)
             for folder in folders:
                 own_folder(folder.parent)
                 own_folder(folder)
-                sweep(folder)
             for each in wanted:
                 self._issue(each, authority, now)
             for folder in folders:

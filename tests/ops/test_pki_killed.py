@@ -1,0 +1,72 @@
+"""Killed at any change to the disk, the next run ends in the same place, with the same CA."""
+
+import json
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from etcdup.core.certs import due, wanted_certs
+from etcdup.core.observed import PkiSeen
+from etcdup.core.spec import Spec
+from etcdup.ops.pki import Pki
+from tests.ops.openssl import openssl
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+WRITTEN = {"name": "prod", "version": "3.6.14", "hosts": [{"name": "infra1", "address": "10.0.0.1"}]}
+SPEC = Spec.model_validate(WRITTEN)
+
+
+def killed_at_each_change(folder: Path) -> list[Path]:
+    """The folders that the killed runs left, the last one came to its end."""
+    argv = [sys.executable, "-m", "tests.ops.killed", str(folder), json.dumps(WRITTEN), NOW.isoformat()]
+    done = subprocess.run(argv, check=True, timeout=120, capture_output=True)
+    return [folder / str(number) for number in range(1, int(done.stdout) + 1)]
+
+
+def dues(pki: Pki) -> list[str]:
+    seen = pki.see()
+    return [
+        each.role for each in wanted_certs(SPEC) if due(each, seen.certs.get(each.role), seen.authority, NOW)
+    ]
+
+
+def finished(folder: Path) -> PkiSeen:
+    """What is there after the next run, which does only what is due."""
+    pki = Pki.open(SPEC, folder)
+    pki.issue(dues(pki) or ["admin"], NOW)
+    assert dues(pki) == []
+    for role in pki.see().certs:
+        cert, _ = pki.file(role)
+        assert cert.startswith(b"-----BEGIN CERTIFICATE-----")
+    return pki.see()
+
+
+def test_killed_while_everything_is_made(tmp_path: Path) -> None:
+    folders = killed_at_each_change(tmp_path)
+    assert len(folders) > 30
+    for folder in folders:
+        key = folder / "pki/ca-key.pem"
+        before = key.read_bytes() if key.exists() else None
+        finished(folder)
+        assert before is None or key.read_bytes() == before
+        assert list(folder.rglob("*.tmp")) == []
+        assert openssl("verify", "-CAfile", folder / "pki/ca.pem", folder / "pki/clients/admin.pem")
+
+
+def test_killed_while_everything_is_renewed(tmp_path: Path) -> None:
+    """What was good before is still there or due; nothing is lost that a running member needs."""
+    whole = tmp_path / "whole"
+    Pki.open(SPEC, whole).issue([each.role for each in wanted_certs(SPEC)], NOW)
+    before = Pki.open(SPEC, whole).see()
+    for number in range(1, 80):
+        shutil.copytree(whole, tmp_path / str(number))
+    folders = killed_at_each_change(tmp_path)
+    for folder in folders:
+        seen = Pki.open(SPEC, folder).see()
+        assert set(seen.certs) == set(before.certs)
+        assert len(dues(Pki.open(SPEC, folder))) <= 1  # the one pair that it was at
+        assert finished(folder).authority is not None
+        assert (folder / "pki/ca-key.pem").read_bytes() == (whole / "pki/ca-key.pem").read_bytes()
+        assert list(folder.rglob("*.tmp")) == []
