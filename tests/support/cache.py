@@ -1,4 +1,4 @@
-"""Things that take minutes to make and never change: kept outside the repo, made once, whole or not at all."""
+"""Things that take minutes to make and never change: made once, outside the repo, whole or not at all."""
 
 import fcntl
 import os
@@ -24,7 +24,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """The folder `target`; if missing, made by `build(an empty folder beside it)` and renamed when complete."""
+    """The folder `target`; if missing, made by `build(an empty folder)` and renamed when complete."""
     if target.exists():
         return target
     with locked(target.with_name(f".{target.name}.lock")):

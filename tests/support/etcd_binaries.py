@@ -1,6 +1,6 @@
-"""Real etcd binaries of the versions that tests need, in the cache: Debian's, or built from the Go module proxy.
+"""Real etcd binaries of the versions that tests need, cached: Debian's, or built from the Go module proxy.
 
-    python -m tests.support.etcd_binaries [VERSION...]      gets or builds them, and prints where they are
+python -m tests.support.etcd_binaries [VERSION...]      gets or builds them, and prints where they are
 """
 
 import gzip
@@ -22,7 +22,7 @@ DEBIAN = {"3.4.23": "bookworm", "3.5.16": "trixie", "3.5.30": "forky"}
 GO = ("3.5.33", "3.6.14", "3.7.1")
 VERSIONS = (*DEBIAN, *GO)
 
-# A module of our own that requires them: their go.mod files carry `replace`, which `go install pkg@version` refuses.
+# Required by a module of our own: their go.mod files carry `replace`, which `go install pkg@version` refuses.
 GO_PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "etcdctl": "go.etcd.io/etcd/etcdctl/v3",
@@ -53,7 +53,7 @@ def etcd_binaries(version: str) -> Path:
 
 
 def release_tarball(version: str) -> Path:
-    """`etcd-v{version}-linux-amd64.tar.gz` laid out as the official release; the same bytes for as long as cached."""
+    """`etcd-v{version}-linux-amd64.tar.gz`, laid out as the official release; cached, so always the same."""
     name = f"etcd-v{version}-linux-amd64"
     binaries = etcd_binaries(version)
     folder = build_once(cache_dir() / "release" / version, lambda making: _pack(binaries, name, making))
@@ -128,8 +128,8 @@ def _run(argv: list[str], cwd: str | None = None, env: dict[str, str] | None = N
 def main() -> None:
     for version in sys.argv[1:] or VERSIONS:
         started = time.monotonic()
-        tarball = release_tarball(version)
-        print(f"{version}\t{time.monotonic() - started:.1f} s\t{etcd_binaries(version)}\t{tarball}", flush=True)
+        paths = f"{etcd_binaries(version)}\t{release_tarball(version)}"
+        print(f"{version}\t{time.monotonic() - started:.1f} s\t{paths}", flush=True)
 
 
 if __name__ == "__main__":

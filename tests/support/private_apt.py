@@ -1,6 +1,6 @@
 """An apt of our own in a folder: other suites and other hosts' packages, without touching this machine's apt.
 
-It asks the Debian mirror that this machine is set up with, checks signatures with Debian's keyring, and needs no root.
+It asks the Debian mirror this machine is set up with, checks signatures with Debian's keyring, needs no root.
 """
 
 import os
@@ -74,7 +74,7 @@ class PrivateApt:
 
 
 def debian_mirror() -> str:
-    """The mirror this machine's apt is set up with; `$ETCDUP_DEBIAN_MIRROR` on a machine that is not Debian."""
+    """The mirror this machine's apt is set up with; `$ETCDUP_DEBIAN_MIRROR` where it is not Debian's."""
     if mirror := os.environ.get("ETCDUP_DEBIAN_MIRROR"):
         return mirror
     argv = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]

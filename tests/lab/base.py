@@ -1,0 +1,62 @@
+"""The Debian that every machine starts from: made once, kept in the cache, never written to again."""
+
+import hashlib
+from pathlib import Path
+
+from tests.lab.shell import run
+from tests.support.cache import build_once, cache_dir
+from tests.support.private_apt import KEYRING, debian_mirror
+
+SUITE = "bookworm"
+# No Python: etcdup must not need it on a host. libfaketime is for Machine.shift_clock.
+PACKAGES = (
+    "systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "iputils-ping", "ca-certificates",
+    "sudo", "libfaketime",
+)  # fmt: skip
+
+OPER_PASSWORD = "correct horse battery"
+USERS = ("root", "admin", "oper", "nosudo")
+CLOCK = "/etc/lab-clock"
+
+FILES = {
+    "etc/sudoers.d/lab": f"admin ALL=(ALL) NOPASSWD: ALL\noper ALL=(ALL) ALL\nDefaults env_file={CLOCK}\n",
+    "etc/ssh/sshd_config.d/lab.conf": "UseDNS no\nGSSAPIAuthentication no\nMaxStartups 200:30:400\n",
+    "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=20s\n",
+    "etc/apt/apt.conf.d/90lab": 'Acquire::http::Timeout "5";\nAcquire::Languages "none";\n',
+    # Only what a shell started by sshd runs sees the shifted clock: with libfaketime in it, sshd dies of its own
+    # seccomp filter. Debian's bash reads this file for `ssh HOST COMMAND` too: open connections follow at once.
+    "etc/bash.bashrc": f"[ ! -e {CLOCK} ] || . {CLOCK}\n",
+}
+
+CONFIGURE = f"""
+set -e
+for user in admin oper nosudo; do useradd --create-home --shell /bin/bash $user; done
+echo 'oper:{OPER_PASSWORD}' | chpasswd
+chmod 0440 /etc/sudoers.d/lab
+rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id /etc/hostname /etc/apt/sources.list
+ln -s "$(ls /usr/lib/*/faketime/libfaketime.so.1)" /usr/local/lib/libfaketime.so
+systemctl enable systemd-networkd.service
+systemctl set-default multi-user.target
+systemctl mask console-getty.service apt-daily.timer apt-daily-upgrade.timer \\
+    e2scrub_all.timer e2scrub_reap.service dpkg-db-backup.timer
+apt-get clean
+rm -rf /var/lib/apt/lists/*
+"""
+
+_RECIPE = hashlib.sha256(repr((SUITE, PACKAGES, FILES, CONFIGURE)).encode()).hexdigest()[:12]
+
+
+def base_image() -> Path:
+    """The root file system, built if this recipe never was: a minute, once."""
+    return build_once(cache_dir() / "lab" / f"base-{_RECIPE}", _build)
+
+
+def _build(root: Path) -> None:
+    include = f"--include={','.join(PACKAGES)}"
+    options = ["--variant=minbase", f"--keyring={KEYRING}", include]
+    run(["debootstrap", *options, SUITE, root, debian_mirror()], timeout_s=1800)
+    for path, text in FILES.items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + (file.read_text() if file.exists() else ""))
+    run(["chroot", root, "/bin/sh", "-c", CONFIGURE])

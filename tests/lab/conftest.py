@@ -1,0 +1,27 @@
+"""`lab`: three fresh machines for each test. One lab serves the session: a reset is cheaper."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Lab, Machine, why_not
+
+
+@pytest.fixture(scope="session")
+def lab_of_session() -> Iterator[Lab]:
+    if reason := why_not():
+        pytest.skip(f"no lab: {reason}")
+    with Lab(machines=3) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(lab_of_session: Lab) -> Iterator[Lab]:
+    lab_of_session.wait_ssh()
+    yield lab_of_session
+    lab_of_session.reset(wait=False)  # they boot while pytest finds the next test
+
+
+@pytest.fixture
+def machines(lab: Lab) -> list[Machine]:
+    return lab.machines

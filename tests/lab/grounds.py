@@ -1,0 +1,93 @@
+"""What a lab stands on: its id, folder, namespace. Claimed by a live process, swept when that has died."""
+
+import fcntl
+import itertools
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from tests.lab.cgroup import Cgroup
+from tests.lab.disk import unmount_below
+from tests.lab.network import Namespace
+from tests.lab.ssh import Keys
+from tests.support.cache import cache_dir, locked
+
+PACKAGES_PORT = 8079
+OWNER = "owner"
+
+_counter = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Grounds:
+    lab_id: str
+    folder: Path
+    base: Path
+    operator_address: str
+    owner: IO[str] = field(repr=False)  # a lock on it is held for as long as this process lives
+
+    @property
+    def namespace(self) -> Namespace:
+        return Namespace(self.lab_id)
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.folder / "ssh")
+
+    @property
+    def packages_url(self) -> str:
+        return f"http://{self.operator_address}:{PACKAGES_PORT}/"
+
+
+def runs() -> Path:
+    return cache_dir() / "lab" / "run"
+
+
+def claim(base: Path, operator_address: str) -> Grounds:
+    """New grounds for this process, after what dead processes left is cleared."""
+    with locked(runs() / ".lock"):
+        sweep()
+        lab_id = f"etcdup-{os.getpid()}-{next(_counter)}"
+        folder = runs() / lab_id
+        folder.mkdir()
+        owner = (folder / OWNER).open("w")
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        print(os.getpid(), file=owner, flush=True)
+    return Grounds(lab_id, folder, base, operator_address, owner)
+
+
+def release(grounds: Grounds) -> None:
+    demolish(grounds.folder)
+    grounds.owner.close()
+
+
+def sweep() -> None:
+    """Labs whose process is dead: only what carries their ids is touched."""
+    for folder in runs().glob("etcdup-*"):
+        if not _owner_lives(folder):
+            demolish(folder)
+
+
+def demolish(folder: Path) -> None:
+    """Processes, mounts, namespace, control groups, files: all that the lab of this folder ever made."""
+    lab_id = folder.name
+    cgroup = Cgroup(lab_id)
+    cgroup.kill()
+    unmount_below(folder)
+    Namespace(lab_id).delete()
+    cgroup.remove()
+    shutil.rmtree(folder)
+
+
+def _owner_lives(folder: Path) -> bool:
+    """The lock tells, not the process id: ids are used again, and differ between containers."""
+    try:
+        with (folder / OWNER).open() as owner:
+            fcntl.flock(owner, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

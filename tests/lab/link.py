@@ -1,0 +1,70 @@
+"""A machine's cable: pulled, plugged in again, or made long and lossy."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.lab.cgroup import Cgroup
+from tests.lab.network import BRIDGE, Namespace
+from tests.lab.shell import LabError
+
+RELAY = Path(__file__).with_name("relay.py")
+
+
+class Link:
+    """The lab's end of a machine's network link. The link is made and removed by the machine's power."""
+
+    def __init__(self, namespace: Namespace, machine: str, number: int, cgroup: Cgroup) -> None:
+        self.name = f"vb-{machine}"  # systemd-nspawn's name for it; a long one is the interface's altname
+        self._namespace = namespace
+        self._far, self._near = f"far{number}", f"near{number}"
+        self._cgroup = cgroup
+        self._relay: subprocess.Popen[bytes] | None = None
+
+    def down(self) -> None:
+        self._namespace.ip("link", "set", "dev", self.name, "down")
+
+    def up(self) -> None:
+        self._namespace.ip("link", "set", "dev", self.name, "up")
+
+    def slow(self, delay_ms: float, loss: float) -> None:
+        """A relay of ours between the link and the bridge: not every kernel has netem."""
+        self.fast()
+        ip = self._namespace.ip
+        ip("link", "add", self._far, "type", "veth", "peer", "name", self._near)
+        ip("link", "set", "dev", self.name, "nomaster")
+        ip("link", "set", self._near, "master", BRIDGE, "up")
+        ip("link", "set", self._far, "up")
+        argv = [sys.executable, str(RELAY), self._interface(), self._far, str(delay_ms / 1000), str(loss)]
+        with self._namespace.inside():
+            self._relay = subprocess.Popen(
+                self._cgroup.entering(argv),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
+            )  # fmt: skip
+        assert self._relay.stdout is not None
+        if self._relay.stdout.readline() != b"ready\n":
+            raise LabError(f"the relay of {self.name} did not start")
+
+    def fast(self) -> None:
+        """As if never slowed."""
+        if self._stop_relay():
+            self._namespace.ip("link", "set", "dev", self.name, "master", BRIDGE)
+
+    def gone(self) -> None:
+        """The machine lost power. The kernel removes its link later; a new one must not find it there."""
+        self._namespace.ip("link", "delete", "dev", self.name, check=False)
+        self._stop_relay()
+
+    def _stop_relay(self) -> bool:
+        if self._relay is None:
+            return False
+        self._relay.kill()
+        self._relay.communicate()
+        self._relay = None
+        self._namespace.ip("link", "delete", self._far, check=False)
+        return True
+
+    def _interface(self) -> str:
+        """Packet sockets know no altnames."""
+        shown = self._namespace.ip("-o", "link", "show", "dev", self.name)
+        return shown.split()[1].split("@")[0].rstrip(":")

@@ -1,0 +1,77 @@
+"""Carries frames between two interfaces, late and not all of them: `relay.py ONE OTHER DELAY_S LOSS`.
+
+Runs in the lab's namespace as a process of its own, so that a busy test does not make its delays longer.
+"""
+
+import random
+import selectors
+import socket
+import sys
+import time
+from collections import deque
+
+SOL_PACKET, PACKET_IGNORE_OUTGOING, PACKET_VNET_HDR = 263, 23, 15
+ETH_P_ALL = 0x0003
+# With the virtio header the kernel's unfinished checksums and frames up to 64 KiB pass as they are.
+LARGEST = 10 + 14 + 65536
+
+Waiting = deque[tuple[float, socket.socket, bytes]]
+
+
+def tap(interface: str) -> socket.socket:
+    """All frames that come in on `interface`, whoever they are for."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+    sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    sock.bind((interface, 0))
+    sock.setblocking(False)
+    return sock
+
+
+def promiscuous(sock: socket.socket, interface: str) -> None:
+    request = socket.if_nametoindex(interface).to_bytes(4, sys.byteorder) + (1).to_bytes(2, sys.byteorder)
+    sock.setsockopt(SOL_PACKET, 1, request + bytes(10))  # PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC
+
+
+def take(source: socket.socket, target: socket.socket, waiting: Waiting, delay_s: float, loss: float) -> None:
+    while True:
+        try:
+            frame = source.recv(LARGEST)
+        except BlockingIOError:
+            return
+        if random.random() >= loss:
+            waiting.append((time.monotonic() + delay_s, target, frame))
+
+
+def deliver(waiting: Waiting) -> float | None:
+    """Sends what is due; the seconds until the next is."""
+    while waiting and (wait_s := waiting[0][0] - time.monotonic()) <= 0:
+        _, target, frame = waiting.popleft()
+        try:
+            target.send(frame)
+        except OSError:
+            continue  # the interface is down or its queue is full: the frame is lost, as on a cable
+    return wait_s if waiting else None
+
+
+def relay(one: str, other: str, delay_s: float, loss: float) -> None:
+    ends = {tap(one): one, tap(other): other}
+    selector = selectors.DefaultSelector()
+    (first, second) = ends
+    for source, target in ((first, second), (second, first)):
+        promiscuous(source, ends[source])
+        selector.register(source, selectors.EVENT_READ, target)
+    print("ready", flush=True)
+    waiting: Waiting = deque()
+    while True:
+        for key, _ in selector.select(deliver(waiting)):
+            assert isinstance(key.fileobj, socket.socket)
+            try:
+                take(key.fileobj, key.data, waiting, delay_s, loss)
+            except OSError:
+                time.sleep(0.05)  # the interface is down for now
+
+
+if __name__ == "__main__":
+    relay(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
