@@ -1,0 +1,134 @@
+"""One host: what differs from what is wanted, as steps."""
+
+import difflib
+from collections.abc import Iterable
+
+from etcdup.core.files import DesiredFile, Text, desired_files, desired_settings
+from etcdup.core.layout import Layout, layout_of
+from etcdup.core.observed import HostSeen, Observed, PkiSeen
+from etcdup.core.settings import needs_restart
+from etcdup.core.spec import HostSpec, Spec
+from etcdup.core.steps import (
+    EnableUnit,
+    FileChange,
+    InstallBinaries,
+    InstallFiles,
+    PrepareHost,
+    Step,
+    SwitchBinaries,
+)
+from etcdup.core.unit import UNIT_VARIABLE, unit_digest
+
+
+def host_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, observed: Observed) -> list[Step]:
+    """Everything on this host that can be put right without touching a running member."""
+    layout = layout_of(spec, host)
+    steps: list[Step] = []
+    if missing := unprepared(spec, host, seen, layout):
+        reason = "the host is new to this cluster" if seen.marker is None else f"{', '.join(missing)} missing"
+        steps.append(PrepareHost(host=host.name, token=token, missing=missing, reason=reason, rules=(6, 96)))
+    version = str(spec.version)
+    if version not in seen.versions:
+        source = observed.binaries.source if observed.binaries else "cache"
+        steps.append(
+            InstallBinaries(
+                host=host.name,
+                version=version,
+                source=source,
+                reason=f"{version} is not there yet",
+                rules=(52,),
+            )
+        )
+    if changes := file_changes(desired_files(spec, host, layout, token, observed.pki), seen):
+        steps.append(InstallFiles(host=host.name, changes=changes, reason=_why_files(changes)))
+    if seen.current != version:
+        reason = f"{seen.current} is in use" if seen.current else "no version is in use"
+        steps.append(SwitchBinaries(host=host.name, version=version, reason=reason, rules=(52,)))
+    if why := _why_enable(layout, changes, seen):
+        steps.append(EnableUnit(host=host.name, reason=why))
+    return steps
+
+
+def unprepared(spec: Spec, host: HostSpec, seen: HostSeen, layout: Layout) -> tuple[str, ...]:
+    """What PrepareHost would make: names of the parts that are missing."""
+    missing = []
+    if layout.supervisor == "systemd" and not seen.etcd_user:
+        missing.append("etcd user")
+    if seen.marker is None:
+        missing.append("marker")
+    if seen.data.entries is None:
+        missing.append(seen.data.path)
+    elif layout.supervisor == "systemd" and (seen.data.owner, seen.data.mode) != ("etcd:etcd", 0o700):
+        missing.append(f"mode and owner of {seen.data.path}")
+    if seen.wal is not None and seen.wal.entries is None:
+        missing.append(seen.wal.path)
+    return tuple(missing)
+
+
+def file_changes(desired: Iterable[DesiredFile], seen: HostSeen) -> tuple[FileChange, ...]:
+    """Files that are missing or differ in content, mode or owner. Keys and certificates show no diff."""
+    changes = []
+    for file in desired:
+        there = seen.files.get(file.path)
+        if there is None:
+            changes.append(FileChange(file.path, "create"))
+        elif there.sha256 != file.sha256:
+            changes.append(FileChange(file.path, "update", _diff(file, there.text)))
+        elif not _same_rights(file, seen):
+            diff = f"mode and owner: {there.mode:04o} {there.owner} -> {file.mode:04o} {file.owner}\n"
+            changes.append(FileChange(file.path, "update", diff))
+    return tuple(changes)
+
+
+def restart_reasons(spec: Spec, host: HostSpec, seen: HostSeen, token: str, pki: PkiSeen) -> tuple[str, ...]:
+    """Why the running process is not what is wanted: judged by the process itself, never by the files."""
+    layout = layout_of(spec, host)
+    unit = seen.unit
+    if not unit.is_running:
+        return ()
+    reasons = []
+    running = unit.exe.removesuffix(" (deleted)").split("/")
+    if len(running) > 1 and running[-2] != str(spec.version):
+        reasons.append(f"it runs {running[-2]}, {spec.version} is wanted")
+    wanted = desired_settings(spec, host, layout, token, pki).variables()
+    if changed := needs_restart(wanted, dict(unit.environment)):
+        reasons.append("it runs with another " + ", ".join(changed))
+    start = next(f for f in desired_files(spec, host, layout, token, pki) if f.path == layout.unit)
+    assert isinstance(start.content, Text)
+    if unit.environment.get(UNIT_VARIABLE) != unit_digest(start.content.text):
+        reasons.append("it was started from an older unit")
+    return tuple(reasons)
+
+
+def _why_enable(layout: Layout, changes: tuple[FileChange, ...], seen: HostSeen) -> str:
+    if layout.supervisor == "process":
+        return ""
+    if seen.unit.enabled != "enabled":
+        return "etcd would not come back after a reboot"
+    changed = any(change.path == layout.unit for change in changes)
+    return "systemd has yet to read the unit's new text" if changed or seen.unit.needs_reload else ""
+
+
+def _same_rights(file: DesiredFile, seen: HostSeen) -> bool:
+    there = seen.files[file.path]
+    if seen.systemd == 0:
+        # A local member belongs to whoever runs etcdup; only the mode can be wanted.
+        return there.mode == file.mode
+    return (there.mode, there.owner) == (file.mode, file.owner)
+
+
+def _diff(file: DesiredFile, there: str | None) -> str:
+    if there is None or not isinstance(file.content, Text):
+        return ""
+    lines = difflib.unified_diff(
+        there.splitlines(), file.content.text.splitlines(), "on the host", "wanted", lineterm="", n=1
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _why_files(changes: tuple[FileChange, ...]) -> str:
+    made = sum(change.action == "create" for change in changes)
+    parts = [f"{made} missing"] if made else []
+    if len(changes) > made:
+        parts.append(f"{len(changes) - made} not as wanted")
+    return " and ".join(parts)

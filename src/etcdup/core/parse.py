@@ -1,0 +1,165 @@
+"""The probe's output -> HostSeen. Pure; the section names are probe.py's."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+
+from etcdup.core.layout import Layout
+from etcdup.core.observed import DirSeen, FileSeen, HostSeen, Listening, Marker, UnitSeen
+
+ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+Sections = Mapping[str, list[str]]
+
+
+def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answered_at: float) -> HostSeen:
+    """`asked_at` and `answered_at` are the operator's clock, in seconds, around the probe.
+
+    Raises ValueError where the output is not the probe's own: a login banner, a shell that is not sh.
+    """
+    sections = _sections(output)
+    try:
+        machine = sections["machine"]
+        supervised = layout.supervisor == "systemd"
+        return HostSeen(
+            host=host,
+            arch=ARCHES.get(machine[0], machine[0]),
+            hostname=machine[1],
+            machine_id=machine[2],
+            distribution=machine[3],
+            distribution_version=machine[4],
+            etcd_user=machine[5] == "etcd-user",
+            joining=machine[6] == "joining",
+            systemd=int(sections["systemd"][0]) if supervised else 0,
+            clock_ahead_s=_clock_ahead(float(sections["clock"][0]), asked_at, answered_at),
+            opt_free_bytes=_product(sections["room"][0]),
+            data=_directory(layout.data_dir, sections),
+            wal=_directory(layout.wal_dir, sections) if layout.wal_dir else None,
+            files=_files(sections),
+            unit=_unit(sections) if supervised else _process_as_unit(sections, layout),
+            other_units=tuple(
+                name for name in _first_words(sections.get("units", [])) if name != "etcd.service"
+            ),
+            versions=tuple(name for name in sections["versions"][1:] if name != "current" and name[0] != "."),
+            current=sections["versions"][0].removeprefix("none").rpartition("/")[2],
+            marker=_marker(sections, layout),
+            listening=_listening(sections["listening"]),
+        )
+    except (KeyError, IndexError, ValueError, binascii.Error) as error:
+        raise ValueError(f"the answer to the probe makes no sense: {error}") from error
+
+
+def _sections(output: str) -> dict[str, list[str]]:
+    sections: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in output.splitlines():
+        if line.startswith("@"):
+            lines = sections.setdefault(line[1:], [])
+        else:
+            lines.append(line)
+    return sections
+
+
+def _clock_ahead(theirs: float, asked_at: float, answered_at: float) -> float:
+    """0 while the host's time lies between question and answer: nothing finer can be told from outside."""
+    if theirs > answered_at:
+        return theirs - answered_at
+    return min(theirs - asked_at, 0.0)
+
+
+def _product(line: str) -> int:
+    blocks, size = line.split()
+    return int(blocks) * int(size)
+
+
+def _directory(path: str, sections: Sections) -> DirSeen:
+    lines = sections[f"dir {path}"]
+    filesystem, room = lines[0].split(" ", 1)
+    if len(lines) == 1:
+        return DirSeen(path, None, filesystem=filesystem, free_bytes=_product(room))
+    mode, owner = lines[1].split()
+    return DirSeen(
+        path,
+        entries=tuple(lines[3:]),
+        owner=owner,
+        mode=int(mode, 8),
+        mount=lines[2] == "mount",
+        filesystem=filesystem,
+        free_bytes=_product(room),
+    )
+
+
+def _files(sections: Sections) -> dict[str, FileSeen]:
+    pairs = (line.partition("  ") for line in sections["sums"])
+    sums = {path: digest for digest, _, path in pairs if path}
+    seen = {}
+    for line in sections["stats"]:
+        mode, owner, path = line.split(" ", 2)
+        if path in sums:
+            seen[path] = FileSeen(path, sums[path], int(mode, 8), owner, _text(path, sections))
+    return seen
+
+
+def _text(path: str, sections: Sections) -> str | None:
+    lines = sections.get(f"text {path}")
+    return base64.b64decode(lines[0]).decode(errors="replace") if lines else None
+
+
+def _environment(lines: list[str]) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def _unit(sections: Sections) -> UnitSeen:
+    shown = _environment(sections["unit"])
+    process = sections["process"]
+    return UnitSeen(
+        load=shown.get("LoadState", "not-found"),
+        active=shown.get("ActiveState", "inactive"),
+        sub=shown.get("SubState", "dead"),
+        enabled=shown.get("UnitFileState", ""),
+        main_pid=int(process[0]),
+        restarts=int(shown.get("NRestarts") or 0),
+        needs_reload=shown.get("NeedDaemonReload") == "yes",
+        exe=process[1] if len(process) > 1 else "",
+        environment=_environment(process[2:]),
+    )
+
+
+def _process_as_unit(sections: Sections, layout: Layout) -> UnitSeen:
+    """A local member without systemd, told in the same words: it is loaded once its script is there."""
+    process = sections["process"]
+    running = int(process[0]) > 0
+    return UnitSeen(
+        load="loaded" if layout.unit in _files(sections) else "not-found",
+        active="active" if running else "inactive",
+        sub="running" if running else "dead",
+        enabled="enabled",
+        main_pid=int(process[0]),
+        exe=process[1] if len(process) > 1 else "",
+        environment=_environment(process[2:]),
+    )
+
+
+def _first_words(lines: list[str]) -> list[str]:
+    return [line.split()[0] for line in lines if line.split()]
+
+
+def _marker(sections: Sections, layout: Layout) -> Marker | None:
+    """None where there is no marker, or one that cannot be read: then the data is not known to be ours."""
+    text = _text(layout.marker, sections)
+    if text is None:
+        return None
+    try:
+        data = json.loads(text)
+        return Marker(data["cluster"], data["member"], data["token"], data["data_dir"], bool(data["formed"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _listening(lines: list[str]) -> tuple[Listening, ...]:
+    found = []
+    for line in lines:
+        port, pid, program = (line.split(" ", 2) + ["", ""])[:3]
+        found.append(Listening(int(port), int(pid or 0), program.strip()))
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,71 @@
+"""A cluster from bare machines, and the same end after a kill at every command."""
+
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.spec import Spec
+from etcdup.core.steps import Plan, Refusal
+from etcdup.ops.apply import apply
+from etcdup.ops.health import Health
+from etcdup.ops.journal import Journal
+from etcdup.ops.observe import observe
+from etcdup.remote.fake import FakeNetwork, Killed
+from tests.support.fake_world import Collected, machines_for, planner_of, spec_of, world_of
+
+
+async def bring_up(spec: Spec, network: FakeNetwork, folder: Path) -> tuple[Health, ...]:
+    """One `etcdup apply`, without the terminal."""
+    world = world_of(spec, network, folder)
+    planner = planner_of(spec)
+    plan = planner(await observe(world))
+    assert isinstance(plan, Plan), plan
+    with Journal.beside(folder, spec.name) as journal:
+        return await apply(world, plan, planner, Collected([]), journal)
+
+
+async def planned(spec: Spec, network: FakeNetwork, folder: Path) -> Plan | Refusal:
+    return planner_of(spec)(await observe(world_of(spec, network, folder)))
+
+
+def wanted_end(network: FakeNetwork) -> dict[str, object]:
+    """What must be the same however an apply came to its end."""
+    return {
+        name: (
+            sorted(path for path in machine.nodes if not path.startswith("/run")),
+            machine.enabled,
+            machine.process is not None and machine.process.exe,
+        )
+        for name, machine in network.machines.items()
+    }
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+async def test_bare_machines_become_a_healthy_cluster(tmp_path: Path, size: int) -> None:
+    spec = spec_of(size)
+    network = machines_for(spec)
+    results = await bring_up(spec, network, tmp_path)
+    assert [result.ok for result in results] == [True] * size
+    left = await planned(spec, network, tmp_path)
+    assert isinstance(left, Plan)
+    assert left.steps == ()
+
+
+async def test_a_kill_after_any_command_is_finished_by_the_next_apply(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    whole = machines_for(spec)
+    (tmp_path / "whole").mkdir()
+    await bring_up(spec, whole, tmp_path / "whole")
+    total = len(whole.commands)
+    assert total > 60
+    for cut in range(1, total):
+        network = machines_for(spec)
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        network.cut_after = cut
+        with pytest.raises(Killed):
+            await bring_up(spec, network, folder)
+        network.revive()
+        results = await bring_up(spec, network, folder)
+        assert all(result.ok for result in results), cut
+        assert wanted_end(network) == wanted_end(whole), cut
