@@ -118,18 +118,16 @@ def _mended(data: dict[str, Any], unsound: Iterable[Loc]) -> dict[str, Any]:
 
 def _drop(data: Any, loc: Loc) -> None:
     """Take out what stands at the place; an entry of a list becomes empty, so that the others keep theirs."""
-    for part in loc[:-1]:
-        below = data.get(part) if isinstance(data, dict) else None
-        below = data[part] if isinstance(data, list) and isinstance(part, int) else below
-        if not isinstance(below, dict | list):
-            break
-        data = below
-    else:
-        part = loc[-1]
-    if isinstance(data, dict):
-        data.pop(part, None)
-    elif isinstance(part, int) and part < len(data):
-        data[part] = {}
+    for depth, part in enumerate(loc, start=1):
+        there = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
+        if not there:
+            return  # a key that is missing is the fault
+        if depth < len(loc):
+            data = data[part]
+        elif isinstance(data, dict):
+            del data[part]
+        else:
+            data[part] = {}
 
 
 def _fault_problems(document: Document, faults: list[ErrorDetails]) -> Iterator[Problem]:
