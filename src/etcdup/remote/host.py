@@ -30,7 +30,9 @@ class Result:
     def check(self, *, hint: str = "") -> "Result":
         """This result, if the command succeeded; raises CommandFailed otherwise."""
         if self.status != 0:
-            raise CommandFailed(self.host, shlex.join(self.argv), self.status, self.stdout, self.stderr, hint=hint)
+            raise CommandFailed(
+                self.host, shlex.join(self.argv), self.status, self.stdout, self.stderr, hint=hint
+            )
         return self
 
 

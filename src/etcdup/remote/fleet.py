@@ -1,0 +1,105 @@
+"""All hosts of a cluster at once. One that cannot be reached is a result, not the end of the others' work."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from etcdup.core.spec import HostSpec, Spec, SshSpec
+from etcdup.errors import EtcdupError, RemoteError, SudoFailed, UnreachableError
+from etcdup.remote import local, ssh
+from etcdup.remote.host import Host
+from etcdup.remote.secrets import SshSecrets
+
+T = TypeVar("T")
+
+# Logins at the same moment. sshd on a shared jump host drops logins beyond ten (MaxStartups).
+LOGINS_AT_ONCE = 8
+
+Connect = Callable[[HostSpec, SshSpec, SshSecrets], Awaitable[Host]]
+
+
+class Fleet:
+    """The hosts that were reached, and why the others were not. Every host of the Spec is in one of both."""
+
+    def __init__(
+        self, hosts: Mapping[str, Host], unreachable: Mapping[str, UnreachableError | SudoFailed]
+    ) -> None:
+        self.hosts = dict(hosts)
+        self.unreachable = dict(unreachable)
+
+    async def each(
+        self, names: Iterable[str], work: Callable[[Host], Coroutine[Any, Any, T]]
+    ) -> dict[str, T | RemoteError]:
+        """Does the work on these hosts at the same time; a RemoteError is that host's result.
+
+        Any other error ends the work on all of them.
+        """
+
+        async def one(name: str) -> T | RemoteError:
+            if name in self.unreachable:
+                return self.unreachable[name]
+            try:
+                return await work(self.hosts[name])
+            except RemoteError as error:
+                return error
+
+        return await _all({name: one(name) for name in names})
+
+    async def close(self) -> None:
+        await _all({name: host.close() for name, host in self.hosts.items()})
+
+
+async def connect(host: HostSpec, ssh_spec: SshSpec, secrets: SshSecrets) -> Host:
+    """One host, by whatever door its `local` says."""
+    if host.local:
+        return await local.connect_local(host, ssh_spec, secrets=secrets)
+    return await ssh.connect(host, ssh_spec, secrets=secrets)
+
+
+@asynccontextmanager
+async def open_fleet(
+    spec: Spec, secrets: SshSecrets, *, connect: Connect = connect, logins: asyncio.Semaphore | None = None
+) -> AsyncIterator[Fleet]:
+    """Reaches every host at once, and lets go of all of them at the end.
+
+    `logins` bounds logins over several fleets, where many clusters are opened together.
+    """
+    bound = logins or asyncio.Semaphore(LOGINS_AT_ONCE)
+
+    async def one(host: HostSpec) -> Host | UnreachableError | SudoFailed:
+        async with bound:
+            try:
+                return await connect(host, spec.ssh, secrets)
+            except (UnreachableError, SudoFailed) as error:
+                return error
+
+    fleet = Fleet({}, {})
+    try:
+        reached = await _all({host.name: one(host) for host in spec.hosts})
+        for name, outcome in reached.items():
+            if isinstance(outcome, UnreachableError | SudoFailed):
+                fleet.unreachable[name] = outcome
+            else:
+                fleet.hosts[name] = outcome
+        yield fleet
+    finally:
+        await fleet.close()
+
+
+async def _all(work: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T]:
+    """Waits for all; the first error of ours ends the rest and comes out bare, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = {name: group.create_task(job) for name, job in work.items()}
+    except BaseExceptionGroup as errors:
+        ours = errors.subgroup(EtcdupError)
+        if ours is not None:
+            raise _first(ours) from None
+        raise
+    return {name: task.result() for name, task in tasks.items()}
+
+
+def _first(group: BaseExceptionGroup[EtcdupError]) -> EtcdupError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

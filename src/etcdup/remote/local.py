@@ -1,0 +1,158 @@
+"""This machine as a Host (`local: true`): as root, through sudo, or as this user in a folder of its own."""
+
+import asyncio
+import os
+import pwd
+import signal
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+
+from etcdup.core.spec import HostSpec, SshSpec
+from etcdup.errors import RemoteError
+from etcdup.remote.host import Held
+from etcdup.remote.posix import PosixHost, chunks
+from etcdup.remote.secrets import SshSecrets
+from etcdup.remote.sudo import Ended, become_root
+
+AT_ONCE = 32
+HELD_ENDS_WITHIN_S = 2.0
+PROBE_TIMEOUT_S = 15.0
+LINE_LIMIT = 1024 * 1024
+
+
+async def connect_local(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> "LocalHost":
+    """Finds how to be root here, if the host is to be changed as root."""
+    local = LocalHost(host.name, own_folder=host.root is not None)
+    if host.root is None and ssh.sudo and os.geteuid() != 0:
+        await local.use_sudo(secrets)
+    return local
+
+
+class LocalHost(PosixHost):
+    """Commands are processes of this machine, each in a session of its own."""
+
+    def __init__(self, name: str, *, own_folder: bool = False) -> None:
+        """With `own_folder` files stay with this user, whatever owner is asked for, unless it is root."""
+        super().__init__(name, at_once=AT_ONCE)
+        self._own_folder = own_folder
+
+    async def use_sudo(self, secrets: SshSecrets) -> None:
+        """From here on every command runs as root."""
+        user = pwd.getpwuid(os.geteuid()).pw_name
+
+        async def probe(argv: Sequence[str], stdin: bytes) -> Ended:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                return await self._execute(argv, chunks(b"", stdin))
+
+        self._become = await become_root(self.name, user, probe, secrets)
+
+    def hold(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Held]:
+        return self._hold(argv)
+
+    async def forward(self, address: str, port: int) -> tuple[str, int]:
+        return address, port
+
+    async def close(self) -> None:
+        return None
+
+    def _owner(self, owner: str) -> str:
+        return "" if self._own_folder and os.geteuid() != 0 else owner
+
+    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> Ended:
+        process = await self._start(argv, stderr=PIPE)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            _, out, err, status = await asyncio.gather(
+                _feed(process, stdin), process.stdout.read(), process.stderr.read(), process.wait()
+            )
+        except BaseException:
+            await _end(process)
+            raise
+        return Ended(status if status >= 0 else 128 - status, out, err)
+
+    async def _start(self, argv: Sequence[str], *, stderr: int) -> Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=stderr,
+                start_new_session=True,
+                env=_environment(),
+                limit=LINE_LIMIT,
+            )
+        except OSError as error:
+            raise RemoteError(self.name, f"cannot start a process on this machine: {error}") from error
+
+    @asynccontextmanager
+    async def _hold(self, argv: Sequence[str]) -> AsyncIterator[Held]:
+        process = await self._start(self._become.wrap(argv), stderr=DEVNULL)
+        try:
+            held = _LocalHeld(self.name, process)
+            if self._become.preface:
+                await held.send(self._become.preface)
+            yield held
+        finally:
+            await _end_held(process)
+
+
+class _LocalHeld:
+    def __init__(self, host: str, process: Process) -> None:
+        self._host = host
+        self._process = process
+
+    async def lines(self) -> AsyncIterator[str]:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            yield line.decode(errors="replace").removesuffix("\n")
+
+    async def send(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+            await self._process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            raise RemoteError(self._host, "the held command has ended") from None
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment without etcdup's own variables: some of them are secrets."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ETCDUP_")}
+
+
+async def _feed(process: Process, stdin: AsyncIterator[bytes]) -> None:
+    """Writes until the command stops reading, which is its right."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError, ConnectionResetError):
+        async for chunk in stdin:
+            process.stdin.write(chunk)
+            await process.stdin.drain()
+    process.stdin.close()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        await process.stdin.wait_closed()
+
+
+async def _end_held(process: Process) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(HELD_ENDS_WITHIN_S):
+            await process.wait()
+    except TimeoutError:
+        await _end(process)
+    finally:
+        if process.returncode is None:
+            await _end(process)
+    with suppress(BrokenPipeError, ConnectionResetError):
+        await process.stdin.wait_closed()
+
+
+async def _end(process: Process) -> None:
+    """Kills the process and what it started; root's processes below sudo end at their own timeout."""
+    assert process.stdin is not None
+    process.stdin.close()
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()

@@ -1,0 +1,148 @@
+"""What SSH and local hosts share: commands, files and timeouts over one way to execute an argv."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+
+from etcdup.errors import CommandFailed, RemoteError, SudoFailed
+from etcdup.remote import scripts
+from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Held, Result, Stdin
+from etcdup.remote.sudo import AsLogin, Become, BySudoWithPassword, Ended
+
+CHUNK = 256 * 1024
+
+# The host ends a command at its timeout by itself. This much later we stop listening to a silent host.
+GRACE_S = scripts.KILL_AFTER_S + 2
+
+
+class PosixHost(ABC):
+    """A Host on which sh and coreutils are run, whatever carries their stdin and stdout."""
+
+    def __init__(self, name: str, *, become: Become | None = None, at_once: int) -> None:
+        """`at_once` bounds how many commands run at the same moment; further ones wait, untimed."""
+        self.name = name
+        self._become = become or AsLogin()
+        self._slots = asyncio.Semaphore(at_once)
+
+    async def run(
+        self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> Result:
+        started = time.monotonic()
+        ended = await self._ended(argv, stdin, timeout_s)
+        return Result(
+            host=self.name,
+            argv=tuple(argv),
+            status=ended.status,
+            stdout=ended.stdout.decode(errors="replace"),
+            stderr=ended.stderr.decode(errors="replace"),
+            duration_s=time.monotonic() - started,
+        )
+
+    async def read(self, path: str, *, timeout_s: float = COMMAND_TIMEOUT_S) -> bytes | None:
+        ended = await self._ended(scripts.read_file(path), b"", timeout_s)
+        if ended.status == 0:
+            return ended.stdout
+        if ended.complaint().endswith("No such file or directory"):
+            return None
+        raise self._failed(f"reading {path}", ended)
+
+    async def write(
+        self, path: str, content: bytes, *, mode: int, owner: str, timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> None:
+        argv = scripts.write_file(path, mode, self._owner(owner), len(content))
+        ended = await self._ended(argv, content, timeout_s)
+        if ended.status != 0:
+            raise self._failed(f"writing {path}", ended)
+
+    @abstractmethod
+    def hold(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Held]: ...
+
+    @abstractmethod
+    async def forward(self, address: str, port: int) -> tuple[str, int]: ...
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    @abstractmethod
+    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> Ended:
+        """Runs an argv as it is; when cancelled, ends the command as far as the transport can."""
+
+    def _owner(self, owner: str) -> str:
+        """The owner to give to a written file; nothing means the writing user."""
+        return owner
+
+    async def _ended(self, argv: Sequence[str], stdin: Stdin, timeout_s: float) -> Ended:
+        wrapped = self._become.wrap(scripts.bounded(argv, timeout_s))
+        async with self._slots:
+            started = time.monotonic()
+            try:
+                async with (
+                    asyncio.timeout(timeout_s + GRACE_S),
+                    aclosing(chunks(self._become.preface, stdin)) as stream,
+                ):
+                    ended = await self._execute(wrapped, stream)
+            except TimeoutError:
+                raise self._timed_out(argv, timeout_s, Ended(-1, b"", b"")) from None
+            if ended.status in scripts.TIMED_OUT and time.monotonic() - started >= timeout_s:
+                raise self._timed_out(argv, timeout_s, ended)
+        self._check_password_taken(ended)
+        return ended
+
+    def _timed_out(self, argv: Sequence[str], timeout_s: float, ended: Ended) -> CommandFailed:
+        return CommandFailed(
+            self.name,
+            shown(argv),
+            None,
+            ended.stdout.decode(errors="replace"),
+            ended.stderr.decode(errors="replace"),
+            hint=f"it was ended after {timeout_s:g} s; see whether {self.name} is overloaded, then try again",
+        )
+
+    def _check_password_taken(self, ended: Ended) -> None:
+        guarded = isinstance(self._become, BySudoWithPassword)
+        if guarded and ended.status == scripts.GUARD_STATUS and not ended.stderr:
+            raise SudoFailed(
+                self.name,
+                f"sudo on {self.name} asks for a password for some commands and not for others",
+                hint="let sudo treat all commands of this user alike: all with a password, or all NOPASSWD",
+            )
+
+    def _failed(self, what: str, ended: Ended) -> RemoteError:
+        stdout, stderr = ended.stdout.decode(errors="replace"), ended.complaint()
+        hint = next((hint for words, hint in _HINTS if words in stderr), "")
+        return CommandFailed(self.name, what, ended.status, stdout, stderr, hint=hint)
+
+
+_HINTS = (
+    ("No space left on device", "free space on that filesystem; the old file is untouched"),
+    ("Read-only file system", "that filesystem is mounted read-only; `dmesg` may tell why"),
+    ("Permission denied", "log in as root, or set `ssh.sudo: true`"),
+    ("Operation not permitted", "log in as root, or set `ssh.sudo: true`"),
+    ("invalid user", "that user or group must be there before its files are written"),
+    ("invalid group", "that user or group must be there before its files are written"),
+    ("only a part of the content", "run the same command again; the old file is untouched"),
+)
+
+
+def shown(argv: Sequence[str]) -> str:
+    """A command as messages show it: its first words, so that a script does not fill the screen."""
+    words = " ".join(" ".join(argv).split())
+    return words if len(words) <= 100 else words[:99] + "…"
+
+
+async def chunks(preface: bytes, stdin: Stdin) -> AsyncGenerator[bytes, None]:
+    """What goes to a command's stdin, in pieces that a flow-controlled writer can wait between."""
+    if preface:
+        yield preface
+    if isinstance(stdin, Blob):
+        file = await asyncio.to_thread(stdin.path.open, "rb", buffering=0)
+        try:
+            while piece := await asyncio.to_thread(file.read, CHUNK):
+                yield piece
+        finally:
+            file.close()
+        return
+    for start in range(0, len(stdin), CHUNK):
+        yield stdin[start : start + CHUNK]

@@ -1,0 +1,20 @@
+"""One sshd and one set of users for all tests of this folder that do not need their own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.sshd import Sshd, run_sshd
+from tests.support.sudoers import Users, temporary_users
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with run_sshd(tmp_path_factory.mktemp("sshd")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def users() -> Iterator[Users]:
+    with temporary_users() as made:
+        yield made

@@ -1,0 +1,44 @@
+"""Three users for the length of a test run: one with sudo, one with sudo and a password, one without sudo."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SUDOERS = Path("/etc/sudoers.d")
+PASSWORD = "a pass'word $with \"odd\" things"
+
+
+@dataclass(frozen=True)
+class Users:
+    """Their login names; all three have PASSWORD."""
+
+    free: str
+    asked: str
+    barred: str
+
+
+@contextmanager
+def temporary_users() -> Iterator[Users]:
+    """Makes the users and their rules, and removes both; skips where this process may not."""
+    if os.geteuid() != 0 or not SUDOERS.is_dir() or shutil.which("useradd") is None:
+        pytest.skip("needs root, sudo and useradd, to make users for the length of the test")
+    stem = f"etcdup-t{os.getpid()}"
+    users = Users(f"{stem}-free", f"{stem}-asked", f"{stem}-barred")
+    rules = SUDOERS / stem
+    try:
+        for name in (users.free, users.asked, users.barred):
+            subprocess.run(["useradd", "-M", "-d", "/", "-s", "/bin/sh", "-p", "*", name], check=True)
+            subprocess.run(["chpasswd"], input=f"{name}:{PASSWORD}\n".encode(), check=True)
+        rules.write_text(f"{users.free} ALL=(ALL) NOPASSWD: ALL\n{users.asked} ALL=(ALL) ALL\n")
+        rules.chmod(0o440)
+        yield users
+    finally:
+        rules.unlink(missing_ok=True)
+        for name in (users.free, users.asked, users.barred):
+            subprocess.run(["userdel", name], check=False, capture_output=True)
