@@ -2,6 +2,7 @@
 
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 EVERY_USAGE = "serverAuth,clientAuth"
@@ -83,13 +84,15 @@ def _sign(
     config.write_text(
         f"[ca]\ndefault_ca=this\n[this]\ndatabase={ca.folder}/index.txt\nnew_certs_dir={ca.folder}\n"
         "rand_serial=yes\nunique_subject=no\ndefault_md=sha256\npolicy=any\nx509_extensions=wanted\n"
-        "default_days=365\n[any]\norganizationName=optional\ncommonName=supplied\n"
+        "[any]\norganizationName=optional\ncommonName=supplied\n"
         f"[wanted]\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n{extensions}"
     )
     by: list[str | Path] = (
         ["-selfsign", "-keyfile", key] if key == ca.key else ["-cert", ca.cert, "-keyfile", ca.key]
     )
-    dates: list[str | Path] = ["-startdate", valid[0], "-enddate", valid[1]] if valid else []
+    now = datetime.now(UTC)
+    begins, ends = valid or (f"{now - timedelta(hours=1):{DATE}}", f"{now + timedelta(days=365):{DATE}}")
+    dates = ["-startdate", begins, "-enddate", ends]
     argv: list[str | Path] = [
         "ca",
         "-batch",

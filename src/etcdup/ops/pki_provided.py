@@ -142,8 +142,7 @@ class Provided(Pki):
         pem = _tried(lambda: shelf.certs(self._path("cert", role)))
         key = _tried(lambda: shelf.key(self._path("key", role)))
         if isinstance(ca, Pem) and isinstance(pem, Pem) and not isinstance(key, UnusableFile):
-            found = _tried(lambda: _cert_set(role, ca, pem, self._path("key", role), key))
-            return [found] if isinstance(found, UnusableFile) else found
+            return _cert_set(role, ca, pem, self._path("key", role), key)
         return [part for part in (ca, pem, key) if isinstance(part, UnusableFile)]
 
     def _path(self, what: str, role: str) -> Path:

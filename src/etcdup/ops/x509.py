@@ -23,6 +23,14 @@ PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519Pri
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _KEY = re.compile(rb"-----BEGIN (?:EC |RSA |ENCRYPTED |DSA )?PRIVATE KEY-----.+?-----END", re.DOTALL)
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 USAGES = {
     ExtendedKeyUsageOID.SERVER_AUTH: SERVER_AUTH,
     ExtendedKeyUsageOID.CLIENT_AUTH: CLIENT_AUTH,
@@ -74,9 +82,18 @@ def parse_certs(path: Path, pem: bytes) -> tuple[x509.Certificate, ...]:
         hint = "keep the key in a file of its own: certificates are copied to files that everybody may read"
         raise UnusableFile(path, "holds a private key beside the certificate", hint=hint)
     try:
-        return tuple(x509.load_pem_x509_certificate(block) for block in blocks)
-    except (ValueError, UnsupportedAlgorithm):
+        return tuple(map(_load_whole, blocks))
+    except _DAMAGED:
         raise UnusableFile(path, "holds a damaged certificate") from None
+
+
+def _load_whole(block: bytes) -> x509.Certificate:
+    """The certificate, read to its last field: the library reads late, and would fail later."""
+    cert = x509.load_pem_x509_certificate(block)
+    _spki(cert.public_key())
+    for field in ("extensions", "subject", "issuer", "not_valid_before_utc", "not_valid_after_utc"):
+        getattr(cert, field)
+    return cert
 
 
 def parse_key(path: Path, pem: bytes, passphrase: str | None = None) -> PrivateKey:
@@ -180,25 +197,22 @@ def see_cert(
     pem: Pem, cert: x509.Certificate, issuers: Sequence[x509.Certificate], *, has_key: bool
 ) -> CertSeen:
     """The public facts of a certificate of this file (see certs.due for what empty keys say)."""
-    try:
-        dns_names, addresses = _alternative_names(cert)
-        issuer = next((each for each in issuers if is_signed_by(cert, each)), None)
-        return CertSeen(
-            path=str(pem.path),
-            sha256=pem.sha256,
-            fingerprint=cert.fingerprint(hashes.SHA256()).hex(),
-            common_name=_common_name(cert),
-            dns_names=dns_names,
-            addresses=addresses,
-            usages=_extended_usages(cert),
-            not_before=cert.not_valid_before_utc,
-            not_after=cert.not_valid_after_utc,
-            issuer_key=key_id(issuer) if issuer else "",
-            key=key_id(cert) if has_key else "",
-            is_ca=_is_ca(cert),
-        )
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension):
-        raise UnusableFile(pem.path, "holds a damaged certificate") from None
+    dns_names, addresses = _alternative_names(cert)
+    issuer = next((each for each in issuers if is_signed_by(cert, each)), None)
+    return CertSeen(
+        path=str(pem.path),
+        sha256=pem.sha256,
+        fingerprint=cert.fingerprint(hashes.SHA256()).hex(),
+        common_name=_common_name(cert),
+        dns_names=dns_names,
+        addresses=addresses,
+        usages=_extended_usages(cert),
+        not_before=cert.not_valid_before_utc,
+        not_after=cert.not_valid_after_utc,
+        issuer_key=key_id(issuer) if issuer else "",
+        key=key_id(cert) if has_key else "",
+        is_ca=_is_ca(cert),
+    )
 
 
 def key_id(cert: x509.Certificate) -> str:
