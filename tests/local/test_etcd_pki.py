@@ -1,0 +1,82 @@
+"""Real members live with the certificates of our PKI, and admit nothing but peer certificates as peers."""
+
+import contextlib
+import http.client
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.certs import peer_common_name, wanted_certs
+from etcdup.core.spec import Spec
+from etcdup.ops.pki import Pki
+from tests.support.etcd_cluster import PEER_PORT, EtcdCluster, _own_network
+
+
+class Sealed:
+    """Three members that run with what a managed PKI issued for them."""
+
+    def __init__(self, binaries: Path, folder: Path, network: int) -> None:
+        self.cluster = EtcdCluster(binaries, folder, network, 3)
+        hosts = [{"name": each.name, "address": each.address} for each in self.cluster.members.values()]
+        spec = Spec.model_validate({"name": "sealed", "version": "3.6.14", "hosts": hosts})
+        self.cluster.extra = (f"--peer-cert-allowed-cn={peer_common_name(spec)}",)
+        self.pki = Pki.open(spec, folder)
+        self.pki.issue([each.role for each in wanted_certs(spec)], datetime.now(UTC))
+        self.pki.issue_client("kube-apiserver", datetime.now(UTC))
+        self._lay_out(folder)
+
+    def _lay_out(self, folder: Path) -> None:
+        (folder / "ca.pem").write_bytes(self.pki.trust("ca"))
+        places = {"admin": folder / "root"}
+        for member in self.cluster.members.values():
+            for kind in ("server", "peer"):
+                places[f"{kind}/{member.name}"] = member.folder / kind
+        for role, place in places.items():
+            cert, key = self.pki.file(role)
+            place.with_name(f"{place.name}.pem").write_bytes(cert)
+            place.with_name(f"{place.name}-key.pem").write_bytes(key)
+
+    def asks_as_peer(self, role: str, address: str) -> int:
+        """The status of a question that members ask each other, asked with the certificate of this role."""
+        pki = self.cluster.folder / "pki"
+        kind, _, name = role.partition("/")
+        pair = (
+            pki / "clients" / (name or kind) if kind in ("admin", "client") else pki / "members" / name / kind
+        )
+        context = ssl.create_default_context(cafile=str(pki / "ca.pem"))
+        context.load_cert_chain(f"{pair}.pem", f"{pair}-key.pem")
+        asking = http.client.HTTPSConnection(address, PEER_PORT, timeout=5, context=context)
+        with contextlib.closing(asking):
+            asking.request("GET", "/version")
+            return asking.getresponse().status
+
+
+@pytest.fixture(scope="module")
+def sealed(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sealed]:
+    with _own_network() as network:
+        sealed = Sealed(binaries, tmp_path_factory.mktemp("sealed"), network)
+        try:
+            sealed.cluster.start()
+            sealed.cluster.wait_healthy()
+            yield sealed
+        finally:
+            sealed.cluster.stop()
+
+
+def test_the_operator_reads_and_writes_through_every_member(sealed: Sealed) -> None:
+    for name in sealed.cluster.members:
+        sealed.cluster.etcdctl(name, "put", "key", name)
+        assert name in sealed.cluster.etcdctl(name, "get", "key")
+        assert "bad certificate" not in sealed.cluster.members[name].log
+
+
+@pytest.mark.parametrize("role", ["admin", "client/kube-apiserver", "health/m1", "server/m1"])
+def test_no_other_certificate_of_the_ca_speaks_raft(sealed: Sealed, role: str) -> None:
+    """Rule 20, with one CA for clients and peers."""
+    address = sealed.cluster.members["m2"].address
+    assert sealed.asks_as_peer("peer/m1", address) == http.HTTPStatus.OK
+    with pytest.raises(OSError, match=r"(?i)alert|reset|closed|EOF|broken"):
+        sealed.asks_as_peer(role, address)
