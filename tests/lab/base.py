@@ -23,8 +23,10 @@ FILES = {
     "etc/ssh/sshd_config.d/lab.conf": "UseDNS no\nGSSAPIAuthentication no\nMaxStartups 200:30:400\n",
     "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=20s\n",
     "etc/apt/apt.conf.d/90lab": 'Acquire::http::Timeout "5";\nAcquire::Languages "none";\n',
-    # Only what a shell started by sshd runs sees the shifted clock: with libfaketime in it, sshd dies of its own
-    # seccomp filter. Debian's bash reads this file for `ssh HOST COMMAND` too: open connections follow at once.
+    # sshd greets early, and then turns all users but root away until logins are open.
+    "etc/systemd/system/ssh.service.d/lab.conf": "[Unit]\nAfter=systemd-user-sessions.service\n",
+    # Only what a shell started by sshd runs sees the shifted clock: with libfaketime in it, sshd dies of its
+    # seccomp filter. Debian's bash reads this for `ssh HOST COMMAND` too, so open connections follow at once.
     "etc/bash.bashrc": f"[ ! -e {CLOCK} ] || . {CLOCK}\n",
 }
 
@@ -33,7 +35,8 @@ set -e
 for user in admin oper nosudo; do useradd --create-home --shell /bin/bash $user; done
 echo 'oper:{OPER_PASSWORD}' | chpasswd
 chmod 0440 /etc/sudoers.d/lab
-rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id /etc/hostname /etc/apt/sources.list
+rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id /etc/hostname
+rm -f /etc/resolv.conf /etc/apt/sources.list
 ln -s "$(ls /usr/lib/*/faketime/libfaketime.so.1)" /usr/local/lib/libfaketime.so
 systemctl enable systemd-networkd.service
 systemctl set-default multi-user.target

@@ -78,7 +78,7 @@ def demolish(folder: Path) -> None:
     unmount_below(folder)
     Namespace(lab_id).delete()
     cgroup.remove()
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _owner_lives(folder: Path) -> bool:

@@ -44,7 +44,7 @@ def why_not() -> str | None:
 
 
 def _why_no_cgroups() -> str | None:
-    group = Cgroup("probe")
+    group = Cgroup(f"probe-{os.getpid()}")
     if not group.folders or not (group.folders[0].parent.parent / "cgroup.controllers").exists():
         return "no cgroup2 hierarchy is mounted"
     try:
@@ -74,6 +74,7 @@ class Lab:
         self._first_address = IPv4Address(first_address)
         self._grounds: grounds.Grounds | None = None
         self._made = 0
+        self._commands: list[subprocess.Popen[str]] = []
         self._old_sigterm: Callable[[int, FrameType | None], Any] | int | None = None
 
     why_not = staticmethod(why_not)
@@ -109,14 +110,13 @@ class Lab:
 
     def close(self) -> None:
         """All of it ends and goes, down to the last mount; again, it does nothing."""
-        claimed, self._grounds = self._grounds, None
-        if claimed is None:
+        if self._grounds is None:
             return
-        for server in self.http_servers:
-            server.stop()
+        self._clear_operator()
         for machine in self.machines:
             machine.kill()
-        grounds.release(claimed)
+        grounds.release(self._grounds)
+        self._grounds = None
         atexit.unregister(self.close)
         if self._old_sigterm is not None:
             signal.signal(signal.SIGTERM, self._old_sigterm)
@@ -149,9 +149,7 @@ class Lab:
 
     def reset(self, *, wait: bool = True) -> None:
         """The machines it began with, fresh; answering, if waited for. Servers and added machines go."""
-        while self.http_servers:
-            self.http_servers.pop().stop()
-        Cgroup(f"{self.grounds.lab_id}/operator").kill()
+        self._clear_operator()
         for machine in self.machines[len(self._wanted) :]:
             machine.remove()
         del self.machines[len(self._wanted) :]
@@ -223,9 +221,21 @@ class Lab:
         command = cgroup.entering([*_become(user), *map(str, argv)])
         environment = None if env is None else {**os.environ, **env}
         with self.inside():
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command, env=environment, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, text=True
             )
+        self._commands.append(process)
+        return process
+
+    def _clear_operator(self) -> None:
+        """Commands still running, with all they started, and servers still serving."""
+        for process in self._commands:
+            if process.poll() is None:
+                process.kill()  # just started, it may not be in the group yet
+        self._commands.clear()
+        Cgroup(f"{self.grounds.lab_id}/operator").kill()
+        while self.http_servers:
+            self.http_servers.pop().stop()
 
     def ssh(self, host: str, command: str, *, user: str = "root", stdin: str | None = None) -> str:
         """What it prints; a status other than 0 is a LabError."""

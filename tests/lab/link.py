@@ -35,7 +35,8 @@ class Link:
         ip("link", "set", "dev", self.name, "nomaster")
         ip("link", "set", self._near, "master", BRIDGE, "up")
         ip("link", "set", self._far, "up")
-        argv = [sys.executable, str(RELAY), self._interface(), self._far, str(delay_ms / 1000), str(loss)]
+        words = (RELAY, self._interface(), self._far, delay_ms / 1000, loss)
+        argv = [sys.executable, "-I", *map(str, words)]
         with self._namespace.inside():
             self._relay = subprocess.Popen(
                 self._cgroup.entering(argv),

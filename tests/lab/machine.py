@@ -64,7 +64,12 @@ class Machine:
     def kill(self) -> None:
         """A power cut: every process at once. Writes not yet on the disk are not lost: the kernel is ours."""
         self.cgroup.kill()
-        self._off()
+        if self._nspawn is not None:
+            self._nspawn.kill()  # just started, it may not have been in the group yet
+            self._nspawn.wait()
+            self._nspawn = None
+            self.cgroup.kill()
+        self._link.gone()
 
     def shut_down(self, timeout_s: float = 60) -> None:
         """An orderly power-off, as `systemctl poweroff` does it."""
@@ -91,12 +96,6 @@ class Machine:
 
     def is_on(self) -> bool:
         return self._nspawn is not None and self._nspawn.poll() is None
-
-    def _off(self) -> None:
-        self._link.gone()
-        if self._nspawn is not None:
-            self._nspawn.wait()
-            self._nspawn = None
 
     def _nspawn_argv(self) -> list[str]:
         return [

@@ -121,6 +121,13 @@ def test_many_reboots_in_a_row(lab: Lab, machines: list[Machine]) -> None:
     assert lab.ssh("infra2", "ls /srv/small").split() == ["0", "1", "2", "3", "4", "lost+found"]
 
 
+def test_a_machine_just_started_can_lose_its_power(machines: list[Machine]) -> None:
+    for _ in range(10):
+        machines[0].kill()
+        machines[0].start()
+    machines[0].wait_ssh()
+
+
 def test_an_orderly_shutdown_stops_services(machines: list[Machine]) -> None:
     machine = machines[2]
     machine.run("systemd-run -q --unit=nap -p ExecStopPost='/bin/touch /var/lib/stopped' sleep 300")
