@@ -29,12 +29,12 @@ _PLAIN = ("env", "LC_ALL=C")
 # Missing or outdated lists show as a failed installation, so that is when they are fetched.
 _APT_INSTALL = """
 install() {
-  apt-get -q -y -o DPkg::Lock::Timeout=300 \\
+  apt-get -q -y -o DPkg::Lock::Timeout=120 \\
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold --no-install-recommends \\
     \\
     --allow-change-held-packages install "$@"
 }
-install "$@" || { apt-get -q -o DPkg::Lock::Timeout=300 update && install "$@"; }
+install "$@" || { apt-get -q -o DPkg::Lock::Timeout=120 update && install "$@"; }
 """
 
 # Into a folder of this version's own, complete or not there at all: what a later package upgrade does to

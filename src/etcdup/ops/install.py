@@ -67,14 +67,14 @@ async def settle(
     """
     wanted = wanted_by(spec, folder, arches, cache, report)
     looks: dict[str, Look] = {
-        "cache": lambda: _settle_cache(wanted, _FLAVOURS[spec.install.source]),
+        "cache": lambda: _settle_cache(wanted, _FLAVOURS[wanted.source]),
         "release": lambda: settle_release(wanted),
         "package": lambda: settle_package(wanted, spec, hosts, seen),
         "go": lambda: settle_go(wanted),
         "path": lambda: settle_path(wanted),
     }
     tried: dict[str, InstallError] = {}
-    for name in _ORDER[spec.install.source]:
+    for name in _ORDER[wanted.source]:
         try:
             return await looks[name]()
         except InstallError as error:
@@ -132,7 +132,7 @@ def _cached(wanted: Wanted, arch: str, flavours: tuple[Flavour, ...], settled: s
     """Upstream's tarball first. For a pinned version, nothing but the pin's own file passes for it."""
     whys = []
     for flavour in flavours:
-        pinned = load_pins().get(wanted.version, {}).get(arch) if flavour == "" else None
+        pinned = wanted.pins.get(wanted.version, {}).get(arch) if flavour == "" else None
         path = archive_path(wanted.cache, wanted.version, arch, flavour)
         found = find(path, wanted.version, arch, expected=pinned)
         if isinstance(found, Archive) and settled in (None, found.sha256):
@@ -142,14 +142,14 @@ def _cached(wanted: Wanted, arch: str, flavours: tuple[Flavour, ...], settled: s
 
 
 def _nowhere(wanted: Wanted, tried: Mapping[str, InstallError]) -> InstallError:
-    """The error of the last source where there was no choice; all of them where there was."""
-    hints = [error.hint for error in tried.values() if error.hint]
-    details = [f"{name}: {error}" for name, error in tried.items()]
-    if len(tried) == 1:
-        (only,) = tried.values()
-        return only
-    message = (
-        f"etcd {wanted.version} for {', '.join(wanted.arches)} cannot be had from anywhere that was tried"
+    """Where the operator chose one source, its own error says it best, and the cache's is a detail."""
+    *before, chosen = tried.values()
+    if wanted.source != "auto":
+        detail = "\n".join([*(str(error) for error in before), chosen.detail]).strip()
+        return InstallError(chosen.message, detail=detail, hint=chosen.hint)
+    with_path = "put the tarballs into a folder and set `install: {from: path, path: FOLDER}`"
+    return InstallError(
+        f"etcd {wanted.version} for {', '.join(wanted.arches)} cannot be had: {', '.join(tried)} were tried",
+        detail="\n".join(f"{name}: {error}" for name, error in tried.items()),
+        hint="; or ".join([*(error.hint for error in tried.values() if error.hint), with_path]),
     )
-    with_path = "or put the tarballs into a folder and set `install: {from: path, path: FOLDER}`"
-    return InstallError(message, detail="\n".join(details), hint="; ".join([*hints, with_path]))

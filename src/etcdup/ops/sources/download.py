@@ -37,10 +37,6 @@ class Patience:
     stall_s: float = 20.0
 
 
-class NotThere(InstallError):
-    """The server answered: there is no such file."""
-
-
 async def exists(url: str, patience: Patience) -> None:
     """Raises InstallError unless the file can be had, without fetching it."""
     await _in_thread(lambda transfer: transfer.look(url), url, patience)
@@ -80,14 +76,13 @@ def _explained(work: Callable[[], T], url: str, patience: Patience) -> T:
     try:
         return work()
     except urllib.error.HTTPError as error:
-        with error:
-            kind = NotThere if error.code in (404, 410) else InstallError
-            raise kind(f"{url}: the server answered {error.code} {error.reason}") from None
+        error.close()
+        raise InstallError(f"{url}: the server answered {error.code} {error.reason}") from None
     except TimeoutError:
         raise InstallError(f"{url}: no data for {patience.stall_s:g} s") from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, FileNotFoundError):
-            raise NotThere(f"{url} is not there") from None
+            raise InstallError(f"{url} is not there") from None
         if isinstance(error.reason, TimeoutError):
             raise InstallError(f"{url}: no connection within {patience.connect_s:g} s") from None
         raise InstallError(f"{url}: {error.reason}") from None
@@ -115,9 +110,9 @@ class _Transfer:
         try:
             self._open(url, "HEAD").close()
         except urllib.error.HTTPError as error:
-            with error:
-                if error.code not in (403, 405, 501):  # some mirrors and signed URLs know GET only
-                    raise
+            if error.code not in (403, 405, 501):
+                raise
+            error.close()  # some mirrors and signed URLs know GET only
             self._open(url).close()
 
     def read(self, url: str) -> bytes:

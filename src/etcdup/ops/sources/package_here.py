@@ -34,8 +34,10 @@ _APT_CONFIG = """\
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 Dir::State "{root}/state";
+Dir::State::lists "{root}/state/lists";
 Dir::State::status "{root}/state/status";
 Dir::Cache "{root}/cache";
+Dir::Cache::archives "{root}/cache/archives";
 Acquire::Languages "none";
 APT::Sandbox::User "";
 """

@@ -8,7 +8,6 @@ from etcdup.errors import InstallError
 from etcdup.ops.sources.archive import Archive, archive_name
 from etcdup.ops.sources.cache import archive_path, archives, find, keep, locked, new_file
 from etcdup.ops.sources.download import exists, fetch, fetch_small
-from etcdup.ops.sources.pins import load_pins
 from etcdup.ops.sources.wanted import GITHUB, Wanted
 
 _SUM = re.compile(r"([0-9a-fA-F]{64})[ \t]+[*]?(?:\./)?(\S+)", re.ASCII)
@@ -34,7 +33,8 @@ async def settle_release(wanted: Wanted) -> Binaries:
             for arch in wanted.arches:
                 looks.create_task(exists(url_of(wanted, arch), wanted.patience))
     except* InstallError as group:
-        raise InstallError(str(group.exceptions[0]), hint=_hint(wanted)) from None
+        error = group.exceptions[0]
+        raise InstallError(str(error), hint=getattr(error, "hint", "") or _hint(wanted)) from None
     origin = "the official release" if wanted.base == GITHUB else "the mirror"
     return Binaries(wanted.version, "release", wanted.base, f"{origin} has it; {why}", sums)
 
@@ -63,7 +63,7 @@ async def _download(wanted: Wanted, arch: str, expected: str) -> Archive:
 
 async def _checksums(wanted: Wanted) -> tuple[dict[str, str], str]:
     """By architecture, and where they are from. A pinned one always goes before the mirror's."""
-    pinned = load_pins().get(wanted.version, {})
+    pinned = wanted.pins.get(wanted.version, {})
     unpinned = [arch for arch in wanted.arches if arch not in pinned]
     sums = {arch: pinned[arch] for arch in wanted.arches if arch in pinned}
     for arch in unpinned:
@@ -79,7 +79,7 @@ async def _sum_at_mirror(wanted: Wanted, arch: str) -> str:
     try:
         text = await fetch_small(url, wanted.patience)
     except InstallError as error:
-        raise InstallError(f"{nothing}, and {error}", hint=hint) from None
+        raise InstallError(f"{nothing}, and {error}", hint=error.hint or hint) from None
     for sha256, listed in _SUM.findall(text):
         if listed == name:
             return str(sha256).lower()

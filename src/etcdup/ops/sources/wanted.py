@@ -7,6 +7,7 @@ from pathlib import Path
 from etcdup.core.spec import Spec, beside
 from etcdup.core.version import Version
 from etcdup.ops.sources.download import Patience
+from etcdup.ops.sources.pins import Pins, load_pins
 
 GITHUB = "https://github.com/etcd-io/etcd/releases/download"
 
@@ -15,13 +16,15 @@ GITHUB = "https://github.com/etcd-io/etcd/releases/download"
 class Wanted:
     """`path` is install.path as written, made absolute; `{arch}` in it is still to be filled in."""
 
+    source: str
     version: Version
     arches: tuple[str, ...]
     cache: Path
     base: str
     path: str | None
     report: Callable[[str], None]
-    patience: Patience = field(default=Patience())
+    pins: Pins = field(default_factory=load_pins)
+    patience: Patience = field(default_factory=Patience)
 
     def path_for(self, arch: str) -> Path:
         assert self.path is not None, "settle refuses `from: path` without a path"
@@ -33,6 +36,7 @@ def wanted_by(
 ) -> Wanted:
     path = spec.install.path
     return Wanted(
+        source=spec.install.source,
         version=spec.version,
         arches=tuple(sorted(arches)),
         cache=cache,
