@@ -8,6 +8,7 @@ from etcdup.core.advisories import newest_patch, refusals
 from etcdup.core.bootstrap import may_form, may_prepare, phase_of
 from etcdup.core.certs import due, wanted_certs
 from etcdup.core.drift import host_steps, restart_reasons
+from etcdup.core.guards import against_first
 from etcdup.core.layout import layout_of
 from etcdup.core.membership import against_membership
 from etcdup.core.observed import HostSeen, MemberSeen, MemberSilent, Observed
@@ -63,6 +64,8 @@ def _upkeep(spec: Spec, observed: Observed, token: str) -> Plan | Refusal:
         *_starts(observed),
         *restarts(_restart_reasons(spec, observed, token), observed),
     ]
+    if reasons := against_first(steps, spec, observed):
+        return Refusal(spec.name, reasons, _notes(spec, observed))
     return Plan(spec.name, tuple(steps), _notes(spec, observed), token)
 
 

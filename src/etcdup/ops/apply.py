@@ -11,10 +11,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from etcdup.core.bootstrap import may_form
 from etcdup.core.commands import commands_of
+from etcdup.core.guards import against
 from etcdup.core.observed import Observed, Unreachable
-from etcdup.core.quorum import may_restart, may_start
 from etcdup.core.steps import (
     FormCluster,
     HostStep,
@@ -22,7 +21,6 @@ from etcdup.core.steps import (
     ObtainBinaries,
     Plan,
     Refusal,
-    Refused,
     RestartMember,
     SealCluster,
     StartMember,
@@ -120,15 +118,7 @@ def _named(step: Step) -> str:
 
 def _guard(world: World, steps: list[Step], observed: Observed) -> None:
     """The planner's own guards, on this fresh observation."""
-    refused: list[Refused] = []
-    for step in steps:
-        match step:
-            case FormCluster():
-                refused += may_form(world.spec, observed)
-            case StartMember(host=host):
-                refused += filter(None, [may_start(host, world.spec, observed)])
-            case RestartMember(host=host):
-                refused += filter(None, [may_restart(host, observed)])
+    refused = [reason for step in steps for reason in against(step, world.spec, observed)]
     if refused:
         raise_refusal(Refusal(world.spec.name, tuple(refused)))
 
