@@ -101,7 +101,7 @@ def test_the_users_settings_go_along() -> None:
 async def test_what_was_built_before_is_taken_also_by_auto(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is upstream's source, so `auto` may; only packages and the operator's own builds may carry patches."""
+    """It is upstream's source, so `auto` may; packages and the operator's own builds may carry patches."""
     path = archive_path(tmp_path, Version(3, 6, 14), "amd64", "+go")
     making = archives(tmp_path) / "made"
     making.write_bytes(b"archive")

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from etcdup.core.spec import Spec
 from etcdup.core.version import Version
 from etcdup.errors import InstallError
 from etcdup.ops.install import cached_versions, obtain, packaged_here, settle, this_arch
+from etcdup.ops.sources.command import run
 from etcdup.ops.sources.package_here import offered_here
 from etcdup.remote.host import Host
 from etcdup.remote.local import LocalHost
@@ -145,7 +145,7 @@ async def test_this_machines_packages_become_an_archive(tmp_path: Path) -> None:
     with tarfile.open(archive.path) as tar:
         tar.extractall(tmp_path / "out", filter="data")
     top = tmp_path / "out" / f"etcd-v{version}-linux-{this_arch()}"
-    ran = subprocess.run([top / "etcd", "--version"], capture_output=True, text=True, check=True)
+    ran = await run([str(top / "etcd"), "--version"])
     assert ran.stdout.startswith(f"etcd Version: {version}\n")
     assert (top / "etcdctl").exists()
     assert cached_versions(tmp_path) == [], "a distribution's build never passes for upstream's (rule 44)"

@@ -1,4 +1,4 @@
-"""`install.from: path`: folders and tarballs of the operator's own, checked by ELF header and by being run."""
+"""`install.from: path`: folders and tarballs of the operator's own, checked by ELF header and by running."""
 
 import asyncio
 import io
@@ -24,7 +24,7 @@ VERSION = Version(3, 6, 14)
 
 
 def program_for(arch: str, body: bytes = b"") -> bytes:
-    """What an ELF header looks like (elf.h); it cannot be run, and is not on a machine of another architecture."""
+    """An ELF header (elf.h) and nothing that could be run."""
     ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
     return ident + struct.pack("<HHI", 2, MACHINES[arch], 1) + bytes(40) + body
 
@@ -141,7 +141,7 @@ async def test_two_architectures_from_one_path(tmp_path: Path) -> None:
 async def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
     given = folder_of(tmp_path / "given", "amd64")
     (given / "etcdctl").write_text("#!/bin/sh\n")
-    with pytest.raises(InstallError, match="etcdctl in .* is no Linux program, but hosts need amd64"):
+    with pytest.raises(InstallError, match=r"etcdctl in .* is no Linux program, but hosts need amd64"):
         await both(spec_of("given"), tmp_path, "amd64")
 
 

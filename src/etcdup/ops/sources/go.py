@@ -3,6 +3,7 @@
 The user's GOPROXY, GONOSUMDB, GOFLAGS and the like hold, for they come with the environment.
 """
 
+import asyncio
 import os
 import shutil
 from collections.abc import Mapping
@@ -63,7 +64,7 @@ async def _build(wanted: Wanted, arch: str, path: Path) -> Archive:
     with TemporaryDirectory(prefix=".building-", dir=path.parent) as scratch, new_file(path) as making:
         tools = await build(wanted, arch, Path(scratch))
         await check_tools(tools, wanted.version, arch, "the build")
-        sha256 = pack(tools, wanted.version, arch, making, level=_PACK_LEVEL)
+        sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, making, level=_PACK_LEVEL)
         keep(making, path, sha256)
     return Archive(path, sha256, arch, wanted.version)
 
