@@ -4,28 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal
-from etcdup.ops.apply import apply
-from etcdup.ops.health import Health
-from etcdup.ops.journal import Journal
-from etcdup.ops.observe import observe
+from etcdup.core.steps import Plan
 from etcdup.remote.fake import FakeNetwork, Killed
-from tests.support.fake_world import Collected, machines_for, planner_of, spec_of, world_of
-
-
-async def bring_up(spec: Spec, network: FakeNetwork, folder: Path) -> tuple[Health, ...]:
-    """One `etcdup apply`, without the terminal."""
-    world = world_of(spec, network, folder)
-    planner = planner_of(spec)
-    plan = planner(await observe(world))
-    assert isinstance(plan, Plan), plan
-    with Journal.beside(folder, spec.name) as journal:
-        return await apply(world, plan, planner, Collected([]), journal)
-
-
-async def planned(spec: Spec, network: FakeNetwork, folder: Path) -> Plan | Refusal:
-    return planner_of(spec)(await observe(world_of(spec, network, folder)))
+from tests.support.fake_world import bring_up, machines_for, planned, spec_of
 
 
 def wanted_end(network: FakeNetwork) -> dict[str, object]:

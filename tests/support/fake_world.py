@@ -10,6 +10,10 @@ from etcdup.core.planner import plan
 from etcdup.core.spec import Spec
 from etcdup.core.steps import Plan, Refusal, Step
 from etcdup.errors import UnreachableError
+from etcdup.ops.apply import Planner, apply
+from etcdup.ops.health import Health
+from etcdup.ops.journal import Journal
+from etcdup.ops.observe import observe
 from etcdup.ops.pki import Pki
 from etcdup.ops.world import World
 from etcdup.remote.etcd_client import EtcdClient
@@ -78,10 +82,24 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path) -> World:
     )
 
 
-def planner_of(spec: Spec, token: str = TOKEN):  # type: ignore[no-untyped-def]
+def planner_of(spec: Spec, token: str = TOKEN) -> Planner:
     """The planner as apply uses it."""
 
     def planned(observed: Observed) -> Plan | Refusal:
         return plan(spec, observed, token)
 
     return planned
+
+
+async def bring_up(spec: Spec, network: FakeNetwork, folder: Path) -> tuple[Health, ...]:
+    """One `etcdup apply`, without the terminal."""
+    world = world_of(spec, network, folder)
+    planner = planner_of(spec)
+    plan = planner(await observe(world))
+    assert isinstance(plan, Plan), plan
+    with Journal.beside(folder, spec.name) as journal:
+        return await apply(world, plan, planner, Collected([]), journal)
+
+
+async def planned(spec: Spec, network: FakeNetwork, folder: Path) -> Plan | Refusal:
+    return planner_of(spec)(await observe(world_of(spec, network, folder)))

@@ -23,7 +23,8 @@ from etcdup.core.steps import (
 )
 from etcdup.core.version import parse_version
 
-PACKAGE_TIMEOUT_S = 300.0
+# A package manager waits for its lock for up to two minutes before it begins.
+PACKAGE_TIMEOUT_S = 600.0
 UNPACK_TIMEOUT_S = 300.0
 # A graceful stop hands leadership over and takes about a second; the unit gives etcd a minute (rule 40).
 STOP_TIMEOUT_S = 90.0
@@ -144,7 +145,7 @@ def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> 
     if step.source == "package" and layout.supervisor == "systemd":
         manager = manager_of(seen.distribution)
         assert manager is not None, "settled before planning"
-        ours = layout.unit in seen.files
+        ours = layout.unit in seen.files and seen.unit.load != "masked"
         for argv in install_commands(manager, parse_version(step.version), layout.versions, unit_is_ours=ours):
             yield Run(argv, f"installing etcd {step.version} with {manager}", timeout_s=PACKAGE_TIMEOUT_S)
         return
