@@ -45,7 +45,9 @@ class EtcdClient(Protocol):
         """Returns once a write, and a linearizable read that saw it, went through this member (rule 11)."""
         ...
 
-    async def get(self, key: bytes, *, linearizable: bool = True, timeout_s: float) -> bytes | None: ...
+    async def get(self, key: bytes, *, linearizable: bool = True, timeout_s: float) -> bytes | None:
+        """The value, or None. Not linearizable: of this member alone; needs no quorum, may be stale."""
+        ...
 
     async def put(self, key: bytes, value: bytes, *, timeout_s: float) -> None: ...
 
@@ -88,7 +90,7 @@ class EtcdClient(Protocol):
     def snapshot(self, *, timeout_s: float) -> AsyncIterator[bytes]:
         """The member's database; the last 32 bytes are the SHA-256 of the rest (rule 54).
 
-        `timeout_s` is the longest silence between two chunks. Close the iterator to stop early.
+        `timeout_s` is the longest silence between two chunks.
         """
         ...
 

@@ -83,65 +83,109 @@ BY_CODE: dict[str, type[EtcdError]] = {
     "UNAUTHENTICATED": AuthRequired,
 }
 
-# etcd uses UNAVAILABLE for much that is no lost connection, and other codes from one minor to the next.
+# etcd's own words come first: it says much by UNAVAILABLE that is no lost connection, and its code for the
+# same words is not the same in every minor (a deadline of its own is UNKNOWN in 3.4).
 _BY_WORDS: tuple[tuple[str, type[EtcdError]], ...] = (
     ("etcdserver: no leader", NoLeader),
     ("etcdserver: leader changed", NoLeader),
+    ("raft proposal dropped", NoLeader),
     ("etcdserver: request timed out", EtcdTimeout),
+    ("context deadline exceeded", EtcdTimeout),
     ("etcdserver: rpc not supported for learner", LearnerRefuses),
     ("etcdserver: user name is empty", AuthRequired),
+    ("etcdserver: authentication failed", AuthRequired),
     ("etcdserver: server stopped", EtcdUnavailable),
-    ("etcdserver: ", EtcdRefused),
 )
+
+_OURS_HINT = "`etcdup certs list` shows what is wrong with them"
 
 
 class _Reason(NamedTuple):
-    """What grpc or its TLS library says of a connection, and what that means."""
+    """What grpc or its TLS library says of a connection, in lower case, and what it means."""
 
-    words: str
+    words: tuple[str, ...]
     kind: type[EtcdUnavailable]
     message: str
-    hint: str
+    hint: str = ""
 
 
+# The words of grpcio 1.71 to 1.85; the first that fits counts.
 _REASONS = (
     _Reason(
-        "certificate has expired",
+        ("certificate has expired",),
         EtcdUntrusted,
         "its certificate has expired",
-        "`etcdup certs renew` makes a new one; etcd takes it without a restart (rule 12)",
+        "`etcdup certs renew` makes a new one; etcd takes it without a restart",
     ),
     _Reason(
-        "hostname mismatch",
+        ("certificate is not yet valid",),
         EtcdUntrusted,
-        "its certificate does not hold the address that we expect",
+        "its certificate is not valid yet: the clock here is behind the one that it was made by",
+        "`etcdup check` compares the clocks",
+    ),
+    _Reason(
+        ("certificate_verify_failed", "certificate signature failure"),  # the latter: a CA of the same name
+        EtcdUntrusted,
+        "its certificate was signed by an authority that we do not trust",
+        "either another cluster answers there, or its CA is not the one that we have",
+    ),
+    _Reason(
+        ("hostname verification check failed", "is not in peer certificate"),
+        EtcdUntrusted,
+        "its certificate does not hold the address that we know it by",
         "`etcdup certs list` shows the addresses in each certificate",
     ),
     _Reason(
-        "certificate_verify_failed",
+        ("unwrap failed", "_alert_"),
         EtcdUntrusted,
-        "its certificate was signed by an authority that we do not trust",
-        "this is not the cluster that the certificates here belong to, or its CA was changed",
+        "it does not accept our client certificate: it has expired, or another authority signed it",
+        _OURS_HINT,
+    ),
+    _Reason(
+        ("security handshaker", "empty address list"),
+        EtcdUntrusted,
+        "our CA, client certificate and key are damaged, or do not belong together",
+        _OURS_HINT,
+    ),
+    _Reason(
+        ("wrong_version_number",),
+        EtcdUntrusted,
+        "what listens at its client port does not speak TLS",
+        "it is another program, or an etcd that was set up without TLS",
+    ),
+    _Reason(("connection refused",), EtcdUnavailable, "nothing listens at its client port"),
+    _Reason(
+        ("resolution failed", "errors resolving"),
+        EtcdUnavailable,
+        "the name of its client address is not known",
+    ),
+    _Reason(
+        ("socket closed", "connection reset", "broken pipe", "stream removed"),
+        EtcdUnavailable,
+        "the connection to its client port was closed: it is stopping, or does not listen yet",
     ),
 )
 
 
 def translate(member: str, code: str, details: str, timeout_s: float) -> EtcdError:
-    """grpc's status of a failed call as an EtcdError. Total: every code and any text gives one."""
+    """grpc's status of a failed call as an EtcdError. Total: every code, with any text, gives one."""
+    for words, kind in _BY_WORDS:
+        if details.startswith(words):
+            return kind(member, details)
     kind = BY_CODE.get(code, EtcdBroken)
-    for words, meant in _BY_WORDS:
-        if details.startswith(words) and kind in (EtcdUnavailable, EtcdRefused):
-            return meant(member, details)
-    if kind is EtcdUnavailable:
-        return _unavailable(member, details)
     if kind is EtcdTimeout:
         return EtcdTimeout(member, f"no answer within {timeout_s:g} s", detail=details)
+    if kind is EtcdUnavailable:
+        # what else etcd says by this code is a no, like `etcdserver: unhealthy cluster`
+        return (
+            EtcdRefused(member, details) if details.startswith("etcdserver: ") else _cut_off(member, details)
+        )
     return kind(member, details or code)
 
 
-def _unavailable(member: str, details: str) -> EtcdUnavailable:
+def _cut_off(member: str, details: str) -> EtcdUnavailable:
     lower = details.lower()
     for reason in _REASONS:
-        if reason.words in lower:
+        if any(words in lower for words in reason.words):
             return reason.kind(member, reason.message, detail=details, hint=reason.hint)
     return EtcdUnavailable(member, "no connection to its client port", detail=details)
