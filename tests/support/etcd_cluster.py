@@ -63,14 +63,15 @@ class Member:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def pause(self) -> None:
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
         """Alive, and silent: what a frozen machine looks like to the others."""
         assert self.process is not None, f"{self.name} is not running"
         self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self.process is not None, f"{self.name} is not running"
-        self.process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ends the process, a paused one too. Does nothing where there is none."""
@@ -89,11 +90,14 @@ class Member:
 class EtcdCluster:
     """Members m1, m2, ... of one version. Its own client certificate names `root`, whom etcd's users know."""
 
-    def __init__(self, binaries: Path, folder: Path, network: int, size: int) -> None:
+    def __init__(
+        self, binaries: Path, folder: Path, network: int, size: int, extra: Sequence[str] = ()
+    ) -> None:
         self.binaries = binaries
         self.folder = folder
         self.authority = Authority()
         self.token = secrets.token_hex(4)
+        self.extra = tuple(extra)
         self._network = network
         root = self.authority.issue("root")
         root.write(folder, "root")
@@ -117,7 +121,13 @@ class EtcdCluster:
         self.members[member.name] = member
         return member
 
-    def start(self, *names: str, initial: Mapping[str, str] | None = None, extra: Sequence[str] = ()) -> None:
+    def forget(self, member: Member) -> None:
+        """Ends a member and clears its place, after it was removed."""
+        member.stop(signal.SIGKILL)
+        shutil.rmtree(member.folder)
+        del self.members[member.name]
+
+    def start(self, *names: str, initial: Mapping[str, str] | None = None) -> None:
         """Starts members without waiting for them; `initial` is the list, by name, for one that joins."""
         for position, name in enumerate(names or tuple(self.members)):
             if position == 1:
@@ -125,7 +135,12 @@ class EtcdCluster:
             member = self.members[name]
             with (member.folder / "log").open("ab") as log:
                 member.process = subprocess.Popen(
-                    [*_with_parent(), str(self.binaries / "etcd"), *self._flags(member, initial), *extra],
+                    [
+                        *_with_parent(),
+                        str(self.binaries / "etcd"),
+                        *self._flags(member, initial),
+                        *self.extra,
+                    ],
                     cwd=member.folder,
                     env=_clean_environment(),
                     stdin=subprocess.DEVNULL,
@@ -217,10 +232,12 @@ class EtcdCluster:
 
 
 @contextlib.contextmanager
-def etcd_cluster(binaries: Path, folder: Path, size: int = 3) -> Iterator[EtcdCluster]:
-    """A healthy cluster, gone at the end of the block together with whatever was started in it."""
+def etcd_cluster(
+    binaries: Path, folder: Path, size: int = 3, extra: Sequence[str] = ()
+) -> Iterator[EtcdCluster]:
+    """A healthy cluster; all that was started in it is gone after the block. `extra` are flags of etcd."""
     with _own_network() as network:
-        cluster = EtcdCluster(binaries, folder, network, size)
+        cluster = EtcdCluster(binaries, folder, network, size, extra)
         try:
             cluster.start()
             cluster.wait_healthy()
@@ -253,5 +270,5 @@ def _clean_environment() -> dict[str, str]:
 
 
 def _with_parent() -> tuple[str, ...]:
-    """Members end with the tests, even where these are killed."""
+    """Members end with the tests, even where these are killed: with the thread that started them, to be exact."""
     return ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()

@@ -1,0 +1,210 @@
+"""What keeps a connection to a member from working, told in plain words, and what a connection bears."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from etcdup.remote.etcd import Credentials
+from etcdup.remote.etcd_errors import EtcdError, EtcdTimeout, EtcdUnavailable, EtcdUntrusted
+from tests.support.etcd_certs import Authority, Pair
+from tests.support.etcd_cluster import CLIENT_PORT, IPV6_OF_ALL, EtcdCluster
+from tests.support.etcd_waiting import seen_to_be
+
+S = 10.0
+
+
+async def refusal(
+    cluster: EtcdCluster, *, target: str = "", server_name: str = "", **pem: bytes
+) -> EtcdError:
+    """The error of a call to m1 with a client that is right but for these; the second call's is the same."""
+    changed = Credentials(**{**vars(cluster.credentials), **pem})
+    async with cluster.client("m1", target=target, server_name=server_name, credentials=changed) as client:
+        with pytest.raises(EtcdError) as first:
+            await client.status(timeout_s=S)
+        with pytest.raises(EtcdError) as again:
+            await client.put(b"k", b"v", timeout_s=S)
+    assert (type(again.value), again.value.message) == (type(first.value), first.value.message)
+    return first.value
+
+
+@contextlib.asynccontextmanager
+async def listening(answer: bytes) -> AsyncIterator[str]:
+    """Something that takes connections, says this, and hangs up: a forwarded port with no etcd behind it."""
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@contextlib.asynccontextmanager
+async def forwarding(address: str) -> AsyncIterator[int]:
+    """A port of 127.0.0.1 from which connections reach etcd at this address, as through SSH."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            while part := await reader.read(65536):
+                writer.write(part)
+                await writer.drain()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(address, CLIENT_PORT)
+        pumps.append(asyncio.gather(pump(reader, far_writer), pump(far_reader, writer)))
+
+    pumps: list[asyncio.Future[tuple[None, None]]] = []
+    async with await asyncio.start_server(forward, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*pumps)
+
+
+@pytest.mark.parametrize("name", ["another", "test CA"])
+async def test_a_member_of_another_authority(cluster: EtcdCluster, name: str) -> None:
+    """Of another name, or of the same name with another key: a CA that was made anew."""
+    error = await refusal(cluster, ca=Authority(name).pem)
+    assert isinstance(error, EtcdUntrusted)
+    assert error.message == "m1: its certificate was signed by an authority that we do not trust"
+    assert error.hint
+
+
+@pytest.mark.parametrize("name", ["127.77.255.9", "2001:db8::78", "another.example"])
+async def test_a_certificate_for_another_address(cluster: EtcdCluster, name: str) -> None:
+    error = await refusal(cluster, server_name=name)
+    assert isinstance(error, EtcdUntrusted)
+    assert "does not hold the address" in error.message
+
+
+async def test_a_member_whose_certificate_has_expired(cluster: EtcdCluster) -> None:
+    member = cluster.members["m1"]
+    good = Pair((member.folder / "server.pem").read_bytes(), (member.folder / "server-key.pem").read_bytes())
+    cluster.authority.issue("m1", [member.address], days=-1).write(member.folder, "server")
+    try:
+        error = await refusal(cluster)
+    finally:
+        good.write(member.folder, "server")
+    assert isinstance(error, EtcdUntrusted)
+    assert error.message == "m1: its certificate has expired"
+    assert "certs renew" in error.hint
+    async with cluster.client("m1") as client:  # rule 12: the good one counts again without a restart
+        await client.status(timeout_s=S)
+
+
+@pytest.mark.parametrize("which", ["expired", "of another authority"])
+async def test_a_client_certificate_that_the_member_does_not_accept(cluster: EtcdCluster, which: str) -> None:
+    signer = cluster.authority if which == "expired" else Authority("another")
+    pair = signer.issue("root", days=-1 if which == "expired" else 7)
+    error = await refusal(cluster, cert=pair.cert, key=pair.key)
+    assert isinstance(error, EtcdUntrusted)
+    assert "does not accept our client certificate" in error.message
+
+
+async def test_no_client_certificate(cluster: EtcdCluster) -> None:
+    error = await refusal(cluster, cert=b"", key=b"")
+    assert isinstance(error, EtcdUntrusted)
+
+
+@pytest.mark.parametrize("broken", ["cert", "key", "ca"])
+async def test_files_that_are_no_certificates(cluster: EtcdCluster, broken: str) -> None:
+    error = await refusal(cluster, target="", server_name="", **{broken: b"no PEM"})
+    assert isinstance(error, EtcdUntrusted)
+    assert "damaged, or do not belong together" in error.message
+    assert "no PEM" not in error.message + error.detail
+
+
+async def test_a_key_of_another_certificate(cluster: EtcdCluster) -> None:
+    error = await refusal(cluster, key=cluster.authority.issue("root").key)
+    assert "damaged, or do not belong together" in error.message
+
+
+async def test_a_port_where_nothing_listens(cluster: EtcdCluster) -> None:
+    error = await refusal(cluster, target=f"{cluster.members['m1'].address}:1")
+    assert type(error) is EtcdUnavailable
+    assert error.message == "m1: nothing listens at its client port"
+
+
+async def test_a_forwarded_port_without_etcd_behind_it(cluster: EtcdCluster) -> None:
+    async with listening(b"") as target:
+        error = await refusal(cluster, target=target)
+    assert type(error) is EtcdUnavailable
+    assert "was closed" in error.message
+
+
+async def test_something_that_speaks_no_tls(cluster: EtcdCluster) -> None:
+    async with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as target:
+        error = await refusal(cluster, target=target)
+    assert isinstance(error, EtcdUntrusted)
+    assert "does not speak TLS" in error.message
+
+
+async def test_a_name_that_nobody_knows(cluster: EtcdCluster) -> None:
+    error = await refusal(cluster, target="nobody.invalid:2379")
+    assert type(error) is EtcdUnavailable
+    assert "is not known" in error.message
+
+
+async def test_a_frozen_member(cluster: EtcdCluster) -> None:
+    with cluster.members["m1"].paused():
+        async with cluster.client("m1") as client:
+            with pytest.raises(EtcdTimeout, match=r"m1: no answer within 0\.5 s"):
+                await client.status(timeout_s=0.5)
+    cluster.wait_healthy()
+
+
+async def test_a_forwarded_port_shows_the_members_own_certificate(cluster: EtcdCluster) -> None:
+    """The certificate holds the member's address, and no 127.0.0.1: server_name is what counts."""
+    member = cluster.members["m1"]
+
+    async with forwarding(member.address) as port:
+        for name in (member.address, IPV6_OF_ALL, "m1.example"):
+            async with cluster.client("m1", target=f"127.0.0.1:{port}", server_name=name) as client:
+                await client.prove(b"proof", name.encode(), timeout_s=S)
+
+
+async def test_one_client_sees_its_member_go_and_come_back(cluster: EtcdCluster) -> None:
+    """A member that starts is seen within the reconnect backoff, not seconds later."""
+    member = cluster.members["m1"]
+    async with cluster.client("m1") as client:
+        await client.status(timeout_s=S)
+        member.stop()
+        with pytest.raises(EtcdUnavailable, match="client port"):
+            await client.status(timeout_s=S)
+        cluster.start("m1")
+        cluster.wait_healthy("m1")
+        await seen_to_be(client, lambda _: True, timeout_s=1.5)
+    cluster.wait_healthy()
+
+
+def test_grpc_says_nothing_on_stderr_and_comes_with_the_first_client(cluster: EtcdCluster) -> None:
+    program = """
+import asyncio, sys
+from etcdup.remote.etcd import Credentials, Etcd
+from etcdup.remote.etcd_errors import EtcdError
+assert "grpc" not in sys.modules and "google.protobuf" not in sys.modules
+async def main():
+    for ca in (b"no PEM", None):
+        client = Etcd("m1", sys.argv[1], "127.0.0.1", Credentials(ca, b"no PEM", b"no PEM"))
+        try:
+            await client.status(timeout_s=5)
+        except EtcdError as error:
+            print(type(error).__name__)
+        await client.close()
+asyncio.run(main())
+"""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GRPC_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, cluster.members["m1"].target],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "EtcdUntrusted\nEtcdUntrusted\n", "")
