@@ -1,0 +1,110 @@
+"""Who is measured: etcdup, our shell script, our Ansible playbook. All leave the same cluster behind."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Protocol
+
+from tests.bench.errors import CannotRun
+from tests.bench.provisions import ansible_venv, etcdup_cache, python_layer
+from tests.bench.stopwatch import Job
+from tests.lab import Lab
+from tests.support.etcd_binaries import etcd_binaries, release_tarball
+
+HERE = Path(__file__).parent
+
+
+class Contender(Protocol):
+    """`prepare` is not timed: it makes the machines and the folder what this contender needs to begin."""
+
+    name: str
+
+    def did_nothing(self, said: str) -> bool:
+        """Whether a run that printed this changed nothing anywhere."""
+        ...
+
+    def prepare(self, lab: Lab, folder: Path) -> Job: ...
+
+
+class Etcdup:
+    name = "etcdup"
+
+    def did_nothing(self, said: str) -> bool:
+        return "nothing to do" in said.lower()
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._cache = etcdup_cache(version)
+        self._program = etcdup_program()
+
+    def prepare(self, lab: Lab, folder: Path) -> Job:
+        (folder / "cluster.yaml").write_text(lab.cluster_yaml(version=self._version))
+        return Job((self._program, "apply", "--yes"), folder, {"ETCDUP_CACHE": str(self._cache)})
+
+
+class Shell:
+    name = "shell script"
+
+    def did_nothing(self, said: str) -> bool:
+        return False  # it does all of it each time
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+
+    def prepare(self, lab: Lab, folder: Path) -> Job:
+        script = HERE / "shell/bring-up.sh"
+        etcdctl = etcd_binaries(self._version) / "etcdctl"
+        hosts = [f"{machine.name}={machine.address}" for machine in lab]
+        tarball = release_tarball(self._version)
+        return Job((script, lab.ssh_config, tarball, self._version, etcdctl, *hosts), folder)
+
+
+class Ansible:
+    name = "Ansible"
+
+    def did_nothing(self, said: str) -> bool:
+        return "changed=0" in said and not re.search(r"changed=[1-9]", said)
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._venv = ansible_venv()
+        self._python = python_layer()
+
+    def prepare(self, lab: Lab, folder: Path) -> Job:
+        """The machines get the Python that Ansible needs on them; nothing is timed yet."""
+        for machine in lab:
+            shutil.copytree(self._python, machine.root, symlinks=True, dirs_exist_ok=True)
+        inventory = folder / "inventory.json"
+        inventory.write_text(json.dumps(self._inventory(lab, folder)))
+        playbook = (self._venv / "bin/python", "-m", "ansible.cli.playbook", HERE / "ansible/site.yml")
+        return Job((*playbook, "-i", inventory), folder, _ansible_env(lab, folder))
+
+    def _inventory(self, lab: Lab, folder: Path) -> dict[str, object]:
+        hosts = {machine.name: {"ansible_host": machine.address} for machine in lab}
+        facts = {
+            "etcd_version": self._version,
+            "etcd_tarball": str(release_tarball(self._version)),
+            "etcd_cluster_token": "prod-bench",
+            "pki_dir": str(folder / "pki"),
+        }
+        return {"all": {"vars": facts, "children": {"etcd": {"hosts": hosts}}}}
+
+
+def _ansible_env(lab: Lab, folder: Path) -> dict[str, str]:
+    """OpenSSH keeps its connections open between tasks, and from one run of the playbook to the next."""
+    return {
+        "ANSIBLE_CONFIG": str(HERE / "ansible/ansible.cfg"),
+        "ANSIBLE_HOME": str(folder / "ansible"),
+        "ANSIBLE_SSH_ARGS": f"-F {lab.ssh_config} -o ControlMaster=auto -o ControlPersist=60s",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def etcdup_program() -> Path:
+    """The `etcdup` of the Python that runs this."""
+    program = Path(sys.executable).with_name("etcdup")
+    if not program.exists():
+        raise CannotRun(f"{program} is not there: `make bench` installs it")
+    return program
