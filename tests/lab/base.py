@@ -22,7 +22,7 @@ FILES = {
     "etc/sudoers.d/lab": f"admin ALL=(ALL) NOPASSWD: ALL\noper ALL=(ALL) ALL\nDefaults env_file={CLOCK}\n",
     "etc/ssh/sshd_config.d/lab.conf": "UseDNS no\nGSSAPIAuthentication no\nMaxStartups 200:30:400\n",
     "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=20s\n",
-    "etc/apt/apt.conf.d/90lab": 'Acquire::http::Timeout "5";\nAcquire::Languages "none";\n',
+    "etc/apt/apt.conf.d/90lab": 'Acquire::Retries "0";\nAcquire::Languages "none";\n',
     # sshd greets early, and then turns all users but root away until logins are open.
     "etc/systemd/system/ssh.service.d/lab.conf": "[Unit]\nAfter=systemd-user-sessions.service\n",
     # Only what a shell started by sshd runs sees the shifted clock: with libfaketime in it, sshd dies of its

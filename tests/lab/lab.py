@@ -1,6 +1,7 @@
 """Some Debian machines and an operator's place beside them, in a network of their own."""
 
 import atexit
+import contextlib
 import os
 import pwd
 import shutil
@@ -229,10 +230,8 @@ class Lab:
 
     def _clear_operator(self) -> None:
         """Commands still running, with all they started, and servers still serving."""
-        for process in self._commands:
-            if process.poll() is None:
-                process.kill()  # just started, it may not be in the group yet
-        self._commands.clear()
+        while self._commands:
+            _end(self._commands.pop())  # just started, it may not be in the group yet
         Cgroup(f"{self.grounds.lab_id}/operator").kill()
         while self.http_servers:
             self.http_servers.pop().stop()
@@ -260,6 +259,16 @@ class Lab:
         hosts = "".join(f"  - {{name: {machine.name}, address: {machine.address}}}\n" for machine in self)
         ssh = f"ssh: {{user: root, identity_file: {self.identity_file}, known_hosts: {self.known_hosts}}}\n"
         return f"name: {name}\nversion: {version}\nhosts:\n{hosts}{ssh}"
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Killed if it runs, reaped, its pipes closed: what a test forgot is no warning of a later one."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        with contextlib.suppress(BrokenPipeError):
+            if pipe is not None:
+                pipe.close()
 
 
 def _become(user: str | None) -> list[str]:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 
+SO_RCVBUFFORCE = 33
 SOL_PACKET, PACKET_IGNORE_OUTGOING, PACKET_VNET_HDR = 263, 23, 15
 ETH_P_ALL = 0x0003
 # With the virtio header the kernel's unfinished checksums and frames up to 64 KiB pass as they are.
@@ -23,7 +24,7 @@ def tap(interface: str) -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
     sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)  # dropping is `loss`'s business alone
     sock.bind((interface, 0))
     sock.setblocking(False)
     return sock

@@ -45,9 +45,8 @@ class PrivateApt:
     def update(self) -> None:
         for folder in ("state/lists/partial", "cache/archives/partial"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
-        status = self._status or self.root / "state/status"
-        if self._status is None:
-            status.touch()
+        status = self.root / "state/status"  # a copy: apt locks the folder that its status file is in
+        status.write_bytes(self._status.read_bytes() if self._status else b"")
         sources = [f"deb [signed-by={KEYRING}] {debian_mirror()} {suite} main\n" for suite in self._suites]
         (self.root / "sources.list").write_text("".join(sources))
         (self.root / "apt.conf").write_text(CONFIG.format(root=self.root, status=status))
