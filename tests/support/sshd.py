@@ -5,7 +5,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -40,7 +42,9 @@ def new_key(folder: Path, name: str, *, passphrase: str | None = None, kind: str
     """A key pair in a folder; the path of its private half."""
     key = asyncssh.generate_private_key(kind, comment=name)
     path = folder / name
-    key.write_private_key(path, "openssh", passphrase)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # bcrypt finds 16 rounds few, which is what ssh-keygen takes
+        key.write_private_key(path, "openssh", passphrase, rounds=16)
     path.chmod(0o600)
     key.write_public_key(f"{path}.pub")
     return path
@@ -96,8 +100,7 @@ def run_sshd(folder: Path, *, identity: Path | None = None, options: str = "") -
     host_key = new_key(folder, "host_key")
     identity = identity or new_key(folder, "identity")
     port = free_port()
-    authorized = folder / "authorized_keys"
-    authorized.write_text(Path(f"{identity}.pub").read_text())
+    authorized = _readable_by_all(f"{identity}.pub")
     config = folder / "sshd_config"
     config.write_text(_config(port, host_key, authorized, options))
     with (folder / "sshd.log").open("wb") as log:
@@ -111,6 +114,17 @@ def run_sshd(folder: Path, *, identity: Path | None = None, options: str = "") -
         yield sshd
     finally:
         sshd.stop()
+        shutil.rmtree(authorized.parent)
+
+
+def _readable_by_all(public_key: str) -> Path:
+    """authorized_keys in a folder of its own: sshd reads it as the user who logs in."""
+    folder = Path(tempfile.mkdtemp(prefix="etcdup-sshd-"))
+    folder.chmod(0o755)
+    path = folder / "authorized_keys"
+    path.write_text(Path(public_key).read_text())
+    path.chmod(0o644)
+    return path
 
 
 def _config(port: int, host_key: Path, authorized: Path, options: str) -> str:
@@ -127,6 +141,8 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 LogLevel VERBOSE
+# A bash below sshd reads ~/.bashrc unless it believes to be nested: whatever is in there is not under test.
+SetEnv SHLVL=2
 MaxStartups 100
 """
 

@@ -67,21 +67,17 @@ async def open_fleet(
     """
     bound = logins or asyncio.Semaphore(LOGINS_AT_ONCE)
 
-    async def one(host: HostSpec) -> Host | UnreachableError | SudoFailed:
+    fleet = Fleet({}, {})
+
+    async def one(host: HostSpec) -> None:
         async with bound:
             try:
-                return await connect(host, spec.ssh, secrets)
+                fleet.hosts[host.name] = await connect(host, spec.ssh, secrets)
             except (UnreachableError, SudoFailed) as error:
-                return error
+                fleet.unreachable[host.name] = error
 
-    fleet = Fleet({}, {})
     try:
-        reached = await _all({host.name: one(host) for host in spec.hosts})
-        for name, outcome in reached.items():
-            if isinstance(outcome, UnreachableError | SudoFailed):
-                fleet.unreachable[name] = outcome
-            else:
-                fleet.hosts[name] = outcome
+        await _all({host.name: one(host) for host in spec.hosts})
         yield fleet
     finally:
         await fleet.close()

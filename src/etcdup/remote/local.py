@@ -33,7 +33,7 @@ class LocalHost(PosixHost):
     """Commands are processes of this machine, each in a session of its own."""
 
     def __init__(self, name: str, *, own_folder: bool = False) -> None:
-        """With `own_folder` files stay with this user, whatever owner is asked for, unless it is root."""
+        """With `own_folder` files stay with this user, whatever owner is asked for."""
         super().__init__(name, at_once=AT_ONCE)
         self._own_folder = own_folder
 
@@ -57,7 +57,7 @@ class LocalHost(PosixHost):
         return None
 
     def _owner(self, owner: str) -> str:
-        return "" if self._own_folder and os.geteuid() != 0 else owner
+        return "" if self._own_folder else owner
 
     async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> Ended:
         process = await self._start(argv, stderr=PIPE)

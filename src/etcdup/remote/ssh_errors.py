@@ -117,16 +117,12 @@ def _known_hosts_file(attempt: Attempt) -> str:
     return attempt.known_hosts[0] if attempt.known_hosts else "~/.ssh/known_hosts"
 
 
-def _key_exchange(error: asyncssh.KeyExchangeFailed, attempt: Attempt) -> UnreachableError:
-    # asyncssh asks only for the key types that known_hosts has; a host without any of them has another key.
-    if "host key" in error.reason and attempt.known_keys:
-        offers = error.reason.rpartition("received ")[2]
-        return _changed(f"only keys of the types {offers}", attempt)
+def _key_exchange(error: asyncssh.KeyExchangeFailed, attempt: Attempt) -> ConnectFailed:
     return ConnectFailed(
         attempt.host,
         f"{attempt.host}: no SSH algorithm in common with {attempt.place}",
         detail=error.reason,
-        hint="the host's sshd is very old or very restricted: see Ciphers in its sshd_config",
+        hint="the host's sshd is very old or very restricted: see HostKeyAlgorithms, KexAlgorithms, Ciphers",
     )
 
 
@@ -185,16 +181,17 @@ def _handshake(error: asyncssh.Error, attempt: Attempt) -> ConnectFailed:
     return ConnectFailed(
         attempt.host,
         f"{attempt.host}: {attempt.place} ended the SSH handshake: {error.reason}",
-        hint=f"is port {attempt.port} sshd's? If so its log tells why (MaxStartups, fail2ban, hosts.deny)",
+        hint=_HUNG_UP_HINT,
     )
 
 
+_HUNG_UP_HINT = "is that port sshd's? If so its log tells why it hung up (MaxStartups, fail2ban, hosts.deny)"
 _REFUSED = (
     "the connection was refused",
     "nothing listens there: start sshd on the host, or set `ssh.port`",
 )
 _NO_ROUTE = ("there is no route", "check the address, and this machine's network or VPN")
-_RESET = ("the connection was reset", "a firewall or fail2ban may have cut it; the host's sshd log tells")
+_RESET = ("the connection was reset", _HUNG_UP_HINT)
 _NETWORK = {
     errno.ECONNREFUSED: _REFUSED,
     errno.EHOSTUNREACH: _NO_ROUTE,

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import asyncssh
@@ -130,7 +131,7 @@ async def _unlocked(file: Path, secrets: SshSecrets) -> asyncssh.SSHKey:
 def _opened(file: Path, passphrase: str | None) -> asyncssh.SSHKey | None:
     """The private key, or None if it needs a passphrase and there is none."""
     try:
-        return asyncssh.read_private_key(file, passphrase)
+        return _read_key(file, file.stat().st_mtime_ns, passphrase)
     except asyncssh.KeyEncryptionError as error:
         raise _wrong_passphrase(file, error) from None
     except asyncssh.KeyImportError as error:
@@ -141,6 +142,12 @@ def _opened(file: Path, passphrase: str | None) -> asyncssh.SSHKey | None:
         raise KeyUnusable(
             f"the identity file {file} is not a private key: {error}", "correct `ssh.identity_file`"
         ) from None
+
+
+@lru_cache(maxsize=32)
+def _read_key(file: Path, _changed_at_ns: int, passphrase: str | None) -> asyncssh.SSHKey:
+    """Once for all hosts: to decrypt a key takes a third of a second, on purpose."""
+    return asyncssh.read_private_key(file, passphrase)
 
 
 def _wrong_passphrase(file: Path, error: Exception) -> KeyUnusable:

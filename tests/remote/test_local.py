@@ -1,0 +1,105 @@
+"""What is particular to this machine as a Host."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.spec import HostSpec, SshSpec
+from etcdup.errors import CommandFailed
+from etcdup.remote.local import LocalHost, connect_local
+from etcdup.remote.secrets import Secrets
+
+NOBODY = 65534
+OWNER = f"{os.getuid()}:{os.getgid()}"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 64 KiB."""
+    where = tmp_path / "small"
+    where.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(where)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.decode().strip()}")
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", str(where)], check=True)
+
+
+async def test_a_full_disk_keeps_the_old_file(small_disk: Path) -> None:
+    host = LocalHost("infra1")
+    await host.write(f"{small_disk}/file", b"old", mode=0o644, owner=OWNER)
+    with pytest.raises(CommandFailed) as caught:
+        await host.write(f"{small_disk}/file", b"n" * 200_000, mode=0o644, owner=OWNER)
+    assert "No space left" in caught.value.detail
+    assert "the old file is untouched" in caught.value.hint
+    assert [path.name for path in _listed(small_disk)] == ["file"]
+    assert await host.read(f"{small_disk}/file") == b"old"
+
+
+async def test_our_own_variables_are_not_handed_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETCDUP_SUDO_PASSWORD", "hunter2")
+    assert "hunter2" not in (await LocalHost("infra1").run(["env"])).stdout
+
+
+async def test_a_local_host_through_sudo(users: object) -> None:
+    """Root may use sudo, too: the same path as any other user's."""
+    host = LocalHost("infra1")
+    await host.use_sudo(Secrets(environ={}))
+    result = await host.run(["sh", "-c", 'id -un; echo "$SUDO_COMMAND"; cat'], stdin=b"input")
+    assert result.stdout.startswith("root\n/usr/bin/timeout")
+    assert result.stdout.endswith("\ninput")
+
+
+async def test_forwarding_on_this_machine_is_the_address_itself() -> None:
+    assert await LocalHost("infra1").forward("127.0.0.9", 2379) == ("127.0.0.9", 2379)
+
+
+@pytest.fixture
+def nobody() -> Iterator[Path]:
+    """Makes this process an unprivileged user's for one test; gives a folder of that user's."""
+    if os.geteuid() != 0:
+        pytest.skip("starts as root, to become somebody without rights")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, NOBODY, NOBODY)
+        os.setresgid(NOBODY, NOBODY, 0)
+        os.setresuid(NOBODY, NOBODY, 0)
+        try:
+            yield Path(folder)
+        finally:
+            os.setresuid(0, 0, 0)
+            os.setresgid(0, 0, 0)
+
+
+async def test_below_a_folder_of_its_own_files_belong_to_this_user(nobody: Path) -> None:
+    """Neither root nor sudo nor the asked-for owner is needed there."""
+    spec = HostSpec(name="infra1", address="127.0.0.1", local=True, root=str(nobody))
+    host = await connect_local(spec, SshSpec(sudo=True), secrets=Secrets(environ={}))
+    await host.write(f"{nobody}/file", b"content", mode=0o640, owner="root:root")
+    assert await host.read(f"{nobody}/file") == b"content"
+    assert _listed(nobody)[0].stat().st_uid == NOBODY
+
+
+async def test_elsewhere_a_file_that_cannot_be_given_away_is_an_error(nobody: Path) -> None:
+    host = LocalHost("infra1")
+    with pytest.raises(CommandFailed) as caught:
+        await host.write(f"{nobody}/file", b"content", mode=0o640, owner="root:root")
+    assert "ssh.sudo" in caught.value.hint
+    assert _listed(nobody) == []
+
+
+async def test_a_local_host_below_a_folder_never_asks_for_sudo() -> None:
+    spec = HostSpec(name="infra1", address="127.0.0.1", local=True, root="/tmp/demo")
+    host = await connect_local(spec, SshSpec(sudo=True), secrets=Secrets(environ={}))
+    assert (await host.run(["sh", "-c", "echo ${SUDO_COMMAND:-none}"])).stdout == "none\n"
+
+
+def _listed(folder: Path) -> list[Path]:
+    return list(folder.iterdir())

@@ -1,0 +1,111 @@
+"""Becoming root, and each way in which it fails, with a real sudo."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from etcdup.errors import SudoFailed
+from etcdup.remote.secrets import Secrets
+from etcdup.remote.ssh import connect
+from etcdup.remote.sudo import BySudoWithPassword, Ended, sudo_failed
+from tests.support.sshd import Sshd
+from tests.support.sudoers import PASSWORD, SUDOERS, Users
+
+NOBODY_TO_ASK = Secrets(environ={})
+
+
+def given(password: str) -> Secrets:
+    return Secrets(environ={"ETCDUP_SUDO_PASSWORD": password})
+
+
+async def who(sshd: Sshd, user: str, secrets: Secrets) -> str:
+    reached = await connect(sshd.host(), sshd.ssh(user=user, sudo=True), secrets=secrets)
+    try:
+        return (await reached.run(["id", "-un"])).stdout.strip()
+    finally:
+        await reached.close()
+
+
+async def refusal(sshd: Sshd, user: str, secrets: Secrets) -> SudoFailed:
+    with pytest.raises(SudoFailed) as caught:
+        await who(sshd, user, secrets)
+    error = caught.value
+    assert error.hint
+    assert PASSWORD not in f"{error} {error.detail} {error.hint} {error!r} {secrets!r}"
+    return error
+
+
+async def test_without_a_password(sshd: Sshd, users: Users) -> None:
+    assert await who(sshd, users.free, NOBODY_TO_ASK) == "root"
+
+
+async def test_with_a_password(sshd: Sshd, users: Users) -> None:
+    assert await who(sshd, users.asked, given(PASSWORD)) == "root"
+
+
+async def test_root_needs_no_sudo(sshd: Sshd, users: Users) -> None:
+    assert await who(sshd, "root", NOBODY_TO_ASK) == "root"
+
+
+async def test_a_needed_password_that_nobody_gives(sshd: Sshd, users: Users) -> None:
+    error = await refusal(sshd, users.asked, NOBODY_TO_ASK)
+    assert "none was given" in error.message
+    assert "ETCDUP_SUDO_PASSWORD" in error.hint
+
+
+@pytest.mark.parametrize("password", ["wrong", "", "etcdup-sudo-took-the-password"])
+async def test_a_wrong_password(sshd: Sshd, users: Users, password: str) -> None:
+    error = await refusal(sshd, users.asked, given(password))
+    assert f"did not accept the password of {users.asked}" in error.message
+
+
+async def test_a_user_who_may_not(sshd: Sshd, users: Users) -> None:
+    error = await refusal(sshd, users.barred, given(PASSWORD))
+    assert f"{users.barred} may not use sudo" in error.message
+    assert "visudo" in error.hint
+
+
+async def test_the_password_is_in_no_command_line(sshd: Sshd, users: Users) -> None:
+    reached = await connect(sshd.host(), sshd.ssh(user=users.asked, sudo=True), secrets=given(PASSWORD))
+    try:
+        seen = await reached.run(["sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ"])
+        assert "sudo" in seen.stdout
+        assert PASSWORD not in seen.stdout
+    finally:
+        await reached.close()
+
+
+async def test_a_password_that_sudo_leaves_does_not_become_input(
+    sshd: Sshd, users: Users, tmp_path: Path
+) -> None:
+    """A rule that frees single commands: our line with the password would be the command's first input."""
+    reached = await connect(sshd.host(), sshd.ssh(user=users.asked, sudo=True), secrets=given(PASSWORD))
+    rules = SUDOERS / f"{users.asked}-some"
+    rules.write_text(f"{users.asked} ALL=(ALL) NOPASSWD: {shutil.which('sh')}\n")
+    rules.chmod(0o440)
+    try:
+        with pytest.raises(SudoFailed, match="for some commands and not for others"):
+            await reached.write(str(tmp_path / "file"), b"content", mode=0o644, owner="root:root")
+        assert not (tmp_path / "file").exists()
+    finally:
+        rules.unlink()
+        await reached.close()
+
+
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [
+        (Ended(127, b"", b"env: 'sudo': No such file or directory"), "sudo is not installed"),
+        (Ended(1, b"", b"sudo: sorry, you must have a tty to run sudo"), "insists on a terminal"),
+        (Ended(1, b"", b"sudo: unable to resolve plugin"), "ended with status 1"),
+    ],
+)
+def test_what_cannot_be_staged_here(ended: Ended, words: str) -> None:
+    error = sudo_failed("infra1", "admin", ended)
+    assert words in error.message
+    assert error.hint
+
+
+def test_the_password_is_not_shown_by_accident() -> None:
+    assert "secret" not in repr(BySudoWithPassword(b"secret\n"))
