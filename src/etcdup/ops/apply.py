@@ -8,8 +8,9 @@ why a kill at any line is harmless: the next apply does the same.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
+from typing import TypeVar
 
 from etcdup.core.commands import commands_of
 from etcdup.core.guards import against
@@ -34,6 +35,7 @@ from etcdup.ops.observe import observe
 from etcdup.ops.perform import Performer, Reporter
 from etcdup.ops.world import World
 
+T = TypeVar("T")
 Planner = Callable[[Observed], Plan | Refusal]
 
 
@@ -45,7 +47,28 @@ async def apply(
     Raises RefusedError where a guard says no before anything was done, PartlyApplied where something was, and
     the step's own error where the first command already failed.
     """
-    performer = Performer(world, reporter, journal)
+
+    async def proved() -> tuple[Health, ...]:
+        return await prove_whole(world, await _nothing_left(world, planner))
+
+    return await _carry_out(Performer(world, reporter, journal), plan, planner, proved)
+
+
+async def retire(
+    world: World, plan: Plan, planner: Planner, reporter: Reporter, journal: Journal
+) -> Observed:
+    """`apply` for a plan at whose end there is no cluster left to be healthy. Returns what is then seen."""
+
+    async def looked() -> Observed:
+        return await _nothing_left(world, planner)
+
+    return await _carry_out(Performer(world, reporter, journal), plan, planner, looked)
+
+
+async def _carry_out(
+    performer: Performer, plan: Plan, planner: Planner, finish: Callable[[], Awaitable[T]]
+) -> T:
+    world = performer.world
     done: list[Step] = []
     try:
         for phase in phases(plan.steps):
@@ -54,7 +77,7 @@ async def apply(
             _guard(world, left, observed)
             await _do(performer, left, observed, plan.token)
             done += phase
-        return await _finish(world, planner)
+        return await finish()
     except EtcdupError as error:
         if performer.changed == 0 or isinstance(error, PartlyApplied):
             raise
@@ -195,8 +218,8 @@ def raise_together(errors: Sequence[BaseException]) -> None:
         raise EtcdupError(f"{len(known)} hosts failed", detail="\n".join(lines), hint=known[0].hint)
 
 
-async def _finish(world: World, planner: Planner) -> tuple[Health, ...]:
-    """Success is an empty plan and a proof of health from every member, both on a fresh observation."""
+async def _nothing_left(world: World, planner: Planner) -> Observed:
+    """The first half of success: an empty plan on a fresh observation."""
     observed = await observe(world)
     left = planner(observed)
     if isinstance(left, Refusal):
@@ -204,6 +227,11 @@ async def _finish(world: World, planner: Planner) -> tuple[Health, ...]:
     elif left.steps:
         step = left.steps[0]
         raise EtcdupError(f"{_named(step)} is still wanted after everything was done: {step.reason}")
+    return observed
+
+
+async def prove_whole(world: World, observed: Observed) -> tuple[Health, ...]:
+    """The other half: every host within reach and every member proved healthy. Raises EtcdupError."""
     gone = [seen for seen in observed.hosts.values() if isinstance(seen, Unreachable)]
     results = await prove(world, observed)
     sick = [f"{result.name}: {result.why}" for result in results if not result.ok]

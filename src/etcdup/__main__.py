@@ -1,0 +1,6 @@
+"""`python -m etcdup`."""
+
+from etcdup.cli.main import main
+
+if __name__ == "__main__":
+    main()

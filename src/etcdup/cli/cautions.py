@@ -1,0 +1,45 @@
+"""What an operator should know before anything is done, in few and readable lines on stderr."""
+
+from datetime import UTC, datetime
+
+from etcdup.cli.session import Session
+from etcdup.core.advisories import is_end_of_life, newest_patch, warnings_for
+from etcdup.core.load import warnings
+from etcdup.core.observed import Binaries
+from etcdup.errors import BadFile, Problem
+from etcdup.ops.pki import Pki
+
+_SHOWN = 2
+
+
+def caution(session: Session, binaries: Binaries | None) -> None:
+    """Warns of settings that work and may be regretted, and of faults of the wanted version."""
+    for warning in (*warnings(session.spec), *version_warnings(session, binaries)):
+        session.terminal.warn(warning)
+
+
+def version_warnings(session: Session, binaries: Binaries | None) -> tuple[str, ...]:
+    """An old version has a dozen faults; the first are named, the rest counted."""
+    version = session.spec.version
+    vouched = binaries is not None and binaries.is_vouched
+    faults = [each.problem for each in warnings_for(version, members=session.spec.size, vouched=vouched)]
+    if not faults:
+        return ()
+    ended = f"etcd {version.major}.{version.minor} gets no more fixes" if is_end_of_life(version) else ""
+    more = f", and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+    known = f"etcd {version} has known faults: {'; '.join(faults[:_SHOWN])}{more}"
+    advice = f"newer: {newest_patch(version)}" if newest_patch(version) > version else ""
+    return ("; ".join(filter(None, (ended, known, advice))),)
+
+
+def refuse_unusable_tls(session: Session) -> None:
+    """Provided certificates are judged before any host is touched. Raises BadFile with every fault."""
+    if session.spec.tls.mode != "provided":
+        return
+    faults = Pki.open(session.spec, session.folder).check(datetime.now(UTC))
+    for fault in faults:
+        if fault.is_warning:
+            session.terminal.warn(str(fault))
+    problems = tuple(Problem(0, 0, str(fault), fault.hint) for fault in faults if not fault.is_warning)
+    if problems:
+        raise BadFile("tls", problems)

@@ -1,0 +1,46 @@
+"""`etcdup health`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from etcdup.cli.render import render_health, verdict
+from etcdup.cli.session import Session
+from etcdup.core.observed import Observed
+from etcdup.errors import EXIT_DONE, EXIT_FAILED
+from etcdup.ops.health import Health, prove
+
+
+def show_health(file: Path, *, as_json: bool) -> int:
+    """A line a member; 0 only where every member is proved healthy."""
+    session = Session.begin(file)
+    observed, results = session.run(_prove(session))
+    if as_json:
+        session.terminal.data(json.dumps(health_json(results), indent=1) + "\n")
+    else:
+        session.terminal.data(render_health(results, session.terminal.out))
+    for gone in observed.unreachable().values():
+        session.terminal.warn(f"{gone.host} cannot be reached over SSH: {gone.why}")
+    return EXIT_DONE if verdict(results) == "healthy" else EXIT_FAILED
+
+
+async def _prove(session: Session) -> tuple[Observed, tuple[Health, ...]]:
+    async with session.world() as world:
+        observed = await session.observed(world)
+        async with session.terminal.patience("asking the members"):
+            return observed, await prove(world, observed)
+
+
+def health_json(results: tuple[Health, ...]) -> dict[str, Any]:
+    members = [
+        {
+            "name": result.name,
+            "url": result.url,
+            "member_id": f"{result.member_id:x}" if result.member_id else None,
+            "healthy": result.ok,
+            "why": result.why or None,
+            "took_ms": round(result.took_s * 1000, 1),
+        }
+        for result in results
+    ]
+    return {"format": 1, "cluster": verdict(results), "members": members}

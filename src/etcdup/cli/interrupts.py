@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM: everything is closed in order, and the operator is told how far it went."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from etcdup.cli.failure import Interrupted
+from etcdup.cli.terminal import Terminal
+from etcdup.errors import EXIT_INTERRUPTED
+
+T = TypeVar("T")
+
+
+def run_interruptibly(terminal: Terminal, work: Coroutine[Any, Any, T]) -> T:
+    """Runs to the end. The first Ctrl-C or SIGTERM cancels it: raises Interrupted.
+
+    A second one, or one at a prompt, ends the process at once; what hosts hold for it frees itself.
+    """
+    interrupted = False
+
+    async def interruptible() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def interrupt() -> None:
+            nonlocal interrupted
+            if interrupted or terminal.asking:
+                terminal.restore()
+                os._exit(EXIT_INTERRUPTED)
+            interrupted = True
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, interrupt)
+        return await work
+
+    try:
+        return asyncio.run(interruptible())
+    except BaseException as error:
+        if interrupted:
+            raise Interrupted("interrupted") from error
+        raise

@@ -1,0 +1,52 @@
+"""The entry point: the verbs, and what becomes of their errors.
+
+Nothing heavy is imported here or in `verbs`: what a verb does is in a module of its own, imported when it
+runs, so that `--help` and `--version` answer at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from etcdup import __version__
+from etcdup.cli.failure import show_failure
+from etcdup.cli.verbs import access, cluster, try_out
+from etcdup.cli.verbs.options import HELP_OPTIONS, file_option
+
+
+class Verbs(click.Group):
+    """Lists its verbs in the order in which they are met, not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+
+@click.group(cls=Verbs, context_settings=HELP_OPTIONS)
+@click.version_option(__version__, message="etcdup %(version)s")
+@file_option
+def cli(file: Path) -> None:
+    """Brings highly available etcd clusters up on plain Linux hosts, and keeps them up."""
+
+
+for module in (try_out, cluster, access):
+    for verb in module.VERBS:
+        cli.add_command(verb)
+
+
+def run(argv: Sequence[str]) -> int:
+    """One call of etcdup; returns its exit code and raises nothing."""
+    try:
+        code = cli.main(args=list(argv), prog_name="etcdup", standalone_mode=False)
+        sys.stdout.flush()
+    except SystemExit as stopped:  # click's own way out when nobody reads stdout any more
+        return stopped.code if isinstance(stopped.code, int) else 1
+    except BaseException as error:
+        return show_failure(error, list(argv))
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """`etcdup`, as it is installed."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,89 @@
+"""From cluster.yaml to an open World and an observation of it: how every verb begins."""
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from etcdup.cli.interrupts import run_interruptibly
+from etcdup.cli.terminal import Terminal
+from etcdup.core.load import load_bytes
+from etcdup.core.observed import Observed
+from etcdup.core.planner import plan
+from etcdup.core.spec import Spec
+from etcdup.core.steps import Plan, Refusal
+from etcdup.errors import UsageError
+from etcdup.ops.observe import observe
+from etcdup.ops.opening import open_world, settle_binaries
+from etcdup.ops.world import World
+from etcdup.remote.secrets import Secrets
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One verb's run: the cluster's file, read, and the terminal. Paths in the Spec count from `folder`."""
+
+    spec: Spec
+    folder: Path
+    terminal: Terminal
+
+    @classmethod
+    def begin(cls, path: Path, terminal: Terminal | None = None) -> "Session":
+        """Raises BadFile with every problem in the file, UsageError where there is none."""
+        return cls(read_spec(path), path.absolute().parent, terminal or Terminal())
+
+    @asynccontextmanager
+    async def world(self) -> AsyncIterator[World]:
+        terminal = self.terminal
+        opening = open_world(
+            self.spec,
+            self.folder,
+            secrets=Secrets(terminal.ask_secret if terminal.can_ask else None),
+            passphrase=self._passphrase if terminal.can_ask else None,
+            report=terminal.report,
+        )
+        names = ", ".join(host.name for host in self.spec.hosts)
+        async with AsyncExitStack() as stack:
+            async with terminal.patience(f"connecting to {names}"):
+                world = await stack.enter_async_context(opening)
+            yield world
+
+    async def observed(self, world: World, *, settled: bool = False) -> Observed:
+        """A look at everything; `settled`, it also says where binaries that are lacking come from."""
+        async with self.terminal.patience("looking at the hosts"):
+            observed = await observe(world)
+            if settled:
+                return await settle_binaries(world, observed, self.folder, self.terminal.report)
+            return observed
+
+    def planner(self, token: str = "") -> Callable[[Observed], Plan | Refusal]:
+        """The planner of this run. `token` is the one of a plan that was made before."""
+        fresh = token or f"{self.spec.name}-{secrets.token_hex(6)}"
+
+        def planned(observed: Observed) -> Plan | Refusal:
+            return plan(self.spec, observed, fresh)
+
+        return planned
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return run_interruptibly(self.terminal, work)
+
+    def _passphrase(self) -> str:
+        return self.terminal.secret(f"Passphrase of the CA in {self.spec.tls.dir}: ")
+
+
+def read_spec(path: Path) -> Spec:
+    """The Spec in this file."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(
+            f"there is no {path}", hint="`etcdup init` writes one; `-f FILE` names another"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    return load_bytes(data, str(path))

@@ -1,0 +1,81 @@
+"""The cluster's own verbs, from its file to its end."""
+
+from pathlib import Path
+
+import click
+
+from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, json_option
+
+
+@click.command(context_settings=HELP_OPTIONS)
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+@click.option("--name", default="prod", show_default=True, help="The cluster's name.")
+@click.option("--user", default="root", show_default=True, help="Whom to log in as over SSH.")
+@file_option
+def init(addresses: tuple[str, ...], name: str, user: str, file: Path) -> int:
+    """Write a commented cluster.yaml to start from."""
+    from etcdup.cli.init import write_file
+
+    return write_file(file, name, addresses, user)
+
+
+@click.command(context_settings=HELP_OPTIONS)
+@json_option
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Keep the plan for `apply FILE`."
+)
+@click.option("--exit-code", is_flag=True, help="End with 3 when there is something to do.")
+@file_option
+def plan(file: Path, as_json: bool, out: Path | None, exit_code: bool) -> int:
+    """Show what apply would do, step by step, and why. Changes nothing."""
+    from etcdup.cli.plan import show_plan
+
+    return show_plan(file, as_json=as_json, out=out, tell_changes=exit_code)
+
+
+@click.command(context_settings=HELP_OPTIONS)
+@click.argument("plan", type=click.Path(path_type=Path), required=False, metavar="[PLAN]")
+@click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+@file_option
+def apply(file: Path, plan: Path | None, yes: bool) -> int:
+    """Make the cluster what its file says. PLAN is a file from `plan --out`.
+
+    A second apply finds nothing to do. If one is interrupted, the next goes on from there.
+    """
+    from etcdup.cli.apply import apply_file
+
+    return apply_file(file, saved=plan, yes=yes)
+
+
+@click.command(context_settings=HELP_OPTIONS)
+@json_option
+@click.option("--watch", is_flag=True, help="Keep showing it, until Ctrl-C.")
+@file_option
+def status(file: Path, as_json: bool, watch: bool) -> int:
+    """Show every member: role, version, size, certificates, and what is wrong."""
+    from etcdup.cli.status import show_status
+
+    return show_status(file, as_json=as_json, watch=watch)
+
+
+@click.command(context_settings=HELP_OPTIONS)
+@json_option
+@file_option
+def health(file: Path, as_json: bool) -> int:
+    """Prove each member by a write and a read through it; end with 0 only if all are healthy."""
+    from etcdup.cli.health import show_health
+
+    return show_health(file, as_json=as_json)
+
+
+@click.command(context_settings=HELP_OPTIONS)
+@click.option("--yes-destroy", metavar="NAME", help="The cluster's name, instead of being asked for it.")
+@file_option
+def destroy(file: Path, yes_destroy: str | None) -> int:
+    """Stop the cluster for good. Its data is moved aside on each host, never deleted."""
+    from etcdup.cli.destroy import destroy_cluster
+
+    return destroy_cluster(file, yes_destroy)
+
+
+VERBS = (init, plan, apply, status, health, destroy)

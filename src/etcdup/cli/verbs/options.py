@@ -1,0 +1,37 @@
+"""Options that many verbs share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+FILE_VARIABLE = "ETCDUP_FILE"
+
+
+def _chosen(context: click.Context, _: click.Parameter, value: Path | None) -> Path:
+    """The verb's own -f, else the one before the verb, else the environment's, else the default."""
+    outer = context.parent.params.get("file") if context.parent else None
+    return value or outer or Path(os.environ.get(FILE_VARIABLE) or "cluster.yaml")
+
+
+def file_option(decorated: Decorated) -> Decorated:
+    """`-f FILE`, before the verb or after it."""
+    option = click.option(
+        "-f",
+        "--file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        callback=_chosen,
+        help=f"The cluster's file.  [default: ${FILE_VARIABLE} or cluster.yaml]",
+    )
+    return option(decorated)
+
+
+def json_option(decorated: Decorated) -> Decorated:
+    """`--json`: data for programs on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Data for programs.")(decorated)

@@ -1,0 +1,22 @@
+"""A cluster to play with."""
+
+from pathlib import Path
+
+import click
+
+from etcdup.cli.verbs.options import HELP_OPTIONS
+
+
+@click.command(context_settings=HELP_OPTIONS)
+@click.option("--dir", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Where it lives.")
+@click.option("--version", metavar="X.Y.Z", help="Which etcd.")
+@click.option("--members", type=click.Choice(["1", "3", "5", "7"]), default="3", show_default=True)
+@click.option("--down", is_flag=True, help="Stop it and delete its folder.")
+def demo(folder: Path | None, version: str | None, members: str, down: bool) -> int:
+    """Bring up three real members with TLS on this machine, in seconds. No root, no systemd."""
+    from etcdup.cli.demo import demo_down, demo_up
+
+    return demo_down(folder) if down else demo_up(folder, version, int(members))
+
+
+VERBS = (demo,)

@@ -1,0 +1,98 @@
+"""An etcdctl for this machine, and endpoints that it can reach from here."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from etcdup.core.layout import layout_of
+from etcdup.core.spec import Spec
+from etcdup.core.version import Version
+from etcdup.errors import InstallError
+from etcdup.ops import install
+from etcdup.ops.observe import observe
+from etcdup.ops.opening import Report, member_target
+from etcdup.ops.sources.archive import Archive, unpack_tools
+from etcdup.ops.sources.cache import Flavour, archive_path, find
+from etcdup.ops.world import World
+
+TOOL = "etcdctl"
+LOOPBACK = "127.0.0.1"
+_FLAVOURS: tuple[Flavour, ...] = ("", "+go", "+package")
+
+
+async def find_etcdctl(world: World, folder: Path, report: Report) -> Path:
+    """A local member's own; else the cluster's version out of the cache; else whatever is on $PATH.
+
+    Else it is obtained as the hosts' binaries are. Raises InstallError.
+    """
+    found = _of_local_member(world.spec) or await _cached(world.spec.version)
+    if found is None and (on_path := shutil.which(TOOL)):
+        found = Path(on_path)
+    return found or await _obtained(world, folder, report)
+
+
+async def reachable_endpoints(world: World, names: Sequence[str]) -> list[str]:
+    """Client URLs that work on this machine, through SSH where that is how the host is reached.
+
+    The members' certificates hold 127.0.0.1, so a forwarded port passes the check of names. Provided ones may
+    not: such members are dialled directly.
+    """
+    certs = world.pki.see().certs
+    urls = []
+    for name in names:
+        host = world.spec.host(name)
+        cert = certs.get(f"server/{name}")
+        through_ssh = name in world.hosts and not host.local and cert and LOOPBACK in cert.addresses
+        target = await member_target(world.spec, host, world.hosts[name] if through_ssh else None)
+        urls.append(f"https://{target}")
+    return urls
+
+
+def _of_local_member(spec: Spec) -> Path | None:
+    for host in spec.hosts:
+        path = Path(layout_of(spec, host).current) / TOOL
+        if host.local and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+async def _cached(version: Version) -> Path | None:
+    """Unpacked once; its archive is the one that hosts got."""
+    arch = install.this_arch()
+    folder = install.cache_dir() / "tools" / f"{version}-{arch}"
+    if not (folder / TOOL).exists():
+        for flavour in _FLAVOURS:
+            path = archive_path(install.cache_dir(), version, arch, flavour)
+            if path.exists() and isinstance(find(path, version, arch), Archive):
+                return await asyncio.to_thread(_unpacked, path, version, folder)
+    return folder / TOOL if (folder / TOOL).exists() else None
+
+
+def _unpacked(archive: Path, version: Version, folder: Path) -> Path:
+    making = folder.with_name(f".{folder.name}.{os.getpid()}")
+    making.mkdir(parents=True, exist_ok=True)
+    unpack_tools(archive, version, making)
+    try:
+        making.rename(folder)
+    except OSError:  # another etcdup was faster
+        shutil.rmtree(making)
+    return folder / TOOL
+
+
+async def _obtained(world: World, folder: Path, report: Report) -> Path:
+    version, arch = world.spec.version, install.this_arch()
+    observed = await observe(world)
+    try:
+        binaries = await install.settle(
+            world.spec, folder, frozenset((arch,)), world.hosts, observed.reachable(),
+            cache=install.cache_dir(), report=report,
+        )  # fmt: skip
+        archive = await world.archive(binaries, arch)
+    except (InstallError, KeyError) as error:
+        why = error.message if isinstance(error, InstallError) else "the hosts have it from their packages"
+        hint = "install your distribution's etcd-client, so that etcdctl is on $PATH"
+        raise InstallError(f"there is no etcdctl for this machine: {why}", hint=hint) from None
+    unpacked = install.cache_dir() / "tools" / f"{version}-{arch}"
+    return await asyncio.to_thread(_unpacked, archive, version, unpacked)

@@ -1,0 +1,157 @@
+"""The real World: connections to the hosts, the members' API through them, the PKI, the wall clock."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from etcdup.core.observed import Binaries, Observed, Unreachable
+from etcdup.core.spec import HostSpec, Spec, bracketed
+from etcdup.errors import PkiError, RemoteError
+from etcdup.ops import install
+from etcdup.ops.pki import Ask, Pki
+from etcdup.ops.world import World
+from etcdup.remote.etcd import Credentials, Etcd, EtcdClient
+from etcdup.remote.etcd_errors import EtcdError
+from etcdup.remote.fleet import open_fleet
+from etcdup.remote.host import Host
+from etcdup.remote.secrets import SshSecrets
+
+# What a member listens on that listens on every address of its host.
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+Report = Callable[[str], None]
+
+
+class WallClock:
+    """The time as this machine has it."""
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@asynccontextmanager
+async def open_world(
+    spec: Spec, folder: Path, *, secrets: SshSecrets, passphrase: Ask | None, report: Report
+) -> AsyncIterator[World]:
+    """Reaches every host at once. One that cannot be reached is in `unreachable` and hides no other.
+
+    `folder` is cluster.yaml's own; `report` is told of downloads.
+    """
+    pki = Pki.open(spec, folder, passphrase)
+    async with open_fleet(spec, secrets) as fleet:
+        members = Members(spec, fleet.hosts, pki)
+        try:
+            yield World(
+                spec=spec,
+                hosts=fleet.hosts,
+                unreachable={name: _unreachable(name, error) for name, error in fleet.unreachable.items()},
+                pki=pki,
+                clock=WallClock(),
+                etcd=members.client,
+                archive=Archives(spec, folder, report).archive,
+            )
+        finally:
+            await members.close()
+
+
+def _unreachable(name: str, error: RemoteError) -> Unreachable:
+    return Unreachable(name, error.message.removeprefix(f"{name}: "), error.hint)
+
+
+async def settle_binaries(world: World, observed: Observed, folder: Path, report: Report) -> Observed:
+    """Where the wanted version comes from, asked only when a host lacks it. Raises InstallError."""
+    seen = observed.reachable()
+    version = str(world.spec.version)
+    lacking = {name: host for name, host in seen.items() if version not in host.versions}
+    if not lacking:
+        return observed
+    world.binaries = await install.settle(
+        world.spec,
+        folder,
+        frozenset(host.arch for host in lacking.values()),
+        world.hosts,
+        seen,
+        cache=install.cache_dir(),
+        report=report,
+    )
+    return replace(observed, binaries=world.binaries)
+
+
+class Members:
+    """One client a member, made when it is first asked for."""
+
+    def __init__(self, spec: Spec, hosts: Mapping[str, Host], pki: Pki) -> None:
+        self._spec = spec
+        self._hosts = hosts
+        self._pki = pki
+        self._clients: dict[str, Etcd] = {}
+        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def client(self, name: str) -> EtcdClient:
+        """Raises EtcdError where there is no certificate to speak with, RemoteError where there is no way."""
+        async with self._making[name]:
+            if name not in self._clients:
+                credentials = self._credentials(name)
+                target = await member_target(self._spec, self._spec.host(name), self._hosts.get(name))
+                self._clients[name] = Etcd(
+                    name, target, server_name=self._spec.host(name).address, credentials=credentials
+                )
+            return self._clients[name]
+
+    async def close(self) -> None:
+        await asyncio.gather(*(client.close() for client in self._clients.values()))
+
+    def _credentials(self, name: str) -> Credentials:
+        try:
+            if "admin" not in self._pki.see().files:
+                raise EtcdError(name, "the PKI has no admin certificate yet", hint="`etcdup apply` makes it")
+            return Credentials(*self._pki.credentials())
+        except PkiError as error:
+            raise EtcdError(name, error.message, detail=error.detail, hint=error.hint) from None
+
+
+async def member_target(spec: Spec, host: HostSpec, reached: Host | None) -> str:
+    """`address:port` at which this machine reaches the member's API.
+
+    Through the host's SSH connection where there is one; else straight to the member, so that a dead SSH
+    still shows whether the member answers.
+    """
+    port = spec.client_port(host)
+    if reached is None or host.local:
+        return f"{bracketed(host.address)}:{port}"
+    listen = host.listen_address or host.address
+    address, forwarded = await reached.forward(ANY_ADDRESS.get(listen, listen), port)
+    return f"{bracketed(address)}:{forwarded}"
+
+
+class Archives:
+    """etcd's archive for each architecture: obtained once, while every host that needs it waits."""
+
+    def __init__(self, spec: Spec, folder: Path, report: Report) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._report = report
+        self._paths: dict[str, Path] = {}
+        self._obtaining: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def archive(self, binaries: Binaries, arch: str) -> Path:
+        """Raises InstallError."""
+        async with self._obtaining[arch]:
+            if arch not in self._paths:
+                found = await install.obtain(
+                    binaries,
+                    self._spec,
+                    self._folder,
+                    frozenset((arch,)),
+                    cache=install.cache_dir(),
+                    report=self._report,
+                )
+                self._paths[arch] = found[arch].path
+            return self._paths[arch]
