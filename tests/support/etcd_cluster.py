@@ -270,5 +270,5 @@ def _clean_environment() -> dict[str, str]:
 
 
 def _with_parent() -> tuple[str, ...]:
-    """Members end with the tests, even where these are killed: with the thread that started them, to be exact."""
+    """Members end with the thread that started them, and so with the tests, even where these are killed."""
     return ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
