@@ -1,4 +1,4 @@
-"""The contract of Host, held by every door to a real machine."""
+"""The contract of Host, held by every door to a real machine, and by the shipped fake."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,9 +7,11 @@ import pytest
 
 from etcdup.core.spec import HostSpec, SshSpec
 from etcdup.remote import local, ssh
+from etcdup.remote.fake import FakeHost, FakeNetwork
 from etcdup.remote.host import Host
 from etcdup.remote.secrets import Secrets
-from tests.remote.contract import CONTRACT, REAL_MACHINE, Promise, named
+from tests.remote.contract import CONTRACT, Promise, named
+from tests.remote.real_machine import REAL_MACHINE
 from tests.support.sshd import Sshd
 from tests.support.sudoers import PASSWORD, Users
 
@@ -48,3 +50,10 @@ def folder(tmp_path: Path) -> str:
 @pytest.mark.parametrize("promise", CONTRACT + REAL_MACHINE, ids=named)
 async def test_contract(promise: Promise, host: Host, folder: str) -> None:
     await promise(host, folder)
+
+
+@pytest.mark.parametrize("promise", CONTRACT, ids=named)
+async def test_contract_of_the_fake(promise: Promise) -> None:
+    machine = FakeNetwork().add("infra1")
+    machine.make_dir("/folder")
+    await promise(FakeHost(machine), "/folder")

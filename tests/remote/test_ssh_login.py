@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,15 +15,13 @@ from etcdup.core.spec import HostSpec, SshSpec
 from etcdup.errors import (
     AuthFailed,
     ConnectFailed,
-    ConnectionLost,
     HostKeyChanged,
     HostKeyUnknown,
     RemoteError,
 )
 from etcdup.remote.secrets import Secrets
-from etcdup.remote.ssh import SshHost, connect
-from tests.support.echo import echo_server
-from tests.support.sshd import Sshd, new_key, run_sshd
+from etcdup.remote.ssh import connect
+from tests.support.sshd import Sshd, new_key, run_sshd, wait_for
 
 NOBODY_TO_ASK = Secrets(environ={})
 
@@ -234,98 +231,9 @@ async def test_a_damaged_ssh_config_is_told(sshd: Sshd, tmp_path: Path) -> None:
     assert "ssh_config" in error.hint
 
 
-async def test_a_connection_cut_in_the_middle_of_a_command_is_lost(tmp_path: Path) -> None:
-    with run_sshd(tmp_path / "own") as own:
-        reached = await connect(own.host(), own.ssh(), secrets=NOBODY_TO_ASK)
-        try:
-            running = asyncio.create_task(reached.run(["sleep", "30"]))
-            held_lost = asyncio.create_task(_hold_until_lost(reached))
-            await asyncio.sleep(0.5)
-            own.cut()
-            async with asyncio.timeout(5):
-                with pytest.raises(ConnectionLost) as caught:
-                    await running
-                await held_lost
-            assert "may have finished or not" in caught.value.hint
-            with pytest.raises(ConnectionLost):
-                await reached.run(["true"])
-            with pytest.raises(ConnectionLost):
-                await reached.forward("127.0.0.1", 1)
-        finally:
-            await reached.close()
-
-
-async def _hold_until_lost(reached: SshHost) -> None:
-    async with reached.hold(["sh", "-c", "echo ready; cat"]) as held:
-        lines = held.lines()
-        assert await anext(lines) == "ready"
-        with pytest.raises(ConnectionLost):
-            await anext(lines)
-
-
-async def test_a_write_cut_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
-    target = tmp_path / "file"
-    target.write_text("old")
-    with run_sshd(tmp_path / "own") as own:
-        reached = await connect(own.host(), own.ssh(), secrets=NOBODY_TO_ASK)
-        try:
-            writing = asyncio.create_task(
-                reached.write(str(target), b"n" * 400_000_000, mode=0o644, owner=f"{os.getuid()}")
-            )
-            await asyncio.to_thread(_wait_for, tmp_path, ".file.etcdup.*")
-            own.cut()
-            with pytest.raises(ConnectionLost):
-                await writing
-        finally:
-            await reached.close()
-        assert target.read_text() == "old"
-
-
-async def test_forbidden_forwarding_is_told_at_once(tmp_path: Path) -> None:
-    with run_sshd(tmp_path / "own", options="AllowTcpForwarding no") as own:
-        reached = await connect(own.host(), own.ssh(), secrets=NOBODY_TO_ASK)
-        try:
-            with pytest.raises(RemoteError, match="forbids forwarding") as caught:
-                await reached.forward("127.0.0.1", own.port)
-            assert "AllowTcpForwarding yes" in caught.value.hint
-        finally:
-            await reached.close()
-
-
-async def test_a_port_may_be_forwarded_before_anything_listens(sshd: Sshd) -> None:
-    reached = await connect(sshd.host(), sshd.ssh(), secrets=NOBODY_TO_ASK)
-    try:
-        async with echo_server() as port:
-            pass
-        address, local_port = await reached.forward("127.0.0.1", port)
-        reader, writer = await asyncio.open_connection(address, local_port)
-        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-            await reader.readexactly(1)
-        writer.close()
-    finally:
-        await reached.close()
-
-
-async def test_few_sessions_are_enough(tmp_path: Path) -> None:
-    with run_sshd(tmp_path / "own", options="MaxSessions 3") as own:
-        reached = await connect(own.host(), own.ssh(), secrets=NOBODY_TO_ASK)
-        try:
-            ended = await asyncio.gather(*(reached.run(["echo", str(n)]) for n in range(12)))
-            assert [result.stdout for result in ended] == [f"{n}\n" for n in range(12)]
-        finally:
-            await reached.close()
-
-
 def _fingerprint(key: Path) -> str:
     public = asyncssh.read_public_key(f"{key}.pub")
     return f"{public.get_algorithm()} {public.get_fingerprint()}"
-
-
-def _wait_for(folder: Path, pattern: str) -> None:
-    deadline = time.monotonic() + 10
-    while not list(folder.glob(pattern)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @contextmanager
@@ -338,7 +246,7 @@ def _agent_with(identity: Path, tmp_path: Path) -> Iterator[str]:
     environ = {"SSH_AUTH_SOCK": socket_path, "SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force"}
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket_path], stdout=subprocess.DEVNULL)
     try:
-        _wait_for(tmp_path, "agent")
+        wait_for(tmp_path, "agent")
         add = ["ssh-add", str(identity)]
         subprocess.run(add, env=os.environ | environ, check=True, capture_output=True, timeout=20)
         yield socket_path

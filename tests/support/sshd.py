@@ -85,6 +85,11 @@ class Sshd:
         for pid in _children(self.process.pid):
             _kill_tree(pid)
 
+    def freeze(self) -> None:
+        """Stops every connection's process: the peer is there and says nothing."""
+        for pid in _children(self.process.pid):
+            os.kill(pid, signal.SIGSTOP)
+
     def stop(self) -> None:
         _kill_tree(self.process.pid)
         self.process.wait()
@@ -157,6 +162,14 @@ def _wait_until_it_listens(sshd: Sshd) -> None:
                 return
         time.sleep(0.02)
     raise RuntimeError(f"sshd does not listen: {sshd.log()}")
+
+
+def wait_for(folder: Path, pattern: str) -> None:
+    """Waits until a file of this pattern is in the folder."""
+    deadline = time.monotonic() + 10
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _children(pid: int) -> list[int]:
