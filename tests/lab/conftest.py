@@ -1,10 +1,12 @@
 """`lab`: three fresh machines for each test. One lab serves the session: a reset is cheaper."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.lab import Lab, Machine, why_not
+from tests.lab.operator import Operator
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +27,8 @@ def lab(lab_of_session: Lab) -> Iterator[Lab]:
 @pytest.fixture
 def machines(lab: Lab) -> list[Machine]:
     return lab.machines
+
+
+@pytest.fixture
+def operator(lab: Lab, tmp_path: Path) -> Operator:
+    return Operator(lab, tmp_path)

@@ -1,0 +1,96 @@
+"""The person at the keyboard: a folder with a cluster.yaml, and `etcdup` run beside the machines."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.lab.lab import Lab
+from tests.lab.machine import Machine
+from tests.support.cache import cache_dir
+
+ETCDUP = Path(sys.executable).parent / "etcdup"
+HEALTHY = "cluster is healthy"
+
+
+class Operator:
+    """`etcdup` with a folder of its own. `user` is who logs in to the hosts."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.file = folder / "cluster.yaml"
+        # Archives packed by one test serve the next: packing is not what these tests are about.
+        self.env = {"ETCDUP_CACHE": str(cache_dir() / "operator"), "HOME": str(folder), "NO_COLOR": "1"}
+
+    def write(
+        self, *, version: str = "3.6.14", install: str = "", ssh: str = "", more: str = "", user: str = "root"
+    ) -> None:
+        """A cluster.yaml of the lab's machines; `ssh` and `install` are further keys of those sections."""
+        hosts = "".join(f"  - {{name: {each.name}, address: {each.address}}}\n" for each in self.lab)
+        login = f"user: {user}, identity_file: {self.lab.identity_file}, known_hosts: {self.lab.known_hosts}"
+        self.file.write_text(
+            f"name: prod\nversion: {version}\nhosts:\n{hosts}"
+            f"ssh: {{{login}{ssh and ', ' + ssh}}}\n"
+            f"install: {{{install}}}\n{more}"
+        )
+
+    def run(
+        self, *words: str, env: dict[str, str] | None = None, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """`etcdup WORDS`, whatever it ends with."""
+        argv = [ETCDUP, "-f", self.file, *words]
+        return self.lab.run(argv, env={**self.env, **(env or {})}, cwd=self.folder, stdin=stdin)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """`etcdup WORDS`, to be cut."""
+        argv = [ETCDUP, "-f", self.file, *words]
+        return self.lab.popen(argv, env=self.env, cwd=self.folder)
+
+    def apply(self, env: dict[str, str] | None = None) -> str:
+        """An apply that must succeed: its words on stdout and stderr."""
+        done = self.run("apply", "--yes", env=env)
+        assert done.returncode == 0, said(done)
+        assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+        return done.stdout + done.stderr
+
+    def health(self) -> str:
+        done = self.run("health")
+        assert done.returncode == 0, said(done)
+        assert done.stdout.splitlines()[-1] == HEALTHY
+        return done.stdout
+
+    def status(self) -> dict[str, Any]:
+        done = self.run("status", "--json")
+        assert done.returncode == 0, said(done)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def ctl(self, *words: str) -> str:
+        """etcdctl's answer; it must succeed."""
+        done = self.run("ctl", "--", *words)
+        assert done.returncode == 0, said(done)
+        return done.stdout
+
+    def wait_healthy(self, timeout_s: float = 60) -> None:
+        """Until `etcdup health` ends well: for machines that come back by themselves."""
+        deadline = time.monotonic() + timeout_s
+        while (done := self.run("health")).returncode != 0:
+            assert time.monotonic() < deadline, said(done)
+            time.sleep(0.3)
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    return f"{' '.join(map(str, done.args))}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
+
+
+def trace_of(machine: Machine) -> str:
+    """All that an apply could have left on a machine: to be compared before and after a refusal."""
+    folders = "/etc/etcd /opt/etcd /var/lib/etcd /run/etcdup /etc/systemd/system /usr/local/bin"
+    listed = machine.run(f"ls -laR --time-style=full-iso {folders} 2>/dev/null; id etcd 2>&1", check=False).stdout
+    # The lock is taken before the last look, and is no trace of a change.
+    return re.sub(r"(?m)^.*\block$\n?|^total .*$\n?", "", listed)
+

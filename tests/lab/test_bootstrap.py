@@ -1,0 +1,151 @@
+"""Bare machines to a healthy cluster, in every way there is; and back by itself after a power cut."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.lab import OPER_PASSWORD, Lab
+from tests.lab.operator import Operator
+from tests.support.etcd_binaries import etcd_binaries, release_tarball, why_not
+from tests.support.etcd_certs import Authority
+
+VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
+
+
+@pytest.fixture(autouse=True)
+def _binaries(request: pytest.FixtureRequest) -> None:
+    version = request.node.callspec.params["version"] if hasattr(request.node, "callspec") else "3.6.14"
+    if reason := why_not(version):
+        pytest.skip(f"no etcd {version}: {reason}")
+
+
+def holds_together(operator: Operator, size: int, version: str) -> None:
+    """What every way must end in: nothing left to do, data in, and all of it back after a power cut."""
+    assert "nothing to do" in operator.apply()
+    status = operator.status()
+    assert [member["version"] for member in status["members"]] == [version] * size
+    operator.ctl("put", "greeting", "hello")
+    machines = operator.lab.machines
+    for machine in machines:
+        machine.kill()
+    operator.lab.each(lambda machine: machine.start())
+    operator.lab.wait_ssh()
+    operator.wait_healthy()
+    assert operator.ctl("get", "greeting", "--print-value-only").strip() == "hello"
+    assert "nothing to do" in operator.apply()
+
+
+def by_path(version: str) -> str:
+    return f"from: path, path: {etcd_binaries(version)}"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_five_members_by_path(operator: Operator, version: str) -> None:
+    operator.lab.add_machine()
+    operator.lab.add_machine()
+    operator.write(version=version, install=by_path(version))
+    operator.apply()
+    holds_together(operator, 5, version)
+
+
+@pytest.mark.parametrize("version", ["3.4.23"])
+def test_three_members_by_package(operator: Operator, version: str) -> None:
+    operator.lab.serve_packages()
+    operator.write(version=version, install="from: package")
+    assert "etcd 3.4.23" in operator.apply()
+    for machine in operator.lab:
+        assert machine.run("apt-mark showhold").stdout.split() == ["etcd-client", "etcd-server"]
+        assert machine.run("ls /var/lib/etcd").stdout.split() == ["member"], "Debian's own node never started"
+    holds_together(operator, 3, version)
+
+
+@pytest.mark.parametrize("version", ["3.5.33"])
+def test_three_members_as_a_sudo_user_with_a_password_through_a_jump_host(
+    operator: Operator, version: str
+) -> None:
+    jump, *others = operator.lab.machines
+    for machine in others:
+        machine.cut_off_from(operator.lab.operator_address)
+    operator.write(
+        version=version, install=by_path(version), user="oper", ssh=f"sudo: true, jump: admin@{jump.address}"
+    )
+    operator.env["ETCDUP_SUDO_PASSWORD"] = OPER_PASSWORD
+    operator.apply()
+    for machine in operator.lab:
+        assert OPER_PASSWORD not in machine.run("journalctl --no-pager; ps -ef").stdout
+    assert OPER_PASSWORD not in (operator.folder / ".etcdup" / "prod.jsonl").read_text()
+    for machine in others:
+        machine.reconnect()
+        machine.cut_off_from(operator.lab.operator_address)
+    assert "nothing to do" in operator.apply()
+
+
+@pytest.mark.parametrize("version", ["3.7.1"])
+def test_three_members_by_release_as_a_sudo_user(operator: Operator, version: str, tmp_path: Path) -> None:
+    mirror = mirror_of(operator.lab, version, tmp_path)
+    operator.write(version=version, install=f"from: release, mirror: '{mirror}'", user="admin", ssh="sudo: true")
+    operator.env["ETCDUP_CACHE"] = str(tmp_path / "cache")
+    assert "SHA256SUMS" in operator.run("plan").stdout, "3.7.1 is not pinned: the plan says what it is measured by"
+    operator.apply()
+    holds_together(operator, 3, version)
+
+
+@pytest.mark.parametrize(
+    ("version", "spoil", "words"),
+    [
+        ("3.7.1", "sums", "expected"),
+        ("3.7.1", "no sums", "checksum"),
+        ("3.6.14", "", "expected"),
+        ("3.7.1", "no tarball", "404"),
+    ],
+)
+def test_a_release_with_a_wrong_or_missing_checksum_is_refused(
+    operator: Operator, version: str, spoil: str, words: str, tmp_path: Path
+) -> None:
+    """3.6.14 is pinned, and the mirror's tarball is one that was built here: not the pinned one."""
+    mirror = mirror_of(operator.lab, version, tmp_path, spoil)
+    operator.write(version=version, install=f"from: release, mirror: '{mirror}'")
+    operator.env["ETCDUP_CACHE"] = str(tmp_path / "cache")
+    done = operator.run("apply", "--yes")
+    assert done.returncode in (1, 5), done.stderr
+    assert words in done.stderr, done.stderr
+    assert "hint: " in done.stderr
+    for machine in operator.lab:
+        assert machine.run("ls /opt/etcd /etc/etcd 2>/dev/null", check=False).stdout == ""
+
+
+def mirror_of(lab: Lab, version: str, folder: Path, spoil: str = "") -> str:
+    """A mirror with the layout of etcd's releases, served beside the machines."""
+    tarball = release_tarball(version)
+    release = folder / "mirror" / f"v{version}"
+    release.mkdir(parents=True)
+    if spoil != "no tarball":
+        shutil.copy(tarball, release / tarball.name)
+    digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
+    if spoil == "sums":
+        digest = digest[::-1]
+    if spoil != "no sums":
+        (release / "SHA256SUMS").write_text(f"{digest}  etcd-v{version}-linux-amd64.tar.gz\n")
+    return lab.http_server(folder / "mirror").url
+
+
+@pytest.mark.parametrize("version", ["3.6.14"])
+def test_three_members_with_certificates_of_another_ca(operator: Operator, version: str) -> None:
+    provided(operator.lab, operator.folder)
+    operator.write(version=version, install=by_path(version), more=PROVIDED)
+    operator.apply()
+    holds_together(operator, 3, version)
+    assert not (operator.folder / "pki").exists()
+
+
+PROVIDED = "tls: {mode: provided, ca: ca.pem, cert: kubernetes.pem, key: kubernetes-key.pem}\n"
+
+
+def provided(lab: Lab, folder: Path) -> None:
+    """The guide's three files, for all members."""
+    authority = Authority("kubernetes")
+    addresses = [*(machine.address for machine in lab), "127.0.0.1"]
+    authority.issue("kubernetes", addresses).write(folder, "kubernetes")
+    (folder / "ca.pem").write_bytes(authority.pem)
