@@ -3,12 +3,10 @@
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Protocol
 
-from tests.bench.errors import CannotRun
-from tests.bench.provisions import ansible_venv, etcdup_cache, python_layer
+from tests.bench.provisions import ansible_venv, etcdup_cache, etcdup_program, python_layer
 from tests.bench.stopwatch import Job
 from tests.lab import Lab
 from tests.support.etcd_binaries import etcd_binaries, release_tarball
@@ -31,9 +29,6 @@ class Contender(Protocol):
 class Etcdup:
     name = "etcdup"
 
-    def did_nothing(self, said: str) -> bool:
-        return "nothing to do" in said.lower()
-
     def __init__(self, version: str) -> None:
         self._version = version
         self._cache = etcdup_cache(version)
@@ -43,12 +38,12 @@ class Etcdup:
         (folder / "cluster.yaml").write_text(lab.cluster_yaml(version=self._version))
         return Job((self._program, "apply", "--yes"), folder, {"ETCDUP_CACHE": str(self._cache)})
 
+    def did_nothing(self, said: str) -> bool:
+        return "nothing to do" in said.lower()
+
 
 class Shell:
     name = "shell script"
-
-    def did_nothing(self, said: str) -> bool:
-        return False  # it does all of it each time
 
     def __init__(self, version: str) -> None:
         self._version = version
@@ -60,12 +55,12 @@ class Shell:
         tarball = release_tarball(self._version)
         return Job((script, lab.ssh_config, tarball, self._version, etcdctl, *hosts), folder)
 
+    def did_nothing(self, said: str) -> bool:
+        return False  # it does all of it each time
+
 
 class Ansible:
     name = "Ansible"
-
-    def did_nothing(self, said: str) -> bool:
-        return "changed=0" in said and not re.search(r"changed=[1-9]", said)
 
     def __init__(self, version: str) -> None:
         self._version = version
@@ -91,6 +86,9 @@ class Ansible:
         }
         return {"all": {"vars": facts, "children": {"etcd": {"hosts": hosts}}}}
 
+    def did_nothing(self, said: str) -> bool:
+        return "changed=0" in said and not re.search(r"changed=[1-9]", said)
+
 
 def _ansible_env(lab: Lab, folder: Path) -> dict[str, str]:
     """OpenSSH keeps its connections open between tasks, and from one run of the playbook to the next."""
@@ -100,11 +98,3 @@ def _ansible_env(lab: Lab, folder: Path) -> dict[str, str]:
         "ANSIBLE_SSH_ARGS": f"-F {lab.ssh_config} -o ControlMaster=auto -o ControlPersist=60s",
         "LC_ALL": "C.UTF-8",
     }
-
-
-def etcdup_program() -> Path:
-    """The `etcdup` of the Python that runs this."""
-    program = Path(sys.executable).with_name("etcdup")
-    if not program.exists():
-        raise CannotRun(f"{program} is not there: `make bench` installs it")
-    return program

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import etcdup
 from tests.bench.errors import CannotRun
 from tests.lab.base import SUITE, base_image
 from tests.support.cache import build_once, cache_dir
@@ -20,6 +21,15 @@ ANSIBLE = "ansible-core==2.19.*"
 
 def bench_cache() -> Path:
     return cache_dir() / "bench"
+
+
+def etcdup_program() -> Path:
+    """The `etcdup` of the Python that runs this, with its bytecode written, as an installer leaves it."""
+    program = Path(sys.executable).with_name("etcdup")
+    if not program.exists():
+        raise CannotRun(f"{program} is not there: `make bench` installs it")
+    _run([sys.executable, "-m", "compileall", "-q", Path(etcdup.__file__).parent])
+    return program
 
 
 def ansible_venv() -> Path:

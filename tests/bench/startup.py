@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
-from tests.bench.contenders import etcdup_program
+from tests.bench.provisions import etcdup_program
 from tests.bench.stopwatch import Job, Timing, timed
 
 # A run takes a fraction of a second and the noise of a busy machine is as large: the median needs many.
@@ -16,7 +16,7 @@ BARE = "python -c pass"
 
 
 def measure_startup() -> dict[str, list[Timing]]:
-    """Interleaved; each once before that, so that its bytecode is written and its files are in memory."""
+    """Interleaved; each once before that, so that its files are in memory."""
     etcdup = etcdup_program()
     commands: dict[str, tuple[str | Path, ...]] = {
         BARE: (sys.executable, "-c", "pass"),

@@ -15,6 +15,8 @@ from tests.bench.errors import CannotRun
 Start = Callable[[Sequence[str | Path], dict[str, str], Path, IO[str]], "subprocess.Popen[str]"]
 
 TIMEOUT_S = 300.0
+# Python programs are measured as they are installed: with their bytecode, whatever this shell is set to.
+ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": ""}
 LAST_LINES = 30
 
 
@@ -45,7 +47,7 @@ def timed(job: Job, start: Start, timeout_s: float = TIMEOUT_S) -> Timing:
     """Runs it to its end. Raises CannotRun with its last words where that is not success."""
     with job.log.open("w") as out:
         began = time.perf_counter()
-        process = start(job.argv, os.environ | job.env, job.folder, out)
+        process = start(job.argv, os.environ | ENVIRONMENT | job.env, job.folder, out)
         usage = _wait(process, timeout_s)
         seconds = time.perf_counter() - began
     if process.returncode != 0:
