@@ -51,7 +51,9 @@ async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unrea
         return world.unreachable[host.name]
     layout = layout_of(world.spec, host)
     files = tuple(file.path for file in desired_files(world.spec, host, layout, "", pki))
-    ports = (world.spec.client_port(host), world.spec.peer_port(host), world.spec.metrics_port(host))
+    # A local member's siblings listen on the same ports, and whose those are takes long to find out.
+    spec = world.spec
+    ports = () if host.root else (spec.client_port(host), spec.peer_port(host), spec.metrics_port(host))
     asked_at = world.clock.now()
     try:
         result = await world.hosts[host.name].run(probe_argv(layout, files, ports), timeout_s=PROBE_TIMEOUT_S)
