@@ -1,5 +1,6 @@
 """Jump hosts: one sshd behind another, each with its own key."""
 
+import getpass
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from tests.remote.test_ssh_login import greet, no_agent, refusal
 from tests.support.sshd import Sshd, new_key, run_sshd
 
 __all__ = ["no_agent"]
+
+USER = getpass.getuser()
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +27,8 @@ def through(front: Sshd, target: Sshd, tmp_path: Path, *known: str, **changes: o
     """The target behind the jump host, with these lines in known_hosts."""
     file = tmp_path / "known"
     file.write_text("".join(known))
-    hop = f"root@127.0.0.1:{front.port}"
-    return target.ssh(**{"jump": hop, "known_hosts": str(file), "user": "root", **changes})
+    hop = f"{USER}@127.0.0.1:{front.port}"
+    return target.ssh(**{"jump": hop, "known_hosts": str(file), "user": USER, **changes})
 
 
 async def test_a_host_is_reached_through_a_jump_host(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
@@ -36,7 +39,7 @@ async def test_a_host_is_reached_through_a_jump_host(sshd: Sshd, jump: Sshd, tmp
 
 
 async def test_two_jump_hosts_in_a_row(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
-    hop = f"root@127.0.0.1:{jump.port}"
+    hop = f"{USER}@127.0.0.1:{jump.port}"
     known = (sshd.known_hosts_line(), jump.known_hosts_line())
     assert await greet(sshd.host(), through(jump, sshd, tmp_path, *known, jump=f"{hop},{hop}")) == "hello\n"
 
@@ -72,7 +75,7 @@ async def test_an_unknown_key_behind_a_jump_host_is_scanned_through_it(
 ) -> None:
     error = await refusal(sshd.host(), through(jump, sshd, tmp_path, jump.known_hosts_line()))
     assert type(error) is HostKeyUnknown
-    assert f"-J root@127.0.0.1:{jump.port}" in error.hint
+    assert f"-J {USER}@127.0.0.1:{jump.port}" in error.hint
 
 
 async def test_a_jump_host_that_is_not_there_is_named(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:

@@ -121,18 +121,19 @@ class _Forward:
 
 
 class _Near(asyncio.Protocol):
-    """The end on this machine. It reads nothing until the far end is there."""
+    """The end on this machine. What comes before the far end is there is kept, and no more is read."""
 
     def __init__(self, accepted: Callable[["_Near"], None], gone: Callable[["_Near"], None]) -> None:
         self._accepted = accepted
         self._gone = gone
         self._far: _Far | None = None
+        self._early = b""
+        self._ended_early = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.pause_reading()
         self._accepted(self)
 
     def pair(self, far: "_Far") -> None:
@@ -142,6 +143,10 @@ class _Near(asyncio.Protocol):
             return
         self._far = far
         far.pair(self._transport)
+        far.write(self._early)
+        self._early = b""
+        if self._ended_early:
+            far.write_eof()
         self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -149,12 +154,18 @@ class _Near(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        assert self._far is not None
-        self._far.write(data)
+        if self._far is not None:
+            self._far.write(data)
+            return
+        # Not in connection_made: Python 3.11.2 begins to read after it all the same.
+        assert self._transport is not None
+        self._transport.pause_reading()
+        self._early += data
 
     def eof_received(self) -> bool:
-        assert self._far is not None
-        self._far.write_eof()
+        if self._far is not None:
+            self._far.write_eof()
+        self._ended_early = True
         return True
 
     def pause_writing(self) -> None:

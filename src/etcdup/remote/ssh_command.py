@@ -2,13 +2,16 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import asyncssh
 
 from etcdup.errors import ConnectionLost, RemoteError
 from etcdup.remote.sudo import Ended
+
+T = TypeVar("T")
 
 # How much a host may send before it must wait for us; enough for 100 MB/s over 80 ms of distance.
 WINDOW = 8 * 1024 * 1024
@@ -45,27 +48,31 @@ def lost(host: str, error: Exception | None) -> ConnectionLost:
 
 
 async def _open(host: str, connection: asyncssh.SSHClientConnection, line: str) -> "_Exchange":
-    """Starts the command. sshd counts a session until it has cleaned up behind it, which is after we have
-    seen its end: at MaxSessions a new one may be refused for a moment."""
-    for pause_s in OPEN_AGAIN_AFTER_S:
+    async def start() -> _Exchange:
+        exchange = _Exchange()
+        await connection.create_session(
+            lambda: exchange, line, encoding=None, env={}, send_env=[], request_pty=False, window=WINDOW
+        )
+        return exchange
+
+    return await _patiently(host, connection, start)
+
+
+async def _patiently(
+    host: str, connection: asyncssh.SSHClientConnection, start: Callable[[], Awaitable[T]]
+) -> T:
+    """Starts a command. sshd counts a session until it has cleaned up behind it, which is after we have seen
+    its end: at MaxSessions a new one may be refused for a moment."""
+    pauses = iter(OPEN_AGAIN_AFTER_S)
+    while True:
         try:
-            return await _open_once(connection, line)
-        except asyncssh.ChannelOpenError:
-            if connection.is_closed():
-                break
+            return await start()
+        except asyncssh.Error as error:
+            pause_s = next(pauses, None)
+            full = isinstance(error, asyncssh.ChannelOpenError) and not connection.is_closed()
+            if pause_s is None or not full:
+                raise refused(host, connection, error) from error
             await asyncio.sleep(pause_s)
-    try:
-        return await _open_once(connection, line)
-    except asyncssh.Error as error:
-        raise refused(host, connection, error) from error
-
-
-async def _open_once(connection: asyncssh.SSHClientConnection, line: str) -> "_Exchange":
-    exchange = _Exchange()
-    await connection.create_session(
-        lambda: exchange, line, encoding=None, env={}, send_env=[], request_pty=False, window=WINDOW
-    )
-    return exchange
 
 
 def refused(host: str, connection: asyncssh.SSHClientConnection, error: asyncssh.Error) -> RemoteError:
@@ -178,10 +185,12 @@ class HeldOverSsh:
 
 
 async def start_held(host: str, connection: asyncssh.SSHClientConnection, line: str) -> HeldOverSsh:
-    try:
+    """Starts a command that is not waited for."""
+
+    async def start() -> HeldOverSsh:
         process = await connection.create_process(
             line, encoding=None, env={}, send_env=[], request_pty=False, stderr=asyncssh.DEVNULL
         )
-    except asyncssh.Error as error:
-        raise refused(host, connection, error) from error
-    return HeldOverSsh(host, process)
+        return HeldOverSsh(host, process)
+
+    return await _patiently(host, connection, start)
