@@ -32,10 +32,7 @@ def apply_session(
 ) -> int:
     """`apply` for a file that was read already; `quiet`, it does not show the plan."""
     work = Applying(session, saved, yes, quiet)
-    try:
-        session.run(work.run())
-    except Interrupted as error:
-        raise Interrupted(work.how_far()) from error
+    session.run(work.run(), work.how_far)
     return EXIT_DONE
 
 

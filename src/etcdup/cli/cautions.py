@@ -3,13 +3,11 @@
 from datetime import UTC, datetime
 
 from etcdup.cli.session import Session
-from etcdup.core.advisories import is_end_of_life, newest_patch, warnings_for
+from etcdup.core.advisories import newest_patch, warnings_for
 from etcdup.core.load import warnings
 from etcdup.core.observed import Binaries
 from etcdup.errors import BadFile, Problem
 from etcdup.ops.pki import Pki
-
-_SHOWN = 2
 
 
 def caution(session: Session, binaries: Binaries | None) -> None:
@@ -19,17 +17,17 @@ def caution(session: Session, binaries: Binaries | None) -> None:
 
 
 def version_warnings(session: Session, binaries: Binaries | None) -> tuple[str, ...]:
-    """An old version has a dozen faults; the first are named, the rest counted."""
+    """An old version has a dozen faults: the gravest is named, the rest counted."""
     version = session.spec.version
     vouched = binaries is not None and binaries.is_vouched
     faults = [each.problem for each in warnings_for(version, members=session.spec.size, vouched=vouched)]
     if not faults:
         return ()
-    ended = f"etcd {version.major}.{version.minor} gets no more fixes" if is_end_of_life(version) else ""
-    more = f", and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-    known = f"etcd {version} has known faults: {'; '.join(faults[:_SHOWN])}{more}"
-    advice = f"newer: {newest_patch(version)}" if newest_patch(version) > version else ""
-    return ("; ".join(filter(None, (ended, known, advice))),)
+    named = next((fault for fault in faults if "end of life" in fault), faults[0])
+    more = f"; known faults beside that: {len(faults) - 1}" if len(faults) > 1 else ""
+    newest = newest_patch(version)
+    newer = f"; the newest of its series is {newest}" if newest > version else ""
+    return (f"etcd {version}: {named}{more}{newer}",)
 
 
 def refuse_unusable_tls(session: Session) -> None:

@@ -36,7 +36,7 @@ async def _ctl(session: Session, arguments: Sequence[str], names: Sequence[str])
 
 
 async def _run(etcdctl: Path, arguments: Sequence[str], endpoints: str, files: ClientFiles) -> int:
-    """Ctrl-C reaches etcdctl by itself, as it is in our process group; then it is its end that we wait for."""
+    """Ctrl-C at a terminal reaches etcdctl too; either way its end is waited for."""
     ours = ("ETCDCTL_", "ETCDUP_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environment = kept | etcdctl_variables(endpoints, files)

@@ -23,10 +23,7 @@ def destroy_cluster(file: Path, name: str | None) -> int:
     if name not in (None, session.spec.name):
         raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
     work = Destroying(session, sure=name is not None)
-    try:
-        session.run(work.run())
-    except Interrupted as error:
-        raise Interrupted(work.how_far()) from error
+    session.run(work.run(), work.how_far)
     return EXIT_DONE
 
 

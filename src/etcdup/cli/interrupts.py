@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from etcdup.cli.failure import Interrupted
@@ -13,8 +13,10 @@ from etcdup.errors import EXIT_INTERRUPTED
 T = TypeVar("T")
 
 
-def run_interruptibly(terminal: Terminal, work: Coroutine[Any, Any, T]) -> T:
-    """Runs to the end. The first Ctrl-C or SIGTERM cancels it: raises Interrupted.
+def run_interruptibly(
+    terminal: Terminal, work: Coroutine[Any, Any, T], how_far: Callable[[], str] = lambda: "interrupted"
+) -> T:
+    """Runs to the end. The first Ctrl-C or SIGTERM cancels it: raises Interrupted, with what `how_far` says.
 
     A second one, or one at a prompt, ends the process at once; what hosts hold for it frees itself.
     """
@@ -40,5 +42,5 @@ def run_interruptibly(terminal: Terminal, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(interruptible())
     except BaseException as error:
         if interrupted:
-            raise Interrupted("interrupted") from error
+            raise Interrupted(how_far()) from error
         raise

@@ -4,6 +4,7 @@ Nothing heavy is imported here or in `verbs`: what a verb does is in a module of
 runs, so that `--help` and `--version` answer at once.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ for module in (try_out, cluster, access):
 
 def run(argv: Sequence[str]) -> int:
     """One call of etcdup; returns its exit code and raises nothing."""
+    # pydantic would look through every installed package for plugins to itself: 40 ms for none.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = cli.main(args=list(argv), prog_name="etcdup", standalone_mode=False)
         sys.stdout.flush()

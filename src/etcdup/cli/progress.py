@@ -72,6 +72,7 @@ class LiveProgress:
     def step(self, step: Step, state: str) -> None:
         if state == "done":
             self.done += 1
+            self._rows.update(dict.fromkeys(hosts_of(step) or (OPERATOR,), ""))
         if state == "failed":
             self._failed.update(hosts_of(step))
 

@@ -31,7 +31,9 @@ _PLAIN_LABELS = {
     "FormCluster": "form the cluster",
     "SealCluster": "seal the cluster",
 }
-_HERE = "on this machine"
+_HERE = "here"
+# The glyph, the gaps between columns, and two spaces before the first.
+_MARGIN = 8
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ class Line:
 def render_plan(plan: Plan, paint: Paint, width: int = 100) -> str:
     """Every step with its reason, files' differences below, what it costs the quorum, and a summary."""
     lines = plan_lines(plan)
-    parts = [paint("bold", f"cluster {plan.cluster}"), ""]
-    label_width = max((len(line.label) for line in lines), default=0)
-    where_width = max((len(line.where) for line in lines), default=0)
+    heading = paint("bold", f"cluster {plan.cluster}")
+    if plan.is_empty:
+        return "\n".join([*_notes_text(plan.notes, paint), f"{heading}: nothing to do"]) + "\n"
+    parts = [heading, ""]
+    columns = _columns(lines, width)
     for line in lines:
-        parts += _step_text(line, label_width, where_width, width, paint)
-    if lines:
-        parts.append("")
-    parts += _notes_text(plan.notes, paint)
+        parts += _step_text(line, columns, paint)
+    parts += ["", *_notes_text(plan.notes, paint)]
     parts.append(paint("bold", summary(plan)))
     return "\n".join(parts) + "\n"
 
@@ -77,14 +79,8 @@ def render_refusal(refusal: Refusal, paint: Paint) -> str:
 
 def summary(plan: Plan) -> str:
     """`12 steps on 3 hosts`."""
-    if plan.is_empty:
-        return "nothing to do"
     hosts = {name for line in plan_lines(plan) for name in line.hosts}
-    return f"{_count(len(plan.steps), 'step')} on {_count(len(hosts), 'host')}" if hosts else _here(plan)
-
-
-def _here(plan: Plan) -> str:
-    return f"{_count(len(plan.steps), 'step')} {_HERE}"
+    return _count(len(plan.steps), "step") + (f" on {_count(len(hosts), 'host')}" if hosts else "")
 
 
 def plan_lines(plan: Plan) -> list[Line]:
@@ -155,15 +151,33 @@ def _verdict(results: Sequence[Health], paint: Paint) -> str:
     return f"cluster is {paint(f'bold {colour}', said)}"
 
 
-def _step_text(line: Line, label_width: int, where_width: int, width: int, paint: Paint) -> list[str]:
-    left = f"  {line.glyph} {line.label:{label_width}}  {line.where:{where_width}}"
-    coloured = left.replace(line.glyph, paint(_COLOURS[line.glyph], line.glyph), 1)
-    rules = _rules_text(line.steps[0].rules, paint)
-    room = width - len(left) - 2
-    if len(line.reason) + _rules_width(line.steps[0].rules) <= room:
-        text = [f"{coloured}  {line.reason}{rules}"]
+@dataclass(frozen=True)
+class _Columns:
+    """Widths of what stands before a reason. `beside`: all reasons fit beside it, else each goes below."""
+
+    label: int
+    where: int
+    total: int
+    beside: bool
+
+
+def _columns(lines: Sequence[Line], total: int) -> _Columns:
+    label = max(len(line.label) for line in lines)
+    where = max(len(line.where) for line in lines)
+    longest = max(len(line.reason) for line in lines)
+    return _Columns(label, where, total, beside=_MARGIN + label + where + longest <= total)
+
+
+def _step_text(line: Line, columns: _Columns, paint: Paint) -> list[str]:
+    left = f"{line.label:{columns.label}}  {line.where:{columns.where}}"
+    rules = _shown_rules(line.steps[0].rules)
+    glyph = paint(_COLOURS[line.glyph], line.glyph)
+    if columns.beside:
+        room = columns.total - len(f"  + {left}  ")
+        shown = paint("dim", rules) if len(line.reason) + len(rules) <= room else ""
+        text = [f"  {glyph} {left}  {line.reason}{shown}"]
     else:
-        text = [coloured.rstrip(), f"      {line.reason}{rules}"]
+        text = [f"  {glyph} {left.rstrip()}", f"      {line.reason}{paint('dim', rules)}"]
     text += _changes_text(line.steps, paint)
     if quorum := line.steps[0].quorum:
         text.append(f"      {paint('cyan', quorum)}")
@@ -198,10 +212,6 @@ def _diff_line(line: str, paint: Paint) -> str:
 
 def _rules_text(rules: tuple[int, ...], paint: Paint) -> str:
     return paint("dim", _shown_rules(rules))
-
-
-def _rules_width(rules: tuple[int, ...]) -> int:
-    return len(_shown_rules(rules))
 
 
 def _shown_rules(rules: tuple[int, ...]) -> str:

@@ -56,9 +56,10 @@ class Session:
         """A look at everything; `settled`, it also says where binaries that are lacking come from."""
         async with self.terminal.patience("looking at the hosts"):
             observed = await observe(world)
-            if settled:
-                return await settle_binaries(world, observed, self.folder, self.terminal.report)
+        if not settled:
             return observed
+        async with self.terminal.patience(f"finding etcd {self.spec.version}"):
+            return await settle_binaries(world, observed, self.folder, self.terminal.report)
 
     def planner(self, token: str = "") -> Callable[[Observed], Plan | Refusal]:
         """The planner of this run. `token` is the one of a plan that was made before."""
@@ -69,8 +70,9 @@ class Session:
 
         return planned
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return run_interruptibly(self.terminal, work)
+    def run(self, work: Coroutine[Any, Any, T], how_far: Callable[[], str] = lambda: "interrupted") -> T:
+        """`how_far` says what was done, should it be interrupted."""
+        return run_interruptibly(self.terminal, work, how_far)
 
     def _passphrase(self) -> str:
         return self.terminal.secret(f"Passphrase of the CA in {self.spec.tls.dir}: ")

@@ -24,8 +24,7 @@ MARK = "etcdup-demo.json"
 # etcd's own ports first; where something listens on all addresses, those ten thousand above.
 _PORT_OFFSETS = (0, 10_000, 20_000)
 _BLOCKS = range(32)
-_STOP_TIMEOUT_S = 15.0
-_KILL_TIMEOUT_S = 5.0
+_KILL_TIMEOUT_S = 10.0
 _POLL_S = 0.05
 
 Report = Callable[[str], None]
@@ -74,9 +73,8 @@ async def choose(arch: str, report: Report, warn: Report) -> tuple[Version, str]
         await install.settle(probe, Path("/"), frozenset((arch,)), {}, {}, cache=cache, report=report)
     except InstallError as error:
         version, _ = await install.packaged_here(arch, cache=cache, report=report)
-        warn(
-            f"etcd {newest} cannot be had ({error.message}): taking {version} of this machine's distribution"
-        )
+        why = error.message.rpartition(": ")[2]
+        warn(f"etcd {newest} cannot be downloaded ({why}); using {version} of this machine's distribution")
         return version, "package"
     return newest, "auto"
 
@@ -156,16 +154,16 @@ def take_down(folder: Path) -> int:
 
 
 def _stop(folder: Path) -> int:
+    """Killed, not asked: a member that stops in order first hands leadership over, here to one that ends."""
     running = members_in(folder)
-    for number, timeout_s in ((signal.SIGTERM, _STOP_TIMEOUT_S), (signal.SIGKILL, _KILL_TIMEOUT_S)):
-        for pid in members_in(folder):
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-        deadline = time.monotonic() + timeout_s
-        while members_in(folder) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-    if left := members_in(folder):
-        raise EtcdupError(f"process {left[0]} of the demo does not end", hint="nothing was deleted")
+    for pid in running:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + _KILL_TIMEOUT_S
+    while left := members_in(folder):
+        if time.monotonic() >= deadline:
+            raise EtcdupError(f"process {left[0]} of the demo does not end", hint="nothing was deleted")
+        time.sleep(_POLL_S)
     return len(running)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from etcdup.core.observed import Binaries, Observed, Unreachable
 from etcdup.core.spec import HostSpec, Spec, bracketed
 from etcdup.errors import PkiError, RemoteError
-from etcdup.ops import install
 from etcdup.ops.pki import Ask, Pki
 from etcdup.ops.world import World
 from etcdup.remote.etcd import Credentials, Etcd, EtcdClient
@@ -72,6 +71,8 @@ async def settle_binaries(world: World, observed: Observed, folder: Path, report
     lacking = {name: host for name, host in seen.items() if version not in host.versions}
     if not lacking:
         return observed
+    from etcdup.ops import install  # with all that downloads need: 50 ms that most runs have no use for
+
     world.binaries = await install.settle(
         world.spec,
         folder,
@@ -145,6 +146,8 @@ class Archives:
         """Raises InstallError."""
         async with self._obtaining[arch]:
             if arch not in self._paths:
+                from etcdup.ops import install
+
                 found = await install.obtain(
                     binaries,
                     self._spec,

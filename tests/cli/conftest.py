@@ -1,0 +1,87 @@
+"""etcdup as it is called, on members of this machine, with a cache of its own."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.support.etcd_binaries import release_tarball, why_not
+
+VERSION = "3.4.23"
+SOURCE = Path(__file__).parents[2] / "src"
+TIMEOUT_S = 120.0
+
+
+@dataclass
+class Etcdup:
+    """Calls etcdup in a process of its own, below a folder of its own."""
+
+    folder: Path
+    user: int | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
+        ours = {
+            "HOME": str(self.folder),
+            "ETCDUP_CACHE": str(self.folder / "cache"),
+            "PYTHONPATH": str(SOURCE),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "COLUMNS": "100",
+        }
+        return kept | ours | self.extra
+
+    def argv(self, *arguments: str) -> list[str]:
+        become = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
+        return [*(become if self.user else []), sys.executable, "-m", "etcdup", *arguments]
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv(*arguments),
+            env=self.environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.argv(*arguments),
+            env=self.environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def fill_cache(folder: Path) -> None:
+    """The archive where `auto` finds it."""
+    archives = folder / "cache" / "archives"
+    archives.mkdir(parents=True)
+    archive = archives / f"etcd-v{VERSION}-linux-amd64+go.tar.gz"
+    shutil.copy(release_tarball(VERSION), archive)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    archive.with_name(f"{archive.name}.sha256").write_text(f"{digest}  {archive.name}\n")
+
+
+@pytest.fixture(scope="module")
+def etcdup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
+    """As this user, with etcd in the cache. The demo that is left is taken down."""
+    if reason := why_not(VERSION):
+        pytest.skip(reason)
+    called = Etcdup(tmp_path_factory.mktemp("cli"))
+    fill_cache(called.folder)
+    yield called
+    called("demo", "--down")

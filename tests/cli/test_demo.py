@@ -1,0 +1,294 @@
+"""A demo from up to down, on real etcd, as this user and as one without any rights, through every verb."""
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import VERSION, Etcdup, fill_cache
+from tests.support.etcd_binaries import why_not
+
+pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
+
+NOBODY = 65534
+HEALTHY_LINE = ": got healthy result from https://127.77."
+
+
+@pytest.fixture(scope="module")
+def up(etcdup: Etcdup) -> Etcdup:
+    """The demo, running; its own cluster.yaml is the default file of each call."""
+    done = etcdup("demo")
+    assert done.returncode == 0, done.stderr
+    etcdup.extra["ETCDUP_FILE"] = str(etcdup.folder / ".local/share/etcdup/demo/cluster.yaml")
+    return etcdup
+
+
+def pid_of(etcdup: Etcdup, member: str) -> int:
+    return int((etcdup.folder / f".local/share/etcdup/demo/{member}/run/etcdup/etcd.pid").read_text())
+
+
+def test_it_ends_with_the_guides_words(up: Etcdup) -> None:
+    done = up("demo")
+    assert done.returncode == 0
+    assert [HEALTHY_LINE in line for line in done.stdout.splitlines()] == [True] * 3 + [False]
+    assert done.stdout.splitlines()[-1] == "cluster is healthy"
+    assert "nothing to do" in done.stderr
+    assert "etcdup demo --down" in done.stderr
+
+
+def test_health(up: Etcdup) -> None:
+    done = up("health")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "cluster is healthy")
+    told = json.loads(up("health", "--json").stdout)
+    assert (told["cluster"], [member["healthy"] for member in told["members"]]) == ("healthy", [True] * 3)
+
+
+def test_status(up: Etcdup) -> None:
+    shown = up("status")
+    assert shown.returncode == 0
+    assert "3 of 3 members healthy · can lose 1 · no alarms" in shown.stdout
+    told = json.loads(up("status", "--json").stdout)
+    assert told["leader"] in ("infra1", "infra2", "infra3")
+    assert {member["version"] for member in told["members"]} == {VERSION}
+    assert all(360 <= member["certificate"]["days_left"] <= 366 for member in told["members"])
+
+
+def test_plan_has_nothing_to_do_and_says_so_by_its_exit_code(up: Etcdup) -> None:
+    done = up("plan", "--exit-code")
+    assert (done.returncode, done.stdout) == (0, "cluster demo: nothing to do\n")
+    assert json.loads(up("plan", "--json").stdout)["steps"] == []
+
+
+def test_apply_with_nothing_to_do_proves_health(up: Etcdup) -> None:
+    done = up("apply")
+    assert done.returncode == 0
+    assert "nothing to do" in done.stderr
+    assert done.stdout.splitlines()[-1] == "cluster is healthy"
+
+
+def test_ctl_speaks_to_the_cluster_and_passes_on_exit_codes(up: Etcdup) -> None:
+    assert up("ctl", "--", "put", "greeting", "hello").stdout == "OK\n"
+    assert up("ctl", "get", "greeting", "--print-value-only").stdout == "hello\n"
+    assert up("ctl", "--endpoint", "infra2", "--", "endpoint", "health").returncode == 0
+    assert up("ctl", "--", "get").returncode not in (0, None)
+
+
+def test_ctl_saves_a_snapshot_on_this_side(up: Etcdup) -> None:
+    snapshot = up.folder / "snapshot.db"
+    done = up("ctl", "--endpoint", "infra1", "--", "snapshot", "save", str(snapshot))
+    assert done.returncode == 0, done.stderr
+    assert snapshot.stat().st_size > 0
+
+
+def test_ctl_streams_a_watch_until_it_is_interrupted(up: Etcdup) -> None:
+    watching = up.start("ctl", "--", "watch", "streamed")
+    assert watching.stdout is not None
+    deadline = time.monotonic() + 30
+    try:
+        while watching.poll() is None and time.monotonic() < deadline:
+            up("ctl", "--", "put", "streamed", "x")
+            os.set_blocking(watching.stdout.fileno(), False)
+            if "PUT" in (watching.stdout.read() or ""):
+                break
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(10) == 130
+    finally:
+        watching.kill()
+        watching.communicate()
+
+
+def test_ctl_knows_its_members(up: Etcdup) -> None:
+    done = up("ctl", "--endpoint", "infra9", "--", "endpoint", "health")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "error: there is no member infra9")
+
+
+@pytest.mark.parametrize("kind", ["kubeadm", "kube-apiserver"])
+def test_exports_name_files_that_are_there_and_let_a_client_in(up: Etcdup, kind: str) -> None:
+    text = up("export", kind).stdout
+    copies = [line.removeprefix("#").split("->") for line in text.splitlines() if "->" in line]
+    ca, cert, key = (Path(here.strip()) for here, _ in copies)
+    assert [to.strip() for _, to in copies] == [
+        "/etc/kubernetes/pki/etcd/ca.crt",
+        "/etc/kubernetes/pki/apiserver-etcd-client.crt",
+        "/etc/kubernetes/pki/apiserver-etcd-client.key",
+    ]
+    etcdctl = up.folder / ".local/share/etcdup/demo/infra1/opt/etcd/current/etcdctl"
+    argv = [etcdctl, "get", "greeting", "--cacert", ca, "--cert", cert, "--key", key]
+    told = json.loads(up("status", "--json").stdout)
+    done = subprocess.run(
+        [*argv, "--endpoints", told["members"][0]["url"]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_export_env_is_all_that_a_shell_needs(up: Etcdup) -> None:
+    etcdctl = up.folder / ".local/share/etcdup/demo/infra1/opt/etcd/current/etcdctl"
+    script = f'eval "$1"; {etcdctl} endpoint health'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", up("export", "env").stdout], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.count("is healthy") + done.stderr.count("is healthy")) == (0, 3)
+
+
+def test_a_dead_member_is_told_of_planned_for_and_started(up: Etcdup) -> None:
+    os.kill(pid_of(up, "infra2"), signal.SIGKILL)
+    time.sleep(0.2)
+    sick = up("health")
+    assert sick.returncode == 1
+    assert sick.stdout.splitlines()[-1] == "cluster is degraded"
+    assert "failed to check the health of member infra2" in sick.stdout
+    assert up("status").returncode == 0
+    pending = up("plan", "--exit-code", "--out", "saved.json")
+    assert pending.returncode == 3
+    assert "start etcd  infra2" in pending.stdout
+    asked = up("apply")
+    assert asked.returncode == 2
+    assert "hint: `--yes` does it without asking" in asked.stderr
+    done = up("apply", "--yes", "saved.json")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "cluster is healthy")
+    stale = up("apply", "--yes", "saved.json")
+    assert stale.returncode == 4
+    assert "the world has moved since this plan was made: now nothing is to be done" in stale.stderr
+
+
+def test_a_member_that_cannot_start_leaves_the_apply_partly_done(up: Etcdup) -> None:
+    root = up.folder / ".local/share/etcdup/demo"
+    os.kill(pid_of(up, "infra3"), signal.SIGKILL)
+    wal = root / "infra3/var/lib/etcd/member/wal"
+    wal.rename(wal.with_name("hidden"))
+    wal.write_text("in the way")
+    try:
+        done = up("apply", "--yes")
+        assert done.returncode == 5, done.stderr
+        assert done.stderr.splitlines()[-1].startswith("hint: ")
+    finally:
+        wal.unlink()
+        wal.with_name("hidden").rename(wal)
+    assert up("apply", "--yes").returncode == 0
+
+
+def test_no_second_operator_at_the_same_time(up: Etcdup) -> None:
+    os.kill(pid_of(up, "infra2"), signal.SIGKILL)
+    lock = up.folder / ".local/share/etcdup/demo/infra1/run/etcdup/lock"
+    with subprocess.Popen(["flock", str(lock), "sleep", "60"]) as holder:
+        try:
+            time.sleep(0.3)
+            done = up("apply", "--yes")
+            assert done.returncode == 4
+            assert "another etcdup is at work on infra1" in done.stderr
+            assert up("status").returncode == 0
+        finally:
+            subprocess.run(["pkill", "-P", str(holder.pid)], check=False)
+            holder.kill()
+    assert up("apply", "--yes").returncode == 0
+
+
+def test_a_terminal_is_asked_and_no_means_no(up: Etcdup) -> None:
+    os.kill(pid_of(up, "infra2"), signal.SIGKILL)
+    time.sleep(0.2)
+    assert answered(up, b"n\n", "apply") == 130
+    assert answered(up, b"y\n", "apply") == 0
+    assert up("health").returncode == 0
+
+
+def answered(etcdup: Etcdup, answer: bytes, *arguments: str) -> int:
+    """The exit code of a call on a terminal, where this is typed."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            etcdup.argv(*arguments), env=etcdup.environment, stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        seen = b""
+        while b"[y/N]" not in seen:
+            seen += os.read(ours, 4096)
+        os.write(ours, answer)
+        os.set_blocking(ours, False)
+        while process.poll() is None:
+            try:
+                os.read(ours, 65536)
+            except BlockingIOError:
+                time.sleep(0.02)
+        return process.wait()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_destroy_wants_the_name_and_moves_aside(up: Etcdup) -> None:
+    assert up("destroy").returncode == 2
+    assert up("destroy", "--yes-destroy", "another").returncode == 4
+    done = up("destroy", "--yes-destroy", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "Nothing was deleted" in done.stderr
+    root = up.folder / ".local/share/etcdup/demo"
+    for name in ("infra1", "infra2", "infra3"):
+        assert not (root / name / "var/lib/etcd").exists()
+        (kept,) = (root / name / "var/lib").glob("etcd.aside-*/member")
+        assert kept.is_dir()
+        assert f"{name}  {kept.parent}" in done.stderr
+    again = up("destroy", "--yes-destroy", "demo")
+    assert (again.returncode, "nothing to do" in again.stderr) == (0, True)
+    assert up("demo").returncode == 0
+
+
+def test_down_leaves_nothing_and_is_clear_about_it(up: Etcdup) -> None:
+    demo = up.folder / ".local/share/etcdup/demo"
+    done = up("demo", "--down")
+    assert (done.returncode, demo.exists()) == (0, False)
+    assert done.stderr == f"stopped 3 members and deleted {demo}\n"
+    again = up("demo", "--down")
+    assert (again.returncode, again.stderr) == (0, f"there is no demo in {demo}: nothing to do\n")
+
+
+@pytest.fixture
+def rightless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
+    """As a user without any rights, with a home of its own."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("only root can become nobody")
+    folder = tmp_path_factory.mktemp("nobody")
+    fill_cache(folder)
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    for parent in folder.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    called = Etcdup(folder, user=NOBODY)
+    yield called
+    called("demo", "--down", "--dir", "it")
+
+
+def test_a_user_without_rights_can_have_a_demo(rightless: Etcdup) -> None:
+    done = rightless("demo", "--dir", "it", "--members", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "cluster is healthy"
+    assert rightless("-f", "it/cluster.yaml", "ctl", "put", "a", "b").stdout == "OK\n"
+    assert rightless("demo", "--dir", "it", "--down").returncode == 0
+    assert not (rightless.folder / "it").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_says_how_far_it_came_and_goes_on(etcdup: Etcdup, number: signal.Signals) -> None:
+    folder = etcdup.folder / f"interrupted-{number}"
+    started = etcdup.start("demo", "--dir", str(folder))
+    assert started.stderr is not None
+    try:
+        for line in started.stderr:
+            if "sending" in line:
+                break
+        started.send_signal(number)
+        rest = started.stderr.read()
+        assert started.wait(30) == 130
+        assert rest.splitlines()[-1].startswith("interrupted; 2 of ")
+        assert rest.splitlines()[-1].endswith("run `etcdup apply` again: it goes on from here")
+        assert "Traceback" not in rest
+        assert etcdup("demo", "--dir", str(folder)).returncode == 0
+    finally:
+        started.kill()
+        started.communicate()
+        assert etcdup("demo", "--dir", str(folder), "--down").returncode == 0

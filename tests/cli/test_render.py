@@ -1,0 +1,121 @@
+"""Every screen against its golden file, without colour; colour adds nothing but colour."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from etcdup.cli.paint import Paint
+from etcdup.cli.render import render_health, render_plan, render_refusal, verdict
+from etcdup.cli.status_view import render_status, status_json, status_of
+from etcdup.core.observed import MemberSilent, Observed, Unreachable
+from etcdup.core.spec import Spec
+from etcdup.core.steps import Plan, Refusal
+from etcdup.ops.apply import apply
+from etcdup.ops.health import Health, prove
+from etcdup.ops.journal import Journal
+from etcdup.ops.observe import observe
+from etcdup.remote.fake import FakeNetwork
+from tests.cli.golden import assert_golden, assert_golden_json
+from tests.support.fake_world import Collected, machines_for, planner_of, spec_of, world_of
+
+PLAIN, COLOURED = Paint(False), Paint(True)
+
+
+async def planned(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:
+    answer = planner_of(spec)(await observe(world_of(spec, network, folder)))
+    assert isinstance(answer, Plan), answer
+    return answer
+
+
+async def running(spec: Spec, folder: Path) -> FakeNetwork:
+    network = machines_for(spec)
+    plan = await planned(spec, network, folder)
+    with Journal.beside(folder, spec.name) as journal:
+        await apply(world_of(spec, network, folder), plan, planner_of(spec), Collected([]), journal)
+    return network
+
+
+async def steady(spec: Spec, network: FakeNetwork, folder: Path) -> Observed:
+    """An observation whose identities do not change from run to run."""
+    return await observe(world_of(spec, network, folder))
+
+
+async def test_the_plan_of_a_new_cluster(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    plan = await planned(spec, machines_for(spec), tmp_path)
+    assert_golden("plan-new.txt", render_plan(plan, PLAIN, 130))
+    assert_golden("plan-new-narrow.txt", render_plan(plan, PLAIN, 80))
+
+
+async def test_the_plan_of_a_changed_setting_shows_each_difference_once(tmp_path: Path) -> None:
+    network = await running(spec_of(3), tmp_path)
+    changed = spec_of(3, more="etcd: {quota: 4GiB}\n")
+    plan = await planned(changed, network, tmp_path)
+    assert_golden("plan-changed.txt", render_plan(plan, PLAIN, 130))
+
+
+async def test_nothing_to_do(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = await running(spec, tmp_path)
+    plan = await planned(spec, network, tmp_path)
+    assert render_plan(plan, PLAIN) == "cluster prod: nothing to do\n"
+
+
+async def test_a_refusal_names_every_reason(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = machines_for(spec)
+    network.machines["infra1"].put("/var/lib/etcd/member/wal", b"somebody else's")
+    network.machines["infra2"].clock_ahead_s = 400
+    answer = planner_of(spec)(await observe(world_of(spec, network, tmp_path)))
+    assert isinstance(answer, Refusal)
+    assert_golden("refusal.txt", render_refusal(answer, PLAIN))
+
+
+async def test_colour_adds_nothing_but_colour(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = machines_for(spec)
+    plan = await planned(spec, network, tmp_path)
+    coloured = render_plan(plan, COLOURED, 130)
+    assert coloured != render_plan(plan, PLAIN, 130)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == render_plan(plan, PLAIN, 130)
+
+
+async def test_the_status_of_a_healthy_cluster(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = await running(spec, tmp_path)
+    status = status_of(spec, await steady(spec, network, tmp_path))
+    assert_golden("status-healthy.txt", render_status(status, PLAIN))
+    assert_golden_json("status-healthy.json", status_json(status))
+
+
+async def test_the_status_of_a_cluster_in_trouble_says_why(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = await running(spec, tmp_path)
+    observed = await steady(spec, network, tmp_path)
+    gone = Unreachable("infra2", "no answer on port 22 within 10 s", "is it up?")
+    observed = replace(
+        observed,
+        hosts={**observed.hosts, "infra2": gone},
+        members={**observed.members, "infra2": MemberSilent("no connection: refused")},
+    )
+    status = status_of(spec, observed)
+    assert_golden("status-trouble.txt", render_status(status, PLAIN))
+    assert_golden_json("status-trouble.json", status_json(status))
+
+
+async def test_health_ends_with_the_guides_words(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = await running(spec, tmp_path)
+    world = world_of(spec, network, tmp_path)
+    results = await prove(world, await observe(world))
+    assert render_health(results, PLAIN).splitlines()[-1] == "cluster is healthy"
+    assert "is healthy: got healthy result from https://192.168.8.66:2379" in render_health(results, PLAIN)
+
+
+def test_health_tells_sick_from_silent_and_degraded_from_unavailable() -> None:
+    good = Health("infra1", "https://192.168.8.66:2379", 0x8211F1D0F64F3269, 0.01)
+    sick = Health("infra2", "https://192.168.8.67:2379", 0xA1, 0.01, "it has no leader")
+    silent = Health("infra3", "https://192.168.8.68:2379", 0, 0.0, "etcd does not run")
+    assert_golden("health.txt", render_health((good, sick, silent), PLAIN))
+    assert verdict((good, good, sick)) == "degraded"
+    assert verdict((good, sick, silent)) == "unavailable"

@@ -1,0 +1,167 @@
+"""A cluster's end: everything is moved aside, nothing deleted, and a kill at every command is finished."""
+
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.observed import Observed
+from etcdup.core.retire import kept_at, plan_destroy
+from etcdup.core.spec import Spec
+from etcdup.core.steps import Plan, Refusal, RetireMember
+from etcdup.ops.apply import apply, retire
+from etcdup.ops.journal import Journal
+from etcdup.ops.observe import observe
+from etcdup.remote.fake import FakeNetwork, Killed
+from tests.support.fake_world import TOKEN, Collected, machines_for, planner_of, spec_of, world_of
+
+
+async def bring_up(spec: Spec, network: FakeNetwork, folder: Path, token: str = TOKEN) -> None:
+    world = world_of(spec, network, folder)
+    planner = planner_of(spec, token)
+    plan = planner(await observe(world))
+    assert isinstance(plan, Plan)
+    with Journal.beside(folder, spec.name) as journal:
+        await apply(world, plan, planner, Collected([]), journal)
+
+
+async def destroyed(spec: Spec, network: FakeNetwork, folder: Path, run: int = 1) -> Plan:
+    """One `etcdup destroy`, without the terminal. Each run has a suffix of its own."""
+
+    def planner(observed: Observed) -> Plan | Refusal:
+        return plan_destroy(spec, observed, f"aside-{run}")
+
+    world = world_of(spec, network, folder)
+    plan = planner(await observe(world))
+    assert isinstance(plan, Plan), plan
+    with Journal.beside(folder, spec.name) as journal:
+        await retire(world, plan, planner, Collected([]), journal)
+    return plan
+
+
+def contents(network: FakeNetwork) -> dict[str, list[bytes]]:
+    """Every file's content on each machine, wherever it lies; the settings of a first start are meant to go."""
+    return {
+        name: sorted(
+            node.content
+            for path, node in machine.nodes.items()
+            if node.content is not None and not path.startswith("/run")
+        )
+        for name, machine in network.machines.items()
+    }
+
+
+def assert_gone(network: FakeNetwork) -> None:
+    for machine in network.machines.values():
+        assert machine.process is None
+        assert not machine.enabled
+        assert not machine.is_dir("/var/lib/etcd")
+        assert machine.file("/etc/etcd/etcdup.json") is None
+        assert machine.file("/etc/systemd/system/etcd.service") is None
+
+
+async def test_everything_is_moved_aside_and_nothing_deleted(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = machines_for(spec)
+    await bring_up(spec, network, tmp_path)
+    before = contents(network)
+    plan = await destroyed(spec, network, tmp_path)
+    assert [step.kind for step in plan.steps] == ["RetireMember"] * 3
+    assert_gone(network)
+    assert contents(network) == before
+    assert network.machines["infra1"].file("/var/lib/etcd.aside-1/member/wal") is not None
+    assert network.machines["infra1"].file("/etc/etcd.aside-1/etcd.conf") is not None
+
+
+async def test_a_second_destroy_finds_nothing_to_do(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = machines_for(spec)
+    await bring_up(spec, network, tmp_path)
+    await destroyed(spec, network, tmp_path)
+    assert (await destroyed(spec, network, tmp_path, run=2)).steps == ()
+
+
+async def test_where_it_says_that_things_are_they_are(tmp_path: Path) -> None:
+    spec = spec_of(1)
+    network = machines_for(spec)
+    await bring_up(spec, network, tmp_path)
+    seen = (await observe(world_of(spec, network, tmp_path))).reachable()["infra1"]
+    plan = await destroyed(spec, network, tmp_path)
+    (step,) = plan.steps
+    assert isinstance(step, RetireMember)
+    for path in kept_at(spec, step, seen):
+        assert network.machines["infra1"].is_dir(path), path
+
+
+async def test_a_kill_after_any_command_is_finished_by_the_next_destroy(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    whole = machines_for(spec)
+    await bring_up(spec, whole, tmp_path)
+    whole.revive()
+    await destroyed(spec, whole, tmp_path)
+    total = len(whole.commands)
+    assert total >= 3 * 8
+    for cut in range(1, total + 1):
+        network = machines_for(spec)
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        await bring_up(spec, network, folder)
+        before = contents(network)
+        network.revive()
+        network.cut_after = cut
+        with pytest.raises(Killed):
+            await destroyed(spec, network, folder)
+        network.revive()
+        await destroyed(spec, network, folder, run=2)
+        assert_gone(network)
+        assert contents(network) == before, cut
+
+
+async def test_a_cluster_can_be_made_anew_on_the_same_hosts(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = machines_for(spec)
+    await bring_up(spec, network, tmp_path)
+    await destroyed(spec, network, tmp_path)
+    await bring_up(spec, network, tmp_path, token="prod-another")
+    assert network.machines["infra1"].process is not None
+
+
+async def test_hosts_that_are_not_ours_are_left_alone_with_a_note(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = machines_for(spec)
+    network.machines["infra1"].put("/var/lib/etcd/member/wal", b"somebody else's")
+    other = spec_of(3, name="other")
+    theirs = machines_for(other)
+    (tmp_path / "other").mkdir()
+    await bring_up(other, theirs, tmp_path / "other")
+    network.machines["infra2"].nodes = theirs.machines["infra2"].nodes
+    before = contents(network)
+    plan = await destroyed(spec, network, tmp_path)
+    assert plan.steps == ()
+    assert plan.notes == (
+        "infra1 is left alone: what is on it was not made by etcdup",
+        "infra2 is left alone: it belongs to cluster other, as its member infra2",
+    )
+    assert contents(network) == before
+
+
+async def test_unreachable_hosts_are_noted_and_the_others_retired(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = machines_for(spec)
+    await bring_up(spec, network, tmp_path)
+    network.machines["infra3"].reachable = False
+    plan = await destroyed(spec, network, tmp_path)
+    assert len(plan.steps) == 2
+    assert plan.notes == ("infra3 cannot be reached and keeps what it has: infra3 cannot be reached",)
+    assert network.machines["infra3"].process is not None
+
+
+async def test_a_changed_data_dir_is_refused(tmp_path: Path) -> None:
+    spec = spec_of(1)
+    network = machines_for(spec)
+    await bring_up(spec, network, tmp_path)
+    moved = spec_of(1, more="etcd: {data_dir: /srv/etcd}\n")
+    answer = plan_destroy(moved, await observe(world_of(moved, network, tmp_path)), "aside-1")
+    assert isinstance(answer, Refusal)
+    assert [reason.message for reason in answer.reasons] == [
+        "the data of infra1 is in /var/lib/etcd, and cluster.yaml says /srv/etcd"
+    ]
