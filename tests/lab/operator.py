@@ -42,12 +42,12 @@ class Operator:
         self, *words: str, env: dict[str, str] | None = None, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """`etcdup WORDS`, whatever it ends with."""
-        argv = [ETCDUP, "-f", self.file, *words]
+        argv: list[str | Path] = [ETCDUP, "-f", self.file, *words]
         return self.lab.run(argv, env={**self.env, **(env or {})}, cwd=self.folder, stdin=stdin)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """`etcdup WORDS`, to be cut."""
-        argv = [ETCDUP, "-f", self.file, *words]
+        argv: list[str | Path] = [ETCDUP, "-f", self.file, *words]
         return self.lab.popen(argv, env=self.env, cwd=self.folder)
 
     def apply(self, env: dict[str, str] | None = None) -> str:

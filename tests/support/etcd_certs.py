@@ -35,6 +35,7 @@ class Authority:
         self._cert = (
             _builder(self._name, self._name, self._key.public_key(), days=30)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         self.pem = self._cert.public_bytes(serialization.Encoding.PEM)
@@ -48,6 +49,11 @@ class Authority:
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
             critical=False,
         )
+        # With these a leaf may carry its CA's own name, as the guide's does; without, OpenSSL takes it for
+        # self-signed.
+        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(own, critical=False).add_extension(issuer, critical=False)
         sans = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         if alternatives := [*sans, *(x509.DNSName(name) for name in names)]:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)

@@ -55,7 +55,8 @@ def may_form(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
 
 def may_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     """Reasons against writing anything to this host: what is there belongs to somebody else (rules 6, 96)."""
-    return tuple(reason for reason in (_foreign_mark(spec, host, seen), _foreign_data(host, seen)) if reason)
+    reasons = (_not_root(spec, host, seen), _foreign_mark(spec, host, seen), _foreign_data(host, seen))
+    return tuple(reason for reason in reasons if reason)
 
 
 def _against_host(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
@@ -70,6 +71,17 @@ def _against_host(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
         *_room(spec, host, seen),
     )
     return [reason for reason in checks if reason]
+
+
+def _not_root(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
+    if seen.is_root or layout_of(spec, host).supervisor == "process":
+        return None
+    user = f" {spec.ssh.user}" if spec.ssh.user else ""
+    return Refused(
+        f"the user{user} on {host.name} is not root",
+        hint="set `sudo: true` below `ssh` in cluster.yaml, or log in as root",
+        host=host.name,
+    )
 
 
 def _foreign_mark(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:

@@ -1,5 +1,6 @@
 """What etcd's last words mean: its log lines -> the problem and what to do, in an operator's words."""
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -112,3 +113,17 @@ def explain(lines: Sequence[str]) -> Meaning | None:
             if words.lower() in line.lower():
                 return meaning
     return None
+
+
+def telling(lines: Sequence[str], count: int = 3) -> list[str]:
+    """The last lines that say more than that all goes well, without etcd's JSON around them."""
+    kept = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            kept.append(line)
+            continue
+        if isinstance(entry, dict) and entry.get("level") not in ("info", "debug"):
+            kept.append(" ".join(str(entry[key]) for key in ("msg", "error") if entry.get(key)))
+    return kept[-count:]

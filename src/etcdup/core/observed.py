@@ -10,6 +10,9 @@ from datetime import datetime
 
 from etcdup.core.version import Version
 
+# How the name of everything begins that etcdup moved aside.
+ASIDE = "aside-"
+
 
 @dataclass(frozen=True)
 class Unreachable:
@@ -49,8 +52,9 @@ class DirSeen:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing of anybody's is in it. A fresh file system's `lost+found` does not count."""
-        return not set(self.entries or ()) - {"lost+found"}
+        """Nothing of anybody's is in it. A fresh file system's `lost+found` does not count, nor what an earlier
+        destroy set aside on a mount point."""
+        return all(name == "lost+found" or name.startswith(ASIDE) for name in self.entries or ())
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ class HostSeen:
     marker: Marker | None = None
     listening: tuple[Listening, ...] = ()
     joining: bool = False
+    is_root: bool = True
 
 
 @dataclass(frozen=True)
@@ -154,9 +159,12 @@ class MemberSeen:
 
 @dataclass(frozen=True)
 class MemberSilent:
-    """A member whose API gave no answer, and why."""
+    """A member whose API gave no answer, and why. `lasting`: waiting alone will not help, as with a certificate
+    that one side does not accept."""
 
     why: str
+    hint: str = ""
+    lasting: bool = False
 
 
 @dataclass(frozen=True)

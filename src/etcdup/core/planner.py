@@ -72,20 +72,24 @@ def _upkeep(spec: Spec, observed: Observed, token: str) -> Plan | Refusal:
 def _against_all(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """What stands against any plan: a version that loses data, hosts that trust another CA, foreign data."""
     reasons = []
-    binaries = observed.binaries
-    if binaries is not None:
-        reasons += [
-            Refused(
-                f"etcd {spec.version} must not be used: {advisory.problem} ({advisory.source})",
-                hint=f"set `version` to {newest_patch(spec.version)}",
-            )
-            for advisory in refusals(spec.version, members=len(spec.hosts), vouched=binaries.is_vouched)
-        ]
+    if observed.binaries is not None:
+        reasons += against_version(spec, vouched=observed.binaries.is_vouched)
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
         if seen is not None:
             reasons += [*may_prepare(spec, host, seen), *_against_trust(spec, seen, observed)]
     return tuple(reasons)
+
+
+def against_version(spec: Spec, *, vouched: bool) -> list[Refused]:
+    """A version that loses data, unless the operator or a distribution stands for its binaries."""
+    return [
+        Refused(
+            f"etcd {spec.version} must not be used: {advisory.problem} ({advisory.source})",
+            hint=f"set `version` to {newest_patch(spec.version)}",
+        )
+        for advisory in refusals(spec.version, members=spec.size, vouched=vouched)
+    ]
 
 
 def _against_trust(spec: Spec, seen: HostSeen, observed: Observed) -> list[Refused]:

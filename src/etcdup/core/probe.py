@@ -12,7 +12,7 @@ supervisor=$1 unit=$2 pid_file=$3 versions=$4 join=$5 data=$6 wal=$7 texts=$8 po
 shift 9
 
 say machine
-uname -m; uname -n
+id -u; uname -m; uname -n
 cat /etc/machine-id 2>/dev/null || echo unknown
 ( . /etc/os-release 2>/dev/null; echo "${ID:-unknown}"; echo "${VERSION_ID:-unknown}" )
 if id -u etcd >/dev/null 2>&1; then echo etcd-user; else echo no-user; fi

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from etcdup.core.commands import join_commands, seal_commands, start_command, stop_command
-from etcdup.core.failures import explain
+from etcdup.core.failures import explain, telling
 from etcdup.core.layout import layout_of
-from etcdup.core.observed import HostSeen, MemberSeen, Observed
+from etcdup.core.observed import HostSeen, MemberSeen, MemberSilent, Observed
 from etcdup.core.quorum import healthy
 from etcdup.core.steps import FormCluster
 from etcdup.errors import EtcdupError, RemoteError
@@ -23,6 +23,8 @@ POLL_S = 0.1
 HEAD_START_S = 0.12
 # Two starts that failed one after the other are not bad luck; the third would fail as well.
 RESTARTS_LIMIT = 2
+# A certificate that one side does not accept is not accepted later either; a starting member gets this long.
+LASTING_S = 5.0
 
 
 async def form(performer: Performer, step: FormCluster, observed: Observed) -> None:
@@ -132,13 +134,16 @@ Reached = Callable[[World, Observed], Awaitable[str]]
 
 async def _until(world: World, reached: Reached, timeout_s: float, names: tuple[str, ...]) -> None:
     """Polls until `reached` answers with no reason why not. Gives up early on a member that keeps failing."""
-    deadline = world.clock.now() + timeout_s
+    began = world.clock.now()
+    deadline = began + timeout_s
     while True:
         observed = await observe(world)
         why = await reached(world, observed)
         if not why:
             return
         await _give_up_on_failures(world, observed, names)
+        if world.clock.now() >= began + LASTING_S:
+            _give_up_on_distrust(observed, names)
         if world.clock.now() >= deadline:
             raise await _explained(world, names, f"not healthy after {timeout_s:.0f} s: {why}")
         await world.clock.sleep(POLL_S)
@@ -183,17 +188,23 @@ async def _give_up_on_failures(world: World, observed: Observed, names: tuple[st
             raise await _explained(world, (name,), f"etcd on {name} does not stay up")
 
 
+def _give_up_on_distrust(observed: Observed, names: tuple[str, ...]) -> None:
+    for name in names:
+        seen = observed.members[name]
+        if isinstance(seen, MemberSilent) and seen.lasting:
+            raise EtcdupError(f"{name} runs, but cannot be talked to: {seen.why}", hint=seen.hint)
+
+
 async def _explained(world: World, names: tuple[str, ...], message: str) -> EtcdupError:
     """The error, with the last words of each member's log and what they mean."""
     parts, hint = [], ""
     for name in names:
         lines = await last_words(world, name)
         meaning = explain(lines)
-        parts.append(
-            f"{name}: {meaning.problem}" if meaning else "\n".join(f"{name}: {line}" for line in lines[-3:])
-        )
+        words = [meaning.problem] if meaning else telling(lines)
+        parts += [f"{name}: {word}" for word in words]
         hint = hint or (meaning.hint if meaning else "")
-    detail = "\n".join(part for part in parts if part)
+    detail = "\n".join(parts)
     return EtcdupError(
         message, detail=detail, hint=hint or "`journalctl -u etcd` on the host tells the whole story"
     )

@@ -18,6 +18,7 @@ from etcdup.core.probe import probe_argv
 from etcdup.core.spec import HostSpec
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.world import World
+from etcdup.remote.etcd_errors import EtcdUntrusted
 
 PROBE_TIMEOUT_S = 20.0
 STATUS_TIMEOUT_S = 2.0
@@ -69,4 +70,5 @@ async def _ask(world: World, name: str) -> MemberSeen | MemberSilent:
         client = await world.etcd(name)
         return await client.status(timeout_s=STATUS_TIMEOUT_S)
     except EtcdupError as error:
-        return MemberSilent(error.message.removeprefix(f"{name}: "))
+        lasting = isinstance(error, EtcdUntrusted)
+        return MemberSilent(error.message.removeprefix(f"{name}: "), error.hint, lasting)

@@ -9,8 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from etcdup.core.observed import Binaries, Observed, Unreachable
+from etcdup.core.planner import against_version
 from etcdup.core.spec import HostSpec, Spec, bracketed
+from etcdup.core.steps import Refusal
 from etcdup.errors import PkiError, RemoteError
+from etcdup.ops.apply import raise_refusal
 from etcdup.ops.pki import Ask, Pki
 from etcdup.ops.world import World
 from etcdup.remote.etcd import Credentials, Etcd, EtcdClient
@@ -71,6 +74,8 @@ async def settle_binaries(world: World, observed: Observed, folder: Path, report
     lacking = {name: host for name, host in seen.items() if version not in host.versions}
     if not lacking:
         return observed
+    if world.spec.install.source in ("release", "go") and (bad := against_version(world.spec, vouched=False)):
+        raise_refusal(Refusal(world.spec.name, tuple(bad)))
     from etcdup.ops import install  # with all that downloads need: 50 ms that most runs have no use for
 
     world.binaries = await install.settle(

@@ -35,6 +35,7 @@ def _machine(machine: FakeMachine, join: str) -> list[str]:
     joining = "joining" if machine.file(join) else "settled"
     return [
         "@machine",
+        "0",
         machine.arch,
         machine.name,
         sha256(machine.name.encode())[:32],
