@@ -48,7 +48,10 @@ def _arguments() -> argparse.Namespace:
         "--runs", type=int, default=3, metavar="N", help="rounds on fresh machines (default 3)"
     )
     parser.add_argument("--only", choices=PARTS, help="one part alone")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.runs < 1:
+        parser.error("--runs must be 1 or more")
+    return arguments
 
 
 def _circumstances() -> str:

@@ -10,8 +10,9 @@ from typing import IO
 
 from tests.bench.contenders import Contender
 from tests.bench.errors import CannotRun
-from tests.bench.stopwatch import Job, Start
+from tests.bench.stopwatch import Job, Start, Timing, timed
 from tests.lab import Lab, LabError, Machine
+from tests.lab.cgroup import Cgroup
 
 LOOK = Path(__file__).with_name("look.sh")
 
@@ -32,9 +33,18 @@ def _settle(machine: Machine) -> None:
     machine.run("systemctl is-system-running --wait", check=False)
 
 
-def starter(lab: Lab) -> Start:
-    """Starts commands at the operator's place, beside the machines."""
+def run_timed(lab: Lab, job: Job) -> Timing:
+    """At the operator's place, beside the machines."""
+    return timed(job, _starter(lab), lambda: _cpu_used(lab))
 
+
+def _cpu_used(lab: Lab) -> float:
+    """Seconds, by all machines and the operator since the lab began."""
+    statistics = (Cgroup(lab.grounds.lab_id).folders[0] / "cpu.stat").read_text()
+    return int(statistics.split()[1]) / 1e6  # the first line is `usage_usec N`
+
+
+def _starter(lab: Lab) -> Start:
     def start(
         argv: Sequence[str | Path], env: dict[str, str], folder: Path, out: IO[str]
     ) -> "subprocess.Popen[str]":

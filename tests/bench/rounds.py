@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tests.bench.contenders import Contender
-from tests.bench.course import inspect, start_line, starter
+from tests.bench.course import inspect, run_timed, start_line
 from tests.bench.errors import CannotRun
-from tests.bench.stopwatch import Job, Timing, timed
+from tests.bench.stopwatch import Job, Timing
 from tests.lab import Lab
 
 Report = Callable[[str], None]
@@ -28,7 +28,7 @@ def measure_rounds(
     for number in range(1, runs + 1):
         for contender in contenders:
             with start_line(lab, contender) as job:
-                first = timed(job, starter(lab))
+                first = run_timed(lab, job)
                 inspect(lab, contender, version)
                 repeats = [_again(lab, contender, job) for _ in range(again.get(contender.name, 0))]
             measured.first.setdefault(contender.name, []).append(first)
@@ -38,7 +38,7 @@ def measure_rounds(
 
 
 def _again(lab: Lab, contender: Contender, job: Job) -> Timing:
-    timing = timed(job, starter(lab))
+    timing = run_timed(lab, job)
     if not contender.did_nothing(said := job.log.read_text()):
         raise CannotRun(f"{contender.name} had something to do when run again:\n{said}")
     return timing
@@ -46,4 +46,4 @@ def _again(lab: Lab, contender: Contender, job: Job) -> Timing:
 
 def _told(number: int, contender: Contender, first: Timing, repeats: Sequence[Timing]) -> str:
     then = f", again {', '.join(f'{timing.seconds:.2f}' for timing in repeats)} s" if repeats else ""
-    return f"round {number}: {contender.name} {first.seconds:.2f} s{then}"
+    return f"round {number}: {contender.name} {first.seconds:.2f} s ({first.cpu_s:.1f} s of CPU){then}"

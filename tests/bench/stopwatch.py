@@ -36,24 +36,30 @@ class Job:
 
 @dataclass(frozen=True)
 class Timing:
-    """`cpu_s` and `peak_mib` (the largest single process) are the operator's side, not the hosts'."""
+    """`cpu_s` is the command's, its hosts' included where there are any. It hardly moves when others keep the
+    computer busy, while `seconds` do. `peak_mib` is that of the largest process on the operator's side."""
 
     seconds: float
     cpu_s: float
     peak_mib: float
 
 
-def timed(job: Job, start: Start, timeout_s: float = TIMEOUT_S) -> Timing:
-    """Runs it to its end. Raises CannotRun with its last words where that is not success."""
+def timed(job: Job, start: Start, cpu_of_all: Callable[[], float] | None = None) -> Timing:
+    """Runs it to its end. Raises CannotRun with its last words where that is not success.
+
+    `cpu_of_all` counts the seconds of CPU that were used so far; without it, the command's own are taken.
+    """
+    used_before = cpu_of_all() if cpu_of_all else 0.0
     with job.log.open("w") as out:
         began = time.perf_counter()
         process = start(job.argv, os.environ | ENVIRONMENT | job.env, job.folder, out)
-        usage = _wait(process, timeout_s)
+        usage = _wait(process, TIMEOUT_S)
         seconds = time.perf_counter() - began
     if process.returncode != 0:
         said = "\n".join(job.log.read_text(errors="replace").splitlines()[-LAST_LINES:])
         raise CannotRun(f"{job.argv[0]}: status {process.returncode} after {seconds:.1f} s\n{said}")
-    return Timing(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    cpu_s = cpu_of_all() - used_before if cpu_of_all else usage.ru_utime + usage.ru_stime
+    return Timing(seconds, cpu_s, usage.ru_maxrss / 1024)
 
 
 def _wait(process: "subprocess.Popen[str]", timeout_s: float) -> resource.struct_rusage:

@@ -39,7 +39,7 @@ def ratio(work: Work, who: str, against: str, limit: float) -> Verdict:
 
 
 def show_timings(works: Sequence[Work]) -> str:
-    """`cpu` (a median) and `peak` are the operator's side."""
+    """`cpu` is a median, of the operator and the hosts together; `peak` is the operator's."""
     heading = ("work", "who", "min", "median", "max", "n", "cpu", "peak")
     rows = [_row(work.title, who, timings) for work in works for who, timings in work.timings.items()]
     return _columns([heading, *rows])
