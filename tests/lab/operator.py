@@ -1,7 +1,6 @@
 """The person at the keyboard: a folder with a cluster.yaml, and `etcdup` run beside the machines."""
 
 import json
-import re
 import subprocess
 import sys
 import time
@@ -90,7 +89,10 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 def trace_of(machine: Machine) -> str:
     """All that an apply could have left on a machine: to be compared before and after a refusal."""
     folders = "/etc/etcd /opt/etcd /var/lib/etcd /run/etcdup /etc/systemd/system /usr/local/bin"
-    listed = machine.run(f"ls -laR --time-style=full-iso {folders} 2>/dev/null; id etcd 2>&1", check=False).stdout
-    # The lock is taken before the last look, and is no trace of a change.
-    return re.sub(r"(?m)^.*\block$\n?|^total .*$\n?", "", listed)
+    # The lock is taken before the last look, and is no trace of a change; a running etcd writes by itself.
+    return machine.run(
+        f"find {folders} ! -name lock ! -name etcdup -printf '%p %m %u:%g %y %l\\n' 2>/dev/null | sort;"
+        "find /etc -xdev -type f -exec sha256sum {} + | sort; id etcd 2>&1",
+        check=False,
+    ).stdout
 

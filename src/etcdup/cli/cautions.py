@@ -6,7 +6,7 @@ from etcdup.cli.session import Session
 from etcdup.core.advisories import newest_patch, warnings_for
 from etcdup.core.load import warnings
 from etcdup.core.observed import Binaries
-from etcdup.errors import BadFile, Problem
+from etcdup.errors import UsageError
 from etcdup.ops.pki import Pki
 
 
@@ -31,13 +31,19 @@ def version_warnings(session: Session, binaries: Binaries | None) -> tuple[str, 
 
 
 def refuse_unusable_tls(session: Session) -> None:
-    """Provided certificates are judged before any host is touched. Raises BadFile with every fault."""
+    """Provided certificates are judged before any host is touched. Raises UsageError with every fault."""
     if session.spec.tls.mode != "provided":
         return
     faults = Pki.open(session.spec, session.folder).check(datetime.now(UTC))
     for fault in faults:
         if fault.is_warning:
             session.terminal.warn(str(fault))
-    problems = tuple(Problem(0, 0, str(fault), fault.hint) for fault in faults if not fault.is_warning)
-    if problems:
-        raise BadFile("tls", problems)
+    grave = [fault for fault in faults if not fault.is_warning]
+    if len(grave) == 1:
+        raise UsageError(str(grave[0]), hint=grave[0].hint)
+    if grave:
+        raise UsageError(
+            f"the certificates that `tls` names have {len(grave)} faults",
+            detail="\n".join(str(fault) for fault in grave),
+            hint="\n".join(dict.fromkeys(fault.hint for fault in grave if fault.hint)),
+        )
