@@ -1,6 +1,5 @@
 """etcdup as it is called, on members of this machine, with a cache of its own."""
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.version import parse_version
+from etcdup.ops.demo import claimed, lay_out
 from tests.support.etcd_binaries import release_tarball, why_not
 
 VERSION = "3.4.23"
@@ -66,22 +67,21 @@ class Etcdup:
         )
 
 
-def fill_cache(folder: Path) -> None:
-    """The archive where `auto` finds it."""
-    archives = folder / "cache" / "archives"
-    archives.mkdir(parents=True)
-    archive = archives / f"etcd-v{VERSION}-linux-amd64+go.tar.gz"
-    shutil.copy(release_tarball(VERSION), archive)
-    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    archive.with_name(f"{archive.name}.sha256").write_text(f"{digest}  {archive.name}\n")
+def prepare_demo(etcdup: Etcdup, place: Path, members: int = 3) -> None:
+    """A demo that is laid out but not up, with etcd from a tarball: what a machine without network has."""
+    tarball = etcdup.folder / "etcd.tar.gz"
+    shutil.copy(release_tarball(VERSION), tarball)
+    with claimed(place):
+        path = lay_out(place, parse_version(VERSION), "auto", members)
+    text = path.read_text().replace("{from: auto}", f"{{from: path, path: {tarball}}}")
+    path.write_text(text)
 
 
 @pytest.fixture(scope="module")
 def etcdup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
-    """As this user, with etcd in the cache. The demo that is left is taken down."""
+    """As this user. The demo that is left is taken down."""
     if reason := why_not(VERSION):
         pytest.skip(reason)
     called = Etcdup(tmp_path_factory.mktemp("cli"))
-    fill_cache(called.folder)
     yield called
     called("demo", "--down")

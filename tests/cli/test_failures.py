@@ -83,10 +83,9 @@ def test_a_traceback_is_there_for_who_asks(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ETCDUP_DEBUG", "1")
-    try:
+    with pytest.raises(ValueError) as caught:
         raise ValueError("x")
-    except ValueError as error:
-        assert show_failure(error, []) == 1
+    assert show_failure(caught.value, []) == 1
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -24,12 +24,17 @@ class Interrupted(EtcdupError):
 def show_failure(error: BaseException, argv: list[str]) -> int:
     """Says on stderr what went wrong and what to do about it; returns the exit code."""
     error = _ours(error)
-    if os.environ.get(DEBUG_VARIABLE):
+    if is_debugging():
         traceback.print_exception(error)
     text, code = _words(error, argv)
     if text:
         print(text, file=sys.stderr)
     return code
+
+
+def is_debugging() -> bool:
+    """Whether tracebacks are asked for."""
+    return bool(os.environ.get(DEBUG_VARIABLE))
 
 
 def failure_text(message: str, detail: str, hint: str, paint: Paint) -> str:

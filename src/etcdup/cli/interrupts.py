@@ -1,12 +1,13 @@
 """Ctrl-C and SIGTERM: everything is closed in order, and the operator is told how far it went."""
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from etcdup.cli.failure import Interrupted
+from etcdup.cli.failure import Interrupted, is_debugging
 from etcdup.cli.terminal import Terminal
 from etcdup.errors import EXIT_INTERRUPTED
 
@@ -34,8 +35,11 @@ def run_interruptibly(
             interrupted = True
             task.cancel()
 
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, interrupt)
+            loop.add_signal_handler(number, interrupt)
+        if not is_debugging():
+            _hush(loop)
         return await work
 
     try:
@@ -44,3 +48,9 @@ def run_interruptibly(
         if interrupted:
             raise Interrupted(how_far()) from error
         raise
+
+
+def _hush(loop: asyncio.AbstractEventLoop) -> None:
+    """What asyncio and asyncssh would say by themselves: tracebacks of things that are being cancelled."""
+    loop.set_exception_handler(lambda _loop, _context: None)
+    logging.getLogger().addHandler(logging.NullHandler())

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from itertools import product
 from pathlib import Path
 
+from etcdup.core.advisories import refusals
 from etcdup.core.load import load
 from etcdup.core.version import Version
 from etcdup.errors import BadFile, EtcdupError, InstallError, UsageError
@@ -65,8 +66,8 @@ async def choose(arch: str, report: Report, warn: Report) -> tuple[Version, str]
     The newest in the cache; else the newest release; else whatever this machine's distribution has.
     """
     cache = install.cache_dir()
-    if cached := install.cached_versions(cache, arch):
-        return cached[0], "auto"
+    if usable := [each for each in install.cached_versions(cache, arch) if not refusals(each)]:
+        return usable[0], "auto"
     newest = install.newest_pinned(install.load_pins())
     probe = load(cluster_text(Path("/demo"), newest, "release", [("infra1", "127.77.0.1")], 0))
     try:
