@@ -28,13 +28,14 @@ def url_of(wanted: Wanted, arch: str) -> str:
 async def settle_release(wanted: Wanted) -> Binaries:
     """Raises InstallError unless the tarball of every architecture is there and its checksum known."""
     sums, why = await _checksums(wanted)
-    try:
-        async with asyncio.TaskGroup() as looks:
-            for arch in wanted.arches:
-                looks.create_task(exists(url_of(wanted, arch), wanted.patience))
-    except* InstallError as group:
-        error = group.exceptions[0]
-        raise InstallError(str(error), hint=getattr(error, "hint", "") or _hint(wanted)) from None
+    looked = await asyncio.gather(
+        *(exists(url_of(wanted, arch), wanted.patience) for arch in wanted.arches), return_exceptions=True
+    )
+    for error in looked:
+        if isinstance(error, InstallError):
+            raise InstallError(error.message, hint=error.hint or _hint(wanted))
+        if error is not None:
+            raise error
     origin = "the official release" if wanted.base == GITHUB else "the mirror"
     return Binaries(wanted.version, "release", wanted.base, f"{origin} has it; {why}", sums)
 
