@@ -234,7 +234,9 @@ class _Far(asyncssh.SSHTCPSession[bytes]):
     def eof_received(self) -> bool:
         self._ended = True
         if self._near is not None and self._near.can_write_eof() and not self._near.is_closing():
-            self._near.write_eof()
+            # An error that left this callback would end the whole SSH connection, not this pair alone.
+            with suppress(OSError):
+                self._near.write_eof()
         return True
 
     def pause_writing(self) -> None:
