@@ -193,13 +193,15 @@ def test_no_second_operator_at_the_same_time(up: Etcdup) -> None:
 def test_a_terminal_is_asked_and_no_means_no(up: Etcdup) -> None:
     os.kill(pid_of(up, "infra2"), signal.SIGKILL)
     time.sleep(0.2)
+    assert answered(up, signal.SIGINT, "apply") == 130
     assert answered(up, b"n\n", "apply") == 130
+    assert up("plan", "--exit-code").returncode == 3
     assert answered(up, b"y\n", "apply") == 0
     assert up("health").returncode == 0
 
 
-def answered(etcdup: Etcdup, answer: bytes, *arguments: str) -> int:
-    """The exit code of a call on a terminal, where this is typed."""
+def answered(etcdup: Etcdup, answer: bytes | signal.Signals, *arguments: str) -> int:
+    """The exit code of a call on a terminal, where this is typed, or the signal sent, at the question."""
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
@@ -208,7 +210,10 @@ def answered(etcdup: Etcdup, answer: bytes, *arguments: str) -> int:
         seen = b""
         while b"[y/N]" not in seen:
             seen += os.read(ours, 4096)
-        os.write(ours, answer)
+        if isinstance(answer, bytes):
+            os.write(ours, answer)
+        else:
+            process.send_signal(answer)
         os.set_blocking(ours, False)
         while process.poll() is None:
             try:

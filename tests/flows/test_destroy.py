@@ -39,7 +39,7 @@ async def destroyed(spec: Spec, network: FakeNetwork, folder: Path, run: int = 1
 
 
 def contents(network: FakeNetwork) -> dict[str, list[bytes]]:
-    """Every file's content on each machine, wherever it lies; the settings of a first start are meant to go."""
+    """Every file's content on each machine, wherever it lies, but for what a reboot forgets anyway."""
     return {
         name: sorted(
             node.content

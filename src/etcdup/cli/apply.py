@@ -7,7 +7,7 @@ from etcdup.cli.cautions import caution, refuse_unusable_tls
 from etcdup.cli.failure import Interrupted
 from etcdup.cli.plan import read_plan
 from etcdup.cli.progress import Progress, progress_of
-from etcdup.cli.render import render_health, render_plan
+from etcdup.cli.render import counted, render_health, render_plan
 from etcdup.cli.session import Session
 from etcdup.core.observed import Observed
 from etcdup.core.steps import Plan, Refusal, Refused
@@ -112,7 +112,7 @@ class Applying:
         ):
             results = await apply(world, plan, planner, self._progress, journal)
         took = show_duration(time.monotonic() - began)
-        self._terminal.say(f"{len(plan.steps)} steps done in {took}")
+        self._terminal.say(f"{counted(len(plan.steps), 'step')} done in {took}")
         self._terminal.say()
         return results
 

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from etcdup.cli.apply import apply_session
+from etcdup.cli.cluster_file import read_spec
 from etcdup.cli.interrupts import run_interruptibly
-from etcdup.cli.session import Session, read_spec
+from etcdup.cli.render import counted
+from etcdup.cli.session import Session
 from etcdup.cli.terminal import Terminal
 from etcdup.core.spec import Spec
 from etcdup.core.units import WrongValue
@@ -40,7 +42,7 @@ def demo_down(folder: Path | None) -> int:
         return EXIT_DONE
     with demo.claimed(place):
         stopped = demo.take_down(place)
-    terminal.say(f"stopped {stopped} members and deleted {place}")
+    terminal.say(f"stopped {counted(stopped, 'member')} and deleted {place}")
     return EXIT_DONE
 
 
@@ -63,8 +65,7 @@ def _check_same(spec: Spec, place: Path, version: str | None) -> None:
 
 
 def _heading(terminal: Terminal, spec: Spec, place: Path) -> str:
-    members = f"{spec.size} member{'s' if spec.size > 1 else ''}"
-    what = terminal.err("bold", f"etcd {spec.version}, {members} with TLS")
+    what = terminal.err("bold", f"etcd {spec.version}, {counted(spec.size, 'member')} with TLS")
     return f"{what} in {place}\n"
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etcdup.cli.session import read_spec
+from etcdup.cli.cluster_file import read_spec
 from etcdup.cli.terminal import Terminal
 from etcdup.core.exports import env_text, kube_apiserver_text, kubeadm_text
 from etcdup.errors import EXIT_DONE

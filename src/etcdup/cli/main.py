@@ -7,6 +7,7 @@ runs, so that `--help` and `--version` answer at once.
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -51,5 +52,10 @@ def run(argv: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """`etcdup`, as it is installed."""
-    sys.exit(run(sys.argv[1:]))
+    """`etcdup`, as it is installed. Whatever must be closed is closed when `run` returns."""
+    code = run(sys.argv[1:])
+    with suppress(OSError):  # nobody may be reading any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Python would take each of a thousand modules apart, which takes 140 ms: a tenth of a whole apply.
+    os._exit(code)

@@ -80,7 +80,7 @@ def render_refusal(refusal: Refusal, paint: Paint) -> str:
 def summary(plan: Plan) -> str:
     """`12 steps on 3 hosts`."""
     hosts = {name for line in plan_lines(plan) for name in line.hosts}
-    return _count(len(plan.steps), "step") + (f" on {_count(len(hosts), 'host')}" if hosts else "")
+    return counted(len(plan.steps), "step") + (f" on {counted(len(hosts), 'host')}" if hosts else "")
 
 
 def plan_lines(plan: Plan) -> list[Line]:
@@ -108,13 +108,13 @@ def describe(step: Step) -> str:
     match step:
         case IssueCertificates(roles=roles, makes_authority=makes_authority):
             made = "make the CA and " if makes_authority else ""
-            return f"{made}issue {_count(len(roles), 'certificate')}"
+            return f"{made}issue {counted(len(roles), 'certificate')}"
         case ObtainBinaries(version=version, source=source, arches=arches):
             return f"obtain etcd {version} for {', '.join(arches)} ({source})"
         case InstallBinaries(version=version, source=source):
             return f"install etcd {version}" + (" package" if source == "package" else "")
         case InstallFiles(changes=changes):
-            return f"write {_count(len(changes), 'file')}"
+            return f"write {counted(len(changes), 'file')}"
         case SwitchBinaries(version=version):
             return f"switch to etcd {version}"
         case RetireMember():
@@ -225,5 +225,6 @@ def _notes_text(notes: Iterable[str], paint: Paint) -> list[str]:
     return [*shown, ""] if shown else []
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """`1 step`, `2 steps`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from etcdup.cli.cluster_file import read_spec
 from etcdup.cli.interrupts import run_interruptibly
 from etcdup.cli.terminal import Terminal
-from etcdup.core.load import load_bytes
 from etcdup.core.observed import Observed
 from etcdup.core.planner import plan
 from etcdup.core.spec import Spec
 from etcdup.core.steps import Plan, Refusal
-from etcdup.errors import UsageError
 from etcdup.ops.observe import observe
 from etcdup.ops.opening import open_world, settle_binaries
 from etcdup.ops.world import World
@@ -76,16 +75,3 @@ class Session:
 
     def _passphrase(self) -> str:
         return self.terminal.secret(f"Passphrase of the CA in {self.spec.tls.dir}: ")
-
-
-def read_spec(path: Path) -> Spec:
-    """The Spec in this file."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(
-            f"there is no {path}", hint="`etcdup init` writes one; `-f FILE` names another"
-        ) from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    return load_bytes(data, str(path))

@@ -77,7 +77,7 @@ def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:
     host, there, seen = spec.host(name), observed.hosts[name], observed.members[name]
     answers = isinstance(seen, MemberSeen)
     reached = isinstance(there, HostSeen)
-    why = against(spec, observed, name, seen) if isinstance(seen, MemberSeen) else seen.why
+    why = against(spec, observed, seen) if isinstance(seen, MemberSeen) else seen.why
     return {
         "name": name,
         "address": host.address,

@@ -1,11 +1,13 @@
 """The real World: connections to the hosts, the members' API through them, the PKI, the wall clock."""
 
 import asyncio
+import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 from etcdup.core.observed import Binaries, Observed, Unreachable
@@ -47,6 +49,7 @@ async def open_world(
     `folder` is cluster.yaml's own; `report` is told of downloads.
     """
     pki = Pki.open(spec, folder, passphrase)
+    ahead = asyncio.create_task(asyncio.to_thread(_import_ahead))
     async with open_fleet(spec, secrets) as fleet:
         members = Members(spec, fleet.hosts, pki)
         try:
@@ -60,7 +63,15 @@ async def open_world(
                 archive=Archives(spec, folder, report).archive,
             )
         finally:
+            await ahead
             await members.close()
+
+
+def _import_ahead() -> None:
+    """The first client needs grpc: it is read while the hosts are being reached and looked at."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # only before the import can its own lines be turned off
+    for module in ("grpc.aio", "etcdup.remote.pb.rpc_pb2_grpc"):
+        import_module(module)
 
 
 def _unreachable(name: str, error: RemoteError) -> Unreachable:
@@ -98,23 +109,24 @@ class Members:
         self._hosts = hosts
         self._pki = pki
         self._clients: dict[str, Etcd] = {}
+        self._credentials: Credentials | None = None
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def client(self, name: str) -> EtcdClient:
         """Raises EtcdError where there is no certificate to speak with, RemoteError where there is no way."""
         async with self._making[name]:
             if name not in self._clients:
-                credentials = self._credentials(name)
+                self._credentials = self._credentials or self._read_credentials(name)
                 target = await member_target(self._spec, self._spec.host(name), self._hosts.get(name))
                 self._clients[name] = Etcd(
-                    name, target, server_name=self._spec.host(name).address, credentials=credentials
+                    name, target, server_name=self._spec.host(name).address, credentials=self._credentials
                 )
             return self._clients[name]
 
     async def close(self) -> None:
         await asyncio.gather(*(client.close() for client in self._clients.values()))
 
-    def _credentials(self, name: str) -> Credentials:
+    def _read_credentials(self, name: str) -> Credentials:
         try:
             if "admin" not in self._pki.see().files:
                 raise EtcdError(name, "the PKI has no admin certificate yet", hint="`etcdup apply` makes it")
