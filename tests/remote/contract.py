@@ -4,17 +4,19 @@
     async def test_contract(promise: Promise, host: Host, folder: str) -> None:
         await promise(host, folder)
 
-CONTRACT needs no shell behind the Host, so the in-memory fake is held to it as well; `folder` is an existing,
-empty folder on the host. REAL_MACHINE, in real_machine.py, runs real commands.
+CONTRACT needs no real shell behind the Host, so the in-memory fake is held to it as well; `folder` is an
+existing, empty folder on the host. REAL_MACHINE, in real_machine.py, runs real commands.
 """
 
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from etcdup.errors import CommandFailed
-from etcdup.remote.host import Host
+from etcdup.ops.lock import LOCK
+from etcdup.remote.host import Held, Host, NewFile
 
 Promise = Callable[[Host, str], Awaitable[None]]
 
@@ -50,6 +52,62 @@ async def writing_into_a_missing_folder_is_an_error(host: Host, folder: str) -> 
     assert await host.read(f"{folder}/missing/file") is None
 
 
+async def several_files_go_in_one_trip(host: Host, folder: str) -> None:
+    contents = {"key": BINARY, "empty": b"", "cert": b"no newline"}
+    files = [NewFile(f"{folder}/{name}", content, 0o600, OWNER) for name, content in contents.items()]
+    await host.write_all(files)
+    for name, content in contents.items():
+        assert await host.read(f"{folder}/{name}") == content
+
+
+async def where_one_file_cannot_be_written_none_is(host: Host, folder: str) -> None:
+    await host.write(f"{folder}/first", b"old", mode=0o600, owner=OWNER)
+    new = [
+        NewFile(f"{folder}/first", b"new", 0o600, OWNER),
+        NewFile(f"{folder}/no/second", b"", 0o600, OWNER),
+    ]
+    with pytest.raises(CommandFailed):
+        await host.write_all(new)
+    assert await host.read(f"{folder}/first") == b"old"
+
+
+async def any_status_is_an_answer(host: Host, folder: str) -> None:
+    assert (await host.run(["true"])).status == 0
+    assert (await host.run(["false"])).status == 1
+    assert (await host.run(["sh", "-c", "exit 7"])).status == 7
+    assert (await host.run(["no-such-command-here"])).status == 127
+
+
+async def words_arrive_as_they_are(host: Host, folder: str) -> None:
+    words = ["with space", "quo'te\"s", "$HOME", "*", "", "ünïcode", "new\nline"]
+    result = await host.run(["printf", "%s\\n", *words])
+    assert result.stdout == "".join(f"{word}\n" for word in words)
+    assert (result.host, result.argv[0], result.stderr) == (host.name, "printf", "")
+
+
+async def stdin_reaches_the_command(host: Host, folder: str) -> None:
+    for text in ("", "line\n" * 1000, "no newline"):
+        assert (await host.run(["cat"], stdin=text.encode())).stdout == text
+
+
+async def a_timeout_ends_the_command(host: Host, folder: str) -> None:
+    with pytest.raises(CommandFailed) as caught:
+        await host.run(["sleep", "60"], timeout_s=0.3)
+    assert caught.value.status is None
+
+
+async def the_lock_is_held_by_one_at_a_time(host: Host, folder: str) -> None:
+    def locking(who: str) -> AbstractAsyncContextManager[Held]:
+        return host.hold(["sh", "-c", LOCK, "etcdup-lock", f"{folder}/run/lock", who, "30"])
+
+    async with locking("first") as held:
+        assert await anext(held.lines()) == "locked"
+        async with locking("second") as refused:
+            assert [line async for line in refused.lines()] == ["held", "first"]
+    async with locking("third") as held:
+        assert await anext(held.lines()) == "locked"
+
+
 async def closing_twice_is_safe(host: Host, folder: str) -> None:
     await host.close()
     await host.close()
@@ -60,5 +118,12 @@ CONTRACT: tuple[Promise, ...] = (
     a_written_file_reads_back,
     odd_file_names_are_only_names,
     writing_into_a_missing_folder_is_an_error,
+    several_files_go_in_one_trip,
+    where_one_file_cannot_be_written_none_is,
+    any_status_is_an_answer,
+    words_arrive_as_they_are,
+    stdin_reaches_the_command,
+    a_timeout_ends_the_command,
+    the_lock_is_held_by_one_at_a_time,
     closing_twice_is_safe,
 )

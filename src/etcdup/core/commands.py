@@ -50,14 +50,21 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Write:
-    """A file put in place atomically."""
+class Put:
+    """A file to be put in place."""
 
     path: str
     content: Content
     mode: int
     owner: str
-    doing: str = "writing files"
+
+
+@dataclass(frozen=True)
+class Write:
+    """Files put in place atomically, in this order, in one round trip."""
+
+    files: tuple[Put, ...]
+    doing: str
 
 
 Action = Run | Write
@@ -78,7 +85,7 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
         case SwitchBinaries():
             yield from _switch(step, layout)
         case EnableUnit():
-            yield Run(("systemctl", "daemon-reload"), "reloading systemd")
+            # `enable` also makes systemd read its units again.
             yield Run(("systemctl", "enable", "etcd.service"), "enabling the unit")
         case RetireMember():
             yield from _retire(step, spec, host, seen, layout)
@@ -89,9 +96,10 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
 def join_commands(spec: Spec, host: HostSpec, token: str) -> Iterator[Action]:
     """A member's settings for forming the cluster, on tmpfs only (rule 7)."""
     layout = layout_of(spec, host)
+    doing = "preparing the first start"
     text = f'ETCD_INITIAL_CLUSTER_STATE="new"\nETCD_INITIAL_CLUSTER_TOKEN="{token}"\n'
-    yield Run(("mkdir", "-p", layout.run), "preparing the first start")
-    yield Write(layout.join, Text(text), 0o644, "root:root", "preparing the first start")
+    yield Run(("mkdir", "-p", layout.run), doing)
+    yield Write((Put(layout.join, Text(text), 0o644, "root:root"),), doing)
 
 
 def start_command(layout: Layout) -> Run:
@@ -113,32 +121,33 @@ def stop_command(layout: Layout) -> Run:
 def seal_commands(spec: Spec, host: HostSpec, token: str) -> Iterator[Action]:
     """First the mark, then the first start's settings go: cut in between, the mark alone already protects."""
     layout = layout_of(spec, host)
-    yield _marker(spec, host, layout, token, formed=True)
+    yield Write((_marker(spec, host, layout, token, formed=True),), "marking the host")
     yield Run(("rm", "-f", layout.join), "forgetting the first start's settings")
 
 
-def _marker(spec: Spec, host: HostSpec, layout: Layout, token: str, *, formed: bool) -> Write:
+def _marker(spec: Spec, host: HostSpec, layout: Layout, token: str, *, formed: bool) -> Put:
     marker = Marker(spec.name, host.name, token, layout.data_dir, formed)
-    return Write(layout.marker, Text(marker_text(marker)), 0o644, "root:root", "marking the host")
+    return Put(layout.marker, Text(marker_text(marker)), 0o644, "root:root")
 
 
 def _prepare(step: PrepareHost, spec: Spec, host: HostSpec, layout: Layout) -> Iterator[Action]:
+    """The mark comes before the folder it speaks of: a folder without a mark is never ours."""
     doing = "preparing the host"
+    supervised = layout.supervisor == "systemd"
     yield Run(("mkdir", "-p", layout.etc, layout.versions), doing)
-    if layout.supervisor == "systemd":
+    puts = [_marker(spec, host, layout, step.token, formed=False)] if "marker" in step.missing else []
+    if supervised:
         text = Text(SYSUSERS.format(data_dir=layout.data_dir))
-        yield Write(layout.sysusers, text, 0o644, "root:root", doing)
+        puts.append(Put(layout.sysusers, text, 0o644, "root:root"))
+    if puts:
+        yield Write(tuple(puts), "marking the host")
+    if supervised:
         yield Run(("systemd-sysusers", layout.sysusers), "making the etcd user")
-    # The mark comes before the folder it speaks of: a folder without a mark is never ours.
-    if "marker" in step.missing:
-        yield _marker(spec, host, layout, step.token, formed=False)
-    folders = [layout.data_dir, *([layout.wal_dir] if layout.wal_dir else [])]
-    yield Run(("mkdir", "-p", *folders, layout.pki), doing)
-    yield Run(("chmod", "0700", *folders), doing)
-    if layout.supervisor == "systemd":
-        yield Run(("chown", "etcd:etcd", *folders), doing)
-        yield Run(("chown", "root:etcd", layout.pki), doing)
-    yield Run(("chmod", "0750", layout.pki), doing)
+    by_etcd = ("-o", "etcd", "-g", "etcd") if supervised else ()
+    by_root = ("-o", "root", "-g", "etcd") if supervised else ()
+    folders = (layout.data_dir, *([layout.wal_dir] if layout.wal_dir else []))
+    yield Run(("install", "-d", "-m", "0700", *by_etcd, *folders), doing)
+    yield Run(("install", "-d", "-m", "0750", *by_root, layout.pki), doing)
 
 
 def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> Iterator[Action]:
@@ -146,32 +155,26 @@ def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> 
         manager = manager_of(seen.distribution)
         assert manager is not None, "settled before planning"
         ours = layout.unit in seen.files and seen.unit.load != "masked"
-        for argv in install_commands(manager, parse_version(step.version), layout.versions, unit_is_ours=ours):
+        version = parse_version(step.version)
+        for argv in install_commands(manager, version, layout.versions, unit_is_ours=ours):
             yield Run(argv, f"installing etcd {step.version} with {manager}", timeout_s=PACKAGE_TIMEOUT_S)
         return
     # A folder that begins with a dot is not a version: only the rename makes it one.
     fresh = f"{layout.versions}/.{step.version}.new"
-    doing = f"installing etcd {step.version}"
-    yield Run(("rm", "-rf", fresh), doing)
-    yield Run(("mkdir", "-p", fresh), doing)
-    yield Run(
-        ("tar", "-xz", "--strip-components=1", "--no-same-owner", "-C", fresh),
-        f"sending etcd {step.version}",
-        Archive(step.version, seen.arch),
-        UNPACK_TIMEOUT_S,
-    )
-    yield Run((f"{fresh}/etcd", "--version"), doing)
-    yield Run(("mv", "-T", fresh, layout.version_dir(step.version)), doing)
+    argv = ("sh", "-c", UNPACK, "unpack", fresh, layout.version_dir(step.version))
+    doing = f"sending etcd {step.version}"
+    yield Run(argv, doing, Archive(step.version, seen.arch), UNPACK_TIMEOUT_S)
 
 
 def _switch(step: SwitchBinaries, layout: Layout) -> Iterator[Action]:
     """`current` is switched last: whatever else is cut short here is then done again."""
     fresh = f"{layout.versions}/.current.new"
+    doing = f"switching to {step.version}"
     if layout.links:
         tools = [f"{layout.current}/{tool}" for tool in ("etcd", "etcdctl", "etcdutl")]
-        yield Run(("ln", "-sfn", *tools, layout.links), "linking etcdctl")
-    yield Run(("ln", "-sfn", step.version, fresh), f"switching to {step.version}")
-    yield Run(("mv", "-T", fresh, layout.current), f"switching to {step.version}")
+        yield Run(("ln", "-sfn", *tools, layout.links), doing)
+    yield Run(("ln", "-sfn", step.version, fresh), doing)
+    yield Run(("mv", "-T", fresh, layout.current), doing)
 
 
 def _install_files(
@@ -179,15 +182,10 @@ def _install_files(
 ) -> Iterator[Action]:
     layout = layout_of(spec, host)
     changed = {change.path for change in step.changes}
-    for folder in sorted({parent(path) for path in changed}):
-        yield Run(("mkdir", "-p", folder), "writing files")
-    for file in desired_files(spec, host, layout, token, observed.pki):
-        if file.path in changed:
-            yield Write(file.path, file.content, file.mode, file.owner, _doing(file.content))
-
-
-def _doing(content: Content) -> str:
-    return "writing the configuration" if isinstance(content, Text) else "sending certificates"
+    yield Run(("mkdir", "-p", *sorted({parent(path) for path in changed})), "writing files")
+    wanted = desired_files(spec, host, layout, token, observed.pki)
+    puts = [Put(file.path, file.content, file.mode, file.owner) for file in wanted if file.path in changed]
+    yield Write(tuple(puts), "writing configuration and certificates")
 
 
 def _retire(
@@ -224,6 +222,15 @@ def _set_aside(path: str, mount: bool, entries: tuple[str, ...], suffix: str) ->
         if name == "member":
             yield Run(("mv", "-T", f"{path}/{name}", f"{kept}/{name}"), "moving data aside")
 
+
+UNPACK = """\
+set -eu
+rm -rf -- "$1"
+mkdir -p -- "$1"
+tar -xz --strip-components=1 --no-same-owner -C "$1"
+"$1/etcd" --version
+mv -T -- "$1" "$2"
+"""
 
 MOVE_IF_THERE = '[ ! -e "$1" ] || mv "$1" "$2/"'
 

@@ -9,6 +9,7 @@ why a kill at any line is harmless: the next apply does the same.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TypeVar
 
@@ -36,6 +37,8 @@ from etcdup.ops.perform import Performer, Reporter
 from etcdup.ops.world import World
 
 T = TypeVar("T")
+QUIET = (HostStep, IssueCertificates, ObtainBinaries)
+
 Planner = Callable[[Observed], Plan | Refusal]
 
 
@@ -89,9 +92,9 @@ async def _carry_out(
 
 
 def phases(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
-    """Runs of steps that may be done together: on hosts, and disturbing nobody. Every other step stands alone."""
+    """Runs of steps that disturb nobody and may share one look at the world. Every other step stands alone."""
     together: list[tuple[Step, ...]] = []
-    for quiet, run in groupby(steps, key=lambda step: isinstance(step, HostStep) and not step.disruptive):
+    for quiet, run in groupby(steps, key=lambda step: isinstance(step, QUIET) and not step.disruptive):
         together += [tuple(run)] if quiet else [(step,) for step in run]
     return together
 
@@ -164,13 +167,6 @@ async def _dispatch(performer: Performer, steps: list[Step], observed: Observed,
     match steps:
         case []:
             return
-        case [IssueCertificates(roles=roles)]:
-            performer.reporter.doing("operator", "issuing certificates")
-            await asyncio.to_thread(world.pki.issue, roles, observed.at)
-        case [ObtainBinaries(arches=arches)]:
-            assert world.binaries is not None
-            for arch in arches:
-                await world.archive(world.binaries, arch)
         case [FormCluster() as step]:
             await form(performer, step, observed)
         case [SealCluster(hosts=hosts)]:
@@ -180,14 +176,31 @@ async def _dispatch(performer: Performer, steps: list[Step], observed: Observed,
         case [RestartMember(host=host)]:
             await restart(performer, host, observed)
         case _:
-            await _on_hosts(performer, steps, observed, token)
+            await _here(performer, steps, observed)
+            # What a certificate file holds is known only now that it was issued.
+            fresh = replace(observed, pki=world.pki.see())
+            await _on_hosts(performer, [step for step in steps if isinstance(step, HostStep)], fresh, token)
 
 
-async def _on_hosts(performer: Performer, steps: list[Step], observed: Observed, token: str) -> None:
+async def _here(performer: Performer, steps: list[Step], observed: Observed) -> None:
+    """What is done on the operator's own machine, before any host is touched."""
+    world = performer.world
+    for step in steps:
+        match step:
+            case IssueCertificates(roles=roles):
+                performer.reporter.doing("operator", "issuing certificates")
+                await asyncio.to_thread(world.pki.issue, roles, observed.at)
+            case ObtainBinaries(arches=arches):
+                assert world.binaries is not None
+                for arch in arches:
+                    await world.archive(world.binaries, arch)
+    performer.reporter.doing("operator", "")
+
+
+async def _on_hosts(performer: Performer, steps: list[HostStep], observed: Observed, token: str) -> None:
     """Each host's steps in order, all hosts at once. A host that fails does not stop the others half-way."""
     by_host: dict[str, list[HostStep]] = {}
     for step in steps:
-        assert isinstance(step, HostStep)
         by_host.setdefault(step.host, []).append(step)
     results = await asyncio.gather(
         *(_one_host(performer, name, own, observed, token) for name, own in by_host.items()),
@@ -199,7 +212,6 @@ async def _on_hosts(performer: Performer, steps: list[Step], observed: Observed,
 async def _one_host(
     performer: Performer, name: str, steps: list[HostStep], observed: Observed, token: str
 ) -> None:
-    # What a certificate file holds is known only once it was issued, so the fresh PKI is looked at here.
     for step in steps:
         actions = commands_of(step, performer.world.spec, observed, token)
         await performer.perform(performer.world.hosts[name], actions, step.kind)

@@ -11,7 +11,7 @@ from etcdup.core.quorum import healthy
 from etcdup.core.steps import FormCluster
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.health import against, has_quorum, prove
-from etcdup.ops.observe import observe
+from etcdup.ops.observe import look_again_at_members, observe
 from etcdup.ops.perform import Performer
 from etcdup.ops.world import World
 
@@ -19,6 +19,8 @@ from etcdup.ops.world import World
 FORM_TIMEOUT_S = 60.0
 RESTART_TIMEOUT_S = 120.0
 POLL_S = 0.1
+# Hosts are looked at less often than members are asked: a look takes CPU from an etcd that is starting.
+LOOK_AGAIN_S = 1.0
 # The first member alone, then the rest: started in the same instant they wait for each other (rule 2).
 HEAD_START_S = 0.12
 # Two starts that failed one after the other are not bad luck; the third would fail as well.
@@ -38,7 +40,7 @@ async def form(performer: Performer, step: FormCluster, observed: Observed) -> N
         await asyncio.gather(*(_launch(performer, name) for name in idle[1:]))
     for name in step.hosts:
         performer.reporter.doing(name, "waiting for the cluster to form")
-    await _until(performer.world, _all_proved, FORM_TIMEOUT_S, step.hosts)
+    await _until(performer.world, observed, _all_proved, FORM_TIMEOUT_S, step.hosts)
     for name in step.hosts:
         performer.reporter.doing(name, "")
 
@@ -75,7 +77,7 @@ async def restart(performer: Performer, name: str, observed: Observed) -> None:
     layout = layout_of(world.spec, world.spec.host(name))
     await performer.perform(host, [stop_command(layout), start_command(layout)], "RestartMember")
     performer.reporter.doing(name, "waiting until it is healthy")
-    await _until(world, _one_proved(name), RESTART_TIMEOUT_S, (name,))
+    await _until(world, observed, _one_proved(name), RESTART_TIMEOUT_S, (name,))
     performer.reporter.doing(name, "")
 
 
@@ -132,21 +134,24 @@ async def _move_leader(performer: Performer, name: str, observed: Observed) -> N
 Reached = Callable[[World, Observed], Awaitable[str]]
 
 
-async def _until(world: World, reached: Reached, timeout_s: float, names: tuple[str, ...]) -> None:
+async def _until(
+    world: World, before: Observed, reached: Reached, timeout_s: float, names: tuple[str, ...]
+) -> None:
     """Polls until `reached` answers with no reason why not. Gives up early on a member that keeps failing."""
-    began = world.clock.now()
-    deadline = began + timeout_s
-    while True:
-        observed = await observe(world)
-        why = await reached(world, observed)
-        if not why:
-            return
-        await _give_up_on_failures(world, observed, names)
-        if world.clock.now() >= began + LASTING_S:
-            _give_up_on_distrust(observed, names)
-        if world.clock.now() >= deadline:
+    began = looked_at = world.clock.now()
+    observed = await look_again_at_members(world, before)
+    while why := await reached(world, observed):
+        now = world.clock.now()
+        if now >= began + timeout_s:
             raise await _explained(world, names, f"not healthy after {timeout_s:.0f} s: {why}")
+        if now >= began + LASTING_S:
+            _give_up_on_distrust(observed, names)
         await world.clock.sleep(POLL_S)
+        if now >= looked_at + LOOK_AGAIN_S:
+            observed, looked_at = await observe(world), world.clock.now()
+            await _give_up_on_failures(world, observed, names)
+        else:
+            observed = await look_again_at_members(world, observed)
 
 
 async def _all_proved(world: World, observed: Observed) -> str:
@@ -173,7 +178,7 @@ def _not_ready(world: World, observed: Observed, names: list[str]) -> str:
         seen = observed.members[name]
         if not isinstance(seen, MemberSeen):
             return f"{name}: {seen.why}"
-        if why := against(world.spec, observed, name, seen):
+        if why := against(world.spec, observed, seen):
             return f"{name}: {why}"
     return ""
 

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from etcdup.core.observed import HostSeen, MemberSeen, Observed
+from etcdup.core.observed import MemberSeen, Observed
 from etcdup.core.quorum import quorum_of
 from etcdup.core.spec import Spec
 from etcdup.errors import EtcdupError
@@ -45,7 +45,7 @@ async def _prove(world: World, observed: Observed, name: str, timeout_s: float) 
     seen = observed.members[name]
     if not isinstance(seen, MemberSeen):
         return Health(name, url, 0, 0.0, seen.why)
-    if why := against(world.spec, observed, name, seen):
+    if why := against(world.spec, observed, seen):
         return Health(name, url, seen.member_id, 0.0, why)
     began = world.clock.now()
     try:
@@ -57,12 +57,9 @@ async def _prove(world: World, observed: Observed, name: str, timeout_s: float) 
     return Health(name, url, seen.member_id, world.clock.now() - began)
 
 
-def against(spec: Spec, observed: Observed, name: str, seen: MemberSeen) -> str:
+def against(spec: Spec, observed: Observed, seen: MemberSeen) -> str:
     """Why a member that answers is still not healthy; empty where nothing stands against it."""
     others = observed.answering()
-    host = observed.hosts[name]
-    if isinstance(host, HostSeen) and host.unit.active == "activating":
-        return "it is still starting"
     if not seen.leader_id:
         return "it has no leader"
     if seen.is_learner:

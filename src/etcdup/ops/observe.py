@@ -1,6 +1,7 @@
 """Looks at everything at once, read-only. One bad host never hides the others."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from etcdup.core.files import desired_files
@@ -36,6 +37,14 @@ async def observe(world: World) -> Observed:
         pki=pki,
         binaries=world.binaries,
     )
+
+
+async def look_again_at_members(world: World, before: Observed) -> Observed:
+    """What the members say now; everything else as it was seen before. Costs their hosts next to nothing, so it
+    may be asked many times a second of machines that have just begun to start etcd."""
+    names = list(before.members)
+    asked = await asyncio.gather(*(_ask(world, name) for name in names))
+    return replace(before, members=dict(zip(names, asked, strict=True)))
 
 
 async def _look(

@@ -11,7 +11,7 @@ from etcdup.core.steps import Step
 from etcdup.errors import RemoteError
 from etcdup.ops.journal import Journal
 from etcdup.ops.world import World
-from etcdup.remote.host import Blob, Host
+from etcdup.remote.host import Blob, Host, NewFile
 
 ACTION_HINTS = {
     "No space left on device": "free some space on the host; nothing that was there is lost",
@@ -58,8 +58,9 @@ class Performer:
 
     async def _act(self, host: Host, action: Action) -> None:
         if isinstance(action, Write):
-            content = self._content(action.content)
-            await host.write(action.path, content, mode=action.mode, owner=action.owner)
+            await host.write_all(
+                [NewFile(put.path, self._content(put.content), put.mode, put.owner) for put in action.files]
+            )
         else:
             stdin = await self._stdin(action)
             (await host.run(action.argv, stdin=stdin, timeout_s=action.timeout_s)).check()
@@ -82,7 +83,9 @@ class Performer:
         return Blob(await self.world.archive(self.world.binaries, action.stdin.arch))
 
     def _record(self, host: str, step: str, action: Action, took_s: float, error: RemoteError | None) -> None:
-        what = {"write": action.path} if isinstance(action, Write) else {"run": list(action.argv)}
+        what: dict[str, object] = {"run": list(action.argv)} if isinstance(action, Run) else {}
+        if isinstance(action, Write):
+            what = {"write": [put.path for put in action.files]}
         facts = {"step": step, "host": host, **what, "took_s": round(took_s, 4)}
         if error is not None:
             facts["failed"] = error.message

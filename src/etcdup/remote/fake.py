@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from etcdup.errors import ConnectFailed, ConnectionLost
+from etcdup.errors import CommandFailed, ConnectFailed, ConnectionLost
 from etcdup.remote.fake_etcd import FakeCluster, FakeProcess
-from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Result, Stdin
+from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, NewFile, Result, Stdin
 
 Answer = tuple[int, str, str]
 
@@ -181,19 +181,23 @@ class FakeHost:
     async def write(
         self, path: str, content: bytes, *, mode: int, owner: str, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> None:
-        from etcdup.errors import CommandFailed
+        await self.write_all([NewFile(path, content, mode, owner)], timeout_s=timeout_s)
 
+    async def write_all(self, files: Sequence[NewFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+        """Counts each rename: a kill between two of them is one of the places to be cut at."""
         await self._pass()
-        parent = str(PurePosixPath(path).parent)
-        problem = ""
-        if not self.machine.is_dir(parent):
-            problem = f"no such folder: {parent}"
-        elif len(content) > self.machine.free_bytes:
-            problem = "cat: write error: No space left on device"
-        if problem:
-            raise CommandFailed(self.name, f"writing {path}", 1, "", problem)
-        self.machine.nodes[path] = Node(content, mode=mode, owner=owner)
-        self.machine.network.count(self.name, ("write", path))
+        for file in files:
+            parent = str(PurePosixPath(file.path).parent)
+            problem = ""
+            if not self.machine.is_dir(parent):
+                problem = f"no such folder: {parent}"
+            elif len(file.content) > self.machine.free_bytes:
+                problem = "head: write error: No space left on device"
+            if problem:
+                raise CommandFailed(self.name, f"writing {file.path}", 1, "", problem)
+        for file in files:
+            self.machine.nodes[file.path] = Node(file.content, mode=file.mode, owner=file.owner)
+            self.machine.network.count(self.name, ("write", file.path))
 
     @asynccontextmanager
     async def hold(self, argv: Sequence[str]) -> AsyncIterator["FakeHeld"]:

@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from etcdup.core.commands import MOVE_IF_THERE
+from etcdup.core.commands import MOVE_IF_THERE, UNPACK
 from etcdup.core.probe import PROBE
 from etcdup.errors import CommandFailed
 from etcdup.remote.fake import Answer, Command, FakeMachine, Node, encoded, sha256
@@ -106,6 +106,38 @@ def _tar(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     return OK
 
 
+def _unpack(machine: FakeMachine, fresh: str, target: str, archive: bytes) -> Answer:
+    """The script's own commands, each a place to be cut at."""
+    for argv in (
+        ("rm", "-rf", "--", fresh),
+        ("mkdir", "-p", "--", fresh),
+        ("tar", "-xz", "-C", fresh),
+        ("mv", "-T", "--", fresh, target),
+    ):
+        status, out, err = COMMANDS[argv[0]](machine, argv, archive)
+        if status != 0:
+            return (status, out, err)
+        machine.network.count(machine.name, argv)
+    return OK
+
+
+def _install(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    """`install -d -m MODE [-o USER -g GROUP] FOLDER...`."""
+    words = list(argv[2:])
+    options = {}
+    while words[0].startswith("-"):
+        flag, value = words.pop(0), words.pop(0)
+        options[flag] = value
+    owner = f"{options.get('-o', 'root')}:{options.get('-g', 'root')}"
+    if "etcd" in owner and "etcd" not in machine.users:
+        return (1, "", "install: invalid user: 'etcd'")
+    for path in words:
+        machine.make_dir(path)
+        node = machine.nodes[machine.real(path)]
+        node.mode, node.owner = int(options["-m"], 8), owner
+    return OK
+
+
 def _sysusers(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     machine.users.add("etcd")
     return OK
@@ -124,6 +156,7 @@ def _systemctl(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Ans
         return (5, "", "Unit etcd.service not found.")
     if verb == "enable":
         machine.enabled = True
+        machine.loaded_unit = node.content if node else None
     elif verb == "disable":
         machine.enabled = False
     elif verb == "stop":
@@ -179,6 +212,9 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         from etcdup.remote.fake_probe import probed
 
         return (0, probed(machine, arguments), "")
+    if script == UNPACK:
+        fresh, target = arguments
+        return _unpack(machine, fresh, target, stdin)
     if script == MOVE_IF_THERE:
         path, folder = arguments
         if path in machine.nodes:
@@ -212,6 +248,7 @@ def _log(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
 
 COMMANDS: dict[str, Command] = {
     "mkdir": _mkdir,
+    "install": _install,
     "chmod": _chmod,
     "chown": _chown,
     "mv": _mv,

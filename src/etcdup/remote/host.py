@@ -46,6 +46,16 @@ class Blob:
 Stdin = bytes | Blob
 
 
+@dataclass(frozen=True)
+class NewFile:
+    """A file to be put in place. Its content may be a key, so it is never shown."""
+
+    path: str
+    content: bytes = field(repr=False)
+    mode: int
+    owner: str
+
+
 class Held(Protocol):
     """A command that is kept running through its connection; `lines` is its stdout as it comes."""
 
@@ -84,6 +94,13 @@ class Host(Protocol):
 
         `owner` is `user:group`. The parent folder must exist. The content never appears in an argv, and at
         no moment is the file readable by more than `mode` allows.
+        """
+        ...
+
+    async def write_all(self, files: Sequence[NewFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+        """Several files in one round trip, each as `write` does it, renamed in the order given.
+
+        All are complete on the disk before the first is renamed: where one cannot be written, none is.
         """
         ...
 

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 
 from etcdup.errors import CommandFailed, RemoteError, SudoFailed
 from etcdup.remote import scripts
-from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Held, Result, Stdin
+from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Held, NewFile, Result, Stdin
 from etcdup.remote.sudo import AsLogin, Become, BySudoWithPassword, Ended
 
 CHUNK = 256 * 1024
@@ -51,10 +51,15 @@ class PosixHost(ABC):
     async def write(
         self, path: str, content: bytes, *, mode: int, owner: str, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> None:
-        argv = scripts.write_file(path, mode, self._owner(owner), len(content))
-        ended = await self._ended(argv, content, timeout_s)
+        await self.write_all([NewFile(path, content, mode, owner)], timeout_s=timeout_s)
+
+    async def write_all(self, files: Sequence[NewFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+        argv = scripts.write_files(
+            [(file.path, file.mode, self._owner(file.owner), len(file.content)) for file in files]
+        )
+        ended = await self._ended(argv, b"".join(file.content for file in files), timeout_s)
         if ended.status != 0:
-            raise self._failed(f"writing {path}", ended)
+            raise self._failed(f"writing {', '.join(file.path for file in files)}", ended)
 
     @abstractmethod
     def hold(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Held]: ...

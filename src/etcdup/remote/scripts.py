@@ -12,34 +12,39 @@ KILL_AFTER_S = 2
 # GNU timeout's own status, and that of a command which it had to kill.
 TIMED_OUT = frozenset({124, 137})
 
-# $1 path, $2 mode, $3 owner or nothing, $4 size in bytes; the content is on stdin.
+# Four arguments a file: path, mode, owner or nothing, size in bytes; the contents follow each other on stdin.
 #
-# The size is checked because a cut connection looks like the end of the content. The temporary file holds
-# the writer's process ID: two writers never share one, and what a killed writer left is told apart from
-# one at work. noclobber makes its creation exclusive, so a planted link is not followed.
+# All of them are complete on the disk before the first is renamed: a full disk or a cut connection leaves
+# every old file. The size is checked because a cut connection looks like the end of the content. A temporary
+# file's name holds the writer's process ID: two writers never share one, and what a killed writer left is told
+# apart from one at work. noclobber makes its creation exclusive, so a planted link is not followed.
+# `head -c` reads no further than it is asked to, so the next file's content is left to it.
 _WRITE = """\
 set -eu
 umask 077
-path=$1 mode=$2 owner=$3 size=$4
-dir=${path%/*}
-name=${path##*/}
-dir=${dir:-/}
-if [ ! -d "$dir" ]; then echo "no such folder: $dir" >&2; exit 1; fi
-for left in "$dir/.$name.etcdup."*; do
-    [ -d "/proc/${left##*.}" ] || rm -f -- "$left"
-done
-temp="$dir/.$name.etcdup.$$"
-trap 'rm -f -- "$temp"' EXIT
+place() { dir=${1%/*}; name=${1##*/}; dir=${dir:-/}; temp="$dir/.$name.etcdup.$$"; }
+each() { act=$1; shift; while [ $# -gt 0 ]; do place "$1"; "$act" "$@"; shift 4; done; }
+receive() {
+    if [ ! -d "$dir" ]; then echo "no such folder: $dir" >&2; exit 1; fi
+    for left in "$dir/.$name.etcdup."*; do
+        [ -d "/proc/${left##*.}" ] || rm -f -- "$left"
+    done
+    set -C
+    head -c "$4" > "$temp"
+    set +C
+    if [ "$(stat -c %s -- "$temp")" != "$4" ]; then echo "only a part of the content arrived" >&2; exit 1; fi
+    [ -z "$3" ] || chown -- "$3" "$temp"
+    chmod -- "$2" "$temp"
+    sync -- "$temp"
+}
+rename() { mv -f -T -- "$temp" "$1"; }
+settle() { sync -- "$dir"; }
+forget() { rm -f -- "$temp"; }
+trap 'each forget "$@"' EXIT
 trap 'exit 1' HUP INT TERM
-set -C
-cat > "$temp"
-set +C
-if [ "$(stat -c %s -- "$temp")" != "$size" ]; then echo "only a part of the content arrived" >&2; exit 1; fi
-[ -z "$owner" ] || chown -- "$owner" "$temp"
-chmod -- "$mode" "$temp"
-sync -- "$temp"
-mv -f -T -- "$temp" "$path"
-sync -- "$dir"
+each receive "$@"
+each rename "$@"
+each settle "$@"
 """
 
 # Runs "$@" after the line that follows the password. Where sudo did not ask for the password (a NOPASSWD
@@ -49,9 +54,11 @@ GUARD_STATUS = 125
 _GUARD = f'IFS= read -r word; [ "$word" = {GUARD_WORD} ] || exit {GUARD_STATUS}; exec "$@"'
 
 
-def write_file(path: str, mode: int, owner: str, size: int) -> tuple[str, ...]:
-    """Puts stdin into a file, atomically and durably; an empty `owner` leaves it to the writing user."""
-    return ("sh", "-c", _WRITE, "sh", path, f"{mode:04o}", owner, str(size))
+def write_files(files: Sequence[tuple[str, int, str, int]]) -> tuple[str, ...]:
+    """Puts stdin into files, each atomically and durably: path, mode, owner, size. An empty owner leaves it to
+    the writing user."""
+    words = [word for path, mode, owner, size in files for word in (path, f"{mode:04o}", owner, str(size))]
+    return ("sh", "-c", _WRITE, "sh", *words)
 
 
 def read_file(path: str) -> tuple[str, ...]:
