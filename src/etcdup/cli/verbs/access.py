@@ -25,7 +25,10 @@ def ctl(file: Path, endpoint: str | None, arguments: tuple[str, ...]) -> int:
 @click.argument("kind", metavar="KIND", type=click.Choice(["kubeadm", "kube-apiserver", "env"]))
 @file_option
 def export(file: Path, kind: str) -> int:
-    """Print what another program needs to use this cluster: kubeadm, kube-apiserver, or env for a shell."""
+    """Print what kubeadm, kube-apiserver or a shell (env) needs to use it.
+
+    A certificate for the consumer is issued when there is none.
+    """
     from etcdup.cli.export import print_export
 
     return print_export(file, kind)

@@ -62,7 +62,10 @@ def status(file: Path, as_json: bool, watch: bool) -> int:
 @json_option
 @file_option
 def health(file: Path, as_json: bool) -> int:
-    """Prove each member by a write and a read through it; end with 0 only if all are healthy."""
+    """Prove each member by a write and a read through it.
+
+    The last line is `cluster is healthy`, and the exit code 0, only if all of them are.
+    """
     from etcdup.cli.health import show_health
 
     return show_health(file, as_json=as_json)
