@@ -13,8 +13,31 @@ LAYERS = ("core", "remote", "ops", "cli")
 
 # core/ decides with values alone. These would bring the outside in.
 IMPURE = frozenset(
-    "asyncio asyncssh cryptography grpc http io logging multiprocessing os pathlib random secrets select shutil "
-    "signal socket subprocess sys tempfile threading time urllib uuid".split()
+    (
+        "asyncio",
+        "asyncssh",
+        "cryptography",
+        "grpc",
+        "http",
+        "io",
+        "logging",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "random",
+        "secrets",
+        "select",
+        "shutil",
+        "signal",
+        "socket",
+        "subprocess",
+        "sys",
+        "tempfile",
+        "threading",
+        "time",
+        "urllib",
+        "uuid",
+    )
 )
 PURE_NAMES = frozenset({"PurePosixPath", "urlsplit", "urlparse"})
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
@@ -48,7 +71,9 @@ def test_imports_run_one_way(path: Path) -> None:
             assert parts[1] in allowed, f"{path.name}:{line}: {layer} may not import {module}"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if layer_of(path) == "core"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if layer_of(path) == "core"], ids=lambda path: path.name
+)
 def test_core_is_pure(path: Path) -> None:
     assert breaches(path.read_text()) == []
 

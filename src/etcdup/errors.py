@@ -7,7 +7,7 @@
     │   └── LockedError         4  somebody else is at work on this cluster
     ├── PartlyApplied           5  some steps are done; the same apply, run again, goes on
     ├── RemoteError             1  a host did not do what was asked
-    │   ├── Unreachable...      the connection: HostKeyUnknown, HostKeyChanged, AuthFailed, ConnectFailed, ConnectionLost
+    │   ├── Unreachable...      HostKeyUnknown, HostKeyChanged, AuthFailed, ConnectFailed, ConnectionLost
     │   ├── SudoFailed          becoming root
     │   └── CommandFailed       a command ended with another status than 0
     ├── InstallError            1  etcd's binaries could not be had, or were not the ones expected

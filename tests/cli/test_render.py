@@ -64,7 +64,7 @@ async def test_nothing_to_do(tmp_path: Path) -> None:
 async def test_a_refusal_names_every_reason(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
-    network.machines["infra1"].put("/var/lib/etcd/member/wal", b"somebody else's")
+    network.machines["infra1"].put("/var/lib/etcd/member/wal/0.wal", b"somebody else's")
     network.machines["infra2"].clock_ahead_s = 400
     answer = planner_of(spec)(await observe(world_of(spec, network, tmp_path)))
     assert isinstance(answer, Refusal)

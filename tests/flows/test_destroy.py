@@ -68,7 +68,7 @@ async def test_everything_is_moved_aside_and_nothing_deleted(tmp_path: Path) -> 
     assert [step.kind for step in plan.steps] == ["RetireMember"] * 3
     assert_gone(network)
     assert contents(network) == before
-    assert network.machines["infra1"].file("/var/lib/etcd.aside-1/member/wal") is not None
+    assert network.machines["infra1"].file("/var/lib/etcd.aside-1/member/wal/0.wal") is not None
     assert network.machines["infra1"].file("/etc/etcd.aside-1/etcd.conf") is not None
 
 
@@ -128,7 +128,7 @@ async def test_a_cluster_can_be_made_anew_on_the_same_hosts(tmp_path: Path) -> N
 async def test_hosts_that_are_not_ours_are_left_alone_with_a_note(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
-    network.machines["infra1"].put("/var/lib/etcd/member/wal", b"somebody else's")
+    network.machines["infra1"].put("/var/lib/etcd/member/wal/0.wal", b"somebody else's")
     other = spec_of(3, name="other")
     theirs = machines_for(other)
     (tmp_path / "other").mkdir()

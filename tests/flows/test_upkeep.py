@@ -37,7 +37,9 @@ async def test_a_second_apply_changes_nothing(network: FakeNetwork, tmp_path: Pa
     assert {command for _, command in network.commands} == {("etcd", "put")}
 
 
-async def test_an_edited_file_is_drift_shown_as_a_diff_and_put_back(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_an_edited_file_is_drift_shown_as_a_diff_and_put_back(
+    network: FakeNetwork, tmp_path: Path
+) -> None:
     conf = network.machines["infra2"].nodes[CONF]
     assert conf.content is not None
     conf.content = conf.content.replace(b'ETCD_SNAPSHOT_COUNT="10000"', b'ETCD_SNAPSHOT_COUNT="5"')
@@ -107,16 +109,19 @@ async def test_a_stopped_member_is_started(network: FakeNetwork, tmp_path: Path)
     assert all(result.ok for result in await bring_up(spec_of(), network, tmp_path))
 
 
-async def test_machines_come_back_by_themselves_after_a_power_cut(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_machines_come_back_by_themselves_after_a_power_cut(
+    network: FakeNetwork, tmp_path: Path
+) -> None:
     for machine in network.machines.values():
         machine.reboot()
     assert kinds(await planned(spec_of(), network, tmp_path)) == []
 
 
-async def test_a_wiped_member_is_never_started_empty(network: FakeNetwork, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["everything", "log"])
+async def test_a_wiped_member_is_never_started_empty(network: FakeNetwork, tmp_path: Path, lost: str) -> None:
     machine = network.machines["infra2"]
     machine.process = None
-    machine.remove(f"{DATA}/member")
+    machine.remove(f"{DATA}/member/wal/0.wal" if lost == "log" else f"{DATA}/member")
     answer = await planned(spec_of(), network, tmp_path)
     assert isinstance(answer, Refusal)
     assert "holds no member" in answer.reasons[0].message
@@ -167,7 +172,10 @@ async def test_a_saved_plan_is_refused_when_the_world_has_moved(network: FakeNet
     assert isinstance(answer, Plan)
     network.machines["infra2"].nodes[CONF].mode = 0o666
     world = world_of(spec_of(), network, tmp_path)
-    with Journal.beside(tmp_path, "prod") as journal, pytest.raises(RefusedError, match="the world has moved"):
+    with (
+        Journal.beside(tmp_path, "prod") as journal,
+        pytest.raises(RefusedError, match="the world has moved"),
+    ):
         await apply(world, answer, planner_of(spec_of()), Collected([]), journal)
 
 
@@ -232,7 +240,9 @@ async def test_a_bootstrap_is_refused_before_anything_is_touched(
     assert network.commands == []
 
 
-async def test_a_host_that_trusts_another_ca_is_not_given_a_second_one(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_a_host_that_trusts_another_ca_is_not_given_a_second_one(
+    network: FakeNetwork, tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     answer = await planned(spec_of(), network, elsewhere)
@@ -241,7 +251,10 @@ async def test_a_host_that_trusts_another_ca_is_not_given_a_second_one(network: 
 
 
 async def test_members_and_minor_versions_are_not_changed_yet(network: FakeNetwork, tmp_path: Path) -> None:
-    for spec, words in ((spec_of(5), "not in the cluster: infra4"), (spec_of(version="3.7.1"), "change of minor")):
+    for spec, words in (
+        (spec_of(5), "not in the cluster: infra4"),
+        (spec_of(version="3.7.1"), "change of minor"),
+    ):
         for number in (4, 5):
             network.machines.setdefault(f"infra{number}", FakeMachine(f"infra{number}", network))
         answer = await planned(spec, network, tmp_path)

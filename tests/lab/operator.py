@@ -95,4 +95,3 @@ def trace_of(machine: Machine) -> str:
         "find /etc -xdev -type f -exec sha256sum {} + | sort; id etcd 2>&1",
         check=False,
     ).stdout
-

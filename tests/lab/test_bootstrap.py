@@ -85,9 +85,13 @@ def test_three_members_as_a_sudo_user_with_a_password_through_a_jump_host(
 @pytest.mark.parametrize("version", ["3.7.1"])
 def test_three_members_by_release_as_a_sudo_user(operator: Operator, version: str, tmp_path: Path) -> None:
     mirror = mirror_of(operator.lab, version, tmp_path)
-    operator.write(version=version, install=f"from: release, mirror: '{mirror}'", user="admin", ssh="sudo: true")
+    operator.write(
+        version=version, install=f"from: release, mirror: '{mirror}'", user="admin", ssh="sudo: true"
+    )
     operator.env["ETCDUP_CACHE"] = str(tmp_path / "cache")
-    assert "SHA256SUMS" in operator.run("plan").stdout, "3.7.1 is not pinned: the plan says what it is measured by"
+    assert "SHA256SUMS" in operator.run("plan").stdout, (
+        "3.7.1 is not pinned: the plan says what it is measured by"
+    )
     operator.apply()
     holds_together(operator, 3, version)
 

@@ -51,7 +51,10 @@ def test_the_guide_word_for_word(operator: Operator) -> None:
     assert conf["ETCD_INITIAL_CLUSTER_STATE"] == "existing", "from the moment that it is formed (rule 7)"
 
     assert first.read("/etc/etcd/pki/server.pem") == (operator.folder / "kubernetes.pem").read_text()
-    assert first.run("systemctl is-enabled etcd; systemctl is-active etcd").stdout.split() == ["enabled", "active"]
+    assert first.run("systemctl is-enabled etcd; systemctl is-active etcd").stdout.split() == [
+        "enabled",
+        "active",
+    ]
 
     *members, last = operator.health().splitlines()
     assert last == HEALTHY

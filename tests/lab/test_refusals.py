@@ -36,14 +36,20 @@ def unknown_host_key(operator: Operator) -> dict[str, str]:
 def changed_host_key(operator: Operator) -> dict[str, str]:
     own = operator.folder / "known_hosts"
     other = next(line for line in lines_of(operator, "infra1"))
-    kept = [line for line in operator.lab.known_hosts.read_text().splitlines() if line not in lines_of(operator, "infra2")]
+    kept = [
+        line
+        for line in operator.lab.known_hosts.read_text().splitlines()
+        if line not in lines_of(operator, "infra2")
+    ]
     own.write_text("\n".join([*kept, f"{operator.lab['infra2'].address} {other.split(' ', 1)[1]}"]) + "\n")
     return {"known_hosts": str(own)}
 
 
 def lines_of(operator: Operator, name: str) -> list[str]:
     address = operator.lab[name].address
-    return [line for line in operator.lab.known_hosts.read_text().splitlines() if address in line.split(" ")[0]]
+    return [
+        line for line in operator.lab.known_hosts.read_text().splitlines() if address in line.split(" ")[0]
+    ]
 
 
 def wrong_key(operator: Operator) -> dict[str, str]:
@@ -88,12 +94,16 @@ def no_space_for_binaries(operator: Operator) -> dict[str, str]:
 
 
 def taken_port(operator: Operator) -> dict[str, str]:
-    operator.lab["infra2"].run("systemd-socket-activate --listen=0.0.0.0:2380 /bin/cat >/dev/null 2>&1 & sleep 0.5")
+    operator.lab["infra2"].run(
+        "systemd-socket-activate --listen=0.0.0.0:2380 /bin/cat >/dev/null 2>&1 & sleep 0.5"
+    )
     return {}
 
 
 def foreign_data(operator: Operator) -> dict[str, str]:
-    operator.lab["infra2"].run("mkdir -p /var/lib/etcd/member/wal && echo precious > /var/lib/etcd/member/wal/0.wal")
+    operator.lab["infra2"].run(
+        "mkdir -p /var/lib/etcd/member/wal && echo precious > /var/lib/etcd/member/wal/0.wal"
+    )
     return {}
 
 
@@ -155,7 +165,9 @@ CASES = {
     "foreign data": Case(foreign_data, 4, ("/var/lib/etcd on infra2 is not empty", "member")),
     "foreign etcd": Case(foreign_etcd, 4, ("another etcd runs on infra2", "etcd.service")),
     "wrong clock": Case(wrong_clock, 4, ("the clock of infra2 is 36", "ahead of")),
-    "a certificate without one address": Case(lacking_address, 2, ("kubernetes.pem", "infra3", "192.168.8.68")),
+    "a certificate without one address": Case(
+        lacking_address, 2, ("kubernetes.pem", "infra3", "192.168.8.68")
+    ),
     "an expired certificate": Case(expired, 2, ("kubernetes.pem", "expired")),
     "no such version": Case(no_such_version, 1, ("3.6.99", "404")),
     "another version in the folder": Case(other_version_in_folder, 1, ("3.6.13", "3.6.14")),
@@ -187,7 +199,10 @@ def write(operator: Operator, changes: dict[str, str]) -> None:
     }
     operator.write(**arguments)
     text = operator.file.read_text()
-    for key, now in (("known_hosts", operator.lab.known_hosts), ("identity_file", operator.lab.identity_file)):
+    for key, now in (
+        ("known_hosts", operator.lab.known_hosts),
+        ("identity_file", operator.lab.identity_file),
+    ):
         if key in changes:
             text = text.replace(f"{key}: {now}", f"{key}: {changes[key]}")
     operator.file.write_text(text)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SUDOERS = Path("/etc/sudoers.d")
-PASSWORD = "a pass'word $with \"odd\" things"
+PASSWORD = 'a pass\'word $with "odd" things'
 
 
 @dataclass(frozen=True)

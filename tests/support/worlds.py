@@ -82,7 +82,9 @@ def hosts(spec: Spec, name: str) -> st.SearchStrategy[HostSeen | Unreachable]:
 
 
 def directories(path: str) -> st.SearchStrategy[DirSeen]:
-    entries = st.sampled_from([None, (), ("member",), ("lost+found",), ("base", "pg_wal"), ("aside-1", "member")])
+    entries = st.sampled_from(
+        [None, (), ("member",), ("lost+found",), ("base", "pg_wal"), ("aside-1", "member")]
+    )
     return st.builds(
         DirSeen,
         path=st.just(path),
@@ -92,6 +94,7 @@ def directories(path: str) -> st.SearchStrategy[DirSeen]:
         mount=st.booleans(),
         filesystem=st.just("ext2/ext3"),
         free_bytes=st.sampled_from([0, 50 * GIB]),
+        has_wal=st.booleans(),
     )
 
 
@@ -169,7 +172,18 @@ def members(spec: Spec) -> st.SearchStrategy[MemberSeen | MemberSilent]:
 
 def pkis() -> st.SearchStrategy[PkiSeen]:
     authority = CertSeen(
-        "ca.pem", "aa", "bb", "ca", (), (), (), NOW - timedelta(days=1), NOW + timedelta(days=900), "k", "k", True
+        "ca.pem",
+        "aa",
+        "bb",
+        "ca",
+        (),
+        (),
+        (),
+        NOW - timedelta(days=1),
+        NOW + timedelta(days=900),
+        "k",
+        "k",
+        True,
     )
     return st.builds(
         PkiSeen,

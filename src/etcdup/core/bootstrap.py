@@ -126,7 +126,7 @@ def _other_start(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
     """A bootstrap that was cut short goes on only with the members it began with: their IDs come from that list."""
     conf = seen.files.get(layout_of(spec, host).conf)
     begun = f'ETCD_INITIAL_CLUSTER="{spec.initial_cluster()}"'
-    if not seen.data.has_member or conf is None or conf.text is None or begun in conf.text:
+    if not seen.has_member or conf is None or conf.text is None or begun in conf.text:
         return None
     return Refused(
         f"{host.name} began to form this cluster with other members or addresses than cluster.yaml now names",
@@ -191,7 +191,7 @@ def _ports(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
 
 def _room(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
     short = []
-    if not seen.data.has_member and seen.data.free_bytes < DATA_ROOM:
+    if not seen.has_member and seen.data.free_bytes < DATA_ROOM:
         short.append((seen.data.path, seen.data.free_bytes, DATA_ROOM))
     if str(spec.version) not in seen.versions and seen.opt_free_bytes < BINARIES_ROOM:
         short.append((layout_of(spec, host).versions, seen.opt_free_bytes, BINARIES_ROOM))
@@ -216,7 +216,8 @@ def _against_tokens(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
         return ()
     return (
         Refused(
-            f"hosts were prepared by different attempts to form cluster {spec.name}: {', '.join(sorted(tokens.values()))}",
+            f"hosts were prepared by different attempts to form cluster {spec.name}: "
+            + ", ".join(sorted(tokens.values())),
             hint="`etcdup destroy` moves the leftovers aside; then apply again",
             rules=(4, 6),
         ),

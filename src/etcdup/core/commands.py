@@ -85,10 +85,11 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
         case SwitchBinaries():
             yield from _switch(step, layout)
         case EnableUnit():
-            # `enable` also makes systemd read its units again.
-            yield Run(("systemctl", "enable", "etcd.service"), "enabling the unit")
+            # `enable` also makes systemd read all units again, which a unit that it never read does not need.
+            fresh = ("--no-reload",) if seen.unit.load == "not-found" else ()
+            yield Run(("systemctl", "enable", *fresh, "etcd.service"), "enabling the unit")
         case RetireMember():
-            yield from _retire(step, spec, host, seen, layout)
+            yield from _retire(step, seen, layout)
         case _:
             raise AssertionError(f"{step.kind} is not a list of commands")
 
@@ -188,9 +189,7 @@ def _install_files(
     yield Write(tuple(puts), "writing configuration and certificates")
 
 
-def _retire(
-    step: RetireMember, spec: Spec, host: HostSpec, seen: HostSeen, layout: Layout
-) -> Iterator[Action]:
+def _retire(step: RetireMember, seen: HostSeen, layout: Layout) -> Iterator[Action]:
     """The mark goes last: cut anywhere before, the next destroy still knows the host as ours."""
     if seen.unit.load != "not-found":
         yield stop_command(layout)

@@ -24,32 +24,38 @@ def host_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, observed:
     """Everything on this host that can be put right without touching a running member."""
     layout = layout_of(spec, host)
     steps: list[Step] = []
-    if missing := unprepared(spec, host, seen, layout):
+    if missing := unprepared(seen, layout):
         reason = "the host is new to this cluster" if seen.marker is None else f"{', '.join(missing)} missing"
         steps.append(PrepareHost(host=host.name, token=token, missing=missing, reason=reason, rules=(6, 96)))
+    changes = file_changes(desired_files(spec, host, layout, token, observed.pki), seen)
+    settings: list[Step] = []
+    if changes:
+        settings.append(InstallFiles(host=host.name, changes=changes, reason=_why_files(changes)))
+    if why := _why_enable(layout, changes, seen):
+        settings.append(EnableUnit(host=host.name, reason=why))
+    binaries = _binary_steps(spec, host, seen, observed)
+    # A package manager must find its own unit masked before ours stands in its place (rule 96). Else settings go
+    # first: their fsync would have to wait until the disk has taken all of the binaries.
+    packaged = any(isinstance(step, InstallBinaries) and step.source == "package" for step in binaries)
+    return [*steps, *binaries, *settings] if packaged else [*steps, *settings, *binaries]
+
+
+def _binary_steps(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> list[Step]:
     version = str(spec.version)
+    steps: list[Step] = []
     if version not in seen.versions:
         source = observed.binaries.source if observed.binaries else "cache"
+        reason = f"{version} is not there yet"
         steps.append(
-            InstallBinaries(
-                host=host.name,
-                version=version,
-                source=source,
-                reason=f"{version} is not there yet",
-                rules=(52,),
-            )
+            InstallBinaries(host=host.name, version=version, source=source, reason=reason, rules=(52,))
         )
-    if changes := file_changes(desired_files(spec, host, layout, token, observed.pki), seen):
-        steps.append(InstallFiles(host=host.name, changes=changes, reason=_why_files(changes)))
     if seen.current != version:
         reason = f"{seen.current} is in use" if seen.current else "no version is in use"
         steps.append(SwitchBinaries(host=host.name, version=version, reason=reason, rules=(52,)))
-    if why := _why_enable(layout, changes, seen):
-        steps.append(EnableUnit(host=host.name, reason=why))
     return steps
 
 
-def unprepared(spec: Spec, host: HostSpec, seen: HostSeen, layout: Layout) -> tuple[str, ...]:
+def unprepared(seen: HostSeen, layout: Layout) -> tuple[str, ...]:
     """What PrepareHost would make: names of the parts that are missing."""
     missing = []
     if layout.supervisor == "systemd" and not seen.etcd_user:

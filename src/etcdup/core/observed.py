@@ -36,7 +36,10 @@ class FileSeen:
 
 @dataclass(frozen=True)
 class DirSeen:
-    """A data or WAL directory. `entries` are the names in it, None where there is no directory."""
+    """A data or WAL directory. `entries` are the names in it, None where there is no directory.
+
+    `has_wal`: a write-ahead log is in it. Without one etcd takes a member for a new one, whatever else is there.
+    """
 
     path: str
     entries: tuple[str, ...] | None
@@ -45,10 +48,7 @@ class DirSeen:
     mount: bool = False
     filesystem: str = ""
     free_bytes: int = 0
-
-    @property
-    def has_member(self) -> bool:
-        return self.entries is not None and "member" in self.entries
+    has_wal: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -125,6 +125,11 @@ class HostSeen:
     listening: tuple[Listening, ...] = ()
     joining: bool = False
     is_root: bool = True
+
+    @property
+    def has_member(self) -> bool:
+        """Whether etcd would go on as the member that it was, rather than start empty (rules 7, 32)."""
+        return (self.wal or self.data).has_wal
 
 
 @dataclass(frozen=True)

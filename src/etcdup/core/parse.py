@@ -1,7 +1,5 @@
 """The probe's output -> HostSeen. Pure; the section names are probe.py's."""
 
-import base64
-import binascii
 import json
 from collections.abc import Mapping
 
@@ -47,7 +45,7 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             marker=_marker(sections, layout),
             listening=_listening(sections["listening"]),
         )
-    except (KeyError, IndexError, ValueError, binascii.Error) as error:
+    except (KeyError, IndexError, ValueError) as error:
         raise ValueError(f"the answer to the probe makes no sense: {error}") from error
 
 
@@ -79,13 +77,14 @@ def _directory(path: str, sections: Sections) -> DirSeen:
     filesystem, room = lines[0].split(" ", 1)
     if len(lines) == 1:
         return DirSeen(path, None, filesystem=filesystem, free_bytes=_product(room))
-    mode, owner = lines[1].split()
+    mode, owner, device = lines[1].split()
     return DirSeen(
         path,
-        entries=tuple(lines[3:]),
+        entries=tuple(lines[4:]),
         owner=owner,
         mode=int(mode, 8),
-        mount=lines[2] == "mount",
+        mount=device != lines[2].split()[-1],
+        has_wal=lines[3] == "wal",
         filesystem=filesystem,
         free_bytes=_product(room),
     )
@@ -104,7 +103,7 @@ def _files(sections: Sections) -> dict[str, FileSeen]:
 
 def _text(path: str, sections: Sections) -> str | None:
     lines = sections.get(f"text {path}")
-    return base64.b64decode(lines[0]).decode(errors="replace") if lines else None
+    return None if lines is None else "".join(f"{line[1:]}\n" for line in lines)
 
 
 def _environment(lines: list[str]) -> dict[str, str]:
@@ -161,6 +160,6 @@ def _marker(sections: Sections, layout: Layout) -> Marker | None:
 def _listening(lines: list[str]) -> tuple[Listening, ...]:
     found = []
     for line in lines:
-        port, pid, program = (line.split(" ", 2) + ["", ""])[:3]
+        port, pid, program = [*line.split(" ", 2), "", ""][:3]
         found.append(Listening(int(port), int(pid or 0), program.strip()))
     return tuple(dict.fromkeys(found))

@@ -42,9 +42,9 @@ def plan(spec: Spec, observed: Observed, fresh_token: str) -> Plan | Refusal:
         *_certificates(spec, observed),
         *_on_hosts(spec, observed, phase.token),
         *_form(spec, observed, phase.token),
-        _seal(spec, _names(spec)),
+        _seal(_names(spec)),
     ]
-    return Plan(spec.name, tuple(steps), _notes(spec, observed), phase.token)
+    return Plan(spec.name, tuple(steps), _notes(observed), phase.token)
 
 
 def _upkeep(spec: Spec, observed: Observed, token: str) -> Plan | Refusal:
@@ -60,13 +60,13 @@ def _upkeep(spec: Spec, observed: Observed, token: str) -> Plan | Refusal:
     steps = [
         *_certificates(spec, observed),
         *_on_hosts(spec, observed, token),
-        *([_seal(spec, unsealed)] if unsealed else []),
+        *([_seal(unsealed)] if unsealed else []),
         *_starts(observed),
         *restarts(_restart_reasons(spec, observed, token), observed),
     ]
     if reasons := against_first(steps, spec, observed):
-        return Refusal(spec.name, reasons, _notes(spec, observed))
-    return Plan(spec.name, tuple(steps), _notes(spec, observed), token)
+        return Refusal(spec.name, reasons, _notes(observed))
+    return Plan(spec.name, tuple(steps), _notes(observed), token)
 
 
 def _against_all(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
@@ -160,7 +160,7 @@ def _form(spec: Spec, observed: Observed, token: str) -> list[Step]:
     """Nothing is left to form once every member answers, although no host is marked yet."""
     if len(healthy(observed)) == spec.size:
         return []
-    begun = [name for name, seen in observed.reachable().items() if seen.data.has_member]
+    begun = [name for name, seen in observed.reachable().items() if seen.has_member]
     reason = f"an earlier apply started {', '.join(begun)}" if begun else "no host holds data of this cluster"
     quorum = describe(spec.size, spec.size)
     return [
@@ -168,7 +168,7 @@ def _form(spec: Spec, observed: Observed, token: str) -> list[Step]:
     ]
 
 
-def _seal(spec: Spec, hosts: tuple[str, ...]) -> Step:
+def _seal(hosts: tuple[str, ...]) -> Step:
     return SealCluster(
         hosts=hosts, reason="the cluster exists: a wiped host must never form it again", rules=(6, 7)
     )
@@ -201,7 +201,7 @@ def _restart_reasons(spec: Spec, observed: Observed, token: str) -> dict[str, tu
     return reasons
 
 
-def _notes(spec: Spec, observed: Observed) -> tuple[str, ...]:
+def _notes(observed: Observed) -> tuple[str, ...]:
     notes = [
         f"{gone.host} cannot be reached and is left alone: {gone.why}"
         for gone in observed.unreachable().values()

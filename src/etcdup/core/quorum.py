@@ -48,7 +48,7 @@ def may_start(name: str, spec: Spec, observed: Observed) -> Refused | None:
     host = observed.reachable().get(name)
     if host is None:
         return Refused(f"{name} cannot be reached", host=name)
-    if not host.data.has_member:
+    if not host.has_member:
         return _lost_data(name, host.data.path)
     if host.marker is None or (host.marker.cluster, host.marker.member) != (spec.name, name):
         return Refused(
@@ -62,7 +62,7 @@ def may_restart(name: str, observed: Observed) -> Refused | None:
     host = observed.reachable().get(name)
     if host is None:
         return Refused(f"{name} cannot be reached", host=name)
-    if not host.data.has_member:
+    if not host.has_member:
         return _lost_data(name, host.data.path)
     voting, alive = voters(observed), healthy(observed)
     if name in alive and voting == 1:

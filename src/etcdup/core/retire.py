@@ -46,7 +46,7 @@ def _is_ours(spec: Spec, seen: HostSeen) -> bool:
 def _reason(seen: HostSeen) -> str:
     if seen.unit.is_running:
         return "it is a running member of this cluster"
-    return "it holds data of this cluster" if seen.data.has_member else "it was prepared for this cluster"
+    return "it holds data of this cluster" if seen.has_member else "it was prepared for this cluster"
 
 
 def _left_alone(seen: HostSeen) -> str:

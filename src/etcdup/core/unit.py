@@ -15,6 +15,7 @@ def unit_text(cluster: str, member: str, layout: Layout) -> str:
         cluster=cluster,
         member=member,
         data_dir=layout.data_dir,
+        wal_dir=layout.wal_dir or f"{layout.data_dir}/member/wal",
         mounts=" ".join(filter(None, (layout.data_dir, layout.wal_dir))),
         conf=layout.conf,
         join=layout.join,
@@ -53,8 +54,8 @@ EnvironmentFile={conf}
 # Only there for a member's very first start, and on tmpfs: a reboot forgets it.
 EnvironmentFile=-{join}
 Environment=ETCDUP_UNIT=@UNIT@
-# A data directory without a member is a lost or an unmounted disk, never a reason to start empty.
-ExecStartPre=/bin/sh -c 'test -d {data_dir}/member || test -e {join} || \
+# No write-ahead log means a lost or an unmounted disk, never a reason to start empty (etcd would).
+ExecStartPre=/bin/sh -c 'ls {wal_dir}/*.wal >/dev/null 2>&1 || test -e {join} || \
 {{ echo "{data_dir} holds no member: is its disk mounted?" >&2; exit 1; }}'
 ExecStart={current}/etcd
 Restart=on-failure
@@ -101,6 +102,7 @@ def start_script(layout: Layout) -> str:
         conf=layout.conf,
         join=layout.join,
         data_dir=layout.data_dir,
+        wal_dir=layout.wal_dir or f"{layout.data_dir}/member/wal",
         run=layout.run,
         pid_file=layout.pid_file,
         log=layout.log,
@@ -118,7 +120,7 @@ set -a
 . {conf}
 if [ -e {join} ]; then . {join}; fi
 set +a
-test -d {data_dir}/member || test -e {join} || {{
+ls {wal_dir}/*.wal >/dev/null 2>&1 || test -e {join} || {{
     echo "{data_dir} holds no member: is its disk mounted?" >&2
     exit 1
 }}

@@ -95,7 +95,8 @@ def phases(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
     """Runs of steps that disturb nobody and may share one look at the world. Every other step stands alone."""
     together: list[tuple[Step, ...]] = []
     for quiet, run in groupby(steps, key=lambda step: isinstance(step, QUIET) and not step.disruptive):
-        together += [tuple(run)] if quiet else [(step,) for step in run]
+        same = tuple(run)
+        together += [same] if quiet else [(step,) for step in same]
     return together
 
 

@@ -5,7 +5,6 @@ this one to the same behaviour; what it cannot run it answers with status 127, l
 """
 
 import asyncio
-import base64
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -240,10 +239,6 @@ class FakeHeld:
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def encoded(content: bytes) -> str:
-    return base64.b64encode(content).decode()
 
 
 Command = Callable[[FakeMachine, tuple[str, ...], bytes], Answer]

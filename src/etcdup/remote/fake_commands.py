@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from etcdup.core.commands import MOVE_IF_THERE, UNPACK
 from etcdup.core.probe import PROBE
 from etcdup.errors import CommandFailed
-from etcdup.remote.fake import Answer, Command, FakeMachine, Node, encoded, sha256
+from etcdup.remote.fake import Answer, Command, FakeMachine, Node
 from etcdup.remote.fake_etcd import Data, FakeProcess
 
 OK: Answer = (0, "", "")
@@ -156,7 +156,8 @@ def _systemctl(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Ans
         return (5, "", "Unit etcd.service not found.")
     if verb == "enable":
         machine.enabled = True
-        machine.loaded_unit = node.content if node else None
+        if "--no-reload" not in argv:
+            machine.loaded_unit = node.content if node else None
     elif verb == "disable":
         machine.enabled = False
     elif verb == "stop":
@@ -177,7 +178,7 @@ def start_unit(machine: FakeMachine) -> None:
     environment = _variables(conf) | (_variables(join) if join else {})
     unit = (machine.loaded_unit or b"").decode()
     environment["ETCDUP_UNIT"] = unit.partition("ETCDUP_UNIT=")[2].partition("\n")[0]
-    wal = f"{environment['ETCD_DATA_DIR']}/member/wal"
+    wal = f"{environment['ETCD_DATA_DIR']}/member/wal/0.wal"
     try:
         if machine.file(wal) is None:
             _first_start(machine, environment, wal, joining=join is not None)
@@ -280,6 +281,3 @@ def held_lines(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], 
 
 def release(machine: FakeMachine, key: str) -> None:
     machine.locks.pop(key, None)
-
-
-__all__ = ["changes", "encoded", "execute", "held_lines", "release", "sha256", "start_unit"]

@@ -30,7 +30,7 @@ class FakeProcess:
 
 @dataclass
 class Data:
-    """What a member directory holds: the member's identity. Kept as the content of `member/wal`."""
+    """What a member directory holds: the member's identity. Kept as the content of `member/wal/0.wal`."""
 
     cluster: str
     name: str
@@ -84,7 +84,7 @@ class FakeEtcd:
         return self._machine.network.etcd
 
     def _data(self, machine: "FakeMachine") -> Data | None:
-        wal = machine.file(f"{self._data_dir}/member/wal")
+        wal = machine.file(f"{self._data_dir}/member/wal/0.wal")
         if machine.process is None or wal is None or wal.content is None:
             return None
         return Data.decode(wal.content)

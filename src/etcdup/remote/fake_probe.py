@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from etcdup.remote.fake import FakeMachine, encoded, sha256
+from etcdup.remote.fake import FakeMachine, sha256
 
 BLOCK = 4096
 UNIT = "/etc/systemd/system/etcd.service"
@@ -78,10 +78,12 @@ def _directory(machine: FakeMachine, path: str) -> list[str]:
     node = machine.nodes.get(path)
     if node is None:
         return lines
+    parent = "2" if path in machine.mounts else "1"
     return [
         *lines,
-        f"{node.mode:o} {node.owner}",
-        "mount" if path in machine.mounts else "plain",
+        f"{node.mode:o} {node.owner} 1",
+        f"755 root:root {parent}",
+        "wal" if machine.file(f"{path}/member/wal/0.wal") else "no-wal",
         *machine.children(path),
     ]
 
@@ -96,7 +98,7 @@ def _versions(machine: FakeMachine, folder: str) -> list[str]:
 def _listening(machine: FakeMachine, ports: str) -> list[str]:
     taken = {port: f"815 {who}" for port, who in machine.ports_taken.items()}
     if machine.process:
-        taken |= {int(port): "4711 etcd" for port in ports.split()}
+        return ["@listening"]
     return ["@listening", *(f"{port} {who}" for port, who in taken.items() if str(port) in ports.split())]
 
 
@@ -114,5 +116,6 @@ def _texts(machine: FakeMachine, texts: list[str]) -> list[str]:
     lines = []
     for path in texts:
         if (node := machine.file(path)) is not None:
-            lines += [f"@text {path}", encoded(node.content or b"")]
+            text = (node.content or b"").decode()
+            lines += [f"@text {path}", *(f"={line}" for line in text.splitlines())]
     return lines

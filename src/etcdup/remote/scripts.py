@@ -18,7 +18,8 @@ TIMED_OUT = frozenset({124, 137})
 # every old file. The size is checked because a cut connection looks like the end of the content. A temporary
 # file's name holds the writer's process ID: two writers never share one, and what a killed writer left is told
 # apart from one at work. noclobber makes its creation exclusive, so a planted link is not followed.
-# `head -c` reads no further than it is asked to, so the next file's content is left to it.
+# One sync serves all files of a folder. `head -c` reads no further than it is asked to, so the next file's
+# content is left to it.
 _WRITE = """\
 set -eu
 umask 077
@@ -34,17 +35,18 @@ receive() {
     set +C
     if [ "$(stat -c %s -- "$temp")" != "$4" ]; then echo "only a part of the content arrived" >&2; exit 1; fi
     [ -z "$3" ] || chown -- "$3" "$temp"
-    chmod -- "$2" "$temp"
-    sync -- "$temp"
+    [ "$2" = 0600 ] || chmod -- "$2" "$temp"
 }
 rename() { mv -f -T -- "$temp" "$1"; }
-settle() { sync -- "$dir"; }
-forget() { rm -f -- "$temp"; }
+settle_content() { [ "$settled" = "$dir" ] || sync -- "$dir"/.*.etcdup."$$"; settled=$dir; }
+settle_names() { [ "$settled" = "$dir" ] || sync -- "$dir"; settled=$dir; }
+forget() { [ ! -e "$temp" ] || rm -f -- "$temp"; }
 trap 'each forget "$@"' EXIT
 trap 'exit 1' HUP INT TERM
 each receive "$@"
+settled=; each settle_content "$@"
 each rename "$@"
-each settle "$@"
+settled=; each settle_names "$@"
 """
 
 # Runs "$@" after the line that follows the password. Where sudo did not ask for the password (a NOPASSWD
