@@ -266,6 +266,8 @@ def rightless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
         os.chown(path, NOBODY, NOBODY)
     for parent in folder.parents[:3]:
         parent.chmod(parent.stat().st_mode | 0o011)
+    if called("--version").returncode != 0:
+        pytest.skip("this checkout or its Python lies where nobody else may look")
     yield called
     called("demo", "--down", "--dir", "it")
 
