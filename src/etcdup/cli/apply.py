@@ -76,7 +76,6 @@ class Applying:
         plan = planner(observed)
         if isinstance(plan, Refusal):
             raise_refusal(plan)
-            raise AssertionError
         if self._saved is not None and plan.steps != self._saved.steps:
             raise_refusal(_moved(plan))
         return plan

@@ -54,7 +54,6 @@ class Destroying:
             plan = planner(observed)
             if isinstance(plan, Refusal):
                 raise_refusal(plan)
-                raise AssertionError
             self._terminal.say(render_plan(plan, self._terminal.err, self._terminal.width))
             if not plan.is_empty:
                 await self._ask()

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from etcdup.core.commands import commands_of
 from etcdup.core.guards import against
@@ -100,7 +100,7 @@ def phases(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
     return together
 
 
-def raise_refusal(refusal: Refusal) -> None:
+def raise_refusal(refusal: Refusal) -> NoReturn:
     """Every reason of a refusal, as one error."""
     lines = [reason.message for reason in refusal.reasons]
     hints = dict.fromkeys(reason.hint for reason in refusal.reasons if reason.hint)
@@ -118,7 +118,6 @@ def _still_wanted(plan: Plan, phase: tuple[Step, ...], done: list[Step], fresh: 
     """
     if isinstance(fresh, Refusal):
         raise_refusal(fresh)
-        raise AssertionError
     for step in fresh.steps:
         # An archive in the cache serves installations that are still to come, so it stays in their plan.
         if not isinstance(step, ObtainBinaries) and _identity(step) in {_identity(each) for each in done}:

@@ -7,7 +7,7 @@ from etcdup.core.commands import join_commands, seal_commands, start_command, st
 from etcdup.core.failures import explain, telling
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import HostSeen, MemberSeen, MemberSilent, Observed
-from etcdup.core.quorum import healthy
+from etcdup.core.quorum import healthy, quorum_of
 from etcdup.core.steps import FormCluster
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.health import against, has_quorum, prove
@@ -101,11 +101,7 @@ async def _launch(performer: Performer, name: str) -> None:
 async def _prove_others(world: World, observed: Observed, name: str) -> None:
     results = [result for result in await prove(world, observed) if result.name != name]
     sick = [f"{result.name}: {result.why}" for result in results if not result.ok]
-    alone = len(results) == 0
-    if alone or not sick:
-        return
-    proved = len(results) - len(sick)
-    if proved < len(world.spec.hosts) // 2 + 1:
+    if sick and len(results) - len(sick) < quorum_of(world.spec.size):
         raise EtcdupError(
             f"{name} is not restarted: without it the cluster would have no quorum",
             detail="\n".join(sick),
