@@ -6,9 +6,14 @@ Exit codes: 0 every target is met, 1 one is not, 2 it could not be run.
 import argparse
 import os
 import sys
+from collections.abc import Callable, Collection
 
 from tests.bench.contenders import Ansible, Contender, Etcdup, Shell
 from tests.bench.errors import CannotRun
+from tests.bench.interruption import Interruption
+from tests.bench.roll_table import roll_verdicts, show_interruptions
+from tests.bench.rollers import AnsibleRoll, EtcdupRoll, SystemctlRoll
+from tests.bench.rolls import measure_rolls
 from tests.bench.rounds import Measured, measure_rounds
 from tests.bench.startup import BARE, measure_startup
 from tests.bench.verdict import Verdict, Work, ratio, show_timings, show_verdicts
@@ -16,10 +21,12 @@ from tests.lab import Lab, LabError, why_not
 from tests.support import etcd_binaries
 
 VERSIONS = ("3.6.14", "3.5.33", "3.4.23")
-PARTS = ("bootstrap", "idle", "startup")
+PARTS = ("bootstrap", "idle", "startup", "roll")
 BOOTSTRAP = "three fresh hosts to a healthy TLS cluster"
 IDLE = "the same again, with nothing to do"
 STARTUP = "startup"
+ROLL = "restart of 3 under writers"
+OTHERS = {"shell": Shell.name, "ansible": Ansible.name}
 IDLE_REPEATS = 3  # a round's bootstrap is dear, another look at an idle cluster is not
 
 
@@ -28,17 +35,26 @@ def main() -> int:
     print(_circumstances(), flush=True)
     works: list[Work] = []
     verdicts: list[Verdict] = []
+    seen: dict[str, list[Interruption]] = {}
     try:
         if arguments.only in (None, "startup"):
             _add_startup(works, verdicts)
-        if arguments.only != "startup":
-            _add_rounds(arguments.runs, arguments.only, works, verdicts)
+        if arguments.only in (None, "bootstrap", "idle"):
+            without = {OTHERS[name] for name in arguments.without}
+            _add_rounds(arguments.runs, arguments.only, without, works, verdicts)
+        if arguments.only in (None, "roll"):
+            seen = _add_rolls(arguments.runs, works, verdicts)
     except (CannotRun, LabError, etcd_binaries.NoBinaries) as error:
         print(f"the bench could not be run: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    print(f"\n{show_timings(works)}\n\n{show_verdicts(verdicts)}")
+    tables = [
+        show_timings(works),
+        *([show_interruptions(ROLL, seen)] if seen else []),
+        show_verdicts(verdicts),
+    ]
+    print("\n" + "\n\n".join(tables))
     return 0 if all(verdict.met for verdict in verdicts) else 1
 
 
@@ -48,6 +64,13 @@ def _arguments() -> argparse.Namespace:
         "--runs", type=int, default=3, metavar="N", help="rounds on fresh machines (default 3)"
     )
     parser.add_argument("--only", choices=PARTS, help="one part alone")
+    parser.add_argument(
+        "--without",
+        choices=OTHERS,
+        action="append",
+        default=[],
+        help="leave a contender out of the rounds; may be repeated",
+    )
     arguments = parser.parse_args()
     if arguments.runs < 1:
         parser.error("--runs must be 1 or more")
@@ -69,31 +92,55 @@ def _add_startup(works: list[Work], verdicts: list[Verdict]) -> None:
             verdicts.append(Verdict(f"{who}, more than {BARE}", more_ms, 150, "ms"))
 
 
-def _add_rounds(runs: int, only: str | None, works: list[Work], verdicts: list[Verdict]) -> None:
-    measured = _measure(runs, only)
+def _add_rounds(
+    runs: int, only: str | None, without: Collection[str], works: list[Work], verdicts: list[Verdict]
+) -> None:
+    measured = _measure(runs, only, without)
     if only in (None, "bootstrap"):
         work = Work(BOOTSTRAP, measured.first)
         works.append(work)
-        verdicts.append(ratio(work, "etcdup", "shell script", 1.25))
-        verdicts.append(ratio(work, "etcdup", "Ansible", 1 / 6))
+        verdicts += _ratios(work, {Shell.name: 1.25, Ansible.name: 1 / 6})
     if only in (None, "idle"):
         work = Work(IDLE, {who: timings for who, timings in measured.again.items() if timings})
         works.append(work)
-        verdicts.append(ratio(work, "etcdup", "Ansible", 1 / 15))
+        verdicts += _ratios(work, {Ansible.name: 1 / 15})
         verdicts.append(Verdict(f"{IDLE}: etcdup", work.median_s("etcdup"), 1.0, "s"))
 
 
-def _measure(runs: int, only: str | None) -> Measured:
+def _ratios(work: Work, limits: dict[str, float]) -> list[Verdict]:
+    """Against those who took part."""
+    return [ratio(work, Etcdup.name, who, limit) for who, limit in limits.items() if who in work.timings]
+
+
+def _measure(runs: int, only: str | None, without: Collection[str]) -> Measured:
     if reason := why_not():
         raise CannotRun(reason)
     version = _version()
-    contenders: list[Contender] = [Etcdup(version), Shell(version), Ansible(version)]
-    if only == "idle":
-        contenders = [each for each in contenders if not isinstance(each, Shell)]
+    makes: list[Callable[[str], Contender]] = [
+        each
+        for each in (Etcdup, Shell, Ansible)
+        if each.name not in without and (only, each) != ("idle", Shell)
+    ]
+    contenders = [make(version) for make in makes]
     again = {} if only == "bootstrap" else {"etcdup": IDLE_REPEATS, "Ansible": 1}
     with Lab(machines=3) as lab:
         print(f"etcd {version}, {runs} rounds", flush=True)
         return measure_rounds(lab, contenders, version, runs, again, lambda line: print(line, flush=True))
+
+
+def _add_rolls(runs: int, works: list[Work], verdicts: list[Verdict]) -> dict[str, list[Interruption]]:
+    if reason := why_not():
+        raise CannotRun(reason)
+    version = _version()
+    rollers = (EtcdupRoll(version), SystemctlRoll(), AnsibleRoll())
+    with Lab(machines=3) as lab:
+        print(f"{ROLL}: etcd {version}, {runs} rounds", flush=True)
+        rolled = measure_rolls(
+            lab, Etcdup(version), rollers, version, runs, lambda line: print(line, flush=True)
+        )
+    works.append(Work(ROLL, rolled.timings))
+    verdicts.extend(roll_verdicts(ROLL, "etcdup", rolled.interruptions["etcdup"]))
+    return rolled.interruptions
 
 
 def _version() -> str:

@@ -64,17 +64,13 @@ class Ansible:
 
     def __init__(self, version: str) -> None:
         self._version = version
-        self._venv = ansible_venv()
-        self._python = python_layer()
+        self._playbook = ansible_playbook("site.yml")
 
     def prepare(self, lab: Lab, folder: Path) -> Job:
-        """The machines get the Python that Ansible needs on them; nothing is timed yet."""
-        for machine in lab:
-            shutil.copytree(self._python, machine.root, symlinks=True, dirs_exist_ok=True)
+        give_python(lab)
         inventory = folder / "inventory.json"
         inventory.write_text(json.dumps(self._inventory(lab, folder)))
-        playbook = (self._venv / "bin/python", "-m", "ansible.cli.playbook", HERE / "ansible/site.yml")
-        return Job((*playbook, "-i", inventory), folder, _ansible_env(lab, folder))
+        return Job((*self._playbook, "-i", inventory), folder, ansible_env(lab, folder))
 
     def _inventory(self, lab: Lab, folder: Path) -> dict[str, object]:
         hosts = {machine.name: {"ansible_host": machine.address} for machine in lab}
@@ -90,7 +86,20 @@ class Ansible:
         return "changed=0" in said and not re.search(r"changed=[1-9]", said)
 
 
-def _ansible_env(lab: Lab, folder: Path) -> dict[str, str]:
+def ansible_playbook(name: str) -> tuple[str | Path, ...]:
+    """The command that plays one of our playbooks; `-i INVENTORY` is to be added."""
+    return (ansible_venv() / "bin/python", "-m", "ansible.cli.playbook", HERE / "ansible" / name)
+
+
+def give_python(lab: Lab) -> None:
+    """What Ansible needs on the machines, where it is not there yet."""
+    layer = python_layer()
+    for machine in lab:
+        if not (machine.root / "usr/bin/python3").exists():
+            shutil.copytree(layer, machine.root, symlinks=True, dirs_exist_ok=True)
+
+
+def ansible_env(lab: Lab, folder: Path) -> dict[str, str]:
     """OpenSSH keeps its connections open between tasks, and from one run of the playbook to the next."""
     return {
         "ANSIBLE_CONFIG": str(HERE / "ansible/ansible.cfg"),

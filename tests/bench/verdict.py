@@ -42,7 +42,7 @@ def show_timings(works: Sequence[Work]) -> str:
     """`cpu` is a median, of the operator and the hosts together; `peak` is the operator's."""
     heading = ("work", "who", "min", "median", "max", "n", "cpu", "peak")
     rows = [_row(work.title, who, timings) for work in works for who, timings in work.timings.items()]
-    return _columns([heading, *rows])
+    return columns([heading, *rows])
 
 
 def _row(title: str, who: str, timings: Sequence[Timing]) -> tuple[str, ...]:
@@ -71,14 +71,14 @@ def show_verdicts(verdicts: Sequence[Verdict]) -> str:
                 met,
             )
         )
-    return _columns(rows)
+    return columns(rows)
 
 
 def _number(value: float, unit: str) -> str:
     return f"{value:.0f} ms" if unit == "ms" else f"{value:.3g} {unit}"
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> str:
+def columns(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

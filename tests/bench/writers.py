@@ -1,0 +1,110 @@
+"""`python -m tests.bench.writers PREFIX PKI REPORT NAME=ADDRESS...`: one writer a member, until stdin ends.
+
+A program of its own, because grpc's sockets belong to the network in which its first thread was started. Says
+`writing` once every member has acknowledged a write. At the end all that was acknowledged is read back.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+
+from etcdup.remote.etcd import Credentials, Etcd, EtcdClient
+from etcdup.remote.etcd_errors import EtcdError
+from tests.bench.interruption import Attempt, Written
+
+# As a client of Kubernetes waits; shorter ones make gaps look smaller, since they give a hanging write up early.
+TIMEOUT_S = 10.0
+# Few enough writes to leave the computer to those that are measured, many enough to see a gap of 20 ms.
+PAUSE_S = 0.01
+READS_AT_ONCE = 50
+
+
+class Writer:
+    """Writes PREFIX/NAME/0, /1, ... through one member. A failed write is not repeated: its key stays out.
+
+    Each is sent at its time, also while others hang: else one hanging write would look like a gap of all, since
+    etcd drops what a follower hands over during a change of leaders, and says so only after 7 s (rule 40).
+    """
+
+    def __init__(self, prefix: str, client: EtcdClient) -> None:
+        self.client = client
+        self.first = asyncio.Event()
+        self._prefix = f"{prefix}/{client.name}"
+        self._attempts: dict[int, Attempt] = {}
+
+    async def write_until(self, stop: asyncio.Event) -> None:
+        """Returns when the last write has ended too."""
+        async with asyncio.TaskGroup() as group:
+            for number in count():
+                group.create_task(self._write(number))
+                await asyncio.sleep(PAUSE_S)
+                if stop.is_set():
+                    return
+
+    async def _write(self, number: int) -> None:
+        began_s, error = time.monotonic(), ""
+        try:
+            await self.client.put(self._key(number), str(number).encode(), timeout_s=TIMEOUT_S)
+            self.first.set()
+        except EtcdError as failed:
+            error = f"{type(failed).__name__}: {failed.message}"
+        self._attempts[number] = Attempt(began_s, time.monotonic(), error)
+
+    async def read_back(self) -> Written:
+        """Each acknowledged key by a linearizable read."""
+        numbers = [number for number, attempt in sorted(self._attempts.items()) if not attempt.error]
+        lost: list[str] = []
+        for at in range(0, len(numbers), READS_AT_ONCE):
+            some = numbers[at : at + READS_AT_ONCE]
+            found = await asyncio.gather(*(self._is_there(number) for number in some))
+            lost += [
+                self._key(number).decode() for number, there in zip(some, found, strict=True) if not there
+            ]
+        return Written(tuple(self._attempts.values()), tuple(lost))
+
+    async def _is_there(self, number: int) -> bool:
+        return await self.client.get(self._key(number), timeout_s=TIMEOUT_S) == str(number).encode()
+
+    def _key(self, number: int) -> bytes:
+        return f"{self._prefix}/{number}".encode()
+
+
+async def write(prefix: str, credentials: Credentials, hosts: Sequence[str]) -> dict[str, Written]:
+    """By the name of the member; `hosts` are NAME=ADDRESS."""
+    pairs = [host.split("=") for host in hosts]
+    clients = [Etcd(name, f"{address}:2379", address, credentials) for name, address in pairs]
+    writers = [Writer(prefix, client) for client in clients]
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for writer in writers:
+            group.create_task(writer.write_until(stop))
+        await asyncio.gather(*(writer.first.wait() for writer in writers))
+        print("writing", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        stop.set()
+    written = await asyncio.gather(*(writer.read_back() for writer in writers))
+    await asyncio.gather(*(client.close() for client in clients))
+    return {client.name: each for client, each in zip(clients, written, strict=True)}
+
+
+def main(prefix: str, pki: Path, report: Path, hosts: Sequence[str]) -> None:
+    files = (pki / "ca.pem", pki / "clients/admin.pem", pki / "clients/admin-key.pem")
+    credentials = Credentials(*(file.read_bytes() for file in files))
+    written = asyncio.run(write(prefix, credentials, hosts))
+    report.write_text(json.dumps({name: asdict(each) for name, each in written.items()}))
+
+
+def read_report(report: Path) -> dict[str, Written]:
+    return {
+        name: Written(tuple(Attempt(*attempt) for attempt in each["attempts"]), tuple(each["lost"]))
+        for name, each in json.loads(report.read_text()).items()
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])

@@ -1,0 +1,212 @@
+"""A writer and a reader on each member, until told to stop: `python -m tests.lab.load_clients PKI RECORDS KEYS`.
+
+Commands on stdin, a line each: `add NAME ADDRESS PORT`, `remove NAME`, `stop`. SIGTERM and the end of stdin are
+`stop` too. At the end every register is read once through each member.
+"""
+
+import asyncio
+import itertools
+import random
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from etcdup.remote.etcd import Credentials, Etcd
+from etcdup.remote.etcd_errors import EtcdError, LearnerRefuses
+from tests.lab.load_records import Event, EventKind, Keys, Kind, Record, Request, to_line
+from tests.support.history import Outcome
+
+TIMEOUT_S = 3.0
+# Six clients make about 300 requests a second: etcd and the operation under test keep most of two CPUs.
+PAUSE_S = 0.015
+PAUSE_AFTER_FAILURE_S = 0.05
+TICK_S = 0.02
+STALL_S = 0.05
+
+# grpc's words when there was no connection to send a request on.
+NEVER_SENT = "failed to connect to all addresses"
+
+Recorder = Callable[[Record], None]
+Work = Callable[["Client"], Awaitable[bool]]
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Client:
+    """One connection to one member, one request after the other. It never repeats one."""
+
+    member: str
+    name: str
+    etcd: Etcd
+    keys: Keys
+    record: Recorder
+
+    async def write(self) -> bool:
+        return await self._put("write", random.choice(self.keys.registers))
+
+    async def append(self) -> bool:
+        return await self._put("append", f"{self.keys.log}{next(_numbers)}")
+
+    async def _put(self, kind: Kind, key: str) -> bool:
+        value = f"{self.name}:{next(_numbers)}"
+
+        async def put() -> str:
+            await self.etcd.put(key.encode(), value.encode(), timeout_s=TIMEOUT_S)
+            return value
+
+        return await self._do(kind, key, value, put)
+
+    async def read(self, key: str) -> bool:
+        async def get() -> str | None:
+            found = await self.etcd.get(key.encode(), timeout_s=TIMEOUT_S)
+            return found.decode() if found is not None else None
+
+        return await self._do("read", key, None, get)
+
+    async def _do(
+        self, kind: Kind, key: str, value: str | None, call: Callable[[], Awaitable[str | None]]
+    ) -> bool:
+        """Whether it was answered."""
+        outcome: Outcome = "ok"
+        why = ""
+        invoked_ns = time.monotonic_ns()
+        try:
+            value = await call()
+        except EtcdError as error:
+            outcome, why = _outcome(error), f"{type(error).__name__}: {error.detail or error.message}"
+        returned_ns = time.monotonic_ns()
+        self.record(Request(kind, key, self.member, self.name, invoked_ns, returned_ns, value, outcome, why))
+        return not why
+
+
+def _outcome(error: EtcdError) -> Outcome:
+    """For sure is only what was never sent, or refused before raft saw it (rule 72)."""
+    return "failed" if NEVER_SENT in error.detail or isinstance(error, LearnerRefuses) else "unknown"
+
+
+async def write_or_append(client: Client) -> bool:
+    return await random.choice((client.write, client.append))()
+
+
+async def read_any(client: Client) -> bool:
+    return await client.read(random.choice(client.keys.registers))
+
+
+@dataclass
+class Member:
+    """A member's clients at work."""
+
+    name: str
+    target: str
+    address: str
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+class Load:
+    """The members that are under load now."""
+
+    def __init__(self, credentials: Credentials, keys: Keys, record: Recorder) -> None:
+        self._credentials = credentials
+        self._keys = keys
+        self._record = record
+        self._members: dict[str, Member] = {}
+
+    def add(self, name: str, address: str, port: str) -> None:
+        self._event("added", name)
+        member = self._members[name] = Member(name, f"{address}:{port}", address)
+        for role, work in (("writer", write_or_append), ("reader", read_any)):
+            member.tasks.append(asyncio.create_task(self._run(member, role, work)))
+
+    async def remove(self, name: str) -> None:
+        """Returns when its last requests are answered or given up."""
+        member = self._members.pop(name)
+        member.ending.set()
+        await asyncio.gather(*member.tasks)
+        self._event("removed", name)
+
+    async def stop(self) -> None:
+        self._event("stopped", "")
+        for member in self._members.values():
+            member.ending.set()
+        await asyncio.gather(*(task for member in self._members.values() for task in member.tasks))
+        await asyncio.gather(*(self._read_all(member) for member in self._members.values()))
+
+    async def _run(self, member: Member, role: str, work: Work) -> None:
+        client = self._client(member, role)
+        while not member.ending.is_set():
+            answered = await work(client)
+            await asyncio.sleep(PAUSE_S if answered else PAUSE_AFTER_FAILURE_S)
+        await client.etcd.close()
+
+    async def _read_all(self, member: Member) -> None:
+        client = self._client(member, "last reader")
+        for key in self._keys.registers:
+            await client.read(key)
+        await client.etcd.close()
+
+    def _client(self, member: Member, role: str) -> Client:
+        etcd = Etcd(member.name, member.target, member.address, self._credentials)
+        return Client(member.name, f"{member.name}/{role}", etcd, self._keys, self._record)
+
+    def _event(self, what: EventKind, member: str) -> None:
+        self._record(Event(what, member, time.monotonic_ns()))
+
+    async def watch_itself(self) -> None:
+        """A gap that this process slept through is none of the cluster's: its own are written down as well."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(TICK_S)
+            late = time.monotonic() - before - TICK_S
+            if late > STALL_S:
+                self._record(Event("stalled", "", time.monotonic_ns(), late))
+
+
+async def obey(load: Load, commands: asyncio.StreamReader) -> None:
+    while line := await commands.readline():
+        match line.decode().split():
+            case ["add", name, address, port]:
+                load.add(name, address, port)
+            case ["remove", name]:
+                await load.remove(name)
+            case ["stop"]:
+                return
+            case words:
+                raise ValueError(f"no command: {words}")
+
+
+async def main(pki: Path, records: Path, folder: str) -> None:
+    loop = asyncio.get_running_loop()
+    commands = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    loop.add_signal_handler(signal.SIGTERM, commands.feed_eof)
+    with records.open("a") as file:
+        load = Load(admin(pki), Keys(folder), lambda record: _append(file, record))
+        watching = asyncio.create_task(load.watch_itself())
+        await obey(load, commands)
+        watching.cancel()
+        await load.stop()
+
+
+def admin(pki: Path) -> Credentials:
+    """The operator's own, out of a managed PKI."""
+    own = pki / "clients"
+    return Credentials(
+        ca=(pki / "ca.pem").read_bytes(),
+        cert=(own / "admin.pem").read_bytes(),
+        key=(own / "admin-key.pem").read_bytes(),
+    )
+
+
+def _append(file: IO[str], record: Record) -> None:
+    file.write(to_line(record))
+    file.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

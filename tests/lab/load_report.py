@@ -1,0 +1,208 @@
+"""What a load went through, as figures: a pure function of its records and of what the cluster kept."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from tests.lab.load_records import Event, Record, Request
+from tests.lab.restarts import History, Span
+from tests.support.linearizable import Operation, Violation, find_violation
+
+# A client is back this much after its member: the longest wait between grpc's attempts, and its own pause.
+GRACE_NS = 1_000_000_000
+# How a request ends that was on its way when leadership was moved, on whichever member: reads wait for the old
+# leader, proposals are dropped; one that a follower passed on is dropped silently, and waits for nothing (rule 39).
+CAUGHT = ("etcdserver: leader changed", "raft proposal dropped", "request timed out", "EtcdTimeout")
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The longest time in which no write was acknowledged; it began `after_s` after the first record."""
+
+    seconds: float
+    after_s: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """`lost`: keys of acknowledged appends that are gone; `ghosts`: of appends that failed for sure and are there.
+
+    `gap` is of all clients together, `gaps` of each member's own writer. `stall_s` is the longest time in which
+    the clients' own process got no CPU: gaps of that size are not the cluster's. `machines` is what their
+    journals tell.
+    """
+
+    seconds: float
+    acknowledged: int
+    operations: int
+    registers: int
+    lost: tuple[str, ...]
+    ghosts: tuple[str, ...]
+    violation: Violation | None
+    gap: Gap
+    gaps: Mapping[str, Gap]
+    failures: tuple[Request, ...]
+    machines: History
+    stall_s: float
+    began_ns: int
+
+    def __str__(self) -> str:
+        """One line."""
+        gaps = ", ".join(f"{name} {gap.seconds:.3f}" for name, gap in sorted(self.gaps.items()))
+        order = "not linearizable" if self.violation else "linearizable"
+        return (
+            f"load: {self.seconds:.1f} s, {self.acknowledged} writes acknowledged, {len(self.lost)} lost; "
+            f"{self.operations} operations on {self.registers} registers {order}; "
+            f"largest write gap {self.gap.seconds:.3f} s (one member's: {gaps}); "
+            f"failed requests: {self._failed()}, {len(self.caught)} of them caught by a handover of leadership; "
+            f"own stall {self.stall_s:.3f} s"
+        )
+
+    def _failed(self) -> str:
+        """`cut` had been sent, so that they may have been applied; `not sent` found no connection."""
+        counts = Counter((each.member, each.outcome) for each in self.failures)
+        return ", ".join(
+            f"{name} {counts[name, 'unknown']} cut + {counts[name, 'failed']} not sent"
+            for name in sorted({name for name, _ in counts})
+        ) or "none"  # fmt: skip
+
+    @property
+    def caught(self) -> tuple[Request, ...]:
+        """What no restart of a leader can spare its clients: they were on their way in those milliseconds."""
+        return self._caught(self.machines.handovers)
+
+    def elsewhere(self, restarted: Collection[str]) -> tuple[Request, ...]:
+        """Failures that these members' own stops and handovers do not explain."""
+        downtimes = [down for down in self.machines.downtimes if down.member in restarted]
+        handovers = [move for move in self.machines.handovers if move.member in restarted]
+        explained = set(self._caught(handovers))
+        explained |= {each for each in self.failures if any(_is_stopped(each, down) for down in downtimes)}
+        return tuple(each for each in self.failures if each not in explained)
+
+    def _caught(self, handovers: Sequence[Span]) -> tuple[Request, ...]:
+        return tuple(
+            each
+            for each in self.failures
+            if any(words in each.error for words in CAUGHT)
+            and any(move.meets(each.invoked_ns, each.returned_ns) for move in handovers)
+        )
+
+    def assert_clean(self, *, restarted: Collection[str] = (), gap_s: float = 1.0) -> None:
+        """What every planned change must hold to: nothing lost, and only a stopping member's clients noticed."""
+        wrong = self.wrong(restarted=restarted, gap_s=gap_s)
+        assert not wrong, "\n".join([*wrong, str(self)])
+
+    def wrong(self, *, restarted: Collection[str] = (), gap_s: float = 1.0) -> list[str]:
+        """Every fault by itself, with what shows it."""
+        found = []
+        if self.lost:
+            found.append(f"{len(self.lost)} acknowledged writes are lost: {', '.join(self.lost[:SHOWN])}")
+        if self.ghosts:
+            found.append(f"writes that failed for sure are there: {', '.join(self.ghosts[:SHOWN])}")
+        if self.violation:
+            found.append(f"not linearizable: {self.violation}")
+        if self.gap.seconds >= gap_s:
+            found.append(f"no write for {self.gap.seconds:.3f} s, {self.gap.after_s:.3f} s after the start")
+        if elsewhere := self.elsewhere(restarted):
+            found.append(f"{len(elsewhere)} requests failed on members that were not being stopped:")
+            found += [f"  {self._after(each):8.3f} s {each}" for each in elsewhere[:SHOWN]]
+        return found
+
+    def _after(self, request: Request) -> float:
+        return (request.invoked_ns - self.began_ns) / 1e9
+
+
+def report_of(records: Iterable[Record], kept: Collection[str], machines: History) -> Report:
+    """`kept` are the keys of appends that are in the cluster at the end."""
+    every = list(records)
+    requests = [each for each in every if isinstance(each, Request)]
+    events = [each for each in every if isinstance(each, Event)]
+    appends = {each.key: each.outcome for each in requests if each.kind == "append"}
+    history = [_operation(each) for each in requests if each.kind != "append"]
+    began_ns = min(each.at_ns for each in events)
+    ended_ns = max(each.at_ns for each in events if each.event == "stopped")
+    gaps = _Gaps(requests, events, began_ns, ended_ns)
+    return Report(
+        seconds=(ended_ns - began_ns) / 1e9,
+        acknowledged=sum(_is_acknowledged_write(each) for each in requests),
+        operations=len(history),
+        registers=len({each.key for each in history}),
+        lost=tuple(key for key, outcome in appends.items() if outcome == "ok" and key not in kept),
+        ghosts=tuple(key for key, outcome in appends.items() if outcome == "failed" and key in kept),
+        violation=find_violation(history),
+        gap=gaps.of_all(),
+        gaps=gaps.of_each(),
+        failures=tuple(each for each in requests if each.outcome != "ok"),
+        machines=machines,
+        stall_s=max((each.seconds for each in events if each.at_ns > gaps.first_ns()), default=0.0),
+        began_ns=began_ns,
+    )
+
+
+@dataclass(frozen=True)
+class _Gaps:
+    requests: Sequence[Request]
+    events: Sequence[Event]
+    began_ns: int
+    ended_ns: int
+
+    def first_ns(self) -> int:
+        """The first acknowledged write: connecting, before it, takes a while, and is no gap."""
+        return min(self._times(), default=self.began_ns)
+
+    def of_all(self) -> Gap:
+        return self._longest([*(sorted(self._times()) or [self.began_ns]), self.ended_ns])
+
+    def _times(self) -> list[int]:
+        return [each.returned_ns for each in self.requests if _is_acknowledged_write(each)]
+
+    def of_each(self) -> dict[str, Gap]:
+        """A member's count while it was under load; one that was taken off and came back has two such times."""
+        times: defaultdict[str, list[int]] = defaultdict(list)
+        for each in self.requests:
+            if _is_acknowledged_write(each):
+                times[each.member].append(each.returned_ns)
+        return {
+            name: max(
+                (self._within(times[name], *span) for span in spans), key=lambda gap: gap.seconds
+            )
+            for name, spans in self._spans().items()
+        }  # fmt: skip
+
+    def _spans(self) -> dict[str, list[tuple[int, int]]]:
+        spans: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        for each in self.events:
+            if each.event == "added":
+                spans[each.member].append((each.at_ns, self.ended_ns))
+            elif each.event == "removed":
+                spans[each.member][-1] = (spans[each.member][-1][0], each.at_ns)
+        return dict(spans)
+
+    def _within(self, times: Iterable[int], begin_ns: int, end_ns: int) -> Gap:
+        within = sorted(each for each in times if begin_ns <= each <= end_ns)
+        return self._longest([*(within or [begin_ns]), end_ns])
+
+    def _longest(self, times: Sequence[int]) -> Gap:
+        spans = [(after - before, before) for before, after in pairwise(times)]
+        longest, before = max(spans)
+        return Gap(max(longest, 0) / 1e9, (before - self.began_ns) / 1e9)
+
+
+def _is_acknowledged_write(request: Request) -> bool:
+    return request.kind != "read" and request.outcome == "ok"
+
+
+def _is_stopped(request: Request, down: Span) -> bool:
+    """Whether the request met this stop of its own member."""
+    return down.member == request.member and down.meets(request.invoked_ns, request.returned_ns, GRACE_NS)
+
+
+def _operation(request: Request) -> Operation:
+    kind: Literal["read", "write"] = "read" if request.kind == "read" else "write"
+    return Operation(
+        request.key, kind, request.client, request.invoked_ns, request.returned_ns, request.value,
+        request.outcome,
+    )  # fmt: skip

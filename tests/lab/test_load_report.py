@@ -1,0 +1,133 @@
+"""The figures of a load, from records written by hand: each kind of trouble is seen, and only there."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from tests.lab.load_records import Event, Kind, Record, Request, from_lines, to_line
+from tests.lab.load_report import Report, report_of
+from tests.lab.restarts import FOREVER, History, Span
+
+S = 1_000_000_000
+REFUSED = "EtcdUnavailable: failed to connect to all addresses"
+CHANGED = "NoLeader: infra2: etcdserver: leader changed"
+SILENCE = "EtcdTimeout: infra2: no answer within 3 s"
+
+
+def request(at_s: float, member: str, kind: Kind, value: str | None, key: str = "r", **more: str) -> Request:
+    role = "reader" if kind == "read" else "writer"
+    begin = int(at_s * S)
+    done = Request(kind, key, member, f"{member}/{role}", begin, begin + S // 100, value)
+    return replace(done, **more)  # type: ignore[arg-type]
+
+
+def writes(member: str, times: Iterable[float]) -> list[Record]:
+    return [request(at, member, "write", f"{member}:{at}") for at in times]
+
+
+def tenths(begin_s: float, end_s: float) -> list[float]:
+    return [number / 10 for number in range(round(begin_s * 10), round(end_s * 10))]
+
+
+def judged(records: Sequence[Record], machines: History | None = None, kept: Sequence[str] = ()) -> Report:
+    events = [Event("added", "infra1", 0), Event("added", "infra2", 0), Event("stopped", "", 10 * S)]
+    return report_of([*events, *records], kept, machines or History())
+
+
+ONE = writes("infra1", tenths(0, 10))
+BOTH = [*ONE, *writes("infra2", [at + 0.05 for at in tenths(0, 10)])]
+
+
+def test_a_quiet_load_is_clean() -> None:
+    report = judged([*BOTH, request(9.97, "infra1", "append", "a", key="log/1")], kept=["log/1"])
+    report.assert_clean()
+    assert str(report) == (
+        "load: 10.0 s, 201 writes acknowledged, 0 lost; 200 operations on 1 registers linearizable; "
+        "largest write gap 0.050 s (one member's: infra1 0.100, infra2 0.100); "
+        "failed requests: none, 0 of them caught by a handover of leadership; own stall 0.000 s"
+    )
+
+
+def test_gaps_are_of_all_and_of_each_member() -> None:
+    two = writes("infra2", [*(at + 0.05 for at in tenths(0, 2)), *(at + 0.05 for at in tenths(5, 10))])
+    report = judged([*writes("infra1", [*tenths(0, 3), *tenths(4.5, 10)]), *two])
+    assert round(report.gaps["infra1"].seconds, 2) == 1.6
+    assert round(report.gaps["infra2"].seconds, 2) == 3.1
+    assert (round(report.gap.seconds, 2), round(report.gap.after_s, 2)) == (1.6, 2.91)
+    assert report.wrong() == ["no write for 1.600 s, 2.910 s after the start"]
+    assert report.wrong(gap_s=2.0) == []
+
+
+def test_a_gap_at_the_end_counts() -> None:
+    assert round(judged(writes("infra1", tenths(0, 4))).gap.seconds, 2) == 6.09
+
+
+def test_the_time_before_and_after_a_members_load_is_no_gap() -> None:
+    events = [
+        Event("added", "infra1", 0), Event("added", "infra3", 4 * S), Event("removed", "infra3", 6 * S),
+        Event("added", "infra3", 8 * S), Event("removed", "infra3", 9 * S), Event("stopped", "", 10 * S),
+    ]  # fmt: skip
+    three = writes("infra3", [*tenths(4, 6), *tenths(8, 9)])
+    assert round(report_of([*events, *ONE, *three], (), History()).gaps["infra3"].seconds, 2) == 0.1
+
+
+def test_what_is_lost_and_what_comes_from_nowhere() -> None:
+    appends = [
+        request(1.01, "infra1", "append", "a", key="log/kept"),
+        request(2.01, "infra1", "append", "a", key="log/lost"),
+        request(3.01, "infra1", "append", "a", key="log/cut", outcome="unknown", error="cut"),
+        request(4.01, "infra1", "append", "a", key="log/ghost", outcome="failed", error=REFUSED),
+    ]
+    report = judged([*BOTH, *appends], kept=["log/kept", "log/ghost"])
+    assert report.lost == ("log/lost",)
+    assert report.ghosts == ("log/ghost",)
+    assert [line.split(":")[0] for line in report.wrong(restarted={"infra1"})][:2] == [
+        "1 acknowledged writes are lost",
+        "writes that failed for sure are there",
+    ]
+
+
+def test_a_stale_read_is_a_fault() -> None:
+    report = judged([*BOTH, request(5.02, "infra1", "read", "infra1:1.0")])
+    assert report.violation is not None
+    assert "not linearizable: r: no order explains" in report.wrong()[0]
+
+
+def test_failures_are_explained_by_the_members_own_stop_alone() -> None:
+    def failed(at_s: float, member: str) -> Request:
+        return request(at_s, member, "write", f"x{at_s}", outcome="failed", error=REFUSED)
+
+    records = [
+        *BOTH,
+        failed(3.02, "infra1"),
+        failed(4.92, "infra1"),
+        failed(3.02, "infra2"),
+        failed(7.02, "infra1"),
+    ]
+    report = judged(records, History((Span("infra1", 3 * S, 4 * S),)))
+    assert [(each.member, each.invoked_ns / S) for each in report.elsewhere({"infra1"})] == [
+        ("infra2", 3.02), ("infra1", 7.02)
+    ]  # fmt: skip
+    assert len(report.elsewhere(())) == 4
+    gone = judged(records, History((Span("infra1", 3 * S, FOREVER),)))
+    assert [each.member for each in gone.elsewhere({"infra1"})] == ["infra2"]
+
+
+def test_what_a_handover_caught_is_told_apart() -> None:
+    def failed(at_s: float, kind: Kind, error: str) -> Request:
+        return request(at_s, "infra2", kind, f"x{at_s}", outcome="unknown", error=error)
+
+    caught = [failed(2.02, "read", CHANGED), failed(2.04, "write", SILENCE)]
+    others = [failed(2.06, "write", "EtcdUnavailable: Socket closed"), failed(6.02, "read", CHANGED)]
+    machines = History(handovers=(Span("infra1", 2 * S, 2 * S + S // 10),))
+    report = judged([*BOTH, *caught, *others], machines)
+    assert report.caught == tuple(caught)
+    assert report.elsewhere({"infra1"}) == tuple(others)
+    assert len(report.elsewhere({"infra2"})) == 4, "nobody was to move infra1's leadership"
+
+
+def test_records_come_back_as_they_were_written() -> None:
+    records: list[Record] = [
+        Event("stalled", "", 5, 0.25),
+        request(1, "infra1", "read", None, outcome="unknown", error="é"),
+    ]
+    assert list(from_lines(to_line(each) for each in records)) == records
