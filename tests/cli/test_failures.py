@@ -156,7 +156,7 @@ def test_the_file_after_the_verb_goes_before_the_one_before_it_and_the_environme
 
 def test_a_cluster_that_is_not_there_is_shown_as_such(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status"]) == 0
-    assert "0 of 1 members healthy" in capsys.readouterr().out
+    assert "0 of 1 member healthy · no member answers" in capsys.readouterr().out
     assert run(["health"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "cluster is unavailable"
 

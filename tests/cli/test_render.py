@@ -4,19 +4,21 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from etcdup.cli.health_view import render_health, verdict
 from etcdup.cli.paint import Paint
-from etcdup.cli.render import render_health, render_plan, render_refusal, verdict
+from etcdup.cli.plan_view import render_plan, render_refusal
 from etcdup.cli.status_view import render_status, status_json, status_of
 from etcdup.core.observed import MemberSilent, Observed, Unreachable
+from etcdup.core.roster import differences
 from etcdup.core.spec import Spec
 from etcdup.core.steps import Plan, Refusal
 from etcdup.ops.apply import apply
-from etcdup.ops.health import Health, prove
+from etcdup.ops.health import Health, prove, prove_each
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe
 from etcdup.remote.fake import FakeNetwork
 from tests.cli.golden import assert_golden, assert_golden_json
-from tests.support.fake_world import Collected, machines_for, planner_of, spec_of, world_of
+from tests.support.fake_world import Collected, add_machines, machines_for, planner_of, spec_of, world_of
 
 PLAIN, COLOURED = Paint(False), Paint(True)
 
@@ -101,6 +103,41 @@ async def test_the_status_of_a_cluster_in_trouble_says_why(tmp_path: Path) -> No
     status = status_of(spec, observed)
     assert_golden("status-trouble.txt", render_status(status, PLAIN))
     assert_golden_json("status-trouble.json", status_json(status))
+
+
+async def test_the_status_of_a_cluster_that_is_being_changed(tmp_path: Path) -> None:
+    network = await running(spec_of(3), tmp_path)
+    spec = spec_of([2, 3, 4, 5, 6])
+    add_machines(network, spec)
+    network.etcd.only().add_learner(["https://192.168.8.69:2380"])
+    network.etcd.only().downgrade_to = (3, 5)
+    status = status_of(spec, await steady(spec, network, tmp_path))
+    assert_golden("status-changing.txt", render_status(status, PLAIN))
+    assert_golden_json("status-changing.json", status_json(status))
+
+
+async def test_the_health_of_a_cluster_that_is_not_what_its_file_says(tmp_path: Path) -> None:
+    network = await running(spec_of(5), tmp_path)
+    spec = spec_of(3)
+    world = world_of(spec, network, tmp_path)
+    observed = await observe(world)
+    results = await prove_each(world, observed)
+    differing = differences(spec, observed)
+    assert verdict(results, differing) == "degraded"
+    assert render_health(results, PLAIN, differing).splitlines()[5:] == [
+        "infra4 is in the cluster and not in cluster.yaml",
+        "infra5 is in the cluster and not in cluster.yaml",
+        "cluster is degraded",
+    ]
+
+
+async def test_a_cluster_of_which_nobody_answers_is_not_called_one_without_quorum(tmp_path: Path) -> None:
+    spec = spec_of(1)
+    network = await running(spec, tmp_path)
+    network.crash("infra1")
+    status = status_of(spec, await steady(spec, network, tmp_path))
+    heading = render_status(status, PLAIN).splitlines()[0]
+    assert heading == "cluster prod · 0 of 1 member healthy · no member answers"
 
 
 async def test_health_ends_with_the_guides_words(tmp_path: Path) -> None:

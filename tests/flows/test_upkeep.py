@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.commands import RESTART_UNIT
 from etcdup.core.steps import Plan, Refusal
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.apply import apply
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe
-from etcdup.remote.fake import FakeMachine, FakeNetwork, Killed
+from etcdup.remote.fake import FakeMachine, FakeNetwork
+from tests.support.cutting import begun, cut_everywhere
 from tests.support.fake_world import Collected, bring_up, machines_for, planned, planner_of, spec_of, world_of
 
 CONF = "/etc/etcd/etcd.conf"
@@ -50,7 +52,9 @@ async def test_an_edited_file_is_drift_shown_as_a_diff_and_put_back(
     assert '-ETCD_SNAPSHOT_COUNT="5"' in change.diff
     assert '+ETCD_SNAPSHOT_COUNT="10000"' in change.diff
     await bring_up(spec_of(), network, tmp_path)
-    assert not any("restart" in command for _, command in network.commands), "the process never read the edit"
+    assert not any(RESTART_UNIT in command for _, command in network.commands), (
+        "the process never read the edit"
+    )
 
 
 @pytest.mark.parametrize("path", ["/etc/etcd/pki/peer-key.pem", "/etc/etcd/pki/ca.pem", CONF])
@@ -67,40 +71,30 @@ async def test_a_changed_setting_rolls_followers_first_and_the_leader_last(
     spec = spec_of(more="etcd: {heartbeat_ms: 150, election_ms: 1500}\n")
     answer = await planned(spec, network, tmp_path)
     leader = next(iter(network.etcd.leaders.values()))
-    assert kinds(answer) == ["InstallFiles"] * 3 + ["RestartMember"] * 3
+    assert kinds(answer) == ["InstallFiles", "RestartMember"] * 3
     assert isinstance(answer, Plan)
     assert [step.host for step in answer.steps][-1] == leader  # type: ignore[attr-defined]
     results = await bring_up(spec, network, tmp_path)
     assert all(result.ok for result in results)
-    done = [(name, command[1]) for name, command in network.commands if command[0] in ("systemctl", "etcd")]
-    assert (leader, "move-leader") in done
-    assert done.index((leader, "move-leader")) < done.index((leader, "stop"))
+    commands = [command for name, command in network.commands if name == leader]
+    restart = next(n for n, command in enumerate(commands) if RESTART_UNIT in command)
+    assert commands.index(("etcd", "move-leader")) < restart
     assert next(iter(network.etcd.leaders.values())) != leader
 
 
 async def test_a_roll_is_finished_after_a_kill_at_any_command(tmp_path: Path) -> None:
     spec = spec_of(more="etcd: {heartbeat_ms: 150, election_ms: 1500}\n")
-    total = 1
-    cut = 0
-    while cut < total:
-        cut += 1
-        folder = tmp_path / str(cut)
-        folder.mkdir()
-        network = machines_for(spec)
-        await bring_up(spec_of(), network, folder)
-        network.commands.clear()
-        if cut == 1:
-            await bring_up(spec, network, folder)
-            total = len(network.commands)
-            continue
-        network.cut_after = cut - 1
-        with pytest.raises(Killed):
-            await bring_up(spec, network, folder)
-        assert sum(machine.process is None for machine in network.machines.values()) <= 1
-        network.revive()
-        results = await bring_up(spec, network, folder)
-        assert all(result.ok for result in results), cut
-    assert total > 15
+    assert await cut_everywhere(await begun(spec_of(), spec, tmp_path), spec) > 15
+
+
+@pytest.mark.parametrize("stopped", [1, 2, 3])
+async def test_starting_what_is_stopped_is_finished_after_a_kill_at_any_command(
+    tmp_path: Path, stopped: int
+) -> None:
+    start = await begun(spec_of(), spec_of(), tmp_path)
+    for machine in list(start.network.machines.values())[:stopped]:
+        machine.process = None
+    assert await cut_everywhere(start, spec_of()) >= stopped
 
 
 async def test_a_stopped_member_is_started(network: FakeNetwork, tmp_path: Path) -> None:
@@ -204,7 +198,7 @@ def other_arch(machine: FakeMachine) -> None:
 
 
 def no_systemd(machine: FakeMachine) -> None:
-    machine.systemd = 0
+    machine.systemd = False
 
 
 def gone(machine: FakeMachine) -> None:
@@ -250,23 +244,11 @@ async def test_a_host_that_trusts_another_ca_is_not_given_a_second_one(
     assert "trusts a CA that is not the one in" in answer.reasons[0].message
 
 
-async def test_members_and_minor_versions_are_not_changed_yet(network: FakeNetwork, tmp_path: Path) -> None:
-    for spec, words in (
-        (spec_of(5), "not in the cluster: infra4"),
-        (spec_of(version="3.7.1"), "change of minor"),
-    ):
-        for number in (4, 5):
-            network.machines.setdefault(f"infra{number}", FakeMachine(f"infra{number}", network))
-        answer = await planned(spec, network, tmp_path)
-        assert isinstance(answer, Refusal)
-        assert any(words in reason.message for reason in answer.reasons), answer.reasons
-
-
 async def test_a_patch_version_is_installed_beside_and_rolled(network: FakeNetwork, tmp_path: Path) -> None:
     spec = spec_of(version="3.6.13")
     kinds_of = kinds(await planned(spec, network, tmp_path))
     assert kinds_of.count("InstallBinaries") == 3
-    assert kinds_of[-3:] == ["RestartMember"] * 3
+    assert kinds_of[-6:] == ["SwitchBinaries", "RestartMember"] * 3
     assert all(result.ok for result in await bring_up(spec, network, tmp_path))
     for machine in network.machines.values():
         assert machine.process is not None

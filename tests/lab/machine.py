@@ -26,7 +26,7 @@ class Machine:
 
     def __init__(self, name: str, address: str, number: int, grounds: Grounds) -> None:
         self.name = name
-        self.address = address
+        self.address = self._first_address = address
         self.cgroup = Cgroup(f"{grounds.lab_id}/{name}")
         self._grounds = grounds
         self._id = f"{grounds.lab_id}-{name}"
@@ -93,6 +93,7 @@ class Machine:
         """Gone for good with its disk."""
         self.kill()
         self._disk.destroy()
+        self.address = self._first_address
 
     def is_on(self) -> bool:
         return self._nspawn is not None and self._nspawn.poll() is None
@@ -120,6 +121,13 @@ class Machine:
         return "\n".join(self._console.read_text(errors="replace").splitlines()[-20:])
 
     # Network. A power cut mends it all: the next start comes with a new cable.
+
+    def readdress(self, address: str) -> None:
+        """It gets a second address, which is the one to reach it by from now on; the first stays until `reset`."""
+        self.run(f"ip address add {address}/24 dev host0")
+        self.run(f"sed -i '/^Address=/a Address={address}/24' /etc/systemd/network/10-host0.network")
+        self._grounds.keys.add_address(self.name, address)
+        self.address = address
 
     def cut_off(self) -> None:
         """The cable is pulled: connections hang, nothing is refused."""

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ class Operator:
         self.env = {"ETCDUP_CACHE": str(cache_dir() / "operator"), "HOME": str(folder), "NO_COLOR": "1"}
 
     def write(
-        self, *, version: str = "3.6.14", install: str = "", ssh: str = "", more: str = "", user: str = "root"
-    ) -> None:
-        """A cluster.yaml of the lab's machines; `ssh` and `install` are further keys of those sections."""
-        hosts = "".join(f"  - {{name: {each.name}, address: {each.address}}}\n" for each in self.lab)
+        self, *, version: str = "3.6.14", install: str = "", ssh: str = "", more: str = "", user: str = "root",
+        members: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """A cluster.yaml of these machines, or of all that the lab has; `ssh` and `install` are further keys of
+        those sections."""
+        machines = [self.lab[name] for name in members] or self.lab.machines
+        hosts = "".join(f"  - {{name: {each.name}, address: {each.address}}}\n" for each in machines)
         login = f"user: {user}, identity_file: {self.lab.identity_file}, known_hosts: {self.lab.known_hosts}"
         self.file.write_text(
             f"name: prod\nversion: {version}\nhosts:\n{hosts}"

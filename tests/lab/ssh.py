@@ -48,6 +48,12 @@ class Keys:
                 f"  UserKnownHostsFile {self.known_hosts}\n  StrictHostKeyChecking yes\n"
             )
 
+    def add_address(self, name: str, address: str) -> None:
+        """The same host key under another address."""
+        kind, public, _ = self.host_key(name).with_suffix(".pub").read_text().split()
+        with self.known_hosts.open("a") as known_hosts:
+            known_hosts.write(f"{address} {kind} {public}\n")
+
     def host_key(self, name: str) -> Path:
         return self.folder / f"host_{name}"
 

@@ -47,7 +47,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def seen_as(name: str, distribution: str = "debian", versions: tuple[str, ...] = ()) -> HostSeen:
     return HostSeen(
         host=name, arch=this_arch(), distribution=distribution, distribution_version="12", hostname=name,
-        machine_id=name, systemd=252, clock_ahead_s=0.0, etcd_user=False, opt_free_bytes=1 << 30,
+        machine_id=name, systemd=True, clock_ahead_s=0.0, etcd_user=False, opt_free_bytes=1 << 30,
         data=DirSeen("/var/lib/etcd", None), wal=None, files={}, unit=UnitSeen(), versions=versions,
     )  # fmt: skip
 

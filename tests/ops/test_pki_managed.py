@@ -122,7 +122,12 @@ def test_a_new_address_is_due_and_issued_with_the_same_ca(tmp_path: Path) -> Non
     assert dues(moved, pki) == {"server/infra3": lack, "peer/infra3": lack}
     pki.issue(dues(moved, pki), NOW)
     assert dues(moved, pki) == {}
-    assert pki.see().authority == authority
+    after = pki.see()
+    assert after.authority == authority
+    assert "10.0.0.3" not in after.certs["server/infra3"].addresses
+    assert "10.0.0.3" in after.certs["peer/infra3"].addresses, (
+        "the host may dial from its first address still"
+    )
 
 
 def test_renewal_is_due_in_the_last_third(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from etcdup.errors import CommandFailed
 from etcdup.ops.lock import LOCK
-from etcdup.remote.host import Held, Host, NewFile
+from etcdup.remote.host import Call, Held, Host, NewFile, Task
 
 Promise = Callable[[Host, str], Awaitable[None]]
 
@@ -71,6 +71,36 @@ async def where_one_file_cannot_be_written_none_is(host: Host, folder: str) -> N
     assert await host.read(f"{folder}/first") == b"old"
 
 
+async def several_tasks_are_done_in_order(host: Host, folder: str) -> None:
+    key = NewFile(f"{folder}/sub/key", BINARY, 0o600, OWNER)
+    cert = NewFile(f"{folder}/sub/cert", b"no newline", 0o644, OWNER)
+    tasks: list[Task] = [
+        Call(("mkdir", f"{folder}/sub")),
+        (key, cert),
+        Call(("cat", cert.path)),
+        Call(("cat",)),
+    ]
+    results = await host.run_all(tasks, stdin=b"the last one's")
+    assert [result.status for result in results] == [0, 0, 0, 0]
+    assert [result.stdout for result in results] == ["", "", "no newline", "the last one's"]
+    assert [result.argv[0] for result in results] == ["mkdir", "write", "cat", "cat"]
+    assert await host.read(key.path) == BINARY
+
+
+async def the_first_task_that_fails_is_the_last(host: Host, folder: str) -> None:
+    file = NewFile(f"{folder}/file", b"", 0o600, OWNER)
+    lost = NewFile(f"{folder}/missing/file", b"", 0o600, OWNER)
+    for fails, status in ((Call(("sh", "-c", "exit 7")), 7), ((lost,), 1), (Call(("no-such-command",)), 127)):
+        results = await host.run_all([Call(("true",)), fails, (file,)])
+        assert [result.status for result in results] == [0, status]
+        assert await host.read(file.path) is None
+
+
+async def only_the_last_task_finds_stdin(host: Host, folder: str) -> None:
+    results = await host.run_all([Call(("cat",)), Call(("cat",))], stdin=b"once")
+    assert [result.stdout for result in results] == ["", "once"]
+
+
 async def any_status_is_an_answer(host: Host, folder: str) -> None:
     assert (await host.run(["true"])).status == 0
     assert (await host.run(["false"])).status == 1
@@ -120,6 +150,9 @@ CONTRACT: tuple[Promise, ...] = (
     writing_into_a_missing_folder_is_an_error,
     several_files_go_in_one_trip,
     where_one_file_cannot_be_written_none_is,
+    several_tasks_are_done_in_order,
+    the_first_task_that_fails_is_the_last,
+    only_the_last_task_finds_stdin,
     any_status_is_an_answer,
     words_arrive_as_they_are,
     stdin_reaches_the_command,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.errors import CommandFailed, RemoteError
-from etcdup.remote.host import Blob, Host
+from etcdup.remote.host import Blob, Call, Host, NewFile
 from tests.remote.contract import OWNER, Promise
 from tests.support.echo import echo_server
 
@@ -128,6 +128,45 @@ async def a_command_deaf_to_sigterm_is_killed(host: Host, folder: str) -> None:
 
 async def status_124_before_the_timeout_is_the_commands_own(host: Host, folder: str) -> None:
     assert (await host.run(["sh", "-c", "exit 124"])).status == 124
+
+
+async def each_of_several_tasks_has_its_own_words(host: Host, folder: str) -> None:
+    odd = ("", "a b", "it's", '"', "new\nline", "$HOME", "`id`", "*", "\\", ";", "$1", "}")
+    say = Call(("sh", "-c", 'printf "%s\\0" "$@"; echo complaint >&2; sleep 0.2', "sh", *odd))
+    blob = Path(folder) / "blob"
+    blob.write_bytes(TEN_MB)
+    put = (NewFile(f"{folder}/file", b"x" * 70_000, 0o640, OWNER),)
+    said, wrote, failed = await host.run_all(
+        [say, put, Call(("sh", "-c", "wc -c; echo why >&2; exit 3"))], stdin=Blob(blob)
+    )
+    assert (said.stdout.split("\0")[:-1], said.stderr, said.duration_s > 0.18) == (
+        [*odd],
+        "complaint\n",
+        True,
+    )
+    assert (wrote.argv, wrote.stdout, wrote.stderr) == (("write", f"{folder}/file"), "", "")
+    assert (failed.stdout.strip(), failed.stderr, failed.status) == (str(len(TEN_MB)), "why\n", 3)
+    assert mode_of(f"{folder}/file") == 0o640
+
+
+async def each_of_several_tasks_has_its_own_timeout(host: Host, folder: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(CommandFailed, match=r"sleep 60 ran into its timeout") as caught:
+        await host.run_all([Call(("true",)), Call(("sleep", "60"), 0.3), Call(("touch", f"{folder}/late"))])
+    assert caught.value.status is None
+    assert time.monotonic() - begun < 10
+    assert names_in(folder) == []
+
+
+async def nothing_is_begun_after_a_trip_is_cancelled(host: Host, folder: str) -> None:
+    late = Call(("touch", f"{folder}/late"))
+    task = asyncio.create_task(host.run_all([Call(("sleep", "1")), late]))
+    await asyncio.sleep(0.4)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(1.2)
+    assert names_in(folder) == []
 
 
 async def fifty_commands_run_at_once(host: Host, folder: str) -> None:
@@ -283,6 +322,9 @@ REAL_MACHINE: tuple[Promise, ...] = (
     a_timeout_ends_the_command,
     a_command_deaf_to_sigterm_is_killed,
     status_124_before_the_timeout_is_the_commands_own,
+    each_of_several_tasks_has_its_own_words,
+    each_of_several_tasks_has_its_own_timeout,
+    nothing_is_begun_after_a_trip_is_cancelled,
     fifty_commands_run_at_once,
     a_cancelled_command_leaves_the_host_usable,
     mode_and_owner_are_as_asked,

@@ -1,14 +1,15 @@
 """A World of fake machines, with a real PKI in a temporary folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from etcdup.core.layout import layout_of
 from etcdup.core.load import load
 from etcdup.core.observed import Binaries, Observed, Unreachable
 from etcdup.core.planner import plan
-from etcdup.core.spec import Spec
+from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.steps import Plan, Refusal, Step
+from etcdup.core.version import NEWEST, Version, parse_version
 from etcdup.errors import UnreachableError
 from etcdup.ops.apply import Planner, apply
 from etcdup.ops.health import Health
@@ -17,6 +18,7 @@ from etcdup.ops.observe import observe
 from etcdup.ops.pki import Pki
 from etcdup.ops.world import World
 from etcdup.remote.etcd_client import EtcdClient
+from etcdup.remote.etcd_errors import EtcdUnavailable
 from etcdup.remote.fake import FakeHost, FakeNetwork
 from etcdup.remote.fake_etcd import FakeEtcd
 from etcdup.remote.host import Host
@@ -24,18 +26,27 @@ from etcdup.remote.host import Host
 TOKEN = "prod-0123456789ab"
 
 
-def spec_of(size: int = 3, more: str = "", version: str = "3.6.14", name: str = "prod") -> Spec:
-    """A cluster.yaml of that many hosts; `more` is added at its end."""
-    hosts = "".join(f"  - {{name: infra{n}, address: 192.168.8.{65 + n}}}\n" for n in range(1, size + 1))
+def spec_of(
+    size: int | Sequence[int] = 3, more: str = "", version: str = "3.6.14", name: str = "prod"
+) -> Spec:
+    """A cluster.yaml of that many hosts, or of the hosts of these numbers; `more` is added at its end."""
+    numbers = range(1, size + 1) if isinstance(size, int) else size
+    hosts = "".join(f"  - {{name: infra{n}, address: 192.168.8.{65 + n}}}\n" for n in numbers)
     return load(f"name: {name}\nversion: {version}\nhosts:\n{hosts}{more}")
 
 
 def machines_for(spec: Spec) -> FakeNetwork:
     """Bare machines, one for each host."""
     network = FakeNetwork()
-    for host in spec.hosts:
-        network.add(host.name)
+    add_machines(network, spec)
     return network
+
+
+def add_machines(network: FakeNetwork, spec: Spec) -> None:
+    """Bare machines for the hosts that have none yet."""
+    for host in spec.hosts:
+        if host.name not in network.machines:
+            network.add(host.name)
 
 
 @dataclass
@@ -51,18 +62,32 @@ class Collected:
         """What hosts do is for people."""
 
 
-def world_of(spec: Spec, network: FakeNetwork, folder: Path) -> World:
-    """What one etcdup would see of these machines right now."""
+def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str] = ()) -> World:
+    """What one etcdup would see of these machines right now. `more` are versions that can be had besides."""
     hosts: dict[str, Host] = {}
     unreachable: dict[str, Unreachable] = {}
-    for host in spec.hosts:
+    places = {host.name: host for host in spec.hosts}
+
+    async def meet(host: HostSpec) -> None:
+        places[host.name] = host
+        reach(host)
+
+    def reach(host: HostSpec) -> None:
+        if host.name not in network.machines:
+            unreachable[host.name] = Unreachable(host.name, "no such machine")
+            return
         try:
             hosts[host.name] = FakeHost(network.machines[host.name])
         except UnreachableError as error:
             unreachable[host.name] = Unreachable(host.name, error.message, error.hint)
 
+    for host in spec.hosts:
+        reach(host)
+
     async def etcd(name: str) -> EtcdClient:
-        return FakeEtcd(network.machines[name], layout_of(spec, spec.host(name)).data_dir)
+        if name not in network.machines:
+            raise EtcdUnavailable(name, "no such machine")
+        return FakeEtcd(network.machines[name])
 
     archive = folder / "etcd.tar.gz"
     archive.write_bytes(b"an archive")
@@ -70,6 +95,7 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path) -> World:
     async def archived(binaries: Binaries, arch: str) -> Path:
         return archive
 
+    versions = dict.fromkeys([spec.version, *NEWEST.values(), *map(parse_version, more)])
     return World(
         spec=spec,
         hosts=hosts,
@@ -78,8 +104,16 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path) -> World:
         clock=network,
         etcd=etcd,
         archive=archived,
-        binaries=Binaries(spec.version, "cache", str(archive), "it is in the cache", {"amd64": "00"}),
+        meet=meet,
+        snapshots=folder / "backups",
+        binaries=tuple(_had(version, archive) for version in versions),
     )
+
+
+def _had(version: Version, archive: Path) -> Binaries:
+    """The newest of each series from the cache; others from the operator's own folder, who then stands for them."""
+    source = "cache" if version in NEWEST.values() else "path"
+    return Binaries(version, source, str(archive), "it is there", {"amd64": "00"})
 
 
 def planner_of(spec: Spec, token: str = TOKEN) -> Planner:

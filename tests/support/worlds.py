@@ -40,14 +40,16 @@ def observations(spec: Spec) -> st.SearchStrategy[Observed]:
         members=st.fixed_dictionaries({name: members(spec) for name in names}),
         pki=pkis(),
         binaries=st.one_of(
-            st.none(),
-            st.builds(
-                Binaries,
-                version=st.just(spec.version),
-                source=st.sampled_from(["cache", "release", "package", "go", "path"]),
-                origin=st.just("somewhere"),
-                why=st.just("it is there"),
-                sha256=st.sampled_from([{}, {"amd64": "00"}]),
+            st.just(()),
+            st.tuples(
+                st.builds(
+                    Binaries,
+                    version=st.just(spec.version),
+                    source=st.sampled_from(["cache", "release", "package", "go", "path"]),
+                    origin=st.just("somewhere"),
+                    why=st.just("it is there"),
+                    sha256=st.sampled_from([{}, {"amd64": "00"}]),
+                )
             ),
         ),
     )
@@ -63,7 +65,7 @@ def hosts(spec: Spec, name: str) -> st.SearchStrategy[HostSeen | Unreachable]:
         distribution_version=st.just("12"),
         hostname=st.just(name),
         machine_id=st.sampled_from(["one", "two"]),
-        systemd=st.sampled_from([0, 252]),
+        systemd=st.booleans(),
         clock_ahead_s=st.sampled_from([0.0, 3600.0, -40.0]),
         etcd_user=st.booleans(),
         opt_free_bytes=st.sampled_from([0, 50 * GIB]),

@@ -4,19 +4,20 @@ import time
 from pathlib import Path
 
 from etcdup.cli.cautions import caution, refuse_unusable_tls
-from etcdup.cli.failure import Interrupted
+from etcdup.cli.health_view import render_health
+from etcdup.cli.moved import moved
+from etcdup.cli.no_return import agree_to_no_return
 from etcdup.cli.plan import read_plan
-from etcdup.cli.progress import Progress, progress_of
-from etcdup.cli.render import counted, render_health, render_plan
+from etcdup.cli.progress import Progress
 from etcdup.cli.session import Session
+from etcdup.cli.undertaking import Undertaking
+from etcdup.cli.words import counted
 from etcdup.core.observed import Observed
-from etcdup.core.steps import Plan, Refusal, Refused
+from etcdup.core.steps import Plan, Refusal, RestartMember
 from etcdup.core.units import show_duration
-from etcdup.errors import EXIT_DONE, UsageError
-from etcdup.ops.apply import Planner, apply, prove_whole, raise_refusal
+from etcdup.ops.apply import Planner, apply, finish, raise_refusal
 from etcdup.ops.health import Health
 from etcdup.ops.journal import Journal
-from etcdup.ops.lock import holder, locked
 from etcdup.ops.world import World
 
 
@@ -31,93 +32,72 @@ def apply_session(
     session: Session, *, saved: Plan | None = None, yes: bool = False, quiet: bool = False
 ) -> int:
     """`apply` for a file that was read already; `quiet`, it does not show the plan."""
-    work = Applying(session, saved, yes, quiet)
-    session.run(work.run(), work.how_far)
-    return EXIT_DONE
+    return Applying(session, "apply", saved=saved, yes=yes, quiet=quiet).carry_through()
 
 
-class Applying:
-    """One run of apply; knows how far it has come when it is interrupted."""
+class Applying(Undertaking):
+    """One run of apply, and of what is an apply by another planner."""
 
-    def __init__(self, session: Session, saved: Plan | None, yes: bool, quiet: bool) -> None:
-        self._session = session
-        self._terminal = session.terminal
+    def __init__(
+        self, session: Session, verb: str, *, saved: Plan | None = None, yes: bool, quiet: bool = False
+    ) -> None:
+        super().__init__(session, verb)
         self._saved = saved
         self._yes = yes
         self._quiet = quiet
-        self._progress: Progress | None = None
 
-    def how_far(self) -> str:
-        """What an interrupted operator needs to know."""
-        progress = self._progress
-        if progress is None:
-            return "interrupted; nothing was changed"
-        done = f"{progress.done} of {progress.total} steps are done"
-        return f"interrupted; {done}; run `etcdup apply` again: it goes on from here"
+    def planner(self, observed: Observed) -> Planner:  # noqa: ARG002
+        """Decides for the whole run; `observed` is the first look."""
+        return self.session.planner(self._saved.token if self._saved else "")
 
     async def run(self) -> None:
-        session = self._session
-        planner = session.planner(self._saved.token if self._saved else "")
+        session = self.session
         async with session.world() as world:
-            observed = await session.observed(world, settled=True)
+            observed = await session.observed(world)
+            planner = self.planner(observed)
+            observed = await session.settled(world, observed)
             plan = self._planned(planner, observed)
-            caution(session, observed.binaries)
+            caution(session, observed)
             if plan.is_empty:
                 await self._nothing_to_do(world, plan, observed)
                 return
             if not self._quiet:
-                self._show(plan)
-            await self._ask(plan)
-            async with locked(session.spec, world.hosts, holder("apply")):
-                results = await self._apply(world, plan, planner)
-            self._terminal.data(render_health(results, self._terminal.out))
+                self.show(plan)
+            if not self._yes:
+                await self.agree(f"Do this to cluster {plan.cluster}?")
+            results = await self._apply(world, plan, observed, planner)
+            self.terminal.data(render_health(results, self.terminal.out))
 
     def _planned(self, planner: Planner, observed: Observed) -> Plan:
         plan = planner(observed)
         if isinstance(plan, Refusal):
             raise_refusal(plan)
-        if self._saved is not None and plan.steps != self._saved.steps:
-            raise_refusal(_moved(plan))
+        if self._saved is not None and (why := moved(self._saved, plan)):
+            raise_refusal(Refusal(plan.cluster, (why,)))
         return plan
 
     async def _nothing_to_do(self, world: World, plan: Plan, observed: Observed) -> None:
         """Nothing to do is said only of a cluster that is proved healthy."""
         for note in plan.notes:
-            self._terminal.say(f"{self._terminal.err('yellow', 'note:')} {note}")
-        async with self._terminal.patience("asking the members"):
-            results = await prove_whole(world, observed)
-        self._terminal.say("nothing to do")
-        self._terminal.data(render_health(results, self._terminal.out))
+            self.terminal.say(f"{self.terminal.err('yellow', 'note:')} {note}")
+        async with self.terminal.patience("asking the members"):
+            results = await finish(world, observed)
+        self.terminal.say("nothing to do")
+        self.terminal.data(render_health(results, self.terminal.out))
 
-    def _show(self, plan: Plan) -> None:
-        self._terminal.say(render_plan(plan, self._terminal.err, self._terminal.width))
+    async def _apply(
+        self, world: World, plan: Plan, observed: Observed, planner: Planner
+    ) -> tuple[Health, ...]:
+        async def confirm(step: RestartMember) -> None:
+            if not self._yes:
+                await agree_to_no_return(self.terminal, plan, step, observed)
 
-    async def _ask(self, plan: Plan) -> None:
-        if self._yes:
-            return
-        if not self._terminal.can_ask:
-            hint = "`--yes` does it without asking; `etcdup plan` shows it without doing it"
-            raise UsageError("there is nobody to ask whether this shall be done", hint=hint)
-        if not await self._terminal.confirm(f"Do this to cluster {plan.cluster}?"):
-            raise Interrupted("nothing was changed")
-        self._terminal.say()
+        async def act(progress: Progress, journal: Journal) -> tuple[Health, ...]:
+            return await apply(world, plan, planner, progress, journal, confirm=confirm)
 
-    async def _apply(self, world: World, plan: Plan, planner: Planner) -> tuple[Health, ...]:
         began = time.monotonic()
-        names = [host.name for host in self._session.spec.hosts]
-        with (
-            progress_of(self._terminal, plan, names) as self._progress,
-            Journal.beside(self._session.folder, plan.cluster) as journal,
-        ):
-            results = await apply(world, plan, planner, self._progress, journal)
+        results = await self.carry_out(world, plan, observed, act)
         took = show_duration(time.monotonic() - began)
-        self._terminal.say(f"{counted(len(plan.steps), 'step')} done in {took}")
-        self._terminal.say()
+        self.terminal.say(f"{counted(len(plan.steps), 'step')} done in {took}")
+        self.terminal.say()
         return results
-
-
-def _moved(plan: Plan) -> Refusal:
-    hint = "`etcdup plan --out FILE` makes a new one; read it before you apply it"
-    now = "nothing is to be done" if plan.is_empty else f"{len(plan.steps)} steps would be done"
-    message = f"the world has moved since this plan was made: now {now}, and not those of the plan"
-    return Refusal(plan.cluster, (Refused(message, hint=hint),))

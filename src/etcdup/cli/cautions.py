@@ -5,20 +5,21 @@ from datetime import UTC, datetime
 from etcdup.cli.session import Session
 from etcdup.core.advisories import newest_patch, warnings_for
 from etcdup.core.load import warnings
-from etcdup.core.observed import Binaries
+from etcdup.core.observed import Observed
 from etcdup.errors import UsageError
 from etcdup.ops.pki import Pki
 
 
-def caution(session: Session, binaries: Binaries | None) -> None:
+def caution(session: Session, observed: Observed) -> None:
     """Warns of settings that work and may be regretted, and of faults of the wanted version."""
-    for warning in (*warnings(session.spec), *version_warnings(session, binaries)):
+    for warning in (*warnings(session.spec), *version_warnings(session, observed)):
         session.terminal.warn(warning)
 
 
-def version_warnings(session: Session, binaries: Binaries | None) -> tuple[str, ...]:
+def version_warnings(session: Session, observed: Observed) -> tuple[str, ...]:
     """An old version has a dozen faults: the gravest is named, the rest counted."""
     version = session.spec.version
+    binaries = observed.binaries_of(version)
     vouched = binaries is not None and binaries.is_vouched
     faults = [each.problem for each in warnings_for(version, members=session.spec.size, vouched=vouched)]
     if not faults:

@@ -5,9 +5,9 @@ from pathlib import Path
 from etcdup.cli.apply import apply_session
 from etcdup.cli.cluster_file import read_spec
 from etcdup.cli.interrupts import run_interruptibly
-from etcdup.cli.render import counted
 from etcdup.cli.session import Session
 from etcdup.cli.terminal import Terminal
+from etcdup.cli.words import counted
 from etcdup.core.spec import Spec
 from etcdup.core.units import WrongValue
 from etcdup.core.version import Version, parse_version

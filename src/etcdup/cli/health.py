@@ -4,34 +4,36 @@ import json
 from pathlib import Path
 from typing import Any
 
-from etcdup.cli.render import render_health, verdict
+from etcdup.cli.health_view import render_health, verdict
 from etcdup.cli.session import Session
 from etcdup.core.observed import Observed
+from etcdup.core.roster import differences
 from etcdup.errors import EXIT_DONE, EXIT_FAILED
-from etcdup.ops.health import Health, prove
+from etcdup.ops.health import Health, prove_each
 
 
 def show_health(file: Path, *, as_json: bool) -> int:
     """A line a member; 0 only where every member is proved healthy."""
     session = Session.begin(file)
     observed, results = session.run(_prove(session))
+    differing = differences(session.spec, observed)
     if as_json:
-        session.terminal.data(json.dumps(health_json(results), indent=1) + "\n")
+        session.terminal.data(json.dumps(health_json(results, differing), indent=1) + "\n")
     else:
-        session.terminal.data(render_health(results, session.terminal.out))
+        session.terminal.data(render_health(results, session.terminal.out, differing))
     for gone in observed.unreachable().values():
         session.terminal.warn(f"{gone.host} cannot be reached over SSH: {gone.why}")
-    return EXIT_DONE if verdict(results) == "healthy" else EXIT_FAILED
+    return EXIT_DONE if verdict(results, differing) == "healthy" else EXIT_FAILED
 
 
 async def _prove(session: Session) -> tuple[Observed, tuple[Health, ...]]:
     async with session.world() as world:
         observed = await session.observed(world)
         async with session.terminal.patience("asking the members"):
-            return observed, await prove(world, observed)
+            return observed, await prove_each(world, observed)
 
 
-def health_json(results: tuple[Health, ...]) -> dict[str, Any]:
+def health_json(results: tuple[Health, ...], differing: tuple[str, ...]) -> dict[str, Any]:
     members = [
         {
             "name": result.name,
@@ -43,4 +45,5 @@ def health_json(results: tuple[Health, ...]) -> dict[str, Any]:
         }
         for result in results
     ]
-    return {"format": 1, "cluster": verdict(results), "members": members}
+    cluster = verdict(results, differing)
+    return {"format": 1, "cluster": cluster, "differences": list(differing), "members": members}

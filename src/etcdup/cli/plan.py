@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from etcdup.cli.cautions import caution, refuse_unusable_tls
-from etcdup.cli.render import render_plan, render_refusal
+from etcdup.cli.plan_view import render_plan, render_refusal
 from etcdup.cli.session import Session
 from etcdup.core.observed import Observed
 from etcdup.core.steps import Plan, Refusal, plan_from_json, plan_to_json
@@ -16,7 +16,7 @@ def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool
     session = Session.begin(file)
     refuse_unusable_tls(session)
     observed, planned = session.run(_plan(session))
-    caution(session, observed.binaries)
+    caution(session, observed)
     if isinstance(planned, Refusal):
         text = json.dumps(refusal_json(planned), indent=1, ensure_ascii=False) + "\n"
         session.terminal.data(text if as_json else render_refusal(planned, session.terminal.out))
@@ -32,7 +32,7 @@ def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool
 
 async def _plan(session: Session) -> tuple[Observed, Plan | Refusal]:
     async with session.world() as world:
-        observed = await session.observed(world, settled=True)
+        observed = await session.settled(world, await session.observed(world))
         return observed, session.planner()(observed)
 
 

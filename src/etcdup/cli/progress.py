@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
-from etcdup.cli.render import describe, hosts_of
 from etcdup.cli.terminal import Terminal
+from etcdup.cli.words import describe, hosts_of
 from etcdup.core.steps import Plan, Step
 from etcdup.core.units import show_duration
 

@@ -51,18 +51,23 @@ class Session:
                 world = await stack.enter_async_context(opening)
             yield world
 
-    async def observed(self, world: World, *, settled: bool = False) -> Observed:
-        """A look at everything; `settled`, it also says where binaries that are lacking come from."""
+    async def observed(self, world: World) -> Observed:
+        """A look at everything."""
         async with self.terminal.patience("looking at the hosts"):
-            observed = await observe(world)
-        if not settled:
-            return observed
+            return await observe(world)
+
+    async def settled(self, world: World, observed: Observed) -> Observed:
+        """The same, and where binaries that are lacking come from."""
         async with self.terminal.patience(f"finding etcd {self.spec.version}"):
             return await settle_binaries(world, observed, self.folder, self.terminal.report)
 
+    def fresh_token(self) -> str:
+        """What tells a cluster from others of its name, should this run form one."""
+        return f"{self.spec.name}-{secrets.token_hex(6)}"
+
     def planner(self, token: str = "") -> Callable[[Observed], Plan | Refusal]:
         """The planner of this run. `token` is the one of a plan that was made before."""
-        fresh = token or f"{self.spec.name}-{secrets.token_hex(6)}"
+        fresh = token or self.fresh_token()
 
         def planned(observed: Observed) -> Plan | Refusal:
             return plan(self.spec, observed, fresh)

@@ -6,42 +6,60 @@ from datetime import datetime
 from typing import Any
 
 from etcdup.cli.paint import Paint
+from etcdup.cli.words import counted
 from etcdup.core.observed import CertSeen, HostSeen, MemberSeen, Observed
-from etcdup.core.quorum import quorum_of
+from etcdup.core.quorum import healthy, quorum_of, voters
+from etcdup.core.roster import differences, host_of
 from etcdup.core.spec import Spec
 from etcdup.core.units import show_size
-from etcdup.ops.health import against
+from etcdup.ops.health import unwell
 
 CERT_SOON_DAYS = 30
 
 
 @dataclass(frozen=True)
 class Status:
-    """One cluster at one moment. `members` are in cluster.yaml's order."""
+    """One cluster at one moment. `members` are in cluster.yaml's order, then those that it does not name.
+
+    `voters` is how many have a vote by the cluster's own list, and as cluster.yaml says where none is told;
+    `differences` are lines; `downgrade_to` is the minor of a downgrade under way.
+    """
 
     cluster: str
     at: datetime
     members: tuple[dict[str, Any], ...]
     alarms: tuple[str, ...]
+    voters: int
+    differences: tuple[str, ...] = ()
+    downgrade_to: str = ""
 
     @property
     def healthy(self) -> int:
         return sum(member["healthy"] for member in self.members)
 
     @property
-    def size(self) -> int:
-        return len(self.members)
+    def can_lose(self) -> int:
+        """How many healthy voters may still fail before writes stop; below 0 they have."""
+        return self.healthy - quorum_of(self.voters)
 
     @property
-    def can_lose(self) -> int:
-        """How many healthy members may still fail before writes stop; below 0 they have."""
-        return self.healthy - quorum_of(self.size)
+    def answers(self) -> bool:
+        return any(member["role"] for member in self.members)
 
 
 def status_of(spec: Spec, observed: Observed) -> Status:
-    alarms = {alarm for seen in observed.answering().values() for alarm in seen.alarms}
-    members = tuple(_member(spec, observed, host.name) for host in spec.hosts)
-    return Status(spec.name, observed.at, members, tuple(sorted(alarms)))
+    answering = observed.answering().values()
+    alarms = {alarm for seen in answering for alarm in seen.alarms}
+    names = (*(host.name for host in spec.hosts), *sorted(observed.leaving))
+    return Status(
+        cluster=spec.name,
+        at=observed.at,
+        members=tuple(_member(spec, observed, name) for name in names),
+        alarms=tuple(sorted(alarms)),
+        voters=voters(observed) or spec.size,
+        differences=differences(spec, observed),
+        downgrade_to=max((seen.downgrade_to for seen in answering), default="").rpartition(".")[0],
+    )
 
 
 def status_json(status: Status) -> dict[str, Any]:
@@ -51,41 +69,40 @@ def status_json(status: Status) -> dict[str, Any]:
         "cluster": status.cluster,
         "at": status.at.isoformat(timespec="seconds"),
         "healthy": status.healthy,
-        "size": status.size,
-        "quorum": quorum_of(status.size),
+        "size": status.voters,
+        "quorum": quorum_of(status.voters),
         "can_lose": max(status.can_lose, 0),
         "has_quorum": status.can_lose >= 0,
         "leader": next((member["name"] for member in status.members if member["role"] == "leader"), None),
         "alarms": list(status.alarms),
+        "differences": list(status.differences),
+        "downgrade_to": status.downgrade_to or None,
         "members": list(status.members),
     }
 
 
 def render_status(status: Status, paint: Paint) -> str:
-    """A heading, a row a member, and why those that are not well are not."""
+    """A heading, a row a member, why those that are not well are not, and what differs from cluster.yaml."""
     parts = [_heading(status, paint), ""]
     parts += _table([_HEADINGS, *(_row(member) for member in status.members)], status.members, paint)
-    whys = [member for member in status.members if member["why"] or not member["reachable"]]
-    if whys:
-        parts.append("")
-    for member in whys:
-        parts += _why_lines(member, paint)
-    return "\n".join(parts) + "\n"
+    whys = [line for member in status.members for line in _why_lines(member, paint)]
+    whys += [f"  {paint('yellow', '!')} {difference}" for difference in status.differences]
+    return "\n".join([*parts, *(["", *whys] if whys else [])]) + "\n"
 
 
 def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:
-    host, there, seen = spec.host(name), observed.hosts[name], observed.members[name]
-    answers = isinstance(seen, MemberSeen)
+    host, there, seen = host_of(spec, observed, name), observed.hosts[name], observed.members[name]
     reached = isinstance(there, HostSeen)
-    why = against(spec, observed, seen) if isinstance(seen, MemberSeen) else seen.why
+    why = unwell(observed, seen) if isinstance(seen, MemberSeen) else seen.why
     return {
         "name": name,
         "address": host.address,
         "url": spec.client_url(host),
+        "in_file": name not in observed.leaving,
         "reachable": reached,
         "unreachable_why": None if isinstance(there, HostSeen) else there.why,
         "unit": there.unit.active if isinstance(there, HostSeen) else None,
-        "healthy": answers and not why,
+        "healthy": name in healthy(observed) and not why,
         "why": why or None,
         "role": _role(seen) if isinstance(seen, MemberSeen) else None,
         "quota": spec.etcd.quota,
@@ -131,15 +148,19 @@ def _days(cert: CertSeen, now: datetime) -> int:
 
 
 def _heading(status: Status, paint: Paint) -> str:
-    healthy = f"{status.healthy} of {status.size} members healthy"
+    healthy = f"{status.healthy} of {counted(status.voters, 'member')} healthy"
     parts = [paint("bold", f"cluster {status.cluster}")]
     if status.can_lose < 0:
-        parts += [paint("bold red", healthy), paint("bold red", "no quorum: writes stand still")]
+        what = "no quorum: writes stand still" if status.answers else "no member answers"
+        parts += [paint("bold red", healthy), paint("bold red", what)]
     else:
-        colour = "green" if status.healthy == status.size else "yellow"
+        colour = "green" if status.healthy == status.voters else "yellow"
         parts += [paint(colour, healthy), f"can lose {status.can_lose}"]
     alarms = ", ".join(status.alarms)
-    parts.append(paint("bold red", f"alarm: {alarms}") if alarms else paint("dim", "no alarms"))
+    if status.answers:
+        parts.append(paint("bold red", f"alarm: {alarms}") if alarms else paint("dim", "no alarms"))
+    if status.downgrade_to:
+        parts.append(paint("yellow", f"downgrade to {status.downgrade_to} under way"))
     return paint("dim", " · ").join(parts)
 
 
@@ -159,7 +180,7 @@ def _row(member: dict[str, Any]) -> tuple[str, ...]:
         str(member["raft_index"]) if answered else "-",
         _shown_days(certificate["days_left"]) if certificate else "-",
         member["unit"] or "unknown",
-        member["address"],
+        member["address"] + ("" if member["in_file"] else " (leaving)"),
     )
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from etcdup.core.layout import layout_of
-from etcdup.core.observed import HostSeen, Observed
+from etcdup.core.observed import HostSeen, Observed, Unreachable
+from etcdup.core.quorum import not_mounted
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.steps import Refused
 
@@ -31,26 +32,28 @@ def phase_of(spec: Spec, observed: Observed, fresh_token: str) -> Phase:
         for seen in observed.reachable().values()
         if seen.marker is not None and seen.marker.cluster == spec.name
     ]
-    tokens = sorted({mark.token for mark in marks})
-    token = tokens[0] if tokens else fresh_token
     # Answering members alone do not make it formed: with two of three started, the third, still empty, has
-    # yet to be started as part of the same bootstrap.
-    if any(mark.formed for mark in marks):
-        return Phase("formed", token)
-    return Phase("forming" if marks else "fresh", token)
+    # yet to be started as part of the same bootstrap. Only members of a cluster that exists are replaced.
+    if formed := [mark.token for mark in marks if mark.formed or mark.replaces]:
+        return Phase("formed", max(sorted(formed), key=formed.count))
+    tokens = sorted(mark.token for mark in marks)
+    return Phase("forming" if marks else "fresh", tokens[0] if tokens else fresh_token)
 
 
 def may_form(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Every reason against forming this cluster now. All hosts are needed: it is all or nothing (rule 6)."""
-    reasons = [
-        Refused(f"{gone.host}: {gone.why}", hint=gone.hint, host=gone.host, rules=(6,))
-        for gone in observed.unreachable().values()
-    ]
+    reasons = [_unreachable(spec, gone, observed) for gone in observed.unreachable().values()]
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
         if seen is not None:
             reasons.extend(_against_host(spec, host, seen))
     return (*reasons, *_against_tokens(spec, observed))
+
+
+def may_join(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
+    """Every reason against a new member on this host, in a cluster that exists."""
+    unmounted = not_mounted(seen)
+    return (*_against_machine(spec, host, seen), *((unmounted,) if unmounted else ()))
 
 
 def may_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
@@ -59,14 +62,30 @@ def may_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ..
     return tuple(reason for reason in reasons if reason)
 
 
+def _unreachable(spec: Spec, gone: Unreachable, observed: Observed) -> Refused:
+    if gone.host not in observed.leaving:
+        return Refused(f"{gone.host}: {gone.why}", hint=gone.hint, host=gone.host, rules=(6,))
+    return Refused(
+        f"{gone.host} had a member of this cluster and cannot be reached: {gone.why}",
+        hint="a second cluster is not formed while the first may still run; if it is gone for good, move "
+        f"{spec.tls.dir}/members/{gone.host.partition('@')[0]} away",
+        host=gone.host,
+        rules=(6, 62),
+    )
+
+
 def _against_host(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
+    other = _other_start(spec, host, seen)
+    return [*_against_machine(spec, host, seen), *([other] if other else [])]
+
+
+def _against_machine(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
     checks = (
         *may_prepare(spec, host, seen),
         _foreign_unit(host, seen),
         _arch(host, seen),
         _systemd(spec, host, seen),
         _clock(host, seen),
-        _other_start(spec, host, seen),
         *_ports(spec, host, seen),
         *_room(spec, host, seen),
     )

@@ -75,6 +75,14 @@ def _names(host: HostSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(n for n in dict.fromkeys(every) if not is_ip(n)), tuple(filter(is_ip, dict.fromkeys(every)))
 
 
+def moving(wanted: Wanted, seen: CertSeen | None) -> Wanted:
+    """A peer's certificate keeps the addresses that it had: a host that got a second one may go on dialling its peers
+    from the first, and they turn away whoever comes from an address that the certificate lacks (rule 18)."""
+    if seen is None or not wanted.role.startswith("peer/") or seen.common_name != wanted.common_name:
+        return wanted
+    return replace(wanted, addresses=tuple(dict.fromkeys((*wanted.addresses, *seen.addresses))))
+
+
 def due(wanted: Wanted, seen: CertSeen | None, authority: CertSeen | None, now: datetime) -> str | None:
     """Why this certificate must be issued (anew), in words that follow its name; None if it will do.
 

@@ -9,16 +9,20 @@ from dataclasses import dataclass
 
 from etcdup.core.files import Content, Text, desired_files, marker_text, parent
 from etcdup.core.layout import Layout, layout_of
-from etcdup.core.observed import HostSeen, Marker, Observed
+from etcdup.core.observed import ASIDE, HostSeen, ListedMember, Marker, Observed
 from etcdup.core.packages import install_commands, manager_of
+from etcdup.core.roster import host_of
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.steps import (
+    DetachMember,
     EnableUnit,
     HostStep,
     InstallBinaries,
     InstallFiles,
+    MarkReplacement,
     PrepareHost,
     RetireMember,
+    SetAside,
     SwitchBinaries,
 )
 from etcdup.core.version import parse_version
@@ -26,6 +30,7 @@ from etcdup.core.version import parse_version
 # A package manager waits for its lock for up to two minutes before it begins.
 PACKAGE_TIMEOUT_S = 600.0
 UNPACK_TIMEOUT_S = 300.0
+V2STORE_TIMEOUT_S = 120.0
 # A graceful stop hands leadership over and takes about a second; the unit gives etcd a minute (rule 40).
 STOP_TIMEOUT_S = 90.0
 SYSUSERS = 'u etcd - "etcd key-value store" {data_dir}\n'
@@ -72,7 +77,7 @@ Action = Run | Write
 
 def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> Iterator[Action]:
     """The actions of a step on its host, which must be reachable in `observed`. `token` is the plan's."""
-    host = spec.host(step.host)
+    host = host_of(spec, observed, step.host)
     seen = observed.reachable()[step.host]
     layout = layout_of(spec, host)
     match step:
@@ -81,7 +86,7 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
         case InstallBinaries():
             yield from _install_binaries(step, seen, layout)
         case InstallFiles():
-            yield from _install_files(step, spec, host, observed, token)
+            yield from _install_files(step, spec.at(parse_version(step.version)), host, observed, token)
         case SwitchBinaries():
             yield from _switch(step, layout)
         case EnableUnit():
@@ -89,16 +94,42 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
             fresh = ("--no-reload",) if seen.unit.load == "not-found" else ()
             yield Run(("systemctl", "enable", *fresh, "etcd.service"), "enabling the unit")
         case RetireMember():
-            yield from _retire(step, seen, layout)
+            yield from _retire(step.suffix, seen, layout)
+        case DetachMember():
+            yield from _retire(aside(observed), seen, layout)
+        case SetAside():
+            yield from _give_way(aside(observed), seen, layout)
+        case MarkReplacement():
+            yield from _mark_replacement(step, spec, host, layout, token)
         case _:
             raise AssertionError(f"{step.kind} is not a list of commands")
 
 
-def join_commands(spec: Spec, host: HostSpec, token: str) -> Iterator[Action]:
+def aside(observed: Observed) -> str:
+    """The suffix under which data is moved aside now."""
+    return f"{ASIDE}{observed.at:%Y%m%dT%H%M%SZ}"
+
+
+def form_commands(spec: Spec, host: HostSpec, token: str) -> Iterator[Action]:
     """A member's settings for forming the cluster, on tmpfs only (rule 7)."""
-    layout = layout_of(spec, host)
+    yield from _first_start(
+        layout_of(spec, host), {"ETCD_INITIAL_CLUSTER_STATE": "new", "ETCD_INITIAL_CLUSTER_TOKEN": token}
+    )
+
+
+def join_commands(spec: Spec, host: HostSpec, members: tuple[ListedMember, ...]) -> Iterator[Action]:
+    """A new member's settings for joining a cluster that exists: the member list, word for word, and nothing
+    more (rule 31). The one member of it without a name is this one."""
+    pairs = [f"{each.name or host.name}={url}" for each in members for url in each.peer_urls]
+    yield from _first_start(
+        layout_of(spec, host),
+        {"ETCD_INITIAL_CLUSTER_STATE": "existing", "ETCD_INITIAL_CLUSTER": ",".join(pairs)},
+    )
+
+
+def _first_start(layout: Layout, variables: dict[str, str]) -> Iterator[Action]:
     doing = "preparing the first start"
-    text = f'ETCD_INITIAL_CLUSTER_STATE="new"\nETCD_INITIAL_CLUSTER_TOKEN="{token}"\n'
+    text = "".join(f'{name}="{value}"\n' for name, value in variables.items())
     yield Run(("mkdir", "-p", layout.run), doing)
     yield Write((Put(layout.join, Text(text), 0o644, "root:root"),), doing)
 
@@ -119,16 +150,43 @@ def stop_command(layout: Layout) -> Run:
     return Run(argv, "stopping etcd", timeout_s=STOP_TIMEOUT_S)
 
 
-def seal_commands(spec: Spec, host: HostSpec, token: str) -> Iterator[Action]:
+def restart_commands(layout: Layout) -> list[Run]:
+    """Stops etcd, waits until it is gone, and starts it without waiting. On a host with systemd both are one command,
+    which its shell ends also when nobody listens any more: a killed etcdup leaves no stopped member behind."""
+    if layout.supervisor == "process":
+        return [stop_command(layout), start_command(layout)]
+    return [Run(("sh", "-c", RESTART_UNIT, "restart-etcd"), "restarting etcd", timeout_s=STOP_TIMEOUT_S)]
+
+
+def seal_commands(spec: Spec, host: HostSpec, seen: HostSeen, token: str) -> Iterator[Action]:
     """First the mark, then the first start's settings go: cut in between, the mark alone already protects."""
     layout = layout_of(spec, host)
-    yield Write((_marker(spec, host, layout, token, formed=True),), "marking the host")
+    marker = Marker(spec.name, host.name, token, layout.data_dir, formed=True, mount=seen.data.mount)
+    yield Write((_mark(layout, marker),), "marking the host")
     yield Run(("rm", "-f", layout.join), "forgetting the first start's settings")
 
 
-def _marker(spec: Spec, host: HostSpec, layout: Layout, token: str, *, formed: bool) -> Put:
-    marker = Marker(spec.name, host.name, token, layout.data_dir, formed)
+def _mark(layout: Layout, marker: Marker) -> Put:
     return Put(layout.marker, Text(marker_text(marker)), 0o644, "root:root")
+
+
+def _mark_replacement(
+    step: MarkReplacement, spec: Spec, host: HostSpec, layout: Layout, token: str
+) -> Iterator[Action]:
+    marker = Marker(spec.name, host.name, token, layout.data_dir, formed=False, replaces=step.member_id)
+    doing = "marking the host"
+    yield Run(("mkdir", "-p", layout.etc), doing)
+    yield Write((_mark(layout, marker),), doing)
+
+
+def v2store_command(seen: HostSeen, layout: Layout) -> Run:
+    """By the etcdutl of the version that wrote the data, beside the running member: it only reads."""
+    running = seen.unit.exe.removesuffix(" (deleted)").split("/")[-2:-1]
+    version = running[0] if running else seen.current
+    argv = [f"{layout.version_dir(version)}/etcdutl", "check", "v2store", "--data-dir", layout.data_dir]
+    if layout.wal_dir:
+        argv += ["--wal-dir", layout.wal_dir]
+    return Run(tuple(argv), "looking for data of the v2 API", timeout_s=V2STORE_TIMEOUT_S)
 
 
 def _prepare(step: PrepareHost, spec: Spec, host: HostSpec, layout: Layout) -> Iterator[Action]:
@@ -136,7 +194,8 @@ def _prepare(step: PrepareHost, spec: Spec, host: HostSpec, layout: Layout) -> I
     doing = "preparing the host"
     supervised = layout.supervisor == "systemd"
     yield Run(("mkdir", "-p", layout.etc, layout.versions), doing)
-    puts = [_marker(spec, host, layout, step.token, formed=False)] if "marker" in step.missing else []
+    fresh = Marker(spec.name, host.name, step.token, layout.data_dir, formed=False)
+    puts = [_mark(layout, fresh)] if "marker" in step.missing else []
     if supervised:
         text = Text(SYSUSERS.format(data_dir=layout.data_dir))
         puts.append(Put(layout.sysusers, text, 0o644, "root:root"))
@@ -189,8 +248,20 @@ def _install_files(
     yield Write(tuple(puts), "writing configuration and certificates")
 
 
-def _retire(step: RetireMember, seen: HostSeen, layout: Layout) -> Iterator[Action]:
-    """The mark goes last: cut anywhere before, the next destroy still knows the host as ours."""
+def _give_way(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[Action]:
+    """The data only: settings, unit and mark stay for the member that comes."""
+    if seen.unit.load != "not-found":
+        yield stop_command(layout)
+    yield Run(("rm", "-f", layout.join), "moving data aside")
+    by_etcd = ("-o", "etcd", "-g", "etcd") if layout.supervisor == "systemd" else ()
+    for directory in filter(None, (seen.data, seen.wal)):
+        if directory.entries is not None and not directory.is_empty:
+            yield from _set_aside(directory.path, directory.mount, directory.entries, suffix)
+        yield Run(("install", "-d", "-m", "0700", *by_etcd, directory.path), "moving data aside")
+
+
+def _retire(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[Action]:
+    """The mark goes last: cut anywhere before, the next run still knows the host as ours."""
     if seen.unit.load != "not-found":
         yield stop_command(layout)
     if layout.supervisor == "systemd" and seen.unit.load != "not-found":
@@ -198,9 +269,9 @@ def _retire(step: RetireMember, seen: HostSeen, layout: Layout) -> Iterator[Acti
     for directory in filter(None, (seen.data, seen.wal)):
         if directory.entries is None or directory.is_empty:
             continue
-        yield from _set_aside(directory.path, directory.mount, directory.entries or (), step.suffix)
+        yield from _set_aside(directory.path, directory.mount, directory.entries or (), suffix)
     yield Run(("rm", "-f", layout.join), "moving settings aside")
-    kept = f"{layout.etc}.{step.suffix}"
+    kept = f"{layout.etc}.{suffix}"
     yield Run(("mkdir", "-p", kept), "moving settings aside")
     for path in (layout.conf, layout.unit, layout.pki):
         if path == layout.pki or path in seen.files:
@@ -218,7 +289,7 @@ def _set_aside(path: str, mount: bool, entries: tuple[str, ...], suffix: str) ->
     kept = f"{path}/{suffix}"
     yield Run(("mkdir", "-p", kept), "moving data aside")
     for name in entries:
-        if name == "member":
+        if name == "member" or name.endswith((".wal", ".tmp")):
             yield Run(("mv", "-T", f"{path}/{name}", f"{kept}/{name}"), "moving data aside")
 
 
@@ -230,6 +301,8 @@ tar -xz --strip-components=1 --no-same-owner -C "$1"
 "$1/etcd" --version
 mv -T -- "$1" "$2"
 """
+
+RESTART_UNIT = "systemctl stop etcd.service && systemctl start --no-block etcd.service"
 
 MOVE_IF_THERE = '[ ! -e "$1" ] || mv "$1" "$2/"'
 

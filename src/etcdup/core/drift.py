@@ -22,37 +22,56 @@ from etcdup.core.unit import UNIT_VARIABLE, unit_digest
 
 def host_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, observed: Observed) -> list[Step]:
     """Everything on this host that can be put right without touching a running member."""
-    layout = layout_of(spec, host)
-    steps: list[Step] = []
-    if missing := unprepared(seen, layout):
-        reason = "the host is new to this cluster" if seen.marker is None else f"{', '.join(missing)} missing"
-        steps.append(PrepareHost(host=host.name, token=token, missing=missing, reason=reason, rules=(6, 96)))
-    changes = file_changes(desired_files(spec, host, layout, token, observed.pki), seen)
-    settings: list[Step] = []
-    if changes:
-        settings.append(InstallFiles(host=host.name, changes=changes, reason=_why_files(changes)))
-    if why := _why_enable(layout, changes, seen):
-        settings.append(EnableUnit(host=host.name, reason=why))
-    binaries = _binary_steps(spec, host, seen, observed)
+    ready, binaries = preparation(spec, host, seen, token), binaries_steps(spec, host, seen, observed)
+    settings, switch = settings_steps(spec, host, seen, token, observed.pki), switch_steps(spec, host, seen)
     # A package manager must find its own unit masked before ours stands in its place (rule 96). Else settings go
     # first: their fsync would have to wait until the disk has taken all of the binaries.
-    packaged = any(isinstance(step, InstallBinaries) and step.source == "package" for step in binaries)
-    return [*steps, *binaries, *settings] if packaged else [*steps, *settings, *binaries]
+    packaged = any(step.source == "package" for step in binaries)
+    middle = [*binaries, *settings] if packaged else [*settings, *binaries]
+    return [*ready, *middle, *switch]
 
 
-def _binary_steps(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> list[Step]:
+def preparation(spec: Spec, host: HostSpec, seen: HostSeen, token: str) -> list[Step]:
+    """The user, the folders and the mark, where one of them is missing."""
+    missing = unprepared(seen, layout_of(spec, host))
+    if not missing:
+        return []
+    reason = "the host is new to this cluster" if seen.marker is None else f"{', '.join(missing)} missing"
+    return [PrepareHost(host=host.name, token=token, missing=missing, reason=reason, rules=(6, 96))]
+
+
+def binaries_steps(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> list[InstallBinaries]:
+    """The wanted version beside those that are there."""
     version = str(spec.version)
+    if version in seen.versions:
+        return []
+    binaries = observed.binaries_of(spec.version)
+    source = binaries.source if binaries else "cache"
+    reason = f"{version} is not there yet"
+    return [InstallBinaries(host=host.name, version=version, source=source, reason=reason, rules=(52,))]
+
+
+def settings_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, pki: PkiSeen) -> list[Step]:
+    """Files that differ, and a unit that systemd has to read or enable."""
+    layout = layout_of(spec, host)
+    changes = file_changes(desired_files(spec, host, layout, token, pki), seen)
     steps: list[Step] = []
-    if version not in seen.versions:
-        source = observed.binaries.source if observed.binaries else "cache"
-        reason = f"{version} is not there yet"
-        steps.append(
-            InstallBinaries(host=host.name, version=version, source=source, reason=reason, rules=(52,))
-        )
-    if seen.current != version:
-        reason = f"{seen.current} is in use" if seen.current else "no version is in use"
-        steps.append(SwitchBinaries(host=host.name, version=version, reason=reason, rules=(52,)))
+    if changes:
+        version = str(spec.version)
+        reason = _why_files(changes)
+        steps.append(InstallFiles(host=host.name, version=version, changes=changes, reason=reason))
+    if why := _why_enable(layout, changes, seen):
+        steps.append(EnableUnit(host=host.name, reason=why))
     return steps
+
+
+def switch_steps(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Step]:
+    """`current` to the wanted version; what runs keeps its own until it is restarted."""
+    version = str(spec.version)
+    if seen.current == version:
+        return []
+    reason = f"{seen.current} is in use" if seen.current else "no version is in use"
+    return [SwitchBinaries(host=host.name, version=version, reason=reason, rules=(52,))]
 
 
 def unprepared(seen: HostSeen, layout: Layout) -> tuple[str, ...]:
@@ -78,7 +97,7 @@ def file_changes(desired: Iterable[DesiredFile], seen: HostSeen) -> tuple[FileCh
         there = seen.files.get(file.path)
         if there is None:
             changes.append(FileChange(file.path, "create"))
-        elif there.sha256 != file.sha256:
+        elif there.sha256 != (file.sha256 or ""):
             changes.append(FileChange(file.path, "update", _diff(file, there.text)))
         elif not _same_rights(file, seen):
             diff = f"mode and owner: {there.mode:04o} {there.owner} -> {file.mode:04o} {file.owner}\n"
@@ -117,7 +136,7 @@ def _why_enable(layout: Layout, changes: tuple[FileChange, ...], seen: HostSeen)
 
 def _same_rights(file: DesiredFile, seen: HostSeen) -> bool:
     there = seen.files[file.path]
-    if seen.systemd == 0:
+    if not seen.systemd:
         # A local member belongs to whoever runs etcdup; only the mode can be wanted.
         return there.mode == file.mode
     return (there.mode, there.owner) == (file.mode, file.owner)

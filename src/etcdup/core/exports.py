@@ -29,7 +29,7 @@ def kubeadm_text(spec: Spec, files: ClientFiles) -> str:
     there = ON_CONTROL_PLANE
     return f"""\
 # kubeadm with cluster {spec.name} as its external etcd: `kubeadm init --config THIS_FILE`.
-{_copying(files)}
+{copying(files)}
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 etcd:
@@ -47,7 +47,7 @@ def kube_apiserver_text(spec: Spec, files: ClientFiles) -> str:
     there = ON_CONTROL_PLANE
     return f"""\
 # kube-apiserver's flags for cluster {spec.name}.
-{_copying(files)}
+{copying(files)}
 --etcd-servers={spec.endpoints()}
 --etcd-cafile={there.ca}
 --etcd-certfile={there.cert}
@@ -79,15 +79,15 @@ def etcdctl_variables(endpoints: str, files: ClientFiles) -> dict[str, str]:
     }
 
 
-def _copying(files: ClientFiles) -> str:
+def copying(
+    files: ClientFiles, there: ClientFiles = ON_CONTROL_PLANE, where: str = "every control-plane node"
+) -> str:
     """Comments that say which file goes where."""
-    there = ON_CONTROL_PLANE
     pairs = ((files.ca, there.ca), (files.cert, there.cert), (files.key, there.key))
     width = max(len(here) for here, _ in pairs)
     lines = [f"#   {here:{width}}  ->  {to}" for here, to in pairs]
-    heading = (
-        "# Copy these files from here to every control-plane node first; the key readable for root alone:"
-    )
+    who = "root" if there is ON_CONTROL_PLANE else "its user"
+    heading = f"# Copy these files from here to {where} first; the key readable for {who} alone:"
     return "\n".join([heading, *lines])
 
 

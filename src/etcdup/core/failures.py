@@ -1,6 +1,7 @@
 """What etcd's last words mean: its log lines -> the problem and what to do, in an operator's words."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -37,6 +38,14 @@ WORDS: tuple[tuple[str, Meaning], ...] = (
             "a certificate lacks the address that a peer connects from",
             "does the host reach its peers from another address than the one in cluster.yaml? "
             "`ip route get PEER` shows it after `src`",
+        ),
+    ),
+    (
+        "does not match any of DNSNames",
+        Meaning(
+            "it turns away a peer that comes from an address that the peer's certificate lacks",
+            "on that peer's host, `ip route get ADDRESS` shows after `src` where it comes from: that must be the "
+            "address in cluster.yaml",
         ),
     ),
     (
@@ -85,8 +94,27 @@ WORDS: tuple[tuple[str, Meaning], ...] = (
         Meaning("this version is older than the cluster's", "set `version` to the cluster's own minor"),
     ),
     (
+        '\\" is not supported',  # 3.6, of data that 3.7 wrote
+        Meaning("this version is older than its data", "set `version` to the cluster's own minor"),
+    ),
+    (
+        "detected disallowed v2 WAL",
+        Meaning(
+            "its log holds requests of etcd's v2 API, which this version no longer reads",
+            "set `version` to the newest 3.5, apply, and go on from there: the log is then seen to first",
+        ),
+    ),
+    (
         "flag provided but not defined",
         Meaning("this version does not know one of its settings", "look at `etcd.extra` in cluster.yaml"),
+    ),
+    (
+        "failed to verify flags",
+        Meaning("it does not take one of its settings", "correct that setting in cluster.yaml"),
+    ),
+    (
+        "unrecognized level",
+        Meaning("it does not take one of its settings", "correct `log-level` below `etcd.extra`"),
     ),
     (
         "couldn't find local name",
@@ -105,25 +133,43 @@ WORDS: tuple[tuple[str, Meaning], ...] = (
     ),
 )
 
+_SYSTEMD = re.compile(r"etcd\.service: |(Starting|Started|Stopping|Stopped|Failed to start) etcd\.service")
+_STACK = re.compile(r"\s|goroutine \d+ \[|created by |[\w./]+[\w.*()/]*\(.*\)$")
 
-def explain(lines: Sequence[str]) -> Meaning | None:
-    """What the newest line that says something known means; None where no line does."""
+
+def explain(lines: Sequence[str]) -> tuple[Meaning, str] | None:
+    """What the newest line that says something known means, and that line; None where no line does."""
     for line in reversed(lines):
         for words, meaning in WORDS:
             if words.lower() in line.lower():
-                return meaning
+                return meaning, _bare(line)
     return None
 
 
 def telling(lines: Sequence[str], count: int = 3) -> list[str]:
-    """The last lines that say more than that all goes well, without etcd's JSON around them."""
-    kept = []
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            kept.append(line)
-            continue
-        if isinstance(entry, dict) and entry.get("level") not in ("info", "debug"):
-            kept.append(" ".join(str(entry[key]) for key in ("msg", "error") if entry.get(key)))
-    return kept[-count:]
+    """The last lines that say more than that all goes well, or that it ended: each once."""
+    kept = [_bare(line) for line in lines if not _says_nothing(line)]
+    return list(dict.fromkeys(reversed(kept)))[:count][::-1]
+
+
+def _says_nothing(line: str) -> bool:
+    """etcd's report of what goes well, systemd's of starts and stops, the stack below a panic."""
+    entry = _entry(line)
+    if entry:
+        return entry.get("level") in ("info", "debug")
+    return not line.strip() or _SYSTEMD.match(line) is not None or _STACK.match(line) is not None
+
+
+def _bare(line: str) -> str:
+    """Without etcd's JSON around it."""
+    entry = _entry(line)
+    said = (str(entry[key]) for key in ("msg", "error") if entry.get(key))
+    return " ".join(said) if entry else line.strip()
+
+
+def _entry(line: str) -> dict[str, object]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}

@@ -96,6 +96,10 @@ def marker_text(marker: Marker) -> str:
         "data_dir": marker.data_dir,
         "formed": marker.formed,
     }
+    if marker.replaces:
+        values["replaces"] = marker.replaces
+    if marker.mount:
+        values["mount"] = True
     return json.dumps(values, indent=1) + "\n"
 
 

@@ -4,22 +4,39 @@ from collections.abc import Iterable
 
 from etcdup.core.bootstrap import may_form
 from etcdup.core.observed import Observed
-from etcdup.core.quorum import may_restart, may_start
+from etcdup.core.quorum import may_restart, may_start, may_trust_alarms
+from etcdup.core.reconfiguration import (
+    may_add,
+    may_detach,
+    may_promote,
+    may_remove,
+    may_set_aside,
+    may_update,
+)
 from etcdup.core.spec import Spec
-from etcdup.core.steps import FormCluster, Refused, RestartMember, StartMember, Step
+from etcdup.core.steps import (
+    AddLearner,
+    DetachMember,
+    EnableDowngrade,
+    FormCluster,
+    PromoteMember,
+    Refused,
+    RemoveMember,
+    RestartMember,
+    SetAside,
+    StartMember,
+    Step,
+    TakeSnapshot,
+    UpdatePeerUrl,
+)
 
 
 def against(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Every reason against doing this step now; empty where nothing stands against it."""
-    match step:
-        case FormCluster():
-            return may_form(spec, observed)
-        case StartMember(host=host):
-            return _as_tuple(may_start(host, spec, observed))
-        case RestartMember(host=host):
-            return _as_tuple(may_restart(host, observed))
-        case _:
-            return ()
+    if isinstance(step, FormCluster):
+        return may_form(spec, observed)
+    reason = _reason(step, spec, observed)
+    return (reason,) if reason else ()
 
 
 def against_first(steps: Iterable[Step], spec: Spec, observed: Observed) -> tuple[Refused, ...]:
@@ -29,5 +46,25 @@ def against_first(steps: Iterable[Step], spec: Spec, observed: Observed) -> tupl
     return against(first, spec, observed) if first else ()
 
 
-def _as_tuple(reason: Refused | None) -> tuple[Refused, ...]:
-    return (reason,) if reason else ()
+def _reason(step: Step, spec: Spec, observed: Observed) -> Refused | None:
+    match step:
+        case StartMember(host=host):
+            return may_start(host, spec, observed)
+        case RestartMember(host=host):
+            return may_restart(host, observed)
+        case AddLearner(host=host):
+            return may_add(host, observed)
+        case PromoteMember(host=host):
+            return may_promote(host, spec, observed)
+        case RemoveMember(member_id=member_id):
+            return may_remove(int(member_id, 16), observed)
+        case DetachMember(host=host):
+            return may_detach(host, observed)
+        case SetAside(host=host):
+            return may_set_aside(host, observed)
+        case UpdatePeerUrl(host=host):
+            return may_update(host, observed)
+        case TakeSnapshot() | EnableDowngrade():
+            return may_trust_alarms(observed)
+        case _:
+            return None

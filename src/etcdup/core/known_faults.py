@@ -19,6 +19,7 @@ Scope = Literal[
     "defrag",
     "force-new-cluster",
     "source-for-3.6",  # being upgraded to 3.6
+    "source-for-3.7",  # being upgraded to 3.7
     "rbac",  # etcd's own users and roles
     "crl",  # lists of revoked certificates
     "tracing",
@@ -152,6 +153,14 @@ FAULTS = (
         "refuse",
         "etcd's upgrade guide for 3.6",
         "source-for-3.6",
+        may_be_patched=False,
+    ),
+    Advisory(
+        "may not work together with members of 3.7",
+        (Affected((3, 6), fixed=11),),
+        "refuse",
+        "etcd's upgrade guide for 3.7",
+        "source-for-3.7",
         may_be_patched=False,
     ),
     Advisory(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from etcdup.core.spec import HostSpec
 from etcdup.core.version import Version
 
 # How the name of everything begins that etcdup moved aside.
@@ -77,18 +78,27 @@ class UnitSeen:
 
     @property
     def is_running(self) -> bool:
-        return self.main_pid > 0 and self.active in ("active", "activating", "reloading")
+        """A process that systemd has forked, and that has yet to become etcd, does not count."""
+        forked = self.exe.rsplit("/", 1)[-1].startswith("systemd")
+        return self.main_pid > 0 and not forked and self.active in ("active", "activating", "reloading")
 
 
 @dataclass(frozen=True)
 class Marker:
-    """Our mark on a host: whose data this is. `formed` once the cluster was seen healthy (rule 6)."""
+    """Our mark on a host: whose data this is.
+
+    `formed` once this member was seen healthy in a cluster that exists (rules 6, 7). `replaces` is the ID, in
+    hexadecimal, of the member whose place this host's new member shall take. `mount`: its data directory was a
+    mount point then.
+    """
 
     cluster: str
     member: str
     token: str
     data_dir: str
     formed: bool
+    replaces: str = ""
+    mount: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,7 @@ class HostSeen:
     distribution_version: str
     hostname: str
     machine_id: str
-    systemd: int
+    systemd: bool
     clock_ahead_s: float
     etcd_user: bool
     opt_free_bytes: int
@@ -145,7 +155,11 @@ class ListedMember:
 
 @dataclass(frozen=True)
 class MemberSeen:
-    """A member that answered its API. `alarms` are `KIND` or `KIND on member ID`, of the whole cluster."""
+    """A member that answered its API. `alarms` are `KIND` or `KIND on member ID`, of the whole cluster.
+
+    `storage_version` is the minor whose form the data has, like `3.6.0`; `downgrade_to` the minor that the
+    cluster is on its way down to, like `3.5.0`. Both are told from 3.6 on, and empty where there is none.
+    """
 
     member_id: int
     cluster_id: int
@@ -160,6 +174,8 @@ class MemberSeen:
     members: tuple[ListedMember, ...]
     alarms: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    storage_version: str = ""
+    downgrade_to: str = ""
 
 
 @dataclass(frozen=True)
@@ -230,14 +246,37 @@ class Binaries:
 
 
 @dataclass(frozen=True)
+class SnapshotSeen:
+    """A verified snapshot in the operator's folder, taken before the cluster changed its minor. `hop` says which
+    way, like `3.5-to-3.6`; `size` is in bytes."""
+
+    path: str
+    cluster: str
+    hop: str
+    taken_at: datetime
+    size: int
+
+
+@dataclass(frozen=True)
 class Observed:
-    """The world at one moment. Every host and every member of the Spec has an entry."""
+    """The world at one moment. Every host and every member of the Spec has an entry.
+
+    So has every member that the cluster has beyond them: `leaving` says where those run. `auth` is whether
+    etcd's own users are in force, None where nobody was asked.
+    """
 
     at: datetime
     hosts: Mapping[str, HostSeen | Unreachable]
     members: Mapping[str, MemberSeen | MemberSilent]
     pki: PkiSeen
-    binaries: Binaries | None = None
+    binaries: tuple[Binaries, ...] = ()
+    leaving: Mapping[str, HostSpec] = field(default_factory=dict)
+    snapshots: tuple[SnapshotSeen, ...] = ()
+    auth: bool | None = None
+
+    def binaries_of(self, version: Version) -> Binaries | None:
+        """Where this version comes from; None where every host has it already."""
+        return next((each for each in self.binaries if each.version == version), None)
 
     def reachable(self) -> dict[str, HostSeen]:
         return {name: seen for name, seen in self.hosts.items() if isinstance(seen, HostSeen)}

@@ -30,7 +30,7 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             distribution_version=machine[5],
             etcd_user=machine[6] == "etcd-user",
             joining=machine[7] == "joining",
-            systemd=int(sections["systemd"][0]) if supervised else 0,
+            systemd=supervised and sections["systemd"][0] == "1",
             clock_ahead_s=_clock_ahead(float(sections["clock"][0]), asked_at, answered_at),
             opt_free_bytes=_product(sections["room"][0]),
             data=_directory(layout.data_dir, sections),
@@ -152,7 +152,15 @@ def _marker(sections: Sections, layout: Layout) -> Marker | None:
         return None
     try:
         data = json.loads(text)
-        return Marker(data["cluster"], data["member"], data["token"], data["data_dir"], bool(data["formed"]))
+        return Marker(
+            data["cluster"],
+            data["member"],
+            data["token"],
+            data["data_dir"],
+            bool(data["formed"]),
+            str(data.get("replaces", "")),
+            bool(data.get("mount", False)),
+        )
     except (ValueError, KeyError, TypeError):
         return None
 

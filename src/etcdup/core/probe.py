@@ -75,19 +75,18 @@ for folder in "$versions"/*; do [ -d "$folder" ] && echo "${folder##*/}"; done
 
 say listening
 # With our own etcd running its ports are its own; only before that does it matter who has them.
-[ "$pid" -gt 0 ] || for table in /proc/net/tcp /proc/net/tcp6; do
-  while read -r _ local _ state _ _ _ _ _ inode _; do
-    [ "$state" = 0A ] || continue
-    port=$((0x${local##*:}))
-    case " $ports " in *" $port "*) ;; *) continue ;; esac
-    owner='0 '
-    for process in /proc/[0-9]*; do
-      case $(ls -l "$process/fd" 2>/dev/null) in
-        *"socket:[$inode]"*) owner="${process#/proc/} $(cat "$process/comm")"; break ;;
-      esac
-    done
-    echo "$port $owner"
-  done <"$table" 2>/dev/null
+# cat, because sh reads byte by byte, and for each of them the kernel writes the whole table anew.
+[ "$pid" -gt 0 ] || cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ local _ state _ _ _ _ _ inode _; do
+  [ "$state" = 0A ] || continue
+  port=$((0x${local##*:}))
+  case " $ports " in *" $port "*) ;; *) continue ;; esac
+  owner='0 '
+  for process in /proc/[0-9]*; do
+    case $(ls -l "$process/fd" 2>/dev/null) in
+      *"socket:[$inode]"*) owner="${process#/proc/} $(cat "$process/comm")"; break ;;
+    esac
+  done
+  echo "$port $owner"
 done
 
 say sums

@@ -3,7 +3,8 @@
 Healthy members are counted, not started ones: etcd itself counts a dead member as started (rules 27, 34).
 """
 
-from etcdup.core.observed import MemberSeen, Observed
+from etcdup.core.observed import HostSeen, MemberSeen, Observed
+from etcdup.core.roster import listed, name_of
 from etcdup.core.spec import Spec
 from etcdup.core.steps import Refused
 
@@ -15,32 +16,45 @@ def quorum_of(voters: int) -> int:
 
 def voters(observed: Observed) -> int:
     """Voters by the newest member list that was seen; 0 where no member answered."""
-    lists = sorted(observed.answering().values(), key=lambda seen: seen.raft_term)
-    return sum(not member.is_learner for member in lists[-1].members) if lists else 0
+    return sum(not member.is_learner for member in listed(observed))
 
 
 def healthy(observed: Observed) -> dict[str, MemberSeen]:
-    """Voting members that answer, follow a leader, report no error, and agree with each other on the cluster."""
+    """Voters of the member list that answer, follow a leader, report no error, and agree on the cluster."""
     answering = observed.answering()
     clusters = {seen.cluster_id for seen in answering.values()}
     if len(clusters) > 1:
         return {}
+    voting = {member.member_id for member in listed(observed) if not member.is_learner}
     return {
         name: seen
         for name, seen in answering.items()
-        if seen.leader_id and not seen.errors and not seen.is_learner
+        if seen.member_id in voting and seen.leader_id and not seen.errors and not seen.is_learner
     }
+
+
+def sick(observed: Observed) -> tuple[str, ...]:
+    """Names of the voters that are not healthy, sorted."""
+    well = {seen.member_id for seen in healthy(observed).values()}
+    voting = (member for member in listed(observed) if not member.is_learner)
+    return tuple(sorted(name_of(member) for member in voting if member.member_id not in well))
 
 
 def describe(voting: int, alive: int) -> str:
     """`3 voters, 3 healthy, quorum 2, can lose 1`."""
-    spare = max(alive - quorum_of(voting), 0)
-    return f"{voting} voters, {alive} healthy, quorum {quorum_of(voting)}, can lose {spare}"
+    return describe_change((voting, alive), (voting, alive))
 
 
-def describe_stop(voting: int, alive: int) -> str:
-    """What stopping one healthy member does, while it lasts."""
-    return f"{describe(voting, alive)}; {describe(voting, alive - 1)} while it restarts"
+def describe_change(before: tuple[int, int], after: tuple[int, int]) -> str:
+    """`3 -> 4 voters, 3 -> 4 healthy, quorum 2 -> 3, can lose 1`: voters, and how many of them are healthy."""
+    now, then = _figures(*before), _figures(*after)
+    shown = [f"{a}" if a == b else f"{a} -> {b}" for a, b in zip(now, then, strict=True)]
+    return "{} voters, {} healthy, quorum {}, can lose {}".format(*shown)
+
+
+def _figures(voting: int, alive: int) -> tuple[int, int, int, int]:
+    quorum = quorum_of(voting)
+    return voting, alive, quorum, max(alive - quorum, 0)
 
 
 def may_start(name: str, spec: Spec, observed: Observed) -> Refused | None:
@@ -49,7 +63,7 @@ def may_start(name: str, spec: Spec, observed: Observed) -> Refused | None:
     if host is None:
         return Refused(f"{name} cannot be reached", host=name)
     if not host.has_member:
-        return _lost_data(name, host.data.path)
+        return _lost_data(host)
     if host.marker is None or (host.marker.cluster, host.marker.member) != (spec.name, name):
         return Refused(
             f"the data in {host.data.path} on {name} is not marked as this member's", host=name, rules=(6,)
@@ -63,7 +77,7 @@ def may_restart(name: str, observed: Observed) -> Refused | None:
     if host is None:
         return Refused(f"{name} cannot be reached", host=name)
     if not host.has_member:
-        return _lost_data(name, host.data.path)
+        return _lost_data(host)
     voting, alive = voters(observed), healthy(observed)
     if name in alive and voting == 1:
         return None
@@ -72,7 +86,7 @@ def may_restart(name: str, observed: Observed) -> Refused | None:
         return Refused(
             f"stopping {name} would lose the quorum: {left} of {voting} members would be healthy, "
             f"{quorum_of(max(voting, 1))} are needed",
-            hint="bring the other members back first; `etcdup status` says what is wrong with each",
+            hint=f"bring {_others(name, observed)} back first; `etcdup status` says what is wrong with each",
             host=name,
             rules=(34, 38),
         )
@@ -91,11 +105,31 @@ def may_trust_alarms(observed: Observed) -> Refused | None:
     return None
 
 
-def _lost_data(name: str, data_dir: str) -> Refused:
+def _others(name: str, observed: Observed) -> str:
+    """Who is not well besides this member, in words."""
+    return ", ".join(each for each in sick(observed) if each != name) or "the other members"
+
+
+def _lost_data(host: HostSeen) -> Refused:
+    """A member that is wiped is replaced, never started empty under its old ID; a disk that is not mounted is not
+    an empty one."""
+    if reason := not_mounted(host):
+        return reason
     return Refused(
-        f"{data_dir} on {name} holds no member, but this cluster was formed with {name} in it",
-        hint="if the disk is not mounted, mount it; a member whose data is lost must be replaced, "
-        "never started empty under its old ID",
-        host=name,
+        f"{host.data.path} on {host.host} holds no member, but this cluster has {host.host} in it",
+        hint=f"if its disk is not mounted, mount it; if its data is lost: `etcdup member replace {host.host}`",
+        host=host.host,
+        rules=(32, 89),
+    )
+
+
+def not_mounted(host: HostSeen) -> Refused | None:
+    """The data directory was a file system of its own when the member was proved healthy, and is none now."""
+    if host.marker is None or not host.marker.mount or host.data.mount:
+        return None
+    return Refused(
+        f"{host.data.path} on {host.host} was a disk of its own, and no disk is mounted there now",
+        hint=f"mount it: `findmnt {host.data.path}` and `lsblk` on the host show what is there",
+        host=host.host,
         rules=(32, 89),
     )

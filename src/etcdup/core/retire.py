@@ -2,6 +2,7 @@
 
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import ASIDE, HostSeen, Observed, Unreachable
+from etcdup.core.roster import host_of
 from etcdup.core.spec import Spec
 from etcdup.core.steps import Plan, Refusal, Refused, RetireMember, Step
 
@@ -28,9 +29,10 @@ def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:
     return Plan(spec.name, tuple(steps), tuple(notes))
 
 
-def kept_at(spec: Spec, step: RetireMember, seen: HostSeen) -> tuple[str, ...]:
-    """Where a host's data and settings are after this step. `seen` is from before it."""
-    layout = layout_of(spec, spec.host(step.host))
+def kept_at(spec: Spec, step: RetireMember, observed: Observed) -> tuple[str, ...]:
+    """Where a host's data and settings are after this step. `observed` is from before it."""
+    seen = observed.reachable()[step.host]
+    layout = layout_of(spec, host_of(spec, observed, step.host))
     kept = [f"{layout.etc}.{step.suffix}"]
     for directory in filter(None, (seen.data, seen.wal)):
         if not directory.is_empty:

@@ -1,24 +1,61 @@
-"""The order of restarts: followers first, leader last, one at a time (rules 38-41)."""
+"""Rolling restarts: followers first, leader last, one at a time (rules 38-41).
 
-from collections.abc import Mapping
+A member's files and binary change right before its own restart, never on all hosts ahead of it: a setting that
+etcd does not take stops one member, not three at the next power cut, and a crash cannot bring up a new version
+on a host that was not its turn.
+"""
 
-from etcdup.core.observed import MemberSeen, Observed
-from etcdup.core.quorum import describe_stop, healthy, voters
+from collections.abc import Iterable
+
+from etcdup.core.drift import restart_reasons, settings_steps, switch_steps
+from etcdup.core.observed import HostSeen, MemberSeen, Observed
+from etcdup.core.spec import Spec
 from etcdup.core.steps import RestartMember, Step
 
 
-def restarts(reasons: Mapping[str, tuple[str, ...]], observed: Observed) -> list[Step]:
-    """One RestartMember for each member that has a reason, in an order that moves leadership at most once."""
-    leaving = sorted(reasons, key=lambda name: (_rank(name, observed), name))
-    quorum = describe_stop(voters(observed), len(healthy(observed)))
-    return [
-        RestartMember(host=name, reason="; ".join(reasons[name]), rules=(38, 39), quorum=quorum)
-        for name in leaving
-    ]
+def restarts_due(spec: Spec, observed: Observed, token: str) -> dict[str, tuple[str, ...]]:
+    """Why each running member of cluster.yaml has to be restarted; those without a reason are not in it."""
+    due = {}
+    for host in spec.hosts:
+        seen = observed.reachable().get(host.name)
+        if seen is not None and (why := restart_reasons(spec, host, seen, token, observed.pki)):
+            due[host.name] = why
+    return due
+
+
+def roll(
+    spec: Spec, observed: Observed, token: str, due: dict[str, tuple[str, ...]], *, one_way: bool = False
+) -> list[Step]:
+    """Each member's files, binary and restart. `one_way`: after the last of them no member can go back."""
+    steps: list[Step] = []
+    order = in_order(due, observed)
+    for name in order:
+        seen = observed.reachable()[name]
+        steps += _put_in_place(spec, observed, token, seen)
+        steps.append(
+            RestartMember(
+                host=name,
+                version=str(spec.version),
+                no_way_back=one_way and name == order[-1],
+                reason="; ".join(due[name]),
+                rules=(38, 39, 46) if one_way else (38, 39),
+            )
+        )
+    return steps
+
+
+def in_order(names: Iterable[str], observed: Observed) -> list[str]:
+    """Members that give no answer come first, for they serve nobody, and the leader last: so leadership moves at
+    most once."""
+    return sorted(names, key=lambda name: (_rank(name, observed), name))
+
+
+def _put_in_place(spec: Spec, observed: Observed, token: str, seen: HostSeen) -> list[Step]:
+    host = spec.host(seen.host)
+    return [*settings_steps(spec, host, seen, token, observed.pki), *switch_steps(spec, host, seen)]
 
 
 def _rank(name: str, observed: Observed) -> int:
-    """Members that give no answer come first (they serve nobody), the leader last."""
     seen = observed.members[name]
     if not isinstance(seen, MemberSeen):
         return 0

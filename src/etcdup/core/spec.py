@@ -180,6 +180,10 @@ class Spec(_Section):
                 return host
         raise KeyError(name)
 
+    def at(self, version: Version) -> "Spec":
+        """The same cluster with another version of etcd."""
+        return self.model_copy(update={"version": version})
+
     def client_port(self, host: HostSpec) -> int:
         return host.client_port or self.etcd.client_port
 

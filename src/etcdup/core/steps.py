@@ -1,7 +1,7 @@
 """The plan: ordered, frozen, serialisable intent, with a reason on each step.
 
 No callables, no secrets, no clock. A step says what shall be so; `commands.py` says, on a fresh observation,
-which commands make it so; `outcome.py` says whether it is so.
+which commands make it so, and the plan made from the next observation says whether it is so.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -19,18 +19,27 @@ class FileChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What every step has. `rules` are numbers of the operating rules it follows."""
+    """What every step has. `rules` are numbers of the operating rules it follows; `quorum` is what the step does
+    to voters, quorum and tolerance, before and after."""
 
     reason: str
     rules: tuple[int, ...] = ()
     quorum: str = ""
-    # A disruptive step takes a member away or may: never two at a time, and each behind its guard.
+    # A disruptive step changes what the cluster is made of, or takes a member away for a while: it stands alone,
+    # behind its guard.
     disruptive: ClassVar[bool] = False
     glyph: ClassVar[str] = "~"
+    # What is there should etcdup die in the middle of this step, and what the next apply then does.
+    if_cut: ClassVar[str] = "nothing that runs is touched; the next apply does the rest"
 
     @property
     def kind(self) -> str:
         return type(self).__name__
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Equal in two plans exactly where they mean the same step, whatever reasons they give."""
+        return (self.kind,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +47,10 @@ class HostStep(Step):
     """A step on one host."""
 
     host: str
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.kind, self.host)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +72,10 @@ class ObtainBinaries(Step):
     arches: tuple[str, ...]
     glyph: ClassVar[str] = "+"
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.kind, self.version)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareHost(HostStep):
@@ -77,12 +94,24 @@ class InstallBinaries(HostStep):
     source: str
     glyph: ClassVar[str] = "+"
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.kind, self.host, self.version)
+
 
 @dataclass(frozen=True, kw_only=True)
 class InstallFiles(HostStep):
-    """Configuration, unit and certificates. Written atomically; a running member reads them when restarted."""
+    """Configuration, unit and certificates. Written atomically; a running member reads them when restarted.
+
+    `version` is the one that they are written for.
+    """
 
     changes: tuple[FileChange, ...]
+    version: str
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.kind, self.host, self.version)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +119,10 @@ class SwitchBinaries(HostStep):
     """The `current` link to this version, by one rename. A running member keeps its old binary until restarted."""
 
     version: str
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.kind, self.host, self.version)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +138,9 @@ class FormCluster(Step):
     token: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = (
+        "some members wait for the others; the next apply starts those, with the same token"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,14 +156,26 @@ class StartMember(HostStep):
 
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = "the member starts by itself, or the next apply starts it"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestartMember(HostStep):
-    """A running member takes up new settings: leadership moved away, stop, start, proved healthy."""
+    """A running member takes up new settings: leadership moved away, stop, start, proved healthy.
 
+    `version` is what it runs afterwards. `no_way_back`: it is the last member of an older minor, and once it
+    runs the new one no member can go back (rule 46).
+    """
+
+    version: str
+    no_way_back: bool = False
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "!"
+    if_cut: ClassVar[str] = "the member is stopped or starting, the others serve; the next apply starts it"
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.kind, self.host, self.version)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +185,145 @@ class RetireMember(HostStep):
     suffix: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "-"
+    if_cut: ClassVar[str] = "what was moved stays where it is; the next destroy does the rest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkReplacement(HostStep):
+    """The host is marked as the place of a new member that takes over from the member of this ID (hexadecimal).
+
+    From then on an ordinary apply finishes the replacement.
+    """
+
+    member_id: str
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = (
+        "nothing has changed in the cluster; once the mark is there, apply finishes the work"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAside(HostStep):
+    """etcd is stopped and its data moved aside, so that a new member can start empty on this host (rule 31)."""
+
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "-"
+    if_cut: ClassVar[str] = "its data is there or beside, and is no member's any more; the next apply goes on"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetachMember(HostStep):
+    """The host of a member that has left: stopped, disabled, data and settings moved aside."""
+
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "-"
+    if_cut: ClassVar[str] = (
+        "it is no member any more and cannot come back as one; the next apply clears the rest"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveMember(HostStep):
+    """The member of this ID (hexadecimal) leaves the member list; where it leads, leadership moves away first. Its
+    etcd then stops by itself (rule 33)."""
+
+    member_id: str
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "-"
+    if_cut: ClassVar[str] = "the member is in the list or it is not; the next apply sees which"
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.kind, self.member_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddLearner(HostStep):
+    """The host's member enters the member list as a learner: without a vote, so it cannot harm (rule 27)."""
+
+    peer_url: str
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = (
+        "the list has a learner that never started, which has no vote; the next apply starts it"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinMember(HostStep):
+    """The added member is started for the first time, empty, and copies the leader's data."""
+
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = "a learner is starting, which has no vote; the next apply waits for it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromoteMember(HostStep):
+    """The learner gets its vote once it is in sync with the leader, and is proved healthy (rule 29)."""
+
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = "it is a learner or a voter, and healthy as both; the next apply sees which"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdatePeerUrl(HostStep):
+    """The member list gets this member's new peer URL, before it is restarted with it (rule 36)."""
+
+    member_id: str
+    peer_url: str
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = (
+        "the others look for the member at its old or its new address; the next apply goes on"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeSnapshot(Step):
+    """A verified snapshot into a folder of the operator's, before the first member makes this `hop`, like
+    `3.5-to-3.6` (rule 43)."""
+
+    hop: str
+    folder: str
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = "nothing that runs is touched; a snapshot that is not whole is never listed"
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.kind, self.hop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckV2Store(HostStep):
+    """etcdutl looks whether the member's data still holds what 3.6 no longer reads (rule 44). Read-only."""
+
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = "it only reads"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnableDowngrade(Step):
+    """The cluster is told to go down to this minor, and its members write their data in the older form (rule 47)."""
+
+    target: str
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = (
+        "all members run as before; the next apply goes on down, or cancels if told to go up"
+    )
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.kind, self.target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelDowngrade(Step):
+    """A downgrade that is under way is called off."""
+
+    target: str
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = "the downgrade is called off or still enabled; the next apply sees which"
 
 
 STEPS: dict[str, type[Step]] = {
@@ -154,8 +341,22 @@ STEPS: dict[str, type[Step]] = {
         StartMember,
         RestartMember,
         RetireMember,
+        MarkReplacement,
+        SetAside,
+        DetachMember,
+        RemoveMember,
+        AddLearner,
+        JoinMember,
+        PromoteMember,
+        UpdatePeerUrl,
+        TakeSnapshot,
+        CheckV2Store,
+        EnableDowngrade,
+        CancelDowngrade,
     )
 }
+# Steps whose outcome is not seen in the cluster, so that a fresh plan has them as long as they matter.
+LASTING = (ObtainBinaries, CheckV2Store)
 
 
 @dataclass(frozen=True)
@@ -198,7 +399,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "cluster": plan.cluster,
         "token": plan.token,
         "notes": list(plan.notes),
-        "steps": [{"step": step.kind, **asdict(step)} for step in plan.steps],
+        "steps": [{"step": step.kind, **asdict(step), "if_cut": step.if_cut} for step in plan.steps],
     }
 
 

@@ -15,7 +15,7 @@ def admin_files(spec: Spec, folder: Path, pki: Pki) -> ClientFiles:
     """The operator's own. `folder` is cluster.yaml's. Raises PkiError where there are none yet."""
     if ADMIN not in pki.see().files:
         raise PkiError("the PKI has no admin certificate yet", hint="`etcdup apply` makes it")
-    return _files(spec, folder, ADMIN)
+    return client_files(spec, folder, ADMIN)
 
 
 def consumer_files(spec: Spec, folder: Path, pki: Pki, name: str, now: datetime) -> ClientFiles:
@@ -27,10 +27,11 @@ def consumer_files(spec: Spec, folder: Path, pki: Pki, name: str, now: datetime)
         if pki.see().authority is None:
             raise PkiError("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster")
         pki.issue_client(name, now)
-    return _files(spec, folder, name)
+    return client_files(spec, folder, name)
 
 
-def _files(spec: Spec, folder: Path, name: str) -> ClientFiles:
+def client_files(spec: Spec, folder: Path, name: str) -> ClientFiles:
+    """Where this client's files are on this machine."""
     tls = spec.tls
     if tls.mode == "provided":
         return _provided(tls, folder, spec.hosts[0].name)

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 
-from etcdup.core.layout import layout_of
-from etcdup.core.spec import Spec
+from etcdup.core.layout import Layout, layout_of
+from etcdup.core.spec import HostSpec, Spec
 from etcdup.errors import LockedError, RemoteError
 from etcdup.remote.host import Held, Host
 
@@ -39,13 +39,20 @@ def holder(verb: str) -> str:
 
 
 @asynccontextmanager
-async def locked(spec: Spec, hosts: Mapping[str, Host], who: str) -> AsyncIterator[None]:
-    """Holds the lock on all given hosts for the length of the block.
+async def locked(
+    spec: Spec, hosts: Mapping[str, Host], who: str, leaving: Mapping[str, HostSpec] | None = None
+) -> AsyncIterator[None]:
+    """Holds the lock on all given hosts for the length of the block. `leaving` are those that cluster.yaml does
+    not name: an operator with another file may be at work on them.
 
     Raises LockedError where somebody else holds it on any of them; nothing is then held by us.
     """
     async with AsyncExitStack() as stack:
-        taken = [await stack.enter_async_context(_one(spec, hosts[name], who)) for name in sorted(hosts)]
+        places = {host.name: host for host in spec.hosts} | dict(leaving or {})
+        taken = [
+            await stack.enter_async_context(_one(layout_of(spec, places[name]), hosts[name], who))
+            for name in sorted(hosts)
+        ]
         beating = asyncio.create_task(_beat(taken))
         try:
             yield
@@ -56,8 +63,8 @@ async def locked(spec: Spec, hosts: Mapping[str, Host], who: str) -> AsyncIterat
 
 
 @asynccontextmanager
-async def _one(spec: Spec, host: Host, who: str) -> AsyncIterator[Held]:
-    path = f"{layout_of(spec, spec.host(host.name)).run}/lock"
+async def _one(layout: Layout, host: Host, who: str) -> AsyncIterator[Held]:
+    path = f"{layout.run}/lock"
     async with host.hold(["sh", "-c", LOCK, "etcdup-lock", path, who, str(LOST_AFTER_S)]) as held:
         said = [line async for line in _first(held, 2)]
         if said[:1] == ["held"]:

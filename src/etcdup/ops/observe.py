@@ -1,8 +1,10 @@
 """Looks at everything at once, read-only. One bad host never hides the others."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypedDict
 
 from etcdup.core.files import desired_files
 from etcdup.core.layout import layout_of
@@ -12,12 +14,15 @@ from etcdup.core.observed import (
     MemberSilent,
     Observed,
     PkiSeen,
+    UnitSeen,
     Unreachable,
 )
 from etcdup.core.parse import parse_probe
 from etcdup.core.probe import probe_argv
+from etcdup.core.roster import former_hosts, leaving_host, listed, strays
 from etcdup.core.spec import HostSpec
 from etcdup.errors import EtcdupError, RemoteError
+from etcdup.ops.snapshot import find_snapshots
 from etcdup.ops.world import World
 from etcdup.remote.etcd_errors import EtcdUntrusted
 
@@ -25,18 +30,69 @@ PROBE_TIMEOUT_S = 20.0
 STATUS_TIMEOUT_S = 2.0
 
 
+class _Looked(TypedDict):
+    hosts: dict[str, HostSeen | Unreachable]
+    members: dict[str, MemberSeen | MemberSilent]
+
+
 async def observe(world: World) -> Observed:
-    """One moment of the world. A host that fails on the way becomes Unreachable, a mute member MemberSilent."""
+    """One moment of the world. A host that fails on the way becomes Unreachable, a mute member MemberSilent.
+
+    Members that cluster.yaml does not name are looked for where the member list says.
+    """
     pki = world.pki.see()
-    looked = await asyncio.gather(*(_look(world, host, pki) for host in world.spec.hosts))
-    names = [host.name for host in world.spec.hosts]
-    return Observed(
+    observed = Observed(
         at=datetime.fromtimestamp(world.clock.now(), UTC),
-        hosts=dict(zip(names, (host for host, _ in looked), strict=True)),
-        members=dict(zip(names, (member for _, member in looked), strict=True)),
         pki=pki,
         binaries=world.binaries,
+        snapshots=find_snapshots(world.snapshots, world.spec.name),
+        **await _look_at(world, world.spec.hosts, pki),
     )
+    return await _with_auth(world, await _with_leaving(world, observed))
+
+
+async def _with_leaving(world: World, observed: Observed) -> Observed:
+    places = {host.name: host for host in former_hosts(world.spec, observed)}
+    places |= {
+        each.name: each
+        for each in (leaving_host(world.spec, s) for s in strays(world.spec, listed(observed)))
+    }
+    places |= world.met
+    leaving = [host for name, host in places.items() if name not in observed.hosts]
+    if not leaving:
+        return observed
+    world.met |= {host.name: host for host in leaving}
+    await asyncio.gather(*(world.meet(host) for host in leaving))
+    looked = await _look_at(world, leaving, observed.pki)
+    more = replace(
+        observed,
+        hosts={**observed.hosts, **looked["hosts"]},
+        members={**observed.members, **looked["members"]},
+        leaving={**observed.leaving, **{host.name: host for host in leaving}},
+    )
+    # Members that were found by their certificates may know of more.
+    return await _with_leaving(world, more)
+
+
+async def _with_auth(world: World, observed: Observed) -> Observed:
+    """Asked only where the answer matters: on the way from 3.4 to 3.5 (rule 45)."""
+    old = [name for name, seen in observed.answering().items() if seen.version.series == (3, 4)]
+    if not old or world.spec.version.series == (3, 4):
+        return observed
+    try:
+        client = await world.etcd(old[0])
+        return replace(observed, auth=await client.auth_enabled(timeout_s=STATUS_TIMEOUT_S))
+    except EtcdupError:
+        return observed
+
+
+async def _look_at(world: World, hosts: Sequence[HostSpec], pki: PkiSeen) -> _Looked:
+    looked = await asyncio.gather(*(_look(world, host, pki) for host in hosts))
+    names = [host.name for host in hosts]
+    return {
+        "hosts": dict(zip(names, (host for host, _ in looked), strict=True)),
+        "members": dict(zip(names, (member for _, member in looked), strict=True)),
+    }
 
 
 async def look_again_at_members(world: World, before: Observed) -> Observed:
@@ -52,8 +108,14 @@ async def _look(
 ) -> tuple[HostSeen | Unreachable, MemberSeen | MemberSilent]:
     seen = await _probe(world, host, pki)
     if isinstance(seen, HostSeen) and not seen.unit.is_running:
-        return seen, MemberSilent("etcd does not run")
+        return seen, MemberSilent(_why_silent(seen.unit))
     return seen, await _ask(world, host.name)
+
+
+def _why_silent(unit: UnitSeen) -> str:
+    if unit.active == "activating" and unit.restarts:
+        return f"etcd does not stay up: systemd has started it {unit.restarts + 1} times"
+    return "etcd does not run"
 
 
 async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unreachable:

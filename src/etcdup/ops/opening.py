@@ -10,10 +10,12 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from etcdup.core.observed import Binaries, Observed, Unreachable
+from etcdup.core.observed import Binaries, HostSeen, Observed, Unreachable
 from etcdup.core.planner import against_version
 from etcdup.core.spec import HostSpec, Spec, bracketed
 from etcdup.core.steps import Refusal
+from etcdup.core.version import Version
+from etcdup.core.version_change import snapshot_folder, versions_ahead
 from etcdup.errors import PkiError, RemoteError
 from etcdup.ops.apply import raise_refusal
 from etcdup.ops.pki import Ask, Pki
@@ -52,15 +54,25 @@ async def open_world(
     ahead = asyncio.create_task(asyncio.to_thread(_import_ahead))
     async with open_fleet(spec, secrets) as fleet:
         members = Members(spec, fleet.hosts, pki)
+        unreachable = {name: _unreachable(name, error) for name, error in fleet.unreachable.items()}
+
+        async def meet(host: HostSpec) -> None:
+            await fleet.meet(host)
+            members.places[host.name] = host
+            if host.name in fleet.unreachable:
+                unreachable[host.name] = _unreachable(host.name, fleet.unreachable[host.name])
+
         try:
             yield World(
                 spec=spec,
                 hosts=fleet.hosts,
-                unreachable={name: _unreachable(name, error) for name, error in fleet.unreachable.items()},
+                unreachable=unreachable,
                 pki=pki,
                 clock=WallClock(),
                 etcd=members.client,
                 archive=Archives(spec, folder, report).archive,
+                meet=meet,
+                snapshots=folder / Path(snapshot_folder(spec)).expanduser(),  # noqa: ASYNC240 (reads $HOME)
             )
         finally:
             await ahead
@@ -79,32 +91,40 @@ def _unreachable(name: str, error: RemoteError) -> Unreachable:
 
 
 async def settle_binaries(world: World, observed: Observed, folder: Path, report: Report) -> Observed:
-    """Where the wanted version comes from, asked only when a host lacks it. Raises InstallError."""
-    seen = observed.reachable()
-    version = str(world.spec.version)
-    lacking = {name: host for name, host in seen.items() if version not in host.versions}
-    if not lacking:
-        return observed
-    if world.spec.install.source in ("release", "go") and (bad := against_version(world.spec, vouched=False)):
-        raise_refusal(Refusal(world.spec.name, tuple(bad)))
+    """Where each version on the way comes from, asked only when a host lacks it. Raises InstallError."""
+    wanted = {host.name for host in world.spec.hosts}
+    seen = {name: host for name, host in observed.reachable().items() if name in wanted}
+    settled = []
+    for version in versions_ahead(world.spec, observed):
+        arches = frozenset(host.arch for host in seen.values() if str(version) not in host.versions)
+        if arches:
+            settled.append(await _settle(world, world.spec.at(version), seen, arches, folder, report))
+    world.binaries = tuple(settled)
+    return replace(observed, binaries=world.binaries)
+
+
+async def _settle(
+    world: World,
+    spec: Spec,
+    seen: Mapping[str, HostSeen],
+    arches: frozenset[str],
+    folder: Path,
+    report: Report,
+) -> Binaries:
+    if spec.install.source in ("release", "go") and (bad := against_version(spec, vouched=False)):
+        raise_refusal(Refusal(spec.name, tuple(bad)))
     from etcdup.ops import install  # with all that downloads need: 50 ms that most runs have no use for
 
-    world.binaries = await install.settle(
-        world.spec,
-        folder,
-        frozenset(host.arch for host in lacking.values()),
-        world.hosts,
-        seen,
-        cache=install.cache_dir(),
-        report=report,
+    return await install.settle(
+        spec, folder, arches, world.hosts, seen, cache=install.cache_dir(), report=report
     )
-    return replace(observed, binaries=world.binaries)
 
 
 class Members:
     """One client a member, made when it is first asked for."""
 
     def __init__(self, spec: Spec, hosts: Mapping[str, Host], pki: Pki) -> None:
+        self.places = {host.name: host for host in spec.hosts}
         self._spec = spec
         self._hosts = hosts
         self._pki = pki
@@ -117,9 +137,10 @@ class Members:
         async with self._making[name]:
             if name not in self._clients:
                 self._credentials = self._credentials or self._read_credentials(name)
-                target = await member_target(self._spec, self._spec.host(name), self._hosts.get(name))
+                place = self.places[name]
+                target = await member_target(self._spec, place, self._hosts.get(name))
                 self._clients[name] = Etcd(
-                    name, target, server_name=self._spec.host(name).address, credentials=self._credentials
+                    name, target, server_name=place.address, credentials=self._credentials
                 )
             return self._clients[name]
 
@@ -156,22 +177,23 @@ class Archives:
         self._spec = spec
         self._folder = folder
         self._report = report
-        self._paths: dict[str, Path] = {}
+        self._paths: dict[tuple[str, Version], Path] = {}
         self._obtaining: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def archive(self, binaries: Binaries, arch: str) -> Path:
         """Raises InstallError."""
         async with self._obtaining[arch]:
-            if arch not in self._paths:
+            key = (arch, binaries.version)
+            if key not in self._paths:
                 from etcdup.ops import install
 
                 found = await install.obtain(
                     binaries,
-                    self._spec,
+                    self._spec.at(binaries.version),
                     self._folder,
                     frozenset((arch,)),
                     cache=install.cache_dir(),
                     report=self._report,
                 )
-                self._paths[arch] = found[arch].path
-            return self._paths[arch]
+                self._paths[key] = found[arch].path
+            return self._paths[key]

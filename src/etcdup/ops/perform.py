@@ -1,22 +1,24 @@
 """Runs a plan's actions on hosts: resolves what a command needs, reports, journals, and stops on failure."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from etcdup.core.commands import Action, Run, Write
 from etcdup.core.files import Cert, Content, Text, Trust
 from etcdup.core.steps import Step
-from etcdup.errors import RemoteError
+from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.journal import Journal
 from etcdup.ops.world import World
-from etcdup.remote.host import Blob, Host, NewFile
+from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Call, Host, NewFile, Task
 
 ACTION_HINTS = {
     "No space left on device": "free some space on the host; nothing that was there is lost",
     "Read-only file system": "the file system is mounted read-only: `dmesg` on the host says why",
     "Permission denied": "is a security module in the way, or is the login not root?",
+    "invalid user": "that user must be there before its files are written",
+    "invalid group": "that group must be there before its files are written",
 }
 
 
@@ -32,6 +34,18 @@ class Reporter(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Act:
+    """An action, and the kind of the step that it is for."""
+
+    step: str
+    action: Action
+
+    @property
+    def timeout_s(self) -> float:
+        return self.action.timeout_s if isinstance(self.action, Run) else COMMAND_TIMEOUT_S
+
+
 @dataclass
 class Performer:
     """`changed` counts the commands that ended well: from 1 on, a failure leaves a cluster partly applied."""
@@ -43,28 +57,59 @@ class Performer:
 
     async def perform(self, host: Host, actions: Iterable[Action], step: str) -> None:
         """The actions in order; the first that fails raises a RemoteError with a hint, and nothing follows."""
-        for action in actions:
-            self.reporter.doing(host.name, action.doing)
-            began = time.monotonic()
-            error: RemoteError | None = None
-            try:
-                await self._act(host, action)
-            except RemoteError as failed:
-                error = failed
-                raise _hinted(failed) from None
-            finally:
-                self._record(host.name, step, action, time.monotonic() - began, error)
+        await self.perform_steps(host, [(step, actions)])
+
+    async def perform_steps(self, host: Host, steps: Iterable[tuple[str, Iterable[Action]]]) -> None:
+        """`perform` for several steps, in as few round trips as they can be done in."""
+        for trip in _trips([Act(step, action) for step, actions in steps for action in actions]):
+            self.reporter.doing(host.name, max(trip, key=lambda act: act.timeout_s).action.doing)
+            await self._go(host, trip)
         self.reporter.doing(host.name, "")
 
-    async def _act(self, host: Host, action: Action) -> None:
-        if isinstance(action, Write):
-            await host.write_all(
-                [NewFile(put.path, self._content(put.content), put.mode, put.owner) for put in action.files]
-            )
-        else:
-            stdin = await self._stdin(action)
-            (await host.run(action.argv, stdin=stdin, timeout_s=action.timeout_s)).check()
+    async def ask(self, step: str, member: str, what: str, request: Callable[[], Awaitable[object]]) -> None:
+        """A request to etcd that changes something. It counts as made also where no answer came."""
+        began = time.monotonic()
+        failed = ""
         self.changed += 1
+        try:
+            await request()
+        except EtcdupError as error:
+            failed = error.message
+            raise
+        finally:
+            facts = {
+                "step": step,
+                "member": member,
+                "asked": what,
+                "took_s": round(time.monotonic() - began, 4),
+            }
+            self.journal.record("request", {**facts, **({"failed": failed} if failed else {})})
+
+    async def _go(self, host: Host, trip: list[Act]) -> None:
+        began = time.monotonic()
+        try:
+            stdin = await self._stdin(trip[-1].action)
+            results = await host.run_all([self._task(act.action) for act in trip], stdin=stdin)
+        except RemoteError as error:
+            self.changed += len(trip) > 1  # what was done before it was lost is not known
+            for act in trip:
+                self._record(host.name, act, time.monotonic() - began, error.message)
+            raise _hinted(error) from None
+        for act, result in zip(trip, results, strict=False):
+            self.changed += result.status == 0
+            failed = f"exited with status {result.status}" if result.status else ""
+            self._record(host.name, act, result.duration_s, failed)
+        try:
+            results[-1].check()
+        except RemoteError as error:
+            raise _hinted(error) from None
+
+    def _task(self, action: Action) -> Task:
+        if isinstance(action, Run):
+            return Call(action.argv, action.timeout_s)
+        return tuple(
+            NewFile(put.path, self._content(put.content), put.mode, put.owner) for put in action.files
+        )
 
     def _content(self, content: Content) -> bytes:
         match content:
@@ -76,20 +121,33 @@ class Performer:
                 cert, key = self.world.pki.file(role)
                 return cert if part == "cert" else key
 
-    async def _stdin(self, action: Run) -> bytes | Blob:
-        if action.stdin is None:
+    async def _stdin(self, action: Action) -> bytes | Blob:
+        if isinstance(action, Write) or action.stdin is None:
             return b""
-        assert self.world.binaries is not None, "settled before planning"
-        return Blob(await self.world.archive(self.world.binaries, action.stdin.arch))
+        binaries = self.world.binaries_of(action.stdin.version)
+        return Blob(await self.world.archive(binaries, action.stdin.arch))
 
-    def _record(self, host: str, step: str, action: Action, took_s: float, error: RemoteError | None) -> None:
+    def _record(self, host: str, act: Act, took_s: float, failed: str) -> None:
+        action = act.action
         what: dict[str, object] = {"run": list(action.argv)} if isinstance(action, Run) else {}
         if isinstance(action, Write):
             what = {"write": [put.path for put in action.files]}
-        facts = {"step": step, "host": host, **what, "took_s": round(took_s, 4)}
-        if error is not None:
-            facts["failed"] = error.message
+        facts = {"step": act.step, "host": host, **what, "took_s": round(took_s, 4)}
+        if failed:
+            facts["failed"] = failed
         self.journal.record("command", facts)
+
+
+def _trips(acts: Iterable[Act]) -> Iterator[list[Act]]:
+    """One that reads an archive ends a round trip: the archive goes to its stdin until that ends."""
+    trip: list[Act] = []
+    for act in acts:
+        trip.append(act)
+        if isinstance(act.action, Run) and act.action.stdin is not None:
+            yield trip
+            trip = []
+    if trip:
+        yield trip
 
 
 def _hinted(error: RemoteError) -> RemoteError:

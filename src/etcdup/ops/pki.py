@@ -48,6 +48,10 @@ class Pki(ABC):
         """Certificate and key of a consumer; those there are, unless they are due or `renew` is set."""
 
     @abstractmethod
+    def sign_client(self, name: str, csr: bytes, now: datetime) -> bytes:
+        """A new certificate for a consumer whose key is on a host of its own; kept here without a key."""
+
+    @abstractmethod
     def file(self, role: str) -> tuple[bytes, bytes]:
         """Certificate (with its chain) and key in PEM, as they go to the host; they fit each other."""
 
@@ -58,6 +62,10 @@ class Pki(ABC):
     @abstractmethod
     def credentials(self) -> tuple[bytes, bytes, bytes]:
         """CA, certificate and key in PEM for the operator's own client."""
+
+    @abstractmethod
+    def forget(self, name: str) -> None:
+        """Sets a member's certificates aside: it has left, and its host is cleared. Nothing is deleted."""
 
     @abstractmethod
     def check(self, now: datetime) -> tuple[Fault, ...]:

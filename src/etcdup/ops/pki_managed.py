@@ -14,9 +14,10 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
-from etcdup.core.certs import Fault, Wanted, due, validity_faults, wanted_certs, wanted_client
+from etcdup.core.certs import Fault, Wanted, due, moving, validity_faults, wanted_certs, wanted_client
 from etcdup.core.observed import CertSeen, PkiSeen
 from etcdup.core.spec import Spec
 from etcdup.errors import PkiError
@@ -40,6 +41,7 @@ from etcdup.ops.x509 import (
     UnusableFile,
     fits,
     is_encrypted,
+    parse_csr,
     parse_key,
     read_file,
     read_if_there,
@@ -65,6 +67,8 @@ class Managed(Pki):
         self._ca_key = self._root / "ca-key.pem"
         self._specified = {wanted.role: wanted for wanted in wanted_certs(spec)}
         self._unlocked: Authority | None = None
+        # What was seen of each pair of files, by role and content: checking signatures costs, and files rarely change.
+        self._judged: dict[tuple[str, str, str, str], CertSeen] = {}
 
     def see(self) -> PkiSeen:
         content = read_if_there(self._ca)
@@ -91,17 +95,38 @@ class Managed(Pki):
             for folder in folders:
                 own_folder(folder.parent)
                 own_folder(folder)
+            there = self.see().certs
             for each in wanted:
-                self._issue(each, authority, now)
+                self._issue(moving(each, there.get(each.role)), authority, now)
             for folder in folders:
                 settle(folder)
 
     def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
         wanted = self._wanted(f"client/{name}")
+        if self._cert(wanted.role).exists() and not self._key(wanted.role).exists():
+            hint = "have it make a new request, and give that with --csr"
+            raise PkiError(
+                f"the key of {name} is not here: its certificate was made from a request", hint=hint
+            )
         seen = self.see()
         if renew or due(wanted, seen.certs.get(wanted.role), seen.authority, now):
             self.issue((wanted.role,), now)
         return self.file(wanted.role)
+
+    def sign_client(self, name: str, csr: bytes, now: datetime) -> bytes:
+        wanted = self._wanted(f"client/{name}")
+        if self._key(wanted.role).exists():
+            hint = f"give the consumer another name, or move {self._key(wanted.role)} away"
+            raise PkiError(f"{name} has a key here already, which its certificate is for", hint=hint)
+        request = parse_csr(Path("the request"), csr)
+        folder = self._cert(wanted.role).parent
+        with locked(self._root):
+            authority = self._authority(now)
+            own_folder(folder)
+            cert = make_cert(wanted, request, authority, self._spec.name, days=self._spec.tls.days, now=now)
+            store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
+            settle(folder)
+        return cert_pem(cert)
 
     def file(self, role: str) -> tuple[bytes, bytes]:
         return read_pair(self._cert(role), self._key(role))
@@ -113,6 +138,16 @@ class Managed(Pki):
     def credentials(self) -> tuple[bytes, bytes, bytes]:
         return (self.trust("ca"), *self.file("admin"))
 
+    def forget(self, name: str) -> None:
+        folder = self._root / "members" / name
+        if not folder.is_dir():
+            return
+        with locked(self._root):
+            own_folder(self._root / "former")
+            taken = {path.name for path in (self._root / "former").iterdir()}
+            names = (f"{name}-{number}" if number else name for number in count())
+            folder.rename(self._root / "former" / next(each for each in names if each not in taken))
+
     def check(self, now: datetime) -> tuple[Fault, ...]:
         try:
             authority = self.see().authority
@@ -123,10 +158,12 @@ class Managed(Pki):
         return (*faults, *(fault for key in keys for fault in open_to_others(key)))
 
     def _roles(self) -> list[str]:
-        """Those that the Spec wants, and the clients that were issued beside them."""
+        """Those that the Spec wants, the clients that were issued beside them, and the servers of members that
+        were: where no host of cluster.yaml knows the cluster, those tell where it may run."""
+        former = [f"server/{path.parent.name}" for path in sorted(self._root.glob("members/*/server.pem"))]
         clients = sorted(self._cert("admin").parent.glob("*.pem"))
         names = [path.stem for path in clients if not path.stem.endswith("-key") and path.stem != "admin"]
-        return [*self._specified, *(f"client/{name}" for name in names)]
+        return list(dict.fromkeys([*self._specified, *former, *(f"client/{name}" for name in names)]))
 
     def _wanted(self, role: str) -> Wanted:
         if role in self._specified:
@@ -155,10 +192,13 @@ class Managed(Pki):
             content = read_if_there(self._cert(role))
             if content is None:
                 return None
-            pem = Pem.parse(self._cert(role), content)
             key = read_if_there(self._key(role))
-            has_key = key is not None and fits(parse_key(self._key(role), key), pem.certs[0])
-            return see_cert(pem, pem.certs[0], ca.certs, has_key=has_key), sha256(key or b"").hexdigest()
+            digests = (role, sha256(content).hexdigest(), sha256(key or b"").hexdigest(), ca.sha256)
+            if digests not in self._judged:
+                pem = Pem.parse(self._cert(role), content)
+                has_key = key is not None and fits(parse_key(self._key(role), key), pem.certs[0])
+                self._judged[digests] = see_cert(pem, pem.certs[0], ca.certs, has_key=has_key)
+            return self._judged[digests], digests[2]
         except UnusableFile as unusable:
             hint = "move it away, and `etcdup apply` issues it anew"
             raise UnusableFile(unusable.path, unusable.reason, hint=hint) from None

@@ -106,6 +106,10 @@ class Provided(Pki):
         del now, renew
         raise self._not_ours(f"client/{name}")
 
+    def sign_client(self, name: str, csr: bytes, now: datetime) -> bytes:
+        del csr, now
+        raise self._not_ours(f"client/{name}")
+
     def file(self, role: str) -> tuple[bytes, bytes]:
         return read_pair(self._path("cert", role), self._path("key", role))
 
@@ -114,6 +118,9 @@ class Provided(Pki):
 
     def credentials(self) -> tuple[bytes, bytes, bytes]:
         return (self.trust("ca"), *self.file("admin"))
+
+    def forget(self, name: str) -> None:
+        """The files are the operator's to keep or to drop."""
 
     def check(self, now: datetime) -> tuple[Fault, ...]:
         sets, faults = self._read()

@@ -12,6 +12,8 @@ from cryptography.x509.oid import NameOID
 from etcdup.core.certs import Wanted, common_name
 from etcdup.ops.x509 import USAGES, PrivateKey
 
+# Whatever knows the public key that a certificate is for.
+Holder = PrivateKey | x509.CertificateSigningRequest
 # Hosts' clocks may be behind ours; a certificate from the future would be refused there (rule 94).
 BACKDATED = timedelta(hours=1)
 _OIDS = {name: oid for oid, name in USAGES.items()}
@@ -51,9 +53,9 @@ def make_ca(key: PrivateKey, cluster: str, days: int, now: datetime) -> x509.Cer
 
 
 def make_cert(
-    wanted: Wanted, key: PrivateKey, authority: Authority, cluster: str, *, days: int, now: datetime
+    wanted: Wanted, key: Holder, authority: Authority, cluster: str, *, days: int, now: datetime
 ) -> x509.Certificate:
-    """The wanted certificate, signed. It does not outlive its CA."""
+    """The wanted certificate, signed. It does not outlive its CA. Of a request nothing but its key is taken."""
     until = min(now + timedelta(days=days), authority.cert.not_valid_after_utc)
     builder = _builder(_subject(cluster, wanted.common_name), key, now)
     builder = builder.issuer_name(authority.cert.subject).not_valid_after(until)
@@ -71,7 +73,7 @@ def make_cert(
     return builder.sign(authority.key, _digest(authority.key))
 
 
-def _builder(subject: x509.Name, key: PrivateKey, now: datetime) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, key: Holder, now: datetime) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder().subject_name(subject).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - BACKDATED)
     return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

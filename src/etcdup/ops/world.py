@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from etcdup.core.observed import Binaries, Unreachable
-from etcdup.core.spec import Spec
+from etcdup.core.spec import HostSpec, Spec
 from etcdup.ops.pki import Pki
 from etcdup.remote.etcd import EtcdClient
 from etcdup.remote.host import Host
@@ -27,7 +27,12 @@ class Clock(Protocol):
 
 @dataclass
 class World:
-    """One cluster as one etcdup sees it. `binaries` is None until it was settled where they come from."""
+    """One cluster as one etcdup sees it.
+
+    `meet` reaches for a host that cluster.yaml does not name, and puts it in `hosts` or `unreachable`. `binaries`
+    is empty until it was settled where those that hosts lack come from. `snapshots` is the operator's folder
+    for what is taken before a change of minor version.
+    """
 
     spec: Spec
     hosts: Mapping[str, Host]
@@ -36,4 +41,15 @@ class World:
     clock: Clock
     etcd: Callable[[str], Awaitable[EtcdClient]]
     archive: Callable[[Binaries, str], Awaitable[Path]]
-    binaries: Binaries | None = None
+    meet: Callable[[HostSpec], Awaitable[None]]
+    snapshots: Path
+    binaries: tuple[Binaries, ...] = ()
+    # Hosts beyond cluster.yaml that were met in this run: once its member is removed, no list names a host any more.
+    met: dict[str, HostSpec] = field(default_factory=dict)
+
+    def binaries_of(self, version: str) -> Binaries:
+        """Where this version comes from; settled before planning, so KeyError is a mistake of ours."""
+        for each in self.binaries:
+            if str(each.version) == version:
+                return each
+        raise KeyError(version)

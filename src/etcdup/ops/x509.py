@@ -16,10 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from etcdup.core.certs import ANY_USAGE, CLIENT_AUTH, SERVER_AUTH
+from etcdup.core.inventory import Facts
 from etcdup.core.observed import CertSeen
 from etcdup.errors import PkiError
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+RSA_LEAST_BITS = 2048
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _KEY = re.compile(rb"-----BEGIN (?:EC |RSA |ENCRYPTED |DSA )?PRIVATE KEY-----.+?-----END", re.DOTALL)
@@ -110,6 +113,23 @@ def parse_key(path: Path, pem: bytes, passphrase: str | None = None) -> PrivateK
     if not isinstance(key, PrivateKey):
         raise UnusableFile(path, "holds a key of another kind than ECDSA, RSA or Ed25519")
     return key
+
+
+def parse_csr(path: Path, pem: bytes) -> x509.CertificateSigningRequest:
+    """A certificate signing request in PEM, signed by its own key, which is one that etcd takes."""
+    try:
+        request = x509.load_pem_x509_csr(pem)
+        key, signed = request.public_key(), request.is_signature_valid
+    except _DAMAGED:
+        hint = "`openssl req -new -key KEY -subj /CN=NAME` makes one"
+        raise UnusableFile(path, "holds no certificate signing request in PEM form", hint=hint) from None
+    if not signed:
+        raise UnusableFile(path, "is not signed by the key that it holds")
+    if not isinstance(key, PublicKey):
+        raise UnusableFile(path, "holds a key of another kind than ECDSA, RSA or Ed25519")
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < RSA_LEAST_BITS:
+        raise UnusableFile(path, f"holds an RSA key of {key.key_size} bits: {RSA_LEAST_BITS} are the least")
+    return request
 
 
 def is_encrypted(pem: bytes) -> bool:
@@ -212,6 +232,18 @@ def see_cert(
         issuer_key=key_id(issuer) if issuer else "",
         key=key_id(cert) if has_key else "",
         is_ca=_is_ca(cert),
+    )
+
+
+def cert_facts(
+    place: str, content: bytes, cert: x509.Certificate, issuers: Sequence[x509.Certificate]
+) -> Facts:
+    """What `certs list` shows of a certificate that was seen in a place."""
+    return Facts(
+        cert=see_cert(Pem(Path(place), content, (cert,)), cert, issuers, has_key=True),
+        subject=cert.subject.rfc4514_string(),
+        issuer=cert.issuer.rfc4514_string(),
+        serial=f"{cert.serial_number:x}",
     )
 
 

@@ -246,6 +246,8 @@ def _member_seen(said: "pb.StatusResponse", listed: tuple[ListedMember, ...]) ->
         members=listed,
         alarms=tuple(_alarm(match[2], int(match[1] or 0)) for match in alarms),
         errors=tuple(error for error in said.errors if not _ALARM.match(error)),
+        storage_version=said.storageVersion,
+        downgrade_to=said.downgradeInfo.targetVersion if said.downgradeInfo.enabled else "",
     )
 
 

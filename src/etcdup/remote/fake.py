@@ -1,21 +1,27 @@
-"""Machines in memory: a file system, systemd's part of one, and etcd as far as etcdup can tell.
+"""Machines in memory, what is between them, and the door to each: file systems, systemd and etcd as far as etcdup
+can tell.
 
 Shipped, so that whole verbs can be tried without a machine. The contract suite that real hosts pass holds
 this one to the same behaviour; what it cannot run it answers with status 127, like a host without the command.
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from etcdup.errors import CommandFailed, ConnectFailed, ConnectionLost
-from etcdup.remote.fake_etcd import FakeCluster, FakeProcess
-from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, NewFile, Result, Stdin
+from etcdup.remote.fake_cluster import FakeClusters
+from etcdup.remote.fake_machine import FakeMachine, Node
+from etcdup.remote.fake_process import settle
+from etcdup.remote.fake_start import restart_failed
+from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Call, NewFile, Result, Stdin, Task
+
+__all__ = ["Answer", "Command", "FakeHost", "FakeMachine", "FakeNetwork", "Killed", "Node"]
 
 Answer = tuple[int, str, str]
+Command = Callable[[FakeMachine, tuple[str, ...], bytes], Answer]
 
 
 class Killed(BaseException):
@@ -23,30 +29,22 @@ class Killed(BaseException):
 
 
 @dataclass
-class Node:
-    """A file, a link (its target in `link`) or a folder (`content` is None and so is `link`)."""
-
-    content: bytes | None = None
-    link: str | None = None
-    mode: int = 0o755
-    owner: str = "root:root"
-
-
-@dataclass
 class FakeNetwork:
     """All machines and what is between them. Time is virtual: it passes only when somebody sleeps.
 
-    `cut_after` kills etcdup right after that many commands (from now on); `commands` is what was run so far.
+    `commands` is what was run so far that may change something. `cut_after` kills etcdup right after that many of
+    them; `happenings` are what else happens at such a moment, before etcdup hears of the command's end.
     """
 
-    machines: dict[str, "FakeMachine"] = field(default_factory=dict)
+    machines: dict[str, FakeMachine] = field(default_factory=dict)
     time: float = 1_800_000_000.0
     cut_after: int | None = None
     killed: bool = False
     commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    etcd: FakeCluster = field(default_factory=FakeCluster)
+    happenings: dict[int, Callable[[], None]] = field(default_factory=dict)
+    etcd: FakeClusters = field(default_factory=FakeClusters)
 
-    def add(self, name: str, **facts: object) -> "FakeMachine":
+    def add(self, name: str, **facts: object) -> FakeMachine:
         self.machines[name] = FakeMachine(name, self, **facts)  # type: ignore[arg-type]
         return self.machines[name]
 
@@ -55,107 +53,60 @@ class FakeNetwork:
 
     async def sleep(self, seconds: float) -> None:
         self.time += seconds
+        for machine in self.machines.values():
+            restart_failed(machine)
+        settle(self)
         await asyncio.sleep(0)
 
     def count(self, name: str, argv: tuple[str, ...]) -> None:
         """Called once after each command or call that changes something."""
         self.commands.append((name, argv))
+        self.happenings.pop(len(self.commands), lambda: None)()
         if self.cut_after is not None and len(self.commands) >= self.cut_after:
             self.killed = True
             raise Killed(f"after {len(self.commands)} commands")
 
+    def at(self, count: int, happen: Callable[[], None]) -> None:
+        """Something that happens with the command of that number, like `lambda: network.crash("infra2")`."""
+        self.happenings[count] = happen
+
+    def crash(self, name: str) -> None:
+        """A power cut: the host is gone, and all that ran on it, until it is rebooted."""
+        self.machines[name].crash()
+        settle(self)
+
+    def reboot(self, name: str) -> None:
+        """A host boots, after a power cut where it was up: /run is empty, and an enabled unit starts."""
+        self.machines[name].reboot()
+
+    def cut_off(self, name: str) -> None:
+        """Neither the operator nor peers reach the host; what runs there goes on."""
+        self.machines[name].reachable, self.machines[name].isolated = False, True
+        settle(self)
+
+    def reconnect(self, name: str) -> None:
+        """The end of `cut_off`."""
+        self.machines[name].reachable, self.machines[name].isolated = True, False
+        settle(self)
+
+    def wipe(self, name: str) -> None:
+        """The host's data directory is empty, as with a new disk."""
+        self.machines[name].wipe()
+        settle(self)
+
     def revive(self) -> None:
         """etcdup is started again; whatever it held on hosts is gone."""
         self.killed, self.cut_after, self.commands = False, None, []
+        self.happenings.clear()
         for machine in self.machines.values():
             machine.locks.clear()
-
-
-@dataclass
-class FakeMachine:
-    """One machine. Commands are methods of fake_commands.py; the file system is a dict of absolute paths."""
-
-    name: str
-    network: FakeNetwork
-    reachable: bool = True
-    arch: str = "x86_64"
-    distribution: str = "debian"
-    clock_ahead_s: float = 0.0
-    free_bytes: int = 20 * 1024**3
-    systemd: int = 252
-    ports_taken: dict[int, str] = field(default_factory=dict)
-    nodes: dict[str, Node] = field(default_factory=lambda: {"/": Node()})
-    mounts: set[str] = field(default_factory=set)
-    users: set[str] = field(default_factory=set)
-    enabled: bool = False
-    masked: bool = False
-    loaded_unit: bytes | None = None
-    process: FakeProcess | None = None
-    failed: bool = False
-    locks: dict[str, str] = field(default_factory=dict)
-    log: list[str] = field(default_factory=list)
-
-    def real(self, path: str) -> str:
-        """The path with its last links followed, as far as they lead to something."""
-        node = self.nodes.get(path)
-        if node is not None and node.link is not None:
-            return self.real(str(PurePosixPath(path).parent / node.link))
-        parent = str(PurePosixPath(path).parent)
-        if path not in self.nodes and parent != path:
-            followed = self.real(parent)
-            if followed != parent:
-                return f"{followed.rstrip('/')}/{PurePosixPath(path).name}"
-        return path
-
-    def file(self, path: str) -> Node | None:
-        node = self.nodes.get(self.real(path))
-        return node if node is not None and node.content is not None else None
-
-    def is_dir(self, path: str) -> bool:
-        node = self.nodes.get(self.real(path))
-        return node is not None and node.content is None
-
-    def children(self, path: str) -> list[str]:
-        """Names directly below a folder, sorted."""
-        start = self.real(path).rstrip("/") + "/"
-        below = (each[len(start) :] for each in self.nodes if each.startswith(start) and each != "/")
-        return sorted({name.split("/")[0] for name in below})
-
-    def make_dir(self, path: str) -> None:
-        for parent in [*reversed(PurePosixPath(path).parents), PurePosixPath(path)]:
-            self.nodes.setdefault(str(parent), Node())
-
-    def put(self, path: str, content: bytes, mode: int = 0o644, owner: str = "root:root") -> None:
-        """A file, with the folders that it needs: for tests that prepare a machine."""
-        self.make_dir(str(PurePosixPath(path).parent))
-        self.nodes[path] = Node(content, mode=mode, owner=owner)
-
-    def move(self, source: str, target: str) -> None:
-        """rename(2) of a file or a whole folder."""
-        self.remove(target)
-        for path in [each for each in self.nodes if each == source or each.startswith(source + "/")]:
-            self.nodes[target + path[len(source) :]] = self.nodes.pop(path)
-
-    def remove(self, path: str) -> None:
-        for each in [each for each in self.nodes if each == path or each.startswith(path + "/")]:
-            del self.nodes[each]
-
-    def reboot(self) -> None:
-        """A power cut and a boot: processes and /run are gone, enabled units start."""
-        self.process, self.failed = None, False
-        self.remove("/run")
-        self.locks.clear()
-        if self.enabled:
-            from etcdup.remote.fake_commands import start_unit
-
-            start_unit(self)
 
 
 class FakeHost:
     """The Host of a FakeMachine."""
 
     def __init__(self, machine: FakeMachine) -> None:
-        if not machine.reachable:
+        if not machine.answers:
             raise ConnectFailed(machine.name, f"{machine.name} cannot be reached", hint="is it up?")
         self.name = machine.name
         self.machine = machine
@@ -170,6 +121,7 @@ class FakeHost:
         status, out, err = await execute(self.machine, tuple(argv), data, timeout_s)
         if changes(tuple(argv)):
             self.machine.network.count(self.name, tuple(argv))
+            self._reach()
         return Result(self.name, tuple(argv), status, out, err)
 
     async def read(self, path: str, *, timeout_s: float = COMMAND_TIMEOUT_S) -> bytes | None:
@@ -197,6 +149,28 @@ class FakeHost:
         for file in files:
             self.machine.nodes[file.path] = Node(file.content, mode=file.mode, owner=file.owner)
             self.machine.network.count(self.name, ("write", file.path))
+            self._reach()
+
+    async def run_all(self, tasks: Sequence[Task], *, stdin: Stdin = b"") -> list[Result]:
+        """One by one, so that a kill may come between any two."""
+        results: list[Result] = []
+        for number, task in enumerate(tasks, 1):
+            if isinstance(task, Call):
+                own = stdin if number == len(tasks) else b""
+                results.append(await self.run(task.argv, stdin=own, timeout_s=task.timeout_s))
+            else:
+                results.append(await self._written(task))
+            if results[-1].status != 0:
+                break
+        return results
+
+    async def _written(self, files: Sequence[NewFile]) -> Result:
+        argv = ("write", *(file.path for file in files))
+        try:
+            await self.write_all(files)
+        except CommandFailed as error:
+            return Result(self.name, argv, error.status or 1, error.stdout, error.stderr)
+        return Result(self.name, argv, 0, "", "")
 
     @asynccontextmanager
     async def hold(self, argv: Sequence[str]) -> AsyncIterator["FakeHeld"]:
@@ -219,7 +193,10 @@ class FakeHost:
         await asyncio.sleep(0)
         if self.machine.network.killed:
             raise Killed("etcdup is dead already")
-        if not self.machine.reachable:
+        self._reach()
+
+    def _reach(self) -> None:
+        if not self.machine.answers:
             raise ConnectionLost(self.name, f"the connection to {self.name} was lost", hint="is it up?")
 
 
@@ -235,10 +212,3 @@ class FakeHeld:
 
     async def send(self, data: bytes) -> None:
         """Heartbeats are not needed here: a held command ends with its block."""
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-Command = Callable[[FakeMachine, tuple[str, ...], bytes], Answer]

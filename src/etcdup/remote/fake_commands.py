@@ -2,20 +2,21 @@
 
 from pathlib import PurePosixPath
 
-from etcdup.core.commands import MOVE_IF_THERE, UNPACK
+from etcdup.core.commands import MOVE_IF_THERE, RESTART_UNIT, UNPACK
 from etcdup.core.probe import PROBE
 from etcdup.errors import CommandFailed
 from etcdup.remote.fake import Answer, Command, FakeMachine, Node
-from etcdup.remote.fake_etcd import Data, FakeProcess
+from etcdup.remote.fake_machine import UNIT
+from etcdup.remote.fake_process import settle
+from etcdup.remote.fake_start import start_unit
 
 OK: Answer = (0, "", "")
-UNIT = "/etc/systemd/system/etcd.service"
 READ_ONLY = frozenset({"cat", "printf", "sleep", "true", "false", "journalctl", "tail", "sha256sum"})
 
 
 def changes(argv: tuple[str, ...]) -> bool:
     """Whether a command may change the machine: only such commands count as places to be cut at."""
-    return not (argv[0] in READ_ONLY or PROBE in argv or argv[-1] == "--version")
+    return not (argv[0] in READ_ONLY or PROBE in argv or argv[-1] == "--version" or "v2store" in argv)
 
 
 async def execute(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes, timeout_s: float) -> Answer:
@@ -24,6 +25,8 @@ async def execute(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes, tim
         return await _sleep(machine, argv, timeout_s)
     if argv[-1] == "--version" and argv[0].endswith("/etcd"):
         return _etcd_version(machine, argv)
+    if argv[0].endswith("/etcdutl"):
+        return _etcdutl(machine, argv)
     command = COMMANDS.get(argv[0])
     if command is None:
         return (127, "", f"{argv[0]}: command not found")
@@ -43,6 +46,17 @@ def _etcd_version(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
     if node is None:
         return (127, "", f"{argv[0]}: not found")
     return (0, f"etcd Version: {PurePosixPath(argv[0]).parent.name.strip('.').removesuffix('.new')}\n", "")
+
+
+def _etcdutl(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
+    """`check v2store`, in 3.5.33's words."""
+    if machine.file(argv[0]) is None:
+        return (127, "", f"{argv[0]}: not found")
+    if argv[1:3] != ("check", "v2store"):
+        return (1, "", f'Error: unknown command "{argv[1]}" for "etcdutl"')
+    if machine.v2store:
+        return (1, "", "Error: detected custom content in v2store")
+    return (0, "No custom content found in both v2store and WAL records.\n", "")
 
 
 def _paths(argv: tuple[str, ...]) -> list[str]:
@@ -118,6 +132,8 @@ def _unpack(machine: FakeMachine, fresh: str, target: str, archive: bytes) -> An
         if status != 0:
             return (status, out, err)
         machine.network.count(machine.name, argv)
+        if not machine.powered:
+            break
     return OK
 
 
@@ -147,64 +163,38 @@ def _systemctl(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Ans
     verb = argv[1]
     node = machine.file(UNIT)
     # systemd reads a unit when it is first asked for; from then on only daemon-reload makes it look again.
-    if node is not None and (verb == "daemon-reload" or machine.loaded_unit is None):
-        machine.loaded_unit = node.content
-    if verb == "daemon-reload":
+    if verb == "daemon-reload" or (machine.loaded_unit is None and node is not None):
         machine.loaded_unit = node.content if node else None
+    if verb == "daemon-reload":
         return OK
-    if machine.loaded_unit is None:
+    if verb in ("mask", "unmask"):
+        machine.masked = verb == "mask"
+    elif machine.loaded_unit is None:
         return (5, "", "Unit etcd.service not found.")
-    if verb == "enable":
-        machine.enabled = True
+    elif machine.masked and verb in ("start", "restart", "enable"):
+        return (1, "", "Unit etcd.service is masked.")
+    if verb in ("enable", "disable"):
+        machine.enabled = verb == "enable"
         if "--no-reload" not in argv:
             machine.loaded_unit = node.content if node else None
-    elif verb == "disable":
-        machine.enabled = False
-    elif verb == "stop":
-        machine.process = None
-    elif verb in ("start", "restart"):
-        start_unit(machine)
+    if verb in ("start", "restart") or (verb == "enable" and "--now" in argv):
+        _start(machine, again=verb == "restart")
+    if verb == "stop" or ("--now" in argv and verb in ("disable", "mask")):
+        _stop(machine)
     return OK
 
 
-def start_unit(machine: FakeMachine) -> None:
-    """What systemd and etcd do between `start` and running: the settings are read, the data opened or made."""
-    machine.process, machine.failed = None, False
-    conf, join = machine.file("/etc/etcd/etcd.conf"), machine.file("/run/etcdup/join.env")
-    exe = machine.real("/opt/etcd/current/etcd")
-    if conf is None or machine.file(exe) is None:
-        machine.failed = True
-        return
-    environment = _variables(conf) | (_variables(join) if join else {})
-    unit = (machine.loaded_unit or b"").decode()
-    environment["ETCDUP_UNIT"] = unit.partition("ETCDUP_UNIT=")[2].partition("\n")[0]
-    wal = f"{environment['ETCD_DATA_DIR']}/member/wal/0.wal"
-    try:
-        if machine.file(wal) is None:
-            _first_start(machine, environment, wal, joining=join is not None)
-    except ValueError as error:
-        machine.failed = True
-        machine.log.append(str(error))
-        return
-    machine.process = FakeProcess(exe, environment, machine.network.time)
+def _start(machine: FakeMachine, *, again: bool) -> None:
+    """systemd goes on counting where the unit waits for its next try: only a stop makes it forget."""
+    if again or machine.process is None:
+        machine.restarts = machine.restarts if machine.failed_at is not None else 0
+        start_unit(machine)
 
 
-def _first_start(machine: FakeMachine, environment: dict[str, str], wal: str, *, joining: bool) -> None:
-    if not joining:
-        raise ValueError(f"{environment['ETCD_DATA_DIR']} holds no member: is its disk mounted?")
-    if environment["ETCD_INITIAL_CLUSTER_STATE"] != "new":
-        raise ValueError("cannot fetch cluster info from peer urls")
-    name = environment["ETCD_NAME"]
-    cluster = machine.network.etcd.bootstrap(
-        environment["ETCD_INITIAL_CLUSTER_TOKEN"], environment["ETCD_INITIAL_CLUSTER"], name
-    )
-    machine.put(wal, Data(cluster, name).encode(), 0o600, "etcd:etcd")
-
-
-def _variables(node: Node) -> dict[str, str]:
-    lines = (node.content or b"").decode().splitlines()
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    return {name: value.strip('"') for name, value in pairs}
+def _stop(machine: FakeMachine) -> None:
+    """A leader hands over before it ends (rule 39): the others have a new one at once."""
+    machine.process, machine.failed_at, machine.restarts = None, None, 0
+    settle(machine.network)
 
 
 def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
@@ -221,6 +211,9 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         if path in machine.nodes:
             machine.move(path, f"{folder}/{PurePosixPath(path).name}")
         return OK
+    if script == RESTART_UNIT:
+        _systemctl(machine, ("systemctl", "stop", "etcd.service"), stdin)
+        return _systemctl(machine, ("systemctl", "start", "--no-block", "etcd.service"), stdin)
     if script.startswith("exit "):
         return (int(script.split()[1]), "", "")
     return (127, "", "the fake knows no shell")

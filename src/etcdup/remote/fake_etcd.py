@@ -1,221 +1,260 @@
-"""etcd as far as etcdup can tell: bootstrap by token and member list, quorum, a leader, keys, restarts.
+"""The EtcdClient of one fake member: what etcd answers, in etcd's words, where etcdup relies on them.
 
-It keeps etcd's own refusals where etcdup relies on them: a member without data forms a cluster only with
-`new`, and not one that has it already; nothing is written without a quorum.
+Whatever changes something is counted as a command, after the change: a kill there is one of the places to be cut at.
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
 
 from etcdup.core.observed import ListedMember, MemberSeen
-from etcdup.core.version import parse_version
+from etcdup.core.version import Version
 from etcdup.remote.etcd_client import DowngradeAction, KvHash
-from etcdup.remote.etcd_errors import EtcdRefused, EtcdTimeout, EtcdUnavailable
+from etcdup.remote.etcd_errors import EtcdError, EtcdTimeout, EtcdUnavailable, translate
+from etcdup.remote.fake_cluster import FakeCluster, FakeMember, SaysNo, Series, number
+from etcdup.remote.fake_machine import FakeMachine
+from etcdup.remote.fake_process import (
+    FakeProcess,
+    is_in_sync,
+    leader_of,
+    reached_ids,
+    settle,
+    steady_voters,
+)
 
-if TYPE_CHECKING:
-    from etcdup.remote.fake import FakeMachine
+# etcd's own limit for a proposal; the caller's comes first where it is shorter.
+PROPOSAL_TIMEOUT_S = 7.0
+PAGE = 512
 
-
-@dataclass
-class FakeProcess:
-    """A running etcd: what it was started with."""
-
-    exe: str
-    environment: dict[str, str]
-    started_at: float
-
-
-@dataclass
-class Data:
-    """What a member directory holds: the member's identity. Kept as the content of `member/wal/0.wal`."""
-
-    cluster: str
-    name: str
-
-    def encode(self) -> bytes:
-        return f"{self.cluster}\n{self.name}".encode()
-
-    @classmethod
-    def decode(cls, content: bytes) -> "Data":
-        cluster, name = content.decode().split("\n")
-        return cls(cluster, name)
-
-
-@dataclass
-class FakeCluster:
-    """What all members of one cluster agree on, by cluster: the members, who published, the leader, the keys."""
-
-    lists: dict[str, dict[str, str]] = field(default_factory=dict)
-    published: dict[str, set[str]] = field(default_factory=dict)
-    leaders: dict[str, str] = field(default_factory=dict)
-    keys: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
-    index: dict[str, int] = field(default_factory=dict)
-    term: dict[str, int] = field(default_factory=dict)
-
-    def bootstrap(self, token: str, initial: str, name: str) -> str:
-        """The cluster's identity, from token and members alone, as etcd derives it (rule 4).
-
-        Raises ValueError with etcd's words where this member was part of it before (rule 7).
-        """
-        cluster = hashlib.sha256(f"{token}/{initial}".encode()).hexdigest()[:16]
-        if name in self.published.get(cluster, set()):
-            raise ValueError(f"member {name} has already been bootstrapped")
-        self.lists.setdefault(cluster, dict(part.split("=", 1) for part in initial.split(",")))
-        return cluster
-
-
-def number(text: str) -> int:
-    return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
+Outcome = TypeVar("Outcome")
 
 
 class FakeEtcd:
-    """The EtcdClient of one member."""
+    """The EtcdClient of the member that runs on a machine."""
 
-    def __init__(self, machine: "FakeMachine", data_dir: str) -> None:
+    def __init__(self, machine: FakeMachine) -> None:
         self.name = machine.name
         self._machine = machine
-        self._data_dir = data_dir
-
-    @property
-    def _state(self) -> FakeCluster:
-        return self._machine.network.etcd
-
-    def _data(self, machine: "FakeMachine") -> Data | None:
-        wal = machine.file(f"{self._data_dir}/member/wal/0.wal")
-        if machine.process is None or wal is None or wal.content is None:
-            return None
-        return Data.decode(wal.content)
-
-    def _live(self, cluster: str) -> list[str]:
-        found = []
-        for machine in self._machine.network.machines.values():
-            data = self._data(machine)
-            if data is not None and data.cluster == cluster:
-                found.append(data.name)
-        return sorted(found)
-
-    async def _here(self) -> Data:
-        from etcdup.remote.fake import Killed
-
-        await asyncio.sleep(0)
-        if self._machine.network.killed:
-            raise Killed("etcdup is dead already")
-        data = self._data(self._machine)
-        if data is None or not self._machine.reachable:
-            raise EtcdUnavailable(self.name, "connection refused")
-        return data
-
-    def _leader(self, cluster: str) -> str:
-        """The leader if there is a quorum; the first of the living is elected where there is none."""
-        members, live = self._state.lists[cluster], self._live(cluster)
-        if len(live) < len(members) // 2 + 1:
-            return ""
-        if self._state.leaders.get(cluster) not in live:
-            self._state.leaders[cluster] = live[0]
-            self._state.term[cluster] = self._state.term.get(cluster, 1) + 1
-        self._state.published.setdefault(cluster, set()).update(live)
-        return self._state.leaders[cluster]
+        self._network = machine.network
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
-        data = await self._here()
-        assert self._machine.process is not None
-        leader = self._leader(data.cluster)
-        index = self._state.index.get(data.cluster, 4)
+        process = await self._asked(timeout_s, learners=True)
+        cluster, leader = process.cluster, leader_of(self._network, self._machine)
+        learner = process.member is not None and process.member.is_learner
+        newer = process.version >= (3, 6, 0)
         return MemberSeen(
-            member_id=number(data.cluster + data.name),
-            cluster_id=number(data.cluster),
-            version=parse_version(self._machine.process.exe.split("/")[-2]),
-            leader_id=number(data.cluster + leader) if leader else 0,
-            raft_term=self._state.term.get(data.cluster, 1),
-            raft_index=index,
-            applied_index=index,
+            member_id=process.member_id,
+            cluster_id=cluster.cluster_id,
+            version=process.version,
+            leader_id=leader,
+            raft_term=cluster.term,
+            raft_index=cluster.index,
+            applied_index=cluster.index,
             db_size=20_480,
             db_in_use=16_384,
-            is_learner=False,
-            members=await self.members(timeout_s=timeout_s),
+            is_learner=learner,
+            members=() if learner else _listed(cluster),
+            alarms=cluster.alarms,
             errors=() if leader else ("etcdserver: no leader",),
+            storage_version=_shown(cluster.version) if newer else "",
+            downgrade_to=_shown(cluster.downgrade_to) if newer else "",
         )
 
     async def members(self, *, linearizable: bool = True, timeout_s: float) -> tuple[ListedMember, ...]:
-        data = await self._here()
-        members = self._state.lists[data.cluster]
-        return tuple(
-            ListedMember(number(data.cluster + name), name, (url,), (url.replace("2380", "2379"),), False)
-            for name, url in sorted(members.items())
-        )
+        process = await self._asked(timeout_s)
+        if linearizable and process.version >= (3, 5, 0):
+            await self._through_quorum(timeout_s)
+        return _listed(process.cluster)
 
     async def prove(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
         await self.put(key, value, timeout_s=timeout_s)
 
     async def put(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
-        data = await self._here()
-        if not self._leader(data.cluster):
-            await self._machine.network.sleep(timeout_s)
-            raise EtcdTimeout(self.name, f"no answer within {timeout_s:.0f} s")
-        self._state.keys.setdefault(data.cluster, {})[key] = value
-        self._state.index[data.cluster] = self._state.index.get(data.cluster, 4) + 1
-        self._machine.network.count(self.name, ("etcd", "put"))
+        cluster = (await self._asked(timeout_s)).cluster
+        if any(alarm.startswith("NOSPACE") for alarm in cluster.alarms):
+            raise self._said(SaysNo("mvcc: database space exceeded", "RESOURCE_EXHAUSTED"))
+        await self._through_quorum(timeout_s)
+        cluster.keys[key] = value
+        cluster.index += 1
+        self._changed("put")
 
     async def get(self, key: bytes, *, linearizable: bool = True, timeout_s: float) -> bytes | None:
-        data = await self._here()
-        if linearizable and not self._leader(data.cluster):
-            raise EtcdTimeout(self.name, f"no answer within {timeout_s:.0f} s")
-        return self._state.keys.get(data.cluster, {}).get(key)
+        process = await self._asked(timeout_s, learners=not linearizable)
+        if linearizable:
+            await self._through_quorum(timeout_s)
+        return process.cluster.keys.get(key)
 
     async def delete(self, key: bytes, *, timeout_s: float) -> bool:
-        data = await self._here()
-        return self._state.keys.get(data.cluster, {}).pop(key, None) is not None
+        cluster = (await self._asked(timeout_s)).cluster
+        await self._through_quorum(timeout_s)
+        gone = cluster.keys.pop(key, None) is not None
+        self._changed("delete")
+        return gone
+
+    async def add_learner(self, peer_urls: Sequence[str], *, timeout_s: float) -> ListedMember:
+        process = await self._asked(timeout_s)
+        voters = len(process.cluster.voters)
+        relaxed = process.version >= (3, 6, 11) or (3, 5, 30) <= process.version < (3, 6, 0)
+        # From these releases on a quorum of what the cluster will be is enough (rule 28); before, all voters.
+        needed = (voters + 1) // 2 + 1 if relaxed and voters > 1 else voters
+        if len(steady_voters(self._network, self._machine)) < needed:
+            raise self._said(SaysNo("unhealthy cluster"))
+        await self._through_quorum(timeout_s)
+        added = self._obeyed(lambda: process.cluster.add_learner(peer_urls))
+        self._changed("member-add")
+        return _member(added)
+
+    async def promote(self, member_id: int, *, timeout_s: float) -> None:
+        process = await self._asked(timeout_s)
+        if not leader_of(self._network, self._machine):
+            raise self._said(SaysNo("no leader", "UNAVAILABLE"))
+        in_sync = is_in_sync(self._network, self._machine, member_id)
+        self._obeyed(lambda: process.cluster.promote(member_id, in_sync=in_sync))
+        self._changed("member-promote")
+
+    async def remove(self, member_id: int, *, timeout_s: float) -> None:
+        """A live voter goes only where the voters left, and connected for long enough, keep a quorum (rule 35)."""
+        cluster = (await self._asked(timeout_s)).cluster
+        if member_id in cluster.voters:
+            if cluster.not_enough_started(member_id):
+                words = "re-configuration failed due to not enough started members"
+                raise self._said(SaysNo(words, "UNKNOWN"))
+            steady = steady_voters(self._network, self._machine)
+            if member_id in steady and len(steady) - 1 < 1 + (len(cluster.voters) - 1) // 2:
+                raise self._said(SaysNo("unhealthy cluster"))
+        await self._through_quorum(timeout_s)
+        self._obeyed(lambda: cluster.remove(member_id))
+        self._changed("member-remove")
+
+    async def update_peer_urls(self, member_id: int, urls: Sequence[str], *, timeout_s: float) -> None:
+        process = await self._asked(timeout_s)
+        await self._through_quorum(timeout_s)
+        fixed = process.version >= (3, 6, 12) or (3, 5, 31) <= process.version < (3, 6, 0)
+        self._obeyed(lambda: process.cluster.update(member_id, urls, promotes=not fixed))
+        self._changed("member-update")
 
     async def move_leader(self, member_id: int, *, timeout_s: float) -> None:
-        data = await self._here()
-        if self._leader(data.cluster) != data.name:
-            raise EtcdRefused(self.name, "etcdserver: not leader")
-        for name in self._live(data.cluster):
-            if number(data.cluster + name) == member_id:
-                self._state.leaders[data.cluster] = name
-                self._state.term[data.cluster] += 1
-        self._machine.network.count(self.name, ("etcd", "move-leader"))
+        process = await self._asked(timeout_s)
+        if leader_of(self._network, self._machine) != process.member_id:
+            raise self._said(SaysNo("not leader"))
+        if member_id not in process.cluster.voters:
+            raise self._said(SaysNo("bad leader transferee"))
+        if member_id not in reached_ids(self._network, self._machine):
+            await self._network.sleep(timeout_s)
+            raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
+        process.cluster.leader = member_id
+        process.cluster.term += 1
+        self._changed("move-leader")
 
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
-        data = await self._here()
-        content = repr(sorted(self._state.keys.get(data.cluster, {}).items()))
-        return KvHash(number(content), 0, self._state.index.get(data.cluster, 4))
+        cluster = (await self._asked(timeout_s)).cluster
+        return KvHash(number(repr(sorted(cluster.keys.items()))), 0, cluster.index)
 
     async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:
-        await self._here()
-        return ()
+        cluster = (await self._asked(timeout_s)).cluster
+        await self._through_quorum(timeout_s)
+        return cluster.alarms
 
     async def disarm(self, *, timeout_s: float) -> tuple[str, ...]:
-        return await self.alarms(timeout_s=timeout_s)
+        raised = await self.alarms(timeout_s=timeout_s)
+        (await self._asked(timeout_s)).cluster.alarms = ()
+        self._changed("disarm")
+        return raised
 
     async def auth_enabled(self, *, timeout_s: float) -> bool:
-        await self._here()
-        return False
+        return (await self._asked(timeout_s)).cluster.auth
+
+    async def defragment(self, *, timeout_s: float) -> None:
+        await self._asked(timeout_s)
+        self._changed("defragment")
+
+    async def snapshot(self, *, timeout_s: float) -> AsyncIterator[bytes]:
+        """Of whole pages, as a real database is (rule 54)."""
+        cluster = (await self._asked(timeout_s, learners=True)).cluster
+        content = repr(sorted(cluster.keys.items())).encode()
+        database = content.ljust(-(-max(len(content), 1) // PAGE) * PAGE, b"\0")
+        for start in range(0, len(database), PAGE):
+            yield database[start : start + PAGE]
+        yield hashlib.sha256(database).digest()
+
+    async def downgrade(self, action: DowngradeAction, version: str, *, timeout_s: float) -> str:
+        process = await self._asked(timeout_s)
+        cluster = process.cluster
+        if process.version < (3, 5, 0):
+            raise translate(self.name, "UNIMPLEMENTED", "unknown method Downgrade", timeout_s)
+        if action != "cancel":
+            self._obeyed(lambda: cluster.validate_downgrade(_series(version)))
+        said = ".".join(str(part) for part in cluster.version or ())
+        if action == "validate":
+            return said
+        await self._through_quorum(timeout_s)
+        if process.version < (3, 6, 0):  # it knows the call, but nobody carries it out
+            await self._time_out(timeout_s)
+        cluster.downgrade_to = _series(version) if action == "enable" else None
+        self._changed(f"downgrade-{action}")
+        return said
 
     async def close(self) -> None:
         """Nothing is held open."""
 
-    async def add_learner(self, peer_urls: Sequence[str], *, timeout_s: float) -> ListedMember:
-        raise EtcdRefused(self.name, "the fake does not change members")
+    async def _asked(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
+        """The process that answers. `learners`: whether it answers this as a learner, too (rule 30)."""
+        from etcdup.remote.fake import Killed
 
-    async def promote(self, member_id: int, *, timeout_s: float) -> None:
-        raise EtcdRefused(self.name, "the fake does not change members")
+        await asyncio.sleep(0)
+        if self._network.killed:
+            raise Killed("etcdup is dead already")
+        settle(self._network)
+        process = self._machine.process
+        if process is None or not self._machine.answers:
+            raise EtcdUnavailable(self.name, "nothing listens at its client port")
+        if not process.ready:
+            await self._network.sleep(timeout_s)
+            raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
+        if process.member is not None and process.member.is_learner and not learners:
+            raise self._said(SaysNo("rpc not supported for learner", "UNAVAILABLE"))
+        return process
 
-    async def remove(self, member_id: int, *, timeout_s: float) -> None:
-        raise EtcdRefused(self.name, "the fake does not change members")
+    async def _through_quorum(self, timeout_s: float) -> None:
+        if not leader_of(self._network, self._machine):
+            await self._time_out(timeout_s)
 
-    async def update_peer_urls(self, member_id: int, urls: Sequence[str], *, timeout_s: float) -> None:
-        raise EtcdRefused(self.name, "the fake does not change members")
+    async def _time_out(self, timeout_s: float) -> None:
+        await self._network.sleep(min(timeout_s, PROPOSAL_TIMEOUT_S))
+        raise self._said(SaysNo("request timed out", "UNAVAILABLE"))
 
-    async def defragment(self, *, timeout_s: float) -> None:
-        raise EtcdRefused(self.name, "the fake has no database to defragment")
+    def _obeyed(self, change: Callable[[], Outcome]) -> Outcome:
+        try:
+            return change()
+        except SaysNo as no:
+            raise self._said(no) from None
 
-    async def snapshot(self, *, timeout_s: float) -> AsyncIterator[bytes]:
-        raise EtcdRefused(self.name, "the fake has no database to copy")
-        yield b""
+    def _said(self, no: SaysNo) -> EtcdError:
+        return translate(self.name, no.code, no.words, PROPOSAL_TIMEOUT_S)
 
-    async def downgrade(self, action: DowngradeAction, version: str, *, timeout_s: float) -> str:
-        raise EtcdRefused(self.name, "the fake does not change versions")
+    def _changed(self, call: str) -> None:
+        """The change is made; whether its answer arrives is another matter."""
+        settle(self._network)
+        self._network.count(self.name, ("etcd", call))
+        if not self._machine.answers:
+            raise EtcdUnavailable(self.name, "the connection to its client port was closed")
+
+
+def _listed(cluster: FakeCluster) -> tuple[ListedMember, ...]:
+    return tuple(_member(member) for _, member in sorted(cluster.members.items()))
+
+
+def _member(member: FakeMember) -> ListedMember:
+    return ListedMember(
+        member.member_id, member.name, member.peer_urls, member.client_urls, member.is_learner
+    )
+
+
+def _series(version: str) -> Series:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _shown(series: Series | None) -> str:
+    return str(Version(*series, 0)) if series else ""

@@ -1,11 +1,11 @@
 """A FakeMachine's answer to the probe, in the probe's own words (core/probe.py)."""
 
+import hashlib
 from pathlib import PurePosixPath
 
-from etcdup.remote.fake import FakeMachine, sha256
+from etcdup.remote.fake_machine import UNIT, FakeMachine
 
 BLOCK = 4096
-UNIT = "/etc/systemd/system/etcd.service"
 
 
 def probed(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
@@ -50,20 +50,28 @@ def _systemd(machine: FakeMachine) -> list[str]:
     unit = machine.file(UNIT)
     loaded = machine.loaded_unit is not None or unit is not None
     stale = unit is not None and machine.loaded_unit not in (None, unit.content)
-    active = "active" if machine.process else "failed" if machine.failed else "inactive"
+    active, sub = _state(machine)
     return [
         "@systemd",
-        str(machine.systemd),
+        str(int(machine.systemd)),
         "@unit",
         "LoadState=" + ("loaded" if loaded else "not-found"),
         f"ActiveState={active}",
-        "SubState=" + ("running" if machine.process else "dead"),
-        "UnitFileState=" + ("enabled" if machine.enabled else "disabled" if loaded else ""),
+        f"SubState={sub}",
+        "UnitFileState="
+        + ("masked" if machine.masked else "enabled" if machine.enabled else "disabled" if loaded else ""),
         f"MainPID={4711 if machine.process else 0}",
-        "NRestarts=0",
+        f"NRestarts={machine.restarts}",
         "NeedDaemonReload=" + ("yes" if stale else "no"),
         "@units",
     ]
+
+
+def _state(machine: FakeMachine) -> tuple[str, str]:
+    """ActiveState and SubState: `Type=notify` is active only once etcd has a quorum (rule 1)."""
+    if machine.process is not None:
+        return ("active", "running") if machine.process.ready else ("activating", "start")
+    return ("inactive", "dead") if machine.failed_at is None else ("activating", "auto-restart")
 
 
 def _process(machine: FakeMachine) -> list[str]:
@@ -83,7 +91,7 @@ def _directory(machine: FakeMachine, path: str) -> list[str]:
         *lines,
         f"{node.mode:o} {node.owner} 1",
         f"755 root:root {parent}",
-        "wal" if machine.file(f"{path}/member/wal/0.wal") else "no-wal",
+        "wal" if machine.file(f"{path}/member/wal/0.wal") or machine.file(f"{path}/0.wal") else "no-wal",
         *machine.children(path),
     ]
 
@@ -119,3 +127,7 @@ def _texts(machine: FakeMachine, texts: list[str]) -> list[str]:
             text = (node.content or b"").decode()
             lines += [f"@text {path}", *(f"={line}" for line in text.splitlines())]
     return lines
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

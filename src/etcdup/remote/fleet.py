@@ -22,11 +22,19 @@ Connect = Callable[[HostSpec, SshSpec, SshSecrets], Awaitable[Host]]
 class Fleet:
     """The hosts that were reached, and why the others were not. Every host of the Spec is in one of both."""
 
-    def __init__(
-        self, hosts: Mapping[str, Host], unreachable: Mapping[str, UnreachableError | SudoFailed]
-    ) -> None:
-        self.hosts = dict(hosts)
-        self.unreachable = dict(unreachable)
+    def __init__(self, reach: Callable[[HostSpec], Awaitable[Host]]) -> None:
+        self.hosts: dict[str, Host] = {}
+        self.unreachable: dict[str, UnreachableError | SudoFailed] = {}
+        self._reach = reach
+
+    async def meet(self, host: HostSpec) -> None:
+        """Tries to reach one more host, once."""
+        if host.name in self.hosts or host.name in self.unreachable:
+            return
+        try:
+            self.hosts[host.name] = await self._reach(host)
+        except (UnreachableError, SudoFailed) as error:
+            self.unreachable[host.name] = error
 
     async def each(
         self, names: Iterable[str], work: Callable[[Host], Coroutine[Any, Any, T]]
@@ -67,17 +75,13 @@ async def open_fleet(
     """
     bound = logins or asyncio.Semaphore(LOGINS_AT_ONCE)
 
-    fleet = Fleet({}, {})
-
-    async def one(host: HostSpec) -> None:
+    async def reach(host: HostSpec) -> Host:
         async with bound:
-            try:
-                fleet.hosts[host.name] = await connect(host, spec.ssh, secrets)
-            except (UnreachableError, SudoFailed) as error:
-                fleet.unreachable[host.name] = error
+            return await connect(host, spec.ssh, secrets)
 
+    fleet = Fleet(reach)
     try:
-        await _all({host.name: one(host) for host in spec.hosts})
+        await _all({host.name: fleet.meet(host) for host in spec.hosts})
         yield fleet
     finally:
         await fleet.close()

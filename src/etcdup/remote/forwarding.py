@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-import asyncssh
-
 from etcdup.errors import ConnectionLost, RemoteError
+from etcdup.remote.ssh_library import asyncssh
 
 LOOPBACK = "127.0.0.1"
 OPEN_TIMEOUT_S = 10.0

@@ -56,6 +56,17 @@ class NewFile:
     owner: str
 
 
+@dataclass(frozen=True)
+class Call:
+    """A command among several that go in one round trip."""
+
+    argv: tuple[str, ...]
+    timeout_s: float = COMMAND_TIMEOUT_S
+
+
+Task = Call | tuple[NewFile, ...]
+
+
 class Held(Protocol):
     """A command that is kept running through its connection; `lines` is its stdout as it comes."""
 
@@ -101,6 +112,15 @@ class Host(Protocol):
         """Several files in one round trip, each as `write` does it, renamed in the order given.
 
         All are complete on the disk before the first is renamed: where one cannot be written, none is.
+        """
+        ...
+
+    async def run_all(self, tasks: Sequence[Task], *, stdin: Stdin = b"") -> list[Result]:
+        """Commands and files in one round trip, in order, each as `run` or `write_all` does it; `stdin` is the last
+        command's.
+
+        The first task that fails is the last that is done: its Result, then the last of the list, says why.
+        Where the connection is lost, those done so far are unknown, and those not begun are not done.
         """
         ...
 

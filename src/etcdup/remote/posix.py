@@ -5,10 +5,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from itertools import pairwise
 
 from etcdup.errors import CommandFailed, RemoteError, SudoFailed
 from etcdup.remote import scripts
-from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Held, NewFile, Result, Stdin
+from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Call, Held, NewFile, Result, Stdin, Task
 from etcdup.remote.sudo import AsLogin, Become, BySudoWithPassword, Ended
 
 CHUNK = 256 * 1024
@@ -54,12 +55,21 @@ class PosixHost(ABC):
         await self.write_all([NewFile(path, content, mode, owner)], timeout_s=timeout_s)
 
     async def write_all(self, files: Sequence[NewFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
-        argv = scripts.write_files(
-            [(file.path, file.mode, self._owner(file.owner), len(file.content)) for file in files]
-        )
-        ended = await self._ended(argv, b"".join(file.content for file in files), timeout_s)
+        ended = await self._ended(self._writing(files), _contents(files), timeout_s)
         if ended.status != 0:
             raise self._failed(f"writing {', '.join(file.path for file in files)}", ended)
+
+    async def run_all(self, tasks: Sequence[Task], *, stdin: Stdin = b"") -> list[Result]:
+        argvs = [task.argv if isinstance(task, Call) else self._writing(task) for task in tasks]
+        bounds = [task.timeout_s if isinstance(task, Call) else COMMAND_TIMEOUT_S for task in tasks]
+        reads = [*(not isinstance(task, Call) for task in tasks[:-1]), True]
+        contents = _contents([file for task in tasks if not isinstance(task, Call) for file in task])
+        script = scripts.several([*zip(map(scripts.bounded, argvs, bounds), reads, strict=True)])
+        ended = await self._ended(script, stdin, sum(bounds), first=contents)
+        return [
+            self._result(task, bound, *part)
+            for task, bound, part in zip(tasks, bounds, _parts(ended), strict=False)
+        ]
 
     @abstractmethod
     def hold(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Held]: ...
@@ -78,14 +88,30 @@ class PosixHost(ABC):
         """The owner to give to a written file; nothing means the writing user."""
         return owner
 
-    async def _ended(self, argv: Sequence[str], stdin: Stdin, timeout_s: float) -> Ended:
+    def _writing(self, files: Sequence[NewFile]) -> tuple[str, ...]:
+        return scripts.write_files(
+            [(file.path, file.mode, self._owner(file.owner), len(file.content)) for file in files]
+        )
+
+    def _result(self, task: Task, timeout_s: float, ended: Ended, took_s: float) -> Result:
+        """One of several commands; a RemoteError where it ran out of time."""
+        argv = task.argv if isinstance(task, Call) else ("write", *(file.path for file in task))
+        if ended.status in scripts.TIMED_OUT and took_s + scripts.TICK_S >= timeout_s:
+            raise self._timed_out(argv, timeout_s, ended)
+        stdout, stderr = ended.stdout.decode(errors="replace"), ended.stderr.decode(errors="replace")
+        return Result(self.name, argv, ended.status, stdout, stderr, took_s)
+
+    async def _ended(
+        self, argv: Sequence[str], stdin: Stdin, timeout_s: float, *, first: bytes = b""
+    ) -> Ended:
+        """`first` goes to the command before `stdin`."""
         wrapped = self._become.wrap(scripts.bounded(argv, timeout_s))
         async with self._slots:
             started = time.monotonic()
             try:
                 async with (
                     asyncio.timeout(timeout_s + GRACE_S),
-                    aclosing(chunks(self._become.preface, stdin)) as stream,
+                    aclosing(chunks(self._become.preface + first, stdin)) as stream,
                 ):
                     ended = await self._execute(wrapped, stream)
             except TimeoutError:
@@ -129,6 +155,20 @@ _HINTS = (
     ("invalid group", "that user or group must be there before its files are written"),
     ("only a part of the content", "run the same command again; the old file is untouched"),
 )
+
+
+def _contents(files: Sequence[NewFile]) -> bytes:
+    return b"".join(file.content for file in files)
+
+
+def _parts(several: Ended) -> list[tuple[Ended, float]]:
+    """What became of each command that was begun, and its seconds; only the last of them can have failed."""
+    times, said = scripts.parted(several.stdout)
+    _, complaints = scripts.parted(several.stderr)
+    statuses = [*(0 for _ in said[1:]), several.status]
+    took_s = [after - before for before, after in pairwise(times)] or [0.0]
+    ended = [Ended(*each) for each in zip(statuses, said, complaints, strict=False)]
+    return list(zip(ended, took_s, strict=False))
 
 
 def shown(argv: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 Scripts take what they work on as positional arguments, never by being pasted together.
 """
 
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -12,42 +13,57 @@ KILL_AFTER_S = 2
 # GNU timeout's own status, and that of a command which it had to kill.
 TIMED_OUT = frozenset({124, 137})
 
-# Four arguments a file: path, mode, owner or nothing, size in bytes; the contents follow each other on stdin.
+# The contents follow each other on stdin; the paths are the first arguments, then the owners.
 #
 # All of them are complete on the disk before the first is renamed: a full disk or a cut connection leaves
 # every old file. The size is checked because a cut connection looks like the end of the content. A temporary
 # file's name holds the writer's process ID: two writers never share one, and what a killed writer left is told
 # apart from one at work. noclobber makes its creation exclusive, so a planted link is not followed.
-# One sync serves all files of a folder. `head -c` reads no further than it is asked to, so the next file's
-# content is left to it.
+# `head -c` reads no further than it is asked to, so the next file's content is left to it. What one program can do
+# for all files it does for all: starting programs is most of the work on a small file.
 _WRITE = """\
 set -eu
 umask 077
-place() { dir=${1%/*}; name=${1##*/}; dir=${dir:-/}; temp="$dir/.$name.etcdup.$$"; }
-each() { act=$1; shift; while [ $# -gt 0 ]; do place "$1"; "$act" "$@"; shift 4; done; }
-receive() {
-    if [ ! -d "$dir" ]; then echo "no such folder: $dir" >&2; exit 1; fi
-    for left in "$dir/.$name.etcdup."*; do
-        [ -d "/proc/${left##*.}" ] || rm -f -- "$left"
+room() {{
+    if [ ! -d "${{1%/*}}/" ]; then echo "no such folder: ${{1%/*}}" >&2; exit 1; fi
+    for left in "${{1%/*}}/.${{1##*/}}.etcdup."*; do
+        [ ! -e "$left" ] || [ -d "/proc/${{left##*.}}" ] || rm -f -- "$left"
     done
-    set -C
-    head -c "$4" > "$temp"
-    set +C
-    if [ "$(stat -c %s -- "$temp")" != "$4" ]; then echo "only a part of the content arrived" >&2; exit 1; fi
-    [ -z "$3" ] || chown -- "$3" "$temp"
-    [ "$2" = 0600 ] || chmod -- "$2" "$temp"
-}
-rename() { mv -f -T -- "$temp" "$1"; }
-settle_content() { [ "$settled" = "$dir" ] || sync -- "$dir"/.*.etcdup."$$"; settled=$dir; }
-settle_names() { [ "$settled" = "$dir" ] || sync -- "$dir"; settled=$dir; }
-forget() { [ ! -e "$temp" ] || rm -f -- "$temp"; }
-trap 'each forget "$@"' EXIT
+}}
+{names}
+trap 'rm -f -- {temps}' EXIT
 trap 'exit 1' HUP INT TERM
-each receive "$@"
-settled=; each settle_content "$@"
-each rename "$@"
-settled=; each settle_names "$@"
+set -C
+{receive}
+set +C
+sizes=$(echo $(stat -c %s -- {temps}))
+if [ "$sizes" != "{sizes}" ]; then echo "only a part of the content arrived" >&2; exit 1; fi
+{own}
+sync -- {temps}
+{rename}
+sync -- {folders}
 """
+
+# Several commands in one: for each, whether it reads stdin, the count of its words, and those. A mark with the
+# time, on both outputs, begins each of them and ends the last, so that they can be told apart. Where nobody listens
+# any more, the mark ends the script: no command is begun after its operator is gone.
+_SEVERAL = r"""
+set -eu
+mark() { read -r up _ </proc/uptime; printf '\036etcdup %s\n' "$up"; printf '\036etcdup %s\n' "$up" >&2; }
+first() { words= n=0; while [ "$n" -lt "$1" ]; do n=$((n + 1)); words="$words \"\${$n}\""; done; }
+trap mark EXIT
+while [ $# -gt 0 ]; do
+    reads=$1 size=$2
+    shift 2
+    mark
+    first "$size"
+    if [ "$reads" = stdin ]; then eval "$words"; else eval "$words </dev/null"; fi
+    shift "$size"
+done
+"""
+# /proc/uptime counts hundredths of a second: two readings may be that much nearer than what they measure.
+TICK_S = 0.011
+_MARK = re.compile(rb"\x1eetcdup ([0-9.]+)\n")
 
 # Runs "$@" after the line that follows the password. Where sudo did not ask for the password (a NOPASSWD
 # rule for this command alone), the password is still on stdin: it must not become the command's input.
@@ -59,8 +75,54 @@ _GUARD = f'IFS= read -r word; [ "$word" = {GUARD_WORD} ] || exit {GUARD_STATUS};
 def write_files(files: Sequence[tuple[str, int, str, int]]) -> tuple[str, ...]:
     """Puts stdin into files, each atomically and durably: path, mode, owner, size. An empty owner leaves it to
     the writing user."""
-    words = [word for path, mode, owner, size in files for word in (path, f"{mode:04o}", owner, str(size))]
-    return ("sh", "-c", _WRITE, "sh", *words)
+    paths = [path for path, *_ in files]
+    owners = sorted({owner for _, _, owner, _ in files} - {""})
+    modes = sorted({mode for _, mode, _, _ in files} - {0o600})
+    temps = [f'"$t{number}"' for number, _ in enumerate(files, 1)]
+
+    def of(column: int, value: object) -> str:
+        return " ".join(temp for temp, file in zip(temps, files, strict=True) if file[column] == value)
+
+    own = [f'chown -- "${{{n}}}" {of(2, owner)}' for n, owner in enumerate(owners, len(files) + 1)]
+    own += [f"chmod {mode:04o} -- {of(1, mode)}" for mode in modes]
+    numbered = list(enumerate(files, 1))
+    script = _WRITE.format(
+        names="\n".join(f"t{n}=${{{n}%/*}}/.${{{n}##*/}}.etcdup.$$" for n, _ in numbered),
+        temps=" ".join(temps),
+        receive="\n".join(f'room "${{{n}}}"; head -c {size} > "$t{n}"' for n, (*_, size) in numbered),
+        sizes=" ".join(str(size) for *_, size in files),
+        own="\n".join(own),
+        rename="\n".join(f'mv -f -T -- "$t{n}" "${{{n}}}"' for n, _ in numbered),
+        folders=" ".join(f'"${{{n}%/*}}/"' for n in _first_of_each_folder(paths)),
+    )
+    return ("sh", "-c", script, "sh", *paths, *owners)
+
+
+def _first_of_each_folder(paths: Sequence[str]) -> list[int]:
+    """The number of the first path in every folder, counted from 1."""
+    firsts: dict[str, int] = {}
+    for number, path in enumerate(paths, 1):
+        firsts.setdefault(path.rpartition("/")[0], number)
+    return list(firsts.values())
+
+
+def several(commands: Sequence[tuple[Sequence[str], bool]]) -> tuple[str, ...]:
+    """Commands one after the other until one fails; the others than those with True find stdin empty."""
+    words = (
+        word
+        for argv, reads_stdin in commands
+        for word in ("stdin" if reads_stdin else "nothing", str(len(argv)), *argv)
+    )
+    return ("sh", "-c", _SEVERAL, "sh", *words)
+
+
+def parted(output: bytes) -> tuple[list[float], list[bytes]]:
+    """An output of `several`: the host's time in seconds at each begin and at the end, and what each command said.
+
+    What was said before the first of them stands alone where none was begun.
+    """
+    before, *marked = _MARK.split(output)
+    return [float(time) for time in marked[::2]], marked[1:-2:2] or [before]
 
 
 def read_file(path: str) -> tuple[str, ...]:

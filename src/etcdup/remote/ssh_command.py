@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-import asyncssh
-
 from etcdup.errors import ConnectionLost, RemoteError
+from etcdup.remote.ssh_library import asyncssh
 from etcdup.remote.sudo import Ended
 
 T = TypeVar("T")

@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncssh
-
 from etcdup.core.spec import HostSpec, SshSpec
 from etcdup.errors import AuthFailed, ConnectFailed
 from etcdup.remote.secrets import SshSecrets
@@ -22,6 +20,7 @@ from etcdup.remote.ssh_keys import (
     TrustedKeys,
     choose_identities,
 )
+from etcdup.remote.ssh_library import asyncssh
 
 # A peer that is gone is noticed after KEEPALIVE_S * (KEEPALIVE_COUNT + 1) = 15 s.
 KEEPALIVE_S = 5

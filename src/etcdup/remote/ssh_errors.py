@@ -6,9 +6,8 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import asyncssh
-
 from etcdup.errors import AuthFailed, ConnectFailed, HostKeyChanged, HostKeyUnknown, UnreachableError
+from etcdup.remote.ssh_library import asyncssh
 
 NO_KEY_HINT = "make a key with `ssh-keygen -t ed25519`, load one with `ssh-add`, or set `ssh.identity_file`"
 

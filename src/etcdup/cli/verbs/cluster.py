@@ -47,6 +47,26 @@ def apply(file: Path, plan: Path | None, yes: bool) -> int:
     return apply_file(file, saved=plan, yes=yes)
 
 
+@click.group(context_settings=HELP_OPTIONS)
+def member() -> None:
+    """Replace a member. Adding and removing is an edit of `hosts` and an apply."""
+
+
+@member.command(context_settings=HELP_OPTIONS)
+@click.argument("name")
+@click.option("--address", metavar="NEW", help="The new machine's address, which is written into the file.")
+@click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+@file_option
+def replace(name: str, address: str | None, yes: bool, file: Path) -> int:
+    """Put a new member in the place of NAME: a dead host, a lost disk, a new machine.
+
+    Nothing is needed of the old one. Where its disk is still there, its data is moved aside, never deleted.
+    """
+    from etcdup.cli.replace import replace_member
+
+    return replace_member(file, name, address=address, yes=yes)
+
+
 @click.command(context_settings=HELP_OPTIONS)
 @json_option
 @click.option("--watch", is_flag=True, help="Keep showing it, until Ctrl-C.")
@@ -81,4 +101,4 @@ def destroy(file: Path, yes_destroy: str | None) -> int:
     return destroy_cluster(file, yes_destroy)
 
 
-VERBS = (init, plan, apply, status, health, destroy)
+VERBS: tuple[click.Command, ...] = (init, plan, apply, member, status, health, destroy)

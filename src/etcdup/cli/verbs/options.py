@@ -15,8 +15,10 @@ FILE_VARIABLE = "ETCDUP_FILE"
 
 def _chosen(context: click.Context, _: click.Parameter, value: Path | None) -> Path:
     """The verb's own -f, else the one before the verb, else the environment's, else the default."""
-    outer = context.parent.params.get("file") if context.parent else None
-    return value or outer or Path(os.environ.get(FILE_VARIABLE) or "cluster.yaml")
+    outer = context.parent
+    while value is None and outer is not None:
+        value, outer = outer.params.get("file"), outer.parent
+    return value or Path(os.environ.get(FILE_VARIABLE) or "cluster.yaml")
 
 
 def file_option(decorated: Decorated) -> Decorated:

@@ -1,0 +1,85 @@
+"""What all verbs have in common that change a cluster: the question, the lock, the display, and how far it came."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from etcdup.cli.failure import Interrupted
+from etcdup.cli.plan_view import render_plan
+from etcdup.cli.progress import Progress, progress_of
+from etcdup.cli.session import Session
+from etcdup.core.observed import Observed
+from etcdup.core.steps import Plan
+from etcdup.errors import EXIT_DONE, EtcdupError, PartlyApplied, UsageError
+from etcdup.ops.journal import Journal
+from etcdup.ops.lock import holder, locked
+from etcdup.ops.world import World
+
+T = TypeVar("T")
+Act = Callable[[Progress, Journal], Awaitable[T]]
+
+
+class Undertaking(ABC):
+    """One run of such a verb. `verb` is what the operator types after `etcdup` to have the rest done."""
+
+    def __init__(self, session: Session, verb: str) -> None:
+        self.session = session
+        self.terminal = session.terminal
+        self.verb = verb
+        self._progress: Progress | None = None
+
+    def carry_through(self) -> int:
+        self.session.run(self.run(), self.how_far)
+        return EXIT_DONE
+
+    @property
+    def done(self) -> int:
+        """How many steps were done so far."""
+        return self._progress.done if self._progress else 0
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Looks, shows, asks, does it, and tells what came of it."""
+
+    def how_far(self) -> str:
+        """What an interrupted operator needs to know."""
+        if self._progress is None:
+            return "interrupted; nothing was changed"
+        done = f"{self._progress.done} of {self._progress.total} steps are done"
+        return f"interrupted; {done}; {self.next_time()}"
+
+    def next_time(self) -> str:
+        """How the rest is done, after an interruption or a failure."""
+        return f"run `etcdup {self.verb}` again: it goes on from here"
+
+    def show(self, plan: Plan) -> None:
+        self.terminal.say(render_plan(plan, self.terminal.err, self.terminal.width))
+
+    async def agree(self, question: str) -> None:
+        """Raises Interrupted unless a person says yes, UsageError where there is none."""
+        if not self.terminal.can_ask:
+            hint = "`--yes` does it without asking; `etcdup plan` shows it without doing it"
+            raise UsageError("there is nobody to ask whether this shall be done", hint=hint)
+        if not await self.terminal.confirm(question):
+            raise Interrupted("nothing was changed")
+        self.terminal.say()
+
+    async def carry_out(self, world: World, plan: Plan, observed: Observed, act: Act[T]) -> T:
+        """`act` under the cluster's lock and with the display. `observed` is what the plan was made from."""
+        names = tuple(observed.hosts)
+        async with locked(self.session.spec, world.hosts, holder(self.verb), observed.leaving):
+            begun = self.begin()
+            with (
+                progress_of(self.terminal, plan, names) as self._progress,
+                Journal.beside(self.session.folder, plan.cluster) as journal,
+            ):
+                try:
+                    return await act(self._progress, journal)
+                except EtcdupError as error:
+                    if begun or isinstance(error, PartlyApplied):
+                        error.hint = "\n".join(filter(None, (error.hint, self.next_time())))
+                    raise
+
+    def begin(self) -> bool:
+        """Does what is to be done on this machine once the lock is held, and says whether that changed anything."""
+        return False

@@ -1,0 +1,85 @@
+"""Steps in words that a tired operator understands."""
+
+from etcdup.core.steps import (
+    CancelDowngrade,
+    EnableDowngrade,
+    FormCluster,
+    HostStep,
+    InstallBinaries,
+    InstallFiles,
+    IssueCertificates,
+    ObtainBinaries,
+    RestartMember,
+    SealCluster,
+    Step,
+    SwitchBinaries,
+    TakeSnapshot,
+    UpdatePeerUrl,
+)
+
+# By kind, without what the step's own values say beside it.
+_KINDS = {
+    "PrepareHost": "prepare the host",
+    "EnableUnit": "enable etcd.service",
+    "StartMember": "start etcd",
+    "FormCluster": "form the cluster",
+    "SealCluster": "seal the cluster",
+    "RetireMember": "stop etcd, move data aside",
+    "MarkReplacement": "mark the host for a new member",
+    "SetAside": "stop etcd, move data aside",
+    "DetachMember": "stop etcd for good, move data aside",
+    "RemoveMember": "remove from the cluster",
+    "AddLearner": "add to the cluster, without a vote",
+    "JoinMember": "start the new member",
+    "PromoteMember": "give it a vote, once in sync",
+    "CheckV2Store": "look for data of the v2 API",
+    "RestartMember": "restart etcd",
+    "UpdatePeerUrl": "tell the cluster its new address",
+    "TakeSnapshot": "take a snapshot",
+    "EnableDowngrade": "enable the downgrade",
+    "CancelDowngrade": "call off the downgrade",
+}
+
+
+def describe(step: Step) -> str:
+    """What a step does, in a few words and without its host."""
+    match step:
+        case IssueCertificates(roles=roles, makes_authority=makes_authority):
+            made = "make the CA and " if makes_authority else ""
+            return f"{made}issue {counted(len(roles), 'certificate')}"
+        case ObtainBinaries(version=version, source=source, arches=arches):
+            return f"obtain etcd {version} for {', '.join(arches)} ({source})"
+        case InstallBinaries(version=version, source=source):
+            return f"install etcd {version}" + (" package" if source == "package" else "")
+        case InstallFiles(changes=changes):
+            return f"write {counted(len(changes), 'file')}"
+        case SwitchBinaries(version=version):
+            return f"switch to etcd {version}"
+        case RestartMember(no_way_back=no_way_back):
+            return "restart etcd: no way back" if no_way_back else "restart etcd"
+        case UpdatePeerUrl(peer_url=peer_url):
+            return f"tell the cluster {peer_url}"
+        case TakeSnapshot(folder=folder):
+            return f"take a snapshot into {folder}"
+        case EnableDowngrade(target=target):
+            return f"enable the downgrade to {target}"
+        case CancelDowngrade(target=target):
+            return f"call off the downgrade to {target}"
+    return _KINDS[step.kind]
+
+
+def kind_in_words(step: Step) -> str:
+    """`describe` without what differs between steps of one kind; only for steps that stand alone."""
+    return _KINDS[step.kind]
+
+
+def hosts_of(step: Step) -> tuple[str, ...]:
+    """The hosts that a step is about; none for what happens on the operator's machine."""
+    if isinstance(step, HostStep):
+        return (step.host,)
+    return step.hosts if isinstance(step, FormCluster | SealCluster) else ()
+
+
+def counted(number: int, what: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

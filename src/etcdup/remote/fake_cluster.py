@@ -1,0 +1,180 @@
+"""One etcd cluster in memory: what its members agree on through raft, and etcd's rules for changing that.
+
+Who is alive and who reaches whom is not known here: fake_process.py tells.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+Series = tuple[int, int]
+
+# etcd compares the versions of all members every 5 s; a new minor was seen to be settled in 2.7 s (rule 46).
+VERSION_INTERVAL_S = 4.0
+
+
+class SaysNo(Exception):
+    """A refusal: grpc's code and etcd's own words, for etcd_errors.translate."""
+
+    def __init__(self, words: str, code: str = "FAILED_PRECONDITION") -> None:
+        super().__init__(words)
+        self.words = f"etcdserver: {words}"
+        self.code = code
+
+
+def number(text: str) -> int:
+    """An ID or a hash out of a text, always the same."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
+
+
+@dataclass
+class FakeMember:
+    """A member as the list has it. The name and the client URLs come when it has started."""
+
+    member_id: int
+    peer_urls: tuple[str, ...]
+    name: str = ""
+    client_urls: tuple[str, ...] = ()
+    is_learner: bool = False
+
+
+@dataclass
+class FakeCluster:
+    """What all members agree on. `auth` and `alarms` are for tests to set.
+
+    `version` is the cluster's minor; `changing_since` is when all members were first seen ready for another one.
+    """
+
+    cluster_id: int
+    members: dict[int, FakeMember]
+    leader: int = 0
+    term: int = 1
+    index: int = 4
+    keys: dict[bytes, bytes] = field(default_factory=dict)
+    alarms: tuple[str, ...] = ()
+    auth: bool = False
+    version: Series | None = None
+    downgrade_to: Series | None = None
+    changing_since: float | None = None
+    added: int = 0
+
+    @property
+    def voters(self) -> dict[int, FakeMember]:
+        return {each: member for each, member in self.members.items() if not member.is_learner}
+
+    @property
+    def quorum(self) -> int:
+        return len(self.voters) // 2 + 1
+
+    def member(self, member_id: int) -> FakeMember:
+        if member_id not in self.members:
+            raise SaysNo("member not found", "NOT_FOUND")
+        return self.members[member_id]
+
+    def add_learner(self, urls: Sequence[str]) -> FakeMember:
+        """A member that is added again gets another ID (rule 31). etcd makes it out of the URLs and the second of
+        the adding; a counter does it here, where much happens in no time."""
+        self._refuse_taken(urls, besides=0)
+        if any(member.is_learner for member in self.members.values()):
+            raise SaysNo("too many learner members in cluster")
+        self.added += 1
+        member_id = number(f"{self.cluster_id} {','.join(urls)} {self.added}")
+        self.members[member_id] = FakeMember(member_id, tuple(urls), is_learner=True)
+        self.index += 1
+        return self.members[member_id]
+
+    def remove(self, member_id: int) -> None:
+        del self.members[self.member(member_id).member_id]
+        self.index += 1
+
+    def promote(self, member_id: int, *, in_sync: bool) -> None:
+        member = self.member(member_id)
+        if not member.is_learner:
+            raise SaysNo("can only promote a learner member")
+        if not in_sync:
+            raise SaysNo("can only promote a learner member which is in sync with leader")
+        member.is_learner = False
+        self.index += 1
+
+    def update(self, member_id: int, urls: Sequence[str], *, promotes: bool) -> None:
+        """`promotes`: the fault of releases before 3.5.31 and 3.6.12, which make a learner a voter (rule 23)."""
+        member = self.member(member_id)
+        self._refuse_taken(urls, besides=member_id)
+        member.peer_urls = tuple(urls)
+        member.is_learner = member.is_learner and not promotes
+        self.index += 1
+
+    def _refuse_taken(self, urls: Sequence[str], besides: int) -> None:
+        others = [member for each, member in self.members.items() if each != besides]
+        if {url for member in others for url in member.peer_urls} & set(urls):
+            raise SaysNo("Peer URLs already exists")
+
+    def not_enough_started(self, leaving: int) -> bool:
+        """Whether etcd's strict check forbids a voter to go: the started ones left would be no quorum."""
+        left = [member for each, member in self.voters.items() if each != leaving]
+        return sum(member.name != "" for member in left) < len(left) // 2 + 1
+
+    def validate_downgrade(self, target: Series) -> None:
+        """One minor down and no further (rule 47)."""
+        if self.version is None or target != (self.version[0], self.version[1] - 1):
+            raise SaysNo("invalid downgrade target version")
+        if self.downgrade_to is not None:
+            raise SaysNo("cluster has a downgrade job in progress")
+
+    def follow_versions(self, running: Sequence[Series], now: float) -> None:
+        """The leader's look at the minors of all members that it reaches, learners among them.
+
+        The cluster's version rises when all run a newer minor, and falls only towards a downgrade's target.
+        """
+        if self.version is None:
+            self.version = min(running)
+        all_seen = len(running) == len(self.members)
+        wanted = self.downgrade_to or max(min(running), self.version)
+        if not all_seen or wanted == self.version:
+            self.changing_since = None
+        elif self.changing_since is None:
+            self.changing_since = now
+        elif now - self.changing_since >= VERSION_INTERVAL_S:
+            self.version, self.changing_since = wanted, None
+        if all_seen and set(running) == {self.downgrade_to}:
+            self.downgrade_to = None
+
+
+@dataclass
+class FakeClusters:
+    """Every cluster that was ever formed on these machines, by ID."""
+
+    by_id: dict[int, FakeCluster] = field(default_factory=dict)
+
+    @property
+    def leaders(self) -> dict[int, str]:
+        """The name of each cluster's leader, by the cluster's ID."""
+        return {
+            each: cluster.members[cluster.leader].name
+            for each, cluster in self.by_id.items()
+            if cluster.leader in cluster.members
+        }
+
+    def only(self) -> FakeCluster:
+        """The cluster of a world that has one: for tests."""
+        (cluster,) = self.by_id.values()
+        return cluster
+
+    def bootstrap(
+        self, token: str, initial: dict[str, tuple[str, ...]], name: str
+    ) -> tuple[FakeCluster, int]:
+        """The cluster and the member that etcd derives from token and URLs alone (rule 4).
+
+        Raises ValueError with etcd's words where this member was part of it before. A real one has to reach a
+        peer to know that (rule 7); here it always does.
+        """
+        ids = {each: number(f"{token} {','.join(sorted(urls))}") for each, urls in initial.items()}
+        cluster_id = number(" ".join(str(each) for each in sorted(ids.values())))
+        cluster = self.by_id.get(cluster_id)
+        if cluster is None:
+            members = {ids[each]: FakeMember(ids[each], urls) for each, urls in initial.items()}
+            cluster = self.by_id[cluster_id] = FakeCluster(cluster_id, members)
+        known = cluster.members.get(ids[name])
+        if known is None or known.client_urls:
+            raise ValueError(f"member {ids[name]:x} has already been bootstrapped")
+        return cluster, ids[name]

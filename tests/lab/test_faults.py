@@ -1,0 +1,94 @@
+"""Trouble in the middle of a roll: it stops or goes on safely, says why, and the next apply finishes."""
+
+import subprocess
+from collections.abc import Sequence
+
+import pytest
+
+from tests.lab.attended import apply_disturbed
+from tests.lab.load import load_on
+from tests.lab.operator import Operator, said
+from tests.lab.test_bootstrap import by_path
+from tests.support.etcd_binaries import why_not
+
+VERSION = "3.6.14"
+DATA = "/var/lib/etcd"
+pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
+
+
+def want(operator: Operator, etcd: str = "", members: Sequence[str] = ()) -> None:
+    more = f"etcd: {{{etcd}}}\n" if etcd else ""
+    operator.write(
+        version=VERSION, install=by_path(VERSION), ssh="connect_timeout: 3s", members=members, more=more
+    )
+
+
+def stopped_safely(operator: Operator, done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Partly applied or refused, with the reason and a hint, and two members serve."""
+    assert done.returncode in (4, 5), said(done)
+    assert "Traceback" not in done.stderr
+    assert [word for word in words if word not in done.stderr] == [], said(done)
+    assert "hint: " in done.stderr, said(done)
+    assert sum(member["healthy"] for member in operator.status()["members"]) >= 2
+
+
+def test_trouble_in_the_middle_of_a_roll(operator: Operator) -> None:
+    """A setting that etcd does not take, a host cut off, a host that reboots; writers lose nothing in between."""
+    want(operator)
+    operator.apply()
+    lab = operator.lab
+    with load_on(lab, operator) as load:
+        want(operator, "extra: {snapshot-count: banana}")
+        bad = operator.run("apply", "--yes")
+        stopped_safely(operator, bad, "does not stay up", 'invalid value "banana" for ETCD_SNAPSHOT_COUNT')
+        want(operator)
+        operator.apply()
+
+        cut_off = []
+
+        def cut_another_off(restarted: str) -> None:
+            cut_off.append(next(each for each in lab if each.name != restarted))
+            cut_off[0].cut_off()
+
+        want(operator, "heartbeat_ms: 110, election_ms: 1100")
+        done = apply_disturbed(operator, "RestartMember", cut_another_off)
+        stopped_safely(operator, done, cut_off[0].name)
+        stopped_safely(operator, operator.run("apply", "--yes"), cut_off[0].name)
+        cut_off[0].reconnect()
+        operator.apply()
+
+        def reboot(restarted: str) -> None:
+            lab[restarted].kill()
+            lab[restarted].start()
+
+        want(operator)
+        done = apply_disturbed(operator, "RestartMember", reboot)
+        lab.wait_ssh()
+        stopped_safely(operator, done)
+        operator.apply()
+        report = load.report()
+    assert report.violation is None
+    assert report.lost == report.ghosts == ()
+    assert "nothing to do" in operator.apply()
+
+
+def test_a_roll_over_a_full_disk_is_safe_and_an_unmounted_one_is_no_empty_one(operator: Operator) -> None:
+    small = operator.lab["infra2"]
+    small.small_disk(DATA, 1100)
+    want(operator)
+    operator.apply()
+    small.fill_disk(DATA)
+    want(operator, "heartbeat_ms: 110, election_ms: 1100")
+    done = operator.run("apply", "--yes")
+    if done.returncode != 0:  # etcd starts on a full disk as long as its log has room
+        stopped_safely(operator, done, "infra2", "disk is full")
+    small.free_disk(DATA)
+    operator.apply()
+
+    small.run(f"systemctl stop etcd; umount {DATA}")
+    done = operator.run("apply", "--yes")
+    stopped_safely(operator, done, f"{DATA} on infra2 was a disk of its own", "mount it")
+    assert small.run(f"ls {DATA}").stdout == "", "nothing was started there"
+    small.reboot()
+    operator.wait_healthy()
+    assert "nothing to do" in operator.apply()

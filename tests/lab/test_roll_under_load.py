@@ -1,0 +1,54 @@
+"""A rolling restart under load, which clients hardly notice; and trouble of our own making, which they do."""
+
+import time
+
+import pytest
+
+from tests.lab.load import load_on
+from tests.lab.operator import Operator
+from tests.lab.test_bootstrap import by_path
+from tests.support.etcd_binaries import why_not
+
+VERSION = "3.6.14"
+pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
+
+
+def test_a_rolling_restart_is_hardly_noticed(operator: Operator) -> None:
+    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.apply()
+    names = {machine.name for machine in operator.lab}
+    with load_on(operator.lab, operator) as load:
+        operator.write(version=VERSION, install=by_path(VERSION), more="etcd: {heartbeat_ms: 150}\n")
+        operator.apply()
+        load.remove("infra3")  # as a test does that takes members out and in
+        load.add("infra3")
+        report = load.report()
+    report.assert_clean(restarted=names)
+    assert {each.member for each in report.machines.downtimes} == names, "each was restarted"
+    assert "nothing to do" in operator.apply()
+
+
+def test_two_members_killed_at_once_are_noticed(operator: Operator) -> None:
+    """The instrument sees trouble: a lost quorum is a gap and failures, and yet nothing is lost."""
+    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.apply()
+    one, other, _ = operator.lab.machines
+    with load_on(operator.lab, operator) as load:
+        for machine in (one, other):  # systemd would have them back in a second
+            machine.run("mkdir -p /run/systemd/system/etcd.service.d")
+            machine.write("/run/systemd/system/etcd.service.d/stay.conf", "[Service]\nRestart=no\n")
+            machine.run("systemctl daemon-reload")
+        for machine in (one, other):
+            machine.run("systemctl kill --signal=KILL etcd")
+        time.sleep(3)
+        for machine in (one, other):
+            machine.run("systemctl start etcd --no-block")
+        operator.wait_healthy()
+        report = load.report()
+    assert report.gap.seconds > 2.5
+    assert {one.name, other.name} <= {each.member for each in report.failures}
+    assert report.elsewhere({one.name, other.name}), "no stop was planned, and so none explains a failure"
+    assert report.violation is None
+    assert report.lost == report.ghosts == ()
+    with pytest.raises(AssertionError, match=r"no write for \d"):
+        report.assert_clean(restarted={one.name, other.name})

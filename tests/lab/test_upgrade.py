@@ -1,0 +1,87 @@
+"""Up from 3.4 to 3.7 and down again to 3.5, one minor at a time, under load and compared key by key."""
+
+import pytest
+
+from tests.lab.load import load_on
+from tests.lab.operator import Operator, said
+from tests.lab.test_bootstrap import by_path
+from tests.lab.test_killed import commands_done, kill_after
+from tests.support.etcd_binaries import why_not
+
+WAY = ("3.4.23", "3.5.33", "3.6.14", "3.7.1", "3.6.14", "3.5.33")
+KEYS = 200
+
+
+@pytest.fixture(autouse=True)
+def _binaries() -> None:
+    for version in (*WAY, "3.5.16"):
+        if reason := why_not(version):
+            pytest.skip(f"no etcd {version}: {reason}")
+
+
+def test_every_minor_up_and_down_again(operator: Operator) -> None:
+    names = {machine.name for machine in operator.lab}
+    operator.write(version=WAY[0], install=by_path(WAY[0]))
+    operator.apply()
+    put_keys(operator)
+    before = all_keys(operator)
+    with load_on(operator.lab, operator) as load:
+        for version in WAY[1:]:
+            operator.write(version=version, install=by_path(version))
+            operator.apply()
+            assert [member["version"] for member in operator.status()["members"]] == [version] * 3
+            assert all_keys(operator) == before
+        report = load.report()
+    report.assert_clean(restarted=names)
+    snapshots = sorted(path.name for path in (operator.folder / "backups").glob("*.db"))
+    assert len(snapshots) == len(WAY) - 1, "one before each change of minor"
+    assert "nothing to do" in operator.apply()
+
+
+def test_a_source_that_does_not_qualify_is_refused(operator: Operator) -> None:
+    operator.write(version="3.5.16", install=by_path("3.5.16"))
+    operator.apply()
+    operator.write(version="3.6.14", install=by_path("3.6.14"))
+    done = operator.run("apply", "--yes")
+    assert done.returncode == 4, said(done)
+    assert "3.5.32 or later" in done.stderr
+    assert "3.5.33" in done.stderr, "the way is named"
+    assert {member["version"] for member in operator.status()["members"]} == {"3.5.16"}
+
+
+def test_killed_five_times_and_two_hosts_crashed_it_still_arrives(operator: Operator) -> None:
+    operator.write(version="3.5.33", install=by_path("3.5.33"))
+    operator.apply()
+    put_keys(operator)
+    before = all_keys(operator)
+    operator.write(version="3.6.14", install=by_path("3.6.14"))
+    with load_on(operator.lab, operator) as load:
+        for crashed in (None, "infra1", None, "infra3", None):
+            done = commands_done(operator)
+            assert kill_after(operator, done + 4) >= done + 4, "it ended before it could be cut"
+            if crashed:
+                machine = operator.lab[crashed]
+                machine.kill()
+                machine.start()
+                operator.lab.wait_ssh()
+                operator.wait_healthy()
+        operator.apply()
+        report = load.report()
+    assert report.violation is None
+    assert report.lost == report.ghosts == ()
+    assert [member["version"] for member in operator.status()["members"]] == ["3.6.14"] * 3
+    assert all_keys(operator) == before
+    assert "nothing to do" in operator.apply()
+
+
+def put_keys(operator: Operator) -> None:
+    """Many keys in one call: etcdctl reads a transaction from stdin."""
+    puts = "\n".join(f'put kept/{number} "value {number}"' for number in range(100))
+    for part in range(KEYS // 100):
+        text = f"\n{puts.replace('kept/', f'kept/{part}/')}\n\n\n"
+        done = operator.run("ctl", "--", "txn", stdin=text)
+        assert done.returncode == 0, said(done)
+
+
+def all_keys(operator: Operator) -> str:
+    return operator.ctl("get", "kept/", "--prefix")

@@ -1,0 +1,27 @@
+"""The fake etcd is held to what real etcd does when members come, go and die."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.remote.membership_contract import PROMISES, Promise
+from tests.support.etcd_binaries import why_not
+from tests.support.etcd_places import fake_place, real_place
+
+VERSION = "3.6.14"
+
+
+def named(promise: Promise) -> str:
+    return getattr(promise, "__name__", "")
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=named)
+async def test_a_fake_cluster(promise: Promise) -> None:
+    await promise(await fake_place(VERSION))
+
+
+@pytest.mark.skipif(why_not(VERSION) is not None, reason=why_not(VERSION) or "")
+@pytest.mark.parametrize("promise", PROMISES, ids=named)
+async def test_a_real_cluster(promise: Promise, tmp_path: Path) -> None:
+    with real_place(VERSION, tmp_path) as place:
+        await promise(place)

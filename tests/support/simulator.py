@@ -1,0 +1,309 @@
+"""Doing a plan's steps on a model cluster, in the same pieces as ops/execution.py, ops/members.py and ops/cluster.py
+do them: between any two of these a host may crash, or etcdup itself may die."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from etcdup.core.observed import MemberSeen, Observed
+from etcdup.core.quorum import healthy, quorum_of
+from etcdup.core.roster import voter_names
+from etcdup.core.steps import (
+    AddLearner,
+    CancelDowngrade,
+    CheckV2Store,
+    DetachMember,
+    EnableDowngrade,
+    EnableUnit,
+    FormCluster,
+    InstallBinaries,
+    InstallFiles,
+    IssueCertificates,
+    JoinMember,
+    MarkReplacement,
+    ObtainBinaries,
+    PrepareHost,
+    PromoteMember,
+    RemoveMember,
+    RestartMember,
+    SealCluster,
+    SetAside,
+    StartMember,
+    Step,
+    SwitchBinaries,
+    TakeSnapshot,
+    UpdatePeerUrl,
+)
+from tests.support.model import (
+    NEVER,
+    Cluster,
+    Conf,
+    connected,
+    member_id,
+    serves,
+    settle,
+    start,
+    stop,
+)
+
+Action = Callable[[Cluster], Cluster]
+
+
+class Failed(Exception):
+    """What ends an apply in the middle: a host that is gone, a wait that was in vain, etcd's own refusal."""
+
+
+class Wish(NamedTuple):
+    """What the wanted cluster.yaml is called in Conf, and which peer URLs it gives, as Slot.url has them."""
+
+    label: str
+    urls: Mapping[str, str]
+
+
+def actions(step: Step, observed: Observed, wish: Wish) -> Iterator[Action]:
+    """The pieces of a step, decided on `observed` as ops does."""
+    match step:
+        case IssueCertificates(roles=roles):
+            yield lambda cluster: _issued(cluster, {role.partition("/")[2] for role in roles})
+        case ObtainBinaries() | CheckV2Store():
+            return
+        case FormCluster():
+            yield _formed
+        case SealCluster(hosts=hosts):
+            for name in hosts:
+                yield _on(name, marker="formed", joining=False)
+        case TakeSnapshot(hop=hop):
+            yield lambda cluster: replace(
+                _with_quorum(cluster), snapshots=tuple(sorted({*cluster.snapshots, hop}))
+            )
+        case EnableDowngrade(target=target):
+            to = (int(target.split(".")[0]), int(target.split(".")[1]))
+            yield lambda cluster: settle(replace(_with_quorum(cluster), downgrade_to=to))
+        case CancelDowngrade():
+            yield lambda cluster: settle(replace(_with_quorum(cluster), downgrade_to=None))
+        case StartMember(host=name):
+            yield lambda cluster: start(_there(cluster, name), cluster.number(name))
+            if healthy(observed):
+                yield _proved(name, observed)
+        case RestartMember(host=name):
+            yield from _restart(name, observed)
+        case _:
+            yield from _quiet(step, wish.label)
+            yield from _change(step, observed, wish)
+
+
+def _quiet(step: Step, label: str) -> Iterator[Action]:
+    match step:
+        case PrepareHost(host=name):
+            yield lambda cluster: cluster.having(
+                _number(cluster, name), marker=cluster.slot(name).marker or "unformed"
+            )
+        case InstallBinaries(host=name, version=version):
+            yield lambda cluster: cluster.having(
+                _number(cluster, name), versions=tuple(sorted({*cluster.slot(name).versions, version}))
+            )
+        case InstallFiles(host=name, version=version):
+            yield lambda cluster: settle(
+                cluster.having(
+                    _number(cluster, name), conf=Conf(label, version), certs=cluster.pki[cluster.number(name)]
+                )
+            )
+        case SwitchBinaries(host=name, version=version):
+            yield _on(name, current=version)
+        case EnableUnit(host=name):
+            yield _on(name, enabled=True)
+        case MarkReplacement(host=name):
+            yield _on(name, marker="replacing")
+
+
+def _change(step: Step, observed: Observed, wish: Wish) -> Iterator[Action]:
+    match step:
+        case AddLearner(host=name):
+            yield lambda cluster: _added(_with_quorum(cluster), name, wish)
+        case JoinMember(host=name):
+            yield from _join(name, observed)
+        case PromoteMember(host=name):
+            yield lambda cluster: _promoted(cluster, name)
+            yield _proved(name, observed)
+            yield _on(name, marker="formed", joining=False)
+        case DetachMember(host=name):
+            yield from _retire(name)
+        case SetAside(host=name):
+            yield lambda cluster: stop(_there(cluster, name), cluster.number(name))
+            yield _on(name, joining=False, data=None, log=NEVER)
+        case RemoveMember(host=name, member_id=ident):
+            seen = observed.members.get(name)
+            if isinstance(seen, MemberSeen) and f"{seen.member_id:x}" == ident:
+                yield _leader_moved(name, observed)
+            yield lambda cluster: _removed(_with_quorum(cluster), int(ident, 16))
+        case UpdatePeerUrl(host=name, member_id=ident):
+            yield lambda cluster: settle(
+                _with_quorum(cluster).having(_entry(cluster, int(ident, 16)), url=wish.urls[name])
+            )
+
+
+def _restart(name: str, observed: Observed) -> Iterator[Action]:
+    if healthy(observed):
+        yield lambda cluster: _others_proved(cluster, name, observed)
+        yield _leader_moved(name, observed)
+    yield lambda cluster: stop(_there(cluster, name), cluster.number(name))
+    yield lambda cluster: start(_there(cluster, name), cluster.number(name))
+    yield _proved(name, observed)
+
+
+def _join(name: str, observed: Observed) -> Iterator[Action]:
+    seen = observed.reachable()[name]
+    if not seen.unit.is_running:
+        if not seen.has_member:
+            yield lambda cluster: _on(name, joining=True)(_with_quorum(cluster))
+        yield lambda cluster: start(_there(cluster, name), cluster.number(name))
+    yield lambda cluster: _answering(cluster, name)
+
+
+def _retire(name: str) -> Iterator[Action]:
+    yield lambda cluster: stop(_there(cluster, name), cluster.number(name))
+    yield _on(name, enabled=False)
+    yield _on(name, data=None, log=NEVER, joining=False)
+    yield _on(name, conf=None, certs=-1, marker="")
+
+
+def _number(cluster: Cluster, name: str) -> int:
+    number = cluster.number(name)
+    if not cluster.slots[number].is_seen:
+        raise Failed(f"{name} was lost")
+    return number
+
+
+def _there(cluster: Cluster, name: str) -> Cluster:
+    _number(cluster, name)
+    return cluster
+
+
+def _on(name: str, **changes: object) -> Action:
+    return lambda cluster: cluster.having(_number(cluster, name), **changes)
+
+
+def _issued(cluster: Cluster, names: set[str]) -> Cluster:
+    pki = tuple(
+        1 if slot.name in names else state for slot, state in zip(cluster.slots, cluster.pki, strict=True)
+    )
+    return replace(cluster, pki=pki)
+
+
+def _formed(cluster: Cluster) -> Cluster:
+    """The model has clusters that exist: another one beside it means that what clients wrote is out of their sight."""
+    return replace(cluster, lost=True)
+
+
+def _with_quorum(cluster: Cluster) -> Cluster:
+    """etcd's API changes nothing without a quorum, and somebody within reach has to be asked."""
+    if cluster.leader is None or not any(_is_well(cluster, n) for n in cluster.voters()):
+        raise Failed("no healthy member can be asked")
+    return cluster
+
+
+def _is_well(cluster: Cluster, number: int) -> bool:
+    slot = cluster.slots[number]
+    return (
+        slot.is_seen
+        and not slot.hidden
+        and serves(slot)
+        and slot.listed == "voter"
+        and cluster.leader is not None
+        and connected(slot, cluster.slots[cluster.leader])
+    )
+
+
+def _proved(name: str, observed: Observed) -> Action:
+    """As ops.waiting.one_proved: the member is a healthy voter among enough others."""
+
+    def reached(cluster: Cluster) -> Cluster:
+        well = [each for each in voter_names(observed) if _is_well(cluster, cluster.number(each))]
+        if not _is_well(cluster, _number(cluster, name)):
+            raise Failed(f"{name} does not become healthy")
+        if len({*well, name}) < quorum_of(len({*voter_names(observed), name})):
+            raise Failed("the cluster has no quorum")
+        return cluster
+
+    return reached
+
+
+def _others_proved(cluster: Cluster, name: str, observed: Observed) -> Cluster:
+    """As ops.cluster: without the member to be restarted the others are still a quorum, as far as they are sick."""
+    others = [each for each in voter_names(observed) if each != name]
+    well = [each for each in others if _is_well(cluster, cluster.number(each))]
+    if len(well) < len(others) and len(well) < quorum_of(len(cluster.voters())):
+        raise Failed(f"{name} is not restarted: without it the cluster would have no quorum")
+    return cluster
+
+
+def _leader_moved(name: str, observed: Observed) -> Action:
+    """To the healthy member that stays and is furthest; if that fails nothing is lost."""
+    well = {
+        other: seen
+        for other, seen in healthy(observed).items()
+        if other != name and other not in observed.leaving
+    }
+
+    def moved(cluster: Cluster) -> Cluster:
+        seen = observed.members[name]
+        if not isinstance(seen, MemberSeen) or seen.leader_id != seen.member_id or not well:
+            return cluster
+        target = cluster.number(max(well, key=lambda other: well[other].applied_index))
+        if cluster.leader != cluster.number(name) or not _is_well(cluster, target):
+            return cluster
+        return replace(cluster, leader=target)
+
+    return moved
+
+
+def _added(cluster: Cluster, name: str, wish: Wish) -> Cluster:
+    """etcd's strict check counts the voters that are connected (rules 26, 28)."""
+    number = _number(cluster, name)
+    slot = cluster.slots[number]
+    if slot.listed or any(each.listed == "learner" for each in cluster.slots):
+        raise Failed("too many learner members in cluster")
+    if len(cluster.live()) < quorum_of(len(cluster.voters()) + 1) and len(cluster.voters()) > 1:
+        raise Failed("unhealthy cluster")
+    generation = slot.generation + 1
+    return settle(
+        cluster.having(number, listed="learner", generation=generation, named=False, url=wish.urls[name])
+    )
+
+
+def _promoted(cluster: Cluster, name: str) -> Cluster:
+    number = _number(cluster, name)
+    slot = cluster.slots[number]
+    if slot.listed == "voter":
+        return cluster
+    if not (serves(slot) and slot.process and slot.process.ready and slot.log == 0):
+        raise Failed(f"{name} is not in sync")
+    return settle(_with_quorum(cluster).having(number, listed="voter"))
+
+
+def _removed(cluster: Cluster, ident: int) -> Cluster:
+    """etcd's strict checks: enough named members stay, and of the live ones a quorum (rule 35)."""
+    number = _entry(cluster, ident)
+    slot = cluster.slots[number]
+    if slot.listed == "voter":
+        left = [n for n in cluster.voters() if n != number]
+        if sum(cluster.slots[n].named for n in left) < len(left) // 2 + 1:
+            raise Failed("re-configuration failed due to not enough started members")
+        live = cluster.live()
+        if number in live and len(live) - 1 < 1 + (len(cluster.voters()) - 1) // 2:
+            raise Failed("unhealthy cluster")
+    return settle(cluster.having(number, listed="", named=False, ours_down=False))
+
+
+def _entry(cluster: Cluster, ident: int) -> int:
+    for number, slot in enumerate(cluster.slots):
+        if slot.listed and member_id(number, slot) == ident:
+            return number
+    raise Failed("member not found")
+
+
+def _answering(cluster: Cluster, name: str) -> Cluster:
+    slot = cluster.slots[_number(cluster, name)]
+    if cluster.leader is None or slot.process is None or not slot.process.ready or not serves(slot):
+        raise Failed(f"{name} does not answer")
+    return cluster
