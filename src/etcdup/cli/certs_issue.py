@@ -1,0 +1,47 @@
+"""`etcdup certs issue`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from etcdup.cli.cluster_file import read_spec
+from etcdup.cli.terminal import Terminal
+from etcdup.core.consumers import consumer_text, role_of
+from etcdup.errors import EXIT_DONE, UsageError
+from etcdup.ops.consumers import Issued, issue_consumer, take_away
+from etcdup.ops.pki import Pki
+from etcdup.ops.x509 import UnusableFile, read_file
+
+
+def issue_certificate(
+    file: Path, name: str, *, role: str | None, csr: Path | None, out: Path | None, renew: bool
+) -> int:
+    """Touches no host. The configuration goes to stdout, all else that is to be known to stderr."""
+    terminal = Terminal()
+    spec, folder = read_spec(file), file.absolute().parent
+    ask = (lambda: terminal.secret(f"Passphrase of the CA in {spec.tls.dir}: ")) if terminal.can_ask else None
+    request = _request(csr) if csr is not None else None
+    pki, now = Pki.open(spec, folder, ask), datetime.now(UTC)
+    issued = issue_consumer(spec, folder, pki, name, now, csr=request, renew=renew)
+    files = take_away(issued, out.absolute()) if out is not None else issued.files
+    terminal.data(consumer_text(role or role_of(name), spec, files))
+    for line in _told(name, issued):
+        terminal.say(f"{terminal.err('yellow', 'note:')} {line}")
+    return EXIT_DONE
+
+
+def _request(path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except UnusableFile as unusable:
+        raise UsageError(f"--csr: {unusable.message}") from None
+
+
+def _told(name: str, issued: Issued) -> tuple[str, ...]:
+    """What the holder of the certificate may do, and until when (rule 20). etcd is given no revocation list."""
+    until = f"{issued.cert.not_after:%Y-%m-%d}"
+    return (
+        "whoever holds this key reads and writes everything, until `auth` is enabled in etcd and makes it the "
+        f"user {name}",
+        f"it is good until {until} and cannot be called back: should the key be lost, enable auth and have no "
+        f"user {name}, or have the cluster trust another CA",
+    )

@@ -1,0 +1,67 @@
+"""Verbs about certificates."""
+
+from pathlib import Path
+
+import click
+
+from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, json_option
+
+ROLES = ("kube-apiserver", "patroni", "prometheus", "client")
+
+
+@click.group(context_settings=HELP_OPTIONS)
+def certs() -> None:
+    """List certificates, renew them, issue them for consumers."""
+
+
+@certs.command("list", context_settings=HELP_OPTIONS)
+@click.option(
+    "--days", type=click.IntRange(min=0), metavar="N", help="End with 1 if one has fewer days left."
+)
+@json_option
+@file_option
+def list_(file: Path, as_json: bool, days: int | None) -> int:
+    """Show every certificate: here, on each host, and as each port serves it.
+
+    Ends with 1 when one ends soon (without --days: a third of its life is left, or 30 days for a CA and for provided
+    ones), differs from place to place, or cannot be seen.
+    """
+    from etcdup.cli.certs_list import list_certificates
+
+    return list_certificates(file, days=days, as_json=as_json)
+
+
+@certs.command(context_settings=HELP_OPTIONS)
+@click.option("--days", type=click.IntRange(min=1), metavar="N", help="Renew what has fewer days left.")
+@click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+@file_option
+def renew(file: Path, days: int | None, yes: bool) -> int:
+    """Issue certificates anew and bring them to the members, without a restart.
+
+    Without --days: those that have less than a third of their life left, as apply does. It ends with a new handshake on
+    every port. Stopped members are started: this heals a cluster whose certificates have all expired.
+    """
+    from etcdup.cli.certs_renew import renew_certificates
+
+    return renew_certificates(file, days=days, yes=yes)
+
+
+@certs.command(context_settings=HELP_OPTIONS)
+@click.argument("name")
+@click.option(
+    "--role", type=click.Choice(ROLES), help="Whose configuration to print.  [default: NAME, or client]"
+)
+@click.option(
+    "--csr", type=click.Path(path_type=Path), metavar="FILE", help="Sign this request; its key stays away."
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also put the files there.")
+@click.option("--renew", is_flag=True, help="With a new key and certificate, although the old one lasts.")
+@file_option
+def issue(file: Path, name: str, role: str | None, csr: Path | None, out: Path | None, renew: bool) -> int:
+    """Issue a client certificate for the consumer NAME, and print its configuration."""
+    from etcdup.cli.certs_issue import issue_certificate
+
+    return issue_certificate(file, name, role=role, csr=csr, out=out, renew=renew)
+
+
+VERBS: tuple[click.Command, ...] = (certs,)

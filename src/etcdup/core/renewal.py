@@ -1,0 +1,114 @@
+"""The plan of `certs renew`: what apply would do about certificates alone, and before their time if asked.
+
+Leaf pairs are read anew for every handshake (rule 12), so nothing that runs is restarted. Members that are stopped
+are started: certificates that have all expired are found out at the next start, when no member finds another.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from etcdup.core.certs import due, wanted_certs
+from etcdup.core.drift import file_changes
+from etcdup.core.files import Cert, desired_files
+from etcdup.core.layout import layout_of
+from etcdup.core.observed import HostSeen, Observed
+from etcdup.core.planner import against_trust
+from etcdup.core.spec import HostSpec, Spec
+from etcdup.core.steps import InstallFiles, IssueCertificates, Plan, Refusal, Refused, StartMember, Step
+from etcdup.core.upkeep import is_stopped, without_due
+
+# Role -> the fingerprint of the certificate that is to be replaced (empty where there is none), and why.
+Renewing = Mapping[str, tuple[str, str]]
+
+
+def renewing(spec: Spec, observed: Observed, days: int | None) -> Renewing:
+    """What is to be issued anew: what apply finds due, and, with `days`, what has less than that left."""
+    chosen = {}
+    for wanted in wanted_certs(spec):
+        seen = observed.pki.certs.get(wanted.role)
+        reason = due(wanted, seen, observed.pki.authority, observed.at)
+        if not reason and days is not None and seen and seen.not_after - observed.at < timedelta(days=days):
+            reason = f"it has less than {days} days left"
+        if reason:
+            chosen[wanted.role] = (seen.fingerprint if seen else "", reason)
+    return chosen
+
+
+def plan_renewal(spec: Spec, observed: Observed, chosen: Renewing) -> Plan | Refusal:
+    """What is left of renewing `chosen`, which was settled on a first look: what was issued since is done with."""
+    if reasons := _against(spec, observed):
+        return Refusal(spec.name, reasons)
+    certs = observed.pki.certs
+    left = {
+        role: why
+        for role, (old, why) in chosen.items()
+        if (certs[role].fingerprint if role in certs else "") == old
+    }
+    issuing: list[Step] = []
+    if left:
+        reason = "; ".join(_by_reason(left))
+        issuing.append(
+            IssueCertificates(roles=tuple(left), makes_authority=False, reason=reason, rules=(12, 18, 19, 20))
+        )
+    after = replace(observed, pki=without_due(observed.pki, issuing))
+    hosts = [(host, seen) for host in spec.hosts if (seen := _member(spec, host, observed)) is not None]
+    installing = [step for host, seen in hosts for step in _install(spec, host, seen, after)]
+    starting = [
+        StartMember(host=host.name, reason="its data is there and etcd does not run", rules=(17, 68))
+        for host, seen in hosts
+        if seen.has_member and seen.marker and seen.marker.formed and is_stopped(observed, host.name)
+    ]
+    return Plan(spec.name, (*issuing, *installing, *starting), _notes(spec, observed))
+
+
+def _by_reason(why: Mapping[str, str]) -> Iterable[str]:
+    """`server/infra1, peer/infra1: it expired`: each reason once."""
+    for text in dict.fromkeys(why.values()):
+        yield f"{', '.join(role for role in why if why[role] == text)}: {text}"
+
+
+def _against(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    if spec.tls.mode != "managed":
+        return (
+            Refused(
+                "the CA is not etcdup's: with `tls.mode: provided` it renews nothing",
+                hint="have them issued by that CA, put them in the old ones' places, and `etcdup apply`",
+            ),
+        )
+    if observed.pki.authority is None:
+        return (Refused("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster"),)
+    hosts = observed.reachable()
+    return tuple(
+        reason
+        for host in spec.hosts
+        if host.name in hosts
+        for reason in against_trust(spec, hosts[host.name], observed)
+    )
+
+
+def _member(spec: Spec, host: HostSpec, observed: Observed) -> HostSeen | None:
+    """The host, if it can be reached and bears this cluster's mark: others get all of their files from apply."""
+    seen = observed.reachable().get(host.name)
+    mark = seen.marker if seen is not None else None
+    return seen if mark is not None and (mark.cluster, mark.member) == (spec.name, host.name) else None
+
+
+def _install(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterable[Step]:
+    """Leaf pairs and nothing else; each key right before its certificate (rule 16)."""
+    files = desired_files(spec, host, layout_of(spec, host), "", observed.pki)
+    changes = file_changes((file for file in files if isinstance(file.content, Cert)), seen)
+    if changes:
+        reason = "etcd reads them anew for each handshake: no restart"
+        yield InstallFiles(
+            host=host.name, version=str(spec.version), changes=changes, reason=reason, rules=(12, 16)
+        )
+
+
+def _notes(spec: Spec, observed: Observed) -> tuple[str, ...]:
+    gone = observed.unreachable()
+    return tuple(
+        f"{host.name} cannot be reached and keeps its old certificates: {gone[host.name].why}"
+        for host in spec.hosts
+        if host.name in gone
+    )

@@ -1,0 +1,68 @@
+"""A consumer's certificate: issued or signed here, and brought together with the CA in a folder to take away."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from etcdup.core.consumers import RESERVED
+from etcdup.core.exports import ClientFiles
+from etcdup.core.observed import CertSeen
+from etcdup.core.spec import Spec
+from etcdup.errors import PkiError, UsageError
+from etcdup.ops.export import client_files
+from etcdup.ops.pki import Pki
+from etcdup.ops.pki_files import CERT_MODE, KEY_MODE, own_folder, settle, store
+
+# What stands for the key's path where the key was never here.
+KEY_OF_REQUEST = "the key of the request"
+
+
+@dataclass(frozen=True)
+class Issued:
+    files: ClientFiles
+    cert: CertSeen
+    has_key: bool
+
+
+def issue_consumer(
+    spec: Spec, folder: Path, pki: Pki, name: str, now: datetime, *, csr: bytes | None, renew: bool
+) -> Issued:
+    """The certificate there is, unless it is due or `renew` is set; with a request always a new one for its key.
+
+    `folder` is cluster.yaml's. Raises PkiError.
+    """
+    if name in RESERVED:
+        raise PkiError(f"`{name}` is no consumer's name: certificates of that name are etcdup's own")
+    if spec.tls.mode == "managed" and pki.see().authority is None:
+        raise PkiError("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster")
+    if csr is None:
+        pki.issue_client(name, now, renew=renew)
+    else:
+        pki.sign_client(name, csr, now)
+    files = client_files(spec, folder, name)
+    if csr is not None:
+        files = replace(files, key=KEY_OF_REQUEST)
+    return Issued(files, pki.see().certs[f"client/{name}"], csr is None)
+
+
+def take_away(issued: Issued, folder: Path) -> ClientFiles:
+    """Copies of the files in a folder that is made if need be. A file of another CA there is not overwritten."""
+    there = ClientFiles(
+        ca=str(folder / "ca.pem"),
+        cert=str(folder / Path(issued.files.cert).name),
+        key=str(folder / Path(issued.files.key).name) if issued.has_key else issued.files.key,
+    )
+    ca = Path(issued.files.ca).read_bytes()
+    if Path(there.ca).exists() and Path(there.ca).read_bytes() != ca:
+        raise UsageError(f"{there.ca} is there already and holds another CA", hint="name another folder")
+    try:
+        if not folder.is_dir():
+            own_folder(folder)
+        if issued.has_key:  # before its certificate: see pki_managed
+            store(Path(there.key), Path(issued.files.key).read_bytes(), KEY_MODE)
+        store(Path(there.cert), Path(issued.files.cert).read_bytes(), CERT_MODE)
+        store(Path(there.ca), ca, CERT_MODE)
+        settle(folder)
+    except OSError as error:
+        raise PkiError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
+    return there
