@@ -60,6 +60,9 @@ class Load:
         self._names.append(name)
         self.wait_flowing(name)
 
+    def is_on(self, name: str) -> bool:
+        return name in self._names
+
     def remove(self, name: str) -> None:
         """Returns once its clients are done: call it before the member is stopped for good, or expect failures."""
         before = len(self.records())

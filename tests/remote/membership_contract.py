@@ -1,6 +1,6 @@
 """What a change of members does to a cluster: promises that real etcd keeps, and the shipped fake with it.
 
-Each takes a Place: three healthy members m1, m2 and m3, and room for more.
+Each takes a Place: three healthy members m1, m2 and m3, of which m1 leads, and room for more.
 """
 
 from collections.abc import Awaitable, Callable
@@ -101,8 +101,10 @@ async def ends_a_removed_member(place: Place) -> None:
 
 
 async def never_goes_on_as_a_wiped_voter(place: Place) -> None:
-    """Rule 32."""
+    """Rule 32: where the leader knows how much of the log that voter had. One that was itself the leader is known
+    by nobody, and catches up."""
     async with place.client("m1") as client:
+        await client.prove(b"proof", b"with it", timeout_s=S)
         place.wipe("m3")
         await place.start("m3", await listed(place, client))
         assert await place.ended("m3") != 0
@@ -204,10 +206,6 @@ async def goes_one_minor_down_by_the_protocol(place: Place) -> None:
 
 async def moves_leadership_only_to_voters_from_the_leader(place: Place) -> None:
     async with place.client("m1") as first, place.client("m2") as second:
-        leader_id = (await first.status(timeout_s=S)).leader_id
-        if leader_id != await id_of(first, "m1"):
-            async with place.client(await name_of(first, leader_id)) as leader:
-                await leader.move_leader(await id_of(first, "m1"), timeout_s=S)
         with pytest.raises(EtcdRefused, match="not leader"):
             await second.move_leader(await id_of(first, "m1"), timeout_s=S)
         with pytest.raises(EtcdRefused, match="bad leader transferee"):
@@ -233,6 +231,17 @@ PROMISES: tuple[Promise, ...] = (
 
 def own_id(said: MemberSeen, name: str) -> int:
     return next(each.member_id for each in said.members if each.name == name)
+
+
+async def led_by(place: Place, name: str) -> None:
+    """Returns once this member leads."""
+    async with place.client(name) as client:
+        own = await id_of(client, name)
+        leader_id = (await client.status(timeout_s=S)).leader_id
+        if leader_id != own:
+            async with place.client(await name_of(client, leader_id)) as leader:
+                await leader.move_leader(own, timeout_s=S)
+        await seen(place, client, lambda said: said.leader_id == own)
 
 
 async def id_of(client: EtcdClient, name: str) -> int:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.remote.membership_contract import PROMISES, Promise
+from tests.remote.membership_contract import PROMISES, Promise, led_by
 from tests.support.etcd_binaries import why_not
-from tests.support.etcd_places import fake_place, real_place
+from tests.support.etcd_places import Place, fake_place, real_place
 
 VERSION = "3.6.14"
 
@@ -17,11 +17,16 @@ def named(promise: Promise) -> str:
 
 @pytest.mark.parametrize("promise", PROMISES, ids=named)
 async def test_a_fake_cluster(promise: Promise) -> None:
-    await promise(await fake_place(VERSION))
+    await keeps(await fake_place(VERSION), promise)
 
 
 @pytest.mark.skipif(why_not(VERSION) is not None, reason=why_not(VERSION) or "")
 @pytest.mark.parametrize("promise", PROMISES, ids=named)
 async def test_a_real_cluster(promise: Promise, tmp_path: Path) -> None:
     with real_place(VERSION, tmp_path) as place:
-        await promise(place)
+        await keeps(place, promise)
+
+
+async def keeps(place: Place, promise: Promise) -> None:
+    await led_by(place, "m1")
+    await promise(place)

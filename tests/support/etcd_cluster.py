@@ -160,8 +160,8 @@ class EtcdCluster:
             "initial-cluster": ",".join(f"{name}={url}" for name, url in listed.items()),
             "initial-cluster-token": self.token,
             "initial-cluster-state": "existing" if initial else "new",
-            "heartbeat-interval": 50,
-            "election-timeout": 500,
+            "heartbeat-interval": 100,
+            "election-timeout": 1000,
             "logger": "zap",
             "log-level": "warn",
         }
