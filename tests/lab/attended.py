@@ -38,7 +38,8 @@ def apply_attended(operator: Operator, load: Load) -> str:
     for entry in _until_ended(running, journal):
         if entry.get("step") == "PromoteMember" and entry.get("run", [""])[0] == "rm":
             load.add(entry["host"])
-        if entry.get("step") == "RemoveMember" and load.is_on(entry["member"]):  # etcd may want to be asked again
+        # Once, though etcd may want to be asked again.
+        if entry.get("step") == "RemoveMember" and load.is_on(entry["member"]):
             load.remove(entry["member"])
     out, err = running.communicate()
     assert running.returncode == 0, f"{out}\n{err}"

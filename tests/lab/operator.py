@@ -86,6 +86,14 @@ class Operator:
             time.sleep(0.3)
 
 
+def lead(operator: Operator, name: str) -> None:
+    """Moves leadership to this member, if it does not lead already."""
+    status = operator.status()
+    if status["leader"] != name:
+        ident = next(each["member_id"] for each in status["members"] if each["name"] == name)
+        operator.ctl("move-leader", ident)
+
+
 def said(done: subprocess.CompletedProcess[str]) -> str:
     return f"{' '.join(map(str, done.args))}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.lab.load import load_on
-from tests.lab.operator import HEALTHY, Operator, said
+from tests.lab.operator import HEALTHY, Operator, lead, said
 from tests.lab.test_bootstrap import by_path
 from tests.support.etcd_binaries import why_not
 
@@ -31,13 +31,6 @@ def replace(operator: Operator, *words: str) -> str:
     assert done.returncode == 0, said(done)
     assert done.stdout.rstrip().endswith(HEALTHY), said(done)
     return done.stderr
-
-
-def lead(operator: Operator, name: str) -> None:
-    status = operator.status()
-    if status["leader"] != name:
-        ident = next(each["member_id"] for each in status["members"] if each["name"] == name)
-        operator.ctl("move-leader", ident)
 
 
 def add(operator: Operator, *words: str) -> None:

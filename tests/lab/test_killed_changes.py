@@ -59,6 +59,7 @@ def nothing_lost(operator: Operator) -> Iterator[None]:
 
 
 def cut_each(operator: Operator, steps: Sequence[str]) -> None:
+    """Kills an apply at each of these steps in turn; at every other one infra1 loses power as well."""
     other = operator.lab["infra1"]
     for number, step in enumerate(steps):
         crash = other.kill if number % 2 else None

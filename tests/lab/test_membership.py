@@ -7,7 +7,7 @@ import pytest
 from tests.lab.attended import apply_attended, apply_cut
 from tests.lab.load import load_on
 from tests.lab.machine import Machine
-from tests.lab.operator import Operator
+from tests.lab.operator import Operator, lead
 from tests.lab.test_bootstrap import by_path
 from tests.support.etcd_binaries import why_not
 
@@ -39,6 +39,9 @@ def test_one_three_five_three_and_three_others(operator: Operator) -> None:
             want(operator, nth(operator, *numbers))
             apply_attended(operator, load)
         load.remove(moved.name)  # its clients go on at the new address
+        lead(
+            operator, nth(operator, 4)[0]
+        )  # a leader that changes its address by hand is gone for an election
         moved.readdress(MOVED)
         want(operator, nth(operator, 1, 4, 5))
         operator.apply()
