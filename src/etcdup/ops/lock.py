@@ -9,7 +9,7 @@ import asyncio
 import getpass
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -49,10 +49,16 @@ async def locked(
     """
     async with AsyncExitStack() as stack:
         places = {host.name: host for host in spec.hosts} | dict(leaving or {})
-        taken = [
-            await stack.enter_async_context(_one(layout_of(spec, places[name]), hosts[name], who))
-            for name in sorted(hosts)
-        ]
+
+        async def take(names: Sequence[str]) -> list[Held]:
+            entering = (_one(layout_of(spec, places[name]), hosts[name], who) for name in names)
+            taking = [asyncio.ensure_future(stack.enter_async_context(each)) for each in entering]
+            await asyncio.gather(*taking, return_exceptions=True)  # what is taken is known before a refusal
+            return [each.result() for each in taking]
+
+        # The first in the alphabet says which of two operators goes on; its word is waited for.
+        names = sorted(hosts)
+        taken = [*await take(names[:1]), *await take(names[1:])]
         beating = asyncio.create_task(_beat(taken))
         try:
             yield

@@ -11,7 +11,7 @@ from etcdup.ops.health import Judge, against, has_quorum, prove, prove_voters, u
 from etcdup.ops.observe import look_again_at_members, observe
 from etcdup.ops.world import World
 
-POLL_S = 0.1
+POLL_S = 0.05
 # Hosts are looked at less often than members are asked: a look takes CPU from an etcd that is starting.
 LOOK_AGAIN_S = 2.0
 # Two starts that failed one after the other are not bad luck; the third would fail as well.

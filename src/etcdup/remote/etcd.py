@@ -39,7 +39,7 @@ Response = TypeVar("Response")
 _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", -1),  # a range may be larger than the default of 4 MB
     ("grpc.initial_reconnect_backoff_ms", 100),  # a member that is starting is seen soon after it listens
-    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 100),  # no growing pauses: each would be added to every start
     ("grpc.min_reconnect_backoff_ms", 5000),  # in spite of its name: how long one attempt to connect may take
     ("grpc.dns_min_time_between_resolutions_ms", 500),
     ("grpc.keepalive_time_ms", 10_000),  # etcd cuts off clients that ping more often than every 5 s
