@@ -54,11 +54,12 @@ def apply_cut(
     *,
     at: Callable[[], None] | None = None,
     words: Sequence[str] = ("apply",),
+    sure: Sequence[str] = ("--yes",),
 ) -> str:
     """Kills an apply, or the verb of `words`, with SIGKILL once its journal tells of this step on this host (or on
     any); `at` is called first. Returns the host."""
     journal = Journal(operator)
-    running = operator.start(*words, "--yes")
+    running = operator.start(*words, *sure)
     for entry in _until_ended(running, journal):
         name = entry.get("host") or entry.get("member") or ""
         if entry.get("step") == step and name.startswith(host):

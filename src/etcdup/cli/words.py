@@ -11,7 +11,9 @@ from etcdup.core.steps import (
     ObtainBinaries,
     RestartMember,
     SealCluster,
+    StartRestored,
     Step,
+    StopMembers,
     SwitchBinaries,
     TakeSnapshot,
     UpdatePeerUrl,
@@ -38,6 +40,11 @@ _KINDS = {
     "TakeSnapshot": "take a snapshot",
     "EnableDowngrade": "enable the downgrade",
     "CancelDowngrade": "call off the downgrade",
+    "StageRestore": "restore beside what runs",
+    "StopMembers": "stop every member",
+    "PlaceData": "move old data aside, put restored data in place",
+    "StartRestored": "start the restored members together",
+    "SealRestore": "mark the host as restored",
 }
 
 
@@ -77,7 +84,7 @@ def hosts_of(step: Step) -> tuple[str, ...]:
     """The hosts that a step is about; none for what happens on the operator's machine."""
     if isinstance(step, HostStep):
         return (step.host,)
-    return step.hosts if isinstance(step, FormCluster | SealCluster) else ()
+    return step.hosts if isinstance(step, FormCluster | SealCluster | StopMembers | StartRestored) else ()
 
 
 def counted(number: int, what: str) -> str:

@@ -5,11 +5,11 @@ being done twice.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from etcdup.core.files import Content, Text, desired_files, marker_text, parent
 from etcdup.core.layout import Layout, layout_of
-from etcdup.core.observed import ASIDE, HostSeen, ListedMember, Marker, Observed
+from etcdup.core.observed import ASIDE, DirSeen, HostSeen, ListedMember, Marker, Observed, Restored
 from etcdup.core.packages import install_commands, manager_of
 from etcdup.core.roster import host_of
 from etcdup.core.spec import HostSpec, Spec
@@ -20,9 +20,12 @@ from etcdup.core.steps import (
     InstallBinaries,
     InstallFiles,
     MarkReplacement,
+    PlaceData,
     PrepareHost,
     RetireMember,
+    SealRestore,
     SetAside,
+    StageRestore,
     SwitchBinaries,
 )
 from etcdup.core.version import parse_version
@@ -31,6 +34,7 @@ from etcdup.core.version import parse_version
 PACKAGE_TIMEOUT_S = 600.0
 UNPACK_TIMEOUT_S = 300.0
 V2STORE_TIMEOUT_S = 120.0
+RESTORE_TIMEOUT_S = 3600.0
 # A graceful stop hands leadership over and takes about a second; the unit gives etcd a minute (rule 40).
 STOP_TIMEOUT_S = 90.0
 SYSUSERS = 'u etcd - "etcd key-value store" {data_dir}\n'
@@ -45,12 +49,19 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class OwnFile:
+    """A file on the operator's machine, streamed to a command's stdin."""
+
+    path: str
+
+
+@dataclass(frozen=True)
 class Run:
     """A command. `doing` is what a person sees while it runs. Any status but 0 ends the step."""
 
     argv: tuple[str, ...]
     doing: str
-    stdin: Archive | None = None
+    stdin: Archive | OwnFile | None = None
     timeout_s: float = 30.0
 
 
@@ -101,8 +112,87 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
             yield from _give_way(aside(observed), seen, layout)
         case MarkReplacement():
             yield from _mark_replacement(step, spec, host, layout, token)
+        case StageRestore() | PlaceData() | SealRestore():
+            yield from restore_commands(step, spec, host, seen)
         case _:
             raise AssertionError(f"{step.kind} is not a list of commands")
+
+
+def restore_commands(
+    step: StageRestore | PlaceData | SealRestore, spec: Spec, host: HostSpec, seen: HostSeen
+) -> Iterator[Action]:
+    """The mark comes last in each: it says that all before it is done."""
+    layout = layout_of(spec, host)
+    match step:
+        case StageRestore():
+            yield from _stage(step, spec, host, seen, layout)
+        case PlaceData():
+            yield from _place(seen, layout)
+        case SealRestore():
+            yield from _mark_stage(seen, layout, "done")
+            yield Run(("rm", "-f", f"{staged_at(seen.data)}.db"), "removing the copy of the snapshot")
+
+
+def staged_at(directory: DirSeen) -> str:
+    """Where restored data waits, on the same file system: beside the folder, or inside a mount point."""
+    return f"{directory.path}/{ASIDE}restore" if directory.mount else f"{directory.path}.restore"
+
+
+def _stage(
+    step: StageRestore, spec: Spec, host: HostSpec, seen: HostSeen, layout: Layout
+) -> Iterator[Action]:
+    copy, folders = f"{staged_at(seen.data)}.db", [staged_at(d) for d in (seen.data, seen.wal) if d]
+    doing = "restoring beside what runs"
+    argv = ("sh", "-c", RECEIVE, "receive", copy, step.sha256)
+    yield Run(argv, "sending the snapshot", OwnFile(step.snapshot), RESTORE_TIMEOUT_S)
+    yield Run(("rm", "-rf", "--", *folders), doing)  # an attempt that was cut short, never a member's data
+    yield Run(_restore_argv(step, spec, host, layout, copy, folders), doing, timeout_s=RESTORE_TIMEOUT_S)
+    if layout.supervisor == "systemd":
+        yield Run(("chown", "-R", "etcd:etcd", *folders), doing)
+    yield Run(("chmod", "0700", *folders), doing)
+    formed = seen.marker is not None and seen.marker.formed
+    restored = Restored(step.sha256, "staged", step.aside, step.bump)
+    marker = Marker(
+        spec.name, host.name, step.token, layout.data_dir, formed, mount=seen.data.mount, restored=restored
+    )
+    yield Write((_mark(layout, marker),), "marking the host")
+
+
+def _restore_argv(
+    step: StageRestore, spec: Spec, host: HostSpec, layout: Layout, copy: str, folders: list[str]
+) -> tuple[str, ...]:
+    """By the version that will run on it: 3.4 has it in etcdctl, later ones in etcdutl (rule 59)."""
+    tools = layout.version_dir(str(spec.version))
+    old = spec.version.series <= (3, 4)
+    tool = ("env", "ETCDCTL_API=3", f"{tools}/etcdctl") if old else (f"{tools}/etcdutl",)
+    bump = ("--bump-revision", str(step.bump), "--mark-compacted") if step.bump else ()
+    return (
+        *tool, "snapshot", "restore", copy, "--name", host.name, "--initial-cluster", spec.initial_cluster(),
+        "--initial-cluster-token", step.token, "--initial-advertise-peer-urls", spec.peer_url(host),
+        "--data-dir", folders[0], *(("--wal-dir", folders[1]) if len(folders) > 1 else ()), *bump,
+    )  # fmt: skip
+
+
+def _place(seen: HostSeen, layout: Layout) -> Iterator[Action]:
+    """Stopped once more, should it have come back since it was seen to be stopped (rule 57)."""
+    assert seen.marker is not None
+    assert seen.marker.restored is not None
+    doing = "moving old data aside, putting restored data in place"
+    if seen.unit.load != "not-found":
+        yield stop_command(layout)
+    yield Run(("rm", "-f", layout.join), doing)
+    for directory in filter(None, (seen.data, seen.wal)):
+        where = "mount" if directory.mount else "folder"
+        paths = (staged_at(directory), directory.path, seen.marker.restored.aside)
+        yield Run(("sh", "-c", PLACE, "place", *paths, where), doing)
+    yield from _mark_stage(seen, layout, "placed")
+
+
+def _mark_stage(seen: HostSeen, layout: Layout, stage: str) -> Iterator[Action]:
+    assert seen.marker is not None
+    assert seen.marker.restored is not None
+    marker = replace(seen.marker, formed=True, restored=replace(seen.marker.restored, stage=stage))
+    yield Write((_mark(layout, marker),), "marking the host")
 
 
 def aside(observed: Observed) -> str:
@@ -300,6 +390,33 @@ mkdir -p -- "$1"
 tar -xz --strip-components=1 --no-same-owner -C "$1"
 "$1/etcd" --version
 mv -T -- "$1" "$2"
+"""
+
+# The copy is whole or not there.
+RECEIVE = """\
+set -eu
+umask 077
+cat >"$1.part"
+echo "$2  $1.part" | sha256sum -c --status || { echo "the snapshot arrived damaged" >&2; exit 1; }
+mv -T -- "$1.part" "$1"
+"""
+
+# Cut anywhere and begun again, it never takes restored data for old: what was staged has left its place by then.
+PLACE = """\
+set -eu
+if [ "$4" = mount ]; then
+  if [ -e "$1" ]; then
+    mkdir -p -- "$2/$3"
+    for old in "$2"/member "$2"/*.wal "$2"/*.tmp; do [ ! -e "$old" ] || mv -- "$old" "$2/$3/"; done
+    mv -T -- "$1" "$1.placing"
+  fi
+  [ -e "$1.placing" ] || exit 0
+  for new in "$1.placing"/*; do [ ! -e "$new" ] || mv -- "$new" "$2/"; done
+  rmdir -- "$1.placing"
+elif [ -e "$1" ]; then
+  [ ! -e "$2" ] || mv -T -- "$2" "$2.$3"
+  mv -T -- "$1" "$2"
+fi
 """
 
 RESTART_UNIT = "systemctl stop etcd.service && systemctl start --no-block etcd.service"

@@ -4,7 +4,7 @@ the same cluster.yaml always gives the same bytes, so that content alone decides
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -89,7 +89,7 @@ def desired_settings(spec: Spec, host: HostSpec, layout: Layout, token: str, pki
 
 def marker_text(marker: Marker) -> str:
     """The marker as it stands on the host."""
-    values = {
+    values: dict[str, object] = {
         "cluster": marker.cluster,
         "member": marker.member,
         "token": marker.token,
@@ -100,6 +100,8 @@ def marker_text(marker: Marker) -> str:
         values["replaces"] = marker.replaces
     if marker.mount:
         values["mount"] = True
+    if marker.restored:
+        values["restored"] = asdict(marker.restored)
     return json.dumps(values, indent=1) + "\n"
 
 

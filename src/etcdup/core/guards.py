@@ -14,11 +14,13 @@ from etcdup.core.reconfiguration import (
     may_update,
 )
 from etcdup.core.spec import Spec
+from etcdup.core.standstill import may_place
 from etcdup.core.steps import (
     AddLearner,
     DetachMember,
     EnableDowngrade,
     FormCluster,
+    PlaceData,
     PromoteMember,
     Refused,
     RemoveMember,
@@ -64,6 +66,8 @@ def _reason(step: Step, spec: Spec, observed: Observed) -> Refused | None:
             return may_set_aside(host, observed)
         case UpdatePeerUrl(host=host):
             return may_update(host, observed)
+        case PlaceData():
+            return may_place(spec, observed)
         case TakeSnapshot() | EnableDowngrade():
             return may_trust_alarms(observed)
         case _:

@@ -84,6 +84,20 @@ class UnitSeen:
 
 
 @dataclass(frozen=True)
+class Restored:
+    """A restore on this host: of which file, how far it is, and what it put aside.
+
+    `staged`: the restored data lies beside what runs. `placed`: it is in the data directory, and the old data
+    lies under the suffix `aside`. `done`: proved healthy. `bump` was added to the snapshot's revision.
+    """
+
+    sha256: str
+    stage: str
+    aside: str
+    bump: int = 0
+
+
+@dataclass(frozen=True)
 class Marker:
     """Our mark on a host: whose data this is.
 
@@ -99,6 +113,11 @@ class Marker:
     formed: bool
     replaces: str = ""
     mount: bool = False
+    restored: Restored | None = None
+
+    @property
+    def is_being_restored(self) -> bool:
+        return self.restored is not None and self.restored.stage != "done"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from etcdup.core.layout import Layout
-from etcdup.core.observed import DirSeen, FileSeen, HostSeen, Listening, Marker, UnitSeen
+from etcdup.core.observed import DirSeen, FileSeen, HostSeen, Listening, Marker, Restored, UnitSeen
 
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -160,6 +160,7 @@ def _marker(sections: Sections, layout: Layout) -> Marker | None:
             bool(data["formed"]),
             str(data.get("replaces", "")),
             bool(data.get("mount", False)),
+            Restored(**data["restored"]) if "restored" in data else None,
         )
     except (ValueError, KeyError, TypeError):
         return None

@@ -20,6 +20,8 @@ from etcdup.core.upkeep import certificates, seal, upkeep, with_archives, withou
 
 def plan(spec: Spec, observed: Observed, fresh_token: str) -> Plan | Refusal:
     """What makes the hosts what the Spec says. `fresh_token` names a cluster that is formed by this plan."""
+    if under_way := restore_under_way(spec, observed):
+        return Refusal(spec.name, under_way)
     phase = phase_of(spec, observed, fresh_token)
     reasons = _against_all(spec, observed)
     reasons += may_form(spec, observed) if phase.name != "formed" else ()
@@ -36,6 +38,24 @@ def plan(spec: Spec, observed: Observed, fresh_token: str) -> Plan | Refusal:
         seal(_names(spec)),
     ]
     return Plan(spec.name, tuple(steps), notes(spec, observed), phase.token)
+
+
+def restore_under_way(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Members of the old and of the new cluster may both be there: only the restore itself knows the order."""
+    names = [
+        name
+        for name, seen in observed.reachable().items()
+        if seen.marker is not None and seen.marker.cluster == spec.name and seen.marker.is_being_restored
+    ]
+    if not names:
+        return ()
+    return (
+        Refused(
+            f"a restore of cluster {spec.name} was begun and is not finished: {', '.join(names)}",
+            hint="run `etcdup restore` with the same snapshot again: it goes on from where it was",
+            rules=(57,),
+        ),
+    )
 
 
 def _against_all(spec: Spec, observed: Observed) -> tuple[Refused, ...]:

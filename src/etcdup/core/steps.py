@@ -326,6 +326,57 @@ class CancelDowngrade(Step):
     if_cut: ClassVar[str] = "the downgrade is called off or still enabled; the next apply sees which"
 
 
+@dataclass(frozen=True, kw_only=True)
+class StageRestore(HostStep):
+    """The snapshot goes to the host, and etcd's own tool restores it beside what runs, which is not touched.
+
+    `snapshot` is the file on the operator's machine, `token` the new cluster's (rules 4, 56).
+    """
+
+    snapshot: str
+    sha256: str
+    token: str
+    aside: str
+    bump: int
+    glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = "what runs is not touched; the same restore goes on"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopMembers(Step):
+    """Every member of the old cluster is stopped, and seen to be, before any restored one starts (rule 57)."""
+
+    hosts: tuple[str, ...]
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "!"
+    if_cut: ClassVar[str] = "the cluster is down, its data is in place; the same restore goes on"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceData(HostStep):
+    """The old data is moved aside and the restored data takes its place. etcd is stopped everywhere by then."""
+
+    aside: str
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "!"
+    if_cut: ClassVar[str] = "old and restored data are both there; the same restore goes on"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartRestored(Step):
+    """All restored members are started together and proved healthy (rules 1, 2, 11)."""
+
+    hosts: tuple[str, ...]
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = "some members wait for the others; the same restore starts those"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealRestore(HostStep):
+    """The restored member was proved: its host says so, and the copy of the snapshot goes."""
+
+
 STEPS: dict[str, type[Step]] = {
     kind.__name__: kind
     for kind in (
@@ -353,6 +404,11 @@ STEPS: dict[str, type[Step]] = {
         CheckV2Store,
         EnableDowngrade,
         CancelDowngrade,
+        StageRestore,
+        StopMembers,
+        PlaceData,
+        StartRestored,
+        SealRestore,
     )
 }
 # Steps whose outcome is not seen in the cluster, so that a fresh plan has them as long as they matter.

@@ -23,7 +23,9 @@ from etcdup.core.steps import (
     SealCluster,
     SetAside,
     StartMember,
+    StartRestored,
     Step,
+    StopMembers,
     TakeSnapshot,
     UpdatePeerUrl,
 )
@@ -32,6 +34,7 @@ from etcdup.ops.cluster import form, restart, seal, start
 from etcdup.ops.members import add_learner, clear, join, promote, remove, update_peer_url
 from etcdup.ops.minor import cancel_downgrade, check_v2store, enable_downgrade, snapshot
 from etcdup.ops.perform import Performer
+from etcdup.ops.restoration import start_restored, stop_all
 
 
 async def do(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
@@ -88,6 +91,10 @@ async def _do_alone(performer: Performer, step: Step, observed: Observed, token:
             await enable_downgrade(performer, step, observed)
         case CancelDowngrade():
             await cancel_downgrade(performer, step, observed)
+        case StopMembers():
+            await stop_all(performer, step, observed)
+        case StartRestored():
+            await start_restored(performer, step, observed)
         case _:
             return False
     return True

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from etcdup.core.commands import Action, Run, Write
+from etcdup.core.commands import Action, OwnFile, Run, Write
 from etcdup.core.files import Cert, Content, Text, Trust
 from etcdup.core.steps import Step
 from etcdup.errors import EtcdupError, RemoteError
@@ -124,6 +125,8 @@ class Performer:
     async def _stdin(self, action: Action) -> bytes | Blob:
         if isinstance(action, Write) or action.stdin is None:
             return b""
+        if isinstance(action.stdin, OwnFile):
+            return Blob(Path(action.stdin.path))
         binaries = self.world.binaries_of(action.stdin.version)
         return Blob(await self.world.archive(binaries, action.stdin.arch))
 

@@ -1,8 +1,9 @@
 """The commands that a FakeMachine knows: those that etcdup runs, and a few that the contract suite needs."""
 
+import hashlib
 from pathlib import PurePosixPath
 
-from etcdup.core.commands import MOVE_IF_THERE, RESTART_UNIT, UNPACK
+from etcdup.core.commands import MOVE_IF_THERE, PLACE, RECEIVE, RESTART_UNIT, UNPACK
 from etcdup.core.probe import PROBE
 from etcdup.errors import CommandFailed
 from etcdup.remote.fake import Answer, Command, FakeMachine, Node
@@ -52,11 +53,56 @@ def _etcdutl(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
     """`check v2store`, in 3.5.33's words."""
     if machine.file(argv[0]) is None:
         return (127, "", f"{argv[0]}: not found")
+    if argv[1:3] == ("snapshot", "restore"):
+        return _restore(machine, argv)
     if argv[1:3] != ("check", "v2store"):
         return (1, "", f'Error: unknown command "{argv[1]}" for "etcdutl"')
     if machine.v2store:
         return (1, "", "Error: detected custom content in v2store")
     return (0, "No custom content found in both v2store and WAL records.\n", "")
+
+
+def _restore(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
+    """`snapshot restore`: a member of the cluster that token and URLs make, with the keys of the file (rules 4, 56).
+
+    A snapshot is here lines of `key=value`.
+    """
+    options = dict(zip(argv[4::2], argv[5::2], strict=False))
+    folder, node = options["--data-dir"], machine.file(argv[3])
+    if node is None:
+        return (1, "", f"Error: open {argv[3]}: no such file or directory")
+    if machine.children(folder):
+        return (1, "", f'Error: data-dir "{folder}" not empty or could not be read')
+    initial: dict[str, tuple[str, ...]] = {}
+    for part in options["--initial-cluster"].split(","):
+        name, url = part.split("=", 1)
+        initial[name] = (*initial.get(name, ()), url)
+    etcd = machine.network.etcd
+    cluster, member_id = etcd.bootstrap(options["--initial-cluster-token"], initial, options["--name"])
+    lines = (node.content or b"").splitlines()
+    cluster.keys = {key: value for key, _, value in (line.partition(b"=") for line in lines)}
+    wal = f"{options['--wal-dir']}/0.wal" if "--wal-dir" in options else f"{folder}/member/wal/0.wal"
+    machine.put(wal, f"{cluster.cluster_id} {member_id} 0".encode(), 0o600)
+    machine.put(f"{folder}/member/snap/db", node.content or b"", 0o600)
+    return OK
+
+
+def _receive(machine: FakeMachine, path: str, digest: str, content: bytes) -> Answer:
+    if hashlib.sha256(content).hexdigest() != digest:
+        return (1, "", "the snapshot arrived damaged")
+    machine.put(path, content, 0o600)
+    return OK
+
+
+def _place(machine: FakeMachine, staged: str, target: str, suffix: str) -> Answer:
+    """The script's own commands for a folder, each a place to be cut at."""
+    if staged not in machine.nodes:
+        return OK
+    if target in machine.nodes:
+        machine.move(target, f"{target}.{suffix}")
+        machine.network.count(machine.name, ("mv", target))
+    machine.move(staged, target)
+    return OK
 
 
 def _paths(argv: tuple[str, ...]) -> list[str]:
@@ -206,6 +252,10 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     if script == UNPACK:
         fresh, target = arguments
         return _unpack(machine, fresh, target, stdin)
+    if script == RECEIVE:
+        return _receive(machine, arguments[0], arguments[1], stdin)
+    if script == PLACE:
+        return _place(machine, *arguments[:3])
     if script == MOVE_IF_THERE:
         path, folder = arguments
         if path in machine.nodes:

@@ -92,6 +92,21 @@ def health(file: Path, as_json: bool) -> int:
 
 
 @click.command(context_settings=HELP_OPTIONS)
+@click.argument("snapshot", type=click.Path(path_type=Path))
+@click.option("--yes-restore", metavar="NAME", help="The cluster's name, instead of being asked for it.")
+@click.option("--again", is_flag=True, help="Also where this very snapshot was the last one restored.")
+@file_option
+def restore(snapshot: Path, file: Path, yes_restore: str | None, again: bool) -> int:
+    """Make the cluster's data what SNAPSHOT holds, as a new cluster.
+
+    The old data is moved aside on each host. Interrupted, the same restore goes on from there.
+    """
+    from etcdup.cli.restore import restore_cluster
+
+    return restore_cluster(file, snapshot, yes_restore, again=again)
+
+
+@click.command(context_settings=HELP_OPTIONS)
 @click.option("--yes-destroy", metavar="NAME", help="The cluster's name, instead of being asked for it.")
 @file_option
 def destroy(file: Path, yes_destroy: str | None) -> int:
@@ -101,4 +116,4 @@ def destroy(file: Path, yes_destroy: str | None) -> int:
     return destroy_cluster(file, yes_destroy)
 
 
-VERBS: tuple[click.Command, ...] = (init, plan, apply, member, status, health, destroy)
+VERBS: tuple[click.Command, ...] = (init, plan, apply, member, status, health, restore, destroy)

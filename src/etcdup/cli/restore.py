@@ -1,0 +1,89 @@
+"""`etcdup restore`."""
+
+import asyncio
+from pathlib import Path
+
+from etcdup.cli.apply import Applying
+from etcdup.cli.failure import Interrupted
+from etcdup.cli.session import Session
+from etcdup.core.commands import aside
+from etcdup.core.observed import Observed
+from etcdup.core.restoration import SnapshotFile, can_bump, plan_restore, token_of, was_restored
+from etcdup.core.steps import Plan, Refusal
+from etcdup.errors import RefusedError, UsageError
+from etcdup.ops.apply import Planner
+from etcdup.ops.health import Health
+from etcdup.ops.snapshot_file import read_snapshot
+from etcdup.ops.world import World
+
+
+def restore_cluster(file: Path, snapshot: Path, name: str | None, *, again: bool) -> int:
+    """`name` is the cluster's, given instead of being asked for it."""
+    session = Session.begin(file)
+    if name not in (None, session.spec.name):
+        raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
+    return Restoring(session, snapshot, sure=name is not None, again=again).carry_through()
+
+
+class Restoring(Applying):
+    """One run of restore: an apply by its own planner, that asks for the cluster's name."""
+
+    def __init__(self, session: Session, path: Path, *, sure: bool, again: bool) -> None:
+        super().__init__(session, f"restore {path}", yes=sure)
+        self._path = path
+        self._again = again
+        self._snapshot: SnapshotFile | None = None
+
+    async def run(self) -> None:
+        async with self.terminal.patience(f"reading {self._path}"):
+            self._snapshot = await asyncio.to_thread(read_snapshot, self._path)
+        await super().run()
+
+    def planner(self, observed: Observed) -> Planner:
+        spec, snapshot, suffix = self.session.spec, self._snapshot, aside(observed)
+        assert snapshot is not None
+        token = token_of(spec, observed, self.session.fresh_token())
+        if was_restored(spec, observed, snapshot) and not self._again:
+            hint = "`--again` restores it once more; what was written since is then moved aside"
+            raise RefusedError(
+                f"{self._path} is what cluster {spec.name} was restored from already", hint=hint
+            )
+
+        def planned(observed: Observed) -> Plan | Refusal:
+            return plan_restore(spec, observed, snapshot, token, suffix)
+
+        return planned
+
+    async def agree(self, question: str) -> None:  # noqa: ARG002
+        name = self.session.spec.name
+        if not self.terminal.can_ask:
+            hint = f"`--yes-restore {name}` does it without asking"
+            raise UsageError("there is nobody to ask whether this cluster shall be restored", hint=hint)
+        if (
+            await self.terminal.answer(f"Type the cluster's name to put the snapshot in place ({name}): ")
+            != name
+        ):
+            raise Interrupted("that is not its name; nothing was changed")
+
+    async def _apply(
+        self, world: World, plan: Plan, observed: Observed, planner: Planner
+    ) -> tuple[Health, ...]:
+        results = await super()._apply(world, plan, observed, planner)
+        for line in _afterwards(self.session.spec.name, bumped=can_bump(self.session.spec.version)):
+            self.terminal.say(line)
+        return results
+
+
+def _afterwards(name: str, *, bumped: bool) -> tuple[str, ...]:
+    """What only those can do who use the cluster (rules 69, 104)."""
+    watchers = (
+        "Revisions went on above the old ones, so that watchers notice"
+        if bumped
+        else "This version cannot raise revisions: watchers that are not restarted may miss changes"
+    )
+    return (
+        f"Cluster {name} has the snapshot's data. {watchers}.",
+        "Restart what watches it now: for Kubernetes every kube-apiserver, then kube-controller-manager, "
+        "kube-scheduler and the kubelets.",
+        "",
+    )

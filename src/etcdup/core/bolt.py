@@ -1,0 +1,108 @@
+"""As much of etcd's database file (bbolt) as it takes to say what a snapshot holds: its buckets, read-only.
+
+Page and element layout: bbolt's page.go, bucket.go and meta.go. Raises ValueError where the file is not one.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+MAGIC = 0xED0CDAED
+_BRANCH, _LEAF, _META = 0x01, 0x02, 0x04
+_BUCKET = 0x01
+_HEADER = struct.Struct("<QHHI")
+_META_BODY = struct.Struct("<IIIIQQQQQ")
+_LEAF_ELEMENT = struct.Struct("<IIII")
+_BRANCH_ELEMENT = struct.Struct("<IIQ")
+_DEPTH = 64
+
+
+@dataclass(frozen=True)
+class Bolt:
+    """A whole database in memory, or mapped into it."""
+
+    data: memoryview
+    page_size: int
+    root: int
+
+    def value(self, bucket: bytes, key: bytes) -> bytes | None:
+        """A plain value of a bucket; None where either is not there."""
+        return next((value for name, value in self._bucket(bucket) if name == key), None)
+
+    def last_key(self, bucket: bytes) -> bytes | None:
+        """The greatest key of a bucket."""
+        page = self._find(bucket)
+        return self._last(page) if page is not None else None
+
+    def _bucket(self, name: bytes) -> Iterator[tuple[bytes, bytes]]:
+        page = self._find(name)
+        if page is not None:
+            for key, value, _ in self._leaves(page):
+                yield key, value
+
+    def _find(self, name: bytes) -> memoryview | None:
+        for key, value, flags in self._leaves(self._page(self.root)):
+            if flags & _BUCKET and key == name:
+                (root,) = struct.unpack_from("<Q", value)
+                return self._page(root) if root else memoryview(value)[16:]
+        return None
+
+    def _page(self, number: int) -> memoryview:
+        start = number * self.page_size
+        if start + _HEADER.size > len(self.data):
+            raise ValueError(f"page {number} lies beyond the end of the file")
+        _, _, _, overflow = _HEADER.unpack_from(self.data, start)
+        return self.data[start : start + (overflow + 1) * self.page_size]
+
+    def _leaves(self, page: memoryview, depth: int = 0) -> Iterator[tuple[bytes, bytes, int]]:
+        _, kind, count, _ = _HEADER.unpack_from(page)
+        if kind & _BRANCH and depth < _DEPTH:
+            for index in range(count):
+                yield from self._leaves(self._child(page, index), depth + 1)
+        elif kind & _LEAF:
+            for index in range(count):
+                yield self._leaf(page, index)
+        else:
+            raise ValueError("a page is neither a branch nor a leaf")
+
+    def _last(self, page: memoryview, depth: int = 0) -> bytes | None:
+        _, kind, count, _ = _HEADER.unpack_from(page)
+        if kind & _BRANCH and count and depth < _DEPTH:
+            return self._last(self._child(page, count - 1), depth + 1)
+        return self._leaf(page, count - 1)[0] if kind & _LEAF and count else None
+
+    def _child(self, page: memoryview, index: int) -> memoryview:
+        _, _, number = _BRANCH_ELEMENT.unpack_from(page, _HEADER.size + index * _BRANCH_ELEMENT.size)
+        return self._page(number)
+
+    def _leaf(self, page: memoryview, index: int) -> tuple[bytes, bytes, int]:
+        at = _HEADER.size + index * _LEAF_ELEMENT.size
+        flags, position, key_size, value_size = _LEAF_ELEMENT.unpack_from(page, at)
+        key = at + position
+        return (
+            bytes(page[key : key + key_size]),
+            bytes(page[key + key_size : key + key_size + value_size]),
+            flags,
+        )
+
+
+def open_bolt(data: memoryview) -> Bolt:
+    """By the newer of its two meta pages."""
+    try:
+        metas = [meta for start in _meta_starts(data) if (meta := _meta(data, start))]
+    except struct.error as error:
+        raise ValueError("it is too short") from error
+    if not metas:
+        raise ValueError("it is not a database of etcd's")
+    _, page_size, root = max(metas)
+    return Bolt(data, page_size, root)
+
+
+def _meta_starts(data: memoryview) -> tuple[int, int]:
+    page_size = _META_BODY.unpack_from(data, _HEADER.size)[2]
+    return (0, page_size)
+
+
+def _meta(data: memoryview, start: int) -> tuple[int, int, int] | None:
+    magic, _, page_size, _, root, _, _, _, transaction = _META_BODY.unpack_from(data, start + _HEADER.size)
+    return (transaction, page_size, root) if magic == MAGIC and page_size else None

@@ -1,0 +1,202 @@
+"""A restore on fakes: the same hosts, other hosts, another size; cut after every command, the same one goes on."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.observed import Observed
+from etcdup.core.restoration import SnapshotFile, plan_restore, token_of
+from etcdup.core.spec import Spec
+from etcdup.core.steps import Plan, Refusal
+from etcdup.ops.apply import apply
+from etcdup.ops.journal import Journal
+from etcdup.ops.observe import observe
+from etcdup.remote.fake import FakeNetwork, Killed
+from tests.flows.test_destroy import contents
+from tests.support.cutting import Start, begun, settled
+from tests.support.fake_world import Collected, machines_for, planned, spec_of, world_of
+
+CONTENT = b"/registry/a=1\n/registry/b=2\n"
+
+
+def snapshot_in(folder: Path, made_by: str = "3.6.0", content: bytes = CONTENT) -> SnapshotFile:
+    path = folder / "snapshot.db"
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    return SnapshotFile(str(path), digest, len(content), 3, made_by)
+
+
+async def restored(
+    spec: Spec, network: FakeNetwork, folder: Path, snapshot: SnapshotFile, run: int = 1
+) -> Plan:
+    """One `etcdup restore`, without the terminal."""
+    world = world_of(spec, network, folder)
+    observed = await observe(world)
+    token = token_of(spec, observed, f"prod-restored-{run}")
+
+    def planner(observed: Observed) -> Plan | Refusal:
+        return plan_restore(spec, observed, snapshot, token, f"aside-{run}")
+
+    plan = planner(observed)
+    assert isinstance(plan, Plan), plan
+    with Journal.beside(folder, spec.name) as journal:
+        await apply(world, plan, planner, Collected([]), journal)
+    return plan
+
+
+async def refused(spec: Spec, network: FakeNetwork, folder: Path, snapshot: SnapshotFile) -> list[str]:
+    observed = await observe(world_of(spec, network, folder))
+    answer = plan_restore(spec, observed, snapshot, token_of(spec, observed, "prod-x"), "aside-1")
+    assert isinstance(answer, Refusal), answer
+    return [reason.message for reason in answer.reasons]
+
+
+async def assert_restored(spec: Spec, network: FakeNetwork, folder: Path) -> None:
+    """One cluster of these hosts runs, with the snapshot's keys, and apply finds nothing to do."""
+    await settled(spec, network, folder)
+    clusters = {id(m.process.cluster): m.process.cluster for m in network.machines.values() if m.process}
+    (cluster,) = clusters.values()
+    assert {key: value for key, value in cluster.keys.items() if key.startswith(b"/registry")} == {
+        b"/registry/a": b"1",
+        b"/registry/b": b"2",
+    }
+    assert {member.name for member in cluster.members.values()} == {host.name for host in spec.hosts}
+
+
+def old_logs(start: Start) -> dict[str, bytes]:
+    logs = {}
+    for name, machine in start.network.machines.items():
+        node = machine.file("/var/lib/etcd/member/wal/0.wal")
+        if node is not None:
+            logs[name] = node.content or b""
+    return logs
+
+
+async def test_same_hosts(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    start = await begun(spec, spec, tmp_path)
+    network, folder = start.again("one")
+    before = old_logs(start)
+    plan = await restored(spec, network, folder, snapshot_in(folder))
+    assert [step.kind for step in plan.steps] == [
+        *["StageRestore"] * 3,
+        "StopMembers",
+        *["PlaceData"] * 3,
+        *["InstallFiles"] * 3,
+        "StartRestored",
+        *["SealRestore"] * 3,
+    ]
+    await assert_restored(spec, network, folder)
+    for name, log in before.items():
+        kept = network.machines[name].file("/var/lib/etcd.aside-1/member/wal/0.wal")
+        assert kept is not None
+        assert kept.content == log
+        assert network.machines[name].file("/var/lib/etcd.restore.db") is None
+
+
+async def test_a_second_restore_raises_revisions_once_more(tmp_path: Path) -> None:
+    spec = spec_of(1)
+    start = await begun(spec, spec, tmp_path)
+    network, folder = start.again("one")
+    await restored(spec, network, folder, snapshot_in(folder))
+    await restored(spec, network, folder, snapshot_in(folder), run=2)
+    bumps = [
+        argv[argv.index("--bump-revision") + 1] for _, argv in network.commands if "--bump-revision" in argv
+    ]
+    assert bumps == ["1000000000", "2000000000"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(3, 3), (3, 5), (5, 3), (1, 1)])
+async def test_a_kill_after_any_command_is_finished_by_the_same_restore(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    spec = spec_of(after)
+    start = await begun(spec_of(before), spec, tmp_path)
+    whole, folder = start.again("whole")
+    await restored(spec, whole, folder, snapshot_in(folder))
+    total = len(whole.commands)
+    await assert_restored(spec, whole, folder)
+    for cut in range(1, total):
+        network, folder = start.again(str(cut))
+        snapshot = snapshot_in(folder)
+        network.cut_after = cut
+        with pytest.raises(Killed):
+            await restored(spec, network, folder, snapshot)
+        network.revive()
+        await restored(spec, network, folder, snapshot, run=2)
+        await assert_restored(spec, network, folder)
+        for name, log in old_logs(start).items():
+            assert log in contents(network)[name], (cut, name)
+
+
+async def test_apply_refuses_in_the_middle_and_names_restore(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    start = await begun(spec, spec, tmp_path)
+    network, folder = start.again("one")
+    network.cut_after = 20
+    with pytest.raises(Killed):
+        await restored(spec, network, folder, snapshot_in(folder))
+    network.revive()
+    answer = await planned(spec, network, folder)
+    assert isinstance(answer, Refusal)
+    assert "a restore of cluster prod was begun and is not finished" in answer.reasons[0].message
+    assert "etcdup restore" in answer.reasons[0].hint
+
+
+async def test_fresh_hosts_become_a_clone(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = machines_for(spec)
+    await restored(spec, network, tmp_path, snapshot_in(tmp_path))
+    await assert_restored(spec, network, tmp_path)
+
+
+def unreachable(network: FakeNetwork) -> None:
+    network.machines["infra2"].reachable = False
+
+
+def full(network: FakeNetwork) -> None:
+    network.machines["infra2"].free_bytes = 1000
+
+
+@pytest.mark.parametrize(
+    ("harm", "made_by", "words"),
+    [
+        (unreachable, "3.6.0", "infra2 cannot be reached"),
+        (full, "3.6.0", "no space on infra2"),
+        (None, "3.7.0", "the snapshot is of a cluster of etcd 3.7, and `version` is 3.6.14"),
+    ],
+)
+async def test_refused_before_anything_is_touched(
+    tmp_path: Path, harm: Callable[[FakeNetwork], None] | None, made_by: str, words: str
+) -> None:
+    spec = spec_of(3)
+    start = await begun(spec, spec, tmp_path)
+    network, folder = start.again("one")
+    if harm:
+        harm(network)
+    reasons = await refused(spec, network, folder, snapshot_in(folder, made_by))
+    assert len(reasons) == 1
+    assert reasons[0].startswith(words)
+    assert network.commands == []
+
+
+async def test_foreign_data_is_refused(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    network = machines_for(spec)
+    network.machines["infra1"].put("/var/lib/etcd/member/wal/0.wal", b"somebody else's")
+    (reason,) = set(await refused(spec, network, tmp_path, snapshot_in(tmp_path)))
+    assert "was not made by etcdup" in reason
+
+
+async def test_another_file_in_the_middle_is_refused(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    start = await begun(spec, spec, tmp_path)
+    network, folder = start.again("one")
+    network.cut_after = 20
+    with pytest.raises(Killed):
+        await restored(spec, network, folder, snapshot_in(folder))
+    network.revive()
+    other = snapshot_in(folder, content=b"/registry/c=3\n")
+    assert all("a restore of another file" in why for why in await refused(spec, network, folder, other))
