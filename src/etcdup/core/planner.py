@@ -62,11 +62,13 @@ def against_version(spec: Spec, *, vouched: bool) -> list[Refused]:
 
 
 def against_trust(spec: Spec, seen: HostSeen, observed: Observed) -> list[Refused]:
-    """A managed cluster has one CA for life: a host that trusts another one means that `pki` is the wrong folder."""
+    """A host that trusts a CA which this `pki` never had means that `pki` is the wrong folder."""
     host = spec.host(seen.host)
     there = seen.files.get(layout_of(spec, host).ca())
     ours = observed.pki.trust.get("ca")
-    if spec.tls.mode != "managed" or there is None or seen.marker is None or there.sha256 == ours:
+    if spec.tls.mode != "managed" or there is None or seen.marker is None:
+        return []
+    if there.sha256 == ours or there.sha256 in observed.pki.past:
         return []
     return [
         Refused(

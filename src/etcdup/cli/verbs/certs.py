@@ -64,4 +64,35 @@ def issue(file: Path, name: str, role: str | None, csr: Path | None, out: Path |
     return issue_certificate(file, name, role=role, csr=csr, out=out, renew=renew)
 
 
+@certs.command("rotate-ca", context_settings=HELP_OPTIONS)
+@click.option("-y", "--yes", is_flag=True, help="Do the next phase without asking.")
+@click.option(
+    "--consumers-ready", is_flag=True, help="Every consumer has what the last phase asked them to have."
+)
+@file_option
+def rotate_ca(file: Path, yes: bool, consumers_ready: bool) -> int:
+    """Give the cluster another CA, in three phases, without losing a write.
+
+    Each run does one phase, proves it by new handshakes, and says what consumers have to do before the next: (1) every
+    member trusts the old CA and a new one; (2) every member serves a certificate of the new one; (3) the old one is
+    trusted no more. Killed anywhere, the same command goes on.
+    """
+    from etcdup.cli.certs_rotate import rotate_authority
+
+    return rotate_authority(file, yes=yes, consumers_ready=consumers_ready)
+
+
+@certs.command(context_settings=HELP_OPTIONS)
+@click.argument("name")
+@file_option
+def forget(file: Path, name: str) -> int:
+    """Set the certificate of the consumer NAME aside: it gets no next one.
+
+    etcd lets its holder in all the same, until it ends or the CA that signed it is dropped.
+    """
+    from etcdup.cli.certs_issue import forget_consumer
+
+    return forget_consumer(file, name)
+
+
 VERBS: tuple[click.Command, ...] = (certs,)
