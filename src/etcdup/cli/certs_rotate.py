@@ -17,55 +17,57 @@ from etcdup.ops.apply import Planner, prove_whole, raise_refusal
 from etcdup.ops.rotation import prove_links
 from etcdup.ops.world import World
 
-_AGAIN = "then `etcdup certs rotate-ca --consumers-ready`"
+# What consumers have to have before a phase, as the operator confirms it: each phase by a word of its own, so that the
+# same command, run again after a kill, never confirms the next one.
+_WORDS: dict[Stage, str] = {"sign": "ca", "drop": "certs"}
 
 
-def rotate_authority(file: Path, *, yes: bool, consumers_ready: bool) -> int:
+def rotate_authority(file: Path, *, yes: bool, have: str | None) -> int:
     """One phase, gated by new handshakes before and after it."""
-    return Rotating(Session.begin(file), yes=yes, ready=consumers_ready).carry_through()
+    return Rotating(Session.begin(file), yes=yes, have=have).carry_through()
 
 
 class Rotating(Applying):
     """One run of `certs rotate-ca`: an apply that may begin with a turn of the CA."""
 
-    def __init__(self, session: Session, *, yes: bool, ready: bool) -> None:
-        super().__init__(session, "certs rotate-ca" + (" --consumers-ready" if ready else ""), yes=yes)
-        self._ready = ready
-        self._turns = False
+    def __init__(self, session: Session, *, yes: bool, have: str | None) -> None:
+        super().__init__(session, "certs rotate-ca" + (f" --consumers-have {have}" if have else ""), yes=yes)
+        self._have = have
         self._stage: Stage = "trust"
+        self._turns = False
 
     def planner(self, observed: Observed) -> Planner:
         spec, token = self.session.spec, self.session.fresh_token()
         stage = self._stage = next_stage(spec, observed, token)
-        at = reached(observed.pki)
-        self._turns = stage != (at or ("drop" if dropping(spec, observed) else None))
-        if self._turns and (reasons := may_rotate(stage, spec, observed)):
-            raise_refusal(Refusal(spec.name, reasons))
-        if stage == "trust" and self._turns and self._ready:
-            hint = (
-                "without --consumers-ready this makes another CA; with it, it goes on with one that was begun"
-            )
-            raise UsageError("no change of CA is under way: nothing to do", hint=hint)
+        self._turns = stage != self._begun(observed)
 
         def planned(fresh: Observed) -> Plan | Refusal:
             return plan_rotation(spec, fresh, token, stage)
 
         return planned
 
+    def _begun(self, observed: Observed) -> Stage | None:
+        """The phase that is under way, or whole."""
+        return reached(observed.pki) or ("drop" if dropping(self.session.spec, observed) else None)
+
+    def _is_whole(self, observed: Observed) -> bool:
+        """Whether what is confirmed led to a phase that is whole already: an earlier run came to its end."""
+        begun = self._begun(observed)
+        if not self._turns or self._have is None:
+            return False
+        if self._have == "certs" and begun == "trust":
+            hint = "first `--consumers-have ca`, once they trust both; then give them certificates"
+            raise UsageError("the new CA does not sign yet: nobody has a certificate of it", hint=hint)
+        return (self._have, begun) in (("ca", "sign"), ("ca", None), ("certs", None))
+
     async def run(self) -> None:
         async with self.session.world() as world:
             observed = await self.session.observed(world)
             planner = self.planner(observed)
-            observed = await self.session.settled(world, observed)
-            plan = self._planned(planner, observed)
-            if self._turns and self._stage != "trust":
-                await self._consumers_are_ready(observed)
-            if self._turns:
-                await self._prove(world, observed, "before")
-            self.show(plan)
-            if not self._yes:
-                await self.agree(f"Do this to cluster {plan.cluster}?")
-            await self._apply(world, plan, observed, planner)
+            if self._is_whole(observed):
+                self.terminal.say("nothing to do: this phase is whole")
+            else:
+                await self._do(world, observed, planner)
         # Clients of before trust, and show, what was so before.
         async with self.session.world() as world:
             observed = await self.session.observed(world)
@@ -74,38 +76,57 @@ class Rotating(Applying):
             self.terminal.data(render_health(results, self.terminal.out))
             self._tell(observed)
 
+    async def _do(self, world: World, observed: Observed, planner: Planner) -> None:
+        if self._turns:
+            await self._permit(world, observed)
+        observed = await self.session.settled(world, observed)
+        plan = self._planned(planner, observed)
+        self.show(plan)
+        if not self._yes:
+            await self.agree(f"Do this to cluster {plan.cluster}?")
+        await self._apply(world, plan, observed, planner)
+
+    async def _permit(self, world: World, observed: Observed) -> None:
+        """Before a turn: what is seen of the hosts and of the PKI, what the operator says of consumers, every link."""
+        if reasons := may_rotate(self._stage, self.session.spec, observed):
+            raise_refusal(Refusal(self.session.spec.name, reasons))
+        await self._consumers_have(observed)
+        await self._prove(world, observed, "before")
+
     async def _prove(self, world: World, observed: Observed, when: str) -> None:
         async with self.terminal.patience("making handshakes"):
             made = await prove_links(world, observed, admin_client(self.session, world))
         self.terminal.say(f"{counted(made, 'new handshake')} {when} it: every port and every link is well")
 
-    async def _consumers_are_ready(self, observed: Observed) -> None:
-        """No other sees whether consumers have what they need: neither etcd nor any host tells."""
-        if self._ready:
+    async def _consumers_have(self, observed: Observed) -> None:
+        """Nobody else sees whether consumers have what they need: neither etcd nor any host tells."""
+        if self._stage == "trust" or self._have == _WORDS[self._stage]:
             return
         for line in self._todo(observed, self._stage):
             self.terminal.say(line)
         if not self.terminal.can_ask:
-            why = Refused(
-                "consumers have to act before this phase, and it was not said that they have", hint=_AGAIN
-            )
+            message = "consumers have to act before this phase, and it was not said that they have"
+            why = Refused(message, hint=self._again(self._stage))
             raise_refusal(Refusal(self.session.spec.name, (why,)))
-        if not await self.terminal.confirm("Has every consumer been given that?"):
+        if not await self.terminal.confirm("Has every consumer got that?"):
             raise Interrupted("nothing was changed")
+
+    def _again(self, stage: Stage) -> str:
+        return f"then `etcdup certs rotate-ca --consumers-have {_WORDS[stage]}` goes on"
 
     def _tell(self, observed: Observed) -> None:
         """What is to be done by whom before the next run."""
         at = reached(observed.pki)
         if at is None:
-            self.terminal.say("the old CA is trusted no more: the rotation is complete")
+            self.terminal.say("the old CA is trusted no more: no change of CA is under way")
             self.terminal.say(
                 f"consumers may drop it too, with {self.session.spec.tls.dir}/ca.pem as it is now; a client that still "
                 "shows a certificate of the old CA is turned away, which etcd's log says"
             )
             return
-        for line in self._todo(observed, "sign" if at == "trust" else "drop"):
+        following: Stage = "sign" if at == "trust" else "drop"
+        for line in (*self._todo(observed, following), self._again(following)):
             self.terminal.say(line)
-        self.terminal.say(f"{_AGAIN} goes on")
 
     def _todo(self, observed: Observed, before: Stage) -> list[str]:
         folder, pki = self.session.spec.tls.dir, observed.pki

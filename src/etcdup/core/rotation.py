@@ -57,7 +57,7 @@ def dropping(spec: Spec, observed: Observed) -> tuple[str, ...]:
         host.name
         for host in spec.hosts
         if (seen := observed.reachable().get(host.name)) is not None
-        and (_has_past_file(spec, host, seen, pki) or _runs_with_another(seen, pki))
+        and (_has_past_file(spec, host, seen, pki) or runs_with_another(seen, pki))
     )
 
 
@@ -66,7 +66,7 @@ def _has_past_file(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> 
     return file is not None and file.sha256 in pki.past
 
 
-def _runs_with_another(seen: HostSeen, pki: PkiSeen) -> bool:
+def runs_with_another(seen: HostSeen, pki: PkiSeen) -> bool:
     """Whether its process was started with another CA file than the one wanted now (rule 14)."""
     return seen.unit.is_running and seen.unit.environment.get(TRUST_VARIABLE) != trust_digest(pki)
 
@@ -124,8 +124,7 @@ def _trusting_otherwise(spec: Spec, observed: Observed) -> list[Refused]:
             rules=(14, 15),
         )
         for host in spec.hosts
-        if (seen := observed.reachable().get(host.name)) is not None
-        and _runs_with_another(seen, observed.pki)
+        if (seen := observed.reachable().get(host.name)) is not None and runs_with_another(seen, observed.pki)
     ]
 
 

@@ -67,10 +67,12 @@ def issue(file: Path, name: str, role: str | None, csr: Path | None, out: Path |
 @certs.command("rotate-ca", context_settings=HELP_OPTIONS)
 @click.option("-y", "--yes", is_flag=True, help="Do the next phase without asking.")
 @click.option(
-    "--consumers-ready", is_flag=True, help="Every consumer has what the last phase asked them to have."
+    "--consumers-have",
+    type=click.Choice(("ca", "certs")),
+    help="All of them have the CA file with both CAs / certificates of the new one.",
 )
 @file_option
-def rotate_ca(file: Path, yes: bool, consumers_ready: bool) -> int:
+def rotate_ca(file: Path, yes: bool, consumers_have: str | None) -> int:
     """Give the cluster another CA, in three phases, without losing a write.
 
     Each run does one phase, proves it by new handshakes, and says what consumers have to do before the next: (1) every
@@ -79,7 +81,7 @@ def rotate_ca(file: Path, yes: bool, consumers_ready: bool) -> int:
     """
     from etcdup.cli.certs_rotate import rotate_authority
 
-    return rotate_authority(file, yes=yes, consumers_ready=consumers_ready)
+    return rotate_authority(file, yes=yes, have=consumers_have)
 
 
 @certs.command(context_settings=HELP_OPTIONS)
