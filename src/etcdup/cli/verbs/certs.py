@@ -64,6 +64,26 @@ def issue(file: Path, name: str, role: str | None, csr: Path | None, out: Path |
     return issue_certificate(file, name, role=role, csr=csr, out=out, renew=renew)
 
 
+@certs.command(context_settings=HELP_OPTIONS)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    default=Path("requests"),
+    show_default=True,
+    help="Where keys and requests go.",
+)
+@file_option
+def csr(file: Path, out: Path) -> int:
+    """Write each member's certificate requests, for a CA that somebody else runs, and print the tls section for them.
+
+    Keys are made where there are none yet, and stay here. Certificates must have the names and usages of the requests.
+    """
+    from etcdup.cli.certs_csr import write_requests
+
+    return write_requests(file, out)
+
+
 @certs.command("rotate-ca", context_settings=HELP_OPTIONS)
 @click.option("-y", "--yes", is_flag=True, help="Do the next phase without asking.")
 @click.option(
