@@ -58,7 +58,7 @@ def _rotation(spec: Spec, observed: Observed) -> Iterator[str]:
         signs = "the old one signs" if phase == "trust" else "the new one signs"
         yield f"a change of CA is under way (old and new are trusted, {signs}): `etcdup certs rotate-ca` goes on"
     if names := dropping(spec, observed):
-        yield f"the old CA is being dropped, and {', '.join(names)} still trusts it"
+        yield f"the old CA is being dropped; it is still trusted on {', '.join(names)}"
 
 
 def _twins(observed: Observed) -> Iterator[str]:
