@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from etcdup.core.certs import wanted_certs
+from etcdup.core.layout import MEMBER_CERTS, layout_of
+from etcdup.core.load import load
+from etcdup.ops.pki import Pki
 from tests.lab.attended import apply_cut
 from tests.lab.load import load_on
 from tests.lab.operator import HEALTHY, Operator, said
@@ -82,3 +87,33 @@ def clients(operator: Operator) -> Iterator[None]:
         report = load.report()
     assert report.lost == report.ghosts == ()
     assert report.violation is None
+
+
+def test_a_cluster_that_expired_and_was_rebooted_is_healed(operator: Operator) -> None:
+    """Rule 17: nobody notices until the next start, when no member finds another."""
+    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.apply()
+    let_all_expire(operator)
+    operator.lab.each(lambda machine: machine.reboot())
+    assert operator.run("health").returncode == 1
+    done = operator.run("certs", "list")
+    assert done.returncode == 1, said(done)
+    assert "expired" in done.stdout
+    healed = operator.run("certs", "renew", "--yes")
+    assert healed.returncode == 0, said(healed)
+    assert healed.stdout.rstrip().endswith(HEALTHY)
+    assert "nothing to do" in operator.apply()
+    assert rotated(operator, *ROTATE), "and whoever expired may have another CA now"
+
+
+def let_all_expire(operator: Operator) -> None:
+    """Every leaf, here and on the machines, as it was 35 days after its end."""
+    spec = load(operator.file.read_text(), str(operator.file))
+    pki = Pki.open(spec, operator.folder)
+    pki.issue([wanted.role for wanted in wanted_certs(spec)], datetime.now(UTC) - timedelta(days=400))
+    for machine in operator.lab:
+        layout = layout_of(spec, spec.host(machine.name))
+        for kind in MEMBER_CERTS:
+            cert, key = pki.file(f"{kind}/{machine.name}")
+            for path, content in ((layout.key(kind), key), (layout.cert(kind), cert)):
+                machine.run(f"cat > {path}", stdin=content.decode())  # owner and mode stay
