@@ -67,12 +67,12 @@ class Etcdup:
         )
 
 
-def prepare_demo(etcdup: Etcdup, place: Path, members: int = 3) -> None:
+def prepare_demo(etcdup: Etcdup, place: Path, members: int = 3, version: str = VERSION) -> None:
     """A demo that is laid out but not up, with etcd from a tarball: what a machine without network has."""
     tarball = etcdup.folder / "etcd.tar.gz"
-    shutil.copy(release_tarball(VERSION), tarball)
+    shutil.copy(release_tarball(version), tarball)
     with claimed(place):
-        path = lay_out(place, parse_version(VERSION), "auto", members)
+        path = lay_out(place, parse_version(version), "auto", members)
     text = path.read_text().replace("{from: auto}", f"{{from: path, path: {tarball}}}")
     path.write_text(text)
 

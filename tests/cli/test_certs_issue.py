@@ -200,3 +200,41 @@ def test_with_provided_tls_the_one_who_has_the_ca_issues(
     )
     assert run(["certs", "issue", "app"]) == 1
     assert "the CA is not etcdup's" in capsys.readouterr().err
+
+
+def test_the_folder_to_take_away_follows_a_change_of_ca(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The CA file there is this cluster's own of before, and no stranger's."""
+    out, away = folder / "away", ["certs", "issue", "app", "--out", str(folder / "away")]
+    pki = Pki.open(load(CLUSTER, "cluster.yaml"), folder)
+    assert run(away) == 0
+    first = (out / "app.pem").read_bytes()
+    pki.rotate("trust", datetime.now(UTC))
+    assert run(away) == 0
+    assert (out / "ca.pem").read_bytes().count(b"BEGIN CERTIFICATE") == 2
+    assert (out / "app.pem").read_bytes() == first
+    pki.rotate("sign", datetime.now(UTC))
+    assert run(away) == 0
+    assert (out / "app.pem").read_bytes() != first
+    pki.rotate("drop", datetime.now(UTC))
+    assert run(away) == 0
+    assert openssl("verify", "-CAfile", str(out / "ca.pem"), str(out / "app.pem")).endswith(": OK\n")
+    (out / "ca.pem").write_text("a stranger's")
+    assert run(away) == 2
+    assert "holds another CA" in capsys.readouterr().err
+
+
+def test_a_consumer_is_forgotten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["certs", "issue", "app"]) == 0
+    assert run(["certs", "forget", "app"]) == 0
+    assert "etcd asks no revocation list" in capsys.readouterr().err
+    assert sorted(path.name for path in (folder / "pki/former/clients").iterdir()) == [
+        "app-key.pem",
+        "app.pem",
+    ]
+    assert run(["certs", "issue", "app"]) == 0, "the name may be used again"
+    assert run(["certs", "forget", "app"]) == 0
+    assert run(["certs", "forget", "app"]) == 1
+    assert "there is no certificate of a consumer app" in capsys.readouterr().err
+    assert len(list((folder / "pki/former/clients").iterdir())) == 4, "nothing is overwritten"

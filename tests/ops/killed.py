@@ -1,8 +1,8 @@
 """Issues a cluster's certificates over and over, killed at each change to the disk in turn.
 
-`python -m tests.ops.killed FOLDER SPEC NOW`: run number n works in FOLDER/n and dies without a word just
-before its nth change. The first one that lives is the last; its number is printed. A program of its own,
-because it forks.
+`python -m tests.ops.killed FOLDER SPEC NOW [STAGE]`: run number n works in FOLDER/n and dies without a word just
+before its nth change. The first one that lives is the last; its number is printed. With a stage it turns the CA
+instead. A program of its own, because it forks.
 """
 
 import os
@@ -37,13 +37,17 @@ def die_before_change(number: int) -> None:
         setattr(os, name, deadly(getattr(os, name)))
 
 
-def main(folder: Path, spec: Spec, now: datetime) -> None:
+def main(folder: Path, spec: Spec, now: datetime, stage: str = "") -> None:
     Pki.open(spec, folder)  # imports all that is needed, once
     for number in count(1):
         child = os.fork()
         if child == 0:
             die_before_change(number)
-            Pki.open(spec, folder / str(number)).issue([each.role for each in wanted_certs(spec)], now)
+            pki = Pki.open(spec, folder / str(number))
+            if stage:
+                pki.rotate(stage, now)
+            else:
+                pki.issue([each.role for each in wanted_certs(spec)], now)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) == 0:
@@ -53,4 +57,5 @@ def main(folder: Path, spec: Spec, now: datetime) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Spec.model_validate_json(sys.argv[2]), datetime.fromisoformat(sys.argv[3]))
+    moment = datetime.fromisoformat(sys.argv[3])
+    main(Path(sys.argv[1]), Spec.model_validate_json(sys.argv[2]), moment, *sys.argv[4:])

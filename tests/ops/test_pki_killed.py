@@ -7,8 +7,11 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from etcdup.core.certs import due, wanted_certs
 from etcdup.core.observed import PkiSeen
+from etcdup.core.rotation import reached
 from etcdup.core.spec import Spec
 from etcdup.ops.pki import Pki
 from tests.ops.openssl import openssl
@@ -18,9 +21,17 @@ WRITTEN = {"name": "prod", "version": "3.6.14", "hosts": [{"name": "infra1", "ad
 SPEC = Spec.model_validate(WRITTEN)
 
 
-def killed_at_each_change(folder: Path) -> list[Path]:
+def killed_at_each_change(folder: Path, *stage: str) -> list[Path]:
     """The folders that the killed runs left, the last one came to its end."""
-    argv = [sys.executable, "-m", "tests.ops.killed", str(folder), json.dumps(WRITTEN), NOW.isoformat()]
+    argv = [
+        sys.executable,
+        "-m",
+        "tests.ops.killed",
+        str(folder),
+        json.dumps(WRITTEN),
+        NOW.isoformat(),
+        *stage,
+    ]
     done = subprocess.run(argv, check=True, timeout=120, capture_output=True)
     return [folder / str(number) for number in range(1, int(done.stdout) + 1)]
 
@@ -69,4 +80,36 @@ def test_killed_while_everything_is_renewed(tmp_path: Path) -> None:
         assert len(dues(Pki.open(SPEC, folder))) <= 1  # the one pair that it was at
         assert finished(folder).authority is not None
         assert (folder / "pki/ca-key.pem").read_bytes() == (whole / "pki/ca-key.pem").read_bytes()
+        assert list(folder.rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_killed_in_a_turn_of_the_ca(tmp_path: Path, done: int) -> None:
+    """It is turned or it is not, what signs is always trusted, and the next run turns it to the same end."""
+    stages = ("trust", "sign", "drop")
+    whole = tmp_path / "whole"
+    first = Pki.open(SPEC, whole)
+    first.issue([each.role for each in wanted_certs(SPEC)], NOW)
+    for stage in stages[:done]:
+        first.rotate(stage, NOW)
+    before = first.see()
+    for number in range(1, 80):
+        shutil.copytree(whole, tmp_path / str(number))
+    folders = killed_at_each_change(tmp_path, stages[done])
+    assert len(folders) > 5
+    for folder in folders:
+        pki = Pki.open(SPEC, folder)
+        cut = pki.see()
+        assert reached(cut) in (reached(before), ("trust", "sign", None)[done])
+        assert cut.authority in cut.trusted
+        made = {path.read_bytes() for path in folder.glob("pki/next-ca.pem")}
+        pki.rotate(stages[done], NOW)
+        pki.rotate(stages[done], NOW)  # the second time there is nothing to do
+        after = pki.see()
+        assert reached(after) == ("trust", "sign", None)[done]
+        assert len(after.trusted) == (1 if done == 2 else 2)
+        if made:
+            assert (folder / "pki/ca.pem").read_bytes().endswith(made.pop()), "no third CA"
+        pki.issue(["admin"], NOW)
+        assert pki.see().certs["admin"].issuer_key == after.authority.key  # type: ignore[union-attr]
         assert list(folder.rglob("*.tmp")) == []

@@ -29,6 +29,20 @@ def issue_certificate(
     return EXIT_DONE
 
 
+def forget_consumer(file: Path, name: str) -> int:
+    """Touches no host."""
+    terminal = Terminal()
+    spec, folder = read_spec(file), file.absolute().parent
+    Pki.open(spec, folder).forget_client(name)
+    terminal.say(f"{name} is forgotten: its certificate is in {spec.tls.dir}/former/clients")
+    terminal.say(
+        f"{terminal.err('yellow', 'note:')} etcd asks no revocation list, so it lets the holder in until that "
+        "certificate ends; to end it now, enable etcd's `auth` with no user of that name, or "
+        "`etcdup certs rotate-ca`"
+    )
+    return EXIT_DONE
+
+
 def _request(path: Path) -> bytes:
     try:
         return read_file(path)

@@ -10,6 +10,7 @@ from etcdup.core.steps import (
     IssueCertificates,
     ObtainBinaries,
     RestartMember,
+    RotateAuthority,
     SealCluster,
     StartRestored,
     Step,
@@ -45,6 +46,12 @@ _KINDS = {
     "PlaceData": "move old data aside, put restored data in place",
     "StartRestored": "start the restored members together",
     "SealRestore": "mark the host as restored",
+    "RotateAuthority": "change the CA",
+}
+_STAGES = {
+    "trust": "make a new CA, trusted beside the old one",
+    "sign": "sign with the new CA from here on",
+    "drop": "trust the new CA alone",
 }
 
 
@@ -64,6 +71,8 @@ def describe(step: Step) -> str:
             return f"switch to etcd {version}"
         case RestartMember(no_way_back=no_way_back):
             return "restart etcd: no way back" if no_way_back else "restart etcd"
+        case RotateAuthority(stage=stage):
+            return _STAGES[stage]
         case UpdatePeerUrl(peer_url=peer_url):
             return f"tell the cluster {peer_url}"
         case TakeSnapshot(folder=folder):

@@ -83,8 +83,12 @@ def desired_files(
 def desired_settings(spec: Spec, host: HostSpec, layout: Layout, token: str, pki: PkiSeen) -> Settings:
     """The `ETCD_*` variables of a member, as etcd.conf has them and as the running process must have them."""
     allowed = peer_common_name(spec) if pki.mode == "managed" else None
-    trust = hashlib.sha256("".join(sorted(pki.trust.values())).encode()).hexdigest()[:12] if pki.trust else ""
-    return settings_of(spec, host, layout, token, peer_common_name=allowed, trust=trust)
+    return settings_of(spec, host, layout, token, peer_common_name=allowed, trust=trust_digest(pki))
+
+
+def trust_digest(pki: PkiSeen) -> str:
+    """What ETCDUP_TRUST says of a process that was started with these CA files."""
+    return hashlib.sha256("".join(sorted(pki.trust.values())).encode()).hexdigest()[:12] if pki.trust else ""
 
 
 def marker_text(marker: Marker) -> str:

@@ -13,6 +13,7 @@ from etcdup.core.reconfiguration import (
     may_set_aside,
     may_update,
 )
+from etcdup.core.rotation import may_rotate
 from etcdup.core.spec import Spec
 from etcdup.core.standstill import may_place
 from etcdup.core.steps import (
@@ -25,6 +26,7 @@ from etcdup.core.steps import (
     Refused,
     RemoveMember,
     RestartMember,
+    RotateAuthority,
     SetAside,
     StartMember,
     Step,
@@ -37,6 +39,8 @@ def against(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Every reason against doing this step now; empty where nothing stands against it."""
     if isinstance(step, FormCluster):
         return may_form(spec, observed)
+    if isinstance(step, RotateAuthority):
+        return may_rotate(step.stage, spec, observed)
     reason = _reason(step, spec, observed)
     return (reason,) if reason else ()
 

@@ -121,13 +121,15 @@ def _needed(spec: Spec, cert: CertSeen) -> timedelta:
 
 def _is_former(spec: Spec, role: str) -> bool:
     kind, _, name = role.partition("/")
+    if kind == "forgotten":
+        return True
     return kind in ("server", "peer", "health") and name not in [host.name for host in spec.hosts]
 
 
 def used_by(spec: Spec, role: str) -> str:
     """Who uses a certificate, and what for."""
     kind, _, name = role.partition("/")
-    if _is_former(spec, role):
+    if _is_former(spec, role) and kind != "forgotten":
         return f"nobody: {name} is no member"
     return {
         "ca": "everybody, to judge members and clients",
@@ -136,6 +138,7 @@ def used_by(spec: Spec, role: str) -> str:
         "peer": f"{name}, towards its peers in both directions",
         "health": f"health checks on {name}",
         "admin": "etcdup, and you",
+        "forgotten": f"nobody: {name} is forgotten; etcd lets it in until this ends or its CA is dropped",
     }.get(kind, f"the consumer {name}")
 
 
@@ -144,7 +147,10 @@ def _strangers(sightings: Sequence[Sighting]) -> list[str]:
     return [
         f"{each.role} {each.place} was signed by none of the CAs that are trusted ({each.facts.issuer})"
         for each in sightings
-        if each.facts is not None and each.kind != "served" and not each.facts.cert.issuer_key
+        if each.facts is not None
+        and each.kind != "served"
+        and not each.facts.cert.issuer_key
+        and not each.role.startswith("forgotten/")
     ]
 
 

@@ -6,6 +6,7 @@ from etcdup.core import upgrade
 from etcdup.core.membership import Change, departed, is_replaced
 from etcdup.core.observed import MemberSeen, MemberSilent, Observed
 from etcdup.core.roster import entry_of, listed, name_of
+from etcdup.core.rotation import dropping, reached
 from etcdup.core.spec import Spec
 from etcdup.core.steps import RemoveMember
 from etcdup.core.upgrade import Hop
@@ -21,6 +22,7 @@ def notes(
         *_unreachable(observed),
         *_ailing(observed),
         *_twins(observed),
+        *_rotation(spec, observed),
         *(_members(spec, observed, change) if change else ()),
         *_hops(running(spec, observed), path),
     )
@@ -47,6 +49,16 @@ def _ailing(observed: Observed) -> Iterator[str]:
             yield from (f"{name} reports {error}" for error in seen.errors)
     for alarm in sorted({alarm for seen in observed.answering().values() for alarm in seen.alarms}):
         yield f"alarm: {alarm}"
+
+
+def _rotation(spec: Spec, observed: Observed) -> Iterator[str]:
+    """Apply keeps the phase that a change of CA is in; only its own verb goes on to the next."""
+    phase = reached(observed.pki)
+    if phase is not None:
+        signs = "the old one signs" if phase == "trust" else "the new one signs"
+        yield f"a change of CA is under way (old and new are trusted, {signs}): `etcdup certs rotate-ca` goes on"
+    if names := dropping(spec, observed):
+        yield f"the old CA is being dropped; it is still trusted on {', '.join(names)}"
 
 
 def _twins(observed: Observed) -> Iterator[str]:

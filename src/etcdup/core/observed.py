@@ -234,7 +234,9 @@ class PkiSeen:
     """The operator's certificates. Keys of `certs` are `server/infra1`, `peer/infra1`, `health/infra1`, `admin`.
 
     `files` maps a certificate's role to the sha256 of its PEM file and of its key file as they go to hosts;
-    `trust` maps `ca` and `peer-ca` to the sha256 of the CA file.
+    `trust` maps `ca` and `peer-ca` to the sha256 of the CA file, which holds the certificates of `trusted`: one CA, or
+    two while one takes over from the other. `successor` is the CA that takes over, None where none does; `past`
+    are the sha256 of the CA files that there were before.
     """
 
     mode: str
@@ -242,6 +244,9 @@ class PkiSeen:
     certs: Mapping[str, CertSeen] = field(default_factory=dict)
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     trust: Mapping[str, str] = field(default_factory=dict)
+    trusted: tuple[CertSeen, ...] = ()
+    successor: CertSeen | None = None
+    past: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

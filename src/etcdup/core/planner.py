@@ -9,10 +9,12 @@ from dataclasses import replace
 from etcdup.core.advisories import newest_patch, refusals
 from etcdup.core.bootstrap import may_form, may_prepare, phase_of
 from etcdup.core.drift import host_steps
+from etcdup.core.files import Cert, Trust, desired_files
 from etcdup.core.layout import layout_of
 from etcdup.core.notes import notes
-from etcdup.core.observed import HostSeen, Observed
+from etcdup.core.observed import HostSeen, Observed, PkiSeen
 from etcdup.core.quorum import describe, healthy
+from etcdup.core.rotation import runs_with_another
 from etcdup.core.spec import Spec
 from etcdup.core.steps import FormCluster, Plan, Refusal, Refused, Step
 from etcdup.core.upkeep import certificates, seal, upkeep, with_archives, without_due
@@ -67,6 +69,7 @@ def _against_all(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
         seen = observed.reachable().get(host.name)
         if seen is not None:
             reasons += [*may_prepare(spec, host, seen), *against_trust(spec, seen, observed)]
+            reasons += against_swap(spec, seen, observed.pki)
     return tuple(reasons)
 
 
@@ -82,11 +85,13 @@ def against_version(spec: Spec, *, vouched: bool) -> list[Refused]:
 
 
 def against_trust(spec: Spec, seen: HostSeen, observed: Observed) -> list[Refused]:
-    """A managed cluster has one CA for life: a host that trusts another one means that `pki` is the wrong folder."""
+    """A host that trusts a CA which this `pki` never had means that `pki` is the wrong folder."""
     host = spec.host(seen.host)
     there = seen.files.get(layout_of(spec, host).ca())
     ours = observed.pki.trust.get("ca")
-    if spec.tls.mode != "managed" or there is None or seen.marker is None or there.sha256 == ours:
+    if spec.tls.mode != "managed" or there is None or seen.marker is None:
+        return []
+    if there.sha256 == ours or there.sha256 in observed.pki.past:
         return []
     return [
         Refused(
@@ -95,6 +100,36 @@ def against_trust(spec: Spec, seen: HostSeen, observed: Observed) -> list[Refuse
             "a second CA would cut the members off from each other",
             host=seen.host,
             rules=(15, 20),
+        )
+    ]
+
+
+def against_swap(spec: Spec, seen: HostSeen, pki: PkiSeen) -> list[Refused]:
+    """Provided files: a member that does not trust the new CA file yet gets no new leaf, and no other member is to show
+    it one. Whether the old CA file would do for the new leaf cannot be told: of it only its digest is known."""
+    if spec.tls.mode != "provided" or seen.marker is None or not seen.marker.formed:
+        return []
+    wanted = {
+        file.path: file.sha256
+        for file in desired_files(spec, spec.host(seen.host), layout_of(spec, spec.host(seen.host)), "", pki)
+        if isinstance(file.content, Cert | Trust)
+    }
+    other = [
+        path for path, digest in wanted.items() if (there := seen.files.get(path)) and there.sha256 != digest
+    ]
+    layout = layout_of(spec, spec.host(seen.host))
+    trusts = not {layout.ca(), layout.ca("peer")}.intersection(other) and not runs_with_another(seen, pki)
+    leaves = [path for path in other if path not in (layout.ca(), layout.ca("peer"))]
+    if trusts or not leaves:
+        return []
+    return [
+        Refused(
+            f"{seen.host} would get another CA file and other certificates at once: members that have "
+            "the one and not the other yet would be cut off from each other",
+            hint="one after the other: put the old CA and the new one into the file of `tls.ca`, with the old "
+            "certificates, and `etcdup apply`; then the new certificates, and apply; then the new CA alone, and apply",
+            host=seen.host,
+            rules=(15,),
         )
     ]
 

@@ -63,6 +63,25 @@ class IssueCertificates(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RotateAuthority(Step):
+    """On the operator's machine, one of the three turns of a change of CA (rule 15): `trust` makes the new one and
+    trusts it beside the old, `sign` has the new one sign from here on, `drop` trusts it alone.
+
+    Hosts follow by the steps after it. Disruptive, for it stands alone behind its guard.
+    """
+
+    stage: Literal["trust", "sign", "drop"]
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = (
+        "the turn is done or it is not, and no host knows of it yet; the next run sees which"
+    )
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.kind, self.stage)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObtainBinaries(Step):
     """On the operator's machine: the archive of this version into the cache, verified."""
 
@@ -381,6 +400,7 @@ STEPS: dict[str, type[Step]] = {
     kind.__name__: kind
     for kind in (
         IssueCertificates,
+        RotateAuthority,
         ObtainBinaries,
         PrepareHost,
         InstallBinaries,

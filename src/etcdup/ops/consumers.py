@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 from etcdup.core.consumers import RESERVED
@@ -22,6 +23,7 @@ class Issued:
     files: ClientFiles
     cert: CertSeen
     has_key: bool
+    past: frozenset[str] = frozenset()
 
 
 def issue_consumer(
@@ -42,7 +44,13 @@ def issue_consumer(
     files = client_files(spec, folder, name)
     if csr is not None:
         files = replace(files, key=KEY_OF_REQUEST)
-    return Issued(files, pki.see().certs[f"client/{name}"], csr is None)
+    seen = pki.see()
+    return Issued(files, seen.certs[f"client/{name}"], csr is None, seen.past)
+
+
+def _is_ours(there: bytes, ca: bytes, past: frozenset[str]) -> bool:
+    """The CA file of this cluster, as it is or as it was before a rotation."""
+    return there == ca or sha256(there).hexdigest() in past
 
 
 def take_away(issued: Issued, folder: Path) -> ClientFiles:
@@ -53,7 +61,7 @@ def take_away(issued: Issued, folder: Path) -> ClientFiles:
         key=str(folder / Path(issued.files.key).name) if issued.has_key else issued.files.key,
     )
     ca = Path(issued.files.ca).read_bytes()
-    if Path(there.ca).exists() and Path(there.ca).read_bytes() != ca:
+    if Path(there.ca).exists() and not _is_ours(Path(there.ca).read_bytes(), ca, issued.past):
         raise UsageError(f"{there.ca} is there already and holds another CA", hint="name another folder")
     try:
         if not folder.is_dir():

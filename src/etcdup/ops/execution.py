@@ -20,6 +20,7 @@ from etcdup.core.steps import (
     PromoteMember,
     RemoveMember,
     RestartMember,
+    RotateAuthority,
     SealCluster,
     SetAside,
     StartMember,
@@ -95,6 +96,10 @@ async def _do_alone(performer: Performer, step: Step, observed: Observed, token:
             await stop_all(performer, step, observed)
         case StartRestored():
             await start_restored(performer, step, observed)
+        case RotateAuthority(stage=stage):
+            await asyncio.to_thread(performer.world.pki.rotate, stage, observed.at)
+            performer.changed += 1
+            performer.journal.record("command", {"step": step.kind, "host": "operator", "stage": stage})
         case _:
             return False
     return True

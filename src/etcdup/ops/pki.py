@@ -68,5 +68,17 @@ class Pki(ABC):
         """Sets a member's certificates aside: it has left, and its host is cleared. Nothing is deleted."""
 
     @abstractmethod
+    def rotate(self, stage: str, now: datetime) -> None:
+        """One turn of a change of CA (see steps.RotateAuthority); does nothing where it is done already."""
+
+    @abstractmethod
+    def forget_client(self, name: str) -> None:
+        """Sets a consumer's certificate aside: it shall have no next one. Nothing is deleted."""
+
+    @abstractmethod
+    def forgotten(self) -> tuple[Path, ...]:
+        """The certificates that were set aside so: etcd lets their holders in until they end."""
+
+    @abstractmethod
     def check(self, now: datetime) -> tuple[Fault, ...]:
         """Everything that is wrong or soon will be, all at once; raises nothing for a bad file."""

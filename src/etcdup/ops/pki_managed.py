@@ -1,6 +1,7 @@
 """etcdup's own CA below `tls.dir`, and what it issued.
 
     ca.pem, ca-key.pem                        the key never leaves this folder
+    next-ca.pem, next-ca-key.pem              a CA that takes over: see pki_rotation.py
     members/NAME/{server,peer,health}.pem     and -key.pem
     clients/NAME.pem                          and -key.pem; the operator's own is `admin`
 
@@ -34,6 +35,7 @@ from etcdup.ops.pki_files import (
     store_new,
     sweep,
 )
+from etcdup.ops.pki_rotation import Rotation
 from etcdup.ops.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
 from etcdup.ops.x509 import (
     Pem,
@@ -66,6 +68,8 @@ class Managed(Pki):
         self._ca = self._root / "ca.pem"
         self._ca_key = self._root / "ca-key.pem"
         self._specified = {wanted.role: wanted for wanted in wanted_certs(spec)}
+        self._rotation = Rotation(self._root, self._read_key)
+        self._asked: str | None = None
         self._unlocked: Authority | None = None
         # What was seen of each pair of files, by role and content: checking signatures costs, and files rarely change.
         self._judged: dict[tuple[str, str, str, str], CertSeen] = {}
@@ -82,8 +86,17 @@ class Managed(Pki):
                 certs[role], key_digest = pair
                 if certs[role].key:
                     files[role] = (certs[role].sha256, key_digest)
-        authority = see_cert(ca, ca.certs[0], ca.certs, has_key=True)
-        return PkiSeen("managed", authority, certs, files, dict.fromkeys(("ca", "peer-ca"), ca.sha256))
+        successor = self._rotation.successor(ca)
+        return PkiSeen(
+            "managed",
+            see_cert(ca, self._rotation.signing(ca), ca.certs, has_key=True),
+            certs,
+            files,
+            dict.fromkeys(("ca", "peer-ca"), ca.sha256),
+            trusted=tuple(see_cert(ca, cert, ca.certs, has_key=True) for cert in ca.certs),
+            successor=see_cert(ca, successor, (successor,), has_key=True) if successor else None,
+            past=self._rotation.past(),
+        )
 
     def issue(self, roles: Iterable[str], now: datetime) -> None:
         wanted = [self._wanted(role) for role in roles]
@@ -148,13 +161,52 @@ class Managed(Pki):
             names = (f"{name}-{number}" if number else name for number in count())
             folder.rename(self._root / "former" / next(each for each in names if each not in taken))
 
+    def rotate(self, stage: str, now: datetime) -> None:
+        with locked(self._root):
+            sweep(self._root)
+            authority = self._authority(now)  # the passphrase, if there is one, is proved to be the right one
+            if stage == "trust":
+                # As well kept as the key that it takes over from.
+                secret = self._passphrase() if is_encrypted(read_file(self._ca_key)) else self._configured
+                key = self._rotation.new_key(secret)
+                made = make_ca(key, self._spec.name, self._spec.tls.ca_days, now)
+                self._rotation.trust(authority.cert, made)
+            elif stage == "sign":
+                self._rotation.sign()
+            else:
+                self._rotation.drop()
+            self._unlocked = None
+
+    def forget_client(self, name: str) -> None:
+        cert, key = self._cert(f"client/{name}"), self._key(f"client/{name}")
+        self._wanted(f"client/{name}")
+        if not cert.exists():
+            raise PkiError(
+                f"there is no certificate of a consumer {name}", hint="`etcdup certs list` shows them"
+            )
+        place = self._root / "former" / "clients"
+        with locked(self._root):
+            own_folder(place.parent)
+            own_folder(place)
+            taken = {path.stem for path in place.iterdir()}
+            names = (f"{name}~{number}" if number else name for number in count())
+            kept = next(each for each in names if each not in taken and f"{each}-key" not in taken)
+            # The certificate goes last: while it is here, the name is not forgotten.
+            if key.exists():
+                key.rename(place / f"{kept}-key.pem")
+            cert.rename(place / f"{kept}.pem")
+
+    def forgotten(self) -> tuple[Path, ...]:
+        place = self._root / "former" / "clients"
+        return tuple(path for path in sorted(place.glob("*.pem")) if not path.stem.endswith("-key"))
+
     def check(self, now: datetime) -> tuple[Fault, ...]:
         try:
             authority = self.see().authority
         except UnusableFile as unusable:
             return (Fault(str(unusable.path), unusable.reason, unusable.hint),)
         faults = validity_faults(authority, now, soon=CA_EXPIRES_SOON) if authority else []
-        keys = [self._ca_key, *(self._key(role) for role in self._roles())]
+        keys = [self._ca_key, self._rotation.next_key, *(self._key(role) for role in self._roles())]
         return (*faults, *(fault for key in keys for fault in open_to_others(key)))
 
     def _roles(self) -> list[str]:
@@ -210,12 +262,16 @@ class Managed(Pki):
         store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
 
     def _authority(self, now: datetime) -> Authority:
-        if self._unlocked is None:
+        if self._unlocked is None or not self._is_current(self._unlocked):
             self._unlocked = self._make_or_unlock(now)
         if self._unlocked.cert.not_valid_after_utc <= now:
             hint = "`etcdup certs rotate-ca` replaces it"
             raise PkiError(f"The CA in {self._ca} has expired: nothing it signs would be valid", hint=hint)
         return self._unlocked
+
+    def _is_current(self, authority: Authority) -> bool:
+        """Whether it signs still: another run may have changed the CA since it was unlocked."""
+        return self._rotation.signing(Pem.read(self._ca)) == authority.cert
 
     def _make_or_unlock(self, now: datetime) -> Authority:
         """The CA, made if this folder never had one, finished if its making was cut off.
@@ -231,7 +287,7 @@ class Managed(Pki):
             made = make_ca(key, self._spec.name, self._spec.tls.ca_days, now)
             with suppress(FileExistsError):
                 store_new(self._ca, cert_pem(made), CERT_MODE)
-        cert = Pem.read(self._ca).certs[0]
+        cert = self._rotation.signing(Pem.read(self._ca))
         if not fits(key, cert):
             hint = "bring both files back from the same backup"
             raise PkiError(f"{self._ca_key} is not the key of {self._ca}", hint=hint)
@@ -248,17 +304,20 @@ class Managed(Pki):
             raise PkiError(message, hint=hint)
 
     def _load_ca_key(self) -> PrivateKey:
-        pem = read_file(self._ca_key)
-        return parse_key(self._ca_key, pem, self._passphrase() if is_encrypted(pem) else None)
+        return self._read_key(self._ca_key)
+
+    def _read_key(self, path: Path) -> PrivateKey:
+        pem = read_file(path)
+        return parse_key(path, pem, self._passphrase() if is_encrypted(pem) else None)
 
     @cached_property
     def _configured(self) -> str | None:
         return configured_passphrase(self._spec.tls.passphrase_command, self._folder)
 
     def _passphrase(self) -> str:
-        passphrase = self._configured
+        passphrase = self._configured if self._asked is None else self._asked
         if passphrase is None and self._ask is not None:
-            passphrase = self._ask()
+            passphrase = self._asked = self._ask()
         if passphrase is None:
             hint = f"set ${VARIABLE}, or tls.passphrase_command in cluster.yaml"
             raise PkiError(f"{self._ca_key} is encrypted and there is no passphrase for it", hint=hint)

@@ -122,6 +122,16 @@ class Provided(Pki):
     def forget(self, name: str) -> None:
         """The files are the operator's to keep or to drop."""
 
+    def rotate(self, stage: str, now: datetime) -> None:
+        del stage, now
+        raise self._not_ours("another CA")
+
+    def forget_client(self, name: str) -> None:
+        raise self._not_ours(f"client/{name}")
+
+    def forgotten(self) -> tuple[Path, ...]:
+        return ()
+
     def check(self, now: datetime) -> tuple[Fault, ...]:
         sets, faults = self._read()
         keys = dict.fromkeys(Path(each.key_path) for each in sets.values())

@@ -34,10 +34,10 @@ class Served:
 async def prove_served(world: World, client: ClientFiles | None) -> tuple[Served, ...]:
     """Both ports of every member."""
     pki = world.pki.see()
-    return tuple(_judged(seen, pki) for seen in await served_by(world, client))
+    return tuple(judged(seen, pki) for seen in await served_by(world, client))
 
 
-def _judged(seen: Sighting, pki: PkiSeen) -> Served:
+def judged(seen: Sighting, pki: PkiSeen) -> Served:
     if seen.facts is None:
         return Served(seen.host, seen.port, why=f"no handshake: {seen.why}")
     cert, wanted = seen.facts.cert, pki.certs.get(seen.role)

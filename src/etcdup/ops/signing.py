@@ -52,6 +52,17 @@ def make_ca(key: PrivateKey, cluster: str, days: int, now: datetime) -> x509.Cer
     return builder.sign(key, _digest(key))
 
 
+def make_csr(wanted: Wanted, key: PrivateKey, cluster: str) -> bytes:
+    """A request in PEM, with all that the certificate must say, for a CA that somebody else runs."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_subject(cluster, wanted.common_name))
+    builder = builder.add_extension(_key_usage(is_ca=False), critical=True)
+    usages = x509.ExtendedKeyUsage([_OIDS[usage] for usage in wanted.usages])
+    builder = builder.add_extension(usages, critical=False)
+    if names := _alternative_names(wanted):
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(key, _digest(key)).public_bytes(serialization.Encoding.PEM)
+
+
 def make_cert(
     wanted: Wanted, key: Holder, authority: Authority, cluster: str, *, days: int, now: datetime
 ) -> x509.Certificate:
@@ -66,11 +77,14 @@ def make_cert(
     issuer = x509.SubjectKeyIdentifier.from_public_key(authority.cert.public_key())
     identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer)
     builder = builder.add_extension(identifier, critical=False)
-    names: list[x509.GeneralName] = [x509.DNSName(name) for name in wanted.dns_names]
-    names += [x509.IPAddress(ipaddress.ip_address(address)) for address in wanted.addresses]
-    if names:
+    if names := _alternative_names(wanted):
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(authority.key, _digest(authority.key))
+
+
+def _alternative_names(wanted: Wanted) -> list[x509.GeneralName]:
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in wanted.dns_names]
+    return names + [x509.IPAddress(ipaddress.ip_address(address)) for address in wanted.addresses]
 
 
 def _builder(subject: x509.Name, key: Holder, now: datetime) -> x509.CertificateBuilder:

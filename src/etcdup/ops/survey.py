@@ -85,6 +85,11 @@ def _operators(world: World, pki: PkiSeen, authorities: Sequence[x509.Certificat
         pem = Pem.read(Path(seen.path))
         facts = cert_facts(seen.path, pem.content, pem.certs[0], (*pem.certs[1:], *authorities))
         yield Sighting(role, "operator", facts=facts)
+    for forgotten in world.pki.forgotten():
+        pem = Pem.read(forgotten)
+        facts = cert_facts(str(forgotten), pem.content, pem.certs[0], authorities)
+        if facts.cert.issuer_key:  # what no trusted CA signed opens nothing
+            yield Sighting(f"forgotten/{forgotten.stem}", "operator", facts=facts)
 
 
 async def _on_disk(
@@ -138,14 +143,14 @@ async def _served(
     port = spec.client_port(host) if kind == "server" else spec.peer_port(host)
     role = f"{kind}/{host.name}"
     try:
-        cert = await served(*await _target(world, host, port), client)
+        cert = await served(*await target_of(world, host, port), client)
     except (NoHandshake, EtcdupError) as error:
         return [Sighting(role, "served", host.name, port, why=str(error))]
     facts = cert_facts(f"{host.name}:{port}", b"", cert, authorities)
     return [Sighting(role, "served", host.name, port, facts)]
 
 
-async def _target(world: World, host: HostSpec, port: int) -> tuple[str, int]:
+async def target_of(world: World, host: HostSpec, port: int) -> tuple[str, int]:
     """Through the host's SSH connection where there is one."""
     reached = world.hosts.get(host.name)
     if reached is None or host.local:

@@ -64,4 +64,57 @@ def issue(file: Path, name: str, role: str | None, csr: Path | None, out: Path |
     return issue_certificate(file, name, role=role, csr=csr, out=out, renew=renew)
 
 
+@certs.command(context_settings=HELP_OPTIONS)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    default=Path("requests"),
+    show_default=True,
+    help="Where keys and requests go.",
+)
+@file_option
+def csr(file: Path, out: Path) -> int:
+    """Write each member's certificate requests, for a CA that somebody else runs, and print the tls section for them.
+
+    Keys are made where there are none yet, and stay here. Certificates must have the names and usages of the requests.
+    """
+    from etcdup.cli.certs_csr import write_requests
+
+    return write_requests(file, out)
+
+
+@certs.command("rotate-ca", context_settings=HELP_OPTIONS)
+@click.option("-y", "--yes", is_flag=True, help="Do the next phase without asking.")
+@click.option(
+    "--consumers-have",
+    type=click.Choice(("ca", "certs")),
+    help="All of them have the CA file with both CAs / certificates of the new one.",
+)
+@file_option
+def rotate_ca(file: Path, yes: bool, consumers_have: str | None) -> int:
+    """Give the cluster another CA, in three phases, without losing a write.
+
+    Each run does one phase, proves it by new handshakes, and says what consumers have to do before the next: (1) every
+    member trusts the old CA and a new one; (2) every member serves a certificate of the new one; (3) the old one is
+    trusted no more. Killed anywhere, the same command goes on.
+    """
+    from etcdup.cli.certs_rotate import rotate_authority
+
+    return rotate_authority(file, yes=yes, have=consumers_have)
+
+
+@certs.command(context_settings=HELP_OPTIONS)
+@click.argument("name")
+@file_option
+def forget(file: Path, name: str) -> int:
+    """Set the certificate of the consumer NAME aside: it gets no next one.
+
+    etcd lets its holder in all the same, until it ends or the CA that signed it is dropped.
+    """
+    from etcdup.cli.certs_issue import forget_consumer
+
+    return forget_consumer(file, name)
+
+
 VERBS: tuple[click.Command, ...] = (certs,)

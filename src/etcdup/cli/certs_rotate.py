@@ -1,0 +1,151 @@
+"""`etcdup certs rotate-ca`."""
+
+from pathlib import Path
+
+from etcdup.cli.apply import Applying
+from etcdup.cli.certs_list import admin_client
+from etcdup.cli.failure import Interrupted
+from etcdup.cli.health_view import render_health
+from etcdup.cli.session import Session
+from etcdup.cli.words import counted
+from etcdup.core.observed import Observed
+from etcdup.core.rotating import next_stage, plan_rotation
+from etcdup.core.rotation import Stage, dropping, holding_old, may_rotate, reached
+from etcdup.core.steps import Plan, Refusal, Refused
+from etcdup.errors import UsageError
+from etcdup.ops.apply import Planner, prove_whole, raise_refusal
+from etcdup.ops.rotation import prove_links
+from etcdup.ops.world import World
+
+# What consumers have to have before a phase, as the operator confirms it: each phase by a word of its own, so that the
+# same command, run again after a kill, never confirms the next one.
+_WORDS: dict[Stage, str] = {"sign": "ca", "drop": "certs"}
+
+
+def rotate_authority(file: Path, *, yes: bool, have: str | None) -> int:
+    """One phase, gated by new handshakes before and after it."""
+    return Rotating(Session.begin(file), yes=yes, have=have).carry_through()
+
+
+class Rotating(Applying):
+    """One run of `certs rotate-ca`: an apply that may begin with a turn of the CA."""
+
+    def __init__(self, session: Session, *, yes: bool, have: str | None) -> None:
+        super().__init__(session, "certs rotate-ca" + (f" --consumers-have {have}" if have else ""), yes=yes)
+        self._have = have
+        self._stage: Stage = "trust"
+        self._turns = False
+
+    def planner(self, observed: Observed) -> Planner:
+        spec, token = self.session.spec, self.session.fresh_token()
+        stage = self._stage = next_stage(spec, observed, token)
+        self._turns = stage != self._begun(observed)
+
+        def planned(fresh: Observed) -> Plan | Refusal:
+            return plan_rotation(spec, fresh, token, stage)
+
+        return planned
+
+    def _begun(self, observed: Observed) -> Stage | None:
+        """The phase that is under way, or whole."""
+        return reached(observed.pki) or ("drop" if dropping(self.session.spec, observed) else None)
+
+    def _is_whole(self, observed: Observed) -> bool:
+        """Whether what is confirmed led to a phase that is whole already: an earlier run came to its end."""
+        begun = self._begun(observed)
+        if not self._turns or self._have is None:
+            return False
+        if self._have == "certs" and begun == "trust":
+            hint = "first `--consumers-have ca`, once they trust both; then give them certificates"
+            raise UsageError("the new CA does not sign yet: nobody has a certificate of it", hint=hint)
+        return (self._have, begun) in (("ca", "sign"), ("ca", None), ("certs", None))
+
+    async def run(self) -> None:
+        async with self.session.world() as world:
+            observed = await self.session.observed(world)
+            planner = self.planner(observed)
+            if self._is_whole(observed):
+                self.terminal.say("nothing to do: this phase is whole")
+            else:
+                await self._do(world, observed, planner)
+        # Clients of before trust, and show, what was so before.
+        async with self.session.world() as world:
+            observed = await self.session.observed(world)
+            results = await prove_whole(world, observed)
+            await self._prove(world, observed, "after")
+            self.terminal.data(render_health(results, self.terminal.out))
+            self._tell(observed)
+
+    async def _do(self, world: World, observed: Observed, planner: Planner) -> None:
+        if self._turns:
+            await self._permit(world, observed)
+        observed = await self.session.settled(world, observed)
+        plan = self._planned(planner, observed)
+        self.show(plan)
+        if not self._yes:
+            await self.agree(f"Do this to cluster {plan.cluster}?")
+        await self._apply(world, plan, observed, planner)
+
+    async def _permit(self, world: World, observed: Observed) -> None:
+        """Before a turn: what is seen of the hosts and of the PKI, what the operator says of consumers, every link."""
+        if reasons := may_rotate(self._stage, self.session.spec, observed):
+            raise_refusal(Refusal(self.session.spec.name, reasons))
+        await self._consumers_have(observed)
+        await self._prove(world, observed, "before")
+
+    async def _prove(self, world: World, observed: Observed, when: str) -> None:
+        async with self.terminal.patience("making handshakes"):
+            made = await prove_links(world, observed, admin_client(self.session, world))
+        self.terminal.say(f"{counted(made, 'new handshake')} {when} it: every port and every link is well")
+
+    async def _consumers_have(self, observed: Observed) -> None:
+        """Nobody else sees whether consumers have what they need: neither etcd nor any host tells."""
+        if self._stage == "trust" or self._have == _WORDS[self._stage]:
+            return
+        for line in self._todo(observed, self._stage):
+            self.terminal.say(line)
+        if not self.terminal.can_ask:
+            message = "consumers have to act before this phase, and it was not said that they have"
+            why = Refused(message, hint=self._again(self._stage))
+            raise_refusal(Refusal(self.session.spec.name, (why,)))
+        if not await self.terminal.confirm("Has every consumer got that?"):
+            raise Interrupted("nothing was changed")
+
+    def _again(self, stage: Stage) -> str:
+        return f"then `etcdup certs rotate-ca --consumers-have {_WORDS[stage]}` goes on"
+
+    def _tell(self, observed: Observed) -> None:
+        """What is to be done by whom before the next run."""
+        at = reached(observed.pki)
+        if at is None:
+            self.terminal.say("the old CA is trusted no more: no change of CA is under way")
+            self.terminal.say(
+                f"consumers may drop it too, with {self.session.spec.tls.dir}/ca.pem as it is now; a client that still "
+                "shows a certificate of the old CA is turned away, which etcd's log says"
+            )
+            return
+        following: Stage = "sign" if at == "trust" else "drop"
+        for line in (*self._todo(observed, following), self._again(following)):
+            self.terminal.say(line)
+
+    def _todo(self, observed: Observed, before: Stage) -> list[str]:
+        folder, pki = self.session.spec.tls.dir, observed.pki
+        if before == "sign":
+            return [
+                f"now: give every consumer {folder}/ca.pem as its CA file. It holds the old CA and the new one",
+                "  kube-apiserver: --etcd-cafile on each control plane host, and restart it there; "
+                "patroni: etcd3.cacert; prometheus: ca_file",
+                "  whoever trusts the old CA alone loses the cluster with the next phase",
+            ]
+        old = holding_old(pki)
+        issue = [
+            f"  etcdup certs issue {name} --out DIR      (or --csr FILE, or `certs forget {name}`)"
+            for name in old
+        ]
+        return [
+            "now: give every consumer a certificate of the new CA, and restart what reads it at start only",
+            *(issue or ["  none that was issued here has one of the old CA alone"]),
+            "  which certificate a connected client shows cannot be seen from here: etcd does not tell. "
+            "Whoever copied `admin` has to copy it again",
+            "  whoever shows one of the old CA is locked out by the next phase",
+        ]

@@ -1,0 +1,77 @@
+"""`etcdup certs rotate-ca` as it is typed, on real members of every minor: leaves renewed, then another CA."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Etcdup, prepare_demo
+from tests.support.etcd_binaries import why_not
+
+VERSIONS = ["3.4.23", "3.5.33", "3.6.14", "3.7.1"]
+
+
+@pytest.fixture(params=VERSIONS)
+def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
+    version = request.param
+    if reason := why_not(version):
+        pytest.skip(reason)
+    called = Etcdup(tmp_path)
+    place = tmp_path / ".local/share/etcdup/demo"
+    prepare_demo(called, place, version=version)
+    try:
+        done = called("demo")
+        assert done.returncode == 0, done.stderr
+        called.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
+        called.extra["ETCDUP_CA_PASSPHRASE"] = "correct horse"
+        yield called
+    finally:
+        called("demo", "--down")
+
+
+def ran(etcdup: Etcdup, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = etcdup("certs", *words)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def serials(etcdup: Etcdup, kind: str) -> set[str]:
+    told = json.loads(ran(etcdup, "list", "--json").stdout)
+    return {row["serial"] for row in told["certificates"] if row["roles"][0].startswith(kind)}
+
+
+def test_leaves_and_then_the_ca_are_exchanged(up: Etcdup) -> None:
+    pki = up.folder / ".local/share/etcdup/demo/pki"
+    leaves, ca = serials(up, "server/"), serials(up, "ca")
+    ran(up, "renew", "--days", "100000", "--yes")
+    assert not leaves & serials(up, "server/")
+    ran(up, "issue", "app")
+    ran(up, "issue", "gone")
+
+    assert (
+        "new handshakes after it: every port and every link is well" in ran(up, "rotate-ca", "--yes").stderr
+    )
+    assert b"ENCRYPTED" in (pki / "next-ca-key.pem").read_bytes()
+    assert len(serials(up, "ca")) == 2
+    assert "Has every consumer" not in ran(up, "rotate-ca", "--yes", code=4).stderr
+    assert "the new CA does not sign yet" in (
+        ran(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=2).stderr
+    )
+
+    leaves = serials(up, "server/")
+    ran(up, "rotate-ca", "--yes", "--consumers-have", "ca")
+    assert not leaves & serials(up, "server/")
+    said = ran(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=4).stderr
+    assert "2 things stand against it" in said
+    ran(up, "issue", "app")
+    assert "gone is forgotten" in ran(up, "forget", "gone").stderr
+    assert serials(up, "forgotten/gone"), "for the old CA is trusted still"
+
+    ran(up, "rotate-ca", "--yes", "--consumers-have", "certs")
+    assert not ca & serials(up, "ca")
+    assert not serials(up, "forgotten/gone")
+    assert len(serials(up, "ca")) == 1
+    assert "nothing to do" in up("apply").stderr
+    assert "PRIVATE" not in "".join(path.read_text() for path in pki.parent.glob(".etcdup/*"))

@@ -1,0 +1,119 @@
+"""Another CA for three real machines under load: each phase cut by SIGKILL and gone on with, no write lost."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from etcdup.core.certs import wanted_certs
+from etcdup.core.layout import MEMBER_CERTS, layout_of
+from etcdup.core.load import load
+from etcdup.ops.pki import Pki
+from tests.lab.attended import apply_cut
+from tests.lab.load import load_on
+from tests.lab.operator import HEALTHY, Operator, said
+from tests.lab.test_bootstrap import by_path
+from tests.support.etcd_binaries import why_not
+
+VERSION = "3.6.14"
+pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
+ROTATE = ("certs", "rotate-ca")
+TRUSTING = (*ROTATE, "--consumers-have", "ca")
+RENEWED = (*ROTATE, "--consumers-have", "certs")
+
+
+def test_another_ca_costs_no_write_and_no_client(operator: Operator) -> None:
+    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.apply()
+    assert operator.run("certs", "issue", "app").returncode == 0
+    old = served(operator)
+    with clients(operator):  # they trust the old CA
+        apply_cut(operator, "RotateAuthority", words=ROTATE)
+        apply_cut(operator, "RestartMember", words=ROTATE)
+        said_next = rotated(operator, *ROTATE)
+    assert "give every consumer ./pki/ca.pem as its CA file" in said_next
+    assert served(operator) == old, "members serve what they served"
+    refused = operator.run(*ROTATE, "--yes")
+    assert refused.returncode == 4, said(refused)
+    assert "consumers have to act before this phase" in refused.stderr
+
+    with clients(operator):  # they trust both, with certificates of the old one
+        apply_cut(operator, "RotateAuthority", words=TRUSTING)
+        apply_cut(operator, "InstallFiles", words=TRUSTING)
+        said_next = rotated(operator, *TRUSTING)
+    assert "etcdup certs issue app" in said_next
+    assert "nothing to do: this phase is whole" in rotated(operator, *TRUSTING), (
+        "the same again goes no further"
+    )
+    assert not old & served(operator)
+    locked_out = operator.run(*RENEWED, "--yes")
+    assert locked_out.returncode == 4, said(locked_out)
+    assert "the consumer app has only a certificate of the old CA" in locked_out.stderr
+    assert operator.run("certs", "issue", "app").returncode == 0
+
+    with clients(operator):  # with certificates of the new one
+        apply_cut(operator, "RotateAuthority", words=RENEWED)
+        apply_cut(operator, "RestartMember", words=RENEWED)
+        assert "the old CA is trusted no more" in rotated(operator, *RENEWED)
+    assert "nothing to do: this phase is whole" in rotated(operator, *RENEWED)
+    assert "nothing to do" in operator.apply()
+    assert operator.run("certs", "list").returncode == 0
+
+
+def rotated(operator: Operator, *words: str) -> str:
+    """A phase that must succeed; what it says to its operator."""
+    done = operator.run(*words, "--yes")
+    assert done.returncode == 0, said(done)
+    assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+    print(done.stderr)
+    return done.stderr
+
+
+def served(operator: Operator) -> set[str]:
+    """The public-key digests that the ports' certificates have, as openssl sees them on the hosts."""
+    ask = "openssl s_client -connect {}:{} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint"
+    return {
+        operator.lab.run(["sh", "-c", ask.format(machine.address, port)], cwd=operator.folder).stdout
+        for machine in operator.lab.machines
+        for port in (2379, 2380)
+    }
+
+
+@contextmanager
+def clients(operator: Operator) -> Iterator[None]:
+    with load_on(operator.lab, operator) as load:
+        yield
+        report = load.report()
+    assert report.lost == report.ghosts == ()
+    assert report.violation is None
+
+
+def test_a_cluster_that_expired_and_was_rebooted_is_healed(operator: Operator) -> None:
+    """Rule 17: nobody notices until the next start, when no member finds another."""
+    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.apply()
+    let_all_expire(operator)
+    operator.lab.each(lambda machine: machine.reboot())
+    assert operator.run("health").returncode == 1
+    done = operator.run("certs", "list")
+    assert done.returncode == 1, said(done)
+    assert "expired" in done.stdout
+    healed = operator.run("certs", "renew", "--yes")
+    assert healed.returncode == 0, said(healed)
+    assert healed.stdout.rstrip().endswith(HEALTHY)
+    assert "nothing to do" in operator.apply()
+    assert rotated(operator, *ROTATE), "and whoever expired may have another CA now"
+
+
+def let_all_expire(operator: Operator) -> None:
+    """Every leaf, here and on the machines, as it was 35 days after its end."""
+    spec = load(operator.file.read_text(), str(operator.file))
+    pki = Pki.open(spec, operator.folder)
+    pki.issue([wanted.role for wanted in wanted_certs(spec)], datetime.now(UTC) - timedelta(days=400))
+    for machine in operator.lab:
+        layout = layout_of(spec, spec.host(machine.name))
+        for kind in MEMBER_CERTS:
+            cert, key = pki.file(f"{kind}/{machine.name}")
+            for path, content in ((layout.key(kind), key), (layout.cert(kind), cert)):
+                machine.run(f"cat > {path}", stdin=content.decode())  # owner and mode stay
