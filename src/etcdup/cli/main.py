@@ -15,7 +15,7 @@ import click
 
 from etcdup import __version__
 from etcdup.cli.failure import show_failure
-from etcdup.cli.verbs import access, certs, cluster, try_out
+from etcdup.cli.verbs import access, backups, certs, cluster, try_out
 from etcdup.cli.verbs.options import HELP_OPTIONS, file_option
 
 
@@ -33,7 +33,7 @@ def cli(file: Path) -> None:
     """Brings highly available etcd clusters up on plain Linux hosts, and keeps them up."""
 
 
-for module in (try_out, cluster, certs, access):
+for module in (try_out, cluster, certs, backups, access):
     for verb in module.VERBS:
         cli.add_command(verb)
 

@@ -11,7 +11,7 @@ from etcdup.core.observed import CertSeen, HostSeen, MemberSeen, Observed
 from etcdup.core.quorum import healthy, quorum_of, voters
 from etcdup.core.roster import differences, host_of
 from etcdup.core.spec import Spec
-from etcdup.core.units import show_size
+from etcdup.core.units import show_duration, show_size
 from etcdup.ops.health import unwell
 
 CERT_SOON_DAYS = 30
@@ -32,6 +32,7 @@ class Status:
     voters: int
     differences: tuple[str, ...] = ()
     downgrade_to: str = ""
+    backups: dict[str, Any] | None = None
 
     @property
     def healthy(self) -> int:
@@ -47,7 +48,7 @@ class Status:
         return any(member["role"] for member in self.members)
 
 
-def status_of(spec: Spec, observed: Observed) -> Status:
+def status_of(spec: Spec, observed: Observed, backups: dict[str, Any] | None = None) -> Status:
     answering = observed.answering().values()
     alarms = {alarm for seen in answering for alarm in seen.alarms}
     names = (*(host.name for host in spec.hosts), *sorted(observed.leaving))
@@ -59,6 +60,7 @@ def status_of(spec: Spec, observed: Observed) -> Status:
         voters=voters(observed) or spec.size,
         differences=differences(spec, observed),
         downgrade_to=max((seen.downgrade_to for seen in answering), default="").rpartition(".")[0],
+        backups=backups,
     )
 
 
@@ -78,6 +80,7 @@ def status_json(status: Status) -> dict[str, Any]:
         "differences": list(status.differences),
         "downgrade_to": status.downgrade_to or None,
         "members": list(status.members),
+        **({"backups": status.backups} if status.backups else {}),
     }
 
 
@@ -87,7 +90,18 @@ def render_status(status: Status, paint: Paint) -> str:
     parts += _table([_HEADINGS, *(_row(member) for member in status.members)], status.members, paint)
     whys = [line for member in status.members for line in _why_lines(member, paint)]
     whys += [f"  {paint('yellow', '!')} {difference}" for difference in status.differences]
-    return "\n".join([*parts, *(["", *whys] if whys else [])]) + "\n"
+    backups = ["", f"  {_backups(status.backups, status.at)}"] if status.backups else []
+    return "\n".join([*parts, *(["", *whys] if whys else []), *backups]) + "\n"
+
+
+def _backups(told: dict[str, Any], now: datetime) -> str:
+    if told["why"]:
+        return f"last backup: unknown, {told['why']}"
+    words = []
+    for what, each in (("last backup", told["last"]), ("last proved", told["last_proved"])):
+        age = each and max((now - datetime.fromisoformat(each["taken_at"])).total_seconds(), 0)
+        words.append(f"{what}: {each['name']}, {show_duration(age)} old" if each else f"{what}: none")
+    return " · ".join(words)
 
 
 def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:

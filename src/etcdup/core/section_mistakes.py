@@ -196,8 +196,8 @@ def _target(spec: Spec) -> Iterator[Mistake]:
         yield Mistake((at,), f"`{to}` names no bucket", f"write it like {scheme}://bucket/prefix")
     elif not to.strip():
         yield Mistake((at,), "`to` is empty", "write a folder, or s3://bucket/prefix")
-    for key in ("endpoint", "region"):
-        if getattr(spec.backup, key) is not None and scheme != "s3":
+    for key in ("endpoint", "region", "path_style", "sse"):
+        if key in spec.backup.model_fields_set and getattr(spec.backup, key) is not None and scheme != "s3":
             yield Mistake((("backup", key), at), f"`{key}` is for backups to s3://", "leave it out")
     if spec.backup.endpoint is not None and not _is_web_url(spec.backup.endpoint):
         message = f"`{spec.backup.endpoint}` is not a URL"

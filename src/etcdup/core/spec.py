@@ -152,6 +152,10 @@ class BackupSpec(_Section):
     to: str = "./backups"
     endpoint: str | None = None
     region: str | None = None
+    # The bucket in the URL's path rather than in the host's name: what most stores beside Amazon's want.
+    path_style: bool = True
+    # What the store is asked to encrypt with, by itself.
+    sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     every: Seconds = 3600
     keep: KeepSpec = KeepSpec()
 

@@ -30,7 +30,12 @@ async def find_etcdctl(world: World, folder: Path, report: Report) -> Path:
     found = _of_local_member(world.spec) or await _cached(world.spec.version)
     if found is None and (on_path := shutil.which(TOOL)):
         found = Path(on_path)
-    return found or await _obtained(world, folder, report)
+    return found or await _obtained(world, folder, world.spec.version, report)
+
+
+async def find_tools(world: World, folder: Path, version: Version, report: Report) -> Path:
+    """A folder with all programs of that version for this machine. Raises InstallError."""
+    return (await _cached(version) or await _obtained(world, folder, version, report)).parent
 
 
 async def reachable_endpoints(world: World, names: Sequence[str]) -> list[str]:
@@ -81,12 +86,12 @@ def _unpacked(archive: Path, version: Version, folder: Path) -> Path:
     return folder / TOOL
 
 
-async def _obtained(world: World, folder: Path, report: Report) -> Path:
-    version, arch = world.spec.version, install.this_arch()
+async def _obtained(world: World, folder: Path, version: Version, report: Report) -> Path:
+    arch = install.this_arch()
     observed = await observe(world)
     try:
         binaries = await install.settle(
-            world.spec, folder, frozenset((arch,)), world.hosts, observed.reachable(),
+            world.spec.at(version), folder, frozenset((arch,)), world.hosts, observed.reachable(),
             cache=install.cache_dir(), report=report,
         )  # fmt: skip
         archive = await world.archive(binaries, arch)

@@ -1,9 +1,9 @@
 """What a change of minor version asks beside the restarts: a snapshot before it, and proofs around each member."""
 
+from etcdup.core.backups import source
 from etcdup.core.commands import v2store_command
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import MemberSeen, Observed
-from etcdup.core.quorum import healthy
 from etcdup.core.roster import voter_names
 from etcdup.core.steps import CancelDowngrade, CheckV2Store, EnableDowngrade, RestartMember, TakeSnapshot
 from etcdup.core.version import Version, parse_version
@@ -18,16 +18,12 @@ SNAPSHOT_COUNT = "100000"
 
 
 async def snapshot(performer: Performer, step: TakeSnapshot, observed: Observed) -> None:
-    """From the follower that is furthest ahead: the leader has enough to do."""
-    well = healthy(observed)
-    if not well:
+    """From the follower that is furthest ahead."""
+    member = source(observed)
+    if member is None:
         raise EtcdupError("no member is healthy enough to take a snapshot from")
-
-    def worth(name: str) -> tuple[bool, int]:
-        return well[name].leader_id != well[name].member_id, well[name].applied_index
-
     world = performer.world
-    client = await world.etcd(max(sorted(well), key=worth))
+    client = await world.etcd(member)
     name = snapshot_name(world.spec.name, step.hop, observed.at)
 
     def report(what: str) -> None:

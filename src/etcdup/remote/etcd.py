@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from etcdup.core.observed import ListedMember, MemberSeen
 from etcdup.core.version import parse_version
-from etcdup.remote.etcd_client import Credentials, DowngradeAction, EtcdClient, KvHash
+from etcdup.remote.etcd_client import Credentials, DowngradeAction, EtcdClient, Extent, KvHash
 from etcdup.remote.etcd_errors import (
     AuthRequired,
     EtcdBroken,
@@ -162,6 +162,15 @@ class Etcd:
         said = await self._call(self._maintenance.HashKV, pb.HashKVRequest(revision=revision), timeout_s)
         hashed = said.hash_revision or revision or said.header.revision  # only from 3.6 on does it say so
         return KvHash(said.hash, said.compact_revision, hashed)
+
+    async def extent(self, revision: int = 0, *, timeout_s: float) -> Extent:
+        request = pb.RangeRequest(
+            key=b"\0", range_end=b"\0", revision=revision, count_only=True, serializable=True
+        )
+        counted = await self._call(self._kv.Range, request, timeout_s)
+        if revision == 0:  # the header's revision may be a later one than the count's
+            return await self.extent(counted.header.revision, timeout_s=timeout_s)
+        return Extent(revision, counted.count)
 
     async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:
         raised = await self._alarms(timeout_s)

@@ -29,6 +29,13 @@ class KvHash(NamedTuple):
     hash_revision: int
 
 
+class Extent(NamedTuple):
+    """How much a member holds: its store's revision, and the keys that were there at it."""
+
+    revision: int
+    keys: int
+
+
 class EtcdClient(Protocol):
     """One member. Methods raise an EtcdError (etcd_errors.py) when they fail, and nothing else.
 
@@ -73,6 +80,10 @@ class EtcdClient(Protocol):
 
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
         """Of what was there at `revision`; 0 is the newest that this member has."""
+        ...
+
+    async def extent(self, revision: int = 0, *, timeout_s: float) -> Extent:
+        """Of this member alone, at `revision`; 0 is the newest that it has."""
         ...
 
     async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:

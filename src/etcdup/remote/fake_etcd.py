@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from etcdup.core.observed import ListedMember, MemberSeen
 from etcdup.core.version import Version
-from etcdup.remote.etcd_client import DowngradeAction, KvHash
+from etcdup.remote.etcd_client import DowngradeAction, Extent, KvHash
 from etcdup.remote.etcd_errors import EtcdError, EtcdTimeout, EtcdUnavailable, translate
 from etcdup.remote.fake_cluster import FakeCluster, FakeMember, SaysNo, Series, number
 from etcdup.remote.fake_machine import FakeMachine
@@ -150,6 +150,10 @@ class FakeEtcd:
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
         cluster = (await self._asked(timeout_s)).cluster
         return KvHash(number(repr(sorted(cluster.keys.items()))), 0, cluster.index)
+
+    async def extent(self, revision: int = 0, *, timeout_s: float) -> Extent:
+        cluster = (await self._asked(timeout_s)).cluster
+        return Extent(revision or cluster.index, len(cluster.keys))
 
     async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:
         cluster = (await self._asked(timeout_s)).cluster

@@ -1,0 +1,206 @@
+"""The drill: a backup restored into a throw-away member on this machine, and its data compared with what was noted.
+
+A backup counts once this was seen. The member has mutual TLS with keys that nobody else has, listens on loopback,
+and is gone afterwards with all of its files.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from etcdup.core.backups import CANARY, PROOF, Manifest, Proof, proof_text
+from etcdup.core.certs import Wanted
+from etcdup.errors import EtcdupError
+from etcdup.ops.backups import Report, fetch
+from etcdup.ops.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
+from etcdup.ops.store import Store
+from etcdup.remote.etcd import Credentials, Etcd
+from etcdup.remote.etcd_client import EtcdClient
+from etcdup.remote.etcd_errors import EtcdError
+
+_LOOPBACK = "127.0.0.1"
+_RESTORE_S = 3600.0
+_START_S = 120.0
+_ASK_S = 60.0
+_POLL_S = 0.1
+# Of a member that takes no writes: large enough for whatever was in the backup.
+_QUOTA_BYTES = 100 << 30
+
+
+class NotProved(EtcdupError):
+    """The backup could not be restored, or what was restored is something else."""
+
+
+async def drill(store: Store, cluster: str, name: str, tools: Path, *, report: Report) -> Proof:
+    """Restores with the programs in `tools`, compares, and notes the proof in the store. Raises NotProved."""
+    with TemporaryDirectory(prefix="etcdup-drill-") as scratch:
+        folder = Path(scratch)
+        at, began = datetime.now(UTC), time.monotonic()
+        path, manifest = await fetch(store, cluster, name, folder, report=report)
+        report(f"restoring {name}")
+        ports = _free_ports()
+        await _restore(tools, path, folder / "data", ports[1])
+        async with _member(tools, folder, ports, cluster) as client:
+            revision = await _serving(client, name)
+            rto_s = time.monotonic() - began
+            report(f"comparing {name}")
+            await _compare(client, manifest, revision)
+    proof = Proof(
+        name=name, at=at, version=manifest.version, revision=manifest.revision, keys=manifest.keys,
+        kv_hash=manifest.kv_hash, rto_s=round(rto_s, 3),
+        rpo_s=round((at - manifest.taken_at).total_seconds(), 3),
+    )  # fmt: skip
+    await store.put_text(name + PROOF, proof_text(proof))
+    return proof
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind((_LOOPBACK, 0))
+        second.bind((_LOOPBACK, 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+async def _restore(tools: Path, path: Path, data: Path, peer_port: int) -> None:
+    """etcdutl from 3.5 on, etcdctl before (rule 59). It compares etcd's own checksum too (rule 54)."""
+    tool = next(each for each in (tools / "etcdutl", tools / "etcdctl") if each.exists())
+    url = f"https://{_LOOPBACK}:{peer_port}"
+    process = await asyncio.create_subprocess_exec(
+        tool, "snapshot", "restore", path, "--data-dir", data, "--name", "drill",
+        "--initial-cluster", f"drill={url}", "--initial-advertise-peer-urls", url,
+        "--initial-cluster-token", secrets.token_hex(8),
+        env=_environment() | {"ETCDCTL_API": "3"},
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(_RESTORE_S):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        words = said.decode(errors="replace").strip()
+        raise NotProved(f"{path.stem} cannot be restored by {tool.name}", detail=words[-2000:], hint=_HINT)
+
+
+_HINT = "do not count on this backup: take another with `etcdup backup now`, and try that one"
+
+
+@asynccontextmanager
+async def _member(
+    tools: Path, folder: Path, ports: tuple[int, int], cluster: str
+) -> AsyncIterator[EtcdClient]:
+    credentials = _certificates(folder, cluster)
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *_dies_with_us(), tools / "etcd", *_flags(folder, *ports),
+            cwd=folder, env=_environment(), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+    client = Etcd("the restored member", f"{_LOOPBACK}:{ports[0]}", _LOOPBACK, credentials)
+    try:
+        yield client
+    except NotProved as error:
+        error.detail = error.detail or (folder / "log").read_text(errors="replace")[-2000:]
+        raise
+    finally:
+        await client.close()
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def _flags(folder: Path, client_port: int, peer_port: int) -> list[str]:
+    client, peer = f"https://{_LOOPBACK}:{client_port}", f"https://{_LOOPBACK}:{peer_port}"
+    flags = {
+        "name": "drill",
+        "data-dir": folder / "data",
+        "listen-client-urls": client,
+        "advertise-client-urls": client,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+        "initial-cluster": f"drill={peer}",
+        "quota-backend-bytes": _QUOTA_BYTES,
+        "logger": "zap",
+        "log-level": "warn",
+        "client-cert-auth": "true",
+        "peer-client-cert-auth": "true",
+    }
+    for prefix in ("", "peer-"):
+        flags |= {
+            f"{prefix}cert-file": folder / "cert.pem",
+            f"{prefix}key-file": folder / "key.pem",
+            f"{prefix}trusted-ca-file": folder / "ca.pem",
+        }
+    return [f"--{flag}={value}" for flag, value in flags.items()]
+
+
+def _certificates(folder: Path, cluster: str) -> Credentials:
+    """One for all: it names `root`, who may read everything where etcd's own users are in force."""
+    now, ca_key, key = datetime.now(UTC), new_key(), new_key()
+    ca = make_ca(ca_key, cluster, 2, now)
+    wanted = Wanted(
+        role="drill", common_name="root", dns_names=(), addresses=(_LOOPBACK,),
+        usages=("serverAuth", "clientAuth"),
+    )  # fmt: skip
+    cert = make_cert(wanted, key, Authority(ca, ca_key), cluster, days=2, now=now)
+    credentials = Credentials(ca=cert_pem(ca), cert=cert_pem(cert), key=key_pem(key))
+    for name, pem in (("ca", credentials.ca), ("cert", credentials.cert), ("key", credentials.key)):
+        (folder / f"{name}.pem").write_bytes(pem)
+    return credentials
+
+
+async def _serving(client: EtcdClient, name: str) -> int:
+    """The revision that it has, once it answers through raft."""
+    ends = time.monotonic() + _START_S
+    while True:
+        try:
+            if (await client.status(timeout_s=5.0)).leader_id:
+                return (await client.extent(timeout_s=_ASK_S)).revision
+        except EtcdError as error:
+            why = error.message
+        else:
+            why = "it has no leader"
+        if time.monotonic() > ends:
+            raise NotProved(f"{name} was restored, and the member does not serve it: {why}", hint=_HINT)
+        await asyncio.sleep(_POLL_S)
+
+
+async def _compare(client: EtcdClient, manifest: Manifest, revision: int) -> None:
+    """At the revision that was noted: what was written while the backup was taken comes later."""
+    if revision < manifest.revision:
+        raise _differs(manifest, "revision", revision, manifest.revision)
+    extent = await client.extent(manifest.revision, timeout_s=_ASK_S)
+    if extent.keys != manifest.keys:
+        raise _differs(manifest, "number of keys", extent.keys, manifest.keys)
+    canary = await client.get(CANARY, timeout_s=_ASK_S)
+    if canary is None or canary.decode(errors="replace") < manifest.canary:
+        raise _differs(manifest, "canary", repr(canary), repr(manifest.canary))
+    hashed = await client.hash_kv(manifest.revision, timeout_s=_ASK_S)
+    if hashed.compact_revision != manifest.compact_revision:  # not comparable (rule 81)
+        raise NotProved(
+            f"the hash of {manifest.name} cannot be compared: the cluster was compacted as it was taken",
+            hint="take another backup; this one may well be good",
+        )
+    if hashed.hash != manifest.kv_hash:
+        raise _differs(manifest, "hash", hashed.hash, manifest.kv_hash)
+
+
+def _differs(manifest: Manifest, what: str, got: object, noted: object) -> NotProved:
+    return NotProved(f"{manifest.name} was restored with another {what}: {got}, not {noted}", hint=_HINT)
+
+
+def _environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.startswith(("ETCD", "NOTIFY_"))}
+
+
+def _dies_with_us() -> tuple[str, ...]:
+    return ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()

@@ -1,0 +1,234 @@
+"""A place for backups: a folder of this machine or a bucket with S3's API, by one door.
+
+Credentials come from the environment or the AWS configuration files (AWS_PROFILE chooses), and from nowhere else.
+Errors of the library are long and may hold URLs: they are told in our own words.
+"""
+
+import asyncio
+import configparser
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etcdup.core.spec import BackupSpec
+from etcdup.errors import EtcdupError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+# Parts of an upload: ten thousand of them are a database of 78 GiB. At most two wait for the store.
+_PART_BYTES = 8 << 20
+_PARTS_AT_ONCE = 2
+_READ_BYTES = 1 << 20
+# The longest silence of a store, and how long a request is tried again.
+STALL_S = 30.0
+_RETRIES = 3
+_RETRY_S = 20.0
+_CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
+
+
+class StoreError(EtcdupError):
+    """The store did not do what was asked."""
+
+
+class NotThere(StoreError):
+    """The store has no such object."""
+
+
+class Store:
+    """Objects by name. `place` is how an operator calls it."""
+
+    def __init__(self, objects: "ObjectStore", place: str, prefix: str, folder: Path | None = None) -> None:
+        self._objects = objects
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._folder = folder
+        self.place = place
+
+    async def names(self) -> tuple[str, ...]:
+        """Of everything that lies directly in the place."""
+        import obstore
+
+        found = []
+        with self._explained("listed"):
+            async with asyncio.timeout(STALL_S + _RETRY_S):
+                async for part in obstore.list(self._objects, prefix=self._prefix or None):
+                    found += [each["path"].removeprefix(self._prefix) for each in part]
+        return tuple(name for name in found if "/" not in name)
+
+    async def put(self, name: str, content: AsyncIterator[bytes]) -> None:
+        """A stream, with bounded memory. An object appears whole or not at all; parts of it are taken back."""
+        import obstore
+
+        with self._explained("written"), _for_the_owner_alone():
+            await obstore.put_async(
+                self._objects, self._prefix + name, content,
+                use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE,
+            )  # fmt: skip
+            if self._folder is not None:
+                await asyncio.to_thread(_sync, self._folder, name)
+
+    async def put_text(self, name: str, text: str) -> None:
+        import obstore
+
+        with self._explained("written"), _for_the_owner_alone():
+            async with asyncio.timeout(STALL_S + _RETRY_S):
+                await obstore.put_async(
+                    self._objects, self._prefix + name, text.encode(), use_multipart=False
+                )
+            if self._folder is not None:
+                await asyncio.to_thread(_sync, self._folder, name)
+
+    async def read(self, name: str) -> AsyncIterator[bytes]:
+        """The object in pieces. A silence of STALL_S is an error."""
+        import obstore
+
+        with self._explained("read"):
+            async with asyncio.timeout(STALL_S + _RETRY_S):
+                found = await obstore.get_async(self._objects, self._prefix + name)
+            pieces = aiter(found.stream(min_chunk_size=_READ_BYTES))
+            while True:
+                async with asyncio.timeout(STALL_S):
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    return
+                yield bytes(piece)
+
+    async def read_text(self, name: str) -> bytes:
+        return b"".join([piece async for piece in self.read(name)])
+
+    async def delete(self, name: str) -> None:
+        import obstore
+
+        with self._explained("changed"):
+            async with asyncio.timeout(STALL_S + _RETRY_S):
+                await obstore.delete_async(self._objects, self._prefix + name)
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Every way in which a store fails. What the content's own source raises goes through as it is."""
+        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+        try:
+            yield
+        except FileNotFoundError:
+            raise NotThere(f"{self.place} has no such object, or there is no such bucket") from None
+        except (PermissionDeniedError, UnauthenticatedError, PermissionError):
+            raise self._denied(what) from None
+        except TimeoutError:
+            raise StoreError(f"{self.place} stood still for {STALL_S:g} s", hint=_HINT) from None
+        except (BaseError, OSError) as error:
+            why = _why(error)
+            if why.startswith(("401", "403")):
+                raise self._denied(what) from None
+            raise StoreError(f"{self.place} cannot be {what}: {why}", hint=_HINT) from None
+
+    def _denied(self, what: str) -> StoreError:
+        return StoreError(
+            f"{self.place} cannot be {what}: permission denied",
+            hint="look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or at the folder's owner",
+        )
+
+
+_HINT = "nothing that is not whole is ever listed; put the store right and run it again"
+
+
+def open_store(backup: BackupSpec, folder: Path) -> Store:
+    """The place that cluster.yaml names; `folder` is the file's own. Makes no connection yet."""
+    scheme, separator, rest = backup.to.partition("://")
+    if not separator:
+        return _open_folder(folder / Path(backup.to).expanduser())
+    if scheme != "s3":
+        raise StoreError(
+            f"backups to {scheme}:// are not there yet", hint="use a folder or s3://bucket/prefix"
+        )
+    bucket, _, prefix = rest.partition("/")
+    return _open_bucket(backup, bucket, prefix.strip("/"))
+
+
+def is_missing(backup: BackupSpec, folder: Path) -> bool:
+    """Whether backups go to a folder that is not there: looking must not make it."""
+    return "://" not in backup.to and not (folder / Path(backup.to).expanduser()).is_dir()
+
+
+def _open_folder(folder: Path) -> Store:
+    from obstore.store import LocalStore
+
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"no backup can be kept in {folder}: {error.strerror}", hint="name another folder in `backup.to`"
+        ) from None
+    return Store(LocalStore(folder), str(folder), "", folder)
+
+
+def _open_bucket(backup: BackupSpec, bucket: str, prefix: str) -> Store:
+    from obstore.store import S3Store
+
+    endpoint = backup.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    config = _credentials()
+    config["region"] = backup.region or os.environ.get("AWS_REGION") or "us-east-1"
+    if endpoint:
+        config["endpoint"] = endpoint
+    if backup.sse:
+        config["server_side_encryption"] = backup.sse
+    objects = S3Store(
+        bucket,
+        config=config,  # type: ignore[arg-type]
+        virtual_hosted_style_request=not backup.path_style,
+        client_options={
+            "allow_http": True, "timeout": timedelta(hours=1), "read_timeout": timedelta(seconds=STALL_S),
+            "connect_timeout": timedelta(seconds=5),
+        },
+        retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_RETRY_S)},
+    )  # fmt: skip
+    return Store(objects, f"s3://{bucket}/{prefix}".rstrip("/"), prefix)
+
+
+def _credentials() -> dict[str, str]:
+    """Of the profile in the credentials file. What the environment says goes before: the library reads it."""
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return {}
+    path = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()
+    profiles = configparser.ConfigParser(interpolation=None)
+    try:
+        profiles.read(path)
+    except configparser.Error:
+        raise StoreError(f"{path} is not a file of AWS credentials") from None
+    profile = os.environ.get("AWS_PROFILE") or "default"
+    section = profiles[profile] if profiles.has_section(profile) else {}
+    return {key: section[f"aws_{key}"] for key in _CREDENTIALS if f"aws_{key}" in section}
+
+
+@contextmanager
+def _for_the_owner_alone() -> Iterator[None]:
+    """A backup in a folder holds every secret (rule 53)."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _sync(folder: Path, name: str) -> None:
+    """The file and its name survive a power cut."""
+    for path in (folder / name, folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+_STATUS = re.compile(r"status code: (\d{3} [A-Z][\w ]*)")
+
+
+def _why(error: Exception) -> str:
+    """The HTTP status, else the first line of what the library says."""
+    said = str(error).strip()
+    status = _STATUS.search(said)
+    return status[1] if status else said.partition("\n")[0][:200] or type(error).__name__

@@ -1,0 +1,67 @@
+"""Retention for every set of backups and every `keep`; what counts as a backup."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etcdup.core.backups import Listed, backup_name, to_prune, whole_backups
+from etcdup.core.spec import KeepSpec
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+_ages = st.dictionaries(st.integers(0, 200 * 24 * 60), st.booleans(), max_size=60)
+_keeps = st.builds(KeepSpec, **dict.fromkeys(("hourly", "daily", "weekly", "monthly"), st.integers(0, 8)))
+
+
+def listed(ages: dict[int, bool]) -> list[Listed]:
+    """Minutes before NOON, and whether it is proved."""
+    times = {NOON - timedelta(minutes=age): proved for age, proved in ages.items()}
+    return [Listed(at, backup_name("prod", at), proved) for at, proved in times.items()]
+
+
+@given(_ages, _keeps)
+def test_the_newest_and_the_newest_proved_one_stay(ages: dict[int, bool], keep: KeepSpec) -> None:
+    backups = listed(ages)
+    gone = to_prune(backups, keep)
+    left = sorted(set(backups) - set(gone))
+    assert not backups or max(backups) in left
+    proved = [each for each in backups if each.proved]
+    assert not proved or max(proved) in left
+    kept = keep.hourly + keep.daily + keep.weekly + keep.monthly
+    assert len(left) <= kept + 2
+    assert list(gone) == sorted(gone)
+
+
+@given(_ages, _keeps)
+def test_pruning_twice_is_pruning_once(ages: dict[int, bool], keep: KeepSpec) -> None:
+    backups = listed(ages)
+    left = sorted(set(backups) - set(to_prune(backups, keep)))
+    assert to_prune(left, keep) == ()
+
+
+@given(_ages, _keeps)
+def test_each_count_keeps_the_newest_of_so_many_periods(ages: dict[int, bool], keep: KeepSpec) -> None:
+    backups = listed(ages)
+    left = set(backups) - set(to_prune(backups, keep))
+    days = sorted({each.taken_at.date() for each in backups}, reverse=True)[: keep.daily]
+    for day in days:
+        assert max(each for each in backups if each.taken_at.date() == day) in left
+
+
+def test_hours_and_days_in_figures() -> None:
+    backups = listed(dict.fromkeys((age * 60 for age in range(24 * 10)), False))
+    left = sorted(set(backups) - set(to_prune(backups, KeepSpec(hourly=24, daily=7))))
+    assert len(left) == 24 + 5  # the first of the seven days, and the second, are among the hours
+    assert left[-24] == Listed(NOON - timedelta(hours=23), backup_name("prod", NOON - timedelta(hours=23)))
+
+
+def test_what_is_not_whole_is_not_listed() -> None:
+    name, other = "prod-20261122T120000Z", "prod-20261122T130000Z"
+    there = [
+        f"{name}.db", f"{name}.json", f"{other}.db", "prod-20261122T140000Z.json",
+        "prod-2-20261122T120000Z.db", "prod-2-20261122T120000Z.json", "prod-20269922T120000Z.db",
+        "prod-20269922T120000Z.json", "notes.db", "notes.json",
+    ]  # fmt: skip
+    assert whole_backups(there, "prod") == (Listed(NOON, name),)
+    assert whole_backups([*there, f"{name}.proof.json"], "prod") == (Listed(NOON, name, True),)

