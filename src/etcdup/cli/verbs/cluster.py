@@ -107,6 +107,20 @@ def restore(snapshot: Path, file: Path, yes_restore: str | None, again: bool) ->
 
 
 @click.command(context_settings=HELP_OPTIONS)
+@json_option
+@click.option("--disk", is_flag=True, help="Also time small writes where no member has its data yet.")
+@file_option
+def check(file: Path, as_json: bool, disk: bool) -> int:
+    """Look for what is wrong, or will be: before there is a cluster, and ever after. Changes nothing.
+
+    Ends with 1 when something is wrong, with 0 when there is advice at most.
+    """
+    from etcdup.cli.check import check_cluster
+
+    return check_cluster(file, as_json=as_json, disk=disk)
+
+
+@click.command(context_settings=HELP_OPTIONS)
 @click.option("--yes-destroy", metavar="NAME", help="The cluster's name, instead of being asked for it.")
 @file_option
 def destroy(file: Path, yes_destroy: str | None) -> int:
@@ -116,4 +130,6 @@ def destroy(file: Path, yes_destroy: str | None) -> int:
     return destroy_cluster(file, yes_destroy)
 
 
-VERBS: tuple[click.Command, ...] = (init, plan, apply, member, status, health, restore, destroy)
+VERBS: tuple[click.Command, ...] = (
+    init, plan, apply, member, status, health, check, restore, destroy,
+)  # fmt: skip

@@ -1,0 +1,221 @@
+"""One host, judged: its clock, its disk, its ways to the others, what stands in etcd's way (rules 87-96)."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from etcdup.core.bootstrap import may_join
+from etcdup.core.certs import CLIENT_AUTH, SERVER_AUTH
+from etcdup.core.drift import file_changes
+from etcdup.core.files import Cert, desired_files
+from etcdup.core.findings import Closer, Evidence, Finding
+from etcdup.core.inventory import Sighting
+from etcdup.core.layout import layout_of
+from etcdup.core.observed import HostSeen, Observed
+from etcdup.core.spec import HostSpec, Spec, is_ip
+from etcdup.core.units import show_size
+
+CLOCK_DRIFT_S = 1.0  # from there on etcd itself warns
+_SLOW_MS, _TOO_SLOW_MS = 10.0, 25.0
+_LOST_AT_REBOOT = ("tmpfs", "ramfs")
+_UNFIT = ("nfs", "nfs4", "cifs", "smb2", "fuseblk", "overlayfs", "9p", "v9fs")
+_EXPOSED = 5.0
+_SYNC = "set up time synchronisation (chrony or systemd-timesyncd); `timedatectl` shows its state"
+
+
+def host_findings(spec: Spec, host: HostSpec, evidence: Evidence) -> Iterator[Finding]:
+    """Everything that can be said of one reachable host."""
+    seen = evidence.observed.hosts[host.name]
+    assert isinstance(seen, HostSeen)
+    yield from _against(spec, host, seen)
+    yield from _files(spec, host, seen, evidence.observed)
+    yield from _disk(spec, host, seen)
+    closer = evidence.closer.get(host.name)
+    if closer is not None:
+        yield from _closer(spec, host, seen, closer)
+
+
+def clock_findings(observed: Observed) -> Iterator[Finding]:
+    """Where all hosts agree against this machine, it is this machine's clock that is off."""
+    ahead = {name: seen.clock_ahead_s for name, seen in observed.reachable().items()}
+    off = {name: by for name, by in ahead.items() if abs(by) > CLOCK_DRIFT_S}
+    why = "certificates are judged by each host's own clock, and etcd warns above 1 s between members"
+    if len(off) > 1 and len(off) == len(ahead) and max(off.values()) - min(off.values()) <= CLOCK_DRIFT_S:
+        what = f"the clock of this machine is {_apart(-next(iter(off.values())))} all hosts'"
+        yield Finding("wrong", "", what, why, f"here: {_SYNC}", (94,))
+        return
+    for name, by in off.items():
+        what = f"the clock of {name} is {_apart(by)} this machine's"
+        yield Finding("wrong", name, what, why, f"on {name}: {_SYNC}", (94,))
+
+
+def _apart(seconds: float) -> str:
+    return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'}"
+
+
+def _against(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Finding]:
+    """What would keep etcdup from setting this host up: the planner's own guards (their clock is not ours)."""
+    if seen.marker is None and seen.unit.is_running:
+        yield Finding(
+            "advice", host.name, "the etcd that runs here was not set up by etcdup",
+            "`etcdup apply` refuses to touch it", "judge it by what follows; etcdup leaves it alone", (96,),
+        )  # fmt: skip
+    elif seen.marker is None:
+        for refused in may_join(spec, host, seen):
+            if refused.rules != (94,):
+                why = "`etcdup apply` refuses to begin"
+                yield Finding(
+                    "wrong",
+                    host.name,
+                    refused.message,
+                    why,
+                    refused.hint or "take another host",
+                    refused.rules,
+                )
+    if seen.marker is not None and not seen.unit.is_running:
+        yield Finding(
+            "wrong", host.name, f"etcd does not run (etcd.service is {seen.unit.active})",
+            "the cluster has one failure less to spare", "`etcdup apply` starts it, or says why it cannot", (11,),
+        )  # fmt: skip
+    if seen.marker is not None and seen.other_units:
+        yield Finding(
+            "wrong", host.name, f"another etcd runs as well: {', '.join(seen.other_units)}",
+            "two on one host fight for ports and disk",
+            "stop it: `systemctl disable --now " + " ".join(seen.other_units) + "`", (96,),
+        )  # fmt: skip
+
+
+def _files(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterator[Finding]:
+    """Keys and certificates that are not the operator's, and rights that were loosened (rules 16, 24)."""
+    if seen.marker is None:
+        return
+    layout = layout_of(spec, host)
+    secrets = [
+        file
+        for file in desired_files(spec, host, layout, seen.marker.token, observed.pki)
+        if isinstance(file.content, Cert)
+    ]
+    changes = file_changes(secrets, seen)
+    differing = {change.path for change in changes if not change.diff}
+    for change in changes:
+        if change.action == "create":
+            what, why = f"there is no {change.path}", "etcd cannot start again without it"
+        elif change.diff:
+            what, why = f"{change.path}: {change.diff.strip()}", "whoever reads a key can pose as this member"
+        elif change.path.endswith("-key.pem"):
+            alone = change.path.replace("-key.pem", ".pem") not in differing
+            what = f"{change.path} {'does not match its certificate' if alone else 'is another key than the PKI has'}"
+            why = "every new handshake fails, while open connections hide it"
+        else:
+            what, why = f"{change.path} is another certificate than the PKI's", "others may not accept it"
+        yield Finding(
+            "wrong", host.name, what, why, "`etcdup apply` puts it right, without a restart", (16, 24)
+        )
+
+
+def _disk(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Finding]:
+    kind, path = seen.data.filesystem, seen.data.path
+    if kind in _LOST_AT_REBOOT and not host.root:
+        why = "a reboot loses the member"
+        yield Finding(
+            "wrong", host.name, f"{path} is on {kind}", why, "give it a disk with ext4 or xfs", (92,)
+        )
+    elif kind in _UNFIT and not host.root:
+        why = "etcd's log needs a local disk that keeps what it was told to keep"
+        yield Finding(
+            "advice", host.name, f"{path} is on {kind}", why, "give it a local disk, ext4 or xfs", (92,)
+        )
+    if (need := spec.etcd.quota * 5 // 2) > seen.data.free_bytes:
+        yield Finding(
+            "advice", host.name, f"{path} has {show_size(seen.data.free_bytes)} free",
+            f"a full database of {show_size(spec.etcd.quota)}, its defrag and its log can take {show_size(need)}",
+            "a larger disk, or a smaller `quota`", (77, 93),
+        )  # fmt: skip
+
+
+def _closer(spec: Spec, host: HostSpec, seen: HostSeen, closer: Closer) -> Iterator[Finding]:
+    if closer.swap and not host.root:
+        why = "a member whose memory is on disk misses heartbeats"
+        yield Finding("advice", host.name, "swap is on", why, "`swapoff -a`, and out of /etc/fstab", (93,))
+    if closer.exposure is not None and closer.exposure > _EXPOSED and seen.unit.is_running:
+        yield Finding(
+            "advice", host.name, f"systemd rates etcd.service {closer.exposure} of 10 (10: all doors open)",
+            "a hole in etcd is a hole in the host", "harden the unit: `systemd-analyze security etcd.service`", (89,),
+        )  # fmt: skip
+    yield from fsync_findings(host.name, closer)
+    yield from _knocks(spec, host, closer)
+
+
+def fsync_findings(host: str, closer: Closer) -> Iterator[Finding]:
+    if not closer.fsyncs_ms:
+        return
+    p99 = sorted(closer.fsyncs_ms)[len(closer.fsyncs_ms) * 99 // 100 - 1]
+    if p99 > _SLOW_MS:
+        yield Finding(
+            "wrong" if p99 > _TOO_SLOW_MS else "advice", host,
+            f"99 of 100 small writes take up to {p99:.1f} ms to the disk",
+            "etcd acknowledges nothing before a quorum's disks have it; below 10 ms is good",
+            "a faster disk: local SSD", (91,),
+        )  # fmt: skip
+
+
+def _knocks(spec: Spec, host: HostSpec, closer: Closer) -> Iterator[Finding]:
+    for knock in closer.knocks:
+        port = f"{spec.host(knock.target).address}:{knock.port}"
+        if not knock.tool:
+            continue
+        if not knock.answered:
+            yield Finding(
+                "wrong", host.name, f"{host.name} gets no answer from {knock.target} at {port}",
+                "a link that works one way only stays hidden until a leader changes",
+                f"open the way from {host.name} to {port} (firewall, route)", (95,),
+            )  # fmt: skip
+
+
+def certificate_findings(evidence: Evidence) -> Iterator[Finding]:
+    """What the ports really serve to a new handshake (rules 17-19)."""
+    for each in evidence.sightings:
+        if each.facts is None:
+            if isinstance(evidence.observed.hosts[each.host], HostSeen):
+                what = f"{each.role} on port {each.port}: {each.why}"
+                why = "whoever connects anew gets no further; open connections hide it"
+                fix = "`etcdup apply` puts certificates and keys right; `etcdup certs list` shows them"
+                yield Finding("wrong", each.host, what, why, fix, (16, 17))
+            continue
+        yield from _served(each, evidence)
+        if each.role.startswith("peer/"):
+            yield from _source(each, evidence)
+
+
+def _served(each: Sighting, evidence: Evidence) -> Iterator[Finding]:
+    assert each.facts is not None
+    cert, at = each.facts.cert, evidence.observed.at
+    whose = f"the certificate that {each.host}:{each.port} serves"
+    if lacking := [usage for usage in (SERVER_AUTH, CLIENT_AUTH) if cert.usages and usage not in cert.usages]:
+        yield Finding(
+            "wrong", each.host, f"{whose} lacks the extended key usage {' and '.join(lacking)}",
+            "members dial each other, and themselves, with it: half of the links fail, and health does not show it",
+            "have it issued for serverAuth and clientAuth; then `etcdup apply`", (19,),
+        )  # fmt: skip
+    if at >= cert.not_after:
+        what = f"{whose} expired on {cert.not_after:%Y-%m-%d %H:%M} UTC"
+        yield Finding("wrong", each.host, what, "no new connection succeeds", "`etcdup certs renew`", (17,))
+    elif (
+        cert.not_after - at < timedelta(days=30)
+        and (cert.not_after - at) * 3 < cert.not_after - cert.not_before
+    ):
+        what = f"{whose} expires on {cert.not_after:%Y-%m-%d %H:%M} UTC"
+        why = "then no new connection succeeds"
+        yield Finding("advice", each.host, what, why, "`etcdup certs renew`", (17,))
+
+
+def _source(each: Sighting, evidence: Evidence) -> Iterator[Finding]:
+    """A peer's certificate is compared with the address that it dials from."""
+    assert each.facts is not None
+    closer = evidence.closer.get(each.host)
+    named = each.facts.cert.addresses
+    sources = {s for s in closer.sources.values() if is_ip(s)} if closer is not None else set()
+    for source in sorted(sources - set(named)) if named else ():
+        yield Finding(
+            "wrong", each.host, f"{each.host} dials its peers from {source}, which its peer certificate lacks",
+            "they turn it away", f"add {source} to its names, or route its traffic from {', '.join(named)}", (18,),
+        )  # fmt: skip

@@ -1,0 +1,34 @@
+"""What an etcd really runs with: its own arguments and environment, by flag. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+# What a flag is that neither arguments nor environment name (etcd's own defaults).
+_ON = ("", "true", "1", "t", "T", "TRUE", "True")
+
+
+def process_settings(words: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
+    """Arguments win over ETCD_* variables, as in etcd itself. `words` is the whole argv."""
+    found = {
+        name.removeprefix("ETCD_").lower().replace("_", "-"): value
+        for name, value in variables.items()
+        if name.startswith("ETCD_")
+    }
+    rest = list(words[1:])
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            continue
+        flag, given, value = word.lstrip("-").partition("=")
+        if not given and rest and not rest[0].startswith("-"):
+            value = rest.pop(0)
+        found[flag] = value
+    return found
+
+
+def is_on(settings: Mapping[str, str], flag: str) -> bool:
+    """Whether a flag that is off by default is on."""
+    return flag in settings and settings[flag] in _ON
+
+
+def urls_of(settings: Mapping[str, str], flag: str) -> tuple[str, ...]:
+    return tuple(filter(None, settings.get(flag, "").split(",")))

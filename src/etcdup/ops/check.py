@@ -1,0 +1,105 @@
+"""Gathers all that `check` judges, from every host and member at once. Read-only, unless the disk is to be tried."""
+
+import asyncio
+from collections.abc import Sequence
+
+from etcdup.core.closer_look import look_argv, parse_look
+from etcdup.core.exports import ClientFiles
+from etcdup.core.findings import Closer, Evidence, Hash
+from etcdup.core.inventory import Link, Sighting
+from etcdup.core.layout import layout_of
+from etcdup.core.observed import HostSeen, Observed
+from etcdup.core.spec import HostSpec
+from etcdup.errors import EtcdupError, RemoteError
+from etcdup.ops.survey import links, served_by
+from etcdup.ops.world import World
+
+LOOK_TIMEOUT_S = 60.0
+HASH_TIMEOUT_S = 10.0
+
+
+async def gather_evidence(
+    world: World, observed: Observed, client: ClientFiles | None, *, disk: bool
+) -> Evidence:
+    """`client` is what to say hello with on client ports. Whatever fails on one host hides no other."""
+    looked, sightings, between, hashes = await asyncio.gather(
+        _look_closer(world, observed, disk=disk),
+        _served(world, observed, client),
+        _links(world, observed),
+        _hashes(world, observed),
+    )
+    return Evidence(
+        observed=observed,
+        closer={name: seen for name, seen in looked.items() if isinstance(seen, Closer)},
+        sightings=tuple(sightings),
+        links=tuple(between),
+        hashes=hashes,
+        untold={name: why for name, why in looked.items() if isinstance(why, str)},
+    )
+
+
+async def _look_closer(world: World, observed: Observed, *, disk: bool) -> dict[str, Closer | str]:
+    hosts = [host for host in world.spec.hosts if host.name in observed.reachable()]
+    looked = await asyncio.gather(*(_look(world, host, disk=disk) for host in hosts))
+    return {host.name: seen for host, seen in zip(hosts, looked, strict=True)}
+
+
+async def _look(world: World, host: HostSpec, *, disk: bool) -> Closer | str:
+    """The closer look, or why there is none."""
+    spec = world.spec
+    others = [
+        (other.name, other.address, (spec.client_port(other), spec.peer_port(other)))
+        for other in spec.hosts
+        if other.name != host.name
+    ]
+    argv = look_argv(layout_of(spec, host), others, disk=disk)
+    try:
+        result = await world.hosts[host.name].run(argv, timeout_s=LOOK_TIMEOUT_S)
+        return parse_look(host.name, result.stdout)
+    except RemoteError as error:
+        return error.message
+    except (ValueError, KeyError, IndexError) as error:
+        return str(error)
+
+
+async def _served(world: World, observed: Observed, client: ClientFiles | None) -> Sequence[Sighting]:
+    """Nothing is said of ports before a member runs behind one of them."""
+    running = {
+        name
+        for name, seen in observed.hosts.items()
+        if not isinstance(seen, HostSeen) or seen.unit.is_running
+    }
+    if not any(seen.unit.is_running for seen in observed.reachable().values()):
+        return ()
+    return [each for each in await served_by(world, client) if each.host in running]
+
+
+async def _links(world: World, observed: Observed) -> Sequence[Link]:
+    """By TLS, from each host that etcdup set up to each member that answers: the others are findings already."""
+    answering = observed.answering()
+    return [link for link in await links(world, observed) if link.target in answering] if answering else ()
+
+
+async def _hashes(world: World, observed: Observed) -> tuple[Hash, ...]:
+    """Of every answering member at one revision: the oldest that one of them has as its newest (rule 81)."""
+    names = list(observed.answering())
+    if len(names) < 2:
+        return ()
+    newest = await asyncio.gather(*(_revision(world, name) for name in names))
+    known = [revision for revision in newest if revision]
+    return tuple(await asyncio.gather(*(_hash(world, name, min(known)) for name in names))) if known else ()
+
+
+async def _revision(world: World, name: str) -> int:
+    try:
+        return (await (await world.etcd(name)).hash_kv(timeout_s=HASH_TIMEOUT_S)).hash_revision
+    except EtcdupError:
+        return 0
+
+
+async def _hash(world: World, name: str, revision: int) -> Hash:
+    try:
+        found = await (await world.etcd(name)).hash_kv(revision, timeout_s=HASH_TIMEOUT_S)
+    except EtcdupError as error:
+        return Hash(name, why=error.message.removeprefix(f"{name}: "))
+    return Hash(name, found.hash, found.compact_revision)

@@ -1,0 +1,177 @@
+"""The audit's judgement, on what was seen; and the closer look's parser, on what a Debian 12 machine printed."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from etcdup.core.audit import audit
+from etcdup.core.audit_host import clock_findings, fsync_findings
+from etcdup.core.audit_settings import settings_findings
+from etcdup.core.closer_look import parse_look
+from etcdup.core.findings import Closer, Evidence, FileRights, Hash, Knock, worst
+from etcdup.core.observed import MemberSilent, Observed, PkiSeen, Unreachable
+from etcdup.core.running import process_settings
+from etcdup.ops.observe import observe
+from tests.support.fake_world import machines_for, spec_of, world_of
+from tests.support.worlds import observations
+
+RECORDED = """\
+@words
+=/opt/etcd/current/etcd
+=--auto-tls
+=--data-dir=/srv/etcd
+@variables
+ETCD_NAME=infra1
+ETCD_DATA_DIR=/var/lib/etcd
+@rights
+700 etcd:etcd - /var/lib/etcd
+600 etcd:etcd 5f0a /etc/etcd/pki/peer-key.pem
+@swap
+@mount
+/dev/sda1 /
+@network
+source infra2 192.168.8.66
+knock infra2 2379 open
+knock infra2 2380 124
+knock infra3 2380 none
+rtt infra2 0.052
+@exposure
+→ Overall exposure level for etcd.service: 1.7 OK :-)
+@fsyncs
+2300 bytes (2.3 kB, 2.2 KiB) copied, 0.000533 s, 4.3 MB/s
+@end
+"""
+
+SAFE = {
+    "cert-file": "/c", "key-file": "/k", "peer-cert-file": "/pc", "peer-key-file": "/pk",
+    "trusted-ca-file": "/ca", "peer-trusted-ca-file": "/ca", "client-cert-auth": "true",
+    "peer-client-cert-auth": "true", "peer-cert-allowed-cn": "peer",
+    "listen-client-urls": "https://192.168.8.66:2379,https://127.0.0.1:2379",
+}  # fmt: skip
+
+
+def test_what_a_machine_printed_is_read() -> None:
+    seen = parse_look("infra1", RECORDED)
+    assert seen.settings == {"name": "infra1", "data-dir": "/srv/etcd", "auto-tls": ""}, "arguments win"
+    assert seen.rights["/var/lib/etcd"] == FileRights("/var/lib/etcd", 0o700, "etcd:etcd")
+    assert seen.rights["/etc/etcd/pki/peer-key.pem"].sha256 == "5f0a"
+    assert (seen.swap, seen.mount) == (False, "/dev/sda1 /")
+    assert seen.sources == {"infra2": "192.168.8.66"}
+    assert seen.round_trips_ms == {"infra2": 0.052}
+    assert seen.knocks == (
+        Knock("infra2", 2379, answered=True),
+        Knock("infra2", 2380, answered=False),
+        Knock("infra3", 2380, answered=False, tool=False),
+    )
+    assert seen.fsyncs_ms == pytest.approx((0.533,))
+    assert seen.exposure == 1.7
+
+
+def test_half_an_answer_is_none() -> None:
+    with pytest.raises(ValueError, match="not whole"):
+        parse_look("infra1", RECORDED.removesuffix("@end\n"))
+
+
+def test_flags_in_all_their_forms() -> None:
+    words = ["etcd", "--client-cert-auth", "-name", "a", "--auto-tls=false"]
+    assert process_settings(words, {"ETCD_NAME": "b"}) == {
+        "client-cert-auth": "",
+        "name": "a",
+        "auto-tls": "false",
+    }
+
+
+def test_a_safe_member_offends_nothing() -> None:
+    assert list(settings_findings(Closer("infra1", SAFE))) == []
+    assert list(settings_findings(Closer("infra1"))) == [], "nothing runs, so nothing is judged"
+
+
+@pytest.mark.parametrize(
+    ("change", "cis", "words"),
+    [
+        ({"cert-file": ""}, "2.1", "cert-file"),
+        ({"client-cert-auth": "false"}, "2.2", "client-cert-auth"),
+        ({"auto-tls": ""}, "2.3", "auto-tls"),
+        ({"peer-key-file": ""}, "2.4", "peer-key-file"),
+        ({"peer-client-cert-auth": "false"}, "2.5", "peer-client-cert-auth"),
+        ({"peer-auto-tls": "true"}, "2.6", "peer-auto-tls"),
+        ({"trusted-ca-file": ""}, "2.7", "trusted-ca-file"),
+        ({"listen-client-urls": "http://127.0.0.1:2379"}, "", "plain http on 127.0.0.1:2379"),
+        ({"unsafe-no-fsync": "true"}, "", "unsafe-no-fsync"),
+        ({"strict-reconfig-check": "false"}, "", "strict-reconfig-check"),
+    ],
+)
+def test_each_weakness_is_named(change: dict[str, str], cis: str, words: str) -> None:
+    (found,) = settings_findings(Closer("infra1", SAFE | change))
+    assert (found.level, found.cis) == ("wrong", cis)
+    assert words in found.what
+
+
+def test_who_may_read_the_data_and_the_keys() -> None:
+    rights = {"/d": FileRights("/d", 0o755, "root:root"), "/k": FileRights("/k", 0o644, "etcd:etcd", "aa")}
+    found = list(settings_findings(Closer("infra1", SAFE | {"data-dir": "/d"}, rights)))
+    assert [each.cis for each in found] == ["1.1.11", "1.1.12", ""]
+    assert "/k has mode 0644" in found[2].what
+
+
+def gone() -> Evidence:
+    """A cluster of which nothing answers."""
+    names = ("infra1", "infra2", "infra3")
+    return Evidence(
+        Observed(
+            at=datetime(2026, 11, 25, tzinfo=UTC),
+            hosts={name: Unreachable(name, "no route to host") for name in names},
+            members={name: MemberSilent("no answer") for name in names},
+            pki=PkiSeen("managed"),
+        )
+    )
+
+
+def test_a_cluster_that_is_gone_is_findings_and_no_crash() -> None:
+    found = audit(spec_of(), gone())
+    assert worst(found) == "wrong"
+    assert [each.host for each in found if "cannot be reached" in each.what] == ["infra1", "infra2", "infra3"]
+
+
+def test_only_what_was_compacted_alike_is_compared() -> None:
+    alike = (Hash("infra1", 1, 10), Hash("infra2", 2, 10), Hash("infra3", 2, 10))
+    found = audit(spec_of(), replace(gone(), hashes=alike))
+    assert any(
+        "different data at the same revision: infra1 against infra2, infra3" in each.what for each in found
+    )
+    unlike = (Hash("infra1", 1, 10), Hash("infra2", 2, 11))
+    assert not any("different data" in each.what for each in audit(spec_of(), replace(gone(), hashes=unlike)))
+
+
+def test_a_slow_network_is_told_with_the_values_that_suit_it() -> None:
+    closer = {"infra1": Closer("infra1", round_trips_ms={"infra2": 181.0})}
+    (found,) = [each for each in audit(spec_of(), replace(gone(), closer=closer)) if 87 in each.rules]
+    assert found.fix == "heartbeat_ms: 190, election_ms: 1900"
+
+
+@pytest.mark.parametrize(("milliseconds", "level"), [(5.0, None), (12.0, "advice"), (40.0, "wrong")])
+def test_a_slow_disk(milliseconds: float, level: str | None) -> None:
+    found = list(fsync_findings("infra1", Closer("infra1", fsyncs_ms=(*[0.5] * 97, *[milliseconds] * 3))))
+    assert [each.level for each in found] == ([level] if level else [])
+
+
+@given(observed=observations(spec_of()))
+def test_there_is_an_answer_for_every_world(observed: Observed) -> None:
+    evidence = Evidence(observed, {name: Closer(name, SAFE) for name in observed.reachable()})
+    assert [each for each in audit(spec_of(), evidence) if not (each.what and each.fix)] == []
+
+
+@pytest.mark.parametrize(
+    ("ahead", "who"),
+    [((0, 0, 0), []), ((0, 50, 0), ["infra2"]), ((50, 50, 50), [""]), ((-9, 50, 0), ["infra1", "infra2"])],
+)
+async def test_whose_clock_is_off(ahead: tuple[int, ...], who: list[str], tmp_path: Path) -> None:
+    """Where all hosts agree, it is the operator's."""
+    spec = spec_of()
+    seen = await observe(world_of(spec, machines_for(spec), tmp_path))
+    by = dict(zip(seen.hosts, ahead, strict=True))
+    hosts = {name: replace(host, clock_ahead_s=by[name]) for name, host in seen.reachable().items()}
+    assert [each.host for each in clock_findings(replace(seen, hosts=hosts))] == who
