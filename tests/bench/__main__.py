@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Collection
 
+from tests.bench.audits import measure_checks
 from tests.bench.contenders import Ansible, Contender, Etcdup, Shell
 from tests.bench.errors import CannotRun
 from tests.bench.interruption import Interruption
@@ -21,10 +22,11 @@ from tests.lab import Lab, LabError, why_not
 from tests.support import etcd_binaries
 
 VERSIONS = ("3.6.14", "3.5.33", "3.4.23")
-PARTS = ("bootstrap", "idle", "startup", "roll")
+PARTS = ("bootstrap", "idle", "startup", "roll", "check")
 BOOTSTRAP = "three fresh hosts to a healthy TLS cluster"
 IDLE = "the same again, with nothing to do"
 STARTUP = "startup"
+CHECK = "check of three hosts"
 ROLL = "restart of 3 under writers"
 OTHERS = {"shell": Shell.name, "ansible": Ansible.name}
 IDLE_REPEATS = 3  # a round's bootstrap is dear, another look at an idle cluster is not
@@ -42,6 +44,8 @@ def main() -> int:
         if arguments.only in (None, "bootstrap", "idle"):
             without = {OTHERS[name] for name in arguments.without}
             _add_rounds(arguments.runs, arguments.only, without, works, verdicts)
+        if arguments.only in (None, "check"):
+            _add_checks(arguments.runs, works, verdicts)
         if arguments.only in (None, "roll"):
             seen = _add_rolls(arguments.runs, works, verdicts)
     except (CannotRun, LabError, etcd_binaries.NoBinaries) as error:
@@ -126,6 +130,16 @@ def _measure(runs: int, only: str | None, without: Collection[str]) -> Measured:
     with Lab(machines=3) as lab:
         print(f"etcd {version}, {runs} rounds", flush=True)
         return measure_rounds(lab, contenders, version, runs, again, lambda line: print(line, flush=True))
+
+
+def _add_checks(runs: int, works: list[Work], verdicts: list[Verdict]) -> None:
+    if reason := why_not():
+        raise CannotRun(reason)
+    version = _version()
+    with Lab(machines=3) as lab:
+        work = Work(CHECK, {"etcdup": measure_checks(lab, version, runs)})
+    works.append(work)
+    verdicts.append(Verdict(f"{CHECK}: etcdup", work.median_s("etcdup"), 3.0, "s"))
 
 
 def _add_rolls(runs: int, works: list[Work], verdicts: list[Verdict]) -> dict[str, list[Interruption]]:

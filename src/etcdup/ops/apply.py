@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from etcdup.core.guards import against
 from etcdup.core.membership import departed
-from etcdup.core.observed import Observed
+from etcdup.core.observed import MemberSilent, Observed
 from etcdup.core.steps import (
     LASTING,
     HostStep,
@@ -29,10 +29,13 @@ from etcdup.core.steps import (
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.health import Health, prove
 from etcdup.ops.journal import Journal
-from etcdup.ops.observe import observe
+from etcdup.ops.observe import look_again_at_members, observe
 from etcdup.ops.perform import Performer, Reporter
 from etcdup.ops.world import World
 
+# A refused connection is tried again ten times a second; the rest is for slow hosts.
+ANSWER_S = 5.0
+POLL_S = 0.1
 QUIET = (HostStep, IssueCertificates, ObtainBinaries)
 
 Planner = Callable[[Observed], Plan | Refusal]
@@ -62,7 +65,8 @@ async def apply(
 
     performer = Performer(world, reporter, journal)
     try:
-        return await finish(world, await _carry_out(performer, plan, planner, confirm))
+        observed = await _carry_out(performer, plan, planner, confirm)
+        return await finish(world, await _answering(world, observed))
     except EtcdupError as error:
         raise _partly(performer, error) from error
 
@@ -101,6 +105,20 @@ async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm
                 await confirm(step)
         await do(performer, phase, observed, plan.token)
         done |= {step.identity: step for step in phase}
+
+
+async def _answering(world: World, observed: Observed) -> Observed:
+    """The same, once every etcd that runs answers, or has had the time for it: where certificates were put right
+    under a running member, the connection that they had refused is only now tried again."""
+    end = world.clock.now() + ANSWER_S
+    while world.clock.now() < end and any(_is_mute(observed, name) for name in observed.reachable()):
+        await world.clock.sleep(POLL_S)
+        observed = await look_again_at_members(world, observed)
+    return observed
+
+
+def _is_mute(observed: Observed, name: str) -> bool:
+    return observed.reachable()[name].unit.is_running and isinstance(observed.members[name], MemberSilent)
 
 
 def _partly(performer: Performer, error: EtcdupError) -> EtcdupError:

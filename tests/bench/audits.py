@@ -1,0 +1,19 @@
+"""How long `etcdup check` looks at the three hosts of a healthy cluster."""
+
+from dataclasses import replace
+
+from tests.bench.contenders import Etcdup
+from tests.bench.course import inspect, run_timed, start_line
+from tests.bench.provisions import etcdup_program
+from tests.bench.stopwatch import Timing
+from tests.lab import Lab
+
+
+def measure_checks(lab: Lab, version: str, runs: int) -> list[Timing]:
+    """Each ends with 0: at most advice."""
+    builder = Etcdup(version)
+    with start_line(lab, builder) as job:
+        run_timed(lab, job)
+        inspect(lab, builder, version)
+        check = replace(job, argv=(etcdup_program(), "check"))
+        return [run_timed(lab, check) for _ in range(runs)]
