@@ -10,8 +10,8 @@ from hypothesis import given
 from etcdup.core.audit import audit
 from etcdup.core.audit_host import clock_findings, fsync_findings
 from etcdup.core.audit_settings import settings_findings
-from etcdup.core.closer_look import parse_look
-from etcdup.core.findings import Closer, Evidence, FileRights, Hash, Knock, worst
+from etcdup.core.closer_look import parse_leaders, parse_look
+from etcdup.core.findings import Closer, Evidence, FileRights, Hash, Knock, Leaders, worst
 from etcdup.core.observed import MemberSilent, Observed, PkiSeen, Unreachable
 from etcdup.core.running import process_settings
 from etcdup.ops.observe import observe
@@ -175,3 +175,26 @@ async def test_whose_clock_is_off(ahead: tuple[int, ...], who: list[str], tmp_pa
     by = dict(zip(seen.hosts, ahead, strict=True))
     hosts = {name: replace(host, clock_ahead_s=by[name]) for name, host in seen.reachable().items()}
     assert [each.host for each in clock_findings(replace(seen, hosts=hosts))] == who
+
+
+METRICS = """\
+# HELP etcd_server_leader_changes_seen_total The number of leader changes seen.
+# TYPE etcd_server_leader_changes_seen_total counter
+etcd_server_leader_changes_seen_total 6
+process_start_time_seconds 1.76406e+09
+"""
+
+
+def test_leader_changes_are_read_and_told_of_when_there_are_many() -> None:
+    seen = parse_leaders("infra1", METRICS, now=1_764_060_000 + 7200)
+    assert seen == Leaders("infra1", 6, 7200)
+    assert parse_leaders("infra1", "404 page not found", now=0) is None
+    assert seen is not None
+    assert told_of_leaders(seen) == ["the leader changed 6 times in the 2.0 hours since infra1 started"]
+    assert told_of_leaders(replace(seen, seconds=86_400)) == []
+    assert told_of_leaders(replace(seen, changes=3, seconds=60)) == []
+
+
+def told_of_leaders(seen: Leaders) -> list[str]:
+    found = audit(spec_of(), replace(gone(), leaders=(seen,)))
+    return [each.what for each in found if "leader changed" in each.what]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.lab.machine import Machine
-from tests.lab.operator import Operator, said
+from tests.lab.operator import Operator, lead, said
 from tests.lab.test_bootstrap import PROVIDED, by_path, provided
 from tests.support.etcd_binaries import etcd_binaries, why_not
 
@@ -106,6 +106,9 @@ def test_what_is_broken_is_found_and_the_hint_mends_it(operator: Operator) -> No
     ours = check(operator, 0)
     for machine in operator.lab:
         assert controls(ours, machine.name) == kube_bench(machine) == set()
+    for machine in (second, third, first, second, third, first):
+        lead(operator, machine.name)
+    assert any(each["what"].startswith("the leader changed") for each in check(operator, 0))
 
     second.shift_clock(3600)
     assert "the clock of infra2 is 36" in wrong(check(operator, 1), "infra2")

@@ -12,6 +12,8 @@ from etcdup.core.spec import Spec
 from etcdup.core.units import show_size
 
 _NEARLY_FULL = 0.8  # rule 107
+# Rule 106 warns of four in fifteen minutes; over a member's whole life, one in an hour is as telling.
+_MANY_LEADERS, _OFTEN_S = 4, 3600
 
 
 def audit(spec: Spec, evidence: Evidence) -> tuple[Finding, ...]:
@@ -37,6 +39,7 @@ def _all(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     yield from _between(spec, evidence)
     yield from _members(spec, evidence)
     yield from _hashes(evidence)
+    yield from _leaders(evidence)
     yield from _versions(spec, evidence)
 
 
@@ -171,6 +174,18 @@ def _hashes(evidence: Evidence) -> Iterator[Finding]:
                 "wrong", "", f"members hold different data at the same revision: {groups}",
                 "clients read one thing here and another there",
                 "replace the member that differs from the majority: `etcdup member replace NAME`", (81,),
+            )  # fmt: skip
+
+
+def _leaders(evidence: Evidence) -> Iterator[Finding]:
+    """The member that counts most speaks for all: each counts from its own start."""
+    for seen in sorted(evidence.leaders, key=lambda each: -each.changes)[:1]:
+        if seen.changes >= _MANY_LEADERS and seen.changes * _OFTEN_S > seen.seconds:
+            since = f"in the {seen.seconds / 3600:.1f} hours since {seen.member} started"
+            yield Finding(
+                "advice", "", f"the leader changed {seen.changes} times {since}",
+                "each change holds writes up for an election", "look at disks, round trips and CPU of the members",
+                (87, 106),
             )  # fmt: skip
 
 

@@ -7,11 +7,12 @@ is left out, and `check` says so.
 
 from collections.abc import Sequence
 
-from etcdup.core.findings import Closer, FileRights, Knock
+from etcdup.core.findings import Closer, FileRights, Knock, Leaders
 from etcdup.core.layout import Layout
 from etcdup.core.running import process_settings
 
 KNOCK_S = 2
+_LEADER_METRICS = ("etcd_server_leader_changes_seen_total", "process_start_time_seconds")
 
 LOOK = r"""
 say() { printf '@%s\n' "$*"; }
@@ -147,3 +148,13 @@ def _exposure(lines: list[str]) -> float | None:
         return float(said[0])
     except (IndexError, ValueError):
         return None
+
+
+def parse_leaders(member: str, metrics: str, now: float) -> Leaders | None:
+    """From a member's metrics; None where they do not say. `now` is in seconds since the epoch."""
+    values = dict(line.split(" ", 1) for line in metrics.splitlines() if line.startswith(_LEADER_METRICS))
+    try:
+        changes, began = (float(values[name]) for name in _LEADER_METRICS)
+    except (KeyError, ValueError):
+        return None
+    return Leaders(member, int(changes), now - began)

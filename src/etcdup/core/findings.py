@@ -80,6 +80,15 @@ class Hash:
 
 
 @dataclass(frozen=True)
+class Leaders:
+    """How often a member saw the leader change in the seconds since its process started."""
+
+    member: str
+    changes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that a check saw."""
 
@@ -88,6 +97,7 @@ class Evidence:
     sightings: tuple[Sighting, ...] = ()
     links: tuple[Link, ...] = ()
     hashes: tuple[Hash, ...] = ()
+    leaders: tuple[Leaders, ...] = ()
     untold: Mapping[str, str] = field(default_factory=dict)  # hosts whose closer look failed, and why
 
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from etcdup.core.closer_look import look_argv, parse_look
 from etcdup.core.exports import ClientFiles
-from etcdup.core.findings import Closer, Evidence, Hash
+from etcdup.core.findings import Closer, Evidence, Hash, Leaders
 from etcdup.core.inventory import Link, Sighting
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import HostSeen, Observed
 from etcdup.core.spec import HostSpec
 from etcdup.errors import EtcdupError, RemoteError
+from etcdup.ops.metrics import leaders_seen
 from etcdup.ops.survey import links, served_by
 from etcdup.ops.world import World
 
@@ -22,11 +23,12 @@ async def gather_evidence(
     world: World, observed: Observed, client: ClientFiles | None, *, disk: bool
 ) -> Evidence:
     """`client` is what to say hello with on client ports. Whatever fails on one host hides no other."""
-    looked, sightings, between, hashes = await asyncio.gather(
+    looked, sightings, between, hashes, leaders = await asyncio.gather(
         _look_closer(world, observed, disk=disk),
         _served(world, observed, client),
         _links(world, observed),
         _hashes(world, observed),
+        _leaders(world, observed),
     )
     return Evidence(
         observed=observed,
@@ -34,6 +36,7 @@ async def gather_evidence(
         sightings=tuple(sightings),
         links=tuple(between),
         hashes=hashes,
+        leaders=leaders,
         untold={name: why for name, why in looked.items() if isinstance(why, str)},
     )
 
@@ -78,6 +81,13 @@ async def _links(world: World, observed: Observed) -> Sequence[Link]:
     """By TLS, from each host that etcdup set up to each member that answers: the others are findings already."""
     answering = observed.answering()
     return [link for link in await links(world, observed) if link.target in answering] if answering else ()
+
+
+async def _leaders(world: World, observed: Observed) -> tuple[Leaders, ...]:
+    now = world.clock.now()
+    running = [(name, seen) for name, seen in observed.reachable().items() if seen.unit.is_running]
+    told = await asyncio.gather(*(leaders_seen(world.hosts[name], seen, now) for name, seen in running))
+    return tuple(each for each in told if each is not None)
 
 
 async def _hashes(world: World, observed: Observed) -> tuple[Hash, ...]:
