@@ -17,17 +17,22 @@ from tests.lab.test_bootstrap import by_path
 from tests.support.etcd_binaries import why_not
 
 VERSION = "3.6.14"
-pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
+VERSIONS = ("3.4.23", "3.5.33", VERSION, "3.7.1")
 ROTATE = ("certs", "rotate-ca")
 TRUSTING = (*ROTATE, "--consumers-have", "ca")
 RENEWED = (*ROTATE, "--consumers-have", "certs")
 
 
-def test_another_ca_costs_no_write_and_no_client(operator: Operator) -> None:
-    operator.write(version=VERSION, install=by_path(VERSION))
-    operator.apply()
+@pytest.mark.parametrize("version", VERSIONS)
+def test_other_leaves_and_another_ca_cost_no_write_and_no_client(operator: Operator, version: str) -> None:
+    bring_up(operator, version)
     assert operator.run("certs", "issue", "app").returncode == 0
+    first = served(operator)
+    with clients(operator):
+        renewed = operator.run("certs", "renew", "--days", "4000", "--yes")
+    assert renewed.returncode == 0, said(renewed)
     old = served(operator)
+    assert not first & old
     with clients(operator):  # they trust the old CA
         apply_cut(operator, "RotateAuthority", words=ROTATE)
         apply_cut(operator, "RestartMember", words=ROTATE)
@@ -61,6 +66,13 @@ def test_another_ca_costs_no_write_and_no_client(operator: Operator) -> None:
     assert operator.run("certs", "list").returncode == 0
 
 
+def bring_up(operator: Operator, version: str) -> None:
+    if reason := why_not(version):
+        pytest.skip(f"no etcd {version}: {reason}")
+    operator.write(version=version, install=by_path(version))
+    operator.apply()
+
+
 def rotated(operator: Operator, *words: str) -> str:
     """A phase that must succeed; what it says to its operator."""
     done = operator.run(*words, "--yes")
@@ -91,8 +103,7 @@ def clients(operator: Operator) -> Iterator[None]:
 
 def test_a_cluster_that_expired_and_was_rebooted_is_healed(operator: Operator) -> None:
     """Rule 17: nobody notices until the next start, when no member finds another."""
-    operator.write(version=VERSION, install=by_path(VERSION))
-    operator.apply()
+    bring_up(operator, VERSION)
     let_all_expire(operator)
     operator.lab.each(lambda machine: machine.reboot())
     assert operator.run("health").returncode == 1
