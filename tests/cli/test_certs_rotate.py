@@ -1,5 +1,7 @@
-"""`etcdup certs rotate-ca` as it is typed, with an encrypted CA key: leaves renewed, then another CA. Every minor, under
-load: tests/lab/test_rotation.py."""
+"""`etcdup certs rotate-ca` as it is typed, with an encrypted CA key: leaves renewed, then another CA.
+
+On every minor, and under load: tests/lab/test_rotation.py.
+"""
 
 import json
 import subprocess
