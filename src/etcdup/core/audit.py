@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from etcdup.core.advisories import newest_patch, refusals, warnings_for
+from etcdup.core.advisories import Advisory, newest_patch, refusals, warnings_for
 from etcdup.core.audit_host import certificate_findings, clock_findings, host_findings
 from etcdup.core.audit_settings import settings_findings
 from etcdup.core.findings import LEVELS, Evidence, Finding
@@ -10,6 +10,7 @@ from etcdup.core.observed import MemberSilent
 from etcdup.core.roster import differences
 from etcdup.core.spec import Spec
 from etcdup.core.units import show_size
+from etcdup.core.version import Version
 
 _NEARLY_FULL = 0.8  # rule 107
 # Rule 106 warns of four in fifteen minutes; over a member's whole life, one in an hour is as telling.
@@ -32,7 +33,9 @@ def _all(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         if host.name in observed.reachable():
             yield from host_findings(spec, host, evidence)
     for closer in evidence.closer.values():
-        yield from settings_findings(closer)
+        found = settings_findings(closer)
+        # A member without systemd is a plain process of whoever set it up: 1.1.12 asks for a user that it cannot have.
+        yield from (each for each in found if not (each.cis == "1.1.12" and spec.host(closer.host).root))
     yield from certificate_findings(evidence)
     yield from _twins(spec, evidence)
     yield from _shared_keys(evidence)
@@ -198,9 +201,12 @@ def _versions(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         who = f"{', '.join(running[str(version)])} run" if str(version) in running else "cluster.yaml wants"
         for fault in refusals(version, members=spec.size):
             what = f"{who} etcd {version}: {fault.problem}"
-            fix = f"`version: {newest_patch(version)}` ({fault.remedy})"
-            yield Finding("wrong", "", what, "data can be lost", fix)
+            yield Finding("wrong", "", what, "data can be lost", _way_out(fault, version))
         for fault in warnings_for(version, members=spec.size):
             what = f"{who} etcd {version}: {fault.problem}"
-            fix = f"`version: {newest_patch(version)}` ({fault.remedy})"
-            yield Finding("advice", "", what, "a known fault of this version", fix)
+            yield Finding("advice", "", what, "a known fault of this version", _way_out(fault, version))
+
+
+def _way_out(fault: Advisory, version: Version) -> str:
+    newest = newest_patch(version)
+    return fault.remedy if fault.affects(newest) else f"`version: {newest}` ({fault.remedy})"

@@ -34,7 +34,13 @@ async def find_etcdctl(world: World, folder: Path, report: Report) -> Path:
 
 
 async def find_tools(world: World, folder: Path, version: Version, report: Report) -> Path:
-    """A folder with all programs of that version for this machine. Raises InstallError."""
+    """A folder with all programs of that version for this machine: a local member's, else as hosts get theirs.
+
+    Raises InstallError.
+    """
+    own = _of_local_member(world.spec)
+    if own is not None and own.resolve().parent.name == str(version):
+        return own.parent
     return (await _cached(version) or await _obtained(world, folder, version, report)).parent
 
 
