@@ -1,5 +1,7 @@
 """Runs a plan's actions on hosts: resolves what a command needs, reports, journals, and stops on failure."""
 
+import asyncio
+import gzip
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -55,6 +57,8 @@ class Performer:
     reporter: Reporter
     journal: Journal
     changed: int = field(default=0)
+    _tars: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
+    _unzipping: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def perform(self, host: Host, actions: Iterable[Action], step: str) -> None:
         """The actions in order; the first that fails raises a RemoteError with a hint, and nothing follows."""
@@ -127,8 +131,20 @@ class Performer:
             return b""
         if isinstance(action.stdin, OwnFile):
             return Blob(Path(action.stdin.path))
-        binaries = self.world.binaries_of(action.stdin.version)
-        return Blob(await self.world.archive(binaries, action.stdin.arch))
+        if action.stdin.plain:
+            return await self.unzipped(action.stdin.version, action.stdin.arch)
+        return Blob(await self._archive(action.stdin.version, action.stdin.arch))
+
+    async def unzipped(self, version: str, arch: str) -> bytes:
+        """The tar in an archive, made once for all hosts."""
+        async with self._unzipping:
+            if (version, arch) not in self._tars:
+                path = await self._archive(version, arch)
+                self._tars[version, arch] = await asyncio.to_thread(_unzip, path)
+            return self._tars[version, arch]
+
+    async def _archive(self, version: str, arch: str) -> Path:
+        return await self.world.archive(self.world.binaries_of(version), arch)
 
     def _record(self, host: str, act: Act, took_s: float, failed: str) -> None:
         action = act.action
@@ -139,6 +155,11 @@ class Performer:
         if failed:
             facts["failed"] = failed
         self.journal.record("command", facts)
+
+
+def _unzip(path: Path) -> bytes:
+    with gzip.open(path) as file:
+        return file.read()
 
 
 def _trips(acts: Iterable[Act]) -> Iterator[list[Act]]:

@@ -250,7 +250,7 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
 
         return (0, probed(machine, arguments), "")
     if script == UNPACK:
-        fresh, target = arguments
+        fresh, target, *_ = arguments
         return _unpack(machine, fresh, target, stdin)
     if script == RECEIVE:
         return _receive(machine, arguments[0], arguments[1], stdin)
