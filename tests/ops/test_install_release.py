@@ -18,9 +18,8 @@ from etcdup.core.spec import Spec
 from etcdup.core.version import Version
 from etcdup.errors import InstallError
 from etcdup.ops.install import Archive, cached_versions, obtain, settle
-from etcdup.ops.sources.download import Patience
 from etcdup.ops.sources.release import obtain_release, settle_release
-from etcdup.ops.sources.wanted import Wanted
+from etcdup.ops.sources.wanted import Patience, Wanted
 from tests.support.mirror import Mirror, serve
 
 UNPINNED = Version(3, 9, 1)

@@ -1,5 +1,6 @@
 """A World of fake machines, with a real PKI in a temporary folder."""
 
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         return FakeEtcd(network.machines[name])
 
     archive = folder / "etcd.tar.gz"
-    archive.write_bytes(b"an archive")
+    archive.write_bytes(gzip.compress(b"an archive", mtime=0))
 
     async def archived(binaries: Binaries, arch: str) -> Path:
         return archive

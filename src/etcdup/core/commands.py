@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from etcdup.core.files import Content, Text, desired_files, marker_text, parent
 from etcdup.core.layout import Layout, layout_of
 from etcdup.core.observed import ASIDE, DirSeen, HostSeen, ListedMember, Marker, Observed, Restored
-from etcdup.core.packages import install_commands, manager_of
+from etcdup.core.packages import install_commands, manager_of, tools_of
 from etcdup.core.roster import host_of
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.steps import (
@@ -42,10 +42,12 @@ SYSUSERS = 'u etcd - "etcd key-value store" {data_dir}\n'
 
 @dataclass(frozen=True)
 class Archive:
-    """The archive of etcd's binaries for this architecture, streamed to a command's stdin."""
+    """The archive of etcd's binaries for this architecture, streamed to a command's stdin: a .tar.gz, or with
+    `plain` the tar in it."""
 
     version: str
     arch: str
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -311,9 +313,12 @@ def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> 
         return
     # A folder that begins with a dot is not a version: only the rename makes it one.
     fresh = f"{layout.versions}/.{step.version}.new"
-    argv = ("sh", "-c", UNPACK, "unpack", fresh, layout.version_dir(step.version))
+    # To a host that stands near it goes as it is: to make it smaller costs that host more than to receive it whole.
+    extract = "-x" if seen.near else "-xz"
+    tools = tools_of(parse_version(step.version))
+    argv = ("sh", "-c", UNPACK, "unpack", fresh, layout.version_dir(step.version), extract, *tools)
     doing = f"sending etcd {step.version}"
-    yield Run(argv, doing, Archive(step.version, seen.arch), UNPACK_TIMEOUT_S)
+    yield Run(argv, doing, Archive(step.version, seen.arch, plain=seen.near), UNPACK_TIMEOUT_S)
 
 
 def _switch(step: SwitchBinaries, layout: Layout) -> Iterator[Action]:
@@ -383,13 +388,19 @@ def _set_aside(path: str, mount: bool, entries: tuple[str, ...], suffix: str) ->
             yield Run(("mv", "-T", f"{path}/{name}", f"{kept}/{name}"), "moving data aside")
 
 
+# A tar that ends early ends well, should it end between two files: so each of the programs is asked for.
 UNPACK = """\
 set -eu
-rm -rf -- "$1"
-mkdir -p -- "$1"
-tar -xz --strip-components=1 --no-same-owner -C "$1"
-"$1/etcd" --version
-mv -T -- "$1" "$2"
+new=$1 place=$2 extract=$3
+shift 3
+rm -rf -- "$new"
+mkdir -p -- "$new"
+tar "$extract" --strip-components=1 --no-same-owner -C "$new"
+for tool in "$@"; do
+  [ -f "$new/$tool" ] || { echo "the archive arrived without $tool" >&2; exit 1; }
+done
+"$new/etcd" --version
+mv -T -- "$new" "$place"
 """
 
 # The copy is whole or not there.

@@ -154,6 +154,8 @@ class HostSeen:
     listening: tuple[Listening, ...] = ()
     joining: bool = False
     is_root: bool = True
+    near: bool = False
+    """Whether bytes reach it sooner than it unpacks them."""
 
     @property
     def has_member(self) -> bool:

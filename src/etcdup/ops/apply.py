@@ -86,10 +86,16 @@ async def retire(
 
 
 async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm: Confirm) -> Observed:
-    """Phase by phase, each the first of a fresh plan, until that is empty: then returns what was seen.
+    """Phase by phase, each the first of a fresh plan, until that is empty: then returns what was seen."""
+    ahead = asyncio.create_task(performer.unzip_ahead(plan))
+    try:
+        return await _do_phases(performer, plan, planner, confirm)
+    finally:
+        ahead.cancel()
 
-    The fresh plan's order counts, not the shown one's: who leads, and must be restarted last, changes on the way.
-    """
+
+async def _do_phases(performer: Performer, plan: Plan, planner: Planner, confirm: Confirm) -> Observed:
+    """The fresh plan's order counts, not the shown one's: who leads, and must be restarted last, changes on the way."""
     from etcdup.ops.execution import do  # with all that changes need: most runs have nothing to do
 
     world = performer.world

@@ -1,7 +1,7 @@
 """Doing one phase of a plan: on this machine, on all of its hosts at once, or one disruptive step alone."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
 from etcdup.core.commands import commands_of
@@ -106,17 +106,26 @@ async def _do_alone(performer: Performer, step: Step, observed: Observed, token:
 
 
 async def _here(performer: Performer, steps: Sequence[Step], observed: Observed) -> None:
-    """What is done on the operator's own machine, before any host is touched."""
+    """What is done on the operator's own machine, all of it at once, before any host is touched."""
     world = performer.world
+    work: list[Awaitable[None]] = []
     for step in steps:
         match step:
             case IssueCertificates(roles=roles):
                 performer.reporter.doing("operator", "issuing certificates")
-                await asyncio.to_thread(world.pki.issue, roles, observed.at)
+                work.append(asyncio.to_thread(world.pki.issue, roles, observed.at))
             case ObtainBinaries(version=version, arches=arches):
-                for arch in arches:
-                    await world.archive(world.binaries_of(version), arch)
+                work += [_obtain(performer, version, arch, observed) for arch in arches]
+    results = await asyncio.gather(*work, return_exceptions=True)
+    raise_together([result for result in results if isinstance(result, BaseException)])
     performer.reporter.doing("operator", "")
+
+
+async def _obtain(performer: Performer, version: str, arch: str, observed: Observed) -> None:
+    if any(host.near and host.arch == arch for host in observed.reachable().values()):
+        await performer.unzipped(version, arch)
+    else:
+        await performer.world.archive(performer.world.binaries_of(version), arch)
 
 
 async def _on_hosts(performer: Performer, steps: list[HostStep], observed: Observed, token: str) -> None:

@@ -3,8 +3,8 @@
     settle  -> Binaries    goes into the plan: source, origin, why, checksums. Downloads nothing large.
     obtain  -> Archive     one a CPU architecture, in the cache, verified; streamed to all hosts at once
 
-A host unpacks an archive with `tar -xz --strip-components=1`. With `package`, hosts install by themselves
-(core/packages.py) and archives are for local members only.
+A host unpacks an archive with `tar -xz --strip-components=1`; one that stands near is sent the tar in it. With
+`package`, hosts install by themselves (core/packages.py) and archives are for local members only.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +21,6 @@ from etcdup.ops.sources.package import obtain_package, settle_package
 from etcdup.ops.sources.package_here import packaged_here
 from etcdup.ops.sources.path import obtain_path, settle_path
 from etcdup.ops.sources.pins import Pins, load_pins, newest_pinned
-from etcdup.ops.sources.release import obtain_release, settle_release
 from etcdup.ops.sources.wanted import Wanted, wanted_by
 from etcdup.remote.host import Host
 
@@ -68,7 +67,7 @@ async def settle(
     wanted = wanted_by(spec, folder, arches, cache, report)
     looks: dict[str, Look] = {
         "cache": lambda: _settle_cache(wanted, _FLAVOURS[wanted.source]),
-        "release": lambda: settle_release(wanted),
+        "release": lambda: _settle_release(wanted),
         "package": lambda: settle_package(wanted, spec, hosts, seen),
         "go": lambda: settle_go(wanted),
         "path": lambda: settle_path(wanted),
@@ -106,6 +105,8 @@ async def _obtain(binaries: Binaries, wanted: Wanted, arch: str) -> Archive:
     if binaries.source == "release":
         if settled is None:
             raise InstallError(f"no checksum was settled for {arch}", hint="plan again")
+        from etcdup.ops.sources.release import obtain_release
+
         return await obtain_release(wanted, arch, settled)
     if binaries.source == "cache":
         archive = _cached(wanted, arch, ("", "+go"), settled)
@@ -119,6 +120,12 @@ async def _obtain(binaries: Binaries, wanted: Wanted, arch: str) -> Archive:
             hint="plan again",
         )
     return archive
+
+
+async def _settle_release(wanted: Wanted) -> Binaries:
+    from etcdup.ops.sources.release import settle_release  # with urllib, which the cache has no use for
+
+    return await settle_release(wanted)
 
 
 async def _settle_cache(wanted: Wanted, flavours: tuple[Flavour, ...]) -> Binaries:

@@ -1,18 +1,24 @@
 """Runs a plan's actions on hosts: resolves what a command needs, reports, journals, and stops on failure."""
 
+import asyncio
+import gzip
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from etcdup.core.commands import Action, OwnFile, Run, Write
 from etcdup.core.files import Cert, Content, Text, Trust
-from etcdup.core.steps import Step
+from etcdup.core.steps import InstallBinaries, ObtainBinaries, Plan, Step
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.journal import Journal
 from etcdup.ops.world import World
 from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Call, Host, NewFile, Task
+
+# Sources from which nothing is downloaded.
+AT_HAND = ("cache", "path")
 
 ACTION_HINTS = {
     "No space left on device": "free some space on the host; nothing that was there is lost",
@@ -55,6 +61,8 @@ class Performer:
     reporter: Reporter
     journal: Journal
     changed: int = field(default=0)
+    _tars: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
+    _unzipping: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def perform(self, host: Host, actions: Iterable[Action], step: str) -> None:
         """The actions in order; the first that fails raises a RemoteError with a hint, and nothing follows."""
@@ -127,8 +135,34 @@ class Performer:
             return b""
         if isinstance(action.stdin, OwnFile):
             return Blob(Path(action.stdin.path))
-        binaries = self.world.binaries_of(action.stdin.version)
-        return Blob(await self.world.archive(binaries, action.stdin.arch))
+        if action.stdin.plain:
+            return await self.unzipped(action.stdin.version, action.stdin.arch)
+        return Blob(await self._archive(action.stdin.version, action.stdin.arch))
+
+    async def unzip_ahead(self, plan: Plan) -> None:
+        """Begins with what the plan's first InstallBinaries will ask for: hosts are still to be looked at again, and
+        this machine has nothing else to do. What stands against it is told when it is asked for.
+        """
+        installed = [step.host for step in plan.steps if isinstance(step, InstallBinaries)]
+        obtained = next((step for step in plan.steps if isinstance(step, ObtainBinaries)), None)
+        if obtained is None or obtained.source not in AT_HAND:
+            return
+        if any(host.near for name, host in self.world.hosts.items() if name in installed):
+            with suppress(EtcdupError):
+                for arch in obtained.arches:
+                    await self.unzipped(obtained.version, arch)
+
+    async def unzipped(self, version: str, arch: str) -> bytes:
+        """The tar in an archive, made once for all hosts, and kept until another version is asked for."""
+        async with self._unzipping:
+            if (version, arch) not in self._tars:
+                path = await self._archive(version, arch)
+                self._tars = {key: tar for key, tar in self._tars.items() if key[0] == version}
+                self._tars[version, arch] = await asyncio.to_thread(_unzip, path)
+            return self._tars[version, arch]
+
+    async def _archive(self, version: str, arch: str) -> Path:
+        return await self.world.archive(self.world.binaries_of(version), arch)
 
     def _record(self, host: str, act: Act, took_s: float, failed: str) -> None:
         action = act.action
@@ -139,6 +173,11 @@ class Performer:
         if failed:
             facts["failed"] = failed
         self.journal.record("command", facts)
+
+
+def _unzip(path: Path) -> bytes:
+    with gzip.open(path) as file:
+        return file.read()
 
 
 def _trips(acts: Iterable[Act]) -> Iterator[list[Act]]:

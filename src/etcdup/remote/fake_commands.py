@@ -159,6 +159,8 @@ def _rm(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
 def _tar(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     """Unpacks nothing but what an archive of etcd holds."""
     folder = argv[argv.index("-C") + 1]
+    if stdin.startswith(b"\x1f\x8b") != ("z" in argv[1]):
+        return (2, "", "tar: Archive is compressed. Use -z option, and only then")
     if len(stdin) > machine.free_bytes:
         return (2, "", "tar: etcd: Cannot write: No space left on device")
     for tool in ("etcd", "etcdctl", "etcdutl"):
@@ -166,12 +168,12 @@ def _tar(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     return OK
 
 
-def _unpack(machine: FakeMachine, fresh: str, target: str, archive: bytes) -> Answer:
+def _unpack(machine: FakeMachine, fresh: str, target: str, extract: str, archive: bytes) -> Answer:
     """The script's own commands, each a place to be cut at."""
     for argv in (
         ("rm", "-rf", "--", fresh),
         ("mkdir", "-p", "--", fresh),
-        ("tar", "-xz", "-C", fresh),
+        ("tar", extract, "-C", fresh),
         ("mv", "-T", "--", fresh, target),
     ):
         status, out, err = COMMANDS[argv[0]](machine, argv, archive)
@@ -250,8 +252,8 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
 
         return (0, probed(machine, arguments), "")
     if script == UNPACK:
-        fresh, target = arguments
-        return _unpack(machine, fresh, target, stdin)
+        fresh, target, extract, *_ = arguments
+        return _unpack(machine, fresh, target, extract, stdin)
     if script == RECEIVE:
         return _receive(machine, arguments[0], arguments[1], stdin)
     if script == PLACE:

@@ -13,12 +13,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
 from etcdup.errors import InstallError
+from etcdup.ops.sources.wanted import Patience
 
 T = TypeVar("T")
 
@@ -27,14 +27,6 @@ _SMALL_BYTES = 1024 * 1024
 _CHUNK = 256 * 1024
 _REPORT_EVERY_S = 0.25
 _MIB = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Patience:
-    """Seconds to wait for a connection, and for the next byte once there is one."""
-
-    connect_s: float = 10.0
-    stall_s: float = 20.0
 
 
 async def exists(url: str, patience: Patience) -> None:

@@ -6,10 +6,17 @@ from pathlib import Path
 
 from etcdup.core.spec import Spec, beside
 from etcdup.core.version import Version
-from etcdup.ops.sources.download import Patience
 from etcdup.ops.sources.pins import Pins, load_pins
 
 GITHUB = "https://github.com/etcd-io/etcd/releases/download"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds to wait for a connection, and for the next byte once there is one."""
+
+    connect_s: float = 10.0
+    stall_s: float = 20.0
 
 
 @dataclass(frozen=True)
