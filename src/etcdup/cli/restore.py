@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from etcdup.cli.apply import Applying
 from etcdup.cli.failure import Interrupted
@@ -13,31 +14,45 @@ from etcdup.core.steps import Plan, Refusal
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.apply import Planner
 from etcdup.ops.health import Health
-from etcdup.ops.snapshot_file import read_snapshot
+from etcdup.ops.snapshot_source import from_file, from_store, is_in_store
+from etcdup.ops.store import open_store
 from etcdup.ops.world import World
 
 
-def restore_cluster(file: Path, snapshot: Path, name: str | None, *, again: bool) -> int:
-    """`name` is the cluster's, given instead of being asked for it."""
+def restore_cluster(
+    file: Path, snapshot: Path, name: str | None, *, again: bool, origin: str | None = None
+) -> int:
+    """`name` is the cluster's, given instead of being asked for it; `origin` the one whose backup is to be cloned."""
     session = Session.begin(file)
     if name not in (None, session.spec.name):
         raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
-    return Restoring(session, snapshot, sure=name is not None, again=again).carry_through()
+    return Restoring(session, snapshot, sure=name is not None, again=again, origin=origin).carry_through()
 
 
 class Restoring(Applying):
     """One run of restore: an apply by its own planner, that asks for the cluster's name."""
 
-    def __init__(self, session: Session, path: Path, *, sure: bool, again: bool) -> None:
+    def __init__(
+        self, session: Session, path: Path, *, sure: bool, again: bool, origin: str | None = None
+    ) -> None:
         super().__init__(session, f"restore {path}", yes=sure)
         self._path = path
+        self._origin = origin or session.spec.name
         self._again = again
         self._snapshot: SnapshotFile | None = None
 
     async def run(self) -> None:
-        async with self.terminal.patience(f"reading {self._path}"):
-            self._snapshot = await asyncio.to_thread(read_snapshot, self._path)
-        await super().run()
+        with TemporaryDirectory(prefix="etcdup-restore-") as scratch:
+            self._snapshot = await self._read(Path(scratch))
+            await super().run()
+
+    async def _read(self, scratch: Path) -> SnapshotFile:
+        if not is_in_store(self._path):
+            async with self.terminal.patience(f"reading {self._path}"):
+                return await asyncio.to_thread(from_file, self._path, self._origin)
+        store = open_store(self.session.spec.backup, self.session.folder)
+        async with self.terminal.patience(f"fetching {self._path} from {store.place}"):
+            return await from_store(store, str(self._path), self._origin, scratch, self.terminal.report)
 
     def planner(self, observed: Observed) -> Planner:
         spec, snapshot, suffix = self.session.spec, self._snapshot, aside(observed)
@@ -46,7 +61,7 @@ class Restoring(Applying):
         if was_restored(spec, observed, snapshot) and not self._again:
             hint = "`--again` restores it once more; what was written since is then moved aside"
             raise RefusedError(
-                f"{self._path} is what cluster {spec.name} was restored from already", hint=hint
+                f"{snapshot.title} is what cluster {spec.name} was restored from already", hint=hint
             )
 
         def planned(observed: Observed) -> Plan | Refusal:

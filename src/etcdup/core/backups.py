@@ -93,6 +93,12 @@ def source(observed: Observed) -> str | None:
     )
 
 
+def cluster_of(name: str) -> str | None:
+    """Whose backup is called so; None where no backup is."""
+    match = _NAME.fullmatch(name)
+    return match and match["cluster"]
+
+
 def taken_at(name: str, cluster: str) -> datetime | None:
     """When this cluster's backup of that name was taken; None where it is no such name."""
     match = _NAME.fullmatch(name)
