@@ -189,7 +189,9 @@ def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
         assert "encrypted" in up("backup", "list").stdout
         (name,) = listed(up)
         assert "`--identity FILE` looks inside" in up("backup", "verify").stderr
-        assert up("backup", "verify", "--identity", str(private)).returncode == 0
+        for flags, decrypted in (((), False), (("--identity", str(private)), True)):
+            (seen,) = json.loads(up("backup", "verify", "--json", *flags).stdout)["backups"]
+            assert (seen["whole"], seen["decrypted"]) == (True, decrypted)
         for verb in (("backup", "drill"), ("restore", name, "--yes-restore", "demo")):
             keyless = up(*verb)
             assert (keyless.returncode, "ETCDUP_BACKUP_IDENTITY" in keyless.stderr) == (2, True)
@@ -217,7 +219,7 @@ def test_interrupted_it_leaves_nothing_that_is_listed(up: Etcdup, tmp_path: Path
             file.write_text(f"{before}backup: {{to: 's3://{s3.BUCKET}', endpoint: '{proxy.url}'}}\n")
             proxy.fault = "stalls"
             running = up.start("backup", "now")
-            until(lambda: proxy.uploaded > 0)
+            until(lambda: proxy.stalled > 0 or running.poll() is not None)
             running.send_signal(signal.SIGINT)
             _, said = running.communicate(timeout=PATIENCE_S)
             assert (running.returncode, "is not listed" in said) == (130, True), said

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from etcdup.cli.failure import Interrupted
 from etcdup.cli.session import Session
@@ -121,18 +121,27 @@ def verify_backups(file: Path, name: str, *, every: bool, identity: Path | None,
     key = Identity.read(identity) if identity else None
     results = session.run(_verify(session, _store(session), None if every else name, key))
     if as_json:
-        rows = [{"name": each, "whole": not why, "why": why or None} for each, why in results.items()]
+        rows = [
+            {"name": each, "whole": not seen.why, "why": seen.why or None, "decrypted": seen.decrypted}
+            for each, seen in results.items()
+        ]
         _print(session, {"backups": rows})
     else:
-        for each, why in results.items():
-            session.terminal.data(f"{each}: {why or 'whole'}\n")
-    return EXIT_FAILED if any(results.values()) else EXIT_DONE
+        for each, seen in results.items():
+            session.terminal.data(f"{each}: {seen.why or 'whole'}\n")
+    return EXIT_FAILED if any(seen.why for seen in results.values()) else EXIT_DONE
+
+
+class _Verified(NamedTuple):
+    """Why it is not whole; empty where it is. `decrypted` is None where there was nothing to decrypt."""
+
+    why: str
+    decrypted: bool | None = None
 
 
 async def _verify(
     session: Session, store: Store, name: str | None, identity: Identity | None
-) -> dict[str, str]:
-    """Why each is not whole; empty where it is."""
+) -> dict[str, _Verified]:
     cluster, results = session.spec.name, {}
     found = await backups.backups_in(store, cluster)
     names = [each.name for each in found] if name is None else []
@@ -144,13 +153,13 @@ async def _verify(
                 manifest = await backups.verify(
                     store, each, report=session.terminal.report, identity=identity
                 )
-                results[each] = ""
-                if manifest.encrypted_to and identity is None:
+                results[each] = _Verified("", identity is not None if manifest.encrypted_to else None)
+                if results[each].decrypted is False:
                     session.terminal.say(
                         f"{each} is encrypted and as it was written; `--identity FILE` looks inside"
                     )
             except backups.Damaged as error:
-                results[each] = error.message
+                results[each] = _Verified(error.message)
     return results
 
 
