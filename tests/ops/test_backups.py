@@ -1,22 +1,26 @@
 """Backups of real clusters in a folder and in a real S3 that fails in every way that stores do."""
 
+import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from pyrage import x25519
 
 from etcdup.core.backups import DATABASE, MANIFEST, PROOF, Manifest
 from etcdup.core.spec import BackupSpec
-from etcdup.errors import EtcdupError
+from etcdup.errors import EtcdupError, UsageError
 from etcdup.ops import backups, store
 from etcdup.ops.drill import NotProved, drill
+from etcdup.ops.sealing import Identity
 from etcdup.ops.store import Store, StoreError, open_store
 from tests.support import s3
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 from tests.support.s3 import Fault, faulty, seaweed
 
+KNOWN = b"a very secret value "
 VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
 
 
@@ -128,13 +132,18 @@ async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    """One member with 24 MB of data: several parts of an upload."""
+    """24 MB of data: several parts of an upload."""
     if reason := why_not("3.6.14"):
         pytest.skip(reason)
     with etcd_cluster(etcd_binaries("3.6.14"), tmp_path_factory.mktemp("small"), size=2) as running:
-        for number in range(30):
-            running.etcdctl("m1", "put", f"large{number}", "x" * 100_000)
+        asyncio.run(_fill(running))
         yield running
+
+
+async def _fill(cluster: EtcdCluster) -> None:
+    async with cluster.client("m1") as client:
+        for number in range(24):
+            await client.put(f"large{number}".encode(), KNOWN * 50_000, timeout_s=60)
 
 
 @pytest.mark.parametrize("fault", ["refuses", "fills up", "stalls", "stalls reading", "cuts", "flips"])
@@ -146,7 +155,7 @@ async def test_a_store_that_fails_lists_nothing(
     monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
     with faulty(endpoint) as proxy:
         place = _bucket(proxy.url, monkeypatch, tmp_path.name)
-        proxy.fault, proxy.room = fault, 1 << 20
+        proxy.fault, proxy.room = fault, 12 << 20  # two parts fit, the third does not
         with pytest.raises((StoreError, backups.Damaged)) as caught:
             await take(place, small)
         assert caught.value.hint
@@ -154,6 +163,45 @@ async def test_a_store_that_fails_lists_nothing(
         proxy.released.set()
         proxy.fault = ""
         assert await backups.backups_in(place, "prod") == ()
+        assert await place.names() == ()
+        if fault == "fills up":
+            assert proxy.uploaded > proxy.room
+            assert proxy.aborted > 0, "parts that nobody lists would be paid for ever"
+
+
+async def test_what_is_encrypted_shows_the_store_nothing(
+    small: EtcdCluster, bucket: Store, tmp_path: Path
+) -> None:
+    identity, other = Identity([x25519.Identity.generate()]), Identity([x25519.Identity.generate()])
+    async with small.client("m2") as client:
+        manifest = await backups.take_backup(
+            bucket, client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
+        )
+    name = manifest.name
+    stored = b"".join([piece async for piece in bucket.read(manifest.database)])
+    assert stored.startswith(b"age-encryption.org/v1\n")
+    assert KNOWN not in stored
+    assert (len(stored), manifest.encrypted_to) == (manifest.stored_size, identity.public[0])
+    fetched, _ = await backups.fetch(bucket, "prod", name, tmp_path, identity=identity)
+    assert KNOWN in fetched.read_bytes()
+    for key in (None, identity):
+        assert await backups.verify(bucket, name, report=quiet, identity=key) == manifest
+    for wrong in (None, other):
+        with pytest.raises(UsageError, match="is encrypted to age1") as caught:
+            await drill(bucket, "prod", name, small.binaries, report=quiet, identity=wrong)
+        assert "--identity" in caught.value.hint
+    proof = await drill(bucket, "prod", name, small.binaries, report=quiet, identity=identity)
+    assert proof.kv_hash == manifest.kv_hash
+
+    async def spoilt() -> AsyncIterator[bytes]:
+        yield stored[:70_000] + bytes([stored[70_000] ^ 1]) + stored[70_001:]
+
+    await bucket.put(manifest.database, spoilt())
+    for key in (None, identity):
+        with pytest.raises(backups.Damaged):
+            await backups.verify(bucket, name, report=quiet, identity=key)
+    await backups.delete(bucket, name)
+    assert await bucket.names() == ()
 
 
 async def test_wrong_credentials_are_said_and_not_shown(

@@ -101,6 +101,7 @@ class Proxy:
     uploaded: int = 0
     url: str = ""
     aborted: int = 0
+    stalled: int = 0
     released: threading.Event = field(default_factory=threading.Event)
 
 
@@ -121,6 +122,7 @@ def faulty(upstream: str) -> Iterator[Proxy]:
             if data and proxy.fault == "fills up" and proxy.uploaded > proxy.room:
                 return self._say(507, b"<Error><Code>InsufficientStorage</Code></Error>")
             if data and proxy.fault == "stalls":
+                proxy.stalled += 1
                 proxy.released.wait(60)
             return self._forward(body)
 

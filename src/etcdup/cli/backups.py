@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from etcdup.cli.failure import Interrupted
 from etcdup.cli.session import Session
@@ -20,6 +20,7 @@ from etcdup.ops import backups
 from etcdup.ops.drill import drill
 from etcdup.ops.etcdctl import find_tools
 from etcdup.ops.journal import Journal
+from etcdup.ops.sealing import Identity
 from etcdup.ops.store import Store, StoreError, is_missing, open_store
 
 # A status must not wait for a store that is gone.
@@ -40,10 +41,17 @@ def take_now(file: Path, *, as_json: bool) -> int:
         session.terminal.data(
             f"backup {manifest.name} is in {store.place}: {show_size(manifest.size)}, "
             f"revision {manifest.revision}, {counted(manifest.keys, 'key')}, from {manifest.member}; "
-            "read back and whole\n"
+            f"{_read_back(manifest)}\n"
         )
-        session.terminal.say("it is not proved yet: `etcdup backup drill` restores it on this machine")
+        with_key = " --identity FILE" if manifest.encrypted_to else ""
+        session.terminal.say(
+            f"it is not proved yet: `etcdup backup drill{with_key}` restores it on this machine"
+        )
     return EXIT_DONE
+
+
+def _read_back(manifest: Manifest) -> str:
+    return "encrypted, and read back as it was written" if manifest.encrypted_to else "read back and whole"
 
 
 async def _take(session: Session, store: Store) -> Manifest:
@@ -59,8 +67,9 @@ async def _take(session: Session, store: Store) -> Manifest:
         client = await world.etcd(member)
         async with session.terminal.patience(f"backup from {member} into {store.place}"):
             manifest = await backups.take_backup(
-                store, client, session.spec.name, members, report=session.terminal.report
-            )
+                store, client, session.spec.name, members,
+                report=session.terminal.report, encrypt_to=session.spec.backup.encrypt_to,
+            )  # fmt: skip
     with Journal.beside(session.folder, session.spec.name) as journal:
         journal.record("backup", {"name": manifest.name, "to": store.place, "sha256": manifest.sha256})
     return manifest
@@ -98,6 +107,7 @@ def _row(each: Listed, manifest: Manifest | None, now: datetime) -> str:
     facts = "its manifest is damaged"
     if manifest:
         facts = f"{show_size(manifest.size)}, revision {manifest.revision}, etcd {manifest.version}"
+        facts += ", encrypted" if manifest.encrypted_to else ""
     proved = "proved" if each.proved else "not proved"
     return f"{each.name}  {_age(each, now)} old  {facts}  {proved}"
 
@@ -106,20 +116,32 @@ def _age(each: Listed, now: datetime) -> str:
     return show_duration(max((now - each.taken_at).total_seconds(), 0))
 
 
-def verify_backups(file: Path, name: str, *, every: bool, as_json: bool) -> int:
+def verify_backups(file: Path, name: str, *, every: bool, identity: Path | None, as_json: bool) -> int:
     session = Session.begin(file)
-    results = session.run(_verify(session, _store(session), None if every else name))
+    key = Identity.read(identity) if identity else None
+    results = session.run(_verify(session, _store(session), None if every else name, key))
     if as_json:
-        rows = [{"name": each, "whole": not why, "why": why or None} for each, why in results.items()]
+        rows = [
+            {"name": each, "whole": not seen.why, "why": seen.why or None, "decrypted": seen.decrypted}
+            for each, seen in results.items()
+        ]
         _print(session, {"backups": rows})
     else:
-        for each, why in results.items():
-            session.terminal.data(f"{each}: {why or 'whole'}\n")
-    return EXIT_FAILED if any(results.values()) else EXIT_DONE
+        for each, seen in results.items():
+            session.terminal.data(f"{each}: {seen.why or 'whole'}\n")
+    return EXIT_FAILED if any(seen.why for seen in results.values()) else EXIT_DONE
 
 
-async def _verify(session: Session, store: Store, name: str | None) -> dict[str, str]:
-    """Why each is not whole; empty where it is."""
+class _Verified(NamedTuple):
+    """Why it is not whole; empty where it is. `decrypted` is None where there was nothing to decrypt."""
+
+    why: str
+    decrypted: bool | None = None
+
+
+async def _verify(
+    session: Session, store: Store, name: str | None, identity: Identity | None
+) -> dict[str, _Verified]:
     cluster, results = session.spec.name, {}
     found = await backups.backups_in(store, cluster)
     names = [each.name for each in found] if name is None else []
@@ -128,10 +150,16 @@ async def _verify(session: Session, store: Store, name: str | None) -> dict[str,
     for each in names:
         async with session.terminal.patience(f"reading {each}"):
             try:
-                await backups.verify(store, each, report=session.terminal.report)
-                results[each] = ""
+                manifest = await backups.verify(
+                    store, each, report=session.terminal.report, identity=identity
+                )
+                results[each] = _Verified("", identity is not None if manifest.encrypted_to else None)
+                if results[each].decrypted is False:
+                    session.terminal.say(
+                        f"{each} is encrypted and as it was written; `--identity FILE` looks inside"
+                    )
             except backups.Damaged as error:
-                results[each] = error.message
+                results[each] = _Verified(error.message)
     return results
 
 
@@ -165,10 +193,10 @@ async def _prune(session: Session, store: Store, *, yes: bool) -> tuple[Listed, 
     return going
 
 
-def drill_backup(file: Path, name: str, *, as_json: bool) -> int:
+def drill_backup(file: Path, name: str, *, identity: Path | None, as_json: bool) -> int:
     session = Session.begin(file)
-    store = _store(session)
-    proof = session.run(_drill(session, store, name), lambda: "interrupted; nothing was proved")
+    store, key = _store(session), Identity.read(identity) if identity else None
+    proof = session.run(_drill(session, store, name, key), lambda: "interrupted; nothing was proved")
     if as_json:
         _print(session, asdict(proof) | {"at": proof.at.isoformat()})
         return EXIT_DONE
@@ -181,13 +209,15 @@ def drill_backup(file: Path, name: str, *, as_json: bool) -> int:
     return EXIT_DONE
 
 
-async def _drill(session: Session, store: Store, name: str) -> Proof:
+async def _drill(session: Session, store: Store, name: str, identity: Identity | None) -> Proof:
     chosen = await backups.chosen(store, session.spec.name, name)
     version = parse_version((await backups.manifest_of(store, chosen.name)).version)
     async with session.world() as world:
         tools = await find_tools(world, session.folder, version, session.terminal.report)
     async with session.terminal.patience(f"restoring {chosen.name} on this machine"):
-        proof = await drill(store, session.spec.name, chosen.name, tools, report=session.terminal.report)
+        proof = await drill(
+            store, session.spec.name, chosen.name, tools, report=session.terminal.report, identity=identity
+        )
     with Journal.beside(session.folder, session.spec.name) as journal:
         journal.record("drill", {"name": proof.name, "rto_s": proof.rto_s, "rpo_s": proof.rpo_s})
     return proof

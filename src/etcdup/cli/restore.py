@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from etcdup.cli.apply import Applying
 from etcdup.cli.failure import Interrupted
@@ -13,31 +14,51 @@ from etcdup.core.steps import Plan, Refusal
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.apply import Planner
 from etcdup.ops.health import Health
-from etcdup.ops.snapshot_file import read_snapshot
+from etcdup.ops.sealing import Identity
+from etcdup.ops.snapshot_source import Source, from_file, from_store
+from etcdup.ops.store import open_store
 from etcdup.ops.world import World
 
 
-def restore_cluster(file: Path, snapshot: Path, name: str | None, *, again: bool) -> int:
-    """`name` is the cluster's, given instead of being asked for it."""
+def restore_cluster(
+    file: Path,
+    snapshot: Path,
+    name: str | None,
+    *,
+    again: bool,
+    origin: str | None = None,
+    identity: Path | None = None,
+) -> int:
+    """`name` is the cluster's, given instead of being asked for it; `origin` the one whose backup is to be cloned."""
     session = Session.begin(file)
     if name not in (None, session.spec.name):
         raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
-    return Restoring(session, snapshot, sure=name is not None, again=again).carry_through()
+    source = Source(snapshot, origin or session.spec.name, Identity.read(identity) if identity else None)
+    return Restoring(session, source, sure=name is not None, again=again).carry_through()
 
 
 class Restoring(Applying):
     """One run of restore: an apply by its own planner, that asks for the cluster's name."""
 
-    def __init__(self, session: Session, path: Path, *, sure: bool, again: bool) -> None:
-        super().__init__(session, f"restore {path}", yes=sure)
-        self._path = path
+    def __init__(self, session: Session, source: Source, *, sure: bool, again: bool) -> None:
+        super().__init__(session, f"restore {source.named}", yes=sure)
+        self._source = source
         self._again = again
         self._snapshot: SnapshotFile | None = None
 
     async def run(self) -> None:
-        async with self.terminal.patience(f"reading {self._path}"):
-            self._snapshot = await asyncio.to_thread(read_snapshot, self._path)
-        await super().run()
+        with TemporaryDirectory(prefix="etcdup-restore-") as scratch:
+            self._snapshot = await self._read(Path(scratch))
+            await super().run()
+
+    async def _read(self, scratch: Path) -> SnapshotFile:
+        source, terminal = self._source, self.terminal
+        if not source.is_in_store:
+            async with terminal.patience(f"reading {source.named}"):
+                return await asyncio.to_thread(from_file, source, scratch)
+        store = open_store(self.session.spec.backup, self.session.folder)
+        async with terminal.patience(f"fetching {source.named} from {store.place}"):
+            return await from_store(store, source, scratch, terminal.report)
 
     def planner(self, observed: Observed) -> Planner:
         spec, snapshot, suffix = self.session.spec, self._snapshot, aside(observed)
@@ -46,7 +67,7 @@ class Restoring(Applying):
         if was_restored(spec, observed, snapshot) and not self._again:
             hint = "`--again` restores it once more; what was written since is then moved aside"
             raise RefusedError(
-                f"{self._path} is what cluster {spec.name} was restored from already", hint=hint
+                f"{snapshot.title} is what cluster {spec.name} was restored from already", hint=hint
             )
 
         def planned(observed: Observed) -> Plan | Refusal:

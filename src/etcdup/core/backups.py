@@ -2,7 +2,7 @@
 
 A backup NAME is up to three objects. Only the second makes it one, and it is written last:
 
-    NAME.db            the member's database with etcd's own checksum at its end (rule 54)
+    NAME.db            the member's database with etcd's own checksum at its end (rule 54); NAME.db.age where encrypted
     NAME.json          the manifest: what it is of, and what it must look like
     NAME.proof.json    what the drill saw that restored it; a backup without it is not proved
 """
@@ -18,7 +18,7 @@ from etcdup.core.observed import Observed
 from etcdup.core.quorum import healthy
 from etcdup.core.spec import KeepSpec
 
-DATABASE, MANIFEST, PROOF = ".db", ".json", ".proof.json"
+DATABASE, SEALED, MANIFEST, PROOF = ".db", ".db.age", ".json", ".proof.json"
 # Written through the member that the backup is taken from, right before it: what the drill looks for.
 CANARY = b"etcdup/backup/canary"
 HASH_BYTES = 32
@@ -36,7 +36,8 @@ class NotAManifest(ValueError):
 class Manifest:
     """What a backup is of. `revision`, `keys`, `kv_hash` and `compact_revision` are the member's own words right
     before the stream began, so all that they speak of is in the backup; it may hold a little more. `sha256` and
-    `size` are of the whole object, etcd's checksum included."""
+    `size` are of the whole database, etcd's checksum included. Where it is encrypted, `encrypted_to` is the public key,
+    and `stored_*` are of what the store holds: that can be compared without the private key."""
 
     name: str
     cluster: str
@@ -52,6 +53,14 @@ class Manifest:
     kv_hash: int
     compact_revision: int
     canary: str
+    encrypted_to: str = ""
+    stored_size: int = 0
+    stored_sha256: str = ""
+
+    @property
+    def database(self) -> str:
+        """The object that holds it."""
+        return self.name + (SEALED if self.encrypted_to else DATABASE)
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,12 @@ def source(observed: Observed) -> str | None:
     )
 
 
+def cluster_of(name: str) -> str | None:
+    """Whose backup is called so; None where no backup is."""
+    match = _NAME.fullmatch(name)
+    return match and match["cluster"]
+
+
 def taken_at(name: str, cluster: str) -> datetime | None:
     """When this cluster's backup of that name was taken; None where it is no such name."""
     match = _NAME.fullmatch(name)
@@ -107,7 +122,7 @@ def taken_at(name: str, cluster: str) -> datetime | None:
 def whole_backups(objects: Iterable[str], cluster: str) -> tuple[Listed, ...]:
     """Oldest first. An object without its manifest, or a manifest without its object, is no backup."""
     there = frozenset(objects)
-    names = {each.removesuffix(DATABASE) for each in there if each.endswith(DATABASE)}
+    names = {each.removesuffix(end) for each in there for end in (DATABASE, SEALED) if each.endswith(end)}
     found = (
         Listed(at, name, name + PROOF in there)
         for name in names

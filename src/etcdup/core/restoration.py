@@ -39,13 +39,18 @@ WAL_ROOM = 256 * 1024**2
 @dataclass(frozen=True)
 class SnapshotFile:
     """A snapshot that was read whole. `made_by` is the cluster's minor then, like `3.6.0`; empty where the file does
-    not say."""
+    not say. `origin` is what its manifest tells: which backup it is, and of which cluster."""
 
     path: str
     sha256: str
     size: int
     revision: int
     made_by: str
+    origin: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.origin or self.path
 
 
 def token_of(spec: Spec, observed: Observed, fresh: str) -> str:
@@ -209,10 +214,11 @@ def can_bump(version: Version) -> bool:
 
 
 def _notes(snapshot: SnapshotFile) -> tuple[str, ...]:
-    """What is known without a manifest: whose data it is, only the operator can judge."""
+    """Without a manifest only the operator can judge whose data it is."""
     made = f"of etcd {snapshot.made_by.rpartition('.')[0]}" if snapshot.made_by else "of an unknown version"
+    whose = "" if snapshot.origin else ". It does not say which cluster it is from"
     return (
-        f"{snapshot.path}: {show_size(snapshot.size)}, revision {snapshot.revision}, {made}, whole (sha256 "
-        f"{snapshot.sha256[:12]}). It does not say which cluster it is from",
+        f"{snapshot.title}: {show_size(snapshot.size)}, revision {snapshot.revision}, {made}, whole (sha256 "
+        f"{snapshot.sha256[:12]}){whose}",
         "everything written since the snapshot is not in the restored cluster; the old data stays aside on each host",
     )

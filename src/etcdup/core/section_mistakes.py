@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from etcdup.core import extra_flags
+from etcdup.core.age_key import is_private_key, is_public_key
 from etcdup.core.document import Loc
 from etcdup.core.mistakes import Mistake, is_within
 from etcdup.core.spec import Spec
@@ -55,6 +56,7 @@ def section_mistakes(spec: Spec) -> Iterator[Mistake]:
     yield from _install(spec)
     yield from _ssh(spec)
     yield from _target(spec)
+    yield from _encryption(spec)
     yield from _retention(spec)
 
 
@@ -202,6 +204,19 @@ def _target(spec: Spec) -> Iterator[Mistake]:
     if spec.backup.endpoint is not None and not _is_web_url(spec.backup.endpoint):
         message = f"`{spec.backup.endpoint}` is not a URL"
         yield Mistake((("backup", "endpoint"),), message, "write it like https://s3.example.com")
+
+
+def _encryption(spec: Spec) -> Iterator[Mistake]:
+    key, at = spec.backup.encrypt_to, ("backup", "encrypt_to")
+    if key is None or is_public_key(key):
+        return
+    if is_private_key(key):  # The message does not show it.
+        hint = "write the public one, age1...; who has both could as well not encrypt"
+        yield Mistake((at,), "`encrypt_to` holds a private key, and this file is no place for it", hint)
+        return
+    yield Mistake(
+        (at,), f"`{key}` is no public key of age", "`age-keygen` prints one: age1 and 58 more characters"
+    )
 
 
 def _retention(spec: Spec) -> Iterator[Mistake]:

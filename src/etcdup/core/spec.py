@@ -156,6 +156,8 @@ class BackupSpec(_Section):
     path_style: bool = True
     # What the store is asked to encrypt with, by itself.
     sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
+    # A public key of age: the store then never sees what is in a backup.
+    encrypt_to: str | None = None
     every: Seconds = 3600
     keep: KeepSpec = KeepSpec()
 

@@ -20,6 +20,7 @@ from etcdup.core.backups import CANARY, PROOF, Manifest, Proof, proof_text
 from etcdup.core.certs import Wanted
 from etcdup.errors import EtcdupError
 from etcdup.ops.backups import Report, fetch
+from etcdup.ops.sealing import Identity
 from etcdup.ops.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
 from etcdup.ops.store import Store
 from etcdup.remote.etcd import Credentials, Etcd
@@ -39,12 +40,14 @@ class NotProved(EtcdupError):
     """The backup could not be restored, or what was restored is something else."""
 
 
-async def drill(store: Store, cluster: str, name: str, tools: Path, *, report: Report) -> Proof:
+async def drill(
+    store: Store, cluster: str, name: str, tools: Path, *, report: Report, identity: Identity | None = None
+) -> Proof:
     """Restores with the programs in `tools`, compares, and notes the proof in the store. Raises NotProved."""
     with TemporaryDirectory(prefix="etcdup-drill-") as scratch:
         folder = Path(scratch)
         at, began = datetime.now(UTC), time.monotonic()
-        path, manifest = await fetch(store, cluster, name, folder, report=report)
+        path, manifest = await fetch(store, cluster, name, folder, report=report, identity=identity)
         report(f"restoring {name}")
         ports = _free_ports()
         await _restore(tools, path, folder / "data", ports[1])

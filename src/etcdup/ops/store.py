@@ -8,7 +8,7 @@ import asyncio
 import configparser
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -82,7 +82,7 @@ class Store:
             if self._folder is not None:
                 await asyncio.to_thread(_sync, self._folder, name)
 
-    async def read(self, name: str) -> AsyncIterator[bytes]:
+    async def read(self, name: str) -> AsyncGenerator[bytes, None]:
         """The object in pieces. A silence of STALL_S is an error."""
         import obstore
 

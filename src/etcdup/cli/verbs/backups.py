@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, json_option
+from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, identity_option, json_option
 
 
 @click.group(context_settings=HELP_OPTIONS)
@@ -35,13 +35,17 @@ def list_(file: Path, as_json: bool) -> int:
 @backup.command(context_settings=HELP_OPTIONS)
 @click.argument("name", default="latest", metavar="[NAME]")
 @click.option("--all", "every", is_flag=True, help="Every backup there is.")
+@identity_option
 @json_option
 @file_option
-def verify(file: Path, name: str, every: bool, as_json: bool) -> int:
-    """Read a backup (the latest, or NAME) and compare it with its checksums. Ends with 1 if it is damaged."""
+def verify(file: Path, name: str, every: bool, identity: Path | None, as_json: bool) -> int:
+    """Read a backup (the latest, or NAME) and compare it with its checksums. Ends with 1 if it is damaged.
+
+    An encrypted one is decrypted for that where its private key is given.
+    """
     from etcdup.cli.backups import verify_backups
 
-    return verify_backups(file, name, every=every, as_json=as_json)
+    return verify_backups(file, name, every=every, identity=identity, as_json=as_json)
 
 
 @backup.command(context_settings=HELP_OPTIONS)
@@ -57,13 +61,14 @@ def prune(file: Path, yes: bool, as_json: bool) -> int:
 
 @backup.command(context_settings=HELP_OPTIONS)
 @click.argument("name", default="latest", metavar="[NAME]")
+@identity_option
 @json_option
 @file_option
-def drill(file: Path, name: str, as_json: bool) -> int:
+def drill(file: Path, name: str, identity: Path | None, as_json: bool) -> int:
     """Restore a backup (the latest, or NAME) into a throw-away member on this machine, and compare its data."""
     from etcdup.cli.backups import drill_backup
 
-    return drill_backup(file, name, as_json=as_json)
+    return drill_backup(file, name, identity=identity, as_json=as_json)
 
 
 VERBS: tuple[click.Command, ...] = (backup,)

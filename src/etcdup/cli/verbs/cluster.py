@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, json_option
+from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, identity_option, json_option
 
 
 @click.command(context_settings=HELP_OPTIONS)
@@ -95,15 +95,25 @@ def health(file: Path, as_json: bool) -> int:
 @click.argument("snapshot", type=click.Path(path_type=Path))
 @click.option("--yes-restore", metavar="NAME", help="The cluster's name, instead of being asked for it.")
 @click.option("--again", is_flag=True, help="Also where this very snapshot was the last one restored.")
+@click.option("--from-cluster", metavar="NAME", help="Whose backup it is, where it is another's: a clone.")
+@identity_option
 @file_option
-def restore(snapshot: Path, file: Path, yes_restore: str | None, again: bool) -> int:
+def restore(
+    snapshot: Path,
+    file: Path,
+    yes_restore: str | None,
+    again: bool,
+    from_cluster: str | None,
+    identity: Path | None,
+) -> int:
     """Make the cluster's data what SNAPSHOT holds, as a new cluster.
 
+    SNAPSHOT is a file, or a backup's name in `backup.to`, or `latest` for the newest there.
     The old data is moved aside on each host. Interrupted, the same restore goes on from there.
     """
     from etcdup.cli.restore import restore_cluster
 
-    return restore_cluster(file, snapshot, yes_restore, again=again)
+    return restore_cluster(file, snapshot, yes_restore, again=again, origin=from_cluster, identity=identity)
 
 
 @click.command(context_settings=HELP_OPTIONS)

