@@ -88,7 +88,11 @@ def findings(
     spec: Spec, observed: Observed, chosen: str, fenced: Collection[str], *, earlier: bool = False
 ) -> tuple[str, ...]:
     """What was seen, what may be missing, and what the operator has to keep to."""
-    told = [*_lost(observed), *_newest(spec, observed, chosen)]
+    told = []
+    if not any(
+        seen.leader_id for seen in observed.answering().values()
+    ):  # else a run before has come that far
+        told += [*_lost(observed), *_newest(spec, observed, chosen)]
     if earlier:
         told.append(
             f"no member answers; {chosen} did when an earlier run kept its data, which the cluster goes on from: "
