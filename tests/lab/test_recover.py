@@ -47,8 +47,7 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     print(done.stderr)
     assert survivors_keys(operator) == had
     assert infra1.run("ls /var/lib/etcd.aside-*").stdout.split() == ["member"]
-    operator_keeps = list((operator.folder / "backups").glob("*-recover-infra1-*.db"))
-    assert operator_keeps
+    kept = max((operator.folder / "backups").glob("*-recover-infra1-*.db"))
     again = operator.run(*recover, *SURE)
     assert again.returncode == 4, said(again)
 
@@ -69,6 +68,21 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     assert len(operator.status()["members"]) == 3
     assert survivors_keys(operator) == had
     assert infra2.run("ls -d /var/lib/etcd.aside-*").stdout
+    assert "nothing to do" in operator.apply()
+    undo_a_restore(operator, kept)
+
+
+def undo_a_restore(operator: Operator, snapshot: Path) -> None:
+    """A restore that turns out to have been a mistake: what was written after the snapshot comes back."""
+    operator.ctl("put", "late", "written")
+    sure = ("--yes-restore", "prod")
+    done = operator.run("restore", str(snapshot), *sure)
+    assert done.returncode == 0, said(done)
+    assert operator.ctl("get", "late") == ""
+    done = operator.run("restore", "--undo", *sure)
+    assert done.returncode == 0, said(done)
+    assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+    assert operator.ctl("get", "late", "--print-value-only").strip() == "written"
     assert "nothing to do" in operator.apply()
 
 
