@@ -82,7 +82,7 @@ def test_restore(up: Etcdup) -> None:
     journal = Path(up.extra["ETCDUP_FILE"]).parent
     ends = time.monotonic() + PATIENCE_S
     while time.monotonic() < ends and not any(
-        '"PlaceData"' in each.read_text() for each in journal.rglob("*.jsonl")
+        '"PlaceData"' in each.read_text() for each in (journal / ".etcdup").glob("*.jsonl")
     ):
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)

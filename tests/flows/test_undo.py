@@ -63,6 +63,7 @@ async def test_a_whole_restore_is_undone(tmp_path: Path) -> None:
         *["MarkUndo"] * 3,
         "StopMembers",
         *["UndoData"] * 3,
+        *["InstallFiles"] * 3,
         "StartRestored",
     ]
     await assert_old(spec, start, network, folder)

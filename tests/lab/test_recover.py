@@ -8,6 +8,7 @@ import pytest
 
 from tests.lab.machine import Machine
 from tests.lab.operator import HEALTHY, Operator, said
+from tests.lab.test_bootstrap import by_path
 from tests.support.etcd_binaries import why_not
 
 VERSION = "3.6.14"
@@ -26,7 +27,7 @@ def commands() -> list[tuple[str, ...]]:
 def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     look, recover, grow = commands()
     infra1, infra2, infra3 = operator.lab.machines
-    operator.write()
+    operator.write(version=VERSION, install=by_path(VERSION))
     operator.apply()
     infra1.run(f"nohup sh -c '{WRITER}' >/dev/null 2>&1 &")
     wait_for_writes(infra1, 60)

@@ -6,6 +6,7 @@ then all members are stopped, the folders change places, and the old members sta
 
 from collections.abc import Iterator
 
+from etcdup.core.drift import settings_steps
 from etcdup.core.observed import HostSeen, Observed
 from etcdup.core.quorum import healthy
 from etcdup.core.spec import Spec
@@ -27,7 +28,8 @@ def plan_undo(spec: Spec, observed: Observed, suffix: str, *, resumed: bool = Fa
     """`suffix` is `aside-TIME`. `resumed`: this run or one before it has begun, so that hosts may be undone already."""
     if reasons := _against(spec, observed, resumed=resumed):
         return Refusal(spec.name, reasons)
-    return Plan(spec.name, tuple(_steps(spec, observed, suffix)), _notes(spec, observed))
+    token = next((_token(seen) for seen in _ours(spec, observed).values()), "")
+    return Plan(spec.name, tuple(_steps(spec, observed, suffix)), _notes(spec, observed), token)
 
 
 def was_begun(spec: Spec, observed: Observed) -> bool:
@@ -47,6 +49,9 @@ def _steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
                 yield ForgetRestore(host=name, reason="it was never put in place")
     else:
         yield from _go_back(spec, observed, suffix)
+    for name, host in seen.items():
+        if not quiet:
+            yield from settings_steps(spec, spec.host(name), host, _token(host), observed.pki)
     waiting = any(_stage(host) for host in seen.values())
     if (waiting and not quiet) or not all(host.unit.is_running for host in seen.values()):
         reason = "all have their old data"
@@ -132,6 +137,13 @@ def _ours(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
 def _stage(seen: HostSeen) -> str:
     mark = seen.marker
     return mark.restored.stage if mark and mark.restored and mark.restored.stage != "undone" else ""
+
+
+def _token(seen: HostSeen) -> str:
+    """The cluster's that counts again."""
+    mark = seen.marker
+    assert mark is not None, "only hosts that bear our mark are asked"
+    return mark.restored.former[-1] if mark.restored and _stage(seen) and mark.restored.former else mark.token
 
 
 def _notes(spec: Spec, observed: Observed) -> tuple[str, ...]:
