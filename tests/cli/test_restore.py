@@ -100,6 +100,13 @@ def test_restore(up: Etcdup) -> None:
     assert (again.returncode, "restored from already" in again.stderr) == (4, True)
     assert up("plan", "--exit-code").returncode == 0
 
+    back = up("restore", "--undo", "--yes-restore", "demo")
+    assert back.returncode == 0, back.stderr
+    assert back.stdout.splitlines()[-1] == "cluster is healthy"
+    assert ctl(up, "get", "/b", "--print-value-only") == "lost\n"
+    assert up("plan", "--exit-code").returncode == 0
+    assert up("restore", "--undo", "--yes-restore", "demo").returncode == 4
+
 
 def _refuses_damage(up: Etcdup, path: Path) -> None:
     """Truncations and flips of one bit, each refused with the cluster as it was (rule 54)."""

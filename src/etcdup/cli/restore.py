@@ -11,6 +11,7 @@ from etcdup.core.commands import aside
 from etcdup.core.observed import Observed
 from etcdup.core.restoration import SnapshotFile, can_bump, plan_restore, token_of, was_restored
 from etcdup.core.steps import Plan, Refusal
+from etcdup.core.undoing import plan_undo, was_begun
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.apply import Planner
 from etcdup.ops.health import Health
@@ -37,8 +38,45 @@ def restore_cluster(
     return Restoring(session, source, sure=name is not None, again=again).carry_through()
 
 
-class Restoring(Applying):
-    """One run of restore: an apply by its own planner, that asks for the cluster's name."""
+def undo_restore(file: Path, name: str | None) -> int:
+    """Puts back what the last restore moved aside."""
+    session = Session.begin(file)
+    if name not in (None, session.spec.name):
+        raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
+    return Undoing(session, sure=name is not None).carry_through()
+
+
+class ByName(Applying):
+    """An apply that asks for the cluster's name rather than for a yes."""
+
+    async def agree(self, question: str) -> None:  # noqa: ARG002
+        name = self.session.spec.name
+        if not self.terminal.can_ask:
+            hint = f"`--yes-restore {name}` does it without asking"
+            raise UsageError("there is nobody to ask whether this cluster shall be restored", hint=hint)
+        typed = await self.terminal.answer(f"Type the cluster's name to exchange its data ({name}): ")
+        if typed != name:
+            raise Interrupted("that is not its name; nothing was changed")
+
+
+class Undoing(ByName):
+    """One run of `restore --undo`."""
+
+    def __init__(self, session: Session, *, sure: bool) -> None:
+        super().__init__(session, "restore --undo", yes=sure)
+
+    def planner(self, observed: Observed) -> Planner:
+        spec, suffix = self.session.spec, aside(observed)
+        begun = was_begun(spec, observed)
+
+        def planned(observed: Observed) -> Plan | Refusal:
+            return plan_undo(spec, observed, suffix, resumed=begun)
+
+        return planned
+
+
+class Restoring(ByName):
+    """One run of restore: an apply by its own planner."""
 
     def __init__(self, session: Session, source: Source, *, sure: bool, again: bool) -> None:
         super().__init__(session, f"restore {source.named}", yes=sure)
@@ -74,17 +112,6 @@ class Restoring(Applying):
             return plan_restore(spec, observed, snapshot, token, suffix)
 
         return planned
-
-    async def agree(self, question: str) -> None:  # noqa: ARG002
-        name = self.session.spec.name
-        if not self.terminal.can_ask:
-            hint = f"`--yes-restore {name}` does it without asking"
-            raise UsageError("there is nobody to ask whether this cluster shall be restored", hint=hint)
-        if (
-            await self.terminal.answer(f"Type the cluster's name to put the snapshot in place ({name}): ")
-            != name
-        ):
-            raise Interrupted("that is not its name; nothing was changed")
 
     async def _apply(
         self, world: World, plan: Plan, observed: Observed, planner: Planner

@@ -46,6 +46,9 @@ _KINDS = {
     "PlaceData": "move old data aside, put restored data in place",
     "StartRestored": "start the restored members together",
     "SealRestore": "mark the host as restored",
+    "ForgetRestore": "give up the restore that was staged",
+    "MarkUndo": "mark the host: undoing its restore",
+    "UndoData": "move restored data aside, put old data back",
     "RotateAuthority": "change the CA",
 }
 _STAGES = {

@@ -16,10 +16,12 @@ from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.steps import (
     DetachMember,
     EnableUnit,
+    ForgetRestore,
     HostStep,
     InstallBinaries,
     InstallFiles,
     MarkReplacement,
+    MarkUndo,
     PlaceData,
     PrepareHost,
     RetireMember,
@@ -27,6 +29,7 @@ from etcdup.core.steps import (
     SetAside,
     StageRestore,
     SwitchBinaries,
+    UndoData,
 )
 from etcdup.core.version import parse_version
 
@@ -114,14 +117,17 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
             yield from _give_way(aside(observed), seen, layout)
         case MarkReplacement():
             yield from _mark_replacement(step, spec, host, layout, token)
-        case StageRestore() | PlaceData() | SealRestore():
+        case StageRestore() | PlaceData() | SealRestore() | ForgetRestore() | MarkUndo() | UndoData():
             yield from restore_commands(step, spec, host, seen)
         case _:
             raise AssertionError(f"{step.kind} is not a list of commands")
 
 
 def restore_commands(
-    step: StageRestore | PlaceData | SealRestore, spec: Spec, host: HostSpec, seen: HostSeen
+    step: StageRestore | PlaceData | SealRestore | ForgetRestore | MarkUndo | UndoData,
+    spec: Spec,
+    host: HostSpec,
+    seen: HostSeen,
 ) -> Iterator[Action]:
     """The mark comes last in each: it says that all before it is done."""
     layout = layout_of(spec, host)
@@ -130,6 +136,12 @@ def restore_commands(
             yield from _stage(step, spec, host, seen, layout)
         case PlaceData():
             yield from _place(seen, layout)
+        case MarkUndo():
+            yield from _mark_stage(seen, layout, "undo")
+        case ForgetRestore():
+            yield from _forget(seen, layout)
+        case UndoData():
+            yield from _undo(step, seen, layout)
         case SealRestore():
             yield from _mark_stage(seen, layout, "done")
             yield Run(("rm", "-f", f"{staged_at(seen.data)}.db"), "removing the copy of the snapshot")
@@ -153,11 +165,19 @@ def _stage(
         yield Run(("chown", "-R", "etcd:etcd", *folders), doing)
     yield Run(("chmod", "0700", *folders), doing)
     formed = seen.marker is not None and seen.marker.formed
-    restored = Restored(step.sha256, "staged", step.aside, step.bump)
+    restored = Restored(step.sha256, "staged", step.aside, step.bump, _former(seen.marker, step.token))
     marker = Marker(
         spec.name, host.name, step.token, layout.data_dir, formed, mount=seen.data.mount, restored=restored
     )
     yield Write((_mark(layout, marker),), "marking the host")
+
+
+def _former(marker: Marker | None, token: str) -> tuple[str, ...]:
+    """The tokens of the clusters that the restored one takes the place of."""
+    if marker is None:
+        return ()
+    before = (*(marker.restored.former if marker.restored else ()), marker.token)
+    return tuple(each for each in dict.fromkeys(before) if each != token)
 
 
 def _restore_argv(
@@ -188,6 +208,45 @@ def _place(seen: HostSeen, layout: Layout) -> Iterator[Action]:
         paths = (staged_at(directory), directory.path, seen.marker.restored.aside)
         yield Run(("sh", "-c", PLACE, "place", *paths, where), doing)
     yield from _mark_stage(seen, layout, "placed")
+
+
+def _undo(step: UndoData, seen: HostSeen, layout: Layout) -> Iterator[Action]:
+    """Where nothing was placed, the data is in its place already, and only what was staged goes."""
+    marker = seen.marker
+    assert marker is not None
+    assert marker.restored is not None
+    doing = "moving restored data aside, putting old data back"
+    if seen.unit.load != "not-found":
+        yield stop_command(layout)
+    for directory in filter(None, (seen.data, seen.wal)):
+        where = "mount" if directory.mount else "folder"
+        paths = (directory.path, marker.restored.aside, step.aside, where)
+        yield Run(("sh", "-c", UNDO, "undo", *paths), doing)
+        staged = staged_at(directory)
+        yield Run(("rm", "-rf", "--", staged, f"{staged}.db", f"{staged}.db.part"), doing)
+    yield from _mark_undone(marker, layout)
+
+
+def _forget(seen: HostSeen, layout: Layout) -> Iterator[Action]:
+    assert seen.marker is not None
+    folders = [staged_at(each) for each in (seen.data, seen.wal) if each]
+    copies = [f"{folders[0]}.db", f"{folders[0]}.db.part"]
+    yield Run(("rm", "-rf", "--", *folders, *copies), "removing what was staged")
+    yield from _mark_undone(seen.marker, layout)
+
+
+def _mark_undone(marker: Marker, layout: Layout) -> Iterator[Action]:
+    """The cluster before is the one that counts again. How far revisions were raised stays known (rule 58)."""
+    restored = marker.restored
+    assert restored is not None
+    if restored.former:
+        former = (*restored.former[:-1], marker.token)
+        undone = replace(
+            marker, token=restored.former[-1], restored=replace(restored, stage="undone", former=former)
+        )
+    else:
+        undone = replace(marker, restored=None)
+    yield Write((_mark(layout, undone),), "marking the host")
 
 
 def _mark_stage(seen: HostSeen, layout: Layout, stage: str) -> Iterator[Action]:
@@ -427,6 +486,24 @@ if [ "$4" = mount ]; then
 elif [ -e "$1" ]; then
   [ ! -e "$2" ] || mv -T -- "$2" "$2.$3"
   mv -T -- "$1" "$2"
+fi
+"""
+
+# Begun again, it never takes old data for restored: the old folder has left its name by then.
+UNDO = """\
+set -eu
+if [ "$4" = mount ]; then
+  if [ -e "$1/$2" ]; then
+    mkdir -p -- "$1/$3"
+    for new in "$1"/member "$1"/*.wal "$1"/*.tmp; do [ ! -e "$new" ] || mv -- "$new" "$1/$3/"; done
+    mv -T -- "$1/$2" "$1/$2.undoing"
+  fi
+  [ -e "$1/$2.undoing" ] || exit 0
+  for old in "$1/$2.undoing"/*; do [ ! -e "$old" ] || mv -- "$old" "$1/"; done
+  rmdir -- "$1/$2.undoing"
+elif [ -e "$1.$2" ]; then
+  [ ! -e "$1" ] || mv -T -- "$1" "$1.$3"
+  mv -T -- "$1.$2" "$1"
 fi
 """
 

@@ -31,6 +31,7 @@ from etcdup.core.steps import (
     StartMember,
     Step,
     TakeSnapshot,
+    UndoData,
     UpdatePeerUrl,
 )
 
@@ -70,7 +71,7 @@ def _reason(step: Step, spec: Spec, observed: Observed) -> Refused | None:
             return may_set_aside(host, observed)
         case UpdatePeerUrl(host=host):
             return may_update(host, observed)
-        case PlaceData():
+        case PlaceData() | UndoData():
             return may_place(spec, observed)
         case TakeSnapshot() | EnableDowngrade():
             return may_trust_alarms(observed)

@@ -88,13 +88,16 @@ class Restored:
     """A restore on this host: of which file, how far it is, and what it put aside.
 
     `staged`: the restored data lies beside what runs. `placed`: it is in the data directory, and the old data
-    lies under the suffix `aside`. `done`: proved healthy. `bump` was added to the snapshot's revision.
+    lies under the suffix `aside`. `done`: proved healthy. `undo`: the old data is on its way back; `undone`: it is
+    there again. `bump` was added to the snapshot's revision. `former` are the tokens of the clusters whose place
+    this one took: whoever still bears one of them is of the past.
     """
 
     sha256: str
     stage: str
     aside: str
     bump: int = 0
+    former: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Marker:
 
     @property
     def is_being_restored(self) -> bool:
-        return self.restored is not None and self.restored.stage != "done"
+        return self.restored is not None and self.restored.stage not in ("done", "undone")
 
 
 @dataclass(frozen=True)

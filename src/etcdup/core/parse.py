@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from etcdup.core.layout import Layout
 from etcdup.core.observed import DirSeen, FileSeen, HostSeen, Listening, Marker, Restored, UnitSeen
@@ -160,10 +161,14 @@ def _marker(sections: Sections, layout: Layout) -> Marker | None:
             bool(data["formed"]),
             str(data.get("replaces", "")),
             bool(data.get("mount", False)),
-            Restored(**data["restored"]) if "restored" in data else None,
+            _restored(data["restored"]) if "restored" in data else None,
         )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _restored(values: dict[str, Any]) -> Restored:
+    return Restored(**{**values, "former": tuple(values.get("former", ()))})
 
 
 def _listening(lines: list[str]) -> tuple[Listening, ...]:

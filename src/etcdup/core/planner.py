@@ -17,6 +17,7 @@ from etcdup.core.quorum import describe, healthy
 from etcdup.core.rotation import runs_with_another
 from etcdup.core.spec import Spec
 from etcdup.core.steps import FormCluster, Plan, Refusal, Refused, Step
+from etcdup.core.superseded import clear_superseded, superseded, two_clusters, without
 from etcdup.core.upkeep import certificates, seal, upkeep, with_archives, without_due
 
 
@@ -24,6 +25,10 @@ def plan(spec: Spec, observed: Observed, fresh_token: str) -> Plan | Refusal:
     """What makes the hosts what the Spec says. `fresh_token` names a cluster that is formed by this plan."""
     if under_way := restore_under_way(spec, observed):
         return Refusal(spec.name, under_way)
+    if old := superseded(spec, observed):
+        return _cleared_first(spec, old, observed, fresh_token)
+    if split := two_clusters(spec, observed):
+        return Refusal(spec.name, split)
     phase = phase_of(spec, observed, fresh_token)
     reasons = _against_all(spec, observed)
     reasons += may_form(spec, observed) if phase.name != "formed" else ()
@@ -42,6 +47,16 @@ def plan(spec: Spec, observed: Observed, fresh_token: str) -> Plan | Refusal:
     return Plan(spec.name, tuple(steps), notes(spec, observed), phase.token)
 
 
+def _cleared_first(spec: Spec, old: tuple[str, ...], observed: Observed, fresh_token: str) -> Plan:
+    """Whatever stands against the rest: hosts of the past are stopped at once."""
+    clearing = clear_superseded(old, observed)
+    after = plan(spec, without(old, observed), fresh_token)
+    if isinstance(after, Refusal):
+        later = tuple(f"once {', '.join(old)} is cleared: {reason.message}" for reason in after.reasons)
+        return Plan(spec.name, clearing, (*after.notes, *later), fresh_token)
+    return replace(after, steps=(*clearing, *after.steps))
+
+
 def restore_under_way(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Members of the old and of the new cluster may both be there: only the restore itself knows the order."""
     names = [
@@ -54,7 +69,8 @@ def restore_under_way(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     return (
         Refused(
             f"a restore of cluster {spec.name} was begun and is not finished: {', '.join(names)}",
-            hint="run `etcdup restore` with the same snapshot again: it goes on from where it was",
+            hint="run `etcdup restore` with the same snapshot again: it goes on from where it was; `etcdup restore "
+            "--undo` puts the old data back instead",
             rules=(57,),
         ),
     )

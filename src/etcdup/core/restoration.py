@@ -157,7 +157,15 @@ def _against_host(
     fresh = may_join(spec, host, seen) if seen.marker is None else may_prepare(spec, host, seen)
     reasons = [*fresh, *against_trust(spec, seen, observed)]
     mark = seen.marker
-    if mark and mark.restored and mark.is_being_restored and mark.restored.sha256 != snapshot.sha256:
+    if _stage(seen, token) == "undo":
+        reasons.append(
+            Refused(
+                f"the last restore of {host.name} is being undone",
+                hint="finish that first: `etcdup restore --undo` goes on from where it was",
+                host=host.name,
+            )
+        )
+    elif mark and mark.restored and mark.is_being_restored and mark.restored.sha256 != snapshot.sha256:
         reasons.append(
             Refused(
                 f"{host.name} is in the middle of a restore of another file (sha256 {mark.restored.sha256[:12]})",

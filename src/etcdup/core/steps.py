@@ -396,6 +396,26 @@ class SealRestore(HostStep):
     """The restored member was proved: its host says so, and the copy of the snapshot goes."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForgetRestore(HostStep):
+    """A restore that was never put in place is given up: what was staged goes, what runs is not touched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkUndo(HostStep):
+    """The host's mark says that its restore is being undone, before anything is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoData(HostStep):
+    """What was restored is moved aside, and the data of before takes its place. etcd is stopped everywhere by then."""
+
+    aside: str
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "!"
+    if_cut: ClassVar[str] = "old and restored data are both there; the same undo goes on"
+
+
 STEPS: dict[str, type[Step]] = {
     kind.__name__: kind
     for kind in (
@@ -429,6 +449,9 @@ STEPS: dict[str, type[Step]] = {
         PlaceData,
         StartRestored,
         SealRestore,
+        ForgetRestore,
+        MarkUndo,
+        UndoData,
     )
 }
 # Steps whose outcome is not seen in the cluster, so that a fresh plan has them as long as they matter.

@@ -58,7 +58,8 @@ async def _with_leaving(world: World, observed: Observed) -> Observed:
         for each in (leaving_host(world.spec, s) for s in strays(world.spec, listed(observed)))
     }
     places |= world.met
-    leaving = [host for name, host in places.items() if name not in observed.hosts]
+    known = observed.hosts.keys() | world.fenced
+    leaving = [host for name, host in places.items() if name not in known]
     if not leaving:
         return observed
     world.met |= {host.name: host for host in leaving}

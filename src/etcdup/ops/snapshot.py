@@ -59,9 +59,16 @@ async def take_snapshot(client: EtcdClient, folder: Path, name: str, *, report: 
     `name` is from `snapshot_name`. Memory is bounded by one part of the stream. Raises EtcdupError; an EtcdError
     where the member is the cause. Whatever the end, nothing half written stays.
     """
-    target, part = folder / name, folder / f".{name}.part"
     if _NAME.fullmatch(name) is None:
         raise ValueError(f"{name} is not a snapshot's name")
+    seen = _seen(await keep_snapshot(client, folder, name, report=report))
+    assert seen is not None, "its name and size were looked at before"
+    return seen
+
+
+async def keep_snapshot(client: EtcdClient, folder: Path, name: str, *, report: Report) -> Path:
+    """`take_snapshot` under any name. A member answers it also where there is no quorum (rule 62)."""
+    target, part = folder / name, folder / f".{name}.part"
     with _explained(folder):
         _prepare(folder, name)
         await _against_space(client, folder)
@@ -73,9 +80,7 @@ async def take_snapshot(client: EtcdClient, folder: Path, name: str, *, report: 
         finally:
             part.unlink(missing_ok=True)
         _sync(folder)
-    seen = _seen(target)
-    assert seen is not None, "its name and size were looked at before"
-    return seen
+    return target
 
 
 async def _against_space(client: EtcdClient, folder: Path) -> None:

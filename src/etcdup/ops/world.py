@@ -46,6 +46,8 @@ class World:
     binaries: tuple[Binaries, ...] = ()
     # Hosts beyond cluster.yaml that were met in this run: once its member is removed, no list names a host any more.
     met: dict[str, HostSpec] = field(default_factory=dict)
+    # Hosts out of reach of which the operator has said that they are off: nobody looks for them (rule 65).
+    fenced: frozenset[str] = frozenset()
 
     def binaries_of(self, version: str) -> Binaries:
         """Where this version comes from; settled before planning, so KeyError is a mistake of ours."""

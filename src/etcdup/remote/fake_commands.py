@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import PurePosixPath
 
-from etcdup.core.commands import MOVE_IF_THERE, PLACE, RECEIVE, RESTART_UNIT, UNPACK
+from etcdup.core.commands import MOVE_IF_THERE, PLACE, RECEIVE, RESTART_UNIT, UNDO, UNPACK
 from etcdup.core.probe import PROBE
 from etcdup.errors import CommandFailed
 from etcdup.remote.fake import Answer, Command, FakeMachine, Node
@@ -79,7 +79,7 @@ def _restore(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
         initial[name] = (*initial.get(name, ()), url)
     etcd = machine.network.etcd
     cluster, member_id = etcd.bootstrap(options["--initial-cluster-token"], initial, options["--name"])
-    lines = (node.content or b"").splitlines()
+    lines = (node.content or b"").partition(b"\0")[0].splitlines()
     cluster.keys = {key: value for key, _, value in (line.partition(b"=") for line in lines)}
     wal = f"{options['--wal-dir']}/0.wal" if "--wal-dir" in options else f"{folder}/member/wal/0.wal"
     machine.put(wal, f"{cluster.cluster_id} {member_id} 0".encode(), 0o600)
@@ -102,6 +102,16 @@ def _place(machine: FakeMachine, staged: str, target: str, suffix: str) -> Answe
         machine.move(target, f"{target}.{suffix}")
         machine.network.count(machine.name, ("mv", target))
     machine.move(staged, target)
+    return OK
+
+
+def _undo(machine: FakeMachine, target: str, old: str, suffix: str) -> Answer:
+    if f"{target}.{old}" not in machine.nodes:
+        return OK
+    if target in machine.nodes:
+        machine.move(target, f"{target}.{suffix}")
+        machine.network.count(machine.name, ("mv", target))
+    machine.move(f"{target}.{old}", target)
     return OK
 
 
@@ -258,6 +268,8 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         return _receive(machine, arguments[0], arguments[1], stdin)
     if script == PLACE:
         return _place(machine, *arguments[:3])
+    if script == UNDO:
+        return _undo(machine, *arguments[:3])
     if script == MOVE_IF_THERE:
         path, folder = arguments
         if path in machine.nodes:

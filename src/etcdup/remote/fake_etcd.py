@@ -174,9 +174,9 @@ class FakeEtcd:
         self._changed("defragment")
 
     async def snapshot(self, *, timeout_s: float) -> AsyncIterator[bytes]:
-        """Of whole pages, as a real database is (rule 54)."""
+        """Lines of `key=value`, in whole pages, as a real database is (rule 54)."""
         cluster = (await self._asked(timeout_s, learners=True)).cluster
-        content = repr(sorted(cluster.keys.items())).encode()
+        content = b"".join(b"%s=%s\n" % pair for pair in sorted(cluster.keys.items()))
         database = content.ljust(-(-max(len(content), 1) // PAGE) * PAGE, b"\0")
         for start in range(0, len(database), PAGE):
             yield database[start : start + PAGE]

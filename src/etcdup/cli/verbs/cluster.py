@@ -92,17 +92,19 @@ def health(file: Path, as_json: bool) -> int:
 
 
 @click.command(context_settings=HELP_OPTIONS)
-@click.argument("snapshot", type=click.Path(path_type=Path))
+@click.argument("snapshot", type=click.Path(path_type=Path), required=False)
+@click.option("--undo", is_flag=True, help="Put back what the last restore moved aside; no SNAPSHOT then.")
 @click.option("--yes-restore", metavar="NAME", help="The cluster's name, instead of being asked for it.")
 @click.option("--again", is_flag=True, help="Also where this very snapshot was the last one restored.")
 @click.option("--from-cluster", metavar="NAME", help="Whose backup it is, where it is another's: a clone.")
 @identity_option
 @file_option
 def restore(
-    snapshot: Path,
+    snapshot: Path | None,
     file: Path,
     yes_restore: str | None,
     again: bool,
+    undo: bool,
     from_cluster: str | None,
     identity: Path | None,
 ) -> int:
@@ -111,9 +113,29 @@ def restore(
     SNAPSHOT is a file, or a backup's name in `backup.to`, or `latest` for the newest there.
     The old data is moved aside on each host. Interrupted, the same restore goes on from there.
     """
-    from etcdup.cli.restore import restore_cluster
+    from etcdup.cli.restore import restore_cluster, undo_restore
 
+    if undo == (snapshot is not None):
+        raise click.UsageError("give a SNAPSHOT to restore, or --undo")
+    if snapshot is None:
+        return undo_restore(file, yes_restore)
     return restore_cluster(file, snapshot, yes_restore, again=again, origin=from_cluster, identity=identity)
+
+
+@click.command(context_settings=HELP_OPTIONS)
+@click.option(
+    "--fenced", metavar="NAME", multiple=True, help="This host is off, and stays off. May be given again."
+)
+@click.option("--yes-recover", metavar="NAME", help="The cluster's name, instead of being asked for it.")
+@file_option
+def recover(file: Path, yes_recover: str | None, fenced: tuple[str, ...]) -> int:
+    """Rebuild a cluster that has lost its quorum, from the survivor with the newest data.
+
+    Refuses where something that costs nothing would do. The survivors' data is kept on this machine first.
+    """
+    from etcdup.cli.recover import recover_cluster
+
+    return recover_cluster(file, yes_recover, fenced)
 
 
 @click.command(context_settings=HELP_OPTIONS)
@@ -141,5 +163,5 @@ def destroy(file: Path, yes_destroy: str | None) -> int:
 
 
 VERBS: tuple[click.Command, ...] = (
-    init, plan, apply, member, status, health, check, restore, destroy,
+    init, plan, apply, member, status, health, check, restore, recover, destroy,
 )  # fmt: skip

@@ -1,0 +1,109 @@
+"""`etcdup recover`."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from etcdup.cli.apply import Applying
+from etcdup.cli.failure import Interrupted
+from etcdup.cli.health_view import render_health
+from etcdup.cli.session import Session
+from etcdup.core.commands import aside
+from etcdup.core.observed import Observed
+from etcdup.core.recovery import against_recovery, begun, findings, plan_recovery
+from etcdup.core.restoration import SnapshotFile, token_of
+from etcdup.core.steps import Plan, Refusal
+from etcdup.errors import RefusedError, UsageError
+from etcdup.ops.apply import Planner, raise_refusal
+from etcdup.ops.recovery import Chosen, choose, kept_before, world_of_one
+from etcdup.ops.snapshot_file import read_snapshot
+from etcdup.ops.world import World
+
+
+def recover_cluster(file: Path, name: str | None, fenced: Sequence[str]) -> int:
+    """`name` is the cluster's, given instead of being asked for it."""
+    session = Session.begin(file)
+    if name not in (None, session.spec.name):
+        raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
+    return Recovering(session, fenced, sure=name is not None).carry_through()
+
+
+class Recovering(Applying):
+    """One run of recover: an apply for the cluster of one survivor."""
+
+    def __init__(self, session: Session, fenced: Sequence[str], *, sure: bool) -> None:
+        super().__init__(session, " ".join(("recover", *(f"--fenced {name}" for name in fenced))), yes=sure)
+        self._fenced = set(fenced)
+
+    async def run(self) -> None:
+        async with self.session.world() as world:
+            observed = await self.session.observed(world)
+            chosen = await self._choose(world, observed)
+            self.terminal.say(f"The data of {chosen.host} is kept in {chosen.path}.")
+            snapshot = await asyncio.to_thread(read_snapshot, chosen.path)
+            told = findings(world.spec, observed, chosen.host, self._fenced, earlier=chosen.earlier)
+            await self._rebuild(world_of_one(world, observed, chosen.host, self._fenced), snapshot, told)
+        for line in _afterwards(self.session.spec.name, chosen.host):
+            self.terminal.say(line)
+
+    async def _choose(self, world: World, observed: Observed) -> Chosen:
+        """Nothing is changed yet. What stands against it comes before any question."""
+        spec, gone = world.spec, observed.unreachable()
+        if unknown := sorted(self._fenced - observed.hosts.keys()):
+            raise UsageError(f"{', '.join(unknown)} is no member of cluster {spec.name}")
+        if begun(spec, observed) is None and (
+            reasons := against_recovery(spec, observed, gone, kept_before(world, observed))
+        ):
+            raise_refusal(Refusal(spec.name, reasons))
+        await self._ask_who_is_off(observed)
+        async with self.terminal.patience("keeping the survivors' data"):
+            return await choose(world, observed, self._fenced, self.terminal.report)
+
+    async def _ask_who_is_off(self, observed: Observed) -> None:
+        """Each host that nobody can look at has to be named by a person (rule 65)."""
+        for name in sorted(observed.unreachable().keys() - self._fenced):
+            if not self.terminal.can_ask:
+                return
+            self.terminal.say(
+                f"{name} cannot be reached. If it still runs, its old data must never be served."
+            )
+            typed = await self.terminal.answer(f"Switch it off, then type its name ({name}): ")
+            if typed != name:
+                raise Interrupted("that is not its name; nothing was changed")
+            self._fenced.add(name)
+
+    async def _rebuild(self, world: World, snapshot: SnapshotFile, told: tuple[str, ...]) -> None:
+        observed = await self.session.observed(world)
+        suffix, token = aside(observed), token_of(world.spec, observed, self.session.fresh_token())
+
+        def planner(observed: Observed) -> Plan | Refusal:
+            return plan_recovery(world.spec, observed, snapshot, token, suffix, told)
+
+        await self._do(world, await self.session.settled(world, observed), planner)
+
+    async def _do(self, world: World, observed: Observed, planner: Planner) -> None:
+        plan = self._planned(planner, observed)
+        self.show(plan)
+        if not self._yes:
+            await self.agree("")
+        results = await self._apply(world, plan, observed, planner)
+        self.terminal.data(render_health(results, self.terminal.out))
+
+    async def agree(self, question: str) -> None:  # noqa: ARG002
+        name = self.session.spec.name
+        if not self.terminal.can_ask:
+            hint = f"`--yes-recover {name}` does it without asking"
+            raise UsageError("there is nobody to ask whether this cluster shall be rebuilt", hint=hint)
+        if await self.terminal.answer(f"Type the cluster's name to rebuild it ({name}): ") != name:
+            raise Interrupted("that is not its name; nothing was changed")
+
+
+def _afterwards(name: str, chosen: str) -> tuple[str, ...]:
+    return (
+        "",
+        f"Cluster {name} serves again, from {chosen} alone: it cannot lose a member yet.",
+        "Give the lost hosts' addresses to fresh machines, or name other hosts in cluster.yaml; then `etcdup apply` "
+        "adds them one by one.",
+        "Restart what watches the cluster: for Kubernetes every kube-apiserver, then kube-controller-manager, "
+        "kube-scheduler and the kubelets.",
+    )

@@ -1,0 +1,205 @@
+"""`recover`: the quorum is lost. What is seen, what would cost nothing, and which survivor the cluster goes on from.
+
+The plan is that of a restore (restoration.py): the newest survivor's snapshot becomes a cluster of that one host,
+under a new token (rule 63), and every other old member within reach is stopped and cleared before it starts. The
+ordinary apply then lets the others grow back as learners (rule 67).
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from etcdup.core.membership import against_clusters
+from etcdup.core.observed import HostSeen, MemberSeen, Observed
+from etcdup.core.quorum import quorum_of, voters
+from etcdup.core.restoration import SnapshotFile, plan_restore
+from etcdup.core.roster import listed, name_of
+from etcdup.core.spec import Spec
+from etcdup.core.steps import Plan, Refusal, Refused
+from etcdup.core.units import show_size
+
+# Below this etcd cannot even make its next log file.
+FULL = 64 * 1024**2
+
+
+def begun(spec: Spec, observed: Observed) -> tuple[str, str] | None:
+    """The host that a recovery had begun to go on from, and the sha256 of its snapshot."""
+    for host in spec.hosts:
+        seen = observed.reachable().get(host.name)
+        mark = seen.marker if seen else None
+        if mark and mark.cluster == spec.name and mark.restored and mark.is_being_restored:
+            return host.name, mark.restored.sha256
+    return None
+
+
+def against_recovery(
+    spec: Spec, observed: Observed, fenced: Collection[str], kept: Collection[str] = ()
+) -> tuple[Refused, ...]:
+    """Why nothing is to be rebuilt: there is a quorum, or there would be one at no cost; or who is not fenced.
+
+    `kept` are hosts whose data an earlier run has kept: a survivor that was started anew answers nobody (rule 1).
+    """
+    if split := against_clusters(observed):
+        return split
+    if leading := [name for name, seen in sorted(observed.answering().items()) if seen.leader_id]:
+        return (_has_quorum(leading, observed),)
+    if cheap := _cheap(spec, observed):
+        return cheap
+    if not survivors(spec, observed) and not kept:
+        return (_no_survivor(spec, observed),)
+    return not_fenced(observed, fenced)
+
+
+def survivors(spec: Spec, observed: Observed) -> tuple[str, ...]:
+    """Voters of cluster.yaml that answer, the one with the newest data first (rule 62)."""
+    ours = {host.name for host in spec.hosts}
+    able = {n: seen for n, seen in observed.answering().items() if n in ours and not seen.is_learner}
+    return tuple(sorted(able, key=lambda name: (*_newness(able[name]), name), reverse=True))
+
+
+def not_fenced(observed: Observed, fenced: Collection[str]) -> tuple[Refused, ...]:
+    """Two old members of three that come back are a quorum of the old cluster, and would take writes (rule 65)."""
+    return tuple(
+        Refused(
+            f"{name} cannot be reached and may still run: {gone.why}",
+            hint=f"switch {name} off, so that it does not come back by itself, and say so: `--fenced {name}`",
+            host=name,
+            rules=(62, 65),
+        )
+        for name, gone in sorted(observed.unreachable().items())
+        if name not in fenced
+    )
+
+
+def alone(spec: Spec, name: str) -> Spec:
+    """The cluster of this one host."""
+    return spec.model_copy(update={"hosts": (spec.host(name),)})
+
+
+def plan_recovery(
+    spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str, aside: str, told: Iterable[str]
+) -> Plan | Refusal:
+    """`spec` is from `alone`; `told` from `findings`, on the first look."""
+    plan = plan_restore(spec, observed, snapshot, token, aside)
+    kept = f"{snapshot.path}: {show_size(snapshot.size)}, revision {snapshot.revision}, whole; keep it"
+    return replace(plan, notes=(*told, kept))
+
+
+def findings(
+    spec: Spec, observed: Observed, chosen: str, fenced: Collection[str], *, earlier: bool = False
+) -> tuple[str, ...]:
+    """What was seen, what may be missing, and what the operator has to keep to."""
+    told = []
+    if not any(
+        seen.leader_id for seen in observed.answering().values()
+    ):  # else a run before has come that far
+        told += [*_lost(observed), *_newest(spec, observed, chosen)]
+    if earlier:
+        told.append(
+            f"no member answers; {chosen} did when an earlier run kept its data, which the cluster goes on from: "
+            "should there have been a quorum since, what was written then is lost"
+        )
+    told.append(
+        "what only other members had is not in it: a write that was acknowledged in the last moments may be lost"
+    )
+    if off := sorted(set(fenced) & observed.unreachable().keys()):
+        told.append(
+            f"{', '.join(off)}: off by your word. Never start old members together out of etcdup's reach: enough of "
+            "them would be the old cluster again. The next `etcdup apply` that reaches them stops and clears them first"
+        )
+    return tuple(told)
+
+
+def _lost(observed: Observed) -> list[str]:
+    answering = [name for name, seen in sorted(observed.answering().items()) if not seen.is_learner]
+    if not answering:
+        return []
+    count = voters(observed)
+    gone = sorted({name_of(each) for each in listed(observed)} - set(answering))
+    return [
+        f"the quorum is lost: {', '.join(answering)} of {count} voters answer and follow no leader, "
+        f"{quorum_of(count)} are needed; {', '.join(gone)} do not answer"
+    ]
+
+
+def _newest(spec: Spec, observed: Observed, chosen: str) -> list[str]:
+    shown = [
+        f"{name} (term {seen.raft_term}, applied {seen.applied_index})"
+        for name in survivors(spec, observed)
+        if isinstance(seen := observed.members[name], MemberSeen)
+    ]
+    return (
+        [f"the cluster goes on from {chosen}, which has the newest data: {', '.join(shown)}"] if shown else []
+    )
+
+
+def _newness(seen: MemberSeen) -> tuple[int, int]:
+    return seen.raft_term, seen.applied_index
+
+
+def _has_quorum(leading: list[str], observed: Observed) -> Refused:
+    return Refused(
+        f"the cluster has a quorum: {', '.join(leading)} of {voters(observed)} voters follow a leader",
+        hint="there is nothing to recover. `etcdup apply` brings members back, `etcdup member replace NAME` puts a "
+        "new one in the place of a lost one",
+        rules=(62,),
+    )
+
+
+def _cheap(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """The data of a quorum is within reach: nothing is lost, and nothing has to be rebuilt (rule 68)."""
+    names = {name_of(each) for each in listed(observed) if not each.is_learner}
+    names = names or {host.name for host in spec.hosts}
+    there = {
+        name: seen
+        for name, seen in sorted(observed.reachable().items())
+        if name in names and seen.has_member and _is_ours(spec, seen)
+    }
+    if len(there) < quorum_of(len(names)):
+        return ()
+    remedies = dict.fromkeys(_remedy(name, seen, observed) for name, seen in there.items())
+    return (
+        Refused(
+            f"nothing is lost: {', '.join(there)} can be reached and have their data, which is a quorum of "
+            f"{len(names)} voters",
+            hint="\n".join(each for each in remedies if each)
+            or "the members do not find each other: look at the network between them, `etcdup check` does",
+            rules=(62, 68),
+        ),
+    )
+
+
+def _is_ours(spec: Spec, seen: HostSeen) -> bool:
+    return seen.marker is not None and seen.marker.cluster == spec.name
+
+
+def _remedy(name: str, seen: HostSeen, observed: Observed) -> str:
+    """What costs nothing; empty where nothing is wrong with this one."""
+    if any(
+        cert.not_after <= observed.at
+        for role in ("server", "peer")
+        if (cert := observed.pki.certs.get(f"{role}/{name}"))
+    ):
+        return "certificates have expired: `etcdup certs renew`"
+    if seen.data.free_bytes < FULL:
+        return f"the disk of {name} is full: make room in {seen.data.path}, then `etcdup apply`"
+    if not seen.unit.is_running:
+        return "`etcdup apply` starts what is stopped"
+    silent = observed.members.get(name)
+    if silent is None or isinstance(silent, MemberSeen):
+        return ""
+    return f"{name} runs and does not answer ({silent.why}): `journalctl -u etcd` there says more"
+
+
+def _no_survivor(spec: Spec, observed: Observed) -> Refused:
+    named = "; ".join(
+        f"{host.name}: {observed.unreachable()[host.name].why}"
+        if host.name in observed.unreachable()
+        else f"{host.name}: {getattr(observed.members[host.name], 'why', 'it has no vote')}"
+        for host in spec.hosts
+    )
+    return Refused(
+        f"no member answers, so that no snapshot can be taken ({named})",
+        hint="bring one member's machine up. If none comes back: `etcdup restore` with the newest backup "
+        "(`etcdup backup list`), on machines that are within reach",
+        rules=(55, 62, 68),
+    )

@@ -1,0 +1,250 @@
+"""A lost quorum on fakes: who is refused and why, the rebuilding cut after every command, and old members that come
+back."""
+
+import hashlib
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.observed import Observed
+from etcdup.core.recovery import against_recovery, begun, findings, plan_recovery
+from etcdup.core.restoration import SnapshotFile, token_of
+from etcdup.core.spec import Spec
+from etcdup.core.steps import Plan, Refusal
+from etcdup.errors import EtcdupError
+from etcdup.ops.apply import apply
+from etcdup.ops.journal import Journal
+from etcdup.ops.observe import observe
+from etcdup.ops.recovery import choose, world_of_one
+from etcdup.remote.fake import FakeNetwork, Killed
+from tests.flows.test_destroy import contents
+from tests.support.cutting import Start, settled
+from tests.support.cutting import begun as grown
+from tests.support.fake_world import Collected, bring_up, planned, spec_of, world_of
+
+BOTH = ("infra2", "infra3")
+
+
+async def lost(tmp_path: Path) -> tuple[Spec, Start]:
+    """Three members with a key; two machines lose their power."""
+    spec = spec_of(3)
+    start = await grown(spec, spec, tmp_path)
+    network = start.network
+    client = await world_of(spec, network, start.folder).etcd("infra1")
+    await client.put(b"/registry/a", b"1", timeout_s=1)
+    for name in BOTH:
+        network.crash(name)
+    network.commands.clear()
+    return spec, start
+
+
+async def recovered(
+    spec: Spec, network: FakeNetwork, folder: Path, fenced: Collection[str] = BOTH, run: int = 1
+) -> Plan:
+    """One `etcdup recover`, without the terminal."""
+    world = world_of(spec, network, folder)
+    observed = await observe(world)
+    chosen = await choose(world, observed, fenced, lambda _: None)
+    told = findings(spec, observed, chosen.host, fenced, earlier=chosen.earlier)
+    snapshot = read(chosen.path)
+    one = world_of_one(world, observed, chosen.host, fenced)
+    token = token_of(one.spec, await observe(one), f"prod-recovered-{run}")
+
+    def planner(observed: Observed) -> Plan | Refusal:
+        return plan_recovery(one.spec, observed, snapshot, token, f"aside-{run}", told)
+
+    plan = planner(await observe(one))
+    assert isinstance(plan, Plan), plan
+    with Journal.beside(folder, spec.name) as journal:
+        await apply(one, plan, planner, Collected([]), journal)
+    return plan
+
+
+def read(path: Path) -> SnapshotFile:
+    content = path.read_bytes()
+    return SnapshotFile(str(path), hashlib.sha256(content).hexdigest(), len(content), 3, "3.6.0")
+
+
+async def refused(
+    spec: Spec, network: FakeNetwork, folder: Path, fenced: Collection[str] = ()
+) -> tuple[str, str]:
+    """The first reason's message and hint."""
+    reasons = against_recovery(spec, await observe(world_of(spec, network, folder)), fenced)
+    assert reasons
+    assert network.commands == []
+    return reasons[0].message, reasons[0].hint
+
+
+def clusters(network: FakeNetwork) -> dict[str, int]:
+    """Which cluster each running member is in."""
+    return {
+        name: machine.process.cluster.cluster_id
+        for name, machine in network.machines.items()
+        if machine.process is not None
+    }
+
+
+def keys(network: FakeNetwork, name: str) -> dict[bytes, bytes]:
+    process = network.machines[name].process
+    assert process is not None
+    return process.cluster.keys
+
+
+async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
+    spec, start = await lost(tmp_path)
+    network, folder = start.again("one")
+    plan = await recovered(spec, network, folder)
+    assert [step.kind for step in plan.steps] == [
+        "StageRestore",
+        "StopMembers",
+        "PlaceData",
+        "InstallFiles",
+        "StartRestored",
+        "SealRestore",
+    ]
+    assert "infra1 of 3 voters answer" in plan.notes[0]
+    assert any("off by your word" in note for note in plan.notes)
+    (kept,) = (folder / "backups").glob("*-recover-infra1-*.db")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert keys(network, "infra1")[b"/registry/a"] == b"1"
+    for name in BOTH:
+        network.machines[name].nodes = {"/": network.machines[name].nodes["/"]}
+        network.machines[name].enabled = False
+        network.machines[name].users.clear()
+        network.machines[name].loaded_unit = None
+        network.reboot(name)
+    await settled(spec, network, folder)
+    assert len(set(clusters(network).values())) == 1
+    assert keys(network, "infra3")[b"/registry/a"] == b"1"
+
+
+async def test_old_members_that_come_back_are_stopped_and_cleared_before_anything_else(
+    tmp_path: Path,
+) -> None:
+    """The split brain of rule 65: both old members are a quorum of the old cluster until apply reaches them."""
+    spec, start = await lost(tmp_path)
+    network, folder = start.again("one")
+    await recovered(spec, network, folder)
+    logs = {name: network.machines[name].file("/var/lib/etcd/member/wal/0.wal") for name in BOTH}
+    for name in BOTH:
+        network.reboot(name)
+    assert len(set(clusters(network).values())) == 2, "they did form the old cluster again"
+    plan = await planned(spec, network, folder)
+    assert isinstance(plan, Plan)
+    assert [(step.kind, step.host) for step in plan.steps[:2]] == [  # type: ignore[attr-defined]
+        ("RetireMember", "infra2"),
+        ("RetireMember", "infra3"),
+    ]
+    await settled(spec, network, folder)
+    assert len(set(clusters(network).values())) == 1
+    for name, log in logs.items():
+        assert log is not None
+        assert log.content in contents(network)[name]
+
+
+async def test_reachable_members_are_cleared_by_recover_itself(tmp_path: Path) -> None:
+    spec = spec_of(5)
+    start = await grown(spec, spec, tmp_path)
+    network, folder = start.again("one")
+    for name in ("infra3", "infra4", "infra5"):
+        network.crash(name)
+    plan = await recovered(spec, network, folder, ("infra3", "infra4", "infra5"))
+    assert [step.host for step in plan.steps if step.kind == "RetireMember"] == ["infra1"]  # type: ignore[attr-defined]
+    assert clusters(network).keys() == {"infra2"}
+    assert not network.machines["infra1"].enabled
+    for name in ("infra3", "infra4", "infra5"):
+        network.reboot(name)
+    await settled(spec, network, folder)
+
+
+@pytest.mark.parametrize("kind", ["killed", "crash", "crash and killed"])
+async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, kind: str) -> None:
+    """The survivor may lose its power with the command; two old members come back at the end of each."""
+    spec, start = await lost(tmp_path)
+    whole, folder = start.again("whole")
+    await recovered(spec, whole, folder)
+    total = len(whole.commands)
+    for cut in range(1, total):
+        network, folder = start.again(str(cut))
+        if "killed" in kind:
+            network.cut_after = cut
+        if "crash" in kind:
+            network.at(cut, lambda network=network: network.crash("infra1"))  # type: ignore[misc]
+        with pytest.raises((Killed, EtcdupError)):
+            await recovered(spec, network, folder)
+        network.revive()
+        if "crash" in kind:
+            network.reboot("infra1")
+        await finished(spec, network, folder)
+        assert keys(network, "infra1")[b"/registry/a"] == b"1"
+        for name in BOTH:
+            network.reboot(name)
+        await settled(spec, network, folder)
+        assert keys(network, "infra2")[b"/registry/a"] == b"1"
+
+
+async def finished(spec: Spec, network: FakeNetwork, folder: Path) -> None:
+    """Once the last mark is written, recover says that there is a quorum: that is its end."""
+    observed = await observe(world_of(spec, network, folder))
+    if begun(spec, observed) is None and any(seen.leader_id for seen in observed.answering().values()):
+        return
+    await recovered(spec, network, folder, run=2)
+
+
+def nothing(network: FakeNetwork) -> None:
+    """Two hosts without power, and nothing else."""
+
+
+def one_stopped(network: FakeNetwork) -> None:
+    network.reboot("infra2")
+    network.machines["infra2"].process = None
+
+
+def one_back(network: FakeNetwork) -> None:
+    network.reboot("infra2")
+
+
+def full(network: FakeNetwork) -> None:
+    one_stopped(network)
+    network.machines["infra2"].free_bytes = 1000
+
+
+def survivor_gone(network: FakeNetwork) -> None:
+    network.crash("infra1")
+
+
+@pytest.mark.parametrize(
+    ("happens", "words", "hint"),
+    [
+        (nothing, "infra2 cannot be reached and may still run", "--fenced infra2"),
+        (one_stopped, "nothing is lost: infra1, infra2", "`etcdup apply` starts what is stopped"),
+        (full, "nothing is lost: infra1, infra2", "the disk of infra2 is full"),
+        (one_back, "the cluster has a quorum: infra1, infra2 of 3 voters", "member replace"),
+        (survivor_gone, "no member answers", "etcdup restore"),
+    ],
+)
+async def test_refused_where_less_would_do(
+    tmp_path: Path, happens: Callable[[FakeNetwork], None], words: str, hint: str
+) -> None:
+    spec, start = await lost(tmp_path)
+    network, folder = start.again("one")
+    happens(network)
+    said = await refused(spec, network, folder)
+    assert said[0].startswith(words)
+    assert hint in said[1]
+
+
+async def test_two_clusters_of_one_name_are_left_to_a_person(tmp_path: Path) -> None:
+    """Without the mark of a restore nothing says which is the old one."""
+    spec, start = await lost(tmp_path)
+    network, folder = start.again("one")
+    for name in BOTH:
+        network.reboot(name)
+    await bring_up(spec, network, folder)
+    mark = network.machines["infra3"].file("/etc/etcd/etcdup.json")
+    assert mark is not None
+    mark.content = (mark.content or b"").replace(b"prod-0123456789ab", b"prod-another")
+    answer = await planned(spec, network, folder)
+    assert isinstance(answer, Refusal)
+    assert answer.reasons[0].message.startswith("hosts belong to different clusters called prod")

@@ -1,0 +1,119 @@
+"""The worst day, by its page: two of three machines are destroyed under writes, and old members come back."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab.machine import Machine
+from tests.lab.operator import HEALTHY, Operator, said
+from tests.lab.test_bootstrap import by_path
+from tests.support.etcd_binaries import why_not
+
+VERSION = "3.6.14"
+pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
+PAGE = Path(__file__).parents[2] / "docs/worst-day.md"
+SURE = ("--yes-recover", "prod")
+PKI = "/etc/etcd/pki"
+
+
+def commands() -> list[tuple[str, ...]]:
+    """What the page says to type, in its order."""
+    lines = re.findall(r"^    etcdup (.+)$", PAGE.read_text(), re.MULTILINE)
+    return [tuple(line.split()) for line in lines]
+
+
+def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
+    look, recover, grow = commands()
+    infra1, infra2, infra3 = operator.lab.machines
+    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.apply()
+    infra1.run(f"nohup sh -c '{WRITER}' >/dev/null 2>&1 &")
+    wait_for_writes(infra1, 60)
+    infra2.kill()
+    infra3.remove()
+
+    assert "cannot be reached" in operator.run(*look).stdout
+    done = operator.run("recover", *SURE)
+    assert done.returncode == 4, said(done)
+    assert "--fenced infra2" in done.stderr, said(done)
+    had = survivors_keys(operator)
+    # Each was acknowledged by the survivor itself, which has applied it by then.
+    assert set(acknowledged(infra1)) <= set(had)
+
+    done = operator.run(*recover, *SURE)
+    assert done.returncode == 0, said(done)
+    assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+    print(done.stderr)
+    assert survivors_keys(operator) == had
+    assert infra1.run("ls /var/lib/etcd.aside-*").stdout.split() == ["member"]
+    kept = max((operator.folder / "backups").glob("*-recover-infra1-*.db"))
+    again = operator.run(*recover, *SURE)
+    assert again.returncode == 4, said(again)
+
+    # One old member comes back, a fresh machine takes the other's place.
+    infra2.start()
+    infra3.start()
+    operator.lab.wait_ssh()
+    wait_for_etcd(infra2)
+    alone = infra2.run(f"{ETCDCTL} put second cluster", check=False)
+    assert alone.returncode != 0, "one old member took a write"
+    plan = operator.run("plan")
+    assert plan.stdout.index("stop etcd, move data aside") < plan.stdout.index("add to the cluster"), said(
+        plan
+    )
+    done = operator.run(*grow, "--yes")
+    assert done.returncode == 0, said(done)
+    assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+    assert len(operator.status()["members"]) == 3
+    assert survivors_keys(operator) == had
+    assert infra2.run("ls -d /var/lib/etcd.aside-*").stdout
+    assert "nothing to do" in operator.apply()
+    undo_a_restore(operator, kept)
+
+
+def undo_a_restore(operator: Operator, snapshot: Path) -> None:
+    """A restore that turns out to have been a mistake: what was written after the snapshot comes back."""
+    operator.ctl("put", "late", "written")
+    sure = ("--yes-restore", "prod")
+    done = operator.run("restore", str(snapshot), *sure)
+    assert done.returncode == 0, said(done)
+    assert operator.ctl("get", "late") == ""
+    done = operator.run("restore", "--undo", *sure)
+    assert done.returncode == 0, said(done)
+    assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+    assert operator.ctl("get", "late", "--print-value-only").strip() == "written"
+    assert "nothing to do" in operator.apply()
+
+
+ETCDCTL = (
+    f"etcdctl --endpoints=https://127.0.0.1:2379 --cacert={PKI}/ca.pem --cert={PKI}/server.pem "
+    f"--key={PKI}/server-key.pem --command-timeout=2s"
+)
+WRITER = f"while n=$((n+1)); {ETCDCTL} put key$n v$n; do echo key$n >>/root/acknowledged; done"
+
+
+def acknowledged(machine: Machine) -> list[str]:
+    return machine.run("cat /root/acknowledged", check=False).stdout.split()
+
+
+def wait_for_writes(machine: Machine, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(acknowledged(machine)) < count:
+        assert time.monotonic() < deadline, "the writer does not write"
+        time.sleep(0.2)
+
+
+def wait_for_etcd(machine: Machine) -> None:
+    """Its unit starts by itself."""
+    deadline = time.monotonic() + 60
+    while not machine.run("pgrep -x etcd", check=False).stdout:
+        assert time.monotonic() < deadline, "its old member does not start"
+        time.sleep(0.2)
+
+
+def survivors_keys(operator: Operator) -> list[str]:
+    """By a read that needs no quorum."""
+    out = operator.lab.machines[0].run(f"{ETCDCTL} get key --prefix --consistency=s").stdout
+    return sorted(out.split())
