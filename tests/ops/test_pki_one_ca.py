@@ -73,7 +73,7 @@ def test_an_expired_ca_signs_nothing(tmp_path: Path) -> None:
     late = NOW + timedelta(days=3651)
     with pytest.raises(PkiError, match="has expired") as caught:
         pki.issue(["admin"], late)
-    assert "rotate-ca" in caught.value.hint
+    assert "`certs rotate-ca` cannot exchange it" in caught.value.hint
     assert [fault.is_warning for fault in pki.check(late)] == [False]
     assert [fault.is_warning for fault in pki.check(NOW + timedelta(days=3630))] == [True]
 

@@ -265,7 +265,10 @@ class Managed(Pki):
         if self._unlocked is None or not self._is_current(self._unlocked):
             self._unlocked = self._make_or_unlock(now)
         if self._unlocked.cert.not_valid_after_utc <= now:
-            hint = "`etcdup certs rotate-ca` replaces it"
+            hint = (
+                "no certificate of it is taken any more, so `certs rotate-ca` cannot exchange it: take a snapshot of a "
+                "member's own data, and make the cluster anew from it with another `tls.dir`"
+            )
             raise PkiError(f"The CA in {self._ca} has expired: nothing it signs would be valid", hint=hint)
         return self._unlocked
 
