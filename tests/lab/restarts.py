@@ -9,8 +9,13 @@ from tests.lab.machine import Machine
 # systemd.journal-fields(7), SD_MESSAGE_UNIT_*; the same in every version.
 STOPPING = "de5b426a63be47a7b6ac3eaac82e2f6f"
 STARTED = "39f53479d3a045ac8e11786248231fbf"
-# etcd's own words when it was removed from the member list and is about to stop by itself (rule 33).
-REMOVED = ("server error", "data-dir used by this member must be removed")
+# etcd's own words when it was removed from the member list and is about to stop by itself (rule 33); the last are
+# its panic when somebody asks for its status in the second before.
+REMOVED = (
+    "server error",
+    "data-dir used by this member must be removed",
+    "failed to find local ID in cluster members",
+)
 # etcd's own words, from 3.4 to 3.7; both for a move that was asked for, and for the one before it ends.
 MOVING = "leadership transfer starting"
 MOVED = "leadership transfer finished"

@@ -90,10 +90,11 @@ async def refuses_a_member_that_was_told_another_list(place: Place) -> None:
 
 
 async def ends_a_removed_member(place: Place) -> None:
-    """Rule 33: with status 0."""
-    async with place.client("m1") as client:
+    """Rule 33: with status 0, also when it is asked how it is in its last second."""
+    async with place.client("m1") as client, place.client("m3") as removed:
         await place.wait(6)
         await client.remove(await id_of(client, "m3"), timeout_s=S)
+        await until_silent(place, removed)
         assert await place.ended("m3") == 0
         assert "the member has been permanently removed from the cluster" in place.log("m3")
         assert {member.name for member in await client.members(timeout_s=S)} == {"m1", "m2"}
@@ -274,6 +275,16 @@ async def patiently(place: Place, call: Callable[[], Awaitable[Answer]], while_t
                 raise
         await place.wait(0.1)
     raise AssertionError(f"still refused: {while_told}")
+
+
+async def until_silent(place: Place, client: EtcdClient) -> None:
+    for _ in range(int(PATIENCE_S / 0.02)):
+        try:
+            await client.status(timeout_s=1)
+        except EtcdUnavailable:
+            return
+        await place.wait(0.02)
+    raise AssertionError("it still answers")
 
 
 async def seen(place: Place, client: EtcdClient, condition: Callable[[MemberSeen], bool]) -> MemberSeen:

@@ -20,6 +20,7 @@ from etcdup.remote.etcd_errors import (
     EtcdError,
     EtcdRefused,
     EtcdTimeout,
+    EtcdUnavailable,
     LearnerRefuses,
     translate,
 )
@@ -91,17 +92,22 @@ class Etcd:
         await self._channel.close()
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
-        said, listed = await asyncio.gather(
-            self._call(self._maintenance.Status, pb.StatusRequest(), timeout_s),
-            self._own_list(timeout_s),
-        )
+        listed = await self._own_list(timeout_s)
+        said = await self._call(self._maintenance.Status, pb.StatusRequest(), timeout_s)
         return _member_seen(said, listed)
 
     async def _own_list(self, timeout_s: float) -> tuple[ListedMember, ...]:
+        """What this member knows, asked of it before its status: where it was removed, but has not stopped yet, a
+        Status makes etcd panic, "failed to find local ID in cluster members" (seen with 3.6.14)."""
+        request = pb.MemberListRequest(linearizable=False)
         try:
-            return await self.members(linearizable=False, timeout_s=timeout_s)
+            said = await self._call(self._cluster.MemberList, request, timeout_s)
         except LearnerRefuses:
             return ()
+        listed = _listed_in(said)
+        if said.header.member_id not in {member.member_id for member in listed}:
+            raise EtcdUnavailable(self.name, "it was removed from the cluster, and ends by itself")
+        return listed
 
     async def prove(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -137,8 +143,7 @@ class Etcd:
 
     async def members(self, *, linearizable: bool = True, timeout_s: float) -> tuple[ListedMember, ...]:
         request = pb.MemberListRequest(linearizable=linearizable)
-        listed = await self._call(self._cluster.MemberList, request, timeout_s)
-        return tuple(_listed(member) for member in sorted(listed.members, key=lambda member: member.ID))
+        return _listed_in(await self._call(self._cluster.MemberList, request, timeout_s))
 
     async def add_learner(self, peer_urls: Sequence[str], *, timeout_s: float) -> ListedMember:
         request = pb.MemberAddRequest(peerURLs=peer_urls, isLearner=True)
@@ -258,6 +263,10 @@ def _member_seen(said: "pb.StatusResponse", listed: tuple[ListedMember, ...]) ->
         storage_version=said.storageVersion,
         downgrade_to=said.downgradeInfo.targetVersion if said.downgradeInfo.enabled else "",
     )
+
+
+def _listed_in(said: "pb.MemberListResponse") -> tuple[ListedMember, ...]:
+    return tuple(_listed(member) for member in sorted(said.members, key=lambda member: member.ID))
 
 
 def _listed(member: "pb.Member") -> ListedMember:
