@@ -62,7 +62,10 @@ def test_leaves_and_then_the_ca_are_exchanged(up: Etcdup) -> None:
     )
 
     leaves = serials(up, "server/")
-    ran(up, "rotate-ca", "--yes", "--consumers-have", "ca")
+    told = json.loads(ran(up, "rotate-ca", "--yes", "--consumers-have", "ca", "--json").stdout)
+    assert (told["phase"], told["next"]["consumers"]) == ("sign", ["app", "gone"])
+    assert all(member["healthy"] for member in told["members"])
+    assert Path(told["next"]["ca"]).read_text().count("BEGIN CERTIFICATE") == 2
     assert not leaves & serials(up, "server/")
     said = ran(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=4).stderr
     assert "2 things stand against it" in said

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from etcdup.cli.certs_json import as_text, requests_json
 from etcdup.cli.cluster_file import read_spec
 from etcdup.cli.terminal import Terminal
 from etcdup.cli.words import counted
@@ -10,12 +11,13 @@ from etcdup.errors import EXIT_DONE
 from etcdup.ops.requests import request_all, tls_section
 
 
-def write_requests(file: Path, out: Path) -> int:
+def write_requests(file: Path, out: Path, *, as_json: bool) -> int:
     """Touches no host. The tls section goes to stdout, all else that is to be known to stderr."""
     terminal, spec = Terminal(), read_spec(file)
     written = request_all(spec, out.absolute())
     shown = os.path.relpath(out.absolute(), file.absolute().parent)
-    terminal.data(tls_section(f"./{shown}" if not shown.startswith("..") else str(out.absolute())))
+    section = tls_section(f"./{shown}" if not shown.startswith("..") else str(out.absolute()))
+    terminal.data(as_text(requests_json(spec, out.absolute(), written, section)) if as_json else section)
     for line in (
         f"{counted(len(written), 'request')} in {out}: have each signed, with the names and usages that it asks for",
         "put each certificate beside its key, as server.pem, peer.pem and health.pem (its intermediates after it), and "

@@ -1,8 +1,10 @@
-"""`etcdup certs issue`."""
+"""`etcdup certs issue` and `certs forget`."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from etcdup.cli.certs_json import as_text, consumer_json, forgotten_json
 from etcdup.cli.cluster_file import read_spec
 from etcdup.cli.terminal import Terminal
 from etcdup.core.consumers import consumer_text, role_of
@@ -13,7 +15,7 @@ from etcdup.ops.x509 import UnusableFile, read_file
 
 
 def issue_certificate(
-    file: Path, name: str, *, role: str | None, csr: Path | None, out: Path | None, renew: bool
+    file: Path, name: str, *, role: str | None, csr: Path | None, out: Path | None, renew: bool, as_json: bool
 ) -> int:
     """Touches no host. The configuration goes to stdout, all else that is to be known to stderr."""
     terminal = Terminal()
@@ -22,18 +24,25 @@ def issue_certificate(
     request = _request(csr) if csr is not None else None
     pki, now = Pki.open(spec, folder, ask), datetime.now(UTC)
     issued = issue_consumer(spec, folder, pki, name, now, csr=request, renew=renew)
-    files = take_away(issued, out.absolute()) if out is not None else issued.files
-    terminal.data(consumer_text(role or role_of(name), spec, files))
+    if out is not None:
+        issued = replace(issued, files=take_away(issued, out.absolute()))
+    role = role or role_of(name)
+    text = consumer_text(role, spec, issued.files)
+    terminal.data(as_text(consumer_json(spec, name, role, issued, text)) if as_json else text)
     for line in _told(name, issued):
         terminal.say(f"{terminal.err('yellow', 'note:')} {line}")
     return EXIT_DONE
 
 
-def forget_consumer(file: Path, name: str) -> int:
+def forget_consumer(file: Path, name: str, *, as_json: bool) -> int:
     """Touches no host."""
     terminal = Terminal()
     spec, folder = read_spec(file), file.absolute().parent
-    Pki.open(spec, folder).forget_client(name)
+    pki = Pki.open(spec, folder)
+    cert = pki.see().certs.get(f"client/{name}")
+    kept = pki.forget_client(name)
+    if as_json and cert is not None:
+        terminal.data(as_text(forgotten_json(spec, name, kept, cert)))
     terminal.say(f"{name} is forgotten: its certificate is in {spec.tls.dir}/former/clients")
     terminal.say(
         f"{terminal.err('yellow', 'note:')} etcd asks no revocation list, so it lets the holder in until that "

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from etcdup.cli.certs_json import as_text, renewal_json
 from etcdup.cli.certs_list import admin_client
 from etcdup.cli.health_view import render_health
 from etcdup.cli.progress import Progress
@@ -19,18 +20,20 @@ from etcdup.ops.renewal import Served, prove_served, raise_unproved, recovered
 from etcdup.ops.world import World
 
 
-def renew_certificates(file: Path, *, days: int | None, yes: bool) -> int:
+def renew_certificates(file: Path, *, days: int | None, yes: bool, as_json: bool) -> int:
     """Shows the plan, asks, does it, and proves by new handshakes that every port serves the new ones."""
-    return RenewingAll(Session.begin(file), days=days, yes=yes).carry_through()
+    return RenewingAll(Session.begin(file), days=days, yes=yes, as_json=as_json).carry_through()
 
 
 class RenewingAll(Undertaking):
     """One run of `certs renew`. What a killed run left is done by the next, or by any apply."""
 
-    def __init__(self, session: Session, *, days: int | None, yes: bool) -> None:
+    def __init__(self, session: Session, *, days: int | None, yes: bool, as_json: bool) -> None:
         super().__init__(session, "certs renew")
         self._days = days
         self._yes = yes
+        self._as_json = as_json
+        self._renewed: Renewing = {}
 
     async def run(self) -> None:
         async with self.session.world() as world:
@@ -68,6 +71,7 @@ class RenewingAll(Undertaking):
             return await retire(world, plan, planner, progress, journal)
 
         await self.carry_out(world, plan, observed, act)
+        self._renewed = chosen
         self.terminal.say(f"{counted(len(plan.steps), 'step')} done")
         self.terminal.say()
 
@@ -82,11 +86,19 @@ class RenewingAll(Undertaking):
             except EtcdupError as error:
                 sick = error
             found = await prove_served(world, admin_client(self.session, world))
-        self.terminal.data("".join(self._line(each) for each in found))
+        self._show_proof(found, results)
         raise_unproved(found)
         if sick is not None:
             raise sick
-        self.terminal.data(render_health(results, self.terminal.out))
+
+    def _show_proof(self, found: tuple[Served, ...], results: tuple[Health, ...]) -> None:
+        if self._as_json:
+            told = renewal_json(self.session.spec, self._renewed, self.done, found, results)
+            self.terminal.data(as_text(told))
+            return
+        self.terminal.data("".join(self._line(each) for each in found))
+        if results and not any(each.why for each in found):
+            self.terminal.data(render_health(results, self.terminal.out))
 
     def _line(self, served: Served) -> str:
         place = f"{served.host}:{served.port}"

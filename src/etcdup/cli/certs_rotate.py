@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from etcdup.cli.apply import Applying
+from etcdup.cli.certs_json import as_text, following_json, rotation_json
 from etcdup.cli.certs_list import admin_client
 from etcdup.cli.failure import Interrupted
 from etcdup.cli.health_view import render_health
@@ -14,25 +15,29 @@ from etcdup.core.rotation import Stage, dropping, holding_old, may_rotate, reach
 from etcdup.core.steps import Plan, Refusal, Refused
 from etcdup.errors import UsageError
 from etcdup.ops.apply import Planner, prove_whole, raise_refusal
+from etcdup.ops.export import admin_files
+from etcdup.ops.health import Health
 from etcdup.ops.rotation import prove_links
 from etcdup.ops.world import World
 
 # What consumers have to have before a phase, as the operator confirms it: each phase by a word of its own, so that the
 # same command, run again after a kill, never confirms the next one.
 _WORDS: dict[Stage, str] = {"sign": "ca", "drop": "certs"}
+_FOLLOWING: dict[Stage | None, Stage] = {"trust": "sign", "sign": "drop"}
 
 
-def rotate_authority(file: Path, *, yes: bool, have: str | None) -> int:
+def rotate_authority(file: Path, *, yes: bool, have: str | None, as_json: bool) -> int:
     """One phase, gated by new handshakes before and after it."""
-    return Rotating(Session.begin(file), yes=yes, have=have).carry_through()
+    return Rotating(Session.begin(file), yes=yes, have=have, as_json=as_json).carry_through()
 
 
 class Rotating(Applying):
     """One run of `certs rotate-ca`: an apply that may begin with a turn of the CA."""
 
-    def __init__(self, session: Session, *, yes: bool, have: str | None) -> None:
+    def __init__(self, session: Session, *, yes: bool, have: str | None, as_json: bool) -> None:
         super().__init__(session, "certs rotate-ca" + (f" --consumers-have {have}" if have else ""), yes=yes)
         self._have = have
+        self._as_json = as_json
         self._stage: Stage = "trust"
         self._turns = False
 
@@ -72,8 +77,8 @@ class Rotating(Applying):
         async with self.session.world() as world:
             observed = await self.session.observed(world)
             results = await prove_whole(world, observed)
-            await self._prove(world, observed, "after")
-            self.terminal.data(render_health(results, self.terminal.out))
+            made = await self._prove(world, observed, "after")
+            self._show_proof(world, observed, made, results)
             self._tell(observed)
 
     async def _do(self, world: World, observed: Observed, planner: Planner) -> None:
@@ -93,10 +98,21 @@ class Rotating(Applying):
         await self._consumers_have(observed)
         await self._prove(world, observed, "before")
 
-    async def _prove(self, world: World, observed: Observed, when: str) -> None:
+    async def _prove(self, world: World, observed: Observed, when: str) -> int:
         async with self.terminal.patience("making handshakes"):
             made = await prove_links(world, observed, admin_client(self.session, world))
         self.terminal.say(f"{counted(made, 'new handshake')} {when} it: every port and every link is well")
+        return made
+
+    def _show_proof(self, world: World, observed: Observed, made: int, results: tuple[Health, ...]) -> None:
+        if not self._as_json:
+            self.terminal.data(render_health(results, self.terminal.out))
+            return
+        spec, stage = self.session.spec, _FOLLOWING.get(reached(observed.pki))
+        ca = admin_files(spec, self.session.folder, world.pki).ca
+        following = following_json(observed, stage, _WORDS[stage], ca) if stage else None
+        told = rotation_json(spec, observed, self.done, made, results, following)
+        self.terminal.data(as_text(told))
 
     async def _consumers_have(self, observed: Observed) -> None:
         """Nobody else sees whether consumers have what they need: neither etcd nor any host tells."""
@@ -116,15 +132,14 @@ class Rotating(Applying):
 
     def _tell(self, observed: Observed) -> None:
         """What is to be done by whom before the next run."""
-        at = reached(observed.pki)
-        if at is None:
+        following = _FOLLOWING.get(reached(observed.pki))
+        if following is None:
             self.terminal.say("the old CA is trusted no more: no change of CA is under way")
             self.terminal.say(
                 f"consumers may drop it too, with {self.session.spec.tls.dir}/ca.pem as it is now; a client that still "
                 "shows a certificate of the old CA is turned away, which etcd's log says"
             )
             return
-        following: Stage = "sign" if at == "trust" else "drop"
         for line in (*self._todo(observed, following), self._again(following)):
             self.terminal.say(line)
 

@@ -34,16 +34,21 @@ async def _prove(session: Session) -> tuple[Observed, tuple[Health, ...]]:
 
 
 def health_json(results: tuple[Health, ...], differing: tuple[str, ...]) -> dict[str, Any]:
-    members = [
-        {
-            "name": result.name,
-            "url": result.url,
-            "member_id": f"{result.member_id:x}" if result.member_id else None,
-            "healthy": result.ok,
-            "why": result.why or None,
-            "took_ms": round(result.took_s * 1000, 1),
-        }
-        for result in results
-    ]
     cluster = verdict(results, differing)
-    return {"format": 1, "cluster": cluster, "differences": list(differing), "members": members}
+    return {
+        "format": 1,
+        "cluster": cluster,
+        "differences": list(differing),
+        "members": [member_json(result) for result in results],
+    }
+
+
+def member_json(result: Health) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "url": result.url,
+        "member_id": f"{result.member_id:x}" if result.member_id else None,
+        "healthy": result.ok,
+        "why": result.why or None,
+        "took_ms": round(result.took_s * 1000, 1),
+    }

@@ -72,8 +72,8 @@ class Pki(ABC):
         """One turn of a change of CA (see steps.RotateAuthority); does nothing where it is done already."""
 
     @abstractmethod
-    def forget_client(self, name: str) -> None:
-        """Sets a consumer's certificate aside: it shall have no next one. Nothing is deleted."""
+    def forget_client(self, name: str) -> Path:
+        """Sets a consumer's certificate aside: it shall have no next one. Nothing is deleted; returns where it is."""
 
     @abstractmethod
     def forgotten(self) -> tuple[Path, ...]:

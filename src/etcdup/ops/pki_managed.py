@@ -177,7 +177,7 @@ class Managed(Pki):
                 self._rotation.drop()
             self._unlocked = None
 
-    def forget_client(self, name: str) -> None:
+    def forget_client(self, name: str) -> Path:
         cert, key = self._cert(f"client/{name}"), self._key(f"client/{name}")
         self._wanted(f"client/{name}")
         if not cert.exists():
@@ -194,7 +194,7 @@ class Managed(Pki):
             # The certificate goes last: while it is here, the name is not forgotten.
             if key.exists():
                 key.rename(place / f"{kept}-key.pem")
-            cert.rename(place / f"{kept}.pem")
+            return cert.rename(place / f"{kept}.pem")
 
     def forgotten(self) -> tuple[Path, ...]:
         place = self._root / "former" / "clients"

@@ -126,7 +126,7 @@ class Provided(Pki):
         del stage, now
         raise self._not_ours("another CA")
 
-    def forget_client(self, name: str) -> None:
+    def forget_client(self, name: str) -> Path:
         raise self._not_ours(f"client/{name}")
 
     def forgotten(self) -> tuple[Path, ...]:

@@ -34,8 +34,9 @@ def list_(file: Path, as_json: bool, days: int | None) -> int:
 @certs.command(context_settings=HELP_OPTIONS)
 @click.option("--days", type=click.IntRange(min=1), metavar="N", help="Renew what has fewer days left.")
 @click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+@json_option
 @file_option
-def renew(file: Path, days: int | None, yes: bool) -> int:
+def renew(file: Path, days: int | None, yes: bool, as_json: bool) -> int:
     """Issue certificates anew and bring them to the members, without a restart.
 
     Without --days: those that have less than a third of their life left, as apply does. It ends with a new handshake on
@@ -43,7 +44,7 @@ def renew(file: Path, days: int | None, yes: bool) -> int:
     """
     from etcdup.cli.certs_renew import renew_certificates
 
-    return renew_certificates(file, days=days, yes=yes)
+    return renew_certificates(file, days=days, yes=yes, as_json=as_json)
 
 
 @certs.command(context_settings=HELP_OPTIONS)
@@ -56,12 +57,15 @@ def renew(file: Path, days: int | None, yes: bool) -> int:
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also put the files there.")
 @click.option("--renew", is_flag=True, help="With a new key and certificate, although the old one lasts.")
+@json_option
 @file_option
-def issue(file: Path, name: str, role: str | None, csr: Path | None, out: Path | None, renew: bool) -> int:
+def issue(
+    file: Path, name: str, role: str | None, csr: Path | None, out: Path | None, renew: bool, as_json: bool
+) -> int:
     """Issue a client certificate for the consumer NAME, and print its configuration."""
     from etcdup.cli.certs_issue import issue_certificate
 
-    return issue_certificate(file, name, role=role, csr=csr, out=out, renew=renew)
+    return issue_certificate(file, name, role=role, csr=csr, out=out, renew=renew, as_json=as_json)
 
 
 @certs.command(context_settings=HELP_OPTIONS)
@@ -73,15 +77,16 @@ def issue(file: Path, name: str, role: str | None, csr: Path | None, out: Path |
     show_default=True,
     help="Where keys and requests go.",
 )
+@json_option
 @file_option
-def csr(file: Path, out: Path) -> int:
+def csr(file: Path, out: Path, as_json: bool) -> int:
     """Write each member's certificate requests, for a CA that somebody else runs, and print the tls section for them.
 
     Keys are made where there are none yet, and stay here. Certificates must have the names and usages of the requests.
     """
     from etcdup.cli.certs_csr import write_requests
 
-    return write_requests(file, out)
+    return write_requests(file, out, as_json=as_json)
 
 
 @certs.command("rotate-ca", context_settings=HELP_OPTIONS)
@@ -91,8 +96,9 @@ def csr(file: Path, out: Path) -> int:
     type=click.Choice(("ca", "certs")),
     help="All of them have the CA file with both CAs / certificates of the new one.",
 )
+@json_option
 @file_option
-def rotate_ca(file: Path, yes: bool, consumers_have: str | None) -> int:
+def rotate_ca(file: Path, yes: bool, consumers_have: str | None, as_json: bool) -> int:
     """Give the cluster another CA, in three phases, without losing a write.
 
     Each run does one phase, proves it by new handshakes, and says what consumers have to do before the next: (1) every
@@ -101,20 +107,21 @@ def rotate_ca(file: Path, yes: bool, consumers_have: str | None) -> int:
     """
     from etcdup.cli.certs_rotate import rotate_authority
 
-    return rotate_authority(file, yes=yes, have=consumers_have)
+    return rotate_authority(file, yes=yes, have=consumers_have, as_json=as_json)
 
 
 @certs.command(context_settings=HELP_OPTIONS)
 @click.argument("name")
+@json_option
 @file_option
-def forget(file: Path, name: str) -> int:
+def forget(file: Path, name: str, as_json: bool) -> int:
     """Set the certificate of the consumer NAME aside: it gets no next one.
 
     etcd lets its holder in all the same, until it ends or the CA that signed it is dropped.
     """
     from etcdup.cli.certs_issue import forget_consumer
 
-    return forget_consumer(file, name)
+    return forget_consumer(file, name, as_json=as_json)
 
 
 VERBS: tuple[click.Command, ...] = (certs,)

@@ -1,0 +1,126 @@
+"""What `certs issue`, `forget`, `csr`, `renew` and `rotate-ca` tell programs. Pure; stable within a `format`: keys may
+join, none changes its meaning. No key material is in it: keys are named by their paths."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from etcdup.cli.health import member_json
+from etcdup.core.certs import wanted_certs
+from etcdup.core.observed import CertSeen, Observed
+from etcdup.core.renewal import Renewing
+from etcdup.core.rotation import Stage, holding_old, reached
+from etcdup.core.spec import Spec
+from etcdup.ops.consumers import Issued
+from etcdup.ops.health import Health
+from etcdup.ops.renewal import Served
+
+
+def as_text(told: Mapping[str, Any]) -> str:
+    """One document, whose first key is its format."""
+    return json.dumps({"format": 1, **told}, indent=1, ensure_ascii=False) + "\n"
+
+
+def consumer_json(spec: Spec, name: str, role: str, issued: Issued, configuration: str) -> dict[str, Any]:
+    """`key` is null where it belongs to a request, and so is not here."""
+    return {
+        "cluster": spec.name,
+        "name": name,
+        "role": role,
+        "ca": issued.files.ca,
+        "certificate": issued.files.cert,
+        "key": issued.files.key if issued.has_key else None,
+        **_life(issued.cert),
+        "configuration": configuration,
+    }
+
+
+def forgotten_json(spec: Spec, name: str, kept: Path, cert: CertSeen) -> dict[str, Any]:
+    """etcd lets its holder in until `not_after`, or until its CA is dropped."""
+    return {"cluster": spec.name, "name": name, "kept": str(kept), **_life(cert)}
+
+
+def _life(cert: CertSeen) -> dict[str, Any]:
+    return {
+        "fingerprint": cert.fingerprint,
+        "not_before": cert.not_before.isoformat(),
+        "not_after": cert.not_after.isoformat(),
+    }
+
+
+def requests_json(spec: Spec, folder: Path, written: Sequence[Path], section: str) -> dict[str, Any]:
+    """Where each signed certificate has to be put, and what it must hold."""
+    wanted = {each.role: each for each in wanted_certs(spec)}
+    requests = []
+    for path in written:
+        each = wanted[f"{path.stem}/{path.parent.name}"]
+        requests.append(
+            {
+                "member": path.parent.name,
+                "kind": path.stem,
+                "request": str(path),
+                "key": str(path.with_name(f"{path.stem}-key.pem")),
+                "certificate": str(path.with_suffix(".pem")),
+                "common_name": each.common_name,
+                "dns_names": list(each.dns_names),
+                "addresses": list(each.addresses),
+                "usages": list(each.usages),
+            }
+        )
+    return {"cluster": spec.name, "ca": str(folder / "ca.pem"), "requests": requests, "tls": section}
+
+
+def renewal_json(
+    spec: Spec, renewed: Renewing, steps: int, found: Sequence[Served], results: Sequence[Health]
+) -> dict[str, Any]:
+    """`ports` is what each serves now, by a new handshake; `members` is empty where they are not healthy."""
+    ports = [
+        {
+            "host": each.host,
+            "port": each.port,
+            "proved": not each.why,
+            "why": each.why or None,
+            "serial": each.serial or None,
+            "not_after": each.until.isoformat() if each.until else None,
+        }
+        for each in found
+    ]
+    return {
+        "cluster": spec.name,
+        "renewed": [{"role": role, "why": why} for role, (_, why) in renewed.items()],
+        "steps_done": steps,
+        "ports": ports,
+        "members": [member_json(each) for each in results],
+    }
+
+
+def rotation_json(
+    spec: Spec,
+    observed: Observed,
+    steps: int,
+    handshakes: int,
+    results: Sequence[Health],
+    following: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """`phase` is the one that is whole now: null where no change of CA is under way. `next` is what the next run does,
+    and what consumers have to have before it."""
+    return {
+        "cluster": spec.name,
+        "phase": reached(observed.pki),
+        "steps_done": steps,
+        "handshakes": handshakes,
+        "next": following,
+        "members": [member_json(each) for each in results],
+    }
+
+
+def following_json(observed: Observed, stage: Stage, word: str, ca: str) -> dict[str, Any]:
+    """`consumers` are those whose newest certificate, as far as is known here, only the old CA signed."""
+    return {
+        "phase": stage,
+        "consumers_need": word,
+        "ca": ca,
+        "consumers": list(holding_old(observed.pki)) if stage == "drop" else [],
+        "command": f"etcdup certs rotate-ca --consumers-have {word}",
+    }
