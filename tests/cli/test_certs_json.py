@@ -81,7 +81,7 @@ async def test_a_renewal_and_a_change_of_ca(tmp_path: Path) -> None:
     world.pki.rotate("trust", observed.at)
     world.pki.rotate("sign", observed.at)
     turned = replace(observed, pki=world.pki.see())
-    following = following_json(turned, "drop", "certs", "/x/pki/ca.pem")
+    following = following_json(turned, "drop", "certs", "/x/pki/ca.pem", {"192.168.8.9": ["infra1"]})
     told = rotation_json(spec, turned, 5, 4, results, following)
     assert_told("certs-rotate-ca.json", as_text(told), tmp_path)
     world.pki.rotate("drop", observed.at)

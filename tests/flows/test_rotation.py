@@ -1,5 +1,6 @@
 """`certs rotate-ca` on fake machines: its three phases, what stands against each, and what a kill leaves."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,12 @@ from etcdup.core.rotating import next_stage, plan_rotation
 from etcdup.core.rotation import Stage, holding_old, reached
 from etcdup.core.spec import Spec
 from etcdup.core.steps import Plan, Refusal
-from etcdup.errors import PkiError
+from etcdup.errors import PartlyApplied, PkiError, RefusedError
 from etcdup.ops.apply import apply
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe
 from etcdup.remote.fake import FakeNetwork, Killed
+from tests.core.test_clients import ON_CLIENT, UNKNOWN, line
 from tests.support.cutting import Start, begun, settled
 from tests.support.fake_world import TOKEN, Collected, bring_up, planned, spec_of, world_of
 
@@ -32,10 +34,13 @@ async def answered(network: FakeNetwork, folder: Path, spec: Spec = SPEC) -> tup
     return stage, plan_rotation(spec, observed, TOKEN, stage)
 
 
-async def rotate(network: FakeNetwork, folder: Path, spec: Spec = SPEC) -> Stage:
+async def rotate(network: FakeNetwork, folder: Path, spec: Spec = SPEC, *, keep: bool = False) -> Stage:
     """One run of the verb, without the terminal."""
     world = world_of(spec, network, folder)
     stage, plan = await answered(network, folder, spec)
+    if keep:
+        stage = "keep"
+        plan = plan_rotation(spec, await observe(world), TOKEN, stage)
     assert isinstance(plan, Plan), plan
     with Journal.beside(folder, spec.name) as journal:
         await apply(
@@ -181,6 +186,109 @@ async def test_a_host_that_was_put_back_is_known_by_its_old_ca(start: Start) -> 
     assert isinstance(await planned(SPEC, network, folder), Plan)
     machine.nodes["/etc/etcd/pki/ca.pem"].content = b"a stranger's"
     assert "trusts a CA that is not the one in" in why(await planned(SPEC, network, folder))
+
+
+def turn_away(network: FakeNetwork, address: str, error: str = UNKNOWN) -> None:
+    """What members write of this client now; until they drop the old CA nobody reads it."""
+    at = datetime.fromtimestamp(network.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    for machine in network.machines.values():
+        machine.log.append(line(at, ON_CLIENT, f"{address}:58836", error))
+
+
+async def test_a_client_that_shows_a_certificate_of_the_old_ca_stops_the_drop(start: Start) -> None:
+    """One member has turned it away, all others still take it; neither rotate-ca nor apply goes further."""
+    network, folder = start.again("seen")
+    await rotate(network, folder)
+    await rotate(network, folder)
+    both = cas(network)
+    turn_away(
+        network, "10.0.0.8", UNKNOWN.partition(" (")[0]
+    )  # a stranger's CA: it was turned away before as well
+    turn_away(network, "10.0.0.9")
+    with pytest.raises(PartlyApplied, match=r"a client still shows .*: infra\d turned away 10\.0\.0\.9$"):
+        await rotate(network, folder)
+    assert [
+        machine.nodes["/etc/etcd/pki/ca.pem"].content in both for machine in network.machines.values()
+    ].count(False) == 1
+    assert "a client still shows" in why((await answered(network, folder))[1])
+    assert "a client still shows" in why(await planned(SPEC, network, folder))
+    await network.sleep(120)
+    assert "10.0.0.9" in why(await planned(SPEC, network, folder)), "a client may wait for two minutes"
+    await network.sleep(60)
+    assert await rotate(network, folder) == "drop"
+    assert len(cas(network)) == 1
+    assert not cas(network) & both
+    await settled(SPEC, network, folder)
+
+
+async def half_dropped(start: Start) -> Start:
+    """One member trusts the new CA alone, and turns a client away."""
+    network, folder = start.again("half")
+    await rotate(network, folder)
+    await rotate(network, folder)
+    turn_away(network, "10.0.0.9")
+    with pytest.raises(PartlyApplied):
+        await rotate(network, folder)
+    network.commands.clear()
+    return Start(network, folder)
+
+
+async def test_a_run_that_goes_on_listens_before_the_next_member(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was killed right after the first restart has not seen who comes back to that member."""
+    half = await half_dropped(start)
+    network, folder = half.again("resumed")
+    for machine in network.machines.values():
+        machine.log.clear()
+    sleep = network.sleep
+
+    async def while_somebody_comes(seconds: float) -> None:
+        await sleep(seconds)
+        turn_away(network, "10.0.0.9")
+
+    monkeypatch.setattr(network, "sleep", while_somebody_comes)
+    with pytest.raises(RefusedError, match=r"turned away 10\.0\.0\.9"):
+        await bring_up(SPEC, network, folder)
+    assert len(cas(network)) == 2, "no file of the next member was touched"
+
+
+async def test_the_way_back_is_one_restart(start: Start) -> None:
+    half = await half_dropped(start)
+    network, folder = half.again("back")
+    answer = plan_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
+    assert kinds(answer) == ["RotateAuthority", "InstallFiles", "RestartMember"]
+    await rotate(network, folder, keep=True)
+    assert at(network, folder) == "sign"
+    (both,) = cas(network)
+    assert both.count(b"BEGIN CERTIFICATE") == 2
+    await settled(SPEC, network, folder)
+    again = plan_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
+    assert kinds(again) == [], "it is there"
+    for machine in network.machines.values():
+        machine.log.append('{"level":"info","msg":"starting an etcd server"}')  # as every restart writes it
+    assert await rotate(network, folder) == "drop", (
+        "the client was mended: what it tried before does not count"
+    )
+    await settled(SPEC, network, folder)
+    over = plan_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
+    assert why(over) == "no CA is being dropped: there is none to be kept"
+
+
+async def test_a_kill_at_any_command_of_the_way_back(start: Start) -> None:
+    half = await half_dropped(start)
+    whole, place = half.again("whole")
+    await rotate(whole, place, keep=True)
+    assert len(whole.commands) >= 2
+    for cut in range(1, len(whole.commands)):
+        network, folder = half.again(str(cut))
+        network.cut_after = cut
+        with pytest.raises(Killed):
+            await rotate(network, folder, keep=True)
+        network.revive()
+        assert at(network, folder) == "sign", "the turn comes before any command on a host"
+        await settled(SPEC, network, folder)
+        assert len(cas(network)) == 1
 
 
 async def test_what_apply_would_do_comes_first(start: Start) -> None:

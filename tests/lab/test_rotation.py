@@ -12,9 +12,10 @@ from etcdup.core.load import load
 from etcdup.ops.pki import Pki
 from tests.lab.attended import apply_cut
 from tests.lab.load import load_on
+from tests.lab.machine import Machine
 from tests.lab.operator import HEALTHY, Operator, said
 from tests.lab.test_bootstrap import by_path
-from tests.support.etcd_binaries import why_not
+from tests.support.etcd_binaries import etcd_binaries, why_not
 
 VERSION = "3.6.14"
 VERSIONS = ("3.4.23", "3.5.33", VERSION, "3.7.1")
@@ -26,7 +27,7 @@ RENEWED = (*ROTATE, "--consumers-have", "certs")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_other_leaves_and_another_ca_cost_no_write_and_no_client(operator: Operator, version: str) -> None:
     bring_up(operator, version)
-    assert operator.run("certs", "issue", "app").returncode == 0
+    assert operator.run("certs", "issue", "app", "--out", "old").returncode == 0
     first = served(operator)
     with clients(operator):
         renewed = operator.run("certs", "renew", "--days", "4000", "--yes")
@@ -57,6 +58,8 @@ def test_other_leaves_and_another_ca_cost_no_write_and_no_client(operator: Opera
     assert "the consumer app has only a certificate of the old CA" in locked_out.stderr
     assert operator.run("certs", "issue", "app").returncode == 0
 
+    if version == VERSION:
+        a_client_with_its_old_certificate_stops_the_drop(operator)
     with clients(operator):  # with certificates of the new one
         apply_cut(operator, "RotateAuthority", words=RENEWED)
         apply_cut(operator, "RestartMember", words=RENEWED)
@@ -64,6 +67,32 @@ def test_other_leaves_and_another_ca_cost_no_write_and_no_client(operator: Opera
     assert "nothing to do: this phase is whole" in rotated(operator, *RENEWED)
     assert "nothing to do" in operator.apply()
     assert operator.run("certs", "list").returncode == 0
+
+
+def a_client_with_its_old_certificate_stops_the_drop(operator: Operator) -> None:
+    """Seen when one member turns it away; the others still take it, and the way back is open."""
+    ask = old_client(operator)
+    with operator.lab.popen(["sh", "-c", f"while :; do {ask} get a; sleep 0.2; done"]) as client:
+        stopped = operator.run(*RENEWED, "--yes")
+        assert stopped.returncode == 5, said(stopped)
+        print(stopped.stderr)
+        assert "a client still shows a certificate of the old CA" in stopped.stderr
+        assert f"turned away {operator.lab.operator_address}" in stopped.stderr
+        again = operator.run("apply", "--yes")
+        assert again.returncode == 4, said(again)
+        assert operator.lab.run(["sh", "-c", f"{ask} put a b"]).stdout == "OK\n", "two members still take it"
+        assert "etcdup certs rotate-ca --consumers-have certs" in rotated(operator, *ROTATE, "--keep-old")
+        for machine in operator.lab:
+            assert operator.lab.run(["sh", "-c", f"{old_client(operator, machine)} put a b"]).stdout == "OK\n"
+        client.kill()
+
+
+def old_client(operator: Operator, *machines: Machine) -> str:
+    """etcdctl with the certificate that `app` had before, at these members or at all."""
+    endpoints = ",".join(f"https://{each.address}:2379" for each in machines or operator.lab)
+    old, ca = operator.folder / "old", operator.folder / "pki/ca.pem"
+    files = f"--cacert={ca} --cert={old}/app.pem --key={old}/app-key.pem"
+    return f"{etcd_binaries(VERSION)}/etcdctl --endpoints={endpoints} {files}"
 
 
 def bring_up(operator: Operator, version: str) -> None:

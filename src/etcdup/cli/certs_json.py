@@ -115,12 +115,16 @@ def rotation_json(
     }
 
 
-def following_json(observed: Observed, stage: Stage, word: str, ca: str) -> dict[str, Any]:
-    """`consumers` are those whose newest certificate, as far as is known here, only the old CA signed."""
+def following_json(
+    observed: Observed, stage: Stage, word: str, ca: str, connected: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """`consumers` are those whose newest certificate, as far as is known here, only the old CA signed; `connected` who
+    has a connection to a client port now, by address, whatever certificate that began with."""
     return {
         "phase": stage,
         "consumers_need": word,
         "ca": ca,
         "consumers": list(holding_old(observed.pki)) if stage == "drop" else [],
+        "connected": [{"address": address, "to": list(to)} for address, to in connected.items()],
         "command": f"etcdup certs rotate-ca --consumers-have {word}",
     }

@@ -9,12 +9,14 @@ from etcdup.cli.failure import Interrupted
 from etcdup.cli.health_view import render_health
 from etcdup.cli.session import Session
 from etcdup.cli.words import counted
+from etcdup.core.clients import told_of
 from etcdup.core.observed import Observed
 from etcdup.core.rotating import next_stage, plan_rotation
 from etcdup.core.rotation import Stage, dropping, holding_old, may_rotate, reached
 from etcdup.core.steps import Plan, Refusal, Refused
 from etcdup.errors import UsageError
 from etcdup.ops.apply import Planner, prove_whole, raise_refusal
+from etcdup.ops.clients import Connected, connected_to, turned_away_by
 from etcdup.ops.export import admin_files
 from etcdup.ops.health import Health
 from etcdup.ops.rotation import prove_links
@@ -26,24 +28,27 @@ _WORDS: dict[Stage, str] = {"sign": "ca", "drop": "certs"}
 _FOLLOWING: dict[Stage | None, Stage] = {"trust": "sign", "sign": "drop"}
 
 
-def rotate_authority(file: Path, *, yes: bool, have: str | None, as_json: bool) -> int:
+def rotate_authority(file: Path, *, yes: bool, have: str | None, keep: bool, as_json: bool) -> int:
     """One phase, gated by new handshakes before and after it."""
-    return Rotating(Session.begin(file), yes=yes, have=have, as_json=as_json).carry_through()
+    return Rotating(Session.begin(file), yes=yes, have=have, keep=keep, as_json=as_json).carry_through()
 
 
 class Rotating(Applying):
     """One run of `certs rotate-ca`: an apply that may begin with a turn of the CA."""
 
-    def __init__(self, session: Session, *, yes: bool, have: str | None, as_json: bool) -> None:
-        super().__init__(session, "certs rotate-ca" + (f" --consumers-have {have}" if have else ""), yes=yes)
+    def __init__(self, session: Session, *, yes: bool, have: str | None, keep: bool, as_json: bool) -> None:
+        option = f" --consumers-have {have}" if have else " --keep-old" if keep else ""
+        super().__init__(session, f"certs rotate-ca{option}", yes=yes)
+        self._keep = keep
         self._have = have
         self._as_json = as_json
         self._stage: Stage = "trust"
         self._turns = False
+        self._connected: Connected = {}
 
     def planner(self, observed: Observed) -> Planner:
         spec, token = self.session.spec, self.session.fresh_token()
-        stage = self._stage = next_stage(spec, observed, token)
+        stage = self._stage = "keep" if self._keep else next_stage(spec, observed, token)
         self._turns = stage != self._begun(observed)
 
         def planned(fresh: Observed) -> Plan | Refusal:
@@ -78,14 +83,20 @@ class Rotating(Applying):
             observed = await self.session.observed(world)
             results = await prove_whole(world, observed)
             made = await self._prove(world, observed, "after")
+            self._connected = await connected_to(world)
             self._show_proof(world, observed, made, results)
             self._tell(observed)
+            for who in told_of(await turned_away_by(world, observed)):
+                self.terminal.warn(f"{who}, which showed a certificate of an old CA")
 
     async def _do(self, world: World, observed: Observed, planner: Planner) -> None:
-        if self._turns:
+        if self._turns and not self._keep:
             await self._permit(world, observed)
         observed = await self.session.settled(world, observed)
         plan = self._planned(planner, observed)
+        if plan.is_empty:
+            self.terminal.say("nothing to do: this phase is whole")
+            return
         self.show(plan)
         if not self._yes:
             await self.agree(f"Do this to cluster {plan.cluster}?")
@@ -95,6 +106,7 @@ class Rotating(Applying):
         """Before a turn: what is seen of the hosts and of the PKI, what the operator says of consumers, every link."""
         if reasons := may_rotate(self._stage, self.session.spec, observed):
             raise_refusal(Refusal(self.session.spec.name, reasons))
+        self._connected = await connected_to(world)
         await self._consumers_have(observed)
         await self._prove(world, observed, "before")
 
@@ -110,12 +122,12 @@ class Rotating(Applying):
             return
         spec, stage = self.session.spec, _FOLLOWING.get(reached(observed.pki))
         ca = admin_files(spec, self.session.folder, world.pki).ca
-        following = following_json(observed, stage, _WORDS[stage], ca) if stage else None
+        following = following_json(observed, stage, _WORDS[stage], ca, self._connected) if stage else None
         told = rotation_json(spec, observed, self.done, made, results, following)
         self.terminal.data(as_text(told))
 
     async def _consumers_have(self, observed: Observed) -> None:
-        """Nobody else sees whether consumers have what they need: neither etcd nor any host tells."""
+        """Nobody else sees whether consumers have what they need, before a member turns them away."""
         if self._stage == "trust" or self._have == _WORDS[self._stage]:
             return
         for line in self._todo(observed, self._stage):
@@ -151,6 +163,7 @@ class Rotating(Applying):
                 "  kube-apiserver: --etcd-cafile on each control plane host, and restart it there; "
                 "patroni: etcd3.cacert; prometheus: ca_file",
                 "  whoever trusts the old CA alone loses the cluster with the next phase",
+                *self._who_is_connected(),
             ]
         old = holding_old(pki)
         issue = [
@@ -160,7 +173,17 @@ class Rotating(Applying):
         return [
             "now: give every consumer a certificate of the new CA, and restart what reads it at start only",
             *(issue or ["  none that was issued here has one of the old CA alone"]),
-            "  which certificate a connected client shows cannot be seen from here: etcd does not tell. "
-            "Whoever copied `admin` has to copy it again",
-            "  whoever shows one of the old CA is locked out by the next phase",
+            *self._who_is_connected(),
+            "  which certificate each of them shows cannot be seen as long as it is taken. Whoever copied `admin` has "
+            "to copy it again",
+            "  whoever still shows one of the old CA is turned away by the first member of the next phase, which then "
+            "stops there; a client that knows that member alone is locked out",
+        ]
+
+    def _who_is_connected(self) -> list[str]:
+        if not self._connected:
+            return ["  nobody is connected to a client port right now, but the hosts themselves"]
+        return [
+            f"  connected now: {address} (to {', '.join(names)})"
+            for address, names in self._connected.items()
         ]

@@ -55,6 +55,7 @@ _STAGES = {
     "trust": "make a new CA, trusted beside the old one",
     "sign": "sign with the new CA from here on",
     "drop": "trust the new CA alone",
+    "keep": "trust the old CA again, beside the new one",
 }
 
 

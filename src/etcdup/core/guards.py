@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from etcdup.core.bootstrap import may_form
+from etcdup.core.clients import may_drop_further
 from etcdup.core.observed import Observed
 from etcdup.core.quorum import may_restart, may_start, may_trust_alarms
 from etcdup.core.reconfiguration import (
@@ -58,7 +59,7 @@ def _reason(step: Step, spec: Spec, observed: Observed) -> Refused | None:
         case StartMember(host=host):
             return may_start(host, spec, observed)
         case RestartMember(host=host):
-            return may_restart(host, observed)
+            return may_restart(host, observed) or may_drop_further(host, spec, observed)
         case AddLearner(host=host):
             return may_add(host, observed)
         case PromoteMember(host=host):

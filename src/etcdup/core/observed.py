@@ -291,7 +291,8 @@ class Observed:
     """The world at one moment. Every host and every member of the Spec has an entry.
 
     So has every member that the cluster has beyond them: `leaving` says where those run. `auth` is whether
-    etcd's own users are in force, None where nobody was asked.
+    etcd's own users are in force, None where nobody was asked. `turned_away` are, by member, the addresses of clients
+    that it refused of late because the old CA signed their certificate: asked while that CA is being dropped.
     """
 
     at: datetime
@@ -302,6 +303,7 @@ class Observed:
     leaving: Mapping[str, HostSpec] = field(default_factory=dict)
     snapshots: tuple[SnapshotSeen, ...] = ()
     auth: bool | None = None
+    turned_away: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def binaries_of(self, version: Version) -> Binaries | None:
         """Where this version comes from; None where every host has it already."""

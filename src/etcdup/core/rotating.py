@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from etcdup.core.observed import Observed, PkiSeen
 from etcdup.core.planner import plan
-from etcdup.core.rotation import REASONS, Stage, after, dropping, may_rotate, reached
+from etcdup.core.rotation import REASONS, Stage, after, dropping, kept, may_rotate, reached
 from etcdup.core.spec import Spec
 from etcdup.core.steps import Plan, Refusal, Refused, RotateAuthority
 from etcdup.core.tolerance import with_quorum
@@ -24,6 +24,8 @@ def next_stage(spec: Spec, observed: Observed, token: str) -> Stage:
 def plan_rotation(spec: Spec, observed: Observed, token: str, stage: Stage) -> Plan | Refusal:
     """What is left of this phase. Once its turn is done, that is what apply would do as well."""
     left = plan(spec, observed, token)
+    if stage == "keep" and not is_turned(stage, observed.pki):
+        return _plan_keeping(spec, observed, token)
     if isinstance(left, Refusal) or is_turned(stage, observed.pki):
         return left
     if reasons := may_rotate(stage, spec, observed):
@@ -42,11 +44,22 @@ def plan_rotation(spec: Spec, observed: Observed, token: str, stage: Stage) -> P
     return Plan(spec.name, (*with_quorum([turn], observed), *follows.steps), left.notes, follows.token)
 
 
+def _plan_keeping(spec: Spec, observed: Observed, token: str) -> Plan | Refusal:
+    """Whatever stands against going on is no reason against going back."""
+    if reasons := may_rotate("keep", spec, observed):
+        return Refusal(spec.name, reasons)
+    follows = plan(spec, replace(observed, pki=kept(spec, observed)), token)
+    if isinstance(follows, Refusal):
+        return follows
+    turn = RotateAuthority(stage="keep", reason=REASONS["keep"], rules=(14, 15))
+    return replace(follows, steps=(*with_quorum([turn], observed), *follows.steps))
+
+
 def is_turned(stage: Stage, pki: PkiSeen) -> bool:
     """Whether the PKI has made this turn already. `drop` ends where `trust` began, but for the CA files of before."""
     now = reached(pki)
     if stage == "trust":
         return now is not None
-    if stage == "sign":
+    if stage in ("sign", "keep"):
         return now == "sign"
     return now is None and bool(pki.past)

@@ -6,6 +6,7 @@
 
 Between them consumers act: before `sign` they must trust both, before `drop` they must show certificates of the new
 one. Which phase it is, the PKI folder says; how far it came, the members' processes do. There is no other memory.
+`keep` is no phase: it is the way back from a `drop` that is not whole, to where `sign` had come.
 """
 
 from dataclasses import replace
@@ -19,13 +20,14 @@ from etcdup.core.quorum import healthy, may_trust_alarms
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.steps import Refused
 
-Stage = Literal["trust", "sign", "drop"]
+Stage = Literal["trust", "sign", "drop", "keep"]
 TRUST_VARIABLE = "ETCDUP_TRUST"
 
 REASONS: dict[Stage, str] = {
     "trust": "members read CA files only as they start, so both are trusted before either is needed",
     "sign": "every member trusts both CAs: no link minds which of them signed",
     "drop": "nothing that is known of shows a certificate of the old CA any more",
+    "keep": "members that dropped the old CA turn its clients away",
 }
 
 
@@ -62,8 +64,9 @@ def dropping(spec: Spec, observed: Observed) -> tuple[str, ...]:
 
 
 def _has_past_file(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> bool:
+    """The one that is wanted now may have been there before as well, if an old CA was kept once."""
     file = seen.files.get(layout_of(spec, host).ca())
-    return file is not None and file.sha256 in pki.past
+    return file is not None and file.sha256 in pki.past - set(pki.trust.values())
 
 
 def runs_with_another(seen: HostSeen, pki: PkiSeen) -> bool:
@@ -73,6 +76,8 @@ def runs_with_another(seen: HostSeen, pki: PkiSeen) -> bool:
 
 def may_rotate(stage: Stage, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """A turn wants every host in reach and every member well, each running with the trust that the last one gave it."""
+    if stage == "keep":
+        return _may_keep(spec, observed)
     if spec.tls.mode != "managed":
         hint = (
             "put the old CA and the new one into the file of `tls.ca` and `etcdup apply`; then new leaves, and "
@@ -87,6 +92,18 @@ def may_rotate(stage: Stage, spec: Spec, observed: Observed) -> tuple[Refused, .
     if stage == "drop":
         reasons += [*_leaves(spec, observed), *_consumers(observed.pki)]
     return tuple(reasons)
+
+
+def _may_keep(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """The way back is open in any trouble: every leaf is of the new CA, which all members trust before and after it."""
+    if dropping(spec, observed):
+        return ()
+    return (
+        Refused(
+            "no CA is being dropped: there is none to be kept",
+            hint="`etcdup certs rotate-ca` says where a change of CA is; once no member trusts the old CA, it is over",
+        ),
+    )
 
 
 def _out_of_reach(spec: Spec, observed: Observed) -> list[Refused]:
@@ -157,6 +174,23 @@ def _consumers(pki: PkiSeen) -> list[Refused]:
         )
         for name in holding_old(pki)
     ]
+
+
+def kept(spec: Spec, observed: Observed) -> PkiSeen:
+    """The PKI once the old CA is trusted again: the file of both is the one that hosts still have."""
+    pki, places = observed.pki, observed.reachable()
+    digest = next(
+        (
+            file.sha256
+            for name in dropping(spec, observed)
+            if (file := places[name].files.get(layout_of(spec, spec.host(name)).ca()))
+            and file.sha256 in pki.past
+        ),
+        "",
+    )
+    trusted = (*pki.trusted, *pki.trusted)  # the old one, whose facts no file here tells yet, and the new one
+    past, trust = pki.past | set(pki.trust.values()), dict.fromkeys(pki.trust, digest)
+    return replace(pki, successor=pki.trusted[0], trusted=trusted, trust=trust, past=past)
 
 
 def after(stage: Stage, pki: PkiSeen) -> PkiSeen:

@@ -65,12 +65,13 @@ class IssueCertificates(Step):
 @dataclass(frozen=True, kw_only=True)
 class RotateAuthority(Step):
     """On the operator's machine, one of the three turns of a change of CA (rule 15): `trust` makes the new one and
-    trusts it beside the old, `sign` has the new one sign from here on, `drop` trusts it alone.
+    trusts it beside the old, `sign` has the new one sign from here on, `drop` trusts it alone. `keep` is the way back
+    from a `drop` that is not whole: the old one is trusted again.
 
     Hosts follow by the steps after it. Disruptive, for it stands alone behind its guard.
     """
 
-    stage: Literal["trust", "sign", "drop"]
+    stage: Literal["trust", "sign", "drop", "keep"]
     disruptive: ClassVar[bool] = True
     if_cut: ClassVar[str] = (
         "the turn is done or it is not, and no host knows of it yet; the next run sees which"

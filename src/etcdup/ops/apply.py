@@ -27,6 +27,7 @@ from etcdup.core.steps import (
     Step,
 )
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
+from etcdup.ops.clients import listened
 from etcdup.ops.health import Health, prove
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import look_again_at_members, observe
@@ -100,8 +101,9 @@ async def _do_phases(performer: Performer, plan: Plan, planner: Planner, confirm
 
     world = performer.world
     done: dict[tuple[str, ...], Step] = {}
+    heard: set[str] = set()
     while True:
-        observed = await observe(world)
+        observed = await listened(performer, await observe(world), heard)
         phase = next_phase(plan, done, planner(observed))
         if not phase:
             return observed

@@ -173,8 +173,10 @@ class Managed(Pki):
                 self._rotation.trust(authority.cert, made)
             elif stage == "sign":
                 self._rotation.sign()
-            else:
+            elif stage == "drop":
                 self._rotation.drop()
+            else:
+                self._rotation.keep()
             self._unlocked = None
 
     def forget_client(self, name: str) -> Path:

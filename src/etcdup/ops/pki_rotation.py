@@ -94,6 +94,19 @@ class Rotation:
         self._next.unlink()
         settle(self._root)
 
+    def keep(self) -> None:
+        """The way back from `drop`: the CA file of before, with the old CA and this one, is trusted again."""
+        current = Pem.read(self._ca).certs
+        if len(current) > 1:
+            return
+        both = [path for path in self._former.glob("ca-*.pem") if Pem.read(path).certs[1:] == current]
+        if not both:
+            hint = "bring the folder back from a backup that has it"
+            raise PkiError(f"no file in {self._former} holds the old CA beside this one", hint=hint)
+        with suppress(FileExistsError):
+            store_new(self._next, cert_pem(current[0]), CERT_MODE)
+        self._put(both[0].read_bytes())
+
     def _is_left_behind(self) -> bool:
         return Pem.read(self._ca).certs == (Pem.read(self._next).certs[0],)
 

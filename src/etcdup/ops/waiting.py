@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from etcdup.core.failures import explain, telling
-from etcdup.core.layout import layout_of
 from etcdup.core.observed import HostSeen, MemberSeen, MemberSilent, Observed, UnitSeen
-from etcdup.errors import EtcdupError, RemoteError
+from etcdup.errors import EtcdupError
 from etcdup.ops.health import Judge, against, has_quorum, prove, prove_voters, unwell
+from etcdup.ops.member_log import last_words
 from etcdup.ops.observe import look_again_at_members, observe
 from etcdup.ops.world import World
 
@@ -119,18 +119,3 @@ async def explained(world: World, names: tuple[str, ...], message: str) -> Etcdu
     return EtcdupError(
         message, detail=detail, hint=hint or "`journalctl -u etcd` on the host tells the whole story"
     )
-
-
-async def last_words(world: World, name: str) -> list[str]:
-    """The end of a member's log; empty where it cannot be had."""
-    layout = layout_of(world.spec, world.spec.host(name))
-    if layout.supervisor == "process":
-        argv = ["tail", "-n", "1000", layout.log]
-    else:
-        # As many, since some lines come a hundred times a second and hide what is behind them.
-        recent = ("--since=-5min", "--lines=1000")
-        argv = ["journalctl", "--unit=etcd.service", *recent, "--output=cat", "--no-pager"]
-    try:
-        return (await world.hosts[name].run(argv)).stdout.splitlines()
-    except RemoteError:
-        return []

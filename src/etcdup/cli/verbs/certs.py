@@ -96,18 +96,26 @@ def csr(file: Path, out: Path, as_json: bool) -> int:
     type=click.Choice(("ca", "certs")),
     help="All of them have the CA file with both CAs / certificates of the new one.",
 )
+@click.option(
+    "--keep-old",
+    is_flag=True,
+    help="Trust the old CA again: the way back from a third phase that is not whole.",
+)
 @json_option
 @file_option
-def rotate_ca(file: Path, yes: bool, consumers_have: str | None, as_json: bool) -> int:
+def rotate_ca(file: Path, yes: bool, consumers_have: str | None, keep_old: bool, as_json: bool) -> int:
     """Give the cluster another CA, in three phases, without losing a write.
 
     Each run does one phase, proves it by new handshakes, and says what consumers have to do before the next: (1) every
     member trusts the old CA and a new one; (2) every member serves a certificate of the new one; (3) the old one is
-    trusted no more. Killed anywhere, the same command goes on.
+    trusted no more. Killed anywhere, the same command goes on. The third stops at the first member that turns a client
+    with a certificate of the old CA away.
     """
     from etcdup.cli.certs_rotate import rotate_authority
 
-    return rotate_authority(file, yes=yes, have=consumers_have, as_json=as_json)
+    if keep_old and consumers_have:
+        raise click.UsageError("--keep-old and --consumers-have exclude each other")
+    return rotate_authority(file, yes=yes, have=consumers_have, keep=keep_old, as_json=as_json)
 
 
 @certs.command(context_settings=HELP_OPTIONS)
