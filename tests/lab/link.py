@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.cgroup import Cgroup
@@ -27,7 +28,7 @@ class Link:
     def up(self) -> None:
         self._namespace.ip("link", "set", "dev", self.name, "up")
 
-    def slow(self, delay_ms: float, loss: float) -> None:
+    def slow(self, delay_ms: float, loss: float, denied: Sequence[str] = ()) -> None:
         """A relay of ours between the link and the bridge: not every kernel has netem."""
         self.fast()
         ip = self._namespace.ip
@@ -35,7 +36,7 @@ class Link:
         ip("link", "set", "dev", self.name, "nomaster")
         ip("link", "set", self._near, "master", BRIDGE, "up")
         ip("link", "set", self._far, "up")
-        words = (RELAY, self._interface(), self._far, delay_ms / 1000, loss)
+        words = (RELAY, self._interface(), self._far, delay_ms / 1000, loss, *denied)
         argv = [sys.executable, "-I", *map(str, words)]
         with self._namespace.inside():
             self._relay = subprocess.Popen(

@@ -140,10 +140,14 @@ class Machine:
             self.run(f"ip route replace blackhole {address}/32")
 
     def reconnect(self) -> None:
-        """Undoes `cut_off`, `cut_off_from` and `slow`."""
+        """Undoes `cut_off`, `cut_off_from`, `deny` and `slow`."""
         self._link.fast()
         self._link.up()
         self.run("ip route flush type blackhole")
+
+    def deny(self, *others: "Machine") -> None:
+        """A firewall in front of it, in one direction: these open no new connection to it, it does to them."""
+        self._link.slow(0, 0, [other.address for other in others])
 
     def slow(self, delay_ms: float, loss: float = 0.0) -> None:
         """Holds each frame to and from it for `delay_ms` (a round trip: twice that), drops this share."""

@@ -1,4 +1,7 @@
-"""Carries frames between two interfaces, late and not all of them: `relay.py ONE OTHER DELAY_S LOSS`.
+"""Carries frames between two interfaces, late and not all of them: `relay.py ONE OTHER DELAY_S LOSS [ADDRESS...]`.
+
+What comes from these addresses opens no TCP connection through it, while connections the other way work: a firewall
+that lets one direction through. Not every kernel has tc's filters or netfilter.
 
 Runs in the lab's namespace as a process of its own, so that a busy test does not make its delays longer.
 """
@@ -14,7 +17,9 @@ SO_RCVBUFFORCE = 33
 SOL_PACKET, PACKET_IGNORE_OUTGOING, PACKET_VNET_HDR = 263, 23, 15
 ETH_P_ALL = 0x0003
 # With the virtio header the kernel's unfinished checksums and frames up to 64 KiB pass as they are.
-LARGEST = 10 + 14 + 65536
+VNET_HEADER = 10
+LARGEST = VNET_HEADER + 14 + 65536
+SYN, ACK = 0x02, 0x10
 
 Waiting = deque[tuple[float, socket.socket, bytes]]
 
@@ -35,13 +40,29 @@ def promiscuous(sock: socket.socket, interface: str) -> None:
     sock.setsockopt(SOL_PACKET, 1, request + bytes(10))  # PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC
 
 
-def take(source: socket.socket, target: socket.socket, waiting: Waiting, delay_s: float, loss: float) -> None:
+def opens(frame: bytes, denied: frozenset[bytes]) -> bool:
+    """Whether it is the first segment of a TCP connection over IPv4 from one of these."""
+    ip = frame[VNET_HEADER + 14 :]
+    if frame[VNET_HEADER + 12 : VNET_HEADER + 14] != b"\x08\x00" or ip[9] != socket.IPPROTO_TCP:
+        return False
+    flags = ip[(ip[0] & 0x0F) * 4 + 13]
+    return ip[12:16] in denied and flags & (SYN | ACK) == SYN
+
+
+def take(
+    source: socket.socket,
+    target: socket.socket,
+    waiting: Waiting,
+    delay_s: float,
+    loss: float,
+    denied: frozenset[bytes],
+) -> None:
     while True:
         try:
             frame = source.recv(LARGEST)
         except BlockingIOError:
             return
-        if random.random() >= loss:
+        if random.random() >= loss and not (denied and opens(frame, denied)):
             waiting.append((time.monotonic() + delay_s, target, frame))
 
 
@@ -56,7 +77,7 @@ def deliver(waiting: Waiting) -> float | None:
     return wait_s if waiting else None
 
 
-def relay(one: str, other: str, delay_s: float, loss: float) -> None:
+def relay(one: str, other: str, delay_s: float, loss: float, denied: frozenset[bytes]) -> None:
     ends = {tap(one): one, tap(other): other}
     selector = selectors.DefaultSelector()
     (first, second) = ends
@@ -69,10 +90,11 @@ def relay(one: str, other: str, delay_s: float, loss: float) -> None:
         for key, _ in selector.select(deliver(waiting)):
             assert isinstance(key.fileobj, socket.socket)
             try:
-                take(key.fileobj, key.data, waiting, delay_s, loss)
+                take(key.fileobj, key.data, waiting, delay_s, loss, denied)
             except OSError:
                 time.sleep(0.05)  # the interface is down for now
 
 
 if __name__ == "__main__":
-    relay(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
+    addresses = frozenset(map(socket.inet_aton, sys.argv[5:]))
+    relay(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4]), addresses)

@@ -15,6 +15,12 @@ from etcdup.core.version import Version
 _NEARLY_FULL = 0.8  # rule 107
 # Rule 106 warns of four in fifteen minutes; over a member's whole life, one in an hour is as telling.
 _MANY_LEADERS, _OFTEN_S = 4, 3600
+_ALARM_FIXES = {
+    "NOSPACE": "delete what is not needed; `etcdup ctl -- compaction REVISION` (`endpoint status -w json` tells the "
+    "newest); `etcdup ctl --endpoint MEMBER -- defrag`, one member after the other; then `etcdup ctl -- alarm disarm`",
+    "CORRUPT": "find the member whose data differs from the majority's, `etcdup member replace` it, then "
+    "`etcdup ctl -- alarm disarm`",
+}
 
 
 def audit(spec: Spec, evidence: Evidence) -> tuple[Finding, ...]:
@@ -152,7 +158,7 @@ def _members(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             )  # fmt: skip
     for alarm in sorted({alarm for seen in observed.answering().values() for alarm in seen.alarms}):
         why = "the cluster refuses writes"
-        fix = "compact, defragment and disarm (NOSPACE); find the member that differs (CORRUPT)"
+        fix = next((fix for kind, fix in _ALARM_FIXES.items() if kind in alarm), "`etcdup ctl -- alarm list`")
         yield Finding("wrong", "", f"alarm: {alarm}", why, fix, (70, 82))
     for line in differences(spec, observed):
         why = "cluster.yaml and the cluster do not agree on who is in it"
