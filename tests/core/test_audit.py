@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 
 from etcdup.core.audit import audit
-from etcdup.core.audit_host import clock_findings, fsync_findings
+from etcdup.core.audit_host import clock_findings, fsync_findings, synchronisation_findings
 from etcdup.core.audit_settings import settings_findings
 from etcdup.core.closer_look import parse_leaders, parse_look
 from etcdup.core.findings import Closer, Evidence, FileRights, Hash, Knock, Leaders, worst
+from etcdup.core.inventory import Link
 from etcdup.core.observed import MemberSilent, Observed, PkiSeen, Unreachable
 from etcdup.core.running import process_settings
 from etcdup.ops.observe import observe
-from tests.support.fake_world import machines_for, spec_of, world_of
+from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
 from tests.support.worlds import observations
 
 RECORDED = """\
@@ -37,6 +38,7 @@ source infra2 192.168.8.66
 knock infra2 2379 open
 knock infra2 2380 124
 knock infra3 2380 none
+synchronised no
 rtt infra2 0.052
 @exposure
 → Overall exposure level for etcd.service: 1.7 OK :-)
@@ -65,6 +67,11 @@ def test_what_a_machine_printed_is_read() -> None:
         Knock("infra2", 2379, answered=True),
         Knock("infra2", 2380, answered=False),
         Knock("infra3", 2380, answered=False, tool=False),
+    )
+    assert seen.synchronised is False
+    assert parse_look("infra1", RECORDED.replace("synchronised no", "synchronised yes")).synchronised is True
+    assert (
+        parse_look("infra1", RECORDED.replace("synchronised no", "synchronised unknown")).synchronised is None
     )
     assert seen.fsyncs_ms == pytest.approx((0.533,))
     assert seen.exposure == 1.7
@@ -115,6 +122,42 @@ def test_who_may_read_the_data_and_the_keys() -> None:
     found = list(settings_findings(Closer("infra1", SAFE | {"data-dir": "/d"}, rights)))
     assert [each.cis for each in found] == ["1.1.11", "1.1.12", ""]
     assert "/k has mode 0644" in found[2].what
+
+
+@pytest.mark.parametrize(
+    ("owner", "level"),
+    [("etcd:etcd", None), ("root:root", "wrong"), ("root:etcd", "wrong"), ("kube:etcd", "advice")],
+)
+def test_whose_the_data_are(owner: str, level: str | None) -> None:
+    rights = {"/d": FileRights("/d", 0o700, owner)}
+    found = list(settings_findings(Closer("infra1", SAFE | {"data-dir": "/d"}, rights)))
+    assert [(each.level, each.cis) for each in found] == ([(level, "1.1.12")] if level else [])
+
+
+@pytest.mark.parametrize(("seen", "level"), [(True, []), (False, ["advice"]), (None, ["untried"])])
+def test_whether_a_clock_follows_another(seen: bool | None, level: list[str]) -> None:
+    found = list(synchronisation_findings("infra1", Closer("infra1", synchronised=seen)))
+    assert [each.level for each in found] == level
+
+
+async def test_links_that_were_not_tried_are_told_with_the_reason(tmp_path: Path) -> None:
+    spec = spec_of()
+    network = machines_for(spec)
+    assert untried(Evidence(await observe(world_of(spec, network, tmp_path)))) == [
+        "links between hosts by TLS were not tried: no member answers yet"
+    ]
+    await bring_up(spec, network, tmp_path)
+    observed = await observe(world_of(spec, network, tmp_path))
+    names = list(observed.hosts)
+    links = tuple(Link(one, other) for one in names[1:] for other in names if one != other)
+    assert untried(Evidence(observed, links=links)) == [
+        "links from infra1 by TLS were not tried: etcdup installed no etcd there"
+    ]
+    assert untried(Evidence(observed, links=(*links, Link("infra1", "infra2")))) == []
+
+
+def untried(evidence: Evidence) -> list[str]:
+    return [each.what for each in audit(spec_of(), evidence) if each.level == "untried"]
 
 
 def gone() -> Evidence:

@@ -32,6 +32,10 @@ def wrong(findings: Findings, host: str | None) -> str:
     return "\n".join(each["what"] for each in findings if (each["level"], each["host"]) == ("wrong", host))
 
 
+def untried(findings: Findings) -> list[str]:
+    return [each["what"] for each in findings if each["level"] == "untried"]
+
+
 def controls(findings: Findings, host: str) -> set[str]:
     """Of section 2: what we say fails."""
     failed = {each["cis"] for each in findings if (each["level"], each["host"]) == ("wrong", host)}
@@ -101,12 +105,16 @@ def test_what_is_broken_is_found_and_the_hint_mends_it(operator: Operator) -> No
     assert second.run("ls -A /var/lib", check=False).stdout.count("etcdup-check") == 0
     told = json.loads(operator.run("check", "--json", "--disk").stdout)["hosts"]
     assert [len(told[machine.name]["writes_ms"]) for machine in operator.lab] == [100] * 3
+    follows = first.run("timedatectl show --property=NTPSynchronized --value").stdout.strip()
+    assert [told[machine.name]["synchronised"] for machine in operator.lab] == [follows == "yes"] * 3
+    assert "links between hosts by TLS were not tried: no member answers yet" in untried(before)
     first.run("kill $(pidof systemd-socket-activate)", check=False)
     second.run("rm /etc/machine-id; systemd-machine-id-setup")
     check(operator, 0)
 
     operator.apply()
     ours = check(operator, 0)
+    assert untried(ours) == []
     for machine in operator.lab:
         assert controls(ours, machine.name) == kube_bench(machine) == set()
     for machine in (second, third, first, second, third, first):
@@ -248,6 +256,8 @@ def test_a_cluster_built_by_the_guide_to_the_letter(operator: Operator) -> None:
     assert "infra1, infra2, infra3 share one key (key-file)" in advice
     assert "one key serves clients and peers" in advice
     assert "the etcd that runs here was not set up by etcdup" in advice
+    links = "links from infra1, infra2, infra3 by TLS were not tried: etcdup installed no etcd there"
+    assert links in untried(findings)
     known = [
         each for each in findings if f"infra1, infra2, infra3 run etcd {GUIDE_VERSION}: " in each["what"]
     ]

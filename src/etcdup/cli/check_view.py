@@ -85,6 +85,7 @@ def _host_json(closer: Closer) -> dict[str, Any]:
     return {
         "round_trips_ms": dict(closer.round_trips_ms),
         "sources": dict(closer.sources),
+        "synchronised": closer.synchronised,
         "mount": closer.mount,
         "writes_ms": list(closer.fsyncs_ms),
         "unit_exposure": closer.exposure,

@@ -119,6 +119,7 @@ def _between(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
                 "a half link stays hidden until a leader changes", "`etcdup certs list` shows both certificates",
                 (19, 95),
             )  # fmt: skip
+    yield from _untried_links(spec, evidence)
     slowest = max(
         (ms for each in evidence.closer.values() for ms in each.round_trips_ms.values()), default=0.0
     )
@@ -135,6 +136,26 @@ def _between(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             what = f"members run with different {flag}: {', '.join(sorted(running))}"
             why = "some ask for an election while others still wait"
             yield Finding("wrong", "", what, why, "`etcdup apply` makes them one", (87,))
+
+
+def _untried_links(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+    """Links by TLS need a member that answers, and a host with the etcdctl and the certificate that etcdup gave it."""
+    sources = [name for name in evidence.observed.reachable() if name not in evidence.observed.leaving]
+    why = "a knock at a port does not show whether certificates are accepted in both directions"
+    if spec.size == 1 or not sources:
+        return
+    if not evidence.observed.answering():
+        what = "links between hosts by TLS were not tried: no member answers yet"
+        fix = "run `check` again once the cluster is up; until then only the ports were tried"
+        yield Finding("untried", "", what, why, fix, (19, 95))
+        return
+    tried = {link.source for link in evidence.links}
+    if missing := [name for name in sources if name not in tried]:
+        what = f"links from {', '.join(missing)} by TLS were not tried: etcdup installed no etcd there"
+        fix = (
+            "on each: `etcdctl endpoint health` with the endpoints of the others and that host's certificate"
+        )
+        yield Finding("untried", "", what, why, fix, (19, 95))
 
 
 def _members(spec: Spec, evidence: Evidence) -> Iterator[Finding]:

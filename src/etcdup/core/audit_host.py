@@ -141,8 +141,24 @@ def _closer(spec: Spec, host: HostSpec, seen: HostSeen, closer: Closer) -> Itera
             "advice", host.name, f"systemd rates etcd.service {closer.exposure} of 10 (10: all doors open)",
             "a hole in etcd is a hole in the host", "harden the unit: `systemd-analyze security etcd.service`", (89,),
         )  # fmt: skip
+    if not (host.root or host.local):
+        yield from synchronisation_findings(host.name, closer)
     yield from fsync_findings(host.name, closer)
     yield from _knocks(spec, host, closer)
+
+
+def synchronisation_findings(host: str, closer: Closer) -> Iterator[Finding]:
+    """Clocks that agree today and follow nobody drift apart (rule 94)."""
+    if closer.synchronised is None:
+        yield Finding(
+            "untried", host, f"whether the clock of {host} is synchronised: neither timedatectl nor chronyc tells",
+            "a clock that follows no other drifts away from the other hosts'", f"on {host}: {_SYNC}", (94,),
+        )  # fmt: skip
+    elif not closer.synchronised:
+        yield Finding(
+            "advice", host, f"the clock of {host} is not synchronised", "it drifts away from the other hosts'",
+            f"on {host}: {_SYNC}", (94,),
+        )  # fmt: skip
 
 
 def fsync_findings(host: str, closer: Closer) -> Iterator[Finding]:

@@ -146,3 +146,9 @@ def _data_rights(host: str, data: FileRights) -> Iterator[Finding]:
             "wrong", host, f"{data.path} belongs to {data.owner}", "etcd runs as root, and a hole in it is one in all",
             "run etcd as a user of its own, and give it the folder: `chown -R etcd:etcd`", (84,), "1.1.12",
         )  # fmt: skip
+    elif data.owner != "etcd:etcd":
+        yield Finding(
+            "advice", host, f"{data.path} belongs to {data.owner}, not to etcd:etcd",
+            "whoever else is that user or in that group may come at every secret in it",
+            "see that nothing else runs as that user, or run etcd as `etcd` and `chown -R etcd:etcd`", (84,), "1.1.12",
+        )  # fmt: skip

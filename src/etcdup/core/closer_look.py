@@ -12,6 +12,7 @@ from etcdup.core.layout import Layout
 from etcdup.core.running import process_settings
 
 KNOCK_S = 2
+_SAID = {"yes": True, "no": False}
 _LEADER_METRICS = ("etcd_server_leader_changes_seen_total", "process_start_time_seconds")
 
 LOOK = r"""
@@ -53,6 +54,11 @@ df --output=source,target -- "$near" 2>/dev/null | tail -n 1
 # What waits for the network waits for all of it at once; each answer is one line, and so comes whole.
 say network
 tool=none; command -v bash >/dev/null && tool=bash
+{ said=$(timeout 2 timedatectl show --property=NTPSynchronized --value 2>/dev/null)
+  case $said in yes|no) ;; *)
+    case $(timeout 2 chronyc -n tracking 2>/dev/null) in
+      *"Leap status     : Not synch"*) said=no ;; *"Leap status     : "*) said=yes ;; *) said=unknown ;; esac ;; esac
+  echo "synchronised $said"; } &
 for other in "$@"; do
   name=${other%%=*}; rest=${other#*=}; address=${rest%%,*}; ports=${rest#*,}
   route=$(ip -o route get "$address" 2>/dev/null) || route=
@@ -121,6 +127,7 @@ def parse_look(host: str, output: str) -> Closer:
         mount=" ".join(sections["mount"]),
         sources={line[1]: line[2] for line in network if line[0] == "source"},
         round_trips_ms={line[1]: float(line[2]) for line in network if line[0] == "rtt"},
+        synchronised=next((_SAID.get(line[1]) for line in network if line[0] == "synchronised"), None),
         knocks=tuple(_knock(line) for line in network if line[0] == "knock"),
         fsyncs_ms=tuple(_milliseconds(line) for line in sections["fsyncs"] if " s, " in line),
         exposure=_exposure(sections["exposure"]),

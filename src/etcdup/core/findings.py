@@ -54,7 +54,8 @@ class Closer:
     """A closer look at one host. `settings` are the running process's own, by flag, empty where none runs.
 
     `sources` and `round_trips_ms` go by the other host's name; `fsyncs_ms` are etcd's write, one by one, and
-    `exposure` is what `systemd-analyze security` makes of the unit, None where it said nothing.
+    `exposure` is what `systemd-analyze security` makes of the unit, None where it said nothing. `synchronised`: whether
+    the kernel's clock follows another, None where nothing on the host tells.
     """
 
     host: str
@@ -64,6 +65,7 @@ class Closer:
     mount: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
     round_trips_ms: Mapping[str, float] = field(default_factory=dict)
+    synchronised: bool | None = None
     knocks: tuple[Knock, ...] = ()
     fsyncs_ms: tuple[float, ...] = ()
     exposure: float | None = None
