@@ -78,4 +78,6 @@ def test_leaves_and_then_the_ca_are_exchanged(up: Etcdup) -> None:
     assert not serials(up, "forgotten/gone")
     assert len(serials(up, "ca")) == 1
     assert "nothing to do" in up("apply").stderr
+    assert "no CA is being dropped" in ran(up, "rotate-ca", "--yes", "--keep-old", code=4).stderr
+    assert "exclude each other" in ran(up, "rotate-ca", "--keep-old", "--consumers-have", "ca", code=2).stderr
     assert "PRIVATE" not in "".join(path.read_text() for path in pki.parent.glob(".etcdup/*"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.renewal import exchanges_leaves
 from etcdup.core.steps import Plan, Refusal
 from etcdup.remote.fake import FakeNetwork
 from tests.flows.test_rotation import kinds, why
@@ -54,7 +55,16 @@ async def test_another_ca_in_three_steps(network: FakeNetwork, tmp_path: Path) -
 
 
 async def test_leaves_of_the_same_ca_need_no_restart(network: FakeNetwork, tmp_path: Path) -> None:
+    """But a proof of what is served; a mode that was put right needs none."""
+    network.machines["infra1"].nodes["/etc/etcd/pki/server.pem"].mode = 0o600
+    answer = await answered(network, tmp_path)
+    assert isinstance(answer, Plan)
+    assert kinds(answer) == ["InstallFiles"]
+    assert not exchanges_leaves(answer)
     leaf(tmp_path, Ca(tmp_path / "old"), "ec-sec1")
+    answer = await answered(network, tmp_path)
+    assert isinstance(answer, Plan)
+    assert exchanges_leaves(answer)
     assert await applied(network, tmp_path) == ["InstallFiles"] * 3
 
 

@@ -137,19 +137,26 @@ def mirror_of(lab: Lab, version: str, folder: Path, spoil: str = "") -> str:
 
 @pytest.mark.parametrize("version", ["3.6.14"])
 def test_three_members_with_certificates_of_another_ca(operator: Operator, version: str) -> None:
-    provided(operator.lab, operator.folder)
+    ca = provided(operator.lab, operator.folder)
     operator.write(version=version, install=by_path(version), more=PROVIDED)
-    operator.apply()
+    assert " serves serial " not in operator.apply(), "new members serve what they were started with"
     holds_together(operator, 3, version)
     assert not (operator.folder / "pki").exists()
+    provided(operator.lab, operator.folder, ca)
+    swapped = operator.apply()
+    print(swapped)
+    assert swapped.count(" serves serial ") == 6
+    assert "restart" not in swapped
+    assert "nothing to do" in operator.apply()
 
 
 PROVIDED = "tls: {mode: provided, ca: ca.pem, cert: kubernetes.pem, key: kubernetes-key.pem}\n"
 
 
-def provided(lab: Lab, folder: Path) -> None:
-    """The guide's three files, for all members."""
-    authority = Authority("kubernetes")
+def provided(lab: Lab, folder: Path, authority: Authority | None = None) -> Authority:
+    """The guide's three files, for all members; new ones of the same CA, if that is given."""
+    authority = authority or Authority("kubernetes")
     addresses = [*(machine.address for machine in lab), "127.0.0.1"]
     authority.issue("kubernetes", addresses).write(folder, "kubernetes")
     (folder / "ca.pem").write_bytes(authority.pem)
+    return authority

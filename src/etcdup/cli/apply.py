@@ -13,6 +13,7 @@ from etcdup.cli.session import Session
 from etcdup.cli.undertaking import Undertaking
 from etcdup.cli.words import counted
 from etcdup.core.observed import Observed
+from etcdup.core.renewal import exchanges_leaves
 from etcdup.core.steps import Plan, Refusal, RestartMember
 from etcdup.core.units import show_duration
 from etcdup.ops.apply import Planner, apply, finish, raise_refusal
@@ -66,7 +67,21 @@ class Applying(Undertaking):
             if not self._yes:
                 await self.agree(f"Do this to cluster {plan.cluster}?")
             results = await self._apply(world, plan, observed, planner)
+            await self._prove_served(world, plan)
             self.terminal.data(render_health(results, self.terminal.out))
+
+    async def _prove_served(self, world: World, plan: Plan) -> None:
+        """New certificates are proved by new handshakes: health comes over connections that may be older (rule 17)."""
+        if not exchanges_leaves(plan):
+            return
+        from etcdup.cli.certs_list import admin_client
+        from etcdup.cli.certs_view import render_served
+        from etcdup.ops.renewal import prove_served, raise_unproved
+
+        async with self.terminal.patience("making handshakes"):
+            found = await prove_served(world, admin_client(self.session, world))
+        self.terminal.data(render_served(found, self.terminal.out))
+        raise_unproved(found)
 
     def _planned(self, planner: Planner, observed: Observed) -> Plan:
         plan = planner(observed)

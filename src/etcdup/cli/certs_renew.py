@@ -4,6 +4,7 @@ from pathlib import Path
 
 from etcdup.cli.certs_json import as_text, renewal_json
 from etcdup.cli.certs_list import admin_client
+from etcdup.cli.certs_view import render_served
 from etcdup.cli.health_view import render_health
 from etcdup.cli.progress import Progress
 from etcdup.cli.session import Session
@@ -96,15 +97,6 @@ class RenewingAll(Undertaking):
             told = renewal_json(self.session.spec, self._renewed, self.done, found, results)
             self.terminal.data(as_text(told))
             return
-        self.terminal.data("".join(self._line(each) for each in found))
+        self.terminal.data(render_served(found, self.terminal.out))
         if results and not any(each.why for each in found):
             self.terminal.data(render_health(results, self.terminal.out))
-
-    def _line(self, served: Served) -> str:
-        place = f"{served.host}:{served.port}"
-        if served.until is None:
-            return f"{place} {self.terminal.out('red', served.why)}\n"
-        what = f"serial {served.serial} until {served.until:%Y-%m-%d %H:%M} UTC"
-        if served.why:
-            return f"{place} {self.terminal.out('red', served.why)}: {what}\n"
-        return f"{place} {self.terminal.out('green', 'serves')} {what}\n"

@@ -6,6 +6,7 @@ from typing import Any
 from etcdup.cli.paint import Paint
 from etcdup.cli.words import counted
 from etcdup.core.inventory import Inventory, Link, Row
+from etcdup.ops.renewal import Served
 
 _HEADINGS = ("CERTIFICATE", "LEFT", "SEEN")
 
@@ -23,6 +24,21 @@ def render_inventory(inventory: Inventory, raft: str, paint: Paint) -> str:
     lines += [f"  raft: {raft}"] if raft else []
     lines += [f"  {paint('yellow', '!')} {finding}" for finding in inventory.findings]
     return "\n".join([*lines, "", _verdict(inventory, paint)]) + "\n"
+
+
+def render_served(found: Sequence[Served], paint: Paint) -> str:
+    """A line a port: what it serves to a new handshake, and whether that is what it should."""
+    return "".join(_served_line(each, paint) for each in found)
+
+
+def _served_line(served: Served, paint: Paint) -> str:
+    place = f"{served.host}:{served.port}"
+    if served.until is None:
+        return f"{place} {paint('red', served.why)}\n"
+    what = f"serial {served.serial} until {served.until:%Y-%m-%d %H:%M} UTC"
+    if served.why:
+        return f"{place} {paint('red', served.why)}: {what}\n"
+    return f"{place} {paint('green', 'serves')} {what}\n"
 
 
 def _left(row: Row) -> str:

@@ -62,6 +62,18 @@ def plan_renewal(spec: Spec, observed: Observed, chosen: Renewing) -> Plan | Ref
     return Plan(spec.name, (*issuing, *installing, *starting), _notes(spec, observed))
 
 
+def exchanges_leaves(plan: Plan) -> bool:
+    """Whether a plan of any kind puts other certificates in the place of those that members serve: a file that only
+    gets its mode or owner back has a diff."""
+    served = ("/server.pem", "/peer.pem")
+    return any(
+        change.action == "update" and not change.diff and change.path.endswith(served)
+        for step in plan.steps
+        if isinstance(step, InstallFiles)
+        for change in step.changes
+    )
+
+
 def _by_reason(why: Mapping[str, str]) -> Iterable[str]:
     """`server/infra1, peer/infra1: it expired`: each reason once."""
     for text in dict.fromkeys(why.values()):
