@@ -1,7 +1,9 @@
 """etcdup as it is called, on members of this machine, with a cache of its own."""
 
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,10 +15,13 @@ import pytest
 from etcdup.core.version import parse_version
 from etcdup.ops.demo import claimed, lay_out
 from tests.support.etcd_binaries import release_tarball, why_not
+from tests.support.networks import take_network
 
 VERSION = "3.4.23"
 SOURCE = Path(__file__).parents[2] / "src"
 TIMEOUT_S = 120.0
+
+_claims: list[socket.socket] = []
 
 
 @dataclass
@@ -68,13 +73,19 @@ class Etcdup:
 
 
 def prepare_demo(etcdup: Etcdup, place: Path, members: int = 3, version: str = VERSION) -> None:
-    """A demo that is laid out but not up, with etcd from a tarball: what a machine without network has."""
+    """A demo that is laid out but not up, with etcd from a tarball: what a machine without network has.
+
+    A demo takes what is free when it is laid out, which others may have taken before it is up. So this one gets a
+    network of its own, for as long as these tests run.
+    """
     tarball = etcdup.folder / "etcd.tar.gz"
     shutil.copy(release_tarball(version), tarball)
     with claimed(place):
         path = lay_out(place, parse_version(version), "auto", members)
     text = path.read_text().replace("{from: auto}", f"{{from: path, path: {tarball}}}")
-    path.write_text(text)
+    network, claim = take_network()
+    _claims.append(claim)
+    path.write_text(re.sub(r"127\.77\.\d+\.", f"127.77.{network}.", text))
 
 
 @pytest.fixture(scope="module")

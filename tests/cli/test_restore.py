@@ -1,7 +1,6 @@
 """`etcdup restore` as it is typed, on real local members: watchers' revisions, damage, a kill in the middle."""
 
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -12,12 +11,13 @@ import pytest
 
 from etcdup.core.restoration import can_bump
 from etcdup.core.version import parse_version
-from etcdup.ops.demo import claimed, lay_out
-from tests.cli.conftest import Etcdup
-from tests.support.etcd_binaries import etcd_binaries, release_tarball, why_not
+from tests.cli.conftest import Etcdup, prepare_demo
+from tests.support.etcd_binaries import etcd_binaries, why_not
 
 VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
 PATIENCE_S = 90.0
+
+pytestmark = pytest.mark.apart
 
 
 @pytest.fixture(params=VERSIONS)
@@ -27,12 +27,9 @@ def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
     if why := why_not(version):
         pytest.skip(why)
     etcdup = Etcdup(tmp_path)
-    tarball = shutil.copy(release_tarball(version), tmp_path / "etcd.tar.gz")
     place = tmp_path / ".local/share/etcdup/demo"
-    with claimed(place):
-        path = lay_out(place, parse_version(version), "auto", 3)
-    path.write_text(path.read_text().replace("{from: auto}", f"{{from: path, path: {tarball}}}"))
-    etcdup.extra["ETCDUP_FILE"] = str(path)
+    prepare_demo(etcdup, place, version=version)
+    etcdup.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
     done = etcdup("apply", "--yes")
     assert done.returncode == 0, done.stderr
     yield etcdup

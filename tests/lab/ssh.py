@@ -8,6 +8,10 @@ from pathlib import Path
 from tests.lab.base import USERS
 from tests.lab.shell import run
 
+# A knock at a machine without an address yet is answered by nobody: the next one soon is, not a longer wait.
+KNOCK_S = 0.1
+BANNER_S = 2.0
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -77,7 +81,8 @@ def wait_for_sshd(address: str, timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
-            with socket.create_connection((address, 22), timeout=0.5) as connection:
+            with socket.create_connection((address, 22), timeout=KNOCK_S) as connection:
+                connection.settimeout(BANNER_S)
                 if connection.recv(4) == b"SSH-":
                     return True
         except OSError:

@@ -64,6 +64,7 @@ def test_members_added_by_hand(operator: Operator) -> None:
     assert "nothing to do" in operator.apply()
 
 
+@pytest.mark.alone
 def test_members_replaced_under_load(operator: Operator) -> None:
     """A wiped disk, a dead host with a new one elsewhere, and a member that is well; the last without a gap."""
     new = operator.lab.add_machine()

@@ -17,6 +17,9 @@ from tests.lab.cgroup import TOP, hierarchies
 from tests.lab.grounds import runs
 from tests.lab.shell import run
 
+# Each new lab sweeps what dead ones left, which is what some of these look at.
+pytestmark = pytest.mark.xdist_group("the lab itself")
+
 SLEEPER = """
 import sys, time
 from tests.lab import Lab
@@ -167,6 +170,7 @@ def test_cut_off_from_one_leaves_the_others(lab: Lab, machines: list[Machine]) -
     assert other.run(f"{ping} {one.address}").returncode == 0
 
 
+@pytest.mark.alone
 def test_slow_delays_both_ways_and_loses(lab: Lab, machines: list[Machine]) -> None:
     machines[0].slow(delay_ms=40)
     started = time.monotonic()

@@ -26,6 +26,7 @@ def want(operator: Operator, members: Sequence[str], more: str = "") -> None:
     operator.write(version=VERSION, install=by_path(VERSION), members=members, more=more)
 
 
+@pytest.mark.alone
 def test_one_three_five_three_and_three_others(operator: Operator) -> None:
     """1 to 3 to 5 to 3 members, one of them to another address, and all three for three others; under load."""
     for _ in range(3):

@@ -10,7 +10,10 @@ from tests.lab.test_bootstrap import by_path
 from tests.support.etcd_binaries import why_not
 
 VERSION = "3.6.14"
-pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}"),
+]
 
 
 def test_a_rolling_restart_is_hardly_noticed(operator: Operator) -> None:

@@ -22,6 +22,7 @@ def _binaries() -> None:
             pytest.skip(f"no etcd {version}: {reason}")
 
 
+@pytest.mark.alone
 def test_every_minor_up_and_down_again(operator: Operator) -> None:
     names = {machine.name for machine in operator.lab}
     operator.write(version=WAY[0], install=by_path(WAY[0]))

@@ -12,7 +12,8 @@ import pytest
 from etcdup.core.certs import peer_common_name, wanted_certs
 from etcdup.core.spec import Spec
 from etcdup.ops.pki import Pki
-from tests.support.etcd_cluster import PEER_PORT, EtcdCluster, _own_network
+from tests.support.etcd_cluster import PEER_PORT, EtcdCluster
+from tests.support.networks import own_network
 
 
 class Sealed:
@@ -56,7 +57,7 @@ class Sealed:
 
 @pytest.fixture(scope="module")
 def sealed(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sealed]:
-    with _own_network() as network:
+    with own_network() as network:
         sealed = Sealed(binaries, tmp_path_factory.mktemp("sealed"), network)
         try:
             sealed.cluster.start()

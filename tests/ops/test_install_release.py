@@ -148,7 +148,11 @@ async def test_a_byte_that_changed_on_the_way_is_noticed(mirror: Mirror, cache: 
     assert leftovers(cache) == []
 
 
-@pytest.mark.parametrize("sums", ["", f"{SHA256}  etcd-v3.9.1-linux-arm64.tar.gz\n", "not a list"])
+@pytest.mark.parametrize(
+    "sums",
+    ["", f"{SHA256}  etcd-v3.9.1-linux-arm64.tar.gz\n", "not a list"],
+    ids=["empty", "of another architecture", "not a list"],
+)
 async def test_without_a_checksum_nothing_is_taken(mirror: Mirror, cache: Path, sums: str) -> None:
     mirror.put(f"v{UNPINNED}/SHA256SUMS", sums.encode())
     with pytest.raises(InstallError, match=r"does not list etcd-v3\.9\.1-linux-amd64") as caught:

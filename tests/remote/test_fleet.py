@@ -54,7 +54,7 @@ async def test_a_silent_host_delays_nobody_beyond_its_own_timeout(sshd: Sshd, tm
         )
         started = time.monotonic()
         async with open_fleet(two, NO_SECRETS) as fleet:
-            assert time.monotonic() - started < 2.5
+            assert time.monotonic() - started < 8, "nor for the 10 s that others have"
             assert list(fleet.hosts) == ["infra1"]
             assert type(fleet.unreachable["infra2"]) is ConnectFailed
             answers = await fleet.each(["infra1", "infra2"], shout)

@@ -3,8 +3,8 @@
     with etcd_cluster(etcd_binaries("3.6.14"), tmp_path) as cluster:
         async with cluster.client("m1") as client: ...
 
-A cluster takes a network of its own out of 127.77.0.0/16, so that several live side by side, those of other
-test processes too. Members differ by address; ports are always etcd's own.
+A cluster takes a network of its own (networks.py), so that several live side by side, those of other test
+processes too. Members differ by address; ports are always etcd's own.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from etcdup.remote.etcd import Credentials, Etcd
 from tests.support.etcd_certs import Authority
+from tests.support.networks import own_network
 
 CLIENT_PORT = 2379
 PEER_PORT = 2380
@@ -236,7 +236,7 @@ def etcd_cluster(
     binaries: Path, folder: Path, size: int = 3, extra: Sequence[str] = ()
 ) -> Iterator[EtcdCluster]:
     """A healthy cluster; all that was started in it is gone after the block. `extra` are flags of etcd."""
-    with _own_network() as network:
+    with own_network() as network:
         cluster = EtcdCluster(binaries, folder, network, size, extra)
         try:
             cluster.start()
@@ -244,21 +244,6 @@ def etcd_cluster(
             yield cluster
         finally:
             cluster.stop()
-
-
-@contextlib.contextmanager
-def _own_network() -> Iterator[int]:
-    """The x of a 127.77.x.0/24 that nobody else uses: whoever listens at its .254 has it."""
-    for network in range(1, 255):
-        with socket.socket() as taken:
-            try:
-                taken.bind((f"127.77.{network}.254", CLIENT_PORT))
-                taken.listen()
-            except OSError:
-                continue
-            yield network
-            return
-    raise MemberFailed("every network of 127.77.0.0/16 is taken")
 
 
 def _clean_environment() -> dict[str, str]:
