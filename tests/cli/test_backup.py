@@ -175,6 +175,50 @@ def test_a_file_with_another_clusters_manifest_is_refused(up: Etcdup, folder: Pa
     assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
 
 
+def test_two_places_at_once(up: Etcdup, folder: Path) -> None:
+    """The second one is not there for a while; then a copy in the first is damaged."""
+    file = Path(up.extra["ETCDUP_FILE"])
+    before, second = file.read_text(), up.folder / PLACE / "second"
+    file.write_text(f"{before}backup: {{to: [./backups, ./second], keep: {{hourly: 0, daily: 1}}}}\n")
+    try:
+        second.write_text("no folder")
+        partly = up("backup", "now", "--json")
+        assert partly.returncode == 1
+        told = json.loads(partly.stdout)
+        assert (told["places"], [each["place"] for each in told["failed"]]) == ([str(folder)], ["./second"])
+        assert f"backup {told['name']} is not in ./second" in partly.stderr
+        assert up("backup", "list").returncode == 1
+        assert up("backup", "prune", "--yes").returncode == 1
+        second.unlink()
+        assert "the last one is not in ./second" in up("status").stdout
+        assert f"{told['name']} in {second}: it is not there" in up("backup", "verify").stdout
+
+        name = taken(up)
+        assert up("backup", "verify").stdout == f"{name} in {folder}: whole\n{name} in {second}: whole\n"
+        assert up("backup", "list").stdout.splitlines()[-1].endswith(f"in {folder} and {second}")
+        assert "not in" not in up("status").stdout
+        content = bytearray((folder / f"{name}.db").read_bytes())
+        content[5000] ^= 1
+        (folder / f"{name}.db").write_bytes(content)
+        proved = up("backup", "drill")
+        assert (proved.returncode, f"taken from {second} instead" in proved.stderr) == (0, True), (
+            proved.stderr
+        )
+        assert (second / f"{name}.proof.json").exists()
+        up("ctl", "--", "put", "/a", "lost")
+        done = up("restore", "latest", "--yes-restore", "demo", "--again")
+        assert (done.returncode, f"taken from {second} instead" in done.stderr) == (0, True), done.stderr
+        assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+        shutil.rmtree(second)
+        newest = taken(up)
+        pruned = json.loads(up("backup", "prune", "--yes", "--json").stdout)
+        assert pruned["deleted"] == [told["name"], name], "its proof went with the second place"
+        assert listed(up) == {newest: False}
+    finally:
+        file.write_text(before)
+
+
 def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
     key = x25519.Identity.generate()
     private = up.folder / "key.txt"
@@ -215,7 +259,7 @@ def test_interrupted_it_leaves_nothing_that_is_listed(up: Etcdup, tmp_path: Path
     before = file.read_text()
     up.extra |= {"AWS_ACCESS_KEY_ID": s3.ACCESS, "AWS_SECRET_ACCESS_KEY": s3.SECRET}
     try:
-        with seaweed(tmp_path) as url, faulty(url) as proxy:
+        with seaweed(tmp_path) as weed, faulty(weed.url) as proxy:
             file.write_text(f"{before}backup: {{to: 's3://{s3.BUCKET}', endpoint: '{proxy.url}'}}\n")
             proxy.fault = "stalls"
             running = up.start("backup", "now")
@@ -223,6 +267,7 @@ def test_interrupted_it_leaves_nothing_that_is_listed(up: Etcdup, tmp_path: Path
             running.send_signal(signal.SIGINT)
             _, said = running.communicate(timeout=PATIENCE_S)
             assert (running.returncode, "is not listed" in said) == (130, True), said
+            assert "gave no answer" in said, "a store that stands still aborts nothing"
             proxy.released.set()
             proxy.fault = ""
             assert listed(up) == {}

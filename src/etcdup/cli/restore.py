@@ -15,9 +15,9 @@ from etcdup.core.undoing import plan_undo, was_begun
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.apply import Planner
 from etcdup.ops.health import Health
+from etcdup.ops.places import open_places
 from etcdup.ops.sealing import Identity
-from etcdup.ops.snapshot_source import Source, from_file, from_store
-from etcdup.ops.store import open_store
+from etcdup.ops.snapshot_source import Source, from_file, from_places
 from etcdup.ops.world import World
 
 
@@ -94,9 +94,9 @@ class Restoring(ByName):
         if not source.is_in_store:
             async with terminal.patience(f"reading {source.named}"):
                 return await asyncio.to_thread(from_file, source, scratch)
-        store = open_store(self.session.spec.backup, self.session.folder)
-        async with terminal.patience(f"fetching {source.named} from {store.place}"):
-            return await from_store(store, source, scratch, terminal.report)
+        places = open_places(self.session.spec.backup, self.session.folder)
+        async with terminal.patience(f"fetching {source.named} from {places.title}"):
+            return await from_places(places, source, scratch, terminal.report, terminal.warn)
 
     def planner(self, observed: Observed) -> Planner:
         spec, snapshot, suffix = self.session.spec, self._snapshot, aside(observed)
