@@ -153,12 +153,20 @@ def test_restore_by_its_name_in_the_store(up: Etcdup, folder: Path) -> None:
         refused = up("restore", foreign, "--yes-restore", "demo", *flags)
         assert (refused.returncode, "is of cluster prod" in refused.stderr) == (4, True), refused.stderr
     assert "--from-cluster prod" in refused.stderr
-    done = up("restore", "latest", "--yes-restore", "demo")
+    unasked = up("restore", "latest", "--json")
+    pending = json.loads(unasked.stdout)
+    assert (unasked.returncode, pending["outcome"], pending["done"]) == (3, "pending", [])
+    assert f"backup {name} of cluster demo" in pending["plan"]["notes"][0]
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "lost\n"
+    done = up("restore", "latest", "--yes-restore", "demo", "--json")
     assert done.returncode == 0, done.stderr
-    assert f"backup {name} of cluster demo" in done.stderr
+    told = json.loads(done.stdout)
+    assert (told["outcome"], told["health"]["cluster"]) == ("done", "healthy")
+    assert [each["step"] for each in told["done"]] == [each["step"] for each in pending["plan"]["steps"]]
     assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
-    again = up("restore", str(folder / f"{name}.db"), "--yes-restore", "demo")
+    again = up("restore", str(folder / f"{name}.db"), "--yes-restore", "demo", "--json")
     assert (again.returncode, f"backup {name}" in again.stderr) == (4, True), again.stderr
+    assert json.loads(again.stdout)["outcome"] == "refused"
 
 
 def test_a_file_with_another_clusters_manifest_is_refused(up: Etcdup, folder: Path) -> None:

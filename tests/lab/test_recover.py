@@ -1,5 +1,6 @@
 """The worst day, by its page: two of three machines are destroyed under writes, and old members come back."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -35,9 +36,11 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     infra3.remove()
 
     assert "cannot be reached" in operator.run(*look).stdout
-    done = operator.run("recover", *SURE)
+    done = operator.run("recover", "--json")
     assert done.returncode == 4, said(done)
     assert "--fenced infra2" in done.stderr, said(done)
+    refused = json.loads(done.stdout)["error"]["refused"]
+    assert [each["host"] for each in refused] == ["infra2", "infra3"], said(done)
     had = survivors_keys(operator)
     # Each was acknowledged by the survivor itself, which has applied it by then.
     assert set(acknowledged(infra1)) <= set(had)

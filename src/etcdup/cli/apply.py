@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 from etcdup.cli.cautions import caution, refuse_unusable_tls
-from etcdup.cli.health_view import render_health
 from etcdup.cli.moved import moved
 from etcdup.cli.no_return import agree_to_no_return
 from etcdup.cli.plan import read_plan
@@ -39,9 +38,16 @@ class Applying(Undertaking):
     """One run of apply, and of what is an apply by another planner."""
 
     def __init__(
-        self, session: Session, verb: str, *, saved: Plan | None = None, yes: bool, quiet: bool = False
+        self,
+        session: Session,
+        verb: str,
+        *,
+        saved: Plan | None = None,
+        yes: bool,
+        quiet: bool = False,
+        as_json: bool = False,
     ) -> None:
-        super().__init__(session, verb)
+        super().__init__(session, verb, as_json=as_json)
         self._saved = saved
         self._yes = yes
         self._quiet = quiet
@@ -64,9 +70,10 @@ class Applying(Undertaking):
             if not self._quiet:
                 self.show(plan)
             if not self._yes:
+                if self.put_off():
+                    return
                 await self.agree(f"Do this to cluster {plan.cluster}?")
-            results = await self._apply(world, plan, observed, planner)
-            self.terminal.data(render_health(results, self.terminal.out))
+            self.tell_health(await self._apply(world, plan, observed, planner))
 
     def _planned(self, planner: Planner, observed: Observed) -> Plan:
         plan = planner(observed)
@@ -78,12 +85,14 @@ class Applying(Undertaking):
 
     async def _nothing_to_do(self, world: World, plan: Plan, observed: Observed) -> None:
         """Nothing to do is said only of a cluster that is proved healthy."""
+        if self.outcome is not None:
+            self.outcome.plan = plan
         for note in plan.notes:
             self.terminal.say(f"{self.terminal.err('yellow', 'note:')} {note}")
         async with self.terminal.patience("asking the members"):
             results = await finish(world, observed)
         self.terminal.say("nothing to do")
-        self.terminal.data(render_health(results, self.terminal.out))
+        self.tell_health(results)
 
     async def _apply(
         self, world: World, plan: Plan, observed: Observed, planner: Planner

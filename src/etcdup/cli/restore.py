@@ -29,21 +29,22 @@ def restore_cluster(
     again: bool,
     origin: str | None = None,
     identity: Path | None = None,
+    as_json: bool = False,
 ) -> int:
     """`name` is the cluster's, given instead of being asked for it; `origin` the one whose backup is to be cloned."""
     session = Session.begin(file)
     if name not in (None, session.spec.name):
         raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
     source = Source(snapshot, origin or session.spec.name, Identity.read(identity) if identity else None)
-    return Restoring(session, source, sure=name is not None, again=again).carry_through()
+    return Restoring(session, source, sure=name is not None, again=again, as_json=as_json).carry_through()
 
 
-def undo_restore(file: Path, name: str | None) -> int:
+def undo_restore(file: Path, name: str | None, *, as_json: bool = False) -> int:
     """Puts back what the last restore moved aside."""
     session = Session.begin(file)
     if name not in (None, session.spec.name):
         raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
-    return Undoing(session, sure=name is not None).carry_through()
+    return Undoing(session, sure=name is not None, as_json=as_json).carry_through()
 
 
 class ByName(Applying):
@@ -62,8 +63,8 @@ class ByName(Applying):
 class Undoing(ByName):
     """One run of `restore --undo`."""
 
-    def __init__(self, session: Session, *, sure: bool) -> None:
-        super().__init__(session, "restore --undo", yes=sure)
+    def __init__(self, session: Session, *, sure: bool, as_json: bool) -> None:
+        super().__init__(session, "restore --undo", yes=sure, as_json=as_json)
 
     def planner(self, observed: Observed) -> Planner:
         spec, suffix = self.session.spec, aside(observed)
@@ -78,8 +79,8 @@ class Undoing(ByName):
 class Restoring(ByName):
     """One run of restore: an apply by its own planner."""
 
-    def __init__(self, session: Session, source: Source, *, sure: bool, again: bool) -> None:
-        super().__init__(session, f"restore {source.named}", yes=sure)
+    def __init__(self, session: Session, source: Source, *, sure: bool, again: bool, as_json: bool) -> None:
+        super().__init__(session, f"restore {source.named}", yes=sure, as_json=as_json)
         self._source = source
         self._again = again
         self._snapshot: SnapshotFile | None = None
