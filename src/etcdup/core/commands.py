@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from etcdup.core.files import Content, Text, desired_files, marker_text, parent
+from etcdup.core.heritage import heritage
 from etcdup.core.layout import Layout, layout_of
 from etcdup.core.observed import ASIDE, DirSeen, HostSeen, ListedMember, Marker, Observed, Restored
 from etcdup.core.packages import install_commands, manager_of, tools_of
@@ -116,7 +117,7 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
         case SetAside():
             yield from _give_way(aside(observed), seen, layout)
         case MarkReplacement():
-            yield from _mark_replacement(step, spec, host, layout, token)
+            yield from _mark_replacement(step, spec, host, layout, observed, token)
         case StageRestore() | PlaceData() | SealRestore() | ForgetRestore() | MarkUndo() | UndoData():
             yield from restore_commands(step, spec, host, seen)
         case _:
@@ -309,10 +310,13 @@ def restart_commands(layout: Layout) -> list[Run]:
     return [Run(("sh", "-c", RESTART_UNIT, "restart-etcd"), "restarting etcd", timeout_s=STOP_TIMEOUT_S)]
 
 
-def seal_commands(spec: Spec, host: HostSpec, seen: HostSeen, token: str) -> Iterator[Action]:
+def seal_commands(spec: Spec, host: HostSpec, observed: Observed, token: str) -> Iterator[Action]:
     """First the mark, then the first start's settings go: cut in between, the mark alone already protects."""
-    layout = layout_of(spec, host)
-    marker = Marker(spec.name, host.name, token, layout.data_dir, formed=True, mount=seen.data.mount)
+    layout, seen = layout_of(spec, host), observed.reachable()[host.name]
+    marker = Marker(
+        spec.name, host.name, token, layout.data_dir, formed=True, mount=seen.data.mount,
+        restored=heritage(host.name, observed, token),
+    )  # fmt: skip
     yield Write((_mark(layout, marker),), "marking the host")
     yield Run(("rm", "-f", layout.join), "forgetting the first start's settings")
 
@@ -322,9 +326,12 @@ def _mark(layout: Layout, marker: Marker) -> Put:
 
 
 def _mark_replacement(
-    step: MarkReplacement, spec: Spec, host: HostSpec, layout: Layout, token: str
+    step: MarkReplacement, spec: Spec, host: HostSpec, layout: Layout, observed: Observed, token: str
 ) -> Iterator[Action]:
-    marker = Marker(spec.name, host.name, token, layout.data_dir, formed=False, replaces=step.member_id)
+    marker = Marker(
+        spec.name, host.name, token, layout.data_dir, formed=False, replaces=step.member_id,
+        restored=heritage(host.name, observed, token, anew=True),
+    )  # fmt: skip
     doing = "marking the host"
     yield Run(("mkdir", "-p", layout.etc), doing)
     yield Write((_mark(layout, marker),), doing)
