@@ -31,8 +31,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
     etcdup = Etcdup(tmp_path_factory.mktemp("backups"))
     prepare_demo(etcdup, etcdup.folder / PLACE, members=1, version=VERSION)
     etcdup.extra["ETCDUP_FILE"] = str(etcdup.folder / PLACE / "cluster.yaml")
-    done = etcdup("apply", "--yes")
-    assert done.returncode == 0, done.stderr
+    done = etcdup("apply", "--yes", "--json")
+    assert (done.returncode, json.loads(done.stdout)["outcome"]) == (0, "done"), done.stderr
     etcdup("ctl", "--", "put", "/a", "kept")
     yield etcdup
     etcdup("demo", "--down")

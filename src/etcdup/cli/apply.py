@@ -20,18 +20,17 @@ from etcdup.ops.journal import Journal
 from etcdup.ops.world import World
 
 
-def apply_file(file: Path, *, saved: Path | None, yes: bool) -> int:
+def apply_file(file: Path, *, saved: Path | None, yes: bool, as_json: bool = False) -> int:
     """Shows the plan, asks, does it, and ends with the proof of health."""
     session = Session.begin(file)
     refuse_unusable_tls(session)
-    return apply_session(session, saved=read_plan(saved, session.spec.name) if saved else None, yes=yes)
+    plan = read_plan(saved, session.spec.name) if saved else None
+    return Applying(session, "apply", saved=plan, yes=yes, as_json=as_json).carry_through()
 
 
-def apply_session(
-    session: Session, *, saved: Plan | None = None, yes: bool = False, quiet: bool = False
-) -> int:
+def apply_session(session: Session, *, yes: bool = False, quiet: bool = False) -> int:
     """`apply` for a file that was read already; `quiet`, it does not show the plan."""
-    return Applying(session, "apply", saved=saved, yes=yes, quiet=quiet).carry_through()
+    return Applying(session, "apply", yes=yes, quiet=quiet).carry_through()
 
 
 class Applying(Undertaking):

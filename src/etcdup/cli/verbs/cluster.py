@@ -36,15 +36,17 @@ def plan(file: Path, as_json: bool, out: Path | None, exit_code: bool) -> int:
 @click.command(context_settings=HELP_OPTIONS)
 @click.argument("plan", type=click.Path(path_type=Path), required=False, metavar="[PLAN]")
 @click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+@json_option
 @file_option
-def apply(file: Path, plan: Path | None, yes: bool) -> int:
+def apply(file: Path, plan: Path | None, yes: bool, as_json: bool) -> int:
     """Make the cluster what its file says. PLAN is a file from `plan --out`.
 
-    A second apply finds nothing to do. If one is interrupted, the next goes on from there.
+    A second apply finds nothing to do. If one is interrupted, the next goes on from there. With --json nobody is asked:
+    without --yes it ends with the plan, and with 3.
     """
     from etcdup.cli.apply import apply_file
 
-    return apply_file(file, saved=plan, yes=yes)
+    return apply_file(file, saved=plan, yes=yes, as_json=as_json)
 
 
 @click.group(context_settings=HELP_OPTIONS)
