@@ -51,6 +51,9 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     print(done.stderr)
     assert survivors_keys(operator) == had
     assert infra1.run("ls /var/lib/etcd.aside-*").stdout.split() == ["member"]
+    # A cold copy, byte for byte what was moved aside, for etcd alone.
+    assert infra1.run("diff -r /var/lib/etcd.cold-* /var/lib/etcd.aside-* && echo same").stdout == "same\n"
+    assert infra1.run("stat -c '%U:%G %a' /var/lib/etcd.cold-*/member").stdout == "etcd:etcd 700\n"
     kept = max((operator.folder / "backups").glob("*-recover-infra1-*.db"))
     again = operator.run(*recover, *SURE)
     assert again.returncode == 4, said(again)

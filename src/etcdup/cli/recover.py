@@ -9,31 +9,43 @@ from etcdup.cli.failure import Interrupted
 from etcdup.cli.session import Session
 from etcdup.core.commands import aside
 from etcdup.core.observed import Observed
-from etcdup.core.recovery import against_recovery, begun, findings, plan_recovery
+from etcdup.core.recovery import against_copies, against_recovery, begun, findings, plan_recovery
 from etcdup.core.restoration import SnapshotFile, token_of
 from etcdup.core.steps import Plan, Refusal
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.apply import Planner, raise_refusal
-from etcdup.ops.recovery import Chosen, choose, kept_before, world_of_one
+from etcdup.ops.recovery import Chosen, choose, kept_before, sizes_of_copies, world_of_one
 from etcdup.ops.snapshot_file import read_snapshot
 from etcdup.ops.world import World
 
 
-def recover_cluster(file: Path, name: str | None, fenced: Sequence[str], *, as_json: bool = False) -> int:
+def recover_cluster(
+    file: Path,
+    name: str | None,
+    fenced: Sequence[str],
+    *,
+    copies: bool = True,
+    as_json: bool = False,
+) -> int:
     """`name` is the cluster's, given instead of being asked for it."""
     session = Session.begin(file)
     if name not in (None, session.spec.name):
         raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
-    return Recovering(session, fenced, sure=name is not None, as_json=as_json).carry_through()
+    sure = name is not None
+    return Recovering(session, fenced, sure=sure, copies=copies, as_json=as_json).carry_through()
 
 
 class Recovering(Applying):
     """One run of recover: an apply for the cluster of one survivor."""
 
-    def __init__(self, session: Session, fenced: Sequence[str], *, sure: bool, as_json: bool) -> None:
-        verb = " ".join(("recover", *(f"--fenced {name}" for name in fenced)))
+    def __init__(
+        self, session: Session, fenced: Sequence[str], *, sure: bool, copies: bool, as_json: bool
+    ) -> None:
+        flags = () if copies else ("--without-copy",)
+        verb = " ".join(("recover", *(f"--fenced {name}" for name in fenced), *flags))
         super().__init__(session, verb, yes=sure, as_json=as_json)
         self._fenced = set(fenced)
+        self._copies = copies
         self._chosen = ""
 
     async def run(self) -> None:
@@ -75,9 +87,13 @@ class Recovering(Applying):
     async def _rebuild(self, world: World, snapshot: SnapshotFile, told: tuple[str, ...]) -> None:
         observed = await self.session.observed(world)
         suffix, token = aside(observed), token_of(world.spec, observed, self.session.fresh_token())
+        if self._copies:
+            sizes = await sizes_of_copies(world, observed, token)
+            if reasons := against_copies(world.spec, observed, snapshot, token, sizes):
+                raise_refusal(Refusal(world.spec.name, tuple(reasons)))
 
         def planner(observed: Observed) -> Plan | Refusal:
-            return plan_recovery(world.spec, observed, snapshot, token, suffix, told)
+            return plan_recovery(world.spec, observed, snapshot, token, suffix, told, self._copies)
 
         await self._do(world, await self.session.settled(world, observed), planner)
 

@@ -7,6 +7,7 @@ being done twice.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from etcdup.core.cold_copy import COPY, COPY_TIMEOUT_S, copied_at
 from etcdup.core.files import Content, Text, desired_files, marker_text, parent
 from etcdup.core.heritage import heritage
 from etcdup.core.layout import Layout, layout_of
@@ -15,6 +16,7 @@ from etcdup.core.packages import install_commands, manager_of, tools_of
 from etcdup.core.roster import host_of
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.steps import (
+    CopyData,
     DetachMember,
     EnableUnit,
     ForgetRestore,
@@ -120,6 +122,8 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
             yield from _mark_replacement(step, spec, host, layout, observed, token)
         case StageRestore() | PlaceData() | SealRestore() | ForgetRestore() | MarkUndo() | UndoData():
             yield from restore_commands(step, spec, host, seen)
+        case CopyData():
+            yield from _copy(step, seen, layout)
         case _:
             raise AssertionError(f"{step.kind} is not a list of commands")
 
@@ -194,6 +198,16 @@ def _restore_argv(
         "--initial-cluster-token", step.token, "--initial-advertise-peer-urls", spec.peer_url(host),
         "--data-dir", folders[0], *(("--wal-dir", folders[1]) if len(folders) > 1 else ()), *bump,
     )  # fmt: skip
+
+
+def _copy(step: CopyData, seen: HostSeen, layout: Layout) -> Iterator[Action]:
+    """Stopped once more, should it have come back since: a copy of what is being written is none."""
+    if seen.unit.load != "not-found":
+        yield stop_command(layout)
+    for directory in filter(None, (seen.data, seen.wal)):
+        where = "mount" if directory.mount else "folder"
+        argv = ("sh", "-c", COPY, "copy", directory.path, copied_at(directory, step.token), where)
+        yield Run(argv, "copying the data", timeout_s=COPY_TIMEOUT_S)
 
 
 def _place(seen: HostSeen, layout: Layout) -> Iterator[Action]:

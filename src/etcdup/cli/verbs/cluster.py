@@ -134,17 +134,21 @@ def restore(
     "--fenced", metavar="NAME", multiple=True, help="This host is off, and stays off. May be given again."
 )
 @click.option("--yes-recover", metavar="NAME", help="The cluster's name, instead of being asked for it.")
+@click.option("--without-copy", is_flag=True, help="Where a host has no room for a copy of its data.")
 @json_option
 @file_option
-def recover(file: Path, yes_recover: str | None, fenced: tuple[str, ...], as_json: bool) -> int:
+def recover(
+    file: Path, yes_recover: str | None, fenced: tuple[str, ...], without_copy: bool, as_json: bool
+) -> int:
     """Rebuild a cluster that has lost its quorum, from the survivor with the newest data.
 
-    Refuses where something that costs nothing would do. The survivors' data is kept on this machine first. With --json
-    nobody is asked: without --yes-recover it ends with the plan, and with 3.
+    Refuses where something that costs nothing would do. A snapshot of each survivor is kept on this machine
+    first, and a copy of its data on its own host before anything takes its place. With --json nobody is asked: without
+    --yes-recover it ends with the plan, and with 3.
     """
     from etcdup.cli.recover import recover_cluster
 
-    return recover_cluster(file, yes_recover, fenced, as_json=as_json)
+    return recover_cluster(file, yes_recover, fenced, copies=not without_copy, as_json=as_json)
 
 
 @click.command(context_settings=HELP_OPTIONS)
