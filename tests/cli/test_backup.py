@@ -250,13 +250,23 @@ def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
         up.extra["ETCDUP_BACKUP_IDENTITY"] = str(private)
         proved = up("backup", "drill")
         assert proved.returncode == 0, proved.stderr
+        scratch = up.folder / "scratch"
+        scratch.mkdir()
+        up.extra["TMPDIR"] = str(scratch)
+        killed = up.start("backup", "drill")
+        until(lambda: any(scratch.glob(f"*/{name}.db")) or killed.poll() is not None)
+        killed.kill()
+        killed.communicate()
+        assert list(scratch.glob(f"*/{name}.db")), "the copy that a kill leaves"
         for source in (name, str(folder / f"{name}.db.age")):
             up("ctl", "--", "put", "/a", "lost")
             done = up("restore", source, "--yes-restore", "demo", "--again")
             assert done.returncode == 0, done.stderr
             assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+            assert list(scratch.iterdir()) == [], "the next run removes it, of whichever verb"
     finally:
         up.extra.pop("ETCDUP_BACKUP_IDENTITY", None)
+        up.extra.pop("TMPDIR", None)
         file.write_text(before)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from etcdup.cli.apply import Applying
 from etcdup.cli.failure import Interrupted
@@ -16,6 +15,7 @@ from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.apply import Planner
 from etcdup.ops.health import Health
 from etcdup.ops.places import open_places
+from etcdup.ops.scratch import scratch
 from etcdup.ops.sealing import Identity
 from etcdup.ops.snapshot_source import Source, from_file, from_places
 from etcdup.ops.world import World
@@ -86,18 +86,18 @@ class Restoring(ByName):
         self._snapshot: SnapshotFile | None = None
 
     async def run(self) -> None:
-        with TemporaryDirectory(prefix="etcdup-restore-") as scratch:
-            self._snapshot = await self._read(Path(scratch))
+        with scratch("restore") as folder:
+            self._snapshot = await self._read(folder)
             await super().run()
 
-    async def _read(self, scratch: Path) -> SnapshotFile:
+    async def _read(self, folder: Path) -> SnapshotFile:
         source, terminal = self._source, self.terminal
         if not source.is_in_store:
             async with terminal.patience(f"reading {source.named}"):
-                return await asyncio.to_thread(from_file, source, scratch)
+                return await asyncio.to_thread(from_file, source, folder)
         places = open_places(self.session.spec.backup, self.session.folder)
         async with terminal.patience(f"fetching {source.named} from {places.title}"):
-            return await from_places(places, source, scratch, terminal.report, terminal.warn)
+            return await from_places(places, source, folder, terminal.report, terminal.warn)
 
     def planner(self, observed: Observed) -> Planner:
         spec, snapshot, suffix = self.session.spec, self._snapshot, aside(observed)

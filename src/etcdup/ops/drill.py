@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from etcdup.core.backups import CANARY, PROOF, Manifest, Proof, proof_text
 from etcdup.core.certs import Wanted
 from etcdup.errors import EtcdupError
 from etcdup.ops.backups import Report
 from etcdup.ops.places import Warn, fetch_whole
+from etcdup.ops.scratch import scratch
 from etcdup.ops.sealing import Identity
 from etcdup.ops.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
 from etcdup.ops.store import Store
@@ -53,8 +53,7 @@ async def drill(
 ) -> Proof:
     """Restores with the programs in `tools`, compares, and notes the proof beside the copy that it took: the first
     that is whole. Raises NotProved."""
-    with TemporaryDirectory(prefix="etcdup-drill-") as scratch:
-        folder = Path(scratch)
+    with scratch("drill") as folder:
         at, began = datetime.now(UTC), time.monotonic()
         fetched = await fetch_whole(stores, name, folder, report=report, warn=warn, identity=identity)
         path, manifest, store = fetched.path, fetched.manifest, fetched.store
@@ -87,7 +86,7 @@ async def _restore(tools: Path, path: Path, data: Path, peer_port: int) -> None:
     tool = next(each for each in (tools / "etcdutl", tools / "etcdctl") if each.exists())
     url = f"https://{_LOOPBACK}:{peer_port}"
     process = await asyncio.create_subprocess_exec(
-        tool, "snapshot", "restore", path, "--data-dir", data, "--name", "drill",
+        *_dies_with_us(), tool, "snapshot", "restore", path, "--data-dir", data, "--name", "drill",
         "--initial-cluster", f"drill={url}", "--initial-advertise-peer-urls", url,
         "--initial-cluster-token", secrets.token_hex(8),
         env=_environment() | {"ETCDCTL_API": "3"},
