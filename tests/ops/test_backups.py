@@ -215,6 +215,11 @@ async def test_a_place_that_fails_does_not_spoil_the_other(
         proxy.fault, proxy.room = fault, 12 << 20
         async with small.client("m2") as client:
             taken = await take_backup(Places((bucket, folder)), client, "prod", {}, report=quiet)
+        if fault == "stalls":
+            proxy.fault = "stalls listing"
+            seen = await look_into(Places((folder, bucket)), "prod", within_s=0.5)
+            assert [each.name for each in seen.backups] == [taken.manifest.name]
+            assert "gave no answer within 0.5 s" in seen.failed[bucket.place].message
         proxy.released.set()
         proxy.fault = ""
         assert taken.places == (folder.place,)

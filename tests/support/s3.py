@@ -20,7 +20,9 @@ BUCKET = "backups"
 ACCESS, SECRET = "operator", "not-so-secret"
 START_S = 60.0
 
-Fault = Literal["", "refuses", "fills up", "slow", "stalls", "stalls reading", "cuts", "flips"]
+Fault = Literal[
+    "", "refuses", "fills up", "slow", "stalls", "stalls listing", "stalls reading", "cuts", "flips"
+]
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,8 @@ def faulty(upstream: str) -> Iterator[Proxy]:
             proxy.uploaded += len(body) if data else 0
             if data and proxy.fault == "fills up" and proxy.uploaded > proxy.room:
                 return self._say(507, b"<Error><Code>InsufficientStorage</Code></Error>")
+            if proxy.fault == "stalls listing" and "list-type" in self.path:
+                proxy.released.wait(60)
             if data and proxy.fault == "stalls":
                 proxy.stalled += 1
                 proxy.released.wait(60)

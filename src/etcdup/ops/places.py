@@ -10,7 +10,7 @@ from etcdup.core.spec import BackupSpec
 from etcdup.errors import EtcdupError, UsageError
 from etcdup.ops.backups import Damaged, Report, backups_in, fetch
 from etcdup.ops.sealing import Identity
-from etcdup.ops.store import NotThere, Store, open_store
+from etcdup.ops.store import NotThere, Store, StoreError, open_store
 
 LATEST = "latest"
 Failures = Mapping[str, EtcdupError]
@@ -66,9 +66,9 @@ class Contents:
         raise NotThere(f"{places} holds {what}", hint="`etcdup backup list` shows what there is")
 
 
-async def look_into(places: Places, cluster: str) -> Contents:
+async def look_into(places: Places, cluster: str, *, within_s: float | None = None) -> Contents:
     """Raises where none could be looked into."""
-    looks = (backups_in(store, cluster) for store in places.stores)
+    looks = (_look(store, cluster, within_s) for store in places.stores)
     results = await asyncio.gather(*looks, return_exceptions=True)
     found, failed = {}, dict(places.failed)
     for store, result in zip(places.stores, results, strict=True):
@@ -81,6 +81,14 @@ async def look_into(places: Places, cluster: str) -> Contents:
     if not found:
         raise together(failed)
     return Contents(found, failed)
+
+
+async def _look(store: Store, cluster: str, within_s: float | None) -> tuple[Listed, ...]:
+    try:
+        async with asyncio.timeout(within_s):
+            return await backups_in(store, cluster)
+    except TimeoutError:
+        raise StoreError(f"{store.place} gave no answer within {within_s:g} s") from None
 
 
 @dataclass(frozen=True)
