@@ -1,5 +1,6 @@
 """Backups as they are typed, on one demo: taken, listed, damaged, deleted, proved, restored, and cut short."""
 
+import fcntl
 import json
 import os
 import pty
@@ -66,9 +67,16 @@ def listed(up: Etcdup) -> dict[str, bool]:
 def test_from_none_to_a_proved_one(up: Etcdup, folder: Path) -> None:
     assert "last backup: none" in up("status").stdout
     assert not folder.exists(), "looking must not make it"
-    shown = up("backup", "now")
+    (lock,) = (up.folder / PLACE).rglob("run/**/lock")
+    with lock.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as another operator's apply does
+        shown = up("backup", "now")
     assert (shown.returncode, "read back and whole" in shown.stdout) == (0, True), shown.stderr
     assert "not proved yet" in shown.stderr
+    lines = (up.folder / PLACE / ".etcdup/demo.jsonl").read_text().splitlines()[-2:]
+    begun, ended = (json.loads(line) for line in lines)
+    assert (begun["event"], begun["member"], begun["to"]) == ("backup begun", ended["member"], [str(folder)])
+    assert (ended["event"], ended["to"], "failed" in ended) == ("backup", [str(folder)], False)
     (name,) = listed(up)
     assert f"{name}  " in up("backup", "list").stdout
     assert up("backup", "verify").stdout == f"{name}: whole\n"

@@ -88,6 +88,8 @@ def test_restore(up: Etcdup) -> None:
     middle = up("apply", "--yes")
     if middle.returncode:
         assert "a restore of cluster demo was begun and is not finished" in middle.stderr
+        refused = up("backup", "now")
+        assert (refused.returncode, "is not finished" in refused.stderr) == (4, True), refused.stderr
         done = up("restore", str(path), "--yes-restore", "demo")
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == "cluster is healthy"

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +13,13 @@ from etcdup.cli.failure import Interrupted
 from etcdup.cli.session import Session
 from etcdup.cli.words import counted
 from etcdup.core.backups import Listed, Manifest, source, to_prune_here
+from etcdup.core.planner import restore_under_way
 from etcdup.core.spec import Spec
+from etcdup.core.steps import Refusal
 from etcdup.core.units import show_duration, show_size
 from etcdup.errors import EXIT_DONE, EXIT_FAILED, EtcdupError, UsageError
 from etcdup.ops import backups
+from etcdup.ops.apply import raise_refusal
 from etcdup.ops.journal import Journal
 from etcdup.ops.places import Contents, Failures, Places, look_into, open_places
 from etcdup.ops.store import Store, is_missing
@@ -77,6 +81,8 @@ def _others(failed: Failures, first: str) -> str:
 async def _take(session: Session, places: Places) -> Taken:
     async with session.world() as world:
         observed = await session.observed(world)
+        if under_way := restore_under_way(session.spec, observed):
+            raise_refusal(Refusal(session.spec.name, under_way))
         member = source(observed)
         if member is None:
             raise EtcdupError(
@@ -85,16 +91,31 @@ async def _take(session: Session, places: Places) -> Taken:
         listed = observed.answering()[member].members
         members = {each.name: ", ".join(each.peer_urls) for each in listed}
         client = await world.etcd(member)
-        async with session.terminal.patience(f"backup from {member} into {places.title}"):
-            taken = await take_backup(
-                places, client, session.spec.name, members,
-                report=session.terminal.report, encrypt_to=session.spec.backup.encrypt_to,
-            )  # fmt: skip
-    with Journal.beside(session.folder, session.spec.name) as journal:
-        facts = {"name": taken.manifest.name, "to": list(taken.places), "sha256": taken.manifest.sha256}
-        failed = {place: error.message for place, error in taken.failed.items()}
-        journal.record("backup", facts | ({"failed": failed} if failed else {}))
+        with _journalled(session, member, places) as facts:
+            async with session.terminal.patience(f"backup from {member} into {places.title}"):
+                taken = await take_backup(
+                    places, client, session.spec.name, members,
+                    report=session.terminal.report, encrypt_to=session.spec.backup.encrypt_to,
+                )  # fmt: skip
+            failed = {place: error.message for place, error in taken.failed.items()}
+            facts |= {"name": taken.manifest.name, "to": list(taken.places), "sha256": taken.manifest.sha256}
+            facts |= {"failed": failed} if failed else {}
     return taken
+
+
+@contextmanager
+def _journalled(session: Session, member: str, places: Places) -> Iterator[dict[str, object]]:
+    """A line before anything is written, and one at the end of the block with the facts that it has gathered."""
+    facts: dict[str, object] = {"member": member}
+    with Journal.beside(session.folder, session.spec.name) as journal:
+        journal.record("backup begun", {"member": member, "to": [store.place for store in places.stores]})
+        try:
+            yield facts
+        except BaseException as error:
+            facts["failed"] = str(error) or type(error).__name__
+            raise
+        finally:
+            journal.record("backup", facts)
 
 
 def list_backups(file: Path, *, as_json: bool) -> int:
@@ -209,11 +230,8 @@ async def last_backups(spec: Spec, folder: Path) -> dict[str, Any]:
     if not there:
         return none
     try:
-        async with asyncio.timeout(_STATUS_S):
-            places = open_places(spec.backup.model_copy(update={"to": tuple(there)}), folder)
-            contents = await look_into(places, spec.name)
-    except TimeoutError:
-        return none | {"why": f"{' and '.join(there)} gives no answer"}
+        places = open_places(spec.backup.model_copy(update={"to": tuple(there)}), folder)
+        contents = await look_into(places, spec.name, within_s=_STATUS_S)
     except EtcdupError as error:
         return none | {"why": error.message}
     found = contents.backups
