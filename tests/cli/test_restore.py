@@ -74,7 +74,8 @@ def test_restore(up: Etcdup) -> None:
     ctl(up, "put", "/a", "lost")
     ctl(up, "put", "/b", "lost")
     before = revision(up)
-    _refuses_damage(up, path)
+    if version_of(up) == VERSIONS[-1]:  # the file is read before any version is asked for
+        _refuses_damage(up, path)
     unasked = up("restore", str(path))
     assert (unasked.returncode, "--yes-restore demo" in unasked.stderr) == (2, True)
 
