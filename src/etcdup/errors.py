@@ -76,9 +76,10 @@ class BadFile(UsageError):
 
 
 class RefusedError(EtcdupError):
-    """A guard refused; nothing was changed by the refused step."""
+    """A guard refused; nothing was changed by the refused step. `refusal` is the planner's own, where it was his."""
 
     exit_code = EXIT_REFUSED
+    refusal: object = None
 
 
 class LockedError(RefusedError):

@@ -1,5 +1,6 @@
 """Backups as they are typed, on one demo: taken, listed, damaged, deleted, proved, restored, and cut short."""
 
+import fcntl
 import json
 import os
 import pty
@@ -31,8 +32,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
     etcdup = Etcdup(tmp_path_factory.mktemp("backups"))
     prepare_demo(etcdup, etcdup.folder / PLACE, members=1, version=VERSION)
     etcdup.extra["ETCDUP_FILE"] = str(etcdup.folder / PLACE / "cluster.yaml")
-    done = etcdup("apply", "--yes")
-    assert done.returncode == 0, done.stderr
+    done = etcdup("apply", "--yes", "--json")
+    assert (done.returncode, json.loads(done.stdout)["outcome"]) == (0, "done"), done.stderr
     etcdup("ctl", "--", "put", "/a", "kept")
     yield etcdup
     etcdup("demo", "--down")
@@ -66,9 +67,16 @@ def listed(up: Etcdup) -> dict[str, bool]:
 def test_from_none_to_a_proved_one(up: Etcdup, folder: Path) -> None:
     assert "last backup: none" in up("status").stdout
     assert not folder.exists(), "looking must not make it"
-    shown = up("backup", "now")
+    (lock,) = (up.folder / PLACE).rglob("run/**/lock")
+    with lock.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as another operator's apply does
+        shown = up("backup", "now")
     assert (shown.returncode, "read back and whole" in shown.stdout) == (0, True), shown.stderr
     assert "not proved yet" in shown.stderr
+    lines = (up.folder / PLACE / ".etcdup/demo.jsonl").read_text().splitlines()[-2:]
+    begun, ended = (json.loads(line) for line in lines)
+    assert (begun["event"], begun["member"], begun["to"]) == ("backup begun", ended["member"], [str(folder)])
+    assert (ended["event"], ended["to"], "failed" in ended) == ("backup", [str(folder)], False)
     (name,) = listed(up)
     assert f"{name}  " in up("backup", "list").stdout
     assert up("backup", "verify").stdout == f"{name}: whole\n"
@@ -153,12 +161,20 @@ def test_restore_by_its_name_in_the_store(up: Etcdup, folder: Path) -> None:
         refused = up("restore", foreign, "--yes-restore", "demo", *flags)
         assert (refused.returncode, "is of cluster prod" in refused.stderr) == (4, True), refused.stderr
     assert "--from-cluster prod" in refused.stderr
-    done = up("restore", "latest", "--yes-restore", "demo")
+    unasked = up("restore", "latest", "--json")
+    pending = json.loads(unasked.stdout)
+    assert (unasked.returncode, pending["outcome"], pending["done"]) == (3, "pending", [])
+    assert f"backup {name} of cluster demo" in pending["plan"]["notes"][0]
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "lost\n"
+    done = up("restore", "latest", "--yes-restore", "demo", "--json")
     assert done.returncode == 0, done.stderr
-    assert f"backup {name} of cluster demo" in done.stderr
+    told = json.loads(done.stdout)
+    assert (told["outcome"], told["health"]["cluster"]) == ("done", "healthy")
+    assert [each["step"] for each in told["done"]] == [each["step"] for each in pending["plan"]["steps"]]
     assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
-    again = up("restore", str(folder / f"{name}.db"), "--yes-restore", "demo")
+    again = up("restore", str(folder / f"{name}.db"), "--yes-restore", "demo", "--json")
     assert (again.returncode, f"backup {name}" in again.stderr) == (4, True), again.stderr
+    assert json.loads(again.stdout)["outcome"] == "refused"
 
 
 def test_a_file_with_another_clusters_manifest_is_refused(up: Etcdup, folder: Path) -> None:
@@ -173,6 +189,50 @@ def test_a_file_with_another_clusters_manifest_is_refused(up: Etcdup, folder: Pa
     cloned = up("restore", other, "--yes-restore", "demo", "--from-cluster", "prod", "--again")
     assert cloned.returncode == 0, cloned.stderr
     assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+
+def test_two_places_at_once(up: Etcdup, folder: Path) -> None:
+    """The second one is not there for a while; then a copy in the first is damaged."""
+    file = Path(up.extra["ETCDUP_FILE"])
+    before, second = file.read_text(), up.folder / PLACE / "second"
+    file.write_text(f"{before}backup: {{to: [./backups, ./second], keep: {{hourly: 0, daily: 1}}}}\n")
+    try:
+        second.write_text("no folder")
+        partly = up("backup", "now", "--json")
+        assert partly.returncode == 1
+        told = json.loads(partly.stdout)
+        assert (told["places"], [each["place"] for each in told["failed"]]) == ([str(folder)], ["./second"])
+        assert f"backup {told['name']} is not in ./second" in partly.stderr
+        assert up("backup", "list").returncode == 1
+        assert up("backup", "prune", "--yes").returncode == 1
+        second.unlink()
+        assert "the last one is not in ./second" in up("status").stdout
+        assert f"{told['name']} in {second}: it is not there" in up("backup", "verify").stdout
+
+        name = taken(up)
+        assert up("backup", "verify").stdout == f"{name} in {folder}: whole\n{name} in {second}: whole\n"
+        assert up("backup", "list").stdout.splitlines()[-1].endswith(f"in {folder} and {second}")
+        assert "not in" not in up("status").stdout
+        content = bytearray((folder / f"{name}.db").read_bytes())
+        content[5000] ^= 1
+        (folder / f"{name}.db").write_bytes(content)
+        proved = up("backup", "drill")
+        assert (proved.returncode, f"taken from {second} instead" in proved.stderr) == (0, True), (
+            proved.stderr
+        )
+        assert (second / f"{name}.proof.json").exists()
+        up("ctl", "--", "put", "/a", "lost")
+        done = up("restore", "latest", "--yes-restore", "demo", "--again")
+        assert (done.returncode, f"taken from {second} instead" in done.stderr) == (0, True), done.stderr
+        assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+        shutil.rmtree(second)
+        newest = taken(up)
+        pruned = json.loads(up("backup", "prune", "--yes", "--json").stdout)
+        assert pruned["deleted"] == [told["name"], name], "its proof went with the second place"
+        assert listed(up) == {newest: False}
+    finally:
+        file.write_text(before)
 
 
 def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
@@ -198,13 +258,23 @@ def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
         up.extra["ETCDUP_BACKUP_IDENTITY"] = str(private)
         proved = up("backup", "drill")
         assert proved.returncode == 0, proved.stderr
+        scratch = up.folder / "scratch"
+        scratch.mkdir()
+        up.extra["TMPDIR"] = str(scratch)
+        killed = up.start("backup", "drill")
+        until(lambda: any(scratch.glob(f"*/{name}.db")) or killed.poll() is not None)
+        killed.kill()
+        killed.communicate()
+        assert list(scratch.glob(f"*/{name}.db")), "the copy that a kill leaves"
         for source in (name, str(folder / f"{name}.db.age")):
             up("ctl", "--", "put", "/a", "lost")
             done = up("restore", source, "--yes-restore", "demo", "--again")
             assert done.returncode == 0, done.stderr
             assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+            assert list(scratch.iterdir()) == [], "the next run removes it, of whichever verb"
     finally:
         up.extra.pop("ETCDUP_BACKUP_IDENTITY", None)
+        up.extra.pop("TMPDIR", None)
         file.write_text(before)
 
 
@@ -215,7 +285,7 @@ def test_interrupted_it_leaves_nothing_that_is_listed(up: Etcdup, tmp_path: Path
     before = file.read_text()
     up.extra |= {"AWS_ACCESS_KEY_ID": s3.ACCESS, "AWS_SECRET_ACCESS_KEY": s3.SECRET}
     try:
-        with seaweed(tmp_path) as url, faulty(url) as proxy:
+        with seaweed(tmp_path) as weed, faulty(weed.url) as proxy:
             file.write_text(f"{before}backup: {{to: 's3://{s3.BUCKET}', endpoint: '{proxy.url}'}}\n")
             proxy.fault = "stalls"
             running = up.start("backup", "now")
@@ -223,6 +293,7 @@ def test_interrupted_it_leaves_nothing_that_is_listed(up: Etcdup, tmp_path: Path
             running.send_signal(signal.SIGINT)
             _, said = running.communicate(timeout=PATIENCE_S)
             assert (running.returncode, "is not listed" in said) == (130, True), said
+            assert "gave no answer" in said, "a store that stands still aborts nothing"
             proxy.released.set()
             proxy.fault = ""
             assert listed(up) == {}

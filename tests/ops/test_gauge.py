@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etcdup.ops.backups import Gauge
+from etcdup.ops.gauge import Gauge
 
 PAGES = bytes(range(256)) * 4
 WHOLE = PAGES + hashlib.sha256(PAGES).digest()

@@ -8,9 +8,10 @@ from pyrage import x25519
 
 from etcdup.core.spec import BackupSpec
 from etcdup.errors import RefusedError, UsageError
+from etcdup.ops.places import open_places
 from etcdup.ops.sealing import Identity, sealed
-from etcdup.ops.snapshot_source import Source, from_file, from_store
-from etcdup.ops.store import NotThere, open_store
+from etcdup.ops.snapshot_source import Source, from_file, from_places
+from etcdup.ops.store import NotThere
 
 NAME = "prod-20261122T120000Z"
 
@@ -27,12 +28,12 @@ def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 async def test_another_clusters_name_is_refused_unless_it_is_said(tmp_path: Path) -> None:
-    store = open_store(BackupSpec(to="backups"), tmp_path)
+    places = open_places(BackupSpec(to=("backups",)), tmp_path)
     with pytest.raises(RefusedError, match="is of cluster prod, not of clone") as caught:
-        await from_store(store, Source(Path(NAME), "clone"), tmp_path, print)
+        await from_places(places, Source(Path(NAME), "clone"), tmp_path, print, print)
     assert "--from-cluster prod" in caught.value.hint
     with pytest.raises(NotThere, match="no whole backup"):
-        await from_store(store, Source(Path(NAME), "prod"), tmp_path, print)
+        await from_places(places, Source(Path(NAME), "prod"), tmp_path, print, print)
 
 
 async def test_an_encrypted_file_needs_its_own_key_and_must_be_whole(tmp_path: Path) -> None:

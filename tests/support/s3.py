@@ -20,12 +20,33 @@ BUCKET = "backups"
 ACCESS, SECRET = "operator", "not-so-secret"
 START_S = 60.0
 
-Fault = Literal["", "refuses", "fills up", "stalls", "stalls reading", "cuts", "flips"]
+Fault = Literal[
+    "", "refuses", "fills up", "slow", "stalls", "stalls listing", "stalls reading", "cuts", "flips"
+]
+
+
+@dataclass(frozen=True)
+class Seaweed:
+    """An S3 with a bucket, and the filer behind it, which shows without a signature what the bucket holds."""
+
+    url: str
+    filer: str
+
+    def unfinished_uploads(self) -> list[str]:
+        """Parts that were sent for them are kept, and paid for, until somebody takes them back."""
+        with closing(http.client.HTTPConnection(self.filer, timeout=10)) as connection:
+            headers = {"Accept": "application/json"}
+            connection.request("GET", f"/buckets/{BUCKET}/.uploads/?limit=1000", headers=headers)
+            with connection.getresponse() as answer:
+                if answer.status == http.HTTPStatus.NOT_FOUND:
+                    return []
+                listed = json.loads(answer.read())
+        return [each["FullPath"] for each in listed["Entries"] or []]
 
 
 @contextmanager
-def seaweed(folder: Path) -> Iterator[str]:
-    """The URL of an S3 with an empty bucket."""
+def seaweed(folder: Path) -> Iterator[Seaweed]:
+    """With an empty bucket."""
     ports = _free_ports(8)
     identity = {
         "name": "operator",
@@ -49,7 +70,7 @@ def seaweed(folder: Path) -> Iterator[str]:
     try:
         _wait(f"127.0.0.1:{ports[6]}", process, folder / "log")
         _make_bucket(ports)
-        yield f"http://127.0.0.1:{ports[6]}"
+        yield Seaweed(f"http://127.0.0.1:{ports[6]}", f"127.0.0.1:{ports[4]}")
     finally:
         process.kill()
         process.wait()
@@ -103,6 +124,8 @@ class Proxy:
     aborted: int = 0
     stalled: int = 0
     released: threading.Event = field(default_factory=threading.Event)
+    holding: threading.Event = field(default_factory=threading.Event)
+    """With `slow`: a part has arrived, and its answer is held back."""
 
 
 @contextmanager
@@ -121,6 +144,8 @@ def faulty(upstream: str) -> Iterator[Proxy]:
             proxy.uploaded += len(body) if data else 0
             if data and proxy.fault == "fills up" and proxy.uploaded > proxy.room:
                 return self._say(507, b"<Error><Code>InsufficientStorage</Code></Error>")
+            if proxy.fault == "stalls listing" and "list-type" in self.path:
+                proxy.released.wait(60)
             if data and proxy.fault == "stalls":
                 proxy.stalled += 1
                 proxy.released.wait(60)
@@ -134,6 +159,9 @@ def faulty(upstream: str) -> Iterator[Proxy]:
                 connection.endheaders(body)
                 with connection.getresponse() as answer:
                     content = answer.read()
+            if self.command == "PUT" and ".db" in self.path and proxy.fault == "slow":
+                proxy.holding.set()
+                proxy.released.wait(1)
             if self.command == "GET" and ".db" in self.path and proxy.fault:
                 content = self._spoilt(content)
             headers = {

@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 from etcdup.cli.cautions import caution, refuse_unusable_tls
-from etcdup.cli.health_view import render_health
 from etcdup.cli.moved import moved
 from etcdup.cli.no_return import agree_to_no_return
 from etcdup.cli.plan import read_plan
@@ -22,27 +21,33 @@ from etcdup.ops.journal import Journal
 from etcdup.ops.world import World
 
 
-def apply_file(file: Path, *, saved: Path | None, yes: bool) -> int:
+def apply_file(file: Path, *, saved: Path | None, yes: bool, as_json: bool = False) -> int:
     """Shows the plan, asks, does it, and ends with the proof of health."""
     session = Session.begin(file)
     refuse_unusable_tls(session)
-    return apply_session(session, saved=read_plan(saved, session.spec.name) if saved else None, yes=yes)
+    plan = read_plan(saved, session.spec.name) if saved else None
+    return Applying(session, "apply", saved=plan, yes=yes, as_json=as_json).carry_through()
 
 
-def apply_session(
-    session: Session, *, saved: Plan | None = None, yes: bool = False, quiet: bool = False
-) -> int:
+def apply_session(session: Session, *, yes: bool = False, quiet: bool = False) -> int:
     """`apply` for a file that was read already; `quiet`, it does not show the plan."""
-    return Applying(session, "apply", saved=saved, yes=yes, quiet=quiet).carry_through()
+    return Applying(session, "apply", yes=yes, quiet=quiet).carry_through()
 
 
 class Applying(Undertaking):
     """One run of apply, and of what is an apply by another planner."""
 
     def __init__(
-        self, session: Session, verb: str, *, saved: Plan | None = None, yes: bool, quiet: bool = False
+        self,
+        session: Session,
+        verb: str,
+        *,
+        saved: Plan | None = None,
+        yes: bool,
+        quiet: bool = False,
+        as_json: bool = False,
     ) -> None:
-        super().__init__(session, verb)
+        super().__init__(session, verb, as_json=as_json)
         self._saved = saved
         self._yes = yes
         self._quiet = quiet
@@ -65,10 +70,12 @@ class Applying(Undertaking):
             if not self._quiet:
                 self.show(plan)
             if not self._yes:
+                if self.put_off():
+                    return
                 await self.agree(f"Do this to cluster {plan.cluster}?")
             results = await self._apply(world, plan, observed, planner)
             await self._prove_served(world, plan)
-            self.terminal.data(render_health(results, self.terminal.out))
+            self.tell_health(results)
 
     async def _prove_served(self, world: World, plan: Plan) -> None:
         """New certificates are proved by new handshakes: health comes over connections that may be older (rule 17)."""
@@ -80,7 +87,8 @@ class Applying(Undertaking):
 
         async with self.terminal.patience("making handshakes"):
             found = await prove_served(world, admin_client(self.session, world))
-        self.terminal.data(render_served(found, self.terminal.out))
+        if self.outcome is None:
+            self.terminal.data(render_served(found, self.terminal.out))
         raise_unproved(found)
 
     def _planned(self, planner: Planner, observed: Observed) -> Plan:
@@ -93,12 +101,14 @@ class Applying(Undertaking):
 
     async def _nothing_to_do(self, world: World, plan: Plan, observed: Observed) -> None:
         """Nothing to do is said only of a cluster that is proved healthy."""
+        if self.outcome is not None:
+            self.outcome.plan = plan
         for note in plan.notes:
             self.terminal.say(f"{self.terminal.err('yellow', 'note:')} {note}")
         async with self.terminal.patience("asking the members"):
             results = await finish(world, observed)
         self.terminal.say("nothing to do")
-        self.terminal.data(render_health(results, self.terminal.out))
+        self.tell_health(results)
 
     async def _apply(
         self, world: World, plan: Plan, observed: Observed, planner: Planner

@@ -1,62 +1,88 @@
-"""`etcdup backup now`, `list`, `verify`, `prune` and `drill`."""
+"""`etcdup backup now`, `list` and `prune`."""
 
 import asyncio
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from etcdup.cli.failure import Interrupted
 from etcdup.cli.session import Session
 from etcdup.cli.words import counted
-from etcdup.core.backups import Listed, Manifest, Proof, source, to_prune
+from etcdup.core.backups import Listed, Manifest, source, to_prune_here
+from etcdup.core.planner import restore_under_way
 from etcdup.core.spec import Spec
+from etcdup.core.steps import Refusal
 from etcdup.core.units import show_duration, show_size
-from etcdup.core.version import parse_version
 from etcdup.errors import EXIT_DONE, EXIT_FAILED, EtcdupError, UsageError
 from etcdup.ops import backups
-from etcdup.ops.drill import drill
-from etcdup.ops.etcdctl import find_tools
+from etcdup.ops.apply import raise_refusal
 from etcdup.ops.journal import Journal
-from etcdup.ops.sealing import Identity
-from etcdup.ops.store import Store, StoreError, is_missing, open_store
+from etcdup.ops.places import Contents, Failures, Places, look_into, open_places
+from etcdup.ops.store import Store, is_missing
+from etcdup.ops.taking import Taken, take_backup
 
 # A status must not wait for a store that is gone.
 _STATUS_S = 5.0
 
 
-def _store(session: Session) -> Store:
-    return open_store(session.spec.backup, session.folder)
+def places_of(session: Session) -> Places:
+    return open_places(session.spec.backup, session.folder)
 
 
 def take_now(file: Path, *, as_json: bool) -> int:
     session = Session.begin(file)
-    store = _store(session)
-    manifest = session.run(_take(session, store), lambda: "interrupted; what was written is not listed")
+    places = places_of(session)
+    taken = session.run(_take(session, places), lambda: _interrupted(places))
     if as_json:
-        _print(session, _manifest_json(manifest))
+        facts = _manifest_json(taken.manifest) | {"places": list(taken.places)}
+        print_json(session, facts | {"failed": failed_json(taken.failed)})
     else:
-        session.terminal.data(
-            f"backup {manifest.name} is in {store.place}: {show_size(manifest.size)}, "
-            f"revision {manifest.revision}, {counted(manifest.keys, 'key')}, from {manifest.member}; "
-            f"{_read_back(manifest)}\n"
-        )
-        with_key = " --identity FILE" if manifest.encrypted_to else ""
-        session.terminal.say(
-            f"it is not proved yet: `etcdup backup drill{with_key}` restores it on this machine"
+        _tell(session, taken)
+    for place, error in taken.failed.items():
+        raise EtcdupError(
+            f"backup {taken.manifest.name} is not in {place}: {error.message}",
+            detail=_others(taken.failed, place),
+            hint=error.hint,
         )
     return EXIT_DONE
+
+
+def _interrupted(places: Places) -> str:
+    left = " and ".join(store.place for store in places.stores if store.left_parts)
+    parts = (
+        f"; {left} gave no answer: parts of the upload may lie there until its lifecycle rules delete them"
+    )
+    return f"interrupted; what was written is not listed{parts if left else ''}"
+
+
+def _tell(session: Session, taken: Taken) -> None:
+    manifest = taken.manifest
+    session.terminal.data(
+        f"backup {manifest.name} is in {' and '.join(taken.places)}: {show_size(manifest.size)}, "
+        f"revision {manifest.revision}, {counted(manifest.keys, 'key')}, from {manifest.member}; "
+        f"{_read_back(manifest)}\n"
+    )
+    with_key = " --identity FILE" if manifest.encrypted_to else ""
+    session.terminal.say(f"it is not proved yet: `etcdup backup drill{with_key}` restores it on this machine")
 
 
 def _read_back(manifest: Manifest) -> str:
     return "encrypted, and read back as it was written" if manifest.encrypted_to else "read back and whole"
 
 
-async def _take(session: Session, store: Store) -> Manifest:
+def _others(failed: Failures, first: str) -> str:
+    return "\n".join(f"nor in {place}: {error.message}" for place, error in failed.items() if place != first)
+
+
+async def _take(session: Session, places: Places) -> Taken:
     async with session.world() as world:
         observed = await session.observed(world)
+        if under_way := restore_under_way(session.spec, observed):
+            raise_refusal(Refusal(session.spec.name, under_way))
         member = source(observed)
         if member is None:
             raise EtcdupError(
@@ -65,42 +91,78 @@ async def _take(session: Session, store: Store) -> Manifest:
         listed = observed.answering()[member].members
         members = {each.name: ", ".join(each.peer_urls) for each in listed}
         client = await world.etcd(member)
-        async with session.terminal.patience(f"backup from {member} into {store.place}"):
-            manifest = await backups.take_backup(
-                store, client, session.spec.name, members,
-                report=session.terminal.report, encrypt_to=session.spec.backup.encrypt_to,
-            )  # fmt: skip
+        with _journalled(session, member, places) as facts:
+            async with session.terminal.patience(f"backup from {member} into {places.title}"):
+                taken = await take_backup(
+                    places, client, session.spec.name, members,
+                    report=session.terminal.report, encrypt_to=session.spec.backup.encrypt_to,
+                )  # fmt: skip
+            failed = {place: error.message for place, error in taken.failed.items()}
+            facts |= {"name": taken.manifest.name, "to": list(taken.places), "sha256": taken.manifest.sha256}
+            facts |= {"failed": failed} if failed else {}
+    return taken
+
+
+@contextmanager
+def _journalled(session: Session, member: str, places: Places) -> Iterator[dict[str, object]]:
+    """A line before anything is written, and one at the end of the block with the facts that it has gathered."""
+    facts: dict[str, object] = {"member": member}
     with Journal.beside(session.folder, session.spec.name) as journal:
-        journal.record("backup", {"name": manifest.name, "to": store.place, "sha256": manifest.sha256})
-    return manifest
+        journal.record("backup begun", {"member": member, "to": [store.place for store in places.stores]})
+        try:
+            yield facts
+        except BaseException as error:
+            facts["failed"] = str(error) or type(error).__name__
+            raise
+        finally:
+            journal.record("backup", facts)
 
 
 def list_backups(file: Path, *, as_json: bool) -> int:
+    """Ends with 1 where a place could not be looked into: what it has is then not known."""
     session = Session.begin(file)
-    store = _store(session)
-    found, manifests = session.run(_manifests(session, store))
-    now = datetime.now(UTC)
+    places = places_of(session)
+    contents, manifests = session.run(_manifests(session, places))
+    now, found = datetime.now(UTC), contents.backups
     if as_json:
-        rows = [_listed_json(each, manifests.get(each.name)) for each in found]
-        _print(session, {"place": store.place, "backups": rows})
-        return EXIT_DONE
-    for each in found:
-        session.terminal.data(_row(each, manifests.get(each.name), now) + "\n")
-    if not found:
-        session.terminal.say(
-            f"{store.place} holds no backup of {session.spec.name}; `etcdup backup now` takes one"
-        )
-    return EXIT_DONE
-
-
-async def _manifests(session: Session, store: Store) -> tuple[tuple[Listed, ...], dict[str, Manifest]]:
-    async with session.terminal.patience(f"looking into {store.place}"):
-        found = await backups.backups_in(store, session.spec.name)
-        manifests = {}
+        rows = [
+            _listed_json(each, manifests.get(each.name)) | {"places": _where(contents, each)}
+            for each in found
+        ]
+        print_json(session, {**contents_json(contents), "backups": rows})
+    else:
+        several = len(places.stores) + len(places.failed) > 1
         for each in found:
-            with suppress(backups.Damaged):
-                manifests[each.name] = await backups.manifest_of(store, each.name)
-    return found, manifests
+            where = f"  in {' and '.join(_where(contents, each))}" if several else ""
+            session.terminal.data(f"{_row(each, manifests.get(each.name), now)}{where}\n")
+        if not found:
+            session.terminal.say(
+                f"{' and '.join(store.place for store in contents.found)} holds no backup of "
+                f"{session.spec.name}; `etcdup backup now` takes one"
+            )
+    return warn_of_failed(session, contents)
+
+
+def _where(contents: Contents, each: Listed) -> list[str]:
+    return [store.place for store in contents.holders(each.name)]
+
+
+def warn_of_failed(session: Session, contents: Contents) -> int:
+    """The exit code that follows from it."""
+    for error in contents.failed.values():
+        session.terminal.warn(error.message)
+    return EXIT_FAILED if contents.failed else EXIT_DONE
+
+
+async def _manifests(session: Session, places: Places) -> tuple[Contents, dict[str, Manifest]]:
+    async with session.terminal.patience(f"looking into {places.title}"):
+        contents = await look_into(places, session.spec.name)
+        manifests = {}
+        for each in contents.backups:
+            for store in reversed(contents.holders(each.name)):
+                with suppress(EtcdupError):
+                    manifests[each.name] = await backups.manifest_of(store, each.name)
+    return contents, manifests
 
 
 def _row(each: Listed, manifest: Manifest | None, now: datetime) -> str:
@@ -116,70 +178,28 @@ def _age(each: Listed, now: datetime) -> str:
     return show_duration(max((now - each.taken_at).total_seconds(), 0))
 
 
-def verify_backups(file: Path, name: str, *, every: bool, identity: Path | None, as_json: bool) -> int:
-    session = Session.begin(file)
-    key = Identity.read(identity) if identity else None
-    results = session.run(_verify(session, _store(session), None if every else name, key))
-    if as_json:
-        rows = [
-            {"name": each, "whole": not seen.why, "why": seen.why or None, "decrypted": seen.decrypted}
-            for each, seen in results.items()
-        ]
-        _print(session, {"backups": rows})
-    else:
-        for each, seen in results.items():
-            session.terminal.data(f"{each}: {seen.why or 'whole'}\n")
-    return EXIT_FAILED if any(seen.why for seen in results.values()) else EXIT_DONE
-
-
-class _Verified(NamedTuple):
-    """Why it is not whole; empty where it is. `decrypted` is None where there was nothing to decrypt."""
-
-    why: str
-    decrypted: bool | None = None
-
-
-async def _verify(
-    session: Session, store: Store, name: str | None, identity: Identity | None
-) -> dict[str, _Verified]:
-    cluster, results = session.spec.name, {}
-    found = await backups.backups_in(store, cluster)
-    names = [each.name for each in found] if name is None else []
-    if not names:
-        names = [(await backups.chosen(store, cluster, name or "latest")).name]
-    for each in names:
-        async with session.terminal.patience(f"reading {each}"):
-            try:
-                manifest = await backups.verify(
-                    store, each, report=session.terminal.report, identity=identity
-                )
-                results[each] = _Verified("", identity is not None if manifest.encrypted_to else None)
-                if results[each].decrypted is False:
-                    session.terminal.say(
-                        f"{each} is encrypted and as it was written; `--identity FILE` looks inside"
-                    )
-            except backups.Damaged as error:
-                results[each] = _Verified(error.message)
-    return results
-
-
 def prune_backups(file: Path, *, yes: bool, as_json: bool) -> int:
     session = Session.begin(file)
-    gone = session.run(_prune(session, _store(session), yes=yes), lambda: "interrupted; run it again")
+    gone = session.run(_prune(session, places_of(session), yes=yes), lambda: "interrupted; run it again")
     if as_json:
-        _print(session, {"deleted": [each.name for each in gone]})
+        names = sorted({each.name for _, each in gone})
+        copies = [{"name": each.name, "place": store.place} for store, each in gone]
+        print_json(session, {"deleted": names, "copies": copies})
     return EXIT_DONE
 
 
-async def _prune(session: Session, store: Store, *, yes: bool) -> tuple[Listed, ...]:
-    found = await backups.backups_in(store, session.spec.name)
-    going = to_prune(found, session.spec.backup.keep)
-    terminal, now = session.terminal, datetime.now(UTC)
-    for each in going:
-        terminal.say(f"  - {each.name}  {_age(each, now)} old")
-    terminal.say(f"{len(found) - len(going)} of {counted(len(found), 'backup')} in {store.place} stay")
+async def _prune(session: Session, places: Places, *, yes: bool) -> list[tuple[Store, Listed]]:
+    contents = await look_into(places, session.spec.name)
+    for error in contents.failed.values():  # which is the newest proved one is then not known
+        raise EtcdupError(f"nothing was deleted: {error.message}", hint=error.hint)
+    terminal, now, several = session.terminal, datetime.now(UTC), len(contents.found) > 1
+    going = _going(session, contents)
+    for store, each in going:
+        terminal.say(f"  - {each.name}  {_age(each, now)} old" + (f"  in {store.place}" if several else ""))
+    count = sum(len(there) for there in contents.found.values())
+    terminal.say(f"{count - len(going)} of {counted(count, 'backup')} in {places.title} stay")
     if not going:
-        return ()
+        return []
     if not yes:
         if not terminal.can_ask:
             raise UsageError(
@@ -187,57 +207,49 @@ async def _prune(session: Session, store: Store, *, yes: bool) -> tuple[Listed, 
             )
         if not await terminal.confirm(f"Delete {counted(len(going), 'backup')} for good?"):
             raise Interrupted("nothing was deleted")
-    for each in going:
+    for store, each in going:
         await backups.delete(store, each.name)
     terminal.say(f"{counted(len(going), 'backup')} deleted")
     return going
 
 
-def drill_backup(file: Path, name: str, *, identity: Path | None, as_json: bool) -> int:
-    session = Session.begin(file)
-    store, key = _store(session), Identity.read(identity) if identity else None
-    proof = session.run(_drill(session, store, name, key), lambda: "interrupted; nothing was proved")
-    if as_json:
-        _print(session, asdict(proof) | {"at": proof.at.isoformat()})
-        return EXIT_DONE
-    session.terminal.data(
-        f"backup {proof.name} is proved: etcd {proof.version} serves it, with the revision {proof.revision}, "
-        f"{counted(proof.keys, 'key')}, the hash and the canary of the day it was taken\n"
-        f"RTO {proof.rto_s:.1f} s from fetching to serving on this machine; "
-        f"RPO {show_duration(proof.rpo_s)}: the age of its data when the drill began\n"
-    )
-    return EXIT_DONE
-
-
-async def _drill(session: Session, store: Store, name: str, identity: Identity | None) -> Proof:
-    chosen = await backups.chosen(store, session.spec.name, name)
-    version = parse_version((await backups.manifest_of(store, chosen.name)).version)
-    async with session.world() as world:
-        tools = await find_tools(world, session.folder, version, session.terminal.report)
-    async with session.terminal.patience(f"restoring {chosen.name} on this machine"):
-        proof = await drill(
-            store, session.spec.name, chosen.name, tools, report=session.terminal.report, identity=identity
-        )
-    with Journal.beside(session.folder, session.spec.name) as journal:
-        journal.record("drill", {"name": proof.name, "rto_s": proof.rto_s, "rpo_s": proof.rpo_s})
-    return proof
+def _going(session: Session, contents: Contents) -> list[tuple[Store, Listed]]:
+    keep, all_of_them = session.spec.backup.keep, contents.backups
+    return [
+        (store, each)
+        for store, there in contents.found.items()
+        for each in to_prune_here(there, all_of_them, keep)
+    ]
 
 
 async def last_backups(spec: Spec, folder: Path) -> dict[str, Any]:
-    """For `status`: the newest backup and the newest proved one, or why that cannot be told."""
-    none = {"last": None, "last_proved": None, "why": None}
-    if await asyncio.to_thread(is_missing, spec.backup, folder):
+    """For `status`: the newest backup and the newest proved one, where the newest is lacking, and which places
+    cannot be asked. Looking must not make a folder."""
+    none: dict[str, Any] = {"last": None, "last_proved": None, "why": None, "lacking": []}
+    there = [place for place in spec.backup.to if not await asyncio.to_thread(is_missing, place, folder)]
+    if not there:
         return none
     try:
-        async with asyncio.timeout(_STATUS_S):
-            found = await backups.backups_in(open_store(spec.backup, folder), spec.name)
-    except TimeoutError:
-        return none | {"why": f"{spec.backup.to} gives no answer"}
-    except StoreError as error:
+        places = open_places(spec.backup.model_copy(update={"to": tuple(there)}), folder)
+        contents = await look_into(places, spec.name, within_s=_STATUS_S)
+    except EtcdupError as error:
         return none | {"why": error.message}
+    found = contents.backups
     proved = [each for each in found if each.proved]
-    last = {"last": found[-1] if found else None, "last_proved": proved[-1] if proved else None}
-    return none | {key: each and _listed_json(each, None) for key, each in last.items()}
+    told = {"last": found[-1] if found else None, "last_proved": proved[-1] if proved else None}
+    return {
+        **{key: each and _listed_json(each, None) for key, each in told.items()},
+        "why": "; ".join(error.message for error in contents.failed.values()) or None,
+        "lacking": _lacking(spec, there, contents),
+    }
+
+
+def _lacking(spec: Spec, there: list[str], contents: Contents) -> list[str]:
+    if not contents.backups:
+        return []
+    holders = contents.holders(contents.backups[-1].name)
+    missing = [place for place in spec.backup.to if place not in there]
+    return [*(store.place for store in contents.found if store not in holders), *missing]
 
 
 def _listed_json(each: Listed, manifest: Manifest | None) -> dict[str, Any]:
@@ -249,5 +261,16 @@ def _manifest_json(manifest: Manifest) -> dict[str, Any]:
     return asdict(manifest) | {"taken_at": manifest.taken_at.isoformat()}
 
 
-def _print(session: Session, facts: dict[str, Any]) -> None:
+def contents_json(contents: Contents) -> dict[str, Any]:
+    return {
+        "places": [store.place for store in contents.found],
+        "failed": failed_json(contents.failed),
+    }
+
+
+def failed_json(failed: Failures) -> list[dict[str, str]]:
+    return [{"place": place, "why": error.message} for place, error in failed.items()]
+
+
+def print_json(session: Session, facts: dict[str, Any]) -> None:
     session.terminal.data(json.dumps({"format": 1, **facts}, indent=1, ensure_ascii=False) + "\n")

@@ -20,8 +20,10 @@ _SHOWN_AS = {OPERATOR: "this machine"}
 class Progress(Protocol):
     """A Reporter that counts."""
 
-    done: int
     total: int
+
+    @property
+    def done(self) -> int: ...
 
     def step(self, step: Step, state: str) -> None: ...
 

@@ -6,34 +6,47 @@ from pathlib import Path
 
 from etcdup.cli.apply import Applying
 from etcdup.cli.failure import Interrupted
-from etcdup.cli.health_view import render_health
 from etcdup.cli.session import Session
 from etcdup.core.commands import aside
 from etcdup.core.observed import Observed
-from etcdup.core.recovery import against_recovery, begun, findings, plan_recovery
+from etcdup.core.recovery import against_copies, against_recovery, begun, findings, plan_recovery
 from etcdup.core.restoration import SnapshotFile, token_of
 from etcdup.core.steps import Plan, Refusal
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.apply import Planner, raise_refusal
-from etcdup.ops.recovery import Chosen, choose, kept_before, world_of_one
+from etcdup.ops.recovery import Chosen, choose, kept_before, sizes_of_copies, world_of_one
 from etcdup.ops.snapshot_file import read_snapshot
 from etcdup.ops.world import World
 
 
-def recover_cluster(file: Path, name: str | None, fenced: Sequence[str]) -> int:
+def recover_cluster(
+    file: Path,
+    name: str | None,
+    fenced: Sequence[str],
+    *,
+    copies: bool = True,
+    as_json: bool = False,
+) -> int:
     """`name` is the cluster's, given instead of being asked for it."""
     session = Session.begin(file)
     if name not in (None, session.spec.name):
         raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
-    return Recovering(session, fenced, sure=name is not None).carry_through()
+    sure = name is not None
+    return Recovering(session, fenced, sure=sure, copies=copies, as_json=as_json).carry_through()
 
 
 class Recovering(Applying):
     """One run of recover: an apply for the cluster of one survivor."""
 
-    def __init__(self, session: Session, fenced: Sequence[str], *, sure: bool) -> None:
-        super().__init__(session, " ".join(("recover", *(f"--fenced {name}" for name in fenced))), yes=sure)
+    def __init__(
+        self, session: Session, fenced: Sequence[str], *, sure: bool, copies: bool, as_json: bool
+    ) -> None:
+        flags = () if copies else ("--without-copy",)
+        verb = " ".join(("recover", *(f"--fenced {name}" for name in fenced), *flags))
+        super().__init__(session, verb, yes=sure, as_json=as_json)
         self._fenced = set(fenced)
+        self._copies = copies
+        self._chosen = ""
 
     async def run(self) -> None:
         async with self.session.world() as world:
@@ -42,9 +55,8 @@ class Recovering(Applying):
             self.terminal.say(f"The data of {chosen.host} is kept in {chosen.path}.")
             snapshot = await asyncio.to_thread(read_snapshot, chosen.path)
             told = findings(world.spec, observed, chosen.host, self._fenced, earlier=chosen.earlier)
+            self._chosen = chosen.host
             await self._rebuild(world_of_one(world, observed, chosen.host, self._fenced), snapshot, told)
-        for line in _afterwards(self.session.spec.name, chosen.host):
-            self.terminal.say(line)
 
     async def _choose(self, world: World, observed: Observed) -> Chosen:
         """Nothing is changed yet. What stands against it comes before any question."""
@@ -62,7 +74,7 @@ class Recovering(Applying):
     async def _ask_who_is_off(self, observed: Observed) -> None:
         """Each host that nobody can look at has to be named by a person (rule 65)."""
         for name in sorted(observed.unreachable().keys() - self._fenced):
-            if not self.terminal.can_ask:
+            if self.outcome is not None or not self.terminal.can_ask:
                 return
             self.terminal.say(
                 f"{name} cannot be reached. If it still runs, its old data must never be served."
@@ -75,9 +87,13 @@ class Recovering(Applying):
     async def _rebuild(self, world: World, snapshot: SnapshotFile, told: tuple[str, ...]) -> None:
         observed = await self.session.observed(world)
         suffix, token = aside(observed), token_of(world.spec, observed, self.session.fresh_token())
+        if self._copies:
+            sizes = await sizes_of_copies(world, observed, token)
+            if reasons := against_copies(world.spec, observed, snapshot, token, sizes):
+                raise_refusal(Refusal(world.spec.name, tuple(reasons)))
 
         def planner(observed: Observed) -> Plan | Refusal:
-            return plan_recovery(world.spec, observed, snapshot, token, suffix, told)
+            return plan_recovery(world.spec, observed, snapshot, token, suffix, told, self._copies)
 
         await self._do(world, await self.session.settled(world, observed), planner)
 
@@ -85,9 +101,12 @@ class Recovering(Applying):
         plan = self._planned(planner, observed)
         self.show(plan)
         if not self._yes:
+            if self.put_off():
+                return
             await self.agree("")
-        results = await self._apply(world, plan, observed, planner)
-        self.terminal.data(render_health(results, self.terminal.out))
+        self.tell_health(await self._apply(world, plan, observed, planner))
+        for line in _afterwards(self.session.spec.name, self._chosen):
+            self.terminal.say(line)
 
     async def agree(self, question: str) -> None:  # noqa: ARG002
         name = self.session.spec.name

@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from etcdup.cli.apply import Applying
 from etcdup.cli.failure import Interrupted
@@ -15,9 +14,10 @@ from etcdup.core.undoing import plan_undo, was_begun
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.apply import Planner
 from etcdup.ops.health import Health
+from etcdup.ops.places import open_places
+from etcdup.ops.scratch import scratch
 from etcdup.ops.sealing import Identity
-from etcdup.ops.snapshot_source import Source, from_file, from_store
-from etcdup.ops.store import open_store
+from etcdup.ops.snapshot_source import Source, from_file, from_places
 from etcdup.ops.world import World
 
 
@@ -29,21 +29,22 @@ def restore_cluster(
     again: bool,
     origin: str | None = None,
     identity: Path | None = None,
+    as_json: bool = False,
 ) -> int:
     """`name` is the cluster's, given instead of being asked for it; `origin` the one whose backup is to be cloned."""
     session = Session.begin(file)
     if name not in (None, session.spec.name):
         raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
     source = Source(snapshot, origin or session.spec.name, Identity.read(identity) if identity else None)
-    return Restoring(session, source, sure=name is not None, again=again).carry_through()
+    return Restoring(session, source, sure=name is not None, again=again, as_json=as_json).carry_through()
 
 
-def undo_restore(file: Path, name: str | None) -> int:
+def undo_restore(file: Path, name: str | None, *, as_json: bool = False) -> int:
     """Puts back what the last restore moved aside."""
     session = Session.begin(file)
     if name not in (None, session.spec.name):
         raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
-    return Undoing(session, sure=name is not None).carry_through()
+    return Undoing(session, sure=name is not None, as_json=as_json).carry_through()
 
 
 class ByName(Applying):
@@ -62,8 +63,8 @@ class ByName(Applying):
 class Undoing(ByName):
     """One run of `restore --undo`."""
 
-    def __init__(self, session: Session, *, sure: bool) -> None:
-        super().__init__(session, "restore --undo", yes=sure)
+    def __init__(self, session: Session, *, sure: bool, as_json: bool) -> None:
+        super().__init__(session, "restore --undo", yes=sure, as_json=as_json)
 
     def planner(self, observed: Observed) -> Planner:
         spec, suffix = self.session.spec, aside(observed)
@@ -78,25 +79,25 @@ class Undoing(ByName):
 class Restoring(ByName):
     """One run of restore: an apply by its own planner."""
 
-    def __init__(self, session: Session, source: Source, *, sure: bool, again: bool) -> None:
-        super().__init__(session, f"restore {source.named}", yes=sure)
+    def __init__(self, session: Session, source: Source, *, sure: bool, again: bool, as_json: bool) -> None:
+        super().__init__(session, f"restore {source.named}", yes=sure, as_json=as_json)
         self._source = source
         self._again = again
         self._snapshot: SnapshotFile | None = None
 
     async def run(self) -> None:
-        with TemporaryDirectory(prefix="etcdup-restore-") as scratch:
-            self._snapshot = await self._read(Path(scratch))
+        with scratch("restore") as folder:
+            self._snapshot = await self._read(folder)
             await super().run()
 
-    async def _read(self, scratch: Path) -> SnapshotFile:
+    async def _read(self, folder: Path) -> SnapshotFile:
         source, terminal = self._source, self.terminal
         if not source.is_in_store:
             async with terminal.patience(f"reading {source.named}"):
-                return await asyncio.to_thread(from_file, source, scratch)
-        store = open_store(self.session.spec.backup, self.session.folder)
-        async with terminal.patience(f"fetching {source.named} from {store.place}"):
-            return await from_store(store, source, scratch, terminal.report)
+                return await asyncio.to_thread(from_file, source, folder)
+        places = open_places(self.session.spec.backup, self.session.folder)
+        async with terminal.patience(f"fetching {source.named} from {places.title}"):
+            return await from_places(places, source, folder, terminal.report, terminal.warn)
 
     def planner(self, observed: Observed) -> Planner:
         spec, snapshot, suffix = self.session.spec, self._snapshot, aside(observed)

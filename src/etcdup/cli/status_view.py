@@ -95,13 +95,14 @@ def render_status(status: Status, paint: Paint) -> str:
 
 
 def _backups(told: dict[str, Any], now: datetime) -> str:
-    if told["why"]:
+    if told["why"] and told["last"] is None:
         return f"last backup: unknown, {told['why']}"
     words = []
     for what, each in (("last backup", told["last"]), ("last proved", told["last_proved"])):
         age = each and max((now - datetime.fromisoformat(each["taken_at"])).total_seconds(), 0)
         words.append(f"{what}: {each['name']}, {show_duration(age)} old" if each else f"{what}: none")
-    return " · ".join(words)
+    words += [f"the last one is not in {place}" for place in told["lacking"]]
+    return " · ".join([*words, *filter(None, [told["why"]])])
 
 
 def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:

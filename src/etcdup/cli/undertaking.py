@@ -5,12 +5,15 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from etcdup.cli.failure import Interrupted
+from etcdup.cli.health_view import render_health
+from etcdup.cli.outcome import Outcome
 from etcdup.cli.plan_view import render_plan
 from etcdup.cli.progress import Progress, progress_of
 from etcdup.cli.session import Session
 from etcdup.core.observed import Observed
 from etcdup.core.steps import Plan
 from etcdup.errors import EXIT_DONE, EtcdupError, PartlyApplied, UsageError
+from etcdup.ops.health import Health
 from etcdup.ops.journal import Journal
 from etcdup.ops.lock import holder, locked
 from etcdup.ops.world import World
@@ -22,15 +25,20 @@ Act = Callable[[Progress, Journal], Awaitable[T]]
 class Undertaking(ABC):
     """One run of such a verb. `verb` is what the operator types after `etcdup` to have the rest done."""
 
-    def __init__(self, session: Session, verb: str) -> None:
+    def __init__(self, session: Session, verb: str, *, as_json: bool = False) -> None:
         self.session = session
+        self.outcome = Outcome(session.spec.name, verb) if as_json else None
         self.terminal = session.terminal
         self.verb = verb
         self._progress: Progress | None = None
 
     def carry_through(self) -> int:
-        self.session.run(self.run(), self.how_far)
-        return EXIT_DONE
+        if self.outcome is None:
+            self.session.run(self.run(), self.how_far)
+            return EXIT_DONE
+        with self.outcome.told(self.terminal):
+            self.session.run(self.run(), self.how_far)
+        return self.outcome.exit_code
 
     @property
     def done(self) -> int:
@@ -53,6 +61,9 @@ class Undertaking(ABC):
         return f"run `etcdup {self.verb}` again: it goes on from here"
 
     def show(self, plan: Plan) -> None:
+        if self.outcome is not None:
+            self.outcome.plan = plan
+            return
         self.terminal.say(render_plan(plan, self.terminal.err, self.terminal.width))
 
     async def agree(self, question: str) -> None:
@@ -64,15 +75,28 @@ class Undertaking(ABC):
             raise Interrupted("nothing was changed")
         self.terminal.say()
 
+    def put_off(self) -> bool:
+        """Whether nobody is to be asked: `--json` is for programs, and leaves it at the plan."""
+        if self.outcome is not None:
+            self.outcome.pending = True
+        return self.outcome is not None
+
+    def tell_health(self, results: tuple[Health, ...]) -> None:
+        if self.outcome is not None:
+            self.outcome.health = results
+            return
+        self.terminal.data(render_health(results, self.terminal.out))
+
     async def carry_out(self, world: World, plan: Plan, observed: Observed, act: Act[T]) -> T:
         """`act` under the cluster's lock and with the display. `observed` is what the plan was made from."""
         names = tuple(observed.hosts)
         async with locked(self.session.spec, world.hosts, holder(self.verb), observed.leaving):
             begun = self.begin()
             with (
-                progress_of(self.terminal, plan, names) as self._progress,
+                progress_of(self.terminal, plan, names) as shown,
                 Journal.beside(self.session.folder, plan.cluster) as journal,
             ):
+                self._progress = self.outcome.recording(shown) if self.outcome else shown
                 try:
                     return await act(self._progress, journal)
                 except EtcdupError as error:

@@ -43,6 +43,7 @@ _KINDS = {
     "CancelDowngrade": "call off the downgrade",
     "StageRestore": "restore beside what runs",
     "StopMembers": "stop every member",
+    "CopyData": "keep a cold copy of the data",
     "PlaceData": "move old data aside, put restored data in place",
     "StartRestored": "start the restored members together",
     "SealRestore": "mark the host as restored",

@@ -10,7 +10,7 @@ A backup NAME is up to three objects. Only the second makes it one, and it is wr
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -158,6 +158,20 @@ def to_prune(backups: Sequence[Listed], keep: KeepSpec) -> tuple[Listed, ...]:
     for key, period in _PERIODS.items():
         stays.update(_newest_of_each(newest_first, period, getattr(keep, key)))
     return tuple(each for each in sorted(backups) if each not in stays)
+
+
+def merged(places: Iterable[Sequence[Listed]]) -> tuple[Listed, ...]:
+    """The backups of several places, oldest first. Copies of one name are of one stream: a drill of any proves it."""
+    found = {each for backups in places for each in backups}
+    proved = {each.name for each in found if each.proved}
+    return tuple(sorted({replace(each, proved=each.name in proved) for each in found}))
+
+
+def to_prune_here(here: Sequence[Listed], everywhere: Sequence[Listed], keep: KeepSpec) -> tuple[Listed, ...]:
+    """`to_prune` for one place of several: it keeps a newest one and a newest proved one of its own, since another
+    place may be lost."""
+    names = {each.name for each in here}
+    return to_prune([each for each in everywhere if each.name in names], keep)
 
 
 def _newest_of_each(newest_first: Sequence[Listed], period: _Period, count: int) -> list[Listed]:

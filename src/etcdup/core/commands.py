@@ -7,13 +7,16 @@ being done twice.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from etcdup.core.cold_copy import COPY, COPY_TIMEOUT_S, copied_at
 from etcdup.core.files import Content, Text, desired_files, marker_text, parent
+from etcdup.core.heritage import heritage
 from etcdup.core.layout import Layout, layout_of
 from etcdup.core.observed import ASIDE, DirSeen, HostSeen, ListedMember, Marker, Observed, Restored
 from etcdup.core.packages import install_commands, manager_of, tools_of
 from etcdup.core.roster import host_of
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.steps import (
+    CopyData,
     DetachMember,
     EnableUnit,
     ForgetRestore,
@@ -116,9 +119,11 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
         case SetAside():
             yield from _give_way(aside(observed), seen, layout)
         case MarkReplacement():
-            yield from _mark_replacement(step, spec, host, layout, token)
+            yield from _mark_replacement(step, spec, host, layout, observed, token)
         case StageRestore() | PlaceData() | SealRestore() | ForgetRestore() | MarkUndo() | UndoData():
             yield from restore_commands(step, spec, host, seen)
+        case CopyData():
+            yield from _copy(step, seen, layout)
         case _:
             raise AssertionError(f"{step.kind} is not a list of commands")
 
@@ -193,6 +198,16 @@ def _restore_argv(
         "--initial-cluster-token", step.token, "--initial-advertise-peer-urls", spec.peer_url(host),
         "--data-dir", folders[0], *(("--wal-dir", folders[1]) if len(folders) > 1 else ()), *bump,
     )  # fmt: skip
+
+
+def _copy(step: CopyData, seen: HostSeen, layout: Layout) -> Iterator[Action]:
+    """Stopped once more, should it have come back since: a copy of what is being written is none."""
+    if seen.unit.load != "not-found":
+        yield stop_command(layout)
+    for directory in filter(None, (seen.data, seen.wal)):
+        where = "mount" if directory.mount else "folder"
+        argv = ("sh", "-c", COPY, "copy", directory.path, copied_at(directory, step.token), where)
+        yield Run(argv, "copying the data", timeout_s=COPY_TIMEOUT_S)
 
 
 def _place(seen: HostSeen, layout: Layout) -> Iterator[Action]:
@@ -309,10 +324,13 @@ def restart_commands(layout: Layout) -> list[Run]:
     return [Run(("sh", "-c", RESTART_UNIT, "restart-etcd"), "restarting etcd", timeout_s=STOP_TIMEOUT_S)]
 
 
-def seal_commands(spec: Spec, host: HostSpec, seen: HostSeen, token: str) -> Iterator[Action]:
+def seal_commands(spec: Spec, host: HostSpec, observed: Observed, token: str) -> Iterator[Action]:
     """First the mark, then the first start's settings go: cut in between, the mark alone already protects."""
-    layout = layout_of(spec, host)
-    marker = Marker(spec.name, host.name, token, layout.data_dir, formed=True, mount=seen.data.mount)
+    layout, seen = layout_of(spec, host), observed.reachable()[host.name]
+    marker = Marker(
+        spec.name, host.name, token, layout.data_dir, formed=True, mount=seen.data.mount,
+        restored=heritage(host.name, observed, token),
+    )  # fmt: skip
     yield Write((_mark(layout, marker),), "marking the host")
     yield Run(("rm", "-f", layout.join), "forgetting the first start's settings")
 
@@ -322,9 +340,12 @@ def _mark(layout: Layout, marker: Marker) -> Put:
 
 
 def _mark_replacement(
-    step: MarkReplacement, spec: Spec, host: HostSpec, layout: Layout, token: str
+    step: MarkReplacement, spec: Spec, host: HostSpec, layout: Layout, observed: Observed, token: str
 ) -> Iterator[Action]:
-    marker = Marker(spec.name, host.name, token, layout.data_dir, formed=False, replaces=step.member_id)
+    marker = Marker(
+        spec.name, host.name, token, layout.data_dir, formed=False, replaces=step.member_id,
+        restored=heritage(host.name, observed, token, anew=True),
+    )  # fmt: skip
     doing = "marking the host"
     yield Run(("mkdir", "-p", layout.etc), doing)
     yield Write((_mark(layout, marker),), doing)

@@ -56,10 +56,10 @@ class Document:
 
     def place(self, loc: Loc) -> Place:
         """Where the plain value stands; for a section, its key; for what is not there, the section around."""
-        if loc in self.values and self.values[loc].text:
-            return self.values[loc]
         while loc and loc not in self.values:
             loc = loc[:-1]
+        if loc in self.values and self.values[loc].text:
+            return self.values[loc]
         return self.keys.get(loc) or self.values.get(loc) or Place(0, 0)
 
 

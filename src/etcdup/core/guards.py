@@ -19,6 +19,7 @@ from etcdup.core.spec import Spec
 from etcdup.core.standstill import may_place
 from etcdup.core.steps import (
     AddLearner,
+    CopyData,
     DetachMember,
     EnableDowngrade,
     FormCluster,
@@ -72,7 +73,7 @@ def _reason(step: Step, spec: Spec, observed: Observed) -> Refused | None:
             return may_set_aside(host, observed)
         case UpdatePeerUrl(host=host):
             return may_update(host, observed)
-        case PlaceData() | UndoData():
+        case CopyData() | PlaceData() | UndoData():
             return may_place(spec, observed)
         case TakeSnapshot() | EnableDowngrade():
             return may_trust_alarms(observed)

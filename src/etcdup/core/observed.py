@@ -89,8 +89,9 @@ class Restored:
 
     `staged`: the restored data lies beside what runs. `placed`: it is in the data directory, and the old data
     lies under the suffix `aside`. `done`: proved healthy. `undo`: the old data is on its way back; `undone`: it is
-    there again. `bump` was added to the snapshot's revision. `former` are the tokens of the clusters whose place
-    this one took: whoever still bears one of them is of the past.
+    there again. `joined`: this member came after it, and knows of it from the others. `bump` was added to the
+    snapshot's revision. `former` are the tokens of the clusters whose place this one took: whoever still bears one of
+    them is of the past.
     """
 
     sha256: str
@@ -120,7 +121,7 @@ class Marker:
 
     @property
     def is_being_restored(self) -> bool:
-        return self.restored is not None and self.restored.stage not in ("done", "undone")
+        return self.restored is not None and self.restored.stage not in ("done", "undone", "joined")
 
 
 @dataclass(frozen=True)

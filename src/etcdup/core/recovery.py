@@ -5,13 +5,14 @@ under a new token (rule 63), and every other old member within reach is stopped 
 ordinary apply then lets the others grow back as learners (rule 67).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from etcdup.core.cold_copy import against_room, to_copy
 from etcdup.core.membership import against_clusters
 from etcdup.core.observed import HostSeen, MemberSeen, Observed
 from etcdup.core.quorum import quorum_of, voters
-from etcdup.core.restoration import SnapshotFile, plan_restore
+from etcdup.core.restoration import SnapshotFile, plan_restore, room_of
 from etcdup.core.roster import listed, name_of
 from etcdup.core.spec import Spec
 from etcdup.core.steps import Plan, Refusal, Refused
@@ -76,12 +77,29 @@ def alone(spec: Spec, name: str) -> Spec:
 
 
 def plan_recovery(
-    spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str, aside: str, told: Iterable[str]
+    spec: Spec,
+    observed: Observed,
+    snapshot: SnapshotFile,
+    token: str,
+    aside: str,
+    told: Iterable[str],
+    copies: bool = True,
 ) -> Plan | Refusal:
-    """`spec` is from `alone`; `told` from `findings`, on the first look."""
-    plan = plan_restore(spec, observed, snapshot, token, aside)
+    """`spec` is from `alone`; `told` from `findings`, on the first look. `copies`: data is copied before it moves."""
+    copied = to_copy(spec, observed, token) if copies else ()
+    plan = plan_restore(spec, observed, snapshot, token, aside, copied)
     kept = f"{snapshot.path}: {show_size(snapshot.size)}, revision {snapshot.revision}, whole; keep it"
     return replace(plan, notes=(*told, kept))
+
+
+def against_copies(
+    spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str, sizes: Mapping[str, int]
+) -> list[Refused]:
+    """Before anything is stopped: no room for a copy beside what the survivor's restore needs."""
+    name = spec.hosts[0].name
+    mark = observed.reachable()[name].marker
+    staged = mark is not None and mark.token == token
+    return against_room(observed, sizes, {name: 0 if staged else room_of(snapshot)})
 
 
 def findings(

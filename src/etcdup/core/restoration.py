@@ -5,10 +5,11 @@ member stopped; old data is moved aside, restored data put in its place, and all
 is, its mark says, so that the same restore goes on wherever it was cut.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from etcdup.core.bootstrap import may_join, may_prepare
+from etcdup.core.cold_copy import copy_steps
 from etcdup.core.drift import binaries_steps, preparation, settings_steps, switch_steps
 from etcdup.core.observed import HostSeen, Marker, Observed
 from etcdup.core.planner import against_trust
@@ -69,9 +70,15 @@ def was_restored(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool
 
 
 def plan_restore(
-    spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str, aside: str
+    spec: Spec,
+    observed: Observed,
+    snapshot: SnapshotFile,
+    token: str,
+    aside: str,
+    copied: Collection[str] = (),
 ) -> Plan | Refusal:
-    """`token` is from `token_of` on the first look; `aside` is `aside-TIME`."""
+    """`token` is from `token_of` on the first look; `aside` is `aside-TIME`. `copied` are hosts whose data is copied
+    before anything takes its place."""
     notes = _notes(snapshot)
     if reasons := _against(spec, observed, snapshot, token):
         return Refusal(spec.name, reasons, notes)
@@ -80,12 +87,18 @@ def plan_restore(
         return Plan(spec.name, (), notes, token)
     issuing = certificates(spec, observed)
     observed = replace(observed, pki=without_due(observed.pki, issuing))
-    steps = [*issuing, *_steps(spec, observed, snapshot, token, aside, stages)]
+    steps = [*issuing, *_steps(spec, observed, snapshot, token, aside, stages, copied)]
     return Plan(spec.name, tuple(with_archives(steps, observed)), notes, token)
 
 
 def _steps(
-    spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str, aside: str, stages: dict[str, str]
+    spec: Spec,
+    observed: Observed,
+    snapshot: SnapshotFile,
+    token: str,
+    aside: str,
+    stages: dict[str, str],
+    copied: Collection[str],
 ) -> Iterator[Step]:
     hosts = [(host, observed.reachable()[host.name]) for host in spec.hosts]
     names = tuple(host.name for host in spec.hosts)
@@ -103,6 +116,7 @@ def _steps(
     if waiting and (running := still_moving(spec, observed)):
         reason = "no member of the old cluster may meet one of the new"
         yield StopMembers(hosts=running, reason=reason, rules=(57,), quorum="no member serves from here on")
+    yield from copy_steps(copied, token)
     for name in _leaving(spec, observed):
         yield RetireMember(host=name, suffix=aside, reason="cluster.yaml has it no more", rules=(57,))
     for name in waiting:
@@ -173,7 +187,7 @@ def _against_host(
                 host=host.name,
             )
         )
-    need = 2 * snapshot.size + WAL_ROOM
+    need = room_of(snapshot)
     if not _stage(seen, token) and seen.data.free_bytes < need:
         reasons.append(
             Refused(
@@ -184,6 +198,11 @@ def _against_host(
             )
         )
     return reasons
+
+
+def room_of(snapshot: SnapshotFile) -> int:
+    """For the file on a host, and what is restored from it."""
+    return 2 * snapshot.size + WAL_ROOM
 
 
 def _stage(seen: HostSeen, token: str) -> str:

@@ -5,6 +5,8 @@ The rules have the form that `mistakes.py` tells of.
 
 import re
 from collections.abc import Iterator
+from itertools import combinations
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from etcdup.core import extra_flags
@@ -42,6 +44,7 @@ _FORBIDDEN = (
 )
 _TRIPLES = (("ca", "cert", "key"), ("peer_ca", "peer_cert", "peer_key"), ("client_cert", "client_key"))
 _SCHEMES = ("s3", "gs", "az")
+_A_PLACE = "write a folder, or s3://bucket/prefix"
 _BRACES = re.compile(r"\{[^}]*\}?|\}")
 
 
@@ -55,7 +58,7 @@ def section_mistakes(spec: Spec) -> Iterator[Mistake]:
     yield from _provided(spec) if spec.tls.mode == "provided" else _managed(spec)
     yield from _install(spec)
     yield from _ssh(spec)
-    yield from _target(spec)
+    yield from _targets(spec)
     yield from _encryption(spec)
     yield from _retention(spec)
 
@@ -183,27 +186,40 @@ def _ssh(spec: Spec) -> Iterator[Mistake]:
         yield Mistake((("ssh", "connect_timeout"),), "`connect_timeout` must be 1s at least")
 
 
-def _target(spec: Spec) -> Iterator[Mistake]:
-    to, at = spec.backup.to, ("backup", "to")
-    scheme, separator, rest = to.partition("://")
+def _targets(spec: Spec) -> Iterator[Mistake]:
+    places, at = spec.backup.to, ("backup", "to")
+    if not places:
+        yield Mistake((at,), "`to` is empty", _A_PLACE)
+    for index, place in enumerate(places):
+        yield from _target(place, (*at, index))
+    for first, second in combinations(range(len(places)), 2):
+        if _same_place(places[first], places[second]):
+            yield Mistake(((*at, second),), f"`{places[second]}` is named twice", "leave one of them out")
+    in_buckets = any(place.startswith("s3://") for place in places)
+    for key in ("endpoint", "region", "path_style", "sse"):
+        if not in_buckets and key in spec.backup.model_fields_set and getattr(spec.backup, key) is not None:
+            yield Mistake((("backup", key), at), f"`{key}` is for backups to s3://", "leave it out")
+    if spec.backup.endpoint is not None and not _is_web_url(spec.backup.endpoint):
+        message = f"`{spec.backup.endpoint}` is not a URL"
+        yield Mistake((("backup", "endpoint"),), message, "write it like https://s3.example.com")
+
+
+def _target(place: str, at: Loc) -> Iterator[Mistake]:
+    scheme, separator, rest = place.partition("://")
     if "@" in rest.split("/")[0]:
         # The message does not show the value: it may hold a secret key.
         hint = "leave them to the environment (AWS_ACCESS_KEY_ID, ...) or the host's role"
         yield Mistake((at,), "`to` holds credentials, and this file is no place for them", hint)
     elif separator and scheme not in _SCHEMES:
-        yield Mistake(
-            (at,), f"`{scheme}://` is no place for backups", "write a folder, or s3://bucket/prefix"
-        )
+        yield Mistake((at,), f"`{scheme}://` is no place for backups", _A_PLACE)
     elif separator and not rest.split("/")[0]:
-        yield Mistake((at,), f"`{to}` names no bucket", f"write it like {scheme}://bucket/prefix")
-    elif not to.strip():
-        yield Mistake((at,), "`to` is empty", "write a folder, or s3://bucket/prefix")
-    for key in ("endpoint", "region", "path_style", "sse"):
-        if key in spec.backup.model_fields_set and getattr(spec.backup, key) is not None and scheme != "s3":
-            yield Mistake((("backup", key), at), f"`{key}` is for backups to s3://", "leave it out")
-    if spec.backup.endpoint is not None and not _is_web_url(spec.backup.endpoint):
-        message = f"`{spec.backup.endpoint}` is not a URL"
-        yield Mistake((("backup", "endpoint"),), message, "write it like https://s3.example.com")
+        yield Mistake((at,), f"`{place}` names no bucket", f"write it like {scheme}://bucket/prefix")
+    elif not place.strip():
+        yield Mistake((at,), "`to` is empty", _A_PLACE)
+
+
+def _same_place(one: str, other: str) -> bool:
+    return "@" not in one and PurePosixPath(one) == PurePosixPath(other)
 
 
 def _encryption(spec: Spec) -> Iterator[Mistake]:

@@ -38,6 +38,14 @@ def _absolute(value: str) -> str:
     return str(PurePosixPath("/" + value.lstrip("/")))
 
 
+def _places(value: Any) -> Any:
+    """One place, or a list of them."""
+    found = [value] if isinstance(value, str) else value
+    if isinstance(found, list | tuple) and all(isinstance(each, str) for each in found):
+        return tuple(found)
+    raise WrongValue("it must be text, or a list of texts", "write a folder, s3://bucket/prefix, or [both]")
+
+
 # etcd takes any string as a member name, but it becomes a file name, a certificate's CN and a word in
 # `initial-cluster` (where `,` and `=` separate), so it is held to what a hostname may be.
 Name = Annotated[str, AfterValidator(_name)]
@@ -149,7 +157,8 @@ class KeepSpec(_Section):
 class BackupSpec(_Section):
     """Where backups go, how often, and how long they stay."""
 
-    to: str = "./backups"
+    # Each backup goes to all of them at once; what is read is read from the first that has it whole.
+    to: Annotated[tuple[str, ...], BeforeValidator(_places)] = ("./backups",)
     endpoint: str | None = None
     region: str | None = None
     # The bucket in the URL's path rather than in the host's name: what most stores beside Amazon's want.

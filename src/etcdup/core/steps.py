@@ -373,6 +373,16 @@ class StopMembers(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CopyData(HostStep):
+    """The stopped member's data is copied beside itself, under the new cluster's token; nothing takes its place
+    before that."""
+
+    token: str
+    glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = "the copy is whole or not there; the same recover goes on"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlaceData(HostStep):
     """The old data is moved aside and the restored data takes its place. etcd is stopped everywhere by then."""
 
@@ -447,6 +457,7 @@ STEPS: dict[str, type[Step]] = {
         CancelDowngrade,
         StageRestore,
         StopMembers,
+        CopyData,
         PlaceData,
         StartRestored,
         SealRestore,
@@ -456,7 +467,7 @@ STEPS: dict[str, type[Step]] = {
     )
 }
 # Steps whose outcome is not seen in the cluster, so that a fresh plan has them as long as they matter.
-LASTING = (ObtainBinaries, CheckV2Store)
+LASTING = (ObtainBinaries, CheckV2Store, CopyData)
 
 
 @dataclass(frozen=True)

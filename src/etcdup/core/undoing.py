@@ -136,7 +136,8 @@ def _ours(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
 
 def _stage(seen: HostSeen) -> str:
     mark = seen.marker
-    return mark.restored.stage if mark and mark.restored and mark.restored.stage != "undone" else ""
+    over = ("undone", "joined")
+    return mark.restored.stage if mark and mark.restored and mark.restored.stage not in over else ""
 
 
 def _token(seen: HostSeen) -> str:

@@ -125,7 +125,7 @@ def _before(spec: Spec, hop: Hop, observed: Observed) -> list[Step]:
 
 def snapshot_folder(spec: Spec) -> str:
     """Where snapshots go that are taken before a change of minor: with the backups, where these go to a folder."""
-    return "./backups" if "://" in spec.backup.to else spec.backup.to
+    return next((place for place in spec.backup.to if "://" not in place), "./backups")
 
 
 def call_off(spec: Spec, observed: Observed) -> list[Step]:

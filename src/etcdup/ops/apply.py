@@ -151,7 +151,9 @@ def raise_refusal(refusal: Refusal) -> NoReturn:
     message = (
         lines[0] if len(lines) == 1 else f"cluster {refusal.cluster}: {len(lines)} things stand against it"
     )
-    raise RefusedError(message, detail="" if len(lines) == 1 else "\n".join(lines), hint="\n".join(hints))
+    error = RefusedError(message, detail="" if len(lines) == 1 else "\n".join(lines), hint="\n".join(hints))
+    error.refusal = refusal
+    raise error
 
 
 def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | Refusal) -> tuple[Step, ...]:

@@ -39,13 +39,12 @@ async def form(performer: Performer, step: FormCluster, observed: Observed) -> N
 
 async def seal(performer: Performer, hosts: tuple[str, ...], observed: Observed, token: str) -> None:
     """Marks every host as formed, all at once."""
-    seen = observed.reachable()
     spec = performer.world.spec
     await asyncio.gather(
         *(
             performer.perform(
                 performer.world.hosts[name],
-                seal_commands(spec, spec.host(name), seen[name], token),
+                seal_commands(spec, spec.host(name), observed, token),
                 "SealCluster",
             )
             for name in hosts

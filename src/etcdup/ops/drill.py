@@ -10,16 +10,17 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from etcdup.core.backups import CANARY, PROOF, Manifest, Proof, proof_text
 from etcdup.core.certs import Wanted
 from etcdup.errors import EtcdupError
-from etcdup.ops.backups import Report, fetch
+from etcdup.ops.backups import Report
+from etcdup.ops.places import Warn, fetch_whole
+from etcdup.ops.scratch import scratch
 from etcdup.ops.sealing import Identity
 from etcdup.ops.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
 from etcdup.ops.store import Store
@@ -41,13 +42,21 @@ class NotProved(EtcdupError):
 
 
 async def drill(
-    store: Store, cluster: str, name: str, tools: Path, *, report: Report, identity: Identity | None = None
+    stores: Sequence[Store],
+    cluster: str,
+    name: str,
+    tools: Path,
+    *,
+    report: Report,
+    warn: Warn = lambda _: None,
+    identity: Identity | None = None,
 ) -> Proof:
-    """Restores with the programs in `tools`, compares, and notes the proof in the store. Raises NotProved."""
-    with TemporaryDirectory(prefix="etcdup-drill-") as scratch:
-        folder = Path(scratch)
+    """Restores with the programs in `tools`, compares, and notes the proof beside the copy that it took: the first
+    that is whole. Raises NotProved."""
+    with scratch("drill") as folder:
         at, began = datetime.now(UTC), time.monotonic()
-        path, manifest = await fetch(store, cluster, name, folder, report=report, identity=identity)
+        fetched = await fetch_whole(stores, name, folder, report=report, warn=warn, identity=identity)
+        path, manifest, store = fetched.path, fetched.manifest, fetched.store
         report(f"restoring {name}")
         ports = _free_ports()
         await _restore(tools, path, folder / "data", ports[1])
@@ -77,7 +86,7 @@ async def _restore(tools: Path, path: Path, data: Path, peer_port: int) -> None:
     tool = next(each for each in (tools / "etcdutl", tools / "etcdctl") if each.exists())
     url = f"https://{_LOOPBACK}:{peer_port}"
     process = await asyncio.create_subprocess_exec(
-        tool, "snapshot", "restore", path, "--data-dir", data, "--name", "drill",
+        *_dies_with_us(), tool, "snapshot", "restore", path, "--data-dir", data, "--name", "drill",
         "--initial-cluster", f"drill={url}", "--initial-advertise-peer-urls", url,
         "--initial-cluster-token", secrets.token_hex(8),
         env=_environment() | {"ETCDCTL_API": "3"},

@@ -90,11 +90,11 @@ async def promote(performer: Performer, step: PromoteMember, observed: Observed)
         )  # fmt: skip
     performer.reporter.doing(name, "waiting until it is healthy")
     await until(world, fresh, one_proved(world, name), JOIN_TIMEOUT_S, (name,))
-    host = fresh.reachable()[name]
-    assert host.marker is not None, "a host is marked before a member joins on it"
+    marker = fresh.reachable()[name].marker
+    assert marker is not None, "a host is marked before a member joins on it"
     await performer.perform(
         world.hosts[name],
-        seal_commands(world.spec, world.spec.host(name), host, host.marker.token),
+        seal_commands(world.spec, world.spec.host(name), fresh, marker.token),
         step.kind,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from etcdup.core.cold_copy import SIZE_TIMEOUT_S, size_argv, to_copy
 from etcdup.core.observed import Observed
 from etcdup.core.recovery import against_recovery, alone, begun, not_fenced, survivors
 from etcdup.core.steps import Refusal
@@ -54,6 +55,18 @@ def kept_before(world: World, observed: Observed) -> dict[str, Path]:
     ]
     found = {name: sorted(world.snapshots.glob(f"{_beginning(observed, name)}*Z.db")) for name in ours}
     return {name: paths[-1] for name, paths in found.items() if paths}
+
+
+async def sizes_of_copies(world: World, observed: Observed, token: str) -> dict[str, int]:
+    """In bytes, by host: what a copy of its data has yet to take there. `world` is from `world_of_one`."""
+    names = to_copy(world.spec, observed, token)
+
+    async def size(name: str) -> int:
+        argv = size_argv(observed.reachable()[name], token)
+        said = await world.hosts[name].run(argv, timeout_s=SIZE_TIMEOUT_S)
+        return int(said.check().stdout) * 1024
+
+    return dict(zip(names, await asyncio.gather(*map(size, names)), strict=True))
 
 
 def world_of_one(world: World, observed: Observed, name: str, fenced: Collection[str]) -> World:

@@ -10,12 +10,11 @@ from pathlib import Path
 from etcdup.core.backups import DATABASE, MANIFEST, Manifest, NotAManifest, cluster_of, read_manifest
 from etcdup.core.restoration import SnapshotFile
 from etcdup.errors import RefusedError, UsageError
-from etcdup.ops.backups import IDENTITY_HINT, Report, fetch
+from etcdup.ops.backups import IDENTITY_HINT, Report
+from etcdup.ops.places import LATEST, Places, Warn, fetch_whole, look_into
 from etcdup.ops.sealing import Identity, unseal_file
 from etcdup.ops.snapshot_file import read_snapshot
-from etcdup.ops.store import Store
 
-LATEST = "latest"
 _AGE = ".age"
 
 
@@ -35,16 +34,22 @@ class Source:
         )
 
 
-async def from_store(store: Store, source: Source, folder: Path, report: Report) -> SnapshotFile:
-    """Fetched into `folder`, decrypted, verified, and of that cluster. Raises EtcdupError."""
+async def from_places(
+    places: Places, source: Source, folder: Path, report: Report, warn: Warn
+) -> SnapshotFile:
+    """Fetched into `folder` decrypted, from the first place that has it whole. Raises EtcdupError."""
     named = str(source.named)
     if named != LATEST:
         _refuse_other(named, cluster_of(named), source.cluster)
-    path, manifest = await fetch(
-        store, source.cluster, named, folder, report=report, identity=source.identity
+    contents = await look_into(places, source.cluster)
+    for error in contents.failed.values():
+        warn(error.message)
+    name = contents.chosen(source.cluster, named).name
+    fetched = await fetch_whole(
+        contents.holders(name), name, folder, report=report, warn=warn, identity=source.identity
     )
-    _refuse_other(manifest.name, manifest.cluster, source.cluster)
-    return _of(await asyncio.to_thread(read_snapshot, path), manifest)
+    _refuse_other(name, fetched.manifest.cluster, source.cluster)
+    return _of(await asyncio.to_thread(read_snapshot, fetched.path), fetched.manifest)
 
 
 def from_file(source: Source, folder: Path) -> SnapshotFile:

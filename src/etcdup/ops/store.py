@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etcdup.core.spec import BackupSpec
 from etcdup.errors import EtcdupError
@@ -28,6 +28,8 @@ _READ_BYTES = 1 << 20
 STALL_S = 30.0
 _RETRIES = 3
 _RETRY_S = 20.0
+# How long one who interrupts an upload waits for its parts to be taken back.
+_TAKE_BACK_S = 5.0
 _CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
 
 
@@ -40,13 +42,15 @@ class NotThere(StoreError):
 
 
 class Store:
-    """Objects by name. `place` is how an operator calls it."""
+    """Objects by name. `place` is how an operator calls it. `left_parts`: an upload was interrupted, and the store gave
+    no answer in time, so that parts of it may still be there."""
 
     def __init__(self, objects: "ObjectStore", place: str, prefix: str, folder: Path | None = None) -> None:
         self._objects = objects
         self._prefix = f"{prefix}/" if prefix else ""
         self._folder = folder
         self.place = place
+        self.left_parts = False
 
     async def names(self) -> tuple[str, ...]:
         """Of everything that lies directly in the place."""
@@ -63,18 +67,26 @@ class Store:
         """A stream, with bounded memory. An object appears whole or not at all; parts of it are taken back."""
         import obstore
 
-        with self._explained("written"), _for_the_owner_alone():
-            await obstore.put_async(
-                self._objects, self._prefix + name, content,
-                use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE,
+        source = _Breakable(content)
+        with self._explained("written"), _for_the_owner_alone:
+            writing = asyncio.ensure_future(
+                obstore.put_async(
+                    self._objects, self._prefix + name, source,
+                    use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE,
+                )
             )  # fmt: skip
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                self.left_parts = not await _broken_off(writing, source)
+                raise
             if self._folder is not None:
                 await asyncio.to_thread(_sync, self._folder, name)
 
     async def put_text(self, name: str, text: str) -> None:
         import obstore
 
-        with self._explained("written"), _for_the_owner_alone():
+        with self._explained("written"), _for_the_owner_alone:
             async with asyncio.timeout(STALL_S + _RETRY_S):
                 await obstore.put_async(
                     self._objects, self._prefix + name, text.encode(), use_multipart=False
@@ -133,14 +145,58 @@ class Store:
         )
 
 
+class _BrokenOff(Exception):
+    """Nobody wants the rest any more."""
+
+
+class _Breakable:
+    """A stream that can be broken off while somebody waits for its next piece: the library takes back the parts of
+    an upload whose source fails, and leaves those of one that is cancelled in the bucket, where nobody lists them."""
+
+    def __init__(self, content: AsyncIterator[bytes]) -> None:
+        self._content = content
+        self._pulling: asyncio.Task[Any] | None = None
+        self._broken = False
+
+    def __aiter__(self) -> "_Breakable":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._broken:
+            raise _BrokenOff
+        self._pulling = asyncio.current_task()
+        try:
+            return await anext(self._content)
+        except asyncio.CancelledError:
+            raise _BrokenOff from None
+        finally:
+            self._pulling = None
+
+    def break_off(self) -> None:
+        self._broken = True
+        if self._pulling is not None:
+            self._pulling.cancel()
+
+
+async def _broken_off(writing: asyncio.Future[Any], source: _Breakable) -> bool:
+    """Whether the library came to its end. A store that stands still is not waited for: it would not take anything
+    back either."""
+    source.break_off()
+    await asyncio.wait([writing], timeout=_TAKE_BACK_S)
+    if writing.cancel():
+        return False
+    writing.exception()  # nobody asks any more
+    return True
+
+
 _HINT = "nothing that is not whole is ever listed; put the store right and run it again"
 
 
-def open_store(backup: BackupSpec, folder: Path) -> Store:
-    """The place that cluster.yaml names; `folder` is the file's own. Makes no connection yet."""
-    scheme, separator, rest = backup.to.partition("://")
+def open_store(backup: BackupSpec, place: str, folder: Path) -> Store:
+    """One of the places that cluster.yaml names; `folder` is the file's own. Makes no connection yet."""
+    scheme, separator, rest = place.partition("://")
     if not separator:
-        return _open_folder(folder / Path(backup.to).expanduser())
+        return _open_folder(folder / Path(place).expanduser())
     if scheme != "s3":
         raise StoreError(
             f"backups to {scheme}:// are not there yet", hint="use a folder or s3://bucket/prefix"
@@ -149,9 +205,9 @@ def open_store(backup: BackupSpec, folder: Path) -> Store:
     return _open_bucket(backup, bucket, prefix.strip("/"))
 
 
-def is_missing(backup: BackupSpec, folder: Path) -> bool:
+def is_missing(place: str, folder: Path) -> bool:
     """Whether backups go to a folder that is not there: looking must not make it."""
-    return "://" not in backup.to and not (folder / Path(backup.to).expanduser()).is_dir()
+    return "://" not in place and not (folder / Path(place).expanduser()).is_dir()
 
 
 def _open_folder(folder: Path) -> Store:
@@ -204,14 +260,26 @@ def _credentials() -> dict[str, str]:
     return {key: section[f"aws_{key}"] for key in _CREDENTIALS if f"aws_{key}" in section}
 
 
-@contextmanager
-def _for_the_owner_alone() -> Iterator[None]:
-    """A backup in a folder holds every secret (rule 53)."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
+class _OwnFiles:
+    """A backup in a folder holds every secret (rule 53). Several may be written at once, and the process has but one
+    umask: the last one done puts it back."""
+
+    def __init__(self) -> None:
+        self._writers = 0
+        self._before = 0
+
+    def __enter__(self) -> None:
+        if self._writers == 0:
+            self._before = os.umask(0o077)
+        self._writers += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._writers -= 1
+        if self._writers == 0:
+            os.umask(self._before)
+
+
+_for_the_owner_alone = _OwnFiles()
 
 
 def _sync(folder: Path, name: str) -> None:

@@ -1,8 +1,10 @@
 """The commands that a FakeMachine knows: those that etcdup runs, and a few that the contract suite needs."""
 
 import hashlib
+from copy import copy
 from pathlib import PurePosixPath
 
+from etcdup.core.cold_copy import COPY, SIZE
 from etcdup.core.commands import MOVE_IF_THERE, PLACE, RECEIVE, RESTART_UNIT, UNDO, UNPACK
 from etcdup.core.probe import PROBE
 from etcdup.errors import CommandFailed
@@ -17,7 +19,9 @@ READ_ONLY = frozenset({"cat", "printf", "sleep", "true", "false", "journalctl", 
 
 def changes(argv: tuple[str, ...]) -> bool:
     """Whether a command may change the machine: only such commands count as places to be cut at."""
-    return not (argv[0] in READ_ONLY or PROBE in argv or argv[-1] == "--version" or "v2store" in argv)
+    return not (
+        argv[0] in READ_ONLY or PROBE in argv or SIZE in argv or argv[-1] == "--version" or "v2store" in argv
+    )
 
 
 async def execute(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes, timeout_s: float) -> Answer:
@@ -103,6 +107,27 @@ def _place(machine: FakeMachine, staged: str, target: str, suffix: str) -> Answe
         machine.network.count(machine.name, ("mv", target))
     machine.move(staged, target)
     return OK
+
+
+def _copy(machine: FakeMachine, source: str, target: str) -> Answer:
+    """The script's own commands for a folder, each a place to be cut at."""
+    if target in machine.nodes:
+        return OK
+    part = f"{target}.part"
+    machine.remove(part)
+    for path in [each for each in machine.nodes if each == source or each.startswith(source + "/")]:
+        machine.nodes[part + path[len(source) :]] = copy(machine.nodes[path])
+    machine.network.count(machine.name, ("cp", "-a", source, part))
+    machine.move(part, target)
+    return OK
+
+
+def _kib(machine: FakeMachine, pairs: tuple[str, ...]) -> int:
+    """Of each source whose copy is not there yet."""
+    wanted = (s for s, copied in zip(pairs[::2], pairs[1::2], strict=True) if copied not in machine.nodes)
+    below = tuple(f"{source}/" for source in wanted)
+    found = [node.content or b"" for path, node in machine.nodes.items() if path.startswith(below)]
+    return sum(len(content) // 1024 + 1 for content in found)
 
 
 def _undo(machine: FakeMachine, target: str, old: str, suffix: str) -> Answer:
@@ -268,6 +293,10 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         return _receive(machine, arguments[0], arguments[1], stdin)
     if script == PLACE:
         return _place(machine, *arguments[:3])
+    if script == COPY:
+        return _copy(machine, *arguments[:2])
+    if script == SIZE:
+        return (0, f"{_kib(machine, arguments)}\n", "")
     if script == UNDO:
         return _undo(machine, *arguments[:3])
     if script == MOVE_IF_THERE:

@@ -16,7 +16,7 @@ def backup() -> None:
 @json_option
 @file_option
 def now(file: Path, as_json: bool) -> int:
-    """Take one from a follower into `backup.to`, and read it back."""
+    """Take one from a follower into every place of `backup.to`, and read it back from each."""
     from etcdup.cli.backups import take_now
 
     return take_now(file, as_json=as_json)
@@ -43,7 +43,7 @@ def verify(file: Path, name: str, every: bool, identity: Path | None, as_json: b
 
     An encrypted one is decrypted for that where its private key is given.
     """
-    from etcdup.cli.backups import verify_backups
+    from etcdup.cli.backups_proof import verify_backups
 
     return verify_backups(file, name, every=every, identity=identity, as_json=as_json)
 
@@ -66,7 +66,7 @@ def prune(file: Path, yes: bool, as_json: bool) -> int:
 @file_option
 def drill(file: Path, name: str, identity: Path | None, as_json: bool) -> int:
     """Restore a backup (the latest, or NAME) into a throw-away member on this machine, and compare its data."""
-    from etcdup.cli.backups import drill_backup
+    from etcdup.cli.backups_proof import drill_backup
 
     return drill_backup(file, name, identity=identity, as_json=as_json)
 

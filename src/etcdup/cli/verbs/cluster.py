@@ -36,15 +36,17 @@ def plan(file: Path, as_json: bool, out: Path | None, exit_code: bool) -> int:
 @click.command(context_settings=HELP_OPTIONS)
 @click.argument("plan", type=click.Path(path_type=Path), required=False, metavar="[PLAN]")
 @click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+@json_option
 @file_option
-def apply(file: Path, plan: Path | None, yes: bool) -> int:
+def apply(file: Path, plan: Path | None, yes: bool, as_json: bool) -> int:
     """Make the cluster what its file says. PLAN is a file from `plan --out`.
 
-    A second apply finds nothing to do. If one is interrupted, the next goes on from there.
+    A second apply finds nothing to do. If one is interrupted, the next goes on from there. With --json nobody is asked:
+    without --yes it ends with the plan, and with 3.
     """
     from etcdup.cli.apply import apply_file
 
-    return apply_file(file, saved=plan, yes=yes)
+    return apply_file(file, saved=plan, yes=yes, as_json=as_json)
 
 
 @click.group(context_settings=HELP_OPTIONS)
@@ -98,6 +100,7 @@ def health(file: Path, as_json: bool) -> int:
 @click.option("--again", is_flag=True, help="Also where this very snapshot was the last one restored.")
 @click.option("--from-cluster", metavar="NAME", help="Whose backup it is, where it is another's: a clone.")
 @identity_option
+@json_option
 @file_option
 def restore(
     snapshot: Path | None,
@@ -107,19 +110,23 @@ def restore(
     undo: bool,
     from_cluster: str | None,
     identity: Path | None,
+    as_json: bool,
 ) -> int:
     """Make the cluster's data what SNAPSHOT holds, as a new cluster.
 
     SNAPSHOT is a file, or a backup's name in `backup.to`, or `latest` for the newest there.
-    The old data is moved aside on each host. Interrupted, the same restore goes on from there.
+    The old data is moved aside on each host. Interrupted, the same restore goes on from there. With --json nobody is
+    asked: without --yes-restore it ends with the plan, and with 3.
     """
     from etcdup.cli.restore import restore_cluster, undo_restore
 
     if undo == (snapshot is not None):
         raise click.UsageError("give a SNAPSHOT to restore, or --undo")
     if snapshot is None:
-        return undo_restore(file, yes_restore)
-    return restore_cluster(file, snapshot, yes_restore, again=again, origin=from_cluster, identity=identity)
+        return undo_restore(file, yes_restore, as_json=as_json)
+    return restore_cluster(
+        file, snapshot, yes_restore, again=again, origin=from_cluster, identity=identity, as_json=as_json
+    )
 
 
 @click.command(context_settings=HELP_OPTIONS)
@@ -127,15 +134,21 @@ def restore(
     "--fenced", metavar="NAME", multiple=True, help="This host is off, and stays off. May be given again."
 )
 @click.option("--yes-recover", metavar="NAME", help="The cluster's name, instead of being asked for it.")
+@click.option("--without-copy", is_flag=True, help="Where a host has no room for a copy of its data.")
+@json_option
 @file_option
-def recover(file: Path, yes_recover: str | None, fenced: tuple[str, ...]) -> int:
+def recover(
+    file: Path, yes_recover: str | None, fenced: tuple[str, ...], without_copy: bool, as_json: bool
+) -> int:
     """Rebuild a cluster that has lost its quorum, from the survivor with the newest data.
 
-    Refuses where something that costs nothing would do. The survivors' data is kept on this machine first.
+    Refuses where something that costs nothing would do. A snapshot of each survivor is kept on this machine
+    first, and a copy of its data on its own host before anything takes its place. With --json nobody is asked: without
+    --yes-recover it ends with the plan, and with 3.
     """
     from etcdup.cli.recover import recover_cluster
 
-    return recover_cluster(file, yes_recover, fenced)
+    return recover_cluster(file, yes_recover, fenced, copies=not without_copy, as_json=as_json)
 
 
 @click.command(context_settings=HELP_OPTIONS)
