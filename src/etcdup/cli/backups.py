@@ -64,7 +64,7 @@ async def _take(session: Session, store: Store) -> Manifest:
             )
         listed = observed.answering()[member].members
         members = {each.name: ", ".join(each.peer_urls) for each in listed}
-        client = await world.etcd(member)
+        client = await world.straight(member)
         async with session.terminal.patience(f"backup from {member} into {store.place}"):
             manifest = await backups.take_backup(
                 store, client, session.spec.name, members,
