@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fix lab bench stubs clean
+.PHONY: demo test check fix lab drill bench stubs clean
 
 demo: $(VENV)/.installed        ## three real members with TLS on this machine
 	@$(BIN)/etcdup demo
@@ -24,6 +24,10 @@ fix: $(VENV)/.tests             ## what ruff can put right by itself
 lab: $(VENV)/.tests             ## real Debian machines to play with, until Ctrl-C (needs root)
 	scripts/lab-setup
 	$(BIN)/python -m tests.lab up --machines $(or $(MACHINES),3)
+
+drill: $(VENV)/.tests           ## the worst day, docs/worst-day.md, played on such machines (needs root)
+	scripts/lab-setup
+	$(BIN)/python -m tests.lab drill
 
 bench: $(VENV)/.tests           ## the speed table, side by side in one run (needs root)
 	scripts/lab-setup

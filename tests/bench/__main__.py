@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Collection
 
 from tests.bench.audits import measure_checks
+from tests.bench.backups import ETCDCTL, measure_backups
 from tests.bench.contenders import Ansible, Contender, Etcdup, Shell
 from tests.bench.errors import CannotRun
 from tests.bench.interruption import Interruption
@@ -22,11 +23,13 @@ from tests.lab import Lab, LabError, why_not
 from tests.support import etcd_binaries
 
 VERSIONS = ("3.6.14", "3.5.33", "3.4.23")
-PARTS = ("bootstrap", "idle", "startup", "roll", "check")
+PARTS = ("bootstrap", "idle", "startup", "roll", "check", "backup", "restore")
 BOOTSTRAP = "three fresh hosts to a healthy TLS cluster"
 IDLE = "the same again, with nothing to do"
 STARTUP = "startup"
 CHECK = "check of three hosts"
+BACKUP = "backup of 1 GiB to S3"
+RESTORE = "restore of 1 GiB to three hosts"
 ROLL = "restart of 3 under writers"
 OTHERS = {"shell": Shell.name, "ansible": Ansible.name}
 IDLE_REPEATS = 3  # a round's bootstrap is dear, another look at an idle cluster is not
@@ -48,6 +51,8 @@ def main() -> int:
             _add_checks(arguments.runs, works, verdicts)
         if arguments.only in (None, "roll"):
             seen = _add_rolls(arguments.runs, works, verdicts)
+        if arguments.only in (None, "backup", "restore"):
+            _add_backups(arguments.runs, arguments.only, works, verdicts)
     except (CannotRun, LabError, etcd_binaries.NoBinaries) as error:
         print(f"the bench could not be run: {error}", file=sys.stderr)
         return 2
@@ -155,6 +160,27 @@ def _add_rolls(runs: int, works: list[Work], verdicts: list[Verdict]) -> dict[st
     works.append(Work(ROLL, rolled.timings))
     verdicts.extend(roll_verdicts(ROLL, "etcdup", rolled.interruptions["etcdup"]))
     return rolled.interruptions
+
+
+def _add_backups(runs: int, only: str | None, works: list[Work], verdicts: list[Verdict]) -> None:
+    """A restore has no one to run against, and takes minutes: one, whose row tells its RTO, from the store on."""
+    if reason := why_not():
+        raise CannotRun(reason)
+    version = _version()
+    with Lab(machines=3) as lab:
+        print(f"{BACKUP}: etcd {version}, {runs} rounds", flush=True)
+        kept = measure_backups(
+            lab, version, 1 if only == "restore" else runs, restores=0 if only == "backup" else 1,
+            report=lambda line: print(line, flush=True),
+        )  # fmt: skip
+    if only != "restore":
+        work = Work(BACKUP, kept.backups)
+        works.append(work)
+        peak_mib = max(timing.peak_mib for timing in work.timings[Etcdup.name])
+        verdicts.append(ratio(work, Etcdup.name, ETCDCTL, 1 / 0.8))
+        verdicts.append(Verdict(f"{BACKUP}: etcdup, memory", peak_mib, 128, "MiB"))
+    if kept.restores:
+        works.append(Work(RESTORE, {Etcdup.name: kept.restores}))
 
 
 def _version() -> str:

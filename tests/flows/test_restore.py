@@ -200,3 +200,17 @@ async def test_another_file_in_the_middle_is_refused(tmp_path: Path) -> None:
     network.revive()
     other = snapshot_in(folder, content=b"/registry/c=3\n")
     assert all("a restore of another file" in why for why in await refused(spec, network, folder, other))
+
+
+async def test_a_log_in_a_folder_of_its_own_is_exchanged_with_the_data(tmp_path: Path) -> None:
+    spec = spec_of(3, "etcd: {wal_dir: /var/lib/etcd-log/wal}\n")
+    start = await begun(spec, spec, tmp_path)
+    network, folder = start.again("one")
+    logs = {name: machine.file("/var/lib/etcd-log/wal/0.wal") for name, machine in network.machines.items()}
+    await restored(spec, network, folder, snapshot_in(folder))
+    await assert_restored(spec, network, folder)
+    for name, log in logs.items():
+        assert log is not None
+        kept = network.machines[name].file("/var/lib/etcd-log/wal.aside-1/0.wal")
+        assert kept is not None
+        assert kept.content == log.content

@@ -1,11 +1,14 @@
-"""`python -m tests.lab up`: a lab to look around in, until Ctrl-C."""
+"""`python -m tests.lab up`: a lab to look around in, until Ctrl-C. `drill`: the worst day, played in one."""
 
 import argparse
 import signal
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from tests.lab import OPER_PASSWORD, Lab, why_not
+from tests.lab import OPER_PASSWORD, Lab, LabError, why_not
+from tests.lab.drill import play
 
 TALK = """\
 {count} machines, ready in {seconds:.1f} s. Users: root, admin (sudo), oper (sudo asks: {password}), nosudo.
@@ -31,6 +34,11 @@ def up(count: int) -> None:
         signal.pause()
 
 
+def drill() -> None:
+    with Lab(machines=3) as lab, TemporaryDirectory(prefix="etcdup-drill-") as folder:
+        play(lab, Path(folder))
+
+
 def _talk(lab: Lab, seconds: float) -> str:
     return TALK.format(
         count=len(lab.machines), seconds=seconds, password=OPER_PASSWORD, ssh_config=lab.ssh_config,
@@ -45,12 +53,19 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     bring_up = verbs.add_parser("up", help="bring machines up, and stay")
     bring_up.add_argument("--machines", type=int, default=3, metavar="N")
+    verbs.add_parser("drill", help="play docs/worst-day.md on three machines")
     arguments = parser.parse_args()
     if reason := why_not():
         print(f"no lab here: {reason}", file=sys.stderr)
         return 1
     try:
-        up(arguments.machines)
+        if arguments.verb == "drill":
+            drill()
+        else:
+            up(arguments.machines)
+    except LabError as error:
+        print(f"the drill failed: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

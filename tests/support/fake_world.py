@@ -104,6 +104,7 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         pki=Pki.open(spec, folder),
         clock=network,
         etcd=etcd,
+        straight=etcd,
         archive=archived,
         meet=meet,
         snapshots=folder / "backups",

@@ -90,7 +90,7 @@ async def _take(session: Session, places: Places) -> Taken:
             )
         listed = observed.answering()[member].members
         members = {each.name: ", ".join(each.peer_urls) for each in listed}
-        client = await world.etcd(member)
+        client = await world.straight(member)
         with _journalled(session, member, places) as facts:
             async with session.terminal.patience(f"backup from {member} into {places.title}"):
                 taken = await take_backup(

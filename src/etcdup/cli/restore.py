@@ -9,7 +9,7 @@ from etcdup.cli.session import Session
 from etcdup.core.commands import aside
 from etcdup.core.observed import Observed
 from etcdup.core.restoration import SnapshotFile, can_bump, plan_restore, token_of, was_restored
-from etcdup.core.steps import Plan, Refusal
+from etcdup.core.steps import Plan, Refusal, UndoData
 from etcdup.core.undoing import plan_undo, was_begun
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.apply import Planner
@@ -75,6 +75,15 @@ class Undoing(ByName):
 
         return planned
 
+    async def _apply(
+        self, world: World, plan: Plan, observed: Observed, planner: Planner
+    ) -> tuple[Health, ...]:
+        results = await super()._apply(world, plan, observed, planner)
+        if any(isinstance(step, UndoData) for step in plan.steps):
+            for line in _undone(self.session.spec.name):
+                self.terminal.say(line)
+        return results
+
 
 class Restoring(ByName):
     """One run of restore: an apply by its own planner."""
@@ -130,9 +139,20 @@ def _afterwards(name: str, *, bumped: bool) -> tuple[str, ...]:
         if bumped
         else "This version cannot raise revisions: watchers that are not restarted may miss changes"
     )
+    return (f"Cluster {name} has the snapshot's data. {watchers}.", _RESTART, "")
+
+
+def _undone(name: str) -> tuple[str, ...]:
+    """Nothing can raise revisions of data that was not restored by etcd's tool (rule 58)."""
     return (
-        f"Cluster {name} has the snapshot's data. {watchers}.",
-        "Restart what watches it now: for Kubernetes every kube-apiserver, then kube-controller-manager, "
-        "kube-scheduler and the kubelets.",
+        f"Cluster {name} has the data of before the restore, and its revisions too: they are lower than the restored "
+        "cluster's, so that a watcher that goes on waits for ever, and says nothing.",
+        _RESTART,
         "",
     )
+
+
+_RESTART = (
+    "Restart what watches it now: for Kubernetes every kube-apiserver, then kube-controller-manager, "
+    "kube-scheduler and the kubelets."
+)

@@ -58,7 +58,12 @@ def may_join(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
 
 def may_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     """Reasons against writing anything to this host: what is there belongs to somebody else (rules 6, 96)."""
-    reasons = (_not_root(spec, host, seen), _foreign_mark(spec, host, seen), _foreign_data(host, seen))
+    reasons = (
+        _not_root(spec, host, seen),
+        _foreign_mark(spec, host, seen),
+        _foreign_data(host, seen),
+        _mounted_log(host, seen),
+    )
     return tuple(reason for reason in reasons if reason)
 
 
@@ -124,6 +129,16 @@ def _foreign_data(host: HostSpec, seen: HostSeen) -> Refused | None:
         hint="move it away if it is not needed, or set `etcd.data_dir` to another folder; etcdup never touches it",
         host=host.name,
         rules=(6,),
+    )
+
+
+def _mounted_log(host: HostSpec, seen: HostSeen) -> Refused | None:
+    if seen.wal is None or not seen.wal.mount or seen.wal.has_wal:
+        return None
+    return Refused(
+        f"{seen.wal.path} on {host.name} is a mount point, and etcd must be able to rename that folder",
+        hint=f"name a folder on that disk in `etcd.wal_dir`, like {seen.wal.path}/wal",
+        host=host.name,
     )
 
 

@@ -377,6 +377,8 @@ def _prepare(step: PrepareHost, spec: Spec, host: HostSpec, layout: Layout) -> I
         yield Run(("systemd-sysusers", layout.sysusers), "making the etcd user")
     by_etcd = ("-o", "etcd", "-g", "etcd") if supervised else ()
     by_root = ("-o", "root", "-g", "etcd") if supervised else ()
+    if layout.around_wal and supervised:
+        yield Run(("sh", "-c", OWN, "own", layout.around_wal, str(layout.wal_dir)), doing)
     folders = (layout.data_dir, *([layout.wal_dir] if layout.wal_dir else []))
     yield Run(("install", "-d", "-m", "0700", *by_etcd, *folders), doing)
     yield Run(("install", "-d", "-m", "0750", *by_root, layout.pki), doing)
@@ -481,6 +483,19 @@ for tool in "$@"; do
 done
 "$new/etcd" --version
 mv -T -- "$new" "$place"
+"""
+
+# A folder for etcd's log alone, in which etcd makes it under another name and renames it. Nobody else's is taken.
+OWN = """\
+set -eu
+mkdir -p -- "$1"
+for each in "$1"/* "$1"/.[!.]*; do
+  case $each in "$2" | "$2".* | "$1/lost+found" | "$1/*" | "$1/.[!.]*") ;;
+  *) echo "$1 is to be for etcd's log alone, and $each is in it" >&2; exit 1 ;;
+  esac
+done
+chown etcd:etcd "$1"
+chmod 0700 "$1"
 """
 
 # The copy is whole or not there.

@@ -1,6 +1,7 @@
 """Where a member's files live on its host."""
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 from etcdup.core.spec import HostSpec, Spec
@@ -50,6 +51,12 @@ class Layout:
         """Settings for a member's very first start. On tmpfs: a reboot forgets `initial-cluster-state=new`,
         so no restart of a wiped host can ever form a second cluster (rule 7)."""
         return f"{self.run}/join.env"
+
+    @property
+    def around_wal(self) -> str | None:
+        """Where etcd makes its log's folder anew and renames it: so it has to be etcd's own, and the log's folder
+        cannot be a mount point."""
+        return str(PurePosixPath(self.wal_dir).parent) if self.wal_dir else None
 
     @property
     def current(self) -> str:

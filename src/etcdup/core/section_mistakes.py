@@ -108,6 +108,10 @@ def _folders(spec: Spec) -> Iterator[Mistake]:
     elif is_within(wal_dir, data_dir) or is_within(data_dir, wal_dir):
         message = f"of `wal_dir` ({wal_dir}) and `data_dir` ({data_dir}) one lies in the other"
         yield Mistake(both, message, "use separate folders, or leave `wal_dir` out")
+    elif _is_the_systems(around := str(PurePosixPath(wal_dir).parent)) and not _is_the_systems(wal_dir):
+        message = f"`wal_dir` cannot be {wal_dir}: etcd must be able to rename it in {around}, which is the system's"
+        hint = f"name a folder in one of its own, like {wal_dir}/wal; its disk is mounted on {wal_dir} then"
+        yield Mistake((("etcd", "wal_dir"),), message, hint)
 
 
 def _is_the_systems(folder: str) -> bool:

@@ -23,7 +23,7 @@ async def snapshot(performer: Performer, step: TakeSnapshot, observed: Observed)
     if member is None:
         raise EtcdupError("no member is healthy enough to take a snapshot from")
     world = performer.world
-    client = await world.etcd(member)
+    client = await world.straight(member)
     name = snapshot_name(world.spec.name, step.hop, observed.at)
 
     def report(what: str) -> None:

@@ -29,6 +29,9 @@ from etcdup.remote.secrets import SshSecrets
 # What a member listens on that listens on every address of its host.
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
+# How long a member may take to answer past SSH before it is asked through it.
+STRAIGHT_S = 2.0
+
 Report = Callable[[str], None]
 
 
@@ -70,6 +73,7 @@ async def open_world(
                 pki=pki,
                 clock=WallClock(),
                 etcd=members.client,
+                straight=members.straight,
                 archive=Archives(spec, folder, report).archive,
                 meet=meet,
                 snapshots=folder / Path(snapshot_folder(spec)).expanduser(),  # noqa: ASYNC240 (reads $HOME)
@@ -129,6 +133,7 @@ class Members:
         self._hosts = hosts
         self._pki = pki
         self._clients: dict[str, Etcd] = {}
+        self._straight: dict[str, Etcd] = {}
         self._credentials: Credentials | None = None
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -144,8 +149,24 @@ class Members:
                 )
             return self._clients[name]
 
+    async def straight(self, name: str) -> EtcdClient:
+        """Past SSH, which takes as long again for what is large, where the member's own port lets this machine in;
+        else as `client`. Its certificate tells the member from whoever else has that address here."""
+        through = await self.client(name)
+        if name not in self._straight:
+            place, credentials = self.places[name], self._credentials
+            assert credentials is not None, "`client` has read them"
+            target = await member_target(self._spec, place, None)
+            self._straight[name] = Etcd(name, target, server_name=place.address, credentials=credentials)
+        try:
+            await self._straight[name].status(timeout_s=STRAIGHT_S)
+        except EtcdError:
+            return through
+        return self._straight[name]
+
     async def close(self) -> None:
-        await asyncio.gather(*(client.close() for client in self._clients.values()))
+        clients = (*self._clients.values(), *self._straight.values())
+        await asyncio.gather(*(client.close() for client in clients))
 
     def _read_credentials(self, name: str) -> Credentials:
         try:

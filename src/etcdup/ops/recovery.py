@@ -42,7 +42,7 @@ async def choose(world: World, observed: Observed, fenced: Collection[str], repo
     kept = {}
     for name in names:
         file = f"{_beginning(observed, name)}{observed.at:%Y%m%dT%H%M%SZ}.db"
-        kept[name] = await keep_snapshot(await world.etcd(name), world.snapshots, file, report=report)
+        kept[name] = await keep_snapshot(await world.straight(name), world.snapshots, file, report=report)
     return Chosen(names[0], kept[names[0]])
 
 

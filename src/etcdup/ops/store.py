@@ -20,8 +20,8 @@ from etcdup.errors import EtcdupError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-# Parts of an upload: ten thousand of them are a database of 78 GiB. At most two wait for the store.
-_PART_BYTES = 8 << 20
+# Parts of an upload: ten thousand of them are a database of 48 GiB. At most two wait for the store.
+_PART_BYTES = 5 << 20
 _PARTS_AT_ONCE = 2
 _READ_BYTES = 1 << 20
 # The longest silence of a store, and how long a request is tried again.

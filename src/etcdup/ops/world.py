@@ -30,8 +30,9 @@ class World:
     """One cluster as one etcdup sees it.
 
     `meet` reaches for a host that cluster.yaml does not name, and puts it in `hosts` or `unreachable`. `binaries`
-    is empty until it was settled where those that hosts lack come from. `snapshots` is the operator's folder
-    for what is taken before a change of minor version.
+    is empty until it was settled where those that hosts lack come from. `straight` gives a client as `etcd` does,
+    past SSH where that works: for what is large. `snapshots` is the operator's folder for what is taken before a
+    change of minor version.
     """
 
     spec: Spec
@@ -40,6 +41,7 @@ class World:
     pki: Pki
     clock: Clock
     etcd: Callable[[str], Awaitable[EtcdClient]]
+    straight: Callable[[str], Awaitable[EtcdClient]]
     archive: Callable[[Binaries, str], Awaitable[Path]]
     meet: Callable[[HostSpec], Awaitable[None]]
     snapshots: Path

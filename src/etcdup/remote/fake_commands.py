@@ -5,7 +5,7 @@ from copy import copy
 from pathlib import PurePosixPath
 
 from etcdup.core.cold_copy import COPY, SIZE
-from etcdup.core.commands import MOVE_IF_THERE, PLACE, RECEIVE, RESTART_UNIT, UNDO, UNPACK
+from etcdup.core.commands import MOVE_IF_THERE, OWN, PLACE, RECEIVE, RESTART_UNIT, UNDO, UNPACK
 from etcdup.core.probe import PROBE
 from etcdup.errors import CommandFailed
 from etcdup.remote.fake import Answer, Command, FakeMachine, Node
@@ -289,6 +289,8 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     if script == UNPACK:
         fresh, target, extract, *_ = arguments
         return _unpack(machine, fresh, target, extract, stdin)
+    if script == OWN:
+        return _install(machine, ("install", "-d", "-m", "0700", arguments[0]), stdin)
     if script == RECEIVE:
         return _receive(machine, arguments[0], arguments[1], stdin)
     if script == PLACE:

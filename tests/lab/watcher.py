@@ -1,0 +1,135 @@
+"""A watcher as Kubernetes has them: `python -m tests.lab.watcher PKI RECORDS PREFIX ADDRESS...`, until stdin ends.
+
+It lists what is below the prefix, and watches from the revision after that. When its connection breaks it goes on
+through the next member, from the revision after the last that it saw; only when it is told that this revision is
+compacted does it list again. That is all that client-go does: a revision that went back would go by unnoticed.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import grpc
+
+from etcdup.remote.pb import rpc_pb2 as pb
+from etcdup.remote.pb import rpc_pb2_grpc as services
+
+PAUSE_S = 0.1
+CALL_S = 3.0
+
+
+class Compacted(Exception):
+    """What it wants to go on from is gone: it has to list."""
+
+
+class Seen(NamedTuple):
+    """A record: a whole list (its keys and values), or one event (its key, and its value or None)."""
+
+    kind: str
+    revision: int
+    keys: dict[str, str | None]
+
+
+class Watcher:
+    """One watch after the other, until stopped."""
+
+    def __init__(self, channels: Sequence[grpc.Channel], prefix: bytes, records: IO[str]) -> None:
+        self._channels = cycle(channels)
+        self._prefix = prefix
+        self._end = prefix[:-1] + bytes([prefix[-1] + 1])
+        self._records = records
+        self._revision = 0
+
+    def run(self) -> None:
+        for channel in self._channels:
+            try:
+                if not self._revision:
+                    self._list(channel)
+                self._watch(channel)
+            except Compacted:
+                self._revision = 0
+            except grpc.RpcError:
+                time.sleep(PAUSE_S)
+
+    def _list(self, channel: grpc.Channel) -> None:
+        request = pb.RangeRequest(key=self._prefix, range_end=self._end)
+        found = services.KVStub(channel).Range(request, timeout=CALL_S)
+        keys: dict[str, str | None] = {each.key.decode(): each.value.decode() for each in found.kvs}
+        self._note("list", found.header.revision, keys)
+
+    def _watch(self, channel: grpc.Channel) -> None:
+        """Returns when the member ends it. A member that vanished is noticed by the channel's pings."""
+        create = pb.WatchCreateRequest(
+            key=self._prefix, range_end=self._end, start_revision=self._revision + 1
+        )
+        idle = threading.Event()
+
+        def requests() -> Iterator[pb.WatchRequest]:
+            yield pb.WatchRequest(create_request=create)
+            idle.wait()
+
+        call = services.WatchStub(channel).Watch(requests())
+        try:
+            for answer in call:
+                if answer.compact_revision:
+                    raise Compacted
+                if answer.canceled:
+                    return
+                for event in answer.events:
+                    value = None if event.type == event.DELETE else event.kv.value.decode()
+                    self._note("event", event.kv.mod_revision, {event.kv.key.decode(): value})
+        finally:
+            idle.set()
+            call.cancel()
+
+    def _note(self, kind: str, revision: int, keys: dict[str, str | None]) -> None:
+        print(json.dumps(Seen(kind, revision, keys)), file=self._records, flush=True)
+        self._revision = revision
+
+
+def read_records(path: Path) -> list[Seen]:
+    """Whole lines only: it may be writing."""
+    text = path.read_text()
+    return [Seen(*json.loads(line)) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def state_of(records: Sequence[Seen]) -> dict[str, str]:
+    """What a controller that is told all this believes."""
+    state: dict[str, str] = {}
+    for each in records:
+        if each.kind == "list":
+            state = {}
+        for key, value in each.keys.items():
+            if value is None:
+                state.pop(key, None)
+            else:
+                state[key] = value
+    return state
+
+
+def _channel(pki: Path, address: str) -> grpc.Channel:
+    files = (pki / "ca.pem", pki / "clients/admin-key.pem", pki / "clients/admin.pem")
+    options = [
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 3000),
+        ("grpc.max_reconnect_backoff_ms", 200),
+    ]
+    credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
+    return grpc.secure_channel(f"{address}:2379", credentials, options)
+
+
+def main(pki: Path, records: Path, prefix: str, addresses: Sequence[str]) -> None:
+    channels = [_channel(pki, address) for address in addresses]
+    with records.open("a") as file:
+        watcher = Watcher(channels, prefix.encode(), file)
+        threading.Thread(target=watcher.run, daemon=True).start()
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4:])

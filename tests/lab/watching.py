@@ -1,0 +1,80 @@
+"""A watcher beside the machines, and what a test asks of it."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+from tests.lab.operator import Operator
+from tests.lab.watcher import Seen, read_records, state_of
+
+ROOT = Path(__file__).parents[2]
+PREFIX = "/registry/"
+WAIT_S = 60.0
+
+
+class Watching:
+    """`written` are all values that the test has ever put below PREFIX, each once."""
+
+    def __init__(self, operator: Operator, records: Path) -> None:
+        self._operator = operator
+        self._records = records
+        self.written: list[str] = []
+
+    @property
+    def seen(self) -> list[Seen]:
+        return read_records(self._records)
+
+    @property
+    def lists(self) -> int:
+        return sum(each.kind == "list" for each in self.seen)
+
+    def put(self, key: str, value: str) -> None:
+        """Returns once the watcher has seen it."""
+        self.written.append(value)
+        self._operator.ctl("put", PREFIX + key, value)
+        self.wait_for({PREFIX + key: value})
+
+    def wait_for(self, keys: dict[str, str]) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not keys.items() <= state_of(self.seen).items():
+            assert time.monotonic() < deadline, f"the watcher does not see {keys}: {self.seen}"
+            time.sleep(0.05)
+
+    def assert_right(self) -> None:
+        """No revision went back, no event came twice or of something that was not written, and what it believes is
+        what there is."""
+        seen = self.seen
+        assert all(one.revision <= other.revision for one, other in pairwise(seen)), seen
+        told = [value for each in seen if each.kind == "event" for value in each.keys.values()]
+        assert len(told) == len(set(told)), seen
+        assert set(told) <= set(self.written), seen
+        lines = self._operator.ctl("get", "--prefix", PREFIX).split()
+        assert state_of(seen) == dict(zip(lines[::2], lines[1::2], strict=True))
+
+
+@contextmanager
+def watching(operator: Operator, members: Sequence[str]) -> Iterator[Watching]:
+    """Through these members in turn; it has listed when the block begins."""
+    records = operator.folder / "watched.jsonl"
+    records.touch()
+    addresses = [operator.lab[name].address for name in members]
+    argv: list[str | Path] = [
+        sys.executable, "-m", "tests.lab.watcher", operator.folder / "pki", records, PREFIX, *addresses,
+    ]  # fmt: skip
+    process = operator.lab.popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    watched = Watching(operator, records)
+    try:
+        deadline = time.monotonic() + WAIT_S
+        while not watched.lists:
+            assert process.poll() is None, "the watcher has ended"
+            assert time.monotonic() < deadline, "the watcher does not begin"
+            time.sleep(0.05)
+        yield watched
+        assert process.poll() is None, "the watcher has ended"
+    finally:
+        process.kill()
+        process.communicate()
