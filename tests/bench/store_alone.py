@@ -24,7 +24,8 @@ async def content(size: int) -> AsyncIterator[bytes]:
 
 
 async def main(url: str, size: int) -> None:
-    store = open_store(BackupSpec(to=f"s3://{BUCKET}/alone", endpoint=url), Path())
+    place = f"s3://{BUCKET}/alone"
+    store = open_store(BackupSpec(to=(place,), endpoint=url), place, Path())
     await store.put(NAME, content(size))
     async for _ in store.read(NAME):
         pass
