@@ -12,9 +12,9 @@ from etcdup.cli.outcome import Outcome
 from etcdup.cli.progress import PlainProgress
 from etcdup.cli.terminal import Terminal
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal, plan_from_json
 from etcdup.core.restoration import plan_restore, token_of
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal, plan_from_json
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EtcdupError, RefusedError
 from etcdup.ops.apply import Planner, apply, raise_refusal
 from etcdup.ops.journal import Journal

@@ -13,9 +13,10 @@ from etcdup.cli.paint import Paint
 from etcdup.cli.plan_view import render_plan, render_refusal
 from etcdup.cli.terminal import Terminal
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.core.replacement import plan_replacement, replaced_id
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal, RestartMember, plan_from_json, plan_to_json
+from etcdup.core.steps import RestartMember
 from etcdup.errors import PartlyApplied
 from etcdup.ops.observe import observe
 from etcdup.remote.fake import FakeNetwork

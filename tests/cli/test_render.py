@@ -9,9 +9,9 @@ from etcdup.cli.paint import Paint
 from etcdup.cli.plan_view import render_plan, render_refusal
 from etcdup.cli.status_view import render_status, status_json, status_of
 from etcdup.core.observed import MemberSilent, Observed, Unreachable
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.roster import differences
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal
 from etcdup.ops.apply import apply
 from etcdup.ops.health import Health, prove, prove_each
 from etcdup.ops.journal import Journal

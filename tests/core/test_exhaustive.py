@@ -17,9 +17,9 @@ from collections.abc import Iterator
 import pytest
 
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.planner import plan
 from etcdup.core.replacement import plan_replacement, replaced_id
-from etcdup.core.steps import Plan, Refusal, Refused
 from tests.support.exploring import Exploration, Planner
 from tests.support.fake_world import spec_of
 from tests.support.model import Cluster

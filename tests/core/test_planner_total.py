@@ -8,9 +8,10 @@ from etcdup.core.bootstrap import may_prepare
 from etcdup.core.commands import commands_of
 from etcdup.core.guards import against_first
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.core.planner import plan
 from etcdup.core.spec import Spec
-from etcdup.core.steps import HostStep, Plan, Refusal, plan_from_json, plan_to_json
+from etcdup.core.steps import HostStep
 from tests.support.fake_world import TOKEN, spec_of
 from tests.support.worlds import observations
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etcdup.core.steps import Refused
+from etcdup.core.plan import Refused
 from etcdup.core.upgrade import WAYS, Hop, against_hop, downgrade_call, hops, is_stray, notes
 from etcdup.core.version import NEWEST, Version, parse_version
 

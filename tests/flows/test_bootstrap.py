@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.steps import Plan
+from etcdup.core.plan import Plan
 from etcdup.remote.fake import FakeNetwork, Killed
 from tests.support.fake_world import bring_up, machines_for, planned, spec_of
 

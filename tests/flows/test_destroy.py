@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.retire import kept_at, plan_destroy
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal, RetireMember
+from etcdup.core.steps import RetireMember
 from etcdup.ops.apply import apply, retire
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe

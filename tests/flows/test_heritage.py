@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.replacement import plan_replacement, replaced_id
-from etcdup.core.steps import Plan, Refusal
 from etcdup.core.undoing import plan_undo
 from etcdup.ops.apply import apply
 from etcdup.ops.journal import Journal

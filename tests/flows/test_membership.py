@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.load import load
-from etcdup.core.steps import Refusal
+from etcdup.core.plan import Refusal
 from tests.support.cutting import begun, crash_everywhere, cut_everywhere, settled
 from tests.support.fake_world import planned, spec_of
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.renewal import exchanges_leaves
-from etcdup.core.steps import Plan, Refusal
 from etcdup.remote.fake import FakeNetwork
 from tests.flows.test_rotation import kinds, why
 from tests.ops.openssl import Ca, make_ca, make_cert, make_key

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.recovery import against_copies, against_recovery, begun, findings, plan_recovery
 from etcdup.core.restoration import SnapshotFile, room_of, token_of
 from etcdup.core.spec import Spec
-from etcdup.core.steps import HostStep, Plan, Refusal
+from etcdup.core.steps import HostStep
 from etcdup.errors import EtcdupError
 from etcdup.ops.apply import apply
 from etcdup.ops.journal import Journal

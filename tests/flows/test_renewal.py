@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from etcdup.core.guards import against_first
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.renewal import plan_renewal, renewing
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal
 from etcdup.ops.apply import retire
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe

@@ -11,9 +11,9 @@ import pytest
 
 from etcdup.core.load import load
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.replacement import plan_replacement, replaced_id
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal, Refused
 from etcdup.errors import EtcdupError
 from etcdup.ops.apply import apply, raise_refusal
 from etcdup.ops.journal import Journal

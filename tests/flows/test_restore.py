@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.restoration import SnapshotFile, plan_restore, token_of
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal
 from etcdup.ops.apply import apply
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe

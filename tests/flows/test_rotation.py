@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.rotating import next_stage, plan_rotation
 from etcdup.core.rotation import Stage, holding_old, reached
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal
 from etcdup.errors import PartlyApplied, PkiError, RefusedError
 from etcdup.ops.apply import apply
 from etcdup.ops.journal import Journal

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal
 from etcdup.core.undoing import plan_undo, was_begun
 from etcdup.ops.apply import apply
 from etcdup.ops.journal import Journal

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.commands import RESTART_UNIT
-from etcdup.core.steps import Plan, Refusal, RestartMember
+from etcdup.core.plan import Plan, Refusal
+from etcdup.core.steps import RestartMember
 from etcdup.remote.fake import FakeNetwork, Killed
 from tests.support.cutting import begun, crash_everywhere, cut_everywhere
 from tests.support.fake_world import add_machines, bring_up, machines_for, planned, spec_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.commands import RESTART_UNIT
-from etcdup.core.steps import Plan, Refusal
+from etcdup.core.plan import Plan, Refusal
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.apply import apply
 from etcdup.ops.journal import Journal

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from etcdup.core.observed import UnitSeen
-from etcdup.core.steps import Plan, RestartMember, StartMember
+from etcdup.core.plan import Plan
+from etcdup.core.steps import RestartMember, StartMember
 from etcdup.errors import RefusedError
 from etcdup.ops.apply import next_phase
 from etcdup.ops.waiting import does_not_stay_up

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.plan import Plan
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan
 from etcdup.errors import EtcdupError
 from etcdup.remote.fake import FakeNetwork, Killed
 from tests.support.fake_world import add_machines, bring_up, machines_for, planned

@@ -12,8 +12,9 @@ from etcdup.cli.session import Session
 from etcdup.cli.undertaking import Undertaking
 from etcdup.cli.words import counted
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.renewal import exchanges_leaves
-from etcdup.core.steps import Plan, Refusal, RestartMember
+from etcdup.core.steps import RestartMember
 from etcdup.core.units import show_duration
 from etcdup.ops.apply import Planner, apply, finish, raise_refusal
 from etcdup.ops.health import Health

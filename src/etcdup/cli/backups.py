@@ -13,9 +13,9 @@ from etcdup.cli.failure import Interrupted
 from etcdup.cli.session import Session
 from etcdup.cli.words import counted
 from etcdup.core.backups import Listed, Manifest, source, to_prune_here
+from etcdup.core.plan import Refusal
 from etcdup.core.planner import restore_under_way
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Refusal
 from etcdup.core.units import show_duration, show_size
 from etcdup.errors import EXIT_DONE, EXIT_FAILED, EtcdupError, UsageError
 from etcdup.ops import backups

@@ -11,8 +11,8 @@ from etcdup.cli.session import Session
 from etcdup.cli.undertaking import Undertaking
 from etcdup.cli.words import counted
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.renewal import Renewing, plan_renewal, renewing
-from etcdup.core.steps import Plan, Refusal
 from etcdup.errors import EtcdupError
 from etcdup.ops.apply import raise_refusal, retire
 from etcdup.ops.health import Health

@@ -11,9 +11,9 @@ from etcdup.cli.session import Session
 from etcdup.cli.words import counted
 from etcdup.core.clients import told_of
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.rotating import next_stage, plan_rotation
 from etcdup.core.rotation import Stage, dropping, holding_old, may_rotate, reached
-from etcdup.core.steps import Plan, Refusal, Refused
 from etcdup.errors import UsageError
 from etcdup.ops.apply import Planner, prove_whole, raise_refusal
 from etcdup.ops.clients import Connected, connected_to, turned_away_by

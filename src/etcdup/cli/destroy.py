@@ -8,8 +8,9 @@ from etcdup.cli.progress import Progress
 from etcdup.cli.session import Session
 from etcdup.cli.undertaking import Undertaking
 from etcdup.core.observed import ASIDE, Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.retire import kept_at, plan_destroy
-from etcdup.core.steps import Plan, Refusal, RetireMember
+from etcdup.core.steps import RetireMember
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError, UsageError
 from etcdup.ops.apply import raise_refusal, retire
 from etcdup.ops.journal import Journal

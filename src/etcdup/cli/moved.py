@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from etcdup.cli.words import describe, hosts_of
-from etcdup.core.steps import Plan, Refused, Step
+from etcdup.core.plan import Plan, Refused
+from etcdup.core.steps import Step
 
 # Of many differences the first few say enough.
 _SHOWN = 4

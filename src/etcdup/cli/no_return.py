@@ -2,7 +2,8 @@
 
 from etcdup.cli.terminal import Terminal
 from etcdup.core.observed import MemberSeen, Observed
-from etcdup.core.steps import Plan, RestartMember
+from etcdup.core.plan import Plan
+from etcdup.core.steps import RestartMember
 from etcdup.core.upgrade import way_back
 from etcdup.core.version import Version, parse_version
 from etcdup.errors import PartlyApplied

@@ -7,7 +7,7 @@ from etcdup.cli.cautions import caution, refuse_unusable_tls
 from etcdup.cli.plan_view import render_plan, render_refusal
 from etcdup.cli.session import Session
 from etcdup.core.observed import Observed
-from etcdup.core.steps import Plan, Refusal, plan_from_json, plan_to_json
+from etcdup.core.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, BadFile, Problem, UsageError
 
 

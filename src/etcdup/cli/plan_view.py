@@ -6,13 +6,12 @@ from textwrap import wrap
 
 from etcdup.cli.paint import Paint
 from etcdup.cli.words import counted, describe, hosts_of, kind_in_words
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.steps import (
     AddLearner,
     CancelDowngrade,
     EnableDowngrade,
     InstallFiles,
-    Plan,
-    Refusal,
     RemoveMember,
     RestartMember,
     Step,

@@ -9,9 +9,9 @@ from etcdup.cli.failure import Interrupted
 from etcdup.cli.session import Session
 from etcdup.core.commands import aside
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.recovery import against_copies, against_recovery, begun, findings, plan_recovery
 from etcdup.core.restoration import SnapshotFile, token_of
-from etcdup.core.steps import Plan, Refusal
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.apply import Planner, raise_refusal
 from etcdup.ops.recovery import Chosen, choose, kept_before, sizes_of_copies, world_of_one

@@ -13,10 +13,10 @@ from etcdup.cli.terminal import Terminal
 from etcdup.core.address import parse_address
 from etcdup.core.load import load, load_bytes
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.relocation import pins, with_address
 from etcdup.core.replacement import plan_replacement, replaced_id
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal, Refused
 from etcdup.core.units import WrongValue
 from etcdup.errors import BadFile, UsageError
 from etcdup.ops.apply import Planner, raise_refusal

@@ -8,8 +8,9 @@ from etcdup.cli.failure import Interrupted
 from etcdup.cli.session import Session
 from etcdup.core.commands import aside
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.restoration import SnapshotFile, can_bump, plan_restore, token_of, was_restored
-from etcdup.core.steps import Plan, Refusal, UndoData
+from etcdup.core.steps import UndoData
 from etcdup.core.undoing import plan_undo, was_begun
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.apply import Planner

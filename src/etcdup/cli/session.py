@@ -11,9 +11,9 @@ from etcdup.cli.cluster_file import read_spec
 from etcdup.cli.interrupts import run_interruptibly
 from etcdup.cli.terminal import Terminal
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.planner import plan
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal
 from etcdup.ops.observe import observe
 from etcdup.ops.opening import open_world, settle_binaries
 from etcdup.ops.world import World

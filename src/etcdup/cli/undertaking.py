@@ -11,7 +11,7 @@ from etcdup.cli.plan_view import render_plan
 from etcdup.cli.progress import Progress, progress_of
 from etcdup.cli.session import Session
 from etcdup.core.observed import Observed
-from etcdup.core.steps import Plan
+from etcdup.core.plan import Plan
 from etcdup.errors import EXIT_DONE, EtcdupError, PartlyApplied, UsageError
 from etcdup.ops.health import Health
 from etcdup.ops.journal import Journal

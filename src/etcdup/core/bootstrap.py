@@ -5,9 +5,9 @@ from typing import Literal
 
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import HostSeen, Observed, Unreachable
+from etcdup.core.plan import Refused
 from etcdup.core.quorum import not_mounted
 from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.steps import Refused
 
 MIB = 1024**2
 # etcd preallocates 64 MiB WAL segments, two at the start; the binaries take about 70 MiB unpacked.

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Refused
 from etcdup.core.rotation import dropping
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Refused
 
 # A gRPC client that is turned away tries again after two minutes at the latest (its backoff ends at 120 s, and a
 # fifth more); whoever did not come back for this long was mended, or is gone.

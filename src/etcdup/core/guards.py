@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from etcdup.core.bootstrap import may_form
 from etcdup.core.clients import may_drop_further
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Refused
 from etcdup.core.quorum import may_restart, may_start, may_trust_alarms
 from etcdup.core.reconfiguration import (
     may_add,
@@ -25,7 +26,6 @@ from etcdup.core.steps import (
     FormCluster,
     PlaceData,
     PromoteMember,
-    Refused,
     RemoveMember,
     RestartMember,
     RotateAuthority,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from etcdup.core.bootstrap import may_join
 from etcdup.core.observed import HostSeen, ListedMember, Observed
+from etcdup.core.plan import Refused
 from etcdup.core.quorum import sick, voters
 from etcdup.core.roster import entry_of, listed, name_of, seen_as, strays
 from etcdup.core.spec import HostSpec, Spec
@@ -18,7 +19,6 @@ from etcdup.core.steps import (
     DetachMember,
     JoinMember,
     PromoteMember,
-    Refused,
     RemoveMember,
     SetAside,
     Step,

@@ -13,10 +13,11 @@ from etcdup.core.files import Cert, Trust, desired_files
 from etcdup.core.layout import layout_of
 from etcdup.core.notes import notes
 from etcdup.core.observed import HostSeen, Observed, PkiSeen
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.quorum import describe, healthy
 from etcdup.core.rotation import runs_with_another
 from etcdup.core.spec import Spec
-from etcdup.core.steps import FormCluster, Plan, Refusal, Refused, Step
+from etcdup.core.steps import FormCluster, Step
 from etcdup.core.superseded import clear_superseded, superseded, two_clusters, without
 from etcdup.core.upkeep import certificates, seal, upkeep, with_archives, without_due
 

@@ -4,9 +4,9 @@ Healthy members are counted, not started ones: etcd itself counts a dead member 
 """
 
 from etcdup.core.observed import HostSeen, MemberSeen, Observed
+from etcdup.core.plan import Refused
 from etcdup.core.roster import listed, name_of
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Refused
 
 
 def quorum_of(voters: int) -> int:

@@ -5,10 +5,10 @@ while a voter is dead (rule 28).
 """
 
 from etcdup.core.observed import ListedMember, Observed
+from etcdup.core.plan import Refused
 from etcdup.core.quorum import healthy, may_trust_alarms, quorum_of, sick, voters
 from etcdup.core.roster import entry_of, listed, name_of, seen_as
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Refused
 
 
 def may_add(name: str, observed: Observed) -> Refused | None:

@@ -11,11 +11,11 @@ from dataclasses import replace
 from etcdup.core.cold_copy import against_room, to_copy
 from etcdup.core.membership import against_clusters
 from etcdup.core.observed import HostSeen, MemberSeen, Observed
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.quorum import quorum_of, voters
 from etcdup.core.restoration import SnapshotFile, plan_restore, room_of
 from etcdup.core.roster import listed, name_of
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal, Refused
 from etcdup.core.units import show_size
 
 # Below this etcd cannot even make its next log file.

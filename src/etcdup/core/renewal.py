@@ -13,9 +13,10 @@ from etcdup.core.drift import file_changes
 from etcdup.core.files import Cert, desired_files
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import HostSeen, Observed
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.planner import against_trust
 from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.steps import InstallFiles, IssueCertificates, Plan, Refusal, Refused, StartMember, Step
+from etcdup.core.steps import InstallFiles, IssueCertificates, StartMember, Step
 from etcdup.core.upkeep import is_stopped, without_due
 
 # Role -> the fingerprint of the certificate that is to be replaced (empty where there is none), and why.

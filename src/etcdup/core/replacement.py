@@ -9,11 +9,12 @@ from dataclasses import replace
 from etcdup.core.bootstrap import may_join, phase_of
 from etcdup.core.membership import is_replaced
 from etcdup.core.observed import HostSeen, ListedMember, Marker, Observed
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.planner import plan
 from etcdup.core.quorum import healthy, voters
 from etcdup.core.roster import entry_of, listed
 from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.steps import MarkReplacement, Plan, Refusal, Refused
+from etcdup.core.steps import MarkReplacement
 
 
 def plan_replacement(spec: Spec, name: str, member_id: int, observed: Observed, token: str) -> Plan | Refusal:

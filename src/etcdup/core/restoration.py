@@ -12,15 +12,13 @@ from etcdup.core.bootstrap import may_join, may_prepare
 from etcdup.core.cold_copy import copy_steps
 from etcdup.core.drift import binaries_steps, preparation, settings_steps, switch_steps
 from etcdup.core.observed import HostSeen, Marker, Observed
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.planner import against_trust
 from etcdup.core.quorum import healthy
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.standstill import still_moving
 from etcdup.core.steps import (
     PlaceData,
-    Plan,
-    Refusal,
-    Refused,
     RetireMember,
     SealRestore,
     StageRestore,

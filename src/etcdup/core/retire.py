@@ -2,9 +2,10 @@
 
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import ASIDE, HostSeen, Observed, Unreachable
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.roster import host_of
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal, Refused, RetireMember, Step
+from etcdup.core.steps import RetireMember, Step
 
 
 def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:

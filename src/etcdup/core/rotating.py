@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from etcdup.core.observed import Observed, PkiSeen
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.planner import plan
 from etcdup.core.rotation import REASONS, Stage, after, dropping, kept, may_rotate, reached
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Plan, Refusal, Refused, RotateAuthority
+from etcdup.core.steps import RotateAuthority
 from etcdup.core.tolerance import with_quorum
 
 

@@ -16,9 +16,9 @@ from etcdup.core.certs import due, wanted_certs
 from etcdup.core.files import trust_digest
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import CertSeen, HostSeen, Observed, PkiSeen
+from etcdup.core.plan import Refused
 from etcdup.core.quorum import healthy, may_trust_alarms
 from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.steps import Refused
 
 Stage = Literal["trust", "sign", "drop", "keep"]
 TRUST_VARIABLE = "ETCDUP_TRUST"

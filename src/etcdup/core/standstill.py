@@ -1,8 +1,8 @@
 """Whether all that could speak for a cluster is known to be stopped (rule 57)."""
 
 from etcdup.core.observed import HostSeen, Observed
+from etcdup.core.plan import Refused
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Refused
 
 
 def stands_still(seen: HostSeen) -> bool:

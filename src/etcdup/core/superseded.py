@@ -8,8 +8,9 @@ anything else, and may then join as new members.
 from dataclasses import replace
 
 from etcdup.core.observed import ASIDE, HostSeen, Marker, MemberSilent, Observed, UnitSeen
+from etcdup.core.plan import Refused
 from etcdup.core.spec import Spec
-from etcdup.core.steps import Refused, RetireMember, Step
+from etcdup.core.steps import RetireMember, Step
 
 
 def superseded(spec: Spec, observed: Observed) -> tuple[str, ...]:

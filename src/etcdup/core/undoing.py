@@ -8,20 +8,11 @@ from collections.abc import Iterator
 
 from etcdup.core.drift import settings_steps
 from etcdup.core.observed import HostSeen, Observed
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.quorum import healthy
 from etcdup.core.spec import Spec
 from etcdup.core.standstill import stands_still
-from etcdup.core.steps import (
-    ForgetRestore,
-    MarkUndo,
-    Plan,
-    Refusal,
-    Refused,
-    StartRestored,
-    Step,
-    StopMembers,
-    UndoData,
-)
+from etcdup.core.steps import ForgetRestore, MarkUndo, StartRestored, Step, StopMembers, UndoData
 
 
 def plan_undo(spec: Spec, observed: Observed, suffix: str, *, resumed: bool = False) -> Plan | Refusal:

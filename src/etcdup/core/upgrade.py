@@ -10,7 +10,7 @@ from typing import Literal
 
 from etcdup.core.advisories import refusals
 from etcdup.core.known_faults import Scope, Series
-from etcdup.core.steps import Refused
+from etcdup.core.plan import Refused
 from etcdup.core.version import NEWEST, Version
 
 # `return` is the way back of a half-done upgrade, and the rest of a half-done downgrade: as long as one member

@@ -14,6 +14,7 @@ from etcdup.core.guards import against_first
 from etcdup.core.membership import Change, against_clusters, membership
 from etcdup.core.notes import notes
 from etcdup.core.observed import HostSeen, MemberSilent, Observed, PkiSeen
+from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.quorum import may_start
 from etcdup.core.rolling import restarts_due, roll
 from etcdup.core.roster import listed
@@ -23,9 +24,6 @@ from etcdup.core.steps import (
     InstallBinaries,
     IssueCertificates,
     ObtainBinaries,
-    Plan,
-    Refusal,
-    Refused,
     SealCluster,
     StartMember,
     Step,

@@ -9,10 +9,11 @@ from etcdup.core.drift import binaries_steps, restart_reasons
 from etcdup.core.files import Text, desired_files, desired_settings
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import FileSeen, HostSeen, MemberSeen, Observed
+from etcdup.core.plan import Refused
 from etcdup.core.quorum import sick
 from etcdup.core.rolling import roll
 from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.steps import CancelDowngrade, CheckV2Store, EnableDowngrade, Refused, Step, TakeSnapshot
+from etcdup.core.steps import CancelDowngrade, CheckV2Store, EnableDowngrade, Step, TakeSnapshot
 from etcdup.core.unit import UNIT_VARIABLE, unit_digest
 from etcdup.core.units import WrongValue
 from etcdup.core.upgrade import Hop, against_hop, downgrade_call, hops, is_stray

@@ -15,13 +15,12 @@ from typing import NoReturn
 from etcdup.core.guards import against
 from etcdup.core.membership import departed
 from etcdup.core.observed import MemberSilent, Observed
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.steps import (
     LASTING,
     HostStep,
     IssueCertificates,
     ObtainBinaries,
-    Plan,
-    Refusal,
     RestartMember,
     StartMember,
     Step,

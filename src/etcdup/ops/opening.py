@@ -11,9 +11,9 @@ from importlib import import_module
 from pathlib import Path
 
 from etcdup.core.observed import Binaries, HostSeen, Observed, Unreachable
+from etcdup.core.plan import Refusal
 from etcdup.core.planner import against_version
 from etcdup.core.spec import HostSpec, Spec, bracketed
-from etcdup.core.steps import Refusal
 from etcdup.core.version import Version
 from etcdup.core.version_change import snapshot_folder, versions_ahead
 from etcdup.errors import PkiError, RemoteError

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from etcdup.core.commands import Action, OwnFile, Run, Write
 from etcdup.core.files import Cert, Content, Text, Trust
-from etcdup.core.steps import InstallBinaries, ObtainBinaries, Plan, Step
+from etcdup.core.plan import Plan
+from etcdup.core.steps import InstallBinaries, ObtainBinaries, Step
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.journal import Journal
 from etcdup.ops.world import World

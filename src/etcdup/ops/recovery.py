@@ -8,8 +8,8 @@ from pathlib import Path
 
 from etcdup.core.cold_copy import SIZE_TIMEOUT_S, size_argv, to_copy
 from etcdup.core.observed import Observed
+from etcdup.core.plan import Refusal
 from etcdup.core.recovery import against_recovery, alone, begun, not_fenced, survivors
-from etcdup.core.steps import Refusal
 from etcdup.errors import RefusedError
 from etcdup.ops.apply import raise_refusal
 from etcdup.ops.snapshot import Report, keep_snapshot
