@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.commands import RESTART_UNIT
+from etcdup.core.actions import RESTART_UNIT
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.steps import RestartMember
 from etcdup.remote.fake import FakeNetwork, Killed

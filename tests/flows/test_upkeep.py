@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.commands import RESTART_UNIT
+from etcdup.core.actions import RESTART_UNIT
 from etcdup.core.plan import Plan, Refusal
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.apply import apply

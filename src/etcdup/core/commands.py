@@ -5,14 +5,14 @@ being done twice.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
-from etcdup.core.cold_copy import COPY, COPY_TIMEOUT_S, copied_at
-from etcdup.core.files import Content, Text, desired_files, marker_text, parent
+from etcdup.core.actions import Action, Archive, Put, Run, Write, mark, stop_command
+from etcdup.core.files import Text, desired_files, parent
 from etcdup.core.heritage import heritage
 from etcdup.core.layout import Layout, layout_of
-from etcdup.core.observed import ASIDE, DirSeen, HostSeen, ListedMember, Marker, Observed, Restored
+from etcdup.core.observed import ASIDE, HostSeen, ListedMember, Marker, Observed
 from etcdup.core.packages import install_commands, manager_of, tools_of
+from etcdup.core.restore_commands import restore_commands
 from etcdup.core.roster import host_of
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.steps import (
@@ -40,58 +40,7 @@ from etcdup.core.version import parse_version
 PACKAGE_TIMEOUT_S = 600.0
 UNPACK_TIMEOUT_S = 300.0
 V2STORE_TIMEOUT_S = 120.0
-RESTORE_TIMEOUT_S = 3600.0
-# A graceful stop hands leadership over and takes about a second; the unit gives etcd a minute (rule 40).
-STOP_TIMEOUT_S = 90.0
 SYSUSERS = 'u etcd - "etcd key-value store" {data_dir}\n'
-
-
-@dataclass(frozen=True)
-class Archive:
-    """The archive of etcd's binaries for this architecture, streamed to a command's stdin: a .tar.gz, or with
-    `plain` the tar in it."""
-
-    version: str
-    arch: str
-    plain: bool = False
-
-
-@dataclass(frozen=True)
-class OwnFile:
-    """A file on the operator's machine, streamed to a command's stdin."""
-
-    path: str
-
-
-@dataclass(frozen=True)
-class Run:
-    """A command. `doing` is what a person sees while it runs. Any status but 0 ends the step."""
-
-    argv: tuple[str, ...]
-    doing: str
-    stdin: Archive | OwnFile | None = None
-    timeout_s: float = 30.0
-
-
-@dataclass(frozen=True)
-class Put:
-    """A file to be put in place."""
-
-    path: str
-    content: Content
-    mode: int
-    owner: str
-
-
-@dataclass(frozen=True)
-class Write:
-    """Files put in place atomically, in this order, in one round trip."""
-
-    files: tuple[Put, ...]
-    doing: str
-
-
-Action = Run | Write
 
 
 def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> Iterator[Action]:
@@ -120,155 +69,18 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
             yield from _give_way(aside(observed), seen, layout)
         case MarkReplacement():
             yield from _mark_replacement(step, spec, host, layout, observed, token)
-        case StageRestore() | PlaceData() | SealRestore() | ForgetRestore() | MarkUndo() | UndoData():
+        case (
+            StageRestore()
+            | CopyData()
+            | PlaceData()
+            | SealRestore()
+            | ForgetRestore()
+            | MarkUndo()
+            | UndoData()
+        ):
             yield from restore_commands(step, spec, host, seen)
-        case CopyData():
-            yield from _copy(step, seen, layout)
         case _:
             raise AssertionError(f"{step.kind} is not a list of commands")
-
-
-def restore_commands(
-    step: StageRestore | PlaceData | SealRestore | ForgetRestore | MarkUndo | UndoData,
-    spec: Spec,
-    host: HostSpec,
-    seen: HostSeen,
-) -> Iterator[Action]:
-    """The mark comes last in each: it says that all before it is done."""
-    layout = layout_of(spec, host)
-    match step:
-        case StageRestore():
-            yield from _stage(step, spec, host, seen, layout)
-        case PlaceData():
-            yield from _place(seen, layout)
-        case MarkUndo():
-            yield from _mark_stage(seen, layout, "undo")
-        case ForgetRestore():
-            yield from _forget(seen, layout)
-        case UndoData():
-            yield from _undo(step, seen, layout)
-        case SealRestore():
-            yield from _mark_stage(seen, layout, "done")
-            yield Run(("rm", "-f", f"{staged_at(seen.data)}.db"), "removing the copy of the snapshot")
-
-
-def staged_at(directory: DirSeen) -> str:
-    """Where restored data waits, on the same file system: beside the folder, or inside a mount point."""
-    return f"{directory.path}/{ASIDE}restore" if directory.mount else f"{directory.path}.restore"
-
-
-def _stage(
-    step: StageRestore, spec: Spec, host: HostSpec, seen: HostSeen, layout: Layout
-) -> Iterator[Action]:
-    copy, folders = f"{staged_at(seen.data)}.db", [staged_at(d) for d in (seen.data, seen.wal) if d]
-    doing = "restoring beside what runs"
-    argv = ("sh", "-c", RECEIVE, "receive", copy, step.sha256)
-    yield Run(argv, "sending the snapshot", OwnFile(step.snapshot), RESTORE_TIMEOUT_S)
-    yield Run(("rm", "-rf", "--", *folders), doing)  # an attempt that was cut short, never a member's data
-    yield Run(_restore_argv(step, spec, host, layout, copy, folders), doing, timeout_s=RESTORE_TIMEOUT_S)
-    if layout.supervisor == "systemd":
-        yield Run(("chown", "-R", "etcd:etcd", *folders), doing)
-    yield Run(("chmod", "0700", *folders), doing)
-    formed = seen.marker is not None and seen.marker.formed
-    restored = Restored(step.sha256, "staged", step.aside, step.bump, _former(seen.marker, step.token))
-    marker = Marker(
-        spec.name, host.name, step.token, layout.data_dir, formed, mount=seen.data.mount, restored=restored
-    )
-    yield Write((_mark(layout, marker),), "marking the host")
-
-
-def _former(marker: Marker | None, token: str) -> tuple[str, ...]:
-    """The tokens of the clusters that the restored one takes the place of."""
-    if marker is None:
-        return ()
-    before = (*(marker.restored.former if marker.restored else ()), marker.token)
-    return tuple(each for each in dict.fromkeys(before) if each != token)
-
-
-def _restore_argv(
-    step: StageRestore, spec: Spec, host: HostSpec, layout: Layout, copy: str, folders: list[str]
-) -> tuple[str, ...]:
-    """By the version that will run on it: 3.4 has it in etcdctl, later ones in etcdutl (rule 59)."""
-    tools = layout.version_dir(str(spec.version))
-    old = spec.version.series <= (3, 4)
-    tool = ("env", "ETCDCTL_API=3", f"{tools}/etcdctl") if old else (f"{tools}/etcdutl",)
-    bump = ("--bump-revision", str(step.bump), "--mark-compacted") if step.bump else ()
-    return (
-        *tool, "snapshot", "restore", copy, "--name", host.name, "--initial-cluster", spec.initial_cluster(),
-        "--initial-cluster-token", step.token, "--initial-advertise-peer-urls", spec.peer_url(host),
-        "--data-dir", folders[0], *(("--wal-dir", folders[1]) if len(folders) > 1 else ()), *bump,
-    )  # fmt: skip
-
-
-def _copy(step: CopyData, seen: HostSeen, layout: Layout) -> Iterator[Action]:
-    """Stopped once more, should it have come back since: a copy of what is being written is none."""
-    if seen.unit.load != "not-found":
-        yield stop_command(layout)
-    for directory in filter(None, (seen.data, seen.wal)):
-        where = "mount" if directory.mount else "folder"
-        argv = ("sh", "-c", COPY, "copy", directory.path, copied_at(directory, step.token), where)
-        yield Run(argv, "copying the data", timeout_s=COPY_TIMEOUT_S)
-
-
-def _place(seen: HostSeen, layout: Layout) -> Iterator[Action]:
-    """Stopped once more, should it have come back since it was seen to be stopped (rule 57)."""
-    assert seen.marker is not None
-    assert seen.marker.restored is not None
-    doing = "moving old data aside, putting restored data in place"
-    if seen.unit.load != "not-found":
-        yield stop_command(layout)
-    yield Run(("rm", "-f", layout.join), doing)
-    for directory in filter(None, (seen.data, seen.wal)):
-        where = "mount" if directory.mount else "folder"
-        paths = (staged_at(directory), directory.path, seen.marker.restored.aside)
-        yield Run(("sh", "-c", PLACE, "place", *paths, where), doing)
-    yield from _mark_stage(seen, layout, "placed")
-
-
-def _undo(step: UndoData, seen: HostSeen, layout: Layout) -> Iterator[Action]:
-    """Where nothing was placed, the data is in its place already, and only what was staged goes."""
-    marker = seen.marker
-    assert marker is not None
-    assert marker.restored is not None
-    doing = "moving restored data aside, putting old data back"
-    if seen.unit.load != "not-found":
-        yield stop_command(layout)
-    for directory in filter(None, (seen.data, seen.wal)):
-        where = "mount" if directory.mount else "folder"
-        paths = (directory.path, marker.restored.aside, step.aside, where)
-        yield Run(("sh", "-c", UNDO, "undo", *paths), doing)
-        staged = staged_at(directory)
-        yield Run(("rm", "-rf", "--", staged, f"{staged}.db", f"{staged}.db.part"), doing)
-    yield from _mark_undone(marker, layout)
-
-
-def _forget(seen: HostSeen, layout: Layout) -> Iterator[Action]:
-    assert seen.marker is not None
-    folders = [staged_at(each) for each in (seen.data, seen.wal) if each]
-    copies = [f"{folders[0]}.db", f"{folders[0]}.db.part"]
-    yield Run(("rm", "-rf", "--", *folders, *copies), "removing what was staged")
-    yield from _mark_undone(seen.marker, layout)
-
-
-def _mark_undone(marker: Marker, layout: Layout) -> Iterator[Action]:
-    """The cluster before is the one that counts again. How far revisions were raised stays known (rule 58)."""
-    restored = marker.restored
-    assert restored is not None
-    if restored.former:
-        former = (*restored.former[:-1], marker.token)
-        undone = replace(
-            marker, token=restored.former[-1], restored=replace(restored, stage="undone", former=former)
-        )
-    else:
-        undone = replace(marker, restored=None)
-    yield Write((_mark(layout, undone),), "marking the host")
-
-
-def _mark_stage(seen: HostSeen, layout: Layout, stage: str) -> Iterator[Action]:
-    assert seen.marker is not None
-    assert seen.marker.restored is not None
-    marker = replace(seen.marker, formed=True, restored=replace(seen.marker.restored, stage=stage))
-    yield Write((_mark(layout, marker),), "marking the host")
 
 
 def aside(observed: Observed) -> str:
@@ -300,30 +112,6 @@ def _first_start(layout: Layout, variables: dict[str, str]) -> Iterator[Action]:
     yield Write((Put(layout.join, Text(text), 0o644, "root:root"),), doing)
 
 
-def start_command(layout: Layout) -> Run:
-    """Starts etcd without waiting: it is ready only when there is a quorum (rule 1)."""
-    if layout.supervisor == "process":
-        return Run(("sh", layout.unit), "starting etcd")
-    return Run(("systemctl", "restart", "--no-block", "etcd.service"), "starting etcd")
-
-
-def stop_command(layout: Layout) -> Run:
-    """Stops etcd and waits until it is gone; it hands leadership over by itself (rule 39)."""
-    if layout.supervisor == "process":
-        argv: tuple[str, ...] = ("sh", "-c", STOP_PROCESS, "stop-etcd", layout.pid_file, layout.versions)
-    else:
-        argv = ("systemctl", "stop", "etcd.service")
-    return Run(argv, "stopping etcd", timeout_s=STOP_TIMEOUT_S)
-
-
-def restart_commands(layout: Layout) -> list[Run]:
-    """Stops etcd, waits until it is gone, and starts it without waiting. On a host with systemd both are one command,
-    which its shell ends also when nobody listens any more: a killed etcdup leaves no stopped member behind."""
-    if layout.supervisor == "process":
-        return [stop_command(layout), start_command(layout)]
-    return [Run(("sh", "-c", RESTART_UNIT, "restart-etcd"), "restarting etcd", timeout_s=STOP_TIMEOUT_S)]
-
-
 def seal_commands(spec: Spec, host: HostSpec, observed: Observed, token: str) -> Iterator[Action]:
     """First the mark, then the first start's settings go: cut in between, the mark alone already protects."""
     layout, seen = layout_of(spec, host), observed.reachable()[host.name]
@@ -331,12 +119,8 @@ def seal_commands(spec: Spec, host: HostSpec, observed: Observed, token: str) ->
         spec.name, host.name, token, layout.data_dir, formed=True, mount=seen.data.mount,
         restored=heritage(host.name, observed, token),
     )  # fmt: skip
-    yield Write((_mark(layout, marker),), "marking the host")
+    yield Write((mark(layout, marker),), "marking the host")
     yield Run(("rm", "-f", layout.join), "forgetting the first start's settings")
-
-
-def _mark(layout: Layout, marker: Marker) -> Put:
-    return Put(layout.marker, Text(marker_text(marker)), 0o644, "root:root")
 
 
 def _mark_replacement(
@@ -348,7 +132,7 @@ def _mark_replacement(
     )  # fmt: skip
     doing = "marking the host"
     yield Run(("mkdir", "-p", layout.etc), doing)
-    yield Write((_mark(layout, marker),), doing)
+    yield Write((mark(layout, marker),), doing)
 
 
 def v2store_command(seen: HostSeen, layout: Layout) -> Run:
@@ -367,7 +151,7 @@ def _prepare(step: PrepareHost, spec: Spec, host: HostSpec, layout: Layout) -> I
     supervised = layout.supervisor == "systemd"
     yield Run(("mkdir", "-p", layout.etc, layout.versions), doing)
     fresh = Marker(spec.name, host.name, step.token, layout.data_dir, formed=False)
-    puts = [_mark(layout, fresh)] if "marker" in step.missing else []
+    puts = [mark(layout, fresh)] if "marker" in step.missing else []
     if supervised:
         text = Text(SYSUSERS.format(data_dir=layout.data_dir))
         puts.append(Put(layout.sysusers, text, 0o644, "root:root"))
@@ -498,61 +282,4 @@ chown etcd:etcd "$1"
 chmod 0700 "$1"
 """
 
-# The copy is whole or not there.
-RECEIVE = """\
-set -eu
-umask 077
-cat >"$1.part"
-echo "$2  $1.part" | sha256sum -c --status || { echo "the snapshot arrived damaged" >&2; exit 1; }
-mv -T -- "$1.part" "$1"
-"""
-
-# Cut anywhere and begun again, it never takes restored data for old: what was staged has left its place by then.
-PLACE = """\
-set -eu
-if [ "$4" = mount ]; then
-  if [ -e "$1" ]; then
-    mkdir -p -- "$2/$3"
-    for old in "$2"/member "$2"/*.wal "$2"/*.tmp; do [ ! -e "$old" ] || mv -- "$old" "$2/$3/"; done
-    mv -T -- "$1" "$1.placing"
-  fi
-  [ -e "$1.placing" ] || exit 0
-  for new in "$1.placing"/*; do [ ! -e "$new" ] || mv -- "$new" "$2/"; done
-  rmdir -- "$1.placing"
-elif [ -e "$1" ]; then
-  [ ! -e "$2" ] || mv -T -- "$2" "$2.$3"
-  mv -T -- "$1" "$2"
-fi
-"""
-
-# Begun again, it never takes old data for restored: the old folder has left its name by then.
-UNDO = """\
-set -eu
-if [ "$4" = mount ]; then
-  if [ -e "$1/$2" ]; then
-    mkdir -p -- "$1/$3"
-    for new in "$1"/member "$1"/*.wal "$1"/*.tmp; do [ ! -e "$new" ] || mv -- "$new" "$1/$3/"; done
-    mv -T -- "$1/$2" "$1/$2.undoing"
-  fi
-  [ -e "$1/$2.undoing" ] || exit 0
-  for old in "$1/$2.undoing"/*; do [ ! -e "$old" ] || mv -- "$old" "$1/"; done
-  rmdir -- "$1/$2.undoing"
-elif [ -e "$1.$2" ]; then
-  [ ! -e "$1" ] || mv -T -- "$1" "$1.$3"
-  mv -T -- "$1.$2" "$1"
-fi
-"""
-
-RESTART_UNIT = "systemctl stop etcd.service && systemctl start --no-block etcd.service"
-
 MOVE_IF_THERE = '[ ! -e "$1" ] || mv "$1" "$2/"'
-
-# The process is ended only if it is etcd from our own folder: a pid may have been given to somebody else.
-STOP_PROCESS = r"""
-read -r pid 2>/dev/null <"$1" || exit 0
-ours() { case $(readlink "/proc/$pid/exe" 2>/dev/null) in "$2"/*) return 0 ;; esac; return 1; }
-ours "$@" || exit 0
-kill "$pid"
-while ours "$@"; do sleep 0.05; done
-rm -f "$1"
-"""

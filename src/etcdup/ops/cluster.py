@@ -2,7 +2,8 @@
 
 import asyncio
 
-from etcdup.core.commands import form_commands, restart_commands, seal_commands, start_command
+from etcdup.core.actions import restart_commands, start_command
+from etcdup.core.commands import form_commands, seal_commands
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import MemberSeen, Observed
 from etcdup.core.quorum import healthy, quorum_of, voters

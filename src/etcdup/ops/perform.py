@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from etcdup.core.commands import Action, OwnFile, Run, Write
+from etcdup.core.actions import Action, OwnFile, Run, Write
 from etcdup.core.files import Cert, Content, Text, Trust
 from etcdup.core.plan import Plan
 from etcdup.core.steps import InstallBinaries, ObtainBinaries, Step

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from etcdup.core.commands import stop_command
+from etcdup.core.actions import stop_command
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import Observed
 from etcdup.core.roster import host_of

@@ -4,9 +4,11 @@ import hashlib
 from copy import copy
 from pathlib import PurePosixPath
 
+from etcdup.core.actions import RESTART_UNIT
 from etcdup.core.cold_copy import COPY, SIZE
-from etcdup.core.commands import MOVE_IF_THERE, OWN, PLACE, RECEIVE, RESTART_UNIT, UNDO, UNPACK
+from etcdup.core.commands import MOVE_IF_THERE, OWN, UNPACK
 from etcdup.core.probe import PROBE
+from etcdup.core.restore_commands import PLACE, RECEIVE, UNDO
 from etcdup.errors import CommandFailed
 from etcdup.remote.fake import Answer, Command, FakeMachine, Node
 from etcdup.remote.fake_machine import UNIT
