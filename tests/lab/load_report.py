@@ -91,7 +91,10 @@ class Report:
         )
 
     def assert_clean(self, *, restarted: Collection[str] = (), gap_s: float = 1.0) -> None:
-        """What every planned change must hold to: nothing lost, and only a stopping member's clients noticed."""
+        """What every planned change must hold to: nothing lost, and only a stopping member's clients noticed.
+
+        It judges gaps, so a test that asks for it is marked `alone`.
+        """
         wrong = self.wrong(restarted=restarted, gap_s=gap_s)
         assert not wrong, "\n".join([*wrong, str(self)])
 
