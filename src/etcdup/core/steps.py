@@ -205,7 +205,7 @@ class RetireMember(HostStep):
     suffix: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "-"
-    if_cut: ClassVar[str] = "what was moved stays where it is; the next destroy does the rest"
+    if_cut: ClassVar[str] = "what was moved stays where it is; the same command again does the rest"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,17 +4,17 @@ Its own checksum is what tells damage: etcd's `snapshot status` does not look at
 be known from a manifest beside it: `read_snapshot` is the place to read one.
 """
 
-import hashlib
 import mmap
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
+from etcdup.core.backups import HASH_BYTES, may_be_whole
 from etcdup.core.bolt import Bolt, open_bolt
 from etcdup.core.restoration import SnapshotFile
 from etcdup.errors import RefusedError
+from etcdup.ops.gauge import Gauge
 
-_HASH_BYTES = 32
-_PAGE_BYTES = 512
 _CHUNK = 1 << 20
 _REVISION_BYTES = 17
 
@@ -23,31 +23,38 @@ def read_snapshot(path: Path) -> SnapshotFile:
     """Raises RefusedError where the file is damaged, cut short, or no snapshot."""
     try:
         with path.open("rb") as file:
-            size = file.seek(0, 2)
-            if size <= _HASH_BYTES or size % _PAGE_BYTES != _HASH_BYTES:
-                raise _damaged(path, f"its {size} bytes are not whole pages and a checksum")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                return _read(path, mapped, size)
+            gauge = _gauged(path, file)
+            revision, made_by = _looked_into(path, file, gauge.size - HASH_BYTES)
     except OSError as error:
         raise RefusedError(f"{path} cannot be read: {error.strerror}") from None
+    return SnapshotFile(str(path.absolute()), gauge.sha256, gauge.size, revision, made_by)
 
 
-def _read(path: Path, mapped: mmap.mmap, size: int) -> SnapshotFile:
-    digest = hashlib.sha256()
-    end = size - _HASH_BYTES
-    for start in range(0, end, _CHUNK):
-        digest.update(mapped[start : min(start + _CHUNK, end)])
-    ending = mapped[end:]
-    if digest.digest() != ending:
+def _gauged(path: Path, file: BinaryIO) -> Gauge:
+    """Read piece by piece: the whole of a large file, mapped, would count as this process's memory."""
+    size = file.seek(0, 2)
+    if not may_be_whole(size):
+        raise _damaged(path, f"its {size} bytes are not whole pages and a checksum")
+    gauge = Gauge()
+    file.seek(0)
+    while piece := file.read(_CHUNK):
+        gauge.take(piece)
+    if not gauge.ends_well:
         raise _damaged(path, "it does not have the checksum that it ends with")
-    digest.update(ending)
-    with memoryview(mapped) as whole, whole[:end] as data:
+    return gauge
+
+
+def _looked_into(path: Path, file: BinaryIO, end: int) -> tuple[int, str]:
+    with (
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as whole,
+        whole[:end] as data,
+    ):
         try:
-            revision, made_by = _contents(open_bolt(data))
+            return _contents(open_bolt(data))
         except (ValueError, struct.error, IndexError) as error:
             why = str(error)
             raise _damaged(path, f"its database cannot be read: {why}") from None
-    return SnapshotFile(str(path.absolute()), digest.hexdigest(), size, revision, made_by)
 
 
 def _contents(bolt: Bolt) -> tuple[int, str]:
