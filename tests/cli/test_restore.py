@@ -17,8 +17,6 @@ from tests.support.etcd_binaries import etcd_binaries, why_not
 VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
 PATIENCE_S = 90.0
 
-pytestmark = pytest.mark.apart
-
 
 @pytest.fixture(params=VERSIONS)
 def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:

@@ -32,8 +32,6 @@ from etcdup.remote.etcd_errors import EtcdRefused, EtcdTimeout
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
-pytestmark = pytest.mark.apart
-
 S = 10.0  # more than any call here needs
 CLOCK = WallClock()
 SNAPSHOT_COUNT = 10_000  # what settings.py sets (rule 78)
