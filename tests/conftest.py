@@ -16,7 +16,7 @@ LONG = ("lab", "cli", "local")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("dist", "no") == "no":
+    if not config.getoption("loadgroup", False):  # what `--dist loadgroup` is to a worker
         return
     for item in items:
         if not _is_apart(item):

@@ -17,9 +17,6 @@ from tests.lab.cgroup import TOP, hierarchies
 from tests.lab.grounds import runs
 from tests.lab.shell import run
 
-# Each new lab sweeps what dead ones left, which is what some of these look at.
-pytestmark = pytest.mark.xdist_group("the lab itself")
-
 SLEEPER = """
 import sys, time
 from tests.lab import Lab
@@ -285,6 +282,7 @@ def test_nothing_is_left_after_a_signal(number: signal.Signals) -> None:
     assert traces(lab_id) == []
 
 
+@pytest.mark.alone  # any new lab sweeps
 def test_the_next_lab_sweeps_what_a_killed_one_left(lab: Lab) -> None:
     with _sleeper() as process:
         lab_id = _first_line(process)

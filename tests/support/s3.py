@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
 
+from tests.support.cache import cache_dir, locked
+
 WEED = Path(sys.executable).parent / "weed"
 BUCKET = "backups"
 ACCESS, SECRET = "operator", "not-so-secret"
@@ -46,7 +48,12 @@ class Seaweed:
 
 @contextmanager
 def seaweed(folder: Path) -> Iterator[Seaweed]:
-    """With an empty bucket."""
+    """With an empty bucket. One at a time: it always listens at 8181 and 9101 as well."""
+    with locked(cache_dir() / "seaweed.lock"):
+        yield from _served(folder)
+
+
+def _served(folder: Path) -> Iterator[Seaweed]:
     ports = _free_ports(8)
     identity = {
         "name": "operator",
