@@ -9,7 +9,7 @@ import configparser
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,18 +96,24 @@ class Store:
 
     async def read(self, name: str) -> AsyncGenerator[bytes, None]:
         """The object in pieces. A silence of STALL_S is an error."""
+        pieces = self._pieces(name) if self._folder is None else _pieces_of(self._folder / name)
+        within_s = STALL_S + _RETRY_S
+        with self._explained("read"):
+            async with aclosing(pieces):
+                while True:
+                    async with asyncio.timeout(within_s):
+                        piece = await anext(pieces, None)
+                    if piece is None:
+                        return
+                    yield piece
+                    within_s = STALL_S
+
+    async def _pieces(self, name: str) -> AsyncGenerator[bytes, None]:
         import obstore
 
-        with self._explained("read"):
-            async with asyncio.timeout(STALL_S + _RETRY_S):
-                found = await obstore.get_async(self._objects, self._prefix + name)
-            pieces = aiter(found.stream(min_chunk_size=_READ_BYTES))
-            while True:
-                async with asyncio.timeout(STALL_S):
-                    piece = await anext(pieces, None)
-                if piece is None:
-                    return
-                yield bytes(piece)
+        found = await obstore.get_async(self._objects, self._prefix + name)
+        async for piece in found.stream(min_chunk_size=_READ_BYTES):
+            yield bytes(piece)
 
     async def read_text(self, name: str) -> bytes:
         return b"".join([piece async for piece in self.read(name)])
@@ -143,6 +149,13 @@ class Store:
             f"{self.place} cannot be {what}: permission denied",
             hint="look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or at the folder's owner",
         )
+
+
+async def _pieces_of(path: Path) -> AsyncGenerator[bytes, None]:
+    """A file, a piece at a time: the library would read it in many small ones, which takes longer than to write it."""
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while piece := await asyncio.to_thread(file.read, _READ_BYTES):
+            yield piece
 
 
 class _BrokenOff(Exception):
