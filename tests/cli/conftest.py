@@ -1,25 +1,40 @@
 """etcdup as it is called, on members of this machine, with a cache of its own."""
 
 import os
+import pty
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from etcdup.core.load import load
 from etcdup.core.version import parse_version
 from etcdup.ops.demo import claimed, lay_out
+from etcdup.ops.pki import Pki
 from tests.support.etcd_binaries import release_tarball, why_not
 from tests.support.networks import take_network
 
 VERSION = "3.4.23"
 SOURCE = Path(__file__).parents[2] / "src"
 TIMEOUT_S = 120.0
+
+CLUSTER = """\
+name: prod
+version: 3.6.14
+hosts:
+  - {name: infra1, address: 10.0.0.1}
+  - {name: infra2, address: 10.0.0.2}
+  - {name: infra3, address: 10.0.0.3}
+"""
 
 _claims: list[socket.socket] = []
 
@@ -72,6 +87,32 @@ class Etcdup:
         )
 
 
+def answered(etcdup: Etcdup, answer: bytes | signal.Signals, *arguments: str) -> int:
+    """The exit code of a call on a terminal, where this is typed, or the signal sent, at the question."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            etcdup.argv(*arguments), env=etcdup.environment, stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        seen = b""
+        while b"[y/N]" not in seen:
+            seen += os.read(ours, 4096)
+        if isinstance(answer, bytes):
+            os.write(ours, answer)
+        else:
+            process.send_signal(answer)
+        os.set_blocking(ours, False)
+        while process.poll() is None:
+            try:
+                os.read(ours, 65536)
+            except BlockingIOError:
+                time.sleep(0.02)
+        return process.wait()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 def prepare_demo(etcdup: Etcdup, place: Path, members: int = 3, version: str = VERSION) -> None:
     """A demo that is laid out but not up, with etcd from a tarball: what a machine without network has.
 
@@ -96,3 +137,13 @@ def etcdup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
     called = Etcdup(tmp_path_factory.mktemp("cli"))
     yield called
     called("demo", "--down")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """cluster.yaml with the PKI that an apply makes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ETCDUP_FILE", raising=False)
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    Pki.open(load(CLUSTER, "cluster.yaml"), tmp_path).issue(["admin"], datetime.now(UTC))
+    return tmp_path

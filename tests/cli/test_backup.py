@@ -2,11 +2,8 @@
 
 import fcntl
 import json
-import os
-import pty
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +11,7 @@ from pathlib import Path
 import pytest
 from pyrage import x25519
 
-from tests.cli.conftest import Etcdup, prepare_demo
+from tests.cli.conftest import Etcdup, answered, prepare_demo
 from tests.support import s3
 from tests.support.etcd_binaries import why_not
 from tests.support.s3 import faulty, seaweed
@@ -134,23 +131,6 @@ def test_prune_deletes_what_no_count_keeps(up: Etcdup, folder: Path) -> None:
     assert json.loads(up("backup", "prune", "--yes", "--json").stdout)["deleted"] == []
     kept = [f"{name}{ending}" for name in (old[-1], newest) for ending in (".db", ".json")]
     assert sorted(each.name for each in folder.iterdir()) == sorted([*kept, "somebody-elses.db"])
-
-
-def answered(up: Etcdup, answer: bytes, *arguments: str) -> int:
-    """The exit code of a call at a terminal that answers the question."""
-    ours, theirs = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            up.argv(*arguments), env=up.environment, stdin=theirs, stdout=theirs, stderr=theirs
-        )
-        seen = b""
-        while b"[y/N]" not in seen:
-            seen += os.read(ours, 4096)
-        os.write(ours, answer)
-        return process.wait(PATIENCE_S)
-    finally:
-        os.close(ours)
-        os.close(theirs)
 
 
 def test_restore_by_its_name_in_the_store(up: Etcdup, folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from etcdup.cli.main import run
 from etcdup.core.load import load
 from etcdup.ops.pki import Pki
-from tests.cli.test_certs_issue import CLUSTER
+from tests.cli.conftest import CLUSTER
 from tests.ops.openssl import make_ca, openssl
 
 MEMBERS = [f"infra{n}" for n in (1, 2, 3)]

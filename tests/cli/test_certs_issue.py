@@ -10,25 +10,7 @@ from cryptography import x509
 from etcdup.cli.main import run
 from etcdup.core.load import load
 from etcdup.ops.pki import Pki
-
-CLUSTER = """\
-name: prod
-version: 3.6.14
-hosts:
-  - {name: infra1, address: 10.0.0.1}
-  - {name: infra2, address: 10.0.0.2}
-  - {name: infra3, address: 10.0.0.3}
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """cluster.yaml with the PKI that an apply makes."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ETCDUP_FILE", raising=False)
-    (tmp_path / "cluster.yaml").write_text(CLUSTER)
-    Pki.open(load(CLUSTER, "cluster.yaml"), tmp_path).issue(["admin"], datetime.now(UTC))
-    return tmp_path
+from tests.cli.conftest import CLUSTER
 
 
 def leaf(path: Path) -> x509.Certificate:

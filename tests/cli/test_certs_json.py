@@ -8,25 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.cli.certs_json import as_text, following_json, renewal_json, rotation_json
+from etcdup.cli.certs_json import following_json, renewal_json, rotation_json
+from etcdup.cli.json_text import json_text
 from etcdup.cli.main import run
-from etcdup.core.load import load
 from etcdup.ops.health import prove
 from etcdup.ops.observe import observe
-from etcdup.ops.pki import Pki
 from etcdup.ops.renewal import Served
 from tests.cli.golden import assert_golden
-from tests.cli.test_certs_issue import CLUSTER, request
+from tests.cli.test_certs_issue import request
 from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ETCDUP_FILE", raising=False)
-    (tmp_path / "cluster.yaml").write_text(CLUSTER)
-    Pki.open(load(CLUSTER, "cluster.yaml"), tmp_path).issue(["admin"], datetime.now(UTC))
-    return tmp_path
 
 
 def assert_told(name: str, text: str, folder: Path) -> None:
@@ -75,7 +65,7 @@ async def test_a_renewal_and_a_change_of_ca(tmp_path: Path) -> None:
         Served("infra1", 2380, why="no handshake: no handshake within 5 s"),
     )
     renewed = {"server/infra1": ("", "it has less than 30 days left")}
-    assert_told("certs-renew.json", as_text(renewal_json(spec, renewed, 2, ports, results)), tmp_path)
+    assert_told("certs-renew.json", json_text(renewal_json(spec, renewed, 2, ports, results)), tmp_path)
 
     world.pki.issue_client("app", observed.at)
     world.pki.rotate("trust", observed.at)
@@ -83,7 +73,7 @@ async def test_a_renewal_and_a_change_of_ca(tmp_path: Path) -> None:
     turned = replace(observed, pki=world.pki.see())
     following = following_json(turned, "drop", "certs", "/x/pki/ca.pem", {"192.168.8.9": ["infra1"]})
     told = rotation_json(spec, turned, 5, 4, results, following)
-    assert_told("certs-rotate-ca.json", as_text(told), tmp_path)
+    assert_told("certs-rotate-ca.json", json_text(told), tmp_path)
     world.pki.rotate("drop", observed.at)
     whole = replace(observed, pki=world.pki.see())
     assert rotation_json(spec, whole, 3, 4, results, None)["phase"] is None

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import shutil
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import VERSION, Etcdup, prepare_demo
+from tests.cli.conftest import VERSION, Etcdup, answered, prepare_demo
 from tests.support.etcd_binaries import why_not
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
@@ -200,32 +199,6 @@ def test_a_terminal_is_asked_and_no_means_no(up: Etcdup) -> None:
     assert up("plan", "--exit-code").returncode == 3
     assert answered(up, b"y\n", "apply") == 0
     assert up("health").returncode == 0
-
-
-def answered(etcdup: Etcdup, answer: bytes | signal.Signals, *arguments: str) -> int:
-    """The exit code of a call on a terminal, where this is typed, or the signal sent, at the question."""
-    ours, theirs = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            etcdup.argv(*arguments), env=etcdup.environment, stdin=theirs, stdout=theirs, stderr=theirs
-        )
-        seen = b""
-        while b"[y/N]" not in seen:
-            seen += os.read(ours, 4096)
-        if isinstance(answer, bytes):
-            os.write(ours, answer)
-        else:
-            process.send_signal(answer)
-        os.set_blocking(ours, False)
-        while process.poll() is None:
-            try:
-                os.read(ours, 65536)
-            except BlockingIOError:
-                time.sleep(0.02)
-        return process.wait()
-    finally:
-        os.close(ours)
-        os.close(theirs)
 
 
 def test_destroy_wants_the_name_and_moves_aside(up: Etcdup) -> None:

@@ -68,15 +68,22 @@ class Applying(Undertaking):
             if plan.is_empty:
                 await self._nothing_to_do(world, plan, observed)
                 return
-            if not self._quiet:
-                self.show(plan)
-            if not self._yes:
-                if self.put_off():
-                    return
-                await self.agree(f"Do this to cluster {plan.cluster}?")
+            if not await self._is_agreed(plan):
+                return
             results = await self._apply(world, plan, observed, planner)
             await self._prove_served(world, plan)
             self.tell_health(results)
+
+    async def _is_agreed(self, plan: Plan) -> bool:
+        """Shows the plan and asks. False where it is left at that."""
+        if not self._quiet:
+            self.show(plan)
+        if self._yes:
+            return True
+        if self.put_off():
+            return False
+        await self.agree(f"Do this to cluster {plan.cluster}?")
+        return True
 
     async def _prove_served(self, world: World, plan: Plan) -> None:
         """New certificates are proved by new handshakes: health comes over connections that may be older (rule 17)."""

@@ -1,7 +1,6 @@
 """`etcdup backup now`, `list` and `prune`."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from etcdup.cli.failure import Interrupted
+from etcdup.cli.json_text import json_text
 from etcdup.cli.session import Session
 from etcdup.cli.words import counted
 from etcdup.core.backups import Listed, Manifest, source, to_prune_here
@@ -273,4 +273,4 @@ def failed_json(failed: Failures) -> list[dict[str, str]]:
 
 
 def print_json(session: Session, facts: dict[str, Any]) -> None:
-    session.terminal.data(json.dumps({"format": 1, **facts}, indent=1, ensure_ascii=False) + "\n")
+    session.terminal.data(json_text({"format": 1, **facts}))

@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-from etcdup.cli.certs_json import as_text, requests_json
+from etcdup.cli.certs_json import requests_json
 from etcdup.cli.cluster_file import read_spec
+from etcdup.cli.json_text import json_text
 from etcdup.cli.terminal import Terminal
 from etcdup.cli.words import counted
 from etcdup.errors import EXIT_DONE
@@ -17,7 +18,7 @@ def write_requests(file: Path, out: Path, *, as_json: bool) -> int:
     written = request_all(spec, out.absolute())
     shown = os.path.relpath(out.absolute(), file.absolute().parent)
     section = tls_section(f"./{shown}" if not shown.startswith("..") else str(out.absolute()))
-    terminal.data(as_text(requests_json(spec, out.absolute(), written, section)) if as_json else section)
+    terminal.data(json_text(requests_json(spec, out.absolute(), written, section)) if as_json else section)
     for line in (
         f"{counted(len(written), 'request')} in {out}: have each signed, with the names and usages that it asks for",
         "put each certificate beside its key, as server.pem, peer.pem and health.pem (its intermediates after it), and "

@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etcdup.cli.certs_json import as_text, consumer_json, forgotten_json
+from etcdup.cli.certs_json import consumer_json, forgotten_json
 from etcdup.cli.cluster_file import read_spec
+from etcdup.cli.json_text import json_text
 from etcdup.cli.terminal import Terminal
 from etcdup.core.consumers import consumer_text, role_of
 from etcdup.errors import EXIT_DONE, UsageError
@@ -28,7 +29,7 @@ def issue_certificate(
         issued = replace(issued, files=take_away(issued, out.absolute()))
     role = role or role_of(name)
     text = consumer_text(role, spec, issued.files)
-    terminal.data(as_text(consumer_json(spec, name, role, issued, text)) if as_json else text)
+    terminal.data(json_text(consumer_json(spec, name, role, issued, text)) if as_json else text)
     for line in _told(name, issued):
         terminal.say(f"{terminal.err('yellow', 'note:')} {line}")
     return EXIT_DONE
@@ -42,7 +43,7 @@ def forget_consumer(file: Path, name: str, *, as_json: bool) -> int:
     cert = pki.see().certs.get(f"client/{name}")
     kept = pki.forget_client(name)
     if as_json and cert is not None:
-        terminal.data(as_text(forgotten_json(spec, name, kept, cert)))
+        terminal.data(json_text(forgotten_json(spec, name, kept, cert)))
     terminal.say(f"{name} is forgotten: its certificate is in {spec.tls.dir}/former/clients")
     terminal.say(
         f"{terminal.err('yellow', 'note:')} etcd asks no revocation list, so it lets the holder in until that "

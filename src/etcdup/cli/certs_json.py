@@ -1,7 +1,6 @@
 """What `certs issue`, `forget`, `csr`, `renew` and `rotate-ca` tell programs. Pure; stable within a `format`: keys may
 join, none changes its meaning. No key material is in it: keys are named by their paths."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,10 @@ from etcdup.ops.health import Health
 from etcdup.ops.renewal import Served
 
 
-def as_text(told: Mapping[str, Any]) -> str:
-    """One document, whose first key is its format."""
-    return json.dumps({"format": 1, **told}, indent=1, ensure_ascii=False) + "\n"
-
-
 def consumer_json(spec: Spec, name: str, role: str, issued: Issued, configuration: str) -> dict[str, Any]:
     """`key` is null where it belongs to a request, and so is not here."""
     return {
+        "format": 1,
         "cluster": spec.name,
         "name": name,
         "role": role,
@@ -38,7 +33,7 @@ def consumer_json(spec: Spec, name: str, role: str, issued: Issued, configuratio
 
 def forgotten_json(spec: Spec, name: str, kept: Path, cert: CertSeen) -> dict[str, Any]:
     """etcd lets its holder in until `not_after`, or until its CA is dropped."""
-    return {"cluster": spec.name, "name": name, "kept": str(kept), **_life(cert)}
+    return {"format": 1, "cluster": spec.name, "name": name, "kept": str(kept), **_life(cert)}
 
 
 def _life(cert: CertSeen) -> dict[str, Any]:
@@ -68,7 +63,13 @@ def requests_json(spec: Spec, folder: Path, written: Sequence[Path], section: st
                 "usages": list(each.usages),
             }
         )
-    return {"cluster": spec.name, "ca": str(folder / "ca.pem"), "requests": requests, "tls": section}
+    return {
+        "format": 1,
+        "cluster": spec.name,
+        "ca": str(folder / "ca.pem"),
+        "requests": requests,
+        "tls": section,
+    }
 
 
 def renewal_json(
@@ -87,6 +88,7 @@ def renewal_json(
         for each in found
     ]
     return {
+        "format": 1,
         "cluster": spec.name,
         "renewed": [{"role": role, "why": why} for role, (_, why) in renewed.items()],
         "steps_done": steps,
@@ -106,6 +108,7 @@ def rotation_json(
     """`phase` is the one that is whole now: null where no change of CA is under way. `next` is what the next run does,
     and what consumers have to have before it."""
     return {
+        "format": 1,
         "cluster": spec.name,
         "phase": reached(observed.pki),
         "steps_done": steps,

@@ -1,11 +1,11 @@
 """`etcdup certs list`."""
 
 import asyncio
-import json
 from contextlib import suppress
 from pathlib import Path
 
 from etcdup.cli.certs_view import inventory_json, render_inventory
+from etcdup.cli.json_text import json_text
 from etcdup.cli.session import Session
 from etcdup.core.exports import ClientFiles
 from etcdup.core.inventory import Inventory, inventory
@@ -21,10 +21,11 @@ def list_certificates(file: Path, *, days: int | None, as_json: bool) -> int:
     session = Session.begin(file)
     observed, found = session.run(_look(session, days))
     raft = raft_links(observed)
-    if as_json:
-        text = json.dumps(inventory_json(found, raft), indent=1, ensure_ascii=False) + "\n"
-    else:
-        text = render_inventory(found, raft, session.terminal.out)
+    text = (
+        json_text(inventory_json(found, raft))
+        if as_json
+        else render_inventory(found, raft, session.terminal.out)
+    )
     session.terminal.data(text)
     return EXIT_DONE if found.is_well else EXIT_FAILED
 

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from etcdup.cli.certs_json import as_text, renewal_json
+from etcdup.cli.certs_json import renewal_json
 from etcdup.cli.certs_list import admin_client
 from etcdup.cli.certs_view import render_served
 from etcdup.cli.health_view import render_health
+from etcdup.cli.json_text import json_text
 from etcdup.cli.progress import Progress
 from etcdup.cli.session import Session
 from etcdup.cli.undertaking import Undertaking
@@ -95,7 +96,7 @@ class RenewingAll(Undertaking):
     def _show_proof(self, found: tuple[Served, ...], results: tuple[Health, ...]) -> None:
         if self._as_json:
             told = renewal_json(self.session.spec, self._renewed, self.done, found, results)
-            self.terminal.data(as_text(told))
+            self.terminal.data(json_text(told))
             return
         self.terminal.data(render_served(found, self.terminal.out))
         if results and not any(each.why for each in found):

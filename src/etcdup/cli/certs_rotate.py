@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from etcdup.cli.apply import Applying
-from etcdup.cli.certs_json import as_text, following_json, rotation_json
+from etcdup.cli.certs_json import following_json, rotation_json
 from etcdup.cli.certs_list import admin_client
 from etcdup.cli.failure import Interrupted
 from etcdup.cli.health_view import render_health
+from etcdup.cli.json_text import json_text
 from etcdup.cli.session import Session
 from etcdup.cli.words import counted
 from etcdup.core.clients import told_of
@@ -97,10 +98,8 @@ class Rotating(Applying):
         if plan.is_empty:
             self.terminal.say("nothing to do: this phase is whole")
             return
-        self.show(plan)
-        if not self._yes:
-            await self.agree(f"Do this to cluster {plan.cluster}?")
-        await self._apply(world, plan, observed, planner)
+        if await self._is_agreed(plan):
+            await self._apply(world, plan, observed, planner)
 
     async def _permit(self, world: World, observed: Observed) -> None:
         """Before a turn: what is seen of the hosts and of the PKI, what the operator says of consumers, every link."""
@@ -124,7 +123,7 @@ class Rotating(Applying):
         ca = admin_files(spec, self.session.folder, world.pki).ca
         following = following_json(observed, stage, _WORDS[stage], ca, self._connected) if stage else None
         told = rotation_json(spec, observed, self.done, made, results, following)
-        self.terminal.data(as_text(told))
+        self.terminal.data(json_text(told))
 
     async def _consumers_have(self, observed: Observed) -> None:
         """Nobody else sees whether consumers have what they need, before a member turns them away."""

@@ -1,10 +1,10 @@
 """`etcdup check`."""
 
-import json
 from pathlib import Path
 
 from etcdup.cli.certs_list import admin_client
 from etcdup.cli.check_view import check_json, render_check
+from etcdup.cli.json_text import json_text
 from etcdup.cli.session import Session
 from etcdup.core.audit import audit
 from etcdup.core.findings import Evidence, worst
@@ -18,7 +18,7 @@ def check_cluster(file: Path, *, as_json: bool, disk: bool) -> int:
     evidence = session.run(_gather(session, disk=disk))
     findings = audit(session.spec, evidence)
     if as_json:
-        text = json.dumps(check_json(session.spec, evidence, findings), indent=1, ensure_ascii=False) + "\n"
+        text = json_text(check_json(session.spec, evidence, findings))
     else:
         text = render_check(session.spec, evidence, findings, session.terminal.out)
     session.terminal.data(text)

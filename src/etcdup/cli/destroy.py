@@ -3,24 +3,21 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etcdup.cli.failure import Interrupted
 from etcdup.cli.progress import Progress
 from etcdup.cli.session import Session
 from etcdup.cli.undertaking import Undertaking
-from etcdup.core.observed import ASIDE, Observed
+from etcdup.core.observed import Observed, aside_at
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.retire import kept_at, plan_destroy
 from etcdup.core.steps import RetireMember
-from etcdup.errors import EtcdupError, PartlyApplied, RefusedError, UsageError
+from etcdup.errors import EtcdupError, PartlyApplied
 from etcdup.ops.apply import raise_refusal, retire
 from etcdup.ops.journal import Journal
 
 
 def destroy_cluster(file: Path, name: str | None) -> int:
     """`name` is the cluster's, given instead of being asked for it."""
-    session = Session.begin(file)
-    if name not in (None, session.spec.name):
-        raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
+    session = Session.begin(file, named=name)
     return Destroying(session, sure=name is not None).carry_through()
 
 
@@ -32,7 +29,7 @@ class Destroying(Undertaking):
         self._sure = sure
 
     async def run(self) -> None:
-        suffix = f"{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        suffix = aside_at(datetime.now(UTC))
 
         def planner(observed: Observed) -> Plan | Refusal:
             return plan_destroy(self.session.spec, observed, suffix)
@@ -44,7 +41,8 @@ class Destroying(Undertaking):
                 raise_refusal(plan)
             self.show(plan)
             if not plan.is_empty:
-                await self._ask()
+                if not self._sure:
+                    await self.agree_by_name("destroy", "stop it for good", "destroyed")
 
                 async def act(progress: Progress, journal: Journal) -> Observed:
                     return await retire(world, plan, planner, progress, journal)
@@ -52,16 +50,6 @@ class Destroying(Undertaking):
                 await self.carry_out(world, plan, observed, act)
                 self._tell_where(plan, observed)
             self._tell_of_unreachable(plan, observed)
-
-    async def _ask(self) -> None:
-        name = self.session.spec.name
-        if self._sure:
-            return
-        if not self.terminal.can_ask:
-            hint = f"`--yes-destroy {name}` does it without asking"
-            raise UsageError("there is nobody to ask whether this cluster shall be destroyed", hint=hint)
-        if await self.terminal.answer(f"Type the cluster's name to stop it for good ({name}): ") != name:
-            raise Interrupted("that is not its name; nothing was changed")
 
     def _tell_where(self, plan: Plan, observed: Observed) -> None:
         self.terminal.say("Nothing was deleted. What there was is now in:")

@@ -1,12 +1,12 @@
 """What `--json` says of a change once it is over, however that was: its plan, what of it was done, what came of it."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from etcdup.cli.failure import Interrupted
 from etcdup.cli.health import health_json
+from etcdup.cli.json_text import json_text
 from etcdup.cli.plan import refusal_json
 from etcdup.cli.progress import Progress
 from etcdup.cli.terminal import Terminal
@@ -45,7 +45,7 @@ class Outcome:
             self._error = error
             raise
         finally:
-            terminal.data(json.dumps(self.facts(), indent=1, ensure_ascii=False) + "\n")
+            terminal.data(json_text(self.facts()))
 
     @property
     def exit_code(self) -> int:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from etcdup.cli.cautions import caution, refuse_unusable_tls
+from etcdup.cli.json_text import json_text
 from etcdup.cli.plan_view import render_plan, render_refusal
 from etcdup.cli.session import Session
 from etcdup.core.observed import Observed
@@ -18,13 +19,13 @@ def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool
     observed, planned = session.run(_plan(session))
     caution(session, observed)
     if isinstance(planned, Refusal):
-        text = json.dumps(refusal_json(planned), indent=1, ensure_ascii=False) + "\n"
+        text = json_text(refusal_json(planned))
         session.terminal.data(text if as_json else render_refusal(planned, session.terminal.out))
         return EXIT_REFUSED
     if out is not None:
         save_plan(planned, out)
     if as_json:
-        session.terminal.data(json.dumps(plan_to_json(planned), indent=1, ensure_ascii=False) + "\n")
+        session.terminal.data(json_text(plan_to_json(planned)))
     else:
         session.terminal.data(render_plan(planned, session.terminal.out, session.terminal.width))
     return EXIT_CHANGES if tell_changes and not planned.is_empty else EXIT_DONE
@@ -47,7 +48,7 @@ def refusal_json(refusal: Refusal) -> dict[str, object]:
 def save_plan(plan: Plan, path: Path) -> None:
     """For `apply FILE`: the steps and the token, so that what is applied later is what was read now."""
     try:
-        path.write_text(json.dumps(plan_to_json(plan), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json_text(plan_to_json(plan)), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from etcdup.cli.apply import Applying
 from etcdup.cli.failure import Interrupted
 from etcdup.cli.session import Session
-from etcdup.core.commands import aside
-from etcdup.core.observed import Observed
+from etcdup.cli.words import WATCHERS
+from etcdup.core.observed import Observed, aside_at
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.recovery import against_copies, against_recovery, begun, findings, plan_recovery
 from etcdup.core.restoration import SnapshotFile, token_of
-from etcdup.errors import RefusedError, UsageError
+from etcdup.errors import UsageError
 from etcdup.ops.apply import Planner, raise_refusal
 from etcdup.ops.recovery import Chosen, choose, kept_before, sizes_of_copies, world_of_one
 from etcdup.ops.snapshot_file import read_snapshot
@@ -28,9 +28,7 @@ def recover_cluster(
     as_json: bool = False,
 ) -> int:
     """`name` is the cluster's, given instead of being asked for it."""
-    session = Session.begin(file)
-    if name not in (None, session.spec.name):
-        raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
+    session = Session.begin(file, named=name)
     sure = name is not None
     return Recovering(session, fenced, sure=sure, copies=copies, as_json=as_json).carry_through()
 
@@ -86,7 +84,7 @@ class Recovering(Applying):
 
     async def _rebuild(self, world: World, snapshot: SnapshotFile, told: tuple[str, ...]) -> None:
         observed = await self.session.observed(world)
-        suffix, token = aside(observed), token_of(world.spec, observed, self.session.fresh_token())
+        suffix, token = aside_at(observed.at), token_of(world.spec, observed, self.session.fresh_token())
         if self._copies:
             sizes = await sizes_of_copies(world, observed, token)
             if reasons := against_copies(world.spec, observed, snapshot, token, sizes):
@@ -99,22 +97,14 @@ class Recovering(Applying):
 
     async def _do(self, world: World, observed: Observed, planner: Planner) -> None:
         plan = self._planned(planner, observed)
-        self.show(plan)
-        if not self._yes:
-            if self.put_off():
-                return
-            await self.agree("")
+        if not await self._is_agreed(plan):
+            return
         self.tell_health(await self._apply(world, plan, observed, planner))
         for line in _afterwards(self.session.spec.name, self._chosen):
             self.terminal.say(line)
 
     async def agree(self, question: str) -> None:  # noqa: ARG002
-        name = self.session.spec.name
-        if not self.terminal.can_ask:
-            hint = f"`--yes-recover {name}` does it without asking"
-            raise UsageError("there is nobody to ask whether this cluster shall be rebuilt", hint=hint)
-        if await self.terminal.answer(f"Type the cluster's name to rebuild it ({name}): ") != name:
-            raise Interrupted("that is not its name; nothing was changed")
+        await self.agree_by_name("recover", "rebuild it", "rebuilt")
 
 
 def _afterwards(name: str, chosen: str) -> tuple[str, ...]:
@@ -123,6 +113,5 @@ def _afterwards(name: str, chosen: str) -> tuple[str, ...]:
         f"Cluster {name} serves again, from {chosen} alone: it cannot lose a member yet.",
         "Give the lost hosts' addresses to fresh machines, or name other hosts in cluster.yaml; then `etcdup apply` "
         "adds them one by one.",
-        "Restart what watches the cluster: for Kubernetes every kube-apiserver, then kube-controller-manager, "
-        "kube-scheduler and the kubelets.",
+        f"Restart what watches the cluster: {WATCHERS}.",
     )

@@ -4,15 +4,14 @@ import asyncio
 from pathlib import Path
 
 from etcdup.cli.apply import Applying
-from etcdup.cli.failure import Interrupted
 from etcdup.cli.session import Session
-from etcdup.core.commands import aside
-from etcdup.core.observed import Observed
+from etcdup.cli.words import WATCHERS
+from etcdup.core.observed import Observed, aside_at
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.restoration import SnapshotFile, can_bump, plan_restore, token_of, was_restored
 from etcdup.core.steps import UndoData
 from etcdup.core.undoing import plan_undo, was_begun
-from etcdup.errors import RefusedError, UsageError
+from etcdup.errors import RefusedError
 from etcdup.ops.apply import Planner
 from etcdup.ops.health import Health
 from etcdup.ops.places import open_places
@@ -33,18 +32,14 @@ def restore_cluster(
     as_json: bool = False,
 ) -> int:
     """`name` is the cluster's, given instead of being asked for it; `origin` the one whose backup is to be cloned."""
-    session = Session.begin(file)
-    if name not in (None, session.spec.name):
-        raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
+    session = Session.begin(file, named=name)
     source = Source(snapshot, origin or session.spec.name, Identity.read(identity) if identity else None)
     return Restoring(session, source, sure=name is not None, again=again, as_json=as_json).carry_through()
 
 
 def undo_restore(file: Path, name: str | None, *, as_json: bool = False) -> int:
     """Puts back what the last restore moved aside."""
-    session = Session.begin(file)
-    if name not in (None, session.spec.name):
-        raise RefusedError(f"{file} is the file of cluster {session.spec.name}, not of {name}")
+    session = Session.begin(file, named=name)
     return Undoing(session, sure=name is not None, as_json=as_json).carry_through()
 
 
@@ -52,13 +47,7 @@ class ByName(Applying):
     """An apply that asks for the cluster's name rather than for a yes."""
 
     async def agree(self, question: str) -> None:  # noqa: ARG002
-        name = self.session.spec.name
-        if not self.terminal.can_ask:
-            hint = f"`--yes-restore {name}` does it without asking"
-            raise UsageError("there is nobody to ask whether this cluster shall be restored", hint=hint)
-        typed = await self.terminal.answer(f"Type the cluster's name to exchange its data ({name}): ")
-        if typed != name:
-            raise Interrupted("that is not its name; nothing was changed")
+        await self.agree_by_name("restore", "exchange its data", "restored")
 
 
 class Undoing(ByName):
@@ -68,7 +57,7 @@ class Undoing(ByName):
         super().__init__(session, "restore --undo", yes=sure, as_json=as_json)
 
     def planner(self, observed: Observed) -> Planner:
-        spec, suffix = self.session.spec, aside(observed)
+        spec, suffix = self.session.spec, aside_at(observed.at)
         begun = was_begun(spec, observed)
 
         def planned(observed: Observed) -> Plan | Refusal:
@@ -110,7 +99,7 @@ class Restoring(ByName):
             return await from_places(places, source, folder, terminal.report, terminal.warn)
 
     def planner(self, observed: Observed) -> Planner:
-        spec, snapshot, suffix = self.session.spec, self._snapshot, aside(observed)
+        spec, snapshot, suffix = self.session.spec, self._snapshot, aside_at(observed.at)
         assert snapshot is not None
         token = token_of(spec, observed, self.session.fresh_token())
         if was_restored(spec, observed, snapshot) and not self._again:
@@ -153,7 +142,4 @@ def _undone(name: str) -> tuple[str, ...]:
     )
 
 
-_RESTART = (
-    "Restart what watches it now: for Kubernetes every kube-apiserver, then kube-controller-manager, "
-    "kube-scheduler and the kubelets."
-)
+_RESTART = f"Restart what watches it now: {WATCHERS}."

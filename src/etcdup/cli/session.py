@@ -14,6 +14,7 @@ from etcdup.core.observed import Observed
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.planner import plan
 from etcdup.core.spec import Spec
+from etcdup.errors import RefusedError
 from etcdup.ops.observe import observe
 from etcdup.ops.opening import open_world, settle_binaries
 from etcdup.ops.world import World
@@ -31,9 +32,13 @@ class Session:
     terminal: Terminal
 
     @classmethod
-    def begin(cls, path: Path, terminal: Terminal | None = None) -> "Session":
-        """Raises BadFile with every problem in the file, UsageError where there is none."""
-        return cls(read_spec(path), path.absolute().parent, terminal or Terminal())
+    def begin(cls, path: Path, terminal: Terminal | None = None, *, named: str | None = None) -> "Session":
+        """Raises BadFile with every problem in the file, UsageError where there is none, RefusedError where it is not
+        the file of the cluster that was `named`."""
+        spec = read_spec(path)
+        if named not in (None, spec.name):
+            raise RefusedError(f"{path} is the file of cluster {spec.name}, not of {named}")
+        return cls(spec, path.absolute().parent, terminal or Terminal())
 
     @asynccontextmanager
     async def world(self) -> AsyncIterator[World]:

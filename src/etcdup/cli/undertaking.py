@@ -75,6 +75,15 @@ class Undertaking(ABC):
             raise Interrupted("nothing was changed")
         self.terminal.say()
 
+    async def agree_by_name(self, verb: str, what: str, done: str) -> None:
+        """As `agree`, by the cluster's name: for what no yes that was typed by habit may do."""
+        name = self.session.spec.name
+        if not self.terminal.can_ask:
+            hint = f"`--yes-{verb} {name}` does it without asking"
+            raise UsageError(f"there is nobody to ask whether this cluster shall be {done}", hint=hint)
+        if await self.terminal.answer(f"Type the cluster's name to {what} ({name}): ") != name:
+            raise Interrupted("that is not its name; nothing was changed")
+
     def put_off(self) -> bool:
         """Whether nobody is to be asked: `--json` is for programs, and leaves it at the plan."""
         if self.outcome is not None:

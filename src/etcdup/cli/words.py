@@ -20,6 +20,11 @@ from etcdup.core.steps import (
     UpdatePeerUrl,
 )
 
+# Who keeps a watch on a cluster of Kubernetes, in the order of their restarts (rules 69, 104).
+WATCHERS = (
+    "for Kubernetes every kube-apiserver, then kube-controller-manager, kube-scheduler and the kubelets"
+)
+
 # By kind, without what the step's own values say beside it.
 _KINDS = {
     "PrepareHost": "prepare the host",

@@ -10,7 +10,7 @@ from etcdup.core.actions import Action, Archive, Put, Run, Write, mark, stop_com
 from etcdup.core.files import Text, desired_files, parent
 from etcdup.core.heritage import heritage
 from etcdup.core.layout import Layout, layout_of
-from etcdup.core.observed import ASIDE, HostSeen, ListedMember, Marker, Observed
+from etcdup.core.observed import HostSeen, ListedMember, Marker, Observed, aside_at
 from etcdup.core.packages import install_commands, manager_of, tools_of
 from etcdup.core.restore_commands import restore_commands
 from etcdup.core.roster import host_of
@@ -64,9 +64,9 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
         case RetireMember():
             yield from _retire(step.suffix, seen, layout)
         case DetachMember():
-            yield from _retire(aside(observed), seen, layout)
+            yield from _retire(aside_at(observed.at), seen, layout)
         case SetAside():
-            yield from _give_way(aside(observed), seen, layout)
+            yield from _give_way(aside_at(observed.at), seen, layout)
         case MarkReplacement():
             yield from _mark_replacement(step, spec, host, layout, observed, token)
         case (
@@ -81,11 +81,6 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
             yield from restore_commands(step, spec, host, seen)
         case _:
             raise AssertionError(f"{step.kind} is not a list of commands")
-
-
-def aside(observed: Observed) -> str:
-    """The suffix under which data is moved aside now."""
-    return f"{ASIDE}{observed.at:%Y%m%dT%H%M%SZ}"
 
 
 def form_commands(spec: Spec, host: HostSpec, token: str) -> Iterator[Action]:

@@ -15,6 +15,11 @@ from etcdup.core.version import Version
 ASIDE = "aside-"
 
 
+def aside_at(at: datetime) -> str:
+    """The suffix under which data is moved aside at that time."""
+    return f"{ASIDE}{at:%Y%m%dT%H%M%SZ}"
+
+
 @dataclass(frozen=True)
 class Unreachable:
     """No working connection, or no root on it. Not the same as down (rule 62)."""

@@ -7,7 +7,7 @@ anything else, and may then join as new members.
 
 from dataclasses import replace
 
-from etcdup.core.observed import ASIDE, HostSeen, Marker, MemberSilent, Observed, UnitSeen
+from etcdup.core.observed import HostSeen, Marker, MemberSilent, Observed, UnitSeen, aside_at
 from etcdup.core.plan import Refused
 from etcdup.core.spec import Spec
 from etcdup.core.steps import RetireMember, Step
@@ -21,7 +21,7 @@ def superseded(spec: Spec, observed: Observed) -> tuple[str, ...]:
 
 
 def clear_superseded(names: tuple[str, ...], observed: Observed) -> tuple[Step, ...]:
-    suffix = f"{ASIDE}{observed.at:%Y%m%dT%H%M%SZ}"
+    suffix = aside_at(observed.at)
     reason = "it is of the cluster before the restored one, and must not meet others of it"
     return tuple(RetireMember(host=name, suffix=suffix, reason=reason, rules=(57, 65)) for name in names)
 
