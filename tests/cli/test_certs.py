@@ -54,9 +54,29 @@ def test_every_certificate_is_listed_with_every_place(up: Etcdup) -> None:
         assert (here, there, len(ports)) == ("here", "on infra2", 1)
         assert ports[0].startswith("served on infra2:")
         assert rows[f"{kind}/infra2"]["usages"] == ["serverAuth", "clientAuth"]
-    assert len(told["links"]) == 6
+    assert [link["port"] for link in told["links"]].count("peer") == 6
+    assert len(told["links"]) == 12
     assert all(link["ok"] for link in told["links"])
     assert told["raft"].count("follows") == 2
+
+
+def test_a_peer_port_turns_down_who_is_no_peer(up: Etcdup) -> None:
+    """A pair of the same CA with another name: connections that are open go on, and a new one is not taken."""
+    peer, health = (place(up) / f"pki/members/infra2/{kind}" for kind in ("peer", "health"))
+    theirs = {f"{peer}{end}": Path(f"{peer}{end}").read_bytes() for end in (".pem", "-key.pem")}
+    for end in (".pem", "-key.pem"):
+        Path(f"{peer}{end}").write_bytes(Path(f"{health}{end}").read_bytes())
+    try:
+        broken = [link for link in listed(up, code=1)["links"] if not link["ok"]]
+    finally:
+        for path, content in theirs.items():
+            Path(path).write_bytes(content)
+    assert {(link["from"], link["to"], link["port"]) for link in broken} == {
+        ("infra2", "infra1", "peer"),
+        ("infra2", "infra3", "peer"),
+    }
+    assert {link["why"] for link in broken} == {"it turned the handshake down: bad certificate"}
+    assert listed(up)["well"]
 
 
 def test_days_decide_the_exit_code(up: Etcdup) -> None:
@@ -201,9 +221,8 @@ def test_a_port_that_is_not_served_is_not_well(up: Etcdup) -> None:
         time.sleep(0.05)
     told = listed(up, code=1)
     assert any("served on infra3:" in finding for finding in told["findings"])
-    assert {(link["from"], link["to"]) for link in told["links"] if not link["ok"]} == {
-        ("infra1", "infra3"),
-        ("infra2", "infra3"),
+    assert {(link["from"], link["to"], link["port"]) for link in told["links"] if not link["ok"]} == {
+        (source, "infra3", port) for source in ("infra1", "infra2") for port in ("client", "peer")
     }
     assert up("certs", "renew", "--yes").returncode == 0
     assert listed(up)["well"]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from etcdup.core.audit_host import clock_findings, fsync_findings, synchronisati
 from etcdup.core.audit_settings import settings_findings
 from etcdup.core.closer_look import parse_leaders, parse_look
 from etcdup.core.findings import Closer, Evidence, FileRights, Hash, Knock, Leaders, worst
-from etcdup.core.inventory import Link
+from etcdup.core.inventory import Link, LinkPort
 from etcdup.core.observed import MemberSilent, Observed, PkiSeen, Unreachable
 from etcdup.core.running import process_settings
 from etcdup.ops.observe import observe
@@ -149,11 +150,13 @@ async def test_links_that_were_not_tried_are_told_with_the_reason(tmp_path: Path
     await bring_up(spec, network, tmp_path)
     observed = await observe(world_of(spec, network, tmp_path))
     names = list(observed.hosts)
-    links = tuple(Link(one, other) for one in names[1:] for other in names if one != other)
-    assert untried(Evidence(observed, links=links)) == [
-        "links from infra1 by TLS were not tried: etcdup installed no etcd there"
+    ways = [(one, other) for one in names for other in names if one != other]
+    links = tuple(Link(*way, port=port) for way in ways for port in get_args(LinkPort))
+    assert untried(Evidence(observed, links=links)) == []
+    assert untried(Evidence(observed, links=links[4:])) == [
+        "links from infra1 to client ports by TLS were not tried: etcdup installed no etcd there",
+        "links from infra1 to peer ports by TLS were not tried: their certificates are not here",
     ]
-    assert untried(Evidence(observed, links=(*links, Link("infra1", "infra2")))) == []
 
 
 def untried(evidence: Evidence) -> list[str]:

@@ -12,7 +12,8 @@ from etcdup.core.inventory import Inventory, inventory
 from etcdup.core.observed import Observed
 from etcdup.errors import EXIT_DONE, EXIT_FAILED, PkiError
 from etcdup.ops.export import admin_files
-from etcdup.ops.survey import links, survey
+from etcdup.ops.links import links
+from etcdup.ops.survey import survey
 from etcdup.ops.world import World
 
 

@@ -61,10 +61,9 @@ def _about(row: Row) -> str:
 def _link_lines(links: Sequence[Link], paint: Paint) -> list[str]:
     broken = [link for link in links if link.why]
     if links and not broken:
-        return [f"  every member reached every other's client port ({counted(len(links), 'handshake')})"]
-    return [
-        f"  {paint('yellow', '!')} {link.source} does not reach {link.target}: {link.why}" for link in broken
-    ]
+        ports = " and ".join(f"{port} port" for port in dict.fromkeys(link.port for link in links))
+        return [f"  every member reached every other's {ports} ({counted(len(links), 'new handshake')})"]
+    return [f"  {paint('yellow', '!')} {link.said}" for link in broken]
 
 
 def _verdict(inventory: Inventory, paint: Paint) -> str:
@@ -86,7 +85,13 @@ def inventory_json(inventory: Inventory, raft: str) -> dict[str, Any]:
         "certificates": [_row_json(row) for row in inventory.rows],
         "findings": list(inventory.findings),
         "links": [
-            {"from": link.source, "to": link.target, "ok": not link.why, "why": link.why or None}
+            {
+                "from": link.source,
+                "to": link.target,
+                "port": link.port,
+                "ok": not link.why,
+                "why": link.why or None,
+            }
             for link in inventory.links
         ],
         "raft": raft or None,

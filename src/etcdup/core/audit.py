@@ -115,7 +115,7 @@ def _between(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     for link in evidence.links:
         if link.why:
             yield Finding(
-                "wrong", link.source, f"{link.source} does not reach {link.target} by TLS: {link.why}",
+                "wrong", link.source, link.said,
                 "a half link stays hidden until a leader changes", "`etcdup certs list` shows both certificates",
                 (19, 95),
             )  # fmt: skip
@@ -149,13 +149,16 @@ def _untried_links(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         fix = "run `check` again once the cluster is up; until then only the ports were tried"
         yield Finding("untried", "", what, why, fix, (19, 95))
         return
-    tried = {link.source for link in evidence.links}
-    if missing := [name for name in sources if name not in tried]:
-        what = f"links from {', '.join(missing)} by TLS were not tried: etcdup installed no etcd there"
-        fix = (
-            "on each: `etcdctl endpoint health` with the endpoints of the others and that host's certificate"
-        )
-        yield Finding("untried", "", what, why, fix, (19, 95))
+    fixes = {
+        "client": "on each: `etcdctl endpoint health` with the endpoints of the others and that host's certificate",
+        "peer": "have the members' own certificates here, where `tls` in cluster.yaml says that they are",
+    }
+    reasons = {"client": "etcdup installed no etcd there", "peer": "their certificates are not here"}
+    for port, fix in fixes.items():
+        tried = {link.source for link in evidence.links if link.port == port}
+        if missing := [name for name in sources if name not in tried]:
+            what = f"links from {', '.join(missing)} to {port} ports by TLS were not tried: {reasons[port]}"
+            yield Finding("untried", "", what, why, fix, (19, 95))
 
 
 def _members(spec: Spec, evidence: Evidence) -> Iterator[Finding]:

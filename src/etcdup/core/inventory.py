@@ -13,6 +13,7 @@ ENDS_SOON = timedelta(days=30)
 AUTHORITIES = ("ca", "peer-ca")
 
 Kind = Literal["operator", "host", "served"]
+LinkPort = Literal["client", "peer"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,17 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Link:
-    """Whether a member's host got an answer from another member's client port, both sides checked by TLS."""
+    """Whether a member's host got an answer from another member's port, both sides checked by TLS."""
 
     source: str
     target: str
     why: str = ""
+    port: LinkPort = "client"
+
+    @property
+    def said(self) -> str:
+        """What is wrong with it, for people."""
+        return f"{self.source} does not reach {self.target}'s {self.port} port by TLS: {self.why}"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from etcdup.core.layout import layout_of
 from etcdup.core.observed import HostSeen, Observed
 from etcdup.core.spec import HostSpec
 from etcdup.errors import EtcdupError, RemoteError
+from etcdup.ops.links import links
 from etcdup.ops.metrics import leaders_seen
-from etcdup.ops.survey import links, served_by
+from etcdup.ops.survey import served_by
 from etcdup.ops.world import World
 
 LOOK_TIMEOUT_S = 60.0
@@ -78,7 +79,7 @@ async def _served(world: World, observed: Observed, client: ClientFiles | None) 
 
 
 async def _links(world: World, observed: Observed) -> Sequence[Link]:
-    """By TLS, from each host that etcdup set up to each member that answers: the others are findings already."""
+    """By TLS, from each host to each member that answers: the others are findings already."""
     answering = observed.answering()
     return [link for link in await links(world, observed) if link.target in answering] if answering else ()
 

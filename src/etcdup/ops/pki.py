@@ -56,6 +56,10 @@ class Pki(ABC):
         """Certificate (with its chain) and key in PEM, as they go to the host; they fit each other."""
 
     @abstractmethod
+    def paths(self, role: str) -> tuple[Path, Path]:
+        """Where on this machine the two of `file` are; reads nothing."""
+
+    @abstractmethod
     def trust(self, kind: str) -> bytes:
         """The CA file that `ca` (clients and servers) or `peer-ca` (peers) are judged by."""
 

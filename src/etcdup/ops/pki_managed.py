@@ -142,7 +142,10 @@ class Managed(Pki):
         return cert_pem(cert)
 
     def file(self, role: str) -> tuple[bytes, bytes]:
-        return read_pair(self._cert(role), self._key(role))
+        return read_pair(*self.paths(role))
+
+    def paths(self, role: str) -> tuple[Path, Path]:
+        return self._cert(role), self._key(role)
 
     def trust(self, kind: str) -> bytes:
         del kind  # one CA for both; peers are told apart by their common name

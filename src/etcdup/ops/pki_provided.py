@@ -111,7 +111,10 @@ class Provided(Pki):
         raise self._not_ours(f"client/{name}")
 
     def file(self, role: str) -> tuple[bytes, bytes]:
-        return read_pair(self._path("cert", role), self._path("key", role))
+        return read_pair(*self.paths(role))
+
+    def paths(self, role: str) -> tuple[Path, Path]:
+        return self._path("cert", role), self._path("key", role)
 
     def trust(self, kind: str) -> bytes:
         return read_file(self._path("ca", "peer/" if kind == "peer-ca" else "server/"))

@@ -1,14 +1,13 @@
 """Looks at every certificate of a cluster: in the PKI, on each host's disk, and as each port really serves it."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from cryptography import x509
 
 from etcdup.core.exports import ClientFiles
-from etcdup.core.inventory import AUTHORITIES, Link, Sighting
+from etcdup.core.inventory import AUTHORITIES, Sighting
 from etcdup.core.layout import MEMBER_CERTS, Layout, layout_of
 from etcdup.core.observed import HostSeen, Observed, PkiSeen
 from etcdup.core.spec import HostSpec
@@ -17,10 +16,6 @@ from etcdup.ops.handshake import NoHandshake, served
 from etcdup.ops.opening import ANY_ADDRESS
 from etcdup.ops.world import World
 from etcdup.ops.x509 import Pem, cert_facts, parse_certs
-
-# Of etcdctl; ours is longer, so that it can say what was the matter.
-LINK_TIMEOUT_S = 3.0
-_HANDSHAKE_FAILED = "authentication handshake failed: "
 
 
 async def survey(world: World, observed: Observed, client: ClientFiles | None) -> list[Sighting]:
@@ -44,21 +39,6 @@ async def served_by(world: World, client: ClientFiles | None) -> list[Sighting]:
         for kind in ("server", "peer")
     ]
     return [each for found in await asyncio.gather(*looks) for each in found]
-
-
-async def links(world: World, observed: Observed) -> list[Link]:
-    """Each member's host asks all the others, with what it has of its own: etcdctl and its health certificate."""
-    asked = [
-        _links_from(world, host)
-        for host in world.spec.hosts
-        if _is_installed(observed, host.name) and world.spec.size > 1
-    ]
-    return [link for found in await asyncio.gather(*asked) for link in found]
-
-
-def _is_installed(observed: Observed, name: str) -> bool:
-    seen = observed.reachable().get(name)
-    return seen is not None and bool(seen.current)
 
 
 def _authorities(world: World) -> tuple[x509.Certificate, ...]:
@@ -157,40 +137,3 @@ async def target_of(world: World, host: HostSpec, port: int) -> tuple[str, int]:
         return host.address, port
     listen = host.listen_address or host.address
     return await reached.forward(ANY_ADDRESS.get(listen, listen), port)
-
-
-async def _links_from(world: World, host: HostSpec) -> list[Link]:
-    spec, layout = world.spec, layout_of(world.spec, host)
-    others = {spec.client_url(other): other.name for other in spec.hosts if other.name != host.name}
-    argv = [
-        f"{layout.current}/etcdctl", f"--endpoints={','.join(others)}", f"--cacert={layout.ca()}",
-        f"--cert={layout.cert('health')}", f"--key={layout.key('health')}", "--write-out=json",
-        f"--dial-timeout={LINK_TIMEOUT_S:.0f}s", f"--command-timeout={LINK_TIMEOUT_S:.0f}s",
-        "endpoint", "health",
-    ]  # fmt: skip
-    try:
-        result = await world.hosts[host.name].run(argv, timeout_s=LINK_TIMEOUT_S * 4)
-    except RemoteError as error:
-        return [Link(host.name, name, error.message) for name in others.values()]
-    answers = _answers(result.stdout)
-    nothing = result.stderr.strip().rpartition("\n")[2] or "etcdctl gave no answer"
-    return [
-        Link(host.name, name, _why(answers.get(url), result.stderr) if url in answers else nothing)
-        for url, name in others.items()
-    ]
-
-
-def _answers(stdout: str) -> dict[str, dict[str, object]]:
-    try:
-        return {each["endpoint"]: each for each in json.loads(stdout)}
-    except (ValueError, TypeError, KeyError):
-        return {}
-
-
-def _why(answer: dict[str, object] | None, stderr: str) -> str:
-    """Why there is no link; empty if there is. etcdctl's own error is often but a deadline: its log says more."""
-    if answer is not None and answer.get("health"):
-        return ""
-    if _HANDSHAKE_FAILED in stderr:
-        return "handshake failed: " + stderr.split(_HANDSHAKE_FAILED)[-1].split('"')[0].split("\n")[0]
-    return str((answer or {}).get("error") or "no healthy answer")

@@ -1,6 +1,7 @@
 """A port on the operator's machine that leads through an SSH connection to an address as the host sees it."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -18,11 +19,11 @@ class Forwards:
         self._host = host
         self._connection = connection
         self._open: dict[tuple[str, int], _Forward] = {}
-        self._opening = asyncio.Lock()
+        self._opening: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def open(self, address: str, port: int) -> tuple[str, int]:
         """The local address and port; the same for every call with the same destination."""
-        async with self._opening:
+        async with self._opening[address, port]:
             forward = self._open.get((address, port))
             if forward is None:
                 forward = _Forward(self._connection, address, port)
