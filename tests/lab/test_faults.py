@@ -92,3 +92,25 @@ def test_a_roll_over_a_full_disk_is_safe_and_an_unmounted_one_is_no_empty_one(op
     small.reboot()
     operator.wait_healthy()
     assert "nothing to do" in operator.apply()
+    a_quorum_that_a_full_disk_costs_comes_back(operator)
+
+
+def a_quorum_that_a_full_disk_costs_comes_back(operator: Operator) -> None:
+    """One machine is off, one is full: half a copy is in the way, old data too, and only the first may go (rule 68)."""
+    _, small, off = operator.lab.machines
+    off.kill()
+    half, old = f"{DATA}/aside-cold-prod-1.part", f"{DATA}/aside-20260101T000000Z"
+    small.run(
+        f"systemctl stop etcd; mkdir {half} {old}; fallocate -l 100M {half}/db; fallocate -l 5M {old}/db"
+    )
+    small.fill_disk(DATA)
+    done = operator.run("recover", "--yes-recover", "prod")
+    assert done.returncode == 0, said(done)
+    assert f"remove {half}" in " ".join(done.stderr.split()), said(done)
+    assert "The quorum is back: nothing was lost, and nothing was rebuilt." in done.stderr
+    assert "infra3 cannot be reached" in done.stderr
+    assert done.stdout.rstrip().endswith("cluster is degraded"), said(done)
+    assert small.run(f"ls {DATA}").stdout.split() == [old.rpartition("/")[2], "lost+found", "member"]
+    off.start()
+    off.wait_ssh()
+    operator.wait_healthy()

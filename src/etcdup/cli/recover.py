@@ -6,15 +6,26 @@ from pathlib import Path
 
 from etcdup.cli.apply import Applying
 from etcdup.cli.failure import Interrupted
+from etcdup.cli.progress import Progress
 from etcdup.cli.session import Session
 from etcdup.cli.words import WATCHERS
 from etcdup.core.observed import Observed, aside_at
 from etcdup.core.plan import Plan, Refusal
-from etcdup.core.recovery import against_copies, against_recovery, begun, findings, plan_recovery
+from etcdup.core.recovery import (
+    against_copies,
+    against_recovery,
+    begun,
+    findings,
+    may_come_back,
+    plan_recovery,
+)
 from etcdup.core.restoration import SnapshotFile, token_of
-from etcdup.errors import UsageError
-from etcdup.ops.apply import Planner, raise_refusal
+from etcdup.core.revival import expired, nothing_lost, plan_revival
+from etcdup.errors import PartlyApplied, UsageError
+from etcdup.ops.apply import Planner, raise_refusal, retire
+from etcdup.ops.journal import Journal
 from etcdup.ops.recovery import Chosen, choose, kept_before, sizes_of_copies, world_of_one
+from etcdup.ops.revival import find_room, quorum_back
 from etcdup.ops.snapshot_file import read_snapshot
 from etcdup.ops.world import World
 
@@ -45,22 +56,72 @@ class Recovering(Applying):
         self._fenced = set(fenced)
         self._copies = copies
         self._chosen = ""
+        self._revived = False
 
     async def run(self) -> None:
         async with self.session.world() as world:
             observed = await self.session.observed(world)
-            chosen = await self._choose(world, observed)
-            self.terminal.say(f"The data of {chosen.host} is kept in {chosen.path}.")
-            snapshot = await asyncio.to_thread(read_snapshot, chosen.path)
-            told = findings(world.spec, observed, chosen.host, self._fenced, earlier=chosen.earlier)
-            self._chosen = chosen.host
-            await self._rebuild(world_of_one(world, observed, chosen.host, self._fenced), snapshot, told)
+            if unknown := sorted(self._fenced - observed.hosts.keys()):
+                raise UsageError(f"{', '.join(unknown)} is no member of cluster {world.spec.name}")
+            if may_come_back(world.spec, observed):
+                await self._revive(world, observed)
+            else:
+                await self._go_on_from_one(world, observed)
+        if self._revived:
+            # Clients that were made before may hold a certificate of the operator's that has expired.
+            async with self.session.world() as world:
+                await self._prove_quorum(world)
+
+    async def _revive(self, world: World, observed: Observed) -> None:
+        """What costs nothing comes first (rule 68)."""
+        spec, rooms, chosen = world.spec, await find_room(world, observed), expired(world.spec, observed)
+
+        def planner(fresh: Observed) -> Plan | Refusal:
+            return plan_revival(spec, fresh, chosen, rooms)
+
+        plan = self._planned(planner, observed)
+        if plan.is_empty:
+            raise_refusal(Refusal(spec.name, nothing_lost(spec, observed, rooms)))
+        self.show(plan)
+        if not self._yes:
+            if self.put_off():
+                return
+            await super().agree("Try this?")
+
+        async def act(progress: Progress, journal: Journal) -> Observed:
+            return await retire(world, plan, planner, progress, journal)
+
+        await self.carry_out(world, plan, observed, act)
+        self._revived = True
+
+    async def _prove_quorum(self, world: World) -> None:
+        spec, observed = world.spec, await self.session.observed(world)
+        async with self.terminal.patience("waiting until the members find each other"):
+            is_back, results = await quorum_back(world, observed)
+        self.tell_health(results)
+        if is_back:
+            for line in _came_back(observed):
+                self.terminal.say(line)
+            return
+        observed = await self.session.observed(world)
+        (reason,) = nothing_lost(spec, observed, await find_room(world, observed)) or (None,)
+        raise PartlyApplied(
+            "the quorum did not come back by what costs nothing",
+            detail=reason.message if reason else "",
+            hint=reason.hint if reason else f"look again: `etcdup {self.verb}`",
+        )
+
+    async def _go_on_from_one(self, world: World, observed: Observed) -> None:
+        chosen = await self._choose(world, observed)
+        self.terminal.say(f"The data of {chosen.host} is kept in {chosen.path}.")
+        snapshot = await asyncio.to_thread(read_snapshot, chosen.path)
+        told = findings(world.spec, observed, chosen.host, self._fenced, earlier=chosen.earlier)
+        self._chosen = chosen.host
+        await self._rebuild(world_of_one(world, observed, chosen.host, self._fenced), snapshot, told)
 
     async def _choose(self, world: World, observed: Observed) -> Chosen:
         """Nothing is changed yet. What stands against it comes before any question."""
         spec, gone = world.spec, observed.unreachable()
-        if unknown := sorted(self._fenced - observed.hosts.keys()):
-            raise UsageError(f"{', '.join(unknown)} is no member of cluster {spec.name}")
         if begun(spec, observed) is None and (
             reasons := against_recovery(spec, observed, gone, kept_before(world, observed))
         ):
@@ -105,6 +166,17 @@ class Recovering(Applying):
 
     async def agree(self, question: str) -> None:  # noqa: ARG002
         await self.agree_by_name("recover", "rebuild it", "rebuilt")
+
+
+def _came_back(observed: Observed) -> tuple[str, ...]:
+    gone = sorted(observed.unreachable())
+    told = ["", "The quorum is back: nothing was lost, and nothing was rebuilt."]
+    if gone:
+        told.append(
+            f"{', '.join(gone)} cannot be reached. `etcdup apply` once the machine is back; for a new one in its place "
+            "`etcdup member replace NAME`."
+        )
+    return tuple(told)
 
 
 def _afterwards(name: str, chosen: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from etcdup.core.steps import (
     CancelDowngrade,
     EnableDowngrade,
     FormCluster,
+    FreeSpace,
     HostStep,
     InstallBinaries,
     InstallFiles,
@@ -49,6 +50,7 @@ _KINDS = {
     "StageRestore": "restore beside what runs",
     "StopMembers": "stop every member",
     "CopyData": "keep a cold copy of the data",
+    "FreeSpace": "make room on the disk",
     "PlaceData": "move old data aside, put restored data in place",
     "StartRestored": "start the restored members together",
     "SealRestore": "mark the host as restored",
@@ -87,6 +89,8 @@ def describe(step: Step) -> str:
             return f"tell the cluster {peer_url}"
         case TakeSnapshot(folder=folder):
             return f"take a snapshot into {folder}"
+        case FreeSpace(paths=paths):
+            return f"remove {', '.join(paths)}"
         case EnableDowngrade(target=target):
             return f"enable the downgrade to {target}"
         case CancelDowngrade(target=target):

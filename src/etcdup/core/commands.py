@@ -20,6 +20,7 @@ from etcdup.core.steps import (
     DetachMember,
     EnableUnit,
     ForgetRestore,
+    FreeSpace,
     HostStep,
     InstallBinaries,
     InstallFiles,
@@ -69,6 +70,8 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
             yield from _give_way(aside_at(observed.at), seen, layout)
         case MarkReplacement():
             yield from _mark_replacement(step, spec, host, layout, observed, token)
+        case FreeSpace(paths=paths):
+            yield Run(("rm", "-rf", "--", *paths), "making room on the disk")
         case (
             StageRestore()
             | CopyData()

@@ -15,6 +15,7 @@ from etcdup.core.reconfiguration import (
     may_set_aside,
     may_update,
 )
+from etcdup.core.room import may_free
 from etcdup.core.rotation import may_rotate
 from etcdup.core.spec import Spec
 from etcdup.core.standstill import may_place
@@ -24,6 +25,7 @@ from etcdup.core.steps import (
     DetachMember,
     EnableDowngrade,
     FormCluster,
+    FreeSpace,
     PlaceData,
     PromoteMember,
     RemoveMember,
@@ -73,6 +75,8 @@ def _reason(step: Step, spec: Spec, observed: Observed) -> Refused | None:
             return may_set_aside(host, observed)
         case UpdatePeerUrl(host=host):
             return may_update(host, observed)
+        case FreeSpace():
+            return may_free(step, spec, observed)
         case CopyData() | PlaceData() | UndoData():
             return may_place(spec, observed)
         case TakeSnapshot() | EnableDowngrade():

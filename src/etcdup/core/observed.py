@@ -87,6 +87,11 @@ class UnitSeen:
         forked = self.exe.rsplit("/", 1)[-1].startswith("systemd")
         return self.main_pid > 0 and not forked and self.active in ("active", "activating", "reloading")
 
+    @property
+    def is_starting(self) -> bool:
+        """systemd is at it: what it runs before etcd, or etcd itself. A wait for the next try does not count."""
+        return self.active == "activating" and self.sub in ("start-pre", "start")
+
 
 @dataclass(frozen=True)
 class Restored:

@@ -10,16 +10,14 @@ from dataclasses import replace
 
 from etcdup.core.cold_copy import against_room, to_copy
 from etcdup.core.membership import against_clusters
-from etcdup.core.observed import HostSeen, MemberSeen, Observed
+from etcdup.core.observed import MemberSeen, Observed
 from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.quorum import quorum_of, voters
 from etcdup.core.restoration import SnapshotFile, plan_restore, room_of
+from etcdup.core.revival import nothing_lost, within_reach
 from etcdup.core.roster import listed, name_of
 from etcdup.core.spec import Spec
 from etcdup.core.units import show_size
-
-# Below this etcd cannot even make its next log file.
-FULL = 64 * 1024**2
 
 
 def begun(spec: Spec, observed: Observed) -> tuple[str, str] | None:
@@ -32,6 +30,13 @@ def begun(spec: Spec, observed: Observed) -> tuple[str, str] | None:
     return None
 
 
+def may_come_back(spec: Spec, observed: Observed) -> bool:
+    """Whether members that are within reach could be a quorum again, with nothing rebuilt."""
+    if begun(spec, observed) or against_clusters(observed) or _leading(observed):
+        return False
+    return bool(within_reach(spec, observed))
+
+
 def against_recovery(
     spec: Spec, observed: Observed, fenced: Collection[str], kept: Collection[str] = ()
 ) -> tuple[Refused, ...]:
@@ -41,9 +46,9 @@ def against_recovery(
     """
     if split := against_clusters(observed):
         return split
-    if leading := [name for name, seen in sorted(observed.answering().items()) if seen.leader_id]:
+    if leading := _leading(observed):
         return (_has_quorum(leading, observed),)
-    if cheap := _cheap(spec, observed):
+    if cheap := nothing_lost(spec, observed):
         return cheap
     if not survivors(spec, observed) and not kept:
         return (_no_survivor(spec, observed),)
@@ -107,9 +112,7 @@ def findings(
 ) -> tuple[str, ...]:
     """What was seen, what may be missing, and what the operator has to keep to."""
     told = []
-    if not any(
-        seen.leader_id for seen in observed.answering().values()
-    ):  # else a run before has come that far
+    if not _leading(observed):  # else a run before has come that far
         told += [*_lost(observed), *_newest(spec, observed, chosen)]
     if earlier:
         told.append(
@@ -154,6 +157,11 @@ def _newness(seen: MemberSeen) -> tuple[int, int]:
     return seen.raft_term, seen.applied_index
 
 
+def _leading(observed: Observed) -> list[str]:
+    """Members that follow a leader, or are it."""
+    return [name for name, seen in sorted(observed.answering().items()) if seen.leader_id]
+
+
 def _has_quorum(leading: list[str], observed: Observed) -> Refused:
     return Refused(
         f"the cluster has a quorum: {', '.join(leading)} of {voters(observed)} voters follow a leader",
@@ -161,51 +169,6 @@ def _has_quorum(leading: list[str], observed: Observed) -> Refused:
         "new one in the place of a lost one",
         rules=(62,),
     )
-
-
-def _cheap(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """The data of a quorum is within reach: nothing is lost, and nothing has to be rebuilt (rule 68)."""
-    names = {name_of(each) for each in listed(observed) if not each.is_learner}
-    names = names or {host.name for host in spec.hosts}
-    there = {
-        name: seen
-        for name, seen in sorted(observed.reachable().items())
-        if name in names and seen.has_member and _is_ours(spec, seen)
-    }
-    if len(there) < quorum_of(len(names)):
-        return ()
-    remedies = dict.fromkeys(_remedy(name, seen, observed) for name, seen in there.items())
-    return (
-        Refused(
-            f"nothing is lost: {', '.join(there)} can be reached and have their data, which is a quorum of "
-            f"{len(names)} voters",
-            hint="\n".join(each for each in remedies if each)
-            or "the members do not find each other: look at the network between them, `etcdup check` does",
-            rules=(62, 68),
-        ),
-    )
-
-
-def _is_ours(spec: Spec, seen: HostSeen) -> bool:
-    return seen.marker is not None and seen.marker.cluster == spec.name
-
-
-def _remedy(name: str, seen: HostSeen, observed: Observed) -> str:
-    """What costs nothing; empty where nothing is wrong with this one."""
-    if any(
-        cert.not_after <= observed.at
-        for role in ("server", "peer")
-        if (cert := observed.pki.certs.get(f"{role}/{name}"))
-    ):
-        return "certificates have expired: `etcdup certs renew`"
-    if seen.data.free_bytes < FULL:
-        return f"the disk of {name} is full: make room in {seen.data.path}, then `etcdup apply`"
-    if not seen.unit.is_running:
-        return "`etcdup apply` starts what is stopped"
-    silent = observed.members.get(name)
-    if silent is None or isinstance(silent, MemberSeen):
-        return ""
-    return f"{name} runs and does not answer ({silent.why}): `journalctl -u etcd` there says more"
 
 
 def _no_survivor(spec: Spec, observed: Observed) -> Refused:

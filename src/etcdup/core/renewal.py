@@ -38,29 +38,36 @@ def renewing(spec: Spec, observed: Observed, days: int | None) -> Renewing:
 
 def plan_renewal(spec: Spec, observed: Observed, chosen: Renewing) -> Plan | Refusal:
     """What is left of renewing `chosen`, which was settled on a first look: what was issued since is done with."""
-    if reasons := _against(spec, observed):
+    if reasons := against_leaves(spec, observed):
         return Refusal(spec.name, reasons)
+    starting = [
+        StartMember(host=host.name, reason="its data is there and etcd does not run", rules=(17, 68))
+        for host, seen in _members(spec, observed)
+        if seen.has_member and seen.marker and seen.marker.formed and is_stopped(observed, host.name)
+    ]
+    issuing, installing = leaf_steps(spec, observed, chosen)
+    return Plan(spec.name, (*issuing, *installing, *starting), _notes(spec, observed))
+
+
+def leaf_steps(spec: Spec, observed: Observed, chosen: Renewing) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """What is left of issuing `chosen`, and of bringing hosts the leaves that they lack."""
     certs = observed.pki.certs
     left = {
         role: why
         for role, (old, why) in chosen.items()
         if (certs[role].fingerprint if role in certs else "") == old
     }
-    issuing: list[Step] = []
+    issuing: tuple[Step, ...] = ()
     if left:
         reason = "; ".join(_by_reason(left))
-        issuing.append(
-            IssueCertificates(roles=tuple(left), makes_authority=False, reason=reason, rules=(12, 18, 19, 20))
+        issuing = (
+            IssueCertificates(
+                roles=tuple(left), makes_authority=False, reason=reason, rules=(12, 18, 19, 20)
+            ),
         )
     after = replace(observed, pki=without_due(observed.pki, issuing))
-    hosts = [(host, seen) for host in spec.hosts if (seen := _member(spec, host, observed)) is not None]
-    installing = [step for host, seen in hosts for step in _install(spec, host, seen, after)]
-    starting = [
-        StartMember(host=host.name, reason="its data is there and etcd does not run", rules=(17, 68))
-        for host, seen in hosts
-        if seen.has_member and seen.marker and seen.marker.formed and is_stopped(observed, host.name)
-    ]
-    return Plan(spec.name, (*issuing, *installing, *starting), _notes(spec, observed))
+    hosts = _members(spec, observed)
+    return issuing, tuple(step for host, seen in hosts for step in _install(spec, host, seen, after))
 
 
 def exchanges_leaves(plan: Plan) -> bool:
@@ -81,7 +88,8 @@ def _by_reason(why: Mapping[str, str]) -> Iterable[str]:
         yield f"{', '.join(role for role in why if why[role] == text)}: {text}"
 
 
-def _against(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+def against_leaves(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Why no leaf can be issued here, or brought to some host."""
     if spec.tls.mode != "managed":
         return (
             Refused(
@@ -100,11 +108,15 @@ def _against(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     )
 
 
-def _member(spec: Spec, host: HostSpec, observed: Observed) -> HostSeen | None:
-    """The host, if it can be reached and bears this cluster's mark: others get all of their files from apply."""
-    seen = observed.reachable().get(host.name)
-    mark = seen.marker if seen is not None else None
-    return seen if mark is not None and (mark.cluster, mark.member) == (spec.name, host.name) else None
+def _members(spec: Spec, observed: Observed) -> list[tuple[HostSpec, HostSeen]]:
+    """Hosts that can be reached and bear this cluster's mark: others get all of their files from apply."""
+    return [
+        (host, seen)
+        for host in spec.hosts
+        if (seen := observed.reachable().get(host.name)) is not None
+        and (mark := seen.marker) is not None
+        and (mark.cluster, mark.member) == (spec.name, host.name)
+    ]
 
 
 def _install(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterable[Step]:

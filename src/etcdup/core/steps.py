@@ -383,6 +383,15 @@ class CopyData(HostStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FreeSpace(HostStep):
+    """What etcdup can bring again any time goes from a disk that is full, so that etcd can write; no data does."""
+
+    paths: tuple[str, ...]
+    glyph: ClassVar[str] = "-"
+    if_cut: ClassVar[str] = "some of it is gone, and nothing that is needed; the same recover goes on"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlaceData(HostStep):
     """The old data is moved aside and the restored data takes its place. etcd is stopped everywhere by then."""
 
@@ -458,6 +467,7 @@ STEPS: dict[str, type[Step]] = {
         StageRestore,
         StopMembers,
         CopyData,
+        FreeSpace,
         PlaceData,
         StartRestored,
         SealRestore,

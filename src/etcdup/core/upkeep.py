@@ -217,9 +217,12 @@ def _stopped(spec: Spec, observed: Observed, change: Change) -> list[str]:
 
 
 def is_stopped(observed: Observed, name: str) -> bool:
+    """Whether etcd does not run there, and nobody is about to start it."""
     seen = observed.reachable().get(name)
     silent = isinstance(observed.members[name], MemberSilent)
-    return isinstance(seen, HostSeen) and not seen.unit.is_running and silent
+    if not isinstance(seen, HostSeen) or not silent:
+        return False
+    return not seen.unit.is_running and not seen.unit.is_starting
 
 
 def _starts(spec: Spec, observed: Observed, change: Change) -> list[Step]:

@@ -31,15 +31,28 @@ from etcdup.ops.health import Health, prove
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import look_again_at_members, observe
 from etcdup.ops.perform import Performer, Reporter
+from etcdup.ops.waiting import explained
 from etcdup.ops.world import World
 
 # A refused connection is tried again ten times a second; the rest is for slow hosts.
 ANSWER_S = 5.0
 POLL_S = 0.1
 QUIET = (HostStep, IssueCertificates, ObtainBinaries)
+BRING_UP = (StartMember, RestartMember)
 
 Planner = Callable[[Observed], Plan | Refusal]
 Confirm = Callable[[RestartMember], Awaitable[None]]
+
+
+class OutcomeUnseen(EtcdupError):
+    """A step was done, and the plan has it again."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__(
+            f"{_named(step)} was done, but its outcome cannot be seen: {step.reason}",
+            hint="does something else change this host, such as a configuration management tool?",
+        )
+        self.step = step
 
 
 async def _agreed(step: RestartMember) -> None:
@@ -103,7 +116,10 @@ async def _do_phases(performer: Performer, plan: Plan, planner: Planner, confirm
     heard: set[str] = set()
     while True:
         observed = await listened(performer, await observe(world), heard)
-        phase = next_phase(plan, done, planner(observed))
+        try:
+            phase = next_phase(plan, done, planner(observed))
+        except OutcomeUnseen as unseen:
+            raise await _why_unseen(world, unseen) from None
         if not phase:
             return observed
         _guard(world, phase, observed)
@@ -112,6 +128,14 @@ async def _do_phases(performer: Performer, plan: Plan, planner: Planner, confirm
                 await confirm(step)
         await do(performer, phase, observed, plan.token)
         done |= {step.identity: step for step in phase}
+
+
+async def _why_unseen(world: World, unseen: OutcomeUnseen) -> EtcdupError:
+    """A member that came up and is down again has said why in its log."""
+    step = unseen.step
+    if not isinstance(step, BRING_UP):
+        return unseen
+    return await explained(world, (step.host,), f"etcd on {step.host} does not stay up")
 
 
 async def _answering(world: World, observed: Observed) -> Observed:
@@ -167,10 +191,7 @@ def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | R
     shown = {step.identity for step in plan.steps}
     for step in left:
         if step.identity in done:
-            raise EtcdupError(
-                f"{_named(step)} was done, but its outcome cannot be seen: {step.reason}",
-                hint="does something else change this host, such as a configuration management tool?",
-            )
+            raise OutcomeUnseen(step)
         if step.identity not in shown and not _is_brought_up(step, plan):
             raise RefusedError(
                 f"the world has moved since this plan was made: now {_named(step)} is needed too ({step.reason})",
@@ -182,9 +203,8 @@ def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | R
 def _is_brought_up(step: Step, plan: Plan) -> bool:
     """Whether the plan starts or restarts this very member: one that keeps failing, and that systemd keeps starting,
     is seen to run at one moment and not to run at the next."""
-    bring_up = (StartMember, RestartMember)
-    return isinstance(step, bring_up) and any(
-        isinstance(each, bring_up) and each.host == step.host for each in plan.steps
+    return isinstance(step, BRING_UP) and any(
+        isinstance(each, BRING_UP) and each.host == step.host for each in plan.steps
     )
 
 

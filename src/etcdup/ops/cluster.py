@@ -8,16 +8,19 @@ from etcdup.core.layout import layout_of
 from etcdup.core.observed import MemberSeen, Observed
 from etcdup.core.quorum import healthy, quorum_of, voters
 from etcdup.core.steps import FormCluster, RestartMember
+from etcdup.core.upkeep import is_stopped
 from etcdup.errors import EtcdupError
 from etcdup.ops.health import prove_voters
 from etcdup.ops.minor import after_restart, before_restart
+from etcdup.ops.observe import observe
 from etcdup.ops.perform import Performer
-from etcdup.ops.waiting import all_proved, one_proved, until
+from etcdup.ops.waiting import POLL_S, all_proved, one_proved, until
 from etcdup.ops.world import World
 
 # A cold start takes 0.3 to 3.6 s (rule 3); the rest is for slow disks and slow networks.
 FORM_TIMEOUT_S = 60.0
 RESTART_TIMEOUT_S = 120.0
+SEEN_TO_START_S = 5.0
 # The first member alone, then the rest: started in the same instant they wait for each other (rule 2). Their
 # settings are written in that time too, so that the start comes about 0.12 s after the first.
 HEAD_START_S = 0.06
@@ -60,6 +63,8 @@ async def start(performer: Performer, name: str, observed: Observed) -> None:
     await launch(performer, name)
     if healthy(observed):
         await until(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
+    else:
+        await _seen_to_start(world, name)
 
 
 async def restart(performer: Performer, step: RestartMember, observed: Observed) -> None:
@@ -79,6 +84,13 @@ async def restart(performer: Performer, step: RestartMember, observed: Observed)
     await until(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
     await after_restart(performer, step, observed)
     performer.reporter.doing(name, "")
+
+
+async def _seen_to_start(world: World, name: str) -> None:
+    """systemd's answer comes before it begins: for a moment the unit still looks stopped."""
+    end = world.clock.now() + SEEN_TO_START_S
+    while is_stopped(await observe(world), name) and world.clock.now() < end:
+        await world.clock.sleep(POLL_S)
 
 
 def _runs_for(observed: Observed, name: str, token: str) -> bool:

@@ -9,6 +9,7 @@ from etcdup.core.cold_copy import COPY, SIZE
 from etcdup.core.commands import MOVE_IF_THERE, OWN, UNPACK
 from etcdup.core.probe import PROBE
 from etcdup.core.restore_commands import PLACE, RECEIVE, UNDO
+from etcdup.core.room import ROOM
 from etcdup.errors import CommandFailed
 from etcdup.remote.fake import Answer, Command, FakeMachine, Node
 from etcdup.remote.fake_machine import UNIT
@@ -22,7 +23,10 @@ READ_ONLY = frozenset({"cat", "printf", "sleep", "true", "false", "journalctl", 
 def changes(argv: tuple[str, ...]) -> bool:
     """Whether a command may change the machine: only such commands count as places to be cut at."""
     return not (
-        argv[0] in READ_ONLY or PROBE in argv or SIZE in argv or argv[-1] == "--version" or "v2store" in argv
+        argv[0] in READ_ONLY
+        or any(script in argv for script in (PROBE, SIZE, ROOM))
+        or argv[-1] == "--version"
+        or "v2store" in argv
     )
 
 
@@ -132,6 +136,24 @@ def _kib(machine: FakeMachine, pairs: tuple[str, ...]) -> int:
     return sum(len(content) // 1024 + 1 for content in found)
 
 
+def _size(machine: FakeMachine, path: str) -> int:
+    below = (node for each, node in machine.nodes.items() if each == path or each.startswith(path + "/"))
+    return sum(len(node.content or b"") for node in below)
+
+
+def _room(machine: FakeMachine, data: str, versions: str, used: tuple[str, ...]) -> str:
+    """All disks of a machine are one here."""
+    spare = [f"{versions}/{name}" for name in machine.children(versions) if name not in (*used, "current")]
+    beside = [
+        f"{PurePosixPath(data).parent}/{name}" for name in machine.children(str(PurePosixPath(data).parent))
+    ]
+    copies = [path for path in beside if path.startswith((f"{data}.cold-", f"{data}.aside-"))]
+    told = [
+        ("spare" if path in spare or path.endswith(".part") else "kept", path) for path in (*spare, *copies)
+    ]
+    return "".join(f"{kind} {_size(machine, path) // 1024} {path}\n" for kind, path in told)
+
+
 def _undo(machine: FakeMachine, target: str, old: str, suffix: str) -> Answer:
     if f"{target}.{old}" not in machine.nodes:
         return OK
@@ -189,6 +211,7 @@ def _ln(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
 
 def _rm(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     for path in _paths(argv):
+        machine.free_bytes += _size(machine, path)
         machine.remove(path)
     return OK
 
@@ -301,6 +324,8 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         return _copy(machine, *arguments[:2])
     if script == SIZE:
         return (0, f"{_kib(machine, arguments)}\n", "")
+    if script == ROOM:
+        return (0, _room(machine, arguments[0], arguments[1], arguments[2:]), "")
     if script == UNDO:
         return _undo(machine, *arguments[:3])
     if script == MOVE_IF_THERE:
