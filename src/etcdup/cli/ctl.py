@@ -7,12 +7,16 @@ from pathlib import Path
 
 from etcdup.cli.failure import Interrupted
 from etcdup.cli.session import Session
+from etcdup.core.backups import source
 from etcdup.core.exports import ClientFiles, etcdctl_variables
-from etcdup.errors import EXIT_INTERRUPTED, UsageError
+from etcdup.errors import EXIT_INTERRUPTED, EtcdupError, UsageError
 from etcdup.ops.etcdctl import find_etcdctl, reachable_endpoints
 from etcdup.ops.export import admin_files
+from etcdup.ops.world import World
 
 _SIGNALLED = 128
+# etcdctl takes one endpoint for it, and no more (rule 53).
+_OF_ONE_MEMBER = ["snapshot", "save"]
 
 
 def run_etcdctl(file: Path, arguments: Sequence[str], endpoint: str | None) -> int:
@@ -31,8 +35,21 @@ async def _ctl(session: Session, arguments: Sequence[str], names: Sequence[str])
     async with session.world() as world:
         files = admin_files(session.spec, session.folder, world.pki)
         etcdctl = await find_etcdctl(world, session.folder, session.terminal.report)
+        if len(names) > 1 and [each for each in arguments if not each.startswith("-")][:2] == _OF_ONE_MEMBER:
+            names = [await _one(session, world)]
         endpoints = await reachable_endpoints(world, names)
         return await _run(etcdctl, arguments, ",".join(endpoints), files)
+
+
+async def _one(session: Session, world: World) -> str:
+    name = source(await session.observed(world))
+    if name is None:
+        raise EtcdupError(
+            "no member is healthy enough to take a snapshot from",
+            hint="`--endpoint NAME` takes it from that one",
+        )
+    session.terminal.say(f"A snapshot is of one member: {name}.")
+    return name
 
 
 async def _run(etcdctl: Path, arguments: Sequence[str], endpoints: str, files: ClientFiles) -> int:

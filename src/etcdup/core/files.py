@@ -26,6 +26,9 @@ __all__ = [
     "marker_text",
 ]
 
+# What ETCDUP_TRUST would say of CA files that are not written yet: no process says so.
+UNWRITTEN = "not-written-yet"
+
 
 @dataclass(frozen=True)
 class Text:
@@ -88,6 +91,8 @@ def desired_settings(spec: Spec, host: HostSpec, layout: Layout, token: str, pki
 
 def trust_digest(pki: PkiSeen) -> str:
     """What ETCDUP_TRUST says of a process that was started with these CA files."""
+    if "" in pki.trust.values():  # a plan may come before its CA file
+        return UNWRITTEN
     return hashlib.sha256("".join(sorted(pki.trust.values())).encode()).hexdigest()[:12] if pki.trust else ""
 
 
