@@ -11,18 +11,19 @@ from hypothesis import strategies as st
 from etcdup.core.guards import against, against_first
 from etcdup.core.observed import Observed
 from etcdup.core.plan import Plan, Refusal
-from etcdup.core.recovery import may_come_back
+from etcdup.core.recovery import against_recovery, may_come_back
+from etcdup.core.renewal import plan_renewal
 from etcdup.core.revival import expired, nothing_lost, plan_revival
 from etcdup.core.room import FULL_BYTES, is_enough
 from etcdup.core.spec import Spec
-from etcdup.core.steps import FreeSpace
+from etcdup.core.steps import FreeSpace, StartMember
 from etcdup.errors import EtcdupError
 from etcdup.ops.apply import retire
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe
 from etcdup.ops.revival import find_room, quorum_back
 from etcdup.remote.fake import FakeNetwork, Killed
-from tests.flows.test_recover import lost, survivor_gone
+from tests.flows.test_recover import BOTH, lost, recovered, survivor_gone
 from tests.support.fake_world import Collected, spec_of, world_of
 from tests.support.worlds import observations
 
@@ -151,6 +152,25 @@ async def test_nothing_is_tried_where_the_data_of_no_quorum_is_there(tmp_path: P
     for name in network.machines:
         network.reboot(name)
     assert not may_come_back(spec, await observe(world_of(spec, network, folder))), "there is a quorum"
+
+
+async def test_a_member_of_the_past_is_never_started_again(tmp_path: Path) -> None:
+    """It and another old one would be a quorum of the cluster whose place infra1's took (rule 65)."""
+    spec, start = await lost(tmp_path)
+    network, folder = start.again("one")
+    await recovered(spec, network, folder)
+    network.reboot("infra2")
+    for name in ("infra1", "infra2"):
+        network.machines[name].process = None
+    network.commands.clear()
+    observed = await observe(world_of(spec, network, folder))
+    assert not may_come_back(spec, observed)
+    assert "infra2 has data of the cluster before" in against_recovery(spec, observed, BOTH)[0].message
+    (reason,) = against(StartMember(host="infra2", reason=""), spec, observed)
+    assert "infra2 has data of the cluster before" in reason.message
+    renewal = plan_renewal(spec, observed, {})
+    assert isinstance(renewal, Plan)
+    assert [step.host for step in renewal.steps if isinstance(step, StartMember)] == ["infra1"]
 
 
 @settings(max_examples=100, deadline=None)

@@ -38,6 +38,7 @@ from etcdup.core.steps import (
     UndoData,
     UpdatePeerUrl,
 )
+from etcdup.core.superseded import of_the_past
 
 
 def against(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
@@ -60,7 +61,7 @@ def against_first(steps: Iterable[Step], spec: Spec, observed: Observed) -> tupl
 def _reason(step: Step, spec: Spec, observed: Observed) -> Refused | None:
     match step:
         case StartMember(host=host):
-            return may_start(host, spec, observed)
+            return may_start(host, spec, observed) or of_the_past(host, spec, observed)
         case RestartMember(host=host):
             return may_restart(host, observed) or may_drop_further(host, spec, observed)
         case AddLearner(host=host):

@@ -17,6 +17,7 @@ from etcdup.core.restoration import SnapshotFile, plan_restore, room_of
 from etcdup.core.revival import nothing_lost, within_reach
 from etcdup.core.roster import listed, name_of
 from etcdup.core.spec import Spec
+from etcdup.core.superseded import of_the_past, superseded, two_clusters
 from etcdup.core.units import show_size
 
 
@@ -34,6 +35,8 @@ def may_come_back(spec: Spec, observed: Observed) -> bool:
     """Whether members that are within reach could be a quorum again, with nothing rebuilt."""
     if begun(spec, observed) or against_clusters(observed) or _leading(observed):
         return False
+    if _against_past(spec, observed):
+        return False
     return bool(within_reach(spec, observed))
 
 
@@ -48,6 +51,8 @@ def against_recovery(
         return split
     if leading := _leading(observed):
         return (_has_quorum(leading, observed),)
+    if past := _against_past(spec, observed):
+        return past
     if cheap := nothing_lost(spec, observed):
         return cheap
     if not survivors(spec, observed) and not kept:
@@ -155,6 +160,16 @@ def _newest(spec: Spec, observed: Observed, chosen: str) -> list[str]:
 
 def _newness(seen: MemberSeen) -> tuple[int, int]:
     return seen.raft_term, seen.applied_index
+
+
+def _against_past(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Marks of several clusters: whose data is to go on has to be settled before anything is started or rebuilt."""
+    old = tuple(
+        reason
+        for name in superseded(spec, observed)
+        if (reason := of_the_past(name, spec, observed)) is not None
+    )
+    return old or two_clusters(spec, observed)
 
 
 def _leading(observed: Observed) -> list[str]:

@@ -17,6 +17,7 @@ from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.planner import against_trust
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.steps import InstallFiles, IssueCertificates, StartMember, Step
+from etcdup.core.superseded import superseded
 from etcdup.core.upkeep import is_stopped, without_due
 
 # Role -> the fingerprint of the certificate that is to be replaced (empty where there is none), and why.
@@ -40,10 +41,15 @@ def plan_renewal(spec: Spec, observed: Observed, chosen: Renewing) -> Plan | Ref
     """What is left of renewing `chosen`, which was settled on a first look: what was issued since is done with."""
     if reasons := against_leaves(spec, observed):
         return Refusal(spec.name, reasons)
+    past = superseded(spec, observed)
     starting = [
         StartMember(host=host.name, reason="its data is there and etcd does not run", rules=(17, 68))
         for host, seen in _members(spec, observed)
-        if seen.has_member and seen.marker and seen.marker.formed and is_stopped(observed, host.name)
+        if seen.has_member
+        and seen.marker
+        and seen.marker.formed
+        and is_stopped(observed, host.name)
+        and host.name not in past
     ]
     issuing, installing = leaf_steps(spec, observed, chosen)
     return Plan(spec.name, (*issuing, *installing, *starting), _notes(spec, observed))

@@ -50,7 +50,8 @@ def plan_revival(spec: Spec, observed: Observed, chosen: Renewing, rooms: Rooms)
         if reasons := against_leaves(spec, observed):
             return Refusal(spec.name, reasons)
         issuing, installing = leaf_steps(spec, observed, chosen)
-    there = within_reach(spec, observed)
+    own = {host.name for host in spec.hosts}
+    there = {name: seen for name, seen in within_reach(spec, observed).items() if name in own}
     freeing = [free_space(seen, rooms[name]) for name, seen in there.items() if _to_free(name, seen, rooms)]
     starting = [
         StartMember(host=name, reason="its data is there and etcd does not run", rules=(68,))

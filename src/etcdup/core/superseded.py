@@ -20,6 +20,18 @@ def superseded(spec: Spec, observed: Observed) -> tuple[str, ...]:
     return tuple(name for name, mark in sorted(marks.items()) if mark.token in past)
 
 
+def of_the_past(name: str, spec: Spec, observed: Observed) -> Refused | None:
+    """A member whose cluster was superseded is never started again."""
+    if name not in superseded(spec, observed):
+        return None
+    return Refused(
+        f"{name} has data of the cluster before the restored one",
+        hint="`etcdup apply` moves that aside, and lets it join as a new member",
+        host=name,
+        rules=(57, 65),
+    )
+
+
 def clear_superseded(names: tuple[str, ...], observed: Observed) -> tuple[Step, ...]:
     suffix = aside_at(observed.at)
     reason = "it is of the cluster before the restored one, and must not meet others of it"

@@ -17,7 +17,8 @@ POLL_S = 0.1
 
 async def find_room(world: World, observed: Observed) -> dict[str, Room]:
     """What lies on each disk that is full, by host. Changes nothing."""
-    crowded = [seen for seen in within_reach(world.spec, observed).values() if full(seen)]
+    there = within_reach(world.spec, observed)
+    crowded = [there[host.name] for host in world.spec.hosts if host.name in there and full(there[host.name])]
     found = await asyncio.gather(*(_room(world, seen) for seen in crowded))
     return {seen.host: room for seen, room in zip(crowded, found, strict=True) if room is not None}
 
