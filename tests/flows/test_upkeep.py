@@ -1,19 +1,32 @@
 """The second apply, and every one after: drift, restarts, members that are down, and what is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from etcdup.core.actions import RESTART_UNIT
+from etcdup.core.actions import RESTART_UNIT, Run
+from etcdup.core.commands import commands_of
+from etcdup.core.observed import UnitSeen
 from etcdup.core.plan import Plan, Refusal
+from etcdup.core.steps import EnableUnit
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.apply import apply
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe
 from etcdup.remote.fake import FakeMachine, FakeNetwork
 from tests.support.cutting import begun, cut_everywhere
-from tests.support.fake_world import Collected, bring_up, machines_for, planned, planner_of, spec_of, world_of
+from tests.support.fake_world import (
+    TOKEN,
+    Collected,
+    bring_up,
+    machines_for,
+    planned,
+    planner_of,
+    spec_of,
+    world_of,
+)
 
 CONF = "/etc/etcd/etcd.conf"
 DATA = "/var/lib/etcd"
@@ -55,6 +68,20 @@ async def test_an_edited_file_is_drift_shown_as_a_diff_and_put_back(
     assert not any(RESTART_UNIT in command for _, command in network.commands), (
         "the process never read the edit"
     )
+
+
+@pytest.mark.parametrize(("active", "reads_all"), [("inactive", False), ("failed", True)])
+async def test_a_unit_that_failed_and_went_is_read_anew(
+    network: FakeNetwork, tmp_path: Path, active: str, reads_all: bool
+) -> None:
+    """systemd 252 was seen to answer "failed to load properly: Device or resource busy" without that."""
+    observed = await observe(world_of(spec_of(), network, tmp_path))
+    host = replace(observed.reachable()["infra2"], unit=UnitSeen(load="not-found", active=active))
+    observed = replace(observed, hosts={**observed.hosts, "infra2": host})
+    step = EnableUnit(host="infra2", reason="it is new")
+    (command,) = commands_of(step, spec_of(), observed, TOKEN)
+    assert isinstance(command, Run)
+    assert ("--no-reload" not in command.argv) == reads_all
 
 
 @pytest.mark.parametrize("path", ["/etc/etcd/pki/peer-key.pem", "/etc/etcd/pki/ca.pem", CONF])

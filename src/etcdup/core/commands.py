@@ -10,7 +10,7 @@ from etcdup.core.actions import Action, Archive, Put, Run, Write, mark, stop_com
 from etcdup.core.files import Text, desired_files, parent
 from etcdup.core.heritage import heritage
 from etcdup.core.layout import Layout, layout_of
-from etcdup.core.observed import HostSeen, ListedMember, Marker, Observed, aside_at
+from etcdup.core.observed import HostSeen, ListedMember, Marker, Observed, UnitSeen, aside_at
 from etcdup.core.packages import install_commands, manager_of, tools_of
 from etcdup.core.restore_commands import restore_commands
 from etcdup.core.roster import host_of
@@ -59,9 +59,7 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
         case SwitchBinaries():
             yield from _switch(step, layout)
         case EnableUnit():
-            # `enable` also makes systemd read all units again, which a unit that it never read does not need.
-            fresh = ("--no-reload",) if seen.unit.load == "not-found" else ()
-            yield Run(("systemctl", "enable", *fresh, "etcd.service"), "enabling the unit")
+            yield Run(("systemctl", "enable", *_reload(seen.unit), "etcd.service"), "enabling the unit")
         case RetireMember():
             yield from _retire(step.suffix, seen, layout)
         case DetachMember():
@@ -84,6 +82,12 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
             yield from restore_commands(step, spec, host, seen)
         case _:
             raise AssertionError(f"{step.kind} is not a list of commands")
+
+
+def _reload(unit: UnitSeen) -> tuple[str, ...]:
+    """`enable` also makes systemd read all units again. A unit that it never read does not need that. One that failed,
+    and whose file went since, does: systemd still holds it, and fails to load another ("resource busy")."""
+    return ("--no-reload",) if unit.load == "not-found" and unit.active != "failed" else ()
 
 
 def form_commands(spec: Spec, host: HostSpec, token: str) -> Iterator[Action]:
