@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.observed import Observed
+from etcdup.core.failures import explain
+from etcdup.core.fence import superseded_key
+from etcdup.core.observed import MemberSilent, Observed
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.recovery import against_copies, against_recovery, begun, findings, plan_recovery
 from etcdup.core.restoration import SnapshotFile, room_of, token_of
@@ -23,7 +25,7 @@ from tests.flows.test_destroy import contents
 from tests.flows.test_restore import old_logs
 from tests.support.cutting import Start, settled
 from tests.support.cutting import begun as grown
-from tests.support.fake_world import Collected, bring_up, planned, spec_of, world_of
+from tests.support.fake_world import TOKEN, Collected, bring_up, planned, spec_of, world_of
 
 BOTH = ("infra2", "infra3")
 
@@ -111,6 +113,7 @@ async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
         "PlaceData",
         "InstallFiles",
         "StartRestored",
+        "FenceOff",
         "SealRestore",
     ]
     assert "infra1 of 3 voters answer" in plan.notes[0]
@@ -118,6 +121,8 @@ async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
     (kept,) = (folder / "backups").glob("*-recover-infra1-*.db")
     assert kept.stat().st_mode & 0o777 == 0o600
     assert keys(network, "infra1")[b"/registry/a"] == b"1"
+    word = keys(network, "infra1")[superseded_key(TOKEN)]
+    assert word.startswith(b"it went on from infra1 as prod-recovered-1 on 20")
     for name in BOTH:
         network.machines[name].nodes = {"/": network.machines[name].nodes["/"]}
         network.machines[name].enabled = False
@@ -129,17 +134,37 @@ async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
     assert keys(network, "infra3")[b"/registry/a"] == b"1"
 
 
-async def test_old_members_that_come_back_are_stopped_and_cleared_before_anything_else(
-    tmp_path: Path,
+@pytest.mark.parametrize("survivor", ["in reach", "out of reach", "with users of its own"])
+async def test_old_members_that_come_back_together_are_cleared_before_anything_else(
+    tmp_path: Path, survivor: str
 ) -> None:
-    """The split brain of rule 65: both old members are a quorum of the old cluster until apply reaches them."""
+    """The split brain of rule 65: both are a quorum of the old cluster, unless one of them hears that it is of the
+    past. Where neither can, apply is what ends it."""
     spec, start = await lost(tmp_path)
     network, folder = start.again("one")
     await recovered(spec, network, folder)
     logs = {name: network.machines[name].file("/var/lib/etcd/member/wal/0.wal") for name in BOTH}
+    infra1, infra2 = (network.machines[name] for name in ("infra1", "infra2"))
+    infra1.isolated = survivor == "out of reach"
+    assert infra1.process is not None
+    infra1.process.cluster.auth = survivor == "with users of its own"
     for name in BOTH:
         network.reboot(name)
-    assert len(set(clusters(network).values())) == 2, "they did form the old cluster again"
+    if survivor == "in reach":
+        for _ in range(3):
+            await network.sleep(6)  # systemd goes on trying
+        assert clusters(network).keys() == {"infra1"}
+        assert infra2.restarts == 3
+        assert "it went on from infra1 as prod-recovered-1" in infra2.log[-1]
+        explained = explain(infra2.log)
+        assert explained is not None
+        assert "another cluster took the place" in explained[0].problem
+        silent = (await observe(world_of(spec, network, folder))).members["infra2"]
+        assert isinstance(silent, MemberSilent)
+        assert "`etcdup apply` moves it aside" in silent.why
+    else:
+        assert len(set(clusters(network).values())) == 2, "they did form the old cluster again"
+    infra1.isolated = infra1.process.cluster.auth = False
     plan = await planned(spec, network, folder)
     assert isinstance(plan, Plan)
     assert [(step.kind, step.host) for step in plan.steps[:2]] == [  # type: ignore[attr-defined]
@@ -216,6 +241,9 @@ async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, k
         assert not any(path.endswith(".part") for path in network.machines["infra1"].nodes)
         for name in BOTH:
             network.reboot(name)
+        assert clusters(network).keys() == {"infra1"}, (
+            "the fence was up before the recovery said that it was done"
+        )
         await settled(spec, network, folder)
         assert keys(network, "infra2")[b"/registry/a"] == b"1"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.fence import PREFIX, superseded_key
 from etcdup.core.observed import Observed
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.restoration import SnapshotFile, plan_restore, token_of
@@ -14,9 +15,11 @@ from etcdup.ops.apply import apply
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe
 from etcdup.remote.fake import FakeNetwork, Killed
+from etcdup.remote.fake_cluster import FakeCluster
+from etcdup.remote.fake_start import VOUCHED
 from tests.flows.test_destroy import contents
 from tests.support.cutting import Start, begun, settled
-from tests.support.fake_world import Collected, machines_for, planned, spec_of, world_of
+from tests.support.fake_world import TOKEN, Collected, machines_for, planned, spec_of, world_of
 
 CONTENT = b"/registry/a=1\n/registry/b=2\n"
 
@@ -46,6 +49,14 @@ async def restored(
     return plan
 
 
+def power_cut(network: FakeNetwork) -> None:
+    """All hosts lose their power, and come back one by one: what is enabled starts, or its fence keeps it down."""
+    for name in network.machines:
+        network.crash(name)
+    for name in network.machines:
+        network.reboot(name)
+
+
 async def refused(spec: Spec, network: FakeNetwork, folder: Path, snapshot: SnapshotFile) -> list[str]:
     observed = await observe(world_of(spec, network, folder))
     answer = plan_restore(spec, observed, snapshot, token_of(spec, observed, "prod-x"), "aside-1")
@@ -56,13 +67,19 @@ async def refused(spec: Spec, network: FakeNetwork, folder: Path, snapshot: Snap
 async def assert_restored(spec: Spec, network: FakeNetwork, folder: Path) -> None:
     """One cluster of these hosts runs, with the snapshot's keys, and apply finds nothing to do."""
     await settled(spec, network, folder)
-    clusters = {id(m.process.cluster): m.process.cluster for m in network.machines.values() if m.process}
-    (cluster,) = clusters.values()
+    cluster = cluster_of(network)
     assert {key: value for key, value in cluster.keys.items() if key.startswith(b"/registry")} == {
         b"/registry/a": b"1",
         b"/registry/b": b"2",
     }
     assert {member.name for member in cluster.members.values()} == {host.name for host in spec.hosts}
+
+
+def cluster_of(network: FakeNetwork) -> FakeCluster:
+    """The one that runs."""
+    clusters = {id(m.process.cluster): m.process.cluster for m in network.machines.values() if m.process}
+    (cluster,) = clusters.values()
+    return cluster
 
 
 def old_logs(start: Start) -> dict[str, bytes]:
@@ -86,6 +103,7 @@ async def test_same_hosts(tmp_path: Path) -> None:
         *["PlaceData"] * 3,
         *["InstallFiles"] * 3,
         "StartRestored",
+        "FenceOff",
         *["SealRestore"] * 3,
     ]
     await assert_restored(spec, network, folder)
@@ -94,9 +112,11 @@ async def test_same_hosts(tmp_path: Path) -> None:
         assert kept is not None
         assert kept.content == log
         assert network.machines[name].file("/var/lib/etcd.restore.db") is None
+    power_cut(network)
+    await assert_restored(spec, network, folder)
 
 
-async def test_a_second_restore_raises_revisions_once_more(tmp_path: Path) -> None:
+async def test_a_second_restore_knows_of_the_first(tmp_path: Path) -> None:
     spec = spec_of(1)
     start = await begun(spec, spec, tmp_path)
     network, folder = start.again("one")
@@ -106,6 +126,9 @@ async def test_a_second_restore_raises_revisions_once_more(tmp_path: Path) -> No
         argv[argv.index("--bump-revision") + 1] for _, argv in network.commands if "--bump-revision" in argv
     ]
     assert bumps == ["1000000000", "2000000000"]
+    # The file knows nothing of what came after it: the words of both restores are there all the same.
+    words = {key for key in cluster_of(network).keys if key.startswith(PREFIX.encode())}
+    assert words == {superseded_key(TOKEN), superseded_key("prod-restored-1")}
 
 
 @pytest.mark.parametrize(("before", "after"), [(3, 3), (3, 5), (5, 3), (1, 1)])
@@ -127,6 +150,8 @@ async def test_a_kill_after_any_command_is_finished_by_the_same_restore(
         network.revive()
         await restored(spec, network, folder, snapshot, run=2)
         await assert_restored(spec, network, folder)
+        assert superseded_key(TOKEN) in cluster_of(network).keys
+        assert not any(machine.file(VOUCHED) for machine in network.machines.values())
         for name, log in old_logs(start).items():
             assert log in contents(network)[name], (cut, name)
 

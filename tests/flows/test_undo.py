@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.fence import PREFIX
 from etcdup.core.observed import Observed
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.spec import Spec
@@ -13,7 +14,7 @@ from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe
 from etcdup.remote.fake import FakeNetwork, Killed
 from tests.flows.test_destroy import contents
-from tests.flows.test_restore import old_logs, restored, snapshot_in
+from tests.flows.test_restore import cluster_of, old_logs, power_cut, restored, snapshot_in
 from tests.support.cutting import Start, begun, settled
 from tests.support.fake_world import Collected, planned, spec_of, world_of
 
@@ -46,10 +47,9 @@ async def before(size: int, folder: Path) -> tuple[Spec, Start]:
 async def assert_old(spec: Spec, start: Start, network: FakeNetwork, folder: Path) -> None:
     """The old cluster runs, with its own data in its own place, and apply finds nothing to do."""
     await settled(spec, network, folder)
-    (cluster,) = {
-        id(m.process.cluster): m.process.cluster for m in network.machines.values() if m.process
-    }.values()
+    cluster = cluster_of(network)
     assert cluster.keys[b"/old"] == b"1"
+    assert not any(key.startswith(PREFIX.encode()) for key in cluster.keys), "it would fence itself"
     assert old_logs(Start(network, folder)) == old_logs(start)
 
 
@@ -71,6 +71,8 @@ async def test_a_whole_restore_is_undone(tmp_path: Path) -> None:
         kept = network.machines[name].file("/var/lib/etcd.aside-7/member/wal/0.wal")
         assert kept is not None
         assert kept.content == log
+    power_cut(network)
+    assert all(machine.process for machine in network.machines.values())
     # It may be restored again, and revisions go on above those of the first time.
     await restored(spec, network, folder, snapshot_in(folder), run=2)
     bumps = {a[a.index("--bump-revision") + 1] for _, a in network.commands if "--bump-revision" in a}

@@ -2,9 +2,11 @@
 
 import re
 import sys
+import time
 from pathlib import Path
 
 from tests.lab.lab import Lab
+from tests.lab.machine import Machine
 from tests.lab.operator import ETCDUP, Operator
 from tests.lab.shell import LabError
 from tests.support.etcd_binaries import etcd_binaries
@@ -30,9 +32,9 @@ def play(lab: Lab, folder: Path) -> None:
     _tell("Three hosts, and a cluster that holds something.")
     _type(operator, "apply", "--yes")
     _type(operator, *FIRE)
-    infra2.remove()
+    infra2.kill()
     infra3.remove()
-    _tell("infra2 and infra3 have burnt, with their disks. 1. Look first.")
+    _tell("infra3 has burnt, with its disk; infra2 is dark. 1. Look first.")
     _type(operator, *look, status=None)
     _tell("2. They stay off; the cluster goes on from infra1.")
     _type(operator, *recover, *SURE)
@@ -40,10 +42,28 @@ def play(lab: Lab, folder: Path) -> None:
     infra2.start()
     infra3.start()
     lab.wait_ssh()
-    _tell("3. Two fresh machines stand at the lost hosts' addresses. Grow back.")
+    wait_for_fence(infra2)
+    _tell("infra2 comes back by itself, with its old data, and stays down: journalctl -u etcd says there")
+    print(words_of_fence(infra2))
+    _tell("3. At infra3's address stands a fresh machine. Grow back, on both.")
     _type(operator, *grow, "--yes")
     _type(operator, "ctl", "--", "get", "written")
     _type(operator, "health")
+
+
+def wait_for_fence(machine: Machine) -> None:
+    """An old machine that comes back starts its unit by itself, as far as that."""
+    deadline = time.monotonic() + 60
+    while not words_of_fence(machine):
+        if time.monotonic() > deadline:
+            raise LabError(f"nothing keeps the old member of {machine.name} down")
+        time.sleep(0.2)
+
+
+def words_of_fence(machine: Machine) -> str:
+    """The first of them since the machine was booted."""
+    command = "journalctl -b -u etcd -o cat | grep -m1 'was superseded'"
+    return machine.run(command, check=False).stdout.strip()
 
 
 def _tell(what: str) -> None:

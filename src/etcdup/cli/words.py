@@ -53,6 +53,7 @@ _KINDS = {
     "FreeSpace": "make room on the disk",
     "PlaceData": "move old data aside, put restored data in place",
     "StartRestored": "start the restored members together",
+    "FenceOff": "fence off the cluster of before",
     "SealRestore": "mark the host as restored",
     "ForgetRestore": "give up the restore that was staged",
     "MarkUndo": "mark the host: undoing its restore",

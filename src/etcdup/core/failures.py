@@ -72,6 +72,14 @@ WORDS: tuple[tuple[str, Meaning], ...] = (
         Meaning("its data directory holds no member", "is its disk mounted?"),
     ),
     (
+        "the cluster of its data was superseded",
+        Meaning(
+            "another cluster took the place of the one that its data is of",
+            "`etcdup apply` moves that data aside and lets the host join, once it also reaches a host of the other "
+            "cluster: that one's mark is what it goes by",
+        ),
+    ),
+    (
         "crc mismatch",
         Meaning("its write-ahead log is damaged", "replace the member; the others have all of its data"),
     ),

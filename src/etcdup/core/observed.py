@@ -129,6 +129,11 @@ class Marker:
     mount: bool = False
     restored: Restored | None = None
 
+    def former(self, token: str) -> tuple[str, ...]:
+        """The tokens of the clusters whose place one with this token takes on the host."""
+        before = (*(self.restored.former if self.restored else ()), self.token)
+        return tuple(each for each in dict.fromkeys(before) if each != token)
+
     @property
     def is_being_restored(self) -> bool:
         return self.restored is not None and self.restored.stage not in ("done", "undone", "joined")

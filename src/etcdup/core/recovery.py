@@ -129,8 +129,9 @@ def findings(
     )
     if off := sorted(set(fenced) & observed.unreachable().keys()):
         told.append(
-            f"{', '.join(off)}: off by your word. Never start old members together out of etcdup's reach: enough of "
-            "them would be the old cluster again. The next `etcdup apply` that reaches them stops and clears them first"
+            f"{', '.join(off)}: off by your word. An old member asks {chosen} before it starts, and stays down; "
+            "without an answer it starts, and enough of those would be the old cluster again. The next `etcdup apply` "
+            "that reaches old members clears them first"
         )
     return tuple(told)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from etcdup.core.bootstrap import may_join, may_prepare
 from etcdup.core.cold_copy import copy_steps
 from etcdup.core.drift import binaries_steps, preparation, settings_steps, switch_steps
+from etcdup.core.fence import former_tokens
 from etcdup.core.observed import HostSeen, Marker, Observed
 from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.planner import against_trust
@@ -18,6 +19,7 @@ from etcdup.core.quorum import healthy
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.standstill import still_moving
 from etcdup.core.steps import (
+    FenceOff,
     PlaceData,
     RetireMember,
     SealRestore,
@@ -126,6 +128,9 @@ def _steps(
     if waiting or len(healthy(observed)) < spec.size:
         reason = "all have restored data of one file and one token"
         yield StartRestored(hosts=names, reason=reason, rules=(1, 2, 11), quorum="all members serve again")
+    if former := former_tokens(spec, observed, token):
+        reason = "old members that come back ask for it, and stay down"
+        yield FenceOff(host=names[0], tokens=former, reason=reason, rules=(57, 65))
     for name in names:
         if stages[name] != "done":
             yield SealRestore(host=name, reason="it was proved by a write and a read")

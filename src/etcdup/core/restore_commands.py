@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from etcdup.core.actions import Action, OwnFile, Run, Write, mark, stop_command
+from etcdup.core.actions import Action, OwnFile, Put, Run, Write, mark, stop_command
 from etcdup.core.cold_copy import COPY, COPY_TIMEOUT_S, copied_at
+from etcdup.core.files import Text
 from etcdup.core.layout import Layout, layout_of
 from etcdup.core.observed import ASIDE, DirSeen, HostSeen, Marker, Restored
 from etcdup.core.spec import HostSpec, Spec
@@ -46,7 +47,19 @@ def restore_commands(
             yield from _undo(step, seen, layout)
         case SealRestore():
             yield from _mark_stage(seen, layout, "done")
-            yield Run(("rm", "-f", f"{staged_at(seen.data)}.db"), "removing the copy of the snapshot")
+            copy = f"{staged_at(seen.data)}.db"
+            yield Run(("rm", "-f", copy, layout.vouched), "removing the copy of the snapshot")
+
+
+def vouch_commands(layout: Layout) -> Iterator[Action]:
+    """Restored members start together: none of them has to ask the others whose place it took (fence.py)."""
+    doing = "preparing the start"
+    yield Run(("mkdir", "-p", layout.run), doing)
+    yield Write((Put(layout.vouched, Text(""), 0o644, "root:root"),), doing)
+
+
+def vouch_no_more(layout: Layout) -> Iterator[Action]:
+    yield Run(("rm", "-f", layout.vouched), "forgetting the start's settings")
 
 
 def staged_at(directory: DirSeen) -> str:
@@ -67,19 +80,12 @@ def _stage(
         yield Run(("chown", "-R", "etcd:etcd", *folders), doing)
     yield Run(("chmod", "0700", *folders), doing)
     formed = seen.marker is not None and seen.marker.formed
-    restored = Restored(step.sha256, "staged", step.aside, step.bump, _former(seen.marker, step.token))
+    former = seen.marker.former(step.token) if seen.marker else ()
+    restored = Restored(step.sha256, "staged", step.aside, step.bump, former)
     marker = Marker(
         spec.name, host.name, step.token, layout.data_dir, formed, mount=seen.data.mount, restored=restored
     )
     yield Write((mark(layout, marker),), "marking the host")
-
-
-def _former(marker: Marker | None, token: str) -> tuple[str, ...]:
-    """The tokens of the clusters that the restored one takes the place of."""
-    if marker is None:
-        return ()
-    before = (*(marker.restored.former if marker.restored else ()), marker.token)
-    return tuple(each for each in dict.fromkeys(before) if each != token)
 
 
 def _restore_argv(

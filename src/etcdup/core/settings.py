@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from etcdup.core.fence import MEMBERS_VARIABLE, members_of
 from etcdup.core.layout import Layout
 from etcdup.core.spec import HostSpec, Spec, bracketed
 from etcdup.core.version import Version
@@ -54,7 +55,8 @@ def show_settings(settings: Settings) -> str:
 def needs_restart(wanted: dict[str, str], running: dict[str, str]) -> tuple[str, ...]:
     """Names of the variables in which a running process differs from what is wanted, sorted.
 
-    Only what etcd or etcdup would act on counts, not what systemd adds to the environment.
+    Only what etcd or etcdup would act on counts, not what systemd adds to the environment, nor what is read at the next
+    start alone.
     """
     names = {name for name in (*wanted, *running) if name.startswith(("ETCD_", "ETCDUP_TRUST"))}
     return tuple(sorted(n for n in names - FIRST_START_ONLY if wanted.get(n) != running.get(n)))
@@ -84,6 +86,7 @@ def _clustering(spec: Spec, host: HostSpec, token: str) -> tuple[tuple[str, str]
         ("ETCD_INITIAL_ADVERTISE_PEER_URLS", spec.peer_url(host)),
         ("ETCD_ADVERTISE_CLIENT_URLS", spec.client_url(host)),
         ("ETCD_INITIAL_CLUSTER", spec.initial_cluster()),
+        (MEMBERS_VARIABLE, members_of(spec)),
         ("ETCD_INITIAL_CLUSTER_TOKEN", token),
         ("ETCD_INITIAL_CLUSTER_STATE", "existing"),
     )

@@ -412,6 +412,17 @@ class StartRestored(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FenceOff(HostStep):
+    """The cluster that this host's member is of says from here on, by their `tokens`, which clusters' place it took:
+    members of those that start later ask for that, and stay down (fence.py)."""
+
+    tokens: tuple[str, ...]
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = "the restored cluster serves; the same restore goes on"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SealRestore(HostStep):
     """The restored member was proved: its host says so, and the copy of the snapshot goes."""
 
@@ -470,6 +481,7 @@ STEPS: dict[str, type[Step]] = {
         FreeSpace,
         PlaceData,
         StartRestored,
+        FenceOff,
         SealRestore,
         ForgetRestore,
         MarkUndo,
@@ -477,4 +489,4 @@ STEPS: dict[str, type[Step]] = {
     )
 }
 # Steps whose outcome is not seen in the cluster, so that a fresh plan has them as long as they matter.
-LASTING = (ObtainBinaries, CheckV2Store, CopyData)
+LASTING = (ObtainBinaries, CheckV2Store, CopyData, FenceOff)

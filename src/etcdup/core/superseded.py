@@ -45,6 +45,15 @@ def without(names: tuple[str, ...], observed: Observed) -> Observed:
     return replace(observed, hosts={**observed.hosts, **hosts}, members={**observed.members, **silent})
 
 
+def told_of(spec: Spec, observed: Observed) -> Observed:
+    """The same, with why such a host's etcd is silent: the fence before its start (fence.py) keeps it down."""
+    names = [name for name in superseded(spec, observed) if isinstance(observed.members[name], MemberSilent)]
+    if not names:
+        return observed
+    why = "its data is of the cluster before the restored one; `etcdup apply` moves it aside"
+    return replace(observed, members={**observed.members, **dict.fromkeys(names, MemberSilent(why))})
+
+
 def two_clusters(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Members of two clusters of this name, and nothing says which one came after the other."""
     tokens: dict[str, list[str]] = {}

@@ -2,6 +2,7 @@
 
 import hashlib
 
+from etcdup.core.fence import ask
 from etcdup.core.layout import Layout
 
 # Sent through the environment so that the running process tells which unit it was started from: systemd
@@ -21,6 +22,7 @@ def unit_text(cluster: str, member: str, layout: Layout) -> str:
         conf=layout.conf,
         join=layout.join,
         current=layout.current,
+        ask=ask(layout).replace("$", "$$"),  # a single `$` is systemd's own
     )
     return body.replace("@UNIT@", digest(body))
 
@@ -55,9 +57,12 @@ EnvironmentFile={conf}
 # Only there for a member's very first start, and on tmpfs: a reboot forgets it.
 EnvironmentFile=-{join}
 Environment=ETCDUP_UNIT=@UNIT@
-# No write-ahead log means a lost or an unmounted disk, never a reason to start empty (etcd would).
+# No write-ahead log means a lost or an unmounted disk, never a reason to start empty (etcd would). And another cluster
+# may have taken this one's place while the host was off: the other members are asked, and where none says so in time,
+# etcd starts.
 ExecStartPre=/bin/sh -c 'ls {wal_dir}/*.wal >/dev/null 2>&1 || test -e {join} || \
-{{ echo "{data_dir} holds no member: is its disk mounted?" >&2; exit 1; }}'
+{{ echo "{data_dir} holds no member: is its disk mounted?" >&2; exit 1; }}; \\
+{ask}'
 ExecStart={current}/etcd
 Restart=on-failure
 RestartSec=5
@@ -98,7 +103,7 @@ WantedBy=multi-user.target
 
 
 def start_script(layout: Layout) -> str:
-    """Starts a local member in the background, with the same settings and the same refusal to start empty."""
+    """Starts a local member in the background, with the same settings and the same refusals."""
     body = _SCRIPT.format(
         conf=layout.conf,
         join=layout.join,
@@ -108,6 +113,7 @@ def start_script(layout: Layout) -> str:
         pid_file=layout.pid_file,
         log=layout.log,
         current=layout.current,
+        ask=ask(layout),
     )
     return body.replace("@UNIT@", digest(body))
 
@@ -125,6 +131,8 @@ ls {wal_dir}/*.wal >/dev/null 2>&1 || test -e {join} || {{
     echo "{data_dir} holds no member: is its disk mounted?" >&2
     exit 1
 }}
+# Another cluster may have taken this one's place: the other members are asked, and where none says so, etcd starts.
+( {ask} ) || exit 1
 mkdir -p {run}
 cd {data_dir}
 nohup setsid {current}/etcd >>{log} 2>&1 </dev/null &

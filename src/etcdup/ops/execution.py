@@ -12,6 +12,7 @@ from etcdup.core.steps import (
     CheckV2Store,
     DetachMember,
     EnableDowngrade,
+    FenceOff,
     FormCluster,
     HostStep,
     IssueCertificates,
@@ -35,7 +36,7 @@ from etcdup.ops.cluster import form, restart, seal, start
 from etcdup.ops.members import add_learner, clear, join, promote, remove, update_peer_url
 from etcdup.ops.minor import cancel_downgrade, check_v2store, enable_downgrade, snapshot
 from etcdup.ops.perform import Performer
-from etcdup.ops.restoration import start_restored, stop_all
+from etcdup.ops.restoration import fence_off, start_restored, stop_all
 
 
 async def do(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
@@ -96,6 +97,8 @@ async def _do_alone(performer: Performer, step: Step, observed: Observed, token:
             await stop_all(performer, step, observed)
         case StartRestored():
             await start_restored(performer, step, observed)
+        case FenceOff():
+            await fence_off(performer, step, observed, token)
         case RotateAuthority(stage=stage):
             await asyncio.to_thread(performer.world.pki.rotate, stage, observed.at)
             performer.changed += 1

@@ -21,6 +21,7 @@ from etcdup.core.parse import parse_probe
 from etcdup.core.probe import probe_argv
 from etcdup.core.roster import former_hosts, leaving_host, listed, strays
 from etcdup.core.spec import HostSpec
+from etcdup.core.superseded import told_of
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.clients import with_turned_away
 from etcdup.ops.snapshot import find_snapshots
@@ -49,7 +50,8 @@ async def observe(world: World) -> Observed:
         snapshots=find_snapshots(world.snapshots, world.spec.name),
         **await _look_at(world, world.spec.hosts, pki),
     )
-    return await with_turned_away(world, await _with_auth(world, await _with_leaving(world, observed)))
+    observed = told_of(world.spec, await _with_leaving(world, observed))
+    return await with_turned_away(world, await _with_auth(world, observed))
 
 
 async def _with_leaving(world: World, observed: Observed) -> Observed:

@@ -1,15 +1,20 @@
-"""Stopping a whole cluster, and starting a restored one."""
+"""Stopping a whole cluster, starting a restored one, and having it say whose place it took."""
 
 import asyncio
+from functools import partial
 
-from etcdup.core.actions import stop_command
+from etcdup.core.actions import start_command, stop_command
+from etcdup.core.fence import superseded_key, word
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import Observed
+from etcdup.core.restore_commands import vouch_commands, vouch_no_more
 from etcdup.core.roster import host_of
-from etcdup.core.steps import StartRestored, StopMembers
-from etcdup.ops.cluster import FORM_TIMEOUT_S, HEAD_START_S, launch
+from etcdup.core.steps import FenceOff, StartRestored, StopMembers
+from etcdup.ops.cluster import FORM_TIMEOUT_S, HEAD_START_S
 from etcdup.ops.perform import Performer
 from etcdup.ops.waiting import all_proved, until
+
+PUT_S = 10.0
 
 
 async def stop_all(performer: Performer, step: StopMembers, observed: Observed) -> None:
@@ -28,11 +33,32 @@ async def start_restored(performer: Performer, step: StartRestored, observed: Ob
     world, seen = performer.world, observed.reachable()
     idle = [name for name in step.hosts if not seen[name].unit.is_running]
     for name in idle[:1]:
-        await launch(performer, name)
+        await _launch(performer, name)
         await world.clock.sleep(HEAD_START_S)
-    await asyncio.gather(*(launch(performer, name) for name in idle[1:]))
+    await asyncio.gather(*(_launch(performer, name) for name in idle[1:]))
     for name in step.hosts:
         performer.reporter.doing(name, "waiting for the restored cluster")
     await until(world, observed, all_proved(world), FORM_TIMEOUT_S, step.hosts)
-    for name in step.hosts:
-        performer.reporter.doing(name, "")
+    await asyncio.gather(*(_end_vouching(performer, name) for name in step.hosts))
+
+
+async def _launch(performer: Performer, name: str) -> None:
+    layout = layout_of(performer.world.spec, performer.world.spec.host(name))
+    work = [("StartRestored", vouch_commands(layout)), ("start", [start_command(layout)])]
+    await performer.perform_steps(performer.world.hosts[name], work)
+
+
+async def _end_vouching(performer: Performer, name: str) -> None:
+    layout = layout_of(performer.world.spec, performer.world.spec.host(name))
+    await performer.perform(performer.world.hosts[name], vouch_no_more(layout), "StartRestored")
+
+
+async def fence_off(performer: Performer, step: FenceOff, observed: Observed, token: str) -> None:
+    """Each acknowledged write is a word that the cluster keeps. Written again, it says the same."""
+    world = performer.world
+    said = word(tuple(host.name for host in world.spec.hosts), token, observed.at)
+    client = await world.etcd(step.host)
+    for former in step.tokens:
+        key = superseded_key(former)
+        put = partial(client.put, key, said, timeout_s=PUT_S)
+        await performer.ask(step.kind, step.host, f"put {key.decode()}", put)

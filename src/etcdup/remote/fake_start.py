@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NoReturn
 
+from etcdup.core.fence import MEMBERS_VARIABLE, PREFIX, superseded_key
 from etcdup.core.version import parse_version
 from etcdup.remote.fake_cluster import FakeCluster
 from etcdup.remote.fake_machine import FakeMachine, Node
@@ -10,6 +11,7 @@ from etcdup.remote.fake_process import FakeProcess, settle
 
 CONF = "/etc/etcd/etcd.conf"
 JOIN = "/run/etcdup/join.env"
+VOUCHED = "/run/etcdup/vouched"
 
 
 @dataclass
@@ -66,6 +68,8 @@ def _start(machine: FakeMachine) -> FakeProcess:
     log = machine.file(wal)
     if log is None and join is None:
         raise Ended(f"{environment['ETCD_DATA_DIR']} holds no member: is its disk mounted?")
+    if PREFIX in unit and join is None and machine.file(VOUCHED) is None:
+        _ask_others(machine, environment)
     if log is None:
         data = _first_start(machine, environment, parse_version(exe.split("/")[-2]).series)
         machine.put(wal, data.encode(), 0o600, "etcd:etcd")
@@ -78,6 +82,22 @@ def _start(machine: FakeMachine) -> FakeProcess:
     )
     _refuse_other_minor(cluster, process.version.series)
     return process
+
+
+def _ask_others(machine: FakeMachine, environment: dict[str, str]) -> None:
+    """The unit's fence (core/fence.py): one of the others may know that another cluster took this one's place."""
+    members = set(environment.get(MEMBERS_VARIABLE, "").split())
+    key = superseded_key(environment["ETCD_INITIAL_CLUSTER_TOKEN"])
+    for each in machine.network.machines.values():
+        process = each.process
+        if machine.isolated or each.isolated or process is None or not process.ready or process.cluster.auth:
+            continue
+        urls = process.environment["ETCD_ADVERTISE_CLIENT_URLS"].split(",")
+        if members.intersection(urls) and (said := process.cluster.keys.get(key)):
+            raise Ended(
+                f"etcd is not started: the cluster of its data was superseded: {said.decode()}, says the key "
+                f"{key.decode()} of {urls[0]}."
+            )
 
 
 def _wal(environment: dict[str, str]) -> str:
