@@ -21,6 +21,7 @@ from etcdup.core.steps import (
     RemoveMember,
     RestartMember,
     RotateAuthority,
+    SalvageData,
     SealCluster,
     SetAside,
     StartMember,
@@ -36,6 +37,7 @@ from etcdup.ops.members import add_learner, clear, join, promote, remove, update
 from etcdup.ops.minor import cancel_downgrade, check_v2store, enable_downgrade, snapshot
 from etcdup.ops.perform import Performer
 from etcdup.ops.restoration import start_restored, stop_all
+from etcdup.ops.salvage import salvage
 
 
 async def do(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
@@ -94,6 +96,8 @@ async def _do_alone(performer: Performer, step: Step, observed: Observed, token:
             await cancel_downgrade(performer, step, observed)
         case StopMembers():
             await stop_all(performer, step, observed)
+        case SalvageData():
+            await salvage(performer, step, observed)
         case StartRestored():
             await start_restored(performer, step, observed)
         case RotateAuthority(stage=stage):
