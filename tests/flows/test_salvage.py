@@ -11,6 +11,7 @@ from etcdup.errors import EtcdupError, RefusedError
 from etcdup.ops.apply import Planner
 from etcdup.ops.observe import observe
 from etcdup.ops.recovery import Chosen, beyond_snapshots, to_salvage
+from etcdup.ops.salvage import ATTEMPTS, PORTS
 from etcdup.ops.world import World
 from etcdup.remote.fake import FakeNetwork, Killed
 from tests.flows.test_recover import BOTH, chosen_by, clusters, copies, finished, keys, recovered, refused
@@ -130,8 +131,8 @@ async def test_a_disk_counts_only_where_its_log_goes_further_than_a_snapshot(
 @pytest.mark.parametrize(
     ("happens", "words", "hint"),
     [
-        (full, "no space on infra1 for a copy of its data", "the newest backup"),
-        (without_etcd, "infra1 has data of a member and no etcd", "the newest backup"),
+        (full, "no space on infra1 for a copy of its data", "The newest backup"),
+        (without_etcd, "infra1 has data of a member and no etcd", "The newest backup"),
     ],
 )
 async def test_refused_before_anything_stops(
@@ -175,6 +176,28 @@ async def test_a_log_that_moved_since_it_was_looked_at_is_not_gone_by(tmp_path: 
         await chosen_by(world, await observe(world), BOTH)
     nothing_is_left(network)
     assert not list((folder / "backups").glob("*.db"))
+
+
+async def test_where_its_ports_are_taken_it_is_begun_again_on_others(tmp_path: Path) -> None:
+    spec, start = await dark(tmp_path)
+    taken = dict.fromkeys(PORTS, "somebody")
+    whole, folder = start.again("whole")
+    whole.machines["infra1"].ports_taken = dict(taken)
+    with pytest.raises(EtcdupError, match="does not serve the copy of infra1's data: it has ended") as told:
+        await recovered(spec, whole, folder)
+    assert "address already in use" in told.value.detail
+    assert "untouched, in its place. The newest backup" in told.value.hint
+    holds = [number for number, (_, argv) in enumerate(whole.commands, 1) if argv[0] == "hold"]
+    assert len(holds) == ATTEMPTS
+    nothing_is_left(whole)
+
+    network, folder = start.again("one")
+    machine = network.machines["infra1"]
+    machine.ports_taken = taken
+    network.at(holds[0] + 1, machine.ports_taken.clear)
+    await recovered(spec, network, folder)
+    assert keys(network, "infra1")[b"/registry/a"] == b"1"
+    nothing_is_left(network)
 
 
 @pytest.mark.parametrize("kind", ["killed", "crash", "crash and killed"])

@@ -18,6 +18,7 @@ from etcdup.core.recovery import (
     findings,
     may_come_back,
     plan_recovery,
+    survivors,
 )
 from etcdup.core.restoration import SnapshotFile, token_of
 from etcdup.core.revival import expired, nothing_lost, plan_revival
@@ -128,10 +129,11 @@ class Recovering(Salvaging):
         if begun(spec, observed) is None and (reasons := against_recovery(spec, observed, gone)):
             raise_refusal(Refusal(spec.name, reasons))
         await self._ask_who_is_off(observed)
-        async with self.terminal.patience("reading how far the members' logs go"):
-            logs = await beyond_snapshots(world, observed)
-        if logs:
-            return await self.salvage(world, observed, logs, self._fenced)
+        if self._copies or not survivors(spec, observed):
+            async with self.terminal.patience("reading how far the members' logs go"):
+                logs = await beyond_snapshots(world, observed)
+            if logs:
+                return await self.salvage(world, observed, logs, self._fenced)
         async with self.terminal.patience("keeping the survivors' data"):
             return await choose(world, observed, self._fenced, self.terminal.report)
 

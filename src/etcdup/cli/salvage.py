@@ -26,7 +26,7 @@ class Salvaging(Applying):
         one, planner, chosen = await to_salvage(world, observed, logs, fenced, self.terminal.report)
         looked = await self.session.observed(one)
         plan = self._planned(planner, looked)
-        self._what = "stop what runs there and take the snapshot"
+        self._what = "stop what runs there and take its data"
         if not await self._is_agreed(plan):
             return None
 

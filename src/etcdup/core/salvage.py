@@ -23,7 +23,7 @@ from etcdup.core.steps import SalvageData, Step, StopMembers
 from etcdup.core.units import show_size
 from etcdup.core.wal import LastEntry
 
-BACKUP = "the newest backup is what there is without it: `etcdup backup list`, `etcdup restore`"
+BACKUP = "The newest backup is what there is without it: `etcdup backup list`, `etcdup restore`"
 
 
 def salvageable(spec: Spec, observed: Observed) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ def plan_salvage(
 ) -> Plan | Refusal:
     """`spec` is of that host alone, as for a recovery; `size` is what a copy of its data takes, in bytes; `snapshot`
     the file that is made on the operator's machine."""
-    if reasons := _out_of_sight(observed) or _against(observed.reachable()[host], size):
+    if reasons := _out_of_sight(observed) or _against(observed, host, size):
         return Refusal(spec.name, reasons)
     return Plan(spec.name, tuple(_steps(spec, observed, host, last, snapshot)), tuple(told))
 
@@ -73,7 +73,8 @@ def seen_before(spec: Spec, observed: Observed, logs: Mapping[str, LastEntry]) -
     return (
         first,
         f"the data of {newest(logs)} is taken, {_which(logs)}",
-        "it is only read: a copy is served to etcdup alone for as long as a snapshot takes, and goes again",
+        "it is only read: a copy is served to etcdup alone for as long as a snapshot takes, and goes again. The plan "
+        "that rebuilds the cluster from it is shown after that",
     )
 
 
@@ -159,15 +160,19 @@ def _out_of_sight(observed: Observed) -> tuple[Refused, ...]:
     )
 
 
-def _against(seen: HostSeen, size: int) -> tuple[Refused, ...]:
+def _against(observed: Observed, host: str, size: int) -> tuple[Refused, ...]:
+    seen = observed.reachable()[host]
     if not seen.current:
         hint = f"bring another member's machine up, or put its etcd back. {BACKUP}"
-        return (Refused(f"{seen.host} has data of a member and no etcd that could read it", hint, seen.host),)
+        return (Refused(f"{host} has data of a member and no etcd that could read it", hint, host),)
     if seen.data.free_bytes < size:
         free, need = show_size(seen.data.free_bytes), show_size(size)
-        message = f"no space on {seen.host} for a copy of its data: {seen.data.path} has {free} free, {need} are needed"
-        hint = f"make room there: no member answers, and a snapshot is taken off a copy. {BACKUP}"
-        return (Refused(message, hint, seen.host, (55, 62)),)
+        message = (
+            f"no space on {host} for a copy of its data: {seen.data.path} has {free} free, {need} are needed"
+        )
+        other = "`--without-copy` goes on from a survivor's snapshot, without the end of that log"
+        hint = f"make room there: a snapshot is taken off a copy. {other if observed.answering() else BACKUP}"
+        return (Refused(message, hint, host, (55, 62)),)
     return ()
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from etcdup.core.cold_copy import SIZE_TIMEOUT_S
+from etcdup.core.failures import telling
 from etcdup.core.layout import Layout, layout_of
 from etcdup.core.observed import HostSeen, Observed
 from etcdup.core.roster import host_of
@@ -38,6 +39,7 @@ from etcdup.remote.host import Held, Host, NewFile
 READ_TIMEOUT_S = 300.0
 # A large log is read again before etcd answers.
 SERVES_WITHIN_S = 900.0
+WORDLESS_S = 30.0
 ASK_S = 5.0
 POLL_S = 0.2
 BEAT_S = 1.0
@@ -48,7 +50,9 @@ ATTEMPTS = 3
 
 
 class NotServed(EtcdupError):
-    """etcd does not serve the copy; `detail` has its last words."""
+    """etcd does not serve the copy; `detail` has its last words. `port_taken`: it may on other ports."""
+
+    port_taken = False
 
 
 async def last_entries(world: World, observed: Observed, names: Iterable[str]) -> dict[str, LastEntry]:
@@ -56,7 +60,7 @@ async def last_entries(world: World, observed: Observed, names: Iterable[str]) -
     seen = observed.reachable()
 
     async def one(name: str) -> LastEntry:
-        return (await _ending(world.hosts[name], log_at(seen[name])))[2]
+        return (await log_ending(world.hosts[name], log_at(seen[name])))[2]
 
     wanted = tuple(names)
     return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
@@ -69,7 +73,27 @@ async def size_of(world: World, observed: Observed, name: str) -> int:
     return int(said.check().stdout) * 1024
 
 
+async def log_ending(host: Host, folder: str) -> tuple[str, LogEnd, LastEntry]:
+    """The path of the log's last file, its end, and the last entry, which may be in a file before it."""
+    name, end = await _read_end(host, folder, 0)
+    last, back = end.last, 1
+    while last is None:
+        last, back = (await _read_end(host, folder, back))[1].last, back + 1
+    return f"{folder}/{name}", end, last
+
+
 async def salvage(performer: Performer, step: SalvageData, observed: Observed) -> None:
+    """From the start again where somebody else had one of the ports that were taken for free."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            await _salvage_once(performer, step, observed)
+            return
+        except NotServed as error:
+            if attempt == ATTEMPTS or not error.port_taken:
+                raise
+
+
+async def _salvage_once(performer: Performer, step: SalvageData, observed: Observed) -> None:
     """A copy, its log closed, and the snapshot off it: named only when it is whole. Whatever the end, no copy stays but
     where its host is lost; the next run removes that one."""
     world, seen = performer.world, observed.reachable()[step.host]
@@ -84,15 +108,6 @@ async def salvage(performer: Performer, step: SalvageData, observed: Observed) -
     finally:
         with suppress(RemoteError):
             await performer.perform(host, clear_commands(seen, layout), step.kind)
-
-
-async def _ending(host: Host, folder: str) -> tuple[str, LogEnd, LastEntry]:
-    """The log's last file, its end, and the last entry, which may be in the file before it."""
-    name, end = await _read_end(host, folder, 0)
-    last, back = end.last, 1
-    while last is None:
-        last, back = (await _read_end(host, folder, back))[1].last, back + 1
-    return f"{folder}/{name}", end, last
 
 
 async def _read_end(host: Host, folder: str, back: int) -> tuple[str, LogEnd]:
@@ -110,7 +125,7 @@ async def _read_end(host: Host, folder: str, back: int) -> tuple[str, LogEnd]:
 
 
 async def _close_log(performer: Performer, host: Host, step: SalvageData, seen: HostSeen) -> None:
-    path, end, last = await _ending(host, log_at(seen, copied=True))
+    path, end, last = await log_ending(host, log_at(seen, copied=True))
     if last != LastEntry(step.term, step.index):
         raise EtcdupError(
             f"the log of {step.host} has moved since it was looked at: it ends at term {last.term}, index {last.index}",
@@ -130,15 +145,9 @@ async def _served(performer: Performer, step: SalvageData, seen: HostSeen, layou
     def report(what: str) -> None:
         performer.reporter.doing(step.host, what)
 
-    for attempt in range(1, ATTEMPTS + 1):
-        report("waiting for etcd on the copy")
-        try:
-            async with _serving(world, step.host, seen, layout, credentials) as client:
-                await keep_snapshot(client, target.parent, target.name, report=report)
-            break
-        except NotServed as error:
-            if attempt == ATTEMPTS or "address already in use" not in error.detail:
-                raise
+    report("waiting for etcd on the copy")
+    async with _serving(world, step.host, seen, layout, credentials) as client:
+        await keep_snapshot(client, target.parent, target.name, report=report)
     report("")
 
 
@@ -175,9 +184,11 @@ async def _serving(
 async def _until_it_serves(
     world: World, name: str, client: EtcdClient, ending: "asyncio.Task[str]", log: str
 ) -> None:
-    """A leader of its own: all that its log has is applied by then, since it has to commit an entry of its own."""
-    ends, why = world.clock.now() + SERVES_WITHIN_S, ""
-    while not (ending.done() and ending.result()) and world.clock.now() < ends:
+    """Until it leads, and all of its log is applied. Raises as well where its shell ended without a word."""
+    began, why = world.clock.now(), ""
+    while not (ending.done() and ending.result()):
+        if world.clock.now() >= began + (WORDLESS_S if ending.done() else SERVES_WITHIN_S):
+            break
         try:
             seen = await client.status(timeout_s=ASK_S)
             if seen.leader_id and seen.applied_index >= seen.raft_index:
@@ -186,12 +197,20 @@ async def _until_it_serves(
         except EtcdError as error:
             why = error.message
         await world.clock.sleep(POLL_S)
-    words = (await world.hosts[name].run(("tail", "-n", "20", log))).stdout.strip()
-    raise NotServed(
-        f"etcd does not serve the copy of {name}'s data: {'it has ended' if ending.done() else why}",
-        detail=words,
+    why = "it has ended" if ending.done() else why
+    raise _not_served(
+        name, why, (await world.hosts[name].run(("tail", "-n", "200", log))).stdout.splitlines()
+    )
+
+
+def _not_served(name: str, why: str, lines: list[str]) -> NotServed:
+    error = NotServed(
+        f"etcd does not serve the copy of {name}'s data: {why}",
+        detail="\n".join(telling(lines)),
         hint=f"its data may be damaged; it is untouched, in its place. {BACKUP}",
     )
+    error.port_taken = any("address already in use" in line for line in lines)
+    return error
 
 
 async def _end_of(held: Held) -> str:

@@ -51,6 +51,9 @@ def serving(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str
     there = all(machine.file(f"{keys}/{name}.pem") for name in ("ca", "cert", "key"))
     if log is None or not there or machine.file(exe) is None or "--force-new-cluster" not in argv:
         return ["ended"], SERVE
+    if any(f":{port}" in argument for port in machine.ports_taken for argument in argv):
+        machine.log.append("listen tcp: bind: address already in use")
+        return ["ended"], SERVE
     member = Data.decode(log.content or b"")
     cluster = machine.network.etcd.by_id[member.cluster_id]
     machine.throwaway = FakeProcess(
