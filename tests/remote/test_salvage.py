@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.salvage import CLEAR, append_command
+from etcdup.core.observed import DirSeen
+from etcdup.core.room import ROOM, parse_room
+from etcdup.core.salvage import CLEAR, append_command, salvaged_at
 from etcdup.core.wal import CRC, ENTRY, STATE, LastEntry, commits_all, framed
 from etcdup.errors import EtcdupError
 from etcdup.ops.salvage import log_ending
@@ -95,3 +97,15 @@ def test_an_etcd_on_a_copy_that_was_left_is_ended_and_no_other(tmp_path: Path) -
         for each in (left, *others):
             each.kill()
             each.communicate()
+
+
+@pytest.mark.parametrize("mount", [False, True])
+def test_a_copy_that_was_left_is_room_on_a_full_disk_and_old_data_is_not(tmp_path: Path, mount: bool) -> None:
+    data = tmp_path / "etcd"
+    copy = salvaged_at(DirSeen(str(data), (), mount=mount))
+    kept = f"{data}/aside-20260101T000000Z" if mount else f"{data}.aside-20260101T000000Z"
+    for folder in (str(data), copy, f"{copy}.part", kept):
+        Path(folder, "member").mkdir(parents=True)
+    argv = ["sh", "-c", ROOM, "room", str(data), str(tmp_path / "opt")]
+    room = parse_room(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+    assert (set(room.spare), set(room.kept)) == ({copy, f"{copy}.part"}, {kept})

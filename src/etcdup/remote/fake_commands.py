@@ -149,9 +149,12 @@ def _room(machine: FakeMachine, data: str, versions: str, used: tuple[str, ...])
     beside = [
         f"{PurePosixPath(data).parent}/{name}" for name in machine.children(str(PurePosixPath(data).parent))
     ]
-    copies = [path for path in beside if path.startswith((f"{data}.cold-", f"{data}.aside-"))]
+    copies = [
+        path for path in beside if path.startswith((f"{data}.cold-", f"{data}.aside-", f"{data}.salvage"))
+    ]
     told = [
-        ("spare" if path in spare or path.endswith(".part") else "kept", path) for path in (*spare, *copies)
+        ("spare" if path in spare or path.endswith((".part", ".salvage")) else "kept", path)
+        for path in (*spare, *copies)
     ]
     return "".join(f"{kind} {_size(machine, path) // 1024} {path}\n" for kind, path in told)
 
