@@ -16,10 +16,18 @@ from etcdup.core.restoration import SnapshotFile, room_of, token_of
 from etcdup.core.spec import Spec
 from etcdup.core.steps import HostStep
 from etcdup.errors import EtcdupError
-from etcdup.ops.apply import apply
+from etcdup.ops.apply import apply, retire
 from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe
-from etcdup.ops.recovery import choose, sizes_of_copies, world_of_one
+from etcdup.ops.recovery import (
+    Chosen,
+    beyond_snapshots,
+    choose,
+    sizes_of_copies,
+    to_salvage,
+    world_of_one,
+)
+from etcdup.ops.world import World
 from etcdup.remote.fake import FakeNetwork, Killed
 from tests.flows.test_destroy import contents
 from tests.flows.test_restore import old_logs
@@ -49,8 +57,8 @@ async def recovered(
     """One `etcdup recover`, without the terminal."""
     world = world_of(spec, network, folder)
     observed = await observe(world)
-    chosen = await choose(world, observed, fenced, lambda _: None)
-    told = findings(spec, observed, chosen.host, fenced, earlier=chosen.earlier)
+    chosen = await chosen_by(world, observed, fenced)
+    told = findings(spec, observed, chosen.host, fenced, salvaged=chosen.salvaged)
     snapshot = read(chosen.path)
     one = world_of_one(world, observed, chosen.host, fenced)
     token = token_of(one.spec, await observe(one), f"prod-recovered-{run}")
@@ -63,6 +71,18 @@ async def recovered(
     with Journal.beside(folder, spec.name) as journal:
         await apply(one, plan, planner, Collected([]), journal)
     return plan
+
+
+async def chosen_by(world: World, observed: Observed, fenced: Collection[str]) -> Chosen:
+    logs = await beyond_snapshots(world, observed)
+    if not logs:
+        return await choose(world, observed, fenced, lambda _: None)
+    one, planner, chosen = await to_salvage(world, observed, logs, fenced, lambda _: None)
+    plan = planner(await observe(one))
+    assert isinstance(plan, Plan), plan
+    with Journal.beside(world.snapshots.parent, world.spec.name) as journal:
+        await retire(one, plan, planner, Collected([]), journal)
+    return chosen
 
 
 def read(path: Path) -> SnapshotFile:

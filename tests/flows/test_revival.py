@@ -29,6 +29,7 @@ from tests.support.worlds import observations
 
 OLD_VERSION = "/opt/etcd/3.5.33/etcd"
 UNFINISHED = "/var/lib/etcd.cold-prod-1.part/db"
+LEFT = "/var/lib/etcd.salvage/member/snap/db"
 OLD_DATA = "/var/lib/etcd.aside-20260101T000000Z/member/snap/db"
 MIB = 1 << 20
 
@@ -65,7 +66,7 @@ def crowded(network: FakeNetwork) -> None:
     stopped(network)
     machine = network.machines["infra2"]
     machine.free_bytes = FULL_BYTES - 3 * MIB
-    for path in (OLD_VERSION, UNFINISHED, OLD_DATA):
+    for path in (OLD_VERSION, UNFINISHED, LEFT, OLD_DATA):
         machine.put(path, bytes(2 * MIB))
 
 
@@ -104,9 +105,9 @@ async def test_room_is_made_of_what_can_come_again_and_of_nothing_else(tmp_path:
     crowded(network)
     (free, _) = (await revived(spec, network, folder)).steps
     assert isinstance(free, FreeSpace)
-    assert free.paths == ("/opt/etcd/3.5.33", "/var/lib/etcd.cold-prod-1.part")
+    assert free.paths == ("/opt/etcd/3.5.33", "/var/lib/etcd.cold-prod-1.part", "/var/lib/etcd.salvage")
     machine = network.machines["infra2"]
-    assert machine.file(OLD_VERSION) is machine.file(UNFINISHED) is None
+    assert machine.file(OLD_VERSION) is machine.file(UNFINISHED) is machine.file(LEFT) is None
     assert machine.file(OLD_DATA) is not None
     assert machine.file(f"/opt/etcd/{spec.version}/etcd") is not None
 

@@ -40,7 +40,8 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     assert done.returncode == 0, said(done)
     assert done.stdout.rstrip().endswith(HEALTHY), said(done)
     print(done.stderr)
-    assert survivors_keys(operator) == had
+    # Its log may end in a write that failed for want of a quorum.
+    assert set(had) <= set(has := survivors_keys(operator))
     assert infra1.run("ls /var/lib/etcd.aside-*").stdout.split() == ["member"]
     # A cold copy, byte for byte what was moved aside, for etcd alone.
     assert infra1.run("diff -r /var/lib/etcd.cold-* /var/lib/etcd.aside-* && echo same").stdout == "same\n"
@@ -57,7 +58,7 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     assert done.returncode == 0, said(done)
     assert done.stdout.rstrip().endswith(HEALTHY), said(done)
     assert len(operator.status()["members"]) == 3
-    assert survivors_keys(operator) == had
+    assert survivors_keys(operator) == has
     assert "nothing to do" in operator.apply()
     undo_a_restore(operator, kept)
 

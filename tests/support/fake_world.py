@@ -19,10 +19,11 @@ from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe
 from etcdup.ops.pki import Pki
 from etcdup.ops.world import World
-from etcdup.remote.etcd_client import EtcdClient
+from etcdup.remote.etcd_client import Credentials, EtcdClient
 from etcdup.remote.etcd_errors import EtcdUnavailable
 from etcdup.remote.fake import FakeHost, FakeNetwork
 from etcdup.remote.fake_etcd import FakeEtcd
+from etcdup.remote.fake_salvage import FakeThrowaway
 from etcdup.remote.host import Host
 
 TOKEN = "prod-0123456789ab"
@@ -91,6 +92,9 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
             raise EtcdUnavailable(name, "no such machine")
         return FakeEtcd(network.machines[name])
 
+    async def throwaway(name: str, port: int, credentials: Credentials) -> EtcdClient:
+        return FakeThrowaway(network.machines[name])
+
     archive = folder / "etcd.tar.gz"
     archive.write_bytes(gzip.compress(b"an archive", mtime=0))
 
@@ -106,6 +110,7 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         clock=network,
         etcd=etcd,
         straight=etcd,
+        throwaway=throwaway,
         archive=archived,
         meet=meet,
         snapshots=folder / "backups",

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from etcdup.cli.apply import Applying
 from etcdup.cli.failure import Interrupted
 from etcdup.cli.progress import Progress
+from etcdup.cli.salvage import Salvaging
 from etcdup.cli.session import Session
 from etcdup.cli.words import WATCHERS
 from etcdup.core.observed import Observed, aside_at
@@ -18,13 +18,14 @@ from etcdup.core.recovery import (
     findings,
     may_come_back,
     plan_recovery,
+    survivors,
 )
 from etcdup.core.restoration import SnapshotFile, token_of
 from etcdup.core.revival import expired, nothing_lost, plan_revival
 from etcdup.errors import PartlyApplied, UsageError
 from etcdup.ops.apply import Planner, raise_refusal, retire
 from etcdup.ops.journal import Journal
-from etcdup.ops.recovery import Chosen, choose, kept_before, sizes_of_copies, world_of_one
+from etcdup.ops.recovery import Chosen, beyond_snapshots, choose, sizes_of_copies, world_of_one
 from etcdup.ops.revival import find_room, quorum_back
 from etcdup.ops.snapshot_file import read_snapshot
 from etcdup.ops.world import World
@@ -44,7 +45,7 @@ def recover_cluster(
     return Recovering(session, fenced, sure=sure, copies=copies, as_json=as_json).carry_through()
 
 
-class Recovering(Applying):
+class Recovering(Salvaging):
     """One run of recover: an apply for the cluster of one survivor."""
 
     def __init__(
@@ -113,20 +114,26 @@ class Recovering(Applying):
 
     async def _go_on_from_one(self, world: World, observed: Observed) -> None:
         chosen = await self._choose(world, observed)
+        if chosen is None:
+            return
         self.terminal.say(f"The data of {chosen.host} is kept in {chosen.path}.")
         snapshot = await asyncio.to_thread(read_snapshot, chosen.path)
-        told = findings(world.spec, observed, chosen.host, self._fenced, earlier=chosen.earlier)
+        told = findings(world.spec, observed, chosen.host, self._fenced, salvaged=chosen.salvaged)
         self._chosen = chosen.host
         await self._rebuild(world_of_one(world, observed, chosen.host, self._fenced), snapshot, told)
 
-    async def _choose(self, world: World, observed: Observed) -> Chosen:
-        """Nothing is changed yet. What stands against it comes before any question."""
+    async def _choose(self, world: World, observed: Observed) -> Chosen | None:
+        """What stands against it comes before any question. Nothing is changed yet, but for a salvage; None where it is
+        left at the plan of that."""
         spec, gone = world.spec, observed.unreachable()
-        if begun(spec, observed) is None and (
-            reasons := against_recovery(spec, observed, gone, kept_before(world, observed))
-        ):
+        if begun(spec, observed) is None and (reasons := against_recovery(spec, observed, gone)):
             raise_refusal(Refusal(spec.name, reasons))
         await self._ask_who_is_off(observed)
+        if self._copies or not survivors(spec, observed):
+            async with self.terminal.patience("reading how far the members' logs go"):
+                logs = await beyond_snapshots(world, observed)
+            if logs:
+                return await self.salvage(world, observed, logs, self._fenced)
         async with self.terminal.patience("keeping the survivors' data"):
             return await choose(world, observed, self._fenced, self.terminal.report)
 
@@ -165,7 +172,7 @@ class Recovering(Applying):
             self.terminal.say(line)
 
     async def agree(self, question: str) -> None:  # noqa: ARG002
-        await self.agree_by_name("recover", "rebuild it", "rebuilt")
+        await self.agree_by_name_still()
 
 
 def _came_back(observed: Observed) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ _KINDS = {
     "StopMembers": "stop every member",
     "CopyData": "keep a cold copy of the data",
     "FreeSpace": "make room on the disk",
+    "SalvageData": "take a snapshot off a copy of the data",
     "PlaceData": "move old data aside, put restored data in place",
     "StartRestored": "start the restored members together",
     "FenceOff": "fence off the cluster of before",

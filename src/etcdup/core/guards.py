@@ -31,6 +31,7 @@ from etcdup.core.steps import (
     RemoveMember,
     RestartMember,
     RotateAuthority,
+    SalvageData,
     SetAside,
     StartMember,
     Step,
@@ -78,7 +79,7 @@ def _reason(step: Step, spec: Spec, observed: Observed) -> Refused | None:
             return may_update(host, observed)
         case FreeSpace():
             return may_free(step, spec, observed)
-        case CopyData() | PlaceData() | UndoData():
+        case CopyData() | SalvageData() | PlaceData() | UndoData():
             return may_place(spec, observed)
         case TakeSnapshot() | EnableDowngrade():
             return may_trust_alarms(observed)

@@ -16,6 +16,7 @@ from etcdup.core.quorum import quorum_of, voters
 from etcdup.core.restoration import SnapshotFile, plan_restore, room_of
 from etcdup.core.revival import nothing_lost, within_reach
 from etcdup.core.roster import listed, name_of
+from etcdup.core.salvage import salvageable
 from etcdup.core.spec import Spec
 from etcdup.core.superseded import of_the_past, superseded, two_clusters
 from etcdup.core.units import show_size
@@ -40,12 +41,10 @@ def may_come_back(spec: Spec, observed: Observed) -> bool:
     return bool(within_reach(spec, observed))
 
 
-def against_recovery(
-    spec: Spec, observed: Observed, fenced: Collection[str], kept: Collection[str] = ()
-) -> tuple[Refused, ...]:
+def against_recovery(spec: Spec, observed: Observed, fenced: Collection[str]) -> tuple[Refused, ...]:
     """Why nothing is to be rebuilt: there is a quorum, or there would be one at no cost; or who is not fenced.
 
-    `kept` are hosts whose data an earlier run has kept: a survivor that was started anew answers nobody (rule 1).
+    A survivor that was started anew answers nobody (rule 1): its data is then salvaged (salvage.py).
     """
     if split := against_clusters(observed):
         return split
@@ -55,7 +54,7 @@ def against_recovery(
         return past
     if cheap := nothing_lost(spec, observed):
         return cheap
-    if not survivors(spec, observed) and not kept:
+    if not survivors(spec, observed) and not salvageable(spec, observed):
         return (_no_survivor(spec, observed),)
     return not_fenced(observed, fenced)
 
@@ -113,16 +112,16 @@ def against_copies(
 
 
 def findings(
-    spec: Spec, observed: Observed, chosen: str, fenced: Collection[str], *, earlier: bool = False
+    spec: Spec, observed: Observed, chosen: str, fenced: Collection[str], *, salvaged: bool = False
 ) -> tuple[str, ...]:
     """What was seen, what may be missing, and what the operator has to keep to."""
     told = []
     if not _leading(observed):  # else a run before has come that far
-        told += [*_lost(observed), *_newest(spec, observed, chosen)]
-    if earlier:
+        told += [*_lost(observed), *([] if salvaged else _newest(spec, observed, chosen))]
+    if salvaged:
         told.append(
-            f"no member answers; {chosen} did when an earlier run kept its data, which the cluster goes on from: "
-            "should there have been a quorum since, what was written then is lost"
+            f"the cluster goes on from what {chosen} had on its disk, to the end of its log: a write in the last "
+            "moments that failed, or that nobody heard of again, may be in it"
         )
     told.append(
         "what only other members had is not in it: a write that was acknowledged in the last moments may be lost"
@@ -195,7 +194,7 @@ def _no_survivor(spec: Spec, observed: Observed) -> Refused:
         for host in spec.hosts
     )
     return Refused(
-        f"no member answers, so that no snapshot can be taken ({named})",
+        f"no member answers, and none that can be reached has its data ({named})",
         hint="bring one member's machine up. If none comes back: `etcdup restore` with the newest backup "
         "(`etcdup backup list`), on machines that are within reach",
         rules=(55, 62, 68),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from etcdup.core.layout import Layout, layout_of
 from etcdup.core.observed import ASIDE, DirSeen, HostSeen, Observed
 from etcdup.core.plan import Refused
+from etcdup.core.salvage import salvaged_at
 from etcdup.core.spec import Spec
 from etcdup.core.steps import FreeSpace
 from etcdup.core.units import show_size
@@ -62,7 +63,7 @@ def free_space(seen: HostSeen, room: Room) -> FreeSpace:
 
 
 def may_free(step: FreeSpace, spec: Spec, observed: Observed) -> Refused | None:
-    """Nothing goes but unpacked versions that nobody uses, and copies that were never finished."""
+    """Nothing goes but unpacked versions that nobody uses, and copies that were never finished or were for one use."""
     seen = observed.reachable().get(step.host)
     if seen is None:
         return Refused(f"{step.host} cannot be reached", host=step.host)
@@ -85,7 +86,8 @@ def _may_go(path: str, layout: Layout, seen: HostSeen) -> bool:
     parent, _, name = path.rpartition("/")
     if parent == layout.versions:
         return name not in ("", ".", "..", "current", *_in_use(seen))
-    return name.endswith(".part") and "cold-" in name
+    left = {salvaged_at(each) for each in (seen.data, seen.wal) if each}
+    return (name.endswith(".part") and "cold-" in name) or path.removesuffix(".part") in left
 
 
 def _in_use(seen: HostSeen) -> tuple[str, ...]:
@@ -108,7 +110,11 @@ for each in "$versions"/* "$versions"/.[!.]*; do
   for used in "$@"; do [ "${each##*/}" != "$used" ] || continue 2; done
   told spare "$each"
 done
-for each in "$directory".aside-* "$directory".cold-* "$directory"/@ASIDE@*; do
-  case $each in *cold-*.part) told spare "$each" ;; *) told kept "$each" ;; esac
+for each in "$directory".aside-* "$directory".cold-* "$directory".salvage* "$directory"/@ASIDE@*; do
+  case $each in
+    *cold-*.part | "$directory".salvage | "$directory".salvage.part) told spare "$each" ;;
+    "$directory"/@ASIDE@salvage | "$directory"/@ASIDE@salvage.part) told spare "$each" ;;
+    *) told kept "$each" ;;
+  esac
 done
 """.replace("@ASIDE@", ASIDE)

@@ -392,6 +392,23 @@ class FreeSpace(HostStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SalvageData(HostStep):
+    """The stopped member's data becomes a snapshot on the operator's machine, off a copy that is gone afterwards.
+
+    `term` and `index` are of the last entry in its log, `snapshot` is the file that is made.
+    """
+
+    term: int
+    index: int
+    snapshot: str
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = (
+        "the data is in its place; the same recover removes what is left of the copy, and goes on"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlaceData(HostStep):
     """The old data is moved aside and the restored data takes its place. etcd is stopped everywhere by then."""
 
@@ -479,6 +496,7 @@ STEPS: dict[str, type[Step]] = {
         StopMembers,
         CopyData,
         FreeSpace,
+        SalvageData,
         PlaceData,
         StartRestored,
         FenceOff,
@@ -489,4 +507,4 @@ STEPS: dict[str, type[Step]] = {
     )
 }
 # Steps whose outcome is not seen in the cluster, so that a fresh plan has them as long as they matter.
-LASTING = (ObtainBinaries, CheckV2Store, CopyData, FenceOff)
+LASTING = (ObtainBinaries, CheckV2Store, CopyData, SalvageData, FenceOff)

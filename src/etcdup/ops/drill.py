@@ -16,25 +16,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from etcdup.core.backups import CANARY, PROOF, Manifest, Proof, proof_text
-from etcdup.core.certs import Wanted
 from etcdup.errors import EtcdupError
 from etcdup.ops.backups import Report
 from etcdup.ops.places import Warn, fetch_whole
 from etcdup.ops.scratch import scratch
 from etcdup.ops.sealing import Identity
-from etcdup.ops.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
 from etcdup.ops.store import Store
-from etcdup.remote.etcd import Credentials, Etcd
+from etcdup.ops.throwaway import LOOPBACK, flags, one_for_all, write_keys
+from etcdup.remote.etcd import Etcd
 from etcdup.remote.etcd_client import EtcdClient
 from etcdup.remote.etcd_errors import EtcdError
 
-_LOOPBACK = "127.0.0.1"
 _RESTORE_S = 3600.0
 _START_S = 120.0
 _ASK_S = 60.0
 _POLL_S = 0.1
-# Of a member that takes no writes: large enough for whatever was in the backup.
-_QUOTA_BYTES = 100 << 30
 
 
 class NotProved(EtcdupError):
@@ -76,15 +72,15 @@ async def drill(
 
 def _free_ports() -> tuple[int, int]:
     with socket.socket() as first, socket.socket() as second:
-        first.bind((_LOOPBACK, 0))
-        second.bind((_LOOPBACK, 0))
+        first.bind((LOOPBACK, 0))
+        second.bind((LOOPBACK, 0))
         return first.getsockname()[1], second.getsockname()[1]
 
 
 async def _restore(tools: Path, path: Path, data: Path, peer_port: int) -> None:
     """etcdutl from 3.5 on, etcdctl before (rule 59). It compares etcd's own checksum too (rule 54)."""
     tool = next(each for each in (tools / "etcdutl", tools / "etcdctl") if each.exists())
-    url = f"https://{_LOOPBACK}:{peer_port}"
+    url = f"https://{LOOPBACK}:{peer_port}"
     process = await asyncio.create_subprocess_exec(
         *_dies_with_us(), tool, "snapshot", "restore", path, "--data-dir", data, "--name", "drill",
         "--initial-cluster", f"drill={url}", "--initial-advertise-peer-urls", url,
@@ -111,13 +107,14 @@ _HINT = "do not count on this backup: take another with `etcdup backup now`, and
 async def _member(
     tools: Path, folder: Path, ports: tuple[int, int], cluster: str
 ) -> AsyncIterator[EtcdClient]:
-    credentials = _certificates(folder, cluster)
+    credentials = one_for_all(cluster)
+    write_keys(folder, credentials)
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *_dies_with_us(), tools / "etcd", *_flags(folder, *ports),
+            *_dies_with_us(), tools / "etcd", *flags("drill", folder / "data", folder, ports),
             cwd=folder, env=_environment(), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
-    client = Etcd("the restored member", f"{_LOOPBACK}:{ports[0]}", _LOOPBACK, credentials)
+    client = Etcd("the restored member", f"{LOOPBACK}:{ports[0]}", LOOPBACK, credentials)
     try:
         yield client
     except NotProved as error:
@@ -128,46 +125,6 @@ async def _member(
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-def _flags(folder: Path, client_port: int, peer_port: int) -> list[str]:
-    client, peer = f"https://{_LOOPBACK}:{client_port}", f"https://{_LOOPBACK}:{peer_port}"
-    flags = {
-        "name": "drill",
-        "data-dir": folder / "data",
-        "listen-client-urls": client,
-        "advertise-client-urls": client,
-        "listen-peer-urls": peer,
-        "initial-advertise-peer-urls": peer,
-        "initial-cluster": f"drill={peer}",
-        "quota-backend-bytes": _QUOTA_BYTES,
-        "logger": "zap",
-        "log-level": "warn",
-        "client-cert-auth": "true",
-        "peer-client-cert-auth": "true",
-    }
-    for prefix in ("", "peer-"):
-        flags |= {
-            f"{prefix}cert-file": folder / "cert.pem",
-            f"{prefix}key-file": folder / "key.pem",
-            f"{prefix}trusted-ca-file": folder / "ca.pem",
-        }
-    return [f"--{flag}={value}" for flag, value in flags.items()]
-
-
-def _certificates(folder: Path, cluster: str) -> Credentials:
-    """One for all: it names `root`, who may read everything where etcd's own users are in force."""
-    now, ca_key, key = datetime.now(UTC), new_key(), new_key()
-    ca = make_ca(ca_key, cluster, 2, now)
-    wanted = Wanted(
-        role="drill", common_name="root", dns_names=(), addresses=(_LOOPBACK,),
-        usages=("serverAuth", "clientAuth"),
-    )  # fmt: skip
-    cert = make_cert(wanted, key, Authority(ca, ca_key), cluster, days=2, now=now)
-    credentials = Credentials(ca=cert_pem(ca), cert=cert_pem(cert), key=key_pem(key))
-    for name, pem in (("ca", credentials.ca), ("cert", credentials.cert), ("key", credentials.key)):
-        (folder / f"{name}.pem").write_bytes(pem)
-    return credentials
 
 
 async def _serving(client: EtcdClient, name: str) -> int:

@@ -22,6 +22,7 @@ from etcdup.core.steps import (
     RemoveMember,
     RestartMember,
     RotateAuthority,
+    SalvageData,
     SealCluster,
     SetAside,
     StartMember,
@@ -37,6 +38,7 @@ from etcdup.ops.members import add_learner, clear, join, promote, remove, update
 from etcdup.ops.minor import cancel_downgrade, check_v2store, enable_downgrade, snapshot
 from etcdup.ops.perform import Performer
 from etcdup.ops.restoration import fence_off, start_restored, stop_all
+from etcdup.ops.salvage import salvage
 
 
 async def do(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
@@ -95,6 +97,8 @@ async def _do_alone(performer: Performer, step: Step, observed: Observed, token:
             await cancel_downgrade(performer, step, observed)
         case StopMembers():
             await stop_all(performer, step, observed)
+        case SalvageData():
+            await salvage(performer, step, observed)
         case StartRestored():
             await start_restored(performer, step, observed)
         case FenceOff():

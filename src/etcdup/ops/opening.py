@@ -29,6 +29,8 @@ from etcdup.remote.secrets import SshSecrets
 # What a member listens on that listens on every address of its host.
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
+LOOPBACK = "127.0.0.1"
+
 # How long a member may take to answer past SSH before it is asked through it.
 STRAIGHT_S = 2.0
 
@@ -74,6 +76,7 @@ async def open_world(
                 clock=WallClock(),
                 etcd=members.client,
                 straight=members.straight,
+                throwaway=members.throwaway,
                 archive=Archives(spec, folder, report).archive,
                 meet=meet,
                 snapshots=folder / Path(snapshot_folder(spec)).expanduser(),  # noqa: ASYNC240 (reads $HOME)
@@ -163,6 +166,10 @@ class Members:
         except EtcdError:
             return through
         return self._straight[name]
+
+    async def throwaway(self, name: str, port: int, credentials: Credentials) -> EtcdClient:
+        address, forwarded = await self._hosts[name].forward(LOOPBACK, port)
+        return Etcd(name, f"{address}:{forwarded}", server_name=LOOPBACK, credentials=credentials)
 
     async def close(self) -> None:
         clients = (*self._clients.values(), *self._straight.values())

@@ -2,59 +2,91 @@
 
 import asyncio
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etcdup.core.cold_copy import SIZE_TIMEOUT_S, size_argv, to_copy
 from etcdup.core.observed import Observed
-from etcdup.core.plan import Refusal
+from etcdup.core.plan import Plan, Refusal
 from etcdup.core.recovery import against_recovery, alone, begun, not_fenced, survivors
+from etcdup.core.salvage import newest, plan_salvage, salvageable, seen_before
+from etcdup.core.wal import LastEntry
 from etcdup.errors import RefusedError
-from etcdup.ops.apply import raise_refusal
+from etcdup.ops.apply import Planner, raise_refusal
+from etcdup.ops.salvage import last_entries, size_of
 from etcdup.ops.snapshot import Report, keep_snapshot
 from etcdup.ops.world import World
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The survivor to go on from, and its data. `earlier`: kept by an earlier run, since it does not answer now."""
+    """The survivor to go on from, and its data. `salvaged`: off its disk, to the end of its log."""
 
     host: str
     path: Path
-    earlier: bool = False
+    salvaged: bool = False
 
 
 async def choose(world: World, observed: Observed, fenced: Collection[str], report: Report) -> Chosen:
-    """Raises RefusedError where nothing is to be rebuilt, or not yet. Changes nothing on any host."""
+    """Where a recovery was begun, or a survivor's snapshot is all that there is: else see `to_salvage`. Raises
+    RefusedError where nothing is to be rebuilt, or not yet. Changes nothing on any host."""
     spec = world.spec
     if (going := begun(spec, observed)) is not None:
         if reasons := not_fenced(observed, fenced):
             raise_refusal(Refusal(spec.name, reasons))
         return Chosen(going[0], await _find(world, going[1]))
-    before = kept_before(world, observed)
-    if reasons := against_recovery(spec, observed, fenced, before):
+    if reasons := against_recovery(spec, observed, fenced):
         raise_refusal(Refusal(spec.name, reasons))
     names = survivors(spec, observed)
-    if not names:
-        host = max(before, key=lambda name: before[name].name[-len("20260101T000000Z.db") :])
-        return Chosen(host, before[host], earlier=True)
-    kept = {}
-    for name in names:
-        file = f"{_beginning(observed, name)}{observed.at:%Y%m%dT%H%M%SZ}.db"
-        kept[name] = await keep_snapshot(await world.straight(name), world.snapshots, file, report=report)
+    kept = await keep_survivors(world, observed, report)
     return Chosen(names[0], kept[names[0]])
 
 
-def kept_before(world: World, observed: Observed) -> dict[str, Path]:
-    """The newest that earlier runs kept of each host that can be reached: of this very cluster, as its mark says."""
-    ours = [
-        host.name
-        for host in world.spec.hosts
-        if (seen := observed.reachable().get(host.name)) and seen.marker and seen.has_member
-    ]
-    found = {name: sorted(world.snapshots.glob(f"{_beginning(observed, name)}*Z.db")) for name in ours}
-    return {name: paths[-1] for name, paths in found.items() if paths}
+async def keep_survivors(world: World, observed: Observed, report: Report) -> dict[str, Path]:
+    """A snapshot of each, on this machine (rule 62)."""
+    kept = {}
+    for name in survivors(world.spec, observed):
+        client, file = await world.straight(name), _file(observed, name)
+        kept[name] = await keep_snapshot(client, world.snapshots, file, report=report)
+    return kept
+
+
+async def beyond_snapshots(world: World, observed: Observed) -> dict[str, LastEntry]:
+    """How far the logs within reach go, where one goes further than what a survivor has applied: since its member does
+    not answer, or has not heard yet that others have its last entries too. Else nothing, as where a recovery was begun.
+    Read-only."""
+    spec = world.spec
+    applied = [observed.answering()[name].applied_index for name in survivors(spec, observed)]
+    if begun(spec, observed) is not None:
+        return {}
+    logs = await last_entries(world, observed, salvageable(spec, observed))
+    return logs if logs and max(logs.values()).index > max(applied, default=-1) else {}
+
+
+async def to_salvage(
+    world: World,
+    observed: Observed,
+    logs: Mapping[str, LastEntry],
+    fenced: Collection[str],
+    report: Report,
+) -> tuple[World, Planner, Chosen]:
+    """How the newest data is taken off its disk, and what is chosen by that; `logs` are from `beyond_snapshots`. What
+    an earlier run kept is not gone by: there may have been a quorum since. Raises RefusedError as `choose` does, and
+    like it changes nothing on any host."""
+    spec = world.spec
+    if reasons := against_recovery(spec, observed, fenced):
+        raise_refusal(Refusal(spec.name, reasons))
+    await keep_survivors(world, observed, report)
+    name, told = newest(logs), seen_before(spec, observed, logs)
+    chosen = Chosen(name, world.snapshots / _file(observed, name), salvaged=True)
+    size = await size_of(world, observed, name)
+    one = world_of_one(world, observed, name, fenced)
+
+    def planner(observed: Observed) -> Plan | Refusal:
+        return plan_salvage(one.spec, observed, name, logs[name], str(chosen.path), size, told)
+
+    return one, planner, chosen
 
 
 async def sizes_of_copies(world: World, observed: Observed, token: str) -> dict[str, int]:
@@ -77,10 +109,10 @@ def world_of_one(world: World, observed: Observed, name: str, fenced: Collection
     return replace(world, spec=alone(world.spec, name), met=met, fenced=off)
 
 
-def _beginning(observed: Observed, name: str) -> str:
+def _file(observed: Observed, name: str) -> str:
     """The token tells this cluster from the one that was rebuilt in its place."""
     mark = observed.reachable()[name].marker
-    return f"{mark.token if mark else 'unmarked'}-recover-{name}-"
+    return f"{mark.token if mark else 'unmarked'}-recover-{name}-{observed.at:%Y%m%dT%H%M%SZ}.db"
 
 
 async def _find(world: World, sha256: str) -> Path:

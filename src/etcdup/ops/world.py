@@ -11,7 +11,7 @@ from typing import Protocol
 from etcdup.core.observed import Binaries, Unreachable
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.ops.pki import Pki
-from etcdup.remote.etcd import EtcdClient
+from etcdup.remote.etcd import Credentials, EtcdClient
 from etcdup.remote.host import Host
 
 
@@ -32,7 +32,8 @@ class World:
     `meet` reaches for a host that cluster.yaml does not name, and puts it in `hosts` or `unreachable`. `binaries`
     is empty until it was settled where those that hosts lack come from. `straight` gives a client as `etcd` does,
     past SSH where that works: for what is large. `snapshots` is the operator's folder for what is taken before a
-    change of minor version.
+    change of minor version. `throwaway` gives a client of an etcd that listens on a host's loopback for one use, at
+    that port, with those credentials: who asks for it closes it.
     """
 
     spec: Spec
@@ -42,6 +43,7 @@ class World:
     clock: Clock
     etcd: Callable[[str], Awaitable[EtcdClient]]
     straight: Callable[[str], Awaitable[EtcdClient]]
+    throwaway: Callable[[str, int, Credentials], Awaitable[EtcdClient]]
     archive: Callable[[Binaries, str], Awaitable[Path]]
     meet: Callable[[HostSpec], Awaitable[None]]
     snapshots: Path

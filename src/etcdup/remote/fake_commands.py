@@ -10,10 +10,12 @@ from etcdup.core.commands import MOVE_IF_THERE, OWN, UNPACK
 from etcdup.core.probe import PROBE
 from etcdup.core.restore_commands import PLACE, RECEIVE, UNDO
 from etcdup.core.room import ROOM
+from etcdup.core.salvage import APPEND, CLEAR, LAST_LOG, SERVE
 from etcdup.errors import CommandFailed
 from etcdup.remote.fake import Answer, Command, FakeMachine, Node
 from etcdup.remote.fake_machine import UNIT
 from etcdup.remote.fake_process import settle
+from etcdup.remote.fake_salvage import append, clear, last_log, serving, unserved
 from etcdup.remote.fake_start import start_unit
 
 OK: Answer = (0, "", "")
@@ -24,7 +26,7 @@ def changes(argv: tuple[str, ...]) -> bool:
     """Whether a command may change the machine: only such commands count as places to be cut at."""
     return not (
         argv[0] in READ_ONLY
-        or any(script in argv for script in (PROBE, SIZE, ROOM))
+        or any(script in argv for script in (PROBE, SIZE, ROOM, LAST_LOG))
         or argv[-1] == "--version"
         or "v2store" in argv
     )
@@ -147,9 +149,12 @@ def _room(machine: FakeMachine, data: str, versions: str, used: tuple[str, ...])
     beside = [
         f"{PurePosixPath(data).parent}/{name}" for name in machine.children(str(PurePosixPath(data).parent))
     ]
-    copies = [path for path in beside if path.startswith((f"{data}.cold-", f"{data}.aside-"))]
+    copies = [
+        path for path in beside if path.startswith((f"{data}.cold-", f"{data}.aside-", f"{data}.salvage"))
+    ]
     told = [
-        ("spare" if path in spare or path.endswith(".part") else "kept", path) for path in (*spare, *copies)
+        ("spare" if path in spare or path.endswith((".part", ".salvage")) else "kept", path)
+        for path in (*spare, *copies)
     ]
     return "".join(f"{kind} {_size(machine, path) // 1024} {path}\n" for kind, path in told)
 
@@ -326,6 +331,12 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         return (0, f"{_kib(machine, arguments)}\n", "")
     if script == ROOM:
         return (0, _room(machine, arguments[0], arguments[1], arguments[2:]), "")
+    if script == LAST_LOG:
+        return last_log(machine, *arguments)
+    if script == APPEND:
+        return append(machine, *arguments)
+    if script == CLEAR:
+        return clear(machine, *arguments[1:])
     if script == UNDO:
         return _undo(machine, *arguments[:3])
     if script == MOVE_IF_THERE:
@@ -384,7 +395,10 @@ COMMANDS: dict[str, Command] = {
 
 
 def held_lines(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str]:
-    """What the lock's script says, and the key by which it is released; other commands say nothing."""
+    """What the script says of a lock or of a copy that is served, and the key by which it is released; other commands
+    say nothing."""
+    if SERVE in argv:
+        return serving(machine, argv)
     if len(argv) < 7 or argv[3] != "etcdup-lock":
         return [], ""
     path, who = argv[4], argv[5]
@@ -395,4 +409,6 @@ def held_lines(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], 
 
 
 def release(machine: FakeMachine, key: str) -> None:
+    if key == SERVE:
+        unserved(machine)
     machine.locks.pop(key, None)

@@ -204,11 +204,8 @@ class FakeEtcd:
 
     async def _asked(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
         """The process that answers. `learners`: whether it answers this as a learner, too (rule 30)."""
-        from etcdup.remote.fake import Killed
-
         await asyncio.sleep(0)
-        if self._network.killed:
-            raise Killed("etcdup is dead already")
+        self._alive()
         settle(self._network)
         process = self._machine.process
         if process is None or not self._machine.answers:
@@ -219,6 +216,12 @@ class FakeEtcd:
         if process.member is not None and process.member.is_learner and not learners:
             raise self._said(SaysNo("rpc not supported for learner", "UNAVAILABLE"))
         return process
+
+    def _alive(self) -> None:
+        from etcdup.remote.fake import Killed
+
+        if self._network.killed:
+            raise Killed("etcdup is dead already")
 
     async def _through_quorum(self, timeout_s: float) -> None:
         if not leader_of(self._network, self._machine):

@@ -28,7 +28,8 @@ class FakeMachine:
 
     `reachable`: the operator has a way to it; `isolated`: its peers have none. `failed_at` is when etcd ended
     with an error; systemd starts it again, and `restarts` counts that. `v2store`: its data holds what 3.6 no
-    longer reads (rule 44).
+    longer reads (rule 44). `throwaway` is an etcd on a copy of its data; `log_end` the term and index of the last entry
+    in its member's log, where that is not what the cluster has.
     """
 
     name: str
@@ -50,6 +51,8 @@ class FakeMachine:
     masked: bool = False
     loaded_unit: bytes | None = None
     process: FakeProcess | None = None
+    throwaway: FakeProcess | None = None
+    log_end: tuple[int, int] | None = None
     failed_at: float | None = None
     restarts: int = 0
     v2store: bool = False
@@ -115,6 +118,7 @@ class FakeMachine:
     def crash(self) -> None:
         """A power cut: processes, /run and every connection are gone until `reboot`."""
         self.powered, self.process, self.failed_at, self.restarts = False, None, None, 0
+        self.throwaway = None
         self.remove("/run")
         self.locks.clear()
 

@@ -140,10 +140,11 @@ def restore(
 def recover(
     file: Path, yes_recover: str | None, fenced: tuple[str, ...], without_copy: bool, as_json: bool
 ) -> int:
-    """Rebuild a cluster that has lost its quorum, from the survivor with the newest data.
+    """Rebuild a cluster that has lost its quorum, from the newest data within reach.
 
     Refuses where something that costs nothing would do. A snapshot of each survivor is kept on this machine
-    first, and a copy of its data on its own host before anything takes its place. With --json nobody is asked: without
+    first, and a copy of its data on its own host before anything takes its place. Where a member does not answer, its
+    data is taken off its disk: that is a plan of its own before the other. With --json nobody is asked: without
     --yes-recover it ends with the plan, and with 3.
     """
     from etcdup.cli.recover import recover_cluster
