@@ -10,7 +10,7 @@ from tests.lab.drill import SURE, VERSION
 from tests.lab.machine import Machine
 from tests.lab.operator import HEALTHY, Operator, said
 from tests.lab.test_bootstrap import by_path
-from tests.lab.test_recover import WRITER, acknowledged, wait_for_etcd, wait_for_writes
+from tests.lab.test_recover import WRITER, acknowledged, wait_for_writes
 from tests.support.etcd_binaries import why_not
 
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
@@ -28,7 +28,7 @@ def test_the_one_that_comes_back_is_enough(operator: Operator) -> None:
         machine.kill()
     infra1.start()
     infra1.wait_ssh()
-    wait_for_etcd(infra1)
+    wait(lambda: bool(infra1.run("pgrep -x etcd", check=False).stdout), "its unit does not start")
 
     killed_while_the_copy_is_served(operator)
     # Now its etcd is stopped.
