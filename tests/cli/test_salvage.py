@@ -15,9 +15,11 @@ import pytest
 from tests.cli.conftest import Etcdup, prepare_demo
 from tests.support.etcd_binaries import why_not
 
-# For a member that is stopped; 3.6.14 is the lab's (tests/lab/test_salvage.py).
 MEMBERS = ("infra1", "infra2", "infra3")
+# For a member that is stopped; 3.6.14 is the lab's (tests/lab/test_salvage.py).
 VERSIONS = ("3.4.23", "3.5.33", "3.7.1")
+# One of them with its log in a folder of its own.
+WITH_WAL_DIR, LOG = "3.7.1", "var/lib/etcd-log"
 PATIENCE_S = 90.0
 
 pytestmark = pytest.mark.apart
@@ -33,6 +35,9 @@ def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
     place = tmp_path / ".local/share/etcdup/demo"
     prepare_demo(etcdup, place, version=version)
     etcdup.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
+    if version == WITH_WAL_DIR:
+        text = (place / "cluster.yaml").read_text()
+        (place / "cluster.yaml").write_text(text.replace("etcd: {", f"etcd: {{wal_dir: /{LOG}/wal, "))
     done = etcdup("apply", "--yes")
     assert done.returncode == 0, done.stderr
     done = etcdup("ctl", "--", "put", "/a", "kept")
@@ -87,7 +92,7 @@ def test_the_data_of_a_stopped_member_is_taken_off_its_disk(up: Etcdup) -> None:
     assert etcdup("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
     (kept,) = data.parent.glob("etcd.aside-*")
     assert {path: (kept / path.relative_to(data)).read_bytes() for path in before} == before
-    assert not data.with_name("etcd.salvage").exists()
+    assert list(data.parent.rglob("*.salvage")) == []
     assert not (place / "infra1/run/etcdup/salvage").exists()
     assert on_the_copy(data) == []
 
@@ -134,6 +139,7 @@ def lose(etcdup: Etcdup, name: str) -> None:
     """With its disk."""
     kill(etcdup, name)
     shutil.rmtree(place_of(etcdup) / name / "var/lib/etcd")
+    shutil.rmtree(place_of(etcdup) / name / LOG, ignore_errors=True)
 
 
 def wait(so: Callable[[], bool], why: str) -> None:
