@@ -119,7 +119,8 @@ async def _read_end(host: Host, folder: str, back: int) -> tuple[str, LogEnd]:
         raise EtcdupError(
             f"the log of {host.name}'s member cannot be read: {getattr(error, 'message', error)}",
             detail=said.stderr.strip(),
-            hint=f"its disk may be damaged. To go on from another member, switch {host.name} off and name it with "
+            hint="its disk may be damaged. `--without-copy` goes on from the snapshot of a member that answers, "
+            f"without the end of its log; to go on from another one, switch {host.name} off and name it with "
             f"`--fenced {host.name}`. {BACKUP}",
         ) from None
 

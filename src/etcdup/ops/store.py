@@ -257,9 +257,8 @@ def _open_bucket(backup: BackupSpec, bucket: str, prefix: str) -> Store:
     if backup.sse:
         config["server_side_encryption"] = backup.sse
     if _is_private(endpoint) and "AWS_UNSIGNED_PAYLOAD" not in os.environ:
-        config["unsigned_payload"] = (
-            "true"  # it is read back and compared: its hash in a signature shows no more
-        )
+        # It is read back and compared: its hash in a signature shows no more.
+        config["unsigned_payload"] = "true"
     objects = S3Store(
         bucket,
         config=config,  # type: ignore[arg-type]
