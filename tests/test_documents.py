@@ -20,5 +20,15 @@ def test_its_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+def test_the_files_that_contributors_are_sent_to_are_there() -> None:
+    """`words.py` is named by itself, `cli/words.py` with its package."""
+    there = {str(path.relative_to(CHECKOUT / "src/etcdup")) for path in CHECKOUT.glob("src/etcdup/**/*.py")}
+    there |= {path.rpartition("/")[2] for path in there} | {"cluster.yaml", "conftest.py"}
+    for page in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        named = re.findall(r"`((?:\w+/)*\w+\.py)`", (CHECKOUT / page).read_text())
+        assert named
+        assert [name for name in named if name not in there and not (CHECKOUT / name).exists()] == [], page
+
+
 def test_the_readme_is_among_them() -> None:
     assert CHECKOUT / "README.md" in PAGES

@@ -5,7 +5,8 @@ import pytest
 from etcdup.core.plan import Plan
 from etcdup.core.planner import plan
 from etcdup.core.reconfiguration import may_detach
-from etcdup.core.steps import HostStep, InstallFiles, IssueCertificates
+from etcdup.core.step import HostStep
+from etcdup.core.steps import InstallFiles, IssueCertificates
 from tests.support.fake_world import TOKEN, spec_of
 from tests.support.sight import Sight
 from tests.support.starts import BASE, first_states, prepared, targets

@@ -11,7 +11,7 @@ from etcdup.core.observed import Observed
 from etcdup.core.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.core.planner import plan
 from etcdup.core.spec import Spec
-from etcdup.core.steps import HostStep
+from etcdup.core.step import HostStep
 from tests.support.fake_world import TOKEN, spec_of
 from tests.support.worlds import observations
 

@@ -14,7 +14,7 @@ from etcdup.core.plan import Plan, Refusal
 from etcdup.core.recovery import against_copies, against_recovery, begun, findings, plan_recovery
 from etcdup.core.restoration import SnapshotFile, room_of, token_of
 from etcdup.core.spec import Spec
-from etcdup.core.steps import HostStep
+from etcdup.core.step import HostStep
 from etcdup.errors import EtcdupError
 from etcdup.ops.apply import apply, retire
 from etcdup.ops.journal import Journal

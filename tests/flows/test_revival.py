@@ -13,10 +13,11 @@ from etcdup.core.observed import Observed
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.recovery import against_recovery, may_come_back
 from etcdup.core.renewal import plan_renewal
+from etcdup.core.restore_steps import FreeSpace
 from etcdup.core.revival import expired, nothing_lost, plan_revival
 from etcdup.core.room import FULL_BYTES, is_enough
 from etcdup.core.spec import Spec
-from etcdup.core.steps import FreeSpace, StartMember
+from etcdup.core.steps import StartMember
 from etcdup.errors import EtcdupError
 from etcdup.ops.apply import retire
 from etcdup.ops.journal import Journal

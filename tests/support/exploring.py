@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from etcdup.core.catalogue import LASTING
 from etcdup.core.drift import restart_reasons
 from etcdup.core.guards import against
 from etcdup.core.observed import Observed
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.roster import listed
-from etcdup.core.steps import LASTING, Step
+from etcdup.core.step import Step
 from etcdup.ops.apply import phases
 from tests.support.model import Cluster, crash, member_id, recover, renamed
 from tests.support.sight import TOKEN, Sight

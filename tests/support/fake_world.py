@@ -10,7 +10,7 @@ from etcdup.core.observed import Binaries, Observed, Unreachable
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.planner import plan
 from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.steps import Step
+from etcdup.core.step import Step
 from etcdup.core.version import NEWEST, Version, parse_version
 from etcdup.errors import UnreachableError
 from etcdup.ops.apply import Planner, apply

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from etcdup.core.observed import MemberSeen, Observed
 from etcdup.core.quorum import healthy, quorum_of
 from etcdup.core.roster import voter_names
+from etcdup.core.step import Step
 from etcdup.core.steps import (
     AddLearner,
     CancelDowngrade,
@@ -29,7 +30,6 @@ from etcdup.core.steps import (
     SealCluster,
     SetAside,
     StartMember,
-    Step,
     SwitchBinaries,
     TakeSnapshot,
     UpdatePeerUrl,

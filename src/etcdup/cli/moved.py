@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from etcdup.cli.words import describe, hosts_of
 from etcdup.core.plan import Plan, Refused
-from etcdup.core.steps import Step
+from etcdup.core.step import Step
 
 # Of many differences the first few say enough.
 _SHOWN = 4

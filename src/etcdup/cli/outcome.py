@@ -12,7 +12,7 @@ from etcdup.cli.progress import Progress
 from etcdup.cli.terminal import Terminal
 from etcdup.cli.words import hosts_of
 from etcdup.core.plan import Plan, Refusal, plan_to_json
-from etcdup.core.steps import Step
+from etcdup.core.step import Step
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.health import Health
 

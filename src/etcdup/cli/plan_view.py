@@ -7,6 +7,7 @@ from textwrap import wrap
 from etcdup.cli.paint import Paint
 from etcdup.cli.words import counted, describe, hosts_of, kind_in_words
 from etcdup.core.plan import Plan, Refusal
+from etcdup.core.step import Step
 from etcdup.core.steps import (
     AddLearner,
     CancelDowngrade,
@@ -14,7 +15,6 @@ from etcdup.core.steps import (
     InstallFiles,
     RemoveMember,
     RestartMember,
-    Step,
 )
 from etcdup.ops.apply import phases
 

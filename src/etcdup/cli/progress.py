@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from etcdup.cli.terminal import Terminal
 from etcdup.cli.words import describe, hosts_of
 from etcdup.core.plan import Plan
-from etcdup.core.steps import Step
+from etcdup.core.step import Step
 from etcdup.core.units import show_duration
 
 if TYPE_CHECKING:

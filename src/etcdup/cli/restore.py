@@ -9,7 +9,7 @@ from etcdup.cli.words import WATCHERS
 from etcdup.core.observed import Observed, aside_at
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.restoration import SnapshotFile, can_bump, plan_restore, token_of, was_restored
-from etcdup.core.steps import UndoData
+from etcdup.core.restore_steps import UndoData
 from etcdup.core.undoing import plan_undo, was_begun
 from etcdup.errors import RefusedError
 from etcdup.ops.apply import Planner

@@ -1,11 +1,11 @@
 """Steps in words that a tired operator understands."""
 
+from etcdup.core.restore_steps import FreeSpace, StartRestored, StopMembers
+from etcdup.core.step import HostStep, Step
 from etcdup.core.steps import (
     CancelDowngrade,
     EnableDowngrade,
     FormCluster,
-    FreeSpace,
-    HostStep,
     InstallBinaries,
     InstallFiles,
     IssueCertificates,
@@ -13,9 +13,6 @@ from etcdup.core.steps import (
     RestartMember,
     RotateAuthority,
     SealCluster,
-    StartRestored,
-    Step,
-    StopMembers,
     SwitchBinaries,
     TakeSnapshot,
     UpdatePeerUrl,

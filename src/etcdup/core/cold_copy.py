@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 from etcdup.core.observed import ASIDE, DirSeen, HostSeen, Observed
 from etcdup.core.plan import Refused
+from etcdup.core.restore_steps import CopyData
 from etcdup.core.spec import Spec
-from etcdup.core.steps import CopyData
 from etcdup.core.units import show_size
 
 COPY_TIMEOUT_S = 3600.0

@@ -13,27 +13,29 @@ from etcdup.core.layout import Layout, layout_of
 from etcdup.core.observed import HostSeen, ListedMember, Marker, Observed, UnitSeen, aside_at
 from etcdup.core.packages import install_commands, manager_of, tools_of
 from etcdup.core.restore_commands import restore_commands
-from etcdup.core.roster import host_of
-from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.steps import (
+from etcdup.core.restore_steps import (
     CopyData,
-    DetachMember,
-    EnableUnit,
     ForgetRestore,
     FreeSpace,
-    HostStep,
+    MarkUndo,
+    PlaceData,
+    SealRestore,
+    StageRestore,
+    UndoData,
+)
+from etcdup.core.roster import host_of
+from etcdup.core.spec import HostSpec, Spec
+from etcdup.core.step import HostStep
+from etcdup.core.steps import (
+    DetachMember,
+    EnableUnit,
     InstallBinaries,
     InstallFiles,
     MarkReplacement,
-    MarkUndo,
-    PlaceData,
     PrepareHost,
     RetireMember,
-    SealRestore,
     SetAside,
-    StageRestore,
     SwitchBinaries,
-    UndoData,
 )
 from etcdup.core.version import parse_version
 

@@ -8,15 +8,8 @@ from etcdup.core.layout import Layout, layout_of
 from etcdup.core.observed import HostSeen, Observed, PkiSeen
 from etcdup.core.settings import needs_restart
 from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.steps import (
-    EnableUnit,
-    FileChange,
-    InstallBinaries,
-    InstallFiles,
-    PrepareHost,
-    Step,
-    SwitchBinaries,
-)
+from etcdup.core.step import FileChange, Step
+from etcdup.core.steps import EnableUnit, InstallBinaries, InstallFiles, PrepareHost, SwitchBinaries
 from etcdup.core.unit import UNIT_VARIABLE, unit_digest
 
 

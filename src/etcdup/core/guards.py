@@ -15,28 +15,24 @@ from etcdup.core.reconfiguration import (
     may_set_aside,
     may_update,
 )
+from etcdup.core.restore_steps import CopyData, FreeSpace, PlaceData, SalvageData, UndoData
 from etcdup.core.room import may_free
 from etcdup.core.rotation import may_rotate
 from etcdup.core.spec import Spec
 from etcdup.core.standstill import may_place
+from etcdup.core.step import Step
 from etcdup.core.steps import (
     AddLearner,
-    CopyData,
     DetachMember,
     EnableDowngrade,
     FormCluster,
-    FreeSpace,
-    PlaceData,
     PromoteMember,
     RemoveMember,
     RestartMember,
     RotateAuthority,
-    SalvageData,
     SetAside,
     StartMember,
-    Step,
     TakeSnapshot,
-    UndoData,
     UpdatePeerUrl,
 )
 from etcdup.core.superseded import of_the_past

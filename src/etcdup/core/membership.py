@@ -14,6 +14,7 @@ from etcdup.core.plan import Refused
 from etcdup.core.quorum import sick, voters
 from etcdup.core.roster import entry_of, listed, name_of, seen_as, strays
 from etcdup.core.spec import HostSpec, Spec
+from etcdup.core.step import Step
 from etcdup.core.steps import (
     AddLearner,
     DetachMember,
@@ -21,7 +22,6 @@ from etcdup.core.steps import (
     PromoteMember,
     RemoveMember,
     SetAside,
-    Step,
     UpdatePeerUrl,
 )
 

@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from etcdup.core.steps import STEPS, FileChange, Step
+from etcdup.core.catalogue import STEPS
+from etcdup.core.step import FileChange, Step
 
 
 @dataclass(frozen=True)

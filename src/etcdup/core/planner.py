@@ -17,7 +17,8 @@ from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.quorum import describe, healthy
 from etcdup.core.rotation import runs_with_another
 from etcdup.core.spec import Spec
-from etcdup.core.steps import FormCluster, Step
+from etcdup.core.step import Step
+from etcdup.core.steps import FormCluster
 from etcdup.core.superseded import clear_superseded, superseded, two_clusters, without
 from etcdup.core.upkeep import certificates, seal, upkeep, with_archives, without_due
 

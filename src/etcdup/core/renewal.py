@@ -16,7 +16,8 @@ from etcdup.core.observed import HostSeen, Observed
 from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.planner import against_trust
 from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.steps import InstallFiles, IssueCertificates, StartMember, Step
+from etcdup.core.step import Step
+from etcdup.core.steps import InstallFiles, IssueCertificates, StartMember
 from etcdup.core.superseded import superseded
 from etcdup.core.upkeep import is_stopped, without_due
 

@@ -16,18 +16,18 @@ from etcdup.core.observed import HostSeen, Marker, Observed
 from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.planner import against_trust
 from etcdup.core.quorum import healthy
-from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.standstill import still_moving
-from etcdup.core.steps import (
+from etcdup.core.restore_steps import (
     FenceOff,
     PlaceData,
-    RetireMember,
     SealRestore,
     StageRestore,
     StartRestored,
-    Step,
     StopMembers,
 )
+from etcdup.core.spec import HostSpec, Spec
+from etcdup.core.standstill import still_moving
+from etcdup.core.step import Step
+from etcdup.core.steps import RetireMember
 from etcdup.core.units import show_size
 from etcdup.core.upkeep import certificates, with_archives, without_due
 from etcdup.core.version import Version, parse_version

@@ -8,8 +8,7 @@ from etcdup.core.cold_copy import COPY, COPY_TIMEOUT_S, copied_at
 from etcdup.core.files import Text
 from etcdup.core.layout import Layout, layout_of
 from etcdup.core.observed import ASIDE, DirSeen, HostSeen, Marker, Restored
-from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.steps import (
+from etcdup.core.restore_steps import (
     CopyData,
     ForgetRestore,
     MarkUndo,
@@ -18,6 +17,7 @@ from etcdup.core.steps import (
     StageRestore,
     UndoData,
 )
+from etcdup.core.spec import HostSpec, Spec
 
 RESTORE_TIMEOUT_S = 3600.0
 

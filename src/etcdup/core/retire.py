@@ -5,7 +5,8 @@ from etcdup.core.observed import ASIDE, HostSeen, Observed, Unreachable
 from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.roster import host_of
 from etcdup.core.spec import Spec
-from etcdup.core.steps import RetireMember, Step
+from etcdup.core.step import Step
+from etcdup.core.steps import RetireMember
 
 
 def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:

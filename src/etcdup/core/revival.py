@@ -13,7 +13,8 @@ from etcdup.core.renewal import Renewing, against_leaves, leaf_steps, renewing
 from etcdup.core.room import Room, free_space, full, is_enough, no_room
 from etcdup.core.roster import listed, name_of
 from etcdup.core.spec import Spec
-from etcdup.core.steps import StartMember, Step
+from etcdup.core.step import Step
+from etcdup.core.steps import StartMember
 from etcdup.core.upkeep import is_stopped
 
 Rooms = Mapping[str, Room]

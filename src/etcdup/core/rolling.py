@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from etcdup.core.drift import restart_reasons, settings_steps, switch_steps
 from etcdup.core.observed import HostSeen, MemberSeen, Observed
 from etcdup.core.spec import Spec
-from etcdup.core.steps import RestartMember, Step
+from etcdup.core.step import Step
+from etcdup.core.steps import RestartMember
 
 
 def restarts_due(spec: Spec, observed: Observed, token: str) -> dict[str, tuple[str, ...]]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from etcdup.core.layout import Layout, layout_of
 from etcdup.core.observed import ASIDE, DirSeen, HostSeen, Observed
 from etcdup.core.plan import Refused
+from etcdup.core.restore_steps import FreeSpace
 from etcdup.core.salvage import salvaged_at
 from etcdup.core.spec import Spec
-from etcdup.core.steps import FreeSpace
 from etcdup.core.units import show_size
 
 ROOM_TIMEOUT_S = 60.0

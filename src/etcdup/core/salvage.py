@@ -17,9 +17,10 @@ from etcdup.core.cold_copy import COPY, COPY_TIMEOUT_S, SIZE
 from etcdup.core.layout import Layout
 from etcdup.core.observed import ASIDE, DirSeen, HostSeen, MemberSilent, Observed
 from etcdup.core.plan import Plan, Refusal, Refused
+from etcdup.core.restore_steps import SalvageData, StopMembers
 from etcdup.core.spec import Spec
 from etcdup.core.standstill import still_moving
-from etcdup.core.steps import SalvageData, Step, StopMembers
+from etcdup.core.step import Step
 from etcdup.core.units import show_size
 from etcdup.core.wal import LastEntry
 

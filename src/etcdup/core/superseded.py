@@ -10,7 +10,8 @@ from dataclasses import replace
 from etcdup.core.observed import HostSeen, Marker, MemberSilent, Observed, UnitSeen, aside_at
 from etcdup.core.plan import Refused
 from etcdup.core.spec import Spec
-from etcdup.core.steps import RetireMember, Step
+from etcdup.core.step import Step
+from etcdup.core.steps import RetireMember
 
 
 def superseded(spec: Spec, observed: Observed) -> tuple[str, ...]:

@@ -6,15 +6,14 @@ from dataclasses import dataclass, field, replace
 from etcdup.core.observed import Observed
 from etcdup.core.quorum import describe_change, healthy
 from etcdup.core.roster import listed, name_of
+from etcdup.core.step import HostStep, Step
 from etcdup.core.steps import (
     AddLearner,
     FormCluster,
-    HostStep,
     PromoteMember,
     RemoveMember,
     RestartMember,
     StartMember,
-    Step,
     UpdatePeerUrl,
 )
 

@@ -10,9 +10,10 @@ from etcdup.core.drift import settings_steps
 from etcdup.core.observed import HostSeen, Observed
 from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.quorum import healthy
+from etcdup.core.restore_steps import ForgetRestore, MarkUndo, StartRestored, StopMembers, UndoData
 from etcdup.core.spec import Spec
 from etcdup.core.standstill import stands_still
-from etcdup.core.steps import ForgetRestore, MarkUndo, StartRestored, Step, StopMembers, UndoData
+from etcdup.core.step import Step
 
 
 def plan_undo(spec: Spec, observed: Observed, suffix: str, *, resumed: bool = False) -> Plan | Refusal:

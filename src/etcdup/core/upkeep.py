@@ -19,6 +19,7 @@ from etcdup.core.quorum import may_start
 from etcdup.core.rolling import restarts_due, roll
 from etcdup.core.roster import listed
 from etcdup.core.spec import Spec
+from etcdup.core.step import Step
 from etcdup.core.steps import (
     AddLearner,
     InstallBinaries,
@@ -26,7 +27,6 @@ from etcdup.core.steps import (
     ObtainBinaries,
     SealCluster,
     StartMember,
-    Step,
 )
 from etcdup.core.tolerance import with_quorum
 from etcdup.core.upgrade import Hop

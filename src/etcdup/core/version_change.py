@@ -13,7 +13,8 @@ from etcdup.core.plan import Refused
 from etcdup.core.quorum import sick
 from etcdup.core.rolling import roll
 from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.steps import CancelDowngrade, CheckV2Store, EnableDowngrade, Step, TakeSnapshot
+from etcdup.core.step import Step
+from etcdup.core.steps import CancelDowngrade, CheckV2Store, EnableDowngrade, TakeSnapshot
 from etcdup.core.unit import UNIT_VARIABLE, unit_digest
 from etcdup.core.units import WrongValue
 from etcdup.core.upgrade import Hop, against_hop, downgrade_call, hops, is_stray

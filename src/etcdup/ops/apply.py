@@ -12,19 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 from typing import NoReturn
 
+from etcdup.core.catalogue import LASTING
 from etcdup.core.guards import against
 from etcdup.core.membership import departed
 from etcdup.core.observed import MemberSilent, Observed
 from etcdup.core.plan import Plan, Refusal
-from etcdup.core.steps import (
-    LASTING,
-    HostStep,
-    IssueCertificates,
-    ObtainBinaries,
-    RestartMember,
-    StartMember,
-    Step,
-)
+from etcdup.core.step import HostStep, Step
+from etcdup.core.steps import IssueCertificates, ObtainBinaries, RestartMember, StartMember
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.clients import listened
 from etcdup.ops.health import Health, prove

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from etcdup.core.commands import commands_of
 from etcdup.core.observed import Observed
+from etcdup.core.restore_steps import FenceOff, SalvageData, StartRestored, StopMembers
+from etcdup.core.step import HostStep, Step
 from etcdup.core.steps import (
     AddLearner,
     CancelDowngrade,
     CheckV2Store,
     DetachMember,
     EnableDowngrade,
-    FenceOff,
     FormCluster,
-    HostStep,
     IssueCertificates,
     JoinMember,
     ObtainBinaries,
@@ -22,13 +22,9 @@ from etcdup.core.steps import (
     RemoveMember,
     RestartMember,
     RotateAuthority,
-    SalvageData,
     SealCluster,
     SetAside,
     StartMember,
-    StartRestored,
-    Step,
-    StopMembers,
     TakeSnapshot,
     UpdatePeerUrl,
 )

@@ -8,10 +8,10 @@ from etcdup.core.commands import commands_of, join_commands, seal_commands
 from etcdup.core.observed import ListedMember, MemberSeen, Observed
 from etcdup.core.quorum import healthy
 from etcdup.core.roster import entry_of, listed
+from etcdup.core.step import HostStep
 from etcdup.core.steps import (
     AddLearner,
     DetachMember,
-    HostStep,
     JoinMember,
     PromoteMember,
     RemoveMember,

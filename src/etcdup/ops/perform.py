@@ -12,7 +12,8 @@ from typing import Protocol
 from etcdup.core.actions import Action, OwnFile, Run, Write
 from etcdup.core.files import Cert, Content, Text, Trust
 from etcdup.core.plan import Plan
-from etcdup.core.steps import InstallBinaries, ObtainBinaries, Step
+from etcdup.core.step import Step
+from etcdup.core.steps import InstallBinaries, ObtainBinaries
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.journal import Journal
 from etcdup.ops.world import World

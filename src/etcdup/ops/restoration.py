@@ -8,8 +8,8 @@ from etcdup.core.fence import superseded_key, word
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import Observed
 from etcdup.core.restore_commands import vouch_commands, vouch_no_more
+from etcdup.core.restore_steps import FenceOff, StartRestored, StopMembers
 from etcdup.core.roster import host_of
-from etcdup.core.steps import FenceOff, StartRestored, StopMembers
 from etcdup.ops.cluster import FORM_TIMEOUT_S, HEAD_START_S
 from etcdup.ops.perform import Performer
 from etcdup.ops.waiting import all_proved, until

@@ -12,6 +12,7 @@ from etcdup.core.cold_copy import SIZE_TIMEOUT_S
 from etcdup.core.failures import telling
 from etcdup.core.layout import Layout, layout_of
 from etcdup.core.observed import HostSeen, Observed
+from etcdup.core.restore_steps import SalvageData
 from etcdup.core.roster import host_of
 from etcdup.core.salvage import (
     BACKUP,
@@ -25,7 +26,6 @@ from etcdup.core.salvage import (
     serve_argv,
     size_of_salvage,
 )
-from etcdup.core.steps import SalvageData
 from etcdup.core.wal import LastEntry, LogEnd, commits_all, read_end
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.perform import Performer
