@@ -8,8 +8,9 @@ import os
 import sys
 from collections.abc import Callable, Collection
 
+from tests.bench import versity
 from tests.bench.audits import measure_checks
-from tests.bench.backups import ETCDCTL, measure_backups
+from tests.bench.backups import ETCDCTL, SEAWEED, STORES, VERSITY, WRITTEN, measure_backups
 from tests.bench.contenders import Ansible, Contender, Etcdup, Shell
 from tests.bench.errors import CannotRun
 from tests.bench.interruption import Interruption
@@ -52,7 +53,7 @@ def main() -> int:
         if arguments.only in (None, "roll"):
             seen = _add_rolls(arguments.runs, works, verdicts)
         if arguments.only in (None, "backup", "restore"):
-            _add_backups(arguments.runs, arguments.only, works, verdicts)
+            _add_backups(arguments.runs, arguments.only, _store(arguments.s3), works, verdicts)
     except (CannotRun, LabError, etcd_binaries.NoBinaries) as error:
         print(f"the bench could not be run: {error}", file=sys.stderr)
         return 2
@@ -79,6 +80,9 @@ def _arguments() -> argparse.Namespace:
         action="append",
         default=[],
         help="leave a contender out of the rounds; may be repeated",
+    )
+    parser.add_argument(
+        "--s3", choices=STORES, help=f"where backups go (default {VERSITY} where there is a go to build it)"
     )
     arguments = parser.parse_args()
     if arguments.runs < 1:
@@ -162,22 +166,26 @@ def _add_rolls(runs: int, works: list[Work], verdicts: list[Verdict]) -> dict[st
     return rolled.interruptions
 
 
-def _add_backups(runs: int, only: str | None, works: list[Work], verdicts: list[Verdict]) -> None:
+def _store(chosen: str | None) -> str:
+    return chosen or (SEAWEED if versity.why_not() else VERSITY)
+
+
+def _add_backups(runs: int, only: str | None, store: str, works: list[Work], verdicts: list[Verdict]) -> None:
     """A restore has no one to run against, and takes minutes: one, whose row tells its RTO, from the store on."""
     if reason := why_not():
         raise CannotRun(reason)
     version = _version()
     with Lab(machines=3) as lab:
-        print(f"{BACKUP}: etcd {version}, {runs} rounds", flush=True)
+        print(f"{BACKUP} ({store}): etcd {version}, {runs} rounds", flush=True)
         kept = measure_backups(
-            lab, version, 1 if only == "restore" else runs, restores=0 if only == "backup" else 1,
+            lab, version, 1 if only == "restore" else runs, store, restores=0 if only == "backup" else 1,
             report=lambda line: print(line, flush=True),
         )  # fmt: skip
     if only != "restore":
         work = Work(BACKUP, kept.backups)
         works.append(work)
         peak_mib = max(timing.peak_mib for timing in work.timings[Etcdup.name])
-        verdicts.append(ratio(work, Etcdup.name, ETCDCTL, 1 / 0.8))
+        verdicts.append(ratio(work, WRITTEN, ETCDCTL, 1 / 0.8))
         verdicts.append(Verdict(f"{BACKUP}: etcdup, memory", peak_mib, 128, "MiB"))
     if kept.restores:
         works.append(Work(RESTORE, {Etcdup.name: kept.restores}))

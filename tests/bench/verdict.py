@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from statistics import median
 
 from tests.bench.stopwatch import Timing
@@ -39,7 +40,7 @@ def ratio(work: Work, who: str, against: str, limit: float) -> Verdict:
 
 
 def show_timings(works: Sequence[Work]) -> str:
-    """`cpu` is a median, of the operator and the hosts together; `peak` is the operator's."""
+    """`cpu` is a median, of the operator and the hosts together, and not known of a part; `peak` is the operator's."""
     heading = ("work", "who", "min", "median", "max", "n", "cpu", "peak")
     rows = [_row(work.title, who, timings) for work in works for who, timings in work.timings.items()]
     return columns([heading, *rows])
@@ -48,13 +49,13 @@ def show_timings(works: Sequence[Work]) -> str:
 def _row(title: str, who: str, timings: Sequence[Timing]) -> tuple[str, ...]:
     seconds = [timing.seconds for timing in timings]
     spread = (f"{value:.3f} s" for value in (min(seconds), median(seconds), max(seconds)))
-    cpu = f"{median(timing.cpu_s for timing in timings):.2f} s"
+    cpu_s = median(timing.cpu_s for timing in timings)
     return (
         title,
         who,
         *spread,
         str(len(timings)),
-        cpu,
+        "" if isnan(cpu_s) else f"{cpu_s:.2f} s",
         f"{max(timing.peak_mib for timing in timings):.0f} MiB",
     )
 

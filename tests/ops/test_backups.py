@@ -95,6 +95,43 @@ async def test_a_backup_in_a_bucket_is_whole_and_proved_by_a_drill(
     assert await bucket.names() == ("somebody-elses.db",)
 
 
+@pytest.mark.parametrize(("asked", "signed"), [("", False), ("false", True)])
+async def test_a_payload_is_hashed_for_its_signature_only_where_it_is_asked_for(
+    small: EtcdCluster,
+    endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    asked: str,
+    signed: bool,
+) -> None:
+    """It never leaves this machine here, and is read back and compared in any case."""
+    if asked:
+        monkeypatch.setenv("AWS_UNSIGNED_PAYLOAD", asked)
+    with faulty(endpoint) as proxy:
+        place = _bucket(proxy.url, monkeypatch, tmp_path.name)
+        await backups.delete(place, (await take(place, small)).name)
+    assert ("UNSIGNED-PAYLOAD" not in proxy.hashes) == signed
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "private"),
+    [
+        (None, True),
+        ("https://s3.example.com", True),
+        ("http://127.0.0.1:8333", True),
+        ("http://[::1]:8333", True),
+        ("http://localhost:8333", True),
+        ("http://192.168.8.9:8333", False),
+        ("http://127.0.0.1.example.com", False),
+        ("http://localhost.example.com", False),
+    ],
+)
+def test_payloads_are_signed_wherever_somebody_on_the_way_could_change_them(
+    endpoint: str | None, private: bool
+) -> None:
+    assert store._is_private(endpoint) == private
+
+
 async def test_a_backup_in_a_folder_is_for_its_owner_alone(cluster: EtcdCluster, tmp_path: Path) -> None:
     place = open_store(BackupSpec(), "backups", tmp_path)
     manifest = await take(place, cluster)

@@ -130,6 +130,8 @@ class Proxy:
     url: str = ""
     aborted: int = 0
     stalled: int = 0
+    hashes: set[str] = field(default_factory=set)
+    """What the signatures of objects that went through say of their payloads."""
     released: threading.Event = field(default_factory=threading.Event)
     holding: threading.Event = field(default_factory=threading.Event)
     """With `slow`: a part has arrived, and its answer is held back."""
@@ -149,6 +151,7 @@ def faulty(upstream: str) -> Iterator[Proxy]:
             if data and proxy.fault == "refuses":
                 return self._say(500, b"<Error><Code>InternalError</Code></Error>")
             proxy.uploaded += len(body) if data else 0
+            proxy.hashes |= {self.headers["x-amz-content-sha256"]} if data else set()
             if data and proxy.fault == "fills up" and proxy.uploaded > proxy.room:
                 return self._say(507, b"<Error><Code>InsufficientStorage</Code></Error>")
             if proxy.fault == "stalls listing" and "list-type" in self.path:

@@ -38,7 +38,7 @@ def take_now(file: Path, *, as_json: bool) -> int:
     places = places_of(session)
     taken = session.run(_take(session, places), lambda: _interrupted(places))
     if as_json:
-        facts = _manifest_json(taken.manifest) | {"places": list(taken.places)}
+        facts = _manifest_json(taken.manifest) | {"places": list(taken.places)} | _seconds(taken)
         print_json(session, facts | {"failed": failed_json(taken.failed)})
     else:
         _tell(session, taken)
@@ -99,8 +99,12 @@ async def _take(session: Session, places: Places) -> Taken:
                 )  # fmt: skip
             failed = {place: error.message for place, error in taken.failed.items()}
             facts |= {"name": taken.manifest.name, "to": list(taken.places), "sha256": taken.manifest.sha256}
-            facts |= {"failed": failed} if failed else {}
+            facts |= _seconds(taken) | ({"failed": failed} if failed else {})
     return taken
+
+
+def _seconds(taken: Taken) -> dict[str, float]:
+    return {"written_s": taken.written_s, "read_back_s": taken.read_back_s}
 
 
 @contextmanager

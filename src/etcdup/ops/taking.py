@@ -5,6 +5,7 @@ that fails does not spoil the others, and keeps nothing that is listed.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
@@ -31,11 +32,14 @@ _ASK_S = 30.0
 
 @dataclass(frozen=True)
 class Taken:
-    """A backup, the places that have it, and why the others do not."""
+    """A backup, the places that have it, and why the others do not. How long it took until all had been written, and
+    then until all had been read back."""
 
     manifest: Manifest
     places: tuple[str, ...]
     failed: Failures
+    written_s: float
+    read_back_s: float
 
 
 async def take_backup(
@@ -60,8 +64,10 @@ async def take_backup(
     content = _measured(client, gauge, report)
     if encrypt_to:
         content = counted(sealed(content, encrypt_to), stored)
+    began = time.monotonic()
     try:
         await copies.write(SEALED if encrypt_to else DATABASE, content)
+        written = time.monotonic()
         if not gauge.ends_well:
             raise Damaged(
                 f"what {client.name} sent is damaged: {gauge.size} bytes without the checksum at their end",
@@ -81,7 +87,10 @@ async def take_backup(
     except BaseException:
         await copies.take_back(copies.stores)
         raise
-    return Taken(manifest, tuple(store.place for store in copies.stores), copies.failed)
+    return Taken(
+        manifest, tuple(store.place for store in copies.stores), copies.failed,
+        written_s=round(written - began, 3), read_back_s=round(time.monotonic() - written, 3),
+    )  # fmt: skip
 
 
 async def _measured(client: EtcdClient, gauge: Gauge, report: Report) -> Stream:

@@ -8,8 +8,9 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from etcdup.core.observed import ListedMember, MemberSeen
 from etcdup.core.version import parse_version
@@ -24,6 +25,7 @@ from etcdup.remote.etcd_errors import (
     LearnerRefuses,
     translate,
 )
+from etcdup.remote.etcd_snapshot import ONE_THREAD, SNAPSHOT, pieces_of
 
 if TYPE_CHECKING:
     import grpc
@@ -46,14 +48,12 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 10_000),  # etcd cuts off clients that ping more often than every 5 s
     ("grpc.keepalive_timeout_ms", 5000),
     ("grpc.http2.bdp_probe", 0),  # else up to 30 MiB of a snapshot wait here for a slower store
+    ("grpc.http2.max_frame_size", 1 << 20),  # a part of a snapshot in one frame instead of three
     ("grpc.http2.lookahead_bytes", 2 << 20),  # in its place: as much is on its way, over long lines too
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),  # the operator's http_proxy is not for ports forwarded to this machine
     ("grpc.use_local_subchannel_pool", 1),  # a new client makes a new handshake (rule 17)
 )
-
-# etcd sends 32 KiB at a time: passing each on by itself would take longer than receiving it.
-_PARTS_OF_A_PIECE = 16
 
 # An alarm among the errors of a Status. It may name no member (rule 82); 3.7 puts one or two spaces, at will.
 _ALARM = re.compile(r"(?:memberID:(\d+)\s+)?alarm:(\w+)")
@@ -83,11 +83,12 @@ class Etcd:
     def __init__(self, name: str, target: str, server_name: str, credentials: Credentials) -> None:
         _import_grpc()
         self.name = name
-        self._channel = grpc.aio.secure_channel(
+        self._reach = (
             target,
             grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.cert),
-            options=[*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", server_name)],
         )
+        self._options = [*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", server_name)]
+        self._channel = grpc.aio.secure_channel(*self._reach, options=self._options)
         self._kv = services.KVStub(self._channel)
         self._cluster = services.ClusterStub(self._channel)
         self._maintenance = services.MaintenanceStub(self._channel)
@@ -204,26 +205,21 @@ class Etcd:
 
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         """As in EtcdClient; `aclose` ends it early."""
-        call = self._maintenance.Snapshot(pb.SnapshotRequest())
-        held: list[bytes] = []
         try:
-            while True:
-                async with asyncio.timeout(timeout_s):
-                    part = await call.read()
-                if not isinstance(part, pb.SnapshotResponse):  # grpc.aio.EOF
-                    break
-                held.append(part.blob)
-                if len(held) == _PARTS_OF_A_PIECE:
-                    yield b"".join(held)
-                    held.clear()
-            if held:
-                yield b"".join(held)
+            with grpc.secure_channel(*self._reach, options=[*self._options, ONE_THREAD]) as channel:
+                ask: grpc.UnaryStreamMultiCallable[pb.SnapshotRequest, bytes]
+                ask = channel.unary_stream(SNAPSHOT, pb.SnapshotRequest.SerializeToString)
+                async with aclosing(pieces_of(ask(pb.SnapshotRequest()), timeout_s)) as pieces:
+                    async for piece in pieces:
+                        yield piece
         except TimeoutError:
             raise EtcdTimeout(self.name, f"the snapshot stood still for {timeout_s:g} s") from None
-        except grpc.aio.AioRpcError as error:
-            raise self._translate(error, timeout_s) from error
-        finally:
-            call.cancel()
+        except ValueError as error:
+            raise EtcdBroken(self.name, f"what it sent is no part of a snapshot: {error}") from None
+        except grpc.RpcError as error:
+            raise self._translate(
+                cast("grpc.Call", error), timeout_s
+            ) from error  # grpc raises the call itself
 
     async def downgrade(self, action: DowngradeAction, version: str, *, timeout_s: float) -> str:
         kinds = pb.DowngradeRequest.DowngradeAction
@@ -250,7 +246,7 @@ class Etcd:
         except grpc.aio.AioRpcError as error:
             raise self._translate(error, timeout_s) from error
 
-    def _translate(self, error: "grpc.aio.AioRpcError", timeout_s: float) -> EtcdError:
+    def _translate(self, error: "grpc.aio.AioRpcError | grpc.Call", timeout_s: float) -> EtcdError:
         return translate(self.name, error.code().name, error.details() or "", timeout_s)
 
 
