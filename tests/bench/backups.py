@@ -84,7 +84,10 @@ def measure_backups(lab: Lab, version: str, runs: int, which: str, *, restores: 
                     read_back_s = _read_back_s(job.folder)
                     written = replace(timing, seconds=timing.seconds - read_back_s, cpu_s=math.nan)
                     kept.backups.setdefault(WRITTEN, []).append(written)
-                    report(f"round {number}: {WRITTEN} {written.seconds:.2f} s")
+                    stream_s = float(_journal(job.folder)[-1]["written_s"])
+                    report(
+                        f"round {number}: {WRITTEN} {written.seconds:.2f} s, {stream_s:.2f} s of it the stream"
+                    )
         for number in range(1, restores + 1):
             timing = _run(lab, _etcdup(job, "restore", "latest", "--again", "--yes-restore", CLUSTER))
             down_s = _without_cluster_s(job.folder)

@@ -49,7 +49,7 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 5000),
     ("grpc.http2.bdp_probe", 0),  # else up to 30 MiB of a snapshot wait here for a slower store
     ("grpc.http2.max_frame_size", 1 << 20),  # a part of a snapshot in one frame instead of three
-    ("grpc.http2.lookahead_bytes", 1 << 20),  # in its place: as much is on its way, over long lines too
+    ("grpc.http2.lookahead_bytes", 3 << 19),  # in its place: as much is on its way, over long lines too
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),  # the operator's http_proxy is not for ports forwarded to this machine
     ("grpc.use_local_subchannel_pool", 1),  # a new client makes a new handshake (rule 17)
