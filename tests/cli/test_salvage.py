@@ -51,8 +51,6 @@ def test_the_end_of_a_log_that_its_member_never_heard_to_be_committed(up: Etcdup
     """As where the others had it too, and burnt before they could say so. What the member serves lacks it."""
     leader = json.loads(up("status", "--json").stdout)["leader"]
     others = [name for name in MEMBERS if name != leader]
-    for name in others:
-        os.kill(pid_of(up, name), signal.SIGSTOP)
     variables = up("export", "env").stdout.replace("ETCDCTL_ENDPOINTS", "UNUSED")
     place = place_of(up)
     url = re.search(rf"{leader}, address: ([0-9.]+)", (place / "cluster.yaml").read_text())
@@ -60,10 +58,13 @@ def test_the_end_of_a_log_that_its_member_never_heard_to_be_committed(up: Etcdup
     etcdctl = (
         f"{place}/{leader}/opt/etcd/current/etcdctl --endpoints=https://{url[1]}:2379 --command-timeout=1s"
     )
+    for name in others:  # within a second from here it notices that nobody follows it
+        os.kill(pid_of(up, name), signal.SIGSTOP)
     said = subprocess.run(["sh", "-c", f"{variables}\n{etcdctl} put /late kept"], check=False)
     assert said.returncode != 0
     for name in others:
         lose(up, name)
+    wait(lambda: not json.loads(up("status", "--json").stdout)["leader"], "it goes on leading")
 
     done = up("recover", "--yes-recover", "demo")
     assert done.returncode == 0, done.stderr
