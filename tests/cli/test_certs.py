@@ -5,19 +5,17 @@ import os
 import signal
 import subprocess
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from etcdup.core.certs import wanted_certs
-from etcdup.core.layout import MEMBER_CERTS, layout_of
+from etcdup.core.layout import layout_of
 from etcdup.core.load import load
 from etcdup.core.spec import Spec
-from etcdup.ops.pki import Pki
 from tests.cli.conftest import VERSION, Etcdup, prepare_demo
 from tests.support.etcd_binaries import why_not
+from tests.support.expired import expired_leaves
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
 
@@ -149,16 +147,8 @@ def test_without_anybody_to_ask_nothing_is_renewed(up: Etcdup) -> None:
 
 
 def let_all_expire(etcdup: Etcdup) -> None:
-    """Every leaf and the operator's own, here and on the hosts, as they were 35 days after their end."""
-    spec = spec_of(etcdup)
-    pki = Pki.open(spec, place(etcdup))
-    pki.issue([wanted.role for wanted in wanted_certs(spec)], datetime.now(UTC) - timedelta(days=400))
-    for host in spec.hosts:
-        layout = layout_of(spec, host)
-        for kind in MEMBER_CERTS:
-            cert, key = pki.file(f"{kind}/{host.name}")
-            Path(layout.key(kind)).write_bytes(key)
-            Path(layout.cert(kind)).write_bytes(cert)
+    for _, path, content in expired_leaves(place(etcdup) / "cluster.yaml"):
+        Path(path).write_bytes(content)
 
 
 def stop(etcdup: Etcdup) -> None:

@@ -5,16 +5,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from etcdup.core.certs import wanted_certs
-from etcdup.core.layout import MEMBER_CERTS, layout_of
-from etcdup.core.load import load
-from etcdup.ops.pki import Pki
 from tests.cli.conftest import Etcdup, prepare_demo
+from tests.support.expired import expired_leaves
 
 SURE = ("--yes-recover", "demo")
 
@@ -46,17 +42,8 @@ def kill(etcdup: Etcdup, *numbers: int) -> None:
 
 
 def let_all_expire(etcdup: Etcdup) -> None:
-    """Every leaf, here and at the members, as it was 35 days after its end."""
-    file = place(etcdup) / "cluster.yaml"
-    spec = load(file.read_text(), str(file))
-    pki = Pki.open(spec, place(etcdup))
-    pki.issue([wanted.role for wanted in wanted_certs(spec)], datetime.now(UTC) - timedelta(days=400))
-    for host in spec.hosts:
-        layout = layout_of(spec, host)
-        for kind in MEMBER_CERTS:
-            cert, key = pki.file(f"{kind}/{host.name}")
-            Path(layout.key(kind)).write_bytes(key)
-            Path(layout.cert(kind)).write_bytes(cert)
+    for _, path, content in expired_leaves(place(etcdup) / "cluster.yaml"):
+        Path(path).write_bytes(content)
 
 
 def cluster_id(etcdup: Etcdup) -> int:

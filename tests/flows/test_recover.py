@@ -2,7 +2,7 @@
 back."""
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -238,23 +238,9 @@ async def test_no_room_for_a_copy_is_said_before_anything_stops(tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", ["killed", "crash", "crash and killed"])
 async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, kind: str) -> None:
-    """The survivor may lose its power with the command; two old members come back at the end of each."""
+    """Two old members come back at the end of each."""
     spec, start = await lost(tmp_path)
-    whole, folder = start.again("whole")
-    await recovered(spec, whole, folder)
-    total = len(whole.commands)
-    for cut in range(1, total):
-        network, folder = start.again(str(cut))
-        if "killed" in kind:
-            network.cut_after = cut
-        if "crash" in kind:
-            network.at(cut, lambda network=network: network.crash("infra1"))  # type: ignore[misc]
-        with pytest.raises((Killed, EtcdupError)):
-            await recovered(spec, network, folder)
-        network.revive()
-        if "crash" in kind:
-            network.reboot("infra1")
-        await finished(spec, network, folder)
+    async for network, folder in cut_and_finished(spec, start, kind):
         assert keys(network, "infra1")[b"/registry/a"] == b"1"
         # Of one token each: where the mark of the first run was not written yet, the next has another.
         assert set(copies(network, "infra1")) == {old_logs(start)["infra1"]}
@@ -266,6 +252,26 @@ async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, k
         )
         await settled(spec, network, folder)
         assert keys(network, "infra2")[b"/registry/a"] == b"1"
+
+
+async def cut_and_finished(spec: Spec, start: Start, kind: str) -> AsyncIterator[tuple[FakeNetwork, Path]]:
+    """For each command of a recover: the survivor may lose its power with it, etcdup is killed or fails, and the same
+    recover goes on."""
+    whole, folder = start.again("whole")
+    await recovered(spec, whole, folder)
+    for cut in range(1, len(whole.commands)):
+        network, folder = start.again(str(cut))
+        if "killed" in kind:
+            network.cut_after = cut
+        if "crash" in kind:
+            network.at(cut, lambda network=network: network.crash("infra1"))  # type: ignore[misc]
+        with pytest.raises((Killed, EtcdupError)):
+            await recovered(spec, network, folder)
+        network.revive()
+        if "crash" in kind:
+            network.reboot("infra1")
+        await finished(spec, network, folder)
+        yield network, folder
 
 
 async def finished(spec: Spec, network: FakeNetwork, folder: Path) -> None:

@@ -13,8 +13,17 @@ from etcdup.ops.observe import observe
 from etcdup.ops.recovery import Chosen, beyond_snapshots, to_salvage
 from etcdup.ops.salvage import ATTEMPTS, PORTS
 from etcdup.ops.world import World
-from etcdup.remote.fake import FakeNetwork, Killed
-from tests.flows.test_recover import BOTH, chosen_by, clusters, copies, finished, keys, recovered, refused
+from etcdup.remote.fake import FakeNetwork
+from tests.flows.test_recover import (
+    BOTH,
+    chosen_by,
+    clusters,
+    copies,
+    cut_and_finished,
+    keys,
+    recovered,
+    refused,
+)
 from tests.flows.test_restore import old_logs
 from tests.support.cutting import Start, begun, settled
 from tests.support.fake_world import spec_of, world_of
@@ -203,22 +212,10 @@ async def test_where_its_ports_are_taken_it_is_begun_again_on_others(tmp_path: P
 @pytest.mark.parametrize("kind", ["killed", "crash", "crash and killed"])
 async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, kind: str) -> None:
     spec, start = await dark(tmp_path)
-    whole, folder = start.again("whole")
-    await recovered(spec, whole, folder)
-    total = len(whole.commands)
-    assert ("infra1", ("hold", "etcdup-salvage")) in whole.commands
-    for cut in range(1, total):
-        network, folder = start.again(str(cut))
-        if "killed" in kind:
-            network.cut_after = cut
-        if "crash" in kind:
-            network.at(cut, lambda network=network: network.crash("infra1"))  # type: ignore[misc]
-        with pytest.raises((Killed, EtcdupError)):
-            await recovered(spec, network, folder)
-        network.revive()
-        if "crash" in kind:
-            network.reboot("infra1")
-        await finished(spec, network, folder)
+    uncut, folder = start.again("uncut")
+    await recovered(spec, uncut, folder)
+    assert ("infra1", ("hold", "etcdup-salvage")) in uncut.commands
+    async for network, folder in cut_and_finished(spec, start, kind):
         assert keys(network, "infra1")[b"/registry/a"] == b"1"
         assert set(copies(network, "infra1")) == {old_logs(start)["infra1"]}
         nothing_is_left(network)

@@ -2,20 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from etcdup.core.certs import wanted_certs
-from etcdup.core.layout import MEMBER_CERTS, layout_of
-from etcdup.core.load import load
-from etcdup.ops.pki import Pki
 from tests.lab.attended import apply_cut
 from tests.lab.load import load_on
 from tests.lab.machine import Machine
 from tests.lab.operator import HEALTHY, Operator, said
 from tests.lab.test_bootstrap import by_path
 from tests.support.etcd_binaries import etcd_binaries, why_not
+from tests.support.expired import expired_leaves
 
 VERSION = "3.6.14"
 VERSIONS = ("3.4.23", "3.5.33", VERSION, "3.7.1")
@@ -147,13 +143,5 @@ def test_a_cluster_that_expired_and_was_rebooted_is_healed(operator: Operator) -
 
 
 def let_all_expire(operator: Operator) -> None:
-    """Every leaf, here and on the machines, as it was 35 days after its end."""
-    spec = load(operator.file.read_text(), str(operator.file))
-    pki = Pki.open(spec, operator.folder)
-    pki.issue([wanted.role for wanted in wanted_certs(spec)], datetime.now(UTC) - timedelta(days=400))
-    for machine in operator.lab:
-        layout = layout_of(spec, spec.host(machine.name))
-        for kind in MEMBER_CERTS:
-            cert, key = pki.file(f"{kind}/{machine.name}")
-            for path, content in ((layout.key(kind), key), (layout.cert(kind), cert)):
-                machine.run(f"cat > {path}", stdin=content.decode())  # owner and mode stay
+    for name, path, content in expired_leaves(operator.file):
+        operator.lab[name].run(f"cat > {path}", stdin=content.decode())  # owner and mode stay

@@ -58,7 +58,8 @@ def against_first(steps: Iterable[Step], spec: Spec, observed: Observed) -> tupl
 def _reason(step: Step, spec: Spec, observed: Observed) -> Refused | None:
     match step:
         case StartMember(host=host):
-            return may_start(host, spec, observed) or of_the_past(host, spec, observed)
+            past = (reason for reason in of_the_past(spec, observed) if reason.host == host)
+            return may_start(host, spec, observed) or next(past, None)
         case RestartMember(host=host):
             return may_restart(host, observed) or may_drop_further(host, spec, observed)
         case AddLearner(host=host):

@@ -171,10 +171,9 @@ def departed(observed: Observed) -> tuple[str, ...]:
     return tuple(sorted(observed.leaving.keys() - there)) if members else ()
 
 
-def is_ours(spec: Spec, name: str, seen: HostSeen | None) -> bool:
+def is_ours(spec: Spec, seen: HostSeen | None) -> bool:
     """Whether the host bears this member's mark: only then is what is on it ours to move."""
-    mark = seen.marker if seen else None
-    return mark is not None and (mark.cluster, mark.member) == (spec.name, name)
+    return seen is not None and seen.is_marked(spec.name)
 
 
 def _clear(spec: Spec, observed: Observed) -> list[Step]:
@@ -182,7 +181,7 @@ def _clear(spec: Spec, observed: Observed) -> list[Step]:
     return [
         DetachMember(host=name, reason=reason, rules=(31, 33))
         for name in departed(observed)
-        if is_ours(spec, name, observed.reachable().get(name))
+        if is_ours(spec, observed.reachable().get(name))
     ]
 
 
@@ -197,7 +196,7 @@ def _farewell(spec: Spec, observed: Observed, member: ListedMember) -> Iterator[
     if not member.name:
         reason = f"{', '.join(member.peer_urls)} was added, never started, and is not in cluster.yaml"
     yield RemoveMember(host=name, member_id=f"{member.member_id:x}", reason=reason, rules=(26, 34, 35))
-    if is_ours(spec, name, observed.reachable().get(name)):
+    if is_ours(spec, observed.reachable().get(name)):
         yield DetachMember(host=name, reason="its member has left the cluster", rules=(31, 33))
 
 

@@ -176,6 +176,11 @@ class HostSeen:
     near: bool = False
     """Whether bytes reach it sooner than it unpacks them."""
 
+    def is_marked(self, cluster: str) -> bool:
+        """Whether our mark says that this is where that cluster's member of this name lives."""
+        mark = self.marker
+        return mark is not None and (mark.cluster, mark.member) == (cluster, self.host)
+
     @property
     def has_member(self) -> bool:
         """Whether etcd would go on as the member that it was, rather than start empty (rules 7, 32)."""

@@ -64,7 +64,7 @@ def may_start(name: str, spec: Spec, observed: Observed) -> Refused | None:
         return Refused(f"{name} cannot be reached", host=name)
     if not host.has_member:
         return _lost_data(host)
-    if host.marker is None or (host.marker.cluster, host.marker.member) != (spec.name, name):
+    if not host.is_marked(spec.name):
         return Refused(
             f"the data in {host.data.path} on {name} is not marked as this member's", host=name, rules=(6,)
         )

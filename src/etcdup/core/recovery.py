@@ -18,7 +18,7 @@ from etcdup.core.revival import nothing_lost, within_reach
 from etcdup.core.roster import listed, name_of
 from etcdup.core.salvage import salvageable
 from etcdup.core.spec import Spec
-from etcdup.core.superseded import of_the_past, superseded, two_clusters
+from etcdup.core.superseded import of_the_past, two_clusters
 from etcdup.core.units import show_size
 
 
@@ -164,12 +164,7 @@ def _newness(seen: MemberSeen) -> tuple[int, int]:
 
 def _against_past(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Marks of several clusters: whose data is to go on has to be settled before anything is started or rebuilt."""
-    old = tuple(
-        reason
-        for name in superseded(spec, observed)
-        if (reason := of_the_past(name, spec, observed)) is not None
-    )
-    return old or two_clusters(spec, observed)
+    return of_the_past(spec, observed) or two_clusters(spec, observed)
 
 
 def _leading(observed: Observed) -> list[str]:

@@ -120,9 +120,7 @@ def _members(spec: Spec, observed: Observed) -> list[tuple[HostSpec, HostSeen]]:
     return [
         (host, seen)
         for host in spec.hosts
-        if (seen := observed.reachable().get(host.name)) is not None
-        and (mark := seen.marker) is not None
-        and (mark.cluster, mark.member) == (spec.name, host.name)
+        if (seen := observed.reachable().get(host.name)) is not None and seen.is_marked(spec.name)
     ]
 
 

@@ -21,7 +21,7 @@ def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:
     for name, seen in observed.hosts.items():
         if isinstance(seen, Unreachable):
             notes.append(f"{name} cannot be reached and keeps what it has: {seen.why}")
-        elif _is_ours(spec, seen):
+        elif seen.is_marked(spec.name):
             steps.append(RetireMember(host=name, suffix=suffix, reason=_reason(seen), rules=(6,)))
             against += _elsewhere(seen)
         elif note := _left_alone(seen):
@@ -40,11 +40,6 @@ def kept_at(spec: Spec, step: RetireMember, observed: Observed) -> tuple[str, ..
         if not directory.is_empty:
             kept.append(f"{directory.path}{'/' if directory.mount else '.'}{step.suffix}")
     return tuple(sorted(kept))
-
-
-def _is_ours(spec: Spec, seen: HostSeen) -> bool:
-    mark = seen.marker
-    return mark is not None and (mark.cluster, mark.member) == (spec.name, seen.host)
 
 
 def _reason(seen: HostSeen) -> str:

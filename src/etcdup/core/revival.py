@@ -24,9 +24,7 @@ def within_reach(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
     """Voters whose data is within reach, where they are a quorum; else none."""
     names, there = _voters(spec, observed), {}
     for name, seen in sorted(observed.reachable().items()):
-        mark = seen.marker
-        ours = mark is not None and (mark.cluster, mark.member) == (spec.name, name)
-        if name in names and seen.has_member and ours:
+        if name in names and seen.has_member and seen.is_marked(spec.name):
             there[name] = seen
     return there if len(there) >= quorum_of(len(names)) else {}
 

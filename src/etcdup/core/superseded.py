@@ -21,15 +21,16 @@ def superseded(spec: Spec, observed: Observed) -> tuple[str, ...]:
     return tuple(name for name, mark in sorted(marks.items()) if mark.token in past)
 
 
-def of_the_past(name: str, spec: Spec, observed: Observed) -> Refused | None:
-    """A member whose cluster was superseded is never started again."""
-    if name not in superseded(spec, observed):
-        return None
-    return Refused(
-        f"{name} has data of the cluster before the restored one",
-        hint="`etcdup apply` moves that aside, and lets it join as a new member",
-        host=name,
-        rules=(57, 65),
+def of_the_past(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Members whose cluster was superseded: none of them is ever started again."""
+    return tuple(
+        Refused(
+            f"{name} has data of the cluster before the restored one",
+            hint="`etcdup apply` moves that aside, and lets it join as a new member",
+            host=name,
+            rules=(57, 65),
+        )
+        for name in superseded(spec, observed)
     )
 
 

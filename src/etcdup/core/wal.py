@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from etcdup.core.wire import read_varint
+
 ENTRY, STATE, CRC = 2, 3, 4
 _FRAME = struct.Struct("<Q")
 _LENGTH = (1 << 56) - 1
@@ -133,14 +135,14 @@ def _numbers(message: bytes, *wanted: int) -> tuple[int, ...]:
 def _fields(message: bytes, at: int, stop: int) -> Iterator[tuple[int, int | bytes]]:
     """Numbers and values of a protobuf message's fields."""
     while at < stop:
-        key, at = _read_varint(message, at)
+        key, at = read_varint(message, at)
         number, kind = key >> 3, key & 7
         if kind == 0:
-            value, at = _read_varint(message, at)
+            value, at = read_varint(message, at)
             yield number, value
             continue
         if kind == _LENGTH_DELIMITED:
-            length, at = _read_varint(message, at)
+            length, at = read_varint(message, at)
         elif kind in (_FIXED64, _FIXED32):
             length = 8 if kind == _FIXED64 else 4
         else:
@@ -149,19 +151,6 @@ def _fields(message: bytes, at: int, stop: int) -> Iterator[tuple[int, int | byt
             raise ValueError("a field goes beyond its message")
         yield number, message[at : at + length]
         at += length
-
-
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number is too long")
 
 
 def _varint(value: int) -> bytes:

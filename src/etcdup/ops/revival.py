@@ -8,10 +8,9 @@ from etcdup.core.room import ROOM_TIMEOUT_S, Room, full, parse_room, room_argv
 from etcdup.errors import RemoteError
 from etcdup.ops.health import Health, has_quorum, prove_each, prove_voters
 from etcdup.ops.observe import look_again_at_members
+from etcdup.ops.renewal import RECOVERY_TIMEOUT_S
 from etcdup.ops.world import World
 
-# Members that lost each other try again ten times a second; an election and a slow disk fit in as well.
-BACK_TIMEOUT_S = 60.0
 POLL_S = 0.1
 
 
@@ -25,7 +24,7 @@ async def find_room(world: World, observed: Observed) -> dict[str, Room]:
 
 async def quorum_back(world: World, observed: Observed) -> tuple[bool, tuple[Health, ...]]:
     """Whether a quorum is proved, within the time that members take to find each other; and every member's proof."""
-    end = world.clock.now() + BACK_TIMEOUT_S
+    end = world.clock.now() + RECOVERY_TIMEOUT_S
     while True:
         observed = await look_again_at_members(world, observed)
         is_back = any(seen.leader_id for seen in observed.answering().values()) and has_quorum(

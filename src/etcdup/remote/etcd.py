@@ -217,9 +217,8 @@ class Etcd:
         except ValueError as error:
             raise EtcdBroken(self.name, f"what it sent is no part of a snapshot: {error}") from None
         except grpc.RpcError as error:
-            raise self._translate(
-                cast("grpc.Call", error), timeout_s
-            ) from error  # grpc raises the call itself
+            call = cast("grpc.Call", error)  # grpc raises the call itself
+            raise self._translate(call, timeout_s) from error
 
     async def downgrade(self, action: DowngradeAction, version: str, *, timeout_s: float) -> str:
         kinds = pb.DowngradeRequest.DowngradeAction

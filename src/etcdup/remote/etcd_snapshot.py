@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, Iterator
 from itertools import islice
 from typing import Protocol
 
+from etcdup.core.wire import read_varint
+
 SNAPSHOT = "/etcdserverpb.Maintenance/Snapshot"
 # grpc.experimental.ChannelOptions.SingleThreadedUnaryStream: no thread of grpc's own stands between.
 ONE_THREAD = ("SingleThreadedUnaryStream", 1)
@@ -73,11 +75,11 @@ def blob_of(message: bytes) -> memoryview:
     """Of a serialized SnapshotResponse; empty where it has none. Raises ValueError."""
     at = 0
     while at < len(message):
-        key, at = _number(message, at)
+        key, at = read_varint(message, at)
         number, wire_type = key >> 3, key & 7
         if wire_type not in (_VARINT, _LENGTH_DELIMITED):
             raise ValueError(f"no field of a snapshot has wire type {wire_type}")
-        value, at = _number(message, at)
+        value, at = read_varint(message, at)
         if wire_type == _VARINT:
             continue
         if at + value > len(message):
@@ -86,16 +88,3 @@ def blob_of(message: bytes) -> memoryview:
             return memoryview(message)[at : at + value]
         at += value
     return memoryview(b"")
-
-
-def _number(message: bytes, at: int) -> tuple[int, int]:
-    """A varint, and where it ends."""
-    value = shift = 0
-    while True:
-        if at >= len(message):
-            raise ValueError("the message ends within a number")
-        value |= (message[at] & 0x7F) << shift
-        shift += 7
-        at += 1
-        if message[at - 1] < 0x80:
-            return value, at
