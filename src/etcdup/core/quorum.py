@@ -40,6 +40,17 @@ def sick(observed: Observed) -> tuple[str, ...]:
     return tuple(sorted(name_of(member) for member in voting if member.member_id not in well))
 
 
+def is_electing(observed: Observed) -> bool:
+    """A quorum of voters answers, none of them leads, and not all follow a leader: soon one of them leads.
+
+    Fewer cannot elect; those that still follow a leader who has died have only not noticed yet.
+    """
+    answering = [seen for seen in observed.answering().values() if not seen.is_learner]
+    leads = any(seen.leader_id == seen.member_id for seen in answering)
+    all_follow = all(seen.leader_id for seen in answering)
+    return not leads and not all_follow and len(answering) >= quorum_of(voters(observed))
+
+
 def describe(voting: int, alive: int) -> str:
     """`3 voters, 3 healthy, quorum 2, can lose 1`."""
     return describe_change((voting, alive), (voting, alive))

@@ -19,6 +19,7 @@ from etcdup.core.observed import (
 )
 from etcdup.core.parse import parse_probe
 from etcdup.core.probe import probe_argv
+from etcdup.core.quorum import is_electing
 from etcdup.core.roster import former_hosts, leaving_host, listed, strays
 from etcdup.core.spec import HostSpec
 from etcdup.core.superseded import told_of
@@ -30,6 +31,9 @@ from etcdup.remote.etcd_errors import EtcdUntrusted
 
 PROBE_TIMEOUT_S = 20.0
 STATUS_TIMEOUT_S = 2.0
+POLL_S = 0.05
+# In election timeouts, how long an election is waited for.
+ELECTIONS = 4
 
 
 class _Looked(TypedDict):
@@ -105,6 +109,18 @@ async def look_again_at_members(world: World, before: Observed) -> Observed:
     names = list(before.members)
     asked = await asyncio.gather(*(_ask(world, name) for name in names))
     return replace(before, members=dict(zip(names, asked, strict=True)))
+
+
+async def past_election(world: World, observed: Observed) -> Observed:
+    """The same, once a leader is elected where an election is on. Not for long: none may come of it.
+
+    A follower stands for election within two election timeouts, and again as late where the votes were split (Raft).
+    """
+    ends = world.clock.now() + ELECTIONS * world.spec.etcd.election_ms / 1000
+    while is_electing(observed) and world.clock.now() < ends:
+        await world.clock.sleep(POLL_S)
+        observed = await look_again_at_members(world, observed)
+    return observed
 
 
 async def _look(

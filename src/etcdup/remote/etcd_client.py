@@ -39,7 +39,8 @@ class Extent(NamedTuple):
 class EtcdClient(Protocol):
     """One member. Methods raise an EtcdError (etcd_errors.py) when they fail, and nothing else.
 
-    Calls that change something are made once: after EtcdTimeout the caller has to look before it tries again.
+    Calls that change something are made once, but for `prove`: after EtcdTimeout the caller has to look before it
+    tries again.
     """
 
     name: str
@@ -49,7 +50,10 @@ class EtcdClient(Protocol):
         ...
 
     async def prove(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
-        """Returns once a write, and a linearizable read that saw it, went through this member (rule 11)."""
+        """Returns once a write, and a linearizable read that saw it, went through this member (rule 11).
+
+        Written again where there is no answer: an election in the meantime may have lost the write.
+        """
         ...
 
     async def get(self, key: bytes, *, linearizable: bool = True, timeout_s: float) -> bytes | None:

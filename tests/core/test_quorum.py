@@ -1,0 +1,42 @@
+"""When members are electing a leader, which is worth waiting for; and when nobody could be elected, which is not."""
+
+from dataclasses import replace
+
+import pytest
+
+from etcdup.core.observed import MemberSeen, Observed
+from etcdup.core.quorum import is_electing
+from tests.support.fake_world import spec_of
+from tests.support.sight import Sight
+from tests.support.starts import BASE, first_states
+
+SPEC = spec_of(3, version=BASE)
+
+
+def seen(members: str, follow: str) -> Observed:
+    """`members` as in first_states; the character of each member in `follow` is whom it takes for the leader, 0 for
+    nobody."""
+    observed = Sight(SPEC, SPEC).observed(next(first_states(tuple(members))))
+    ids = [0, *(member.member_id for member in next(iter(observed.answering().values())).members)]
+    there = {
+        name: replace(member, leader_id=ids[int(leader)])
+        for (name, member), leader in zip(observed.members.items(), follow, strict=True)
+        if isinstance(member, MemberSeen)
+    }
+    return replace(observed, members={**observed.members, **there})
+
+
+@pytest.mark.parametrize(
+    ("members", "follow", "electing"),
+    [
+        ("HHH", "111", False),
+        ("HHD", "110", False),
+        ("HHD", "000", True),
+        ("HHD", "030", True),  # one has not noticed yet that infra3 is dead
+        ("HHD", "330", False),  # nobody has: what a write through them does is another question
+        ("HHH", "110", False),  # a leader leads; infra3 does not hear it
+        ("HDD", "000", False),  # one of three elects nobody
+    ],
+)
+def test_an_election_is_on(members: str, follow: str, electing: bool) -> None:
+    assert is_electing(seen(members, follow)) == electing
