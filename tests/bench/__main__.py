@@ -8,9 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Collection
 
-from tests.bench import versity
 from tests.bench.audits import measure_checks
-from tests.bench.backups import ETCDCTL, SEAWEED, STORES, VERSITY, WRITTEN, measure_backups
+from tests.bench.backups import ETCDCTL, STORES, WRITTEN, default_store, measure_backups
 from tests.bench.contenders import Ansible, Contender, Etcdup, Shell
 from tests.bench.errors import CannotRun
 from tests.bench.interruption import Interruption
@@ -53,7 +52,7 @@ def main() -> int:
         if arguments.only in (None, "roll"):
             seen = _add_rolls(arguments.runs, works, verdicts)
         if arguments.only in (None, "backup", "restore"):
-            _add_backups(arguments.runs, arguments.only, _store(arguments.s3), works, verdicts)
+            _add_backups(arguments.runs, arguments.only, arguments.s3 or default_store(), works, verdicts)
     except (CannotRun, LabError, etcd_binaries.NoBinaries) as error:
         print(f"the bench could not be run: {error}", file=sys.stderr)
         return 2
@@ -82,7 +81,7 @@ def _arguments() -> argparse.Namespace:
         help="leave a contender out of the rounds; may be repeated",
     )
     parser.add_argument(
-        "--s3", choices=STORES, help=f"where backups go (default {VERSITY} where there is a go to build it)"
+        "--s3", choices=STORES, help=f"where backups go (default {STORES[0]} where there is a go to build it)"
     )
     arguments = parser.parse_args()
     if arguments.runs < 1:
@@ -164,10 +163,6 @@ def _add_rolls(runs: int, works: list[Work], verdicts: list[Verdict]) -> dict[st
     works.append(Work(ROLL, rolled.timings))
     verdicts.extend(roll_verdicts(ROLL, "etcdup", rolled.interruptions["etcdup"]))
     return rolled.interruptions
-
-
-def _store(chosen: str | None) -> str:
-    return chosen or (SEAWEED if versity.why_not() else VERSITY)
 
 
 def _add_backups(runs: int, only: str | None, store: str, works: list[Work], verdicts: list[Verdict]) -> None:

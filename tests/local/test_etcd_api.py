@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import hashlib
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from etcdup.remote.etcd_errors import (
     AuthRequired,
     EtcdRefused,
     EtcdTimeout,
+    EtcdUnavailable,
     EtcdUnsupported,
     NoLeader,
 )
@@ -133,6 +136,20 @@ async def test_a_snapshot_can_be_left_early(cluster: EtcdCluster) -> None:
         assert await anext(parts)
         await parts.aclose()
         assert await client.status(timeout_s=S)
+
+
+async def test_a_member_that_dies_ends_a_snapshot(cluster: EtcdCluster) -> None:
+    async with cluster.client("m2") as client:
+        for number in range(24):  # more than is on its way at once
+            await client.put(b"large/%d" % number, os.urandom(1 << 20), timeout_s=S)
+        parts = client.snapshot(timeout_s=S)
+        assert await anext(parts)
+        cluster.members["m2"].stop(signal.SIGKILL)
+        with pytest.raises(EtcdUnavailable, match="was closed"):
+            async for _ in parts:
+                pass
+    cluster.start("m2")
+    cluster.wait_healthy()
 
 
 async def test_a_silent_member_ends_a_snapshot(cluster: EtcdCluster) -> None:

@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -43,9 +44,14 @@ class Bent(Etcd):
     fail_after = -1
     waiting: asyncio.Event | None = None
 
-    async def snapshot(self, *, timeout_s: float) -> AsyncIterator[bytes]:  # type: ignore[override]
+    async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
+        async with aclosing(super().snapshot(timeout_s=timeout_s)) as pieces:
+            async for piece in self._bent(pieces):
+                yield piece
+
+    async def _bent(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         got = 0
-        async for blob in super().snapshot(timeout_s=timeout_s):
+        async for blob in pieces:
             if self.waiting and got:
                 self.waiting.set()
                 await asyncio.sleep(60)

@@ -1,15 +1,15 @@
-"""The bytes of a snapshot out of grpc's messages, against the generated code; and the thread that asks for them."""
+"""The bytes of a snapshot out of gRPC's messages, against the generated code; and the thread that asks for them."""
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
 from contextlib import aclosing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etcdup.remote.etcd_snapshot import blob_of, pieces_of
+from etcdup.remote.etcd_snapshot import PIECES_AHEAD, blob_of, blobs_of, pieces_of
 from etcdup.remote.pb import rpc_pb2 as pb
 
 S = 10.0
@@ -50,49 +50,101 @@ def test_what_is_no_field_of_a_snapshot_is_refused() -> None:
         blob_of(b"\x0d\0\0\0\0")
 
 
+@given(st.lists(responses, max_size=5), st.data())
+def test_messages_cut_anywhere_are_found_as_they_become_whole(
+    sent: list[pb.SnapshotResponse], data: st.DataObject
+) -> None:
+    messages = [response.SerializeToString() for response in sent]
+    content = b"".join(bytes(1) + len(message).to_bytes(4) + message for message in messages)
+    cut = data.draw(st.integers(0, len(content)))
+    first, end = blobs_of(content[:cut])
+    second, rest = blobs_of(content[end:])
+    assert first + second == b"".join(response.blob for response in sent)
+    assert end + rest == len(content)
+
+
+@pytest.mark.parametrize("prefix", [b"\1\0\0\0\0", b"\0\xff\0\0\0"])
+def test_what_no_member_sends_is_refused(prefix: bytes) -> None:
+    with pytest.raises(ValueError, match="compressed, or so long"):
+        blobs_of(prefix)
+
+
 class Answers:
-    """A call of so many messages, that stands still after them unless it is to end."""
+    """A call of so many pieces, that stands still after them unless it is to end."""
 
     def __init__(self, count: int, *, ends: bool = True) -> None:
+        self.heard_at = 0.0
         self.asked = 0
         self.cancelled = threading.Event()
+        self.is_closed = False
         self._count = count
         self._ends = ends
 
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
+    def piece(self) -> bytes:
         if self.cancelled.is_set():
-            raise RuntimeError("cancelled")
+            raise ConnectionResetError("cancelled")
         if self.asked == self._count:
             if not self._ends:
                 self.cancelled.wait(S)
-            raise StopIteration
+            return b""
         self.asked += 1
-        return pb.SnapshotResponse(blob=b"%4d" % self.asked).SerializeToString()
+        self.heard_at = time.monotonic()
+        return b"%4d" % self.asked
 
-    def cancel(self) -> bool:
+    def cancel(self) -> None:
         self.cancelled.set()
-        return True
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
-async def test_every_message_comes_once_and_in_order() -> None:
-    content = b"".join([piece async for piece in pieces_of(Answers(100), S)])
-    assert content == b"".join(b"%4d" % number for number in range(1, 101))
+async def test_every_piece_comes_once_and_in_order() -> None:
+    call = Answers(100)
+    content = [piece async for piece in pieces_of(call, S)]
+    assert content == [b"%4d" % number for number in range(1, 101)]
+    assert call.is_closed
 
 
-async def test_no_more_is_asked_for_than_one_piece_ahead() -> None:
+async def test_no_more_is_asked_for_than_a_few_pieces_ahead() -> None:
     call = Answers(1000)
     async with aclosing(pieces_of(call, S)) as pieces:
-        first = await anext(pieces)
+        await anext(pieces)
         await asyncio.sleep(0.1)
-        assert call.asked <= 2 * len(first) / 4
+        assert call.asked == PIECES_AHEAD
+        await anext(pieces)
+        await asyncio.sleep(0.1)
+        assert call.asked == PIECES_AHEAD + 1
     assert call.cancelled.is_set()
+    assert call.is_closed
 
 
 async def test_a_silence_ends_it() -> None:
     call = Answers(3, ends=False)
     with pytest.raises(TimeoutError):
-        await anext(pieces_of(call, 0.1))
-    assert call.cancelled.is_set()
+        async for _ in pieces_of(call, 0.1):
+            pass
+    assert call.asked == 3
+    assert call.is_closed
+
+
+async def test_who_takes_its_time_has_heard_no_silence() -> None:
+    call = Answers(10)
+    async with aclosing(pieces_of(call, 0.1)) as pieces:
+        async for _ in pieces:
+            if call.asked < 10:
+                await asyncio.sleep(0.15)
+    assert call.asked == 10
+
+
+class Broken(Answers):
+    def piece(self) -> bytes:
+        if self.asked == 2:
+            raise ConnectionResetError("cut off")
+        return super().piece()
+
+
+async def test_what_came_before_a_failure_comes_and_then_the_failure() -> None:
+    pieces = pieces_of(Broken(9), S)
+    assert [await anext(pieces), await anext(pieces)] == [b"   1", b"   2"]
+    with pytest.raises(ConnectionResetError, match="cut off"):
+        await anext(pieces)

@@ -1,7 +1,7 @@
 """Numbers as protobuf writes them, for what is read past the generated code: a snapshot's stream, a log's records."""
 
 
-def read_varint(message: bytes, at: int) -> tuple[int, int]:
+def read_varint(message: bytes | memoryview, at: int) -> tuple[int, int]:
     """A varint, and where it ends. Raises ValueError."""
     value = shift = 0
     while True:

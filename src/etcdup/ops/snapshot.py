@@ -9,8 +9,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -92,14 +92,19 @@ async def _against_space(client: EtcdClient, folder: Path) -> None:
 
 
 async def _stream(client: EtcdClient, part: Path, report: Report) -> None:
+    async with aclosing(client.snapshot(timeout_s=STALL_S)) as stream:
+        await _write(stream, client.name, part, report)
+
+
+async def _write(stream: AsyncIterator[bytes], member: str, part: Path, report: Report) -> None:
     got = told = 0
     with _own_file(part).open("wb") as file:
-        async for blob in client.snapshot(timeout_s=STALL_S):
+        async for blob in stream:
             file.write(blob)
             got += len(blob)
             if got - told >= _REPORT_BYTES:
                 told = got
-                report(f"snapshot from {client.name}: {_mib(got)}")
+                report(f"snapshot from {member}: {_mib(got)}")
 
 
 def _own_file(path: Path) -> Path:

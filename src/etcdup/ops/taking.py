@@ -6,11 +6,11 @@ that fails does not spoil the others, and keeps nothing that is listed.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from etcdup.core.backups import CANARY, DATABASE, MANIFEST, SEALED, Manifest, backup_name, manifest_text
 from etcdup.core.units import show_size
@@ -28,6 +28,8 @@ T = TypeVar("T")
 # The longest silence of the member.
 STALL_S = 30.0
 _ASK_S = 30.0
+# The member reads all that it has for it, and sends it meanwhile.
+_HASH_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,17 @@ async def take_backup(
     await client.put(CANARY, copies.name.encode(), timeout_s=_ASK_S)
     seen = await client.status(timeout_s=_ASK_S)
     extent = await client.extent(timeout_s=_ASK_S)
-    hashed = await client.hash_kv(extent.revision, timeout_s=_ASK_S)
     gauge, stored = Gauge(), Gauge()
     content = _measured(client, gauge, report)
     if encrypt_to:
         content = counted(sealed(content, encrypt_to), stored)
     began = time.monotonic()
     try:
-        await copies.write(SEALED if encrypt_to else DATABASE, content)
-        written = time.monotonic()
-        if not gauge.ends_well:
-            raise Damaged(
-                f"what {client.name} sent is damaged: {gauge.size} bytes without the checksum at their end",
-                hint="try again; if it stays so, the member's disk or the way to it is at fault",
-            )
+        async with _beside(client.hash_kv(extent.revision, timeout_s=_HASH_S)) as hashing:
+            await copies.write(SEALED if encrypt_to else DATABASE, content)
+            written = time.monotonic()
+            _against_damage(gauge, client.name)
+            hashed = await hashing
         manifest = Manifest(
             name=copies.name, cluster=cluster, cluster_id=f"{seen.cluster_id:x}", member=client.name,
             members=members, version=str(seen.version), taken_at=at, size=gauge.size, sha256=gauge.sha256,
@@ -93,14 +92,36 @@ async def take_backup(
     )  # fmt: skip
 
 
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, T]) -> AsyncIterator["asyncio.Task[T]"]:
+    """`work` begins with the block, and does not outlive it."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # raised in the block, or less to the point than what was
+
+
+def _against_damage(gauge: Gauge, member: str) -> None:
+    if not gauge.ends_well:
+        raise Damaged(
+            f"what {member} sent is damaged: {gauge.size} bytes without the checksum at their end",
+            hint="try again; if it stays so, the member's disk or the way to it is at fault",
+        )
+
+
 async def _measured(client: EtcdClient, gauge: Gauge, report: Report) -> Stream:
     told = 0
-    async for piece in client.snapshot(timeout_s=STALL_S):
-        gauge.take(piece)
-        if gauge.size - told >= REPORT_BYTES:
-            told = gauge.size
-            report(f"backup from {client.name}: {show_size(gauge.size)}")
-        yield piece
+    async with aclosing(client.snapshot(timeout_s=STALL_S)) as pieces:
+        async for piece in pieces:
+            gauge.take(piece)
+            if gauge.size - told >= REPORT_BYTES:
+                told = gauge.size
+                report(f"backup from {client.name}: {show_size(gauge.size)}")
+            yield piece
 
 
 class _Copies:

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from etcdup.core.observed import ListedMember, MemberSeen
 from etcdup.core.version import parse_version
@@ -18,7 +18,6 @@ from etcdup.remote.etcd_client import Credentials, DowngradeAction, EtcdClient, 
 from etcdup.remote.etcd_errors import (
     AuthRequired,
     EtcdBroken,
-    EtcdError,
     EtcdRefused,
     EtcdTimeout,
     EtcdUnavailable,
@@ -26,7 +25,8 @@ from etcdup.remote.etcd_errors import (
     NoLeader,
     translate,
 )
-from etcdup.remote.etcd_snapshot import ONE_THREAD, SNAPSHOT, pieces_of
+from etcdup.remote.etcd_snapshot import CallFailed, SnapshotCall, pieces_of
+from etcdup.remote.http2 import Http2Error
 
 if TYPE_CHECKING:
     import grpc
@@ -48,9 +48,6 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.dns_min_time_between_resolutions_ms", 500),
     ("grpc.keepalive_time_ms", 10_000),  # etcd cuts off clients that ping more often than every 5 s
     ("grpc.keepalive_timeout_ms", 5000),
-    ("grpc.http2.bdp_probe", 0),  # else up to 30 MiB of a snapshot wait here for a slower store
-    ("grpc.http2.max_frame_size", 1 << 20),  # a part of a snapshot in one frame instead of three
-    ("grpc.http2.lookahead_bytes", 3 << 19),  # in its place: as much is on its way, over long lines too
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),  # the operator's http_proxy is not for ports forwarded to this machine
     ("grpc.use_local_subchannel_pool", 1),  # a new client makes a new handshake (rule 17)
@@ -84,12 +81,10 @@ class Etcd:
     def __init__(self, name: str, target: str, server_name: str, credentials: Credentials) -> None:
         _import_grpc()
         self.name = name
-        self._reach = (
-            target,
-            grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.cert),
-        )
-        self._options = [*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", server_name)]
-        self._channel = grpc.aio.secure_channel(*self._reach, options=self._options)
+        self._reach = (target, server_name, credentials)
+        trusted = grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.cert)
+        options = [*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", server_name)]
+        self._channel = grpc.aio.secure_channel(target, trusted, options=options)
         self._kv = services.KVStub(self._channel)
         self._cluster = services.ClusterStub(self._channel)
         self._maintenance = services.MaintenanceStub(self._channel)
@@ -222,19 +217,17 @@ class Etcd:
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         """As in EtcdClient; `aclose` ends it early."""
         try:
-            with grpc.secure_channel(*self._reach, options=[*self._options, ONE_THREAD]) as channel:
-                ask: grpc.UnaryStreamMultiCallable[pb.SnapshotRequest, bytes]
-                ask = channel.unary_stream(SNAPSHOT, pb.SnapshotRequest.SerializeToString)
-                async with aclosing(pieces_of(ask(pb.SnapshotRequest()), timeout_s)) as pieces:
-                    async for piece in pieces:
-                        yield piece
+            async with aclosing(pieces_of(SnapshotCall(*self._reach), timeout_s)) as pieces:
+                async for piece in pieces:
+                    yield piece
         except TimeoutError:
             raise EtcdTimeout(self.name, f"the snapshot stood still for {timeout_s:g} s") from None
+        except CallFailed as failed:
+            raise translate(self.name, failed.code, failed.details, timeout_s) from None
+        except (OSError, Http2Error) as error:
+            raise translate(self.name, "UNAVAILABLE", str(error), timeout_s) from error
         except ValueError as error:
             raise EtcdBroken(self.name, f"what it sent is no part of a snapshot: {error}") from None
-        except grpc.RpcError as error:
-            call = cast("grpc.Call", error)  # grpc raises the call itself
-            raise self._translate(call, timeout_s) from error
 
     async def downgrade(self, action: DowngradeAction, version: str, *, timeout_s: float) -> str:
         kinds = pb.DowngradeRequest.DowngradeAction
@@ -259,10 +252,7 @@ class Etcd:
         try:
             return await rpc(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise self._translate(error, timeout_s) from error
-
-    def _translate(self, error: "grpc.aio.AioRpcError | grpc.Call", timeout_s: float) -> EtcdError:
-        return translate(self.name, error.code().name, error.details() or "", timeout_s)
+            raise translate(self.name, error.code().name, error.details() or "", timeout_s) from error
 
 
 def _member_seen(said: "pb.StatusResponse", listed: tuple[ListedMember, ...]) -> MemberSeen:

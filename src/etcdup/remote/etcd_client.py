@@ -1,6 +1,6 @@
 """The seam to etcd's API: what a member can be asked. `etcd.py` asks real ones, the shipped fake is one."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -102,10 +102,10 @@ class EtcdClient(Protocol):
         """Blocks the member meanwhile, and goes on there after EtcdTimeout (rules 73, 74)."""
         ...
 
-    def snapshot(self, *, timeout_s: float) -> AsyncIterator[bytes]:
+    def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         """The member's database; the last 32 bytes are the SHA-256 of the rest (rule 54).
 
-        `timeout_s` is the longest silence between two chunks.
+        `timeout_s` is the longest silence between two chunks. It holds a connection and a thread: `aclosing` lets go.
         """
         ...
 

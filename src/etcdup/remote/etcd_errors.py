@@ -101,7 +101,7 @@ _OURS_HINT = "`etcdup certs list` shows what is wrong with them"
 
 
 class _Reason(NamedTuple):
-    """What grpc or its TLS library says of a connection, in lower case, and what it means."""
+    """What grpc, Python or their TLS library says of a connection, in lower case, and what it means."""
 
     words: tuple[str, ...]
     kind: type[EtcdUnavailable]
@@ -109,7 +109,7 @@ class _Reason(NamedTuple):
     hint: str = ""
 
 
-# The words of grpcio 1.71 to 1.85; the first that fits counts.
+# The words of grpcio 1.71 to 1.85, and of Python's ssl with OpenSSL 3; the first that fits counts.
 _REASONS = (
     _Reason(
         ("certificate has expired",),
@@ -124,16 +124,21 @@ _REASONS = (
         "`etcdup check` compares the clocks",
     ),
     _Reason(
+        (
+            "hostname verification check failed",
+            "is not in peer certificate",
+            "address mismatch",
+            "hostname mismatch",
+        ),
+        EtcdUntrusted,
+        "its certificate does not hold the address that we know it by",
+        "`etcdup certs list` shows the addresses in each certificate",
+    ),
+    _Reason(
         ("certificate_verify_failed", "certificate signature failure"),  # the latter: a CA of the same name
         EtcdUntrusted,
         "its certificate was signed by an authority that we do not trust",
         "either another cluster answers there, or its CA is not the one that we have",
-    ),
-    _Reason(
-        ("hostname verification check failed", "is not in peer certificate"),
-        EtcdUntrusted,
-        "its certificate does not hold the address that we know it by",
-        "`etcdup certs list` shows the addresses in each certificate",
     ),
     _Reason(
         ("unwrap failed", "_alert_"),
@@ -142,7 +147,7 @@ _REASONS = (
         _OURS_HINT,
     ),
     _Reason(
-        ("security handshaker", "empty address list"),
+        ("security handshaker", "empty address list", "pem lib", "no start line", "key values mismatch"),
         EtcdUntrusted,
         "our CA, client certificate and key are damaged, or do not belong together",
         _OURS_HINT,
@@ -155,12 +160,12 @@ _REASONS = (
     ),
     _Reason(("connection refused",), EtcdUnavailable, "nothing listens at its client port"),
     _Reason(
-        ("resolution failed", "errors resolving"),
+        ("resolution failed", "errors resolving", "name or service not known", "in name resolution"),
         EtcdUnavailable,
         "the name of its client address is not known",
     ),
     _Reason(
-        ("socket closed", "connection reset", "broken pipe", "stream removed"),
+        ("socket closed", "connection reset", "broken pipe", "stream removed", "unexpected_eof"),
         EtcdUnavailable,
         "the connection to its client port was closed: it is stopping, or does not listen yet",
     ),

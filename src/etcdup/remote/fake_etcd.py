@@ -5,7 +5,7 @@ Whatever changes something is counted as a command, after the change: a kill the
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeVar
 
 from etcdup.core.observed import ListedMember, MemberSeen
@@ -173,7 +173,7 @@ class FakeEtcd:
         await self._asked(timeout_s)
         self._changed("defragment")
 
-    async def snapshot(self, *, timeout_s: float) -> AsyncIterator[bytes]:
+    async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         """Lines of `key=value`, in whole pages, as a real database is (rule 54)."""
         cluster = (await self._asked(timeout_s, learners=True)).cluster
         content = b"".join(b"%s=%s\n" % pair for pair in sorted(cluster.keys.items()))
