@@ -1,11 +1,11 @@
-"""When members are electing a leader, which is worth waiting for; and when nobody could be elected, which is not."""
+"""When an election is on, which is worth waiting for, and when nobody could be elected; and the quorum in words."""
 
 from dataclasses import replace
 
 import pytest
 
 from etcdup.core.observed import MemberSeen, Observed
-from etcdup.core.quorum import is_electing
+from etcdup.core.quorum import describe, describe_change, is_electing
 from tests.support.fake_world import spec_of
 from tests.support.sight import Sight
 from tests.support.starts import BASE, first_states
@@ -40,3 +40,9 @@ def seen(members: str, follow: str) -> Observed:
 )
 def test_an_election_is_on(members: str, follow: str, electing: bool) -> None:
     assert is_electing(seen(members, follow)) == electing
+
+
+def test_the_quorum_in_words() -> None:
+    assert describe(3, 2) == "3 voters, 2 healthy, quorum 2, can lose 0"
+    assert describe(1, 1) == "1 voter, 1 healthy, quorum 1, can lose 0"
+    assert describe_change((1, 1), (2, 2)) == "1 -> 2 voters, 1 -> 2 healthy, quorum 1 -> 2, can lose 0"

@@ -36,6 +36,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
         yield running
 
 
+async def _small(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """As from a database that is much larger than this one."""
+    async for piece in pieces:
+        for start in range(0, len(piece), 32 << 10):
+            yield piece[start : start + (32 << 10)]
+
+
 class Bent(Etcd):
     """A real member, whose stream can be bent on its way."""
 
@@ -46,7 +53,7 @@ class Bent(Etcd):
 
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         async with aclosing(super().snapshot(timeout_s=timeout_s)) as pieces:
-            async for piece in self._bent(pieces):
+            async for piece in self._bent(_small(pieces)):
                 yield piece
 
     async def _bent(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -3,13 +3,14 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etcdup.remote.etcd_snapshot import PIECES_AHEAD, blob_of, blobs_of, pieces_of
+from etcdup.remote.etcd_snapshot import PIECES_AHEAD, StoodStill, blob_of, blobs_of, pieces_of
 from etcdup.remote.pb import rpc_pb2 as pb
 
 S = 10.0
@@ -27,11 +28,13 @@ responses = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(responses)
 def test_a_blob_is_what_the_generated_code_finds(response: pb.SnapshotResponse) -> None:
     assert bytes(blob_of(response.SerializeToString())) == response.blob
 
 
+@settings(deadline=None)
 @given(responses, st.data())
 def test_a_message_cut_anywhere_never_gives_other_bytes(
     response: pb.SnapshotResponse, data: st.DataObject
@@ -50,6 +53,7 @@ def test_what_is_no_field_of_a_snapshot_is_refused() -> None:
         blob_of(b"\x0d\0\0\0\0")
 
 
+@settings(deadline=None)
 @given(st.lists(responses, max_size=5), st.data())
 def test_messages_cut_anywhere_are_found_as_they_become_whole(
     sent: list[pb.SnapshotResponse], data: st.DataObject
@@ -102,38 +106,54 @@ async def test_every_piece_comes_once_and_in_order() -> None:
     call = Answers(100)
     content = [piece async for piece in pieces_of(call, S)]
     assert content == [b"%4d" % number for number in range(1, 101)]
-    assert call.is_closed
+    await until(lambda: call.is_closed)
 
 
 async def test_no_more_is_asked_for_than_a_few_pieces_ahead() -> None:
     call = Answers(1000)
     async with aclosing(pieces_of(call, S)) as pieces:
-        await anext(pieces)
-        await asyncio.sleep(0.1)
-        assert call.asked == PIECES_AHEAD
-        await anext(pieces)
-        await asyncio.sleep(0.1)
-        assert call.asked == PIECES_AHEAD + 1
+        for taken in range(3):
+            await anext(pieces)
+            await until(lambda: call.asked >= PIECES_AHEAD + taken)  # noqa: B023  awaited within the loop
+            await asyncio.sleep(0.05)
+            assert call.asked == PIECES_AHEAD + taken
     assert call.cancelled.is_set()
-    assert call.is_closed
+    await until(lambda: call.is_closed)
 
 
 async def test_a_silence_ends_it() -> None:
     call = Answers(3, ends=False)
-    with pytest.raises(TimeoutError):
-        async for _ in pieces_of(call, 0.1):
+    with pytest.raises(StoodStill):
+        async for _ in pieces_of(call, 1.0):
             pass
     assert call.asked == 3
-    assert call.is_closed
+    await until(lambda: call.is_closed)
 
 
 async def test_who_takes_its_time_has_heard_no_silence() -> None:
     call = Answers(10)
-    async with aclosing(pieces_of(call, 0.1)) as pieces:
-        async for _ in pieces:
-            if call.asked < 10:
-                await asyncio.sleep(0.15)
-    assert call.asked == 10
+    async with aclosing(pieces_of(call, 1.0)) as pieces:
+        await anext(pieces)
+        call.heard_at -= 60
+        assert [await anext(pieces) for _ in range(9)][-1] == b"  10"
+
+
+async def test_whoever_stops_asking_lets_go_also_of_a_call_that_stands_still() -> None:
+    call = Answers(1, ends=False)
+    pieces = pieces_of(call, S)
+    await anext(pieces)
+    asking = asyncio.ensure_future(anext(pieces))
+    await asyncio.sleep(0.05)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await until(lambda: call.is_closed)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(S):
+        while not is_so():  # noqa: ASYNC110  a thread brings it about
+            await asyncio.sleep(0.01)
 
 
 class Broken(Answers):

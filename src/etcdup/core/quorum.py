@@ -60,7 +60,8 @@ def describe_change(before: tuple[int, int], after: tuple[int, int]) -> str:
     """`3 -> 4 voters, 3 -> 4 healthy, quorum 2 -> 3, can lose 1`: voters, and how many of them are healthy."""
     now, then = _figures(*before), _figures(*after)
     shown = [f"{a}" if a == b else f"{a} -> {b}" for a, b in zip(now, then, strict=True)]
-    return "{} voters, {} healthy, quorum {}, can lose {}".format(*shown)
+    word = "voter" if before[0] == after[0] == 1 else "voters"
+    return "{} {word}, {} healthy, quorum {}, can lose {}".format(*shown, word=word)
 
 
 def _figures(voting: int, alive: int) -> tuple[int, int, int, int]:

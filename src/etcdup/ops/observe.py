@@ -32,8 +32,9 @@ from etcdup.remote.etcd_errors import EtcdUntrusted
 PROBE_TIMEOUT_S = 20.0
 STATUS_TIMEOUT_S = 2.0
 POLL_S = 0.05
-# In election timeouts, how long an election is waited for.
+# How long an election is waited for: so many election timeouts, and no longer than that.
 ELECTIONS = 4
+ELECTION_S = 10.0
 
 
 class _Looked(TypedDict):
@@ -112,15 +113,28 @@ async def look_again_at_members(world: World, before: Observed) -> Observed:
 
 
 async def past_election(world: World, observed: Observed) -> Observed:
-    """The same, once a leader is elected where an election is on. Not for long: none may come of it.
+    """Another look, once a leader is elected where an election is on. Not for long, and not twice: none may come of it.
 
     A follower stands for election within two election timeouts, and again as late where the votes were split (Raft).
     """
-    ends = world.clock.now() + ELECTIONS * world.spec.etcd.election_ms / 1000
-    while is_electing(observed) and world.clock.now() < ends:
+    if world.elects_nobody or not is_electing(observed):
+        return observed
+    ends = world.clock.now() + min(ELECTIONS * world.spec.etcd.election_ms / 1000, ELECTION_S)
+    asked = observed
+    while is_electing(asked):
+        if world.clock.now() >= ends:
+            world.elects_nobody = True
+            return observed
         await world.clock.sleep(POLL_S)
-        observed = await look_again_at_members(world, observed)
-    return observed
+        asked = await _ask_again(world, asked)
+    return await observe(world)
+
+
+async def _ask_again(world: World, before: Observed) -> Observed:
+    """Of those that answered."""
+    names = list(before.answering())
+    asked = await asyncio.gather(*(_ask(world, name) for name in names))
+    return replace(before, members={**before.members, **dict(zip(names, asked, strict=True))})
 
 
 async def _look(

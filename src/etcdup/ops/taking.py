@@ -6,11 +6,11 @@ that fails does not spoil the others, and keeps nothing that is listed.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from etcdup.core.backups import CANARY, DATABASE, MANIFEST, SEALED, Manifest, backup_name, manifest_text
 from etcdup.core.units import show_size
@@ -21,7 +21,7 @@ from etcdup.ops.places import Failures, Places, together
 from etcdup.ops.sealing import sealed
 from etcdup.ops.spreading import BEHIND_S, Sink, spread
 from etcdup.ops.store import Store, StoreError
-from etcdup.remote.etcd_client import EtcdClient
+from etcdup.remote.etcd_client import EtcdClient, KvHash
 
 T = TypeVar("T")
 
@@ -62,16 +62,17 @@ async def take_backup(
     seen = await client.status(timeout_s=_ASK_S)
     extent = await client.extent(timeout_s=_ASK_S)
     gauge, stored = Gauge(), Gauge()
-    content = _measured(client, gauge, report)
+    begun = asyncio.Event()
+    hashing = asyncio.create_task(_hash(client, extent.revision, begun))
+    content = _measured(client, gauge, report, begun, hashing)
     if encrypt_to:
         content = counted(sealed(content, encrypt_to), stored)
     began = time.monotonic()
     try:
-        async with _beside(client.hash_kv(extent.revision, timeout_s=_HASH_S)) as hashing:
-            await copies.write(SEALED if encrypt_to else DATABASE, content)
-            written = time.monotonic()
-            _against_damage(gauge, client.name)
-            hashed = await hashing
+        await copies.write(SEALED if encrypt_to else DATABASE, content)
+        written = time.monotonic()
+        _against_damage(gauge, client.name)
+        hashed = await hashing
         manifest = Manifest(
             name=copies.name, cluster=cluster, cluster_id=f"{seen.cluster_id:x}", member=client.name,
             members=members, version=str(seen.version), taken_at=at, size=gauge.size, sha256=gauge.sha256,
@@ -86,23 +87,25 @@ async def take_backup(
     except BaseException:
         await copies.take_back(copies.stores)
         raise
+    finally:
+        await _ended(hashing)
     return Taken(
         manifest, tuple(store.place for store in copies.stores), copies.failed,
         written_s=round(written - began, 3), read_back_s=round(time.monotonic() - written, 3),
     )  # fmt: skip
 
 
-@asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, T]) -> AsyncIterator["asyncio.Task[T]"]:
-    """`work` begins with the block, and does not outlive it."""
-    task = asyncio.create_task(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # raised in the block, or less to the point than what was
+async def _hash(client: EtcdClient, revision: int, begun: asyncio.Event) -> KvHash:
+    """Once the stream has begun: the member would else begin it only after the hash, for which it reads all it has."""
+    await begun.wait()
+    return await client.hash_kv(revision, timeout_s=_HASH_S)
+
+
+async def _ended(task: "asyncio.Task[KvHash]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # raised where it was awaited, or less to the point than what was
 
 
 def _against_damage(gauge: Gauge, member: str) -> None:
@@ -113,10 +116,16 @@ def _against_damage(gauge: Gauge, member: str) -> None:
         )
 
 
-async def _measured(client: EtcdClient, gauge: Gauge, report: Report) -> Stream:
+async def _measured(
+    client: EtcdClient, gauge: Gauge, report: Report, begun: asyncio.Event, hashing: "asyncio.Task[KvHash]"
+) -> Stream:
+    """The stream; it ends where there is no hash of it, since it could not be proved."""
     told = 0
     async with aclosing(client.snapshot(timeout_s=STALL_S)) as pieces:
         async for piece in pieces:
+            begun.set()
+            if hashing.done():
+                hashing.result()
             gauge.take(piece)
             if gauge.size - told >= REPORT_BYTES:
                 told = gauge.size

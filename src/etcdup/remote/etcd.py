@@ -7,8 +7,8 @@ write of a proof is repeated from here, since a change that timed out may have b
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +18,7 @@ from etcdup.remote.etcd_client import Credentials, DowngradeAction, EtcdClient, 
 from etcdup.remote.etcd_errors import (
     AuthRequired,
     EtcdBroken,
+    EtcdError,
     EtcdRefused,
     EtcdTimeout,
     EtcdUnavailable,
@@ -25,8 +26,6 @@ from etcdup.remote.etcd_errors import (
     NoLeader,
     translate,
 )
-from etcdup.remote.etcd_snapshot import CallFailed, SnapshotCall, pieces_of
-from etcdup.remote.http2 import Http2Error
 
 if TYPE_CHECKING:
     import grpc
@@ -39,6 +38,13 @@ __all__ = ["Credentials", "DowngradeAction", "Etcd", "EtcdClient", "KvHash"]
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+T = TypeVar("T")
+
+# How long it may take to connect for a snapshot.
+CONNECT_S = 5.0
+# After so much of a proof's time the same is tried again, while the attempts before may still come to their end.
+_AGAIN_AFTER = (0.0, 0.2, 0.4)
+_LEADERLESS_PAUSE_S = 0.05
 
 _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", -1),  # a range may be larger than the default of 4 MB
@@ -112,19 +118,36 @@ class Etcd:
         return listed
 
     async def prove(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
-        """A write that its member hands to a leader who has just died gets no answer at all, whoever leads next: so
-        the first fifths of the time are an attempt each, and the rest is the last one."""
-        loop = asyncio.get_running_loop()
-        began, short_s = loop.time(), timeout_s / 5
-        while (left_s := began + timeout_s - loop.time()) > 3 * short_s:
-            try:
-                return await self._prove_once(key, value, timeout_s=min(short_s, left_s))
-            except (EtcdTimeout, NoLeader):
-                await asyncio.sleep(short_s / 20)
+        """A write that its member hands to a leader who has just died gets no answer at all, whoever leads next. So
+        it is made again beside the first, and the first that ends well counts."""
+        ends = asyncio.get_running_loop().time() + timeout_s
+        attempts = [
+            asyncio.create_task(self._attempt(key, value, share * timeout_s, ends)) for share in _AGAIN_AFTER
+        ]
+        why: list[EtcdError] = []
         try:
-            await self._prove_once(key, value, timeout_s=left_s)
-        except EtcdTimeout as error:
-            raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s", detail=error.detail) from error
+            for attempt in asyncio.as_completed(attempts):
+                try:
+                    return await attempt
+                except (EtcdTimeout, NoLeader) as error:
+                    why.append(error)
+            raise why[0]
+        finally:
+            for task in attempts:
+                task.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)
+
+    async def _attempt(self, key: bytes, value: bytes, after_s: float, ends: float) -> None:
+        """Of a proof. Where there is no leader, one may be elected in time."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(after_s)
+        while True:
+            try:
+                return await self._prove_once(key, value, timeout_s=ends - loop.time())
+            except NoLeader:
+                if loop.time() + _LEADERLESS_PAUSE_S > ends:
+                    raise
+                await asyncio.sleep(_LEADERLESS_PAUSE_S)
 
     async def _prove_once(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -216,15 +239,38 @@ class Etcd:
 
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         """As in EtcdClient; `aclose` ends it early."""
-        try:
-            async with aclosing(pieces_of(SnapshotCall(*self._reach), timeout_s)) as pieces:
+        from etcdup.remote import etcd_snapshot as snapshot
+
+        with self._explained(timeout_s):
+            call = await self._in_time(snapshot.open_call(*self._reach), min(timeout_s, CONNECT_S))
+            async with aclosing(snapshot.pieces_of(call, timeout_s)) as pieces:
                 async for piece in pieces:
                     yield piece
+
+    async def _in_time(self, connecting: Awaitable[T], timeout_s: float) -> T:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await connecting
         except TimeoutError:
+            raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s") from None
+
+    @contextmanager
+    def _explained(self, timeout_s: float) -> Iterator[None]:
+        """What ends a snapshot before its end."""
+        from etcdup.remote.etcd_snapshot import CallFailed, StoodStill
+        from etcdup.remote.http2 import EndedEarly, Http2Error
+
+        try:
+            yield
+        except StoodStill:
             raise EtcdTimeout(self.name, f"the snapshot stood still for {timeout_s:g} s") from None
         except CallFailed as failed:
             raise translate(self.name, failed.code, failed.details, timeout_s) from None
-        except (OSError, Http2Error) as error:
+        except EndedEarly as ended:
+            raise translate(self.name, "UNAVAILABLE", f"stream removed: {ended}", timeout_s) from None
+        except Http2Error as error:
+            raise EtcdBroken(self.name, f"what it sends is not HTTP/2 as etcd speaks it: {error}") from None
+        except OSError as error:  # before ValueError: a certificate that does not pass is both
             raise translate(self.name, "UNAVAILABLE", str(error), timeout_s) from error
         except ValueError as error:
             raise EtcdBroken(self.name, f"what it sent is no part of a snapshot: {error}") from None

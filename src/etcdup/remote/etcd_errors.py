@@ -63,7 +63,8 @@ class EtcdBroken(EtcdError):
     """An error inside etcd, corruption among them, or a wrong answer."""
 
 
-# The status codes of gRPC, by name. UNAVAILABLE and DEADLINE_EXCEEDED are looked at more closely below.
+# The status codes of gRPC by name, in the order of their numbers, from 1. UNAVAILABLE and DEADLINE_EXCEEDED are looked
+# at more closely below.
 BY_CODE: dict[str, type[EtcdError]] = {
     "CANCELLED": EtcdUnavailable,
     "UNKNOWN": EtcdBroken,
@@ -141,6 +142,12 @@ _REASONS = (
         "either another cluster answers there, or its CA is not the one that we have",
     ),
     _Reason(
+        ("alert_internal_error",),
+        EtcdUntrusted,
+        "it cannot use its own certificate and key",
+        "they may not belong together, or etcd may not read them: `etcdup check` looks; etcd takes mended ones at once",
+    ),
+    _Reason(
         ("unwrap failed", "_alert_"),
         EtcdUntrusted,
         "it does not accept our client certificate: it has expired, or another authority signed it",
@@ -157,6 +164,15 @@ _REASONS = (
         EtcdUntrusted,
         "what listens at its client port does not speak TLS",
         "it is another program, or an etcd that was set up without TLS",
+    ),
+    _Reason(
+        ("but not http/2",),
+        EtcdUnavailable,
+        "what listens at its client port speaks TLS, but not HTTP/2",
+        "it is another program, or a proxy",
+    ),
+    _Reason(
+        ("timed out",), EtcdUnavailable, "the connection to its client port broke: nothing came any more"
     ),
     _Reason(("connection refused",), EtcdUnavailable, "nothing listens at its client port"),
     _Reason(

@@ -6,9 +6,6 @@ for one piece after another, some pieces ahead of whoever takes them.
 """
 
 import asyncio
-import os
-import socket
-import ssl
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -19,21 +16,31 @@ from urllib.parse import unquote
 from etcdup.core.wire import read_varint
 from etcdup.remote.etcd_client import Credentials
 from etcdup.remote.etcd_errors import BY_CODE
-from etcdup.remote.http2 import Exchange, Http2Error
+from etcdup.remote.http2 import Exchange
+from etcdup.remote.tls import TlsStream, client_context, connected
 
 _METHOD = "/etcdserverpb.Maintenance/Snapshot"
 PIECE_BYTES = 1 << 20
 PIECES_AHEAD = 3
-_CONNECT_S = 5.0
-_ALPN = "h2"
 
 # A message of gRPC: whether it is compressed, its length, itself. SnapshotRequest is empty.
 _PREFIX_BYTES = 5
 _REQUEST = bytes(_PREFIX_BYTES)
 # etcd sends 32 KiB at a time. What is longer than a piece would never be whole.
 _MESSAGE_BYTES = PIECE_BYTES - _PREFIX_BYTES
-# gRPC's status codes, by number; BY_CODE has all others in their order.
+# By their numbers.
 _CODES = ("OK", *BY_CODE)
+# What gRPC makes of an answer that is not its own: of a proxy, say.
+_HTTP_CODES = {
+    "400": "INTERNAL",
+    "401": "UNAUTHENTICATED",
+    "403": "PERMISSION_DENIED",
+    "404": "UNIMPLEMENTED",
+    "429": "UNAVAILABLE",
+    "502": "UNAVAILABLE",
+    "503": "UNAVAILABLE",
+    "504": "UNAVAILABLE",
+}
 
 # SnapshotResponse in rpc.proto
 _BLOB = 3
@@ -49,8 +56,12 @@ class CallFailed(Exception):
         self.details = details
 
 
+class StoodStill(Exception):
+    """Nothing of the snapshot came for too long."""
+
+
 class Call(Protocol):
-    """What a thread asks for one piece after another. `heard_at`: when anything last came, by the monotonic clock."""
+    """What a thread asks for one piece after another. `heard_at`: when some of it last came, by the monotonic clock."""
 
     heard_at: float
 
@@ -66,58 +77,68 @@ class Call(Protocol):
 
 
 async def pieces_of(call: Call, timeout_s: float) -> AsyncGenerator[bytes, None]:
-    """Raises TimeoutError after so long a silence, and what `piece` raises."""
-    loop, came, room = asyncio.get_running_loop(), asyncio.Queue[bytes](), threading.Semaphore(PIECES_AHEAD)
+    """Raises StoodStill after so long a silence, and what `piece` raises. However it ends, the call is closed."""
+    loop, came, room = asyncio.get_running_loop(), asyncio.Queue[bytes | Exception](), _Room(PIECES_AHEAD)
+
+    def hand_on(item: bytes | Exception) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and nobody asks any more
+            loop.call_soon_threadsafe(came.put_nowait, item)
 
     def read() -> None:
         try:
-            while room.acquire() and (piece := call.piece()):
-                loop.call_soon_threadsafe(came.put_nowait, piece)
+            while room.taken() and (piece := call.piece()):
+                hand_on(piece)
+            hand_on(b"")
+        except Exception as error:
+            hand_on(error)
         finally:
-            loop.call_soon_threadsafe(came.put_nowait, b"")
+            call.close()
 
-    reading = loop.run_in_executor(None, read)
+    threading.Thread(target=read, name="snapshot", daemon=True).start()
     try:
         while piece := await _heard(call, came, timeout_s):
             yield piece
-            room.release()
-        await reading
+            room.give()
     finally:
         call.cancel()
-        room.release()
-        await asyncio.wait([reading])
-        reading.exception()  # raised above already, or nobody asks any more
-        call.close()
+        room.close()
 
 
-async def _heard(call: Call, came: asyncio.Queue[bytes], timeout_s: float) -> bytes:
+async def _heard(call: Call, came: asyncio.Queue[bytes | Exception], timeout_s: float) -> bytes:
     call.heard_at = time.monotonic()  # that the taker was slow is no silence
     while (left_s := call.heard_at + timeout_s - time.monotonic()) > 0:
         with suppress(TimeoutError):
             async with asyncio.timeout(left_s):
-                return await came.get()
-    raise TimeoutError
+                item = await came.get()
+            if isinstance(item, Exception):
+                raise item
+            return item
+    raise StoodStill
+
+
+async def open_call(target: str, server_name: str, credentials: Credentials) -> "SnapshotCall":
+    """Connects. Raises OSError."""
+    context = client_context(credentials)
+    return SnapshotCall(TlsStream(await connected(target), context, server_name), server_name)
 
 
 class SnapshotCall:
-    """etcd's Snapshot, over a connection of its own that is made with the first piece.
+    """etcd's Snapshot, over a connection of its own.
 
-    `piece` raises OSError, Http2Error, CallFailed, or ValueError where something else than a snapshot comes.
+    `piece` raises OSError, Http2Error, EndedEarly, CallFailed, and ValueError where something else than a snapshot
+    comes.
     """
 
-    def __init__(self, target: str, server_name: str, credentials: Credentials) -> None:
+    def __init__(self, connection: TlsStream, authority: str) -> None:
         self.heard_at = time.monotonic()
-        self._target = target
-        self._server_name = server_name
-        self._credentials = credentials
-        self._socket: ssl.SSLSocket | None = None
-        self._cancelled = False
+        self._connection = connection
+        self._is_asked = False
         self._exchange = Exchange(
             {
                 ":method": "POST",
                 ":scheme": "https",
                 ":path": _METHOD,
-                ":authority": server_name,
+                ":authority": authority,
                 "te": "trailers",
                 "content-type": "application/grpc",
             },
@@ -125,86 +146,71 @@ class SnapshotCall:
         )
 
     def piece(self) -> bytes:
-        connection = self._socket or self._connect()
         exchange = self._exchange
-        while len(exchange.body) < PIECE_BYTES and not exchange.has_ended:
-            self._receive(connection)
-        blobs, end = blobs_of(exchange.body)
-        del exchange.body[:end]
-        if not blobs:
-            self._against_failure()
-        return blobs
+        if not self._is_asked:
+            self._connection.handshake()
+            self._connection.send(exchange.opening())
+            self._is_asked = True
+        while True:
+            while len(exchange.body) < PIECE_BYTES and not exchange.has_ended:
+                self._receive()
+            blobs, end = blobs_of(exchange.body)
+            del exchange.body[:end]
+            if blobs:
+                return blobs
+            if exchange.has_ended:
+                self._against_failure()
+                return b""
 
-    def _receive(self, connection: ssl.SSLSocket) -> None:
-        count = connection.recv_into(self._exchange.space())
-        if not count:
-            raise ConnectionResetError("socket closed")
-        self.heard_at = time.monotonic()
+    def _receive(self) -> None:
+        before = len(self._exchange.body)
+        count = self._connection.receive(self._exchange.space())
         if answer := self._exchange.received(count):
-            connection.sendall(answer)
+            self._connection.send(answer)
+        if len(self._exchange.body) > before:
+            self.heard_at = time.monotonic()
 
     def cancel(self) -> None:
-        self._cancelled = True
-        if self._socket is not None:
-            _wake(self._socket)
+        self._connection.cancel()
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-
-    def _connect(self) -> ssl.SSLSocket:
-        host, _, port = self._target.rpartition(":")
-        plain = socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S)
-        try:
-            context = _context(self._credentials)
-            self._socket = context.wrap_socket(plain, server_hostname=self._server_name)
-        except BaseException:
-            plain.close()
-            raise
-        if self._cancelled:
-            raise ConnectionAbortedError("cancelled")
-        if self._socket.selected_alpn_protocol() != _ALPN:
-            raise Http2Error("it does not speak HTTP/2")
-        self._socket.settimeout(None)  # whoever waits for the pieces looks at the clock, and cancels
-        self._socket.sendall(self._exchange.opening())
-        return self._socket
+        self._connection.close()
 
     def _against_failure(self) -> None:
         """Raises unless all was sent, and the member says so."""
         headers = self._exchange.headers
-        if headers.get("grpc-status") != "0":
+        if (code := _code(headers)) != "OK":
             http = f"HTTP status {headers.get(':status')}"
-            raise CallFailed(_code(headers), unquote(headers.get("grpc-message", http)))
+            raise CallFailed(code, unquote(headers.get("grpc-message", http)))
         if self._exchange.body:
             raise ValueError("it ends within a message")
 
 
 def _code(headers: dict[str, str]) -> str:
-    number = headers.get("grpc-status", "")
+    number = headers.get("grpc-status")
+    if number is None:
+        return _HTTP_CODES.get(headers.get(":status", ""), "UNKNOWN")
     return _CODES[int(number)] if number.isdecimal() and int(number) < len(_CODES) else "UNKNOWN"
 
 
-def _wake(connection: socket.socket) -> None:
-    """The socket below TLS, which another thread is reading."""
-    try:
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)
-    except OSError:
-        return  # it is closed already
+class _Room:
+    """For so many pieces that nobody has taken yet."""
 
+    def __init__(self, pieces: int) -> None:
+        self._free = threading.Semaphore(pieces)
+        self._is_closed = False
 
-def _context(credentials: Credentials) -> ssl.SSLContext:
-    """Trusts the cluster's CA alone, as far as etcd's clients do: Python 3.13's stricter default asks more of a CA."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=credentials.ca.decode())
-    context.set_alpn_protocols([_ALPN])
-    # Python's ssl reads a key from a file alone: this one is in memory, without a name.
-    descriptor = os.memfd_create("client")
-    try:
-        os.write(descriptor, credentials.cert + b"\n" + credentials.key)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
-    return context
+    def taken(self) -> bool:
+        """Waits for room; False once nobody wants any more."""
+        self._free.acquire()
+        return not self._is_closed
+
+    def give(self) -> None:
+        self._free.release()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._free.release()
 
 
 def blobs_of(body: bytes | bytearray) -> tuple[bytes, int]:

@@ -13,9 +13,10 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 WINDOW_BYTES = 4 << 20
 # Our settings let no frame be larger.
 FRAME_BYTES = 16 << 10
-_CAME_IN_AT_ONCE = 4 * FRAME_BYTES
+_BUFFER_BYTES = 16 * FRAME_BYTES
 _FIRST_WINDOW_BYTES = (1 << 16) - 1
 _STREAM = 1
+_OURS = _STREAM.to_bytes(4)
 _CONNECTION = 0
 
 # Length (24 bits, as 16 and 8), type, flags, stream.
@@ -59,7 +60,11 @@ class Setting:
 
 
 class Http2Error(Exception):
-    """The other side ended the exchange before its end, or does not keep to the protocol."""
+    """The other side does not keep to the protocol."""
+
+
+class EndedEarly(Exception):
+    """The other side ended the exchange before its end, as it may."""
 
 
 class Exchange:
@@ -73,7 +78,7 @@ class Exchange:
         self.body = bytearray()
         self.has_ended = False
         self._request = (headers, content)
-        self._buffer = bytearray(_CAME_IN_AT_ONCE)
+        self._buffer = bytearray(_BUFFER_BYTES)
         self._have = 0
         self._unacknowledged = 0
         self._block = bytearray()
@@ -104,7 +109,10 @@ class Exchange:
         return memoryview(self._buffer)[self._have :]
 
     def received(self, count: int) -> bytes:
-        """So many bytes were put into `space`. What is to be sent back, often nothing. Raises Http2Error."""
+        """So many bytes were put into `space`. What is to be sent back, often nothing.
+
+        Raises Http2Error, EndedEarly.
+        """
         self._have += count
         at = 0
         try:
@@ -128,6 +136,8 @@ class Exchange:
 
     def _take(self, start: int, end: int) -> None:
         kind, flags = self._buffer[start - 6], self._buffer[start - 5]
+        if self.has_ended:
+            return
         if kind == Kind.DATA:
             self._take_data(flags, start, end)
         elif kind in (Kind.HEADERS, Kind.CONTINUATION):
@@ -136,6 +146,7 @@ class Exchange:
             self._take_control(kind, flags, bytes(self._buffer[start:end]))
 
     def _take_data(self, flags: int, start: int, end: int) -> None:
+        self._against_other_stream(start)
         self._unacknowledged += end - start  # padding counts too
         if flags & Flag.PADDED:
             start, end = self._without_padding(start, end)
@@ -143,6 +154,7 @@ class Exchange:
         self.has_ended = bool(flags & Flag.END_STREAM)
 
     def _take_headers(self, kind: int, flags: int, start: int, end: int) -> None:
+        self._against_other_stream(start)
         if kind == Kind.HEADERS:
             self._block_ends_it = bool(flags & Flag.END_STREAM)
             if flags & Flag.PADDED:
@@ -159,16 +171,18 @@ class Exchange:
         self.has_ended = self._block_ends_it
 
     def _take_control(self, kind: int, flags: int, content: bytes) -> None:
-        if self.has_ended:
-            return
         if kind in (Kind.SETTINGS, Kind.PING) and not flags & Flag.ACK:
             self._answer += frame(kind, Flag.ACK, _CONNECTION, content if kind == Kind.PING else b"")
         elif kind == Kind.RST_STREAM:
-            raise Http2Error(f"the stream was reset: code {_NUMBER.unpack(content)[0]}")
+            raise EndedEarly(f"the stream was reset: code {_NUMBER.unpack(content)[0]}")
         elif kind == Kind.GOAWAY and _NUMBER.unpack_from(content)[0] < _STREAM:
-            raise Http2Error(f"the connection is being closed: code {_NUMBER.unpack_from(content, 4)[0]}")
+            raise EndedEarly(f"the connection is being closed: code {_NUMBER.unpack_from(content, 4)[0]}")
         elif kind == Kind.PUSH_PROMISE:
             raise Http2Error("something was pushed that nobody asked for")
+
+    def _against_other_stream(self, start: int) -> None:
+        if self._buffer[start - 4 : start] != _OURS:
+            raise Http2Error("something is of a stream that nobody opened")
 
     def _without_padding(self, start: int, end: int) -> tuple[int, int]:
         if start == end or start + 1 + self._buffer[start] > end:
@@ -176,7 +190,9 @@ class Exchange:
         return start + 1, end - self._buffer[start]
 
     def _answered(self) -> bytes:
-        """Room is told of early enough for the other side never to stand still for it."""
+        """Room is told of early enough for the other side never to stand still for it; at the end nobody listens."""
+        if self.has_ended:
+            return b""
         if self._unacknowledged >= WINDOW_BYTES // 4:
             self._answer += _more(_CONNECTION, self._unacknowledged) + _more(_STREAM, self._unacknowledged)
             self._unacknowledged = 0
