@@ -27,18 +27,19 @@ class Bolt:
 
     def value(self, bucket: bytes, key: bytes) -> bytes | None:
         """A plain value of a bucket; None where either is not there."""
-        return next((value for name, value in self._bucket(bucket) if name == key), None)
+        return next((value for name, value in self.items(bucket) if name == key), None)
+
+    def items(self, bucket: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All of a bucket, keys in order; nothing where there is none."""
+        page = self._find(bucket)
+        if page is not None:
+            for key, value, _ in self._leaves(page):
+                yield key, value
 
     def last_key(self, bucket: bytes) -> bytes | None:
         """The greatest key of a bucket."""
         page = self._find(bucket)
         return self._last(page) if page is not None else None
-
-    def _bucket(self, name: bytes) -> Iterator[tuple[bytes, bytes]]:
-        page = self._find(name)
-        if page is not None:
-            for key, value, _ in self._leaves(page):
-                yield key, value
 
     def _find(self, name: bytes) -> memoryview | None:
         for key, value, flags in self._leaves(self._page(self.root)):
