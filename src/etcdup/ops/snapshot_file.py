@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from etcdup.core.backups import HASH_BYTES, may_be_whole
 from etcdup.core.bolt import Bolt, open_bolt
+from etcdup.core.keyspace import cluster_version, newest_revision
 from etcdup.core.observed import ListedMember
 from etcdup.core.provenance import read_members
 from etcdup.core.restoration import SnapshotFile
@@ -19,7 +20,6 @@ from etcdup.errors import RefusedError
 from etcdup.ops.gauge import Gauge
 
 _CHUNK = 1 << 20
-_REVISION_BYTES = 17
 
 
 def read_snapshot(path: Path) -> SnapshotFile:
@@ -58,24 +58,17 @@ def _gauged(path: Path, file: BinaryIO) -> Gauge:
 
 
 def _looked_into(path: Path, file: BinaryIO, end: int) -> _Contents:
-    with (
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as whole,
-        whole[:end] as data,
-    ):
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         try:
-            return _contents(open_bolt(data))
+            return _contents(open_bolt(lambda start, stop: memoryview(mapped[start : min(stop, end)])))
         except (ValueError, struct.error, IndexError) as error:
             why = str(error)
             raise _damaged(path, f"its database cannot be read: {why}") from None
 
 
 def _contents(bolt: Bolt) -> _Contents:
-    last = bolt.last_key(b"key") or b""
-    revision = struct.unpack_from(">q", last)[0] if len(last) >= _REVISION_BYTES else 1
-    made_by = bolt.value(b"cluster", b"clusterVersion") or b""
     members = read_members(value for _, value in bolt.items(b"members"))
-    return _Contents(revision, made_by.decode("ascii", "replace"), members)
+    return _Contents(newest_revision(bolt), cluster_version(bolt), members)
 
 
 def _damaged(path: Path, why: str) -> RefusedError:
