@@ -190,10 +190,13 @@ def test_another_clusters_data_is_refused_before_anything_stops(
     own = taken(up)
     journal = up.folder / PLACE / ".etcdup/demo.jsonl"
     before = journal.read_text()
-    for named, title in ((str(plain), str(plain)), (namesake, f"backup {namesake} of cluster demo")):
+    for named, whose in (
+        (str(plain), f"{plain} is of another cluster"),
+        (namesake, f"backup {namesake} of cluster demo is of another cluster of that name"),
+    ):
         refused = up("restore", named, "--yes-restore", "demo")
-        assert (refused.returncode, "`--from-cluster NAME`" in refused.stderr) == (4, True), refused.stderr
-        assert f"{title} is of another cluster: its members are m1 (https://127.77." in refused.stderr
+        assert (refused.returncode, "`--from-cluster demo`" in refused.stderr) == (4, True), refused.stderr
+        assert f"{whose}: its members are m1 (https://127.77." in refused.stderr
     pending = json.loads(up("restore", namesake, "--from-cluster", "demo", "--json").stdout)
     assert (pending["outcome"], "m1 (https://" in pending["plan"]["notes"][1]) == ("pending", True)
 

@@ -102,8 +102,10 @@ def test_it_may_be_restored(file: SnapshotFile, observed: Observed) -> None:
 )  # fmt: skip
 def test_it_is_refused(file: SnapshotFile, observed: Observed) -> None:
     (reason,) = against = against_stranger(SPEC, observed, file)
-    assert reason.message.startswith(f"{file.title} is of another cluster: its members are infra1 (http")
-    assert "`--from-cluster NAME`" in reason.hint
+    what = "another cluster of that name" if file.origin else "another cluster"
+    assert reason.message.startswith(f"{file.title} is of {what}: its members are infra1 (http")
+    assert "`--from-cluster prod`" in reason.hint
+    assert ("`--from-cluster NAME`" in reason.hint) == (not file.origin)
     answer = plan_restore(SPEC, observed, file, "prod-fresh", "aside-1", against=against)
     assert isinstance(answer, Refusal)
     assert answer.reasons[0] == reason

@@ -43,12 +43,18 @@ def against_stranger(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> 
         return ()
     return (
         Refused(
-            f"{snapshot.title} is of another cluster: its members are {snapshot.roll}, and {spec.name} has none of "
-            "these, neither by its ID nor by its peer URL",
-            hint="`--from-cluster NAME`, with the name of the cluster that it is from, restores it here all the same; "
-            f"NAME is {spec.name} where it is this cluster's own, and all of its members were exchanged since",
+            f"{snapshot.title} is of another cluster{' of that name' if snapshot.origin else ''}: its members are "
+            f"{snapshot.roll}, and {spec.name} has none of these, neither by its ID nor by its peer URL",
+            hint=_hint(spec, snapshot),
         ),
     )
+
+
+def _hint(spec: Spec, snapshot: SnapshotFile) -> str:
+    own = f"this cluster's own, and all of its members were exchanged since: then `--from-cluster {spec.name}` says so"
+    if snapshot.origin:
+        return f"it may be {own}; so it does where the other's data is wanted here, as a clone"
+    return f"`--from-cluster NAME` restores it here all the same, as a clone of cluster NAME; or it is {own}"
 
 
 def _has_data(observed: Observed) -> bool:
