@@ -1,22 +1,30 @@
 """Backups as they are typed, on one demo: taken, listed, damaged, deleted, proved, restored, and cut short."""
 
+import asyncio
 import fcntl
 import json
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from pyrage import x25519
 
+from etcdup.core.spec import BackupSpec
+from etcdup.ops.places import Places
+from etcdup.ops.snapshot_file import read_snapshot
+from etcdup.ops.store import open_store
+from etcdup.ops.taking import take_backup
 from tests.cli.conftest import Etcdup, answered, prepare_demo
 from tests.support import s3
-from tests.support.etcd_binaries import why_not
+from tests.support.etcd_binaries import etcd_binaries, why_not
+from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 from tests.support.s3 import faulty, seaweed
 
-VERSION = "3.6.14"
+VERSION, NEWER = "3.6.14", "3.7.1"
 PATIENCE_S = 60.0
 PLACE = ".local/share/etcdup/demo"
 
@@ -169,6 +177,80 @@ def test_a_file_with_another_clusters_manifest_is_refused(up: Etcdup, folder: Pa
     cloned = up("restore", other, "--yes-restore", "demo", "--from-cluster", "prod", "--again")
     assert cloned.returncode == 0, cloned.stderr
     assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+
+def test_another_clusters_data_is_refused_before_anything_stops(
+    up: Etcdup, folder: Path, tmp_path: Path
+) -> None:
+    """A namesake's backup in our own place, and a plain snapshot of it: what each lists as members tells."""
+    plain = tmp_path / "theirs.db"
+    with other_cluster(VERSION, tmp_path) as other:
+        save(other, plain, "3.6.0")
+        namesake = asyncio.run(backup_of(other, "demo", folder))
+    own = taken(up)
+    journal = up.folder / PLACE / ".etcdup/demo.jsonl"
+    before = journal.read_text()
+    for named, whose in (
+        (str(plain), f"{plain} is of another cluster"),
+        (namesake, f"backup {namesake} of cluster demo is of another cluster of that name"),
+    ):
+        refused = up("restore", named, "--yes-restore", "demo")
+        assert (refused.returncode, "`--from-cluster demo`" in refused.stderr) == (4, True), refused.stderr
+        assert f"{whose}: its members are m1 (https://127.77." in refused.stderr
+    pending = json.loads(up("restore", namesake, "--from-cluster", "demo", "--json").stdout)
+    assert (pending["outcome"], "m1 (https://" in pending["plan"]["notes"][1]) == ("pending", True)
+
+    assert journal.read_text() == before
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+    done = up("restore", str(plain), "--yes-restore", "demo", "--from-cluster", "other")
+    assert done.returncode == 0, done.stderr
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "theirs\n"
+    back = up("restore", own, "--yes-restore", "demo", "--again")
+    assert back.returncode == 0, back.stderr
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+
+@pytest.mark.skipif(why_not(NEWER) is not None, reason=str(why_not(NEWER)))
+def test_a_newer_versions_snapshot_is_refused_before_anything_stops(up: Etcdup, tmp_path: Path) -> None:
+    path, journal = tmp_path / "newer.db", up.folder / PLACE / ".etcdup/demo.jsonl"
+    before = journal.read_text()
+    with other_cluster(NEWER, tmp_path) as other:
+        save(other, path, "3.7.0")
+    refused = up("restore", str(path), "--yes-restore", "demo", "--json")
+    reasons = json.loads(refused.stdout)["error"]["detail"].splitlines()
+    assert (refused.returncode, len(reasons)) == (4, 2), "it is another cluster's besides"
+    refused = up("restore", str(path), "--yes-restore", "demo", "--from-cluster", "other")
+    assert refused.returncode == 4
+    assert f"of a cluster of etcd 3.7, and `version` is {VERSION}" in refused.stderr
+    assert "set `version` to a release of 3.7 or later" in refused.stderr
+    assert journal.read_text() == before
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+
+@contextmanager
+def other_cluster(version: str, folder: Path) -> Iterator[EtcdCluster]:
+    """Of one member, with another value of the key that ours has."""
+    (place := folder / version).mkdir()
+    with etcd_cluster(etcd_binaries(version), place, size=1) as other:
+        other.etcdctl("m1", "put", "/a", "theirs")
+        yield other
+
+
+def save(cluster: EtcdCluster, path: Path, made_by: str) -> None:
+    """By etcdctl, once the cluster has agreed on its version."""
+
+    def saved() -> bool:
+        cluster.etcdctl("m1", "snapshot", "save", str(path))
+        return read_snapshot(path).made_by == made_by
+
+    until(saved)
+
+
+async def backup_of(cluster: EtcdCluster, name: str, folder: Path) -> str:
+    places = Places((open_store(BackupSpec(), str(folder), folder),))
+    async with cluster.client("m1") as client:
+        return (await take_backup(places, client, name, {}, report=lambda _: None)).manifest.name
 
 
 def test_two_places_at_once(up: Etcdup, folder: Path) -> None:

@@ -1,13 +1,20 @@
 """Retention for every set of backups and every `keep`; what counts as a backup."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etcdup.core.backups import Listed, backup_name, merged, to_prune, to_prune_here, whole_backups
+from etcdup.core.backups import Listed, backup_name, merged, source, to_prune, to_prune_here, whole_backups
+from etcdup.core.observed import MemberSeen, Observed
 from etcdup.core.spec import KeepSpec
+from tests.support.fake_world import spec_of
+from tests.support.sight import Sight
+from tests.support.starts import BASE, first_states
 
+SICK = 10
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 _ages = st.dictionaries(st.integers(0, 200 * 24 * 60), st.booleans(), max_size=60)
@@ -90,3 +97,41 @@ def test_a_place_alone_is_pruned_as_before() -> None:
     backups = listed(dict.fromkeys((age * 60 for age in range(24 * 10)), False))
     keep = KeepSpec(hourly=3, daily=2)
     assert to_prune_here(backups, merged([backups]), keep) == to_prune(backups, keep)
+
+
+@pytest.mark.parametrize(
+    ("members", "leads", "applied", "chosen"),
+    [
+        ("HHH", 1, (9, 9, 9), "infra2"),
+        ("HHH", 2, (9, 9, 9), "infra1"),
+        ("HHH", 1, (9, 7, 8), "infra3"),  # the leader is ahead of both, and has enough to do
+        ("HHH", 3, (7, 8, 9), "infra2"),
+        ("HHD", 1, (9, 2, 9), "infra2"),  # it is caught up with before the copy begins
+        ("HHL", 1, (9, 8, 9), "infra2"),  # a learner has no vote, and may lag
+        ("H", 1, (9,), "infra1"),
+        ("HHH", 1, (9, SICK, 8), "infra3"),
+        ("HDL", 0, (9, 9, 9), None),
+        ("DDD", 0, (9, 9, 9), None),
+    ],
+)
+def test_a_backup_is_taken_from_the_healthy_follower_that_is_furthest_ahead(
+    members: str, leads: int, applied: tuple[int, ...], chosen: str | None
+) -> None:
+    spec = spec_of(len(members), version=BASE)
+    observed = Sight(spec, spec).observed(next(first_states(tuple(members))))
+    there = {
+        name: replace(
+            member,
+            applied_index=index,
+            leader_id=_id(observed, leads),
+            errors=("its disk fails",) if index == SICK else (),
+        )
+        for (name, member), index in zip(observed.members.items(), applied, strict=True)
+        if isinstance(member, MemberSeen)
+    }
+    assert source(replace(observed, members={**observed.members, **there})) == chosen
+
+
+def _id(observed: Observed, number: int) -> int:
+    leader = observed.members.get(f"infra{number}")
+    return leader.member_id if isinstance(leader, MemberSeen) else 0

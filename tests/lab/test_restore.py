@@ -84,7 +84,9 @@ def test_of_another_version(operator: Operator, version: str) -> None:
     operator.apply()
     with watching(operator, nth(operator, 1, 2, 3)) as watcher:
         watcher.put("greeting", "kept")
-        assert operator.run("backup", "now").returncode == 0
+        taken = operator.run("backup", "now", "--json")
+        assert taken.returncode == 0, said(taken)
+        assert json.loads(taken.stdout)["member"] != operator.status()["leader"], "a leader has enough to do"
         watcher.put("greeting", "lost")
         before = revision(operator)
         restore(operator, "latest")

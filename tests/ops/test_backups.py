@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from etcdup.ops import backups, store
 from etcdup.ops.drill import NotProved, drill
 from etcdup.ops.places import Places, look_into
 from etcdup.ops.sealing import Identity
+from etcdup.ops.snapshot_file import read_snapshot
 from etcdup.ops.store import Store, StoreError, open_store
 from etcdup.ops.taking import take_backup
+from tests.ops.conftest import disk_of
 from tests.support import s3
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
@@ -141,9 +144,15 @@ async def test_a_backup_in_a_folder_is_for_its_owner_alone(cluster: EtcdCluster,
     fetched, _ = await backups.fetch(place, manifest.name, tmp_path)
     assert fetched.read_bytes() == files[0].read_bytes()
     assert fetched.stat().st_mode & 0o777 == 0o600
+    async with cluster.client("m1") as client:
+        members = (await client.status(timeout_s=60)).members
+    assert set(read_snapshot(fetched).members) == set(members), "whose it is, the file itself tells"
 
 
 async def test_every_flip_and_every_truncation_is_detected(small: EtcdCluster, tmp_path: Path) -> None:
+    """Twelve of twelve, and twice twelve. etcd's own status looks at no checksum, and finds none of these flips (rule
+    54): it stumbles only over a page that it needs, which a cut takes away more often than a flip spoils it."""
+    found_by_etcd = 0
     place = open_store(BackupSpec(), "backups", tmp_path)
     name = (await take(place, small)).name
     path, dice = tmp_path / "backups" / (name + DATABASE), random.Random(54)
@@ -158,7 +167,16 @@ async def test_every_flip_and_every_truncation_is_detected(small: EtcdCluster, t
                 await backups.verify(place, name, report=quiet)
             with pytest.raises(backups.Damaged):
                 await backups.fetch(place, name, tmp_path)
+        path.write_bytes(flipped)
+        found_by_etcd += _status_of(small, path) != 0
+    assert found_by_etcd == 0
     assert _names_in(tmp_path) == {"backups"}, "nothing damaged is left where it was to be fetched to"
+
+
+def _status_of(cluster: EtcdCluster, path: Path) -> int:
+    """The exit code of etcd's own look at it."""
+    argv = [str(cluster.binaries / "etcdutl"), "snapshot", "status", str(path)]
+    return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode
 
 
 async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path: Path) -> None:
@@ -171,6 +189,9 @@ async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path
         path.write_text(text.replace(f'"{fact}": {value}', f'"{fact}": {int(value) + 1}'))
         with pytest.raises((NotProved, EtcdupError), match=r"another|future revision"):
             await drill([place], "prod", name, small.binaries, report=quiet)
+        if fact == "revision":
+            with pytest.raises(backups.Damaged, match=f"it ends at revision {value} and should reach"):
+                await backups.verify(place, name, report=quiet)
     assert not (tmp_path / "backups" / (name + PROOF)).exists()
 
 
@@ -190,7 +211,12 @@ async def _fill(cluster: EtcdCluster) -> None:
             await client.put(f"large{number}".encode(), KNOWN * 50_000, timeout_s=60)
 
 
-@pytest.mark.parametrize("fault", ["refuses", "fills up", "stalls", "stalls reading", "cuts", "flips"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "refuses", "fills up", "stalls", "stalls reading", "stalls midway", "cuts", "breaks off", "flips",
+    ],
+)  # fmt: skip
 async def test_a_store_that_fails_lists_nothing(
     fault: Fault, small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -208,9 +234,66 @@ async def test_a_store_that_fails_lists_nothing(
         proxy.fault = ""
         assert await backups.backups_in(place, "prod") == ()
         assert await place.names() == ()
+        assert (proxy.broken_off > 0) == (fault in ("breaks off", "stalls midway"))
         if fault == "fills up":
             assert proxy.uploaded > proxy.room
             assert proxy.aborted > 0, "parts that nobody lists would be paid for ever"
+
+
+async def test_a_store_that_lies_of_lengths_misleads_nobody(
+    small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In its list and to a HEAD: what is whole is known by reading it, and what was cut there too."""
+    with faulty(endpoint) as proxy:
+        place, plain = (_bucket(url, monkeypatch, tmp_path.name) for url in (proxy.url, endpoint))
+        proxy.fault = "lies"
+        manifest = await take(place, small)
+        assert await backups.verify(place, manifest.name, report=quiet) == manifest
+        assert [each.name for each in await backups.backups_in(place, "prod")] == [manifest.name]
+        whole = b"".join([piece async for piece in place.read(manifest.database)])
+
+        async def cut() -> AsyncIterator[bytes]:
+            yield whole[: len(whole) // 2]
+
+        await plain.put(manifest.database, cut())
+        with pytest.raises(backups.Damaged, match=f"and should have {manifest.size}"):
+            await backups.verify(place, manifest.name, report=quiet)
+        await backups.delete(place, manifest.name)
+        assert await plain.names() == ()
+
+
+async def test_a_folder_that_fills_up_keeps_nothing(small: EtcdCluster, tmp_path: Path) -> None:
+    """A disk of half the size, alone and beside one with room."""
+    with disk_of("12m") as disk:
+        full, other = (open_store(BackupSpec(), "backups", folder) for folder in (disk, tmp_path))
+        with pytest.raises(StoreError, match="No space left on device") as caught:
+            await take(full, small)
+        assert caught.value.hint
+        async with small.client("m2") as client:
+            taken = await take_backup(Places((full, other)), client, "prod", {}, report=quiet)
+        assert (taken.places, list(taken.failed)) == ((other.place,), [full.place])
+        assert _names_in(disk / "backups") == set()
+    assert await backups.verify(other, taken.manifest.name, report=quiet) == taken.manifest
+
+
+async def test_a_bucket_at_a_host_of_its_own_is_asked_to_encrypt(
+    small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`path_style: false` and `sse`, as a store is told of them: an upload in parts and a manifest."""
+    by_path = _bucket(endpoint, monkeypatch, tmp_path.name)
+    with faulty(endpoint) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)  # who resolves the store's name
+        for host in (s3.DOMAIN, f"{s3.BUCKET}.{s3.DOMAIN}"):
+            backup = BackupSpec(endpoint=f"http://{host}", path_style=False, sse="AES256")
+            place = open_store(backup, f"s3://{s3.BUCKET}/{tmp_path.name}", Path("/"))
+            manifest = await take(place, small)
+            assert await backups.verify(place, manifest.name, report=quiet) == manifest
+            assert set(await by_path.names()) == {manifest.name + DATABASE, manifest.name + MANIFEST}
+            await backups.delete(place, manifest.name)
+        assert proxy.asked_for == {f"{s3.BUCKET}.{s3.DOMAIN}"}
+        assert (proxy.encryption, proxy.encrypted) == ({"AES256"}, {"AES256"})
+        with pytest.raises(UsageError, match="is an IP address"):
+            open_store(BackupSpec(endpoint=endpoint, path_style=False), "s3://backups", Path("/"))
 
 
 async def test_an_upload_that_is_interrupted_is_aborted_at_the_store(

@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -179,23 +177,6 @@ class Underrated(Bent):
     async def status(self, *, timeout_s: float) -> MemberSeen:
         seen = await super().status(timeout_s=timeout_s)
         return MemberSeen(**{**vars(seen), "db_size": 1})
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """512 KiB; needs root."""
-    if os.geteuid() != 0 or not shutil.which("mount"):
-        pytest.skip("a disk of its own needs root")
-    folder = tempfile.mkdtemp()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder]
-    if subprocess.run(mount, capture_output=True).returncode != 0:
-        Path(folder).rmdir()
-        pytest.skip("a tmpfs cannot be mounted here")
-    try:
-        yield Path(folder)
-    finally:
-        subprocess.run(["umount", folder], check=True)
-        Path(folder).rmdir()
 
 
 async def test_too_small_a_disk_is_not_filled_up(member: Bent, small_disk: Path) -> None:

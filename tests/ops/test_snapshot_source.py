@@ -1,15 +1,19 @@
 """What `restore` takes for a file and what for a backup's name, and what it refuses before it reads a database."""
 
+import hashlib
+import struct
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 from pyrage import x25519
 
+from etcdup.core.bolt import MAGIC
 from etcdup.core.spec import BackupSpec
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.places import open_places
 from etcdup.ops.sealing import Identity, sealed
+from etcdup.ops.snapshot_file import read_snapshot
 from etcdup.ops.snapshot_source import Source, from_file, from_places
 from etcdup.ops.store import NotThere
 
@@ -34,6 +38,19 @@ async def test_another_clusters_name_is_refused_unless_it_is_said(tmp_path: Path
     assert "--from-cluster prod" in caught.value.hint
     with pytest.raises(NotThere, match="no whole backup"):
         await from_places(places, Source(Path(NAME), "prod"), tmp_path, print, print)
+
+
+def test_a_checksum_alone_makes_no_database(tmp_path: Path) -> None:
+    meta = bytearray(16 * 1024)
+    for at in (0, 4096):
+        struct.pack_into("<IIIIQQQQQ", meta, at + 16, MAGIC, 2, 4096, 0, 3, 0, 0, 0, at)
+    path = tmp_path / "snapshot.db"
+    for content, why in ((bytes(8192), "not a database"), (bytes(meta), "neither a branch nor a leaf")):
+        path.write_bytes(content + hashlib.sha256(content).digest())
+        with pytest.raises(
+            RefusedError, match=f"is not a whole snapshot: its database cannot be read: .*{why}"
+        ):
+            read_snapshot(path)
 
 
 async def test_an_encrypted_file_needs_its_own_key_and_must_be_whole(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import os
+import re
 import shutil
 import socket
 import subprocess
@@ -23,8 +25,11 @@ ACCESS, SECRET = "operator", "not-so-secret"
 START_S = 60.0
 
 Fault = Literal[
-    "", "refuses", "fills up", "slow", "stalls", "stalls listing", "stalls reading", "cuts", "flips"
-]
+    "", "refuses", "fills up", "slow", "stalls", "stalls listing", "stalls reading", "stalls midway", "cuts",
+    "breaks off", "flips", "lies",
+]  # fmt: skip
+# What a store knows itself by, where a bucket is a host: nobody resolves it, the proxy is asked for it.
+DOMAIN = "s3.test"
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,15 @@ def _served(folder: Path) -> Iterator[Seaweed]:
     argv = [
         *(("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()),
         str(WEED), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3",
-        f"-s3.config={folder / 's3.json'}", "-volume.max=100", "-master.volumeSizeLimitMB=256",
+        f"-s3.config={folder / 's3.json'}", f"-s3.domainName={DOMAIN}",
+        "-volume.max=100", "-master.volumeSizeLimitMB=256",
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
+        env = os.environ | {"WEED_S3_SSE_KEY": SECRET}  # without a key it encrypts nothing
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=env
+        )
     try:
         _wait(f"127.0.0.1:{ports[6]}", process, folder / "log")
         _make_bucket(ports)
@@ -130,8 +139,15 @@ class Proxy:
     url: str = ""
     aborted: int = 0
     stalled: int = 0
+    broken_off: int = 0
     hashes: set[str] = field(default_factory=set)
     """What the signatures of objects that went through say of their payloads."""
+    encryption: set[str] = field(default_factory=set)
+    """What was asked of the store for objects and uploads."""
+    encrypted: set[str] = field(default_factory=set)
+    """What it says of those that it gave."""
+    asked_for: set[str] = field(default_factory=set)
+    """The hosts that requests were for."""
     released: threading.Event = field(default_factory=threading.Event)
     holding: threading.Event = field(default_factory=threading.Event)
     """With `slow`: a part has arrived, and its answer is held back."""
@@ -146,12 +162,17 @@ def faulty(upstream: str) -> Iterator[Proxy]:
 
         def _any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            host = self.headers["Host"]
+            proxy.asked_for.add(host)
+            self.path = self.path.removeprefix(f"http://{host}")  # of one who takes us for a proxy
             data = self.command in ("PUT", "POST") and ".db" in self.path
             proxy.aborted += self.command == "DELETE" and "uploadId" in self.path
             if data and proxy.fault == "refuses":
                 return self._say(500, b"<Error><Code>InternalError</Code></Error>")
             proxy.uploaded += len(body) if data else 0
             proxy.hashes |= {self.headers["x-amz-content-sha256"]} if data else set()
+            begins = self.path.endswith("?uploads") or (self.command == "PUT" and "uploadId" not in self.path)
+            proxy.encryption |= {self.headers["x-amz-server-side-encryption"] or "none"} if begins else set()
             if data and proxy.fault == "fills up" and proxy.uploaded > proxy.room:
                 return self._say(507, b"<Error><Code>InsufficientStorage</Code></Error>")
             if proxy.fault == "stalls listing" and "list-type" in self.path:
@@ -174,6 +195,10 @@ def faulty(upstream: str) -> Iterator[Proxy]:
                 proxy.released.wait(1)
             if self.command == "GET" and ".db" in self.path and proxy.fault:
                 content = self._spoilt(content)
+            if self.command == "GET" and "list-type" in self.path and proxy.fault == "lies":
+                content = re.sub(rb"<Size>\d+</Size>", b"<Size>1</Size>", content)
+            if self.command == "GET" and "list-type" not in self.path:
+                proxy.encrypted.add(answer.getheader("x-amz-server-side-encryption", "none"))
             headers = {
                 k: v for k, v in answer.getheaders() if k.lower() not in ("content-length", "date", "server")
             }
@@ -195,10 +220,23 @@ def faulty(upstream: str) -> Iterator[Proxy]:
             for key, value in (headers or {}).items():
                 self.send_header(key, value)
             told = size if self.command == "HEAD" and size else str(len(content))
-            self.send_header("Content-Length", told)
+            lies = proxy.fault == "lies" and self.command == "HEAD"
+            self.send_header("Content-Length", "1" if lies else told)
             self.end_headers()
-            if self.command != "HEAD":
+            breaks = proxy.fault in ("breaks off", "stalls midway") and ".db" in self.path
+            if self.command == "GET" and breaks:
+                self._break_off(content)
+            elif self.command != "HEAD":
                 self.wfile.write(content)
+
+        def _break_off(self, content: bytes) -> None:
+            """Fewer bytes than were promised: then the connection ends, or nothing comes any more."""
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+            proxy.broken_off += 1
+            if proxy.fault == "stalls midway":
+                proxy.released.wait(60)
+            self.close_connection = True
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _any
 

@@ -8,6 +8,7 @@ from etcdup.cli.session import Session
 from etcdup.cli.words import WATCHERS
 from etcdup.core.observed import Observed, aside_at
 from etcdup.core.plan import Plan, Refusal
+from etcdup.core.provenance import against_stranger
 from etcdup.core.restoration import SnapshotFile, can_bump, plan_restore, token_of, was_restored
 from etcdup.core.restore_steps import UndoData
 from etcdup.core.undoing import plan_undo, was_begun
@@ -31,10 +32,13 @@ def restore_cluster(
     identity: Path | None = None,
     as_json: bool = False,
 ) -> int:
-    """`name` is the cluster's, given instead of being asked for it; `origin` the one whose backup is to be cloned."""
+    """`name` is the cluster's, given instead of being asked for it; `origin` the one whose data it is said to be."""
     session = Session.begin(file, named=name)
     source = Source(snapshot, origin or session.spec.name, Identity.read(identity) if identity else None)
-    return Restoring(session, source, sure=name is not None, again=again, as_json=as_json).carry_through()
+    restoring = Restoring(
+        session, source, sure=name is not None, again=again, whose_is_said=origin is not None, as_json=as_json
+    )
+    return restoring.carry_through()
 
 
 def undo_restore(file: Path, name: str | None, *, as_json: bool = False) -> int:
@@ -78,10 +82,20 @@ class Undoing(ByName):
 class Restoring(ByName):
     """One run of restore: an apply by its own planner."""
 
-    def __init__(self, session: Session, source: Source, *, sure: bool, again: bool, as_json: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        source: Source,
+        *,
+        sure: bool,
+        again: bool,
+        whose_is_said: bool,
+        as_json: bool,
+    ) -> None:
         super().__init__(session, f"restore {source.named}", yes=sure, as_json=as_json)
         self._source = source
         self._again = again
+        self._whose_is_said = whose_is_said
         self._snapshot: SnapshotFile | None = None
 
     async def run(self) -> None:
@@ -108,8 +122,10 @@ class Restoring(ByName):
                 f"{snapshot.title} is what cluster {spec.name} was restored from already", hint=hint
             )
 
+        against = () if self._whose_is_said else against_stranger(spec, observed, snapshot)
+
         def planned(observed: Observed) -> Plan | Refusal:
-            return plan_restore(spec, observed, snapshot, token, suffix)
+            return plan_restore(spec, observed, snapshot, token, suffix, against=against)
 
         return planned
 

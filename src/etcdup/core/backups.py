@@ -36,8 +36,9 @@ class NotAManifest(ValueError):
 class Manifest:
     """What a backup is of. `revision`, `keys`, `kv_hash` and `compact_revision` are the member's own words right
     before the stream began, so all that they speak of is in the backup; it may hold a little more. `sha256` and
-    `size` are of the whole database, etcd's checksum included. Where it is encrypted, `encrypted_to` is the public key,
-    and `stored_*` are of what the store holds: that can be compared without the private key."""
+    `size` are of the whole database, etcd's checksum included. `canary` is empty where etcd was full, and took none.
+    Where it is encrypted, `encrypted_to` is the public key, and `stored_*` are of what the store holds: that can be
+    compared without the private key."""
 
     name: str
     cluster: str

@@ -4,7 +4,7 @@ Page and element layout: bbolt's page.go, bucket.go and meta.go. Raises ValueErr
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 MAGIC = 0xED0CDAED
@@ -16,29 +16,33 @@ _LEAF_ELEMENT = struct.Struct("<IIII")
 _BRANCH_ELEMENT = struct.Struct("<IIQ")
 _DEPTH = 64
 
+# The bytes of the file from one offset to another; fewer where it ends.
+Read = Callable[[int, int], memoryview]
+
 
 @dataclass(frozen=True)
 class Bolt:
-    """A whole database in memory, or mapped into it."""
+    """A whole database, of which only those pages are read that are asked for."""
 
-    data: memoryview
+    read: Read
     page_size: int
     root: int
 
     def value(self, bucket: bytes, key: bytes) -> bytes | None:
         """A plain value of a bucket; None where either is not there."""
-        return next((value for name, value in self._bucket(bucket) if name == key), None)
+        return next((value for name, value in self.items(bucket) if name == key), None)
+
+    def items(self, bucket: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All of a bucket, keys in order; nothing where there is none."""
+        page = self._find(bucket)
+        if page is not None:
+            for key, value, _ in self._leaves(page):
+                yield key, value
 
     def last_key(self, bucket: bytes) -> bytes | None:
         """The greatest key of a bucket."""
         page = self._find(bucket)
         return self._last(page) if page is not None else None
-
-    def _bucket(self, name: bytes) -> Iterator[tuple[bytes, bytes]]:
-        page = self._find(name)
-        if page is not None:
-            for key, value, _ in self._leaves(page):
-                yield key, value
 
     def _find(self, name: bytes) -> memoryview | None:
         for key, value, flags in self._leaves(self._page(self.root)):
@@ -49,10 +53,11 @@ class Bolt:
 
     def _page(self, number: int) -> memoryview:
         start = number * self.page_size
-        if start + _HEADER.size > len(self.data):
+        page = self.read(start, start + self.page_size)
+        if len(page) < _HEADER.size:
             raise ValueError(f"page {number} lies beyond the end of the file")
-        _, _, _, overflow = _HEADER.unpack_from(self.data, start)
-        return self.data[start : start + (overflow + 1) * self.page_size]
+        _, _, _, overflow = _HEADER.unpack_from(page)
+        return self.read(start, start + (overflow + 1) * self.page_size) if overflow else page
 
     def _leaves(self, page: memoryview, depth: int = 0) -> Iterator[tuple[bytes, bytes, int]]:
         _, kind, count, _ = _HEADER.unpack_from(page)
@@ -86,23 +91,27 @@ class Bolt:
         )
 
 
-def open_bolt(data: memoryview) -> Bolt:
+def open_bolt(read: Read) -> Bolt:
     """By the newer of its two meta pages."""
     try:
-        metas = [meta for start in _meta_starts(data) if (meta := _meta(data, start))]
+        metas = [meta for start in _meta_starts(read) if (meta := _meta(read, start))]
     except struct.error as error:
         raise ValueError("it is too short") from error
     if not metas:
         raise ValueError("it is not a database of etcd's")
     _, page_size, root = max(metas)
-    return Bolt(data, page_size, root)
+    return Bolt(read, page_size, root)
 
 
-def _meta_starts(data: memoryview) -> tuple[int, int]:
-    page_size = _META_BODY.unpack_from(data, _HEADER.size)[2]
+def _meta_starts(read: Read) -> tuple[int, int]:
+    page_size = _META_BODY.unpack(_meta_body(read, 0))[2]
     return (0, page_size)
 
 
-def _meta(data: memoryview, start: int) -> tuple[int, int, int] | None:
-    magic, _, page_size, _, root, _, _, _, transaction = _META_BODY.unpack_from(data, start + _HEADER.size)
+def _meta_body(read: Read, start: int) -> memoryview:
+    return read(start + _HEADER.size, start + _HEADER.size + _META_BODY.size)
+
+
+def _meta(read: Read, start: int) -> tuple[int, int, int] | None:
+    magic, _, page_size, _, root, _, _, _, transaction = _META_BODY.unpack(_meta_body(read, start))
     return (transaction, page_size, root) if magic == MAGIC and page_size else None

@@ -12,7 +12,7 @@ from etcdup.core.bootstrap import may_join, may_prepare
 from etcdup.core.cold_copy import copy_steps
 from etcdup.core.drift import binaries_steps, preparation, settings_steps, switch_steps
 from etcdup.core.fence import former_tokens
-from etcdup.core.observed import HostSeen, Marker, Observed
+from etcdup.core.observed import HostSeen, ListedMember, Marker, Observed
 from etcdup.core.plan import Plan, Refusal, Refused
 from etcdup.core.planner import against_trust
 from etcdup.core.quorum import healthy
@@ -24,6 +24,7 @@ from etcdup.core.restore_steps import (
     StartRestored,
     StopMembers,
 )
+from etcdup.core.roster import name_of
 from etcdup.core.spec import HostSpec, Spec
 from etcdup.core.standstill import still_moving
 from etcdup.core.step import Step
@@ -40,7 +41,8 @@ WAL_ROOM = 256 * 1024**2
 @dataclass(frozen=True)
 class SnapshotFile:
     """A snapshot that was read whole. `made_by` is the cluster's minor then, like `3.6.0`; empty where the file does
-    not say. `origin` is what its manifest tells: which backup it is, and of which cluster."""
+    not say. `members` are those that the cluster had then, by the file itself. `origin` is what its manifest tells:
+    which backup it is, and of which cluster; so is `cluster_id`, in hexadecimal."""
 
     path: str
     sha256: str
@@ -48,10 +50,17 @@ class SnapshotFile:
     revision: int
     made_by: str
     origin: str = ""
+    members: tuple[ListedMember, ...] = ()
+    cluster_id: str = ""
 
     @property
     def title(self) -> str:
         return self.origin or self.path
+
+    @property
+    def roll(self) -> str:
+        """Its members, as an operator knows them."""
+        return ", ".join(f"{name_of(each)} ({' '.join(each.peer_urls)})" for each in self.members)
 
 
 def token_of(spec: Spec, observed: Observed, fresh: str) -> str:
@@ -76,11 +85,13 @@ def plan_restore(
     token: str,
     aside: str,
     copied: Collection[str] = (),
+    against: tuple[Refused, ...] = (),
 ) -> Plan | Refusal:
-    """`token` is from `token_of` on the first look; `aside` is `aside-TIME`. `copied` are hosts whose data is copied
-    before anything takes its place."""
+    """`token` is from `token_of` on the first look, and so is `against` (provenance.py): a restore that has begun
+    changes what speaks for it. `aside` is `aside-TIME`. `copied` are hosts whose data is copied before anything takes
+    its place."""
     notes = _notes(snapshot)
-    if reasons := _against(spec, observed, snapshot, token):
+    if reasons := against + _against(spec, observed, snapshot, token):
         return Refusal(spec.name, reasons, notes)
     stages = {host.name: _stage(observed.reachable()[host.name], token) for host in spec.hosts}
     if set(stages.values()) == {"done"}:
@@ -244,11 +255,13 @@ def can_bump(version: Version) -> bool:
 
 
 def _notes(snapshot: SnapshotFile) -> tuple[str, ...]:
-    """Without a manifest only the operator can judge whose data it is."""
+    """What there is to judge by whose data it is."""
     made = f"of etcd {snapshot.made_by.rpartition('.')[0]}" if snapshot.made_by else "of an unknown version"
-    whose = "" if snapshot.origin else ". It does not say which cluster it is from"
+    whose = "" if snapshot.origin or snapshot.members else ". It does not say which cluster it is from"
+    members = (f"it is of a cluster with the members {snapshot.roll}",) if snapshot.members else ()
     return (
         f"{snapshot.title}: {show_size(snapshot.size)}, revision {snapshot.revision}, {made}, whole (sha256 "
         f"{snapshot.sha256[:12]}){whose}",
+        *members,
         "everything written since the snapshot is not in the restored cluster; the old data stays aside on each host",
     )

@@ -5,6 +5,7 @@ The rules have the form that `mistakes.py` tells of.
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 from itertools import combinations
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
@@ -206,6 +207,14 @@ def _targets(spec: Spec) -> Iterator[Mistake]:
     if spec.backup.endpoint is not None and not _is_web_url(spec.backup.endpoint):
         message = f"`{spec.backup.endpoint}` is not a URL"
         yield Mistake((("backup", "endpoint"),), message, "write it like https://s3.example.com")
+    elif (
+        spec.backup.endpoint is not None and not spec.backup.path_style and _is_at_an_ip(spec.backup.endpoint)
+    ):
+        message = (
+            "`path_style: false` makes the bucket a name before the endpoint's, and that is an IP address"
+        )
+        hint = "leave `path_style` out, or give `endpoint` the store's name"
+        yield Mistake((("backup", "path_style"), at), message, hint)
 
 
 def _target(place: str, at: Loc) -> Iterator[Mistake]:
@@ -255,5 +264,12 @@ def _is_web_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and " " not in text
+    except ValueError:
+        return False
+
+
+def _is_at_an_ip(url: str) -> bool:
+    try:
+        return bool(ip_address(urlsplit(url).hostname or ""))
     except ValueError:
         return False

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import struct
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
 
 from etcdup.core.backups import (
     DATABASE,
+    HASH_BYTES,
     MANIFEST,
     PROOF,
     SEALED,
@@ -17,6 +19,8 @@ from etcdup.core.backups import (
     read_manifest,
     whole_backups,
 )
+from etcdup.core.bolt import Read, open_bolt
+from etcdup.core.keyspace import newest_revision
 from etcdup.core.units import show_size
 from etcdup.errors import EtcdupError, UsageError
 from etcdup.ops.gauge import Gauge
@@ -68,6 +72,23 @@ async def read_back(
     async with aclosing(content):
         async for _ in content:
             pass
+    if not manifest.encrypted_to:
+        await _against_revision(store, manifest)
+
+
+async def _against_revision(store: Store, manifest: Manifest) -> None:
+    """The database's own word, by a few small reads. How many keys it has is for the drill: that takes all of them."""
+    end = manifest.size - HASH_BYTES
+
+    def look(read: Read) -> int:
+        return newest_revision(open_bolt(lambda start, stop: read(start, min(stop, end))))
+
+    try:
+        newest = await store.look_into(manifest.database, look)
+    except (ValueError, struct.error, IndexError) as error:
+        raise _damaged(store, manifest, f"its database cannot be read: {error}") from None
+    if newest < manifest.revision:
+        raise _damaged(store, manifest, f"it ends at revision {newest} and should reach {manifest.revision}")
 
 
 async def _stored(store: Store, manifest: Manifest, report: Report) -> Stream:

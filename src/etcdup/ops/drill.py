@@ -150,8 +150,8 @@ async def _compare(client: EtcdClient, manifest: Manifest, revision: int) -> Non
     extent = await client.extent(manifest.revision, timeout_s=_ASK_S)
     if extent.keys != manifest.keys:
         raise _differs(manifest, "number of keys", extent.keys, manifest.keys)
-    canary = await client.get(CANARY, timeout_s=_ASK_S)
-    if canary is None or canary.decode(errors="replace") < manifest.canary:
+    canary = await client.get(CANARY, timeout_s=_ASK_S) or b""
+    if canary.decode(errors="replace") < manifest.canary:
         raise _differs(manifest, "canary", repr(canary), repr(manifest.canary))
     hashed = await client.hash_kv(manifest.revision, timeout_s=_ASK_S)
     if hashed.compact_revision != manifest.compact_revision:  # not comparable (rule 81)

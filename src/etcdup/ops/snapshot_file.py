@@ -1,22 +1,25 @@
 """A snapshot on the operator's machine, read whole before anything is done with it.
 
-Its own checksum is what tells damage: etcd's `snapshot status` does not look at it (rule 54). Whose data it is would
-be known from a manifest beside it: `read_snapshot` is the place to read one.
+Its own checksum is what tells damage: etcd's `snapshot status` does not look at it (rule 54). Whose data it is, its
+list of members tells.
 """
 
 import mmap
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from etcdup.core.backups import HASH_BYTES, may_be_whole
 from etcdup.core.bolt import Bolt, open_bolt
+from etcdup.core.keyspace import cluster_version, newest_revision
+from etcdup.core.observed import ListedMember
+from etcdup.core.provenance import read_members
 from etcdup.core.restoration import SnapshotFile
 from etcdup.errors import RefusedError
 from etcdup.ops.gauge import Gauge
 
 _CHUNK = 1 << 20
-_REVISION_BYTES = 17
 
 
 def read_snapshot(path: Path) -> SnapshotFile:
@@ -24,10 +27,20 @@ def read_snapshot(path: Path) -> SnapshotFile:
     try:
         with path.open("rb") as file:
             gauge = _gauged(path, file)
-            revision, made_by = _looked_into(path, file, gauge.size - HASH_BYTES)
+            contents = _looked_into(path, file, gauge.size - HASH_BYTES)
     except OSError as error:
         raise RefusedError(f"{path} cannot be read: {error.strerror}") from None
-    return SnapshotFile(str(path.absolute()), gauge.sha256, gauge.size, revision, made_by)
+    return SnapshotFile(
+        str(path.absolute()), gauge.sha256, gauge.size,
+        contents.revision, contents.made_by, members=contents.members,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Contents:
+    revision: int
+    made_by: str
+    members: tuple[ListedMember, ...]
 
 
 def _gauged(path: Path, file: BinaryIO) -> Gauge:
@@ -44,24 +57,18 @@ def _gauged(path: Path, file: BinaryIO) -> Gauge:
     return gauge
 
 
-def _looked_into(path: Path, file: BinaryIO, end: int) -> tuple[int, str]:
-    with (
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as whole,
-        whole[:end] as data,
-    ):
+def _looked_into(path: Path, file: BinaryIO, end: int) -> _Contents:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         try:
-            return _contents(open_bolt(data))
+            return _contents(open_bolt(lambda start, stop: memoryview(mapped[start : min(stop, end)])))
         except (ValueError, struct.error, IndexError) as error:
             why = str(error)
             raise _damaged(path, f"its database cannot be read: {why}") from None
 
 
-def _contents(bolt: Bolt) -> tuple[int, str]:
-    last = bolt.last_key(b"key") or b""
-    revision = struct.unpack_from(">q", last)[0] if len(last) >= _REVISION_BYTES else 1
-    made_by = bolt.value(b"cluster", b"clusterVersion") or b""
-    return revision, made_by.decode("ascii", "replace")
+def _contents(bolt: Bolt) -> _Contents:
+    members = read_members(value for _, value in bolt.items(b"members"))
+    return _Contents(newest_revision(bolt), cluster_version(bolt), members)
 
 
 def _damaged(path: Path, why: str) -> RefusedError:

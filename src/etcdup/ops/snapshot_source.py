@@ -81,7 +81,7 @@ def _opened(path: Path, identity: Identity | None, folder: Path) -> Path:
 
 def _of(snapshot: SnapshotFile, manifest: Manifest) -> SnapshotFile:
     origin = f"backup {manifest.name} of cluster {manifest.cluster}"
-    return replace(snapshot, origin=origin)
+    return replace(snapshot, origin=origin, cluster_id=manifest.cluster_id)
 
 
 def _beside(path: Path) -> Manifest | None:

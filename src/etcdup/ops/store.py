@@ -8,19 +8,22 @@ import asyncio
 import configparser
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from datetime import timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from etcdup.core.bolt import Read
 from etcdup.core.spec import BackupSpec
-from etcdup.errors import EtcdupError
+from etcdup.errors import EtcdupError, UsageError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+T = TypeVar("T")
 
 # Parts of an upload: ten thousand of them are a database of 48 GiB. At most two wait for the store.
 _PART_BYTES = 5 << 20
@@ -128,6 +131,17 @@ class Store:
 
     async def read_text(self, name: str) -> bytes:
         return b"".join([piece async for piece in self.read(name)])
+
+    async def look_into(self, name: str, look: Callable[[Read], T]) -> T:
+        """`look` reads parts of an object, wherever it likes."""
+        import obstore
+
+        def read(start: int, end: int) -> memoryview:
+            return memoryview(obstore.get_range(self._objects, self._prefix + name, start=start, end=end))
+
+        with self._explained("read"):
+            async with asyncio.timeout(STALL_S + _RETRY_S):
+                return await asyncio.to_thread(look, read)
 
     async def delete(self, name: str) -> None:
         import obstore
@@ -253,7 +267,7 @@ def _open_bucket(backup: BackupSpec, bucket: str, prefix: str) -> Store:
     config = _credentials()
     config["region"] = backup.region or os.environ.get("AWS_REGION") or "us-east-1"
     if endpoint:
-        config["endpoint"] = endpoint
+        config["endpoint"] = endpoint if backup.path_style else _of_its_own(endpoint, bucket)
     if backup.sse:
         config["server_side_encryption"] = backup.sse
     if _is_private(endpoint) and "AWS_UNSIGNED_PAYLOAD" not in os.environ:
@@ -272,15 +286,34 @@ def _open_bucket(backup: BackupSpec, bucket: str, prefix: str) -> Store:
     return Store(objects, f"s3://{bucket}/{prefix}".rstrip("/"), prefix)
 
 
+def _of_its_own(endpoint: str, bucket: str) -> str:
+    """The bucket as a host: the library takes an endpoint for that already, and would leave the bucket's name out."""
+    parts = urlsplit(endpoint)
+    if (parts.hostname or "").startswith(f"{bucket}."):
+        return endpoint
+    if _address_of(parts.hostname) is not None:
+        raise UsageError(
+            f"{endpoint} is an IP address, and `path_style: false` asks for the bucket at a name of its own, "
+            f"{bucket}.NAME",
+            hint="leave `path_style` out, or give `endpoint` the store's name",
+        )
+    return parts._replace(netloc=f"{bucket}.{parts.netloc}").geturl()
+
+
 def _is_private(endpoint: str | None) -> bool:
     """Whether nobody on the way can change what is sent."""
     parts = urlsplit(endpoint or "https://")
     if parts.scheme == "https" or parts.hostname == "localhost":
         return True
+    address = _address_of(parts.hostname)
+    return address is not None and address.is_loopback
+
+
+def _address_of(host: str | None) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(parts.hostname or "").is_loopback
+        return ip_address(host or "")
     except ValueError:
-        return False
+        return None
 
 
 def _credentials() -> dict[str, str]:

@@ -22,6 +22,7 @@ from etcdup.ops.sealing import sealed
 from etcdup.ops.spreading import BEHIND_S, Sink, spread
 from etcdup.ops.store import Store, StoreError
 from etcdup.remote.etcd_client import EtcdClient, KvHash
+from etcdup.remote.etcd_errors import EtcdRefused
 
 T = TypeVar("T")
 
@@ -30,6 +31,8 @@ STALL_S = 30.0
 _ASK_S = 30.0
 # The member reads all that it has for it, and sends it meanwhile.
 _HASH_S = 300.0
+# etcd's words where its quota is used up (rule 70).
+_FULL = "database space exceeded"
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,7 @@ async def take_backup(
     at = datetime.now(UTC)
     copies = _Copies(places, backup_name(cluster, at))
     await copies.against_same_name()  # before the member is asked: a store that is not there costs nothing
-    # a put through this member returns once the member itself has it: so it is caught up (rule 53)
-    await client.put(CANARY, copies.name.encode(), timeout_s=_ASK_S)
+    canary = await _caught_up(client, copies.name)
     seen = await client.status(timeout_s=_ASK_S)
     extent = await client.extent(timeout_s=_ASK_S)
     gauge, stored = Gauge(), Gauge()
@@ -77,7 +79,7 @@ async def take_backup(
             name=copies.name, cluster=cluster, cluster_id=f"{seen.cluster_id:x}", member=client.name,
             members=members, version=str(seen.version), taken_at=at, size=gauge.size, sha256=gauge.sha256,
             revision=extent.revision, keys=extent.keys, kv_hash=hashed.hash,
-            compact_revision=hashed.compact_revision, canary=copies.name,
+            compact_revision=hashed.compact_revision, canary=canary,
         )  # fmt: skip
         if encrypt_to:
             manifest = replace(
@@ -93,6 +95,19 @@ async def take_backup(
         manifest, tuple(store.place for store in copies.stores), copies.failed,
         written_s=round(written - began, 3), read_back_s=round(time.monotonic() - written, 3),
     )  # fmt: skip
+
+
+async def _caught_up(client: EtcdClient, name: str) -> str:
+    """A put through this member returns once the member itself has it (rule 53). Where etcd is full it takes none, just
+    when a backup is wanted: a linearizable read then waits for as much, and there is no canary."""
+    try:
+        await client.put(CANARY, name.encode(), timeout_s=_ASK_S)
+    except EtcdRefused as error:
+        if _FULL not in error.message:
+            raise
+        await client.get(CANARY, timeout_s=_ASK_S)
+        return ""
+    return name
 
 
 async def _hash(client: EtcdClient, revision: int, begun: asyncio.Event) -> KvHash:

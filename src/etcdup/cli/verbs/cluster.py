@@ -98,7 +98,7 @@ def health(file: Path, as_json: bool) -> int:
 @click.option("--undo", is_flag=True, help="Put back what the last restore moved aside; no SNAPSHOT then.")
 @click.option("--yes-restore", metavar="NAME", help="The cluster's name, instead of being asked for it.")
 @click.option("--again", is_flag=True, help="Also where this very snapshot was the last one restored.")
-@click.option("--from-cluster", metavar="NAME", help="Whose backup it is, where it is another's: a clone.")
+@click.option("--from-cluster", metavar="NAME", help="Whose data it is, where it is another's: a clone.")
 @identity_option
 @json_option
 @file_option

@@ -1,0 +1,34 @@
+"""A disk that is small enough to be filled."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """512 KiB; needs root."""
+    with disk_of("512k") as folder:
+        yield folder
+
+
+@contextmanager
+def disk_of(size: str) -> Iterator[Path]:
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("a disk of its own needs root")
+    folder = tempfile.mkdtemp()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        Path(folder).rmdir()
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        yield Path(folder)
+    finally:
+        subprocess.run(["umount", folder], check=True)
+        Path(folder).rmdir()
