@@ -18,6 +18,7 @@ from etcdup.core.inventory import Link, LinkPort
 from etcdup.core.observed import MemberSilent, Observed, PkiSeen, Unreachable
 from etcdup.core.running import process_settings
 from etcdup.ops.observe import observe
+from tests.support.evidence import SAFE
 from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
 from tests.support.worlds import GIB, observations
 
@@ -54,13 +55,6 @@ rtt infra2 0.052
 2300 bytes (2.3 kB, 2.2 KiB) copied, 0.000533 s, 4.3 MB/s
 @end
 """
-
-SAFE = {
-    "cert-file": "/c", "key-file": "/k", "peer-cert-file": "/pc", "peer-key-file": "/pk",
-    "trusted-ca-file": "/ca", "peer-trusted-ca-file": "/ca", "client-cert-auth": "true",
-    "peer-client-cert-auth": "true", "peer-cert-allowed-cn": "peer",
-    "listen-client-urls": "https://192.168.8.66:2379,https://127.0.0.1:2379",
-}  # fmt: skip
 
 
 def test_what_a_machine_printed_is_read() -> None:

@@ -1,66 +1,29 @@
 """What an audit says of a healthy cluster to which one thing happened: each finding raised, and nothing beside it."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from etcdup.core.audit import audit
-from etcdup.core.findings import Closer, Disk, Evidence, Finding, Hash, Leaders
-from etcdup.core.inventory import Facts, Link, LinkPort, Sighting
-from etcdup.core.observed import CertSeen, DirSeen, Listening, MemberSeen, UnitSeen
+from etcdup.core.findings import Disk, Evidence, Finding, Hash, Leaders
+from etcdup.core.inventory import Facts, Sighting
+from etcdup.core.observed import CertSeen, DirSeen, Listening, UnitSeen
 from etcdup.core.spec import Spec
-from etcdup.ops.observe import observe
-from tests.core.test_audit import SAFE
-from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
+from tests.support.evidence import GOOD, SAFE, closer, evidence_of, hosts, member
+from tests.support.fake_world import spec_of
 from tests.support.worlds import GIB
 
-GOOD = Disk("/var/lib/etcd", "ext4", 100 * GIB, "/dev/sda1", "/")
 SPEC = spec_of()
 
 
 @pytest.fixture
 async def healthy(tmp_path: Path) -> Evidence:
     """Three members of ours, of which an audit finds nothing."""
-    return await evidence_of(SPEC, tmp_path)
-
-
-async def evidence_of(spec: Spec, folder: Path) -> Evidence:
-    network = machines_for(spec)
-    await bring_up(spec, network, folder)
-    observed = await observe(world_of(spec, network, folder))
-    names = list(observed.hosts)
-    ways = [(one, other) for one in names for other in names if one != other]
-    evidence = Evidence(
-        observed,
-        closer={name: Closer(name, SAFE, disks=(GOOD,), synchronised=True) for name in names},
-        links=tuple(Link(*way, port=port) for way in ways for port in get_args(LinkPort)),
-        hashes=tuple(Hash(name, 1, 10) for name in names),
-        leaders=tuple(Leaders(name, 1, 3600) for name in names),
-    )
-    assert audit(spec, evidence) == ()
+    evidence = await evidence_of(SPEC, tmp_path)
+    assert audit(SPEC, evidence) == ()
     return evidence
-
-
-def closer(evidence: Evidence, name: str, **change: object) -> Evidence:
-    return replace(evidence, closer={**evidence.closer, name: replace(evidence.closer[name], **change)})  # type: ignore[arg-type]
-
-
-def hosts(evidence: Evidence, **changed: Mapping[str, object]) -> Evidence:
-    """`infra1={"hostname": "x"}` and so on."""
-    seen = evidence.observed.reachable()
-    new = {name: replace(seen[name], **change) for name, change in changed.items()}  # type: ignore[arg-type]
-    return replace(evidence, observed=replace(evidence.observed, hosts={**evidence.observed.hosts, **new}))
-
-
-def member(evidence: Evidence, name: str, **change: object) -> Evidence:
-    seen = evidence.observed.members[name]
-    assert isinstance(seen, MemberSeen)
-    members = {**evidence.observed.members, name: replace(seen, **change)}  # type: ignore[arg-type]
-    return replace(evidence, observed=replace(evidence.observed, members=members))
 
 
 def only(evidence: Evidence, spec: Spec = SPEC) -> Finding:

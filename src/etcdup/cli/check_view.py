@@ -22,7 +22,7 @@ def render_check(spec: Spec, evidence: Evidence, findings: Sequence[Finding], pa
         for each in group:
             lines += _lines(each, paint)
         lines.append("")
-    measured = [line for host in spec.hosts if (line := _measured(evidence.closer.get(host.name)))]
+    measured = [line for host in spec.hosts for line in _measured(evidence.closer.get(host.name))]
     lines += [*measured, ""] if measured else []
     return "\n".join([*lines, _verdict(findings, paint)]) + "\n"
 
@@ -37,19 +37,21 @@ def _lines(each: Finding, paint: Paint) -> list[str]:
     return [*lines, f"           {paint('cyan', 'fix:')} {each.fix}"]
 
 
-def _measured(closer: Closer | None) -> str:
-    """`infra1: /var/lib/etcd on /dev/sda1 (ext4, mounted at /), 40.0 GiB free; round trips 0.1 ms to infra2, ...`."""
+def _measured(closer: Closer | None) -> list[str]:
+    """`infra1: /var/lib/etcd on /dev/sda1 (ext4, mounted at /), 40.0 GiB free`; below it the log's disk, if it has one
+    of its own, then `round trips 0.1 ms to infra2, 0.1 ms to infra3; systemd rates the unit 1.9 of 10`."""
     if closer is None:
-        return ""
+        return []
     parts = [f"{ms:.1f} ms to {name}" for name, ms in sorted(closer.round_trips_ms.items())]
-    said = [_disk(disk) for disk in closer.disks]
-    said += [f"round trips {', '.join(parts)}"] if parts else []
+    said = [f"round trips {', '.join(parts)}"] if parts else []
     if closer.fsyncs_ms:
         p99 = sorted(closer.fsyncs_ms)[len(closer.fsyncs_ms) * 99 // 100 - 1]
         said.append(f"99 of 100 small writes within {p99:.1f} ms")
     if closer.exposure is not None and closer.settings:
         said.append(f"systemd rates the unit {closer.exposure} of 10 (lower is safer)")
-    return f"  {closer.host}: {'; '.join(said)}" if said else ""
+    lines = [*map(_disk, closer.disks), *(["; ".join(said)] if said else [])]
+    heads = [f"{closer.host}:", *[" " * (len(closer.host) + 1)] * len(lines)]
+    return [f"  {head} {line}" for head, line in zip(heads, lines, strict=False)]
 
 
 def _disk(disk: Disk) -> str:

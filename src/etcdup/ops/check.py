@@ -30,7 +30,7 @@ async def gather_evidence(
         _look_closer(world, observed, client, disk=disk),
         _served(world, observed, client),
         _links(world, observed),
-        _hashes(world, observed),
+        hashes_of(world, observed),
     )
     return Evidence(
         observed=observed,
@@ -96,7 +96,7 @@ async def _links(world: World, observed: Observed) -> Sequence[Link]:
     return [link for link in await links(world, observed) if link.target in answering] if answering else ()
 
 
-async def _hashes(world: World, observed: Observed) -> tuple[Hash, ...]:
+async def hashes_of(world: World, observed: Observed) -> tuple[Hash, ...]:
     """Of every answering member. Where they cannot be compared they are asked once more: a compaction, which reaches
     one member before another, is over in a moment."""
     names = list(observed.answering())
