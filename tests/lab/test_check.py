@@ -289,3 +289,16 @@ def test_a_cluster_built_by_the_guide_to_the_letter(operator: Operator) -> None:
     assert {each["level"] for each in known} == {"wrong", "advice"}
     assert all(each["fix"].startswith("`version: 3.5.") for each in known), known
     assert "fix: " in operator.run("check").stdout
+    without_a_single_certificate(operator.lab.machines[2])
+    every = {"1.1.11", "1.1.12", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7"}
+    assert controls(check(operator, 1), "infra3") == failed_controls(operator.lab.machines[2]) == every
+
+
+def without_a_single_certificate(machine: Machine) -> None:
+    """It makes its own up; the others take it no longer, but it runs, and that is what is judged."""
+    machine.run(
+        "sed -i /_FILE=/d /etc/etcd/etcd.conf;"
+        "printf 'ETCD_AUTO_TLS=true\\nETCD_PEER_AUTO_TLS=true\\n' >>/etc/etcd/etcd.conf;"
+        "systemctl restart --no-block etcd;"
+        "timeout 60 sh -c 'until grep -qs ETCD_PEER_AUTO_TLS /proc/$(pidof etcd)/environ; do sleep 0.1; done'"
+    )
