@@ -90,6 +90,18 @@ def test_disks_are_those_that_the_running_process_uses(
     assert (seen.fsyncs_ms, seen.writes_untried) == ((), "etcd runs")
 
 
+@pytest.mark.parametrize("words", [("--key-file=KEY",), ("--key-file", "KEY"), ("-key-file", "KEY")])
+def test_who_may_read_a_key_is_asked_however_it_is_named(tmp_path: Path, words: tuple[str, ...]) -> None:
+    key = tmp_path / "key.pem"
+    key.touch(mode=0o640)
+    argv = ["sh", "-c", "read -r _", *(word.replace("KEY", str(key)) for word in words)]
+    with subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.PIPE) as running:
+        (tmp_path / "etcd.pid").write_text(f"{running.pid}\n")
+        seen = look(layout_in(tmp_path))
+        running.communicate(b"\n")
+    assert seen.rights[seen.settings["key-file"]].mode == 0o640
+
+
 def test_the_disk_is_tried_where_the_log_will_be_and_never_beside_a_member(tmp_path: Path) -> None:
     layout = layout_in(tmp_path)
     (tmp_path / "log").mkdir()
