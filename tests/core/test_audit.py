@@ -48,6 +48,7 @@ knock infra2 2379 open
 knock infra2 2380 124
 knock infra3 2380 none
 synchronised no
+lacks ip
 rtt infra2 0.052
 @exposure
 → Overall exposure level for etcd.service: 1.7 OK :-)
@@ -76,6 +77,7 @@ def test_what_a_machine_printed_is_read() -> None:
         Knock("infra3", 2380, answered=False, tool=False),
     )
     assert seen.synchronised is False
+    assert seen.lacks == ("ip",)
     assert parse_look("infra1", RECORDED.replace("synchronised no", "synchronised yes")).synchronised is True
     assert (
         parse_look("infra1", RECORDED.replace("synchronised no", "synchronised unknown")).synchronised is None

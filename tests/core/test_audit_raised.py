@@ -125,6 +125,13 @@ def test_swap_another_etcd_and_a_unit_with_all_doors_open(healthy: Evidence) -> 
     assert audit(SPEC, closer(healthy, "infra2", exposure=1.9)) == ()
 
 
+def test_what_a_host_lacks_to_look_with_is_told(healthy: Evidence) -> None:
+    assert [short(each) for each in audit(SPEC, closer(healthy, "infra2", lacks=("ping", "ip")))] == [
+        ("untried", "infra2", "the round trip from infra2 was not looked at: it has no ping"),
+        ("untried", "infra2", "the source address of infra2 was not looked at: it has no ip"),
+    ]
+
+
 def test_cloned_machines(healthy: Evidence) -> None:
     seen = healthy.observed.reachable()
     named = hosts(healthy, infra3={"hostname": seen["infra1"].hostname})

@@ -1,5 +1,6 @@
 """The closer look's script on this machine, here and there with a program put in front of the real one."""
 
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +119,19 @@ def test_the_disk_is_tried_where_the_log_will_be_and_never_beside_a_member(tmp_p
         untried = look(layout, disk=True)
         assert (untried.fsyncs_ms, untried.writes_untried) == ((), "a member's data are there")
         kept.unlink()
+
+
+@pytest.mark.parametrize("others", [[], [("infra2", "127.0.0.1", ())]])
+def test_programs_that_the_host_has_not_are_named(
+    tmp_path: Path, others: list[tuple[str, str, tuple[int, ...]]]
+) -> None:
+    for name in ("sh", "tr", "sort", "tail", "df", "timeout", "stat", "readlink", "sha256sum"):
+        put(tmp_path, name, f'exec {shutil.which(name)} "$@"')
+    spec = spec_of(1)
+    argv = look_argv(layout_of(spec, spec.hosts[0]), others, disk=False)
+    environment = {"PATH": str(tmp_path)}
+    done = subprocess.run(argv, env=environment, check=True, capture_output=True, text=True, timeout=30)
+    assert parse_look("infra1", done.stdout).lacks == (("ping", "ip") if others else ())
 
 
 def test_another_etcd_beside_ours_is_asked_for(tmp_path: Path) -> None:

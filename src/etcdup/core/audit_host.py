@@ -16,6 +16,11 @@ from etcdup.core.spec import HostSpec, Spec, is_ip
 
 CLOCK_DRIFT_S = 1.0  # from there on etcd itself warns
 _EXPOSED = 5.0
+# What a host may lack: the package that has it, what it would tell, why that matters, the rule.
+_PROGRAMS = {
+    "ping": ("iputils-ping", "the round trip from", "timeouts that are too short for it cost elections", 87),
+    "ip": ("iproute2", "the source address of", "peers turn away one that the peer certificate lacks", 18),
+}
 _SYNC = "set up time synchronisation (chrony or systemd-timesyncd); `timedatectl` shows its state"
 
 
@@ -130,6 +135,12 @@ def _closer(spec: Spec, host: HostSpec, seen: HostSeen, closer: Closer) -> Itera
         )  # fmt: skip
     if not (host.root or host.local):
         yield from synchronisation_findings(host.name, closer)
+        for program in closer.lacks:
+            package, what, why, rule = _PROGRAMS[program]
+            yield Finding(
+                "untried", host.name, f"{what} {host.name} was not looked at: it has no {program}",
+                why, f"install {package} there", (rule,),
+            )  # fmt: skip
     yield from _knocks(spec, host, closer)
 
 

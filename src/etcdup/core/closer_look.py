@@ -84,6 +84,7 @@ tool=none; command -v bash >/dev/null && tool=bash
     case $(timeout 2 chronyc -n tracking 2>/dev/null) in
       *"Leap status     : Not synch"*) said=no ;; *"Leap status     : "*) said=yes ;; *) said=unknown ;; esac ;; esac
   echo "synchronised $said"; } &
+[ $# = 0 ] || for program in ping ip; do command -v $program >/dev/null || echo "lacks $program"; done
 for other in "$@"; do
   name=${other%%=*}; rest=${other#*=}; address=${rest%%,*}; ports=${rest#*,}
   route=$(ip -o route get "$address" 2>/dev/null) || route=
@@ -162,6 +163,7 @@ def parse_look(host: str, output: str) -> Closer:
         sources={line[1]: line[2] for line in network if line[0] == "source"},
         round_trips_ms={line[1]: float(line[2]) for line in network if line[0] == "rtt"},
         synchronised=next((_SAID.get(line[1]) for line in network if line[0] == "synchronised"), None),
+        lacks=tuple(line[1] for line in network if line[0] == "lacks"),
         knocks=tuple(_knock(line) for line in network if line[0] == "knock"),
         fsyncs_ms=tuple(_milliseconds(line) for line in sections["fsyncs"] if " s, " in line),
         writes_untried=next((line[8:] for line in sections["fsyncs"] if line.startswith("untried ")), ""),

@@ -68,7 +68,7 @@ class Closer:
     else cluster.yaml's. `sources` and `round_trips_ms` go by the other host's name; `fsyncs_ms` are etcd's write where
     its log is, one by one, `writes_untried` why they were not tried although asked for. `exposure` is what
     `systemd-analyze security` makes of the unit, None where it said nothing. `synchronised`: whether the kernel's clock
-    follows another, None where nothing on the host tells.
+    follows another, None where nothing on the host tells. `lacks`: programs that it has not, of those that were wanted.
     """
 
     host: str
@@ -80,6 +80,7 @@ class Closer:
     sources: Mapping[str, str] = field(default_factory=dict)
     round_trips_ms: Mapping[str, float] = field(default_factory=dict)
     synchronised: bool | None = None
+    lacks: tuple[str, ...] = ()
     knocks: tuple[Knock, ...] = ()
     fsyncs_ms: tuple[float, ...] = ()
     writes_untried: str = ""
