@@ -2,12 +2,16 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+from etcdup.cli.check_view import check_json, render_check
 from etcdup.cli.health_view import render_health, verdict
 from etcdup.cli.paint import Paint
 from etcdup.cli.plan_view import render_plan, render_refusal
 from etcdup.cli.status_view import render_status, status_json, status_of
+from etcdup.core.audit import audit
+from etcdup.core.findings import Disk, Evidence, Hash, Knock
 from etcdup.core.observed import MemberSilent, Observed, Unreachable
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.roster import differences
@@ -18,6 +22,7 @@ from etcdup.ops.journal import Journal
 from etcdup.ops.observe import observe
 from etcdup.remote.fake import FakeNetwork
 from tests.cli.golden import assert_golden, assert_golden_json
+from tests.support.evidence import GOOD, closer, evidence_of, hosts
 from tests.support.fake_world import Collected, add_machines, machines_for, planner_of, spec_of, world_of
 
 PLAIN, COLOURED = Paint(False), Paint(True)
@@ -156,3 +161,33 @@ def test_health_tells_sick_from_silent_and_degraded_from_unavailable() -> None:
     assert_golden("health.txt", render_health((good, sick, silent), PLAIN))
     assert verdict((good, good, sick)) == "degraded"
     assert verdict((good, sick, silent)) == "unavailable"
+
+
+async def audited(folder: Path) -> Evidence:
+    """A cluster with something for each level: a host, a disk, a clock, a link, and data that could not be compared."""
+    seen = await evidence_of(spec_of(3), folder)
+    log = Disk("/srv/log/wal", "ext4", 80 * 1024**3, "/dev/sdb1", "/srv/log")
+    trips = {"infra2": 0.21, "infra3": 0.34}
+    seen = closer(seen, "infra1", disks=(GOOD, log), round_trips_ms=trips, exposure=1.7)
+    seen = closer(seen, "infra2", swap=True, synchronised=None, fsyncs_ms=(0.4,) * 96 + (31.5,) * 4)
+    seen = hosts(seen, infra1={"clock_ahead_s": 0.8}, infra3={"clock_ahead_s": -0.7})
+    seen = closer(seen, "infra3", knocks=(Knock("infra1", 2380, answered=False),))
+    data = (Hash("infra1", 7, 100), Hash("infra2", 7, 100), Hash("infra3", 7, 90))
+    at = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+    return replace(seen, hashes=data, observed=replace(seen.observed, at=at))
+
+
+async def test_a_check_by_host(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    evidence = await audited(tmp_path)
+    findings = audit(spec, evidence)
+    assert_golden("check.txt", render_check(spec, evidence, findings, PLAIN))
+    assert_golden_json("check.json", check_json(spec, evidence, findings))
+    coloured = render_check(spec, evidence, findings, COLOURED)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == render_check(spec, evidence, findings, PLAIN)
+
+
+async def test_a_check_that_finds_nothing(tmp_path: Path) -> None:
+    evidence = await evidence_of(spec_of(3), tmp_path)
+    shown = render_check(spec_of(3), evidence, audit(spec_of(3), evidence), PLAIN)
+    assert shown.splitlines()[-1] == "nothing found"

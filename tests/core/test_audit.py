@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given
 
 from etcdup.core.audit import audit
-from etcdup.core.audit_host import clock_findings, fsync_findings, synchronisation_findings
+from etcdup.core.audit_disk import fsync_findings
+from etcdup.core.audit_host import clock_findings, synchronisation_findings
 from etcdup.core.audit_settings import settings_findings
 from etcdup.core.closer_look import parse_leaders, parse_look
-from etcdup.core.findings import Closer, Evidence, FileRights, Hash, Knock, Leaders, worst
+from etcdup.core.findings import Closer, Disk, Evidence, FileRights, Hash, Knock, Leaders, worst
 from etcdup.core.inventory import Link, LinkPort
 from etcdup.core.observed import MemberSilent, Observed, PkiSeen, Unreachable
 from etcdup.core.running import process_settings
 from etcdup.ops.observe import observe
+from tests.support.evidence import SAFE
 from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
-from tests.support.worlds import observations
+from tests.support.worlds import GIB, observations
 
 RECORDED = """\
 @words
@@ -32,14 +34,21 @@ ETCD_DATA_DIR=/var/lib/etcd
 700 etcd:etcd - /var/lib/etcd
 600 etcd:etcd 5f0a /etc/etcd/pki/peer-key.pem
 @swap
-@mount
-/dev/sda1 /
+/dev/sda2
+@disks
+path /var/lib/etcd
+disk ext4 48318382080 /dev/sda1 /
+path /srv/log/wal
+disk xfs 21474836480 /dev/sdb1 /srv/a log
+@units
+etcd-events.service
 @network
 source infra2 192.168.8.66
 knock infra2 2379 open
 knock infra2 2380 124
 knock infra3 2380 none
 synchronised no
+lacks ip
 rtt infra2 0.052
 @exposure
 → Overall exposure level for etcd.service: 1.7 OK :-)
@@ -48,20 +57,18 @@ rtt infra2 0.052
 @end
 """
 
-SAFE = {
-    "cert-file": "/c", "key-file": "/k", "peer-cert-file": "/pc", "peer-key-file": "/pk",
-    "trusted-ca-file": "/ca", "peer-trusted-ca-file": "/ca", "client-cert-auth": "true",
-    "peer-client-cert-auth": "true", "peer-cert-allowed-cn": "peer",
-    "listen-client-urls": "https://192.168.8.66:2379,https://127.0.0.1:2379",
-}  # fmt: skip
-
 
 def test_what_a_machine_printed_is_read() -> None:
     seen = parse_look("infra1", RECORDED)
     assert seen.settings == {"name": "infra1", "data-dir": "/srv/etcd", "auto-tls": ""}, "arguments win"
     assert seen.rights["/var/lib/etcd"] == FileRights("/var/lib/etcd", 0o700, "etcd:etcd")
     assert seen.rights["/etc/etcd/pki/peer-key.pem"].sha256 == "5f0a"
-    assert (seen.swap, seen.mount) == (False, "/dev/sda1 /")
+    assert seen.swap
+    assert seen.disks == (
+        Disk("/var/lib/etcd", "ext4", 45 * GIB, "/dev/sda1", "/"),
+        Disk("/srv/log/wal", "xfs", 20 * GIB, "/dev/sdb1", "/srv/a log"),
+    )
+    assert seen.other_units == ("etcd-events.service",)
     assert seen.sources == {"infra2": "192.168.8.66"}
     assert seen.round_trips_ms == {"infra2": 0.052}
     assert seen.knocks == (
@@ -70,12 +77,22 @@ def test_what_a_machine_printed_is_read() -> None:
         Knock("infra3", 2380, answered=False, tool=False),
     )
     assert seen.synchronised is False
+    assert seen.lacks == ("ip",)
     assert parse_look("infra1", RECORDED.replace("synchronised no", "synchronised yes")).synchronised is True
     assert (
         parse_look("infra1", RECORDED.replace("synchronised no", "synchronised unknown")).synchronised is None
     )
     assert seen.fsyncs_ms == pytest.approx((0.533,))
-    assert seen.exposure == 1.7
+    assert (seen.exposure, seen.writes_untried) == (1.7, "")
+    untimed = RECORDED.replace(
+        "2300 bytes (2.3 kB, 2.2 KiB) copied, 0.000533 s, 4.3 MB/s", "untried etcd runs"
+    )
+    assert (parse_look("infra1", untimed).fsyncs_ms, parse_look("infra1", untimed).writes_untried) == (
+        (),
+        "etcd runs",
+    )
+    mute = parse_look("infra1", RECORDED.replace("disk ext4 48318382080 /dev/sda1 /", "disk "))
+    assert [disk.path for disk in mute.disks] == ["/srv/log/wal"]
 
 
 def test_half_an_answer_is_none() -> None:
@@ -234,8 +251,8 @@ process_start_time_seconds 1.76406e+09
 def test_leader_changes_are_read_and_told_of_when_there_are_many() -> None:
     seen = parse_leaders("infra1", METRICS, now=1_764_060_000 + 7200)
     assert seen == Leaders("infra1", 6, 7200)
-    assert parse_leaders("infra1", "404 page not found", now=0) is None
-    assert seen is not None
+    mute = parse_leaders("infra1", "404 page not found", now=0)
+    assert mute == Leaders("infra1", why="its metrics do not tell")
     assert told_of_leaders(seen) == ["the leader changed 6 times in the 2.0 hours since infra1 started"]
     assert told_of_leaders(replace(seen, seconds=86_400)) == []
     assert told_of_leaders(replace(seen, changes=3, seconds=60)) == []

@@ -2,25 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 
-from etcdup.core.advisories import Advisory, newest_patch, refusals, warnings_for
 from etcdup.core.audit_host import certificate_findings, clock_findings, host_findings
+from etcdup.core.audit_members import members_findings
 from etcdup.core.audit_settings import settings_findings
 from etcdup.core.findings import LEVELS, Evidence, Finding
-from etcdup.core.observed import MemberSilent
-from etcdup.core.roster import differences
+from etcdup.core.running import number_of
 from etcdup.core.spec import Spec
-from etcdup.core.units import show_size
-from etcdup.core.version import Version
 
-_NEARLY_FULL = 0.8  # rule 107
-# Rule 106 warns of four in fifteen minutes; over a member's whole life, one in an hour is as telling.
-_MANY_LEADERS, _OFTEN_S = 4, 3600
-_ALARM_FIXES = {
-    "NOSPACE": "delete what is not needed; `etcdup ctl -- compaction REVISION` (`endpoint status -w json` tells the "
-    "newest); `etcdup ctl --endpoint MEMBER -- defrag`, one member after the other; then `etcdup ctl -- alarm disarm`",
-    "CORRUPT": "find the member whose data differs from the majority's, `etcdup member replace` it, then "
-    "`etcdup ctl -- alarm disarm`",
-}
+# What every member must have alike; etcd itself does not look.
+_ALIKE = (
+    ("heartbeat-interval", "some miss heartbeats that others never meant to send", 87),
+    ("election-timeout", "some ask for an election while others still wait", 87),
+    ("quota-backend-bytes", "the member that is full first stops all writes, while the others have room", 77),
+)
+_ONE = "`etcdup apply` makes them one on a cluster that etcdup set up; elsewhere set it, one member after the other"
 
 
 def audit(spec: Spec, evidence: Evidence) -> tuple[Finding, ...]:
@@ -46,10 +41,7 @@ def _all(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     yield from _twins(spec, evidence)
     yield from _shared_keys(evidence)
     yield from _between(spec, evidence)
-    yield from _members(spec, evidence)
-    yield from _hashes(evidence)
-    yield from _leaders(evidence)
-    yield from _versions(spec, evidence)
+    yield from members_findings(spec, evidence)
 
 
 def _unseen(evidence: Evidence) -> Iterator[Finding]:
@@ -120,22 +112,41 @@ def _between(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
                 (19, 95),
             )  # fmt: skip
     yield from _untried_links(spec, evidence)
-    slowest = max(
-        (ms for each in evidence.closer.values() for ms in each.round_trips_ms.values()), default=0.0
-    )
-    if slowest > spec.etcd.heartbeat_ms * 1.5 or slowest * 10 > spec.etcd.election_ms:
-        heartbeat = max(spec.etcd.heartbeat_ms, round(slowest / 10 + 0.5) * 10)
+    yield from _timing(spec, evidence)
+    yield from _unlike(evidence)
+
+
+def _timing(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+    """The slowest way between two hosts, against the shortest timeouts that run."""
+    closer = evidence.closer.values()
+    slowest = max((ms for each in closer for ms in each.round_trips_ms.values()), default=0.0)
+    heartbeat = _shortest(evidence, "heartbeat-interval", spec.etcd.heartbeat_ms)
+    election = _shortest(evidence, "election-timeout", spec.etcd.election_ms)
+    if slowest > heartbeat * 1.5 or slowest * 10 > election:
+        better = max(heartbeat, round(slowest / 10 + 0.5) * 10)
         yield Finding(
             "advice", "", f"the slowest round trip between hosts takes {slowest:.1f} ms",
-            "with timeouts this short, leaders change for nothing",
-            f"heartbeat_ms: {heartbeat}, election_ms: {max(10 * heartbeat, spec.etcd.election_ms)}", (87,),
+            f"with a heartbeat of {heartbeat} ms and an election after {election} ms, leaders change for nothing",
+            f"heartbeat_ms: {better}, election_ms: {max(10 * better, election)}", (87,),
         )  # fmt: skip
-    for flag in ("heartbeat-interval", "election-timeout"):
-        running = {c.settings.get(flag, "its default") for c in evidence.closer.values() if c.settings}
+
+
+def _shortest(evidence: Evidence, flag: str, otherwise: int) -> int:
+    running = (number_of(each.settings, flag, otherwise) for each in evidence.closer.values())
+    return min(running, default=otherwise)
+
+
+def _unlike(evidence: Evidence) -> Iterator[Finding]:
+    """What all members must have alike (rules 77, 87)."""
+    for flag, why, rule in _ALIKE:
+        running: dict[int, list[str]] = {}
+        for name, closer in evidence.closer.items():
+            if value := number_of(closer.settings, flag, 0):
+                running.setdefault(value, []).append(name)
         if len(running) > 1:
-            what = f"members run with different {flag}: {', '.join(sorted(running))}"
-            why = "some ask for an election while others still wait"
-            yield Finding("wrong", "", what, why, "`etcdup apply` makes them one", (87,))
+            each = ", ".join(f"{value} on {' and '.join(names)}" for value, names in sorted(running.items()))
+            what = f"members run with different {flag}: {each}"
+            yield Finding("wrong", "", what, why, _ONE, (rule,))
 
 
 def _untried_links(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
@@ -159,84 +170,3 @@ def _untried_links(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         if missing := [name for name in sources if name not in tried]:
             what = f"links from {', '.join(missing)} to {port} ports by TLS were not tried: {reasons[port]}"
             yield Finding("untried", "", what, why, fix, (19, 95))
-
-
-def _members(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
-    observed = evidence.observed
-    for name, seen in observed.members.items():
-        host = observed.reachable().get(name)
-        if isinstance(seen, MemberSilent):
-            if host is not None and host.unit.is_running:
-                yield Finding(
-                    "wrong", name, f"{name} runs but does not answer: {seen.why}", "it may be no help to the quorum",
-                    seen.hint or f"`journalctl -u etcd` on {name} says more", (11,),
-                )  # fmt: skip
-            continue
-        if not seen.leader_id:
-            why, fix = "without a leader nothing can be written", "see what is wrong with the other members"
-            yield Finding("wrong", name, f"{name} knows no leader", why, fix, (11,))
-        if seen.db_size > _NEARLY_FULL * spec.etcd.quota:
-            yield Finding(
-                "advice", name, f"its database has {show_size(seen.db_size)} of {show_size(spec.etcd.quota)}",
-                "a full one takes no more writes", "compact and defragment, or raise `quota`", (107,),
-            )  # fmt: skip
-    for alarm in sorted({alarm for seen in observed.answering().values() for alarm in seen.alarms}):
-        why = "the cluster refuses writes"
-        fix = next((fix for kind, fix in _ALARM_FIXES.items() if kind in alarm), "`etcdup ctl -- alarm list`")
-        yield Finding("wrong", "", f"alarm: {alarm}", why, fix, (70, 82))
-    for line in differences(spec, observed):
-        why = "cluster.yaml and the cluster do not agree on who is in it"
-        yield Finding("advice", "", line, why, "`etcdup plan` shows what would be done", (107,))
-
-
-def _hashes(evidence: Evidence) -> Iterator[Finding]:
-    """Only what was compacted at the same revision can be compared."""
-    by_compaction: dict[int, dict[int, list[str]]] = {}
-    for each in evidence.hashes:
-        if each.why:
-            why = "members' data cannot be compared without it"
-            yield Finding(
-                "untried", each.member, f"the hash of {each.member}'s data: {each.why}", why, "again", (81,)
-            )
-        else:
-            by_compaction.setdefault(each.compacted, {}).setdefault(each.value, []).append(each.member)
-    for values in by_compaction.values():
-        if len(values) > 1:
-            groups = " against ".join(", ".join(names) for names in values.values())
-            yield Finding(
-                "wrong", "", f"members hold different data at the same revision: {groups}",
-                "clients read one thing here and another there",
-                "replace the member that differs from the majority: `etcdup member replace NAME`", (81,),
-            )  # fmt: skip
-
-
-def _leaders(evidence: Evidence) -> Iterator[Finding]:
-    """The member that counts most speaks for all: each counts from its own start."""
-    for seen in sorted(evidence.leaders, key=lambda each: -each.changes)[:1]:
-        if seen.changes >= _MANY_LEADERS and seen.changes * _OFTEN_S > seen.seconds:
-            since = f"in the {seen.seconds / 3600:.1f} hours since {seen.member} started"
-            yield Finding(
-                "advice", "", f"the leader changed {seen.changes} times {since}",
-                "each change holds writes up for an election", "look at disks, round trips and CPU of the members",
-                (87, 106),
-            )  # fmt: skip
-
-
-def _versions(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
-    running: dict[str, list[str]] = {}
-    for name, seen in evidence.observed.answering().items():
-        running.setdefault(str(seen.version), []).append(name)
-    versions = {seen.version for seen in evidence.observed.answering().values()} or {spec.version}
-    for version in sorted(versions):
-        who = f"{', '.join(running[str(version)])} run" if str(version) in running else "cluster.yaml wants"
-        for fault in refusals(version, members=spec.size):
-            what = f"{who} etcd {version}: {fault.problem}"
-            yield Finding("wrong", "", what, "data can be lost", _way_out(fault, version))
-        for fault in warnings_for(version, members=spec.size):
-            what = f"{who} etcd {version}: {fault.problem}"
-            yield Finding("advice", "", what, "a known fault of this version", _way_out(fault, version))
-
-
-def _way_out(fault: Advisory, version: Version) -> str:
-    newest = newest_patch(version)
-    return fault.remedy if fault.affects(newest) else f"`version: {newest}` ({fault.remedy})"

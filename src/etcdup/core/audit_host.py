@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from etcdup.core.bootstrap import may_join
+from etcdup.core.audit_disk import disk_findings
+from etcdup.core.bootstrap import may_join, taken_ports
 from etcdup.core.certs import CLIENT_AUTH, SERVER_AUTH
 from etcdup.core.drift import file_changes
 from etcdup.core.files import Cert, desired_files
@@ -12,13 +13,14 @@ from etcdup.core.inventory import Sighting
 from etcdup.core.layout import layout_of
 from etcdup.core.observed import HostSeen, Observed
 from etcdup.core.spec import HostSpec, Spec, is_ip
-from etcdup.core.units import show_size
 
 CLOCK_DRIFT_S = 1.0  # from there on etcd itself warns
-_SLOW_MS, _TOO_SLOW_MS = 10.0, 25.0
-_LOST_AT_REBOOT = ("tmpfs", "ramfs")
-_UNFIT = ("nfs", "nfs4", "cifs", "smb2", "fuseblk", "overlayfs", "9p", "v9fs")
 _EXPOSED = 5.0
+# What a host may lack: the package that has it, what it would tell, why that matters, the rule.
+_PROGRAMS = {
+    "ping": ("iputils-ping", "the round trip from", "timeouts that are too short for it cost elections", 87),
+    "ip": ("iproute2", "the source address of", "peers turn away one that the peer certificate lacks", 18),
+}
 _SYNC = "set up time synchronisation (chrony or systemd-timesyncd); `timedatectl` shows its state"
 
 
@@ -28,24 +30,30 @@ def host_findings(spec: Spec, host: HostSpec, evidence: Evidence) -> Iterator[Fi
     assert isinstance(seen, HostSeen)
     yield from _against(spec, host, seen)
     yield from _files(spec, host, seen, evidence.observed)
-    yield from _disk(spec, host, seen)
     closer = evidence.closer.get(host.name)
+    yield from disk_findings(spec, host, seen, closer)
     if closer is not None:
         yield from _closer(spec, host, seen, closer)
 
 
 def clock_findings(observed: Observed) -> Iterator[Finding]:
-    """Where all hosts agree against this machine, it is this machine's clock that is off."""
+    """Against this machine, and against each other. Where all hosts agree, it is this machine's clock that is off."""
     ahead = {name: seen.clock_ahead_s for name, seen in observed.reachable().items()}
     off = {name: by for name, by in ahead.items() if abs(by) > CLOCK_DRIFT_S}
+    spread = max(ahead.values(), default=0.0) - min(ahead.values(), default=0.0)
     why = "certificates are judged by each host's own clock, and etcd warns above 1 s between members"
-    if len(off) > 1 and len(off) == len(ahead) and max(off.values()) - min(off.values()) <= CLOCK_DRIFT_S:
+    if len(off) > 1 and len(off) == len(ahead) and spread <= CLOCK_DRIFT_S:
         what = f"the clock of this machine is {_apart(-next(iter(off.values())))} all hosts'"
         yield Finding("wrong", "", what, why, f"here: {_SYNC}", (94,))
         return
     for name, by in off.items():
         what = f"the clock of {name} is {_apart(by)} this machine's"
         yield Finding("wrong", name, what, why, f"on {name}: {_SYNC}", (94,))
+    # One is ahead of us then and one behind, each by no less than this: so it is certain, however long the looks took.
+    if spread > CLOCK_DRIFT_S and not off:
+        first, last = (pick(ahead, key=ahead.__getitem__) for pick in (max, min))
+        what = f"the clock of {first} is {spread:.1f} s ahead of {last}'s"
+        yield Finding("wrong", "", what, why, f"on each host: {_SYNC}", (94,))
 
 
 def _apart(seconds: float) -> str:
@@ -76,12 +84,9 @@ def _against(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Finding]:
             "wrong", host.name, f"etcd does not run (etcd.service is {seen.unit.active})",
             "the cluster has one failure less to spare", "`etcdup apply` starts it, or says why it cannot", (11,),
         )  # fmt: skip
-    if seen.marker is not None and seen.other_units:
-        yield Finding(
-            "wrong", host.name, f"another etcd runs as well: {', '.join(seen.other_units)}",
-            "two on one host fight for ports and disk",
-            "stop it: `systemctl disable --now " + " ".join(seen.other_units) + "`", (96,),
-        )  # fmt: skip
+        for refused in taken_ports(spec, host, seen):
+            why = "etcd cannot start beside it"
+            yield Finding("wrong", host.name, refused.message, why, refused.hint, refused.rules)
 
 
 def _files(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterator[Finding]:
@@ -112,27 +117,14 @@ def _files(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> It
         )
 
 
-def _disk(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Finding]:
-    kind, path = seen.data.filesystem, seen.data.path
-    if kind in _LOST_AT_REBOOT and not host.root:
-        why = "a reboot loses the member"
-        yield Finding(
-            "wrong", host.name, f"{path} is on {kind}", why, "give it a disk with ext4 or xfs", (92,)
-        )
-    elif kind in _UNFIT and not host.root:
-        why = "etcd's log needs a local disk that keeps what it was told to keep"
-        yield Finding(
-            "advice", host.name, f"{path} is on {kind}", why, "give it a local disk, ext4 or xfs", (92,)
-        )
-    if (need := spec.etcd.quota * 5 // 2) > seen.data.free_bytes:
-        yield Finding(
-            "advice", host.name, f"{path} has {show_size(seen.data.free_bytes)} free",
-            f"a full database of {show_size(spec.etcd.quota)}, its defrag and its log can take {show_size(need)}",
-            "a larger disk, or a smaller `quota`", (77, 93),
-        )  # fmt: skip
-
-
 def _closer(spec: Spec, host: HostSpec, seen: HostSeen, closer: Closer) -> Iterator[Finding]:
+    # Before a host is ours, `_against` says so.
+    if closer.other_units and (seen.marker is not None or seen.unit.is_running):
+        yield Finding(
+            "wrong", host.name, f"another etcd runs as well: {', '.join(closer.other_units)}",
+            "two on one host fight for ports and disk",
+            "stop it if it is not needed: `systemctl disable --now " + " ".join(closer.other_units) + "`", (96,),
+        )  # fmt: skip
     if closer.swap and not host.root:
         why = "a member whose memory is on disk misses heartbeats"
         yield Finding("advice", host.name, "swap is on", why, "`swapoff -a`, and out of /etc/fstab", (93,))
@@ -143,7 +135,12 @@ def _closer(spec: Spec, host: HostSpec, seen: HostSeen, closer: Closer) -> Itera
         )  # fmt: skip
     if not (host.root or host.local):
         yield from synchronisation_findings(host.name, closer)
-    yield from fsync_findings(host.name, closer)
+        for program in closer.lacks:
+            package, what, why, rule = _PROGRAMS[program]
+            yield Finding(
+                "untried", host.name, f"{what} {host.name} was not looked at: it has no {program}",
+                why, f"install {package} there", (rule,),
+            )  # fmt: skip
     yield from _knocks(spec, host, closer)
 
 
@@ -158,19 +155,6 @@ def synchronisation_findings(host: str, closer: Closer) -> Iterator[Finding]:
         yield Finding(
             "advice", host, f"the clock of {host} is not synchronised", "it drifts away from the other hosts'",
             f"on {host}: {_SYNC}", (94,),
-        )  # fmt: skip
-
-
-def fsync_findings(host: str, closer: Closer) -> Iterator[Finding]:
-    if not closer.fsyncs_ms:
-        return
-    p99 = sorted(closer.fsyncs_ms)[len(closer.fsyncs_ms) * 99 // 100 - 1]
-    if p99 > _SLOW_MS:
-        yield Finding(
-            "wrong" if p99 > _TOO_SLOW_MS else "advice", host,
-            f"99 of 100 small writes take up to {p99:.1f} ms to the disk",
-            "etcd acknowledges nothing before a quorum's disks have it; below 10 ms is good",
-            "a faster disk: local SSD", (91,),
         )  # fmt: skip
 
 

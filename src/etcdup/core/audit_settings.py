@@ -117,9 +117,10 @@ def _shared(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _rights(closer: Closer) -> Iterator[Finding]:
-    data = closer.rights.get(closer.settings.get("data-dir", ""))
-    if data is not None:
-        yield from _data_rights(closer.host, data)
+    for flag in ("data-dir", "wal-dir"):  # the log has every secret too, for a while
+        folder = closer.rights.get(closer.settings.get(flag, ""))
+        if folder is not None:
+            yield from _data_rights(closer.host, folder)
     for flag in ("key-file", "peer-key-file"):
         key = closer.rights.get(closer.settings.get(flag, ""))
         if key is not None and key.mode & 0o077:

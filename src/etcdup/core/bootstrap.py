@@ -91,7 +91,7 @@ def _against_machine(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused
         _arch(host, seen),
         _systemd(spec, host, seen),
         _clock(host, seen),
-        *_ports(spec, host, seen),
+        *taken_ports(spec, host, seen),
         *_room(spec, host, seen),
     )
     return [reason for reason in checks if reason]
@@ -200,7 +200,8 @@ def _clock(host: HostSpec, seen: HostSeen) -> Refused | None:
     )
 
 
-def _ports(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
+def taken_ports(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
+    """A member's ports that somebody else listens on, and who that is, where the host tells."""
     if seen.unit.is_running and seen.marker is not None:
         return []
     wanted = {

@@ -7,7 +7,7 @@ is left out, and `check` says so.
 
 from collections.abc import Sequence
 
-from etcdup.core.findings import Closer, FileRights, Knock, Leaders
+from etcdup.core.findings import Closer, Disk, FileRights, Knock, Leaders
 from etcdup.core.layout import Layout
 from etcdup.core.running import process_settings
 
@@ -18,8 +18,9 @@ _LEADER_METRICS = ("etcd_server_leader_changes_seen_total", "process_start_time_
 LOOK = r"""
 say() { printf '@%s\n' "$*"; }
 LC_ALL=C; export LC_ALL
-supervisor=$1 pid_file=$2 data=$3 try_disk=$4 knock_s=$5
-shift 5
+supervisor=$1 pid_file=$2 data=$3 wal=$4 try_disk=$5 knock_s=$6
+shift 6
+nearest() { near=$1; while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}; done; }
 pid=0
 if [ "$supervisor" = systemd ]; then
   pid=$(systemctl show etcd.service --property=MainPID --value 2>/dev/null)
@@ -33,13 +34,30 @@ if [ "$pid" -gt 0 ]; then
     case $line in ETCD_*) printf '%s\n' "$line" ;; esac; done)
   words=$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null)
 fi
+# What the process was told by this flag: the last line is its word, for arguments win (running.py).
+told() {
+  { printf '%s\n' "$variables" | while IFS= read -r line; do
+      case $line in "ETCD_$2="*) printf '%s\n' "${line#*=}" ;; esac; done
+    printf '%s\n' "$words" | { next=; while IFS= read -r word; do
+      [ -z "$next" ] || printf '%s\n' "$word"; next=
+      case $word in "--$1="*|"-$1="*) printf '%s\n' "${word#*=}" ;; "--$1"|"-$1") next=yes ;; esac; done; }
+  } | tail -n 1
+}
+# Where it really keeps its data; only where none runs does cluster.yaml's word count.
+place=$(told data-dir DATA_DIR)
+if [ -n "$place" ]; then
+  data=$place wal=$(told wal-dir WAL_DIR) from=$(readlink "/proc/$pid/cwd")
+  case $data in /*) ;; *) data=$from/$data ;; esac
+  case $wal in /*|'') ;; *) wal=$from/$wal ;; esac
+fi
 say words; printf '%s\n' "$words" | while IFS= read -r line; do printf '=%s\n' "$line"; done
 say variables; printf '%s\n' "$variables"
 say rights
 { printf '%s\n' "$variables" | while IFS='=' read -r name value; do
-    case $name in *_FILE|ETCD_DATA_DIR) printf '%s\n' "$value" ;; esac; done
-  printf '%s\n' "$words" | while IFS= read -r word; do
-    case $word in --*-file=*|--data-dir=*) printf '%s\n' "${word#*=}" ;; esac; done
+    case $name in *_FILE|*_DIR) printf '%s\n' "$value" ;; esac; done
+  printf '%s\n' "$words" | { next=; while IFS= read -r word; do
+    [ -z "$next" ] || printf '%s\n' "$word"; next=
+    case $word in -*-file=*|-*-dir=*) printf '%s\n' "${word#*=}" ;; -*-file|-*-dir) next=yes ;; esac; done; }
 } | sort -u | while IFS= read -r path; do
   [ -e "$path" ] || continue
   sum=-
@@ -48,9 +66,16 @@ say rights
 done
 say swap
 while read -r name _; do [ "$name" = Filename ] || echo "$name"; done 2>/dev/null </proc/swaps
-say mount
-near=$data; while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}; done
-df --output=source,target -- "$near" 2>/dev/null | tail -n 1
+say disks
+for place in "$data" "$wal"; do
+  [ -n "$place" ] || continue
+  nearest "$place"
+  echo "path $place"
+  echo "disk $(df -B1 --output=fstype,avail,source,target -- "$near" 2>/dev/null | tail -n 1)"
+done
+say units
+[ "$supervisor" = systemd ] && systemctl list-units --plain --no-legend --state=active,activating 'etcd*.service' \
+  2>/dev/null | while read -r name _; do [ "$name" = etcd.service ] || echo "$name"; done
 # What waits for the network waits for all of it at once; each answer is one line, and so comes whole.
 say network
 tool=none; command -v bash >/dev/null && tool=bash
@@ -59,6 +84,7 @@ tool=none; command -v bash >/dev/null && tool=bash
     case $(timeout 2 chronyc -n tracking 2>/dev/null) in
       *"Leap status     : Not synch"*) said=no ;; *"Leap status     : "*) said=yes ;; *) said=unknown ;; esac ;; esac
   echo "synchronised $said"; } &
+[ $# = 0 ] || for program in ping ip; do command -v $program >/dev/null || echo "lacks $program"; done
 for other in "$@"; do
   name=${other%%=*}; rest=${other#*=}; address=${rest%%,*}; ports=${rest#*,}
   route=$(ip -o route get "$address" 2>/dev/null) || route=
@@ -83,13 +109,21 @@ wait
 say exposure
 [ "$supervisor" = systemd ] && systemd-analyze security --no-pager etcd.service 2>/dev/null | tail -n 1
 say fsyncs
-if [ "$try_disk" = yes ] && [ "$pid" = 0 ] && [ ! -e "$data/member" ]; then
-  file="$near/.etcdup-check-$$"
+if [ "$try_disk" = yes ]; then
+  log=${wal:-$data}
+  nearest "$log"
+  file="$near/.etcdup-check-$$" member=
+  for kept in "$data"/member "$log"/*.wal; do [ -e "$kept" ] && member=yes; done
   trap 'rm -f "$file"' EXIT
   trap 'exit 1' HUP INT TERM
-  : >"$file" && for _ in 1 2 3 4 5 6 7 8 9 10; do for _ in 1 2 3 4 5 6 7 8 9 10; do
-    dd if=/dev/zero of="$file" bs=2300 count=1 oflag=append,dsync conv=notrunc 2>&1 | tail -n 1
-  done; done
+  if [ "$pid" != 0 ]; then echo "untried etcd runs"
+  elif [ -n "$member" ]; then echo "untried a member's data are there"
+  elif { true >"$file"; } 2>/dev/null; then
+    for _ in 1 2 3 4 5 6 7 8 9 10; do for _ in 1 2 3 4 5 6 7 8 9 10; do
+      dd if=/dev/zero of="$file" bs=2300 count=1 oflag=append,dsync conv=notrunc 2>&1 | tail -n 1
+    done; done
+  else echo "untried $near takes no file"
+  fi
 fi
 say end
 """
@@ -102,7 +136,7 @@ def look_argv(
     places = [f"{name}={address},{','.join(map(str, ports))}" for name, address, ports in others]
     return (
         "sh", "-c", LOOK, "etcdup-look", layout.supervisor, layout.pid_file, layout.data_dir,
-        "yes" if disk else "no", str(KNOCK_S), *places,
+        layout.wal_dir or "", "yes" if disk else "no", str(KNOCK_S), *places,
     )  # fmt: skip
 
 
@@ -124,12 +158,15 @@ def parse_look(host: str, output: str) -> Closer:
         settings=process_settings(words, dict(v.split("=", 1) for v in sections["variables"] if "=" in v)),
         rights={each.path: each for each in map(_rights, sections["rights"])},
         swap=bool(sections["swap"]),
-        mount=" ".join(sections["mount"]),
+        disks=_disks(sections["disks"]),
+        other_units=tuple(sections["units"]),
         sources={line[1]: line[2] for line in network if line[0] == "source"},
         round_trips_ms={line[1]: float(line[2]) for line in network if line[0] == "rtt"},
         synchronised=next((_SAID.get(line[1]) for line in network if line[0] == "synchronised"), None),
+        lacks=tuple(line[1] for line in network if line[0] == "lacks"),
         knocks=tuple(_knock(line) for line in network if line[0] == "knock"),
         fsyncs_ms=tuple(_milliseconds(line) for line in sections["fsyncs"] if " s, " in line),
+        writes_untried=next((line[8:] for line in sections["fsyncs"] if line.startswith("untried ")), ""),
         exposure=_exposure(sections["exposure"]),
     )
 
@@ -137,6 +174,16 @@ def parse_look(host: str, output: str) -> Closer:
 def _rights(line: str) -> FileRights:
     mode, owner, digest, path = line.split(" ", 3)
     return FileRights(path, int(mode, 8), owner, digest.removeprefix("-"))
+
+
+def _disks(lines: list[str]) -> tuple[Disk, ...]:
+    """Two lines a folder: its path, and what df says. Where df says nothing there is nothing to tell."""
+    found = []
+    for path, said in zip(lines[::2], lines[1::2], strict=True):
+        words = said.split(None, 4)[1:]
+        if len(words) == 4:
+            found.append(Disk(path.removeprefix("path "), words[0], int(words[1]), words[2], words[3]))
+    return tuple(found)
 
 
 def _knock(line: list[str]) -> Knock:
@@ -157,11 +204,11 @@ def _exposure(lines: list[str]) -> float | None:
         return None
 
 
-def parse_leaders(member: str, metrics: str, now: float) -> Leaders | None:
-    """From a member's metrics; None where they do not say. `now` is in seconds since the epoch."""
+def parse_leaders(member: str, metrics: str, now: float) -> Leaders:
+    """From a member's metrics. `now` is in seconds since the epoch."""
     values = dict(line.split(" ", 1) for line in metrics.splitlines() if line.startswith(_LEADER_METRICS))
     try:
         changes, began = (float(values[name]) for name in _LEADER_METRICS)
     except (KeyError, ValueError):
-        return None
+        return Leaders(member, why="its metrics do not tell")
     return Leaders(member, int(changes), now - began)

@@ -50,24 +50,40 @@ class FileRights:
 
 
 @dataclass(frozen=True)
+class Disk:
+    """The file system below a member's folder, in df's words: what kind, what is mounted there, and where."""
+
+    path: str
+    filesystem: str
+    free_bytes: int
+    source: str = ""
+    mount: str = ""
+
+
+@dataclass(frozen=True)
 class Closer:
     """A closer look at one host. `settings` are the running process's own, by flag, empty where none runs.
 
-    `sources` and `round_trips_ms` go by the other host's name; `fsyncs_ms` are etcd's write, one by one, and
-    `exposure` is what `systemd-analyze security` makes of the unit, None where it said nothing. `synchronised`: whether
-    the kernel's clock follows another, None where nothing on the host tells.
+    `disks` are the data folder's and, where the log has a folder of its own, that one's too: the running process's,
+    else cluster.yaml's. `sources` and `round_trips_ms` go by the other host's name; `fsyncs_ms` are etcd's write where
+    its log is, one by one, `writes_untried` why they were not tried although asked for. `exposure` is what
+    `systemd-analyze security` makes of the unit, None where it said nothing. `synchronised`: whether the kernel's clock
+    follows another, None where nothing on the host tells. `lacks`: programs that it has not, of those that were wanted.
     """
 
     host: str
     settings: Mapping[str, str] = field(default_factory=dict)
     rights: Mapping[str, FileRights] = field(default_factory=dict)
     swap: bool = False
-    mount: str = ""
+    disks: tuple[Disk, ...] = ()
+    other_units: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     round_trips_ms: Mapping[str, float] = field(default_factory=dict)
     synchronised: bool | None = None
+    lacks: tuple[str, ...] = ()
     knocks: tuple[Knock, ...] = ()
     fsyncs_ms: tuple[float, ...] = ()
+    writes_untried: str = ""
     exposure: float | None = None
 
 
@@ -83,11 +99,12 @@ class Hash:
 
 @dataclass(frozen=True)
 class Leaders:
-    """How often a member saw the leader change in the seconds since its process started."""
+    """How often a member saw the leader change in the seconds since its process started, or why it does not tell."""
 
     member: str
-    changes: int
-    seconds: float
+    changes: int = 0
+    seconds: float = 0.0
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-# What a flag is that neither arguments nor environment name (etcd's own defaults).
 _ON = ("", "true", "1", "t", "T", "TRUE", "True")
+# What a flag is that neither arguments nor environment name (etcd's own defaults); a quota of 0 is that too.
+DEFAULTS = {"heartbeat-interval": 100, "election-timeout": 1000, "quota-backend-bytes": 2 * 1024**3}
 
 
 def process_settings(words: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
@@ -32,3 +33,13 @@ def is_on(settings: Mapping[str, str], flag: str) -> bool:
 
 def urls_of(settings: Mapping[str, str], flag: str) -> tuple[str, ...]:
     return tuple(filter(None, settings.get(flag, "").split(",")))
+
+
+def number_of(settings: Mapping[str, str], flag: str, otherwise: int) -> int:
+    """What one of DEFAULTS is in a running process; `otherwise` where the process does not tell."""
+    if not settings or "config-file" in settings:
+        return otherwise
+    try:
+        return int(settings.get(flag, "0")) or DEFAULTS[flag]
+    except ValueError:
+        return otherwise

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from etcdup.core.audit_members import comparable
 from etcdup.core.closer_look import look_argv, parse_look
 from etcdup.core.exports import ClientFiles
 from etcdup.core.findings import Closer, Evidence, Hash, Leaders
@@ -18,18 +19,18 @@ from etcdup.ops.world import World
 
 LOOK_TIMEOUT_S = 60.0
 HASH_TIMEOUT_S = 10.0
+AGAIN_S = 0.5
 
 
 async def gather_evidence(
     world: World, observed: Observed, client: ClientFiles | None, *, disk: bool
 ) -> Evidence:
     """`client` is what to say hello with on client ports. Whatever fails on one host hides no other."""
-    looked, sightings, between, hashes, leaders = await asyncio.gather(
-        _look_closer(world, observed, disk=disk),
+    (looked, leaders), sightings, between, hashes = await asyncio.gather(
+        _look_closer(world, observed, client, disk=disk),
         _served(world, observed, client),
         _links(world, observed),
-        _hashes(world, observed),
-        _leaders(world, observed),
+        hashes_of(world, observed),
     )
     return Evidence(
         observed=observed,
@@ -42,10 +43,21 @@ async def gather_evidence(
     )
 
 
-async def _look_closer(world: World, observed: Observed, *, disk: bool) -> dict[str, Closer | str]:
+async def _look_closer(
+    world: World, observed: Observed, client: ClientFiles | None, *, disk: bool
+) -> tuple[dict[str, Closer | str], tuple[Leaders, ...]]:
+    """And, of each etcd that runs, what its metrics say: where those are the closer look tells."""
     hosts = [host for host in world.spec.hosts if host.name in observed.reachable()]
     looked = await asyncio.gather(*(_look(world, host, disk=disk) for host in hosts))
-    return {host.name: seen for host, seen in zip(hosts, looked, strict=True)}
+    now = world.clock.now()
+    running = [seen for seen in looked if isinstance(seen, Closer) and seen.settings]
+    told = (
+        leaders_seen(world.hosts[each.host], each.settings, client, now)
+        for each in running
+        if "config-file" not in each.settings  # that it cannot be asked is said already
+    )
+    leaders = await asyncio.gather(*told)
+    return {host.name: seen for host, seen in zip(hosts, looked, strict=True)}, tuple(leaders)
 
 
 async def _look(world: World, host: HostSpec, *, disk: bool) -> Closer | str:
@@ -84,33 +96,34 @@ async def _links(world: World, observed: Observed) -> Sequence[Link]:
     return [link for link in await links(world, observed) if link.target in answering] if answering else ()
 
 
-async def _leaders(world: World, observed: Observed) -> tuple[Leaders, ...]:
-    now = world.clock.now()
-    running = [(name, seen) for name, seen in observed.reachable().items() if seen.unit.is_running]
-    told = await asyncio.gather(*(leaders_seen(world.hosts[name], seen, now) for name, seen in running))
-    return tuple(each for each in told if each is not None)
-
-
-async def _hashes(world: World, observed: Observed) -> tuple[Hash, ...]:
-    """Of every answering member at one revision: the oldest that one of them has as its newest (rule 81)."""
+async def hashes_of(world: World, observed: Observed) -> tuple[Hash, ...]:
+    """Of every answering member. Where they cannot be compared they are asked once more: a compaction, which reaches
+    one member before another, is over in a moment."""
     names = list(observed.answering())
     if len(names) < 2:
         return ()
-    newest = await asyncio.gather(*(_revision(world, name) for name in names))
-    known = [revision for revision in newest if revision]
-    return tuple(await asyncio.gather(*(_hash(world, name, min(known)) for name in names))) if known else ()
+    found = await _hashes_now(world, names)
+    if comparable(found):
+        return found
+    await world.clock.sleep(AGAIN_S)
+    return await _hashes_now(world, names)
 
 
-async def _revision(world: World, name: str) -> int:
-    try:
-        return (await (await world.etcd(name)).hash_kv(timeout_s=HASH_TIMEOUT_S)).hash_revision
-    except EtcdupError:
-        return 0
+async def _hashes_now(world: World, names: Sequence[str]) -> tuple[Hash, ...]:
+    """All at one revision: the oldest that one of them has as its newest (rule 81)."""
+    newest = await asyncio.gather(*(_hash(world, name) for name in names))
+    known = [revision for _, revision in newest if revision]
+    if not known:
+        return tuple(each for each, _ in newest)
+    return tuple(
+        each for each, _ in await asyncio.gather(*(_hash(world, name, min(known)) for name in names))
+    )
 
 
-async def _hash(world: World, name: str, revision: int) -> Hash:
+async def _hash(world: World, name: str, revision: int = 0) -> tuple[Hash, int]:
+    """And at which revision; 0 stands for the newest."""
     try:
         found = await (await world.etcd(name)).hash_kv(revision, timeout_s=HASH_TIMEOUT_S)
     except EtcdupError as error:
-        return Hash(name, why=error.message.removeprefix(f"{name}: "))
-    return Hash(name, found.hash, found.compact_revision)
+        return Hash(name, why=error.message.removeprefix(f"{name}: ")), 0
+    return Hash(name, found.hash, found.compact_revision), found.hash_revision

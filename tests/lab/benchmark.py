@@ -1,0 +1,81 @@
+"""kube-bench's verdicts on a machine's etcd: its own, where it can be built, and the same tests written here."""
+
+import json
+import warnings
+from functools import cache
+from pathlib import Path
+
+from tests.lab.machine import Machine
+from tests.lab.shell import run
+from tests.support.kube_bench import BENCHMARK, NoKubeBench, kube_bench_folder
+
+SECTION_2 = tuple(f"2.{number}" for number in range(1, 8))
+DATA = ("1.1.11", "1.1.12")
+PLACE = "/opt/kube-bench"
+
+
+def failed_controls(machine: Machine) -> set[str]:
+    """Of section 2, 1.1.11 and 1.1.12. Where kube-bench itself runs, it says the same of section 2."""
+    written = {control for control, held in _written_here(machine).items() if not held}
+    itself = _itself(machine)
+    assert itself is None or itself == written - set(DATA), (itself, written)
+    return written
+
+
+def _itself(machine: Machine) -> set[str] | None:
+    """It looks for 1.1.11 and 1.1.12 on an API server's machine alone, and only where etcd has flags."""
+    folder, why = _folder()
+    if folder is None:
+        warnings.warn(f"kube-bench itself was not asked: {why}", stacklevel=2)
+        return None
+    target = Path(f"{machine.root}{PLACE}")
+    if not target.exists():
+        run(["cp", "-r", f"{folder}/.", target])
+        libraries = f"cp -d {PLACE}/root/lib/*/libproc2.so.0* /lib/$(uname -m)-linux-gnu/"
+        machine.run(f"cp {PLACE}/root/bin/ps /bin/ && {libraries}")
+    answer = machine.run(
+        f"{PLACE}/kube-bench run --targets etcd --benchmark {BENCHMARK} --config-dir {PLACE}/cfg "
+        f"--config {PLACE}/cfg/config.yaml --json"
+    ).stdout
+    results = {
+        each["test_number"]: each["status"]
+        for controls in json.loads(answer)["Controls"]
+        for group in controls["tests"]
+        for each in group["results"]
+    }
+    assert tuple(results) == SECTION_2, answer
+    return {control for control, status in results.items() if status != "PASS"}
+
+
+@cache
+def _folder() -> tuple[Path | None, str]:
+    try:
+        return kube_bench_folder(), ""
+    except NoKubeBench as error:
+        return None, str(error)
+
+
+def _written_here(machine: Machine) -> dict[str, bool]:
+    """After cfg/cis-1.9/etcd.yaml and master.yaml: each test item looks for a flag in `ps` and, failing that, for its
+    variable in the process's environment; the data folder's mode and owner come from `stat`."""
+    shown = machine.run(
+        "pid=$(systemctl show etcd --property=MainPID --value);"
+        "tr '\\0' '\\n' </proc/$pid/cmdline; tr '\\0' '\\n' </proc/$pid/environ"
+    ).stdout.splitlines()
+
+    def value(flag: str) -> str | None:
+        names = (f"--{flag}=", f"ETCD_{flag.upper().replace('-', '_')}=")
+        return next((line.partition("=")[2] for line in shown if line.startswith(names)), None)
+
+    mode, owner = machine.run(f"stat -c '%a %U:%G' {value('data-dir')}").stdout.split()
+    return {
+        "2.1": value("cert-file") is not None and value("key-file") is not None,
+        "2.2": value("client-cert-auth") == "true",
+        "2.3": value("auto-tls") in (None, "false"),
+        "2.4": value("peer-cert-file") is not None and value("peer-key-file") is not None,
+        "2.5": value("peer-client-cert-auth") == "true",
+        "2.6": value("peer-auto-tls") in (None, "false"),
+        "2.7": value("trusted-ca-file") is not None,
+        "1.1.11": int(mode, 8) & ~0o700 == 0,
+        "1.1.12": owner == "etcd:etcd",
+    }
