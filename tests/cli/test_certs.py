@@ -203,6 +203,15 @@ def test_etcd_lets_in_a_consumer_whose_key_was_never_here(up: Etcdup) -> None:
     consumer = next(row for row in listed(up)["certificates"] if row["roles"] == ["client/app"])
     assert (consumer["used_by"], consumer["seen"]) == (["the consumer app"], ["here"])
 
+    assert up("certs", "issue", "app", "--csr", csr).returncode == 0
+    told = [row for row in listed(up)["certificates"] if "app" in "".join(row["roles"])]
+    assert [(row["roles"], row["in_use"]) for row in told] == [
+        (["client/app"], True),
+        (["replaced/app"], False),
+    ]
+    assert told[1]["serial"] == consumer["serial"]
+    subprocess.run([*etcdctl, *files, "get", "a"], check=True, timeout=30)  # etcd takes the replaced one
+
 
 def test_a_port_that_is_not_served_is_not_well(up: Etcdup) -> None:
     pid = pids(up)[2]

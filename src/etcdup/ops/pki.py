@@ -45,7 +45,10 @@ class Pki(ABC):
 
     @abstractmethod
     def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
-        """Certificate and key of a consumer; those there are, unless they are due or `renew` is set."""
+        """Certificate and key of a consumer; those there are, unless they are due or `renew` is set.
+
+        Those that another pair takes the place of are among `forgotten` from then on.
+        """
 
     @abstractmethod
     def sign_client(self, name: str, csr: bytes, now: datetime) -> bytes:
@@ -81,7 +84,7 @@ class Pki(ABC):
 
     @abstractmethod
     def forgotten(self) -> tuple[Path, ...]:
-        """The certificates that were set aside so: etcd lets their holders in until they end."""
+        """The certificates that were set aside, so or for newer ones: etcd lets their holders in until they end."""
 
     @abstractmethod
     def check(self, now: datetime) -> tuple[Fault, ...]:

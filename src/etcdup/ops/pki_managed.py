@@ -4,6 +4,7 @@
     next-ca.pem, next-ca-key.pem              a CA that takes over: see pki_rotation.py
     members/NAME/{server,peer,health}.pem     and -key.pem
     clients/NAME.pem                          and -key.pem; the operator's own is `admin`
+    former/                                   what had its day: see pki_former.py, pki_rotation.py
 
 A key is stored before its certificate. Killed between the two, the pair does not fit and is due again; the
 CA's certificate is then made for the key that is there. No path leads to a second CA beside a first.
@@ -35,6 +36,7 @@ from etcdup.ops.pki_files import (
     store_new,
     sweep,
 )
+from etcdup.ops.pki_former import FormerClients
 from etcdup.ops.pki_rotation import Rotation
 from etcdup.ops.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
 from etcdup.ops.x509 import (
@@ -69,6 +71,7 @@ class Managed(Pki):
         self._ca_key = self._root / "ca-key.pem"
         self._specified = {wanted.role: wanted for wanted in wanted_certs(spec)}
         self._rotation = Rotation(self._root, self._read_key)
+        self._former = FormerClients(self._root)
         self._asked: str | None = None
         self._unlocked: Authority | None = None
         # What was seen of each pair of files, by role and content: checking signatures costs, and files rarely change.
@@ -136,6 +139,7 @@ class Managed(Pki):
         with locked(self._root):
             authority = self._authority(now)
             own_folder(folder)
+            self._former.keep(self._cert(wanted.role), self._key(wanted.role))
             cert = make_cert(wanted, request, authority, self._spec.name, days=self._spec.tls.days, now=now)
             store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
             settle(folder)
@@ -189,21 +193,11 @@ class Managed(Pki):
             raise PkiError(
                 f"there is no certificate of a consumer {name}", hint="`etcdup certs list` shows them"
             )
-        place = self._root / "former" / "clients"
         with locked(self._root):
-            own_folder(place.parent)
-            own_folder(place)
-            taken = {path.stem for path in place.iterdir()}
-            names = (f"{name}~{number}" if number else name for number in count())
-            kept = next(each for each in names if each not in taken and f"{each}-key" not in taken)
-            # The certificate goes last: while it is here, the name is not forgotten.
-            if key.exists():
-                key.rename(place / f"{kept}-key.pem")
-            return cert.rename(place / f"{kept}.pem")
+            return self._former.take(cert, key)
 
     def forgotten(self) -> tuple[Path, ...]:
-        place = self._root / "former" / "clients"
-        return tuple(path for path in sorted(place.glob("*.pem")) if not path.stem.endswith("-key"))
+        return self._former.certs()
 
     def check(self, now: datetime) -> tuple[Fault, ...]:
         try:
@@ -263,6 +257,8 @@ class Managed(Pki):
     def _issue(self, wanted: Wanted, authority: Authority, now: datetime) -> None:
         key = new_key()
         cert = make_cert(wanted, key, authority, self._spec.name, days=self._spec.tls.days, now=now)
+        if wanted.role.startswith("client/"):
+            self._former.keep(self._cert(wanted.role), self._key(wanted.role))
         store(self._key(wanted.role), key_pem(key), KEY_MODE)
         store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
 
