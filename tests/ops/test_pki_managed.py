@@ -140,6 +140,20 @@ def test_renewal_is_due_in_the_last_third(tmp_path: Path) -> None:
     assert dues(THREE, pki, late) == {}
 
 
+def test_a_renewal_keeps_keys_and_a_new_ca_makes_new_ones(tmp_path: Path) -> None:
+    """Rule 16: with the key that is there, no handshake can find half of a pair. A consumer's next key is a new one."""
+    pki = issued(tmp_path)
+    pki.issue_client("app", NOW)
+    before = {role: pki.file(role) for role in [*ROLES, "client/app"]}
+    pki.issue([*ROLES, "client/app"], NOW)
+    assert all(pki.file(role)[0] != before[role][0] for role in before)
+    assert {role for role in before if pki.file(role)[1] != before[role][1]} == {"client/app"}
+    for stage in ("trust", "sign"):
+        pki.rotate(stage, NOW)
+    pki.issue(ROLES, NOW)
+    assert all(pki.file(role)[1] != before[role][1] for role in ROLES)
+
+
 def test_a_pair_that_does_not_fit_is_due_and_goes_to_no_host(tmp_path: Path) -> None:
     """Rule 16: it would break every new handshake and nothing would show it."""
     pki = issued(tmp_path)

@@ -41,7 +41,10 @@ class Pki(ABC):
 
     @abstractmethod
     def issue(self, roles: Iterable[str], now: datetime) -> None:
-        """Makes the CA if there is none, then a new key and certificate for each of these roles."""
+        """Makes the CA if there is none, then a new certificate for each of these roles.
+
+        It is for the key that is there, unless that does not fit or another CA signed for it, or it is a consumer's.
+        """
 
     @abstractmethod
     def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:

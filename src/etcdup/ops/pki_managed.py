@@ -6,8 +6,9 @@
     clients/NAME.pem                          and -key.pem; the operator's own is `admin`
     former/                                   what had its day: see pki_former.py, pki_rotation.py
 
-A key is stored before its certificate. Killed between the two, the pair does not fit and is due again; the
-CA's certificate is then made for the key that is there. No path leads to a second CA beside a first.
+A member's next certificate is for the key that it has; a consumer's, and any after a change of CA, for a new one. A
+new key is stored before its certificate. Killed between the two, the pair does not fit and is due again; the CA's
+certificate is then made for the key that is there. No path leads to a second CA beside a first.
 """
 
 import re
@@ -111,9 +112,10 @@ class Managed(Pki):
             for folder in folders:
                 own_folder(folder.parent)
                 own_folder(folder)
-            there = self.see().certs
+            seen = self.see()
             for each in wanted:
-                self._issue(moving(each, there.get(each.role)), authority, now)
+                kept = self._key_to_keep(each.role, seen)
+                self._issue(moving(each, seen.certs.get(each.role)), kept, authority, now)
             for folder in folders:
                 settle(folder)
 
@@ -254,12 +256,25 @@ class Managed(Pki):
             hint = "move it away, and `etcdup apply` issues it anew"
             raise UnusableFile(unusable.path, unusable.reason, hint=hint) from None
 
-    def _issue(self, wanted: Wanted, authority: Authority, now: datetime) -> None:
-        key = new_key()
+    def _key_to_keep(self, role: str, seen: PkiSeen) -> PrivateKey | None:
+        """The key that a member or the operator goes on with, if it fits and the CA that signs signed for it before.
+
+        Then a renewal changes one file, by one rename, and no handshake finds half of a new pair (rule 16): etcd reads
+        the two one after the other, so that of two renames it may see one, however near they are. What a new key
+        protects from, only a new CA ends, since etcd asks no revocation list: with that, all keys are new.
+        """
+        cert = seen.certs.get(role)
+        if cert is None or seen.authority is None or cert.issuer_key != seen.authority.key or not cert.key:
+            return None
+        return None if role.startswith("client/") else parse_key(self._key(role), read_file(self._key(role)))
+
+    def _issue(self, wanted: Wanted, kept: PrivateKey | None, authority: Authority, now: datetime) -> None:
+        key = kept or new_key()
         cert = make_cert(wanted, key, authority, self._spec.name, days=self._spec.tls.days, now=now)
         if wanted.role.startswith("client/"):
             self._former.keep(self._cert(wanted.role), self._key(wanted.role))
-        store(self._key(wanted.role), key_pem(key), KEY_MODE)
+        if kept is None:
+            store(self._key(wanted.role), key_pem(key), KEY_MODE)
         store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
 
     def _authority(self, now: datetime) -> Authority:
