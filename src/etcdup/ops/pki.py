@@ -92,3 +92,11 @@ class Pki(ABC):
     @abstractmethod
     def check(self, now: datetime) -> tuple[Fault, ...]:
         """Everything that is wrong or soon will be, all at once; raises nothing for a bad file."""
+
+    @abstractmethod
+    def loose(self) -> tuple[Fault, ...]:
+        """etcdup's own keys that others than their owner can get at."""
+
+    @abstractmethod
+    def tighten(self) -> tuple[Fault, ...]:
+        """Closes those keys to others, and returns what was wrong with each. Files that are `provided` are not ours."""

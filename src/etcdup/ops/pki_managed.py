@@ -29,6 +29,7 @@ from etcdup.ops.pki import Ask, Pki
 from etcdup.ops.pki_files import (
     CERT_MODE,
     KEY_MODE,
+    close_to_others,
     locked,
     open_to_others,
     own_folder,
@@ -207,8 +208,14 @@ class Managed(Pki):
         except UnusableFile as unusable:
             return (Fault(str(unusable.path), unusable.reason, unusable.hint),)
         faults = validity_faults(authority, now, soon=CA_EXPIRES_SOON) if authority else []
-        keys = [self._ca_key, self._rotation.next_key, *(self._key(role) for role in self._roles())]
-        return (*faults, *(fault for key in keys for fault in open_to_others(key)))
+        return (*faults, *self.loose())
+
+    def loose(self) -> tuple[Fault, ...]:
+        keys = [*self._root.rglob("*-key.pem"), *self._root.glob("former/old-ca-key-*.pem")]
+        return tuple(fault for key in sorted(keys) for fault in open_to_others(key))
+
+    def tighten(self) -> tuple[Fault, ...]:
+        return tuple(fault for fault in self.loose() if close_to_others(Path(fault.file)))
 
     def _roles(self) -> list[str]:
         """Those that the Spec wants, the clients that were issued beside them, and the servers of members that
