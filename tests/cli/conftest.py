@@ -20,6 +20,7 @@ from etcdup.core.load import load
 from etcdup.core.version import parse_version
 from etcdup.ops.demo import claimed, lay_out
 from etcdup.ops.pki import Pki
+from tests.cli.hygiene import Secrets
 from tests.support.etcd_binaries import release_tarball, why_not
 from tests.support.networks import take_network
 
@@ -46,6 +47,10 @@ class Etcdup:
     folder: Path
     user: int | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    secrets: Secrets = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.secrets = Secrets(self.folder)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,6 +69,16 @@ class Etcdup:
         return [*(become if self.user else []), sys.executable, "-m", "etcdup", *arguments]
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """No secret may have come astray by the time when a demo is taken down."""
+        self.secrets.learn(self.environment, arguments)
+        if "--down" in arguments or "destroy" in arguments:
+            assert self.secrets.astray() == []
+        done = self._ended(*arguments)
+        self.secrets.hear(done.stdout, done.stderr)
+        self.secrets.learn(self.environment, arguments)
+        return done
+
+    def _ended(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.argv(*arguments),
             env=self.environment,

@@ -16,6 +16,7 @@ from etcdup.core.spec import Spec
 from tests.cli.conftest import VERSION, Etcdup, prepare_demo
 from tests.support.etcd_binaries import why_not
 from tests.support.expired import expired_leaves
+from tests.support.greeters import Greeters
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
 
@@ -117,9 +118,20 @@ def pids(etcdup: Etcdup) -> list[int]:
 
 
 def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
+    """And no handshake fails meanwhile, of all that two members' ports are greeted with (rule 16)."""
     before, serials = pids(up), {row["serial"] for row in listed(up)["certificates"] if not row["is_ca"]}
-    done = up("certs", "renew", "--days", "100000", "--yes")
-    assert done.returncode == 0, done.stderr
+    spec, pki = spec_of(up), place(up) / "pki"
+    ports = [
+        (host.address, port(host)) for host in spec.hosts[:2] for port in (spec.client_port, spec.peer_port)
+    ]
+    pair = (pki / "members/infra3/peer.pem", pki / "members/infra3/peer-key.pem")
+    with Greeters(pki / "ca.pem", *pair, ports) as greeters:
+        for _ in range(3):
+            done = up("certs", "renew", "--days", "100000", "--yes")
+            assert done.returncode == 0, done.stderr
+    assert greeters.failed == []
+    assert {len(seen) for seen in greeters.serials.values()} == {4}, "the first and three new ones"
+    assert min(greeters.greeted.values()) > 50
     assert "it has less than 100000 days left" in done.stderr
     shown = [line.split() for line in done.stdout.splitlines() if " serves serial " in line]
     assert {line[0].split(":")[0] for line in shown} == {"infra1", "infra2", "infra3"}
@@ -202,6 +214,15 @@ def test_etcd_lets_in_a_consumer_whose_key_was_never_here(up: Etcdup) -> None:
     assert put.stdout == "OK\n"
     consumer = next(row for row in listed(up)["certificates"] if row["roles"] == ["client/app"])
     assert (consumer["used_by"], consumer["seen"]) == (["the consumer app"], ["here"])
+
+    assert up("certs", "issue", "app", "--csr", csr).returncode == 0
+    told = [row for row in listed(up)["certificates"] if "app" in "".join(row["roles"])]
+    assert [(row["roles"], row["in_use"]) for row in told] == [
+        (["client/app"], True),
+        (["replaced/app"], False),
+    ]
+    assert told[1]["serial"] == consumer["serial"]
+    subprocess.run([*etcdctl, *files, "get", "a"], check=True, timeout=30)  # etcd takes the replaced one
 
 
 def test_a_port_that_is_not_served_is_not_well(up: Etcdup) -> None:

@@ -1,5 +1,6 @@
 """`etcdup certs issue` as it is typed: no host is touched, so a PKI alone is enough."""
 
+import json
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -84,6 +85,43 @@ def test_issued_again_it_is_the_same_until_it_is_to_be_renewed(folder: Path) -> 
     assert cert.read_bytes() == first
     assert run(["certs", "issue", "app", "--renew"]) == 0
     assert cert.read_bytes() != first
+
+
+def former(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "pki/former/clients").glob("*"))
+
+
+def test_what_a_newer_one_replaces_is_kept_since_etcd_takes_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cert, key = folder / "pki/clients/app.pem", folder / "pki/clients/app-key.pem"
+    assert run(["certs", "issue", "app"]) == 0
+    first = (cert.read_bytes(), key.read_bytes())
+    assert run(["certs", "issue", "app"]) == 0
+    assert former(folder) == []
+    assert "the one of before" not in capsys.readouterr().err
+    assert run(["certs", "issue", "app", "--renew"]) == 0
+    said = capsys.readouterr().err
+    assert "the one of before is in ./pki/former/clients, and etcd takes it as well until 20" in said
+    assert "`etcdup certs rotate-ca` ends it" in said
+    kept = folder / "pki/former/clients"
+    assert ((kept / "app.pem").read_bytes(), (kept / "app-key.pem").read_bytes()) == first
+    assert run(["certs", "issue", "app", "--renew", "--json"]) == 0
+    replaced = json.loads(capsys.readouterr().out)["replaced"]
+    assert Path(replaced["kept"]) == kept / "app~1.pem"
+    assert former(folder) == ["app-key.pem", "app.pem", "app~1-key.pem", "app~1.pem"]
+
+
+def test_a_new_request_and_a_new_ca_replace_as_well(folder: Path) -> None:
+    csr, pki = request(folder, "-newkey", "ed25519"), Pki.open(load(CLUSTER, "cluster.yaml"), folder)
+    assert run(["certs", "issue", "own", "--csr", str(csr)]) == 0
+    assert run(["certs", "issue", "own", "--csr", str(csr)]) == 0
+    assert former(folder) == ["own.pem"], "its key was never here"
+    assert run(["certs", "issue", "app"]) == 0
+    for stage in ("trust", "sign"):
+        pki.rotate(stage, datetime.now(UTC))
+    assert run(["certs", "issue", "app"]) == 0
+    assert former(folder) == ["app-key.pem", "app.pem", "own.pem"]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ def test_a_consumers_certificate_and_its_end(folder: Path, capsys: pytest.Captur
     assert_told("certs-issue.json", told.out, folder)
     assert "PRIVATE" not in told.out
     assert "cannot be called back" in told.err, "a person is told all the same"
+    assert run(["certs", "issue", "patroni", "--out", "away", "--renew", "--json"]) == 0
+    assert_told("certs-issue-renewed.json", capsys.readouterr().out, folder)
     assert run(["certs", "issue", "app", "--csr", str(request(folder, "-newkey", "ed25519")), "--json"]) == 0
     assert_told("certs-issue-csr.json", capsys.readouterr().out, folder)
     assert run(["certs", "forget", "app", "--json"]) == 0

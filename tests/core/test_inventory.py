@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from etcdup.cli.certs_view import render_inventory
+from etcdup.cli.paint import Paint
 from etcdup.core.inventory import Facts, Inventory, Link, Sighting, inventory
 from etcdup.core.load import load
 from etcdup.core.observed import CertSeen
@@ -66,6 +68,22 @@ def test_a_former_members_certificate_may_expire() -> None:
     found = seen(Sighting("server/i9", "operator", facts=facts("old", -5)))
     assert found.is_well
     assert found.rows[0].used_by == ("nobody: i9 is no member",)
+
+
+@pytest.mark.parametrize(("role", "why"), [("forgotten", "is forgotten"), ("replaced", "has a newer one")])
+def test_what_etcd_takes_although_it_is_set_aside(role: str, why: str) -> None:
+    found = seen(
+        Sighting("admin", "operator", facts=facts("root", 300)),
+        Sighting(f"{role}/app~1", "operator", facts=facts("app", 5)),
+    )
+    assert found.is_well, "nobody shall renew it"
+    assert found.rows[1].used_by == (
+        f"nobody: app {why}; etcd lets it in until this ends or its CA is dropped",
+    )
+    assert [row.is_set_aside for row in found.rows] == [False, True]
+    text = render_inventory(found, "", Paint(colour=False))
+    assert "etcd still takes 1 certificate that nobody should use" in text
+    assert "the first ends in 300 days" in text, "of those in use"
 
 
 def test_one_certificate_is_one_row_with_all_places() -> None:

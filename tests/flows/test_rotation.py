@@ -155,7 +155,7 @@ async def test_a_consumer_of_the_old_ca_keeps_it_until_it_has_another_or_is_forg
 
     world.pki.issue_client("kube-apiserver", (await observe(world)).at)
     world.pki.forget_client("patroni")
-    assert [path.stem for path in world.pki.forgotten()] == ["patroni"]
+    assert [path.stem for path in world.pki.forgotten()] == ["kube-apiserver", "patroni"]
     with pytest.raises(PkiError, match="there is no certificate of a consumer patroni"):
         world.pki.forget_client("patroni")
     assert await rotate(network, folder) == "drop"

@@ -2,7 +2,7 @@
 
 `python -m tests.ops.killed FOLDER SPEC NOW [STAGE]`: run number n works in FOLDER/n and dies without a word just
 before its nth change. The first one that lives is the last; its number is printed. With a stage it turns the CA
-instead. A program of its own, because it forks.
+instead, or issues the consumer `app` its next certificate. A program of its own, because it forks.
 """
 
 import os
@@ -44,7 +44,9 @@ def main(folder: Path, spec: Spec, now: datetime, stage: str = "") -> None:
         if child == 0:
             die_before_change(number)
             pki = Pki.open(spec, folder / str(number))
-            if stage:
+            if stage == "consumer":
+                pki.issue_client("app", now, renew=True)
+            elif stage:
                 pki.rotate(stage, now)
             else:
                 pki.issue([each.role for each in wanted_certs(spec)], now)

@@ -83,6 +83,33 @@ def test_killed_while_everything_is_renewed(tmp_path: Path) -> None:
         assert list(folder.rglob("*.tmp")) == []
 
 
+def test_killed_while_a_consumer_gets_its_next_certificate(tmp_path: Path) -> None:
+    """The one of before is never out of sight, for etcd takes it still, and is kept once."""
+    whole = tmp_path / "whole"
+    first = Pki.open(SPEC, whole)
+    first.issue(["admin"], NOW)
+    old, old_key = first.issue_client("app", NOW)
+    for number in range(1, 40):
+        shutil.copytree(whole, tmp_path / str(number))
+    folders = killed_at_each_change(tmp_path, "consumer")
+    assert len(folders) > 10
+    for folder in folders:
+        pki = Pki.open(SPEC, folder)
+        cut = [
+            (folder / "pki/clients/app.pem").read_bytes(),
+            *(each.read_bytes() for each in pki.forgotten()),
+        ]
+        assert old in cut
+        if cut[0] != old:
+            assert pki.file("client/app")[0] == cut[0], "a new certificate has its key beside it"
+        pki.issue_client("app", NOW, renew=True)
+        kept = [each for each in pki.forgotten() if each.read_bytes() == old]
+        assert len(kept) == 1
+        assert kept[0].with_name(f"{kept[0].stem}-key.pem").read_bytes() == old_key
+        assert pki.file("client/app")[0] not in (old, cut[0])
+        assert list(folder.rglob("*.tmp")) == []
+
+
 @pytest.mark.parametrize("done", [0, 1, 2])
 def test_killed_in_a_turn_of_the_ca(tmp_path: Path, done: int) -> None:
     """It is turned or it is not, what signs is always trusted, and the next run turns it to the same end."""

@@ -63,6 +63,28 @@ def test_a_key_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
     assert str(fault) == f"{tmp_path}/pki/ca-key.pem is open to others (mode 0644)"
 
 
+def test_keys_that_others_can_read_are_closed_to_them(tmp_path: Path) -> None:
+    """All that are ours, those of before as well; what a link leads to is somebody else's."""
+    pki = issued(tmp_path)
+    pki.issue_client("app", NOW)
+    pki.forget_client("app")
+    for stage in ("trust", "sign"):
+        pki.rotate(stage, NOW)
+    (old_ca,) = (tmp_path / "pki/former").glob("old-ca-key-*.pem")
+    linked, elsewhere = tmp_path / "pki/clients/admin-key.pem", tmp_path / "elsewhere.pem"
+    linked.rename(elsewhere)
+    linked.symlink_to(elsewhere)
+    loose = [tmp_path / f"pki/{name}-key.pem" for name in ("ca", "members/infra2/peer", "former/clients/app")]
+    for key in (*loose, old_ca, elsewhere):
+        key.chmod(0o644)
+    (tmp_path / "pki/members/infra1/peer-key.pem").chmod(0o640)
+    assert {fault.file for fault in pki.tighten()} == {str(key) for key in (*loose, old_ca)}
+    assert [stat.S_IMODE(key.stat().st_mode) for key in (*loose, old_ca)] == [0o600] * 4
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o644
+    assert [fault.file for fault in pki.check(NOW)] == [str(linked)]
+    assert pki.tighten() == ()
+
+
 @pytest.mark.parametrize("kind", ["server", "peer"])
 def test_openssl_takes_what_members_serve_and_dial_with(tmp_path: Path, kind: str) -> None:
     issued(tmp_path)
@@ -138,6 +160,20 @@ def test_renewal_is_due_in_the_last_third(tmp_path: Path) -> None:
     assert set(dues(THREE, pki, late)) == set(ROLES)
     pki.issue(ROLES, late)
     assert dues(THREE, pki, late) == {}
+
+
+def test_a_renewal_keeps_keys_and_a_new_ca_makes_new_ones(tmp_path: Path) -> None:
+    """Rule 16: with the key that is there, no handshake can find half of a pair. A consumer's next key is a new one."""
+    pki = issued(tmp_path)
+    pki.issue_client("app", NOW)
+    before = {role: pki.file(role) for role in [*ROLES, "client/app"]}
+    pki.issue([*ROLES, "client/app"], NOW)
+    assert all(pki.file(role)[0] != before[role][0] for role in before)
+    assert {role for role in before if pki.file(role)[1] != before[role][1]} == {"client/app"}
+    for stage in ("trust", "sign"):
+        pki.rotate(stage, NOW)
+    pki.issue(ROLES, NOW)
+    assert all(pki.file(role)[1] != before[role][1] for role in ROLES)
 
 
 def test_a_pair_that_does_not_fit_is_due_and_goes_to_no_host(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.errors import CommandFailed, RemoteError
+from etcdup.remote import scripts
 from etcdup.remote.host import Blob, Call, Host, NewFile
 from tests.remote.contract import OWNER, Promise
 from tests.support.echo import echo_server
@@ -257,10 +258,25 @@ async def a_folder_is_not_overwritten(host: Host, folder: str) -> None:
 
 
 async def what_a_killed_writer_left_is_removed(host: Host, folder: str) -> None:
-    (Path(folder) / ".file.etcdup.999999999").write_text("half")
-    (Path(folder) / ".other.etcdup.999999999").write_text("not ours to remove")
+    left = Path(folder) / ".etcdup.999999999"
+    left.mkdir()
+    (left / "other").write_text("half a key")
+    at_work = Path(folder) / f".etcdup.{os.getpid()}"
+    at_work.mkdir()
     await host.write(f"{folder}/file", b"x", mode=0o644, owner=OWNER)
-    assert names_in(folder) == [".other.etcdup.999999999", "file"]
+    assert names_in(folder) == [at_work.name, "file"]
+
+
+async def a_pair_is_renamed_by_one_program(host: Host, folder: str) -> None:
+    """Rule 16: whoever reads both finds the old pair or the new, but for two system calls that follow each other."""
+    (Path(folder) / "else").mkdir()
+    names = ("pki-key.pem", "pki.pem", "else/third", "last one")
+    files = [NewFile(f"{folder}/{name}", name.encode(), 0o600, OWNER) for name in names]
+    await host.write_all(files)
+    assert [await host.read(f"{folder}/{name}") for name in names] == [name.encode() for name in names]
+    assert (names_in(folder), names_in(f"{folder}/else")) == (["else", "last one", *names[:2]], ["third"])
+    _, _, script, *_ = scripts.write_files([(f"{folder}/{name}", 0o600, "", 1) for name in names[:2]])
+    assert [line for line in script.splitlines() if line.startswith("mv")] == ['mv -f -- "$t1" "$t2" "$d1/"']
 
 
 async def a_held_command_talks_both_ways(host: Host, folder: str) -> None:
@@ -335,6 +351,7 @@ REAL_MACHINE: tuple[Promise, ...] = (
     a_link_is_replaced_not_followed,
     a_folder_is_not_overwritten,
     what_a_killed_writer_left_is_removed,
+    a_pair_is_renamed_by_one_program,
     a_held_command_talks_both_ways,
     a_held_command_ends_with_its_block,
     lines_end_when_a_held_command_does,

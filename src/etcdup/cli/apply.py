@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from etcdup.cli.cautions import caution, refuse_unusable_tls
+from etcdup.cli.cautions import caution, refuse_unusable_tls, tighten_keys
 from etcdup.cli.moved import moved
 from etcdup.cli.no_return import agree_to_no_return
 from etcdup.cli.plan import read_plan
@@ -66,10 +66,12 @@ class Applying(Undertaking):
             plan = self._planned(planner, observed)
             caution(session, observed)
             if plan.is_empty:
+                tighten_keys(session, world.pki)
                 await self._nothing_to_do(world, plan, observed)
                 return
             if not await self._is_agreed(plan):
                 return
+            tighten_keys(session, world.pki)
             results = await self._apply(world, plan, observed, planner)
             await self._prove_served(world, plan)
             self.tell_health(results)

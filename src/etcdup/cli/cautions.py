@@ -31,6 +31,20 @@ def version_warnings(session: Session, observed: Observed) -> tuple[str, ...]:
     return (f"etcd {version}: {named}{more}{newer}",)
 
 
+def warn_of_loose_keys(session: Session, pki: Pki) -> None:
+    for fault in pki.loose():
+        session.terminal.warn(f"{fault}: {fault.hint} (`etcdup apply` does, where it may)")
+
+
+def tighten_keys(session: Session, pki: Pki) -> None:
+    """Keys that etcdup made are their owner's alone again, and whoever runs it learns that they were not."""
+    for fault in pki.tighten():
+        session.terminal.warn(
+            f"{fault}: it is 0600 now. Where somebody may have read it, `etcdup certs rotate-ca` makes it worthless"
+        )
+    warn_of_loose_keys(session, pki)
+
+
 def refuse_unusable_tls(session: Session) -> None:
     """Provided certificates are judged before any host is touched. Raises UsageError with every fault."""
     if session.spec.tls.mode != "provided":

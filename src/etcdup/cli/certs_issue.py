@@ -9,8 +9,9 @@ from etcdup.cli.cluster_file import read_spec
 from etcdup.cli.json_text import json_text
 from etcdup.cli.terminal import Terminal
 from etcdup.core.consumers import consumer_text, role_of
+from etcdup.core.spec import Spec
 from etcdup.errors import EXIT_DONE, UsageError
-from etcdup.ops.consumers import Issued, issue_consumer, take_away
+from etcdup.ops.consumers import Issued, Replaced, issue_consumer, take_away
 from etcdup.ops.pki import Pki
 from etcdup.ops.x509 import UnusableFile, read_file
 
@@ -30,7 +31,7 @@ def issue_certificate(
     role = role or role_of(name)
     text = consumer_text(role, spec, issued.files)
     terminal.data(json_text(consumer_json(spec, name, role, issued, text)) if as_json else text)
-    for line in _told(name, issued):
+    for line in (*_told(name, issued), *_told_of_replaced(spec, name, issued.replaced)):
         terminal.say(f"{terminal.err('yellow', 'note:')} {line}")
     return EXIT_DONE
 
@@ -68,4 +69,15 @@ def _told(name: str, issued: Issued) -> tuple[str, ...]:
         f"user {name}",
         f"it is good until {until} and cannot be called back: should the key be lost, enable auth and have no "
         f"user {name}, or have the cluster trust another CA",
+    )
+
+
+def _told_of_replaced(spec: Spec, name: str, replaced: Replaced | None) -> tuple[str, ...]:
+    if replaced is None:
+        return ()
+    return (
+        f"the one of before is in {spec.tls.dir}/former/clients, and etcd takes it as well until "
+        f"{replaced.cert.not_after:%Y-%m-%d}: it asks no revocation list. `certs list` shows it until then",
+        "if its key may be in wrong hands, `etcdup certs rotate-ca` ends it. etcd's `auth` alone does not, since both "
+        f"are the user {name}: that takes a certificate of another name, and no user {name}",
     )

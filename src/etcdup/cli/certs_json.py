@@ -17,7 +17,9 @@ from etcdup.ops.renewal import Served
 
 
 def consumer_json(spec: Spec, name: str, role: str, issued: Issued, configuration: str) -> dict[str, Any]:
-    """`key` is null where it belongs to a request, and so is not here."""
+    """`key` is null where it belongs to a request, and so is not here. `replaced` is the certificate of before, which
+    etcd takes until its `not_after`, or until its CA is dropped; null where there was none that it takes."""
+    replaced = issued.replaced
     return {
         "format": 1,
         "cluster": spec.name,
@@ -27,6 +29,7 @@ def consumer_json(spec: Spec, name: str, role: str, issued: Issued, configuratio
         "certificate": issued.files.cert,
         "key": issued.files.key if issued.has_key else None,
         **_life(issued.cert),
+        "replaced": {"kept": str(replaced.kept), **_life(replaced.cert)} if replaced else None,
         "configuration": configuration,
     }
 

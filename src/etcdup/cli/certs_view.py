@@ -23,7 +23,18 @@ def render_inventory(inventory: Inventory, raft: str, paint: Paint) -> str:
     lines += ["", *_link_lines(inventory.links, paint)]
     lines += [f"  raft: {raft}"] if raft else []
     lines += [f"  {paint('yellow', '!')} {finding}" for finding in inventory.findings]
+    lines += _set_aside_lines(inventory)
     return "\n".join([*lines, "", _verdict(inventory, paint)]) + "\n"
+
+
+def _set_aside_lines(inventory: Inventory) -> list[str]:
+    count = sum(row.is_set_aside for row in inventory.rows)
+    if not count:
+        return []
+    return [
+        f"  etcd still takes {counted(count, 'certificate')} that nobody should use: it asks no revocation list",
+        "  (where such a key may be in wrong hands, `etcdup certs rotate-ca` ends it)",
+    ]
 
 
 def render_served(found: Sequence[Served], paint: Paint) -> str:
@@ -69,7 +80,7 @@ def _link_lines(links: Sequence[Link], paint: Paint) -> list[str]:
 def _verdict(inventory: Inventory, paint: Paint) -> str:
     soon = [row for row in inventory.rows if row.ends_soon]
     if inventory.is_well:
-        first = min(row.days_left for row in inventory.rows)
+        first = min(row.days_left for row in inventory.rows if row.in_use)
         return f"certificates are {paint('bold green', 'well')}: the first ends in {counted(first, 'day')}"
     parts = [f"{counted(len(soon), 'certificate')} to renew"] if soon else []
     wrong = len(inventory.findings) + sum(bool(link.why) for link in inventory.links)
@@ -78,7 +89,8 @@ def _verdict(inventory: Inventory, paint: Paint) -> str:
 
 
 def inventory_json(inventory: Inventory, raft: str) -> dict[str, Any]:
-    """`days_left` is below 0 for what has expired."""
+    """`days_left` is below 0 for what has expired. What is not `in_use` is a former member's, or a consumer's that is
+    forgotten or replaced: etcd lets its holder in until it ends or its CA is dropped."""
     return {
         "format": 1,
         "well": inventory.is_well,
@@ -115,6 +127,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "not_after": cert.not_after.isoformat(),
         "days_left": row.days_left,
         "ends_soon": row.ends_soon,
+        "in_use": row.in_use,
         "used_by": list(row.used_by),
         "seen": list(row.places),
     }

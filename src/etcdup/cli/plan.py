@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
-from etcdup.cli.cautions import caution, refuse_unusable_tls
+from etcdup.cli.cautions import caution, refuse_unusable_tls, warn_of_loose_keys
 from etcdup.cli.json_text import json_text
 from etcdup.cli.plan_view import render_plan, render_refusal
 from etcdup.cli.session import Session
 from etcdup.core.observed import Observed
 from etcdup.core.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, BadFile, Problem, UsageError
+from etcdup.ops.pki import Pki
 
 
 def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool) -> int:
@@ -18,6 +19,7 @@ def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool
     refuse_unusable_tls(session)
     observed, planned = session.run(_plan(session))
     caution(session, observed)
+    warn_of_loose_keys(session, Pki.open(session.spec, session.folder))
     if isinstance(planned, Refusal):
         text = json_text(refusal_json(planned))
         session.terminal.data(text if as_json else render_refusal(planned, session.terminal.out))

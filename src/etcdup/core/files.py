@@ -71,7 +71,8 @@ def desired_files(
 ) -> tuple[DesiredFile, ...]:
     """Everything below /etc that etcdup keeps on a host, in the order in which it is written.
 
-    Keys come right before their certificates, so that a pair is mismatched for one rename only (rule 16).
+    Keys come right before their certificates, and one program renames them one after the other (remote/scripts.py), so
+    that a new pair is mismatched between two system calls only (rule 16). A renewal, which keeps its key, never is.
     """
     return (
         *_trust_files(layout, pki),

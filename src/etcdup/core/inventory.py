@@ -11,6 +11,8 @@ from etcdup.core.spec import Spec
 # For a CA, and for certificates that somebody else renews (rule 17).
 ENDS_SOON = timedelta(days=30)
 AUTHORITIES = ("ca", "peer-ca")
+# Kinds of roles of consumers' certificates that should have no user any more. etcd takes them all the same.
+SET_ASIDE = ("forgotten", "replaced")
 
 Kind = Literal["operator", "host", "served"]
 LinkPort = Literal["client", "peer"]
@@ -73,6 +75,11 @@ class Row:
     used_by: tuple[str, ...]
     days_left: int
     ends_soon: bool
+    in_use: bool
+
+    @property
+    def is_set_aside(self) -> bool:
+        return all(role.startswith(SET_ASIDE) for role in self.roles)
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ def _row(spec: Spec, seen: Sequence[Sighting], at: datetime, days: int | None) -
     facts = seen[0].facts
     assert facts is not None, "inventory gives only what was seen"
     roles = tuple(dict.fromkeys(each.role for each in seen))
-    in_use = [role for role in roles if not _is_former(spec, role)]
+    in_use = any(not _is_former(spec, role) for role in roles)
     left = facts.cert.not_after - at
     needed = timedelta(days=days) if days is not None else _needed(spec, facts.cert)
     return Row(
@@ -116,7 +123,8 @@ def _row(spec: Spec, seen: Sequence[Sighting], at: datetime, days: int | None) -
         places=tuple(dict.fromkeys(each.place for each in seen)),
         used_by=tuple(dict.fromkeys(used_by(spec, role) for role in roles)),
         days_left=left.days,
-        ends_soon=bool(in_use) and left < needed,
+        ends_soon=in_use and left < needed,
+        in_use=in_use,
     )
 
 
@@ -128,15 +136,24 @@ def _needed(spec: Spec, cert: CertSeen) -> timedelta:
 
 def _is_former(spec: Spec, role: str) -> bool:
     kind, _, name = role.partition("/")
-    if kind == "forgotten":
+    if kind in SET_ASIDE:
         return True
     return kind in ("server", "peer", "health") and name not in [host.name for host in spec.hosts]
+
+
+def set_aside_name(kept: str) -> str:
+    """The consumer's name: of several certificates of one name that are kept, the later have a number after a `~`."""
+    return kept.partition("~")[0]
 
 
 def used_by(spec: Spec, role: str) -> str:
     """Who uses a certificate, and what for."""
     kind, _, name = role.partition("/")
-    if _is_former(spec, role) and kind != "forgotten":
+    if kind in SET_ASIDE:
+        known = set_aside_name(name)
+        why = f"{known} is forgotten" if kind == "forgotten" else f"{known} has a newer one"
+        return f"nobody: {why}; etcd lets it in until this ends or its CA is dropped"
+    if _is_former(spec, role):
         return f"nobody: {name} is no member"
     return {
         "ca": "everybody, to judge members and clients",
@@ -145,7 +162,6 @@ def used_by(spec: Spec, role: str) -> str:
         "peer": f"{name}, towards its peers in both directions",
         "health": f"health checks on {name}",
         "admin": "etcdup, and you",
-        "forgotten": f"nobody: {name} is forgotten; etcd lets it in until this ends or its CA is dropped",
     }.get(kind, f"the consumer {name}")
 
 
@@ -157,7 +173,7 @@ def _strangers(sightings: Sequence[Sighting]) -> list[str]:
         if each.facts is not None
         and each.kind != "served"
         and not each.facts.cert.issuer_key
-        and not each.role.startswith("forgotten/")
+        and not each.role.startswith(SET_ASIDE)
     ]
 
 

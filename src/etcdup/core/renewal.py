@@ -125,7 +125,7 @@ def _members(spec: Spec, observed: Observed) -> list[tuple[HostSpec, HostSeen]]:
 
 
 def _install(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterable[Step]:
-    """Leaf pairs and nothing else; each key right before its certificate (rule 16)."""
+    """Leaf pairs and nothing else; a key that goes on is written as it was (rule 16)."""
     files = desired_files(spec, host, layout_of(spec, host), "", observed.pki)
     changes = file_changes((file for file in files if isinstance(file.content, Cert)), seen)
     if changes:

@@ -19,11 +19,20 @@ KEY_OF_REQUEST = "the key of the request"
 
 
 @dataclass(frozen=True)
+class Replaced:
+    """The certificate of before, and where it is kept: etcd takes it until it ends or its CA is dropped."""
+
+    cert: CertSeen
+    kept: Path
+
+
+@dataclass(frozen=True)
 class Issued:
     files: ClientFiles
     cert: CertSeen
     has_key: bool
     past: frozenset[str] = frozenset()
+    replaced: Replaced | None = None
 
 
 def issue_consumer(
@@ -37,6 +46,8 @@ def issue_consumer(
         raise PkiError(f"`{name}` is no consumer's name: certificates of that name are etcdup's own")
     if spec.tls.mode == "managed" and pki.see().authority is None:
         raise PkiError("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster")
+    role = f"client/{name}"
+    before = pki.see().certs.get(role) if spec.tls.mode == "managed" else None
     if csr is None:
         pki.issue_client(name, now, renew=renew)
     else:
@@ -45,7 +56,18 @@ def issue_consumer(
     if csr is not None:
         files = replace(files, key=KEY_OF_REQUEST)
     seen = pki.see()
-    return Issued(files, seen.certs[f"client/{name}"], csr is None, seen.past)
+    replaced = _replaced(pki, before, seen.certs[role], now)
+    return Issued(files, seen.certs[role], csr is None, seen.past, replaced)
+
+
+def _replaced(pki: Pki, before: CertSeen | None, made: CertSeen, now: datetime) -> Replaced | None:
+    """None too where etcd does not take the one of before: it ended, or no trusted CA signed it."""
+    if before is None or before.fingerprint == made.fingerprint:
+        return None
+    if not before.issuer_key or before.not_after <= now:
+        return None
+    kept = (path for path in pki.forgotten() if sha256(path.read_bytes()).hexdigest() == before.sha256)
+    return Replaced(before, next(kept))
 
 
 def _is_ours(there: bytes, ca: bytes, past: frozenset[str]) -> bool:

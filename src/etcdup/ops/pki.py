@@ -41,11 +41,17 @@ class Pki(ABC):
 
     @abstractmethod
     def issue(self, roles: Iterable[str], now: datetime) -> None:
-        """Makes the CA if there is none, then a new key and certificate for each of these roles."""
+        """Makes the CA if there is none, then a new certificate for each of these roles.
+
+        It is for the key that is there, unless that does not fit or another CA signed for it, or it is a consumer's.
+        """
 
     @abstractmethod
     def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
-        """Certificate and key of a consumer; those there are, unless they are due or `renew` is set."""
+        """Certificate and key of a consumer; those there are, unless they are due or `renew` is set.
+
+        Those that another pair takes the place of are among `forgotten` from then on.
+        """
 
     @abstractmethod
     def sign_client(self, name: str, csr: bytes, now: datetime) -> bytes:
@@ -81,8 +87,16 @@ class Pki(ABC):
 
     @abstractmethod
     def forgotten(self) -> tuple[Path, ...]:
-        """The certificates that were set aside so: etcd lets their holders in until they end."""
+        """The certificates that were set aside, so or for newer ones: etcd lets their holders in until they end."""
 
     @abstractmethod
     def check(self, now: datetime) -> tuple[Fault, ...]:
         """Everything that is wrong or soon will be, all at once; raises nothing for a bad file."""
+
+    @abstractmethod
+    def loose(self) -> tuple[Fault, ...]:
+        """etcdup's own keys that others than their owner can get at."""
+
+    @abstractmethod
+    def tighten(self) -> tuple[Fault, ...]:
+        """Closes those keys to others, and returns what was wrong with each. Files that are `provided` are not ours."""

@@ -85,6 +85,17 @@ def open_to_others(key: Path) -> list[Fault]:
     return [Fault(str(key), f"is open to others (mode {mode:04o})", f"`chmod 0600 {key}`", is_warning=True)]
 
 
+def close_to_others(key: Path) -> bool:
+    """Whether the key is its owner's alone now. What a link leads to, or another user's file, is not ours to change."""
+    if key.is_symlink():
+        return False
+    try:
+        key.chmod(KEY_MODE)
+    except OSError:
+        return False
+    return True
+
+
 def _write_beside(path: Path, content: bytes, mode: int) -> Path:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
     with os.fdopen(descriptor, "wb") as file:

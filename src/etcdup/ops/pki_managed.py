@@ -4,9 +4,11 @@
     next-ca.pem, next-ca-key.pem              a CA that takes over: see pki_rotation.py
     members/NAME/{server,peer,health}.pem     and -key.pem
     clients/NAME.pem                          and -key.pem; the operator's own is `admin`
+    former/                                   what had its day: see pki_former.py, pki_rotation.py
 
-A key is stored before its certificate. Killed between the two, the pair does not fit and is due again; the
-CA's certificate is then made for the key that is there. No path leads to a second CA beside a first.
+A member's next certificate is for the key that it has; a consumer's, and any after a change of CA, for a new one. A
+new key is stored before its certificate. Killed between the two, the pair does not fit and is due again; the CA's
+certificate is then made for the key that is there. No path leads to a second CA beside a first.
 """
 
 import re
@@ -27,6 +29,7 @@ from etcdup.ops.pki import Ask, Pki
 from etcdup.ops.pki_files import (
     CERT_MODE,
     KEY_MODE,
+    close_to_others,
     locked,
     open_to_others,
     own_folder,
@@ -35,6 +38,7 @@ from etcdup.ops.pki_files import (
     store_new,
     sweep,
 )
+from etcdup.ops.pki_former import FormerClients
 from etcdup.ops.pki_rotation import Rotation
 from etcdup.ops.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
 from etcdup.ops.x509 import (
@@ -69,6 +73,7 @@ class Managed(Pki):
         self._ca_key = self._root / "ca-key.pem"
         self._specified = {wanted.role: wanted for wanted in wanted_certs(spec)}
         self._rotation = Rotation(self._root, self._read_key)
+        self._former = FormerClients(self._root)
         self._asked: str | None = None
         self._unlocked: Authority | None = None
         # What was seen of each pair of files, by role and content: checking signatures costs, and files rarely change.
@@ -108,9 +113,10 @@ class Managed(Pki):
             for folder in folders:
                 own_folder(folder.parent)
                 own_folder(folder)
-            there = self.see().certs
+            seen = self.see()
             for each in wanted:
-                self._issue(moving(each, there.get(each.role)), authority, now)
+                kept = self._key_to_keep(each.role, seen)
+                self._issue(moving(each, seen.certs.get(each.role)), kept, authority, now)
             for folder in folders:
                 settle(folder)
 
@@ -136,6 +142,7 @@ class Managed(Pki):
         with locked(self._root):
             authority = self._authority(now)
             own_folder(folder)
+            self._former.keep(self._cert(wanted.role), self._key(wanted.role))
             cert = make_cert(wanted, request, authority, self._spec.name, days=self._spec.tls.days, now=now)
             store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
             settle(folder)
@@ -189,21 +196,11 @@ class Managed(Pki):
             raise PkiError(
                 f"there is no certificate of a consumer {name}", hint="`etcdup certs list` shows them"
             )
-        place = self._root / "former" / "clients"
         with locked(self._root):
-            own_folder(place.parent)
-            own_folder(place)
-            taken = {path.stem for path in place.iterdir()}
-            names = (f"{name}~{number}" if number else name for number in count())
-            kept = next(each for each in names if each not in taken and f"{each}-key" not in taken)
-            # The certificate goes last: while it is here, the name is not forgotten.
-            if key.exists():
-                key.rename(place / f"{kept}-key.pem")
-            return cert.rename(place / f"{kept}.pem")
+            return self._former.take(cert, key)
 
     def forgotten(self) -> tuple[Path, ...]:
-        place = self._root / "former" / "clients"
-        return tuple(path for path in sorted(place.glob("*.pem")) if not path.stem.endswith("-key"))
+        return self._former.certs()
 
     def check(self, now: datetime) -> tuple[Fault, ...]:
         try:
@@ -211,8 +208,14 @@ class Managed(Pki):
         except UnusableFile as unusable:
             return (Fault(str(unusable.path), unusable.reason, unusable.hint),)
         faults = validity_faults(authority, now, soon=CA_EXPIRES_SOON) if authority else []
-        keys = [self._ca_key, self._rotation.next_key, *(self._key(role) for role in self._roles())]
-        return (*faults, *(fault for key in keys for fault in open_to_others(key)))
+        return (*faults, *self.loose())
+
+    def loose(self) -> tuple[Fault, ...]:
+        keys = [*self._root.rglob("*-key.pem"), *self._root.glob("former/old-ca-key-*.pem")]
+        return tuple(fault for key in sorted(keys) for fault in open_to_others(key))
+
+    def tighten(self) -> tuple[Fault, ...]:
+        return tuple(fault for fault in self.loose() if close_to_others(Path(fault.file)))
 
     def _roles(self) -> list[str]:
         """Those that the Spec wants, the clients that were issued beside them, and the servers of members that
@@ -260,10 +263,25 @@ class Managed(Pki):
             hint = "move it away, and `etcdup apply` issues it anew"
             raise UnusableFile(unusable.path, unusable.reason, hint=hint) from None
 
-    def _issue(self, wanted: Wanted, authority: Authority, now: datetime) -> None:
-        key = new_key()
+    def _key_to_keep(self, role: str, seen: PkiSeen) -> PrivateKey | None:
+        """The key that a member or the operator goes on with, if it fits and the CA that signs signed for it before.
+
+        Then a renewal changes one file, by one rename, and no handshake finds half of a new pair (rule 16): etcd reads
+        the two one after the other, so that of two renames it may see one, however near they are. What a new key
+        protects from, only a new CA ends, since etcd asks no revocation list: with that, all keys are new.
+        """
+        cert = seen.certs.get(role)
+        if cert is None or seen.authority is None or cert.issuer_key != seen.authority.key or not cert.key:
+            return None
+        return None if role.startswith("client/") else parse_key(self._key(role), read_file(self._key(role)))
+
+    def _issue(self, wanted: Wanted, kept: PrivateKey | None, authority: Authority, now: datetime) -> None:
+        key = kept or new_key()
         cert = make_cert(wanted, key, authority, self._spec.name, days=self._spec.tls.days, now=now)
-        store(self._key(wanted.role), key_pem(key), KEY_MODE)
+        if wanted.role.startswith("client/"):
+            self._former.keep(self._cert(wanted.role), self._key(wanted.role))
+        if kept is None:
+            store(self._key(wanted.role), key_pem(key), KEY_MODE)
         store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
 
     def _authority(self, now: datetime) -> Authority:

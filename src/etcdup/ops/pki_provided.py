@@ -135,6 +135,12 @@ class Provided(Pki):
     def forgotten(self) -> tuple[Path, ...]:
         return ()
 
+    def loose(self) -> tuple[Fault, ...]:
+        return ()  # `check` tells of them, before any host is touched
+
+    def tighten(self) -> tuple[Fault, ...]:
+        return ()
+
     def check(self, now: datetime) -> tuple[Fault, ...]:
         sets, faults = self._read()
         keys = dict.fromkeys(Path(each.key_path) for each in sets.values())

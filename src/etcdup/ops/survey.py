@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from cryptography import x509
 
 from etcdup.core.exports import ClientFiles
-from etcdup.core.inventory import AUTHORITIES, Sighting
+from etcdup.core.inventory import AUTHORITIES, Sighting, set_aside_name
 from etcdup.core.layout import MEMBER_CERTS, Layout, layout_of
 from etcdup.core.observed import HostSeen, Observed, PkiSeen
 from etcdup.core.spec import HostSpec
@@ -26,7 +26,7 @@ async def survey(world: World, observed: Observed, client: ClientFiles | None) -
         looks.append(_on_disk(world, host, observed, authorities))
         looks.append(_served(world, host, "server", client, authorities))
         looks.append(_served(world, host, "peer", None, authorities))
-    here = [*_operators(world, observed.pki, authorities)]
+    here = [*_operators(world, observed.pki, authorities), *_set_aside(world, observed, authorities)]
     return here + [each for found in await asyncio.gather(*looks) for each in found]
 
 
@@ -65,11 +65,25 @@ def _operators(world: World, pki: PkiSeen, authorities: Sequence[x509.Certificat
         pem = Pem.read(Path(seen.path))
         facts = cert_facts(seen.path, pem.content, pem.certs[0], (*pem.certs[1:], *authorities))
         yield Sighting(role, "operator", facts=facts)
-    for forgotten in world.pki.forgotten():
-        pem = Pem.read(forgotten)
-        facts = cert_facts(str(forgotten), pem.content, pem.certs[0], authorities)
-        if facts.cert.issuer_key:  # what no trusted CA signed opens nothing
-            yield Sighting(f"forgotten/{forgotten.stem}", "operator", facts=facts)
+
+
+def _set_aside(
+    world: World, observed: Observed, authorities: Sequence[x509.Certificate]
+) -> Iterator[Sighting]:
+    """Consumers' certificates that etcd takes although they are forgotten, or were replaced: those that have not ended
+    and that a trusted CA signed. A kept one may be in use still: the run that was to replace it was killed."""
+    in_use = {seen.fingerprint for seen in observed.pki.certs.values()}
+    for path in world.pki.forgotten():
+        pem = Pem.read(path)
+        facts = cert_facts(str(path), pem.content, pem.certs[0], authorities)
+        if (
+            facts.cert.issuer_key
+            and facts.cert.not_after > observed.at
+            and facts.cert.fingerprint not in in_use
+        ):
+            name = set_aside_name(path.stem)
+            kind = "replaced" if f"client/{name}" in observed.pki.certs else "forgotten"
+            yield Sighting(f"{kind}/{path.stem}", "operator", facts=facts)
 
 
 async def _on_disk(

@@ -6,6 +6,8 @@ Scripts take what they work on as positional arguments, never by being pasted to
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 # A command that ignores SIGTERM at its timeout is killed this much later.
 KILL_AFTER_S = 2
@@ -16,32 +18,42 @@ TIMED_OUT = frozenset({124, 137})
 # The contents follow each other on stdin; the paths are the first arguments, then the owners.
 #
 # All of them are complete on the disk before the first is renamed: a full disk or a cut connection leaves
-# every old file. The size is checked because a cut connection looks like the end of the content. A temporary
-# file's name holds the writer's process ID: two writers never share one, and what a killed writer left is told
-# apart from one at work. noclobber makes its creation exclusive, so a planted link is not followed.
+# every old file. The size is checked because a cut connection looks like the end of the content. They are written,
+# under their own names, in a folder beside them that holds the writer's process ID: two writers never share one, and
+# what a killed writer left is told apart from one at work. Nobody else may enter it, and noclobber makes the creation
+# of files exclusive, so a planted link is not followed. One mv then renames all that go to one folder: between a key
+# and its certificate there are two system calls of one program, and not its end and the start of another (rule 16).
 # `head -c` reads no further than it is asked to, so the next file's content is left to it. What one program can do
 # for all files it does for all: starting programs is most of the work on a small file.
 _WRITE = """\
 set -eu
 umask 077
 room() {{
-    if [ ! -d "${{1%/*}}/" ]; then echo "no such folder: ${{1%/*}}" >&2; exit 1; fi
-    for left in "${{1%/*}}/.${{1##*/}}.etcdup."*; do
-        [ ! -e "$left" ] || [ -d "/proc/${{left##*.}}" ] || rm -f -- "$left"
+    if [ ! -d "$1/" ]; then echo "no such folder: $1" >&2; exit 1; fi
+    for left in "$1/.etcdup."*; do
+        [ -e "$left" ] || continue
+        if [ "${{left##*.}}" = $$ ] || [ ! -d "/proc/${{left##*.}}" ]; then rm -rf -- "$left"; fi
     done
+    mkdir -- "$1/.etcdup.$$"
 }}
-{names}
-trap 'rm -f -- {temps}' EXIT
+receive() {{
+    if [ -d "$1" ] && [ ! -L "$1" ]; then echo "there is a folder in the place of $1" >&2; exit 1; fi
+    head -c "$3" > "$2"
+}}
+{folders}
+{temps}
+trap 'rm -rf -- {stages}' EXIT
 trap 'exit 1' HUP INT TERM
+{rooms}
 set -C
 {receive}
 set +C
-sizes=$(echo $(stat -c %s -- {temps}))
+sizes=$(echo $(stat -c %s -- {all_temps}))
 if [ "$sizes" != "{sizes}" ]; then echo "only a part of the content arrived" >&2; exit 1; fi
 {own}
-sync -- {temps}
+sync -- {all_temps}
 {rename}
-sync -- {folders}
+sync -- {targets}
 """
 
 # Several commands in one: for each, whether it reads stdin, the count of its words, and those. A mark with the
@@ -79,31 +91,43 @@ def write_files(files: Sequence[tuple[str, int, str, int]]) -> tuple[str, ...]:
     owners = sorted({owner for _, _, owner, _ in files} - {""})
     modes = sorted({mode for _, mode, _, _ in files} - {0o600})
     temps = [f'"$t{number}"' for number, _ in enumerate(files, 1)]
+    firsts = _first_of_each_folder(paths)
 
     def of(column: int, value: object) -> str:
         return " ".join(temp for temp, file in zip(temps, files, strict=True) if file[column] == value)
 
     own = [f'chown -- "${{{n}}}" {of(2, owner)}' for n, owner in enumerate(owners, len(files) + 1)]
     own += [f"chmod {mode:04o} -- {of(1, mode)}" for mode in modes]
-    numbered = list(enumerate(files, 1))
+    homes = [firsts[_folder(path)] for path in paths]
+    runs = groupby(zip(homes, temps, strict=True), key=itemgetter(0))
     script = _WRITE.format(
-        names="\n".join(f"t{n}=${{{n}%/*}}/.${{{n}##*/}}.etcdup.$$" for n, _ in numbered),
-        temps=" ".join(temps),
-        receive="\n".join(f'room "${{{n}}}"; head -c {size} > "$t{n}"' for n, (*_, size) in numbered),
+        folders="\n".join(f"d{n}=${{{n}%/*}}" for n in firsts.values()),
+        temps="\n".join(f't{n}="$d{home}/.etcdup.$$/${{{n}##*/}}"' for n, home in enumerate(homes, 1)),
+        stages=" ".join(f'"$d{n}/.etcdup.$$"' for n in firsts.values()),
+        rooms="\n".join(f'room "$d{n}"' for n in firsts.values()),
+        receive="\n".join(
+            f'receive "${{{n}}}" {temp} {size}'
+            for n, (temp, (*_, size)) in enumerate(zip(temps, files, strict=True), 1)
+        ),
+        all_temps=" ".join(temps),
         sizes=" ".join(str(size) for *_, size in files),
         own="\n".join(own),
-        rename="\n".join(f'mv -f -T -- "$t{n}" "${{{n}}}"' for n, _ in numbered),
-        folders=" ".join(f'"${{{n}%/*}}/"' for n in _first_of_each_folder(paths)),
+        rename="\n".join(f'mv -f -- {" ".join(temp for _, temp in run)} "$d{home}/"' for home, run in runs),
+        targets=" ".join(f'"$d{n}/"' for n in firsts.values()),
     )
     return ("sh", "-c", script, "sh", *paths, *owners)
 
 
-def _first_of_each_folder(paths: Sequence[str]) -> list[int]:
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _first_of_each_folder(paths: Sequence[str]) -> dict[str, int]:
     """The number of the first path in every folder, counted from 1."""
     firsts: dict[str, int] = {}
     for number, path in enumerate(paths, 1):
-        firsts.setdefault(path.rpartition("/")[0], number)
-    return list(firsts.values())
+        firsts.setdefault(_folder(path), number)
+    return firsts
 
 
 def several(commands: Sequence[tuple[Sequence[str], bool]]) -> tuple[str, ...]:

@@ -39,8 +39,9 @@ def list_(file: Path, as_json: bool, days: int | None) -> int:
 def renew(file: Path, days: int | None, yes: bool, as_json: bool) -> int:
     """Issue certificates anew and bring them to the members, without a restart.
 
-    Without --days: those that have less than a third of their life left, as apply does. It ends with a new handshake on
-    every port. Stopped members are started: this heals a cluster whose certificates have all expired.
+    Without --days: those that have less than a third of their life left, as apply does. Keys stay, so that no handshake
+    fails meanwhile; rotate-ca makes new ones. It ends with a new handshake on every port. Stopped members are started:
+    this heals a cluster whose certificates have all expired.
     """
     from etcdup.cli.certs_renew import renew_certificates
 

@@ -1,0 +1,61 @@
+"""Secrets of the demos in these tests: known as they come to be, and looked for wherever they must not be.
+
+A search costs a grep, so every demo is searched before it is taken down, whatever its test was about.
+"""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+ANY_KEY = "PRIVATE KEY"
+VARIABLES = ("ETCDUP_CA_PASSPHRASE", "AWS_SECRET_ACCESS_KEY")
+# Where keys belong, and what takes long to read and is etcd's own.
+KEYS_BELONG = ("pki", "away", "requests")
+ETCDS_OWN = ("opt", "cache")
+
+
+@dataclass
+class Secrets:
+    """`words` is what each secret is, by its text; `own` the files that the operator made to hold one."""
+
+    folder: Path
+    words: dict[str, str] = field(default_factory=lambda: {ANY_KEY: "a private key"})
+    own: set[Path] = field(default_factory=set)
+    spoken: list[str] = field(default_factory=list)
+
+    def learn(self, environment: Mapping[str, str], arguments: Sequence[str]) -> None:
+        """A line from the middle of each private key, base64 that nothing else holds by chance; all others whole."""
+        for key in self.folder.glob(".local/share/etcdup/demo/pki/**/*-key*.pem"):
+            lines = key.read_text().splitlines()
+            self.words |= {line: f"{key.name} of {key.parent.name}" for line in lines[1:2] if len(line) == 64}
+        self.words |= {environment[name]: name for name in VARIABLES if name in environment}
+        named = [environment.get("ETCDUP_BACKUP_IDENTITY", "")]
+        named += [value for flag, value in pairwise(arguments) if flag == "--identity"]
+        for path in (Path(each) for each in named if each):
+            self.own.add(path)
+            self.words[path.read_text().split()[-1]] = "the age identity"
+
+    def hear(self, *said: str) -> None:
+        self.spoken += said
+
+    def astray(self) -> list[str]:
+        """Where any of them was found: in what was said, or in a file of a folder that is not made for keys."""
+        heard = "\n".join(self.spoken)
+        found = [f"{what} was said" for text, what in self.words.items() if text in heard]
+        skipped = [f"--exclude-dir={name}" for name in (*KEYS_BELONG, *ETCDS_OWN)]
+        grep = [
+            "grep",
+            "-raFl",
+            "-f",
+            "-",
+            *skipped,
+            "--exclude=own.key",
+            "--exclude=*.tar.gz",
+            "--",
+            str(self.folder),
+        ]
+        done = subprocess.run(grep, input="\n".join(self.words), capture_output=True, text=True, timeout=120)
+        assert done.returncode in (0, 1), done.stderr
+        return found + [line for line in done.stdout.splitlines() if Path(line) not in self.own]
