@@ -1,15 +1,13 @@
 """etcdup as it is called, on members of this machine, with a cache of its own."""
 
 import os
-import pty
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +20,7 @@ from etcdup.ops.demo import claimed, lay_out
 from etcdup.ops.pki import Pki
 from tests.cli.hygiene import Secrets
 from tests.support.etcd_binaries import release_tarball, why_not
+from tests.support.keyboard import typed
 from tests.support.networks import take_network
 
 VERSION = "3.4.23"
@@ -101,31 +100,46 @@ class Etcdup:
             text=True,
         )
 
+    def on_terminal(self, *arguments: str, cut: str = "") -> Callable[[int], subprocess.Popen[str]]:
+        """A call for `typed` (tests/support/keyboard.py), which may be cut as by `cut`."""
+        argv, environment = self._dying(cut, *arguments) if cut else (self.argv(*arguments), self.environment)
 
-def answered(etcdup: Etcdup, answer: bytes | signal.Signals, *arguments: str) -> int:
-    """The exit code of a call on a terminal, where this is typed, or the signal sent, at the question."""
-    ours, theirs = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            etcdup.argv(*arguments), env=etcdup.environment, stdin=theirs, stdout=theirs, stderr=theirs
+        def start(terminal: int) -> subprocess.Popen[str]:
+            return subprocess.Popen(
+                argv,
+                env=environment,
+                cwd=self.folder,
+                stdin=terminal,
+                stdout=terminal,
+                stderr=terminal,
+                text=True,
+            )
+
+        return start
+
+    def cut(self, kind: str, *arguments: str) -> None:
+        """A call that is killed at the first line of its journal that tells of a step of this kind."""
+        argv, environment = self._dying(kind, *arguments)
+        done = subprocess.run(
+            argv,
+            env=environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
         )
-        seen = b""
-        while b"[y/N]" not in seen:
-            seen += os.read(ours, 4096)
-        if isinstance(answer, bytes):
-            os.write(ours, answer)
-        else:
-            process.send_signal(answer)
-        os.set_blocking(ours, False)
-        while process.poll() is None:
-            try:
-                os.read(ours, 65536)
-            except BlockingIOError:
-                time.sleep(0.02)
-        return process.wait()
-    finally:
-        os.close(ours)
-        os.close(theirs)
+        assert done.returncode == -signal.SIGKILL, f"it was not cut at {kind}:\n{done.stdout}{done.stderr}"
+
+    def _dying(self, kind: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
+        argv = [sys.executable, "-m", "tests.support.dying", kind, *arguments]
+        return argv, self.environment | {"PYTHONPATH": f"{SOURCE}:{SOURCE.parent}"}
+
+
+def answered(etcdup: Etcdup, answer: str | signal.Signals, *arguments: str) -> int:
+    """The exit code of a call on a terminal, where this is typed, or the signal sent, at its yes or no."""
+    return typed(etcdup.on_terminal(*arguments), [("[y/N]", answer)])[0]
 
 
 def prepare_demo(etcdup: Etcdup, place: Path, members: int = 3, version: str = VERSION) -> None:

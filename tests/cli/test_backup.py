@@ -128,9 +128,9 @@ def test_prune_deletes_what_no_count_keeps(up: Etcdup, folder: Path) -> None:
     (folder / "somebody-elses.db").write_text("theirs")
     unasked = up("backup", "prune")
     assert (unasked.returncode, "`--yes`" in unasked.stderr) == (2, True)
-    assert answered(up, b"n\n", "backup", "prune") == 130
+    assert answered(up, "n", "backup", "prune") == 130
     assert set(listed(up)) == {newest, *old}
-    assert answered(up, b"y\n", "backup", "prune") == 0
+    assert answered(up, "y", "backup", "prune") == 0
     assert set(listed(up)) == {newest, old[-1]}
     shutil.copy(folder / f"{newest}.db", folder / f"{old[0]}.db")
     (folder / f"{old[0]}.json").write_text((folder / f"{newest}.json").read_text().replace(newest, old[0]))

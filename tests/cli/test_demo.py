@@ -198,9 +198,9 @@ def test_a_terminal_is_asked_and_no_means_no(up: Etcdup) -> None:
     os.kill(pid_of(up, "infra2"), signal.SIGKILL)
     time.sleep(0.2)
     assert answered(up, signal.SIGINT, "apply") == 130
-    assert answered(up, b"n\n", "apply") == 130
+    assert answered(up, "n", "apply") == 130
     assert up("plan", "--exit-code").returncode == 3
-    assert answered(up, b"y\n", "apply") == 0
+    assert answered(up, "y", "apply") == 0
     assert up("health").returncode == 0
 
 

@@ -112,7 +112,7 @@ async def test_a_restore_cut_anywhere_can_be_undone(tmp_path: Path, size: int) -
 
 
 async def test_an_undo_cut_anywhere_goes_on(tmp_path: Path) -> None:
-    """Once the last mark is written, apply is what starts the members."""
+    """Until the last member was started: by then there is nothing left to undo."""
     spec, start = await before(3, tmp_path)
     await restored(spec, start.network, start.folder, snapshot_in(start.folder))
     new = old_logs(start)
@@ -127,9 +127,24 @@ async def test_an_undo_cut_anywhere_goes_on(tmp_path: Path) -> None:
         network.revive()
         if was_begun(spec, await observe(world_of(spec, network, folder))):
             await undone(spec, network, folder, run=8)
+        assert all(machine.process for machine in network.machines.values()), cut
         await assert_old(spec, Start(whole, folder), network, folder)
         for name, log in new.items():
             assert log in contents(network)[name], (cut, name)
+
+
+async def test_only_hosts_that_were_undone_together_are_started_by_an_undo(tmp_path: Path) -> None:
+    """Where all were, a member that stands still is a start that was cut off."""
+    spec, start = await before(3, tmp_path)
+    network, folder = start.again("one")
+    await restored(spec, network, folder, snapshot_in(folder))
+    await undone(spec, network, folder)
+    network.machines["infra2"].process = None
+    assert was_begun(spec, await observe(world_of(spec, network, folder)))
+    mark = network.machines["infra3"].file("/etc/etcd/etcdup.json")
+    assert mark is not None
+    mark.content = (mark.content or b"").replace(b'"undone"', b'"joined"')
+    assert not was_begun(spec, await observe(world_of(spec, network, folder)))
 
 
 async def test_nothing_to_undo_is_said(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,17 @@ class Operator:
         """`etcdup WORDS`, to be cut."""
         argv: list[str | Path] = [ETCDUP, "-f", self.file, *words]
         return self.lab.popen(argv, env=self.env, cwd=self.folder)
+
+    def on_terminal(self, *words: str) -> Callable[[int], subprocess.Popen[str]]:
+        """`etcdup WORDS` for `typed` (tests/support/keyboard.py)."""
+        argv: list[str | Path] = [ETCDUP, "-f", self.file, *words]
+
+        def start(terminal: int) -> subprocess.Popen[str]:
+            return self.lab.popen(
+                argv, env=self.env, cwd=self.folder, stdin=terminal, stdout=terminal, stderr=terminal
+            )
+
+        return start
 
     def apply(self, env: dict[str, str] | None = None) -> str:
         """An apply that must succeed: its words on stdout and stderr."""

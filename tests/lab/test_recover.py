@@ -1,6 +1,7 @@
 """The worst day, by its page: two of three machines are lost under writes, and both old members come back."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from tests.lab.machine import Machine
 from tests.lab.operator import HEALTHY, Operator, said
 from tests.lab.test_bootstrap import by_path
 from tests.support.etcd_binaries import why_not
+from tests.support.keyboard import CTRL_C, typed
 
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
 PKI = "/etc/etcd/pki"
+# The fence's part of a unit's ExecStartPre, which is its end.
+ASKING = re.compile(r"; \\\n[^']*'\nExecStart=")
 
 
 def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
@@ -36,6 +40,7 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     # Each was acknowledged by the survivor itself, which has applied it by then.
     assert set(acknowledged(infra1)) <= set(had)
 
+    asked_of_a_person(operator)
     done = operator.run(*recover, *SURE)
     assert done.returncode == 0, said(done)
     assert done.stdout.rstrip().endswith(HEALTHY), said(done)
@@ -50,6 +55,7 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     again = operator.run(*recover, *SURE)
     assert again.returncode == 4, said(again)
 
+    split_without_fence(operator)
     both_come_back(operator, grow)
     # One of them is lost after all: a fresh machine takes its place.
     infra3.reset()
@@ -63,9 +69,55 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     undo_a_restore(operator, kept)
 
 
+def asked_of_a_person(operator: Operator) -> None:
+    """Each host that cannot be looked at is to be named, and the cluster last: another name is a no, as Ctrl-C is."""
+    wrong = [(switched_off("infra2"), "infra2"), (switched_off("infra3"), "infra2")]
+    code, screen = typed(operator.on_terminal("recover"), wrong)
+    assert (code, "that is not its name; nothing was changed" in screen) == (130, True), screen
+    assert not list((operator.folder / "backups").glob("*-recover-*")), screen
+    halt = [*((switched_off(name), name) for name in ("infra2", "infra3")), ("(prod): ", CTRL_C)]
+    code, screen = typed(operator.on_terminal("recover"), halt)
+    assert code == 130, screen
+    assert operator.lab["infra1"].run("ls -d /var/lib/etcd.*", check=False).stdout == ""
+
+
+def switched_off(name: str) -> str:
+    return f"Switch it off, then type its name ({name}): "
+
+
+def split_without_fence(operator: Operator) -> None:
+    """Rule 65 shown on these very machines: without our fence both form the old cluster and take a write, beside the
+    one that went on from the survivor."""
+    infra1, *old = operator.lab.machines
+    units = {machine.name: machine.root / "etc/systemd/system/etcd.service" for machine in old}
+    fenced = {name: unit.read_text() for name, unit in units.items()}
+    for name, unit in units.items():
+        unit.write_text(ASKING.sub("'\nExecStart=", fenced[name]))
+        assert "superseded" in fenced[name]
+        assert "superseded" not in unit.read_text()
+    for machine in old:
+        machine.start()
+    for machine in old:
+        machine.wait_ssh()
+        wait_for_put(machine, "/whose", "the-two")
+    assert infra1.run(f"{ETCDCTL} get /whose").stdout == "", "there is one cluster"
+    infra1.run(f"{ETCDCTL} put /whose the-survivor")
+    for machine in old:
+        machine.kill()
+        units[machine.name].write_text(fenced[machine.name])
+    assert infra1.run(f"{ETCDCTL} get /whose --print-value-only").stdout.strip() == "the-survivor"
+
+
+def wait_for_put(machine: Machine, key: str, value: str) -> None:
+    deadline = time.monotonic() + 60
+    while (done := machine.run(f"{ETCDCTL} put {key} {value}", check=False)).returncode:
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.2)
+
+
 def both_come_back(operator: Operator, grow: tuple[str, ...]) -> None:
-    """At once, with their old data: a quorum of the old cluster (rule 65; without a fence:
-    tests/local/test_split_brain.py). Each asks before it starts, hears that it is of the past, and stays down."""
+    """At once, with their old data: a quorum of the old cluster (rule 65). Each asks before it starts, hears that it is
+    of the past, and stays down."""
     _, *old = operator.lab.machines
     for machine in old:
         machine.start()

@@ -1,6 +1,6 @@
 """Rule 65 on plain etcd, without a fence: what `recover` wants every other old member switched off for is real.
 
-With it: tests/lab/test_recover.py, where both old members come back at once, and each stays down.
+On real machines, and with the fence: tests/lab/test_recover.py, where both old members come back at once.
 """
 
 import signal

@@ -10,7 +10,7 @@ from etcdup.core.observed import Observed, aside_at
 from etcdup.core.plan import Plan, Refusal
 from etcdup.core.provenance import against_stranger
 from etcdup.core.restoration import SnapshotFile, can_bump, plan_restore, token_of, was_restored
-from etcdup.core.restore_steps import UndoData
+from etcdup.core.restore_steps import StartRestored
 from etcdup.core.undoing import plan_undo, was_begun
 from etcdup.errors import RefusedError
 from etcdup.ops.apply import Planner
@@ -73,7 +73,7 @@ class Undoing(ByName):
         self, world: World, plan: Plan, observed: Observed, planner: Planner
     ) -> tuple[Health, ...]:
         results = await super()._apply(world, plan, observed, planner)
-        if any(isinstance(step, UndoData) for step in plan.steps):
+        if any(isinstance(step, StartRestored) for step in plan.steps):
             for line in _undone(self.session.spec.name):
                 self.terminal.say(line)
         return results

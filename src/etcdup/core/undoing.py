@@ -33,6 +33,17 @@ def is_begun(spec: Spec, observed: Observed) -> bool:
     return any(_stage(seen) == "undo" for seen in _ours(spec, observed).values())
 
 
+def is_left_standing(spec: Spec, observed: Observed) -> bool:
+    """Whether an undo was cut after its last mark: all hosts have their old data, of one cluster, and not all run."""
+    marks = [seen.marker for seen in _ours(spec, observed).values() if seen.marker]
+    undone = [mark for mark in marks if mark.restored and mark.restored.stage == "undone"]
+    return (
+        len(undone) == spec.size
+        and len({mark.token for mark in undone}) == 1
+        and any(stands_still(seen) for seen in observed.reachable().values())
+    )
+
+
 def _steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
     seen = _ours(spec, observed)
     if quiet := _is_untouched(spec, observed):
@@ -82,6 +93,8 @@ def _against(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refused,
     if gone:
         return tuple(gone)
     seen = _ours(spec, observed)
+    if not resumed and is_left_standing(spec, observed):
+        return ()
     restored = [name for name, host in seen.items() if _stage(host)]
     if not restored and not resumed:
         return (

@@ -18,14 +18,17 @@ PUT_S = 10.0
 
 
 async def stop_all(performer: Performer, step: StopMembers, observed: Observed) -> None:
-    """All at once. That they are stopped is seen by the plan that is made next."""
+    """All at once, and the leader after them: it hands over before it ends, and waits seven seconds for members that
+    are going. With nobody left it ends at once. That they are stopped is seen by the plan that is made next."""
     spec = performer.world.spec
+    last = {name for name, seen in observed.answering().items() if seen.leader_id == seen.member_id}
 
     async def stop(name: str) -> None:
         layout = layout_of(spec, host_of(spec, observed, name))
         await performer.perform(performer.world.hosts[name], [stop_command(layout)], step.kind)
 
-    await asyncio.gather(*(stop(name) for name in step.hosts))
+    for names in (set(step.hosts) - last, last.intersection(step.hosts)):
+        await asyncio.gather(*(stop(name) for name in step.hosts if name in names))
 
 
 async def start_restored(performer: Performer, step: StartRestored, observed: Observed) -> None:
