@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from etcdup.core.spec import BackupSpec
-from etcdup.ops.store import open_store
+from etcdup.ops.store_opening import open_store
 from tests.support.s3 import BUCKET
 
 PIECE_BYTES = 1 << 20

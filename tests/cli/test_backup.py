@@ -16,7 +16,7 @@ from pyrage import x25519
 from etcdup.core.spec import BackupSpec
 from etcdup.ops.places import Places
 from etcdup.ops.snapshot_file import read_snapshot
-from etcdup.ops.store import open_store
+from etcdup.ops.store_opening import open_store
 from etcdup.ops.taking import take_backup
 from tests.cli.conftest import Etcdup, answered, prepare_demo
 from tests.support import s3

@@ -12,12 +12,13 @@ from pyrage import x25519
 from etcdup.core.backups import DATABASE, MANIFEST, PROOF, Manifest
 from etcdup.core.spec import BackupSpec
 from etcdup.errors import EtcdupError, UsageError
-from etcdup.ops import backups, store
+from etcdup.ops import backups, store, store_opening
 from etcdup.ops.drill import NotProved, drill
 from etcdup.ops.places import Places, look_into
 from etcdup.ops.sealing import Identity
 from etcdup.ops.snapshot_file import read_snapshot
-from etcdup.ops.store import Store, StoreError, open_store
+from etcdup.ops.store import Store, StoreError
+from etcdup.ops.store_opening import open_store
 from etcdup.ops.taking import take_backup
 from tests.ops.conftest import disk_of
 from tests.support import s3
@@ -132,7 +133,7 @@ async def test_a_payload_is_hashed_for_its_signature_only_where_it_is_asked_for(
 def test_payloads_are_signed_wherever_somebody_on_the_way_could_change_them(
     endpoint: str | None, private: bool
 ) -> None:
-    assert store._is_private(endpoint) == private
+    assert store_opening._is_private(endpoint) == private
 
 
 async def test_a_backup_in_a_folder_is_for_its_owner_alone(cluster: EtcdCluster, tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ async def test_a_store_that_fails_lists_nothing(
     fault: Fault, small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(store, "STALL_S", 2.0)
-    monkeypatch.setattr(store, "_RETRY_S", 1.0)
+    monkeypatch.setattr(store, "RETRY_S", 1.0)
     monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
     with faulty(endpoint) as proxy:
         place = _bucket(proxy.url, monkeypatch, tmp_path.name)
@@ -326,7 +327,7 @@ async def test_a_place_that_fails_does_not_spoil_the_other(
     fault: Fault, small: EtcdCluster, weed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(store, "STALL_S", 2.0)
-    monkeypatch.setattr(store, "_RETRY_S", 1.0)
+    monkeypatch.setattr(store, "RETRY_S", 1.0)
     monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
     before = weed.unfinished_uploads()
     with faulty(weed.url) as proxy:

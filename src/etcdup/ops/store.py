@@ -1,24 +1,18 @@
 """A place for backups: a folder of this machine or a bucket with S3's API, by one door.
 
-Credentials come from the environment or the AWS configuration files (AWS_PROFILE chooses), and from nowhere else.
 Errors of the library are long and may hold URLs: they are told in our own words.
 """
 
 import asyncio
-import configparser
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from datetime import timedelta
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from etcdup.core.bolt import Read
-from etcdup.core.spec import BackupSpec
-from etcdup.errors import EtcdupError, UsageError
+from etcdup.errors import EtcdupError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -31,11 +25,9 @@ _PARTS_AT_ONCE = 2
 _READ_BYTES = 1 << 20
 # The longest silence of a store, and how long a request is tried again.
 STALL_S = 30.0
-_RETRIES = 3
-_RETRY_S = 20.0
+RETRY_S = 20.0
 # How long one who interrupts an upload waits for its parts to be taken back.
 _TAKE_BACK_S = 5.0
-_CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
 
 
 class StoreError(EtcdupError):
@@ -63,7 +55,7 @@ class Store:
 
         found = []
         with self._explained("listed"):
-            async with asyncio.timeout(STALL_S + _RETRY_S):
+            async with asyncio.timeout(STALL_S + RETRY_S):
                 async for part in obstore.list(self._objects, prefix=self._prefix or None):
                     found += [each["path"].removeprefix(self._prefix) for each in part]
         return tuple(name for name in found if "/" not in name)
@@ -92,7 +84,7 @@ class Store:
         import obstore
 
         with self._explained("written"), _for_the_owner_alone:
-            async with asyncio.timeout(STALL_S + _RETRY_S):
+            async with asyncio.timeout(STALL_S + RETRY_S):
                 await obstore.put_async(
                     self._objects, self._prefix + name, text.encode(), use_multipart=False
                 )
@@ -102,7 +94,7 @@ class Store:
     async def read(self, name: str) -> AsyncGenerator[bytes, None]:
         """The object in pieces. A silence of STALL_S is an error."""
         pieces = self._pieces(name) if self._folder is None else _pieces_of(self._folder / name)
-        within_s = STALL_S + _RETRY_S
+        within_s = STALL_S + RETRY_S
         with self._explained("read"):
             async with aclosing(pieces):
                 while True:
@@ -140,14 +132,14 @@ class Store:
             return memoryview(obstore.get_range(self._objects, self._prefix + name, start=start, end=end))
 
         with self._explained("read"):
-            async with asyncio.timeout(STALL_S + _RETRY_S):
+            async with asyncio.timeout(STALL_S + RETRY_S):
                 return await asyncio.to_thread(look, read)
 
     async def delete(self, name: str) -> None:
         import obstore
 
         with self._explained("changed"):
-            async with asyncio.timeout(STALL_S + _RETRY_S):
+            async with asyncio.timeout(STALL_S + RETRY_S):
                 await obstore.delete_async(self._objects, self._prefix + name)
 
     @contextmanager
@@ -228,107 +220,6 @@ async def _broken_off(writing: asyncio.Future[Any], source: _Breakable) -> bool:
 
 
 _HINT = "nothing that is not whole is ever listed; put the store right and run it again"
-
-
-def open_store(backup: BackupSpec, place: str, folder: Path) -> Store:
-    """One of the places that cluster.yaml names; `folder` is the file's own. Makes no connection yet."""
-    scheme, separator, rest = place.partition("://")
-    if not separator:
-        return _open_folder(folder / Path(place).expanduser())
-    if scheme != "s3":
-        raise StoreError(
-            f"backups to {scheme}:// are not there yet", hint="use a folder or s3://bucket/prefix"
-        )
-    bucket, _, prefix = rest.partition("/")
-    return _open_bucket(backup, bucket, prefix.strip("/"))
-
-
-def is_missing(place: str, folder: Path) -> bool:
-    """Whether backups go to a folder that is not there: looking must not make it."""
-    return "://" not in place and not (folder / Path(place).expanduser()).is_dir()
-
-
-def _open_folder(folder: Path) -> Store:
-    from obstore.store import LocalStore
-
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"no backup can be kept in {folder}: {error.strerror}", hint="name another folder in `backup.to`"
-        ) from None
-    return Store(LocalStore(folder), str(folder), "", folder)
-
-
-def _open_bucket(backup: BackupSpec, bucket: str, prefix: str) -> Store:
-    from obstore.store import S3Store
-
-    endpoint = backup.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    config = _credentials()
-    config["region"] = backup.region or os.environ.get("AWS_REGION") or "us-east-1"
-    if endpoint:
-        config["endpoint"] = endpoint if backup.path_style else _of_its_own(endpoint, bucket)
-    if backup.sse:
-        config["server_side_encryption"] = backup.sse
-    if _is_private(endpoint) and "AWS_UNSIGNED_PAYLOAD" not in os.environ:
-        # It is read back and compared: its hash in a signature shows no more.
-        config["unsigned_payload"] = "true"
-    objects = S3Store(
-        bucket,
-        config=config,  # type: ignore[arg-type]
-        virtual_hosted_style_request=not backup.path_style,
-        client_options={
-            "allow_http": True, "timeout": timedelta(hours=1), "read_timeout": timedelta(seconds=STALL_S),
-            "connect_timeout": timedelta(seconds=5),
-        },
-        retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_RETRY_S)},
-    )  # fmt: skip
-    return Store(objects, f"s3://{bucket}/{prefix}".rstrip("/"), prefix)
-
-
-def _of_its_own(endpoint: str, bucket: str) -> str:
-    """The bucket as a host: the library takes an endpoint for that already, and would leave the bucket's name out."""
-    parts = urlsplit(endpoint)
-    if (parts.hostname or "").startswith(f"{bucket}."):
-        return endpoint
-    if _address_of(parts.hostname) is not None:
-        raise UsageError(
-            f"{endpoint} is an IP address, and `path_style: false` asks for the bucket at a name of its own, "
-            f"{bucket}.NAME",
-            hint="leave `path_style` out, or give `endpoint` the store's name",
-        )
-    return parts._replace(netloc=f"{bucket}.{parts.netloc}").geturl()
-
-
-def _is_private(endpoint: str | None) -> bool:
-    """Whether nobody on the way can change what is sent."""
-    parts = urlsplit(endpoint or "https://")
-    if parts.scheme == "https" or parts.hostname == "localhost":
-        return True
-    address = _address_of(parts.hostname)
-    return address is not None and address.is_loopback
-
-
-def _address_of(host: str | None) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(host or "")
-    except ValueError:
-        return None
-
-
-def _credentials() -> dict[str, str]:
-    """Of the profile in the credentials file. What the environment says goes before: the library reads it."""
-    if os.environ.get("AWS_ACCESS_KEY_ID"):
-        return {}
-    path = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()
-    profiles = configparser.ConfigParser(interpolation=None)
-    try:
-        profiles.read(path)
-    except configparser.Error:
-        raise StoreError(f"{path} is not a file of AWS credentials") from None
-    profile = os.environ.get("AWS_PROFILE") or "default"
-    section = profiles[profile] if profiles.has_section(profile) else {}
-    return {key: section[f"aws_{key}"] for key in _CREDENTIALS if f"aws_{key}" in section}
 
 
 class _OwnFiles:
