@@ -7,8 +7,8 @@ write of a proof is repeated from here, since a change that timed out may have b
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,10 +38,7 @@ __all__ = ["Credentials", "DowngradeAction", "Etcd", "EtcdClient", "KvHash"]
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-T = TypeVar("T")
 
-# How long it may take to connect for a snapshot.
-CONNECT_S = 5.0
 # After so much of a proof's time the same is tried again, while the attempts before may still come to their end.
 _AGAIN_AFTER = (0.0, 0.2, 0.4)
 _LEADERLESS_PAUSE_S = 0.05
@@ -239,41 +236,11 @@ class Etcd:
 
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         """As in EtcdClient; `aclose` ends it early."""
-        from etcdup.remote import etcd_snapshot as snapshot
+        from etcdup.remote.etcd_snapshot import snapshot_of
 
-        with self._explained(timeout_s):
-            call = await self._in_time(snapshot.open_call(*self._reach), min(timeout_s, CONNECT_S))
-            async with aclosing(snapshot.pieces_of(call, timeout_s)) as pieces:
-                async for piece in pieces:
-                    yield piece
-
-    async def _in_time(self, connecting: Awaitable[T], timeout_s: float) -> T:
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await connecting
-        except TimeoutError:
-            raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s") from None
-
-    @contextmanager
-    def _explained(self, timeout_s: float) -> Iterator[None]:
-        """What ends a snapshot before its end."""
-        from etcdup.remote.etcd_snapshot import CallFailed, StoodStill
-        from etcdup.remote.http2 import EndedEarly, Http2Error
-
-        try:
-            yield
-        except StoodStill:
-            raise EtcdTimeout(self.name, f"the snapshot stood still for {timeout_s:g} s") from None
-        except CallFailed as failed:
-            raise translate(self.name, failed.code, failed.details, timeout_s) from None
-        except EndedEarly as ended:
-            raise translate(self.name, "UNAVAILABLE", f"stream removed: {ended}", timeout_s) from None
-        except Http2Error as error:
-            raise EtcdBroken(self.name, f"what it sends is not HTTP/2 as etcd speaks it: {error}") from None
-        except OSError as error:  # before ValueError: a certificate that does not pass is both
-            raise translate(self.name, "UNAVAILABLE", str(error), timeout_s) from error
-        except ValueError as error:
-            raise EtcdBroken(self.name, f"what it sent is no part of a snapshot: {error}") from None
+        async with aclosing(snapshot_of(self.name, *self._reach, timeout_s=timeout_s)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def downgrade(self, action: DowngradeAction, version: str, *, timeout_s: float) -> str:
         kinds = pb.DowngradeRequest.DowngradeAction

@@ -8,20 +8,22 @@ for one piece after another, some pieces ahead of whoever takes them.
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import Protocol
 from urllib.parse import unquote
 
 from etcdup.core.wire import read_varint
 from etcdup.remote.etcd_client import Credentials
-from etcdup.remote.etcd_errors import BY_CODE
-from etcdup.remote.http2 import Exchange
+from etcdup.remote.etcd_errors import BY_CODE, EtcdBroken, EtcdTimeout, translate
+from etcdup.remote.http2 import EndedEarly, Exchange, Http2Error
 from etcdup.remote.tls import TlsStream, client_context, connected
 
 _METHOD = "/etcdserverpb.Maintenance/Snapshot"
 PIECE_BYTES = 1 << 20
 PIECES_AHEAD = 3
+# How long it may take to connect.
+_CONNECT_S = 5.0
 
 # A message of gRPC: whether it is compressed, its length, itself. SnapshotRequest is empty.
 _PREFIX_BYTES = 5
@@ -74,6 +76,44 @@ class Call(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+async def snapshot_of(
+    member: str, target: str, server_name: str, credentials: Credentials, *, timeout_s: float
+) -> AsyncGenerator[bytes, None]:
+    """In pieces; `aclose` ends it early. Raises an EtcdError after `timeout_s` of silence too."""
+    with _explained(member, timeout_s):
+        call = await _in_time(member, open_call(target, server_name, credentials), min(timeout_s, _CONNECT_S))
+        async with aclosing(pieces_of(call, timeout_s)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+
+async def _in_time(member: str, connecting: Awaitable["SnapshotCall"], timeout_s: float) -> "SnapshotCall":
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await connecting
+    except TimeoutError:
+        raise EtcdTimeout(member, f"no answer within {timeout_s:g} s") from None
+
+
+@contextmanager
+def _explained(member: str, timeout_s: float) -> Iterator[None]:
+    """What ends a snapshot before its end, as an EtcdError."""
+    try:
+        yield
+    except StoodStill:
+        raise EtcdTimeout(member, f"the snapshot stood still for {timeout_s:g} s") from None
+    except CallFailed as failed:
+        raise translate(member, failed.code, failed.details, timeout_s) from None
+    except EndedEarly as ended:
+        raise translate(member, "UNAVAILABLE", f"stream removed: {ended}", timeout_s) from None
+    except Http2Error as error:
+        raise EtcdBroken(member, f"what it sends is not HTTP/2 as etcd speaks it: {error}") from None
+    except OSError as error:  # before ValueError: a certificate that does not pass is both
+        raise translate(member, "UNAVAILABLE", str(error), timeout_s) from error
+    except ValueError as error:
+        raise EtcdBroken(member, f"what it sent is no part of a snapshot: {error}") from None
 
 
 async def pieces_of(call: Call, timeout_s: float) -> AsyncGenerator[bytes, None]:
