@@ -263,8 +263,9 @@ async def what_a_killed_writer_left_is_removed(host: Host, folder: str) -> None:
     (left / "other").write_text("half a key")
     at_work = Path(folder) / f".etcdup.{os.getpid()}"
     at_work.mkdir()
+    (Path(folder) / ".etcdup.mine").mkdir()  # not of a writer: whoever made it keeps it
     await host.write(f"{folder}/file", b"x", mode=0o644, owner=OWNER)
-    assert names_in(folder) == [at_work.name, "file"]
+    assert names_in(folder) == [at_work.name, ".etcdup.mine", "file"]
 
 
 async def a_pair_is_renamed_by_one_program(host: Host, folder: str) -> None:

@@ -32,6 +32,7 @@ room() {{
     if [ ! -d "$1/" ]; then echo "no such folder: $1" >&2; exit 1; fi
     for left in "$1/.etcdup."*; do
         [ -e "$left" ] || continue
+        case ${{left##*/.etcdup.}} in *[!0-9]*) continue ;; esac
         if [ "${{left##*.}}" = $$ ] || [ ! -d "/proc/${{left##*.}}" ]; then rm -rf -- "$left"; fi
     done
     mkdir -- "$1/.etcdup.$$"
