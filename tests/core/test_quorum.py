@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from etcdup.core.observed import MemberSeen, Observed
-from etcdup.core.quorum import describe, describe_change, is_electing
+from etcdup.core.quorum import describe, describe_change, is_electing, joining
 from tests.support.fake_world import spec_of
 from tests.support.sight import Sight
 from tests.support.starts import BASE, first_states
@@ -40,6 +40,23 @@ def seen(members: str, follow: str) -> Observed:
 )
 def test_an_election_is_on(members: str, follow: str, electing: bool) -> None:
     assert is_electing(seen(members, follow)) == electing
+
+
+@pytest.mark.parametrize(
+    ("members", "unit", "names"),
+    [
+        ("HHD", ("activating", "start"), ("infra3",)),
+        ("HHD", ("activating", "start-pre"), ("infra3",)),  # the fence asks the others
+        ("HHD", ("activating", "auto-restart"), ()),  # it failed, and may again
+        ("HHD", ("failed", "failed"), ()),
+        ("HDD", ("activating", "start"), ()),  # without a quorum it starts for ever
+    ],
+)
+def test_a_member_that_others_wait_for(members: str, unit: tuple[str, str], names: tuple[str, ...]) -> None:
+    observed = Sight(SPEC, SPEC).observed(next(first_states(tuple(members))))
+    host = observed.reachable()["infra3"]
+    starting = replace(host, unit=replace(host.unit, main_pid=0, active=unit[0], sub=unit[1]))
+    assert joining(replace(observed, hosts={**observed.hosts, "infra3": starting})) == names
 
 
 def test_the_quorum_in_words() -> None:

@@ -1,5 +1,6 @@
 """What is full: a bucket whose store's own disk ends in the middle of an upload; and etcd itself, by its quota."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -48,6 +49,7 @@ async def test_of_a_store_that_is_full_nothing_is_listed(
         async with cluster.client("m1") as client:
             small = await take_backup(Places((bucket,)), client, "prod", {}, report=lambda _: None)
             await fill(client)
+            await asyncio.sleep(1.0)  # a name is of a second
             with pytest.raises(StoreError, match="cannot be written: 500") as caught:
                 await take_backup(Places((bucket,)), client, "prod", {}, report=lambda _: None)
         assert caught.value.hint

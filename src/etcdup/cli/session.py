@@ -15,7 +15,7 @@ from etcdup.core.plan import Plan, Refusal
 from etcdup.core.planner import plan
 from etcdup.core.spec import Spec
 from etcdup.errors import RefusedError
-from etcdup.ops.observe import observe, past_election
+from etcdup.ops.observe import observe, steady
 from etcdup.ops.opening import open_world, settle_binaries
 from etcdup.ops.world import World
 from etcdup.remote.secrets import Secrets
@@ -57,11 +57,11 @@ class Session:
             yield world
 
     async def observed(self, world: World) -> Observed:
-        """A look at everything; at a cluster that elects a leader, once it has."""
+        """A look at everything; where members elect a leader or are just starting, once they have."""
         async with self.terminal.patience("looking at the hosts"):
             observed = await observe(world)
-        async with self.terminal.patience("waiting while the members elect a leader"):
-            return await past_election(world, observed)
+        async with self.terminal.patience("waiting for members that elect a leader, or are just starting"):
+            return await steady(world, observed)
 
     async def settled(self, world: World, observed: Observed) -> Observed:
         """The same, and where binaries that are lacking come from."""

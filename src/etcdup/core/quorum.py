@@ -51,6 +51,18 @@ def is_electing(observed: Observed) -> bool:
     return not leads and not all_follow and len(answering) >= quorum_of(voters(observed))
 
 
+def joining(observed: Observed) -> tuple[str, ...]:
+    """Members that systemd is starting, where the others are a quorum that they find: soon they answer."""
+    if not 0 < quorum_of(voters(observed)) <= len(healthy(observed)):
+        return ()
+    answering = observed.answering()
+    return tuple(
+        name
+        for name, seen in sorted(observed.reachable().items())
+        if seen.unit.is_starting and name in observed.members and name not in answering
+    )
+
+
 def describe(voting: int, alive: int) -> str:
     """`3 voters, 3 healthy, quorum 2, can lose 1`."""
     return describe_change((voting, alive), (voting, alive))

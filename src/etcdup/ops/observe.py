@@ -19,7 +19,7 @@ from etcdup.core.observed import (
 )
 from etcdup.core.parse import parse_probe
 from etcdup.core.probe import probe_argv
-from etcdup.core.quorum import is_electing
+from etcdup.core.quorum import is_electing, joining
 from etcdup.core.roster import former_hosts, leaving_host, listed, strays
 from etcdup.core.spec import HostSpec
 from etcdup.core.superseded import told_of
@@ -32,9 +32,9 @@ from etcdup.remote.etcd_errors import EtcdUntrusted
 PROBE_TIMEOUT_S = 20.0
 STATUS_TIMEOUT_S = 2.0
 POLL_S = 0.05
-# How long an election is waited for: so many election timeouts, and no longer than that.
+# How long a member that starts is waited for, and for how many election timeouts an election.
+STEADY_S = 10.0
 ELECTIONS = 4
-ELECTION_S = 10.0
 
 
 class _Looked(TypedDict):
@@ -112,27 +112,34 @@ async def look_again_at_members(world: World, before: Observed) -> Observed:
     return replace(before, members=dict(zip(names, asked, strict=True)))
 
 
-async def past_election(world: World, observed: Observed) -> Observed:
-    """Another look, once a leader is elected where an election is on. Not for long, and not twice: none may come of it.
+async def steady(world: World, observed: Observed) -> Observed:
+    """Another look, once an election, or the start of a member that others wait for, is over. What is planned in the
+    middle of one would be refused, and what is told of it is not so a moment later.
 
-    A follower stands for election within two election timeouts, and again as late where the votes were split (Raft).
+    Not for long, and not twice: nothing may come of it. A follower stands for election within two election timeouts,
+    and again as late where the votes were split (Raft).
     """
-    if world.elects_nobody or not is_electing(observed):
+    if world.is_unsteady or not _is_in_motion(observed):
         return observed
-    ends = world.clock.now() + min(ELECTIONS * world.spec.etcd.election_ms / 1000, ELECTION_S)
+    election_s = min(ELECTIONS * world.spec.etcd.election_ms / 1000, STEADY_S)
+    ends = world.clock.now() + (STEADY_S if joining(observed) else election_s)
     asked = observed
-    while is_electing(asked):
+    while _is_in_motion(asked):
         if world.clock.now() >= ends:
-            world.elects_nobody = True
+            world.is_unsteady = True
             return observed
         await world.clock.sleep(POLL_S)
         asked = await _ask_again(world, asked)
     return await observe(world)
 
 
+def _is_in_motion(observed: Observed) -> bool:
+    return is_electing(observed) or bool(joining(observed))
+
+
 async def _ask_again(world: World, before: Observed) -> Observed:
-    """Of those that answered."""
-    names = list(before.answering())
+    """Of those that answered, and those that soon may."""
+    names = [*before.answering(), *joining(before)]
     asked = await asyncio.gather(*(_ask(world, name) for name in names))
     return replace(before, members={**before.members, **dict(zip(names, asked, strict=True))})
 

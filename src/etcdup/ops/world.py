@@ -52,8 +52,8 @@ class World:
     met: dict[str, HostSpec] = field(default_factory=dict)
     # Hosts out of reach of which the operator has said that they are off: nobody looks for them (rule 65).
     fenced: frozenset[str] = frozenset()
-    # An election was waited for in vain: the members do not find each other, and waiting again would not help.
-    elects_nobody: bool = False
+    # An election or a start was waited for in vain: waiting again would not help.
+    is_unsteady: bool = False
 
     def binaries_of(self, version: str) -> Binaries:
         """Where this version comes from; settled before planning, so KeyError is a mistake of ours."""
