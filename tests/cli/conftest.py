@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,15 +72,15 @@ class Etcdup:
         self.secrets.learn(self.environment, arguments)
         if "--down" in arguments or "destroy" in arguments:
             assert self.secrets.astray() == []
-        done = self._ended(*arguments)
+        done = self._ended(self.argv(*arguments), self.environment)
         self.secrets.hear(done.stdout, done.stderr)
         self.secrets.learn(self.environment, arguments)
         return done
 
-    def _ended(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _ended(self, argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.argv(*arguments),
-            env=self.environment,
+            argv,
+            env=environment,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -120,16 +120,7 @@ class Etcdup:
     def cut(self, kind: str, *arguments: str) -> None:
         """A call that is killed at the first line of its journal that tells of a step of this kind."""
         argv, environment = self._dying(kind, *arguments)
-        done = subprocess.run(
-            argv,
-            env=environment,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        done = self._ended(argv, environment)
         assert done.returncode == -signal.SIGKILL, f"it was not cut at {kind}:\n{done.stdout}{done.stderr}"
 
     def _dying(self, kind: str, *arguments: str) -> tuple[list[str], dict[str, str]]:

@@ -23,7 +23,7 @@ def parse_address(value: object) -> str:
     Raises WrongValue.
     """
     text = _bare(value, port_keys="`client_port` and `peer_port`")
-    ip = _parse_ip(text)
+    ip = parse_ip(text)
     if ip is not None:
         return _dialable(ip, text)
     if _DIGITS_AND_DOTS.fullmatch(text) or ":" in text:
@@ -36,7 +36,7 @@ def parse_address(value: object) -> str:
 def parse_listen_address(value: object) -> str:
     """The machine's own IP that etcd binds; etcd binds no names. Raises WrongValue."""
     text = _bare(value, port_keys="`client_port` and `peer_port`")
-    ip = _parse_ip(text)
+    ip = parse_ip(text)
     if ip is None:
         raise WrongValue(f"`{text}` is not an IP address; etcd listens on IP addresses only")
     return _dialable(ip, text)
@@ -47,7 +47,7 @@ def parse_ssh_address(value: object) -> str:
     if isinstance(value, str) and "@" in value:
         raise WrongValue(f"`{value}` holds a user", "name the user once, with `user` below `ssh:`")
     text = _bare(value, port_keys="`port` below `ssh:`")
-    ip = _parse_ip(text)
+    ip = parse_ip(text)
     if ip is not None:
         return str(ip)
     if not _SSH_NAME.fullmatch(text):
@@ -55,9 +55,17 @@ def parse_ssh_address(value: object) -> str:
     return text
 
 
+def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """None for whatever else it may be."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
 def is_loopback(address: str) -> bool:
     """Whether the address reaches only the machine that dials it."""
-    ip = _parse_ip(address)
+    ip = parse_ip(address)
     return ip.is_loopback if ip is not None else address.lower() in ("localhost", "localhost.localdomain")
 
 
@@ -80,13 +88,6 @@ def _bare(value: object, *, port_keys: str) -> str:
 def _without_port(host: str) -> str:
     match = _WITH_PORT.fullmatch(host)
     return (match[1] or match[2]) if match else host
-
-
-def _parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
 
 
 def _dialable(ip: ipaddress.IPv4Address | ipaddress.IPv6Address, text: str) -> str:

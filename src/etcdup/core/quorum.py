@@ -53,7 +53,7 @@ def is_electing(observed: Observed) -> bool:
 
 def joining(observed: Observed) -> tuple[str, ...]:
     """Members that systemd is starting, where the others are a quorum that they find: soon they answer."""
-    if not 0 < quorum_of(voters(observed)) <= len(healthy(observed)):
+    if len(healthy(observed)) < quorum_of(voters(observed)):
         return ()
     answering = observed.answering()
     return tuple(

@@ -5,12 +5,12 @@ The rules have the form that `mistakes.py` tells of.
 
 import re
 from collections.abc import Iterator
-from ipaddress import ip_address
 from itertools import combinations
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from etcdup.core import extra_flags
+from etcdup.core.address import parse_ip
 from etcdup.core.age_key import is_private_key, is_public_key
 from etcdup.core.document import Loc
 from etcdup.core.mistakes import Mistake, is_within
@@ -208,7 +208,9 @@ def _targets(spec: Spec) -> Iterator[Mistake]:
         message = f"`{spec.backup.endpoint}` is not a URL"
         yield Mistake((("backup", "endpoint"),), message, "write it like https://s3.example.com")
     elif (
-        spec.backup.endpoint is not None and not spec.backup.path_style and _is_at_an_ip(spec.backup.endpoint)
+        spec.backup.endpoint is not None
+        and not spec.backup.path_style
+        and parse_ip(urlsplit(spec.backup.endpoint).hostname or "")
     ):
         message = (
             "`path_style: false` makes the bucket a name before the endpoint's, and that is an IP address"
@@ -264,12 +266,5 @@ def _is_web_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and " " not in text
-    except ValueError:
-        return False
-
-
-def _is_at_an_ip(url: str) -> bool:
-    try:
-        return bool(ip_address(urlsplit(url).hostname or ""))
     except ValueError:
         return False

@@ -11,6 +11,7 @@ from etcdup.core.spec import HostSpec
 from etcdup.errors import EtcdupError, PkiError
 from etcdup.ops.survey import target_of
 from etcdup.ops.world import World
+from etcdup.remote.tls import trusting
 
 TIMEOUT_S = 5.0
 _TRUST = {"client": "ca", "peer": "peer-ca"}
@@ -43,9 +44,7 @@ async def turned_down(world: World, source: HostSpec, target: HostSpec, port: Li
 
 def _context(world: World, source: HostSpec, port: LinkPort) -> ssl.SSLContext:
     """Trusts the CA file of the cluster alone. Raises PkiError."""
-    context = ssl.create_default_context(cadata=world.pki.trust(_TRUST[port]).decode())
-    # Python 3.13 asks more of a CA than etcd does.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context = trusting(world.pki.trust(_TRUST[port]))
     cert, key = world.pki.paths(f"{_LEAF[port]}/{source.name}")
     try:
         context.load_cert_chain(cert, key)

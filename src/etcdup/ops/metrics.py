@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from etcdup.core.closer_look import parse_leaders
@@ -12,6 +13,7 @@ from etcdup.core.running import urls_of
 from etcdup.errors import RemoteError
 from etcdup.ops.opening import ANY_ADDRESS
 from etcdup.remote.host import Host
+from etcdup.remote.tls import trusting
 
 TIMEOUT_S = 5.0
 _MOST_BYTES = 8 << 20
@@ -59,7 +61,7 @@ async def _reached(host: Host, url: SplitResult) -> tuple[str, int]:
 
 def _context(client: ClientFiles) -> ssl.SSLContext:
     """Its name is not asked for: SSH vouches for the host already."""
-    context = ssl.create_default_context(cafile=client.ca)
+    context = trusting(Path(client.ca).read_bytes())
     context.check_hostname = False
     context.load_cert_chain(client.cert, client.key)
     return context

@@ -107,9 +107,7 @@ async def _look_at(world: World, hosts: Sequence[HostSpec], pki: PkiSeen) -> _Lo
 async def look_again_at_members(world: World, before: Observed) -> Observed:
     """What the members say now; everything else as it was seen before. Costs their hosts next to nothing, so it
     may be asked many times a second of machines that have just begun to start etcd."""
-    names = list(before.members)
-    asked = await asyncio.gather(*(_ask(world, name) for name in names))
-    return replace(before, members=dict(zip(names, asked, strict=True)))
+    return await _ask_again(world, before, list(before.members))
 
 
 async def steady(world: World, observed: Observed) -> Observed:
@@ -129,7 +127,7 @@ async def steady(world: World, observed: Observed) -> Observed:
             world.is_unsteady = True
             return observed
         await world.clock.sleep(POLL_S)
-        asked = await _ask_again(world, asked)
+        asked = await _ask_again(world, asked, [*asked.answering(), *joining(asked)])
     return await observe(world)
 
 
@@ -137,9 +135,7 @@ def _is_in_motion(observed: Observed) -> bool:
     return is_electing(observed) or bool(joining(observed))
 
 
-async def _ask_again(world: World, before: Observed) -> Observed:
-    """Of those that answered, and those that soon may."""
-    names = [*before.answering(), *joining(before)]
+async def _ask_again(world: World, before: Observed, names: Sequence[str]) -> Observed:
     asked = await asyncio.gather(*(_ask(world, name) for name in names))
     return replace(before, members={**before.members, **dict(zip(names, asked, strict=True))})
 

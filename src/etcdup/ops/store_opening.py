@@ -6,10 +6,10 @@ Credentials come from the environment or the AWS configuration files (AWS_PROFIL
 import configparser
 import os
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from etcdup.core.address import parse_ip
 from etcdup.core.spec import BackupSpec
 from etcdup.errors import UsageError
 from etcdup.ops import store
@@ -80,7 +80,7 @@ def _of_its_own(endpoint: str, bucket: str) -> str:
     parts = urlsplit(endpoint)
     if (parts.hostname or "").startswith(f"{bucket}."):
         return endpoint
-    if _address_of(parts.hostname) is not None:
+    if parse_ip(parts.hostname or "") is not None:
         raise UsageError(
             f"{endpoint} is an IP address, and `path_style: false` asks for the bucket at a name of its own, "
             f"{bucket}.NAME",
@@ -94,15 +94,8 @@ def _is_private(endpoint: str | None) -> bool:
     parts = urlsplit(endpoint or "https://")
     if parts.scheme == "https" or parts.hostname == "localhost":
         return True
-    address = _address_of(parts.hostname)
+    address = parse_ip(parts.hostname or "")
     return address is not None and address.is_loopback
-
-
-def _address_of(host: str | None) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(host or "")
-    except ValueError:
-        return None
 
 
 def _credentials() -> dict[str, str]:
