@@ -126,9 +126,10 @@ def clients(operator: Operator) -> Iterator[None]:
     assert report.violation is None
 
 
-def test_a_cluster_that_expired_and_was_rebooted_is_healed(operator: Operator) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_cluster_that_expired_and_was_rebooted_is_healed(operator: Operator, version: str) -> None:
     """Rule 17: nobody notices until the next start, when no member finds another."""
-    bring_up(operator, VERSION)
+    bring_up(operator, version)
     let_all_expire(operator)
     operator.lab.each(lambda machine: machine.reboot())
     assert operator.run("health").returncode == 1
