@@ -21,7 +21,7 @@ def test_its_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_files_that_contributors_are_sent_to_are_there() -> None:
-    """`words.py` is named by itself, `cli/words.py` with its package."""
+    """`words.py` is named by itself, `cli/views/step_texts.py` with its package."""
     there = {str(path.relative_to(CHECKOUT / "src/etcdup")) for path in CHECKOUT.glob("src/etcdup/**/*.py")}
     there |= {path.rpartition("/")[2] for path in there} | {"cluster.yaml", "conftest.py"}
     for page in ("ARCHITECTURE.md", "CONTRIBUTING.md"):

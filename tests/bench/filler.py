@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from etcdup.remote.etcd import Credentials, Etcd
+from etcdup.remote.etcd.grpc_client import Credentials, Etcd
 
 # As large as a fat object of Kubernetes, and more than 10000 of them, so that raft's log is cut as it is in life.
 VALUE_BYTES = 64 << 10

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import etcdup
 from tests.bench.errors import CannotRun
-from tests.lab.base import SUITE, base_image
+from tests.lab.base_image import SUITE, base_image
 from tests.support.cache import build_once, cache_dir
 from tests.support.etcd_binaries import release_sha256, release_tarball
 from tests.support.private_apt import PrivateApt

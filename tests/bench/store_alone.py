@@ -9,8 +9,8 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from etcdup.core.spec import BackupSpec
-from etcdup.ops.store_opening import open_store
+from etcdup.core.spec.model import BackupSpec
+from etcdup.ops.backups.open_store import open_store
 from tests.support.s3 import BUCKET
 
 PIECE_BYTES = 1 << 20

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 
-from etcdup.remote.etcd import Credentials, Etcd, EtcdClient
-from etcdup.remote.etcd_errors import EtcdError
+from etcdup.remote.etcd.errors import EtcdError
+from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
 from tests.bench.interruption import Attempt, Written
 
 # As a client of Kubernetes waits; shorter ones make gaps look smaller, since they give a hanging write up early.

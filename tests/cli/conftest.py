@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.load import load
-from etcdup.core.version import parse_version
+from etcdup.core.spec.load import load
+from etcdup.core.spec.version import parse_version
 from etcdup.ops.demo import claimed, lay_out
-from etcdup.ops.pki import Pki
-from tests.cli.hygiene import Secrets
+from etcdup.ops.pki.pki import Pki
+from tests.cli.secret_search import Secrets
 from tests.support.etcd_binaries import release_tarball, why_not
 from tests.support.keyboard import typed
-from tests.support.networks import take_network
+from tests.support.loopback_networks import take_network
 
 VERSION = "3.4.23"
 SOURCE = Path(__file__).parents[2] / "src"
@@ -124,7 +124,7 @@ class Etcdup:
         assert done.returncode == -signal.SIGKILL, f"it was not cut at {kind}:\n{done.stdout}{done.stderr}"
 
     def _dying(self, kind: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
-        argv = [sys.executable, "-m", "tests.support.dying", kind, *arguments]
+        argv = [sys.executable, "-m", "tests.support.kill_at_step", kind, *arguments]
         return argv, self.environment | {"PYTHONPATH": f"{SOURCE}:{SOURCE.parent}"}
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.plan import Plan
-from etcdup.remote.fake import FakeNetwork, Killed
+from etcdup.core.plan.plan import Plan
+from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.fake_world import bring_up, machines_for, planned, spec_of
 
 

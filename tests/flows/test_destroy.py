@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.observed import Observed
-from etcdup.core.plan import Plan, Refusal
-from etcdup.core.retire import kept_at, plan_destroy
-from etcdup.core.spec import Spec
-from etcdup.core.steps import RetireMember
-from etcdup.ops.apply import apply, retire
-from etcdup.ops.journal import Journal
-from etcdup.ops.observe import observe
-from etcdup.remote.fake import FakeNetwork, Killed
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.steps import RetireMember
+from etcdup.core.planner.destroy import kept_at, plan_destroy
+from etcdup.core.spec.model import Spec
+from etcdup.ops.apply.apply import apply, retire
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.observe import observe
+from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.fake_world import TOKEN, Collected, machines_for, planner_of, spec_of, world_of
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.load import load
-from etcdup.core.plan import Refusal
-from tests.support.cutting import begun, crash_everywhere, cut_everywhere, settled
+from etcdup.core.plan.plan import Refusal
+from etcdup.core.spec.load import load
 from tests.support.fake_world import planned, spec_of
+from tests.support.kill_everywhere import begun, crash_everywhere, cut_everywhere, settled
 
 CHANGES: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "1 to 3": ([1], [1, 2, 3]),

@@ -7,19 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.failures import explain
-from etcdup.core.fence import superseded_key
-from etcdup.core.observed import MemberSilent, Observed
-from etcdup.core.plan import Plan, Refusal
-from etcdup.core.recovery import against_copies, against_recovery, begun, findings, plan_recovery
-from etcdup.core.restoration import SnapshotFile, room_of, token_of
-from etcdup.core.spec import Spec
-from etcdup.core.step import HostStep
+from etcdup.core.etcd.log_messages import explain
+from etcdup.core.host.startup_fence import superseded_key
+from etcdup.core.observed.model import MemberSilent, Observed
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.step import HostStep
+from etcdup.core.recovery.recovery import against_copies, against_recovery, begun, findings, plan_recovery
+from etcdup.core.restore.restore import SnapshotFile, room_of, token_of
+from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
-from etcdup.ops.apply import apply, retire
-from etcdup.ops.journal import Journal
-from etcdup.ops.observe import observe
-from etcdup.ops.recovery import (
+from etcdup.ops.apply.apply import apply, retire
+from etcdup.ops.recovery.recovery import (
     Chosen,
     beyond_snapshots,
     choose,
@@ -27,13 +25,15 @@ from etcdup.ops.recovery import (
     to_salvage,
     world_of_one,
 )
-from etcdup.ops.world import World
-from etcdup.remote.fake import FakeNetwork, Killed
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.observe import observe
+from etcdup.ops.world.world import World
+from etcdup.testing.network import FakeNetwork, Killed
 from tests.flows.test_destroy import contents
 from tests.flows.test_restore import old_logs
-from tests.support.cutting import Start, settled
-from tests.support.cutting import begun as grown
 from tests.support.fake_world import TOKEN, Collected, bring_up, planned, spec_of, world_of
+from tests.support.kill_everywhere import Start, settled
+from tests.support.kill_everywhere import begun as grown
 
 BOTH = ("infra2", "infra3")
 

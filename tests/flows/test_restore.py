@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.fence import PREFIX, superseded_key
-from etcdup.core.observed import Observed
-from etcdup.core.plan import Plan, Refusal
-from etcdup.core.restoration import SnapshotFile, plan_restore, token_of
-from etcdup.core.spec import Spec
-from etcdup.ops.apply import apply
-from etcdup.ops.journal import Journal
-from etcdup.ops.observe import observe
-from etcdup.remote.fake import FakeNetwork, Killed
-from etcdup.remote.fake_cluster import FakeCluster
-from etcdup.remote.fake_start import VOUCHED
+from etcdup.core.host.startup_fence import PREFIX, superseded_key
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.restore.restore import SnapshotFile, plan_restore, token_of
+from etcdup.core.spec.model import Spec
+from etcdup.ops.apply.apply import apply
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.observe import observe
+from etcdup.testing.cluster import FakeCluster
+from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.systemd import VOUCHED
 from tests.flows.test_destroy import contents
-from tests.support.cutting import Start, begun, settled
 from tests.support.fake_world import TOKEN, Collected, machines_for, planned, spec_of, world_of
+from tests.support.kill_everywhere import Start, begun, settled
 
 CONTENT = b"/registry/a=1\n/registry/b=2\n"
 

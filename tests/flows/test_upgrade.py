@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.actions import RESTART_UNIT
-from etcdup.core.plan import Plan, Refusal
-from etcdup.core.steps import RestartMember
-from etcdup.remote.fake import FakeNetwork, Killed
-from tests.support.cutting import begun, crash_everywhere, cut_everywhere
+from etcdup.core.host.actions import RESTART_UNIT
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.steps import RestartMember
+from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.fake_world import add_machines, bring_up, machines_for, planned, spec_of
+from tests.support.kill_everywhere import begun, crash_everywhere, cut_everywhere
 
 
 async def running(version: str, folder: Path) -> FakeNetwork:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.lab import OPER_PASSWORD, Lab, LabError, why_not
-from tests.lab.drill import play
+from tests.lab.lost_quorum_drill import play
 
 TALK = """\
 {count} machines, ready in {seconds:.1f} s. Users: root, admin (sudo), oper (sudo asks: {password}), nosudo.

@@ -17,12 +17,12 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Any, Self
 
-from tests.lab import grounds
-from tests.lab.base import base_image
+from tests.lab import workspace
+from tests.lab.base_image import base_image
 from tests.lab.cgroup import Cgroup
-from tests.lab.http import HttpServer
+from tests.lab.http_server import HttpServer
 from tests.lab.machine import Machine
-from tests.lab.packages import package_repository
+from tests.lab.package_repository import package_repository
 from tests.lab.shell import LabError
 
 TOOLS = (
@@ -73,7 +73,7 @@ class Lab:
         self.http_servers: list[HttpServer] = []
         self._wanted = list(names) or [f"infra{number + 1}" for number in range(machines)]
         self._first_address = IPv4Address(first_address)
-        self._grounds: grounds.Grounds | None = None
+        self._grounds: workspace.Grounds | None = None
         self._made = 0
         self._commands: list[subprocess.Popen[str]] = []
         self._old_sigterm: Callable[[int, FrameType | None], Any] | int | None = None
@@ -101,7 +101,7 @@ class Lab:
 
     def _open(self) -> None:
         operator_address = str(IPv4Address(int(self._first_address) & ~0xFF | 1))
-        self._grounds = grounds.claim(base_image(), operator_address)
+        self._grounds = workspace.claim(base_image(), operator_address)
         self._grounds.namespace.create(operator_address)
         self._grounds.keys.create()
         for name in self._wanted:
@@ -116,7 +116,7 @@ class Lab:
         self._clear_operator()
         for machine in self.machines:
             machine.kill()
-        grounds.release(self._grounds)
+        workspace.release(self._grounds)
         self._grounds = None
         atexit.unregister(self.close)
         if self._old_sigterm is not None:
@@ -172,7 +172,7 @@ class Lab:
     # The operator's place
 
     @property
-    def grounds(self) -> grounds.Grounds:
+    def grounds(self) -> workspace.Grounds:
         if self._grounds is None:
             raise LabError("this lab is closed")
         return self._grounds
@@ -252,7 +252,7 @@ class Lab:
 
     def serve_packages(self) -> HttpServer:
         """What every machine's sources.list points to. Until then they are hosts whose mirror is down."""
-        return self.http_server(package_repository(), grounds.PACKAGES_PORT)
+        return self.http_server(package_repository(), workspace.PACKAGES_PORT)
 
     def cluster_yaml(self, name: str = "prod", version: str = "3.6.14") -> str:
         """A cluster.yaml of the machines it has now."""

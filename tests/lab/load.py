@@ -19,7 +19,7 @@ from tests.lab.lab import Lab
 from tests.lab.load_records import Event, Keys, Record, Request, from_lines
 from tests.lab.load_report import Report, report_of
 from tests.lab.operator import Operator
-from tests.lab.restarts import History, history_of
+from tests.lab.restart_history import History, history_of
 from tests.lab.shell import LabError
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from etcdup.remote.etcd import Credentials, Etcd
-from etcdup.remote.etcd_errors import EtcdError, LearnerRefuses
+from etcdup.remote.etcd.errors import EtcdError, LearnerRefuses
+from etcdup.remote.etcd.grpc_client import Credentials, Etcd
 from tests.lab.load_records import Event, EventKind, Keys, Kind, Record, Request, to_line
 from tests.support.history import Outcome
 

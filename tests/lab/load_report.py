@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Literal
 
 from tests.lab.load_records import Event, Record, Request
-from tests.lab.restarts import History, Span
+from tests.lab.restart_history import History, Span
 from tests.support.linearizable import Operation, Violation, find_violation
 
 # A client is back this much after its member: the longest wait between grpc's attempts, and its own pause.

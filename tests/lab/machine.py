@@ -7,14 +7,14 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.lab.base import CLOCK
+from tests.lab.base_image import CLOCK
 from tests.lab.cgroup import Cgroup
 from tests.lab.disk import Disk
-from tests.lab.grounds import Grounds
-from tests.lab.link import Link
 from tests.lab.network import BRIDGE
+from tests.lab.network_link import Link
 from tests.lab.shell import LabError, run
 from tests.lab.ssh import seed_ssh, wait_for_sshd
+from tests.lab.workspace import Grounds
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SIGRTMIN_PLUS_4 = "38"  # what systemd as process 1 takes for "power off"

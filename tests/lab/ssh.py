@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.base import USERS
+from tests.lab.base_image import USERS
 from tests.lab.shell import run
 
 # A knock at a machine without an address yet is answered by nobody: the next one soon is, not a longer wait.

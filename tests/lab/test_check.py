@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.benchmark import failed_controls
+from tests.lab.cis_controls import failed_controls
 from tests.lab.machine import Machine
 from tests.lab.operator import Operator, lead, said
 from tests.lab.test_bootstrap import PROVIDED, by_path, provided

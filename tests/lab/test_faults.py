@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.lab.attended import apply_disturbed
+from tests.lab.apply_with_faults import apply_disturbed
 from tests.lab.load import load_on
 from tests.lab.operator import Operator, said
 from tests.lab.test_bootstrap import by_path

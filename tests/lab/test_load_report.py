@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tests.lab.load_records import Event, Kind, Record, Request, from_lines, to_line
 from tests.lab.load_report import Report, report_of
-from tests.lab.restarts import FOREVER, History, Span
+from tests.lab.restart_history import FOREVER, History, Span
 
 S = 1_000_000_000
 REFUSED = "EtcdUnavailable: failed to connect to all addresses"

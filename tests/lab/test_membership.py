@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from tests.lab.attended import apply_attended, apply_cut
+from tests.lab.apply_with_faults import apply_attended, apply_cut
 from tests.lab.load import load_on
 from tests.lab.machine import Machine
 from tests.lab.operator import Operator, lead

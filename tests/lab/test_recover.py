@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.drill import SURE, VERSION, commands, wait_for_fence
+from tests.lab.lost_quorum_drill import SURE, VERSION, commands, wait_for_fence
 from tests.lab.machine import Machine
 from tests.lab.operator import HEALTHY, Operator, said
 from tests.lab.test_bootstrap import by_path

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.attended import apply_cut
+from tests.lab.apply_with_faults import apply_cut
 from tests.lab.operator import HEALTHY, Operator, said
 from tests.lab.test_bootstrap import by_path
 from tests.lab.test_membership import nth, want
-from tests.lab.watching import PREFIX, Watching, watching
+from tests.lab.watcher_process import PREFIX, Watching, watching
 from tests.support.etcd_binaries import why_not
 
 VERSION = "3.6.14"

@@ -5,7 +5,7 @@ import pytest
 from tests.lab.load import load_on
 from tests.lab.operator import Operator, said
 from tests.lab.test_bootstrap import by_path
-from tests.lab.test_killed_changes import cut_each
+from tests.lab.test_kill_changes import cut_each
 from tests.support.etcd_binaries import why_not
 
 WAY = ("3.4.23", "3.5.33", "3.6.14", "3.7.1", "3.6.14", "3.5.33")

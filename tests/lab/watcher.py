@@ -16,8 +16,8 @@ from typing import IO, NamedTuple
 
 import grpc
 
-from etcdup.remote.pb import rpc_pb2 as pb
-from etcdup.remote.pb import rpc_pb2_grpc as services
+from etcdup.remote.etcd.pb import rpc_pb2 as pb
+from etcdup.remote.etcd.pb import rpc_pb2_grpc as services
 
 PAUSE_S = 0.1
 CALL_S = 3.0

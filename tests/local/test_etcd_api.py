@@ -1,4 +1,4 @@
-"""remote/etcd.py on real members, of the oldest and the newest versions that etcdup knows."""
+"""remote/etcd/grpc_client.py on real members, of the oldest and the newest versions that etcdup knows."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.observed import ListedMember, MemberSeen
-from etcdup.remote.etcd import Credentials, Etcd, EtcdClient
-from etcdup.remote.etcd_errors import (
+from etcdup.core.observed.model import ListedMember, MemberSeen
+from etcdup.remote.etcd.errors import (
     AuthRequired,
     EtcdRefused,
     EtcdTimeout,
@@ -19,8 +18,9 @@ from etcdup.remote.etcd_errors import (
     EtcdUnsupported,
     NoLeader,
 )
+from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
-from tests.support.etcd_waiting import seen_to_be
+from tests.support.etcd_wait import seen_to_be
 
 S = 10.0  # more than any call here needs
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from etcdup.remote.etcd import Credentials
-from etcdup.remote.etcd_errors import EtcdError, EtcdTimeout, EtcdUnavailable, EtcdUntrusted
+from etcdup.remote.etcd.errors import EtcdError, EtcdTimeout, EtcdUnavailable, EtcdUntrusted
+from etcdup.remote.etcd.grpc_client import Credentials
 from tests.support.etcd_certs import Authority, Pair
 from tests.support.etcd_cluster import CLIENT_PORT, IPV6_OF_ALL, EtcdCluster
-from tests.support.etcd_waiting import seen_to_be
+from tests.support.etcd_wait import seen_to_be
 
 S = 10.0
 
@@ -194,8 +194,8 @@ async def test_one_client_sees_its_member_go_and_come_back(cluster: EtcdCluster)
 def test_grpc_says_nothing_on_stderr_and_comes_with_the_first_client(cluster: EtcdCluster) -> None:
     program = """
 import asyncio, sys
-from etcdup.remote.etcd import Credentials, Etcd
-from etcdup.remote.etcd_errors import EtcdError
+from etcdup.remote.etcd.grpc_client import Credentials, Etcd
+from etcdup.remote.etcd.errors import EtcdError
 assert "grpc" not in sys.modules and "google.protobuf" not in sys.modules
 async def main():
     for ca in (b"no PEM", None):

@@ -1,15 +1,15 @@
-"""Changing the membership of real clusters through remote/etcd.py."""
+"""Changing the membership of real clusters through remote/etcd/grpc_client.py."""
 
 import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 
-from etcdup.core.observed import ListedMember
-from etcdup.remote.etcd import Etcd
-from etcdup.remote.etcd_errors import EtcdRefused, LearnerRefuses
+from etcdup.core.observed.model import ListedMember
+from etcdup.remote.etcd.errors import EtcdRefused, LearnerRefuses
+from etcdup.remote.etcd.grpc_client import Etcd
 from tests.support.etcd_cluster import EtcdCluster
-from tests.support.etcd_waiting import insist, seen_to_be
+from tests.support.etcd_wait import insist, seen_to_be
 
 S = 10.0  # more than any call here needs
 

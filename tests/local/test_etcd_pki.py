@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.certs import peer_common_name, wanted_certs
-from etcdup.core.spec import Spec
-from etcdup.ops.pki import Pki
+from etcdup.core.certs.required import peer_common_name, wanted_certs
+from etcdup.core.spec.model import Spec
+from etcdup.ops.pki.pki import Pki
 from tests.support.etcd_cluster import PEER_PORT, EtcdCluster
-from tests.support.networks import own_network
+from tests.support.loopback_networks import own_network
 
 
 class Sealed:

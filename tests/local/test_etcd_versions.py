@@ -1,4 +1,5 @@
-"""What real members do when versions change: the facts that core/upgrade.py and ops/versions.py are built on."""
+"""What real members do when versions change: the facts that core/versions/upgrade_paths.py
+and ops/versions/versions.py are built on."""
 
 import asyncio
 import contextlib
@@ -10,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.layout import layout_of
-from etcdup.core.load import load
-from etcdup.core.observed import MemberSeen
-from etcdup.core.settings import settings_of
+from etcdup.core.host.settings import settings_of
+from etcdup.core.observed.model import MemberSeen
+from etcdup.core.spec.layout import layout_of
+from etcdup.core.spec.load import load
 from etcdup.errors import EtcdupError
-from etcdup.ops.opening import WallClock
-from etcdup.ops.versions import (
+from etcdup.ops.versions.versions import (
     cancel_downgrade,
     clear_of_v2,
     cluster_version,
@@ -27,8 +27,9 @@ from etcdup.ops.versions import (
     push_log,
     storage_version_reached,
 )
-from etcdup.remote.etcd import Etcd
-from etcdup.remote.etcd_errors import EtcdRefused, EtcdTimeout
+from etcdup.ops.world.open import WallClock
+from etcdup.remote.etcd.errors import EtcdRefused, EtcdTimeout
+from etcdup.remote.etcd.grpc_client import Etcd
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 

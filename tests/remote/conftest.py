@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.sshd import Sshd, run_sshd
-from tests.support.sudoers import Users, temporary_users
+from tests.support.sudo_users import Users, temporary_users
 
 
 @pytest.fixture(scope="session")

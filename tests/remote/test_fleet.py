@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.spec import HostSpec, Spec
+from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.errors import ConnectFailed, RefusedError, RemoteError, SudoFailed, UnreachableError
 from etcdup.remote.fleet import open_fleet
 from etcdup.remote.host import Host
 from etcdup.remote.secrets import Secrets
 from tests.support.sshd import Sshd
-from tests.support.sudoers import Users
+from tests.support.sudo_users import Users
 
 NO_SECRETS = Secrets(environ={})
 

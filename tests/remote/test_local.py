@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.spec import HostSpec, SshSpec
+from etcdup.core.spec.model import HostSpec, SshSpec
 from etcdup.errors import CommandFailed
 from etcdup.remote.local import LocalHost, connect_local
 from etcdup.remote.secrets import Secrets

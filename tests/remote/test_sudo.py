@@ -7,10 +7,10 @@ import pytest
 
 from etcdup.errors import SudoFailed
 from etcdup.remote.secrets import Secrets
-from etcdup.remote.ssh import connect
+from etcdup.remote.ssh.ssh import connect
 from etcdup.remote.sudo import BySudoWithPassword, Ended, sudo_failed
 from tests.support.sshd import Sshd
-from tests.support.sudoers import PASSWORD, SUDOERS, Users
+from tests.support.sudo_users import PASSWORD, SUDOERS, Users
 
 NOBODY_TO_ASK = Secrets(environ={})
 

@@ -20,9 +20,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from etcdup.remote.etcd import Credentials, Etcd
+from etcdup.remote.etcd.grpc_client import Credentials, Etcd
 from tests.support.etcd_certs import Authority
-from tests.support.networks import own_network
+from tests.support.loopback_networks import own_network
 
 CLIENT_PORT = 2379
 PEER_PORT = 2380

@@ -5,26 +5,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from etcdup.core.load import load
-from etcdup.core.observed import Binaries, Observed, Unreachable
-from etcdup.core.plan import Plan, Refusal
-from etcdup.core.planner import plan
-from etcdup.core.spec import HostSpec, Spec
-from etcdup.core.step import Step
-from etcdup.core.version import NEWEST, Version, parse_version
+from etcdup.core.observed.model import Binaries, Observed, Unreachable
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.step import Step
+from etcdup.core.planner.planner import plan
+from etcdup.core.spec.load import load
+from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.core.spec.version import NEWEST, Version, parse_version
 from etcdup.errors import UnreachableError
-from etcdup.ops.apply import Planner, apply
-from etcdup.ops.health import Health
-from etcdup.ops.journal import Journal
-from etcdup.ops.observe import observe
-from etcdup.ops.pki import Pki
-from etcdup.ops.world import World
-from etcdup.remote.etcd_client import Credentials, EtcdClient
-from etcdup.remote.etcd_errors import EtcdUnavailable
-from etcdup.remote.fake import FakeHost, FakeNetwork
-from etcdup.remote.fake_etcd import FakeEtcd
-from etcdup.remote.fake_salvage import FakeThrowaway
+from etcdup.ops.apply.apply import Planner, apply
+from etcdup.ops.pki.pki import Pki
+from etcdup.ops.world.health import Health
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.observe import observe
+from etcdup.ops.world.world import World
+from etcdup.remote.etcd.client import Credentials, EtcdClient
+from etcdup.remote.etcd.errors import EtcdUnavailable
 from etcdup.remote.host import Host
+from etcdup.testing.etcd_client import FakeEtcd
+from etcdup.testing.network import FakeHost, FakeNetwork
+from etcdup.testing.salvage import FakeThrowaway
 
 TOKEN = "prod-0123456789ab"
 

@@ -1,15 +1,16 @@
-"""Doing a plan's steps on a model cluster, in the same pieces as ops/execution.py, ops/members.py and ops/cluster.py
+"""Doing a plan's steps on a model cluster, in the same pieces as ops/apply/execution.py,
+ops/members/members.py and ops/members/lifecycle.py
 do them: between any two of these a host may crash, or etcdup itself may die."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from etcdup.core.observed import MemberSeen, Observed
-from etcdup.core.quorum import healthy, quorum_of
-from etcdup.core.roster import voter_names
-from etcdup.core.step import Step
-from etcdup.core.steps import (
+from etcdup.core.members.member_list import voter_names
+from etcdup.core.members.quorum import healthy, quorum_of
+from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.plan.step import Step
+from etcdup.core.plan.steps import (
     AddLearner,
     CancelDowngrade,
     CheckV2Store,
@@ -34,7 +35,7 @@ from etcdup.core.steps import (
     TakeSnapshot,
     UpdatePeerUrl,
 )
-from tests.support.model import (
+from tests.support.cluster_model import (
     NEVER,
     Cluster,
     Conf,

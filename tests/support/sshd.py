@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from etcdup.core.spec import HostSpec, SshSpec
+from etcdup.core.spec.model import HostSpec, SshSpec
 
 LOOPBACK = "127.0.0.1"
 PRIVILEGE_SEPARATION = Path("/run/sshd")

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from etcdup import __version__
-from etcdup.cli.failure import show_failure
+from etcdup.cli.run.failure import show_failure
 from etcdup.cli.verbs import access, backups, certs, cluster, try_out
 from etcdup.cli.verbs.options import HELP_OPTIONS, file_option
 

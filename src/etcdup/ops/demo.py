@@ -15,11 +15,11 @@ from contextlib import contextmanager, suppress
 from itertools import product
 from pathlib import Path
 
-from etcdup.core.advisories import refusals
-from etcdup.core.load import load
-from etcdup.core.version import Version
+from etcdup.core.spec.load import load
+from etcdup.core.spec.version import Version
+from etcdup.core.versions.advisories import refusals
 from etcdup.errors import BadFile, EtcdupError, InstallError, UsageError
-from etcdup.ops import install
+from etcdup.ops.install import install
 
 MARK = "etcdup-demo.json"
 # etcd's own ports first; where something listens on all addresses, those ten thousand above.

@@ -6,16 +6,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from etcdup.core.layout import layout_of
-from etcdup.core.spec import Spec
-from etcdup.core.version import Version
+from etcdup.core.spec.layout import layout_of
+from etcdup.core.spec.model import Spec
+from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
-from etcdup.ops import install
-from etcdup.ops.observe import observe
-from etcdup.ops.opening import Report, member_target
-from etcdup.ops.sources.archive import Archive, unpack_tools
-from etcdup.ops.sources.cache import Flavour, archive_path, find
-from etcdup.ops.world import World
+from etcdup.ops.install import install
+from etcdup.ops.install.archive import Archive, unpack_tools
+from etcdup.ops.install.cache import Flavour, archive_path, find
+from etcdup.ops.world.observe import observe
+from etcdup.ops.world.open import Report, member_target
+from etcdup.ops.world.world import World
 
 TOOL = "etcdctl"
 LOOPBACK = "127.0.0.1"

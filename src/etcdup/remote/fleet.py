@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from etcdup.core.spec import HostSpec, Spec, SshSpec
+from etcdup.core.spec.model import HostSpec, Spec, SshSpec
 from etcdup.errors import EtcdupError, RemoteError, SudoFailed, UnreachableError
-from etcdup.remote import local, ssh
+from etcdup.remote import local
 from etcdup.remote.host import Host
 from etcdup.remote.secrets import SshSecrets
+from etcdup.remote.ssh import ssh
 
 T = TypeVar("T")
 

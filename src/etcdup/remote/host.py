@@ -1,7 +1,7 @@
 """The one door to a machine.
 
 `ssh.py`, `local.py` and the in-memory `fake.py` implement Host, and one contract suite
-(tests/remote/contract.py) holds all three to the same behaviour.
+(tests/remote/host_contract.py) holds all three to the same behaviour.
 """
 
 import shlex

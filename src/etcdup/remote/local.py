@@ -8,7 +8,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
-from etcdup.core.spec import HostSpec, SshSpec
+from etcdup.core.spec.model import HostSpec, SshSpec
 from etcdup.errors import RemoteError
 from etcdup.remote.host import Held
 from etcdup.remote.posix import PosixHost, chunks

@@ -16,7 +16,7 @@ def ctl(file: Path, endpoint: str | None, arguments: tuple[str, ...]) -> int:
 
     For example `etcdup ctl -- member list -w table`. Its exit code is etcdctl's.
     """
-    from etcdup.cli.ctl import run_etcdctl
+    from etcdup.cli.access.ctl import run_etcdctl
 
     return run_etcdctl(file, arguments, endpoint)
 
@@ -29,7 +29,7 @@ def export(file: Path, kind: str) -> int:
 
     A certificate for the consumer is issued when there is none.
     """
-    from etcdup.cli.export import print_export
+    from etcdup.cli.access.export import print_export
 
     return print_export(file, kind)
 

@@ -17,7 +17,7 @@ def backup() -> None:
 @file_option
 def now(file: Path, as_json: bool) -> int:
     """Take one from a follower into every place of `backup.to`, and read it back from each."""
-    from etcdup.cli.backups import take_now
+    from etcdup.cli.backups.backups import take_now
 
     return take_now(file, as_json=as_json)
 
@@ -27,7 +27,7 @@ def now(file: Path, as_json: bool) -> int:
 @file_option
 def list_(file: Path, as_json: bool) -> int:
     """Show every whole backup, and which a drill has proved."""
-    from etcdup.cli.backups import list_backups
+    from etcdup.cli.backups.backups import list_backups
 
     return list_backups(file, as_json=as_json)
 
@@ -43,7 +43,7 @@ def verify(file: Path, name: str, every: bool, identity: Path | None, as_json: b
 
     An encrypted one is decrypted for that where its private key is given.
     """
-    from etcdup.cli.backups_proof import verify_backups
+    from etcdup.cli.backups.verify import verify_backups
 
     return verify_backups(file, name, every=every, identity=identity, as_json=as_json)
 
@@ -54,7 +54,7 @@ def verify(file: Path, name: str, every: bool, identity: Path | None, as_json: b
 @file_option
 def prune(file: Path, yes: bool, as_json: bool) -> int:
     """Delete those that `backup.keep` does not ask for. Never the newest, nor the newest proved one."""
-    from etcdup.cli.backups import prune_backups
+    from etcdup.cli.backups.backups import prune_backups
 
     return prune_backups(file, yes=yes, as_json=as_json)
 
@@ -66,7 +66,7 @@ def prune(file: Path, yes: bool, as_json: bool) -> int:
 @file_option
 def drill(file: Path, name: str, identity: Path | None, as_json: bool) -> int:
     """Restore a backup (the latest, or NAME) into a throw-away member on this machine, and compare its data."""
-    from etcdup.cli.backups_proof import drill_backup
+    from etcdup.cli.backups.verify import drill_backup
 
     return drill_backup(file, name, identity=identity, as_json=as_json)
 

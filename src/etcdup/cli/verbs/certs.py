@@ -26,7 +26,7 @@ def list_(file: Path, as_json: bool, days: int | None) -> int:
     Ends with 1 when one ends soon (without --days: a third of its life is left, or 30 days for a CA and for provided
     ones), differs from place to place, or cannot be seen.
     """
-    from etcdup.cli.certs_list import list_certificates
+    from etcdup.cli.certs.list_certs import list_certificates
 
     return list_certificates(file, days=days, as_json=as_json)
 
@@ -43,7 +43,7 @@ def renew(file: Path, days: int | None, yes: bool, as_json: bool) -> int:
     fails meanwhile; rotate-ca makes new ones. It ends with a new handshake on every port. Stopped members are started:
     this heals a cluster whose certificates have all expired.
     """
-    from etcdup.cli.certs_renew import renew_certificates
+    from etcdup.cli.certs.renew import renew_certificates
 
     return renew_certificates(file, days=days, yes=yes, as_json=as_json)
 
@@ -64,7 +64,7 @@ def issue(
     file: Path, name: str, role: str | None, csr: Path | None, out: Path | None, renew: bool, as_json: bool
 ) -> int:
     """Issue a client certificate for the consumer NAME, and print its configuration."""
-    from etcdup.cli.certs_issue import issue_certificate
+    from etcdup.cli.certs.issue import issue_certificate
 
     return issue_certificate(file, name, role=role, csr=csr, out=out, renew=renew, as_json=as_json)
 
@@ -85,7 +85,7 @@ def csr(file: Path, out: Path, as_json: bool) -> int:
 
     Keys are made where there are none yet, and stay here. Certificates must have the names and usages of the requests.
     """
-    from etcdup.cli.certs_csr import write_requests
+    from etcdup.cli.certs.csr import write_requests
 
     return write_requests(file, out, as_json=as_json)
 
@@ -112,7 +112,7 @@ def rotate_ca(file: Path, yes: bool, consumers_have: str | None, keep_old: bool,
     trusted no more. Killed anywhere, the same command goes on. The third stops at the first member that turns a client
     with a certificate of the old CA away.
     """
-    from etcdup.cli.certs_rotate import rotate_authority
+    from etcdup.cli.certs.rotate_ca import rotate_authority
 
     if keep_old and consumers_have:
         raise click.UsageError("--keep-old and --consumers-have exclude each other")
@@ -128,7 +128,7 @@ def forget(file: Path, name: str, as_json: bool) -> int:
 
     etcd lets its holder in all the same, until it ends or the CA that signed it is dropped.
     """
-    from etcdup.cli.certs_issue import forget_consumer
+    from etcdup.cli.certs.issue import forget_consumer
 
     return forget_consumer(file, name, as_json=as_json)
 

@@ -14,7 +14,7 @@ from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, identity_option,
 @file_option
 def init(addresses: tuple[str, ...], name: str, user: str, file: Path) -> int:
     """Write a commented cluster.yaml to start from."""
-    from etcdup.cli.init import write_file
+    from etcdup.cli.setup.init import write_file
 
     return write_file(file, name, addresses, user)
 
@@ -28,7 +28,7 @@ def init(addresses: tuple[str, ...], name: str, user: str, file: Path) -> int:
 @file_option
 def plan(file: Path, as_json: bool, out: Path | None, exit_code: bool) -> int:
     """Show what apply would do, step by step, and why. Changes nothing."""
-    from etcdup.cli.plan import show_plan
+    from etcdup.cli.apply.plan import show_plan
 
     return show_plan(file, as_json=as_json, out=out, tell_changes=exit_code)
 
@@ -44,7 +44,7 @@ def apply(file: Path, plan: Path | None, yes: bool, as_json: bool) -> int:
     A second apply finds nothing to do. If one is interrupted, the next goes on from there. With --json nobody is asked:
     without --yes it ends with the plan, and with 3.
     """
-    from etcdup.cli.apply import apply_file
+    from etcdup.cli.apply.apply import apply_file
 
     return apply_file(file, saved=plan, yes=yes, as_json=as_json)
 
@@ -64,7 +64,7 @@ def replace(name: str, address: str | None, yes: bool, file: Path) -> int:
 
     Nothing is needed of the old one. Where its disk is still there, its data is moved aside, never deleted.
     """
-    from etcdup.cli.replace import replace_member
+    from etcdup.cli.apply.replace import replace_member
 
     return replace_member(file, name, address=address, yes=yes)
 
@@ -75,7 +75,7 @@ def replace(name: str, address: str | None, yes: bool, file: Path) -> int:
 @file_option
 def status(file: Path, as_json: bool, watch: bool) -> int:
     """Show every member: role, version, size, certificates, and what is wrong."""
-    from etcdup.cli.status import show_status
+    from etcdup.cli.status.status import show_status
 
     return show_status(file, as_json=as_json, watch=watch)
 
@@ -88,7 +88,7 @@ def health(file: Path, as_json: bool) -> int:
 
     The last line is `cluster is healthy`, and the exit code 0, only if all of them are.
     """
-    from etcdup.cli.health import show_health
+    from etcdup.cli.status.health import show_health
 
     return show_health(file, as_json=as_json)
 
@@ -118,7 +118,7 @@ def restore(
     The old data is moved aside on each host. Interrupted, the same restore goes on from there. With --json nobody is
     asked: without --yes-restore it ends with the plan, and with 3.
     """
-    from etcdup.cli.restore import restore_cluster, undo_restore
+    from etcdup.cli.restore.restore import restore_cluster, undo_restore
 
     if undo == (snapshot is not None):
         raise click.UsageError("give a SNAPSHOT to restore, or --undo")
@@ -147,7 +147,7 @@ def recover(
     data is taken off its disk: that is a plan of its own before the other. With --json nobody is asked: without
     --yes-recover it ends with the plan, and with 3.
     """
-    from etcdup.cli.recover import recover_cluster
+    from etcdup.cli.restore.recover import recover_cluster
 
     return recover_cluster(file, yes_recover, fenced, copies=not without_copy, as_json=as_json)
 
@@ -161,7 +161,7 @@ def check(file: Path, as_json: bool, disk: bool) -> int:
 
     Ends with 1 when something is wrong, with 0 when there is advice at most.
     """
-    from etcdup.cli.check import check_cluster
+    from etcdup.cli.status.check import check_cluster
 
     return check_cluster(file, as_json=as_json, disk=disk)
 
@@ -171,7 +171,7 @@ def check(file: Path, as_json: bool, disk: bool) -> int:
 @file_option
 def destroy(file: Path, yes_destroy: str | None) -> int:
     """Stop the cluster for good. Its data is moved aside on each host, never deleted."""
-    from etcdup.cli.destroy import destroy_cluster
+    from etcdup.cli.apply.destroy import destroy_cluster
 
     return destroy_cluster(file, yes_destroy)
 

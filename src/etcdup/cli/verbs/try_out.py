@@ -14,7 +14,7 @@ from etcdup.cli.verbs.options import HELP_OPTIONS
 @click.option("--down", is_flag=True, help="Stop it and delete its folder.")
 def demo(folder: Path | None, version: str | None, members: str, down: bool) -> int:
     """Bring up three real members with TLS on this machine, in seconds. No root, no systemd."""
-    from etcdup.cli.demo import demo_down, demo_up
+    from etcdup.cli.setup.demo import demo_down, demo_up
 
     return demo_down(folder) if down else demo_up(folder, version, int(members))
 

@@ -1,0 +1,28 @@
+"""`etcdup export`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from etcdup.cli.run.cluster_file import read_spec
+from etcdup.cli.run.terminal import Terminal
+from etcdup.core.certs.exports import env_text, kube_apiserver_text, kubeadm_text
+from etcdup.errors import EXIT_DONE
+from etcdup.ops.certs.export import admin_files, consumer_files
+from etcdup.ops.pki.pki import Pki
+
+_FOR_KUBERNETES = {"kubeadm": kubeadm_text, "kube-apiserver": kube_apiserver_text}
+
+
+def print_export(file: Path, kind: str) -> int:
+    """Touches no host; issues the consumer's certificate when there is none."""
+    terminal = Terminal()
+    spec, folder = read_spec(file), file.absolute().parent
+    ask = (lambda: terminal.secret(f"Passphrase of the CA in {spec.tls.dir}: ")) if terminal.can_ask else None
+    pki = Pki.open(spec, folder, ask)
+    if kind == "env":
+        text = env_text(spec, admin_files(spec, folder, pki))
+    else:
+        files = consumer_files(spec, folder, pki, "kube-apiserver", datetime.now(UTC))
+        text = _FOR_KUBERNETES[kind](spec, files)
+    terminal.data(text)
+    return EXIT_DONE

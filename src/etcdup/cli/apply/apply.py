@@ -1,0 +1,138 @@
+"""`etcdup apply`."""
+
+import time
+from pathlib import Path
+
+from etcdup.cli.apply.no_return import agree_to_no_return
+from etcdup.cli.apply.plan import read_plan
+from etcdup.cli.apply.stale_plan import moved
+from etcdup.cli.apply.warnings import caution, refuse_unusable_tls, tighten_keys
+from etcdup.cli.run.change import Undertaking
+from etcdup.cli.run.progress import Progress
+from etcdup.cli.run.session import Session
+from etcdup.cli.views.step_texts import counted
+from etcdup.core.certs.renewal import exchanges_leaves
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.steps import RestartMember
+from etcdup.core.spec.units import show_duration
+from etcdup.ops.apply.apply import Planner, apply, finish, raise_refusal
+from etcdup.ops.world.health import Health
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.world import World
+
+
+def apply_file(file: Path, *, saved: Path | None, yes: bool, as_json: bool = False) -> int:
+    """Shows the plan, asks, does it, and ends with the proof of health."""
+    session = Session.begin(file)
+    refuse_unusable_tls(session)
+    plan = read_plan(saved, session.spec.name) if saved else None
+    return Applying(session, "apply", saved=plan, yes=yes, as_json=as_json).carry_through()
+
+
+def apply_session(session: Session, *, yes: bool = False, quiet: bool = False) -> int:
+    """`apply` for a file that was read already; `quiet`, it does not show the plan."""
+    return Applying(session, "apply", yes=yes, quiet=quiet).carry_through()
+
+
+class Applying(Undertaking):
+    """One run of apply, and of what is an apply by another planner."""
+
+    def __init__(
+        self,
+        session: Session,
+        verb: str,
+        *,
+        saved: Plan | None = None,
+        yes: bool,
+        quiet: bool = False,
+        as_json: bool = False,
+    ) -> None:
+        super().__init__(session, verb, as_json=as_json)
+        self._saved = saved
+        self._yes = yes
+        self._quiet = quiet
+
+    def planner(self, observed: Observed) -> Planner:  # noqa: ARG002
+        """Decides for the whole run; `observed` is the first look."""
+        return self.session.planner(self._saved.token if self._saved else "")
+
+    async def run(self) -> None:
+        session = self.session
+        async with session.world() as world:
+            observed = await session.observed(world)
+            planner = self.planner(observed)
+            observed = await session.settled(world, observed)
+            plan = self._planned(planner, observed)
+            caution(session, observed)
+            if plan.is_empty:
+                tighten_keys(session, world.pki)
+                await self._nothing_to_do(world, plan, observed)
+                return
+            if not await self._is_agreed(plan):
+                return
+            tighten_keys(session, world.pki)
+            results = await self._apply(world, plan, observed, planner)
+            await self._prove_served(world, plan)
+            self.tell_health(results)
+
+    async def _is_agreed(self, plan: Plan) -> bool:
+        """Shows the plan and asks. False where it is left at that."""
+        if not self._quiet:
+            self.show(plan)
+        if self._yes:
+            return True
+        if self.put_off():
+            return False
+        await self.agree(f"Do this to cluster {plan.cluster}?")
+        return True
+
+    async def _prove_served(self, world: World, plan: Plan) -> None:
+        """New certificates are proved by new handshakes: health comes over connections that may be older (rule 17)."""
+        if not exchanges_leaves(plan):
+            return
+        from etcdup.cli.certs.list_certs import admin_client
+        from etcdup.cli.views.certs_view import render_served
+        from etcdup.ops.certs.proof import prove_served, raise_unproved
+
+        async with self.terminal.patience("making handshakes"):
+            found = await prove_served(world, admin_client(self.session, world))
+        if self.outcome is None:
+            self.terminal.data(render_served(found, self.terminal.out))
+        raise_unproved(found)
+
+    def _planned(self, planner: Planner, observed: Observed) -> Plan:
+        plan = planner(observed)
+        if isinstance(plan, Refusal):
+            raise_refusal(plan)
+        if self._saved is not None and (why := moved(self._saved, plan)):
+            raise_refusal(Refusal(plan.cluster, (why,)))
+        return plan
+
+    async def _nothing_to_do(self, world: World, plan: Plan, observed: Observed) -> None:
+        """Nothing to do is said only of a cluster that is proved healthy."""
+        if self.outcome is not None:
+            self.outcome.plan = plan
+        for note in plan.notes:
+            self.terminal.say(f"{self.terminal.err('yellow', 'note:')} {note}")
+        async with self.terminal.patience("asking the members"):
+            results = await finish(world, observed)
+        self.terminal.say("nothing to do")
+        self.tell_health(results)
+
+    async def _apply(
+        self, world: World, plan: Plan, observed: Observed, planner: Planner
+    ) -> tuple[Health, ...]:
+        async def confirm(step: RestartMember) -> None:
+            if not self._yes:
+                await agree_to_no_return(self.terminal, plan, step, observed)
+
+        async def act(progress: Progress, journal: Journal) -> tuple[Health, ...]:
+            return await apply(world, plan, planner, progress, journal, confirm=confirm)
+
+        began = time.monotonic()
+        results = await self.carry_out(world, plan, observed, act)
+        took = show_duration(time.monotonic() - began)
+        self.terminal.say(f"{counted(len(plan.steps), 'step')} done in {took}")
+        self.terminal.say()
+        return results

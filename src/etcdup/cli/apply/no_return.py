@@ -1,0 +1,50 @@
+"""The question before the one step of an upgrade that cannot be taken back."""
+
+from etcdup.cli.run.terminal import Terminal
+from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.plan.plan import Plan
+from etcdup.core.plan.steps import RestartMember
+from etcdup.core.spec.version import Version, parse_version
+from etcdup.core.versions.upgrade_paths import way_back
+from etcdup.errors import PartlyApplied
+
+
+async def agree_to_no_return(terminal: Terminal, plan: Plan, step: RestartMember, observed: Observed) -> None:
+    """Raises PartlyApplied unless the operator says yes. `observed` is what the plan was made from."""
+    running = running_before(plan, step, observed)
+    terminal.say("\n".join(no_return_lines(step, running)))
+    if await terminal.confirm(f"Restart {step.host} with {step.version}?"):
+        terminal.say()
+        return
+    raise PartlyApplied(
+        f"{step.host} stays with {running[step.host]}, as you said; the other members run {step.version}",
+        detail="the cluster serves as it is, and may stay so for a while, not for weeks",
+        hint=f"to go back: write `version: {running[step.host]}` into cluster.yaml and `etcdup apply`",
+    )
+
+
+def no_return_lines(step: RestartMember, running: dict[str, Version]) -> list[str]:
+    """What runs where, what ends with this step, and how to go back instead."""
+    target, own = parse_version(step.version), running[step.host]
+    width = max(map(len, running))
+    others = [f"  {name:{width}}  runs {running[name]}" for name in sorted(running) if name != step.host]
+    return [
+        "",
+        f"{step.host} is the last member that runs {own.major}.{own.minor}:",
+        *others,
+        f"  {step.host:{width}}  runs {own}, and would run {target}",
+        f"After this there is no simple way back: once {step.host} runs {target}, {way_back(own, target)}.",
+        f"To go back instead, say no, write `version: {own}` into cluster.yaml, and `etcdup apply`.",
+    ]
+
+
+def running_before(plan: Plan, step: RestartMember, observed: Observed) -> dict[str, Version]:
+    """What each member runs when the turn comes to this step: what it ran at first, or what its last restart in
+    this plan gave it."""
+    running = {name: seen.version for name, seen in observed.members.items() if isinstance(seen, MemberSeen)}
+    for each in plan.steps:
+        if each.identity == step.identity:
+            break
+        if isinstance(each, RestartMember):
+            running[each.host] = parse_version(each.version)
+    return running

@@ -1,0 +1,70 @@
+"""`etcdup plan`."""
+
+import json
+from pathlib import Path
+
+from etcdup.cli.apply.warnings import caution, refuse_unusable_tls, warn_of_loose_keys
+from etcdup.cli.run.session import Session
+from etcdup.cli.views.json_text import json_text
+from etcdup.cli.views.plan_view import render_plan, render_refusal
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
+from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, BadFile, Problem, UsageError
+from etcdup.ops.pki.pki import Pki
+
+
+def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool) -> int:
+    """Prints the plan, or why there can be none (exit code 4)."""
+    session = Session.begin(file)
+    refuse_unusable_tls(session)
+    observed, planned = session.run(_plan(session))
+    caution(session, observed)
+    warn_of_loose_keys(session, Pki.open(session.spec, session.folder))
+    if isinstance(planned, Refusal):
+        text = json_text(refusal_json(planned))
+        session.terminal.data(text if as_json else render_refusal(planned, session.terminal.out))
+        return EXIT_REFUSED
+    if out is not None:
+        save_plan(planned, out)
+    if as_json:
+        session.terminal.data(json_text(plan_to_json(planned)))
+    else:
+        session.terminal.data(render_plan(planned, session.terminal.out, session.terminal.width))
+    return EXIT_CHANGES if tell_changes and not planned.is_empty else EXIT_DONE
+
+
+async def _plan(session: Session) -> tuple[Observed, Plan | Refusal]:
+    async with session.world() as world:
+        observed = await session.settled(world, await session.observed(world))
+        return observed, session.planner()(observed)
+
+
+def refusal_json(refusal: Refusal) -> dict[str, object]:
+    reasons = [
+        {"message": each.message, "hint": each.hint, "host": each.host, "rules": list(each.rules)}
+        for each in refusal.reasons
+    ]
+    return {"format": 1, "cluster": refusal.cluster, "refused": reasons, "notes": list(refusal.notes)}
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """For `apply FILE`: the steps and the token, so that what is applied later is what was read now."""
+    try:
+        path.write_text(json_text(plan_to_json(plan)), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def read_plan(path: Path, cluster: str) -> Plan:
+    """Raises BadFile where it is not a plan of this cluster."""
+    try:
+        plan = plan_from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        hint = "`etcdup plan --out FILE` writes one"
+        raise BadFile(str(path), (Problem(0, 0, f"this is no saved plan: {error}", hint),)) from None
+    if plan.cluster != cluster:
+        message = f"this is a plan of cluster {plan.cluster}, and the file is of {cluster}"
+        raise BadFile(str(path), (Problem(0, 0, message),))
+    return plan

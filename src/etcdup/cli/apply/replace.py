@@ -1,0 +1,113 @@
+"""`etcdup member replace`."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from etcdup.cli.apply.apply import Applying
+from etcdup.cli.apply.warnings import refuse_unusable_tls
+from etcdup.cli.run.cluster_file import read_bytes, replace_text
+from etcdup.cli.run.session import Session
+from etcdup.cli.run.terminal import Terminal
+from etcdup.cli.views.plan_view import render_edit
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.plan import Plan, Refusal, Refused
+from etcdup.core.planner.replace import plan_replacement, replaced_id
+from etcdup.core.spec.address import parse_address
+from etcdup.core.spec.edit import pins, with_address
+from etcdup.core.spec.load import load, load_bytes
+from etcdup.core.spec.model import Spec
+from etcdup.core.spec.units import WrongValue
+from etcdup.errors import BadFile, UsageError
+from etcdup.ops.apply.apply import Planner, raise_refusal
+
+
+def replace_member(file: Path, name: str, *, address: str | None, yes: bool) -> int:
+    """`address` is the new machine's, where it has another than the old one."""
+    data = read_bytes(file)
+    spec, edit = load_bytes(data, str(file)), None
+    if name not in [host.name for host in spec.hosts]:
+        there = ", ".join(host.name for host in spec.hosts)
+        raise UsageError(f"there is no host {name} in {file}", hint=f"its hosts are {there}")
+    if address is not None and _plain(address) != spec.host(name).address:
+        spec, edit = _moved(file, data.decode(), spec, name, _plain(address))
+    session = Session(spec, file.absolute().parent, Terminal())
+    refuse_unusable_tls(session)
+    return Replacing(session, name, address=address, edit=edit, yes=yes).carry_through()
+
+
+@dataclass(frozen=True)
+class Edit:
+    """cluster.yaml as it is, and as it will be once the operator has said yes."""
+
+    path: Path
+    before: str
+    after: str
+
+    @property
+    def diff(self) -> str:
+        lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), lineterm="", n=1)
+        return "\n".join(lines)
+
+
+def _plain(address: str) -> str:
+    try:
+        return parse_address(address)
+    except WrongValue as error:
+        raise UsageError(f"--address: {error}", hint=error.hint) from None
+
+
+def _moved(file: Path, text: str, spec: Spec, name: str, address: str) -> tuple[Spec, Edit]:
+    """The Spec with the new address, held to every rule of the file."""
+    if pinned := pins(text, spec, name):
+        raise BadFile(str(file), pinned)
+    edited = with_address(text, name, address)
+    if edited is None:
+        raise UsageError(
+            f"the address of {name} is written in {file} in a way that is not edited safely",
+            hint=f"write {address} there by hand, then `etcdup member replace {name}`",
+        )
+    return load(edited, str(file)), Edit(file, text, edited)
+
+
+class Replacing(Applying):
+    """One run of `member replace`: an apply that begins with the mark on the host, and with the file."""
+
+    def __init__(
+        self, session: Session, name: str, *, address: str | None, edit: Edit | None, yes: bool
+    ) -> None:
+        moved = f" --address {address}" if address else ""
+        super().__init__(session, f"member replace {name}{moved}", yes=yes)
+        self._name = name
+        self._moves = address is not None
+        self._edit = edit
+
+    def planner(self, observed: Observed) -> Planner:
+        spec, name = self.session.spec, self._name
+        member_id = replaced_id(spec, name, observed, moves=self._moves)
+        if isinstance(member_id, Refused):
+            raise_refusal(Refusal(spec.name, (member_id,)))
+        token = self.session.fresh_token()
+
+        def planned(observed: Observed) -> Plan | Refusal:
+            return plan_replacement(spec, name, member_id, observed, token)
+
+        return planned
+
+    def show(self, plan: Plan) -> None:
+        if self._edit is not None:
+            path = str(self._edit.path)
+            self.terminal.say(render_edit(path, self._edit.diff, self.terminal.err))
+        super().show(plan)
+
+    def begin(self) -> bool:
+        """From here on cluster.yaml names the new machine, whatever becomes of this run."""
+        if self._edit is not None:
+            replace_text(self._edit.path, self._edit.before, self._edit.after)
+        return self._edit is not None
+
+    def next_time(self) -> str:
+        if self.done:  # the mark is on the host
+            return f"run `etcdup {self.verb}` again, or `etcdup apply`: it goes on from here"
+        named = f"{self._edit.path} has the new address already; " if self._edit is not None else ""
+        return f"{named}run `etcdup {self.verb}` again: it goes on from here"

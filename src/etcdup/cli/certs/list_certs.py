@@ -1,0 +1,61 @@
+"""`etcdup certs list`."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+from etcdup.cli.run.session import Session
+from etcdup.cli.views.certs_view import inventory_json, render_inventory
+from etcdup.cli.views.json_text import json_text
+from etcdup.core.certs.exports import ClientFiles
+from etcdup.core.certs.inventory import Inventory, inventory
+from etcdup.core.observed.model import Observed
+from etcdup.errors import EXIT_DONE, EXIT_FAILED, PkiError
+from etcdup.ops.certs.export import admin_files
+from etcdup.ops.certs.links import links
+from etcdup.ops.certs.survey import survey
+from etcdup.ops.world.world import World
+
+
+def list_certificates(file: Path, *, days: int | None, as_json: bool) -> int:
+    """0 only if everything was seen, is the same everywhere, and lasts."""
+    session = Session.begin(file)
+    observed, found = session.run(_look(session, days))
+    raft = raft_links(observed)
+    text = (
+        json_text(inventory_json(found, raft))
+        if as_json
+        else render_inventory(found, raft, session.terminal.out)
+    )
+    session.terminal.data(text)
+    return EXIT_DONE if found.is_well else EXIT_FAILED
+
+
+async def _look(session: Session, days: int | None) -> tuple[Observed, Inventory]:
+    async with session.world() as world:
+        observed = await session.observed(world)
+        async with session.terminal.patience("making handshakes"):
+            client = admin_client(session, world)
+            sightings, between = await asyncio.gather(survey(world, observed, client), links(world, observed))
+        return observed, inventory(session.spec, sightings, between, observed.at, days)
+
+
+def admin_client(session: Session, world: World) -> ClientFiles | None:
+    """The operator's own certificate to say hello with, if there is one yet."""
+    with suppress(PkiError):
+        return admin_files(session.spec, session.folder, world.pki)
+    return None
+
+
+def raft_links(observed: Observed) -> str:
+    """Who follows whom: the links that raft has open now, whatever a new handshake would make of them (rule 17)."""
+    seen = observed.answering()
+    ids = {member.member_id: name for name, member in seen.items()}
+    leaders = [name for name, member in seen.items() if member.leader_id == member.member_id]
+    following = [
+        f"{name} follows {ids.get(member.leader_id, f'{member.leader_id:x}')}" if member.leader_id else
+        f"{name} knows no leader"
+        for name, member in seen.items()
+        if name not in leaders
+    ]  # fmt: skip
+    return ", ".join([*(f"{name} leads" for name in leaders), *following])

@@ -1,0 +1,188 @@
+"""`etcdup certs rotate-ca`."""
+
+from pathlib import Path
+
+from etcdup.cli.apply.apply import Applying
+from etcdup.cli.certs.list_certs import admin_client
+from etcdup.cli.run.failure import Interrupted
+from etcdup.cli.run.session import Session
+from etcdup.cli.views.certs_json import following_json, rotation_json
+from etcdup.cli.views.health_view import render_health
+from etcdup.cli.views.json_text import json_text
+from etcdup.cli.views.step_texts import counted
+from etcdup.core.certs.ca_rotation import Stage, dropping, holding_old, may_rotate, reached
+from etcdup.core.certs.connected_clients import told_of
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.plan import Plan, Refusal, Refused
+from etcdup.core.planner.rotate_ca import next_stage, plan_rotation
+from etcdup.errors import UsageError
+from etcdup.ops.apply.apply import Planner, prove_whole, raise_refusal
+from etcdup.ops.certs.export import admin_files
+from etcdup.ops.certs.rotation import prove_links
+from etcdup.ops.world.connected_clients import Connected, connected_to, turned_away_by
+from etcdup.ops.world.health import Health
+from etcdup.ops.world.world import World
+
+# What consumers have to have before a phase, as the operator confirms it: each phase by a word of its own, so that the
+# same command, run again after a kill, never confirms the next one.
+_WORDS: dict[Stage, str] = {"sign": "ca", "drop": "certs"}
+_FOLLOWING: dict[Stage | None, Stage] = {"trust": "sign", "sign": "drop"}
+
+
+def rotate_authority(file: Path, *, yes: bool, have: str | None, keep: bool, as_json: bool) -> int:
+    """One phase, gated by new handshakes before and after it."""
+    return Rotating(Session.begin(file), yes=yes, have=have, keep=keep, as_json=as_json).carry_through()
+
+
+class Rotating(Applying):
+    """One run of `certs rotate-ca`: an apply that may begin with a turn of the CA."""
+
+    def __init__(self, session: Session, *, yes: bool, have: str | None, keep: bool, as_json: bool) -> None:
+        option = f" --consumers-have {have}" if have else " --keep-old" if keep else ""
+        super().__init__(session, f"certs rotate-ca{option}", yes=yes)
+        self._keep = keep
+        self._have = have
+        self._as_json = as_json
+        self._stage: Stage = "trust"
+        self._turns = False
+        self._connected: Connected = {}
+
+    def planner(self, observed: Observed) -> Planner:
+        spec, token = self.session.spec, self.session.fresh_token()
+        stage = self._stage = "keep" if self._keep else next_stage(spec, observed, token)
+        self._turns = stage != self._begun(observed)
+
+        def planned(fresh: Observed) -> Plan | Refusal:
+            return plan_rotation(spec, fresh, token, stage)
+
+        return planned
+
+    def _begun(self, observed: Observed) -> Stage | None:
+        """The phase that is under way, or whole."""
+        return reached(observed.pki) or ("drop" if dropping(self.session.spec, observed) else None)
+
+    def _is_whole(self, observed: Observed) -> bool:
+        """Whether what is confirmed led to a phase that is whole already: an earlier run came to its end."""
+        begun = self._begun(observed)
+        if not self._turns or self._have is None:
+            return False
+        if self._have == "certs" and begun == "trust":
+            hint = "first `--consumers-have ca`, once they trust both; then give them certificates"
+            raise UsageError("the new CA does not sign yet: nobody has a certificate of it", hint=hint)
+        return (self._have, begun) in (("ca", "sign"), ("ca", None), ("certs", None))
+
+    async def run(self) -> None:
+        async with self.session.world() as world:
+            observed = await self.session.observed(world)
+            planner = self.planner(observed)
+            if self._is_whole(observed):
+                self.terminal.say("nothing to do: this phase is whole")
+            else:
+                await self._do(world, observed, planner)
+        # Clients of before trust, and show, what was so before.
+        async with self.session.world() as world:
+            observed = await self.session.observed(world)
+            results = await prove_whole(world, observed)
+            made = await self._prove(world, observed, "after")
+            self._connected = await connected_to(world)
+            self._show_proof(world, observed, made, results)
+            self._tell(observed)
+            for who in told_of(await turned_away_by(world, observed)):
+                self.terminal.warn(f"{who}, which showed a certificate of an old CA")
+
+    async def _do(self, world: World, observed: Observed, planner: Planner) -> None:
+        if self._turns and not self._keep:
+            await self._permit(world, observed)
+        observed = await self.session.settled(world, observed)
+        plan = self._planned(planner, observed)
+        if plan.is_empty:
+            self.terminal.say("nothing to do: this phase is whole")
+            return
+        if await self._is_agreed(plan):
+            await self._apply(world, plan, observed, planner)
+
+    async def _permit(self, world: World, observed: Observed) -> None:
+        """Before a turn: what is seen of the hosts and of the PKI, what the operator says of consumers, every link."""
+        if reasons := may_rotate(self._stage, self.session.spec, observed):
+            raise_refusal(Refusal(self.session.spec.name, reasons))
+        self._connected = await connected_to(world)
+        await self._consumers_have(observed)
+        await self._prove(world, observed, "before")
+
+    async def _prove(self, world: World, observed: Observed, when: str) -> int:
+        async with self.terminal.patience("making handshakes"):
+            made = await prove_links(world, observed, admin_client(self.session, world))
+        self.terminal.say(f"{counted(made, 'new handshake')} {when} it: every port and every link is well")
+        return made
+
+    def _show_proof(self, world: World, observed: Observed, made: int, results: tuple[Health, ...]) -> None:
+        if not self._as_json:
+            self.terminal.data(render_health(results, self.terminal.out))
+            return
+        spec, stage = self.session.spec, _FOLLOWING.get(reached(observed.pki))
+        ca = admin_files(spec, self.session.folder, world.pki).ca
+        following = following_json(observed, stage, _WORDS[stage], ca, self._connected) if stage else None
+        told = rotation_json(spec, observed, self.done, made, results, following)
+        self.terminal.data(json_text(told))
+
+    async def _consumers_have(self, observed: Observed) -> None:
+        """Nobody else sees whether consumers have what they need, before a member turns them away."""
+        if self._stage == "trust" or self._have == _WORDS[self._stage]:
+            return
+        for line in self._todo(observed, self._stage):
+            self.terminal.say(line)
+        if not self.terminal.can_ask:
+            message = "consumers have to act before this phase, and it was not said that they have"
+            why = Refused(message, hint=self._again(self._stage))
+            raise_refusal(Refusal(self.session.spec.name, (why,)))
+        if not await self.terminal.confirm("Has every consumer got that?"):
+            raise Interrupted("nothing was changed")
+
+    def _again(self, stage: Stage) -> str:
+        return f"then `etcdup certs rotate-ca --consumers-have {_WORDS[stage]}` goes on"
+
+    def _tell(self, observed: Observed) -> None:
+        """What is to be done by whom before the next run."""
+        following = _FOLLOWING.get(reached(observed.pki))
+        if following is None:
+            self.terminal.say("the old CA is trusted no more: no change of CA is under way")
+            self.terminal.say(
+                f"consumers may drop it too, with {self.session.spec.tls.dir}/ca.pem as it is now; a client that still "
+                "shows a certificate of the old CA is turned away, which etcd's log says"
+            )
+            return
+        for line in (*self._todo(observed, following), self._again(following)):
+            self.terminal.say(line)
+
+    def _todo(self, observed: Observed, before: Stage) -> list[str]:
+        folder, pki = self.session.spec.tls.dir, observed.pki
+        if before == "sign":
+            return [
+                f"now: give every consumer {folder}/ca.pem as its CA file. It holds the old CA and the new one",
+                "  kube-apiserver: --etcd-cafile on each control plane host, and restart it there; "
+                "patroni: etcd3.cacert; prometheus: ca_file",
+                "  whoever trusts the old CA alone loses the cluster with the next phase",
+                *self._who_is_connected(),
+            ]
+        old = holding_old(pki)
+        issue = [
+            f"  etcdup certs issue {name} --out DIR      (or --csr FILE, or `certs forget {name}`)"
+            for name in old
+        ]
+        return [
+            "now: give every consumer a certificate of the new CA, and restart what reads it at start only",
+            *(issue or ["  none that was issued here has one of the old CA alone"]),
+            *self._who_is_connected(),
+            "  which certificate each of them shows cannot be seen as long as it is taken. Whoever copied `admin` has "
+            "to copy it again",
+            "  whoever still shows one of the old CA is turned away by the first member of the next phase, which then "
+            "stops there; a client that knows that member alone is locked out",
+        ]
+
+    def _who_is_connected(self) -> list[str]:
+        if not self._connected:
+            return ["  nobody is connected to a client port right now, but the hosts themselves"]
+        return [
+            f"  connected now: {address} (to {', '.join(names)})"
+            for address, names in self._connected.items()
+        ]

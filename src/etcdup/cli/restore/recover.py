@@ -1,0 +1,196 @@
+"""`etcdup recover`."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from etcdup.cli.restore.salvage import Salvaging
+from etcdup.cli.run.failure import Interrupted
+from etcdup.cli.run.progress import Progress
+from etcdup.cli.run.session import Session
+from etcdup.cli.views.step_texts import WATCHERS
+from etcdup.core.observed.model import Observed, aside_at
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.recovery.quorum_repair import expired, nothing_lost, plan_revival
+from etcdup.core.recovery.recovery import (
+    against_copies,
+    against_recovery,
+    begun,
+    findings,
+    may_come_back,
+    plan_recovery,
+    survivors,
+)
+from etcdup.core.restore.restore import SnapshotFile, token_of
+from etcdup.errors import PartlyApplied, UsageError
+from etcdup.ops.apply.apply import Planner, raise_refusal, retire
+from etcdup.ops.backups.snapshot_file import read_snapshot
+from etcdup.ops.recovery.quorum_repair import find_room, quorum_back
+from etcdup.ops.recovery.recovery import Chosen, beyond_snapshots, choose, sizes_of_copies, world_of_one
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.world import World
+
+
+def recover_cluster(
+    file: Path,
+    name: str | None,
+    fenced: Sequence[str],
+    *,
+    copies: bool = True,
+    as_json: bool = False,
+) -> int:
+    """`name` is the cluster's, given instead of being asked for it."""
+    session = Session.begin(file, named=name)
+    sure = name is not None
+    return Recovering(session, fenced, sure=sure, copies=copies, as_json=as_json).carry_through()
+
+
+class Recovering(Salvaging):
+    """One run of recover: an apply for the cluster of one survivor."""
+
+    def __init__(
+        self, session: Session, fenced: Sequence[str], *, sure: bool, copies: bool, as_json: bool
+    ) -> None:
+        flags = () if copies else ("--without-copy",)
+        verb = " ".join(("recover", *(f"--fenced {name}" for name in fenced), *flags))
+        super().__init__(session, verb, yes=sure, as_json=as_json)
+        self._fenced = set(fenced)
+        self._copies = copies
+        self._chosen = ""
+        self._revived = False
+
+    async def run(self) -> None:
+        async with self.session.world() as world:
+            observed = await self.session.observed(world)
+            if unknown := sorted(self._fenced - observed.hosts.keys()):
+                raise UsageError(f"{', '.join(unknown)} is no member of cluster {world.spec.name}")
+            if may_come_back(world.spec, observed):
+                await self._revive(world, observed)
+            else:
+                await self._go_on_from_one(world, observed)
+        if self._revived:
+            # Clients that were made before may hold a certificate of the operator's that has expired.
+            async with self.session.world() as world:
+                await self._prove_quorum(world)
+
+    async def _revive(self, world: World, observed: Observed) -> None:
+        """What costs nothing comes first (rule 68)."""
+        spec, rooms, chosen = world.spec, await find_room(world, observed), expired(world.spec, observed)
+
+        def planner(fresh: Observed) -> Plan | Refusal:
+            return plan_revival(spec, fresh, chosen, rooms)
+
+        plan = self._planned(planner, observed)
+        if plan.is_empty:
+            raise_refusal(Refusal(spec.name, nothing_lost(spec, observed, rooms)))
+        self.show(plan)
+        if not self._yes:
+            if self.put_off():
+                return
+            await super().agree("Try this?")
+
+        async def act(progress: Progress, journal: Journal) -> Observed:
+            return await retire(world, plan, planner, progress, journal)
+
+        await self.carry_out(world, plan, observed, act)
+        self._revived = True
+
+    async def _prove_quorum(self, world: World) -> None:
+        spec, observed = world.spec, await self.session.observed(world)
+        async with self.terminal.patience("waiting until the members find each other"):
+            is_back, results = await quorum_back(world, observed)
+        self.tell_health(results)
+        if is_back:
+            for line in _came_back(observed):
+                self.terminal.say(line)
+            return
+        observed = await self.session.observed(world)
+        (reason,) = nothing_lost(spec, observed, await find_room(world, observed)) or (None,)
+        raise PartlyApplied(
+            "the quorum did not come back by what costs nothing",
+            detail=reason.message if reason else "",
+            hint=reason.hint if reason else f"look again: `etcdup {self.verb}`",
+        )
+
+    async def _go_on_from_one(self, world: World, observed: Observed) -> None:
+        chosen = await self._choose(world, observed)
+        if chosen is None:
+            return
+        self.terminal.say(f"The data of {chosen.host} is kept in {chosen.path}.")
+        snapshot = await asyncio.to_thread(read_snapshot, chosen.path)
+        told = findings(world.spec, observed, chosen.host, self._fenced, salvaged=chosen.salvaged)
+        self._chosen = chosen.host
+        await self._rebuild(world_of_one(world, observed, chosen.host, self._fenced), snapshot, told)
+
+    async def _choose(self, world: World, observed: Observed) -> Chosen | None:
+        """What stands against it comes before any question. Nothing is changed yet, but for a salvage; None where it is
+        left at the plan of that."""
+        spec, gone = world.spec, observed.unreachable()
+        if begun(spec, observed) is None and (reasons := against_recovery(spec, observed, gone)):
+            raise_refusal(Refusal(spec.name, reasons))
+        await self._ask_who_is_off(observed)
+        if self._copies or not survivors(spec, observed):
+            async with self.terminal.patience("reading how far the members' logs go"):
+                logs = await beyond_snapshots(world, observed)
+            if logs:
+                return await self.salvage(world, observed, logs, self._fenced)
+        async with self.terminal.patience("keeping the survivors' data"):
+            return await choose(world, observed, self._fenced, self.terminal.report)
+
+    async def _ask_who_is_off(self, observed: Observed) -> None:
+        """Each host that nobody can look at has to be named by a person (rule 65)."""
+        for name in sorted(observed.unreachable().keys() - self._fenced):
+            if self.outcome is not None or not self.terminal.can_ask:
+                return
+            self.terminal.say(
+                f"{name} cannot be reached. If it still runs, its old data must never be served."
+            )
+            typed = await self.terminal.answer(f"Switch it off, then type its name ({name}): ")
+            if typed != name:
+                raise Interrupted("that is not its name; nothing was changed")
+            self._fenced.add(name)
+
+    async def _rebuild(self, world: World, snapshot: SnapshotFile, told: tuple[str, ...]) -> None:
+        observed = await self.session.observed(world)
+        suffix, token = aside_at(observed.at), token_of(world.spec, observed, self.session.fresh_token())
+        if self._copies:
+            sizes = await sizes_of_copies(world, observed, token)
+            if reasons := against_copies(world.spec, observed, snapshot, token, sizes):
+                raise_refusal(Refusal(world.spec.name, tuple(reasons)))
+
+        def planner(observed: Observed) -> Plan | Refusal:
+            return plan_recovery(world.spec, observed, snapshot, token, suffix, told, self._copies)
+
+        await self._do(world, await self.session.settled(world, observed), planner)
+
+    async def _do(self, world: World, observed: Observed, planner: Planner) -> None:
+        plan = self._planned(planner, observed)
+        if not await self._is_agreed(plan):
+            return
+        self.tell_health(await self._apply(world, plan, observed, planner))
+        for line in _afterwards(self.session.spec.name, self._chosen):
+            self.terminal.say(line)
+
+    async def agree(self, question: str) -> None:  # noqa: ARG002
+        await self.agree_by_name_still()
+
+
+def _came_back(observed: Observed) -> tuple[str, ...]:
+    gone = sorted(observed.unreachable())
+    told = ["", "The quorum is back: nothing was lost, and nothing was rebuilt."]
+    if gone:
+        told.append(
+            f"{', '.join(gone)} cannot be reached. `etcdup apply` once the machine is back; for a new one in its place "
+            "`etcdup member replace NAME`."
+        )
+    return tuple(told)
+
+
+def _afterwards(name: str, chosen: str) -> tuple[str, ...]:
+    return (
+        "",
+        f"Cluster {name} serves again, from {chosen} alone: it cannot lose a member yet.",
+        "Give the lost hosts' addresses to fresh machines, or name other hosts in cluster.yaml; then `etcdup apply` "
+        "adds them one by one.",
+        f"Restart what watches the cluster: {WATCHERS}.",
+    )

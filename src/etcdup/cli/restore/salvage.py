@@ -1,0 +1,48 @@
+"""The first half of `etcdup recover` where no member answers: a plan of its own, shown and agreed to like any other."""
+
+from collections.abc import Collection, Mapping
+
+from etcdup.cli.apply.apply import Applying
+from etcdup.cli.run.failure import Interrupted
+from etcdup.core.etcd.wal import LastEntry
+from etcdup.core.observed.model import Observed
+from etcdup.ops.apply.apply import retire
+from etcdup.ops.recovery.recovery import Chosen, to_salvage
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.perform import Reporter
+from etcdup.ops.world.world import World
+
+
+class Salvaging(Applying):
+    """An undertaking that may have to take the data off a disk first."""
+
+    _what = "rebuild it"
+    _stopped = False
+
+    async def salvage(
+        self, world: World, observed: Observed, logs: Mapping[str, LastEntry], fenced: Collection[str]
+    ) -> Chosen | None:
+        """The data, on this machine; None where it is left at the plan."""
+        one, planner, chosen = await to_salvage(world, observed, logs, fenced, self.terminal.report)
+        looked = await self.session.observed(one)
+        plan = self._planned(planner, looked)
+        self._what = "stop what runs there and take its data"
+        if not await self._is_agreed(plan):
+            return None
+
+        async def act(progress: Reporter, journal: Journal) -> Observed:
+            return await retire(one, plan, planner, progress, journal)
+
+        await self.carry_out(one, plan, looked, act)
+        self._what, self._stopped = "rebuild it", True
+        return chosen
+
+    async def agree_by_name_still(self) -> None:
+        """By the cluster's name, to whichever of the two plans; a no to the second leaves the first one done."""
+        try:
+            await self.agree_by_name("recover", self._what, "rebuilt")
+        except Interrupted:
+            if not self._stopped:
+                raise
+            why = f"nothing was rebuilt; etcd stays stopped there, and its data in place; {self.next_time()}"
+            raise Interrupted(why) from None

@@ -1,0 +1,96 @@
+"""The one place where an error becomes text and an exit code."""
+
+import errno
+import os
+import shlex
+import sys
+import traceback
+
+import click
+
+from etcdup.cli.views.text import Paint
+from etcdup.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, EtcdupError
+
+REPORT_AT = "https://github.com/etcdup/etcdup/issues"
+DEBUG_VARIABLE = "ETCDUP_DEBUG"
+
+
+class Interrupted(EtcdupError):
+    """Ctrl-C or SIGTERM, after everything was closed. The message says how far it went."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+def show_failure(error: BaseException, argv: list[str]) -> int:
+    """Says on stderr what went wrong and what to do about it; returns the exit code."""
+    error = _ours(error)
+    if is_debugging():
+        traceback.print_exception(error)
+    text, code = _words(error, argv)
+    if text:
+        print(text, file=sys.stderr)
+    return code
+
+
+def is_debugging() -> bool:
+    """Whether tracebacks are asked for."""
+    return bool(os.environ.get(DEBUG_VARIABLE))
+
+
+def failure_text(message: str, detail: str, hint: str, paint: Paint) -> str:
+    """`error: what`, the detail indented below, and after an empty line `hint: what to do`."""
+    parts = [f"{paint('bold red', 'error:')} {message}"]
+    parts += [f"  {line}" for line in detail.splitlines()]
+    hints = hint.splitlines()
+    if hints:
+        parts += ["", *(f"{paint('bold cyan', 'hint:')} {line}" for line in hints)]
+    return "\n".join(parts)
+
+
+def _words(error: BaseException, argv: list[str]) -> tuple[str, int]:
+    paint = Paint.for_stream(sys.stderr)
+    match error:
+        case Interrupted():
+            return error.message, error.exit_code
+        case EtcdupError():
+            return failure_text(error.message, error.detail, error.hint, paint), error.exit_code
+        case click.ClickException():
+            return failure_text(_clicks_words(error), "", _usage_hint(error), paint), EXIT_USAGE
+        case click.Abort() | KeyboardInterrupt():
+            return "\ninterrupted", EXIT_INTERRUPTED
+        case OSError() if error.errno == errno.EPIPE:
+            return "", EXIT_FAILED
+        case OSError() if error.filename:
+            return failure_text(f"{error.filename}: {error.strerror}", "", "", paint), EXIT_FAILED
+    return failure_text(_one_line(error), "", _report_hint(argv), paint), EXIT_FAILED
+
+
+def _ours(error: BaseException) -> BaseException:
+    """The first error of ours in a group of them; any other error as it is."""
+    while isinstance(error, BaseExceptionGroup):
+        ours = [each for each in error.exceptions if isinstance(each, EtcdupError | BaseExceptionGroup)]
+        error = (ours or list(error.exceptions))[0]
+    return error
+
+
+def _clicks_words(error: click.ClickException) -> str:
+    text = error.format_message().rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"`{context.command_path if context else 'etcdup'} --help` shows how it is used"
+
+
+def _one_line(error: BaseException) -> str:
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _report_hint(argv: list[str]) -> str:
+    again = shlex.join(["etcdup", *argv])
+    return (
+        f"this is a fault in etcdup itself; please tell {REPORT_AT}\n"
+        f"`{DEBUG_VARIABLE}=1 {again}` shows where it happened"
+    )

@@ -1,0 +1,172 @@
+"""What goes to whom: data to stdout, talk to stderr, questions to a person if there is one."""
+
+import asyncio
+import getpass
+import shutil
+import sys
+import termios
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, Protocol
+
+from etcdup.cli.views.text import Paint
+
+# Nobody wonders what goes on before that.
+PATIENCE_S = 0.7
+_REDRAW_S = 0.2
+_SAME_REPORT_S = 5.0
+
+
+class Display(Protocol):
+    """Something drawn that must get out of the way of a question."""
+
+    def hide(self) -> None: ...
+
+    def show(self) -> None: ...
+
+    def report(self, text: str) -> None: ...
+
+
+class Terminal:
+    """stdout, stderr and the keyboard of this run."""
+
+    def __init__(self) -> None:
+        self.out = Paint.for_stream(sys.stdout)
+        self.err = Paint.for_stream(sys.stderr)
+        self.is_live = sys.stderr.isatty() and self.err.colour
+        self.can_ask = sys.stdin.isatty() and sys.stderr.isatty()
+        self.asking = False
+        self.display: Display | None = None
+        self._attributes = _attributes()
+        self._reported: dict[str, float] = {}
+
+    @property
+    def width(self) -> int:
+        return shutil.get_terminal_size((100, 24)).columns
+
+    def data(self, text: str) -> None:
+        """For stdout; complete with its own line ends."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def say(self, text: str = "") -> None:
+        with self._hidden():
+            print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        self.say(f"{self.err('bold yellow', 'warning:')} {text}")
+
+    def report(self, text: str) -> None:
+        """Progress of something long, such as a download: redrawn in place, or said now and then."""
+        if self.display is not None:
+            self.display.report(text)
+            return
+        kind = text.partition(":")[0]
+        if time.monotonic() - self._reported.get(kind, -_SAME_REPORT_S) >= _SAME_REPORT_S:
+            self._reported[kind] = time.monotonic()
+            self.say(self.err("dim", f"  {text}"))
+
+    async def confirm(self, question: str) -> bool:
+        return (await self.answer(f"{question} [y/N] ")).lower() in ("y", "yes")
+
+    async def answer(self, question: str) -> str:
+        """What a person types; empty at the end of input."""
+        return await asyncio.to_thread(self._asked, question, _read_line)
+
+    def secret(self, prompt: str) -> str:
+        """Typed without echo."""
+        return self._asked(prompt, lambda prompt: getpass.getpass(prompt, stream=sys.stderr))
+
+    async def ask_secret(self, prompt: str) -> str | None:
+        """For ssh and sudo."""
+        return await asyncio.to_thread(self.secret, prompt)
+
+    def _asked(self, prompt: str, ask: Callable[[str], str]) -> str:
+        """A thread that reads the keyboard cannot be woken up, so Ctrl-C looks at `asking`."""
+        with self._hidden():
+            self.asking = True
+            try:
+                return ask(prompt)
+            finally:
+                self.asking = False
+
+    def restore(self) -> None:
+        """Echo and cursor as they were, when there is no time to undo things in order."""
+        if self._attributes is not None:
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self._attributes)
+        if self.is_live:
+            sys.stderr.write("\x1b[?25h\n")
+
+    @asynccontextmanager
+    async def patience(self, what: str) -> AsyncIterator[None]:
+        """Says what is waited for, once it lasts."""
+        line = _WaitingLine(self, what)
+        waiting = asyncio.create_task(line.run())
+        try:
+            yield
+        finally:
+            waiting.cancel()
+            with suppress(asyncio.CancelledError):
+                await waiting
+            line.hide()
+            if self.display is line:
+                self.display = None
+
+    @contextmanager
+    def _hidden(self) -> Iterator[None]:
+        if self.display is not None:
+            self.display.hide()
+        try:
+            yield
+        finally:
+            if self.display is not None:
+                self.display.show()
+
+
+class _WaitingLine:
+    """One line that is redrawn on a terminal, and written once elsewhere."""
+
+    def __init__(self, terminal: Terminal, what: str) -> None:
+        self._terminal = terminal
+        self._what = what
+        self._hidden = False
+
+    async def run(self) -> None:
+        began = time.monotonic()
+        await asyncio.sleep(PATIENCE_S)
+        if not self._terminal.is_live:
+            self._terminal.say(f"  {self._what}")
+            return
+        self._terminal.display = self
+        while True:
+            if not self._hidden:
+                passed = self._terminal.err("dim", f"{time.monotonic() - began:.0f} s")
+                sys.stderr.write(f"\r\x1b[K  {self._what} {passed}")
+                sys.stderr.flush()
+            await asyncio.sleep(_REDRAW_S)
+
+    def hide(self) -> None:
+        self._hidden = True
+        if self._terminal.is_live and self._terminal.display is self:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def show(self) -> None:
+        self._hidden = False
+
+    def report(self, text: str) -> None:
+        self._what = text
+
+
+def _read_line(question: str) -> str:
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
+def _attributes() -> list[Any] | None:
+    try:
+        return termios.tcgetattr(sys.stdin.fileno())
+    except (termios.error, OSError, ValueError):  # no terminal, or no stdin at all
+        return None

@@ -1,0 +1,83 @@
+"""`etcdup demo`."""
+
+from pathlib import Path
+
+from etcdup.cli.apply.apply import apply_session
+from etcdup.cli.run.cluster_file import read_spec
+from etcdup.cli.run.interrupts import run_interruptibly
+from etcdup.cli.run.session import Session
+from etcdup.cli.run.terminal import Terminal
+from etcdup.cli.views.step_texts import counted
+from etcdup.core.spec.model import Spec
+from etcdup.core.spec.units import WrongValue
+from etcdup.core.spec.version import Version, parse_version
+from etcdup.errors import EXIT_DONE, UsageError
+from etcdup.ops import demo
+from etcdup.ops.install import install
+
+
+def demo_up(folder: Path | None, version: str | None, members: int) -> int:
+    """Brings the demo up, or what there is of it back to life."""
+    terminal = Terminal()
+    place = (folder or demo.default_folder()).absolute()
+    with demo.claimed(place):
+        path = place / "cluster.yaml"
+        if path.exists():
+            _check_same(read_spec(path), place, version)
+        else:
+            found, source = run_interruptibly(terminal, _choose(terminal, version))
+            demo.lay_out(place, found, source, members)
+        session = Session.begin(path, terminal)
+        terminal.say(_heading(terminal, session.spec, place))
+        apply_session(session, yes=True, quiet=True)
+    _say_next(terminal, path, folder)
+    return EXIT_DONE
+
+
+def demo_down(folder: Path | None) -> int:
+    """Stops the demo and deletes its folder."""
+    terminal = Terminal()
+    place = (folder or demo.default_folder()).absolute()
+    if not demo.is_demo(place):
+        terminal.say(f"there is no demo in {place}: nothing to do")
+        return EXIT_DONE
+    with demo.claimed(place):
+        stopped = demo.take_down(place)
+    terminal.say(f"stopped {counted(stopped, 'member')} and deleted {place}")
+    return EXIT_DONE
+
+
+async def _choose(terminal: Terminal, version: str | None) -> tuple[Version, str]:
+    if version is None:
+        async with terminal.patience("looking for etcd"):
+            return await demo.choose(install.this_arch(), terminal.report, terminal.warn)
+    try:
+        return parse_version(version), "auto"
+    except WrongValue as error:
+        raise UsageError(str(error), hint=error.hint) from None
+
+
+def _check_same(spec: Spec, place: Path, version: str | None) -> None:
+    if version is not None and version.removeprefix("v") != str(spec.version):
+        raise UsageError(
+            f"the demo in {place} is etcd {spec.version}",
+            hint=f"`etcdup demo --down` first, or change `version` in {place}/cluster.yaml and apply it",
+        )
+
+
+def _heading(terminal: Terminal, spec: Spec, place: Path) -> str:
+    what = terminal.err("bold", f"etcd {spec.version}, {counted(spec.size, 'member')} with TLS")
+    return f"{what} in {place}\n"
+
+
+def _say_next(terminal: Terminal, path: Path, folder: Path | None) -> None:
+    where = f" --dir {folder}" if folder else ""
+    lines = (
+        (f"etcdup -f {path} status", "the members"),
+        (f"etcdup -f {path} ctl -- put hello world", "etcdctl, let in"),
+        (f"etcdup demo{where} --down", "stops and deletes it"),
+    )
+    width = max(len(command) for command, _ in lines)
+    terminal.say("\nNow try:")
+    for command, what in lines:
+        terminal.say(f"  {command:{width}}  {terminal.err('dim', what)}")

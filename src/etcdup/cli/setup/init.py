@@ -1,0 +1,39 @@
+"""`etcdup init`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from etcdup.cli.run.terminal import Terminal
+from etcdup.core.spec.load import load
+from etcdup.core.spec.template import cluster_yaml
+from etcdup.errors import EXIT_DONE, UsageError
+from etcdup.ops.install.pins import load_pins, newest_pinned
+
+
+def write_file(path: Path, name: str, addresses: Sequence[str], user: str) -> int:
+    """Writes the file, but never over another."""
+    terminal = Terminal()
+    hosts = [(f"infra{number}", address) for number, address in enumerate(addresses, start=1)]
+    text = cluster_yaml(name, hosts, newest_pinned(load_pins()), ssh_user=user)
+    load(text, str(path))
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(
+            f"{path} is there already and is not overwritten", hint="`-f FILE` names another file to write"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    _say_next(terminal, path, has_hosts=bool(hosts))
+    return EXIT_DONE
+
+
+def _say_next(terminal: Terminal, path: Path, *, has_hosts: bool) -> None:
+    option = "" if path == Path("cluster.yaml") else f" -f {path}"
+    first = [] if has_hosts else [f"put your hosts' addresses into {path}"]
+    steps = [*first, f"`etcdup{option} plan` shows what would be done", f"`etcdup{option} apply` does it"]
+    terminal.say(f"wrote {terminal.err('bold', str(path))}")
+    terminal.say()
+    for number, step in enumerate(steps, start=1):
+        terminal.say(f"  {number}. {step}")

@@ -1,0 +1,136 @@
+"""What `certs issue`, `forget`, `csr`, `renew` and `rotate-ca` tell programs. Pure; stable within a `format`: keys may
+join, none changes its meaning. No key material is in it: keys are named by their paths."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from etcdup.cli.status.health import member_json
+from etcdup.core.certs.ca_rotation import Stage, holding_old, reached
+from etcdup.core.certs.renewal import Renewing
+from etcdup.core.certs.required import wanted_certs
+from etcdup.core.observed.model import CertSeen, Observed
+from etcdup.core.spec.model import Spec
+from etcdup.ops.certs.consumers import Issued
+from etcdup.ops.certs.proof import Served
+from etcdup.ops.world.health import Health
+
+
+def consumer_json(spec: Spec, name: str, role: str, issued: Issued, configuration: str) -> dict[str, Any]:
+    """`key` is null where it belongs to a request, and so is not here. `replaced` is the certificate of before, which
+    etcd takes until its `not_after`, or until its CA is dropped; null where there was none that it takes."""
+    replaced = issued.replaced
+    return {
+        "format": 1,
+        "cluster": spec.name,
+        "name": name,
+        "role": role,
+        "ca": issued.files.ca,
+        "certificate": issued.files.cert,
+        "key": issued.files.key if issued.has_key else None,
+        **_life(issued.cert),
+        "replaced": {"kept": str(replaced.kept), **_life(replaced.cert)} if replaced else None,
+        "configuration": configuration,
+    }
+
+
+def forgotten_json(spec: Spec, name: str, kept: Path, cert: CertSeen) -> dict[str, Any]:
+    """etcd lets its holder in until `not_after`, or until its CA is dropped."""
+    return {"format": 1, "cluster": spec.name, "name": name, "kept": str(kept), **_life(cert)}
+
+
+def _life(cert: CertSeen) -> dict[str, Any]:
+    return {
+        "fingerprint": cert.fingerprint,
+        "not_before": cert.not_before.isoformat(),
+        "not_after": cert.not_after.isoformat(),
+    }
+
+
+def requests_json(spec: Spec, folder: Path, written: Sequence[Path], section: str) -> dict[str, Any]:
+    """Where each signed certificate has to be put, and what it must hold."""
+    wanted = {each.role: each for each in wanted_certs(spec)}
+    requests = []
+    for path in written:
+        each = wanted[f"{path.stem}/{path.parent.name}"]
+        requests.append(
+            {
+                "member": path.parent.name,
+                "kind": path.stem,
+                "request": str(path),
+                "key": str(path.with_name(f"{path.stem}-key.pem")),
+                "certificate": str(path.with_suffix(".pem")),
+                "common_name": each.common_name,
+                "dns_names": list(each.dns_names),
+                "addresses": list(each.addresses),
+                "usages": list(each.usages),
+            }
+        )
+    return {
+        "format": 1,
+        "cluster": spec.name,
+        "ca": str(folder / "ca.pem"),
+        "requests": requests,
+        "tls": section,
+    }
+
+
+def renewal_json(
+    spec: Spec, renewed: Renewing, steps: int, found: Sequence[Served], results: Sequence[Health]
+) -> dict[str, Any]:
+    """`ports` is what each serves now, by a new handshake; `members` is empty where they are not healthy."""
+    ports = [
+        {
+            "host": each.host,
+            "port": each.port,
+            "proved": not each.why,
+            "why": each.why or None,
+            "serial": each.serial or None,
+            "not_after": each.until.isoformat() if each.until else None,
+        }
+        for each in found
+    ]
+    return {
+        "format": 1,
+        "cluster": spec.name,
+        "renewed": [{"role": role, "why": why} for role, (_, why) in renewed.items()],
+        "steps_done": steps,
+        "ports": ports,
+        "members": [member_json(each) for each in results],
+    }
+
+
+def rotation_json(
+    spec: Spec,
+    observed: Observed,
+    steps: int,
+    handshakes: int,
+    results: Sequence[Health],
+    following: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """`phase` is the one that is whole now: null where no change of CA is under way. `next` is what the next run does,
+    and what consumers have to have before it."""
+    return {
+        "format": 1,
+        "cluster": spec.name,
+        "phase": reached(observed.pki),
+        "steps_done": steps,
+        "handshakes": handshakes,
+        "next": following,
+        "members": [member_json(each) for each in results],
+    }
+
+
+def following_json(
+    observed: Observed, stage: Stage, word: str, ca: str, connected: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """`consumers` are those whose newest certificate, as far as is known here, only the old CA signed; `connected` who
+    has a connection to a client port now, by address, whatever certificate that began with."""
+    return {
+        "phase": stage,
+        "consumers_need": word,
+        "ca": ca,
+        "consumers": list(holding_old(observed.pki)) if stage == "drop" else [],
+        "connected": [{"address": address, "to": list(to)} for address, to in connected.items()],
+        "command": f"etcdup certs rotate-ca --consumers-have {word}",
+    }

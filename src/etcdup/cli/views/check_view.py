@@ -1,0 +1,103 @@
+"""A check as text and as data. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+from etcdup.cli.views.step_texts import counted
+from etcdup.cli.views.text import Paint
+from etcdup.core.audit.findings import LEVELS, Closer, Disk, Evidence, Finding, worst
+from etcdup.core.spec.model import Spec
+from etcdup.core.spec.units import show_size
+
+_STYLES = {"wrong": "bold red", "advice": "yellow", "untried": "dim"}
+
+
+def render_check(spec: Spec, evidence: Evidence, findings: Sequence[Finding], paint: Paint) -> str:
+    """Findings by host, each with why it matters and what to do; then what was measured; then the verdict."""
+    lines = []
+    for host, group in groupby(findings, key=lambda each: each.host):
+        lines.append(paint("bold", host or f"cluster {spec.name}"))
+        for each in group:
+            lines += _lines(each, paint)
+        lines.append("")
+    measured = [line for host in spec.hosts for line in _measured(evidence.closer.get(host.name))]
+    lines += [*measured, ""] if measured else []
+    return "\n".join([*lines, _verdict(findings, paint)]) + "\n"
+
+
+def _lines(each: Finding, paint: Paint) -> list[str]:
+    where = [f"CIS {each.cis}"] if each.cis else []
+    if each.rules:
+        where.append(f"rule{'s' if len(each.rules) > 1 else ''} {', '.join(map(str, each.rules))}")
+    after = paint("dim", f"  ({'; '.join(where)})") if where else ""
+    lines = [f"  {paint(_STYLES[each.level], f'{each.level:7}')}  {each.what}{after}"]
+    lines += [f"           {each.why}"] if each.why else []
+    return [*lines, f"           {paint('cyan', 'fix:')} {each.fix}"]
+
+
+def _measured(closer: Closer | None) -> list[str]:
+    """`infra1: /var/lib/etcd on /dev/sda1 (ext4, mounted at /), 40.0 GiB free`; below it the log's disk, if it has one
+    of its own, then `round trips 0.1 ms to infra2, 0.1 ms to infra3; systemd rates the unit 1.9 of 10`."""
+    if closer is None:
+        return []
+    parts = [f"{ms:.1f} ms to {name}" for name, ms in sorted(closer.round_trips_ms.items())]
+    said = [f"round trips {', '.join(parts)}"] if parts else []
+    if closer.fsyncs_ms:
+        p99 = sorted(closer.fsyncs_ms)[len(closer.fsyncs_ms) * 99 // 100 - 1]
+        said.append(f"99 of 100 small writes within {p99:.1f} ms")
+    if closer.exposure is not None and closer.settings:
+        said.append(f"systemd rates the unit {closer.exposure} of 10 (lower is safer)")
+    lines = [*map(_disk, closer.disks), *(["; ".join(said)] if said else [])]
+    heads = [f"{closer.host}:", *[" " * (len(closer.host) + 1)] * len(lines)]
+    return [f"  {head} {line}" for head, line in zip(heads, lines, strict=False)]
+
+
+def _disk(disk: Disk) -> str:
+    place = f"{disk.path} on {disk.source} ({disk.filesystem}, mounted at {disk.mount})"
+    return f"{place}, {show_size(disk.free_bytes)} free"
+
+
+def _verdict(findings: Sequence[Finding], paint: Paint) -> str:
+    if not findings:
+        return paint("bold green", "nothing found")
+    counts = {level: sum(each.level == level for each in findings) for level in LEVELS}
+    words = {"wrong": "wrong", "advice": "advised", "untried": "not tried"}
+    said = ", ".join(f"{count} {words[level]}" for level, count in counts.items() if count)
+    style = _STYLES[worst(tuple(findings)) or "untried"]
+    return f"{counted(len(findings), 'finding')}: {paint(style, said)}"
+
+
+def check_json(spec: Spec, evidence: Evidence, findings: Sequence[Finding]) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "cluster": spec.name,
+        "at": evidence.observed.at.isoformat(timespec="seconds"),
+        "worst": worst(tuple(findings)),
+        "findings": [
+            {
+                "level": each.level,
+                "host": each.host or None,
+                "what": each.what,
+                "why": each.why,
+                "fix": each.fix,
+                "rules": list(each.rules),
+                "cis": each.cis or None,
+            }
+            for each in findings
+        ],
+        "hosts": {name: _host_json(closer) for name, closer in evidence.closer.items()},
+    }
+
+
+def _host_json(closer: Closer) -> dict[str, Any]:
+    return {
+        "round_trips_ms": dict(closer.round_trips_ms),
+        "sources": dict(closer.sources),
+        "synchronised": closer.synchronised,
+        "mount": " ".join([closer.disks[0].source, closer.disks[0].mount]) if closer.disks else "",
+        "disks": [asdict(disk) for disk in closer.disks],
+        "writes_ms": list(closer.fsyncs_ms),
+        "unit_exposure": closer.exposure,
+    }

@@ -1,0 +1,32 @@
+"""A proof of health as text. Pure: the same in, the same out."""
+
+from collections.abc import Sequence
+
+from etcdup.cli.views.text import Paint
+from etcdup.ops.world.health import Health, has_quorum
+
+
+def render_health(results: Sequence[Health], paint: Paint, differences: Sequence[str] = ()) -> str:
+    """A line a member in etcdctl's words, what differs from cluster.yaml, and the verdict as the last line."""
+    lines = [_health_line(result, paint) for result in results]
+    said = verdict(results, differences)
+    colour = {"healthy": "green", "degraded": "yellow"}.get(said, "red")
+    return "\n".join([*lines, *differences, f"cluster is {paint(f'bold {colour}', said)}"]) + "\n"
+
+
+def verdict(results: Sequence[Health], differences: Sequence[str] = ()) -> str:
+    """`healthy`, `degraded` (a quorum is proved; a member is not, or is another than wanted) or `unavailable`."""
+    if all(result.ok for result in results) and not differences:
+        return "healthy"
+    return "degraded" if has_quorum(tuple(results)) else "unavailable"
+
+
+def _health_line(result: Health, paint: Paint) -> str:
+    if result.ok:
+        healthy = f"member {result.member_id:x} is {paint('green', 'healthy')}"
+        return f"{healthy}: got healthy result from {result.url}"
+    if result.member_id:
+        unhealthy = f"member {result.member_id:x} is {paint('red', 'unhealthy')}"
+        return f"{unhealthy}: got unhealthy result from {result.url}: {result.why}"
+    failed = paint("red", "failed to check the health")
+    return f"{failed} of member {result.name} on {result.url}: {result.why}"

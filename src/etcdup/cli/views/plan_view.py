@@ -1,0 +1,240 @@
+"""A plan, and why there is none, as text. Pure: the same in, the same out."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from textwrap import wrap
+
+from etcdup.cli.views.step_texts import counted, describe, hosts_of, kind_in_words
+from etcdup.cli.views.text import Paint
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.step import Step
+from etcdup.core.plan.steps import (
+    AddLearner,
+    CancelDowngrade,
+    EnableDowngrade,
+    InstallFiles,
+    RemoveMember,
+    RestartMember,
+)
+from etcdup.ops.apply.apply import phases
+
+_COLOURS = {"+": "green", "~": "yellow", "!": "yellow", "-": "red"}
+# Columns that a reason needs to be readable beside its step.
+_ROOM = 44
+_BELOW = "      "
+_TALLIED = ((AddLearner, "member joins", "members join"), (RemoveMember, "leaves", "leave"))
+
+
+@dataclass(frozen=True)
+class Line:
+    """Steps of one kind and reason, on one or more hosts."""
+
+    glyph: str
+    label: str
+    hosts: tuple[str, ...]
+    reason: str
+    steps: tuple[Step, ...]
+
+    @property
+    def where(self) -> str:
+        if isinstance(self.steps[0], EnableDowngrade | CancelDowngrade):
+            return "cluster"
+        return " ".join(self.hosts) or "here"
+
+
+def render_plan(plan: Plan, paint: Paint, width: int = 100) -> str:
+    """Every step with its reason, files' differences, what it does to the quorum and what is there should it be cut
+    short; versions on the way with a heading each."""
+    heading = paint("bold", f"cluster {plan.cluster}")
+    if plan.is_empty:
+        return "\n".join([*_notes_text(plan.notes, paint, width), f"{heading}: nothing to do"]) + "\n"
+    view = _View.of(plan_lines(plan.steps), paint, width)
+    parts = [heading, ""]
+    hops = hops_of(plan.steps)
+    for number, hop in enumerate(hops, 1):
+        if len(hops) > 1:
+            parts += (
+                ["", *_hop_heading(number, hops, paint)] if number > 1 else _hop_heading(number, hops, paint)
+            )
+        for line in plan_lines(hop):
+            parts += view.step(line)
+    parts += ["", *_cuts_text(plan.steps, paint, width), *_notes_text(plan.notes, paint, width)]
+    parts.append(paint("bold", summary(plan)))
+    return "\n".join(parts) + "\n"
+
+
+def render_edit(path: str, diff: str, paint: Paint) -> str:
+    """What will be changed in the operator's own file."""
+    lines = [f"        {_diff_line(line, paint)}" for line in _hunks(diff)]
+    heading = f"  {paint('yellow', '~')} write {paint('bold', path)}, before any host is changed"
+    return "\n".join([heading, *lines]) + "\n"
+
+
+def render_refusal(refusal: Refusal, paint: Paint, width: int = 100) -> str:
+    """Every reason with its own hint below it, for `plan`, which changes nothing and may tell all."""
+    parts = [paint("bold", f"cluster {refusal.cluster}") + ": nothing can be done now", ""]
+    for reason in refusal.reasons:
+        parts.append(f"  {paint('red', '✗')} {reason.message}{_rules_text(reason.rules, paint)}")
+        if reason.hint:
+            parts.append(f"      {paint('dim', 'hint:')} {reason.hint}")
+    parts += ["", *_notes_text(refusal.notes, paint, width)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def summary(plan: Plan) -> str:
+    """`14 steps on 4 hosts: 1 member joins, 1 leaves, 1 restart`."""
+    hosts = {name for step in plan.steps for name in hosts_of(step)}
+    steps = counted(len(plan.steps), "step") + (f" on {counted(len(hosts), 'host')}" if hosts else "")
+    tallies = []
+    for kind, one, many in _TALLIED:
+        if number := sum(isinstance(step, kind) for step in plan.steps):
+            tallies.append(f"{number} {one if number == 1 else many}")
+    if restarts := sum(isinstance(step, RestartMember) for step in plan.steps):
+        tallies.append(counted(restarts, "restart"))
+    return f"{steps}: {', '.join(tallies)}" if tallies else steps
+
+
+def plan_lines(steps: Sequence[Step]) -> list[Line]:
+    """Steps in their order; the same on several hosts at once is one line."""
+    lines = []
+    for phase in phases(steps):
+        alike: dict[tuple[str, str], list[Step]] = {}
+        for step in phase:
+            alike.setdefault((describe(step), step.reason), []).append(step)
+        for (label, reason), same in alike.items():
+            hosts = tuple(name for step in same for name in hosts_of(step))
+            lines.append(Line(same[0].glyph, label, hosts, reason, tuple(same)))
+    return lines
+
+
+def hops_of(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
+    """The steps, cut after the last restart into each version; what follows the last of all belongs to it."""
+    versions = list(dict.fromkeys(step.version for step in steps if isinstance(step, RestartMember)))
+    hops: list[tuple[Step, ...]] = []
+    begin = 0
+    for version in versions[:-1]:
+        last = max(
+            at for at, step in enumerate(steps) if isinstance(step, RestartMember) and step.version == version
+        )
+        hops.append(tuple(steps[begin : last + 1]))
+        begin = last + 1
+    return [*hops, tuple(steps[begin:])]
+
+
+def _hop_heading(number: int, hops: Sequence[Sequence[Step]], paint: Paint) -> list[str]:
+    version = next(step.version for step in hops[number - 1] if isinstance(step, RestartMember))
+    return [paint("bold", f"  to etcd {version} ({number} of {len(hops)})")]
+
+
+@dataclass
+class _View:
+    """Steps as text, reasons beside them where there is room, else below. A difference that was shown for one host
+    is only referred to for the next."""
+
+    paint: Paint
+    width: int
+    label: int
+    where: int
+    _shown: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, lines: Sequence[Line], paint: Paint, width: int) -> "_View":
+        label = max(len(line.label) for line in lines)
+        return cls(paint, width, label, max(len(line.where) for line in lines))
+
+    def step(self, line: Line) -> Iterator[str]:
+        left = f"  {line.glyph} {line.label:{self.label}}  {line.where:{self.where}}  "
+        beside = self.width - len(left) >= _ROOM
+        indent = " " * len(left) if beside else _BELOW
+        first, *rest = self._reason(line.reason, _shown_rules(line.steps[0].rules), indent)
+        painted = left.replace(line.glyph, self.paint(_COLOURS[line.glyph], line.glyph), 1)
+        if beside:
+            yield f"{painted}{first.removeprefix(indent)}".rstrip()
+        else:
+            yield painted.rstrip()
+            yield first
+        yield from rest
+        yield from self._changes(line.steps)
+        if quorum := line.steps[0].quorum:
+            yield from _wrapped(quorum, _BELOW, self.width, lambda text: self.paint("dim", text))
+
+    def _reason(self, reason: str, rules: str, indent: str) -> Iterator[str]:
+        lines = wrap(reason, self.width - len(indent), break_long_words=False) or [""]
+        yield from (f"{indent}{line}" for line in lines[:-1])
+        if rules and len(indent) + len(lines[-1]) + len(rules) > self.width:
+            yield f"{indent}{lines[-1]}"
+            yield f"{indent}{self.paint('dim', rules.strip())}"
+        else:
+            yield f"{indent}{lines[-1]}{self.paint('dim', rules)}"
+
+    def _changes(self, steps: Iterable[Step]) -> Iterator[str]:
+        """Differences of files, each once with the hosts that it is the same on."""
+        hosts: dict[tuple[str, tuple[str, ...]], tuple[str, list[str]]] = {}
+        for step in steps:
+            if isinstance(step, InstallFiles):
+                for change in step.changes:
+                    if change.action == "update":
+                        key = (change.path, _changed(change.diff))
+                        hosts.setdefault(key, (change.diff, []))[1].append(step.host)
+        for (path, changed), (diff, names) in hosts.items():
+            yield f"{_BELOW}{self.paint('bold', path)} on {' '.join(names)}{self._said(path, changed, names)}"
+            if changed and self._shown[path, *changed] in names:
+                yield from (f"        {_diff_line(line, self.paint)}" for line in _hunks(diff))
+
+    def _said(self, path: str, changed: tuple[str, ...], names: Sequence[str]) -> str:
+        if not changed:
+            return ": another certificate or key"
+        first = self._shown.setdefault((path, *changed), names[0])
+        return "" if first in names else f", as on {first}"
+
+
+def _cuts_text(steps: Iterable[Step], paint: Paint, width: int) -> list[str]:
+    """What is there should etcdup die in the middle of a step: each kind of step once."""
+    kinds = {kind_in_words(step): step.if_cut for step in steps if step.if_cut != Step.if_cut}
+    if not kinds:
+        return []
+    text = [paint("dim", "If it is cut short, the next run goes on. Cut in the middle of:")]
+    for label, said in kinds.items():
+        text += _wrapped(f"{label}: {said}", "  ", width, lambda line: paint("dim", line), hanging="    ")
+    return [*text, ""]
+
+
+def _wrapped(text: str, indent: str, width: int, paint: Callable[[str], str], hanging: str = "") -> list[str]:
+    lines = wrap(
+        text, width, initial_indent=indent, subsequent_indent=hanging or indent, break_long_words=False
+    )
+    return [paint(line) for line in lines]
+
+
+def _hunks(diff: str) -> list[str]:
+    """The diff without its heading: the file's name is said above it."""
+    return [line for line in diff.splitlines() if not line.startswith(("--- ", "+++ ", "@@"))]
+
+
+def _changed(diff: str) -> tuple[str, ...]:
+    """What is taken out and put in; the lines around it may be each host's own."""
+    return tuple(line for line in _hunks(diff) if line[:1] in "+-")
+
+
+def _diff_line(line: str, paint: Paint) -> str:
+    colour = {"+": "green", "-": "red"}.get(line[:1], "dim")
+    return paint(colour, line)
+
+
+def _rules_text(rules: tuple[int, ...], paint: Paint) -> str:
+    return paint("dim", _shown_rules(rules))
+
+
+def _shown_rules(rules: tuple[int, ...]) -> str:
+    if not rules:
+        return ""
+    return f"  (rule{'s' if len(rules) > 1 else ''} {', '.join(map(str, rules))})"
+
+
+def _notes_text(notes: Iterable[str], paint: Paint, width: int) -> list[str]:
+    """The first line of each begins with a word in colour, which `wrap` must not count."""
+    shown = []
+    for note in dict.fromkeys(notes):
+        first, *rest = _wrapped(f"note: {note}", "  ", width, str, hanging=_BELOW)
+        shown += [first.replace("note:", paint("yellow", "note:"), 1), *rest]
+    return [*shown, ""] if shown else []

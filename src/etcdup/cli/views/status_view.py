@@ -1,0 +1,244 @@
+"""What `status` shows, as data for --json and as a table. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from etcdup.cli.views.step_texts import counted
+from etcdup.cli.views.text import Paint
+from etcdup.core.members.member_list import differences, host_of
+from etcdup.core.members.quorum import healthy, quorum_of, voters
+from etcdup.core.observed.model import CertSeen, HostSeen, MemberSeen, Observed
+from etcdup.core.spec.model import Spec
+from etcdup.core.spec.units import show_duration, show_size
+from etcdup.ops.world.health import unwell
+
+CERT_SOON_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Status:
+    """One cluster at one moment. `members` are in cluster.yaml's order, then those that it does not name.
+
+    `voters` is how many have a vote by the cluster's own list, and as cluster.yaml says where none is told;
+    `differences` are lines; `downgrade_to` is the minor of a downgrade under way.
+    """
+
+    cluster: str
+    at: datetime
+    members: tuple[dict[str, Any], ...]
+    alarms: tuple[str, ...]
+    voters: int
+    differences: tuple[str, ...] = ()
+    downgrade_to: str = ""
+    backups: dict[str, Any] | None = None
+
+    @property
+    def healthy(self) -> int:
+        return sum(member["healthy"] for member in self.members)
+
+    @property
+    def can_lose(self) -> int:
+        """How many healthy voters may still fail before writes stop; below 0 they have."""
+        return self.healthy - quorum_of(self.voters)
+
+    @property
+    def answers(self) -> bool:
+        return any(member["role"] for member in self.members)
+
+
+def status_of(spec: Spec, observed: Observed, backups: dict[str, Any] | None = None) -> Status:
+    answering = observed.answering().values()
+    alarms = {alarm for seen in answering for alarm in seen.alarms}
+    names = (*(host.name for host in spec.hosts), *sorted(observed.leaving))
+    return Status(
+        cluster=spec.name,
+        at=observed.at,
+        members=tuple(_member(spec, observed, name) for name in names),
+        alarms=tuple(sorted(alarms)),
+        voters=voters(observed) or spec.size,
+        differences=differences(spec, observed),
+        downgrade_to=max((seen.downgrade_to for seen in answering), default="").rpartition(".")[0],
+        backups=backups,
+    )
+
+
+def status_json(status: Status) -> dict[str, Any]:
+    """A stable form: keys may join it, none changes its meaning within a `format`."""
+    return {
+        "format": 1,
+        "cluster": status.cluster,
+        "at": status.at.isoformat(timespec="seconds"),
+        "healthy": status.healthy,
+        "size": status.voters,
+        "quorum": quorum_of(status.voters),
+        "can_lose": max(status.can_lose, 0),
+        "has_quorum": status.can_lose >= 0,
+        "leader": next((member["name"] for member in status.members if member["role"] == "leader"), None),
+        "alarms": list(status.alarms),
+        "differences": list(status.differences),
+        "downgrade_to": status.downgrade_to or None,
+        "members": list(status.members),
+        **({"backups": status.backups} if status.backups else {}),
+    }
+
+
+def render_status(status: Status, paint: Paint) -> str:
+    """A heading, a row a member, why those that are not well are not, and what differs from cluster.yaml."""
+    parts = [_heading(status, paint), ""]
+    parts += _table([_HEADINGS, *(_row(member) for member in status.members)], status.members, paint)
+    whys = [line for member in status.members for line in _why_lines(member, paint)]
+    whys += [f"  {paint('yellow', '!')} {difference}" for difference in status.differences]
+    backups = ["", f"  {_backups(status.backups, status.at)}"] if status.backups else []
+    return "\n".join([*parts, *(["", *whys] if whys else []), *backups]) + "\n"
+
+
+def _backups(told: dict[str, Any], now: datetime) -> str:
+    if told["why"] and told["last"] is None:
+        return f"last backup: unknown, {told['why']}"
+    words = []
+    for what, each in (("last backup", told["last"]), ("last proved", told["last_proved"])):
+        age = each and max((now - datetime.fromisoformat(each["taken_at"])).total_seconds(), 0)
+        words.append(f"{what}: {each['name']}, {show_duration(age)} old" if each else f"{what}: none")
+    words += [f"the last one is not in {place}" for place in told["lacking"]]
+    return " · ".join([*words, *filter(None, [told["why"]])])
+
+
+def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:
+    host, there, seen = host_of(spec, observed, name), observed.hosts[name], observed.members[name]
+    reached = isinstance(there, HostSeen)
+    why = unwell(observed, seen) if isinstance(seen, MemberSeen) else seen.why
+    return {
+        "name": name,
+        "address": host.address,
+        "url": spec.client_url(host),
+        "in_file": name not in observed.leaving,
+        "reachable": reached,
+        "unreachable_why": None if isinstance(there, HostSeen) else there.why,
+        "unit": there.unit.active if isinstance(there, HostSeen) else None,
+        "healthy": name in healthy(observed) and not why,
+        "why": why or None,
+        "role": _role(seen) if isinstance(seen, MemberSeen) else None,
+        "quota": spec.etcd.quota,
+        **(_answered(seen) if isinstance(seen, MemberSeen) else dict.fromkeys(_ANSWERED)),
+        "certificate": _certificate(observed, name),
+    }
+
+
+_ANSWERED = (
+    "member_id", "cluster_id", "version", "db_size", "db_in_use", "raft_term", "raft_index", "applied_index"
+)  # fmt: skip
+
+
+def _answered(seen: MemberSeen) -> dict[str, Any]:
+    values = (
+        f"{seen.member_id:x}", f"{seen.cluster_id:x}", str(seen.version), seen.db_size, seen.db_in_use,
+        seen.raft_term, seen.raft_index, seen.applied_index,
+    )  # fmt: skip
+    return dict(zip(_ANSWERED, values, strict=True))
+
+
+def _role(seen: MemberSeen) -> str:
+    if seen.is_learner:
+        return "learner"
+    return "leader" if seen.leader_id == seen.member_id else "follower"
+
+
+def _certificate(observed: Observed, name: str) -> dict[str, Any] | None:
+    """The certificate of this member that expires first."""
+    own = [
+        (cert.not_after, role, cert)
+        for role, cert in observed.pki.certs.items()
+        if role.endswith(f"/{name}") and not role.startswith("client/")
+    ]
+    if not own:
+        return None
+    expires, role, cert = min(own, key=lambda each: each[:2])
+    return {"role": role, "expires_at": expires.isoformat(), "days_left": _days(cert, observed.at)}
+
+
+def _days(cert: CertSeen, now: datetime) -> int:
+    return (cert.not_after - now).days
+
+
+def _heading(status: Status, paint: Paint) -> str:
+    healthy = f"{status.healthy} of {counted(status.voters, 'member')} healthy"
+    parts = [paint("bold", f"cluster {status.cluster}")]
+    if status.can_lose < 0:
+        what = "no quorum: writes stand still" if status.answers else "no member answers"
+        parts += [paint("bold red", healthy), paint("bold red", what)]
+    else:
+        colour = "green" if status.healthy == status.voters else "yellow"
+        parts += [paint(colour, healthy), f"can lose {status.can_lose}"]
+    alarms = ", ".join(status.alarms)
+    if status.answers:
+        parts.append(paint("bold red", f"alarm: {alarms}") if alarms else paint("dim", "no alarms"))
+    if status.downgrade_to:
+        parts.append(paint("yellow", f"downgrade to {status.downgrade_to} under way"))
+    return paint("dim", " · ").join(parts)
+
+
+_HEADINGS = ("MEMBER", "ROLE", "VERSION", "DATABASE", "TERM", "INDEX", "CERTIFICATES", "ETCD", "ADDRESS")
+
+
+def _row(member: dict[str, Any]) -> tuple[str, ...]:
+    certificate = member["certificate"]
+    answered = member["role"] is not None
+    size = f"{show_size(member['db_size'])} of {show_size(member['quota'])}" if answered else "-"
+    return (
+        member["name"],
+        member["role"] or "-",
+        member["version"] or "-",
+        size.replace(".0 ", " "),
+        str(member["raft_term"]) if answered else "-",
+        str(member["raft_index"]) if answered else "-",
+        _shown_days(certificate["days_left"]) if certificate else "-",
+        member["unit"] or "unknown",
+        member["address"] + ("" if member["in_file"] else " (leaving)"),
+    )
+
+
+def _shown_days(days: int) -> str:
+    if days < 0:
+        return "expired"
+    return f"{days} day{'' if days == 1 else 's'} left"
+
+
+def _table(rows: Sequence[tuple[str, ...]], members: Sequence[dict[str, Any]], paint: Paint) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows
+    ]
+    heading, *body = lines
+    return [
+        paint("dim", heading.rstrip()),
+        *(
+            _painted_row(line, row, member, paint)
+            for line, row, member in zip(body, rows[1:], members, strict=True)
+        ),
+    ]
+
+
+def _painted_row(line: str, row: tuple[str, ...], member: dict[str, Any], paint: Paint) -> str:
+    line = line.rstrip()
+    if member["role"] is None:
+        return paint("red", line)
+    if not member["healthy"]:
+        return paint("yellow", line)
+    certificate = member["certificate"]
+    if certificate and certificate["days_left"] < CERT_SOON_DAYS:
+        line = line.replace(row[6], paint("yellow", row[6]), 1)
+    return line.replace(" leader ", paint("bold", " leader "), 1)
+
+
+def _why_lines(member: dict[str, Any], paint: Paint) -> list[str]:
+    lines = []
+    if member["why"]:
+        mark = paint("yellow" if member["role"] else "red", "✗")
+        lines.append(f"  {mark} {member['name']}: {member['why']}")
+    if not member["reachable"]:
+        lines.append(
+            f"  {paint('yellow', '!')} {member['name']} cannot be reached: {member['unreachable_why']}"
+        )
+    return lines

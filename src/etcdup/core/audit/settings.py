@@ -1,0 +1,155 @@
+"""A running etcd's settings, judged: CIS 2.1-2.7 and 1.1.11-12, and what must never be set (rules 84-86).
+
+The judgement is of what the process runs with, never of a file that it may not have read.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from etcdup.core.audit.findings import Closer, FileRights, Finding
+from etcdup.core.audit.process_settings import is_on, urls_of
+
+_ANYONE = "anyone who reaches the port reads and writes every key"
+_ANY_PEER = "anyone who reaches the port can speak raft, and so write what they like"
+_ROLL = (
+    "set it and restart one member after the other; `etcdup apply` does so on a cluster that etcdup set up"
+)
+
+# CIS control, flag that must be there, what it is for, why it matters.
+_NEEDED = (
+    ("2.1", "cert-file", "a certificate for clients", "clients speak to it in plain text"),
+    ("2.1", "key-file", "the key of the clients' certificate", "clients speak to it in plain text"),
+    ("2.4", "peer-cert-file", "a certificate for peers", "members speak to each other in plain text"),
+    (
+        "2.4",
+        "peer-key-file",
+        "the key of the peers' certificate",
+        "members speak to each other in plain text",
+    ),
+    ("2.7", "trusted-ca-file", "a CA of its own for clients", "it trusts whoever the system trusts"),
+)
+_ON = (
+    ("2.2", "client-cert-auth", _ANYONE, 21),
+    ("2.5", "peer-client-cert-auth", _ANY_PEER, 21),
+)
+_OFF = (
+    ("2.3", "auto-tls", "it makes up its own certificate, which nobody can verify", 21),
+    ("2.6", "peer-auto-tls", "it makes up its own certificate, which nobody can verify", 21),
+    ("", "unsafe-no-fsync", "a power cut loses acknowledged writes", 86),
+    ("", "force-new-cluster", "the next restart throws every other member out", 86),
+    ("", "enable-v2", "it keeps the cluster from 3.6", 86),
+    ("", "enable-pprof", "its debug pages are open to every client", 85),
+)
+
+
+def settings_findings(closer: Closer) -> Iterator[Finding]:
+    """Everything wrong with how this host's etcd runs; nothing where none runs."""
+    settings, host = closer.settings, closer.host
+    if not settings:
+        return
+    if "config-file" in settings:
+        yield Finding(
+            "untried", host, f"etcd reads {settings['config-file']}, and nothing else",
+            "its settings cannot be asked of the process", "judge that file by hand, or use flags or variables",
+            (10,),
+        )  # fmt: skip
+        return
+    yield from _tls(host, settings)
+    yield from _listening(host, settings)
+    yield from _shared(host, settings)
+    yield from _rights(closer)
+
+
+def _tls(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
+    for cis, flag, what, why in _NEEDED:
+        if not settings.get(flag):
+            yield Finding("wrong", host, f"etcd runs without {what} ({flag})", why, _ROLL, (84,), cis)
+    for cis, flag, why, rule in _ON:
+        if not is_on(settings, flag):
+            yield Finding("wrong", host, f"etcd runs without {flag}", why, _ROLL, (rule,), cis)
+    for cis, flag, why, rule in _OFF:
+        if is_on(settings, flag):
+            yield Finding(
+                "wrong", host, f"etcd runs with {flag}", why, f"take {flag} away: {_ROLL}", (rule,), cis
+            )
+    if settings.get("strict-reconfig-check") == "false":
+        yield Finding(
+            "wrong", host, "etcd runs with strict-reconfig-check=false",
+            "a wrong change of members can take the quorum", f"take it away: {_ROLL}", (86,),
+        )  # fmt: skip
+
+
+def _listening(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
+    for flag in ("listen-client-urls", "listen-peer-urls"):
+        for url in urls_of(settings, flag):
+            if url.startswith("http://"):
+                yield Finding(
+                    "wrong", host, f"etcd serves plain http on {url.removeprefix('http://')}",
+                    "whoever gets there, a container with the host's network too, needs no certificate at all",
+                    f"write https:// in {flag}: {_ROLL}", (85,) if "client" in flag else (22,),
+                )  # fmt: skip
+    for url in urls_of(settings, "listen-metrics-urls"):
+        if url.startswith("http://") and not url.startswith(
+            ("http://127.", "http://[::1]", "http://localhost")
+        ):
+            yield Finding(
+                "advice", host, f"etcd shows metrics and health on {url}, without a certificate",
+                "anyone who reaches that port sees them", "bind it to 127.0.0.1 or a management network", (85,),
+            )  # fmt: skip
+
+
+def _shared(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
+    key = settings.get("key-file")
+    if key and key == settings.get("peer-key-file"):
+        yield Finding(
+            "advice", host, f"one key serves clients and peers: {key}",
+            "who has it for one purpose has it for both", "issue a pair for each purpose", (20,),
+        )  # fmt: skip
+    same_ca = settings.get("trusted-ca-file") and settings.get("trusted-ca-file") == settings.get(
+        "peer-trusted-ca-file"
+    )
+    named = settings.get("peer-cert-allowed-cn") or settings.get("peer-cert-allowed-hostname")
+    if same_ca and not named:
+        yield Finding(
+            "advice", host, "one CA signs clients and peers, and peers are not told from clients by name",
+            "any client's certificate can speak raft", "set peer-cert-allowed-cn, or give peers a CA of their own",
+            (20,),
+        )  # fmt: skip
+
+
+def _rights(closer: Closer) -> Iterator[Finding]:
+    for flag in ("data-dir", "wal-dir"):  # the log has every secret too, for a while
+        folder = closer.rights.get(closer.settings.get(flag, ""))
+        if folder is not None:
+            yield from _data_rights(closer.host, folder)
+    for flag in ("key-file", "peer-key-file"):
+        key = closer.rights.get(closer.settings.get(flag, ""))
+        if key is not None and key.mode & 0o077:
+            yield Finding(
+                "wrong", closer.host, f"{key.path} has mode {key.mode:04o}",
+                "whoever reads the key can pose as this member", f"chmod 600 {key.path}", (24,),
+            )  # fmt: skip
+
+
+def _data_rights(host: str, data: FileRights) -> Iterator[Finding]:
+    if data.mode & 0o077:
+        why = "whoever reads the database reads every secret in it"
+        yield Finding(
+            "wrong",
+            host,
+            f"{data.path} has mode {data.mode:04o}",
+            why,
+            f"chmod 700 {data.path}",
+            (84,),
+            "1.1.11",
+        )
+    if data.owner.startswith("root:"):
+        yield Finding(
+            "wrong", host, f"{data.path} belongs to {data.owner}", "etcd runs as root, and a hole in it is one in all",
+            "run etcd as a user of its own, and give it the folder: `chown -R etcd:etcd`", (84,), "1.1.12",
+        )  # fmt: skip
+    elif data.owner != "etcd:etcd":
+        yield Finding(
+            "advice", host, f"{data.path} belongs to {data.owner}, not to etcd:etcd",
+            "whoever else is that user or in that group may come at every secret in it",
+            "see that nothing else runs as that user, or run etcd as `etcd` and `chown -R etcd:etcd`", (84,), "1.1.12",
+        )  # fmt: skip

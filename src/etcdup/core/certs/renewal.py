@@ -1,0 +1,144 @@
+"""The plan of `certs renew`: what apply would do about certificates alone, and before their time if asked.
+
+Leaf pairs are read anew for every handshake (rule 12), so nothing that runs is restarted. Members that are stopped
+are started: certificates that have all expired are found out at the next start, when no member finds another.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from etcdup.core.certs.required import due, wanted_certs
+from etcdup.core.host.drift import file_changes
+from etcdup.core.host.files import Cert, desired_files
+from etcdup.core.members.superseded import superseded
+from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.plan.plan import Plan, Refusal, Refused
+from etcdup.core.plan.step import Step
+from etcdup.core.plan.steps import InstallFiles, IssueCertificates, StartMember
+from etcdup.core.planner.planner import against_trust
+from etcdup.core.planner.reconcile import is_stopped, without_due
+from etcdup.core.spec.layout import layout_of
+from etcdup.core.spec.model import HostSpec, Spec
+
+# Role -> the fingerprint of the certificate that is to be replaced (empty where there is none), and why.
+Renewing = Mapping[str, tuple[str, str]]
+
+
+def renewing(spec: Spec, observed: Observed, days: int | None) -> Renewing:
+    """What is to be issued anew: what apply finds due, and, with `days`, what has less than that left."""
+    chosen = {}
+    for wanted in wanted_certs(spec):
+        seen = observed.pki.certs.get(wanted.role)
+        reason = due(wanted, seen, observed.pki.authority, observed.at)
+        if not reason and days is not None and seen and seen.not_after - observed.at < timedelta(days=days):
+            reason = f"it has less than {days} days left"
+        if reason:
+            chosen[wanted.role] = (seen.fingerprint if seen else "", reason)
+    return chosen
+
+
+def plan_renewal(spec: Spec, observed: Observed, chosen: Renewing) -> Plan | Refusal:
+    """What is left of renewing `chosen`, which was settled on a first look: what was issued since is done with."""
+    if reasons := against_leaves(spec, observed):
+        return Refusal(spec.name, reasons)
+    past = superseded(spec, observed)
+    starting = [
+        StartMember(host=host.name, reason="its data is there and etcd does not run", rules=(17, 68))
+        for host, seen in _members(spec, observed)
+        if seen.has_member
+        and seen.marker
+        and seen.marker.formed
+        and is_stopped(observed, host.name)
+        and host.name not in past
+    ]
+    issuing, installing = leaf_steps(spec, observed, chosen)
+    return Plan(spec.name, (*issuing, *installing, *starting), _notes(spec, observed))
+
+
+def leaf_steps(spec: Spec, observed: Observed, chosen: Renewing) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """What is left of issuing `chosen`, and of bringing hosts the leaves that they lack."""
+    certs = observed.pki.certs
+    left = {
+        role: why
+        for role, (old, why) in chosen.items()
+        if (certs[role].fingerprint if role in certs else "") == old
+    }
+    issuing: tuple[Step, ...] = ()
+    if left:
+        reason = "; ".join(_by_reason(left))
+        issuing = (
+            IssueCertificates(
+                roles=tuple(left), makes_authority=False, reason=reason, rules=(12, 18, 19, 20)
+            ),
+        )
+    after = replace(observed, pki=without_due(observed.pki, issuing))
+    hosts = _members(spec, observed)
+    return issuing, tuple(step for host, seen in hosts for step in _install(spec, host, seen, after))
+
+
+def exchanges_leaves(plan: Plan) -> bool:
+    """Whether a plan of any kind puts other certificates in the place of those that members serve: a file that only
+    gets its mode or owner back has a diff."""
+    served = ("/server.pem", "/peer.pem")
+    return any(
+        change.action == "update" and not change.diff and change.path.endswith(served)
+        for step in plan.steps
+        if isinstance(step, InstallFiles)
+        for change in step.changes
+    )
+
+
+def _by_reason(why: Mapping[str, str]) -> Iterable[str]:
+    """`server/infra1, peer/infra1: it expired`: each reason once."""
+    for text in dict.fromkeys(why.values()):
+        yield f"{', '.join(role for role in why if why[role] == text)}: {text}"
+
+
+def against_leaves(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Why no leaf can be issued here, or brought to some host."""
+    if spec.tls.mode != "managed":
+        return (
+            Refused(
+                "the CA is not etcdup's: with `tls.mode: provided` it renews nothing",
+                hint="have them issued by that CA, put them in the old ones' places, and `etcdup apply`",
+            ),
+        )
+    if observed.pki.authority is None:
+        return (Refused("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster"),)
+    hosts = observed.reachable()
+    return tuple(
+        reason
+        for host in spec.hosts
+        if host.name in hosts
+        for reason in against_trust(spec, hosts[host.name], observed)
+    )
+
+
+def _members(spec: Spec, observed: Observed) -> list[tuple[HostSpec, HostSeen]]:
+    """Hosts that can be reached and bear this cluster's mark: others get all of their files from apply."""
+    return [
+        (host, seen)
+        for host in spec.hosts
+        if (seen := observed.reachable().get(host.name)) is not None and seen.is_marked(spec.name)
+    ]
+
+
+def _install(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterable[Step]:
+    """Leaf pairs and nothing else; a key that goes on is written as it was (rule 16)."""
+    files = desired_files(spec, host, layout_of(spec, host), "", observed.pki)
+    changes = file_changes((file for file in files if isinstance(file.content, Cert)), seen)
+    if changes:
+        reason = "etcd reads them anew for each handshake: no restart"
+        yield InstallFiles(
+            host=host.name, version=str(spec.version), changes=changes, reason=reason, rules=(12, 16)
+        )
+
+
+def _notes(spec: Spec, observed: Observed) -> tuple[str, ...]:
+    gone = observed.unreachable()
+    return tuple(
+        f"{host.name} cannot be reached and keeps its old certificates: {gone[host.name].why}"
+        for host in spec.hosts
+        if host.name in gone
+    )

@@ -1,0 +1,100 @@
+"""What can be done on a host: a command, or files put in place; and those that several steps share."""
+
+from dataclasses import dataclass
+
+from etcdup.core.host.files import Content, Text, marker_text
+from etcdup.core.observed.model import Marker
+from etcdup.core.spec.layout import Layout
+
+# A graceful stop hands leadership over and takes about a second; the unit gives etcd a minute (rule 40).
+STOP_TIMEOUT_S = 90.0
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The archive of etcd's binaries for this architecture, streamed to a command's stdin: a .tar.gz, or with
+    `plain` the tar in it."""
+
+    version: str
+    arch: str
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A file on the operator's machine, streamed to a command's stdin."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command. `doing` is what a person sees while it runs. Any status but 0 ends the step."""
+
+    argv: tuple[str, ...]
+    doing: str
+    stdin: Archive | OwnFile | None = None
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Put:
+    """A file to be put in place."""
+
+    path: str
+    content: Content
+    mode: int
+    owner: str
+
+
+@dataclass(frozen=True)
+class Write:
+    """Files put in place atomically, in this order, in one round trip."""
+
+    files: tuple[Put, ...]
+    doing: str
+
+
+Action = Run | Write
+
+
+def start_command(layout: Layout) -> Run:
+    """Starts etcd without waiting: it is ready only when there is a quorum (rule 1)."""
+    if layout.supervisor == "process":
+        return Run(("sh", layout.unit), "starting etcd")
+    return Run(("systemctl", "restart", "--no-block", "etcd.service"), "starting etcd")
+
+
+def stop_command(layout: Layout) -> Run:
+    """Stops etcd and waits until it is gone; it hands leadership over by itself (rule 39)."""
+    if layout.supervisor == "process":
+        argv: tuple[str, ...] = ("sh", "-c", STOP_PROCESS, "stop-etcd", layout.pid_file, layout.versions)
+    else:
+        argv = ("systemctl", "stop", "etcd.service")
+    return Run(argv, "stopping etcd", timeout_s=STOP_TIMEOUT_S)
+
+
+def restart_commands(layout: Layout) -> list[Run]:
+    """Stops etcd, waits until it is gone, and starts it without waiting. On a host with systemd both are one command,
+    which its shell ends also when nobody listens any more: a killed etcdup leaves no stopped member behind."""
+    if layout.supervisor == "process":
+        return [stop_command(layout), start_command(layout)]
+    return [Run(("sh", "-c", RESTART_UNIT, "restart-etcd"), "restarting etcd", timeout_s=STOP_TIMEOUT_S)]
+
+
+def mark(layout: Layout, marker: Marker) -> Put:
+    """The host's mark, as a file to be put in place."""
+    return Put(layout.marker, Text(marker_text(marker)), 0o644, "root:root")
+
+
+RESTART_UNIT = "systemctl stop etcd.service && systemctl start --no-block etcd.service"
+
+# The process is ended only if it is etcd from our own folder: a pid may have been given to somebody else.
+STOP_PROCESS = r"""
+read -r pid 2>/dev/null <"$1" || exit 0
+ours() { case $(readlink "/proc/$pid/exe" 2>/dev/null) in "$2"/*) return 0 ;; esac; return 1; }
+ours "$@" || exit 0
+kill "$pid"
+while ours "$@"; do sleep 0.05; done
+rm -f "$1"
+"""

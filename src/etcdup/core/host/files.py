@@ -1,0 +1,146 @@
+"""Spec + host -> the files a member needs, as text or as the name of a secret. Pure and deterministic:
+the same cluster.yaml always gives the same bytes, so that content alone decides what is drift.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+from etcdup.core.certs.required import peer_common_name
+from etcdup.core.host.settings import Settings, settings_of, show_settings
+from etcdup.core.host.unit import start_script, unit_text
+from etcdup.core.observed.model import Marker, PkiSeen
+from etcdup.core.spec.layout import MEMBER_CERTS, Layout
+from etcdup.core.spec.model import HostSpec, Spec
+
+__all__ = [
+    "Cert",
+    "Content",
+    "DesiredFile",
+    "Text",
+    "Trust",
+    "desired_files",
+    "desired_settings",
+    "marker_text",
+]
+
+# What ETCDUP_TRUST would say of CA files that are not written yet: no process says so.
+UNWRITTEN = "not-written-yet"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A file that holds no secret."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Cert:
+    """A certificate, or its key, by role: `server/infra1`. Its bytes stay in the PKI until they are sent."""
+
+    role: str
+    part: Literal["cert", "key"]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """A CA file: `ca` or `peer-ca`."""
+
+    kind: str
+
+
+Content = Text | Cert | Trust
+
+
+@dataclass(frozen=True)
+class DesiredFile:
+    """A file as it shall be. `sha256` is None for a certificate that is not issued yet."""
+
+    path: str
+    content: Content
+    sha256: str | None
+    mode: int
+    owner: str
+
+
+def desired_files(
+    spec: Spec, host: HostSpec, layout: Layout, token: str, pki: PkiSeen
+) -> tuple[DesiredFile, ...]:
+    """Everything below /etc that etcdup keeps on a host, in the order in which it is written.
+
+    Keys come right before their certificates, and one program renames them one after the other (remote/scripts.py), so
+    that a new pair is mismatched between two system calls only (rule 16). A renewal, which keeps its key, never is.
+    """
+    return (
+        *_trust_files(layout, pki),
+        *_cert_files(host, layout, pki),
+        _text_file(
+            layout.conf, show_settings(desired_settings(spec, host, layout, token, pki)), 0o640, "root:etcd"
+        ),
+        _start_file(spec, host, layout),
+    )
+
+
+def desired_settings(spec: Spec, host: HostSpec, layout: Layout, token: str, pki: PkiSeen) -> Settings:
+    """The `ETCD_*` variables of a member, as etcd.conf has them and as the running process must have them."""
+    allowed = peer_common_name(spec) if pki.mode == "managed" else None
+    return settings_of(spec, host, layout, token, peer_common_name=allowed, trust=trust_digest(pki))
+
+
+def trust_digest(pki: PkiSeen) -> str:
+    """What ETCDUP_TRUST says of a process that was started with these CA files."""
+    if "" in pki.trust.values():  # a plan may come before its CA file
+        return UNWRITTEN
+    return hashlib.sha256("".join(sorted(pki.trust.values())).encode()).hexdigest()[:12] if pki.trust else ""
+
+
+def marker_text(marker: Marker) -> str:
+    """The marker as it stands on the host."""
+    values: dict[str, object] = {
+        "cluster": marker.cluster,
+        "member": marker.member,
+        "token": marker.token,
+        "data_dir": marker.data_dir,
+        "formed": marker.formed,
+    }
+    if marker.replaces:
+        values["replaces"] = marker.replaces
+    if marker.mount:
+        values["mount"] = True
+    if marker.restored:
+        values["restored"] = asdict(marker.restored)
+    return json.dumps(values, indent=1) + "\n"
+
+
+def _trust_files(layout: Layout, pki: PkiSeen) -> tuple[DesiredFile, ...]:
+    return tuple(
+        DesiredFile(path, Trust(kind), pki.trust.get(kind), 0o644, "root:root")
+        for kind, path in (("ca", layout.ca()), ("peer-ca", layout.ca("peer")))
+    )
+
+
+def _cert_files(host: HostSpec, layout: Layout, pki: PkiSeen) -> tuple[DesiredFile, ...]:
+    files = []
+    for kind in MEMBER_CERTS:
+        role = f"{kind}/{host.name}"
+        cert_sum, key_sum = pki.files.get(role, (None, None))
+        files.append(DesiredFile(layout.key(kind), Cert(role, "key"), key_sum, 0o600, "etcd:etcd"))
+        files.append(DesiredFile(layout.cert(kind), Cert(role, "cert"), cert_sum, 0o640, "root:etcd"))
+    return tuple(files)
+
+
+def _start_file(spec: Spec, host: HostSpec, layout: Layout) -> DesiredFile:
+    if layout.supervisor == "process":
+        return _text_file(layout.unit, start_script(layout), 0o755, "root:root")
+    return _text_file(layout.unit, unit_text(spec.name, host.name, layout), 0o644, "root:root")
+
+
+def _text_file(path: str, text: str, mode: int, owner: str) -> DesiredFile:
+    return DesiredFile(path, Text(text), hashlib.sha256(text.encode()).hexdigest(), mode, owner)
+
+
+def parent(path: str) -> str:
+    return str(PurePosixPath(path).parent)

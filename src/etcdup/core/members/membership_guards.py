@@ -1,0 +1,166 @@
+"""Guards before the set of voters changes: each answers why not, or None (rules 25-37).
+
+etcd's own check is not enough: it counts dead members as started, and from 3.5.30 on it lets a cluster grow
+while a voter is dead (rule 28).
+"""
+
+from etcdup.core.members.member_list import entry_of, listed, name_of, seen_as
+from etcdup.core.members.quorum import healthy, may_trust_alarms, quorum_of, sick, voters
+from etcdup.core.observed.model import ListedMember, Observed
+from etcdup.core.plan.plan import Refused
+from etcdup.core.spec.model import Spec
+
+
+def may_add(name: str, observed: Observed) -> Refused | None:
+    """A learner is added to a whole and healthy cluster only, one at a time (rules 25-29, 50)."""
+    if reason := _no_quorum(name, "added", observed) or may_trust_alarms(observed):
+        return reason
+    members = listed(observed)
+    if waiting := [name_of(each) for each in members if each.is_learner or not each.name]:
+        return Refused(
+            f"{name} is not added while {', '.join(waiting)} has yet to become a voter",
+            hint="one change at a time: run `etcdup apply` again once that is done",
+            host=name,
+            rules=(25, 28, 29),
+        )
+    if ill := sick(observed):
+        return Refused(
+            f"{name} is not added while {', '.join(ill)} is not healthy",
+            hint="bring it back, replace it (`etcdup member replace`), or take it out of cluster.yaml",
+            host=name,
+            rules=(26, 28),
+        )
+    return _mixed(name, observed) or _no_space(name, observed)
+
+
+def may_promote(name: str, spec: Spec, observed: Observed) -> Refused | None:
+    """A learner that answers gets its vote when the voters that are then alive are a quorum (rule 35)."""
+    entry = entry_of(spec, spec.host(name), listed(observed))
+    if entry is None or not entry.is_learner:
+        return None
+    if seen_as(observed, entry) is None:
+        return Refused(
+            f"{name} is a learner that does not answer, so it cannot be told whether it is in sync",
+            hint="`etcdup status` shows why; a learner that is lost can be taken out of cluster.yaml",
+            host=name,
+            rules=(29,),
+        )
+    after, alive = voters(observed) + 1, len(healthy(observed)) + 1
+    if alive >= quorum_of(after):
+        return _no_quorum(name, "promoted", observed)
+    return _too_few(name, "promoting", after, alive)
+
+
+def may_remove(member_id: int, observed: Observed) -> Refused | None:
+    """A member is removed when the healthy ones that stay are a quorum of those that stay (rules 34, 35)."""
+    entry = next((each for each in listed(observed) if each.member_id == member_id), None)
+    if entry is None:
+        return None
+    name = name_of(entry)
+    if reason := _no_quorum(name, "removed", observed) or may_trust_alarms(observed):
+        return reason
+    if entry.is_learner:
+        return None
+    return _while_others_are_sick(entry, "removed", observed) or _last_ones(entry, observed)
+
+
+def may_detach(name: str, observed: Observed) -> Refused | None:
+    """A host is cleared when its member is off the list, which only a quorum can say, or when the others keep a
+    quorum without it.
+
+    A member that is not healthy may be so because there is no quorum: its data may then be what brings one back.
+    """
+    entry = next((each for each in listed(observed) if name_of(each) == name), None)
+    if entry is None:
+        return _no_quorum(name, "cleared", observed)
+    if entry.is_learner:
+        return None
+    if name not in healthy(observed):
+        return _no_quorum(name, "stopped", observed)
+    voting, left = voters(observed), len(healthy(observed)) - 1
+    if left < quorum_of(voting):
+        return _too_few(name, "stopping", voting, left)
+    return _while_others_are_sick(entry, "stopped", observed) or may_trust_alarms(observed)
+
+
+def may_set_aside(name: str, observed: Observed) -> Refused | None:
+    """A host's data gives way to a new member's when the member list is current, which takes a quorum, and the
+    others keep theirs (rules 31, 32)."""
+    return _no_quorum(name, "replaced", observed) or may_detach(name, observed)
+
+
+def may_update(name: str, observed: Observed) -> Refused | None:
+    """A peer URL is changed while the other voters are a quorum: until it is restarted, the member may be cut off
+    (rule 36)."""
+    voting, left = voters(observed), len(healthy(observed).keys() - {name})
+    if voting > 1 and left < quorum_of(voting):
+        return _too_few(name, "changing the address of", voting, left)
+    return may_trust_alarms(observed)
+
+
+def _no_quorum(name: str, done: str, observed: Observed) -> Refused | None:
+    voting, alive = voters(observed), len(healthy(observed))
+    if voting and alive >= quorum_of(voting):
+        return None
+    return Refused(
+        f"{name} cannot be {done}: the cluster has no quorum ({alive} of {voting} voters are healthy)",
+        hint="bring members back first; `etcdup status` says what is wrong with each",
+        host=name,
+        rules=(34,),
+    )
+
+
+def _while_others_are_sick(entry: ListedMember, done: str, observed: Observed) -> Refused | None:
+    name = name_of(entry)
+    others = [each for each in sick(observed) if each != name]
+    if not others or name in sick(observed):
+        return None
+    return Refused(
+        f"{name} is healthy and is not {done} while {', '.join(others)} is not",
+        hint="bring the sick member back or replace it first, or take that one out of cluster.yaml instead",
+        host=name,
+        rules=(34,),
+    )
+
+
+def _last_ones(entry: ListedMember, observed: Observed) -> Refused | None:
+    after = voters(observed) - 1
+    left = sum(seen.member_id != entry.member_id for seen in healthy(observed).values())
+    if after >= 1 and left >= quorum_of(after):
+        return None
+    return _too_few(name_of(entry), "removing", after, left)
+
+
+def _too_few(name: str, doing: str, voting: int, alive: int) -> Refused:
+    return Refused(
+        f"{doing} {name} would lose the quorum: {alive} of {voting} voters would be healthy, "
+        f"{quorum_of(max(voting, 1))} are needed",
+        hint="bring the other members back first; `etcdup status` says what is wrong with each",
+        host=name,
+        rules=(34, 35),
+    )
+
+
+def _mixed(name: str, observed: Observed) -> Refused | None:
+    minors = sorted({seen.version.series for seen in observed.answering().values()})
+    if len(minors) < 2:
+        return None
+    shown = " and ".join(f"{major}.{minor}" for major, minor in minors)
+    return Refused(
+        f"{name} is not added while the members run {shown}",
+        hint="finish the change of version first",
+        host=name,
+        rules=(50,),
+    )
+
+
+def _no_space(name: str, observed: Observed) -> Refused | None:
+    alarms = {alarm for seen in observed.answering().values() for alarm in seen.alarms}
+    if not any("NOSPACE" in alarm for alarm in alarms):
+        return None
+    return Refused(
+        f"{name} is not added while the cluster has a NOSPACE alarm",
+        hint="compact and defragment it, or raise `etcd.quota`, then disarm the alarm",
+        host=name,
+        rules=(70,),
+    )

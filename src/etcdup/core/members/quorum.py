@@ -1,0 +1,159 @@
+"""Quorum arithmetic and the guards built on it: each answers why not, or None.
+
+Healthy members are counted, not started ones: etcd itself counts a dead member as started (rules 27, 34).
+"""
+
+from etcdup.core.members.member_list import listed, name_of
+from etcdup.core.observed.model import HostSeen, MemberSeen, Observed
+from etcdup.core.plan.plan import Refused
+from etcdup.core.spec.model import Spec
+
+
+def quorum_of(voters: int) -> int:
+    """How many voters must live for the cluster to accept writes."""
+    return voters // 2 + 1
+
+
+def voters(observed: Observed) -> int:
+    """Voters by the newest member list that was seen; 0 where no member answered."""
+    return sum(not member.is_learner for member in listed(observed))
+
+
+def healthy(observed: Observed) -> dict[str, MemberSeen]:
+    """Voters of the member list that answer, follow a leader, report no error, and agree on the cluster."""
+    answering = observed.answering()
+    clusters = {seen.cluster_id for seen in answering.values()}
+    if len(clusters) > 1:
+        return {}
+    voting = {member.member_id for member in listed(observed) if not member.is_learner}
+    return {
+        name: seen
+        for name, seen in answering.items()
+        if seen.member_id in voting and seen.leader_id and not seen.errors and not seen.is_learner
+    }
+
+
+def sick(observed: Observed) -> tuple[str, ...]:
+    """Names of the voters that are not healthy, sorted."""
+    well = {seen.member_id for seen in healthy(observed).values()}
+    voting = (member for member in listed(observed) if not member.is_learner)
+    return tuple(sorted(name_of(member) for member in voting if member.member_id not in well))
+
+
+def is_electing(observed: Observed) -> bool:
+    """A quorum of voters answers, none of them leads, and not all follow a leader: soon one of them leads.
+
+    Fewer cannot elect; those that still follow a leader who has died have only not noticed yet.
+    """
+    answering = [seen for seen in observed.answering().values() if not seen.is_learner]
+    leads = any(seen.leader_id == seen.member_id for seen in answering)
+    all_follow = all(seen.leader_id for seen in answering)
+    return not leads and not all_follow and len(answering) >= quorum_of(voters(observed))
+
+
+def joining(observed: Observed) -> tuple[str, ...]:
+    """Members that systemd is starting, where the others are a quorum that they find: soon they answer."""
+    if len(healthy(observed)) < quorum_of(voters(observed)):
+        return ()
+    answering = observed.answering()
+    return tuple(
+        name
+        for name, seen in sorted(observed.reachable().items())
+        if seen.unit.is_starting and name in observed.members and name not in answering
+    )
+
+
+def describe(voting: int, alive: int) -> str:
+    """`3 voters, 3 healthy, quorum 2, can lose 1`."""
+    return describe_change((voting, alive), (voting, alive))
+
+
+def describe_change(before: tuple[int, int], after: tuple[int, int]) -> str:
+    """`3 -> 4 voters, 3 -> 4 healthy, quorum 2 -> 3, can lose 1`: voters, and how many of them are healthy."""
+    now, then = _figures(*before), _figures(*after)
+    shown = [f"{a}" if a == b else f"{a} -> {b}" for a, b in zip(now, then, strict=True)]
+    word = "voter" if before[0] == after[0] == 1 else "voters"
+    return "{} {word}, {} healthy, quorum {}, can lose {}".format(*shown, word=word)
+
+
+def _figures(voting: int, alive: int) -> tuple[int, int, int, int]:
+    quorum = quorum_of(voting)
+    return voting, alive, quorum, max(alive - quorum, 0)
+
+
+def may_start(name: str, spec: Spec, observed: Observed) -> Refused | None:
+    """A stopped member may be started when its data is there: starting takes nothing away."""
+    host = observed.reachable().get(name)
+    if host is None:
+        return Refused(f"{name} cannot be reached", host=name)
+    if not host.has_member:
+        return _lost_data(host)
+    if not host.is_marked(spec.name):
+        return Refused(
+            f"the data in {host.data.path} on {name} is not marked as this member's", host=name, rules=(6,)
+        )
+    return None
+
+
+def may_restart(name: str, observed: Observed) -> Refused | None:
+    """A running member may be restarted when the others keep a quorum without it (rules 34, 38)."""
+    host = observed.reachable().get(name)
+    if host is None:
+        return Refused(f"{name} cannot be reached", host=name)
+    if not host.has_member:
+        return _lost_data(host)
+    voting, alive = voters(observed), healthy(observed)
+    if name in alive and voting == 1:
+        return None
+    left = len(alive) - (name in alive)
+    if left < quorum_of(max(voting, 1)) and (alive or voting == 0):
+        return Refused(
+            f"stopping {name} would lose the quorum: {left} of {voting} members would be healthy, "
+            f"{quorum_of(max(voting, 1))} are needed",
+            hint=f"bring {_others(name, observed)} back first; `etcdup status` says what is wrong with each",
+            host=name,
+            rules=(34, 38),
+        )
+    return may_trust_alarms(observed)
+
+
+def may_trust_alarms(observed: Observed) -> Refused | None:
+    """A CORRUPT alarm stops every change: one member's data differs and it is not known whose (rule 82)."""
+    alarms = {alarm for seen in observed.answering().values() for alarm in seen.alarms}
+    if any("CORRUPT" in alarm for alarm in alarms):
+        return Refused(
+            "the cluster has a CORRUPT alarm: the data of one member differs from the others'",
+            hint="find the member with `etcdup ctl -- endpoint hashkv`, replace it, then disarm the alarm",
+            rules=(82,),
+        )
+    return None
+
+
+def _others(name: str, observed: Observed) -> str:
+    """Who is not well besides this member, in words."""
+    return ", ".join(each for each in sick(observed) if each != name) or "the other members"
+
+
+def _lost_data(host: HostSeen) -> Refused:
+    """A member that is wiped is replaced, never started empty under its old ID; a disk that is not mounted is not
+    an empty one."""
+    if reason := not_mounted(host):
+        return reason
+    return Refused(
+        f"{host.data.path} on {host.host} holds no member, but this cluster has {host.host} in it",
+        hint=f"if its disk is not mounted, mount it; if its data is lost: `etcdup member replace {host.host}`",
+        host=host.host,
+        rules=(32, 89),
+    )
+
+
+def not_mounted(host: HostSeen) -> Refused | None:
+    """The data directory was a file system of its own when the member was proved healthy, and is none now."""
+    if host.marker is None or not host.marker.mount or host.data.mount:
+        return None
+    return Refused(
+        f"{host.data.path} on {host.host} was a disk of its own, and no disk is mounted there now",
+        hint=f"mount it: `findmnt {host.data.path}` and `lsblk` on the host show what is there",
+        host=host.host,
+        rules=(32, 89),
+    )

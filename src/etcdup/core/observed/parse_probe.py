@@ -1,0 +1,179 @@
+"""The probe's output -> HostSeen. Pure; the section names are probe.py's."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from etcdup.core.observed.model import DirSeen, FileSeen, HostSeen, Listening, Marker, Restored, UnitSeen
+from etcdup.core.spec.layout import Layout
+
+ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+Sections = Mapping[str, list[str]]
+
+
+def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answered_at: float) -> HostSeen:
+    """`asked_at` and `answered_at` are the operator's clock, in seconds, around the probe.
+
+    Raises ValueError where the output is not the probe's own: a login banner, a shell that is not sh.
+    """
+    sections = _sections(output)
+    try:
+        machine = sections["machine"]
+        supervised = layout.supervisor == "systemd"
+        return HostSeen(
+            host=host,
+            is_root=machine[0] == "0",
+            arch=ARCHES.get(machine[1], machine[1]),
+            hostname=machine[2],
+            machine_id=machine[3],
+            distribution=machine[4],
+            distribution_version=machine[5],
+            etcd_user=machine[6] == "etcd-user",
+            joining=machine[7] == "joining",
+            systemd=supervised and sections["systemd"][0] == "1",
+            clock_ahead_s=_clock_ahead(float(sections["clock"][0]), asked_at, answered_at),
+            opt_free_bytes=_product(sections["room"][0]),
+            data=_directory(layout.data_dir, sections),
+            wal=_directory(layout.wal_dir, sections) if layout.wal_dir else None,
+            files=_files(sections),
+            unit=_unit(sections) if supervised else _process_as_unit(sections, layout),
+            other_units=tuple(
+                name for name in _first_words(sections.get("units", [])) if name != "etcd.service"
+            ),
+            versions=tuple(name for name in sections["versions"][1:] if name != "current" and name[0] != "."),
+            current=sections["versions"][0].removeprefix("none").rpartition("/")[2],
+            marker=_marker(sections, layout),
+            listening=_listening(sections["listening"]),
+        )
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"the answer to the probe makes no sense: {error}") from error
+
+
+def _sections(output: str) -> dict[str, list[str]]:
+    sections: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in output.splitlines():
+        if line.startswith("@"):
+            lines = sections.setdefault(line[1:], [])
+        else:
+            lines.append(line)
+    return sections
+
+
+def _clock_ahead(theirs: float, asked_at: float, answered_at: float) -> float:
+    """0 while the host's time lies between question and answer: nothing finer can be told from outside."""
+    if theirs > answered_at:
+        return theirs - answered_at
+    return min(theirs - asked_at, 0.0)
+
+
+def _product(line: str) -> int:
+    blocks, size = line.split()
+    return int(blocks) * int(size)
+
+
+def _directory(path: str, sections: Sections) -> DirSeen:
+    lines = sections[f"dir {path}"]
+    filesystem, room = lines[0].split(" ", 1)
+    if len(lines) == 1:
+        return DirSeen(path, None, filesystem=filesystem, free_bytes=_product(room))
+    mode, owner, device = lines[1].split()
+    return DirSeen(
+        path,
+        entries=tuple(lines[4:]),
+        owner=owner,
+        mode=int(mode, 8),
+        mount=device != lines[2].split()[-1],
+        has_wal=lines[3] == "wal",
+        filesystem=filesystem,
+        free_bytes=_product(room),
+    )
+
+
+def _files(sections: Sections) -> dict[str, FileSeen]:
+    pairs = (line.partition("  ") for line in sections["sums"])
+    sums = {path: digest for digest, _, path in pairs if path}
+    seen = {}
+    for line in sections["stats"]:
+        mode, owner, path = line.split(" ", 2)
+        if path in sums:
+            seen[path] = FileSeen(path, sums[path], int(mode, 8), owner, _text(path, sections))
+    return seen
+
+
+def _text(path: str, sections: Sections) -> str | None:
+    lines = sections.get(f"text {path}")
+    return None if lines is None else "".join(f"{line[1:]}\n" for line in lines)
+
+
+def _environment(lines: list[str]) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def _unit(sections: Sections) -> UnitSeen:
+    shown = _environment(sections["unit"])
+    process = sections["process"]
+    return UnitSeen(
+        load=shown.get("LoadState", "not-found"),
+        active=shown.get("ActiveState", "inactive"),
+        sub=shown.get("SubState", "dead"),
+        enabled=shown.get("UnitFileState", ""),
+        main_pid=int(process[0]),
+        restarts=int(shown.get("NRestarts") or 0),
+        needs_reload=shown.get("NeedDaemonReload") == "yes",
+        exe=process[1] if len(process) > 1 else "",
+        environment=_environment(process[2:]),
+    )
+
+
+def _process_as_unit(sections: Sections, layout: Layout) -> UnitSeen:
+    """A local member without systemd, told in the same words: it is loaded once its script is there."""
+    process = sections["process"]
+    running = int(process[0]) > 0
+    return UnitSeen(
+        load="loaded" if layout.unit in _files(sections) else "not-found",
+        active="active" if running else "inactive",
+        sub="running" if running else "dead",
+        enabled="enabled",
+        main_pid=int(process[0]),
+        exe=process[1] if len(process) > 1 else "",
+        environment=_environment(process[2:]),
+    )
+
+
+def _first_words(lines: list[str]) -> list[str]:
+    return [line.split()[0] for line in lines if line.split()]
+
+
+def _marker(sections: Sections, layout: Layout) -> Marker | None:
+    """None where there is no marker, or one that cannot be read: then the data is not known to be ours."""
+    text = _text(layout.marker, sections)
+    if text is None:
+        return None
+    try:
+        data = json.loads(text)
+        return Marker(
+            data["cluster"],
+            data["member"],
+            data["token"],
+            data["data_dir"],
+            bool(data["formed"]),
+            str(data.get("replaces", "")),
+            bool(data.get("mount", False)),
+            _restored(data["restored"]) if "restored" in data else None,
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _restored(values: dict[str, Any]) -> Restored:
+    return Restored(**{**values, "former": tuple(values.get("former", ()))})
+
+
+def _listening(lines: list[str]) -> tuple[Listening, ...]:
+    found = []
+    for line in lines:
+        port, pid, program = [*line.split(" ", 2), "", ""][:3]
+        found.append(Listening(int(port), int(pid or 0), program.strip()))
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,117 @@
+"""How to look at a host: one read-only script, one round trip.
+
+It needs sh and coreutils only; /proc and systemctl tell the rest. `parse.py` reads what it prints. Sections
+begin with `@` and a file's lines with `=`, so nothing in them can look like a section. It starts as few programs
+as it can: it runs on machines that have better things to do.
+"""
+
+from etcdup.core.spec.layout import Layout
+
+PROBE = r"""
+say() { printf '@%s\n' "$*"; }
+line_of() { line=; IFS= read -r line 2>/dev/null <"$1" || [ -n "$line" ] || line=unknown; printf '%s\n' "$line"; }
+nearest() { near=$1; while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}; done; }
+supervisor=$1 unit=$2 pid_file=$3 versions=$4 join=$5 data=$6 wal=$7 texts=$8 ports=$9
+marker=${texts##* }
+shift 9
+
+say machine
+id -u; uname -m
+line_of /proc/sys/kernel/hostname
+line_of /etc/machine-id
+distribution=unknown release=unknown
+while IFS='=' read -r name value; do
+  value=${value#[\"\']}; value=${value%[\"\']}
+  case $name in ID) distribution=$value ;; VERSION_ID) release=$value ;; esac
+done 2>/dev/null </etc/os-release
+printf '%s\n' "$distribution" "$release"
+if id -u etcd >/dev/null 2>&1; then echo etcd-user; else echo no-user; fi
+[ -e "$join" ] && echo joining || echo settled
+
+pid=0
+if [ "$supervisor" = systemd ]; then
+  say systemd
+  [ -d /run/systemd/system ] && echo 1 || echo 0
+  say unit
+  shown=$(systemctl show etcd.service --property=LoadState,ActiveState,SubState,UnitFileState \
+    --property=MainPID,NRestarts,NeedDaemonReload 2>/dev/null)
+  printf '%s\n' "$shown"
+  case $shown in *MainPID=*) pid=${shown##*MainPID=}; pid=${pid%%[!0-9]*} ;; esac
+  say units
+  # A host of ours runs no other etcd: that was asked before it became ours.
+  [ -e "$marker" ] || systemctl list-units --plain --no-legend --state=active,activating 'etcd*.service' 2>/dev/null
+elif read -r pid 2>/dev/null <"$pid_file"; then
+  case $(readlink "/proc/$pid/exe" 2>/dev/null) in "$versions"/*) ;; *) pid=0 ;; esac
+fi
+say process
+echo "${pid:=0}"
+if [ "$pid" -gt 0 ]; then
+  readlink "/proc/$pid/exe"
+  tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null |
+    while IFS= read -r line; do case $line in ETCD*) printf '%s\n' "$line" ;; esac; done
+fi
+
+directory() {
+  say "dir $1"
+  nearest "$1"
+  stat -f -c '%T %a %S' "$near"
+  [ -d "$1" ] || return
+  # Its device and its parent's: they differ where something is mounted.
+  stat -c '%a %U:%G %d' "$1" "$1/.."
+  log=no-wal
+  for file in "$1"/member/wal/*.wal "$1"/*.wal; do [ -e "$file" ] && log=wal; done
+  echo "$log"
+  ls -A "$1"
+}
+directory "$data"
+[ -z "$wal" ] || directory "$wal"
+say room
+nearest "$versions"
+stat -f -c '%a %S' "$near"
+
+say versions
+readlink "$versions/current" 2>/dev/null || echo none
+for folder in "$versions"/*; do [ -d "$folder" ] && echo "${folder##*/}"; done
+
+say listening
+# With our own etcd running its ports are its own; only before that does it matter who has them.
+# cat, because sh reads byte by byte, and for each of them the kernel writes the whole table anew.
+[ "$pid" -gt 0 ] || cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ local _ state _ _ _ _ _ inode _; do
+  [ "$state" = 0A ] || continue
+  port=$((0x${local##*:}))
+  case " $ports " in *" $port "*) ;; *) continue ;; esac
+  owner='0 '
+  for process in /proc/[0-9]*; do
+    case $(ls -l "$process/fd" 2>/dev/null) in
+      *"socket:[$inode]"*) owner="${process#/proc/} $(cat "$process/comm")"; break ;;
+    esac
+  done
+  echo "$port $owner"
+done
+
+say sums
+sha256sum -- "$@" 2>/dev/null
+say stats
+stat -c '%a %U:%G %n' -- "$@" 2>/dev/null
+for file in $texts; do
+  [ -f "$file" ] || continue
+  say "text $file"
+  while IFS= read -r line || [ -n "$line" ]; do printf '=%s\n' "$line"; done <"$file"
+done
+say clock
+date +%s.%N
+"""
+
+
+def text_files(layout: Layout) -> tuple[str, ...]:
+    """Files without secrets, whose content is read so that a plan can show a diff; the marker comes last."""
+    return (layout.conf, layout.unit, layout.sysusers, layout.marker)
+
+
+def probe_argv(layout: Layout, files: tuple[str, ...], ports: tuple[int, ...]) -> tuple[str, ...]:
+    """The command that looks at a host. `files` are hashed, `ports` looked for among the listening ones."""
+    return (
+        "sh", "-c", PROBE, "etcdup-probe", layout.supervisor, layout.unit, layout.pid_file, layout.versions,
+        layout.join, layout.data_dir, layout.wal_dir or "", " ".join(text_files(layout)),
+        " ".join(str(port) for port in ports), *text_files(layout), *files,
+    )  # fmt: skip

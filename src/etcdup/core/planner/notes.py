@@ -1,0 +1,96 @@
+"""Facts that an operator should know before saying yes, and that no step can change."""
+
+from collections.abc import Collection, Iterator
+
+from etcdup.core.certs.ca_rotation import dropping, reached
+from etcdup.core.members.member_list import entry_of, listed, name_of
+from etcdup.core.members.membership import Change, departed, is_replaced
+from etcdup.core.observed.model import MemberSeen, MemberSilent, Observed
+from etcdup.core.plan.steps import RemoveMember
+from etcdup.core.spec.model import Spec
+from etcdup.core.spec.version import Version
+from etcdup.core.versions import upgrade_paths
+from etcdup.core.versions.upgrade_paths import Hop
+from etcdup.core.versions.version_steps import running
+
+
+def notes(
+    spec: Spec, observed: Observed, change: Change | None = None, path: tuple[Hop, ...] = ()
+) -> tuple[str, ...]:
+    """What is worth saying about this world and this change of it."""
+    return (
+        *_unreachable(observed),
+        *_ailing(observed),
+        *_twins(observed),
+        *_rotation(spec, observed),
+        *(_members(spec, observed, change) if change else ()),
+        *_hops(running(spec, observed), path),
+    )
+
+
+def _hops(versions: Collection[Version], path: tuple[Hop, ...]) -> Iterator[str]:
+    for hop in path:
+        yield from upgrade_paths.notes(hop, versions)
+        versions = {hop.target}
+
+
+def _unreachable(observed: Observed) -> Iterator[str]:
+    for gone in observed.unreachable().values():
+        if gone.host not in observed.leaving:
+            yield f"{gone.host} cannot be reached and is left alone: {gone.why}"
+
+
+def _ailing(observed: Observed) -> Iterator[str]:
+    for name, seen in observed.members.items():
+        host = observed.reachable().get(name)
+        if isinstance(seen, MemberSilent) and host is not None and host.unit.is_running:
+            yield f"{name} runs but does not answer: {seen.why}"
+        if isinstance(seen, MemberSeen):
+            yield from (f"{name} reports {error}" for error in seen.errors)
+    for alarm in sorted({alarm for seen in observed.answering().values() for alarm in seen.alarms}):
+        yield f"alarm: {alarm}"
+
+
+def _rotation(spec: Spec, observed: Observed) -> Iterator[str]:
+    """Apply keeps the phase that a change of CA is in; only its own verb goes on to the next."""
+    phase = reached(observed.pki)
+    if phase is not None:
+        signs = "the old one signs" if phase == "trust" else "the new one signs"
+        yield f"a change of CA is under way (old and new are trusted, {signs}): `etcdup certs rotate-ca` goes on"
+    if names := dropping(spec, observed):
+        yield f"the old CA is being dropped; it is still trusted on {', '.join(names)}"
+
+
+def _twins(observed: Observed) -> Iterator[str]:
+    """Cloned machines share a machine-id; what else they share is worth a look (rule 96)."""
+    seen: dict[str, list[str]] = {}
+    for name, host in observed.reachable().items():
+        if host.systemd:
+            seen.setdefault(host.machine_id, []).append(name)
+    yield from (
+        f"{' and '.join(names)} have the same machine-id" for names in seen.values() if len(names) > 1
+    )
+
+
+def _members(spec: Spec, observed: Observed, change: Change) -> Iterator[str]:
+    going = {step.host for step in (*change.removals, *change.turns) if isinstance(step, RemoveMember)}
+    for name in sorted(going & observed.unreachable().keys()):
+        yield (
+            f"the host of {name} cannot be reached: etcd stops there by itself once it learns that it was removed, "
+            "and its data stays there"
+        )
+    for name in departed(observed):
+        if name in observed.unreachable():
+            where = f"{spec.tls.dir}/members/{name.partition('@')[0]}"
+            yield (
+                f"{name} has left the cluster and cannot be reached, so it keeps what it has; once it is gone for "
+                f"good, move {where} away"
+            )
+    for host in spec.hosts:
+        entry = entry_of(spec, host, listed(observed))
+        replaced = entry is not None and is_replaced(observed.reachable().get(host.name), entry)
+        if entry is not None and replaced and spec.peer_url(host) not in entry.peer_urls:
+            yield f"the machine that {name_of(entry)} ran on ({', '.join(entry.peer_urls)}) is not touched"
+    known = {url for each in listed(observed) for url in each.client_urls}
+    if known and known != {spec.client_url(host) for host in spec.hosts}:
+        yield "clients that name their endpoints need the new ones afterwards: `etcdup export` writes them"

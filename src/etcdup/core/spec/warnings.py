@@ -1,0 +1,68 @@
+"""What is allowed in a cluster.yaml and worth a second thought."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from etcdup.core.spec import extra_flags
+from etcdup.core.spec.address import is_loopback
+from etcdup.core.spec.host_rules import is_within
+from etcdup.core.spec.model import GIB, Spec
+from etcdup.core.spec.units import show_duration, show_size
+
+_LARGEST_QUOTA = 8 * GIB  # rule 77
+_SMALL_QUOTA = GIB // 4
+_EMPTIED_AT_BOOT = ("/tmp", "/dev/shm")  # noqa: S108  named to be warned of
+
+
+def warnings(spec: Spec) -> tuple[str, ...]:
+    """One sentence for everything that works and that an operator may come to regret."""
+    return (*_hosts(spec), *_etcd(spec), *_backup(spec))
+
+
+def _hosts(spec: Spec) -> Iterator[str]:
+    if spec.size == 1:
+        yield "hosts: one member survives no failure; 3 survive one"  # rule 8
+    yield from _zones(spec)
+
+
+def _zones(spec: Spec) -> Iterator[str]:
+    """No zone may hold so many members that losing it loses the quorum (rule 97)."""
+    zones = Counter(host.zone for host in spec.hosts if host.zone is not None)
+    if not zones or spec.size == 1:
+        return
+    without = [host.name for host in spec.hosts if host.zone is None]
+    if without:
+        yield f"hosts: some have a zone, and these have none: {', '.join(without)}"  # rule 97
+    quorum = spec.size // 2 + 1
+    for zone, members in zones.items():
+        if spec.size - members < quorum:
+            left = f"{spec.size - members} of {spec.size} members, and {quorum} are needed"
+            yield f"hosts: if zone {zone} fails, it leaves {left}"  # rule 97
+
+
+def _etcd(spec: Spec) -> Iterator[str]:
+    etcd = spec.etcd
+    if etcd.quota > _LARGEST_QUOTA:
+        most = show_size(_LARGEST_QUOTA)
+        yield f"quota: {show_size(etcd.quota)} is above the {most} that etcd advises"  # rule 77
+    if etcd.quota < _SMALL_QUOTA:
+        yield f"quota: {show_size(etcd.quota)} is little; a full database takes no more writes"  # rule 77
+    if etcd.election_ms < 10 * etcd.heartbeat_ms:
+        short = f"{etcd.election_ms} is less than 10 x heartbeat_ms ({etcd.heartbeat_ms})"
+        yield f"election_ms: {short}, so a short delay can cost the leader its place"  # rule 87
+    for folder in {etcd.data_dir, etcd.wal_dir} - {None}:
+        if any(is_within(str(folder), volatile) for volatile in _EMPTIED_AT_BOOT):
+            yield f"data_dir: {folder} may be emptied at a reboot"  # rule 92
+    for flag, value in etcd.extra.items():
+        if said := extra_flags.doubt(flag, value):
+            yield said
+
+
+def _backup(spec: Spec) -> Iterator[str]:
+    if spec.backup.every < 60:
+        yield f"backup: a snapshot every {show_duration(spec.backup.every)} keeps a member busy"
+    endpoint = spec.backup.endpoint or ""
+    if endpoint.startswith("http://") and not is_loopback(
+        endpoint.split("/")[2].rsplit(":", 1)[0].strip("[]")
+    ):
+        yield "backup: over http:// anyone on the way can read the snapshots, secrets and all"  # rule 53

@@ -1,0 +1,237 @@
+"""The loop that every change goes through.
+
+    for each phase: observe again -> plan again -> guard -> commands -> until the outcome is SEEN -> journal
+
+A phase is one step, or a run of steps that disturb nobody, done on all their hosts at once. Nothing is ever
+rolled back and nothing is remembered: the plan made from a fresh observation says what is left. That is also
+why a kill at any line is harmless: the next apply does the same.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import groupby
+from typing import NoReturn
+
+from etcdup.core.members.membership import departed
+from etcdup.core.observed.model import MemberSilent, Observed
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.step import HostStep, Step
+from etcdup.core.plan.step_registry import LASTING
+from etcdup.core.plan.steps import IssueCertificates, ObtainBinaries, RestartMember, StartMember
+from etcdup.core.planner.guards import against
+from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
+from etcdup.ops.world.connected_clients import listened
+from etcdup.ops.world.health import Health, prove
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.observe import look_again_at_members, observe
+from etcdup.ops.world.perform import Performer, Reporter
+from etcdup.ops.world.wait import explained
+from etcdup.ops.world.world import World
+
+# A refused connection is tried again ten times a second; the rest is for slow hosts.
+ANSWER_S = 5.0
+POLL_S = 0.1
+QUIET = (HostStep, IssueCertificates, ObtainBinaries)
+BRING_UP = (StartMember, RestartMember)
+
+Planner = Callable[[Observed], Plan | Refusal]
+Confirm = Callable[[RestartMember], Awaitable[None]]
+
+
+class OutcomeUnseen(EtcdupError):
+    """A step was done, and the plan has it again."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__(
+            f"{_named(step)} was done, but its outcome cannot be seen: {step.reason}",
+            hint="does something else change this host, such as a configuration management tool?",
+        )
+        self.step = step
+
+
+async def _agreed(step: RestartMember) -> None:
+    """Whoever said yes to the plan said yes to its end."""
+
+
+async def apply(
+    world: World,
+    plan: Plan,
+    planner: Planner,
+    reporter: Reporter,
+    journal: Journal,
+    *,
+    confirm: Confirm = _agreed,
+) -> tuple[Health, ...]:
+    """Does what `plan` says and returns the proof of health of every member.
+
+    `confirm` is asked before a step after which there is no way back, and raises to stop there.
+
+    Raises RefusedError where a guard says no before anything was done, PartlyApplied where something was, and
+    the step's own error where the first command already failed.
+    """
+
+    performer = Performer(world, reporter, journal)
+    try:
+        observed = await _carry_out(performer, plan, planner, confirm)
+        return await finish(world, await _answering(world, observed))
+    except EtcdupError as error:
+        raise _partly(performer, error) from error
+
+
+async def retire(
+    world: World, plan: Plan, planner: Planner, reporter: Reporter, journal: Journal
+) -> Observed:
+    """`apply` without the proof at its end: no cluster is left to be healthy, or it is proved in another way.
+
+    Returns what is then seen.
+    """
+    performer = Performer(world, reporter, journal)
+    try:
+        return await _carry_out(performer, plan, planner, _agreed)
+    except EtcdupError as error:
+        raise _partly(performer, error) from error
+
+
+async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm: Confirm) -> Observed:
+    """Phase by phase, each the first of a fresh plan, until that is empty: then returns what was seen."""
+    ahead = asyncio.create_task(performer.unzip_ahead(plan))
+    try:
+        return await _do_phases(performer, plan, planner, confirm)
+    finally:
+        ahead.cancel()
+
+
+async def _do_phases(performer: Performer, plan: Plan, planner: Planner, confirm: Confirm) -> Observed:
+    """The fresh plan's order counts, not the shown one's: who leads, and must be restarted last, changes on the way."""
+    from etcdup.ops.apply.execution import do  # with all that changes need: most runs have nothing to do
+
+    world = performer.world
+    done: dict[tuple[str, ...], Step] = {}
+    heard: set[str] = set()
+    while True:
+        observed = await listened(performer, await observe(world), heard)
+        try:
+            phase = next_phase(plan, done, planner(observed))
+        except OutcomeUnseen as unseen:
+            raise await _why_unseen(world, unseen) from None
+        if not phase:
+            return observed
+        _guard(world, phase, observed)
+        for step in phase:
+            if isinstance(step, RestartMember) and step.no_way_back:
+                await confirm(step)
+        await do(performer, phase, observed, plan.token)
+        done |= {step.identity: step for step in phase}
+
+
+async def _why_unseen(world: World, unseen: OutcomeUnseen) -> EtcdupError:
+    """A member that came up and is down again has said why in its log."""
+    step = unseen.step
+    if not isinstance(step, BRING_UP):
+        return unseen
+    return await explained(world, (step.host,), f"etcd on {step.host} does not stay up")
+
+
+async def _answering(world: World, observed: Observed) -> Observed:
+    """The same, once every etcd that runs answers, or has had the time for it: where certificates were put right
+    under a running member, the connection that they had refused is only now tried again."""
+    end = world.clock.now() + ANSWER_S
+    while world.clock.now() < end and any(_is_mute(observed, name) for name in observed.reachable()):
+        await world.clock.sleep(POLL_S)
+        observed = await look_again_at_members(world, observed)
+    return observed
+
+
+def _is_mute(observed: Observed, name: str) -> bool:
+    return observed.reachable()[name].unit.is_running and isinstance(observed.members[name], MemberSilent)
+
+
+def _partly(performer: Performer, error: EtcdupError) -> EtcdupError:
+    if performer.changed == 0 or isinstance(error, PartlyApplied):
+        return error
+    return PartlyApplied(error.message, detail=error.detail, hint=error.hint)
+
+
+def phases(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
+    """Runs of steps that disturb nobody and may share one look at the world. Every other step stands alone."""
+    together: list[tuple[Step, ...]] = []
+    for quiet, run in groupby(steps, key=lambda step: isinstance(step, QUIET) and not step.disruptive):
+        same = tuple(run)
+        together += [same] if quiet else [(step,) for step in same]
+    return together
+
+
+def raise_refusal(refusal: Refusal) -> NoReturn:
+    """Every reason of a refusal, as one error."""
+    lines = [reason.message for reason in refusal.reasons]
+    hints = dict.fromkeys(reason.hint for reason in refusal.reasons if reason.hint)
+    message = (
+        lines[0] if len(lines) == 1 else f"cluster {refusal.cluster}: {len(lines)} things stand against it"
+    )
+    error = RefusedError(message, detail="" if len(lines) == 1 else "\n".join(lines), hint="\n".join(hints))
+    error.refusal = refusal
+    raise error
+
+
+def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | Refusal) -> tuple[Step, ...]:
+    """The first phase of the fresh plan; empty where nothing is left.
+
+    A step that was done and is wanted again has not had its outcome; a step that the shown plan did not have
+    means that the world moved under it.
+    """
+    if isinstance(fresh, Refusal):
+        raise_refusal(fresh)
+    left = [step for step in fresh.steps if not (isinstance(step, LASTING) and step.identity in done)]
+    shown = {step.identity for step in plan.steps}
+    for step in left:
+        if step.identity in done:
+            raise OutcomeUnseen(step)
+        if step.identity not in shown and not _is_brought_up(step, plan):
+            raise RefusedError(
+                f"the world has moved since this plan was made: now {_named(step)} is needed too ({step.reason})",
+                hint="run `etcdup plan` and look again",
+            )
+    return next(iter(phases(left)), ())
+
+
+def _is_brought_up(step: Step, plan: Plan) -> bool:
+    """Whether the plan starts or restarts this very member: one that keeps failing, and that systemd keeps starting,
+    is seen to run at one moment and not to run at the next."""
+    return isinstance(step, BRING_UP) and any(
+        isinstance(each, BRING_UP) and each.host == step.host for each in plan.steps
+    )
+
+
+def _named(step: Step) -> str:
+    return f"{step.kind} on {step.host}" if isinstance(step, HostStep) else step.kind
+
+
+def _guard(world: World, steps: Sequence[Step], observed: Observed) -> None:
+    """The planner's own guards, on this fresh observation."""
+    refused = [reason for step in steps for reason in against(step, world.spec, observed)]
+    if refused:
+        raise_refusal(Refusal(world.spec.name, tuple(refused)))
+
+
+async def finish(world: World, observed: Observed) -> tuple[Health, ...]:
+    """The other half of success, beside an empty plan: hosts that were left are forgotten once they are cleared, and
+    every host is within reach, every member proved healthy. Raises EtcdupError."""
+    for name in departed(observed):
+        if name in observed.reachable():
+            await asyncio.to_thread(world.pki.forget, name)
+    return await prove_whole(world, observed)
+
+
+async def prove_whole(world: World, observed: Observed) -> tuple[Health, ...]:
+    """Every host within reach, every member proved healthy. Raises EtcdupError."""
+    gone = [seen for name, seen in observed.unreachable().items() if name not in observed.leaving]
+    results = await prove(world, observed)
+    sick = [f"{result.name}: {result.why}" for result in results if not result.ok]
+    sick += [f"{host.host} cannot be reached: {host.why}" for host in gone]
+    if sick:
+        raise EtcdupError(
+            "the cluster is not healthy" if len(sick) > 1 else f"the cluster is not healthy: {sick[0]}",
+            detail="\n".join(sick) if len(sick) > 1 else "",
+            hint="`etcdup status` shows each member",
+        )
+    return results

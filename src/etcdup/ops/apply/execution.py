@@ -1,0 +1,164 @@
+"""Doing one phase of a plan: on this machine, on all of its hosts at once, or one disruptive step alone."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+
+from etcdup.core.host.commands import commands_of
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.restore_steps import FenceOff, SalvageData, StartRestored, StopMembers
+from etcdup.core.plan.step import HostStep, Step
+from etcdup.core.plan.steps import (
+    AddLearner,
+    CancelDowngrade,
+    CheckV2Store,
+    DetachMember,
+    EnableDowngrade,
+    FormCluster,
+    IssueCertificates,
+    JoinMember,
+    ObtainBinaries,
+    PromoteMember,
+    RemoveMember,
+    RestartMember,
+    RotateAuthority,
+    SealCluster,
+    SetAside,
+    StartMember,
+    TakeSnapshot,
+    UpdatePeerUrl,
+)
+from etcdup.errors import EtcdupError
+from etcdup.ops.members.lifecycle import form, restart, seal, start
+from etcdup.ops.members.members import add_learner, clear, join, promote, remove, update_peer_url
+from etcdup.ops.recovery.disk_salvage import salvage
+from etcdup.ops.restore.restore import fence_off, start_restored, stop_all
+from etcdup.ops.versions.version_steps import cancel_downgrade, check_v2store, enable_downgrade, snapshot
+from etcdup.ops.world.perform import Performer
+
+
+async def do(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
+    """Does the steps of one phase and tells the reporter how they fare. Raises what the first failure raised."""
+    for step in steps:
+        performer.reporter.step(step, "doing")
+    try:
+        await _do(performer, steps, observed, token)
+    except BaseException:
+        for step in steps:
+            performer.reporter.step(step, "failed")
+        raise
+    for step in steps:
+        performer.reporter.step(step, "done")
+
+
+async def _do(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
+    if len(steps) == 1 and await _do_alone(performer, steps[0], observed, token):
+        return
+    await _here(performer, steps, observed)
+    # What a certificate file holds is known only now that it was issued.
+    fresh = replace(observed, pki=performer.world.pki.see())
+    await _on_hosts(performer, [step for step in steps if isinstance(step, HostStep)], fresh, token)
+
+
+async def _do_alone(performer: Performer, step: Step, observed: Observed, token: str) -> bool:
+    """Whether this was a step of those that are more than a list of commands."""
+    match step:
+        case FormCluster():
+            await form(performer, step, observed)
+        case SealCluster(hosts=hosts):
+            await seal(performer, hosts, observed, token)
+        case StartMember(host=host):
+            await start(performer, host, observed)
+        case RestartMember():
+            await restart(performer, step, observed)
+        case AddLearner():
+            await add_learner(performer, step, observed)
+        case JoinMember():
+            await join(performer, step, observed)
+        case PromoteMember():
+            await promote(performer, step, observed)
+        case DetachMember() | SetAside():
+            await clear(performer, step, observed)
+        case RemoveMember():
+            await remove(performer, step, observed)
+        case UpdatePeerUrl():
+            await update_peer_url(performer, step, observed)
+        case TakeSnapshot():
+            await snapshot(performer, step, observed)
+        case CheckV2Store():
+            await check_v2store(performer, step, observed)
+        case EnableDowngrade():
+            await enable_downgrade(performer, step, observed)
+        case CancelDowngrade():
+            await cancel_downgrade(performer, step, observed)
+        case StopMembers():
+            await stop_all(performer, step, observed)
+        case SalvageData():
+            await salvage(performer, step, observed)
+        case StartRestored():
+            await start_restored(performer, step, observed)
+        case FenceOff():
+            await fence_off(performer, step, observed, token)
+        case RotateAuthority(stage=stage):
+            await asyncio.to_thread(performer.world.pki.rotate, stage, observed.at)
+            performer.changed += 1
+            performer.journal.record("command", {"step": step.kind, "host": "operator", "stage": stage})
+        case _:
+            return False
+    return True
+
+
+async def _here(performer: Performer, steps: Sequence[Step], observed: Observed) -> None:
+    """What is done on the operator's own machine, all of it at once, before any host is touched."""
+    world = performer.world
+    work: list[Awaitable[None]] = []
+    for step in steps:
+        match step:
+            case IssueCertificates(roles=roles):
+                performer.reporter.doing("operator", "issuing certificates")
+                work.append(asyncio.to_thread(world.pki.issue, roles, observed.at))
+            case ObtainBinaries(version=version, arches=arches):
+                work += [_obtain(performer, version, arch, observed) for arch in arches]
+    results = await asyncio.gather(*work, return_exceptions=True)
+    raise_together([result for result in results if isinstance(result, BaseException)])
+    performer.reporter.doing("operator", "")
+
+
+async def _obtain(performer: Performer, version: str, arch: str, observed: Observed) -> None:
+    if any(host.near and host.arch == arch for host in observed.reachable().values()):
+        await performer.unzipped(version, arch)
+    else:
+        await performer.world.archive(performer.world.binaries_of(version), arch)
+
+
+async def _on_hosts(performer: Performer, steps: list[HostStep], observed: Observed, token: str) -> None:
+    """Each host's steps in order, all hosts at once. A host that fails does not stop the others half-way."""
+    by_host: dict[str, list[HostStep]] = {}
+    for step in steps:
+        by_host.setdefault(step.host, []).append(step)
+    results = await asyncio.gather(
+        *(_one_host(performer, name, own, observed, token) for name, own in by_host.items()),
+        return_exceptions=True,
+    )
+    raise_together([result for result in results if isinstance(result, BaseException)])
+
+
+async def _one_host(
+    performer: Performer, name: str, steps: list[HostStep], observed: Observed, token: str
+) -> None:
+    spec = performer.world.spec
+    work = [(step.kind, commands_of(step, spec, observed, token)) for step in steps]
+    await performer.perform_steps(performer.world.hosts[name], work)
+
+
+def raise_together(errors: Sequence[BaseException]) -> None:
+    """Several hosts' errors as one; anything that is not an EtcdupError goes first and alone."""
+    for error in errors:
+        if not isinstance(error, EtcdupError):
+            raise error
+    known = [error for error in errors if isinstance(error, EtcdupError)]
+    if len(known) == 1:
+        raise known[0]
+    if known:
+        lines = [f"{error.message}\n{error.detail}".strip() for error in known]
+        raise EtcdupError(f"{len(known)} hosts failed", detail="\n".join(lines), hint=known[0].hint)

@@ -1,0 +1,38 @@
+"""What of a stream must be known once it has gone by."""
+
+import hashlib
+
+from etcdup.core.backups.backups import HASH_BYTES, may_be_whole
+
+
+class Gauge:
+    """What went by: how much, its sha256, and whether it ends with the checksum of all before (rule 54).
+
+    Memory is a few bytes: those that may turn out to be the ending are held back.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._before_ending = hashlib.sha256()
+        self._ending = b""
+
+    def take(self, piece: bytes) -> None:
+        self.size += len(piece)
+        if len(piece) < HASH_BYTES:
+            held = self._ending + piece
+            self._before_ending.update(held[:-HASH_BYTES])
+        else:
+            held = piece[-HASH_BYTES:]
+            self._before_ending.update(self._ending)
+            self._before_ending.update(memoryview(piece)[:-HASH_BYTES])
+        self._ending = held[-HASH_BYTES:]
+
+    @property
+    def sha256(self) -> str:
+        whole = self._before_ending.copy()
+        whole.update(self._ending)
+        return whole.hexdigest()
+
+    @property
+    def ends_well(self) -> bool:
+        return may_be_whole(self.size) and self._before_ending.digest() == self._ending

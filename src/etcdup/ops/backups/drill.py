@@ -1,0 +1,175 @@
+"""The drill: a backup restored into a throw-away member on this machine, and its data compared with what was noted.
+
+A backup counts once this was seen. The member has mutual TLS with keys that nobody else has, listens on loopback,
+and is gone afterwards with all of its files.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from etcdup.core.backups.backups import CANARY, PROOF, Manifest, Proof, proof_text
+from etcdup.errors import EtcdupError
+from etcdup.ops.backups.backups import Report
+from etcdup.ops.backups.destinations import Warn, fetch_whole
+from etcdup.ops.backups.encryption import Identity
+from etcdup.ops.backups.scratch_folder import scratch
+from etcdup.ops.backups.store import Store
+from etcdup.ops.backups.temporary_etcd import LOOPBACK, flags, one_for_all, write_keys
+from etcdup.remote.etcd.client import EtcdClient
+from etcdup.remote.etcd.errors import EtcdError
+from etcdup.remote.etcd.grpc_client import Etcd
+
+_RESTORE_S = 3600.0
+_START_S = 120.0
+_ASK_S = 60.0
+_POLL_S = 0.1
+
+
+class NotProved(EtcdupError):
+    """The backup could not be restored, or what was restored is something else."""
+
+
+async def drill(
+    stores: Sequence[Store],
+    cluster: str,
+    name: str,
+    tools: Path,
+    *,
+    report: Report,
+    warn: Warn = lambda _: None,
+    identity: Identity | None = None,
+) -> Proof:
+    """Restores with the programs in `tools`, compares, and notes the proof beside the copy that it took: the first
+    that is whole. Raises NotProved."""
+    with scratch("drill") as folder:
+        at, began = datetime.now(UTC), time.monotonic()
+        fetched = await fetch_whole(stores, name, folder, report=report, warn=warn, identity=identity)
+        path, manifest, store = fetched.path, fetched.manifest, fetched.store
+        report(f"restoring {name}")
+        ports = _free_ports()
+        await _restore(tools, path, folder / "data", ports[1])
+        async with _member(tools, folder, ports, cluster) as client:
+            revision = await _serving(client, name)
+            rto_s = time.monotonic() - began
+            report(f"comparing {name}")
+            await _compare(client, manifest, revision)
+    proof = Proof(
+        name=name, at=at, version=manifest.version, revision=manifest.revision, keys=manifest.keys,
+        kv_hash=manifest.kv_hash, rto_s=round(rto_s, 3),
+        rpo_s=round((at - manifest.taken_at).total_seconds(), 3),
+    )  # fmt: skip
+    await store.put_text(name + PROOF, proof_text(proof))
+    return proof
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind((LOOPBACK, 0))
+        second.bind((LOOPBACK, 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+async def _restore(tools: Path, path: Path, data: Path, peer_port: int) -> None:
+    """etcdutl from 3.5 on, etcdctl before (rule 59). It compares etcd's own checksum too (rule 54)."""
+    tool = next(each for each in (tools / "etcdutl", tools / "etcdctl") if each.exists())
+    url = f"https://{LOOPBACK}:{peer_port}"
+    process = await asyncio.create_subprocess_exec(
+        *_dies_with_us(), tool, "snapshot", "restore", path, "--data-dir", data, "--name", "drill",
+        "--initial-cluster", f"drill={url}", "--initial-advertise-peer-urls", url,
+        "--initial-cluster-token", secrets.token_hex(8),
+        env=_environment() | {"ETCDCTL_API": "3"},
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(_RESTORE_S):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        words = said.decode(errors="replace").strip()
+        raise NotProved(f"{path.stem} cannot be restored by {tool.name}", detail=words[-2000:], hint=_HINT)
+
+
+_HINT = "do not count on this backup: take another with `etcdup backup now`, and try that one"
+
+
+@asynccontextmanager
+async def _member(
+    tools: Path, folder: Path, ports: tuple[int, int], cluster: str
+) -> AsyncIterator[EtcdClient]:
+    credentials = one_for_all(cluster)
+    write_keys(folder, credentials)
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *_dies_with_us(), tools / "etcd", *flags("drill", folder / "data", folder, ports),
+            cwd=folder, env=_environment(), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+    client = Etcd("the restored member", f"{LOOPBACK}:{ports[0]}", LOOPBACK, credentials)
+    try:
+        yield client
+    except NotProved as error:
+        error.detail = error.detail or (folder / "log").read_text(errors="replace")[-2000:]
+        raise
+    finally:
+        await client.close()
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _serving(client: EtcdClient, name: str) -> int:
+    """The revision that it has, once it answers through raft."""
+    ends = time.monotonic() + _START_S
+    while True:
+        try:
+            if (await client.status(timeout_s=5.0)).leader_id:
+                return (await client.extent(timeout_s=_ASK_S)).revision
+        except EtcdError as error:
+            why = error.message
+        else:
+            why = "it has no leader"
+        if time.monotonic() > ends:
+            raise NotProved(f"{name} was restored, and the member does not serve it: {why}", hint=_HINT)
+        await asyncio.sleep(_POLL_S)
+
+
+async def _compare(client: EtcdClient, manifest: Manifest, revision: int) -> None:
+    """At the revision that was noted: what was written while the backup was taken comes later."""
+    if revision < manifest.revision:
+        raise _differs(manifest, "revision", revision, manifest.revision)
+    extent = await client.extent(manifest.revision, timeout_s=_ASK_S)
+    if extent.keys != manifest.keys:
+        raise _differs(manifest, "number of keys", extent.keys, manifest.keys)
+    canary = await client.get(CANARY, timeout_s=_ASK_S) or b""
+    if canary.decode(errors="replace") < manifest.canary:
+        raise _differs(manifest, "canary", repr(canary), repr(manifest.canary))
+    hashed = await client.hash_kv(manifest.revision, timeout_s=_ASK_S)
+    if hashed.compact_revision != manifest.compact_revision:  # not comparable (rule 81)
+        raise NotProved(
+            f"the hash of {manifest.name} cannot be compared: the cluster was compacted as it was taken",
+            hint="take another backup; this one may well be good",
+        )
+    if hashed.hash != manifest.kv_hash:
+        raise _differs(manifest, "hash", hashed.hash, manifest.kv_hash)
+
+
+def _differs(manifest: Manifest, what: str, got: object, noted: object) -> NotProved:
+    return NotProved(f"{manifest.name} was restored with another {what}: {got}, not {noted}", hint=_HINT)
+
+
+def _environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.startswith(("ETCD", "NOTIFY_"))}
+
+
+def _dies_with_us() -> tuple[str, ...]:
+    return ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()

@@ -1,0 +1,78 @@
+"""A snapshot on the operator's machine, read whole before anything is done with it.
+
+Its own checksum is what tells damage: etcd's `snapshot status` does not look at it (rule 54). Whose data it is, its
+list of members tells.
+"""
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from etcdup.core.backups.backups import HASH_BYTES, may_be_whole
+from etcdup.core.etcd.bbolt import Bolt, open_bolt
+from etcdup.core.etcd.keyspace import cluster_version, newest_revision
+from etcdup.core.observed.model import ListedMember
+from etcdup.core.restore.restore import SnapshotFile
+from etcdup.core.restore.snapshot_origin import read_members
+from etcdup.errors import RefusedError
+from etcdup.ops.backups.checksum import Gauge
+
+_CHUNK = 1 << 20
+
+
+def read_snapshot(path: Path) -> SnapshotFile:
+    """Raises RefusedError where the file is damaged, cut short, or no snapshot."""
+    try:
+        with path.open("rb") as file:
+            gauge = _gauged(path, file)
+            contents = _looked_into(path, file, gauge.size - HASH_BYTES)
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be read: {error.strerror}") from None
+    return SnapshotFile(
+        str(path.absolute()), gauge.sha256, gauge.size,
+        contents.revision, contents.made_by, members=contents.members,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Contents:
+    revision: int
+    made_by: str
+    members: tuple[ListedMember, ...]
+
+
+def _gauged(path: Path, file: BinaryIO) -> Gauge:
+    """Read piece by piece: the whole of a large file, mapped, would count as this process's memory."""
+    size = file.seek(0, 2)
+    if not may_be_whole(size):
+        raise _damaged(path, f"its {size} bytes are not whole pages and a checksum")
+    gauge = Gauge()
+    file.seek(0)
+    while piece := file.read(_CHUNK):
+        gauge.take(piece)
+    if not gauge.ends_well:
+        raise _damaged(path, "it does not have the checksum that it ends with")
+    return gauge
+
+
+def _looked_into(path: Path, file: BinaryIO, end: int) -> _Contents:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        try:
+            return _contents(open_bolt(lambda start, stop: memoryview(mapped[start : min(stop, end)])))
+        except (ValueError, struct.error, IndexError) as error:
+            why = str(error)
+            raise _damaged(path, f"its database cannot be read: {why}") from None
+
+
+def _contents(bolt: Bolt) -> _Contents:
+    members = read_members(value for _, value in bolt.items(b"members"))
+    return _Contents(newest_revision(bolt), cluster_version(bolt), members)
+
+
+def _damaged(path: Path, why: str) -> RefusedError:
+    return RefusedError(
+        f"{path} is not a whole snapshot: {why}",
+        hint="take another one; a plain copy of a member's `db` file is no snapshot, `etcdctl snapshot save` makes one",
+    )

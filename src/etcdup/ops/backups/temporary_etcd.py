@@ -1,0 +1,61 @@
+"""An etcd for one use: alone, on loopback, with keys that nobody else has. For a drill, and for a salvage."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+
+from etcdup.core.certs.required import Wanted
+from etcdup.ops.pki.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
+from etcdup.remote.etcd.grpc_client import Credentials
+
+LOOPBACK = "127.0.0.1"
+# Of a member that takes no writes: large enough for whatever it has.
+_QUOTA_BYTES = 100 << 30
+
+
+def one_for_all(cluster: str) -> Credentials:
+    """One certificate for all: it names `root`, who may read everything where etcd's own users are in force."""
+    now, ca_key, key = datetime.now(UTC), new_key(), new_key()
+    ca = make_ca(ca_key, cluster, 2, now)
+    wanted = Wanted(
+        role="throw-away", common_name="root", dns_names=(), addresses=(LOOPBACK,),
+        usages=("serverAuth", "clientAuth"),
+    )  # fmt: skip
+    cert = make_cert(wanted, key, Authority(ca, ca_key), cluster, days=2, now=now)
+    return Credentials(ca=cert_pem(ca), cert=cert_pem(cert), key=key_pem(key))
+
+
+def key_files(credentials: Credentials) -> Iterator[tuple[str, bytes]]:
+    """Names that `flags` counts on, and what is in them."""
+    yield from (("ca.pem", credentials.ca), ("cert.pem", credentials.cert), ("key.pem", credentials.key))
+
+
+def write_keys(folder: Path, credentials: Credentials) -> None:
+    for name, pem in key_files(credentials):
+        (folder / name).write_bytes(pem)
+
+
+def flags(name: str, data: PurePath, keys: PurePath, ports: tuple[int, int], *more: str) -> list[str]:
+    """`ports` are the client's and the peers'. No peer takes its certificate, and it takes no peer's."""
+    client, peer = (f"https://{LOOPBACK}:{port}" for port in ports)
+    values = {
+        "name": name,
+        "data-dir": data,
+        "listen-client-urls": client,
+        "advertise-client-urls": client,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+        "initial-cluster": f"{name}={peer}",
+        "quota-backend-bytes": _QUOTA_BYTES,
+        "logger": "zap",
+        "log-level": "warn",
+        "client-cert-auth": "true",
+        "peer-client-cert-auth": "true",
+    }
+    for prefix in ("", "peer-"):
+        values |= {
+            f"{prefix}cert-file": keys / "cert.pem",
+            f"{prefix}key-file": keys / "key.pem",
+            f"{prefix}trusted-ca-file": keys / "ca.pem",
+        }
+    return [*(f"--{flag}={value}" for flag, value in values.items()), *more]

@@ -1,0 +1,153 @@
+"""Looks at every certificate of a cluster: in the PKI, on each host's disk, and as each port really serves it."""
+
+import asyncio
+from collections.abc import Awaitable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from cryptography import x509
+
+from etcdup.core.certs.exports import ClientFiles
+from etcdup.core.certs.inventory import AUTHORITIES, Sighting, set_aside_name
+from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
+from etcdup.core.spec.layout import MEMBER_CERTS, Layout, layout_of
+from etcdup.core.spec.model import HostSpec
+from etcdup.errors import EtcdupError, PkiError, RemoteError
+from etcdup.ops.certs.handshake import NoHandshake, served
+from etcdup.ops.pki.x509 import Pem, cert_facts, parse_certs
+from etcdup.ops.world.open import ANY_ADDRESS
+from etcdup.ops.world.world import World
+
+
+async def survey(world: World, observed: Observed, client: ClientFiles | None) -> list[Sighting]:
+    """Every place at once. `client` is what to say hello with on client ports."""
+    authorities = _authorities(world)
+    looks: list[Awaitable[list[Sighting]]] = []
+    for host in world.spec.hosts:
+        looks.append(_on_disk(world, host, observed, authorities))
+        looks.append(_served(world, host, "server", client, authorities))
+        looks.append(_served(world, host, "peer", None, authorities))
+    here = [*_operators(world, observed.pki, authorities), *_set_aside(world, observed, authorities)]
+    return here + [each for found in await asyncio.gather(*looks) for each in found]
+
+
+async def served_by(world: World, client: ClientFiles | None) -> list[Sighting]:
+    """What both ports of each member serve, by a new handshake (rule 17)."""
+    authorities = _authorities(world)
+    looks = [
+        _served(world, host, kind, client if kind == "server" else None, authorities)
+        for host in world.spec.hosts
+        for kind in ("server", "peer")
+    ]
+    return [each for found in await asyncio.gather(*looks) for each in found]
+
+
+def _authorities(world: World) -> tuple[x509.Certificate, ...]:
+    found: list[x509.Certificate] = []
+    for kind in AUTHORITIES:
+        try:
+            found += parse_certs(Path(kind), world.pki.trust(kind))
+        except PkiError:
+            continue  # there is none yet: whoever wants its signature then says so
+    return tuple(dict.fromkeys(found))
+
+
+def _operators(world: World, pki: PkiSeen, authorities: Sequence[x509.Certificate]) -> Iterator[Sighting]:
+    for kind in AUTHORITIES:
+        try:
+            content = world.pki.trust(kind)
+        except PkiError as error:
+            yield Sighting(kind, "operator", why=error.message)
+            continue
+        for cert in parse_certs(Path(kind), content):
+            path = pki.authority.path if pki.authority else kind
+            yield Sighting(kind, "operator", facts=cert_facts(path, content, cert, authorities))
+    for role, seen in pki.certs.items():
+        pem = Pem.read(Path(seen.path))
+        facts = cert_facts(seen.path, pem.content, pem.certs[0], (*pem.certs[1:], *authorities))
+        yield Sighting(role, "operator", facts=facts)
+
+
+def _set_aside(
+    world: World, observed: Observed, authorities: Sequence[x509.Certificate]
+) -> Iterator[Sighting]:
+    """Consumers' certificates that etcd takes although they are forgotten, or were replaced: those that have not ended
+    and that a trusted CA signed. A kept one may be in use still: the run that was to replace it was killed."""
+    in_use = {seen.fingerprint for seen in observed.pki.certs.values()}
+    for path in world.pki.forgotten():
+        pem = Pem.read(path)
+        facts = cert_facts(str(path), pem.content, pem.certs[0], authorities)
+        if (
+            facts.cert.issuer_key
+            and facts.cert.not_after > observed.at
+            and facts.cert.fingerprint not in in_use
+        ):
+            name = set_aside_name(path.stem)
+            kind = "replaced" if f"client/{name}" in observed.pki.certs else "forgotten"
+            yield Sighting(f"{kind}/{path.stem}", "operator", facts=facts)
+
+
+async def _on_disk(
+    world: World, host: HostSpec, observed: Observed, authorities: Sequence[x509.Certificate]
+) -> list[Sighting]:
+    seen = observed.hosts[host.name]
+    if not isinstance(seen, HostSeen):
+        return [Sighting("", "host", host.name, why=f"{host.name} cannot be reached: {seen.why}")]
+    layout = layout_of(world.spec, host)
+    places = [(kind, layout.ca("peer" if kind == "peer-ca" else "server")) for kind in AUTHORITIES]
+    places += [(f"{kind}/{host.name}", layout.cert(kind)) for kind in MEMBER_CERTS]
+    read = [_read(world, host.name, role, path, authorities) for role, path in places]
+    found = [each for sightings in await asyncio.gather(*read) for each in sightings]
+    return found + [
+        Sighting(f"{kind}/{host.name}", "host", host.name, why="the key beside it is not yours here")
+        for kind in MEMBER_CERTS
+        if _has_another_key(seen, layout, kind, observed.pki)
+    ]
+
+
+def _has_another_key(seen: HostSeen, layout: Layout, kind: str, pki: PkiSeen) -> bool:
+    there, ours = seen.files.get(layout.key(kind)), pki.files.get(f"{kind}/{seen.host}")
+    return there is not None and ours is not None and there.sha256 != ours[1]
+
+
+async def _read(
+    world: World, host: str, role: str, path: str, authorities: Sequence[x509.Certificate]
+) -> list[Sighting]:
+    try:
+        content = await world.hosts[host].read(path)
+        if content is None:
+            return [Sighting(role, "host", host, why=f"there is no {path}")]
+        certs = parse_certs(Path(PurePosixPath(path).name), content)
+    except (RemoteError, PkiError) as error:
+        return [Sighting(role, "host", host, why=error.message.removeprefix(f"{host}: "))]
+    shown = certs if role in AUTHORITIES else certs[:1]  # a leaf's chain is the issuer's business
+    return [
+        Sighting(role, "host", host, facts=cert_facts(path, content, cert, (*certs, *authorities)))
+        for cert in shown
+    ]
+
+
+async def _served(
+    world: World,
+    host: HostSpec,
+    kind: str,
+    client: ClientFiles | None,
+    authorities: Sequence[x509.Certificate],
+) -> list[Sighting]:
+    spec = world.spec
+    port = spec.client_port(host) if kind == "server" else spec.peer_port(host)
+    role = f"{kind}/{host.name}"
+    try:
+        cert = await served(*await target_of(world, host, port), client)
+    except (NoHandshake, EtcdupError) as error:
+        return [Sighting(role, "served", host.name, port, why=str(error))]
+    facts = cert_facts(f"{host.name}:{port}", b"", cert, authorities)
+    return [Sighting(role, "served", host.name, port, facts)]
+
+
+async def target_of(world: World, host: HostSpec, port: int) -> tuple[str, int]:
+    """Through the host's SSH connection where there is one."""
+    reached = world.hosts.get(host.name)
+    if reached is None or host.local:
+        return host.address, port
+    listen = host.listen_address or host.address
+    return await reached.forward(ANY_ADDRESS.get(listen, listen), port)

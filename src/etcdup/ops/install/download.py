@@ -1,0 +1,176 @@
+"""Files over http, https and file:, with the standard library; proxies come from the environment.
+
+There is no limit on the whole transfer, only on connecting and on silence: a slow line is no fault.
+"""
+
+import asyncio
+import hashlib
+import http.client
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, TypeVar
+from urllib.parse import urlsplit
+
+from etcdup.errors import InstallError
+from etcdup.ops.install.wanted import Patience
+
+T = TypeVar("T")
+
+SCHEMES = ("http", "https", "file")
+_SMALL_BYTES = 1024 * 1024
+_CHUNK = 256 * 1024
+_REPORT_EVERY_S = 0.25
+_MIB = 1024 * 1024
+
+
+async def exists(url: str, patience: Patience) -> None:
+    """Raises InstallError unless the file can be had, without fetching it."""
+    await _in_thread(lambda transfer: transfer.look(url), url, patience)
+
+
+async def fetch_small(url: str, patience: Patience) -> str:
+    """A small text file. Raises InstallError."""
+    content = await _in_thread(lambda transfer: transfer.read(url), url, patience)
+    return content.decode("utf-8", errors="replace")
+
+
+async def fetch(url: str, target: Path, patience: Patience, report: Callable[[str], None]) -> str:
+    """Writes the file to `target` and returns its sha256, taken on the way. Raises InstallError."""
+    loop = asyncio.get_running_loop()
+
+    def progress(line: str) -> None:
+        loop.call_soon_threadsafe(report, line)
+
+    return await _in_thread(lambda transfer: transfer.save(url, target, progress), url, patience)
+
+
+async def _in_thread(work: "Callable[[_Transfer], T]", url: str, patience: Patience) -> T:
+    """When cancelled, the thread is woken up and ends first: nothing is written behind our back."""
+    transfer = _Transfer(patience)
+    thread = asyncio.ensure_future(asyncio.to_thread(_explained, lambda: work(transfer), url, patience))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        transfer.abort()
+        with suppress(InstallError, OSError):
+            await thread
+        raise
+
+
+def _explained(work: Callable[[], T], url: str, patience: Patience) -> T:
+    """Every way in which a transfer fails, as an InstallError that names the URL."""
+    try:
+        return work()
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise InstallError(f"{url}: the server answered {error.code} {error.reason}") from None
+    except TimeoutError:
+        raise InstallError(f"{url}: no data for {patience.stall_s:g} s") from None
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, FileNotFoundError):
+            raise InstallError(f"{url} is not there") from None
+        if isinstance(error.reason, TimeoutError):
+            raise InstallError(f"{url}: no connection within {patience.connect_s:g} s") from None
+        raise InstallError(f"{url}: {error.reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise InstallError(f"{url}: {error or type(error).__name__}") from None
+
+
+class _Transfer:
+    """One request, in a thread of its own. `abort`, from another thread, wakes it up wherever it waits."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._sockets: list[socket.socket] = []
+        self._aborted = threading.Event()
+        self._opener = urllib.request.build_opener(_Handler(self._connected))
+        self._opener.addheaders = [("User-Agent", "etcdup")]
+
+    def abort(self) -> None:
+        self._aborted.set()
+        for sock in self._sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def look(self, url: str) -> None:
+        try:
+            self._open(url, "HEAD").close()
+        except urllib.error.HTTPError as error:
+            if error.code not in (403, 405, 501):
+                raise
+            error.close()  # some mirrors and signed URLs know GET only
+            self._open(url).close()
+
+    def read(self, url: str) -> bytes:
+        with self._open(url) as response:
+            content: bytes = response.read(_SMALL_BYTES)
+            return content
+
+    def save(self, url: str, target: Path, progress: Callable[[str], None]) -> str:
+        digest, got, said_at = hashlib.sha256(), 0, 0.0
+        name = url.rsplit("/", 1)[-1]
+        with self._open(url) as response, target.open("wb") as file:
+            total = int(response.headers.get("Content-Length") or 0)
+            while chunk := self._chunk(response):
+                file.write(chunk)
+                digest.update(chunk)
+                got += len(chunk)
+                if time.monotonic() - said_at >= _REPORT_EVERY_S or got == total:
+                    said_at = time.monotonic()
+                    progress(f"{name}: {_amount(got, total)}")
+        if total and got < total:
+            raise InstallError(f"{url}: the transfer ended early, after {_amount(got, total)}")
+        return digest.hexdigest()
+
+    def _chunk(self, response: IO[bytes]) -> bytes:
+        if self._aborted.is_set():
+            raise InterruptedError("cancelled")
+        return response.read(_CHUNK)
+
+    def _open(self, url: str, method: str = "GET") -> Any:
+        if urlsplit(url).scheme not in SCHEMES:
+            raise InstallError(
+                f"{url} is no address to download from", hint="use http://, https:// or file://"
+            )
+        request = urllib.request.Request(url, method=method)  # noqa: S310 - the scheme is checked above
+        return self._opener.open(request, timeout=self._patience.connect_s)
+
+    def _connected(self, sock: socket.socket) -> None:
+        sock.settimeout(self._patience.stall_s)
+        self._sockets.append(sock)
+
+
+class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """urllib's own, but it tells of each connection: urllib knows one timeout, and we need two."""
+
+    def __init__(self, connected: Callable[[socket.socket], None]) -> None:
+        super().__init__()
+        self._connected = connected
+
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(self._telling(http.client.HTTPConnection), req)
+
+    def https_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(self._telling(http.client.HTTPSConnection), req)
+
+    def _telling(self, kind: type[http.client.HTTPConnection]) -> Any:
+        connected = self._connected
+
+        class Telling(kind):  # type: ignore[valid-type, misc]
+            def connect(self) -> None:
+                super().connect()
+                connected(self.sock)
+
+        return Telling
+
+
+def _amount(got: int, total: int) -> str:
+    if not total:
+        return f"{got / _MIB:.1f} MiB"
+    return f"{got / _MIB:.1f} of {total / _MIB:.1f} MiB"

@@ -1,0 +1,109 @@
+"""Upstream's source, built here: modules from the Go module proxy, checked against Go's checksum database.
+
+The user's GOPROXY, GONOSUMDB, GOFLAGS and the like hold, for they come with the environment.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from etcdup.core.host.packages import tools_of
+from etcdup.core.observed.model import Binaries
+from etcdup.core.spec.version import Version
+from etcdup.errors import InstallError
+from etcdup.ops.install.archive import Archive, pack
+from etcdup.ops.install.cache import archive_path, archives, find, keep, locked, new_file
+from etcdup.ops.install.command import run
+from etcdup.ops.install.path import check_tools
+from etcdup.ops.install.wanted import Wanted
+
+# Required by a module of our own: their go.mod files hold `replace`, which `go install M@V` refuses.
+_MODULES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "etcdctl": "go.etcd.io/etcd/etcdctl/v3",
+    "etcdutl": "go.etcd.io/etcd/etcdutl/v3",
+}
+_FIRST = Version(3, 5, 0)
+_PACK_LEVEL = 6  # built once, then sent to many hosts
+_ELSEWHERE = "or use `from: release`, or `from: path` with binaries that you have"
+
+
+async def settle_go(wanted: Wanted) -> Binaries:
+    """Raises InstallError where no build can succeed. What was built before is hashed again and taken."""
+    if wanted.version < _FIRST:
+        raise InstallError(
+            f"etcd {wanted.version} cannot be built from Go modules: they exist from {_FIRST} on",
+            hint="use `from: release`, `package` or `path`",
+        )
+    built = {arch: _built(wanted, arch) for arch in wanted.arches}
+    if all(isinstance(found, Archive) for found in built.values()):
+        sums = {arch: found.sha256 for arch, found in built.items() if isinstance(found, Archive)}
+        return Binaries(wanted.version, "go", "go.etcd.io/etcd", "it was built here before", sums)
+    _go()
+    why = "it is built here, from modules that Go's checksum database vouches for"
+    return Binaries(wanted.version, "go", "go.etcd.io/etcd", why)
+
+
+async def obtain_go(wanted: Wanted, arch: str) -> Archive:
+    """The archive in the cache, built if it is not there: minutes. Raises InstallError."""
+    path = archive_path(wanted.cache, wanted.version, arch, "+go")
+    archives(wanted.cache)
+    async with locked(path, wanted.report):
+        found = _built(wanted, arch)
+        return found if isinstance(found, Archive) else await _build(wanted, arch, path)
+
+
+def _built(wanted: Wanted, arch: str) -> Archive | str:
+    return find(archive_path(wanted.cache, wanted.version, arch, "+go"), wanted.version, arch)
+
+
+async def _build(wanted: Wanted, arch: str, path: Path) -> Archive:
+    with TemporaryDirectory(prefix=".building-", dir=path.parent) as scratch, new_file(path) as making:
+        tools = await build(wanted, arch, Path(scratch))
+        await check_tools(tools, wanted.version, arch, "the build")
+        sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, making, level=_PACK_LEVEL)
+        keep(making, path, sha256)
+    return Archive(path, sha256, arch, wanted.version)
+
+
+async def build(wanted: Wanted, arch: str, module: Path) -> dict[str, Path]:
+    """Builds the programs in `module`, an empty folder. Raises InstallError."""
+    (module / "go.mod").write_text("module etcdup.invalid/build\n", encoding="ascii")
+    names = tools_of(wanted.version)
+    env = build_environment(os.environ, arch)
+    wanted.report(f"fetching etcd {wanted.version}'s modules")
+    await _run_go(["get", *(f"{_MODULES[name]}@v{wanted.version}" for name in names)], module, env)
+    tools = {}
+    for name in names:
+        wanted.report(f"building {name} {wanted.version} for {arch}")
+        tools[name] = module / "bin" / name
+        flags = ["-trimpath", "-ldflags", "-s -w", "-o", str(tools[name])]
+        await _run_go(["build", *flags, _MODULES[name]], module, env)
+    return tools
+
+
+def build_environment(environment: Mapping[str, str], arch: str) -> dict[str, str]:
+    """`-mod=mod` goes last in GOFLAGS, where it wins; the rest of the user's flags stay."""
+    flags = f"{environment.get('GOFLAGS', '')} -mod=mod".strip()
+    ours = {"CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": arch, "GOFLAGS": flags, "GOWORK": "off"}
+    return {**environment, **ours}
+
+
+def _go() -> str:
+    go = shutil.which("go")
+    if go is None:
+        hint = f"install Go (https://go.dev/dl), {_ELSEWHERE}"
+        raise InstallError("`install.from` is go, but there is no `go` on PATH here", hint=hint)
+    return go
+
+
+async def _run_go(arguments: list[str], module: Path, env: Mapping[str, str]) -> None:
+    ran = await run([_go(), *arguments], cwd=module, env=env)
+    if ran.status != 0:
+        hint = f"GOPROXY and GOTOOLCHAIN decide what Go may fetch; {_ELSEWHERE}"
+        raise InstallError(
+            f"`go {arguments[0]}` failed with status {ran.status}", detail=ran.tail(), hint=hint
+        )

@@ -1,0 +1,116 @@
+"""Binaries that the operator gives: a folder of programs, a tarball, or a folder of upstream's tarballs."""
+
+import asyncio
+import hashlib
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from etcdup.core.host.packages import tools_of
+from etcdup.core.observed.model import Binaries
+from etcdup.core.spec.version import Version
+from etcdup.errors import InstallError
+from etcdup.ops.install.archive import Archive, archive_name, pack, sha256_of, unpack_tools
+from etcdup.ops.install.cache import archives, find, keep, locked, new_file
+from etcdup.ops.install.command import run
+from etcdup.ops.install.elf import arch_of, this_arch
+from etcdup.ops.install.wanted import Wanted
+
+_VERSION_TIMEOUT_S = 20.0
+_PACK_LEVEL = 1  # seconds matter more than megabytes: it is packed again whenever the content changes
+
+
+async def settle_path(wanted: Wanted) -> Binaries:
+    """Packs what is given, so that the plan can hold its checksum. Raises InstallError."""
+    if wanted.path is None:
+        raise InstallError(
+            "`install.from` is path, but there is no `install.path`", hint="write `path:` beside it"
+        )
+    sums = {arch: (await obtain_path(wanted, arch)).sha256 for arch in wanted.arches}
+    why = "it is what `install.path` names; you stand for it, nothing is compared with upstream"
+    return Binaries(wanted.version, "path", wanted.path, why, sums)
+
+
+async def obtain_path(wanted: Wanted, arch: str) -> Archive:
+    """The given binaries as an archive in the cache, under the hash of their content. Raises InstallError."""
+    given = _given(wanted, arch)
+    key = await asyncio.to_thread(_content_key, given, wanted.version)
+    name = f"path-{key[:16]}-{archive_name(wanted.version, arch)}.tar.gz"
+    path = archives(wanted.cache) / name
+    async with locked(path, wanted.report):
+        found = find(path, wanted.version, arch)
+        return found if isinstance(found, Archive) else await _repack(wanted, arch, given, path)
+
+
+async def _repack(wanted: Wanted, arch: str, given: Path, path: Path) -> Archive:
+    with TemporaryDirectory(prefix=".given-", dir=path.parent) as scratch, new_file(path) as making:
+        tools = await asyncio.to_thread(_tools, given, wanted.version, Path(scratch))
+        await check_tools(tools, wanted.version, arch, given)
+        wanted.report(f"packing {given}")
+        sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, making, level=_PACK_LEVEL)
+        keep(making, path, sha256)
+    return Archive(path, sha256, arch, wanted.version)
+
+
+def _given(wanted: Wanted, arch: str) -> Path:
+    """The folder or tarball for this architecture."""
+    path = wanted.path_for(arch)
+    if not path.exists():
+        raise InstallError(
+            f"`install.path` {path} is not there", hint="a relative path counts from cluster.yaml"
+        )
+    for ending in ("gz", "xz"):
+        tarball = path / f"{archive_name(wanted.version, arch)}.tar.{ending}"
+        if path.is_dir() and not (path / "etcd").exists() and tarball.is_file():
+            return tarball
+    return path
+
+
+def _content_key(given: Path, version: Version) -> str:
+    if given.is_file():
+        return sha256_of(given)
+    sums = [sha256_of(path) if (path := given / name).is_file() else "" for name in tools_of(version)]
+    return hashlib.sha256(" ".join(sums).encode()).hexdigest()
+
+
+def _tools(given: Path, version: Version, scratch: Path) -> dict[str, Path]:
+    """Every program that this version needs. Raises InstallError."""
+    if given.is_dir():
+        tools = {name: given / name for name in tools_of(version) if (given / name).is_file()}
+    else:
+        try:
+            tools = unpack_tools(given, version, scratch)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise InstallError(f"{given} cannot be read as a tarball: {error}") from None
+    if missing := [name for name in tools_of(version) if name not in tools]:
+        needs = ", ".join(tools_of(version))
+        raise InstallError(
+            f"{given} has no {' and no '.join(missing)}",
+            hint=f"etcd {version} needs {needs}, in the folder or, one folder deep at most, in the tarball",
+        )
+    return tools
+
+
+async def check_tools(tools: dict[str, Path], version: Version, arch: str, given: Path | str) -> None:
+    """Raises InstallError unless all are for `arch`, and etcd is of this version where it can be run."""
+    for name, program in tools.items():
+        if (found := arch_of(program)) != arch:
+            is_for = f"is for {found}" if found else "is no Linux program"
+            hint = "`{arch}` in `install.path` stands for each host's own architecture" if found else ""
+            raise InstallError(f"{name} in {given} {is_for}, but hosts need {arch}", hint=hint)
+    if arch == this_arch():
+        said = await _says(tools["etcd"], given)
+        if said != f"etcd Version: {version}":
+            hint = "set `version` to what it is, or give the other binaries"
+            raise InstallError(f"{given} is not etcd {version}: it says `{said}`", hint=hint)
+
+
+async def _says(etcd: Path, given: Path | str) -> str:
+    with suppress(TimeoutError):
+        try:
+            ran = await asyncio.wait_for(run([str(etcd), "--version"]), _VERSION_TIMEOUT_S)
+        except OSError as error:
+            raise InstallError(f"etcd in {given} cannot be run: {error.strerror}") from None
+        return (ran.stdout or ran.stderr).split("\n")[0].strip()
+    raise InstallError(f"etcd in {given} did not tell its version within {_VERSION_TIMEOUT_S:g} s")

@@ -1,0 +1,53 @@
+"""What is looked for: the part of the Spec that sources need, with its paths resolved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from etcdup.core.spec.model import Spec, beside
+from etcdup.core.spec.version import Version
+from etcdup.ops.install.pins import Pins, load_pins
+
+GITHUB = "https://github.com/etcd-io/etcd/releases/download"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds to wait for a connection, and for the next byte once there is one."""
+
+    connect_s: float = 10.0
+    stall_s: float = 20.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """`path` is install.path as written, made absolute; `{arch}` in it is still to be filled in."""
+
+    source: str
+    version: Version
+    arches: tuple[str, ...]
+    cache: Path
+    base: str
+    path: str | None
+    report: Callable[[str], None]
+    pins: Pins = field(default_factory=load_pins)
+    patience: Patience = field(default_factory=Patience)
+
+    def path_for(self, arch: str) -> Path:
+        assert self.path is not None, "settle refuses `from: path` without a path"
+        return Path(self.path.replace("{arch}", arch))
+
+
+def wanted_by(
+    spec: Spec, folder: Path, arches: frozenset[str], cache: Path, report: Callable[[str], None]
+) -> Wanted:
+    path = spec.install.path
+    return Wanted(
+        source=spec.install.source,
+        version=spec.version,
+        arches=tuple(sorted(arches)),
+        cache=cache,
+        base=(spec.install.mirror or GITHUB).rstrip("/"),
+        path=str(Path(beside(path, str(folder.absolute()))).expanduser()) if path else None,
+        report=report,
+    )

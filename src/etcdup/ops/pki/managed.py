@@ -1,0 +1,358 @@
+"""etcdup's own CA below `tls.dir`, and what it issued.
+
+    ca.pem, ca-key.pem                        the key never leaves this folder
+    next-ca.pem, next-ca-key.pem              a CA that takes over: see pki_rotation.py
+    members/NAME/{server,peer,health}.pem     and -key.pem
+    clients/NAME.pem                          and -key.pem; the operator's own is `admin`
+    former/                                   what had its day: see pki_former.py, pki_rotation.py
+
+A member's next certificate is for the key that it has; a consumer's, and any after a change of CA, for a new one. A
+new key is stored before its certificate. Killed between the two, the pair does not fit and is due again; the CA's
+certificate is then made for the key that is there. No path leads to a second CA beside a first.
+"""
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import cached_property
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+
+from etcdup.core.certs.required import (
+    Fault,
+    Wanted,
+    due,
+    moving,
+    validity_faults,
+    wanted_certs,
+    wanted_client,
+)
+from etcdup.core.observed.model import CertSeen, PkiSeen
+from etcdup.core.spec.model import Spec
+from etcdup.errors import PkiError
+from etcdup.ops.pki.files import (
+    CERT_MODE,
+    KEY_MODE,
+    close_to_others,
+    locked,
+    open_to_others,
+    own_folder,
+    settle,
+    store,
+    store_new,
+    sweep,
+)
+from etcdup.ops.pki.former import FormerClients
+from etcdup.ops.pki.passphrase import VARIABLE, configured_passphrase
+from etcdup.ops.pki.pki import Ask, Pki
+from etcdup.ops.pki.rotation import Rotation
+from etcdup.ops.pki.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
+from etcdup.ops.pki.x509 import (
+    Pem,
+    PrivateKey,
+    UnusableFile,
+    fits,
+    is_encrypted,
+    parse_csr,
+    parse_key,
+    read_file,
+    read_if_there,
+    read_pair,
+    see_cert,
+)
+
+CA_EXPIRES_SOON = timedelta(days=30)  # rule 17
+# What spec.Name allows. Colons, above all, must not be in it: see certs.common_name.
+# A client `x-key` would share a file with the key of a client `x`.
+_CLIENT_NAME = re.compile(r"(?!admin$)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?(?<!-key)")
+
+
+class Managed(Pki):
+    """A CA of etcdup's own."""
+
+    def __init__(self, spec: Spec, folder: Path, ask: Ask | None) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._ask = ask
+        self._root = folder / Path(spec.tls.dir).expanduser()
+        self._ca = self._root / "ca.pem"
+        self._ca_key = self._root / "ca-key.pem"
+        self._specified = {wanted.role: wanted for wanted in wanted_certs(spec)}
+        self._rotation = Rotation(self._root, self._read_key)
+        self._former = FormerClients(self._root)
+        self._asked: str | None = None
+        self._unlocked: Authority | None = None
+        # What was seen of each pair of files, by role and content: checking signatures costs, and files rarely change.
+        self._judged: dict[tuple[str, str, str, str], CertSeen] = {}
+
+    def see(self) -> PkiSeen:
+        content = read_if_there(self._ca)
+        if content is None:
+            return PkiSeen(mode="managed")
+        ca = Pem.parse(self._ca, content)
+        certs: dict[str, CertSeen] = {}
+        files: dict[str, tuple[str, str]] = {}
+        for role in self._roles():
+            if pair := self._see_pair(role, ca):
+                certs[role], key_digest = pair
+                if certs[role].key:
+                    files[role] = (certs[role].sha256, key_digest)
+        successor = self._rotation.successor(ca)
+        return PkiSeen(
+            "managed",
+            see_cert(ca, self._rotation.signing(ca), ca.certs, has_key=True),
+            certs,
+            files,
+            dict.fromkeys(("ca", "peer-ca"), ca.sha256),
+            trusted=tuple(see_cert(ca, cert, ca.certs, has_key=True) for cert in ca.certs),
+            successor=see_cert(ca, successor, (successor,), has_key=True) if successor else None,
+            past=self._rotation.past(),
+        )
+
+    def issue(self, roles: Iterable[str], now: datetime) -> None:
+        wanted = [self._wanted(role) for role in roles]
+        with locked(self._root):
+            for folder in (self._root, self._root / "clients", *self._root.glob("members/*")):
+                sweep(folder)
+            authority = self._authority(now)
+            folders = dict.fromkeys(self._cert(each.role).parent for each in wanted)
+            for folder in folders:
+                own_folder(folder.parent)
+                own_folder(folder)
+            seen = self.see()
+            for each in wanted:
+                kept = self._key_to_keep(each.role, seen)
+                self._issue(moving(each, seen.certs.get(each.role)), kept, authority, now)
+            for folder in folders:
+                settle(folder)
+
+    def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
+        wanted = self._wanted(f"client/{name}")
+        if self._cert(wanted.role).exists() and not self._key(wanted.role).exists():
+            hint = "have it make a new request, and give that with --csr"
+            raise PkiError(
+                f"the key of {name} is not here: its certificate was made from a request", hint=hint
+            )
+        seen = self.see()
+        if renew or due(wanted, seen.certs.get(wanted.role), seen.authority, now):
+            self.issue((wanted.role,), now)
+        return self.file(wanted.role)
+
+    def sign_client(self, name: str, csr: bytes, now: datetime) -> bytes:
+        wanted = self._wanted(f"client/{name}")
+        if self._key(wanted.role).exists():
+            hint = f"give the consumer another name, or move {self._key(wanted.role)} away"
+            raise PkiError(f"{name} has a key here already, which its certificate is for", hint=hint)
+        request = parse_csr(Path("the request"), csr)
+        folder = self._cert(wanted.role).parent
+        with locked(self._root):
+            authority = self._authority(now)
+            own_folder(folder)
+            self._former.keep(self._cert(wanted.role), self._key(wanted.role))
+            cert = make_cert(wanted, request, authority, self._spec.name, days=self._spec.tls.days, now=now)
+            store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
+            settle(folder)
+        return cert_pem(cert)
+
+    def file(self, role: str) -> tuple[bytes, bytes]:
+        return read_pair(*self.paths(role))
+
+    def paths(self, role: str) -> tuple[Path, Path]:
+        return self._cert(role), self._key(role)
+
+    def trust(self, kind: str) -> bytes:
+        del kind  # one CA for both; peers are told apart by their common name
+        return read_file(self._ca)
+
+    def credentials(self) -> tuple[bytes, bytes, bytes]:
+        return (self.trust("ca"), *self.file("admin"))
+
+    def forget(self, name: str) -> None:
+        folder = self._root / "members" / name
+        if not folder.is_dir():
+            return
+        with locked(self._root):
+            own_folder(self._root / "former")
+            taken = {path.name for path in (self._root / "former").iterdir()}
+            names = (f"{name}-{number}" if number else name for number in count())
+            folder.rename(self._root / "former" / next(each for each in names if each not in taken))
+
+    def rotate(self, stage: str, now: datetime) -> None:
+        with locked(self._root):
+            sweep(self._root)
+            authority = self._authority(now)  # the passphrase, if there is one, is proved to be the right one
+            if stage == "trust":
+                # As well kept as the key that it takes over from.
+                secret = self._passphrase() if is_encrypted(read_file(self._ca_key)) else self._configured
+                key = self._rotation.new_key(secret)
+                made = make_ca(key, self._spec.name, self._spec.tls.ca_days, now)
+                self._rotation.trust(authority.cert, made)
+            elif stage == "sign":
+                self._rotation.sign()
+            elif stage == "drop":
+                self._rotation.drop()
+            else:
+                self._rotation.keep()
+            self._unlocked = None
+
+    def forget_client(self, name: str) -> Path:
+        cert, key = self._cert(f"client/{name}"), self._key(f"client/{name}")
+        self._wanted(f"client/{name}")
+        if not cert.exists():
+            raise PkiError(
+                f"there is no certificate of a consumer {name}", hint="`etcdup certs list` shows them"
+            )
+        with locked(self._root):
+            return self._former.take(cert, key)
+
+    def forgotten(self) -> tuple[Path, ...]:
+        return self._former.certs()
+
+    def check(self, now: datetime) -> tuple[Fault, ...]:
+        try:
+            authority = self.see().authority
+        except UnusableFile as unusable:
+            return (Fault(str(unusable.path), unusable.reason, unusable.hint),)
+        faults = validity_faults(authority, now, soon=CA_EXPIRES_SOON) if authority else []
+        return (*faults, *self.loose())
+
+    def loose(self) -> tuple[Fault, ...]:
+        keys = [*self._root.rglob("*-key.pem"), *self._root.glob("former/old-ca-key-*.pem")]
+        return tuple(fault for key in sorted(keys) for fault in open_to_others(key))
+
+    def tighten(self) -> tuple[Fault, ...]:
+        return tuple(fault for fault in self.loose() if close_to_others(Path(fault.file)))
+
+    def _roles(self) -> list[str]:
+        """Those that the Spec wants, the clients that were issued beside them, and the servers of members that
+        were: where no host of cluster.yaml knows the cluster, those tell where it may run."""
+        former = [f"server/{path.parent.name}" for path in sorted(self._root.glob("members/*/server.pem"))]
+        clients = sorted(self._cert("admin").parent.glob("*.pem"))
+        names = [path.stem for path in clients if not path.stem.endswith("-key") and path.stem != "admin"]
+        return list(dict.fromkeys([*self._specified, *former, *(f"client/{name}" for name in names)]))
+
+    def _wanted(self, role: str) -> Wanted:
+        if role in self._specified:
+            return self._specified[role]
+        kind, _, name = role.partition("/")
+        if kind != "client" or not _CLIENT_NAME.fullmatch(name):
+            hint = "a client's name holds a-z, 0-9, `-`, `.`; it is not `admin` and does not end in `-key`"
+            raise PkiError(f"There is no certificate `{role}` in this cluster", hint=hint)
+        return wanted_client(name)
+
+    def _cert(self, role: str) -> Path:
+        kind, _, name = role.partition("/")
+        if kind == "admin":
+            return self._root / "clients" / "admin.pem"
+        if kind == "client":
+            return self._root / "clients" / f"{name}.pem"
+        return self._root / "members" / name / f"{kind}.pem"
+
+    def _key(self, role: str) -> Path:
+        cert = self._cert(role)
+        return cert.with_name(f"{cert.stem}-key.pem")
+
+    def _see_pair(self, role: str, ca: Pem) -> tuple[CertSeen, str] | None:
+        """The certificate, if there is one, and the sha256 of the key file."""
+        try:
+            content = read_if_there(self._cert(role))
+            if content is None:
+                return None
+            key = read_if_there(self._key(role))
+            digests = (role, sha256(content).hexdigest(), sha256(key or b"").hexdigest(), ca.sha256)
+            if digests not in self._judged:
+                pem = Pem.parse(self._cert(role), content)
+                has_key = key is not None and fits(parse_key(self._key(role), key), pem.certs[0])
+                self._judged[digests] = see_cert(pem, pem.certs[0], ca.certs, has_key=has_key)
+            return self._judged[digests], digests[2]
+        except UnusableFile as unusable:
+            hint = "move it away, and `etcdup apply` issues it anew"
+            raise UnusableFile(unusable.path, unusable.reason, hint=hint) from None
+
+    def _key_to_keep(self, role: str, seen: PkiSeen) -> PrivateKey | None:
+        """The key that a member or the operator goes on with, if it fits and the CA that signs signed for it before.
+
+        Then a renewal changes one file, by one rename, and no handshake finds half of a new pair (rule 16): etcd reads
+        the two one after the other, so that of two renames it may see one, however near they are. What a new key
+        protects from, only a new CA ends, since etcd asks no revocation list: with that, all keys are new.
+        """
+        cert = seen.certs.get(role)
+        if cert is None or seen.authority is None or cert.issuer_key != seen.authority.key or not cert.key:
+            return None
+        return None if role.startswith("client/") else parse_key(self._key(role), read_file(self._key(role)))
+
+    def _issue(self, wanted: Wanted, kept: PrivateKey | None, authority: Authority, now: datetime) -> None:
+        key = kept or new_key()
+        cert = make_cert(wanted, key, authority, self._spec.name, days=self._spec.tls.days, now=now)
+        if wanted.role.startswith("client/"):
+            self._former.keep(self._cert(wanted.role), self._key(wanted.role))
+        if kept is None:
+            store(self._key(wanted.role), key_pem(key), KEY_MODE)
+        store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
+
+    def _authority(self, now: datetime) -> Authority:
+        if self._unlocked is None or not self._is_current(self._unlocked):
+            self._unlocked = self._make_or_unlock(now)
+        if self._unlocked.cert.not_valid_after_utc <= now:
+            hint = (
+                "no certificate of it is taken any more, so `certs rotate-ca` cannot exchange it: take a snapshot of a "
+                "member's own data, and make the cluster anew from it with another `tls.dir`"
+            )
+            raise PkiError(f"The CA in {self._ca} has expired: nothing it signs would be valid", hint=hint)
+        return self._unlocked
+
+    def _is_current(self, authority: Authority) -> bool:
+        """Whether it signs still: another run may have changed the CA since it was unlocked."""
+        return self._rotation.signing(Pem.read(self._ca)) == authority.cert
+
+    def _make_or_unlock(self, now: datetime) -> Authority:
+        """The CA, made if this folder never had one, finished if its making was cut off.
+
+        A file that another etcdup made in between, where locks do not reach (NFS), counts and ours does not.
+        """
+        self._refuse_second_ca()
+        if not self._ca_key.exists():
+            with suppress(FileExistsError):
+                store_new(self._ca_key, key_pem(new_key(), self._configured), KEY_MODE)
+        key = self._load_ca_key()
+        if not self._ca.exists():
+            made = make_ca(key, self._spec.name, self._spec.tls.ca_days, now)
+            with suppress(FileExistsError):
+                store_new(self._ca, cert_pem(made), CERT_MODE)
+        cert = self._rotation.signing(Pem.read(self._ca))
+        if not fits(key, cert):
+            hint = "bring both files back from the same backup"
+            raise PkiError(f"{self._ca_key} is not the key of {self._ca}", hint=hint)
+        return Authority(cert, key)
+
+    def _refuse_second_ca(self) -> None:
+        if self._ca_key.exists():
+            return
+        hint = f"bring {self._ca.name} and {self._ca_key.name} back from your backup of {self._root}"
+        if self._ca.exists():
+            raise PkiError(f"{self._ca} is there without its key: no second CA is made", hint=hint)
+        if issued := [*self._root.glob("members/*/*.pem"), *self._root.glob("clients/*.pem")]:
+            message = f"{issued[0]} is there without the CA that signed it: no second CA is made"
+            raise PkiError(message, hint=hint)
+
+    def _load_ca_key(self) -> PrivateKey:
+        return self._read_key(self._ca_key)
+
+    def _read_key(self, path: Path) -> PrivateKey:
+        pem = read_file(path)
+        return parse_key(path, pem, self._passphrase() if is_encrypted(pem) else None)
+
+    @cached_property
+    def _configured(self) -> str | None:
+        return configured_passphrase(self._spec.tls.passphrase_command, self._folder)
+
+    def _passphrase(self) -> str:
+        passphrase = self._configured if self._asked is None else self._asked
+        if passphrase is None and self._ask is not None:
+            passphrase = self._asked = self._ask()
+        if passphrase is None:
+            hint = f"set ${VARIABLE}, or tls.passphrase_command in cluster.yaml"
+            raise PkiError(f"{self._ca_key} is encrypted and there is no passphrase for it", hint=hint)
+        return passphrase

@@ -1,0 +1,192 @@
+"""The operator's own certificates (`tls.mode: provided`): read, judged, handed on; never made or changed."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+from etcdup.core.certs.required import CertSet, Fault, check_provided, merged
+from etcdup.core.observed.model import PkiSeen
+from etcdup.core.spec.layout import MEMBER_CERTS
+from etcdup.core.spec.model import Spec
+from etcdup.errors import PkiError
+from etcdup.ops.pki.files import open_to_others
+from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.x509 import (
+    Pem,
+    PrivateKey,
+    UnusableFile,
+    chain_of,
+    fits,
+    parse_key,
+    read_file,
+    read_pair,
+    see_cert,
+)
+
+T = TypeVar("T")
+
+
+class _Shelf:
+    """Files read so far: one that serves every role is read once."""
+
+    def __init__(self) -> None:
+        self._certs: dict[Path, Pem] = {}
+        self._keys: dict[Path, PrivateKey] = {}
+
+    def certs(self, path: Path) -> Pem:
+        if path not in self._certs:
+            self._certs[path] = Pem.read(path)
+        return self._certs[path]
+
+    def key(self, path: Path) -> PrivateKey:
+        if path not in self._keys:
+            self._keys[path] = parse_key(path, read_file(path))
+        return self._keys[path]
+
+
+def _tried(read: Callable[[], T]) -> T | UnusableFile:
+    try:
+        return read()
+    except UnusableFile as unusable:
+        return unusable
+
+
+def _fault(unusable: UnusableFile, role: str) -> Fault:
+    member = role.partition("/")[2]
+    return Fault(str(unusable.path), unusable.reason, unusable.hint, (member,) if member else ())
+
+
+def _cert_set(role: str, ca: Pem, pem: Pem, key_path: Path, key: PrivateKey) -> CertSet:
+    leaf, *between = pem.certs
+    chain = chain_of(leaf, between, ca.certs)
+    has_key = fits(key, leaf)
+    links = tuple(
+        see_cert(ca if cert in ca.certs else pem, cert, (*between, *ca.certs), has_key=True) for cert in chain
+    )
+    return CertSet(
+        role=role,
+        cert=see_cert(pem, leaf, chain, has_key=has_key),
+        chain=links,
+        ca=see_cert(ca, ca.certs[0], ca.certs, has_key=True),
+        key_path=str(key_path),
+        key_fits=has_key,
+    )
+
+
+class Provided(Pki):
+    """Files that cluster.yaml names: one may serve many roles; `{name}` in a path is the member's name."""
+
+    def __init__(self, spec: Spec, folder: Path) -> None:
+        self._spec = spec
+        self._folder = folder
+
+    def see(self) -> PkiSeen:
+        sets, faults = self._read()
+        if faults:
+            raise PkiError(
+                f"{len(faults)} of the provided TLS files cannot be used",
+                detail="\n".join(str(fault) for fault in faults),
+                hint=faults[0].hint,
+            )
+        return PkiSeen(
+            mode="provided",
+            authority=next(iter(sets.values())).ca,
+            certs={role: each.cert for role, each in sets.items()},
+            files={role: (self._digest("cert", role), self._digest("key", role)) for role in sets},
+            trust={"ca": self._digest("ca", "admin"), "peer-ca": self._digest("ca", "peer/")},
+        )
+
+    def issue(self, roles: Iterable[str], now: datetime) -> None:
+        del now
+        raise self._not_ours(", ".join(roles))
+
+    def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
+        del now, renew
+        raise self._not_ours(f"client/{name}")
+
+    def sign_client(self, name: str, csr: bytes, now: datetime) -> bytes:
+        del csr, now
+        raise self._not_ours(f"client/{name}")
+
+    def file(self, role: str) -> tuple[bytes, bytes]:
+        return read_pair(*self.paths(role))
+
+    def paths(self, role: str) -> tuple[Path, Path]:
+        return self._path("cert", role), self._path("key", role)
+
+    def trust(self, kind: str) -> bytes:
+        return read_file(self._path("ca", "peer/" if kind == "peer-ca" else "server/"))
+
+    def credentials(self) -> tuple[bytes, bytes, bytes]:
+        return (self.trust("ca"), *self.file("admin"))
+
+    def forget(self, name: str) -> None:
+        """The files are the operator's to keep or to drop."""
+
+    def rotate(self, stage: str, now: datetime) -> None:
+        del stage, now
+        raise self._not_ours("another CA")
+
+    def forget_client(self, name: str) -> Path:
+        raise self._not_ours(f"client/{name}")
+
+    def forgotten(self) -> tuple[Path, ...]:
+        return ()
+
+    def loose(self) -> tuple[Fault, ...]:
+        return ()  # `check` tells of them, before any host is touched
+
+    def tighten(self) -> tuple[Fault, ...]:
+        return ()
+
+    def check(self, now: datetime) -> tuple[Fault, ...]:
+        sets, faults = self._read()
+        keys = dict.fromkeys(Path(each.key_path) for each in sets.values())
+        loose = [fault for key in keys for fault in open_to_others(key)]
+        return merged([*faults, *check_provided(self._spec, tuple(sets.values()), now), *loose])
+
+    def _roles(self) -> list[str]:
+        return [f"{kind}/{host.name}" for host in self._spec.hosts for kind in MEMBER_CERTS] + ["admin"]
+
+    def _read(self) -> tuple[dict[str, CertSet], tuple[Fault, ...]]:
+        """Every role whose files can be read, and what is wrong with the others'."""
+        sets: dict[str, CertSet] = {}
+        faults: list[Fault] = []
+        shelf = _Shelf()
+        for role in self._roles():
+            read = self._read_role(role, shelf)
+            if isinstance(read, CertSet):
+                sets[role] = read
+            else:
+                faults += [_fault(unusable, role) for unusable in read]
+        return sets, merged(faults)
+
+    def _read_role(self, role: str, shelf: _Shelf) -> CertSet | list[UnusableFile]:
+        ca = _tried(lambda: shelf.certs(self._path("ca", role)))
+        pem = _tried(lambda: shelf.certs(self._path("cert", role)))
+        key = _tried(lambda: shelf.key(self._path("key", role)))
+        if isinstance(ca, Pem) and isinstance(pem, Pem) and not isinstance(key, UnusableFile):
+            return _cert_set(role, ca, pem, self._path("key", role), key)
+        return [part for part in (ca, pem, key) if isinstance(part, UnusableFile)]
+
+    def _path(self, what: str, role: str) -> Path:
+        """Where cluster.yaml says that the `ca`, `cert` or `key` of this role is."""
+        kind, _, name = role.partition("/")
+        prefix = {"peer": "peer_", "health": "client_", "admin": "client_"}.get(kind, "")
+        tls = self._spec.tls
+        template: str | None = getattr(tls, f"{prefix}{what}", None) or getattr(tls, what)
+        if template is None:
+            raise UnusableFile(Path("cluster.yaml"), f"names no file in `tls.{what}`")
+        member = name or self._spec.hosts[0].name
+        return self._folder / Path(template.replace("{name}", member)).expanduser()
+
+    def _digest(self, what: str, role: str) -> str:
+        return sha256(read_file(self._path(what, role))).hexdigest()
+
+    def _not_ours(self, what: str) -> PkiError:
+        hint = "issue it with the CA that made the others, or set `tls.mode: managed`"
+        return PkiError(
+            f"{what} cannot be issued: with `tls.mode: provided` the CA is not etcdup's", hint=hint
+        )

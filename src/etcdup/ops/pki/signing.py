@@ -1,0 +1,116 @@
+"""Making keys and certificates: ECDSA on P-256, which every etcd and every Kubernetes takes."""
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.x509.oid import NameOID
+
+from etcdup.core.certs.required import Wanted, common_name
+from etcdup.ops.pki.x509 import USAGES, PrivateKey
+
+# Whatever knows the public key that a certificate is for.
+Holder = PrivateKey | x509.CertificateSigningRequest
+# Hosts' clocks may be behind ours; a certificate from the future would be refused there (rule 94).
+BACKDATED = timedelta(hours=1)
+_OIDS = {name: oid for oid, name in USAGES.items()}
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def cert_pem(cert: x509.Certificate) -> bytes:
+    return cert.public_bytes(serialization.Encoding.PEM)
+
+
+def key_pem(key: PrivateKey, passphrase: str | None = None) -> bytes:
+    """The key as PKCS#8, encrypted if there is a passphrase."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase is not None:
+        encryption = serialization.BestAvailableEncryption(passphrase.encode())
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+@dataclass(frozen=True, repr=False)
+class Authority:
+    """A CA that can sign."""
+
+    cert: x509.Certificate
+    key: PrivateKey
+
+
+def make_ca(key: PrivateKey, cluster: str, days: int, now: datetime) -> x509.Certificate:
+    """A self-signed CA for this cluster and nothing else (CIS 2.7). The same key gives the same CA again."""
+    name = _subject(cluster, common_name(cluster, "ca"))
+    builder = _builder(name, key, now).issuer_name(name).not_valid_after(now + timedelta(days=days))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_key_usage(is_ca=True), critical=True)
+    return builder.sign(key, _digest(key))
+
+
+def make_csr(wanted: Wanted, key: PrivateKey, cluster: str) -> bytes:
+    """A request in PEM, with all that the certificate must say, for a CA that somebody else runs."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_subject(cluster, wanted.common_name))
+    builder = builder.add_extension(_key_usage(is_ca=False), critical=True)
+    usages = x509.ExtendedKeyUsage([_OIDS[usage] for usage in wanted.usages])
+    builder = builder.add_extension(usages, critical=False)
+    if names := _alternative_names(wanted):
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(key, _digest(key)).public_bytes(serialization.Encoding.PEM)
+
+
+def make_cert(
+    wanted: Wanted, key: Holder, authority: Authority, cluster: str, *, days: int, now: datetime
+) -> x509.Certificate:
+    """The wanted certificate, signed. It does not outlive its CA. Of a request nothing but its key is taken."""
+    until = min(now + timedelta(days=days), authority.cert.not_valid_after_utc)
+    builder = _builder(_subject(cluster, wanted.common_name), key, now)
+    builder = builder.issuer_name(authority.cert.subject).not_valid_after(until)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_key_usage(is_ca=False), critical=True)
+    usages = x509.ExtendedKeyUsage([_OIDS[usage] for usage in wanted.usages])
+    builder = builder.add_extension(usages, critical=False)
+    issuer = x509.SubjectKeyIdentifier.from_public_key(authority.cert.public_key())
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer)
+    builder = builder.add_extension(identifier, critical=False)
+    if names := _alternative_names(wanted):
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(authority.key, _digest(authority.key))
+
+
+def _alternative_names(wanted: Wanted) -> list[x509.GeneralName]:
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in wanted.dns_names]
+    return names + [x509.IPAddress(ipaddress.ip_address(address)) for address in wanted.addresses]
+
+
+def _builder(subject: x509.Name, key: Holder, now: datetime) -> x509.CertificateBuilder:
+    builder = x509.CertificateBuilder().subject_name(subject).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - BACKDATED)
+    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+
+
+def _subject(cluster: str, name: str) -> x509.Name:
+    organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, cluster)
+    return x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _digest(key: PrivateKey) -> hashes.SHA256 | None:
+    return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+
+
+def _key_usage(*, is_ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not is_ca,
+        key_cert_sign=is_ca,
+        crl_sign=is_ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -1,0 +1,284 @@
+"""X.509 in PEM files: reading and judging what there is. signing.py makes what is wanted.
+
+No exception raised here holds or chains to anything read from a key file.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from etcdup.core.certs.inventory import Facts
+from etcdup.core.certs.required import ANY_USAGE, CLIENT_AUTH, SERVER_AUTH
+from etcdup.core.observed.model import CertSeen
+from etcdup.errors import PkiError
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+RSA_LEAST_BITS = 2048
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_KEY = re.compile(rb"-----BEGIN (?:EC |RSA |ENCRYPTED |DSA )?PRIVATE KEY-----.+?-----END", re.DOTALL)
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+USAGES = {
+    ExtendedKeyUsageOID.SERVER_AUTH: SERVER_AUTH,
+    ExtendedKeyUsageOID.CLIENT_AUTH: CLIENT_AUTH,
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE: ANY_USAGE,
+}
+
+
+class UnusableFile(PkiError):
+    """A file that holds no usable certificate or key; `reason` follows its name in a sentence."""
+
+    def __init__(self, path: Path, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"{path} {reason}", hint=hint)
+        self.path = path
+        self.reason = reason
+
+
+def read_file(path: Path) -> bytes:
+    """The file's content; UnusableFile where it cannot be had."""
+    content = read_if_there(path)
+    if content is None:
+        raise UnusableFile(path, "is not there")
+    return content
+
+
+def read_if_there(path: Path) -> bytes | None:
+    """The file's content, None where there is none. What we may not look at is not for that reason absent."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError:
+        raise UnusableFile(path, "is a directory, not a file") from None
+    except OSError as error:
+        raise UnusableFile(path, f"cannot be read: {error.strerror}") from None
+
+
+def parse_certs(path: Path, pem: bytes) -> tuple[x509.Certificate, ...]:
+    """The certificates in a PEM file, at least one, in the file's order."""
+    has_key = _KEY.search(pem) is not None
+    blocks = _CERTIFICATE.findall(pem)
+    if not blocks and has_key:
+        raise UnusableFile(
+            path, "holds a private key and no certificate", hint="are certificate and key swapped?"
+        )
+    if not blocks:
+        hint = "`openssl x509 -inform der` turns DER into PEM"
+        raise UnusableFile(path, "holds no certificate in PEM form", hint=hint)
+    if has_key:
+        hint = "keep the key in a file of its own: certificates are copied to files that everybody may read"
+        raise UnusableFile(path, "holds a private key beside the certificate", hint=hint)
+    try:
+        return tuple(map(_load_whole, blocks))
+    except _DAMAGED:
+        raise UnusableFile(path, "holds a damaged certificate") from None
+
+
+def _load_whole(block: bytes) -> x509.Certificate:
+    """The certificate, read to its last field: the library reads late, and would fail later."""
+    cert = x509.load_pem_x509_certificate(block)
+    _spki(cert.public_key())
+    for field in ("extensions", "subject", "issuer", "not_valid_before_utc", "not_valid_after_utc"):
+        getattr(cert, field)
+    return cert
+
+
+def parse_key(path: Path, pem: bytes, passphrase: str | None = None) -> PrivateKey:
+    """The private key in a PEM file: EC, RSA or Ed25519, in PKCS#1, SEC1 or PKCS#8."""
+    if _KEY.search(pem) is None:
+        if _CERTIFICATE.search(pem):
+            hint = "are certificate and key swapped?"
+            raise UnusableFile(path, "holds a certificate and no private key", hint=hint)
+        raise UnusableFile(path, "holds no private key in PEM form")
+    if is_encrypted(pem) and passphrase is None:
+        hint = "etcd cannot read encrypted keys: `openssl pkey -in KEY -out PLAIN` decrypts one"
+        raise UnusableFile(path, "is encrypted", hint=hint)
+    key = _decrypt(path, pem, passphrase if is_encrypted(pem) else None)
+    if not isinstance(key, PrivateKey):
+        raise UnusableFile(path, "holds a key of another kind than ECDSA, RSA or Ed25519")
+    return key
+
+
+def parse_csr(path: Path, pem: bytes) -> x509.CertificateSigningRequest:
+    """A certificate signing request in PEM, signed by its own key, which is one that etcd takes."""
+    try:
+        request = x509.load_pem_x509_csr(pem)
+        key, signed = request.public_key(), request.is_signature_valid
+    except _DAMAGED:
+        hint = "`openssl req -new -key KEY -subj /CN=NAME` makes one"
+        raise UnusableFile(path, "holds no certificate signing request in PEM form", hint=hint) from None
+    if not signed:
+        raise UnusableFile(path, "is not signed by the key that it holds")
+    if not isinstance(key, PublicKey):
+        raise UnusableFile(path, "holds a key of another kind than ECDSA, RSA or Ed25519")
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < RSA_LEAST_BITS:
+        raise UnusableFile(path, f"holds an RSA key of {key.key_size} bits: {RSA_LEAST_BITS} are the least")
+    return request
+
+
+def is_encrypted(pem: bytes) -> bool:
+    """Whether a key file needs a passphrase: encrypted PKCS#8, or OpenSSL's older form."""
+    return b"BEGIN ENCRYPTED PRIVATE KEY" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
+
+
+def _decrypt(path: Path, pem: bytes, passphrase: str | None) -> object:
+    password = passphrase.encode() if passphrase is not None else None
+    try:
+        return serialization.load_pem_private_key(pem, password)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        if passphrase is not None:
+            raise UnusableFile(path, "cannot be decrypted with this passphrase") from None
+        raise UnusableFile(path, "holds a damaged private key") from None
+
+
+def fits(key: PrivateKey, cert: x509.Certificate) -> bool:
+    """Whether this is the private key that the certificate was made for."""
+    return _spki(key.public_key()) == _spki(cert.public_key())
+
+
+def read_pair(cert_path: Path, key_path: Path) -> tuple[bytes, bytes]:
+    """Certificate and key file. With a pair that does not fit every new handshake would fail, while health
+    still looks fine (rule 16): such a pair goes nowhere."""
+    pem, key = Pem.read(cert_path), read_file(key_path)
+    if not fits(parse_key(key_path, key), pem.certs[0]):
+        raise UnusableFile(key_path, f"is not the key of {cert_path}")
+    return pem.content, key
+
+
+def _spki(key: object) -> bytes:
+    der, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(der, form)  # type: ignore[attr-defined, no-any-return]
+
+
+def is_signed_by(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the issuer's name and key are those that signed the certificate."""
+    try:
+        cert.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def chain_of(
+    leaf: x509.Certificate, between: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
+) -> tuple[x509.Certificate, ...]:
+    """From the leaf's issuer to one of the roots, by way of those between; empty if there is no way."""
+    chain: list[x509.Certificate] = []
+    last = leaf
+    while True:
+        for root in roots:
+            if is_signed_by(last, root):
+                return (*chain, root)
+        step = next((c for c in between if c not in (leaf, *chain) and is_signed_by(last, c)), None)
+        if step is None:
+            return ()
+        chain.append(step)
+        last = step
+
+
+@dataclass(frozen=True)
+class Pem:
+    """A certificate file: what was read, and the certificates in it, in the file's order."""
+
+    path: Path
+    content: bytes
+    certs: tuple[x509.Certificate, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Pem":
+        return cls.parse(path, read_file(path))
+
+    @classmethod
+    def parse(cls, path: Path, content: bytes) -> "Pem":
+        return cls(path, content, parse_certs(path, content))
+
+    @property
+    def sha256(self) -> str:
+        return sha256(self.content).hexdigest()
+
+
+def see_cert(
+    pem: Pem, cert: x509.Certificate, issuers: Sequence[x509.Certificate], *, has_key: bool
+) -> CertSeen:
+    """The public facts of a certificate of this file (see certs.due for what empty keys say)."""
+    dns_names, addresses = _alternative_names(cert)
+    issuer = next((each for each in issuers if is_signed_by(cert, each)), None)
+    return CertSeen(
+        path=str(pem.path),
+        sha256=pem.sha256,
+        fingerprint=cert.fingerprint(hashes.SHA256()).hex(),
+        common_name=_common_name(cert),
+        dns_names=dns_names,
+        addresses=addresses,
+        usages=_extended_usages(cert),
+        not_before=cert.not_valid_before_utc,
+        not_after=cert.not_valid_after_utc,
+        issuer_key=key_id(issuer) if issuer else "",
+        key=key_id(cert) if has_key else "",
+        is_ca=_is_ca(cert),
+    )
+
+
+def cert_facts(
+    place: str, content: bytes, cert: x509.Certificate, issuers: Sequence[x509.Certificate]
+) -> Facts:
+    """What `certs list` shows of a certificate that was seen in a place."""
+    return Facts(
+        cert=see_cert(Pem(Path(place), content, (cert,)), cert, issuers, has_key=True),
+        subject=cert.subject.rfc4514_string(),
+        issuer=cert.issuer.rfc4514_string(),
+        serial=f"{cert.serial_number:x}",
+    )
+
+
+def key_id(cert: x509.Certificate) -> str:
+    """sha256 of the public key, in hex."""
+    return sha256(_spki(cert.public_key())).hexdigest()
+
+
+def _common_name(cert: x509.Certificate) -> str:
+    names = cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""
+
+
+def _alternative_names(cert: x509.Certificate) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    try:
+        names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return (), ()
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return tuple(names.get_values_for_type(x509.DNSName)), tuple(str(address) for address in addresses)
+
+
+def _extended_usages(cert: x509.Certificate) -> tuple[str, ...]:
+    try:
+        usages = cert.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(USAGES.get(usage, usage.dotted_string) for usage in usages)
+
+
+def _is_ca(cert: x509.Certificate) -> bool:
+    """As Go judges it: basic constraints say so, and key usage, if there, allows signing certificates."""
+    try:
+        if not cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            return False
+        return cert.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound as missing:
+        return missing.oid == x509.KeyUsage.oid

@@ -1,0 +1,203 @@
+"""Runs a plan's actions on hosts: resolves what a command needs, reports, journals, and stops on failure."""
+
+import asyncio
+import gzip
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from etcdup.core.host.actions import Action, OwnFile, Run, Write
+from etcdup.core.host.files import Cert, Content, Text, Trust
+from etcdup.core.plan.plan import Plan
+from etcdup.core.plan.step import Step
+from etcdup.core.plan.steps import InstallBinaries, ObtainBinaries
+from etcdup.errors import EtcdupError, RemoteError
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.world import World
+from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Call, Host, NewFile, Task
+
+# Sources from which nothing is downloaded.
+AT_HAND = ("cache", "path")
+
+ACTION_HINTS = {
+    "No space left on device": "free some space on the host; nothing that was there is lost",
+    "Read-only file system": "the file system is mounted read-only: `dmesg` on the host says why",
+    "Permission denied": "is a security module in the way, or is the login not root?",
+    "invalid user": "that user must be there before its files are written",
+    "invalid group": "that group must be there before its files are written",
+}
+
+
+class Reporter(Protocol):
+    """Told what goes on. The terminal draws it (cli/run/progress.py); tests collect it."""
+
+    def step(self, step: Step, state: str) -> None:
+        """A step's `state` is now `doing`, `done` or `failed`."""
+        ...
+
+    def doing(self, host: str, what: str) -> None:
+        """What a host, or `operator`, does right now; empty when it does nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Act:
+    """An action, and the kind of the step that it is for."""
+
+    step: str
+    action: Action
+
+    @property
+    def timeout_s(self) -> float:
+        return self.action.timeout_s if isinstance(self.action, Run) else COMMAND_TIMEOUT_S
+
+
+@dataclass
+class Performer:
+    """`changed` counts the commands that ended well: from 1 on, a failure leaves a cluster partly applied."""
+
+    world: World
+    reporter: Reporter
+    journal: Journal
+    changed: int = field(default=0)
+    _tars: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
+    _unzipping: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    async def perform(self, host: Host, actions: Iterable[Action], step: str) -> None:
+        """The actions in order; the first that fails raises a RemoteError with a hint, and nothing follows."""
+        await self.perform_steps(host, [(step, actions)])
+
+    async def perform_steps(self, host: Host, steps: Iterable[tuple[str, Iterable[Action]]]) -> None:
+        """`perform` for several steps, in as few round trips as they can be done in."""
+        for trip in _trips([Act(step, action) for step, actions in steps for action in actions]):
+            self.reporter.doing(host.name, max(trip, key=lambda act: act.timeout_s).action.doing)
+            await self._go(host, trip)
+        self.reporter.doing(host.name, "")
+
+    async def ask(self, step: str, member: str, what: str, request: Callable[[], Awaitable[object]]) -> None:
+        """A request to etcd that changes something. It counts as made also where no answer came."""
+        began = time.monotonic()
+        failed = ""
+        self.changed += 1
+        try:
+            await request()
+        except EtcdupError as error:
+            failed = error.message
+            raise
+        finally:
+            facts = {
+                "step": step,
+                "member": member,
+                "asked": what,
+                "took_s": round(time.monotonic() - began, 4),
+            }
+            self.journal.record("request", {**facts, **({"failed": failed} if failed else {})})
+
+    async def _go(self, host: Host, trip: list[Act]) -> None:
+        began = time.monotonic()
+        try:
+            stdin = await self._stdin(trip[-1].action)
+            results = await host.run_all([self._task(act.action) for act in trip], stdin=stdin)
+        except RemoteError as error:
+            self.changed += len(trip) > 1  # what was done before it was lost is not known
+            for act in trip:
+                self._record(host.name, act, time.monotonic() - began, error.message)
+            raise _hinted(error) from None
+        for act, result in zip(trip, results, strict=False):
+            self.changed += result.status == 0
+            failed = f"exited with status {result.status}" if result.status else ""
+            self._record(host.name, act, result.duration_s, failed)
+        try:
+            results[-1].check()
+        except RemoteError as error:
+            raise _hinted(error) from None
+
+    def _task(self, action: Action) -> Task:
+        if isinstance(action, Run):
+            return Call(action.argv, action.timeout_s)
+        return tuple(
+            NewFile(put.path, self._content(put.content), put.mode, put.owner) for put in action.files
+        )
+
+    def _content(self, content: Content) -> bytes:
+        match content:
+            case Text(text):
+                return text.encode()
+            case Trust(kind):
+                return self.world.pki.trust(kind)
+            case Cert(role, part):
+                cert, key = self.world.pki.file(role)
+                return cert if part == "cert" else key
+
+    async def _stdin(self, action: Action) -> bytes | Blob:
+        if isinstance(action, Write) or action.stdin is None:
+            return b""
+        if isinstance(action.stdin, OwnFile):
+            return Blob(Path(action.stdin.path))
+        if action.stdin.plain:
+            return await self.unzipped(action.stdin.version, action.stdin.arch)
+        return Blob(await self._archive(action.stdin.version, action.stdin.arch))
+
+    async def unzip_ahead(self, plan: Plan) -> None:
+        """Begins with what the plan's first InstallBinaries will ask for: hosts are still to be looked at again, and
+        this machine has nothing else to do. What stands against it is told when it is asked for.
+        """
+        installed = [step.host for step in plan.steps if isinstance(step, InstallBinaries)]
+        obtained = next((step for step in plan.steps if isinstance(step, ObtainBinaries)), None)
+        if obtained is None or obtained.source not in AT_HAND:
+            return
+        if any(host.near for name, host in self.world.hosts.items() if name in installed):
+            with suppress(EtcdupError):
+                for arch in obtained.arches:
+                    await self.unzipped(obtained.version, arch)
+
+    async def unzipped(self, version: str, arch: str) -> bytes:
+        """The tar in an archive, made once for all hosts, and kept until another version is asked for."""
+        async with self._unzipping:
+            if (version, arch) not in self._tars:
+                path = await self._archive(version, arch)
+                self._tars = {key: tar for key, tar in self._tars.items() if key[0] == version}
+                self._tars[version, arch] = await asyncio.to_thread(_unzip, path)
+            return self._tars[version, arch]
+
+    async def _archive(self, version: str, arch: str) -> Path:
+        return await self.world.archive(self.world.binaries_of(version), arch)
+
+    def _record(self, host: str, act: Act, took_s: float, failed: str) -> None:
+        action = act.action
+        what: dict[str, object] = {"run": list(action.argv)} if isinstance(action, Run) else {}
+        if isinstance(action, Write):
+            what = {"write": [put.path for put in action.files]}
+        facts = {"step": act.step, "host": host, **what, "took_s": round(took_s, 4)}
+        if failed:
+            facts["failed"] = failed
+        self.journal.record("command", facts)
+
+
+def _unzip(path: Path) -> bytes:
+    with gzip.open(path) as file:
+        return file.read()
+
+
+def _trips(acts: Iterable[Act]) -> Iterator[list[Act]]:
+    """One that reads an archive ends a round trip: the archive goes to its stdin until that ends."""
+    trip: list[Act] = []
+    for act in acts:
+        trip.append(act)
+        if isinstance(act.action, Run) and act.action.stdin is not None:
+            yield trip
+            trip = []
+    if trip:
+        yield trip
+
+
+def _hinted(error: RemoteError) -> RemoteError:
+    """The same error, with what to do about it where its output is one that people often meet."""
+    if not error.hint:
+        for words, hint in ACTION_HINTS.items():
+            if words in f"{error.message} {error.detail}":
+                error.hint = hint
+    return error

@@ -1,0 +1,195 @@
+"""Commands over one SSH connection: run to the end, or held open."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from etcdup.errors import ConnectionLost, RemoteError
+from etcdup.remote.ssh.library import asyncssh
+from etcdup.remote.sudo import Ended
+
+T = TypeVar("T")
+
+# How much a host may send before it must wait for us; enough for 100 MB/s over 80 ms of distance.
+WINDOW = 8 * 1024 * 1024
+# How much we queue for a host before we stop reading the file that is sent.
+WRITE_BUFFER = 1024 * 1024
+
+HELD_ENDS_WITHIN_S = 2.0
+OPEN_AGAIN_AFTER_S = (0.01, 0.05, 0.2, 0.5)
+
+
+async def execute(
+    host: str, connection: asyncssh.SSHClientConnection, line: str, stdin: AsyncIterator[bytes]
+) -> Ended:
+    """Runs a command line to its end; when cancelled, signals it and closes its channel."""
+    exchange = await _open(host, connection, line)
+    try:
+        await exchange.feed(stdin)
+        await exchange.closed.wait()
+    finally:
+        exchange.abandon()
+    if exchange.status is None:
+        raise lost(host, exchange.error)
+    return Ended(exchange.status, b"".join(exchange.stdout), b"".join(exchange.stderr))
+
+
+def lost(host: str, error: Exception | None) -> ConnectionLost:
+    """A command's connection is gone; what the command did is unknown."""
+    return ConnectionLost(
+        host,
+        f"{host}: the SSH connection was lost",
+        detail=str(error or ""),
+        hint="what ran there may have finished or not: run the same command again, it looks first",
+    )
+
+
+async def _open(host: str, connection: asyncssh.SSHClientConnection, line: str) -> "_Exchange":
+    async def start() -> _Exchange:
+        exchange = _Exchange()
+        await connection.create_session(
+            lambda: exchange, line, encoding=None, env={}, send_env=[], request_pty=False, window=WINDOW
+        )
+        return exchange
+
+    return await _patiently(host, connection, start)
+
+
+async def _patiently(
+    host: str, connection: asyncssh.SSHClientConnection, start: Callable[[], Awaitable[T]]
+) -> T:
+    """Starts a command. sshd counts a session until it has cleaned up behind it, which is after we have seen
+    its end: at MaxSessions a new one may be refused for a moment."""
+    pauses = iter(OPEN_AGAIN_AFTER_S)
+    while True:
+        try:
+            return await start()
+        except asyncssh.Error as error:
+            pause_s = next(pauses, None)
+            full = isinstance(error, asyncssh.ChannelOpenError) and not connection.is_closed()
+            if pause_s is None or not full:
+                raise refused(host, connection, error) from error
+            await asyncio.sleep(pause_s)
+
+
+def refused(host: str, connection: asyncssh.SSHClientConnection, error: asyncssh.Error) -> RemoteError:
+    """The host opens no channel for a command: the connection is gone, or sshd says no."""
+    if connection.is_closed() or not isinstance(error, asyncssh.ChannelOpenError):
+        return lost(host, error)
+    return RemoteError(
+        host,
+        f"sshd on {host} does not run commands: {error.reason}",
+        hint="see ForceCommand and MaxSessions (at least 10) in its sshd_config, and the user's login shell",
+    )
+
+
+class _Exchange(asyncssh.SSHClientSession[bytes]):
+    """A command's stdin, stdout, stderr and status."""
+
+    def __init__(self) -> None:
+        self.stdout: list[bytes] = []
+        self.stderr: list[bytes] = []
+        self.status: int | None = None
+        self.error: Exception | None = None
+        self.closed = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+
+    async def feed(self, stdin: AsyncIterator[bytes]) -> None:
+        """Writes until the end, or until the command stops reading, which is its right."""
+        assert self._channel is not None
+        with suppress(BrokenPipeError):
+            async for chunk in stdin:
+                self._channel.write(chunk)
+                await self._writable.wait()
+            self._channel.write_eof()
+
+    def abandon(self) -> None:
+        if self.closed.is_set():
+            return
+        assert self._channel is not None
+        with suppress(OSError):
+            self._channel.send_signal("TERM")
+        self._channel.abort()
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self._channel = chan
+        chan.set_write_buffer_limits(high=WRITE_BUFFER)
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        (self.stderr if datatype == asyncssh.EXTENDED_DATA_STDERR else self.stdout).append(data)
+
+    def eof_received(self) -> bool:
+        return True  # our end stays open: the command may go on reading
+
+    def exit_status_received(self, status: int) -> None:
+        self.status = status
+
+    def exit_signal_received(self, signal_name: str, _core: bool, _msg: str, _lang: str) -> None:
+        number = getattr(signal, f"SIG{signal_name}", signal.SIGKILL)
+        self.status = 128 + int(number)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.error = exc
+        self.closed.set()
+        self._writable.set()
+
+
+class HeldOverSsh:
+    """A command that lives as long as its connection."""
+
+    def __init__(self, host: str, process: asyncssh.SSHClientProcess[bytes]) -> None:
+        self._host = host
+        self._process = process
+
+    async def lines(self) -> AsyncIterator[str]:
+        try:
+            while line := await self._process.stdout.readline():
+                yield line.decode(errors="replace").removesuffix("\n")
+        except (asyncssh.Error, OSError) as error:
+            raise lost(self._host, error) from error
+        if self._process.exit_status is None and self._process.channel.get_exit_signal() is None:
+            await self._process.wait_closed()
+            if self._process.exit_status is None:
+                raise lost(self._host, None)
+
+    async def send(self, data: bytes) -> None:
+        try:
+            self._process.stdin.write(data)
+            await self._process.stdin.drain()
+        except (asyncssh.Error, OSError):
+            raise RemoteError(self._host, "the held command has ended") from None
+
+    async def end(self) -> None:
+        """Ends stdin, which a held command takes as its end; one that does not is signalled."""
+        with suppress(asyncssh.Error, OSError):
+            self._process.stdin.write_eof()
+        try:
+            async with asyncio.timeout(HELD_ENDS_WITHIN_S):
+                await self._process.wait_closed()
+        except TimeoutError:
+            with suppress(asyncssh.Error, OSError):
+                self._process.send_signal("TERM")
+        finally:
+            self._process.channel.abort()
+
+
+async def start_held(host: str, connection: asyncssh.SSHClientConnection, line: str) -> HeldOverSsh:
+    """Starts a command that is not waited for."""
+
+    async def start() -> HeldOverSsh:
+        process = await connection.create_process(
+            line, encoding=None, env={}, send_env=[], request_pty=False, stderr=asyncssh.DEVNULL
+        )
+        return HeldOverSsh(host, process)
+
+    return await _patiently(host, connection, start)

@@ -1,0 +1,296 @@
+"""From cluster.yaml and ssh_config to an SSH connection: options, jump hosts, host keys, time limits."""
+
+import asyncio
+import math
+import os
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from etcdup.core.spec.model import HostSpec, SshSpec
+from etcdup.errors import AuthFailed, ConnectFailed
+from etcdup.remote.secrets import SshSecrets
+from etcdup.remote.ssh.errors import NO_KEY_HINT, Attempt, unreachable
+from etcdup.remote.ssh.keys import (
+    GLOBAL_KNOWN_HOSTS,
+    USER_KNOWN_HOSTS,
+    Identities,
+    KeyUnusable,
+    TrustedKeys,
+    choose_identities,
+)
+from etcdup.remote.ssh.library import asyncssh
+
+# A peer that is gone is noticed after KEEPALIVE_S * (KEEPALIVE_COUNT + 1) = 15 s.
+KEEPALIVE_S = 5
+KEEPALIVE_COUNT = 2
+
+# 180 MB to three hosts took 0.7-1.0 s of our CPU with AES-GCM, 1.6 s with asyncssh's first choice, ChaCha20.
+CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
+
+# Besides the key types that known_hosts has for a host, which come first: one that now has a key of another
+# type shall show it, so that we can tell what changed.
+HOST_KEY_TYPES = "+ssh-ed25519,ecdsa-sha2-nistp*,rsa-sha2-*"
+
+# tcpi_min_rtt, in microseconds, in the kernel's struct tcp_info (linux/tcp.h).
+_MIN_RTT = slice(148, 152)
+
+_CONFIG_FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
+_HOP = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[^\]\s]+\]|[^:@\s]+)(?::(?P<port>\d{1,5}))?")
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A machine to log in to, as written: ssh_config may say more about it."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+
+@dataclass(frozen=True)
+class Login:
+    """Everything known about a login before the first packet."""
+
+    hop: Hop
+    address: str
+    port: int
+    user: str
+    config: tuple[str, ...]
+    identities: Identities
+    trusted: TrustedKeys
+    known_as: str
+    host_key_types: str | None
+    """None leaves them to ssh_config's HostKeyAlgorithms."""
+
+
+@dataclass(frozen=True)
+class Dialled:
+    """A logged-in connection, the connections to jump hosts below it, and who logged in."""
+
+    connection: asyncssh.SSHClientConnection
+    jumps: tuple[asyncssh.SSHClientConnection, ...]
+    user: str
+    place: str
+
+    @property
+    def round_trip_s(self) -> float:
+        """The shortest so far, as this machine's kernel saw it; infinite where it cannot be known, or says nothing of
+        the host: behind a jump host or a proxy's command, and on another system than Linux."""
+        carrier = self.connection.get_extra_info("socket")
+        if self.jumps or carrier is None or sys.platform != "linux":
+            return math.inf
+        told = carrier.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT.stop)
+        return int.from_bytes(told[_MIN_RTT], sys.byteorder) / 1e6 if len(told) == _MIN_RTT.stop else math.inf
+
+    async def close(self) -> None:
+        for connection in (self.connection, *reversed(self.jumps)):
+            await _shut(connection)
+
+
+async def dial(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> Dialled:
+    """Logs in, through jump hosts if there are any; raises an UnreachableError."""
+    logins = await _logins(host, ssh, secrets)
+    open_connections: list[asyncssh.SSHClientConnection] = []
+    attempt = _attempt(host, ssh, logins, 0)
+    try:
+        async with asyncio.timeout(ssh.connect_timeout):
+            for index, login in enumerate(logins):
+                attempt = _attempt(host, ssh, logins, index)
+                below = open_connections[-1] if open_connections else None
+                open_connections.append(await _log_in(login, attempt, below))
+    except BaseException as error:
+        for connection in reversed(open_connections):
+            await _shut(connection)
+        if isinstance(error, asyncssh.Error | OSError | ValueError):
+            raise unreachable(error, attempt) from error
+        raise
+    return Dialled(open_connections[-1], tuple(open_connections[:-1]), logins[-1].user, attempt.place)
+
+
+async def _logins(host: HostSpec, ssh: SshSpec, secrets: SshSecrets) -> list[Login]:
+    """The way to a host, jump hosts first. Passphrases are asked for here, before any clock runs."""
+    target = Hop(host.ssh_address or host.address, ssh.user, ssh.port)
+    try:
+        return [await _login(hop, ssh, secrets) for hop in _route(target, ssh, ssh.jump, frozenset())]
+    except KeyUnusable as error:
+        raise AuthFailed(host.name, f"{host.name}: {error}", hint=error.hint) from None
+    except (ValueError, OSError) as error:
+        raise ConnectFailed(
+            host.name,
+            f"{host.name}: the SSH settings for {target.host} cannot be used: {error}",
+            hint="correct `ssh:` in cluster.yaml or your ssh_config",
+        ) from None
+
+
+def _route(target: Hop, ssh: SshSpec, jump: str | None, seen: frozenset[str]) -> list[Hop]:
+    """The jump hosts before the target, and the target. ssh_config may put one jump host behind another;
+    under `Host *` it may also put one behind itself, which is passed over."""
+    through = jump or _options(target, ssh).config.get("ProxyJump")
+    if not through or str(through).lower() == "none":
+        return [target]
+    jumps = [_parse_hop(text) for text in str(through).split(",")]
+    seen |= {target.host}
+    if jump is None and jumps[0].host in seen:
+        return [target]
+    first = _route(jumps[0], ssh, None, seen)
+    return [*first, *jumps[1:], target]
+
+
+def _parse_hop(text: str) -> Hop:
+    match = _HOP.fullmatch(text.strip().removeprefix("ssh://"))
+    if match is None:
+        raise ValueError(f"jump host `{text}` is not of the form user@host:port")
+    port = int(match["port"]) if match["port"] else None
+    return Hop(match["host"].strip("[]"), match["user"], port)
+
+
+def _config_files(ssh: SshSpec) -> tuple[str, ...]:
+    if ssh.config_file is not None:
+        return (str(Path(ssh.config_file).expanduser()),)
+    found = (Path(name).expanduser() for name in _CONFIG_FILES)
+    return tuple(str(path) for path in found if os.access(path, os.R_OK))
+
+
+def _options(hop: Hop, ssh: SshSpec) -> asyncssh.SSHClientConnectionOptions:
+    """ssh_config's answers for this hop; loads no key and trusts no host."""
+    return asyncssh.SSHClientConnectionOptions(
+        config=list(_config_files(ssh)),
+        host=hop.host,
+        port=hop.port or (),
+        username=hop.user or (),
+        client_keys=None,
+        known_hosts=b"",
+    )
+
+
+async def _login(hop: Hop, ssh: SshSpec, secrets: SshSecrets) -> Login:
+    options = _options(hop, ssh)
+    config = options.config
+    identities = await choose_identities(
+        explicit=ssh.identity_file,
+        configured=_strings(config.get("IdentityFile")) or (),
+        agent_path=_agent_path(config.get("IdentityAgent", os.environ.get("SSH_AUTH_SOCK"))),
+        only=bool(config.get("IdentitiesOnly")),
+        secrets=secrets,
+    )
+    return Login(
+        hop=hop,
+        address=options.host,
+        port=options.port,
+        user=options.username,
+        config=_config_files(ssh),
+        identities=identities,
+        trusted=TrustedKeys(_known_hosts_files(ssh, options)),
+        known_as=options.host_key_alias or options.host,
+        host_key_types=None if config.get("HostKeyAlgorithms") else HOST_KEY_TYPES,
+    )
+
+
+def _known_hosts_files(ssh: SshSpec, options: asyncssh.SSHClientConnectionOptions) -> Sequence[str]:
+    if ssh.known_hosts is not None:
+        return (ssh.known_hosts,)
+    users = _strings(options.config.get("UserKnownHostsFile"))
+    everyones = _strings(options.config.get("GlobalKnownHostsFile"))
+    # `none` comes as an empty list: no such file, never "believe every host".
+    return (
+        *(USER_KNOWN_HOSTS if users is None else users),
+        *(GLOBAL_KNOWN_HOSTS if everyones is None else everyones),
+    )
+
+
+def _strings(option: object) -> list[str] | None:
+    """An ssh_config option that is a list; None if it is not set."""
+    return [str(item) for item in option] if isinstance(option, list | tuple) else None
+
+
+def _agent_path(option: object) -> str | None:
+    return str(Path(str(option)).expanduser()) if option else None
+
+
+def _attempt(host: HostSpec, ssh: SshSpec, logins: Sequence[Login], index: int) -> Attempt:
+    login = logins[index]
+    before = logins[index - 1] if index else None
+    return Attempt(
+        host=host.name,
+        address=login.address,
+        port=login.port,
+        user=login.user,
+        timeout_s=ssh.connect_timeout,
+        keys=login.identities.described,
+        known_hosts=login.trusted.files,
+        known_keys=login.trusted.keys_of(login.known_as, login.port),
+        via=f"{before.user}@{before.address}:{before.port}" if before else None,
+        is_jump=index < len(logins) - 1,
+    )
+
+
+class _Witness(asyncssh.SSHClient):
+    """Sees how far a login comes, and which key the host shows, for the message if it fails."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def connection_made(self, _conn: asyncssh.SSHClientConnection) -> None:
+        self._attempt.connected = True
+
+    def validate_host_public_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
+        self._attempt.offered = key
+        return False
+
+    def validate_host_ca_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
+        self._attempt.offered = key
+        return False
+
+
+async def _log_in(
+    login: Login, attempt: Attempt, below: asyncssh.SSHClientConnection | None
+) -> asyncssh.SSHClientConnection:
+    identities = login.identities
+    if not identities.keys and not identities.agent_path:
+        raise AuthFailed(
+            attempt.host,
+            f"{attempt.host}: there is no SSH key to log in to {attempt.place} with",
+            hint=NO_KEY_HINT,
+        )
+    return await asyncssh.connect(
+        login.hop.host,
+        login.hop.port or (),
+        config=list(login.config),
+        tunnel=below,
+        # A command in ssh_config would go around the jump host.
+        **({"proxy_command": None} if below else {}),
+        username=login.user,
+        client_factory=lambda: _Witness(attempt),
+        known_hosts=login.trusted.entries,
+        server_host_key_algs=login.host_key_types or (),
+        client_keys=list(identities.keys) or (),
+        client_certs=list(identities.certificates),
+        agent_path=identities.agent_path,
+        agent_identities=None if identities.agent_keys is None else list(identities.agent_keys),
+        password_auth=False,
+        kbdint_auth=False,
+        agent_forwarding=False,
+        x11_forwarding=False,
+        encryption_algs=CIPHERS,
+        compression_algs=["none"],
+        connect_timeout=None,
+        keepalive_interval=KEEPALIVE_S,
+        keepalive_count_max=KEEPALIVE_COUNT,
+    )
+
+
+async def _shut(connection: asyncssh.SSHClientConnection) -> None:
+    """Closes in good order; a peer that is silent is left."""
+    connection.close()
+    try:
+        async with asyncio.timeout(1):
+            await connection.wait_closed()
+    except TimeoutError:
+        connection.abort()
+        with suppress(asyncssh.Error, OSError):
+            await connection.wait_closed()

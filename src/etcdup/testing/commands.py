@@ -1,0 +1,414 @@
+"""The commands that a FakeMachine knows: those that etcdup runs, and a few that the contract suite needs."""
+
+import hashlib
+from copy import copy
+from pathlib import PurePosixPath
+
+from etcdup.core.host.actions import RESTART_UNIT
+from etcdup.core.host.commands import MOVE_IF_THERE, OWN, UNPACK
+from etcdup.core.observed.probe import PROBE
+from etcdup.core.recovery.disk_salvage import APPEND, CLEAR, LAST_LOG, SERVE
+from etcdup.core.recovery.disk_space import ROOM
+from etcdup.core.restore.commands import PLACE, RECEIVE, UNDO
+from etcdup.core.restore.data_copy import COPY, SIZE
+from etcdup.errors import CommandFailed
+from etcdup.testing.machine import UNIT
+from etcdup.testing.network import Answer, Command, FakeMachine, Node
+from etcdup.testing.process import settle
+from etcdup.testing.salvage import append, clear, last_log, serving, unserved
+from etcdup.testing.systemd import start_unit
+
+OK: Answer = (0, "", "")
+READ_ONLY = frozenset({"cat", "printf", "sleep", "true", "false", "journalctl", "tail", "sha256sum"})
+
+
+def changes(argv: tuple[str, ...]) -> bool:
+    """Whether a command may change the machine: only such commands count as places to be cut at."""
+    return not (
+        argv[0] in READ_ONLY
+        or any(script in argv for script in (PROBE, SIZE, ROOM, LAST_LOG))
+        or argv[-1] == "--version"
+        or "v2store" in argv
+    )
+
+
+async def execute(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes, timeout_s: float) -> Answer:
+    """Runs a command; one that is not known ends with 127."""
+    if argv[0] == "sleep":
+        return await _sleep(machine, argv, timeout_s)
+    if argv[-1] == "--version" and argv[0].endswith("/etcd"):
+        return _etcd_version(machine, argv)
+    if argv[0].endswith("/etcdutl"):
+        return _etcdutl(machine, argv)
+    command = COMMANDS.get(argv[0])
+    if command is None:
+        return (127, "", f"{argv[0]}: command not found")
+    return command(machine, argv, stdin)
+
+
+async def _sleep(machine: FakeMachine, argv: tuple[str, ...], timeout_s: float) -> Answer:
+    wanted = float(argv[1])
+    await machine.network.sleep(min(wanted, timeout_s))
+    if wanted > timeout_s:
+        raise CommandFailed(machine.name, " ".join(argv), None, "", "")
+    return OK
+
+
+def _etcd_version(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
+    node = machine.file(argv[0])
+    if node is None:
+        return (127, "", f"{argv[0]}: not found")
+    return (0, f"etcd Version: {PurePosixPath(argv[0]).parent.name.strip('.').removesuffix('.new')}\n", "")
+
+
+def _etcdutl(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
+    """`check v2store`, in 3.5.33's words."""
+    if machine.file(argv[0]) is None:
+        return (127, "", f"{argv[0]}: not found")
+    if argv[1:3] == ("snapshot", "restore"):
+        return _restore(machine, argv)
+    if argv[1:3] != ("check", "v2store"):
+        return (1, "", f'Error: unknown command "{argv[1]}" for "etcdutl"')
+    if machine.v2store:
+        return (1, "", "Error: detected custom content in v2store")
+    return (0, "No custom content found in both v2store and WAL records.\n", "")
+
+
+def _restore(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
+    """`snapshot restore`: a member of the cluster that token and URLs make, with the keys of the file (rules 4, 56).
+
+    A snapshot is here lines of `key=value`.
+    """
+    options = dict(zip(argv[4::2], argv[5::2], strict=False))
+    folder, node = options["--data-dir"], machine.file(argv[3])
+    if node is None:
+        return (1, "", f"Error: open {argv[3]}: no such file or directory")
+    if machine.children(folder):
+        return (1, "", f'Error: data-dir "{folder}" not empty or could not be read')
+    initial: dict[str, tuple[str, ...]] = {}
+    for part in options["--initial-cluster"].split(","):
+        name, url = part.split("=", 1)
+        initial[name] = (*initial.get(name, ()), url)
+    etcd = machine.network.etcd
+    cluster, member_id = etcd.bootstrap(options["--initial-cluster-token"], initial, options["--name"])
+    lines = (node.content or b"").partition(b"\0")[0].splitlines()
+    cluster.keys = {key: value for key, _, value in (line.partition(b"=") for line in lines)}
+    wal = f"{options['--wal-dir']}/0.wal" if "--wal-dir" in options else f"{folder}/member/wal/0.wal"
+    machine.put(wal, f"{cluster.cluster_id} {member_id} 0".encode(), 0o600)
+    machine.put(f"{folder}/member/snap/db", node.content or b"", 0o600)
+    return OK
+
+
+def _receive(machine: FakeMachine, path: str, digest: str, content: bytes) -> Answer:
+    if hashlib.sha256(content).hexdigest() != digest:
+        return (1, "", "the snapshot arrived damaged")
+    machine.put(path, content, 0o600)
+    return OK
+
+
+def _place(machine: FakeMachine, staged: str, target: str, suffix: str) -> Answer:
+    """The script's own commands for a folder, each a place to be cut at."""
+    if staged not in machine.nodes:
+        return OK
+    if target in machine.nodes:
+        machine.move(target, f"{target}.{suffix}")
+        machine.network.count(machine.name, ("mv", target))
+    machine.move(staged, target)
+    return OK
+
+
+def _copy(machine: FakeMachine, source: str, target: str) -> Answer:
+    """The script's own commands for a folder, each a place to be cut at."""
+    if target in machine.nodes:
+        return OK
+    part = f"{target}.part"
+    machine.remove(part)
+    for path in [each for each in machine.nodes if each == source or each.startswith(source + "/")]:
+        machine.nodes[part + path[len(source) :]] = copy(machine.nodes[path])
+    machine.network.count(machine.name, ("cp", "-a", source, part))
+    machine.move(part, target)
+    return OK
+
+
+def _kib(machine: FakeMachine, pairs: tuple[str, ...]) -> int:
+    """Of each source whose copy is not there yet."""
+    wanted = (s for s, copied in zip(pairs[::2], pairs[1::2], strict=True) if copied not in machine.nodes)
+    below = tuple(f"{source}/" for source in wanted)
+    found = [node.content or b"" for path, node in machine.nodes.items() if path.startswith(below)]
+    return sum(len(content) // 1024 + 1 for content in found)
+
+
+def _size(machine: FakeMachine, path: str) -> int:
+    below = (node for each, node in machine.nodes.items() if each == path or each.startswith(path + "/"))
+    return sum(len(node.content or b"") for node in below)
+
+
+def _room(machine: FakeMachine, data: str, versions: str, used: tuple[str, ...]) -> str:
+    """All disks of a machine are one here."""
+    spare = [f"{versions}/{name}" for name in machine.children(versions) if name not in (*used, "current")]
+    beside = [
+        f"{PurePosixPath(data).parent}/{name}" for name in machine.children(str(PurePosixPath(data).parent))
+    ]
+    copies = [
+        path for path in beside if path.startswith((f"{data}.cold-", f"{data}.aside-", f"{data}.salvage"))
+    ]
+    told = [
+        ("spare" if path in spare or path.endswith((".part", ".salvage")) else "kept", path)
+        for path in (*spare, *copies)
+    ]
+    return "".join(f"{kind} {_size(machine, path) // 1024} {path}\n" for kind, path in told)
+
+
+def _undo(machine: FakeMachine, target: str, old: str, suffix: str) -> Answer:
+    if f"{target}.{old}" not in machine.nodes:
+        return OK
+    if target in machine.nodes:
+        machine.move(target, f"{target}.{suffix}")
+        machine.network.count(machine.name, ("mv", target))
+    machine.move(f"{target}.{old}", target)
+    return OK
+
+
+def _paths(argv: tuple[str, ...]) -> list[str]:
+    return [each for each in argv[1:] if not each.startswith("-")]
+
+
+def _mkdir(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    for path in _paths(argv):
+        machine.make_dir(path)
+    return OK
+
+
+def _chmod(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    mode, *paths = _paths(argv)
+    for path in paths:
+        machine.nodes[machine.real(path)].mode = int(mode, 8)
+    return OK
+
+
+def _chown(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    owner, *paths = _paths(argv)
+    if "etcd" in owner and "etcd" not in machine.users:
+        return (1, "", f"chown: invalid user: '{owner}'")
+    for path in paths:
+        machine.nodes[machine.real(path)].owner = owner
+    return OK
+
+
+def _mv(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    source, target = _paths(argv)
+    if source not in machine.nodes:
+        return (1, "", f"mv: cannot stat '{source}': No such file or directory")
+    if machine.is_dir(target) and machine.nodes[target].link is None and machine.children(target):
+        return (1, "", f"mv: cannot move '{source}' to '{target}': Directory not empty")
+    machine.move(source, target)
+    return OK
+
+
+def _ln(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    *targets, where = _paths(argv)
+    into = len(targets) > 1 or (machine.is_dir(where) and machine.nodes[where].link is None)
+    for target in targets:
+        path = f"{where}/{PurePosixPath(target).name}" if into else where
+        machine.nodes[path] = Node(link=target)
+    return OK
+
+
+def _rm(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    for path in _paths(argv):
+        machine.free_bytes += _size(machine, path)
+        machine.remove(path)
+    return OK
+
+
+def _tar(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    """Unpacks nothing but what an archive of etcd holds."""
+    folder = argv[argv.index("-C") + 1]
+    if stdin.startswith(b"\x1f\x8b") != ("z" in argv[1]):
+        return (2, "", "tar: Archive is compressed. Use -z option, and only then")
+    if len(stdin) > machine.free_bytes:
+        return (2, "", "tar: etcd: Cannot write: No space left on device")
+    for tool in ("etcd", "etcdctl", "etcdutl"):
+        machine.put(f"{folder}/{tool}", b"\x7fELF " + tool.encode(), 0o755)
+    return OK
+
+
+def _unpack(machine: FakeMachine, fresh: str, target: str, extract: str, archive: bytes) -> Answer:
+    """The script's own commands, each a place to be cut at."""
+    for argv in (
+        ("rm", "-rf", "--", fresh),
+        ("mkdir", "-p", "--", fresh),
+        ("tar", extract, "-C", fresh),
+        ("mv", "-T", "--", fresh, target),
+    ):
+        status, out, err = COMMANDS[argv[0]](machine, argv, archive)
+        if status != 0:
+            return (status, out, err)
+        machine.network.count(machine.name, argv)
+        if not machine.powered:
+            break
+    return OK
+
+
+def _install(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    """`install -d -m MODE [-o USER -g GROUP] FOLDER...`."""
+    words = list(argv[2:])
+    options = {}
+    while words[0].startswith("-"):
+        flag, value = words.pop(0), words.pop(0)
+        options[flag] = value
+    owner = f"{options.get('-o', 'root')}:{options.get('-g', 'root')}"
+    if "etcd" in owner and "etcd" not in machine.users:
+        return (1, "", "install: invalid user: 'etcd'")
+    for path in words:
+        machine.make_dir(path)
+        node = machine.nodes[machine.real(path)]
+        node.mode, node.owner = int(options["-m"], 8), owner
+    return OK
+
+
+def _sysusers(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    machine.users.add("etcd")
+    return OK
+
+
+def _systemctl(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    verb = argv[1]
+    node = machine.file(UNIT)
+    # systemd reads a unit when it is first asked for; from then on only daemon-reload makes it look again.
+    if verb == "daemon-reload" or (machine.loaded_unit is None and node is not None):
+        machine.loaded_unit = node.content if node else None
+    if verb == "daemon-reload":
+        return OK
+    if verb in ("mask", "unmask"):
+        machine.masked = verb == "mask"
+    elif machine.loaded_unit is None:
+        return (5, "", "Unit etcd.service not found.")
+    elif machine.masked and verb in ("start", "restart", "enable"):
+        return (1, "", "Unit etcd.service is masked.")
+    if verb in ("enable", "disable"):
+        machine.enabled = verb == "enable"
+        if "--no-reload" not in argv:
+            machine.loaded_unit = node.content if node else None
+    if verb in ("start", "restart") or (verb == "enable" and "--now" in argv):
+        _start(machine, again=verb == "restart")
+    if verb == "stop" or ("--now" in argv and verb in ("disable", "mask")):
+        _stop(machine)
+    return OK
+
+
+def _start(machine: FakeMachine, *, again: bool) -> None:
+    """systemd goes on counting where the unit waits for its next try: only a stop makes it forget."""
+    if again or machine.process is None:
+        machine.restarts = machine.restarts if machine.failed_at is not None else 0
+        start_unit(machine)
+
+
+def _stop(machine: FakeMachine) -> None:
+    """A leader hands over before it ends (rule 39): the others have a new one at once."""
+    machine.process, machine.failed_at, machine.restarts = None, None, 0
+    settle(machine.network)
+
+
+def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    script, arguments = argv[2], argv[4:]
+    if script == PROBE:
+        from etcdup.testing.probe import probed
+
+        return (0, probed(machine, arguments), "")
+    if script == UNPACK:
+        fresh, target, extract, *_ = arguments
+        return _unpack(machine, fresh, target, extract, stdin)
+    if script == OWN:
+        return _install(machine, ("install", "-d", "-m", "0700", arguments[0]), stdin)
+    if script == RECEIVE:
+        return _receive(machine, arguments[0], arguments[1], stdin)
+    if script == PLACE:
+        return _place(machine, *arguments[:3])
+    if script == COPY:
+        return _copy(machine, *arguments[:2])
+    if script == SIZE:
+        return (0, f"{_kib(machine, arguments)}\n", "")
+    if script == ROOM:
+        return (0, _room(machine, arguments[0], arguments[1], arguments[2:]), "")
+    if script == LAST_LOG:
+        return last_log(machine, *arguments)
+    if script == APPEND:
+        return append(machine, *arguments)
+    if script == CLEAR:
+        return clear(machine, *arguments[1:])
+    if script == UNDO:
+        return _undo(machine, *arguments[:3])
+    if script == MOVE_IF_THERE:
+        path, folder = arguments
+        if path in machine.nodes:
+            machine.move(path, f"{folder}/{PurePosixPath(path).name}")
+        return OK
+    if script == RESTART_UNIT:
+        _systemctl(machine, ("systemctl", "stop", "etcd.service"), stdin)
+        return _systemctl(machine, ("systemctl", "start", "--no-block", "etcd.service"), stdin)
+    if script.startswith("exit "):
+        return (int(script.split()[1]), "", "")
+    return (127, "", "the fake knows no shell")
+
+
+def _cat(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    if len(argv) == 1:
+        return (0, stdin.decode(errors="replace"), "")
+    node = machine.file(argv[-1])
+    if node is None or node.content is None:
+        return (1, "", f"cat: {argv[-1]}: No such file or directory")
+    return (0, node.content.decode(errors="replace"), "")
+
+
+def _printf(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    """Only `%s` and `%s\\n`, repeated for each argument as printf does."""
+    form = argv[1].replace("\\n", "\n")
+    if "%s" not in form:
+        return (0, form, "")
+    return (0, "".join(form.replace("%s", each) for each in argv[2:]), "")
+
+
+def _log(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
+    return (0, "\n".join(machine.log), "")
+
+
+COMMANDS: dict[str, Command] = {
+    "mkdir": _mkdir,
+    "install": _install,
+    "chmod": _chmod,
+    "chown": _chown,
+    "mv": _mv,
+    "ln": _ln,
+    "rm": _rm,
+    "tar": _tar,
+    "systemd-sysusers": _sysusers,
+    "systemctl": _systemctl,
+    "sh": _sh,
+    "cat": _cat,
+    "printf": _printf,
+    "journalctl": _log,
+    "tail": _log,
+    "true": lambda machine, argv, stdin: OK,
+    "false": lambda machine, argv, stdin: (1, "", ""),
+}
+
+
+def held_lines(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str]:
+    """What the script says of a lock or of a copy that is served, and the key by which it is released; other commands
+    say nothing."""
+    if SERVE in argv:
+        return serving(machine, argv)
+    if len(argv) < 7 or argv[3] != "etcdup-lock":
+        return [], ""
+    path, who = argv[4], argv[5]
+    if path in machine.locks:
+        return ["held", machine.locks[path]], ""
+    machine.locks[path] = who
+    return ["locked"], path
+
+
+def release(machine: FakeMachine, key: str) -> None:
+    if key == SERVE:
+        unserved(machine)
+    machine.locks.pop(key, None)

@@ -1,0 +1,267 @@
+"""The EtcdClient of one fake member: what etcd answers, in etcd's words, where etcdup relies on them.
+
+Whatever changes something is counted as a command, after the change: a kill there is one of the places to be cut at.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import TypeVar
+
+from etcdup.core.observed.model import ListedMember, MemberSeen
+from etcdup.core.spec.version import Version
+from etcdup.remote.etcd.client import DowngradeAction, Extent, KvHash
+from etcdup.remote.etcd.errors import EtcdError, EtcdTimeout, EtcdUnavailable, translate
+from etcdup.testing.cluster import FakeCluster, FakeMember, SaysNo, Series, number
+from etcdup.testing.machine import FakeMachine
+from etcdup.testing.process import (
+    FakeProcess,
+    is_in_sync,
+    leader_of,
+    reached_ids,
+    settle,
+    steady_voters,
+)
+
+# etcd's own limit for a proposal; the caller's comes first where it is shorter.
+PROPOSAL_TIMEOUT_S = 7.0
+PAGE = 512
+
+Outcome = TypeVar("Outcome")
+
+
+class FakeEtcd:
+    """The EtcdClient of the member that runs on a machine."""
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self.name = machine.name
+        self._machine = machine
+        self._network = machine.network
+
+    async def status(self, *, timeout_s: float) -> MemberSeen:
+        process = await self._asked(timeout_s, learners=True)
+        cluster, leader = process.cluster, leader_of(self._network, self._machine)
+        learner = process.member is not None and process.member.is_learner
+        newer = process.version >= (3, 6, 0)
+        return MemberSeen(
+            member_id=process.member_id,
+            cluster_id=cluster.cluster_id,
+            version=process.version,
+            leader_id=leader,
+            raft_term=cluster.term,
+            raft_index=cluster.index,
+            applied_index=cluster.index,
+            db_size=20_480,
+            db_in_use=16_384,
+            is_learner=learner,
+            members=() if learner else _listed(cluster),
+            alarms=cluster.alarms,
+            errors=() if leader else ("etcdserver: no leader",),
+            storage_version=_shown(cluster.version) if newer else "",
+            downgrade_to=_shown(cluster.downgrade_to) if newer else "",
+        )
+
+    async def members(self, *, linearizable: bool = True, timeout_s: float) -> tuple[ListedMember, ...]:
+        process = await self._asked(timeout_s)
+        if linearizable and process.version >= (3, 5, 0):
+            await self._through_quorum(timeout_s)
+        return _listed(process.cluster)
+
+    async def prove(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
+        await self.put(key, value, timeout_s=timeout_s)
+
+    async def put(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
+        cluster = (await self._asked(timeout_s)).cluster
+        if any(alarm.startswith("NOSPACE") for alarm in cluster.alarms):
+            raise self._said(SaysNo("mvcc: database space exceeded", "RESOURCE_EXHAUSTED"))
+        await self._through_quorum(timeout_s)
+        cluster.keys[key] = value
+        cluster.index += 1
+        self._changed("put")
+
+    async def get(self, key: bytes, *, linearizable: bool = True, timeout_s: float) -> bytes | None:
+        process = await self._asked(timeout_s, learners=not linearizable)
+        if linearizable:
+            await self._through_quorum(timeout_s)
+        return process.cluster.keys.get(key)
+
+    async def delete(self, key: bytes, *, timeout_s: float) -> bool:
+        cluster = (await self._asked(timeout_s)).cluster
+        await self._through_quorum(timeout_s)
+        gone = cluster.keys.pop(key, None) is not None
+        self._changed("delete")
+        return gone
+
+    async def add_learner(self, peer_urls: Sequence[str], *, timeout_s: float) -> ListedMember:
+        process = await self._asked(timeout_s)
+        voters = len(process.cluster.voters)
+        relaxed = process.version >= (3, 6, 11) or (3, 5, 30) <= process.version < (3, 6, 0)
+        # From these releases on a quorum of what the cluster will be is enough (rule 28); before, all voters.
+        needed = (voters + 1) // 2 + 1 if relaxed and voters > 1 else voters
+        if len(steady_voters(self._network, self._machine)) < needed:
+            raise self._said(SaysNo("unhealthy cluster"))
+        await self._through_quorum(timeout_s)
+        added = self._obeyed(lambda: process.cluster.add_learner(peer_urls))
+        self._changed("member-add")
+        return _member(added)
+
+    async def promote(self, member_id: int, *, timeout_s: float) -> None:
+        process = await self._asked(timeout_s)
+        if not leader_of(self._network, self._machine):
+            raise self._said(SaysNo("no leader", "UNAVAILABLE"))
+        in_sync = is_in_sync(self._network, self._machine, member_id)
+        self._obeyed(lambda: process.cluster.promote(member_id, in_sync=in_sync))
+        self._changed("member-promote")
+
+    async def remove(self, member_id: int, *, timeout_s: float) -> None:
+        """A live voter goes only where the voters left, and connected for long enough, keep a quorum (rule 35)."""
+        cluster = (await self._asked(timeout_s)).cluster
+        if member_id in cluster.voters:
+            if cluster.not_enough_started(member_id):
+                words = "re-configuration failed due to not enough started members"
+                raise self._said(SaysNo(words, "UNKNOWN"))
+            steady = steady_voters(self._network, self._machine)
+            if member_id in steady and len(steady) - 1 < 1 + (len(cluster.voters) - 1) // 2:
+                raise self._said(SaysNo("unhealthy cluster"))
+        await self._through_quorum(timeout_s)
+        self._obeyed(lambda: cluster.remove(member_id))
+        self._changed("member-remove")
+
+    async def update_peer_urls(self, member_id: int, urls: Sequence[str], *, timeout_s: float) -> None:
+        process = await self._asked(timeout_s)
+        await self._through_quorum(timeout_s)
+        fixed = process.version >= (3, 6, 12) or (3, 5, 31) <= process.version < (3, 6, 0)
+        self._obeyed(lambda: process.cluster.update(member_id, urls, promotes=not fixed))
+        self._changed("member-update")
+
+    async def move_leader(self, member_id: int, *, timeout_s: float) -> None:
+        process = await self._asked(timeout_s)
+        if leader_of(self._network, self._machine) != process.member_id:
+            raise self._said(SaysNo("not leader"))
+        if member_id not in process.cluster.voters:
+            raise self._said(SaysNo("bad leader transferee"))
+        if member_id not in reached_ids(self._network, self._machine):
+            await self._network.sleep(timeout_s)
+            raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
+        process.cluster.leader = member_id
+        process.cluster.term += 1
+        self._changed("move-leader")
+
+    async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
+        cluster = (await self._asked(timeout_s)).cluster
+        return KvHash(number(repr(sorted(cluster.keys.items()))), 0, cluster.index)
+
+    async def extent(self, revision: int = 0, *, timeout_s: float) -> Extent:
+        cluster = (await self._asked(timeout_s)).cluster
+        return Extent(revision or cluster.index, len(cluster.keys))
+
+    async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:
+        cluster = (await self._asked(timeout_s)).cluster
+        await self._through_quorum(timeout_s)
+        return cluster.alarms
+
+    async def disarm(self, *, timeout_s: float) -> tuple[str, ...]:
+        raised = await self.alarms(timeout_s=timeout_s)
+        (await self._asked(timeout_s)).cluster.alarms = ()
+        self._changed("disarm")
+        return raised
+
+    async def auth_enabled(self, *, timeout_s: float) -> bool:
+        return (await self._asked(timeout_s)).cluster.auth
+
+    async def defragment(self, *, timeout_s: float) -> None:
+        await self._asked(timeout_s)
+        self._changed("defragment")
+
+    async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
+        """Lines of `key=value`, in whole pages, as a real database is (rule 54)."""
+        cluster = (await self._asked(timeout_s, learners=True)).cluster
+        content = b"".join(b"%s=%s\n" % pair for pair in sorted(cluster.keys.items()))
+        database = content.ljust(-(-max(len(content), 1) // PAGE) * PAGE, b"\0")
+        for start in range(0, len(database), PAGE):
+            yield database[start : start + PAGE]
+        yield hashlib.sha256(database).digest()
+
+    async def downgrade(self, action: DowngradeAction, version: str, *, timeout_s: float) -> str:
+        process = await self._asked(timeout_s)
+        cluster = process.cluster
+        if process.version < (3, 5, 0):
+            raise translate(self.name, "UNIMPLEMENTED", "unknown method Downgrade", timeout_s)
+        if action != "cancel":
+            self._obeyed(lambda: cluster.validate_downgrade(_series(version)))
+        said = ".".join(str(part) for part in cluster.version or ())
+        if action == "validate":
+            return said
+        await self._through_quorum(timeout_s)
+        if process.version < (3, 6, 0):  # it knows the call, but nobody carries it out
+            await self._time_out(timeout_s)
+        cluster.downgrade_to = _series(version) if action == "enable" else None
+        self._changed(f"downgrade-{action}")
+        return said
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    async def _asked(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
+        """The process that answers. `learners`: whether it answers this as a learner, too (rule 30)."""
+        await asyncio.sleep(0)
+        self._alive()
+        settle(self._network)
+        process = self._machine.process
+        if process is None or not self._machine.answers:
+            raise EtcdUnavailable(self.name, "nothing listens at its client port")
+        if not process.ready:
+            await self._network.sleep(timeout_s)
+            raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
+        if process.member is not None and process.member.is_learner and not learners:
+            raise self._said(SaysNo("rpc not supported for learner", "UNAVAILABLE"))
+        return process
+
+    def _alive(self) -> None:
+        from etcdup.testing.network import Killed
+
+        if self._network.killed:
+            raise Killed("etcdup is dead already")
+
+    async def _through_quorum(self, timeout_s: float) -> None:
+        if not leader_of(self._network, self._machine):
+            await self._time_out(timeout_s)
+
+    async def _time_out(self, timeout_s: float) -> None:
+        await self._network.sleep(min(timeout_s, PROPOSAL_TIMEOUT_S))
+        raise self._said(SaysNo("request timed out", "UNAVAILABLE"))
+
+    def _obeyed(self, change: Callable[[], Outcome]) -> Outcome:
+        try:
+            return change()
+        except SaysNo as no:
+            raise self._said(no) from None
+
+    def _said(self, no: SaysNo) -> EtcdError:
+        return translate(self.name, no.code, no.words, PROPOSAL_TIMEOUT_S)
+
+    def _changed(self, call: str) -> None:
+        """The change is made; whether its answer arrives is another matter."""
+        settle(self._network)
+        self._network.count(self.name, ("etcd", call))
+        if not self._machine.answers:
+            raise EtcdUnavailable(self.name, "the connection to its client port was closed")
+
+
+def _listed(cluster: FakeCluster) -> tuple[ListedMember, ...]:
+    return tuple(_member(member) for _, member in sorted(cluster.members.items()))
+
+
+def _member(member: FakeMember) -> ListedMember:
+    return ListedMember(
+        member.member_id, member.name, member.peer_urls, member.client_urls, member.is_learner
+    )
+
+
+def _series(version: str) -> Series:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _shown(series: Series | None) -> str:
+    return str(Version(*series, 0)) if series else ""

@@ -1,0 +1,133 @@
+"""A FakeMachine's answer to the probe, in the probe's own words (core/observed/probe.py)."""
+
+import hashlib
+from pathlib import PurePosixPath
+
+from etcdup.testing.machine import UNIT, FakeMachine
+
+BLOCK = 4096
+
+
+def probed(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
+    """The output of the probe's script with these arguments."""
+    supervisor, _unit, _pid_file, versions, join, data, wal, texts, ports = arguments[:9]
+    files = arguments[9:]
+    lines = [
+        *_machine(machine, join),
+        *(_systemd(machine) if supervisor == "systemd" else ()),
+        *_process(machine),
+        *_directory(machine, data),
+        *(_directory(machine, wal) if wal else ()),
+        "@room",
+        f"{machine.free_bytes // BLOCK} {BLOCK}",
+        *_versions(machine, versions),
+        *_listening(machine, ports),
+        *_files(machine, files),
+        *_texts(machine, texts.split()),
+        "@clock",
+        f"{machine.network.time + machine.clock_ahead_s:.6f}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _machine(machine: FakeMachine, join: str) -> list[str]:
+    user = "etcd-user" if "etcd" in machine.users else "no-user"
+    joining = "joining" if machine.file(join) else "settled"
+    return [
+        "@machine",
+        "0",
+        machine.arch,
+        machine.name,
+        sha256(machine.name.encode())[:32],
+        machine.distribution,
+        "12",
+        user,
+        joining,
+    ]
+
+
+def _systemd(machine: FakeMachine) -> list[str]:
+    unit = machine.file(UNIT)
+    loaded = machine.loaded_unit is not None or unit is not None
+    stale = unit is not None and machine.loaded_unit not in (None, unit.content)
+    active, sub = _state(machine)
+    return [
+        "@systemd",
+        str(int(machine.systemd)),
+        "@unit",
+        "LoadState=" + ("loaded" if loaded else "not-found"),
+        f"ActiveState={active}",
+        f"SubState={sub}",
+        "UnitFileState="
+        + ("masked" if machine.masked else "enabled" if machine.enabled else "disabled" if loaded else ""),
+        f"MainPID={4711 if machine.process else 0}",
+        f"NRestarts={machine.restarts}",
+        "NeedDaemonReload=" + ("yes" if stale else "no"),
+        "@units",
+    ]
+
+
+def _state(machine: FakeMachine) -> tuple[str, str]:
+    """ActiveState and SubState: `Type=notify` is active only once etcd has a quorum (rule 1)."""
+    if machine.process is not None:
+        return ("active", "running") if machine.process.ready else ("activating", "start")
+    return ("inactive", "dead") if machine.failed_at is None else ("activating", "auto-restart")
+
+
+def _process(machine: FakeMachine) -> list[str]:
+    if machine.process is None:
+        return ["@process", "0"]
+    variables = [f"{name}={value}" for name, value in machine.process.environment.items()]
+    return ["@process", "4711", machine.process.exe, *variables]
+
+
+def _directory(machine: FakeMachine, path: str) -> list[str]:
+    lines = [f"@dir {path}", f"ext2/ext3 {machine.free_bytes // BLOCK} {BLOCK}"]
+    node = machine.nodes.get(path)
+    if node is None:
+        return lines
+    parent = "2" if path in machine.mounts else "1"
+    return [
+        *lines,
+        f"{node.mode:o} {node.owner} 1",
+        f"755 root:root {parent}",
+        "wal" if machine.file(f"{path}/member/wal/0.wal") or machine.file(f"{path}/0.wal") else "no-wal",
+        *machine.children(path),
+    ]
+
+
+def _versions(machine: FakeMachine, folder: str) -> list[str]:
+    current = machine.nodes.get(f"{folder}/current")
+    link = current.link if current and current.link else "none"
+    names = [name for name in machine.children(folder) if not name.startswith(".")]
+    return ["@versions", PurePosixPath(link).name, *names]
+
+
+def _listening(machine: FakeMachine, ports: str) -> list[str]:
+    taken = {port: f"815 {who}" for port, who in machine.ports_taken.items()}
+    if machine.process:
+        return ["@listening"]
+    return ["@listening", *(f"{port} {who}" for port, who in taken.items() if str(port) in ports.split())]
+
+
+def _files(machine: FakeMachine, files: tuple[str, ...]) -> list[str]:
+    there = [(path, node) for path in files if (node := machine.file(path)) is not None]
+    return [
+        "@sums",
+        *(f"{sha256(node.content or b'')}  {path}" for path, node in there),
+        "@stats",
+        *(f"{node.mode:o} {node.owner} {path}" for path, node in there),
+    ]
+
+
+def _texts(machine: FakeMachine, texts: list[str]) -> list[str]:
+    lines = []
+    for path in texts:
+        if (node := machine.file(path)) is not None:
+            text = (node.content or b"").decode()
+            lines += [f"@text {path}", *(f"={line}" for line in text.splitlines())]
+    return lines
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

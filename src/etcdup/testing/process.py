@@ -1,0 +1,169 @@
+"""Running etcd processes: which of them reach each other, and what happens by itself as time passes."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from etcdup.core.spec.version import Version, parse_version
+from etcdup.testing.cluster import FakeCluster, FakeMember
+
+if TYPE_CHECKING:
+    from etcdup.testing.machine import FakeMachine
+    from etcdup.testing.network import FakeNetwork
+
+# A membership change wants connections that have stood this long (rule 25).
+HEALTH_INTERVAL_S = 5.0
+# How long a learner needs for the leader's log.
+SYNC_S = 0.5
+
+REMOVED = (
+    "server error: the member has been permanently removed from the cluster",
+    "the data-dir used by this member must be removed",
+)
+PANIC = "panic: tocommit(58) is out of range [lastIndex(0)]. Was the raft log corrupted, truncated, or lost?"
+
+
+@dataclass
+class FakeProcess:
+    """A running etcd: what it was started with and which member it is.
+
+    `ready` once it has published itself through a quorum: only then does it answer clients (rule 1).
+    `lost_log`: its data was lost since it acknowledged something; it panics as soon as the leader tells (rule 32).
+    """
+
+    exe: str
+    environment: dict[str, str]
+    started_at: float
+    cluster: FakeCluster
+    member_id: int
+    lost_log: bool = False
+    ready: bool = False
+
+    @property
+    def version(self) -> Version:
+        """The version is the name of the binary's folder."""
+        return parse_version(self.exe.split("/")[-2])
+
+    @property
+    def member(self) -> FakeMember | None:
+        """Its entry in the member list; None once it was removed."""
+        return self.cluster.members.get(self.member_id)
+
+    @property
+    def is_where_listed(self) -> bool:
+        """Whether others find it at a URL that the member list has (rule 36)."""
+        own = self.environment.get("ETCD_INITIAL_ADVERTISE_PEER_URLS", "").split(",")
+        return self.member is not None and bool(set(own) & set(self.member.peer_urls))
+
+
+def running_in(network: "FakeNetwork", cluster: FakeCluster) -> list["FakeMachine"]:
+    """The machines on which a member of this cluster runs, by name; removed ones and learners too."""
+    machines = (machine for _, machine in sorted(network.machines.items()))
+    return [each for each in machines if each.process is not None and each.process.cluster is cluster]
+
+
+def connected(one: "FakeMachine", other: "FakeMachine") -> bool:
+    """Whether two processes of one cluster talk. One of them has to find the other at its listed URL: that
+    connection carries both directions (rule 19; tried on 3.6.14)."""
+    if one is other:
+        return True
+    assert one.process is not None
+    assert other.process is not None
+    return not (one.isolated or other.isolated) and (
+        one.process.is_where_listed or other.process.is_where_listed
+    )
+
+
+def reached_from(network: "FakeNetwork", machine: "FakeMachine") -> list["FakeMachine"]:
+    """The machines of its cluster that a running member is connected to, itself among them."""
+    assert machine.process is not None
+    return [each for each in running_in(network, machine.process.cluster) if connected(machine, each)]
+
+
+def reached_ids(network: "FakeNetwork", machine: "FakeMachine") -> set[int]:
+    """The IDs of those members."""
+    return {each.process.member_id for each in reached_from(network, machine) if each.process is not None}
+
+
+def leader_of(network: "FakeNetwork", machine: "FakeMachine") -> int:
+    """The leader as this member knows it; 0 where it knows none."""
+    assert machine.process is not None
+    leader = machine.process.cluster.leader
+    return leader if leader in reached_ids(network, machine) and machine.process.member is not None else 0
+
+
+def steady_voters(network: "FakeNetwork", machine: "FakeMachine") -> set[int]:
+    """The voters that this member has been connected to for five seconds, as etcd counts for a change of members.
+
+    Itself is always one of them.
+    """
+    assert machine.process is not None
+    long_ago = network.now() - HEALTH_INTERVAL_S
+    found = {machine.process.member_id}
+    for each in reached_from(network, machine):
+        assert each.process is not None
+        if max(each.process.started_at, machine.process.started_at) <= long_ago:
+            found.add(each.process.member_id)
+    return found & set(machine.process.cluster.voters)
+
+
+def is_in_sync(network: "FakeNetwork", machine: "FakeMachine", member_id: int) -> bool:
+    """Whether the leader, as this member knows it, has given that member all of its log."""
+    started = [
+        each.process.started_at
+        for each in reached_from(network, machine)
+        if each.process is not None and each.process.member_id == member_id and each.process.ready
+    ]
+    return any(network.now() - each >= SYNC_S for each in started)
+
+
+def settle(network: "FakeNetwork") -> None:
+    """Brings every cluster to where it comes by itself: a leader where there is a quorum, started members
+    published, removed ones ended, the version followed. Elections take no time here."""
+    for cluster in network.etcd.by_id.values():
+        _elect(network, cluster)
+        if not cluster.leader:
+            continue
+        for machine in running_in(network, cluster):
+            _meet_leader(network, machine)
+        led = [each for each in running_in(network, cluster) if leader_of(network, each)]
+        running = [each.process.version.series for each in led if each.process is not None]
+        cluster.follow_versions(running, network.now())
+
+
+def _elect(network: "FakeNetwork", cluster: FakeCluster) -> None:
+    able = [each for each in running_in(network, cluster) if _can_lead(network, each)]
+    ids = [each.process.member_id for each in able if each.process is not None]
+    if cluster.leader in ids:
+        return
+    cluster.leader = ids[0] if ids else 0
+    if ids:
+        cluster.term += 1
+        cluster.index += 1
+
+
+def _can_lead(network: "FakeNetwork", machine: "FakeMachine") -> bool:
+    assert machine.process is not None
+    voters = machine.process.cluster.voters
+    votes = [
+        each.process.member_id in voters and not each.process.lost_log
+        for each in reached_from(network, machine)
+        if each.process is not None
+    ]
+    able = machine.process.member_id in voters and not machine.process.lost_log
+    return able and sum(votes) >= machine.process.cluster.quorum
+
+
+def _meet_leader(network: "FakeNetwork", machine: "FakeMachine") -> None:
+    """What a member learns from a leader, or from those who know that it was removed (rule 33)."""
+    process = machine.process
+    assert process is not None
+    if process.cluster.leader not in reached_ids(network, machine):
+        return
+    if process.member is None:
+        machine.etcd_ended(0, *REMOVED)
+    elif process.lost_log:
+        machine.etcd_ended(2, PANIC)
+    else:
+        process.ready = True
+        process.member.name = process.environment["ETCD_NAME"]
+        process.member.client_urls = tuple(process.environment["ETCD_ADVERTISE_CLIENT_URLS"].split(","))

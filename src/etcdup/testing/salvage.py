@@ -1,0 +1,84 @@
+"""An etcd on a copy of a fake member's data, and the end of its log as a real one has it."""
+
+import base64
+import gzip
+
+from etcdup.core.etcd.wal import CRC, ENTRY, STATE, framed
+from etcdup.core.observed.model import MemberSeen
+from etcdup.core.recovery.disk_salvage import SERVE
+from etcdup.remote.etcd.errors import EtcdUnavailable
+from etcdup.testing.etcd_client import FakeEtcd
+from etcdup.testing.machine import FakeMachine
+from etcdup.testing.network import Answer
+from etcdup.testing.process import FakeProcess
+from etcdup.testing.systemd import Data
+
+OK: Answer = (0, "", "")
+
+
+def last_log(machine: FakeMachine, folder: str, back: str) -> Answer:
+    """One file, whose last entry its member never heard to be committed."""
+    node = machine.file(f"{folder}/0.wal")
+    if node is None or back != "0":
+        return (1, "", f"no log: {folder}/*.wal")
+    cluster = machine.network.etcd.by_id[Data.decode(node.content or b"").cluster_id]
+    term, index = machine.log_end or (cluster.term, cluster.index)
+    file, crc = framed(CRC, b"", 0)
+    for kind, first, second in ((STATE, (1, term), (3, index - 1)), (ENTRY, (2, term), (3, index))):
+        data = b"".join(bytes((number << 3, value)) for number, value in (first, second))
+        record, crc = framed(kind, data, crc)
+        file += record
+    return (0, "0.wal\n" + base64.b64encode(gzip.compress(file, mtime=0)).decode(), "")
+
+
+def append(machine: FakeMachine, path: str, size: str, encoded: str) -> Answer:
+    return OK if machine.file(path) else (1, "", f"truncate: cannot open '{path}'")
+
+
+def clear(machine: FakeMachine, *folders: str) -> Answer:
+    machine.throwaway = None
+    for folder in folders:
+        machine.remove(folder)
+        machine.remove(f"{folder}.part")
+    return OK
+
+
+def serving(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str]:
+    """It ends at once where something is missing that it cannot do without."""
+    machine.network.count(machine.name, ("hold", "etcdup-salvage"))
+    keys, data, wal, exe = argv[6:10]
+    log = machine.file(f"{wal or data + '/member/wal'}/0.wal")
+    there = all(machine.file(f"{keys}/{name}.pem") for name in ("ca", "cert", "key"))
+    if log is None or not there or machine.file(exe) is None or "--force-new-cluster" not in argv:
+        return ["ended"], SERVE
+    if any(f":{port}" in argument for port in machine.ports_taken for argument in argv):
+        machine.log.append("listen tcp: bind: address already in use")
+        return ["ended"], SERVE
+    member = Data.decode(log.content or b"")
+    cluster = machine.network.etcd.by_id[member.cluster_id]
+    machine.throwaway = FakeProcess(
+        machine.real(exe), {}, machine.network.now(), cluster, member.member_id, ready=True
+    )
+    return [], SERVE
+
+
+def unserved(machine: FakeMachine) -> None:
+    machine.throwaway = None
+
+
+class FakeThrowaway(FakeEtcd):
+    """The EtcdClient of an etcd on a copy."""
+
+    async def status(self, *, timeout_s: float) -> MemberSeen:
+        process = await self._asked(timeout_s)
+        cluster = process.cluster
+        return MemberSeen(
+            process.member_id, cluster.cluster_id, process.version, process.member_id, cluster.term + 1,
+            cluster.index, cluster.index, db_size=20_480, db_in_use=16_384, is_learner=False, members=(),
+        )  # fmt: skip
+
+    async def _asked(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
+        self._alive()
+        if self._machine.throwaway is None or not self._machine.answers:
+            raise EtcdUnavailable(self.name, "nothing listens at its client port")
+        return self._machine.throwaway

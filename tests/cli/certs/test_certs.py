@@ -1,0 +1,239 @@
+"""`etcdup certs` as it is typed, on real members: what they serve, before and after."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etcdup.core.spec.layout import layout_of
+from etcdup.core.spec.load import load
+from etcdup.core.spec.model import Spec
+from tests.cli.conftest import VERSION, Etcdup, prepare_demo
+from tests.support.etcd_binaries import why_not
+from tests.support.expired_certs import expired_leaves
+from tests.support.handshake_clients import Greeters
+
+pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
+
+
+@pytest.fixture(scope="module")
+def up(etcdup: Etcdup) -> Etcdup:
+    place = etcdup.folder / ".local/share/etcdup/demo"
+    prepare_demo(etcdup, place)
+    done = etcdup("demo")
+    assert done.returncode == 0, done.stderr
+    etcdup.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
+    return etcdup
+
+
+def place(etcdup: Etcdup) -> Path:
+    return etcdup.folder / ".local/share/etcdup/demo"
+
+
+def listed(etcdup: Etcdup, *options: str, code: int = 0) -> dict[str, Any]:
+    done = etcdup("certs", "list", "--json", *options)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert done.stdout, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_every_certificate_is_listed_with_every_place(up: Etcdup) -> None:
+    told = listed(up)
+    rows = {role: row for row in told["certificates"] for role in row["roles"]}
+    members = {f"{kind}/infra{n}" for kind in ("server", "peer", "health") for n in (1, 2, 3)}
+    assert set(rows) == members | {"ca", "peer-ca", "admin"}
+    for kind in ("server", "peer"):
+        here, there, *ports = rows[f"{kind}/infra2"]["seen"]
+        assert (here, there, len(ports)) == ("here", "on infra2", 1)
+        assert ports[0].startswith("served on infra2:")
+        assert rows[f"{kind}/infra2"]["usages"] == ["serverAuth", "clientAuth"]
+    assert [link["port"] for link in told["links"]].count("peer") == 6
+    assert len(told["links"]) == 12
+    assert all(link["ok"] for link in told["links"])
+    assert told["raft"].count("follows") == 2
+
+
+def test_a_peer_port_turns_down_who_is_no_peer(up: Etcdup) -> None:
+    """A pair of the same CA with another name: connections that are open go on, and a new one is not taken."""
+    peer, health = (place(up) / f"pki/members/infra2/{kind}" for kind in ("peer", "health"))
+    theirs = {f"{peer}{end}": Path(f"{peer}{end}").read_bytes() for end in (".pem", "-key.pem")}
+    for end in (".pem", "-key.pem"):
+        Path(f"{peer}{end}").write_bytes(Path(f"{health}{end}").read_bytes())
+    try:
+        broken = [link for link in listed(up, code=1)["links"] if not link["ok"]]
+    finally:
+        for path, content in theirs.items():
+            Path(path).write_bytes(content)
+    assert {(link["from"], link["to"], link["port"]) for link in broken} == {
+        ("infra2", "infra1", "peer"),
+        ("infra2", "infra3", "peer"),
+    }
+    assert {link["why"] for link in broken} == {"it turned the handshake down: bad certificate"}
+    assert listed(up)["well"]
+
+
+def test_days_decide_the_exit_code(up: Etcdup) -> None:
+    assert up("certs", "list", "--days", "300").returncode == 0
+    done = up("certs", "list", "--days", "366")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "certificates are not well: 10 certificates to renew"
+
+
+def test_provided_certificates_are_listed_as_well(up: Etcdup) -> None:
+    """The same members, as somebody would describe them who made the certificates with a CA of their own."""
+    kinds = (("", "server"), ("peer_", "peer"), ("client_", "health"))
+    files = [
+        f"{prefix}{what}: 'pki/members/{{name}}/{kind}{suffix}.pem'"
+        for prefix, kind in kinds
+        for what, suffix in (("cert", ""), ("key", "-key"))
+    ]
+    provided = f"tls: {{mode: provided, ca: pki/ca.pem, peer_ca: pki/ca.pem, {', '.join(files)}}}\n"
+    managed = yaml_without_tls(place(up) / "cluster.yaml")
+    file = place(up) / "provided.yaml"
+    file.write_text(managed + provided)
+    told = listed(up, "-f", str(file))
+    rows = {role: row for row in told["certificates"] for role in row["roles"]}
+    assert rows["health/infra1"]["roles"] == ["health/infra1", "admin"]
+    assert [place.split()[0] for place in rows["peer/infra3"]["seen"]] == ["here", "on", "served"]
+    assert listed(up, "-f", str(file), "--days", "366", code=1)["findings"] == []
+
+
+def yaml_without_tls(file: Path) -> str:
+    return "".join(line for line in file.read_text().splitlines(keepends=True) if not line.startswith("tls:"))
+
+
+def spec_of(etcdup: Etcdup) -> Spec:
+    file = place(etcdup) / "cluster.yaml"
+    return load(file.read_text(), str(file))
+
+
+def pids(etcdup: Etcdup) -> list[int]:
+    return [int((place(etcdup) / f"infra{n}/run/etcdup/etcd.pid").read_text()) for n in (1, 2, 3)]
+
+
+def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
+    """And no handshake fails meanwhile, of all that two members' ports are greeted with (rule 16)."""
+    before, serials = pids(up), {row["serial"] for row in listed(up)["certificates"] if not row["is_ca"]}
+    spec, pki = spec_of(up), place(up) / "pki"
+    ports = [
+        (host.address, port(host)) for host in spec.hosts[:2] for port in (spec.client_port, spec.peer_port)
+    ]
+    pair = (pki / "members/infra3/peer.pem", pki / "members/infra3/peer-key.pem")
+    with Greeters(pki / "ca.pem", *pair, ports) as greeters:
+        for _ in range(3):
+            done = up("certs", "renew", "--days", "100000", "--yes")
+            assert done.returncode == 0, done.stderr
+    assert greeters.failed == []
+    assert {len(seen) for seen in greeters.serials.values()} == {4}, "the first and three new ones"
+    assert min(greeters.greeted.values()) > 50
+    assert "it has less than 100000 days left" in done.stderr
+    shown = [line.split() for line in done.stdout.splitlines() if " serves serial " in line]
+    assert {line[0].split(":")[0] for line in shown} == {"infra1", "infra2", "infra3"}
+    assert len(shown) == 6
+    assert not serials & {line[3] for line in shown}
+    assert pids(up) == before
+    assert not serials & {row["serial"] for row in listed(up)["certificates"]}
+
+
+def test_with_nothing_due_it_still_proves_what_is_served(up: Etcdup) -> None:
+    done = up("certs", "renew", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "no certificate is due" in done.stderr
+    told = json.loads(done.stdout)
+    assert (told["renewed"], told["steps_done"]) == ([], 0)
+    assert [port["proved"] for port in told["ports"]] == [True] * 6
+    assert [member["healthy"] for member in told["members"]] == [True] * 3
+
+
+def test_without_anybody_to_ask_nothing_is_renewed(up: Etcdup) -> None:
+    done = up("certs", "renew", "--days", "100000")
+    assert done.returncode == 2
+    assert "nobody to ask" in done.stderr
+    assert listed(up)["well"]
+
+
+def let_all_expire(etcdup: Etcdup) -> None:
+    for _, path, content in expired_leaves(place(etcdup) / "cluster.yaml"):
+        Path(path).write_bytes(content)
+
+
+def stop(etcdup: Etcdup) -> None:
+    for pid in pids(etcdup):
+        os.kill(pid, signal.SIGTERM)
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.05)
+
+
+def start(etcdup: Etcdup) -> None:
+    for n in (1, 2, 3):
+        subprocess.run(["sh", str(place(etcdup) / f"infra{n}/etc/start-etcd")], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("members", ["never restarted", "restarted", "stopped"])
+def test_a_cluster_whose_certificates_have_all_expired_is_healed(up: Etcdup, members: str) -> None:
+    let_all_expire(up)
+    if members != "never restarted":
+        stop(up)
+    if members == "restarted":
+        start(up)
+    expired = listed(up, code=1)
+    assert {row["days_left"] for row in expired["certificates"] if not row["is_ca"]} == {-36}
+    before = pids(up) if members != "stopped" else []
+    done = up("certs", "renew", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "it expired on" in done.stderr
+    assert done.stdout.splitlines()[-1] == "cluster is healthy"
+    assert members == "stopped" or pids(up) == before
+    assert listed(up)["well"]
+    assert "nothing to do" in up("apply").stderr
+
+
+def test_etcd_lets_in_a_consumer_whose_key_was_never_here(up: Etcdup) -> None:
+    key, csr, out = (str(up.folder / name) for name in ("own.key", "own.csr", "away"))
+    subject = ["-subj", "/CN=whatever", "-keyout", key, "-out", csr]
+    subprocess.run(
+        ["openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", *subject], check=True, timeout=30
+    )
+    done = up("certs", "issue", "app", "--csr", csr, "--out", out)
+    assert done.returncode == 0, done.stderr
+    host = spec_of(up).hosts[0]
+    etcdctl = [
+        f"{layout_of(spec_of(up), host).current}/etcdctl",
+        f"--endpoints={spec_of(up).client_url(host)}",
+    ]
+    files = [f"--cacert={out}/ca.pem", f"--cert={out}/app.pem", f"--key={key}"]
+    put = subprocess.run(
+        [*etcdctl, *files, "put", "a", "b"], check=True, timeout=30, capture_output=True, text=True
+    )
+    assert put.stdout == "OK\n"
+    consumer = next(row for row in listed(up)["certificates"] if row["roles"] == ["client/app"])
+    assert (consumer["used_by"], consumer["seen"]) == (["the consumer app"], ["here"])
+
+    assert up("certs", "issue", "app", "--csr", csr).returncode == 0
+    told = [row for row in listed(up)["certificates"] if "app" in "".join(row["roles"])]
+    assert [(row["roles"], row["in_use"]) for row in told] == [
+        (["client/app"], True),
+        (["replaced/app"], False),
+    ]
+    assert told[1]["serial"] == consumer["serial"]
+    subprocess.run([*etcdctl, *files, "get", "a"], check=True, timeout=30)  # etcd takes the replaced one
+
+
+def test_a_port_that_is_not_served_is_not_well(up: Etcdup) -> None:
+    pid = pids(up)[2]
+    os.kill(pid, signal.SIGTERM)
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(0.05)
+    told = listed(up, code=1)
+    assert any("served on infra3:" in finding for finding in told["findings"])
+    assert {(link["from"], link["to"], link["port"]) for link in told["links"] if not link["ok"]} == {
+        (source, "infra3", port) for source in ("infra1", "infra2") for port in ("client", "peer")
+    }
+    assert up("certs", "renew", "--yes").returncode == 0
+    assert listed(up)["well"]

@@ -1,0 +1,260 @@
+"""`etcdup certs issue` as it is typed: no host is touched, so a PKI alone is enough."""
+
+import json
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from etcdup.cli.main import run
+from etcdup.core.spec.load import load
+from etcdup.ops.pki.pki import Pki
+from tests.cli.conftest import CLUSTER
+
+
+def leaf(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def openssl(*arguments: str) -> str:
+    done = subprocess.run(["openssl", *arguments], check=True, capture_output=True, text=True, timeout=30)
+    return done.stdout
+
+
+def request(folder: Path, *kind: str) -> Path:
+    openssl("req", "-new", *kind, "-nodes", "-keyout", str(folder / "own.key"), "-out", str(folder / "own.csr"),
+            "-subj", "/CN=someone-else/O=system:masters", "-addext", "basicConstraints=CA:TRUE")  # fmt: skip
+    return folder / "own.csr"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (
+            ["kube-apiserver"],
+            ["--etcd-servers=https://10.0.0.1:2379,https://10.0.0.2:2379,https://10.0.0.3:2379"],
+        ),
+        (["patroni"], ["etcd3:", '  hosts: ["10.0.0.1:2379", "10.0.0.2:2379", "10.0.0.3:2379"]']),
+        (
+            ["pg", "--role", "patroni"],
+            ["  cacert: /etc/patroni/etcd/ca.pem", "  key: /etc/patroni/etcd/client-key.pem"],
+        ),
+        (["prometheus"], ["      key_file: /etc/prometheus/etcd/client-key.pem"]),
+        (
+            ["app"],
+            ["export ETCDCTL_CERT=FOLDER/pki/clients/app.pem", "export ETCDCTL_CACERT=FOLDER/pki/ca.pem"],
+        ),
+    ],
+)
+def test_it_prints_the_consumers_configuration(
+    folder: Path, arguments: list[str], lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["certs", "issue", *arguments]) == 0
+    told = capsys.readouterr()
+    for line in lines:
+        assert line.replace("FOLDER", str(folder)) in told.out.splitlines()
+    assert "cannot be called back" in told.err
+    assert "PRIVATE" not in told.out + told.err
+
+
+def test_what_is_in_the_folder_to_take_away_is_enough_to_be_let_in(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = folder / "away"
+    assert run(["certs", "issue", "app", "--out", str(out)]) == 0
+    assert {path.name: path.stat().st_mode & 0o777 for path in out.iterdir()} == {
+        "ca.pem": 0o644, "app.pem": 0o644, "app-key.pem": 0o600,
+    }  # fmt: skip
+    assert f"export ETCDCTL_KEY={out}/app-key.pem" in capsys.readouterr().out
+    verified = openssl(
+        "verify", "-purpose", "sslclient", "-CAfile", str(out / "ca.pem"), str(out / "app.pem")
+    )
+    assert verified.endswith(": OK\n")
+    assert openssl("pkey", "-in", str(out / "app-key.pem"), "-pubout") == openssl(
+        "x509", "-in", str(out / "app.pem"), "-noout", "-pubkey"
+    )
+
+
+def test_issued_again_it_is_the_same_until_it_is_to_be_renewed(folder: Path) -> None:
+    cert = folder / "pki/clients/app.pem"
+    assert run(["certs", "issue", "app"]) == 0
+    first = cert.read_bytes()
+    assert run(["certs", "issue", "app"]) == 0
+    assert cert.read_bytes() == first
+    assert run(["certs", "issue", "app", "--renew"]) == 0
+    assert cert.read_bytes() != first
+
+
+def former(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "pki/former/clients").glob("*"))
+
+
+def test_what_a_newer_one_replaces_is_kept_since_etcd_takes_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cert, key = folder / "pki/clients/app.pem", folder / "pki/clients/app-key.pem"
+    assert run(["certs", "issue", "app"]) == 0
+    first = (cert.read_bytes(), key.read_bytes())
+    assert run(["certs", "issue", "app"]) == 0
+    assert former(folder) == []
+    assert "the one of before" not in capsys.readouterr().err
+    assert run(["certs", "issue", "app", "--renew"]) == 0
+    said = capsys.readouterr().err
+    assert "the one of before is in ./pki/former/clients, and etcd takes it as well until 20" in said
+    assert "`etcdup certs rotate-ca` ends it" in said
+    kept = folder / "pki/former/clients"
+    assert ((kept / "app.pem").read_bytes(), (kept / "app-key.pem").read_bytes()) == first
+    assert run(["certs", "issue", "app", "--renew", "--json"]) == 0
+    replaced = json.loads(capsys.readouterr().out)["replaced"]
+    assert Path(replaced["kept"]) == kept / "app~1.pem"
+    assert former(folder) == ["app-key.pem", "app.pem", "app~1-key.pem", "app~1.pem"]
+
+
+def test_a_new_request_and_a_new_ca_replace_as_well(folder: Path) -> None:
+    csr, pki = request(folder, "-newkey", "ed25519"), Pki.open(load(CLUSTER, "cluster.yaml"), folder)
+    assert run(["certs", "issue", "own", "--csr", str(csr)]) == 0
+    assert run(["certs", "issue", "own", "--csr", str(csr)]) == 0
+    assert former(folder) == ["own.pem"], "its key was never here"
+    assert run(["certs", "issue", "app"]) == 0
+    for stage in ("trust", "sign"):
+        pki.rotate(stage, datetime.now(UTC))
+    assert run(["certs", "issue", "app"]) == 0
+    assert former(folder) == ["app-key.pem", "app.pem", "own.pem"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ("-newkey", "rsa:2048"),
+        ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        ("-newkey", "ed25519"),
+    ],
+)
+def test_of_a_request_nothing_is_taken_but_its_key(
+    folder: Path, kind: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    csr = request(folder, *kind)
+    assert run(["certs", "issue", "app", "--csr", str(csr), "--out", str(folder / "away")]) == 0
+    assert sorted(path.name for path in (folder / "away").iterdir()) == ["app.pem", "ca.pem"]
+    assert sorted(path.name for path in (folder / "pki/clients").glob("app*")) == ["app.pem"]
+    made = leaf(folder / "away/app.pem")
+    assert made.subject.rfc4514_string() == "CN=app,O=prod"
+    assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert openssl("x509", "-in", str(folder / "away/app.pem"), "-noout", "-pubkey") == openssl(
+        "pkey", "-in", str(folder / "own.key"), "-pubout"
+    )
+    assert "ETCDCTL_KEY='the key of the request'" in capsys.readouterr().out
+
+
+def test_a_consumer_with_a_key_of_its_own_wants_a_request_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    csr = request(folder, "-newkey", "ed25519")
+    assert run(["certs", "issue", "app", "--csr", str(csr)]) == 0
+    assert run(["certs", "issue", "app"]) == 1
+    assert "give that with --csr" in capsys.readouterr().err
+    assert run(["certs", "issue", "app", "--csr", str(csr)]) == 0
+    assert run(["certs", "issue", "other"]) == 0
+    assert run(["certs", "issue", "other", "--csr", str(csr)]) == 1
+    assert "other has a key here already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["root"], 1, "etcdup's own"),
+        (["etcd-health"], 1, "etcdup's own"),
+        (["admin"], 1, "There is no certificate `client/admin`"),
+        (["etcdup:prod:peer"], 1, "a client's name holds"),
+        (["../x"], 1, "a client's name holds"),
+        (["app", "--csr", "nothing.csr"], 2, "nothing.csr is not there"),
+        (["app", "--csr", "cluster.yaml"], 1, "holds no certificate signing request"),
+        (["app", "--role", "nonsense"], 2, "nonsense"),
+    ],
+)
+def test_what_is_refused(
+    folder: Path, arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["certs", "issue", *arguments]) == code
+    assert words in capsys.readouterr().err
+    names = sorted(path.name for path in (folder / "pki/clients").iterdir())
+    assert names == ["admin-key.pem", "admin.pem"]
+
+
+def test_a_short_rsa_key_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = request(folder, "-newkey", "rsa:1024")
+    assert run(["certs", "issue", "app", "--csr", str(short)]) == 1
+    assert "RSA key of 1024 bits" in capsys.readouterr().err
+
+
+def test_another_clusters_ca_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "away").mkdir()
+    (folder / "away/ca.pem").write_text("another")
+    assert run(["certs", "issue", "app", "--out", str(folder / "away")]) == 2
+    assert "holds another CA" in capsys.readouterr().err
+    assert (folder / "away/ca.pem").read_text() == "another"
+
+
+def test_without_a_ca_none_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    assert run(["certs", "issue", "app"]) == 1
+    assert not (tmp_path / "pki").exists()
+
+
+def test_a_due_certificate_is_issued_anew(folder: Path) -> None:
+    pki = Pki.open(load(CLUSTER, "cluster.yaml"), folder)
+    pki.issue_client("app", datetime.now(UTC) - timedelta(days=300))
+    first = leaf(folder / "pki/clients/app.pem")
+    assert run(["certs", "issue", "app"]) == 0
+    assert leaf(folder / "pki/clients/app.pem").serial_number != first.serial_number
+
+
+def test_with_provided_tls_the_one_who_has_the_ca_issues(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "cluster.yaml").write_text(
+        CLUSTER + "tls: {mode: provided, ca: ca.pem, cert: c.pem, key: k.pem}\n"
+    )
+    assert run(["certs", "issue", "app"]) == 1
+    assert "the CA is not etcdup's" in capsys.readouterr().err
+
+
+def test_the_folder_to_take_away_follows_a_change_of_ca(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The CA file there is this cluster's own of before, and no stranger's."""
+    out, away = folder / "away", ["certs", "issue", "app", "--out", str(folder / "away")]
+    pki = Pki.open(load(CLUSTER, "cluster.yaml"), folder)
+    assert run(away) == 0
+    first = (out / "app.pem").read_bytes()
+    pki.rotate("trust", datetime.now(UTC))
+    assert run(away) == 0
+    assert (out / "ca.pem").read_bytes().count(b"BEGIN CERTIFICATE") == 2
+    assert (out / "app.pem").read_bytes() == first
+    pki.rotate("sign", datetime.now(UTC))
+    assert run(away) == 0
+    assert (out / "app.pem").read_bytes() != first
+    pki.rotate("drop", datetime.now(UTC))
+    assert run(away) == 0
+    assert openssl("verify", "-CAfile", str(out / "ca.pem"), str(out / "app.pem")).endswith(": OK\n")
+    (out / "ca.pem").write_text("a stranger's")
+    assert run(away) == 2
+    assert "holds another CA" in capsys.readouterr().err
+
+
+def test_a_consumer_is_forgotten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["certs", "issue", "app"]) == 0
+    assert run(["certs", "forget", "app"]) == 0
+    assert "etcd asks no revocation list" in capsys.readouterr().err
+    assert sorted(path.name for path in (folder / "pki/former/clients").iterdir()) == [
+        "app-key.pem",
+        "app.pem",
+    ]
+    assert run(["certs", "issue", "app"]) == 0, "the name may be used again"
+    assert run(["certs", "forget", "app"]) == 0
+    assert run(["certs", "forget", "app"]) == 1
+    assert "there is no certificate of a consumer app" in capsys.readouterr().err
+    assert len(list((folder / "pki/former/clients").iterdir())) == 4, "nothing is overwritten"

@@ -1,0 +1,83 @@
+"""`etcdup certs rotate-ca` as it is typed, with an encrypted CA key: leaves renewed, then another CA.
+
+On every minor, and under load: tests/lab/test_rotate_ca.py.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Etcdup, prepare_demo
+from tests.support.etcd_binaries import why_not
+
+VERSION = "3.7.1"
+pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Etcdup]:
+    called = Etcdup(tmp_path)
+    place = tmp_path / ".local/share/etcdup/demo"
+    prepare_demo(called, place, version=VERSION)
+    try:
+        done = called("demo")
+        assert done.returncode == 0, done.stderr
+        called.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
+        called.extra["ETCDUP_CA_PASSPHRASE"] = "correct horse"
+        yield called
+    finally:
+        called("demo", "--down")
+
+
+def ran(etcdup: Etcdup, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = etcdup("certs", *words)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def serials(etcdup: Etcdup, kind: str) -> set[str]:
+    told = json.loads(ran(etcdup, "list", "--json").stdout)
+    return {row["serial"] for row in told["certificates"] if row["roles"][0].startswith(kind)}
+
+
+def test_leaves_and_then_the_ca_are_exchanged(up: Etcdup) -> None:
+    pki = up.folder / ".local/share/etcdup/demo/pki"
+    leaves, ca = serials(up, "server/"), serials(up, "ca")
+    ran(up, "renew", "--days", "100000", "--yes")
+    assert not leaves & serials(up, "server/")
+    ran(up, "issue", "app")
+    ran(up, "issue", "gone")
+
+    assert (
+        "new handshakes after it: every port and every link is well" in ran(up, "rotate-ca", "--yes").stderr
+    )
+    assert b"ENCRYPTED" in (pki / "next-ca-key.pem").read_bytes()
+    assert len(serials(up, "ca")) == 2
+    assert "Has every consumer" not in ran(up, "rotate-ca", "--yes", code=4).stderr
+    assert "the new CA does not sign yet" in (
+        ran(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=2).stderr
+    )
+
+    leaves = serials(up, "server/")
+    told = json.loads(ran(up, "rotate-ca", "--yes", "--consumers-have", "ca", "--json").stdout)
+    assert (told["phase"], told["next"]["consumers"]) == ("sign", ["app", "gone"])
+    assert all(member["healthy"] for member in told["members"])
+    assert Path(told["next"]["ca"]).read_text().count("BEGIN CERTIFICATE") == 2
+    assert not leaves & serials(up, "server/")
+    said = ran(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=4).stderr
+    assert "2 things stand against it" in said
+    ran(up, "issue", "app")
+    assert "gone is forgotten" in ran(up, "forget", "gone").stderr
+    assert serials(up, "forgotten/gone"), "for the old CA is trusted still"
+
+    ran(up, "rotate-ca", "--yes", "--consumers-have", "certs")
+    assert not ca & serials(up, "ca")
+    assert not serials(up, "forgotten/gone")
+    assert len(serials(up, "ca")) == 1
+    assert "nothing to do" in up("apply").stderr
+    assert "no CA is being dropped" in ran(up, "rotate-ca", "--yes", "--keep-old", code=4).stderr
+    assert "exclude each other" in ran(up, "rotate-ca", "--keep-old", "--consumers-have", "ca", code=2).stderr
+    assert "PRIVATE" not in "".join(path.read_text() for path in pki.parent.glob(".etcdup/*"))

@@ -1,0 +1,217 @@
+"""`etcdup recover` as it is typed, on real local members: they have lost each other, and no data or most of it.
+
+Names of hosts that cannot be reached are typed in tests/lab/test_recover.py.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import VERSION, Etcdup, prepare_demo
+from tests.support.etcd_binaries import why_not
+from tests.support.expired_certs import expired_leaves
+from tests.support.keyboard import CTRL_C, typed
+
+SURE = ("--yes-recover", "demo")
+NAME = "Type the cluster's name to rebuild it (demo): "
+PATIENCE_S = 90.0
+OF_FIVE = "3.7.1"
+# Killed at each kind, one after the other: each time the same recover goes on.
+CUTS = (
+    "StageRestore",
+    "StopMembers",
+    "CopyData",
+    "RetireMember",
+    "PlaceData",
+    "InstallFiles",
+    "StartRestored",
+    "FenceOff",
+    "SealRestore",
+)
+
+pytestmark = pytest.mark.apart
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Etcdup]:
+    with running(tmp_path, 3, VERSION) as etcdup:
+        yield etcdup
+
+
+@pytest.fixture
+def five(tmp_path: Path) -> Iterator[Etcdup]:
+    if why := why_not(OF_FIVE):
+        pytest.skip(why)
+    with running(tmp_path, 5, OF_FIVE) as etcdup:
+        yield etcdup
+
+
+@contextmanager
+def running(folder: Path, members: int, version: str) -> Iterator[Etcdup]:
+    etcdup = Etcdup(folder)
+    prepare_demo(etcdup, place(etcdup), members, version)
+    etcdup.extra["ETCDUP_FILE"] = str(place(etcdup) / "cluster.yaml")
+    done = etcdup("apply", "--yes")
+    assert done.returncode == 0, done.stderr
+    yield etcdup
+    etcdup("destroy", "--yes-destroy", "demo")
+
+
+def place(etcdup: Etcdup) -> Path:
+    return etcdup.folder / ".local/share/etcdup/demo"
+
+
+def pid_of(etcdup: Etcdup, number: int) -> int:
+    return int((place(etcdup) / f"infra{number}/run/etcdup/etcd.pid").read_text())
+
+
+def kill(etcdup: Etcdup, *numbers: int) -> None:
+    for pid in (pid_of(etcdup, number) for number in numbers):
+        os.kill(pid, signal.SIGKILL)
+        wait(partial(has_ended, pid), "etcd does not end")
+
+
+def has_ended(pid: int) -> bool:
+    """Or is a zombie."""
+    return not Path(f"/proc/{pid}/exe").exists()
+
+
+def let_all_expire(etcdup: Etcdup) -> None:
+    for _, path, content in expired_leaves(place(etcdup) / "cluster.yaml"):
+        Path(path).write_bytes(content)
+
+
+def cluster_id(etcdup: Etcdup) -> int:
+    done = etcdup("ctl", "--endpoint", "infra1", "--", "get", "/a", "--write-out=json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["count"] == 1
+    return int(found["header"]["cluster_id"])
+
+
+def test_what_has_expired_is_renewed_and_what_is_stopped_is_started(up: Etcdup) -> None:
+    assert up("ctl", "--endpoint", "infra1", "--", "put", "/a", "kept").returncode == 0
+    before = cluster_id(up)
+    kill(up, 1, 2)
+    let_all_expire(up)
+    assert up("health").returncode == 1
+
+    told = up("recover", "--json")
+    assert told.returncode == 3, told.stderr
+    steps = [step["step"] for step in json.loads(told.stdout)["plan"]["steps"]]
+    assert steps == ["IssueCertificates", *["InstallFiles"] * 3, "StartMember", "StartMember"]
+    assert up("recover").returncode == 2, "nobody to ask"
+
+    done = up("recover", *SURE)
+    assert done.returncode == 0, done.stderr
+    assert "What costs nothing is tried first" in " ".join(done.stderr.split())
+    assert "The quorum is back: nothing was lost, and nothing was rebuilt." in done.stderr
+    assert done.stdout.splitlines()[-1] == "cluster is healthy"
+    assert cluster_id(up) == before
+    assert up("certs", "list").returncode == 0
+    assert up("recover", *SURE).returncode == 4, "it has a quorum"
+
+
+def test_what_is_not_in_etcdups_power_is_left_to_a_person(up: Etcdup) -> None:
+    """Two members stand still with their data: they run, so nothing can be started, and nothing is lost."""
+    for number in (2, 3):
+        os.kill(pid_of(up, number), signal.SIGSTOP)
+    try:
+        done = up("recover", "--json", *SURE)
+        while "the cluster has a quorum" in done.stderr:  # the third still follows its old leader
+            done = up("recover", "--json", *SURE)
+    finally:
+        for number in (2, 3):
+            os.kill(pid_of(up, number), signal.SIGCONT)
+    assert done.returncode == 4, done.stderr
+    assert "nothing is lost: infra1, infra2, infra3 can be reached and have their data" in done.stderr
+    assert "infra2 runs and does not answer" in done.stderr
+    (refused,) = json.loads(done.stdout)["error"]["refused"]
+    assert refused["rules"] == [62, 68]
+
+
+def test_of_two_survivors_of_five_the_newer_is_taken_and_cut_anywhere_the_same_recover_goes_on(
+    five: Etcdup,
+) -> None:
+    assert five("ctl", "--endpoint", "infra1", "--", "put", "/a", "kept").returncode == 0
+    leave_behind(five, 1, (2, 3, 4, 5))
+    lose(five, 3, 4, 5)
+    wait(lambda: "has a quorum" not in five("recover", "--json").stderr, "two of five follow a leader")
+    for answer in ("another", CTRL_C):
+        code, screen = typed(five.on_terminal("recover"), [(NAME, answer)])
+        assert code == 130, screen
+        told = " ".join(screen.split())
+        assert "the cluster goes on from infra2, which has the newest data: infra2 (term" in told, screen
+
+    first, *others = CUTS
+    code, screen = typed(five.on_terminal("recover", cut=first), [(NAME, "demo")])
+    assert code == -signal.SIGKILL, screen
+    for kind in others:
+        five.cut(kind, "recover", *SURE)
+    done = five("recover", *SURE)
+    assert (done.returncode, "the cluster has a quorum: infra2 of 1 voters" in done.stderr) == (4, True)
+    for key in ("/a", "/late"):
+        assert five("ctl", "--", "get", key, "--print-value-only").stdout == "kept\n"
+    assert five("ctl", "--", "member", "list").stdout.count("infra") == 1
+    for number in (1, 2):
+        assert list((place(five) / "backups").glob(f"*-recover-infra{number}-*.db"))
+        (copy,) = data(five, number).parent.glob("etcd.cold-*")
+        (aside,) = data(five, number).parent.glob("etcd.aside-*")
+        assert contents(copy) == contents(aside)
+        assert (copy / "member/snap/db").stat().st_size
+
+
+def leave_behind(etcdup: Etcdup, left: int, others: tuple[int, ...]) -> None:
+    """The others write what this one has not heard of: it stands still meanwhile, and they are started anew, so that
+    nothing waits for it in a connection either."""
+    os.kill(pid_of(etcdup, left), signal.SIGSTOP)
+    kill(etcdup, *others)
+    for starting in [subprocess.Popen(["sh", "-c", unchecked(etcdup, number)]) for number in others]:
+        assert starting.wait() == 0
+    late = ("ctl", "--endpoint", f"infra{others[0]}", "--")
+    wait(lambda: etcdup(*late, "put", "/late", "kept").returncode == 0, "they take no write")
+    # A linearizable read, so that this one has applied it.
+    assert etcdup(*late, "get", "/late", "--print-value-only").stdout == "kept\n"
+
+
+def unchecked(etcdup: Etcdup, number: int) -> str:
+    """A member's start script, without etcd's comparison of its data with that of all others, which it waits for seven
+    seconds for each."""
+    script = (place(etcdup) / f"infra{number}/etc/start-etcd").read_text()
+    gate = "InitialCorruptCheck"
+    unchecked = f'ETCD_FEATURE_GATES=$(echo "$ETCD_FEATURE_GATES" | sed s/{gate}=true/{gate}=false/)'
+    before, line, after = script.partition("set +a\n")
+    assert line
+    return f"{before}{line}{unchecked}\n{after}"
+
+
+def lose(etcdup: Etcdup, *numbers: int) -> None:
+    """With their disks. What stood still goes on."""
+    kill(etcdup, *numbers)
+    for number in numbers:
+        shutil.rmtree(data(etcdup, number))
+    os.kill(pid_of(etcdup, 1), signal.SIGCONT)
+
+
+def data(etcdup: Etcdup, number: int) -> Path:
+    return place(etcdup) / f"infra{number}/var/lib/etcd"
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def wait(so: Callable[[], bool], why: str) -> None:
+    ends = time.monotonic() + PATIENCE_S
+    while not so():
+        assert time.monotonic() < ends, why
+        time.sleep(0.05)

@@ -1,0 +1,227 @@
+"""`etcdup restore` as it is typed, on real local members: watchers' revisions, damage, other sizes, a clone, its undo,
+and all of these killed at each kind of step."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.restore.restore import can_bump
+from etcdup.core.spec.version import parse_version
+from etcdup.ops.demo import take_down
+from tests.cli.conftest import Etcdup, prepare_demo
+from tests.support.etcd_binaries import etcd_binaries, why_not
+from tests.support.keyboard import CTRL_C, typed
+
+VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
+SURE = ("--yes-restore", "demo")
+UNDO = ("restore", "--undo", *SURE)
+NAME = "Type the cluster's name to exchange its data (demo): "
+CUT = ("3.5.33", "3.6.14", "3.7.1")
+# These are killed at each kind, one after the other: each time the same verb goes on.
+CUTS = (
+    "StageRestore",
+    "StopMembers",
+    "PlaceData",
+    "InstallFiles",
+    "StartRestored",
+    "FenceOff",
+    "SealRestore",
+)
+OF_SHAPES = "3.6.14"
+FRESH_CUTS = ("PrepareHost", "StageRestore", "PlaceData", "StartRestored")
+GROW_CUTS = ("StageRestore", "StopMembers", "PlaceData", "StartRestored", "FenceOff")
+SHRINK_CUTS = ("StopMembers", "RetireMember", "PlaceData", "InstallFiles", "FenceOff")
+UNDO_CUTS = ("MarkUndo", "StopMembers", "UndoData", "InstallFiles", "StartRestored")
+
+pytestmark = pytest.mark.apart
+
+
+@pytest.fixture(params=VERSIONS)
+def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
+    """A demo of this version with a few keys, running."""
+    version = str(request.param)
+    if why := why_not(version):
+        pytest.skip(why)
+    etcdup = Etcdup(tmp_path)
+    place = tmp_path / ".local/share/etcdup/demo"
+    prepare_demo(etcdup, place, version=version)
+    etcdup.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
+    done = etcdup("apply", "--yes")
+    assert done.returncode == 0, done.stderr
+    yield etcdup
+    etcdup("destroy", "--yes-destroy", "demo")
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[Etcdup]:
+    """Places for five members; a cluster of one runs on the first."""
+    if why := why_not(OF_SHAPES):
+        pytest.skip(why)
+    etcdup = Etcdup(tmp_path)
+    place = tmp_path / ".local/share/etcdup/demo"
+    prepare_demo(etcdup, place, 5, OF_SHAPES)
+    (place / "cluster.yaml").rename(place / "five.yaml")
+    etcdup.extra["ETCDUP_FILE"] = str(hosts(place, 1))
+    done = etcdup("apply", "--yes")
+    assert done.returncode == 0, done.stderr
+    yield etcdup
+    take_down(place)
+
+
+def hosts(place: Path, *numbers: int, name: str = "demo") -> Path:
+    """A cluster.yaml of these alone; another cluster's has a folder of its own."""
+    lines = (place / "five.yaml").read_text().splitlines(keepends=True)
+    named = {f"  - {{name: infra{number}," for number in numbers}
+    kept = [line for line in lines if not line.startswith("  - ") or line.partition(",")[0] + "," in named]
+    path = (place if name == "demo" else place / name) / "cluster.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(kept).replace("name: demo", f"name: {name}"))
+    return path
+
+
+def ctl(etcdup: Etcdup, *arguments: str) -> str:
+    done = etcdup("ctl", "--", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def version_of(etcdup: Etcdup) -> str:
+    text = Path(etcdup.extra["ETCDUP_FILE"]).read_text()
+    return next(each for each in VERSIONS if f"version: {each}" in text)
+
+
+def stages(etcdup: Etcdup) -> set[str]:
+    """How far a restore is, as the hosts' marks say."""
+    marks = Path(etcdup.extra["ETCDUP_FILE"]).parent.glob("infra*/etc/etcd/etcdup.json")
+    return {json.loads(mark.read_text())["restored"]["stage"] for mark in marks}
+
+
+def revision(etcdup: Etcdup) -> int:
+    return int(json.loads(ctl(etcdup, "get", "/a", "--write-out=json"))["header"]["revision"])
+
+
+def snapshot(etcdup: Etcdup, version: str) -> Path:
+    """By etcdctl itself, from one member (rule 53)."""
+    path = etcdup.folder / "snapshot.db"
+    variables = etcdup("export", "env")
+    assert variables.returncode == 0, variables.stderr
+    script = variables.stdout + (
+        f'\nETCDCTL_ENDPOINTS="${{ETCDCTL_ENDPOINTS%%,*}}" {etcd_binaries(version)}/etcdctl '
+        f"snapshot save {path}\n"
+    )
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_restore(up: Etcdup) -> None:
+    ctl(up, "put", "/a", "kept")
+    path = snapshot(up, version_of(up))
+    ctl(up, "put", "/a", "lost")
+    ctl(up, "put", "/b", "lost")
+    before = revision(up)
+    if version_of(up) == VERSIONS[-1]:  # the file is read before any version is asked for
+        _refuses_damage(up, path)
+        for answer in ("another", CTRL_C):
+            assert typed(up.on_terminal("restore", str(path)), [(NAME, answer)])[0] == 130
+        assert ctl(up, "get", "/b", "--print-value-only") == "lost\n"
+    unasked = up("restore", str(path))
+    assert (unasked.returncode, "--yes-restore demo" in unasked.stderr) == (2, True)
+    for kind in CUTS if version_of(up) in CUT else ("PlaceData",):
+        up.cut(kind, "restore", str(path), *SURE)
+        if kind == "PlaceData":
+            _refuses_all_else(up)
+    _finish(up, path)
+    assert ctl(up, "get", "/a", "--print-value-only") == "kept\n"
+    assert ctl(up, "get", "/b") == ""
+    if can_bump(parse_version(version_of(up))):
+        assert revision(up) > before
+    again = up("restore", str(path), *SURE)
+    assert (again.returncode, "restored from already" in again.stderr) == (4, True)
+    assert up("plan", "--exit-code").returncode == 0
+
+    for kind in UNDO_CUTS if version_of(up) in CUT else ("UndoData",):
+        up.cut(kind, *UNDO)
+    code, screen = typed(up.on_terminal("restore", "--undo"), [(NAME, "demo")])
+    assert (code, "cluster is healthy" in screen, "a watcher that goes on waits" in screen) == (0, True, True)
+    assert ctl(up, "get", "/b", "--print-value-only") == "lost\n"
+    assert up("plan", "--exit-code").returncode == 0
+    assert up(*UNDO).returncode == 4
+
+
+def test_onto_fresh_hosts_and_onto_more_and_fewer(one: Etcdup) -> None:
+    """A clone beside the cluster; then two hosts more, and two less, none of which was the first."""
+    place = Path(one.extra["ETCDUP_FILE"]).parent
+    ctl(one, "put", "/a", "kept")
+    path = snapshot(one, OF_SHAPES)
+    ctl(one, "put", "/a", "lost")
+
+    copy = replace(one, extra={"ETCDUP_FILE": str(hosts(place, 3, 4, 5, name="copy"))})
+    _cut_and_finished(copy, "copy", FRESH_CUTS, path)
+    assert ctl(copy, "member", "list").count("infra") == 3
+    assert ctl(one, "get", "/a", "--print-value-only") == "lost\n"
+    assert copy("destroy", "--yes-destroy", "copy").returncode == 0
+    (place / "infra3").rename(place / "former3")
+
+    hosts(place, 1, 2, 3)
+    _cut_and_finished(one, "demo", GROW_CUTS, path)
+    assert ctl(one, "member", "list").count("infra") == 3
+    ctl(one, "put", "/a", "lost")
+    hosts(place, 3)
+    _cut_and_finished(one, "demo", SHRINK_CUTS, path)
+    assert ctl(one, "member", "list").count("infra") == 1
+    for number, times in ((1, 2), (2, 1)):
+        assert len(list((place / f"infra{number}/var/lib").glob("etcd.aside-*/member"))) == times
+
+
+def _cut_and_finished(etcdup: Etcdup, name: str, kinds: Sequence[str], path: Path) -> None:
+    words = ("restore", str(path), "--yes-restore", name, "--again")
+    for kind in kinds:
+        etcdup.cut(kind, *words)
+    done = etcdup(*words)
+    assert done.returncode == 0, done.stderr
+    assert ctl(etcdup, "get", "/a", "--print-value-only") == "kept\n"
+    assert etcdup("plan", "--exit-code").returncode == 0
+
+
+def _refuses_all_else(up: Etcdup) -> None:
+    """The marks say that a restore is under way."""
+    middle = up("apply", "--yes")
+    assert middle.returncode == 4, middle.stderr
+    assert "a restore of cluster demo was begun and is not finished" in middle.stderr
+    refused = up("backup", "now")
+    assert (refused.returncode, "is not finished" in refused.stderr) == (4, True), refused.stderr
+
+
+def _finish(up: Etcdup, path: Path) -> None:
+    """All hosts were sealed at once: the last cut may have come too late for that restore to go on, or what it had
+    begun on the hosts comes to its end in the meantime."""
+    done = up("restore", str(path), *SURE)
+    if done.returncode == 4:
+        assert "was restored from already" in done.stderr
+        assert stages(up) == {"done"}
+        return
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "cluster is healthy"
+    assert "kube-apiserver" in done.stderr
+
+
+def _refuses_damage(up: Etcdup, path: Path) -> None:
+    """Truncations and flips of one bit, each refused with the cluster as it was (rule 54)."""
+    whole = path.read_bytes()
+    damaged = path.with_name("damaged.db")
+    cuts = [whole[: len(whole) // 2], whole[:-32]]
+    flips = [
+        whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+        for at in range(100, len(whole), len(whole) // 12)
+    ]
+    for content in [*cuts, *flips[:1], *flips[-1:]]:
+        damaged.write_bytes(content)
+        done = up("restore", str(damaged), "--yes-restore", "demo")
+        assert done.returncode == 4, done.stderr
+        assert "is not a whole snapshot" in done.stderr
+    assert ctl(up, "get", "/b", "--print-value-only") == "lost\n"

@@ -1,0 +1,150 @@
+"""`etcdup recover` as it is typed, on real local members: two have lost their data, the third is stopped or is not."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Etcdup, prepare_demo
+from tests.support.etcd_binaries import why_not
+
+MEMBERS = ("infra1", "infra2", "infra3")
+# For a member that is stopped; 3.6.14 is the lab's (tests/lab/test_disk_salvage.py).
+VERSIONS = ("3.4.23", "3.5.33", "3.7.1")
+# One of them with its log in a folder of its own.
+WITH_WAL_DIR, LOG = "3.7.1", "var/lib/etcd-log"
+PATIENCE_S = 90.0
+
+pytestmark = pytest.mark.apart
+
+
+@pytest.fixture
+def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
+    """A demo of this version that holds a key, running."""
+    version = str(request.param)
+    if why := why_not(version):
+        pytest.skip(why)
+    etcdup = Etcdup(tmp_path)
+    place = tmp_path / ".local/share/etcdup/demo"
+    prepare_demo(etcdup, place, version=version)
+    etcdup.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
+    if version == WITH_WAL_DIR:
+        text = (place / "cluster.yaml").read_text()
+        (place / "cluster.yaml").write_text(text.replace("etcd: {", f"etcd: {{wal_dir: /{LOG}/wal, "))
+    done = etcdup("apply", "--yes")
+    assert done.returncode == 0, done.stderr
+    done = etcdup("ctl", "--", "put", "/a", "kept")
+    assert done.returncode == 0, done.stderr
+    yield etcdup
+    etcdup("destroy", "--yes-destroy", "demo")
+
+
+@pytest.mark.parametrize("up", ["3.6.14"], indirect=True)
+def test_the_end_of_a_log_that_its_member_never_heard_to_be_committed(up: Etcdup) -> None:
+    """As where the others had it too, and burnt before they could say so. What the member serves lacks it."""
+    leader = json.loads(up("status", "--json").stdout)["leader"]
+    others = [name for name in MEMBERS if name != leader]
+    variables = up("export", "env").stdout.replace("ETCDCTL_ENDPOINTS", "UNUSED")
+    place = place_of(up)
+    url = re.search(rf"{leader}, address: ([0-9.]+)", (place / "cluster.yaml").read_text())
+    assert url is not None
+    etcdctl = (
+        f"{place}/{leader}/opt/etcd/current/etcdctl --endpoints=https://{url[1]}:2379 --command-timeout=1s"
+    )
+    for name in others:  # within a second from here it notices that nobody follows it
+        os.kill(pid_of(up, name), signal.SIGSTOP)
+    said = subprocess.run(["sh", "-c", f"{variables}\n{etcdctl} put /late kept"], check=False)
+    assert said.returncode != 0
+    for name in others:
+        lose(up, name)
+    wait(lambda: not json.loads(up("status", "--json").stdout)["leader"], "it goes on leading")
+
+    done = up("recover", "--yes-recover", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "a log goes further than what the members that answer have applied" in done.stderr
+    assert f"the data of {leader} is taken, all that is within reach" in done.stderr
+    for key in ("/a", "/late"):
+        assert up("ctl", "--", "get", key, "--print-value-only").stdout == "kept\n"
+
+
+@pytest.mark.parametrize("up", VERSIONS, indirect=True)
+def test_the_data_of_a_stopped_member_is_taken_off_its_disk(up: Etcdup) -> None:
+    place, etcdup = place_of(up), up
+    kill(up, "infra1")
+    for name in MEMBERS[1:]:
+        lose(up, name)
+    data = place / "infra1/var/lib/etcd"
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    sure = ("recover", "--yes-recover", "demo")
+    if "3.4.23" in (place / "cluster.yaml").read_text():
+        killed_while_the_copy_is_served(etcdup, data, sure)
+        assert {path: path.read_bytes() for path in before} == before
+    done = etcdup(*sure)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "cluster is healthy"
+    assert "the data of infra1 is taken, all that is within reach: infra1 (term" in done.stderr
+    assert etcdup("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
+    (kept,) = data.parent.glob("etcd.aside-*")
+    assert {path: (kept / path.relative_to(data)).read_bytes() for path in before} == before
+    assert list(data.parent.rglob("*.salvage")) == []
+    assert not (place / "infra1/run/etcdup/salvage").exists()
+    assert on_the_copy(data) == []
+
+
+def killed_while_the_copy_is_served(etcdup: Etcdup, data: Path, words: tuple[str, ...]) -> None:
+    """Nothing outlives it: the etcd on the copy ends, and the copy goes."""
+    running = etcdup.start(*words)
+    wait(lambda: bool(on_the_copy(data)), "no etcd on a copy")
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    wait(lambda: not on_the_copy(data), "the etcd on the copy goes on")
+    wait(lambda: not data.with_name("etcd.salvage").exists(), "the copy stays")
+
+
+def on_the_copy(data: Path) -> list[str]:
+    wanted = f"--data-dir={data}.salvage".encode()
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = each.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted in words and words[0].endswith(b"/etcd"):
+            found.append(each.parent.name)
+    return found
+
+
+def place_of(etcdup: Etcdup) -> Path:
+    return Path(etcdup.extra["ETCDUP_FILE"]).parent
+
+
+def pid_of(etcdup: Etcdup, name: str) -> int:
+    return int((place_of(etcdup) / name / "run/etcdup/etcd.pid").read_text())
+
+
+def kill(etcdup: Etcdup, name: str) -> None:
+    """As a power cut does it."""
+    pid = pid_of(etcdup, name)
+    os.kill(pid, signal.SIGKILL)
+    wait(lambda: not Path(f"/proc/{pid}/exe").exists(), "etcd does not end")
+
+
+def lose(etcdup: Etcdup, name: str) -> None:
+    """With its disk."""
+    kill(etcdup, name)
+    shutil.rmtree(place_of(etcdup) / name / "var/lib/etcd")
+    shutil.rmtree(place_of(etcdup) / name / LOG, ignore_errors=True)
+
+
+def wait(so: Callable[[], bool], why: str) -> None:
+    ends = time.monotonic() + PATIENCE_S
+    while not so():
+        assert time.monotonic() < ends, why
+        time.sleep(0.02)

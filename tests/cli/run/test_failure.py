@@ -1,0 +1,231 @@
+"""What goes wrong is said in one form, with one exit code for each kind, and never as a traceback."""
+
+import errno
+import json
+from pathlib import Path
+
+import click
+import pytest
+
+from etcdup.cli.main import run
+from etcdup.cli.run.failure import Interrupted, show_failure
+from etcdup.errors import (
+    BadFile,
+    EtcdupError,
+    LockedError,
+    PartlyApplied,
+    PkiError,
+    Problem,
+    RefusedError,
+    UsageError,
+)
+
+CLUSTER = """\
+name: prod
+version: 3.6.14
+hosts:
+  - {name: infra1, address: 127.77.250.1, local: true, root: ROOT/infra1}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cluster.yaml of one local member that is not there yet, whose etcd cannot be had."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ETCDUP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("ETCDUP_FILE", raising=False)
+    path = tmp_path / "cluster.yaml"
+    path.write_text(CLUSTER.replace("ROOT", str(tmp_path)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (EtcdupError("x"), 1),
+        (PkiError("x"), 1),
+        (UsageError("x"), 2),
+        (BadFile("cluster.yaml", (Problem(3, 1, "x"),)), 2),
+        (click.UsageError("x"), 2),
+        (RefusedError("x"), 4),
+        (LockedError("x"), 4),
+        (PartlyApplied("x"), 5),
+        (Interrupted("x"), 130),
+        (KeyboardInterrupt(), 130),
+        (click.Abort(), 130),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 1),
+        (ValueError("x"), 1),
+        (ExceptionGroup("many", [ValueError("y"), RefusedError("x")]), 4),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show_failure(error, ["apply"]) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+
+
+def test_the_form_of_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    show_failure(EtcdupError("what", detail="one\ntwo", hint="do this"), [])
+    assert capsys.readouterr().err == "error: what\n  one\n  two\n\nhint: do this\n"
+
+
+def test_a_fault_of_our_own_is_one_line_and_says_where_to_tell_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_failure(ValueError("a\nb"), ["-f", "my file", "plan"])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "error: ValueError: a b"
+    assert lines[-1] == "hint: `ETCDUP_DEBUG=1 etcdup -f 'my file' plan` shows where it happened"
+
+
+def test_a_traceback_is_there_for_who_asks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETCDUP_DEBUG", "1")
+    with pytest.raises(ValueError) as caught:
+        raise ValueError("x")
+    assert show_failure(caught.value, []) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_nobody_reads_any_more(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show_failure(BrokenPipeError(errno.EPIPE, "Broken pipe"), []) == 1
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        (["frobnicate"], "error: no such command 'frobnicate'"),
+        (["plan", "--bogus"], "error: no such option"),
+        (["apply", "a", "b"], "error: got unexpected extra argument (b)"),
+        (["export", "nomad"], "error: invalid value for 'KIND'"),
+        (["demo", "--members", "2"], "error: invalid value for '--members'"),
+        (["demo", "--version", "latest", "--dir", "d"], "error: `latest` is not an etcd version"),
+        (["-f", "nowhere.yaml", "status"], "error: there is no nowhere.yaml"),
+        (["status", "-f", "/"], "error: / cannot be read: Is a directory"),
+        (["apply", "nowhere.json"], "error: nowhere.json cannot be read: No such file or directory"),
+        (["init", "10.0.0.1", "10.0.0.2"], "error: cluster2.yaml: "),
+        (["destroy"], "error: "),
+    ],
+)
+def test_wrong_usage_ends_with_2(
+    arguments: list[str], first: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if arguments[0] == "init":
+        arguments = [*arguments, "-f", "cluster2.yaml"]
+    if arguments == ["destroy"]:
+        file.write_text("name: [\n")
+    assert run(arguments) == 2
+    assert capsys.readouterr().err.startswith(first)
+
+
+def test_every_problem_of_the_file_is_told_at_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("name: Prod\nversion: 3.6\nhosts: []\n")
+    assert run(["plan"]) == 2
+    said = capsys.readouterr().err
+    assert "cluster.yaml:1:7: " in said
+    assert "cluster.yaml:2:10: " in said
+
+
+def test_init_writes_a_file_that_can_be_used_and_never_over_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["init", "10.0.0.1", "10.0.0.2", "10.0.0.3"]) == 0
+    assert "`etcdup apply` does it" in capsys.readouterr().err
+    text = Path("cluster.yaml").read_text()
+    assert "{name: infra3, address: 10.0.0.3}" in text
+    assert run(["init"]) == 2
+    assert "is there already and is not overwritten" in capsys.readouterr().err
+    assert Path("cluster.yaml").read_text() == text
+
+
+def test_the_file_after_the_verb_goes_before_the_one_before_it_and_the_environment(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETCDUP_FILE", "environment.yaml")
+    run(["status"])
+    assert "there is no environment.yaml" in capsys.readouterr().err
+    run(["-f", "outer.yaml", "status"])
+    assert "there is no outer.yaml" in capsys.readouterr().err
+    run(["-f", "outer.yaml", "status", "-f", "inner.yaml"])
+    assert "there is no inner.yaml" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_not_there_is_shown_as_such(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status"]) == 0
+    assert "0 of 1 member healthy · no member answers" in capsys.readouterr().out
+    assert run(["health"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "cluster is unavailable"
+
+
+@pytest.mark.parametrize("kind", ["env", "kubeadm", "kube-apiserver"])
+def test_there_is_nothing_to_export_before_there_is_a_cluster(
+    file: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", kind]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].startswith("hint: `etcdup apply` makes it")
+    assert not (file.parent / "pki").exists()
+
+
+def test_ctl_without_a_certificate_says_so(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ctl", "--", "member", "list"]) == 1
+    assert capsys.readouterr().err.startswith("error: the PKI has no admin certificate yet")
+
+
+def test_binaries_that_cannot_be_had_fail_with_1(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(file.read_text() + "install: {from: path, path: nowhere}\n")
+    assert run(["plan"]) == 1
+    assert "is not there" in capsys.readouterr().err
+
+
+def test_data_of_somebody_else_is_refused_with_4(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    member = file.parent / "infra1/var/lib/etcd/member"
+    member.mkdir(parents=True)
+    (file.parent / "infra1/opt/etcd/3.6.14").mkdir(parents=True)
+    assert run(["plan"]) == 4
+    assert "was not made by etcdup" in capsys.readouterr().out
+    assert run(["apply", "--yes"]) == 4
+    assert "was not made by etcdup" in capsys.readouterr().err
+    assert json.loads((run(["plan", "--json"]), capsys.readouterr().out)[1])["refused"]
+
+
+def test_a_saved_plan_of_another_cluster_is_a_wrong_file(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = file.with_name("plan.json")
+    for content, said in (
+        ('{"format": 1, "cluster": "other", "steps": [], "notes": [], "token": ""}', "of cluster other"),
+        ("{}", "this is no saved plan"),
+        ("not json", "this is no saved plan"),
+    ):
+        saved.write_text(content)
+        assert run(["apply", str(saved)]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_provided_certificates_are_judged_before_any_host_is_touched(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = file.read_text().replace("local: true, root:", "ssh_address: 127.77.250.9, zone:")
+    file.write_text(text + "tls: {mode: provided, ca: ca.pem, cert: cert.pem, key: key.pem}\n")
+    for verb in (["plan"], ["apply", "--yes"]):
+        assert run(verb) == 2
+        said = capsys.readouterr().err
+        assert "ca.pem" in said
+        assert "key.pem" in said
+
+
+def test_a_demo_takes_no_folder_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert run(["demo", "--dir", str(tmp_path)]) == 2
+    assert "holds something else than a demo" in capsys.readouterr().err
+    assert run(["demo", "--dir", str(tmp_path), "--down"]) == 2
+    assert "nothing was touched" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"

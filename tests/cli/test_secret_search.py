@@ -1,0 +1,32 @@
+"""The search for secrets that every demo of these tests ends with finds what it is to find."""
+
+from pathlib import Path
+
+import pytest
+from pyrage import x25519
+
+from tests.cli.secret_search import Secrets
+from tests.ops.pki.managed_pki import THREE, issued
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Secrets:
+    place = tmp_path / ".local/share/etcdup/demo"
+    place.mkdir(parents=True)
+    issued(place, THREE)
+    (tmp_path / "identity.txt").write_text(f"{x25519.Identity.generate()}\n")
+    known = Secrets(tmp_path)
+    known.learn({"AWS_SECRET_ACCESS_KEY": "not to be told"}, ("--identity", str(tmp_path / "identity.txt")))
+    return known
+
+
+def test_each_is_found_in_a_file_and_in_words(secrets: Secrets) -> None:
+    assert secrets.astray() == []
+    assert len(secrets.words) == 1 + 11 + 2, "any key; a CA, three a member, the operator's own; S3 and age"
+    journal = secrets.folder / "journal of a host"
+    for text in secrets.words:
+        journal.write_bytes(b"\x00binary\x00" + text.encode() + b"\xff\n")
+        assert secrets.astray() == [str(journal)]
+    journal.unlink()
+    secrets.hear("all is well", "but AWS says: not to be told")
+    assert secrets.astray() == ["AWS_SECRET_ACCESS_KEY was said"]

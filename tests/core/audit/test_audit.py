@@ -1,0 +1,263 @@
+"""The audit's judgement, on what was seen; and the closer look's parser, on what a Debian 12 machine printed."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given
+
+from etcdup.core.audit.audit import audit
+from etcdup.core.audit.disk import fsync_findings
+from etcdup.core.audit.findings import Closer, Disk, Evidence, FileRights, Hash, Knock, Leaders, worst
+from etcdup.core.audit.host import clock_findings, synchronisation_findings
+from etcdup.core.audit.inspection import parse_leaders, parse_look
+from etcdup.core.audit.process_settings import process_settings
+from etcdup.core.audit.settings import settings_findings
+from etcdup.core.certs.inventory import Link, LinkPort
+from etcdup.core.observed.model import MemberSilent, Observed, PkiSeen, Unreachable
+from etcdup.ops.world.observe import observe
+from tests.support.audit_evidence import SAFE
+from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
+from tests.support.observation_strategies import GIB, observations
+
+RECORDED = """\
+@words
+=/opt/etcd/current/etcd
+=--auto-tls
+=--data-dir=/srv/etcd
+@variables
+ETCD_NAME=infra1
+ETCD_DATA_DIR=/var/lib/etcd
+@rights
+700 etcd:etcd - /var/lib/etcd
+600 etcd:etcd 5f0a /etc/etcd/pki/peer-key.pem
+@swap
+/dev/sda2
+@disks
+path /var/lib/etcd
+disk ext4 48318382080 /dev/sda1 /
+path /srv/log/wal
+disk xfs 21474836480 /dev/sdb1 /srv/a log
+@units
+etcd-events.service
+@network
+source infra2 192.168.8.66
+knock infra2 2379 open
+knock infra2 2380 124
+knock infra3 2380 none
+synchronised no
+lacks ip
+rtt infra2 0.052
+@exposure
+→ Overall exposure level for etcd.service: 1.7 OK :-)
+@fsyncs
+2300 bytes (2.3 kB, 2.2 KiB) copied, 0.000533 s, 4.3 MB/s
+@end
+"""
+
+
+def test_what_a_machine_printed_is_read() -> None:
+    seen = parse_look("infra1", RECORDED)
+    assert seen.settings == {"name": "infra1", "data-dir": "/srv/etcd", "auto-tls": ""}, "arguments win"
+    assert seen.rights["/var/lib/etcd"] == FileRights("/var/lib/etcd", 0o700, "etcd:etcd")
+    assert seen.rights["/etc/etcd/pki/peer-key.pem"].sha256 == "5f0a"
+    assert seen.swap
+    assert seen.disks == (
+        Disk("/var/lib/etcd", "ext4", 45 * GIB, "/dev/sda1", "/"),
+        Disk("/srv/log/wal", "xfs", 20 * GIB, "/dev/sdb1", "/srv/a log"),
+    )
+    assert seen.other_units == ("etcd-events.service",)
+    assert seen.sources == {"infra2": "192.168.8.66"}
+    assert seen.round_trips_ms == {"infra2": 0.052}
+    assert seen.knocks == (
+        Knock("infra2", 2379, answered=True),
+        Knock("infra2", 2380, answered=False),
+        Knock("infra3", 2380, answered=False, tool=False),
+    )
+    assert seen.synchronised is False
+    assert seen.lacks == ("ip",)
+    assert parse_look("infra1", RECORDED.replace("synchronised no", "synchronised yes")).synchronised is True
+    assert (
+        parse_look("infra1", RECORDED.replace("synchronised no", "synchronised unknown")).synchronised is None
+    )
+    assert seen.fsyncs_ms == pytest.approx((0.533,))
+    assert (seen.exposure, seen.writes_untried) == (1.7, "")
+    untimed = RECORDED.replace(
+        "2300 bytes (2.3 kB, 2.2 KiB) copied, 0.000533 s, 4.3 MB/s", "untried etcd runs"
+    )
+    assert (parse_look("infra1", untimed).fsyncs_ms, parse_look("infra1", untimed).writes_untried) == (
+        (),
+        "etcd runs",
+    )
+    mute = parse_look("infra1", RECORDED.replace("disk ext4 48318382080 /dev/sda1 /", "disk "))
+    assert [disk.path for disk in mute.disks] == ["/srv/log/wal"]
+
+
+def test_half_an_answer_is_none() -> None:
+    with pytest.raises(ValueError, match="not whole"):
+        parse_look("infra1", RECORDED.removesuffix("@end\n"))
+
+
+def test_flags_in_all_their_forms() -> None:
+    words = ["etcd", "--client-cert-auth", "-name", "a", "--auto-tls=false"]
+    assert process_settings(words, {"ETCD_NAME": "b"}) == {
+        "client-cert-auth": "",
+        "name": "a",
+        "auto-tls": "false",
+    }
+
+
+def test_a_safe_member_offends_nothing() -> None:
+    assert list(settings_findings(Closer("infra1", SAFE))) == []
+    assert list(settings_findings(Closer("infra1"))) == [], "nothing runs, so nothing is judged"
+
+
+@pytest.mark.parametrize(
+    ("change", "cis", "words"),
+    [
+        ({"cert-file": ""}, "2.1", "cert-file"),
+        ({"client-cert-auth": "false"}, "2.2", "client-cert-auth"),
+        ({"auto-tls": ""}, "2.3", "auto-tls"),
+        ({"peer-key-file": ""}, "2.4", "peer-key-file"),
+        ({"peer-client-cert-auth": "false"}, "2.5", "peer-client-cert-auth"),
+        ({"peer-auto-tls": "true"}, "2.6", "peer-auto-tls"),
+        ({"trusted-ca-file": ""}, "2.7", "trusted-ca-file"),
+        ({"listen-client-urls": "http://127.0.0.1:2379"}, "", "plain http on 127.0.0.1:2379"),
+        ({"unsafe-no-fsync": "true"}, "", "unsafe-no-fsync"),
+        ({"strict-reconfig-check": "false"}, "", "strict-reconfig-check"),
+    ],
+)
+def test_each_weakness_is_named(change: dict[str, str], cis: str, words: str) -> None:
+    (found,) = settings_findings(Closer("infra1", SAFE | change))
+    assert (found.level, found.cis) == ("wrong", cis)
+    assert words in found.what
+
+
+def test_who_may_read_the_data_and_the_keys() -> None:
+    rights = {"/d": FileRights("/d", 0o755, "root:root"), "/k": FileRights("/k", 0o644, "etcd:etcd", "aa")}
+    found = list(settings_findings(Closer("infra1", SAFE | {"data-dir": "/d"}, rights)))
+    assert [each.cis for each in found] == ["1.1.11", "1.1.12", ""]
+    assert "/k has mode 0644" in found[2].what
+
+
+@pytest.mark.parametrize(
+    ("owner", "level"),
+    [("etcd:etcd", None), ("root:root", "wrong"), ("root:etcd", "wrong"), ("kube:etcd", "advice")],
+)
+def test_whose_the_data_are(owner: str, level: str | None) -> None:
+    rights = {"/d": FileRights("/d", 0o700, owner)}
+    found = list(settings_findings(Closer("infra1", SAFE | {"data-dir": "/d"}, rights)))
+    assert [(each.level, each.cis) for each in found] == ([(level, "1.1.12")] if level else [])
+
+
+@pytest.mark.parametrize(("seen", "level"), [(True, []), (False, ["advice"]), (None, ["untried"])])
+def test_whether_a_clock_follows_another(seen: bool | None, level: list[str]) -> None:
+    found = list(synchronisation_findings("infra1", Closer("infra1", synchronised=seen)))
+    assert [each.level for each in found] == level
+
+
+async def test_links_that_were_not_tried_are_told_with_the_reason(tmp_path: Path) -> None:
+    spec = spec_of()
+    network = machines_for(spec)
+    assert untried(Evidence(await observe(world_of(spec, network, tmp_path)))) == [
+        "links between hosts by TLS were not tried: no member answers yet"
+    ]
+    await bring_up(spec, network, tmp_path)
+    observed = await observe(world_of(spec, network, tmp_path))
+    names = list(observed.hosts)
+    ways = [(one, other) for one in names for other in names if one != other]
+    links = tuple(Link(*way, port=port) for way in ways for port in get_args(LinkPort))
+    assert untried(Evidence(observed, links=links)) == []
+    assert untried(Evidence(observed, links=links[4:])) == [
+        "links from infra1 to client ports by TLS were not tried: etcdup installed no etcd there",
+        "links from infra1 to peer ports by TLS were not tried: their certificates are not here",
+    ]
+
+
+def untried(evidence: Evidence) -> list[str]:
+    return [each.what for each in audit(spec_of(), evidence) if each.level == "untried"]
+
+
+def gone() -> Evidence:
+    """A cluster of which nothing answers."""
+    names = ("infra1", "infra2", "infra3")
+    return Evidence(
+        Observed(
+            at=datetime(2026, 11, 25, tzinfo=UTC),
+            hosts={name: Unreachable(name, "no route to host") for name in names},
+            members={name: MemberSilent("no answer") for name in names},
+            pki=PkiSeen("managed"),
+        )
+    )
+
+
+def test_a_cluster_that_is_gone_is_findings_and_no_crash() -> None:
+    found = audit(spec_of(), gone())
+    assert worst(found) == "wrong"
+    assert [each.host for each in found if "cannot be reached" in each.what] == ["infra1", "infra2", "infra3"]
+
+
+def test_only_what_was_compacted_alike_is_compared() -> None:
+    alike = (Hash("infra1", 1, 10), Hash("infra2", 2, 10), Hash("infra3", 2, 10))
+    found = audit(spec_of(), replace(gone(), hashes=alike))
+    assert any(
+        "different data at the same revision: infra1 against infra2, infra3" in each.what for each in found
+    )
+    unlike = (Hash("infra1", 1, 10), Hash("infra2", 2, 11))
+    assert not any("different data" in each.what for each in audit(spec_of(), replace(gone(), hashes=unlike)))
+
+
+def test_a_slow_network_is_told_with_the_values_that_suit_it() -> None:
+    closer = {"infra1": Closer("infra1", round_trips_ms={"infra2": 181.0})}
+    (found,) = [each for each in audit(spec_of(), replace(gone(), closer=closer)) if 87 in each.rules]
+    assert found.fix == "heartbeat_ms: 190, election_ms: 1900"
+
+
+@pytest.mark.parametrize(("milliseconds", "level"), [(5.0, None), (12.0, "advice"), (40.0, "wrong")])
+def test_a_slow_disk(milliseconds: float, level: str | None) -> None:
+    found = list(fsync_findings("infra1", Closer("infra1", fsyncs_ms=(*[0.5] * 97, *[milliseconds] * 3))))
+    assert [each.level for each in found] == ([level] if level else [])
+
+
+@given(observed=observations(spec_of()))
+def test_there_is_an_answer_for_every_world(observed: Observed) -> None:
+    evidence = Evidence(observed, {name: Closer(name, SAFE) for name in observed.reachable()})
+    assert [each for each in audit(spec_of(), evidence) if not (each.what and each.fix)] == []
+
+
+@pytest.mark.parametrize(
+    ("ahead", "who"),
+    [((0, 0, 0), []), ((0, 50, 0), ["infra2"]), ((50, 50, 50), [""]), ((-9, 50, 0), ["infra1", "infra2"])],
+)
+async def test_whose_clock_is_off(ahead: tuple[int, ...], who: list[str], tmp_path: Path) -> None:
+    """Where all hosts agree, it is the operator's."""
+    spec = spec_of()
+    seen = await observe(world_of(spec, machines_for(spec), tmp_path))
+    by = dict(zip(seen.hosts, ahead, strict=True))
+    hosts = {name: replace(host, clock_ahead_s=by[name]) for name, host in seen.reachable().items()}
+    assert [each.host for each in clock_findings(replace(seen, hosts=hosts))] == who
+
+
+METRICS = """\
+# HELP etcd_server_leader_changes_seen_total The number of leader changes seen.
+# TYPE etcd_server_leader_changes_seen_total counter
+etcd_server_leader_changes_seen_total 6
+process_start_time_seconds 1.76406e+09
+"""
+
+
+def test_leader_changes_are_read_and_told_of_when_there_are_many() -> None:
+    seen = parse_leaders("infra1", METRICS, now=1_764_060_000 + 7200)
+    assert seen == Leaders("infra1", 6, 7200)
+    mute = parse_leaders("infra1", "404 page not found", now=0)
+    assert mute == Leaders("infra1", why="its metrics do not tell")
+    assert told_of_leaders(seen) == ["the leader changed 6 times in the 2.0 hours since infra1 started"]
+    assert told_of_leaders(replace(seen, seconds=86_400)) == []
+    assert told_of_leaders(replace(seen, changes=3, seconds=60)) == []
+
+
+def told_of_leaders(seen: Leaders) -> list[str]:
+    found = audit(spec_of(), replace(gone(), leaders=(seen,)))
+    return [each.what for each in found if "leader changed" in each.what]

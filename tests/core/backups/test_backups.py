@@ -1,0 +1,145 @@
+"""Retention for every set of backups and every `keep`; what counts as a backup."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etcdup.core.backups.backups import (
+    Listed,
+    backup_name,
+    merged,
+    source,
+    to_prune,
+    to_prune_here,
+    whole_backups,
+)
+from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.spec.model import KeepSpec
+from tests.support.fake_world import spec_of
+from tests.support.initial_states import BASE, first_states
+from tests.support.observed_model import Sight
+
+SICK = 10
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+_ages = st.dictionaries(st.integers(0, 200 * 24 * 60), st.booleans(), max_size=60)
+_keeps = st.builds(KeepSpec, **dict.fromkeys(("hourly", "daily", "weekly", "monthly"), st.integers(0, 8)))
+
+
+def listed(ages: dict[int, bool]) -> list[Listed]:
+    """Minutes before NOON, and whether it is proved."""
+    times = {NOON - timedelta(minutes=age): proved for age, proved in ages.items()}
+    return [Listed(at, backup_name("prod", at), proved) for at, proved in times.items()]
+
+
+@given(_ages, _keeps)
+def test_the_newest_and_the_newest_proved_one_stay(ages: dict[int, bool], keep: KeepSpec) -> None:
+    backups = listed(ages)
+    gone = to_prune(backups, keep)
+    left = sorted(set(backups) - set(gone))
+    assert not backups or max(backups) in left
+    proved = [each for each in backups if each.proved]
+    assert not proved or max(proved) in left
+    kept = keep.hourly + keep.daily + keep.weekly + keep.monthly
+    assert len(left) <= kept + 2
+    assert list(gone) == sorted(gone)
+
+
+@given(_ages, _keeps)
+def test_pruning_twice_is_pruning_once(ages: dict[int, bool], keep: KeepSpec) -> None:
+    backups = listed(ages)
+    left = sorted(set(backups) - set(to_prune(backups, keep)))
+    assert to_prune(left, keep) == ()
+
+
+@given(_ages, _keeps)
+def test_each_count_keeps_the_newest_of_so_many_periods(ages: dict[int, bool], keep: KeepSpec) -> None:
+    backups = listed(ages)
+    left = set(backups) - set(to_prune(backups, keep))
+    days = sorted({each.taken_at.date() for each in backups}, reverse=True)[: keep.daily]
+    for day in days:
+        assert max(each for each in backups if each.taken_at.date() == day) in left
+
+
+def test_hours_and_days_in_figures() -> None:
+    backups = listed(dict.fromkeys((age * 60 for age in range(24 * 10)), False))
+    left = sorted(set(backups) - set(to_prune(backups, KeepSpec(hourly=24, daily=7))))
+    assert len(left) == 24 + 5  # the first of the seven days, and the second, are among the hours
+    assert left[-24] == Listed(NOON - timedelta(hours=23), backup_name("prod", NOON - timedelta(hours=23)))
+
+
+def test_what_is_not_whole_is_not_listed() -> None:
+    name, other = "prod-20261122T120000Z", "prod-20261122T130000Z"
+    there = [
+        f"{name}.db", f"{name}.json", f"{other}.db", "prod-20261122T140000Z.json",
+        "prod-2-20261122T120000Z.db", "prod-2-20261122T120000Z.json", "prod-20269922T120000Z.db",
+        "prod-20269922T120000Z.json", "notes.db", "notes.json",
+    ]  # fmt: skip
+    assert whole_backups(there, "prod") == (Listed(NOON, name),)
+    assert whole_backups([*there, f"{name}.proof.json"], "prod") == (Listed(NOON, name, True),)
+
+
+@given(st.lists(_ages, min_size=1, max_size=3), _keeps)
+def test_each_place_keeps_a_newest_and_a_newest_proved_one(
+    ages: list[dict[int, bool]], keep: KeepSpec
+) -> None:
+    """Another place may be lost."""
+    places = [listed(each) for each in ages]
+    everywhere = merged(places)
+    assert len({each.name for each in everywhere}) == len(everywhere)
+    proved = {each.name for each in everywhere if each.proved}
+    assert proved == {each.name for there in places for each in there if each.proved}
+    for there in places:
+        gone = {each.name for each in to_prune_here(there, everywhere, keep)}
+        left = [each for each in sorted(there) if each.name not in gone]
+        assert gone <= {each.name for each in there}
+        assert not there or max(there) in left
+        known = [each.name for each in sorted(there) if each.name in proved]
+        assert not known or known[-1] in {each.name for each in left}
+
+
+def test_a_place_alone_is_pruned_as_before() -> None:
+    backups = listed(dict.fromkeys((age * 60 for age in range(24 * 10)), False))
+    keep = KeepSpec(hourly=3, daily=2)
+    assert to_prune_here(backups, merged([backups]), keep) == to_prune(backups, keep)
+
+
+@pytest.mark.parametrize(
+    ("members", "leads", "applied", "chosen"),
+    [
+        ("HHH", 1, (9, 9, 9), "infra2"),
+        ("HHH", 2, (9, 9, 9), "infra1"),
+        ("HHH", 1, (9, 7, 8), "infra3"),  # the leader is ahead of both, and has enough to do
+        ("HHH", 3, (7, 8, 9), "infra2"),
+        ("HHD", 1, (9, 2, 9), "infra2"),  # it is caught up with before the copy begins
+        ("HHL", 1, (9, 8, 9), "infra2"),  # a learner has no vote, and may lag
+        ("H", 1, (9,), "infra1"),
+        ("HHH", 1, (9, SICK, 8), "infra3"),
+        ("HDL", 0, (9, 9, 9), None),
+        ("DDD", 0, (9, 9, 9), None),
+    ],
+)
+def test_a_backup_is_taken_from_the_healthy_follower_that_is_furthest_ahead(
+    members: str, leads: int, applied: tuple[int, ...], chosen: str | None
+) -> None:
+    spec = spec_of(len(members), version=BASE)
+    observed = Sight(spec, spec).observed(next(first_states(tuple(members))))
+    there = {
+        name: replace(
+            member,
+            applied_index=index,
+            leader_id=_id(observed, leads),
+            errors=("its disk fails",) if index == SICK else (),
+        )
+        for (name, member), index in zip(observed.members.items(), applied, strict=True)
+        if isinstance(member, MemberSeen)
+    }
+    assert source(replace(observed, members={**observed.members, **there})) == chosen
+
+
+def _id(observed: Observed, number: int) -> int:
+    leader = observed.members.get(f"infra{number}")
+    return leader.member_id if isinstance(leader, MemberSeen) else 0

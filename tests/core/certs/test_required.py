@@ -1,0 +1,269 @@
+"""Which certificates are wanted, when one is due, and what is wrong with provided ones."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from etcdup.core.certs.required import (
+    COMMON_NAME_LIMIT,
+    CertSet,
+    Fault,
+    Wanted,
+    check_provided,
+    due,
+    peer_common_name,
+    wanted_certs,
+    wanted_client,
+)
+from etcdup.core.observed.model import CertSeen
+from etcdup.core.spec.model import Spec
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+BOTH = ("serverAuth", "clientAuth")
+ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
+
+
+def spec_of(*hosts: dict[str, Any], name: str = "prod") -> Spec:
+    return Spec.model_validate({"name": name, "version": "3.6.14", "hosts": list(hosts)})
+
+
+def three() -> Spec:
+    return spec_of(*({"name": f"infra{n}", "address": a} for n, a in enumerate(ADDRESSES, 1)))
+
+
+def wanted(spec: Spec, role: str) -> Wanted:
+    return next(each for each in wanted_certs(spec) if each.role == role)
+
+
+AUTHORITY = CertSeen(
+    path="ca.pem",
+    sha256="",
+    fingerprint="",
+    common_name="our CA",
+    dns_names=(),
+    addresses=(),
+    usages=(),
+    not_before=NOW - 100 * DAY,
+    not_after=NOW + 3000 * DAY,
+    issuer_key="key of our CA",
+    key="key of our CA",
+    is_ca=True,
+)
+
+
+def leaf(role: str = "peer/infra1", **changed: Any) -> CertSeen:
+    """A certificate exactly as wanted, ten days into its year of life, but for what is changed."""
+    want = wanted(three(), role)
+    cert = replace(
+        AUTHORITY,
+        path=f"{role}.pem",
+        common_name=want.common_name,
+        dns_names=want.dns_names,
+        addresses=want.addresses,
+        usages=want.usages,
+        not_before=NOW - 10 * DAY,
+        not_after=NOW + 355 * DAY,
+        key="key of the member",
+        is_ca=False,
+    )
+    return replace(cert, **changed)
+
+
+# --- what is wanted
+
+
+def test_each_member_has_three_certificates_and_the_operator_one() -> None:
+    roles = [each.role for each in wanted_certs(three())]
+    kinds = ("server", "peer", "health")
+    assert roles == [f"{kind}/infra{n}" for n in (1, 2, 3) for kind in kinds] + ["admin"]
+
+
+@pytest.mark.parametrize("kind", ["server", "peer"])
+def test_members_are_named_by_all_they_are_dialled_by_and_dial_from(kind: str) -> None:
+    spec = spec_of({"name": "infra1", "address": "etcd1.example.com", "listen_address": "172.16.0.1"})
+    want = wanted(spec, f"{kind}/infra1")
+    assert want.dns_names == ("etcd1.example.com", "infra1", "localhost")
+    assert want.addresses == ("172.16.0.1", "127.0.0.1", "::1")  # rule 18
+    assert want.usages == BOTH  # rule 19
+
+
+def test_a_loopback_member_is_named_once() -> None:
+    assert wanted(spec_of({"name": "localhost", "address": "127.0.0.1"}), "server/localhost").addresses == (
+        "127.0.0.1",
+        "::1",
+    )
+
+
+@pytest.mark.parametrize("role", ["health/infra1", "admin"])
+def test_clients_are_clients_only(role: str) -> None:
+    want = wanted(three(), role)
+    assert (want.usages, want.dns_names, want.addresses) == (("clientAuth",), (), ())
+
+
+def test_peers_share_a_common_name_that_nothing_else_has() -> None:
+    """Rule 20: with one CA for clients and peers, the name is what keeps clients out of raft."""
+    peers = {each.common_name for each in wanted_certs(three()) if each.role.startswith("peer/")}
+    others = {each.common_name for each in wanted_certs(three()) if not each.role.startswith("peer/")}
+    assert peers == {"etcdup:prod:peer"} == {peer_common_name(three())}
+    assert not peers & others
+    assert wanted_client("kube-apiserver") == Wanted("client/kube-apiserver", "kube-apiserver")
+
+
+def test_long_cluster_names_fit_and_stay_apart() -> None:
+    host: dict[str, Any] = {"name": "a", "address": "10.0.0.1"}
+    names = [peer_common_name(spec_of(host, name="c" * 62 + last)) for last in "xy"]
+    assert all(len(name) <= COMMON_NAME_LIMIT for name in names)
+    assert names[0] != names[1]
+
+
+# --- when one is due
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({}, None),
+        ({"key": ""}, "its key is missing or does not fit it"),
+        ({"issuer_key": "another"}, "it was signed by another CA"),
+        ({"issuer_key": ""}, "it was signed by another CA"),
+        ({"common_name": "infra1"}, "it is called `infra1`, not `etcdup:prod:peer`"),
+        ({"addresses": ("127.0.0.1", "::1")}, "its names lack 10.0.0.1"),
+        ({"addresses": (), "dns_names": ()}, "its names lack 10.0.0.1, 127.0.0.1, ::1, infra1, localhost"),
+        ({"addresses": ("10.0.0.1", "10.0.0.9", "127.0.0.1", "::1")}, None),
+        ({"usages": ("serverAuth",)}, "its usages lack clientAuth"),
+        ({"usages": ()}, "its usages lack serverAuth, clientAuth"),
+        ({"not_after": NOW}, "it expired on 2026-06-01 12:00 UTC"),
+        ({"not_before": NOW + DAY}, "it is not valid before 2026-06-02 12:00 UTC"),
+        ({"not_before": NOW - 60 * DAY, "not_after": NOW + 30 * DAY}, None),
+        (
+            {"not_before": NOW - 61 * DAY, "not_after": NOW + 30 * DAY},
+            "it expires on 2026-07-01 12:00 UTC: less than a third of its life is left",
+        ),
+    ],
+)
+def test_due(changed: dict[str, Any], why: str | None) -> None:
+    assert due(wanted(three(), "peer/infra1"), leaf(**changed), AUTHORITY, NOW) == why
+
+
+def test_due_when_there_is_none_or_no_ca() -> None:
+    want = wanted(three(), "admin")
+    assert due(want, None, AUTHORITY, NOW) == "there is none yet"
+    assert due(want, leaf("admin"), None, NOW) == "there is no CA yet"
+
+
+def test_a_new_address_makes_server_and_peer_due_and_no_other() -> None:
+    moved = spec_of(
+        {"name": "infra1", "address": "10.0.0.9"},
+        *({"name": f"infra{n}", "address": f"10.0.0.{n}"} for n in (2, 3)),
+    )
+    whys = {want.role: due(want, leaf(want.role), AUTHORITY, NOW) for want in wanted_certs(moved)}
+    lack = "its names lack 10.0.0.9"
+    assert {role: why for role, why in whys.items() if why} == {"server/infra1": lack, "peer/infra1": lack}
+
+
+# --- provided ones
+
+
+def guide(**changed: Any) -> CertSeen:
+    """The guide's kubernetes.pem: one certificate for all three members, naming all three addresses."""
+    cert = leaf("server/infra1", path="kubernetes.pem", common_name="kubernetes", addresses=ADDRESSES)
+    return replace(cert, **changed)
+
+
+def sets_of(cert: CertSeen, spec: Spec | None = None, **changed: Any) -> tuple[CertSet, ...]:
+    roles = [each.role for each in wanted_certs(spec or three())]
+    plain = CertSet("", cert, (AUTHORITY,), AUTHORITY, "kubernetes-key.pem", True)
+    return tuple(replace(plain, role=role, **changed) for role in roles)
+
+
+def check(cert: CertSeen, **changed: Any) -> tuple[Fault, ...]:
+    return check_provided(three(), sets_of(cert, **changed), NOW)
+
+
+def test_the_guides_certificate_will_do() -> None:
+    assert check(guide()) == ()
+    assert check(guide(usages=())) == ()
+    assert check(guide(usages=("any",))) == ()
+
+
+def test_a_missing_address_is_named_with_its_member_once() -> None:
+    (fault,) = check(guide(addresses=ADDRESSES[:2]))
+    assert str(fault) == "kubernetes.pem lacks the address 10.0.0.3 of infra3"
+    assert fault.members == ("infra3",)
+    assert fault.hint == "issue it with every member's address in its subject alternative names"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"usages": ("serverAuth",)}, "lacks the extended key usage clientAuth"),
+        ({"usages": ("clientAuth",)}, "lacks the extended key usage serverAuth"),
+        ({"not_after": NOW}, "holds the certificate of `kubernetes`, which expired on 2026-06-01 12:00 UTC"),
+        (
+            {"not_before": NOW + DAY},
+            "holds the certificate of `kubernetes`, which is not valid before 2026-06-02 12:00 UTC",
+        ),
+    ],
+)
+def test_a_fault_of_the_file_is_told_once_for_all_members(changed: dict[str, Any], message: str) -> None:
+    (fault,) = check(guide(**changed))
+    assert str(fault) == f"kubernetes.pem {message}"
+    assert fault.members == ("infra1", "infra2", "infra3")
+    assert not fault.is_warning
+
+
+def test_a_week_before_its_end_is_a_warning() -> None:
+    (fault,) = check(guide(not_after=NOW + 7 * DAY - timedelta(seconds=1)))
+    assert fault.is_warning
+    assert "expires on" in fault.message
+    assert check(guide(not_after=NOW + 7 * DAY)) == ()
+
+
+def test_trust() -> None:
+    assert [str(f) for f in check(guide(), key_fits=False)] == [
+        "kubernetes-key.pem is not the key of kubernetes.pem"
+    ]
+    assert [str(f) for f in check(guide(), chain=())] == ["kubernetes.pem was not signed by the CA in ca.pem"]
+    no_ca = replace(AUTHORITY, is_ca=False)
+    for chain in ((), (no_ca,)):
+        assert [str(f) for f in check(guide(), ca=no_ca, chain=chain)] == [
+            "ca.pem holds the certificate of `our CA`, which is not a CA's"
+        ]
+
+
+def test_issuers_are_judged_too() -> None:
+    between = replace(AUTHORITY, path="kubernetes.pem", common_name="between", usages=("serverAuth",))
+    faults = check(guide(), chain=(replace(between, not_after=NOW - DAY), AUTHORITY))
+    assert {str(fault) for fault in faults} == {
+        "kubernetes.pem holds the certificate of `between`, which expired on 2026-05-31 12:00 UTC",
+        "kubernetes.pem lacks the extended key usage clientAuth",
+    }
+
+
+@pytest.mark.parametrize(
+    ("host", "cert", "lacking"),
+    [
+        ({"address": "etcd1.example.com"}, {"dns_names": ("etcd1.example.com",)}, []),
+        ({"address": "etcd1.example.com"}, {"dns_names": ("*.Example.com",)}, []),
+        ({"address": "etcd1.example.com"}, {"dns_names": ("*.com",)}, ["name etcd1.example.com"]),
+        ({"address": "a.b.example.com"}, {"dns_names": ("*.example.com",)}, ["name a.b.example.com"]),
+        ({"address": "2001:DB8::0:1"}, {"addresses": ("2001:db8::1",)}, []),
+        (
+            {"address": "10.0.0.1", "listen_address": "172.16.0.1"},
+            {"addresses": ("10.0.0.1",)},
+            ["address 172.16.0.1"],
+        ),
+        # Rule 18, tried on real etcd: 127.77.x.1 is dialled from 127.0.0.1.
+        ({"address": "127.77.0.1"}, {"addresses": ("127.77.0.1",)}, ["address 127.0.0.1"]),
+    ],
+)
+def test_names_that_provided_certificates_must_hold(
+    host: dict[str, Any], cert: dict[str, Any], lacking: list[str]
+) -> None:
+    spec = spec_of({"name": "infra1", **host})
+    seen = guide(**{"dns_names": (), "addresses": (), **cert})
+    found = check_provided(spec, sets_of(seen, spec), NOW)
+    assert [str(f) for f in found] == [f"kubernetes.pem lacks the {name} of infra1" for name in lacking]

@@ -1,0 +1,48 @@
+"""What is made of the last lines of a member's log."""
+
+import pytest
+
+from etcdup.core.etcd.log_messages import explain, telling
+
+SYSTEMD = [
+    "etcd.service: Main process exited, code=exited, status=1/FAILURE",
+    "etcd.service: Failed with result 'exit-code'.",
+    "Failed to start etcd.service - etcd, member infra4 of cluster prod.",
+    "etcd.service: Scheduled restart job, restart counter is at 2.",
+    "Starting etcd.service - etcd, member infra4 of cluster prod...",
+]
+# As 3.6.14 wrote it, but for the times.
+BANANA = (
+    '{"level":"warn","caller":"etcdmain/etcd.go:66","msg":"failed to verify flags",'
+    '"error":"invalid value \\"banana\\" for ETCD_SNAPSHOT_COUNT: parse error"}'
+)
+STRANGE = '{"level":"fatal","msg":"something new","error":"never heard of"}'
+PANIC = [
+    'panic: never heard of: "nonsense"',
+    "",
+    "goroutine 1 [running]:",
+    "go.etcd.io/etcd/client/pkg/v3/logutil.ConvertToZapLevel({0x542c91c206f?, 0x0?})",
+    "\tgo.etcd.io/etcd/client/pkg/v3@v3.6.14/logutil/log_level.go:27 +0x51",
+    "go.etcd.io/etcd/server/v3/embed.(*Config).setupLogging(0x542c95e2808)",
+    "main.main()",
+    "\tgo.etcd.io/etcd/server/v3@v3.6.14/main.go:31 +0x28",
+]
+
+
+def test_a_setting_that_etcd_does_not_take_is_named() -> None:
+    known = explain([BANANA, *SYSTEMD, BANANA, *SYSTEMD])
+    assert known is not None
+    meaning, line = known
+    assert "settings" in meaning.problem
+    assert line == 'failed to verify flags invalid value "banana" for ETCD_SNAPSHOT_COUNT: parse error'
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([STRANGE], "something new never heard of"),
+        (PANIC, 'panic: never heard of: "nonsense"'),
+    ],
+)
+def test_of_what_is_not_known_the_words_are_told_and_nothing_around_them(lines: list[str], told: str) -> None:
+    assert telling([*lines, *SYSTEMD, *lines, *SYSTEMD]) == [told]

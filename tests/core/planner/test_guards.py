@@ -1,0 +1,55 @@
+"""Guards and plans that the exhaustive search (test_exhaustive.py) once found wanting, each by its smallest world."""
+
+import pytest
+
+from etcdup.core.members.membership_guards import may_detach
+from etcdup.core.plan.plan import Plan
+from etcdup.core.plan.step import HostStep
+from etcdup.core.plan.steps import InstallFiles, IssueCertificates
+from etcdup.core.planner.planner import plan
+from tests.support.fake_world import TOKEN, spec_of
+from tests.support.initial_states import BASE, first_states, prepared, targets
+from tests.support.observed_model import Sight
+
+SPEC = spec_of(3, version=BASE)
+
+
+@pytest.mark.parametrize(
+    ("members", "name", "allowed"),
+    [
+        ("HHH", "infra1", True),
+        ("HHD", "infra1", False),
+        ("HHD", "infra3", True),
+        ("HDD", "infra1", False),  # it answers, follows nobody, and may be the last one with the data
+        ("HDD", "infra3", False),
+    ],
+)
+def test_a_voter_is_detached_only_where_the_others_are_a_quorum(
+    members: str, name: str, allowed: bool
+) -> None:
+    observed = Sight(SPEC, SPEC).observed(next(first_states(tuple(members))))
+    assert (may_detach(name, observed) is None) == allowed
+
+
+def test_who_has_an_expired_certificate_is_planned_to_get_the_new_one() -> None:
+    """Else apply, having issued it, would meet a step that the shown plan did not have."""
+    observed = Sight(SPEC, SPEC).observed(next(first_states(tuple("HHE"))))
+    answer = plan(SPEC, observed, TOKEN)
+    assert isinstance(answer, Plan)
+    issue, install = answer.steps
+    assert isinstance(issue, IssueCertificates)
+    assert isinstance(install, InstallFiles)
+    assert install.host == "infra3"
+
+
+@pytest.mark.parametrize("change", ["a setting", "an address"])
+def test_a_learner_that_runs_is_restarted_with_new_settings_once_it_votes(change: str) -> None:
+    """Its restart is in the plan that is shown; and its address is not changed before (rule 23)."""
+    target = next(each for each in targets(3) if each.name == change and each.slots in ((), (2,)))
+    cluster = prepared(target, SPEC, next(first_states(tuple("HHL"))))
+    answer = plan(target.spec, Sight(SPEC, target.spec).observed(cluster), TOKEN)
+    assert isinstance(answer, Plan)
+    kinds = [step.kind for step in answer.steps if isinstance(step, HostStep) and step.host == "infra3"]
+    assert kinds.index("PromoteMember") < kinds.index("RestartMember")
+    assert ("UpdatePeerUrl" in kinds) == (change == "an address")
+    assert "UpdatePeerUrl" not in kinds[: kinds.index("PromoteMember")]

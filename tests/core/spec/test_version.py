@@ -1,0 +1,57 @@
+"""etcd's versions: what is read as one, and what is said of what is not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etcdup.core.spec.units import WrongValue
+from etcdup.core.spec.version import NEWEST, Version, has_etcdutl, parse_version
+
+
+@pytest.mark.parametrize("written", ["3.6.14", "v3.6.14", " 3.6.14 ", Version(3, 6, 14)])
+def test_versions(written: object) -> None:
+    assert parse_version(written) == Version(3, 6, 14) == (3, 6, 14)
+
+
+@pytest.mark.parametrize(
+    ("written", "message", "hint"),
+    [
+        (3.6, "`3.6` is a series, not a version", "like 3.6.14"),
+        ("3.5", "`3.5` is a series, not a version", "like 3.5.33"),
+        ("v3.4.x", "`v3.4.x` is a series, not a version", "like 3.4.45"),
+        ("9.9", "`9.9` is a series, not a version", "like 3.7.1"),
+        ("3.7.0-rc.1", "is not a plain release; etcdup runs releases only", "like 3.7.1"),
+        ("3.4.23+dfsg", "is not a plain release; etcdup runs releases only", "like 3.7.1"),
+        ("latest", "`latest` is not an etcd version", "like 3.7.1"),
+        ("", "`` is not an etcd version", "like 3.7.1"),
+        (3, "`3` is not an etcd version", "like 3.7.1"),
+        (None, "`None` is not an etcd version", "like 3.7.1"),
+        ("3.6.14\n3.6.15", "is not an etcd version", "like 3.7.1"),
+    ],
+)
+def test_no_versions(written: object, message: str, hint: str) -> None:
+    with pytest.raises(WrongValue) as caught:
+        parse_version(written)
+    assert message in str(caught.value)
+    assert caught.value.hint == f"write all three parts, {hint}"
+
+
+def test_order_is_that_of_releases() -> None:
+    written = ["3.4.9", "3.4.23", "3.5.0", "3.5.9", "3.5.33", "3.6.1", "3.10.0"]
+    assert [str(version) for version in sorted(map(parse_version, reversed(written)))] == written
+
+
+def test_series() -> None:
+    assert parse_version("3.6.14").series == (3, 6)
+    assert all(version.series == series for series, version in NEWEST.items())
+
+
+def test_etcdutl_came_with_3_5() -> None:
+    assert not has_etcdutl(Version(3, 4, 45))
+    assert has_etcdutl(Version(3, 5, 0))
+
+
+@given(st.integers(0, 9999), st.integers(0, 9999), st.integers(0, 9999))
+def test_what_is_shown_is_read_again(major: int, minor: int, patch: int) -> None:
+    version = Version(major, minor, patch)
+    assert parse_version(str(version)) == version

@@ -1,0 +1,140 @@
+"""The rulebook's tables of bad versions, asked as etcdup asks them: for a version, a use and a source."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etcdup.core.etcd.known_issues import FAULTS, HOLES, Advisory
+from etcdup.core.spec.version import NEWEST, Version, parse_version
+from etcdup.core.versions.advisories import Scope, is_end_of_life, newest_patch, refusals, warnings_for
+
+SCOPES = sorted({advisory.scope for advisory in (*FAULTS, *HOLES)})
+VERSIONS = st.builds(Version, st.just(3), st.integers(4, 7), st.integers(0, 50))
+
+
+def words(advisories: tuple[Advisory, ...]) -> str:
+    return "\n".join(advisory.problem for advisory in advisories)
+
+
+@pytest.mark.parametrize(
+    ("version", "because"),
+    [
+        ("3.4.7", "index and the write-ahead log"),
+        ("3.4.21", "recovery with users"),
+        ("3.4.31", "revision can go back"),
+        ("3.4.34", "applied in part"),
+        ("3.5.0", "silently differ after a crash"),
+        ("3.5.2", "silently differ after a crash"),
+        ("3.5.5", "killed in a defrag"),
+        ("3.5.13", "revision can go back"),
+        ("3.5.16", "applied in part"),
+        ("3.6.0", "fail to start after a learner was promoted"),
+        ("3.6.3", "fail to start after a learner was promoted"),
+    ],
+)
+def test_releases_that_lose_data_are_refused(version: str, because: str) -> None:
+    assert because in words(refusals(parse_version(version)))
+
+
+@pytest.mark.parametrize(
+    "version", ["3.4.35", "3.4.45", "3.5.17", "3.5.33", "3.6.4", "3.6.14", "3.7.0", "3.7.1"]
+)
+def test_good_releases_are_not_refused(version: str) -> None:
+    assert refusals(parse_version(version)) == ()
+
+
+@pytest.mark.parametrize("version", ["3.4.23", "3.5.16", "3.5.30"])
+def test_vouched_binaries_are_warned_of_and_never_refused(version: str) -> None:
+    """Debian 12, 13 and forky: these may be patched under their old number."""
+    parsed = parse_version(version)
+    assert refusals(parsed, vouched=True) == ()
+    assert set(refusals(parsed)) <= set(warnings_for(parsed, vouched=True))
+
+
+def test_no_package_is_a_source_for_3_6() -> None:
+    """What 3.5 before 3.5.32 wrote into the data, no patch of a distribution takes back (rule 44)."""
+    for version, refused in (("3.5.16", True), ("3.5.30", True), ("3.5.31", True), ("3.5.32", False)):
+        found = refusals(parse_version(version), scopes=["source-for-3.6"], vouched=True)
+        assert bool(found) == refused, version
+
+
+@pytest.mark.parametrize(
+    ("scope", "last_bad", "first_good"),
+    [
+        ("learner-ops", "3.5.6", "3.5.17"),
+        ("learner-ops", "3.4.23", "3.4.35"),
+        ("member-update", "3.5.30", "3.5.31"),
+        ("member-update", "3.6.11", "3.6.12"),
+        ("defrag", "3.5.22", "3.5.23"),
+        ("defrag", "3.6.4", "3.6.5"),
+        ("defrag", "3.4.37", "3.4.38"),
+        ("force-new-cluster", "3.5.24", "3.5.25"),
+        ("force-new-cluster", "3.6.5", "3.6.6"),
+        ("rbac", "3.5.3", "3.5.17"),
+    ],
+)
+def test_some_faults_matter_only_for_what_is_about_to_be_done(
+    scope: Scope, last_bad: str, first_good: str
+) -> None:
+    assert any(advisory.scope == scope for advisory in refusals(parse_version(last_bad), scopes=[scope]))
+    assert all(advisory.scope != scope for advisory in refusals(parse_version(last_bad)))
+    assert refusals(parse_version(first_good), scopes=[scope]) == ()
+
+
+def test_a_cluster_of_one_needs_3_5_5() -> None:
+    assert "cluster of one" in words(refusals(Version(3, 5, 4), members=1))
+    assert "cluster of one" not in words(refusals(Version(3, 5, 4), members=3))
+    assert "cluster of one" not in words(refusals(Version(3, 5, 5), members=1))
+
+
+def test_the_open_handshakes_are_told_of_until_they_are_fixed() -> None:
+    for version, told in (("3.4.45", True), ("3.5.32", True), ("3.6.13", True), ("3.7.0", True)):
+        assert ("CVE-2026-73500" in words(warnings_for(parse_version(version)))) == told
+    for series in ((3, 5), (3, 6), (3, 7)):
+        assert warnings_for(NEWEST[series]) == ()
+
+
+def test_end_of_life() -> None:
+    assert is_end_of_life(Version(3, 4, 45))
+    assert not is_end_of_life(Version(3, 5, 0))
+    assert "end of life" in words(warnings_for(Version(3, 4, 45)))
+    assert refusals(Version(3, 4, 45)) == ()
+
+
+def test_holes_of_users_and_roles_are_told_of_only_where_they_are_used() -> None:
+    assert "CVE-2026-33413" not in words(warnings_for(Version(3, 5, 27)))
+    assert "CVE-2026-33413" in words(warnings_for(Version(3, 5, 27), scopes=["rbac"]))
+
+
+def test_the_remedy_names_the_release_that_has_the_fix() -> None:
+    (fault,) = (each for each in FAULTS if "silently differ" in each.problem)
+    assert fault.remedy == "fixed in 3.5.3; see etcd's post-mortem of the 3.5 data inconsistency"
+    (ended,) = (each for each in FAULTS if "end of life" in each.problem)
+    assert ended.remedy == "use 3.7.1 or another version of a living series"
+
+
+def test_the_release_to_move_to() -> None:
+    assert newest_patch(Version(3, 5, 2)) == (3, 5, 33)
+    assert newest_patch(Version(3, 6, 0)) == (3, 6, 14)
+    assert newest_patch(Version(3, 9, 0)) == (3, 7, 1)
+
+
+@given(VERSIONS, st.sets(st.sampled_from(SCOPES)), st.booleans(), st.sampled_from([1, 3]))
+def test_every_fault_that_matters_is_either_refused_or_told_of(
+    version: Version, scopes: set[Scope], vouched: bool, members: int
+) -> None:
+    refused = refusals(version, members=members, scopes=scopes, vouched=vouched)
+    told = warnings_for(version, members=members, scopes=scopes, vouched=vouched)
+    assert not set(refused) & set(told)
+    matters = {"always", *scopes} | ({"single-member"} if members == 1 else set())
+    expected = {each for each in (*FAULTS, *HOLES) if each.affects(version) and each.scope in matters}
+    assert set(refused) | set(told) == expected
+
+
+@given(VERSIONS)
+def test_a_fix_stays_fixed_in_its_series(version: Version) -> None:
+    later = version._replace(patch=version.patch + 1)
+    began = {each for each in FAULTS if any(part.first == later.patch for part in each.affected)}
+    assert {each for each in FAULTS if each.affects(later)} - began <= {
+        each for each in FAULTS if each.affects(version)
+    }

@@ -1,0 +1,147 @@
+"""`certs renew` on fake machines: what it plans, in which order files are swapped, and what a kill leaves."""
+
+import shutil
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etcdup.core.certs.renewal import plan_renewal, renewing
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.planner.guards import against_first
+from etcdup.core.spec.model import Spec
+from etcdup.ops.apply.apply import retire
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.observe import observe
+from etcdup.testing.network import FakeNetwork, Killed
+from tests.support.fake_world import Collected, bring_up, machines_for, planned, spec_of, world_of
+from tests.support.observation_strategies import observations
+
+SPECS = [spec_of(1), spec_of(3)]
+ALL = 100_000
+
+
+@pytest.fixture
+async def network(tmp_path: Path) -> FakeNetwork:
+    network = machines_for(spec_of())
+    (tmp_path / "pki-home").mkdir()
+    await bring_up(spec_of(), network, tmp_path / "pki-home")
+    network.commands.clear()
+    return network
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "pki-home"
+
+
+async def answered(spec: Spec, network: FakeNetwork, folder: Path, days: int | None) -> Plan | Refusal:
+    observed = await observe(world_of(spec, network, folder))
+    return plan_renewal(spec, observed, renewing(spec, observed, days))
+
+
+async def renew(spec: Spec, network: FakeNetwork, folder: Path, days: int | None = ALL) -> Observed:
+    world = world_of(spec, network, folder)
+    observed = await observe(world)
+    chosen = renewing(spec, observed, days)
+
+    def planner(fresh: Observed) -> Plan | Refusal:
+        return plan_renewal(spec, fresh, chosen)
+
+    plan = planner(observed)
+    assert isinstance(plan, Plan), plan
+    with Journal.beside(folder, spec.name) as journal:
+        return await retire(world, plan, planner, Collected([]), journal)
+
+
+def kinds(answer: Plan | Refusal) -> list[str]:
+    assert isinstance(answer, Plan), answer
+    return [step.kind for step in answer.steps]
+
+
+async def test_nothing_is_due_in_a_young_cluster(network: FakeNetwork, folder: Path) -> None:
+    assert kinds(await answered(spec_of(), network, folder, None)) == []
+    assert kinds(await answered(spec_of(), network, folder, 364)) == []
+
+
+async def test_with_days_all_leaves_are_renewed_and_nothing_is_restarted(
+    network: FakeNetwork, folder: Path
+) -> None:
+    assert kinds(await answered(spec_of(), network, folder, 366)) == [
+        "IssueCertificates",
+        *["InstallFiles"] * 3,
+    ]
+    before = world_of(spec_of(), network, folder).pki.see()
+    processes = {name: machine.process for name, machine in network.machines.items()}
+    await renew(spec_of(), network, folder)
+    after = world_of(spec_of(), network, folder).pki.see()
+    assert all(after.certs[role].fingerprint != before.certs[role].fingerprint for role in before.certs)
+    assert after.trust == before.trust
+    assert {name: machine.process for name, machine in network.machines.items()} == processes
+    assert kinds(await planned(spec_of(), network, folder)) == []
+
+
+async def test_a_kill_at_any_command_leaves_the_rest_to_the_next_apply(
+    network: FakeNetwork, folder: Path
+) -> None:
+    whole, place = deepcopy(network), Path(shutil.copytree(folder, folder.with_name("whole")))
+    await renew(spec_of(), whole, place)
+    assert len(whole.commands) >= 6
+    for cut in range(1, len(whole.commands)):
+        cut_off, place = deepcopy(network), Path(shutil.copytree(folder, folder.with_name(str(cut))))
+        cut_off.cut_after = cut
+        with pytest.raises(Killed):
+            await renew(spec_of(), cut_off, place)
+        cut_off.revive()
+        assert all(result.ok for result in await bring_up(spec_of(), cut_off, place))
+        assert kinds(await planned(spec_of(), cut_off, place)) == []
+
+
+async def test_what_else_differs_is_left_to_apply(network: FakeNetwork, folder: Path) -> None:
+    conf = network.machines["infra1"].nodes["/etc/etcd/etcd.conf"]
+    conf.content = b"# another\n"
+    await renew(spec_of(), network, folder)
+    assert network.machines["infra1"].nodes["/etc/etcd/etcd.conf"].content == b"# another\n"
+
+
+async def test_a_stopped_member_is_started(network: FakeNetwork, folder: Path) -> None:
+    network.machines["infra2"].process = None
+    assert kinds(await answered(spec_of(), network, folder, None)) == ["StartMember"]
+
+
+async def test_a_host_out_of_reach_is_named(network: FakeNetwork, folder: Path) -> None:
+    network.machines.pop("infra3")
+    answer = await answered(spec_of(), network, folder, ALL)
+    assert kinds(answer) == ["IssueCertificates", "InstallFiles", "InstallFiles"]
+    assert answer.notes == ("infra3 cannot be reached and keeps its old certificates: no such machine",)
+
+
+async def test_a_host_that_trusts_another_ca_stands_against_it(network: FakeNetwork, folder: Path) -> None:
+    network.machines["infra1"].nodes["/etc/etcd/pki/ca.pem"].content = b"another"
+    answer = await answered(spec_of(), network, folder, ALL)
+    assert isinstance(answer, Refusal)
+    assert "trusts a CA that is not the one in" in answer.reasons[0].message
+
+
+async def test_provided_certificates_are_not_ours_to_renew(network: FakeNetwork, folder: Path) -> None:
+    observed = await observe(world_of(spec_of(), network, folder))
+    tls = spec_of().tls.model_copy(update={"mode": "provided"})
+    answer = plan_renewal(spec_of().model_copy(update={"tls": tls}), observed, {})
+    assert isinstance(answer, Refusal)
+    assert "the CA is not etcdup's" in answer.reasons[0].message
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(SPECS).flatmap(lambda spec: st.tuples(st.just(spec), observations(spec))),
+    st.sampled_from([None, 30, ALL]),
+)
+def test_every_world_has_an_answer(world: tuple[Spec, Observed], days: int | None) -> None:
+    spec, observed = world
+    answer = plan_renewal(spec, observed, renewing(spec, observed, days))
+    if isinstance(answer, Plan):
+        assert all(step.reason for step in answer.steps)
+        assert against_first(answer.steps, spec, observed) == ()

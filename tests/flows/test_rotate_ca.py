@@ -1,0 +1,313 @@
+"""`certs rotate-ca` on fake machines: its three phases, what stands against each, and what a kill leaves."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.certs.ca_rotation import Stage, holding_old, reached
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.planner.rotate_ca import next_stage, plan_rotation
+from etcdup.core.spec.model import Spec
+from etcdup.errors import PartlyApplied, PkiError, RefusedError
+from etcdup.ops.apply.apply import apply
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.observe import observe
+from etcdup.testing.network import FakeNetwork, Killed
+from tests.core.certs.test_connected_clients import ON_CLIENT, UNKNOWN, line
+from tests.support.fake_world import TOKEN, Collected, bring_up, planned, spec_of, world_of
+from tests.support.kill_everywhere import Start, begun, settled
+
+SPEC = spec_of()
+STAGES: tuple[Stage, ...] = ("trust", "sign", "drop")
+AFTER: dict[Stage, Stage | None] = {"trust": "trust", "sign": "sign", "drop": None}
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> Start:
+    return await begun(SPEC, SPEC, tmp_path)
+
+
+async def answered(network: FakeNetwork, folder: Path, spec: Spec = SPEC) -> tuple[Stage, Plan | Refusal]:
+    observed = await observe(world_of(spec, network, folder))
+    stage = next_stage(spec, observed, TOKEN)
+    return stage, plan_rotation(spec, observed, TOKEN, stage)
+
+
+async def rotate(network: FakeNetwork, folder: Path, spec: Spec = SPEC, *, keep: bool = False) -> Stage:
+    """One run of the verb, without the terminal."""
+    world = world_of(spec, network, folder)
+    stage, plan = await answered(network, folder, spec)
+    if keep:
+        stage = "keep"
+        plan = plan_rotation(spec, await observe(world), TOKEN, stage)
+    assert isinstance(plan, Plan), plan
+    with Journal.beside(folder, spec.name) as journal:
+        await apply(
+            world,
+            plan,
+            lambda fresh: plan_rotation(spec, fresh, TOKEN, stage),
+            Collected([]),
+            journal,
+        )
+    return stage
+
+
+def at(network: FakeNetwork, folder: Path) -> Stage | None:
+    return reached(world_of(SPEC, network, folder).pki.see())
+
+
+def kinds(answer: Plan | Refusal) -> list[str]:
+    assert isinstance(answer, Plan), answer
+    return [step.kind for step in answer.steps]
+
+
+def why(answer: Plan | Refusal) -> str:
+    assert isinstance(answer, Refusal), answer
+    return "; ".join(reason.message for reason in answer.reasons)
+
+
+def cas(network: FakeNetwork) -> set[bytes]:
+    return {machine.nodes["/etc/etcd/pki/ca.pem"].content or b"" for machine in network.machines.values()}
+
+
+async def test_three_runs_and_another_ca(start: Start) -> None:
+    network, folder = start.again("whole")
+    before, old = world_of(SPEC, network, folder).pki.see(), cas(network)
+    roll = ["InstallFiles", "RestartMember"] * 3
+    assert kinds((await answered(network, folder))[1]) == ["RotateAuthority", *roll]
+    assert await rotate(network, folder) == "trust"
+    (both,) = cas(network)
+    assert both.startswith(next(iter(old)))
+    assert both.count(b"BEGIN CERTIFICATE") == 2
+    assert world_of(SPEC, network, folder).pki.see().certs == before.certs, "leaves are the old ones"
+
+    processes = {name: machine.process for name, machine in network.machines.items()}
+    expected = ["RotateAuthority", "IssueCertificates", *["InstallFiles"] * 3]
+    assert kinds((await answered(network, folder))[1]) == expected
+    assert await rotate(network, folder) == "sign"
+    assert {name: machine.process for name, machine in network.machines.items()} == processes
+    now = world_of(SPEC, network, folder).pki.see()
+    assert now.authority is not None
+    assert {cert.issuer_key for cert in now.certs.values()} == {now.authority.key}
+
+    assert await rotate(network, folder) == "drop"
+    (new,) = cas(network)
+    assert both.endswith(new)
+    assert not old & {new}
+    assert at(network, folder) is None
+    await settled(SPEC, network, folder)
+    assert await rotate(network, folder) == "trust", "and again, one day"
+    assert at(network, folder) == "trust"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: Stage) -> None:
+    """The next run, or an apply, finishes this phase and goes no further."""
+    network, folder = start.again(stage)
+    for _ in range(STAGES.index(stage)):
+        await rotate(network, folder)
+    network.commands.clear()
+    here = Start(network, folder)
+    whole, place = here.again("whole")
+    assert await rotate(whole, place) == stage
+    assert len(whole.commands) >= 6
+    for cut in range(1, len(whole.commands)):
+        for finish in ("rotate", "apply"):
+            cut_off, place = here.again(f"{cut}-{finish}")
+            cut_off.cut_after = cut
+            with pytest.raises(Killed):
+                await rotate(cut_off, place)
+            cut_off.revive()
+            turned = at(cut_off, place) == AFTER[stage]
+            if finish == "rotate" and kinds(await planned(SPEC, cut_off, place)):
+                assert await rotate(cut_off, place) == stage
+            await settled(SPEC, cut_off, place)
+            if finish == "rotate" or turned:
+                assert at(cut_off, place) == AFTER[stage]
+
+
+async def test_apply_keeps_the_phase(start: Start) -> None:
+    network, folder = start.again("kept")
+    for stage in STAGES:
+        await rotate(network, folder)
+        await bring_up(SPEC, network, folder)
+        answer = await planned(SPEC, network, folder)
+        assert kinds(answer) == []
+        assert isinstance(answer, Plan)
+        assert any("change of CA is under way" in note for note in answer.notes) == (stage != "drop")
+        assert at(network, folder) == AFTER[stage]
+
+
+async def test_a_consumer_of_the_old_ca_keeps_it_until_it_has_another_or_is_forgotten(start: Start) -> None:
+    network, folder = start.again("consumers")
+    world = world_of(SPEC, network, folder)
+    for name in ("kube-apiserver", "patroni"):
+        world.pki.issue_client(name, (await observe(world)).at)
+    await rotate(network, folder)
+    assert holding_old(world.pki.see()) == ()
+    await rotate(network, folder)
+    assert holding_old(world.pki.see()) == ("kube-apiserver", "patroni")
+    stage, answer = await answered(network, folder)
+    assert stage == "drop"
+    assert "the consumer kube-apiserver has only a certificate of the old CA" in why(answer)
+    assert "the consumer patroni" in why(answer)
+
+    world.pki.issue_client("kube-apiserver", (await observe(world)).at)
+    world.pki.forget_client("patroni")
+    assert [path.stem for path in world.pki.forgotten()] == ["kube-apiserver", "patroni"]
+    with pytest.raises(PkiError, match="there is no certificate of a consumer patroni"):
+        world.pki.forget_client("patroni")
+    assert await rotate(network, folder) == "drop"
+    assert at(network, folder) is None
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+async def test_no_turn_while_a_host_is_out_of_reach_or_a_member_is_not_well(start: Start, done: int) -> None:
+    network, folder = start.again("sick")
+    for _ in range(done):
+        await rotate(network, folder)
+    before = at(network, folder)
+    gone = network.machines.pop("infra3")
+    assert "infra3 cannot be reached" in why((await answered(network, folder))[1])
+    network.machines["infra3"] = gone
+    gone.isolated = True
+    assert "the member infra3 is not healthy" in why((await answered(network, folder))[1])
+    assert at(network, folder) == before
+
+
+async def test_a_host_that_was_put_back_is_known_by_its_old_ca(start: Start) -> None:
+    network, folder = start.again("put-back")
+    machine = network.machines["infra2"]
+    old = machine.nodes["/etc/etcd/pki/ca.pem"].content
+    for _ in STAGES:
+        await rotate(network, folder)
+    machine.nodes["/etc/etcd/pki/ca.pem"].content = old
+    assert isinstance(await planned(SPEC, network, folder), Plan)
+    machine.nodes["/etc/etcd/pki/ca.pem"].content = b"a stranger's"
+    assert "trusts a CA that is not the one in" in why(await planned(SPEC, network, folder))
+
+
+def turn_away(network: FakeNetwork, address: str, error: str = UNKNOWN) -> None:
+    """What members write of this client now; until they drop the old CA nobody reads it."""
+    at = datetime.fromtimestamp(network.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    for machine in network.machines.values():
+        machine.log.append(line(at, ON_CLIENT, f"{address}:58836", error))
+
+
+async def test_a_client_that_shows_a_certificate_of_the_old_ca_stops_the_drop(start: Start) -> None:
+    """One member has turned it away, all others still take it; neither rotate-ca nor apply goes further."""
+    network, folder = start.again("seen")
+    await rotate(network, folder)
+    await rotate(network, folder)
+    both = cas(network)
+    turn_away(
+        network, "10.0.0.8", UNKNOWN.partition(" (")[0]
+    )  # a stranger's CA: it was turned away before as well
+    turn_away(network, "10.0.0.9")
+    with pytest.raises(PartlyApplied, match=r"a client still shows .*: infra\d turned away 10\.0\.0\.9$"):
+        await rotate(network, folder)
+    assert [
+        machine.nodes["/etc/etcd/pki/ca.pem"].content in both for machine in network.machines.values()
+    ].count(False) == 1
+    assert "a client still shows" in why((await answered(network, folder))[1])
+    assert "a client still shows" in why(await planned(SPEC, network, folder))
+    await network.sleep(120)
+    assert "10.0.0.9" in why(await planned(SPEC, network, folder)), "a client may wait for two minutes"
+    await network.sleep(60)
+    assert await rotate(network, folder) == "drop"
+    assert len(cas(network)) == 1
+    assert not cas(network) & both
+    await settled(SPEC, network, folder)
+
+
+async def half_dropped(start: Start) -> Start:
+    """One member trusts the new CA alone, and turns a client away."""
+    network, folder = start.again("half")
+    await rotate(network, folder)
+    await rotate(network, folder)
+    turn_away(network, "10.0.0.9")
+    with pytest.raises(PartlyApplied):
+        await rotate(network, folder)
+    network.commands.clear()
+    return Start(network, folder)
+
+
+async def test_a_run_that_goes_on_listens_before_the_next_member(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was killed right after the first restart has not seen who comes back to that member."""
+    half = await half_dropped(start)
+    network, folder = half.again("resumed")
+    for machine in network.machines.values():
+        machine.log.clear()
+    sleep = network.sleep
+
+    async def while_somebody_comes(seconds: float) -> None:
+        await sleep(seconds)
+        turn_away(network, "10.0.0.9")
+
+    monkeypatch.setattr(network, "sleep", while_somebody_comes)
+    with pytest.raises(RefusedError, match=r"turned away 10\.0\.0\.9"):
+        await bring_up(SPEC, network, folder)
+    assert len(cas(network)) == 2, "no file of the next member was touched"
+
+
+async def test_the_way_back_is_one_restart(start: Start) -> None:
+    half = await half_dropped(start)
+    network, folder = half.again("back")
+    answer = plan_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
+    assert kinds(answer) == ["RotateAuthority", "InstallFiles", "RestartMember"]
+    await rotate(network, folder, keep=True)
+    assert at(network, folder) == "sign"
+    (both,) = cas(network)
+    assert both.count(b"BEGIN CERTIFICATE") == 2
+    await settled(SPEC, network, folder)
+    again = plan_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
+    assert kinds(again) == [], "it is there"
+    for machine in network.machines.values():
+        machine.log.append('{"level":"info","msg":"starting an etcd server"}')  # as every restart writes it
+    assert await rotate(network, folder) == "drop", (
+        "the client was mended: what it tried before does not count"
+    )
+    await settled(SPEC, network, folder)
+    over = plan_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
+    assert why(over) == "no CA is being dropped: there is none to be kept"
+
+
+async def test_a_kill_at_any_command_of_the_way_back(start: Start) -> None:
+    half = await half_dropped(start)
+    whole, place = half.again("whole")
+    await rotate(whole, place, keep=True)
+    assert len(whole.commands) >= 2
+    for cut in range(1, len(whole.commands)):
+        network, folder = half.again(str(cut))
+        network.cut_after = cut
+        with pytest.raises(Killed):
+            await rotate(network, folder, keep=True)
+        network.revive()
+        assert at(network, folder) == "sign", "the turn comes before any command on a host"
+        await settled(SPEC, network, folder)
+        assert len(cas(network)) == 1
+
+
+async def test_what_apply_would_do_comes_first(start: Start) -> None:
+    network, folder = start.again("drift")
+    network.machines["infra1"].nodes["/etc/etcd/etcd.conf"].content = b"# another\n"
+    _, answer = await answered(network, folder)
+    assert why(answer) == "something else is left to be done first"
+
+
+async def test_a_passphrase_guards_the_new_key_too(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, folder = start.again("secret")
+    monkeypatch.setenv("ETCDUP_CA_PASSPHRASE", "correct horse")
+    await rotate(network, folder)
+    assert b"ENCRYPTED" in (folder / "pki/next-ca-key.pem").read_bytes()
+    await rotate(network, folder)
+    assert b"ENCRYPTED" in (folder / "pki/ca-key.pem").read_bytes()
+    monkeypatch.setenv("ETCDUP_CA_PASSPHRASE", "wrong")
+    with pytest.raises(PkiError, match="cannot be decrypted"):
+        world_of(SPEC, network, folder).pki.rotate(
+            "drop", (await observe(world_of(SPEC, network, folder))).at
+        )
+    assert at(network, folder) == "sign"

@@ -1,0 +1,50 @@
+"""A large stream goes past SSH where the member's own port lets this machine in, and through it where not."""
+
+from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.ops.pki.pki import Pki
+from etcdup.ops.world.open import Members
+from etcdup.remote.etcd.grpc_client import Credentials
+from etcdup.remote.local import LocalHost
+from tests.support.etcd_cluster import CLIENT_PORT, EtcdCluster
+
+S = 10.0
+CLOSED = 2399
+
+
+class Forwarding(LocalHost):
+    """A host whose SSH leads to the member's port, whatever this machine reaches by itself."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.forwarded = 0
+
+    async def forward(self, address: str, port: int) -> tuple[str, int]:
+        self.forwarded += 1
+        return address, CLIENT_PORT
+
+
+class Known(Members):
+    """With the cluster's own credentials in the place of a PKI's."""
+
+    known: Credentials
+
+    def _read_credentials(self, name: str) -> Credentials:
+        return self.known
+
+
+async def test_straight_where_the_port_is_open_and_through_ssh_where_not(cluster: EtcdCluster) -> None:
+    for port, straight in ((CLIENT_PORT, True), (CLOSED, False)):
+        place = HostSpec(name="m1", address=cluster.members["m1"].address, client_port=port)
+        spec = Spec(name="prod", version="3.6.14", hosts=(place,))
+        host = Forwarding("m1")
+        members = Known(spec, {"m1": host}, Pki.open(spec, cluster.folder))
+        members.known = cluster.credentials
+        try:
+            client = await members.straight("m1")
+            assert (client is not await members.client("m1")) == straight
+            assert (await client.status(timeout_s=S)).version
+            content = b"".join([piece async for piece in client.snapshot(timeout_s=S)])
+            assert len(content) % 512 == 32
+        finally:
+            await members.close()
+        assert host.forwarded == 1

@@ -1,0 +1,117 @@
+"""The end of a real write-ahead log: an entry that its member has, and never heard to be committed.
+
+Once one other member has it too it is acknowledged, and a power cut may take from both what says so. Plain
+`--force-new-cluster` drops it; with the one record that `wal.py` adds it is kept.
+"""
+
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.etcd.wal import LastEntry, LogEnd, commits_all, read_end
+from etcdup.remote.etcd.errors import EtcdError
+from tests.support.etcd_binaries import etcd_binaries, why_not
+from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
+
+# The oldest and the newest; tests/cli/restore/test_salvage.py has all of them.
+VERSIONS = ("3.4.23", "3.7.1")
+S = 10.0
+
+
+@pytest.fixture(params=VERSIONS)
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdCluster]:
+    if reason := why_not(request.param):
+        pytest.skip(reason)
+    with etcd_cluster(etcd_binaries(request.param), tmp_path) as running:
+        yield running
+
+
+async def test_one_record_keeps_what_the_log_holds_beyond_its_last_commit(cluster: EtcdCluster) -> None:
+    leader = await lead(cluster)
+    async with cluster.client(leader) as client:
+        for number in range(20):
+            await client.put(b"key%d" % number, b"v", timeout_s=S)
+        before = await client.status(timeout_s=S)
+        others = [each for each in cluster.members if each != leader]
+        for name in others:
+            process = cluster.members[name].process
+            assert process is not None
+            process.send_signal(signal.SIGSTOP)
+        with suppress(EtcdError):
+            await client.put(b"at the end", b"v", timeout_s=1.0)
+        for name in (leader, *others):
+            cluster.members[name].stop(signal.SIGKILL)
+    log = last_file(cluster, leader)
+    end = read_end(log.read_bytes())
+    assert end.last is not None
+    assert end.last == LastEntry(before.raft_term, before.raft_index + 1)
+    assert end.commit == before.raft_index
+    assert end.size < len(log.read_bytes().rstrip(b"\0")) + 8
+    leaves_out_what_is_torn(log.read_bytes())
+
+    kept = cluster.folder / "kept"
+    shutil.copytree(cluster.members[leader].folder / "data", kept)
+    assert not await has(cluster, leader, b"at the end"), (
+        "etcd itself drops what is not known to be committed"
+    )
+
+    shutil.rmtree(cluster.members[leader].folder / "data")
+    kept.rename(cluster.members[leader].folder / "data")
+    with log.open("r+b") as file:
+        file.truncate(end.size)
+        file.seek(end.size)
+        file.write(commits_all(end, end.last))
+    again = read_end(log.read_bytes())
+    assert (again.commit, again.last, again.vote) == (end.last.index, end.last, end.vote)
+    assert commits_all(again, end.last) == b""
+    assert await has(cluster, leader, b"at the end")
+
+
+def leaves_out_what_is_torn(file: bytes) -> None:
+    whole = read_end(file)
+    ends = [read_end(each) for each in prefixes(file, whole)]
+    assert len(ends) > 20
+    torn = bytearray(file)
+    torn[whole.size - 8 : whole.size] = b"\xff" * 8
+    assert read_end(bytes(torn)) == ends[-2]
+    with pytest.raises(ValueError, match="does not begin"):
+        read_end(b"\0" * 4096)
+
+
+def prefixes(file: bytes, whole: LogEnd) -> list[bytes]:
+    """The file as it was after each of its records."""
+    found, at = [], 0
+    while at < whole.size:
+        size = int.from_bytes(file[at : at + 7], "little")
+        at += 8 + size + (file[at + 7] & 7)
+        found.append(file[:at])
+    return found
+
+
+async def lead(cluster: EtcdCluster) -> str:
+    for name in cluster.members:
+        async with cluster.client(name) as client:
+            seen = await client.status(timeout_s=S)
+            if seen.leader_id == seen.member_id:
+                return name
+    raise AssertionError("nobody leads")
+
+
+def last_file(cluster: EtcdCluster, name: str) -> Path:
+    return max((cluster.members[name].folder / "data/member/wal").glob("*.wal"))
+
+
+async def has(cluster: EtcdCluster, name: str, key: bytes) -> bool:
+    """By a cluster of this member alone, whose etcd is gone afterwards."""
+    cluster.extra = ("--force-new-cluster",)
+    cluster.start(name)
+    cluster.wait_healthy(name)
+    try:
+        async with cluster.client(name) as client:
+            return await client.get(key, timeout_s=S) is not None
+    finally:
+        cluster.members[name].stop(signal.SIGKILL)

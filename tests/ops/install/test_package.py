@@ -1,0 +1,188 @@
+"""`install.from: package`: what hosts' package managers offer, and this machine's own packages for real."""
+
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.observed.model import Binaries, DirSeen, HostSeen, UnitSeen
+from etcdup.core.spec.model import Spec
+from etcdup.core.spec.version import Version
+from etcdup.errors import InstallError
+from etcdup.ops.install.command import run
+from etcdup.ops.install.install import cached_versions, obtain, packaged_here, settle, this_arch
+from etcdup.ops.install.package_here import offered_here
+from etcdup.remote.host import Host
+from etcdup.remote.local import LocalHost
+
+APT_CACHE = """\
+#!/bin/sh
+echo asked >>{log}
+printf 'etcd-server:\\n  Installed: (none)\\n  Candidate: %s\\n' "$(cat {candidate})"
+"""
+APT_GET = """\
+#!/bin/sh
+echo "$@" >>{log}
+case "$*" in *update*) {update} ;; esac
+"""
+
+
+@pytest.fixture
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host whose apt knows what the file `candidate` says; `apt-get update` brings what `mirror` says."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "candidate").write_text("(none)")
+    update = f"test -e {folder}/mirror && cp {folder}/mirror {folder}/candidate"
+    places = {"log": folder / "log", "candidate": folder / "candidate", "update": update}
+    for name, script in (("apt-cache", APT_CACHE), ("apt-get", APT_GET)):
+        (folder / name).write_text(script.format(**places))
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+def seen_as(name: str, distribution: str = "debian", versions: tuple[str, ...] = ()) -> HostSeen:
+    return HostSeen(
+        host=name, arch=this_arch(), distribution=distribution, distribution_version="12", hostname=name,
+        machine_id=name, systemd=True, clock_ahead_s=0.0, etcd_user=False, opt_free_bytes=1 << 30,
+        data=DirSeen("/var/lib/etcd", None), wal=None, files={}, unit=UnitSeen(), versions=versions,
+    )  # fmt: skip
+
+
+def spec_of(version: str, names: tuple[str, ...] = ("infra1",), root: str | None = None) -> Spec:
+    hosts = [
+        {"name": name, "address": f"127.0.0.{number}", "local": True, "root": root}
+        for number, name in enumerate(names, 1)
+    ]
+    return Spec.model_validate(
+        {"name": "t", "version": version, "hosts": hosts, "install": {"from": "package"}}
+    )
+
+
+async def settled(spec: Spec, cache: Path, *seen: HostSeen) -> Binaries:
+    hosts: dict[str, Host] = {each.host: LocalHost(each.host) for each in seen}
+    by_name = {each.host: each for each in seen}
+    arches = frozenset({this_arch()})
+    return await settle(spec, Path(), arches, hosts, by_name, cache=cache, report=lambda _: None)
+
+
+async def test_a_candidate_of_the_wanted_version_is_taken(apt: Path, tmp_path: Path) -> None:
+    (apt / "candidate").write_text("3.5.16-4+b2")
+    binaries = await settled(spec_of("3.5.16"), tmp_path, seen_as("infra1"))
+    assert (binaries.source, binaries.is_vouched, binaries.sha256) == ("package", True, {})
+    assert "3.5.16-4+b2" in binaries.why
+    assert (apt / "log").read_text() == "asked\n"
+
+
+async def test_lists_that_do_not_have_it_are_fetched_first(apt: Path, tmp_path: Path) -> None:
+    (apt / "mirror").write_text("3.5.16-4")
+    assert (await settled(spec_of("3.5.16"), tmp_path, seen_as("infra1"))).source == "package"
+    assert "update" in (apt / "log").read_text()
+
+
+async def test_another_version_is_refused_with_what_is_offered(apt: Path, tmp_path: Path) -> None:
+    (apt / "candidate").write_text("3.4.23-4+b4")
+    with pytest.raises(InstallError) as caught:
+        await settled(spec_of("3.6.14", ("infra1", "infra2")), tmp_path, seen_as("infra1"), seen_as("infra2"))
+    assert str(caught.value) == (
+        "the hosts' packages are not etcd 3.6.14: infra1 (debian 12): offers 3.4.23-4+b4; "
+        "infra2 (debian 12): offers 3.4.23-4+b4"
+    )
+    assert caught.value.hint == "`version: 3.4.23` is what all of them offer"
+
+
+async def test_no_offer_and_no_package_manager(apt: Path, tmp_path: Path) -> None:
+    with pytest.raises(InstallError) as caught:
+        await settled(
+            spec_of("3.6.14", ("infra1", "infra2")), tmp_path, seen_as("infra1"), seen_as("infra2", "nixos")
+        )
+    assert "apt knows no package of etcd" in str(caught.value)
+    assert "no package manager of `nixos`" in str(caught.value)
+    assert caught.value.hint == ""
+
+
+async def test_a_host_that_has_the_version_is_not_asked(apt: Path, tmp_path: Path) -> None:
+    (apt / "candidate").write_text("3.5.16-4")
+    has = seen_as("infra2", "nixos", versions=("3.5.16",))
+    assert (
+        await settled(spec_of("3.5.16", ("infra1", "infra2")), tmp_path, seen_as("infra1"), has)
+    ).sha256 == {}
+
+
+async def test_hosts_fetch_their_own_packages(apt: Path, tmp_path: Path) -> None:
+    (apt / "candidate").write_text("3.5.16-4")
+    spec = spec_of("3.5.16")
+    binaries = await settled(spec, tmp_path, seen_as("infra1"))
+    arches = frozenset({this_arch()})
+    assert await obtain(binaries, spec, Path(), arches, cache=tmp_path, report=lambda _: None) == {}
+
+
+async def test_without_hosts_nothing_is_promised(tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match="no host within reach"):
+        await settled(spec_of("3.5.16"), tmp_path)
+
+
+async def offered() -> Version:
+    """What this machine's apt really offers; the test is skipped where it offers nothing."""
+    if not shutil.which("apt-get"):
+        pytest.skip("this machine has no apt")
+    try:
+        candidate = await offered_here(print)
+    except InstallError as why:
+        pytest.skip(str(why))
+    assert candidate.version is not None
+    return candidate.version
+
+
+async def test_this_machines_packages_become_an_archive(tmp_path: Path) -> None:
+    version = await offered()
+    said: list[str] = []
+    got, archive = await packaged_here(this_arch(), cache=tmp_path, report=said.append)
+    assert got == version
+    with tarfile.open(archive.path) as tar:
+        tar.extractall(tmp_path / "out", filter="data")
+    top = tmp_path / "out" / f"etcd-v{version}-linux-{this_arch()}"
+    ran = await run([str(top / "etcd"), "--version"])
+    assert ran.stdout.startswith(f"etcd Version: {version}\n")
+    assert (top / "etcdctl").exists()
+    assert cached_versions(tmp_path) == [], "a distribution's build never passes for upstream's (rule 44)"
+    said.clear()
+    assert await packaged_here(this_arch(), cache=tmp_path, report=said.append) == (got, archive)
+    assert said == []
+
+
+async def test_local_members_get_this_machines_packages(tmp_path: Path) -> None:
+    version = await offered()
+    spec = spec_of(str(version), root=str(tmp_path / "member"))
+    binaries = await settled(spec, tmp_path, seen_as("infra1"))
+    arches = frozenset({this_arch()})
+    archives = await obtain(binaries, spec, Path(), arches, cache=tmp_path, report=lambda _: None)
+    assert archives[this_arch()].version == version
+
+
+async def test_lists_of_our_own_where_the_machine_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a minimal machine: the lists are empty, and not ours to fill."""
+    version = await offered()
+    empty = tmp_path / "no-lists"
+    (empty / "partial").mkdir(parents=True)
+    config = tmp_path / "apt.conf"
+    # In APT_CONFIG's file, read first; what etcdup says with -c is read last.
+    config.write_text(
+        f'Dir::State::lists "{empty}";\nDir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(config))
+    said: list[str] = []
+    got, _ = await packaged_here(this_arch(), cache=tmp_path / "cache", report=said.append)
+    assert got == version
+    assert said[0] == "fetching this machine's package lists"
+    assert [path.name for path in empty.iterdir()] == ["partial"]
+
+
+async def test_another_architecture_is_not_this_machines(tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match="not riscv64"):
+        await packaged_here("riscv64", cache=tmp_path, report=print)

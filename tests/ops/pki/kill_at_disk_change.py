@@ -1,0 +1,63 @@
+"""Issues a cluster's certificates over and over, killed at each change to the disk in turn.
+
+`python -m tests.ops.pki.kill_at_disk_change FOLDER SPEC NOW [STAGE]`: run number n works in FOLDER/n and dies without
+a word just before its nth change. The first one that lives is the last; its number is printed. With a stage it turns
+the CA instead, or issues the consumer `app` its next certificate. A program of its own, because it forks.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from etcdup.core.certs.required import wanted_certs
+from etcdup.core.spec.model import Spec
+from etcdup.ops.pki.pki import Pki
+
+KILLED = 9
+CHANGES = ("mkdir", "chmod", "link", "replace", "unlink", "fsync", "fchmod")
+
+
+def die_before_change(number: int) -> None:
+    """Every function of `os` that changes the disk counts; the one with this number ends the process."""
+    counter = count(1)
+
+    def deadly(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if next(counter) == number:
+                os._exit(KILLED)
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in CHANGES:
+        setattr(os, name, deadly(getattr(os, name)))
+
+
+def main(folder: Path, spec: Spec, now: datetime, stage: str = "") -> None:
+    Pki.open(spec, folder)  # imports all that is needed, once
+    for number in count(1):
+        child = os.fork()
+        if child == 0:
+            die_before_change(number)
+            pki = Pki.open(spec, folder / str(number))
+            if stage == "consumer":
+                pki.issue_client("app", now, renew=True)
+            elif stage:
+                pki.rotate(stage, now)
+            else:
+                pki.issue([each.role for each in wanted_certs(spec)], now)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if os.waitstatus_to_exitcode(status) == 0:
+            print(number)
+            return
+        assert os.waitstatus_to_exitcode(status) == KILLED
+
+
+if __name__ == "__main__":
+    moment = datetime.fromisoformat(sys.argv[3])
+    main(Path(sys.argv[1]), Spec.model_validate_json(sys.argv[2]), moment, *sys.argv[4:])

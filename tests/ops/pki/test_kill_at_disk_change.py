@@ -1,0 +1,142 @@
+"""Killed at any change to the disk, the next run ends in the same place, with the same CA."""
+
+import json
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.certs.ca_rotation import reached
+from etcdup.core.certs.required import due, wanted_certs
+from etcdup.core.observed.model import PkiSeen
+from etcdup.core.spec.model import Spec
+from etcdup.ops.pki.pki import Pki
+from tests.support.openssl import openssl
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+WRITTEN = {"name": "prod", "version": "3.6.14", "hosts": [{"name": "infra1", "address": "10.0.0.1"}]}
+SPEC = Spec.model_validate(WRITTEN)
+
+
+def killed_at_each_change(folder: Path, *stage: str) -> list[Path]:
+    """The folders that the killed runs left, the last one came to its end."""
+    argv = [
+        sys.executable,
+        "-m",
+        "tests.ops.pki.kill_at_disk_change",
+        str(folder),
+        json.dumps(WRITTEN),
+        NOW.isoformat(),
+        *stage,
+    ]
+    done = subprocess.run(argv, check=True, timeout=120, capture_output=True)
+    return [folder / str(number) for number in range(1, int(done.stdout) + 1)]
+
+
+def dues(pki: Pki) -> list[str]:
+    seen = pki.see()
+    return [
+        each.role for each in wanted_certs(SPEC) if due(each, seen.certs.get(each.role), seen.authority, NOW)
+    ]
+
+
+def finished(folder: Path) -> PkiSeen:
+    """What is there after the next run, which does only what is due."""
+    pki = Pki.open(SPEC, folder)
+    pki.issue(dues(pki) or ["admin"], NOW)
+    assert dues(pki) == []
+    for role in pki.see().certs:
+        cert, _ = pki.file(role)
+        assert cert.startswith(b"-----BEGIN CERTIFICATE-----")
+    return pki.see()
+
+
+def test_killed_while_everything_is_made(tmp_path: Path) -> None:
+    folders = killed_at_each_change(tmp_path)
+    assert len(folders) > 30
+    for folder in folders:
+        key = folder / "pki/ca-key.pem"
+        before = key.read_bytes() if key.exists() else None
+        finished(folder)
+        assert before is None or key.read_bytes() == before
+        assert list(folder.rglob("*.tmp")) == []
+        assert openssl("verify", "-CAfile", folder / "pki/ca.pem", folder / "pki/clients/admin.pem")
+
+
+def test_killed_while_everything_is_renewed(tmp_path: Path) -> None:
+    """What was good before is still there or due; nothing is lost that a running member needs."""
+    whole = tmp_path / "whole"
+    Pki.open(SPEC, whole).issue([each.role for each in wanted_certs(SPEC)], NOW)
+    before = Pki.open(SPEC, whole).see()
+    for number in range(1, 80):
+        shutil.copytree(whole, tmp_path / str(number))
+    folders = killed_at_each_change(tmp_path)
+    for folder in folders:
+        seen = Pki.open(SPEC, folder).see()
+        assert set(seen.certs) == set(before.certs)
+        assert len(dues(Pki.open(SPEC, folder))) <= 1  # the one pair that it was at
+        assert finished(folder).authority is not None
+        assert (folder / "pki/ca-key.pem").read_bytes() == (whole / "pki/ca-key.pem").read_bytes()
+        assert list(folder.rglob("*.tmp")) == []
+
+
+def test_killed_while_a_consumer_gets_its_next_certificate(tmp_path: Path) -> None:
+    """The one of before is never out of sight, for etcd takes it still, and is kept once."""
+    whole = tmp_path / "whole"
+    first = Pki.open(SPEC, whole)
+    first.issue(["admin"], NOW)
+    old, old_key = first.issue_client("app", NOW)
+    for number in range(1, 40):
+        shutil.copytree(whole, tmp_path / str(number))
+    folders = killed_at_each_change(tmp_path, "consumer")
+    assert len(folders) > 10
+    for folder in folders:
+        pki = Pki.open(SPEC, folder)
+        cut = [
+            (folder / "pki/clients/app.pem").read_bytes(),
+            *(each.read_bytes() for each in pki.forgotten()),
+        ]
+        assert old in cut
+        if cut[0] != old:
+            assert pki.file("client/app")[0] == cut[0], "a new certificate has its key beside it"
+        pki.issue_client("app", NOW, renew=True)
+        kept = [each for each in pki.forgotten() if each.read_bytes() == old]
+        assert len(kept) == 1
+        assert kept[0].with_name(f"{kept[0].stem}-key.pem").read_bytes() == old_key
+        assert pki.file("client/app")[0] not in (old, cut[0])
+        assert list(folder.rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_killed_in_a_turn_of_the_ca(tmp_path: Path, done: int) -> None:
+    """It is turned or it is not, what signs is always trusted, and the next run turns it to the same end."""
+    stages = ("trust", "sign", "drop")
+    whole = tmp_path / "whole"
+    first = Pki.open(SPEC, whole)
+    first.issue([each.role for each in wanted_certs(SPEC)], NOW)
+    for stage in stages[:done]:
+        first.rotate(stage, NOW)
+    before = first.see()
+    for number in range(1, 80):
+        shutil.copytree(whole, tmp_path / str(number))
+    folders = killed_at_each_change(tmp_path, stages[done])
+    assert len(folders) > 5
+    for folder in folders:
+        pki = Pki.open(SPEC, folder)
+        cut = pki.see()
+        assert reached(cut) in (reached(before), ("trust", "sign", None)[done])
+        assert cut.authority in cut.trusted
+        made = {path.read_bytes() for path in folder.glob("pki/next-ca.pem")}
+        pki.rotate(stages[done], NOW)
+        pki.rotate(stages[done], NOW)  # the second time there is nothing to do
+        after = pki.see()
+        assert reached(after) == ("trust", "sign", None)[done]
+        assert len(after.trusted) == (1 if done == 2 else 2)
+        if made:
+            assert (folder / "pki/ca.pem").read_bytes().endswith(made.pop()), "no third CA"
+        pki.issue(["admin"], NOW)
+        assert pki.see().certs["admin"].issuer_key == after.authority.key  # type: ignore[union-attr]
+        assert list(folder.rglob("*.tmp")) == []

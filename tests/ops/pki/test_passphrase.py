@@ -1,0 +1,96 @@
+"""A CA key that is encrypted, and where its passphrase comes from."""
+
+from pathlib import Path
+
+import pytest
+
+from etcdup.errors import PkiError
+from etcdup.ops.pki.pki import Pki
+from tests.ops.pki.managed_pki import NOW, ROLES, THREE, dues, issued, spec_of
+from tests.support.openssl import openssl
+
+PASSPHRASE = "correct horse battery"
+VARIABLE = "ETCDUP_CA_PASSPHRASE"
+
+
+def encrypted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, PASSPHRASE)
+    issued(folder)
+    monkeypatch.delenv(VARIABLE)
+    assert (folder / "pki/ca-key.pem").read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+
+
+def test_an_encrypted_ca_key_needs_its_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encrypted(tmp_path, monkeypatch)
+    assert dues(THREE, Pki.open(THREE, tmp_path)) == {}  # seeing needs none
+    with pytest.raises(PkiError, match="encrypted and there is no passphrase for it") as missing:
+        Pki.open(THREE, tmp_path).issue(["admin"], NOW)
+    assert VARIABLE in missing.value.hint
+    with pytest.raises(PkiError, match="cannot be decrypted with this passphrase") as wrong:
+        Pki.open(THREE, tmp_path, lambda: "wrong passphrase").issue(["admin"], NOW)
+    assert "wrong passphrase" not in str(wrong.value) + wrong.value.hint
+    with pytest.raises(PkiError, match="cannot be decrypted with this passphrase"):
+        Pki.open(THREE, tmp_path, lambda: "").issue(["admin"], NOW)
+    before = Pki.open(THREE, tmp_path).see()
+    Pki.open(THREE, tmp_path, lambda: PASSPHRASE).issue(["admin"], NOW)
+    assert Pki.open(THREE, tmp_path).see().files["admin"] != before.files["admin"]
+
+
+def test_the_operator_is_asked_once_and_only_for_an_encrypted_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ask() -> str:
+        asked.append("asked")
+        return PASSPHRASE
+
+    plain = Pki.open(THREE, tmp_path / "plain", ask)
+    plain.issue(ROLES, NOW)
+    assert asked == []
+    encrypted(tmp_path / "encrypted", monkeypatch)
+    pki = Pki.open(THREE, tmp_path / "encrypted", ask)
+    pki.issue(["admin"], NOW)
+    pki.issue(["admin"], NOW)
+    assert asked == ["asked"]
+
+
+def test_openssl_opens_the_encrypted_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encrypted(tmp_path, monkeypatch)
+    openssl("pkey", "-in", tmp_path / "pki/ca-key.pem", "-passin", f"pass:{PASSPHRASE}", "-noout")
+
+
+def test_a_command_gives_the_passphrase(tmp_path: Path) -> None:
+    """It runs in cluster.yaml's folder, its first line counts, and no shell reads it."""
+    script = tmp_path / "print passphrase"
+    script.write_text('#!/bin/sh\necho "$1"\necho second line\necho ran >> ran\n')
+    script.chmod(0o755)
+    spec = spec_of("10.0.0.1", passphrase_command="'./print passphrase' '$(touch injected); `id`'")
+    issued(tmp_path, spec)
+    Pki.open(spec, tmp_path).issue(["admin"], NOW)
+    assert (tmp_path / "ran").read_text() == "ran\n" * 2  # once for each Pki
+    assert not (tmp_path / "injected").exists()
+    Pki.open(spec_of("10.0.0.1"), tmp_path, lambda: "$(touch injected); `id`").issue(["admin"], NOW)
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("false", "tls.passphrase_command exited with status 1"),
+        ("/no/such/program", "tls.passphrase_command could not be run: No such file or directory"),
+        ("unclosed '", "tls.passphrase_command could not be run: ValueError"),
+        ("", "tls.passphrase_command could not be run"),
+        ("true", "The CA's passphrase is empty: what tls.passphrase_command printed"),
+    ],
+)
+def test_a_command_that_gives_none(tmp_path: Path, command: str, why: str) -> None:
+    with pytest.raises(PkiError) as caught:
+        issued(tmp_path, spec_of("10.0.0.1", passphrase_command=command))
+    assert str(caught.value).startswith(why)
+    assert not (tmp_path / "pki/ca-key.pem").exists()
+
+
+def test_an_empty_variable_is_no_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    with pytest.raises(PkiError, match=r"passphrase is empty: \$ETCDUP_CA_PASSPHRASE"):
+        issued(tmp_path)

@@ -1,0 +1,306 @@
+"""The operator's own certificates, made by the real openssl: the forms that are read, every fault told."""
+
+import base64
+import json
+import shutil
+import traceback
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etcdup.core.spec.model import Spec
+from etcdup.errors import PkiError
+from etcdup.ops.pki.pki import Pki
+from tests.support.openssl import DATE, Ca, make_ca, make_cert, make_key, openssl
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+ADDRESSES = ("192.168.8.66", "192.168.8.67", "192.168.8.68")
+FILES = {"ca": "ca.pem", "cert": "kubernetes.pem", "key": "kubernetes-key.pem"}
+
+
+def provided(folder: Path, **tls: Any) -> Pki:
+    hosts = [{"name": f"infra{n}", "address": address} for n, address in enumerate(ADDRESSES, 1)]
+    tls = {"mode": "provided", **FILES, **tls}
+    spec = Spec.model_validate({"name": "prod", "version": "3.6.14", "hosts": hosts, "tls": tls})
+    return Pki.open(spec, folder)
+
+
+def told(folder: Path, **tls: Any) -> list[str]:
+    """What check says, without the folder's name."""
+    return [str(fault).replace(f"{folder}/", "") for fault in provided(folder, **tls).check(NOW)]
+
+
+@pytest.fixture(scope="session")
+def guide_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The guide's three files, and the CA that made them."""
+    folder = tmp_path_factory.mktemp("guide")
+    ca = make_ca(folder / "ca")
+    shutil.copy(ca.cert, folder / "ca.pem")
+    make_key(folder / "kubernetes-key.pem", "rsa-pkcs1")  # as cfssl writes it
+    make_cert(ca, folder / "kubernetes.pem", folder / "kubernetes-key.pem", addresses=ADDRESSES)
+    return folder
+
+
+@pytest.fixture
+def folder(guide_files: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(guide_files, tmp_path / "etc")
+
+
+def again(folder: Path, **how: Any) -> None:
+    """The guide's certificate made anew, with a fault in it."""
+    how = {"addresses": ADDRESSES, **how}
+    make_cert(Ca(folder / "ca"), folder / "kubernetes.pem", folder / "kubernetes-key.pem", **how)
+
+
+# --- what is read
+
+
+def test_the_guides_three_files_serve_every_role(folder: Path) -> None:
+    pki = provided(folder)
+    assert pki.check(NOW) == ()
+    seen = pki.see()
+    assert seen.authority is not None
+    assert (seen.mode, seen.authority.common_name) == ("provided", "kubernetes-ca")
+    assert list(seen.certs) == [f"{k}/infra{n}" for n in (1, 2, 3) for k in ("server", "peer", "health")] + [
+        "admin"
+    ]
+    assert len(set(seen.files.values())) == len(set(seen.trust.values())) == 1
+    assert seen.certs["server/infra1"].addresses == ADDRESSES
+    as_given = (folder / "kubernetes.pem").read_bytes(), (folder / "kubernetes-key.pem").read_bytes()
+    assert pki.file("peer/infra3") == as_given
+    assert pki.credentials() == ((folder / "ca.pem").read_bytes(), *as_given)
+
+
+@pytest.mark.parametrize("kind", ["rsa-pkcs1", "rsa-pkcs8", "ec-pkcs8", "ec-sec1", "ed25519"])
+def test_every_form_of_key(folder: Path, kind: str) -> None:
+    make_key(folder / "kubernetes-key.pem", kind)
+    again(folder)
+    assert told(folder) == []
+    assert provided(folder).see().certs["admin"].key
+
+
+def test_a_chain_by_way_of_an_intermediate(folder: Path) -> None:
+    between = make_ca(folder / "between", "intermediate", parent=Ca(folder / "ca"))
+    leaf = folder / "leaf.pem"
+    make_cert(between, leaf, folder / "kubernetes-key.pem", addresses=ADDRESSES)
+    (folder / "kubernetes.pem").write_bytes(leaf.read_bytes() + between.cert.read_bytes())
+    assert told(folder) == []
+    assert provided(folder).file("server/infra1")[0].count(b"BEGIN CERTIFICATE") == 2
+    (folder / "kubernetes.pem").write_bytes(leaf.read_bytes())
+    assert told(folder) == ["kubernetes.pem was not signed by the CA in ca.pem"]
+    (folder / "ca.pem").write_bytes(between.cert.read_bytes())
+    assert told(folder) == []
+
+
+def test_a_bundle_of_two_cas(folder: Path) -> None:
+    """As in the middle of a CA's rotation (rule 15)."""
+    other = make_ca(folder / "other", "next-ca")
+    (folder / "ca.pem").write_bytes(other.cert.read_bytes() + (folder / "ca.pem").read_bytes())
+    assert told(folder) == []
+
+
+def test_files_with_text_around_them_and_windows_line_ends(folder: Path) -> None:
+    text = openssl("x509", "-in", folder / "kubernetes.pem", "-text")
+    (folder / "kubernetes.pem").write_bytes(text.replace("\n", "\r\n").encode())
+    assert told(folder) == []
+
+
+def test_a_file_a_member_and_others_for_peers_and_clients(folder: Path) -> None:
+    peers = make_ca(folder / "peers", "peer-ca")
+    for n, address in enumerate(ADDRESSES, 1):
+        key = make_key(folder / f"peer-infra{n}-key.pem")
+        make_cert(peers, folder / f"peer-infra{n}.pem", key, addresses=(address,))
+    make_cert(Ca(folder / "ca"), folder / "me.pem", make_key(folder / "me-key.pem"), usages="clientAuth")
+    tls = {
+        "peer_ca": "peers/ca.pem",
+        "peer_cert": "peer-{name}.pem",
+        "peer_key": "peer-{name}-key.pem",
+        "client_cert": str(folder / "me.pem"),
+        "client_key": "me-key.pem",
+    }
+    assert told(folder, **tls) == []
+    pki = provided(folder, **tls)
+    assert pki.file("peer/infra2")[0] == (folder / "peer-infra2.pem").read_bytes()
+    assert pki.file("health/infra1") == pki.file("admin") == pki.credentials()[1:]
+    assert pki.credentials()[1] == (folder / "me.pem").read_bytes()
+    assert pki.trust("peer-ca") == peers.cert.read_bytes() != pki.trust("ca")
+    (folder / "peer-infra3.pem").unlink()
+    shutil.copy(folder / "peer-infra1.pem", folder / "peer-infra2.pem")
+    assert told(folder, **tls) == [
+        "peer-infra3.pem is not there",
+        "peer-infra2-key.pem is not the key of peer-infra2.pem",
+        "peer-infra2.pem lacks the address 192.168.8.67 of infra2",
+    ]
+
+
+def test_cfssls_bundle_is_not_a_certificate_file(folder: Path) -> None:
+    """cfssl prints JSON; `cfssljson -bare` makes files of it."""
+    pem = (folder / "kubernetes.pem").read_text()
+    (folder / "kubernetes.pem").write_text(json.dumps({"cert": pem}))
+    assert told(folder) == ["kubernetes.pem holds a damaged certificate"]
+
+
+# --- every fault
+
+
+def test_an_address_that_is_missing(folder: Path) -> None:
+    again(folder, addresses=ADDRESSES[:2])
+    assert told(folder) == ["kubernetes.pem lacks the address 192.168.8.68 of infra3"]
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "message"),
+    [
+        (-30, -1, "which expired on"),
+        (1, 30, "which is not valid before"),
+        (-30, 6, "which expires on"),
+    ],
+)
+def test_out_of_its_time(folder: Path, begins: int, ends: int, message: str) -> None:
+    dates = [f"{NOW + timedelta(days=days):{DATE}}" for days in (begins, ends)]
+    again(folder, valid=tuple(dates))
+    (fault,) = provided(folder).check(NOW)
+    assert message in fault.message
+    assert fault.is_warning == (message == "which expires on")
+
+
+@pytest.mark.parametrize(("usage", "lacking"), [("serverAuth", "clientAuth"), ("clientAuth", "serverAuth")])
+def test_half_the_usages(folder: Path, usage: str, lacking: str) -> None:
+    again(folder, usages=usage)
+    assert told(folder) == [f"kubernetes.pem lacks the extended key usage {lacking}"]
+
+
+@pytest.mark.parametrize("usages", ["", "anyExtendedKeyUsage"])
+def test_usages_that_allow_all(folder: Path, usages: str) -> None:
+    again(folder, usages=usages)
+    assert told(folder) == []
+
+
+def test_a_certificate_without_any_names(folder: Path) -> None:
+    again(folder, addresses=())
+    assert told(folder) == [
+        f"kubernetes.pem lacks the address {address} of infra{n}" for n, address in enumerate(ADDRESSES, 1)
+    ]
+
+
+def test_another_key(folder: Path) -> None:
+    make_key(folder / "kubernetes-key.pem")
+    assert told(folder) == ["kubernetes-key.pem is not the key of kubernetes.pem"]
+    assert provided(folder).see().certs["admin"].key == ""
+    with pytest.raises(PkiError, match="is not the key of"):
+        provided(folder).file("server/infra1")
+
+
+def test_another_ca_of_the_same_name(folder: Path) -> None:
+    other = make_ca(folder / "other", "kubernetes-ca")
+    shutil.copy(other.cert, folder / "ca.pem")
+    assert told(folder) == ["kubernetes.pem was not signed by the CA in ca.pem"]
+
+
+def test_a_leaf_for_a_ca(folder: Path) -> None:
+    shutil.copy(folder / "kubernetes.pem", folder / "ca.pem")
+    assert told(folder) == ["ca.pem holds the certificate of `kubernetes`, which is not a CA's"]
+
+
+def test_an_encrypted_key(folder: Path) -> None:
+    for form in (["-traditional"], []):
+        key = openssl("pkey", "-in", folder / "ca/ca-key.pem", "-aes256", "-passout", "pass:secret", *form)
+        (folder / "kubernetes-key.pem").write_text(key)
+        (fault,) = provided(folder).check(NOW)
+        assert fault.message == "is encrypted"
+        assert "openssl pkey" in fault.hint
+
+
+def test_certificate_and_key_swapped(folder: Path) -> None:
+    (fault, other) = provided(folder, cert=FILES["key"], key=FILES["cert"]).check(NOW)
+    assert fault.message == "holds a private key and no certificate"
+    assert other.message == "holds a certificate and no private key"
+    assert fault.hint == other.hint == "are certificate and key swapped?"
+
+
+def test_a_key_beside_the_certificate_is_not_given_to_everybody(folder: Path) -> None:
+    both = (folder / "kubernetes.pem").read_bytes() + (folder / "kubernetes-key.pem").read_bytes()
+    (folder / "kubernetes.pem").write_bytes(both)
+    assert told(folder) == ["kubernetes.pem holds a private key beside the certificate"]
+
+
+def test_a_key_that_everybody_may_read(folder: Path) -> None:
+    (folder / "kubernetes-key.pem").chmod(0o644)
+    (fault,) = provided(folder).check(NOW)
+    assert fault.is_warning
+    (folder / "kubernetes-key.pem").chmod(0o640)
+    assert told(folder) == []
+
+
+def test_every_unusable_file_is_told_at_once(folder: Path) -> None:
+    (folder / "ca.pem").unlink()
+    (folder / "kubernetes.pem").write_bytes(b"\x00garbage\xff")
+    (folder / "kubernetes-key.pem").unlink()
+    (folder / "kubernetes-key.pem").mkdir()
+    wrong = [
+        "ca.pem is not there",
+        "kubernetes.pem holds no certificate in PEM form",
+        "kubernetes-key.pem is a directory, not a file",
+    ]
+    assert told(folder) == wrong
+    with pytest.raises(PkiError, match="3 of the provided TLS files cannot be used") as caught:
+        provided(folder).see()
+    assert caught.value.detail.replace(f"{folder}/", "").splitlines() == wrong
+
+
+@pytest.mark.parametrize("name", sorted(FILES.values()))
+def test_damage_at_any_place_is_told_and_never_raised(folder: Path, name: str) -> None:
+    """Each line of the file lost, or changed to another that is still base64.
+
+    A CA's signature of itself is read by nobody, so its loss is not told.
+    """
+    make_key(folder / "kubernetes-key.pem")
+    again(folder)
+    lines = (folder / name).read_text().splitlines()
+    for number in range(len(lines)):
+        for instead in ([], ["A" * 64]):
+            (folder / name).write_text("\n".join([*lines[:number], *instead, *lines[number + 1 :]]) + "\n")
+            assert provided(folder).check(NOW) or name == FILES["ca"], (number, instead)
+
+
+def test_a_setting_that_is_missing(folder: Path) -> None:
+    assert told(folder, ca=None) == ["cluster.yaml names no file in `tls.ca`"]
+
+
+def test_nothing_is_issued_with_an_operators_ca(folder: Path) -> None:
+    pki = provided(folder)
+    with pytest.raises(PkiError, match=r"`tls.mode: provided` the CA is not etcdup's"):
+        pki.issue(["admin"], NOW)
+    with pytest.raises(PkiError, match=r"client/kube-apiserver cannot be issued"):
+        pki.issue_client("kube-apiserver", NOW)
+
+
+# --- what must never be shown
+
+
+@pytest.mark.parametrize("kind", ["rsa-pkcs1", "ec-pkcs8"])
+@pytest.mark.parametrize("name", sorted(FILES.values()))
+def test_no_key_in_any_message_or_traceback(folder: Path, kind: str, name: str) -> None:
+    """The key, whole and spoilt in many ways, in each of the three files."""
+    text = make_key(folder / "kubernetes-key.pem", kind).read_text()
+    again(folder)
+    lines = [line for line in text.splitlines() if not line.startswith("-")]
+    secrets = [*lines, base64.b64decode("".join(lines)).hex()]
+    other_label = text.replace("PRIVATE", "DSA PRIVATE")
+    for content in (text, text.replace("M", "N"), text[:-40], other_label, "\n".join(lines)):
+        (folder / name).write_text(content)
+        shown = everything_shown(provided(folder))
+        assert not [secret for secret in secrets if secret in shown], shown
+
+
+def everything_shown(pki: Pki) -> str:
+    """Messages, hints, details, reprs and tracebacks of everything that can fail."""
+    shown = [repr(pki), repr(pki.check(NOW))]
+    for call in (pki.see, pki.credentials, lambda: pki.file("peer/infra1")):
+        try:
+            call()
+        except PkiError as error:
+            shown += [*traceback.format_exception(error), repr(error), repr(vars(error))]
+    return "\n".join(shown)

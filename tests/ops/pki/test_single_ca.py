@@ -1,0 +1,112 @@
+"""A cluster has one CA for life: nothing makes it twice."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from etcdup.errors import PkiError
+from etcdup.ops.pki.pki import Pki
+from tests.ops.pki.managed_pki import NOW, ROLES, THREE, contents, dues, issued, spec_of
+from tests.support.openssl import openssl
+
+
+def test_no_second_ca_beside_a_certificate_without_its_key(tmp_path: Path) -> None:
+    pki = issued(tmp_path)
+    (tmp_path / "pki/ca-key.pem").unlink()
+    again = Pki.open(THREE, tmp_path)
+    assert dues(THREE, again) == {}  # what there is can still be used
+    before = contents(tmp_path)
+    with pytest.raises(PkiError, match=r"ca.pem is there without its key: no second CA is made") as caught:
+        again.issue(ROLES, NOW)
+    assert "backup" in caught.value.hint
+    assert contents(tmp_path) == before
+    assert pki.see().authority == again.see().authority
+
+
+def test_no_second_ca_beside_what_a_first_one_signed(tmp_path: Path) -> None:
+    issued(tmp_path)
+    (tmp_path / "pki/ca-key.pem").unlink()
+    (tmp_path / "pki/ca.pem").unlink()
+    with pytest.raises(PkiError, match="is there without the CA that signed it: no second CA is made"):
+        Pki.open(THREE, tmp_path).issue(ROLES, NOW)
+
+
+def test_a_lost_ca_certificate_is_made_again_for_the_same_key(tmp_path: Path) -> None:
+    before = issued(tmp_path).see()
+    old = (tmp_path / "pki/ca.pem").rename(tmp_path / "old-ca.pem")
+    pki = Pki.open(THREE, tmp_path)
+    pki.issue(["admin"], NOW)
+    after = pki.see()
+    assert before.authority is not None
+    assert after.authority is not None
+    assert before.authority.key == after.authority.key
+    assert dues(THREE, pki) == {}
+    # Members that trust the old one take what the new one signs.
+    openssl("verify", "-x509_strict", "-CAfile", old, tmp_path / "pki/clients/admin.pem")
+
+
+def test_two_cas_mixed_up_are_refused(tmp_path: Path) -> None:
+    issued(tmp_path / "a")
+    issued(tmp_path / "b")
+    key = tmp_path / "a/pki/ca-key.pem"
+    key.write_bytes((tmp_path / "b/pki/ca-key.pem").read_bytes())
+    with pytest.raises(PkiError, match=r"ca-key.pem is not the key of .*ca.pem"):
+        Pki.open(THREE, tmp_path / "a").issue(["admin"], NOW)
+
+
+def test_another_ca_makes_all_due(tmp_path: Path) -> None:
+    issued(tmp_path / "a")
+    issued(tmp_path / "b")
+    for name in ("ca.pem", "ca-key.pem"):
+        (tmp_path / "a/pki" / name).write_bytes((tmp_path / "b/pki" / name).read_bytes())
+    whys = dues(THREE, Pki.open(THREE, tmp_path / "a"))
+    assert whys == dict.fromkeys(ROLES, "it was signed by another CA")
+
+
+def test_an_expired_ca_signs_nothing(tmp_path: Path) -> None:
+    pki = issued(tmp_path)
+    late = NOW + timedelta(days=3651)
+    with pytest.raises(PkiError, match="has expired") as caught:
+        pki.issue(["admin"], late)
+    assert "`certs rotate-ca` cannot exchange it" in caught.value.hint
+    assert [fault.is_warning for fault in pki.check(late)] == [False]
+    assert [fault.is_warning for fault in pki.check(NOW + timedelta(days=3630))] == [True]
+
+
+def test_two_at_once_make_one_ca(tmp_path: Path) -> None:
+    """Both begin while a third holds the folder; each then finds the CA of whoever came first."""
+    (tmp_path / "pki").mkdir()
+    holder = os.open(tmp_path / "pki", os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    script = (
+        "import sys; from datetime import datetime, UTC; from pathlib import Path\n"
+        "from etcdup.core.spec.model import Spec; from etcdup.ops.pki.pki import Pki\n"
+        "spec = Spec.model_validate_json(sys.argv[2]); print('begins', flush=True)\n"
+        "Pki.open(spec, Path(sys.argv[1])).issue([sys.argv[3]], datetime.now(UTC))\n"
+    )
+    spec = '{"name": "prod", "version": "3.6.14", "hosts": [{"name": "infra1", "address": "10.0.0.1"}]}'
+    argv = [sys.executable, "-c", script, str(tmp_path), spec]
+    running = [subprocess.Popen([*argv, role], stdout=subprocess.PIPE) for role in ("admin", "peer/infra1")]
+    try:
+        for each in running:
+            assert each.stdout is not None
+            assert each.stdout.readline() == b"begins\n"
+        os.close(holder)
+        assert [each.wait(timeout=60) for each in running] == [0, 0]
+    finally:
+        for each in running:
+            each.kill()
+            each.communicate()
+    one = spec_of("10.0.0.1")
+    assert set(dues(one, Pki.open(one, tmp_path))) == {"server/infra1", "health/infra1"}
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pki").write_text("a file")
+    with pytest.raises(PkiError, match=r"pki cannot be made: File exists"):
+        Pki.open(THREE, tmp_path).issue(ROLES, NOW)

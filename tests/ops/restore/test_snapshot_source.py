@@ -1,0 +1,78 @@
+"""What `restore` takes for a file and what for a backup's name, and what it refuses before it reads a database."""
+
+import hashlib
+import struct
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from pyrage import x25519
+
+from etcdup.core.etcd.bbolt import MAGIC
+from etcdup.core.spec.model import BackupSpec
+from etcdup.errors import RefusedError, UsageError
+from etcdup.ops.backups.destinations import open_places
+from etcdup.ops.backups.encryption import Identity, sealed
+from etcdup.ops.backups.snapshot_file import read_snapshot
+from etcdup.ops.backups.store import NotThere
+from etcdup.ops.restore.snapshot_source import Source, from_file, from_places
+
+NAME = "prod-20261122T120000Z"
+
+
+def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for named in (NAME, "latest"):
+        assert Source(Path(named), "prod").is_in_store
+        Path(named).touch()
+        assert not Source(Path(named), "prod").is_in_store
+        assert not Source(Path("elsewhere") / named, "prod").is_in_store
+    for named in ("snapshot.db", f"{NAME}.db", "prod-20261122", "./none"):
+        assert not Source(Path(named), "prod").is_in_store
+
+
+async def test_another_clusters_name_is_refused_unless_it_is_said(tmp_path: Path) -> None:
+    places = open_places(BackupSpec(to=("backups",)), tmp_path)
+    with pytest.raises(RefusedError, match="is of cluster prod, not of clone") as caught:
+        await from_places(places, Source(Path(NAME), "clone"), tmp_path, print, print)
+    assert "--from-cluster prod" in caught.value.hint
+    with pytest.raises(NotThere, match="no whole backup"):
+        await from_places(places, Source(Path(NAME), "prod"), tmp_path, print, print)
+
+
+def test_a_checksum_alone_makes_no_database(tmp_path: Path) -> None:
+    meta = bytearray(16 * 1024)
+    for at in (0, 4096):
+        struct.pack_into("<IIIIQQQQQ", meta, at + 16, MAGIC, 2, 4096, 0, 3, 0, 0, 0, at)
+    path = tmp_path / "snapshot.db"
+    for content, why in ((bytes(8192), "not a database"), (bytes(meta), "neither a branch nor a leaf")):
+        path.write_bytes(content + hashlib.sha256(content).digest())
+        with pytest.raises(
+            RefusedError, match=f"is not a whole snapshot: its database cannot be read: .*{why}"
+        ):
+            read_snapshot(path)
+
+
+async def test_an_encrypted_file_needs_its_own_key_and_must_be_whole(tmp_path: Path) -> None:
+    identity, other = Identity([x25519.Identity.generate()]), Identity([x25519.Identity.generate()])
+    path = tmp_path / f"{NAME}.db.age"
+
+    async def plain() -> AsyncGenerator[bytes, None]:
+        yield b"no database at all" * 10_000
+
+    cipher = b"".join([piece async for piece in sealed(plain(), identity.public[0])])
+    path.write_bytes(cipher)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with pytest.raises(UsageError, match="is encrypted"):
+        from_file(Source(path, "prod"), scratch)
+    with pytest.raises(RefusedError, match="is not encrypted to age1"):
+        from_file(Source(path, "prod", other), scratch)
+    with pytest.raises(RefusedError, match="is not a whole snapshot"):
+        from_file(Source(path, "prod", identity), scratch)
+    assert (scratch / f"{NAME}.db").stat().st_mode & 0o777 == 0o600
+    flipped = bytes([cipher[70_000] ^ 1])
+    for damaged in (cipher[:-1], cipher[:70_000] + flipped + cipher[70_001:]):
+        path.write_bytes(damaged)
+        with pytest.raises(RefusedError, match="it was changed or cut"):
+            from_file(Source(path, "prod", identity), scratch)

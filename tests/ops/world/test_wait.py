@@ -1,0 +1,47 @@
+"""When waiting for a member that keeps ending is given up."""
+
+from dataclasses import replace
+
+import pytest
+
+from etcdup.core.observed.model import UnitSeen
+from etcdup.core.plan.plan import Plan
+from etcdup.core.plan.steps import RestartMember, StartMember
+from etcdup.errors import RefusedError
+from etcdup.ops.apply.apply import next_phase
+from etcdup.ops.world.wait import does_not_stay_up
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "gives_up"),
+    [
+        (UnitSeen(active="inactive"), UnitSeen(active="activating", restarts=1), False),
+        (UnitSeen(active="inactive"), UnitSeen(active="activating", restarts=2), True),
+        (UnitSeen(active="inactive"), UnitSeen(active="failed"), True),
+        # It failed five times, was repaired, and started while systemd waited for its sixth try.
+        (UnitSeen(active="activating", restarts=5), UnitSeen(active="active", restarts=5), False),
+        (UnitSeen(active="activating", restarts=5), UnitSeen(active="activating", restarts=7), True),
+        # It was stopped first, so that systemd counts anew.
+        (UnitSeen(active="activating", restarts=5), UnitSeen(active="activating", restarts=1), False),
+        (UnitSeen(active="activating", restarts=5), UnitSeen(active="activating", restarts=2), True),
+    ],
+)
+def test_only_failures_of_this_start_count(before: UnitSeen, now: UnitSeen, gives_up: bool) -> None:
+    assert does_not_stay_up(before, now) is gives_up
+
+
+def test_a_process_that_is_not_etcd_yet_does_not_run() -> None:
+    unit = UnitSeen(active="activating", main_pid=7, exe="/opt/etcd/3.6.14/etcd")
+    assert unit.is_running
+    assert not replace(unit, exe="/usr/lib/systemd/systemd").is_running
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_member_that_keeps_failing_is_brought_up_however_it_is_seen(planned: bool) -> None:
+    start = StartMember(host="infra2", reason="it does not run")
+    restart = RestartMember(host="infra2", version="3.6.14", reason="it runs with another setting")
+    shown, seen = (start, restart) if planned else (restart, start)
+    assert next_phase(Plan("prod", (shown,)), {}, Plan("prod", (seen,))) == (seen,)
+    other = replace(seen, host="infra3")
+    with pytest.raises(RefusedError, match="infra3 is needed too"):
+        next_phase(Plan("prod", (shown,)), {}, Plan("prod", (other,)))

@@ -1,0 +1,162 @@
+"""What every Host does alike. A test module parametrises over these lists with its own `host`:
+
+    @pytest.mark.parametrize("promise", CONTRACT, ids=named)
+    async def test_contract(promise: Promise, host: Host, folder: str) -> None:
+        await promise(host, folder)
+
+CONTRACT needs no real shell behind the Host, so the in-memory fake is held to it as well; `folder` is an
+existing, empty folder on the host. REAL_MACHINE, in real_machine.py, runs real commands.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from etcdup.errors import CommandFailed
+from etcdup.ops.world.lock import LOCK
+from etcdup.remote.host import Call, Held, Host, NewFile, Task
+
+Promise = Callable[[Host, str], Awaitable[None]]
+
+OWNER = "root:root" if os.geteuid() == 0 else f"{os.getuid()}:{os.getgid()}"
+BINARY = bytes(range(256)) * 40 + b"\n\n\x00"
+
+
+def named(promise: Promise) -> str:
+    return promise.__name__
+
+
+async def a_missing_file_reads_as_none(host: Host, folder: str) -> None:
+    assert await host.read(f"{folder}/nothing") is None
+    assert await host.read(f"{folder}/no/such/folder") is None
+
+
+async def a_written_file_reads_back(host: Host, folder: str) -> None:
+    for content in (b"", b"one line\n", b"no newline", BINARY):
+        await host.write(f"{folder}/file", content, mode=0o644, owner=OWNER)
+        assert await host.read(f"{folder}/file") == content
+
+
+async def odd_file_names_are_only_names(host: Host, folder: str) -> None:
+    for name in ("with space", "quo'te\"s", "$HOME", "a*?[b]", "-n", "new\nline", "ünïcode", ".hidden"):
+        await host.write(f"{folder}/{name}", name.encode(), mode=0o600, owner=OWNER)
+        assert await host.read(f"{folder}/{name}") == name.encode()
+
+
+async def writing_into_a_missing_folder_is_an_error(host: Host, folder: str) -> None:
+    with pytest.raises(CommandFailed) as caught:
+        await host.write(f"{folder}/missing/file", b"content", mode=0o644, owner=OWNER)
+    assert caught.value.host == host.name
+    assert await host.read(f"{folder}/missing/file") is None
+
+
+async def several_files_go_in_one_trip(host: Host, folder: str) -> None:
+    contents = {"key": BINARY, "empty": b"", "cert": b"no newline"}
+    files = [NewFile(f"{folder}/{name}", content, 0o600, OWNER) for name, content in contents.items()]
+    await host.write_all(files)
+    for name, content in contents.items():
+        assert await host.read(f"{folder}/{name}") == content
+
+
+async def where_one_file_cannot_be_written_none_is(host: Host, folder: str) -> None:
+    await host.write(f"{folder}/first", b"old", mode=0o600, owner=OWNER)
+    new = [
+        NewFile(f"{folder}/first", b"new", 0o600, OWNER),
+        NewFile(f"{folder}/no/second", b"", 0o600, OWNER),
+    ]
+    with pytest.raises(CommandFailed):
+        await host.write_all(new)
+    assert await host.read(f"{folder}/first") == b"old"
+
+
+async def several_tasks_are_done_in_order(host: Host, folder: str) -> None:
+    key = NewFile(f"{folder}/sub/key", BINARY, 0o600, OWNER)
+    cert = NewFile(f"{folder}/sub/cert", b"no newline", 0o644, OWNER)
+    tasks: list[Task] = [
+        Call(("mkdir", f"{folder}/sub")),
+        (key, cert),
+        Call(("cat", cert.path)),
+        Call(("cat",)),
+    ]
+    results = await host.run_all(tasks, stdin=b"the last one's")
+    assert [result.status for result in results] == [0, 0, 0, 0]
+    assert [result.stdout for result in results] == ["", "", "no newline", "the last one's"]
+    assert [result.argv[0] for result in results] == ["mkdir", "write", "cat", "cat"]
+    assert await host.read(key.path) == BINARY
+
+
+async def the_first_task_that_fails_is_the_last(host: Host, folder: str) -> None:
+    file = NewFile(f"{folder}/file", b"", 0o600, OWNER)
+    lost = NewFile(f"{folder}/missing/file", b"", 0o600, OWNER)
+    for fails, status in ((Call(("sh", "-c", "exit 7")), 7), ((lost,), 1), (Call(("no-such-command",)), 127)):
+        results = await host.run_all([Call(("true",)), fails, (file,)])
+        assert [result.status for result in results] == [0, status]
+        assert await host.read(file.path) is None
+
+
+async def only_the_last_task_finds_stdin(host: Host, folder: str) -> None:
+    results = await host.run_all([Call(("cat",)), Call(("cat",))], stdin=b"once")
+    assert [result.stdout for result in results] == ["", "once"]
+
+
+async def any_status_is_an_answer(host: Host, folder: str) -> None:
+    assert (await host.run(["true"])).status == 0
+    assert (await host.run(["false"])).status == 1
+    assert (await host.run(["sh", "-c", "exit 7"])).status == 7
+    assert (await host.run(["no-such-command-here"])).status == 127
+
+
+async def words_arrive_as_they_are(host: Host, folder: str) -> None:
+    words = ["with space", "quo'te\"s", "$HOME", "*", "", "ünïcode", "new\nline"]
+    result = await host.run(["printf", "%s\\n", *words])
+    assert result.stdout == "".join(f"{word}\n" for word in words)
+    assert (result.host, result.argv[0], result.stderr) == (host.name, "printf", "")
+
+
+async def stdin_reaches_the_command(host: Host, folder: str) -> None:
+    for text in ("", "line\n" * 1000, "no newline"):
+        assert (await host.run(["cat"], stdin=text.encode())).stdout == text
+
+
+async def a_timeout_ends_the_command(host: Host, folder: str) -> None:
+    with pytest.raises(CommandFailed) as caught:
+        await host.run(["sleep", "60"], timeout_s=0.3)
+    assert caught.value.status is None
+
+
+async def the_lock_is_held_by_one_at_a_time(host: Host, folder: str) -> None:
+    def locking(who: str) -> AbstractAsyncContextManager[Held]:
+        return host.hold(["sh", "-c", LOCK, "etcdup-lock", f"{folder}/run/lock", who, "30"])
+
+    async with locking("first") as held:
+        assert await anext(held.lines()) == "locked"
+        async with locking("second") as refused:
+            assert [line async for line in refused.lines()] == ["held", "first"]
+    async with locking("third") as held:
+        assert await anext(held.lines()) == "locked"
+
+
+async def closing_twice_is_safe(host: Host, folder: str) -> None:
+    await host.close()
+    await host.close()
+
+
+CONTRACT: tuple[Promise, ...] = (
+    a_missing_file_reads_as_none,
+    a_written_file_reads_back,
+    odd_file_names_are_only_names,
+    writing_into_a_missing_folder_is_an_error,
+    several_files_go_in_one_trip,
+    where_one_file_cannot_be_written_none_is,
+    several_tasks_are_done_in_order,
+    the_first_task_that_fails_is_the_last,
+    only_the_last_task_finds_stdin,
+    any_status_is_an_answer,
+    words_arrive_as_they_are,
+    stdin_reaches_the_command,
+    a_timeout_ends_the_command,
+    the_lock_is_held_by_one_at_a_time,
+    closing_twice_is_safe,
+)

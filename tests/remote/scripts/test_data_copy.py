@@ -1,0 +1,66 @@
+"""The scripts of the cold copy, by a real sh on real folders: a folder and a mount point, cut short and begun again."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.observed.model import DirSeen
+from etcdup.core.restore.data_copy import COPY, SIZE, copied_at
+
+FILES = {"member/wal/0.wal": b"log" * 1000, "member/snap/db": b"\0" * 300_000, "wal-of-its-own.wal": b"log"}
+
+
+@pytest.fixture(params=[False, True], ids=["folder", "mount"])
+def data(request: pytest.FixtureRequest, tmp_path: Path) -> DirSeen:
+    folder = tmp_path / "etcd"
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "member").chmod(0o700)
+    folder.chmod(0o700)
+    if request.param:
+        (folder / "aside-20260101T000000Z").mkdir()
+        (folder / "aside-20260101T000000Z/old").write_bytes(b"\0" * 3_000_000)
+    return DirSeen(str(folder), names(folder), mount=request.param)
+
+
+def names(folder: Path) -> tuple[str, ...]:
+    return tuple(each.name for each in folder.iterdir())
+
+
+def run(script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        ["sh", "-c", script, "copy", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_copy_is_whole_or_not_there(data: DirSeen) -> None:
+    copied, where = copied_at(data, "prod-1"), "mount" if data.mount else "folder"
+    source = f"{data.path}/member" if data.mount else data.path
+    size = int(run(SIZE, source, copied))
+    assert 303 - 10 <= size < 1000, "what was set aside before is not copied"
+    # What a cut run left, and its name is of nobody's data.
+    Path(f"{copied}.part/member").mkdir(parents=True)
+    Path(f"{copied}.part/member/half").write_bytes(b"half")
+    run(COPY, data.path, copied, where)
+    found = {
+        str(path.relative_to(copied)): path.read_bytes() for path in Path(copied).rglob("*") if path.is_file()
+    }
+    assert found == FILES
+    assert Path(copied).stat().st_mode & 0o777 == 0o700
+    assert Path(copied, "member").stat().st_mode & 0o777 == 0o700
+    assert not Path(f"{copied}.part").exists()
+    assert int(run(SIZE, source, copied)) == 0
+
+    Path(data.path, "member/wal/0.wal").write_bytes(b"restored since")
+    run(COPY, data.path, copied, where)
+    assert Path(copied, "member/wal/0.wal").read_bytes() == FILES["member/wal/0.wal"]
+    here = DirSeen(data.path, tuple(set(names(Path(data.path))) - {"member", "wal-of-its-own.wal"}))
+    assert here.is_empty
+
+
+def test_without_data_there_is_nothing_to_take(tmp_path: Path) -> None:
+    assert run(SIZE, str(tmp_path / "none"), str(tmp_path / "none.cold")) == "0\n"

@@ -1,0 +1,105 @@
+"""The mapping of what asyncssh and the network raise: nothing falls through, and no two causes look alike."""
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+
+import asyncssh
+import pytest
+
+from etcdup.errors import AuthFailed, ConnectFailed, HostKeyChanged, HostKeyUnknown, UnreachableError
+from etcdup.remote.ssh.errors import Attempt, unreachable
+
+
+def attempt(**changes: object) -> Attempt:
+    settings: dict[str, object] = {
+        "host": "infra1",
+        "address": "192.0.2.1",
+        "port": 22,
+        "user": "root",
+        "timeout_s": 10,
+        "keys": ("~/.ssh/id_ed25519 (SHA256:abc)",),
+    }
+    return Attempt(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def below(kind: type[asyncssh.Error]) -> Iterator[type[asyncssh.Error]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from below(child)
+
+
+def made(kind: type[asyncssh.Error]) -> asyncssh.Error:
+    """An error of this class: some take a code and a reason, some the reason alone."""
+    build: Callable[..., asyncssh.Error] = kind
+    try:
+        return build("the reason")
+    except TypeError:
+        return build(2, "the reason")
+
+
+NOT_OF_A_LOGIN = (asyncssh.SFTPError, asyncssh.ProcessError)
+CONNECTION_ERRORS = [kind for kind in below(asyncssh.Error) if not issubclass(kind, NOT_OF_A_LOGIN)]
+
+
+@pytest.mark.parametrize("kind", CONNECTION_ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_of_asyncssh_is_told(kind: type[asyncssh.Error]) -> None:
+    error = unreachable(made(kind), attempt())
+    assert isinstance(error, UnreachableError)
+    assert error.host == "infra1"
+    assert error.message.startswith("infra1: ")
+    assert error.hint
+
+
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_every_error_of_the_network_is_told(number: int) -> None:
+    error = unreachable(OSError(number, "why"), attempt())
+    assert type(error) is ConnectFailed
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "words"),
+    [
+        (OSError(errno.ECONNREFUSED, "x"), ConnectFailed, "the connection was refused"),
+        (OSError(errno.EHOSTUNREACH, "x"), ConnectFailed, "there is no route"),
+        (OSError(errno.ENETUNREACH, "x"), ConnectFailed, "there is no route"),
+        (OSError(errno.ETIMEDOUT, "x"), ConnectFailed, "timed out"),
+        (OSError("Multiple exceptions: [Errno 111] a, [Errno 111] b"), ConnectFailed, "refused"),
+        (OSError("without a number"), ConnectFailed, "without a number"),
+        (TimeoutError(), ConnectFailed, "no answer from 192.0.2.1 port 22 within 10 s"),
+        (socket.gaierror(-2, "x"), ConnectFailed, "the name 192.0.2.1 was not found"),
+        (asyncssh.PermissionDenied("x"), AuthFailed, "did not let user root in"),
+        (
+            asyncssh.DisconnectError(2, "Too many authentication failures"),
+            AuthFailed,
+            "did not let user root in",
+        ),
+        (asyncssh.ConnectionLost("Login timeout expired"), ConnectFailed, "Login timeout expired"),
+        (asyncssh.KeyExchangeFailed("No matching cipher"), ConnectFailed, "no SSH algorithm in common"),
+        (asyncssh.HostKeyNotVerifiable("Host key is not trusted"), HostKeyUnknown, "is not in known_hosts"),
+        (asyncssh.HostKeyNotVerifiable("Host key is revoked"), HostKeyChanged, "another SSH host key"),
+        (ValueError("odd"), ConnectFailed, "cannot log in"),
+    ],
+)
+def test_the_cause_is_in_the_words(cause: Exception, kind: type[UnreachableError], words: str) -> None:
+    error = unreachable(cause, attempt())
+    assert type(error) is kind
+    assert words in error.message
+
+
+def test_too_many_keys_has_a_hint_of_its_own() -> None:
+    error = unreachable(asyncssh.DisconnectError(2, "Too many authentication failures"), attempt())
+    assert "`ssh.identity_file`" in error.hint
+
+
+def test_a_known_key_makes_the_difference_between_unknown_and_changed() -> None:
+    known = asyncssh.generate_private_key("ssh-ed25519").convert_to_public()
+    error = unreachable(asyncssh.HostKeyNotVerifiable("Host key is not trusted"), attempt(known_keys=[known]))
+    assert type(error) is HostKeyChanged
+    assert known.get_fingerprint() in error.detail
+
+
+def test_an_error_of_ours_stays_as_it_is() -> None:
+    ours = AuthFailed("infra1", "infra1: no key")
+    assert unreachable(ours, attempt()) is ours

@@ -1,0 +1,181 @@
+"""Every first state of a cluster of some members, and every change of cluster.yaml that concerns it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement, product
+
+from etcdup.core.spec.model import Spec
+from tests.support.cluster_model import NEVER, Cluster, Conf, Process, Slot, series_of, settle
+from tests.support.fake_world import spec_of
+from tests.support.simulator import Wish
+
+BASE = "3.6.14"
+OLD_PATCH = "3.6.13"
+OLD_MINOR = "3.5.33"
+STATES = {
+    "healthy": "H", "down": "D", "unreachable": "U", "unseen": "X", "learner": "L", "unstarted": "N",
+    "wiped": "W", "fresh": "F", "old patch": "P", "old minor": "M", "expired": "E",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Target:
+    """A cluster.yaml to go to. `slots` are the members that it is about, `replaced` one that is to be replaced:
+    on its own host, or with `moved` on a new machine."""
+
+    name: str
+    spec: Spec
+    slots: tuple[int, ...] = ()
+    replaced: int | None = None
+    moved: bool = False
+
+
+def kinds(size: int, states: str) -> Iterator[tuple[str, ...]]:
+    """Every multiset of states; etcd has one learner at most, and where all machines are fresh there is no cluster."""
+    for found in combinations_with_replacement(states, size):
+        if sum(kind in "LN" for kind in found) <= 1 and any(kind not in "LNF" for kind in found):
+            yield found
+
+
+def first_states(found: tuple[str, ...], old: str = OLD_PATCH) -> Iterator[Cluster]:
+    """The clusters of these members: one for each kind that may lead."""
+    slots = tuple(_slot(number, kind) for number, kind in enumerate(found, 1))
+    running = [series_of(slot.process.version) for slot in slots if slot.process]
+    cluster = Cluster(
+        slots, None, min(running, default=series_of(BASE)), tuple(0 if kind == "E" else 1 for kind in found)
+    )
+    live = cluster.live()
+    able = {found[n]: n for n in reversed(live)} if len(live) >= cluster.quorum else {}
+    for leader in able.values():
+        yield settle(replace(cluster, leader=leader))
+    if not able:
+        yield cluster
+
+
+def _slot(number: int, kind: str) -> Slot:
+    version = {"P": OLD_PATCH, "M": OLD_MINOR}.get(kind, BASE)
+    conf = Conf("base", version)
+    slot = Slot(
+        f"infra{number}", "learner" if kind in "LN" else "voter", named=kind != "N", url="base target",
+        marker="unformed" if kind in "LN" else "formed", data=0, log=0, conf=conf, certs=1, versions=(version,),
+        current=version, enabled=True, joining=kind == "L", process=Process(0, conf, version, ready=True),
+    )  # fmt: skip
+    match kind:
+        case "D":
+            return replace(slot, process=None)
+        case "U":
+            return replace(slot, reachable=False, linked=False)
+        case "X":
+            return replace(slot, reachable=False)
+        case "N":
+            return replace(slot, data=None, log=NEVER, process=None)
+        case "W":
+            return replace(slot, data=None, log=NEVER, process=None)
+        case "F":
+            return replace(
+                slot, data=None, log=NEVER, process=None, marker="", conf=None, certs=-1, versions=(), current="",
+                enabled=False,
+            )  # fmt: skip
+        case "E":
+            return replace(slot, certs=0)
+        case _:
+            return slot
+
+
+def bare(name: str) -> Slot:
+    """A machine with nothing on it."""
+    return Slot(name)
+
+
+def targets(size: int) -> Iterator[Target]:
+    """Every change of a cluster of that size, by the members that it concerns."""
+    every = list(range(1, size + 1))
+    yield Target("same", spec_of(every, version=BASE))
+    yield Target("another patch", spec_of(every, version="3.6.12"))
+    yield Target("a minor up", spec_of(every, version="3.7.1"))
+    yield Target("a minor down", spec_of(every, version="3.5.33"))
+    yield Target("a setting", spec_of(every, "etcd: {heartbeat_ms: 200}\n", version=BASE))
+    yield Target("two more", spec_of([*every, size + 1, size + 2], version=BASE))
+    yield Target("all others", spec_of([size + each for each in every], version=BASE))
+    for number in every:
+        rest = [each for each in every if each != number]
+        yield Target("one other", spec_of([*rest, size + 1], version=BASE), (number - 1,))
+        yield Target("an address", _moved(spec_of(every, version=BASE), number), (number - 1,))
+        yield Target("one replaced", spec_of(every, version=BASE), (number - 1,), number - 1)
+        yield Target("one replaced elsewhere", _elsewhere(spec_of(every, version=BASE), number), (number - 1,),
+                     number - 1, moved=True)  # fmt: skip
+    for one, other in product(every, every):
+        if one < other and size > 2:
+            rest = [each for each in every if each not in (one, other)]
+            yield Target("two less", spec_of(rest, version=BASE), (one - 1, other - 1))
+
+
+def _moved(spec: Spec, number: int) -> Spec:
+    hosts = tuple(
+        host.model_copy(update={"peer_port": 2390}) if n == number else host
+        for n, host in enumerate(spec.hosts, 1)
+    )
+    return spec.model_copy(update={"hosts": hosts})
+
+
+def _elsewhere(spec: Spec, number: int) -> Spec:
+    hosts = tuple(
+        host.model_copy(update={"address": f"192.168.9.{number}"}) if n == number else host
+        for n, host in enumerate(spec.hosts, 1)
+    )
+    return spec.model_copy(update={"hosts": hosts})
+
+
+def concerns(target: Target, found: tuple[str, ...]) -> bool:
+    """Whether this is the first choice of members of these kinds that the target could be about."""
+    wanted = sorted(found[slot] for slot in target.slots)
+    used: list[int] = []
+    for kind in wanted:
+        used.append(next(n for n, each in enumerate(found) if each == kind and n not in used))
+    return sorted(used) == sorted(target.slots)
+
+
+def prepared(target: Target, base: Spec, cluster: Cluster) -> Cluster:
+    """The same cluster with what the target brings: bare machines, and URLs that are only the old or the new ones."""
+    urls = urls_of(base, target.spec)
+    slots = [replace(slot, url=_entry_url(urls[slot.name])) for slot in cluster.slots]
+    if target.moved:
+        assert target.replaced is not None
+        slots[target.replaced] = replace(slots[target.replaced], hidden=True)
+    known = {slot.name for slot in slots if not slot.hidden}
+    slots += [bare(host.name) for host in target.spec.hosts if host.name not in known]
+    pki = (*cluster.pki, *(-1 for _ in slots[len(cluster.pki) :]))
+    return replace(cluster, slots=tuple(slots), pki=pki)
+
+
+def _entry_url(url: str) -> str:
+    """What the list has at first: the old URL, which may be the new one as well."""
+    return url if "base" in url.split() else "base"
+
+
+def urls_of(base: Spec, target: Spec) -> dict[str, str]:
+    """For each host's name, which cluster.yaml has the URL that it shall have: its own, as Slot.url has it."""
+    old = {host.name: base.peer_url(host) for host in base.hosts}
+    new = {host.name: target.peer_url(host) for host in target.hosts}
+    return {
+        name: "base target" if old.get(name) == new.get(name) else ("target" if name in new else "base")
+        for name in {**old, **new}
+    }
+
+
+def wish_of(base: Spec, target: Spec) -> Wish:
+    label = "base" if base.at(target.version) == target else "target"
+    return Wish(label, urls_of(base, target))
+
+
+def alike(target: Target, cluster: Cluster) -> tuple[tuple[int, ...], ...]:
+    """Slots that the target treats in the same way: which of them is which does not matter."""
+    names = {host.name for host in target.spec.hosts}
+    rest = [n for n, slot in enumerate(cluster.slots) if n not in target.slots and not slot.hidden]
+    old = [n for n in rest if cluster.slots[n].marker or cluster.slots[n].listed]
+    new = [n for n in rest if n not in old and not target.moved]
+    return tuple(
+        tuple(n for n in group if (cluster.slots[n].name in names) == stays)
+        for group in (old, new)
+        for stays in (True, False)
+    )

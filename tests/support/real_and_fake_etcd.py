@@ -1,0 +1,181 @@
+"""One cluster of m1, m2 and m3 and what may befall it: on real etcd, and on the shipped fake."""
+
+import asyncio
+import shutil
+import signal
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from etcdup.remote.etcd.client import EtcdClient
+from etcdup.testing.etcd_client import FakeEtcd
+from etcdup.testing.network import FakeHost, FakeMachine, FakeNetwork, Node
+from tests.support.etcd_binaries import etcd_binaries
+from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
+
+SIZE = 3
+PATIENCE_S = 30.0
+
+
+class Place(Protocol):
+    """A cluster of members by name, with room for more."""
+
+    def client(self, name: str) -> AbstractAsyncContextManager[EtcdClient]: ...
+
+    def peer_url(self, name: str) -> str: ...
+
+    def new_member(self) -> str:
+        """The name of one more place for a member, not in the list and not started."""
+        ...
+
+    async def start(self, name: str, initial: Mapping[str, str] | None = None) -> None:
+        """Starts a member; with `initial`, the list by name, it is to join an existing cluster."""
+        ...
+
+    async def stop(self, name: str) -> None: ...
+
+    def cut(self, name: str) -> None:
+        """Ends a member at once, without a farewell."""
+        ...
+
+    def wipe(self, name: str) -> None:
+        """The same, and its data is gone."""
+        ...
+
+    async def ended(self, name: str) -> int:
+        """Waits until a member has ended by itself; 0 unless it failed."""
+        ...
+
+    def log(self, name: str) -> str: ...
+
+    async def wait(self, seconds: float) -> None: ...
+
+
+class RealPlace:
+    """Processes on loopback."""
+
+    def __init__(self, cluster: EtcdCluster) -> None:
+        self._cluster = cluster
+
+    def client(self, name: str) -> AbstractAsyncContextManager[EtcdClient]:
+        return self._cluster.client(name)
+
+    def peer_url(self, name: str) -> str:
+        return self._cluster.members[name].peer_url
+
+    def new_member(self) -> str:
+        return self._cluster.new_member().name
+
+    async def start(self, name: str, initial: Mapping[str, str] | None = None) -> None:
+        self._cluster.start(name, initial=initial)
+
+    async def stop(self, name: str) -> None:
+        await asyncio.to_thread(self._cluster.members[name].stop)
+
+    def cut(self, name: str) -> None:
+        self._cluster.members[name].stop(signal.SIGKILL)
+
+    def wipe(self, name: str) -> None:
+        self.cut(name)
+        shutil.rmtree(self._cluster.members[name].folder / "data")
+
+    async def ended(self, name: str) -> int:
+        process = self._cluster.members[name].process
+        assert process is not None
+        return await asyncio.to_thread(process.wait, PATIENCE_S)
+
+    def log(self, name: str) -> str:
+        return self._cluster.members[name].log
+
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@contextmanager
+def real_place(version: str, folder: Path) -> Iterator[Place]:
+    with etcd_cluster(etcd_binaries(version), folder, SIZE) as cluster:
+        yield RealPlace(cluster)
+
+
+class FakePlace:
+    """Machines in memory, with no more on them than etcd needs to start."""
+
+    def __init__(self, version: str, size: int = SIZE) -> None:
+        self.network = FakeNetwork()
+        self._version = version
+        for _ in range(size):
+            self.new_member()
+
+    @asynccontextmanager
+    async def client(self, name: str) -> AsyncIterator[EtcdClient]:
+        yield FakeEtcd(self._machine(name))
+
+    def peer_url(self, name: str) -> str:
+        return f"https://127.77.1.{name.removeprefix('m')}:2380"
+
+    def new_member(self) -> str:
+        name = f"m{len(self.network.machines) + 1}"
+        machine = self.network.add(name)
+        machine.put("/etc/systemd/system/etcd.service", b"")
+        self.install(name, self._version)
+        machine.put("/etc/etcd/etcd.conf", self._conf(name).encode())
+        return name
+
+    def install(self, name: str, version: str) -> None:
+        """Puts a version's binary in place; what runs is another matter."""
+        self._machine(name).put(f"/opt/etcd/{version}/etcd", b"")
+        self._machine(name).nodes["/opt/etcd/current"] = Node(link=version)
+
+    def _conf(self, name: str) -> str:
+        return (
+            f"ETCD_NAME={name}\nETCD_DATA_DIR=/var/lib/etcd\n"
+            f"ETCD_INITIAL_ADVERTISE_PEER_URLS={self.peer_url(name)}\n"
+            f"ETCD_ADVERTISE_CLIENT_URLS={self.peer_url(name).replace('2380', '2379')}\n"
+        )
+
+    def _machine(self, name: str) -> FakeMachine:
+        return self.network.machines[name]
+
+    async def start(self, name: str, initial: Mapping[str, str] | None = None) -> None:
+        await self._start(name, initial or {}, "existing")
+
+    async def bootstrap(self) -> None:
+        initial = {name: self.peer_url(name) for name in self.network.machines}
+        for name in initial:
+            await self._start(name, initial, "new")
+
+    async def _start(self, name: str, initial: Mapping[str, str], state: str) -> None:
+        pairs = ",".join(f"{each}={url}" for each, url in initial.items())
+        join = f"ETCD_INITIAL_CLUSTER={pairs}\nETCD_INITIAL_CLUSTER_STATE={state}\n"
+        self._machine(name).put("/run/etcdup/join.env", f"{join}ETCD_INITIAL_CLUSTER_TOKEN=t\n".encode())
+        await FakeHost(self._machine(name)).run(["systemctl", "restart", "--no-block", "etcd.service"])
+
+    async def stop(self, name: str) -> None:
+        await FakeHost(self._machine(name)).run(["systemctl", "stop", "etcd.service"])
+
+    def cut(self, name: str) -> None:
+        self.network.crash(name)
+
+    def wipe(self, name: str) -> None:
+        self._machine(name).process = None
+        self.network.wipe(name)
+
+    async def ended(self, name: str) -> int:
+        machine = self._machine(name)
+        assert machine.process is None
+        return 0 if machine.failed_at is None else 1
+
+    def log(self, name: str) -> str:
+        return "\n".join(self._machine(name).log)
+
+    async def wait(self, seconds: float) -> None:
+        await self.network.sleep(seconds)
+
+
+async def fake_place(version: str) -> Place:
+    """Three healthy members."""
+    place = FakePlace(version)
+    await place.bootstrap()
+    await place.wait(1)
+    return place

@@ -1,0 +1,248 @@
+"""Every history of a model cluster that etcdup is told to change: each plan carried out, etcdup and any one host
+dying at any point of it, and what must hold in each state.
+
+`apply` does the first phase of a fresh plan each time, so that a history is a path through states, and each state
+is planned for and gone on from once, however many histories lead there.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from etcdup.core.host.drift import restart_reasons
+from etcdup.core.members.member_list import listed
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.step import Step
+from etcdup.core.plan.step_registry import LASTING
+from etcdup.core.planner.guards import against
+from etcdup.ops.apply.apply import phases
+from tests.support.cluster_model import Cluster, crash, member_id, recover, renamed
+from tests.support.observed_model import TOKEN, Sight
+from tests.support.simulator import Action, Failed, Wish, actions
+
+Planner = Callable[[Observed], Plan | Refusal]
+
+
+class State(NamedTuple):
+    """`crashed`: the slot whose host has crashed and not come back, -1 if none has; `spent`: one has."""
+
+    cluster: Cluster
+    crashed: int = -1
+    spent: bool = False
+
+
+@dataclass
+class Exploration:
+    """All states that are reached from some first ones, with one cluster.yaml."""
+
+    sight: Sight
+    wish: Wish
+    planner: Planner
+    alike: tuple[tuple[int, ...], ...] = ()
+    crashes: bool = True
+    answers: dict[Cluster, tuple[Observed, Plan | Refusal]] = field(default_factory=dict)
+    came_from: dict[State, tuple[State, str] | None] = field(default_factory=dict)
+    ends: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    runs: int = 0
+    leads_to: dict[Cluster, Cluster] = field(default_factory=dict)
+
+    def explore(self, first: Cluster) -> None:
+        """Everything that can happen from there on."""
+        self._reach(State(first), None, "")
+
+    def answer(self, cluster: Cluster) -> tuple[Observed, Plan | Refusal]:
+        if cluster not in self.answers:
+            observed = self.sight.observed(cluster)
+            self.answers[cluster] = observed, self.planner(observed)
+        return self.answers[cluster]
+
+    def _reach(self, state: State, before: State | None, how: str) -> None:
+        waiting = [(state, before, how)]
+        while waiting:
+            state, before, how = waiting.pop()
+            state = self._usual(state)
+            if state in self.came_from:
+                continue
+            self.came_from[state] = None if before is None else (before, how)
+            waiting += [(after, state, what) for after, what in self._after(state)]
+
+    def _usual(self, state: State) -> State:
+        """Of states that differ only in names, one."""
+        cluster, order = renamed(state.cluster, self.alike)
+        crashed = order.index(state.crashed) if state.crashed >= 0 else -1
+        return State(cluster, crashed, state.spent)
+
+    def _after(self, state: State) -> Iterator[tuple[State, str]]:
+        cluster = state.cluster
+        if state.crashed >= 0:
+            yield State(recover(cluster, state.crashed), spent=True), f"{state.crashed} comes back"
+        elif self.crashes and not state.spent:
+            yield from (
+                (State(crash(cluster, n), n, True), f"{n} crashes") for n in range(len(cluster.slots))
+            )
+        observed, plan = self.answer(cluster)
+        if isinstance(plan, Refusal):
+            self.ends["refused"] += 1
+            self._expect(bool(plan.reasons), state, "a refusal without a reason")
+            return
+        if plan.is_empty:
+            self.ends["done"] += 1
+            self._judge_end(state)
+            return
+        self.runs += 1
+        phase = phases([step for step in plan.steps if not isinstance(step, LASTING)])[0]
+        if any(against(step, self.sight.target, observed) for step in phase):
+            self.ends["guarded"] += 1
+            return
+        yield from self._phase(state, observed, plan, phase)
+
+    def _phase(
+        self, state: State, observed: Observed, plan: Plan, phase: tuple[Step, ...]
+    ) -> Iterator[tuple[State, str]]:
+        """The states while the phase is done, and once it is done. After each piece etcdup may die; where the phase
+        is one disruptive step, a host may crash there too, and the rest of the step is tried all the same."""
+        pieces = [(step.kind, piece) for step in phase for piece in actions(step, observed, self.wish)]
+        cluster = state.cluster
+        for number, (kind, piece) in enumerate(pieces):
+            if self.crashes and not state.spent and phase[0].disruptive:
+                yield from self._crashes_here(state, cluster, pieces[number:])
+            try:
+                after = piece(cluster)
+            except Failed as why:
+                self.ends[f"failed: {kind}: {why}"] += 1
+                if cluster != state.cluster:
+                    self.leads_to[state.cluster] = self._usual(State(cluster)).cluster
+                return
+            self._judge_piece(state, cluster, after, kind)
+            cluster = after
+            yield State(cluster, state.crashed, state.spent), f"{kind} {getattr(phase[0], 'host', '')}"
+        self._judge_phase(state, cluster, plan, phase)
+        self.leads_to[state.cluster] = self._usual(State(cluster)).cluster
+
+    def _crashes_here(
+        self, state: State, cluster: Cluster, pieces: list[tuple[str, Action]]
+    ) -> Iterator[tuple[State, str]]:
+        for number in range(len(cluster.slots)):
+            after = crash(cluster, number)
+            yield State(after, number, True), f"{number} crashes"
+            for kind, piece in pieces:
+                try:
+                    after = piece(after)
+                except Failed:
+                    break
+                self._judge_always(State(after, number, True), state)
+                yield State(after, number, True), f"{number} crashed, {kind}"
+
+    def _judge_piece(self, state: State, before: Cluster, after: Cluster, kind: str) -> None:
+        now = State(after, state.crashed, state.spent)
+        self._judge_always(now, state)
+        alone = kind == "RestartMember" and len(before.voters()) == 1
+        lost = before.leader is not None and after.leader is None and not alone
+        self._expect(not lost, state, f"{kind} takes the quorum away")
+        self._expect(
+            after.margin >= min(0, before.margin), state, f"{kind}: too few hold what was acknowledged"
+        )
+
+    def _judge_always(self, state: State, came: State) -> None:
+        down = sum(slot.ours_down for slot in state.cluster.slots)
+        self._expect(down <= 1, came, "two members are down by our hand")
+        self._expect(not state.cluster.lost, came, "an acknowledged write is lost")
+
+    def _judge_phase(self, state: State, after: Cluster, plan: Plan, phase: tuple[Step, ...]) -> None:
+        """What a fresh plan says once the phase is done: never the same step, nor one that was not shown."""
+        before = state.cluster
+        if before.leader is None:
+            self._expect(
+                len(after.live()) >= len(before.live()), state, f"{phase[0].kind} leaves fewer alive"
+            )
+        usual, order = renamed(after, self.alike)
+        left = self.answer(usual)[1]
+        if isinstance(left, Refusal):
+            return
+        names = {usual.slots[n].name: after.slots[old].name for n, old in enumerate(order)}
+        names |= {
+            f"{member_id(n, usual.slots[n]):x}": f"{member_id(old, after.slots[old]):x}"
+            for n, old in enumerate(order)
+        }
+        if not listed(self.answer(before)[0]):
+            return  # nobody told who the members are, so the plan could not know what they need
+        shown = {step.identity for step in plan.steps}
+        done = {step.identity for step in phase}
+        for step in left.steps:
+            if isinstance(step, LASTING):
+                continue
+            identity = tuple(names.get(part, part) for part in step.identity)
+            self._expect(identity not in done, state, f"{identity} was done and is wanted again")
+            self._expect(identity in shown, state, f"{identity} was not in the plan")
+
+    def _judge_end(self, state: State) -> None:
+        """An empty plan means that all is as cluster.yaml has it, as far as anybody can see."""
+        cluster, wanted = state.cluster, self.sight.target
+        if not listed(self.answer(cluster)[0]):
+            return  # ops.apply goes on to prove every member, and fails there
+        for host in wanted.hosts:
+            slot = cluster.slot(host.name)
+            if slot.is_seen and slot.linked:
+                well = slot.listed == "voter" and slot.marker == "formed" and slot.process is not None
+                self._expect(
+                    well and not slot.joining and not self._is_behind(cluster, host.name),
+                    state,
+                    f"nothing is left to do, but {host.name} is {slot}",
+                )
+        names = {host.name for host in wanted.hosts}
+        strays = [
+            slot.name for slot in cluster.slots if slot.listed and (slot.name not in names or slot.hidden)
+        ]
+        self._expect(not strays, state, f"nothing is left to do, but {strays} are members")
+
+    def _is_behind(self, cluster: Cluster, name: str) -> bool:
+        observed, wanted = self.answer(cluster)[0], self.sight.target
+        return bool(
+            restart_reasons(wanted, wanted.host(name), observed.reachable()[name], TOKEN, observed.pki)
+        )
+
+    def look_for_loops(self) -> None:
+        """Without an accident plans lead somewhere: each state's next one is known, so a loop is a state met twice."""
+        settled: set[Cluster] = set()
+        for first in self.leads_to:
+            path: dict[Cluster, None] = {}
+            at: Cluster | None = first
+            while at is not None and at not in settled:
+                if at in path:
+                    self.violations.append("plans go in a circle:\n" + "\n".join(map(show, path)))
+                    break
+                path[at] = None
+                at = self.leads_to.get(at)
+            settled |= path.keys()
+
+    def _expect(self, holds: bool, state: State, what: str) -> None:
+        if not holds:
+            self.violations.append(f"{what}\n{self.story(state)}")
+
+    def story(self, state: State) -> str:
+        """How it came to this."""
+        lines: list[str] = []
+        at: State | None = state
+        while at is not None:
+            step = self.came_from.get(at)
+            lines.append(show(at.cluster) + (f"   <- {step[1]}" if step else "   first"))
+            at = step[0] if step else None
+        return "\n".join(reversed(lines))
+
+
+def show(cluster: Cluster) -> str:
+    """One line for a person."""
+    parts = []
+    for number, slot in enumerate(cluster.slots):
+        words = [
+            f"{number}:{slot.name}", slot.listed or "unlisted", slot.marker or "unmarked",
+            f"gen{slot.generation}", f"data{slot.data}@{slot.log}", "LEADS" if cluster.leader == number else "",
+            f"runs {slot.process.version}" if slot.process else "stopped",
+            "" if slot.reachable else "unreachable", "" if slot.linked else "cut", "" if slot.on else "OFF",
+            "" if slot.named else "unnamed", "hidden" if slot.hidden else "", f"cert{slot.certs}",
+        ]  # fmt: skip
+        parts.append(" ".join(filter(None, words)))
+    return f"[{cluster.version} {cluster.downgrade_to} {cluster.snapshots}] " + " | ".join(parts)

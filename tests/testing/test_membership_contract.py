@@ -1,0 +1,32 @@
+"""The fake etcd is held to what real etcd does when members come, go and die."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.etcd_binaries import why_not
+from tests.support.real_and_fake_etcd import Place, fake_place, real_place
+from tests.testing.membership_contract import PROMISES, Promise, led_by
+
+VERSION = "3.6.14"
+
+
+def named(promise: Promise) -> str:
+    return getattr(promise, "__name__", "")
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=named)
+async def test_a_fake_cluster(promise: Promise) -> None:
+    await keeps(await fake_place(VERSION), promise)
+
+
+@pytest.mark.skipif(why_not(VERSION) is not None, reason=why_not(VERSION) or "")
+@pytest.mark.parametrize("promise", PROMISES, ids=named)
+async def test_a_real_cluster(promise: Promise, tmp_path: Path) -> None:
+    with real_place(VERSION, tmp_path) as place:
+        await keeps(place, promise)
+
+
+async def keeps(place: Place, promise: Promise) -> None:
+    await led_by(place, "m1")
+    await promise(place)
