@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not _is_apart(item):
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(HERE))))
-    items.sort(key=_turn)
+    items.sort(key=_order)
 
 
 def _is_apart(item: pytest.Item) -> bool:
@@ -29,7 +29,7 @@ def _is_apart(item: pytest.Item) -> bool:
     return _folder(item) == "lab" or any(marked)
 
 
-def _turn(item: pytest.Item) -> int:
+def _order(item: pytest.Item) -> int:
     folder = _folder(item)
     return LONG.index(folder) if folder in LONG else len(LONG)
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 
-from etcdup.remote.etcd.errors import EtcdError
+from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
 from tests.bench.interruption import Attempt, Written
 
@@ -51,7 +51,7 @@ class Writer:
         try:
             await self.client.put(self._key(number), str(number).encode(), timeout_s=TIMEOUT_S)
             self.first.set()
-        except EtcdError as failed:
+        except EtcdRpcError as failed:
             error = f"{type(failed).__name__}: {failed.message}"
         self._attempts[number] = Attempt(began_s, time.monotonic(), error)
 

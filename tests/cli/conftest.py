@@ -16,12 +16,12 @@ import pytest
 
 from etcdup.core.spec.load import load
 from etcdup.core.spec.version import parse_version
-from etcdup.ops.demo import claimed, lay_out
+from etcdup.ops.demo import claimed, write_cluster_file
 from etcdup.ops.pki.pki import Pki
 from tests.cli.secret_search import Secrets
 from tests.support.etcd_binaries import release_tarball, why_not
-from tests.support.keyboard import typed
-from tests.support.loopback_networks import take_network
+from tests.support.keyboard import run_interactively
+from tests.support.loopback_networks import claim_network
 
 VERSION = "3.4.23"
 SOURCE = Path(__file__).parents[2] / "src"
@@ -128,9 +128,9 @@ class Etcdup:
         return argv, self.environment | {"PYTHONPATH": f"{SOURCE}:{SOURCE.parent}"}
 
 
-def answered(etcdup: Etcdup, answer: str | signal.Signals, *arguments: str) -> int:
+def run_and_answer(etcdup: Etcdup, answer: str | signal.Signals, *arguments: str) -> int:
     """The exit code of a call on a terminal, where this is typed, or the signal sent, at its yes or no."""
-    return typed(etcdup.on_terminal(*arguments), [("[y/N]", answer)])[0]
+    return run_interactively(etcdup.on_terminal(*arguments), [("[y/N]", answer)])[0]
 
 
 def prepare_demo(etcdup: Etcdup, place: Path, members: int = 3, version: str = VERSION) -> None:
@@ -142,9 +142,9 @@ def prepare_demo(etcdup: Etcdup, place: Path, members: int = 3, version: str = V
     tarball = etcdup.folder / "etcd.tar.gz"
     shutil.copy(release_tarball(version), tarball)
     with claimed(place):
-        path = lay_out(place, parse_version(version), "auto", members)
+        path = write_cluster_file(place, parse_version(version), "auto", members)
     text = path.read_text().replace("{from: auto}", f"{{from: path, path: {tarball}}}")
-    network, claim = take_network()
+    network, claim = claim_network()
     _claims.append(claim)
     path.write_text(re.sub(r"127\.77\.\d+\.", f"127.77.{network}.", text))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 ANY_KEY = "PRIVATE KEY"
 VARIABLES = ("ETCDUP_CA_PASSPHRASE", "AWS_SECRET_ACCESS_KEY")
 # Where keys belong, and what takes long to read and is etcd's own.
-KEYS_BELONG = ("pki", "away", "requests")
+KEY_FOLDERS = ("pki", "away", "requests")
 ETCDS_OWN = ("opt", "cache")
 
 
@@ -44,7 +44,7 @@ class Secrets:
         """Where any of them was found: in what was said, or in a file of a folder that is not made for keys."""
         heard = "\n".join(self.spoken)
         found = [f"{what} was said" for text, what in self.words.items() if text in heard]
-        skipped = [f"--exclude-dir={name}" for name in (*KEYS_BELONG, *ETCDS_OWN)]
+        skipped = [f"--exclude-dir={name}" for name in (*KEY_FOLDERS, *ETCDS_OWN)]
         grep = [
             "grep",
             "-raFl",

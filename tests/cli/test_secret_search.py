@@ -6,14 +6,14 @@ import pytest
 from pyrage import x25519
 
 from tests.cli.secret_search import Secrets
-from tests.ops.pki.managed_pki import THREE, issued
+from tests.ops.pki.managed_pki import THREE, issue_all
 
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Secrets:
     place = tmp_path / ".local/share/etcdup/demo"
     place.mkdir(parents=True)
-    issued(place, THREE)
+    issue_all(place, THREE)
     (tmp_path / "identity.txt").write_text(f"{x25519.Identity.generate()}\n")
     known = Secrets(tmp_path)
     known.learn({"AWS_SECRET_ACCESS_KEY": "not to be told"}, ("--identity", str(tmp_path / "identity.txt")))

@@ -6,10 +6,10 @@ import pytest
 
 from etcdup.core.plan.plan import Plan
 from etcdup.testing.network import FakeNetwork, Killed
-from tests.support.fake_world import bring_up, machines_for, planned, spec_of
+from tests.support.fake_world import bring_up, machines_for, make_plan, spec_of
 
 
-def wanted_end(network: FakeNetwork) -> dict[str, object]:
+def end_state(network: FakeNetwork) -> dict[str, object]:
     """What must be the same however an apply came to its end."""
     return {
         name: (
@@ -27,7 +27,7 @@ async def test_bare_machines_become_a_healthy_cluster(tmp_path: Path, size: int)
     network = machines_for(spec)
     results = await bring_up(spec, network, tmp_path)
     assert [result.ok for result in results] == [True] * size
-    left = await planned(spec, network, tmp_path)
+    left = await make_plan(spec, network, tmp_path)
     assert isinstance(left, Plan)
     assert left.steps == ()
 
@@ -61,4 +61,4 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_apply(tmp_path: 
         network.revive()
         results = await bring_up(spec, network, folder)
         assert all(result.ok for result in results), cut
-        assert wanted_end(network) == wanted_end(whole), cut
+        assert end_state(network) == end_state(whole), cut

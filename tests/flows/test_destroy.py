@@ -7,13 +7,13 @@ import pytest
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.steps import RetireMember
-from etcdup.core.planner.destroy import kept_at, plan_destroy
+from etcdup.core.planner.destroy import archived_paths, plan_destroy
 from etcdup.core.spec.model import Spec
-from etcdup.ops.apply.apply import apply, retire
+from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
-from tests.support.fake_world import TOKEN, Collected, machines_for, planner_of, spec_of, world_of
+from tests.support.fake_world import TOKEN, RecordingReporter, machines_for, planner_of, spec_of, world_of
 
 
 async def bring_up(spec: Spec, network: FakeNetwork, folder: Path, token: str = TOKEN) -> None:
@@ -22,10 +22,10 @@ async def bring_up(spec: Spec, network: FakeNetwork, folder: Path, token: str = 
     plan = planner(await observe(world))
     assert isinstance(plan, Plan)
     with Journal.beside(folder, spec.name) as journal:
-        await apply(world, plan, planner, Collected([]), journal)
+        await apply(world, plan, planner, RecordingReporter([]), journal)
 
 
-async def destroyed(spec: Spec, network: FakeNetwork, folder: Path, run: int = 1) -> Plan:
+async def destroy(spec: Spec, network: FakeNetwork, folder: Path, run: int = 1) -> Plan:
     """One `etcdup destroy`, without the terminal. Each run has a suffix of its own."""
 
     def planner(observed: Observed) -> Plan | Refusal:
@@ -35,7 +35,7 @@ async def destroyed(spec: Spec, network: FakeNetwork, folder: Path, run: int = 1
     plan = planner(await observe(world))
     assert isinstance(plan, Plan), plan
     with Journal.beside(folder, spec.name) as journal:
-        await retire(world, plan, planner, Collected([]), journal)
+        await apply_without_proof(world, plan, planner, RecordingReporter([]), journal)
     return plan
 
 
@@ -65,7 +65,7 @@ async def test_everything_is_moved_aside_and_nothing_deleted(tmp_path: Path) -> 
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)
     before = contents(network)
-    plan = await destroyed(spec, network, tmp_path)
+    plan = await destroy(spec, network, tmp_path)
     assert [step.kind for step in plan.steps] == ["RetireMember"] * 3
     assert_gone(network)
     assert contents(network) == before
@@ -77,8 +77,8 @@ async def test_a_second_destroy_finds_nothing_to_do(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)
-    await destroyed(spec, network, tmp_path)
-    assert (await destroyed(spec, network, tmp_path, run=2)).steps == ()
+    await destroy(spec, network, tmp_path)
+    assert (await destroy(spec, network, tmp_path, run=2)).steps == ()
 
 
 async def test_where_it_says_that_things_are_they_are(tmp_path: Path) -> None:
@@ -86,10 +86,10 @@ async def test_where_it_says_that_things_are_they_are(tmp_path: Path) -> None:
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)
     seen = await observe(world_of(spec, network, tmp_path))
-    plan = await destroyed(spec, network, tmp_path)
+    plan = await destroy(spec, network, tmp_path)
     (step,) = plan.steps
     assert isinstance(step, RetireMember)
-    for path in kept_at(spec, step, seen):
+    for path in archived_paths(spec, step, seen):
         assert network.machines["infra1"].is_dir(path), path
 
 
@@ -98,7 +98,7 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_destroy(tmp_path
     whole = machines_for(spec)
     await bring_up(spec, whole, tmp_path)
     whole.revive()
-    await destroyed(spec, whole, tmp_path)
+    await destroy(spec, whole, tmp_path)
     total = len(whole.commands)
     assert total >= 3 * 8
     for cut in range(1, total + 1):
@@ -110,9 +110,9 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_destroy(tmp_path
         network.revive()
         network.cut_after = cut
         with pytest.raises(Killed):
-            await destroyed(spec, network, folder)
+            await destroy(spec, network, folder)
         network.revive()
-        await destroyed(spec, network, folder, run=2)
+        await destroy(spec, network, folder, run=2)
         assert_gone(network)
         assert contents(network) == before, cut
 
@@ -121,7 +121,7 @@ async def test_a_cluster_can_be_made_anew_on_the_same_hosts(tmp_path: Path) -> N
     spec = spec_of(3)
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)
-    await destroyed(spec, network, tmp_path)
+    await destroy(spec, network, tmp_path)
     await bring_up(spec, network, tmp_path, token="prod-another")
     assert network.machines["infra1"].process is not None
 
@@ -136,7 +136,7 @@ async def test_hosts_that_are_not_ours_are_left_alone_with_a_note(tmp_path: Path
     await bring_up(other, theirs, tmp_path / "other")
     network.machines["infra2"].nodes = theirs.machines["infra2"].nodes
     before = contents(network)
-    plan = await destroyed(spec, network, tmp_path)
+    plan = await destroy(spec, network, tmp_path)
     assert plan.steps == ()
     assert plan.notes == (
         "infra1 is left alone: what is on it was not made by etcdup",
@@ -150,7 +150,7 @@ async def test_unreachable_hosts_are_noted_and_the_others_retired(tmp_path: Path
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)
     network.machines["infra3"].reachable = False
-    plan = await destroyed(spec, network, tmp_path)
+    plan = await destroy(spec, network, tmp_path)
     assert len(plan.steps) == 2
     assert plan.notes == ("infra3 cannot be reached and keeps what it has: infra3 cannot be reached",)
     assert network.machines["infra3"].process is not None

@@ -10,31 +10,33 @@ from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError, RefusedError
 from etcdup.ops.apply.apply import Planner
 from etcdup.ops.recovery.disk_salvage import ATTEMPTS, PORTS
-from etcdup.ops.recovery.recovery import Chosen, beyond_snapshots, to_salvage
+from etcdup.ops.recovery.recovery import RecoverySource, prepare_salvage, read_logs_beyond_snapshots
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.world import World
 from etcdup.testing.network import FakeNetwork
 from tests.flows.test_recover import (
     BOTH,
-    chosen_by,
-    clusters,
-    copies,
-    cut_and_finished,
-    keys,
-    recovered,
-    refused,
+    choose_data,
+    cluster_ids,
+    copied_logs,
+    expect_refusal,
+    kill_and_finish,
+    recover,
+    stored_keys,
 )
 from tests.flows.test_restore import old_logs
 from tests.support.fake_world import spec_of, world_of
-from tests.support.kill_everywhere import Start, begun, settled
+from tests.support.kill_everywhere import Start, apply_and_check, prepare_start
 
 COPY = "/var/lib/etcd.salvage"
 
 
-async def dark(tmp_path: Path, size: int = 3, back: tuple[str, ...] = ("infra1",)) -> tuple[Spec, Start]:
+async def lose_power(
+    tmp_path: Path, size: int = 3, back: tuple[str, ...] = ("infra1",)
+) -> tuple[Spec, Start]:
     """A cluster with a key loses its power, and these come back: they run, find no leader and answer nobody."""
     spec = spec_of(size)
-    start = await begun(spec, spec, tmp_path)
+    start = await prepare_start(spec, spec, tmp_path)
     network = start.network
     await (await world_of(spec, network, start.folder).etcd("infra1")).put(b"/registry/a", b"1", timeout_s=1)
     for name in network.machines:
@@ -45,33 +47,35 @@ async def dark(tmp_path: Path, size: int = 3, back: tuple[str, ...] = ("infra1",
     return spec, start
 
 
-async def salvaging(world: World, fenced: tuple[str, ...]) -> tuple[World, Planner, Chosen]:
+async def prepare(world: World, fenced: tuple[str, ...]) -> tuple[World, Planner, RecoverySource]:
     observed = await observe(world)
-    return await to_salvage(world, observed, await beyond_snapshots(world, observed), fenced, lambda _: None)
+    return await prepare_salvage(
+        world, observed, await read_logs_beyond_snapshots(world, observed), fenced, lambda _: None
+    )
 
 
-def stopped(network: FakeNetwork) -> None:
+def stop_infra1(network: FakeNetwork) -> None:
     network.machines["infra1"].process = None
 
 
-def full(network: FakeNetwork) -> None:
+def fill_disk(network: FakeNetwork) -> None:
     network.machines["infra1"].free_bytes = 1000
 
 
-def without_etcd(network: FakeNetwork) -> None:
+def remove_etcd(network: FakeNetwork) -> None:
     network.machines["infra1"].remove("/opt/etcd/current")
 
 
-@pytest.mark.parametrize("happens", [None, stopped], ids=["mute", "stopped"])
+@pytest.mark.parametrize("happens", [None, stop_infra1], ids=["mute", "stopped"])
 async def test_the_disk_of_the_one_that_came_back_is_gone_by(
     tmp_path: Path, happens: Callable[[FakeNetwork], None] | None
 ) -> None:
-    spec, start = await dark(tmp_path)
+    spec, start = await lose_power(tmp_path)
     network, folder = start.again("one")
     if happens:
         happens(network)
     world = world_of(spec, network, folder)
-    one, planner, _ = await salvaging(world, BOTH)
+    one, planner, _ = await prepare(world, BOTH)
     assert network.commands == []
     plan = planner(await observe(one))
     assert isinstance(plan, Plan)
@@ -80,32 +84,32 @@ async def test_the_disk_of_the_one_that_came_back_is_gone_by(
     assert "no member answers" in plan.notes[0]
     assert plan.notes[1].startswith("the data of infra1 is taken, all that is within reach: infra1 (term")
 
-    plan = await recovered(spec, network, folder)
+    plan = await recover(spec, network, folder)
     assert plan.notes[0].startswith(
         "the cluster goes on from what infra1 had on its disk, to the end of its log"
     )
-    assert keys(network, "infra1")[b"/registry/a"] == b"1"
+    assert stored_keys(network, "infra1")[b"/registry/a"] == b"1"
     (kept,) = (folder / "backups").glob("*-recover-infra1-*.db")
     assert kept.stat().st_mode & 0o777 == 0o600
-    assert copies(network, "infra1") == [old_logs(start)["infra1"]]
-    nothing_is_left(network)
+    assert copied_logs(network, "infra1") == [old_logs(start)["infra1"]]
+    assert_nothing_left(network)
     for name in BOTH:
         network.reboot(name)
-    await settled(spec, network, folder)
-    assert keys(network, "infra2")[b"/registry/a"] == b"1"
+    await apply_and_check(spec, network, folder)
+    assert stored_keys(network, "infra2")[b"/registry/a"] == b"1"
 
 
 async def test_of_two_the_newer_log_is_gone_by_and_both_are_stopped(tmp_path: Path) -> None:
     """By the term first: the one with more entries may have those that nobody else agreed to."""
-    spec, start = await dark(tmp_path, 5, ("infra1", "infra2"))
+    spec, start = await lose_power(tmp_path, 5, ("infra1", "infra2"))
     network, folder = start.again("one")
     network.machines["infra1"].log_end, network.machines["infra2"].log_end = (2, 90), (3, 80)
     gone = ("infra3", "infra4", "infra5")
-    plan = await recovered(spec, network, folder, gone)
+    plan = await recover(spec, network, folder, gone)
     assert "what infra2 had on its disk" in plan.notes[0]
     assert network.machines["infra1"].process is None
-    assert keys(network, "infra2")[b"/registry/a"] == b"1"
-    nothing_is_left(network)
+    assert stored_keys(network, "infra2")[b"/registry/a"] == b"1"
+    assert_nothing_left(network)
 
 
 @pytest.mark.parametrize(
@@ -121,37 +125,37 @@ async def test_a_disk_counts_only_where_its_log_goes_further_than_a_snapshot(
 ) -> None:
     """infra1 was up all the time and answers; infra2 came back. Both are within reach, three of five are lost."""
     spec = spec_of(5)
-    start = await begun(spec, spec, tmp_path)
+    start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.again("one")
     gone = ("infra3", "infra4", "infra5")
     for name in ("infra2", *gone):
         network.crash(name)
     network.reboot("infra2")
     network.machines["infra1"].log_end, network.machines["infra2"].log_end = logs
-    plan = await recovered(spec, network, folder, gone)
+    plan = await recover(spec, network, folder, gone)
     assert "infra1 of 5 voters answer" in plan.notes[0]
     assert f"the cluster goes on from {gone_by}" in plan.notes[1]
     kept = [path.name for path in (folder / "backups").glob("*-recover-*.db")]
     assert any("-infra1-" in name for name in kept), "a survivor's snapshot is kept whatever is gone by"
-    assert len(clusters(network)) == 1
-    nothing_is_left(network)
+    assert len(cluster_ids(network)) == 1
+    assert_nothing_left(network)
 
 
 @pytest.mark.parametrize(
     ("happens", "words", "hint"),
     [
-        (full, "no space on infra1 for a copy of its data", "The newest backup"),
-        (without_etcd, "infra1 has data of a member and no etcd", "The newest backup"),
+        (fill_disk, "no space on infra1 for a copy of its data", "The newest backup"),
+        (remove_etcd, "infra1 has data of a member and no etcd", "The newest backup"),
     ],
 )
 async def test_refused_before_anything_stops(
     tmp_path: Path, happens: Callable[[FakeNetwork], None], words: str, hint: str
 ) -> None:
-    spec, start = await dark(tmp_path)
+    spec, start = await lose_power(tmp_path)
     network, folder = start.again("one")
     happens(network)
     world = world_of(spec, network, folder)
-    one, planner, _ = await salvaging(world, BOTH)
+    one, planner, _ = await prepare(world, BOTH)
     answer = planner(await observe(one))
     assert isinstance(answer, Refusal)
     assert answer.reasons[0].message.startswith(words)
@@ -160,20 +164,20 @@ async def test_refused_before_anything_stops(
 
 
 async def test_the_others_have_to_be_fenced_first(tmp_path: Path) -> None:
-    spec, start = await dark(tmp_path)
+    spec, start = await lose_power(tmp_path)
     network, folder = start.again("one")
-    said = await refused(spec, network, folder)
+    said = await expect_refusal(spec, network, folder)
     assert said[0].startswith("infra2 cannot be reached and may still run")
     world = world_of(spec, network, folder)
     with pytest.raises(RefusedError, match="infra3 cannot be reached"):
-        await salvaging(world, ("infra2",))
+        await prepare(world, ("infra2",))
     network.reboot("infra2")
-    said = await refused(spec, network, folder)
+    said = await expect_refusal(spec, network, folder)
     assert "quorum" in said[0]
 
 
 async def test_a_log_that_moved_since_it_was_looked_at_is_not_gone_by(tmp_path: Path) -> None:
-    spec, start = await dark(tmp_path)
+    spec, start = await lose_power(tmp_path)
     network, folder = start.again("one")
     world = world_of(spec, network, folder)
 
@@ -182,50 +186,50 @@ async def test_a_log_that_moved_since_it_was_looked_at_is_not_gone_by(tmp_path: 
 
     network.at(1, moves)
     with pytest.raises(EtcdupError, match="has moved since it was looked at: it ends at term 9, index 99"):
-        await chosen_by(world, await observe(world), BOTH)
-    nothing_is_left(network)
+        await choose_data(world, await observe(world), BOTH)
+    assert_nothing_left(network)
     assert not list((folder / "backups").glob("*.db"))
 
 
 async def test_where_its_ports_are_taken_it_is_begun_again_on_others(tmp_path: Path) -> None:
-    spec, start = await dark(tmp_path)
+    spec, start = await lose_power(tmp_path)
     taken = dict.fromkeys(PORTS, "somebody")
     whole, folder = start.again("whole")
     whole.machines["infra1"].ports_taken = dict(taken)
     with pytest.raises(EtcdupError, match="does not serve the copy of infra1's data: it has ended") as told:
-        await recovered(spec, whole, folder)
+        await recover(spec, whole, folder)
     assert "address already in use" in told.value.detail
     assert "untouched, in its place. The newest backup" in told.value.hint
     holds = [number for number, (_, argv) in enumerate(whole.commands, 1) if argv[0] == "hold"]
     assert len(holds) == ATTEMPTS
-    nothing_is_left(whole)
+    assert_nothing_left(whole)
 
     network, folder = start.again("one")
     machine = network.machines["infra1"]
     machine.ports_taken = taken
     network.at(holds[0] + 1, machine.ports_taken.clear)
-    await recovered(spec, network, folder)
-    assert keys(network, "infra1")[b"/registry/a"] == b"1"
-    nothing_is_left(network)
+    await recover(spec, network, folder)
+    assert stored_keys(network, "infra1")[b"/registry/a"] == b"1"
+    assert_nothing_left(network)
 
 
 @pytest.mark.parametrize("kind", ["killed", "crash", "crash and killed"])
 async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, kind: str) -> None:
-    spec, start = await dark(tmp_path)
+    spec, start = await lose_power(tmp_path)
     uncut, folder = start.again("uncut")
-    await recovered(spec, uncut, folder)
+    await recover(spec, uncut, folder)
     assert ("infra1", ("hold", "etcdup-salvage")) in uncut.commands
-    async for network, folder in cut_and_finished(spec, start, kind):
-        assert keys(network, "infra1")[b"/registry/a"] == b"1"
-        assert set(copies(network, "infra1")) == {old_logs(start)["infra1"]}
-        nothing_is_left(network)
+    async for network, folder in kill_and_finish(spec, start, kind):
+        assert stored_keys(network, "infra1")[b"/registry/a"] == b"1"
+        assert set(copied_logs(network, "infra1")) == {old_logs(start)["infra1"]}
+        assert_nothing_left(network)
         for name in BOTH:
             network.reboot(name)
-        await settled(spec, network, folder)
-        assert keys(network, "infra2")[b"/registry/a"] == b"1"
+        await apply_and_check(spec, network, folder)
+        assert stored_keys(network, "infra2")[b"/registry/a"] == b"1"
 
 
-def nothing_is_left(network: FakeNetwork) -> None:
+def assert_nothing_left(network: FakeNetwork) -> None:
     for machine in network.machines.values():
         assert machine.throwaway is None
         assert not [path for path in machine.nodes if "salvage" in path or path.endswith(".part")]

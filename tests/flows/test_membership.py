@@ -7,8 +7,8 @@ import pytest
 
 from etcdup.core.plan.plan import Refusal
 from etcdup.core.spec.load import load
-from tests.support.fake_world import planned, spec_of
-from tests.support.kill_everywhere import begun, crash_everywhere, cut_everywhere, settled
+from tests.support.fake_world import make_plan, spec_of
+from tests.support.kill_everywhere import apply_and_check, crash_everywhere, kill_everywhere, prepare_start
 
 CHANGES: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "1 to 3": ([1], [1, 2, 3]),
@@ -20,41 +20,41 @@ CHANGES: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "all three for three others": ([1, 2, 3], [4, 5, 6]),
 }
 # With a host crashing meanwhile: a whole and a half exchange are the longest ways through all kinds of steps.
-CRASHED = ("3 to 5", "5 to 3", "all three for three others")
+CRASH_CHANGES = ("3 to 5", "5 to 3", "all three for three others")
 
 
 @pytest.mark.parametrize("change", CHANGES)
 async def test_the_members_become_those_of_the_file(tmp_path: Path, change: str) -> None:
     before, after = map(spec_of, CHANGES[change])
-    start = await begun(before, after, tmp_path)
-    await settled(after, start.network, start.folder)
+    start = await prepare_start(before, after, tmp_path)
+    await apply_and_check(after, start.network, start.folder)
 
 
 @pytest.mark.parametrize("change", CHANGES)
 async def test_a_kill_after_any_command_is_finished_by_the_next_apply(tmp_path: Path, change: str) -> None:
     before, after = map(spec_of, CHANGES[change])
-    assert await cut_everywhere(await begun(before, after, tmp_path), after) > 10
+    assert await kill_everywhere(await prepare_start(before, after, tmp_path), after) > 10
 
 
 @pytest.mark.parametrize("killed", [True, False])
-@pytest.mark.parametrize("change", CRASHED)
+@pytest.mark.parametrize("change", CRASH_CHANGES)
 async def test_a_host_that_crashes_with_any_command_is_survived(
     tmp_path: Path, change: str, killed: bool
 ) -> None:
     before, after = map(spec_of, CHANGES[change])
-    assert await crash_everywhere(await begun(before, after, tmp_path), after, killed=killed) >= 10
+    assert await crash_everywhere(await prepare_start(before, after, tmp_path), after, killed=killed) >= 10
 
 
 @pytest.mark.parametrize("size", [1, 3])
 async def test_all_addresses_at_once_never_form_a_second_cluster(tmp_path: Path, size: int) -> None:
     before = spec_of(size)
-    start = await begun(before, before, tmp_path)
+    start = await prepare_start(before, before, tmp_path)
     text = "".join(f"  - {{name: infra{n}, address: 192.168.9.{n}}}\n" for n in range(1, size + 1))
     after = load(f"name: prod\nversion: 3.6.14\nhosts:\n{text}")
     for host in after.hosts:
         start.network.crash(host.name)
         start.network.add(host.name)
-    answer = await planned(after, start.network, start.folder)
+    answer = await make_plan(after, start.network, start.folder)
     assert isinstance(answer, Refusal)
     assert (
         "infra1@192.168.8.66 had a member of this cluster and cannot be reached" in answer.reasons[0].message

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.certs.renewal import exchanges_leaves
+from etcdup.core.certs.renewal import replaces_leaves
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.testing.network import FakeNetwork
-from tests.flows.test_rotate_ca import kinds, why
-from tests.support.fake_world import bring_up, machines_for, planned, spec_of
+from tests.flows.test_rotate_ca import kinds, refusal_text
+from tests.support.fake_world import bring_up, machines_for, make_plan, spec_of
 from tests.support.openssl import Ca, make_ca, make_cert, make_key
 
 TLS = "tls: {mode: provided, ca: ca.pem, cert: etcd.pem, key: etcd-key.pem}\n"
@@ -18,7 +18,7 @@ ADDRESSES = tuple(host.address for host in SPEC.hosts)
 ROLL = ["InstallFiles", "RestartMember"] * 3
 
 
-def leaf(folder: Path, ca: Ca, key: str = "ec-pkcs8") -> None:
+def write_leaf(folder: Path, ca: Ca, key: str = "ec-pkcs8") -> None:
     make_cert(ca, folder / "etcd.pem", make_key(folder / "etcd-key.pem", key), addresses=ADDRESSES)
 
 
@@ -28,52 +28,52 @@ async def network(tmp_path: Path) -> FakeNetwork:
     old = make_ca(tmp_path / "old")
     make_ca(tmp_path / "new", "next-ca")
     shutil.copy(old.cert, tmp_path / "ca.pem")
-    leaf(tmp_path, old)
+    write_leaf(tmp_path, old)
     await bring_up(SPEC, network, tmp_path)
     return network
 
 
-async def answered(network: FakeNetwork, folder: Path) -> Plan | Refusal:
-    return await planned(SPEC, network, folder)
+async def plan_spec(network: FakeNetwork, folder: Path) -> Plan | Refusal:
+    return await make_plan(SPEC, network, folder)
 
 
-async def applied(network: FakeNetwork, folder: Path) -> list[str]:
-    steps = kinds(await answered(network, folder))
+async def apply_spec(network: FakeNetwork, folder: Path) -> list[str]:
+    steps = kinds(await plan_spec(network, folder))
     await bring_up(SPEC, network, folder)
-    assert kinds(await answered(network, folder)) == []
+    assert kinds(await plan_spec(network, folder)) == []
     return steps
 
 
 async def test_another_ca_in_three_steps(network: FakeNetwork, tmp_path: Path) -> None:
     old, new = Ca(tmp_path / "old"), Ca(tmp_path / "new")
     (tmp_path / "ca.pem").write_bytes(old.cert.read_bytes() + new.cert.read_bytes())
-    assert await applied(network, tmp_path) == ROLL
-    leaf(tmp_path, new, "rsa-pkcs1")
-    assert await applied(network, tmp_path) == ["InstallFiles"] * 3
+    assert await apply_spec(network, tmp_path) == ROLL
+    write_leaf(tmp_path, new, "rsa-pkcs1")
+    assert await apply_spec(network, tmp_path) == ["InstallFiles"] * 3
     shutil.copy(new.cert, tmp_path / "ca.pem")
-    assert await applied(network, tmp_path) == ROLL
+    assert await apply_spec(network, tmp_path) == ROLL
 
 
 async def test_leaves_of_the_same_ca_need_no_restart(network: FakeNetwork, tmp_path: Path) -> None:
     """But a proof of what is served; a mode that was put right needs none."""
     network.machines["infra1"].nodes["/etc/etcd/pki/server.pem"].mode = 0o600
-    answer = await answered(network, tmp_path)
+    answer = await plan_spec(network, tmp_path)
     assert isinstance(answer, Plan)
     assert kinds(answer) == ["InstallFiles"]
-    assert not exchanges_leaves(answer)
-    leaf(tmp_path, Ca(tmp_path / "old"), "ec-sec1")
-    answer = await answered(network, tmp_path)
+    assert not replaces_leaves(answer)
+    write_leaf(tmp_path, Ca(tmp_path / "old"), "ec-sec1")
+    answer = await plan_spec(network, tmp_path)
     assert isinstance(answer, Plan)
-    assert exchanges_leaves(answer)
-    assert await applied(network, tmp_path) == ["InstallFiles"] * 3
+    assert replaces_leaves(answer)
+    assert await apply_spec(network, tmp_path) == ["InstallFiles"] * 3
 
 
 async def test_all_at_once_is_refused(network: FakeNetwork, tmp_path: Path) -> None:
     new = Ca(tmp_path / "new")
     shutil.copy(new.cert, tmp_path / "ca.pem")
-    leaf(tmp_path, new)
-    answer = await answered(network, tmp_path)
-    assert "infra1 would get another CA file and other certificates at once" in why(answer)
+    write_leaf(tmp_path, new)
+    answer = await plan_spec(network, tmp_path)
+    assert "infra1 would get another CA file and other certificates at once" in refusal_text(answer)
     assert isinstance(answer, Refusal)
     assert "put the old CA and the new one into the file of `tls.ca`" in answer.reasons[0].hint
 
@@ -87,6 +87,6 @@ async def test_new_leaves_wait_for_the_last_restart_with_both_cas(
     (tmp_path / "ca.pem").write_bytes(both)
     for name in ("ca.pem", "peer-ca.pem"):
         network.machines["infra2"].nodes[f"/etc/etcd/pki/{name}"].content = both
-    leaf(tmp_path, new)
-    said = why(await answered(network, tmp_path))
+    write_leaf(tmp_path, new)
+    said = refusal_text(await plan_spec(network, tmp_path))
     assert "infra2 would get another CA file" in said

@@ -13,19 +13,19 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.restore_steps import FreeSpace
 from etcdup.core.plan.steps import StartMember
-from etcdup.core.planner.guards import against, against_first
-from etcdup.core.recovery.disk_space import FULL_BYTES, is_enough
-from etcdup.core.recovery.quorum_repair import expired, nothing_lost, plan_revival
-from etcdup.core.recovery.recovery import against_recovery, may_come_back
+from etcdup.core.planner.guards import refuse_first_disruptive, refuse_step
+from etcdup.core.recovery.disk_space import FULL_BYTES, can_free_enough
+from etcdup.core.recovery.quorum_repair import expired_certs, plan_quorum_repair, refuse_rebuild
+from etcdup.core.recovery.recovery import can_come_back, refuse_recovery
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
-from etcdup.ops.apply.apply import retire
-from etcdup.ops.recovery.quorum_repair import find_room, quorum_back
+from etcdup.ops.apply.apply import apply_without_proof
+from etcdup.ops.recovery.quorum_repair import inspect_full_disks, wait_for_quorum
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
-from tests.flows.test_recover import BOTH, lost, recovered, survivor_gone
-from tests.support.fake_world import Collected, spec_of, world_of
+from tests.flows.test_recover import BOTH, crash_survivor, lose_quorum, recover
+from tests.support.fake_world import RecordingReporter, spec_of, world_of
 from tests.support.observation_strategies import observations
 
 OLD_VERSION = "/opt/etcd/3.5.33/etcd"
@@ -35,45 +35,45 @@ OLD_DATA = "/var/lib/etcd.aside-20260101T000000Z/member/snap/db"
 MIB = 1 << 20
 
 
-async def revived(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:
+async def repair_quorum(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:
     """What recover does first, without the terminal."""
     world = world_of(spec, network, folder)
     observed = await observe(world)
-    assert may_come_back(spec, observed)
-    rooms, chosen = await find_room(world, observed), expired(spec, observed)
+    assert can_come_back(spec, observed)
+    rooms, chosen = await inspect_full_disks(world, observed), expired_certs(spec, observed)
 
     def planner(fresh: Observed) -> Plan | Refusal:
-        return plan_revival(spec, fresh, chosen, rooms)
+        return plan_quorum_repair(spec, fresh, chosen, rooms)
 
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
     with Journal.beside(folder, spec.name) as journal:
-        await retire(world, plan, planner, Collected([]), journal)
+        await apply_without_proof(world, plan, planner, RecordingReporter([]), journal)
     return plan
 
 
-async def quorum(spec: Spec, network: FakeNetwork, folder: Path) -> bool:
+async def check_quorum(spec: Spec, network: FakeNetwork, folder: Path) -> bool:
     world = world_of(spec, network, folder)
-    return (await quorum_back(world, await observe(world)))[0]
+    return (await wait_for_quorum(world, await observe(world)))[0]
 
 
-def stopped(network: FakeNetwork) -> None:
+def stop_infra2(network: FakeNetwork) -> None:
     network.reboot("infra2")
     network.machines["infra2"].process = None
 
 
-def crowded(network: FakeNetwork) -> None:
+def fill_with_old_files(network: FakeNetwork) -> None:
     """Its disk is full: an old version lies there, half a copy, and old data."""
-    stopped(network)
+    stop_infra2(network)
     machine = network.machines["infra2"]
     machine.free_bytes = FULL_BYTES - 3 * MIB
     for path in (OLD_VERSION, UNFINISHED, LEFT, OLD_DATA):
         machine.put(path, bytes(2 * MIB))
 
 
-def expired_leaf(network: FakeNetwork) -> None:
+def spoil_leaf(network: FakeNetwork) -> None:
     """A leaf that the operator has issued anew and the host has not: what a kill leaves."""
-    stopped(network)
+    stop_infra2(network)
     node = network.machines["infra2"].file("/etc/etcd/pki/peer.pem")
     assert node is not None
     node.content = b"of last year"
@@ -82,29 +82,29 @@ def expired_leaf(network: FakeNetwork) -> None:
 @pytest.mark.parametrize(
     ("happens", "kinds"),
     [
-        (stopped, ["StartMember"]),
-        (crowded, ["FreeSpace", "StartMember"]),
-        (expired_leaf, ["InstallFiles", "StartMember"]),
+        (stop_infra2, ["StartMember"]),
+        (fill_with_old_files, ["FreeSpace", "StartMember"]),
+        (spoil_leaf, ["InstallFiles", "StartMember"]),
     ],
 )
 async def test_what_costs_nothing_brings_the_quorum_back(
     tmp_path: Path, happens: Callable[[FakeNetwork], None], kinds: list[str]
 ) -> None:
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     network, folder = start.again("one")
     happens(network)
-    assert not await quorum(spec, network, folder)
-    plan = await revived(spec, network, folder)
+    assert not await check_quorum(spec, network, folder)
+    plan = await repair_quorum(spec, network, folder)
     assert [step.kind for step in plan.steps] == kinds
     assert plan.notes[0].startswith("nothing is lost: infra1, infra2 have their data, a quorum of 3 voters")
-    assert await quorum(spec, network, folder)
+    assert await check_quorum(spec, network, folder)
 
 
 async def test_room_is_made_of_what_can_come_again_and_of_nothing_else(tmp_path: Path) -> None:
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     network, folder = start.again("one")
-    crowded(network)
-    (free, _) = (await revived(spec, network, folder)).steps
+    fill_with_old_files(network)
+    (free, _) = (await repair_quorum(spec, network, folder)).steps
     assert isinstance(free, FreeSpace)
     assert free.paths == ("/opt/etcd/3.5.33", "/var/lib/etcd.cold-prod-1.part", "/var/lib/etcd.salvage")
     machine = network.machines["infra2"]
@@ -115,18 +115,18 @@ async def test_room_is_made_of_what_can_come_again_and_of_nothing_else(tmp_path:
 
 async def test_a_disk_that_stays_full_is_left_to_a_person(tmp_path: Path) -> None:
     """Nothing is removed for nothing, and old data is told of with its size."""
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     network, folder = start.again("one")
-    crowded(network)
+    fill_with_old_files(network)
     network.machines["infra2"].free_bytes = MIB
     world = world_of(spec, network, folder)
     observed = await observe(world)
-    rooms = await find_room(world, observed)
-    plan = plan_revival(spec, observed, {}, rooms)
+    rooms = await inspect_full_disks(world, observed)
+    plan = plan_quorum_repair(spec, observed, {}, rooms)
     assert isinstance(plan, Plan)
     assert plan.steps == ()
-    assert not is_enough(observed.reachable()["infra2"], rooms["infra2"])
-    (reason,) = nothing_lost(spec, observed, rooms)
+    assert not can_free_enough(observed.reachable()["infra2"], rooms["infra2"])
+    (reason,) = refuse_rebuild(spec, observed, rooms)
     assert reason.hint == (
         "the disk of infra2 is full: make 64.0 MiB of room in /var/lib/etcd, then `etcdup apply`. Old data lies there, "
         "which only you may move away: /var/lib/etcd.aside-20260101T000000Z (2.0 MiB)"
@@ -135,40 +135,40 @@ async def test_a_disk_that_stays_full_is_left_to_a_person(tmp_path: Path) -> Non
 
 
 async def test_what_is_in_use_by_then_is_not_removed(tmp_path: Path) -> None:
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     network, folder = start.again("one")
     observed = await observe(world_of(spec, network, folder))
     for path in (f"/opt/etcd/{spec.version}", "/opt/etcd/current", "/var/lib/etcd", "/opt/etcd/..", OLD_DATA):
         step = FreeSpace(host="infra1", paths=("/opt/etcd/3.5.33", path), reason="")
-        (reason,) = against(step, spec, observed)
+        (reason,) = refuse_step(step, spec, observed)
         assert reason.message == f"{path} on infra1 is not to be removed"
-    assert against(FreeSpace(host="infra1", paths=("/opt/etcd/3.5.33",), reason=""), spec, observed) == ()
+    assert refuse_step(FreeSpace(host="infra1", paths=("/opt/etcd/3.5.33",), reason=""), spec, observed) == ()
 
 
 async def test_nothing_is_tried_where_the_data_of_no_quorum_is_there(tmp_path: Path) -> None:
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     network, folder = start.again("one")
-    assert not may_come_back(spec, await observe(world_of(spec, network, folder)))
-    survivor_gone(network)
-    assert not may_come_back(spec, await observe(world_of(spec, network, folder)))
+    assert not can_come_back(spec, await observe(world_of(spec, network, folder)))
+    crash_survivor(network)
+    assert not can_come_back(spec, await observe(world_of(spec, network, folder)))
     for name in network.machines:
         network.reboot(name)
-    assert not may_come_back(spec, await observe(world_of(spec, network, folder))), "there is a quorum"
+    assert not can_come_back(spec, await observe(world_of(spec, network, folder))), "there is a quorum"
 
 
 async def test_a_member_of_the_past_is_never_started_again(tmp_path: Path) -> None:
     """It and another old one would be a quorum of the cluster whose place infra1's took (rule 65)."""
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     network, folder = start.again("one")
-    await recovered(spec, network, folder)
+    await recover(spec, network, folder)
     network.reboot("infra2")
     for name in ("infra1", "infra2"):
         network.machines[name].process = None
     network.commands.clear()
     observed = await observe(world_of(spec, network, folder))
-    assert not may_come_back(spec, observed)
-    assert "infra2 has data of the cluster before" in against_recovery(spec, observed, BOTH)[0].message
-    (reason,) = against(StartMember(host="infra2", reason=""), spec, observed)
+    assert not can_come_back(spec, observed)
+    assert "infra2 has data of the cluster before" in refuse_recovery(spec, observed, BOTH)[0].message
+    (reason,) = refuse_step(StartMember(host="infra2", reason=""), spec, observed)
     assert "infra2 has data of the cluster before" in reason.message
     renewal = plan_renewal(spec, observed, {})
     assert isinstance(renewal, Plan)
@@ -179,27 +179,27 @@ async def test_a_member_of_the_past_is_never_started_again(tmp_path: Path) -> No
 @given(st.sampled_from([spec_of(1), spec_of(3)]).flatmap(lambda s: st.tuples(st.just(s), observations(s))))
 def test_every_world_has_an_answer(world: tuple[Spec, Observed]) -> None:
     spec, observed = world
-    answer = plan_revival(spec, observed, expired(spec, observed), {})
+    answer = plan_quorum_repair(spec, observed, expired_certs(spec, observed), {})
     if isinstance(answer, Plan):
         assert all(step.reason for step in answer.steps)
-        assert against_first(answer.steps, spec, observed) == ()
+        assert refuse_first_disruptive(answer.steps, spec, observed) == ()
 
 
-@pytest.mark.parametrize("happens", [crowded, expired_leaf])
+@pytest.mark.parametrize("happens", [fill_with_old_files, spoil_leaf])
 async def test_cut_after_any_command_the_same_recover_finishes(
     tmp_path: Path, happens: Callable[[FakeNetwork], None]
 ) -> None:
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     happens(start.network)
     whole, folder = start.again("whole")
-    await revived(spec, whole, folder)
+    await repair_quorum(spec, whole, folder)
     assert len(whole.commands) >= 2
     for cut in range(1, len(whole.commands)):
         network, folder = start.again(str(cut))
         network.cut_after = cut
         with pytest.raises((Killed, EtcdupError)):
-            await revived(spec, network, folder)
+            await repair_quorum(spec, network, folder)
         network.revive()
-        if not await quorum(spec, network, folder):
-            await revived(spec, network, folder)
-        assert await quorum(spec, network, folder)
+        if not await check_quorum(spec, network, folder):
+            await repair_quorum(spec, network, folder)
+        assert await check_quorum(spec, network, folder)

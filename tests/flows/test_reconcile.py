@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.host.actions import RESTART_UNIT, Run
+from etcdup.core.host.actions import RESTART_UNIT, RunCommand
 from etcdup.core.host.commands import commands_of
 from etcdup.core.observed.model import UnitSeen
 from etcdup.core.plan.plan import Plan, Refusal
@@ -18,15 +18,15 @@ from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeMachine, FakeNetwork
 from tests.support.fake_world import (
     TOKEN,
-    Collected,
+    RecordingReporter,
     bring_up,
     machines_for,
-    planned,
+    make_plan,
     planner_of,
     spec_of,
     world_of,
 )
-from tests.support.kill_everywhere import begun, cut_everywhere
+from tests.support.kill_everywhere import kill_everywhere, prepare_start
 
 CONF = "/etc/etcd/etcd.conf"
 DATA = "/var/lib/etcd"
@@ -58,7 +58,7 @@ async def test_an_edited_file_is_drift_shown_as_a_diff_and_put_back(
     conf = network.machines["infra2"].nodes[CONF]
     assert conf.content is not None
     conf.content = conf.content.replace(b'ETCD_SNAPSHOT_COUNT="10000"', b'ETCD_SNAPSHOT_COUNT="5"')
-    answer = await planned(spec_of(), network, tmp_path)
+    answer = await make_plan(spec_of(), network, tmp_path)
     assert kinds(answer) == ["InstallFiles"]
     assert isinstance(answer, Plan)
     change = answer.steps[0].changes[0]  # type: ignore[attr-defined]
@@ -80,14 +80,14 @@ async def test_a_unit_that_failed_and_went_is_read_anew(
     observed = replace(observed, hosts={**observed.hosts, "infra2": host})
     step = EnableUnit(host="infra2", reason="it is new")
     (command,) = commands_of(step, spec_of(), observed, TOKEN)
-    assert isinstance(command, Run)
+    assert isinstance(command, RunCommand)
     assert ("--no-reload" not in command.argv) == reads_all
 
 
 @pytest.mark.parametrize("path", ["/etc/etcd/pki/peer-key.pem", "/etc/etcd/pki/ca.pem", CONF])
 async def test_wrong_rights_are_put_right(network: FakeNetwork, tmp_path: Path, path: str) -> None:
     network.machines["infra1"].nodes[path].mode = 0o666
-    assert kinds(await planned(spec_of(), network, tmp_path)) == ["InstallFiles"]
+    assert kinds(await make_plan(spec_of(), network, tmp_path)) == ["InstallFiles"]
     await bring_up(spec_of(), network, tmp_path)
     assert network.machines["infra1"].nodes[path].mode != 0o666
 
@@ -96,7 +96,7 @@ async def test_a_changed_setting_rolls_followers_first_and_the_leader_last(
     network: FakeNetwork, tmp_path: Path
 ) -> None:
     spec = spec_of(more="etcd: {heartbeat_ms: 150, election_ms: 1500}\n")
-    answer = await planned(spec, network, tmp_path)
+    answer = await make_plan(spec, network, tmp_path)
     leader = next(iter(network.etcd.leaders.values()))
     assert kinds(answer) == ["InstallFiles", "RestartMember"] * 3
     assert isinstance(answer, Plan)
@@ -111,22 +111,22 @@ async def test_a_changed_setting_rolls_followers_first_and_the_leader_last(
 
 async def test_a_roll_is_finished_after_a_kill_at_any_command(tmp_path: Path) -> None:
     spec = spec_of(more="etcd: {heartbeat_ms: 150, election_ms: 1500}\n")
-    assert await cut_everywhere(await begun(spec_of(), spec, tmp_path), spec) > 15
+    assert await kill_everywhere(await prepare_start(spec_of(), spec, tmp_path), spec) > 15
 
 
 @pytest.mark.parametrize("stopped", [1, 2, 3])
 async def test_starting_what_is_stopped_is_finished_after_a_kill_at_any_command(
     tmp_path: Path, stopped: int
 ) -> None:
-    start = await begun(spec_of(), spec_of(), tmp_path)
+    start = await prepare_start(spec_of(), spec_of(), tmp_path)
     for machine in list(start.network.machines.values())[:stopped]:
         machine.process = None
-    assert await cut_everywhere(start, spec_of()) >= stopped
+    assert await kill_everywhere(start, spec_of()) >= stopped
 
 
 async def test_a_stopped_member_is_started(network: FakeNetwork, tmp_path: Path) -> None:
     network.machines["infra3"].process = None
-    assert kinds(await planned(spec_of(), network, tmp_path)) == ["StartMember"]
+    assert kinds(await make_plan(spec_of(), network, tmp_path)) == ["StartMember"]
     assert all(result.ok for result in await bring_up(spec_of(), network, tmp_path))
 
 
@@ -135,7 +135,7 @@ async def test_machines_come_back_by_themselves_after_a_power_cut(
 ) -> None:
     for machine in network.machines.values():
         machine.reboot()
-    assert kinds(await planned(spec_of(), network, tmp_path)) == []
+    assert kinds(await make_plan(spec_of(), network, tmp_path)) == []
 
 
 @pytest.mark.parametrize("lost", ["everything", "log"])
@@ -143,7 +143,7 @@ async def test_a_wiped_member_is_never_started_empty(network: FakeNetwork, tmp_p
     machine = network.machines["infra2"]
     machine.process = None
     machine.remove(f"{DATA}/member/wal/0.wal" if lost == "log" else f"{DATA}/member")
-    answer = await planned(spec_of(), network, tmp_path)
+    answer = await make_plan(spec_of(), network, tmp_path)
     assert isinstance(answer, Refusal)
     assert "holds no member" in answer.reasons[0].message
     machine.reboot()
@@ -153,14 +153,16 @@ async def test_a_wiped_member_is_never_started_empty(network: FakeNetwork, tmp_p
 async def test_no_restart_while_another_member_is_down(network: FakeNetwork, tmp_path: Path) -> None:
     network.machines["infra3"].reachable = False
     network.machines["infra3"].process = None
-    answer = await planned(spec_of(more="etcd: {heartbeat_ms: 150, election_ms: 1500}\n"), network, tmp_path)
+    answer = await make_plan(
+        spec_of(more="etcd: {heartbeat_ms: 150, election_ms: 1500}\n"), network, tmp_path
+    )
     assert isinstance(answer, Refusal)
     assert "would lose the quorum: 1 of 3 members would be healthy, 2 are needed" in answer.reasons[0].message
 
 
 async def test_an_unreachable_host_is_left_alone_and_told_of(network: FakeNetwork, tmp_path: Path) -> None:
     network.machines["infra3"].reachable = False
-    answer = await planned(spec_of(), network, tmp_path)
+    answer = await make_plan(spec_of(), network, tmp_path)
     assert kinds(answer) == []
     assert isinstance(answer, Plan)
     assert "infra3 cannot be reached and is left alone" in answer.notes[0]
@@ -176,7 +178,7 @@ async def test_a_connection_lost_in_the_middle_leaves_a_cluster_partly_applied(t
     answer = planner_of(spec)(await observe(world))
     assert isinstance(answer, Plan)
 
-    class Cutting(Collected):
+    class Cutting(RecordingReporter):
         def doing(self, host: str, what: str) -> None:
             if host == "infra2" and what.startswith("sending"):
                 network.machines["infra2"].reachable = False
@@ -189,7 +191,7 @@ async def test_a_connection_lost_in_the_middle_leaves_a_cluster_partly_applied(t
 
 async def test_a_saved_plan_is_refused_when_the_world_has_moved(network: FakeNetwork, tmp_path: Path) -> None:
     network.machines["infra3"].process = None
-    answer = await planned(spec_of(), network, tmp_path)
+    answer = await make_plan(spec_of(), network, tmp_path)
     assert isinstance(answer, Plan)
     network.machines["infra2"].nodes[CONF].mode = 0o666
     world = world_of(spec_of(), network, tmp_path)
@@ -197,7 +199,7 @@ async def test_a_saved_plan_is_refused_when_the_world_has_moved(network: FakeNet
         Journal.beside(tmp_path, "prod") as journal,
         pytest.raises(RefusedError, match="the world has moved"),
     ):
-        await apply(world, answer, planner_of(spec_of()), Collected([]), journal)
+        await apply(world, answer, planner_of(spec_of()), RecordingReporter([]), journal)
 
 
 def foreign_data(machine: FakeMachine) -> None:
@@ -228,7 +230,7 @@ def no_systemd(machine: FakeMachine) -> None:
     machine.systemd = False
 
 
-def gone(machine: FakeMachine) -> None:
+def disconnect(machine: FakeMachine) -> None:
     machine.reachable = False
 
 
@@ -245,7 +247,7 @@ OTHER = '{"cluster": "other", "member": "m1", "token": "t", "data_dir": "/var/li
         (small_disk, "no space on infra2: /var/lib/etcd has 10 MiB free, 256 MiB are needed"),
         (other_arch, "infra2 is a riscv64 machine"),
         (no_systemd, "infra2 does not run systemd"),
-        (gone, "infra2: infra2 cannot be reached"),
+        (disconnect, "infra2: infra2 cannot be reached"),
     ],
 )
 async def test_a_bootstrap_is_refused_before_anything_is_touched(
@@ -254,7 +256,7 @@ async def test_a_bootstrap_is_refused_before_anything_is_touched(
     network = machines_for(spec_of())
     spoil(network.machines["infra2"])
     before = {name: dict(machine.nodes) for name, machine in network.machines.items()}
-    answer = await planned(spec_of(), network, tmp_path)
+    answer = await make_plan(spec_of(), network, tmp_path)
     assert isinstance(answer, Refusal)
     assert any(words in reason.message for reason in answer.reasons), answer.reasons
     assert {name: machine.nodes for name, machine in network.machines.items()} == before
@@ -266,14 +268,14 @@ async def test_a_host_that_trusts_another_ca_is_not_given_a_second_one(
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    answer = await planned(spec_of(), network, elsewhere)
+    answer = await make_plan(spec_of(), network, elsewhere)
     assert isinstance(answer, Refusal)
     assert "trusts a CA that is not the one in" in answer.reasons[0].message
 
 
 async def test_a_patch_version_is_installed_beside_and_rolled(network: FakeNetwork, tmp_path: Path) -> None:
     spec = spec_of(version="3.6.13")
-    kinds_of = kinds(await planned(spec, network, tmp_path))
+    kinds_of = kinds(await make_plan(spec, network, tmp_path))
     assert kinds_of.count("InstallBinaries") == 3
     assert kinds_of[-6:] == ["SwitchBinaries", "RestartMember"] * 3
     assert all(result.ok for result in await bring_up(spec, network, tmp_path))

@@ -7,22 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.etcd.log_messages import explain
+from etcdup.core.etcd.log_messages import explain_log
 from etcdup.core.host.startup_fence import superseded_key
 from etcdup.core.observed.model import MemberSilent, Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep
-from etcdup.core.recovery.recovery import against_copies, against_recovery, begun, findings, plan_recovery
-from etcdup.core.restore.restore import SnapshotFile, room_of, token_of
+from etcdup.core.recovery.recovery import (
+    begun_recovery,
+    plan_recovery,
+    recovery_notes,
+    refuse_recovery,
+    refuse_recovery_copies,
+)
+from etcdup.core.restore.restore import SnapshotFile, restore_token, space_needed
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
-from etcdup.ops.apply.apply import apply, retire
+from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.recovery.recovery import (
-    Chosen,
-    beyond_snapshots,
-    choose,
-    sizes_of_copies,
-    to_salvage,
+    RecoverySource,
+    choose_source,
+    measure_copies,
+    prepare_salvage,
+    read_logs_beyond_snapshots,
     world_of_one,
 )
 from etcdup.ops.world.journal import Journal
@@ -31,17 +37,16 @@ from etcdup.ops.world.world import World
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.flows.test_destroy import contents
 from tests.flows.test_restore import old_logs
-from tests.support.fake_world import TOKEN, Collected, bring_up, planned, spec_of, world_of
-from tests.support.kill_everywhere import Start, settled
-from tests.support.kill_everywhere import begun as grown
+from tests.support.fake_world import TOKEN, RecordingReporter, bring_up, make_plan, spec_of, world_of
+from tests.support.kill_everywhere import Start, apply_and_check, prepare_start
 
 BOTH = ("infra2", "infra3")
 
 
-async def lost(tmp_path: Path) -> tuple[Spec, Start]:
+async def lose_quorum(tmp_path: Path) -> tuple[Spec, Start]:
     """Three members with a key; two machines lose their power."""
     spec = spec_of(3)
-    start = await grown(spec, spec, tmp_path)
+    start = await prepare_start(spec, spec, tmp_path)
     network = start.network
     client = await world_of(spec, network, start.folder).etcd("infra1")
     await client.put(b"/registry/a", b"1", timeout_s=1)
@@ -51,17 +56,17 @@ async def lost(tmp_path: Path) -> tuple[Spec, Start]:
     return spec, start
 
 
-async def recovered(
+async def recover(
     spec: Spec, network: FakeNetwork, folder: Path, fenced: Collection[str] = BOTH, run: int = 1
 ) -> Plan:
     """One `etcdup recover`, without the terminal."""
     world = world_of(spec, network, folder)
     observed = await observe(world)
-    chosen = await chosen_by(world, observed, fenced)
-    told = findings(spec, observed, chosen.host, fenced, salvaged=chosen.salvaged)
-    snapshot = read(chosen.path)
+    chosen = await choose_data(world, observed, fenced)
+    told = recovery_notes(spec, observed, chosen.host, fenced, salvaged=chosen.salvaged)
+    snapshot = snapshot_file(chosen.path)
     one = world_of_one(world, observed, chosen.host, fenced)
-    token = token_of(one.spec, await observe(one), f"prod-recovered-{run}")
+    token = restore_token(one.spec, await observe(one), f"prod-recovered-{run}")
 
     def planner(observed: Observed) -> Plan | Refusal:
         return plan_recovery(one.spec, observed, snapshot, token, f"aside-{run}", told)
@@ -69,38 +74,38 @@ async def recovered(
     plan = planner(await observe(one))
     assert isinstance(plan, Plan), plan
     with Journal.beside(folder, spec.name) as journal:
-        await apply(one, plan, planner, Collected([]), journal)
+        await apply(one, plan, planner, RecordingReporter([]), journal)
     return plan
 
 
-async def chosen_by(world: World, observed: Observed, fenced: Collection[str]) -> Chosen:
-    logs = await beyond_snapshots(world, observed)
+async def choose_data(world: World, observed: Observed, fenced: Collection[str]) -> RecoverySource:
+    logs = await read_logs_beyond_snapshots(world, observed)
     if not logs:
-        return await choose(world, observed, fenced, lambda _: None)
-    one, planner, chosen = await to_salvage(world, observed, logs, fenced, lambda _: None)
+        return await choose_source(world, observed, fenced, lambda _: None)
+    one, planner, chosen = await prepare_salvage(world, observed, logs, fenced, lambda _: None)
     plan = planner(await observe(one))
     assert isinstance(plan, Plan), plan
     with Journal.beside(world.snapshots.parent, world.spec.name) as journal:
-        await retire(one, plan, planner, Collected([]), journal)
+        await apply_without_proof(one, plan, planner, RecordingReporter([]), journal)
     return chosen
 
 
-def read(path: Path) -> SnapshotFile:
+def snapshot_file(path: Path) -> SnapshotFile:
     content = path.read_bytes()
     return SnapshotFile(str(path), hashlib.sha256(content).hexdigest(), len(content), 3, "3.6.0")
 
 
-async def refused(
+async def expect_refusal(
     spec: Spec, network: FakeNetwork, folder: Path, fenced: Collection[str] = ()
 ) -> tuple[str, str]:
     """The first reason's message and hint."""
-    reasons = against_recovery(spec, await observe(world_of(spec, network, folder)), fenced)
+    reasons = refuse_recovery(spec, await observe(world_of(spec, network, folder)), fenced)
     assert reasons
     assert network.commands == []
     return reasons[0].message, reasons[0].hint
 
 
-def clusters(network: FakeNetwork) -> dict[str, int]:
+def cluster_ids(network: FakeNetwork) -> dict[str, int]:
     """Which cluster each running member is in."""
     return {
         name: machine.process.cluster.cluster_id
@@ -109,23 +114,23 @@ def clusters(network: FakeNetwork) -> dict[str, int]:
     }
 
 
-def copies(network: FakeNetwork, name: str) -> list[bytes]:
+def copied_logs(network: FakeNetwork, name: str) -> list[bytes]:
     """The logs in the cold copies of a host's data."""
     machine = network.machines[name]
     paths = [path for path in machine.nodes if ".cold-" in path and path.endswith(".wal")]
     return [node.content or b"" for path in paths if (node := machine.file(path))]
 
 
-def keys(network: FakeNetwork, name: str) -> dict[bytes, bytes]:
+def stored_keys(network: FakeNetwork, name: str) -> dict[bytes, bytes]:
     process = network.machines[name].process
     assert process is not None
     return process.cluster.keys
 
 
 async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     network, folder = start.again("one")
-    plan = await recovered(spec, network, folder)
+    plan = await recover(spec, network, folder)
     assert [step.kind for step in plan.steps] == [
         "StageRestore",
         "StopMembers",
@@ -140,8 +145,8 @@ async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
     assert any("off by your word" in note for note in plan.notes)
     (kept,) = (folder / "backups").glob("*-recover-infra1-*.db")
     assert kept.stat().st_mode & 0o777 == 0o600
-    assert keys(network, "infra1")[b"/registry/a"] == b"1"
-    word = keys(network, "infra1")[superseded_key(TOKEN)]
+    assert stored_keys(network, "infra1")[b"/registry/a"] == b"1"
+    word = stored_keys(network, "infra1")[superseded_key(TOKEN)]
     assert word.startswith(b"it went on from infra1 as prod-recovered-1 on 20")
     for name in BOTH:
         network.machines[name].nodes = {"/": network.machines[name].nodes["/"]}
@@ -149,9 +154,9 @@ async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
         network.machines[name].users.clear()
         network.machines[name].loaded_unit = None
         network.reboot(name)
-    await settled(spec, network, folder)
-    assert len(set(clusters(network).values())) == 1
-    assert keys(network, "infra3")[b"/registry/a"] == b"1"
+    await apply_and_check(spec, network, folder)
+    assert len(set(cluster_ids(network).values())) == 1
+    assert stored_keys(network, "infra3")[b"/registry/a"] == b"1"
 
 
 @pytest.mark.parametrize("survivor", ["in reach", "out of reach", "with users of its own"])
@@ -160,9 +165,9 @@ async def test_old_members_that_come_back_together_are_cleared_before_anything_e
 ) -> None:
     """The split brain of rule 65: both are a quorum of the old cluster, unless one of them hears that it is of the
     past. Where neither can, apply is what ends it."""
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     network, folder = start.again("one")
-    await recovered(spec, network, folder)
+    await recover(spec, network, folder)
     logs = {name: network.machines[name].file("/var/lib/etcd/member/wal/0.wal") for name in BOTH}
     infra1, infra2 = (network.machines[name] for name in ("infra1", "infra2"))
     infra1.isolated = survivor == "out of reach"
@@ -173,26 +178,26 @@ async def test_old_members_that_come_back_together_are_cleared_before_anything_e
     if survivor == "in reach":
         for _ in range(3):
             await network.sleep(6)  # systemd goes on trying
-        assert clusters(network).keys() == {"infra1"}
+        assert cluster_ids(network).keys() == {"infra1"}
         assert infra2.restarts == 3
         assert "it went on from infra1 as prod-recovered-1" in infra2.log[-1]
-        explained = explain(infra2.log)
+        explained = explain_log(infra2.log)
         assert explained is not None
         assert "another cluster took the place" in explained[0].problem
         silent = (await observe(world_of(spec, network, folder))).members["infra2"]
         assert isinstance(silent, MemberSilent)
         assert "`etcdup apply` moves it aside" in silent.why
     else:
-        assert len(set(clusters(network).values())) == 2, "they did form the old cluster again"
+        assert len(set(cluster_ids(network).values())) == 2, "they did form the old cluster again"
     infra1.isolated = infra1.process.cluster.auth = False
-    plan = await planned(spec, network, folder)
+    plan = await make_plan(spec, network, folder)
     assert isinstance(plan, Plan)
     assert [(step.kind, step.host) for step in plan.steps[:2]] == [  # type: ignore[attr-defined]
         ("RetireMember", "infra2"),
         ("RetireMember", "infra3"),
     ]
-    await settled(spec, network, folder)
-    assert len(set(clusters(network).values())) == 1
+    await apply_and_check(spec, network, folder)
+    assert len(set(cluster_ids(network).values())) == 1
     for name, log in logs.items():
         assert log is not None
         assert log.content in contents(network)[name]
@@ -200,34 +205,34 @@ async def test_old_members_that_come_back_together_are_cleared_before_anything_e
 
 async def test_reachable_members_are_cleared_by_recover_itself(tmp_path: Path) -> None:
     spec = spec_of(5)
-    start = await grown(spec, spec, tmp_path)
+    start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.again("one")
     for name in ("infra3", "infra4", "infra5"):
         network.crash(name)
-    plan = await recovered(spec, network, folder, ("infra3", "infra4", "infra5"))
+    plan = await recover(spec, network, folder, ("infra3", "infra4", "infra5"))
     done = [(step.kind, step.host) for step in plan.steps if isinstance(step, HostStep)]
     assert done[1:4] == [("CopyData", "infra1"), ("CopyData", "infra2"), ("RetireMember", "infra1")]
     for name in ("infra1", "infra2"):
-        assert copies(network, name) == [old_logs(start)[name]]
-    assert clusters(network).keys() == {"infra2"}
+        assert copied_logs(network, name) == [old_logs(start)[name]]
+    assert cluster_ids(network).keys() == {"infra2"}
     assert not network.machines["infra1"].enabled
     for name in ("infra3", "infra4", "infra5"):
         network.reboot(name)
-    await settled(spec, network, folder)
+    await apply_and_check(spec, network, folder)
 
 
 async def test_no_room_for_a_copy_is_said_before_anything_stops(tmp_path: Path) -> None:
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     network, folder = start.again("one")
     world = world_of(spec, network, folder)
     one = world_of_one(world, await observe(world), "infra1", BOTH)
     observed = await observe(one)
-    sizes = await sizes_of_copies(one, observed, "prod-new")
+    sizes = await measure_copies(one, observed, "prod-new")
     assert sizes["infra1"] > 0
     snapshot = SnapshotFile("/s.db", "0" * 64, 1 << 20, 3, "3.6.0")
-    assert against_copies(one.spec, observed, snapshot, "prod-new", sizes) == []
-    network.machines["infra1"].free_bytes = room_of(snapshot)
-    (reason,) = against_copies(one.spec, await observe(one), snapshot, "prod-new", sizes)
+    assert refuse_recovery_copies(one.spec, observed, snapshot, "prod-new", sizes) == []
+    network.machines["infra1"].free_bytes = space_needed(snapshot)
+    (reason,) = refuse_recovery_copies(one.spec, await observe(one), snapshot, "prod-new", sizes)
     assert reason.message.startswith("no space on infra1 for a copy of its data")
     assert "--without-copy" in reason.hint
     assert network.commands == []
@@ -239,26 +244,26 @@ async def test_no_room_for_a_copy_is_said_before_anything_stops(tmp_path: Path) 
 @pytest.mark.parametrize("kind", ["killed", "crash", "crash and killed"])
 async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, kind: str) -> None:
     """Two old members come back at the end of each."""
-    spec, start = await lost(tmp_path)
-    async for network, folder in cut_and_finished(spec, start, kind):
-        assert keys(network, "infra1")[b"/registry/a"] == b"1"
+    spec, start = await lose_quorum(tmp_path)
+    async for network, folder in kill_and_finish(spec, start, kind):
+        assert stored_keys(network, "infra1")[b"/registry/a"] == b"1"
         # Of one token each: where the mark of the first run was not written yet, the next has another.
-        assert set(copies(network, "infra1")) == {old_logs(start)["infra1"]}
+        assert set(copied_logs(network, "infra1")) == {old_logs(start)["infra1"]}
         assert not any(path.endswith(".part") for path in network.machines["infra1"].nodes)
         for name in BOTH:
             network.reboot(name)
-        assert clusters(network).keys() == {"infra1"}, (
+        assert cluster_ids(network).keys() == {"infra1"}, (
             "the fence was up before the recovery said that it was done"
         )
-        await settled(spec, network, folder)
-        assert keys(network, "infra2")[b"/registry/a"] == b"1"
+        await apply_and_check(spec, network, folder)
+        assert stored_keys(network, "infra2")[b"/registry/a"] == b"1"
 
 
-async def cut_and_finished(spec: Spec, start: Start, kind: str) -> AsyncIterator[tuple[FakeNetwork, Path]]:
+async def kill_and_finish(spec: Spec, start: Start, kind: str) -> AsyncIterator[tuple[FakeNetwork, Path]]:
     """For each command of a recover: the survivor may lose its power with it, etcdup is killed or fails, and the same
     recover goes on."""
     whole, folder = start.again("whole")
-    await recovered(spec, whole, folder)
+    await recover(spec, whole, folder)
     for cut in range(1, len(whole.commands)):
         network, folder = start.again(str(cut))
         if "killed" in kind:
@@ -266,68 +271,70 @@ async def cut_and_finished(spec: Spec, start: Start, kind: str) -> AsyncIterator
         if "crash" in kind:
             network.at(cut, lambda network=network: network.crash("infra1"))  # type: ignore[misc]
         with pytest.raises((Killed, EtcdupError)):
-            await recovered(spec, network, folder)
+            await recover(spec, network, folder)
         network.revive()
         if "crash" in kind:
             network.reboot("infra1")
-        await finished(spec, network, folder)
+        await finish_recover(spec, network, folder)
         yield network, folder
 
 
-async def finished(spec: Spec, network: FakeNetwork, folder: Path) -> None:
+async def finish_recover(spec: Spec, network: FakeNetwork, folder: Path) -> None:
     """Once the last mark is written, recover says that there is a quorum: that is its end."""
     observed = await observe(world_of(spec, network, folder))
-    if begun(spec, observed) is None and any(seen.leader_id for seen in observed.answering().values()):
+    if begun_recovery(spec, observed) is None and any(
+        seen.leader_id for seen in observed.answering().values()
+    ):
         return
-    await recovered(spec, network, folder, run=2)
+    await recover(spec, network, folder, run=2)
 
 
-def nothing(network: FakeNetwork) -> None:
+def do_nothing(network: FakeNetwork) -> None:
     """Two hosts without power, and nothing else."""
 
 
-def one_stopped(network: FakeNetwork) -> None:
+def stop_one(network: FakeNetwork) -> None:
     network.reboot("infra2")
     network.machines["infra2"].process = None
 
 
-def one_back(network: FakeNetwork) -> None:
+def bring_one_back(network: FakeNetwork) -> None:
     network.reboot("infra2")
 
 
-def full(network: FakeNetwork) -> None:
-    one_stopped(network)
+def fill_disk(network: FakeNetwork) -> None:
+    stop_one(network)
     network.machines["infra2"].free_bytes = 1000
 
 
-def survivor_gone(network: FakeNetwork) -> None:
+def crash_survivor(network: FakeNetwork) -> None:
     network.crash("infra1")
 
 
 @pytest.mark.parametrize(
     ("happens", "words", "hint"),
     [
-        (nothing, "infra2 cannot be reached and may still run", "--fenced infra2"),
-        (one_stopped, "nothing is lost: infra1, infra2", "`etcdup apply` starts what is stopped"),
-        (full, "nothing is lost: infra1, infra2", "the disk of infra2 is full"),
-        (one_back, "the cluster has a quorum: infra1, infra2 of 3 voters", "member replace"),
-        (survivor_gone, "no member answers", "etcdup restore"),
+        (do_nothing, "infra2 cannot be reached and may still run", "--fenced infra2"),
+        (stop_one, "nothing is lost: infra1, infra2", "`etcdup apply` starts what is stopped"),
+        (fill_disk, "nothing is lost: infra1, infra2", "the disk of infra2 is full"),
+        (bring_one_back, "the cluster has a quorum: infra1, infra2 of 3 voters", "member replace"),
+        (crash_survivor, "no member answers", "etcdup restore"),
     ],
 )
 async def test_refused_where_less_would_do(
     tmp_path: Path, happens: Callable[[FakeNetwork], None], words: str, hint: str
 ) -> None:
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     network, folder = start.again("one")
     happens(network)
-    said = await refused(spec, network, folder)
+    said = await expect_refusal(spec, network, folder)
     assert said[0].startswith(words)
     assert hint in said[1]
 
 
 async def test_two_clusters_of_one_name_are_left_to_a_person(tmp_path: Path) -> None:
     """Without the mark of a restore nothing says which is the old one."""
-    spec, start = await lost(tmp_path)
+    spec, start = await lose_quorum(tmp_path)
     network, folder = start.again("one")
     for name in BOTH:
         network.reboot(name)
@@ -335,6 +342,6 @@ async def test_two_clusters_of_one_name_are_left_to_a_person(tmp_path: Path) -> 
     mark = network.machines["infra3"].file("/etc/etcd/etcdup.json")
     assert mark is not None
     mark.content = (mark.content or b"").replace(b"prod-0123456789ab", b"prod-another")
-    answer = await planned(spec, network, folder)
+    answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Refusal)
     assert answer.reasons[0].message.startswith("hosts belong to different clusters called prod")

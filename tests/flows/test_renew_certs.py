@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etcdup.core.certs.renewal import plan_renewal, renewing
+from etcdup.core.certs.renewal import certs_to_renew, plan_renewal
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.planner.guards import against_first
+from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.spec.model import Spec
-from etcdup.ops.apply.apply import retire
+from etcdup.ops.apply.apply import apply_without_proof
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
-from tests.support.fake_world import Collected, bring_up, machines_for, planned, spec_of, world_of
+from tests.support.fake_world import RecordingReporter, bring_up, machines_for, make_plan, spec_of, world_of
 from tests.support.observation_strategies import observations
 
 SPECS = [spec_of(1), spec_of(3)]
@@ -38,15 +38,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "pki-home"
 
 
-async def answered(spec: Spec, network: FakeNetwork, folder: Path, days: int | None) -> Plan | Refusal:
+async def plan_renew(spec: Spec, network: FakeNetwork, folder: Path, days: int | None) -> Plan | Refusal:
     observed = await observe(world_of(spec, network, folder))
-    return plan_renewal(spec, observed, renewing(spec, observed, days))
+    return plan_renewal(spec, observed, certs_to_renew(spec, observed, days))
 
 
 async def renew(spec: Spec, network: FakeNetwork, folder: Path, days: int | None = ALL) -> Observed:
     world = world_of(spec, network, folder)
     observed = await observe(world)
-    chosen = renewing(spec, observed, days)
+    chosen = certs_to_renew(spec, observed, days)
 
     def planner(fresh: Observed) -> Plan | Refusal:
         return plan_renewal(spec, fresh, chosen)
@@ -54,7 +54,7 @@ async def renew(spec: Spec, network: FakeNetwork, folder: Path, days: int | None
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
     with Journal.beside(folder, spec.name) as journal:
-        return await retire(world, plan, planner, Collected([]), journal)
+        return await apply_without_proof(world, plan, planner, RecordingReporter([]), journal)
 
 
 def kinds(answer: Plan | Refusal) -> list[str]:
@@ -63,14 +63,14 @@ def kinds(answer: Plan | Refusal) -> list[str]:
 
 
 async def test_nothing_is_due_in_a_young_cluster(network: FakeNetwork, folder: Path) -> None:
-    assert kinds(await answered(spec_of(), network, folder, None)) == []
-    assert kinds(await answered(spec_of(), network, folder, 364)) == []
+    assert kinds(await plan_renew(spec_of(), network, folder, None)) == []
+    assert kinds(await plan_renew(spec_of(), network, folder, 364)) == []
 
 
 async def test_with_days_all_leaves_are_renewed_and_nothing_is_restarted(
     network: FakeNetwork, folder: Path
 ) -> None:
-    assert kinds(await answered(spec_of(), network, folder, 366)) == [
+    assert kinds(await plan_renew(spec_of(), network, folder, 366)) == [
         "IssueCertificates",
         *["InstallFiles"] * 3,
     ]
@@ -81,7 +81,7 @@ async def test_with_days_all_leaves_are_renewed_and_nothing_is_restarted(
     assert all(after.certs[role].fingerprint != before.certs[role].fingerprint for role in before.certs)
     assert after.trust == before.trust
     assert {name: machine.process for name, machine in network.machines.items()} == processes
-    assert kinds(await planned(spec_of(), network, folder)) == []
+    assert kinds(await make_plan(spec_of(), network, folder)) == []
 
 
 async def test_a_kill_at_any_command_leaves_the_rest_to_the_next_apply(
@@ -97,7 +97,7 @@ async def test_a_kill_at_any_command_leaves_the_rest_to_the_next_apply(
             await renew(spec_of(), cut_off, place)
         cut_off.revive()
         assert all(result.ok for result in await bring_up(spec_of(), cut_off, place))
-        assert kinds(await planned(spec_of(), cut_off, place)) == []
+        assert kinds(await make_plan(spec_of(), cut_off, place)) == []
 
 
 async def test_what_else_differs_is_left_to_apply(network: FakeNetwork, folder: Path) -> None:
@@ -109,19 +109,19 @@ async def test_what_else_differs_is_left_to_apply(network: FakeNetwork, folder: 
 
 async def test_a_stopped_member_is_started(network: FakeNetwork, folder: Path) -> None:
     network.machines["infra2"].process = None
-    assert kinds(await answered(spec_of(), network, folder, None)) == ["StartMember"]
+    assert kinds(await plan_renew(spec_of(), network, folder, None)) == ["StartMember"]
 
 
 async def test_a_host_out_of_reach_is_named(network: FakeNetwork, folder: Path) -> None:
     network.machines.pop("infra3")
-    answer = await answered(spec_of(), network, folder, ALL)
+    answer = await plan_renew(spec_of(), network, folder, ALL)
     assert kinds(answer) == ["IssueCertificates", "InstallFiles", "InstallFiles"]
     assert answer.notes == ("infra3 cannot be reached and keeps its old certificates: no such machine",)
 
 
 async def test_a_host_that_trusts_another_ca_stands_against_it(network: FakeNetwork, folder: Path) -> None:
     network.machines["infra1"].nodes["/etc/etcd/pki/ca.pem"].content = b"another"
-    answer = await answered(spec_of(), network, folder, ALL)
+    answer = await plan_renew(spec_of(), network, folder, ALL)
     assert isinstance(answer, Refusal)
     assert "trusts a CA that is not the one in" in answer.reasons[0].message
 
@@ -141,7 +141,7 @@ async def test_provided_certificates_are_not_ours_to_renew(network: FakeNetwork,
 )
 def test_every_world_has_an_answer(world: tuple[Spec, Observed], days: int | None) -> None:
     spec, observed = world
-    answer = plan_renewal(spec, observed, renewing(spec, observed, days))
+    answer = plan_renewal(spec, observed, certs_to_renew(spec, observed, days))
     if isinstance(answer, Plan):
         assert all(step.reason for step in answer.steps)
-        assert against_first(answer.steps, spec, observed) == ()
+        assert refuse_first_disruptive(answer.steps, spec, observed) == ()

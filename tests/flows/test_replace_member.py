@@ -11,7 +11,7 @@ import pytest
 
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
-from etcdup.core.planner.replace import plan_replacement, replaced_id
+from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.spec.load import load
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
@@ -19,7 +19,15 @@ from etcdup.ops.apply.apply import apply, raise_refusal
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
-from tests.support.fake_world import TOKEN, Collected, bring_up, machines_for, planned, spec_of, world_of
+from tests.support.fake_world import (
+    TOKEN,
+    RecordingReporter,
+    bring_up,
+    machines_for,
+    make_plan,
+    spec_of,
+    world_of,
+)
 
 OLD, NEW = "192.168.8.67", "192.168.8.77"
 TEXT = """\
@@ -41,26 +49,26 @@ class Loss:
     moves: bool = False
 
 
-def dead(network: FakeNetwork) -> None:
+def replace_machine(network: FakeNetwork) -> None:
     """The host is gone, and a bare machine takes over its name."""
     network.crash("infra2")
     network.add("infra2")
 
 
-def nothing(network: FakeNetwork) -> None:
+def do_nothing(network: FakeNetwork) -> None:
     """It is well and is exchanged all the same."""
 
 
 SAME, MOVED = spec_of(3), load(TEXT.replace(OLD, NEW))
 LOSSES = {
     "a wiped disk": Loss(lambda network: network.wipe("infra2"), SAME),
-    "a dead host, another at its address": Loss(dead, SAME),
-    "a dead host, another at a new address": Loss(dead, MOVED, moves=True),
-    "a healthy member": Loss(nothing, SAME),
+    "a dead host, another at its address": Loss(replace_machine, SAME),
+    "a dead host, another at a new address": Loss(replace_machine, MOVED, moves=True),
+    "a healthy member": Loss(do_nothing, SAME),
 }
 
 
-async def grown(folder: Path, loss: Loss) -> FakeNetwork:
+async def bring_up_and_lose(folder: Path, loss: Loss) -> FakeNetwork:
     network = machines_for(SAME)
     await bring_up(SAME, network, folder)
     loss.happen(network)
@@ -68,7 +76,7 @@ async def grown(folder: Path, loss: Loss) -> FakeNetwork:
     return network
 
 
-def again(network: FakeNetwork, start: Path, folder: Path) -> FakeNetwork:
+def copy_network(network: FakeNetwork, start: Path, folder: Path) -> FakeNetwork:
     """The same machines once more, with a PKI of their own: making them takes ten times as long."""
     copytree(start, folder)
     return deepcopy(network)
@@ -78,7 +86,7 @@ async def replace(loss: Loss, network: FakeNetwork, folder: Path) -> None:
     """One `etcdup member replace infra2`, without the terminal."""
     world = world_of(loss.spec, network, folder)
     first = await observe(world)
-    member_id = replaced_id(loss.spec, "infra2", first, moves=loss.moves)
+    member_id = id_to_replace(loss.spec, "infra2", first, moves=loss.moves)
     assert isinstance(member_id, int), member_id
 
     def planner(observed: Observed) -> Plan | Refusal:
@@ -88,12 +96,12 @@ async def replace(loss: Loss, network: FakeNetwork, folder: Path) -> None:
     if isinstance(plan, Refusal):
         raise_refusal(plan)
     with Journal.beside(folder, loss.spec.name) as journal:
-        results = await apply(world, plan, planner, Collected([]), journal)
+        results = await apply(world, plan, planner, RecordingReporter([]), journal)
     assert all(result.ok for result in results)
 
 
 async def assert_whole(loss: Loss, network: FakeNetwork, folder: Path) -> None:
-    left = await planned(loss.spec, network, folder)
+    left = await make_plan(loss.spec, network, folder)
     assert isinstance(left, Plan), left
     assert left.steps == ()
     members = network.etcd.only().members.values()
@@ -110,7 +118,7 @@ def id_of(network: FakeNetwork, name: str) -> int:
 @pytest.mark.parametrize("name", LOSSES)
 async def test_a_new_member_is_in_its_place(tmp_path: Path, name: str) -> None:
     loss = LOSSES[name]
-    network = await grown(tmp_path, loss)
+    network = await bring_up_and_lose(tmp_path, loss)
     before = id_of(network, "infra2")
     await replace(loss, network, tmp_path)
     await assert_whole(loss, network, tmp_path)
@@ -119,7 +127,7 @@ async def test_a_new_member_is_in_its_place(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 async def test_a_kill_after_any_command_is_finished_by_the_same_command(tmp_path: Path, name: str) -> None:
-    await cut_everywhere(LOSSES[name], tmp_path, replace)
+    await kill_everywhere(LOSSES[name], tmp_path, replace)
 
 
 @pytest.mark.parametrize("name", ["a wiped disk", "a dead host, another at a new address"])
@@ -132,20 +140,20 @@ async def test_a_kill_after_the_mark_is_finished_by_apply(tmp_path: Path, name: 
             await replace(loss, network, folder)
         await bring_up(loss.spec, network, folder)
 
-    await cut_everywhere(LOSSES[name], tmp_path, finish)
+    await kill_everywhere(LOSSES[name], tmp_path, finish)
 
 
-async def cut_everywhere(
+async def kill_everywhere(
     loss: Loss, tmp_path: Path, finish: Callable[[Loss, FakeNetwork, Path], Awaitable[None]]
 ) -> None:
     start = tmp_path / "start"
     start.mkdir()
-    fresh = await grown(start, loss)
-    whole = again(fresh, start, tmp_path / "whole")
+    fresh = await bring_up_and_lose(start, loss)
+    whole = copy_network(fresh, start, tmp_path / "whole")
     await replace(loss, whole, tmp_path / "whole")
     for cut in range(1, len(whole.commands)):
         folder = tmp_path / str(cut)
-        network = again(fresh, start, folder)
+        network = copy_network(fresh, start, folder)
         network.cut_after = cut
         with pytest.raises(Killed):
             await replace(loss, network, folder)
@@ -156,7 +164,7 @@ async def cut_everywhere(
 
 async def test_the_data_of_a_healthy_member_is_moved_aside(tmp_path: Path) -> None:
     loss = LOSSES["a healthy member"]
-    network = await grown(tmp_path, loss)
+    network = await bring_up_and_lose(tmp_path, loss)
     await replace(loss, network, tmp_path)
     paths = network.machines["infra2"].nodes
     assert [path for path in paths if "aside-" in path and path.endswith(".wal")]
@@ -164,7 +172,7 @@ async def test_the_data_of_a_healthy_member_is_moved_aside(tmp_path: Path) -> No
 
 async def test_the_same_command_with_an_address_replaces_once(tmp_path: Path) -> None:
     loss = LOSSES["a dead host, another at a new address"]
-    network = await grown(tmp_path, loss)
+    network = await bring_up_and_lose(tmp_path, loss)
     await replace(loss, network, tmp_path)
     after = id_of(network, "infra2")
     await replace(loss, network, tmp_path)
@@ -176,12 +184,12 @@ async def test_a_host_that_crashes_meanwhile_stops_it_and_comes_back(tmp_path: P
     loss = LOSSES["a wiped disk"]
     start = tmp_path / "start"
     start.mkdir()
-    fresh = await grown(start, loss)
-    whole = again(fresh, start, tmp_path / "whole")
+    fresh = await bring_up_and_lose(start, loss)
+    whole = copy_network(fresh, start, tmp_path / "whole")
     await replace(loss, whole, tmp_path / "whole")
     for at in range(1, len(whole.commands)):
         folder = tmp_path / str(at)
-        network = again(fresh, start, folder)
+        network = copy_network(fresh, start, folder)
         network.at(at, partial(network.crash, "infra3"))
         with pytest.raises(EtcdupError):
             await replace(loss, network, folder)
@@ -192,17 +200,17 @@ async def test_a_host_that_crashes_meanwhile_stops_it_and_comes_back(tmp_path: P
 
 
 async def test_it_is_refused_where_nobody_answers(tmp_path: Path) -> None:
-    network = await grown(tmp_path, LOSSES["a wiped disk"])
+    network = await bring_up_and_lose(tmp_path, LOSSES["a wiped disk"])
     for name in ("infra1", "infra3"):
         network.crash(name)
-    refused = replaced_id(SAME, "infra2", await observe(world_of(SAME, network, tmp_path)))
+    refused = id_to_replace(SAME, "infra2", await observe(world_of(SAME, network, tmp_path)))
     assert isinstance(refused, Refused)
     assert refused.message == "no member answers, so nobody can be asked to take another member in"
 
 
 async def test_it_is_refused_where_no_machine_is_there(tmp_path: Path) -> None:
     loss = LOSSES["a wiped disk"]
-    network = await grown(tmp_path, loss)
+    network = await bring_up_and_lose(tmp_path, loss)
     network.crash("infra2")
     with pytest.raises(EtcdupError, match=r"infra2 cannot be reached at 192\.168\.8\.67") as caught:
         await replace(loss, network, tmp_path)
@@ -214,7 +222,7 @@ async def test_the_only_member_is_not_replaced(tmp_path: Path) -> None:
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)
     observed = await observe(world_of(spec, network, tmp_path))
-    member_id = replaced_id(spec, "infra1", observed)
+    member_id = id_to_replace(spec, "infra1", observed)
     assert isinstance(member_id, int)
     answer = plan_replacement(spec, "infra1", member_id, observed, TOKEN)
     assert isinstance(answer, Refusal)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.host.startup_fence import PREFIX, superseded_key
+from etcdup.core.host.startup_fence import FENCE_PREFIX, superseded_key
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.restore.restore import SnapshotFile, plan_restore, token_of
+from etcdup.core.restore.restore import SnapshotFile, plan_restore, restore_token
 from etcdup.core.spec.model import Spec
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
@@ -18,8 +18,8 @@ from etcdup.testing.cluster import FakeCluster
 from etcdup.testing.network import FakeNetwork, Killed
 from etcdup.testing.systemd import VOUCHED
 from tests.flows.test_destroy import contents
-from tests.support.fake_world import TOKEN, Collected, machines_for, planned, spec_of, world_of
-from tests.support.kill_everywhere import Start, begun, settled
+from tests.support.fake_world import TOKEN, RecordingReporter, machines_for, make_plan, spec_of, world_of
+from tests.support.kill_everywhere import Start, apply_and_check, prepare_start
 
 CONTENT = b"/registry/a=1\n/registry/b=2\n"
 
@@ -31,13 +31,13 @@ def snapshot_in(folder: Path, made_by: str = "3.6.0", content: bytes = CONTENT) 
     return SnapshotFile(str(path), digest, len(content), 3, made_by)
 
 
-async def restored(
+async def restore(
     spec: Spec, network: FakeNetwork, folder: Path, snapshot: SnapshotFile, run: int = 1
 ) -> Plan:
     """One `etcdup restore`, without the terminal."""
     world = world_of(spec, network, folder)
     observed = await observe(world)
-    token = token_of(spec, observed, f"prod-restored-{run}")
+    token = restore_token(spec, observed, f"prod-restored-{run}")
 
     def planner(observed: Observed) -> Plan | Refusal:
         return plan_restore(spec, observed, snapshot, token, f"aside-{run}")
@@ -45,11 +45,11 @@ async def restored(
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
     with Journal.beside(folder, spec.name) as journal:
-        await apply(world, plan, planner, Collected([]), journal)
+        await apply(world, plan, planner, RecordingReporter([]), journal)
     return plan
 
 
-def power_cut(network: FakeNetwork) -> None:
+def cut_power(network: FakeNetwork) -> None:
     """All hosts lose their power, and come back one by one: what is enabled starts, or its fence keeps it down."""
     for name in network.machines:
         network.crash(name)
@@ -57,16 +57,16 @@ def power_cut(network: FakeNetwork) -> None:
         network.reboot(name)
 
 
-async def refused(spec: Spec, network: FakeNetwork, folder: Path, snapshot: SnapshotFile) -> list[str]:
+async def expect_refusal(spec: Spec, network: FakeNetwork, folder: Path, snapshot: SnapshotFile) -> list[str]:
     observed = await observe(world_of(spec, network, folder))
-    answer = plan_restore(spec, observed, snapshot, token_of(spec, observed, "prod-x"), "aside-1")
+    answer = plan_restore(spec, observed, snapshot, restore_token(spec, observed, "prod-x"), "aside-1")
     assert isinstance(answer, Refusal), answer
     return [reason.message for reason in answer.reasons]
 
 
 async def assert_restored(spec: Spec, network: FakeNetwork, folder: Path) -> None:
     """One cluster of these hosts runs, with the snapshot's keys, and apply finds nothing to do."""
-    await settled(spec, network, folder)
+    await apply_and_check(spec, network, folder)
     cluster = cluster_of(network)
     assert {key: value for key, value in cluster.keys.items() if key.startswith(b"/registry")} == {
         b"/registry/a": b"1",
@@ -93,10 +93,10 @@ def old_logs(start: Start) -> dict[str, bytes]:
 
 async def test_same_hosts(tmp_path: Path) -> None:
     spec = spec_of(3)
-    start = await begun(spec, spec, tmp_path)
+    start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.again("one")
     before = old_logs(start)
-    plan = await restored(spec, network, folder, snapshot_in(folder))
+    plan = await restore(spec, network, folder, snapshot_in(folder))
     assert [step.kind for step in plan.steps] == [
         *["StageRestore"] * 3,
         "StopMembers",
@@ -112,22 +112,22 @@ async def test_same_hosts(tmp_path: Path) -> None:
         assert kept is not None
         assert kept.content == log
         assert network.machines[name].file("/var/lib/etcd.restore.db") is None
-    power_cut(network)
+    cut_power(network)
     await assert_restored(spec, network, folder)
 
 
 async def test_a_second_restore_knows_of_the_first(tmp_path: Path) -> None:
     spec = spec_of(1)
-    start = await begun(spec, spec, tmp_path)
+    start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.again("one")
-    await restored(spec, network, folder, snapshot_in(folder))
-    await restored(spec, network, folder, snapshot_in(folder), run=2)
+    await restore(spec, network, folder, snapshot_in(folder))
+    await restore(spec, network, folder, snapshot_in(folder), run=2)
     bumps = [
         argv[argv.index("--bump-revision") + 1] for _, argv in network.commands if "--bump-revision" in argv
     ]
     assert bumps == ["1000000000", "2000000000"]
     # The file knows nothing of what came after it: the words of both restores are there all the same.
-    words = {key for key in cluster_of(network).keys if key.startswith(PREFIX.encode())}
+    words = {key for key in cluster_of(network).keys if key.startswith(FENCE_PREFIX.encode())}
     assert words == {superseded_key(TOKEN), superseded_key("prod-restored-1")}
 
 
@@ -136,9 +136,9 @@ async def test_a_kill_after_any_command_is_finished_by_the_same_restore(
     tmp_path: Path, before: int, after: int
 ) -> None:
     spec = spec_of(after)
-    start = await begun(spec_of(before), spec, tmp_path)
+    start = await prepare_start(spec_of(before), spec, tmp_path)
     whole, folder = start.again("whole")
-    await restored(spec, whole, folder, snapshot_in(folder))
+    await restore(spec, whole, folder, snapshot_in(folder))
     total = len(whole.commands)
     await assert_restored(spec, whole, folder)
     for cut in range(1, total):
@@ -146,9 +146,9 @@ async def test_a_kill_after_any_command_is_finished_by_the_same_restore(
         snapshot = snapshot_in(folder)
         network.cut_after = cut
         with pytest.raises(Killed):
-            await restored(spec, network, folder, snapshot)
+            await restore(spec, network, folder, snapshot)
         network.revive()
-        await restored(spec, network, folder, snapshot, run=2)
+        await restore(spec, network, folder, snapshot, run=2)
         await assert_restored(spec, network, folder)
         assert superseded_key(TOKEN) in cluster_of(network).keys
         assert not any(machine.file(VOUCHED) for machine in network.machines.values())
@@ -158,13 +158,13 @@ async def test_a_kill_after_any_command_is_finished_by_the_same_restore(
 
 async def test_apply_refuses_in_the_middle_and_names_restore(tmp_path: Path) -> None:
     spec = spec_of(3)
-    start = await begun(spec, spec, tmp_path)
+    start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.again("one")
     network.cut_after = 20
     with pytest.raises(Killed):
-        await restored(spec, network, folder, snapshot_in(folder))
+        await restore(spec, network, folder, snapshot_in(folder))
     network.revive()
-    answer = await planned(spec, network, folder)
+    answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Refusal)
     assert "a restore of cluster prod was begun and is not finished" in answer.reasons[0].message
     assert "etcdup restore" in answer.reasons[0].hint
@@ -173,23 +173,23 @@ async def test_apply_refuses_in_the_middle_and_names_restore(tmp_path: Path) -> 
 async def test_fresh_hosts_become_a_clone(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
-    await restored(spec, network, tmp_path, snapshot_in(tmp_path))
+    await restore(spec, network, tmp_path, snapshot_in(tmp_path))
     await assert_restored(spec, network, tmp_path)
 
 
-def unreachable(network: FakeNetwork) -> None:
+def disconnect_host(network: FakeNetwork) -> None:
     network.machines["infra2"].reachable = False
 
 
-def full(network: FakeNetwork) -> None:
+def fill_disk(network: FakeNetwork) -> None:
     network.machines["infra2"].free_bytes = 1000
 
 
 @pytest.mark.parametrize(
     ("harm", "made_by", "words"),
     [
-        (unreachable, "3.6.0", "infra2 cannot be reached"),
-        (full, "3.6.0", "no space on infra2"),
+        (disconnect_host, "3.6.0", "infra2 cannot be reached"),
+        (fill_disk, "3.6.0", "no space on infra2"),
         (None, "3.7.0", "the snapshot is of a cluster of etcd 3.7, and `version` is 3.6.14"),
     ],
 )
@@ -197,11 +197,11 @@ async def test_refused_before_anything_is_touched(
     tmp_path: Path, harm: Callable[[FakeNetwork], None] | None, made_by: str, words: str
 ) -> None:
     spec = spec_of(3)
-    start = await begun(spec, spec, tmp_path)
+    start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.again("one")
     if harm:
         harm(network)
-    reasons = await refused(spec, network, folder, snapshot_in(folder, made_by))
+    reasons = await expect_refusal(spec, network, folder, snapshot_in(folder, made_by))
     assert len(reasons) == 1
     assert reasons[0].startswith(words)
     assert network.commands == []
@@ -211,28 +211,30 @@ async def test_foreign_data_is_refused(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
     network.machines["infra1"].put("/var/lib/etcd/member/wal/0.wal", b"somebody else's")
-    (reason,) = set(await refused(spec, network, tmp_path, snapshot_in(tmp_path)))
+    (reason,) = set(await expect_refusal(spec, network, tmp_path, snapshot_in(tmp_path)))
     assert "was not made by etcdup" in reason
 
 
 async def test_another_file_in_the_middle_is_refused(tmp_path: Path) -> None:
     spec = spec_of(3)
-    start = await begun(spec, spec, tmp_path)
+    start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.again("one")
     network.cut_after = 20
     with pytest.raises(Killed):
-        await restored(spec, network, folder, snapshot_in(folder))
+        await restore(spec, network, folder, snapshot_in(folder))
     network.revive()
     other = snapshot_in(folder, content=b"/registry/c=3\n")
-    assert all("a restore of another file" in why for why in await refused(spec, network, folder, other))
+    assert all(
+        "a restore of another file" in why for why in await expect_refusal(spec, network, folder, other)
+    )
 
 
 async def test_a_log_in_a_folder_of_its_own_is_exchanged_with_the_data(tmp_path: Path) -> None:
     spec = spec_of(3, "etcd: {wal_dir: /var/lib/etcd-log/wal}\n")
-    start = await begun(spec, spec, tmp_path)
+    start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.again("one")
     logs = {name: machine.file("/var/lib/etcd-log/wal/0.wal") for name, machine in network.machines.items()}
-    await restored(spec, network, folder, snapshot_in(folder))
+    await restore(spec, network, folder, snapshot_in(folder))
     await assert_restored(spec, network, folder)
     for name, log in logs.items():
         assert log is not None

@@ -5,56 +5,60 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.certs.ca_rotation import Stage, holding_old, reached
+from etcdup.core.certs.ca_rotation import RotationStage, consumers_of_old_ca, rotation_stage
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.planner.rotate_ca import next_stage, plan_rotation
+from etcdup.core.planner.rotate_ca import next_stage, plan_ca_rotation
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PartlyApplied, PkiError, RefusedError
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
-from tests.core.certs.test_connected_clients import ON_CLIENT, UNKNOWN, line
-from tests.support.fake_world import TOKEN, Collected, bring_up, planned, spec_of, world_of
-from tests.support.kill_everywhere import Start, begun, settled
+from tests.core.certs.test_connected_clients import ON_CLIENT, UNKNOWN, log_line
+from tests.support.fake_world import TOKEN, RecordingReporter, bring_up, make_plan, spec_of, world_of
+from tests.support.kill_everywhere import Start, apply_and_check, prepare_start
 
 SPEC = spec_of()
-STAGES: tuple[Stage, ...] = ("trust", "sign", "drop")
-AFTER: dict[Stage, Stage | None] = {"trust": "trust", "sign": "sign", "drop": None}
+STAGES: tuple[RotationStage, ...] = ("trust", "sign", "drop")
+NEXT_STAGE: dict[RotationStage, RotationStage | None] = {"trust": "trust", "sign": "sign", "drop": None}
 
 
 @pytest.fixture
 async def start(tmp_path: Path) -> Start:
-    return await begun(SPEC, SPEC, tmp_path)
+    return await prepare_start(SPEC, SPEC, tmp_path)
 
 
-async def answered(network: FakeNetwork, folder: Path, spec: Spec = SPEC) -> tuple[Stage, Plan | Refusal]:
+async def plan_phase(
+    network: FakeNetwork, folder: Path, spec: Spec = SPEC
+) -> tuple[RotationStage, Plan | Refusal]:
     observed = await observe(world_of(spec, network, folder))
     stage = next_stage(spec, observed, TOKEN)
-    return stage, plan_rotation(spec, observed, TOKEN, stage)
+    return stage, plan_ca_rotation(spec, observed, TOKEN, stage)
 
 
-async def rotate(network: FakeNetwork, folder: Path, spec: Spec = SPEC, *, keep: bool = False) -> Stage:
+async def rotate(
+    network: FakeNetwork, folder: Path, spec: Spec = SPEC, *, keep: bool = False
+) -> RotationStage:
     """One run of the verb, without the terminal."""
     world = world_of(spec, network, folder)
-    stage, plan = await answered(network, folder, spec)
+    stage, plan = await plan_phase(network, folder, spec)
     if keep:
         stage = "keep"
-        plan = plan_rotation(spec, await observe(world), TOKEN, stage)
+        plan = plan_ca_rotation(spec, await observe(world), TOKEN, stage)
     assert isinstance(plan, Plan), plan
     with Journal.beside(folder, spec.name) as journal:
         await apply(
             world,
             plan,
-            lambda fresh: plan_rotation(spec, fresh, TOKEN, stage),
-            Collected([]),
+            lambda fresh: plan_ca_rotation(spec, fresh, TOKEN, stage),
+            RecordingReporter([]),
             journal,
         )
     return stage
 
 
-def at(network: FakeNetwork, folder: Path) -> Stage | None:
-    return reached(world_of(SPEC, network, folder).pki.see())
+def stage_of(network: FakeNetwork, folder: Path) -> RotationStage | None:
+    return rotation_stage(world_of(SPEC, network, folder).pki.see())
 
 
 def kinds(answer: Plan | Refusal) -> list[str]:
@@ -62,29 +66,29 @@ def kinds(answer: Plan | Refusal) -> list[str]:
     return [step.kind for step in answer.steps]
 
 
-def why(answer: Plan | Refusal) -> str:
+def refusal_text(answer: Plan | Refusal) -> str:
     assert isinstance(answer, Refusal), answer
     return "; ".join(reason.message for reason in answer.reasons)
 
 
-def cas(network: FakeNetwork) -> set[bytes]:
+def ca_files(network: FakeNetwork) -> set[bytes]:
     return {machine.nodes["/etc/etcd/pki/ca.pem"].content or b"" for machine in network.machines.values()}
 
 
 async def test_three_runs_and_another_ca(start: Start) -> None:
     network, folder = start.again("whole")
-    before, old = world_of(SPEC, network, folder).pki.see(), cas(network)
+    before, old = world_of(SPEC, network, folder).pki.see(), ca_files(network)
     roll = ["InstallFiles", "RestartMember"] * 3
-    assert kinds((await answered(network, folder))[1]) == ["RotateAuthority", *roll]
+    assert kinds((await plan_phase(network, folder))[1]) == ["RotateAuthority", *roll]
     assert await rotate(network, folder) == "trust"
-    (both,) = cas(network)
+    (both,) = ca_files(network)
     assert both.startswith(next(iter(old)))
     assert both.count(b"BEGIN CERTIFICATE") == 2
     assert world_of(SPEC, network, folder).pki.see().certs == before.certs, "leaves are the old ones"
 
     processes = {name: machine.process for name, machine in network.machines.items()}
     expected = ["RotateAuthority", "IssueCertificates", *["InstallFiles"] * 3]
-    assert kinds((await answered(network, folder))[1]) == expected
+    assert kinds((await plan_phase(network, folder))[1]) == expected
     assert await rotate(network, folder) == "sign"
     assert {name: machine.process for name, machine in network.machines.items()} == processes
     now = world_of(SPEC, network, folder).pki.see()
@@ -92,17 +96,17 @@ async def test_three_runs_and_another_ca(start: Start) -> None:
     assert {cert.issuer_key for cert in now.certs.values()} == {now.authority.key}
 
     assert await rotate(network, folder) == "drop"
-    (new,) = cas(network)
+    (new,) = ca_files(network)
     assert both.endswith(new)
     assert not old & {new}
-    assert at(network, folder) is None
-    await settled(SPEC, network, folder)
+    assert stage_of(network, folder) is None
+    await apply_and_check(SPEC, network, folder)
     assert await rotate(network, folder) == "trust", "and again, one day"
-    assert at(network, folder) == "trust"
+    assert stage_of(network, folder) == "trust"
 
 
 @pytest.mark.parametrize("stage", STAGES)
-async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: Stage) -> None:
+async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: RotationStage) -> None:
     """The next run, or an apply, finishes this phase and goes no further."""
     network, folder = start.again(stage)
     for _ in range(STAGES.index(stage)):
@@ -119,12 +123,12 @@ async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: Stage) -> N
             with pytest.raises(Killed):
                 await rotate(cut_off, place)
             cut_off.revive()
-            turned = at(cut_off, place) == AFTER[stage]
-            if finish == "rotate" and kinds(await planned(SPEC, cut_off, place)):
+            turned = stage_of(cut_off, place) == NEXT_STAGE[stage]
+            if finish == "rotate" and kinds(await make_plan(SPEC, cut_off, place)):
                 assert await rotate(cut_off, place) == stage
-            await settled(SPEC, cut_off, place)
+            await apply_and_check(SPEC, cut_off, place)
             if finish == "rotate" or turned:
-                assert at(cut_off, place) == AFTER[stage]
+                assert stage_of(cut_off, place) == NEXT_STAGE[stage]
 
 
 async def test_apply_keeps_the_phase(start: Start) -> None:
@@ -132,11 +136,11 @@ async def test_apply_keeps_the_phase(start: Start) -> None:
     for stage in STAGES:
         await rotate(network, folder)
         await bring_up(SPEC, network, folder)
-        answer = await planned(SPEC, network, folder)
+        answer = await make_plan(SPEC, network, folder)
         assert kinds(answer) == []
         assert isinstance(answer, Plan)
         assert any("change of CA is under way" in note for note in answer.notes) == (stage != "drop")
-        assert at(network, folder) == AFTER[stage]
+        assert stage_of(network, folder) == NEXT_STAGE[stage]
 
 
 async def test_a_consumer_of_the_old_ca_keeps_it_until_it_has_another_or_is_forgotten(start: Start) -> None:
@@ -145,13 +149,13 @@ async def test_a_consumer_of_the_old_ca_keeps_it_until_it_has_another_or_is_forg
     for name in ("kube-apiserver", "patroni"):
         world.pki.issue_client(name, (await observe(world)).at)
     await rotate(network, folder)
-    assert holding_old(world.pki.see()) == ()
+    assert consumers_of_old_ca(world.pki.see()) == ()
     await rotate(network, folder)
-    assert holding_old(world.pki.see()) == ("kube-apiserver", "patroni")
-    stage, answer = await answered(network, folder)
+    assert consumers_of_old_ca(world.pki.see()) == ("kube-apiserver", "patroni")
+    stage, answer = await plan_phase(network, folder)
     assert stage == "drop"
-    assert "the consumer kube-apiserver has only a certificate of the old CA" in why(answer)
-    assert "the consumer patroni" in why(answer)
+    assert "the consumer kube-apiserver has only a certificate of the old CA" in refusal_text(answer)
+    assert "the consumer patroni" in refusal_text(answer)
 
     world.pki.issue_client("kube-apiserver", (await observe(world)).at)
     world.pki.forget_client("patroni")
@@ -159,7 +163,7 @@ async def test_a_consumer_of_the_old_ca_keeps_it_until_it_has_another_or_is_forg
     with pytest.raises(PkiError, match="there is no certificate of a consumer patroni"):
         world.pki.forget_client("patroni")
     assert await rotate(network, folder) == "drop"
-    assert at(network, folder) is None
+    assert stage_of(network, folder) is None
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])
@@ -167,13 +171,13 @@ async def test_no_turn_while_a_host_is_out_of_reach_or_a_member_is_not_well(star
     network, folder = start.again("sick")
     for _ in range(done):
         await rotate(network, folder)
-    before = at(network, folder)
+    before = stage_of(network, folder)
     gone = network.machines.pop("infra3")
-    assert "infra3 cannot be reached" in why((await answered(network, folder))[1])
+    assert "infra3 cannot be reached" in refusal_text((await plan_phase(network, folder))[1])
     network.machines["infra3"] = gone
     gone.isolated = True
-    assert "the member infra3 is not healthy" in why((await answered(network, folder))[1])
-    assert at(network, folder) == before
+    assert "the member infra3 is not healthy" in refusal_text((await plan_phase(network, folder))[1])
+    assert stage_of(network, folder) == before
 
 
 async def test_a_host_that_was_put_back_is_known_by_its_old_ca(start: Start) -> None:
@@ -183,16 +187,16 @@ async def test_a_host_that_was_put_back_is_known_by_its_old_ca(start: Start) -> 
     for _ in STAGES:
         await rotate(network, folder)
     machine.nodes["/etc/etcd/pki/ca.pem"].content = old
-    assert isinstance(await planned(SPEC, network, folder), Plan)
+    assert isinstance(await make_plan(SPEC, network, folder), Plan)
     machine.nodes["/etc/etcd/pki/ca.pem"].content = b"a stranger's"
-    assert "trusts a CA that is not the one in" in why(await planned(SPEC, network, folder))
+    assert "trusts a CA that is not the one in" in refusal_text(await make_plan(SPEC, network, folder))
 
 
-def turn_away(network: FakeNetwork, address: str, error: str = UNKNOWN) -> None:
+def log_rejected_client(network: FakeNetwork, address: str, error: str = UNKNOWN) -> None:
     """What members write of this client now; until they drop the old CA nobody reads it."""
     at = datetime.fromtimestamp(network.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     for machine in network.machines.values():
-        machine.log.append(line(at, ON_CLIENT, f"{address}:58836", error))
+        machine.log.append(log_line(at, ON_CLIENT, f"{address}:58836", error))
 
 
 async def test_a_client_that_shows_a_certificate_of_the_old_ca_stops_the_drop(start: Start) -> None:
@@ -200,33 +204,35 @@ async def test_a_client_that_shows_a_certificate_of_the_old_ca_stops_the_drop(st
     network, folder = start.again("seen")
     await rotate(network, folder)
     await rotate(network, folder)
-    both = cas(network)
-    turn_away(
+    both = ca_files(network)
+    log_rejected_client(
         network, "10.0.0.8", UNKNOWN.partition(" (")[0]
     )  # a stranger's CA: it was turned away before as well
-    turn_away(network, "10.0.0.9")
+    log_rejected_client(network, "10.0.0.9")
     with pytest.raises(PartlyApplied, match=r"a client still shows .*: infra\d turned away 10\.0\.0\.9$"):
         await rotate(network, folder)
     assert [
         machine.nodes["/etc/etcd/pki/ca.pem"].content in both for machine in network.machines.values()
     ].count(False) == 1
-    assert "a client still shows" in why((await answered(network, folder))[1])
-    assert "a client still shows" in why(await planned(SPEC, network, folder))
+    assert "a client still shows" in refusal_text((await plan_phase(network, folder))[1])
+    assert "a client still shows" in refusal_text(await make_plan(SPEC, network, folder))
     await network.sleep(120)
-    assert "10.0.0.9" in why(await planned(SPEC, network, folder)), "a client may wait for two minutes"
+    assert "10.0.0.9" in refusal_text(await make_plan(SPEC, network, folder)), (
+        "a client may wait for two minutes"
+    )
     await network.sleep(60)
     assert await rotate(network, folder) == "drop"
-    assert len(cas(network)) == 1
-    assert not cas(network) & both
-    await settled(SPEC, network, folder)
+    assert len(ca_files(network)) == 1
+    assert not ca_files(network) & both
+    await apply_and_check(SPEC, network, folder)
 
 
-async def half_dropped(start: Start) -> Start:
+async def drop_on_one_member(start: Start) -> Start:
     """One member trusts the new CA alone, and turns a client away."""
     network, folder = start.again("half")
     await rotate(network, folder)
     await rotate(network, folder)
-    turn_away(network, "10.0.0.9")
+    log_rejected_client(network, "10.0.0.9")
     with pytest.raises(PartlyApplied):
         await rotate(network, folder)
     network.commands.clear()
@@ -237,7 +243,7 @@ async def test_a_run_that_goes_on_listens_before_the_next_member(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever was killed right after the first restart has not seen who comes back to that member."""
-    half = await half_dropped(start)
+    half = await drop_on_one_member(start)
     network, folder = half.again("resumed")
     for machine in network.machines.values():
         machine.log.clear()
@@ -245,38 +251,38 @@ async def test_a_run_that_goes_on_listens_before_the_next_member(
 
     async def while_somebody_comes(seconds: float) -> None:
         await sleep(seconds)
-        turn_away(network, "10.0.0.9")
+        log_rejected_client(network, "10.0.0.9")
 
     monkeypatch.setattr(network, "sleep", while_somebody_comes)
     with pytest.raises(RefusedError, match=r"turned away 10\.0\.0\.9"):
         await bring_up(SPEC, network, folder)
-    assert len(cas(network)) == 2, "no file of the next member was touched"
+    assert len(ca_files(network)) == 2, "no file of the next member was touched"
 
 
 async def test_the_way_back_is_one_restart(start: Start) -> None:
-    half = await half_dropped(start)
+    half = await drop_on_one_member(start)
     network, folder = half.again("back")
-    answer = plan_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
+    answer = plan_ca_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
     assert kinds(answer) == ["RotateAuthority", "InstallFiles", "RestartMember"]
     await rotate(network, folder, keep=True)
-    assert at(network, folder) == "sign"
-    (both,) = cas(network)
+    assert stage_of(network, folder) == "sign"
+    (both,) = ca_files(network)
     assert both.count(b"BEGIN CERTIFICATE") == 2
-    await settled(SPEC, network, folder)
-    again = plan_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
+    await apply_and_check(SPEC, network, folder)
+    again = plan_ca_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
     assert kinds(again) == [], "it is there"
     for machine in network.machines.values():
         machine.log.append('{"level":"info","msg":"starting an etcd server"}')  # as every restart writes it
     assert await rotate(network, folder) == "drop", (
         "the client was mended: what it tried before does not count"
     )
-    await settled(SPEC, network, folder)
-    over = plan_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
-    assert why(over) == "no CA is being dropped: there is none to be kept"
+    await apply_and_check(SPEC, network, folder)
+    over = plan_ca_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
+    assert refusal_text(over) == "no CA is being dropped: there is none to be kept"
 
 
 async def test_a_kill_at_any_command_of_the_way_back(start: Start) -> None:
-    half = await half_dropped(start)
+    half = await drop_on_one_member(start)
     whole, place = half.again("whole")
     await rotate(whole, place, keep=True)
     assert len(whole.commands) >= 2
@@ -286,16 +292,16 @@ async def test_a_kill_at_any_command_of_the_way_back(start: Start) -> None:
         with pytest.raises(Killed):
             await rotate(network, folder, keep=True)
         network.revive()
-        assert at(network, folder) == "sign", "the turn comes before any command on a host"
-        await settled(SPEC, network, folder)
-        assert len(cas(network)) == 1
+        assert stage_of(network, folder) == "sign", "the turn comes before any command on a host"
+        await apply_and_check(SPEC, network, folder)
+        assert len(ca_files(network)) == 1
 
 
 async def test_what_apply_would_do_comes_first(start: Start) -> None:
     network, folder = start.again("drift")
     network.machines["infra1"].nodes["/etc/etcd/etcd.conf"].content = b"# another\n"
-    _, answer = await answered(network, folder)
-    assert why(answer) == "something else is left to be done first"
+    _, answer = await plan_phase(network, folder)
+    assert refusal_text(answer) == "something else is left to be done first"
 
 
 async def test_a_passphrase_guards_the_new_key_too(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,4 +316,4 @@ async def test_a_passphrase_guards_the_new_key_too(start: Start, monkeypatch: py
         world_of(SPEC, network, folder).pki.rotate(
             "drop", (await observe(world_of(SPEC, network, folder))).at
         )
-    assert at(network, folder) == "sign"
+    assert stage_of(network, folder) == "sign"

@@ -4,26 +4,26 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.host.startup_fence import PREFIX
+from etcdup.core.host.startup_fence import FENCE_PREFIX
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.restore.undo import plan_undo, was_begun
+from etcdup.core.restore.undo import can_undo, plan_undo
 from etcdup.core.spec.model import Spec
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.flows.test_destroy import contents
-from tests.flows.test_restore import cluster_of, old_logs, power_cut, restored, snapshot_in
-from tests.support.fake_world import Collected, planned, spec_of, world_of
-from tests.support.kill_everywhere import Start, begun, settled
+from tests.flows.test_restore import cluster_of, cut_power, old_logs, restore, snapshot_in
+from tests.support.fake_world import RecordingReporter, make_plan, spec_of, world_of
+from tests.support.kill_everywhere import Start, apply_and_check, prepare_start
 
 
-async def undone(spec: Spec, network: FakeNetwork, folder: Path, run: int = 7) -> Plan:
+async def undo_restore(spec: Spec, network: FakeNetwork, folder: Path, run: int = 7) -> Plan:
     """One `etcdup restore --undo`, without the terminal."""
     world = world_of(spec, network, folder)
     observed = await observe(world)
-    resumed = was_begun(spec, observed)
+    resumed = can_undo(spec, observed)
 
     def planner(observed: Observed) -> Plan | Refusal:
         return plan_undo(spec, observed, f"aside-{run}", resumed=resumed)
@@ -31,13 +31,13 @@ async def undone(spec: Spec, network: FakeNetwork, folder: Path, run: int = 7) -
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
     with Journal.beside(folder, spec.name) as journal:
-        await apply(world, plan, planner, Collected([]), journal)
+        await apply(world, plan, planner, RecordingReporter([]), journal)
     return plan
 
 
-async def before(size: int, folder: Path) -> tuple[Spec, Start]:
+async def prepare_old_cluster(size: int, folder: Path) -> tuple[Spec, Start]:
     spec = spec_of(size)
-    start = await begun(spec, spec, folder)
+    start = await prepare_start(spec, spec, folder)
     client = await world_of(spec, start.network, start.folder).etcd("infra1")
     await client.put(b"/old", b"1", timeout_s=1)
     start.network.commands.clear()
@@ -46,19 +46,19 @@ async def before(size: int, folder: Path) -> tuple[Spec, Start]:
 
 async def assert_old(spec: Spec, start: Start, network: FakeNetwork, folder: Path) -> None:
     """The old cluster runs, with its own data in its own place, and apply finds nothing to do."""
-    await settled(spec, network, folder)
+    await apply_and_check(spec, network, folder)
     cluster = cluster_of(network)
     assert cluster.keys[b"/old"] == b"1"
-    assert not any(key.startswith(PREFIX.encode()) for key in cluster.keys), "it would fence itself"
+    assert not any(key.startswith(FENCE_PREFIX.encode()) for key in cluster.keys), "it would fence itself"
     assert old_logs(Start(network, folder)) == old_logs(start)
 
 
 async def test_a_whole_restore_is_undone(tmp_path: Path) -> None:
-    spec, start = await before(3, tmp_path)
+    spec, start = await prepare_old_cluster(3, tmp_path)
     network, folder = start.again("one")
-    await restored(spec, network, folder, snapshot_in(folder))
+    await restore(spec, network, folder, snapshot_in(folder))
     logs = old_logs(Start(network, folder))
-    plan = await undone(spec, network, folder)
+    plan = await undo_restore(spec, network, folder)
     assert [step.kind for step in plan.steps] == [
         *["MarkUndo"] * 3,
         "StopMembers",
@@ -71,62 +71,62 @@ async def test_a_whole_restore_is_undone(tmp_path: Path) -> None:
         kept = network.machines[name].file("/var/lib/etcd.aside-7/member/wal/0.wal")
         assert kept is not None
         assert kept.content == log
-    power_cut(network)
+    cut_power(network)
     assert all(machine.process for machine in network.machines.values())
     # It may be restored again, and revisions go on above those of the first time.
-    await restored(spec, network, folder, snapshot_in(folder), run=2)
+    await restore(spec, network, folder, snapshot_in(folder), run=2)
     bumps = {a[a.index("--bump-revision") + 1] for _, a in network.commands if "--bump-revision" in a}
     assert bumps == {"1000000000", "2000000000"}
 
 
 async def test_a_staged_restore_is_given_up_without_stopping_anybody(tmp_path: Path) -> None:
-    spec, start = await before(3, tmp_path)
+    spec, start = await prepare_old_cluster(3, tmp_path)
     network, folder = start.again("one")
     network.cut_after = 17
     with pytest.raises(Killed):
-        await restored(spec, network, folder, snapshot_in(folder))
+        await restore(spec, network, folder, snapshot_in(folder))
     network.revive()
-    assert isinstance(await planned(spec, network, folder), Refusal)
-    plan = await undone(spec, network, folder)
+    assert isinstance(await make_plan(spec, network, folder), Refusal)
+    plan = await undo_restore(spec, network, folder)
     assert {step.kind for step in plan.steps} == {"ForgetRestore"}
     await assert_old(spec, start, network, folder)
 
 
 @pytest.mark.parametrize("size", [1, 3])
 async def test_a_restore_cut_anywhere_can_be_undone(tmp_path: Path, size: int) -> None:
-    spec, start = await before(size, tmp_path)
+    spec, start = await prepare_old_cluster(size, tmp_path)
     whole, folder = start.again("whole")
-    await restored(spec, whole, folder, snapshot_in(folder))
+    await restore(spec, whole, folder, snapshot_in(folder))
     # With every other cut all hosts lose their power, so that whatever is enabled starts by itself.
     for cut in range(1, len(whole.commands)):
         network, folder = start.again(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):
-            await restored(spec, network, folder, snapshot_in(folder))
+            await restore(spec, network, folder, snapshot_in(folder))
         network.revive()
         for name in network.machines if cut % 2 else ():
             network.reboot(name)
-        if was_begun(spec, await observe(world_of(spec, network, folder))):
-            await undone(spec, network, folder)
+        if can_undo(spec, await observe(world_of(spec, network, folder))):
+            await undo_restore(spec, network, folder)
         await assert_old(spec, start, network, folder)
 
 
 async def test_an_undo_cut_anywhere_goes_on(tmp_path: Path) -> None:
     """Until the last member was started: by then there is nothing left to undo."""
-    spec, start = await before(3, tmp_path)
-    await restored(spec, start.network, start.folder, snapshot_in(start.folder))
+    spec, start = await prepare_old_cluster(3, tmp_path)
+    await restore(spec, start.network, start.folder, snapshot_in(start.folder))
     new = old_logs(start)
     start.network.commands.clear()
     whole, folder = start.again("whole")
-    await undone(spec, whole, folder)
+    await undo_restore(spec, whole, folder)
     for cut in range(1, len(whole.commands)):
         network, folder = start.again(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):
-            await undone(spec, network, folder)
+            await undo_restore(spec, network, folder)
         network.revive()
-        if was_begun(spec, await observe(world_of(spec, network, folder))):
-            await undone(spec, network, folder, run=8)
+        if can_undo(spec, await observe(world_of(spec, network, folder))):
+            await undo_restore(spec, network, folder, run=8)
         assert all(machine.process for machine in network.machines.values()), cut
         await assert_old(spec, Start(whole, folder), network, folder)
         for name, log in new.items():
@@ -135,20 +135,20 @@ async def test_an_undo_cut_anywhere_goes_on(tmp_path: Path) -> None:
 
 async def test_only_hosts_that_were_undone_together_are_started_by_an_undo(tmp_path: Path) -> None:
     """Where all were, a member that stands still is a start that was cut off."""
-    spec, start = await before(3, tmp_path)
+    spec, start = await prepare_old_cluster(3, tmp_path)
     network, folder = start.again("one")
-    await restored(spec, network, folder, snapshot_in(folder))
-    await undone(spec, network, folder)
+    await restore(spec, network, folder, snapshot_in(folder))
+    await undo_restore(spec, network, folder)
     network.machines["infra2"].process = None
-    assert was_begun(spec, await observe(world_of(spec, network, folder)))
+    assert can_undo(spec, await observe(world_of(spec, network, folder)))
     mark = network.machines["infra3"].file("/etc/etcd/etcdup.json")
     assert mark is not None
     mark.content = (mark.content or b"").replace(b'"undone"', b'"joined"')
-    assert not was_begun(spec, await observe(world_of(spec, network, folder)))
+    assert not can_undo(spec, await observe(world_of(spec, network, folder)))
 
 
 async def test_nothing_to_undo_is_said(tmp_path: Path) -> None:
-    spec, start = await before(3, tmp_path)
+    spec, start = await prepare_old_cluster(3, tmp_path)
     network, folder = start.again("one")
     answer = plan_undo(spec, await observe(world_of(spec, network, folder)), "aside-7")
     assert isinstance(answer, Refusal)

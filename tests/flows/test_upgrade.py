@@ -8,11 +8,11 @@ from etcdup.core.host.actions import RESTART_UNIT
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.steps import RestartMember
 from etcdup.testing.network import FakeNetwork, Killed
-from tests.support.fake_world import add_machines, bring_up, machines_for, planned, spec_of
-from tests.support.kill_everywhere import begun, crash_everywhere, cut_everywhere
+from tests.support.fake_world import add_machines, bring_up, machines_for, make_plan, spec_of
+from tests.support.kill_everywhere import crash_everywhere, kill_everywhere, prepare_start
 
 
-async def running(version: str, folder: Path) -> FakeNetwork:
+async def bring_up_version(version: str, folder: Path) -> FakeNetwork:
     """A healthy cluster of three members of this version."""
     spec = spec_of(version=version)
     network = machines_for(spec)
@@ -21,11 +21,11 @@ async def running(version: str, folder: Path) -> FakeNetwork:
     return network
 
 
-async def at_version(version: str, network: FakeNetwork, folder: Path) -> None:
+async def apply_version(version: str, network: FakeNetwork, folder: Path) -> None:
     spec = spec_of(version=version)
     results = await bring_up(spec, network, folder)
     assert all(result.ok for result in results)
-    left = await planned(spec, network, folder)
+    left = await make_plan(spec, network, folder)
     assert isinstance(left, Plan), left
     assert left.steps == ()
     for machine in network.machines.values():
@@ -45,13 +45,13 @@ async def at_version(version: str, network: FakeNetwork, folder: Path) -> None:
     ],
 )
 async def test_every_member_comes_to_the_version(tmp_path: Path, before: str, after: str) -> None:
-    network = await running(before, tmp_path)
-    await at_version(after, network, tmp_path)
+    network = await bring_up_version(before, tmp_path)
+    await apply_version(after, network, tmp_path)
 
 
 async def test_a_plan_over_several_minors_shows_every_hop(tmp_path: Path) -> None:
-    network = await running("3.4.23", tmp_path)
-    answer = await planned(spec_of(version="3.7.1"), network, tmp_path)
+    network = await bring_up_version("3.4.23", tmp_path)
+    answer = await make_plan(spec_of(version="3.7.1"), network, tmp_path)
     assert isinstance(answer, Plan)
     restarts = [step for step in answer.steps if isinstance(step, RestartMember)]
     assert [step.version for step in restarts] == ["3.5.33"] * 3 + ["3.6.14"] * 3 + ["3.7.1"] * 3
@@ -68,33 +68,33 @@ async def test_a_plan_over_several_minors_shows_every_hop(tmp_path: Path) -> Non
     ],
 )
 async def test_what_cannot_be_done_is_refused(tmp_path: Path, before: str, after: str, words: str) -> None:
-    network = await running(before, tmp_path)
-    answer = await planned(spec_of(version=after), network, tmp_path)
+    network = await bring_up_version(before, tmp_path)
+    answer = await make_plan(spec_of(version=after), network, tmp_path)
     assert isinstance(answer, Refusal)
     assert any(words in reason.message for reason in answer.reasons), answer.reasons
 
 
 async def test_users_switched_on_stand_against_the_way_from_3_4_to_3_5(tmp_path: Path) -> None:
-    network = await running("3.4.23", tmp_path)
+    network = await bring_up_version("3.4.23", tmp_path)
     network.etcd.only().auth = True
-    answer = await planned(spec_of(version="3.5.33"), network, tmp_path)
+    answer = await make_plan(spec_of(version="3.5.33"), network, tmp_path)
     assert isinstance(answer, Refusal)
     assert any("etcd's own users are switched on" in reason.message for reason in answer.reasons)
 
 
 async def test_a_hop_is_not_begun_while_a_member_is_down(tmp_path: Path) -> None:
-    network = await running("3.5.33", tmp_path)
+    network = await bring_up_version("3.5.33", tmp_path)
     network.crash("infra2")
-    answer = await planned(spec_of(version="3.6.14"), network, tmp_path)
+    answer = await make_plan(spec_of(version="3.6.14"), network, tmp_path)
     assert isinstance(answer, Refusal)
     assert any("is not changed while infra2 is not healthy" in reason.message for reason in answer.reasons)
 
 
 async def test_members_and_minor_are_not_changed_at_once(tmp_path: Path) -> None:
-    network = await running("3.5.33", tmp_path)
+    network = await bring_up_version("3.5.33", tmp_path)
     spec = spec_of([1, 2, 4], version="3.6.14")
     add_machines(network, spec)
-    answer = await planned(spec, network, tmp_path)
+    answer = await make_plan(spec, network, tmp_path)
     assert isinstance(answer, Refusal)
     assert any("at once" in reason.message for reason in answer.reasons)
 
@@ -104,25 +104,25 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_apply(
     tmp_path: Path, before: str, after: str
 ) -> None:
     wanted = spec_of(version=after)
-    assert await cut_everywhere(await begun(spec_of(version=before), wanted, tmp_path), wanted) > 20
+    assert await kill_everywhere(await prepare_start(spec_of(version=before), wanted, tmp_path), wanted) > 20
 
 
 @pytest.mark.parametrize("killed", [True, False])
 async def test_a_host_that_crashes_with_any_command_is_survived(tmp_path: Path, killed: bool) -> None:
     wanted = spec_of(version="3.6.14")
-    start = await begun(spec_of(version="3.5.33"), wanted, tmp_path)
+    start = await prepare_start(spec_of(version="3.5.33"), wanted, tmp_path)
     assert await crash_everywhere(start, wanted, killed=killed, stride=1) > 20
 
 
 async def test_a_half_done_upgrade_goes_back(tmp_path: Path) -> None:
-    whole = await running("3.5.33", tmp_path)
-    await at_version("3.6.14", whole, tmp_path)
+    whole = await bring_up_version("3.5.33", tmp_path)
+    await apply_version("3.6.14", whole, tmp_path)
     restarts = [n for n, (_, command) in enumerate(whole.commands) if RESTART_UNIT in command]
     folder = tmp_path / "half"
     folder.mkdir()
-    network = await running("3.5.33", folder)
+    network = await bring_up_version("3.5.33", folder)
     network.cut_after = restarts[1] + 1
     with pytest.raises(Killed):
         await bring_up(spec_of(version="3.6.14"), network, folder)
     network.revive()
-    await at_version("3.5.33", network, folder)
+    await apply_version("3.5.33", network, folder)

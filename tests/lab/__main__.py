@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.lab import OPER_PASSWORD, Lab, LabError, why_not
-from tests.lab.lost_quorum_drill import play
+from tests.lab.lost_quorum_drill import run_drill
 
 TALK = """\
 {count} machines, ready in {seconds:.1f} s. Users: root, admin (sudo), oper (sudo asks: {password}), nosudo.
@@ -36,7 +36,7 @@ def up(count: int) -> None:
 
 def drill() -> None:
     with Lab(machines=3) as lab, TemporaryDirectory(prefix="etcdup-drill-") as folder:
-        play(lab, Path(folder))
+        run_drill(lab, Path(folder))
 
 
 def _talk(lab: Lab, seconds: float) -> str:

@@ -13,7 +13,7 @@ Entry = Mapping[str, Any]
 TIMEOUT_S = 300.0
 
 
-class Journal:
+class JournalReader:
     """What an operator's journal says from now on."""
 
     def __init__(self, operator: Operator) -> None:
@@ -31,11 +31,11 @@ class Journal:
         return [json.loads(line) for line in whole.splitlines()]
 
 
-def apply_attended(operator: Operator, load: Load) -> str:
+def apply_under_load(operator: Operator, load: Load) -> str:
     """An apply that must succeed. A member has clients from when it votes until it is removed."""
-    journal = Journal(operator)
+    journal = JournalReader(operator)
     running = operator.start("apply", "--yes")
-    for entry in _until_ended(running, journal):
+    for entry in _follow_journal(running, journal):
         if entry.get("step") == "PromoteMember" and entry.get("run", [""])[0] == "rm":
             load.add(entry["host"])
         # Once, though etcd may want to be asked again.
@@ -47,7 +47,7 @@ def apply_attended(operator: Operator, load: Load) -> str:
     return err
 
 
-def apply_cut(
+def apply_and_kill(
     operator: Operator,
     step: str,
     host: str = "",
@@ -58,9 +58,9 @@ def apply_cut(
 ) -> str:
     """Kills an apply, or the verb of `words`, with SIGKILL once its journal tells of this step on this host (or on
     any); `at` is called first. Returns the host."""
-    journal = Journal(operator)
+    journal = JournalReader(operator)
     running = operator.start(*words, *sure)
-    for entry in _until_ended(running, journal):
+    for entry in _follow_journal(running, journal):
         name = entry.get("host") or entry.get("member") or ""
         if entry.get("step") == step and name.startswith(host):
             if at is not None:
@@ -72,14 +72,14 @@ def apply_cut(
     raise AssertionError(f"there was no {step} on {host or 'any host'}: {out}\n{err}")
 
 
-def apply_disturbed(
+def apply_with_disturbance(
     operator: Operator, step: str, disturb: Callable[[str], None]
 ) -> subprocess.CompletedProcess[str]:
     """An apply in which something else happens at this step; how it ended."""
-    journal = Journal(operator)
+    journal = JournalReader(operator)
     running = operator.start("apply", "--yes")
     disturbed = False
-    for entry in _until_ended(running, journal):
+    for entry in _follow_journal(running, journal):
         if not disturbed and entry.get("step") == step:
             disturb(str(entry["host"]))
             disturbed = True
@@ -88,7 +88,7 @@ def apply_disturbed(
     return subprocess.CompletedProcess(running.args, running.returncode, out, err)
 
 
-def _until_ended(running: subprocess.Popen[str], journal: Journal) -> Iterator[Entry]:
+def _follow_journal(running: subprocess.Popen[str], journal: JournalReader) -> Iterator[Entry]:
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         ended = running.poll() is not None

@@ -30,7 +30,7 @@ FILES = {
     "etc/bash.bashrc": f"[ ! -e {CLOCK} ] || . {CLOCK}\n",
 }
 
-CONFIGURE = f"""
+CONFIGURE_SCRIPT = f"""
 set -e
 for user in admin oper nosudo; do useradd --create-home --shell /bin/bash $user; done
 echo 'oper:{OPER_PASSWORD}' | chpasswd
@@ -46,7 +46,7 @@ apt-get clean
 rm -rf /var/lib/apt/lists/*
 """
 
-_RECIPE = hashlib.sha256(repr((SUITE, PACKAGES, FILES, CONFIGURE)).encode()).hexdigest()[:12]
+_RECIPE = hashlib.sha256(repr((SUITE, PACKAGES, FILES, CONFIGURE_SCRIPT)).encode()).hexdigest()[:12]
 
 
 def base_image() -> Path:
@@ -62,4 +62,4 @@ def _build(root: Path) -> None:
         file = root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + (file.read_text() if file.exists() else ""))
-    run(["chroot", root, "/bin/sh", "-c", CONFIGURE])
+    run(["chroot", root, "/bin/sh", "-c", CONFIGURE_SCRIPT])

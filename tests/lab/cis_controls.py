@@ -10,32 +10,32 @@ from tests.lab.shell import run
 from tests.support.kube_bench import BENCHMARK, NoKubeBench, kube_bench_folder
 
 SECTION_2 = tuple(f"2.{number}" for number in range(1, 8))
-DATA = ("1.1.11", "1.1.12")
-PLACE = "/opt/kube-bench"
+DATA_CONTROLS = ("1.1.11", "1.1.12")
+KUBE_BENCH_DIR = "/opt/kube-bench"
 
 
 def failed_controls(machine: Machine) -> set[str]:
     """Of section 2, 1.1.11 and 1.1.12. Where kube-bench itself runs, it says the same of section 2."""
-    written = {control for control, held in _written_here(machine).items() if not held}
-    itself = _itself(machine)
-    assert itself is None or itself == written - set(DATA), (itself, written)
+    written = {control for control, held in _run_own_checks(machine).items() if not held}
+    itself = _run_kube_bench(machine)
+    assert itself is None or itself == written - set(DATA_CONTROLS), (itself, written)
     return written
 
 
-def _itself(machine: Machine) -> set[str] | None:
+def _run_kube_bench(machine: Machine) -> set[str] | None:
     """It looks for 1.1.11 and 1.1.12 on an API server's machine alone, and only where etcd has flags."""
     folder, why = _folder()
     if folder is None:
         warnings.warn(f"kube-bench itself was not asked: {why}", stacklevel=2)
         return None
-    target = Path(f"{machine.root}{PLACE}")
+    target = Path(f"{machine.root}{KUBE_BENCH_DIR}")
     if not target.exists():
         run(["cp", "-r", f"{folder}/.", target])
-        libraries = f"cp -d {PLACE}/root/lib/*/libproc2.so.0* /lib/$(uname -m)-linux-gnu/"
-        machine.run(f"cp {PLACE}/root/bin/ps /bin/ && {libraries}")
+        libraries = f"cp -d {KUBE_BENCH_DIR}/root/lib/*/libproc2.so.0* /lib/$(uname -m)-linux-gnu/"
+        machine.run(f"cp {KUBE_BENCH_DIR}/root/bin/ps /bin/ && {libraries}")
     answer = machine.run(
-        f"{PLACE}/kube-bench run --targets etcd --benchmark {BENCHMARK} --config-dir {PLACE}/cfg "
-        f"--config {PLACE}/cfg/config.yaml --json"
+        f"{KUBE_BENCH_DIR}/kube-bench run --targets etcd --benchmark {BENCHMARK} --config-dir {KUBE_BENCH_DIR}/cfg "
+        f"--config {KUBE_BENCH_DIR}/cfg/config.yaml --json"
     ).stdout
     results = {
         each["test_number"]: each["status"]
@@ -55,7 +55,7 @@ def _folder() -> tuple[Path | None, str]:
         return None, str(error)
 
 
-def _written_here(machine: Machine) -> dict[str, bool]:
+def _run_own_checks(machine: Machine) -> dict[str, bool]:
     """After cfg/cis-1.9/etcd.yaml and master.yaml: each test item looks for a flag in `ps` and, failing that, for its
     variable in the process's environment; the data folder's mode and owner come from `stat`."""
     shown = machine.run(

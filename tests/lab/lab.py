@@ -73,7 +73,7 @@ class Lab:
         self.http_servers: list[HttpServer] = []
         self._wanted = list(names) or [f"infra{number + 1}" for number in range(machines)]
         self._first_address = IPv4Address(first_address)
-        self._grounds: workspace.Grounds | None = None
+        self._grounds: workspace.Workspace | None = None
         self._made = 0
         self._commands: list[subprocess.Popen[str]] = []
         self._old_sigterm: Callable[[int, FrameType | None], Any] | int | None = None
@@ -101,7 +101,7 @@ class Lab:
 
     def _open(self) -> None:
         operator_address = str(IPv4Address(int(self._first_address) & ~0xFF | 1))
-        self._grounds = workspace.claim(base_image(), operator_address)
+        self._grounds = workspace.claim_workspace(base_image(), operator_address)
         self._grounds.namespace.create(operator_address)
         self._grounds.keys.create()
         for name in self._wanted:
@@ -116,7 +116,7 @@ class Lab:
         self._clear_operator()
         for machine in self.machines:
             machine.kill()
-        workspace.release(self._grounds)
+        workspace.release_workspace(self._grounds)
         self._grounds = None
         atexit.unregister(self.close)
         if self._old_sigterm is not None:
@@ -172,7 +172,7 @@ class Lab:
     # The operator's place
 
     @property
-    def grounds(self) -> workspace.Grounds:
+    def grounds(self) -> workspace.Workspace:
         if self._grounds is None:
             raise LabError("this lab is closed")
         return self._grounds

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from etcdup.remote.etcd.errors import EtcdError, LearnerRefuses
+from etcdup.remote.etcd.errors import EtcdRpcError, LearnerUnsupported
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd
 from tests.lab.load_records import Event, EventKind, Keys, Kind, Record, Request, to_line
 from tests.support.history import Outcome
@@ -77,16 +77,16 @@ class Client:
         invoked_ns = time.monotonic_ns()
         try:
             value = await call()
-        except EtcdError as error:
+        except EtcdRpcError as error:
             outcome, why = _outcome(error), f"{type(error).__name__}: {error.detail or error.message}"
         returned_ns = time.monotonic_ns()
         self.record(Request(kind, key, self.member, self.name, invoked_ns, returned_ns, value, outcome, why))
         return not why
 
 
-def _outcome(error: EtcdError) -> Outcome:
+def _outcome(error: EtcdRpcError) -> Outcome:
     """For sure is only what was never sent, or refused before raft saw it (rule 72)."""
-    return "failed" if NEVER_SENT in error.detail or isinstance(error, LearnerRefuses) else "unknown"
+    return "failed" if NEVER_SENT in error.detail or isinstance(error, LearnerUnsupported) else "unknown"
 
 
 async def write_or_append(client: Client) -> bool:

@@ -15,7 +15,7 @@ GRACE_NS = 1_000_000_000
 # How a request ends that was on its way when leadership was moved, on whichever member: reads wait for the old
 # leader, proposals are dropped; one that a follower passed on is dropped silently, and waits for nothing (rule 39).
 CAUGHT = ("etcdserver: leader changed", "raft proposal dropped", "request timed out", "EtcdTimeout")
-SHOWN = 20
+MAX_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,16 @@ class Report:
         """Every fault by itself, with what shows it."""
         found = []
         if self.lost:
-            found.append(f"{len(self.lost)} acknowledged writes are lost: {', '.join(self.lost[:SHOWN])}")
+            found.append(f"{len(self.lost)} acknowledged writes are lost: {', '.join(self.lost[:MAX_SHOWN])}")
         if self.ghosts:
-            found.append(f"writes that failed for sure are there: {', '.join(self.ghosts[:SHOWN])}")
+            found.append(f"writes that failed for sure are there: {', '.join(self.ghosts[:MAX_SHOWN])}")
         if self.violation:
             found.append(f"not linearizable: {self.violation}")
         if self.gap.seconds >= gap_s:
             found.append(f"no write for {self.gap.seconds:.3f} s, {self.gap.after_s:.3f} s after the start")
         if elsewhere := self.elsewhere(restarted):
             found.append(f"{len(elsewhere)} requests failed on members that were not being stopped:")
-            found += [f"  {self._after(each):8.3f} s {each}" for each in elsewhere[:SHOWN]]
+            found += [f"  {self._after(each):8.3f} s {each}" for each in elsewhere[:MAX_SHOWN]]
         return found
 
     def _after(self, request: Request) -> float:

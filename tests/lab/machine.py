@@ -14,7 +14,7 @@ from tests.lab.network import BRIDGE
 from tests.lab.network_link import Link
 from tests.lab.shell import LabError, run
 from tests.lab.ssh import seed_ssh, wait_for_sshd
-from tests.lab.workspace import Grounds
+from tests.lab.workspace import Workspace
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SIGRTMIN_PLUS_4 = "38"  # what systemd as process 1 takes for "power off"
@@ -24,7 +24,7 @@ FILLER = ".lab-filler"
 class Machine:
     """`infra1` at 192.168.8.66, say; made by a Lab. Methods return when it is so, except where said."""
 
-    def __init__(self, name: str, address: str, number: int, grounds: Grounds) -> None:
+    def __init__(self, name: str, address: str, number: int, grounds: Workspace) -> None:
         self.name = name
         self.address = self._first_address = address
         self.cgroup = Cgroup(f"{grounds.lab_id}/{name}")

@@ -67,37 +67,37 @@ class Operator:
     def apply(self, env: dict[str, str] | None = None) -> str:
         """An apply that must succeed: its words on stdout and stderr."""
         done = self.run("apply", "--yes", env=env)
-        assert done.returncode == 0, said(done)
-        assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+        assert done.returncode == 0, output_of(done)
+        assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
         return done.stdout + done.stderr
 
     def health(self) -> str:
         done = self.run("health")
-        assert done.returncode == 0, said(done)
+        assert done.returncode == 0, output_of(done)
         assert done.stdout.splitlines()[-1] == HEALTHY
         return done.stdout
 
     def status(self) -> dict[str, Any]:
         done = self.run("status", "--json")
-        assert done.returncode == 0, said(done)
+        assert done.returncode == 0, output_of(done)
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
     def ctl(self, *words: str) -> str:
         """etcdctl's answer; it must succeed."""
         done = self.run("ctl", "--", *words)
-        assert done.returncode == 0, said(done)
+        assert done.returncode == 0, output_of(done)
         return done.stdout
 
     def wait_healthy(self, timeout_s: float = 60) -> None:
         """Until `etcdup health` ends well: for machines that come back by themselves."""
         deadline = time.monotonic() + timeout_s
         while (done := self.run("health")).returncode != 0:
-            assert time.monotonic() < deadline, said(done)
+            assert time.monotonic() < deadline, output_of(done)
             time.sleep(0.3)
 
 
-def lead(operator: Operator, name: str) -> None:
+def move_leadership(operator: Operator, name: str) -> None:
     """Moves leadership to this member, if it does not lead already."""
     status = operator.status()
     if status["leader"] != name:
@@ -105,11 +105,11 @@ def lead(operator: Operator, name: str) -> None:
         operator.ctl("move-leader", ident)
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
+def output_of(done: subprocess.CompletedProcess[str]) -> str:
     return f"{' '.join(map(str, done.args))}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 
-def trace_of(machine: Machine) -> str:
+def host_traces(machine: Machine) -> str:
     """All that an apply could have left on a machine: to be compared before and after a refusal."""
     folders = "/etc/etcd /opt/etcd /var/lib/etcd /run/etcdup /etc/systemd/system /usr/local/bin"
     # The lock is taken before the last look, and is no trace of a change; a running etcd writes by itself.

@@ -56,7 +56,7 @@ class History:
 
 
 def history_of(machine: Machine) -> History:
-    told = list(_told(machine))
+    told = list(_read_messages(machine))
     return History(
         tuple(_spans(machine.name, told, (STOPPING, *REMOVED), STARTED)),
         tuple(_spans(machine.name, told, (MOVING,), MOVED)),
@@ -75,7 +75,7 @@ def _spans(member: str, told: list[tuple[str, int]], begins: tuple[str, ...], en
         yield Span(member, from_ns, FOREVER)
 
 
-def _told(machine: Machine) -> Iterator[tuple[str, int]]:
+def _read_messages(machine: Machine) -> Iterator[tuple[str, int]]:
     """The kind of each message of systemd about etcd, the text of each of etcd's own; and when."""
     fields = "MESSAGE,MESSAGE_ID,_SOURCE_MONOTONIC_TIMESTAMP"
     said = machine.run(

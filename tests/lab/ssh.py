@@ -9,7 +9,7 @@ from tests.lab.base_image import USERS
 from tests.lab.shell import run
 
 # A knock at a machine without an address yet is answered by nobody: the next one soon is, not a longer wait.
-KNOCK_S = 0.1
+CONNECT_RETRY_S = 0.1
 BANNER_S = 2.0
 
 
@@ -65,14 +65,14 @@ class Keys:
 def seed_ssh(root: Path, keys: Keys, name: str) -> None:
     """The machine's host key, and the operator's key for every user."""
     key = keys.host_key(name)
-    _put(root / "etc/ssh/ssh_host_ed25519_key", key.read_text(), 0o600)
-    _put(root / "etc/ssh/ssh_host_ed25519_key.pub", key.with_suffix(".pub").read_text(), 0o644)
+    _write_file(root / "etc/ssh/ssh_host_ed25519_key", key.read_text(), 0o600)
+    _write_file(root / "etc/ssh/ssh_host_ed25519_key.pub", key.with_suffix(".pub").read_text(), 0o644)
     authorized = keys.identity_file.with_suffix(".pub").read_text()
     for user in USERS:
         home = root / ("root" if user == "root" else f"home/{user}")
         (home / ".ssh").mkdir(exist_ok=True)
         (home / ".ssh").chmod(0o700)
-        _put(home / ".ssh/authorized_keys", authorized, 0o600)
+        _write_file(home / ".ssh/authorized_keys", authorized, 0o600)
         run(["chown", "-R", f"--reference={home}", home / ".ssh"])
 
 
@@ -81,7 +81,7 @@ def wait_for_sshd(address: str, timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
-            with socket.create_connection((address, 22), timeout=KNOCK_S) as connection:
+            with socket.create_connection((address, 22), timeout=CONNECT_RETRY_S) as connection:
                 connection.settimeout(BANNER_S)
                 if connection.recv(4) == b"SSH-":
                     return True
@@ -94,6 +94,6 @@ def _keygen(path: Path, comment: str) -> None:
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
 
 
-def _put(path: Path, text: str, mode: int) -> None:
+def _write_file(path: Path, text: str, mode: int) -> None:
     path.write_text(text)
     path.chmod(mode)

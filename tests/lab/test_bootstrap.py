@@ -21,7 +21,7 @@ def _binaries(request: pytest.FixtureRequest) -> None:
         pytest.skip(f"no etcd {version}: {reason}")
 
 
-def holds_together(operator: Operator, size: int, version: str) -> None:
+def assert_survives_power_cut(operator: Operator, size: int, version: str) -> None:
     """What every way must end in: nothing left to do, data in, and all of it back after a power cut."""
     assert "nothing to do" in operator.apply()
     status = operator.status()
@@ -37,7 +37,7 @@ def holds_together(operator: Operator, size: int, version: str) -> None:
     assert "nothing to do" in operator.apply()
 
 
-def by_path(version: str) -> str:
+def path_install(version: str) -> str:
     return f"from: path, path: {etcd_binaries(version)}"
 
 
@@ -45,9 +45,9 @@ def by_path(version: str) -> str:
 def test_five_members_by_path(operator: Operator, version: str) -> None:
     operator.lab.add_machine()
     operator.lab.add_machine()
-    operator.write(version=version, install=by_path(version))
+    operator.write(version=version, install=path_install(version))
     operator.apply()
-    holds_together(operator, 5, version)
+    assert_survives_power_cut(operator, 5, version)
 
 
 @pytest.mark.parametrize("version", ["3.4.23"])
@@ -58,7 +58,7 @@ def test_three_members_by_package(operator: Operator, version: str) -> None:
     for machine in operator.lab:
         assert machine.run("apt-mark showhold").stdout.split() == ["etcd-client", "etcd-server"]
         assert machine.run("ls /var/lib/etcd").stdout.split() == ["member"], "Debian's own node never started"
-    holds_together(operator, 3, version)
+    assert_survives_power_cut(operator, 3, version)
 
 
 @pytest.mark.parametrize("version", ["3.5.33"])
@@ -69,7 +69,10 @@ def test_three_members_as_a_sudo_user_with_a_password_through_a_jump_host(
     for machine in others:
         machine.cut_off_from(operator.lab.operator_address)
     operator.write(
-        version=version, install=by_path(version), user="oper", ssh=f"sudo: true, jump: admin@{jump.address}"
+        version=version,
+        install=path_install(version),
+        user="oper",
+        ssh=f"sudo: true, jump: admin@{jump.address}",
     )
     operator.env["ETCDUP_SUDO_PASSWORD"] = OPER_PASSWORD
     operator.apply()
@@ -84,7 +87,7 @@ def test_three_members_as_a_sudo_user_with_a_password_through_a_jump_host(
 
 @pytest.mark.parametrize("version", ["3.7.1"])
 def test_three_members_by_release_as_a_sudo_user(operator: Operator, version: str, tmp_path: Path) -> None:
-    mirror = mirror_of(operator.lab, version, tmp_path)
+    mirror = serve_mirror(operator.lab, version, tmp_path)
     operator.write(
         version=version, install=f"from: release, mirror: '{mirror}'", user="admin", ssh="sudo: true"
     )
@@ -93,7 +96,7 @@ def test_three_members_by_release_as_a_sudo_user(operator: Operator, version: st
         "3.7.1 is not pinned: the plan says what it is measured by"
     )
     operator.apply()
-    holds_together(operator, 3, version)
+    assert_survives_power_cut(operator, 3, version)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +112,7 @@ def test_a_release_with_a_wrong_or_missing_checksum_is_refused(
     operator: Operator, version: str, spoil: str, words: str, tmp_path: Path
 ) -> None:
     """3.6.14 is pinned, and the mirror's tarball is one that was built here: not the pinned one."""
-    mirror = mirror_of(operator.lab, version, tmp_path, spoil)
+    mirror = serve_mirror(operator.lab, version, tmp_path, spoil)
     operator.write(version=version, install=f"from: release, mirror: '{mirror}'")
     operator.env["ETCDUP_CACHE"] = str(tmp_path / "cache")
     done = operator.run("apply", "--yes")
@@ -120,7 +123,7 @@ def test_a_release_with_a_wrong_or_missing_checksum_is_refused(
         assert machine.run("ls /opt/etcd /etc/etcd 2>/dev/null", check=False).stdout == ""
 
 
-def mirror_of(lab: Lab, version: str, folder: Path, spoil: str = "") -> str:
+def serve_mirror(lab: Lab, version: str, folder: Path, spoil: str = "") -> str:
     """A mirror with the layout of etcd's releases, served beside the machines."""
     tarball = release_tarball(version)
     release = folder / "mirror" / f"v{version}"
@@ -137,12 +140,12 @@ def mirror_of(lab: Lab, version: str, folder: Path, spoil: str = "") -> str:
 
 @pytest.mark.parametrize("version", ["3.6.14"])
 def test_three_members_with_certificates_of_another_ca(operator: Operator, version: str) -> None:
-    ca = provided(operator.lab, operator.folder)
-    operator.write(version=version, install=by_path(version), more=PROVIDED)
+    ca = issue_provided(operator.lab, operator.folder)
+    operator.write(version=version, install=path_install(version), more=PROVIDED)
     assert " serves serial " not in operator.apply(), "new members serve what they were started with"
-    holds_together(operator, 3, version)
+    assert_survives_power_cut(operator, 3, version)
     assert not (operator.folder / "pki").exists()
-    provided(operator.lab, operator.folder, ca)
+    issue_provided(operator.lab, operator.folder, ca)
     swapped = operator.apply()
     print(swapped)
     assert swapped.count(" serves serial ") == 6
@@ -153,7 +156,7 @@ def test_three_members_with_certificates_of_another_ca(operator: Operator, versi
 PROVIDED = "tls: {mode: provided, ca: ca.pem, cert: kubernetes.pem, key: kubernetes-key.pem}\n"
 
 
-def provided(lab: Lab, folder: Path, authority: Authority | None = None) -> Authority:
+def issue_provided(lab: Lab, folder: Path, authority: Authority | None = None) -> Authority:
     """The guide's three files, for all members; new ones of the same CA, if that is given."""
     authority = authority or Authority("kubernetes")
     addresses = [*(machine.address for machine in lab), "127.0.0.1"]

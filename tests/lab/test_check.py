@@ -11,8 +11,8 @@ import pytest
 
 from tests.lab.cis_controls import failed_controls
 from tests.lab.machine import Machine
-from tests.lab.operator import Operator, lead, said
-from tests.lab.test_bootstrap import PROVIDED, by_path, provided
+from tests.lab.operator import Operator, move_leadership, output_of
+from tests.lab.test_bootstrap import PROVIDED, issue_provided, path_install
 from tests.support.etcd_binaries import etcd_binaries, why_not
 
 VERSION = "3.6.14"
@@ -21,40 +21,40 @@ pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSIO
 Findings = list[dict[str, Any]]
 
 
-def check(operator: Operator, code: int, *options: str) -> Findings:
+def run_check(operator: Operator, code: int, *options: str) -> Findings:
     done = operator.run("check", "--json", *options)
-    assert done.returncode == code, said(done)
+    assert done.returncode == code, output_of(done)
     findings: Findings = json.loads(done.stdout)["findings"]
     assert any(each["level"] == "wrong" for each in findings) == (code == 1)
     return findings
 
 
-def wrong(findings: Findings, host: str | None) -> str:
+def wrong_texts(findings: Findings, host: str | None) -> str:
     return "\n".join(each["what"] for each in findings if (each["level"], each["host"]) == ("wrong", host))
 
 
-def untried(findings: Findings) -> list[str]:
+def untried_texts(findings: Findings) -> list[str]:
     return [each["what"] for each in findings if each["level"] == "untried"]
 
 
-def advice(findings: Findings) -> str:
+def advice_texts(findings: Findings) -> str:
     return "\n".join(each["what"] for each in findings if each["level"] == "advice")
 
 
-def controls(findings: Findings, host: str) -> set[str]:
+def failed_cis_controls(findings: Findings, host: str) -> set[str]:
     """Of CIS: what we say fails."""
     return {each["cis"] for each in findings if each["cis"] and each["host"] == host}
 
 
-def mended(operator: Operator, timeout_s: float = 60) -> None:
+def wait_until_fixed(operator: Operator, timeout_s: float = 60) -> None:
     """Until `check` ends with 0: links that were cut come back by themselves."""
     deadline = time.monotonic() + timeout_s
     while (done := operator.run("check")).returncode != 0:
-        assert time.monotonic() < deadline, said(done)
+        assert time.monotonic() < deadline, output_of(done)
         time.sleep(0.5)
 
 
-def put_a_pair_for_servers_alone(operator: Operator, machine: Machine) -> None:
+def install_server_only_pair(operator: Operator, machine: Machine) -> None:
     """A peer's, signed by this cluster's own CA."""
     pki, folder = operator.folder / "pki", operator.folder
     (folder / "ext").write_text(
@@ -75,85 +75,88 @@ def test_what_is_broken_is_found_and_the_hint_mends_it(operator: Operator) -> No
     first, second, third = operator.lab.machines
     # As small as it may be: one of the things that happen is that it fills up.
     operator.write(
-        version=VERSION, install=by_path(VERSION), ssh="connect_timeout: 3s", more="etcd: {quota: 16MiB}\n"
+        version=VERSION,
+        install=path_install(VERSION),
+        ssh="connect_timeout: 3s",
+        more="etcd: {quota: 16MiB}\n",
     )
-    bare_machines(operator)
+    check_bare_machines(operator)
     operator.apply()
-    ours = check(operator, 0)
-    assert untried(ours) == []
+    ours = run_check(operator, 0)
+    assert untried_texts(ours) == []
     for machine in operator.lab:
-        assert controls(ours, machine.name) == failed_controls(machine) == set()
+        assert failed_cis_controls(ours, machine.name) == failed_controls(machine) == set()
     for machine in (second, third, first, second, third, first):
-        lead(operator, machine.name)
-    assert any(each["what"].startswith("the leader changed") for each in check(operator, 0))
+        move_leadership(operator, machine.name)
+    assert any(each["what"].startswith("the leader changed") for each in run_check(operator, 0))
 
     second.shift_clock(3600)
     third.run(
         "ip address add 192.168.8.99/24 dev host0; ip route add 192.168.8.66 dev host0 src 192.168.8.99"
     )
     third.run("systemd-run --unit=etcd-events sleep infinity")
-    found = check(operator, 1)
-    assert "the clock of infra2 is 36" in wrong(found, "infra2")
-    assert "infra3 dials its peers from 192.168.8.99, which its peer certificate lacks" in wrong(
+    found = run_check(operator, 1)
+    assert "the clock of infra2 is 36" in wrong_texts(found, "infra2")
+    assert "infra3 dials its peers from 192.168.8.99, which its peer certificate lacks" in wrong_texts(
         found, "infra3"
     )
-    assert "another etcd runs as well: etcd-events.service" in wrong(found, "infra3")
+    assert "another etcd runs as well: etcd-events.service" in wrong_texts(found, "infra3")
     second.shift_clock(0)
     third.run(
         "systemctl stop etcd-events; ip route del 192.168.8.66; ip address del 192.168.8.99/24 dev host0"
     )
 
-    a_link_that_works_one_way_only(operator, second, third)
-    a_database_that_is_full(operator)
+    check_one_way_link(operator, second, third)
+    check_full_database(operator)
 
-    put_a_pair_for_servers_alone(operator, second)
-    assert "lacks the extended key usage clientAuth" in wrong(check(operator, 1), "infra2")
+    install_server_only_pair(operator, second)
+    assert "lacks the extended key usage clientAuth" in wrong_texts(run_check(operator, 1), "infra2")
     third.run(
         "cat /etc/etcd/pki/health-key.pem >/etc/etcd/pki/server-key.pem; chmod 644 /etc/etcd/pki/peer-key.pem"
     )
-    mixed = wrong(check(operator, 1), "infra3")
+    mixed = wrong_texts(run_check(operator, 1), "infra3")
     assert "server-key.pem does not match its certificate" in mixed
     assert "server/infra3 on port 2379: the handshake failed" in mixed
     assert "/etc/etcd/pki/peer-key.pem: mode and owner: 0644 etcd:etcd -> 0600 etcd:etcd" in mixed
     operator.apply()
-    mended(operator)
+    wait_until_fixed(operator)
     assert "nothing to do" in operator.apply()
     assert third.run("stat -c '%a %U' /etc/etcd/pki/peer-key.pem").stdout == "600 etcd\n"
 
     first.run("systemctl stop etcd")
-    listen(first, 2379)
+    occupy_port(first, 2379)
     third.kill()
-    dead = check(operator, 1)
-    assert "etcd does not run" in wrong(dead, "infra1")
-    assert "port 2379 (client) on infra1 is taken by systemd-socket-" in wrong(dead, "infra1")
-    assert "infra3 cannot be reached" in wrong(dead, "infra3")
+    dead = run_check(operator, 1)
+    assert "etcd does not run" in wrong_texts(dead, "infra1")
+    assert "port 2379 (client) on infra1 is taken by systemd-socket-" in wrong_texts(dead, "infra1")
+    assert "infra3 cannot be reached" in wrong_texts(dead, "infra3")
     assert "Traceback" not in operator.run("check").stderr
 
 
-def listen(machine: Machine, port: int) -> None:
+def occupy_port(machine: Machine, port: int) -> None:
     """A stranger on that port."""
     command = f"systemd-socket-activate --accept --listen=0.0.0.0:{port} /bin/cat"
     machine.run(f"{command} >/dev/null 2>&1 & until ss -Hltn | grep -q ':{port} '; do sleep 0.1; done")
 
 
-def bare_machines(operator: Operator) -> None:
+def check_bare_machines(operator: Operator) -> None:
     """A port that is taken, clones, a disk that a reboot forgets, a long way: all before there is a member."""
     first, second, third = operator.lab.machines
-    listen(first, 2380)
+    occupy_port(first, 2380)
     own = second.read("/etc/machine-id")
     second.write("/etc/machine-id", third.read("/etc/machine-id"), "444")
     second.run("hostname infra3")
     first.run("mkdir -p /var/lib/etcd; mount -t tmpfs tmpfs /var/lib/etcd")
     third.slow(60)
     done = operator.run("check", "--json", "--disk")
-    assert done.returncode == 1, said(done)
+    assert done.returncode == 1, output_of(done)
     told = json.loads(done.stdout)
     found: Findings = told["findings"]
-    assert "port 2380 (peer) on infra1 is taken by systemd-socket-" in wrong(found, "infra1")
-    assert "/var/lib/etcd is on tmpfs (tmpfs, mounted at /var/lib/etcd)" in wrong(found, "infra1")
-    assert "infra2 and infra3 have the same machine-id" in wrong(found, None)
-    assert "infra2 and infra3 have the same hostname" in wrong(found, None)
-    assert "links between hosts by TLS were not tried: no member answers yet" in untried(found)
+    assert "port 2380 (peer) on infra1 is taken by systemd-socket-" in wrong_texts(found, "infra1")
+    assert "/var/lib/etcd is on tmpfs (tmpfs, mounted at /var/lib/etcd)" in wrong_texts(found, "infra1")
+    assert "infra2 and infra3 have the same machine-id" in wrong_texts(found, None)
+    assert "infra2 and infra3 have the same hostname" in wrong_texts(found, None)
+    assert "links between hosts by TLS were not tried: no member answers yet" in untried_texts(found)
     slow = next(each for each in found if "the slowest round trip between hosts takes" in each["what"])
     heartbeat, election = (int(word.rpartition(" ")[2]) for word in slow["fix"].split(", "))
     assert heartbeat >= 120
@@ -167,26 +170,26 @@ def bare_machines(operator: Operator) -> None:
     first.run("kill $(pidof systemd-socket-activate); umount /var/lib/etcd; rmdir /var/lib/etcd")
     second.run("hostname infra2")
     second.write("/etc/machine-id", own, "444")
-    check(operator, 0)
+    run_check(operator, 0)
 
 
-def a_link_that_works_one_way_only(operator: Operator, source: Machine, target: Machine) -> None:
+def check_one_way_link(operator: Operator, source: Machine, target: Machine) -> None:
     """Open connections go on, and so does every member: nothing but `check` shows it."""
     target.deny(source)
     assert "cluster is healthy" in operator.health()
-    findings = check(operator, 1)
+    findings = run_check(operator, 1)
     for port in (2379, 2380):
-        assert f"{source.name} gets no answer from {target.name} at {target.address}:{port}" in wrong(
+        assert f"{source.name} gets no answer from {target.name} at {target.address}:{port}" in wrong_texts(
             findings, source.name
         )
     assert {each["host"] for each in findings if each["level"] == "wrong"} == {source.name}
     fix = next(each["fix"] for each in findings if "gets no answer" in each["what"])
     assert fix.startswith(f"open the way from {source.name} to {target.address}:")
     target.reconnect()
-    mended(operator)
+    wait_until_fixed(operator)
 
 
-def a_database_that_is_full(operator: Operator) -> None:
+def check_full_database(operator: Operator) -> None:
     """One key, written often: each of its versions takes room until the history is compacted."""
     machine = operator.lab.machines[0]
     machine.run(
@@ -195,9 +198,9 @@ def a_database_that_is_full(operator: Operator) -> None:
         "head -c 1000000 /dev/zero | tr '\\0' x >/tmp/big;"
         "for n in $(seq 30); do /opt/etcd/current/etcdctl put big </tmp/big || exit 0; done; exit 1"
     )
-    full = check(operator, 1)
-    assert "alarm: NOSPACE" in wrong(full, None)
-    assert "of 16.0 MiB" in advice(full)
+    full = run_check(operator, 1)
+    assert "alarm: NOSPACE" in wrong_texts(full, None)
+    assert "of 16.0 MiB" in advice_texts(full)
     fix = next(each["fix"] for each in full if "NOSPACE" in each["what"])
     assert "compaction" in fix
     assert "alarm disarm" in fix
@@ -205,9 +208,9 @@ def a_database_that_is_full(operator: Operator) -> None:
     operator.ctl("compaction", str(max(each["Status"]["header"]["revision"] for each in told)))
     for each in operator.lab:
         done = operator.run("ctl", "--endpoint", each.name, "--", "defrag")
-        assert done.returncode == 0, said(done)
+        assert done.returncode == 0, output_of(done)
     operator.ctl("alarm", "disarm")
-    mended(operator)
+    wait_until_fixed(operator)
 
 
 GUIDE_VERSION = "3.5.16"  # Debian 13's
@@ -245,7 +248,7 @@ ETCD_PEER_TRUSTED_CA_FILE="/etc/kubernetes/ssl/ca.pem"
 }
 
 
-def by_hand(operator: Operator, machine: Machine) -> None:
+def set_up_by_hand(operator: Operator, machine: Machine) -> None:
     """One host as the guide has it set up; the members wait for each other."""
     everybody = ",".join(f"{each.name}=https://{each.address}:2380" for each in operator.lab)
     shutil.copy(Path(etcd_binaries(GUIDE_VERSION)) / "etcd", machine.root / "usr/local/bin/etcd")
@@ -260,41 +263,47 @@ def by_hand(operator: Operator, machine: Machine) -> None:
 @pytest.mark.skipif(bool(why_not(GUIDE_VERSION)), reason=f"no etcd {GUIDE_VERSION}: {why_not(GUIDE_VERSION)}")
 def test_a_cluster_built_by_the_guide_to_the_letter(operator: Operator) -> None:
     """Each of its weaknesses by name, with those of its version, and the verdicts that kube-bench gives."""
-    provided(operator.lab, operator.folder)
-    operator.write(version=VERSION, install=by_path(VERSION), more=PROVIDED)
-    operator.lab.each(lambda machine: by_hand(operator, machine))
+    issue_provided(operator.lab, operator.folder)
+    operator.write(version=VERSION, install=path_install(VERSION), more=PROVIDED)
+    operator.lab.each(lambda machine: set_up_by_hand(operator, machine))
     for machine in operator.lab:
         machine.run("timeout 60 sh -c 'until systemctl is-active --quiet etcd; do sleep 0.2; done'")
-    findings = check(operator, 1)
+    findings = run_check(operator, 1)
     built = {"1.1.11", "1.1.12", "2.2", "2.5"}
     for machine in operator.lab:
-        found = wrong(findings, machine.name)
+        found = wrong_texts(findings, machine.name)
         assert "etcd runs without client-cert-auth" in found
         assert "etcd serves plain http on 127.0.0.1:2379" in found
         assert "/etc/kubernetes/ssl/kubernetes-key.pem has mode 0644" in found
         assert "/var/lib/etcd belongs to root:root" in found
-        assert controls(findings, machine.name) == failed_controls(machine) == built
+        assert failed_cis_controls(findings, machine.name) == failed_controls(machine) == built
     for words in (
         "infra1, infra2, infra3 share one key (key-file)",
         "one key serves clients and peers",
         "the etcd that runs here was not set up by etcdup",
         "systemd rates etcd.service 9",
     ):
-        assert words in advice(findings)
+        assert words in advice_texts(findings)
     links = "links from infra1, infra2, infra3 to client ports by TLS were not tried: etcdup installed no etcd there"
-    assert untried(findings) == [links], "leader changes are told on the plain http port, since there is one"
+    assert untried_texts(findings) == [links], (
+        "leader changes are told on the plain http port, since there is one"
+    )
     known = [
         each for each in findings if f"infra1, infra2, infra3 run etcd {GUIDE_VERSION}: " in each["what"]
     ]
     assert {each["level"] for each in known} == {"wrong", "advice"}
     assert all(each["fix"].startswith("`version: 3.5.") for each in known), known
     assert "fix: " in operator.run("check").stdout
-    without_a_single_certificate(operator.lab.machines[2])
+    switch_to_auto_tls(operator.lab.machines[2])
     every = {"1.1.11", "1.1.12", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7"}
-    assert controls(check(operator, 1), "infra3") == failed_controls(operator.lab.machines[2]) == every
+    assert (
+        failed_cis_controls(run_check(operator, 1), "infra3")
+        == failed_controls(operator.lab.machines[2])
+        == every
+    )
 
 
-def without_a_single_certificate(machine: Machine) -> None:
+def switch_to_auto_tls(machine: Machine) -> None:
     """It makes its own up; the others take it no longer, but it runs, and that is what is judged."""
     machine.run(
         "sed -i /_FILE=/d /etc/etcd/etcd.conf;"

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.lab.apply_with_faults import apply_disturbed
+from tests.lab.apply_with_faults import apply_with_disturbance
 from tests.lab.load import load_on
-from tests.lab.operator import Operator, said
-from tests.lab.test_bootstrap import by_path
+from tests.lab.operator import Operator, output_of
+from tests.lab.test_bootstrap import path_install
 from tests.support.etcd_binaries import why_not
 
 VERSION = "3.6.14"
@@ -16,32 +16,34 @@ DATA = "/var/lib/etcd"
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
 
 
-def want(operator: Operator, etcd: str = "", members: Sequence[str] = ()) -> None:
+def write_spec(operator: Operator, etcd: str = "", members: Sequence[str] = ()) -> None:
     more = f"etcd: {{{etcd}}}\n" if etcd else ""
     operator.write(
-        version=VERSION, install=by_path(VERSION), ssh="connect_timeout: 3s", members=members, more=more
+        version=VERSION, install=path_install(VERSION), ssh="connect_timeout: 3s", members=members, more=more
     )
 
 
-def stopped_safely(operator: Operator, done: subprocess.CompletedProcess[str], *words: str) -> None:
+def assert_stopped_safely(operator: Operator, done: subprocess.CompletedProcess[str], *words: str) -> None:
     """Partly applied or refused, with the reason and a hint, and two members serve."""
-    assert done.returncode in (4, 5), said(done)
+    assert done.returncode in (4, 5), output_of(done)
     assert "Traceback" not in done.stderr
-    assert [word for word in words if word not in done.stderr] == [], said(done)
-    assert "hint: " in done.stderr, said(done)
+    assert [word for word in words if word not in done.stderr] == [], output_of(done)
+    assert "hint: " in done.stderr, output_of(done)
     assert sum(member["healthy"] for member in operator.status()["members"]) >= 2
 
 
 def test_trouble_in_the_middle_of_a_roll(operator: Operator) -> None:
     """A setting that etcd does not take, a host cut off, a host that reboots; writers lose nothing in between."""
-    want(operator)
+    write_spec(operator)
     operator.apply()
     lab = operator.lab
     with load_on(lab, operator) as load:
-        want(operator, "extra: {snapshot-count: banana}")
+        write_spec(operator, "extra: {snapshot-count: banana}")
         bad = operator.run("apply", "--yes")
-        stopped_safely(operator, bad, "does not stay up", 'invalid value "banana" for ETCD_SNAPSHOT_COUNT')
-        want(operator)
+        assert_stopped_safely(
+            operator, bad, "does not stay up", 'invalid value "banana" for ETCD_SNAPSHOT_COUNT'
+        )
+        write_spec(operator)
         operator.apply()
 
         cut_off = []
@@ -50,10 +52,10 @@ def test_trouble_in_the_middle_of_a_roll(operator: Operator) -> None:
             cut_off.append(next(each for each in lab if each.name != restarted))
             cut_off[0].cut_off()
 
-        want(operator, "heartbeat_ms: 110, election_ms: 1100")
-        done = apply_disturbed(operator, "RestartMember", cut_another_off)
-        stopped_safely(operator, done, cut_off[0].name)
-        stopped_safely(operator, operator.run("apply", "--yes"), cut_off[0].name)
+        write_spec(operator, "heartbeat_ms: 110, election_ms: 1100")
+        done = apply_with_disturbance(operator, "RestartMember", cut_another_off)
+        assert_stopped_safely(operator, done, cut_off[0].name)
+        assert_stopped_safely(operator, operator.run("apply", "--yes"), cut_off[0].name)
         cut_off[0].reconnect()
         operator.apply()
 
@@ -61,10 +63,10 @@ def test_trouble_in_the_middle_of_a_roll(operator: Operator) -> None:
             lab[restarted].kill()
             lab[restarted].start()
 
-        want(operator)
-        done = apply_disturbed(operator, "RestartMember", reboot)
+        write_spec(operator)
+        done = apply_with_disturbance(operator, "RestartMember", reboot)
         lab.wait_ssh()
-        stopped_safely(operator, done)
+        assert_stopped_safely(operator, done)
         operator.apply()
         report = load.report()
     assert report.violation is None
@@ -75,27 +77,27 @@ def test_trouble_in_the_middle_of_a_roll(operator: Operator) -> None:
 def test_a_roll_over_a_full_disk_is_safe_and_an_unmounted_one_is_no_empty_one(operator: Operator) -> None:
     small = operator.lab["infra2"]
     small.small_disk(DATA, 1100)
-    want(operator)
+    write_spec(operator)
     operator.apply()
     small.fill_disk(DATA)
-    want(operator, "heartbeat_ms: 110, election_ms: 1100")
+    write_spec(operator, "heartbeat_ms: 110, election_ms: 1100")
     done = operator.run("apply", "--yes")
     if done.returncode != 0:  # etcd starts on a full disk as long as its log has room
-        stopped_safely(operator, done, "infra2", "disk is full")
+        assert_stopped_safely(operator, done, "infra2", "disk is full")
     small.free_disk(DATA)
     operator.apply()
 
     small.run(f"systemctl stop etcd; umount {DATA}")
     done = operator.run("apply", "--yes")
-    stopped_safely(operator, done, f"{DATA} on infra2 was a disk of its own", "mount it")
+    assert_stopped_safely(operator, done, f"{DATA} on infra2 was a disk of its own", "mount it")
     assert small.run(f"ls {DATA}").stdout == "", "nothing was started there"
     small.reboot()
     operator.wait_healthy()
     assert "nothing to do" in operator.apply()
-    a_quorum_that_a_full_disk_costs_comes_back(operator)
+    recover_from_full_disk(operator)
 
 
-def a_quorum_that_a_full_disk_costs_comes_back(operator: Operator) -> None:
+def recover_from_full_disk(operator: Operator) -> None:
     """One machine is off, one is full: half a copy is in the way, old data too, and only the first may go (rule 68)."""
     _, small, off = operator.lab.machines
     off.kill()
@@ -105,11 +107,11 @@ def a_quorum_that_a_full_disk_costs_comes_back(operator: Operator) -> None:
     )
     small.fill_disk(DATA)
     done = operator.run("recover", "--yes-recover", "prod")
-    assert done.returncode == 0, said(done)
-    assert f"remove {half}" in " ".join(done.stderr.split()), said(done)
+    assert done.returncode == 0, output_of(done)
+    assert f"remove {half}" in " ".join(done.stderr.split()), output_of(done)
     assert "The quorum is back: nothing was lost, and nothing was rebuilt." in done.stderr
     assert "infra3 cannot be reached" in done.stderr
-    assert done.stdout.rstrip().endswith("cluster is degraded"), said(done)
+    assert done.stdout.rstrip().endswith("cluster is degraded"), output_of(done)
     assert small.run(f"ls {DATA}").stdout.split() == [old.rpartition("/")[2], "lost+found", "member"]
     off.start()
     off.wait_ssh()

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.lab.operator import HEALTHY, Operator
-from tests.lab.test_bootstrap import PROVIDED, by_path, provided
+from tests.lab.test_bootstrap import PROVIDED, issue_provided, path_install
 from tests.support.etcd_binaries import why_not
 
 VERSION = "3.6.14"
@@ -35,8 +35,8 @@ VARIABLES = {
 
 @pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
 def test_the_guide_word_for_word(operator: Operator) -> None:
-    provided(operator.lab, operator.folder)
-    operator.write(version=VERSION, install=by_path(VERSION), more=PROVIDED)
+    issue_provided(operator.lab, operator.folder)
+    operator.write(version=VERSION, install=path_install(VERSION), more=PROVIDED)
     operator.apply()
     first = operator.lab["infra1"]
     assert [machine.address for machine in operator.lab] == ["192.168.8.66", "192.168.8.67", "192.168.8.68"]

@@ -10,8 +10,8 @@ import pytest
 from pyrage import x25519
 
 from tests.lab.machine import Machine
-from tests.lab.operator import Operator, said
-from tests.lab.test_bootstrap import by_path
+from tests.lab.operator import Operator, output_of
+from tests.lab.test_bootstrap import path_install
 from tests.support.etcd_binaries import why_not
 
 VERSION = "3.6.14"
@@ -47,7 +47,7 @@ PASSPHRASE = "correct horse battery"
 ANY_KEY = "PRIVATE KEY"
 
 
-def verbs(plan: Path, identity: Path) -> list[tuple[str, ...]]:
+def all_verbs(plan: Path, identity: Path) -> list[tuple[str, ...]]:
     """What is done to a cluster in its life, and what is looked at."""
     return [
         ("plan", "--out", str(plan)), ("plan", "--json"), ("check",), ("check", "--json"), ("apply", "--yes"),
@@ -65,7 +65,7 @@ def test_no_key_in_any_word_file_or_argv(operator: Operator) -> None:
     identity.write_text(f"{age}\n")
     operator.env["ETCDUP_CA_PASSPHRASE"] = PASSPHRASE
     backup = f"backup: {{encrypt_to: {age.to_public()}}}\n"
-    operator.write(version=VERSION, install=by_path(VERSION), more=backup)
+    operator.write(version=VERSION, install=path_install(VERSION), more=backup)
     watch = ArgvWatch()
     watch.start()
     words = [operator.apply()]
@@ -76,16 +76,16 @@ def test_no_key_in_any_word_file_or_argv(operator: Operator) -> None:
     third.run("rm /etc/etcd/pki/peer-key.pem; echo garbage >/etc/etcd/pki/server-key.pem")
     (operator.folder / "pki/ca-key.pem").chmod(0o644)
     plan = operator.folder / "saved.plan"
-    for verb in verbs(plan, identity):
+    for verb in all_verbs(plan, identity):
         done = operator.run(*verb)
-        words.append(said(done))
+        words.append(output_of(done))
         assert "Traceback" not in done.stderr
-        assert done.returncode in ((0, 1) if verb[0] == "check" else (0,)), said(done)
+        assert done.returncode in ((0, 1) if verb[0] == "check" else (0,)), output_of(done)
         secrets |= secrets_of(operator.folder / "pki")
     third.run("systemctl kill -s KILL etcd; rm -rf /var/lib/etcd/member")
     done = operator.run("member", "replace", "infra3", "--yes")
-    assert done.returncode == 0, said(done)
-    words.append(said(done))
+    assert done.returncode == 0, output_of(done)
+    words.append(output_of(done))
     argvs = watch.end()
     assert b"etcdup-probe" in argvs, "the watch saw our commands"
     assert (
@@ -112,11 +112,11 @@ def test_no_key_in_any_word_file_or_argv(operator: Operator) -> None:
     marks = [*secrets, ANY_KEY]
     assert [(name, mark) for name, text in places.items() for mark in marks if mark in text] == []
     for machine in operator.lab:
-        assert found_on(machine, sorted(secrets), "/opt") == []
-        assert found_on(machine, marks) == []
+        assert find_on(machine, sorted(secrets), "/opt") == []
+        assert find_on(machine, marks) == []
 
 
-def found_on(machine: Machine, texts: Sequence[str], *more: str) -> list[str]:
+def find_on(machine: Machine, texts: Sequence[str], *more: str) -> list[str]:
     """Files, binary ones as well, outside the folders that are made for keys. /opt has etcd, which knows what a key
     looks like."""
     folders = " ".join(("/etc", "/run", "/tmp", "/var", "/root", "/home", *more))

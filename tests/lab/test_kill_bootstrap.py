@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.lab.operator import HEALTHY, Operator, said
-from tests.lab.test_bootstrap import by_path
+from tests.lab.operator import HEALTHY, Operator, output_of
+from tests.lab.test_bootstrap import path_install
 from tests.support.etcd_binaries import why_not
 
 VERSION = "3.6.14"
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSIO
 
 # A bootstrap of three has 51 commands. They go in trips, four a host, and the journal has their lines when a trip
 # is over: these cuts come after every other one of the twelve trips.
-CUTS = (1, 19, 31, 37, 43, 48)
+KILL_AFTER = (1, 19, 31, 37, 43, 48)
 # What comes up on infra1 within its first trip: cut here, the trip ends with its connection.
-SIGHTS = (
+KILL_WHEN_WRITTEN = (
     "etc/etcd/etcdup.json",
     "etc/etcd/pki/ca.pem",
     "etc/systemd/system/etcd.service",
@@ -50,7 +50,7 @@ def kill_after(operator: Operator, commands: int) -> int:
     return commands_done(operator)
 
 
-def finish(operator: Operator) -> None:
+def finish_apply(operator: Operator) -> None:
     """The next apply must end where an uncut one does."""
     words = operator.apply()
     assert words.count(HEALTHY) == 1
@@ -60,25 +60,25 @@ def finish(operator: Operator) -> None:
         assert machine.run(f"find /opt/etcd /etc/etcd /run/etcdup {HALF_DONE}").stdout == ""
 
 
-@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("cut", KILL_AFTER)
 def test_killed_and_applied_again(operator: Operator, cut: int) -> None:
-    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.write(version=VERSION, install=path_install(VERSION))
     done = kill_after(operator, cut)
     assert done >= cut, "the bootstrap ended before it could be cut: fewer commands than this test thinks"
-    finish(operator)
+    finish_apply(operator)
 
 
-@pytest.mark.parametrize("sight", SIGHTS)
+@pytest.mark.parametrize("sight", KILL_WHEN_WRITTEN)
 def test_killed_within_a_trip(operator: Operator, sight: str) -> None:
-    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.write(version=VERSION, install=path_install(VERSION))
     seen = operator.lab.machines[0].root / sight
     kill_once(operator, seen.exists)
     assert seen.exists()
-    finish(operator)
+    finish_apply(operator)
 
 
 def test_interrupted_it_says_what_is_done_and_frees_the_lock(operator: Operator) -> None:
-    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.write(version=VERSION, install=path_install(VERSION))
     running = operator.start("apply", "--yes")
     while running.poll() is None and commands_done(operator) < 20:
         time.sleep(0.001)
@@ -91,14 +91,14 @@ def test_interrupted_it_says_what_is_done_and_frees_the_lock(operator: Operator)
 
 
 def test_a_second_operator_is_told_who_is_at_work(operator: Operator) -> None:
-    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.write(version=VERSION, install=path_install(VERSION))
     first = operator.start("apply", "--yes")
     while first.poll() is None and commands_done(operator) < 5:
         time.sleep(0.001)
     first.send_signal(19)  # SIGSTOP: it holds the lock and does nothing
     try:
         second = operator.run("apply", "--yes")
-        assert second.returncode == 4, said(second)
+        assert second.returncode == 4, output_of(second)
         assert "another etcdup is at work on infra1: " in second.stderr
         assert "`etcdup apply` since " in second.stderr
         assert f"pid {first.pid}" in second.stderr
@@ -109,9 +109,9 @@ def test_a_second_operator_is_told_who_is_at_work(operator: Operator) -> None:
 
 
 def test_a_dead_holder_frees_the_lock_at_once(operator: Operator) -> None:
-    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.write(version=VERSION, install=path_install(VERSION))
     kill_after(operator, 30)
     began = time.monotonic()
     done: subprocess.CompletedProcess[str] = operator.run("apply", "--yes")
-    assert done.returncode == 0, said(done)
+    assert done.returncode == 0, output_of(done)
     assert time.monotonic() - began < 60

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab.apply_with_faults import apply_cut
+from tests.lab.apply_with_faults import apply_and_kill
 from tests.lab.load import load_on
 from tests.lab.operator import Operator
-from tests.lab.test_bootstrap import by_path
-from tests.lab.test_membership import wait_answering
+from tests.lab.test_bootstrap import path_install
+from tests.lab.test_membership import wait_until_serving
 from tests.support.etcd_binaries import why_not
 
 NEW, OLD = "3.7.1", "3.6.14"
@@ -26,29 +26,29 @@ def _binaries() -> None:
 
 
 def test_rolls_replacements_and_downgrades_arrive_all_the_same(operator: Operator) -> None:
-    want(operator, NEW)
+    write_version(operator, NEW)
     operator.apply()
-    with nothing_lost(operator):
-        want(operator, NEW, "etcd: {heartbeat_ms: 150}\n")
-        cut_each(operator, ROLL)
+    with no_lost_writes(operator):
+        write_version(operator, NEW, "etcd: {heartbeat_ms: 150}\n")
+        kill_at_each(operator, ROLL)
         operator.apply()
-    with nothing_lost(operator):
-        apply_cut(operator, "MarkReplacement", words=("member", "replace", "infra3"))
-        cut_each(operator, REPLACEMENT)
+    with no_lost_writes(operator):
+        apply_and_kill(operator, "MarkReplacement", words=("member", "replace", "infra3"))
+        kill_at_each(operator, REPLACEMENT)
         operator.apply()
-    with nothing_lost(operator):
-        want(operator, OLD, "etcd: {heartbeat_ms: 150}\n")
-        cut_each(operator, DOWNGRADE)
+    with no_lost_writes(operator):
+        write_version(operator, OLD, "etcd: {heartbeat_ms: 150}\n")
+        kill_at_each(operator, DOWNGRADE)
         operator.apply()
     assert [member["version"] for member in operator.status()["members"]] == [OLD] * 3
 
 
-def want(operator: Operator, version: str, more: str = "") -> None:
-    operator.write(version=version, install=by_path(version), more=more)
+def write_version(operator: Operator, version: str, more: str = "") -> None:
+    operator.write(version=version, install=path_install(version), more=more)
 
 
 @contextmanager
-def nothing_lost(operator: Operator) -> Iterator[None]:
+def no_lost_writes(operator: Operator) -> Iterator[None]:
     """Clients on a member that nobody restarts on purpose more than once: every write that they were promised stays."""
     with load_on(operator.lab, operator, ["infra2"]) as load:
         yield
@@ -58,13 +58,13 @@ def nothing_lost(operator: Operator) -> Iterator[None]:
     assert "nothing to do" in operator.apply()
 
 
-def cut_each(operator: Operator, steps: Sequence[str]) -> None:
+def kill_at_each(operator: Operator, steps: Sequence[str]) -> None:
     """Kills an apply at each of these steps in turn; at every other one infra1 loses power as well."""
     other = operator.lab["infra1"]
     for number, step in enumerate(steps):
         crash = other.kill if number % 2 else None
-        apply_cut(operator, step, at=crash)
+        apply_and_kill(operator, step, at=crash)
         if crash:
             other.start()
             other.wait_ssh()
-            wait_answering(operator, other.name)
+            wait_until_serving(operator, other.name)

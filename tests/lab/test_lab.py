@@ -27,7 +27,7 @@ with Lab(machines=1) as lab:
 """
 
 
-def traces(lab_id: str) -> list[str]:
+def find_traces(lab_id: str) -> list[str]:
     """What is left of a lab: mounts, namespace, control groups (so processes too), loop devices, files."""
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if lab_id in line]
     groups = [str(path) for top in hierarchies() if (path := top / TOP / lab_id).exists()]
@@ -36,7 +36,7 @@ def traces(lab_id: str) -> list[str]:
     return mounts + groups + [line for line in loops if lab_id in line] + files
 
 
-def reaches(lab: Lab, address: str, timeout_s: float = 1) -> bool:
+def can_reach(lab: Lab, address: str, timeout_s: float = 1) -> bool:
     with lab.inside():
         try:
             socket.create_connection((address, 22), timeout=timeout_s).close()
@@ -45,7 +45,7 @@ def reaches(lab: Lab, address: str, timeout_s: float = 1) -> bool:
     return True
 
 
-def clock_of(lab: Lab, host: str, command: str = "date +%s", user: str = "root") -> float:
+def read_clock_offset(lab: Lab, host: str, command: str = "date +%s", user: str = "root") -> float:
     return float(lab.ssh(host, command, user=user)) - datetime.now().timestamp()
 
 
@@ -103,7 +103,7 @@ def test_a_power_cut_keeps_the_disk_and_a_reset_does_not(lab: Lab, machines: lis
     machine.write("/var/lib/kept", "here\n", mode="600")
     machine.kill()
     assert not machine.is_on()
-    assert not reaches(lab, machine.address)
+    assert not can_reach(lab, machine.address)
     assert (machine.root / "var/lib/kept").read_text() == "here\n"
     machine.start()
     machine.wait_ssh()
@@ -141,7 +141,7 @@ def test_a_machine_more_goes_with_the_reset() -> None:
         assert lab.ssh(lab.add_machine().name, "hostname") == "infra2\n"
         lab.reset()
         assert [machine.name for machine in lab] == ["infra1"]
-        assert not reaches(lab, "192.168.8.67", timeout_s=0.2)
+        assert not can_reach(lab, "192.168.8.67", timeout_s=0.2)
 
 
 # Network
@@ -149,7 +149,7 @@ def test_a_machine_more_goes_with_the_reset() -> None:
 
 def test_cut_off_hangs_and_reconnect_mends(lab: Lab, machines: list[Machine]) -> None:
     machines[0].cut_off()
-    assert not reaches(lab, machines[0].address)
+    assert not can_reach(lab, machines[0].address)
     assert machines[0].run("systemctl is-active ssh").stdout == "active\n"
     machines[0].reconnect()
     machines[0].wait_ssh(5)
@@ -162,7 +162,7 @@ def test_cut_off_from_one_leaves_the_others(lab: Lab, machines: list[Machine]) -
     assert one.run(f"{ping} {other.address}", check=False).returncode != 0
     assert other.run(f"{ping} {one.address}", check=False).returncode != 0
     assert third.run(f"{ping} {one.address}").returncode == 0
-    assert reaches(lab, one.address)
+    assert can_reach(lab, one.address)
     one.reconnect()
     assert other.run(f"{ping} {one.address}").returncode == 0
 
@@ -171,7 +171,7 @@ def test_cut_off_from_one_leaves_the_others(lab: Lab, machines: list[Machine]) -
 def test_slow_delays_both_ways_and_loses(lab: Lab, machines: list[Machine]) -> None:
     machines[0].slow(delay_ms=40)
     started = time.monotonic()
-    assert reaches(lab, machines[0].address)
+    assert can_reach(lab, machines[0].address)
     assert 0.075 < time.monotonic() - started < 0.25
     assert lab.ssh("infra1", "head -c 20000000 /dev/zero | sha1sum", stdin="x" * 5_000_000)
     machines[0].slow(delay_ms=0, loss=0.5)
@@ -214,14 +214,14 @@ def test_a_small_disk_gets_full_and_free_again(machines: list[Machine], running:
 
 def test_a_shifted_clock_is_shown_over_ssh_and_under_sudo(lab: Lab, machines: list[Machine]) -> None:
     machines[0].shift_clock(-3600)
-    assert clock_of(lab, "infra1") == pytest.approx(-3600, abs=5)
-    assert clock_of(lab, "infra1", "sudo date +%s", user="admin") == pytest.approx(-3600, abs=5)
-    assert clock_of(lab, "infra1", "sh -c 'date +%s'", user="oper") == pytest.approx(-3600, abs=5)
-    assert clock_of(lab, "infra2") == pytest.approx(0, abs=5)
+    assert read_clock_offset(lab, "infra1") == pytest.approx(-3600, abs=5)
+    assert read_clock_offset(lab, "infra1", "sudo date +%s", user="admin") == pytest.approx(-3600, abs=5)
+    assert read_clock_offset(lab, "infra1", "sh -c 'date +%s'", user="oper") == pytest.approx(-3600, abs=5)
+    assert read_clock_offset(lab, "infra2") == pytest.approx(0, abs=5)
     machines[0].shift_clock(0.5)
-    assert clock_of(lab, "infra1", "date +%s.%N") == pytest.approx(0.5, abs=0.3)
+    assert read_clock_offset(lab, "infra1", "date +%s.%N") == pytest.approx(0.5, abs=0.3)
     machines[0].shift_clock(0)
-    assert clock_of(lab, "infra1") == pytest.approx(0, abs=5)
+    assert read_clock_offset(lab, "infra1") == pytest.approx(0, abs=5)
 
 
 # The operator's place
@@ -260,8 +260,8 @@ def test_nothing_is_left_after_the_end() -> None:
         lab.machines[0].small_disk("/srv/small", 8)
         lab.machines[0].slow(1)
         lab.popen(["sh", "-c", "sleep 300 & sleep 300"])
-        assert len(traces(lab_id)) > 4
-    assert traces(lab_id) == []
+        assert len(find_traces(lab_id)) > 4
+    assert find_traces(lab_id) == []
 
 
 def test_nothing_is_left_after_an_exception() -> None:
@@ -270,30 +270,30 @@ def test_nothing_is_left_after_an_exception() -> None:
         lab_id = lab.grounds.lab_id
         raise KeyboardInterrupt
     assert lab_id
-    assert traces(lab_id) == []
+    assert find_traces(lab_id) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_after_a_signal(number: signal.Signals) -> None:
-    with _sleeper() as process:
+    with _start_sleeper() as process:
         lab_id = _first_line(process)
         process.send_signal(number)
         process.wait(20)
-    assert traces(lab_id) == []
+    assert find_traces(lab_id) == []
 
 
 @pytest.mark.alone  # any new lab sweeps
 def test_the_next_lab_sweeps_what_a_killed_one_left(lab: Lab) -> None:
-    with _sleeper() as process:
+    with _start_sleeper() as process:
         lab_id = _first_line(process)
         process.kill()
-    assert len(traces(lab_id)) > 4
+    assert len(find_traces(lab_id)) > 4
     with Lab(machines=0):
-        assert traces(lab_id) == []
+        assert find_traces(lab_id) == []
     assert lab.ssh("infra1", "hostname") == "infra1\n"  # a living lab is not touched
 
 
-def _sleeper() -> subprocess.Popen[str]:
+def _start_sleeper() -> subprocess.Popen[str]:
     root = Path(__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, "-c", SLEEPER], cwd=root, env=os.environ | {"PYTHONPATH": str(root)},

@@ -28,7 +28,9 @@ def tenths(begin_s: float, end_s: float) -> list[float]:
     return [number / 10 for number in range(round(begin_s * 10), round(end_s * 10))]
 
 
-def judged(records: Sequence[Record], machines: History | None = None, kept: Sequence[str] = ()) -> Report:
+def make_report(
+    records: Sequence[Record], machines: History | None = None, kept: Sequence[str] = ()
+) -> Report:
     events = [Event("added", "infra1", 0), Event("added", "infra2", 0), Event("stopped", "", 10 * S)]
     return report_of([*events, *records], kept, machines or History())
 
@@ -38,7 +40,7 @@ BOTH = [*ONE, *writes("infra2", [at + 0.05 for at in tenths(0, 10)])]
 
 
 def test_a_quiet_load_is_clean() -> None:
-    report = judged([*BOTH, request(9.97, "infra1", "append", "a", key="log/1")], kept=["log/1"])
+    report = make_report([*BOTH, request(9.97, "infra1", "append", "a", key="log/1")], kept=["log/1"])
     report.assert_clean()
     assert str(report) == (
         "load: 10.0 s, 201 writes acknowledged, 0 lost; 200 operations on 1 registers linearizable; "
@@ -49,7 +51,7 @@ def test_a_quiet_load_is_clean() -> None:
 
 def test_gaps_are_of_all_and_of_each_member() -> None:
     two = writes("infra2", [*(at + 0.05 for at in tenths(0, 2)), *(at + 0.05 for at in tenths(5, 10))])
-    report = judged([*writes("infra1", [*tenths(0, 3), *tenths(4.5, 10)]), *two])
+    report = make_report([*writes("infra1", [*tenths(0, 3), *tenths(4.5, 10)]), *two])
     assert round(report.gaps["infra1"].seconds, 2) == 1.6
     assert round(report.gaps["infra2"].seconds, 2) == 3.1
     assert (round(report.gap.seconds, 2), round(report.gap.after_s, 2)) == (1.6, 2.91)
@@ -58,7 +60,7 @@ def test_gaps_are_of_all_and_of_each_member() -> None:
 
 
 def test_a_gap_at_the_end_counts() -> None:
-    assert round(judged(writes("infra1", tenths(0, 4))).gap.seconds, 2) == 6.09
+    assert round(make_report(writes("infra1", tenths(0, 4))).gap.seconds, 2) == 6.09
 
 
 def test_the_time_before_and_after_a_members_load_is_no_gap() -> None:
@@ -77,7 +79,7 @@ def test_what_is_lost_and_what_comes_from_nowhere() -> None:
         request(3.01, "infra1", "append", "a", key="log/cut", outcome="unknown", error="cut"),
         request(4.01, "infra1", "append", "a", key="log/ghost", outcome="failed", error=REFUSED),
     ]
-    report = judged([*BOTH, *appends], kept=["log/kept", "log/ghost"])
+    report = make_report([*BOTH, *appends], kept=["log/kept", "log/ghost"])
     assert report.lost == ("log/lost",)
     assert report.ghosts == ("log/ghost",)
     assert [line.split(":")[0] for line in report.wrong(restarted={"infra1"})][:2] == [
@@ -87,7 +89,7 @@ def test_what_is_lost_and_what_comes_from_nowhere() -> None:
 
 
 def test_a_stale_read_is_a_fault() -> None:
-    report = judged([*BOTH, request(5.02, "infra1", "read", "infra1:1.0")])
+    report = make_report([*BOTH, request(5.02, "infra1", "read", "infra1:1.0")])
     assert report.violation is not None
     assert "not linearizable: r: no order explains" in report.wrong()[0]
 
@@ -103,12 +105,12 @@ def test_failures_are_explained_by_the_members_own_stop_alone() -> None:
         failed(3.02, "infra2"),
         failed(7.02, "infra1"),
     ]
-    report = judged(records, History((Span("infra1", 3 * S, 4 * S),)))
+    report = make_report(records, History((Span("infra1", 3 * S, 4 * S),)))
     assert [(each.member, each.invoked_ns / S) for each in report.elsewhere({"infra1"})] == [
         ("infra2", 3.02), ("infra1", 7.02)
     ]  # fmt: skip
     assert len(report.elsewhere(())) == 4
-    gone = judged(records, History((Span("infra1", 3 * S, FOREVER),)))
+    gone = make_report(records, History((Span("infra1", 3 * S, FOREVER),)))
     assert [each.member for each in gone.elsewhere({"infra1"})] == ["infra2"]
 
 
@@ -119,7 +121,7 @@ def test_what_a_handover_caught_is_told_apart() -> None:
     caught = [failed(2.02, "read", CHANGED), failed(2.04, "write", SILENCE)]
     others = [failed(2.06, "write", "EtcdUnavailable: Socket closed"), failed(6.02, "read", CHANGED)]
     machines = History(handovers=(Span("infra1", 2 * S, 2 * S + S // 10),))
-    report = judged([*BOTH, *caught, *others], machines)
+    report = make_report([*BOTH, *caught, *others], machines)
     assert report.caught == tuple(caught)
     assert report.elsewhere({"infra1"}) == tuple(others)
     assert len(report.elsewhere({"infra2"})) == 4, "nobody was to move infra1's leadership"

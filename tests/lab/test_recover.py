@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lost_quorum_drill import SURE, VERSION, commands, wait_for_fence
+from tests.lab.lost_quorum_drill import VERSION, YES, page_commands, wait_for_fence
 from tests.lab.machine import Machine
-from tests.lab.operator import HEALTHY, Operator, said
-from tests.lab.test_bootstrap import by_path
+from tests.lab.operator import HEALTHY, Operator, output_of
+from tests.lab.test_bootstrap import path_install
 from tests.support.etcd_binaries import why_not
-from tests.support.keyboard import CTRL_C, typed
+from tests.support.keyboard import CTRL_C, run_interactively
 
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
 PKI = "/etc/etcd/pki"
 # The fence's part of a unit's ExecStartPre, which is its end.
-ASKING = re.compile(r"; \\\n[^']*'\nExecStart=")
+FENCE_COMMAND = re.compile(r"; \\\n[^']*'\nExecStart=")
 
 
 def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
-    look, recover, grow = commands()
+    look, recover, grow = page_commands()
     infra1, infra2, infra3 = operator.lab.machines
-    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.write(version=VERSION, install=path_install(VERSION))
     operator.apply()
     infra1.run(f"nohup sh -c '{WRITER}' >/dev/null 2>&1 &")
     wait_for_writes(infra1, 60)
@@ -32,67 +32,67 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
 
     assert "cannot be reached" in operator.run(*look).stdout
     done = operator.run("recover", "--json")
-    assert done.returncode == 4, said(done)
-    assert "--fenced infra2" in done.stderr, said(done)
+    assert done.returncode == 4, output_of(done)
+    assert "--fenced infra2" in done.stderr, output_of(done)
     refused = json.loads(done.stdout)["error"]["refused"]
-    assert [each["host"] for each in refused] == ["infra2", "infra3"], said(done)
-    had = survivors_keys(operator)
+    assert [each["host"] for each in refused] == ["infra2", "infra3"], output_of(done)
+    had = read_survivor_keys(operator)
     # Each was acknowledged by the survivor itself, which has applied it by then.
-    assert set(acknowledged(infra1)) <= set(had)
+    assert set(read_acknowledged(infra1)) <= set(had)
 
-    asked_of_a_person(operator)
-    done = operator.run(*recover, *SURE)
-    assert done.returncode == 0, said(done)
-    assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+    check_questions(operator)
+    done = operator.run(*recover, *YES)
+    assert done.returncode == 0, output_of(done)
+    assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
     print(done.stderr)
     # Its log may end in a write that failed for want of a quorum.
-    assert set(had) <= set(has := survivors_keys(operator))
+    assert set(had) <= set(has := read_survivor_keys(operator))
     assert infra1.run("ls /var/lib/etcd.aside-*").stdout.split() == ["member"]
     # A cold copy, byte for byte what was moved aside, for etcd alone.
     assert infra1.run("diff -r /var/lib/etcd.cold-* /var/lib/etcd.aside-* && echo same").stdout == "same\n"
     assert infra1.run("stat -c '%U:%G %a' /var/lib/etcd.cold-*/member").stdout == "etcd:etcd 700\n"
     kept = max((operator.folder / "backups").glob("*-recover-infra1-*.db"))
-    again = operator.run(*recover, *SURE)
-    assert again.returncode == 4, said(again)
+    again = operator.run(*recover, *YES)
+    assert again.returncode == 4, output_of(again)
 
-    split_without_fence(operator)
-    both_come_back(operator, grow)
+    show_split_brain_without_fence(operator)
+    bring_old_members_back(operator, grow)
     # One of them is lost after all: a fresh machine takes its place.
     infra3.reset()
     infra3.wait_ssh()
     done = operator.run("member", "replace", "infra3", "--yes")
-    assert done.returncode == 0, said(done)
-    assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+    assert done.returncode == 0, output_of(done)
+    assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
     assert len(operator.status()["members"]) == 3
-    assert survivors_keys(operator) == has
+    assert read_survivor_keys(operator) == has
     assert "nothing to do" in operator.apply()
-    undo_a_restore(operator, kept)
+    restore_and_undo(operator, kept)
 
 
-def asked_of_a_person(operator: Operator) -> None:
+def check_questions(operator: Operator) -> None:
     """Each host that cannot be looked at is to be named, and the cluster last: another name is a no, as Ctrl-C is."""
-    wrong = [(switched_off("infra2"), "infra2"), (switched_off("infra3"), "infra2")]
-    code, screen = typed(operator.on_terminal("recover"), wrong)
+    wrong = [(power_off_question("infra2"), "infra2"), (power_off_question("infra3"), "infra2")]
+    code, screen = run_interactively(operator.on_terminal("recover"), wrong)
     assert (code, "that is not its name; nothing was changed" in screen) == (130, True), screen
     assert not list((operator.folder / "backups").glob("*-recover-*")), screen
-    halt = [*((switched_off(name), name) for name in ("infra2", "infra3")), ("(prod): ", CTRL_C)]
-    code, screen = typed(operator.on_terminal("recover"), halt)
+    halt = [*((power_off_question(name), name) for name in ("infra2", "infra3")), ("(prod): ", CTRL_C)]
+    code, screen = run_interactively(operator.on_terminal("recover"), halt)
     assert code == 130, screen
     assert operator.lab["infra1"].run("ls -d /var/lib/etcd.*", check=False).stdout == ""
 
 
-def switched_off(name: str) -> str:
+def power_off_question(name: str) -> str:
     return f"Switch it off, then type its name ({name}): "
 
 
-def split_without_fence(operator: Operator) -> None:
+def show_split_brain_without_fence(operator: Operator) -> None:
     """Rule 65 shown on these very machines: without our fence both form the old cluster and take a write, beside the
     one that went on from the survivor."""
     infra1, *old = operator.lab.machines
     units = {machine.name: machine.root / "etc/systemd/system/etcd.service" for machine in old}
     fenced = {name: unit.read_text() for name, unit in units.items()}
     for name, unit in units.items():
-        unit.write_text(ASKING.sub("'\nExecStart=", fenced[name]))
+        unit.write_text(FENCE_COMMAND.sub("'\nExecStart=", fenced[name]))
         assert "superseded" in fenced[name]
         assert "superseded" not in unit.read_text()
     for machine in old:
@@ -115,7 +115,7 @@ def wait_for_put(machine: Machine, key: str, value: str) -> None:
         time.sleep(0.2)
 
 
-def both_come_back(operator: Operator, grow: tuple[str, ...]) -> None:
+def bring_old_members_back(operator: Operator, grow: tuple[str, ...]) -> None:
     """At once, with their old data: a quorum of the old cluster (rule 65). Each asks before it starts, hears that it is
     of the past, and stays down."""
     _, *old = operator.lab.machines
@@ -131,24 +131,24 @@ def both_come_back(operator: Operator, grow: tuple[str, ...]) -> None:
     assert told.count("its data is of the cluster before the restored one") == 2, told
     plan = operator.run("plan")
     order = [plan.stdout.index(what) for what in ("stop etcd, move data aside", "add to the cluster")]
-    assert order == sorted(order), said(plan)
+    assert order == sorted(order), output_of(plan)
     done = operator.run(*grow, "--yes")
-    assert done.returncode == 0, said(done)
-    assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+    assert done.returncode == 0, output_of(done)
+    assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
     for machine in old:
         assert machine.run("ls /var/lib/etcd.aside-*").stdout.split() == ["member"]
 
 
-def undo_a_restore(operator: Operator, snapshot: Path) -> None:
+def restore_and_undo(operator: Operator, snapshot: Path) -> None:
     """A restore that turns out to have been a mistake: what was written after the snapshot comes back."""
     operator.ctl("put", "late", "written")
     sure = ("--yes-restore", "prod")
     done = operator.run("restore", str(snapshot), *sure)
-    assert done.returncode == 0, said(done)
+    assert done.returncode == 0, output_of(done)
     assert operator.ctl("get", "late") == ""
     done = operator.run("restore", "--undo", *sure)
-    assert done.returncode == 0, said(done)
-    assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+    assert done.returncode == 0, output_of(done)
+    assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
     assert operator.ctl("get", "late", "--print-value-only").strip() == "written"
     assert "nothing to do" in operator.apply()
 
@@ -160,18 +160,18 @@ ETCDCTL = (
 WRITER = f"while n=$((n+1)); {ETCDCTL} put key$n v$n; do echo key$n >>/root/acknowledged; done"
 
 
-def acknowledged(machine: Machine) -> list[str]:
+def read_acknowledged(machine: Machine) -> list[str]:
     return machine.run("cat /root/acknowledged", check=False).stdout.split()
 
 
 def wait_for_writes(machine: Machine, count: int) -> None:
     deadline = time.monotonic() + 60
-    while len(acknowledged(machine)) < count:
+    while len(read_acknowledged(machine)) < count:
         assert time.monotonic() < deadline, "the writer does not write"
         time.sleep(0.2)
 
 
-def survivors_keys(operator: Operator) -> list[str]:
+def read_survivor_keys(operator: Operator) -> list[str]:
     """By a read that needs no quorum."""
     out = operator.lab.machines[0].run(f"{ETCDCTL} get key --prefix --consistency=s").stdout
     return sorted(out.split())

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab import OPER_PASSWORD
-from tests.lab.operator import Operator, said, trace_of
-from tests.lab.test_bootstrap import PROVIDED, by_path, provided
+from tests.lab.operator import Operator, host_traces, output_of
+from tests.lab.test_bootstrap import PROVIDED, issue_provided, path_install
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_certs import Authority
 
@@ -119,8 +119,8 @@ def wrong_clock(operator: Operator) -> dict[str, str]:
     return {}
 
 
-def lacking_address(operator: Operator) -> dict[str, str]:
-    provided(operator.lab, operator.folder)
+def missing_address(operator: Operator) -> dict[str, str]:
+    issue_provided(operator.lab, operator.folder)
     authority = Authority("kubernetes")
     addresses = [machine.address for machine in operator.lab][:2]
     authority.issue("kubernetes", [*addresses, "127.0.0.1"]).write(operator.folder, "kubernetes")
@@ -128,7 +128,7 @@ def lacking_address(operator: Operator) -> dict[str, str]:
     return {"more": PROVIDED}
 
 
-def expired(operator: Operator) -> dict[str, str]:
+def expired_certs(operator: Operator) -> dict[str, str]:
     authority = Authority("kubernetes")
     addresses = [*(machine.address for machine in operator.lab), "127.0.0.1"]
     authority.issue("kubernetes", addresses, days=-1).write(operator.folder, "kubernetes")
@@ -166,9 +166,9 @@ CASES = {
     "foreign etcd": Case(foreign_etcd, 4, ("another etcd runs on infra2", "etcd.service")),
     "wrong clock": Case(wrong_clock, 4, ("the clock of infra2 is 36", "ahead of")),
     "a certificate without one address": Case(
-        lacking_address, 2, ("kubernetes.pem", "infra3", "192.168.8.68")
+        missing_address, 2, ("kubernetes.pem", "infra3", "192.168.8.68")
     ),
-    "an expired certificate": Case(expired, 2, ("kubernetes.pem", "expired")),
+    "an expired certificate": Case(expired_certs, 2, ("kubernetes.pem", "expired")),
     "no such version": Case(no_such_version, 1, ("3.6.99", "404")),
     "another version in the folder": Case(other_version_in_folder, 1, ("3.6.13", "3.6.14")),
     "a version that loses data": Case(bad_version, 4, ("3.5.2", "must not be used")),
@@ -178,23 +178,23 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_refused_with_a_hint_and_nothing_changed(operator: Operator, name: str, tmp_path: Path) -> None:
     case = CASES[name]
-    operator.write(install=by_path(VERSION))
+    operator.write(install=path_install(VERSION))
     changes = case.spoil(operator)
     if name in ("no such version", "a version that loses data"):
         operator.env["ETCDUP_CACHE"] = str(tmp_path / "cache")
-    write(operator, changes)
-    before = [trace_of(machine) for machine in operator.lab]
+    write_case(operator, changes)
+    before = [host_traces(machine) for machine in operator.lab]
     done = operator.run("apply", "--yes")
-    assert done.returncode == case.status, said(done)
+    assert done.returncode == case.status, output_of(done)
     assert "Traceback" not in done.stderr
-    assert [word for word in case.words if word not in done.stderr] == [], said(done)
+    assert [word for word in case.words if word not in done.stderr] == [], output_of(done)
     assert "error: " in done.stderr
-    assert "hint: " in done.stderr, said(done)
-    assert [trace_of(machine) for machine in operator.lab] == before
+    assert "hint: " in done.stderr, output_of(done)
+    assert [host_traces(machine) for machine in operator.lab] == before
 
 
-def write(operator: Operator, changes: dict[str, str]) -> None:
-    arguments = {"install": by_path(VERSION)} | {
+def write_case(operator: Operator, changes: dict[str, str]) -> None:
+    arguments = {"install": path_install(VERSION)} | {
         key: value for key, value in changes.items() if key not in ("known_hosts", "identity_file")
     }
     operator.write(**arguments)

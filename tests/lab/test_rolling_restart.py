@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab.load import load_on
 from tests.lab.operator import Operator
-from tests.lab.test_bootstrap import by_path
+from tests.lab.test_bootstrap import path_install
 from tests.support.etcd_binaries import why_not
 
 VERSION = "3.6.14"
@@ -17,11 +17,11 @@ pytestmark = [
 
 
 def test_a_rolling_restart_is_hardly_noticed(operator: Operator) -> None:
-    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.write(version=VERSION, install=path_install(VERSION))
     operator.apply()
     names = {machine.name for machine in operator.lab}
     with load_on(operator.lab, operator) as load:
-        operator.write(version=VERSION, install=by_path(VERSION), more="etcd: {heartbeat_ms: 150}\n")
+        operator.write(version=VERSION, install=path_install(VERSION), more="etcd: {heartbeat_ms: 150}\n")
         operator.apply()
         load.remove("infra3")  # as a test does that takes members out and in
         load.add("infra3")
@@ -33,7 +33,7 @@ def test_a_rolling_restart_is_hardly_noticed(operator: Operator) -> None:
 
 def test_two_members_killed_at_once_are_noticed(operator: Operator) -> None:
     """The instrument sees trouble: a lost quorum is a gap and failures, and yet nothing is lost."""
-    operator.write(version=VERSION, install=by_path(VERSION))
+    operator.write(version=VERSION, install=path_install(VERSION))
     operator.apply()
     one, other, _ = operator.lab.machines
     with load_on(operator.lab, operator) as load:

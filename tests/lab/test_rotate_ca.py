@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab.apply_with_faults import apply_cut
+from tests.lab.apply_with_faults import apply_and_kill
 from tests.lab.load import load_on
 from tests.lab.machine import Machine
-from tests.lab.operator import HEALTHY, Operator, said
-from tests.lab.test_bootstrap import by_path
+from tests.lab.operator import HEALTHY, Operator, output_of
+from tests.lab.test_bootstrap import path_install
 from tests.support.etcd_binaries import etcd_binaries, why_not
-from tests.support.expired_certs import expired_leaves
+from tests.support.expired_certs import issue_expired_leaves
 
 VERSION = "3.6.14"
 VERSIONS = ("3.4.23", "3.5.33", VERSION, "3.7.1")
@@ -24,66 +24,69 @@ RENEWED = (*ROTATE, "--consumers-have", "certs")
 def test_other_leaves_and_another_ca_cost_no_write_and_no_client(operator: Operator, version: str) -> None:
     bring_up(operator, version)
     assert operator.run("certs", "issue", "app", "--out", "old").returncode == 0
-    first = served(operator)
+    first = read_served_fingerprints(operator)
     with clients(operator):
         renewed = operator.run("certs", "renew", "--days", "4000", "--yes")
-    assert renewed.returncode == 0, said(renewed)
-    old = served(operator)
+    assert renewed.returncode == 0, output_of(renewed)
+    old = read_served_fingerprints(operator)
     assert not first & old
     with clients(operator):  # they trust the old CA
-        apply_cut(operator, "RotateAuthority", words=ROTATE)
-        apply_cut(operator, "RestartMember", words=ROTATE)
-        said_next = rotated(operator, *ROTATE)
+        apply_and_kill(operator, "RotateAuthority", words=ROTATE)
+        apply_and_kill(operator, "RestartMember", words=ROTATE)
+        said_next = run_phase(operator, *ROTATE)
     assert "give every consumer ./pki/ca.pem as its CA file" in said_next
-    assert served(operator) == old, "members serve what they served"
+    assert read_served_fingerprints(operator) == old, "members serve what they served"
     refused = operator.run(*ROTATE, "--yes")
-    assert refused.returncode == 4, said(refused)
+    assert refused.returncode == 4, output_of(refused)
     assert "consumers have to act before this phase" in refused.stderr
 
     with clients(operator):  # they trust both, with certificates of the old one
-        apply_cut(operator, "RotateAuthority", words=TRUSTING)
-        apply_cut(operator, "InstallFiles", words=TRUSTING)
-        said_next = rotated(operator, *TRUSTING)
+        apply_and_kill(operator, "RotateAuthority", words=TRUSTING)
+        apply_and_kill(operator, "InstallFiles", words=TRUSTING)
+        said_next = run_phase(operator, *TRUSTING)
     assert "etcdup certs issue app" in said_next
-    assert "nothing to do: this phase is whole" in rotated(operator, *TRUSTING), (
+    assert "nothing to do: this phase is whole" in run_phase(operator, *TRUSTING), (
         "the same again goes no further"
     )
-    assert not old & served(operator)
+    assert not old & read_served_fingerprints(operator)
     locked_out = operator.run(*RENEWED, "--yes")
-    assert locked_out.returncode == 4, said(locked_out)
+    assert locked_out.returncode == 4, output_of(locked_out)
     assert "the consumer app has only a certificate of the old CA" in locked_out.stderr
     assert operator.run("certs", "issue", "app").returncode == 0
 
     if version == VERSION:
-        a_client_with_its_old_certificate_stops_the_drop(operator)
+        check_old_client_stops_drop(operator)
     with clients(operator):  # with certificates of the new one
-        apply_cut(operator, "RotateAuthority", words=RENEWED)
-        apply_cut(operator, "RestartMember", words=RENEWED)
-        assert "the old CA is trusted no more" in rotated(operator, *RENEWED)
-    assert "nothing to do: this phase is whole" in rotated(operator, *RENEWED)
+        apply_and_kill(operator, "RotateAuthority", words=RENEWED)
+        apply_and_kill(operator, "RestartMember", words=RENEWED)
+        assert "the old CA is trusted no more" in run_phase(operator, *RENEWED)
+    assert "nothing to do: this phase is whole" in run_phase(operator, *RENEWED)
     assert "nothing to do" in operator.apply()
     assert operator.run("certs", "list").returncode == 0
 
 
-def a_client_with_its_old_certificate_stops_the_drop(operator: Operator) -> None:
+def check_old_client_stops_drop(operator: Operator) -> None:
     """Seen when one member turns it away; the others still take it, and the way back is open."""
-    ask = old_client(operator)
+    ask = old_client_command(operator)
     with operator.lab.popen(["sh", "-c", f"while :; do {ask} get a; sleep 0.2; done"]) as client:
         stopped = operator.run(*RENEWED, "--yes")
-        assert stopped.returncode == 5, said(stopped)
+        assert stopped.returncode == 5, output_of(stopped)
         print(stopped.stderr)
         assert "a client still shows a certificate of the old CA" in stopped.stderr
         assert f"turned away {operator.lab.operator_address}" in stopped.stderr
         again = operator.run("apply", "--yes")
-        assert again.returncode == 4, said(again)
+        assert again.returncode == 4, output_of(again)
         assert operator.lab.run(["sh", "-c", f"{ask} put a b"]).stdout == "OK\n", "two members still take it"
-        assert "etcdup certs rotate-ca --consumers-have certs" in rotated(operator, *ROTATE, "--keep-old")
+        assert "etcdup certs rotate-ca --consumers-have certs" in run_phase(operator, *ROTATE, "--keep-old")
         for machine in operator.lab:
-            assert operator.lab.run(["sh", "-c", f"{old_client(operator, machine)} put a b"]).stdout == "OK\n"
+            assert (
+                operator.lab.run(["sh", "-c", f"{old_client_command(operator, machine)} put a b"]).stdout
+                == "OK\n"
+            )
         client.kill()
 
 
-def old_client(operator: Operator, *machines: Machine) -> str:
+def old_client_command(operator: Operator, *machines: Machine) -> str:
     """etcdctl with the certificate that `app` had before, at these members or at all."""
     endpoints = ",".join(f"https://{each.address}:2379" for each in machines or operator.lab)
     old, ca = operator.folder / "old", operator.folder / "pki/ca.pem"
@@ -94,20 +97,20 @@ def old_client(operator: Operator, *machines: Machine) -> str:
 def bring_up(operator: Operator, version: str) -> None:
     if reason := why_not(version):
         pytest.skip(f"no etcd {version}: {reason}")
-    operator.write(version=version, install=by_path(version))
+    operator.write(version=version, install=path_install(version))
     operator.apply()
 
 
-def rotated(operator: Operator, *words: str) -> str:
+def run_phase(operator: Operator, *words: str) -> str:
     """A phase that must succeed; what it says to its operator."""
     done = operator.run(*words, "--yes")
-    assert done.returncode == 0, said(done)
-    assert done.stdout.rstrip().endswith(HEALTHY), said(done)
+    assert done.returncode == 0, output_of(done)
+    assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
     print(done.stderr)
     return done.stderr
 
 
-def served(operator: Operator) -> set[str]:
+def read_served_fingerprints(operator: Operator) -> set[str]:
     """The public-key digests that the ports' certificates have, as openssl sees them on the hosts."""
     ask = "openssl s_client -connect {}:{} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint"
     return {
@@ -130,19 +133,19 @@ def clients(operator: Operator) -> Iterator[None]:
 def test_a_cluster_that_expired_and_was_rebooted_is_healed(operator: Operator, version: str) -> None:
     """Rule 17: nobody notices until the next start, when no member finds another."""
     bring_up(operator, version)
-    let_all_expire(operator)
+    expire_all(operator)
     operator.lab.each(lambda machine: machine.reboot())
     assert operator.run("health").returncode == 1
     done = operator.run("certs", "list")
-    assert done.returncode == 1, said(done)
+    assert done.returncode == 1, output_of(done)
     assert "expired" in done.stdout
     healed = operator.run("certs", "renew", "--yes")
-    assert healed.returncode == 0, said(healed)
+    assert healed.returncode == 0, output_of(healed)
     assert healed.stdout.rstrip().endswith(HEALTHY)
     assert "nothing to do" in operator.apply()
-    assert rotated(operator, *ROTATE), "and whoever expired may have another CA now"
+    assert run_phase(operator, *ROTATE), "and whoever expired may have another CA now"
 
 
-def let_all_expire(operator: Operator) -> None:
-    for name, path, content in expired_leaves(operator.file):
+def expire_all(operator: Operator) -> None:
+    for name, path, content in issue_expired_leaves(operator.file):
         operator.lab[name].run(f"cat > {path}", stdin=content.decode())  # owner and mode stay

@@ -3,21 +3,21 @@
 import pytest
 
 from tests.lab.load import load_on
-from tests.lab.operator import Operator, said
-from tests.lab.test_bootstrap import by_path
-from tests.lab.test_kill_changes import cut_each
+from tests.lab.operator import Operator, output_of
+from tests.lab.test_bootstrap import path_install
+from tests.lab.test_kill_changes import kill_at_each
 from tests.support.etcd_binaries import why_not
 
-WAY = ("3.4.23", "3.5.33", "3.6.14", "3.7.1", "3.6.14", "3.5.33")
+VERSION_PATH = ("3.4.23", "3.5.33", "3.6.14", "3.7.1", "3.6.14", "3.5.33")
 KEYS = 200
 # Each of these is still to come after the ones before it, whichever member's turn it was: a host that crashes once
 # its binary is switched comes up with the new one by itself.
-CUTS = ("InstallBinaries", "TakeSnapshot", "SwitchBinaries", "RestartMember", "SwitchBinaries")
+KILL_STEPS = ("InstallBinaries", "TakeSnapshot", "SwitchBinaries", "RestartMember", "SwitchBinaries")
 
 
 @pytest.fixture(autouse=True)
 def _binaries() -> None:
-    for version in (*WAY, "3.5.16"):
+    for version in (*VERSION_PATH, "3.5.16"):
         if reason := why_not(version):
             pytest.skip(f"no etcd {version}: {reason}")
 
@@ -25,48 +25,48 @@ def _binaries() -> None:
 @pytest.mark.alone
 def test_every_minor_up_and_down_again(operator: Operator) -> None:
     names = {machine.name for machine in operator.lab}
-    operator.write(version=WAY[0], install=by_path(WAY[0]))
+    operator.write(version=VERSION_PATH[0], install=path_install(VERSION_PATH[0]))
     operator.apply()
     put_keys(operator)
-    before = all_keys(operator)
+    before = read_all_keys(operator)
     with load_on(operator.lab, operator) as load:
-        for version in WAY[1:]:
-            operator.write(version=version, install=by_path(version))
+        for version in VERSION_PATH[1:]:
+            operator.write(version=version, install=path_install(version))
             operator.apply()
             assert [member["version"] for member in operator.status()["members"]] == [version] * 3
-            assert all_keys(operator) == before
+            assert read_all_keys(operator) == before
         report = load.report()
     report.assert_clean(restarted=names)
     snapshots = sorted(path.name for path in (operator.folder / "backups").glob("*.db"))
-    assert len(snapshots) == len(WAY) - 1, "one before each change of minor"
+    assert len(snapshots) == len(VERSION_PATH) - 1, "one before each change of minor"
     assert "nothing to do" in operator.apply()
 
 
 def test_a_source_that_does_not_qualify_is_refused(operator: Operator) -> None:
-    operator.write(version="3.5.16", install=by_path("3.5.16"))
+    operator.write(version="3.5.16", install=path_install("3.5.16"))
     operator.apply()
-    operator.write(version="3.6.14", install=by_path("3.6.14"))
+    operator.write(version="3.6.14", install=path_install("3.6.14"))
     done = operator.run("apply", "--yes")
-    assert done.returncode == 4, said(done)
+    assert done.returncode == 4, output_of(done)
     assert "3.5.32 or later" in done.stderr
     assert "3.5.33" in done.stderr, "the way is named"
     assert {member["version"] for member in operator.status()["members"]} == {"3.5.16"}
 
 
 def test_killed_five_times_and_a_host_crashed_twice_it_still_arrives(operator: Operator) -> None:
-    operator.write(version="3.5.33", install=by_path("3.5.33"))
+    operator.write(version="3.5.33", install=path_install("3.5.33"))
     operator.apply()
     put_keys(operator)
-    before = all_keys(operator)
-    operator.write(version="3.6.14", install=by_path("3.6.14"))
+    before = read_all_keys(operator)
+    operator.write(version="3.6.14", install=path_install("3.6.14"))
     with load_on(operator.lab, operator) as load:
-        cut_each(operator, CUTS)
+        kill_at_each(operator, KILL_STEPS)
         operator.apply()
         report = load.report()
     assert report.violation is None
     assert report.lost == report.ghosts == ()
     assert [member["version"] for member in operator.status()["members"]] == ["3.6.14"] * 3
-    assert all_keys(operator) == before
+    assert read_all_keys(operator) == before
     assert "nothing to do" in operator.apply()
 
 
@@ -76,8 +76,8 @@ def put_keys(operator: Operator) -> None:
     for part in range(KEYS // 100):
         text = f"\n{puts.replace('kept/', f'kept/{part}/')}\n\n\n"
         done = operator.run("ctl", "--", "txn", stdin=text)
-        assert done.returncode == 0, said(done)
+        assert done.returncode == 0, output_of(done)
 
 
-def all_keys(operator: Operator) -> str:
+def read_all_keys(operator: Operator) -> str:
     return operator.ctl("get", "kept/", "--prefix")

@@ -16,7 +16,7 @@ PREFIX = "/registry/"
 WAIT_S = 60.0
 
 
-class Watching:
+class WatcherProcess:
     """`written` are all values that the test has ever put below PREFIX, each once."""
 
     def __init__(self, operator: Operator, records: Path) -> None:
@@ -57,7 +57,7 @@ class Watching:
 
 
 @contextmanager
-def watching(operator: Operator, members: Sequence[str]) -> Iterator[Watching]:
+def running_watcher(operator: Operator, members: Sequence[str]) -> Iterator[WatcherProcess]:
     """Through these members in turn; it has listed when the block begins."""
     records = operator.folder / "watched.jsonl"
     records.touch()
@@ -66,7 +66,7 @@ def watching(operator: Operator, members: Sequence[str]) -> Iterator[Watching]:
         sys.executable, "-m", "tests.lab.watcher", operator.folder / "pki", records, PREFIX, *addresses,
     ]  # fmt: skip
     process = operator.lab.popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    watched = Watching(operator, records)
+    watched = WatcherProcess(operator, records)
     try:
         deadline = time.monotonic() + WAIT_S
         while not watched.lists:

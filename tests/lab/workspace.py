@@ -12,7 +12,7 @@ from tests.lab.cgroup import Cgroup
 from tests.lab.disk import unmount_below
 from tests.lab.network import Namespace
 from tests.lab.ssh import Keys
-from tests.support.cache import cache_dir, locked
+from tests.support.cache import cache_dir, file_lock
 
 PACKAGES_PORT = 8079
 OWNER = "owner"
@@ -21,7 +21,7 @@ _counter = itertools.count(1)
 
 
 @dataclass(frozen=True)
-class Grounds:
+class Workspace:
     lab_id: str
     folder: Path
     base: Path
@@ -45,32 +45,32 @@ def runs() -> Path:
     return cache_dir() / "lab" / "run"
 
 
-def claim(base: Path, operator_address: str) -> Grounds:
+def claim_workspace(base: Path, operator_address: str) -> Workspace:
     """New grounds for this process, after what dead processes left is cleared."""
-    with locked(runs() / ".lock"):
-        sweep()
+    with file_lock(runs() / ".lock"):
+        remove_dead_workspaces()
         lab_id = f"etcdup-{os.getpid()}-{next(_counter)}"
         folder = runs() / lab_id
         folder.mkdir()
         owner = (folder / OWNER).open("w")
         fcntl.flock(owner, fcntl.LOCK_EX)
         print(os.getpid(), file=owner, flush=True)
-    return Grounds(lab_id, folder, base, operator_address, owner)
+    return Workspace(lab_id, folder, base, operator_address, owner)
 
 
-def release(grounds: Grounds) -> None:
-    demolish(grounds.folder)
+def release_workspace(grounds: Workspace) -> None:
+    remove_workspace(grounds.folder)
     grounds.owner.close()
 
 
-def sweep() -> None:
+def remove_dead_workspaces() -> None:
     """Labs whose process is dead: only what carries their ids is touched."""
     for folder in runs().glob("etcdup-*"):
         if not _owner_lives(folder):
-            demolish(folder)
+            remove_workspace(folder)
 
 
-def demolish(folder: Path) -> None:
+def remove_workspace(folder: Path) -> None:
     """Processes, mounts, namespace, control groups, files: all that the lab of this folder ever made."""
     lab_id = folder.name
     cgroup = Cgroup(lab_id)

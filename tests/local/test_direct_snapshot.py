@@ -2,7 +2,7 @@
 
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.ops.pki.pki import Pki
-from etcdup.ops.world.open import Members
+from etcdup.ops.world.open import MemberClients
 from etcdup.remote.etcd.grpc_client import Credentials
 from etcdup.remote.local import LocalHost
 from tests.support.etcd_cluster import CLIENT_PORT, EtcdCluster
@@ -11,7 +11,7 @@ S = 10.0
 CLOSED = 2399
 
 
-class Forwarding(LocalHost):
+class ForwardingHost(LocalHost):
     """A host whose SSH leads to the member's port, whatever this machine reaches by itself."""
 
     def __init__(self, name: str) -> None:
@@ -23,7 +23,7 @@ class Forwarding(LocalHost):
         return address, CLIENT_PORT
 
 
-class Known(Members):
+class KnownMembers(MemberClients):
     """With the cluster's own credentials in the place of a PKI's."""
 
     known: Credentials
@@ -36,8 +36,8 @@ async def test_straight_where_the_port_is_open_and_through_ssh_where_not(cluster
     for port, straight in ((CLIENT_PORT, True), (CLOSED, False)):
         place = HostSpec(name="m1", address=cluster.members["m1"].address, client_port=port)
         spec = Spec(name="prod", version="3.6.14", hosts=(place,))
-        host = Forwarding("m1")
-        members = Known(spec, {"m1": host}, Pki.open(spec, cluster.folder))
+        host = ForwardingHost("m1")
+        members = KnownMembers(spec, {"m1": host}, Pki.open(spec, cluster.folder))
         members.known = cluster.credentials
         try:
             client = await members.straight("m1")

@@ -20,12 +20,12 @@ from etcdup.remote.etcd.errors import (
 )
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
-from tests.support.etcd_wait import seen_to_be
+from tests.support.etcd_wait import wait_for_status
 
 S = 10.0  # more than any call here needs
 
 
-async def see_all(cluster: EtcdCluster) -> dict[str, MemberSeen]:
+async def read_statuses(cluster: EtcdCluster) -> dict[str, MemberSeen]:
     seen = {}
     for name in cluster.members:
         async with cluster.client(name) as client:
@@ -33,14 +33,14 @@ async def see_all(cluster: EtcdCluster) -> dict[str, MemberSeen]:
     return seen
 
 
-async def leader_and_follower(cluster: EtcdCluster) -> tuple[str, str]:
-    seen = await see_all(cluster)
+async def find_leader_and_follower(cluster: EtcdCluster) -> tuple[str, str]:
+    seen = await read_statuses(cluster)
     (leader,) = [name for name, member in seen.items() if member.member_id == member.leader_id]
     return leader, next(name for name in seen if name != leader)
 
 
 async def test_status_tells_what_each_member_says_of_itself(cluster: EtcdCluster, etcd_version: str) -> None:
-    seen = await see_all(cluster)
+    seen = await read_statuses(cluster)
 
     assert {str(member.version) for member in seen.values()} == {etcd_version}
     assert len({(m.cluster_id, m.leader_id, m.raft_term, m.members) for m in seen.values()}) == 1
@@ -96,13 +96,13 @@ async def test_members_are_listed_alike_everywhere(cluster: EtcdCluster) -> None
 
 
 async def test_only_the_leader_moves_leadership(cluster: EtcdCluster) -> None:
-    leader, follower = await leader_and_follower(cluster)
+    leader, follower = await find_leader_and_follower(cluster)
     async with cluster.client(leader) as old, cluster.client(follower) as new:
         target = (await new.status(timeout_s=S)).member_id
         with pytest.raises(EtcdRefused, match="etcdserver: not leader"):
             await new.move_leader(target, timeout_s=S)
         await old.move_leader(target, timeout_s=S)
-        await seen_to_be(old, lambda seen: seen.leader_id == target)
+        await wait_for_status(old, lambda seen: seen.leader_id == target)
 
 
 async def test_members_hash_alike_at_one_revision(cluster: EtcdCluster) -> None:
@@ -176,7 +176,7 @@ async def test_downgrade_is_validated_enabled_and_cancelled(cluster: EtcdCluster
             await client.downgrade("cancel", "", timeout_s=S)
 
 
-async def fill(client: EtcdClient) -> None:
+async def fill_database(client: EtcdClient) -> None:
     for _ in range(40):
         await client.put(b"big", bytes(1_000_000), timeout_s=S)
 
@@ -189,7 +189,7 @@ async def test_a_full_member_raises_an_alarm_that_is_disarmed_in_order(
         async with small.client("m1") as client:
             member_id = (await client.status(timeout_s=S)).member_id
             with pytest.raises(EtcdRefused, match="database space exceeded"):
-                await fill(client)
+                await fill_database(client)
             expected = (f"NOSPACE on member {member_id:x}",)
             seen = await client.status(timeout_s=S)
             assert seen.alarms == expected

@@ -9,27 +9,27 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from etcdup.remote.etcd.errors import EtcdError, EtcdTimeout, EtcdUnavailable, EtcdUntrusted
+from etcdup.remote.etcd.errors import EtcdRpcError, EtcdTimeout, EtcdUnavailable, EtcdUntrusted
 from etcdup.remote.etcd.grpc_client import Credentials
 from tests.support.etcd_certs import Authority, Pair
 from tests.support.etcd_cluster import CLIENT_PORT, IPV6_OF_ALL, EtcdCluster
-from tests.support.etcd_wait import seen_to_be
+from tests.support.etcd_wait import wait_for_status
 
 S = 10.0
 
 
-async def refusal(
+async def expect_error(
     cluster: EtcdCluster, *, target: str = "", server_name: str = "", alike: bool = True, **pem: bytes
-) -> EtcdError:
+) -> EtcdRpcError:
     """The error of a call to m1 with a client that is right but for these; the second call's is the same, and that of a
     snapshot, which goes past grpc, where it is `alike`."""
     changed = Credentials(**{**vars(cluster.credentials), **pem})
     async with cluster.client("m1", target=target, server_name=server_name, credentials=changed) as client:
-        with pytest.raises(EtcdError) as first:
+        with pytest.raises(EtcdRpcError) as first:
             await client.status(timeout_s=S)
-        with pytest.raises(EtcdError) as again:
+        with pytest.raises(EtcdRpcError) as again:
             await client.put(b"k", b"v", timeout_s=S)
-        with pytest.raises(EtcdError) as streamed:
+        with pytest.raises(EtcdRpcError) as streamed:
             await anext(client.snapshot(timeout_s=S))
     if alike:
         assert (type(streamed.value), streamed.value.message) == (type(first.value), first.value.message)
@@ -77,7 +77,7 @@ async def forwarding(address: str) -> AsyncIterator[int]:
 @pytest.mark.parametrize("name", ["another", "test CA"])
 async def test_a_member_of_another_authority(cluster: EtcdCluster, name: str) -> None:
     """Of another name, or of the same name with another key: a CA that was made anew."""
-    error = await refusal(cluster, ca=Authority(name).pem)
+    error = await expect_error(cluster, ca=Authority(name).pem)
     assert isinstance(error, EtcdUntrusted)
     assert error.message == "m1: its certificate was signed by an authority that we do not trust"
     assert error.hint
@@ -85,7 +85,7 @@ async def test_a_member_of_another_authority(cluster: EtcdCluster, name: str) ->
 
 @pytest.mark.parametrize("name", ["127.77.255.9", "2001:db8::78", "another.example"])
 async def test_a_certificate_for_another_address(cluster: EtcdCluster, name: str) -> None:
-    error = await refusal(cluster, server_name=name)
+    error = await expect_error(cluster, server_name=name)
     assert isinstance(error, EtcdUntrusted)
     assert "does not hold the address" in error.message
 
@@ -95,7 +95,7 @@ async def test_a_member_whose_certificate_has_expired(cluster: EtcdCluster) -> N
     good = Pair((member.folder / "server.pem").read_bytes(), (member.folder / "server-key.pem").read_bytes())
     cluster.authority.issue("m1", [member.address], days=-1).write(member.folder, "server")
     try:
-        error = await refusal(cluster)
+        error = await expect_error(cluster)
     finally:
         good.write(member.folder, "server")
     assert isinstance(error, EtcdUntrusted)
@@ -110,51 +110,51 @@ async def test_a_client_certificate_that_the_member_does_not_accept(cluster: Etc
     signer = cluster.authority if which == "expired" else Authority("another")
     pair = signer.issue("root", days=-1 if which == "expired" else 7)
     # what is sent before the member's refusal has come makes the kernel drop it: to a stream that is a cut connection
-    error = await refusal(cluster, cert=pair.cert, key=pair.key, alike=False)
+    error = await expect_error(cluster, cert=pair.cert, key=pair.key, alike=False)
     assert isinstance(error, EtcdUntrusted)
     assert "does not accept our client certificate" in error.message
 
 
 async def test_no_client_certificate(cluster: EtcdCluster) -> None:
-    error = await refusal(cluster, cert=b"", key=b"", alike=False)
+    error = await expect_error(cluster, cert=b"", key=b"", alike=False)
     assert isinstance(error, EtcdUntrusted)
 
 
 @pytest.mark.parametrize("broken", ["cert", "key", "ca"])
 async def test_files_that_are_no_certificates(cluster: EtcdCluster, broken: str) -> None:
-    error = await refusal(cluster, target="", server_name="", alike=True, **{broken: b"no PEM"})
+    error = await expect_error(cluster, target="", server_name="", alike=True, **{broken: b"no PEM"})
     assert isinstance(error, EtcdUntrusted)
     assert "damaged, or do not belong together" in error.message
     assert "no PEM" not in error.message + error.detail
 
 
 async def test_a_key_of_another_certificate(cluster: EtcdCluster) -> None:
-    error = await refusal(cluster, key=cluster.authority.issue("root").key)
+    error = await expect_error(cluster, key=cluster.authority.issue("root").key)
     assert "damaged, or do not belong together" in error.message
 
 
 async def test_a_port_where_nothing_listens(cluster: EtcdCluster) -> None:
-    error = await refusal(cluster, target=f"{cluster.members['m1'].address}:1")
+    error = await expect_error(cluster, target=f"{cluster.members['m1'].address}:1")
     assert type(error) is EtcdUnavailable
     assert error.message == "m1: nothing listens at its client port"
 
 
 async def test_a_forwarded_port_without_etcd_behind_it(cluster: EtcdCluster) -> None:
     async with listening(b"") as target:
-        error = await refusal(cluster, target=target)
+        error = await expect_error(cluster, target=target)
     assert type(error) is EtcdUnavailable
     assert "was closed" in error.message
 
 
 async def test_something_that_speaks_no_tls(cluster: EtcdCluster) -> None:
     async with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as target:
-        error = await refusal(cluster, target=target)
+        error = await expect_error(cluster, target=target)
     assert isinstance(error, EtcdUntrusted)
     assert "does not speak TLS" in error.message
 
 
 async def test_a_name_that_nobody_knows(cluster: EtcdCluster) -> None:
-    error = await refusal(cluster, target="nobody.invalid:2379")
+    error = await expect_error(cluster, target="nobody.invalid:2379")
     assert type(error) is EtcdUnavailable
     assert "is not known" in error.message
 
@@ -187,7 +187,7 @@ async def test_one_client_sees_its_member_go_and_come_back(cluster: EtcdCluster)
             await client.status(timeout_s=S)
         cluster.start("m1")
         cluster.wait_healthy("m1")
-        await seen_to_be(client, lambda _: True, timeout_s=1.5)
+        await wait_for_status(client, lambda _: True, timeout_s=1.5)
     cluster.wait_healthy()
 
 

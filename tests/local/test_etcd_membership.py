@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from etcdup.core.observed.model import ListedMember
-from etcdup.remote.etcd.errors import EtcdRefused, LearnerRefuses
+from etcdup.remote.etcd.errors import EtcdRefused, LearnerUnsupported
 from etcdup.remote.etcd.grpc_client import Etcd
 from tests.support.etcd_cluster import EtcdCluster
-from tests.support.etcd_wait import insist, seen_to_be
+from tests.support.etcd_wait import retry_while_refused, wait_for_status
 
 S = 10.0  # more than any call here needs
 
@@ -21,16 +21,16 @@ async def joining(cluster: EtcdCluster) -> AsyncIterator[tuple[Etcd, Etcd, int]]
         place = cluster.new_member()
         initial = {member.name: member.peer_url for member in cluster.members.values()}
         try:
-            added = await insist(
+            added = await retry_while_refused(
                 lambda: client.add_learner([place.peer_url], timeout_s=S), while_told="unhealthy cluster"
             )
             try:
                 cluster.start(place.name, initial=initial)
                 async with cluster.client(place.name) as learner:
-                    await seen_to_be(learner, lambda seen: seen.is_learner)
+                    await wait_for_status(learner, lambda seen: seen.is_learner)
                     yield client, learner, added.member_id
             finally:
-                await insist(
+                await retry_while_refused(
                     lambda: client.remove(added.member_id, timeout_s=S), while_told="unhealthy cluster"
                 )
         finally:
@@ -41,7 +41,7 @@ async def joining(cluster: EtcdCluster) -> AsyncIterator[tuple[Etcd, Etcd, int]]
 async def test_a_learner_that_never_starts(cluster: EtcdCluster) -> None:
     async with cluster.client("m1") as client:
         url = "https://127.77.255.1:2380"
-        learner = await insist(
+        learner = await retry_while_refused(
             lambda: client.add_learner([url], timeout_s=S), while_told="unhealthy cluster"
         )  # rule 25
         try:
@@ -67,12 +67,14 @@ async def test_a_learner_joins_and_is_promoted(cluster: EtcdCluster) -> None:
             learner.members(timeout_s=S),
             learner.prove(b"proof", b"learner", timeout_s=S),
         ):
-            with pytest.raises(LearnerRefuses):
+            with pytest.raises(LearnerUnsupported):
                 await refused
         assert await learner.get(b"nothing", linearizable=False, timeout_s=S) is None
 
-        await insist(lambda: client.promote(member_id, timeout_s=S), while_told="in sync with leader")
-        await seen_to_be(learner, lambda seen: not seen.is_learner)
+        await retry_while_refused(
+            lambda: client.promote(member_id, timeout_s=S), while_told="in sync with leader"
+        )
+        await wait_for_status(learner, lambda seen: not seen.is_learner)
         await learner.prove(b"proof", b"voter", timeout_s=S)
 
 

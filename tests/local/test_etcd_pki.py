@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.certs.required import peer_common_name, wanted_certs
+from etcdup.core.certs.required import desired_certs, peer_common_name
 from etcdup.core.spec.model import Spec
 from etcdup.ops.pki.pki import Pki
 from tests.support.etcd_cluster import PEER_PORT, EtcdCluster
 from tests.support.loopback_networks import own_network
 
 
-class Sealed:
+class PkiCluster:
     """Three members that run with what a managed PKI issued for them."""
 
     def __init__(self, binaries: Path, folder: Path, network: int) -> None:
@@ -25,7 +25,7 @@ class Sealed:
         spec = Spec.model_validate({"name": "sealed", "version": "3.6.14", "hosts": hosts})
         self.cluster.extra = (f"--peer-cert-allowed-cn={peer_common_name(spec)}",)
         self.pki = Pki.open(spec, folder)
-        self.pki.issue([each.role for each in wanted_certs(spec)], datetime.now(UTC))
+        self.pki.issue([each.role for each in desired_certs(spec)], datetime.now(UTC))
         self.pki.issue_client("kube-apiserver", datetime.now(UTC))
         self._lay_out(folder)
 
@@ -56,9 +56,9 @@ class Sealed:
 
 
 @pytest.fixture(scope="module")
-def sealed(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sealed]:
+def sealed(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PkiCluster]:
     with own_network() as network:
-        sealed = Sealed(binaries, tmp_path_factory.mktemp("sealed"), network)
+        sealed = PkiCluster(binaries, tmp_path_factory.mktemp("sealed"), network)
         try:
             sealed.cluster.start()
             sealed.cluster.wait_healthy()
@@ -67,7 +67,7 @@ def sealed(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             sealed.cluster.stop()
 
 
-def test_the_operator_reads_and_writes_through_every_member(sealed: Sealed) -> None:
+def test_the_operator_reads_and_writes_through_every_member(sealed: PkiCluster) -> None:
     for name in sealed.cluster.members:
         sealed.cluster.etcdctl(name, "put", "key", name)
         assert name in sealed.cluster.etcdctl(name, "get", "key")
@@ -75,7 +75,7 @@ def test_the_operator_reads_and_writes_through_every_member(sealed: Sealed) -> N
 
 
 @pytest.mark.parametrize("role", ["admin", "client/kube-apiserver", "health/m1", "server/m1"])
-def test_no_other_certificate_of_the_ca_speaks_raft(sealed: Sealed, role: str) -> None:
+def test_no_other_certificate_of_the_ca_speaks_raft(sealed: PkiCluster, role: str) -> None:
     """Rule 20, with one CA for clients and peers."""
     address = sealed.cluster.members["m2"].address
     assert sealed.asks_as_peer("peer/m1", address) == http.HTTPStatus.OK

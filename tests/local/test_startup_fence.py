@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.host.settings import settings_of, show_settings
-from etcdup.core.host.startup_fence import PREFIX
+from etcdup.core.host.startup_fence import FENCE_PREFIX
 from etcdup.core.host.unit import start_script
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.load import load
@@ -20,7 +20,7 @@ from tests.support.etcd_certs import Authority
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
 VERSIONS = ("3.4.23", "3.7.1")
-KEY = f"{PREFIX}prod-old"
+KEY = f"{FENCE_PREFIX}prod-old"
 WORD = "it went on from m1, m2 as prod-new on 2026-11-25 18:00 UTC"
 S = 60.0
 
@@ -57,7 +57,7 @@ class OldMember:
         join = Path(self.layout.join)
         join.write_text(f"ETCD_INITIAL_CLUSTER_STATE=new\nETCD_INITIAL_CLUSTER=m3={self.place.peer_url}\n")
         assert self.start() == "", "a first start asks nobody"
-        wait_for(lambda: any(Path(self.layout.data_dir).glob("member/wal/*.wal")))
+        wait_until(lambda: any(Path(self.layout.data_dir).glob("member/wal/*.wal")))
         self.stop()
         join.unlink()
 
@@ -74,7 +74,7 @@ class OldMember:
         if pid_file.exists():
             pid = int(pid_file.read_text())
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: not runs(pid))
+            wait_until(lambda: not is_running(pid))
             pid_file.unlink()
 
     def comes_up(self) -> bool:
@@ -83,14 +83,14 @@ class OldMember:
         return said == ""
 
 
-def runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + S
     while not condition():
         assert time.monotonic() < deadline

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.etcd.wal import LastEntry, LogEnd, commits_all, read_end
-from etcdup.remote.etcd.errors import EtcdError
+from etcdup.core.etcd.wal import LastEntry, LogEnd, commit_record, parse_log_end
+from etcdup.remote.etcd.errors import EtcdRpcError
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
@@ -31,7 +31,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdClus
 
 
 async def test_one_record_keeps_what_the_log_holds_beyond_its_last_commit(cluster: EtcdCluster) -> None:
-    leader = await lead(cluster)
+    leader = await find_leader(cluster)
     async with cluster.client(leader) as client:
         for number in range(20):
             await client.put(b"key%d" % number, b"v", timeout_s=S)
@@ -41,21 +41,21 @@ async def test_one_record_keeps_what_the_log_holds_beyond_its_last_commit(cluste
             process = cluster.members[name].process
             assert process is not None
             process.send_signal(signal.SIGSTOP)
-        with suppress(EtcdError):
+        with suppress(EtcdRpcError):
             await client.put(b"at the end", b"v", timeout_s=1.0)
         for name in (leader, *others):
             cluster.members[name].stop(signal.SIGKILL)
     log = last_file(cluster, leader)
-    end = read_end(log.read_bytes())
+    end = parse_log_end(log.read_bytes())
     assert end.last is not None
     assert end.last == LastEntry(before.raft_term, before.raft_index + 1)
     assert end.commit == before.raft_index
     assert end.size < len(log.read_bytes().rstrip(b"\0")) + 8
-    leaves_out_what_is_torn(log.read_bytes())
+    assert_torn_end_ignored(log.read_bytes())
 
     kept = cluster.folder / "kept"
     shutil.copytree(cluster.members[leader].folder / "data", kept)
-    assert not await has(cluster, leader, b"at the end"), (
+    assert not await has_key(cluster, leader, b"at the end"), (
         "etcd itself drops what is not known to be committed"
     )
 
@@ -64,22 +64,22 @@ async def test_one_record_keeps_what_the_log_holds_beyond_its_last_commit(cluste
     with log.open("r+b") as file:
         file.truncate(end.size)
         file.seek(end.size)
-        file.write(commits_all(end, end.last))
-    again = read_end(log.read_bytes())
+        file.write(commit_record(end, end.last))
+    again = parse_log_end(log.read_bytes())
     assert (again.commit, again.last, again.vote) == (end.last.index, end.last, end.vote)
-    assert commits_all(again, end.last) == b""
-    assert await has(cluster, leader, b"at the end")
+    assert commit_record(again, end.last) == b""
+    assert await has_key(cluster, leader, b"at the end")
 
 
-def leaves_out_what_is_torn(file: bytes) -> None:
-    whole = read_end(file)
-    ends = [read_end(each) for each in prefixes(file, whole)]
+def assert_torn_end_ignored(file: bytes) -> None:
+    whole = parse_log_end(file)
+    ends = [parse_log_end(each) for each in prefixes(file, whole)]
     assert len(ends) > 20
     torn = bytearray(file)
     torn[whole.size - 8 : whole.size] = b"\xff" * 8
-    assert read_end(bytes(torn)) == ends[-2]
+    assert parse_log_end(bytes(torn)) == ends[-2]
     with pytest.raises(ValueError, match="does not begin"):
-        read_end(b"\0" * 4096)
+        parse_log_end(b"\0" * 4096)
 
 
 def prefixes(file: bytes, whole: LogEnd) -> list[bytes]:
@@ -92,7 +92,7 @@ def prefixes(file: bytes, whole: LogEnd) -> list[bytes]:
     return found
 
 
-async def lead(cluster: EtcdCluster) -> str:
+async def find_leader(cluster: EtcdCluster) -> str:
     for name in cluster.members:
         async with cluster.client(name) as client:
             seen = await client.status(timeout_s=S)
@@ -105,7 +105,7 @@ def last_file(cluster: EtcdCluster, name: str) -> Path:
     return max((cluster.members[name].folder / "data/member/wal").glob("*.wal"))
 
 
-async def has(cluster: EtcdCluster, name: str, key: bytes) -> bool:
+async def has_key(cluster: EtcdCluster, name: str, key: bytes) -> bool:
     """By a cluster of this member alone, whose etcd is gone afterwards."""
     cluster.extra = ("--force-new-cluster",)
     cluster.start(name)

@@ -16,7 +16,7 @@ import pytest
 
 from etcdup.errors import CommandFailed
 from etcdup.ops.world.lock import LOCK
-from etcdup.remote.host import Call, Held, Host, NewFile, Task
+from etcdup.remote.host import Held, Host, HostCommand, HostFile, HostTask
 
 Promise = Callable[[Host, str], Awaitable[None]]
 
@@ -54,7 +54,7 @@ async def writing_into_a_missing_folder_is_an_error(host: Host, folder: str) -> 
 
 async def several_files_go_in_one_trip(host: Host, folder: str) -> None:
     contents = {"key": BINARY, "empty": b"", "cert": b"no newline"}
-    files = [NewFile(f"{folder}/{name}", content, 0o600, OWNER) for name, content in contents.items()]
+    files = [HostFile(f"{folder}/{name}", content, 0o600, OWNER) for name, content in contents.items()]
     await host.write_all(files)
     for name, content in contents.items():
         assert await host.read(f"{folder}/{name}") == content
@@ -63,8 +63,8 @@ async def several_files_go_in_one_trip(host: Host, folder: str) -> None:
 async def where_one_file_cannot_be_written_none_is(host: Host, folder: str) -> None:
     await host.write(f"{folder}/first", b"old", mode=0o600, owner=OWNER)
     new = [
-        NewFile(f"{folder}/first", b"new", 0o600, OWNER),
-        NewFile(f"{folder}/no/second", b"", 0o600, OWNER),
+        HostFile(f"{folder}/first", b"new", 0o600, OWNER),
+        HostFile(f"{folder}/no/second", b"", 0o600, OWNER),
     ]
     with pytest.raises(CommandFailed):
         await host.write_all(new)
@@ -72,13 +72,13 @@ async def where_one_file_cannot_be_written_none_is(host: Host, folder: str) -> N
 
 
 async def several_tasks_are_done_in_order(host: Host, folder: str) -> None:
-    key = NewFile(f"{folder}/sub/key", BINARY, 0o600, OWNER)
-    cert = NewFile(f"{folder}/sub/cert", b"no newline", 0o644, OWNER)
-    tasks: list[Task] = [
-        Call(("mkdir", f"{folder}/sub")),
+    key = HostFile(f"{folder}/sub/key", BINARY, 0o600, OWNER)
+    cert = HostFile(f"{folder}/sub/cert", b"no newline", 0o644, OWNER)
+    tasks: list[HostTask] = [
+        HostCommand(("mkdir", f"{folder}/sub")),
         (key, cert),
-        Call(("cat", cert.path)),
-        Call(("cat",)),
+        HostCommand(("cat", cert.path)),
+        HostCommand(("cat",)),
     ]
     results = await host.run_all(tasks, stdin=b"the last one's")
     assert [result.status for result in results] == [0, 0, 0, 0]
@@ -88,16 +88,20 @@ async def several_tasks_are_done_in_order(host: Host, folder: str) -> None:
 
 
 async def the_first_task_that_fails_is_the_last(host: Host, folder: str) -> None:
-    file = NewFile(f"{folder}/file", b"", 0o600, OWNER)
-    lost = NewFile(f"{folder}/missing/file", b"", 0o600, OWNER)
-    for fails, status in ((Call(("sh", "-c", "exit 7")), 7), ((lost,), 1), (Call(("no-such-command",)), 127)):
-        results = await host.run_all([Call(("true",)), fails, (file,)])
+    file = HostFile(f"{folder}/file", b"", 0o600, OWNER)
+    lost = HostFile(f"{folder}/missing/file", b"", 0o600, OWNER)
+    for fails, status in (
+        (HostCommand(("sh", "-c", "exit 7")), 7),
+        ((lost,), 1),
+        (HostCommand(("no-such-command",)), 127),
+    ):
+        results = await host.run_all([HostCommand(("true",)), fails, (file,)])
         assert [result.status for result in results] == [0, status]
         assert await host.read(file.path) is None
 
 
 async def only_the_last_task_finds_stdin(host: Host, folder: str) -> None:
-    results = await host.run_all([Call(("cat",)), Call(("cat",))], stdin=b"once")
+    results = await host.run_all([HostCommand(("cat",)), HostCommand(("cat",))], stdin=b"once")
     assert [result.stdout for result in results] == ["", "once"]
 
 
@@ -143,7 +147,7 @@ async def closing_twice_is_safe(host: Host, folder: str) -> None:
     await host.close()
 
 
-CONTRACT: tuple[Promise, ...] = (
+HOST_PROMISES: tuple[Promise, ...] = (
     a_missing_file_reads_as_none,
     a_written_file_reads_back,
     odd_file_names_are_only_names,

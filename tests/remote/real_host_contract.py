@@ -9,7 +9,7 @@ import pytest
 
 from etcdup.errors import CommandFailed, RemoteError
 from etcdup.remote import scripts
-from etcdup.remote.host import Blob, Call, Host, NewFile
+from etcdup.remote.host import Blob, Host, HostCommand, HostFile
 from tests.remote.host_contract import OWNER, Promise
 from tests.support.echo_server import echo_server
 
@@ -133,12 +133,12 @@ async def status_124_before_the_timeout_is_the_commands_own(host: Host, folder: 
 
 async def each_of_several_tasks_has_its_own_words(host: Host, folder: str) -> None:
     odd = ("", "a b", "it's", '"', "new\nline", "$HOME", "`id`", "*", "\\", ";", "$1", "}")
-    say = Call(("sh", "-c", 'printf "%s\\0" "$@"; echo complaint >&2; sleep 0.2', "sh", *odd))
+    say = HostCommand(("sh", "-c", 'printf "%s\\0" "$@"; echo complaint >&2; sleep 0.2', "sh", *odd))
     blob = Path(folder) / "blob"
     blob.write_bytes(TEN_MB)
-    put = (NewFile(f"{folder}/file", b"x" * 70_000, 0o640, OWNER),)
+    put = (HostFile(f"{folder}/file", b"x" * 70_000, 0o640, OWNER),)
     said, wrote, failed = await host.run_all(
-        [say, put, Call(("sh", "-c", "wc -c; echo why >&2; exit 3"))], stdin=Blob(blob)
+        [say, put, HostCommand(("sh", "-c", "wc -c; echo why >&2; exit 3"))], stdin=Blob(blob)
     )
     assert (said.stdout.split("\0")[:-1], said.stderr, said.duration_s > 0.18) == (
         [*odd],
@@ -153,15 +153,21 @@ async def each_of_several_tasks_has_its_own_words(host: Host, folder: str) -> No
 async def each_of_several_tasks_has_its_own_timeout(host: Host, folder: str) -> None:
     begun = time.monotonic()
     with pytest.raises(CommandFailed, match=r"sleep 60 ran into its timeout") as caught:
-        await host.run_all([Call(("true",)), Call(("sleep", "60"), 0.3), Call(("touch", f"{folder}/late"))])
+        await host.run_all(
+            [
+                HostCommand(("true",)),
+                HostCommand(("sleep", "60"), 0.3),
+                HostCommand(("touch", f"{folder}/late")),
+            ]
+        )
     assert caught.value.status is None
     assert time.monotonic() - begun < 10
     assert names_in(folder) == []
 
 
 async def nothing_is_begun_after_a_trip_is_cancelled(host: Host, folder: str) -> None:
-    late = Call(("touch", f"{folder}/late"))
-    task = asyncio.create_task(host.run_all([Call(("sleep", "1")), late]))
+    late = HostCommand(("touch", f"{folder}/late"))
+    task = asyncio.create_task(host.run_all([HostCommand(("sleep", "1")), late]))
     await asyncio.sleep(0.4)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -272,7 +278,7 @@ async def a_pair_is_renamed_by_one_program(host: Host, folder: str) -> None:
     """Rule 16: whoever reads both finds the old pair or the new, but for two system calls that follow each other."""
     (Path(folder) / "else").mkdir()
     names = ("pki-key.pem", "pki.pem", "else/third", "last one")
-    files = [NewFile(f"{folder}/{name}", name.encode(), 0o600, OWNER) for name in names]
+    files = [HostFile(f"{folder}/{name}", name.encode(), 0o600, OWNER) for name in names]
     await host.write_all(files)
     assert [await host.read(f"{folder}/{name}") for name in names] == [name.encode() for name in names]
     assert (names_in(folder), names_in(f"{folder}/else")) == (["else", "last one", *names[:2]], ["third"])
@@ -324,7 +330,7 @@ async def a_forwarded_port_reaches_the_host(host: Host, folder: str) -> None:
             await writer.wait_closed()
 
 
-REAL_MACHINE: tuple[Promise, ...] = (
+REAL_HOST_PROMISES: tuple[Promise, ...] = (
     reading_a_folder_is_an_error,
     status_stdout_and_stderr_are_told_apart,
     a_killed_command_has_the_shells_status,

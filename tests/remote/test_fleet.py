@@ -26,7 +26,7 @@ def host(name: str, address: str = "127.0.0.1", **more: bool) -> HostSpec:
     return HostSpec(name=name, address=address, **more)
 
 
-async def shout(reached: Host) -> str:
+async def echo_name(reached: Host) -> str:
     return (await reached.run(["echo", reached.name])).check().stdout
 
 
@@ -35,7 +35,7 @@ async def test_every_host_answers(sshd: Sshd) -> None:
     async with open_fleet(three, NO_SECRETS) as fleet:
         assert sorted(fleet.hosts) == ["infra1", "infra2", "infra3"]
         assert fleet.unreachable == {}
-        answers = await fleet.each(fleet.hosts, shout)
+        answers = await fleet.each(fleet.hosts, echo_name)
     assert answers == {"infra1": "infra1\n", "infra2": "infra2\n", "infra3": "infra3\n"}
 
 
@@ -57,7 +57,7 @@ async def test_a_silent_host_delays_nobody_beyond_its_own_timeout(sshd: Sshd, tm
             assert time.monotonic() - started < 8, "nor for the 10 s that others have"
             assert list(fleet.hosts) == ["infra1"]
             assert type(fleet.unreachable["infra2"]) is ConnectFailed
-            answers = await fleet.each(["infra1", "infra2"], shout)
+            answers = await fleet.each(["infra1", "infra2"], echo_name)
     assert answers["infra1"] == "infra1\n"
     assert isinstance(answers["infra2"], UnreachableError)
 

@@ -11,18 +11,18 @@ from etcdup.remote.host import Host
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh import ssh
 from etcdup.testing.network import FakeHost, FakeNetwork
-from tests.remote.host_contract import CONTRACT, Promise, named
-from tests.remote.real_host_contract import REAL_MACHINE
+from tests.remote.host_contract import HOST_PROMISES, Promise, named
+from tests.remote.real_host_contract import REAL_HOST_PROMISES
 from tests.support.sshd import Sshd
 from tests.support.sudo_users import PASSWORD, Users
 
 PASSWORD_GIVEN = Secrets(environ={"ETCDUP_SUDO_PASSWORD": PASSWORD})
 NO_SECRETS = Secrets(environ={})
 
-DOORS = ("local", "ssh", "ssh-sudo", "ssh-sudo-password")
+CONNECTIONS = ("local", "ssh", "ssh-sudo", "ssh-sudo-password")
 
 
-@pytest.fixture(params=DOORS)
+@pytest.fixture(params=CONNECTIONS)
 async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
     opened = await _open(request.param, request)
     yield opened
@@ -48,12 +48,12 @@ def folder(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("promise", CONTRACT + REAL_MACHINE, ids=named)
+@pytest.mark.parametrize("promise", HOST_PROMISES + REAL_HOST_PROMISES, ids=named)
 async def test_contract(promise: Promise, host: Host, folder: str) -> None:
     await promise(host, folder)
 
 
-@pytest.mark.parametrize("promise", CONTRACT, ids=named)
+@pytest.mark.parametrize("promise", HOST_PROMISES, ids=named)
 async def test_contract_of_the_fake(promise: Promise) -> None:
     machine = FakeNetwork().add("infra1")
     machine.make_dir("/folder")

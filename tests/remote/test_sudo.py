@@ -8,18 +8,18 @@ import pytest
 from etcdup.errors import SudoFailed
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.ssh import connect
-from etcdup.remote.sudo import BySudoWithPassword, Ended, sudo_failed
+from etcdup.remote.sudo import BySudoWithPassword, RawResult, sudo_failed
 from tests.support.sshd import Sshd
 from tests.support.sudo_users import PASSWORD, SUDOERS, Users
 
 NOBODY_TO_ASK = Secrets(environ={})
 
 
-def given(password: str) -> Secrets:
+def password_secrets(password: str) -> Secrets:
     return Secrets(environ={"ETCDUP_SUDO_PASSWORD": password})
 
 
-async def who(sshd: Sshd, user: str, secrets: Secrets) -> str:
+async def whoami(sshd: Sshd, user: str, secrets: Secrets) -> str:
     reached = await connect(sshd.host(), sshd.ssh(user=user, sudo=True), secrets=secrets)
     try:
         return (await reached.run(["id", "-un"])).stdout.strip()
@@ -27,9 +27,9 @@ async def who(sshd: Sshd, user: str, secrets: Secrets) -> str:
         await reached.close()
 
 
-async def refusal(sshd: Sshd, user: str, secrets: Secrets) -> SudoFailed:
+async def expect_refusal(sshd: Sshd, user: str, secrets: Secrets) -> SudoFailed:
     with pytest.raises(SudoFailed) as caught:
-        await who(sshd, user, secrets)
+        await whoami(sshd, user, secrets)
     error = caught.value
     assert error.hint
     assert PASSWORD not in f"{error} {error.detail} {error.hint} {error!r} {secrets!r}"
@@ -37,37 +37,39 @@ async def refusal(sshd: Sshd, user: str, secrets: Secrets) -> SudoFailed:
 
 
 async def test_without_a_password(sshd: Sshd, users: Users) -> None:
-    assert await who(sshd, users.free, NOBODY_TO_ASK) == "root"
+    assert await whoami(sshd, users.free, NOBODY_TO_ASK) == "root"
 
 
 async def test_with_a_password(sshd: Sshd, users: Users) -> None:
-    assert await who(sshd, users.asked, given(PASSWORD)) == "root"
+    assert await whoami(sshd, users.asked, password_secrets(PASSWORD)) == "root"
 
 
 async def test_root_needs_no_sudo(sshd: Sshd, users: Users) -> None:
-    assert await who(sshd, "root", NOBODY_TO_ASK) == "root"
+    assert await whoami(sshd, "root", NOBODY_TO_ASK) == "root"
 
 
 async def test_a_needed_password_that_nobody_gives(sshd: Sshd, users: Users) -> None:
-    error = await refusal(sshd, users.asked, NOBODY_TO_ASK)
+    error = await expect_refusal(sshd, users.asked, NOBODY_TO_ASK)
     assert "none was given" in error.message
     assert "ETCDUP_SUDO_PASSWORD" in error.hint
 
 
 @pytest.mark.parametrize("password", ["wrong", "", "etcdup-sudo-took-the-password"])
 async def test_a_wrong_password(sshd: Sshd, users: Users, password: str) -> None:
-    error = await refusal(sshd, users.asked, given(password))
+    error = await expect_refusal(sshd, users.asked, password_secrets(password))
     assert f"did not accept the password of {users.asked}" in error.message
 
 
 async def test_a_user_who_may_not(sshd: Sshd, users: Users) -> None:
-    error = await refusal(sshd, users.barred, given(PASSWORD))
+    error = await expect_refusal(sshd, users.barred, password_secrets(PASSWORD))
     assert f"{users.barred} may not use sudo" in error.message
     assert "visudo" in error.hint
 
 
 async def test_the_password_is_in_no_command_line(sshd: Sshd, users: Users) -> None:
-    reached = await connect(sshd.host(), sshd.ssh(user=users.asked, sudo=True), secrets=given(PASSWORD))
+    reached = await connect(
+        sshd.host(), sshd.ssh(user=users.asked, sudo=True), secrets=password_secrets(PASSWORD)
+    )
     try:
         seen = await reached.run(["sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ"])
         assert "sudo" in seen.stdout
@@ -80,7 +82,9 @@ async def test_a_password_that_sudo_leaves_does_not_become_input(
     sshd: Sshd, users: Users, tmp_path: Path
 ) -> None:
     """A rule that frees single commands: our line with the password would be the command's first input."""
-    reached = await connect(sshd.host(), sshd.ssh(user=users.asked, sudo=True), secrets=given(PASSWORD))
+    reached = await connect(
+        sshd.host(), sshd.ssh(user=users.asked, sudo=True), secrets=password_secrets(PASSWORD)
+    )
     rules = SUDOERS / f"{users.asked}-some"
     rules.write_text(f"{users.asked} ALL=(ALL) NOPASSWD: {shutil.which('sh')}\n")
     rules.chmod(0o440)
@@ -96,12 +100,12 @@ async def test_a_password_that_sudo_leaves_does_not_become_input(
 @pytest.mark.parametrize(
     ("ended", "words"),
     [
-        (Ended(127, b"", b"env: 'sudo': No such file or directory"), "sudo is not installed"),
-        (Ended(1, b"", b"sudo: sorry, you must have a tty to run sudo"), "insists on a terminal"),
-        (Ended(1, b"", b"sudo: unable to resolve plugin"), "ended with status 1"),
+        (RawResult(127, b"", b"env: 'sudo': No such file or directory"), "sudo is not installed"),
+        (RawResult(1, b"", b"sudo: sorry, you must have a tty to run sudo"), "insists on a terminal"),
+        (RawResult(1, b"", b"sudo: unable to resolve plugin"), "ended with status 1"),
     ],
 )
-def test_what_cannot_be_staged_here(ended: Ended, words: str) -> None:
+def test_what_cannot_be_staged_here(ended: RawResult, words: str) -> None:
     error = sudo_failed("infra1", "admin", ended)
     assert words in error.message
     assert error.hint

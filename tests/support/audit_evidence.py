@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from etcdup.core.audit.findings import Closer, Disk, Evidence, Hash, Leaders
+from etcdup.core.audit.findings import Disk, Evidence, HostInspection, LeaderChanges, MemberHash
 from etcdup.core.certs.inventory import Link, LinkPort
 from etcdup.core.observed.model import MemberSeen
 from etcdup.core.spec.model import Spec
@@ -13,8 +13,8 @@ from etcdup.ops.world.observe import observe
 from tests.support.fake_world import bring_up, machines_for, world_of
 from tests.support.observation_strategies import GIB
 
-GOOD = Disk("/var/lib/etcd", "ext4", 100 * GIB, "/dev/sda1", "/")
-SAFE = {
+GOOD_DISK = Disk("/var/lib/etcd", "ext4", 100 * GIB, "/dev/sda1", "/")
+SAFE_SETTINGS = {
     "cert-file": "/c", "key-file": "/k", "peer-cert-file": "/pc", "peer-key-file": "/pk",
     "trusted-ca-file": "/ca", "peer-trusted-ca-file": "/ca", "client-cert-auth": "true",
     "peer-client-cert-auth": "true", "peer-cert-allowed-cn": "peer",
@@ -22,7 +22,7 @@ SAFE = {
 }  # fmt: skip
 
 
-async def evidence_of(spec: Spec, folder: Path) -> Evidence:
+async def gather_evidence(spec: Spec, folder: Path) -> Evidence:
     """Members that etcdup set up, and nothing wrong with them."""
     network = machines_for(spec)
     await bring_up(spec, network, folder)
@@ -31,26 +31,28 @@ async def evidence_of(spec: Spec, folder: Path) -> Evidence:
     ways = [(one, other) for one in names for other in names if one != other]
     return Evidence(
         observed,
-        closer={name: Closer(name, SAFE, disks=(GOOD,), synchronised=True) for name in names},
+        closer={
+            name: HostInspection(name, SAFE_SETTINGS, disks=(GOOD_DISK,), synchronised=True) for name in names
+        },
         links=tuple(Link(*way, port=port) for way in ways for port in get_args(LinkPort)),
-        hashes=tuple(Hash(name, 1, 10) for name in names),
-        leaders=tuple(Leaders(name, 1, 3600) for name in names),
+        hashes=tuple(MemberHash(name, 1, 10) for name in names),
+        leaders=tuple(LeaderChanges(name, 1, 3600) for name in names),
     )
 
 
-def closer(evidence: Evidence, name: str, **change: object) -> Evidence:
+def with_inspection(evidence: Evidence, name: str, **change: object) -> Evidence:
     """The same, but for this host's closer look."""
     return replace(evidence, closer={**evidence.closer, name: replace(evidence.closer[name], **change)})  # type: ignore[arg-type]
 
 
-def hosts(evidence: Evidence, **changed: Mapping[str, object]) -> Evidence:
+def with_hosts(evidence: Evidence, **changed: Mapping[str, object]) -> Evidence:
     """The same, but for what was seen of these hosts: `infra1={"hostname": "x"}` and so on."""
     seen = evidence.observed.reachable()
     new = {name: replace(seen[name], **change) for name, change in changed.items()}  # type: ignore[arg-type]
     return replace(evidence, observed=replace(evidence.observed, hosts={**evidence.observed.hosts, **new}))
 
 
-def member(evidence: Evidence, name: str, **change: object) -> Evidence:
+def with_member(evidence: Evidence, name: str, **change: object) -> Evidence:
     """The same, but for what this member says of itself."""
     seen = evidence.observed.members[name]
     assert isinstance(seen, MemberSeen)

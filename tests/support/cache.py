@@ -15,7 +15,7 @@ def cache_dir() -> Path:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """One process at a time; the kernel frees the lock when its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
@@ -27,7 +27,7 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
     """The folder `target`; if missing, made by `build(an empty folder)` and renamed when complete."""
     if target.exists():
         return target
-    with locked(target.with_name(f".{target.name}.lock")):
+    with file_lock(target.with_name(f".{target.name}.lock")):
         if not target.exists():
             _build(target, build)
     return target

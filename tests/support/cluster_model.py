@@ -142,7 +142,7 @@ def connected(one: Slot, other: Slot) -> bool:
     return one is other or is_where_listed(one) or is_where_listed(other)
 
 
-def settle(cluster: Cluster) -> Cluster:
+def converge(cluster: Cluster) -> Cluster:
     """What comes by itself: a leader where there is a quorum, copies, names in the list, the end of removed members,
     the version that all agree on. Clients write all the while, so whoever is not with the leader falls behind."""
     leader = _elected(cluster)
@@ -225,33 +225,33 @@ def start(cluster: Cluster, number: int) -> Cluster:
             return replace(cluster, lost=True)  # empty under its old ID (rule 32)
         data = slot.generation
     process = Process(data, slot.conf, slot.current)
-    return settle(cluster.having(number, data=data, process=process, ours_down=False))
+    return converge(cluster.having(number, data=data, process=process, ours_down=False))
 
 
 def stop(cluster: Cluster, number: int) -> Cluster:
     """`systemctl stop` by us."""
     listed = cluster.slots[number].listed == "voter"
-    return settle(cluster.having(number, process=None, ours_down=listed))
+    return converge(cluster.having(number, process=None, ours_down=listed))
 
 
 def crash(cluster: Cluster, number: int) -> Cluster:
     """The host loses its power, and tmpfs what it held."""
-    return settle(cluster.having(number, on=False, process=None, joining=False, ours_down=False))
+    return converge(cluster.having(number, on=False, process=None, joining=False, ours_down=False))
 
 
-def recover(cluster: Cluster, number: int) -> Cluster:
+def power_on(cluster: Cluster, number: int) -> Cluster:
     """It comes back, and systemd starts what is enabled."""
     slot = cluster.slots[number]
-    cluster = settle(cluster.having(number, on=True))
+    cluster = converge(cluster.having(number, on=True))
     return start(cluster, number) if slot.enabled else cluster
 
 
-def renamed(cluster: Cluster, alike: tuple[tuple[int, ...], ...]) -> tuple[Cluster, tuple[int, ...]]:
+def canonical_form(cluster: Cluster, alike: tuple[tuple[int, ...], ...]) -> tuple[Cluster, tuple[int, ...]]:
     """The one of all clusters that differ only in which of the machines that are `alike` is which, and for each of
     its slots the number that it had."""
     order = list(range(len(cluster.slots)))
     for group in alike:
-        by_look = sorted(group, key=lambda number: _look(cluster, number))
+        by_look = sorted(group, key=lambda number: _comparison_key(cluster, number))
         for place, number in zip(group, by_look, strict=True):
             order[place] = number
     if order == sorted(order):
@@ -265,7 +265,7 @@ def renamed(cluster: Cluster, alike: tuple[tuple[int, ...], ...]) -> tuple[Clust
     return replace(cluster, slots=slots, leader=leader, pki=pki), tuple(order)
 
 
-def _look(cluster: Cluster, number: int) -> tuple[object, ...]:
+def _comparison_key(cluster: Cluster, number: int) -> tuple[object, ...]:
     """All that there is to see of a slot but its name, in an order of no meaning."""
     slot = cluster.slots[number]
     return (

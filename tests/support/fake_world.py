@@ -24,7 +24,7 @@ from etcdup.remote.etcd.errors import EtcdUnavailable
 from etcdup.remote.host import Host
 from etcdup.testing.etcd_client import FakeEtcd
 from etcdup.testing.network import FakeHost, FakeNetwork
-from etcdup.testing.salvage import FakeThrowaway
+from etcdup.testing.salvage import FakeTemporaryEtcd
 
 TOKEN = "prod-0123456789ab"
 
@@ -53,7 +53,7 @@ def add_machines(network: FakeNetwork, spec: Spec) -> None:
 
 
 @dataclass
-class Collected:
+class RecordingReporter:
     """A Reporter that keeps what it is told."""
 
     steps: list[tuple[str, str]]
@@ -93,7 +93,7 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         return FakeEtcd(network.machines[name])
 
     async def throwaway(name: str, port: int, credentials: Credentials) -> EtcdClient:
-        return FakeThrowaway(network.machines[name])
+        return FakeTemporaryEtcd(network.machines[name])
 
     archive = folder / "etcd.tar.gz"
     archive.write_bytes(gzip.compress(b"an archive", mtime=0))
@@ -114,11 +114,11 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         archive=archived,
         meet=meet,
         snapshots=folder / "backups",
-        binaries=tuple(_had(version, archive) for version in versions),
+        binaries=tuple(_available_binaries(version, archive) for version in versions),
     )
 
 
-def _had(version: Version, archive: Path) -> Binaries:
+def _available_binaries(version: Version, archive: Path) -> Binaries:
     """The newest of each series from the cache; others from the operator's own folder, who then stands for them."""
     source = "cache" if version in NEWEST.values() else "path"
     return Binaries(version, source, str(archive), "it is there", {"amd64": "00"})
@@ -140,8 +140,8 @@ async def bring_up(spec: Spec, network: FakeNetwork, folder: Path) -> tuple[Heal
     plan = planner(await observe(world))
     assert isinstance(plan, Plan), plan
     with Journal.beside(folder, spec.name) as journal:
-        return await apply(world, plan, planner, Collected([]), journal)
+        return await apply(world, plan, planner, RecordingReporter([]), journal)
 
 
-async def planned(spec: Spec, network: FakeNetwork, folder: Path) -> Plan | Refusal:
+async def make_plan(spec: Spec, network: FakeNetwork, folder: Path) -> Plan | Refusal:
     return planner_of(spec)(await observe(world_of(spec, network, folder)))

@@ -10,7 +10,7 @@ from types import TracebackType
 PATIENCE_S = 30.0
 
 
-class Greeters:
+class HandshakeClients:
     """A thread for each port, from `with` on until its end. The client's files are read at its beginning."""
 
     def __init__(self, ca: Path, cert: Path, key: Path, ports: Sequence[tuple[str, int]]) -> None:
@@ -22,7 +22,7 @@ class Greeters:
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._greet, args=(port,), daemon=True) for port in ports]
 
-    def __enter__(self) -> "Greeters":
+    def __enter__(self) -> "HandshakeClients":
         for thread in self._threads:
             thread.start()
         return self

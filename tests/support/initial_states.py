@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, product
 
 from etcdup.core.spec.model import Spec
-from tests.support.cluster_model import NEVER, Cluster, Conf, Process, Slot, series_of, settle
+from tests.support.cluster_model import NEVER, Cluster, Conf, Process, Slot, converge, series_of
 from tests.support.fake_world import spec_of
-from tests.support.simulator import Wish
+from tests.support.simulator import DesiredSpec
 
 BASE = "3.6.14"
 OLD_PATCH = "3.6.13"
@@ -30,7 +30,7 @@ class Target:
     moved: bool = False
 
 
-def kinds(size: int, states: str) -> Iterator[tuple[str, ...]]:
+def member_kinds(size: int, states: str) -> Iterator[tuple[str, ...]]:
     """Every multiset of states; etcd has one learner at most, and where all machines are fresh there is no cluster."""
     for found in combinations_with_replacement(states, size):
         if sum(kind in "LN" for kind in found) <= 1 and any(kind not in "LNF" for kind in found):
@@ -47,7 +47,7 @@ def first_states(found: tuple[str, ...], old: str = OLD_PATCH) -> Iterator[Clust
     live = cluster.live()
     able = {found[n]: n for n in reversed(live)} if len(live) >= cluster.quorum else {}
     for leader in able.values():
-        yield settle(replace(cluster, leader=leader))
+        yield converge(replace(cluster, leader=leader))
     if not able:
         yield cluster
 
@@ -82,7 +82,7 @@ def _slot(number: int, kind: str) -> Slot:
             return slot
 
 
-def bare(name: str) -> Slot:
+def bare_slot(name: str) -> Slot:
     """A machine with nothing on it."""
     return Slot(name)
 
@@ -143,7 +143,7 @@ def prepared(target: Target, base: Spec, cluster: Cluster) -> Cluster:
         assert target.replaced is not None
         slots[target.replaced] = replace(slots[target.replaced], hidden=True)
     known = {slot.name for slot in slots if not slot.hidden}
-    slots += [bare(host.name) for host in target.spec.hosts if host.name not in known]
+    slots += [bare_slot(host.name) for host in target.spec.hosts if host.name not in known]
     pki = (*cluster.pki, *(-1 for _ in slots[len(cluster.pki) :]))
     return replace(cluster, slots=tuple(slots), pki=pki)
 
@@ -163,12 +163,12 @@ def urls_of(base: Spec, target: Spec) -> dict[str, str]:
     }
 
 
-def wish_of(base: Spec, target: Spec) -> Wish:
+def desired_spec_of(base: Spec, target: Spec) -> DesiredSpec:
     label = "base" if base.at(target.version) == target else "target"
-    return Wish(label, urls_of(base, target))
+    return DesiredSpec(label, urls_of(base, target))
 
 
-def alike(target: Target, cluster: Cluster) -> tuple[tuple[int, ...], ...]:
+def interchangeable_slots(target: Target, cluster: Cluster) -> tuple[tuple[int, ...], ...]:
     """Slots that the target treats in the same way: which of them is which does not matter."""
     names = {host.name for host in target.spec.hosts}
     rest = [n for n, slot in enumerate(cluster.slots) if n not in target.slots and not slot.hidden]

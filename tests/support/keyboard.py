@@ -15,7 +15,9 @@ Turn = tuple[str, str | signal.Signals]
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def typed(start: Callable[[int], subprocess.Popen[str]], turns: Sequence[Turn]) -> tuple[int, str]:
+def run_interactively(
+    start: Callable[[int], subprocess.Popen[str]], turns: Sequence[Turn]
+) -> tuple[int, str]:
     """The exit code, and all that the screen showed, without colour. `start` takes the terminal for the process's
     stdin, stdout and stderr."""
     ours, theirs = pty.openpty()
@@ -25,7 +27,7 @@ def typed(start: Callable[[int], subprocess.Popen[str]], turns: Sequence[Turn]) 
         ends, screen, left = time.monotonic() + TIMEOUT_S, "", list(turns)
         at = 0
         while process.poll() is None:
-            screen += _shown(ours)
+            screen += _read_screen(ours)
             if left and (found := screen.find(left[0][0], at)) >= 0:
                 at = found + len(left[0][0])
                 _answer(process, ours, left.pop(0)[1])
@@ -33,7 +35,7 @@ def typed(start: Callable[[int], subprocess.Popen[str]], turns: Sequence[Turn]) 
                 process.kill()
                 raise AssertionError(f"it waits for something else than {left}:\n{screen}")
             time.sleep(0.01)
-        screen += _shown(ours)
+        screen += _read_screen(ours)
         assert not left, f"it ended with {process.wait()} and did not ask {left[0][0]!r}:\n{screen}"
         return process.wait(), _COLOUR.sub("", screen)
     finally:
@@ -41,7 +43,7 @@ def typed(start: Callable[[int], subprocess.Popen[str]], turns: Sequence[Turn]) 
         os.close(theirs)
 
 
-def _shown(terminal: int) -> str:
+def _read_screen(terminal: int) -> str:
     try:
         return os.read(terminal, 65536).decode(errors="replace")
     except BlockingIOError:

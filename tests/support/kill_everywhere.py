@@ -13,7 +13,7 @@ from etcdup.core.plan.plan import Plan
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
 from etcdup.testing.network import FakeNetwork, Killed
-from tests.support.fake_world import add_machines, bring_up, machines_for, planned
+from tests.support.fake_world import add_machines, bring_up, machines_for, make_plan
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Start:
         return deepcopy(self.network), Path(shutil.copytree(self.folder, folder))
 
 
-async def begun(before: Spec, after: Spec, folder: Path) -> Start:
+async def prepare_start(before: Spec, after: Spec, folder: Path) -> Start:
     """A healthy cluster of `before`, with bare machines for what `after` has more."""
     grown = folder / "grown"
     grown.mkdir()
@@ -39,14 +39,14 @@ async def begun(before: Spec, after: Spec, folder: Path) -> Start:
     return Start(network, grown)
 
 
-async def settled(spec: Spec, network: FakeNetwork, folder: Path, *, spared: str = "") -> None:
+async def apply_and_check(spec: Spec, network: FakeNetwork, folder: Path, *, spared: str = "") -> None:
     """Applies, and looks at what there is: nothing left to do, the members of the file run, and no others.
 
     Only a `spared` host may still have an enabled unit: it was out of reach when its member left.
     """
     results = await bring_up(spec, network, folder)
     assert all(result.ok for result in results)
-    left = await planned(spec, network, folder)
+    left = await make_plan(spec, network, folder)
     assert isinstance(left, Plan), left
     assert left.steps == ()
     wanted = {host.name: f"/opt/etcd/{spec.version}/etcd" for host in spec.hosts}
@@ -56,15 +56,15 @@ async def settled(spec: Spec, network: FakeNetwork, folder: Path, *, spared: str
     assert enabled - {spared} == wanted.keys() - {spared}
 
 
-async def cut_everywhere(start: Start, spec: Spec) -> int:
+async def kill_everywhere(start: Start, spec: Spec) -> int:
     """Kills etcdup after every command in turn; the next apply must come to the same end. Returns how many cuts."""
     total = 0
-    async for cut, network, folder in _cuts(start, spec):
+    async for cut, network, folder in _kill_points(start, spec):
         network.cut_after = cut
         with pytest.raises(Killed):
             await bring_up(spec, network, folder)
         network.revive()
-        await settled(spec, network, folder)
+        await apply_and_check(spec, network, folder)
         total += 1
     return total
 
@@ -74,7 +74,7 @@ async def crash_everywhere(start: Start, spec: Spec, *, killed: bool, stride: in
     lives on and has to stop or finish safely. When the host is back, the next apply must come to the same end."""
     names = sorted(start.network.machines)
     total = 0
-    async for cut, network, folder in _cuts(start, spec, stride):
+    async for cut, network, folder in _kill_points(start, spec, stride):
         victim = names[total % len(names)]
         network.at(cut, lambda network=network, victim=victim: network.crash(victim))  # type: ignore[misc]
         network.cut_after = cut if killed else None
@@ -82,15 +82,17 @@ async def crash_everywhere(start: Start, spec: Spec, *, killed: bool, stride: in
             await bring_up(spec, network, folder)
         network.revive()
         network.reboot(victim)
-        await settled(spec, network, folder, spared=victim)
+        await apply_and_check(spec, network, folder, spared=victim)
         total += 1
     return total
 
 
-async def _cuts(start: Start, spec: Spec, stride: int = 1) -> AsyncIterator[tuple[int, FakeNetwork, Path]]:
+async def _kill_points(
+    start: Start, spec: Spec, stride: int = 1
+) -> AsyncIterator[tuple[int, FakeNetwork, Path]]:
     """A fresh copy of the start for each command that an uncut apply needs."""
     whole, folder = start.again("whole")
-    await settled(spec, whole, folder)
+    await apply_and_check(spec, whole, folder)
     for cut in range(1, len(whole.commands), stride):
         network, folder = start.again(str(cut))
         yield cut, network, folder

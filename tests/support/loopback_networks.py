@@ -13,7 +13,7 @@ class NoNetwork(Exception):
     """All of them are taken."""
 
 
-def take_network() -> tuple[int, socket.socket]:
+def claim_network() -> tuple[int, socket.socket]:
     """The x of a 127.77.x.0/24, and what holds it: whoever listens at its .254 has it."""
     for network in NETWORKS:
         claim = socket.socket()
@@ -30,6 +30,6 @@ def take_network() -> tuple[int, socket.socket]:
 @contextlib.contextmanager
 def own_network() -> Iterator[int]:
     """The x of a 127.77.x.0/24 that nobody else uses in this block."""
-    network, claim = take_network()
+    network, claim = claim_network()
     with claim:
         yield network

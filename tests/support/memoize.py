@@ -14,18 +14,18 @@ from etcdup.core.spec.model import HostSpec, Spec
 
 
 @contextmanager
-def remembered() -> Iterator[None]:
+def memoized() -> Iterator[None]:
     """For plans of one cluster.yaml, whatever its version: answers are known by what else they depend on."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("desired_files", "desired_settings"):
-            patch.setattr(drift, name, _once(getattr(drift, name), _of_host))
+            patch.setattr(drift, name, _memoize(getattr(drift, name), _of_host))
         for module in (planner, reconcile):
-            patch.setattr(module, "certificates", _once(vars(module)["certificates"], _of_pki))
-        patch.setattr(planner, "against_version", _once(planner.against_version, _of_version))
+            patch.setattr(module, "certificate_steps", _memoize(vars(module)["certificate_steps"], _of_pki))
+        patch.setattr(planner, "refuse_version", _memoize(planner.refuse_version, _of_version))
         yield
 
 
-def _once(function: Callable[..., Any], key: Callable[..., object]) -> Callable[..., Any]:
+def _memoize(function: Callable[..., Any], key: Callable[..., object]) -> Callable[..., Any]:
     known: dict[object, Any] = {}
 
     def answered(*args: Any, **options: Any) -> Any:

@@ -12,7 +12,7 @@ from etcdup.core.observed.model import (
     FileSeen,
     HostSeen,
     ListedMember,
-    Listening,
+    ListeningPort,
     Marker,
     MemberSeen,
     MemberSilent,
@@ -77,7 +77,7 @@ def hosts(spec: Spec, name: str) -> st.SearchStrategy[HostSeen | Unreachable]:
         versions=st.sampled_from([(), (str(spec.version),), ("3.4.23", str(spec.version))]),
         current=st.sampled_from(["", str(spec.version), "3.4.23"]),
         marker=st.one_of(st.none(), markers(spec, name)),
-        listening=st.sampled_from([(), (Listening(2379, 815, "nginx"),), (Listening(2380),)]),
+        listening=st.sampled_from([(), (ListeningPort(2379, 815, "nginx"),), (ListeningPort(2380),)]),
         joining=st.booleans(),
     )
     return st.one_of(seen, st.just(Unreachable(name, "no route to host")))

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
-from etcdup.core.certs.required import wanted_certs
-from etcdup.core.host.files import Text, desired_files, desired_settings
+from etcdup.core.certs.required import desired_certs
+from etcdup.core.host.files import TextContent, desired_files, desired_settings
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
-from etcdup.core.members.member_list import former_hosts, leaving_host, listed, strays
+from etcdup.core.members.member_list import former_hosts, leaving_host, member_list, stray_members
 from etcdup.core.observed.model import (
     Binaries,
     CertSeen,
@@ -39,7 +39,7 @@ UNSEEN = MemberSilent("no connection to its host")
 
 
 @dataclass
-class Sight:
+class ObservedModel:
     """etcdup with the cluster.yaml `target`, looking at clusters that were made with `base`.
 
     Everything that was made once is kept: worlds differ in little.
@@ -79,7 +79,10 @@ class Sight:
 
     def _beyond(self, observed: Observed) -> dict[str, HostSpec]:
         found = {host.name: host for host in former_hosts(self.target, observed)}
-        found |= {host.name: host for host in map(self._leaving_host, strays(self.target, listed(observed)))}
+        found |= {
+            host.name: host
+            for host in map(self._leaving_host, stray_members(self.target, member_list(observed)))
+        }
         return {name: host for name, host in found.items() if name not in observed.hosts}
 
     def _looked(self, cluster: Cluster, observed: Observed, names: list[str]) -> Observed:
@@ -119,7 +122,7 @@ class Sight:
         certs: dict[str, CertSeen] = {}
         files: dict[str, tuple[str, str]] = {}
         held = {slot.name: state for slot, state in zip(cluster.slots, cluster.pki, strict=True)}
-        for wanted in (*wanted_certs(self.base), *wanted_certs(self.target)):
+        for wanted in (*desired_certs(self.base), *desired_certs(self.target)):
             state = held.get(wanted.role.partition("/")[2], 1)
             if state < 0:
                 continue
@@ -190,7 +193,7 @@ class Sight:
                 file.sha256 or "",
                 file.mode,
                 file.owner,
-                file.content.text if isinstance(file.content, Text) else None,
+                file.content.text if isinstance(file.content, TextContent) else None,
             )
             for file in desired_files(spec, spec.host(slot.name), layout, TOKEN, pki)
         }
@@ -212,7 +215,7 @@ class Sight:
         pki = PkiSeen("managed", trust={"ca": "aa", "peer-ca": "aa"})
         files = desired_files(spec, host, layout, TOKEN, pki)
         unit = next(file.content for file in files if file.path == layout.unit)
-        assert isinstance(unit, Text)
+        assert isinstance(unit, TextContent)
         settings = desired_settings(spec, host, layout, TOKEN, pki).variables()
         return {**settings, UNIT_VARIABLE: unit_digest(unit.text)}
 

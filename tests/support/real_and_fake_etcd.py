@@ -18,7 +18,7 @@ SIZE = 3
 PATIENCE_S = 30.0
 
 
-class Place(Protocol):
+class ClusterUnderTest(Protocol):
     """A cluster of members by name, with room for more."""
 
     def client(self, name: str) -> AbstractAsyncContextManager[EtcdClient]: ...
@@ -52,7 +52,7 @@ class Place(Protocol):
     async def wait(self, seconds: float) -> None: ...
 
 
-class RealPlace:
+class RealClusterUnderTest:
     """Processes on loopback."""
 
     def __init__(self, cluster: EtcdCluster) -> None:
@@ -93,12 +93,12 @@ class RealPlace:
 
 
 @contextmanager
-def real_place(version: str, folder: Path) -> Iterator[Place]:
+def real_cluster(version: str, folder: Path) -> Iterator[ClusterUnderTest]:
     with etcd_cluster(etcd_binaries(version), folder, SIZE) as cluster:
-        yield RealPlace(cluster)
+        yield RealClusterUnderTest(cluster)
 
 
-class FakePlace:
+class FakeClusterUnderTest:
     """Machines in memory, with no more on them than etcd needs to start."""
 
     def __init__(self, version: str, size: int = SIZE) -> None:
@@ -173,9 +173,9 @@ class FakePlace:
         await self.network.sleep(seconds)
 
 
-async def fake_place(version: str) -> Place:
+async def fake_cluster(version: str) -> ClusterUnderTest:
     """Three healthy members."""
-    place = FakePlace(version)
+    place = FakeClusterUnderTest(version)
     await place.bootstrap()
     await place.wait(1)
     return place

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
 
-from tests.support.cache import cache_dir, locked
+from tests.support.cache import cache_dir, file_lock
 
 WEED = Path(sys.executable).parent / "weed"
 BUCKET = "backups"
@@ -54,11 +54,11 @@ class Seaweed:
 @contextmanager
 def seaweed(folder: Path) -> Iterator[Seaweed]:
     """With an empty bucket. One at a time: it always listens at 8181 and 9101 as well."""
-    with locked(cache_dir() / "seaweed.lock"):
-        yield from _served(folder)
+    with file_lock(cache_dir() / "seaweed.lock"):
+        yield from _run_seaweed(folder)
 
 
-def _served(folder: Path) -> Iterator[Seaweed]:
+def _run_seaweed(folder: Path) -> Iterator[Seaweed]:
     ports = _free_ports(8)
     identity = {
         "name": "operator",
@@ -105,13 +105,13 @@ def _free_ports(count: int) -> list[int]:
 def _wait(place: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     """A bucket's list is refused without credentials once there is somebody who knows them."""
     ends = time.monotonic() + START_S
-    while _asked(place, "GET", "/") != http.HTTPStatus.FORBIDDEN:
+    while _request_status(place, "GET", "/") != http.HTTPStatus.FORBIDDEN:
         if time.monotonic() > ends or process.poll() is not None:
             raise RuntimeError(f"SeaweedFS does not answer:\n{log.read_text(errors='replace')[-3000:]}")
         time.sleep(0.2)
 
 
-def _asked(place: str, method: str, path: str) -> int:
+def _request_status(place: str, method: str, path: str) -> int:
     """The status, or 0 where nobody answers."""
     with closing(http.client.HTTPConnection(place, timeout=10)) as connection:
         try:
@@ -125,7 +125,7 @@ def _asked(place: str, method: str, path: str) -> int:
 
 def _make_bucket(ports: list[int]) -> None:
     """A bucket is a folder of the filer, which needs no signature."""
-    assert 200 <= _asked(f"127.0.0.1:{ports[4]}", "POST", f"/buckets/{BUCKET}/") < 300
+    assert 200 <= _request_status(f"127.0.0.1:{ports[4]}", "POST", f"/buckets/{BUCKET}/") < 300
 
 
 @dataclass
@@ -154,7 +154,7 @@ class Proxy:
 
 
 @contextmanager
-def faulty(upstream: str) -> Iterator[Proxy]:
+def faulty_proxy(upstream: str) -> Iterator[Proxy]:
     proxy = Proxy(upstream.removeprefix("http://"))
 
     class Handler(BaseHTTPRequestHandler):

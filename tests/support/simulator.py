@@ -40,9 +40,9 @@ from tests.support.cluster_model import (
     Cluster,
     Conf,
     connected,
+    converge,
     member_id,
     serves,
-    settle,
     start,
     stop,
 )
@@ -50,18 +50,18 @@ from tests.support.cluster_model import (
 Action = Callable[[Cluster], Cluster]
 
 
-class Failed(Exception):
+class StepFailed(Exception):
     """What ends an apply in the middle: a host that is gone, a wait that was in vain, etcd's own refusal."""
 
 
-class Wish(NamedTuple):
+class DesiredSpec(NamedTuple):
     """What the wanted cluster.yaml is called in Conf, and which peer URLs it gives, as Slot.url has them."""
 
     label: str
     urls: Mapping[str, str]
 
 
-def actions(step: Step, observed: Observed, wish: Wish) -> Iterator[Action]:
+def actions(step: Step, observed: Observed, wish: DesiredSpec) -> Iterator[Action]:
     """The pieces of a step, decided on `observed` as ops does."""
     match step:
         case IssueCertificates(roles=roles):
@@ -79,11 +79,11 @@ def actions(step: Step, observed: Observed, wish: Wish) -> Iterator[Action]:
             )
         case EnableDowngrade(target=target):
             to = (int(target.split(".")[0]), int(target.split(".")[1]))
-            yield lambda cluster: settle(replace(_with_quorum(cluster), downgrade_to=to))
+            yield lambda cluster: converge(replace(_with_quorum(cluster), downgrade_to=to))
         case CancelDowngrade():
-            yield lambda cluster: settle(replace(_with_quorum(cluster), downgrade_to=None))
+            yield lambda cluster: converge(replace(_with_quorum(cluster), downgrade_to=None))
         case StartMember(host=name):
-            yield lambda cluster: start(_there(cluster, name), cluster.number(name))
+            yield lambda cluster: start(_require_host(cluster, name), cluster.number(name))
             if healthy(observed):
                 yield _proved(name, observed)
         case RestartMember(host=name):
@@ -104,7 +104,7 @@ def _quiet(step: Step, label: str) -> Iterator[Action]:
                 _number(cluster, name), versions=tuple(sorted({*cluster.slot(name).versions, version}))
             )
         case InstallFiles(host=name, version=version):
-            yield lambda cluster: settle(
+            yield lambda cluster: converge(
                 cluster.having(
                     _number(cluster, name), conf=Conf(label, version), certs=cluster.pki[cluster.number(name)]
                 )
@@ -117,7 +117,7 @@ def _quiet(step: Step, label: str) -> Iterator[Action]:
             yield _on(name, marker="replacing")
 
 
-def _change(step: Step, observed: Observed, wish: Wish) -> Iterator[Action]:
+def _change(step: Step, observed: Observed, wish: DesiredSpec) -> Iterator[Action]:
     match step:
         case AddLearner(host=name):
             yield lambda cluster: _added(_with_quorum(cluster), name, wish)
@@ -130,7 +130,7 @@ def _change(step: Step, observed: Observed, wish: Wish) -> Iterator[Action]:
         case DetachMember(host=name):
             yield from _retire(name)
         case SetAside(host=name):
-            yield lambda cluster: stop(_there(cluster, name), cluster.number(name))
+            yield lambda cluster: stop(_require_host(cluster, name), cluster.number(name))
             yield _on(name, joining=False, data=None, log=NEVER)
         case RemoveMember(host=name, member_id=ident):
             seen = observed.members.get(name)
@@ -138,7 +138,7 @@ def _change(step: Step, observed: Observed, wish: Wish) -> Iterator[Action]:
                 yield _leader_moved(name, observed)
             yield lambda cluster: _removed(_with_quorum(cluster), int(ident, 16))
         case UpdatePeerUrl(host=name, member_id=ident):
-            yield lambda cluster: settle(
+            yield lambda cluster: converge(
                 _with_quorum(cluster).having(_entry(cluster, int(ident, 16)), url=wish.urls[name])
             )
 
@@ -147,8 +147,8 @@ def _restart(name: str, observed: Observed) -> Iterator[Action]:
     if healthy(observed):
         yield lambda cluster: _others_proved(cluster, name, observed)
         yield _leader_moved(name, observed)
-    yield lambda cluster: stop(_there(cluster, name), cluster.number(name))
-    yield lambda cluster: start(_there(cluster, name), cluster.number(name))
+    yield lambda cluster: stop(_require_host(cluster, name), cluster.number(name))
+    yield lambda cluster: start(_require_host(cluster, name), cluster.number(name))
     yield _proved(name, observed)
 
 
@@ -157,12 +157,12 @@ def _join(name: str, observed: Observed) -> Iterator[Action]:
     if not seen.unit.is_running:
         if not seen.has_member:
             yield lambda cluster: _on(name, joining=True)(_with_quorum(cluster))
-        yield lambda cluster: start(_there(cluster, name), cluster.number(name))
+        yield lambda cluster: start(_require_host(cluster, name), cluster.number(name))
     yield lambda cluster: _answering(cluster, name)
 
 
 def _retire(name: str) -> Iterator[Action]:
-    yield lambda cluster: stop(_there(cluster, name), cluster.number(name))
+    yield lambda cluster: stop(_require_host(cluster, name), cluster.number(name))
     yield _on(name, enabled=False)
     yield _on(name, data=None, log=NEVER, joining=False)
     yield _on(name, conf=None, certs=-1, marker="")
@@ -171,11 +171,11 @@ def _retire(name: str) -> Iterator[Action]:
 def _number(cluster: Cluster, name: str) -> int:
     number = cluster.number(name)
     if not cluster.slots[number].is_seen:
-        raise Failed(f"{name} was lost")
+        raise StepFailed(f"{name} was lost")
     return number
 
 
-def _there(cluster: Cluster, name: str) -> Cluster:
+def _require_host(cluster: Cluster, name: str) -> Cluster:
     _number(cluster, name)
     return cluster
 
@@ -199,7 +199,7 @@ def _formed(cluster: Cluster) -> Cluster:
 def _with_quorum(cluster: Cluster) -> Cluster:
     """etcd's API changes nothing without a quorum, and somebody within reach has to be asked."""
     if cluster.leader is None or not any(_is_well(cluster, n) for n in cluster.voters()):
-        raise Failed("no healthy member can be asked")
+        raise StepFailed("no healthy member can be asked")
     return cluster
 
 
@@ -221,9 +221,9 @@ def _proved(name: str, observed: Observed) -> Action:
     def reached(cluster: Cluster) -> Cluster:
         well = [each for each in voter_names(observed) if _is_well(cluster, cluster.number(each))]
         if not _is_well(cluster, _number(cluster, name)):
-            raise Failed(f"{name} does not become healthy")
+            raise StepFailed(f"{name} does not become healthy")
         if len({*well, name}) < quorum_of(len({*voter_names(observed), name})):
-            raise Failed("the cluster has no quorum")
+            raise StepFailed("the cluster has no quorum")
         return cluster
 
     return reached
@@ -234,7 +234,7 @@ def _others_proved(cluster: Cluster, name: str, observed: Observed) -> Cluster:
     others = [each for each in voter_names(observed) if each != name]
     well = [each for each in others if _is_well(cluster, cluster.number(each))]
     if len(well) < len(others) and len(well) < quorum_of(len(cluster.voters())):
-        raise Failed(f"{name} is not restarted: without it the cluster would have no quorum")
+        raise StepFailed(f"{name} is not restarted: without it the cluster would have no quorum")
     return cluster
 
 
@@ -258,16 +258,16 @@ def _leader_moved(name: str, observed: Observed) -> Action:
     return moved
 
 
-def _added(cluster: Cluster, name: str, wish: Wish) -> Cluster:
+def _added(cluster: Cluster, name: str, wish: DesiredSpec) -> Cluster:
     """etcd's strict check counts the voters that are connected (rules 26, 28)."""
     number = _number(cluster, name)
     slot = cluster.slots[number]
     if slot.listed or any(each.listed == "learner" for each in cluster.slots):
-        raise Failed("too many learner members in cluster")
+        raise StepFailed("too many learner members in cluster")
     if len(cluster.live()) < quorum_of(len(cluster.voters()) + 1) and len(cluster.voters()) > 1:
-        raise Failed("unhealthy cluster")
+        raise StepFailed("unhealthy cluster")
     generation = slot.generation + 1
-    return settle(
+    return converge(
         cluster.having(number, listed="learner", generation=generation, named=False, url=wish.urls[name])
     )
 
@@ -278,8 +278,8 @@ def _promoted(cluster: Cluster, name: str) -> Cluster:
     if slot.listed == "voter":
         return cluster
     if not (serves(slot) and slot.process and slot.process.ready and slot.log == 0):
-        raise Failed(f"{name} is not in sync")
-    return settle(_with_quorum(cluster).having(number, listed="voter"))
+        raise StepFailed(f"{name} is not in sync")
+    return converge(_with_quorum(cluster).having(number, listed="voter"))
 
 
 def _removed(cluster: Cluster, ident: int) -> Cluster:
@@ -289,22 +289,22 @@ def _removed(cluster: Cluster, ident: int) -> Cluster:
     if slot.listed == "voter":
         left = [n for n in cluster.voters() if n != number]
         if sum(cluster.slots[n].named for n in left) < len(left) // 2 + 1:
-            raise Failed("re-configuration failed due to not enough started members")
+            raise StepFailed("re-configuration failed due to not enough started members")
         live = cluster.live()
         if number in live and len(live) - 1 < 1 + (len(cluster.voters()) - 1) // 2:
-            raise Failed("unhealthy cluster")
-    return settle(cluster.having(number, listed="", named=False, ours_down=False))
+            raise StepFailed("unhealthy cluster")
+    return converge(cluster.having(number, listed="", named=False, ours_down=False))
 
 
 def _entry(cluster: Cluster, ident: int) -> int:
     for number, slot in enumerate(cluster.slots):
         if slot.listed and member_id(number, slot) == ident:
             return number
-    raise Failed("member not found")
+    raise StepFailed("member not found")
 
 
 def _answering(cluster: Cluster, name: str) -> Cluster:
     slot = cluster.slots[_number(cluster, name)]
     if cluster.leader is None or slot.process is None or not slot.process.ready or not serves(slot):
-        raise Failed(f"{name} does not answer")
+        raise StepFailed(f"{name} does not answer")
     return cluster

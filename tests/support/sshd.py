@@ -164,7 +164,7 @@ def _wait_until_it_listens(sshd: Sshd) -> None:
     raise RuntimeError(f"sshd does not listen: {sshd.log()}")
 
 
-def wait_for(folder: Path, pattern: str) -> None:
+def wait_for_file(folder: Path, pattern: str) -> None:
     """Waits until a file of this pattern is in the folder."""
     deadline = time.monotonic() + 10
     while not list(folder.glob(pattern)):

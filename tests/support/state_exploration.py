@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from etcdup.core.host.drift import restart_reasons
-from etcdup.core.members.member_list import listed
+from etcdup.core.members.member_list import member_list
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.step_registry import LASTING
-from etcdup.core.planner.guards import against
+from etcdup.core.planner.guards import refuse_step
 from etcdup.ops.apply.apply import phases
-from tests.support.cluster_model import Cluster, crash, member_id, recover, renamed
-from tests.support.observed_model import TOKEN, Sight
-from tests.support.simulator import Action, Failed, Wish, actions
+from tests.support.cluster_model import Cluster, canonical_form, crash, member_id, power_on
+from tests.support.observed_model import TOKEN, ObservedModel
+from tests.support.simulator import Action, DesiredSpec, StepFailed, actions
 
 Planner = Callable[[Observed], Plan | Refusal]
 
@@ -37,8 +37,8 @@ class State(NamedTuple):
 class Exploration:
     """All states that are reached from some first ones, with one cluster.yaml."""
 
-    sight: Sight
-    wish: Wish
+    sight: ObservedModel
+    wish: DesiredSpec
     planner: Planner
     alike: tuple[tuple[int, ...], ...] = ()
     crashes: bool = True
@@ -71,14 +71,14 @@ class Exploration:
 
     def _usual(self, state: State) -> State:
         """Of states that differ only in names, one."""
-        cluster, order = renamed(state.cluster, self.alike)
+        cluster, order = canonical_form(state.cluster, self.alike)
         crashed = order.index(state.crashed) if state.crashed >= 0 else -1
         return State(cluster, crashed, state.spent)
 
     def _after(self, state: State) -> Iterator[tuple[State, str]]:
         cluster = state.cluster
         if state.crashed >= 0:
-            yield State(recover(cluster, state.crashed), spent=True), f"{state.crashed} comes back"
+            yield State(power_on(cluster, state.crashed), spent=True), f"{state.crashed} comes back"
         elif self.crashes and not state.spent:
             yield from (
                 (State(crash(cluster, n), n, True), f"{n} crashes") for n in range(len(cluster.slots))
@@ -94,7 +94,7 @@ class Exploration:
             return
         self.runs += 1
         phase = phases([step for step in plan.steps if not isinstance(step, LASTING)])[0]
-        if any(against(step, self.sight.target, observed) for step in phase):
+        if any(refuse_step(step, self.sight.target, observed) for step in phase):
             self.ends["guarded"] += 1
             return
         yield from self._phase(state, observed, plan, phase)
@@ -111,7 +111,7 @@ class Exploration:
                 yield from self._crashes_here(state, cluster, pieces[number:])
             try:
                 after = piece(cluster)
-            except Failed as why:
+            except StepFailed as why:
                 self.ends[f"failed: {kind}: {why}"] += 1
                 if cluster != state.cluster:
                     self.leads_to[state.cluster] = self._usual(State(cluster)).cluster
@@ -131,7 +131,7 @@ class Exploration:
             for kind, piece in pieces:
                 try:
                     after = piece(after)
-                except Failed:
+                except StepFailed:
                     break
                 self._judge_always(State(after, number, True), state)
                 yield State(after, number, True), f"{number} crashed, {kind}"
@@ -158,7 +158,7 @@ class Exploration:
             self._expect(
                 len(after.live()) >= len(before.live()), state, f"{phase[0].kind} leaves fewer alive"
             )
-        usual, order = renamed(after, self.alike)
+        usual, order = canonical_form(after, self.alike)
         left = self.answer(usual)[1]
         if isinstance(left, Refusal):
             return
@@ -167,7 +167,7 @@ class Exploration:
             f"{member_id(n, usual.slots[n]):x}": f"{member_id(old, after.slots[old]):x}"
             for n, old in enumerate(order)
         }
-        if not listed(self.answer(before)[0]):
+        if not member_list(self.answer(before)[0]):
             return  # nobody told who the members are, so the plan could not know what they need
         shown = {step.identity for step in plan.steps}
         done = {step.identity for step in phase}
@@ -181,7 +181,7 @@ class Exploration:
     def _judge_end(self, state: State) -> None:
         """An empty plan means that all is as cluster.yaml has it, as far as anybody can see."""
         cluster, wanted = state.cluster, self.sight.target
-        if not listed(self.answer(cluster)[0]):
+        if not member_list(self.answer(cluster)[0]):
             return  # ops.apply goes on to prove every member, and fails there
         for host in wanted.hosts:
             slot = cluster.slot(host.name)
@@ -212,7 +212,7 @@ class Exploration:
             at: Cluster | None = first
             while at is not None and at not in settled:
                 if at in path:
-                    self.violations.append("plans go in a circle:\n" + "\n".join(map(show, path)))
+                    self.violations.append("plans go in a circle:\n" + "\n".join(map(cluster_line, path)))
                     break
                 path[at] = None
                 at = self.leads_to.get(at)
@@ -228,12 +228,12 @@ class Exploration:
         at: State | None = state
         while at is not None:
             step = self.came_from.get(at)
-            lines.append(show(at.cluster) + (f"   <- {step[1]}" if step else "   first"))
+            lines.append(cluster_line(at.cluster) + (f"   <- {step[1]}" if step else "   first"))
             at = step[0] if step else None
         return "\n".join(reversed(lines))
 
 
-def show(cluster: Cluster) -> str:
+def cluster_line(cluster: Cluster) -> str:
     """One line for a person."""
     parts = []
     for number, slot in enumerate(cluster.slots):

@@ -16,7 +16,7 @@ from tests.support.linearizable import BadHistory, Operation, Undecided, Violati
 MS = 1_000_000
 
 
-def history(text: str) -> list[Operation]:
+def parse_history(text: str) -> list[Operation]:
     """A line each: `CLIENT BEGIN-END WHAT`, times in ms; WHAT is `w a`, `r a`, `c a b` (swapped), `n a b` (not).
 
     `-` is no value; `?` at the end of a line: unknown outcome, `!`: failed for sure.
@@ -91,13 +91,13 @@ BAD = {
 
 @pytest.mark.parametrize("text", GOOD.values(), ids=GOOD.keys())
 def test_a_possible_history_passes(text: str) -> None:
-    assert find_violation(history(text)) is None
-    assert brute_force(history(text)), "the oracle of these tests is wrong"
+    assert find_violation(parse_history(text)) is None
+    assert brute_force(parse_history(text)), "the oracle of these tests is wrong"
 
 
 @pytest.mark.parametrize(("text", "telling"), BAD.values(), ids=BAD.keys())
 def test_an_impossible_history_is_refused_with_what_shows_it(text: str, telling: set[int]) -> None:
-    operations = history(text)
+    operations = parse_history(text)
     assert not brute_force(operations), "the oracle of these tests is wrong"
     violation = find_violation(operations)
     assert violation is not None
@@ -106,7 +106,7 @@ def test_an_impossible_history_is_refused_with_what_shows_it(text: str, telling:
 
 
 def test_a_violation_reads_well() -> None:
-    operations = history("A 1-2 w a\nA 3-4 w b\nD 3-9 w c ?\nE 5-9 r c\nB 10-12 r a\nC 13-14 r c")
+    operations = parse_history("A 1-2 w a\nA 3-4 w b\nD 3-9 w c ?\nE 5-9 r c\nB 10-12 r a\nC 13-14 r c")
     assert str(find_violation(operations)) == (
         "k: no order explains these 3 operations; times in ms\n"
         "       0.000 ..     1.000  A: write 'a'\n"
@@ -116,8 +116,8 @@ def test_a_violation_reads_well() -> None:
 
 
 def test_the_first_wrong_key_is_named() -> None:
-    good = history("A 0-1 w a\nB 2-3 r a")
-    bad = [replace(each, key="l", client=each.client + "l") for each in history("A 0-1 w a\nB 2-3 r -")]
+    good = parse_history("A 0-1 w a\nB 2-3 r a")
+    bad = [replace(each, key="l", client=each.client + "l") for each in parse_history("A 0-1 w a\nB 2-3 r -")]
     violation = find_violation(good + bad)
     assert violation is not None
     assert violation.key == "l"
@@ -127,14 +127,14 @@ def test_the_first_wrong_key_is_named() -> None:
 @pytest.mark.parametrize("text", ["A 5-4 w a", "A 0-5 w a\nA 4-6 r a"])
 def test_what_no_client_can_have_done_is_not_judged(text: str) -> None:
     with pytest.raises(BadHistory):
-        find_violation(history(text))
+        find_violation(parse_history(text))
 
 
 def test_what_takes_too_long_is_said_to() -> None:
     writes = "\n".join(f"W{number} 0-1 w {number % 5} ?" for number in range(20))
     reads = "\n".join(f"R {number}-{number} r {number % 5}" for number in range(2, 20))
     with pytest.raises(Undecided):
-        find_violation(history(f"{writes}\n{reads}\nR 50-51 r -"), limit=1000)
+        find_violation(parse_history(f"{writes}\n{reads}\nR 50-51 r -"), limit=1000)
 
 
 # Against all orders there are, and against real executions

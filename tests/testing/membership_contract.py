@@ -11,21 +11,27 @@ import pytest
 
 from etcdup.core.observed.model import ListedMember, MemberSeen
 from etcdup.remote.etcd.client import EtcdClient
-from etcdup.remote.etcd.errors import EtcdError, EtcdRefused, EtcdTimeout, EtcdUnavailable, LearnerRefuses
-from tests.support.real_and_fake_etcd import Place
+from etcdup.remote.etcd.errors import (
+    EtcdRefused,
+    EtcdRpcError,
+    EtcdTimeout,
+    EtcdUnavailable,
+    LearnerUnsupported,
+)
+from tests.support.real_and_fake_etcd import ClusterUnderTest
 
 S = 10.0  # more than any call here needs
 PATIENCE_S = 30.0
 NOWHERE = "https://127.77.255.1:2380"
 
-Promise = Callable[[Place], Awaitable[None]]
+Promise = Callable[[ClusterUnderTest], Awaitable[None]]
 Answer = TypeVar("Answer")
 
 
-async def adds_one_learner_at_a_time(place: Place) -> None:
+async def adds_one_learner_at_a_time(place: ClusterUnderTest) -> None:
     """Rules 27 and 29."""
     async with place.client("m1") as client:
-        learner = await added(place, client, NOWHERE)
+        learner = await add_learner(place, client, NOWHERE)
         assert learner == ListedMember(learner.member_id, "", (NOWHERE,), (), True)
         assert learner in await client.members(timeout_s=S)
         with pytest.raises(EtcdRefused, match="in sync with leader"):
@@ -36,7 +42,7 @@ async def adds_one_learner_at_a_time(place: Place) -> None:
             await client.add_learner([place.peer_url("m2")], timeout_s=S)
         await client.remove(learner.member_id, timeout_s=S)
         await place.wait(1.1)  # in the very second of the first adding, etcd makes the same, removed ID again
-        again = await added(place, client, NOWHERE)
+        again = await add_learner(place, client, NOWHERE)
         assert again.member_id != learner.member_id, "a member that is added again is another one"
         await client.remove(again.member_id, timeout_s=S)
         with pytest.raises(EtcdRefused, match="member not found"):
@@ -48,13 +54,13 @@ async def adds_one_learner_at_a_time(place: Place) -> None:
             await client.promote(voter.member_id, timeout_s=S)
 
 
-async def lets_a_learner_join_and_become_a_voter(place: Place) -> None:
+async def lets_a_learner_join_and_become_a_voter(place: ClusterUnderTest) -> None:
     """Rules 29 to 31."""
     name = place.new_member()
     async with place.client("m1") as client, place.client(name) as learner:
-        joining = await added(place, client, place.peer_url(name))
-        await place.start(name, await listed(place, client, name))
-        await seen(place, learner, lambda said: said.is_learner)
+        joining = await add_learner(place, client, place.peer_url(name))
+        await place.start(name, await list_for_new_member(place, client, name))
+        await wait_for_status(place, learner, lambda said: said.is_learner)
         said = await learner.status(timeout_s=S)
         assert (said.member_id, said.members) == (joining.member_id, ())
         assert said.leader_id in {member.member_id for member in await client.members(timeout_s=S)}
@@ -63,83 +69,85 @@ async def lets_a_learner_join_and_become_a_voter(place: Place) -> None:
             learner.members(timeout_s=S),
             learner.prove(b"proof", b"learner", timeout_s=S),
         ):
-            with pytest.raises(LearnerRefuses):
+            with pytest.raises(LearnerUnsupported):
                 await refused
         assert await learner.get(b"nothing", linearizable=False, timeout_s=S) is None
-        await patiently(place, lambda: client.promote(joining.member_id, timeout_s=S), "in sync with leader")
-        await seen(place, learner, lambda said: not said.is_learner)
+        await retry_while_refused(
+            place, lambda: client.promote(joining.member_id, timeout_s=S), "in sync with leader"
+        )
+        await wait_for_status(place, learner, lambda said: not said.is_learner)
         await learner.prove(b"proof", b"voter", timeout_s=S)
         own = next(each for each in await learner.members(timeout_s=S) if each.name == name)
         assert (own.member_id, own.is_learner) == (joining.member_id, False)
         assert own.client_urls
 
 
-async def refuses_a_member_that_was_told_another_list(place: Place) -> None:
+async def refuses_a_member_that_was_told_another_list(place: ClusterUnderTest) -> None:
     name = place.new_member()
     async with place.client("m1") as client:
-        known = await listed(place, client)
+        known = await list_for_new_member(place, client)
         await place.start(name, known | {name: place.peer_url(name)})
         assert await place.ended(name) != 0
         assert "member count is unequal" in place.log(name)
         place.wipe(name)
-        joining = await added(place, client, NOWHERE)
+        joining = await add_learner(place, client, NOWHERE)
         await place.start(name, known | {name: place.peer_url(name)})
         assert await place.ended(name) != 0
         assert "error validating peerURLs" in place.log(name)
         await client.remove(joining.member_id, timeout_s=S)
 
 
-async def ends_a_removed_member(place: Place) -> None:
+async def ends_a_removed_member(place: ClusterUnderTest) -> None:
     """Rule 33: with status 0, also when it is asked how it is in its last second."""
     async with place.client("m1") as client, place.client("m3") as removed:
         await place.wait(6)
-        await client.remove(await id_of(client, "m3"), timeout_s=S)
-        await until_silent(place, removed)
+        await client.remove(await find_id(client, "m3"), timeout_s=S)
+        await wait_until_silent(place, removed)
         assert await place.ended("m3") == 0
         assert "the member has been permanently removed from the cluster" in place.log("m3")
         assert {member.name for member in await client.members(timeout_s=S)} == {"m1", "m2"}
         await client.prove(b"proof", b"two", timeout_s=S)
 
 
-async def never_goes_on_as_a_wiped_voter(place: Place) -> None:
+async def never_goes_on_as_a_wiped_voter(place: ClusterUnderTest) -> None:
     """Rule 32: where the leader knows how much of the log that voter had. One that was itself the leader is known
     by nobody, and catches up."""
     async with place.client("m1") as client:
         await client.prove(b"proof", b"with it", timeout_s=S)
         place.wipe("m3")
-        await place.start("m3", await listed(place, client))
+        await place.start("m3", await list_for_new_member(place, client))
         assert await place.ended("m3") != 0
         assert "tocommit(" in place.log("m3")
         await client.prove(b"proof", b"without it", timeout_s=S)
 
 
-async def adds_nobody_while_a_voter_is_dead_but_removes_it(place: Place) -> None:
+async def adds_nobody_while_a_voter_is_dead_but_removes_it(place: ClusterUnderTest) -> None:
     """Rules 26 and 28."""
     async with place.client("m1") as client:
         await place.wait(6)
-        dead = await id_of(client, "m3")
+        dead = await find_id(client, "m3")
         place.cut("m3")
         await place.wait(2)
         with pytest.raises(EtcdRefused, match="unhealthy cluster"):
             await client.add_learner([NOWHERE], timeout_s=S)
         with pytest.raises(EtcdRefused, match="unhealthy cluster"):
-            await client.remove(await id_of(client, "m2"), timeout_s=S)
+            await client.remove(await find_id(client, "m2"), timeout_s=S)
         await client.remove(dead, timeout_s=S)
-        assert (await added(place, client, NOWHERE)).is_learner
+        assert (await add_learner(place, client, NOWHERE)).is_learner
 
 
-async def adds_nobody_right_after_a_start(place: Place) -> None:
+async def adds_nobody_right_after_a_start(place: ClusterUnderTest) -> None:
     """Rule 25."""
     await place.stop("m2")
     await place.start("m2")
     async with place.client("m2") as client:
-        await seen(place, client, lambda said: said.leader_id != 0)
+        await wait_for_status(place, client, lambda said: said.leader_id != 0)
         with pytest.raises(EtcdRefused, match="unhealthy cluster"):
             await client.add_learner([NOWHERE], timeout_s=S)
-        assert (await added(place, client, NOWHERE)).is_learner
+        assert (await add_learner(place, client, NOWHERE)).is_learner
 
 
-async def changes_nothing_without_a_quorum(place: Place) -> None:
+async def changes_nothing_without_a_quorum(place: ClusterUnderTest) -> None:
     """Rule 62."""
     async with place.client("m1") as client:
         members = await client.members(timeout_s=S)
@@ -150,9 +158,9 @@ async def changes_nothing_without_a_quorum(place: Place) -> None:
         assert (said.leader_id, said.members) == (0, members)
         assert said.errors == ("etcdserver: no leader",)
         with pytest.raises(EtcdTimeout):
-            await client.remove(await id_of(client, "m2"), timeout_s=2)
+            await client.remove(await find_id(client, "m2"), timeout_s=2)
         with pytest.raises(EtcdRefused, match="unhealthy cluster"):
-            await client.remove(await id_of(client, "m1"), timeout_s=2)
+            await client.remove(await find_id(client, "m1"), timeout_s=2)
         with pytest.raises(EtcdTimeout):
             await client.update_peer_urls(members[0].member_id, [NOWHERE], timeout_s=2)
         with pytest.raises(EtcdTimeout):
@@ -169,10 +177,10 @@ async def changes_nothing_without_a_quorum(place: Place) -> None:
             await client.status(timeout_s=2)
 
 
-async def keeps_a_member_whose_listed_url_is_wrong(place: Place) -> None:
+async def keeps_a_member_whose_listed_url_is_wrong(place: ClusterUnderTest) -> None:
     """Rules 19 and 36: one of two members has to find the other, and none finds a URL that is taken."""
     async with place.client("m1") as client, place.client("m3") as third:
-        own = await id_of(client, "m3")
+        own = await find_id(client, "m3")
         with pytest.raises(EtcdRefused, match="Peer URLs already exists"):
             await client.update_peer_urls(own, [place.peer_url("m2")], timeout_s=S)
         with pytest.raises(EtcdRefused, match="member not found"):
@@ -187,7 +195,7 @@ async def keeps_a_member_whose_listed_url_is_wrong(place: Place) -> None:
         await third.prove(b"proof", b"a whole one", timeout_s=S)
 
 
-async def goes_one_minor_down_by_the_protocol(place: Place) -> None:
+async def goes_one_minor_down_by_the_protocol(place: ClusterUnderTest) -> None:
     """Rule 47."""
     async with place.client("m1") as client:
         said = await client.status(timeout_s=S)
@@ -198,21 +206,21 @@ async def goes_one_minor_down_by_the_protocol(place: Place) -> None:
         await client.downgrade("enable", "3.5", timeout_s=S)
         with pytest.raises(EtcdRefused, match="downgrade job in progress"):
             await client.downgrade("enable", "3.5", timeout_s=S)
-        await seen(place, client, lambda said: said.storage_version == "3.5.0")
+        await wait_for_status(place, client, lambda said: said.storage_version == "3.5.0")
         assert (await client.status(timeout_s=S)).downgrade_to == "3.5.0"
         await client.downgrade("cancel", "", timeout_s=S)
-        await seen(place, client, lambda said: said.storage_version == "3.6.0")
+        await wait_for_status(place, client, lambda said: said.storage_version == "3.6.0")
         assert (await client.status(timeout_s=S)).downgrade_to == ""
 
 
-async def moves_leadership_only_to_voters_from_the_leader(place: Place) -> None:
+async def moves_leadership_only_to_voters_from_the_leader(place: ClusterUnderTest) -> None:
     async with place.client("m1") as first, place.client("m2") as second:
         with pytest.raises(EtcdRefused, match="not leader"):
-            await second.move_leader(await id_of(first, "m1"), timeout_s=S)
+            await second.move_leader(await find_id(first, "m1"), timeout_s=S)
         with pytest.raises(EtcdRefused, match="bad leader transferee"):
             await first.move_leader(1, timeout_s=S)
         await place.stop("m1")
-        await seen(place, second, lambda said: said.leader_id not in (0, own_id(said, "m1")))
+        await wait_for_status(place, second, lambda said: said.leader_id not in (0, own_id(said, "m1")))
 
 
 PROMISES: tuple[Promise, ...] = (
@@ -234,50 +242,56 @@ def own_id(said: MemberSeen, name: str) -> int:
     return next(each.member_id for each in said.members if each.name == name)
 
 
-async def led_by(place: Place, name: str) -> None:
+async def move_leader_to(place: ClusterUnderTest, name: str) -> None:
     """Returns once this member leads."""
     async with place.client(name) as client:
-        own = await id_of(client, name)
+        own = await find_id(client, name)
         leader_id = (await client.status(timeout_s=S)).leader_id
         if leader_id != own:
-            async with place.client(await name_of(client, leader_id)) as leader:
+            async with place.client(await find_name(client, leader_id)) as leader:
                 await leader.move_leader(own, timeout_s=S)
-        await seen(place, client, lambda said: said.leader_id == own)
+        await wait_for_status(place, client, lambda said: said.leader_id == own)
 
 
-async def id_of(client: EtcdClient, name: str) -> int:
+async def find_id(client: EtcdClient, name: str) -> int:
     return own_id(await client.status(timeout_s=S), name)
 
 
-async def name_of(client: EtcdClient, member_id: int) -> str:
+async def find_name(client: EtcdClient, member_id: int) -> str:
     return next(each.name for each in await client.members(timeout_s=S) if each.member_id == member_id)
 
 
-async def listed(place: Place, client: EtcdClient, joining: str = "") -> dict[str, str]:
+async def list_for_new_member(
+    place: ClusterUnderTest, client: EtcdClient, joining: str = ""
+) -> dict[str, str]:
     """The member list as a new member is told it: the one without a name is the one that joins."""
     return {
         each.name or joining: each.peer_urls[0]
-        for each in await patiently(place, lambda: client.members(timeout_s=S), "leader changed")
+        for each in await retry_while_refused(place, lambda: client.members(timeout_s=S), "leader changed")
     }
 
 
-async def added(place: Place, client: EtcdClient, url: str) -> ListedMember:
-    return await patiently(place, lambda: client.add_learner([url], timeout_s=S), "unhealthy cluster")
+async def add_learner(place: ClusterUnderTest, client: EtcdClient, url: str) -> ListedMember:
+    return await retry_while_refused(
+        place, lambda: client.add_learner([url], timeout_s=S), "unhealthy cluster"
+    )
 
 
-async def patiently(place: Place, call: Callable[[], Awaitable[Answer]], while_told: str) -> Answer:
+async def retry_while_refused(
+    place: ClusterUnderTest, call: Callable[[], Awaitable[Answer]], while_told: str
+) -> Answer:
     """The answer to a call that etcd refuses with these words for a while. Any other refusal is raised."""
     for _ in range(int(PATIENCE_S / 0.1)):
         try:
             return await call()
-        except EtcdError as refused:
+        except EtcdRpcError as refused:
             if while_told not in refused.message:
                 raise
         await place.wait(0.1)
     raise AssertionError(f"still refused: {while_told}")
 
 
-async def until_silent(place: Place, client: EtcdClient) -> None:
+async def wait_until_silent(place: ClusterUnderTest, client: EtcdClient) -> None:
     for _ in range(int(PATIENCE_S / 0.02)):
         try:
             await client.status(timeout_s=1)
@@ -287,10 +301,12 @@ async def until_silent(place: Place, client: EtcdClient) -> None:
     raise AssertionError("it still answers")
 
 
-async def seen(place: Place, client: EtcdClient, condition: Callable[[MemberSeen], bool]) -> MemberSeen:
+async def wait_for_status(
+    place: ClusterUnderTest, client: EtcdClient, condition: Callable[[MemberSeen], bool]
+) -> MemberSeen:
     """The first status of which this is true; until then the member may as well not answer."""
     for _ in range(int(PATIENCE_S / 0.1)):
-        with suppress(EtcdError):
+        with suppress(EtcdRpcError):
             if condition(said := await client.status(timeout_s=1)):
                 return said
         await place.wait(0.1)

@@ -10,15 +10,15 @@ from etcdup.remote.etcd.errors import EtcdRefused, EtcdTimeout, EtcdUnavailable,
 from etcdup.testing.etcd_client import FakeEtcd
 from etcdup.testing.network import FakeHost, FakeNetwork, Killed
 from etcdup.testing.process import PANIC
-from tests.support.real_and_fake_etcd import FakePlace
+from tests.support.real_and_fake_etcd import FakeClusterUnderTest
 
 S = 5.0
 RESTART = ("systemctl", "restart", "--no-block", "etcd.service")
 
 
-async def place_of(version: str = "3.6.14") -> FakePlace:
+async def healthy_cluster(version: str = "3.6.14") -> FakeClusterUnderTest:
     """Three healthy members, long enough for every change."""
-    place = FakePlace(version)
+    place = FakeClusterUnderTest(version)
     await place.bootstrap()
     for machine in place.network.machines.values():
         machine.remove("/run")
@@ -28,7 +28,7 @@ async def place_of(version: str = "3.6.14") -> FakePlace:
     return place
 
 
-def etcd(place: FakePlace, name: str) -> FakeEtcd:
+def etcd(place: FakeClusterUnderTest, name: str) -> FakeEtcd:
     return FakeEtcd(place.network.machines[name])
 
 
@@ -36,20 +36,20 @@ def leader(network: FakeNetwork) -> str:
     return network.etcd.leaders[network.etcd.only().cluster_id]
 
 
-async def install(place: FakePlace, name: str, version: str) -> None:
+async def install_and_restart(place: FakeClusterUnderTest, name: str, version: str) -> None:
     """Another binary, and a restart on it."""
     place.install(name, version)
     await FakeHost(place.network.machines[name]).run(RESTART)
 
 
-def versions(place: FakePlace) -> Mapping[str, str]:
+def versions(place: FakeClusterUnderTest) -> Mapping[str, str]:
     """What runs, by machine."""
     machines = place.network.machines.values()
     return {each.name: str(each.process.version) for each in machines if each.process is not None}
 
 
 async def test_a_crashed_host_is_gone_until_it_boots_and_its_member_starts_by_itself() -> None:
-    place = await place_of()
+    place = await healthy_cluster()
     was = leader(place.network)
     host = FakeHost(place.network.machines[was])
     place.network.crash(was)
@@ -63,7 +63,7 @@ async def test_a_crashed_host_is_gone_until_it_boots_and_its_member_starts_by_it
 
 
 async def test_without_a_quorum_members_answer_again_only_when_there_is_one() -> None:
-    place = await place_of()
+    place = await healthy_cluster()
     for name in ("m1", "m2", "m3"):
         place.network.crash(name)
     place.network.reboot("m1")
@@ -74,7 +74,7 @@ async def test_without_a_quorum_members_answer_again_only_when_there_is_one() ->
 
 
 async def test_a_host_that_is_cut_off_runs_on_alone() -> None:
-    place = await place_of()
+    place = await healthy_cluster()
     place.network.cut_off("m1")
     assert place.network.machines["m1"].process is not None
     with pytest.raises(EtcdUnavailable):
@@ -89,7 +89,7 @@ async def test_a_host_that_is_cut_off_runs_on_alone() -> None:
 
 
 async def test_a_member_that_was_removed_while_cut_off_ends_when_it_hears_of_it() -> None:
-    place = await place_of()
+    place = await healthy_cluster()
     member_id = (await etcd(place, "m3").status(timeout_s=S)).member_id
     place.network.cut_off("m3")
     await etcd(place, "m1").remove(member_id, timeout_s=S)
@@ -100,7 +100,7 @@ async def test_a_member_that_was_removed_while_cut_off_ends_when_it_hears_of_it(
 
 
 async def test_a_lost_disk_is_never_started_empty_however_often_systemd_tries() -> None:
-    place = await place_of()
+    place = await healthy_cluster()
     place.network.wipe("m2")
     await place.wait(5)
     await place.wait(5)
@@ -110,7 +110,7 @@ async def test_a_lost_disk_is_never_started_empty_however_often_systemd_tries() 
 
 
 async def test_a_wiped_voter_panics_again_and_again_until_it_is_removed() -> None:
-    place = await place_of()
+    place = await healthy_cluster()
     place.wipe("m3")
     await place.start("m3", {name: place.peer_url(name) for name in ("m1", "m2", "m3")})
     await place.wait(5)
@@ -122,7 +122,7 @@ async def test_a_wiped_voter_panics_again_and_again_until_it_is_removed() -> Non
 
 
 async def test_a_host_crashes_with_a_certain_command() -> None:
-    place = await place_of()
+    place = await healthy_cluster()
     place.network.at(2, lambda: place.network.crash("m2"))
     host = FakeHost(place.network.machines["m2"])
     await host.run(["mkdir", "/a"])
@@ -132,7 +132,7 @@ async def test_a_host_crashes_with_a_certain_command() -> None:
 
 
 async def test_etcdup_is_killed_after_a_call_whose_change_is_made() -> None:
-    place = await place_of()
+    place = await healthy_cluster()
     place.network.cut_after = 1
     place.network.at(1, lambda: place.network.crash("m3"))
     with pytest.raises(Killed):
@@ -143,7 +143,7 @@ async def test_etcdup_is_killed_after_a_call_whose_change_is_made() -> None:
 
 
 async def test_a_stopped_leader_hands_over() -> None:
-    place = await place_of()
+    place = await healthy_cluster()
     was = leader(place.network)
     await place.stop(was)
     assert leader(place.network) != was
@@ -151,44 +151,44 @@ async def test_a_stopped_leader_hands_over() -> None:
 
 async def test_the_cluster_version_rises_after_the_last_member_and_there_is_no_way_back() -> None:
     """Rule 46."""
-    place = await place_of("3.5.33")
+    place = await healthy_cluster("3.5.33")
     cluster = place.network.etcd.only()
     for name in ("m1", "m2"):
-        await install(place, name, "3.6.14")
+        await install_and_restart(place, name, "3.6.14")
     await place.wait(10)
     await place.wait(10)
     assert cluster.version == (3, 5)
-    await install(place, "m1", "3.5.33")
+    await install_and_restart(place, "m1", "3.5.33")
     assert versions(place) == {"m1": "3.5.33", "m2": "3.6.14", "m3": "3.5.33"}
     for name in ("m1", "m3"):
-        await install(place, name, "3.6.14")
+        await install_and_restart(place, name, "3.6.14")
     await place.wait(1)
     assert cluster.version == (3, 5)
     await place.wait(4)
     assert cluster.version == (3, 6)
-    await install(place, "m1", "3.5.33")
+    await install_and_restart(place, "m1", "3.5.33")
     assert "m1" not in versions(place)
     assert "invalid downgrade" in place.log("m1")
 
 
 async def test_no_minor_is_left_out() -> None:
-    place = await place_of("3.5.33")
-    await install(place, "m1", "3.7.1")
+    place = await healthy_cluster("3.5.33")
+    await install_and_restart(place, "m1", "3.7.1")
     assert "m1" not in versions(place)
 
 
 async def test_a_downgrade_ends_by_itself_with_the_last_member() -> None:
     """Rule 47."""
-    place = await place_of()
+    place = await healthy_cluster()
     await etcd(place, "m1").downgrade("enable", "3.5", timeout_s=S)
-    await install(place, "m1", "3.5.33")
+    await install_and_restart(place, "m1", "3.5.33")
     assert "m1" not in versions(place), "the cluster's version has not fallen yet"
-    await install(place, "m1", "3.6.14")
+    await install_and_restart(place, "m1", "3.6.14")
     await place.wait(1)
     await place.wait(5)
     for name in ("m1", "m2", "m3"):
         assert (await etcd(place, "m3").status(timeout_s=S)).downgrade_to == "3.5.0"
-        await install(place, name, "3.5.33")
+        await install_and_restart(place, name, "3.5.33")
     cluster = place.network.etcd.only()
     assert (cluster.version, cluster.downgrade_to) == ((3, 5), None)
     assert (await etcd(place, "m1").status(timeout_s=S)).storage_version == ""
@@ -199,7 +199,7 @@ async def test_a_downgrade_ends_by_itself_with_the_last_member() -> None:
     [("3.4.45", "validate", EtcdUnsupported), ("3.5.33", "enable", EtcdTimeout)],
 )
 async def test_releases_without_a_downgrade(version: str, action: str, error: type[Exception]) -> None:
-    place = await place_of(version)
+    place = await healthy_cluster(version)
     with pytest.raises(error):
         await etcd(place, "m1").downgrade(action, "3.4", timeout_s=S)  # type: ignore[arg-type]
 
@@ -207,7 +207,7 @@ async def test_releases_without_a_downgrade(version: str, action: str, error: ty
 @pytest.mark.parametrize(("version", "accepts"), [("3.5.16", False), ("3.5.30", True), ("3.6.14", True)])
 async def test_five_voters_of_which_one_is_dead(version: str, accepts: bool) -> None:
     """Rules 26 and 28: from 3.5.30 and 3.6.11 on a quorum of the voters to be is enough."""
-    place = FakePlace(version, size=5)
+    place = FakeClusterUnderTest(version, size=5)
     await place.bootstrap()
     await place.wait(10)
     place.network.crash("m5")
@@ -224,7 +224,7 @@ async def test_releases_that_make_a_voter_of_a_learner_whose_url_is_changed(
     version: str, stays: bool
 ) -> None:
     """Rule 23."""
-    place = await place_of(version)
+    place = await healthy_cluster(version)
     client = etcd(place, "m1")
     learner = await client.add_learner(["https://10.0.0.9:2380"], timeout_s=S)
     await client.update_peer_urls(learner.member_id, ["https://10.0.0.8:2380"], timeout_s=S)
@@ -234,7 +234,7 @@ async def test_releases_that_make_a_voter_of_a_learner_whose_url_is_changed(
 
 async def test_a_snapshot_holds_its_own_checksum() -> None:
     """Rule 54."""
-    place = await place_of()
+    place = await healthy_cluster()
     await etcd(place, "m1").put(b"k", b"v" * 700, timeout_s=S)
     copy = b"".join([part async for part in etcd(place, "m2").snapshot(timeout_s=S)])
     assert hashlib.sha256(copy[:-32]).digest() == copy[-32:]
@@ -242,7 +242,7 @@ async def test_a_snapshot_holds_its_own_checksum() -> None:
 
 
 async def test_alarms_auth_and_hashes_are_the_clusters() -> None:
-    place = await place_of()
+    place = await healthy_cluster()
     cluster = place.network.etcd.only()
     cluster.alarms, cluster.auth = ("NOSPACE on member 1",), True
     assert (await etcd(place, "m1").status(timeout_s=S)).alarms == cluster.alarms
@@ -256,7 +256,7 @@ async def test_alarms_auth_and_hashes_are_the_clusters() -> None:
 
 
 async def test_etcdutl_finds_data_of_the_v2_api() -> None:
-    place = await place_of("3.5.33")
+    place = await healthy_cluster("3.5.33")
     machine = place.network.machines["m1"]
     machine.put("/opt/etcd/3.5.33/etcdutl", b"")
     check = ["/opt/etcd/3.5.33/etcdutl", "check", "v2store", "--data-dir", "/var/lib/etcd"]

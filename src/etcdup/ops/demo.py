@@ -17,11 +17,11 @@ from pathlib import Path
 
 from etcdup.core.spec.load import load
 from etcdup.core.spec.version import Version
-from etcdup.core.versions.advisories import refusals
+from etcdup.core.versions.advisories import blocking_advisories
 from etcdup.errors import BadFile, EtcdupError, InstallError, UsageError
 from etcdup.ops.install import install
 
-MARK = "etcdup-demo.json"
+MARKER = "etcdup-demo.json"
 # etcd's own ports first; where something listens on all addresses, those ten thousand above.
 _PORT_OFFSETS = (0, 10_000, 20_000)
 _BLOCKS = range(32)
@@ -43,7 +43,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
     Raises UsageError where something else is in it, or another etcdup is at work there.
     """
-    mark = folder / MARK
+    mark = folder / MARKER
     if not mark.exists() and folder.exists() and any(folder.iterdir()):
         raise UsageError(
             f"{folder} holds something else than a demo", hint="`--dir` names another folder, new or empty"
@@ -60,27 +60,27 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
 
 
-async def choose(arch: str, report: Report, warn: Report) -> tuple[Version, str]:
+async def choose_version(arch: str, report: Report, warn: Report) -> tuple[Version, str]:
     """A version that can be had right now, and the `install.from` that has it.
 
     The newest in the cache; else the newest release; else whatever this machine's distribution has.
     """
     cache = install.cache_dir()
-    if usable := [each for each in install.cached_versions(cache, arch) if not refusals(each)]:
+    if usable := [each for each in install.cached_versions(cache, arch) if not blocking_advisories(each)]:
         return usable[0], "auto"
     newest = install.newest_pinned(install.load_pins())
     probe = load(cluster_text(Path("/demo"), newest, "release", [("infra1", "127.77.0.1")], 0))
     try:
-        await install.settle(probe, Path("/"), frozenset((arch,)), {}, {}, cache=cache, report=report)
+        await install.resolve(probe, Path("/"), frozenset((arch,)), {}, {}, cache=cache, report=report)
     except InstallError as error:
-        version, _ = await install.packaged_here(arch, cache=cache, report=report)
+        version, _ = await install.pack_local_package(arch, cache=cache, report=report)
         why = error.message.rpartition(": ")[2]
         warn(f"etcd {newest} cannot be downloaded ({why}); using {version} of this machine's distribution")
         return version, "package"
     return newest, "auto"
 
 
-def lay_out(folder: Path, version: Version, source: str, members: int) -> Path:
+def write_cluster_file(folder: Path, version: Version, source: str, members: int) -> Path:
     """Writes the demo's cluster.yaml, on addresses that are free now. Raises UsageError."""
     addresses, offset = free_addresses(members)
     hosts = [(f"infra{number}", address) for number, address in enumerate(addresses, start=1)]
@@ -138,37 +138,37 @@ def is_demo(folder: Path) -> bool:
     """Whether a demo, whole or half deleted, is there. Raises UsageError where something else is."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    if not (folder / MARK).is_file():
-        raise UsageError(f"{folder} is not a demo's: it has no {MARK}; nothing was touched")
+    if not (folder / MARKER).is_file():
+        raise UsageError(f"{folder} is not a demo's: it has no {MARKER}; nothing was touched")
     return True
 
 
-def take_down(folder: Path) -> int:
+def destroy_demo(folder: Path) -> int:
     """Stops every process that runs from the folder and deletes it, its mark last. Returns how many ran."""
-    stopped = _stop(folder)
+    stopped = _kill_members(folder)
     for path in folder.iterdir():
-        if path.name != MARK:
+        if path.name != MARKER:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    (folder / MARK).unlink()
+    (folder / MARKER).unlink()
     folder.rmdir()
     return stopped
 
 
-def _stop(folder: Path) -> int:
+def _kill_members(folder: Path) -> int:
     """Killed, not asked: a member that stops in order first hands leadership over, here to one that ends."""
-    running = members_in(folder)
+    running = processes_in(folder)
     for pid in running:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + _KILL_TIMEOUT_S
-    while left := members_in(folder):
+    while left := processes_in(folder):
         if time.monotonic() >= deadline:
             raise EtcdupError(f"process {left[0]} of the demo does not end", hint="nothing was deleted")
         time.sleep(_POLL_S)
     return len(running)
 
 
-def members_in(folder: Path) -> list[int]:
+def processes_in(folder: Path) -> list[int]:
     """Processes whose program lies in the folder, whatever their pid files say."""
     below = f"{folder.resolve()}/"
     pids = []

@@ -11,10 +11,10 @@ from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
 from etcdup.ops.install import install
-from etcdup.ops.install.archive import Archive, unpack_tools
-from etcdup.ops.install.cache import Flavour, archive_path, find
+from etcdup.ops.install.archive import BinaryArchive, unpack_tools
+from etcdup.ops.install.cache import Flavour, archive_path, find_archive
 from etcdup.ops.world.observe import observe
-from etcdup.ops.world.open import Report, member_target
+from etcdup.ops.world.open import Report, resolve_member_target
 from etcdup.ops.world.world import World
 
 TOOL = "etcdctl"
@@ -27,10 +27,10 @@ async def find_etcdctl(world: World, folder: Path, report: Report) -> Path:
 
     Else it is obtained as the hosts' binaries are. Raises InstallError.
     """
-    found = _of_local_member(world.spec) or await _cached(world.spec.version)
+    found = _of_local_member(world.spec) or await _find_cached(world.spec.version)
     if found is None and (on_path := shutil.which(TOOL)):
         found = Path(on_path)
-    return found or await _obtained(world, folder, world.spec.version, report)
+    return found or await _obtain(world, folder, world.spec.version, report)
 
 
 async def find_tools(world: World, folder: Path, version: Version, report: Report) -> Path:
@@ -41,10 +41,10 @@ async def find_tools(world: World, folder: Path, version: Version, report: Repor
     own = _of_local_member(world.spec)
     if own is not None and own.resolve().parent.name == str(version):
         return own.parent
-    return (await _cached(version) or await _obtained(world, folder, version, report)).parent
+    return (await _find_cached(version) or await _obtain(world, folder, version, report)).parent
 
 
-async def reachable_endpoints(world: World, names: Sequence[str]) -> list[str]:
+async def resolve_endpoints(world: World, names: Sequence[str]) -> list[str]:
     """Client URLs that work on this machine, through SSH where that is how the host is reached.
 
     The members' certificates hold 127.0.0.1, so a forwarded port passes the check of names. Provided ones may
@@ -56,7 +56,7 @@ async def reachable_endpoints(world: World, names: Sequence[str]) -> list[str]:
         host = world.spec.host(name)
         cert = certs.get(f"server/{name}")
         through_ssh = name in world.hosts and not host.local and cert and LOOPBACK in cert.addresses
-        target = await member_target(world.spec, host, world.hosts[name] if through_ssh else None)
+        target = await resolve_member_target(world.spec, host, world.hosts[name] if through_ssh else None)
         urls.append(f"https://{target}")
     return urls
 
@@ -69,19 +69,19 @@ def _of_local_member(spec: Spec) -> Path | None:
     return None
 
 
-async def _cached(version: Version) -> Path | None:
+async def _find_cached(version: Version) -> Path | None:
     """Unpacked once; its archive is the one that hosts got."""
     arch = install.this_arch()
     folder = install.cache_dir() / "tools" / f"{version}-{arch}"
     if not (folder / TOOL).exists():
         for flavour in _FLAVOURS:
             path = archive_path(install.cache_dir(), version, arch, flavour)
-            if path.exists() and isinstance(find(path, version, arch), Archive):
-                return await asyncio.to_thread(_unpacked, path, version, folder)
+            if path.exists() and isinstance(find_archive(path, version, arch), BinaryArchive):
+                return await asyncio.to_thread(_unpack, path, version, folder)
     return folder / TOOL if (folder / TOOL).exists() else None
 
 
-def _unpacked(archive: Path, version: Version, folder: Path) -> Path:
+def _unpack(archive: Path, version: Version, folder: Path) -> Path:
     making = folder.with_name(f".{folder.name}.{os.getpid()}")
     making.mkdir(parents=True, exist_ok=True)
     unpack_tools(archive, version, making)
@@ -92,11 +92,11 @@ def _unpacked(archive: Path, version: Version, folder: Path) -> Path:
     return folder / TOOL
 
 
-async def _obtained(world: World, folder: Path, version: Version, report: Report) -> Path:
+async def _obtain(world: World, folder: Path, version: Version, report: Report) -> Path:
     arch = install.this_arch()
     observed = await observe(world)
     try:
-        binaries = await install.settle(
+        binaries = await install.resolve(
             world.spec.at(version), folder, frozenset((arch,)), world.hosts, observed.reachable(),
             cache=install.cache_dir(), report=report,
         )  # fmt: skip
@@ -106,4 +106,4 @@ async def _obtained(world: World, folder: Path, version: Version, report: Report
         hint = "install your distribution's etcd-client, so that etcdctl is on $PATH"
         raise InstallError(f"there is no etcdctl for this machine: {why}", hint=hint) from None
     unpacked = install.cache_dir() / "tools" / f"{version}-{arch}"
-    return await asyncio.to_thread(_unpacked, archive, version, unpacked)
+    return await asyncio.to_thread(_unpack, archive, version, unpacked)

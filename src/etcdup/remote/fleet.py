@@ -53,10 +53,10 @@ class Fleet:
             except RemoteError as error:
                 return error
 
-        return await _all({name: one(name) for name in names})
+        return await _gather({name: one(name) for name in names})
 
     async def close(self) -> None:
-        await _all({name: host.close() for name, host in self.hosts.items()})
+        await _gather({name: host.close() for name, host in self.hosts.items()})
 
 
 async def connect(host: HostSpec, ssh_spec: SshSpec, secrets: SshSecrets) -> Host:
@@ -82,13 +82,13 @@ async def open_fleet(
 
     fleet = Fleet(reach)
     try:
-        await _all({host.name: fleet.meet(host) for host in spec.hosts})
+        await _gather({host.name: fleet.meet(host) for host in spec.hosts})
         yield fleet
     finally:
         await fleet.close()
 
 
-async def _all(work: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T]:
+async def _gather(work: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T]:
     """Waits for all; the first error of ours ends the rest and comes out bare, not in a group."""
     try:
         async with asyncio.TaskGroup() as group:

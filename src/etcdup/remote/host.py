@@ -47,7 +47,7 @@ Stdin = bytes | Blob
 
 
 @dataclass(frozen=True)
-class NewFile:
+class HostFile:
     """A file to be put in place. Its content may be a key, so it is never shown."""
 
     path: str
@@ -57,14 +57,14 @@ class NewFile:
 
 
 @dataclass(frozen=True)
-class Call:
+class HostCommand:
     """A command among several that go in one round trip."""
 
     argv: tuple[str, ...]
     timeout_s: float = COMMAND_TIMEOUT_S
 
 
-Task = Call | tuple[NewFile, ...]
+HostTask = HostCommand | tuple[HostFile, ...]
 
 
 class Held(Protocol):
@@ -113,14 +113,14 @@ class Host(Protocol):
         """
         ...
 
-    async def write_all(self, files: Sequence[NewFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+    async def write_all(self, files: Sequence[HostFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
         """Several files in one round trip, each as `write` does it, renamed in the order given.
 
         All are complete on the disk before the first is renamed: where one cannot be written, none is.
         """
         ...
 
-    async def run_all(self, tasks: Sequence[Task], *, stdin: Stdin = b"") -> list[Result]:
+    async def run_all(self, tasks: Sequence[HostTask], *, stdin: Stdin = b"") -> list[Result]:
         """Commands and files in one round trip, in order, each as `run` or `write_all` does it; `stdin` is the last
         command's.
 

@@ -13,7 +13,7 @@ from etcdup.errors import RemoteError
 from etcdup.remote.host import Held
 from etcdup.remote.posix import PosixHost, chunks
 from etcdup.remote.secrets import SshSecrets
-from etcdup.remote.sudo import Ended, become_root
+from etcdup.remote.sudo import RawResult, become_root
 
 AT_ONCE = 32
 HELD_ENDS_WITHIN_S = 2.0
@@ -45,7 +45,7 @@ class LocalHost(PosixHost):
         """From here on every command runs as root."""
         user = pwd.getpwuid(os.geteuid()).pw_name
 
-        async def probe(argv: Sequence[str], stdin: bytes) -> Ended:
+        async def probe(argv: Sequence[str], stdin: bytes) -> RawResult:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 return await self._execute(argv, chunks(b"", stdin))
 
@@ -63,7 +63,7 @@ class LocalHost(PosixHost):
     def _owner(self, owner: str) -> str:
         return "" if self._own_folder else owner
 
-    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> Ended:
+    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> RawResult:
         process = await self._start(argv, stderr=PIPE)
         assert process.stdout is not None
         assert process.stderr is not None
@@ -74,7 +74,7 @@ class LocalHost(PosixHost):
         except BaseException:
             await _end(process)
             raise
-        return Ended(status if status >= 0 else 128 - status, out, err)
+        return RawResult(status if status >= 0 else 128 - status, out, err)
 
     async def _start(self, argv: Sequence[str], *, stderr: int) -> Process:
         try:

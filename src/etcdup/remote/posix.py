@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from etcdup.errors import CommandFailed, RemoteError, SudoFailed
 from etcdup.remote import scripts
-from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Call, Held, NewFile, Result, Stdin, Task
-from etcdup.remote.sudo import AsLogin, Become, BySudoWithPassword, Ended
+from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Held, HostCommand, HostFile, HostTask, Result, Stdin
+from etcdup.remote.sudo import AsLogin, Become, BySudoWithPassword, RawResult
 
 CHUNK = 256 * 1024
 
@@ -52,19 +52,19 @@ class PosixHost(ABC):
     async def write(
         self, path: str, content: bytes, *, mode: int, owner: str, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> None:
-        await self.write_all([NewFile(path, content, mode, owner)], timeout_s=timeout_s)
+        await self.write_all([HostFile(path, content, mode, owner)], timeout_s=timeout_s)
 
-    async def write_all(self, files: Sequence[NewFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+    async def write_all(self, files: Sequence[HostFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
         ended = await self._ended(self._writing(files), _contents(files), timeout_s)
         if ended.status != 0:
             raise self._failed(f"writing {', '.join(file.path for file in files)}", ended)
 
-    async def run_all(self, tasks: Sequence[Task], *, stdin: Stdin = b"") -> list[Result]:
-        argvs = [task.argv if isinstance(task, Call) else self._writing(task) for task in tasks]
-        bounds = [task.timeout_s if isinstance(task, Call) else COMMAND_TIMEOUT_S for task in tasks]
-        reads = [*(not isinstance(task, Call) for task in tasks[:-1]), True]
-        contents = _contents([file for task in tasks if not isinstance(task, Call) for file in task])
-        script = scripts.several([*zip(map(scripts.bounded, argvs, bounds), reads, strict=True)])
+    async def run_all(self, tasks: Sequence[HostTask], *, stdin: Stdin = b"") -> list[Result]:
+        argvs = [task.argv if isinstance(task, HostCommand) else self._writing(task) for task in tasks]
+        bounds = [task.timeout_s if isinstance(task, HostCommand) else COMMAND_TIMEOUT_S for task in tasks]
+        reads = [*(not isinstance(task, HostCommand) for task in tasks[:-1]), True]
+        contents = _contents([file for task in tasks if not isinstance(task, HostCommand) for file in task])
+        script = scripts.in_sequence([*zip(map(scripts.bounded, argvs, bounds), reads, strict=True)])
         ended = await self._ended(script, stdin, sum(bounds), first=contents)
         return [
             self._result(task, bound, *part)
@@ -85,21 +85,21 @@ class PosixHost(ABC):
     async def close(self) -> None: ...
 
     @abstractmethod
-    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> Ended:
+    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> RawResult:
         """Runs an argv as it is; when cancelled, ends the command as far as the transport can."""
 
     def _owner(self, owner: str) -> str:
         """The owner to give to a written file; nothing means the writing user."""
         return owner
 
-    def _writing(self, files: Sequence[NewFile]) -> tuple[str, ...]:
+    def _writing(self, files: Sequence[HostFile]) -> tuple[str, ...]:
         return scripts.write_files(
             [(file.path, file.mode, self._owner(file.owner), len(file.content)) for file in files]
         )
 
-    def _result(self, task: Task, timeout_s: float, ended: Ended, took_s: float) -> Result:
+    def _result(self, task: HostTask, timeout_s: float, ended: RawResult, took_s: float) -> Result:
         """One of several commands; a RemoteError where it ran out of time."""
-        argv = task.argv if isinstance(task, Call) else ("write", *(file.path for file in task))
+        argv = task.argv if isinstance(task, HostCommand) else ("write", *(file.path for file in task))
         if ended.status in scripts.TIMED_OUT and took_s + scripts.TICK_S >= timeout_s:
             raise self._timed_out(argv, timeout_s, ended)
         stdout, stderr = ended.stdout.decode(errors="replace"), ended.stderr.decode(errors="replace")
@@ -107,7 +107,7 @@ class PosixHost(ABC):
 
     async def _ended(
         self, argv: Sequence[str], stdin: Stdin, timeout_s: float, *, first: bytes = b""
-    ) -> Ended:
+    ) -> RawResult:
         """`first` goes to the command before `stdin`."""
         wrapped = self._become.wrap(scripts.bounded(argv, timeout_s))
         async with self._slots:
@@ -119,23 +119,23 @@ class PosixHost(ABC):
                 ):
                     ended = await self._execute(wrapped, stream)
             except TimeoutError:
-                raise self._timed_out(argv, timeout_s, Ended(-1, b"", b"")) from None
+                raise self._timed_out(argv, timeout_s, RawResult(-1, b"", b"")) from None
             if ended.status in scripts.TIMED_OUT and time.monotonic() - started >= timeout_s:
                 raise self._timed_out(argv, timeout_s, ended)
         self._check_password_taken(ended)
         return ended
 
-    def _timed_out(self, argv: Sequence[str], timeout_s: float, ended: Ended) -> CommandFailed:
+    def _timed_out(self, argv: Sequence[str], timeout_s: float, ended: RawResult) -> CommandFailed:
         return CommandFailed(
             self.name,
-            shown(argv),
+            command_text(argv),
             None,
             ended.stdout.decode(errors="replace"),
             ended.stderr.decode(errors="replace"),
             hint=f"it was ended after {timeout_s:g} s; see whether {self.name} is overloaded, then try again",
         )
 
-    def _check_password_taken(self, ended: Ended) -> None:
+    def _check_password_taken(self, ended: RawResult) -> None:
         guarded = isinstance(self._become, BySudoWithPassword)
         if guarded and ended.status == scripts.GUARD_STATUS and not ended.stderr:
             raise SudoFailed(
@@ -144,7 +144,7 @@ class PosixHost(ABC):
                 hint="let sudo treat all commands of this user alike: all with a password, or all NOPASSWD",
             )
 
-    def _failed(self, what: str, ended: Ended) -> RemoteError:
+    def _failed(self, what: str, ended: RawResult) -> RemoteError:
         stdout, stderr = ended.stdout.decode(errors="replace"), ended.complaint()
         hint = next((hint for words, hint in _HINTS if words in stderr), "")
         return CommandFailed(self.name, what, ended.status, stdout, stderr, hint=hint)
@@ -161,21 +161,21 @@ _HINTS = (
 )
 
 
-def _contents(files: Sequence[NewFile]) -> bytes:
+def _contents(files: Sequence[HostFile]) -> bytes:
     return b"".join(file.content for file in files)
 
 
-def _parts(several: Ended) -> list[tuple[Ended, float]]:
+def _parts(several: RawResult) -> list[tuple[RawResult, float]]:
     """What became of each command that was begun, and its seconds; only the last of them can have failed."""
-    times, said = scripts.parted(several.stdout)
-    _, complaints = scripts.parted(several.stderr)
+    times, said = scripts.split_output(several.stdout)
+    _, complaints = scripts.split_output(several.stderr)
     statuses = [*(0 for _ in said[1:]), several.status]
     took_s = [after - before for before, after in pairwise(times)] or [0.0]
-    ended = [Ended(*each) for each in zip(statuses, said, complaints, strict=False)]
+    ended = [RawResult(*each) for each in zip(statuses, said, complaints, strict=False)]
     return list(zip(ended, took_s, strict=False))
 
 
-def shown(argv: Sequence[str]) -> str:
+def command_text(argv: Sequence[str]) -> str:
     """A command as messages show it: its first words, so that a script does not fill the screen."""
     words = " ".join(" ".join(argv).split())
     return words if len(words) <= 100 else words[:99] + "…"

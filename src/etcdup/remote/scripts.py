@@ -131,7 +131,7 @@ def _first_of_each_folder(paths: Sequence[str]) -> dict[str, int]:
     return firsts
 
 
-def several(commands: Sequence[tuple[Sequence[str], bool]]) -> tuple[str, ...]:
+def in_sequence(commands: Sequence[tuple[Sequence[str], bool]]) -> tuple[str, ...]:
     """Commands one after the other until one fails; the others than those with True find stdin empty."""
     words = (
         word
@@ -141,7 +141,7 @@ def several(commands: Sequence[tuple[Sequence[str], bool]]) -> tuple[str, ...]:
     return ("sh", "-c", _SEVERAL, "sh", *words)
 
 
-def parted(output: bytes) -> tuple[list[float], list[bytes]]:
+def split_output(output: bytes) -> tuple[list[float], list[bytes]]:
     """An output of `several`: the host's time in seconds at each begin and at the end, and what each command said.
 
     What was said before the first of them stands alone where none was begun.

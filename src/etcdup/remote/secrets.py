@@ -9,7 +9,7 @@ SUDO_PASSWORD_VARIABLE = "ETCDUP_SUDO_PASSWORD"  # noqa: S105
 KEY_PASSPHRASE_VARIABLE = "ETCDUP_SSH_PASSPHRASE"  # noqa: S105
 
 # Shows a prompt without echo; None where nobody can be asked.
-Ask = Callable[[str], Awaitable[str | None]]
+AskOperator = Callable[[str], Awaitable[str | None]]
 
 
 class SshSecrets(Protocol):
@@ -23,7 +23,7 @@ class SshSecrets(Protocol):
 class Secrets:
     """Secrets from the environment, else by asking: once for each, however many hosts want them."""
 
-    def __init__(self, ask: Ask | None = None, *, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, ask: AskOperator | None = None, *, environ: Mapping[str, str] = os.environ) -> None:
         self._ask = ask
         self._environ = environ
         self._answers: dict[str, str | None] = {}

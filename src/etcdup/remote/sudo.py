@@ -11,7 +11,7 @@ NOT_FOUND_STATUS = 127
 
 
 @dataclass(frozen=True)
-class Ended:
+class RawResult:
     """How a process ended, as bytes."""
 
     status: int
@@ -22,7 +22,7 @@ class Ended:
         return self.stderr.decode(errors="replace").strip()
 
 
-Execute = Callable[[Sequence[str], bytes], Awaitable[Ended]]
+Execute = Callable[[Sequence[str], bytes], Awaitable[RawResult]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _password_needed(host: str, user: str) -> SudoFailed:
     )
 
 
-def sudo_failed(host: str, user: str, ended: Ended) -> SudoFailed:
+def sudo_failed(host: str, user: str, ended: RawResult) -> SudoFailed:
     """The reason that sudo gave (in its own English words), and what to do about it."""
     said = ended.complaint()
     if ended.status == NOT_FOUND_STATUS:

@@ -13,7 +13,7 @@ Series = tuple[int, int]
 VERSION_INTERVAL_S = 4.0
 
 
-class SaysNo(Exception):
+class FakeRefusal(Exception):
     """A refusal: grpc's code and etcd's own words, for etcd_errors.translate."""
 
     def __init__(self, words: str, code: str = "FAILED_PRECONDITION") -> None:
@@ -22,7 +22,7 @@ class SaysNo(Exception):
         self.code = code
 
 
-def number(text: str) -> int:
+def stable_id(text: str) -> int:
     """An ID or a hash out of a text, always the same."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
 
@@ -68,7 +68,7 @@ class FakeCluster:
 
     def member(self, member_id: int) -> FakeMember:
         if member_id not in self.members:
-            raise SaysNo("member not found", "NOT_FOUND")
+            raise FakeRefusal("member not found", "NOT_FOUND")
         return self.members[member_id]
 
     def add_learner(self, urls: Sequence[str]) -> FakeMember:
@@ -76,9 +76,9 @@ class FakeCluster:
         the adding; a counter does it here, where much happens in no time."""
         self._refuse_taken(urls, besides=0)
         if any(member.is_learner for member in self.members.values()):
-            raise SaysNo("too many learner members in cluster")
+            raise FakeRefusal("too many learner members in cluster")
         self.added += 1
-        member_id = number(f"{self.cluster_id} {','.join(urls)} {self.added}")
+        member_id = stable_id(f"{self.cluster_id} {','.join(urls)} {self.added}")
         self.members[member_id] = FakeMember(member_id, tuple(urls), is_learner=True)
         self.index += 1
         return self.members[member_id]
@@ -90,9 +90,9 @@ class FakeCluster:
     def promote(self, member_id: int, *, in_sync: bool) -> None:
         member = self.member(member_id)
         if not member.is_learner:
-            raise SaysNo("can only promote a learner member")
+            raise FakeRefusal("can only promote a learner member")
         if not in_sync:
-            raise SaysNo("can only promote a learner member which is in sync with leader")
+            raise FakeRefusal("can only promote a learner member which is in sync with leader")
         member.is_learner = False
         self.index += 1
 
@@ -107,7 +107,7 @@ class FakeCluster:
     def _refuse_taken(self, urls: Sequence[str], besides: int) -> None:
         others = [member for each, member in self.members.items() if each != besides]
         if {url for member in others for url in member.peer_urls} & set(urls):
-            raise SaysNo("Peer URLs already exists")
+            raise FakeRefusal("Peer URLs already exists")
 
     def not_enough_started(self, leaving: int) -> bool:
         """Whether etcd's strict check forbids a voter to go: the started ones left would be no quorum."""
@@ -117,9 +117,9 @@ class FakeCluster:
     def validate_downgrade(self, target: Series) -> None:
         """One minor down and no further (rule 47)."""
         if self.version is None or target != (self.version[0], self.version[1] - 1):
-            raise SaysNo("invalid downgrade target version")
+            raise FakeRefusal("invalid downgrade target version")
         if self.downgrade_to is not None:
-            raise SaysNo("cluster has a downgrade job in progress")
+            raise FakeRefusal("cluster has a downgrade job in progress")
 
     def follow_versions(self, running: Sequence[Series], now: float) -> None:
         """The leader's look at the minors of all members that it reaches, learners among them.
@@ -168,8 +168,8 @@ class FakeClusters:
         Raises ValueError with etcd's words where this member was part of it before. A real one has to reach a
         peer to know that (rule 7); here it always does.
         """
-        ids = {each: number(f"{token} {','.join(sorted(urls))}") for each, urls in initial.items()}
-        cluster_id = number(" ".join(str(each) for each in sorted(ids.values())))
+        ids = {each: stable_id(f"{token} {','.join(sorted(urls))}") for each, urls in initial.items()}
+        cluster_id = stable_id(" ".join(str(each) for each in sorted(ids.values())))
         cluster = self.by_id.get(cluster_id)
         if cluster is None:
             members = {ids[each]: FakeMember(ids[each], urls) for each, urls in initial.items()}

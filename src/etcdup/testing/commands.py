@@ -5,28 +5,28 @@ from copy import copy
 from pathlib import PurePosixPath
 
 from etcdup.core.host.actions import RESTART_UNIT
-from etcdup.core.host.commands import MOVE_IF_THERE, OWN, UNPACK
+from etcdup.core.host.commands import MOVE_IF_THERE, OWN_FOLDER_SCRIPT, UNPACK
 from etcdup.core.observed.probe import PROBE
 from etcdup.core.recovery.disk_salvage import APPEND, CLEAR, LAST_LOG, SERVE
-from etcdup.core.recovery.disk_space import ROOM
+from etcdup.core.recovery.disk_space import DISK_SPACE_SCRIPT
 from etcdup.core.restore.commands import PLACE, RECEIVE, UNDO
-from etcdup.core.restore.data_copy import COPY, SIZE
+from etcdup.core.restore.data_copy import COPY_SCRIPT, SIZE_SCRIPT
 from etcdup.errors import CommandFailed
 from etcdup.testing.machine import UNIT
 from etcdup.testing.network import Answer, Command, FakeMachine, Node
-from etcdup.testing.process import settle
-from etcdup.testing.salvage import append, clear, last_log, serving, unserved
+from etcdup.testing.process import converge
+from etcdup.testing.salvage import append_log, clear_copy, last_log, serve_copy, stop_serving_copy
 from etcdup.testing.systemd import start_unit
 
 OK: Answer = (0, "", "")
 READ_ONLY = frozenset({"cat", "printf", "sleep", "true", "false", "journalctl", "tail", "sha256sum"})
 
 
-def changes(argv: tuple[str, ...]) -> bool:
+def is_changing(argv: tuple[str, ...]) -> bool:
     """Whether a command may change the machine: only such commands count as places to be cut at."""
     return not (
         argv[0] in READ_ONLY
-        or any(script in argv for script in (PROBE, SIZE, ROOM, LAST_LOG))
+        or any(script in argv for script in (PROBE, SIZE_SCRIPT, DISK_SPACE_SCRIPT, LAST_LOG))
         or argv[-1] == "--version"
         or "v2store" in argv
     )
@@ -106,7 +106,7 @@ def _receive(machine: FakeMachine, path: str, digest: str, content: bytes) -> An
     return OK
 
 
-def _place(machine: FakeMachine, staged: str, target: str, suffix: str) -> Answer:
+def _move_into_place(machine: FakeMachine, staged: str, target: str, suffix: str) -> Answer:
     """The script's own commands for a folder, each a place to be cut at."""
     if staged not in machine.nodes:
         return OK
@@ -143,7 +143,7 @@ def _size(machine: FakeMachine, path: str) -> int:
     return sum(len(node.content or b"") for node in below)
 
 
-def _room(machine: FakeMachine, data: str, versions: str, used: tuple[str, ...]) -> str:
+def _disk_usage(machine: FakeMachine, data: str, versions: str, used: tuple[str, ...]) -> str:
     """All disks of a machine are one here."""
     spare = [f"{versions}/{name}" for name in machine.children(versions) if name not in (*used, "current")]
     beside = [
@@ -307,36 +307,36 @@ def _start(machine: FakeMachine, *, again: bool) -> None:
 def _stop(machine: FakeMachine) -> None:
     """A leader hands over before it ends (rule 39): the others have a new one at once."""
     machine.process, machine.failed_at, machine.restarts = None, None, 0
-    settle(machine.network)
+    converge(machine.network)
 
 
 def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     script, arguments = argv[2], argv[4:]
     if script == PROBE:
-        from etcdup.testing.probe import probed
+        from etcdup.testing.probe import run_probe
 
-        return (0, probed(machine, arguments), "")
+        return (0, run_probe(machine, arguments), "")
     if script == UNPACK:
         fresh, target, extract, *_ = arguments
         return _unpack(machine, fresh, target, extract, stdin)
-    if script == OWN:
+    if script == OWN_FOLDER_SCRIPT:
         return _install(machine, ("install", "-d", "-m", "0700", arguments[0]), stdin)
     if script == RECEIVE:
         return _receive(machine, arguments[0], arguments[1], stdin)
     if script == PLACE:
-        return _place(machine, *arguments[:3])
-    if script == COPY:
+        return _move_into_place(machine, *arguments[:3])
+    if script == COPY_SCRIPT:
         return _copy(machine, *arguments[:2])
-    if script == SIZE:
+    if script == SIZE_SCRIPT:
         return (0, f"{_kib(machine, arguments)}\n", "")
-    if script == ROOM:
-        return (0, _room(machine, arguments[0], arguments[1], arguments[2:]), "")
+    if script == DISK_SPACE_SCRIPT:
+        return (0, _disk_usage(machine, arguments[0], arguments[1], arguments[2:]), "")
     if script == LAST_LOG:
         return last_log(machine, *arguments)
     if script == APPEND:
-        return append(machine, *arguments)
+        return append_log(machine, *arguments)
     if script == CLEAR:
-        return clear(machine, *arguments[1:])
+        return clear_copy(machine, *arguments[1:])
     if script == UNDO:
         return _undo(machine, *arguments[:3])
     if script == MOVE_IF_THERE:
@@ -394,11 +394,11 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def held_lines(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str]:
+def start_held_command(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str]:
     """What the script says of a lock or of a copy that is served, and the key by which it is released; other commands
     say nothing."""
     if SERVE in argv:
-        return serving(machine, argv)
+        return serve_copy(machine, argv)
     if len(argv) < 7 or argv[3] != "etcdup-lock":
         return [], ""
     path, who = argv[4], argv[5]
@@ -408,7 +408,7 @@ def held_lines(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], 
     return ["locked"], path
 
 
-def release(machine: FakeMachine, key: str) -> None:
+def release_held_command(machine: FakeMachine, key: str) -> None:
     if key == SERVE:
-        unserved(machine)
+        stop_serving_copy(machine)
     machine.locks.pop(key, None)

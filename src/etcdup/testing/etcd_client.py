@@ -10,16 +10,16 @@ from typing import TypeVar
 
 from etcdup.core.observed.model import ListedMember, MemberSeen
 from etcdup.core.spec.version import Version
-from etcdup.remote.etcd.client import DowngradeAction, Extent, KvHash
-from etcdup.remote.etcd.errors import EtcdError, EtcdTimeout, EtcdUnavailable, translate
-from etcdup.testing.cluster import FakeCluster, FakeMember, SaysNo, Series, number
+from etcdup.remote.etcd.client import DowngradeAction, KeyspaceSize, KvHash
+from etcdup.remote.etcd.errors import EtcdRpcError, EtcdTimeout, EtcdUnavailable, translate
+from etcdup.testing.cluster import FakeCluster, FakeMember, FakeRefusal, Series, stable_id
 from etcdup.testing.machine import FakeMachine
 from etcdup.testing.process import (
     FakeProcess,
+    converge,
     is_in_sync,
     leader_of,
     reached_ids,
-    settle,
     steady_voters,
 )
 
@@ -73,7 +73,7 @@ class FakeEtcd:
     async def put(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
         cluster = (await self._asked(timeout_s)).cluster
         if any(alarm.startswith("NOSPACE") for alarm in cluster.alarms):
-            raise self._said(SaysNo("mvcc: database space exceeded", "RESOURCE_EXHAUSTED"))
+            raise self._said(FakeRefusal("mvcc: database space exceeded", "RESOURCE_EXHAUSTED"))
         await self._through_quorum(timeout_s)
         cluster.keys[key] = value
         cluster.index += 1
@@ -99,7 +99,7 @@ class FakeEtcd:
         # From these releases on a quorum of what the cluster will be is enough (rule 28); before, all voters.
         needed = (voters + 1) // 2 + 1 if relaxed and voters > 1 else voters
         if len(steady_voters(self._network, self._machine)) < needed:
-            raise self._said(SaysNo("unhealthy cluster"))
+            raise self._said(FakeRefusal("unhealthy cluster"))
         await self._through_quorum(timeout_s)
         added = self._obeyed(lambda: process.cluster.add_learner(peer_urls))
         self._changed("member-add")
@@ -108,7 +108,7 @@ class FakeEtcd:
     async def promote(self, member_id: int, *, timeout_s: float) -> None:
         process = await self._asked(timeout_s)
         if not leader_of(self._network, self._machine):
-            raise self._said(SaysNo("no leader", "UNAVAILABLE"))
+            raise self._said(FakeRefusal("no leader", "UNAVAILABLE"))
         in_sync = is_in_sync(self._network, self._machine, member_id)
         self._obeyed(lambda: process.cluster.promote(member_id, in_sync=in_sync))
         self._changed("member-promote")
@@ -119,10 +119,10 @@ class FakeEtcd:
         if member_id in cluster.voters:
             if cluster.not_enough_started(member_id):
                 words = "re-configuration failed due to not enough started members"
-                raise self._said(SaysNo(words, "UNKNOWN"))
+                raise self._said(FakeRefusal(words, "UNKNOWN"))
             steady = steady_voters(self._network, self._machine)
             if member_id in steady and len(steady) - 1 < 1 + (len(cluster.voters) - 1) // 2:
-                raise self._said(SaysNo("unhealthy cluster"))
+                raise self._said(FakeRefusal("unhealthy cluster"))
         await self._through_quorum(timeout_s)
         self._obeyed(lambda: cluster.remove(member_id))
         self._changed("member-remove")
@@ -137,9 +137,9 @@ class FakeEtcd:
     async def move_leader(self, member_id: int, *, timeout_s: float) -> None:
         process = await self._asked(timeout_s)
         if leader_of(self._network, self._machine) != process.member_id:
-            raise self._said(SaysNo("not leader"))
+            raise self._said(FakeRefusal("not leader"))
         if member_id not in process.cluster.voters:
-            raise self._said(SaysNo("bad leader transferee"))
+            raise self._said(FakeRefusal("bad leader transferee"))
         if member_id not in reached_ids(self._network, self._machine):
             await self._network.sleep(timeout_s)
             raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
@@ -149,11 +149,11 @@ class FakeEtcd:
 
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
         cluster = (await self._asked(timeout_s)).cluster
-        return KvHash(number(repr(sorted(cluster.keys.items()))), 0, cluster.index)
+        return KvHash(stable_id(repr(sorted(cluster.keys.items()))), 0, cluster.index)
 
-    async def extent(self, revision: int = 0, *, timeout_s: float) -> Extent:
+    async def extent(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
         cluster = (await self._asked(timeout_s)).cluster
-        return Extent(revision or cluster.index, len(cluster.keys))
+        return KeyspaceSize(revision or cluster.index, len(cluster.keys))
 
     async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:
         cluster = (await self._asked(timeout_s)).cluster
@@ -206,7 +206,7 @@ class FakeEtcd:
         """The process that answers. `learners`: whether it answers this as a learner, too (rule 30)."""
         await asyncio.sleep(0)
         self._alive()
-        settle(self._network)
+        converge(self._network)
         process = self._machine.process
         if process is None or not self._machine.answers:
             raise EtcdUnavailable(self.name, "nothing listens at its client port")
@@ -214,7 +214,7 @@ class FakeEtcd:
             await self._network.sleep(timeout_s)
             raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
         if process.member is not None and process.member.is_learner and not learners:
-            raise self._said(SaysNo("rpc not supported for learner", "UNAVAILABLE"))
+            raise self._said(FakeRefusal("rpc not supported for learner", "UNAVAILABLE"))
         return process
 
     def _alive(self) -> None:
@@ -229,20 +229,20 @@ class FakeEtcd:
 
     async def _time_out(self, timeout_s: float) -> None:
         await self._network.sleep(min(timeout_s, PROPOSAL_TIMEOUT_S))
-        raise self._said(SaysNo("request timed out", "UNAVAILABLE"))
+        raise self._said(FakeRefusal("request timed out", "UNAVAILABLE"))
 
     def _obeyed(self, change: Callable[[], Outcome]) -> Outcome:
         try:
             return change()
-        except SaysNo as no:
+        except FakeRefusal as no:
             raise self._said(no) from None
 
-    def _said(self, no: SaysNo) -> EtcdError:
+    def _said(self, no: FakeRefusal) -> EtcdRpcError:
         return translate(self.name, no.code, no.words, PROPOSAL_TIMEOUT_S)
 
     def _changed(self, call: str) -> None:
         """The change is made; whether its answer arrives is another matter."""
-        settle(self._network)
+        converge(self._network)
         self._network.count(self.name, ("etcd", call))
         if not self._machine.answers:
             raise EtcdUnavailable(self.name, "the connection to its client port was closed")

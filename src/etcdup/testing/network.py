@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from etcdup.errors import CommandFailed, ConnectFailed, ConnectionLost
-from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Call, NewFile, Result, Stdin, Task
+from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, HostCommand, HostFile, HostTask, Result, Stdin
 from etcdup.testing.cluster import FakeClusters
 from etcdup.testing.machine import FakeMachine, Node
-from etcdup.testing.process import settle
+from etcdup.testing.process import converge
 from etcdup.testing.systemd import restart_failed
 
 __all__ = ["Answer", "Command", "FakeHost", "FakeMachine", "FakeNetwork", "Killed", "Node"]
@@ -55,7 +55,7 @@ class FakeNetwork:
         self.time += seconds
         for machine in self.machines.values():
             restart_failed(machine)
-        settle(self)
+        converge(self)
         await asyncio.sleep(0)
 
     def count(self, name: str, argv: tuple[str, ...]) -> None:
@@ -73,7 +73,7 @@ class FakeNetwork:
     def crash(self, name: str) -> None:
         """A power cut: the host is gone, and all that ran on it, until it is rebooted."""
         self.machines[name].crash()
-        settle(self)
+        converge(self)
 
     def reboot(self, name: str) -> None:
         """A host boots, after a power cut where it was up: /run is empty, and an enabled unit starts."""
@@ -82,17 +82,17 @@ class FakeNetwork:
     def cut_off(self, name: str) -> None:
         """Neither the operator nor peers reach the host; what runs there goes on."""
         self.machines[name].reachable, self.machines[name].isolated = False, True
-        settle(self)
+        converge(self)
 
     def reconnect(self, name: str) -> None:
         """The end of `cut_off`."""
         self.machines[name].reachable, self.machines[name].isolated = True, False
-        settle(self)
+        converge(self)
 
     def wipe(self, name: str) -> None:
         """The host's data directory is empty, as with a new disk."""
         self.machines[name].wipe()
-        settle(self)
+        converge(self)
 
     def revive(self) -> None:
         """etcdup is started again; whatever it held on hosts is gone."""
@@ -115,12 +115,12 @@ class FakeHost:
     async def run(
         self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = COMMAND_TIMEOUT_S
     ) -> Result:
-        from etcdup.testing.commands import changes, execute
+        from etcdup.testing.commands import execute, is_changing
 
         await self._pass()
         data = stdin.path.read_bytes() if isinstance(stdin, Blob) else stdin
         status, out, err = await execute(self.machine, tuple(argv), data, timeout_s)
-        if changes(tuple(argv)):
+        if is_changing(tuple(argv)):
             self.machine.network.count(self.name, tuple(argv))
             self._reach()
         return Result(self.name, tuple(argv), status, out, err)
@@ -133,9 +133,9 @@ class FakeHost:
     async def write(
         self, path: str, content: bytes, *, mode: int, owner: str, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> None:
-        await self.write_all([NewFile(path, content, mode, owner)], timeout_s=timeout_s)
+        await self.write_all([HostFile(path, content, mode, owner)], timeout_s=timeout_s)
 
-    async def write_all(self, files: Sequence[NewFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+    async def write_all(self, files: Sequence[HostFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
         """Counts each rename: a kill between two of them is one of the places to be cut at."""
         await self._pass()
         for file in files:
@@ -152,11 +152,11 @@ class FakeHost:
             self.machine.network.count(self.name, ("write", file.path))
             self._reach()
 
-    async def run_all(self, tasks: Sequence[Task], *, stdin: Stdin = b"") -> list[Result]:
+    async def run_all(self, tasks: Sequence[HostTask], *, stdin: Stdin = b"") -> list[Result]:
         """One by one, so that a kill may come between any two."""
         results: list[Result] = []
         for number, task in enumerate(tasks, 1):
-            if isinstance(task, Call):
+            if isinstance(task, HostCommand):
                 own = stdin if number == len(tasks) else b""
                 results.append(await self.run(task.argv, stdin=own, timeout_s=task.timeout_s))
             else:
@@ -165,7 +165,7 @@ class FakeHost:
                 break
         return results
 
-    async def _written(self, files: Sequence[NewFile]) -> Result:
+    async def _written(self, files: Sequence[HostFile]) -> Result:
         argv = ("write", *(file.path for file in files))
         try:
             await self.write_all(files)
@@ -175,14 +175,14 @@ class FakeHost:
 
     @asynccontextmanager
     async def hold(self, argv: Sequence[str]) -> AsyncIterator["FakeHeld"]:
-        from etcdup.testing.commands import held_lines, release
+        from etcdup.testing.commands import release_held_command, start_held_command
 
         await self._pass()
-        lines, key = held_lines(self.machine, tuple(argv))
+        lines, key = start_held_command(self.machine, tuple(argv))
         try:
             yield FakeHeld(lines)
         finally:
-            release(self.machine, key)
+            release_held_command(self.machine, key)
 
     async def forward(self, address: str, port: int) -> tuple[str, int]:
         return (address, port)

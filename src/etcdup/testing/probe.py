@@ -8,7 +8,7 @@ from etcdup.testing.machine import UNIT, FakeMachine
 BLOCK = 4096
 
 
-def probed(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
+def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
     """The output of the probe's script with these arguments."""
     supervisor, _unit, _pid_file, versions, join, data, wal, texts, ports = arguments[:9]
     files = arguments[9:]

@@ -61,7 +61,7 @@ def running_in(network: "FakeNetwork", cluster: FakeCluster) -> list["FakeMachin
     return [each for each in machines if each.process is not None and each.process.cluster is cluster]
 
 
-def connected(one: "FakeMachine", other: "FakeMachine") -> bool:
+def is_connected(one: "FakeMachine", other: "FakeMachine") -> bool:
     """Whether two processes of one cluster talk. One of them has to find the other at its listed URL: that
     connection carries both directions (rule 19; tried on 3.6.14)."""
     if one is other:
@@ -76,7 +76,7 @@ def connected(one: "FakeMachine", other: "FakeMachine") -> bool:
 def reached_from(network: "FakeNetwork", machine: "FakeMachine") -> list["FakeMachine"]:
     """The machines of its cluster that a running member is connected to, itself among them."""
     assert machine.process is not None
-    return [each for each in running_in(network, machine.process.cluster) if connected(machine, each)]
+    return [each for each in running_in(network, machine.process.cluster) if is_connected(machine, each)]
 
 
 def reached_ids(network: "FakeNetwork", machine: "FakeMachine") -> set[int]:
@@ -116,7 +116,7 @@ def is_in_sync(network: "FakeNetwork", machine: "FakeMachine", member_id: int) -
     return any(network.now() - each >= SYNC_S for each in started)
 
 
-def settle(network: "FakeNetwork") -> None:
+def converge(network: "FakeNetwork") -> None:
     """Brings every cluster to where it comes by itself: a leader where there is a quorum, started members
     published, removed ones ended, the version followed. Elections take no time here."""
     for cluster in network.etcd.by_id.values():
@@ -124,7 +124,7 @@ def settle(network: "FakeNetwork") -> None:
         if not cluster.leader:
             continue
         for machine in running_in(network, cluster):
-            _meet_leader(network, machine)
+            _follow_leader(network, machine)
         led = [each for each in running_in(network, cluster) if leader_of(network, each)]
         running = [each.process.version.series for each in led if each.process is not None]
         cluster.follow_versions(running, network.now())
@@ -153,7 +153,7 @@ def _can_lead(network: "FakeNetwork", machine: "FakeMachine") -> bool:
     return able and sum(votes) >= machine.process.cluster.quorum
 
 
-def _meet_leader(network: "FakeNetwork", machine: "FakeMachine") -> None:
+def _follow_leader(network: "FakeNetwork", machine: "FakeMachine") -> None:
     """What a member learns from a leader, or from those who know that it was removed (rule 33)."""
     process = machine.process
     assert process is not None

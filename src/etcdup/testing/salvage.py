@@ -3,7 +3,7 @@
 import base64
 import gzip
 
-from etcdup.core.etcd.wal import CRC, ENTRY, STATE, framed
+from etcdup.core.etcd.wal import CRC, ENTRY, STATE, encode_record
 from etcdup.core.observed.model import MemberSeen
 from etcdup.core.recovery.disk_salvage import SERVE
 from etcdup.remote.etcd.errors import EtcdUnavailable
@@ -11,7 +11,7 @@ from etcdup.testing.etcd_client import FakeEtcd
 from etcdup.testing.machine import FakeMachine
 from etcdup.testing.network import Answer
 from etcdup.testing.process import FakeProcess
-from etcdup.testing.systemd import Data
+from etcdup.testing.systemd import MemberData
 
 OK: Answer = (0, "", "")
 
@@ -21,21 +21,21 @@ def last_log(machine: FakeMachine, folder: str, back: str) -> Answer:
     node = machine.file(f"{folder}/0.wal")
     if node is None or back != "0":
         return (1, "", f"no log: {folder}/*.wal")
-    cluster = machine.network.etcd.by_id[Data.decode(node.content or b"").cluster_id]
+    cluster = machine.network.etcd.by_id[MemberData.decode(node.content or b"").cluster_id]
     term, index = machine.log_end or (cluster.term, cluster.index)
-    file, crc = framed(CRC, b"", 0)
+    file, crc = encode_record(CRC, b"", 0)
     for kind, first, second in ((STATE, (1, term), (3, index - 1)), (ENTRY, (2, term), (3, index))):
         data = b"".join(bytes((number << 3, value)) for number, value in (first, second))
-        record, crc = framed(kind, data, crc)
+        record, crc = encode_record(kind, data, crc)
         file += record
     return (0, "0.wal\n" + base64.b64encode(gzip.compress(file, mtime=0)).decode(), "")
 
 
-def append(machine: FakeMachine, path: str, size: str, encoded: str) -> Answer:
+def append_log(machine: FakeMachine, path: str, size: str, encoded: str) -> Answer:
     return OK if machine.file(path) else (1, "", f"truncate: cannot open '{path}'")
 
 
-def clear(machine: FakeMachine, *folders: str) -> Answer:
+def clear_copy(machine: FakeMachine, *folders: str) -> Answer:
     machine.throwaway = None
     for folder in folders:
         machine.remove(folder)
@@ -43,7 +43,7 @@ def clear(machine: FakeMachine, *folders: str) -> Answer:
     return OK
 
 
-def serving(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str]:
+def serve_copy(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str]:
     """It ends at once where something is missing that it cannot do without."""
     machine.network.count(machine.name, ("hold", "etcdup-salvage"))
     keys, data, wal, exe = argv[6:10]
@@ -54,7 +54,7 @@ def serving(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str
     if any(f":{port}" in argument for port in machine.ports_taken for argument in argv):
         machine.log.append("listen tcp: bind: address already in use")
         return ["ended"], SERVE
-    member = Data.decode(log.content or b"")
+    member = MemberData.decode(log.content or b"")
     cluster = machine.network.etcd.by_id[member.cluster_id]
     machine.throwaway = FakeProcess(
         machine.real(exe), {}, machine.network.now(), cluster, member.member_id, ready=True
@@ -62,11 +62,11 @@ def serving(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str
     return [], SERVE
 
 
-def unserved(machine: FakeMachine) -> None:
+def stop_serving_copy(machine: FakeMachine) -> None:
     machine.throwaway = None
 
 
-class FakeThrowaway(FakeEtcd):
+class FakeTemporaryEtcd(FakeEtcd):
     """The EtcdClient of an etcd on a copy."""
 
     async def status(self, *, timeout_s: float) -> MemberSeen:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import NoReturn
 
-from etcdup.core.host.startup_fence import MEMBERS_VARIABLE, PREFIX, superseded_key
+from etcdup.core.host.startup_fence import FENCE_PREFIX, MEMBERS_VARIABLE, superseded_key
 from etcdup.core.spec.version import parse_version
 from etcdup.testing.cluster import FakeCluster
 from etcdup.testing.machine import FakeMachine, Node
-from etcdup.testing.process import FakeProcess, settle
+from etcdup.testing.process import FakeProcess, converge
 
 CONF = "/etc/etcd/etcd.conf"
 JOIN = "/run/etcdup/join.env"
@@ -15,7 +15,7 @@ VOUCHED = "/run/etcdup/vouched"
 
 
 @dataclass
-class Data:
+class MemberData:
     """What a write-ahead log holds here: the member's identity, and whether what it acknowledged was lost since."""
 
     cluster_id: int
@@ -26,24 +26,24 @@ class Data:
         return f"{self.cluster_id} {self.member_id} {self.lost_log:d}".encode()
 
     @classmethod
-    def decode(cls, content: bytes) -> "Data":
+    def decode(cls, content: bytes) -> "MemberData":
         cluster_id, member_id, lost_log = content.decode().split()
         return cls(int(cluster_id), int(member_id), lost_log == "1")
 
 
-class Ended(Exception):
+class StartFailed(Exception):
     """etcd, or what systemd runs before it, ended at once with these last words."""
 
 
 def start_unit(machine: FakeMachine) -> None:
     """`systemctl restart`: what ran is stopped first."""
     machine.process, machine.failed_at = None, None
-    settle(machine.network)
+    converge(machine.network)
     try:
         machine.process = _start(machine)
-    except Ended as end:
+    except StartFailed as end:
         machine.etcd_ended(1, *([str(end)] if str(end) else []))
-    settle(machine.network)
+    converge(machine.network)
 
 
 def restart_failed(machine: FakeMachine) -> None:
@@ -60,31 +60,31 @@ def _start(machine: FakeMachine) -> FakeProcess:
     conf, join = machine.file(CONF), machine.file(JOIN)
     exe = machine.real("/opt/etcd/current/etcd")
     if conf is None or machine.file(exe) is None:
-        raise Ended
+        raise StartFailed
     environment = _variables(conf) | (_variables(join) if join else {})
     unit = (machine.loaded_unit or b"").decode()
     environment["ETCDUP_UNIT"] = unit.partition("ETCDUP_UNIT=")[2].partition("\n")[0]
     wal = _wal(environment)
     log = machine.file(wal)
     if log is None and join is None:
-        raise Ended(f"{environment['ETCD_DATA_DIR']} holds no member: is its disk mounted?")
-    if PREFIX in unit and join is None and machine.file(VOUCHED) is None:
-        _ask_others(machine, environment)
+        raise StartFailed(f"{environment['ETCD_DATA_DIR']} holds no member: is its disk mounted?")
+    if FENCE_PREFIX in unit and join is None and machine.file(VOUCHED) is None:
+        _check_fence(machine, environment)
     if log is None:
         data = _first_start(machine, environment, parse_version(exe.split("/")[-2]).series)
         machine.put(wal, data.encode(), 0o600, "etcd:etcd")
         machine.put(f"{environment['ETCD_DATA_DIR']}/member/snap/db", b"", 0o600, "etcd:etcd")
     else:
-        data = Data.decode(log.content or b"")
+        data = MemberData.decode(log.content or b"")
     cluster = machine.network.etcd.by_id[data.cluster_id]
     process = FakeProcess(
         exe, environment, machine.network.now(), cluster, data.member_id, lost_log=data.lost_log
     )
-    _refuse_other_minor(cluster, process.version.series)
+    _check_minor(cluster, process.version.series)
     return process
 
 
-def _ask_others(machine: FakeMachine, environment: dict[str, str]) -> None:
+def _check_fence(machine: FakeMachine, environment: dict[str, str]) -> None:
     """The unit's fence (core/host/startup_fence.py): one of the others may know that another cluster took its place."""
     members = set(environment.get(MEMBERS_VARIABLE, "").split())
     key = superseded_key(environment["ETCD_INITIAL_CLUSTER_TOKEN"])
@@ -94,7 +94,7 @@ def _ask_others(machine: FakeMachine, environment: dict[str, str]) -> None:
             continue
         urls = process.environment["ETCD_ADVERTISE_CLIENT_URLS"].split(",")
         if members.intersection(urls) and (said := process.cluster.keys.get(key)):
-            raise Ended(
+            raise StartFailed(
                 f"etcd is not started: the cluster of its data was superseded: {said.decode()}, says the key "
                 f"{key.decode()} of {urls[0]}."
             )
@@ -105,26 +105,26 @@ def _wal(environment: dict[str, str]) -> str:
     return f"{folder}/0.wal"
 
 
-def _refuse_other_minor(cluster: FakeCluster, series: tuple[int, int]) -> None:
+def _check_minor(cluster: FakeCluster, series: tuple[int, int]) -> None:
     """Older than the cluster: etcd refuses (rule 46). More than one minor newer: here it is refused as well,
     where etcd starts and leaves it to the operator that this was never tried by anybody (rule 42)."""
     if cluster.version is None:
         return
     if series < cluster.version:
-        raise Ended("invalid downgrade; server version is lower than determined cluster version")
+        raise StartFailed("invalid downgrade; server version is lower than determined cluster version")
     if series > (cluster.version[0], cluster.version[1] + 1):
-        raise Ended("incompatible with current running cluster")
+        raise StartFailed("incompatible with current running cluster")
 
 
-def _first_start(machine: FakeMachine, environment: dict[str, str], series: tuple[int, int]) -> Data:
+def _first_start(machine: FakeMachine, environment: dict[str, str], series: tuple[int, int]) -> MemberData:
     """A member without data: it forms a cluster only with `new`, and else joins one that lists it."""
     initial = _initial_cluster(environment)
     name = environment["ETCD_NAME"]
     own = environment["ETCD_INITIAL_ADVERTISE_PEER_URLS"]
     if name not in initial:
-        raise Ended(f'couldn\'t find local name "{name}" in the initial cluster configuration')
+        raise StartFailed(f'couldn\'t find local name "{name}" in the initial cluster configuration')
     if set(initial[name]) != set(own.split(",")):
-        raise Ended(f"--initial-cluster has {name}={','.join(initial[name])} but missing from "
+        raise StartFailed(f"--initial-cluster has {name}={','.join(initial[name])} but missing from "
                     f"--initial-advertise-peer-urls={own}")  # fmt: skip
     if environment["ETCD_INITIAL_CLUSTER_STATE"] != "new":
         return _join(machine, initial, name, series)
@@ -133,39 +133,39 @@ def _first_start(machine: FakeMachine, environment: dict[str, str], series: tupl
             environment["ETCD_INITIAL_CLUSTER_TOKEN"], initial, name
         )
     except ValueError as error:
-        raise Ended(str(error)) from None
-    return Data(cluster.cluster_id, member_id)
+        raise StartFailed(str(error)) from None
+    return MemberData(cluster.cluster_id, member_id)
 
 
 def _join(
     machine: FakeMachine, initial: dict[str, tuple[str, ...]], name: str, series: tuple[int, int]
-) -> Data:
+) -> MemberData:
     """The list that it was given has to be the cluster's own, name for name or not: URLs are compared."""
-    cluster = _ask_peers(machine, {url for each, urls in initial.items() if each != name for url in urls})
+    cluster = _find_cluster(machine, {url for each, urls in initial.items() if each != name for url in urls})
     listed = [set(member.peer_urls) for member in cluster.members.values()]
     if len(initial) != len(listed):
-        _unequal(cluster, "member count is unequal")
+        _raise_unequal(cluster, "member count is unequal")
     if any(set(urls) not in listed for urls in initial.values()):
-        _unequal(cluster, "unmatched member while checking PeerURLs")
+        _raise_unequal(cluster, "unmatched member while checking PeerURLs")
     if cluster.version is not None and series < cluster.version:
-        raise Ended("incompatible with current running cluster")
+        raise StartFailed("incompatible with current running cluster")
     member = next(each for each in cluster.members.values() if set(each.peer_urls) == set(initial[name]))
-    return Data(cluster.cluster_id, member.member_id, lost_log=bool(member.name))
+    return MemberData(cluster.cluster_id, member.member_id, lost_log=bool(member.name))
 
 
-def _unequal(cluster: FakeCluster, why: str) -> NoReturn:
+def _raise_unequal(cluster: FakeCluster, why: str) -> NoReturn:
     shown = " ".join(f"{member.name}={','.join(member.peer_urls)}" for member in cluster.members.values())
-    raise Ended(f"error validating peerURLs {shown}: {why}")
+    raise StartFailed(f"error validating peerURLs {shown}: {why}")
 
 
-def _ask_peers(machine: FakeMachine, urls: set[str]) -> FakeCluster:
+def _find_cluster(machine: FakeMachine, urls: set[str]) -> FakeCluster:
     """The cluster of the first member that answers at one of these URLs; a quorum is not needed."""
     for each in machine.network.machines.values():
         if each is machine or each.process is None or each.isolated or machine.isolated:
             continue
         if urls & set(each.process.environment.get("ETCD_INITIAL_ADVERTISE_PEER_URLS", "").split(",")):
             return each.process.cluster
-    raise Ended(
+    raise StartFailed(
         "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs"
     )
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.cli.apply.no_return import agree_to_no_return
-from etcdup.cli.apply.stale_plan import moved
+from etcdup.cli.apply.no_return import confirm_no_return
+from etcdup.cli.apply.stale_plan import refuse_stale_plan
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.plan_view import render_plan, render_refusal
 from etcdup.cli.views.text import Paint
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.core.plan.steps import RestartMember
-from etcdup.core.planner.replace import plan_replacement, replaced_id
+from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PartlyApplied
 from etcdup.ops.world.observe import observe
@@ -26,7 +26,7 @@ from tests.support.fake_world import (
     add_machines,
     bring_up,
     machines_for,
-    planned,
+    make_plan,
     planner_of,
     spec_of,
     world_of,
@@ -36,7 +36,7 @@ PLAIN = Paint(False)
 WIDTHS = (80, 120)
 
 
-async def grown(spec: Spec, folder: Path) -> FakeNetwork:
+async def bring_up_network(spec: Spec, folder: Path) -> FakeNetwork:
     network = machines_for(spec)
     await bring_up(spec, network, folder)
     return network
@@ -53,9 +53,9 @@ def assert_shown(name: str, answer: Plan | Refusal, widths: Sequence[int] = WIDT
         assert_golden(f"{name}-{width}.txt", re.sub(r'(ETCDUP_TRUST)="\w+"', r'\1="0123456789ab"', text))
 
 
-async def replacement(spec: Spec, name: str, network: FakeNetwork, folder: Path) -> Plan | Refusal:
+async def plan_replace(spec: Spec, name: str, network: FakeNetwork, folder: Path) -> Plan | Refusal:
     observed = await observe(world_of(spec, network, folder))
-    member_id = replaced_id(spec, name, observed)
+    member_id = id_to_replace(spec, name, observed)
     assert isinstance(member_id, int)
     return plan_replacement(spec, name, member_id, observed, TOKEN)
 
@@ -70,26 +70,26 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 async def test_a_change_of_members(tmp_path: Path, name: str) -> None:
     before, after = CHANGES[name]
-    network = await grown(spec_of(before), tmp_path)
+    network = await bring_up_network(spec_of(before), tmp_path)
     spec = spec_of(after)
     add_machines(network, spec)
-    assert_shown(f"plan-{name}", await planned(spec, network, tmp_path))
+    assert_shown(f"plan-{name}", await make_plan(spec, network, tmp_path))
 
 
 async def test_a_replacement_of_a_wiped_member(tmp_path: Path) -> None:
     spec = spec_of(3)
-    network = await grown(spec, tmp_path)
+    network = await bring_up_network(spec, tmp_path)
     network.wipe("infra2")
-    assert_shown("replace-wiped", await replacement(spec, "infra2", network, tmp_path))
+    assert_shown("replace-wiped", await plan_replace(spec, "infra2", network, tmp_path))
 
 
 async def test_a_replacement_of_a_healthy_member(tmp_path: Path) -> None:
     spec = spec_of(3)
-    network = await grown(spec, tmp_path)
-    assert_shown("replace-healthy", await replacement(spec, "infra2", network, tmp_path))
+    network = await bring_up_network(spec, tmp_path)
+    assert_shown("replace-healthy", await plan_replace(spec, "infra2", network, tmp_path))
 
 
-WAYS = {
+VERSION_PATHS = {
     "upgrade": ("3.4.23", "3.7.1"),
     "upgrade-one": ("3.5.33", "3.6.14"),
     "downgrade": ("3.7.1", "3.5.33"),
@@ -97,14 +97,14 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", VERSION_PATHS)
 async def test_a_change_of_version(tmp_path: Path, name: str) -> None:
-    before, after = WAYS[name]
-    network = await grown(spec_of(3, version=before), tmp_path)
-    assert_shown(f"plan-{name}", await planned(spec_of(3, version=after), network, tmp_path))
+    before, after = VERSION_PATHS[name]
+    network = await bring_up_network(spec_of(3, version=before), tmp_path)
+    assert_shown(f"plan-{name}", await make_plan(spec_of(3, version=after), network, tmp_path))
 
 
-class Answering(Terminal):
+class FixedAnswerTerminal(Terminal):
     """A person who always gives the same answer."""
 
     def __init__(self, answer: bool) -> None:
@@ -120,9 +120,9 @@ class Answering(Terminal):
         return self._answer
 
 
-async def last_step(folder: Path) -> tuple[Plan, RestartMember, Observed]:
+async def find_last_step(folder: Path) -> tuple[Plan, RestartMember, Observed]:
     """The end of the second hop on the way from 3.4 to 3.6."""
-    network = await grown(spec_of(3, version="3.4.23"), folder)
+    network = await bring_up_network(spec_of(3, version="3.4.23"), folder)
     spec = spec_of(3, version="3.6.14")
     observed = await observe(world_of(spec, network, folder))
     plan = planner_of(spec)(observed)
@@ -132,53 +132,53 @@ async def last_step(folder: Path) -> tuple[Plan, RestartMember, Observed]:
 
 
 async def test_the_last_member_is_asked_about_by_name(tmp_path: Path) -> None:
-    terminal = Answering(True)
-    await agree_to_no_return(terminal, *await last_step(tmp_path))
+    terminal = FixedAnswerTerminal(True)
+    await confirm_no_return(terminal, *await find_last_step(tmp_path))
     assert_golden("no-return.txt", "\n".join(terminal.said))
 
 
 async def test_a_no_leaves_the_last_member_and_says_what_next(tmp_path: Path) -> None:
     with pytest.raises(PartlyApplied) as caught:
-        await agree_to_no_return(Answering(False), *await last_step(tmp_path))
+        await confirm_no_return(FixedAnswerTerminal(False), *await find_last_step(tmp_path))
     assert caught.value.exit_code == 5
     assert "infra1 stays with 3.5.33" in caught.value.message
     assert caught.value.hint == "to go back: write `version: 3.5.33` into cluster.yaml and `etcdup apply`"
 
 
-@pytest.mark.parametrize("name", [*CHANGES, *WAYS])
+@pytest.mark.parametrize("name", [*CHANGES, *VERSION_PATHS])
 async def test_two_looks_at_an_unchanged_world_give_one_plan(tmp_path: Path, name: str) -> None:
     before, after = CHANGES.get(name, ([1, 2, 3], [1, 2, 3]))
-    versions = WAYS.get(name, ("3.6.14", "3.6.14"))
-    network = await grown(spec_of(before, version=versions[0]), tmp_path)
+    versions = VERSION_PATHS.get(name, ("3.6.14", "3.6.14"))
+    network = await bring_up_network(spec_of(before, version=versions[0]), tmp_path)
     spec = spec_of(after, version=versions[1])
     add_machines(network, spec)
-    first = await planned(spec, network, tmp_path)
+    first = await make_plan(spec, network, tmp_path)
     await network.sleep(1800)
-    second = await planned(spec, network, tmp_path)
+    second = await make_plan(spec, network, tmp_path)
     if isinstance(first, Plan) and isinstance(second, Plan):
         again = plan_from_json(json.loads(json.dumps(plan_to_json(first))))
-        assert moved(again, second) is None
+        assert refuse_stale_plan(again, second) is None
     else:
         assert first == second
 
 
 async def test_a_world_that_moved_is_told_by_its_steps(tmp_path: Path) -> None:
-    network = await grown(spec_of(5), tmp_path)
+    network = await bring_up_network(spec_of(5), tmp_path)
     spec = spec_of(3)
-    shown = await planned(spec, network, tmp_path)
+    shown = await make_plan(spec, network, tmp_path)
     network.crash("infra4")
-    now = await planned(spec, network, tmp_path)
+    now = await make_plan(spec, network, tmp_path)
     assert isinstance(shown, Plan)
     assert isinstance(now, Plan)
-    why = moved(shown, now)
+    why = refuse_stale_plan(shown, now)
     assert why is not None
     assert why.message.startswith(
         "the world has moved since this plan was made: `stop etcd for good, move data aside` on infra4 is gone; "
         "`remove from the cluster` on infra4 would do something else to the quorum"
     )
-    added = moved(now, shown)
+    added = refuse_stale_plan(now, shown)
     assert added is not None
     assert "move data aside` on infra4 is new (its member has left the cluster)" in added.message
-    nothing = moved(shown, Plan(shown.cluster))
+    nothing = refuse_stale_plan(shown, Plan(shown.cluster))
     assert nothing is not None
     assert nothing.message.endswith(": now nothing is to be done")

@@ -14,19 +14,19 @@ import pytest
 from pyrage import x25519
 
 from etcdup.core.spec.model import BackupSpec
-from etcdup.ops.backups.destinations import Places
+from etcdup.ops.backups.destinations import Destinations
 from etcdup.ops.backups.open_store import open_store
 from etcdup.ops.backups.snapshot_file import read_snapshot
 from etcdup.ops.backups.take import take_backup
-from tests.cli.conftest import Etcdup, answered, prepare_demo
+from tests.cli.conftest import Etcdup, prepare_demo, run_and_answer
 from tests.support import s3
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
-from tests.support.s3 import faulty, seaweed
+from tests.support.s3 import faulty_proxy, seaweed
 
 VERSION, NEWER = "3.6.14", "3.7.1"
 PATIENCE_S = 60.0
-PLACE = ".local/share/etcdup/demo"
+DEMO_FOLDER = ".local/share/etcdup/demo"
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
 
@@ -35,8 +35,8 @@ pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
     """A demo of one member, with one backup."""
     etcdup = Etcdup(tmp_path_factory.mktemp("backups"))
-    prepare_demo(etcdup, etcdup.folder / PLACE, members=1, version=VERSION)
-    etcdup.extra["ETCDUP_FILE"] = str(etcdup.folder / PLACE / "cluster.yaml")
+    prepare_demo(etcdup, etcdup.folder / DEMO_FOLDER, members=1, version=VERSION)
+    etcdup.extra["ETCDUP_FILE"] = str(etcdup.folder / DEMO_FOLDER / "cluster.yaml")
     done = etcdup("apply", "--yes", "--json")
     assert (done.returncode, json.loads(done.stdout)["outcome"]) == (0, "done"), done.stderr
     etcdup("ctl", "--", "put", "/a", "kept")
@@ -47,12 +47,12 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
 @pytest.fixture
 def folder(up: Etcdup) -> Path:
     """Of its backups: those of one test are gone for the next."""
-    place = up.folder / PLACE / "backups"
+    place = up.folder / DEMO_FOLDER / "backups"
     shutil.rmtree(place, ignore_errors=True)
     return place
 
 
-def taken(up: Etcdup) -> str:
+def take_now(up: Etcdup) -> str:
     """The name of a new backup; two of one second are refused, as the refusal itself says."""
     ends = time.monotonic() + PATIENCE_S
     while True:
@@ -63,7 +63,7 @@ def taken(up: Etcdup) -> str:
     return str(json.loads(done.stdout)["name"])
 
 
-def listed(up: Etcdup) -> dict[str, bool]:
+def list_proved(up: Etcdup) -> dict[str, bool]:
     """By name, whether it is proved."""
     told = json.loads(up("backup", "list", "--json").stdout)
     return {each["name"]: each["proved"] for each in told["backups"]}
@@ -72,24 +72,24 @@ def listed(up: Etcdup) -> dict[str, bool]:
 def test_from_none_to_a_proved_one(up: Etcdup, folder: Path) -> None:
     assert "last backup: none" in up("status").stdout
     assert not folder.exists(), "looking must not make it"
-    (lock,) = (up.folder / PLACE).rglob("run/**/lock")
+    (lock,) = (up.folder / DEMO_FOLDER).rglob("run/**/lock")
     with lock.open("ab") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # as another operator's apply does
         shown = up("backup", "now")
     assert (shown.returncode, "read back and whole" in shown.stdout) == (0, True), shown.stderr
     assert "not proved yet" in shown.stderr
-    lines = (up.folder / PLACE / ".etcdup/demo.jsonl").read_text().splitlines()[-2:]
+    lines = (up.folder / DEMO_FOLDER / ".etcdup/demo.jsonl").read_text().splitlines()[-2:]
     begun, ended = (json.loads(line) for line in lines)
     assert (begun["event"], begun["member"], begun["to"]) == ("backup begun", ended["member"], [str(folder)])
     assert (ended["event"], ended["to"], "failed" in ended) == ("backup", [str(folder)], False)
-    (name,) = listed(up)
+    (name,) = list_proved(up)
     assert f"{name}  " in up("backup", "list").stdout
     assert up("backup", "verify").stdout == f"{name}: whole\n"
 
     proved = up("backup", "drill", "--json")
     assert proved.returncode == 0, proved.stderr
     assert json.loads(proved.stdout)["name"] == name
-    assert listed(up) == {name: True}
+    assert list_proved(up) == {name: True}
     backups = json.loads(up("status", "--json").stdout)["backups"]
     assert (backups["last"]["name"], backups["last_proved"]["name"]) == (name, name)
     assert "last proved" in up("status").stdout
@@ -99,7 +99,7 @@ def test_from_none_to_a_proved_one(up: Etcdup, folder: Path) -> None:
 
 
 def test_a_damaged_one_is_told_from_a_whole_one(up: Etcdup, folder: Path) -> None:
-    first, second = taken(up), taken(up)
+    first, second = take_now(up), take_now(up)
     path = folder / f"{first}.db"
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
@@ -120,7 +120,7 @@ def test_a_damaged_one_is_told_from_a_whole_one(up: Etcdup, folder: Path) -> Non
 
 
 def test_prune_deletes_what_no_count_keeps(up: Etcdup, folder: Path) -> None:
-    newest = taken(up)
+    newest = take_now(up)
     old = [f"demo-20260101T1000{second:02}Z" for second in range(3)]
     for name in old:
         shutil.copy(folder / f"{newest}.db", folder / f"{name}.db")
@@ -128,10 +128,10 @@ def test_prune_deletes_what_no_count_keeps(up: Etcdup, folder: Path) -> None:
     (folder / "somebody-elses.db").write_text("theirs")
     unasked = up("backup", "prune")
     assert (unasked.returncode, "`--yes`" in unasked.stderr) == (2, True)
-    assert answered(up, "n", "backup", "prune") == 130
-    assert set(listed(up)) == {newest, *old}
-    assert answered(up, "y", "backup", "prune") == 0
-    assert set(listed(up)) == {newest, old[-1]}
+    assert run_and_answer(up, "n", "backup", "prune") == 130
+    assert set(list_proved(up)) == {newest, *old}
+    assert run_and_answer(up, "y", "backup", "prune") == 0
+    assert set(list_proved(up)) == {newest, old[-1]}
     shutil.copy(folder / f"{newest}.db", folder / f"{old[0]}.db")
     (folder / f"{old[0]}.json").write_text((folder / f"{newest}.json").read_text().replace(newest, old[0]))
     done = up("backup", "prune", "--yes", "--json")
@@ -142,7 +142,7 @@ def test_prune_deletes_what_no_count_keeps(up: Etcdup, folder: Path) -> None:
 
 
 def test_restore_by_its_name_in_the_store(up: Etcdup, folder: Path) -> None:
-    name = taken(up)
+    name = take_now(up)
     up("ctl", "--", "put", "/a", "lost")
     for flags in ((), ("--from-cluster", "other")):
         foreign = name.replace("demo", "prod")
@@ -166,7 +166,7 @@ def test_restore_by_its_name_in_the_store(up: Etcdup, folder: Path) -> None:
 
 
 def test_a_file_with_another_clusters_manifest_is_refused(up: Etcdup, folder: Path) -> None:
-    name = taken(up)
+    name = take_now(up)
     other = name.replace("demo", "prod")
     text = (folder / f"{name}.json").read_text()
     (folder / f"{other}.json").write_text(text.replace("demo", "prod"))
@@ -185,10 +185,10 @@ def test_another_clusters_data_is_refused_before_anything_stops(
     """A namesake's backup in our own place, and a plain snapshot of it: what each lists as members tells."""
     plain = tmp_path / "theirs.db"
     with other_cluster(VERSION, tmp_path) as other:
-        save(other, plain, "3.6.0")
-        namesake = asyncio.run(backup_of(other, "demo", folder))
-    own = taken(up)
-    journal = up.folder / PLACE / ".etcdup/demo.jsonl"
+        save_with_etcdctl(other, plain, "3.6.0")
+        namesake = asyncio.run(make_backup(other, "demo", folder))
+    own = take_now(up)
+    journal = up.folder / DEMO_FOLDER / ".etcdup/demo.jsonl"
     before = journal.read_text()
     for named, whose in (
         (str(plain), f"{plain} is of another cluster"),
@@ -213,10 +213,10 @@ def test_another_clusters_data_is_refused_before_anything_stops(
 
 @pytest.mark.skipif(why_not(NEWER) is not None, reason=str(why_not(NEWER)))
 def test_a_newer_versions_snapshot_is_refused_before_anything_stops(up: Etcdup, tmp_path: Path) -> None:
-    path, journal = tmp_path / "newer.db", up.folder / PLACE / ".etcdup/demo.jsonl"
+    path, journal = tmp_path / "newer.db", up.folder / DEMO_FOLDER / ".etcdup/demo.jsonl"
     before = journal.read_text()
     with other_cluster(NEWER, tmp_path) as other:
-        save(other, path, "3.7.0")
+        save_with_etcdctl(other, path, "3.7.0")
     refused = up("restore", str(path), "--yes-restore", "demo", "--json")
     reasons = json.loads(refused.stdout)["error"]["detail"].splitlines()
     assert (refused.returncode, len(reasons)) == (4, 2), "it is another cluster's besides"
@@ -237,18 +237,18 @@ def other_cluster(version: str, folder: Path) -> Iterator[EtcdCluster]:
         yield other
 
 
-def save(cluster: EtcdCluster, path: Path, made_by: str) -> None:
+def save_with_etcdctl(cluster: EtcdCluster, path: Path, made_by: str) -> None:
     """By etcdctl, once the cluster has agreed on its version."""
 
     def saved() -> bool:
         cluster.etcdctl("m1", "snapshot", "save", str(path))
         return read_snapshot(path).made_by == made_by
 
-    until(saved)
+    wait_until(saved)
 
 
-async def backup_of(cluster: EtcdCluster, name: str, folder: Path) -> str:
-    places = Places((open_store(BackupSpec(), str(folder), folder),))
+async def make_backup(cluster: EtcdCluster, name: str, folder: Path) -> str:
+    places = Destinations((open_store(BackupSpec(), str(folder), folder),))
     async with cluster.client("m1") as client:
         return (await take_backup(places, client, name, {}, report=lambda _: None)).manifest.name
 
@@ -256,7 +256,7 @@ async def backup_of(cluster: EtcdCluster, name: str, folder: Path) -> str:
 def test_two_places_at_once(up: Etcdup, folder: Path) -> None:
     """The second one is not there for a while; then a copy in the first is damaged."""
     file = Path(up.extra["ETCDUP_FILE"])
-    before, second = file.read_text(), up.folder / PLACE / "second"
+    before, second = file.read_text(), up.folder / DEMO_FOLDER / "second"
     file.write_text(f"{before}backup: {{to: [./backups, ./second], keep: {{hourly: 0, daily: 1}}}}\n")
     try:
         second.write_text("no folder")
@@ -271,7 +271,7 @@ def test_two_places_at_once(up: Etcdup, folder: Path) -> None:
         assert "the last one is not in ./second" in up("status").stdout
         assert f"{told['name']} in {second}: it is not there" in up("backup", "verify").stdout
 
-        name = taken(up)
+        name = take_now(up)
         assert up("backup", "verify").stdout == f"{name} in {folder}: whole\n{name} in {second}: whole\n"
         assert up("backup", "list").stdout.splitlines()[-1].endswith(f"in {folder} and {second}")
         assert "not in" not in up("status").stdout
@@ -289,10 +289,10 @@ def test_two_places_at_once(up: Etcdup, folder: Path) -> None:
         assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
 
         shutil.rmtree(second)
-        newest = taken(up)
+        newest = take_now(up)
         pruned = json.loads(up("backup", "prune", "--yes", "--json").stdout)
         assert pruned["deleted"] == [told["name"], name], "its proof went with the second place"
-        assert listed(up) == {newest: False}
+        assert list_proved(up) == {newest: False}
     finally:
         file.write_text(before)
 
@@ -309,7 +309,7 @@ def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
         assert (shown.returncode, "encrypted, and read back" in shown.stdout) == (0, True), shown.stderr
         assert "drill --identity FILE" in shown.stderr
         assert "encrypted" in up("backup", "list").stdout
-        (name,) = listed(up)
+        (name,) = list_proved(up)
         assert "`--identity FILE` looks inside" in up("backup", "verify").stderr
         for flags, decrypted in (((), False), (("--identity", str(private)), True)):
             (seen,) = json.loads(up("backup", "verify", "--json", *flags).stdout)["backups"]
@@ -324,7 +324,7 @@ def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
         scratch.mkdir()
         up.extra["TMPDIR"] = str(scratch)
         killed = up.start("backup", "drill")
-        until(lambda: any(scratch.glob(f"*/{name}.db")) or killed.poll() is not None)
+        wait_until(lambda: any(scratch.glob(f"*/{name}.db")) or killed.poll() is not None)
         killed.kill()
         killed.communicate()
         assert list(scratch.glob(f"*/{name}.db")), "the copy that a kill leaves"
@@ -347,25 +347,25 @@ def test_interrupted_it_leaves_nothing_that_is_listed(up: Etcdup, tmp_path: Path
     before = file.read_text()
     up.extra |= {"AWS_ACCESS_KEY_ID": s3.ACCESS, "AWS_SECRET_ACCESS_KEY": s3.SECRET}
     try:
-        with seaweed(tmp_path) as weed, faulty(weed.url) as proxy:
+        with seaweed(tmp_path) as weed, faulty_proxy(weed.url) as proxy:
             file.write_text(f"{before}backup: {{to: 's3://{s3.BUCKET}', endpoint: '{proxy.url}'}}\n")
             proxy.fault = "stalls"
             running = up.start("backup", "now")
-            until(lambda: proxy.stalled > 0 or running.poll() is not None)
+            wait_until(lambda: proxy.stalled > 0 or running.poll() is not None)
             running.send_signal(signal.SIGINT)
             _, said = running.communicate(timeout=PATIENCE_S)
             assert (running.returncode, "is not listed" in said) == (130, True), said
             assert "gave no answer" in said, "a store that stands still aborts nothing"
             proxy.released.set()
             proxy.fault = ""
-            assert listed(up) == {}
-            name = taken(up)
-            assert listed(up) == {name: False}
+            assert list_proved(up) == {}
+            name = take_now(up)
+            assert list_proved(up) == {name: False}
     finally:
         file.write_text(before)
 
 
-def until(holds: Callable[[], bool]) -> None:
+def wait_until(holds: Callable[[], bool]) -> None:
     ends = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < ends

@@ -15,8 +15,8 @@ from etcdup.core.spec.load import load
 from etcdup.core.spec.model import Spec
 from tests.cli.conftest import VERSION, Etcdup, prepare_demo
 from tests.support.etcd_binaries import why_not
-from tests.support.expired_certs import expired_leaves
-from tests.support.handshake_clients import Greeters
+from tests.support.expired_certs import issue_expired_leaves
+from tests.support.handshake_clients import HandshakeClients
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
 
@@ -31,11 +31,11 @@ def up(etcdup: Etcdup) -> Etcdup:
     return etcdup
 
 
-def place(etcdup: Etcdup) -> Path:
+def demo_folder(etcdup: Etcdup) -> Path:
     return etcdup.folder / ".local/share/etcdup/demo"
 
 
-def listed(etcdup: Etcdup, *options: str, code: int = 0) -> dict[str, Any]:
+def list_certs(etcdup: Etcdup, *options: str, code: int = 0) -> dict[str, Any]:
     done = etcdup("certs", "list", "--json", *options)
     assert done.returncode == code, done.stdout + done.stderr
     assert done.stdout, done.stderr
@@ -44,7 +44,7 @@ def listed(etcdup: Etcdup, *options: str, code: int = 0) -> dict[str, Any]:
 
 
 def test_every_certificate_is_listed_with_every_place(up: Etcdup) -> None:
-    told = listed(up)
+    told = list_certs(up)
     rows = {role: row for row in told["certificates"] for role in row["roles"]}
     members = {f"{kind}/infra{n}" for kind in ("server", "peer", "health") for n in (1, 2, 3)}
     assert set(rows) == members | {"ca", "peer-ca", "admin"}
@@ -61,12 +61,12 @@ def test_every_certificate_is_listed_with_every_place(up: Etcdup) -> None:
 
 def test_a_peer_port_turns_down_who_is_no_peer(up: Etcdup) -> None:
     """A pair of the same CA with another name: connections that are open go on, and a new one is not taken."""
-    peer, health = (place(up) / f"pki/members/infra2/{kind}" for kind in ("peer", "health"))
+    peer, health = (demo_folder(up) / f"pki/members/infra2/{kind}" for kind in ("peer", "health"))
     theirs = {f"{peer}{end}": Path(f"{peer}{end}").read_bytes() for end in (".pem", "-key.pem")}
     for end in (".pem", "-key.pem"):
         Path(f"{peer}{end}").write_bytes(Path(f"{health}{end}").read_bytes())
     try:
-        broken = [link for link in listed(up, code=1)["links"] if not link["ok"]]
+        broken = [link for link in list_certs(up, code=1)["links"] if not link["ok"]]
     finally:
         for path, content in theirs.items():
             Path(path).write_bytes(content)
@@ -75,7 +75,7 @@ def test_a_peer_port_turns_down_who_is_no_peer(up: Etcdup) -> None:
         ("infra2", "infra3", "peer"),
     }
     assert {link["why"] for link in broken} == {"it turned the handshake down: bad certificate"}
-    assert listed(up)["well"]
+    assert list_certs(up)["well"]
 
 
 def test_days_decide_the_exit_code(up: Etcdup) -> None:
@@ -94,14 +94,14 @@ def test_provided_certificates_are_listed_as_well(up: Etcdup) -> None:
         for what, suffix in (("cert", ""), ("key", "-key"))
     ]
     provided = f"tls: {{mode: provided, ca: pki/ca.pem, peer_ca: pki/ca.pem, {', '.join(files)}}}\n"
-    managed = yaml_without_tls(place(up) / "cluster.yaml")
-    file = place(up) / "provided.yaml"
+    managed = yaml_without_tls(demo_folder(up) / "cluster.yaml")
+    file = demo_folder(up) / "provided.yaml"
     file.write_text(managed + provided)
-    told = listed(up, "-f", str(file))
+    told = list_certs(up, "-f", str(file))
     rows = {role: row for row in told["certificates"] for role in row["roles"]}
     assert rows["health/infra1"]["roles"] == ["health/infra1", "admin"]
     assert [place.split()[0] for place in rows["peer/infra3"]["seen"]] == ["here", "on", "served"]
-    assert listed(up, "-f", str(file), "--days", "366", code=1)["findings"] == []
+    assert list_certs(up, "-f", str(file), "--days", "366", code=1)["findings"] == []
 
 
 def yaml_without_tls(file: Path) -> str:
@@ -109,23 +109,23 @@ def yaml_without_tls(file: Path) -> str:
 
 
 def spec_of(etcdup: Etcdup) -> Spec:
-    file = place(etcdup) / "cluster.yaml"
+    file = demo_folder(etcdup) / "cluster.yaml"
     return load(file.read_text(), str(file))
 
 
 def pids(etcdup: Etcdup) -> list[int]:
-    return [int((place(etcdup) / f"infra{n}/run/etcdup/etcd.pid").read_text()) for n in (1, 2, 3)]
+    return [int((demo_folder(etcdup) / f"infra{n}/run/etcdup/etcd.pid").read_text()) for n in (1, 2, 3)]
 
 
 def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
     """And no handshake fails meanwhile, of all that two members' ports are greeted with (rule 16)."""
-    before, serials = pids(up), {row["serial"] for row in listed(up)["certificates"] if not row["is_ca"]}
-    spec, pki = spec_of(up), place(up) / "pki"
+    before, serials = pids(up), {row["serial"] for row in list_certs(up)["certificates"] if not row["is_ca"]}
+    spec, pki = spec_of(up), demo_folder(up) / "pki"
     ports = [
         (host.address, port(host)) for host in spec.hosts[:2] for port in (spec.client_port, spec.peer_port)
     ]
     pair = (pki / "members/infra3/peer.pem", pki / "members/infra3/peer-key.pem")
-    with Greeters(pki / "ca.pem", *pair, ports) as greeters:
+    with HandshakeClients(pki / "ca.pem", *pair, ports) as greeters:
         for _ in range(3):
             done = up("certs", "renew", "--days", "100000", "--yes")
             assert done.returncode == 0, done.stderr
@@ -138,7 +138,7 @@ def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
     assert len(shown) == 6
     assert not serials & {line[3] for line in shown}
     assert pids(up) == before
-    assert not serials & {row["serial"] for row in listed(up)["certificates"]}
+    assert not serials & {row["serial"] for row in list_certs(up)["certificates"]}
 
 
 def test_with_nothing_due_it_still_proves_what_is_served(up: Etcdup) -> None:
@@ -155,11 +155,11 @@ def test_without_anybody_to_ask_nothing_is_renewed(up: Etcdup) -> None:
     done = up("certs", "renew", "--days", "100000")
     assert done.returncode == 2
     assert "nobody to ask" in done.stderr
-    assert listed(up)["well"]
+    assert list_certs(up)["well"]
 
 
-def let_all_expire(etcdup: Etcdup) -> None:
-    for _, path, content in expired_leaves(place(etcdup) / "cluster.yaml"):
+def expire_all(etcdup: Etcdup) -> None:
+    for _, path, content in issue_expired_leaves(demo_folder(etcdup) / "cluster.yaml"):
         Path(path).write_bytes(content)
 
 
@@ -172,17 +172,17 @@ def stop(etcdup: Etcdup) -> None:
 
 def start(etcdup: Etcdup) -> None:
     for n in (1, 2, 3):
-        subprocess.run(["sh", str(place(etcdup) / f"infra{n}/etc/start-etcd")], check=True, timeout=30)
+        subprocess.run(["sh", str(demo_folder(etcdup) / f"infra{n}/etc/start-etcd")], check=True, timeout=30)
 
 
 @pytest.mark.parametrize("members", ["never restarted", "restarted", "stopped"])
 def test_a_cluster_whose_certificates_have_all_expired_is_healed(up: Etcdup, members: str) -> None:
-    let_all_expire(up)
+    expire_all(up)
     if members != "never restarted":
         stop(up)
     if members == "restarted":
         start(up)
-    expired = listed(up, code=1)
+    expired = list_certs(up, code=1)
     assert {row["days_left"] for row in expired["certificates"] if not row["is_ca"]} == {-36}
     before = pids(up) if members != "stopped" else []
     done = up("certs", "renew", "--yes")
@@ -190,7 +190,7 @@ def test_a_cluster_whose_certificates_have_all_expired_is_healed(up: Etcdup, mem
     assert "it expired on" in done.stderr
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
     assert members == "stopped" or pids(up) == before
-    assert listed(up)["well"]
+    assert list_certs(up)["well"]
     assert "nothing to do" in up("apply").stderr
 
 
@@ -212,11 +212,11 @@ def test_etcd_lets_in_a_consumer_whose_key_was_never_here(up: Etcdup) -> None:
         [*etcdctl, *files, "put", "a", "b"], check=True, timeout=30, capture_output=True, text=True
     )
     assert put.stdout == "OK\n"
-    consumer = next(row for row in listed(up)["certificates"] if row["roles"] == ["client/app"])
+    consumer = next(row for row in list_certs(up)["certificates"] if row["roles"] == ["client/app"])
     assert (consumer["used_by"], consumer["seen"]) == (["the consumer app"], ["here"])
 
     assert up("certs", "issue", "app", "--csr", csr).returncode == 0
-    told = [row for row in listed(up)["certificates"] if "app" in "".join(row["roles"])]
+    told = [row for row in list_certs(up)["certificates"] if "app" in "".join(row["roles"])]
     assert [(row["roles"], row["in_use"]) for row in told] == [
         (["client/app"], True),
         (["replaced/app"], False),
@@ -230,10 +230,10 @@ def test_a_port_that_is_not_served_is_not_well(up: Etcdup) -> None:
     os.kill(pid, signal.SIGTERM)
     while Path(f"/proc/{pid}").exists():
         time.sleep(0.05)
-    told = listed(up, code=1)
+    told = list_certs(up, code=1)
     assert any("served on infra3:" in finding for finding in told["findings"])
     assert {(link["from"], link["to"], link["port"]) for link in told["links"] if not link["ok"]} == {
         (source, "infra3", port) for source in ("infra1", "infra2") for port in ("client", "peer")
     }
     assert up("certs", "renew", "--yes").returncode == 0
-    assert listed(up)["well"]
+    assert list_certs(up)["well"]

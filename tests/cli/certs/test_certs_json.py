@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from etcdup.cli.main import run
-from etcdup.cli.views.certs_json import following_json, renewal_json, rotation_json
+from etcdup.cli.views.certs_json import next_phase_json, renewal_json, rotation_json
 from etcdup.cli.views.json_text import json_text
-from etcdup.ops.certs.proof import Served
+from etcdup.ops.certs.proof import ServedCert
 from etcdup.ops.world.health import prove
 from etcdup.ops.world.observe import observe
-from tests.cli.certs.test_issue import request
+from tests.cli.certs.test_issue import make_request
 from tests.cli.golden import assert_golden
 from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
 
 
-def assert_told(name: str, text: str, folder: Path) -> None:
+def assert_output(name: str, text: str, folder: Path) -> None:
     """Paths, times and what is made at random differ from run to run."""
     assert json.loads(text)["format"] == 1
     text = text.replace(str(folder), "FOLDER")
@@ -31,16 +31,19 @@ def assert_told(name: str, text: str, folder: Path) -> None:
 def test_a_consumers_certificate_and_its_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["certs", "issue", "patroni", "--out", "away", "--json"]) == 0
     told = capsys.readouterr()
-    assert_told("certs-issue.json", told.out, folder)
+    assert_output("certs-issue.json", told.out, folder)
     assert "PRIVATE" not in told.out
     assert "cannot be called back" in told.err, "a person is told all the same"
     assert run(["certs", "issue", "patroni", "--out", "away", "--renew", "--json"]) == 0
-    assert_told("certs-issue-renewed.json", capsys.readouterr().out, folder)
-    assert run(["certs", "issue", "app", "--csr", str(request(folder, "-newkey", "ed25519")), "--json"]) == 0
-    assert_told("certs-issue-csr.json", capsys.readouterr().out, folder)
+    assert_output("certs-issue-renewed.json", capsys.readouterr().out, folder)
+    assert (
+        run(["certs", "issue", "app", "--csr", str(make_request(folder, "-newkey", "ed25519")), "--json"])
+        == 0
+    )
+    assert_output("certs-issue-csr.json", capsys.readouterr().out, folder)
     assert run(["certs", "forget", "app", "--json"]) == 0
     forgotten = capsys.readouterr().out
-    assert_told("certs-forget.json", forgotten, folder)
+    assert_output("certs-forget.json", forgotten, folder)
     assert Path(json.loads(forgotten)["kept"]).exists()
     assert run(["certs", "forget", "app", "--json"]) == 1
     assert capsys.readouterr().out == "", "what failed tells programs nothing but its exit code"
@@ -49,7 +52,7 @@ def test_a_consumers_certificate_and_its_end(folder: Path, capsys: pytest.Captur
 def test_requests(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["certs", "csr", "--json"]) == 0
     text = capsys.readouterr().out
-    assert_told("certs-csr.json", text, folder)
+    assert_output("certs-csr.json", text, folder)
     assert all(
         Path(each["request"]).exists() and Path(each["key"]).exists() for each in json.loads(text)["requests"]
     )
@@ -63,19 +66,19 @@ async def test_a_renewal_and_a_change_of_ca(tmp_path: Path) -> None:
     observed = await observe(world)
     results = await prove(world, observed)
     ports = (
-        Served("infra1", 2379, "2a", datetime(2027, 1, 15, tzinfo=UTC)),
-        Served("infra1", 2380, why="no handshake: no handshake within 5 s"),
+        ServedCert("infra1", 2379, "2a", datetime(2027, 1, 15, tzinfo=UTC)),
+        ServedCert("infra1", 2380, why="no handshake: no handshake within 5 s"),
     )
     renewed = {"server/infra1": ("", "it has less than 30 days left")}
-    assert_told("certs-renew.json", json_text(renewal_json(spec, renewed, 2, ports, results)), tmp_path)
+    assert_output("certs-renew.json", json_text(renewal_json(spec, renewed, 2, ports, results)), tmp_path)
 
     world.pki.issue_client("app", observed.at)
     world.pki.rotate("trust", observed.at)
     world.pki.rotate("sign", observed.at)
     turned = replace(observed, pki=world.pki.see())
-    following = following_json(turned, "drop", "certs", "/x/pki/ca.pem", {"192.168.8.9": ["infra1"]})
+    following = next_phase_json(turned, "drop", "certs", "/x/pki/ca.pem", {"192.168.8.9": ["infra1"]})
     told = rotation_json(spec, turned, 5, 4, results, following)
-    assert_told("certs-rotate-ca.json", json_text(told), tmp_path)
+    assert_output("certs-rotate-ca.json", json_text(told), tmp_path)
     world.pki.rotate("drop", observed.at)
     whole = replace(observed, pki=world.pki.see())
     assert rotation_json(spec, whole, 3, 4, results, None)["phase"] is None

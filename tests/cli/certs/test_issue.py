@@ -23,7 +23,7 @@ def openssl(*arguments: str) -> str:
     return done.stdout
 
 
-def request(folder: Path, *kind: str) -> Path:
+def make_request(folder: Path, *kind: str) -> Path:
     openssl("req", "-new", *kind, "-nodes", "-keyout", str(folder / "own.key"), "-out", str(folder / "own.csr"),
             "-subj", "/CN=someone-else/O=system:masters", "-addext", "basicConstraints=CA:TRUE")  # fmt: skip
     return folder / "own.csr"
@@ -87,7 +87,7 @@ def test_issued_again_it_is_the_same_until_it_is_to_be_renewed(folder: Path) -> 
     assert cert.read_bytes() != first
 
 
-def former(folder: Path) -> list[str]:
+def archived_files(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "pki/former/clients").glob("*"))
 
 
@@ -98,7 +98,7 @@ def test_what_a_newer_one_replaces_is_kept_since_etcd_takes_it(
     assert run(["certs", "issue", "app"]) == 0
     first = (cert.read_bytes(), key.read_bytes())
     assert run(["certs", "issue", "app"]) == 0
-    assert former(folder) == []
+    assert archived_files(folder) == []
     assert "the one of before" not in capsys.readouterr().err
     assert run(["certs", "issue", "app", "--renew"]) == 0
     said = capsys.readouterr().err
@@ -109,19 +109,19 @@ def test_what_a_newer_one_replaces_is_kept_since_etcd_takes_it(
     assert run(["certs", "issue", "app", "--renew", "--json"]) == 0
     replaced = json.loads(capsys.readouterr().out)["replaced"]
     assert Path(replaced["kept"]) == kept / "app~1.pem"
-    assert former(folder) == ["app-key.pem", "app.pem", "app~1-key.pem", "app~1.pem"]
+    assert archived_files(folder) == ["app-key.pem", "app.pem", "app~1-key.pem", "app~1.pem"]
 
 
 def test_a_new_request_and_a_new_ca_replace_as_well(folder: Path) -> None:
-    csr, pki = request(folder, "-newkey", "ed25519"), Pki.open(load(CLUSTER, "cluster.yaml"), folder)
+    csr, pki = make_request(folder, "-newkey", "ed25519"), Pki.open(load(CLUSTER, "cluster.yaml"), folder)
     assert run(["certs", "issue", "own", "--csr", str(csr)]) == 0
     assert run(["certs", "issue", "own", "--csr", str(csr)]) == 0
-    assert former(folder) == ["own.pem"], "its key was never here"
+    assert archived_files(folder) == ["own.pem"], "its key was never here"
     assert run(["certs", "issue", "app"]) == 0
     for stage in ("trust", "sign"):
         pki.rotate(stage, datetime.now(UTC))
     assert run(["certs", "issue", "app"]) == 0
-    assert former(folder) == ["app-key.pem", "app.pem", "own.pem"]
+    assert archived_files(folder) == ["app-key.pem", "app.pem", "own.pem"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_new_request_and_a_new_ca_replace_as_well(folder: Path) -> None:
 def test_of_a_request_nothing_is_taken_but_its_key(
     folder: Path, kind: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    csr = request(folder, *kind)
+    csr = make_request(folder, *kind)
     assert run(["certs", "issue", "app", "--csr", str(csr), "--out", str(folder / "away")]) == 0
     assert sorted(path.name for path in (folder / "away").iterdir()) == ["app.pem", "ca.pem"]
     assert sorted(path.name for path in (folder / "pki/clients").glob("app*")) == ["app.pem"]
@@ -151,7 +151,7 @@ def test_of_a_request_nothing_is_taken_but_its_key(
 def test_a_consumer_with_a_key_of_its_own_wants_a_request_again(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    csr = request(folder, "-newkey", "ed25519")
+    csr = make_request(folder, "-newkey", "ed25519")
     assert run(["certs", "issue", "app", "--csr", str(csr)]) == 0
     assert run(["certs", "issue", "app"]) == 1
     assert "give that with --csr" in capsys.readouterr().err
@@ -184,7 +184,7 @@ def test_what_is_refused(
 
 
 def test_a_short_rsa_key_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    short = request(folder, "-newkey", "rsa:1024")
+    short = make_request(folder, "-newkey", "rsa:1024")
     assert run(["certs", "issue", "app", "--csr", str(short)]) == 1
     assert "RSA key of 1024 bits" in capsys.readouterr().err
 

@@ -32,52 +32,56 @@ def up(tmp_path: Path) -> Iterator[Etcdup]:
         called("demo", "--down")
 
 
-def ran(etcdup: Etcdup, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+def run_certs(etcdup: Etcdup, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     done = etcdup("certs", *words)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
 
 def serials(etcdup: Etcdup, kind: str) -> set[str]:
-    told = json.loads(ran(etcdup, "list", "--json").stdout)
+    told = json.loads(run_certs(etcdup, "list", "--json").stdout)
     return {row["serial"] for row in told["certificates"] if row["roles"][0].startswith(kind)}
 
 
 def test_leaves_and_then_the_ca_are_exchanged(up: Etcdup) -> None:
     pki = up.folder / ".local/share/etcdup/demo/pki"
     leaves, ca = serials(up, "server/"), serials(up, "ca")
-    ran(up, "renew", "--days", "100000", "--yes")
+    run_certs(up, "renew", "--days", "100000", "--yes")
     assert not leaves & serials(up, "server/")
-    ran(up, "issue", "app")
-    ran(up, "issue", "gone")
+    run_certs(up, "issue", "app")
+    run_certs(up, "issue", "gone")
 
     assert (
-        "new handshakes after it: every port and every link is well" in ran(up, "rotate-ca", "--yes").stderr
+        "new handshakes after it: every port and every link is well"
+        in run_certs(up, "rotate-ca", "--yes").stderr
     )
     assert b"ENCRYPTED" in (pki / "next-ca-key.pem").read_bytes()
     assert len(serials(up, "ca")) == 2
-    assert "Has every consumer" not in ran(up, "rotate-ca", "--yes", code=4).stderr
+    assert "Has every consumer" not in run_certs(up, "rotate-ca", "--yes", code=4).stderr
     assert "the new CA does not sign yet" in (
-        ran(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=2).stderr
+        run_certs(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=2).stderr
     )
 
     leaves = serials(up, "server/")
-    told = json.loads(ran(up, "rotate-ca", "--yes", "--consumers-have", "ca", "--json").stdout)
+    told = json.loads(run_certs(up, "rotate-ca", "--yes", "--consumers-have", "ca", "--json").stdout)
     assert (told["phase"], told["next"]["consumers"]) == ("sign", ["app", "gone"])
     assert all(member["healthy"] for member in told["members"])
     assert Path(told["next"]["ca"]).read_text().count("BEGIN CERTIFICATE") == 2
     assert not leaves & serials(up, "server/")
-    said = ran(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=4).stderr
+    said = run_certs(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=4).stderr
     assert "2 things stand against it" in said
-    ran(up, "issue", "app")
-    assert "gone is forgotten" in ran(up, "forget", "gone").stderr
+    run_certs(up, "issue", "app")
+    assert "gone is forgotten" in run_certs(up, "forget", "gone").stderr
     assert serials(up, "forgotten/gone"), "for the old CA is trusted still"
 
-    ran(up, "rotate-ca", "--yes", "--consumers-have", "certs")
+    run_certs(up, "rotate-ca", "--yes", "--consumers-have", "certs")
     assert not ca & serials(up, "ca")
     assert not serials(up, "forgotten/gone")
     assert len(serials(up, "ca")) == 1
     assert "nothing to do" in up("apply").stderr
-    assert "no CA is being dropped" in ran(up, "rotate-ca", "--yes", "--keep-old", code=4).stderr
-    assert "exclude each other" in ran(up, "rotate-ca", "--keep-old", "--consumers-have", "ca", code=2).stderr
+    assert "no CA is being dropped" in run_certs(up, "rotate-ca", "--yes", "--keep-old", code=4).stderr
+    assert (
+        "exclude each other"
+        in run_certs(up, "rotate-ca", "--keep-old", "--consumers-have", "ca", code=2).stderr
+    )
     assert "PRIVATE" not in "".join(path.read_text() for path in pki.parent.glob(".etcdup/*"))

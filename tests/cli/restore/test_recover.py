@@ -18,15 +18,15 @@ import pytest
 
 from tests.cli.conftest import VERSION, Etcdup, prepare_demo
 from tests.support.etcd_binaries import why_not
-from tests.support.expired_certs import expired_leaves
-from tests.support.keyboard import CTRL_C, typed
+from tests.support.expired_certs import issue_expired_leaves
+from tests.support.keyboard import CTRL_C, run_interactively
 
-SURE = ("--yes-recover", "demo")
-NAME = "Type the cluster's name to rebuild it (demo): "
+YES = ("--yes-recover", "demo")
+NAME_PROMPT = "Type the cluster's name to rebuild it (demo): "
 PATIENCE_S = 90.0
-OF_FIVE = "3.7.1"
+VERSION_OF_FIVE = "3.7.1"
 # Killed at each kind, one after the other: each time the same recover goes on.
-CUTS = (
+KILL_STEPS = (
     "StageRestore",
     "StopMembers",
     "CopyData",
@@ -43,41 +43,41 @@ pytestmark = pytest.mark.apart
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Etcdup]:
-    with running(tmp_path, 3, VERSION) as etcdup:
+    with running_demo(tmp_path, 3, VERSION) as etcdup:
         yield etcdup
 
 
 @pytest.fixture
 def five(tmp_path: Path) -> Iterator[Etcdup]:
-    if why := why_not(OF_FIVE):
+    if why := why_not(VERSION_OF_FIVE):
         pytest.skip(why)
-    with running(tmp_path, 5, OF_FIVE) as etcdup:
+    with running_demo(tmp_path, 5, VERSION_OF_FIVE) as etcdup:
         yield etcdup
 
 
 @contextmanager
-def running(folder: Path, members: int, version: str) -> Iterator[Etcdup]:
+def running_demo(folder: Path, members: int, version: str) -> Iterator[Etcdup]:
     etcdup = Etcdup(folder)
-    prepare_demo(etcdup, place(etcdup), members, version)
-    etcdup.extra["ETCDUP_FILE"] = str(place(etcdup) / "cluster.yaml")
+    prepare_demo(etcdup, demo_folder(etcdup), members, version)
+    etcdup.extra["ETCDUP_FILE"] = str(demo_folder(etcdup) / "cluster.yaml")
     done = etcdup("apply", "--yes")
     assert done.returncode == 0, done.stderr
     yield etcdup
     etcdup("destroy", "--yes-destroy", "demo")
 
 
-def place(etcdup: Etcdup) -> Path:
+def demo_folder(etcdup: Etcdup) -> Path:
     return etcdup.folder / ".local/share/etcdup/demo"
 
 
 def pid_of(etcdup: Etcdup, number: int) -> int:
-    return int((place(etcdup) / f"infra{number}/run/etcdup/etcd.pid").read_text())
+    return int((demo_folder(etcdup) / f"infra{number}/run/etcdup/etcd.pid").read_text())
 
 
 def kill(etcdup: Etcdup, *numbers: int) -> None:
     for pid in (pid_of(etcdup, number) for number in numbers):
         os.kill(pid, signal.SIGKILL)
-        wait(partial(has_ended, pid), "etcd does not end")
+        wait_until(partial(has_ended, pid), "etcd does not end")
 
 
 def has_ended(pid: int) -> bool:
@@ -85,12 +85,12 @@ def has_ended(pid: int) -> bool:
     return not Path(f"/proc/{pid}/exe").exists()
 
 
-def let_all_expire(etcdup: Etcdup) -> None:
-    for _, path, content in expired_leaves(place(etcdup) / "cluster.yaml"):
+def expire_all(etcdup: Etcdup) -> None:
+    for _, path, content in issue_expired_leaves(demo_folder(etcdup) / "cluster.yaml"):
         Path(path).write_bytes(content)
 
 
-def cluster_id(etcdup: Etcdup) -> int:
+def read_cluster_id(etcdup: Etcdup) -> int:
     done = etcdup("ctl", "--endpoint", "infra1", "--", "get", "/a", "--write-out=json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -100,9 +100,9 @@ def cluster_id(etcdup: Etcdup) -> int:
 
 def test_what_has_expired_is_renewed_and_what_is_stopped_is_started(up: Etcdup) -> None:
     assert up("ctl", "--endpoint", "infra1", "--", "put", "/a", "kept").returncode == 0
-    before = cluster_id(up)
+    before = read_cluster_id(up)
     kill(up, 1, 2)
-    let_all_expire(up)
+    expire_all(up)
     assert up("health").returncode == 1
 
     told = up("recover", "--json")
@@ -111,14 +111,14 @@ def test_what_has_expired_is_renewed_and_what_is_stopped_is_started(up: Etcdup) 
     assert steps == ["IssueCertificates", *["InstallFiles"] * 3, "StartMember", "StartMember"]
     assert up("recover").returncode == 2, "nobody to ask"
 
-    done = up("recover", *SURE)
+    done = up("recover", *YES)
     assert done.returncode == 0, done.stderr
     assert "What costs nothing is tried first" in " ".join(done.stderr.split())
     assert "The quorum is back: nothing was lost, and nothing was rebuilt." in done.stderr
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
-    assert cluster_id(up) == before
+    assert read_cluster_id(up) == before
     assert up("certs", "list").returncode == 0
-    assert up("recover", *SURE).returncode == 4, "it has a quorum"
+    assert up("recover", *YES).returncode == 4, "it has a quorum"
 
 
 def test_what_is_not_in_etcdups_power_is_left_to_a_person(up: Etcdup) -> None:
@@ -126,9 +126,9 @@ def test_what_is_not_in_etcdups_power_is_left_to_a_person(up: Etcdup) -> None:
     for number in (2, 3):
         os.kill(pid_of(up, number), signal.SIGSTOP)
     try:
-        done = up("recover", "--json", *SURE)
+        done = up("recover", "--json", *YES)
         while "the cluster has a quorum" in done.stderr:  # the third still follows its old leader
-            done = up("recover", "--json", *SURE)
+            done = up("recover", "--json", *YES)
     finally:
         for number in (2, 3):
             os.kill(pid_of(up, number), signal.SIGCONT)
@@ -144,28 +144,28 @@ def test_of_two_survivors_of_five_the_newer_is_taken_and_cut_anywhere_the_same_r
 ) -> None:
     assert five("ctl", "--endpoint", "infra1", "--", "put", "/a", "kept").returncode == 0
     leave_behind(five, 1, (2, 3, 4, 5))
-    lose(five, 3, 4, 5)
-    wait(lambda: "has a quorum" not in five("recover", "--json").stderr, "two of five follow a leader")
+    lose_disks(five, 3, 4, 5)
+    wait_until(lambda: "has a quorum" not in five("recover", "--json").stderr, "two of five follow a leader")
     for answer in ("another", CTRL_C):
-        code, screen = typed(five.on_terminal("recover"), [(NAME, answer)])
+        code, screen = run_interactively(five.on_terminal("recover"), [(NAME_PROMPT, answer)])
         assert code == 130, screen
         told = " ".join(screen.split())
         assert "the cluster goes on from infra2, which has the newest data: infra2 (term" in told, screen
 
-    first, *others = CUTS
-    code, screen = typed(five.on_terminal("recover", cut=first), [(NAME, "demo")])
+    first, *others = KILL_STEPS
+    code, screen = run_interactively(five.on_terminal("recover", cut=first), [(NAME_PROMPT, "demo")])
     assert code == -signal.SIGKILL, screen
     for kind in others:
-        five.cut(kind, "recover", *SURE)
-    done = five("recover", *SURE)
+        five.cut(kind, "recover", *YES)
+    done = five("recover", *YES)
     assert (done.returncode, "the cluster has a quorum: infra2 of 1 voters" in done.stderr) == (4, True)
     for key in ("/a", "/late"):
         assert five("ctl", "--", "get", key, "--print-value-only").stdout == "kept\n"
     assert five("ctl", "--", "member", "list").stdout.count("infra") == 1
     for number in (1, 2):
-        assert list((place(five) / "backups").glob(f"*-recover-infra{number}-*.db"))
-        (copy,) = data(five, number).parent.glob("etcd.cold-*")
-        (aside,) = data(five, number).parent.glob("etcd.aside-*")
+        assert list((demo_folder(five) / "backups").glob(f"*-recover-infra{number}-*.db"))
+        (copy,) = data_dir(five, number).parent.glob("etcd.cold-*")
+        (aside,) = data_dir(five, number).parent.glob("etcd.aside-*")
         assert contents(copy) == contents(aside)
         assert (copy / "member/snap/db").stat().st_size
 
@@ -175,18 +175,20 @@ def leave_behind(etcdup: Etcdup, left: int, others: tuple[int, ...]) -> None:
     nothing waits for it in a connection either."""
     os.kill(pid_of(etcdup, left), signal.SIGSTOP)
     kill(etcdup, *others)
-    for starting in [subprocess.Popen(["sh", "-c", unchecked(etcdup, number)]) for number in others]:
+    for starting in [
+        subprocess.Popen(["sh", "-c", script_without_check(etcdup, number)]) for number in others
+    ]:
         assert starting.wait() == 0
     late = ("ctl", "--endpoint", f"infra{others[0]}", "--")
-    wait(lambda: etcdup(*late, "put", "/late", "kept").returncode == 0, "they take no write")
+    wait_until(lambda: etcdup(*late, "put", "/late", "kept").returncode == 0, "they take no write")
     # A linearizable read, so that this one has applied it.
     assert etcdup(*late, "get", "/late", "--print-value-only").stdout == "kept\n"
 
 
-def unchecked(etcdup: Etcdup, number: int) -> str:
+def script_without_check(etcdup: Etcdup, number: int) -> str:
     """A member's start script, without etcd's comparison of its data with that of all others, which it waits for seven
     seconds for each."""
-    script = (place(etcdup) / f"infra{number}/etc/start-etcd").read_text()
+    script = (demo_folder(etcdup) / f"infra{number}/etc/start-etcd").read_text()
     gate = "InitialCorruptCheck"
     unchecked = f'ETCD_FEATURE_GATES=$(echo "$ETCD_FEATURE_GATES" | sed s/{gate}=true/{gate}=false/)'
     before, line, after = script.partition("set +a\n")
@@ -194,23 +196,23 @@ def unchecked(etcdup: Etcdup, number: int) -> str:
     return f"{before}{line}{unchecked}\n{after}"
 
 
-def lose(etcdup: Etcdup, *numbers: int) -> None:
+def lose_disks(etcdup: Etcdup, *numbers: int) -> None:
     """With their disks. What stood still goes on."""
     kill(etcdup, *numbers)
     for number in numbers:
-        shutil.rmtree(data(etcdup, number))
+        shutil.rmtree(data_dir(etcdup, number))
     os.kill(pid_of(etcdup, 1), signal.SIGCONT)
 
 
-def data(etcdup: Etcdup, number: int) -> Path:
-    return place(etcdup) / f"infra{number}/var/lib/etcd"
+def data_dir(etcdup: Etcdup, number: int) -> Path:
+    return demo_folder(etcdup) / f"infra{number}/var/lib/etcd"
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def wait(so: Callable[[], bool], why: str) -> None:
+def wait_until(so: Callable[[], bool], why: str) -> None:
     ends = time.monotonic() + PATIENCE_S
     while not so():
         assert time.monotonic() < ends, why

@@ -11,18 +11,18 @@ import pytest
 
 from etcdup.core.restore.restore import can_bump
 from etcdup.core.spec.version import parse_version
-from etcdup.ops.demo import take_down
+from etcdup.ops.demo import destroy_demo
 from tests.cli.conftest import Etcdup, prepare_demo
 from tests.support.etcd_binaries import etcd_binaries, why_not
-from tests.support.keyboard import CTRL_C, typed
+from tests.support.keyboard import CTRL_C, run_interactively
 
 VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
-SURE = ("--yes-restore", "demo")
-UNDO = ("restore", "--undo", *SURE)
-NAME = "Type the cluster's name to exchange its data (demo): "
-CUT = ("3.5.33", "3.6.14", "3.7.1")
+YES = ("--yes-restore", "demo")
+UNDO = ("restore", "--undo", *YES)
+NAME_PROMPT = "Type the cluster's name to exchange its data (demo): "
+KILL_VERSIONS = ("3.5.33", "3.6.14", "3.7.1")
 # These are killed at each kind, one after the other: each time the same verb goes on.
-CUTS = (
+KILL_STEPS = (
     "StageRestore",
     "StopMembers",
     "PlaceData",
@@ -31,11 +31,11 @@ CUTS = (
     "FenceOff",
     "SealRestore",
 )
-OF_SHAPES = "3.6.14"
-FRESH_CUTS = ("PrepareHost", "StageRestore", "PlaceData", "StartRestored")
-GROW_CUTS = ("StageRestore", "StopMembers", "PlaceData", "StartRestored", "FenceOff")
-SHRINK_CUTS = ("StopMembers", "RetireMember", "PlaceData", "InstallFiles", "FenceOff")
-UNDO_CUTS = ("MarkUndo", "StopMembers", "UndoData", "InstallFiles", "StartRestored")
+SHAPES_VERSION = "3.6.14"
+FRESH_KILL_STEPS = ("PrepareHost", "StageRestore", "PlaceData", "StartRestored")
+GROW_KILL_STEPS = ("StageRestore", "StopMembers", "PlaceData", "StartRestored", "FenceOff")
+SHRINK_KILL_STEPS = ("StopMembers", "RetireMember", "PlaceData", "InstallFiles", "FenceOff")
+UNDO_KILL_STEPS = ("MarkUndo", "StopMembers", "UndoData", "InstallFiles", "StartRestored")
 
 pytestmark = pytest.mark.apart
 
@@ -59,20 +59,20 @@ def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
 @pytest.fixture
 def one(tmp_path: Path) -> Iterator[Etcdup]:
     """Places for five members; a cluster of one runs on the first."""
-    if why := why_not(OF_SHAPES):
+    if why := why_not(SHAPES_VERSION):
         pytest.skip(why)
     etcdup = Etcdup(tmp_path)
     place = tmp_path / ".local/share/etcdup/demo"
-    prepare_demo(etcdup, place, 5, OF_SHAPES)
+    prepare_demo(etcdup, place, 5, SHAPES_VERSION)
     (place / "cluster.yaml").rename(place / "five.yaml")
-    etcdup.extra["ETCDUP_FILE"] = str(hosts(place, 1))
+    etcdup.extra["ETCDUP_FILE"] = str(write_hosts(place, 1))
     done = etcdup("apply", "--yes")
     assert done.returncode == 0, done.stderr
     yield etcdup
-    take_down(place)
+    destroy_demo(place)
 
 
-def hosts(place: Path, *numbers: int, name: str = "demo") -> Path:
+def write_hosts(place: Path, *numbers: int, name: str = "demo") -> Path:
     """A cluster.yaml of these alone; another cluster's has a folder of its own."""
     lines = (place / "five.yaml").read_text().splitlines(keepends=True)
     named = {f"  - {{name: infra{number}," for number in numbers}
@@ -83,7 +83,7 @@ def hosts(place: Path, *numbers: int, name: str = "demo") -> Path:
     return path
 
 
-def ctl(etcdup: Etcdup, *arguments: str) -> str:
+def run_etcdctl(etcdup: Etcdup, *arguments: str) -> str:
     done = etcdup("ctl", "--", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -94,17 +94,17 @@ def version_of(etcdup: Etcdup) -> str:
     return next(each for each in VERSIONS if f"version: {each}" in text)
 
 
-def stages(etcdup: Etcdup) -> set[str]:
+def read_stages(etcdup: Etcdup) -> set[str]:
     """How far a restore is, as the hosts' marks say."""
     marks = Path(etcdup.extra["ETCDUP_FILE"]).parent.glob("infra*/etc/etcd/etcdup.json")
     return {json.loads(mark.read_text())["restored"]["stage"] for mark in marks}
 
 
-def revision(etcdup: Etcdup) -> int:
-    return int(json.loads(ctl(etcdup, "get", "/a", "--write-out=json"))["header"]["revision"])
+def read_revision(etcdup: Etcdup) -> int:
+    return int(json.loads(run_etcdctl(etcdup, "get", "/a", "--write-out=json"))["header"]["revision"])
 
 
-def snapshot(etcdup: Etcdup, version: str) -> Path:
+def save_snapshot(etcdup: Etcdup, version: str) -> Path:
     """By etcdctl itself, from one member (rule 53)."""
     path = etcdup.folder / "snapshot.db"
     variables = etcdup("export", "env")
@@ -119,36 +119,36 @@ def snapshot(etcdup: Etcdup, version: str) -> Path:
 
 
 def test_restore(up: Etcdup) -> None:
-    ctl(up, "put", "/a", "kept")
-    path = snapshot(up, version_of(up))
-    ctl(up, "put", "/a", "lost")
-    ctl(up, "put", "/b", "lost")
-    before = revision(up)
+    run_etcdctl(up, "put", "/a", "kept")
+    path = save_snapshot(up, version_of(up))
+    run_etcdctl(up, "put", "/a", "lost")
+    run_etcdctl(up, "put", "/b", "lost")
+    before = read_revision(up)
     if version_of(up) == VERSIONS[-1]:  # the file is read before any version is asked for
-        _refuses_damage(up, path)
+        _assert_damage_refused(up, path)
         for answer in ("another", CTRL_C):
-            assert typed(up.on_terminal("restore", str(path)), [(NAME, answer)])[0] == 130
-        assert ctl(up, "get", "/b", "--print-value-only") == "lost\n"
+            assert run_interactively(up.on_terminal("restore", str(path)), [(NAME_PROMPT, answer)])[0] == 130
+        assert run_etcdctl(up, "get", "/b", "--print-value-only") == "lost\n"
     unasked = up("restore", str(path))
     assert (unasked.returncode, "--yes-restore demo" in unasked.stderr) == (2, True)
-    for kind in CUTS if version_of(up) in CUT else ("PlaceData",):
-        up.cut(kind, "restore", str(path), *SURE)
+    for kind in KILL_STEPS if version_of(up) in KILL_VERSIONS else ("PlaceData",):
+        up.cut(kind, "restore", str(path), *YES)
         if kind == "PlaceData":
-            _refuses_all_else(up)
+            _assert_others_refused(up)
     _finish(up, path)
-    assert ctl(up, "get", "/a", "--print-value-only") == "kept\n"
-    assert ctl(up, "get", "/b") == ""
+    assert run_etcdctl(up, "get", "/a", "--print-value-only") == "kept\n"
+    assert run_etcdctl(up, "get", "/b") == ""
     if can_bump(parse_version(version_of(up))):
-        assert revision(up) > before
-    again = up("restore", str(path), *SURE)
+        assert read_revision(up) > before
+    again = up("restore", str(path), *YES)
     assert (again.returncode, "restored from already" in again.stderr) == (4, True)
     assert up("plan", "--exit-code").returncode == 0
 
-    for kind in UNDO_CUTS if version_of(up) in CUT else ("UndoData",):
+    for kind in UNDO_KILL_STEPS if version_of(up) in KILL_VERSIONS else ("UndoData",):
         up.cut(kind, *UNDO)
-    code, screen = typed(up.on_terminal("restore", "--undo"), [(NAME, "demo")])
+    code, screen = run_interactively(up.on_terminal("restore", "--undo"), [(NAME_PROMPT, "demo")])
     assert (code, "cluster is healthy" in screen, "a watcher that goes on waits" in screen) == (0, True, True)
-    assert ctl(up, "get", "/b", "--print-value-only") == "lost\n"
+    assert run_etcdctl(up, "get", "/b", "--print-value-only") == "lost\n"
     assert up("plan", "--exit-code").returncode == 0
     assert up(*UNDO).returncode == 4
 
@@ -156,39 +156,39 @@ def test_restore(up: Etcdup) -> None:
 def test_onto_fresh_hosts_and_onto_more_and_fewer(one: Etcdup) -> None:
     """A clone beside the cluster; then two hosts more, and two less, none of which was the first."""
     place = Path(one.extra["ETCDUP_FILE"]).parent
-    ctl(one, "put", "/a", "kept")
-    path = snapshot(one, OF_SHAPES)
-    ctl(one, "put", "/a", "lost")
+    run_etcdctl(one, "put", "/a", "kept")
+    path = save_snapshot(one, SHAPES_VERSION)
+    run_etcdctl(one, "put", "/a", "lost")
 
-    copy = replace(one, extra={"ETCDUP_FILE": str(hosts(place, 3, 4, 5, name="copy"))})
-    _cut_and_finished(copy, "copy", FRESH_CUTS, path)
-    assert ctl(copy, "member", "list").count("infra") == 3
-    assert ctl(one, "get", "/a", "--print-value-only") == "lost\n"
+    copy = replace(one, extra={"ETCDUP_FILE": str(write_hosts(place, 3, 4, 5, name="copy"))})
+    _kill_and_finish(copy, "copy", FRESH_KILL_STEPS, path)
+    assert run_etcdctl(copy, "member", "list").count("infra") == 3
+    assert run_etcdctl(one, "get", "/a", "--print-value-only") == "lost\n"
     assert copy("destroy", "--yes-destroy", "copy").returncode == 0
     (place / "infra3").rename(place / "former3")
 
-    hosts(place, 1, 2, 3)
-    _cut_and_finished(one, "demo", GROW_CUTS, path)
-    assert ctl(one, "member", "list").count("infra") == 3
-    ctl(one, "put", "/a", "lost")
-    hosts(place, 3)
-    _cut_and_finished(one, "demo", SHRINK_CUTS, path)
-    assert ctl(one, "member", "list").count("infra") == 1
+    write_hosts(place, 1, 2, 3)
+    _kill_and_finish(one, "demo", GROW_KILL_STEPS, path)
+    assert run_etcdctl(one, "member", "list").count("infra") == 3
+    run_etcdctl(one, "put", "/a", "lost")
+    write_hosts(place, 3)
+    _kill_and_finish(one, "demo", SHRINK_KILL_STEPS, path)
+    assert run_etcdctl(one, "member", "list").count("infra") == 1
     for number, times in ((1, 2), (2, 1)):
         assert len(list((place / f"infra{number}/var/lib").glob("etcd.aside-*/member"))) == times
 
 
-def _cut_and_finished(etcdup: Etcdup, name: str, kinds: Sequence[str], path: Path) -> None:
+def _kill_and_finish(etcdup: Etcdup, name: str, kinds: Sequence[str], path: Path) -> None:
     words = ("restore", str(path), "--yes-restore", name, "--again")
     for kind in kinds:
         etcdup.cut(kind, *words)
     done = etcdup(*words)
     assert done.returncode == 0, done.stderr
-    assert ctl(etcdup, "get", "/a", "--print-value-only") == "kept\n"
+    assert run_etcdctl(etcdup, "get", "/a", "--print-value-only") == "kept\n"
     assert etcdup("plan", "--exit-code").returncode == 0
 
 
-def _refuses_all_else(up: Etcdup) -> None:
+def _assert_others_refused(up: Etcdup) -> None:
     """The marks say that a restore is under way."""
     middle = up("apply", "--yes")
     assert middle.returncode == 4, middle.stderr
@@ -200,17 +200,17 @@ def _refuses_all_else(up: Etcdup) -> None:
 def _finish(up: Etcdup, path: Path) -> None:
     """All hosts were sealed at once: the last cut may have come too late for that restore to go on, or what it had
     begun on the hosts comes to its end in the meantime."""
-    done = up("restore", str(path), *SURE)
+    done = up("restore", str(path), *YES)
     if done.returncode == 4:
         assert "was restored from already" in done.stderr
-        assert stages(up) == {"done"}
+        assert read_stages(up) == {"done"}
         return
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
     assert "kube-apiserver" in done.stderr
 
 
-def _refuses_damage(up: Etcdup, path: Path) -> None:
+def _assert_damage_refused(up: Etcdup, path: Path) -> None:
     """Truncations and flips of one bit, each refused with the cluster as it was (rule 54)."""
     whole = path.read_bytes()
     damaged = path.with_name("damaged.db")
@@ -224,4 +224,4 @@ def _refuses_damage(up: Etcdup, path: Path) -> None:
         done = up("restore", str(damaged), "--yes-restore", "demo")
         assert done.returncode == 4, done.stderr
         assert "is not a whole snapshot" in done.stderr
-    assert ctl(up, "get", "/b", "--print-value-only") == "lost\n"
+    assert run_etcdctl(up, "get", "/b", "--print-value-only") == "lost\n"

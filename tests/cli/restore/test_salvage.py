@@ -52,7 +52,7 @@ def test_the_end_of_a_log_that_its_member_never_heard_to_be_committed(up: Etcdup
     leader = json.loads(up("status", "--json").stdout)["leader"]
     others = [name for name in MEMBERS if name != leader]
     variables = up("export", "env").stdout.replace("ETCDCTL_ENDPOINTS", "UNUSED")
-    place = place_of(up)
+    place = demo_folder(up)
     url = re.search(rf"{leader}, address: ([0-9.]+)", (place / "cluster.yaml").read_text())
     assert url is not None
     etcdctl = (
@@ -63,8 +63,8 @@ def test_the_end_of_a_log_that_its_member_never_heard_to_be_committed(up: Etcdup
     said = subprocess.run(["sh", "-c", f"{variables}\n{etcdctl} put /late kept"], check=False)
     assert said.returncode != 0
     for name in others:
-        lose(up, name)
-    wait(lambda: not json.loads(up("status", "--json").stdout)["leader"], "it goes on leading")
+        lose_disk(up, name)
+    wait_until(lambda: not json.loads(up("status", "--json").stdout)["leader"], "it goes on leading")
 
     done = up("recover", "--yes-recover", "demo")
     assert done.returncode == 0, done.stderr
@@ -76,15 +76,15 @@ def test_the_end_of_a_log_that_its_member_never_heard_to_be_committed(up: Etcdup
 
 @pytest.mark.parametrize("up", VERSIONS, indirect=True)
 def test_the_data_of_a_stopped_member_is_taken_off_its_disk(up: Etcdup) -> None:
-    place, etcdup = place_of(up), up
+    place, etcdup = demo_folder(up), up
     kill(up, "infra1")
     for name in MEMBERS[1:]:
-        lose(up, name)
+        lose_disk(up, name)
     data = place / "infra1/var/lib/etcd"
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     sure = ("recover", "--yes-recover", "demo")
     if "3.4.23" in (place / "cluster.yaml").read_text():
-        killed_while_the_copy_is_served(etcdup, data, sure)
+        kill_while_copy_is_served(etcdup, data, sure)
         assert {path: path.read_bytes() for path in before} == before
     done = etcdup(*sure)
     assert done.returncode == 0, done.stderr
@@ -95,20 +95,20 @@ def test_the_data_of_a_stopped_member_is_taken_off_its_disk(up: Etcdup) -> None:
     assert {path: (kept / path.relative_to(data)).read_bytes() for path in before} == before
     assert list(data.parent.rglob("*.salvage")) == []
     assert not (place / "infra1/run/etcdup/salvage").exists()
-    assert on_the_copy(data) == []
+    assert find_etcd_on_copy(data) == []
 
 
-def killed_while_the_copy_is_served(etcdup: Etcdup, data: Path, words: tuple[str, ...]) -> None:
+def kill_while_copy_is_served(etcdup: Etcdup, data: Path, words: tuple[str, ...]) -> None:
     """Nothing outlives it: the etcd on the copy ends, and the copy goes."""
     running = etcdup.start(*words)
-    wait(lambda: bool(on_the_copy(data)), "no etcd on a copy")
+    wait_until(lambda: bool(find_etcd_on_copy(data)), "no etcd on a copy")
     running.send_signal(signal.SIGKILL)
     running.communicate()
-    wait(lambda: not on_the_copy(data), "the etcd on the copy goes on")
-    wait(lambda: not data.with_name("etcd.salvage").exists(), "the copy stays")
+    wait_until(lambda: not find_etcd_on_copy(data), "the etcd on the copy goes on")
+    wait_until(lambda: not data.with_name("etcd.salvage").exists(), "the copy stays")
 
 
-def on_the_copy(data: Path) -> list[str]:
+def find_etcd_on_copy(data: Path) -> list[str]:
     wanted = f"--data-dir={data}.salvage".encode()
     found = []
     for each in Path("/proc").glob("[0-9]*/cmdline"):
@@ -121,29 +121,29 @@ def on_the_copy(data: Path) -> list[str]:
     return found
 
 
-def place_of(etcdup: Etcdup) -> Path:
+def demo_folder(etcdup: Etcdup) -> Path:
     return Path(etcdup.extra["ETCDUP_FILE"]).parent
 
 
 def pid_of(etcdup: Etcdup, name: str) -> int:
-    return int((place_of(etcdup) / name / "run/etcdup/etcd.pid").read_text())
+    return int((demo_folder(etcdup) / name / "run/etcdup/etcd.pid").read_text())
 
 
 def kill(etcdup: Etcdup, name: str) -> None:
     """As a power cut does it."""
     pid = pid_of(etcdup, name)
     os.kill(pid, signal.SIGKILL)
-    wait(lambda: not Path(f"/proc/{pid}/exe").exists(), "etcd does not end")
+    wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "etcd does not end")
 
 
-def lose(etcdup: Etcdup, name: str) -> None:
+def lose_disk(etcdup: Etcdup, name: str) -> None:
     """With its disk."""
     kill(etcdup, name)
-    shutil.rmtree(place_of(etcdup) / name / "var/lib/etcd")
-    shutil.rmtree(place_of(etcdup) / name / LOG, ignore_errors=True)
+    shutil.rmtree(demo_folder(etcdup) / name / "var/lib/etcd")
+    shutil.rmtree(demo_folder(etcdup) / name / LOG, ignore_errors=True)
 
 
-def wait(so: Callable[[], bool], why: str) -> None:
+def wait_until(so: Callable[[], bool], why: str) -> None:
     ends = time.monotonic() + PATIENCE_S
     while not so():
         assert time.monotonic() < ends, why

@@ -7,26 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.cli.run.change_report import Outcome
+from etcdup.cli.run.change_report import ChangeReport
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.progress import PlainProgress
 from etcdup.cli.run.terminal import Terminal
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json
-from etcdup.core.restore.restore import plan_restore, token_of
+from etcdup.core.restore.restore import plan_restore, restore_token
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EtcdupError, RefusedError
 from etcdup.ops.apply.apply import Planner, apply, raise_refusal
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from tests.cli.golden import assert_golden
-from tests.flows.test_recover import BOTH, lost, recovered
+from tests.flows.test_recover import BOTH, lose_quorum, recover
 from tests.flows.test_restore import snapshot_in
 from tests.support.fake_world import spec_of, world_of
-from tests.support.kill_everywhere import begun
+from tests.support.kill_everywhere import prepare_start
 
 
-def told(outcome: Outcome, capsys: pytest.CaptureFixture[str], error: EtcdupError | None = None) -> str:
+def printed_report(
+    outcome: ChangeReport, capsys: pytest.CaptureFixture[str], error: EtcdupError | None = None
+) -> str:
     """stdout, without what differs from run to run."""
     with suppress(EtcdupError), outcome.told(Terminal()):
         if error is not None:
@@ -37,23 +39,23 @@ def told(outcome: Outcome, capsys: pytest.CaptureFixture[str], error: EtcdupErro
     )
 
 
-def restoring(spec: Spec, observed: Observed, folder: Path) -> Planner:
-    token, snapshot = token_of(spec, observed, "prod-restored"), snapshot_in(folder)
+def restore_planner(spec: Spec, observed: Observed, folder: Path) -> Planner:
+    token, snapshot = restore_token(spec, observed, "prod-restored"), snapshot_in(folder)
     return lambda seen: plan_restore(spec, seen, snapshot, token, "aside-20261125T120000Z")
 
 
 async def test_a_restore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = spec_of(1)
-    network, folder = (await begun(spec, spec, tmp_path)).again("one")
+    network, folder = (await prepare_start(spec, spec, tmp_path)).again("one")
     world = world_of(spec, network, folder)
     observed = await observe(world)
-    planner = restoring(spec, observed, folder)
+    planner = restore_planner(spec, observed, folder)
     plan = planner(observed)
     assert isinstance(plan, Plan)
-    outcome = Outcome("prod", "restore snapshot.db")
+    outcome = ChangeReport("prod", "restore snapshot.db")
     outcome.plan = plan
     outcome.pending = True
-    text = told(outcome, capsys)
+    text = printed_report(outcome, capsys)
     assert_golden("restore-pending.json", text)
     assert outcome.exit_code == EXIT_CHANGES
     read = plan_from_json(json.loads(text)["plan"])
@@ -63,7 +65,7 @@ async def test_a_restore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     with Journal.beside(folder, spec.name) as journal:
         shown = outcome.recording(PlainProgress(Terminal(), plan))
         outcome.health = await apply(world, plan, planner, shown, journal)
-    text = told(outcome, capsys)
+    text = printed_report(outcome, capsys)
     assert_golden("restore-done.json", text)
     facts = json.loads(text)
     assert [each["step"] for each in facts["done"]] == [each["step"] for each in facts["plan"]["steps"]]
@@ -71,31 +73,31 @@ async def test_a_restore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 async def test_the_plan_of_a_recovery(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec, start = await lost(tmp_path)
-    outcome = Outcome("prod", "recover --fenced infra2 --fenced infra3")
-    outcome.plan = await recovered(spec, *start.again("one"), BOTH)
+    spec, start = await lose_quorum(tmp_path)
+    outcome = ChangeReport("prod", "recover --fenced infra2 --fenced infra3")
+    outcome.plan = await recover(spec, *start.again("one"), BOTH)
     outcome.pending = True
-    text = re.sub(r"infra1-\d{8}T\d{6}Z", "infra1-20261125T120000Z", told(outcome, capsys))
+    text = re.sub(r"infra1-\d{8}T\d{6}Z", "infra1-20261125T120000Z", printed_report(outcome, capsys))
     assert_golden("recover-pending.json", text)
 
 
 async def test_one_that_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = spec_of(3)
-    network, folder = (await begun(spec, spec, tmp_path)).again("one")
+    network, folder = (await prepare_start(spec, spec, tmp_path)).again("one")
     network.machines["infra2"].reachable = False
     network.machines["infra3"].free_bytes = 1000
     observed = await observe(world_of(spec, network, folder))
-    refusal = restoring(spec, observed, folder)(observed)
+    refusal = restore_planner(spec, observed, folder)(observed)
     assert isinstance(refusal, Refusal)
     with pytest.raises(RefusedError) as caught:
         raise_refusal(refusal)
-    outcome = Outcome("prod", "restore snapshot.db")
-    assert_golden("restore-refused.json", told(outcome, capsys, caught.value))
+    outcome = ChangeReport("prod", "restore snapshot.db")
+    assert_golden("restore-refused.json", printed_report(outcome, capsys, caught.value))
 
 
 def test_one_that_is_interrupted_says_what_was_done(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = Outcome("prod", "restore snapshot.db")
-    said = told(outcome, capsys, Interrupted("interrupted; 1 of 3 steps are done; run it again"))
+    outcome = ChangeReport("prod", "restore snapshot.db")
+    said = printed_report(outcome, capsys, Interrupted("interrupted; 1 of 3 steps are done; run it again"))
     assert json.loads(said) == {
         "format": 1,
         "cluster": "prod",

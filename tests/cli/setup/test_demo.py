@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import VERSION, Etcdup, answered, prepare_demo
+from tests.cli.conftest import VERSION, Etcdup, prepare_demo, run_and_answer
 from tests.support.etcd_binaries import why_not
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
@@ -197,10 +197,10 @@ def test_no_second_operator_at_the_same_time(up: Etcdup) -> None:
 def test_a_terminal_is_asked_and_no_means_no(up: Etcdup) -> None:
     os.kill(pid_of(up, "infra2"), signal.SIGKILL)
     time.sleep(0.2)
-    assert answered(up, signal.SIGINT, "apply") == 130
-    assert answered(up, "n", "apply") == 130
+    assert run_and_answer(up, signal.SIGINT, "apply") == 130
+    assert run_and_answer(up, "n", "apply") == 130
     assert up("plan", "--exit-code").returncode == 3
-    assert answered(up, "y", "apply") == 0
+    assert run_and_answer(up, "y", "apply") == 0
     assert up("health").returncode == 0
 
 

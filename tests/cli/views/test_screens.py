@@ -11,8 +11,8 @@ from etcdup.cli.views.plan_view import render_plan, render_refusal
 from etcdup.cli.views.status_view import render_status, status_json, status_of
 from etcdup.cli.views.text import Paint
 from etcdup.core.audit.audit import audit
-from etcdup.core.audit.findings import Disk, Evidence, Hash, Knock
-from etcdup.core.members.member_list import differences
+from etcdup.core.audit.findings import Disk, Evidence, MemberHash, PortProbe
+from etcdup.core.members.member_list import member_list_differences
 from etcdup.core.observed.model import MemberSilent, Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.spec.model import Spec
@@ -22,49 +22,56 @@ from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork
 from tests.cli.golden import assert_golden, assert_golden_json
-from tests.support.audit_evidence import GOOD, closer, evidence_of, hosts
-from tests.support.fake_world import Collected, add_machines, machines_for, planner_of, spec_of, world_of
+from tests.support.audit_evidence import GOOD_DISK, gather_evidence, with_hosts, with_inspection
+from tests.support.fake_world import (
+    RecordingReporter,
+    add_machines,
+    machines_for,
+    planner_of,
+    spec_of,
+    world_of,
+)
 
 PLAIN, COLOURED = Paint(False), Paint(True)
 
 
-async def planned(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:
+async def make_plan(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:
     answer = planner_of(spec)(await observe(world_of(spec, network, folder)))
     assert isinstance(answer, Plan), answer
     return answer
 
 
-async def running(spec: Spec, folder: Path) -> FakeNetwork:
+async def bring_up_network(spec: Spec, folder: Path) -> FakeNetwork:
     network = machines_for(spec)
-    plan = await planned(spec, network, folder)
+    plan = await make_plan(spec, network, folder)
     with Journal.beside(folder, spec.name) as journal:
-        await apply(world_of(spec, network, folder), plan, planner_of(spec), Collected([]), journal)
+        await apply(world_of(spec, network, folder), plan, planner_of(spec), RecordingReporter([]), journal)
     return network
 
 
-async def steady(spec: Spec, network: FakeNetwork, folder: Path) -> Observed:
+async def observe_steady(spec: Spec, network: FakeNetwork, folder: Path) -> Observed:
     """An observation whose identities do not change from run to run."""
     return await observe(world_of(spec, network, folder))
 
 
 async def test_the_plan_of_a_new_cluster(tmp_path: Path) -> None:
     spec = spec_of(3)
-    plan = await planned(spec, machines_for(spec), tmp_path)
+    plan = await make_plan(spec, machines_for(spec), tmp_path)
     assert_golden("plan-new.txt", render_plan(plan, PLAIN, 130))
     assert_golden("plan-new-narrow.txt", render_plan(plan, PLAIN, 80))
 
 
 async def test_the_plan_of_a_changed_setting_shows_each_difference_once(tmp_path: Path) -> None:
-    network = await running(spec_of(3), tmp_path)
+    network = await bring_up_network(spec_of(3), tmp_path)
     changed = spec_of(3, more="etcd: {quota: 4GiB}\n")
-    plan = await planned(changed, network, tmp_path)
+    plan = await make_plan(changed, network, tmp_path)
     assert_golden("plan-changed.txt", render_plan(plan, PLAIN, 130))
 
 
 async def test_nothing_to_do(tmp_path: Path) -> None:
     spec = spec_of(3)
-    network = await running(spec, tmp_path)
-    plan = await planned(spec, network, tmp_path)
+    network = await bring_up_network(spec, tmp_path)
+    plan = await make_plan(spec, network, tmp_path)
     assert render_plan(plan, PLAIN) == "cluster prod: nothing to do\n"
 
 
@@ -81,7 +88,7 @@ async def test_a_refusal_names_every_reason(tmp_path: Path) -> None:
 async def test_colour_adds_nothing_but_colour(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
-    plan = await planned(spec, network, tmp_path)
+    plan = await make_plan(spec, network, tmp_path)
     coloured = render_plan(plan, COLOURED, 130)
     assert coloured != render_plan(plan, PLAIN, 130)
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == render_plan(plan, PLAIN, 130)
@@ -89,16 +96,16 @@ async def test_colour_adds_nothing_but_colour(tmp_path: Path) -> None:
 
 async def test_the_status_of_a_healthy_cluster(tmp_path: Path) -> None:
     spec = spec_of(3)
-    network = await running(spec, tmp_path)
-    status = status_of(spec, await steady(spec, network, tmp_path))
+    network = await bring_up_network(spec, tmp_path)
+    status = status_of(spec, await observe_steady(spec, network, tmp_path))
     assert_golden("status-healthy.txt", render_status(status, PLAIN))
     assert_golden_json("status-healthy.json", status_json(status))
 
 
 async def test_the_status_of_a_cluster_in_trouble_says_why(tmp_path: Path) -> None:
     spec = spec_of(3)
-    network = await running(spec, tmp_path)
-    observed = await steady(spec, network, tmp_path)
+    network = await bring_up_network(spec, tmp_path)
+    observed = await observe_steady(spec, network, tmp_path)
     gone = Unreachable("infra2", "no answer on port 22 within 10 s", "is it up?")
     observed = replace(
         observed,
@@ -111,23 +118,23 @@ async def test_the_status_of_a_cluster_in_trouble_says_why(tmp_path: Path) -> No
 
 
 async def test_the_status_of_a_cluster_that_is_being_changed(tmp_path: Path) -> None:
-    network = await running(spec_of(3), tmp_path)
+    network = await bring_up_network(spec_of(3), tmp_path)
     spec = spec_of([2, 3, 4, 5, 6])
     add_machines(network, spec)
     network.etcd.only().add_learner(["https://192.168.8.69:2380"])
     network.etcd.only().downgrade_to = (3, 5)
-    status = status_of(spec, await steady(spec, network, tmp_path))
+    status = status_of(spec, await observe_steady(spec, network, tmp_path))
     assert_golden("status-changing.txt", render_status(status, PLAIN))
     assert_golden_json("status-changing.json", status_json(status))
 
 
 async def test_the_health_of_a_cluster_that_is_not_what_its_file_says(tmp_path: Path) -> None:
-    network = await running(spec_of(5), tmp_path)
+    network = await bring_up_network(spec_of(5), tmp_path)
     spec = spec_of(3)
     world = world_of(spec, network, tmp_path)
     observed = await observe(world)
     results = await prove_each(world, observed)
-    differing = differences(spec, observed)
+    differing = member_list_differences(spec, observed)
     assert verdict(results, differing) == "degraded"
     assert render_health(results, PLAIN, differing).splitlines()[5:] == [
         "infra4 is in the cluster and not in cluster.yaml",
@@ -138,16 +145,16 @@ async def test_the_health_of_a_cluster_that_is_not_what_its_file_says(tmp_path: 
 
 async def test_a_cluster_of_which_nobody_answers_is_not_called_one_without_quorum(tmp_path: Path) -> None:
     spec = spec_of(1)
-    network = await running(spec, tmp_path)
+    network = await bring_up_network(spec, tmp_path)
     network.crash("infra1")
-    status = status_of(spec, await steady(spec, network, tmp_path))
+    status = status_of(spec, await observe_steady(spec, network, tmp_path))
     heading = render_status(status, PLAIN).splitlines()[0]
     assert heading == "cluster prod · 0 of 1 member healthy · no member answers"
 
 
 async def test_health_ends_with_the_guides_words(tmp_path: Path) -> None:
     spec = spec_of(3)
-    network = await running(spec, tmp_path)
+    network = await bring_up_network(spec, tmp_path)
     world = world_of(spec, network, tmp_path)
     results = await prove(world, await observe(world))
     assert render_health(results, PLAIN).splitlines()[-1] == "cluster is healthy"
@@ -163,23 +170,23 @@ def test_health_tells_sick_from_silent_and_degraded_from_unavailable() -> None:
     assert verdict((good, sick, silent)) == "unavailable"
 
 
-async def audited(folder: Path) -> Evidence:
+async def gather_full_evidence(folder: Path) -> Evidence:
     """A cluster with something for each level: a host, a disk, a clock, a link, and data that could not be compared."""
-    seen = await evidence_of(spec_of(3), folder)
+    seen = await gather_evidence(spec_of(3), folder)
     log = Disk("/srv/log/wal", "ext4", 80 * 1024**3, "/dev/sdb1", "/srv/log")
     trips = {"infra2": 0.21, "infra3": 0.34}
-    seen = closer(seen, "infra1", disks=(GOOD, log), round_trips_ms=trips, exposure=1.7)
-    seen = closer(seen, "infra2", swap=True, synchronised=None, fsyncs_ms=(0.4,) * 96 + (31.5,) * 4)
-    seen = hosts(seen, infra1={"clock_ahead_s": 0.8}, infra3={"clock_ahead_s": -0.7})
-    seen = closer(seen, "infra3", knocks=(Knock("infra1", 2380, answered=False),))
-    data = (Hash("infra1", 7, 100), Hash("infra2", 7, 100), Hash("infra3", 7, 90))
+    seen = with_inspection(seen, "infra1", disks=(GOOD_DISK, log), round_trips_ms=trips, exposure=1.7)
+    seen = with_inspection(seen, "infra2", swap=True, synchronised=None, fsyncs_ms=(0.4,) * 96 + (31.5,) * 4)
+    seen = with_hosts(seen, infra1={"clock_ahead_s": 0.8}, infra3={"clock_ahead_s": -0.7})
+    seen = with_inspection(seen, "infra3", knocks=(PortProbe("infra1", 2380, answered=False),))
+    data = (MemberHash("infra1", 7, 100), MemberHash("infra2", 7, 100), MemberHash("infra3", 7, 90))
     at = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
     return replace(seen, hashes=data, observed=replace(seen.observed, at=at))
 
 
 async def test_a_check_by_host(tmp_path: Path) -> None:
     spec = spec_of(3)
-    evidence = await audited(tmp_path)
+    evidence = await gather_full_evidence(tmp_path)
     findings = audit(spec, evidence)
     assert_golden("check.txt", render_check(spec, evidence, findings, PLAIN))
     assert_golden_json("check.json", check_json(spec, evidence, findings))
@@ -188,6 +195,6 @@ async def test_a_check_by_host(tmp_path: Path) -> None:
 
 
 async def test_a_check_that_finds_nothing(tmp_path: Path) -> None:
-    evidence = await evidence_of(spec_of(3), tmp_path)
+    evidence = await gather_evidence(spec_of(3), tmp_path)
     shown = render_check(spec_of(3), evidence, audit(spec_of(3), evidence), PLAIN)
     assert shown.splitlines()[-1] == "nothing found"

@@ -10,15 +10,24 @@ from hypothesis import given
 
 from etcdup.core.audit.audit import audit
 from etcdup.core.audit.disk import fsync_findings
-from etcdup.core.audit.findings import Closer, Disk, Evidence, FileRights, Hash, Knock, Leaders, worst
+from etcdup.core.audit.findings import (
+    Disk,
+    Evidence,
+    FileRights,
+    HostInspection,
+    LeaderChanges,
+    MemberHash,
+    PortProbe,
+    worst_level,
+)
 from etcdup.core.audit.host import clock_findings, synchronisation_findings
-from etcdup.core.audit.inspection import parse_leaders, parse_look
+from etcdup.core.audit.inspection import parse_inspection, parse_leaders
 from etcdup.core.audit.process_settings import process_settings
 from etcdup.core.audit.settings import settings_findings
 from etcdup.core.certs.inventory import Link, LinkPort
 from etcdup.core.observed.model import MemberSilent, Observed, PkiSeen, Unreachable
 from etcdup.ops.world.observe import observe
-from tests.support.audit_evidence import SAFE
+from tests.support.audit_evidence import SAFE_SETTINGS
 from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
 from tests.support.observation_strategies import GIB, observations
 
@@ -59,7 +68,7 @@ rtt infra2 0.052
 
 
 def test_what_a_machine_printed_is_read() -> None:
-    seen = parse_look("infra1", RECORDED)
+    seen = parse_inspection("infra1", RECORDED)
     assert seen.settings == {"name": "infra1", "data-dir": "/srv/etcd", "auto-tls": ""}, "arguments win"
     assert seen.rights["/var/lib/etcd"] == FileRights("/var/lib/etcd", 0o700, "etcd:etcd")
     assert seen.rights["/etc/etcd/pki/peer-key.pem"].sha256 == "5f0a"
@@ -72,32 +81,39 @@ def test_what_a_machine_printed_is_read() -> None:
     assert seen.sources == {"infra2": "192.168.8.66"}
     assert seen.round_trips_ms == {"infra2": 0.052}
     assert seen.knocks == (
-        Knock("infra2", 2379, answered=True),
-        Knock("infra2", 2380, answered=False),
-        Knock("infra3", 2380, answered=False, tool=False),
+        PortProbe("infra2", 2379, answered=True),
+        PortProbe("infra2", 2380, answered=False),
+        PortProbe("infra3", 2380, answered=False, tool=False),
     )
     assert seen.synchronised is False
     assert seen.lacks == ("ip",)
-    assert parse_look("infra1", RECORDED.replace("synchronised no", "synchronised yes")).synchronised is True
     assert (
-        parse_look("infra1", RECORDED.replace("synchronised no", "synchronised unknown")).synchronised is None
+        parse_inspection("infra1", RECORDED.replace("synchronised no", "synchronised yes")).synchronised
+        is True
+    )
+    assert (
+        parse_inspection("infra1", RECORDED.replace("synchronised no", "synchronised unknown")).synchronised
+        is None
     )
     assert seen.fsyncs_ms == pytest.approx((0.533,))
     assert (seen.exposure, seen.writes_untried) == (1.7, "")
     untimed = RECORDED.replace(
         "2300 bytes (2.3 kB, 2.2 KiB) copied, 0.000533 s, 4.3 MB/s", "untried etcd runs"
     )
-    assert (parse_look("infra1", untimed).fsyncs_ms, parse_look("infra1", untimed).writes_untried) == (
+    assert (
+        parse_inspection("infra1", untimed).fsyncs_ms,
+        parse_inspection("infra1", untimed).writes_untried,
+    ) == (
         (),
         "etcd runs",
     )
-    mute = parse_look("infra1", RECORDED.replace("disk ext4 48318382080 /dev/sda1 /", "disk "))
+    mute = parse_inspection("infra1", RECORDED.replace("disk ext4 48318382080 /dev/sda1 /", "disk "))
     assert [disk.path for disk in mute.disks] == ["/srv/log/wal"]
 
 
 def test_half_an_answer_is_none() -> None:
     with pytest.raises(ValueError, match="not whole"):
-        parse_look("infra1", RECORDED.removesuffix("@end\n"))
+        parse_inspection("infra1", RECORDED.removesuffix("@end\n"))
 
 
 def test_flags_in_all_their_forms() -> None:
@@ -110,8 +126,8 @@ def test_flags_in_all_their_forms() -> None:
 
 
 def test_a_safe_member_offends_nothing() -> None:
-    assert list(settings_findings(Closer("infra1", SAFE))) == []
-    assert list(settings_findings(Closer("infra1"))) == [], "nothing runs, so nothing is judged"
+    assert list(settings_findings(HostInspection("infra1", SAFE_SETTINGS))) == []
+    assert list(settings_findings(HostInspection("infra1"))) == [], "nothing runs, so nothing is judged"
 
 
 @pytest.mark.parametrize(
@@ -130,14 +146,14 @@ def test_a_safe_member_offends_nothing() -> None:
     ],
 )
 def test_each_weakness_is_named(change: dict[str, str], cis: str, words: str) -> None:
-    (found,) = settings_findings(Closer("infra1", SAFE | change))
+    (found,) = settings_findings(HostInspection("infra1", SAFE_SETTINGS | change))
     assert (found.level, found.cis) == ("wrong", cis)
     assert words in found.what
 
 
 def test_who_may_read_the_data_and_the_keys() -> None:
     rights = {"/d": FileRights("/d", 0o755, "root:root"), "/k": FileRights("/k", 0o644, "etcd:etcd", "aa")}
-    found = list(settings_findings(Closer("infra1", SAFE | {"data-dir": "/d"}, rights)))
+    found = list(settings_findings(HostInspection("infra1", SAFE_SETTINGS | {"data-dir": "/d"}, rights)))
     assert [each.cis for each in found] == ["1.1.11", "1.1.12", ""]
     assert "/k has mode 0644" in found[2].what
 
@@ -148,13 +164,13 @@ def test_who_may_read_the_data_and_the_keys() -> None:
 )
 def test_whose_the_data_are(owner: str, level: str | None) -> None:
     rights = {"/d": FileRights("/d", 0o700, owner)}
-    found = list(settings_findings(Closer("infra1", SAFE | {"data-dir": "/d"}, rights)))
+    found = list(settings_findings(HostInspection("infra1", SAFE_SETTINGS | {"data-dir": "/d"}, rights)))
     assert [(each.level, each.cis) for each in found] == ([(level, "1.1.12")] if level else [])
 
 
 @pytest.mark.parametrize(("seen", "level"), [(True, []), (False, ["advice"]), (None, ["untried"])])
 def test_whether_a_clock_follows_another(seen: bool | None, level: list[str]) -> None:
-    found = list(synchronisation_findings("infra1", Closer("infra1", synchronised=seen)))
+    found = list(synchronisation_findings("infra1", HostInspection("infra1", synchronised=seen)))
     assert [each.level for each in found] == level
 
 
@@ -180,7 +196,7 @@ def untried(evidence: Evidence) -> list[str]:
     return [each.what for each in audit(spec_of(), evidence) if each.level == "untried"]
 
 
-def gone() -> Evidence:
+def silent_cluster() -> Evidence:
     """A cluster of which nothing answers."""
     names = ("infra1", "infra2", "infra3")
     return Evidence(
@@ -194,36 +210,44 @@ def gone() -> Evidence:
 
 
 def test_a_cluster_that_is_gone_is_findings_and_no_crash() -> None:
-    found = audit(spec_of(), gone())
-    assert worst(found) == "wrong"
+    found = audit(spec_of(), silent_cluster())
+    assert worst_level(found) == "wrong"
     assert [each.host for each in found if "cannot be reached" in each.what] == ["infra1", "infra2", "infra3"]
 
 
 def test_only_what_was_compacted_alike_is_compared() -> None:
-    alike = (Hash("infra1", 1, 10), Hash("infra2", 2, 10), Hash("infra3", 2, 10))
-    found = audit(spec_of(), replace(gone(), hashes=alike))
+    alike = (MemberHash("infra1", 1, 10), MemberHash("infra2", 2, 10), MemberHash("infra3", 2, 10))
+    found = audit(spec_of(), replace(silent_cluster(), hashes=alike))
     assert any(
         "different data at the same revision: infra1 against infra2, infra3" in each.what for each in found
     )
-    unlike = (Hash("infra1", 1, 10), Hash("infra2", 2, 11))
-    assert not any("different data" in each.what for each in audit(spec_of(), replace(gone(), hashes=unlike)))
+    unlike = (MemberHash("infra1", 1, 10), MemberHash("infra2", 2, 11))
+    assert not any(
+        "different data" in each.what for each in audit(spec_of(), replace(silent_cluster(), hashes=unlike))
+    )
 
 
 def test_a_slow_network_is_told_with_the_values_that_suit_it() -> None:
-    closer = {"infra1": Closer("infra1", round_trips_ms={"infra2": 181.0})}
-    (found,) = [each for each in audit(spec_of(), replace(gone(), closer=closer)) if 87 in each.rules]
+    closer = {"infra1": HostInspection("infra1", round_trips_ms={"infra2": 181.0})}
+    (found,) = [
+        each for each in audit(spec_of(), replace(silent_cluster(), closer=closer)) if 87 in each.rules
+    ]
     assert found.fix == "heartbeat_ms: 190, election_ms: 1900"
 
 
 @pytest.mark.parametrize(("milliseconds", "level"), [(5.0, None), (12.0, "advice"), (40.0, "wrong")])
 def test_a_slow_disk(milliseconds: float, level: str | None) -> None:
-    found = list(fsync_findings("infra1", Closer("infra1", fsyncs_ms=(*[0.5] * 97, *[milliseconds] * 3))))
+    found = list(
+        fsync_findings("infra1", HostInspection("infra1", fsyncs_ms=(*[0.5] * 97, *[milliseconds] * 3)))
+    )
     assert [each.level for each in found] == ([level] if level else [])
 
 
 @given(observed=observations(spec_of()))
 def test_there_is_an_answer_for_every_world(observed: Observed) -> None:
-    evidence = Evidence(observed, {name: Closer(name, SAFE) for name in observed.reachable()})
+    evidence = Evidence(
+        observed, {name: HostInspection(name, SAFE_SETTINGS) for name in observed.reachable()}
+    )
     assert [each for each in audit(spec_of(), evidence) if not (each.what and each.fix)] == []
 
 
@@ -250,14 +274,14 @@ process_start_time_seconds 1.76406e+09
 
 def test_leader_changes_are_read_and_told_of_when_there_are_many() -> None:
     seen = parse_leaders("infra1", METRICS, now=1_764_060_000 + 7200)
-    assert seen == Leaders("infra1", 6, 7200)
+    assert seen == LeaderChanges("infra1", 6, 7200)
     mute = parse_leaders("infra1", "404 page not found", now=0)
-    assert mute == Leaders("infra1", why="its metrics do not tell")
-    assert told_of_leaders(seen) == ["the leader changed 6 times in the 2.0 hours since infra1 started"]
-    assert told_of_leaders(replace(seen, seconds=86_400)) == []
-    assert told_of_leaders(replace(seen, changes=3, seconds=60)) == []
+    assert mute == LeaderChanges("infra1", why="its metrics do not tell")
+    assert leader_findings(seen) == ["the leader changed 6 times in the 2.0 hours since infra1 started"]
+    assert leader_findings(replace(seen, seconds=86_400)) == []
+    assert leader_findings(replace(seen, changes=3, seconds=60)) == []
 
 
-def told_of_leaders(seen: Leaders) -> list[str]:
-    found = audit(spec_of(), replace(gone(), leaders=(seen,)))
+def leader_findings(seen: LeaderChanges) -> list[str]:
+    found = audit(spec_of(), replace(silent_cluster(), leaders=(seen,)))
     return [each.what for each in found if "leader changed" in each.what]

@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etcdup.core.backups.backups import (
-    Listed,
+    BackupEntry,
     backup_name,
-    merged,
-    source,
-    to_prune,
-    to_prune_here,
+    backup_source,
+    backups_to_prune,
+    backups_to_prune_at,
+    merge_backups,
     whole_backups,
 )
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.spec.model import KeepSpec
 from tests.support.fake_world import spec_of
 from tests.support.initial_states import BASE, first_states
-from tests.support.observed_model import Sight
+from tests.support.observed_model import ObservedModel
 
 SICK = 10
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -29,16 +29,16 @@ _ages = st.dictionaries(st.integers(0, 200 * 24 * 60), st.booleans(), max_size=6
 _keeps = st.builds(KeepSpec, **dict.fromkeys(("hourly", "daily", "weekly", "monthly"), st.integers(0, 8)))
 
 
-def listed(ages: dict[int, bool]) -> list[Listed]:
+def backups_aged(ages: dict[int, bool]) -> list[BackupEntry]:
     """Minutes before NOON, and whether it is proved."""
     times = {NOON - timedelta(minutes=age): proved for age, proved in ages.items()}
-    return [Listed(at, backup_name("prod", at), proved) for at, proved in times.items()]
+    return [BackupEntry(at, backup_name("prod", at), proved) for at, proved in times.items()]
 
 
 @given(_ages, _keeps)
 def test_the_newest_and_the_newest_proved_one_stay(ages: dict[int, bool], keep: KeepSpec) -> None:
-    backups = listed(ages)
-    gone = to_prune(backups, keep)
+    backups = backups_aged(ages)
+    gone = backups_to_prune(backups, keep)
     left = sorted(set(backups) - set(gone))
     assert not backups or max(backups) in left
     proved = [each for each in backups if each.proved]
@@ -50,25 +50,27 @@ def test_the_newest_and_the_newest_proved_one_stay(ages: dict[int, bool], keep: 
 
 @given(_ages, _keeps)
 def test_pruning_twice_is_pruning_once(ages: dict[int, bool], keep: KeepSpec) -> None:
-    backups = listed(ages)
-    left = sorted(set(backups) - set(to_prune(backups, keep)))
-    assert to_prune(left, keep) == ()
+    backups = backups_aged(ages)
+    left = sorted(set(backups) - set(backups_to_prune(backups, keep)))
+    assert backups_to_prune(left, keep) == ()
 
 
 @given(_ages, _keeps)
 def test_each_count_keeps_the_newest_of_so_many_periods(ages: dict[int, bool], keep: KeepSpec) -> None:
-    backups = listed(ages)
-    left = set(backups) - set(to_prune(backups, keep))
+    backups = backups_aged(ages)
+    left = set(backups) - set(backups_to_prune(backups, keep))
     days = sorted({each.taken_at.date() for each in backups}, reverse=True)[: keep.daily]
     for day in days:
         assert max(each for each in backups if each.taken_at.date() == day) in left
 
 
 def test_hours_and_days_in_figures() -> None:
-    backups = listed(dict.fromkeys((age * 60 for age in range(24 * 10)), False))
-    left = sorted(set(backups) - set(to_prune(backups, KeepSpec(hourly=24, daily=7))))
+    backups = backups_aged(dict.fromkeys((age * 60 for age in range(24 * 10)), False))
+    left = sorted(set(backups) - set(backups_to_prune(backups, KeepSpec(hourly=24, daily=7))))
     assert len(left) == 24 + 5  # the first of the seven days, and the second, are among the hours
-    assert left[-24] == Listed(NOON - timedelta(hours=23), backup_name("prod", NOON - timedelta(hours=23)))
+    assert left[-24] == BackupEntry(
+        NOON - timedelta(hours=23), backup_name("prod", NOON - timedelta(hours=23))
+    )
 
 
 def test_what_is_not_whole_is_not_listed() -> None:
@@ -78,8 +80,8 @@ def test_what_is_not_whole_is_not_listed() -> None:
         "prod-2-20261122T120000Z.db", "prod-2-20261122T120000Z.json", "prod-20269922T120000Z.db",
         "prod-20269922T120000Z.json", "notes.db", "notes.json",
     ]  # fmt: skip
-    assert whole_backups(there, "prod") == (Listed(NOON, name),)
-    assert whole_backups([*there, f"{name}.proof.json"], "prod") == (Listed(NOON, name, True),)
+    assert whole_backups(there, "prod") == (BackupEntry(NOON, name),)
+    assert whole_backups([*there, f"{name}.proof.json"], "prod") == (BackupEntry(NOON, name, True),)
 
 
 @given(st.lists(_ages, min_size=1, max_size=3), _keeps)
@@ -87,13 +89,13 @@ def test_each_place_keeps_a_newest_and_a_newest_proved_one(
     ages: list[dict[int, bool]], keep: KeepSpec
 ) -> None:
     """Another place may be lost."""
-    places = [listed(each) for each in ages]
-    everywhere = merged(places)
+    places = [backups_aged(each) for each in ages]
+    everywhere = merge_backups(places)
     assert len({each.name for each in everywhere}) == len(everywhere)
     proved = {each.name for each in everywhere if each.proved}
     assert proved == {each.name for there in places for each in there if each.proved}
     for there in places:
-        gone = {each.name for each in to_prune_here(there, everywhere, keep)}
+        gone = {each.name for each in backups_to_prune_at(there, everywhere, keep)}
         left = [each for each in sorted(there) if each.name not in gone]
         assert gone <= {each.name for each in there}
         assert not there or max(there) in left
@@ -102,9 +104,9 @@ def test_each_place_keeps_a_newest_and_a_newest_proved_one(
 
 
 def test_a_place_alone_is_pruned_as_before() -> None:
-    backups = listed(dict.fromkeys((age * 60 for age in range(24 * 10)), False))
+    backups = backups_aged(dict.fromkeys((age * 60 for age in range(24 * 10)), False))
     keep = KeepSpec(hourly=3, daily=2)
-    assert to_prune_here(backups, merged([backups]), keep) == to_prune(backups, keep)
+    assert backups_to_prune_at(backups, merge_backups([backups]), keep) == backups_to_prune(backups, keep)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_a_backup_is_taken_from_the_healthy_follower_that_is_furthest_ahead(
     members: str, leads: int, applied: tuple[int, ...], chosen: str | None
 ) -> None:
     spec = spec_of(len(members), version=BASE)
-    observed = Sight(spec, spec).observed(next(first_states(tuple(members))))
+    observed = ObservedModel(spec, spec).observed(next(first_states(tuple(members))))
     there = {
         name: replace(
             member,
@@ -137,7 +139,7 @@ def test_a_backup_is_taken_from_the_healthy_follower_that_is_furthest_ahead(
         for (name, member), index in zip(observed.members.items(), applied, strict=True)
         if isinstance(member, MemberSeen)
     }
-    assert source(replace(observed, members={**observed.members, **there})) == chosen
+    assert backup_source(replace(observed, members={**observed.members, **there})) == chosen
 
 
 def _id(observed: Observed, number: int) -> int:

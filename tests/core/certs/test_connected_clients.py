@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from etcdup.core.certs.connected_clients import connected, turned_away
+from etcdup.core.certs.connected_clients import connected_addresses, rejected_addresses
 
 SOCKETS = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -26,7 +26,7 @@ UNKNOWN = (
 )
 
 
-def line(at: str, message: str, address: str, error: str) -> str:
+def log_line(at: str, message: str, address: str, error: str) -> str:
     """etcd's own, with zap."""
     entry = {"level": "warn", "ts": at, "caller": "embed/config_logging.go:177", "msg": message}
     return json.dumps(entry | {"remote-addr": address, "server-name": "", "error": error})
@@ -34,22 +34,22 @@ def line(at: str, message: str, address: str, error: str) -> str:
 
 ON_CLIENT = "rejected connection on client endpoint"
 LOGS = {
-    "3.4.23": line(
+    "3.4.23": log_line(
         "2026-11-25T15:03:07.477Z",
         "rejected connection",
         "10.0.0.9:44652",
         f"tls: failed to verify client certificate: {UNKNOWN}",
     ),
-    "3.5.33": line(
+    "3.5.33": log_line(
         "2026-11-25T15:05:55.693275Z",
         ON_CLIENT,
         "[2001:db8::9]:35598",
         f"tls: failed to verify certificate: {UNKNOWN}",
     ),
-    "nobody": line(
+    "nobody": log_line(
         "2026-11-25T15:05:58.706434Z", ON_CLIENT, "10.0.0.8:35630", "tls: client didn't provide a certificate"
     ),
-    "a stranger": line(
+    "a stranger": log_line(
         "2026-11-25T15:05:58.706434Z",
         ON_CLIENT,
         "10.0.0.7:35630",
@@ -60,15 +60,15 @@ LOGS = {
 
 def test_who_is_connected() -> None:
     """Neither the host to itself, nor to another port, nor who has gone."""
-    assert connected(SOCKETS, 2379) == ("192.168.8.1", "192.168.8.7", "2001:db8::2")
-    assert connected("", 2379) == ()
+    assert connected_addresses(SOCKETS, 2379) == ("192.168.8.1", "192.168.8.7", "2001:db8::2")
+    assert connected_addresses("", 2379) == ()
 
 
 @pytest.mark.parametrize(("version", "address"), [("3.4.23", "10.0.0.9"), ("3.5.33", "2001:db8::9")])
 def test_who_was_turned_away(version: str, address: str) -> None:
     cut = LOGS["3.5.33"].replace("}", "")
     log = ["Started etcd.service", cut, *LOGS.values()]
-    seen = turned_away([LOGS[version]], datetime(2026, 11, 25, 15, tzinfo=UTC))
+    seen = rejected_addresses([LOGS[version]], datetime(2026, 11, 25, 15, tzinfo=UTC))
     assert seen == (address,)
-    assert turned_away(log, datetime(2026, 11, 25, 15, tzinfo=UTC)) == ("10.0.0.9", "2001:db8::9")
-    assert turned_away(log, datetime(2026, 11, 25, 15, 6, tzinfo=UTC)) == ()
+    assert rejected_addresses(log, datetime(2026, 11, 25, 15, tzinfo=UTC)) == ("10.0.0.9", "2001:db8::9")
+    assert rejected_addresses(log, datetime(2026, 11, 25, 15, 6, tzinfo=UTC)) == ()

@@ -7,7 +7,7 @@ import pytest
 
 from etcdup.cli.views.certs_view import render_inventory
 from etcdup.cli.views.text import Paint
-from etcdup.core.certs.inventory import Facts, Inventory, Link, Sighting, inventory
+from etcdup.core.certs.inventory import CertFacts, CertInspection, Inventory, Link, cert_inventory
 from etcdup.core.observed.model import CertSeen
 from etcdup.core.spec.load import load
 
@@ -20,7 +20,7 @@ SPEC = load(
 PROVIDED = SPEC.model_copy(update={"tls": SPEC.tls.model_copy(update={"mode": "provided"})})
 
 
-def facts(name: str, left: int, life: int = 365, *, is_ca: bool = False) -> Facts:
+def facts(name: str, left: int, life: int = 365, *, is_ca: bool = False) -> CertFacts:
     until = NOW + timedelta(days=left)
     cert = CertSeen(
         f"{name}.pem",
@@ -36,11 +36,11 @@ def facts(name: str, left: int, life: int = 365, *, is_ca: bool = False) -> Fact
         "key",
         is_ca,
     )
-    return Facts(cert, f"CN={name}", "CN=ca", "1f")
+    return CertFacts(cert, f"CN={name}", "CN=ca", "1f")
 
 
-def seen(*sightings: Sighting, days: int | None = None, provided: bool = False) -> Inventory:
-    return inventory(PROVIDED if provided else SPEC, sightings, (), NOW, days)
+def make_inventory(*sightings: CertInspection, days: int | None = None, provided: bool = False) -> Inventory:
+    return cert_inventory(PROVIDED if provided else SPEC, sightings, (), NOW, days)
 
 
 @pytest.mark.parametrize(
@@ -56,25 +56,27 @@ def seen(*sightings: Sighting, days: int | None = None, provided: bool = False) 
     ],
 )
 def test_what_ends_soon(left: int, days: int | None, provided: bool, soon: bool) -> None:
-    found = seen(Sighting("admin", "operator", facts=facts("a", left)), days=days, provided=provided)
+    found = make_inventory(
+        CertInspection("admin", "operator", facts=facts("a", left)), days=days, provided=provided
+    )
     assert (found.rows[0].ends_soon, found.is_well) == (soon, not soon)
 
 
 def test_a_ca_has_no_third_of_its_life_to_lose() -> None:
-    assert seen(Sighting("ca", "operator", facts=facts("ca", 31, 3650, is_ca=True))).is_well
+    assert make_inventory(CertInspection("ca", "operator", facts=facts("ca", 31, 3650, is_ca=True))).is_well
 
 
 def test_a_former_members_certificate_may_expire() -> None:
-    found = seen(Sighting("server/i9", "operator", facts=facts("old", -5)))
+    found = make_inventory(CertInspection("server/i9", "operator", facts=facts("old", -5)))
     assert found.is_well
     assert found.rows[0].used_by == ("nobody: i9 is no member",)
 
 
 @pytest.mark.parametrize(("role", "why"), [("forgotten", "is forgotten"), ("replaced", "has a newer one")])
 def test_what_etcd_takes_although_it_is_set_aside(role: str, why: str) -> None:
-    found = seen(
-        Sighting("admin", "operator", facts=facts("root", 300)),
-        Sighting(f"{role}/app~1", "operator", facts=facts("app", 5)),
+    found = make_inventory(
+        CertInspection("admin", "operator", facts=facts("root", 300)),
+        CertInspection(f"{role}/app~1", "operator", facts=facts("app", 5)),
     )
     assert found.is_well, "nobody shall renew it"
     assert found.rows[1].used_by == (
@@ -88,10 +90,10 @@ def test_what_etcd_takes_although_it_is_set_aside(role: str, why: str) -> None:
 
 def test_one_certificate_is_one_row_with_all_places() -> None:
     one = facts("both", 300)
-    found = seen(
-        Sighting("server/i1", "operator", facts=one),
-        Sighting("peer/i1", "operator", facts=one),
-        Sighting("server/i1", "served", "i1", 2379, one),
+    found = make_inventory(
+        CertInspection("server/i1", "operator", facts=one),
+        CertInspection("peer/i1", "operator", facts=one),
+        CertInspection("server/i1", "served", "i1", 2379, one),
     )
     assert found.is_well
     assert found.rows[0].roles == ("server/i1", "peer/i1")
@@ -99,9 +101,9 @@ def test_one_certificate_is_one_row_with_all_places() -> None:
 
 
 def test_a_port_that_serves_another_certificate_is_found_and_listed() -> None:
-    found = seen(
-        Sighting("server/i1", "operator", facts=facts("new", 365)),
-        Sighting("server/i1", "served", "i1", 2379, facts("old", -1)),
+    found = make_inventory(
+        CertInspection("server/i1", "operator", facts=facts("new", 365)),
+        CertInspection("server/i1", "served", "i1", 2379, facts("old", -1)),
     )
     assert [row.days_left for row in found.rows] == [365, -1]
     assert found.findings == (
@@ -110,10 +112,10 @@ def test_a_port_that_serves_another_certificate_is_found_and_listed() -> None:
 
 
 def test_what_cannot_be_seen_is_not_well() -> None:
-    found = seen(
-        Sighting("admin", "operator", facts=facts("a", 365)),
-        Sighting("peer/i2", "served", "i2", 2380, why="Connection refused"),
-        Sighting("", "host", "i3", why="i3 cannot be reached: no route"),
+    found = make_inventory(
+        CertInspection("admin", "operator", facts=facts("a", 365)),
+        CertInspection("peer/i2", "served", "i2", 2380, why="Connection refused"),
+        CertInspection("", "host", "i3", why="i3 cannot be reached: no route"),
     )
     assert found.findings == (
         "peer/i2 served on i2:2380: Connection refused",
@@ -125,9 +127,12 @@ def test_what_cannot_be_seen_is_not_well() -> None:
 def test_a_leaf_of_another_ca_is_a_stranger() -> None:
     one = facts("a", 365)
     stranger = replace(one, cert=replace(one.cert, issuer_key=""))
-    assert "signed by none of the CAs" in seen(Sighting("admin", "operator", facts=stranger)).findings[0]
+    assert (
+        "signed by none of the CAs"
+        in make_inventory(CertInspection("admin", "operator", facts=stranger)).findings[0]
+    )
 
 
 def test_a_broken_link_is_not_well() -> None:
-    found = inventory(SPEC, [], [Link("i1", "i2", "bad certificate")], NOW, None)
+    found = cert_inventory(SPEC, [], [Link("i1", "i2", "bad certificate")], NOW, None)
     assert not found.is_well

@@ -8,14 +8,14 @@ import pytest
 
 from etcdup.core.certs.required import (
     COMMON_NAME_LIMIT,
-    CertSet,
+    DesiredCert,
     Fault,
-    Wanted,
+    ProvidedCert,
     check_provided,
-    due,
+    desired_certs,
+    desired_consumer_cert,
     peer_common_name,
-    wanted_certs,
-    wanted_client,
+    why_due,
 )
 from etcdup.core.observed.model import CertSeen
 from etcdup.core.spec.model import Spec
@@ -30,15 +30,15 @@ def spec_of(*hosts: dict[str, Any], name: str = "prod") -> Spec:
     return Spec.model_validate({"name": name, "version": "3.6.14", "hosts": list(hosts)})
 
 
-def three() -> Spec:
+def spec_of_three() -> Spec:
     return spec_of(*({"name": f"infra{n}", "address": a} for n, a in enumerate(ADDRESSES, 1)))
 
 
-def wanted(spec: Spec, role: str) -> Wanted:
-    return next(each for each in wanted_certs(spec) if each.role == role)
+def desired_cert(spec: Spec, role: str) -> DesiredCert:
+    return next(each for each in desired_certs(spec) if each.role == role)
 
 
-AUTHORITY = CertSeen(
+CA_CERT = CertSeen(
     path="ca.pem",
     sha256="",
     fingerprint="",
@@ -56,9 +56,9 @@ AUTHORITY = CertSeen(
 
 def leaf(role: str = "peer/infra1", **changed: Any) -> CertSeen:
     """A certificate exactly as wanted, ten days into its year of life, but for what is changed."""
-    want = wanted(three(), role)
+    want = desired_cert(spec_of_three(), role)
     cert = replace(
-        AUTHORITY,
+        CA_CERT,
         path=f"{role}.pem",
         common_name=want.common_name,
         dns_names=want.dns_names,
@@ -76,7 +76,7 @@ def leaf(role: str = "peer/infra1", **changed: Any) -> CertSeen:
 
 
 def test_each_member_has_three_certificates_and_the_operator_one() -> None:
-    roles = [each.role for each in wanted_certs(three())]
+    roles = [each.role for each in desired_certs(spec_of_three())]
     kinds = ("server", "peer", "health")
     assert roles == [f"{kind}/infra{n}" for n in (1, 2, 3) for kind in kinds] + ["admin"]
 
@@ -84,14 +84,16 @@ def test_each_member_has_three_certificates_and_the_operator_one() -> None:
 @pytest.mark.parametrize("kind", ["server", "peer"])
 def test_members_are_named_by_all_they_are_dialled_by_and_dial_from(kind: str) -> None:
     spec = spec_of({"name": "infra1", "address": "etcd1.example.com", "listen_address": "172.16.0.1"})
-    want = wanted(spec, f"{kind}/infra1")
+    want = desired_cert(spec, f"{kind}/infra1")
     assert want.dns_names == ("etcd1.example.com", "infra1", "localhost")
     assert want.addresses == ("172.16.0.1", "127.0.0.1", "::1")  # rule 18
     assert want.usages == BOTH  # rule 19
 
 
 def test_a_loopback_member_is_named_once() -> None:
-    assert wanted(spec_of({"name": "localhost", "address": "127.0.0.1"}), "server/localhost").addresses == (
+    assert desired_cert(
+        spec_of({"name": "localhost", "address": "127.0.0.1"}), "server/localhost"
+    ).addresses == (
         "127.0.0.1",
         "::1",
     )
@@ -99,17 +101,19 @@ def test_a_loopback_member_is_named_once() -> None:
 
 @pytest.mark.parametrize("role", ["health/infra1", "admin"])
 def test_clients_are_clients_only(role: str) -> None:
-    want = wanted(three(), role)
+    want = desired_cert(spec_of_three(), role)
     assert (want.usages, want.dns_names, want.addresses) == (("clientAuth",), (), ())
 
 
 def test_peers_share_a_common_name_that_nothing_else_has() -> None:
     """Rule 20: with one CA for clients and peers, the name is what keeps clients out of raft."""
-    peers = {each.common_name for each in wanted_certs(three()) if each.role.startswith("peer/")}
-    others = {each.common_name for each in wanted_certs(three()) if not each.role.startswith("peer/")}
-    assert peers == {"etcdup:prod:peer"} == {peer_common_name(three())}
+    peers = {each.common_name for each in desired_certs(spec_of_three()) if each.role.startswith("peer/")}
+    others = {
+        each.common_name for each in desired_certs(spec_of_three()) if not each.role.startswith("peer/")
+    }
+    assert peers == {"etcdup:prod:peer"} == {peer_common_name(spec_of_three())}
     assert not peers & others
-    assert wanted_client("kube-apiserver") == Wanted("client/kube-apiserver", "kube-apiserver")
+    assert desired_consumer_cert("kube-apiserver") == DesiredCert("client/kube-apiserver", "kube-apiserver")
 
 
 def test_long_cluster_names_fit_and_stay_apart() -> None:
@@ -145,13 +149,13 @@ def test_long_cluster_names_fit_and_stay_apart() -> None:
     ],
 )
 def test_due(changed: dict[str, Any], why: str | None) -> None:
-    assert due(wanted(three(), "peer/infra1"), leaf(**changed), AUTHORITY, NOW) == why
+    assert why_due(desired_cert(spec_of_three(), "peer/infra1"), leaf(**changed), CA_CERT, NOW) == why
 
 
 def test_due_when_there_is_none_or_no_ca() -> None:
-    want = wanted(three(), "admin")
-    assert due(want, None, AUTHORITY, NOW) == "there is none yet"
-    assert due(want, leaf("admin"), None, NOW) == "there is no CA yet"
+    want = desired_cert(spec_of_three(), "admin")
+    assert why_due(want, None, CA_CERT, NOW) == "there is none yet"
+    assert why_due(want, leaf("admin"), None, NOW) == "there is no CA yet"
 
 
 def test_a_new_address_makes_server_and_peer_due_and_no_other() -> None:
@@ -159,7 +163,7 @@ def test_a_new_address_makes_server_and_peer_due_and_no_other() -> None:
         {"name": "infra1", "address": "10.0.0.9"},
         *({"name": f"infra{n}", "address": f"10.0.0.{n}"} for n in (2, 3)),
     )
-    whys = {want.role: due(want, leaf(want.role), AUTHORITY, NOW) for want in wanted_certs(moved)}
+    whys = {want.role: why_due(want, leaf(want.role), CA_CERT, NOW) for want in desired_certs(moved)}
     lack = "its names lack 10.0.0.9"
     assert {role: why for role, why in whys.items() if why} == {"server/infra1": lack, "peer/infra1": lack}
 
@@ -167,30 +171,30 @@ def test_a_new_address_makes_server_and_peer_due_and_no_other() -> None:
 # --- provided ones
 
 
-def guide(**changed: Any) -> CertSeen:
+def guide_cert(**changed: Any) -> CertSeen:
     """The guide's kubernetes.pem: one certificate for all three members, naming all three addresses."""
     cert = leaf("server/infra1", path="kubernetes.pem", common_name="kubernetes", addresses=ADDRESSES)
     return replace(cert, **changed)
 
 
-def sets_of(cert: CertSeen, spec: Spec | None = None, **changed: Any) -> tuple[CertSet, ...]:
-    roles = [each.role for each in wanted_certs(spec or three())]
-    plain = CertSet("", cert, (AUTHORITY,), AUTHORITY, "kubernetes-key.pem", True)
+def sets_of(cert: CertSeen, spec: Spec | None = None, **changed: Any) -> tuple[ProvidedCert, ...]:
+    roles = [each.role for each in desired_certs(spec or spec_of_three())]
+    plain = ProvidedCert("", cert, (CA_CERT,), CA_CERT, "kubernetes-key.pem", True)
     return tuple(replace(plain, role=role, **changed) for role in roles)
 
 
-def check(cert: CertSeen, **changed: Any) -> tuple[Fault, ...]:
-    return check_provided(three(), sets_of(cert, **changed), NOW)
+def faults_of(cert: CertSeen, **changed: Any) -> tuple[Fault, ...]:
+    return check_provided(spec_of_three(), sets_of(cert, **changed), NOW)
 
 
 def test_the_guides_certificate_will_do() -> None:
-    assert check(guide()) == ()
-    assert check(guide(usages=())) == ()
-    assert check(guide(usages=("any",))) == ()
+    assert faults_of(guide_cert()) == ()
+    assert faults_of(guide_cert(usages=())) == ()
+    assert faults_of(guide_cert(usages=("any",))) == ()
 
 
 def test_a_missing_address_is_named_with_its_member_once() -> None:
-    (fault,) = check(guide(addresses=ADDRESSES[:2]))
+    (fault,) = faults_of(guide_cert(addresses=ADDRESSES[:2]))
     assert str(fault) == "kubernetes.pem lacks the address 10.0.0.3 of infra3"
     assert fault.members == ("infra3",)
     assert fault.hint == "issue it with every member's address in its subject alternative names"
@@ -209,34 +213,36 @@ def test_a_missing_address_is_named_with_its_member_once() -> None:
     ],
 )
 def test_a_fault_of_the_file_is_told_once_for_all_members(changed: dict[str, Any], message: str) -> None:
-    (fault,) = check(guide(**changed))
+    (fault,) = faults_of(guide_cert(**changed))
     assert str(fault) == f"kubernetes.pem {message}"
     assert fault.members == ("infra1", "infra2", "infra3")
     assert not fault.is_warning
 
 
 def test_a_week_before_its_end_is_a_warning() -> None:
-    (fault,) = check(guide(not_after=NOW + 7 * DAY - timedelta(seconds=1)))
+    (fault,) = faults_of(guide_cert(not_after=NOW + 7 * DAY - timedelta(seconds=1)))
     assert fault.is_warning
     assert "expires on" in fault.message
-    assert check(guide(not_after=NOW + 7 * DAY)) == ()
+    assert faults_of(guide_cert(not_after=NOW + 7 * DAY)) == ()
 
 
 def test_trust() -> None:
-    assert [str(f) for f in check(guide(), key_fits=False)] == [
+    assert [str(f) for f in faults_of(guide_cert(), key_fits=False)] == [
         "kubernetes-key.pem is not the key of kubernetes.pem"
     ]
-    assert [str(f) for f in check(guide(), chain=())] == ["kubernetes.pem was not signed by the CA in ca.pem"]
-    no_ca = replace(AUTHORITY, is_ca=False)
+    assert [str(f) for f in faults_of(guide_cert(), chain=())] == [
+        "kubernetes.pem was not signed by the CA in ca.pem"
+    ]
+    no_ca = replace(CA_CERT, is_ca=False)
     for chain in ((), (no_ca,)):
-        assert [str(f) for f in check(guide(), ca=no_ca, chain=chain)] == [
+        assert [str(f) for f in faults_of(guide_cert(), ca=no_ca, chain=chain)] == [
             "ca.pem holds the certificate of `our CA`, which is not a CA's"
         ]
 
 
 def test_issuers_are_judged_too() -> None:
-    between = replace(AUTHORITY, path="kubernetes.pem", common_name="between", usages=("serverAuth",))
-    faults = check(guide(), chain=(replace(between, not_after=NOW - DAY), AUTHORITY))
+    between = replace(CA_CERT, path="kubernetes.pem", common_name="between", usages=("serverAuth",))
+    faults = faults_of(guide_cert(), chain=(replace(between, not_after=NOW - DAY), CA_CERT))
     assert {str(fault) for fault in faults} == {
         "kubernetes.pem holds the certificate of `between`, which expired on 2026-05-31 12:00 UTC",
         "kubernetes.pem lacks the extended key usage clientAuth",
@@ -264,6 +270,6 @@ def test_names_that_provided_certificates_must_hold(
     host: dict[str, Any], cert: dict[str, Any], lacking: list[str]
 ) -> None:
     spec = spec_of({"name": "infra1", **host})
-    seen = guide(**{"dns_names": (), "addresses": (), **cert})
+    seen = guide_cert(**{"dns_names": (), "addresses": (), **cert})
     found = check_provided(spec, sets_of(seen, spec), NOW)
     assert [str(f) for f in found] == [f"kubernetes.pem lacks the {name} of infra1" for name in lacking]

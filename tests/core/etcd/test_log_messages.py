@@ -2,7 +2,7 @@
 
 import pytest
 
-from etcdup.core.etcd.log_messages import explain, telling
+from etcdup.core.etcd.log_messages import explain_log, telling_lines
 
 SYSTEMD = [
     "etcd.service: Main process exited, code=exited, status=1/FAILURE",
@@ -30,7 +30,7 @@ PANIC = [
 
 
 def test_a_setting_that_etcd_does_not_take_is_named() -> None:
-    known = explain([BANANA, *SYSTEMD, BANANA, *SYSTEMD])
+    known = explain_log([BANANA, *SYSTEMD, BANANA, *SYSTEMD])
     assert known is not None
     meaning, line = known
     assert "settings" in meaning.problem
@@ -45,4 +45,4 @@ def test_a_setting_that_etcd_does_not_take_is_named() -> None:
     ],
 )
 def test_of_what_is_not_known_the_words_are_told_and_nothing_around_them(lines: list[str], told: str) -> None:
-    assert telling([*lines, *SYSTEMD, *lines, *SYSTEMD]) == [told]
+    assert telling_lines([*lines, *SYSTEMD, *lines, *SYSTEMD]) == [told]

@@ -4,9 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etcdup.core.etcd.wal import CRC, ENTRY, STATE, LastEntry, LogEnd, commits_all, crc32c, framed, read_end
+from etcdup.core.etcd.wal import (
+    CRC,
+    ENTRY,
+    STATE,
+    LastEntry,
+    LogEnd,
+    commit_record,
+    crc32c,
+    encode_record,
+    parse_log_end,
+)
 
-ROOM = b"\0" * 4096
+PADDING = b"\0" * 4096
 entries = st.lists(st.tuples(st.integers(1, 9), st.binary(max_size=40)), min_size=1, max_size=12)
 
 
@@ -14,9 +24,9 @@ def varint(value: int) -> bytes:
     return bytes((value,)) if value < 128 else bytes((value & 127 | 128,)) + varint(value >> 7)
 
 
-def log(terms: list[tuple[int, bytes]], commit: int) -> list[bytes]:
+def log_files(terms: list[tuple[int, bytes]], commit: int) -> list[bytes]:
     """A file as it is after each record. Terms never fall."""
-    file, crc = framed(CRC, b"", 7)
+    file, crc = encode_record(CRC, b"", 7)
     found = [file]
     state = b"\x08" + varint(3) + b"\x10" + varint(2**63) + b"\x18" + varint(commit)
     records = [(STATE, state)]
@@ -24,7 +34,7 @@ def log(terms: list[tuple[int, bytes]], commit: int) -> list[bytes]:
         body = b"\x08\x00\x10" + varint(term) + b"\x18" + varint(index) + b"\x22" + varint(len(data)) + data
         records.append((ENTRY, body))
     for kind, data in records:
-        record, crc = framed(kind, data, crc)
+        record, crc = encode_record(kind, data, crc)
         file += record
         found.append(file)
     return found
@@ -37,41 +47,41 @@ def test_the_checksum_is_castagnolis() -> None:
 
 @given(entries, st.integers(0, 400))
 def test_its_end_is_read_and_then_committed(terms: list[tuple[int, bytes]], commit: int) -> None:
-    file = log(terms, commit)[-1]
-    end = read_end(file + ROOM)
+    file = log_files(terms, commit)[-1]
+    end = parse_log_end(file + PADDING)
     last = LastEntry(max(term for term, _ in terms), 299 + len(terms))
     assert (end.size, end.term, end.vote, end.commit, end.last) == (len(file), 3, 2**63, commit, last)
-    more = commits_all(end, last)
+    more = commit_record(end, last)
     assert (more == b"") == (commit >= last.index)
-    again = read_end(file[: end.size] + more + ROOM)
+    again = parse_log_end(file[: end.size] + more + PADDING)
     assert (again.last, again.vote, again.commit) == (last, 2**63, max(commit, last.index))
     assert again.term >= max(end.term, last.term if more else 0)
-    assert commits_all(again, last) == b""
+    assert commit_record(again, last) == b""
 
 
 @given(entries, st.data())
 def test_cut_or_torn_anywhere_it_ends_with_a_whole_record(
     terms: list[tuple[int, bytes]], data: st.DataObject
 ) -> None:
-    files = log(terms, 0)
-    ends: dict[int, LogEnd] = {len(file): read_end(file) for file in files}
-    cut = files[-1][: data.draw(st.integers(len(files[0]), len(files[-1]) - 1))] + ROOM
+    files = log_files(terms, 0)
+    ends: dict[int, LogEnd] = {len(file): parse_log_end(file) for file in files}
+    cut = files[-1][: data.draw(st.integers(len(files[0]), len(files[-1]) - 1))] + PADDING
     # A record that lost nothing but zeros is whole.
-    assert read_end(cut) == ends[max(len(file) for file in files if cut.startswith(file))]
+    assert parse_log_end(cut) == ends[max(len(file) for file in files if cut.startswith(file))]
     begin = len(files[-2])
     stop = begin + 8 + int.from_bytes(files[-1][begin : begin + 7], "little")
     torn = bytearray(files[-1])
     torn[data.draw(st.integers(stop - 6, stop - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    assert read_end(bytes(torn) + ROOM) == ends[begin]
+    assert parse_log_end(bytes(torn) + PADDING) == ends[begin]
 
 
 def test_a_file_that_was_just_begun_has_no_entry() -> None:
-    end = read_end(log([(1, b"x")], 5)[1] + ROOM)
+    end = parse_log_end(log_files([(1, b"x")], 5)[1] + PADDING)
     assert (end.commit, end.last) == (5, None)
-    assert commits_all(end, LastEntry(1, 9))
+    assert commit_record(end, LastEntry(1, 9))
 
 
-@pytest.mark.parametrize("file", [b"", ROOM, b"\xff" * 100, framed(STATE, b"\x08\x01", 0)[0]])
+@pytest.mark.parametrize("file", [b"", PADDING, b"\xff" * 100, encode_record(STATE, b"\x08\x01", 0)[0]])
 def test_what_is_no_log_is_told(file: bytes) -> None:
     with pytest.raises(ValueError, match="does not begin as a write-ahead log"):
-        read_end(file)
+        parse_log_end(file)

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from etcdup.core.host.settings import needs_restart, settings_of
-from etcdup.core.host.startup_fence import MEMBERS_VARIABLE, ask, superseded_key, word
+from etcdup.core.host.settings import changed_variables, settings_of
+from etcdup.core.host.startup_fence import MEMBERS_VARIABLE, fence_command, superseded_key, superseded_value
 from etcdup.core.host.unit import unit_text
 from etcdup.core.spec.layout import layout_of
 from tests.support.fake_world import spec_of
@@ -12,7 +12,10 @@ from tests.support.fake_world import spec_of
 def test_its_words() -> None:
     at = datetime(2026, 11, 25, 18, 3, 59, tzinfo=UTC)
     assert superseded_key("prod-0") == b"etcdup/superseded/prod-0"
-    assert word(("infra1",), "prod-1", at) == b"it went on from infra1 as prod-1 on 2026-11-25 18:03 UTC"
+    assert (
+        superseded_value(("infra1",), "prod-1", at)
+        == b"it went on from infra1 as prod-1 on 2026-11-25 18:03 UTC"
+    )
 
 
 def test_other_members_are_no_reason_for_a_restart() -> None:
@@ -23,13 +26,13 @@ def test_other_members_are_no_reason_for_a_restart() -> None:
         for spec in (spec_of(1), spec_of(3))
     )
     assert many[MEMBERS_VARIABLE].split() == [f"https://192.168.8.{n}:2379" for n in (66, 67, 68)]
-    assert needs_restart(many, few) == ()
+    assert changed_variables(many, few) == ()
 
 
 def test_a_unit_has_it_in_one_argument() -> None:
     spec = spec_of(3)
     layout = layout_of(spec, spec.hosts[0])
-    asking = ask(layout)
+    asking = fence_command(layout)
     assert "'" not in asking
     assert "%" not in asking
     assert all(line.endswith("\\") for line in asking.splitlines()[:-1])

@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from etcdup.core.members.quorum import describe, describe_change, is_electing, joining
+from etcdup.core.members.quorum import describe_quorum, describe_quorum_change, is_electing, starting_members
 from etcdup.core.observed.model import MemberSeen, Observed
 from tests.support.fake_world import spec_of
 from tests.support.initial_states import BASE, first_states
-from tests.support.observed_model import Sight
+from tests.support.observed_model import ObservedModel
 
 SPEC = spec_of(3, version=BASE)
 
 
-def seen(members: str, follow: str) -> Observed:
+def observed_of(members: str, follow: str) -> Observed:
     """`members` as in first_states; the character of each member in `follow` is whom it takes for the leader, 0 for
     nobody."""
-    observed = Sight(SPEC, SPEC).observed(next(first_states(tuple(members))))
+    observed = ObservedModel(SPEC, SPEC).observed(next(first_states(tuple(members))))
     ids = [0, *(member.member_id for member in next(iter(observed.answering().values())).members)]
     there = {
         name: replace(member, leader_id=ids[int(leader)])
@@ -39,7 +39,7 @@ def seen(members: str, follow: str) -> Observed:
     ],
 )
 def test_an_election_is_on(members: str, follow: str, electing: bool) -> None:
-    assert is_electing(seen(members, follow)) == electing
+    assert is_electing(observed_of(members, follow)) == electing
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,15 @@ def test_an_election_is_on(members: str, follow: str, electing: bool) -> None:
     ],
 )
 def test_a_member_that_others_wait_for(members: str, unit: tuple[str, str], names: tuple[str, ...]) -> None:
-    observed = Sight(SPEC, SPEC).observed(next(first_states(tuple(members))))
+    observed = ObservedModel(SPEC, SPEC).observed(next(first_states(tuple(members))))
     host = observed.reachable()["infra3"]
     starting = replace(host, unit=replace(host.unit, main_pid=0, active=unit[0], sub=unit[1]))
-    assert joining(replace(observed, hosts={**observed.hosts, "infra3": starting})) == names
+    assert starting_members(replace(observed, hosts={**observed.hosts, "infra3": starting})) == names
 
 
 def test_the_quorum_in_words() -> None:
-    assert describe(3, 2) == "3 voters, 2 healthy, quorum 2, can lose 0"
-    assert describe(1, 1) == "1 voter, 1 healthy, quorum 1, can lose 0"
-    assert describe_change((1, 1), (2, 2)) == "1 -> 2 voters, 1 -> 2 healthy, quorum 1 -> 2, can lose 0"
+    assert describe_quorum(3, 2) == "3 voters, 2 healthy, quorum 2, can lose 0"
+    assert describe_quorum(1, 1) == "1 voter, 1 healthy, quorum 1, can lose 0"
+    assert (
+        describe_quorum_change((1, 1), (2, 2)) == "1 -> 2 voters, 1 -> 2 healthy, quorum 1 -> 2, can lose 0"
+    )

@@ -19,33 +19,33 @@ import pytest
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.planner.planner import plan
-from etcdup.core.planner.replace import plan_replacement, replaced_id
+from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from tests.support.cluster_model import Cluster
 from tests.support.fake_world import spec_of
 from tests.support.initial_states import (
     BASE,
     STATES,
     Target,
-    alike,
     concerns,
+    desired_spec_of,
     first_states,
-    kinds,
+    interchangeable_slots,
+    member_kinds,
     prepared,
     targets,
-    wish_of,
 )
-from tests.support.memoize import remembered
-from tests.support.observed_model import TOKEN, Sight
+from tests.support.memoize import memoized
+from tests.support.observed_model import TOKEN, ObservedModel
 from tests.support.state_exploration import Exploration, Planner
 
-ALL = "".join(STATES.values())
+ALL_KINDS = "".join(STATES.values())
 WHOLE = bool(os.environ.get("ETCDUP_EXHAUSTIVE"))
 # Of five, those out of our sight alone, fresh and of an older patch are left to the whole run: to the planner they are
 # cut off, wiped, and of an older minor.
-KINDS = {1: ALL, 3: ALL, 5: ALL if WHOLE else "HDULNWME"}
+KINDS = {1: ALL_KINDS, 3: ALL_KINDS, 5: ALL_KINDS if WHOLE else "HDULNWME"}
 # How many members may be other than healthy for hosts to crash, and for plans to be carried out at all.
-ODD_WITH_CRASHES = {1: 1, 3: 3 if WHOLE else 1, 5: 1 if WHOLE else 0}
-ODD_CARRIED_OUT = {1: 1, 3: 3, 5: 5 if WHOLE else 1}
+MAX_ODD_WITH_CRASHES = {1: 1, 3: 3 if WHOLE else 1, 5: 1 if WHOLE else 0}
+MAX_ODD_CARRIED_OUT = {1: 1, 3: 3, 5: 5 if WHOLE else 1}
 # The longest of all plans, with the most states on its way.
 LONGEST = "all others"
 CHANGES = list(dict.fromkeys(target.name for target in targets(3)))
@@ -68,38 +68,38 @@ def name_of(target: Target) -> str:
 def is_refused_at_once(target: Target, observed: Observed) -> bool:
     """`member replace` asks first who is to be replaced."""
     return target.replaced is not None and isinstance(
-        replaced_id(target.spec, name_of(target), observed), Refused
+        id_to_replace(target.spec, name_of(target), observed), Refused
     )
 
 
-def worlds(size: int, target: Target) -> Iterator[tuple[int, Cluster]]:
+def first_clusters(size: int, target: Target) -> Iterator[tuple[int, Cluster]]:
     """Each with how many of its members are not healthy."""
     base = spec_of(list(range(1, size + 1)), version=BASE)
-    for found in kinds(size, KINDS[size]):
+    for found in member_kinds(size, KINDS[size]):
         if concerns(target, found):
             for cluster in first_states(found):
                 yield sum(kind != "H" for kind in found), prepared(target, base, cluster)
 
 
-def explored(size: int, target: Target, told: Counter[str]) -> list[str]:
+def explore_all(size: int, target: Target, told: Counter[str]) -> list[str]:
     """What must not happen, and did."""
     base = spec_of(list(range(1, size + 1)), version=BASE)
-    sight = Sight(base, target.spec)
-    wish, planner = wish_of(base, target.spec), planner_of(target)
+    sight = ObservedModel(base, target.spec)
+    wish, planner = desired_spec_of(base, target.spec), planner_of(target)
     quiet, violations = Exploration(sight, wish, planner, crashes=False), []
     rough = Exploration(sight, wish, planner, answers=quiet.answers)
-    for odd, cluster in worlds(size, target):
+    for odd, cluster in first_clusters(size, target):
         observed, answer = quiet.answer(cluster)
         told["worlds"] += 1
         refused = isinstance(answer, Refusal) or is_refused_at_once(target, observed)
         told["refused" if refused else "planned"] += 1
-        quiet.alike = rough.alike = alike(target, cluster)
+        quiet.alike = rough.alike = interchangeable_slots(target, cluster)
         if is_refused_at_once(target, observed):
             continue
         less = target.name == LONGEST and size > 1 and not WHOLE
-        if odd <= ODD_WITH_CRASHES[size] - less:
+        if odd <= MAX_ODD_WITH_CRASHES[size] - less:
             rough.explore(cluster)
-        elif odd <= ODD_CARRIED_OUT[size]:
+        elif odd <= MAX_ODD_CARRIED_OUT[size]:
             quiet.explore(cluster)
     for exploration in (quiet, rough):
         exploration.look_for_loops()
@@ -119,8 +119,8 @@ def test_no_plan_takes_a_quorum_or_loses_a_write(
     violations: list[str] = []
     for target in targets(size):
         if target.name == change:
-            with remembered():
-                violations += explored(size, target, told)
+            with memoized():
+                violations += explore_all(size, target, told)
     with capsys.disabled():
         print(
             f"\n{size} members, {change}: " + ", ".join(f"{number} {what}" for what, number in told.items()),

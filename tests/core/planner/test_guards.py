@@ -2,14 +2,14 @@
 
 import pytest
 
-from etcdup.core.members.membership_guards import may_detach
+from etcdup.core.members.membership_guards import refuse_detach
 from etcdup.core.plan.plan import Plan
 from etcdup.core.plan.step import HostStep
 from etcdup.core.plan.steps import InstallFiles, IssueCertificates
 from etcdup.core.planner.planner import plan
 from tests.support.fake_world import TOKEN, spec_of
 from tests.support.initial_states import BASE, first_states, prepared, targets
-from tests.support.observed_model import Sight
+from tests.support.observed_model import ObservedModel
 
 SPEC = spec_of(3, version=BASE)
 
@@ -27,13 +27,13 @@ SPEC = spec_of(3, version=BASE)
 def test_a_voter_is_detached_only_where_the_others_are_a_quorum(
     members: str, name: str, allowed: bool
 ) -> None:
-    observed = Sight(SPEC, SPEC).observed(next(first_states(tuple(members))))
-    assert (may_detach(name, observed) is None) == allowed
+    observed = ObservedModel(SPEC, SPEC).observed(next(first_states(tuple(members))))
+    assert (refuse_detach(name, observed) is None) == allowed
 
 
 def test_who_has_an_expired_certificate_is_planned_to_get_the_new_one() -> None:
     """Else apply, having issued it, would meet a step that the shown plan did not have."""
-    observed = Sight(SPEC, SPEC).observed(next(first_states(tuple("HHE"))))
+    observed = ObservedModel(SPEC, SPEC).observed(next(first_states(tuple("HHE"))))
     answer = plan(SPEC, observed, TOKEN)
     assert isinstance(answer, Plan)
     issue, install = answer.steps
@@ -47,7 +47,7 @@ def test_a_learner_that_runs_is_restarted_with_new_settings_once_it_votes(change
     """Its restart is in the plan that is shown; and its address is not changed before (rule 23)."""
     target = next(each for each in targets(3) if each.name == change and each.slots in ((), (2,)))
     cluster = prepared(target, SPEC, next(first_states(tuple("HHL"))))
-    answer = plan(target.spec, Sight(SPEC, target.spec).observed(cluster), TOKEN)
+    answer = plan(target.spec, ObservedModel(SPEC, target.spec).observed(cluster), TOKEN)
     assert isinstance(answer, Plan)
     kinds = [step.kind for step in answer.steps if isinstance(step, HostStep) and step.host == "infra3"]
     assert kinds.index("PromoteMember") < kinds.index("RestartMember")

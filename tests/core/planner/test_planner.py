@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etcdup.core.host.commands import commands_of
-from etcdup.core.members.bootstrap import may_prepare
+from etcdup.core.members.bootstrap import refuse_prepare
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.core.plan.step import HostStep
-from etcdup.core.planner.guards import against_first
+from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.model import Spec
 from tests.support.fake_world import TOKEN, spec_of
@@ -18,12 +18,12 @@ from tests.support.observation_strategies import observations
 SPECS = [spec_of(1), spec_of(3), spec_of(5)]
 
 
-def worlds() -> st.SearchStrategy[tuple[Spec, Observed]]:
+def specs_and_observations() -> st.SearchStrategy[tuple[Spec, Observed]]:
     return st.sampled_from(SPECS).flatmap(lambda spec: st.tuples(st.just(spec), observations(spec)))
 
 
 @settings(max_examples=250, deadline=None)
-@given(worlds())
+@given(specs_and_observations())
 def test_every_world_has_an_answer(world: tuple[Spec, Observed]) -> None:
     spec, observed = world
     answer = plan(spec, observed, TOKEN)
@@ -34,11 +34,11 @@ def test_every_world_has_an_answer(world: tuple[Spec, Observed]) -> None:
         return
     assert plan_from_json(plan_to_json(answer)) == answer
     assert all(step.reason for step in answer.steps)
-    assert against_first(answer.steps, spec, observed) == ()
+    assert refuse_first_disruptive(answer.steps, spec, observed) == ()
 
 
 @settings(max_examples=100, deadline=None)
-@given(worlds())
+@given(specs_and_observations())
 def test_steps_touch_only_hosts_that_are_reachable_and_ours(world: tuple[Spec, Observed]) -> None:
     spec, observed = world
     answer = plan(spec, observed, TOKEN)
@@ -47,11 +47,11 @@ def test_steps_touch_only_hosts_that_are_reachable_and_ours(world: tuple[Spec, O
     for step in answer.steps:
         if isinstance(step, HostStep):
             seen = observed.reachable()[step.host]
-            assert may_prepare(spec, spec.host(step.host), seen) == ()
+            assert refuse_prepare(spec, spec.host(step.host), seen) == ()
 
 
 @settings(max_examples=100, deadline=None)
-@given(worlds())
+@given(specs_and_observations())
 def test_every_quiet_step_has_commands(world: tuple[Spec, Observed]) -> None:
     spec, observed = world
     answer = plan(spec, observed, TOKEN)

@@ -6,26 +6,26 @@ from typing import Any
 
 import pytest
 
-from etcdup.core.members.member_list import listed
+from etcdup.core.members.member_list import member_list
 from etcdup.core.observed.model import HostSeen, ListedMember, MemberSeen, Observed, Restored
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.restore.restore import SnapshotFile, plan_restore
-from etcdup.core.restore.snapshot_origin import against_stranger, read_members
+from etcdup.core.restore.snapshot_origin import read_members, refuse_foreign_snapshot
 from tests.support.fake_world import spec_of
 from tests.support.initial_states import BASE, first_states
-from tests.support.observed_model import TOKEN, Sight
+from tests.support.observed_model import TOKEN, ObservedModel
 
 SPEC = spec_of(3, version=BASE)
 OURS = tuple(SPEC.peer_url(host) for host in SPEC.hosts)
 THEIRS = tuple(f"https://10.9.9.{number}:2380" for number in (1, 2, 3))
 
 
-def seen(members: str = "HHH") -> Observed:
+def observed_of(members: str = "HHH") -> Observed:
     """`members` as in first_states."""
-    return Sight(SPEC, SPEC).observed(next(first_states(tuple(members))))
+    return ObservedModel(SPEC, SPEC).observed(next(first_states(tuple(members))))
 
 
-def snapshot(*urls: str, ids: tuple[int, ...] = (), **facts: Any) -> SnapshotFile:
+def snapshot_of(*urls: str, ids: tuple[int, ...] = (), **facts: Any) -> SnapshotFile:
     """Of a cluster whose members are called as ours are."""
     members = tuple(
         ListedMember(ids[at] if ids else 900 + at, f"infra{at + 1}", (url,), (), is_learner=False)
@@ -34,7 +34,7 @@ def snapshot(*urls: str, ids: tuple[int, ...] = (), **facts: Any) -> SnapshotFil
     return SnapshotFile("/s.db", "ab" * 32, 1 << 20, 7, "3.6.0", members=members, **facts)
 
 
-def marked(observed: Observed, restored: Restored) -> Observed:
+def with_restored(observed: Observed, restored: Restored) -> Observed:
     hosts = {
         name: replace(host, marker=replace(host.marker, restored=restored))
         for name, host in observed.hosts.items()
@@ -43,7 +43,7 @@ def marked(observed: Observed, restored: Restored) -> Observed:
     return replace(observed, hosts=hosts)
 
 
-def moved(observed: Observed) -> Observed:
+def with_other_urls(observed: Observed) -> Observed:
     """The member list says other places than cluster.yaml does: an address is being changed."""
     there = {
         name: replace(
@@ -58,50 +58,62 @@ def moved(observed: Observed) -> Observed:
     return replace(observed, members={**observed.members, **there})
 
 
-IDS = tuple(each.member_id for each in listed(seen()))
-CLUSTER = f"{next(iter(seen().answering().values())).cluster_id:x}"
+IDS = tuple(each.member_id for each in member_list(observed_of()))
+CLUSTER = f"{next(iter(observed_of().answering().values())).cluster_id:x}"
 
 
 @pytest.mark.parametrize(
     ("file", "observed"),
     [
-        pytest.param(snapshot(*OURS, ids=IDS), seen(), id="the same members"),
-        pytest.param(snapshot(*OURS), seen(), id="other IDs, as after a restore"),
-        pytest.param(snapshot(*OURS), seen("DDD"), id="nobody answers"),
-        pytest.param(snapshot(OURS[2], *THEIRS[:2]), seen(), id="two were replaced on other machines"),
-        pytest.param(snapshot(OURS[0]), seen(), id="it grew from one"),
-        pytest.param(snapshot(*THEIRS, OURS[1]), seen(), id="it shrank"),
+        pytest.param(snapshot_of(*OURS, ids=IDS), observed_of(), id="the same members"),
+        pytest.param(snapshot_of(*OURS), observed_of(), id="other IDs, as after a restore"),
+        pytest.param(snapshot_of(*OURS), observed_of("DDD"), id="nobody answers"),
         pytest.param(
-            snapshot(*THEIRS, ids=(1, 2, IDS[1])), seen(), id="the last one of them has moved since"
+            snapshot_of(OURS[2], *THEIRS[:2]), observed_of(), id="two were replaced on other machines"
         ),
-        pytest.param(snapshot(*THEIRS), moved(seen()), id="as the member list has it, not cluster.yaml"),
+        pytest.param(snapshot_of(OURS[0]), observed_of(), id="it grew from one"),
+        pytest.param(snapshot_of(*THEIRS, OURS[1]), observed_of(), id="it shrank"),
         pytest.param(
-            snapshot(OURS[0].upper().replace("HTTPS", "http") + "/"), seen(), id="before it had TLS"
+            snapshot_of(*THEIRS, ids=(1, 2, IDS[1])), observed_of(), id="the last one of them has moved since"
         ),
-        pytest.param(snapshot(*THEIRS, cluster_id=CLUSTER), seen(), id="all exchanged, with a manifest"),
-        pytest.param(snapshot(), seen(), id="a file that lists nobody"),
-        pytest.param(snapshot(*THEIRS), seen("FFF"), id="fresh hosts: a clone"),
-        pytest.param(snapshot(*THEIRS), seen("WWW"), id="lost disks: nothing takes its place"),
-        pytest.param(snapshot(*THEIRS), marked(seen(), Restored("ab" * 32, "placed", "aside-1")), id="begun"),
+        pytest.param(
+            snapshot_of(*THEIRS),
+            with_other_urls(observed_of()),
+            id="as the member list has it, not cluster.yaml",
+        ),
+        pytest.param(
+            snapshot_of(OURS[0].upper().replace("HTTPS", "http") + "/"), observed_of(), id="before it had TLS"
+        ),
+        pytest.param(
+            snapshot_of(*THEIRS, cluster_id=CLUSTER), observed_of(), id="all exchanged, with a manifest"
+        ),
+        pytest.param(snapshot_of(), observed_of(), id="a file that lists nobody"),
+        pytest.param(snapshot_of(*THEIRS), observed_of("FFF"), id="fresh hosts: a clone"),
+        pytest.param(snapshot_of(*THEIRS), observed_of("WWW"), id="lost disks: nothing takes its place"),
+        pytest.param(
+            snapshot_of(*THEIRS),
+            with_restored(observed_of(), Restored("ab" * 32, "placed", "aside-1")),
+            id="begun",
+        ),
     ],
 )
 def test_it_may_be_restored(file: SnapshotFile, observed: Observed) -> None:
-    assert against_stranger(SPEC, observed, file) == ()
+    assert refuse_foreign_snapshot(SPEC, observed, file) == ()
 
 
 @pytest.mark.parametrize(
     ("file", "observed"),
     [
-        pytest.param(snapshot(*THEIRS), seen(), id="members of the same names elsewhere"),
-        pytest.param(snapshot(*THEIRS), seen("DDD"), id="nobody answers, data is there"),
-        pytest.param(snapshot(*THEIRS), seen("DWW"), id="one has data"),
-        pytest.param(snapshot(*(url.replace("2380", "2382") for url in OURS)), seen(), id="on our own hosts"),
-        pytest.param(snapshot(*THEIRS, origin="backup x of cluster prod", cluster_id="1f"), seen(), id="namesake"),
-        pytest.param(snapshot(*THEIRS), marked(seen(), Restored("cd" * 32, "done", "aside-1")), id="restored before"),
+        pytest.param(snapshot_of(*THEIRS), observed_of(), id="members of the same names elsewhere"),
+        pytest.param(snapshot_of(*THEIRS), observed_of("DDD"), id="nobody answers, data is there"),
+        pytest.param(snapshot_of(*THEIRS), observed_of("DWW"), id="one has data"),
+        pytest.param(snapshot_of(*(url.replace("2380", "2382") for url in OURS)), observed_of(), id="on our own hosts"),
+        pytest.param(snapshot_of(*THEIRS, origin="backup x of cluster prod", cluster_id="1f"), observed_of(), id="namesake"),
+        pytest.param(snapshot_of(*THEIRS), with_restored(observed_of(), Restored("cd" * 32, "done", "aside-1")), id="restored before"),
     ],
 )  # fmt: skip
 def test_it_is_refused(file: SnapshotFile, observed: Observed) -> None:
-    (reason,) = against = against_stranger(SPEC, observed, file)
+    (reason,) = against = refuse_foreign_snapshot(SPEC, observed, file)
     what = "another cluster of that name" if file.origin else "another cluster"
     assert reason.message.startswith(f"{file.title} is of {what}: its members are infra1 (http")
     assert "`--from-cluster prod`" in reason.hint
@@ -113,7 +125,7 @@ def test_it_is_refused(file: SnapshotFile, observed: Observed) -> None:
 
 
 def test_what_is_said_to_be_anothers_is_planned_like_any_other() -> None:
-    answer = plan_restore(SPEC, seen("DDD"), snapshot(*THEIRS), TOKEN, "aside-1")
+    answer = plan_restore(SPEC, observed_of("DDD"), snapshot_of(*THEIRS), TOKEN, "aside-1")
     assert isinstance(answer, Plan), answer
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from etcdup.core.spec.edit import pins, with_address
+from etcdup.core.spec.edit import machine_bindings, with_address
 from etcdup.core.spec.load import load
 
 BEFORE = """\
@@ -57,10 +57,10 @@ def test_what_cannot_be_edited_surely_is_not(value: str) -> None:
 
 def test_what_belongs_to_the_old_machine_is_told_with_its_place() -> None:
     text = BEFORE % "  - {name: infra2, address: 10.0.0.2, ssh_address: old, listen_address: 10.1.0.2}"
-    found = pins(text, load(text), "infra2")
+    found = machine_bindings(text, load(text), "infra2")
     assert [(each.line, each.message) for each in found] == [
         (6, "`ssh_address: old` of infra2 may belong to its old machine"),
         (6, "`listen_address: 10.1.0.2` of infra2 may belong to its old machine"),
     ]
     assert [each.column for each in found] == [39, 57]
-    assert pins(text, load(text), "infra1") == ()
+    assert machine_bindings(text, load(text), "infra1") == ()

@@ -22,18 +22,18 @@ BAD = sorted((CASES / "bad_files").glob("*.yaml"))
 GOOD = sorted((CASES / "good_files").glob("*.yaml"))
 
 
-def shown(problem: Problem) -> list[str]:
+def problem_lines(problem: Problem) -> list[str]:
     hint = [f"#     {problem.hint}"] if problem.hint else []
     return [f"# {problem.line}:{problem.column}: {problem.message}", *hint]
 
 
-def heading(data: bytes) -> list[str]:
+def heading_lines(data: bytes) -> list[str]:
     """The comment lines that a case begins with."""
     lines = data.decode("utf-8-sig", errors="replace").splitlines()
     return lines[: next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))]
 
 
-def fact(spec: Spec, path: str) -> str:
+def spec_fact(spec: Spec, path: str) -> str:
     """`etcd.quota`, `hosts.0.address`, `endpoints` (called) or `peer_url 0` (called with that host)."""
     path, _, index = path.partition(" ")
     found: object = spec
@@ -52,15 +52,17 @@ def test_a_wrong_file_gives_exactly_these_problems(case: Path) -> None:
     data = case.read_bytes()
     with pytest.raises(BadFile) as caught:
         load_bytes(data, "prod.yaml")
-    assert [line for problem in caught.value.problems for line in shown(problem)] == heading(data)
+    assert [line for problem in caught.value.problems for line in problem_lines(problem)] == heading_lines(
+        data
+    )
 
 
 @pytest.mark.parametrize("case", GOOD, ids=lambda path: path.stem)
 def test_a_good_file_gives_these_facts(case: Path) -> None:
     data = case.read_bytes()
     spec = load_bytes(data)
-    expected = [line.removeprefix("# ").split(" = ", 1) for line in heading(data) if " = " in line]
-    found = [[path, fact(spec, path)] for path, _ in expected if path != "warning"]
+    expected = [line.removeprefix("# ").split(" = ", 1) for line in heading_lines(data) if " = " in line]
+    found = [[path, spec_fact(spec, path)] for path, _ in expected if path != "warning"]
     assert found + [["warning", each] for each in warnings(spec)] == expected
 
 

@@ -4,15 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etcdup.core.etcd.known_issues import FAULTS, HOLES, Advisory
+from etcdup.core.etcd.known_issues import FAULTS, VULNERABILITIES, Advisory
 from etcdup.core.spec.version import NEWEST, Version, parse_version
-from etcdup.core.versions.advisories import Scope, is_end_of_life, newest_patch, refusals, warnings_for
+from etcdup.core.versions.advisories import (
+    Scope,
+    blocking_advisories,
+    is_end_of_life,
+    newest_patch,
+    warning_advisories,
+)
 
-SCOPES = sorted({advisory.scope for advisory in (*FAULTS, *HOLES)})
+SCOPES = sorted({advisory.scope for advisory in (*FAULTS, *VULNERABILITIES)})
 VERSIONS = st.builds(Version, st.just(3), st.integers(4, 7), st.integers(0, 50))
 
 
-def words(advisories: tuple[Advisory, ...]) -> str:
+def problem_texts(advisories: tuple[Advisory, ...]) -> str:
     return "\n".join(advisory.problem for advisory in advisories)
 
 
@@ -33,28 +39,28 @@ def words(advisories: tuple[Advisory, ...]) -> str:
     ],
 )
 def test_releases_that_lose_data_are_refused(version: str, because: str) -> None:
-    assert because in words(refusals(parse_version(version)))
+    assert because in problem_texts(blocking_advisories(parse_version(version)))
 
 
 @pytest.mark.parametrize(
     "version", ["3.4.35", "3.4.45", "3.5.17", "3.5.33", "3.6.4", "3.6.14", "3.7.0", "3.7.1"]
 )
 def test_good_releases_are_not_refused(version: str) -> None:
-    assert refusals(parse_version(version)) == ()
+    assert blocking_advisories(parse_version(version)) == ()
 
 
 @pytest.mark.parametrize("version", ["3.4.23", "3.5.16", "3.5.30"])
 def test_vouched_binaries_are_warned_of_and_never_refused(version: str) -> None:
     """Debian 12, 13 and forky: these may be patched under their old number."""
     parsed = parse_version(version)
-    assert refusals(parsed, vouched=True) == ()
-    assert set(refusals(parsed)) <= set(warnings_for(parsed, vouched=True))
+    assert blocking_advisories(parsed, vouched=True) == ()
+    assert set(blocking_advisories(parsed)) <= set(warning_advisories(parsed, vouched=True))
 
 
 def test_no_package_is_a_source_for_3_6() -> None:
     """What 3.5 before 3.5.32 wrote into the data, no patch of a distribution takes back (rule 44)."""
     for version, refused in (("3.5.16", True), ("3.5.30", True), ("3.5.31", True), ("3.5.32", False)):
-        found = refusals(parse_version(version), scopes=["source-for-3.6"], vouched=True)
+        found = blocking_advisories(parse_version(version), scopes=["source-for-3.6"], vouched=True)
         assert bool(found) == refused, version
 
 
@@ -76,34 +82,36 @@ def test_no_package_is_a_source_for_3_6() -> None:
 def test_some_faults_matter_only_for_what_is_about_to_be_done(
     scope: Scope, last_bad: str, first_good: str
 ) -> None:
-    assert any(advisory.scope == scope for advisory in refusals(parse_version(last_bad), scopes=[scope]))
-    assert all(advisory.scope != scope for advisory in refusals(parse_version(last_bad)))
-    assert refusals(parse_version(first_good), scopes=[scope]) == ()
+    assert any(
+        advisory.scope == scope for advisory in blocking_advisories(parse_version(last_bad), scopes=[scope])
+    )
+    assert all(advisory.scope != scope for advisory in blocking_advisories(parse_version(last_bad)))
+    assert blocking_advisories(parse_version(first_good), scopes=[scope]) == ()
 
 
 def test_a_cluster_of_one_needs_3_5_5() -> None:
-    assert "cluster of one" in words(refusals(Version(3, 5, 4), members=1))
-    assert "cluster of one" not in words(refusals(Version(3, 5, 4), members=3))
-    assert "cluster of one" not in words(refusals(Version(3, 5, 5), members=1))
+    assert "cluster of one" in problem_texts(blocking_advisories(Version(3, 5, 4), members=1))
+    assert "cluster of one" not in problem_texts(blocking_advisories(Version(3, 5, 4), members=3))
+    assert "cluster of one" not in problem_texts(blocking_advisories(Version(3, 5, 5), members=1))
 
 
 def test_the_open_handshakes_are_told_of_until_they_are_fixed() -> None:
     for version, told in (("3.4.45", True), ("3.5.32", True), ("3.6.13", True), ("3.7.0", True)):
-        assert ("CVE-2026-73500" in words(warnings_for(parse_version(version)))) == told
+        assert ("CVE-2026-73500" in problem_texts(warning_advisories(parse_version(version)))) == told
     for series in ((3, 5), (3, 6), (3, 7)):
-        assert warnings_for(NEWEST[series]) == ()
+        assert warning_advisories(NEWEST[series]) == ()
 
 
 def test_end_of_life() -> None:
     assert is_end_of_life(Version(3, 4, 45))
     assert not is_end_of_life(Version(3, 5, 0))
-    assert "end of life" in words(warnings_for(Version(3, 4, 45)))
-    assert refusals(Version(3, 4, 45)) == ()
+    assert "end of life" in problem_texts(warning_advisories(Version(3, 4, 45)))
+    assert blocking_advisories(Version(3, 4, 45)) == ()
 
 
 def test_holes_of_users_and_roles_are_told_of_only_where_they_are_used() -> None:
-    assert "CVE-2026-33413" not in words(warnings_for(Version(3, 5, 27)))
-    assert "CVE-2026-33413" in words(warnings_for(Version(3, 5, 27), scopes=["rbac"]))
+    assert "CVE-2026-33413" not in problem_texts(warning_advisories(Version(3, 5, 27)))
+    assert "CVE-2026-33413" in problem_texts(warning_advisories(Version(3, 5, 27), scopes=["rbac"]))
 
 
 def test_the_remedy_names_the_release_that_has_the_fix() -> None:
@@ -123,11 +131,13 @@ def test_the_release_to_move_to() -> None:
 def test_every_fault_that_matters_is_either_refused_or_told_of(
     version: Version, scopes: set[Scope], vouched: bool, members: int
 ) -> None:
-    refused = refusals(version, members=members, scopes=scopes, vouched=vouched)
-    told = warnings_for(version, members=members, scopes=scopes, vouched=vouched)
+    refused = blocking_advisories(version, members=members, scopes=scopes, vouched=vouched)
+    told = warning_advisories(version, members=members, scopes=scopes, vouched=vouched)
     assert not set(refused) & set(told)
     matters = {"always", *scopes} | ({"single-member"} if members == 1 else set())
-    expected = {each for each in (*FAULTS, *HOLES) if each.affects(version) and each.scope in matters}
+    expected = {
+        each for each in (*FAULTS, *VULNERABILITIES) if each.affects(version) and each.scope in matters
+    }
     assert set(refused) | set(told) == expected
 
 

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.version import NEWEST, Version, parse_version
-from etcdup.core.versions.upgrade_paths import WAYS, Hop, against_hop, downgrade_call, hops, is_stray, notes
+from etcdup.core.versions.upgrade_paths import (
+    SUPPORTED_HOPS,
+    VersionHop,
+    downgrade_request,
+    hop_notes,
+    is_stray_downgrade,
+    refuse_hop,
+    version_hops,
+)
 
 RELEASES = st.sampled_from(
     [
@@ -21,18 +29,18 @@ RELEASES = st.sampled_from(
 )
 
 
-def of(text: str) -> tuple[Version, ...]:
+def versions_of(text: str) -> tuple[Version, ...]:
     return tuple(parse_version(part) for part in text.split())
 
 
-def the_hop(running: str, wanted: str) -> Hop:
-    found = hops(of(running), parse_version(wanted))
+def first_step(running: str, wanted: str) -> VersionHop:
+    found = version_hops(versions_of(running), parse_version(wanted))
     assert not isinstance(found, Refused), found
     return found[0]
 
 
-def refusal(running: str, wanted: str, **options: bool) -> Refused:
-    found = hops(of(running), parse_version(wanted), **options)
+def expect_refused(running: str, wanted: str, **options: bool) -> Refused:
+    found = version_hops(versions_of(running), parse_version(wanted), **options)
     assert isinstance(found, Refused), found
     return found
 
@@ -59,7 +67,7 @@ def refusal(running: str, wanted: str, **options: bool) -> Refused:
     ],
 )
 def test_the_path_is_one_minor_at_a_time(running: str, wanted: str, path: str) -> None:
-    found = hops(of(running), parse_version(wanted))
+    found = version_hops(versions_of(running), parse_version(wanted))
     assert not isinstance(found, Refused), found
     assert ", ".join(f"{hop.kind} {hop.target}" for hop in found) == path
 
@@ -77,20 +85,20 @@ def test_the_path_is_one_minor_at_a_time(running: str, wanted: str, path: str) -
     ],
 )
 def test_what_is_impossible_is_refused(running: str, wanted: str, why: str, way: str) -> None:
-    refused = refusal(running, wanted)
+    refused = expect_refused(running, wanted)
     assert why in refused.message
     assert way in refused.hint
     assert refused.rules
 
 
 def test_a_source_of_one_version_goes_one_hop_at_a_time() -> None:
-    refused = refusal("3.4.45", "3.6.14", one_version_only=True)
+    refused = expect_refused("3.4.45", "3.6.14", one_version_only=True)
     assert refused.message == (
         "the way to 3.6.14 is 3.5.33, then 3.6.14, and `install` in cluster.yaml has one version only"
     )
     assert "version: 3.5.33" in refused.hint
-    assert hops(of("3.5.33"), Version(3, 6, 14), one_version_only=True) == (
-        Hop((3, 5), Version(3, 6, 14), "upgrade"),
+    assert version_hops(versions_of("3.5.33"), Version(3, 6, 14), one_version_only=True) == (
+        VersionHop((3, 5), Version(3, 6, 14), "upgrade"),
     )
 
 
@@ -106,7 +114,7 @@ def test_a_source_of_one_version_goes_one_hop_at_a_time() -> None:
 def test_old_patches_are_no_source_for_the_next_minor(
     running: str, wanted: str, least: str, way: str
 ) -> None:
-    refused = against_hop(the_hop(running, wanted), of(running), users=False)
+    refused = refuse_hop(first_step(running, wanted), versions_of(running), users=False)
     assert refused is not None
     assert f"all have to run {least} or later first" in refused.message
     assert way in refused.hint
@@ -125,16 +133,16 @@ def test_old_patches_are_no_source_for_the_next_minor(
     ],
 )
 def test_nothing_stands_against_these(running: str, wanted: str) -> None:
-    assert against_hop(the_hop(running, wanted), of(running), users=False) is None
+    assert refuse_hop(first_step(running, wanted), versions_of(running), users=False) is None
 
 
 def test_etcds_users_stand_against_the_way_from_3_4_only() -> None:
     """Rule 45; the way back must be open even so."""
-    refused = against_hop(the_hop("3.4.45 3.5.33", "3.5.33"), of("3.4.45 3.5.33"), users=True)
+    refused = refuse_hop(first_step("3.4.45 3.5.33", "3.5.33"), versions_of("3.4.45 3.5.33"), users=True)
     assert refused is not None
     assert "etcd's own users are switched on" in refused.message
     for running, wanted in (("3.4.45 3.5.33", "3.4.45"), ("3.5.33", "3.6.14"), ("3.4.23", "3.4.45")):
-        assert against_hop(the_hop(running, wanted), of(running), users=True) is None
+        assert refuse_hop(first_step(running, wanted), versions_of(running), users=True) is None
 
 
 @pytest.mark.parametrize(
@@ -151,7 +159,7 @@ def test_etcds_users_stand_against_the_way_from_3_4_only() -> None:
     ],
 )
 def test_what_the_operator_is_told_before(running: str, wanted: str, note: str) -> None:
-    told = " ".join(notes(the_hop(running, wanted), of(running)))
+    told = " ".join(hop_notes(first_step(running, wanted), versions_of(running)))
     assert note in told
     assert bool(told) == bool(note)
 
@@ -171,38 +179,38 @@ def test_what_the_operator_is_told_before(running: str, wanted: str, note: str) 
     ],
 )
 def test_what_etcd_is_told_of_a_downgrade(running: str, wanted: str, downgrade_to: str, call: str) -> None:
-    assert downgrade_call(the_hop(running, wanted), downgrade_to) == call
+    assert downgrade_request(first_step(running, wanted), downgrade_to) == call
 
 
 def test_a_downgrade_is_stray_where_it_leads_elsewhere() -> None:
-    assert is_stray("3.5.0", Version(3, 6, 14))
-    assert not is_stray("3.6.0", Version(3, 6, 14))
-    assert not is_stray("", Version(3, 6, 14))
+    assert is_stray_downgrade("3.5.0", Version(3, 6, 14))
+    assert not is_stray_downgrade("3.6.0", Version(3, 6, 14))
+    assert not is_stray_downgrade("", Version(3, 6, 14))
 
 
 def test_only_the_way_up_closes_behind_its_last_member() -> None:
-    assert the_hop("3.4.45", "3.5.33").has_no_return
-    assert not the_hop("3.5.33 3.6.14", "3.5.33").has_no_return
-    assert not the_hop("3.6.14", "3.5.33").has_no_return
-    assert not the_hop("3.6.4", "3.6.14").has_no_return
+    assert first_step("3.4.45", "3.5.33").has_no_return
+    assert not first_step("3.5.33 3.6.14", "3.5.33").has_no_return
+    assert not first_step("3.6.14", "3.5.33").has_no_return
+    assert not first_step("3.6.4", "3.6.14").has_no_return
 
 
 def test_only_what_comes_from_3_5_has_its_old_api_looked_for() -> None:
-    assert the_hop("3.5.33", "3.6.14").checks_v2store
-    assert not the_hop("3.4.45", "3.6.14").checks_v2store
-    assert not the_hop("3.6.14", "3.7.1").checks_v2store
-    assert not the_hop("3.6.14 3.5.33", "3.5.33").checks_v2store
+    assert first_step("3.5.33", "3.6.14").checks_v2store
+    assert not first_step("3.4.45", "3.6.14").checks_v2store
+    assert not first_step("3.6.14", "3.7.1").checks_v2store
+    assert not first_step("3.6.14 3.5.33", "3.5.33").checks_v2store
 
 
 def test_ways_are_between_neighbours_that_we_know() -> None:
-    for way in WAYS:
+    for way in SUPPORTED_HOPS:
         assert {way.source, way.target} <= set(NEWEST)
         assert abs(way.source[1] - way.target[1]) == 1
 
 
 @given(st.sets(RELEASES, max_size=3), RELEASES)
 def test_every_world_has_an_answer_and_every_path_an_end(running: set[Version], wanted: Version) -> None:
-    found = hops(running, wanted)
+    found = version_hops(running, wanted)
     if isinstance(found, Refused):
         assert found.message
         assert found.hint
@@ -210,8 +218,8 @@ def test_every_world_has_an_answer_and_every_path_an_end(running: set[Version], 
     at = running
     for hop in found:
         assert all(abs(version.minor - hop.target.minor) <= 1 for version in at)
-        assert against_hop(hop, at, users=False) is None or hop.kind == "upgrade"
-        notes(hop, at)
+        assert refuse_hop(hop, at, users=False) is None or hop.kind == "upgrade"
+        hop_notes(hop, at)
         at = {hop.target}
     assert at <= {wanted} or not running
     assert len(found) <= 4

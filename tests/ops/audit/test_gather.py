@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.audit.findings import Hash, Leaders
+from etcdup.core.audit.findings import LeaderChanges, MemberHash
 from etcdup.core.certs.exports import ClientFiles
-from etcdup.ops.audit.gather import hashes_of
-from etcdup.ops.audit.metrics import leaders_seen
+from etcdup.ops.audit.gather import read_hashes
+from etcdup.ops.audit.metrics import read_leader_changes
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import EtcdClient, KvHash
@@ -27,7 +27,7 @@ SPEC = spec_of()
 BEGAN = 1.76406e9
 
 
-class Compacting(FakeEtcd):
+class CompactingEtcd(FakeEtcd):
     """A member that a compaction reaches after so many looks; None: one that never answers."""
 
     looks: int | None = 0
@@ -39,17 +39,17 @@ class Compacting(FakeEtcd):
         return KvHash(7, 10 if self.looks >= 0 else 12, revision or 20)
 
 
-async def hashes(folder: Path, **looks: int | None) -> tuple[Hash, ...]:
+async def gather_hashes(folder: Path, **looks: int | None) -> tuple[MemberHash, ...]:
     network = machines_for(SPEC)
     await bring_up(SPEC, network, folder)
     world = world_of(SPEC, network, folder)
-    members = {name: Compacting(network.machines[name]) for name in network.machines}
+    members = {name: CompactingEtcd(network.machines[name]) for name in network.machines}
     for name, count in looks.items():
         members[name].looks = count
-    return await hashes_of(asking(world, members), await observe(world))
+    return await read_hashes(with_members(world, members), await observe(world))
 
 
-def asking(world: World, members: dict[str, Compacting]) -> World:
+def with_members(world: World, members: dict[str, CompactingEtcd]) -> World:
     async def etcd(name: str) -> EtcdClient:
         return members[name]
 
@@ -58,23 +58,23 @@ def asking(world: World, members: dict[str, Compacting]) -> World:
 
 async def test_a_compaction_under_way_is_waited_for_once(tmp_path: Path) -> None:
     """A look asks twice: for the newest revision, and at the oldest of those."""
-    assert {each.compacted for each in await hashes(tmp_path, infra3=2)} == {12}
+    assert {each.compacted for each in await gather_hashes(tmp_path, infra3=2)} == {12}
 
 
 async def test_members_that_stay_apart_are_told_as_they_are(tmp_path: Path) -> None:
-    assert [each.compacted for each in await hashes(tmp_path, infra3=9)] == [12, 12, 10]
+    assert [each.compacted for each in await gather_hashes(tmp_path, infra3=9)] == [12, 12, 10]
 
 
 async def test_whoever_gives_no_hash_says_why(tmp_path: Path) -> None:
-    told = await hashes(tmp_path, infra1=None, infra2=None, infra3=None)
+    told = await gather_hashes(tmp_path, infra1=None, infra2=None, infra3=None)
     assert [each.why for each in told] == ["no answer within 10 s"] * 3
     (other := tmp_path / "other").mkdir()
-    some = await hashes(other, infra2=None)
+    some = await gather_hashes(other, infra2=None)
     assert [bool(each.why) for each in some] == [False, True, False]
 
 
 @asynccontextmanager
-async def showing(tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def metrics_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """A port that shows a member's metrics."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,29 +107,29 @@ def server_context(client: ClientFiles) -> ssl.SSLContext:
     return context
 
 
-async def asked(settings: dict[str, str], client: ClientFiles | None = None) -> Leaders:
-    return await leaders_seen(LocalHost("infra1"), settings, client, BEGAN + 60)
+async def gather_leaders(settings: dict[str, str], client: ClientFiles | None = None) -> LeaderChanges:
+    return await read_leader_changes(LocalHost("infra1"), settings, client, BEGAN + 60)
 
 
 @pytest.mark.parametrize("flag", ["listen-metrics-urls", "listen-client-urls"])
 async def test_metrics_in_the_open_are_read(flag: str) -> None:
-    async with showing() as port:
+    async with metrics_server() as port:
         urls = f"https://127.0.0.1:1,http://0.0.0.0:{port}"
-        assert await asked({flag: urls}) == Leaders("infra1", 6, 60)
+        assert await gather_leaders({flag: urls}) == LeaderChanges("infra1", 6, 60)
 
 
 async def test_metrics_behind_a_certificate_are_asked_for_with_ours(client: ClientFiles) -> None:
-    async with showing(server_context(client)) as port:
+    async with metrics_server(server_context(client)) as port:
         settings = {"listen-client-urls": f"https://127.0.0.1:{port}"}
-        assert await asked(settings, client) == Leaders("infra1", 6, 60)
-        assert "none is here" in (await asked(settings)).why
+        assert await gather_leaders(settings, client) == LeaderChanges("infra1", 6, 60)
+        assert "none is here" in (await gather_leaders(settings)).why
         stranger = replace(client, ca=client.cert)
-        assert (await asked(settings, stranger)).why.startswith("its metrics cannot be read: ")
+        assert (await gather_leaders(settings, stranger)).why.startswith("its metrics cannot be read: ")
 
 
 async def test_where_there_are_none_the_reason_is_told() -> None:
-    async with showing() as port:
+    async with metrics_server() as port:
         pass
-    gone = await asked({"listen-metrics-urls": f"http://127.0.0.1:{port}"})
+    gone = await gather_leaders({"listen-metrics-urls": f"http://127.0.0.1:{port}"})
     assert gone.why.startswith("its metrics cannot be read: ")
-    assert "none is here" in (await asked({})).why
+    assert "none is here" in (await gather_leaders({})).why

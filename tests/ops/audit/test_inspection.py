@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.audit.findings import Closer
-from etcdup.core.audit.inspection import look_argv, parse_look
+from etcdup.core.audit.findings import HostInspection
+from etcdup.core.audit.inspection import inspection_argv, parse_inspection
 from etcdup.core.spec.layout import Layout, layout_of
 from tests.support.fake_world import spec_of
 
@@ -21,7 +21,7 @@ Leap status     : {}
 """
 
 
-def put(folder: Path, name: str, script: str) -> None:
+def put_program(folder: Path, name: str, script: str) -> None:
     path = folder / name
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
@@ -42,19 +42,19 @@ def put(folder: Path, name: str, script: str) -> None:
 def test_whoever_knows_tells_whether_the_clock_is_synchronised(
     tmp_path: Path, timedatectl: str, leap: str | None, synchronised: bool | None
 ) -> None:
-    put(tmp_path, "timedatectl", timedatectl)
-    put(tmp_path, "chronyc", f"cat <<'END'\n{TRACKING.format(leap)}END" if leap else "exit 1")
+    put_program(tmp_path, "timedatectl", timedatectl)
+    put_program(tmp_path, "chronyc", f"cat <<'END'\n{TRACKING.format(leap)}END" if leap else "exit 1")
     spec = spec_of(1)
-    argv = look_argv(layout_of(spec, spec.hosts[0]), [], disk=False)
+    argv = inspection_argv(layout_of(spec, spec.hosts[0]), [], disk=False)
     environment = {"PATH": f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin"}
     done = subprocess.run(argv, env=environment, check=True, capture_output=True, text=True, timeout=30)
-    assert parse_look("infra1", done.stdout).synchronised is synchronised
+    assert parse_inspection("infra1", done.stdout).synchronised is synchronised
 
 
-def look(layout: Layout, *, disk: bool = False) -> Closer:
-    argv = look_argv(layout, [], disk=disk)
+def run_inspection(layout: Layout, *, disk: bool = False) -> HostInspection:
+    argv = inspection_argv(layout, [], disk=disk)
     done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60)
-    return parse_look("infra1", done.stdout)
+    return parse_inspection("infra1", done.stdout)
 
 
 def layout_in(folder: Path) -> Layout:
@@ -81,7 +81,7 @@ def test_disks_are_those_that_the_running_process_uses(
     argv = ["sh", "-c", "read -r _", *(word.replace("DIR", str(tmp_path)) for word in words)]
     with subprocess.Popen(argv, env=environment, cwd=tmp_path, stdin=subprocess.PIPE) as running:
         (tmp_path / "etcd.pid").write_text(f"{running.pid}\n")
-        seen = look(layout_in(tmp_path), disk=True)
+        seen = run_inspection(layout_in(tmp_path), disk=True)
         running.communicate(b"\n")
     assert [disk.path for disk in seen.disks] == [f"{tmp_path}/{data}", f"{tmp_path}/{wal}"]
     shown = subprocess.run(
@@ -98,7 +98,7 @@ def test_who_may_read_a_key_is_asked_however_it_is_named(tmp_path: Path, words: 
     argv = ["sh", "-c", "read -r _", *(word.replace("KEY", str(key)) for word in words)]
     with subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.PIPE) as running:
         (tmp_path / "etcd.pid").write_text(f"{running.pid}\n")
-        seen = look(layout_in(tmp_path))
+        seen = run_inspection(layout_in(tmp_path))
         running.communicate(b"\n")
     assert seen.rights[seen.settings["key-file"]].mode == 0o640
 
@@ -107,16 +107,16 @@ def test_the_disk_is_tried_where_the_log_will_be_and_never_beside_a_member(tmp_p
     layout = layout_in(tmp_path)
     (tmp_path / "log").mkdir()
     before = (tmp_path / "log").stat().st_mtime_ns
-    seen = look(layout, disk=True)
+    seen = run_inspection(layout, disk=True)
     assert [disk.path for disk in seen.disks] == [layout.data_dir, layout.wal_dir]
     assert (len(seen.fsyncs_ms), seen.writes_untried) == (100, "")
     assert (tmp_path / "log").stat().st_mtime_ns > before, "that is where it wrote"
     assert list((tmp_path / "log").iterdir()) == [], "and it leaves nothing"
-    assert look(layout).fsyncs_ms == (), "nobody asked"
+    assert run_inspection(layout).fsyncs_ms == (), "nobody asked"
     for kept in (tmp_path / "log/wal/0.wal", tmp_path / "data/member"):
         kept.parent.mkdir(exist_ok=True)
         kept.touch()
-        untried = look(layout, disk=True)
+        untried = run_inspection(layout, disk=True)
         assert (untried.fsyncs_ms, untried.writes_untried) == ((), "a member's data are there")
         kept.unlink()
 
@@ -126,19 +126,19 @@ def test_programs_that_the_host_has_not_are_named(
     tmp_path: Path, others: list[tuple[str, str, tuple[int, ...]]]
 ) -> None:
     for name in ("sh", "tr", "sort", "tail", "df", "timeout", "stat", "readlink", "sha256sum"):
-        put(tmp_path, name, f'exec {shutil.which(name)} "$@"')
+        put_program(tmp_path, name, f'exec {shutil.which(name)} "$@"')
     spec = spec_of(1)
-    argv = look_argv(layout_of(spec, spec.hosts[0]), others, disk=False)
+    argv = inspection_argv(layout_of(spec, spec.hosts[0]), others, disk=False)
     environment = {"PATH": str(tmp_path)}
     done = subprocess.run(argv, env=environment, check=True, capture_output=True, text=True, timeout=30)
-    assert parse_look("infra1", done.stdout).lacks == (("ping", "ip") if others else ())
+    assert parse_inspection("infra1", done.stdout).lacks == (("ping", "ip") if others else ())
 
 
 def test_another_etcd_beside_ours_is_asked_for(tmp_path: Path) -> None:
-    put(tmp_path, "systemctl", 'case $1 in show) echo 0 ;; list-units) printf "%s loaded active running x\\n" '
+    put_program(tmp_path, "systemctl", 'case $1 in show) echo 0 ;; list-units) printf "%s loaded active running x\\n" '
         "etcd.service etcd-events.service ;; esac")  # fmt: skip
     spec = spec_of(1)
-    argv = look_argv(layout_of(spec, spec.hosts[0]), [], disk=False)
+    argv = inspection_argv(layout_of(spec, spec.hosts[0]), [], disk=False)
     environment = {"PATH": f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin"}
     done = subprocess.run(argv, env=environment, check=True, capture_output=True, text=True, timeout=30)
-    assert parse_look("infra1", done.stdout).other_units == ("etcd-events.service",)
+    assert parse_inspection("infra1", done.stdout).other_units == ("etcd-events.service",)

@@ -13,7 +13,7 @@ from etcdup.core.backups.backups import DATABASE, MANIFEST, PROOF, Manifest
 from etcdup.core.spec.model import BackupSpec
 from etcdup.errors import EtcdupError, UsageError
 from etcdup.ops.backups import backups, store
-from etcdup.ops.backups.destinations import Places, look_into
+from etcdup.ops.backups.destinations import Destinations, list_destinations
 from etcdup.ops.backups.drill import NotProved, drill
 from etcdup.ops.backups.encryption import Identity
 from etcdup.ops.backups.open_store import _is_private, open_store
@@ -24,7 +24,7 @@ from tests.ops.backups.conftest import disk_of
 from tests.support import s3
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
-from tests.support.s3 import Fault, Seaweed, faulty, seaweed
+from tests.support.s3 import Fault, Seaweed, faulty_proxy, seaweed
 
 KNOWN = b"a very secret value "
 VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
@@ -74,17 +74,17 @@ def quiet(_: str) -> None:
     pass
 
 
-async def take(place: Store, cluster: EtcdCluster) -> Manifest:
+async def take_from_m2(place: Store, cluster: EtcdCluster) -> Manifest:
     async with cluster.client("m2") as client:
-        return (await take_backup(Places((place,)), client, "prod", {}, report=quiet)).manifest
+        return (await take_backup(Destinations((place,)), client, "prod", {}, report=quiet)).manifest
 
 
 async def test_a_backup_in_a_bucket_is_whole_and_proved_by_a_drill(
     cluster: EtcdCluster, bucket: Store, tmp_path: Path
 ) -> None:
     await bucket.put_text("somebody-elses.db", "theirs")
-    manifest = await take(bucket, cluster)
-    (listed,) = await backups.backups_in(bucket, "prod")
+    manifest = await take_from_m2(bucket, cluster)
+    (listed,) = await backups.list_backups(bucket, "prod")
     assert (listed.name, listed.proved) == (manifest.name, False)
     assert await backups.verify(bucket, listed.name, report=quiet) == manifest
     assert manifest.keys == 21
@@ -93,7 +93,7 @@ async def test_a_backup_in_a_bucket_is_whole_and_proved_by_a_drill(
     assert (proof.keys, proof.revision, proof.kv_hash) == (21, manifest.revision, manifest.kv_hash)
     assert proof.rto_s > 0
     assert proof.rpo_s > 0
-    (listed,) = await backups.backups_in(bucket, "prod")
+    (listed,) = await backups.list_backups(bucket, "prod")
     assert listed.proved
     await backups.delete(bucket, listed.name)
     assert await bucket.names() == ("somebody-elses.db",)
@@ -111,9 +111,9 @@ async def test_a_payload_is_hashed_for_its_signature_only_where_it_is_asked_for(
     """It never leaves this machine here, and is read back and compared in any case."""
     if asked:
         monkeypatch.setenv("AWS_UNSIGNED_PAYLOAD", asked)
-    with faulty(endpoint) as proxy:
+    with faulty_proxy(endpoint) as proxy:
         place = _bucket(proxy.url, monkeypatch, tmp_path.name)
-        await backups.delete(place, (await take(place, small)).name)
+        await backups.delete(place, (await take_from_m2(place, small)).name)
     assert ("UNSIGNED-PAYLOAD" not in proxy.hashes) == signed
 
 
@@ -138,7 +138,7 @@ def test_payloads_are_signed_wherever_somebody_on_the_way_could_change_them(
 
 async def test_a_backup_in_a_folder_is_for_its_owner_alone(cluster: EtcdCluster, tmp_path: Path) -> None:
     place = open_store(BackupSpec(), "backups", tmp_path)
-    manifest = await take(place, cluster)
+    manifest = await take_from_m2(place, cluster)
     files = sorted((tmp_path / "backups").iterdir())
     assert [file.name for file in files] == [manifest.name + DATABASE, manifest.name + MANIFEST]
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
@@ -155,7 +155,7 @@ async def test_every_flip_and_every_truncation_is_detected(small: EtcdCluster, t
     54): it stumbles only over a page that it needs, which a cut takes away more often than a flip spoils it."""
     found_by_etcd = 0
     place = open_store(BackupSpec(), "backups", tmp_path)
-    name = (await take(place, small)).name
+    name = (await take_from_m2(place, small)).name
     path, dice = tmp_path / "backups" / (name + DATABASE), random.Random(54)
     whole = path.read_bytes()
     for _ in range(12):
@@ -169,12 +169,12 @@ async def test_every_flip_and_every_truncation_is_detected(small: EtcdCluster, t
             with pytest.raises(backups.Damaged):
                 await backups.fetch(place, name, tmp_path)
         path.write_bytes(flipped)
-        found_by_etcd += _status_of(small, path) != 0
+        found_by_etcd += _check_snapshot_status(small, path) != 0
     assert found_by_etcd == 0
     assert _names_in(tmp_path) == {"backups"}, "nothing damaged is left where it was to be fetched to"
 
 
-def _status_of(cluster: EtcdCluster, path: Path) -> int:
+def _check_snapshot_status(cluster: EtcdCluster, path: Path) -> int:
     """The exit code of etcd's own look at it."""
     argv = [str(cluster.binaries / "etcdutl"), "snapshot", "status", str(path)]
     return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode
@@ -182,7 +182,7 @@ def _status_of(cluster: EtcdCluster, path: Path) -> int:
 
 async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path: Path) -> None:
     place = open_store(BackupSpec(), "backups", tmp_path)
-    name = (await take(place, small)).name
+    name = (await take_from_m2(place, small)).name
     path = tmp_path / "backups" / (name + MANIFEST)
     text = path.read_text()
     for fact in ("keys", "kv_hash", "revision"):
@@ -224,16 +224,16 @@ async def test_a_store_that_fails_lists_nothing(
     monkeypatch.setattr(store, "STALL_S", 2.0)
     monkeypatch.setattr(store, "RETRY_S", 1.0)
     monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
-    with faulty(endpoint) as proxy:
+    with faulty_proxy(endpoint) as proxy:
         place = _bucket(proxy.url, monkeypatch, tmp_path.name)
         proxy.fault, proxy.room = fault, 12 << 20  # two parts fit, the third does not
         with pytest.raises((StoreError, backups.Damaged)) as caught:
-            await take(place, small)
+            await take_from_m2(place, small)
         assert caught.value.hint
         assert "\n" not in caught.value.message
         proxy.released.set()
         proxy.fault = ""
-        assert await backups.backups_in(place, "prod") == ()
+        assert await backups.list_backups(place, "prod") == ()
         assert await place.names() == ()
         assert (proxy.broken_off > 0) == (fault in ("breaks off", "stalls midway"))
         if fault == "fills up":
@@ -245,12 +245,12 @@ async def test_a_store_that_lies_of_lengths_misleads_nobody(
     small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In its list and to a HEAD: what is whole is known by reading it, and what was cut there too."""
-    with faulty(endpoint) as proxy:
+    with faulty_proxy(endpoint) as proxy:
         place, plain = (_bucket(url, monkeypatch, tmp_path.name) for url in (proxy.url, endpoint))
         proxy.fault = "lies"
-        manifest = await take(place, small)
+        manifest = await take_from_m2(place, small)
         assert await backups.verify(place, manifest.name, report=quiet) == manifest
-        assert [each.name for each in await backups.backups_in(place, "prod")] == [manifest.name]
+        assert [each.name for each in await backups.list_backups(place, "prod")] == [manifest.name]
         whole = b"".join([piece async for piece in place.read(manifest.database)])
 
         async def cut() -> AsyncIterator[bytes]:
@@ -268,10 +268,10 @@ async def test_a_folder_that_fills_up_keeps_nothing(small: EtcdCluster, tmp_path
     with disk_of("12m") as disk:
         full, other = (open_store(BackupSpec(), "backups", folder) for folder in (disk, tmp_path))
         with pytest.raises(StoreError, match="No space left on device") as caught:
-            await take(full, small)
+            await take_from_m2(full, small)
         assert caught.value.hint
         async with small.client("m2") as client:
-            taken = await take_backup(Places((full, other)), client, "prod", {}, report=quiet)
+            taken = await take_backup(Destinations((full, other)), client, "prod", {}, report=quiet)
         assert (taken.places, list(taken.failed)) == ((other.place,), [full.place])
         assert _names_in(disk / "backups") == set()
     assert await backups.verify(other, taken.manifest.name, report=quiet) == taken.manifest
@@ -282,12 +282,12 @@ async def test_a_bucket_at_a_host_of_its_own_is_asked_to_encrypt(
 ) -> None:
     """`path_style: false` and `sse`, as a store is told of them: an upload in parts and a manifest."""
     by_path = _bucket(endpoint, monkeypatch, tmp_path.name)
-    with faulty(endpoint) as proxy:
+    with faulty_proxy(endpoint) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)  # who resolves the store's name
         for host in (s3.DOMAIN, f"{s3.BUCKET}.{s3.DOMAIN}"):
             backup = BackupSpec(endpoint=f"http://{host}", path_style=False, sse="AES256")
             place = open_store(backup, f"s3://{s3.BUCKET}/{tmp_path.name}", Path("/"))
-            manifest = await take(place, small)
+            manifest = await take_from_m2(place, small)
             assert await backups.verify(place, manifest.name, report=quiet) == manifest
             assert set(await by_path.names()) == {manifest.name + DATABASE, manifest.name + MANIFEST}
             await backups.delete(place, manifest.name)
@@ -303,10 +303,10 @@ async def test_an_upload_that_is_interrupted_is_aborted_at_the_store(
     """Alone, and beside a folder: what was sent of it would be paid for and listed nowhere."""
     monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
     before = weed.unfinished_uploads()
-    with faulty(weed.url) as proxy:
+    with faulty_proxy(weed.url) as proxy:
         bucket = _bucket(proxy.url, monkeypatch, tmp_path.name)
         folder = open_store(BackupSpec(), "backups", tmp_path)
-        for places in (Places((bucket,)), Places((folder, bucket))):
+        for places in (Destinations((bucket,)), Destinations((folder, bucket))):
             proxy.fault = "slow"
             proxy.holding.clear()
             async with small.client("m2") as client:
@@ -330,15 +330,15 @@ async def test_a_place_that_fails_does_not_spoil_the_other(
     monkeypatch.setattr(store, "RETRY_S", 1.0)
     monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
     before = weed.unfinished_uploads()
-    with faulty(weed.url) as proxy:
+    with faulty_proxy(weed.url) as proxy:
         bucket = _bucket(proxy.url, monkeypatch, tmp_path.name)
         folder = open_store(BackupSpec(), "backups", tmp_path)
         proxy.fault, proxy.room = fault, 12 << 20
         async with small.client("m2") as client:
-            taken = await take_backup(Places((bucket, folder)), client, "prod", {}, report=quiet)
+            taken = await take_backup(Destinations((bucket, folder)), client, "prod", {}, report=quiet)
         if fault == "stalls":
             proxy.fault = "stalls listing"
-            seen = await look_into(Places((folder, bucket)), "prod", within_s=0.5)
+            seen = await list_destinations(Destinations((folder, bucket)), "prod", within_s=0.5)
             assert [each.name for each in seen.backups] == [taken.manifest.name]
             assert "gave no answer within 0.5 s" in seen.failed[bucket.place].message
         proxy.released.set()
@@ -357,12 +357,12 @@ async def test_one_stream_into_a_folder_and_a_bucket(
     folder = open_store(BackupSpec(), "backups", tmp_path)
     async with small.client("m2") as client:
         taken = await take_backup(
-            Places((folder, bucket)), client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
+            Destinations((folder, bucket)), client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
         )
     name = taken.manifest.name
     for place in (folder, bucket):
         assert await backups.verify(place, name, report=quiet, identity=identity) == taken.manifest
-    contents = await look_into(Places((folder, bucket)), "prod")
+    contents = await list_destinations(Destinations((folder, bucket)), "prod")
     assert contents.holders(name) == (folder, bucket)
     path = tmp_path / "backups" / taken.manifest.database
     path.write_bytes(path.read_bytes()[:-1])
@@ -375,7 +375,7 @@ async def test_one_stream_into_a_folder_and_a_bucket(
     assert len(warned) == 1
     assert "is damaged" in warned[0]
     assert warned[0].endswith(f"taken from {bucket.place} instead")
-    (listed,) = (await look_into(Places((folder, bucket)), "prod")).backups
+    (listed,) = (await list_destinations(Destinations((folder, bucket)), "prod")).backups
     assert listed.proved
     await backups.delete(bucket, name)
 
@@ -386,7 +386,7 @@ async def test_what_is_encrypted_shows_the_store_nothing(
     identity, other = Identity([x25519.Identity.generate()]), Identity([x25519.Identity.generate()])
     async with small.client("m2") as client:
         taken = await take_backup(
-            Places((bucket,)), client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
+            Destinations((bucket,)), client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
         )
     manifest = taken.manifest
     name = manifest.name
@@ -423,5 +423,5 @@ async def test_wrong_credentials_are_said_and_not_shown(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     place = open_store(BackupSpec(endpoint=endpoint), f"s3://{s3.BUCKET}", Path("/"))
     with pytest.raises(StoreError, match="permission denied") as caught:
-        await take(place, small)
+        await take_from_m2(place, small)
     assert "wrong" not in str(caught.value)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etcdup.ops.backups.checksum import Gauge
+from etcdup.ops.backups.checksum import StreamChecksum
 
 PAGES = bytes(range(256)) * 4
 WHOLE = PAGES + hashlib.sha256(PAGES).digest()
@@ -15,7 +15,7 @@ WHOLE = PAGES + hashlib.sha256(PAGES).digest()
 @given(st.lists(st.integers(0, len(WHOLE)), max_size=12), st.integers(0, len(WHOLE)))
 def test_pieces_of_any_length(cuts: list[int], end: int) -> None:
     places = sorted({0, end, *(cut for cut in cuts if cut < end)})
-    gauge = Gauge()
+    gauge = StreamChecksum()
     gauge.take(b"")
     for start, stop in pairwise(places):
         gauge.take(WHOLE[start:stop])

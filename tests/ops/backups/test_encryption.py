@@ -13,7 +13,7 @@ from pyrage import x25519
 
 from etcdup.core.spec.age_key import is_public_key
 from etcdup.errors import EtcdupError, UsageError
-from etcdup.ops.backups.encryption import Identity, Unreadable, sealed, unsealed
+from etcdup.ops.backups.encryption import DecryptionFailed, Identity, decrypt_stream, encrypt_stream
 
 PLAIN = [b"x" * 700_000, b"", b"known value", b"y" * 1_500_000]
 
@@ -33,35 +33,35 @@ async def stream(pieces: list[bytes], failure: Exception | None = None) -> Async
         raise failure
 
 
-async def all_of(source: AsyncGenerator[bytes, None]) -> bytes:
+async def read_all(source: AsyncGenerator[bytes, None]) -> bytes:
     async with aclosing(source):
         return b"".join([piece async for piece in source])
 
 
 async def test_what_was_sealed_comes_back(identity: Identity) -> None:
-    cipher = await all_of(sealed(stream(PLAIN), identity.public[0]))
+    cipher = await read_all(encrypt_stream(stream(PLAIN), identity.public[0]))
     assert b"known value" not in cipher
-    assert await all_of(unsealed(stream([cipher]), identity)) == b"".join(PLAIN)
+    assert await read_all(decrypt_stream(stream([cipher]), identity)) == b"".join(PLAIN)
     for size in (1, 65_536):
         pieces = [cipher[at : at + size] for at in range(0, 65_536 * 4 if size > 1 else 3000, size)]
-        with pytest.raises(Unreadable):
-            await all_of(unsealed(stream(pieces), identity))
+        with pytest.raises(DecryptionFailed):
+            await read_all(decrypt_stream(stream(pieces), identity))
 
 
 async def test_a_changed_byte_and_another_key_are_refused(identity: Identity) -> None:
-    cipher = await all_of(sealed(stream(PLAIN), identity.public[0]))
+    cipher = await read_all(encrypt_stream(stream(PLAIN), identity.public[0]))
     for at in (0, 60, 150, 1000, len(cipher) - 1):
         flipped = bytearray(cipher)
         flipped[at] ^= 1
-        with pytest.raises(Unreadable):
-            await all_of(unsealed(stream([bytes(flipped)]), identity))
-    with pytest.raises(Unreadable):
-        await all_of(unsealed(stream([cipher]), Identity([x25519.Identity.generate()])))
+        with pytest.raises(DecryptionFailed):
+            await read_all(decrypt_stream(stream([bytes(flipped)]), identity))
+    with pytest.raises(DecryptionFailed):
+        await read_all(decrypt_stream(stream([cipher]), Identity([x25519.Identity.generate()])))
 
 
 async def test_a_source_that_fails_fails_as_itself(identity: Identity) -> None:
     with pytest.raises(EtcdupError, match="the member went away"):
-        await all_of(sealed(stream(PLAIN, EtcdupError("the member went away")), identity.public[0]))
+        await read_all(encrypt_stream(stream(PLAIN, EtcdupError("the member went away")), identity.public[0]))
 
 
 async def test_left_early_it_leaves_no_thread(identity: Identity) -> None:
@@ -78,12 +78,12 @@ async def test_left_early_it_leaves_no_thread(identity: Identity) -> None:
 
     others = set(threading.enumerate())
     closed: list[bool] = []
-    async with aclosing(sealed(endless(), identity.public[0])) as pieces:
+    async with aclosing(encrypt_stream(endless(), identity.public[0])) as pieces:
         await anext(pieces)
     assert closed
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
-            await all_of(sealed(silent(), identity.public[0]))
+            await read_all(encrypt_stream(silent(), identity.public[0]))
     await asyncio.get_running_loop().shutdown_default_executor()
     assert set(threading.enumerate()) <= others
 

@@ -5,8 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from etcdup.ops.backups import fan_out
-from etcdup.ops.backups.fan_out import Stream, spread
+from etcdup.ops.backups.fan_out import Stream, fan_out
 
 PIECES = [bytes([number]) * 10 for number in range(50)]
 
@@ -51,29 +50,29 @@ class Sink:
 
 async def test_all_get_all() -> None:
     sinks = [Sink() for _ in range(3)]
-    assert await spread(Source().stream(), [each.take for each in sinks]) == [None] * 3
+    assert await fan_out(Source().stream(), [each.take for each in sinks]) == [None] * 3
     assert [each.got for each in sinks] == [PIECES] * 3
 
 
 @pytest.mark.parametrize("after", [1, 2, 10, len(PIECES)])
 async def test_one_that_fails_is_left_behind(after: int) -> None:
     well, sick = Sink(), Sink(fails_after=after)
-    failures = await spread(Source().stream(), [sick.take, well.take])
+    failures = await fan_out(Source().stream(), [sick.take, well.take])
     assert [type(each) for each in failures] == [OSError, type(None)]
     assert well.got == PIECES
 
 
 async def test_all_that_fail_end_it() -> None:
     source, sinks = Source(), [Sink(fails_after=2), Sink(fails_after=3)]
-    failures = await spread(source.stream(), [each.take for each in sinks])
+    failures = await fan_out(source.stream(), [each.take for each in sinks])
     assert [type(each) for each in failures] == [OSError, OSError]
     assert source.read < 10
 
 
 async def test_one_that_takes_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_out, "BEHIND_S", 0.2)
+    monkeypatch.setattr("etcdup.ops.backups.fan_out.BEHIND_S", 0.2)
     well, stuck = Sink(), Sink(stands_after=3)
-    failures = await spread(Source().stream(), [stuck.take, well.take])
+    failures = await fan_out(Source().stream(), [stuck.take, well.take])
     assert [type(each) for each in failures] == [TimeoutError, type(None)]
     assert well.got == PIECES
     assert stuck.cancelled
@@ -82,7 +81,7 @@ async def test_one_that_takes_nothing_is_left_behind(monkeypatch: pytest.MonkeyP
 async def test_the_slowest_sets_the_pace() -> None:
     """So that no more than a few pieces are in memory."""
     source, quick, slow = Source(), Sink(), Sink(stands_after=5)
-    spreading_ = asyncio.create_task(spread(source.stream(), [quick.take, slow.take]))
+    spreading_ = asyncio.create_task(fan_out(source.stream(), [quick.take, slow.take]))
     for _ in range(200):
         await asyncio.sleep(0)
     assert source.read <= 5 + 4
@@ -94,13 +93,13 @@ async def test_the_slowest_sets_the_pace() -> None:
 async def test_a_source_that_fails_stops_every_sink() -> None:
     sinks = [Sink(), Sink()]
     with pytest.raises(ConnectionError):
-        await spread(Source(fails_at=20).stream(), [each.take for each in sinks])
+        await fan_out(Source(fails_at=20).stream(), [each.take for each in sinks])
     assert all(each.cancelled for each in sinks)
 
 
 async def test_interrupted_it_stops_every_sink() -> None:
     sinks = [Sink(stands_after=2), Sink(stands_after=2)]
-    task = asyncio.create_task(spread(Source().stream(), [each.take for each in sinks]))
+    task = asyncio.create_task(fan_out(Source().stream(), [each.take for each in sinks]))
     for _ in range(50):
         await asyncio.sleep(0)
     task.cancel()

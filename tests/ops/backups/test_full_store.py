@@ -8,8 +8,8 @@ import pytest
 
 from etcdup.core.spec.model import BackupSpec
 from etcdup.ops.backups import store
-from etcdup.ops.backups.backups import backups_in
-from etcdup.ops.backups.destinations import Places
+from etcdup.ops.backups.backups import list_backups
+from etcdup.ops.backups.destinations import Destinations
 from etcdup.ops.backups.drill import drill
 from etcdup.ops.backups.open_store import open_store
 from etcdup.ops.backups.store import StoreError
@@ -25,7 +25,7 @@ VERSION = "3.6.14"
 MIB = 1 << 20
 
 
-async def fill(client: EtcdClient) -> None:
+async def fill_database(client: EtcdClient) -> None:
     for number in range(24):
         await client.put(f"large{number}".encode(), os.urandom(MIB), timeout_s=60)
 
@@ -47,13 +47,13 @@ async def test_of_a_store_that_is_full_nothing_is_listed(
     ):
         bucket = open_store(BackupSpec(endpoint=weed.url), f"s3://{s3.BUCKET}", Path("/"))
         async with cluster.client("m1") as client:
-            small = await take_backup(Places((bucket,)), client, "prod", {}, report=lambda _: None)
-            await fill(client)
+            small = await take_backup(Destinations((bucket,)), client, "prod", {}, report=lambda _: None)
+            await fill_database(client)
             await asyncio.sleep(1.0)  # a name is of a second
             with pytest.raises(StoreError, match="cannot be written: 500") as caught:
-                await take_backup(Places((bucket,)), client, "prod", {}, report=lambda _: None)
+                await take_backup(Destinations((bucket,)), client, "prod", {}, report=lambda _: None)
         assert caught.value.hint
-        assert [each.name for each in await backups_in(bucket, "prod")] == [small.manifest.name]
+        assert [each.name for each in await list_backups(bucket, "prod")] == [small.manifest.name]
 
 
 async def test_an_etcd_that_is_full_is_backed_up(tmp_path: Path) -> None:
@@ -66,8 +66,8 @@ async def test_an_etcd_that_is_full_is_backed_up(tmp_path: Path) -> None:
         folder = open_store(BackupSpec(), "backups", tmp_path)
         async with cluster.client("m1") as client:
             with pytest.raises(EtcdRefused, match="database space exceeded"):
-                await fill(client)
-            taken = await take_backup(Places((folder,)), client, "prod", {}, report=lambda _: None)
+                await fill_database(client)
+            taken = await take_backup(Destinations((folder,)), client, "prod", {}, report=lambda _: None)
         proof = await drill([folder], "prod", taken.manifest.name, cluster.binaries, report=lambda _: None)
     assert taken.manifest.canary == ""
     assert (proof.keys, proof.kv_hash) == (taken.manifest.keys, taken.manifest.kv_hash)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.ops.backups.scratch_folder import OWNED, PREFIX, remove_left_behind, scratch
+from etcdup.ops.backups.scratch_folder import OWNER_FILE, PREFIX, remove_left_behind, scratch_folder
 
-HOLDS = """
+HOLDER_SCRIPT = """
 import sys, time
 from etcdup.ops.backups.scratch_folder import scratch
 with scratch("restore") as folder:
@@ -27,18 +27,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def held(place: Path) -> tuple["subprocess.Popen[str]", Path]:
+def start_holder(place: Path) -> tuple["subprocess.Popen[str]", Path]:
     """Another run, and its folder."""
     environment = os.environ | {"TMPDIR": str(place)}
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDS], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", HOLDER_SCRIPT], stdout=subprocess.PIPE, text=True, env=environment
     )
     assert process.stdout is not None
     return process, Path(process.stdout.readline().strip())
 
 
 def test_it_goes_with_the_block(place: Path) -> None:
-    with scratch("drill") as folder:
+    with scratch_folder("drill") as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "plain.db").write_text("secret")
         assert remove_left_behind() == (), "its owner lives"
@@ -46,13 +46,13 @@ def test_it_goes_with_the_block(place: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(place: Path) -> None:
-    process, folder = held(place)
-    with scratch("drill"):
+    process, folder = start_holder(place)
+    with scratch_folder("drill"):
         assert (folder / "plain.db").exists(), "another run is still at it"
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert (folder / "plain.db").exists()
-    with scratch("drill"):
+    with scratch_folder("drill"):
         assert not folder.exists()
     assert list(place.iterdir()) == []
 
@@ -64,7 +64,7 @@ def test_what_is_not_known_to_be_ours_stays(place: Path) -> None:
         folder.mkdir(mode=0o700)
         (folder / "file").touch()
     for folder in (opened, elsewhere):
-        (folder / OWNED).touch()
+        (folder / OWNER_FILE).touch()
     opened.chmod(0o755)
     (place / f"{PREFIX}link").symlink_to(elsewhere)
     assert remove_left_behind() == ()

@@ -41,7 +41,7 @@ async def _small(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield piece[start : start + (32 << 10)]
 
 
-class Bent(Etcd):
+class TamperedEtcd(Etcd):
     """A real member, whose stream can be bent on its way."""
 
     drop_after = -1
@@ -75,9 +75,9 @@ class Bent(Etcd):
 
 
 @pytest.fixture
-async def member(cluster: EtcdCluster) -> AsyncIterator[Bent]:
+async def member(cluster: EtcdCluster) -> AsyncIterator[TamperedEtcd]:
     place = cluster.members["m1"]
-    client = Bent("m1", place.target, place.address, cluster.credentials)
+    client = TamperedEtcd("m1", place.target, place.address, cluster.credentials)
     await client.put(b"large", os.urandom(1_000_000), timeout_s=S)
     yield client
     await client.close()
@@ -100,7 +100,7 @@ def quiet(_: str) -> None:
     """Nobody is told."""
 
 
-async def failing(client: EtcdClient, folder: Path) -> EtcdupError:
+async def expect_failure(client: EtcdClient, folder: Path) -> EtcdupError:
     """Why no snapshot could be taken; afterwards nothing is there, neither named nor half written."""
     with pytest.raises(EtcdupError) as caught:
         await take_snapshot(client, folder, NAME, report=quiet)
@@ -110,7 +110,7 @@ async def failing(client: EtcdClient, folder: Path) -> EtcdupError:
 
 
 async def test_a_snapshot_is_whole_and_can_be_restored(
-    member: Bent, cluster: EtcdCluster, tmp_path: Path
+    member: TamperedEtcd, cluster: EtcdCluster, tmp_path: Path
 ) -> None:
     told: list[str] = []
     folder = tmp_path / "a" / "backups"
@@ -126,30 +126,30 @@ async def test_a_snapshot_is_whole_and_can_be_restored(
     assert can_be_restored(cluster, seen.path, tmp_path / "data")
 
 
-async def test_a_stream_that_ends_early_is_noticed(member: Bent, tmp_path: Path) -> None:
+async def test_a_stream_that_ends_early_is_noticed(member: TamperedEtcd, tmp_path: Path) -> None:
     member.drop_after = 500_000
-    error = await failing(member, tmp_path)
+    error = await expect_failure(member, tmp_path)
     assert "the snapshot from m1 is damaged" in error.message
     assert "try again" in error.hint
 
 
 @pytest.mark.parametrize("place", [0, 300_000, 1_000_000])
-async def test_one_wrong_bit_is_noticed(member: Bent, tmp_path: Path, place: int) -> None:
+async def test_one_wrong_bit_is_noticed(member: TamperedEtcd, tmp_path: Path, place: int) -> None:
     member.flip_at = place
-    assert "damaged" in (await failing(member, tmp_path)).message
+    assert "damaged" in (await expect_failure(member, tmp_path)).message
 
 
-async def test_a_stream_that_fails_says_why_itself(member: Bent, tmp_path: Path) -> None:
+async def test_a_stream_that_fails_says_why_itself(member: TamperedEtcd, tmp_path: Path) -> None:
     member.fail_after = 500_000
-    assert (await failing(member, tmp_path)).message == "m1: the snapshot stood still for 30 s"
+    assert (await expect_failure(member, tmp_path)).message == "m1: the snapshot stood still for 30 s"
 
 
-async def test_an_empty_stream_is_no_snapshot(member: Bent, tmp_path: Path) -> None:
+async def test_an_empty_stream_is_no_snapshot(member: TamperedEtcd, tmp_path: Path) -> None:
     member.drop_after = 0
-    assert "damaged" in (await failing(member, tmp_path)).message
+    assert "damaged" in (await expect_failure(member, tmp_path)).message
 
 
-async def test_an_interrupted_snapshot_leaves_nothing(member: Bent, tmp_path: Path) -> None:
+async def test_an_interrupted_snapshot_leaves_nothing(member: TamperedEtcd, tmp_path: Path) -> None:
     member.waiting = asyncio.Event()
     task = asyncio.create_task(take_snapshot(member, tmp_path, NAME, report=quiet))
     await asyncio.wait_for(member.waiting.wait(), S)
@@ -161,7 +161,7 @@ async def test_an_interrupted_snapshot_leaves_nothing(member: Bent, tmp_path: Pa
     assert names(tmp_path) == []
 
 
-async def test_what_a_killed_run_left_is_cleared_away(member: Bent, tmp_path: Path) -> None:
+async def test_what_a_killed_run_left_is_cleared_away(member: TamperedEtcd, tmp_path: Path) -> None:
     left = tmp_path / f".{snapshot_name('prod', '3.5-to-3.6', NOON - timedelta(days=1))}.part"
     others = tmp_path / f".{snapshot_name('other', '3.5-to-3.6', NOON)}.part"
     for path in (left, others):
@@ -171,7 +171,7 @@ async def test_what_a_killed_run_left_is_cleared_away(member: Bent, tmp_path: Pa
     assert names(tmp_path) == sorted([NAME, others.name])
 
 
-class Underrated(Bent):
+class Underrated(TamperedEtcd):
     """A member that grows while its data is copied: it says less of its size than then comes."""
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
@@ -179,26 +179,26 @@ class Underrated(Bent):
         return MemberSeen(**{**vars(seen), "db_size": 1})
 
 
-async def test_too_small_a_disk_is_not_filled_up(member: Bent, small_disk: Path) -> None:
-    error = await failing(member, small_disk)
+async def test_too_small_a_disk_is_not_filled_up(member: TamperedEtcd, small_disk: Path) -> None:
+    error = await expect_failure(member, small_disk)
     assert f"no room for a snapshot in {small_disk}: the snapshot needs" in error.message
     assert "another disk" in error.hint
 
 
 async def test_a_disk_that_becomes_full_is_said_so(
-    cluster: EtcdCluster, member: Bent, small_disk: Path
+    cluster: EtcdCluster, member: TamperedEtcd, small_disk: Path
 ) -> None:
     place = cluster.members["m1"]
     underrated = Underrated("m1", place.target, place.address, cluster.credentials)
     try:
-        error = await failing(underrated, small_disk)
+        error = await expect_failure(underrated, small_disk)
     finally:
         await underrated.close()
     assert error.message == f"no room for a snapshot in {small_disk}: the disk is full"
     assert "make room" in error.hint
 
 
-async def test_a_folder_that_is_a_file_is_said_so(member: Bent, tmp_path: Path) -> None:
+async def test_a_folder_that_is_a_file_is_said_so(member: TamperedEtcd, tmp_path: Path) -> None:
     file = tmp_path / "backups"
     file.touch()
     with pytest.raises(EtcdupError, match="no snapshot can be written to") as caught:

@@ -8,20 +8,22 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from etcdup.core.certs.required import BOTH, Wanted
-from etcdup.ops.certs.handshake import NoHandshake, served
-from etcdup.ops.pki.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
+from etcdup.core.certs.required import BOTH, DesiredCert
+from etcdup.ops.certs.handshake import HandshakeFailed, fetch_served_cert
+from etcdup.ops.pki.signing import SigningCa, cert_pem, key_pem, make_ca, make_cert, new_key
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.ssh import connect
 from tests.support.sshd import run_sshd
 
 
-def made(folder: Path, *, days: int = 10) -> tuple[Path, Path, x509.Certificate]:
+def make_server_files(folder: Path, *, days: int = 10) -> tuple[Path, Path, x509.Certificate]:
     """A server's pair, which a negative number of days has let expire, and its CA."""
     now = datetime.now(UTC) - timedelta(days=20 if days < 0 else 0)
     key, own = new_key(), new_key()
-    authority = Authority(make_ca(key, "prod", 1000, now), key)
-    leaf = make_cert(Wanted("server/i1", "i1", usages=BOTH), own, authority, "prod", days=abs(days), now=now)
+    authority = SigningCa(make_ca(key, "prod", 1000, now), key)
+    leaf = make_cert(
+        DesiredCert("server/i1", "i1", usages=BOTH), own, authority, "prod", days=abs(days), now=now
+    )
     (folder / "leaf.pem").write_bytes(cert_pem(leaf))
     (folder / "ca.pem").write_bytes(cert_pem(authority.cert))
     (folder / "key.pem").write_bytes(key_pem(own))
@@ -33,7 +35,7 @@ def made(folder: Path, *, days: int = 10) -> tuple[Path, Path, x509.Certificate]
 async def test_it_is_seen_though_the_server_wants_another_client(
     tmp_path: Path, version: ssl.TLSVersion, days: int
 ) -> None:
-    cert, key, leaf = made(tmp_path, days=days)
+    cert, key, leaf = make_server_files(tmp_path, days=days)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = context.maximum_version = version
     context.load_cert_chain(cert, key)
@@ -41,7 +43,7 @@ async def test_it_is_seen_though_the_server_wants_another_client(
     context.verify_mode = ssl.CERT_REQUIRED
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
     async with server:
-        assert await served(*server.sockets[0].getsockname()) == leaf
+        assert await fetch_served_cert(*server.sockets[0].getsockname()) == leaf
 
 
 async def test_a_port_without_tls_has_no_certificate() -> None:
@@ -51,8 +53,8 @@ async def test_a_port_without_tls_has_no_certificate() -> None:
 
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
     async with server:
-        with pytest.raises(NoHandshake, match="handshake failed"):
-            await served(*server.sockets[0].getsockname())
+        with pytest.raises(HandshakeFailed, match="handshake failed"):
+            await fetch_served_cert(*server.sockets[0].getsockname())
 
 
 async def test_a_closed_port_says_so() -> None:
@@ -60,12 +62,12 @@ async def test_a_closed_port_says_so() -> None:
     address = server.sockets[0].getsockname()
     server.close()
     await server.wait_closed()
-    with pytest.raises(NoHandshake):
-        await served(*address)
+    with pytest.raises(HandshakeFailed):
+        await fetch_served_cert(*address)
 
 
 async def test_through_ssh_it_is_seen_as_well_and_a_port_where_nothing_listens(tmp_path: Path) -> None:
-    cert, key, leaf = made(tmp_path)
+    cert, key, leaf = make_server_files(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
@@ -74,9 +76,9 @@ async def test_through_ssh_it_is_seen_as_well_and_a_port_where_nothing_listens(t
         try:
             async with server:
                 port = server.sockets[0].getsockname()[1]
-                assert await served(*await reached.forward("127.0.0.1", port)) == leaf
-            with pytest.raises(NoHandshake):
-                await served(*await reached.forward("127.0.0.1", port))
+                assert await fetch_served_cert(*await reached.forward("127.0.0.1", port)) == leaf
+            with pytest.raises(HandshakeFailed):
+                await fetch_served_cert(*await reached.forward("127.0.0.1", port))
         finally:
             await reached.close()
 
@@ -84,5 +86,5 @@ async def test_through_ssh_it_is_seen_as_well_and_a_port_where_nothing_listens(t
 async def test_a_connection_that_is_dropped_says_so() -> None:
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     async with server:
-        with pytest.raises(NoHandshake, match=r"closed at once|[Rr]eset"):
-            await served(*server.sockets[0].getsockname())
+        with pytest.raises(HandshakeFailed, match=r"closed at once|[Rr]eset"):
+            await fetch_served_cert(*server.sockets[0].getsockname())

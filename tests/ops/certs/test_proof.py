@@ -5,17 +5,17 @@ from datetime import UTC, datetime
 import pytest
 
 from etcdup.errors import EtcdupError
-from etcdup.ops.certs.proof import Served, raise_unproved
+from etcdup.ops.certs.proof import ServedCert, raise_unproved
 
-NEW = Served("infra1", 2379, "1f", datetime(2027, 1, 1, tzinfo=UTC))
-OLD = Served(
+NEW = ServedCert("infra1", 2379, "1f", datetime(2027, 1, 1, tzinfo=UTC))
+OLD = ServedCert(
     "infra2",
     2380,
     "1e",
     datetime(2026, 1, 1, tzinfo=UTC),
     "still serves another certificate than the new one",
 )
-SILENT = Served("infra3", 2379, why="no handshake: Connection refused")
+SILENT = ServedCert("infra3", 2379, why="no handshake: Connection refused")
 
 
 def test_a_proof_is_silent() -> None:

@@ -15,10 +15,10 @@ import pytest
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
-from etcdup.ops.install.archive import Archive
-from etcdup.ops.install.cache import archive_path, archives, keep
+from etcdup.ops.install.archive import BinaryArchive
+from etcdup.ops.install.cache import archive_path, archives_folder, store_archive
 from etcdup.ops.install.go import build_environment
-from etcdup.ops.install.install import cached_versions, obtain, settle
+from etcdup.ops.install.install import cached_versions, obtain, resolve
 
 AMD64 = frozenset({"amd64"})
 
@@ -42,14 +42,14 @@ def spec_of(version: str, source: str = "go") -> Spec:
     return Spec.model_validate({"name": "t", "version": version, "hosts": [host], "install": install})
 
 
-def go_is(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def put_go(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "go").write_text(script.format(folder=folder))
     (folder / "go").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
-async def build(spec: Spec, cache: Path) -> dict[str, Archive]:
-    binaries = await settle(spec, Path(), AMD64, {}, {}, cache=cache, report=print)
+async def build(spec: Spec, cache: Path) -> dict[str, BinaryArchive]:
+    binaries = await resolve(spec, Path(), AMD64, {}, {}, cache=cache, report=print)
     return await obtain(binaries, spec, Path(), AMD64, cache=cache, report=print)
 
 
@@ -67,7 +67,7 @@ async def test_without_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_a_failed_build_tells_what_go_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    go_is(tmp_path, GO_FAILS, monkeypatch)
+    put_go(tmp_path, GO_FAILS, monkeypatch)
     with pytest.raises(InstallError, match="`go get` failed with status 1") as caught:
         await build(spec_of("3.6.99"), tmp_path)
     assert "unknown revision" in caught.value.detail
@@ -76,14 +76,14 @@ async def test_a_failed_build_tells_what_go_said(tmp_path: Path, monkeypatch: py
 
 
 async def test_cancelling_ends_go_and_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    go_is(tmp_path, GO_FOREVER, monkeypatch)
+    put_go(tmp_path, GO_FOREVER, monkeypatch)
     task = asyncio.ensure_future(build(spec_of("3.6.14"), tmp_path))
     child = await asyncio.to_thread(_wait_for_pid, tmp_path / "child")
     task.cancel()
     with suppress(asyncio.CancelledError):
         await asyncio.wait_for(task, 10)
     assert task.cancelled()
-    assert not _runs(child)
+    assert not _is_running(child)
 
 
 def test_the_users_settings_go_along() -> None:
@@ -103,12 +103,12 @@ async def test_what_was_built_before_is_taken_also_by_auto(
 ) -> None:
     """It is upstream's source, so `auto` may; packages and the operator's own builds may carry patches."""
     path = archive_path(tmp_path, Version(3, 6, 14), "amd64", "+go")
-    making = archives(tmp_path) / "made"
+    making = archives_folder(tmp_path) / "made"
     making.write_bytes(b"archive")
-    keep(making, path, hashlib.sha256(b"archive").hexdigest())
+    store_archive(making, path, hashlib.sha256(b"archive").hexdigest())
     monkeypatch.setenv("PATH", str(tmp_path))
     for source, called in (("go", "go"), ("auto", "cache")):
-        binaries = await settle(
+        binaries = await resolve(
             spec_of("3.6.14", source), Path(), AMD64, {}, {}, cache=tmp_path, report=print
         )
         assert (binaries.source, binaries.is_vouched) == (called, False)
@@ -127,7 +127,7 @@ def _wait_for_pid(path: Path) -> int:
     raise AssertionError(f"{path} did not appear")
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     with suppress(OSError):
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     return False

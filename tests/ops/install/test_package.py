@@ -12,8 +12,8 @@ from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
 from etcdup.ops.install.command import run
-from etcdup.ops.install.install import cached_versions, obtain, packaged_here, settle, this_arch
-from etcdup.ops.install.package_here import offered_here
+from etcdup.ops.install.install import cached_versions, obtain, pack_local_package, resolve, this_arch
+from etcdup.ops.install.package_here import query_local_package
 from etcdup.remote.host import Host
 from etcdup.remote.local import LocalHost
 
@@ -62,16 +62,16 @@ def spec_of(version: str, names: tuple[str, ...] = ("infra1",), root: str | None
     )
 
 
-async def settled(spec: Spec, cache: Path, *seen: HostSeen) -> Binaries:
+async def resolve_package_for(spec: Spec, cache: Path, *seen: HostSeen) -> Binaries:
     hosts: dict[str, Host] = {each.host: LocalHost(each.host) for each in seen}
     by_name = {each.host: each for each in seen}
     arches = frozenset({this_arch()})
-    return await settle(spec, Path(), arches, hosts, by_name, cache=cache, report=lambda _: None)
+    return await resolve(spec, Path(), arches, hosts, by_name, cache=cache, report=lambda _: None)
 
 
 async def test_a_candidate_of_the_wanted_version_is_taken(apt: Path, tmp_path: Path) -> None:
     (apt / "candidate").write_text("3.5.16-4+b2")
-    binaries = await settled(spec_of("3.5.16"), tmp_path, seen_as("infra1"))
+    binaries = await resolve_package_for(spec_of("3.5.16"), tmp_path, seen_as("infra1"))
     assert (binaries.source, binaries.is_vouched, binaries.sha256) == ("package", True, {})
     assert "3.5.16-4+b2" in binaries.why
     assert (apt / "log").read_text() == "asked\n"
@@ -79,14 +79,16 @@ async def test_a_candidate_of_the_wanted_version_is_taken(apt: Path, tmp_path: P
 
 async def test_lists_that_do_not_have_it_are_fetched_first(apt: Path, tmp_path: Path) -> None:
     (apt / "mirror").write_text("3.5.16-4")
-    assert (await settled(spec_of("3.5.16"), tmp_path, seen_as("infra1"))).source == "package"
+    assert (await resolve_package_for(spec_of("3.5.16"), tmp_path, seen_as("infra1"))).source == "package"
     assert "update" in (apt / "log").read_text()
 
 
 async def test_another_version_is_refused_with_what_is_offered(apt: Path, tmp_path: Path) -> None:
     (apt / "candidate").write_text("3.4.23-4+b4")
     with pytest.raises(InstallError) as caught:
-        await settled(spec_of("3.6.14", ("infra1", "infra2")), tmp_path, seen_as("infra1"), seen_as("infra2"))
+        await resolve_package_for(
+            spec_of("3.6.14", ("infra1", "infra2")), tmp_path, seen_as("infra1"), seen_as("infra2")
+        )
     assert str(caught.value) == (
         "the hosts' packages are not etcd 3.6.14: infra1 (debian 12): offers 3.4.23-4+b4; "
         "infra2 (debian 12): offers 3.4.23-4+b4"
@@ -96,7 +98,7 @@ async def test_another_version_is_refused_with_what_is_offered(apt: Path, tmp_pa
 
 async def test_no_offer_and_no_package_manager(apt: Path, tmp_path: Path) -> None:
     with pytest.raises(InstallError) as caught:
-        await settled(
+        await resolve_package_for(
             spec_of("3.6.14", ("infra1", "infra2")), tmp_path, seen_as("infra1"), seen_as("infra2", "nixos")
         )
     assert "apt knows no package of etcd" in str(caught.value)
@@ -108,29 +110,29 @@ async def test_a_host_that_has_the_version_is_not_asked(apt: Path, tmp_path: Pat
     (apt / "candidate").write_text("3.5.16-4")
     has = seen_as("infra2", "nixos", versions=("3.5.16",))
     assert (
-        await settled(spec_of("3.5.16", ("infra1", "infra2")), tmp_path, seen_as("infra1"), has)
+        await resolve_package_for(spec_of("3.5.16", ("infra1", "infra2")), tmp_path, seen_as("infra1"), has)
     ).sha256 == {}
 
 
 async def test_hosts_fetch_their_own_packages(apt: Path, tmp_path: Path) -> None:
     (apt / "candidate").write_text("3.5.16-4")
     spec = spec_of("3.5.16")
-    binaries = await settled(spec, tmp_path, seen_as("infra1"))
+    binaries = await resolve_package_for(spec, tmp_path, seen_as("infra1"))
     arches = frozenset({this_arch()})
     assert await obtain(binaries, spec, Path(), arches, cache=tmp_path, report=lambda _: None) == {}
 
 
 async def test_without_hosts_nothing_is_promised(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="no host within reach"):
-        await settled(spec_of("3.5.16"), tmp_path)
+        await resolve_package_for(spec_of("3.5.16"), tmp_path)
 
 
-async def offered() -> Version:
+async def require_offer() -> Version:
     """What this machine's apt really offers; the test is skipped where it offers nothing."""
     if not shutil.which("apt-get"):
         pytest.skip("this machine has no apt")
     try:
-        candidate = await offered_here(print)
+        candidate = await query_local_package(print)
     except InstallError as why:
         pytest.skip(str(why))
     assert candidate.version is not None
@@ -138,9 +140,9 @@ async def offered() -> Version:
 
 
 async def test_this_machines_packages_become_an_archive(tmp_path: Path) -> None:
-    version = await offered()
+    version = await require_offer()
     said: list[str] = []
-    got, archive = await packaged_here(this_arch(), cache=tmp_path, report=said.append)
+    got, archive = await pack_local_package(this_arch(), cache=tmp_path, report=said.append)
     assert got == version
     with tarfile.open(archive.path) as tar:
         tar.extractall(tmp_path / "out", filter="data")
@@ -150,14 +152,14 @@ async def test_this_machines_packages_become_an_archive(tmp_path: Path) -> None:
     assert (top / "etcdctl").exists()
     assert cached_versions(tmp_path) == [], "a distribution's build never passes for upstream's (rule 44)"
     said.clear()
-    assert await packaged_here(this_arch(), cache=tmp_path, report=said.append) == (got, archive)
+    assert await pack_local_package(this_arch(), cache=tmp_path, report=said.append) == (got, archive)
     assert said == []
 
 
 async def test_local_members_get_this_machines_packages(tmp_path: Path) -> None:
-    version = await offered()
+    version = await require_offer()
     spec = spec_of(str(version), root=str(tmp_path / "member"))
-    binaries = await settled(spec, tmp_path, seen_as("infra1"))
+    binaries = await resolve_package_for(spec, tmp_path, seen_as("infra1"))
     arches = frozenset({this_arch()})
     archives = await obtain(binaries, spec, Path(), arches, cache=tmp_path, report=lambda _: None)
     assert archives[this_arch()].version == version
@@ -167,7 +169,7 @@ async def test_lists_of_our_own_where_the_machine_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a minimal machine: the lists are empty, and not ours to fill."""
-    version = await offered()
+    version = await require_offer()
     empty = tmp_path / "no-lists"
     (empty / "partial").mkdir(parents=True)
     config = tmp_path / "apt.conf"
@@ -177,7 +179,7 @@ async def test_lists_of_our_own_where_the_machine_has_none(
     )
     monkeypatch.setenv("APT_CONFIG", str(config))
     said: list[str] = []
-    got, _ = await packaged_here(this_arch(), cache=tmp_path / "cache", report=said.append)
+    got, _ = await pack_local_package(this_arch(), cache=tmp_path / "cache", report=said.append)
     assert got == version
     assert said[0] == "fetching this machine's package lists"
     assert [path.name for path in empty.iterdir()] == ["partial"]
@@ -185,4 +187,4 @@ async def test_lists_of_our_own_where_the_machine_has_none(
 
 async def test_another_architecture_is_not_this_machines(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="not riscv64"):
-        await packaged_here("riscv64", cache=tmp_path, report=print)
+        await pack_local_package("riscv64", cache=tmp_path, report=print)

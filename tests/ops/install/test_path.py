@@ -15,7 +15,7 @@ from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
 from etcdup.ops.install.elf import arch_of
-from etcdup.ops.install.install import Archive, cached_versions, obtain, settle, this_arch
+from etcdup.ops.install.install import BinaryArchive, cached_versions, obtain, resolve, this_arch
 from tests.support.etcd_binaries import NoBinaries, etcd_binaries
 
 MACHINES = {"amd64": 62, "arm64": 183}
@@ -49,18 +49,18 @@ def spec_of(path: str | None, version: Version = VERSION) -> Spec:
     return Spec.model_validate({"name": "t", "version": str(version), "hosts": [host], "install": install})
 
 
-async def both(
+async def resolve_and_obtain(
     spec: Spec, folder: Path, *arches: str, cache: Path | None = None
-) -> tuple[Binaries, dict[str, Archive]]:
+) -> tuple[Binaries, dict[str, BinaryArchive]]:
     said: list[str] = []
     cache = cache or folder / "cache"
-    binaries = await settle(spec, folder, frozenset(arches), {}, {}, cache=cache, report=said.append)
+    binaries = await resolve(spec, folder, frozenset(arches), {}, {}, cache=cache, report=said.append)
     archives = await obtain(binaries, spec, folder, frozenset(arches), cache=cache, report=said.append)
     assert binaries.sha256 == {arch: archive.sha256 for arch, archive in archives.items()}
     return binaries, archives
 
 
-def content_of(archive: Archive) -> dict[str, bytes]:
+def content_of(archive: BinaryArchive) -> dict[str, bytes]:
     found = {}
     with tarfile.open(archive.path, "r:gz") as tar:
         for entry in tar:
@@ -80,7 +80,7 @@ def as_release(arch: str, version: Version = VERSION) -> dict[str, bytes]:
 
 async def test_a_folder_becomes_an_archive_laid_out_like_a_release(tmp_path: Path) -> None:
     folder_of(tmp_path / "given", OTHER)
-    binaries, archives = await both(spec_of("./given"), tmp_path, OTHER)
+    binaries, archives = await resolve_and_obtain(spec_of("./given"), tmp_path, OTHER)
     assert content_of(archives[OTHER]) == as_release(OTHER)
     assert (binaries.source, binaries.is_vouched) == ("path", True)
     assert binaries.origin == str(tmp_path / "given")
@@ -90,7 +90,7 @@ async def test_a_folder_becomes_an_archive_laid_out_like_a_release(tmp_path: Pat
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
 async def test_a_tarball_with_any_top_folder_or_none(tmp_path: Path, top: str, mode: str) -> None:
     tarball_of(folder_of(tmp_path / "given", OTHER), tmp_path / "etcd.tar", top, mode)
-    _, archives = await both(spec_of("etcd.tar"), tmp_path, OTHER)
+    _, archives = await resolve_and_obtain(spec_of("etcd.tar"), tmp_path, OTHER)
     assert content_of(archives[OTHER]) == as_release(OTHER)
 
 
@@ -99,18 +99,18 @@ async def test_a_folder_of_upstreams_tarballs(tmp_path: Path) -> None:
     folder.mkdir()
     given = folder_of(tmp_path / "given", OTHER)
     tarball_of(given, folder / f"etcd-v{VERSION}-linux-{OTHER}.tar.gz", "any/")
-    _, archives = await both(spec_of(str(folder)), tmp_path, OTHER)
+    _, archives = await resolve_and_obtain(spec_of(str(folder)), tmp_path, OTHER)
     assert content_of(archives[OTHER]) == as_release(OTHER)
 
 
 async def test_the_same_content_is_packed_once_and_new_content_anew(tmp_path: Path) -> None:
     given = folder_of(tmp_path / "given", OTHER)
-    _, first = await both(spec_of("given"), tmp_path, OTHER)
+    _, first = await resolve_and_obtain(spec_of("given"), tmp_path, OTHER)
     written_at = first[OTHER].path.stat().st_mtime_ns
-    _, again = await both(spec_of("given"), tmp_path, OTHER)
+    _, again = await resolve_and_obtain(spec_of("given"), tmp_path, OTHER)
     assert (again, again[OTHER].path.stat().st_mtime_ns) == (first, written_at)
     (given / "etcdctl").write_bytes(program_for(OTHER, b"patched"))
-    _, other = await both(spec_of("given"), tmp_path, OTHER)
+    _, other = await resolve_and_obtain(spec_of("given"), tmp_path, OTHER)
     assert other[OTHER].path != first[OTHER].path
     assert other[OTHER].sha256 != first[OTHER].sha256
 
@@ -118,14 +118,14 @@ async def test_the_same_content_is_packed_once_and_new_content_anew(tmp_path: Pa
 async def test_an_operators_own_build_never_passes_for_upstreams(tmp_path: Path) -> None:
     """Rule 44: what carries unknown patches must not be taken by another cluster's `from: auto`."""
     folder_of(tmp_path / "given", OTHER)
-    await both(spec_of("given"), tmp_path, OTHER)
+    await resolve_and_obtain(spec_of("given"), tmp_path, OTHER)
     assert cached_versions(tmp_path / "cache") == []
 
 
 async def test_another_architecture_is_refused_naming_both(tmp_path: Path) -> None:
     folder_of(tmp_path / "given", "arm64")
     with pytest.raises(InstallError, match="is for arm64, but hosts need amd64") as caught:
-        await both(spec_of("given"), tmp_path, "amd64")
+        await resolve_and_obtain(spec_of("given"), tmp_path, "amd64")
     assert "{arch}" in caught.value.hint
 
 
@@ -133,7 +133,7 @@ async def test_two_architectures_from_one_path(tmp_path: Path) -> None:
     ours = await asyncio.to_thread(real_etcd, "3.4.23")
     (tmp_path / this_arch()).symlink_to(ours)
     folder_of(tmp_path / OTHER, OTHER, Version(3, 4, 23))
-    _, archives = await both(spec_of("{arch}", Version(3, 4, 23)), tmp_path, this_arch(), OTHER)
+    _, archives = await resolve_and_obtain(spec_of("{arch}", Version(3, 4, 23)), tmp_path, this_arch(), OTHER)
     assert content_of(archives[OTHER]) == as_release(OTHER, Version(3, 4, 23))
     assert archives[this_arch()].sha256 != archives[OTHER].sha256
 
@@ -142,7 +142,7 @@ async def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
     given = folder_of(tmp_path / "given", "amd64")
     (given / "etcdctl").write_text("#!/bin/sh\n")
     with pytest.raises(InstallError, match=r"etcdctl in .* is no Linux program, but hosts need amd64"):
-        await both(spec_of("given"), tmp_path, "amd64")
+        await resolve_and_obtain(spec_of("given"), tmp_path, "amd64")
 
 
 async def test_another_version_is_refused_by_running_it(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ async def test_another_version_is_refused_by_running_it(tmp_path: Path) -> None:
     for name in tools_of(VERSION):
         shutil.copy(shutil.which("true") or "/bin/true", given / name)
     with pytest.raises(InstallError, match=r"is not etcd 3\.6\.14: it says `true"):
-        await both(spec_of("given"), tmp_path, this_arch())
+        await resolve_and_obtain(spec_of("given"), tmp_path, this_arch())
 
 
 @pytest.mark.parametrize("kind", ["folder", "tarball"])
@@ -161,14 +161,14 @@ async def test_missing_programs_are_named(tmp_path: Path, kind: str) -> None:
     (given / "etcdutl").unlink()
     path = given if kind == "folder" else tarball_of(given, tmp_path / "etcd.tar.gz", "")
     with pytest.raises(InstallError, match="has no etcdctl and no etcdutl") as caught:
-        await both(spec_of(str(path)), tmp_path, OTHER)
+        await resolve_and_obtain(spec_of(str(path)), tmp_path, OTHER)
     assert "needs etcd, etcdctl, etcdutl" in caught.value.hint
 
 
 async def test_before_3_5_there_is_no_etcdutl_to_miss(tmp_path: Path) -> None:
     """Rule 59."""
     folder_of(tmp_path / "given", OTHER, Version(3, 4, 43))
-    _, archives = await both(spec_of("given", Version(3, 4, 43)), tmp_path, OTHER)
+    _, archives = await resolve_and_obtain(spec_of("given", Version(3, 4, 43)), tmp_path, OTHER)
     assert content_of(archives[OTHER]) == as_release(OTHER, Version(3, 4, 43))
 
 
@@ -176,14 +176,14 @@ async def test_before_3_5_there_is_no_etcdutl_to_miss(tmp_path: Path) -> None:
 async def test_what_is_no_tarball(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "etcd.tar.gz").write_bytes(content)
     with pytest.raises(InstallError, match="cannot be read as a tarball"):
-        await both(spec_of("etcd.tar.gz"), tmp_path, OTHER)
+        await resolve_and_obtain(spec_of("etcd.tar.gz"), tmp_path, OTHER)
 
 
 async def test_a_tarball_cut_short(tmp_path: Path) -> None:
     tarball = tarball_of(folder_of(tmp_path / "given", OTHER), tmp_path / "etcd.tar.gz", "")
     tarball.write_bytes(tarball.read_bytes()[:-40])
     with pytest.raises(InstallError):
-        await both(spec_of("etcd.tar.gz"), tmp_path, OTHER)
+        await resolve_and_obtain(spec_of("etcd.tar.gz"), tmp_path, OTHER)
 
 
 async def test_nothing_in_a_tarball_decides_where_it_is_written(tmp_path: Path) -> None:
@@ -195,22 +195,22 @@ async def test_nothing_in_a_tarball_decides_where_it_is_written(tmp_path: Path) 
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
     with pytest.raises(InstallError, match="has no etcdctl"):
-        await both(spec_of("etcd.tar.gz"), tmp_path, OTHER)
+        await resolve_and_obtain(spec_of("etcd.tar.gz"), tmp_path, OTHER)
     assert not (tmp_path / "cache/archives/etcd").exists()
     assert not (tmp_path / "cache/etcd").exists()
 
 
 async def test_a_path_that_is_not_there_or_not_given(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match=f"{tmp_path}/nowhere is not there"):
-        await both(spec_of("nowhere"), tmp_path, OTHER)
+        await resolve_and_obtain(spec_of("nowhere"), tmp_path, OTHER)
     with pytest.raises(InstallError, match=r"there is no `install\.path`"):
-        await both(spec_of(None), tmp_path, OTHER)
+        await resolve_and_obtain(spec_of(None), tmp_path, OTHER)
 
 
 async def test_a_path_that_changed_since_it_was_settled_is_refused(tmp_path: Path) -> None:
     given = folder_of(tmp_path / "given", OTHER)
     spec = spec_of("given")
-    binaries, _ = await both(spec, tmp_path, OTHER)
+    binaries, _ = await resolve_and_obtain(spec, tmp_path, OTHER)
     (given / "etcd").write_bytes(program_for(OTHER, b"swapped"))
     with pytest.raises(InstallError, match="changed after it was settled on") as caught:
         await obtain(
@@ -229,10 +229,10 @@ def real_etcd(version: str) -> Path:
 async def test_real_binaries_from_a_folder_and_from_a_tarball(tmp_path: Path) -> None:
     given = await asyncio.to_thread(real_etcd, "3.4.23")
     version = Version(3, 4, 23)
-    _, one = await both(spec_of(str(given), version), tmp_path, this_arch())
+    _, one = await resolve_and_obtain(spec_of(str(given), version), tmp_path, this_arch())
     tarball = tarball_of(given, tmp_path / "etcd.tar.gz", "etcd-v3.4.23/")
-    _, two = await both(spec_of(str(tarball), version), tmp_path, this_arch())
+    _, two = await resolve_and_obtain(spec_of(str(tarball), version), tmp_path, this_arch())
     assert one[this_arch()].sha256 == two[this_arch()].sha256
     assert arch_of(given / "etcd") == this_arch()
     with pytest.raises(InstallError, match=r"is not etcd 3\.4\.24: it says `etcd Version: 3\.4\.23`"):
-        await both(spec_of(str(given), Version(3, 4, 24)), tmp_path, this_arch())
+        await resolve_and_obtain(spec_of(str(given), Version(3, 4, 24)), tmp_path, this_arch())

@@ -17,9 +17,9 @@ from etcdup.core.observed.model import Binaries
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
-from etcdup.ops.install.install import Archive, cached_versions, obtain, settle
-from etcdup.ops.install.release import obtain_release, settle_release
-from etcdup.ops.install.wanted import Patience, Wanted
+from etcdup.ops.install.install import BinaryArchive, cached_versions, obtain, resolve
+from etcdup.ops.install.release import obtain_release, resolve_release
+from etcdup.ops.install.wanted import SourceRequest, Timeouts
 from tests.support.release_mirror import Mirror, serve
 
 UNPINNED = Version(3, 9, 1)
@@ -55,11 +55,13 @@ def spec_of(mirror: str, version: Version = UNPINNED, source: str = "release") -
     return Spec.model_validate({"name": "t", "version": str(version), "hosts": [host], "install": install})
 
 
-def wanted_from(mirror: Mirror, cache: Path, said: list[str] | None = None, stall_s: float = 20.0) -> Wanted:
+def request_from(
+    mirror: Mirror, cache: Path, said: list[str] | None = None, stall_s: float = 20.0
+) -> SourceRequest:
     """A version that is pinned to just what the mirror has."""
     said = [] if said is None else said
     pins = {PINNED: {"amd64": SHA256}}
-    return Wanted(
+    return SourceRequest(
         "release",
         PINNED,
         ("amd64",),
@@ -68,15 +70,15 @@ def wanted_from(mirror: Mirror, cache: Path, said: list[str] | None = None, stal
         None,
         said.append,
         pins,
-        Patience(connect_s=5, stall_s=stall_s),
+        Timeouts(connect_s=5, stall_s=stall_s),
     )
 
 
-async def settled(spec: Spec, cache: Path, arches: frozenset[str] = AMD64) -> Binaries:
-    return await settle(spec, Path(), arches, {}, {}, cache=cache, report=lambda _: None)
+async def resolve_release_for(spec: Spec, cache: Path, arches: frozenset[str] = AMD64) -> Binaries:
+    return await resolve(spec, Path(), arches, {}, {}, cache=cache, report=lambda _: None)
 
 
-async def obtained(binaries: Binaries, spec: Spec, cache: Path) -> Archive:
+async def obtain_amd64(binaries: Binaries, spec: Spec, cache: Path) -> BinaryArchive:
     archives = await obtain(binaries, spec, Path(), AMD64, cache=cache, report=lambda _: None)
     return archives["amd64"]
 
@@ -87,8 +89,8 @@ def leftovers(cache: Path) -> list[str]:
 
 async def test_a_pinned_release_is_looked_at_then_downloaded_once(mirror: Mirror, cache: Path) -> None:
     said: list[str] = []
-    wanted = wanted_from(mirror, cache, said)
-    binaries = await settle_release(wanted)
+    wanted = request_from(mirror, cache, said)
+    binaries = await resolve_release(wanted)
     assert (binaries.source, binaries.origin, binaries.sha256) == ("release", mirror.url, {"amd64": SHA256})
     assert binaries.why == "the mirror has it; its checksum is pinned in etcdup"
     assert mirror.requests == [f"HEAD /{tarball(PINNED)}"]
@@ -102,35 +104,37 @@ async def test_a_pinned_release_is_looked_at_then_downloaded_once(mirror: Mirror
 
 async def test_an_unpinned_release_is_compared_with_the_mirrors_own_sums(mirror: Mirror, cache: Path) -> None:
     spec = spec_of(mirror.url + "/")
-    binaries = await settled(spec, cache)
+    binaries = await resolve_release_for(spec, cache)
     assert "not pinned in etcdup and was taken from the SHA256SUMS" in binaries.why
-    assert (await obtained(binaries, spec, cache)).sha256 == SHA256
+    assert (await obtain_amd64(binaries, spec, cache)).sha256 == SHA256
     assert cached_versions(cache) == [UNPINNED]
 
 
 async def test_what_is_cached_needs_no_network(mirror: Mirror, cache: Path) -> None:
     spec = spec_of(mirror.url, source="auto")
-    await obtained(await settled(spec, cache), spec, cache)
+    await obtain_amd64(await resolve_release_for(spec, cache), spec, cache)
     mirror.requests.clear()
-    binaries = await settled(spec, cache)
+    binaries = await resolve_release_for(spec, cache)
     assert (binaries.source, binaries.sha256) == ("cache", {"amd64": SHA256})
-    assert (await obtained(binaries, spec, cache)).sha256 == SHA256
+    assert (await obtain_amd64(binaries, spec, cache)).sha256 == SHA256
     assert mirror.requests == []
 
 
 async def test_a_file_mirror(mirror: Mirror, cache: Path) -> None:
     spec = spec_of(mirror.root.as_uri())
-    assert (await obtained(await settled(spec, cache), spec, cache)).path.read_bytes() == CONTENT
+    assert (
+        await obtain_amd64(await resolve_release_for(spec, cache), spec, cache)
+    ).path.read_bytes() == CONTENT
     with pytest.raises(InstallError, match="is not there"):
-        await settled(spec_of(mirror.root.as_uri(), Version(3, 6, 13)), cache)
+        await resolve_release_for(spec_of(mirror.root.as_uri(), Version(3, 6, 13)), cache)
 
 
 async def test_another_file_than_the_pinned_one_is_refused_and_deleted(mirror: Mirror, cache: Path) -> None:
     """The real pin of 3.6.14: what this mirror has under that name is not it, whatever its SHA256SUMS say."""
     spec = spec_of(mirror.url, PINNED)
-    binaries = await settled(spec, cache)
+    binaries = await resolve_release_for(spec, cache)
     with pytest.raises(InstallError) as caught:
-        await obtained(binaries, spec, cache)
+        await obtain_amd64(binaries, spec, cache)
     told = str(caught.value)
     assert f"{mirror.url}/{tarball(PINNED)}" in told
     assert SHA256 in told
@@ -141,10 +145,10 @@ async def test_another_file_than_the_pinned_one_is_refused_and_deleted(mirror: M
 
 async def test_a_byte_that_changed_on_the_way_is_noticed(mirror: Mirror, cache: Path) -> None:
     spec = spec_of(mirror.url)
-    binaries = await settled(spec, cache)
+    binaries = await resolve_release_for(spec, cache)
     mirror.lie.add(".tar.gz")
     with pytest.raises(InstallError, match=f"expected {SHA256}"):
-        await obtained(binaries, spec, cache)
+        await obtain_amd64(binaries, spec, cache)
     assert leftovers(cache) == []
 
 
@@ -156,66 +160,66 @@ async def test_a_byte_that_changed_on_the_way_is_noticed(mirror: Mirror, cache: 
 async def test_without_a_checksum_nothing_is_taken(mirror: Mirror, cache: Path, sums: str) -> None:
     mirror.put(f"v{UNPINNED}/SHA256SUMS", sums.encode())
     with pytest.raises(InstallError, match=r"does not list etcd-v3\.9\.1-linux-amd64") as caught:
-        await settled(spec_of(mirror.url), cache)
+        await resolve_release_for(spec_of(mirror.url), cache)
     assert "`from: path`" in caught.value.hint
 
 
 async def test_without_a_list_of_checksums_nothing_is_taken(mirror: Mirror, cache: Path) -> None:
     mirror.fail["SHA256SUMS"] = 404
     with pytest.raises(InstallError, match=r"no checksum pinned in etcdup, and .*SHA256SUMS.* 404"):
-        await settled(spec_of(mirror.url), cache)
+        await resolve_release_for(spec_of(mirror.url), cache)
 
 
 async def test_not_there_is_said_before_planning(mirror: Mirror, cache: Path) -> None:
     with pytest.raises(InstallError, match="404") as caught:
-        await settled(spec_of(mirror.url, Version(3, 6, 13)), cache)
+        await resolve_release_for(spec_of(mirror.url, Version(3, 6, 13)), cache)
     assert "install.mirror" in caught.value.hint
 
 
 async def test_a_mirror_without_head(mirror: Mirror, cache: Path) -> None:
     mirror.no_head = True
-    assert (await settle_release(wanted_from(mirror, cache))).source == "release"
+    assert (await resolve_release(request_from(mirror, cache))).source == "release"
     mirror.fail[".tar.gz"] = 404
     with pytest.raises(InstallError, match="404"):
-        await settle_release(wanted_from(mirror, cache))
+        await resolve_release(request_from(mirror, cache))
 
 
 async def test_nobody_listens(cache: Path) -> None:
     with pytest.raises(InstallError, match="Connection refused"):
-        await settled(spec_of("http://127.0.0.1:9"), cache)
+        await resolve_release_for(spec_of("http://127.0.0.1:9"), cache)
 
 
 async def test_only_addresses_of_mirrors(cache: Path) -> None:
     with pytest.raises(InstallError, match="no address to download from") as caught:
-        await settled(spec_of("ftp://127.0.0.1"), cache)
+        await resolve_release_for(spec_of("ftp://127.0.0.1"), cache)
     assert "file://" in caught.value.hint
 
 
 async def test_a_transfer_that_ends_early(mirror: Mirror, cache: Path) -> None:
     mirror.truncate[".tar.gz"] = 1024 * 1024
     with pytest.raises(InstallError, match=r"ended early, after 1\.0 of 2\.9 MiB"):
-        await obtain_release(wanted_from(mirror, cache), "amd64", SHA256)
+        await obtain_release(request_from(mirror, cache), "amd64", SHA256)
     assert leftovers(cache) == []
     mirror.truncate.clear()
-    assert (await obtain_release(wanted_from(mirror, cache), "amd64", SHA256)).sha256 == SHA256
+    assert (await obtain_release(request_from(mirror, cache), "amd64", SHA256)).sha256 == SHA256
 
 
 async def test_a_transfer_that_stalls(mirror: Mirror, cache: Path) -> None:
     mirror.stall[".tar.gz"] = 1024 * 1024
     with pytest.raises(InstallError, match=r"no data for 0\.3 s"):
-        await obtain_release(wanted_from(mirror, cache, stall_s=0.3), "amd64", SHA256)
+        await obtain_release(request_from(mirror, cache, stall_s=0.3), "amd64", SHA256)
     assert leftovers(cache) == []
 
 
 async def test_a_slow_transfer_is_no_stall(mirror: Mirror, cache: Path) -> None:
     mirror.chunk_delay_s = 0.02
-    assert (await obtain_release(wanted_from(mirror, cache, stall_s=0.3), "amd64", SHA256)).sha256 == SHA256
+    assert (await obtain_release(request_from(mirror, cache, stall_s=0.3), "amd64", SHA256)).sha256 == SHA256
 
 
 async def test_cancelling_ends_a_stalled_transfer_at_once(mirror: Mirror, cache: Path) -> None:
     mirror.stall[".tar.gz"] = 1024 * 1024
     begun = asyncio.Event()
-    wanted = replace(wanted_from(mirror, cache), report=lambda _: begun.set())
+    wanted = replace(request_from(mirror, cache), report=lambda _: begun.set())
     task = asyncio.ensure_future(obtain_release(wanted, "amd64", SHA256))
     await begun.wait()
     threads = threading.active_count()
@@ -229,11 +233,11 @@ async def test_cancelling_ends_a_stalled_transfer_at_once(mirror: Mirror, cache:
 
 async def test_a_damaged_cache_is_noticed_and_mended(mirror: Mirror, cache: Path) -> None:
     spec = spec_of(mirror.url, source="auto")
-    archive = await obtained(await settled(spec, cache), spec, cache)
+    archive = await obtain_amd64(await resolve_release_for(spec, cache), spec, cache)
     archive.path.write_bytes(CONTENT[:-1])
-    binaries = await settled(spec, cache)
+    binaries = await resolve_release_for(spec, cache)
     assert binaries.source == "release"
-    assert (await obtained(binaries, spec, cache)).path.read_bytes() == CONTENT
+    assert (await obtain_amd64(binaries, spec, cache)).path.read_bytes() == CONTENT
 
 
 async def test_a_cached_file_is_measured_by_the_pin_not_by_the_note_beside_it(cache: Path) -> None:
@@ -242,30 +246,30 @@ async def test_a_cached_file_is_measured_by_the_pin_not_by_the_note_beside_it(ca
     path.write_bytes(CONTENT)
     path.with_name(path.name + ".sha256").write_text(f"{SHA256}  {path.name}\n")
     with pytest.raises(InstallError, match="Connection refused") as caught:
-        await settled(spec_of("http://127.0.0.1:9", PINNED), cache)
+        await resolve_release_for(spec_of("http://127.0.0.1:9", PINNED), cache)
     assert f"its sha256 is {SHA256}" in caught.value.detail
 
 
 async def test_what_was_settled_from_the_cache_must_still_be_that(mirror: Mirror, cache: Path) -> None:
     spec = spec_of(mirror.url, source="auto")
-    await obtained(await settled(spec, cache), spec, cache)
-    binaries = await settled(spec, cache)
+    await obtain_amd64(await resolve_release_for(spec, cache), spec, cache)
+    binaries = await resolve_release_for(spec, cache)
     (cache / "archives" / "etcd-v3.9.1-linux-amd64.tar.gz").unlink()
     with pytest.raises(InstallError, match="is not there") as caught:
-        await obtained(binaries, spec, cache)
+        await obtain_amd64(binaries, spec, cache)
     assert caught.value.hint == "plan again"
 
 
 async def test_auto_says_everything_that_was_tried(cache: Path) -> None:
     with pytest.raises(InstallError, match=r"etcd 3\.9\.1 for amd64 cannot be had") as caught:
-        await settled(spec_of("http://127.0.0.1:9", source="auto"), cache)
+        await resolve_release_for(spec_of("http://127.0.0.1:9", source="auto"), cache)
     lines = caught.value.detail.splitlines()
     assert [line.split(":")[0] for line in lines] == ["cache", "release", "package"]
     assert "Connection refused" in lines[1]
     assert "{from: path, path: FOLDER}" in caught.value.hint
 
 
-OBTAIN = """
+OBTAIN_SCRIPT = """
 import asyncio, pathlib, sys
 from etcdup.core.spec.version import Version
 from etcdup.ops.install.release import obtain_release
@@ -278,7 +282,7 @@ print(asyncio.run(obtain_release(wanted, "amd64", sha256)).sha256)
 
 def test_two_etcdups_at_once_download_once(mirror: Mirror, cache: Path) -> None:
     mirror.chunk_delay_s = 0.02
-    argv = [sys.executable, "-c", OBTAIN, mirror.url, str(cache), SHA256]
+    argv = [sys.executable, "-c", OBTAIN_SCRIPT, mirror.url, str(cache), SHA256]
     both = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=60)[0] for process in both]
     assert [each.splitlines()[-1] for each in said] == [SHA256, SHA256]
@@ -287,7 +291,7 @@ def test_two_etcdups_at_once_download_once(mirror: Mirror, cache: Path) -> None:
 
 def test_killed_in_the_middle_leaves_nothing_that_passes_for_an_archive(mirror: Mirror, cache: Path) -> None:
     mirror.stall[".tar.gz"] = 1024 * 1024
-    argv = [sys.executable, "-u", "-c", OBTAIN, mirror.url, str(cache), SHA256]
+    argv = [sys.executable, "-u", "-c", OBTAIN_SCRIPT, mirror.url, str(cache), SHA256]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "MiB" in process.stdout.readline()

@@ -13,11 +13,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from etcdup.core.certs.required import wanted_certs
+from etcdup.core.certs.required import desired_certs
 from etcdup.core.spec.model import Spec
 from etcdup.ops.pki.pki import Pki
 
-KILLED = 9
+KILL_EXIT_CODE = 9
 CHANGES = ("mkdir", "chmod", "link", "replace", "unlink", "fsync", "fchmod")
 
 
@@ -28,7 +28,7 @@ def die_before_change(number: int) -> None:
     def deadly(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if next(counter) == number:
-                os._exit(KILLED)
+                os._exit(KILL_EXIT_CODE)
             return function(*args, **kwargs)
 
         return call
@@ -49,13 +49,13 @@ def main(folder: Path, spec: Spec, now: datetime, stage: str = "") -> None:
             elif stage:
                 pki.rotate(stage, now)
             else:
-                pki.issue([each.role for each in wanted_certs(spec)], now)
+                pki.issue([each.role for each in desired_certs(spec)], now)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) == 0:
             print(number)
             return
-        assert os.waitstatus_to_exitcode(status) == KILLED
+        assert os.waitstatus_to_exitcode(status) == KILL_EXIT_CODE
 
 
 if __name__ == "__main__":

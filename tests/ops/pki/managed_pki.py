@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from etcdup.core.certs.required import due, wanted_certs
+from etcdup.core.certs.required import desired_certs, why_due
 from etcdup.core.spec.model import Spec
 from etcdup.ops.pki.pki import Pki
 
@@ -17,19 +17,20 @@ def spec_of(*addresses: str, **tls: Any) -> Spec:
 
 
 THREE = spec_of("10.0.0.1", "10.0.0.2", "10.0.0.3")
-ROLES = [each.role for each in wanted_certs(THREE)]
+ROLES = [each.role for each in desired_certs(THREE)]
 
 
-def issued(folder: Path, spec: Spec = THREE) -> Pki:
+def issue_all(folder: Path, spec: Spec = THREE) -> Pki:
     pki = Pki.open(spec, folder)
-    pki.issue([each.role for each in wanted_certs(spec)], NOW)
+    pki.issue([each.role for each in desired_certs(spec)], NOW)
     return pki
 
 
-def dues(spec: Spec, pki: Pki, now: datetime = NOW) -> dict[str, str]:
+def due_reasons(spec: Spec, pki: Pki, now: datetime = NOW) -> dict[str, str]:
     seen = pki.see()
     whys = {
-        each.role: due(each, seen.certs.get(each.role), seen.authority, now) for each in wanted_certs(spec)
+        each.role: why_due(each, seen.certs.get(each.role), seen.authority, now)
+        for each in desired_certs(spec)
     }
     return {role: why for role, why in whys.items() if why}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.certs.ca_rotation import reached
-from etcdup.core.certs.required import due, wanted_certs
+from etcdup.core.certs.ca_rotation import rotation_stage
+from etcdup.core.certs.required import desired_certs, why_due
 from etcdup.core.observed.model import PkiSeen
 from etcdup.core.spec.model import Spec
 from etcdup.ops.pki.pki import Pki
@@ -21,7 +21,7 @@ WRITTEN = {"name": "prod", "version": "3.6.14", "hosts": [{"name": "infra1", "ad
 SPEC = Spec.model_validate(WRITTEN)
 
 
-def killed_at_each_change(folder: Path, *stage: str) -> list[Path]:
+def run_killed_at_each_change(folder: Path, *stage: str) -> list[Path]:
     """The folders that the killed runs left, the last one came to its end."""
     argv = [
         sys.executable,
@@ -36,18 +36,20 @@ def killed_at_each_change(folder: Path, *stage: str) -> list[Path]:
     return [folder / str(number) for number in range(1, int(done.stdout) + 1)]
 
 
-def dues(pki: Pki) -> list[str]:
+def due_roles(pki: Pki) -> list[str]:
     seen = pki.see()
     return [
-        each.role for each in wanted_certs(SPEC) if due(each, seen.certs.get(each.role), seen.authority, NOW)
+        each.role
+        for each in desired_certs(SPEC)
+        if why_due(each, seen.certs.get(each.role), seen.authority, NOW)
     ]
 
 
-def finished(folder: Path) -> PkiSeen:
+def finish_run(folder: Path) -> PkiSeen:
     """What is there after the next run, which does only what is due."""
     pki = Pki.open(SPEC, folder)
-    pki.issue(dues(pki) or ["admin"], NOW)
-    assert dues(pki) == []
+    pki.issue(due_roles(pki) or ["admin"], NOW)
+    assert due_roles(pki) == []
     for role in pki.see().certs:
         cert, _ = pki.file(role)
         assert cert.startswith(b"-----BEGIN CERTIFICATE-----")
@@ -55,12 +57,12 @@ def finished(folder: Path) -> PkiSeen:
 
 
 def test_killed_while_everything_is_made(tmp_path: Path) -> None:
-    folders = killed_at_each_change(tmp_path)
+    folders = run_killed_at_each_change(tmp_path)
     assert len(folders) > 30
     for folder in folders:
         key = folder / "pki/ca-key.pem"
         before = key.read_bytes() if key.exists() else None
-        finished(folder)
+        finish_run(folder)
         assert before is None or key.read_bytes() == before
         assert list(folder.rglob("*.tmp")) == []
         assert openssl("verify", "-CAfile", folder / "pki/ca.pem", folder / "pki/clients/admin.pem")
@@ -69,16 +71,16 @@ def test_killed_while_everything_is_made(tmp_path: Path) -> None:
 def test_killed_while_everything_is_renewed(tmp_path: Path) -> None:
     """What was good before is still there or due; nothing is lost that a running member needs."""
     whole = tmp_path / "whole"
-    Pki.open(SPEC, whole).issue([each.role for each in wanted_certs(SPEC)], NOW)
+    Pki.open(SPEC, whole).issue([each.role for each in desired_certs(SPEC)], NOW)
     before = Pki.open(SPEC, whole).see()
     for number in range(1, 80):
         shutil.copytree(whole, tmp_path / str(number))
-    folders = killed_at_each_change(tmp_path)
+    folders = run_killed_at_each_change(tmp_path)
     for folder in folders:
         seen = Pki.open(SPEC, folder).see()
         assert set(seen.certs) == set(before.certs)
-        assert len(dues(Pki.open(SPEC, folder))) <= 1  # the one pair that it was at
-        assert finished(folder).authority is not None
+        assert len(due_roles(Pki.open(SPEC, folder))) <= 1  # the one pair that it was at
+        assert finish_run(folder).authority is not None
         assert (folder / "pki/ca-key.pem").read_bytes() == (whole / "pki/ca-key.pem").read_bytes()
         assert list(folder.rglob("*.tmp")) == []
 
@@ -91,7 +93,7 @@ def test_killed_while_a_consumer_gets_its_next_certificate(tmp_path: Path) -> No
     old, old_key = first.issue_client("app", NOW)
     for number in range(1, 40):
         shutil.copytree(whole, tmp_path / str(number))
-    folders = killed_at_each_change(tmp_path, "consumer")
+    folders = run_killed_at_each_change(tmp_path, "consumer")
     assert len(folders) > 10
     for folder in folders:
         pki = Pki.open(SPEC, folder)
@@ -116,24 +118,24 @@ def test_killed_in_a_turn_of_the_ca(tmp_path: Path, done: int) -> None:
     stages = ("trust", "sign", "drop")
     whole = tmp_path / "whole"
     first = Pki.open(SPEC, whole)
-    first.issue([each.role for each in wanted_certs(SPEC)], NOW)
+    first.issue([each.role for each in desired_certs(SPEC)], NOW)
     for stage in stages[:done]:
         first.rotate(stage, NOW)
     before = first.see()
     for number in range(1, 80):
         shutil.copytree(whole, tmp_path / str(number))
-    folders = killed_at_each_change(tmp_path, stages[done])
+    folders = run_killed_at_each_change(tmp_path, stages[done])
     assert len(folders) > 5
     for folder in folders:
         pki = Pki.open(SPEC, folder)
         cut = pki.see()
-        assert reached(cut) in (reached(before), ("trust", "sign", None)[done])
+        assert rotation_stage(cut) in (rotation_stage(before), ("trust", "sign", None)[done])
         assert cut.authority in cut.trusted
         made = {path.read_bytes() for path in folder.glob("pki/next-ca.pem")}
         pki.rotate(stages[done], NOW)
         pki.rotate(stages[done], NOW)  # the second time there is nothing to do
         after = pki.see()
-        assert reached(after) == ("trust", "sign", None)[done]
+        assert rotation_stage(after) == ("trust", "sign", None)[done]
         assert len(after.trusted) == (1 if done == 2 else 2)
         if made:
             assert (folder / "pki/ca.pem").read_bytes().endswith(made.pop()), "no third CA"

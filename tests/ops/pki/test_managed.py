@@ -9,7 +9,7 @@ import pytest
 
 from etcdup.errors import PkiError
 from etcdup.ops.pki.pki import Pki
-from tests.ops.pki.managed_pki import NOW, ROLES, THREE, contents, dues, issued, spec_of
+from tests.ops.pki.managed_pki import NOW, ROLES, THREE, contents, due_reasons, issue_all, spec_of
 from tests.support.openssl import openssl
 
 # --- what is made
@@ -18,16 +18,16 @@ from tests.support.openssl import openssl
 def test_nothing_is_there_then_everything_and_then_nothing_is_due(tmp_path: Path) -> None:
     pki = Pki.open(THREE, tmp_path)
     assert pki.see().authority is None
-    assert set(dues(THREE, pki)) == set(ROLES)
+    assert set(due_reasons(THREE, pki)) == set(ROLES)
     pki.issue(ROLES, NOW)
     seen = pki.see()
-    assert (dues(THREE, pki), list(seen.certs), list(seen.files)) == ({}, ROLES, ROLES)
+    assert (due_reasons(THREE, pki), list(seen.certs), list(seen.files)) == ({}, ROLES, ROLES)
     assert seen.trust["ca"] == seen.trust["peer-ca"] == seen.authority.sha256  # type: ignore[union-attr]
     assert pki.check(NOW) == ()
 
 
 def test_only_the_roles_asked_for_are_issued_anew(tmp_path: Path) -> None:
-    pki = issued(tmp_path)
+    pki = issue_all(tmp_path)
     before = pki.see()
     pki.issue(["peer/infra2"], NOW)
     after = pki.see()
@@ -37,18 +37,18 @@ def test_only_the_roles_asked_for_are_issued_anew(tmp_path: Path) -> None:
 
 def test_all_of_a_cluster_takes_less_than_50_ms(tmp_path: Path) -> None:
     """Of our own time: how long the disk takes to be sure is not ours to promise."""
-    issued(tmp_path / "first")  # imports the library
+    issue_all(tmp_path / "first")  # imports the library
     took = []
     for attempt in range(5):
         started = time.process_time()
-        issued(tmp_path / str(attempt))
+        issue_all(tmp_path / str(attempt))
         took.append(time.process_time() - started)
     assert min(took) < 0.05, took
 
 
 def test_folders_and_keys_are_their_owners_alone(tmp_path: Path) -> None:
     (tmp_path / "pki").mkdir(mode=0o755)
-    issued(tmp_path).issue_client("kube-apiserver", NOW)
+    issue_all(tmp_path).issue_client("kube-apiserver", NOW)
     for path in (tmp_path / "pki", *(tmp_path / "pki").rglob("*")):
         mode = stat.S_IMODE(path.stat().st_mode)
         wanted = 0o700 if path.is_dir() else 0o600 if path.stem.endswith("-key") else 0o644
@@ -56,7 +56,7 @@ def test_folders_and_keys_are_their_owners_alone(tmp_path: Path) -> None:
 
 
 def test_a_key_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
-    pki = issued(tmp_path)
+    pki = issue_all(tmp_path)
     (tmp_path / "pki/ca-key.pem").chmod(0o644)
     (fault,) = pki.check(NOW)
     assert fault.is_warning
@@ -65,7 +65,7 @@ def test_a_key_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
 
 def test_keys_that_others_can_read_are_closed_to_them(tmp_path: Path) -> None:
     """All that are ours, those of before as well; what a link leads to is somebody else's."""
-    pki = issued(tmp_path)
+    pki = issue_all(tmp_path)
     pki.issue_client("app", NOW)
     pki.forget_client("app")
     for stage in ("trust", "sign"):
@@ -87,7 +87,7 @@ def test_keys_that_others_can_read_are_closed_to_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["server", "peer"])
 def test_openssl_takes_what_members_serve_and_dial_with(tmp_path: Path, kind: str) -> None:
-    issued(tmp_path)
+    issue_all(tmp_path)
     ca, cert = tmp_path / "pki/ca.pem", tmp_path / f"pki/members/infra2/{kind}.pem"
     for purpose in ("sslserver", "sslclient"):
         openssl("verify", "-x509_strict", "-purpose", purpose, "-CAfile", ca, "-verify_ip", "10.0.0.2", cert)
@@ -101,7 +101,7 @@ def test_openssl_takes_what_members_serve_and_dial_with(tmp_path: Path, kind: st
 
 
 def test_openssl_takes_clients_as_clients_only(tmp_path: Path) -> None:
-    issued(tmp_path)
+    issue_all(tmp_path)
     ca = tmp_path / "pki/ca.pem"
     for cert in (tmp_path / "pki/clients/admin.pem", tmp_path / "pki/members/infra1/health.pem"):
         openssl("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", ca, cert)
@@ -111,20 +111,20 @@ def test_openssl_takes_clients_as_clients_only(tmp_path: Path) -> None:
 
 def test_certificates_are_good_on_hosts_whose_clock_is_behind(tmp_path: Path) -> None:
     """Rule 94."""
-    seen = issued(tmp_path).see()
+    seen = issue_all(tmp_path).see()
     assert seen.authority is not None
     assert {cert.not_before for cert in (seen.authority, *seen.certs.values())} == {NOW - timedelta(hours=1)}
 
 
 def test_no_certificate_outlives_its_ca(tmp_path: Path) -> None:
     spec = spec_of("10.0.0.1", days=300, ca_days=100)
-    seen = issued(tmp_path, spec).see()
+    seen = issue_all(tmp_path, spec).see()
     assert seen.authority is not None
     assert {cert.not_after for cert in seen.certs.values()} == {seen.authority.not_after}
 
 
 def test_what_goes_to_hosts(tmp_path: Path) -> None:
-    pki = issued(tmp_path)
+    pki = issue_all(tmp_path)
     folder = tmp_path / "pki"
     assert pki.trust("ca") == pki.trust("peer-ca") == (folder / "ca.pem").read_bytes()
     server = folder / "members/infra1"
@@ -138,13 +138,13 @@ def test_what_goes_to_hosts(tmp_path: Path) -> None:
 
 
 def test_a_new_address_is_due_and_issued_with_the_same_ca(tmp_path: Path) -> None:
-    authority = issued(tmp_path).see().authority
+    authority = issue_all(tmp_path).see().authority
     moved = spec_of("10.0.0.1", "10.0.0.2", "10.0.0.9")
     pki = Pki.open(moved, tmp_path)
     lack = "its names lack 10.0.0.9"
-    assert dues(moved, pki) == {"server/infra3": lack, "peer/infra3": lack}
-    pki.issue(dues(moved, pki), NOW)
-    assert dues(moved, pki) == {}
+    assert due_reasons(moved, pki) == {"server/infra3": lack, "peer/infra3": lack}
+    pki.issue(due_reasons(moved, pki), NOW)
+    assert due_reasons(moved, pki) == {}
     after = pki.see()
     assert after.authority == authority
     assert "10.0.0.3" not in after.certs["server/infra3"].addresses
@@ -154,17 +154,17 @@ def test_a_new_address_is_due_and_issued_with_the_same_ca(tmp_path: Path) -> Non
 
 
 def test_renewal_is_due_in_the_last_third(tmp_path: Path) -> None:
-    pki = issued(tmp_path)
-    assert dues(THREE, pki, NOW + timedelta(days=240)) == {}
+    pki = issue_all(tmp_path)
+    assert due_reasons(THREE, pki, NOW + timedelta(days=240)) == {}
     late = NOW + timedelta(days=250)
-    assert set(dues(THREE, pki, late)) == set(ROLES)
+    assert set(due_reasons(THREE, pki, late)) == set(ROLES)
     pki.issue(ROLES, late)
-    assert dues(THREE, pki, late) == {}
+    assert due_reasons(THREE, pki, late) == {}
 
 
 def test_a_renewal_keeps_keys_and_a_new_ca_makes_new_ones(tmp_path: Path) -> None:
     """Rule 16: with the key that is there, no handshake can find half of a pair. A consumer's next key is a new one."""
-    pki = issued(tmp_path)
+    pki = issue_all(tmp_path)
     pki.issue_client("app", NOW)
     before = {role: pki.file(role) for role in [*ROLES, "client/app"]}
     pki.issue([*ROLES, "client/app"], NOW)
@@ -178,19 +178,19 @@ def test_a_renewal_keeps_keys_and_a_new_ca_makes_new_ones(tmp_path: Path) -> Non
 
 def test_a_pair_that_does_not_fit_is_due_and_goes_to_no_host(tmp_path: Path) -> None:
     """Rule 16: it would break every new handshake and nothing would show it."""
-    pki = issued(tmp_path)
+    pki = issue_all(tmp_path)
     folder = tmp_path / "pki/members/infra1"
     (folder / "server-key.pem").write_bytes((folder / "peer-key.pem").read_bytes())
-    assert dues(THREE, pki) == {"server/infra1": "its key is missing or does not fit it"}
+    assert due_reasons(THREE, pki) == {"server/infra1": "its key is missing or does not fit it"}
     assert "server/infra1" not in pki.see().files
     with pytest.raises(PkiError, match=r"server-key.pem is not the key of .*server.pem"):
         pki.file("server/infra1")
     (folder / "server-key.pem").unlink()
-    assert dues(THREE, pki) == {"server/infra1": "its key is missing or does not fit it"}
+    assert due_reasons(THREE, pki) == {"server/infra1": "its key is missing or does not fit it"}
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
-    pki = issued(tmp_path)
+    pki = issue_all(tmp_path)
     broken = tmp_path / "pki/members/infra3/peer.pem"
     broken.write_text("no certificate")
     with pytest.raises(PkiError, match=r"members/infra3/peer.pem holds no certificate in PEM form") as caught:
@@ -198,7 +198,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     assert caught.value.hint == "move it away, and `etcdup apply` issues it anew"
     assert [fault.file for fault in pki.check(NOW)] == [str(broken)]
     broken.unlink()
-    assert dues(THREE, pki) == {"peer/infra3": "there is none yet"}
+    assert due_reasons(THREE, pki) == {"peer/infra3": "there is none yet"}
 
 
 def test_a_folder_of_certificates_where_the_ca_should_be(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_folder_of_certificates_where_the_ca_should_be(tmp_path: Path) -> None
 
 
 def test_a_client_gets_its_certificate_once_and_again_when_asked(tmp_path: Path) -> None:
-    pki = issued(tmp_path)
+    pki = issue_all(tmp_path)
     first = pki.issue_client("kube-apiserver", NOW)
     assert pki.issue_client("kube-apiserver", NOW) == first
     assert pki.issue_client("kube-apiserver", NOW, renew=True) != first
@@ -223,7 +223,7 @@ def test_a_client_gets_its_certificate_once_and_again_when_asked(tmp_path: Path)
     "name", ["admin", "etcdup:prod:peer", "../admin", "a/b", "x-key", "", "Root", "a\n", "a,b"]
 )
 def test_no_client_can_be_called_a_peer_or_write_elsewhere(tmp_path: Path, name: str) -> None:
-    pki = issued(tmp_path)
+    pki = issue_all(tmp_path)
     before = contents(tmp_path)
     with pytest.raises(PkiError, match="There is no certificate"):
         pki.issue_client(name, NOW)

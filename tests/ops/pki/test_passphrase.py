@@ -6,23 +6,23 @@ import pytest
 
 from etcdup.errors import PkiError
 from etcdup.ops.pki.pki import Pki
-from tests.ops.pki.managed_pki import NOW, ROLES, THREE, dues, issued, spec_of
+from tests.ops.pki.managed_pki import NOW, ROLES, THREE, due_reasons, issue_all, spec_of
 from tests.support.openssl import openssl
 
 PASSPHRASE = "correct horse battery"
 VARIABLE = "ETCDUP_CA_PASSPHRASE"
 
 
-def encrypted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def issue_encrypted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, PASSPHRASE)
-    issued(folder)
+    issue_all(folder)
     monkeypatch.delenv(VARIABLE)
     assert (folder / "pki/ca-key.pem").read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
 
 
 def test_an_encrypted_ca_key_needs_its_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encrypted(tmp_path, monkeypatch)
-    assert dues(THREE, Pki.open(THREE, tmp_path)) == {}  # seeing needs none
+    issue_encrypted(tmp_path, monkeypatch)
+    assert due_reasons(THREE, Pki.open(THREE, tmp_path)) == {}  # seeing needs none
     with pytest.raises(PkiError, match="encrypted and there is no passphrase for it") as missing:
         Pki.open(THREE, tmp_path).issue(["admin"], NOW)
     assert VARIABLE in missing.value.hint
@@ -48,7 +48,7 @@ def test_the_operator_is_asked_once_and_only_for_an_encrypted_key(
     plain = Pki.open(THREE, tmp_path / "plain", ask)
     plain.issue(ROLES, NOW)
     assert asked == []
-    encrypted(tmp_path / "encrypted", monkeypatch)
+    issue_encrypted(tmp_path / "encrypted", monkeypatch)
     pki = Pki.open(THREE, tmp_path / "encrypted", ask)
     pki.issue(["admin"], NOW)
     pki.issue(["admin"], NOW)
@@ -56,7 +56,7 @@ def test_the_operator_is_asked_once_and_only_for_an_encrypted_key(
 
 
 def test_openssl_opens_the_encrypted_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encrypted(tmp_path, monkeypatch)
+    issue_encrypted(tmp_path, monkeypatch)
     openssl("pkey", "-in", tmp_path / "pki/ca-key.pem", "-passin", f"pass:{PASSPHRASE}", "-noout")
 
 
@@ -66,7 +66,7 @@ def test_a_command_gives_the_passphrase(tmp_path: Path) -> None:
     script.write_text('#!/bin/sh\necho "$1"\necho second line\necho ran >> ran\n')
     script.chmod(0o755)
     spec = spec_of("10.0.0.1", passphrase_command="'./print passphrase' '$(touch injected); `id`'")
-    issued(tmp_path, spec)
+    issue_all(tmp_path, spec)
     Pki.open(spec, tmp_path).issue(["admin"], NOW)
     assert (tmp_path / "ran").read_text() == "ran\n" * 2  # once for each Pki
     assert not (tmp_path / "injected").exists()
@@ -85,7 +85,7 @@ def test_a_command_gives_the_passphrase(tmp_path: Path) -> None:
 )
 def test_a_command_that_gives_none(tmp_path: Path, command: str, why: str) -> None:
     with pytest.raises(PkiError) as caught:
-        issued(tmp_path, spec_of("10.0.0.1", passphrase_command=command))
+        issue_all(tmp_path, spec_of("10.0.0.1", passphrase_command=command))
     assert str(caught.value).startswith(why)
     assert not (tmp_path / "pki/ca-key.pem").exists()
 
@@ -93,4 +93,4 @@ def test_a_command_that_gives_none(tmp_path: Path, command: str, why: str) -> No
 def test_an_empty_variable_is_no_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "")
     with pytest.raises(PkiError, match=r"passphrase is empty: \$ETCDUP_CA_PASSPHRASE"):
-        issued(tmp_path)
+        issue_all(tmp_path)

@@ -20,16 +20,16 @@ ADDRESSES = ("192.168.8.66", "192.168.8.67", "192.168.8.68")
 FILES = {"ca": "ca.pem", "cert": "kubernetes.pem", "key": "kubernetes-key.pem"}
 
 
-def provided(folder: Path, **tls: Any) -> Pki:
+def open_provided(folder: Path, **tls: Any) -> Pki:
     hosts = [{"name": f"infra{n}", "address": address} for n, address in enumerate(ADDRESSES, 1)]
-    tls = {"mode": "provided", **FILES, **tls}
+    tls = {"mode": "open_provided", **FILES, **tls}
     spec = Spec.model_validate({"name": "prod", "version": "3.6.14", "hosts": hosts, "tls": tls})
     return Pki.open(spec, folder)
 
 
-def told(folder: Path, **tls: Any) -> list[str]:
+def fault_texts(folder: Path, **tls: Any) -> list[str]:
     """What check says, without the folder's name."""
-    return [str(fault).replace(f"{folder}/", "") for fault in provided(folder, **tls).check(NOW)]
+    return [str(fault).replace(f"{folder}/", "") for fault in open_provided(folder, **tls).check(NOW)]
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def folder(guide_files: Path, tmp_path: Path) -> Path:
     return shutil.copytree(guide_files, tmp_path / "etc")
 
 
-def again(folder: Path, **how: Any) -> None:
+def reissue(folder: Path, **how: Any) -> None:
     """The guide's certificate made anew, with a fault in it."""
     how = {"addresses": ADDRESSES, **how}
     make_cert(Ca(folder / "ca"), folder / "kubernetes.pem", folder / "kubernetes-key.pem", **how)
@@ -58,7 +58,7 @@ def again(folder: Path, **how: Any) -> None:
 
 
 def test_the_guides_three_files_serve_every_role(folder: Path) -> None:
-    pki = provided(folder)
+    pki = open_provided(folder)
     assert pki.check(NOW) == ()
     seen = pki.see()
     assert seen.authority is not None
@@ -76,9 +76,9 @@ def test_the_guides_three_files_serve_every_role(folder: Path) -> None:
 @pytest.mark.parametrize("kind", ["rsa-pkcs1", "rsa-pkcs8", "ec-pkcs8", "ec-sec1", "ed25519"])
 def test_every_form_of_key(folder: Path, kind: str) -> None:
     make_key(folder / "kubernetes-key.pem", kind)
-    again(folder)
-    assert told(folder) == []
-    assert provided(folder).see().certs["admin"].key
+    reissue(folder)
+    assert fault_texts(folder) == []
+    assert open_provided(folder).see().certs["admin"].key
 
 
 def test_a_chain_by_way_of_an_intermediate(folder: Path) -> None:
@@ -86,25 +86,25 @@ def test_a_chain_by_way_of_an_intermediate(folder: Path) -> None:
     leaf = folder / "leaf.pem"
     make_cert(between, leaf, folder / "kubernetes-key.pem", addresses=ADDRESSES)
     (folder / "kubernetes.pem").write_bytes(leaf.read_bytes() + between.cert.read_bytes())
-    assert told(folder) == []
-    assert provided(folder).file("server/infra1")[0].count(b"BEGIN CERTIFICATE") == 2
+    assert fault_texts(folder) == []
+    assert open_provided(folder).file("server/infra1")[0].count(b"BEGIN CERTIFICATE") == 2
     (folder / "kubernetes.pem").write_bytes(leaf.read_bytes())
-    assert told(folder) == ["kubernetes.pem was not signed by the CA in ca.pem"]
+    assert fault_texts(folder) == ["kubernetes.pem was not signed by the CA in ca.pem"]
     (folder / "ca.pem").write_bytes(between.cert.read_bytes())
-    assert told(folder) == []
+    assert fault_texts(folder) == []
 
 
 def test_a_bundle_of_two_cas(folder: Path) -> None:
     """As in the middle of a CA's rotation (rule 15)."""
     other = make_ca(folder / "other", "next-ca")
     (folder / "ca.pem").write_bytes(other.cert.read_bytes() + (folder / "ca.pem").read_bytes())
-    assert told(folder) == []
+    assert fault_texts(folder) == []
 
 
 def test_files_with_text_around_them_and_windows_line_ends(folder: Path) -> None:
     text = openssl("x509", "-in", folder / "kubernetes.pem", "-text")
     (folder / "kubernetes.pem").write_bytes(text.replace("\n", "\r\n").encode())
-    assert told(folder) == []
+    assert fault_texts(folder) == []
 
 
 def test_a_file_a_member_and_others_for_peers_and_clients(folder: Path) -> None:
@@ -120,15 +120,15 @@ def test_a_file_a_member_and_others_for_peers_and_clients(folder: Path) -> None:
         "client_cert": str(folder / "me.pem"),
         "client_key": "me-key.pem",
     }
-    assert told(folder, **tls) == []
-    pki = provided(folder, **tls)
+    assert fault_texts(folder, **tls) == []
+    pki = open_provided(folder, **tls)
     assert pki.file("peer/infra2")[0] == (folder / "peer-infra2.pem").read_bytes()
     assert pki.file("health/infra1") == pki.file("admin") == pki.credentials()[1:]
     assert pki.credentials()[1] == (folder / "me.pem").read_bytes()
     assert pki.trust("peer-ca") == peers.cert.read_bytes() != pki.trust("ca")
     (folder / "peer-infra3.pem").unlink()
     shutil.copy(folder / "peer-infra1.pem", folder / "peer-infra2.pem")
-    assert told(folder, **tls) == [
+    assert fault_texts(folder, **tls) == [
         "peer-infra3.pem is not there",
         "peer-infra2-key.pem is not the key of peer-infra2.pem",
         "peer-infra2.pem lacks the address 192.168.8.67 of infra2",
@@ -139,15 +139,15 @@ def test_cfssls_bundle_is_not_a_certificate_file(folder: Path) -> None:
     """cfssl prints JSON; `cfssljson -bare` makes files of it."""
     pem = (folder / "kubernetes.pem").read_text()
     (folder / "kubernetes.pem").write_text(json.dumps({"cert": pem}))
-    assert told(folder) == ["kubernetes.pem holds a damaged certificate"]
+    assert fault_texts(folder) == ["kubernetes.pem holds a damaged certificate"]
 
 
 # --- every fault
 
 
 def test_an_address_that_is_missing(folder: Path) -> None:
-    again(folder, addresses=ADDRESSES[:2])
-    assert told(folder) == ["kubernetes.pem lacks the address 192.168.8.68 of infra3"]
+    reissue(folder, addresses=ADDRESSES[:2])
+    assert fault_texts(folder) == ["kubernetes.pem lacks the address 192.168.8.68 of infra3"]
 
 
 @pytest.mark.parametrize(
@@ -160,61 +160,61 @@ def test_an_address_that_is_missing(folder: Path) -> None:
 )
 def test_out_of_its_time(folder: Path, begins: int, ends: int, message: str) -> None:
     dates = [f"{NOW + timedelta(days=days):{DATE}}" for days in (begins, ends)]
-    again(folder, valid=tuple(dates))
-    (fault,) = provided(folder).check(NOW)
+    reissue(folder, valid=tuple(dates))
+    (fault,) = open_provided(folder).check(NOW)
     assert message in fault.message
     assert fault.is_warning == (message == "which expires on")
 
 
 @pytest.mark.parametrize(("usage", "lacking"), [("serverAuth", "clientAuth"), ("clientAuth", "serverAuth")])
 def test_half_the_usages(folder: Path, usage: str, lacking: str) -> None:
-    again(folder, usages=usage)
-    assert told(folder) == [f"kubernetes.pem lacks the extended key usage {lacking}"]
+    reissue(folder, usages=usage)
+    assert fault_texts(folder) == [f"kubernetes.pem lacks the extended key usage {lacking}"]
 
 
 @pytest.mark.parametrize("usages", ["", "anyExtendedKeyUsage"])
 def test_usages_that_allow_all(folder: Path, usages: str) -> None:
-    again(folder, usages=usages)
-    assert told(folder) == []
+    reissue(folder, usages=usages)
+    assert fault_texts(folder) == []
 
 
 def test_a_certificate_without_any_names(folder: Path) -> None:
-    again(folder, addresses=())
-    assert told(folder) == [
+    reissue(folder, addresses=())
+    assert fault_texts(folder) == [
         f"kubernetes.pem lacks the address {address} of infra{n}" for n, address in enumerate(ADDRESSES, 1)
     ]
 
 
 def test_another_key(folder: Path) -> None:
     make_key(folder / "kubernetes-key.pem")
-    assert told(folder) == ["kubernetes-key.pem is not the key of kubernetes.pem"]
-    assert provided(folder).see().certs["admin"].key == ""
+    assert fault_texts(folder) == ["kubernetes-key.pem is not the key of kubernetes.pem"]
+    assert open_provided(folder).see().certs["admin"].key == ""
     with pytest.raises(PkiError, match="is not the key of"):
-        provided(folder).file("server/infra1")
+        open_provided(folder).file("server/infra1")
 
 
 def test_another_ca_of_the_same_name(folder: Path) -> None:
     other = make_ca(folder / "other", "kubernetes-ca")
     shutil.copy(other.cert, folder / "ca.pem")
-    assert told(folder) == ["kubernetes.pem was not signed by the CA in ca.pem"]
+    assert fault_texts(folder) == ["kubernetes.pem was not signed by the CA in ca.pem"]
 
 
 def test_a_leaf_for_a_ca(folder: Path) -> None:
     shutil.copy(folder / "kubernetes.pem", folder / "ca.pem")
-    assert told(folder) == ["ca.pem holds the certificate of `kubernetes`, which is not a CA's"]
+    assert fault_texts(folder) == ["ca.pem holds the certificate of `kubernetes`, which is not a CA's"]
 
 
 def test_an_encrypted_key(folder: Path) -> None:
     for form in (["-traditional"], []):
         key = openssl("pkey", "-in", folder / "ca/ca-key.pem", "-aes256", "-passout", "pass:secret", *form)
         (folder / "kubernetes-key.pem").write_text(key)
-        (fault,) = provided(folder).check(NOW)
+        (fault,) = open_provided(folder).check(NOW)
         assert fault.message == "is encrypted"
         assert "openssl pkey" in fault.hint
 
 
 def test_certificate_and_key_swapped(folder: Path) -> None:
-    (fault, other) = provided(folder, cert=FILES["key"], key=FILES["cert"]).check(NOW)
+    (fault, other) = open_provided(folder, cert=FILES["key"], key=FILES["cert"]).check(NOW)
     assert fault.message == "holds a private key and no certificate"
     assert other.message == "holds a certificate and no private key"
     assert fault.hint == other.hint == "are certificate and key swapped?"
@@ -223,15 +223,15 @@ def test_certificate_and_key_swapped(folder: Path) -> None:
 def test_a_key_beside_the_certificate_is_not_given_to_everybody(folder: Path) -> None:
     both = (folder / "kubernetes.pem").read_bytes() + (folder / "kubernetes-key.pem").read_bytes()
     (folder / "kubernetes.pem").write_bytes(both)
-    assert told(folder) == ["kubernetes.pem holds a private key beside the certificate"]
+    assert fault_texts(folder) == ["kubernetes.pem holds a private key beside the certificate"]
 
 
 def test_a_key_that_everybody_may_read(folder: Path) -> None:
     (folder / "kubernetes-key.pem").chmod(0o644)
-    (fault,) = provided(folder).check(NOW)
+    (fault,) = open_provided(folder).check(NOW)
     assert fault.is_warning
     (folder / "kubernetes-key.pem").chmod(0o640)
-    assert told(folder) == []
+    assert fault_texts(folder) == []
 
 
 def test_every_unusable_file_is_told_at_once(folder: Path) -> None:
@@ -244,9 +244,9 @@ def test_every_unusable_file_is_told_at_once(folder: Path) -> None:
         "kubernetes.pem holds no certificate in PEM form",
         "kubernetes-key.pem is a directory, not a file",
     ]
-    assert told(folder) == wrong
+    assert fault_texts(folder) == wrong
     with pytest.raises(PkiError, match="3 of the provided TLS files cannot be used") as caught:
-        provided(folder).see()
+        open_provided(folder).see()
     assert caught.value.detail.replace(f"{folder}/", "").splitlines() == wrong
 
 
@@ -257,20 +257,20 @@ def test_damage_at_any_place_is_told_and_never_raised(folder: Path, name: str) -
     A CA's signature of itself is read by nobody, so its loss is not told.
     """
     make_key(folder / "kubernetes-key.pem")
-    again(folder)
+    reissue(folder)
     lines = (folder / name).read_text().splitlines()
     for number in range(len(lines)):
         for instead in ([], ["A" * 64]):
             (folder / name).write_text("\n".join([*lines[:number], *instead, *lines[number + 1 :]]) + "\n")
-            assert provided(folder).check(NOW) or name == FILES["ca"], (number, instead)
+            assert open_provided(folder).check(NOW) or name == FILES["ca"], (number, instead)
 
 
 def test_a_setting_that_is_missing(folder: Path) -> None:
-    assert told(folder, ca=None) == ["cluster.yaml names no file in `tls.ca`"]
+    assert fault_texts(folder, ca=None) == ["cluster.yaml names no file in `tls.ca`"]
 
 
 def test_nothing_is_issued_with_an_operators_ca(folder: Path) -> None:
-    pki = provided(folder)
+    pki = open_provided(folder)
     with pytest.raises(PkiError, match=r"`tls.mode: provided` the CA is not etcdup's"):
         pki.issue(["admin"], NOW)
     with pytest.raises(PkiError, match=r"client/kube-apiserver cannot be issued"):
@@ -285,17 +285,17 @@ def test_nothing_is_issued_with_an_operators_ca(folder: Path) -> None:
 def test_no_key_in_any_message_or_traceback(folder: Path, kind: str, name: str) -> None:
     """The key, whole and spoilt in many ways, in each of the three files."""
     text = make_key(folder / "kubernetes-key.pem", kind).read_text()
-    again(folder)
+    reissue(folder)
     lines = [line for line in text.splitlines() if not line.startswith("-")]
     secrets = [*lines, base64.b64decode("".join(lines)).hex()]
     other_label = text.replace("PRIVATE", "DSA PRIVATE")
     for content in (text, text.replace("M", "N"), text[:-40], other_label, "\n".join(lines)):
         (folder / name).write_text(content)
-        shown = everything_shown(provided(folder))
+        shown = all_output(open_provided(folder))
         assert not [secret for secret in secrets if secret in shown], shown
 
 
-def everything_shown(pki: Pki) -> str:
+def all_output(pki: Pki) -> str:
     """Messages, hints, details, reprs and tracebacks of everything that can fail."""
     shown = [repr(pki), repr(pki.check(NOW))]
     for call in (pki.see, pki.credentials, lambda: pki.file("peer/infra1")):

@@ -11,15 +11,15 @@ import pytest
 
 from etcdup.errors import PkiError
 from etcdup.ops.pki.pki import Pki
-from tests.ops.pki.managed_pki import NOW, ROLES, THREE, contents, dues, issued, spec_of
+from tests.ops.pki.managed_pki import NOW, ROLES, THREE, contents, due_reasons, issue_all, spec_of
 from tests.support.openssl import openssl
 
 
 def test_no_second_ca_beside_a_certificate_without_its_key(tmp_path: Path) -> None:
-    pki = issued(tmp_path)
+    pki = issue_all(tmp_path)
     (tmp_path / "pki/ca-key.pem").unlink()
     again = Pki.open(THREE, tmp_path)
-    assert dues(THREE, again) == {}  # what there is can still be used
+    assert due_reasons(THREE, again) == {}  # what there is can still be used
     before = contents(tmp_path)
     with pytest.raises(PkiError, match=r"ca.pem is there without its key: no second CA is made") as caught:
         again.issue(ROLES, NOW)
@@ -29,7 +29,7 @@ def test_no_second_ca_beside_a_certificate_without_its_key(tmp_path: Path) -> No
 
 
 def test_no_second_ca_beside_what_a_first_one_signed(tmp_path: Path) -> None:
-    issued(tmp_path)
+    issue_all(tmp_path)
     (tmp_path / "pki/ca-key.pem").unlink()
     (tmp_path / "pki/ca.pem").unlink()
     with pytest.raises(PkiError, match="is there without the CA that signed it: no second CA is made"):
@@ -37,7 +37,7 @@ def test_no_second_ca_beside_what_a_first_one_signed(tmp_path: Path) -> None:
 
 
 def test_a_lost_ca_certificate_is_made_again_for_the_same_key(tmp_path: Path) -> None:
-    before = issued(tmp_path).see()
+    before = issue_all(tmp_path).see()
     old = (tmp_path / "pki/ca.pem").rename(tmp_path / "old-ca.pem")
     pki = Pki.open(THREE, tmp_path)
     pki.issue(["admin"], NOW)
@@ -45,14 +45,14 @@ def test_a_lost_ca_certificate_is_made_again_for_the_same_key(tmp_path: Path) ->
     assert before.authority is not None
     assert after.authority is not None
     assert before.authority.key == after.authority.key
-    assert dues(THREE, pki) == {}
+    assert due_reasons(THREE, pki) == {}
     # Members that trust the old one take what the new one signs.
     openssl("verify", "-x509_strict", "-CAfile", old, tmp_path / "pki/clients/admin.pem")
 
 
 def test_two_cas_mixed_up_are_refused(tmp_path: Path) -> None:
-    issued(tmp_path / "a")
-    issued(tmp_path / "b")
+    issue_all(tmp_path / "a")
+    issue_all(tmp_path / "b")
     key = tmp_path / "a/pki/ca-key.pem"
     key.write_bytes((tmp_path / "b/pki/ca-key.pem").read_bytes())
     with pytest.raises(PkiError, match=r"ca-key.pem is not the key of .*ca.pem"):
@@ -60,16 +60,16 @@ def test_two_cas_mixed_up_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_ca_makes_all_due(tmp_path: Path) -> None:
-    issued(tmp_path / "a")
-    issued(tmp_path / "b")
+    issue_all(tmp_path / "a")
+    issue_all(tmp_path / "b")
     for name in ("ca.pem", "ca-key.pem"):
         (tmp_path / "a/pki" / name).write_bytes((tmp_path / "b/pki" / name).read_bytes())
-    whys = dues(THREE, Pki.open(THREE, tmp_path / "a"))
+    whys = due_reasons(THREE, Pki.open(THREE, tmp_path / "a"))
     assert whys == dict.fromkeys(ROLES, "it was signed by another CA")
 
 
 def test_an_expired_ca_signs_nothing(tmp_path: Path) -> None:
-    pki = issued(tmp_path)
+    pki = issue_all(tmp_path)
     late = NOW + timedelta(days=3651)
     with pytest.raises(PkiError, match="has expired") as caught:
         pki.issue(["admin"], late)
@@ -103,7 +103,7 @@ def test_two_at_once_make_one_ca(tmp_path: Path) -> None:
             each.kill()
             each.communicate()
     one = spec_of("10.0.0.1")
-    assert set(dues(one, Pki.open(one, tmp_path))) == {"server/infra1", "health/infra1"}
+    assert set(due_reasons(one, Pki.open(one, tmp_path))) == {"server/infra1", "health/infra1"}
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

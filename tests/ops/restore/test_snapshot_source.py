@@ -11,11 +11,11 @@ from pyrage import x25519
 from etcdup.core.etcd.bbolt import MAGIC
 from etcdup.core.spec.model import BackupSpec
 from etcdup.errors import RefusedError, UsageError
-from etcdup.ops.backups.destinations import open_places
-from etcdup.ops.backups.encryption import Identity, sealed
+from etcdup.ops.backups.destinations import open_destinations
+from etcdup.ops.backups.encryption import Identity, encrypt_stream
 from etcdup.ops.backups.snapshot_file import read_snapshot
-from etcdup.ops.backups.store import NotThere
-from etcdup.ops.restore.snapshot_source import Source, from_file, from_places
+from etcdup.ops.backups.store import ObjectNotFound
+from etcdup.ops.restore.snapshot_source import SnapshotSource, fetch_source, read_source
 
 NAME = "prod-20261122T120000Z"
 
@@ -23,21 +23,21 @@ NAME = "prod-20261122T120000Z"
 def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for named in (NAME, "latest"):
-        assert Source(Path(named), "prod").is_in_store
+        assert SnapshotSource(Path(named), "prod").is_in_store
         Path(named).touch()
-        assert not Source(Path(named), "prod").is_in_store
-        assert not Source(Path("elsewhere") / named, "prod").is_in_store
+        assert not SnapshotSource(Path(named), "prod").is_in_store
+        assert not SnapshotSource(Path("elsewhere") / named, "prod").is_in_store
     for named in ("snapshot.db", f"{NAME}.db", "prod-20261122", "./none"):
-        assert not Source(Path(named), "prod").is_in_store
+        assert not SnapshotSource(Path(named), "prod").is_in_store
 
 
 async def test_another_clusters_name_is_refused_unless_it_is_said(tmp_path: Path) -> None:
-    places = open_places(BackupSpec(to=("backups",)), tmp_path)
+    places = open_destinations(BackupSpec(to=("backups",)), tmp_path)
     with pytest.raises(RefusedError, match="is of cluster prod, not of clone") as caught:
-        await from_places(places, Source(Path(NAME), "clone"), tmp_path, print, print)
+        await fetch_source(places, SnapshotSource(Path(NAME), "clone"), tmp_path, print, print)
     assert "--from-cluster prod" in caught.value.hint
-    with pytest.raises(NotThere, match="no whole backup"):
-        await from_places(places, Source(Path(NAME), "prod"), tmp_path, print, print)
+    with pytest.raises(ObjectNotFound, match="no whole backup"):
+        await fetch_source(places, SnapshotSource(Path(NAME), "prod"), tmp_path, print, print)
 
 
 def test_a_checksum_alone_makes_no_database(tmp_path: Path) -> None:
@@ -60,19 +60,19 @@ async def test_an_encrypted_file_needs_its_own_key_and_must_be_whole(tmp_path: P
     async def plain() -> AsyncGenerator[bytes, None]:
         yield b"no database at all" * 10_000
 
-    cipher = b"".join([piece async for piece in sealed(plain(), identity.public[0])])
+    cipher = b"".join([piece async for piece in encrypt_stream(plain(), identity.public[0])])
     path.write_bytes(cipher)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with pytest.raises(UsageError, match="is encrypted"):
-        from_file(Source(path, "prod"), scratch)
+        read_source(SnapshotSource(path, "prod"), scratch)
     with pytest.raises(RefusedError, match="is not encrypted to age1"):
-        from_file(Source(path, "prod", other), scratch)
+        read_source(SnapshotSource(path, "prod", other), scratch)
     with pytest.raises(RefusedError, match="is not a whole snapshot"):
-        from_file(Source(path, "prod", identity), scratch)
+        read_source(SnapshotSource(path, "prod", identity), scratch)
     assert (scratch / f"{NAME}.db").stat().st_mode & 0o777 == 0o600
     flipped = bytes([cipher[70_000] ^ 1])
     for damaged in (cipher[:-1], cipher[:70_000] + flipped + cipher[70_001:]):
         path.write_bytes(damaged)
         with pytest.raises(RefusedError, match="it was changed or cut"):
-            from_file(Source(path, "prod", identity), scratch)
+            read_source(SnapshotSource(path, "prod", identity), scratch)

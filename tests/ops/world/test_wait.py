@@ -9,7 +9,7 @@ from etcdup.core.plan.plan import Plan
 from etcdup.core.plan.steps import RestartMember, StartMember
 from etcdup.errors import RefusedError
 from etcdup.ops.apply.apply import next_phase
-from etcdup.ops.world.wait import does_not_stay_up
+from etcdup.ops.world.wait import is_failing
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from etcdup.ops.world.wait import does_not_stay_up
     ],
 )
 def test_only_failures_of_this_start_count(before: UnitSeen, now: UnitSeen, gives_up: bool) -> None:
-    assert does_not_stay_up(before, now) is gives_up
+    assert is_failing(before, now) is gives_up
 
 
 def test_a_process_that_is_not_etcd_yet_does_not_run() -> None:

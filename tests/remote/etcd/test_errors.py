@@ -8,14 +8,14 @@ from etcdup.remote.etcd import grpc_client as etcd
 from etcdup.remote.etcd.errors import (
     BY_CODE,
     AuthRequired,
-    EtcdBroken,
-    EtcdError,
+    EtcdInternalError,
     EtcdRefused,
+    EtcdRpcError,
     EtcdTimeout,
     EtcdUnavailable,
     EtcdUnsupported,
     EtcdUntrusted,
-    LearnerRefuses,
+    LearnerUnsupported,
     NoLeader,
     translate,
 )
@@ -34,7 +34,7 @@ def test_every_status_code_of_grpc_has_its_error() -> None:
 @pytest.mark.parametrize("details", ["", "etcdserver: ", "etcdserver: something new", "whatever"])
 def test_any_code_with_any_words_is_an_error_with_a_message(code: str, details: str) -> None:
     error = translate("m1", code, details, 5)
-    assert isinstance(error, EtcdError)
+    assert isinstance(error, EtcdRpcError)
     assert isinstance(error, EtcdupError)
     assert error.exit_code == EXIT_FAILED
     assert error.member == "m1"
@@ -54,15 +54,15 @@ def test_any_code_with_any_words_is_an_error_with_a_message(code: str, details: 
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", EtcdTimeout),
         ("UNAVAILABLE", "etcdserver: unhealthy cluster", EtcdRefused),
         ("UNAVAILABLE", "etcdserver: server stopped", EtcdUnavailable),
-        ("UNAVAILABLE", "etcdserver: rpc not supported for learner", LearnerRefuses),
-        ("FAILED_PRECONDITION", "etcdserver: rpc not supported for learner", LearnerRefuses),
+        ("UNAVAILABLE", "etcdserver: rpc not supported for learner", LearnerUnsupported),
+        ("FAILED_PRECONDITION", "etcdserver: rpc not supported for learner", LearnerUnsupported),
         ("FAILED_PRECONDITION", "etcdserver: not leader", EtcdRefused),
         ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", EtcdRefused),
         ("INVALID_ARGUMENT", "etcdserver: user name is empty", AuthRequired),
         ("PERMISSION_DENIED", "etcdserver: permission denied", AuthRequired),
         ("UNAUTHENTICATED", "etcdserver: invalid auth token", AuthRequired),
         ("UNIMPLEMENTED", "unknown method Downgrade for service etcdserverpb.Maintenance", EtcdUnsupported),
-        ("DATA_LOSS", "etcdserver: corrupt cluster", EtcdBroken),
+        ("DATA_LOSS", "etcdserver: corrupt cluster", EtcdInternalError),
         ("UNAVAILABLE", "last error: ipv4:127.0.0.1:1: Socket closed", EtcdUnavailable),
         ("UNAVAILABLE", "connect: Connection refused (111)", EtcdUnavailable),
         ("UNAVAILABLE", "CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate", EtcdUntrusted),
@@ -73,7 +73,7 @@ def test_any_code_with_any_words_is_an_error_with_a_message(code: str, details: 
         ("UNAVAILABLE", "SSLV3_ALERT_BAD_CERTIFICATE", EtcdUntrusted),
     ],
 )
-def test_known_words(code: str, details: str, expected: type[EtcdError]) -> None:
+def test_known_words(code: str, details: str, expected: type[EtcdRpcError]) -> None:
     assert type(translate("m1", code, details, 5)) is expected
 
 

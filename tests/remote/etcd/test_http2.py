@@ -28,7 +28,7 @@ def exchange() -> Exchange:
     return Exchange({":method": "POST", ":path": "/", "te": "trailers"}, b"asked")
 
 
-def fed(into: Exchange, content: bytes) -> bytes:
+def feed(into: Exchange, content: bytes) -> bytes:
     """What it answers to all of it."""
     answered, at = b"", 0
     while at < len(content):
@@ -89,9 +89,9 @@ def test_a_response_cut_anywhere_comes_out_whole(cuts: list[int], sizes: list[in
     into, content = exchange(), response([BODY[:size] for size in sizes], pad)
     for cut in cuts:
         assert into.has_ended == (not content)
-        fed(into, content[:cut])
+        feed(into, content[:cut])
         content = content[cut:]
-    fed(into, content)
+    feed(into, content)
     assert into.has_ended
     assert into.body == b"".join(BODY[:size] for size in sizes)
     assert into.headers == TRAILERS
@@ -99,7 +99,7 @@ def test_a_response_cut_anywhere_comes_out_whole(cuts: list[int], sizes: list[in
 
 def test_as_much_room_is_told_of_as_was_taken() -> None:
     into, count = exchange(), 3 * WINDOW_BYTES // FRAME_BYTES
-    answered = fed(into, response([bytes(FRAME_BYTES)] * count))
+    answered = feed(into, response([bytes(FRAME_BYTES)] * count))
     for stream in (0, 1):
         told = [
             int.from_bytes(content)
@@ -112,7 +112,7 @@ def test_as_much_room_is_told_of_as_was_taken() -> None:
 
 def test_padding_takes_room_as_well() -> None:
     into, count = exchange(), WINDOW_BYTES // 4 // 256
-    answered = fed(into, frame(Kind.DATA, Flag.PADDED, 1, b"\xff" + bytes(255)) * count)
+    answered = feed(into, frame(Kind.DATA, Flag.PADDED, 1, b"\xff" + bytes(255)) * count)
     assert [int.from_bytes(content) for *_, content in frames_of(answered)] == [WINDOW_BYTES // 4] * 2
     assert into.body == b""
 
@@ -120,7 +120,7 @@ def test_padding_takes_room_as_well() -> None:
 def test_headers_may_have_a_priority() -> None:
     into, block = exchange(), Encoder().encode(TRAILERS.items())
     flags = Flag.PRIORITY | Flag.PADDED | Flag.END_HEADERS | Flag.END_STREAM
-    fed(into, frame(Kind.HEADERS, flags, 1, b"\x02" + bytes(5) + block + bytes(2)))
+    feed(into, frame(Kind.HEADERS, flags, 1, b"\x02" + bytes(5) + block + bytes(2)))
     assert (into.has_ended, into.headers) == (True, TRAILERS)
 
 
@@ -128,22 +128,22 @@ def test_settings_and_pings_are_acknowledged_and_their_acknowledgements_are_not(
     into = exchange()
     asked = frame(Kind.SETTINGS, 0, 0, bytes(6)) + frame(Kind.PING, 0, 0, b"12345678")
     told = frame(Kind.SETTINGS, Flag.ACK, 0, b"") + frame(Kind.PING, Flag.ACK, 0, b"87654321")
-    assert fed(into, asked + told) == frame(Kind.SETTINGS, Flag.ACK, 0, b"") + frame(
+    assert feed(into, asked + told) == frame(Kind.SETTINGS, Flag.ACK, 0, b"") + frame(
         Kind.PING, Flag.ACK, 0, b"12345678"
     )
 
 
 def test_a_connection_that_is_closed_gracefully_brings_this_response_to_its_end() -> None:
     into = exchange()
-    fed(into, frame(Kind.GOAWAY, 0, 0, (2**31 - 1).to_bytes(4) + bytes(4)) + response([BODY]))
+    feed(into, frame(Kind.GOAWAY, 0, 0, (2**31 - 1).to_bytes(4) + bytes(4)) + response([BODY]))
     assert into.body == BODY
 
 
 @pytest.mark.parametrize("kind", [Kind.RST_STREAM, Kind.DATA, Kind.PING])
 def test_what_comes_after_the_end_changes_nothing(kind: int) -> None:
     into = exchange()
-    fed(into, response([BODY]))
-    assert fed(into, frame(kind, 0, 1, bytes(8))) == b""
+    feed(into, response([BODY]))
+    assert feed(into, frame(kind, 0, 1, bytes(8))) == b""
     assert (into.has_ended, into.headers, bytes(into.body)) == (True, TRAILERS, BODY)
 
 
@@ -163,7 +163,7 @@ def test_what_comes_after_the_end_changes_nothing(kind: int) -> None:
 )
 def test_what_is_wrong_is_said(sent: bytes, why: str) -> None:
     with pytest.raises(Http2Error, match=why):
-        fed(exchange(), sent)
+        feed(exchange(), sent)
 
 
 @pytest.mark.parametrize(
@@ -175,11 +175,11 @@ def test_what_is_wrong_is_said(sent: bytes, why: str) -> None:
 )
 def test_the_other_side_may_end_it_early(sent: bytes, why: str) -> None:
     with pytest.raises(EndedEarly, match=why):
-        fed(exchange(), sent)
+        feed(exchange(), sent)
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=2000))
 def test_any_bytes_at_all_are_taken_or_refused(sent: bytes) -> None:
     with suppress(Http2Error, EndedEarly):
-        fed(exchange(), sent)
+        feed(exchange(), sent)

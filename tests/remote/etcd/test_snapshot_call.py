@@ -12,8 +12,8 @@ from hpack import Encoder
 
 from etcdup.remote.etcd.errors import (
     AuthRequired,
-    EtcdBroken,
-    EtcdError,
+    EtcdInternalError,
+    EtcdRpcError,
     EtcdTimeout,
     EtcdUnavailable,
     EtcdUntrusted,
@@ -66,14 +66,14 @@ class Member:
         serving: list[asyncio.Task[None]] = []
 
         async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            serving.append(present(asyncio.current_task()))
+            serving.append(require_task(asyncio.current_task()))
             with suppress(OSError):
                 await reader.read(1)
                 writer.write(content)
                 while and_stays and await reader.read(1 << 16):
                     pass
             self.let_go.set()
-            await closed(writer)
+            await close_writer(writer)
 
         async with await asyncio.start_server(say, HOST, 0, ssl=self.context) as server:
             port = server.sockets[0].getsockname()[1]
@@ -85,12 +85,12 @@ class Member:
                 await asyncio.gather(*serving)
 
 
-def present(task: asyncio.Task[None] | None) -> asyncio.Task[None]:
+def require_task(task: asyncio.Task[None] | None) -> asyncio.Task[None]:
     assert task is not None
     return task
 
 
-async def closed(writer: asyncio.StreamWriter) -> None:
+async def close_writer(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
@@ -101,7 +101,7 @@ def member(tmp_path: Path) -> Member:
     return Member(tmp_path)
 
 
-async def taken(client: Etcd, timeout_s: float = S) -> bytes:
+async def read_all(client: Etcd, timeout_s: float = S) -> bytes:
     return b"".join([piece async for piece in client.snapshot(timeout_s=timeout_s)])
 
 
@@ -115,23 +115,23 @@ async def taken(client: Etcd, timeout_s: float = S) -> bytes:
 )
 async def test_what_ends_well_is_whole(member: Member, sent: bytes) -> None:
     async with member.saying(sent) as client:
-        assert await taken(client) == b"firstsecond"
+        assert await read_all(client) == b"firstsecond"
 
 
 @pytest.mark.parametrize(
     ("sent", "kind", "why"),
     [
-        (BEGIN + data(FIRST, ends=True), EtcdBroken, "UNKNOWN|HTTP status"),
-        (BEGIN + data(FIRST[:-1]) + GOOD, EtcdBroken, "ends within a message"),
-        (BEGIN + data(b"\1" + FIRST[1:]) + GOOD, EtcdBroken, "compressed"),
+        (BEGIN + data(FIRST, ends=True), EtcdInternalError, "UNKNOWN|HTTP status"),
+        (BEGIN + data(FIRST[:-1]) + GOOD, EtcdInternalError, "ends within a message"),
+        (BEGIN + data(b"\1" + FIRST[1:]) + GOOD, EtcdInternalError, "compressed"),
         (BEGIN + data(FIRST), EtcdUnavailable, "was closed"),
         (b"", EtcdUnavailable, "was closed"),
         (BEGIN + frame(Kind.RST_STREAM, 0, 1, (2).to_bytes(4)), EtcdUnavailable, "was closed"),
         (frame(Kind.GOAWAY, 0, 0, bytes(8)), EtcdUnavailable, "was closed"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", EtcdBroken, "not HTTP/2 as etcd speaks it"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", EtcdInternalError, "not HTTP/2 as etcd speaks it"),
         (headers(ends=True, status="503"), EtcdUnavailable, "client port"),
         (headers(ends=True, status="401"), AuthRequired, "HTTP status 401"),
-        (headers(ends=True, status="418"), EtcdBroken, "HTTP status 418"),
+        (headers(ends=True, status="418"), EtcdInternalError, "HTTP status 418"),
         (
             headers(ends=True, status="200", grpc_status="14", grpc_message="etcdserver: no%20leader"),
             NoLeader,
@@ -139,31 +139,31 @@ async def test_what_ends_well_is_whole(member: Member, sent: bytes) -> None:
         ),
         (
             BEGIN + data(FIRST) + headers(ends=True, grpc_status="8", grpc_message="too%20slow"),
-            EtcdError,
+            EtcdRpcError,
             "too slow",
         ),
-        (BEGIN + data(FIRST) + headers(ends=True, grpc_status="99"), EtcdBroken, "m1: "),
+        (BEGIN + data(FIRST) + headers(ends=True, grpc_status="99"), EtcdInternalError, "m1: "),
     ],
 )
 async def test_what_does_not_is_an_error_that_says_why(
-    member: Member, sent: bytes, kind: type[EtcdError], why: str
+    member: Member, sent: bytes, kind: type[EtcdRpcError], why: str
 ) -> None:
     async with member.saying(sent) as client:
         with pytest.raises(kind, match=why):
-            await taken(client)
+            await read_all(client)
 
 
 async def test_a_member_that_only_pings_stands_still(member: Member) -> None:
     pings = frame(Kind.PING, 0, 0, bytes(8))
     async with member.saying(BEGIN + data(FIRST) + pings, and_stays=True) as client:
         with pytest.raises(EtcdTimeout, match=r"stood still for 0\.5 s"):
-            await taken(client, 0.5)
+            await read_all(client, 0.5)
         await asyncio.wait_for(member.let_go.wait(), S)
 
 
 async def test_whoever_leaves_early_lets_go_of_the_connection(member: Member) -> None:
     async with member.saying(BEGIN + data(FIRST), and_stays=True) as client:
-        asking = asyncio.create_task(taken(client))
+        asking = asyncio.create_task(read_all(client))
         await asyncio.sleep(0.2)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -177,13 +177,13 @@ async def test_a_handshake_that_nobody_answers_can_be_left(member: Member) -> No
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(1 << 16):
             heard.set()
-        await closed(writer)
+        await close_writer(writer)
         let_go.set()
 
     async with await asyncio.start_server(listen, HOST, 0) as server:
         port = server.sockets[0].getsockname()[1]
         client = Etcd("m1", f"{HOST}:{port}", HOST, member.credentials)
-        asking = asyncio.create_task(taken(client))
+        asking = asyncio.create_task(read_all(client))
         await asyncio.wait_for(heard.wait(), S)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -191,7 +191,7 @@ async def test_a_handshake_that_nobody_answers_can_be_left(member: Member) -> No
         await asyncio.wait_for(let_go.wait(), S)
         let_go.clear()
         with pytest.raises(EtcdTimeout, match=r"stood still for 0\.3 s"):
-            await taken(client, 0.3)
+            await read_all(client, 0.3)
         await asyncio.wait_for(let_go.wait(), S)
         await client.close()
 
@@ -200,14 +200,14 @@ async def test_another_protocol_behind_tls_is_told_of(member: Member) -> None:
     member.context.set_alpn_protocols([])
     async with member.saying(b"", and_stays=True) as client:
         with pytest.raises(EtcdUnavailable, match="speaks TLS, but not HTTP/2"):
-            await taken(client)
+            await read_all(client)
 
 
 @pytest.mark.parametrize("comment", [b"# Z\xc3\xbcrich\n", b"# Z\xfcrich\n"])
 async def test_a_ca_file_may_hold_words_of_any_kind(member: Member, comment: bytes) -> None:
     member.credentials = replace(member.credentials, ca=comment + member.credentials.ca)
     async with member.saying(BEGIN + data(FIRST) + GOOD) as client:
-        assert await taken(client) == b"first"
+        assert await read_all(client) == b"first"
 
 
 @pytest.mark.parametrize("ca", [b"", b"\xff"])
@@ -215,4 +215,4 @@ async def test_a_ca_file_without_a_certificate_is_damaged(member: Member, ca: by
     async with member.saying(b"") as client:
         client._reach = (client._reach[0], HOST, replace(member.credentials, ca=ca))
         with pytest.raises(EtcdUntrusted):
-            await taken(client)
+            await read_all(client)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etcdup.remote.etcd.pb import rpc_pb2 as pb
-from etcdup.remote.etcd.snapshot_stream import PIECES_AHEAD, StoodStill, blob_of, blobs_of, pieces_of
+from etcdup.remote.etcd.snapshot_stream import PIECES_AHEAD, StreamStalled, blob_of, blobs_of, read_pieces
 
 S = 10.0
 
@@ -104,35 +104,35 @@ class Answers:
 
 async def test_every_piece_comes_once_and_in_order() -> None:
     call = Answers(100)
-    content = [piece async for piece in pieces_of(call, S)]
+    content = [piece async for piece in read_pieces(call, S)]
     assert content == [b"%4d" % number for number in range(1, 101)]
-    await until(lambda: call.is_closed)
+    await wait_until(lambda: call.is_closed)
 
 
 async def test_no_more_is_asked_for_than_a_few_pieces_ahead() -> None:
     call = Answers(1000)
-    async with aclosing(pieces_of(call, S)) as pieces:
+    async with aclosing(read_pieces(call, S)) as pieces:
         for taken in range(3):
             await anext(pieces)
-            await until(lambda: call.asked >= PIECES_AHEAD + taken)  # noqa: B023  awaited within the loop
+            await wait_until(lambda: call.asked >= PIECES_AHEAD + taken)  # noqa: B023  awaited within the loop
             await asyncio.sleep(0.05)
             assert call.asked == PIECES_AHEAD + taken
     assert call.cancelled.is_set()
-    await until(lambda: call.is_closed)
+    await wait_until(lambda: call.is_closed)
 
 
 async def test_a_silence_ends_it() -> None:
     call = Answers(3, ends=False)
-    with pytest.raises(StoodStill):
-        async for _ in pieces_of(call, 1.0):
+    with pytest.raises(StreamStalled):
+        async for _ in read_pieces(call, 1.0):
             pass
     assert call.asked == 3
-    await until(lambda: call.is_closed)
+    await wait_until(lambda: call.is_closed)
 
 
 async def test_who_takes_its_time_has_heard_no_silence() -> None:
     call = Answers(10)
-    async with aclosing(pieces_of(call, 1.0)) as pieces:
+    async with aclosing(read_pieces(call, 1.0)) as pieces:
         await anext(pieces)
         call.heard_at -= 60
         assert [await anext(pieces) for _ in range(9)][-1] == b"  10"
@@ -140,17 +140,17 @@ async def test_who_takes_its_time_has_heard_no_silence() -> None:
 
 async def test_whoever_stops_asking_lets_go_also_of_a_call_that_stands_still() -> None:
     call = Answers(1, ends=False)
-    pieces = pieces_of(call, S)
+    pieces = read_pieces(call, S)
     await anext(pieces)
     asking = asyncio.ensure_future(anext(pieces))
     await asyncio.sleep(0.05)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    await until(lambda: call.is_closed)
+    await wait_until(lambda: call.is_closed)
 
 
-async def until(is_so: Callable[[], bool]) -> None:
+async def wait_until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(S):
         while not is_so():  # noqa: ASYNC110  a thread brings it about
             await asyncio.sleep(0.01)
@@ -164,7 +164,7 @@ class Broken(Answers):
 
 
 async def test_what_came_before_a_failure_comes_and_then_the_failure() -> None:
-    pieces = pieces_of(Broken(9), S)
+    pieces = read_pieces(Broken(9), S)
     assert [await anext(pieces), await anext(pieces)] == [b"   1", b"   2"]
     with pytest.raises(ConnectionResetError, match="cut off"):
         await anext(pieces)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.observed.model import DirSeen
-from etcdup.core.restore.data_copy import COPY, SIZE, copied_at
+from etcdup.core.restore.data_copy import COPY_SCRIPT, SIZE_SCRIPT, copy_path
 
 FILES = {"member/wal/0.wal": b"log" * 1000, "member/snap/db": b"\0" * 300_000, "wal-of-its-own.wal": b"log"}
 
@@ -38,14 +38,14 @@ def run(script: str, *arguments: str) -> str:
 
 
 def test_a_copy_is_whole_or_not_there(data: DirSeen) -> None:
-    copied, where = copied_at(data, "prod-1"), "mount" if data.mount else "folder"
+    copied, where = copy_path(data, "prod-1"), "mount" if data.mount else "folder"
     source = f"{data.path}/member" if data.mount else data.path
-    size = int(run(SIZE, source, copied))
+    size = int(run(SIZE_SCRIPT, source, copied))
     assert 303 - 10 <= size < 1000, "what was set aside before is not copied"
     # What a cut run left, and its name is of nobody's data.
     Path(f"{copied}.part/member").mkdir(parents=True)
     Path(f"{copied}.part/member/half").write_bytes(b"half")
-    run(COPY, data.path, copied, where)
+    run(COPY_SCRIPT, data.path, copied, where)
     found = {
         str(path.relative_to(copied)): path.read_bytes() for path in Path(copied).rglob("*") if path.is_file()
     }
@@ -53,14 +53,14 @@ def test_a_copy_is_whole_or_not_there(data: DirSeen) -> None:
     assert Path(copied).stat().st_mode & 0o777 == 0o700
     assert Path(copied, "member").stat().st_mode & 0o777 == 0o700
     assert not Path(f"{copied}.part").exists()
-    assert int(run(SIZE, source, copied)) == 0
+    assert int(run(SIZE_SCRIPT, source, copied)) == 0
 
     Path(data.path, "member/wal/0.wal").write_bytes(b"restored since")
-    run(COPY, data.path, copied, where)
+    run(COPY_SCRIPT, data.path, copied, where)
     assert Path(copied, "member/wal/0.wal").read_bytes() == FILES["member/wal/0.wal"]
     here = DirSeen(data.path, tuple(set(names(Path(data.path))) - {"member", "wal-of-its-own.wal"}))
     assert here.is_empty
 
 
 def test_without_data_there_is_nothing_to_take(tmp_path: Path) -> None:
-    assert run(SIZE, str(tmp_path / "none"), str(tmp_path / "none.cold")) == "0\n"
+    assert run(SIZE_SCRIPT, str(tmp_path / "none"), str(tmp_path / "none.cold")) == "0\n"

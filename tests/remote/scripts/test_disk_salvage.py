@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.etcd.wal import CRC, ENTRY, STATE, LastEntry, commits_all, framed
+from etcdup.core.etcd.wal import CRC, ENTRY, STATE, LastEntry, commit_record, encode_record
 from etcdup.core.observed.model import DirSeen
-from etcdup.core.recovery.disk_salvage import CLEAR, append_command, salvaged_at
-from etcdup.core.recovery.disk_space import ROOM, parse_room
+from etcdup.core.recovery.disk_salvage import CLEAR, append_command, salvage_path
+from etcdup.core.recovery.disk_space import DISK_SPACE_SCRIPT, parse_disk_space
 from etcdup.errors import EtcdupError
-from etcdup.ops.recovery.disk_salvage import log_ending
+from etcdup.ops.recovery.disk_salvage import read_log_end
 from etcdup.remote.local import LocalHost
 
 ENTRY_7 = b"\x10\x02\x18\x07"
@@ -27,11 +27,11 @@ def host() -> LocalHost:
 def write_log(folder: Path) -> bytes:
     """Two files, the second of which was begun right after the last entry. Returns what is in that one."""
     folder.mkdir(parents=True)
-    head, crc = framed(CRC, b"", 0)
-    entry, crc = framed(ENTRY, ENTRY_7, crc)
+    head, crc = encode_record(CRC, b"", 0)
+    entry, crc = encode_record(ENTRY, ENTRY_7, crc)
     (folder / "0000-00.wal").write_bytes(head + entry)
-    begun, crc = framed(CRC, b"", crc)
-    begun += framed(STATE, b"\x08\x02\x10\x05\x18\x06", crc)[0]
+    begun, crc = encode_record(CRC, b"", crc)
+    begun += encode_record(STATE, b"\x08\x02\x10\x05\x18\x06", crc)[0]
     (folder / "0001-08.wal").write_bytes(begun + b"\0" * 5000)
     (folder / "0.tmp").write_bytes(b"room taken ahead")
     return begun
@@ -42,11 +42,11 @@ async def test_the_last_entry_may_be_in_the_file_before_and_is_committed(
 ) -> None:
     folder = tmp_path / "a log/wal"
     begun = write_log(folder)
-    path, end, last = await log_ending(host, str(folder))
+    path, end, last = await read_log_end(host, str(folder))
     assert (path, end.size, end.commit, last) == (f"{folder}/0001-08.wal", len(begun), 6, LastEntry(2, 7))
-    command = append_command(path, end.size, base64.b64encode(commits_all(end, last)).decode())
+    command = append_command(path, end.size, base64.b64encode(commit_record(end, last)).decode())
     (await host.run(command.argv)).check()
-    path, end, last = await log_ending(host, str(folder))
+    path, end, last = await read_log_end(host, str(folder))
     assert (end.vote, end.commit, last) == (5, 7, LastEntry(2, 7))
     assert (folder / "0001-08.wal").read_bytes().startswith(begun)
 
@@ -60,7 +60,7 @@ async def test_a_log_that_cannot_be_read_is_told(host: LocalHost, tmp_path: Path
     if spoilt == "no log":
         (folder / "0001-08.wal").write_bytes(b"\0" * 5000)
     with pytest.raises(EtcdupError, match="the log of infra1's member cannot be read") as told:
-        await log_ending(host, str(folder))
+        await read_log_end(host, str(folder))
     assert "--fenced infra1" in told.value.hint
 
 
@@ -102,10 +102,10 @@ def test_an_etcd_on_a_copy_that_was_left_is_ended_and_no_other(tmp_path: Path) -
 @pytest.mark.parametrize("mount", [False, True])
 def test_a_copy_that_was_left_is_room_on_a_full_disk_and_old_data_is_not(tmp_path: Path, mount: bool) -> None:
     data = tmp_path / "etcd"
-    copy = salvaged_at(DirSeen(str(data), (), mount=mount))
+    copy = salvage_path(DirSeen(str(data), (), mount=mount))
     kept = f"{data}/aside-20260101T000000Z" if mount else f"{data}.aside-20260101T000000Z"
     for folder in (str(data), copy, f"{copy}.part", kept):
         Path(folder, "member").mkdir(parents=True)
-    argv = ["sh", "-c", ROOM, "room", str(data), str(tmp_path / "opt")]
-    room = parse_room(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+    argv = ["sh", "-c", DISK_SPACE_SCRIPT, "room", str(data), str(tmp_path / "opt")]
+    room = parse_disk_space(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
     assert (set(room.spare), set(room.kept)) == ({copy, f"{copy}.part"}, {kept})

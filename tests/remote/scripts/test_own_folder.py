@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.host.commands import OWN
+from etcdup.core.host.commands import OWN_FOLDER_SCRIPT
 
 
 @pytest.mark.parametrize("other", ["books", ".hidden", "wallet"])
@@ -13,7 +13,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path, other: 
     for name in ("wal", "wal.aside-1", "wal.tmp", "lost+found", other):
         (tmp_path / name).mkdir()
     tmp_path.chmod(0o755)
-    argv = ["sh", "-c", OWN, "own", str(tmp_path), f"{tmp_path}/wal"]
+    argv = ["sh", "-c", OWN_FOLDER_SCRIPT, "own", str(tmp_path), f"{tmp_path}/wal"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"{tmp_path} is to be for etcd's log alone, and {tmp_path}/{other} is in it\n"

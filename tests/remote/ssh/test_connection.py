@@ -11,7 +11,7 @@ from etcdup.errors import ConnectionLost, RemoteError
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.ssh import SshHost, connect
 from tests.support.echo_server import echo_server
-from tests.support.sshd import Sshd, run_sshd, wait_for
+from tests.support.sshd import Sshd, run_sshd, wait_for_file
 
 NOBODY_TO_ASK = Secrets(environ={})
 
@@ -54,7 +54,7 @@ async def test_a_write_cut_in_the_middle_leaves_the_old_file(tmp_path: Path) -> 
             writing = asyncio.create_task(
                 reached.write(str(target), b"n" * 400_000_000, mode=0o644, owner=f"{os.getuid()}")
             )
-            await asyncio.to_thread(wait_for, tmp_path, ".etcdup.*/file")
+            await asyncio.to_thread(wait_for_file, tmp_path, ".etcdup.*/file")
             own.cut()
             with pytest.raises(ConnectionLost):
                 await writing

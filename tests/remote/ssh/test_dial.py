@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from etcdup.remote.ssh.dial import Dialled
+from etcdup.remote.ssh.dial import SshConnection
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the round trip of a connection")
 
@@ -38,19 +38,19 @@ def carrier() -> Iterator[socket.socket]:
             yield near
 
 
-def dialled(carrier: socket.socket | None, *jumps: Any) -> Dialled:
+def make_connection(carrier: socket.socket | None, *jumps: Any) -> SshConnection:
     connection: Any = Connection(carrier)
-    return Dialled(connection, jumps, "root", "root@here:22")
+    return SshConnection(connection, jumps, "root", "root@here:22")
 
 
 @LINUX
 def test_a_round_trip_within_this_machine_is_short(carrier: socket.socket) -> None:
-    assert 0 < dialled(carrier).round_trip_s < 0.5
+    assert 0 < make_connection(carrier).round_trip_s < 0.5
 
 
 def test_what_lies_behind_a_jump_host_is_far(carrier: socket.socket) -> None:
-    assert dialled(carrier, Connection(carrier)).round_trip_s == math.inf
+    assert make_connection(carrier, Connection(carrier)).round_trip_s == math.inf
 
 
 def test_what_is_reached_through_a_command_is_far() -> None:
-    assert dialled(None).round_trip_s == math.inf
+    assert make_connection(None).round_trip_s == math.inf

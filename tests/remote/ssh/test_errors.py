@@ -8,10 +8,10 @@ import asyncssh
 import pytest
 
 from etcdup.errors import AuthFailed, ConnectFailed, HostKeyChanged, HostKeyUnknown, UnreachableError
-from etcdup.remote.ssh.errors import Attempt, unreachable
+from etcdup.remote.ssh.errors import LoginAttempt, unreachable
 
 
-def attempt(**changes: object) -> Attempt:
+def attempt(**changes: object) -> LoginAttempt:
     settings: dict[str, object] = {
         "host": "infra1",
         "address": "192.0.2.1",
@@ -20,16 +20,16 @@ def attempt(**changes: object) -> Attempt:
         "timeout_s": 10,
         "keys": ("~/.ssh/id_ed25519 (SHA256:abc)",),
     }
-    return Attempt(**{**settings, **changes})  # type: ignore[arg-type]
+    return LoginAttempt(**{**settings, **changes})  # type: ignore[arg-type]
 
 
-def below(kind: type[asyncssh.Error]) -> Iterator[type[asyncssh.Error]]:
+def subclasses_of(kind: type[asyncssh.Error]) -> Iterator[type[asyncssh.Error]]:
     for child in kind.__subclasses__():
         yield child
-        yield from below(child)
+        yield from subclasses_of(child)
 
 
-def made(kind: type[asyncssh.Error]) -> asyncssh.Error:
+def make_error(kind: type[asyncssh.Error]) -> asyncssh.Error:
     """An error of this class: some take a code and a reason, some the reason alone."""
     build: Callable[..., asyncssh.Error] = kind
     try:
@@ -39,12 +39,12 @@ def made(kind: type[asyncssh.Error]) -> asyncssh.Error:
 
 
 NOT_OF_A_LOGIN = (asyncssh.SFTPError, asyncssh.ProcessError)
-CONNECTION_ERRORS = [kind for kind in below(asyncssh.Error) if not issubclass(kind, NOT_OF_A_LOGIN)]
+CONNECTION_ERRORS = [kind for kind in subclasses_of(asyncssh.Error) if not issubclass(kind, NOT_OF_A_LOGIN)]
 
 
 @pytest.mark.parametrize("kind", CONNECTION_ERRORS, ids=lambda kind: kind.__name__)
 def test_every_error_of_asyncssh_is_told(kind: type[asyncssh.Error]) -> None:
-    error = unreachable(made(kind), attempt())
+    error = unreachable(make_error(kind), attempt())
     assert isinstance(error, UnreachableError)
     assert error.host == "infra1"
     assert error.message.startswith("infra1: ")

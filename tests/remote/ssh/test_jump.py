@@ -8,7 +8,7 @@ import pytest
 
 from etcdup.core.spec.model import SshSpec
 from etcdup.errors import AuthFailed, ConnectFailed, HostKeyChanged, HostKeyUnknown
-from tests.remote.ssh.test_login import greet, no_agent, refusal
+from tests.remote.ssh.test_login import expect_refusal, log_in_and_echo, no_agent
 from tests.support.sshd import Sshd, new_key, run_sshd
 
 __all__ = ["no_agent"]
@@ -23,7 +23,7 @@ def jump(sshd: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]
         yield running
 
 
-def through(front: Sshd, target: Sshd, tmp_path: Path, *known: str, **changes: object) -> SshSpec:
+def ssh_through_jump(front: Sshd, target: Sshd, tmp_path: Path, *known: str, **changes: object) -> SshSpec:
     """The target behind the jump host, with these lines in known_hosts."""
     file = tmp_path / "known"
     file.write_text("".join(known))
@@ -33,15 +33,20 @@ def through(front: Sshd, target: Sshd, tmp_path: Path, *known: str, **changes: o
 
 async def test_a_host_is_reached_through_a_jump_host(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
     before = jump.log().count("Accepted publickey")
-    ssh = through(jump, sshd, tmp_path, sshd.known_hosts_line(), jump.known_hosts_line())
-    assert await greet(sshd.host(), ssh) == "hello\n"
+    ssh = ssh_through_jump(jump, sshd, tmp_path, sshd.known_hosts_line(), jump.known_hosts_line())
+    assert await log_in_and_echo(sshd.host(), ssh) == "hello\n"
     assert jump.log().count("Accepted publickey") == before + 1
 
 
 async def test_two_jump_hosts_in_a_row(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
     hop = f"{USER}@127.0.0.1:{jump.port}"
     known = (sshd.known_hosts_line(), jump.known_hosts_line())
-    assert await greet(sshd.host(), through(jump, sshd, tmp_path, *known, jump=f"{hop},{hop}")) == "hello\n"
+    assert (
+        await log_in_and_echo(
+            sshd.host(), ssh_through_jump(jump, sshd, tmp_path, *known, jump=f"{hop},{hop}")
+        )
+        == "hello\n"
+    )
 
 
 async def test_proxy_jump_of_ssh_config_is_taken(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
@@ -51,13 +56,13 @@ async def test_proxy_jump_of_ssh_config_is_taken(sshd: Sshd, jump: Sshd, tmp_pat
     )
     known = (sshd.known_hosts_line(), jump.known_hosts_line())
     before = jump.log().count("Accepted publickey")
-    ssh = through(jump, sshd, tmp_path, *known, jump=None, config_file=str(config))
-    assert await greet(sshd.host(), ssh) == "hello\n"
+    ssh = ssh_through_jump(jump, sshd, tmp_path, *known, jump=None, config_file=str(config))
+    assert await log_in_and_echo(sshd.host(), ssh) == "hello\n"
     assert jump.log().count("Accepted publickey") == before + 1
 
 
 async def test_the_jump_hosts_key_is_checked_too(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
-    error = await refusal(sshd.host(), through(jump, sshd, tmp_path, sshd.known_hosts_line()))
+    error = await expect_refusal(sshd.host(), ssh_through_jump(jump, sshd, tmp_path, sshd.known_hosts_line()))
     assert type(error) is HostKeyUnknown
     assert f"jump host 127.0.0.1 port {jump.port}" in error.message
     assert f"ssh-keyscan -H -p {jump.port}" in error.hint
@@ -65,7 +70,9 @@ async def test_the_jump_hosts_key_is_checked_too(sshd: Sshd, jump: Sshd, tmp_pat
 
 async def test_the_jump_hosts_key_may_have_changed(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
     other = jump.known_hosts_line(new_key(tmp_path, "other"))
-    error = await refusal(sshd.host(), through(jump, sshd, tmp_path, sshd.known_hosts_line(), other))
+    error = await expect_refusal(
+        sshd.host(), ssh_through_jump(jump, sshd, tmp_path, sshd.known_hosts_line(), other)
+    )
     assert type(error) is HostKeyChanged
     assert f"[127.0.0.1]:{jump.port}" in error.hint
 
@@ -73,19 +80,21 @@ async def test_the_jump_hosts_key_may_have_changed(sshd: Sshd, jump: Sshd, tmp_p
 async def test_an_unknown_key_behind_a_jump_host_is_scanned_through_it(
     sshd: Sshd, jump: Sshd, tmp_path: Path
 ) -> None:
-    error = await refusal(sshd.host(), through(jump, sshd, tmp_path, jump.known_hosts_line()))
+    error = await expect_refusal(sshd.host(), ssh_through_jump(jump, sshd, tmp_path, jump.known_hosts_line()))
     assert type(error) is HostKeyUnknown
     assert f"-J {USER}@127.0.0.1:{jump.port}" in error.hint
 
 
 async def test_a_jump_host_that_is_not_there_is_named(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
-    error = await refusal(sshd.host(), through(jump, sshd, tmp_path, jump="127.0.0.1:1"))
+    error = await expect_refusal(sshd.host(), ssh_through_jump(jump, sshd, tmp_path, jump="127.0.0.1:1"))
     assert type(error) is ConnectFailed
     assert "jump host 127.0.0.1 port 1" in error.message
 
 
 async def test_a_host_that_is_not_there_behind_a_jump_host(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
-    error = await refusal(sshd.host(), through(jump, sshd, tmp_path, jump.known_hosts_line(), port=1))
+    error = await expect_refusal(
+        sshd.host(), ssh_through_jump(jump, sshd, tmp_path, jump.known_hosts_line(), port=1)
+    )
     assert type(error) is ConnectFailed
     assert "cannot reach 127.0.0.1 port 1" in error.message
     assert "sshd listens" in error.hint
@@ -94,7 +103,7 @@ async def test_a_host_that_is_not_there_behind_a_jump_host(sshd: Sshd, jump: Ssh
 async def test_a_jump_host_that_forbids_forwarding_is_told(sshd: Sshd, tmp_path: Path) -> None:
     with run_sshd(tmp_path / "own", identity=sshd.identity, options="AllowTcpForwarding no") as strict:
         known = (sshd.known_hosts_line(), strict.known_hosts_line())
-        error = await refusal(sshd.host(), through(strict, sshd, tmp_path, *known))
+        error = await expect_refusal(sshd.host(), ssh_through_jump(strict, sshd, tmp_path, *known))
     assert type(error) is ConnectFailed
     assert "AllowTcpForwarding" in error.hint
 
@@ -102,12 +111,12 @@ async def test_a_jump_host_that_forbids_forwarding_is_told(sshd: Sshd, tmp_path:
 async def test_a_jump_host_that_wants_another_key_is_named(sshd: Sshd, tmp_path: Path) -> None:
     with run_sshd(tmp_path / "own") as other:
         known = (sshd.known_hosts_line(), other.known_hosts_line())
-        error = await refusal(sshd.host(), through(other, sshd, tmp_path, *known))
+        error = await expect_refusal(sshd.host(), ssh_through_jump(other, sshd, tmp_path, *known))
     assert type(error) is AuthFailed
     assert "jump host" in error.message
 
 
 async def test_a_misspelt_jump_is_told(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
-    error = await refusal(sshd.host(), through(jump, sshd, tmp_path, jump="a b:c"))
+    error = await expect_refusal(sshd.host(), ssh_through_jump(jump, sshd, tmp_path, jump="a b:c"))
     assert type(error) is ConnectFailed
     assert "user@host:port" in error.message

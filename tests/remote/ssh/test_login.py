@@ -21,7 +21,7 @@ from etcdup.errors import (
 )
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.ssh import connect
-from tests.support.sshd import Sshd, new_key, run_sshd, wait_for
+from tests.support.sshd import Sshd, new_key, run_sshd, wait_for_file
 
 NOBODY_TO_ASK = Secrets(environ={})
 
@@ -31,7 +31,7 @@ def no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
 
 
-async def greet(host: HostSpec, ssh: SshSpec, secrets: Secrets = NOBODY_TO_ASK) -> str:
+async def log_in_and_echo(host: HostSpec, ssh: SshSpec, secrets: Secrets = NOBODY_TO_ASK) -> str:
     """Logs in, runs one command, leaves."""
     reached = await connect(host, ssh, secrets=secrets)
     try:
@@ -40,10 +40,10 @@ async def greet(host: HostSpec, ssh: SshSpec, secrets: Secrets = NOBODY_TO_ASK) 
         await reached.close()
 
 
-async def refusal(host: HostSpec, ssh: SshSpec, secrets: Secrets = NOBODY_TO_ASK) -> RemoteError:
+async def expect_refusal(host: HostSpec, ssh: SshSpec, secrets: Secrets = NOBODY_TO_ASK) -> RemoteError:
     """What a login that must fail says."""
     with pytest.raises(RemoteError) as caught:
-        await greet(host, ssh, secrets)
+        await log_in_and_echo(host, ssh, secrets)
     assert caught.value.host == host.name
     assert host.name in caught.value.message
     assert caught.value.hint
@@ -51,7 +51,7 @@ async def refusal(host: HostSpec, ssh: SshSpec, secrets: Secrets = NOBODY_TO_ASK
 
 
 async def test_an_unknown_host_key_is_refused_and_shown(sshd: Sshd, tmp_path: Path) -> None:
-    error = await refusal(sshd.host(), sshd.ssh(known_hosts=str(tmp_path / "none")))
+    error = await expect_refusal(sshd.host(), sshd.ssh(known_hosts=str(tmp_path / "none")))
     assert type(error) is HostKeyUnknown
     assert _fingerprint(sshd.folder / "host_key") in error.detail
     assert f"ssh-keyscan -H -p {sshd.port} 127.0.0.1 >> {tmp_path / 'none'}" in error.hint
@@ -61,7 +61,7 @@ async def test_the_hint_for_an_unknown_key_works(sshd: Sshd, tmp_path: Path) -> 
     known = tmp_path / "known"
     scan = ["ssh-keyscan", "-H", "-p", str(sshd.port), "127.0.0.1"]
     known.write_bytes((await asyncio.to_thread(subprocess.run, scan, capture_output=True, check=True)).stdout)
-    assert await greet(sshd.host(), sshd.ssh(known_hosts=str(known))) == "hello\n"
+    assert await log_in_and_echo(sshd.host(), sshd.ssh(known_hosts=str(known))) == "hello\n"
 
 
 @pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256"])
@@ -69,7 +69,7 @@ async def test_a_changed_host_key_is_another_error(sshd: Sshd, tmp_path: Path, k
     other = new_key(tmp_path, "other", kind=kind)
     known = tmp_path / "known"
     known.write_text(sshd.known_hosts_line(other))
-    error = await refusal(sshd.host(), sshd.ssh(known_hosts=str(known)))
+    error = await expect_refusal(sshd.host(), sshd.ssh(known_hosts=str(known)))
     assert type(error) is HostKeyChanged
     assert _fingerprint(other) in error.detail
     assert f"ssh-keygen -R '[127.0.0.1]:{sshd.port}' -f {known}" in error.hint
@@ -78,32 +78,32 @@ async def test_a_changed_host_key_is_another_error(sshd: Sshd, tmp_path: Path, k
 async def test_a_revoked_host_key_is_never_believed(sshd: Sshd, tmp_path: Path) -> None:
     known = tmp_path / "known"
     known.write_text(sshd.known_hosts_line() + "@revoked " + sshd.known_hosts_line())
-    assert type(await refusal(sshd.host(), sshd.ssh(known_hosts=str(known)))) is HostKeyChanged
+    assert type(await expect_refusal(sshd.host(), sshd.ssh(known_hosts=str(known)))) is HostKeyChanged
 
 
 async def test_a_damaged_line_in_known_hosts_is_passed_over(sshd: Sshd, tmp_path: Path) -> None:
     known = tmp_path / "known"
     known.write_text(f"@nonsense\nword\n\n# a comment\n{sshd.known_hosts_line()}")
-    assert await greet(sshd.host(), sshd.ssh(known_hosts=str(known))) == "hello\n"
+    assert await log_in_and_echo(sshd.host(), sshd.ssh(known_hosts=str(known))) == "hello\n"
 
 
 @pytest.mark.parametrize("setting", ["UserKnownHostsFile none", "UserKnownHostsFile /dev/null"])
 async def test_ssh_config_cannot_turn_host_keys_off(sshd: Sshd, tmp_path: Path, setting: str) -> None:
     config = tmp_path / "config"
     config.write_text(f"{setting}\nGlobalKnownHostsFile /dev/null\nStrictHostKeyChecking no\n")
-    error = await refusal(sshd.host(), sshd.ssh(config_file=str(config), known_hosts=None))
+    error = await expect_refusal(sshd.host(), sshd.ssh(config_file=str(config), known_hosts=None))
     assert type(error) is HostKeyUnknown
 
 
 async def test_a_closed_port_is_told_as_refused(sshd: Sshd) -> None:
-    error = await refusal(sshd.host(), sshd.ssh(port=1))
+    error = await expect_refusal(sshd.host(), sshd.ssh(port=1))
     assert type(error) is ConnectFailed
     assert "refused" in error.message
     assert "start sshd" in error.hint
 
 
 async def test_a_name_that_is_not_there_is_told_as_such(sshd: Sshd) -> None:
-    error = await refusal(HostSpec(name="infra1", address="no-such-host.invalid"), sshd.ssh())
+    error = await expect_refusal(HostSpec(name="infra1", address="no-such-host.invalid"), sshd.ssh())
     assert type(error) is ConnectFailed
     assert "no-such-host.invalid was not found" in error.message
 
@@ -112,7 +112,7 @@ async def test_a_server_that_never_answers_costs_its_timeout_alone(sshd: Sshd) -
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with asyncio.timeout(5):
             ssh = sshd.ssh(port=silent.getsockname()[1], connect_timeout="1s")
-            error = await refusal(sshd.host(), ssh)
+            error = await expect_refusal(sshd.host(), ssh)
     assert type(error) is ConnectFailed
     assert "took the connection, but no login within 1 s" in error.message
 
@@ -121,8 +121,8 @@ async def test_packets_into_the_void_time_out(sshd: Sshd) -> None:
     # A full accept queue drops further SYNs: as silent as a firewall.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
-        waiting = [_knock(port) for _ in range(4)]
-        error = await refusal(sshd.host(), sshd.ssh(port=port, connect_timeout="1s"))
+        waiting = [_open_connection(port) for _ in range(4)]
+        error = await expect_refusal(sshd.host(), sshd.ssh(port=port, connect_timeout="1s"))
         for knock in waiting:
             knock.close()
     assert type(error) is ConnectFailed
@@ -130,15 +130,15 @@ async def test_packets_into_the_void_time_out(sshd: Sshd) -> None:
 
 
 async def test_something_else_than_ssh_is_told_as_such(sshd: Sshd) -> None:
-    async with _greeter(b"HTTP/1.0 400 Bad Request\r\n\r\n") as port:
-        error = await refusal(sshd.host(), sshd.ssh(port=port))
+    async with _BannerServer(b"HTTP/1.0 400 Bad Request\r\n\r\n") as port:
+        error = await expect_refusal(sshd.host(), sshd.ssh(port=port))
     assert type(error) is ConnectFailed
     assert "is that port sshd's" in error.hint
 
 
 async def test_a_key_that_is_not_authorized_names_user_and_key(sshd: Sshd, tmp_path: Path) -> None:
     wrong = new_key(tmp_path, "wrong")
-    error = await refusal(sshd.host(), sshd.ssh(identity_file=str(wrong), user="root"))
+    error = await expect_refusal(sshd.host(), sshd.ssh(identity_file=str(wrong), user="root"))
     assert type(error) is AuthFailed
     assert "user root" in error.message
     assert str(wrong) in error.detail
@@ -147,14 +147,14 @@ async def test_a_key_that_is_not_authorized_names_user_and_key(sshd: Sshd, tmp_p
 
 
 async def test_a_missing_identity_file_is_named(sshd: Sshd, tmp_path: Path) -> None:
-    error = await refusal(sshd.host(), sshd.ssh(identity_file=str(tmp_path / "none")))
+    error = await expect_refusal(sshd.host(), sshd.ssh(identity_file=str(tmp_path / "none")))
     assert type(error) is AuthFailed
     assert str(tmp_path / "none") in error.message
 
 
 async def test_an_identity_file_that_is_no_key_is_named(sshd: Sshd, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a key")
-    error = await refusal(sshd.host(), sshd.ssh(identity_file=str(tmp_path / "text")))
+    error = await expect_refusal(sshd.host(), sshd.ssh(identity_file=str(tmp_path / "text")))
     assert type(error) is AuthFailed
     assert "is not a private key" in error.message
 
@@ -163,7 +163,7 @@ async def test_without_any_key_the_hint_says_how_to_get_one(
     sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    error = await refusal(sshd.host(), sshd.ssh(identity_file=None))
+    error = await expect_refusal(sshd.host(), sshd.ssh(identity_file=None))
     assert type(error) is AuthFailed
     assert "ssh-keygen -t ed25519" in error.hint
 
@@ -184,12 +184,12 @@ async def test_an_encrypted_key_is_asked_for_once(locked: Sshd) -> None:
         return "open sesame"
 
     secrets = Secrets(ask, environ={})
-    await asyncio.gather(*(greet(locked.host(), locked.ssh(), secrets) for _ in range(3)))
+    await asyncio.gather(*(log_in_and_echo(locked.host(), locked.ssh(), secrets) for _ in range(3)))
     assert prompts == [f"Passphrase for {locked.identity}: "]
 
 
 async def test_an_encrypted_key_needs_its_passphrase(locked: Sshd) -> None:
-    error = await refusal(locked.host(), locked.ssh())
+    error = await expect_refusal(locked.host(), locked.ssh())
     assert type(error) is AuthFailed
     assert "encrypted, and no passphrase was given" in error.message
     assert f"ssh-add {locked.identity}" in error.hint
@@ -197,7 +197,7 @@ async def test_an_encrypted_key_needs_its_passphrase(locked: Sshd) -> None:
 
 async def test_a_wrong_passphrase_is_not_repeated_in_the_error(locked: Sshd) -> None:
     secrets = Secrets(environ={"ETCDUP_SSH_PASSPHRASE": "hunter2"})
-    error = await refusal(locked.host(), locked.ssh(), secrets)
+    error = await expect_refusal(locked.host(), locked.ssh(), secrets)
     assert type(error) is AuthFailed
     assert "passphrase" in error.message
     assert "hunter2" not in f"{error} {error.detail} {error.hint} {secrets!r}"
@@ -208,9 +208,9 @@ async def test_the_agent_spares_the_passphrase(
 ) -> None:
     with _agent_with(locked.identity, tmp_path) as socket_path:
         monkeypatch.setenv("SSH_AUTH_SOCK", socket_path)
-        assert await greet(locked.host(), locked.ssh()) == "hello\n"
+        assert await log_in_and_echo(locked.host(), locked.ssh()) == "hello\n"
         monkeypatch.setenv("HOME", str(tmp_path))
-        assert await greet(locked.host(), locked.ssh(identity_file=None)) == "hello\n"
+        assert await log_in_and_echo(locked.host(), locked.ssh(identity_file=None)) == "hello\n"
 
 
 async def test_ssh_config_gives_what_the_file_leaves_out(sshd: Sshd, tmp_path: Path) -> None:
@@ -220,13 +220,13 @@ async def test_ssh_config_gives_what_the_file_leaves_out(sshd: Sshd, tmp_path: P
         f"  UserKnownHostsFile {sshd.known_hosts}\n  GlobalKnownHostsFile none\n"
     )
     host = HostSpec(name="infra1", address="192.0.2.1", ssh_address="db-one")
-    assert await greet(host, SshSpec(config_file=str(config))) == "hello\n"
+    assert await log_in_and_echo(host, SshSpec(config_file=str(config))) == "hello\n"
 
 
 async def test_a_damaged_ssh_config_is_told(sshd: Sshd, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("Port many\n")
-    error = await refusal(sshd.host(), sshd.ssh(config_file=str(config), port=None))
+    error = await expect_refusal(sshd.host(), sshd.ssh(config_file=str(config), port=None))
     assert type(error) is ConnectFailed
     assert "ssh_config" in error.hint
 
@@ -246,7 +246,7 @@ def _agent_with(identity: Path, tmp_path: Path) -> Iterator[str]:
     environ = {"SSH_AUTH_SOCK": socket_path, "SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force"}
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket_path], stdout=subprocess.DEVNULL)
     try:
-        wait_for(tmp_path, "agent")
+        wait_for_file(tmp_path, "agent")
         add = ["ssh-add", str(identity)]
         subprocess.run(add, env=os.environ | environ, check=True, capture_output=True, timeout=20)
         yield socket_path
@@ -255,14 +255,14 @@ def _agent_with(identity: Path, tmp_path: Path) -> Iterator[str]:
         agent.wait()
 
 
-def _knock(port: int) -> socket.socket:
+def _open_connection(port: int) -> socket.socket:
     knock = socket.socket()
     knock.setblocking(False)
     knock.connect_ex(("127.0.0.1", port))
     return knock
 
 
-class _greeter:
+class _BannerServer:
     """A server that says one thing and hangs up."""
 
     def __init__(self, words: bytes) -> None:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session
-from etcdup.core.backups.backups import source
+from etcdup.core.backups.backups import backup_source
 from etcdup.core.certs.exports import ClientFiles, etcdctl_variables
 from etcdup.errors import EXIT_INTERRUPTED, EtcdupError, UsageError
 from etcdup.ops.certs.export import admin_files
-from etcdup.ops.etcdctl import find_etcdctl, reachable_endpoints
+from etcdup.ops.etcdctl import find_etcdctl, resolve_endpoints
 from etcdup.ops.world.world import World
 
-_SIGNALLED = 128
+_SIGNAL_EXIT_BASE = 128
 # etcdctl takes one endpoint for it, and no more (rule 53).
-_OF_ONE_MEMBER = ["snapshot", "save"]
+_SINGLE_MEMBER_COMMAND = ["snapshot", "save"]
 
 
 def run_etcdctl(file: Path, arguments: Sequence[str], endpoint: str | None) -> int:
@@ -26,23 +26,26 @@ def run_etcdctl(file: Path, arguments: Sequence[str], endpoint: str | None) -> i
     if endpoint is not None and endpoint not in names:
         raise UsageError(f"there is no member {endpoint}", hint=f"the members are {', '.join(names)}")
     try:
-        return session.run(_ctl(session, arguments, [endpoint] if endpoint else names))
+        return session.run(_run_on_members(session, arguments, [endpoint] if endpoint else names))
     except Interrupted:
         return EXIT_INTERRUPTED  # the usual end of a `watch`
 
 
-async def _ctl(session: Session, arguments: Sequence[str], names: Sequence[str]) -> int:
+async def _run_on_members(session: Session, arguments: Sequence[str], names: Sequence[str]) -> int:
     async with session.world() as world:
         files = admin_files(session.spec, session.folder, world.pki)
         etcdctl = await find_etcdctl(world, session.folder, session.terminal.report)
-        if len(names) > 1 and [each for each in arguments if not each.startswith("-")][:2] == _OF_ONE_MEMBER:
-            names = [await _one(session, world)]
-        endpoints = await reachable_endpoints(world, names)
-        return await _run(etcdctl, arguments, ",".join(endpoints), files)
+        if (
+            len(names) > 1
+            and [each for each in arguments if not each.startswith("-")][:2] == _SINGLE_MEMBER_COMMAND
+        ):
+            names = [await _choose_member(session, world)]
+        endpoints = await resolve_endpoints(world, names)
+        return await _run_process(etcdctl, arguments, ",".join(endpoints), files)
 
 
-async def _one(session: Session, world: World) -> str:
-    name = source(await session.observed(world))
+async def _choose_member(session: Session, world: World) -> str:
+    name = backup_source(await session.observed(world))
     if name is None:
         raise EtcdupError(
             "no member is healthy enough to take a snapshot from",
@@ -52,7 +55,7 @@ async def _one(session: Session, world: World) -> str:
     return name
 
 
-async def _run(etcdctl: Path, arguments: Sequence[str], endpoints: str, files: ClientFiles) -> int:
+async def _run_process(etcdctl: Path, arguments: Sequence[str], endpoints: str, files: ClientFiles) -> int:
     """Ctrl-C at a terminal reaches etcdctl too; either way its end is waited for."""
     ours = ("ETCDCTL_", "ETCDUP_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -64,4 +67,4 @@ async def _run(etcdctl: Path, arguments: Sequence[str], endpoints: str, files: C
         process.terminate()
         await process.wait()
         raise
-    return status if status >= 0 else _SIGNALLED - status
+    return status if status >= 0 else _SIGNAL_EXIT_BASE - status

@@ -7,7 +7,7 @@ from etcdup.cli.run.cluster_file import read_spec
 from etcdup.cli.run.terminal import Terminal
 from etcdup.core.certs.exports import env_text, kube_apiserver_text, kubeadm_text
 from etcdup.errors import EXIT_DONE
-from etcdup.ops.certs.export import admin_files, consumer_files
+from etcdup.ops.certs.export import admin_files, issue_consumer_files
 from etcdup.ops.pki.pki import Pki
 
 _FOR_KUBERNETES = {"kubeadm": kubeadm_text, "kube-apiserver": kube_apiserver_text}
@@ -22,7 +22,7 @@ def print_export(file: Path, kind: str) -> int:
     if kind == "env":
         text = env_text(spec, admin_files(spec, folder, pki))
     else:
-        files = consumer_files(spec, folder, pki, "kube-apiserver", datetime.now(UTC))
+        files = issue_consumer_files(spec, folder, pki, "kube-apiserver", datetime.now(UTC))
         text = _FOR_KUBERNETES[kind](spec, files)
     terminal.data(text)
     return EXIT_DONE

@@ -3,15 +3,15 @@
 import time
 from pathlib import Path
 
-from etcdup.cli.apply.no_return import agree_to_no_return
+from etcdup.cli.apply.no_return import confirm_no_return
 from etcdup.cli.apply.plan import read_plan
-from etcdup.cli.apply.stale_plan import moved
-from etcdup.cli.apply.warnings import caution, refuse_unusable_tls, tighten_keys
-from etcdup.cli.run.change import Undertaking
+from etcdup.cli.apply.stale_plan import refuse_stale_plan
+from etcdup.cli.apply.warnings import check_tls_files, print_warnings, restrict_keys
+from etcdup.cli.run.change import ChangeRun
 from etcdup.cli.run.progress import Progress
 from etcdup.cli.run.session import Session
-from etcdup.cli.views.step_texts import counted
-from etcdup.core.certs.renewal import exchanges_leaves
+from etcdup.cli.views.step_texts import count_text
+from etcdup.core.certs.renewal import replaces_leaves
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.steps import RestartMember
@@ -25,17 +25,17 @@ from etcdup.ops.world.world import World
 def apply_file(file: Path, *, saved: Path | None, yes: bool, as_json: bool = False) -> int:
     """Shows the plan, asks, does it, and ends with the proof of health."""
     session = Session.begin(file)
-    refuse_unusable_tls(session)
+    check_tls_files(session)
     plan = read_plan(saved, session.spec.name) if saved else None
-    return Applying(session, "apply", saved=plan, yes=yes, as_json=as_json).carry_through()
+    return ApplyRun(session, "apply", saved=plan, yes=yes, as_json=as_json).carry_through()
 
 
 def apply_session(session: Session, *, yes: bool = False, quiet: bool = False) -> int:
     """`apply` for a file that was read already; `quiet`, it does not show the plan."""
-    return Applying(session, "apply", yes=yes, quiet=quiet).carry_through()
+    return ApplyRun(session, "apply", yes=yes, quiet=quiet).carry_through()
 
 
-class Applying(Undertaking):
+class ApplyRun(ChangeRun):
     """One run of apply, and of what is an apply by another planner."""
 
     def __init__(
@@ -64,14 +64,14 @@ class Applying(Undertaking):
             planner = self.planner(observed)
             observed = await session.settled(world, observed)
             plan = self._planned(planner, observed)
-            caution(session, observed)
+            print_warnings(session, observed)
             if plan.is_empty:
-                tighten_keys(session, world.pki)
+                restrict_keys(session, world.pki)
                 await self._nothing_to_do(world, plan, observed)
                 return
             if not await self._is_agreed(plan):
                 return
-            tighten_keys(session, world.pki)
+            restrict_keys(session, world.pki)
             results = await self._apply(world, plan, observed, planner)
             await self._prove_served(world, plan)
             self.tell_health(results)
@@ -89,7 +89,7 @@ class Applying(Undertaking):
 
     async def _prove_served(self, world: World, plan: Plan) -> None:
         """New certificates are proved by new handshakes: health comes over connections that may be older (rule 17)."""
-        if not exchanges_leaves(plan):
+        if not replaces_leaves(plan):
             return
         from etcdup.cli.certs.list_certs import admin_client
         from etcdup.cli.views.certs_view import render_served
@@ -105,7 +105,7 @@ class Applying(Undertaking):
         plan = planner(observed)
         if isinstance(plan, Refusal):
             raise_refusal(plan)
-        if self._saved is not None and (why := moved(self._saved, plan)):
+        if self._saved is not None and (why := refuse_stale_plan(self._saved, plan)):
             raise_refusal(Refusal(plan.cluster, (why,)))
         return plan
 
@@ -125,7 +125,7 @@ class Applying(Undertaking):
     ) -> tuple[Health, ...]:
         async def confirm(step: RestartMember) -> None:
             if not self._yes:
-                await agree_to_no_return(self.terminal, plan, step, observed)
+                await confirm_no_return(self.terminal, plan, step, observed)
 
         async def act(progress: Progress, journal: Journal) -> tuple[Health, ...]:
             return await apply(world, plan, planner, progress, journal, confirm=confirm)
@@ -133,6 +133,6 @@ class Applying(Undertaking):
         began = time.monotonic()
         results = await self.carry_out(world, plan, observed, act)
         took = show_duration(time.monotonic() - began)
-        self.terminal.say(f"{counted(len(plan.steps), 'step')} done in {took}")
+        self.terminal.say(f"{count_text(len(plan.steps), 'step')} done in {took}")
         self.terminal.say()
         return results

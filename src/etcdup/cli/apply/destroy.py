@@ -3,25 +3,25 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etcdup.cli.run.change import Undertaking
+from etcdup.cli.run.change import ChangeRun
 from etcdup.cli.run.progress import Progress
 from etcdup.cli.run.session import Session
-from etcdup.core.observed.model import Observed, aside_at
+from etcdup.core.observed.model import Observed, aside_suffix
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.steps import RetireMember
-from etcdup.core.planner.destroy import kept_at, plan_destroy
+from etcdup.core.planner.destroy import archived_paths, plan_destroy
 from etcdup.errors import EtcdupError, PartlyApplied
-from etcdup.ops.apply.apply import raise_refusal, retire
+from etcdup.ops.apply.apply import apply_without_proof, raise_refusal
 from etcdup.ops.world.journal import Journal
 
 
 def destroy_cluster(file: Path, name: str | None) -> int:
     """`name` is the cluster's, given instead of being asked for it."""
     session = Session.begin(file, named=name)
-    return Destroying(session, sure=name is not None).carry_through()
+    return DestroyRun(session, sure=name is not None).carry_through()
 
 
-class Destroying(Undertaking):
+class DestroyRun(ChangeRun):
     """One run of destroy."""
 
     def __init__(self, session: Session, *, sure: bool) -> None:
@@ -29,7 +29,7 @@ class Destroying(Undertaking):
         self._sure = sure
 
     async def run(self) -> None:
-        suffix = aside_at(datetime.now(UTC))
+        suffix = aside_suffix(datetime.now(UTC))
 
         def planner(observed: Observed) -> Plan | Refusal:
             return plan_destroy(self.session.spec, observed, suffix)
@@ -45,7 +45,7 @@ class Destroying(Undertaking):
                     await self.agree_by_name("destroy", "stop it for good", "destroyed")
 
                 async def act(progress: Progress, journal: Journal) -> Observed:
-                    return await retire(world, plan, planner, progress, journal)
+                    return await apply_without_proof(world, plan, planner, progress, journal)
 
                 await self.carry_out(world, plan, observed, act)
                 self._tell_where(plan, observed)
@@ -55,7 +55,7 @@ class Destroying(Undertaking):
         self.terminal.say("Nothing was deleted. What there was is now in:")
         for step in plan.steps:
             assert isinstance(step, RetireMember)
-            for path in kept_at(self.session.spec, step, observed):
+            for path in archived_paths(self.session.spec, step, observed):
                 self.terminal.say(f"  {step.host}  {path}")
         if self.session.spec.tls.mode == "managed":
             self.terminal.say(f"The certificates and the CA stay in {self.session.spec.tls.dir}.")

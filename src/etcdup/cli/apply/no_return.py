@@ -5,13 +5,13 @@ from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.plan.plan import Plan
 from etcdup.core.plan.steps import RestartMember
 from etcdup.core.spec.version import Version, parse_version
-from etcdup.core.versions.upgrade_paths import way_back
+from etcdup.core.versions.upgrade_paths import how_to_go_back
 from etcdup.errors import PartlyApplied
 
 
-async def agree_to_no_return(terminal: Terminal, plan: Plan, step: RestartMember, observed: Observed) -> None:
+async def confirm_no_return(terminal: Terminal, plan: Plan, step: RestartMember, observed: Observed) -> None:
     """Raises PartlyApplied unless the operator says yes. `observed` is what the plan was made from."""
-    running = running_before(plan, step, observed)
+    running = versions_before(plan, step, observed)
     terminal.say("\n".join(no_return_lines(step, running)))
     if await terminal.confirm(f"Restart {step.host} with {step.version}?"):
         terminal.say()
@@ -33,12 +33,12 @@ def no_return_lines(step: RestartMember, running: dict[str, Version]) -> list[st
         f"{step.host} is the last member that runs {own.major}.{own.minor}:",
         *others,
         f"  {step.host:{width}}  runs {own}, and would run {target}",
-        f"After this there is no simple way back: once {step.host} runs {target}, {way_back(own, target)}.",
+        f"After this there is no simple way back: once {step.host} runs {target}, {how_to_go_back(own, target)}.",
         f"To go back instead, say no, write `version: {own}` into cluster.yaml, and `etcdup apply`.",
     ]
 
 
-def running_before(plan: Plan, step: RestartMember, observed: Observed) -> dict[str, Version]:
+def versions_before(plan: Plan, step: RestartMember, observed: Observed) -> dict[str, Version]:
     """What each member runs when the turn comes to this step: what it ran at first, or what its last restart in
     this plan gave it."""
     running = {name: seen.version for name, seen in observed.members.items() if isinstance(seen, MemberSeen)}

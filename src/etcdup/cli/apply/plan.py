@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from etcdup.cli.apply.warnings import caution, refuse_unusable_tls, warn_of_loose_keys
+from etcdup.cli.apply.warnings import check_tls_files, print_warnings, warn_of_exposed_keys
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.json_text import json_text
 from etcdup.cli.views.plan_view import render_plan, render_refusal
@@ -16,10 +16,10 @@ from etcdup.ops.pki.pki import Pki
 def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool) -> int:
     """Prints the plan, or why there can be none (exit code 4)."""
     session = Session.begin(file)
-    refuse_unusable_tls(session)
+    check_tls_files(session)
     observed, planned = session.run(_plan(session))
-    caution(session, observed)
-    warn_of_loose_keys(session, Pki.open(session.spec, session.folder))
+    print_warnings(session, observed)
+    warn_of_exposed_keys(session, Pki.open(session.spec, session.folder))
     if isinstance(planned, Refusal):
         text = json_text(refusal_json(planned))
         session.terminal.data(text if as_json else render_refusal(planned, session.terminal.out))

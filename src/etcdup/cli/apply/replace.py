@@ -4,17 +4,17 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from etcdup.cli.apply.apply import Applying
-from etcdup.cli.apply.warnings import refuse_unusable_tls
+from etcdup.cli.apply.apply import ApplyRun
+from etcdup.cli.apply.warnings import check_tls_files
 from etcdup.cli.run.cluster_file import read_bytes, replace_text
 from etcdup.cli.run.session import Session
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.plan_view import render_edit
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
-from etcdup.core.planner.replace import plan_replacement, replaced_id
+from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.spec.address import parse_address
-from etcdup.core.spec.edit import pins, with_address
+from etcdup.core.spec.edit import machine_bindings, with_address
 from etcdup.core.spec.load import load, load_bytes
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import WrongValue
@@ -29,11 +29,11 @@ def replace_member(file: Path, name: str, *, address: str | None, yes: bool) -> 
     if name not in [host.name for host in spec.hosts]:
         there = ", ".join(host.name for host in spec.hosts)
         raise UsageError(f"there is no host {name} in {file}", hint=f"its hosts are {there}")
-    if address is not None and _plain(address) != spec.host(name).address:
-        spec, edit = _moved(file, data.decode(), spec, name, _plain(address))
+    if address is not None and _parse_address(address) != spec.host(name).address:
+        spec, edit = _edit_address(file, data.decode(), spec, name, _parse_address(address))
     session = Session(spec, file.absolute().parent, Terminal())
-    refuse_unusable_tls(session)
-    return Replacing(session, name, address=address, edit=edit, yes=yes).carry_through()
+    check_tls_files(session)
+    return ReplaceRun(session, name, address=address, edit=edit, yes=yes).carry_through()
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ class Edit:
         return "\n".join(lines)
 
 
-def _plain(address: str) -> str:
+def _parse_address(address: str) -> str:
     try:
         return parse_address(address)
     except WrongValue as error:
         raise UsageError(f"--address: {error}", hint=error.hint) from None
 
 
-def _moved(file: Path, text: str, spec: Spec, name: str, address: str) -> tuple[Spec, Edit]:
+def _edit_address(file: Path, text: str, spec: Spec, name: str, address: str) -> tuple[Spec, Edit]:
     """The Spec with the new address, held to every rule of the file."""
-    if pinned := pins(text, spec, name):
+    if pinned := machine_bindings(text, spec, name):
         raise BadFile(str(file), pinned)
     edited = with_address(text, name, address)
     if edited is None:
@@ -70,7 +70,7 @@ def _moved(file: Path, text: str, spec: Spec, name: str, address: str) -> tuple[
     return load(edited, str(file)), Edit(file, text, edited)
 
 
-class Replacing(Applying):
+class ReplaceRun(ApplyRun):
     """One run of `member replace`: an apply that begins with the mark on the host, and with the file."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Replacing(Applying):
 
     def planner(self, observed: Observed) -> Planner:
         spec, name = self.session.spec, self._name
-        member_id = replaced_id(spec, name, observed, moves=self._moves)
+        member_id = id_to_replace(spec, name, observed, moves=self._moves)
         if isinstance(member_id, Refused):
             raise_refusal(Refusal(spec.name, (member_id,)))
         token = self.session.fresh_token()

@@ -2,23 +2,24 @@
 
 from collections.abc import Iterator
 
-from etcdup.cli.views.step_texts import describe, hosts_of
+from etcdup.cli.views.step_texts import hosts_of, step_text
 from etcdup.core.plan.plan import Plan, Refused
 from etcdup.core.plan.step import Step
 
 # Of many differences the first few say enough.
-_SHOWN = 4
+_MAX_DIFFERENCES = 4
 
 
-def moved(saved: Plan, now: Plan) -> Refused | None:
+def refuse_stale_plan(saved: Plan, now: Plan) -> Refused | None:
     """None where the plans agree in every word that an operator has read."""
     if saved.steps == now.steps:
         return None
     hint = "`etcdup plan --out FILE` makes a new one; read it before you apply it"
     differences = tuple(_differences(saved, now))
-    more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    more = f"; and {len(differences) - _MAX_DIFFERENCES} more" if len(differences) > _MAX_DIFFERENCES else ""
     return Refused(
-        f"the world has moved since this plan was made: {'; '.join(differences[:_SHOWN])}{more}", hint=hint
+        f"the world has moved since this plan was made: {'; '.join(differences[:_MAX_DIFFERENCES])}{more}",
+        hint=hint,
     )
 
 
@@ -29,18 +30,18 @@ def _differences(saved: Plan, now: Plan) -> Iterator[str]:
     before = {step.identity: step for step in saved.steps}
     after = {step.identity: step for step in now.steps}
     yield from (
-        f"{_named(step)} is new ({step.reason})" for each, step in after.items() if each not in before
+        f"{_step_name(step)} is new ({step.reason})" for each, step in after.items() if each not in before
     )
-    yield from (f"{_named(step)} is gone" for each, step in before.items() if each not in after)
+    yield from (f"{_step_name(step)} is gone" for each, step in before.items() if each not in after)
     for each in before.keys() & after.keys():
         if before[each] != after[each]:
-            yield f"{_named(after[each])} {_how(before[each], after[each])}"
+            yield f"{_step_name(after[each])} {_change_text(before[each], after[each])}"
     if set(before) == set(after) and list(before) != list(after):
         first = next(new for old, new in zip(saved.steps, now.steps, strict=True) if old != new)
-        yield f"the steps have another order, in which {_named(first)} comes sooner"
+        yield f"the steps have another order, in which {_step_name(first)} comes sooner"
 
 
-def _how(before: Step, after: Step) -> str:
+def _change_text(before: Step, after: Step) -> str:
     if before.reason != after.reason:
         return f"has another reason ({after.reason})"
     if before.quorum != after.quorum:
@@ -48,5 +49,5 @@ def _how(before: Step, after: Step) -> str:
     return "would do something else"
 
 
-def _named(step: Step) -> str:
-    return f"`{describe(step)}`" + "".join(f" on {name}" for name in hosts_of(step)[:1])
+def _step_name(step: Step) -> str:
+    return f"`{step_text(step)}`" + "".join(f" on {name}" for name in hosts_of(step)[:1])

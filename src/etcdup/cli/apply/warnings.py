@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from etcdup.cli.run.session import Session
 from etcdup.core.observed.model import Observed
 from etcdup.core.spec.load import warnings
-from etcdup.core.versions.advisories import newest_patch, warnings_for
+from etcdup.core.versions.advisories import newest_patch, warning_advisories
 from etcdup.errors import UsageError
 from etcdup.ops.pki.pki import Pki
 
 
-def caution(session: Session, observed: Observed) -> None:
+def print_warnings(session: Session, observed: Observed) -> None:
     """Warns of settings that work and may be regretted, and of faults of the wanted version."""
     for warning in (*warnings(session.spec), *version_warnings(session, observed)):
         session.terminal.warn(warning)
@@ -21,7 +21,9 @@ def version_warnings(session: Session, observed: Observed) -> tuple[str, ...]:
     version = session.spec.version
     binaries = observed.binaries_of(version)
     vouched = binaries is not None and binaries.is_vouched
-    faults = [each.problem for each in warnings_for(version, members=session.spec.size, vouched=vouched)]
+    faults = [
+        each.problem for each in warning_advisories(version, members=session.spec.size, vouched=vouched)
+    ]
     if not faults:
         return ()
     named = next((fault for fault in faults if "end of life" in fault), faults[0])
@@ -31,21 +33,21 @@ def version_warnings(session: Session, observed: Observed) -> tuple[str, ...]:
     return (f"etcd {version}: {named}{more}{newer}",)
 
 
-def warn_of_loose_keys(session: Session, pki: Pki) -> None:
+def warn_of_exposed_keys(session: Session, pki: Pki) -> None:
     for fault in pki.loose():
         session.terminal.warn(f"{fault}: {fault.hint} (`etcdup apply` does, where it may)")
 
 
-def tighten_keys(session: Session, pki: Pki) -> None:
+def restrict_keys(session: Session, pki: Pki) -> None:
     """Keys that etcdup made are their owner's alone again, and whoever runs it learns that they were not."""
     for fault in pki.tighten():
         session.terminal.warn(
             f"{fault}: it is 0600 now. Where somebody may have read it, `etcdup certs rotate-ca` makes it worthless"
         )
-    warn_of_loose_keys(session, pki)
+    warn_of_exposed_keys(session, pki)
 
 
-def refuse_unusable_tls(session: Session) -> None:
+def check_tls_files(session: Session) -> None:
     """Provided certificates are judged before any host is touched. Raises UsageError with every fault."""
     if session.spec.tls.mode != "provided":
         return

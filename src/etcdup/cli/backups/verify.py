@@ -4,15 +4,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from etcdup.cli.backups.backups import contents_json, places_of, print_json, warn_of_failed
+from etcdup.cli.backups.backups import contents_json, destinations_of, print_json, warn_of_failed
 from etcdup.cli.run.session import Session
-from etcdup.cli.views.step_texts import counted
+from etcdup.cli.views.step_texts import count_text
 from etcdup.core.backups.backups import Proof
 from etcdup.core.spec.units import show_duration
 from etcdup.core.spec.version import parse_version
 from etcdup.errors import EXIT_DONE, EXIT_FAILED, EtcdupError, UsageError
 from etcdup.ops.backups import backups
-from etcdup.ops.backups.destinations import Contents, Places, look_into
+from etcdup.ops.backups.destinations import Contents, Destinations, list_destinations
 from etcdup.ops.backups.drill import drill
 from etcdup.ops.backups.encryption import Identity
 from etcdup.ops.backups.store import Store
@@ -21,7 +21,7 @@ from etcdup.ops.world.journal import Journal
 
 
 @dataclass(frozen=True)
-class _Verified:
+class _VerifiedCopy:
     """A copy, and why it is not whole; empty where it is. `decrypted` is None where there was nothing to decrypt."""
 
     name: str
@@ -36,7 +36,7 @@ class _Verified:
 def verify_backups(file: Path, name: str, *, every: bool, identity: Path | None, as_json: bool) -> int:
     session = Session.begin(file)
     key = Identity.read(identity) if identity else None
-    contents, copies = session.run(_verify(session, places_of(session), None if every else name, key))
+    contents, copies = session.run(_verify(session, destinations_of(session), None if every else name, key))
     if as_json:
         rows = [each.facts() for each in copies]
         print_json(session, {**contents_json(contents), "backups": rows})
@@ -50,11 +50,11 @@ def verify_backups(file: Path, name: str, *, every: bool, identity: Path | None,
 
 
 async def _verify(
-    session: Session, places: Places, name: str | None, identity: Identity | None
-) -> tuple[Contents, list[_Verified]]:
+    session: Session, places: Destinations, name: str | None, identity: Identity | None
+) -> tuple[Contents, list[_VerifiedCopy]]:
     """Every copy there is; of a single backup also where it should be and is not."""
     cluster = session.spec.name
-    contents = await look_into(places, cluster)
+    contents = await list_destinations(places, cluster)
     names = [each.name for each in contents.backups] if name is None else []
     names = names or [contents.chosen(cluster, name or "latest").name]
     copies = []
@@ -63,11 +63,11 @@ async def _verify(
             if store in contents.holders(each):
                 copies.append(await _verify_copy(session, store, each, identity))
             elif name is not None:
-                copies.append(_Verified(each, store.place, "it is not there"))
+                copies.append(_VerifiedCopy(each, store.place, "it is not there"))
     return contents, copies
 
 
-async def _verify_copy(session: Session, store: Store, name: str, identity: Identity | None) -> _Verified:
+async def _verify_copy(session: Session, store: Store, name: str, identity: Identity | None) -> _VerifiedCopy:
     terminal = session.terminal
     async with terminal.patience(f"reading {name} in {store.place}"):
         try:
@@ -75,34 +75,34 @@ async def _verify_copy(session: Session, store: Store, name: str, identity: Iden
         except UsageError:
             raise
         except EtcdupError as error:
-            return _Verified(name, store.place, error.message)
+            return _VerifiedCopy(name, store.place, error.message)
     if manifest.encrypted_to and identity is None:
         terminal.say(f"{name} is encrypted and as it was written; `--identity FILE` looks inside")
-    return _Verified(name, store.place, "", identity is not None if manifest.encrypted_to else None)
+    return _VerifiedCopy(name, store.place, "", identity is not None if manifest.encrypted_to else None)
 
 
 def drill_backup(file: Path, name: str, *, identity: Path | None, as_json: bool) -> int:
     session = Session.begin(file)
-    places, key = places_of(session), Identity.read(identity) if identity else None
+    places, key = destinations_of(session), Identity.read(identity) if identity else None
     proof = session.run(_drill(session, places, name, key), lambda: "interrupted; nothing was proved")
     if as_json:
         print_json(session, asdict(proof) | {"at": proof.at.isoformat()})
         return EXIT_DONE
     session.terminal.data(
         f"backup {proof.name} is proved: etcd {proof.version} serves it, with the revision {proof.revision}, "
-        f"{counted(proof.keys, 'key')}, the hash and the canary of the day it was taken\n"
+        f"{count_text(proof.keys, 'key')}, the hash and the canary of the day it was taken\n"
         f"RTO {proof.rto_s:.1f} s from fetching to serving on this machine; "
         f"RPO {show_duration(proof.rpo_s)}: the age of its data when the drill began\n"
     )
     return EXIT_DONE
 
 
-async def _drill(session: Session, places: Places, name: str, identity: Identity | None) -> Proof:
-    terminal, contents = session.terminal, await look_into(places, session.spec.name)
+async def _drill(session: Session, places: Destinations, name: str, identity: Identity | None) -> Proof:
+    terminal, contents = session.terminal, await list_destinations(places, session.spec.name)
     warn_of_failed(session, contents)
     name = contents.chosen(session.spec.name, name).name
     stores = contents.holders(name)
-    version = parse_version(await _version_of(stores, name))
+    version = parse_version(await _read_etcd_version(stores, name))
     async with session.world() as world:
         tools = await find_tools(world, session.folder, version, terminal.report)
     async with terminal.patience(f"restoring {name} on this machine"):
@@ -115,11 +115,11 @@ async def _drill(session: Session, places: Places, name: str, identity: Identity
     return proof
 
 
-async def _version_of(stores: tuple[Store, ...], name: str) -> str:
+async def _read_etcd_version(stores: tuple[Store, ...], name: str) -> str:
     """By the first manifest that can be read."""
     for store in stores[:-1]:
         try:
-            return (await backups.manifest_of(store, name)).version
+            return (await backups.load_manifest(store, name)).version
         except EtcdupError:
             continue
-    return (await backups.manifest_of(stores[-1], name)).version
+    return (await backups.load_manifest(stores[-1], name)).version

@@ -7,7 +7,7 @@ from etcdup.cli.run.cluster_file import read_spec
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.certs_json import requests_json
 from etcdup.cli.views.json_text import json_text
-from etcdup.cli.views.step_texts import counted
+from etcdup.cli.views.step_texts import count_text
 from etcdup.errors import EXIT_DONE
 from etcdup.ops.pki.requests import request_all, tls_section
 
@@ -20,7 +20,7 @@ def write_requests(file: Path, out: Path, *, as_json: bool) -> int:
     section = tls_section(f"./{shown}" if not shown.startswith("..") else str(out.absolute()))
     terminal.data(json_text(requests_json(spec, out.absolute(), written, section)) if as_json else section)
     for line in (
-        f"{counted(len(written), 'request')} in {out}: have each signed, with the names and usages that it asks for",
+        f"{count_text(len(written), 'request')} in {out}: have each signed, with the names and usages that it asks for",
         "put each certificate beside its key, as server.pem, peer.pem and health.pem (its intermediates after it), and "
         f"the CA's as {out}/ca.pem; then put the section above into {file} and `etcdup apply`",
         "a CA of its own for peer.csr is better (`peer_ca`): whoever holds any certificate of that CA can speak raft",

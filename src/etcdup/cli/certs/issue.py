@@ -6,12 +6,12 @@ from pathlib import Path
 
 from etcdup.cli.run.cluster_file import read_spec
 from etcdup.cli.run.terminal import Terminal
-from etcdup.cli.views.certs_json import consumer_json, forgotten_json
+from etcdup.cli.views.certs_json import archived_consumer_json, consumer_json
 from etcdup.cli.views.json_text import json_text
 from etcdup.core.certs.client_configs import consumer_text, role_of
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EXIT_DONE, UsageError
-from etcdup.ops.certs.consumers import Issued, Replaced, issue_consumer, take_away
+from etcdup.ops.certs.consumers import IssuedConsumer, ReplacedCert, export_consumer, issue_consumer
 from etcdup.ops.pki.pki import Pki
 from etcdup.ops.pki.x509 import UnusableFile, read_file
 
@@ -23,15 +23,15 @@ def issue_certificate(
     terminal = Terminal()
     spec, folder = read_spec(file), file.absolute().parent
     ask = (lambda: terminal.secret(f"Passphrase of the CA in {spec.tls.dir}: ")) if terminal.can_ask else None
-    request = _request(csr) if csr is not None else None
+    request = _read_request(csr) if csr is not None else None
     pki, now = Pki.open(spec, folder, ask), datetime.now(UTC)
     issued = issue_consumer(spec, folder, pki, name, now, csr=request, renew=renew)
     if out is not None:
-        issued = replace(issued, files=take_away(issued, out.absolute()))
+        issued = replace(issued, files=export_consumer(issued, out.absolute()))
     role = role or role_of(name)
     text = consumer_text(role, spec, issued.files)
     terminal.data(json_text(consumer_json(spec, name, role, issued, text)) if as_json else text)
-    for line in (*_told(name, issued), *_told_of_replaced(spec, name, issued.replaced)):
+    for line in (*_holder_notes(name, issued), *_replaced_notes(spec, name, issued.replaced)):
         terminal.say(f"{terminal.err('yellow', 'note:')} {line}")
     return EXIT_DONE
 
@@ -44,7 +44,7 @@ def forget_consumer(file: Path, name: str, *, as_json: bool) -> int:
     cert = pki.see().certs.get(f"client/{name}")
     kept = pki.forget_client(name)
     if as_json and cert is not None:
-        terminal.data(json_text(forgotten_json(spec, name, kept, cert)))
+        terminal.data(json_text(archived_consumer_json(spec, name, kept, cert)))
     terminal.say(f"{name} is forgotten: its certificate is in {spec.tls.dir}/former/clients")
     terminal.say(
         f"{terminal.err('yellow', 'note:')} etcd asks no revocation list, so it lets the holder in until that "
@@ -54,14 +54,14 @@ def forget_consumer(file: Path, name: str, *, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def _request(path: Path) -> bytes:
+def _read_request(path: Path) -> bytes:
     try:
         return read_file(path)
     except UnusableFile as unusable:
         raise UsageError(f"--csr: {unusable.message}") from None
 
 
-def _told(name: str, issued: Issued) -> tuple[str, ...]:
+def _holder_notes(name: str, issued: IssuedConsumer) -> tuple[str, ...]:
     """What the holder of the certificate may do, and until when (rule 20). etcd is given no revocation list."""
     until = f"{issued.cert.not_after:%Y-%m-%d}"
     return (
@@ -72,7 +72,7 @@ def _told(name: str, issued: Issued) -> tuple[str, ...]:
     )
 
 
-def _told_of_replaced(spec: Spec, name: str, replaced: Replaced | None) -> tuple[str, ...]:
+def _replaced_notes(spec: Spec, name: str, replaced: ReplacedCert | None) -> tuple[str, ...]:
     if replaced is None:
         return ()
     return (

@@ -8,19 +8,19 @@ from etcdup.cli.run.session import Session
 from etcdup.cli.views.certs_view import inventory_json, render_inventory
 from etcdup.cli.views.json_text import json_text
 from etcdup.core.certs.exports import ClientFiles
-from etcdup.core.certs.inventory import Inventory, inventory
+from etcdup.core.certs.inventory import Inventory, cert_inventory
 from etcdup.core.observed.model import Observed
 from etcdup.errors import EXIT_DONE, EXIT_FAILED, PkiError
 from etcdup.ops.certs.export import admin_files
-from etcdup.ops.certs.links import links
-from etcdup.ops.certs.survey import survey
+from etcdup.ops.certs.links import probe_links
+from etcdup.ops.certs.survey import inspect_certs
 from etcdup.ops.world.world import World
 
 
 def list_certificates(file: Path, *, days: int | None, as_json: bool) -> int:
     """0 only if everything was seen, is the same everywhere, and lasts."""
     session = Session.begin(file)
-    observed, found = session.run(_look(session, days))
+    observed, found = session.run(_inspect(session, days))
     raft = raft_links(observed)
     text = (
         json_text(inventory_json(found, raft))
@@ -31,13 +31,15 @@ def list_certificates(file: Path, *, days: int | None, as_json: bool) -> int:
     return EXIT_DONE if found.is_well else EXIT_FAILED
 
 
-async def _look(session: Session, days: int | None) -> tuple[Observed, Inventory]:
+async def _inspect(session: Session, days: int | None) -> tuple[Observed, Inventory]:
     async with session.world() as world:
         observed = await session.observed(world)
         async with session.terminal.patience("making handshakes"):
             client = admin_client(session, world)
-            sightings, between = await asyncio.gather(survey(world, observed, client), links(world, observed))
-        return observed, inventory(session.spec, sightings, between, observed.at, days)
+            sightings, between = await asyncio.gather(
+                inspect_certs(world, observed, client), probe_links(world, observed)
+            )
+        return observed, cert_inventory(session.spec, sightings, between, observed.at, days)
 
 
 def admin_client(session: Session, world: World) -> ClientFiles | None:

@@ -3,20 +3,20 @@
 from pathlib import Path
 
 from etcdup.cli.certs.list_certs import admin_client
-from etcdup.cli.run.change import Undertaking
+from etcdup.cli.run.change import ChangeRun
 from etcdup.cli.run.progress import Progress
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.certs_json import renewal_json
 from etcdup.cli.views.certs_view import render_served
 from etcdup.cli.views.health_view import render_health
 from etcdup.cli.views.json_text import json_text
-from etcdup.cli.views.step_texts import counted
-from etcdup.core.certs.renewal import Renewing, plan_renewal, renewing
+from etcdup.cli.views.step_texts import count_text
+from etcdup.core.certs.renewal import CertsToRenew, certs_to_renew, plan_renewal
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.errors import EtcdupError
-from etcdup.ops.apply.apply import raise_refusal, retire
-from etcdup.ops.certs.proof import Served, prove_served, raise_unproved, recovered
+from etcdup.ops.apply.apply import apply_without_proof, raise_refusal
+from etcdup.ops.certs.proof import ServedCert, prove_served, raise_unproved, wait_until_recovered
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.world import World
@@ -24,10 +24,10 @@ from etcdup.ops.world.world import World
 
 def renew_certificates(file: Path, *, days: int | None, yes: bool, as_json: bool) -> int:
     """Shows the plan, asks, does it, and proves by new handshakes that every port serves the new ones."""
-    return RenewingAll(Session.begin(file), days=days, yes=yes, as_json=as_json).carry_through()
+    return RenewRun(Session.begin(file), days=days, yes=yes, as_json=as_json).carry_through()
 
 
-class RenewingAll(Undertaking):
+class RenewRun(ChangeRun):
     """One run of `certs renew`. What a killed run left is done by the next, or by any apply."""
 
     def __init__(self, session: Session, *, days: int | None, yes: bool, as_json: bool) -> None:
@@ -35,12 +35,12 @@ class RenewingAll(Undertaking):
         self._days = days
         self._yes = yes
         self._as_json = as_json
-        self._renewed: Renewing = {}
+        self._renewed: CertsToRenew = {}
 
     async def run(self) -> None:
         async with self.session.world() as world:
             observed = await self.session.observed(world)
-            chosen = renewing(self.session.spec, observed, self._days)
+            chosen = certs_to_renew(self.session.spec, observed, self._days)
             plan = self._planned(observed, chosen)
             if plan.is_empty:
                 self._say_notes(plan)
@@ -51,7 +51,7 @@ class RenewingAll(Undertaking):
         async with self.session.world() as world:
             await self._prove(world)
 
-    def _planned(self, observed: Observed, chosen: Renewing) -> Plan:
+    def _planned(self, observed: Observed, chosen: CertsToRenew) -> Plan:
         plan = plan_renewal(self.session.spec, observed, chosen)
         if isinstance(plan, Refusal):
             raise_refusal(plan)
@@ -61,7 +61,7 @@ class RenewingAll(Undertaking):
         for note in plan.notes:
             self.terminal.say(f"{self.terminal.err('yellow', 'note:')} {note}")
 
-    async def _renew(self, world: World, plan: Plan, observed: Observed, chosen: Renewing) -> None:
+    async def _renew(self, world: World, plan: Plan, observed: Observed, chosen: CertsToRenew) -> None:
         self.show(plan)
         if not self._yes:
             await self.agree(f"Renew the certificates of cluster {plan.cluster}?")
@@ -70,11 +70,11 @@ class RenewingAll(Undertaking):
             return plan_renewal(self.session.spec, fresh, chosen)
 
         async def act(progress: Progress, journal: Journal) -> Observed:
-            return await retire(world, plan, planner, progress, journal)
+            return await apply_without_proof(world, plan, planner, progress, journal)
 
         await self.carry_out(world, plan, observed, act)
         self._renewed = chosen
-        self.terminal.say(f"{counted(len(plan.steps), 'step')} done")
+        self.terminal.say(f"{count_text(len(plan.steps), 'step')} done")
         self.terminal.say()
 
     async def _prove(self, world: World) -> None:
@@ -84,7 +84,7 @@ class RenewingAll(Undertaking):
         sick: EtcdupError | None = None
         async with self.terminal.patience("waiting until the members are healthy"):
             try:
-                results = await recovered(world, observed)
+                results = await wait_until_recovered(world, observed)
             except EtcdupError as error:
                 sick = error
             found = await prove_served(world, admin_client(self.session, world))
@@ -93,7 +93,7 @@ class RenewingAll(Undertaking):
         if sick is not None:
             raise sick
 
-    def _show_proof(self, found: tuple[Served, ...], results: tuple[Health, ...]) -> None:
+    def _show_proof(self, found: tuple[ServedCert, ...], results: tuple[Health, ...]) -> None:
         if self._as_json:
             told = renewal_json(self.session.spec, self._renewed, self.done, found, results)
             self.terminal.data(json_text(told))

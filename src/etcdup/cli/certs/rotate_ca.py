@@ -2,39 +2,49 @@
 
 from pathlib import Path
 
-from etcdup.cli.apply.apply import Applying
+from etcdup.cli.apply.apply import ApplyRun
 from etcdup.cli.certs.list_certs import admin_client
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session
-from etcdup.cli.views.certs_json import following_json, rotation_json
+from etcdup.cli.views.certs_json import next_phase_json, rotation_json
 from etcdup.cli.views.health_view import render_health
 from etcdup.cli.views.json_text import json_text
-from etcdup.cli.views.step_texts import counted
-from etcdup.core.certs.ca_rotation import Stage, dropping, holding_old, may_rotate, reached
-from etcdup.core.certs.connected_clients import told_of
+from etcdup.cli.views.step_texts import count_text
+from etcdup.core.certs.ca_rotation import (
+    RotationStage,
+    consumers_of_old_ca,
+    hosts_dropping_old_ca,
+    refuse_rotate_ca,
+    rotation_stage,
+)
+from etcdup.core.certs.connected_clients import describe_rejected
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
-from etcdup.core.planner.rotate_ca import next_stage, plan_rotation
+from etcdup.core.planner.rotate_ca import next_stage, plan_ca_rotation
 from etcdup.errors import UsageError
 from etcdup.ops.apply.apply import Planner, prove_whole, raise_refusal
 from etcdup.ops.certs.export import admin_files
 from etcdup.ops.certs.rotation import prove_links
-from etcdup.ops.world.connected_clients import Connected, connected_to, turned_away_by
+from etcdup.ops.world.connected_clients import (
+    ConnectedClients,
+    observe_connected_clients,
+    read_rejected_clients,
+)
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.world import World
 
 # What consumers have to have before a phase, as the operator confirms it: each phase by a word of its own, so that the
 # same command, run again after a kill, never confirms the next one.
-_WORDS: dict[Stage, str] = {"sign": "ca", "drop": "certs"}
-_FOLLOWING: dict[Stage | None, Stage] = {"trust": "sign", "sign": "drop"}
+_CONFIRMATIONS: dict[RotationStage, str] = {"sign": "ca", "drop": "certs"}
+_NEXT_STAGE: dict[RotationStage | None, RotationStage] = {"trust": "sign", "sign": "drop"}
 
 
-def rotate_authority(file: Path, *, yes: bool, have: str | None, keep: bool, as_json: bool) -> int:
+def rotate_cluster_ca(file: Path, *, yes: bool, have: str | None, keep: bool, as_json: bool) -> int:
     """One phase, gated by new handshakes before and after it."""
-    return Rotating(Session.begin(file), yes=yes, have=have, keep=keep, as_json=as_json).carry_through()
+    return RotateCaRun(Session.begin(file), yes=yes, have=have, keep=keep, as_json=as_json).carry_through()
 
 
-class Rotating(Applying):
+class RotateCaRun(ApplyRun):
     """One run of `certs rotate-ca`: an apply that may begin with a turn of the CA."""
 
     def __init__(self, session: Session, *, yes: bool, have: str | None, keep: bool, as_json: bool) -> None:
@@ -43,9 +53,9 @@ class Rotating(Applying):
         self._keep = keep
         self._have = have
         self._as_json = as_json
-        self._stage: Stage = "trust"
+        self._stage: RotationStage = "trust"
         self._turns = False
-        self._connected: Connected = {}
+        self._connected: ConnectedClients = {}
 
     def planner(self, observed: Observed) -> Planner:
         spec, token = self.session.spec, self.session.fresh_token()
@@ -53,13 +63,15 @@ class Rotating(Applying):
         self._turns = stage != self._begun(observed)
 
         def planned(fresh: Observed) -> Plan | Refusal:
-            return plan_rotation(spec, fresh, token, stage)
+            return plan_ca_rotation(spec, fresh, token, stage)
 
         return planned
 
-    def _begun(self, observed: Observed) -> Stage | None:
+    def _begun(self, observed: Observed) -> RotationStage | None:
         """The phase that is under way, or whole."""
-        return reached(observed.pki) or ("drop" if dropping(self.session.spec, observed) else None)
+        return rotation_stage(observed.pki) or (
+            "drop" if hosts_dropping_old_ca(self.session.spec, observed) else None
+        )
 
     def _is_whole(self, observed: Observed) -> bool:
         """Whether what is confirmed led to a phase that is whole already: an earlier run came to its end."""
@@ -84,10 +96,10 @@ class Rotating(Applying):
             observed = await self.session.observed(world)
             results = await prove_whole(world, observed)
             made = await self._prove(world, observed, "after")
-            self._connected = await connected_to(world)
+            self._connected = await observe_connected_clients(world)
             self._show_proof(world, observed, made, results)
             self._tell(observed)
-            for who in told_of(await turned_away_by(world, observed)):
+            for who in describe_rejected(await read_rejected_clients(world, observed)):
                 self.terminal.warn(f"{who}, which showed a certificate of an old CA")
 
     async def _do(self, world: World, observed: Observed, planner: Planner) -> None:
@@ -103,31 +115,33 @@ class Rotating(Applying):
 
     async def _permit(self, world: World, observed: Observed) -> None:
         """Before a turn: what is seen of the hosts and of the PKI, what the operator says of consumers, every link."""
-        if reasons := may_rotate(self._stage, self.session.spec, observed):
+        if reasons := refuse_rotate_ca(self._stage, self.session.spec, observed):
             raise_refusal(Refusal(self.session.spec.name, reasons))
-        self._connected = await connected_to(world)
+        self._connected = await observe_connected_clients(world)
         await self._consumers_have(observed)
         await self._prove(world, observed, "before")
 
     async def _prove(self, world: World, observed: Observed, when: str) -> int:
         async with self.terminal.patience("making handshakes"):
             made = await prove_links(world, observed, admin_client(self.session, world))
-        self.terminal.say(f"{counted(made, 'new handshake')} {when} it: every port and every link is well")
+        self.terminal.say(f"{count_text(made, 'new handshake')} {when} it: every port and every link is well")
         return made
 
     def _show_proof(self, world: World, observed: Observed, made: int, results: tuple[Health, ...]) -> None:
         if not self._as_json:
             self.terminal.data(render_health(results, self.terminal.out))
             return
-        spec, stage = self.session.spec, _FOLLOWING.get(reached(observed.pki))
+        spec, stage = self.session.spec, _NEXT_STAGE.get(rotation_stage(observed.pki))
         ca = admin_files(spec, self.session.folder, world.pki).ca
-        following = following_json(observed, stage, _WORDS[stage], ca, self._connected) if stage else None
+        following = (
+            next_phase_json(observed, stage, _CONFIRMATIONS[stage], ca, self._connected) if stage else None
+        )
         told = rotation_json(spec, observed, self.done, made, results, following)
         self.terminal.data(json_text(told))
 
     async def _consumers_have(self, observed: Observed) -> None:
         """Nobody else sees whether consumers have what they need, before a member turns them away."""
-        if self._stage == "trust" or self._have == _WORDS[self._stage]:
+        if self._stage == "trust" or self._have == _CONFIRMATIONS[self._stage]:
             return
         for line in self._todo(observed, self._stage):
             self.terminal.say(line)
@@ -138,12 +152,12 @@ class Rotating(Applying):
         if not await self.terminal.confirm("Has every consumer got that?"):
             raise Interrupted("nothing was changed")
 
-    def _again(self, stage: Stage) -> str:
-        return f"then `etcdup certs rotate-ca --consumers-have {_WORDS[stage]}` goes on"
+    def _again(self, stage: RotationStage) -> str:
+        return f"then `etcdup certs rotate-ca --consumers-have {_CONFIRMATIONS[stage]}` goes on"
 
     def _tell(self, observed: Observed) -> None:
         """What is to be done by whom before the next run."""
-        following = _FOLLOWING.get(reached(observed.pki))
+        following = _NEXT_STAGE.get(rotation_stage(observed.pki))
         if following is None:
             self.terminal.say("the old CA is trusted no more: no change of CA is under way")
             self.terminal.say(
@@ -154,7 +168,7 @@ class Rotating(Applying):
         for line in (*self._todo(observed, following), self._again(following)):
             self.terminal.say(line)
 
-    def _todo(self, observed: Observed, before: Stage) -> list[str]:
+    def _todo(self, observed: Observed, before: RotationStage) -> list[str]:
         folder, pki = self.session.spec.tls.dir, observed.pki
         if before == "sign":
             return [
@@ -164,7 +178,7 @@ class Rotating(Applying):
                 "  whoever trusts the old CA alone loses the cluster with the next phase",
                 *self._who_is_connected(),
             ]
-        old = holding_old(pki)
+        old = consumers_of_old_ca(pki)
         issue = [
             f"  etcdup certs issue {name} --out DIR      (or --csr FILE, or `certs forget {name}`)"
             for name in old

@@ -4,29 +4,35 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from etcdup.cli.restore.salvage import Salvaging
+from etcdup.cli.restore.salvage import SalvageRun
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.progress import Progress
 from etcdup.cli.run.session import Session
-from etcdup.cli.views.step_texts import WATCHERS
-from etcdup.core.observed.model import Observed, aside_at
+from etcdup.cli.views.step_texts import WATCHERS_TO_RESTART
+from etcdup.core.observed.model import Observed, aside_suffix
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.recovery.quorum_repair import expired, nothing_lost, plan_revival
+from etcdup.core.recovery.quorum_repair import expired_certs, plan_quorum_repair, refuse_rebuild
 from etcdup.core.recovery.recovery import (
-    against_copies,
-    against_recovery,
-    begun,
-    findings,
-    may_come_back,
+    begun_recovery,
+    can_come_back,
     plan_recovery,
+    recovery_notes,
+    refuse_recovery,
+    refuse_recovery_copies,
     survivors,
 )
-from etcdup.core.restore.restore import SnapshotFile, token_of
+from etcdup.core.restore.restore import SnapshotFile, restore_token
 from etcdup.errors import PartlyApplied, UsageError
-from etcdup.ops.apply.apply import Planner, raise_refusal, retire
+from etcdup.ops.apply.apply import Planner, apply_without_proof, raise_refusal
 from etcdup.ops.backups.snapshot_file import read_snapshot
-from etcdup.ops.recovery.quorum_repair import find_room, quorum_back
-from etcdup.ops.recovery.recovery import Chosen, beyond_snapshots, choose, sizes_of_copies, world_of_one
+from etcdup.ops.recovery.quorum_repair import inspect_full_disks, wait_for_quorum
+from etcdup.ops.recovery.recovery import (
+    RecoverySource,
+    choose_source,
+    measure_copies,
+    read_logs_beyond_snapshots,
+    world_of_one,
+)
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.world import World
 
@@ -42,10 +48,10 @@ def recover_cluster(
     """`name` is the cluster's, given instead of being asked for it."""
     session = Session.begin(file, named=name)
     sure = name is not None
-    return Recovering(session, fenced, sure=sure, copies=copies, as_json=as_json).carry_through()
+    return RecoverRun(session, fenced, sure=sure, copies=copies, as_json=as_json).carry_through()
 
 
-class Recovering(Salvaging):
+class RecoverRun(SalvageRun):
     """One run of recover: an apply for the cluster of one survivor."""
 
     def __init__(
@@ -64,7 +70,7 @@ class Recovering(Salvaging):
             observed = await self.session.observed(world)
             if unknown := sorted(self._fenced - observed.hosts.keys()):
                 raise UsageError(f"{', '.join(unknown)} is no member of cluster {world.spec.name}")
-            if may_come_back(world.spec, observed):
+            if can_come_back(world.spec, observed):
                 await self._revive(world, observed)
             else:
                 await self._go_on_from_one(world, observed)
@@ -75,14 +81,18 @@ class Recovering(Salvaging):
 
     async def _revive(self, world: World, observed: Observed) -> None:
         """What costs nothing comes first (rule 68)."""
-        spec, rooms, chosen = world.spec, await find_room(world, observed), expired(world.spec, observed)
+        spec, rooms, chosen = (
+            world.spec,
+            await inspect_full_disks(world, observed),
+            expired_certs(world.spec, observed),
+        )
 
         def planner(fresh: Observed) -> Plan | Refusal:
-            return plan_revival(spec, fresh, chosen, rooms)
+            return plan_quorum_repair(spec, fresh, chosen, rooms)
 
         plan = self._planned(planner, observed)
         if plan.is_empty:
-            raise_refusal(Refusal(spec.name, nothing_lost(spec, observed, rooms)))
+            raise_refusal(Refusal(spec.name, refuse_rebuild(spec, observed, rooms)))
         self.show(plan)
         if not self._yes:
             if self.put_off():
@@ -90,7 +100,7 @@ class Recovering(Salvaging):
             await super().agree("Try this?")
 
         async def act(progress: Progress, journal: Journal) -> Observed:
-            return await retire(world, plan, planner, progress, journal)
+            return await apply_without_proof(world, plan, planner, progress, journal)
 
         await self.carry_out(world, plan, observed, act)
         self._revived = True
@@ -98,14 +108,14 @@ class Recovering(Salvaging):
     async def _prove_quorum(self, world: World) -> None:
         spec, observed = world.spec, await self.session.observed(world)
         async with self.terminal.patience("waiting until the members find each other"):
-            is_back, results = await quorum_back(world, observed)
+            is_back, results = await wait_for_quorum(world, observed)
         self.tell_health(results)
         if is_back:
-            for line in _came_back(observed):
+            for line in _quorum_repaired_lines(observed):
                 self.terminal.say(line)
             return
         observed = await self.session.observed(world)
-        (reason,) = nothing_lost(spec, observed, await find_room(world, observed)) or (None,)
+        (reason,) = refuse_rebuild(spec, observed, await inspect_full_disks(world, observed)) or (None,)
         raise PartlyApplied(
             "the quorum did not come back by what costs nothing",
             detail=reason.message if reason else "",
@@ -118,24 +128,24 @@ class Recovering(Salvaging):
             return
         self.terminal.say(f"The data of {chosen.host} is kept in {chosen.path}.")
         snapshot = await asyncio.to_thread(read_snapshot, chosen.path)
-        told = findings(world.spec, observed, chosen.host, self._fenced, salvaged=chosen.salvaged)
+        told = recovery_notes(world.spec, observed, chosen.host, self._fenced, salvaged=chosen.salvaged)
         self._chosen = chosen.host
         await self._rebuild(world_of_one(world, observed, chosen.host, self._fenced), snapshot, told)
 
-    async def _choose(self, world: World, observed: Observed) -> Chosen | None:
+    async def _choose(self, world: World, observed: Observed) -> RecoverySource | None:
         """What stands against it comes before any question. Nothing is changed yet, but for a salvage; None where it is
         left at the plan of that."""
         spec, gone = world.spec, observed.unreachable()
-        if begun(spec, observed) is None and (reasons := against_recovery(spec, observed, gone)):
+        if begun_recovery(spec, observed) is None and (reasons := refuse_recovery(spec, observed, gone)):
             raise_refusal(Refusal(spec.name, reasons))
         await self._ask_who_is_off(observed)
         if self._copies or not survivors(spec, observed):
             async with self.terminal.patience("reading how far the members' logs go"):
-                logs = await beyond_snapshots(world, observed)
+                logs = await read_logs_beyond_snapshots(world, observed)
             if logs:
                 return await self.salvage(world, observed, logs, self._fenced)
         async with self.terminal.patience("keeping the survivors' data"):
-            return await choose(world, observed, self._fenced, self.terminal.report)
+            return await choose_source(world, observed, self._fenced, self.terminal.report)
 
     async def _ask_who_is_off(self, observed: Observed) -> None:
         """Each host that nobody can look at has to be named by a person (rule 65)."""
@@ -152,10 +162,13 @@ class Recovering(Salvaging):
 
     async def _rebuild(self, world: World, snapshot: SnapshotFile, told: tuple[str, ...]) -> None:
         observed = await self.session.observed(world)
-        suffix, token = aside_at(observed.at), token_of(world.spec, observed, self.session.fresh_token())
+        suffix, token = (
+            aside_suffix(observed.at),
+            restore_token(world.spec, observed, self.session.fresh_token()),
+        )
         if self._copies:
-            sizes = await sizes_of_copies(world, observed, token)
-            if reasons := against_copies(world.spec, observed, snapshot, token, sizes):
+            sizes = await measure_copies(world, observed, token)
+            if reasons := refuse_recovery_copies(world.spec, observed, snapshot, token, sizes):
                 raise_refusal(Refusal(world.spec.name, tuple(reasons)))
 
         def planner(observed: Observed) -> Plan | Refusal:
@@ -168,14 +181,14 @@ class Recovering(Salvaging):
         if not await self._is_agreed(plan):
             return
         self.tell_health(await self._apply(world, plan, observed, planner))
-        for line in _afterwards(self.session.spec.name, self._chosen):
+        for line in _next_steps(self.session.spec.name, self._chosen):
             self.terminal.say(line)
 
     async def agree(self, question: str) -> None:  # noqa: ARG002
         await self.agree_by_name_still()
 
 
-def _came_back(observed: Observed) -> tuple[str, ...]:
+def _quorum_repaired_lines(observed: Observed) -> tuple[str, ...]:
     gone = sorted(observed.unreachable())
     told = ["", "The quorum is back: nothing was lost, and nothing was rebuilt."]
     if gone:
@@ -186,11 +199,11 @@ def _came_back(observed: Observed) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _afterwards(name: str, chosen: str) -> tuple[str, ...]:
+def _next_steps(name: str, chosen: str) -> tuple[str, ...]:
     return (
         "",
         f"Cluster {name} serves again, from {chosen} alone: it cannot lose a member yet.",
         "Give the lost hosts' addresses to fresh machines, or name other hosts in cluster.yaml; then `etcdup apply` "
         "adds them one by one.",
-        f"Restart what watches the cluster: {WATCHERS}.",
+        f"Restart what watches the cluster: {WATCHERS_TO_RESTART}.",
     )

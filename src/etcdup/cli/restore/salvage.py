@@ -2,18 +2,18 @@
 
 from collections.abc import Collection, Mapping
 
-from etcdup.cli.apply.apply import Applying
+from etcdup.cli.apply.apply import ApplyRun
 from etcdup.cli.run.failure import Interrupted
 from etcdup.core.etcd.wal import LastEntry
 from etcdup.core.observed.model import Observed
-from etcdup.ops.apply.apply import retire
-from etcdup.ops.recovery.recovery import Chosen, to_salvage
+from etcdup.ops.apply.apply import apply_without_proof
+from etcdup.ops.recovery.recovery import RecoverySource, prepare_salvage
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.perform import Reporter
 from etcdup.ops.world.world import World
 
 
-class Salvaging(Applying):
+class SalvageRun(ApplyRun):
     """An undertaking that may have to take the data off a disk first."""
 
     _what = "rebuild it"
@@ -21,9 +21,9 @@ class Salvaging(Applying):
 
     async def salvage(
         self, world: World, observed: Observed, logs: Mapping[str, LastEntry], fenced: Collection[str]
-    ) -> Chosen | None:
+    ) -> RecoverySource | None:
         """The data, on this machine; None where it is left at the plan."""
-        one, planner, chosen = await to_salvage(world, observed, logs, fenced, self.terminal.report)
+        one, planner, chosen = await prepare_salvage(world, observed, logs, fenced, self.terminal.report)
         looked = await self.session.observed(one)
         plan = self._planned(planner, looked)
         self._what = "stop what runs there and take its data"
@@ -31,7 +31,7 @@ class Salvaging(Applying):
             return None
 
         async def act(progress: Reporter, journal: Journal) -> Observed:
-            return await retire(one, plan, planner, progress, journal)
+            return await apply_without_proof(one, plan, planner, progress, journal)
 
         await self.carry_out(one, plan, looked, act)
         self._what, self._stopped = "rebuild it", True

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from etcdup.cli.run.change_report import Outcome
+from etcdup.cli.run.change_report import ChangeReport
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.progress import Progress, progress_of
 from etcdup.cli.run.session import Session
@@ -15,19 +15,19 @@ from etcdup.core.plan.plan import Plan
 from etcdup.errors import EXIT_DONE, EtcdupError, PartlyApplied, UsageError
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.journal import Journal
-from etcdup.ops.world.lock import holder, locked
+from etcdup.ops.world.lock import cluster_lock, holder
 from etcdup.ops.world.world import World
 
 T = TypeVar("T")
-Act = Callable[[Progress, Journal], Awaitable[T]]
+ApplySteps = Callable[[Progress, Journal], Awaitable[T]]
 
 
-class Undertaking(ABC):
+class ChangeRun(ABC):
     """One run of such a verb. `verb` is what the operator types after `etcdup` to have the rest done."""
 
     def __init__(self, session: Session, verb: str, *, as_json: bool = False) -> None:
         self.session = session
-        self.outcome = Outcome(session.spec.name, verb) if as_json else None
+        self.outcome = ChangeReport(session.spec.name, verb) if as_json else None
         self.terminal = session.terminal
         self.verb = verb
         self._progress: Progress | None = None
@@ -96,10 +96,10 @@ class Undertaking(ABC):
             return
         self.terminal.data(render_health(results, self.terminal.out))
 
-    async def carry_out(self, world: World, plan: Plan, observed: Observed, act: Act[T]) -> T:
+    async def carry_out(self, world: World, plan: Plan, observed: Observed, act: ApplySteps[T]) -> T:
         """`act` under the cluster's lock and with the display. `observed` is what the plan was made from."""
         names = tuple(observed.hosts)
-        async with locked(self.session.spec, world.hosts, holder(self.verb), observed.leaving):
+        async with cluster_lock(self.session.spec, world.hosts, holder(self.verb), observed.leaving):
             begun = self.begin()
             with (
                 progress_of(self.terminal, plan, names) as shown,

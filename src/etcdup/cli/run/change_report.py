@@ -16,7 +16,7 @@ from etcdup.core.plan.step import Step
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.world.health import Health
 
-_ENDS: tuple[tuple[type[BaseException], str], ...] = (
+_OUTCOMES: tuple[tuple[type[BaseException], str], ...] = (
     (RefusedError, "refused"),
     (PartlyApplied, "partly applied"),
     (Interrupted, "interrupted"),
@@ -24,7 +24,7 @@ _ENDS: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
-class Outcome:
+class ChangeReport:
     """Gathered while the change goes on. `pending`: nobody has said yes to the plan, and nothing was done."""
 
     def __init__(self, cluster: str, verb: str) -> None:
@@ -52,7 +52,7 @@ class Outcome:
         return EXIT_CHANGES if self.pending else EXIT_DONE
 
     def recording(self, progress: Progress) -> Progress:
-        return _Recording(progress, self._done)
+        return _RecordingProgress(progress, self._done)
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -68,7 +68,7 @@ class Outcome:
 
     def _outcome(self) -> str:
         if self._error is not None:
-            return next(words for kind, words in _ENDS if isinstance(self._error, kind))
+            return next(words for kind, words in _OUTCOMES if isinstance(self._error, kind))
         if self.pending:
             return "pending"
         return "nothing to do" if self.plan is not None and self.plan.is_empty else "done"
@@ -82,7 +82,7 @@ def _error_json(error: BaseException) -> dict[str, Any]:
     return facts | ({"refused": refusal_json(refusal)["refused"]} if isinstance(refusal, Refusal) else {})
 
 
-class _Recording:
+class _RecordingProgress:
     """A Progress that remembers the steps that were done."""
 
     def __init__(self, progress: Progress, done: list[Step]) -> None:

@@ -37,12 +37,12 @@ def replace_text(path: Path, before: str, after: str) -> None:
             raise UsageError(
                 f"{path} was changed meanwhile; nothing was done", hint="look at it and try again"
             )
-        _write_beside(target, after.encode())
+        _write_temporary(target, after.encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}; nothing was done") from None
 
 
-def _write_beside(target: Path, content: bytes) -> None:
+def _write_temporary(target: Path, content: bytes) -> None:
     was = target.stat()
     number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:

@@ -23,10 +23,10 @@ class Interrupted(EtcdupError):
 
 def show_failure(error: BaseException, argv: list[str]) -> int:
     """Says on stderr what went wrong and what to do about it; returns the exit code."""
-    error = _ours(error)
+    error = _first_own_error(error)
     if is_debugging():
         traceback.print_exception(error)
-    text, code = _words(error, argv)
+    text, code = _text_and_exit_code(error, argv)
     if text:
         print(text, file=sys.stderr)
     return code
@@ -47,7 +47,7 @@ def failure_text(message: str, detail: str, hint: str, paint: Paint) -> str:
     return "\n".join(parts)
 
 
-def _words(error: BaseException, argv: list[str]) -> tuple[str, int]:
+def _text_and_exit_code(error: BaseException, argv: list[str]) -> tuple[str, int]:
     paint = Paint.for_stream(sys.stderr)
     match error:
         case Interrupted():
@@ -55,7 +55,7 @@ def _words(error: BaseException, argv: list[str]) -> tuple[str, int]:
         case EtcdupError():
             return failure_text(error.message, error.detail, error.hint, paint), error.exit_code
         case click.ClickException():
-            return failure_text(_clicks_words(error), "", _usage_hint(error), paint), EXIT_USAGE
+            return failure_text(_click_message(error), "", _usage_hint(error), paint), EXIT_USAGE
         case click.Abort() | KeyboardInterrupt():
             return "\ninterrupted", EXIT_INTERRUPTED
         case OSError() if error.errno == errno.EPIPE:
@@ -65,7 +65,7 @@ def _words(error: BaseException, argv: list[str]) -> tuple[str, int]:
     return failure_text(_one_line(error), "", _report_hint(argv), paint), EXIT_FAILED
 
 
-def _ours(error: BaseException) -> BaseException:
+def _first_own_error(error: BaseException) -> BaseException:
     """The first error of ours in a group of them; any other error as it is."""
     while isinstance(error, BaseExceptionGroup):
         ours = [each for each in error.exceptions if isinstance(each, EtcdupError | BaseExceptionGroup)]
@@ -73,7 +73,7 @@ def _ours(error: BaseException) -> BaseException:
     return error
 
 
-def _clicks_words(error: click.ClickException) -> str:
+def _click_message(error: click.ClickException) -> str:
     text = error.format_message().rstrip(".")
     return text[:1].lower() + text[1:]
 

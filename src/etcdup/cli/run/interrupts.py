@@ -39,7 +39,7 @@ def run_interruptibly(
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, interrupt)
         if not is_debugging():
-            _hush(loop)
+            _silence_asyncio(loop)
         return await work
 
     try:
@@ -50,7 +50,7 @@ def run_interruptibly(
         raise
 
 
-def _hush(loop: asyncio.AbstractEventLoop) -> None:
+def _silence_asyncio(loop: asyncio.AbstractEventLoop) -> None:
     """What asyncio and asyncssh would say by themselves: tracebacks of things that are being cancelled."""
     loop.set_exception_handler(lambda _loop, _context: None)
     logging.getLogger().addHandler(logging.NullHandler())

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from etcdup.cli.run.terminal import Terminal
-from etcdup.cli.views.step_texts import describe, hosts_of
+from etcdup.cli.views.step_texts import hosts_of, step_text
 from etcdup.core.plan.plan import Plan
 from etcdup.core.plan.step import Step
 from etcdup.core.spec.units import show_duration
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 OPERATOR = "operator"
-_SHOWN_AS = {OPERATOR: "this machine"}
+_LABELS = {OPERATOR: "this machine"}
 
 
 class Progress(Protocol):
@@ -46,7 +46,7 @@ class PlainProgress:
         if state == "done":
             self.done += 1
         if state == "doing" and step.disruptive and len(hosts_of(step)) == 1:
-            self._terminal.say(f"  {hosts_of(step)[0]}: {describe(step)}")
+            self._terminal.say(f"  {hosts_of(step)[0]}: {step_text(step)}")
 
     def doing(self, host: str, what: str) -> None:  # noqa: ARG002
         if what and what not in self._said:
@@ -100,7 +100,7 @@ class LiveProgress:
             if what or host != OPERATOR:
                 mark = self._mark(host, what)
                 spinner = Spinner("dots", style="cyan") if mark is None else mark
-                table.add_row(" ", spinner, f"[bold]{_SHOWN_AS.get(host, host)}[/]", _escaped(what))
+                table.add_row(" ", spinner, f"[bold]{_LABELS.get(host, host)}[/]", _escaped(what))
         passed = show_duration(time.monotonic() - self._began)
         outer = Table.grid()
         outer.add_row(table)

@@ -15,8 +15,8 @@ from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.model import Spec
 from etcdup.errors import RefusedError
-from etcdup.ops.world.observe import observe, steady
-from etcdup.ops.world.open import open_world, settle_binaries
+from etcdup.ops.world.observe import observe, wait_until_steady
+from etcdup.ops.world.open import open_world, resolve_binaries
 from etcdup.ops.world.world import World
 from etcdup.remote.secrets import Secrets
 
@@ -61,12 +61,12 @@ class Session:
         async with self.terminal.patience("looking at the hosts"):
             observed = await observe(world)
         async with self.terminal.patience("waiting for members that elect a leader, or are just starting"):
-            return await steady(world, observed)
+            return await wait_until_steady(world, observed)
 
     async def settled(self, world: World, observed: Observed) -> Observed:
         """The same, and where binaries that are lacking come from."""
         async with self.terminal.patience(f"finding etcd {self.spec.version}"):
-            return await settle_binaries(world, observed, self.folder, self.terminal.report)
+            return await resolve_binaries(world, observed, self.folder, self.terminal.report)
 
     def fresh_token(self) -> str:
         """What tells a cluster from others of its name, should this run form one."""

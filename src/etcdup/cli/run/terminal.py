@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from etcdup.cli.views.text import Paint
 
 # Nobody wonders what goes on before that.
-PATIENCE_S = 0.7
+WAIT_NOTICE_AFTER_S = 0.7
 _REDRAW_S = 0.2
-_SAME_REPORT_S = 5.0
+_REPORT_INTERVAL_S = 5.0
 
 
 class Display(Protocol):
@@ -38,7 +38,7 @@ class Terminal:
         self.can_ask = sys.stdin.isatty() and sys.stderr.isatty()
         self.asking = False
         self.display: Display | None = None
-        self._attributes = _attributes()
+        self._attributes = _read_tty_attributes()
         self._reported: dict[str, float] = {}
 
     @property
@@ -63,7 +63,7 @@ class Terminal:
             self.display.report(text)
             return
         kind = text.partition(":")[0]
-        if time.monotonic() - self._reported.get(kind, -_SAME_REPORT_S) >= _SAME_REPORT_S:
+        if time.monotonic() - self._reported.get(kind, -_REPORT_INTERVAL_S) >= _REPORT_INTERVAL_S:
             self._reported[kind] = time.monotonic()
             self.say(self.err("dim", f"  {text}"))
 
@@ -134,7 +134,7 @@ class _WaitingLine:
 
     async def run(self) -> None:
         began = time.monotonic()
-        await asyncio.sleep(PATIENCE_S)
+        await asyncio.sleep(WAIT_NOTICE_AFTER_S)
         if not self._terminal.is_live:
             self._terminal.say(f"  {self._what}")
             return
@@ -165,7 +165,7 @@ def _read_line(question: str) -> str:
     return sys.stdin.readline().strip()
 
 
-def _attributes() -> list[Any] | None:
+def _read_tty_attributes() -> list[Any] | None:
     try:
         return termios.tcgetattr(sys.stdin.fileno())
     except (termios.error, OSError, ValueError):  # no terminal, or no stdin at all

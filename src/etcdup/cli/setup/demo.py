@@ -7,7 +7,7 @@ from etcdup.cli.run.cluster_file import read_spec
 from etcdup.cli.run.interrupts import run_interruptibly
 from etcdup.cli.run.session import Session
 from etcdup.cli.run.terminal import Terminal
-from etcdup.cli.views.step_texts import counted
+from etcdup.cli.views.step_texts import count_text
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import WrongValue
 from etcdup.core.spec.version import Version, parse_version
@@ -23,14 +23,14 @@ def demo_up(folder: Path | None, version: str | None, members: int) -> int:
     with demo.claimed(place):
         path = place / "cluster.yaml"
         if path.exists():
-            _check_same(read_spec(path), place, version)
+            _check_same_demo(read_spec(path), place, version)
         else:
-            found, source = run_interruptibly(terminal, _choose(terminal, version))
-            demo.lay_out(place, found, source, members)
+            found, source = run_interruptibly(terminal, _choose_version(terminal, version))
+            demo.write_cluster_file(place, found, source, members)
         session = Session.begin(path, terminal)
         terminal.say(_heading(terminal, session.spec, place))
         apply_session(session, yes=True, quiet=True)
-    _say_next(terminal, path, folder)
+    _print_next_steps(terminal, path, folder)
     return EXIT_DONE
 
 
@@ -42,22 +42,22 @@ def demo_down(folder: Path | None) -> int:
         terminal.say(f"there is no demo in {place}: nothing to do")
         return EXIT_DONE
     with demo.claimed(place):
-        stopped = demo.take_down(place)
-    terminal.say(f"stopped {counted(stopped, 'member')} and deleted {place}")
+        stopped = demo.destroy_demo(place)
+    terminal.say(f"stopped {count_text(stopped, 'member')} and deleted {place}")
     return EXIT_DONE
 
 
-async def _choose(terminal: Terminal, version: str | None) -> tuple[Version, str]:
+async def _choose_version(terminal: Terminal, version: str | None) -> tuple[Version, str]:
     if version is None:
         async with terminal.patience("looking for etcd"):
-            return await demo.choose(install.this_arch(), terminal.report, terminal.warn)
+            return await demo.choose_version(install.this_arch(), terminal.report, terminal.warn)
     try:
         return parse_version(version), "auto"
     except WrongValue as error:
         raise UsageError(str(error), hint=error.hint) from None
 
 
-def _check_same(spec: Spec, place: Path, version: str | None) -> None:
+def _check_same_demo(spec: Spec, place: Path, version: str | None) -> None:
     if version is not None and version.removeprefix("v") != str(spec.version):
         raise UsageError(
             f"the demo in {place} is etcd {spec.version}",
@@ -66,11 +66,11 @@ def _check_same(spec: Spec, place: Path, version: str | None) -> None:
 
 
 def _heading(terminal: Terminal, spec: Spec, place: Path) -> str:
-    what = terminal.err("bold", f"etcd {spec.version}, {counted(spec.size, 'member')} with TLS")
+    what = terminal.err("bold", f"etcd {spec.version}, {count_text(spec.size, 'member')} with TLS")
     return f"{what} in {place}\n"
 
 
-def _say_next(terminal: Terminal, path: Path, folder: Path | None) -> None:
+def _print_next_steps(terminal: Terminal, path: Path, folder: Path | None) -> None:
     where = f" --dir {folder}" if folder else ""
     lines = (
         (f"etcdup -f {path} status", "the members"),

@@ -25,11 +25,11 @@ def write_file(path: Path, name: str, addresses: Sequence[str], user: str) -> in
         ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    _say_next(terminal, path, has_hosts=bool(hosts))
+    _print_next_steps(terminal, path, has_hosts=bool(hosts))
     return EXIT_DONE
 
 
-def _say_next(terminal: Terminal, path: Path, *, has_hosts: bool) -> None:
+def _print_next_steps(terminal: Terminal, path: Path, *, has_hosts: bool) -> None:
     option = "" if path == Path("cluster.yaml") else f" -f {path}"
     first = [] if has_hosts else [f"put your hosts' addresses into {path}"]
     steps = [*first, f"`etcdup{option} plan` shows what would be done", f"`etcdup{option} apply` does it"]

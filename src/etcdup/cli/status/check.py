@@ -7,7 +7,7 @@ from etcdup.cli.run.session import Session
 from etcdup.cli.views.check_view import check_json, render_check
 from etcdup.cli.views.json_text import json_text
 from etcdup.core.audit.audit import audit
-from etcdup.core.audit.findings import Evidence, worst
+from etcdup.core.audit.findings import Evidence, worst_level
 from etcdup.errors import EXIT_DONE, EXIT_FAILED
 from etcdup.ops.audit.gather import gather_evidence
 
@@ -15,17 +15,17 @@ from etcdup.ops.audit.gather import gather_evidence
 def check_cluster(file: Path, *, as_json: bool, disk: bool) -> int:
     """1 where something is wrong; 0 where there is nothing, or advice alone."""
     session = Session.begin(file)
-    evidence = session.run(_gather(session, disk=disk))
+    evidence = session.run(_gather_evidence(session, disk=disk))
     findings = audit(session.spec, evidence)
     if as_json:
         text = json_text(check_json(session.spec, evidence, findings))
     else:
         text = render_check(session.spec, evidence, findings, session.terminal.out)
     session.terminal.data(text)
-    return EXIT_FAILED if worst(findings) == "wrong" else EXIT_DONE
+    return EXIT_FAILED if worst_level(findings) == "wrong" else EXIT_DONE
 
 
-async def _gather(session: Session, *, disk: bool) -> Evidence:
+async def _gather_evidence(session: Session, *, disk: bool) -> Evidence:
     async with session.world() as world:
         observed = await session.observed(world)
         async with session.terminal.patience("checking"):

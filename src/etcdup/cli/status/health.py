@@ -6,7 +6,7 @@ from typing import Any
 
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.health_view import render_health, verdict
-from etcdup.core.members.member_list import differences
+from etcdup.core.members.member_list import member_list_differences
 from etcdup.core.observed.model import Observed
 from etcdup.errors import EXIT_DONE, EXIT_FAILED
 from etcdup.ops.world.health import Health, prove_each
@@ -16,7 +16,7 @@ def show_health(file: Path, *, as_json: bool) -> int:
     """A line a member; 0 only where every member is proved healthy."""
     session = Session.begin(file)
     observed, results = session.run(_prove(session))
-    differing = differences(session.spec, observed)
+    differing = member_list_differences(session.spec, observed)
     if as_json:
         session.terminal.data(json.dumps(health_json(results, differing), indent=1) + "\n")
     else:

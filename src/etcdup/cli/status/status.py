@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from etcdup.cli.backups.backups import last_backups
+from etcdup.cli.backups.backups import find_last_backups
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.status_view import render_status, status_json, status_of
@@ -17,7 +17,7 @@ from etcdup.ops.world.observe import observe
 WATCH_EVERY_S = 1.0
 # A store may be far away.
 BACKUPS_EVERY_S = 60.0
-Sight = tuple[Observed, dict[str, Any]]
+StatusData = tuple[Observed, dict[str, Any]]
 # Home, and clear from there to the end: without the flicker that clearing first would make.
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 
@@ -26,17 +26,17 @@ def show_status(file: Path, *, as_json: bool, watch: bool) -> int:
     """0 if it could be shown, whatever it shows."""
     session = Session.begin(file)
     if watch:
-        return _watched(session, as_json=as_json)
-    session.terminal.data(_text(session, *session.run(_observe(session)), as_json=as_json))
+        return _watch_until_interrupted(session, as_json=as_json)
+    session.terminal.data(_status_text(session, *session.run(_observe(session)), as_json=as_json))
     return EXIT_DONE
 
 
-async def _observe(session: Session) -> Sight:
+async def _observe(session: Session) -> StatusData:
     async with session.world() as world:
-        return await session.observed(world), await last_backups(session.spec, session.folder)
+        return await session.observed(world), await find_last_backups(session.spec, session.folder)
 
 
-def _watched(session: Session, *, as_json: bool) -> int:
+def _watch_until_interrupted(session: Session, *, as_json: bool) -> int:
     """Ctrl-C is the way to end it, so it ends well."""
     try:
         session.run(_watch(session, as_json=as_json))
@@ -50,18 +50,18 @@ async def _watch(session: Session, *, as_json: bool) -> None:
     if full_screen:
         session.terminal.data(f"{_HOME}{_CLEAR_BELOW}")
     async with session.world() as world:
-        backups, looked = await last_backups(session.spec, session.folder), time.monotonic()
+        backups, looked = await find_last_backups(session.spec, session.folder), time.monotonic()
         while True:
             if time.monotonic() - looked > BACKUPS_EVERY_S:
-                backups, looked = await last_backups(session.spec, session.folder), time.monotonic()
-            text = _text(session, await observe(world), backups, as_json=as_json, indent=None)
+                backups, looked = await find_last_backups(session.spec, session.folder), time.monotonic()
+            text = _status_text(session, await observe(world), backups, as_json=as_json, indent=None)
             if full_screen:
                 text = _HOME + text.replace("\n", f"{_CLEAR_LINE}\n") + _CLEAR_BELOW
             session.terminal.data(text)
             await asyncio.sleep(WATCH_EVERY_S)
 
 
-def _text(
+def _status_text(
     session: Session, observed: Observed, backups: dict[str, Any], *, as_json: bool, indent: int | None = 1
 ) -> str:
     status = status_of(session.spec, observed, backups)

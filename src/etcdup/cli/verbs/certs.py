@@ -112,11 +112,11 @@ def rotate_ca(file: Path, yes: bool, consumers_have: str | None, keep_old: bool,
     trusted no more. Killed anywhere, the same command goes on. The third stops at the first member that turns a client
     with a certificate of the old CA away.
     """
-    from etcdup.cli.certs.rotate_ca import rotate_authority
+    from etcdup.cli.certs.rotate_ca import rotate_cluster_ca
 
     if keep_old and consumers_have:
         raise click.UsageError("--keep-old and --consumers-have exclude each other")
-    return rotate_authority(file, yes=yes, have=consumers_have, keep=keep_old, as_json=as_json)
+    return rotate_cluster_ca(file, yes=yes, have=consumers_have, keep=keep_old, as_json=as_json)
 
 
 @certs.command(context_settings=HELP_OPTIONS)

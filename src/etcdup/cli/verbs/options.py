@@ -14,7 +14,7 @@ FILE_VARIABLE = "ETCDUP_FILE"
 IDENTITY_VARIABLE = "ETCDUP_BACKUP_IDENTITY"
 
 
-def _chosen(context: click.Context, _: click.Parameter, value: Path | None) -> Path:
+def _choose_file(context: click.Context, _: click.Parameter, value: Path | None) -> Path:
     """The verb's own -f, else the one before the verb, else the environment's, else the default."""
     outer = context.parent
     while value is None and outer is not None:
@@ -29,7 +29,7 @@ def file_option(decorated: Decorated) -> Decorated:
         "--file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        callback=_chosen,
+        callback=_choose_file,
         help=f"The cluster's file.  [default: ${FILE_VARIABLE} or cluster.yaml]",
     )
     return option(decorated)

@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from etcdup.cli.status.health import member_json
-from etcdup.core.certs.ca_rotation import Stage, holding_old, reached
-from etcdup.core.certs.renewal import Renewing
-from etcdup.core.certs.required import wanted_certs
+from etcdup.core.certs.ca_rotation import RotationStage, consumers_of_old_ca, rotation_stage
+from etcdup.core.certs.renewal import CertsToRenew
+from etcdup.core.certs.required import desired_certs
 from etcdup.core.observed.model import CertSeen, Observed
 from etcdup.core.spec.model import Spec
-from etcdup.ops.certs.consumers import Issued
-from etcdup.ops.certs.proof import Served
+from etcdup.ops.certs.consumers import IssuedConsumer
+from etcdup.ops.certs.proof import ServedCert
 from etcdup.ops.world.health import Health
 
 
-def consumer_json(spec: Spec, name: str, role: str, issued: Issued, configuration: str) -> dict[str, Any]:
+def consumer_json(
+    spec: Spec, name: str, role: str, issued: IssuedConsumer, configuration: str
+) -> dict[str, Any]:
     """`key` is null where it belongs to a request, and so is not here. `replaced` is the certificate of before, which
     etcd takes until its `not_after`, or until its CA is dropped; null where there was none that it takes."""
     replaced = issued.replaced
@@ -28,18 +30,18 @@ def consumer_json(spec: Spec, name: str, role: str, issued: Issued, configuratio
         "ca": issued.files.ca,
         "certificate": issued.files.cert,
         "key": issued.files.key if issued.has_key else None,
-        **_life(issued.cert),
-        "replaced": {"kept": str(replaced.kept), **_life(replaced.cert)} if replaced else None,
+        **_validity(issued.cert),
+        "replaced": {"kept": str(replaced.kept), **_validity(replaced.cert)} if replaced else None,
         "configuration": configuration,
     }
 
 
-def forgotten_json(spec: Spec, name: str, kept: Path, cert: CertSeen) -> dict[str, Any]:
+def archived_consumer_json(spec: Spec, name: str, kept: Path, cert: CertSeen) -> dict[str, Any]:
     """etcd lets its holder in until `not_after`, or until its CA is dropped."""
-    return {"format": 1, "cluster": spec.name, "name": name, "kept": str(kept), **_life(cert)}
+    return {"format": 1, "cluster": spec.name, "name": name, "kept": str(kept), **_validity(cert)}
 
 
-def _life(cert: CertSeen) -> dict[str, Any]:
+def _validity(cert: CertSeen) -> dict[str, Any]:
     return {
         "fingerprint": cert.fingerprint,
         "not_before": cert.not_before.isoformat(),
@@ -49,7 +51,7 @@ def _life(cert: CertSeen) -> dict[str, Any]:
 
 def requests_json(spec: Spec, folder: Path, written: Sequence[Path], section: str) -> dict[str, Any]:
     """Where each signed certificate has to be put, and what it must hold."""
-    wanted = {each.role: each for each in wanted_certs(spec)}
+    wanted = {each.role: each for each in desired_certs(spec)}
     requests = []
     for path in written:
         each = wanted[f"{path.stem}/{path.parent.name}"]
@@ -76,7 +78,7 @@ def requests_json(spec: Spec, folder: Path, written: Sequence[Path], section: st
 
 
 def renewal_json(
-    spec: Spec, renewed: Renewing, steps: int, found: Sequence[Served], results: Sequence[Health]
+    spec: Spec, renewed: CertsToRenew, steps: int, found: Sequence[ServedCert], results: Sequence[Health]
 ) -> dict[str, Any]:
     """`ports` is what each serves now, by a new handshake; `members` is empty where they are not healthy."""
     ports = [
@@ -113,7 +115,7 @@ def rotation_json(
     return {
         "format": 1,
         "cluster": spec.name,
-        "phase": reached(observed.pki),
+        "phase": rotation_stage(observed.pki),
         "steps_done": steps,
         "handshakes": handshakes,
         "next": following,
@@ -121,8 +123,8 @@ def rotation_json(
     }
 
 
-def following_json(
-    observed: Observed, stage: Stage, word: str, ca: str, connected: Mapping[str, Sequence[str]]
+def next_phase_json(
+    observed: Observed, stage: RotationStage, word: str, ca: str, connected: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
     """`consumers` are those whose newest certificate, as far as is known here, only the old CA signed; `connected` who
     has a connection to a client port now, by address, whatever certificate that began with."""
@@ -130,7 +132,7 @@ def following_json(
         "phase": stage,
         "consumers_need": word,
         "ca": ca,
-        "consumers": list(holding_old(observed.pki)) if stage == "drop" else [],
+        "consumers": list(consumers_of_old_ca(observed.pki)) if stage == "drop" else [],
         "connected": [{"address": address, "to": list(to)} for address, to in connected.items()],
         "command": f"etcdup certs rotate-ca --consumers-have {word}",
     }

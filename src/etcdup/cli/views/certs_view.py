@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from etcdup.cli.views.step_texts import counted
+from etcdup.cli.views.step_texts import count_text
 from etcdup.cli.views.text import Paint
-from etcdup.core.certs.inventory import Inventory, Link, Row
-from etcdup.ops.certs.proof import Served
+from etcdup.core.certs.inventory import CertRow, Inventory, Link
+from etcdup.ops.certs.proof import ServedCert
 
 _HEADINGS = ("CERTIFICATE", "LEFT", "SEEN")
 
@@ -23,26 +23,26 @@ def render_inventory(inventory: Inventory, raft: str, paint: Paint) -> str:
     lines += ["", *_link_lines(inventory.links, paint)]
     lines += [f"  raft: {raft}"] if raft else []
     lines += [f"  {paint('yellow', '!')} {finding}" for finding in inventory.findings]
-    lines += _set_aside_lines(inventory)
+    lines += _archived_lines(inventory)
     return "\n".join([*lines, "", _verdict(inventory, paint)]) + "\n"
 
 
-def _set_aside_lines(inventory: Inventory) -> list[str]:
+def _archived_lines(inventory: Inventory) -> list[str]:
     count = sum(row.is_set_aside for row in inventory.rows)
     if not count:
         return []
     return [
-        f"  etcd still takes {counted(count, 'certificate')} that nobody should use: it asks no revocation list",
+        f"  etcd still takes {count_text(count, 'certificate')} that nobody should use: it asks no revocation list",
         "  (where such a key may be in wrong hands, `etcdup certs rotate-ca` ends it)",
     ]
 
 
-def render_served(found: Sequence[Served], paint: Paint) -> str:
+def render_served(found: Sequence[ServedCert], paint: Paint) -> str:
     """A line a port: what it serves to a new handshake, and whether that is what it should."""
     return "".join(_served_line(each, paint) for each in found)
 
 
-def _served_line(served: Served, paint: Paint) -> str:
+def _served_line(served: ServedCert, paint: Paint) -> str:
     place = f"{served.host}:{served.port}"
     if served.until is None:
         return f"{place} {paint('red', served.why)}\n"
@@ -52,11 +52,11 @@ def _served_line(served: Served, paint: Paint) -> str:
     return f"{place} {paint('green', 'serves')} {what}\n"
 
 
-def _left(row: Row) -> str:
-    return "expired" if row.days_left < 0 else counted(row.days_left, "day")
+def _left(row: CertRow) -> str:
+    return "expired" if row.days_left < 0 else count_text(row.days_left, "day")
 
 
-def _about(row: Row) -> str:
+def _about(row: CertRow) -> str:
     cert = row.facts.cert
     parts = [
         row.facts.subject,
@@ -73,7 +73,7 @@ def _link_lines(links: Sequence[Link], paint: Paint) -> list[str]:
     broken = [link for link in links if link.why]
     if links and not broken:
         ports = " and ".join(f"{port} port" for port in dict.fromkeys(link.port for link in links))
-        return [f"  every member reached every other's {ports} ({counted(len(links), 'new handshake')})"]
+        return [f"  every member reached every other's {ports} ({count_text(len(links), 'new handshake')})"]
     return [f"  {paint('yellow', '!')} {link.said}" for link in broken]
 
 
@@ -81,10 +81,10 @@ def _verdict(inventory: Inventory, paint: Paint) -> str:
     soon = [row for row in inventory.rows if row.ends_soon]
     if inventory.is_well:
         first = min(row.days_left for row in inventory.rows if row.in_use)
-        return f"certificates are {paint('bold green', 'well')}: the first ends in {counted(first, 'day')}"
-    parts = [f"{counted(len(soon), 'certificate')} to renew"] if soon else []
+        return f"certificates are {paint('bold green', 'well')}: the first ends in {count_text(first, 'day')}"
+    parts = [f"{count_text(len(soon), 'certificate')} to renew"] if soon else []
     wrong = len(inventory.findings) + sum(bool(link.why) for link in inventory.links)
-    parts += [f"{counted(wrong, 'finding')}"] if wrong else []
+    parts += [f"{count_text(wrong, 'finding')}"] if wrong else []
     return f"certificates are {paint('bold yellow', 'not well')}: {', '.join(parts)}"
 
 
@@ -110,7 +110,7 @@ def inventory_json(inventory: Inventory, raft: str) -> dict[str, Any]:
     }
 
 
-def _row_json(row: Row) -> dict[str, Any]:
+def _row_json(row: CertRow) -> dict[str, Any]:
     cert = row.facts.cert
     return {
         "roles": list(row.roles),

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from etcdup.cli.views.step_texts import counted
+from etcdup.cli.views.step_texts import count_text
 from etcdup.cli.views.text import Paint
-from etcdup.core.audit.findings import LEVELS, Closer, Disk, Evidence, Finding, worst
+from etcdup.core.audit.findings import LEVELS, Disk, Evidence, Finding, HostInspection, worst_level
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 
@@ -22,7 +22,7 @@ def render_check(spec: Spec, evidence: Evidence, findings: Sequence[Finding], pa
         for each in group:
             lines += _lines(each, paint)
         lines.append("")
-    measured = [line for host in spec.hosts for line in _measured(evidence.closer.get(host.name))]
+    measured = [line for host in spec.hosts for line in _measurement_lines(evidence.closer.get(host.name))]
     lines += [*measured, ""] if measured else []
     return "\n".join([*lines, _verdict(findings, paint)]) + "\n"
 
@@ -37,7 +37,7 @@ def _lines(each: Finding, paint: Paint) -> list[str]:
     return [*lines, f"           {paint('cyan', 'fix:')} {each.fix}"]
 
 
-def _measured(closer: Closer | None) -> list[str]:
+def _measurement_lines(closer: HostInspection | None) -> list[str]:
     """`infra1: /var/lib/etcd on /dev/sda1 (ext4, mounted at /), 40.0 GiB free`; below it the log's disk, if it has one
     of its own, then `round trips 0.1 ms to infra2, 0.1 ms to infra3; systemd rates the unit 1.9 of 10`."""
     if closer is None:
@@ -65,8 +65,8 @@ def _verdict(findings: Sequence[Finding], paint: Paint) -> str:
     counts = {level: sum(each.level == level for each in findings) for level in LEVELS}
     words = {"wrong": "wrong", "advice": "advised", "untried": "not tried"}
     said = ", ".join(f"{count} {words[level]}" for level, count in counts.items() if count)
-    style = _STYLES[worst(tuple(findings)) or "untried"]
-    return f"{counted(len(findings), 'finding')}: {paint(style, said)}"
+    style = _STYLES[worst_level(tuple(findings)) or "untried"]
+    return f"{count_text(len(findings), 'finding')}: {paint(style, said)}"
 
 
 def check_json(spec: Spec, evidence: Evidence, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def check_json(spec: Spec, evidence: Evidence, findings: Sequence[Finding]) -> d
         "format": 1,
         "cluster": spec.name,
         "at": evidence.observed.at.isoformat(timespec="seconds"),
-        "worst": worst(tuple(findings)),
+        "worst": worst_level(tuple(findings)),
         "findings": [
             {
                 "level": each.level,
@@ -91,7 +91,7 @@ def check_json(spec: Spec, evidence: Evidence, findings: Sequence[Finding]) -> d
     }
 
 
-def _host_json(closer: Closer) -> dict[str, Any]:
+def _host_json(closer: HostInspection) -> dict[str, Any]:
     return {
         "round_trips_ms": dict(closer.round_trips_ms),
         "sources": dict(closer.sources),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from textwrap import wrap
 
-from etcdup.cli.views.step_texts import counted, describe, hosts_of, kind_in_words
+from etcdup.cli.views.step_texts import count_text, hosts_of, kind_text, step_text
 from etcdup.cli.views.text import Paint
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import Step
@@ -20,9 +20,9 @@ from etcdup.ops.apply.apply import phases
 
 _COLOURS = {"+": "green", "~": "yellow", "!": "yellow", "-": "red"}
 # Columns that a reason needs to be readable beside its step.
-_ROOM = 44
-_BELOW = "      "
-_TALLIED = ((AddLearner, "member joins", "members join"), (RemoveMember, "leaves", "leave"))
+_MIN_REASON_WIDTH = 44
+_INDENT = "      "
+_SUMMARY_COUNTS = ((AddLearner, "member joins", "members join"), (RemoveMember, "leaves", "leave"))
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,20 @@ def render_plan(plan: Plan, paint: Paint, width: int = 100) -> str:
     short; versions on the way with a heading each."""
     heading = paint("bold", f"cluster {plan.cluster}")
     if plan.is_empty:
-        return "\n".join([*_notes_text(plan.notes, paint, width), f"{heading}: nothing to do"]) + "\n"
+        return "\n".join([*_note_lines(plan.notes, paint, width), f"{heading}: nothing to do"]) + "\n"
     view = _View.of(plan_lines(plan.steps), paint, width)
     parts = [heading, ""]
-    hops = hops_of(plan.steps)
+    hops = split_by_version(plan.steps)
     for number, hop in enumerate(hops, 1):
         if len(hops) > 1:
             parts += (
-                ["", *_hop_heading(number, hops, paint)] if number > 1 else _hop_heading(number, hops, paint)
+                ["", *_version_heading(number, hops, paint)]
+                if number > 1
+                else _version_heading(number, hops, paint)
             )
         for line in plan_lines(hop):
             parts += view.step(line)
-    parts += ["", *_cuts_text(plan.steps, paint, width), *_notes_text(plan.notes, paint, width)]
+    parts += ["", *_if_killed_lines(plan.steps, paint, width), *_note_lines(plan.notes, paint, width)]
     parts.append(paint("bold", summary(plan)))
     return "\n".join(parts) + "\n"
 
@@ -77,20 +79,20 @@ def render_refusal(refusal: Refusal, paint: Paint, width: int = 100) -> str:
         parts.append(f"  {paint('red', '✗')} {reason.message}{_rules_text(reason.rules, paint)}")
         if reason.hint:
             parts.append(f"      {paint('dim', 'hint:')} {reason.hint}")
-    parts += ["", *_notes_text(refusal.notes, paint, width)]
+    parts += ["", *_note_lines(refusal.notes, paint, width)]
     return "\n".join(parts).rstrip() + "\n"
 
 
 def summary(plan: Plan) -> str:
     """`14 steps on 4 hosts: 1 member joins, 1 leaves, 1 restart`."""
     hosts = {name for step in plan.steps for name in hosts_of(step)}
-    steps = counted(len(plan.steps), "step") + (f" on {counted(len(hosts), 'host')}" if hosts else "")
+    steps = count_text(len(plan.steps), "step") + (f" on {count_text(len(hosts), 'host')}" if hosts else "")
     tallies = []
-    for kind, one, many in _TALLIED:
+    for kind, one, many in _SUMMARY_COUNTS:
         if number := sum(isinstance(step, kind) for step in plan.steps):
             tallies.append(f"{number} {one if number == 1 else many}")
     if restarts := sum(isinstance(step, RestartMember) for step in plan.steps):
-        tallies.append(counted(restarts, "restart"))
+        tallies.append(count_text(restarts, "restart"))
     return f"{steps}: {', '.join(tallies)}" if tallies else steps
 
 
@@ -100,14 +102,14 @@ def plan_lines(steps: Sequence[Step]) -> list[Line]:
     for phase in phases(steps):
         alike: dict[tuple[str, str], list[Step]] = {}
         for step in phase:
-            alike.setdefault((describe(step), step.reason), []).append(step)
+            alike.setdefault((step_text(step), step.reason), []).append(step)
         for (label, reason), same in alike.items():
             hosts = tuple(name for step in same for name in hosts_of(step))
             lines.append(Line(same[0].glyph, label, hosts, reason, tuple(same)))
     return lines
 
 
-def hops_of(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
+def split_by_version(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
     """The steps, cut after the last restart into each version; what follows the last of all belongs to it."""
     versions = list(dict.fromkeys(step.version for step in steps if isinstance(step, RestartMember)))
     hops: list[tuple[Step, ...]] = []
@@ -121,7 +123,7 @@ def hops_of(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
     return [*hops, tuple(steps[begin:])]
 
 
-def _hop_heading(number: int, hops: Sequence[Sequence[Step]], paint: Paint) -> list[str]:
+def _version_heading(number: int, hops: Sequence[Sequence[Step]], paint: Paint) -> list[str]:
     version = next(step.version for step in hops[number - 1] if isinstance(step, RestartMember))
     return [paint("bold", f"  to etcd {version} ({number} of {len(hops)})")]
 
@@ -144,9 +146,9 @@ class _View:
 
     def step(self, line: Line) -> Iterator[str]:
         left = f"  {line.glyph} {line.label:{self.label}}  {line.where:{self.where}}  "
-        beside = self.width - len(left) >= _ROOM
-        indent = " " * len(left) if beside else _BELOW
-        first, *rest = self._reason(line.reason, _shown_rules(line.steps[0].rules), indent)
+        beside = self.width - len(left) >= _MIN_REASON_WIDTH
+        indent = " " * len(left) if beside else _INDENT
+        first, *rest = self._reason(line.reason, _rules_suffix(line.steps[0].rules), indent)
         painted = left.replace(line.glyph, self.paint(_COLOURS[line.glyph], line.glyph), 1)
         if beside:
             yield f"{painted}{first.removeprefix(indent)}".rstrip()
@@ -156,7 +158,7 @@ class _View:
         yield from rest
         yield from self._changes(line.steps)
         if quorum := line.steps[0].quorum:
-            yield from _wrapped(quorum, _BELOW, self.width, lambda text: self.paint("dim", text))
+            yield from _wrapped(quorum, _INDENT, self.width, lambda text: self.paint("dim", text))
 
     def _reason(self, reason: str, rules: str, indent: str) -> Iterator[str]:
         lines = wrap(reason, self.width - len(indent), break_long_words=False) or [""]
@@ -174,10 +176,10 @@ class _View:
             if isinstance(step, InstallFiles):
                 for change in step.changes:
                     if change.action == "update":
-                        key = (change.path, _changed(change.diff))
+                        key = (change.path, _changed_lines(change.diff))
                         hosts.setdefault(key, (change.diff, []))[1].append(step.host)
         for (path, changed), (diff, names) in hosts.items():
-            yield f"{_BELOW}{self.paint('bold', path)} on {' '.join(names)}{self._said(path, changed, names)}"
+            yield f"{_INDENT}{self.paint('bold', path)} on {' '.join(names)}{self._said(path, changed, names)}"
             if changed and self._shown[path, *changed] in names:
                 yield from (f"        {_diff_line(line, self.paint)}" for line in _hunks(diff))
 
@@ -188,9 +190,9 @@ class _View:
         return "" if first in names else f", as on {first}"
 
 
-def _cuts_text(steps: Iterable[Step], paint: Paint, width: int) -> list[str]:
+def _if_killed_lines(steps: Iterable[Step], paint: Paint, width: int) -> list[str]:
     """What is there should etcdup die in the middle of a step: each kind of step once."""
-    kinds = {kind_in_words(step): step.if_cut for step in steps if step.if_cut != Step.if_cut}
+    kinds = {kind_text(step): step.if_cut for step in steps if step.if_cut != Step.if_cut}
     if not kinds:
         return []
     text = [paint("dim", "If it is cut short, the next run goes on. Cut in the middle of:")]
@@ -211,7 +213,7 @@ def _hunks(diff: str) -> list[str]:
     return [line for line in diff.splitlines() if not line.startswith(("--- ", "+++ ", "@@"))]
 
 
-def _changed(diff: str) -> tuple[str, ...]:
+def _changed_lines(diff: str) -> tuple[str, ...]:
     """What is taken out and put in; the lines around it may be each host's own."""
     return tuple(line for line in _hunks(diff) if line[:1] in "+-")
 
@@ -222,19 +224,19 @@ def _diff_line(line: str, paint: Paint) -> str:
 
 
 def _rules_text(rules: tuple[int, ...], paint: Paint) -> str:
-    return paint("dim", _shown_rules(rules))
+    return paint("dim", _rules_suffix(rules))
 
 
-def _shown_rules(rules: tuple[int, ...]) -> str:
+def _rules_suffix(rules: tuple[int, ...]) -> str:
     if not rules:
         return ""
     return f"  (rule{'s' if len(rules) > 1 else ''} {', '.join(map(str, rules))})"
 
 
-def _notes_text(notes: Iterable[str], paint: Paint, width: int) -> list[str]:
+def _note_lines(notes: Iterable[str], paint: Paint, width: int) -> list[str]:
     """The first line of each begins with a word in colour, which `wrap` must not count."""
     shown = []
     for note in dict.fromkeys(notes):
-        first, *rest = _wrapped(f"note: {note}", "  ", width, str, hanging=_BELOW)
+        first, *rest = _wrapped(f"note: {note}", "  ", width, str, hanging=_INDENT)
         shown += [first.replace("note:", paint("yellow", "note:"), 1), *rest]
     return [*shown, ""] if shown else []

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from etcdup.cli.views.step_texts import counted
+from etcdup.cli.views.step_texts import count_text
 from etcdup.cli.views.text import Paint
-from etcdup.core.members.member_list import differences, host_of
-from etcdup.core.members.quorum import healthy, quorum_of, voters
+from etcdup.core.members.member_list import host_of, member_list_differences
+from etcdup.core.members.quorum import healthy, quorum_of, voter_count
 from etcdup.core.observed.model import CertSeen, HostSeen, MemberSeen, Observed
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_duration, show_size
-from etcdup.ops.world.health import unwell
+from etcdup.ops.world.health import why_unhealthy
 
 CERT_SOON_DAYS = 30
 
@@ -57,8 +57,8 @@ def status_of(spec: Spec, observed: Observed, backups: dict[str, Any] | None = N
         at=observed.at,
         members=tuple(_member(spec, observed, name) for name in names),
         alarms=tuple(sorted(alarms)),
-        voters=voters(observed) or spec.size,
-        differences=differences(spec, observed),
+        voters=voter_count(observed) or spec.size,
+        differences=member_list_differences(spec, observed),
         downgrade_to=max((seen.downgrade_to for seen in answering), default="").rpartition(".")[0],
         backups=backups,
     )
@@ -108,7 +108,7 @@ def _backups(told: dict[str, Any], now: datetime) -> str:
 def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:
     host, there, seen = host_of(spec, observed, name), observed.hosts[name], observed.members[name]
     reached = isinstance(there, HostSeen)
-    why = unwell(observed, seen) if isinstance(seen, MemberSeen) else seen.why
+    why = why_unhealthy(observed, seen) if isinstance(seen, MemberSeen) else seen.why
     return {
         "name": name,
         "address": host.address,
@@ -121,22 +121,22 @@ def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:
         "why": why or None,
         "role": _role(seen) if isinstance(seen, MemberSeen) else None,
         "quota": spec.etcd.quota,
-        **(_answered(seen) if isinstance(seen, MemberSeen) else dict.fromkeys(_ANSWERED)),
+        **(_answer_facts(seen) if isinstance(seen, MemberSeen) else dict.fromkeys(_ANSWER_KEYS)),
         "certificate": _certificate(observed, name),
     }
 
 
-_ANSWERED = (
+_ANSWER_KEYS = (
     "member_id", "cluster_id", "version", "db_size", "db_in_use", "raft_term", "raft_index", "applied_index"
 )  # fmt: skip
 
 
-def _answered(seen: MemberSeen) -> dict[str, Any]:
+def _answer_facts(seen: MemberSeen) -> dict[str, Any]:
     values = (
         f"{seen.member_id:x}", f"{seen.cluster_id:x}", str(seen.version), seen.db_size, seen.db_in_use,
         seen.raft_term, seen.raft_index, seen.applied_index,
     )  # fmt: skip
-    return dict(zip(_ANSWERED, values, strict=True))
+    return dict(zip(_ANSWER_KEYS, values, strict=True))
 
 
 def _role(seen: MemberSeen) -> str:
@@ -163,7 +163,7 @@ def _days(cert: CertSeen, now: datetime) -> int:
 
 
 def _heading(status: Status, paint: Paint) -> str:
-    healthy = f"{status.healthy} of {counted(status.voters, 'member')} healthy"
+    healthy = f"{status.healthy} of {count_text(status.voters, 'member')} healthy"
     parts = [paint("bold", f"cluster {status.cluster}")]
     if status.can_lose < 0:
         what = "no quorum: writes stand still" if status.answers else "no member answers"
@@ -193,13 +193,13 @@ def _row(member: dict[str, Any]) -> tuple[str, ...]:
         size.replace(".0 ", " "),
         str(member["raft_term"]) if answered else "-",
         str(member["raft_index"]) if answered else "-",
-        _shown_days(certificate["days_left"]) if certificate else "-",
+        _days_text(certificate["days_left"]) if certificate else "-",
         member["unit"] or "unknown",
         member["address"] + ("" if member["in_file"] else " (leaving)"),
     )
 
 
-def _shown_days(days: int) -> str:
+def _days_text(days: int) -> str:
     if days < 0:
         return "expired"
     return f"{days} day{'' if days == 1 else 's'} left"

@@ -19,12 +19,12 @@ from etcdup.core.plan.steps import (
 )
 
 # Who keeps a watch on a cluster of Kubernetes, in the order of their restarts (rules 69, 104).
-WATCHERS = (
+WATCHERS_TO_RESTART = (
     "for Kubernetes every kube-apiserver, then kube-controller-manager, kube-scheduler and the kubelets"
 )
 
 # By kind, without what the step's own values say beside it.
-_KINDS = {
+_KIND_TEXTS = {
     "PrepareHost": "prepare the host",
     "EnableUnit": "enable etcd.service",
     "StartMember": "start etcd",
@@ -58,7 +58,7 @@ _KINDS = {
     "UndoData": "move restored data aside, put old data back",
     "RotateAuthority": "change the CA",
 }
-_STAGES = {
+_STAGE_TEXTS = {
     "trust": "make a new CA, trusted beside the old one",
     "sign": "sign with the new CA from here on",
     "drop": "trust the new CA alone",
@@ -66,24 +66,24 @@ _STAGES = {
 }
 
 
-def describe(step: Step) -> str:
+def step_text(step: Step) -> str:
     """What a step does, in a few words and without its host."""
     match step:
         case IssueCertificates(roles=roles, makes_authority=makes_authority):
             made = "make the CA and " if makes_authority else ""
-            return f"{made}issue {counted(len(roles), 'certificate')}"
+            return f"{made}issue {count_text(len(roles), 'certificate')}"
         case ObtainBinaries(version=version, source=source, arches=arches):
             return f"obtain etcd {version} for {', '.join(arches)} ({source})"
         case InstallBinaries(version=version, source=source):
             return f"install etcd {version}" + (" package" if source == "package" else "")
         case InstallFiles(changes=changes):
-            return f"write {counted(len(changes), 'file')}"
+            return f"write {count_text(len(changes), 'file')}"
         case SwitchBinaries(version=version):
             return f"switch to etcd {version}"
         case RestartMember(no_way_back=no_way_back):
             return "restart etcd: no way back" if no_way_back else "restart etcd"
         case RotateAuthority(stage=stage):
-            return _STAGES[stage]
+            return _STAGE_TEXTS[stage]
         case UpdatePeerUrl(peer_url=peer_url):
             return f"tell the cluster {peer_url}"
         case TakeSnapshot(folder=folder):
@@ -94,12 +94,12 @@ def describe(step: Step) -> str:
             return f"enable the downgrade to {target}"
         case CancelDowngrade(target=target):
             return f"call off the downgrade to {target}"
-    return _KINDS[step.kind]
+    return _KIND_TEXTS[step.kind]
 
 
-def kind_in_words(step: Step) -> str:
+def kind_text(step: Step) -> str:
     """`describe` without what differs between steps of one kind; only for steps that stand alone."""
-    return _KINDS[step.kind]
+    return _KIND_TEXTS[step.kind]
 
 
 def hosts_of(step: Step) -> tuple[str, ...]:
@@ -109,6 +109,6 @@ def hosts_of(step: Step) -> tuple[str, ...]:
     return step.hosts if isinstance(step, FormCluster | SealCluster | StopMembers | StartRestored) else ()
 
 
-def counted(number: int, what: str) -> str:
+def count_text(number: int, what: str) -> str:
     """`1 step`, `2 steps`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -10,25 +10,25 @@ from etcdup.core.audit.settings import settings_findings
 from etcdup.core.spec.model import Spec
 
 # What every member must have alike; etcd itself does not look.
-_ALIKE = (
+_EQUAL_SETTINGS = (
     ("heartbeat-interval", "some miss heartbeats that others never meant to send", 87),
     ("election-timeout", "some ask for an election while others still wait", 87),
     ("quota-backend-bytes", "the member that is full first stops all writes, while the others have room", 77),
 )
-_ONE = "`etcdup apply` makes them one on a cluster that etcdup set up; elsewhere set it, one member after the other"
+_MAKE_EQUAL_HINT = "`etcdup apply` makes them one on a cluster that etcdup set up; elsewhere set it, one member after the other"
 
 
 def audit(spec: Spec, evidence: Evidence) -> tuple[Finding, ...]:
     """Every finding, those about the whole cluster first, then host by host; the gravest first in each."""
-    found = dict.fromkeys(_all(spec, evidence))
+    found = dict.fromkeys(_all_findings(spec, evidence))
     places = ["", *(host.name for host in spec.hosts)]
     order = {name: number for number, name in enumerate(places)}
     return tuple(sorted(found, key=lambda each: (order.get(each.host, len(order)), LEVELS.index(each.level))))
 
 
-def _all(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+def _all_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     observed = evidence.observed
-    yield from _unseen(evidence)
+    yield from _not_inspected_findings(evidence)
     yield from clock_findings(observed)
     for host in spec.hosts:
         if host.name in observed.reachable():
@@ -38,13 +38,13 @@ def _all(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         # A member without systemd is a plain process of whoever set it up: 1.1.12 asks for a user that it cannot have.
         yield from (each for each in found if not (each.cis == "1.1.12" and spec.host(closer.host).root))
     yield from certificate_findings(evidence)
-    yield from _twins(spec, evidence)
-    yield from _shared_keys(evidence)
-    yield from _between(spec, evidence)
+    yield from _cloned_machine_findings(spec, evidence)
+    yield from _shared_key_findings(evidence)
+    yield from _link_findings(spec, evidence)
     yield from members_findings(spec, evidence)
 
 
-def _unseen(evidence: Evidence) -> Iterator[Finding]:
+def _not_inspected_findings(evidence: Evidence) -> Iterator[Finding]:
     for gone in evidence.observed.unreachable().values():
         yield Finding(
             "wrong", gone.host, f"{gone.host} cannot be reached: {gone.why}",
@@ -63,7 +63,7 @@ def _unseen(evidence: Evidence) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _twins(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+def _cloned_machine_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """Cloned machines (rule 96). Local members share one machine on purpose."""
     own = {host.name for host in spec.hosts if not (host.root or host.local)}
     seen = {name: host for name, host in evidence.observed.reachable().items() if name in own}
@@ -71,7 +71,7 @@ def _twins(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         ("machine-id", {name: host.machine_id for name, host in seen.items()}),
         ("hostname", {name: host.hostname for name, host in seen.items()}),
     ):
-        for names in _same(values):
+        for names in _groups_of_equal(values):
             yield Finding(
                 "wrong", "", f"{' and '.join(names)} have the same {what}",
                 "they were cloned: DHCP, journals and whoever counts machines take them for one",
@@ -80,14 +80,14 @@ def _twins(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _shared_keys(evidence: Evidence) -> Iterator[Finding]:
+def _shared_key_findings(evidence: Evidence) -> Iterator[Finding]:
     for flag in ("key-file", "peer-key-file"):
         sums = {}
         for name, closer in evidence.closer.items():
             key = closer.rights.get(closer.settings.get(flag, ""))
             if key is not None and key.sha256:
                 sums[name] = key.sha256
-        for names in _same(sums):
+        for names in _groups_of_equal(sums):
             yield Finding(
                 "advice", "", f"{', '.join(names)} share one key ({flag})",
                 "who takes it from one host can pose as all of them", "issue each member a pair of its own",
@@ -95,14 +95,14 @@ def _shared_keys(evidence: Evidence) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _same(values: Mapping[str, str]) -> list[list[str]]:
+def _groups_of_equal(values: Mapping[str, str]) -> list[list[str]]:
     by_value: dict[str, list[str]] = {}
     for name, value in values.items():
         by_value.setdefault(value, []).append(name)
     return [names for names in by_value.values() if len(names) > 1]
 
 
-def _between(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+def _link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """Links by TLS, and round trips against heartbeat and election (rules 19, 87, 95)."""
     for link in evidence.links:
         if link.why:
@@ -111,17 +111,17 @@ def _between(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
                 "a half link stays hidden until a leader changes", "`etcdup certs list` shows both certificates",
                 (19, 95),
             )  # fmt: skip
-    yield from _untried_links(spec, evidence)
-    yield from _timing(spec, evidence)
-    yield from _unlike(evidence)
+    yield from _untried_link_findings(spec, evidence)
+    yield from _timing_findings(spec, evidence)
+    yield from _unequal_setting_findings(evidence)
 
 
-def _timing(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+def _timing_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """The slowest way between two hosts, against the shortest timeouts that run."""
     closer = evidence.closer.values()
     slowest = max((ms for each in closer for ms in each.round_trips_ms.values()), default=0.0)
-    heartbeat = _shortest(evidence, "heartbeat-interval", spec.etcd.heartbeat_ms)
-    election = _shortest(evidence, "election-timeout", spec.etcd.election_ms)
+    heartbeat = _shortest_timeout(evidence, "heartbeat-interval", spec.etcd.heartbeat_ms)
+    election = _shortest_timeout(evidence, "election-timeout", spec.etcd.election_ms)
     if slowest > heartbeat * 1.5 or slowest * 10 > election:
         better = max(heartbeat, round(slowest / 10 + 0.5) * 10)
         yield Finding(
@@ -131,14 +131,14 @@ def _timing(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _shortest(evidence: Evidence, flag: str, otherwise: int) -> int:
+def _shortest_timeout(evidence: Evidence, flag: str, otherwise: int) -> int:
     running = (number_of(each.settings, flag, otherwise) for each in evidence.closer.values())
     return min(running, default=otherwise)
 
 
-def _unlike(evidence: Evidence) -> Iterator[Finding]:
+def _unequal_setting_findings(evidence: Evidence) -> Iterator[Finding]:
     """What all members must have alike (rules 77, 87)."""
-    for flag, why, rule in _ALIKE:
+    for flag, why, rule in _EQUAL_SETTINGS:
         running: dict[int, list[str]] = {}
         for name, closer in evidence.closer.items():
             if value := number_of(closer.settings, flag, 0):
@@ -146,10 +146,10 @@ def _unlike(evidence: Evidence) -> Iterator[Finding]:
         if len(running) > 1:
             each = ", ".join(f"{value} on {' and '.join(names)}" for value, names in sorted(running.items()))
             what = f"members run with different {flag}: {each}"
-            yield Finding("wrong", "", what, why, _ONE, (rule,))
+            yield Finding("wrong", "", what, why, _MAKE_EQUAL_HINT, (rule,))
 
 
-def _untried_links(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+def _untried_link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """Links by TLS need a member that answers, and a host with the etcdctl and the certificate that etcdup gave it."""
     sources = [name for name in evidence.observed.reachable() if name not in evidence.observed.leaving]
     why = "a knock at a port does not show whether certificates are accepted in both directions"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from etcdup.core.audit.findings import Closer, Disk, Evidence, Finding
+from etcdup.core.audit.findings import Disk, Evidence, Finding, HostInspection
 from etcdup.core.audit.process_settings import number_of
 from etcdup.core.observed.model import HostSeen
 from etcdup.core.spec.model import HostSpec, Spec
@@ -25,16 +25,18 @@ _UNFIT = (
     "glusterfs",
 )
 _SLOW_MS, _TOO_SLOW_MS = 10.0, 25.0
-_LOG_ROOM = 5 * 64 * 1024**2  # rule 93: as many files of its log as etcd keeps
+_LOG_SPACE = 5 * 64 * 1024**2  # rule 93: as many files of its log as etcd keeps
 _NEARLY_FULL = 0.8  # rule 107
 
 
-def disk_findings(spec: Spec, host: HostSpec, seen: HostSeen, closer: Closer | None) -> Iterator[Finding]:
+def disk_findings(
+    spec: Spec, host: HostSpec, seen: HostSeen, closer: HostInspection | None
+) -> Iterator[Finding]:
     """Of the data folder, and of the log's where it has one of its own: that is where etcd waits for the disk."""
     data, *log = disks_of(seen, closer)
     for disk in (data, *log):
         if not host.root:
-            yield from _kind(host.name, disk)
+            yield from _filesystem_findings(host.name, disk)
     quota = quota_of(spec, closer)
     if (need := quota * 5 // 2) > data.free_bytes:
         yield Finding(
@@ -43,17 +45,17 @@ def disk_findings(spec: Spec, host: HostSpec, seen: HostSeen, closer: Closer | N
             "a larger disk, or a smaller `quota`", (77, 93),
         )  # fmt: skip
     for disk in log:
-        if disk.mount != data.mount and disk.free_bytes < _LOG_ROOM:
+        if disk.mount != data.mount and disk.free_bytes < _LOG_SPACE:
             yield Finding(
                 "advice", host.name, f"{disk.path} has {show_size(disk.free_bytes)} free",
-                f"etcd's log can take {show_size(_LOG_ROOM)}, and a member that cannot write it stops",
+                f"etcd's log can take {show_size(_LOG_SPACE)}, and a member that cannot write it stops",
                 "a larger disk for the log", (93,),
             )  # fmt: skip
     if closer is not None:
         yield from fsync_findings(host.name, closer)
 
 
-def disks_of(seen: HostSeen, closer: Closer | None) -> tuple[Disk, ...]:
+def disks_of(seen: HostSeen, closer: HostInspection | None) -> tuple[Disk, ...]:
     """What the closer look tells, else what the probe does: the data folder's first."""
     if closer is not None and closer.disks:
         return closer.disks
@@ -61,7 +63,7 @@ def disks_of(seen: HostSeen, closer: Closer | None) -> tuple[Disk, ...]:
     return tuple(Disk(folder.path, folder.filesystem, folder.free_bytes) for folder in folders)
 
 
-def _kind(host: str, disk: Disk) -> Iterator[Finding]:
+def _filesystem_findings(host: str, disk: Disk) -> Iterator[Finding]:
     what, fix = f"{disk.path} is on {disk.filesystem}", "a local disk with ext4 or xfs"
     if disk.mount:
         what += f" ({disk.source}, mounted at {disk.mount})"
@@ -72,7 +74,7 @@ def _kind(host: str, disk: Disk) -> Iterator[Finding]:
         yield Finding("advice", host, what, why, f"give it {fix}", (92,))
 
 
-def fsync_findings(host: str, closer: Closer) -> Iterator[Finding]:
+def fsync_findings(host: str, closer: HostInspection) -> Iterator[Finding]:
     where = f" to {closer.disks[-1].path}" if closer.disks else ""
     if closer.writes_untried:
         yield Finding(
@@ -92,7 +94,7 @@ def fsync_findings(host: str, closer: Closer) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def quota_of(spec: Spec, closer: Closer | None) -> int:
+def quota_of(spec: Spec, closer: HostInspection | None) -> int:
     """The running process's own; cluster.yaml's where none runs, or where it does not tell."""
     return number_of(closer.settings if closer else {}, "quota-backend-bytes", spec.etcd.quota)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from etcdup.core.certs.inventory import Link, Sighting
+from etcdup.core.certs.inventory import CertInspection, Link
 from etcdup.core.observed.model import Observed
 
 # `wrong` must be put right, `advice` is worth a thought, `untried` is what could not be looked at.
@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Knock:
+class PortProbe:
     """A TCP connection tried from one host to another's port. `answered` also where it was refused: the way is open
     then, and only nobody listens. `tool`: whether the host has anything to knock with."""
 
@@ -61,7 +61,7 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Closer:
+class HostInspection:
     """A closer look at one host. `settings` are the running process's own, by flag, empty where none runs.
 
     `disks` are the data folder's and, where the log has a folder of its own, that one's too: the running process's,
@@ -81,14 +81,14 @@ class Closer:
     round_trips_ms: Mapping[str, float] = field(default_factory=dict)
     synchronised: bool | None = None
     lacks: tuple[str, ...] = ()
-    knocks: tuple[Knock, ...] = ()
+    knocks: tuple[PortProbe, ...] = ()
     fsyncs_ms: tuple[float, ...] = ()
     writes_untried: str = ""
     exposure: float | None = None
 
 
 @dataclass(frozen=True)
-class Hash:
+class MemberHash:
     """A member's keys and values as one number, at the revision that all members were asked for (rule 81)."""
 
     member: str
@@ -98,7 +98,7 @@ class Hash:
 
 
 @dataclass(frozen=True)
-class Leaders:
+class LeaderChanges:
     """How often a member saw the leader change in the seconds since its process started, or why it does not tell."""
 
     member: str
@@ -112,14 +112,14 @@ class Evidence:
     """All that a check saw."""
 
     observed: Observed
-    closer: Mapping[str, Closer] = field(default_factory=dict)
-    sightings: tuple[Sighting, ...] = ()
+    closer: Mapping[str, HostInspection] = field(default_factory=dict)
+    sightings: tuple[CertInspection, ...] = ()
     links: tuple[Link, ...] = ()
-    hashes: tuple[Hash, ...] = ()
-    leaders: tuple[Leaders, ...] = ()
+    hashes: tuple[MemberHash, ...] = ()
+    leaders: tuple[LeaderChanges, ...] = ()
     untold: Mapping[str, str] = field(default_factory=dict)  # hosts whose closer look failed, and why
 
 
-def worst(findings: tuple[Finding, ...]) -> Level | None:
+def worst_level(findings: tuple[Finding, ...]) -> Level | None:
     """The gravest level there is."""
     return next((level for level in LEVELS if any(each.level == level for each in findings)), None)

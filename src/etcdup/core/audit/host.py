@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from etcdup.core.audit.disk import disk_findings
-from etcdup.core.audit.findings import Closer, Evidence, Finding
-from etcdup.core.certs.inventory import Sighting
+from etcdup.core.audit.findings import Evidence, Finding, HostInspection
+from etcdup.core.certs.inventory import CertInspection
 from etcdup.core.certs.required import CLIENT_AUTH, SERVER_AUTH
 from etcdup.core.host.drift import file_changes
-from etcdup.core.host.files import Cert, desired_files
-from etcdup.core.members.bootstrap import may_join, taken_ports
+from etcdup.core.host.files import CertContent, desired_files
+from etcdup.core.members.bootstrap import refuse_join, refuse_taken_ports
 from etcdup.core.observed.model import HostSeen, Observed
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec, is_ip
@@ -28,12 +28,12 @@ def host_findings(spec: Spec, host: HostSpec, evidence: Evidence) -> Iterator[Fi
     """Everything that can be said of one reachable host."""
     seen = evidence.observed.hosts[host.name]
     assert isinstance(seen, HostSeen)
-    yield from _against(spec, host, seen)
-    yield from _files(spec, host, seen, evidence.observed)
+    yield from _setup_findings(spec, host, seen)
+    yield from _file_findings(spec, host, seen, evidence.observed)
     closer = evidence.closer.get(host.name)
     yield from disk_findings(spec, host, seen, closer)
     if closer is not None:
-        yield from _closer(spec, host, seen, closer)
+        yield from _inspection_findings(spec, host, seen, closer)
 
 
 def clock_findings(observed: Observed) -> Iterator[Finding]:
@@ -43,11 +43,11 @@ def clock_findings(observed: Observed) -> Iterator[Finding]:
     spread = max(ahead.values(), default=0.0) - min(ahead.values(), default=0.0)
     why = "certificates are judged by each host's own clock, and etcd warns above 1 s between members"
     if len(off) > 1 and len(off) == len(ahead) and spread <= CLOCK_DRIFT_S:
-        what = f"the clock of this machine is {_apart(-next(iter(off.values())))} all hosts'"
+        what = f"the clock of this machine is {_clock_difference(-next(iter(off.values())))} all hosts'"
         yield Finding("wrong", "", what, why, f"here: {_SYNC}", (94,))
         return
     for name, by in off.items():
-        what = f"the clock of {name} is {_apart(by)} this machine's"
+        what = f"the clock of {name} is {_clock_difference(by)} this machine's"
         yield Finding("wrong", name, what, why, f"on {name}: {_SYNC}", (94,))
     # One is ahead of us then and one behind, each by no less than this: so it is certain, however long the looks took.
     if spread > CLOCK_DRIFT_S and not off:
@@ -56,11 +56,11 @@ def clock_findings(observed: Observed) -> Iterator[Finding]:
         yield Finding("wrong", "", what, why, f"on each host: {_SYNC}", (94,))
 
 
-def _apart(seconds: float) -> str:
+def _clock_difference(seconds: float) -> str:
     return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'}"
 
 
-def _against(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Finding]:
+def _setup_findings(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Finding]:
     """What would keep etcdup from setting this host up: the planner's own guards (their clock is not ours)."""
     if seen.marker is None and seen.unit.is_running:
         yield Finding(
@@ -68,7 +68,7 @@ def _against(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Finding]:
             "`etcdup apply` refuses to touch it", "judge it by what follows; etcdup leaves it alone", (96,),
         )  # fmt: skip
     elif seen.marker is None:
-        for refused in may_join(spec, host, seen):
+        for refused in refuse_join(spec, host, seen):
             if refused.rules != (94,):
                 why = "`etcdup apply` refuses to begin"
                 yield Finding(
@@ -84,12 +84,12 @@ def _against(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Finding]:
             "wrong", host.name, f"etcd does not run (etcd.service is {seen.unit.active})",
             "the cluster has one failure less to spare", "`etcdup apply` starts it, or says why it cannot", (11,),
         )  # fmt: skip
-        for refused in taken_ports(spec, host, seen):
+        for refused in refuse_taken_ports(spec, host, seen):
             why = "etcd cannot start beside it"
             yield Finding("wrong", host.name, refused.message, why, refused.hint, refused.rules)
 
 
-def _files(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterator[Finding]:
+def _file_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterator[Finding]:
     """Keys and certificates that are not the operator's, and rights that were loosened (rules 16, 24)."""
     if seen.marker is None:
         return
@@ -97,7 +97,7 @@ def _files(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> It
     secrets = [
         file
         for file in desired_files(spec, host, layout, seen.marker.token, observed.pki)
-        if isinstance(file.content, Cert)
+        if isinstance(file.content, CertContent)
     ]
     changes = file_changes(secrets, seen)
     differing = {change.path for change in changes if not change.diff}
@@ -117,7 +117,9 @@ def _files(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> It
         )
 
 
-def _closer(spec: Spec, host: HostSpec, seen: HostSeen, closer: Closer) -> Iterator[Finding]:
+def _inspection_findings(
+    spec: Spec, host: HostSpec, seen: HostSeen, closer: HostInspection
+) -> Iterator[Finding]:
     # Before a host is ours, `_against` says so.
     if closer.other_units and (seen.marker is not None or seen.unit.is_running):
         yield Finding(
@@ -141,10 +143,10 @@ def _closer(spec: Spec, host: HostSpec, seen: HostSeen, closer: Closer) -> Itera
                 "untried", host.name, f"{what} {host.name} was not looked at: it has no {program}",
                 why, f"install {package} there", (rule,),
             )  # fmt: skip
-    yield from _knocks(spec, host, closer)
+    yield from _port_findings(spec, host, closer)
 
 
-def synchronisation_findings(host: str, closer: Closer) -> Iterator[Finding]:
+def synchronisation_findings(host: str, closer: HostInspection) -> Iterator[Finding]:
     """Clocks that agree today and follow nobody drift apart (rule 94)."""
     if closer.synchronised is None:
         yield Finding(
@@ -158,7 +160,7 @@ def synchronisation_findings(host: str, closer: Closer) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _knocks(spec: Spec, host: HostSpec, closer: Closer) -> Iterator[Finding]:
+def _port_findings(spec: Spec, host: HostSpec, closer: HostInspection) -> Iterator[Finding]:
     for knock in closer.knocks:
         port = f"{spec.host(knock.target).address}:{knock.port}"
         if not knock.tool:
@@ -181,12 +183,12 @@ def certificate_findings(evidence: Evidence) -> Iterator[Finding]:
                 fix = "`etcdup apply` puts certificates and keys right; `etcdup certs list` shows them"
                 yield Finding("wrong", each.host, what, why, fix, (16, 17))
             continue
-        yield from _served(each, evidence)
+        yield from _served_cert_findings(each, evidence)
         if each.role.startswith("peer/"):
-            yield from _source(each, evidence)
+            yield from _source_address_findings(each, evidence)
 
 
-def _served(each: Sighting, evidence: Evidence) -> Iterator[Finding]:
+def _served_cert_findings(each: CertInspection, evidence: Evidence) -> Iterator[Finding]:
     assert each.facts is not None
     cert, at = each.facts.cert, evidence.observed.at
     whose = f"the certificate that {each.host}:{each.port} serves"
@@ -208,7 +210,7 @@ def _served(each: Sighting, evidence: Evidence) -> Iterator[Finding]:
         yield Finding("advice", each.host, what, why, "`etcdup certs renew`", (17,))
 
 
-def _source(each: Sighting, evidence: Evidence) -> Iterator[Finding]:
+def _source_address_findings(each: CertInspection, evidence: Evidence) -> Iterator[Finding]:
     """A peer's certificate is compared with the address that it dials from."""
     assert each.facts is not None
     closer = evidence.closer.get(each.host)

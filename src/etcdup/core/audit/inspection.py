@@ -7,15 +7,15 @@ is left out, and `check` says so.
 
 from collections.abc import Sequence
 
-from etcdup.core.audit.findings import Closer, Disk, FileRights, Knock, Leaders
+from etcdup.core.audit.findings import Disk, FileRights, HostInspection, LeaderChanges, PortProbe
 from etcdup.core.audit.process_settings import process_settings
 from etcdup.core.spec.layout import Layout
 
-KNOCK_S = 2
-_SAID = {"yes": True, "no": False}
+PORT_PROBE_S = 2
+_YES_NO = {"yes": True, "no": False}
 _LEADER_METRICS = ("etcd_server_leader_changes_seen_total", "process_start_time_seconds")
 
-LOOK = r"""
+INSPECTION_SCRIPT = r"""
 say() { printf '@%s\n' "$*"; }
 LC_ALL=C; export LC_ALL
 supervisor=$1 pid_file=$2 data=$3 wal=$4 try_disk=$5 knock_s=$6
@@ -129,18 +129,18 @@ say end
 """
 
 
-def look_argv(
+def inspection_argv(
     layout: Layout, others: Sequence[tuple[str, str, Sequence[int]]], *, disk: bool
 ) -> tuple[str, ...]:
     """The command. `others` are the other hosts: name, address, ports to knock at."""
     places = [f"{name}={address},{','.join(map(str, ports))}" for name, address, ports in others]
     return (
-        "sh", "-c", LOOK, "etcdup-look", layout.supervisor, layout.pid_file, layout.data_dir,
-        layout.wal_dir or "", "yes" if disk else "no", str(KNOCK_S), *places,
+        "sh", "-c", INSPECTION_SCRIPT, "etcdup-look", layout.supervisor, layout.pid_file, layout.data_dir,
+        layout.wal_dir or "", "yes" if disk else "no", str(PORT_PROBE_S), *places,
     )  # fmt: skip
 
 
-def parse_look(host: str, output: str) -> Closer:
+def parse_inspection(host: str, output: str) -> HostInspection:
     """Raises ValueError where the output is not the script's own, or not all of it."""
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
@@ -153,7 +153,7 @@ def parse_look(host: str, output: str) -> Closer:
         raise ValueError("the answer to the closer look is not whole")
     network = [line.split() for line in sections["network"]]
     words = [line[1:] for line in sections["words"]]
-    return Closer(
+    return HostInspection(
         host=host,
         settings=process_settings(words, dict(v.split("=", 1) for v in sections["variables"] if "=" in v)),
         rights={each.path: each for each in map(_rights, sections["rights"])},
@@ -162,9 +162,9 @@ def parse_look(host: str, output: str) -> Closer:
         other_units=tuple(sections["units"]),
         sources={line[1]: line[2] for line in network if line[0] == "source"},
         round_trips_ms={line[1]: float(line[2]) for line in network if line[0] == "rtt"},
-        synchronised=next((_SAID.get(line[1]) for line in network if line[0] == "synchronised"), None),
+        synchronised=next((_YES_NO.get(line[1]) for line in network if line[0] == "synchronised"), None),
         lacks=tuple(line[1] for line in network if line[0] == "lacks"),
-        knocks=tuple(_knock(line) for line in network if line[0] == "knock"),
+        knocks=tuple(_port_probe(line) for line in network if line[0] == "knock"),
         fsyncs_ms=tuple(_milliseconds(line) for line in sections["fsyncs"] if " s, " in line),
         writes_untried=next((line[8:] for line in sections["fsyncs"] if line.startswith("untried ")), ""),
         exposure=_exposure(sections["exposure"]),
@@ -186,8 +186,8 @@ def _disks(lines: list[str]) -> tuple[Disk, ...]:
     return tuple(found)
 
 
-def _knock(line: list[str]) -> Knock:
-    return Knock(line[1], int(line[2]), answered=line[3] == "open", tool=line[3] != "none")
+def _port_probe(line: list[str]) -> PortProbe:
+    return PortProbe(line[1], int(line[2]), answered=line[3] == "open", tool=line[3] != "none")
 
 
 def _milliseconds(line: str) -> float:
@@ -204,11 +204,11 @@ def _exposure(lines: list[str]) -> float | None:
         return None
 
 
-def parse_leaders(member: str, metrics: str, now: float) -> Leaders:
+def parse_leaders(member: str, metrics: str, now: float) -> LeaderChanges:
     """From a member's metrics. `now` is in seconds since the epoch."""
     values = dict(line.split(" ", 1) for line in metrics.splitlines() if line.startswith(_LEADER_METRICS))
     try:
         changes, began = (float(values[name]) for name in _LEADER_METRICS)
     except (KeyError, ValueError):
-        return Leaders(member, why="its metrics do not tell")
-    return Leaders(member, int(changes), now - began)
+        return LeaderChanges(member, why="its metrics do not tell")
+    return LeaderChanges(member, int(changes), now - began)

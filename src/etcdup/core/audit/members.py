@@ -3,17 +3,17 @@
 from collections.abc import Iterator, Sequence
 
 from etcdup.core.audit.disk import fullness_findings
-from etcdup.core.audit.findings import Evidence, Finding, Hash, Leaders
-from etcdup.core.members.member_list import differences
+from etcdup.core.audit.findings import Evidence, Finding, LeaderChanges, MemberHash
+from etcdup.core.members.member_list import member_list_differences
 from etcdup.core.observed.model import MemberSilent
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
-from etcdup.core.versions.advisories import Advisory, newest_patch, refusals, warnings_for
+from etcdup.core.versions.advisories import Advisory, blocking_advisories, newest_patch, warning_advisories
 
 # Rule 106 warns of four in fifteen minutes; over a member's whole life, one in an hour is as telling.
 _MANY_LEADERS, _OFTEN_S = 4, 3600
 _UNCOMPARED = "members whose data differ serve one thing here and another there, and nothing else shows it"
-_AGAIN = "run `check` again; a compaction, or a member that lags, is over in a moment"
+_RUN_AGAIN_HINT = "run `check` again; a compaction, or a member that lags, is over in a moment"
 _ALARM_FIXES = {
     "NOSPACE": "delete what is not needed; `etcdup ctl -- compaction REVISION` (`endpoint status -w json` tells the "
     "newest); `etcdup ctl --endpoint MEMBER -- defrag`, one member after the other; then `etcdup ctl -- alarm disarm`",
@@ -23,14 +23,14 @@ _ALARM_FIXES = {
 
 
 def members_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
-    yield from _members(spec, evidence)
+    yield from _member_findings(spec, evidence)
     yield from fullness_findings(spec, evidence)
-    yield from _hashes(spec, evidence)
-    yield from _leaders(evidence)
-    yield from _versions(spec, evidence)
+    yield from _hash_findings(spec, evidence)
+    yield from _leader_findings(evidence)
+    yield from _version_findings(spec, evidence)
 
 
-def _members(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+def _member_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     observed = evidence.observed
     for name, seen in observed.members.items():
         host = observed.reachable().get(name)
@@ -48,23 +48,23 @@ def _members(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         why = "the cluster refuses writes"
         fix = next((fix for kind, fix in _ALARM_FIXES.items() if kind in alarm), "`etcdup ctl -- alarm list`")
         yield Finding("wrong", "", f"alarm: {alarm}", why, fix, (70, 82))
-    for line in differences(spec, observed):
+    for line in member_list_differences(spec, observed):
         why = "cluster.yaml and the cluster do not agree on who is in it"
         yield Finding("advice", "", line, why, "`etcdup plan` shows what would be done", (107,))
 
 
-def comparable(hashes: Sequence[Hash]) -> bool:
+def is_comparable(hashes: Sequence[MemberHash]) -> bool:
     """All told, and compacted at the same revision: only then does a difference mean anything (rule 81)."""
     return not any(each.why for each in hashes) and len({each.compacted for each in hashes}) < 2
 
 
-def _hashes(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """Only what was compacted at the same revision can be compared."""
     by_compaction: dict[int, dict[int, list[str]]] = {}
     for each in evidence.hashes:
         if each.why:
             what = f"the hash of {each.member}'s data: {each.why}"
-            yield Finding("untried", each.member, what, _UNCOMPARED, _AGAIN, (81,))
+            yield Finding("untried", each.member, what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,))
         else:
             by_compaction.setdefault(each.compacted, {}).setdefault(each.value, []).append(each.member)
     for values in by_compaction.values():
@@ -81,13 +81,13 @@ def _hashes(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             for revision, values in sorted(by_compaction.items())
         )
         what = f"data that was compacted at different revisions was not compared: {groups}"
-        yield Finding("untried", "", what, _UNCOMPARED, _AGAIN, (81,))
+        yield Finding("untried", "", what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,))
     if spec.size > 1 and len(names := list(evidence.observed.answering())) == 1:
         what = f"members' data were not compared: {names[0]} alone answers"
-        yield Finding("untried", "", what, _UNCOMPARED, _AGAIN, (81,))
+        yield Finding("untried", "", what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,))
 
 
-def _leaders(evidence: Evidence) -> Iterator[Finding]:
+def _leader_findings(evidence: Evidence) -> Iterator[Finding]:
     """The member that counts most speaks for all: each counts from its own start."""
     untold: dict[str, list[str]] = {}
     for each in evidence.leaders:
@@ -100,10 +100,10 @@ def _leaders(evidence: Evidence) -> Iterator[Finding]:
             "give them listen-metrics-urls=http://127.0.0.1:2381, as members that etcdup set up have it", (85, 106),
         )  # fmt: skip
     told = [each for each in evidence.leaders if not each.why]
-    yield from _often(max(told, key=lambda each: each.changes, default=Leaders("")))
+    yield from _frequent_leader_findings(max(told, key=lambda each: each.changes, default=LeaderChanges("")))
 
 
-def _often(seen: Leaders) -> Iterator[Finding]:
+def _frequent_leader_findings(seen: LeaderChanges) -> Iterator[Finding]:
     if seen.changes >= _MANY_LEADERS and seen.changes * _OFTEN_S > seen.seconds:
         since = f"in the {seen.seconds / 3600:.1f} hours since {seen.member} started"
         yield Finding(
@@ -113,21 +113,21 @@ def _often(seen: Leaders) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _versions(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+def _version_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     running: dict[str, list[str]] = {}
     for name, seen in evidence.observed.answering().items():
         running.setdefault(str(seen.version), []).append(name)
     versions = {seen.version for seen in evidence.observed.answering().values()} or {spec.version}
     for version in sorted(versions):
         who = f"{', '.join(running[str(version)])} run" if str(version) in running else "cluster.yaml wants"
-        for fault in refusals(version, members=spec.size):
+        for fault in blocking_advisories(version, members=spec.size):
             what = f"{who} etcd {version}: {fault.problem}"
-            yield Finding("wrong", "", what, "data can be lost", _way_out(fault, version))
-        for fault in warnings_for(version, members=spec.size):
+            yield Finding("wrong", "", what, "data can be lost", _advisory_fix(fault, version))
+        for fault in warning_advisories(version, members=spec.size):
             what = f"{who} etcd {version}: {fault.problem}"
-            yield Finding("advice", "", what, "a known fault of this version", _way_out(fault, version))
+            yield Finding("advice", "", what, "a known fault of this version", _advisory_fix(fault, version))
 
 
-def _way_out(fault: Advisory, version: Version) -> str:
+def _advisory_fix(fault: Advisory, version: Version) -> str:
     newest = newest_patch(version)
     return fault.remedy if fault.affects(newest) else f"`version: {newest}` ({fault.remedy})"

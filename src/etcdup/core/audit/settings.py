@@ -5,7 +5,7 @@ The judgement is of what the process runs with, never of a file that it may not 
 
 from collections.abc import Iterator, Mapping
 
-from etcdup.core.audit.findings import Closer, FileRights, Finding
+from etcdup.core.audit.findings import FileRights, Finding, HostInspection
 from etcdup.core.audit.process_settings import is_on, urls_of
 
 _ANYONE = "anyone who reaches the port reads and writes every key"
@@ -41,7 +41,7 @@ _OFF = (
 )
 
 
-def settings_findings(closer: Closer) -> Iterator[Finding]:
+def settings_findings(closer: HostInspection) -> Iterator[Finding]:
     """Everything wrong with how this host's etcd runs; nothing where none runs."""
     settings, host = closer.settings, closer.host
     if not settings:
@@ -53,13 +53,13 @@ def settings_findings(closer: Closer) -> Iterator[Finding]:
             (10,),
         )  # fmt: skip
         return
-    yield from _tls(host, settings)
-    yield from _listening(host, settings)
-    yield from _shared(host, settings)
-    yield from _rights(closer)
+    yield from _tls_findings(host, settings)
+    yield from _listen_findings(host, settings)
+    yield from _shared_identity_findings(host, settings)
+    yield from _rights_findings(closer)
 
 
-def _tls(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
+def _tls_findings(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
     for cis, flag, what, why in _NEEDED:
         if not settings.get(flag):
             yield Finding("wrong", host, f"etcd runs without {what} ({flag})", why, _ROLL, (84,), cis)
@@ -78,7 +78,7 @@ def _tls(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _listening(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
+def _listen_findings(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
     for flag in ("listen-client-urls", "listen-peer-urls"):
         for url in urls_of(settings, flag):
             if url.startswith("http://"):
@@ -97,7 +97,7 @@ def _listening(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _shared(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
+def _shared_identity_findings(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
     key = settings.get("key-file")
     if key and key == settings.get("peer-key-file"):
         yield Finding(
@@ -116,11 +116,11 @@ def _shared(host: str, settings: Mapping[str, str]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _rights(closer: Closer) -> Iterator[Finding]:
+def _rights_findings(closer: HostInspection) -> Iterator[Finding]:
     for flag in ("data-dir", "wal-dir"):  # the log has every secret too, for a while
         folder = closer.rights.get(closer.settings.get(flag, ""))
         if folder is not None:
-            yield from _data_rights(closer.host, folder)
+            yield from _data_rights_findings(closer.host, folder)
     for flag in ("key-file", "peer-key-file"):
         key = closer.rights.get(closer.settings.get(flag, ""))
         if key is not None and key.mode & 0o077:
@@ -130,7 +130,7 @@ def _rights(closer: Closer) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _data_rights(host: str, data: FileRights) -> Iterator[Finding]:
+def _data_rights_findings(host: str, data: FileRights) -> Iterator[Finding]:
     if data.mode & 0o077:
         why = "whoever reads the database reads every secret in it"
         yield Finding(

@@ -28,7 +28,7 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(r"(?P<cluster>.+)-(?P<stamp>\d{8}T\d{6}Z)", re.ASCII)
 
 
-class NotAManifest(ValueError):
+class InvalidManifest(ValueError):
     """The object is not a manifest that this etcdup understands."""
 
 
@@ -80,7 +80,7 @@ class Proof:
 
 
 @dataclass(frozen=True, order=True)
-class Listed:
+class BackupEntry:
     """A whole backup in a store."""
 
     taken_at: datetime
@@ -93,7 +93,7 @@ def backup_name(cluster: str, at: datetime) -> str:
     return f"{cluster}-{at.astimezone(UTC).strftime(_STAMP)}"
 
 
-def source(observed: Observed) -> str | None:
+def backup_source(observed: Observed) -> str | None:
     """The healthy follower that is furthest ahead: the leader has enough to do (rule 53). None where all are sick."""
     well = healthy(observed)
     return max(
@@ -103,13 +103,13 @@ def source(observed: Observed) -> str | None:
     )
 
 
-def cluster_of(name: str) -> str | None:
+def cluster_of_backup(name: str) -> str | None:
     """Whose backup is called so; None where no backup is."""
     match = _NAME.fullmatch(name)
     return match and match["cluster"]
 
 
-def taken_at(name: str, cluster: str) -> datetime | None:
+def backup_time(name: str, cluster: str) -> datetime | None:
     """When this cluster's backup of that name was taken; None where it is no such name."""
     match = _NAME.fullmatch(name)
     if match is None or match["cluster"] != cluster:
@@ -120,19 +120,19 @@ def taken_at(name: str, cluster: str) -> datetime | None:
         return None
 
 
-def whole_backups(objects: Iterable[str], cluster: str) -> tuple[Listed, ...]:
+def whole_backups(objects: Iterable[str], cluster: str) -> tuple[BackupEntry, ...]:
     """Oldest first. An object without its manifest, or a manifest without its object, is no backup."""
     there = frozenset(objects)
     names = {each.removesuffix(end) for each in there for end in (DATABASE, SEALED) if each.endswith(end)}
     found = (
-        Listed(at, name, name + PROOF in there)
+        BackupEntry(at, name, name + PROOF in there)
         for name in names
-        if name + MANIFEST in there and (at := taken_at(name, cluster))
+        if name + MANIFEST in there and (at := backup_time(name, cluster))
     )
     return tuple(sorted(found))
 
 
-def may_be_whole(size: int) -> bool:
+def can_be_whole(size: int) -> bool:
     """A database is whole pages; its checksum follows (rule 54)."""
     return size > HASH_BYTES and size % PAGE_BYTES == HASH_BYTES
 
@@ -146,7 +146,7 @@ _PERIODS: Mapping[str, _Period] = {
 }
 
 
-def to_prune(backups: Sequence[Listed], keep: KeepSpec) -> tuple[Listed, ...]:
+def backups_to_prune(backups: Sequence[BackupEntry], keep: KeepSpec) -> tuple[BackupEntry, ...]:
     """Those that no count of `keep` asks for, oldest first.
 
     Each count keeps the newest backup of so many of its periods, the newest periods first; a period without a
@@ -161,22 +161,24 @@ def to_prune(backups: Sequence[Listed], keep: KeepSpec) -> tuple[Listed, ...]:
     return tuple(each for each in sorted(backups) if each not in stays)
 
 
-def merged(places: Iterable[Sequence[Listed]]) -> tuple[Listed, ...]:
+def merge_backups(places: Iterable[Sequence[BackupEntry]]) -> tuple[BackupEntry, ...]:
     """The backups of several places, oldest first. Copies of one name are of one stream: a drill of any proves it."""
     found = {each for backups in places for each in backups}
     proved = {each.name for each in found if each.proved}
     return tuple(sorted({replace(each, proved=each.name in proved) for each in found}))
 
 
-def to_prune_here(here: Sequence[Listed], everywhere: Sequence[Listed], keep: KeepSpec) -> tuple[Listed, ...]:
+def backups_to_prune_at(
+    here: Sequence[BackupEntry], everywhere: Sequence[BackupEntry], keep: KeepSpec
+) -> tuple[BackupEntry, ...]:
     """`to_prune` for one place of several: it keeps a newest one and a newest proved one of its own, since another
     place may be lost."""
     names = {each.name for each in here}
-    return to_prune([each for each in everywhere if each.name in names], keep)
+    return backups_to_prune([each for each in everywhere if each.name in names], keep)
 
 
-def _newest_of_each(newest_first: Sequence[Listed], period: _Period, count: int) -> list[Listed]:
-    firsts: dict[tuple[int, ...], Listed] = {}
+def _newest_of_each(newest_first: Sequence[BackupEntry], period: _Period, count: int) -> list[BackupEntry]:
+    firsts: dict[tuple[int, ...], BackupEntry] = {}
     for each in newest_first:
         firsts.setdefault(period(each.taken_at.astimezone(UTC)), each)
     return list(firsts.values())[:count]
@@ -199,10 +201,10 @@ def read_manifest(text: bytes, name: str) -> Manifest:
     try:
         facts = json.loads(text)
         if facts.pop("format") != _FORMAT:
-            raise NotAManifest("it is of a newer etcdup")
+            raise InvalidManifest("it is of a newer etcdup")
         manifest = Manifest(**facts | {"taken_at": datetime.fromisoformat(facts["taken_at"])})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotAManifest(str(error) or "it is not a manifest") from None
+        raise InvalidManifest(str(error) or "it is not a manifest") from None
     if manifest.name != name:
-        raise NotAManifest(f"it is of {manifest.name}")
+        raise InvalidManifest(f"it is of {manifest.name}")
     return manifest

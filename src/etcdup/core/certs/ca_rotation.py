@@ -12,18 +12,18 @@ one. Which phase it is, the PKI folder says; how far it came, the members' proce
 from dataclasses import replace
 from typing import Literal
 
-from etcdup.core.certs.required import due, wanted_certs
-from etcdup.core.host.files import trust_digest
-from etcdup.core.members.quorum import healthy, may_trust_alarms
+from etcdup.core.certs.required import desired_certs, why_due
+from etcdup.core.host.files import ca_digest
+from etcdup.core.members.quorum import healthy, refuse_corrupt_alarm
 from etcdup.core.observed.model import CertSeen, HostSeen, Observed, PkiSeen
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
-Stage = Literal["trust", "sign", "drop", "keep"]
+RotationStage = Literal["trust", "sign", "drop", "keep"]
 TRUST_VARIABLE = "ETCDUP_TRUST"
 
-REASONS: dict[Stage, str] = {
+STAGE_REASONS: dict[RotationStage, str] = {
     "trust": "members read CA files only as they start, so both are trusted before either is needed",
     "sign": "every member trusts both CAs: no link minds which of them signed",
     "drop": "nothing that is known of shows a certificate of the old CA any more",
@@ -31,7 +31,7 @@ REASONS: dict[Stage, str] = {
 }
 
 
-def reached(pki: PkiSeen) -> Stage | None:
+def rotation_stage(pki: PkiSeen) -> RotationStage | None:
     """The phase that the PKI is in; None where one CA is all there is."""
     if pki.successor is None or pki.successor not in pki.trusted:
         return None
@@ -39,7 +39,7 @@ def reached(pki: PkiSeen) -> Stage | None:
     return "sign" if signs else "trust"
 
 
-def holding_old(pki: PkiSeen) -> tuple[str, ...]:
+def consumers_of_old_ca(pki: PkiSeen) -> tuple[str, ...]:
     """Consumers whose newest certificate, as far as is known here, none but the old CA signed."""
     key = pki.authority.key if pki.authority else ""
     return tuple(
@@ -49,17 +49,17 @@ def holding_old(pki: PkiSeen) -> tuple[str, ...]:
     )
 
 
-def dropping(spec: Spec, observed: Observed) -> tuple[str, ...]:
+def hosts_dropping_old_ca(spec: Spec, observed: Observed) -> tuple[str, ...]:
     """Hosts that still have, or run with, what this PKI trusted before, while it has one CA alone: the end of a
     rotation that is not whole yet."""
     pki = observed.pki
-    if reached(pki) is not None or not pki.past:
+    if rotation_stage(pki) is not None or not pki.past:
         return ()
     return tuple(
         host.name
         for host in spec.hosts
         if (seen := observed.reachable().get(host.name)) is not None
-        and (_has_past_file(spec, host, seen, pki) or runs_with_another(seen, pki))
+        and (_has_past_file(spec, host, seen, pki) or runs_with_other_ca(seen, pki))
     )
 
 
@@ -69,15 +69,15 @@ def _has_past_file(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> 
     return file is not None and file.sha256 in pki.past - set(pki.trust.values())
 
 
-def runs_with_another(seen: HostSeen, pki: PkiSeen) -> bool:
+def runs_with_other_ca(seen: HostSeen, pki: PkiSeen) -> bool:
     """Whether its process was started with another CA file than the one wanted now (rule 14)."""
-    return seen.unit.is_running and seen.unit.environment.get(TRUST_VARIABLE) != trust_digest(pki)
+    return seen.unit.is_running and seen.unit.environment.get(TRUST_VARIABLE) != ca_digest(pki)
 
 
-def may_rotate(stage: Stage, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+def refuse_rotate_ca(stage: RotationStage, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """A turn wants every host in reach and every member well, each running with the trust that the last one gave it."""
     if stage == "keep":
-        return _may_keep(spec, observed)
+        return _refuse_keep_old(spec, observed)
     if spec.tls.mode != "managed":
         hint = (
             "put the old CA and the new one into the file of `tls.ca` and `etcdup apply`; then new leaves, and "
@@ -86,17 +86,21 @@ def may_rotate(stage: Stage, spec: Spec, observed: Observed) -> tuple[Refused, .
         return (Refused("the CA is not etcdup's: with `tls.mode: provided` it makes no other", hint=hint),)
     if observed.pki.authority is None:
         return (Refused("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster"),)
-    reasons = [*_out_of_reach(spec, observed), *_unwell(spec, observed), *_trusting_otherwise(spec, observed)]
-    reasons += [reason] if (reason := may_trust_alarms(observed)) else []
-    reasons += _expired(observed)
+    reasons = [
+        *_refuse_unreachable(spec, observed),
+        *_refuse_unhealthy(spec, observed),
+        *_refuse_other_ca_file(spec, observed),
+    ]
+    reasons += [reason] if (reason := refuse_corrupt_alarm(observed)) else []
+    reasons += _refuse_expired_ca(observed)
     if stage == "drop":
-        reasons += [*_leaves(spec, observed), *_consumers(observed.pki)]
+        reasons += [*_refuse_old_leaves(spec, observed), *_refuse_old_consumers(observed.pki)]
     return tuple(reasons)
 
 
-def _may_keep(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+def _refuse_keep_old(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """The way back is open in any trouble: every leaf is of the new CA, which all members trust before and after it."""
-    if dropping(spec, observed):
+    if hosts_dropping_old_ca(spec, observed):
         return ()
     return (
         Refused(
@@ -106,7 +110,7 @@ def _may_keep(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     )
 
 
-def _out_of_reach(spec: Spec, observed: Observed) -> list[Refused]:
+def _refuse_unreachable(spec: Spec, observed: Observed) -> list[Refused]:
     gone = observed.unreachable()
     hint = "bring it back, or take it out of cluster.yaml and apply: a host left behind would be cut off"
     return [
@@ -118,7 +122,7 @@ def _out_of_reach(spec: Spec, observed: Observed) -> list[Refused]:
     ]
 
 
-def _unwell(spec: Spec, observed: Observed) -> list[Refused]:
+def _refuse_unhealthy(spec: Spec, observed: Observed) -> list[Refused]:
     well, reachable = healthy(observed), observed.reachable()
     return [
         Refused(
@@ -132,7 +136,7 @@ def _unwell(spec: Spec, observed: Observed) -> list[Refused]:
     ]
 
 
-def _trusting_otherwise(spec: Spec, observed: Observed) -> list[Refused]:
+def _refuse_other_ca_file(spec: Spec, observed: Observed) -> list[Refused]:
     return [
         Refused(
             f"{host.name} runs with another CA file than the one it should have",
@@ -141,11 +145,12 @@ def _trusting_otherwise(spec: Spec, observed: Observed) -> list[Refused]:
             rules=(14, 15),
         )
         for host in spec.hosts
-        if (seen := observed.reachable().get(host.name)) is not None and runs_with_another(seen, observed.pki)
+        if (seen := observed.reachable().get(host.name)) is not None
+        and runs_with_other_ca(seen, observed.pki)
     ]
 
 
-def _expired(observed: Observed) -> list[Refused]:
+def _refuse_expired_ca(observed: Observed) -> list[Refused]:
     """A CA that has ended signs nothing that anybody takes, and no link would survive a restart (rule 17)."""
     ca = observed.pki.authority
     if ca is None or observed.at < ca.not_after:
@@ -154,16 +159,18 @@ def _expired(observed: Observed) -> list[Refused]:
     return [Refused(message, hint="take a backup, and make the cluster anew from it with another `tls.dir`")]
 
 
-def _leaves(spec: Spec, observed: Observed) -> list[Refused]:
+def _refuse_old_leaves(spec: Spec, observed: Observed) -> list[Refused]:
     pki = observed.pki
-    late = [w.role for w in wanted_certs(spec) if due(w, pki.certs.get(w.role), pki.authority, observed.at)]
+    late = [
+        w.role for w in desired_certs(spec) if why_due(w, pki.certs.get(w.role), pki.authority, observed.at)
+    ]
     if not late:
         return []
     hint = "`etcdup apply` issues them and brings them to the hosts"
     return [Refused(f"not of the new CA yet: {', '.join(late)}", hint=hint, rules=(15,))]
 
 
-def _consumers(pki: PkiSeen) -> list[Refused]:
+def _refuse_old_consumers(pki: PkiSeen) -> list[Refused]:
     """etcd does not tell who is connected with what: what was issued here is all that can be known."""
     return [
         Refused(
@@ -172,17 +179,17 @@ def _consumers(pki: PkiSeen) -> list[Refused]:
             f"or, if it is no more, `etcdup certs forget {name}`",
             rules=(15,),
         )
-        for name in holding_old(pki)
+        for name in consumers_of_old_ca(pki)
     ]
 
 
-def kept(spec: Spec, observed: Observed) -> PkiSeen:
+def pki_with_old_ca(spec: Spec, observed: Observed) -> PkiSeen:
     """The PKI once the old CA is trusted again: the file of both is the one that hosts still have."""
     pki, places = observed.pki, observed.reachable()
     digest = next(
         (
             file.sha256
-            for name in dropping(spec, observed)
+            for name in hosts_dropping_old_ca(spec, observed)
             if (file := places[name].files.get(layout_of(spec, spec.host(name)).ca()))
             and file.sha256 in pki.past
         ),
@@ -193,7 +200,7 @@ def kept(spec: Spec, observed: Observed) -> PkiSeen:
     return replace(pki, successor=pki.trusted[0], trusted=trusted, trust=trust, past=past)
 
 
-def after(stage: Stage, pki: PkiSeen) -> PkiSeen:
+def pki_after_stage(stage: RotationStage, pki: PkiSeen) -> PkiSeen:
     """The PKI as it will be, as far as that can be told: the digest of a CA file that is yet to be written is not."""
     authority = pki.authority
     assert authority is not None, "guarded"

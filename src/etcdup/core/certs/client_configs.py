@@ -2,7 +2,7 @@
 
 import shlex
 
-from etcdup.core.certs.exports import ClientFiles, copying, etcdctl_variables, kube_apiserver_text
+from etcdup.core.certs.exports import ClientFiles, copy_comments, etcdctl_variables, kube_apiserver_text
 from etcdup.core.certs.required import ADMIN_USER, HEALTH_USER
 from etcdup.core.spec.model import Spec
 
@@ -22,7 +22,7 @@ def consumer_text(role: str, spec: Spec, files: ClientFiles) -> str:
     return texts.get(role, _client)(spec, files)
 
 
-def _there(folder: str) -> ClientFiles:
+def _files_in(folder: str) -> ClientFiles:
     return ClientFiles(f"{folder}/ca.pem", f"{folder}/client.pem", f"{folder}/client-key.pem")
 
 
@@ -31,10 +31,10 @@ def _addresses(spec: Spec) -> str:
 
 
 def _patroni(spec: Spec, files: ClientFiles) -> str:
-    there = _there("/etc/patroni/etcd")
+    there = _files_in("/etc/patroni/etcd")
     return f"""\
 # Patroni's section for cluster {spec.name}, in place of any `etcd:`.
-{copying(files, there, "every Patroni host")}
+{copy_comments(files, there, "every Patroni host")}
 etcd3:
   protocol: https
   hosts: [{_addresses(spec)}]
@@ -45,10 +45,10 @@ etcd3:
 
 
 def _prometheus(spec: Spec, files: ClientFiles) -> str:
-    there = _there("/etc/prometheus/etcd")
+    there = _files_in("/etc/prometheus/etcd")
     return f"""\
 # Prometheus' job for cluster {spec.name}: /metrics is on the client port, for certificates of its CA.
-{copying(files, there, "Prometheus' host")}
+{copy_comments(files, there, "Prometheus' host")}
 scrape_configs:
   - job_name: etcd-{spec.name}
     scheme: https

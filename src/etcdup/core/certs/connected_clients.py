@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from etcdup.core.certs.ca_rotation import dropping
+from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
 
 # A gRPC client that is turned away tries again after two minutes at the latest (its backoff ends at 120 s, and a
 # fifth more); whoever did not come back for this long was mended, or is gone.
-TRIES_AGAIN = timedelta(seconds=150)
+CLIENT_RETRY = timedelta(seconds=150)
 
 _ESTABLISHED = "01"
 # As etcd 3.4 to 3.7 and Go's TLS write them. Go names the CA that has the issuer's name and is not it: that is how a
@@ -27,21 +27,21 @@ _OF_ANOTHER_CA = "certificate signed by unknown authority"
 _OF_OUR_NAME = "candidate authority certificate"
 
 
-def connected(tables: str, port: int) -> tuple[str, ...]:
+def connected_addresses(tables: str, port: int) -> tuple[str, ...]:
     """Addresses with an open connection to `port`, by /proc/net/tcp and tcp6; the host's own are left out."""
     found, own = set(), set()
     for line in tables.splitlines():
         words = line.split()
         if len(words) < 4 or words[3] != _ESTABLISHED:
             continue
-        (local, local_port), (remote, _) = _place(words[1]), _place(words[2])
+        (local, local_port), (remote, _) = _parse_socket_address(words[1]), _parse_socket_address(words[2])
         own.add(local)
         if local_port == port:
             found.add(remote)
     return tuple(sorted(found - own))
 
 
-def _place(word: str) -> tuple[str, int]:
+def _parse_socket_address(word: str) -> tuple[str, int]:
     """`4201A8C0:094B`: words of four bytes, the lowest first."""
     address, _, port = word.partition(":")
     packed = b"".join(bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8))
@@ -50,15 +50,17 @@ def _place(word: str) -> tuple[str, int]:
     return str(mapped or ip), int(port, 16)
 
 
-def turned_away(log: Iterable[str], since: datetime) -> tuple[str, ...]:
+def rejected_addresses(log: Iterable[str], since: datetime) -> tuple[str, ...]:
     """Addresses that showed a certificate of a CA that has this cluster's CA's name, and is not it; since etcd's last
     start, for before that it may have trusted other CAs."""
     lines = list(log)
     started = max((at for at, line in enumerate(lines) if _STARTING in line), default=0)
-    return tuple(sorted({address for when, address in _rejected(lines[started:]) if when >= since}))
+    return tuple(
+        sorted({address for when, address in _rejected_connections(lines[started:]) if when >= since})
+    )
 
 
-def _rejected(log: Iterable[str]) -> Iterator[tuple[datetime, str]]:
+def _rejected_connections(log: Iterable[str]) -> Iterator[tuple[datetime, str]]:
     for line in log:
         if not (_REJECTED in line and _OF_ANOTHER_CA in line and _OF_OUR_NAME in line):
             continue
@@ -70,22 +72,22 @@ def _rejected(log: Iterable[str]) -> Iterator[tuple[datetime, str]]:
             continue
 
 
-def may_drop_further(name: str, spec: Spec, observed: Observed) -> Refused | None:
+def refuse_drop_old_ca(name: str, spec: Spec, observed: Observed) -> Refused | None:
     """The next member drops the old CA only when those that did so already turn nobody away (rule 15)."""
-    if name not in dropping(spec, observed) or not any(observed.turned_away.values()):
+    if name not in hosts_dropping_old_ca(spec, observed) or not any(observed.turned_away.values()):
         return None
-    who = "; ".join(told_of(observed.turned_away))
+    who = "; ".join(describe_rejected(observed.turned_away))
     return Refused(
         f"a client still shows a certificate of the old CA, which {name} and others still take: {who}",
         hint="give that client a certificate of the new CA (`etcdup certs issue NAME`), or stop it; what it tried more "
-        f"than {TRIES_AGAIN.total_seconds():.0f} s ago is not counted any more. Then `etcdup apply` goes on; "
+        f"than {CLIENT_RETRY.total_seconds():.0f} s ago is not counted any more. Then `etcdup apply` goes on; "
         "`etcdup certs rotate-ca --keep-old` is the way back",
         host=name,
         rules=(15,),
     )
 
 
-def told_of(away: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+def describe_rejected(away: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
     """`infra1 turned away 10.0.0.9`, for each member that did so."""
     for member, addresses in away.items():
         if addresses:

@@ -29,7 +29,7 @@ def kubeadm_text(spec: Spec, files: ClientFiles) -> str:
     there = ON_CONTROL_PLANE
     return f"""\
 # kubeadm with cluster {spec.name} as its external etcd: `kubeadm init --config THIS_FILE`.
-{copying(files)}
+{copy_comments(files)}
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 etcd:
@@ -47,7 +47,7 @@ def kube_apiserver_text(spec: Spec, files: ClientFiles) -> str:
     there = ON_CONTROL_PLANE
     return f"""\
 # kube-apiserver's flags for cluster {spec.name}.
-{copying(files)}
+{copy_comments(files)}
 --etcd-servers={spec.endpoints()}
 --etcd-cafile={there.ca}
 --etcd-certfile={there.cert}
@@ -79,7 +79,7 @@ def etcdctl_variables(endpoints: str, files: ClientFiles) -> dict[str, str]:
     }
 
 
-def copying(
+def copy_comments(
     files: ClientFiles, there: ClientFiles = ON_CONTROL_PLANE, where: str = "every control-plane node"
 ) -> str:
     """Comments that say which file goes where."""

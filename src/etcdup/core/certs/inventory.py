@@ -10,16 +10,16 @@ from etcdup.core.spec.model import Spec
 
 # For a CA, and for certificates that somebody else renews (rule 17).
 ENDS_SOON = timedelta(days=30)
-AUTHORITIES = ("ca", "peer-ca")
+CA_ROLES = ("ca", "peer-ca")
 # Kinds of roles of consumers' certificates that should have no user any more. etcd takes them all the same.
-SET_ASIDE = ("forgotten", "replaced")
+ARCHIVED_KINDS = ("forgotten", "replaced")
 
-Kind = Literal["operator", "host", "served"]
+InspectionKind = Literal["operator", "host", "served"]
 LinkPort = Literal["client", "peer"]
 
 
 @dataclass(frozen=True)
-class Facts:
+class CertFacts:
     """A certificate's public facts; subject and issuer as RFC 4514 writes names, the serial number in hex."""
 
     cert: CertSeen
@@ -29,7 +29,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class CertInspection:
     """One look at one place. Roles are named as in PkiSeen, the CA files `ca` and `peer-ca`.
 
     `port` is 0 unless it was served; `facts` is None where nothing was seen, and `why` says why.
@@ -37,10 +37,10 @@ class Sighting:
     """
 
     role: str
-    kind: Kind
+    kind: InspectionKind
     host: str = ""
     port: int = 0
-    facts: Facts | None = None
+    facts: CertFacts | None = None
     why: str = ""
 
     @property
@@ -66,11 +66,11 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Row:
+class CertRow:
     """One certificate: all roles that it serves, and all places where it was seen."""
 
     roles: tuple[str, ...]
-    facts: Facts
+    facts: CertFacts
     places: tuple[str, ...]
     used_by: tuple[str, ...]
     days_left: int
@@ -79,14 +79,14 @@ class Row:
 
     @property
     def is_set_aside(self) -> bool:
-        return all(role.startswith(SET_ASIDE) for role in self.roles)
+        return all(role.startswith(ARCHIVED_KINDS) for role in self.roles)
 
 
 @dataclass(frozen=True)
 class Inventory:
     """`findings` say what differs between places, or could not be seen."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[CertRow, ...]
     findings: tuple[str, ...]
     links: tuple[Link, ...]
 
@@ -97,27 +97,31 @@ class Inventory:
         )
 
 
-def inventory(
-    spec: Spec, sightings: Sequence[Sighting], links: Iterable[Link], at: datetime, days: int | None
+def cert_inventory(
+    spec: Spec, sightings: Sequence[CertInspection], links: Iterable[Link], at: datetime, days: int | None
 ) -> Inventory:
     """`days` is how many must be left; None: a third of a managed leaf's life, 30 days of any other's."""
-    by_certificate: dict[str, list[Sighting]] = {}
+    by_certificate: dict[str, list[CertInspection]] = {}
     for each in sightings:
         if each.facts is not None:
             by_certificate.setdefault(each.facts.cert.fingerprint, []).append(each)
     rows = tuple(_row(spec, seen, at, days) for seen in by_certificate.values())
-    findings = (*_strangers(sightings), *_differing(sightings), *_unseen(sightings))
+    findings = (
+        *_untrusted_findings(sightings),
+        *_different_cert_findings(sightings),
+        *_not_inspected_findings(sightings),
+    )
     return Inventory(rows, findings, tuple(links))
 
 
-def _row(spec: Spec, seen: Sequence[Sighting], at: datetime, days: int | None) -> Row:
+def _row(spec: Spec, seen: Sequence[CertInspection], at: datetime, days: int | None) -> CertRow:
     facts = seen[0].facts
     assert facts is not None, "inventory gives only what was seen"
     roles = tuple(dict.fromkeys(each.role for each in seen))
-    in_use = any(not _is_former(spec, role) for role in roles)
+    in_use = any(not _is_unused(spec, role) for role in roles)
     left = facts.cert.not_after - at
-    needed = timedelta(days=days) if days is not None else _needed(spec, facts.cert)
-    return Row(
+    needed = timedelta(days=days) if days is not None else _needed_validity(spec, facts.cert)
+    return CertRow(
         roles=roles,
         facts=facts,
         places=tuple(dict.fromkeys(each.place for each in seen)),
@@ -128,20 +132,20 @@ def _row(spec: Spec, seen: Sequence[Sighting], at: datetime, days: int | None) -
     )
 
 
-def _needed(spec: Spec, cert: CertSeen) -> timedelta:
+def _needed_validity(spec: Spec, cert: CertSeen) -> timedelta:
     if spec.tls.mode != "managed" or cert.is_ca:
         return ENDS_SOON
     return (cert.not_after - cert.not_before) / 3
 
 
-def _is_former(spec: Spec, role: str) -> bool:
+def _is_unused(spec: Spec, role: str) -> bool:
     kind, _, name = role.partition("/")
-    if kind in SET_ASIDE:
+    if kind in ARCHIVED_KINDS:
         return True
     return kind in ("server", "peer", "health") and name not in [host.name for host in spec.hosts]
 
 
-def set_aside_name(kept: str) -> str:
+def archived_name(kept: str) -> str:
     """The consumer's name: of several certificates of one name that are kept, the later have a number after a `~`."""
     return kept.partition("~")[0]
 
@@ -149,11 +153,11 @@ def set_aside_name(kept: str) -> str:
 def used_by(spec: Spec, role: str) -> str:
     """Who uses a certificate, and what for."""
     kind, _, name = role.partition("/")
-    if kind in SET_ASIDE:
-        known = set_aside_name(name)
+    if kind in ARCHIVED_KINDS:
+        known = archived_name(name)
         why = f"{known} is forgotten" if kind == "forgotten" else f"{known} has a newer one"
         return f"nobody: {why}; etcd lets it in until this ends or its CA is dropped"
-    if _is_former(spec, role):
+    if _is_unused(spec, role):
         return f"nobody: {name} is no member"
     return {
         "ca": "everybody, to judge members and clients",
@@ -165,7 +169,7 @@ def used_by(spec: Spec, role: str) -> str:
     }.get(kind, f"the consumer {name}")
 
 
-def _strangers(sightings: Sequence[Sighting]) -> list[str]:
+def _untrusted_findings(sightings: Sequence[CertInspection]) -> list[str]:
     """Leaves in files that no trusted CA signed. A port shows its leaf alone, which may want an intermediate."""
     return [
         f"{each.role} {each.place} was signed by none of the CAs that are trusted ({each.facts.issuer})"
@@ -173,11 +177,11 @@ def _strangers(sightings: Sequence[Sighting]) -> list[str]:
         if each.facts is not None
         and each.kind != "served"
         and not each.facts.cert.issuer_key
-        and not each.role.startswith(SET_ASIDE)
+        and not each.role.startswith(ARCHIVED_KINDS)
     ]
 
 
-def _differing(sightings: Sequence[Sighting]) -> list[str]:
+def _different_cert_findings(sightings: Sequence[CertInspection]) -> list[str]:
     """Places that have another certificate than the operator."""
     ours: dict[str, set[str]] = {}
     for each in sightings:
@@ -193,7 +197,7 @@ def _differing(sightings: Sequence[Sighting]) -> list[str]:
     return found
 
 
-def _unseen(sightings: Sequence[Sighting]) -> list[str]:
+def _not_inspected_findings(sightings: Sequence[CertInspection]) -> list[str]:
     """What could not be seen; what is the matter with a whole host is said once."""
     return list(
         dict.fromkeys(

@@ -8,29 +8,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from etcdup.core.certs.required import due, wanted_certs
+from etcdup.core.certs.required import desired_certs, why_due
 from etcdup.core.host.drift import file_changes
-from etcdup.core.host.files import Cert, desired_files
-from etcdup.core.members.superseded import superseded
+from etcdup.core.host.files import CertContent, desired_files
+from etcdup.core.members.superseded import superseded_hosts
 from etcdup.core.observed.model import HostSeen, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import InstallFiles, IssueCertificates, StartMember
-from etcdup.core.planner.planner import against_trust
-from etcdup.core.planner.reconcile import is_stopped, without_due
+from etcdup.core.planner.planner import refuse_other_ca
+from etcdup.core.planner.reconcile import is_stopped, pki_without_due
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
 # Role -> the fingerprint of the certificate that is to be replaced (empty where there is none), and why.
-Renewing = Mapping[str, tuple[str, str]]
+CertsToRenew = Mapping[str, tuple[str, str]]
 
 
-def renewing(spec: Spec, observed: Observed, days: int | None) -> Renewing:
+def certs_to_renew(spec: Spec, observed: Observed, days: int | None) -> CertsToRenew:
     """What is to be issued anew: what apply finds due, and, with `days`, what has less than that left."""
     chosen = {}
-    for wanted in wanted_certs(spec):
+    for wanted in desired_certs(spec):
         seen = observed.pki.certs.get(wanted.role)
-        reason = due(wanted, seen, observed.pki.authority, observed.at)
+        reason = why_due(wanted, seen, observed.pki.authority, observed.at)
         if not reason and days is not None and seen and seen.not_after - observed.at < timedelta(days=days):
             reason = f"it has less than {days} days left"
         if reason:
@@ -38,14 +38,14 @@ def renewing(spec: Spec, observed: Observed, days: int | None) -> Renewing:
     return chosen
 
 
-def plan_renewal(spec: Spec, observed: Observed, chosen: Renewing) -> Plan | Refusal:
+def plan_renewal(spec: Spec, observed: Observed, chosen: CertsToRenew) -> Plan | Refusal:
     """What is left of renewing `chosen`, which was settled on a first look: what was issued since is done with."""
-    if reasons := against_leaves(spec, observed):
+    if reasons := refuse_leaf_issue(spec, observed):
         return Refusal(spec.name, reasons)
-    past = superseded(spec, observed)
+    past = superseded_hosts(spec, observed)
     starting = [
         StartMember(host=host.name, reason="its data is there and etcd does not run", rules=(17, 68))
-        for host, seen in _members(spec, observed)
+        for host, seen in _own_hosts(spec, observed)
         if seen.has_member
         and seen.marker
         and seen.marker.formed
@@ -56,7 +56,9 @@ def plan_renewal(spec: Spec, observed: Observed, chosen: Renewing) -> Plan | Ref
     return Plan(spec.name, (*issuing, *installing, *starting), _notes(spec, observed))
 
 
-def leaf_steps(spec: Spec, observed: Observed, chosen: Renewing) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+def leaf_steps(
+    spec: Spec, observed: Observed, chosen: CertsToRenew
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
     """What is left of issuing `chosen`, and of bringing hosts the leaves that they lack."""
     certs = observed.pki.certs
     left = {
@@ -72,12 +74,12 @@ def leaf_steps(spec: Spec, observed: Observed, chosen: Renewing) -> tuple[tuple[
                 roles=tuple(left), makes_authority=False, reason=reason, rules=(12, 18, 19, 20)
             ),
         )
-    after = replace(observed, pki=without_due(observed.pki, issuing))
-    hosts = _members(spec, observed)
-    return issuing, tuple(step for host, seen in hosts for step in _install(spec, host, seen, after))
+    after = replace(observed, pki=pki_without_due(observed.pki, issuing))
+    hosts = _own_hosts(spec, observed)
+    return issuing, tuple(step for host, seen in hosts for step in _install_steps(spec, host, seen, after))
 
 
-def exchanges_leaves(plan: Plan) -> bool:
+def replaces_leaves(plan: Plan) -> bool:
     """Whether a plan of any kind puts other certificates in the place of those that members serve: a file that only
     gets its mode or owner back has a diff."""
     served = ("/server.pem", "/peer.pem")
@@ -95,7 +97,7 @@ def _by_reason(why: Mapping[str, str]) -> Iterable[str]:
         yield f"{', '.join(role for role in why if why[role] == text)}: {text}"
 
 
-def against_leaves(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+def refuse_leaf_issue(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Why no leaf can be issued here, or brought to some host."""
     if spec.tls.mode != "managed":
         return (
@@ -111,11 +113,11 @@ def against_leaves(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
         reason
         for host in spec.hosts
         if host.name in hosts
-        for reason in against_trust(spec, hosts[host.name], observed)
+        for reason in refuse_other_ca(spec, hosts[host.name], observed)
     )
 
 
-def _members(spec: Spec, observed: Observed) -> list[tuple[HostSpec, HostSeen]]:
+def _own_hosts(spec: Spec, observed: Observed) -> list[tuple[HostSpec, HostSeen]]:
     """Hosts that can be reached and bear this cluster's mark: others get all of their files from apply."""
     return [
         (host, seen)
@@ -124,10 +126,10 @@ def _members(spec: Spec, observed: Observed) -> list[tuple[HostSpec, HostSeen]]:
     ]
 
 
-def _install(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterable[Step]:
+def _install_steps(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterable[Step]:
     """Leaf pairs and nothing else; a key that goes on is written as it was (rule 16)."""
     files = desired_files(spec, host, layout_of(spec, host), "", observed.pki)
-    changes = file_changes((file for file in files if isinstance(file.content, Cert)), seen)
+    changes = file_changes((file for file in files if isinstance(file.content, CertContent)), seen)
     if changes:
         reason = "etcd reads them anew for each handshake: no restart"
         yield InstallFiles(

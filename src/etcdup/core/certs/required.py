@@ -24,7 +24,7 @@ EXPIRES_SOON = timedelta(days=7)  # rule 17
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredCert:
     """A certificate as it must be. Roles are named as in PkiSeen; a consumer's is `client/NAME`."""
 
     role: str
@@ -34,15 +34,15 @@ class Wanted:
     usages: tuple[str, ...] = (CLIENT_AUTH,)
 
 
-def wanted_certs(spec: Spec) -> tuple[Wanted, ...]:
+def desired_certs(spec: Spec) -> tuple[DesiredCert, ...]:
     """Every certificate that a managed cluster needs: three a member, and the operator's own."""
     members = (cert for host in spec.hosts for cert in _member_certs(spec, host))
-    return (*members, Wanted("admin", ADMIN_USER))
+    return (*members, DesiredCert("admin", ADMIN_USER))
 
 
-def wanted_client(name: str) -> Wanted:
+def desired_consumer_cert(name: str) -> DesiredCert:
     """The certificate of a consumer of the cluster, such as kube-apiserver."""
-    return Wanted(f"client/{name}", name)
+    return DesiredCert(f"client/{name}", name)
 
 
 def peer_common_name(spec: Spec) -> str:
@@ -60,12 +60,12 @@ def common_name(cluster: str, what: str) -> str:
     return f"etcdup:{cluster[:room]}-{digest}:{what}"
 
 
-def _member_certs(spec: Spec, host: HostSpec) -> tuple[Wanted, ...]:
+def _member_certs(spec: Spec, host: HostSpec) -> tuple[DesiredCert, ...]:
     dns_names, addresses = _names(host)
     return (
-        Wanted(f"server/{host.name}", host.name, dns_names, addresses, BOTH),
-        Wanted(f"peer/{host.name}", peer_common_name(spec), dns_names, addresses, BOTH),
-        Wanted(f"health/{host.name}", HEALTH_USER),
+        DesiredCert(f"server/{host.name}", host.name, dns_names, addresses, BOTH),
+        DesiredCert(f"peer/{host.name}", peer_common_name(spec), dns_names, addresses, BOTH),
+        DesiredCert(f"health/{host.name}", HEALTH_USER),
     )
 
 
@@ -75,7 +75,7 @@ def _names(host: HostSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(n for n in dict.fromkeys(every) if not is_ip(n)), tuple(filter(is_ip, dict.fromkeys(every)))
 
 
-def moving(wanted: Wanted, seen: CertSeen | None) -> Wanted:
+def with_previous_addresses(wanted: DesiredCert, seen: CertSeen | None) -> DesiredCert:
     """A peer's certificate keeps the addresses that it had: a host that got a second one may go on dialling its peers
     from the first, and they turn away whoever comes from an address that the certificate lacks (rule 18)."""
     if seen is None or not wanted.role.startswith("peer/") or seen.common_name != wanted.common_name:
@@ -83,7 +83,9 @@ def moving(wanted: Wanted, seen: CertSeen | None) -> Wanted:
     return replace(wanted, addresses=tuple(dict.fromkeys((*wanted.addresses, *seen.addresses))))
 
 
-def due(wanted: Wanted, seen: CertSeen | None, authority: CertSeen | None, now: datetime) -> str | None:
+def why_due(
+    wanted: DesiredCert, seen: CertSeen | None, authority: CertSeen | None, now: datetime
+) -> str | None:
     """Why this certificate must be issued (anew), in words that follow its name; None if it will do.
 
     In what is seen, an empty `key` says that no private key fitting the certificate lies beside it, an empty
@@ -93,10 +95,10 @@ def due(wanted: Wanted, seen: CertSeen | None, authority: CertSeen | None, now: 
         return "there is no CA yet"
     if seen is None:
         return "there is none yet"
-    return _unfit(wanted, seen, authority) or _ageing(seen, now)
+    return _why_unfit(wanted, seen, authority) or _why_ageing(seen, now)
 
 
-def _unfit(wanted: Wanted, seen: CertSeen, authority: CertSeen) -> str | None:
+def _why_unfit(wanted: DesiredCert, seen: CertSeen, authority: CertSeen) -> str | None:
     if not seen.key:
         return "its key is missing or does not fit it"
     if seen.issuer_key != authority.key:
@@ -110,7 +112,7 @@ def _unfit(wanted: Wanted, seen: CertSeen, authority: CertSeen) -> str | None:
     return None
 
 
-def _ageing(seen: CertSeen, now: datetime) -> str | None:
+def _why_ageing(seen: CertSeen, now: datetime) -> str | None:
     if now >= seen.not_after:
         return f"it expired on {_day(seen.not_after)}"
     if now < seen.not_before:
@@ -150,7 +152,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class CertSet:
+class ProvidedCert:
     """A provided certificate in one role (named as in PkiSeen).
 
     `chain` leads from its issuer to a certificate of the CA file; empty if there is no such way.
@@ -172,7 +174,7 @@ class CertSet:
         return self.role.startswith(("server/", "peer/"))
 
 
-def check_provided(spec: Spec, sets: tuple[CertSet, ...], now: datetime) -> tuple[Fault, ...]:
+def check_provided(spec: Spec, sets: tuple[ProvidedCert, ...], now: datetime) -> tuple[Fault, ...]:
     """Everything that would keep these certificates from serving this cluster, all at once."""
     found: list[Fault] = []
     for each in sets:
@@ -180,10 +182,10 @@ def check_provided(spec: Spec, sets: tuple[CertSet, ...], now: datetime) -> tupl
         faults += [fault for cert in (each.cert, *each.chain) for fault in validity_faults(cert, now)]
         members = (each.member,) if each.member else ()
         found += [replace(fault, members=members) for fault in faults]
-    return merged(found)
+    return merge_faults(found)
 
 
-def merged(faults: list[Fault]) -> tuple[Fault, ...]:
+def merge_faults(faults: list[Fault]) -> tuple[Fault, ...]:
     """The faults, each once: a file that serves all members is not at fault once for each of them."""
     first: dict[str, Fault] = {}
     members: dict[str, dict[str, None]] = {}
@@ -193,7 +195,7 @@ def merged(faults: list[Fault]) -> tuple[Fault, ...]:
     return tuple(replace(fault, members=tuple(members[text])) for text, fault in first.items())
 
 
-def _trust_faults(each: CertSet) -> list[Fault]:
+def _trust_faults(each: ProvidedCert) -> list[Fault]:
     faults = []
     if not each.key_fits:
         hint = f"give the key that {each.cert.path} was made for"
@@ -210,7 +212,7 @@ def _trust_faults(each: CertSet) -> list[Fault]:
     return faults
 
 
-def _usage_faults(each: CertSet) -> list[Fault]:
+def _usage_faults(each: ProvidedCert) -> list[Fault]:
     """Without the extension every use is allowed; with one, the issuers' count too."""
     needed = BOTH if each.is_dialled else (CLIENT_AUTH,)
     hint = f"have it issued for {' and '.join(needed)}"
@@ -224,7 +226,7 @@ def _usage_faults(each: CertSet) -> list[Fault]:
     return faults
 
 
-def _name_faults(spec: Spec, each: CertSet) -> list[Fault]:
+def _name_faults(spec: Spec, each: ProvidedCert) -> list[Fault]:
     if not each.is_dialled:
         return []
     host = spec.host(each.member)

@@ -211,7 +211,7 @@ FAULTS = (
     ),
 )
 
-HOLES = (
+VULNERABILITIES = (
     Advisory(
         "anyone who reaches the ports can use up memory with TLS handshakes (CVE-2026-73500)",
         _below("3.4.x", "3.5.33", "3.6.14", "3.7.1"),

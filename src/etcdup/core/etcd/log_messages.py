@@ -14,7 +14,7 @@ class Meaning(NamedTuple):
 
 
 # The words, as etcd 3.4 to 3.7, Go's TLS or systemd write them; the first that is found in the newest line wins.
-WORDS: tuple[tuple[str, Meaning], ...] = (
+KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
     (
         "bind: address already in use",
         Meaning(
@@ -145,22 +145,22 @@ _SYSTEMD = re.compile(r"etcd\.service: |(Starting|Started|Stopping|Stopped|Faile
 _STACK = re.compile(r"\s|goroutine \d+ \[|created by |[\w./]+[\w.*()/]*\(.*\)$")
 
 
-def explain(lines: Sequence[str]) -> tuple[Meaning, str] | None:
+def explain_log(lines: Sequence[str]) -> tuple[Meaning, str] | None:
     """What the newest line that says something known means, and that line; None where no line does."""
     for line in reversed(lines):
-        for words, meaning in WORDS:
+        for words, meaning in KNOWN_MESSAGES:
             if words.lower() in line.lower():
-                return meaning, _bare(line)
+                return meaning, _plain_message(line)
     return None
 
 
-def telling(lines: Sequence[str], count: int = 3) -> list[str]:
+def telling_lines(lines: Sequence[str], count: int = 3) -> list[str]:
     """The last lines that say more than that all goes well, or that it ended: each once."""
-    kept = [_bare(line) for line in lines if not _says_nothing(line)]
+    kept = [_plain_message(line) for line in lines if not _is_uninformative(line)]
     return list(dict.fromkeys(reversed(kept)))[:count][::-1]
 
 
-def _says_nothing(line: str) -> bool:
+def _is_uninformative(line: str) -> bool:
     """etcd's report of what goes well, systemd's of starts and stops, the stack below a panic."""
     entry = _entry(line)
     if entry:
@@ -168,7 +168,7 @@ def _says_nothing(line: str) -> bool:
     return not line.strip() or _SYSTEMD.match(line) is not None or _STACK.match(line) is not None
 
 
-def _bare(line: str) -> str:
+def _plain_message(line: str) -> str:
     """Without etcd's JSON around it."""
     entry = _entry(line)
     said = (str(entry[key]) for key in ("msg", "error") if entry.get(key))

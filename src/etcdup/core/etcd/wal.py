@@ -52,9 +52,9 @@ class _Record(NamedTuple):
     data: bytes
 
 
-def read_end(file: bytes) -> LogEnd:
+def parse_log_end(file: bytes) -> LogEnd:
     """Raises ValueError where this is no write-ahead log."""
-    records = _whole(list(_records(file)))
+    records = _without_torn(list(_records(file)))
     if not records or records[0].kind != CRC:
         raise ValueError("it does not begin as a write-ahead log does")
     states = [record.data for record in records if record.kind == STATE]
@@ -64,7 +64,7 @@ def read_end(file: bytes) -> LogEnd:
     return LogEnd(records[-1].end, records[-1].crc, term, vote, commit, last)
 
 
-def commits_all(end: LogEnd, last: LastEntry) -> bytes:
+def commit_record(end: LogEnd, last: LastEntry) -> bytes:
     """What at the end of that file says that the log is committed up to its last entry; nothing where it says so."""
     if last.index <= end.commit:
         return b""
@@ -72,10 +72,10 @@ def commits_all(end: LogEnd, last: LastEntry) -> bytes:
         _varint(number << 3) + _varint(value)
         for number, value in ((1, max(end.term, last.term)), (2, end.vote), (3, last.index))
     )
-    return framed(STATE, state, end.crc)[0]
+    return encode_record(STATE, state, end.crc)[0]
 
 
-def framed(kind: int, data: bytes, before: int) -> tuple[bytes, int]:
+def encode_record(kind: int, data: bytes, before: int) -> tuple[bytes, int]:
     """A record as it stands in the file, and the checksum that the next one goes on from."""
     crc = before if kind == CRC else crc32c(data, before)
     record = b"\x08" + _varint(kind) + b"\x10" + _varint(crc)
@@ -117,7 +117,7 @@ def _record(file: bytes, begin: int, stop: int, end: int) -> _Record:
     return _Record(end, kind, crc, data)
 
 
-def _whole(records: list[_Record]) -> list[_Record]:
+def _without_torn(records: list[_Record]) -> list[_Record]:
     """Without those at the end that a power cut has torn, and what follows them."""
     for number, (before, record) in enumerate(pairwise(records), 1):
         late = record.end > records[-1].end - _CHECKED_BYTES or record is records[-1]

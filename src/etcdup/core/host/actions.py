@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from etcdup.core.host.files import Content, Text, marker_text
+from etcdup.core.host.files import Content, TextContent, marker_text
 from etcdup.core.observed.model import Marker
 from etcdup.core.spec.layout import Layout
 
@@ -11,7 +11,7 @@ STOP_TIMEOUT_S = 90.0
 
 
 @dataclass(frozen=True)
-class Archive:
+class ArchiveInput:
     """The archive of etcd's binaries for this architecture, streamed to a command's stdin: a .tar.gz, or with
     `plain` the tar in it."""
 
@@ -21,24 +21,24 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class OwnFile:
+class LocalFileInput:
     """A file on the operator's machine, streamed to a command's stdin."""
 
     path: str
 
 
 @dataclass(frozen=True)
-class Run:
+class RunCommand:
     """A command. `doing` is what a person sees while it runs. Any status but 0 ends the step."""
 
     argv: tuple[str, ...]
     doing: str
-    stdin: Archive | OwnFile | None = None
+    stdin: ArchiveInput | LocalFileInput | None = None
     timeout_s: float = 30.0
 
 
 @dataclass(frozen=True)
-class Put:
+class FileToWrite:
     """A file to be put in place."""
 
     path: str
@@ -48,43 +48,45 @@ class Put:
 
 
 @dataclass(frozen=True)
-class Write:
+class WriteFiles:
     """Files put in place atomically, in this order, in one round trip."""
 
-    files: tuple[Put, ...]
+    files: tuple[FileToWrite, ...]
     doing: str
 
 
-Action = Run | Write
+HostAction = RunCommand | WriteFiles
 
 
-def start_command(layout: Layout) -> Run:
+def start_command(layout: Layout) -> RunCommand:
     """Starts etcd without waiting: it is ready only when there is a quorum (rule 1)."""
     if layout.supervisor == "process":
-        return Run(("sh", layout.unit), "starting etcd")
-    return Run(("systemctl", "restart", "--no-block", "etcd.service"), "starting etcd")
+        return RunCommand(("sh", layout.unit), "starting etcd")
+    return RunCommand(("systemctl", "restart", "--no-block", "etcd.service"), "starting etcd")
 
 
-def stop_command(layout: Layout) -> Run:
+def stop_command(layout: Layout) -> RunCommand:
     """Stops etcd and waits until it is gone; it hands leadership over by itself (rule 39)."""
     if layout.supervisor == "process":
         argv: tuple[str, ...] = ("sh", "-c", STOP_PROCESS, "stop-etcd", layout.pid_file, layout.versions)
     else:
         argv = ("systemctl", "stop", "etcd.service")
-    return Run(argv, "stopping etcd", timeout_s=STOP_TIMEOUT_S)
+    return RunCommand(argv, "stopping etcd", timeout_s=STOP_TIMEOUT_S)
 
 
-def restart_commands(layout: Layout) -> list[Run]:
+def restart_commands(layout: Layout) -> list[RunCommand]:
     """Stops etcd, waits until it is gone, and starts it without waiting. On a host with systemd both are one command,
     which its shell ends also when nobody listens any more: a killed etcdup leaves no stopped member behind."""
     if layout.supervisor == "process":
         return [stop_command(layout), start_command(layout)]
-    return [Run(("sh", "-c", RESTART_UNIT, "restart-etcd"), "restarting etcd", timeout_s=STOP_TIMEOUT_S)]
+    return [
+        RunCommand(("sh", "-c", RESTART_UNIT, "restart-etcd"), "restarting etcd", timeout_s=STOP_TIMEOUT_S)
+    ]
 
 
-def mark(layout: Layout, marker: Marker) -> Put:
+def marker_file(layout: Layout, marker: Marker) -> FileToWrite:
     """The host's mark, as a file to be put in place."""
-    return Put(layout.marker, Text(marker_text(marker)), 0o644, "root:root")
+    return FileToWrite(layout.marker, TextContent(marker_text(marker)), 0o644, "root:root")
 
 
 RESTART_UNIT = "systemctl stop etcd.service && systemctl start --no-block etcd.service"

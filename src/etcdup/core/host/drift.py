@@ -3,8 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
-from etcdup.core.host.files import DesiredFile, Text, desired_files, desired_settings
-from etcdup.core.host.settings import needs_restart
+from etcdup.core.host.files import DesiredFile, TextContent, desired_files, desired_settings
+from etcdup.core.host.settings import changed_variables
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
 from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
 from etcdup.core.plan.step import FileChange, Step
@@ -15,7 +15,7 @@ from etcdup.core.spec.model import HostSpec, Spec
 
 def host_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, observed: Observed) -> list[Step]:
     """Everything on this host that can be put right without touching a running member."""
-    ready, binaries = preparation(spec, host, seen, token), binaries_steps(spec, host, seen, observed)
+    ready, binaries = preparation_steps(spec, host, seen, token), binaries_steps(spec, host, seen, observed)
     settings, switch = settings_steps(spec, host, seen, token, observed.pki), switch_steps(spec, host, seen)
     # A package manager must find its own unit masked before ours stands in its place (rule 96). Else settings go
     # first: their fsync would have to wait until the disk has taken all of the binaries.
@@ -24,9 +24,9 @@ def host_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, observed:
     return [*ready, *middle, *switch]
 
 
-def preparation(spec: Spec, host: HostSpec, seen: HostSeen, token: str) -> list[Step]:
+def preparation_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str) -> list[Step]:
     """The user, the folders and the mark, where one of them is missing."""
-    missing = unprepared(seen, layout_of(spec, host))
+    missing = missing_parts(seen, layout_of(spec, host))
     if not missing:
         return []
     reason = "the host is new to this cluster" if seen.marker is None else f"{', '.join(missing)} missing"
@@ -67,7 +67,7 @@ def switch_steps(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Step]:
     return [SwitchBinaries(host=host.name, version=version, reason=reason, rules=(52,))]
 
 
-def unprepared(seen: HostSeen, layout: Layout) -> tuple[str, ...]:
+def missing_parts(seen: HostSeen, layout: Layout) -> tuple[str, ...]:
     """What PrepareHost would make: names of the parts that are missing."""
     missing = []
     if layout.supervisor == "systemd" and not seen.etcd_user:
@@ -109,10 +109,10 @@ def restart_reasons(spec: Spec, host: HostSpec, seen: HostSeen, token: str, pki:
     if len(running) > 1 and running[-2] != str(spec.version):
         reasons.append(f"it runs {running[-2]}, {spec.version} is wanted")
     wanted = desired_settings(spec, host, layout, token, pki).variables()
-    if changed := needs_restart(wanted, dict(unit.environment)):
+    if changed := changed_variables(wanted, dict(unit.environment)):
         reasons.append("it runs with another " + ", ".join(changed))
     start = next(f for f in desired_files(spec, host, layout, token, pki) if f.path == layout.unit)
-    assert isinstance(start.content, Text)
+    assert isinstance(start.content, TextContent)
     if unit.environment.get(UNIT_VARIABLE) != unit_digest(start.content.text):
         reasons.append("it was started from an older unit")
     return tuple(reasons)
@@ -136,7 +136,7 @@ def _same_rights(file: DesiredFile, seen: HostSeen) -> bool:
 
 
 def _diff(file: DesiredFile, there: str | None) -> str:
-    if there is None or not isinstance(file.content, Text):
+    if there is None or not isinstance(file.content, TextContent):
         return ""
     lines = difflib.unified_diff(
         there.splitlines(), file.content.text.splitlines(), "on the host", "wanted", lineterm="", n=1

@@ -16,11 +16,11 @@ from etcdup.core.spec.layout import MEMBER_CERTS, Layout
 from etcdup.core.spec.model import HostSpec, Spec
 
 __all__ = [
-    "Cert",
+    "CaContent",
+    "CertContent",
     "Content",
     "DesiredFile",
-    "Text",
-    "Trust",
+    "TextContent",
     "desired_files",
     "desired_settings",
     "marker_text",
@@ -31,14 +31,14 @@ UNWRITTEN = "not-written-yet"
 
 
 @dataclass(frozen=True)
-class Text:
+class TextContent:
     """A file that holds no secret."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Cert:
+class CertContent:
     """A certificate, or its key, by role: `server/infra1`. Its bytes stay in the PKI until they are sent."""
 
     role: str
@@ -46,13 +46,13 @@ class Cert:
 
 
 @dataclass(frozen=True)
-class Trust:
+class CaContent:
     """A CA file: `ca` or `peer-ca`."""
 
     kind: str
 
 
-Content = Text | Cert | Trust
+Content = TextContent | CertContent | CaContent
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def desired_files(
     that a new pair is mismatched between two system calls only (rule 16). A renewal, which keeps its key, never is.
     """
     return (
-        *_trust_files(layout, pki),
+        *_ca_files(layout, pki),
         *_cert_files(host, layout, pki),
         _text_file(
             layout.conf, show_settings(desired_settings(spec, host, layout, token, pki)), 0o640, "root:etcd"
@@ -87,10 +87,10 @@ def desired_files(
 def desired_settings(spec: Spec, host: HostSpec, layout: Layout, token: str, pki: PkiSeen) -> Settings:
     """The `ETCD_*` variables of a member, as etcd.conf has them and as the running process must have them."""
     allowed = peer_common_name(spec) if pki.mode == "managed" else None
-    return settings_of(spec, host, layout, token, peer_common_name=allowed, trust=trust_digest(pki))
+    return settings_of(spec, host, layout, token, peer_common_name=allowed, trust=ca_digest(pki))
 
 
-def trust_digest(pki: PkiSeen) -> str:
+def ca_digest(pki: PkiSeen) -> str:
     """What ETCDUP_TRUST says of a process that was started with these CA files."""
     if "" in pki.trust.values():  # a plan may come before its CA file
         return UNWRITTEN
@@ -115,9 +115,9 @@ def marker_text(marker: Marker) -> str:
     return json.dumps(values, indent=1) + "\n"
 
 
-def _trust_files(layout: Layout, pki: PkiSeen) -> tuple[DesiredFile, ...]:
+def _ca_files(layout: Layout, pki: PkiSeen) -> tuple[DesiredFile, ...]:
     return tuple(
-        DesiredFile(path, Trust(kind), pki.trust.get(kind), 0o644, "root:root")
+        DesiredFile(path, CaContent(kind), pki.trust.get(kind), 0o644, "root:root")
         for kind, path in (("ca", layout.ca()), ("peer-ca", layout.ca("peer")))
     )
 
@@ -127,8 +127,8 @@ def _cert_files(host: HostSpec, layout: Layout, pki: PkiSeen) -> tuple[DesiredFi
     for kind in MEMBER_CERTS:
         role = f"{kind}/{host.name}"
         cert_sum, key_sum = pki.files.get(role, (None, None))
-        files.append(DesiredFile(layout.key(kind), Cert(role, "key"), key_sum, 0o600, "etcd:etcd"))
-        files.append(DesiredFile(layout.cert(kind), Cert(role, "cert"), cert_sum, 0o640, "root:etcd"))
+        files.append(DesiredFile(layout.key(kind), CertContent(role, "key"), key_sum, 0o600, "etcd:etcd"))
+        files.append(DesiredFile(layout.cert(kind), CertContent(role, "cert"), cert_sum, 0o640, "root:etcd"))
     return tuple(files)
 
 
@@ -139,8 +139,8 @@ def _start_file(spec: Spec, host: HostSpec, layout: Layout) -> DesiredFile:
 
 
 def _text_file(path: str, text: str, mode: int, owner: str) -> DesiredFile:
-    return DesiredFile(path, Text(text), hashlib.sha256(text.encode()).hexdigest(), mode, owner)
+    return DesiredFile(path, TextContent(text), hashlib.sha256(text.encode()).hexdigest(), mode, owner)
 
 
-def parent(path: str) -> str:
+def parent_folder(path: str) -> str:
     return str(PurePosixPath(path).parent)

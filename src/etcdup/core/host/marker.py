@@ -7,7 +7,7 @@ read from marks alone. So whoever joins takes over what the others know, and no 
 from etcdup.core.observed.model import Observed, Restored
 
 
-def heritage(host: str, observed: Observed, token: str, *, anew: bool = False) -> Restored | None:
+def inherited_restore(host: str, observed: Observed, token: str, *, anew: bool = False) -> Restored | None:
     """For the mark of a member of the cluster with this token. Its own word goes first, unless it begins `anew`: what
     was moved aside on its host is then no data that an undo could go back to."""
     marks = {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from etcdup.core.host.startup_fence import MEMBERS_VARIABLE, members_of
+from etcdup.core.host.startup_fence import MEMBERS_VARIABLE, fence_endpoints
 from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.model import HostSpec, Spec, bracketed
 from etcdup.core.spec.version import Version
@@ -52,7 +52,7 @@ def show_settings(settings: Settings) -> str:
     return "".join(parts)
 
 
-def needs_restart(wanted: dict[str, str], running: dict[str, str]) -> tuple[str, ...]:
+def changed_variables(wanted: dict[str, str], running: dict[str, str]) -> tuple[str, ...]:
     """Names of the variables in which a running process differs from what is wanted, sorted.
 
     Only what etcd or etcdup would act on counts, not what systemd adds to the environment, nor what is read at the next
@@ -86,7 +86,7 @@ def _clustering(spec: Spec, host: HostSpec, token: str) -> tuple[tuple[str, str]
         ("ETCD_INITIAL_ADVERTISE_PEER_URLS", spec.peer_url(host)),
         ("ETCD_ADVERTISE_CLIENT_URLS", spec.client_url(host)),
         ("ETCD_INITIAL_CLUSTER", spec.initial_cluster()),
-        (MEMBERS_VARIABLE, members_of(spec)),
+        (MEMBERS_VARIABLE, fence_endpoints(spec)),
         ("ETCD_INITIAL_CLUSTER_TOKEN", token),
         ("ETCD_INITIAL_CLUSTER_STATE", "existing"),
     )

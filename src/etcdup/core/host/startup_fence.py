@@ -12,23 +12,23 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.model import Spec
 
-PREFIX = "etcdup/superseded/"
+FENCE_PREFIX = "etcdup/superseded/"
 # All members' client URLs, in each etcd.conf; etcd itself has no variable of that name.
 MEMBERS_VARIABLE = "ETCDUP_MEMBERS"
 # An answer takes some hundredths of a second. On one machine none is late.
-ASK_S = {"systemd": 3, "process": 1}
+FENCE_TIMEOUT_S = {"systemd": 3, "process": 1}
 
 
 def superseded_key(token: str) -> bytes:
-    return f"{PREFIX}{token}".encode()
+    return f"{FENCE_PREFIX}{token}".encode()
 
 
-def word(hosts: tuple[str, ...], token: str, at: datetime) -> bytes:
+def superseded_value(hosts: tuple[str, ...], token: str, at: datetime) -> bytes:
     """What the key says: the old member's own log tells it to whoever wonders why it stays down."""
     return f"it went on from {', '.join(hosts)} as {token} on {at:%Y-%m-%d %H:%M} UTC".encode()
 
 
-def members_of(spec: Spec) -> str:
+def fence_endpoints(spec: Spec) -> str:
     return " ".join(spec.client_url(host) for host in spec.hosts)
 
 
@@ -39,23 +39,23 @@ def former_tokens(spec: Spec, observed: Observed, token: str) -> tuple[str, ...]
     return tuple(dict.fromkeys(each for tokens in known for each in tokens))
 
 
-def ask(layout: Layout) -> str:
+def fence_command(layout: Layout) -> str:
     """One command of sh over several lines, which ends with 1 where this member is of the past. All others are asked at
     once: one that does not answer costs the whole time, but no more. Without a single quote, for a unit's sake."""
-    return _ASK.format(
+    return _FENCE_SCRIPT.format(
         join=layout.join,
         vouched=layout.vouched,
-        seconds=ASK_S[layout.supervisor],
+        seconds=FENCE_TIMEOUT_S[layout.supervisor],
         current=layout.current,
         ca=layout.ca(),
         cert=layout.cert("health"),
         key=layout.key("health"),
-        prefix=PREFIX,
+        prefix=FENCE_PREFIX,
         members=MEMBERS_VARIABLE,
     )
 
 
-_ASK = r"""test -e {join} || test -e {vouched} || {{ \
+_FENCE_SCRIPT = r"""test -e {join} || test -e {vouched} || {{ \
 set -f; asked= found= key="{prefix}${{ETCD_INITIAL_CLUSTER_TOKEN-}}"; \
 for url in ${{{members}-}}; do test "$url" != "$ETCD_ADVERTISE_CLIENT_URLS" && ( \
 word=$(timeout {seconds} {current}/etcdctl --endpoints="$url" --cacert={ca} --cert={cert} --key={key} \

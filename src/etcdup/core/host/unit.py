@@ -2,7 +2,7 @@
 
 import hashlib
 
-from etcdup.core.host.startup_fence import ask
+from etcdup.core.host.startup_fence import fence_command
 from etcdup.core.spec.layout import Layout
 
 # Sent through the environment so that the running process tells which unit it was started from: systemd
@@ -22,12 +22,12 @@ def unit_text(cluster: str, member: str, layout: Layout) -> str:
         conf=layout.conf,
         join=layout.join,
         current=layout.current,
-        ask=ask(layout).replace("$", "$$"),  # a single `$` is systemd's own
+        ask=fence_command(layout).replace("$", "$$"),  # a single `$` is systemd's own
     )
-    return body.replace("@UNIT@", digest(body))
+    return body.replace("@UNIT@", text_digest(body))
 
 
-def digest(text: str) -> str:
+def text_digest(text: str) -> str:
     """Twelve characters that name a unit's text."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -113,9 +113,9 @@ def start_script(layout: Layout) -> str:
         pid_file=layout.pid_file,
         log=layout.log,
         current=layout.current,
-        ask=ask(layout),
+        ask=fence_command(layout),
     )
-    return body.replace("@UNIT@", digest(body))
+    return body.replace("@UNIT@", text_digest(body))
 
 
 _SCRIPT = """\

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from etcdup.core.members.quorum import not_mounted
+from etcdup.core.members.quorum import refuse_unmounted
 from etcdup.core.observed.model import HostSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.layout import layout_of
@@ -11,21 +11,21 @@ from etcdup.core.spec.model import HostSpec, Spec
 
 MIB = 1024**2
 # etcd preallocates 64 MiB WAL segments, two at the start; the binaries take about 70 MiB unpacked.
-DATA_ROOM = 256 * MIB
-BINARIES_ROOM = 128 * MIB
+DATA_SPACE = 256 * MIB
+BINARIES_SPACE = 128 * MIB
 # TLS survives an hour (certificates are backdated, rule 94); leases, logs and humans do not.
 CLOCK_LIMIT_S = 30.0
 
 
 @dataclass(frozen=True)
-class Phase:
+class ClusterPhase:
     """`fresh`: nothing is there. `forming`: an earlier apply began with `token`. `formed`: the cluster exists."""
 
     name: Literal["fresh", "forming", "formed"]
     token: str
 
 
-def phase_of(spec: Spec, observed: Observed, fresh_token: str) -> Phase:
+def cluster_phase(spec: Spec, observed: Observed, fresh_token: str) -> ClusterPhase:
     """What the hosts' marks and the members' answers say; `fresh_token` is used where nothing has begun."""
     marks = [
         seen.marker
@@ -35,39 +35,39 @@ def phase_of(spec: Spec, observed: Observed, fresh_token: str) -> Phase:
     # Answering members alone do not make it formed: with two of three started, the third, still empty, has
     # yet to be started as part of the same bootstrap. Only members of a cluster that exists are replaced.
     if formed := [mark.token for mark in marks if mark.formed or mark.replaces]:
-        return Phase("formed", max(sorted(formed), key=formed.count))
+        return ClusterPhase("formed", max(sorted(formed), key=formed.count))
     tokens = sorted(mark.token for mark in marks)
-    return Phase("forming" if marks else "fresh", tokens[0] if tokens else fresh_token)
+    return ClusterPhase("forming" if marks else "fresh", tokens[0] if tokens else fresh_token)
 
 
-def may_form(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+def refuse_form(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Every reason against forming this cluster now. All hosts are needed: it is all or nothing (rule 6)."""
-    reasons = [_unreachable(spec, gone, observed) for gone in observed.unreachable().values()]
+    reasons = [_unreachable_host(spec, gone, observed) for gone in observed.unreachable().values()]
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
         if seen is not None:
-            reasons.extend(_against_host(spec, host, seen))
-    return (*reasons, *_against_tokens(spec, observed))
+            reasons.extend(_refuse_host(spec, host, seen))
+    return (*reasons, *_refuse_several_attempts(spec, observed))
 
 
-def may_join(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
+def refuse_join(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     """Every reason against a new member on this host, in a cluster that exists."""
-    unmounted = not_mounted(seen)
-    return (*_against_machine(spec, host, seen), *((unmounted,) if unmounted else ()))
+    unmounted = refuse_unmounted(seen)
+    return (*_refuse_machine(spec, host, seen), *((unmounted,) if unmounted else ()))
 
 
-def may_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
+def refuse_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     """Reasons against writing anything to this host: what is there belongs to somebody else (rules 6, 96)."""
     reasons = (
-        _not_root(spec, host, seen),
-        _foreign_mark(spec, host, seen),
-        _foreign_data(host, seen),
-        _mounted_log(host, seen),
+        _refuse_without_root(spec, host, seen),
+        _refuse_foreign_marker(spec, host, seen),
+        _refuse_foreign_data(host, seen),
+        _refuse_wal_mount_point(host, seen),
     )
     return tuple(reason for reason in reasons if reason)
 
 
-def _unreachable(spec: Spec, gone: Unreachable, observed: Observed) -> Refused:
+def _unreachable_host(spec: Spec, gone: Unreachable, observed: Observed) -> Refused:
     if gone.host not in observed.leaving:
         return Refused(f"{gone.host}: {gone.why}", hint=gone.hint, host=gone.host, rules=(6,))
     return Refused(
@@ -79,25 +79,25 @@ def _unreachable(spec: Spec, gone: Unreachable, observed: Observed) -> Refused:
     )
 
 
-def _against_host(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
-    other = _other_start(spec, host, seen)
-    return [*_against_machine(spec, host, seen), *([other] if other else [])]
+def _refuse_host(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
+    other = _refuse_other_members(spec, host, seen)
+    return [*_refuse_machine(spec, host, seen), *([other] if other else [])]
 
 
-def _against_machine(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
+def _refuse_machine(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
     checks = (
-        *may_prepare(spec, host, seen),
-        _foreign_unit(host, seen),
-        _arch(host, seen),
-        _systemd(spec, host, seen),
-        _clock(host, seen),
-        *taken_ports(spec, host, seen),
-        *_room(spec, host, seen),
+        *refuse_prepare(spec, host, seen),
+        _refuse_foreign_unit(host, seen),
+        _refuse_arch(host, seen),
+        _refuse_without_systemd(spec, host, seen),
+        _refuse_clock(host, seen),
+        *refuse_taken_ports(spec, host, seen),
+        *_refuse_full_disk(spec, host, seen),
     )
     return [reason for reason in checks if reason]
 
 
-def _not_root(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_without_root(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
     if seen.is_root or layout_of(spec, host).supervisor == "process":
         return None
     user = f" {spec.ssh.user}" if spec.ssh.user else ""
@@ -108,7 +108,7 @@ def _not_root(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
     )
 
 
-def _foreign_mark(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_foreign_marker(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
     mark = seen.marker
     if mark is None or (mark.cluster, mark.member) == (spec.name, host.name):
         return None
@@ -120,7 +120,7 @@ def _foreign_mark(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
     )
 
 
-def _foreign_data(host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_foreign_data(host: HostSpec, seen: HostSeen) -> Refused | None:
     if seen.marker is not None or seen.data.is_empty:
         return None
     names = ", ".join((seen.data.entries or ())[:3])
@@ -132,7 +132,7 @@ def _foreign_data(host: HostSpec, seen: HostSeen) -> Refused | None:
     )
 
 
-def _mounted_log(host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_wal_mount_point(host: HostSpec, seen: HostSeen) -> Refused | None:
     if seen.wal is None or not seen.wal.mount or seen.wal.has_wal:
         return None
     return Refused(
@@ -142,7 +142,7 @@ def _mounted_log(host: HostSpec, seen: HostSeen) -> Refused | None:
     )
 
 
-def _foreign_unit(host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_foreign_unit(host: HostSpec, seen: HostSeen) -> Refused | None:
     running = [*seen.other_units]
     if seen.marker is None and seen.unit.is_running:
         running.append("etcd.service")
@@ -156,7 +156,7 @@ def _foreign_unit(host: HostSpec, seen: HostSeen) -> Refused | None:
     )
 
 
-def _other_start(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_other_members(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
     """A bootstrap that was cut short goes on only with the members it began with: their IDs come from that list."""
     conf = seen.files.get(layout_of(spec, host).conf)
     begun = f'ETCD_INITIAL_CLUSTER="{spec.initial_cluster()}"'
@@ -170,7 +170,7 @@ def _other_start(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
     )
 
 
-def _arch(host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_arch(host: HostSpec, seen: HostSeen) -> Refused | None:
     if seen.arch in ("amd64", "arm64"):
         return None
     return Refused(
@@ -180,7 +180,7 @@ def _arch(host: HostSpec, seen: HostSeen) -> Refused | None:
     )
 
 
-def _systemd(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_without_systemd(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
     if layout_of(spec, host).supervisor == "process" or seen.systemd:
         return None
     return Refused(
@@ -188,7 +188,7 @@ def _systemd(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
     )
 
 
-def _clock(host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_clock(host: HostSpec, seen: HostSeen) -> Refused | None:
     if abs(seen.clock_ahead_s) <= CLOCK_LIMIT_S:
         return None
     where = "ahead of" if seen.clock_ahead_s > 0 else "behind"
@@ -200,7 +200,7 @@ def _clock(host: HostSpec, seen: HostSeen) -> Refused | None:
     )
 
 
-def taken_ports(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
+def refuse_taken_ports(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
     """A member's ports that somebody else listens on, and who that is, where the host tells."""
     if seen.unit.is_running and seen.marker is not None:
         return []
@@ -224,12 +224,12 @@ def taken_ports(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
     ]
 
 
-def _room(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
+def _refuse_full_disk(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
     short = []
-    if not seen.has_member and seen.data.free_bytes < DATA_ROOM:
-        short.append((seen.data.path, seen.data.free_bytes, DATA_ROOM))
-    if str(spec.version) not in seen.versions and seen.opt_free_bytes < BINARIES_ROOM:
-        short.append((layout_of(spec, host).versions, seen.opt_free_bytes, BINARIES_ROOM))
+    if not seen.has_member and seen.data.free_bytes < DATA_SPACE:
+        short.append((seen.data.path, seen.data.free_bytes, DATA_SPACE))
+    if str(spec.version) not in seen.versions and seen.opt_free_bytes < BINARIES_SPACE:
+        short.append((layout_of(spec, host).versions, seen.opt_free_bytes, BINARIES_SPACE))
     return [
         Refused(
             f"no space on {host.name}: {path} has {free // MIB} MiB free, {need // MIB} MiB are needed",
@@ -241,7 +241,7 @@ def _room(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
     ]
 
 
-def _against_tokens(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+def _refuse_several_attempts(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     tokens = {
         seen.marker.token: seen.host
         for seen in observed.reachable().values()

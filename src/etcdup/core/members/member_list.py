@@ -10,7 +10,7 @@ from etcdup.core.observed.model import CertSeen, ListedMember, MemberSeen, Obser
 from etcdup.core.spec.model import HostSpec, Spec
 
 
-def listed(observed: Observed) -> tuple[ListedMember, ...]:
+def member_list(observed: Observed) -> tuple[ListedMember, ...]:
     """The newest member list that was seen; empty where no voter answered. A learner does not tell one."""
     lists = [seen for seen in observed.answering().values() if seen.members]
     if not lists:
@@ -26,7 +26,7 @@ def entry_of(spec: Spec, host: HostSpec, members: Iterable[ListedMember]) -> Lis
     return by_name or next((each for each in entries if not each.name and url in each.peer_urls), None)
 
 
-def strays(spec: Spec, members: Iterable[ListedMember]) -> tuple[ListedMember, ...]:
+def stray_members(spec: Spec, members: Iterable[ListedMember]) -> tuple[ListedMember, ...]:
     """Members that no host of cluster.yaml stands for."""
     entries = tuple(members)
     ours = {entry.member_id for host in spec.hosts if (entry := entry_of(spec, host, entries))}
@@ -43,7 +43,7 @@ def leaving_host(spec: Spec, member: ListedMember) -> HostSpec:
     peer = urlsplit(next(iter(member.peer_urls), ""))
     client = urlsplit(next(iter(member.client_urls), ""))
     name = name_of(member)
-    root = _root_beside(spec, name)
+    root = _root_alongside(spec, name)
     # Not validated: what a member calls itself is not for us to refuse.
     return HostSpec.model_construct(
         name=name,
@@ -62,24 +62,24 @@ def host_of(spec: Spec, observed: Observed, name: str) -> HostSpec:
 
 def voter_names(observed: Observed) -> tuple[str, ...]:
     """Names of the voters that were looked at, sorted: those of cluster.yaml and those that leave."""
-    voting = {name_of(each) for each in listed(observed) if not each.is_learner}
+    voting = {name_of(each) for each in member_list(observed) if not each.is_learner}
     return tuple(sorted(voting & observed.members.keys()))
 
 
-def seen_as(observed: Observed, member: ListedMember) -> MemberSeen | None:
+def answer_of(observed: Observed, member: ListedMember) -> MemberSeen | None:
     """What the member itself answered, found by its ID: a wiped host's new member is not its old one."""
     return next((seen for seen in observed.answering().values() if seen.member_id == member.member_id), None)
 
 
-def differences(spec: Spec, observed: Observed) -> tuple[str, ...]:
+def member_list_differences(spec: Spec, observed: Observed) -> tuple[str, ...]:
     """How the member list differs from cluster.yaml, a line for each member; none where nobody tells a list."""
-    members = listed(observed)
+    members = member_list(observed)
     if not members:
         return ()
     own = (_difference(spec, host, entry_of(spec, host, members)) for host in spec.hosts)
     beyond = (
         f"{name_of(each)} is in the cluster{'' if each.name else ', never started,'} and not in cluster.yaml"
-        for each in strays(spec, members)
+        for each in stray_members(spec, members)
     )
     return (*filter(None, own), *sorted(beyond))
 
@@ -94,7 +94,7 @@ def _difference(spec: Spec, host: HostSpec, entry: ListedMember | None) -> str:
     return f"{host.name} is a learner, which has no vote yet" if entry.is_learner else ""
 
 
-def _root_beside(spec: Spec, name: str) -> str | None:
+def _root_alongside(spec: Spec, name: str) -> str | None:
     """The folder of a local member, where every other has its folder in one place, called by its name."""
     folders = {host.root.removesuffix(f"/{host.name}") for host in spec.hosts if host.root}
     regular = all(host.root and host.root.endswith(f"/{host.name}") for host in spec.hosts)
@@ -111,17 +111,17 @@ def former_hosts(spec: Spec, observed: Observed) -> tuple[HostSpec, ...]:
     marks = (seen.marker for seen in observed.reachable().values())
     known = any(mark is not None and (mark.formed or mark.replaces) for mark in marks)
     places = (
-        _former_place(spec, role.removeprefix("server/"), cert, known=known)
+        _former_host(spec, role.removeprefix("server/"), cert, known=known)
         for role, cert in sorted(observed.pki.certs.items())
         if role.startswith("server/")
     )
     return tuple(place for place in places if place)
 
 
-def _former_place(spec: Spec, name: str, cert: CertSeen, *, known: bool) -> HostSpec | None:
+def _former_host(spec: Spec, name: str, cert: CertSeen, *, known: bool) -> HostSpec | None:
     addresses = [*cert.addresses, *cert.dns_names]
     if name not in {host.name for host in spec.hosts}:
-        root = _root_beside(spec, name)
+        root = _root_alongside(spec, name)
     elif not known and addresses and spec.host(name).address not in addresses:
         name, root = f"{name}@{addresses[0]}", None  # the host of that name is another machine now
     else:

@@ -4,18 +4,18 @@ etcd's own check is not enough: it counts dead members as started, and from 3.5.
 while a voter is dead (rule 28).
 """
 
-from etcdup.core.members.member_list import entry_of, listed, name_of, seen_as
-from etcdup.core.members.quorum import healthy, may_trust_alarms, quorum_of, sick, voters
+from etcdup.core.members.member_list import answer_of, entry_of, member_list, name_of
+from etcdup.core.members.quorum import healthy, quorum_of, refuse_corrupt_alarm, unhealthy, voter_count
 from etcdup.core.observed.model import ListedMember, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
 
 
-def may_add(name: str, observed: Observed) -> Refused | None:
+def refuse_add(name: str, observed: Observed) -> Refused | None:
     """A learner is added to a whole and healthy cluster only, one at a time (rules 25-29, 50)."""
-    if reason := _no_quorum(name, "added", observed) or may_trust_alarms(observed):
+    if reason := _refuse_without_quorum(name, "added", observed) or refuse_corrupt_alarm(observed):
         return reason
-    members = listed(observed)
+    members = member_list(observed)
     if waiting := [name_of(each) for each in members if each.is_learner or not each.name]:
         return Refused(
             f"{name} is not added while {', '.join(waiting)} has yet to become a voter",
@@ -23,83 +23,83 @@ def may_add(name: str, observed: Observed) -> Refused | None:
             host=name,
             rules=(25, 28, 29),
         )
-    if ill := sick(observed):
+    if ill := unhealthy(observed):
         return Refused(
             f"{name} is not added while {', '.join(ill)} is not healthy",
             hint="bring it back, replace it (`etcdup member replace`), or take it out of cluster.yaml",
             host=name,
             rules=(26, 28),
         )
-    return _mixed(name, observed) or _no_space(name, observed)
+    return _refuse_mixed_minors(name, observed) or _refuse_nospace_alarm(name, observed)
 
 
-def may_promote(name: str, spec: Spec, observed: Observed) -> Refused | None:
+def refuse_promote(name: str, spec: Spec, observed: Observed) -> Refused | None:
     """A learner that answers gets its vote when the voters that are then alive are a quorum (rule 35)."""
-    entry = entry_of(spec, spec.host(name), listed(observed))
+    entry = entry_of(spec, spec.host(name), member_list(observed))
     if entry is None or not entry.is_learner:
         return None
-    if seen_as(observed, entry) is None:
+    if answer_of(observed, entry) is None:
         return Refused(
             f"{name} is a learner that does not answer, so it cannot be told whether it is in sync",
             hint="`etcdup status` shows why; a learner that is lost can be taken out of cluster.yaml",
             host=name,
             rules=(29,),
         )
-    after, alive = voters(observed) + 1, len(healthy(observed)) + 1
+    after, alive = voter_count(observed) + 1, len(healthy(observed)) + 1
     if alive >= quorum_of(after):
-        return _no_quorum(name, "promoted", observed)
-    return _too_few(name, "promoting", after, alive)
+        return _refuse_without_quorum(name, "promoted", observed)
+    return _quorum_loss(name, "promoting", after, alive)
 
 
-def may_remove(member_id: int, observed: Observed) -> Refused | None:
+def refuse_remove(member_id: int, observed: Observed) -> Refused | None:
     """A member is removed when the healthy ones that stay are a quorum of those that stay (rules 34, 35)."""
-    entry = next((each for each in listed(observed) if each.member_id == member_id), None)
+    entry = next((each for each in member_list(observed) if each.member_id == member_id), None)
     if entry is None:
         return None
     name = name_of(entry)
-    if reason := _no_quorum(name, "removed", observed) or may_trust_alarms(observed):
+    if reason := _refuse_without_quorum(name, "removed", observed) or refuse_corrupt_alarm(observed):
         return reason
     if entry.is_learner:
         return None
-    return _while_others_are_sick(entry, "removed", observed) or _last_ones(entry, observed)
+    return _refuse_while_others_unhealthy(entry, "removed", observed) or _refuse_quorum_loss(entry, observed)
 
 
-def may_detach(name: str, observed: Observed) -> Refused | None:
+def refuse_detach(name: str, observed: Observed) -> Refused | None:
     """A host is cleared when its member is off the list, which only a quorum can say, or when the others keep a
     quorum without it.
 
     A member that is not healthy may be so because there is no quorum: its data may then be what brings one back.
     """
-    entry = next((each for each in listed(observed) if name_of(each) == name), None)
+    entry = next((each for each in member_list(observed) if name_of(each) == name), None)
     if entry is None:
-        return _no_quorum(name, "cleared", observed)
+        return _refuse_without_quorum(name, "cleared", observed)
     if entry.is_learner:
         return None
     if name not in healthy(observed):
-        return _no_quorum(name, "stopped", observed)
-    voting, left = voters(observed), len(healthy(observed)) - 1
+        return _refuse_without_quorum(name, "stopped", observed)
+    voting, left = voter_count(observed), len(healthy(observed)) - 1
     if left < quorum_of(voting):
-        return _too_few(name, "stopping", voting, left)
-    return _while_others_are_sick(entry, "stopped", observed) or may_trust_alarms(observed)
+        return _quorum_loss(name, "stopping", voting, left)
+    return _refuse_while_others_unhealthy(entry, "stopped", observed) or refuse_corrupt_alarm(observed)
 
 
-def may_set_aside(name: str, observed: Observed) -> Refused | None:
+def refuse_archive_data(name: str, observed: Observed) -> Refused | None:
     """A host's data gives way to a new member's when the member list is current, which takes a quorum, and the
     others keep theirs (rules 31, 32)."""
-    return _no_quorum(name, "replaced", observed) or may_detach(name, observed)
+    return _refuse_without_quorum(name, "replaced", observed) or refuse_detach(name, observed)
 
 
-def may_update(name: str, observed: Observed) -> Refused | None:
+def refuse_update_peer_url(name: str, observed: Observed) -> Refused | None:
     """A peer URL is changed while the other voters are a quorum: until it is restarted, the member may be cut off
     (rule 36)."""
-    voting, left = voters(observed), len(healthy(observed).keys() - {name})
+    voting, left = voter_count(observed), len(healthy(observed).keys() - {name})
     if voting > 1 and left < quorum_of(voting):
-        return _too_few(name, "changing the address of", voting, left)
-    return may_trust_alarms(observed)
+        return _quorum_loss(name, "changing the address of", voting, left)
+    return refuse_corrupt_alarm(observed)
 
 
-def _no_quorum(name: str, done: str, observed: Observed) -> Refused | None:
-    voting, alive = voters(observed), len(healthy(observed))
+def _refuse_without_quorum(name: str, done: str, observed: Observed) -> Refused | None:
+    voting, alive = voter_count(observed), len(healthy(observed))
     if voting and alive >= quorum_of(voting):
         return None
     return Refused(
@@ -110,10 +110,10 @@ def _no_quorum(name: str, done: str, observed: Observed) -> Refused | None:
     )
 
 
-def _while_others_are_sick(entry: ListedMember, done: str, observed: Observed) -> Refused | None:
+def _refuse_while_others_unhealthy(entry: ListedMember, done: str, observed: Observed) -> Refused | None:
     name = name_of(entry)
-    others = [each for each in sick(observed) if each != name]
-    if not others or name in sick(observed):
+    others = [each for each in unhealthy(observed) if each != name]
+    if not others or name in unhealthy(observed):
         return None
     return Refused(
         f"{name} is healthy and is not {done} while {', '.join(others)} is not",
@@ -123,15 +123,15 @@ def _while_others_are_sick(entry: ListedMember, done: str, observed: Observed) -
     )
 
 
-def _last_ones(entry: ListedMember, observed: Observed) -> Refused | None:
-    after = voters(observed) - 1
+def _refuse_quorum_loss(entry: ListedMember, observed: Observed) -> Refused | None:
+    after = voter_count(observed) - 1
     left = sum(seen.member_id != entry.member_id for seen in healthy(observed).values())
     if after >= 1 and left >= quorum_of(after):
         return None
-    return _too_few(name_of(entry), "removing", after, left)
+    return _quorum_loss(name_of(entry), "removing", after, left)
 
 
-def _too_few(name: str, doing: str, voting: int, alive: int) -> Refused:
+def _quorum_loss(name: str, doing: str, voting: int, alive: int) -> Refused:
     return Refused(
         f"{doing} {name} would lose the quorum: {alive} of {voting} voters would be healthy, "
         f"{quorum_of(max(voting, 1))} are needed",
@@ -141,7 +141,7 @@ def _too_few(name: str, doing: str, voting: int, alive: int) -> Refused:
     )
 
 
-def _mixed(name: str, observed: Observed) -> Refused | None:
+def _refuse_mixed_minors(name: str, observed: Observed) -> Refused | None:
     minors = sorted({seen.version.series for seen in observed.answering().values()})
     if len(minors) < 2:
         return None
@@ -154,7 +154,7 @@ def _mixed(name: str, observed: Observed) -> Refused | None:
     )
 
 
-def _no_space(name: str, observed: Observed) -> Refused | None:
+def _refuse_nospace_alarm(name: str, observed: Observed) -> Refused | None:
     alarms = {alarm for seen in observed.answering().values() for alarm in seen.alarms}
     if not any("NOSPACE" in alarm for alarm in alarms):
         return None

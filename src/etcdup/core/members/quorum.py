@@ -3,7 +3,7 @@
 Healthy members are counted, not started ones: etcd itself counts a dead member as started (rules 27, 34).
 """
 
-from etcdup.core.members.member_list import listed, name_of
+from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.observed.model import HostSeen, MemberSeen, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
@@ -14,9 +14,9 @@ def quorum_of(voters: int) -> int:
     return voters // 2 + 1
 
 
-def voters(observed: Observed) -> int:
+def voter_count(observed: Observed) -> int:
     """Voters by the newest member list that was seen; 0 where no member answered."""
-    return sum(not member.is_learner for member in listed(observed))
+    return sum(not member.is_learner for member in member_list(observed))
 
 
 def healthy(observed: Observed) -> dict[str, MemberSeen]:
@@ -25,7 +25,7 @@ def healthy(observed: Observed) -> dict[str, MemberSeen]:
     clusters = {seen.cluster_id for seen in answering.values()}
     if len(clusters) > 1:
         return {}
-    voting = {member.member_id for member in listed(observed) if not member.is_learner}
+    voting = {member.member_id for member in member_list(observed) if not member.is_learner}
     return {
         name: seen
         for name, seen in answering.items()
@@ -33,10 +33,10 @@ def healthy(observed: Observed) -> dict[str, MemberSeen]:
     }
 
 
-def sick(observed: Observed) -> tuple[str, ...]:
+def unhealthy(observed: Observed) -> tuple[str, ...]:
     """Names of the voters that are not healthy, sorted."""
     well = {seen.member_id for seen in healthy(observed).values()}
-    voting = (member for member in listed(observed) if not member.is_learner)
+    voting = (member for member in member_list(observed) if not member.is_learner)
     return tuple(sorted(name_of(member) for member in voting if member.member_id not in well))
 
 
@@ -48,12 +48,12 @@ def is_electing(observed: Observed) -> bool:
     answering = [seen for seen in observed.answering().values() if not seen.is_learner]
     leads = any(seen.leader_id == seen.member_id for seen in answering)
     all_follow = all(seen.leader_id for seen in answering)
-    return not leads and not all_follow and len(answering) >= quorum_of(voters(observed))
+    return not leads and not all_follow and len(answering) >= quorum_of(voter_count(observed))
 
 
-def joining(observed: Observed) -> tuple[str, ...]:
+def starting_members(observed: Observed) -> tuple[str, ...]:
     """Members that systemd is starting, where the others are a quorum that they find: soon they answer."""
-    if len(healthy(observed)) < quorum_of(voters(observed)):
+    if len(healthy(observed)) < quorum_of(voter_count(observed)):
         return ()
     answering = observed.answering()
     return tuple(
@@ -63,12 +63,12 @@ def joining(observed: Observed) -> tuple[str, ...]:
     )
 
 
-def describe(voting: int, alive: int) -> str:
+def describe_quorum(voting: int, alive: int) -> str:
     """`3 voters, 3 healthy, quorum 2, can lose 1`."""
-    return describe_change((voting, alive), (voting, alive))
+    return describe_quorum_change((voting, alive), (voting, alive))
 
 
-def describe_change(before: tuple[int, int], after: tuple[int, int]) -> str:
+def describe_quorum_change(before: tuple[int, int], after: tuple[int, int]) -> str:
     """`3 -> 4 voters, 3 -> 4 healthy, quorum 2 -> 3, can lose 1`: voters, and how many of them are healthy."""
     now, then = _figures(*before), _figures(*after)
     shown = [f"{a}" if a == b else f"{a} -> {b}" for a, b in zip(now, then, strict=True)]
@@ -81,7 +81,7 @@ def _figures(voting: int, alive: int) -> tuple[int, int, int, int]:
     return voting, alive, quorum, max(alive - quorum, 0)
 
 
-def may_start(name: str, spec: Spec, observed: Observed) -> Refused | None:
+def refuse_start(name: str, spec: Spec, observed: Observed) -> Refused | None:
     """A stopped member may be started when its data is there: starting takes nothing away."""
     host = observed.reachable().get(name)
     if host is None:
@@ -95,14 +95,14 @@ def may_start(name: str, spec: Spec, observed: Observed) -> Refused | None:
     return None
 
 
-def may_restart(name: str, observed: Observed) -> Refused | None:
+def refuse_restart(name: str, observed: Observed) -> Refused | None:
     """A running member may be restarted when the others keep a quorum without it (rules 34, 38)."""
     host = observed.reachable().get(name)
     if host is None:
         return Refused(f"{name} cannot be reached", host=name)
     if not host.has_member:
         return _lost_data(host)
-    voting, alive = voters(observed), healthy(observed)
+    voting, alive = voter_count(observed), healthy(observed)
     if name in alive and voting == 1:
         return None
     left = len(alive) - (name in alive)
@@ -110,14 +110,14 @@ def may_restart(name: str, observed: Observed) -> Refused | None:
         return Refused(
             f"stopping {name} would lose the quorum: {left} of {voting} members would be healthy, "
             f"{quorum_of(max(voting, 1))} are needed",
-            hint=f"bring {_others(name, observed)} back first; `etcdup status` says what is wrong with each",
+            hint=f"bring {_unhealthy_others(name, observed)} back first; `etcdup status` says what is wrong with each",
             host=name,
             rules=(34, 38),
         )
-    return may_trust_alarms(observed)
+    return refuse_corrupt_alarm(observed)
 
 
-def may_trust_alarms(observed: Observed) -> Refused | None:
+def refuse_corrupt_alarm(observed: Observed) -> Refused | None:
     """A CORRUPT alarm stops every change: one member's data differs and it is not known whose (rule 82)."""
     alarms = {alarm for seen in observed.answering().values() for alarm in seen.alarms}
     if any("CORRUPT" in alarm for alarm in alarms):
@@ -129,15 +129,15 @@ def may_trust_alarms(observed: Observed) -> Refused | None:
     return None
 
 
-def _others(name: str, observed: Observed) -> str:
+def _unhealthy_others(name: str, observed: Observed) -> str:
     """Who is not well besides this member, in words."""
-    return ", ".join(each for each in sick(observed) if each != name) or "the other members"
+    return ", ".join(each for each in unhealthy(observed) if each != name) or "the other members"
 
 
 def _lost_data(host: HostSeen) -> Refused:
     """A member that is wiped is replaced, never started empty under its old ID; a disk that is not mounted is not
     an empty one."""
-    if reason := not_mounted(host):
+    if reason := refuse_unmounted(host):
         return reason
     return Refused(
         f"{host.data.path} on {host.host} holds no member, but this cluster has {host.host} in it",
@@ -147,7 +147,7 @@ def _lost_data(host: HostSeen) -> Refused:
     )
 
 
-def not_mounted(host: HostSeen) -> Refused | None:
+def refuse_unmounted(host: HostSeen) -> Refused | None:
     """The data directory was a file system of its own when the member was proved healthy, and is none now."""
     if host.marker is None or not host.marker.mount or host.data.mount:
         return None

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from etcdup.core.members.member_list import listed, name_of
-from etcdup.core.members.quorum import describe_change, healthy
+from etcdup.core.members.member_list import member_list, name_of
+from etcdup.core.members.quorum import describe_quorum_change, healthy
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.steps import (
@@ -17,7 +17,15 @@ from etcdup.core.plan.steps import (
     UpdatePeerUrl,
 )
 
-_TOLD = (FormCluster, AddLearner, PromoteMember, RemoveMember, StartMember, RestartMember, UpdatePeerUrl)
+_CHANGES_QUORUM = (
+    FormCluster,
+    AddLearner,
+    PromoteMember,
+    RemoveMember,
+    StartMember,
+    RestartMember,
+    UpdatePeerUrl,
+)
 
 
 @dataclass
@@ -44,19 +52,19 @@ class _Forecast:
                 self.alive.add(host)
 
 
-def with_quorum(steps: Iterable[Step], observed: Observed) -> list[Step]:
+def with_quorum_effects(steps: Iterable[Step], observed: Observed) -> list[Step]:
     """The steps, each that matters to the quorum with what it does to it."""
-    entries = listed(observed)
+    entries = member_list(observed)
     now = _Forecast({name_of(each) for each in entries if not each.is_learner}, set(healthy(observed)))
-    return [_told(step, now) for step in steps]
+    return [_with_quorum_effect(step, now) for step in steps]
 
 
-def _told(step: Step, now: _Forecast) -> Step:
-    if not isinstance(step, _TOLD) or not isinstance(step, HostStep) or not now.voting:
+def _with_quorum_effect(step: Step, now: _Forecast) -> Step:
+    if not isinstance(step, _CHANGES_QUORUM) or not isinstance(step, HostStep) or not now.voting:
         return step
     before, meanwhile = now.figures, _meanwhile(step, now)
     now.do(step)
-    return replace(step, quorum=meanwhile or describe_change(before, now.figures))
+    return replace(step, quorum=meanwhile or describe_quorum_change(before, now.figures))
 
 
 def _meanwhile(step: HostStep, now: _Forecast) -> str:
@@ -64,4 +72,4 @@ def _meanwhile(step: HostStep, now: _Forecast) -> str:
     if not isinstance(step, RestartMember | UpdatePeerUrl) or step.host not in now.alive:
         return ""
     voting, alive = now.figures
-    return f"{describe_change((voting, alive), (voting, alive - 1))} while it restarts"
+    return f"{describe_quorum_change((voting, alive), (voting, alive - 1))} while it restarts"

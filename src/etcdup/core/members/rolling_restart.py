@@ -24,15 +24,15 @@ def restarts_due(spec: Spec, observed: Observed, token: str) -> dict[str, tuple[
     return due
 
 
-def roll(
+def rolling_restart_steps(
     spec: Spec, observed: Observed, token: str, due: dict[str, tuple[str, ...]], *, one_way: bool = False
 ) -> list[Step]:
     """Each member's files, binary and restart. `one_way`: after the last of them no member can go back."""
     steps: list[Step] = []
-    order = in_order(due, observed)
+    order = restart_order(due, observed)
     for name in order:
         seen = observed.reachable()[name]
-        steps += _put_in_place(spec, observed, token, seen)
+        steps += _install_steps(spec, observed, token, seen)
         steps.append(
             RestartMember(
                 host=name,
@@ -45,13 +45,13 @@ def roll(
     return steps
 
 
-def in_order(names: Iterable[str], observed: Observed) -> list[str]:
+def restart_order(names: Iterable[str], observed: Observed) -> list[str]:
     """Members that give no answer come first, for they serve nobody, and the leader last: so leadership moves at
     most once."""
     return sorted(names, key=lambda name: (_rank(name, observed), name))
 
 
-def _put_in_place(spec: Spec, observed: Observed, token: str, seen: HostSeen) -> list[Step]:
+def _install_steps(spec: Spec, observed: Observed, token: str, seen: HostSeen) -> list[Step]:
     host = spec.host(seen.host)
     return [*settings_steps(spec, host, seen, token, observed.pki), *switch_steps(spec, host, seen)]
 

@@ -7,21 +7,21 @@ anything else, and may then join as new members.
 
 from dataclasses import replace
 
-from etcdup.core.observed.model import HostSeen, Marker, MemberSilent, Observed, UnitSeen, aside_at
+from etcdup.core.observed.model import HostSeen, Marker, MemberSilent, Observed, UnitSeen, aside_suffix
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import RetireMember
 from etcdup.core.spec.model import Spec
 
 
-def superseded(spec: Spec, observed: Observed) -> tuple[str, ...]:
+def superseded_hosts(spec: Spec, observed: Observed) -> tuple[str, ...]:
     """Certain only by the word of a mark: another token alone does not say which of two clusters is the old one."""
-    marks = _marks(spec, observed)
+    marks = _markers(spec, observed)
     past = {token for mark in marks.values() if mark.restored for token in mark.restored.former}
     return tuple(name for name, mark in sorted(marks.items()) if mark.token in past)
 
 
-def of_the_past(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+def refuse_superseded(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Members whose cluster was superseded: none of them is ever started again."""
     return tuple(
         Refused(
@@ -30,36 +30,38 @@ def of_the_past(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
             host=name,
             rules=(57, 65),
         )
-        for name in superseded(spec, observed)
+        for name in superseded_hosts(spec, observed)
     )
 
 
-def clear_superseded(names: tuple[str, ...], observed: Observed) -> tuple[Step, ...]:
-    suffix = aside_at(observed.at)
+def clear_superseded_steps(names: tuple[str, ...], observed: Observed) -> tuple[Step, ...]:
+    suffix = aside_suffix(observed.at)
     reason = "it is of the cluster before the restored one, and must not meet others of it"
     return tuple(RetireMember(host=name, suffix=suffix, reason=reason, rules=(57, 65)) for name in names)
 
 
-def without(names: tuple[str, ...], observed: Observed) -> Observed:
+def without_superseded(names: tuple[str, ...], observed: Observed) -> Observed:
     """What will be seen once these hosts are cleared."""
     hosts = {name: _cleared(seen) for name, seen in observed.reachable().items() if name in names}
     silent = dict.fromkeys(names, MemberSilent("etcd does not run"))
     return replace(observed, hosts={**observed.hosts, **hosts}, members={**observed.members, **silent})
 
 
-def told_of(spec: Spec, observed: Observed) -> Observed:
+def explain_superseded(spec: Spec, observed: Observed) -> Observed:
     """The same, with why such a host's etcd is silent: the fence before its start (fence.py) keeps it down."""
-    names = [name for name in superseded(spec, observed) if isinstance(observed.members[name], MemberSilent)]
+    names = [
+        name for name in superseded_hosts(spec, observed) if isinstance(observed.members[name], MemberSilent)
+    ]
     if not names:
         return observed
     why = "its data is of the cluster before the restored one; `etcdup apply` moves it aside"
     return replace(observed, members={**observed.members, **dict.fromkeys(names, MemberSilent(why))})
 
 
-def two_clusters(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+def refuse_two_clusters(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Members of two clusters of this name, and nothing says which one came after the other."""
     tokens: dict[str, list[str]] = {}
-    for name, mark in sorted(_marks(spec, observed).items()):
+    for name, mark in sorted(_markers(spec, observed).items()):
         if mark.formed:
             tokens.setdefault(mark.token, []).append(name)
     if len(tokens) < 2:
@@ -75,7 +77,7 @@ def two_clusters(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     )
 
 
-def _marks(spec: Spec, observed: Observed) -> dict[str, Marker]:
+def _markers(spec: Spec, observed: Observed) -> dict[str, Marker]:
     return {
         name: seen.marker
         for name, seen in observed.reachable().items()

@@ -13,12 +13,12 @@ from etcdup.core.spec.model import HostSpec
 from etcdup.core.spec.version import Version
 
 # How the name of everything begins that etcdup moved aside.
-ASIDE = "aside-"
+ASIDE_PREFIX = "aside-"
 
 
-def aside_at(at: datetime) -> str:
+def aside_suffix(at: datetime) -> str:
     """The suffix under which data is moved aside at that time."""
-    return f"{ASIDE}{at:%Y%m%dT%H%M%SZ}"
+    return f"{ASIDE_PREFIX}{at:%Y%m%dT%H%M%SZ}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class DirSeen:
     def is_empty(self) -> bool:
         """Nothing of anybody's is in it. A fresh file system's `lost+found` does not count, nor what an earlier
         destroy set aside on a mount point."""
-        return all(name == "lost+found" or name.startswith(ASIDE) for name in self.entries or ())
+        return all(name == "lost+found" or name.startswith(ASIDE_PREFIX) for name in self.entries or ())
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Marker:
 
 
 @dataclass(frozen=True)
-class Listening:
+class ListeningPort:
     """A TCP port somebody listens on; `program` is empty where it could not be told."""
 
     port: int
@@ -171,7 +171,7 @@ class HostSeen:
     versions: tuple[str, ...] = ()
     current: str = ""
     marker: Marker | None = None
-    listening: tuple[Listening, ...] = ()
+    listening: tuple[ListeningPort, ...] = ()
     joining: bool = False
     is_root: bool = True
     near: bool = False

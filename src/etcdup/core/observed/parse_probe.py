@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from etcdup.core.observed.model import DirSeen, FileSeen, HostSeen, Listening, Marker, Restored, UnitSeen
+from etcdup.core.observed.model import DirSeen, FileSeen, HostSeen, ListeningPort, Marker, Restored, UnitSeen
 from etcdup.core.spec.layout import Layout
 
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -171,9 +171,9 @@ def _restored(values: dict[str, Any]) -> Restored:
     return Restored(**{**values, "former": tuple(values.get("former", ()))})
 
 
-def _listening(lines: list[str]) -> tuple[Listening, ...]:
+def _listening(lines: list[str]) -> tuple[ListeningPort, ...]:
     found = []
     for line in lines:
         port, pid, program = [*line.split(" ", 2), "", ""][:3]
-        found.append(Listening(int(port), int(pid or 0), program.strip()))
+        found.append(ListeningPort(int(port), int(pid or 0), program.strip()))
     return tuple(dict.fromkeys(found))

@@ -1,7 +1,7 @@
 """The end of a cluster: stopped and disabled everywhere, its data set aside. Nothing is deleted."""
 
 from etcdup.core.members.member_list import host_of
-from etcdup.core.observed.model import ASIDE, HostSeen, Observed, Unreachable
+from etcdup.core.observed.model import ASIDE_PREFIX, HostSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import RetireMember
@@ -14,7 +14,7 @@ def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:
 
     A destroy that was cut short is finished under another suffix: what was moved stays where it was moved to.
     """
-    assert suffix.startswith(ASIDE)
+    assert suffix.startswith(ASIDE_PREFIX)
     steps: list[Step] = []
     notes: list[str] = []
     against: list[Refused] = []
@@ -23,15 +23,15 @@ def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:
             notes.append(f"{name} cannot be reached and keeps what it has: {seen.why}")
         elif seen.is_marked(spec.name):
             steps.append(RetireMember(host=name, suffix=suffix, reason=_reason(seen), rules=(6,)))
-            against += _elsewhere(seen)
-        elif note := _left_alone(seen):
+            against += _refuse_data_elsewhere(seen)
+        elif note := _why_left_alone(seen):
             notes.append(f"{name} is left alone: {note}")
     if against:
         return Refusal(spec.name, tuple(against), tuple(notes))
     return Plan(spec.name, tuple(steps), tuple(notes))
 
 
-def kept_at(spec: Spec, step: RetireMember, observed: Observed) -> tuple[str, ...]:
+def archived_paths(spec: Spec, step: RetireMember, observed: Observed) -> tuple[str, ...]:
     """Where a host's data and settings are after this step. `observed` is from before it."""
     seen = observed.reachable()[step.host]
     layout = layout_of(spec, host_of(spec, observed, step.host))
@@ -48,7 +48,7 @@ def _reason(seen: HostSeen) -> str:
     return "it holds data of this cluster" if seen.has_member else "it was prepared for this cluster"
 
 
-def _left_alone(seen: HostSeen) -> str:
+def _why_left_alone(seen: HostSeen) -> str:
     """Why a host without this cluster's mark is not touched; empty where there is nothing on it."""
     if seen.marker is not None:
         return f"it belongs to cluster {seen.marker.cluster}, as its member {seen.marker.member}"
@@ -57,7 +57,7 @@ def _left_alone(seen: HostSeen) -> str:
     return ""
 
 
-def _elsewhere(seen: HostSeen) -> list[Refused]:
+def _refuse_data_elsewhere(seen: HostSeen) -> list[Refused]:
     """The mark names the folder that the data was put in; only that one is ours to move."""
     if seen.marker is None or seen.marker.data_dir == seen.data.path:
         return []

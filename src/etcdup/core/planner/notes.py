@@ -2,45 +2,45 @@
 
 from collections.abc import Collection, Iterator
 
-from etcdup.core.certs.ca_rotation import dropping, reached
-from etcdup.core.members.member_list import entry_of, listed, name_of
-from etcdup.core.members.membership import Change, departed, is_replaced
+from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca, rotation_stage
+from etcdup.core.members.member_list import entry_of, member_list, name_of
+from etcdup.core.members.membership import MembershipChange, departed_hosts, is_replaced
 from etcdup.core.observed.model import MemberSeen, MemberSilent, Observed
 from etcdup.core.plan.steps import RemoveMember
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.core.versions import upgrade_paths
-from etcdup.core.versions.upgrade_paths import Hop
-from etcdup.core.versions.version_steps import running
+from etcdup.core.versions.upgrade_paths import VersionHop
+from etcdup.core.versions.version_steps import running_versions
 
 
 def notes(
-    spec: Spec, observed: Observed, change: Change | None = None, path: tuple[Hop, ...] = ()
+    spec: Spec, observed: Observed, change: MembershipChange | None = None, path: tuple[VersionHop, ...] = ()
 ) -> tuple[str, ...]:
     """What is worth saying about this world and this change of it."""
     return (
-        *_unreachable(observed),
-        *_ailing(observed),
-        *_twins(observed),
-        *_rotation(spec, observed),
-        *(_members(spec, observed, change) if change else ()),
-        *_hops(running(spec, observed), path),
+        *_unreachable_notes(observed),
+        *_unhealthy_notes(observed),
+        *_cloned_machine_notes(observed),
+        *_ca_rotation_notes(spec, observed),
+        *(_membership_notes(spec, observed, change) if change else ()),
+        *_hop_notes(running_versions(spec, observed), path),
     )
 
 
-def _hops(versions: Collection[Version], path: tuple[Hop, ...]) -> Iterator[str]:
+def _hop_notes(versions: Collection[Version], path: tuple[VersionHop, ...]) -> Iterator[str]:
     for hop in path:
-        yield from upgrade_paths.notes(hop, versions)
+        yield from upgrade_paths.hop_notes(hop, versions)
         versions = {hop.target}
 
 
-def _unreachable(observed: Observed) -> Iterator[str]:
+def _unreachable_notes(observed: Observed) -> Iterator[str]:
     for gone in observed.unreachable().values():
         if gone.host not in observed.leaving:
             yield f"{gone.host} cannot be reached and is left alone: {gone.why}"
 
 
-def _ailing(observed: Observed) -> Iterator[str]:
+def _unhealthy_notes(observed: Observed) -> Iterator[str]:
     for name, seen in observed.members.items():
         host = observed.reachable().get(name)
         if isinstance(seen, MemberSilent) and host is not None and host.unit.is_running:
@@ -51,17 +51,17 @@ def _ailing(observed: Observed) -> Iterator[str]:
         yield f"alarm: {alarm}"
 
 
-def _rotation(spec: Spec, observed: Observed) -> Iterator[str]:
+def _ca_rotation_notes(spec: Spec, observed: Observed) -> Iterator[str]:
     """Apply keeps the phase that a change of CA is in; only its own verb goes on to the next."""
-    phase = reached(observed.pki)
+    phase = rotation_stage(observed.pki)
     if phase is not None:
         signs = "the old one signs" if phase == "trust" else "the new one signs"
         yield f"a change of CA is under way (old and new are trusted, {signs}): `etcdup certs rotate-ca` goes on"
-    if names := dropping(spec, observed):
+    if names := hosts_dropping_old_ca(spec, observed):
         yield f"the old CA is being dropped; it is still trusted on {', '.join(names)}"
 
 
-def _twins(observed: Observed) -> Iterator[str]:
+def _cloned_machine_notes(observed: Observed) -> Iterator[str]:
     """Cloned machines share a machine-id; what else they share is worth a look (rule 96)."""
     seen: dict[str, list[str]] = {}
     for name, host in observed.reachable().items():
@@ -72,14 +72,14 @@ def _twins(observed: Observed) -> Iterator[str]:
     )
 
 
-def _members(spec: Spec, observed: Observed, change: Change) -> Iterator[str]:
+def _membership_notes(spec: Spec, observed: Observed, change: MembershipChange) -> Iterator[str]:
     going = {step.host for step in (*change.removals, *change.turns) if isinstance(step, RemoveMember)}
     for name in sorted(going & observed.unreachable().keys()):
         yield (
             f"the host of {name} cannot be reached: etcd stops there by itself once it learns that it was removed, "
             "and its data stays there"
         )
-    for name in departed(observed):
+    for name in departed_hosts(observed):
         if name in observed.unreachable():
             where = f"{spec.tls.dir}/members/{name.partition('@')[0]}"
             yield (
@@ -87,10 +87,10 @@ def _members(spec: Spec, observed: Observed, change: Change) -> Iterator[str]:
                 f"good, move {where} away"
             )
     for host in spec.hosts:
-        entry = entry_of(spec, host, listed(observed))
+        entry = entry_of(spec, host, member_list(observed))
         replaced = entry is not None and is_replaced(observed.reachable().get(host.name), entry)
         if entry is not None and replaced and spec.peer_url(host) not in entry.peer_urls:
             yield f"the machine that {name_of(entry)} ran on ({', '.join(entry.peer_urls)}) is not touched"
-    known = {url for each in listed(observed) for url in each.client_urls}
+    known = {url for each in member_list(observed) for url in each.client_urls}
     if known and known != {spec.client_url(host) for host in spec.hosts}:
         yield "clients that name their endpoints need the new ones afterwards: `etcdup export` writes them"

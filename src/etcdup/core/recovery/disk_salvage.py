@@ -13,21 +13,21 @@ what releases before 3.5.25 and 3.6.6 leave in its member list is not in what is
 from collections.abc import Iterator, Mapping, Sequence
 
 from etcdup.core.etcd.wal import LastEntry
-from etcdup.core.host.actions import Action, Run
-from etcdup.core.observed.model import ASIDE, DirSeen, HostSeen, MemberSilent, Observed
+from etcdup.core.host.actions import HostAction, RunCommand
+from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, MemberSilent, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import SalvageData, StopMembers
 from etcdup.core.plan.step import Step
-from etcdup.core.restore.data_copy import COPY, COPY_TIMEOUT_S, SIZE
-from etcdup.core.restore.stopped_check import still_moving
+from etcdup.core.restore.data_copy import COPY_SCRIPT, COPY_TIMEOUT_S, SIZE_SCRIPT
+from etcdup.core.restore.stopped_check import still_running
 from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 
-BACKUP = "The newest backup is what there is without it: `etcdup backup list`, `etcdup restore`"
+BACKUP_HINT = "The newest backup is what there is without it: `etcdup backup list`, `etcdup restore`"
 
 
-def salvageable(spec: Spec, observed: Observed) -> tuple[str, ...]:
+def salvageable_hosts(spec: Spec, observed: Observed) -> tuple[str, ...]:
     """Hosts of cluster.yaml within reach that have a member's data of this very cluster."""
     return tuple(
         host.name
@@ -37,7 +37,7 @@ def salvageable(spec: Spec, observed: Observed) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def newest(logs: Mapping[str, LastEntry]) -> str:
+def newest_log(logs: Mapping[str, LastEntry]) -> str:
     """The host whose log has every committed entry that any of them has. The state of each is what its log makes it, so
     that neither a revision nor how much was applied says more."""
     return max(sorted(logs), key=lambda name: logs[name])
@@ -54,12 +54,12 @@ def plan_salvage(
 ) -> Plan | Refusal:
     """`spec` is of that host alone, as for a recovery; `size` is what a copy of its data takes, in bytes; `snapshot`
     the file that is made on the operator's machine."""
-    if reasons := _out_of_sight(observed) or _against(observed, host, size):
+    if reasons := _refuse_unreachable(observed) or _refuse_salvage(observed, host, size):
         return Refusal(spec.name, reasons)
     return Plan(spec.name, tuple(_steps(spec, observed, host, last, snapshot)), tuple(told))
 
 
-def seen_before(spec: Spec, observed: Observed, logs: Mapping[str, LastEntry]) -> tuple[str, ...]:
+def salvage_notes(spec: Spec, observed: Observed, logs: Mapping[str, LastEntry]) -> tuple[str, ...]:
     """What the operator is told before anything is stopped. `spec` is the whole cluster's."""
     answer = observed.answering()
     why = "; ".join(
@@ -73,56 +73,58 @@ def seen_before(spec: Spec, observed: Observed, logs: Mapping[str, LastEntry]) -
     )
     return (
         first,
-        f"the data of {newest(logs)} is taken, {_which(logs)}",
+        f"the data of {newest_log(logs)} is taken, {_logs_text(logs)}",
         "it is only read: a copy is served to etcdup alone for as long as a snapshot takes, and goes again. The plan "
         "that rebuilds the cluster from it is shown after that",
     )
 
 
-def salvaged_at(directory: DirSeen) -> str:
+def salvage_path(directory: DirSeen) -> str:
     """Where the copy is, for a while: beside the folder, or inside a mount point, where what begins so counts as
     nobody's data."""
-    return f"{directory.path}/{ASIDE}salvage" if directory.mount else f"{directory.path}.salvage"
+    return f"{directory.path}/{ASIDE_PREFIX}salvage" if directory.mount else f"{directory.path}.salvage"
 
 
-def keys_at(layout: Layout) -> str:
+def salvage_keys_path(layout: Layout) -> str:
     """On tmpfs: keys for this one use are never on a disk."""
     return f"{layout.run}/salvage"
 
 
-def log_at(seen: HostSeen, *, copied: bool = False) -> str:
+def wal_path(seen: HostSeen, *, copied: bool = False) -> str:
     """The folder of the member's log, or of the copy's."""
     if seen.wal is not None:
-        return salvaged_at(seen.wal) if copied else seen.wal.path
-    return f"{salvaged_at(seen.data) if copied else seen.data.path}/member/wal"
+        return salvage_path(seen.wal) if copied else seen.wal.path
+    return f"{salvage_path(seen.data) if copied else seen.data.path}/member/wal"
 
 
-def size_of_salvage(seen: HostSeen) -> tuple[str, ...]:
+def salvage_size_argv(seen: HostSeen) -> tuple[str, ...]:
     """A read-only command that says how many KiB the copy takes."""
     pairs = []
     for directory in filter(None, (seen.data, seen.wal)):
-        pairs += [f"{directory.path}/member" if directory.mount else directory.path, salvaged_at(directory)]
-    return ("sh", "-c", SIZE, "size", *pairs)
+        pairs += [f"{directory.path}/member" if directory.mount else directory.path, salvage_path(directory)]
+    return ("sh", "-c", SIZE_SCRIPT, "size", *pairs)
 
 
-def copy_commands(seen: HostSeen, layout: Layout) -> Iterator[Action]:
+def copy_commands(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
     """The member is stopped by then. Begun again from its start: a copy that was left is not taken for this one."""
     doing = "copying its data, for a snapshot"
-    yield from clear_commands(seen, layout, doing)
+    yield from clear_copy_commands(seen, layout, doing)
     for directory in filter(None, (seen.data, seen.wal)):
         where = "mount" if directory.mount else "folder"
-        argv = ("sh", "-c", COPY, "copy", directory.path, salvaged_at(directory), where)
-        yield Run(argv, doing, timeout_s=COPY_TIMEOUT_S)
+        argv = ("sh", "-c", COPY_SCRIPT, "copy", directory.path, salvage_path(directory), where)
+        yield RunCommand(argv, doing, timeout_s=COPY_TIMEOUT_S)
     by_etcd = ("-o", "etcd", "-g", "etcd") if layout.supervisor == "systemd" else ()
-    yield Run(("mkdir", "-p", layout.run), doing)
-    yield Run(("install", "-d", "-m", "0700", *by_etcd, keys_at(layout)), doing)
+    yield RunCommand(("mkdir", "-p", layout.run), doing)
+    yield RunCommand(("install", "-d", "-m", "0700", *by_etcd, salvage_keys_path(layout)), doing)
 
 
-def clear_commands(seen: HostSeen, layout: Layout, doing: str = "removing the copy") -> Iterator[Action]:
+def clear_copy_commands(
+    seen: HostSeen, layout: Layout, doing: str = "removing the copy"
+) -> Iterator[HostAction]:
     """An etcd on the copy that outlived its etcdup ends first."""
-    folders = [salvaged_at(each) for each in (seen.data, seen.wal) if each]
-    argv = ("sh", "-c", CLEAR, "clear", layout.versions, *folders, keys_at(layout))
-    yield Run(argv, doing, timeout_s=COPY_TIMEOUT_S)
+    folders = [salvage_path(each) for each in (seen.data, seen.wal) if each]
+    argv = ("sh", "-c", CLEAR, "clear", layout.versions, *folders, salvage_keys_path(layout))
+    yield RunCommand(argv, doing, timeout_s=COPY_TIMEOUT_S)
 
 
 def last_log_argv(folder: str, back: int) -> tuple[str, ...]:
@@ -130,22 +132,22 @@ def last_log_argv(folder: str, back: int) -> tuple[str, ...]:
     return ("sh", "-c", LAST_LOG, "last-log", folder, str(back))
 
 
-def append_command(path: str, size: int, encoded: str) -> Run:
+def append_command(path: str, size: int, encoded: str) -> RunCommand:
     """Puts bytes in the place of all that is behind the first `size` of a file."""
     argv = ("sh", "-c", APPEND, "append", path, str(size), encoded)
-    return Run(argv, "closing the copy's log")
+    return RunCommand(argv, "closing the copy's log")
 
 
 def serve_argv(seen: HostSeen, layout: Layout, lost_after_s: int, etcd: Sequence[str]) -> tuple[str, ...]:
     """Serves the copy for as long as bytes come, and then removes it. `etcd` are flags."""
     user = "etcd" if layout.supervisor == "systemd" else ""
-    folders = (salvaged_at(seen.data), salvaged_at(seen.wal) if seen.wal else "")
-    words = (str(lost_after_s), user, keys_at(layout), *folders, f"{layout.current}/etcd")
+    folders = (salvage_path(seen.data), salvage_path(seen.wal) if seen.wal else "")
+    words = (str(lost_after_s), user, salvage_keys_path(layout), *folders, f"{layout.current}/etcd")
     return ("sh", "-c", SERVE, "etcdup-salvage", *words, *etcd)
 
 
 def _steps(spec: Spec, observed: Observed, host: str, last: LastEntry, snapshot: str) -> Iterator[Step]:
-    if running := still_moving(spec, observed):
+    if running := still_running(spec, observed):
         reason = "what runs cannot be copied; without a quorum none of them takes a write"
         yield StopMembers(hosts=running, reason=reason, rules=(1, 57), quorum="none: there is no quorum")
     yield SalvageData(
@@ -154,17 +156,17 @@ def _steps(spec: Spec, observed: Observed, host: str, last: LastEntry, snapshot:
     )  # fmt: skip
 
 
-def _out_of_sight(observed: Observed) -> tuple[Refused, ...]:
+def _refuse_unreachable(observed: Observed) -> tuple[Refused, ...]:
     return tuple(
         Refused(f"{name} cannot be reached: {gone.why}", gone.hint, name, (57, 62))
         for name, gone in observed.unreachable().items()
     )
 
 
-def _against(observed: Observed, host: str, size: int) -> tuple[Refused, ...]:
+def _refuse_salvage(observed: Observed, host: str, size: int) -> tuple[Refused, ...]:
     seen = observed.reachable()[host]
     if not seen.current:
-        hint = f"bring another member's machine up, or put its etcd back. {BACKUP}"
+        hint = f"bring another member's machine up, or put its etcd back. {BACKUP_HINT}"
         return (Refused(f"{host} has data of a member and no etcd that could read it", hint, host),)
     if seen.data.free_bytes < size:
         free, need = show_size(seen.data.free_bytes), show_size(size)
@@ -172,12 +174,12 @@ def _against(observed: Observed, host: str, size: int) -> tuple[Refused, ...]:
             f"no space on {host} for a copy of its data: {seen.data.path} has {free} free, {need} are needed"
         )
         other = "`--without-copy` goes on from a survivor's snapshot, without the end of that log"
-        hint = f"make room there: a snapshot is taken off a copy. {other if observed.answering() else BACKUP}"
+        hint = f"make room there: a snapshot is taken off a copy. {other if observed.answering() else BACKUP_HINT}"
         return (Refused(message, hint, host, (55, 62)),)
     return ()
 
 
-def _which(logs: Mapping[str, LastEntry]) -> str:
+def _logs_text(logs: Mapping[str, LastEntry]) -> str:
     shown = ", ".join(f"{name} (term {last.term}, index {last.index})" for name, last in sorted(logs.items()))
     return f"whose log goes furthest: {shown}" if len(logs) > 1 else f"all that is within reach: {shown}"
 

@@ -3,57 +3,57 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from etcdup.core.observed.model import ASIDE, DirSeen, HostSeen, Observed
+from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.restore_steps import FreeSpace
-from etcdup.core.recovery.disk_salvage import salvaged_at
+from etcdup.core.recovery.disk_salvage import salvage_path
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 
-ROOM_TIMEOUT_S = 60.0
+DISK_SPACE_TIMEOUT_S = 60.0
 # Below this etcd cannot even make its next log file, which it takes 64 MB for at once.
 FULL_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True)
-class Room:
+class DiskSpace:
     """On the file system of a host's data, in bytes by path: what may go, and old data, which may not."""
 
     spare: Mapping[str, int]
     kept: Mapping[str, int]
 
 
-def full(seen: HostSeen) -> DirSeen | None:
+def full_directory(seen: HostSeen) -> DirSeen | None:
     """The directory of etcd's whose disk is full."""
     return next((each for each in (seen.data, seen.wal) if each and each.free_bytes < FULL_BYTES), None)
 
 
-def room_argv(spec: Spec, seen: HostSeen) -> tuple[str, ...]:
+def disk_space_argv(spec: Spec, seen: HostSeen) -> tuple[str, ...]:
     """A read-only command that says what lies on the disk that is full."""
-    directory, layout = full(seen) or seen.data, layout_of(spec, spec.host(seen.host))
-    return ("sh", "-c", ROOM, "room", directory.path, layout.versions, *_in_use(seen))
+    directory, layout = full_directory(seen) or seen.data, layout_of(spec, spec.host(seen.host))
+    return ("sh", "-c", DISK_SPACE_SCRIPT, "room", directory.path, layout.versions, *_in_use(seen))
 
 
-def parse_room(stdout: str) -> Room:
+def parse_disk_space(stdout: str) -> DiskSpace:
     """Raises ValueError."""
     found: dict[str, dict[str, int]] = {"spare": {}, "kept": {}}
     for line in stdout.splitlines():
         kind, kib, path = line.split(" ", 2)
         found[kind][path] = int(kib) * 1024
-    return Room(found["spare"], found["kept"])
+    return DiskSpace(found["spare"], found["kept"])
 
 
-def is_enough(seen: HostSeen, room: Room | None) -> bool:
+def can_free_enough(seen: HostSeen, room: DiskSpace | None) -> bool:
     """Whether etcd could go on once all that may go is gone."""
-    directory = full(seen)
+    directory = full_directory(seen)
     return directory is None or (
         room is not None and directory.free_bytes + sum(room.spare.values()) >= FULL_BYTES
     )
 
 
-def free_space(seen: HostSeen, room: Room) -> FreeSpace:
-    directory = full(seen) or seen.data
+def free_space_step(seen: HostSeen, room: DiskSpace) -> FreeSpace:
+    directory = full_directory(seen) or seen.data
     return FreeSpace(
         host=seen.host,
         paths=tuple(sorted(room.spare)),
@@ -62,19 +62,19 @@ def free_space(seen: HostSeen, room: Room) -> FreeSpace:
     )
 
 
-def may_free(step: FreeSpace, spec: Spec, observed: Observed) -> Refused | None:
+def refuse_free_space(step: FreeSpace, spec: Spec, observed: Observed) -> Refused | None:
     """Nothing goes but unpacked versions that nobody uses, and copies that were never finished or were for one use."""
     seen = observed.reachable().get(step.host)
     if seen is None:
         return Refused(f"{step.host} cannot be reached", host=step.host)
     layout = layout_of(spec, spec.host(step.host))
-    wrong = [path for path in step.paths if not _may_go(path, layout, seen)]
+    wrong = [path for path in step.paths if not _can_remove(path, layout, seen)]
     return Refused(f"{wrong[0]} on {step.host} is not to be removed", host=step.host) if wrong else None
 
 
-def no_room(seen: HostSeen, room: Room | None) -> str:
+def full_disk_remedy(seen: HostSeen, room: DiskSpace | None) -> str:
     """What a person has to do about a full disk."""
-    directory = full(seen) or seen.data
+    directory = full_directory(seen) or seen.data
     need = show_size(FULL_BYTES)
     said = f"the disk of {seen.host} is full: make {need} of room in {directory.path}, then `etcdup apply`"
     kept = sorted(room.kept.items(), key=lambda each: -each[1]) if room else []
@@ -82,11 +82,11 @@ def no_room(seen: HostSeen, room: Room | None) -> str:
     return f"{said}. Old data lies there, which only you may move away: {old}" if old else said
 
 
-def _may_go(path: str, layout: Layout, seen: HostSeen) -> bool:
+def _can_remove(path: str, layout: Layout, seen: HostSeen) -> bool:
     parent, _, name = path.rpartition("/")
     if parent == layout.versions:
         return name not in ("", ".", "..", "current", *_in_use(seen))
-    left = {salvaged_at(each) for each in (seen.data, seen.wal) if each}
+    left = {salvage_path(each) for each in (seen.data, seen.wal) if each}
     return (name.endswith(".part") and "cold-" in name) or path.removesuffix(".part") in left
 
 
@@ -96,7 +96,7 @@ def _in_use(seen: HostSeen) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*running, *filter(None, (seen.current,)))))
 
 
-ROOM = r"""
+DISK_SPACE_SCRIPT = r"""
 set -eu
 directory=$1 versions=$2
 shift 2
@@ -117,4 +117,4 @@ for each in "$directory".aside-* "$directory".cold-* "$directory".salvage* "$dir
     *) told kept "$each" ;;
   esac
 done
-""".replace("@ASIDE@", ASIDE)
+""".replace("@ASIDE@", ASIDE_PREFIX)

@@ -3,9 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from etcdup.core.host.actions import Action, OwnFile, Put, Run, Write, mark, stop_command
-from etcdup.core.host.files import Text
-from etcdup.core.observed.model import ASIDE, DirSeen, HostSeen, Marker, Restored
+from etcdup.core.host.actions import (
+    FileToWrite,
+    HostAction,
+    LocalFileInput,
+    RunCommand,
+    WriteFiles,
+    marker_file,
+    stop_command,
+)
+from etcdup.core.host.files import TextContent
+from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Marker, Restored
 from etcdup.core.plan.restore_steps import (
     CopyData,
     ForgetRestore,
@@ -15,7 +23,7 @@ from etcdup.core.plan.restore_steps import (
     StageRestore,
     UndoData,
 )
-from etcdup.core.restore.data_copy import COPY, COPY_TIMEOUT_S, copied_at
+from etcdup.core.restore.data_copy import COPY_SCRIPT, COPY_TIMEOUT_S, copy_path
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
@@ -29,7 +37,7 @@ def restore_commands(
     spec: Spec,
     host: HostSpec,
     seen: HostSeen,
-) -> Iterator[Action]:
+) -> Iterator[HostAction]:
     """The mark comes last in each: it says that all before it is done."""
     layout = layout_of(spec, host)
     match step:
@@ -38,7 +46,7 @@ def restore_commands(
         case CopyData():
             yield from _copy(step, seen, layout)
         case PlaceData():
-            yield from _place(seen, layout)
+            yield from _place_data(seen, layout)
         case MarkUndo():
             yield from _mark_stage(seen, layout, "undo")
         case ForgetRestore():
@@ -47,45 +55,49 @@ def restore_commands(
             yield from _undo(step, seen, layout)
         case SealRestore():
             yield from _mark_stage(seen, layout, "done")
-            copy = f"{staged_at(seen.data)}.db"
-            yield Run(("rm", "-f", copy, layout.vouched), "removing the copy of the snapshot")
+            copy = f"{staged_path(seen.data)}.db"
+            yield RunCommand(("rm", "-f", copy, layout.vouched), "removing the copy of the snapshot")
 
 
-def vouch_commands(layout: Layout) -> Iterator[Action]:
+def disable_fence_commands(layout: Layout) -> Iterator[HostAction]:
     """Restored members start together: none of them has to ask the others whose place it took (fence.py)."""
     doing = "preparing the start"
-    yield Run(("mkdir", "-p", layout.run), doing)
-    yield Write((Put(layout.vouched, Text(""), 0o644, "root:root"),), doing)
+    yield RunCommand(("mkdir", "-p", layout.run), doing)
+    yield WriteFiles((FileToWrite(layout.vouched, TextContent(""), 0o644, "root:root"),), doing)
 
 
-def vouch_no_more(layout: Layout) -> Iterator[Action]:
-    yield Run(("rm", "-f", layout.vouched), "forgetting the start's settings")
+def enable_fence_commands(layout: Layout) -> Iterator[HostAction]:
+    yield RunCommand(("rm", "-f", layout.vouched), "forgetting the start's settings")
 
 
-def staged_at(directory: DirSeen) -> str:
+def staged_path(directory: DirSeen) -> str:
     """Where restored data waits, on the same file system: beside the folder, or inside a mount point."""
-    return f"{directory.path}/{ASIDE}restore" if directory.mount else f"{directory.path}.restore"
+    return f"{directory.path}/{ASIDE_PREFIX}restore" if directory.mount else f"{directory.path}.restore"
 
 
 def _stage(
     step: StageRestore, spec: Spec, host: HostSpec, seen: HostSeen, layout: Layout
-) -> Iterator[Action]:
-    copy, folders = f"{staged_at(seen.data)}.db", [staged_at(d) for d in (seen.data, seen.wal) if d]
+) -> Iterator[HostAction]:
+    copy, folders = f"{staged_path(seen.data)}.db", [staged_path(d) for d in (seen.data, seen.wal) if d]
     doing = "restoring beside what runs"
     argv = ("sh", "-c", RECEIVE, "receive", copy, step.sha256)
-    yield Run(argv, "sending the snapshot", OwnFile(step.snapshot), RESTORE_TIMEOUT_S)
-    yield Run(("rm", "-rf", "--", *folders), doing)  # an attempt that was cut short, never a member's data
-    yield Run(_restore_argv(step, spec, host, layout, copy, folders), doing, timeout_s=RESTORE_TIMEOUT_S)
+    yield RunCommand(argv, "sending the snapshot", LocalFileInput(step.snapshot), RESTORE_TIMEOUT_S)
+    yield RunCommand(
+        ("rm", "-rf", "--", *folders), doing
+    )  # an attempt that was cut short, never a member's data
+    yield RunCommand(
+        _restore_argv(step, spec, host, layout, copy, folders), doing, timeout_s=RESTORE_TIMEOUT_S
+    )
     if layout.supervisor == "systemd":
-        yield Run(("chown", "-R", "etcd:etcd", *folders), doing)
-    yield Run(("chmod", "0700", *folders), doing)
+        yield RunCommand(("chown", "-R", "etcd:etcd", *folders), doing)
+    yield RunCommand(("chmod", "0700", *folders), doing)
     formed = seen.marker is not None and seen.marker.formed
     former = seen.marker.former(step.token) if seen.marker else ()
     restored = Restored(step.sha256, "staged", step.aside, step.bump, former)
     marker = Marker(
         spec.name, host.name, step.token, layout.data_dir, formed, mount=seen.data.mount, restored=restored
     )
-    yield Write((mark(layout, marker),), "marking the host")
+    yield WriteFiles((marker_file(layout, marker),), "marking the host")
 
 
 def _restore_argv(
@@ -103,32 +115,32 @@ def _restore_argv(
     )  # fmt: skip
 
 
-def _copy(step: CopyData, seen: HostSeen, layout: Layout) -> Iterator[Action]:
+def _copy(step: CopyData, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
     """Stopped once more, should it have come back since: a copy of what is being written is none."""
     if seen.unit.load != "not-found":
         yield stop_command(layout)
     for directory in filter(None, (seen.data, seen.wal)):
         where = "mount" if directory.mount else "folder"
-        argv = ("sh", "-c", COPY, "copy", directory.path, copied_at(directory, step.token), where)
-        yield Run(argv, "copying the data", timeout_s=COPY_TIMEOUT_S)
+        argv = ("sh", "-c", COPY_SCRIPT, "copy", directory.path, copy_path(directory, step.token), where)
+        yield RunCommand(argv, "copying the data", timeout_s=COPY_TIMEOUT_S)
 
 
-def _place(seen: HostSeen, layout: Layout) -> Iterator[Action]:
+def _place_data(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
     """Stopped once more, should it have come back since it was seen to be stopped (rule 57)."""
     assert seen.marker is not None
     assert seen.marker.restored is not None
     doing = "moving old data aside, putting restored data in place"
     if seen.unit.load != "not-found":
         yield stop_command(layout)
-    yield Run(("rm", "-f", layout.join), doing)
+    yield RunCommand(("rm", "-f", layout.join), doing)
     for directory in filter(None, (seen.data, seen.wal)):
         where = "mount" if directory.mount else "folder"
-        paths = (staged_at(directory), directory.path, seen.marker.restored.aside)
-        yield Run(("sh", "-c", PLACE, "place", *paths, where), doing)
+        paths = (staged_path(directory), directory.path, seen.marker.restored.aside)
+        yield RunCommand(("sh", "-c", PLACE, "place", *paths, where), doing)
     yield from _mark_stage(seen, layout, "placed")
 
 
-def _undo(step: UndoData, seen: HostSeen, layout: Layout) -> Iterator[Action]:
+def _undo(step: UndoData, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
     """Where nothing was placed, the data is in its place already, and only what was staged goes."""
     marker = seen.marker
     assert marker is not None
@@ -139,21 +151,21 @@ def _undo(step: UndoData, seen: HostSeen, layout: Layout) -> Iterator[Action]:
     for directory in filter(None, (seen.data, seen.wal)):
         where = "mount" if directory.mount else "folder"
         paths = (directory.path, marker.restored.aside, step.aside, where)
-        yield Run(("sh", "-c", UNDO, "undo", *paths), doing)
-        staged = staged_at(directory)
-        yield Run(("rm", "-rf", "--", staged, f"{staged}.db", f"{staged}.db.part"), doing)
+        yield RunCommand(("sh", "-c", UNDO, "undo", *paths), doing)
+        staged = staged_path(directory)
+        yield RunCommand(("rm", "-rf", "--", staged, f"{staged}.db", f"{staged}.db.part"), doing)
     yield from _mark_undone(marker, layout)
 
 
-def _forget(seen: HostSeen, layout: Layout) -> Iterator[Action]:
+def _forget(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
     assert seen.marker is not None
-    folders = [staged_at(each) for each in (seen.data, seen.wal) if each]
+    folders = [staged_path(each) for each in (seen.data, seen.wal) if each]
     copies = [f"{folders[0]}.db", f"{folders[0]}.db.part"]
-    yield Run(("rm", "-rf", "--", *folders, *copies), "removing what was staged")
+    yield RunCommand(("rm", "-rf", "--", *folders, *copies), "removing what was staged")
     yield from _mark_undone(seen.marker, layout)
 
 
-def _mark_undone(marker: Marker, layout: Layout) -> Iterator[Action]:
+def _mark_undone(marker: Marker, layout: Layout) -> Iterator[HostAction]:
     """The cluster before is the one that counts again. How far revisions were raised stays known (rule 58)."""
     restored = marker.restored
     assert restored is not None
@@ -164,14 +176,14 @@ def _mark_undone(marker: Marker, layout: Layout) -> Iterator[Action]:
         )
     else:
         undone = replace(marker, restored=None)
-    yield Write((mark(layout, undone),), "marking the host")
+    yield WriteFiles((marker_file(layout, undone),), "marking the host")
 
 
-def _mark_stage(seen: HostSeen, layout: Layout, stage: str) -> Iterator[Action]:
+def _mark_stage(seen: HostSeen, layout: Layout, stage: str) -> Iterator[HostAction]:
     assert seen.marker is not None
     assert seen.marker.restored is not None
     marker = replace(seen.marker, formed=True, restored=replace(seen.marker.restored, stage=stage))
-    yield Write((mark(layout, marker),), "marking the host")
+    yield WriteFiles((marker_file(layout, marker),), "marking the host")
 
 
 # The copy is whole or not there.

@@ -6,7 +6,7 @@ that the quorum was lost. Named by the new cluster's token, so that a recovery t
 
 from collections.abc import Collection, Iterator, Mapping
 
-from etcdup.core.observed.model import ASIDE, DirSeen, HostSeen, Observed
+from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.restore_steps import CopyData
 from etcdup.core.spec.model import Spec
@@ -16,12 +16,16 @@ COPY_TIMEOUT_S = 3600.0
 SIZE_TIMEOUT_S = 60.0
 
 
-def copied_at(directory: DirSeen, token: str) -> str:
+def copy_path(directory: DirSeen, token: str) -> str:
     """Beside the folder, or inside a mount point, where what begins so counts as nobody's data."""
-    return f"{directory.path}/{ASIDE}cold-{token}" if directory.mount else f"{directory.path}.cold-{token}"
+    return (
+        f"{directory.path}/{ASIDE_PREFIX}cold-{token}"
+        if directory.mount
+        else f"{directory.path}.cold-{token}"
+    )
 
 
-def to_copy(spec: Spec, observed: Observed, token: str) -> tuple[str, ...]:
+def hosts_to_copy(spec: Spec, observed: Observed, token: str) -> tuple[str, ...]:
     """Hosts that have data of the cluster that was lost, still in its place. `spec` is of the one survivor."""
     return tuple(
         name
@@ -42,12 +46,12 @@ def size_argv(seen: HostSeen, token: str) -> tuple[str, ...]:
     pairs = []
     for directory in filter(None, (seen.data, seen.wal)):
         pairs += [
-            f"{directory.path}/member" if directory.mount else directory.path, copied_at(directory, token)
+            f"{directory.path}/member" if directory.mount else directory.path, copy_path(directory, token)
         ]  # fmt: skip
-    return ("sh", "-c", SIZE, "size", *pairs)
+    return ("sh", "-c", SIZE_SCRIPT, "size", *pairs)
 
 
-def against_room(observed: Observed, sizes: Mapping[str, int], needs: Mapping[str, int]) -> list[Refused]:
+def refuse_copy(observed: Observed, sizes: Mapping[str, int], needs: Mapping[str, int]) -> list[Refused]:
     """`sizes` are of the copies; `needs` what else is put on those disks."""
     reasons = []
     for name, size in sizes.items():
@@ -65,7 +69,7 @@ def against_room(observed: Observed, sizes: Mapping[str, int], needs: Mapping[st
     return reasons
 
 
-SIZE = """\
+SIZE_SCRIPT = """\
 set -eu
 total=0
 while [ $# -gt 0 ]; do
@@ -76,7 +80,7 @@ echo "$total"
 """
 
 # Begun again, it takes nothing for whole that is not: only the rename makes it the copy.
-COPY = """\
+COPY_SCRIPT = """\
 set -eu
 [ ! -e "$2" ] || exit 0
 rm -rf -- "$2.part"

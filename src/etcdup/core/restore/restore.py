@@ -8,9 +8,9 @@ is, its mark says, so that the same restore goes on wherever it was cut.
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from etcdup.core.host.drift import binaries_steps, preparation, settings_steps, switch_steps
+from etcdup.core.host.drift import binaries_steps, preparation_steps, settings_steps, switch_steps
 from etcdup.core.host.startup_fence import former_tokens
-from etcdup.core.members.bootstrap import may_join, may_prepare
+from etcdup.core.members.bootstrap import refuse_join, refuse_prepare
 from etcdup.core.members.member_list import name_of
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import HostSeen, ListedMember, Marker, Observed
@@ -25,17 +25,17 @@ from etcdup.core.plan.restore_steps import (
 )
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import RetireMember
-from etcdup.core.planner.planner import against_trust
-from etcdup.core.planner.reconcile import certificates, with_archives, without_due
+from etcdup.core.planner.planner import refuse_other_ca
+from etcdup.core.planner.reconcile import certificate_steps, pki_without_due, with_obtain_steps
 from etcdup.core.restore.data_copy import copy_steps
-from etcdup.core.restore.stopped_check import still_moving
+from etcdup.core.restore.stopped_check import still_running
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import show_size
 from etcdup.core.spec.version import Version, parse_version
 
 # Watchers never see a revision go back, as long as fewer were written since the snapshot (rule 58).
 BUMP = 1_000_000_000
-WAL_ROOM = 256 * 1024**2
+WAL_SPACE = 256 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ class SnapshotFile:
         return ", ".join(f"{name_of(each)} ({' '.join(each.peer_urls)})" for each in self.members)
 
 
-def token_of(spec: Spec, observed: Observed, fresh: str) -> str:
+def restore_token(spec: Spec, observed: Observed, fresh: str) -> str:
     """The token of the restore that is under way, or the fresh one."""
-    begun = sorted(mark.token for mark in _marks(spec, observed) if mark.is_being_restored)
+    begun = sorted(mark.token for mark in _markers(spec, observed) if mark.is_being_restored)
     return begun[0] if begun else fresh
 
 
 def was_restored(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool:
     """Whether this very file is what all hosts were restored from last, to the end."""
-    marks = _marks(spec, observed)
+    marks = _markers(spec, observed)
     same = [
         m for m in marks if m.restored and (m.restored.sha256, m.restored.stage) == (snapshot.sha256, "done")
     ]
@@ -91,15 +91,15 @@ def plan_restore(
     changes what speaks for it. `aside` is `aside-TIME`. `copied` are hosts whose data is copied before anything takes
     its place."""
     notes = _notes(snapshot)
-    if reasons := against + _against(spec, observed, snapshot, token):
+    if reasons := against + _refuse_restore(spec, observed, snapshot, token):
         return Refusal(spec.name, reasons, notes)
     stages = {host.name: _stage(observed.reachable()[host.name], token) for host in spec.hosts}
     if set(stages.values()) == {"done"}:
         return Plan(spec.name, (), notes, token)
-    issuing = certificates(spec, observed)
-    observed = replace(observed, pki=without_due(observed.pki, issuing))
+    issuing = certificate_steps(spec, observed)
+    observed = replace(observed, pki=pki_without_due(observed.pki, issuing))
     steps = [*issuing, *_steps(spec, observed, snapshot, token, aside, stages, copied)]
-    return Plan(spec.name, tuple(with_archives(steps, observed)), notes, token)
+    return Plan(spec.name, tuple(with_obtain_steps(steps, observed)), notes, token)
 
 
 def _steps(
@@ -116,7 +116,7 @@ def _steps(
     bump = _bump(spec, observed)
     for host, seen in hosts:
         if not stages[host.name]:
-            yield from preparation(spec, host, seen, token)
+            yield from preparation_steps(spec, host, seen, token)
             yield from binaries_steps(spec, host, seen, observed)
             yield StageRestore(
                 host=host.name, snapshot=snapshot.path, sha256=snapshot.sha256, token=token, aside=aside,
@@ -124,7 +124,7 @@ def _steps(
                 rules=(4, 54, 56, 58, 59),
             )  # fmt: skip
     waiting = [name for name in names if stages[name] in ("", "staged")]
-    if waiting and (running := still_moving(spec, observed)):
+    if waiting and (running := still_running(spec, observed)):
         reason = "no member of the old cluster may meet one of the new"
         yield StopMembers(hosts=running, reason=reason, rules=(57,), quorum="no member serves from here on")
     yield from copy_steps(copied, token)
@@ -147,7 +147,9 @@ def _steps(
             yield SealRestore(host=name, reason="it was proved by a write and a read")
 
 
-def _against(spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str) -> tuple[Refused, ...]:
+def _refuse_restore(
+    spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str
+) -> tuple[Refused, ...]:
     reasons = [
         Refused(
             f"{name} cannot be reached: {gone.why}",
@@ -157,15 +159,15 @@ def _against(spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str)
         )
         for name, gone in observed.unreachable().items()
     ]
-    reasons += _newer(spec, snapshot)
+    reasons += _refuse_newer_snapshot(spec, snapshot)
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
         if seen is not None:
-            reasons += _against_host(spec, host, seen, observed, snapshot, token)
+            reasons += _refuse_restore_on_host(spec, host, seen, observed, snapshot, token)
     return tuple(reasons)
 
 
-def _newer(spec: Spec, snapshot: SnapshotFile) -> list[Refused]:
+def _refuse_newer_snapshot(spec: Spec, snapshot: SnapshotFile) -> list[Refused]:
     """An older minor does not know the form of newer data (rule 49)."""
     if not snapshot.made_by or parse_version(snapshot.made_by).series <= spec.version.series:
         return []
@@ -179,11 +181,11 @@ def _newer(spec: Spec, snapshot: SnapshotFile) -> list[Refused]:
     ]
 
 
-def _against_host(
+def _refuse_restore_on_host(
     spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed, snapshot: SnapshotFile, token: str
 ) -> list[Refused]:
-    fresh = may_join(spec, host, seen) if seen.marker is None else may_prepare(spec, host, seen)
-    reasons = [*fresh, *against_trust(spec, seen, observed)]
+    fresh = refuse_join(spec, host, seen) if seen.marker is None else refuse_prepare(spec, host, seen)
+    reasons = [*fresh, *refuse_other_ca(spec, seen, observed)]
     mark = seen.marker
     if _stage(seen, token) == "undo":
         reasons.append(
@@ -201,7 +203,7 @@ def _against_host(
                 host=host.name,
             )
         )
-    need = room_of(snapshot)
+    need = space_needed(snapshot)
     if not _stage(seen, token) and seen.data.free_bytes < need:
         reasons.append(
             Refused(
@@ -214,9 +216,9 @@ def _against_host(
     return reasons
 
 
-def room_of(snapshot: SnapshotFile) -> int:
+def space_needed(snapshot: SnapshotFile) -> int:
     """For the file on a host, and what is restored from it."""
-    return 2 * snapshot.size + WAL_ROOM
+    return 2 * snapshot.size + WAL_SPACE
 
 
 def _stage(seen: HostSeen, token: str) -> str:
@@ -225,7 +227,7 @@ def _stage(seen: HostSeen, token: str) -> str:
     return mark.restored.stage if mark is not None and mark.restored and mark.token == token else ""
 
 
-def _marks(spec: Spec, observed: Observed) -> list[Marker]:
+def _markers(spec: Spec, observed: Observed) -> list[Marker]:
     seen = [observed.reachable().get(host.name) for host in spec.hosts]
     return [
         s.marker for s in seen if s is not None and s.marker is not None and s.marker.cluster == spec.name
@@ -247,7 +249,7 @@ def _bump(spec: Spec, observed: Observed) -> int:
     the version cannot do it (rule 58)."""
     if not can_bump(spec.version):
         return 0
-    return BUMP + max((mark.restored.bump for mark in _marks(spec, observed) if mark.restored), default=0)
+    return BUMP + max((mark.restored.bump for mark in _markers(spec, observed) if mark.restored), default=0)
 
 
 def can_bump(version: Version) -> bool:

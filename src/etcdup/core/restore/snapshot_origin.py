@@ -34,10 +34,10 @@ def _member(entry: bytes) -> ListedMember | None:
         return None
 
 
-def against_stranger(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> tuple[Refused, ...]:
+def refuse_foreign_snapshot(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> tuple[Refused, ...]:
     """Where another cluster's data would take the place of this one's. On hosts without data there is none to lose, and
     what was let begin may go on."""
-    if not snapshot.members or not _has_data(observed) or _was_let(spec, observed, snapshot):
+    if not snapshot.members or not _has_data(observed) or _was_allowed(spec, observed, snapshot):
         return ()
     if _is_ours(spec, observed, snapshot):
         return ()
@@ -61,7 +61,7 @@ def _has_data(observed: Observed) -> bool:
     return bool(observed.answering()) or any(seen.has_member for seen in observed.reachable().values())
 
 
-def _was_let(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool:
+def _was_allowed(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool:
     marks = [seen.marker for seen in observed.reachable().values() if seen.marker is not None]
     return any(
         mark.cluster == spec.name and mark.restored is not None and mark.restored.sha256 == snapshot.sha256
@@ -76,22 +76,22 @@ def _is_ours(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool:
     if {each.member_id for each in snapshot.members} & _ids(seen):
         return True
     urls = (url for each in snapshot.members for url in each.peer_urls)
-    return not _places(urls).isdisjoint(_own_places(spec, observed, seen))
+    return not _addresses(urls).isdisjoint(_own_addresses(spec, observed, seen))
 
 
 def _ids(seen: Iterable[MemberSeen]) -> set[int]:
     return {number for each in seen for number in (each.member_id, *(m.member_id for m in each.members))}
 
 
-def _own_places(spec: Spec, observed: Observed, seen: Iterable[MemberSeen]) -> set[str]:
+def _own_addresses(spec: Spec, observed: Observed, seen: Iterable[MemberSeen]) -> set[str]:
     """Where members are now by their own list, where cluster.yaml has them, and where a process was told that it is."""
     urls = [url for each in seen for member in each.members for url in member.peer_urls]
     urls += [spec.peer_url(host) for host in spec.hosts]
     for host in observed.reachable().values():
         urls += host.unit.environment.get("ETCD_INITIAL_ADVERTISE_PEER_URLS", "").split(",")
-    return _places(urls)
+    return _addresses(urls)
 
 
-def _places(urls: Iterable[str]) -> set[str]:
+def _addresses(urls: Iterable[str]) -> set[str]:
     """Host and port: a cluster that was given TLS is the same one, and another on the same hosts has other ports."""
     return {url.rpartition("://")[2].rstrip("/").lower() for url in urls} - {""}

@@ -5,26 +5,26 @@ from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
 
 
-def stands_still(seen: HostSeen) -> bool:
+def is_inactive(seen: HostSeen) -> bool:
     """No process, and systemd is not about to start one."""
     return not seen.unit.is_running and seen.unit.active in ("inactive", "failed")
 
 
-def still_moving(spec: Spec, observed: Observed) -> tuple[str, ...]:
+def still_running(spec: Spec, observed: Observed) -> tuple[str, ...]:
     """Hosts on which a member of the old cluster runs or is about to. A restored one may run only where it is
     placed, and is none of these."""
     return tuple(
         name
         for name, seen in observed.reachable().items()
-        if not stands_still(seen) and (mark := seen.marker) is not None
+        if not is_inactive(seen) and (mark := seen.marker) is not None
         and mark.cluster == spec.name and not (mark.restored and mark.restored.stage == "placed")
     )  # fmt: skip
 
 
-def may_place(spec: Spec, observed: Observed) -> Refused | None:
+def refuse_data_change(spec: Spec, observed: Observed) -> Refused | None:
     """Data is exchanged only when every host was reached and seen to be stopped: unreachable is not down."""
     if gone := sorted(observed.unreachable()):
         return Refused(f"{', '.join(gone)} cannot be reached and may still run", rules=(57, 62))
-    if moving := still_moving(spec, observed):
+    if moving := still_running(spec, observed):
         return Refused(f"etcd still runs on {', '.join(moving)}", hint="stop it there first", rules=(57,))
     return None

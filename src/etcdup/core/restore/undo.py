@@ -12,46 +12,46 @@ from etcdup.core.observed.model import HostSeen, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import ForgetRestore, MarkUndo, StartRestored, StopMembers, UndoData
 from etcdup.core.plan.step import Step
-from etcdup.core.restore.stopped_check import stands_still
+from etcdup.core.restore.stopped_check import is_inactive
 from etcdup.core.spec.model import Spec
 
 
 def plan_undo(spec: Spec, observed: Observed, suffix: str, *, resumed: bool = False) -> Plan | Refusal:
     """`suffix` is `aside-TIME`. `resumed`: this run or one before it has begun, so that hosts may be undone already."""
-    if reasons := _against(spec, observed, resumed=resumed):
+    if reasons := _refuse_undo(spec, observed, resumed=resumed):
         return Refusal(spec.name, reasons)
-    token = next((_token(seen) for seen in _ours(spec, observed).values()), "")
+    token = next((_token(seen) for seen in _own_hosts(spec, observed).values()), "")
     return Plan(spec.name, tuple(_steps(spec, observed, suffix)), _notes(spec, observed), token)
 
 
-def was_begun(spec: Spec, observed: Observed) -> bool:
+def can_undo(spec: Spec, observed: Observed) -> bool:
     """Whether there is a restore to undo, as the first look says: the hosts do not say so any more at the end."""
-    return not _against(spec, observed, resumed=False)
+    return not _refuse_undo(spec, observed, resumed=False)
 
 
-def is_begun(spec: Spec, observed: Observed) -> bool:
-    return any(_stage(seen) == "undo" for seen in _ours(spec, observed).values())
+def is_undo_begun(spec: Spec, observed: Observed) -> bool:
+    return any(_stage(seen) == "undo" for seen in _own_hosts(spec, observed).values())
 
 
-def is_left_standing(spec: Spec, observed: Observed) -> bool:
+def is_undo_unstarted(spec: Spec, observed: Observed) -> bool:
     """Whether an undo was cut after its last mark: all hosts have their old data, of one cluster, and not all run."""
-    marks = [seen.marker for seen in _ours(spec, observed).values() if seen.marker]
+    marks = [seen.marker for seen in _own_hosts(spec, observed).values() if seen.marker]
     undone = [mark for mark in marks if mark.restored and mark.restored.stage == "undone"]
     return (
         len(undone) == spec.size
         and len({mark.token for mark in undone}) == 1
-        and any(stands_still(seen) for seen in observed.reachable().values())
+        and any(is_inactive(seen) for seen in observed.reachable().values())
     )
 
 
 def _steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
-    seen = _ours(spec, observed)
+    seen = _own_hosts(spec, observed)
     if quiet := _is_untouched(spec, observed):
         for name, host in seen.items():
             if _stage(host):
                 yield ForgetRestore(host=name, reason="it was never put in place")
     else:
-        yield from _go_back(spec, observed, suffix)
+        yield from _undo_steps(spec, observed, suffix)
     for name, host in seen.items():
         if not quiet:
             yield from settings_steps(spec, spec.host(name), host, _token(host), observed.pki)
@@ -66,17 +66,17 @@ def _steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
 def _is_untouched(spec: Spec, observed: Observed) -> bool:
     """Whether the cluster runs as before beside what was staged. A mark is written last: one host may have restored
     data in place already, and a cluster of one would run on it."""
-    stages = {_stage(host) for host in _ours(spec, observed).values()}
+    stages = {_stage(host) for host in _own_hosts(spec, observed).values()}
     return stages <= {"", "staged"} and len(healthy(observed)) == spec.size > 1
 
 
-def _go_back(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
-    seen = _ours(spec, observed)
+def _undo_steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
+    seen = _own_hosts(spec, observed)
     for name, host in seen.items():
         if _stage(host) not in ("", "undo"):
             yield MarkUndo(host=name, reason="from here on only this undo goes on", rules=(57,))
     waiting = [name for name, host in seen.items() if _stage(host)]
-    if waiting and (running := tuple(name for name, host in seen.items() if not stands_still(host))):
+    if waiting and (running := tuple(name for name, host in seen.items() if not is_inactive(host))):
         reason = "no member of the restored cluster may meet one of the old"
         yield StopMembers(hosts=running, reason=reason, rules=(57,), quorum="no member serves from here on")
     for name in waiting:
@@ -85,15 +85,15 @@ def _go_back(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
         )
 
 
-def _against(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refused, ...]:
+def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refused, ...]:
     gone = [
         Refused(f"{name} cannot be reached: {why.why}", hint=why.hint, host=name, rules=(57, 62))
         for name, why in observed.unreachable().items()
     ]
     if gone:
         return tuple(gone)
-    seen = _ours(spec, observed)
-    if not resumed and is_left_standing(spec, observed):
+    seen = _own_hosts(spec, observed)
+    if not resumed and is_undo_unstarted(spec, observed):
         return ()
     restored = [name for name, host in seen.items() if _stage(host)]
     if not restored and not resumed:
@@ -107,8 +107,8 @@ def _against(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refused,
     if "" in stages and stages & {"placed", "done"}:
         joined = [name for name, host in seen.items() if not _stage(host)]
         return tuple(_no_way_back(name) for name in joined)
-    begun = resumed or is_begun(spec, observed) or stages <= {"", "staged"}
-    others = [host.name for host in spec.hosts if not begun and not _can_go_back(seen.get(host.name))]
+    begun = resumed or is_undo_begun(spec, observed) or stages <= {"", "staged"}
+    others = [host.name for host in spec.hosts if not begun and not _can_undo_host(seen.get(host.name))]
     return tuple(_no_way_back(name) for name in others)
 
 
@@ -122,7 +122,7 @@ def _no_way_back(name: str) -> Refused:
     )
 
 
-def _can_go_back(seen: HostSeen | None) -> bool:
+def _can_undo_host(seen: HostSeen | None) -> bool:
     """An abandoned restore may not have come to this host at all: its data was never touched."""
     if seen is None or seen.marker is None:
         return False
@@ -130,7 +130,7 @@ def _can_go_back(seen: HostSeen | None) -> bool:
     return bool(restored.former) if restored and _stage(seen) not in ("", "staged") else True
 
 
-def _ours(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
+def _own_hosts(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
     reached = observed.reachable()
     return {
         host.name: seen
@@ -153,7 +153,7 @@ def _token(seen: HostSeen) -> str:
 
 
 def _notes(spec: Spec, observed: Observed) -> tuple[str, ...]:
-    stages = {_stage(seen) for seen in _ours(spec, observed).values()}
+    stages = {_stage(seen) for seen in _own_hosts(spec, observed).values()}
     if stages & {"placed", "done"}:
         return ("everything written since the restore is not in the old data; what was restored stays aside",)
     return ()

@@ -8,7 +8,7 @@ from etcdup.core.spec.yaml_document import Document, read_document
 from etcdup.errors import Problem
 
 # What a host may have in cluster.yaml that belongs to its machine, beside its address.
-_PINS = ("ssh_address", "listen_address")
+_MACHINE_KEYS = ("ssh_address", "listen_address")
 
 
 def with_address(text: str, name: str, address: str) -> str | None:
@@ -25,18 +25,18 @@ def with_address(text: str, name: str, address: str) -> str | None:
     bom = text[: len(text) - len(bare)]
     for quote in dict.fromkeys((node.style or "", '"')):
         edited = f"{bom}{bare[:start]}{quote}{address}{quote}{bare[end:]}"
-        if _differ_only_there(text, edited, index, address):
+        if _is_only_difference(text, edited, index, address):
             return edited
     return None
 
 
-def pins(text: str, spec: Spec, name: str) -> tuple[Problem, ...]:
+def machine_bindings(text: str, spec: Spec, name: str) -> tuple[Problem, ...]:
     """The places of what binds this host to its old machine: a person has to say what becomes of it."""
     document = read_document(text)
     index = _index_of(document, name)
     host = spec.host(name)
     found = []
-    for key in _PINS:
+    for key in _MACHINE_KEYS:
         if getattr(host, key) is not None:
             at = document.keys["hosts", index, key]
             words = f"`{key}: {getattr(host, key)}` of {name} may belong to its old machine"
@@ -59,7 +59,7 @@ def _scalar_at(node: Node | None, *path: str | int) -> ScalarNode | None:
     return node if isinstance(node, ScalarNode) else None
 
 
-def _differ_only_there(old: str, new: str, index: int, address: str) -> bool:
+def _is_only_difference(old: str, new: str, index: int, address: str) -> bool:
     """Read back, so that no doubt about the syntax is left: quotes, colons, comments, line ends."""
     before, after = read_document(old), read_document(new)
     if after.problems:

@@ -84,7 +84,7 @@ _DOUBTFUL = {
 }
 
 
-def refusal(flag: str, value: object) -> tuple[str, str] | None:
+def why_refused(flag: str, value: object) -> tuple[str, str] | None:
     """Why this flag may not stand in `extra`, with what to do instead; None if it may."""
     bare = flag.lstrip("-").lower().replace("_", "-").removeprefix("etcd-")
     if bare in _OWNED:
@@ -103,7 +103,7 @@ def refusal(flag: str, value: object) -> tuple[str, str] | None:
     return None
 
 
-def doubt(flag: str, value: object) -> str | None:
+def why_doubtful(flag: str, value: object) -> str | None:
     """What speaks against a flag that is allowed; None if nothing does."""
     doubtful, why = _DOUBTFUL.get(flag, ("", ""))
     return f"extra: `{flag}: {doubtful}` {why}" if doubtful and _text(value) == doubtful else None

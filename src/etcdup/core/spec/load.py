@@ -80,7 +80,7 @@ def load(text: str, path: str = "cluster.yaml") -> Spec:
     spec, faults = _validated(data)
     problems = [*document.problems, *_fault_problems(document, faults)]
     unsound = document.unknown | {_loc(fault) for fault in faults}
-    sound = spec or _validated(_mended(data, unsound))[0]
+    sound = spec or _validated(_repaired(data, unsound))[0]
     if sound is not None:
         problems += _mistake_problems(document, sound, unsound)
     if problems or spec is None:
@@ -108,7 +108,7 @@ def _loc(fault: ErrorDetails) -> Loc:
     return loc[:3] if loc[:2] == ("etcd", "extra") else loc
 
 
-def _mended(data: dict[str, Any], unsound: Iterable[Loc]) -> dict[str, Any]:
+def _repaired(data: dict[str, Any], unsound: Iterable[Loc]) -> dict[str, Any]:
     """The data without its unsound parts and with stand-ins for what must be there.
 
     Only so can the rules between keys still be tried on the rest; what they say of a stand-in is dropped.
@@ -142,17 +142,17 @@ def _drop(data: Any, loc: Loc) -> None:
 def _fault_problems(document: Document, faults: list[ErrorDetails]) -> Iterator[Problem]:
     """pydantic's faults in our words. A key that is missing because it was misspelt is reported once."""
     unknown = [_loc(fault) for fault in faults if fault["type"] == "extra_forbidden"]
-    meant = {(*loc[:-1], _meant(loc)) for loc in unknown}
+    meant = {(*loc[:-1], _similar_key(loc)) for loc in unknown}
     for fault in faults:
         loc = _loc(fault)
         if loc in document.unknown or (fault["type"] == "missing" and loc in meant):
             continue
         at = document.keys.get(loc) if fault["type"] == "extra_forbidden" else None
         at = at or document.place(loc)
-        yield Problem(at.line, at.column, *_words(document, fault, loc))
+        yield Problem(at.line, at.column, *_fault_text(document, fault, loc))
 
 
-def _words(document: Document, fault: ErrorDetails, loc: Loc) -> tuple[str, str]:
+def _fault_text(document: Document, fault: ErrorDetails, loc: Loc) -> tuple[str, str]:
     """The message and the hint for one fault of shape."""
     kind, key = fault["type"], _key_of(loc)
     context = fault.get("ctx", {})
@@ -173,10 +173,10 @@ def _words(document: Document, fault: ErrorDetails, loc: Loc) -> tuple[str, str]
     if kind in ("greater_than_equal", "less_than_equal"):
         bound = f"{context['ge']} or more" if "ge" in context else f"{context['le']} or less"
         return f"`{key}` must be {bound}, not {fault['input']}", ""
-    return _type_words(document, key, kind, loc)
+    return _type_fault_text(document, key, kind, loc)
 
 
-def _type_words(document: Document, key: str, kind: str, loc: Loc) -> tuple[str, str]:
+def _type_fault_text(document: Document, key: str, kind: str, loc: Loc) -> tuple[str, str]:
     if loc[:1] == ("hosts",) and len(loc) == 2:
         return "each host is a section of its own", "write it like {name: infra1, address: 192.168.8.66}"
     if loc[:2] == ("etcd", "extra") and len(loc) > 2:
@@ -210,7 +210,7 @@ def _closest(key: str, keys: list[str], cutoff: float = 0.6) -> str | None:
     return next(iter(difflib.get_close_matches(spelt, keys, n=1, cutoff=cutoff)), None)
 
 
-def _meant(loc: Loc) -> str | None:
+def _similar_key(loc: Loc) -> str | None:
     """The key of the same section that was meant by an unknown one, if there is one like it."""
     key, keys = str(loc[-1]), _keys_at(loc[:-1])
     synonym = _SYNONYMS.get(key)
@@ -226,7 +226,7 @@ def _where_instead(loc: Loc) -> str:
                 if section != loc[:-1]:
                     return f"`{close}` belongs {place}"
                 break
-    meant = _meant(loc)
+    meant = _similar_key(loc)
     return f"did you mean `{meant}`?" if meant else ""
 
 

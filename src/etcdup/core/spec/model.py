@@ -38,7 +38,7 @@ def _absolute(value: str) -> str:
     return str(PurePosixPath("/" + value.lstrip("/")))
 
 
-def _places(value: Any) -> Any:
+def _destinations(value: Any) -> Any:
     """One place, or a list of them."""
     found = [value] if isinstance(value, str) else value
     if isinstance(found, list | tuple) and all(isinstance(each, str) for each in found):
@@ -158,7 +158,7 @@ class BackupSpec(_Section):
     """Where backups go, how often, and how long they stay."""
 
     # Each backup goes to all of them at once; what is read is read from the first that has it whole.
-    to: Annotated[tuple[str, ...], BeforeValidator(_places)] = ("./backups",)
+    to: Annotated[tuple[str, ...], BeforeValidator(_destinations)] = ("./backups",)
     endpoint: str | None = None
     region: str | None = None
     # The bucket in the URL's path rather than in the host's name: what most stores beside Amazon's want.
@@ -239,7 +239,7 @@ def bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def beside(path: str, folder: str) -> str:
+def resolve_from_folder(path: str, folder: str) -> str:
     """A path of cluster.yaml, taken from the file's own folder when it is relative. `~` is left alone."""
     if path.startswith(("/", "~")):
         return path

@@ -45,7 +45,7 @@ _FORBIDDEN = (
 )
 _TRIPLES = (("ca", "cert", "key"), ("peer_ca", "peer_cert", "peer_key"), ("client_cert", "client_key"))
 _SCHEMES = ("s3", "gs", "az")
-_A_PLACE = "write a folder, or s3://bucket/prefix"
+_A_DESTINATION = "write a folder, or s3://bucket/prefix"
 _BRACES = re.compile(r"\{[^}]*\}?|\}")
 
 
@@ -59,7 +59,7 @@ def section_mistakes(spec: Spec) -> Iterator[Mistake]:
     yield from _provided(spec) if spec.tls.mode == "provided" else _managed(spec)
     yield from _install(spec)
     yield from _ssh(spec)
-    yield from _targets(spec)
+    yield from _destinations(spec)
     yield from _encryption(spec)
     yield from _retention(spec)
 
@@ -98,7 +98,7 @@ def _folders(spec: Spec) -> Iterator[Mistake]:
     """Data is moved aside as a whole, so its folders belong to nobody else and not to each other."""
     data_dir, wal_dir = spec.etcd.data_dir, spec.etcd.wal_dir
     for key, folder in (("data_dir", data_dir), ("wal_dir", wal_dir)):
-        if folder is not None and _is_the_systems(folder):
+        if folder is not None and _is_system_folder(folder):
             hint = "use a folder of its own, like /var/lib/etcd"
             yield Mistake((("etcd", key),), f"`{key}` cannot be {folder}: that is the system's", hint)
     both: tuple[Loc, ...] = (("etcd", "wal_dir"), ("etcd", "data_dir"))
@@ -109,13 +109,13 @@ def _folders(spec: Spec) -> Iterator[Mistake]:
     elif is_within(wal_dir, data_dir) or is_within(data_dir, wal_dir):
         message = f"of `wal_dir` ({wal_dir}) and `data_dir` ({data_dir}) one lies in the other"
         yield Mistake(both, message, "use separate folders, or leave `wal_dir` out")
-    elif _is_the_systems(around := str(PurePosixPath(wal_dir).parent)) and not _is_the_systems(wal_dir):
+    elif _is_system_folder(around := str(PurePosixPath(wal_dir).parent)) and not _is_system_folder(wal_dir):
         message = f"`wal_dir` cannot be {wal_dir}: etcd must be able to rename it in {around}, which is the system's"
         hint = f"name a folder in one of its own, like {wal_dir}/wal; its disk is mounted on {wal_dir} then"
         yield Mistake((("etcd", "wal_dir"),), message, hint)
 
 
-def _is_the_systems(folder: str) -> bool:
+def _is_system_folder(folder: str) -> bool:
     return folder in _SHARED or any(is_within(folder, system) for system in _FORBIDDEN)
 
 
@@ -124,7 +124,7 @@ def _extra(spec: Spec) -> Iterator[Mistake]:
         if flag == "peer-cert-allowed-cn" and spec.tls.mode == "managed":
             message = f"`{flag}` is set by etcdup itself, to the name that its peers' certificates bear"
             yield Mistake((("etcd", "extra", flag), ("tls", "mode")), message)
-        elif refused := extra_flags.refusal(flag, value):
+        elif refused := extra_flags.why_refused(flag, value):
             yield Mistake((("etcd", "extra", flag),), *refused)
 
 
@@ -191,14 +191,14 @@ def _ssh(spec: Spec) -> Iterator[Mistake]:
         yield Mistake((("ssh", "connect_timeout"),), "`connect_timeout` must be 1s at least")
 
 
-def _targets(spec: Spec) -> Iterator[Mistake]:
+def _destinations(spec: Spec) -> Iterator[Mistake]:
     places, at = spec.backup.to, ("backup", "to")
     if not places:
-        yield Mistake((at,), "`to` is empty", _A_PLACE)
+        yield Mistake((at,), "`to` is empty", _A_DESTINATION)
     for index, place in enumerate(places):
-        yield from _target(place, (*at, index))
+        yield from _destination(place, (*at, index))
     for first, second in combinations(range(len(places)), 2):
-        if _same_place(places[first], places[second]):
+        if _is_same_destination(places[first], places[second]):
             yield Mistake(((*at, second),), f"`{places[second]}` is named twice", "leave one of them out")
     in_buckets = any(place.startswith("s3://") for place in places)
     for key in ("endpoint", "region", "path_style", "sse"):
@@ -219,21 +219,21 @@ def _targets(spec: Spec) -> Iterator[Mistake]:
         yield Mistake((("backup", "path_style"), at), message, hint)
 
 
-def _target(place: str, at: Loc) -> Iterator[Mistake]:
+def _destination(place: str, at: Loc) -> Iterator[Mistake]:
     scheme, separator, rest = place.partition("://")
     if "@" in rest.split("/")[0]:
         # The message does not show the value: it may hold a secret key.
         hint = "leave them to the environment (AWS_ACCESS_KEY_ID, ...) or the host's role"
         yield Mistake((at,), "`to` holds credentials, and this file is no place for them", hint)
     elif separator and scheme not in _SCHEMES:
-        yield Mistake((at,), f"`{scheme}://` is no place for backups", _A_PLACE)
+        yield Mistake((at,), f"`{scheme}://` is no place for backups", _A_DESTINATION)
     elif separator and not rest.split("/")[0]:
         yield Mistake((at,), f"`{place}` names no bucket", f"write it like {scheme}://bucket/prefix")
     elif not place.strip():
-        yield Mistake((at,), "`to` is empty", _A_PLACE)
+        yield Mistake((at,), "`to` is empty", _A_DESTINATION)
 
 
-def _same_place(one: str, other: str) -> bool:
+def _is_same_destination(one: str, other: str) -> bool:
     return "@" not in one and PurePosixPath(one) == PurePosixPath(other)
 
 

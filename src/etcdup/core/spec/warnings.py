@@ -16,16 +16,16 @@ _EMPTIED_AT_BOOT = ("/tmp", "/dev/shm")  # noqa: S108  named to be warned of
 
 def warnings(spec: Spec) -> tuple[str, ...]:
     """One sentence for everything that works and that an operator may come to regret."""
-    return (*_hosts(spec), *_etcd(spec), *_backup(spec))
+    return (*_host_warnings(spec), *_etcd_warnings(spec), *_backup_warnings(spec))
 
 
-def _hosts(spec: Spec) -> Iterator[str]:
+def _host_warnings(spec: Spec) -> Iterator[str]:
     if spec.size == 1:
         yield "hosts: one member survives no failure; 3 survive one"  # rule 8
-    yield from _zones(spec)
+    yield from _zone_warnings(spec)
 
 
-def _zones(spec: Spec) -> Iterator[str]:
+def _zone_warnings(spec: Spec) -> Iterator[str]:
     """No zone may hold so many members that losing it loses the quorum (rule 97)."""
     zones = Counter(host.zone for host in spec.hosts if host.zone is not None)
     if not zones or spec.size == 1:
@@ -40,7 +40,7 @@ def _zones(spec: Spec) -> Iterator[str]:
             yield f"hosts: if zone {zone} fails, it leaves {left}"  # rule 97
 
 
-def _etcd(spec: Spec) -> Iterator[str]:
+def _etcd_warnings(spec: Spec) -> Iterator[str]:
     etcd = spec.etcd
     if etcd.quota > _LARGEST_QUOTA:
         most = show_size(_LARGEST_QUOTA)
@@ -54,11 +54,11 @@ def _etcd(spec: Spec) -> Iterator[str]:
         if any(is_within(str(folder), volatile) for volatile in _EMPTIED_AT_BOOT):
             yield f"data_dir: {folder} may be emptied at a reboot"  # rule 92
     for flag, value in etcd.extra.items():
-        if said := extra_flags.doubt(flag, value):
+        if said := extra_flags.why_doubtful(flag, value):
             yield said
 
 
-def _backup(spec: Spec) -> Iterator[str]:
+def _backup_warnings(spec: Spec) -> Iterator[str]:
     if spec.backup.every < 60:
         yield f"backup: a snapshot every {show_duration(spec.backup.every)} keeps a member busy"
     endpoint = spec.backup.endpoint or ""

@@ -17,7 +17,7 @@ Loc = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
 # What the YAML parser complains of, by words in its complaint, in our words.
-_COMPLAINTS = (
+_SYNTAX_MESSAGES = (
     ("could not find expected ':'", "here begins a key without its `:`"),
     ("mapping values are not allowed", "a `:` does not fit here: two keys in one line, or wrong indentation"),
     ("expected <block end>", "the indentation does not match the lines above"),
@@ -35,7 +35,7 @@ _AT_THE_BEGINNING = ("could not find expected ':'", "unexpected end of stream")
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """Where something stands (line and column from 1) and, for a plain value, the text as written."""
 
     line: int
@@ -48,19 +48,19 @@ class Document:
     """What a file says: its values, where they stand, and what is wrong with its form."""
 
     data: Any = None
-    keys: dict[Loc, Place] = field(default_factory=dict)
-    values: dict[Loc, Place] = field(default_factory=dict)
+    keys: dict[Loc, Position] = field(default_factory=dict)
+    values: dict[Loc, Position] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     # Parts whose value could not be made out, so nothing may be concluded from their absence.
     unknown: set[Loc] = field(default_factory=set)
 
-    def place(self, loc: Loc) -> Place:
+    def place(self, loc: Loc) -> Position:
         """Where the plain value stands; for a section, its key; for what is not there, the section around."""
         while loc and loc not in self.values:
             loc = loc[:-1]
         if loc in self.values and self.values[loc].text:
             return self.values[loc]
-        return self.keys.get(loc) or self.values.get(loc) or Place(0, 0)
+        return self.keys.get(loc) or self.values.get(loc) or Position(0, 0)
 
 
 def read_document(text: str) -> Document:
@@ -69,7 +69,7 @@ def read_document(text: str) -> Document:
     try:
         root = YAML(typ="safe", pure=True).compose(text.removeprefix("\ufeff"))
     except YAMLError as error:
-        document.problems = _tabs(text) or [_syntax_problem(error, text)]
+        document.problems = _tab_problems(text) or [_syntax_problem(error, text)]
         return document
     except RecursionError:
         document.problems = [Problem(0, 0, "the brackets are nested too deeply to read")]
@@ -90,7 +90,7 @@ class _Walk:
         self.seen: set[int] = set()
 
     def value(self, node: Node, loc: Loc) -> Any:
-        self.document.values[loc] = _place(node)
+        self.document.values[loc] = _position(node)
         if id(node) in self.seen:
             return self._alias(loc)
         self.seen.add(id(node))
@@ -104,7 +104,7 @@ class _Walk:
     def _mapping(self, node: MappingNode, loc: Loc) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            at = _place(key_node)
+            at = _position(key_node)
             if not isinstance(key_node, ScalarNode):
                 self.document.unknown.add(loc)
                 self._report(at, "a key must be a plain word", "is this a template that was never filled in?")
@@ -123,13 +123,13 @@ class _Walk:
         at = self.document.keys.get(loc) or self.document.values[loc]
         self._report(at, "`*` refers to another part of the file", "write the value out here")
 
-    def _report(self, at: Place, message: str, hint: str = "") -> None:
+    def _report(self, at: Position, message: str, hint: str = "") -> None:
         self.document.problems.append(Problem(at.line, at.column, message, hint))
 
 
-def _place(node: Node) -> Place:
+def _position(node: Node) -> Position:
     text = node.value if isinstance(node, ScalarNode) else ""
-    return Place(node.start_mark.line + 1, node.start_mark.column + 1, str(text))
+    return Position(node.start_mark.line + 1, node.start_mark.column + 1, str(text))
 
 
 def _scalar(node: ScalarNode) -> Any:
@@ -163,7 +163,7 @@ def _unprintable(text: str) -> Problem:
     return Problem(0, 0, "the file holds characters that YAML does not allow")
 
 
-def _tabs(text: str) -> list[Problem]:
+def _tab_problems(text: str) -> list[Problem]:
     """Every line that is indented with a tab, which YAML does not allow."""
     return [
         Problem(
@@ -182,7 +182,7 @@ def _syntax_problem(error: YAMLError, text: str) -> Problem:
     if not marks:
         return Problem(0, 0, f"this is not valid YAML: {complaint.strip()}")
     at = marks[-1] if any(words in complaint for words in _AT_THE_BEGINNING) else marks[0]
-    words = next((ours for theirs, ours in _COMPLAINTS if theirs in complaint), None)
+    words = next((ours for theirs, ours in _SYNTAX_MESSAGES if theirs in complaint), None)
     words = (
         words.format(opened=marks[-1].line + 1) if words else f"this is not valid YAML: {complaint.strip()}"
     )

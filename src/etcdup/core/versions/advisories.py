@@ -2,15 +2,15 @@
 
 from collections.abc import Collection, Iterator
 
-from etcdup.core.etcd.known_issues import FAULTS, HOLES, Advisory, Scope
+from etcdup.core.etcd.known_issues import FAULTS, VULNERABILITIES, Advisory, Scope
 from etcdup.core.spec.version import NEWEST, Version
 
-__all__ = ["Advisory", "Scope", "is_end_of_life", "newest_patch", "refusals", "warnings_for"]
+__all__ = ["Advisory", "Scope", "blocking_advisories", "is_end_of_life", "newest_patch", "warning_advisories"]
 
 _LAST_ENDED = (3, 4)
 
 
-def refusals(
+def blocking_advisories(
     version: Version, *, members: int = 3, scopes: Collection[Scope] = (), vouched: bool = False
 ) -> tuple[Advisory, ...]:
     """The faults for which this version must not be used.
@@ -18,16 +18,16 @@ def refusals(
     `scopes` name what is about to be done, beside running it. `vouched` binaries come from a distribution or
     from the operator: they may be patched under their old number, so they are warned of instead.
     """
-    applying = _applying(version, members, scopes)
-    return tuple(advisory for advisory in applying if _refuses(advisory, vouched))
+    applying = _relevant_advisories(version, members, scopes)
+    return tuple(advisory for advisory in applying if _is_blocking(advisory, vouched))
 
 
-def warnings_for(
+def warning_advisories(
     version: Version, *, members: int = 3, scopes: Collection[Scope] = (), vouched: bool = False
 ) -> tuple[Advisory, ...]:
     """The faults to be told of: every one that matters here and that `refusals` does not hold."""
-    applying = _applying(version, members, scopes)
-    return tuple(advisory for advisory in applying if not _refuses(advisory, vouched))
+    applying = _relevant_advisories(version, members, scopes)
+    return tuple(advisory for advisory in applying if not _is_blocking(advisory, vouched))
 
 
 def is_end_of_life(version: Version) -> bool:
@@ -40,12 +40,12 @@ def newest_patch(version: Version) -> Version:
     return NEWEST.get(version.series, NEWEST[max(NEWEST)])
 
 
-def _applying(version: Version, members: int, scopes: Collection[Scope]) -> Iterator[Advisory]:
+def _relevant_advisories(version: Version, members: int, scopes: Collection[Scope]) -> Iterator[Advisory]:
     matters = {"always", *scopes} | ({"single-member"} if members == 1 else set())
-    for advisory in (*FAULTS, *HOLES):
+    for advisory in (*FAULTS, *VULNERABILITIES):
         if advisory.scope in matters and advisory.affects(version):
             yield advisory
 
 
-def _refuses(advisory: Advisory, vouched: bool) -> bool:
+def _is_blocking(advisory: Advisory, vouched: bool) -> bool:
     return advisory.action == "refuse" and not (vouched and advisory.may_be_patched)

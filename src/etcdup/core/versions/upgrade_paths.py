@@ -11,15 +11,15 @@ from typing import Literal
 from etcdup.core.etcd.known_issues import Scope, Series
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.version import NEWEST, Version
-from etcdup.core.versions.advisories import refusals
+from etcdup.core.versions.advisories import blocking_advisories
 
 # `return` is the way back of a half-done upgrade, and the rest of a half-done downgrade: as long as one member
 # runs the lower minor, the cluster's version is the lower one, and etcd needs no leave to go down (rule 46).
-Kind = Literal["patch", "upgrade", "return", "downgrade"]
+HopKind = Literal["patch", "upgrade", "return", "downgrade"]
 
 
 @dataclass(frozen=True)
-class Way:
+class SupportedHop:
     """One step between neighbouring minors that etcd itself supports.
 
     `scope` names the faults that a release must not have to be its source; `users` says whether etcd's own users
@@ -35,15 +35,15 @@ class Way:
 
 # Down to 3.4 etcd itself goes only from patches of 3.4 made for it (rule 47): a restore does the same and more
 # surely, so there is no way here.
-WAYS = (
-    Way((3, 4), (3, 5), users=False),  # rule 45
-    Way((3, 5), (3, 6), scope="source-for-3.6", v2store=True),  # rule 44
-    Way((3, 6), (3, 7), scope="source-for-3.7"),
-    Way((3, 7), (3, 6)),
-    Way((3, 6), (3, 5)),
+SUPPORTED_HOPS = (
+    SupportedHop((3, 4), (3, 5), users=False),  # rule 45
+    SupportedHop((3, 5), (3, 6), scope="source-for-3.6", v2store=True),  # rule 44
+    SupportedHop((3, 6), (3, 7), scope="source-for-3.7"),
+    SupportedHop((3, 7), (3, 6)),
+    SupportedHop((3, 6), (3, 5)),
 )
-_UP = {way.source: way for way in WAYS if way.target > way.source}
-_DOWN = {way.source: way for way in WAYS if way.target < way.source}
+_UP = {way.source: way for way in SUPPORTED_HOPS if way.target > way.source}
+_DOWN = {way.source: way for way in SUPPORTED_HOPS if way.target < way.source}
 _OLDEST, _LATEST = min(NEWEST), max(NEWEST)
 # From this patch of 3.4 on, etcd itself knows a way back from 3.5.
 _KNOWS_WAY_BACK = Version(3, 4, 32)
@@ -52,12 +52,12 @@ _CLEANS_MEMBERS = Version(3, 5, 26)
 
 
 @dataclass(frozen=True)
-class Hop:
+class VersionHop:
     """All members, one after the other, to `target`. `source` is the minor that they come from."""
 
     source: Series
     target: Version
-    kind: Kind
+    kind: HopKind
 
     @property
     def changes_minor(self) -> bool:
@@ -77,9 +77,9 @@ class Hop:
         return self.kind == "upgrade"
 
 
-def hops(
+def version_hops(
     running: Collection[Version], wanted: Version, *, one_version_only: bool = False
-) -> tuple[Hop, ...] | Refused:
+) -> tuple[VersionHop, ...] | Refused:
     """The hops from what the members run to what cluster.yaml wants, in order; () where they run it.
 
     Members may differ: then a hop is half done, and the first hop here ends it, upwards or downwards. Minors in
@@ -88,15 +88,15 @@ def hops(
     """
     if not running or all(version == wanted for version in running):
         return ()
-    if refused := _against_span(running, wanted):
+    if refused := _refuse_span(running, wanted):
         return refused
     path = tuple(_path(running, wanted))
     if one_version_only and len(path) > 1:
-        return _one_at_a_time(path, wanted)
+        return _several_hops(path, wanted)
     return path
 
 
-def against_hop(hop: Hop, running: Collection[Version], *, users: bool) -> Refused | None:
+def refuse_hop(hop: VersionHop, running: Collection[Version], *, users: bool) -> Refused | None:
     """Why this hop may not be begun, or gone on with, from what the members run.
 
     `users`: etcd's own users and roles are switched on. The way back of a half-done hop is always free.
@@ -111,13 +111,13 @@ def against_hop(hop: Hop, running: Collection[Version], *, users: bool) -> Refus
             hint="`etcdctl auth disable` for the time of the upgrade, if the network allows it, then apply again",
             rules=(45,),
         )
-    return _against_sources(way, [version for version in running if version.series == hop.source], running)
+    return _refuse_sources(way, [version for version in running if version.series == hop.source], running)
 
 
-def notes(hop: Hop, running: Collection[Version]) -> tuple[str, ...]:
+def hop_notes(hop: VersionHop, running: Collection[Version]) -> tuple[str, ...]:
     """What the operator should know of this hop before it begins, and nothing can change."""
     if hop.kind == "upgrade":
-        return (_until(hop, min(running)),)
+        return (_way_back_note(hop, min(running)),)
     if hop.kind == "patch" and max(running) >= _CLEANS_MEMBERS > hop.target >= (3, 5, 0):
         return (
             f"{hop.target} is older than {_CLEANS_MEMBERS}, which mends how members that are gone are remembered: "
@@ -126,7 +126,7 @@ def notes(hop: Hop, running: Collection[Version]) -> tuple[str, ...]:
     return ()
 
 
-def downgrade_call(hop: Hop, downgrade_to: str) -> Literal["", "enable", "cancel"]:
+def downgrade_request(hop: VersionHop, downgrade_to: str) -> Literal["", "enable", "cancel"]:
     """What etcd has to be told before the first member of this hop is touched.
 
     `downgrade_to` is what the members say of a downgrade under way (MemberSeen); from 3.6 on they know it.
@@ -134,10 +134,10 @@ def downgrade_call(hop: Hop, downgrade_to: str) -> Literal["", "enable", "cancel
     if hop.kind == "downgrade":
         # what leads to where the members are by now is the hop before this one, which etcd is about to end
         return "enable" if downgrade_to in ("", f"{_minor(hop.source)}.0") else ""
-    return "cancel" if is_stray(downgrade_to, hop.target) else ""
+    return "cancel" if is_stray_downgrade(downgrade_to, hop.target) else ""
 
 
-def is_stray(downgrade_to: str, wanted: Version) -> bool:
+def is_stray_downgrade(downgrade_to: str, wanted: Version) -> bool:
     """Whether a downgrade is under way that leads elsewhere than to this version.
 
     etcd ends one by itself a few seconds after all members run its target. Members taken up again sooner keep it,
@@ -146,7 +146,7 @@ def is_stray(downgrade_to: str, wanted: Version) -> bool:
     return bool(downgrade_to) and not downgrade_to.startswith(f"{_minor(wanted.series)}.")
 
 
-def way_back(source: Version, target: Version) -> str:
+def how_to_go_back(source: Version, target: Version) -> str:
     """How members get back to `source`, once all of them run `target`, a minor later."""
     if target.series in _DOWN and _DOWN[target.series].target == source.series:
         return f"the way back to {_minor(source.series)} is etcd's downgrade, which etcdup knows"
@@ -155,11 +155,11 @@ def way_back(source: Version, target: Version) -> str:
     return "etcdup knows no way back but a restore"
 
 
-def _against_span(running: Collection[Version], wanted: Version) -> Refused | None:
+def _refuse_span(running: Collection[Version], wanted: Version) -> Refused | None:
     """Members too far apart, minors that etcdup does not know, and the one way down that there is not."""
     low, high = min(running).series, max(running).series
     if unknown := sorted({version for version in (*running, wanted) if version.series not in NEWEST}):
-        return _unknown(unknown[0])
+        return _unknown_minor(unknown[0])
     if high not in (low, _above(low)):
         return Refused(
             f"members run {_shown(running)}: more than one minor apart, which etcd does not support",
@@ -175,7 +175,7 @@ def _against_span(running: Collection[Version], wanted: Version) -> Refused | No
     return None
 
 
-def _unknown(version: Version) -> Refused:
+def _unknown_minor(version: Version) -> Refused:
     if version.series < _OLDEST:
         return Refused(
             f"etcd {version} is older than any that etcdup runs, and etcd goes one minor at a time",
@@ -189,19 +189,19 @@ def _unknown(version: Version) -> Refused:
     )
 
 
-def _path(running: Collection[Version], wanted: Version) -> list[Hop]:
+def _path(running: Collection[Version], wanted: Version) -> list[VersionHop]:
     low, high = min(running).series, max(running).series
     up = wanted.series >= high
-    found: list[Hop] = []
+    found: list[VersionHop] = []
     if low == high == wanted.series:
-        found.append(Hop(low, wanted, "patch"))
+        found.append(VersionHop(low, wanted, "patch"))
     elif low != high:  # a half-done hop is ended first, in the direction that the wish lies in
         source, to = (low, high) if up else (high, low)
-        found.append(Hop(source, _patch(to, wanted), "upgrade" if up else "return"))
+        found.append(VersionHop(source, _patch(to, wanted), "upgrade" if up else "return"))
     at = high if up else low
     while at != wanted.series:
         target = (_UP if up else _DOWN)[at].target
-        found.append(Hop(at, _patch(target, wanted), "upgrade" if up else "downgrade"))
+        found.append(VersionHop(at, _patch(target, wanted), "upgrade" if up else "downgrade"))
         at = target
     return found
 
@@ -210,7 +210,7 @@ def _patch(series: Series, wanted: Version) -> Version:
     return wanted if series == wanted.series else NEWEST[series]
 
 
-def _one_at_a_time(path: tuple[Hop, ...], wanted: Version) -> Refused:
+def _several_hops(path: tuple[VersionHop, ...], wanted: Version) -> Refused:
     way = ", then ".join(str(hop.target) for hop in path)
     return Refused(
         f"the way to {wanted} is {way}, and `install` in cluster.yaml has one version only",
@@ -219,13 +219,15 @@ def _one_at_a_time(path: tuple[Hop, ...], wanted: Version) -> Refused:
     )
 
 
-def _against_sources(way: Way, sources: list[Version], running: Collection[Version]) -> Refused | None:
+def _refuse_sources(
+    way: SupportedHop, sources: list[Version], running: Collection[Version]
+) -> Refused | None:
     if way.scope is None:
         return None
     faults = {
         version: fault
         for version in sources
-        for fault in refusals(version, scopes=[way.scope])
+        for fault in blocking_advisories(version, scopes=[way.scope])
         if fault.scope == way.scope
     }
     if not faults:
@@ -241,9 +243,9 @@ def _against_sources(way: Way, sources: list[Version], running: Collection[Versi
     )
 
 
-def _until(hop: Hop, oldest: Version) -> str:
+def _way_back_note(hop: VersionHop, oldest: Version) -> str:
     until = f"until the last member runs {_minor(hop.target.series)}"
-    return f"{until}, `version: {oldest}` in cluster.yaml takes all back; from then on {way_back(oldest, hop.target)}"
+    return f"{until}, `version: {oldest}` in cluster.yaml takes all back; from then on {how_to_go_back(oldest, hop.target)}"
 
 
 def _above(series: Series) -> Series:

@@ -12,20 +12,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 from typing import NoReturn
 
-from etcdup.core.members.membership import departed
+from etcdup.core.members.membership import departed_hosts
 from etcdup.core.observed.model import MemberSilent, Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.step_registry import LASTING
 from etcdup.core.plan.steps import IssueCertificates, ObtainBinaries, RestartMember, StartMember
-from etcdup.core.planner.guards import against
+from etcdup.core.planner.guards import refuse_step
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
-from etcdup.ops.world.connected_clients import listened
+from etcdup.ops.world.connected_clients import wait_for_rejected_clients
 from etcdup.ops.world.health import Health, prove
 from etcdup.ops.world.journal import Journal
-from etcdup.ops.world.observe import look_again_at_members, observe
+from etcdup.ops.world.observe import observe, observe_members
 from etcdup.ops.world.perform import Performer, Reporter
-from etcdup.ops.world.wait import explained
+from etcdup.ops.world.wait import explain_failure
 from etcdup.ops.world.world import World
 
 # A refused connection is tried again ten times a second; the rest is for slow hosts.
@@ -38,18 +38,18 @@ Planner = Callable[[Observed], Plan | Refusal]
 Confirm = Callable[[RestartMember], Awaitable[None]]
 
 
-class OutcomeUnseen(EtcdupError):
+class OutcomeNotObserved(EtcdupError):
     """A step was done, and the plan has it again."""
 
     def __init__(self, step: Step) -> None:
         super().__init__(
-            f"{_named(step)} was done, but its outcome cannot be seen: {step.reason}",
+            f"{_step_label(step)} was done, but its outcome cannot be seen: {step.reason}",
             hint="does something else change this host, such as a configuration management tool?",
         )
         self.step = step
 
 
-async def _agreed(step: RestartMember) -> None:
+async def _confirm_always(step: RestartMember) -> None:
     """Whoever said yes to the plan said yes to its end."""
 
 
@@ -60,7 +60,7 @@ async def apply(
     reporter: Reporter,
     journal: Journal,
     *,
-    confirm: Confirm = _agreed,
+    confirm: Confirm = _confirm_always,
 ) -> tuple[Health, ...]:
     """Does what `plan` says and returns the proof of health of every member.
 
@@ -73,12 +73,12 @@ async def apply(
     performer = Performer(world, reporter, journal)
     try:
         observed = await _carry_out(performer, plan, planner, confirm)
-        return await finish(world, await _answering(world, observed))
+        return await finish(world, await _wait_until_answering(world, observed))
     except EtcdupError as error:
-        raise _partly(performer, error) from error
+        raise _as_partly_applied(performer, error) from error
 
 
-async def retire(
+async def apply_without_proof(
     world: World, plan: Plan, planner: Planner, reporter: Reporter, journal: Journal
 ) -> Observed:
     """`apply` without the proof at its end: no cluster is left to be healthy, or it is proved in another way.
@@ -87,9 +87,9 @@ async def retire(
     """
     performer = Performer(world, reporter, journal)
     try:
-        return await _carry_out(performer, plan, planner, _agreed)
+        return await _carry_out(performer, plan, planner, _confirm_always)
     except EtcdupError as error:
-        raise _partly(performer, error) from error
+        raise _as_partly_applied(performer, error) from error
 
 
 async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm: Confirm) -> Observed:
@@ -103,42 +103,44 @@ async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm
 
 async def _do_phases(performer: Performer, plan: Plan, planner: Planner, confirm: Confirm) -> Observed:
     """The fresh plan's order counts, not the shown one's: who leads, and must be restarted last, changes on the way."""
-    from etcdup.ops.apply.execution import do  # with all that changes need: most runs have nothing to do
+    from etcdup.ops.apply.execution import (
+        run_phase,  # with all that changes need: most runs have nothing to do
+    )
 
     world = performer.world
     done: dict[tuple[str, ...], Step] = {}
     heard: set[str] = set()
     while True:
-        observed = await listened(performer, await observe(world), heard)
+        observed = await wait_for_rejected_clients(performer, await observe(world), heard)
         try:
             phase = next_phase(plan, done, planner(observed))
-        except OutcomeUnseen as unseen:
-            raise await _why_unseen(world, unseen) from None
+        except OutcomeNotObserved as unseen:
+            raise await _explain_not_observed(world, unseen) from None
         if not phase:
             return observed
-        _guard(world, phase, observed)
+        _check_guards(world, phase, observed)
         for step in phase:
             if isinstance(step, RestartMember) and step.no_way_back:
                 await confirm(step)
-        await do(performer, phase, observed, plan.token)
+        await run_phase(performer, phase, observed, plan.token)
         done |= {step.identity: step for step in phase}
 
 
-async def _why_unseen(world: World, unseen: OutcomeUnseen) -> EtcdupError:
+async def _explain_not_observed(world: World, unseen: OutcomeNotObserved) -> EtcdupError:
     """A member that came up and is down again has said why in its log."""
     step = unseen.step
     if not isinstance(step, BRING_UP):
         return unseen
-    return await explained(world, (step.host,), f"etcd on {step.host} does not stay up")
+    return await explain_failure(world, (step.host,), f"etcd on {step.host} does not stay up")
 
 
-async def _answering(world: World, observed: Observed) -> Observed:
+async def _wait_until_answering(world: World, observed: Observed) -> Observed:
     """The same, once every etcd that runs answers, or has had the time for it: where certificates were put right
     under a running member, the connection that they had refused is only now tried again."""
     end = world.clock.now() + ANSWER_S
     while world.clock.now() < end and any(_is_mute(observed, name) for name in observed.reachable()):
         await world.clock.sleep(POLL_S)
-        observed = await look_again_at_members(world, observed)
+        observed = await observe_members(world, observed)
     return observed
 
 
@@ -146,7 +148,7 @@ def _is_mute(observed: Observed, name: str) -> bool:
     return observed.reachable()[name].unit.is_running and isinstance(observed.members[name], MemberSilent)
 
 
-def _partly(performer: Performer, error: EtcdupError) -> EtcdupError:
+def _as_partly_applied(performer: Performer, error: EtcdupError) -> EtcdupError:
     if performer.changed == 0 or isinstance(error, PartlyApplied):
         return error
     return PartlyApplied(error.message, detail=error.detail, hint=error.hint)
@@ -185,10 +187,10 @@ def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | R
     shown = {step.identity for step in plan.steps}
     for step in left:
         if step.identity in done:
-            raise OutcomeUnseen(step)
+            raise OutcomeNotObserved(step)
         if step.identity not in shown and not _is_brought_up(step, plan):
             raise RefusedError(
-                f"the world has moved since this plan was made: now {_named(step)} is needed too ({step.reason})",
+                f"the world has moved since this plan was made: now {_step_label(step)} is needed too ({step.reason})",
                 hint="run `etcdup plan` and look again",
             )
     return next(iter(phases(left)), ())
@@ -202,13 +204,13 @@ def _is_brought_up(step: Step, plan: Plan) -> bool:
     )
 
 
-def _named(step: Step) -> str:
+def _step_label(step: Step) -> str:
     return f"{step.kind} on {step.host}" if isinstance(step, HostStep) else step.kind
 
 
-def _guard(world: World, steps: Sequence[Step], observed: Observed) -> None:
+def _check_guards(world: World, steps: Sequence[Step], observed: Observed) -> None:
     """The planner's own guards, on this fresh observation."""
-    refused = [reason for step in steps for reason in against(step, world.spec, observed)]
+    refused = [reason for step in steps for reason in refuse_step(step, world.spec, observed)]
     if refused:
         raise_refusal(Refusal(world.spec.name, tuple(refused)))
 
@@ -216,7 +218,7 @@ def _guard(world: World, steps: Sequence[Step], observed: Observed) -> None:
 async def finish(world: World, observed: Observed) -> tuple[Health, ...]:
     """The other half of success, beside an empty plan: hosts that were left are forgotten once they are cleared, and
     every host is within reach, every member proved healthy. Raises EtcdupError."""
-    for name in departed(observed):
+    for name in departed_hosts(observed):
         if name in observed.reachable():
             await asyncio.to_thread(world.pki.forget, name)
     return await prove_whole(world, observed)

@@ -30,19 +30,24 @@ from etcdup.core.plan.steps import (
 )
 from etcdup.errors import EtcdupError
 from etcdup.ops.members.lifecycle import form, restart, seal, start
-from etcdup.ops.members.members import add_learner, clear, join, promote, remove, update_peer_url
+from etcdup.ops.members.members import add_learner, join, promote, remove, stop_and_archive, update_peer_url
 from etcdup.ops.recovery.disk_salvage import salvage
 from etcdup.ops.restore.restore import fence_off, start_restored, stop_all
-from etcdup.ops.versions.version_steps import cancel_downgrade, check_v2store, enable_downgrade, snapshot
+from etcdup.ops.versions.version_steps import (
+    cancel_downgrade,
+    check_v2store,
+    enable_downgrade,
+    take_minor_snapshot,
+)
 from etcdup.ops.world.perform import Performer
 
 
-async def do(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
+async def run_phase(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
     """Does the steps of one phase and tells the reporter how they fare. Raises what the first failure raised."""
     for step in steps:
         performer.reporter.step(step, "doing")
     try:
-        await _do(performer, steps, observed, token)
+        await _run_steps(performer, steps, observed, token)
     except BaseException:
         for step in steps:
             performer.reporter.step(step, "failed")
@@ -51,16 +56,16 @@ async def do(performer: Performer, steps: Sequence[Step], observed: Observed, to
         performer.reporter.step(step, "done")
 
 
-async def _do(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
-    if len(steps) == 1 and await _do_alone(performer, steps[0], observed, token):
+async def _run_steps(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
+    if len(steps) == 1 and await _run_single_step(performer, steps[0], observed, token):
         return
-    await _here(performer, steps, observed)
+    await _run_local_steps(performer, steps, observed)
     # What a certificate file holds is known only now that it was issued.
     fresh = replace(observed, pki=performer.world.pki.see())
-    await _on_hosts(performer, [step for step in steps if isinstance(step, HostStep)], fresh, token)
+    await _run_host_steps(performer, [step for step in steps if isinstance(step, HostStep)], fresh, token)
 
 
-async def _do_alone(performer: Performer, step: Step, observed: Observed, token: str) -> bool:
+async def _run_single_step(performer: Performer, step: Step, observed: Observed, token: str) -> bool:
     """Whether this was a step of those that are more than a list of commands."""
     match step:
         case FormCluster():
@@ -78,13 +83,13 @@ async def _do_alone(performer: Performer, step: Step, observed: Observed, token:
         case PromoteMember():
             await promote(performer, step, observed)
         case DetachMember() | SetAside():
-            await clear(performer, step, observed)
+            await stop_and_archive(performer, step, observed)
         case RemoveMember():
             await remove(performer, step, observed)
         case UpdatePeerUrl():
             await update_peer_url(performer, step, observed)
         case TakeSnapshot():
-            await snapshot(performer, step, observed)
+            await take_minor_snapshot(performer, step, observed)
         case CheckV2Store():
             await check_v2store(performer, step, observed)
         case EnableDowngrade():
@@ -108,7 +113,7 @@ async def _do_alone(performer: Performer, step: Step, observed: Observed, token:
     return True
 
 
-async def _here(performer: Performer, steps: Sequence[Step], observed: Observed) -> None:
+async def _run_local_steps(performer: Performer, steps: Sequence[Step], observed: Observed) -> None:
     """What is done on the operator's own machine, all of it at once, before any host is touched."""
     world = performer.world
     work: list[Awaitable[None]] = []
@@ -131,19 +136,21 @@ async def _obtain(performer: Performer, version: str, arch: str, observed: Obser
         await performer.world.archive(performer.world.binaries_of(version), arch)
 
 
-async def _on_hosts(performer: Performer, steps: list[HostStep], observed: Observed, token: str) -> None:
+async def _run_host_steps(
+    performer: Performer, steps: list[HostStep], observed: Observed, token: str
+) -> None:
     """Each host's steps in order, all hosts at once. A host that fails does not stop the others half-way."""
     by_host: dict[str, list[HostStep]] = {}
     for step in steps:
         by_host.setdefault(step.host, []).append(step)
     results = await asyncio.gather(
-        *(_one_host(performer, name, own, observed, token) for name, own in by_host.items()),
+        *(_run_steps_on_host(performer, name, own, observed, token) for name, own in by_host.items()),
         return_exceptions=True,
     )
     raise_together([result for result in results if isinstance(result, BaseException)])
 
 
-async def _one_host(
+async def _run_steps_on_host(
     performer: Performer, name: str, steps: list[HostStep], observed: Observed, token: str
 ) -> None:
     spec = performer.world.spec

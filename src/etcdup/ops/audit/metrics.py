@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from etcdup.core.audit.findings import Leaders
+from etcdup.core.audit.findings import LeaderChanges
 from etcdup.core.audit.inspection import parse_leaders
 from etcdup.core.audit.process_settings import urls_of
 from etcdup.core.certs.exports import ClientFiles
 from etcdup.errors import RemoteError
 from etcdup.ops.world.open import ANY_ADDRESS
-from etcdup.remote.etcd.tls import trusting
+from etcdup.remote.etcd.tls import context_for_ca
 from etcdup.remote.host import Host
 
 TIMEOUT_S = 5.0
@@ -20,30 +20,30 @@ _MOST_BYTES = 8 << 20
 _URLS = ("listen-metrics-urls", "listen-client-urls")
 
 
-async def leaders_seen(
+async def read_leader_changes(
     host: Host, settings: Mapping[str, str], client: ClientFiles | None, now: float
-) -> Leaders:
+) -> LeaderChanges:
     """How often the member saw the leader change since it started, or why it does not say. `settings` are the running
     process's; `client` is what to say hello with where it shows nothing without."""
-    url = _place(settings, with_tls=client is not None)
+    url = _metrics_url(settings, with_tls=client is not None)
     if url is None:
-        return Leaders(
+        return LeaderChanges(
             host.name, why="it shows its metrics to clients with a certificate alone, and none is here"
         )
     try:
         tls = _context(client) if client is not None and url.scheme == "https" else None
         async with asyncio.timeout(TIMEOUT_S):
-            text = await _get(*await _reached(host, url), tls)
+            text = await _get(*await _forward(host, url), tls)
     except TimeoutError:
-        return Leaders(host.name, why=f"its metrics do not come within {TIMEOUT_S:.0f} s")
+        return LeaderChanges(host.name, why=f"its metrics do not come within {TIMEOUT_S:.0f} s")
     except RemoteError as error:
-        return Leaders(host.name, why=error.message.removeprefix(f"{host.name}: "))
+        return LeaderChanges(host.name, why=error.message.removeprefix(f"{host.name}: "))
     except OSError as error:
-        return Leaders(host.name, why=f"its metrics cannot be read: {error.strerror or error}")
+        return LeaderChanges(host.name, why=f"its metrics cannot be read: {error.strerror or error}")
     return parse_leaders(host.name, text, now)
 
 
-def _place(settings: Mapping[str, str], *, with_tls: bool) -> SplitResult | None:
+def _metrics_url(settings: Mapping[str, str], *, with_tls: bool) -> SplitResult | None:
     """Plain http first: it asks for nothing."""
     urls = [urlsplit(url) for flag in _URLS for url in urls_of(settings, flag)]
     schemes = ("http", "https") if with_tls else ("http",)
@@ -53,7 +53,7 @@ def _place(settings: Mapping[str, str], *, with_tls: bool) -> SplitResult | None
     )
 
 
-async def _reached(host: Host, url: SplitResult) -> tuple[str, int]:
+async def _forward(host: Host, url: SplitResult) -> tuple[str, int]:
     assert url.hostname is not None
     assert url.port is not None
     return await host.forward(ANY_ADDRESS.get(url.hostname, url.hostname), url.port)
@@ -61,7 +61,7 @@ async def _reached(host: Host, url: SplitResult) -> tuple[str, int]:
 
 def _context(client: ClientFiles) -> ssl.SSLContext:
     """Its name is not asked for: SSH vouches for the host already."""
-    context = trusting(Path(client.ca).read_bytes())
+    context = context_for_ca(Path(client.ca).read_bytes())
     context.check_hostname = False
     context.load_cert_chain(client.cert, client.key)
     return context

@@ -13,9 +13,9 @@ from etcdup.core.backups.backups import (
     MANIFEST,
     PROOF,
     SEALED,
-    Listed,
+    BackupEntry,
+    InvalidManifest,
     Manifest,
-    NotAManifest,
     read_manifest,
     whole_backups,
 )
@@ -23,9 +23,9 @@ from etcdup.core.etcd.bbolt import Read, open_bolt
 from etcdup.core.etcd.keyspace import newest_revision
 from etcdup.core.spec.units import show_size
 from etcdup.errors import EtcdupError, UsageError
-from etcdup.ops.backups.checksum import Gauge
-from etcdup.ops.backups.encryption import Identity, Unreadable, unsealed
-from etcdup.ops.backups.store import NotThere, Store, StoreError
+from etcdup.ops.backups.checksum import StreamChecksum
+from etcdup.ops.backups.encryption import DecryptionFailed, Identity, decrypt_stream
+from etcdup.ops.backups.store import ObjectNotFound, Store, StoreError
 
 Report = Callable[[str], None]
 Stream = AsyncGenerator[bytes, None]
@@ -38,29 +38,29 @@ class Damaged(EtcdupError):
     """The store holds something else than what was backed up."""
 
 
-async def counted(source: Stream, gauge: Gauge) -> Stream:
+async def checksummed(source: Stream, gauge: StreamChecksum) -> Stream:
     async with aclosing(source):
         async for piece in source:
             gauge.take(piece)
             yield piece
 
 
-async def backups_in(store: Store, cluster: str) -> tuple[Listed, ...]:
+async def list_backups(store: Store, cluster: str) -> tuple[BackupEntry, ...]:
     """Whole ones of this cluster, oldest first. Everything else in the store is not ours."""
     return whole_backups(await store.names(), cluster)
 
 
-async def manifest_of(store: Store, name: str) -> Manifest:
+async def load_manifest(store: Store, name: str) -> Manifest:
     try:
         return read_manifest(await store.read_text(name + MANIFEST), name)
-    except NotAManifest as error:
+    except InvalidManifest as error:
         raise Damaged(f"the manifest of {name} in {store.place} cannot be used: {error}") from None
 
 
 async def verify(store: Store, name: str, *, report: Report, identity: Identity | None = None) -> Manifest:
     """Reads the whole of it; where it is encrypted and there is no identity, as far as that goes. Raises Damaged, with
     what differs."""
-    manifest = await manifest_of(store, name)
+    manifest = await load_manifest(store, name)
     await read_back(store, manifest, report, identity)
     return manifest
 
@@ -68,15 +68,19 @@ async def verify(store: Store, name: str, *, report: Report, identity: Identity 
 async def read_back(
     store: Store, manifest: Manifest, report: Report, identity: Identity | None = None
 ) -> None:
-    content = _checked(store, manifest, report, identity) if identity else _stored(store, manifest, report)
+    content = (
+        _read_database(store, manifest, report, identity)
+        if identity
+        else _read_stored(store, manifest, report)
+    )
     async with aclosing(content):
         async for _ in content:
             pass
     if not manifest.encrypted_to:
-        await _against_revision(store, manifest)
+        await _check_revision(store, manifest)
 
 
-async def _against_revision(store: Store, manifest: Manifest) -> None:
+async def _check_revision(store: Store, manifest: Manifest) -> None:
     """The database's own word, by a few small reads. How many keys it has is for the drill: that takes all of them."""
     end = manifest.size - HASH_BYTES
 
@@ -91,9 +95,9 @@ async def _against_revision(store: Store, manifest: Manifest) -> None:
         raise _damaged(store, manifest, f"it ends at revision {newest} and should reach {manifest.revision}")
 
 
-async def _stored(store: Store, manifest: Manifest, report: Report) -> Stream:
+async def _read_stored(store: Store, manifest: Manifest, report: Report) -> Stream:
     """The object's bytes; ends with Damaged unless they are those that were written."""
-    gauge, told = Gauge(), 0
+    gauge, told = StreamChecksum(), 0
     async for piece in store.read(manifest.database):
         gauge.take(piece)
         if gauge.size - told >= REPORT_BYTES:
@@ -103,29 +107,31 @@ async def _stored(store: Store, manifest: Manifest, report: Report) -> Stream:
     if manifest.encrypted_to:
         why = _difference(gauge, manifest.stored_size, manifest.stored_sha256)
     else:
-        why = _difference(gauge, manifest.size, manifest.sha256) or _ending(gauge)
+        why = _difference(gauge, manifest.size, manifest.sha256) or _trailer_fault(gauge)
     if why:
         raise _damaged(store, manifest, why)
 
 
-async def _checked(store: Store, manifest: Manifest, report: Report, identity: Identity | None) -> Stream:
+async def _read_database(
+    store: Store, manifest: Manifest, report: Report, identity: Identity | None
+) -> Stream:
     """The database's bytes, decrypted; ends with Damaged unless they are those that the manifest tells of."""
-    content, gauge = _stored(store, manifest, report), Gauge()
+    content, gauge = _read_stored(store, manifest, report), StreamChecksum()
     if manifest.encrypted_to:
-        content = counted(unsealed(content, _fitting(identity, manifest)), gauge)
+        content = checksummed(decrypt_stream(content, _matching_identity(identity, manifest)), gauge)
     try:
         async with aclosing(content):
             async for piece in content:
                 yield piece
-    except Unreadable as error:
+    except DecryptionFailed as error:
         raise _damaged(store, manifest, error.message) from None
     if manifest.encrypted_to and (
-        why := _difference(gauge, manifest.size, manifest.sha256) or _ending(gauge)
+        why := _difference(gauge, manifest.size, manifest.sha256) or _trailer_fault(gauge)
     ):
         raise _damaged(store, manifest, why)
 
 
-def _fitting(identity: Identity | None, manifest: Manifest) -> Identity:
+def _matching_identity(identity: Identity | None, manifest: Manifest) -> Identity:
     if identity is None:
         raise UsageError(f"{manifest.name} is encrypted to {manifest.encrypted_to}", hint=IDENTITY_HINT)
     if manifest.encrypted_to not in identity.public:
@@ -137,13 +143,13 @@ def _fitting(identity: Identity | None, manifest: Manifest) -> Identity:
     return identity
 
 
-def _difference(gauge: Gauge, size: int, sha256: str) -> str:
+def _difference(gauge: StreamChecksum, size: int, sha256: str) -> str:
     if gauge.size != size:
         return f"it has {gauge.size} bytes and should have {size}"
     return "" if gauge.sha256 == sha256 else f"its sha256 is {gauge.sha256} and should be {sha256}"
 
 
-def _ending(gauge: Gauge) -> str:
+def _trailer_fault(gauge: StreamChecksum) -> str:
     return "" if gauge.ends_well else "it does not end with its checksum"
 
 
@@ -166,11 +172,11 @@ async def fetch(
     identity: Identity | None = None,
 ) -> tuple[Path, Manifest]:
     """A whole backup by its name, decrypted and verified on the way, as `folder/NAME.db` for its owner alone."""
-    manifest = await manifest_of(store, name)
+    manifest = await load_manifest(store, name)
     target, part = folder / (name + DATABASE), folder / f".{name}.part"
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            async for piece in _checked(store, manifest, report, identity):
+            async for piece in _read_database(store, manifest, report, identity):
                 await asyncio.to_thread(file.write, piece)
             await asyncio.to_thread(os.fsync, file.fileno())
         part.rename(target)
@@ -184,5 +190,5 @@ async def fetch(
 async def delete(store: Store, name: str) -> None:
     """The manifest goes first: from then on it is no backup, wherever this ends."""
     for ending in (MANIFEST, PROOF, DATABASE, SEALED):
-        with suppress(NotThere):
+        with suppress(ObjectNotFound):
             await store.delete(name + ending)

@@ -2,10 +2,10 @@
 
 import hashlib
 
-from etcdup.core.backups.backups import HASH_BYTES, may_be_whole
+from etcdup.core.backups.backups import HASH_BYTES, can_be_whole
 
 
-class Gauge:
+class StreamChecksum:
     """What went by: how much, its sha256, and whether it ends with the checksum of all before (rule 54).
 
     Memory is a few bytes: those that may turn out to be the ending are held back.
@@ -35,4 +35,4 @@ class Gauge:
 
     @property
     def ends_well(self) -> bool:
-        return may_be_whole(self.size) and self._before_ending.digest() == self._ending
+        return can_be_whole(self.size) and self._before_ending.digest() == self._ending

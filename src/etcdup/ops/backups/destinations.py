@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from etcdup.core.backups.backups import Listed, Manifest, merged
+from etcdup.core.backups.backups import BackupEntry, Manifest, merge_backups
 from etcdup.core.spec.model import BackupSpec
 from etcdup.errors import EtcdupError, UsageError
-from etcdup.ops.backups.backups import Damaged, Report, backups_in, fetch
+from etcdup.ops.backups.backups import Damaged, Report, fetch, list_backups
 from etcdup.ops.backups.encryption import Identity
 from etcdup.ops.backups.open_store import open_store
-from etcdup.ops.backups.store import NotThere, Store, StoreError
+from etcdup.ops.backups.store import ObjectNotFound, Store, StoreError
 
 LATEST = "latest"
 Failures = Mapping[str, EtcdupError]
@@ -19,7 +19,7 @@ Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Places:
+class Destinations:
     """Those that could be opened, in the order of `backup.to`, and why the others could not."""
 
     stores: tuple[Store, ...]
@@ -30,7 +30,7 @@ class Places:
         return " and ".join((*(store.place for store in self.stores), *self.failed))
 
 
-def open_places(backup: BackupSpec, folder: Path) -> Places:
+def open_destinations(backup: BackupSpec, folder: Path) -> Destinations:
     """`folder` is cluster.yaml's own. Raises StoreError where there is none that can be used."""
     stores, failed = [], {}
     for place in backup.to:
@@ -39,37 +39,37 @@ def open_places(backup: BackupSpec, folder: Path) -> Places:
         except EtcdupError as error:
             failed[place] = error
     if not stores:
-        raise together(failed)
-    return Places(tuple(stores), failed)
+        raise combined_error(failed)
+    return Destinations(tuple(stores), failed)
 
 
 @dataclass(frozen=True)
 class Contents:
     """The whole backups of one cluster by place, and which places could not be looked into."""
 
-    found: Mapping[Store, tuple[Listed, ...]]
+    found: Mapping[Store, tuple[BackupEntry, ...]]
     failed: Failures = field(default_factory=dict)
 
     @property
-    def backups(self) -> tuple[Listed, ...]:
-        return merged(self.found.values())
+    def backups(self) -> tuple[BackupEntry, ...]:
+        return merge_backups(self.found.values())
 
     def holders(self, name: str) -> tuple[Store, ...]:
         return tuple(store for store, there in self.found.items() if name in {each.name for each in there})
 
-    def chosen(self, cluster: str, name: str) -> Listed:
+    def chosen(self, cluster: str, name: str) -> BackupEntry:
         """The backup of that name, or the newest for `latest`. Raises NotThere."""
         for each in reversed(self.backups):
             if name in (LATEST, each.name):
                 return each
         what = f"no backup of {cluster}" if name == LATEST else f"no whole backup {name} of {cluster}"
         places = " and ".join(store.place for store in self.found)
-        raise NotThere(f"{places} holds {what}", hint="`etcdup backup list` shows what there is")
+        raise ObjectNotFound(f"{places} holds {what}", hint="`etcdup backup list` shows what there is")
 
 
-async def look_into(places: Places, cluster: str, *, within_s: float | None = None) -> Contents:
+async def list_destinations(places: Destinations, cluster: str, *, within_s: float | None = None) -> Contents:
     """Raises where none could be looked into."""
-    looks = (_look(store, cluster, within_s) for store in places.stores)
+    looks = (_list_destination(store, cluster, within_s) for store in places.stores)
     results = await asyncio.gather(*looks, return_exceptions=True)
     found, failed = {}, dict(places.failed)
     for store, result in zip(places.stores, results, strict=True):
@@ -80,14 +80,14 @@ async def look_into(places: Places, cluster: str, *, within_s: float | None = No
         else:
             found[store] = result
     if not found:
-        raise together(failed)
+        raise combined_error(failed)
     return Contents(found, failed)
 
 
-async def _look(store: Store, cluster: str, within_s: float | None) -> tuple[Listed, ...]:
+async def _list_destination(store: Store, cluster: str, within_s: float | None) -> tuple[BackupEntry, ...]:
     try:
         async with asyncio.timeout(within_s):
-            return await backups_in(store, cluster)
+            return await list_backups(store, cluster)
     except TimeoutError:
         raise StoreError(f"{store.place} gave no answer within {within_s:g} s") from None
 
@@ -123,10 +123,10 @@ async def fetch_whole(
         for why in failed.values():
             warn(f"{why.message}; taken from {store.place} instead")
         return Fetched(path, manifest, store)
-    raise together(failed)
+    raise combined_error(failed)
 
 
-def together(failed: Failures) -> EtcdupError:
+def combined_error(failed: Failures) -> EtcdupError:
     """The error of the one place that there is, or those of all as one."""
     errors = list(failed.values())
     if len(errors) == 1:

@@ -20,11 +20,11 @@ from etcdup.errors import EtcdupError
 from etcdup.ops.backups.backups import Report
 from etcdup.ops.backups.destinations import Warn, fetch_whole
 from etcdup.ops.backups.encryption import Identity
-from etcdup.ops.backups.scratch_folder import scratch
+from etcdup.ops.backups.scratch_folder import scratch_folder
 from etcdup.ops.backups.store import Store
-from etcdup.ops.backups.temporary_etcd import LOOPBACK, flags, one_for_all, write_keys
+from etcdup.ops.backups.temporary_etcd import LOOPBACK, etcd_flags, make_credentials, write_keys
 from etcdup.remote.etcd.client import EtcdClient
-from etcdup.remote.etcd.errors import EtcdError
+from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.etcd.grpc_client import Etcd
 
 _RESTORE_S = 3600.0
@@ -49,15 +49,15 @@ async def drill(
 ) -> Proof:
     """Restores with the programs in `tools`, compares, and notes the proof beside the copy that it took: the first
     that is whole. Raises NotProved."""
-    with scratch("drill") as folder:
+    with scratch_folder("drill") as folder:
         at, began = datetime.now(UTC), time.monotonic()
         fetched = await fetch_whole(stores, name, folder, report=report, warn=warn, identity=identity)
         path, manifest, store = fetched.path, fetched.manifest, fetched.store
         report(f"restoring {name}")
         ports = _free_ports()
         await _restore(tools, path, folder / "data", ports[1])
-        async with _member(tools, folder, ports, cluster) as client:
-            revision = await _serving(client, name)
+        async with _temporary_member(tools, folder, ports, cluster) as client:
+            revision = await _wait_until_serving(client, name)
             rto_s = time.monotonic() - began
             report(f"comparing {name}")
             await _compare(client, manifest, revision)
@@ -82,7 +82,7 @@ async def _restore(tools: Path, path: Path, data: Path, peer_port: int) -> None:
     tool = next(each for each in (tools / "etcdutl", tools / "etcdctl") if each.exists())
     url = f"https://{LOOPBACK}:{peer_port}"
     process = await asyncio.create_subprocess_exec(
-        *_dies_with_us(), tool, "snapshot", "restore", path, "--data-dir", data, "--name", "drill",
+        *_kill_with_parent(), tool, "snapshot", "restore", path, "--data-dir", data, "--name", "drill",
         "--initial-cluster", f"drill={url}", "--initial-advertise-peer-urls", url,
         "--initial-cluster-token", secrets.token_hex(8),
         env=_environment() | {"ETCDCTL_API": "3"},
@@ -104,14 +104,14 @@ _HINT = "do not count on this backup: take another with `etcdup backup now`, and
 
 
 @asynccontextmanager
-async def _member(
+async def _temporary_member(
     tools: Path, folder: Path, ports: tuple[int, int], cluster: str
 ) -> AsyncIterator[EtcdClient]:
-    credentials = one_for_all(cluster)
+    credentials = make_credentials(cluster)
     write_keys(folder, credentials)
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *_dies_with_us(), tools / "etcd", *flags("drill", folder / "data", folder, ports),
+            *_kill_with_parent(), tools / "etcd", *etcd_flags("drill", folder / "data", folder, ports),
             cwd=folder, env=_environment(), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     client = Etcd("the restored member", f"{LOOPBACK}:{ports[0]}", LOOPBACK, credentials)
@@ -127,14 +127,14 @@ async def _member(
         await process.wait()
 
 
-async def _serving(client: EtcdClient, name: str) -> int:
+async def _wait_until_serving(client: EtcdClient, name: str) -> int:
     """The revision that it has, once it answers through raft."""
     ends = time.monotonic() + _START_S
     while True:
         try:
             if (await client.status(timeout_s=5.0)).leader_id:
                 return (await client.extent(timeout_s=_ASK_S)).revision
-        except EtcdError as error:
+        except EtcdRpcError as error:
             why = error.message
         else:
             why = "it has no leader"
@@ -146,13 +146,13 @@ async def _serving(client: EtcdClient, name: str) -> int:
 async def _compare(client: EtcdClient, manifest: Manifest, revision: int) -> None:
     """At the revision that was noted: what was written while the backup was taken comes later."""
     if revision < manifest.revision:
-        raise _differs(manifest, "revision", revision, manifest.revision)
+        raise _mismatch(manifest, "revision", revision, manifest.revision)
     extent = await client.extent(manifest.revision, timeout_s=_ASK_S)
     if extent.keys != manifest.keys:
-        raise _differs(manifest, "number of keys", extent.keys, manifest.keys)
+        raise _mismatch(manifest, "number of keys", extent.keys, manifest.keys)
     canary = await client.get(CANARY, timeout_s=_ASK_S) or b""
     if canary.decode(errors="replace") < manifest.canary:
-        raise _differs(manifest, "canary", repr(canary), repr(manifest.canary))
+        raise _mismatch(manifest, "canary", repr(canary), repr(manifest.canary))
     hashed = await client.hash_kv(manifest.revision, timeout_s=_ASK_S)
     if hashed.compact_revision != manifest.compact_revision:  # not comparable (rule 81)
         raise NotProved(
@@ -160,10 +160,10 @@ async def _compare(client: EtcdClient, manifest: Manifest, revision: int) -> Non
             hint="take another backup; this one may well be good",
         )
     if hashed.hash != manifest.kv_hash:
-        raise _differs(manifest, "hash", hashed.hash, manifest.kv_hash)
+        raise _mismatch(manifest, "hash", hashed.hash, manifest.kv_hash)
 
 
-def _differs(manifest: Manifest, what: str, got: object, noted: object) -> NotProved:
+def _mismatch(manifest: Manifest, what: str, got: object, noted: object) -> NotProved:
     return NotProved(f"{manifest.name} was restored with another {what}: {got}, not {noted}", hint=_HINT)
 
 
@@ -171,5 +171,5 @@ def _environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(("ETCD", "NOTIFY_"))}
 
 
-def _dies_with_us() -> tuple[str, ...]:
+def _kill_with_parent() -> tuple[str, ...]:
     return ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()

@@ -20,7 +20,7 @@ _PIECE_BYTES = 1 << 20
 _PIECES = 2
 
 
-class Unreadable(EtcdupError):
+class DecryptionFailed(EtcdupError):
     """It was changed or cut since it was sealed, or is not for this key."""
 
 
@@ -53,28 +53,30 @@ class Identity:
         return cls(keys)
 
 
-def sealed(source: Stream, public: str) -> Stream:
+def encrypt_stream(source: Stream, public: str) -> Stream:
     """What only the key's owner can read."""
     from pyrage import encrypt_io, x25519
 
     recipient = x25519.Recipient.from_str(public)
-    return _piped(lambda reader, writer: encrypt_io(reader, writer, [recipient]), source)
+    return _run_piped(lambda reader, writer: encrypt_io(reader, writer, [recipient]), source)
 
 
-async def unsealed(source: Stream, identity: Identity) -> Stream:
+async def decrypt_stream(source: Stream, identity: Identity) -> Stream:
     """What was sealed. Raises Unreadable; until the end it is not known to be whole."""
     from pyrage import DecryptError, decrypt_io
 
     try:
-        async for piece in _piped(lambda reader, writer: decrypt_io(reader, writer, identity.keys), source):
+        async for piece in _run_piped(
+            lambda reader, writer: decrypt_io(reader, writer, identity.keys), source
+        ):
             yield piece
     except DecryptError:
-        raise Unreadable("its key does not open it") from None
+        raise DecryptionFailed("its key does not open it") from None
     except OSError:
-        raise Unreadable("it is encrypted, and was changed or cut since") from None
+        raise DecryptionFailed("it is encrypted, and was changed or cut since") from None
 
 
-def unseal_file(path: Path, target: Path, identity: Identity) -> None:
+def decrypt_file(path: Path, target: Path, identity: Identity) -> None:
     """Into a file for its owner alone. Raises RefusedError."""
     from pyrage import DecryptError, decrypt_io
 
@@ -93,9 +95,9 @@ def unseal_file(path: Path, target: Path, identity: Identity) -> None:
 Work = Callable[[Any, Any], object]
 
 
-async def _piped(work: Work, source: Stream) -> Stream:
+async def _run_piped(work: Work, source: Stream) -> Stream:
     """What `work(reader, writer)` writes, of what it reads from `source`. It ends with this, however this ends."""
-    ends = _Ends(source)
+    ends = _ThreadPipe(source)
     thread = asyncio.create_task(asyncio.to_thread(ends.serve, work))
     try:
         while (piece := await ends.made.get()) is not None:
@@ -109,7 +111,7 @@ async def _piped(work: Work, source: Stream) -> Stream:
             await source.aclose()
 
 
-class _Ends:
+class _ThreadPipe:
     """Both files of the thread. It waits in them for the loop, so that neither side runs ahead."""
 
     def __init__(self, source: Stream) -> None:

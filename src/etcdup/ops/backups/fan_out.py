@@ -11,10 +11,10 @@ Sink = Callable[[Stream], Awaitable[None]]
 
 _PIECES = 2
 # How long all may wait for one: longer than a store takes to try a request again until it gives up.
-BEHIND_S = 300.0
+SINK_TIMEOUT_S = 300.0
 
 
-async def spread(source: Stream, sinks: Sequence[Sink]) -> list[Exception | None]:
+async def fan_out(source: Stream, sinks: Sequence[Sink]) -> list[Exception | None]:
     """What each sink raised, TimeoutError where it was left behind. What the source itself raises is raised."""
     if len(sinks) == 1:  # the common case, and nobody to wait for
         await sinks[0](source)
@@ -54,7 +54,7 @@ class _Branch:
         if self.task.done():
             return
         try:
-            async with asyncio.timeout(BEHIND_S):
+            async with asyncio.timeout(SINK_TIMEOUT_S):
                 await self._waiting.put(piece)
         except TimeoutError:
             self._late = True

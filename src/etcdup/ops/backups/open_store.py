@@ -56,7 +56,7 @@ def _open_bucket(backup: BackupSpec, bucket: str, prefix: str) -> Store:
     config = _credentials()
     config["region"] = backup.region or os.environ.get("AWS_REGION") or "us-east-1"
     if endpoint:
-        config["endpoint"] = endpoint if backup.path_style else _of_its_own(endpoint, bucket)
+        config["endpoint"] = endpoint if backup.path_style else _endpoint_of_bucket(endpoint, bucket)
     if backup.sse:
         config["server_side_encryption"] = backup.sse
     if _is_private(endpoint) and "AWS_UNSIGNED_PAYLOAD" not in os.environ:
@@ -75,7 +75,7 @@ def _open_bucket(backup: BackupSpec, bucket: str, prefix: str) -> Store:
     return Store(objects, f"s3://{bucket}/{prefix}".rstrip("/"), prefix)
 
 
-def _of_its_own(endpoint: str, bucket: str) -> str:
+def _endpoint_of_bucket(endpoint: str, bucket: str) -> str:
     """The bucket as a host: the library takes an endpoint for that already, and would leave the bucket's name out."""
     parts = urlsplit(endpoint)
     if (parts.hostname or "").startswith(f"{bucket}."):

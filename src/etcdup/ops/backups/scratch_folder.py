@@ -15,28 +15,28 @@ from pathlib import Path
 
 # The names of folders, and of the file in each that is locked: a folder without it is not known to be ours.
 PREFIX = "etcdup-scratch-"
-OWNED = ".etcdup-owned"
+OWNER_FILE = ".etcdup-owned"
 
 
 @contextmanager
-def scratch(what: str) -> Iterator[Path]:
+def scratch_folder(what: str) -> Iterator[Path]:
     """Of mode 0700; gone at the end of the block."""
     remove_left_behind()
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{what}-", ignore_cleanup_errors=True) as made:
         folder = Path(made)
-        owned = _owned(folder)
+        owned = _lock_owner_file(folder)
         try:
             yield folder
         finally:
             os.close(owned)
 
 
-def _owned(folder: Path) -> int:
+def _lock_owner_file(folder: Path) -> int:
     """The file gets its name once it is locked: nobody ever sees it without its owner."""
-    fresh = folder / f"{OWNED}.new"
+    fresh = folder / f"{OWNER_FILE}.new"
     descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    fresh.rename(folder / OWNED)
+    fresh.rename(folder / OWNER_FILE)
     return descriptor
 
 
@@ -57,7 +57,7 @@ def _is_ours(folder: Path) -> bool:
 
 def _remove_orphan(folder: Path) -> bool:
     with suppress(OSError):
-        descriptor = os.open(folder / OWNED, os.O_RDWR | os.O_NOFOLLOW)
+        descriptor = os.open(folder / OWNER_FILE, os.O_RDWR | os.O_NOFOLLOW)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder)

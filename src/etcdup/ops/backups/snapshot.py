@@ -61,17 +61,17 @@ async def take_snapshot(client: EtcdClient, folder: Path, name: str, *, report: 
     """
     if _NAME.fullmatch(name) is None:
         raise ValueError(f"{name} is not a snapshot's name")
-    seen = _seen(await keep_snapshot(client, folder, name, report=report))
+    seen = _seen(await save_snapshot(client, folder, name, report=report))
     assert seen is not None, "its name and size were looked at before"
     return seen
 
 
-async def keep_snapshot(client: EtcdClient, folder: Path, name: str, *, report: Report) -> Path:
+async def save_snapshot(client: EtcdClient, folder: Path, name: str, *, report: Report) -> Path:
     """`take_snapshot` under any name. A member answers it also where there is no quorum (rule 62)."""
     target, part = folder / name, folder / f".{name}.part"
     with _explained(folder):
         _prepare(folder, name)
-        await _against_space(client, folder)
+        await _check_free_space(client, folder)
         try:
             await _stream(client, part, report)
             report(f"verifying {name}")
@@ -83,7 +83,7 @@ async def keep_snapshot(client: EtcdClient, folder: Path, name: str, *, report: 
     return target
 
 
-async def _against_space(client: EtcdClient, folder: Path) -> None:
+async def _check_free_space(client: EtcdClient, folder: Path) -> None:
     """Raises before the operator's disk is filled up, rather than after."""
     size = (await client.status(timeout_s=STATUS_S)).db_size
     free = shutil.disk_usage(folder).free
@@ -98,7 +98,7 @@ async def _stream(client: EtcdClient, part: Path, report: Report) -> None:
 
 async def _write(stream: AsyncIterator[bytes], member: str, part: Path, report: Report) -> None:
     got = told = 0
-    with _own_file(part).open("wb") as file:
+    with _create_private_file(part).open("wb") as file:
         async for blob in stream:
             file.write(blob)
             got += len(blob)
@@ -107,7 +107,7 @@ async def _write(stream: AsyncIterator[bytes], member: str, part: Path, report: 
                 report(f"snapshot from {member}: {_mib(got)}")
 
 
-def _own_file(path: Path) -> Path:
+def _create_private_file(path: Path) -> Path:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     return path
 
@@ -123,14 +123,14 @@ def _verify(part: Path, member: str) -> None:
             digest.update(chunk)
             left -= len(chunk)
         ending = file.read()
-    if not _may_be_whole(size) or digest.digest() != ending:
+    if not _can_be_whole(size) or digest.digest() != ending:
         raise EtcdupError(
             f"the snapshot from {member} is damaged: its {size} bytes do not have the checksum that they end with",
             hint="try again; if it stays so, the member's disk or the way to it is at fault: look at another member",
         )
 
 
-def _may_be_whole(size: int) -> bool:
+def _can_be_whole(size: int) -> bool:
     """A database is whole pages; its checksum follows (rule 54)."""
     return size > _HASH_BYTES and size % _PAGE_BYTES == _HASH_BYTES
 
@@ -144,7 +144,7 @@ def _seen(path: Path) -> SnapshotSeen | None:
         taken_at = datetime.strptime(match["stamp"], _STAMP).replace(tzinfo=UTC)
     except (OSError, ValueError):
         return None
-    if not path.is_file() or not _may_be_whole(size):
+    if not path.is_file() or not _can_be_whole(size):
         return None
     return SnapshotSeen(str(path), match["cluster"], match["hop"], taken_at, size)
 

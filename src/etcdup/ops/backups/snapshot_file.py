@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from etcdup.core.backups.backups import HASH_BYTES, may_be_whole
+from etcdup.core.backups.backups import HASH_BYTES, can_be_whole
 from etcdup.core.etcd.bbolt import Bolt, open_bolt
 from etcdup.core.etcd.keyspace import cluster_version, newest_revision
 from etcdup.core.observed.model import ListedMember
 from etcdup.core.restore.restore import SnapshotFile
 from etcdup.core.restore.snapshot_origin import read_members
 from etcdup.errors import RefusedError
-from etcdup.ops.backups.checksum import Gauge
+from etcdup.ops.backups.checksum import StreamChecksum
 
 _CHUNK = 1 << 20
 
@@ -26,8 +26,8 @@ def read_snapshot(path: Path) -> SnapshotFile:
     """Raises RefusedError where the file is damaged, cut short, or no snapshot."""
     try:
         with path.open("rb") as file:
-            gauge = _gauged(path, file)
-            contents = _looked_into(path, file, gauge.size - HASH_BYTES)
+            gauge = _checksum_file(path, file)
+            contents = _read_contents(path, file, gauge.size - HASH_BYTES)
     except OSError as error:
         raise RefusedError(f"{path} cannot be read: {error.strerror}") from None
     return SnapshotFile(
@@ -43,12 +43,12 @@ class _Contents:
     members: tuple[ListedMember, ...]
 
 
-def _gauged(path: Path, file: BinaryIO) -> Gauge:
+def _checksum_file(path: Path, file: BinaryIO) -> StreamChecksum:
     """Read piece by piece: the whole of a large file, mapped, would count as this process's memory."""
     size = file.seek(0, 2)
-    if not may_be_whole(size):
+    if not can_be_whole(size):
         raise _damaged(path, f"its {size} bytes are not whole pages and a checksum")
-    gauge = Gauge()
+    gauge = StreamChecksum()
     file.seek(0)
     while piece := file.read(_CHUNK):
         gauge.take(piece)
@@ -57,7 +57,7 @@ def _gauged(path: Path, file: BinaryIO) -> Gauge:
     return gauge
 
 
-def _looked_into(path: Path, file: BinaryIO, end: int) -> _Contents:
+def _read_contents(path: Path, file: BinaryIO, end: int) -> _Contents:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         try:
             return _contents(open_bolt(lambda start, stop: memoryview(mapped[start : min(stop, end)])))

@@ -27,14 +27,14 @@ _READ_BYTES = 1 << 20
 STALL_S = 30.0
 RETRY_S = 20.0
 # How long one who interrupts an upload waits for its parts to be taken back.
-_TAKE_BACK_S = 5.0
+_ABORT_TIMEOUT_S = 5.0
 
 
 class StoreError(EtcdupError):
     """The store did not do what was asked."""
 
 
-class NotThere(StoreError):
+class ObjectNotFound(StoreError):
     """The store has no such object."""
 
 
@@ -64,8 +64,8 @@ class Store:
         """A stream, with bounded memory. An object appears whole or not at all; parts of it are taken back."""
         import obstore
 
-        source = _Breakable(content)
-        with self._explained("written"), _for_the_owner_alone:
+        source = _AbortableStream(content)
+        with self._explained("written"), _owner_only:
             writing = asyncio.ensure_future(
                 obstore.put_async(
                     self._objects, self._prefix + name, source,
@@ -75,7 +75,7 @@ class Store:
             try:
                 await asyncio.shield(writing)
             except asyncio.CancelledError:
-                self.left_parts = not await _broken_off(writing, source)
+                self.left_parts = not await _abort_upload(writing, source)
                 raise
             if self._folder is not None:
                 await asyncio.to_thread(_sync, self._folder, name)
@@ -83,7 +83,7 @@ class Store:
     async def put_text(self, name: str, text: str) -> None:
         import obstore
 
-        with self._explained("written"), _for_the_owner_alone:
+        with self._explained("written"), _owner_only:
             async with asyncio.timeout(STALL_S + RETRY_S):
                 await obstore.put_async(
                     self._objects, self._prefix + name, text.encode(), use_multipart=False
@@ -150,7 +150,7 @@ class Store:
         try:
             yield
         except FileNotFoundError:
-            raise NotThere(f"{self.place} has no such object, or there is no such bucket") from None
+            raise ObjectNotFound(f"{self.place} has no such object, or there is no such bucket") from None
         except (PermissionDeniedError, UnauthenticatedError, PermissionError):
             raise self._denied(what) from None
         except TimeoutError:
@@ -175,11 +175,11 @@ async def _pieces_of(path: Path) -> AsyncGenerator[bytes, None]:
             yield piece
 
 
-class _BrokenOff(Exception):
+class _UploadAborted(Exception):
     """Nobody wants the rest any more."""
 
 
-class _Breakable:
+class _AbortableStream:
     """A stream that can be broken off while somebody waits for its next piece: the library takes back the parts of
     an upload whose source fails, and leaves those of one that is cancelled in the bucket, where nobody lists them."""
 
@@ -188,17 +188,17 @@ class _Breakable:
         self._pulling: asyncio.Task[Any] | None = None
         self._broken = False
 
-    def __aiter__(self) -> "_Breakable":
+    def __aiter__(self) -> "_AbortableStream":
         return self
 
     async def __anext__(self) -> bytes:
         if self._broken:
-            raise _BrokenOff
+            raise _UploadAborted
         self._pulling = asyncio.current_task()
         try:
             return await anext(self._content)
         except asyncio.CancelledError:
-            raise _BrokenOff from None
+            raise _UploadAborted from None
         finally:
             self._pulling = None
 
@@ -208,11 +208,11 @@ class _Breakable:
             self._pulling.cancel()
 
 
-async def _broken_off(writing: asyncio.Future[Any], source: _Breakable) -> bool:
+async def _abort_upload(writing: asyncio.Future[Any], source: _AbortableStream) -> bool:
     """Whether the library came to its end. A store that stands still is not waited for: it would not take anything
     back either."""
     source.break_off()
-    await asyncio.wait([writing], timeout=_TAKE_BACK_S)
+    await asyncio.wait([writing], timeout=_ABORT_TIMEOUT_S)
     if writing.cancel():
         return False
     writing.exception()  # nobody asks any more
@@ -222,7 +222,7 @@ async def _broken_off(writing: asyncio.Future[Any], source: _Breakable) -> bool:
 _HINT = "nothing that is not whole is ever listed; put the store right and run it again"
 
 
-class _OwnFiles:
+class _OwnerOnlyUmask:
     """A backup in a folder holds every secret (rule 53). Several may be written at once, and the process has but one
     umask: the last one done puts it back."""
 
@@ -241,7 +241,7 @@ class _OwnFiles:
             os.umask(self._before)
 
 
-_for_the_owner_alone = _OwnFiles()
+_owner_only = _OwnerOnlyUmask()
 
 
 def _sync(folder: Path, name: str) -> None:

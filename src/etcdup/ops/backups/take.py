@@ -23,11 +23,19 @@ from etcdup.core.backups.backups import (
 )
 from etcdup.core.spec.units import show_size
 from etcdup.errors import EtcdupError
-from etcdup.ops.backups.backups import REPORT_BYTES, Damaged, Report, Stream, counted, manifest_of, read_back
-from etcdup.ops.backups.checksum import Gauge
-from etcdup.ops.backups.destinations import Failures, Places, together
-from etcdup.ops.backups.encryption import sealed
-from etcdup.ops.backups.fan_out import BEHIND_S, Sink, spread
+from etcdup.ops.backups.backups import (
+    REPORT_BYTES,
+    Damaged,
+    Report,
+    Stream,
+    checksummed,
+    load_manifest,
+    read_back,
+)
+from etcdup.ops.backups.checksum import StreamChecksum
+from etcdup.ops.backups.destinations import Destinations, Failures, combined_error
+from etcdup.ops.backups.encryption import encrypt_stream
+from etcdup.ops.backups.fan_out import SINK_TIMEOUT_S, Sink, fan_out
 from etcdup.ops.backups.store import Store, StoreError
 from etcdup.remote.etcd.client import EtcdClient, KvHash
 from etcdup.remote.etcd.errors import EtcdRefused
@@ -44,7 +52,7 @@ _FULL = "database space exceeded"
 
 
 @dataclass(frozen=True)
-class Taken:
+class TakenBackup:
     """A backup, the places that have it, and why the others do not. How long it took until all had been written, and
     then until all had been read back."""
 
@@ -56,32 +64,32 @@ class Taken:
 
 
 async def take_backup(
-    places: Places,
+    places: Destinations,
     client: EtcdClient,
     cluster: str,
     members: Mapping[str, str],
     *,
     report: Report,
     encrypt_to: str | None = None,
-) -> Taken:
+) -> TakenBackup:
     """From this member into all places, verified in each. Raises EtcdupError where no place has it in the end."""
     at = datetime.now(UTC)
     copies = _Copies(places, backup_name(cluster, at))
     await copies.against_same_name()  # before the member is asked: a store that is not there costs nothing
-    canary = await _caught_up(client, copies.name)
+    canary = await _write_canary(client, copies.name)
     seen = await client.status(timeout_s=_ASK_S)
     extent = await client.extent(timeout_s=_ASK_S)
-    gauge, stored = Gauge(), Gauge()
+    gauge, stored = StreamChecksum(), StreamChecksum()
     begun = asyncio.Event()
-    hashing = asyncio.create_task(_hash(client, extent.revision, begun))
-    content = _measured(client, gauge, report, begun, hashing)
+    hashing = asyncio.create_task(_hash_once_begun(client, extent.revision, begun))
+    content = _stream_snapshot(client, gauge, report, begun, hashing)
     if encrypt_to:
-        content = counted(sealed(content, encrypt_to), stored)
+        content = checksummed(encrypt_stream(content, encrypt_to), stored)
     began = time.monotonic()
     try:
         await copies.write(SEALED if encrypt_to else DATABASE, content)
         written = time.monotonic()
-        _against_damage(gauge, client.name)
+        _check_trailer(gauge, client.name)
         hashed = await hashing
         manifest = Manifest(
             name=copies.name, cluster=cluster, cluster_id=f"{seen.cluster_id:x}", member=client.name,
@@ -98,14 +106,14 @@ async def take_backup(
         await copies.take_back(copies.stores)
         raise
     finally:
-        await _ended(hashing)
-    return Taken(
+        await _cancel_hashing(hashing)
+    return TakenBackup(
         manifest, tuple(store.place for store in copies.stores), copies.failed,
         written_s=round(written - began, 3), read_back_s=round(time.monotonic() - written, 3),
     )  # fmt: skip
 
 
-async def _caught_up(client: EtcdClient, name: str) -> str:
+async def _write_canary(client: EtcdClient, name: str) -> str:
     """A put through this member returns once the member itself has it (rule 53). Where etcd is full it takes none, just
     when a backup is wanted: a linearizable read then waits for as much, and there is no canary."""
     try:
@@ -118,20 +126,20 @@ async def _caught_up(client: EtcdClient, name: str) -> str:
     return name
 
 
-async def _hash(client: EtcdClient, revision: int, begun: asyncio.Event) -> KvHash:
+async def _hash_once_begun(client: EtcdClient, revision: int, begun: asyncio.Event) -> KvHash:
     """Once the stream has begun: the member would else begin it only after the hash, for which it reads all it has."""
     await begun.wait()
     return await client.hash_kv(revision, timeout_s=_HASH_S)
 
 
-async def _ended(task: "asyncio.Task[KvHash]") -> None:
+async def _cancel_hashing(task: "asyncio.Task[KvHash]") -> None:
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():
         task.exception()  # raised where it was awaited, or less to the point than what was
 
 
-def _against_damage(gauge: Gauge, member: str) -> None:
+def _check_trailer(gauge: StreamChecksum, member: str) -> None:
     if not gauge.ends_well:
         raise Damaged(
             f"what {member} sent is damaged: {gauge.size} bytes without the checksum at their end",
@@ -139,8 +147,12 @@ def _against_damage(gauge: Gauge, member: str) -> None:
         )
 
 
-async def _measured(
-    client: EtcdClient, gauge: Gauge, report: Report, begun: asyncio.Event, hashing: "asyncio.Task[KvHash]"
+async def _stream_snapshot(
+    client: EtcdClient,
+    gauge: StreamChecksum,
+    report: Report,
+    begun: asyncio.Event,
+    hashing: "asyncio.Task[KvHash]",
 ) -> Stream:
     """The stream; it ends where there is no hash of it, since it could not be proved."""
     told = 0
@@ -159,7 +171,7 @@ async def _measured(
 class _Copies:
     """The places that are still to have it, and why the others are not."""
 
-    def __init__(self, places: Places, name: str) -> None:
+    def __init__(self, places: Destinations, name: str) -> None:
         self.name = name
         self.stores = list(places.stores)
         self.failed = dict(places.failed)
@@ -176,10 +188,10 @@ class _Copies:
         """One stream into all of them."""
         stores = tuple(self.stores)
         async with aclosing(content):
-            failures = await spread(content, [_into(store, self.name + ending) for store in stores])
+            failures = await fan_out(content, [_sink_to(store, self.name + ending) for store in stores])
         for store, failure in zip(stores, failures, strict=True):
             if failure is not None:
-                self._drop(store, _ours(store, failure))
+                self._drop(store, _as_store_error(store, failure))
         await self._settle(stores)
 
     async def publish(self, manifest: Manifest, report: Report) -> None:
@@ -188,7 +200,7 @@ class _Copies:
         async def prove(store: Store) -> None:
             await read_back(store, manifest, report)
             await store.put_text(self.name + MANIFEST, manifest_text(manifest))
-            await manifest_of(store, self.name)
+            await load_manifest(store, self.name)
 
         before = tuple(self.stores)
         await self._each(prove)
@@ -229,18 +241,18 @@ class _Copies:
 
     def _against_none(self) -> None:
         if not self.stores:
-            raise together(self.failed)
+            raise combined_error(self.failed)
 
 
-def _into(store: Store, name: str) -> Sink:
+def _sink_to(store: Store, name: str) -> Sink:
     return lambda content: store.put(name, content)
 
 
-def _ours(store: Store, failure: Exception) -> EtcdupError:
+def _as_store_error(store: Store, failure: Exception) -> EtcdupError:
     if isinstance(failure, EtcdupError):
         return failure
     if isinstance(failure, TimeoutError):
         return StoreError(
-            f"{store.place} took nothing for {BEHIND_S:g} s", hint="is it full, or its network gone?"
+            f"{store.place} took nothing for {SINK_TIMEOUT_S:g} s", hint="is it full, or its network gone?"
         )
     raise failure

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
-from etcdup.core.certs.required import Wanted
-from etcdup.ops.pki.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
+from etcdup.core.certs.required import DesiredCert
+from etcdup.ops.pki.signing import SigningCa, cert_pem, key_pem, make_ca, make_cert, new_key
 from etcdup.remote.etcd.grpc_client import Credentials
 
 LOOPBACK = "127.0.0.1"
@@ -13,15 +13,15 @@ LOOPBACK = "127.0.0.1"
 _QUOTA_BYTES = 100 << 30
 
 
-def one_for_all(cluster: str) -> Credentials:
+def make_credentials(cluster: str) -> Credentials:
     """One certificate for all: it names `root`, who may read everything where etcd's own users are in force."""
     now, ca_key, key = datetime.now(UTC), new_key(), new_key()
     ca = make_ca(ca_key, cluster, 2, now)
-    wanted = Wanted(
+    wanted = DesiredCert(
         role="throw-away", common_name="root", dns_names=(), addresses=(LOOPBACK,),
         usages=("serverAuth", "clientAuth"),
     )  # fmt: skip
-    cert = make_cert(wanted, key, Authority(ca, ca_key), cluster, days=2, now=now)
+    cert = make_cert(wanted, key, SigningCa(ca, ca_key), cluster, days=2, now=now)
     return Credentials(ca=cert_pem(ca), cert=cert_pem(cert), key=key_pem(key))
 
 
@@ -35,7 +35,7 @@ def write_keys(folder: Path, credentials: Credentials) -> None:
         (folder / name).write_bytes(pem)
 
 
-def flags(name: str, data: PurePath, keys: PurePath, ports: tuple[int, int], *more: str) -> list[str]:
+def etcd_flags(name: str, data: PurePath, keys: PurePath, ports: tuple[int, int], *more: str) -> list[str]:
     """`ports` are the client's and the peers'. No peer takes its certificate, and it takes no peer's."""
     client, peer = (f"https://{LOOPBACK}:{port}" for port in ports)
     values = {

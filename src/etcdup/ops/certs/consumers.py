@@ -11,7 +11,7 @@ from etcdup.core.observed.model import CertSeen
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError, UsageError
 from etcdup.ops.certs.export import client_files
-from etcdup.ops.pki.files import CERT_MODE, KEY_MODE, own_folder, settle, store
+from etcdup.ops.pki.files import CERT_MODE, KEY_MODE, make_private_folder, sync_folder, write_file
 from etcdup.ops.pki.pki import Pki
 
 # What stands for the key's path where the key was never here.
@@ -19,7 +19,7 @@ KEY_OF_REQUEST = "the key of the request"
 
 
 @dataclass(frozen=True)
-class Replaced:
+class ReplacedCert:
     """The certificate of before, and where it is kept: etcd takes it until it ends or its CA is dropped."""
 
     cert: CertSeen
@@ -27,17 +27,17 @@ class Replaced:
 
 
 @dataclass(frozen=True)
-class Issued:
+class IssuedConsumer:
     files: ClientFiles
     cert: CertSeen
     has_key: bool
     past: frozenset[str] = frozenset()
-    replaced: Replaced | None = None
+    replaced: ReplacedCert | None = None
 
 
 def issue_consumer(
     spec: Spec, folder: Path, pki: Pki, name: str, now: datetime, *, csr: bytes | None, renew: bool
-) -> Issued:
+) -> IssuedConsumer:
     """The certificate there is, unless it is due or `renew` is set; with a request always a new one for its key.
 
     `folder` is cluster.yaml's. Raises PkiError.
@@ -56,18 +56,18 @@ def issue_consumer(
     if csr is not None:
         files = replace(files, key=KEY_OF_REQUEST)
     seen = pki.see()
-    replaced = _replaced(pki, before, seen.certs[role], now)
-    return Issued(files, seen.certs[role], csr is None, seen.past, replaced)
+    replaced = _find_replaced(pki, before, seen.certs[role], now)
+    return IssuedConsumer(files, seen.certs[role], csr is None, seen.past, replaced)
 
 
-def _replaced(pki: Pki, before: CertSeen | None, made: CertSeen, now: datetime) -> Replaced | None:
+def _find_replaced(pki: Pki, before: CertSeen | None, made: CertSeen, now: datetime) -> ReplacedCert | None:
     """None too where etcd does not take the one of before: it ended, or no trusted CA signed it."""
     if before is None or before.fingerprint == made.fingerprint:
         return None
     if not before.issuer_key or before.not_after <= now:
         return None
     kept = (path for path in pki.forgotten() if sha256(path.read_bytes()).hexdigest() == before.sha256)
-    return Replaced(before, next(kept))
+    return ReplacedCert(before, next(kept))
 
 
 def _is_ours(there: bytes, ca: bytes, past: frozenset[str]) -> bool:
@@ -75,7 +75,7 @@ def _is_ours(there: bytes, ca: bytes, past: frozenset[str]) -> bool:
     return there == ca or sha256(there).hexdigest() in past
 
 
-def take_away(issued: Issued, folder: Path) -> ClientFiles:
+def export_consumer(issued: IssuedConsumer, folder: Path) -> ClientFiles:
     """Copies of the files in a folder that is made if need be. A file of another CA there is not overwritten."""
     there = ClientFiles(
         ca=str(folder / "ca.pem"),
@@ -87,12 +87,12 @@ def take_away(issued: Issued, folder: Path) -> ClientFiles:
         raise UsageError(f"{there.ca} is there already and holds another CA", hint="name another folder")
     try:
         if not folder.is_dir():
-            own_folder(folder)
+            make_private_folder(folder)
         if issued.has_key:  # before its certificate: see pki_managed
-            store(Path(there.key), Path(issued.files.key).read_bytes(), KEY_MODE)
-        store(Path(there.cert), Path(issued.files.cert).read_bytes(), CERT_MODE)
-        store(Path(there.ca), ca, CERT_MODE)
-        settle(folder)
+            write_file(Path(there.key), Path(issued.files.key).read_bytes(), KEY_MODE)
+        write_file(Path(there.cert), Path(issued.files.cert).read_bytes(), CERT_MODE)
+        write_file(Path(there.ca), ca, CERT_MODE)
+        sync_folder(folder)
     except OSError as error:
         raise PkiError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
     return there

@@ -18,7 +18,7 @@ def admin_files(spec: Spec, folder: Path, pki: Pki) -> ClientFiles:
     return client_files(spec, folder, ADMIN)
 
 
-def consumer_files(spec: Spec, folder: Path, pki: Pki, name: str, now: datetime) -> ClientFiles:
+def issue_consumer_files(spec: Spec, folder: Path, pki: Pki, name: str, now: datetime) -> ClientFiles:
     """A certificate of its own for this consumer, issued when it is missing or due.
 
     With provided TLS the given client's files serve every consumer.
@@ -34,13 +34,13 @@ def client_files(spec: Spec, folder: Path, name: str) -> ClientFiles:
     """Where this client's files are on this machine."""
     tls = spec.tls
     if tls.mode == "provided":
-        return _provided(tls, folder, spec.hosts[0].name)
+        return _provided_files(tls, folder, spec.hosts[0].name)
     root = folder / Path(tls.dir).expanduser()
     clients = root / "clients"
     return ClientFiles(str(root / "ca.pem"), str(clients / f"{name}.pem"), str(clients / f"{name}-key.pem"))
 
 
-def _provided(tls: TlsSpec, folder: Path, member: str) -> ClientFiles:
+def _provided_files(tls: TlsSpec, folder: Path, member: str) -> ClientFiles:
     def found(path: str | None) -> str:
         assert path is not None, "load refuses `provided` without these files"
         return str(folder / Path(path.replace("{name}", member)).expanduser())

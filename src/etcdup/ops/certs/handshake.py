@@ -17,29 +17,29 @@ _CHUNK = 16_384
 _HANDSHAKE_RECORD, _CERTIFICATE_MESSAGE = 22, 11
 
 
-class NoHandshake(Exception):
+class HandshakeFailed(Exception):
     """Why no certificate was seen."""
 
 
-async def served(address: str, port: int, client: ClientFiles | None = None) -> x509.Certificate:
+async def fetch_served_cert(address: str, port: int, client: ClientFiles | None = None) -> x509.Certificate:
     """The leaf that `address:port` serves now. `client` spares the server a warning in its log about a client without
     a certificate; what it thinks of it does not matter here. Raises NoHandshake."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             reader, writer = await asyncio.open_connection(address, port)
             try:
-                return x509.load_der_x509_certificate(await _leaf(reader, writer, client))
+                return x509.load_der_x509_certificate(await _read_leaf(reader, writer, client))
             finally:
                 writer.close()
     except TimeoutError:
-        raise NoHandshake(f"no handshake within {TIMEOUT_S:.0f} s") from None
+        raise HandshakeFailed(f"no handshake within {TIMEOUT_S:.0f} s") from None
     except OSError as error:
-        raise NoHandshake(error.strerror or str(error)) from None
+        raise HandshakeFailed(error.strerror or str(error)) from None
     except ValueError:
-        raise NoHandshake("what it serves is not a certificate") from None
+        raise HandshakeFailed("what it serves is not a certificate") from None
 
 
-async def _leaf(
+async def _read_leaf(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: ClientFiles | None
 ) -> bytes:
     """With TLS 1.3 the client's side is done before the server judges the client. With 1.2 a server that wants
@@ -54,11 +54,11 @@ async def _leaf(
             heard += await _exchange(reader, writer, incoming, outgoing)
             continue
         except ssl.SSLError as error:
-            if leaf := _in_clear(heard):
+            if leaf := _tls12_leaf(heard):
                 return leaf
             if not heard:  # a forwarded port takes every connection, and then drops it
-                raise NoHandshake("the connection was closed at once: nothing listens there") from None
-            raise NoHandshake(f"the handshake failed: {error.reason or error}") from None
+                raise HandshakeFailed("the connection was closed at once: nothing listens there") from None
+            raise HandshakeFailed(f"the handshake failed: {error.reason or error}") from None
         await _flush(writer, outgoing)
         return tls.getpeercert(binary_form=True) or b""
 
@@ -95,7 +95,7 @@ async def _flush(writer: asyncio.StreamWriter, outgoing: ssl.MemoryBIO) -> None:
         await writer.drain()
 
 
-def _in_clear(heard: bytes) -> bytes | None:
+def _tls12_leaf(heard: bytes) -> bytes | None:
     """The leaf in the Certificate message of TLS 1.2, if that was heard."""
     messages = b""
     while len(heard) >= 5 and heard[0] == _HANDSHAKE_RECORD:

@@ -9,30 +9,30 @@ import ssl
 from etcdup.core.certs.inventory import LinkPort
 from etcdup.core.spec.model import HostSpec
 from etcdup.errors import EtcdupError, PkiError
-from etcdup.ops.certs.survey import target_of
+from etcdup.ops.certs.survey import resolve_target
 from etcdup.ops.world.world import World
-from etcdup.remote.etcd.tls import trusting
+from etcdup.remote.etcd.tls import context_for_ca
 
 TIMEOUT_S = 5.0
 _TRUST = {"client": "ca", "peer": "peer-ca"}
 _LEAF = {"client": "server", "peer": "peer"}
 
 
-async def turned_down(world: World, source: HostSpec, target: HostSpec, port: LinkPort) -> str:
+async def probe_link(world: World, source: HostSpec, target: HostSpec, port: LinkPort) -> str:
     """Why `target` does not answer who comes by way of `source`'s host with the leaf that `source` has for that port;
     empty if it does. It judges the address that it is reached from as well (rule 18)."""
     number = world.spec.client_port(target) if port == "client" else world.spec.peer_port(target)
     try:
         context = _context(world, source, port)
         async with asyncio.timeout(TIMEOUT_S):
-            address, reached = await _way(world, source, target, number)
-            status = await _ask(address, reached, target.address, context)
+            address, reached = await _resolve_route(world, source, target, number)
+            status = await _request_status(address, reached, target.address, context)
     except TimeoutError:
         return f"no answer within {TIMEOUT_S:.0f} s"
     except ssl.SSLCertVerificationError as error:
         return f"its certificate does not pass: {error.verify_message}"
     except ssl.SSLError as error:
-        return f"it turned the handshake down: {_words(error)}"
+        return f"it turned the handshake down: {_alert_text(error)}"
     except EtcdupError as error:
         return error.message
     except OSError as error:
@@ -44,7 +44,7 @@ async def turned_down(world: World, source: HostSpec, target: HostSpec, port: Li
 
 def _context(world: World, source: HostSpec, port: LinkPort) -> ssl.SSLContext:
     """Trusts the CA file of the cluster alone. Raises PkiError."""
-    context = trusting(world.pki.trust(_TRUST[port]))
+    context = context_for_ca(world.pki.trust(_TRUST[port]))
     cert, key = world.pki.paths(f"{_LEAF[port]}/{source.name}")
     try:
         context.load_cert_chain(cert, key)
@@ -53,14 +53,14 @@ def _context(world: World, source: HostSpec, port: LinkPort) -> ssl.SSLContext:
     return context
 
 
-async def _way(world: World, source: HostSpec, target: HostSpec, port: int) -> tuple[str, int]:
+async def _resolve_route(world: World, source: HostSpec, target: HostSpec, port: int) -> tuple[str, int]:
     """To itself a host comes by the address that its member listens on."""
     if source.name == target.name:
-        return await target_of(world, target, port)
+        return await resolve_target(world, target, port)
     return await world.hosts[source.name].forward(target.address, port)
 
 
-async def _ask(address: str, port: int, name: str, context: ssl.SSLContext) -> bytes:
+async def _request_status(address: str, port: int, name: str, context: ssl.SSLContext) -> bytes:
     """The status of /version, which both ports answer."""
     reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=name)
     try:
@@ -71,7 +71,7 @@ async def _ask(address: str, port: int, name: str, context: ssl.SSLContext) -> b
         writer.close()
 
 
-def _words(error: ssl.SSLError) -> str:
+def _alert_text(error: ssl.SSLError) -> str:
     """`TLSV1_ALERT_BAD_CERTIFICATE` is `bad certificate`: what the other side said."""
     reason = (error.reason or str(error)).lower().replace("_", " ")
     return reason.rpartition(" alert ")[2]

@@ -14,7 +14,7 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec
 from etcdup.errors import RemoteError
-from etcdup.ops.certs.link_probe import turned_down
+from etcdup.ops.certs.link_probe import probe_link
 from etcdup.ops.world.world import World
 
 # Of etcdctl; ours is longer, so that it can say what was the matter.
@@ -22,7 +22,7 @@ LINK_TIMEOUT_S = 3.0
 _HANDSHAKE_FAILED = "authentication handshake failed: "
 
 
-async def links(world: World, observed: Observed) -> list[Link]:
+async def probe_links(world: World, observed: Observed) -> list[Link]:
     """Both ports of every other member, from each host where etcd is or runs. Raises PkiError."""
     asked = [*_client_links(world, observed), *_peer_links(world, observed)]
     return [link for found in await asyncio.gather(*asked) for link in found]
@@ -33,7 +33,7 @@ def _client_links(world: World, observed: Observed) -> Iterator[Awaitable[list[L
     for host in world.spec.hosts:
         seen = observed.reachable().get(host.name)
         if seen is not None and seen.current and world.spec.size > 1:
-            yield _etcdctl_asks(world, host)
+            yield _probe_client_links(world, host)
 
 
 def _peer_links(world: World, observed: Observed) -> Iterator[Awaitable[list[Link]]]:
@@ -43,14 +43,16 @@ def _peer_links(world: World, observed: Observed) -> Iterator[Awaitable[list[Lin
             continue
         if f"peer/{source.name}" not in observed.pki.certs:
             continue
-        yield from (_greet(world, source, target) for target in world.spec.hosts if target != source)
+        yield from (
+            _probe_peer_link(world, source, target) for target in world.spec.hosts if target != source
+        )
 
 
-async def _greet(world: World, source: HostSpec, target: HostSpec) -> list[Link]:
-    return [Link(source.name, target.name, await turned_down(world, source, target, "peer"), "peer")]
+async def _probe_peer_link(world: World, source: HostSpec, target: HostSpec) -> list[Link]:
+    return [Link(source.name, target.name, await probe_link(world, source, target, "peer"), "peer")]
 
 
-async def _etcdctl_asks(world: World, host: HostSpec) -> list[Link]:
+async def _probe_client_links(world: World, host: HostSpec) -> list[Link]:
     spec, layout = world.spec, layout_of(world.spec, host)
     others = {spec.client_url(other): other.name for other in spec.hosts if other.name != host.name}
     argv = [
@@ -63,7 +65,7 @@ async def _etcdctl_asks(world: World, host: HostSpec) -> list[Link]:
         result = await world.hosts[host.name].run(argv, timeout_s=LINK_TIMEOUT_S * 4)
     except RemoteError as error:
         return [Link(host.name, name, error.message) for name in others.values()]
-    answers = _answers(result.stdout)
+    answers = _parse_answers(result.stdout)
     nothing = result.stderr.strip().rpartition("\n")[2] or "etcdctl gave no answer"
     return [
         Link(host.name, name, _why(answers.get(url), result.stderr) if url in answers else nothing)
@@ -71,7 +73,7 @@ async def _etcdctl_asks(world: World, host: HostSpec) -> list[Link]:
     ]
 
 
-def _answers(stdout: str) -> dict[str, dict[str, object]]:
+def _parse_answers(stdout: str) -> dict[str, dict[str, object]]:
     try:
         return {each["endpoint"]: each for each in json.loads(stdout)}
     except (ValueError, TypeError, KeyError):

@@ -10,10 +10,10 @@ from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.certs.inventory import LinkPort
 from etcdup.core.observed.model import Observed
 from etcdup.errors import EtcdupError
-from etcdup.ops.certs.link_probe import turned_down
-from etcdup.ops.certs.links import links
-from etcdup.ops.certs.proof import judged, raise_unproved
-from etcdup.ops.certs.survey import served_by
+from etcdup.ops.certs.link_probe import probe_link
+from etcdup.ops.certs.links import probe_links
+from etcdup.ops.certs.proof import compare_served, raise_unproved
+from etcdup.ops.certs.survey import inspect_served_certs
 from etcdup.ops.world.world import World
 
 
@@ -21,11 +21,11 @@ async def prove_links(world: World, observed: Observed, client: ClientFiles | No
     """Each port serves our leaf and takes it, and each member's host reaches both ports of every other member. Returns
     how many handshakes that were. Raises EtcdupError."""
     pki = world.pki.see()
-    served = tuple(judged(seen, pki) for seen in await served_by(world, client))
+    served = tuple(compare_served(seen, pki) for seen in await inspect_served_certs(world, client))
     raise_unproved(served)
     asked = [(host, port) for host in world.spec.hosts for port in get_args(LinkPort)]
-    taken = await asyncio.gather(*(turned_down(world, host, host, port) for host, port in asked))
-    between = await links(world, observed)
+    taken = await asyncio.gather(*(probe_link(world, host, host, port) for host, port in asked))
+    between = await probe_links(world, observed)
     broken = [
         f"{host.name} ({port} port): {why}" for (host, port), why in zip(asked, taken, strict=True) if why
     ]

@@ -7,43 +7,43 @@ from pathlib import Path, PurePosixPath
 from cryptography import x509
 
 from etcdup.core.certs.exports import ClientFiles
-from etcdup.core.certs.inventory import AUTHORITIES, Sighting, set_aside_name
+from etcdup.core.certs.inventory import CA_ROLES, CertInspection, archived_name
 from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS, Layout, layout_of
 from etcdup.core.spec.model import HostSpec
 from etcdup.errors import EtcdupError, PkiError, RemoteError
-from etcdup.ops.certs.handshake import NoHandshake, served
+from etcdup.ops.certs.handshake import HandshakeFailed, fetch_served_cert
 from etcdup.ops.pki.x509 import Pem, cert_facts, parse_certs
 from etcdup.ops.world.open import ANY_ADDRESS
 from etcdup.ops.world.world import World
 
 
-async def survey(world: World, observed: Observed, client: ClientFiles | None) -> list[Sighting]:
+async def inspect_certs(world: World, observed: Observed, client: ClientFiles | None) -> list[CertInspection]:
     """Every place at once. `client` is what to say hello with on client ports."""
-    authorities = _authorities(world)
-    looks: list[Awaitable[list[Sighting]]] = []
+    authorities = _trusted_cas(world)
+    looks: list[Awaitable[list[CertInspection]]] = []
     for host in world.spec.hosts:
-        looks.append(_on_disk(world, host, observed, authorities))
-        looks.append(_served(world, host, "server", client, authorities))
-        looks.append(_served(world, host, "peer", None, authorities))
-    here = [*_operators(world, observed.pki, authorities), *_set_aside(world, observed, authorities)]
+        looks.append(_inspect_disk(world, host, observed, authorities))
+        looks.append(_inspect_port(world, host, "server", client, authorities))
+        looks.append(_inspect_port(world, host, "peer", None, authorities))
+    here = [*_certs_in_pki(world, observed.pki, authorities), *_archived_certs(world, observed, authorities)]
     return here + [each for found in await asyncio.gather(*looks) for each in found]
 
 
-async def served_by(world: World, client: ClientFiles | None) -> list[Sighting]:
+async def inspect_served_certs(world: World, client: ClientFiles | None) -> list[CertInspection]:
     """What both ports of each member serve, by a new handshake (rule 17)."""
-    authorities = _authorities(world)
+    authorities = _trusted_cas(world)
     looks = [
-        _served(world, host, kind, client if kind == "server" else None, authorities)
+        _inspect_port(world, host, kind, client if kind == "server" else None, authorities)
         for host in world.spec.hosts
         for kind in ("server", "peer")
     ]
     return [each for found in await asyncio.gather(*looks) for each in found]
 
 
-def _authorities(world: World) -> tuple[x509.Certificate, ...]:
+def _trusted_cas(world: World) -> tuple[x509.Certificate, ...]:
     found: list[x509.Certificate] = []
-    for kind in AUTHORITIES:
+    for kind in CA_ROLES:
         try:
             found += parse_certs(Path(kind), world.pki.trust(kind))
         except PkiError:
@@ -51,25 +51,27 @@ def _authorities(world: World) -> tuple[x509.Certificate, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _operators(world: World, pki: PkiSeen, authorities: Sequence[x509.Certificate]) -> Iterator[Sighting]:
-    for kind in AUTHORITIES:
+def _certs_in_pki(
+    world: World, pki: PkiSeen, authorities: Sequence[x509.Certificate]
+) -> Iterator[CertInspection]:
+    for kind in CA_ROLES:
         try:
             content = world.pki.trust(kind)
         except PkiError as error:
-            yield Sighting(kind, "operator", why=error.message)
+            yield CertInspection(kind, "operator", why=error.message)
             continue
         for cert in parse_certs(Path(kind), content):
             path = pki.authority.path if pki.authority else kind
-            yield Sighting(kind, "operator", facts=cert_facts(path, content, cert, authorities))
+            yield CertInspection(kind, "operator", facts=cert_facts(path, content, cert, authorities))
     for role, seen in pki.certs.items():
         pem = Pem.read(Path(seen.path))
         facts = cert_facts(seen.path, pem.content, pem.certs[0], (*pem.certs[1:], *authorities))
-        yield Sighting(role, "operator", facts=facts)
+        yield CertInspection(role, "operator", facts=facts)
 
 
-def _set_aside(
+def _archived_certs(
     world: World, observed: Observed, authorities: Sequence[x509.Certificate]
-) -> Iterator[Sighting]:
+) -> Iterator[CertInspection]:
     """Consumers' certificates that etcd takes although they are forgotten, or were replaced: those that have not ended
     and that a trusted CA signed. A kept one may be in use still: the run that was to replace it was killed."""
     in_use = {seen.fingerprint for seen in observed.pki.certs.values()}
@@ -81,24 +83,24 @@ def _set_aside(
             and facts.cert.not_after > observed.at
             and facts.cert.fingerprint not in in_use
         ):
-            name = set_aside_name(path.stem)
+            name = archived_name(path.stem)
             kind = "replaced" if f"client/{name}" in observed.pki.certs else "forgotten"
-            yield Sighting(f"{kind}/{path.stem}", "operator", facts=facts)
+            yield CertInspection(f"{kind}/{path.stem}", "operator", facts=facts)
 
 
-async def _on_disk(
+async def _inspect_disk(
     world: World, host: HostSpec, observed: Observed, authorities: Sequence[x509.Certificate]
-) -> list[Sighting]:
+) -> list[CertInspection]:
     seen = observed.hosts[host.name]
     if not isinstance(seen, HostSeen):
-        return [Sighting("", "host", host.name, why=f"{host.name} cannot be reached: {seen.why}")]
+        return [CertInspection("", "host", host.name, why=f"{host.name} cannot be reached: {seen.why}")]
     layout = layout_of(world.spec, host)
-    places = [(kind, layout.ca("peer" if kind == "peer-ca" else "server")) for kind in AUTHORITIES]
+    places = [(kind, layout.ca("peer" if kind == "peer-ca" else "server")) for kind in CA_ROLES]
     places += [(f"{kind}/{host.name}", layout.cert(kind)) for kind in MEMBER_CERTS]
-    read = [_read(world, host.name, role, path, authorities) for role, path in places]
+    read = [_inspect_file(world, host.name, role, path, authorities) for role, path in places]
     found = [each for sightings in await asyncio.gather(*read) for each in sightings]
     return found + [
-        Sighting(f"{kind}/{host.name}", "host", host.name, why="the key beside it is not yours here")
+        CertInspection(f"{kind}/{host.name}", "host", host.name, why="the key beside it is not yours here")
         for kind in MEMBER_CERTS
         if _has_another_key(seen, layout, kind, observed.pki)
     ]
@@ -109,42 +111,42 @@ def _has_another_key(seen: HostSeen, layout: Layout, kind: str, pki: PkiSeen) ->
     return there is not None and ours is not None and there.sha256 != ours[1]
 
 
-async def _read(
+async def _inspect_file(
     world: World, host: str, role: str, path: str, authorities: Sequence[x509.Certificate]
-) -> list[Sighting]:
+) -> list[CertInspection]:
     try:
         content = await world.hosts[host].read(path)
         if content is None:
-            return [Sighting(role, "host", host, why=f"there is no {path}")]
+            return [CertInspection(role, "host", host, why=f"there is no {path}")]
         certs = parse_certs(Path(PurePosixPath(path).name), content)
     except (RemoteError, PkiError) as error:
-        return [Sighting(role, "host", host, why=error.message.removeprefix(f"{host}: "))]
-    shown = certs if role in AUTHORITIES else certs[:1]  # a leaf's chain is the issuer's business
+        return [CertInspection(role, "host", host, why=error.message.removeprefix(f"{host}: "))]
+    shown = certs if role in CA_ROLES else certs[:1]  # a leaf's chain is the issuer's business
     return [
-        Sighting(role, "host", host, facts=cert_facts(path, content, cert, (*certs, *authorities)))
+        CertInspection(role, "host", host, facts=cert_facts(path, content, cert, (*certs, *authorities)))
         for cert in shown
     ]
 
 
-async def _served(
+async def _inspect_port(
     world: World,
     host: HostSpec,
     kind: str,
     client: ClientFiles | None,
     authorities: Sequence[x509.Certificate],
-) -> list[Sighting]:
+) -> list[CertInspection]:
     spec = world.spec
     port = spec.client_port(host) if kind == "server" else spec.peer_port(host)
     role = f"{kind}/{host.name}"
     try:
-        cert = await served(*await target_of(world, host, port), client)
-    except (NoHandshake, EtcdupError) as error:
-        return [Sighting(role, "served", host.name, port, why=str(error))]
+        cert = await fetch_served_cert(*await resolve_target(world, host, port), client)
+    except (HandshakeFailed, EtcdupError) as error:
+        return [CertInspection(role, "served", host.name, port, why=str(error))]
     facts = cert_facts(f"{host.name}:{port}", b"", cert, authorities)
-    return [Sighting(role, "served", host.name, port, facts)]
+    return [CertInspection(role, "served", host.name, port, facts)]
 
 
-async def target_of(world: World, host: HostSpec, port: int) -> tuple[str, int]:
+async def resolve_target(world: World, host: HostSpec, port: int) -> tuple[str, int]:
     """Through the host's SSH connection where there is one."""
     reached = world.hosts.get(host.name)
     if reached is None or host.local:

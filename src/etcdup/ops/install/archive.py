@@ -15,7 +15,7 @@ _CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Archive:
+class BinaryArchive:
     """A .tar.gz with `tools_of(version)` in its one top folder: to be unpacked with --strip-components=1."""
 
     path: Path

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from etcdup.core.spec.version import Version, parse_version
-from etcdup.ops.install.archive import Archive, archive_name, sha256_of
+from etcdup.ops.install.archive import BinaryArchive, archive_name, sha256_of
 
 # A distribution's builds and an operator's own may carry patches: they never pass for upstream's (rule 44),
 # so each origin has its own file name. The empty one is upstream's tarball.
@@ -29,7 +29,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("ETCDUP_CACHE") or "~/.cache/etcdup").expanduser()
 
 
-def archives(cache: Path) -> Path:
+def archives_folder(cache: Path) -> Path:
     """The folder of archives, made if missing."""
     folder = cache / "archives"
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,33 +40,35 @@ def archive_path(cache: Path, version: Version, arch: str, flavour: Flavour = ""
     return cache / "archives" / f"{archive_name(version, arch)}{flavour}.tar.gz"
 
 
-def find(path: Path, version: Version, arch: str, *, expected: str | None = None) -> Archive | str:
+def find_archive(
+    path: Path, version: Version, arch: str, *, expected: str | None = None
+) -> BinaryArchive | str:
     """The archive there, hashed just now, or why it cannot be used.
 
     `expected` is a checksum that somebody stands for; without it, the one beside the archive must match.
     """
     if not path.is_file():
         return f"{path} is not there"
-    noted = expected or _noted(path)
+    noted = expected or _read_checksum(path)
     if noted is None:
         return f"{path} has no checksum beside it"
     if (got := sha256_of(path)) != noted:
         return f"{path} is not what it should be: its sha256 is {got}, expected {noted}"
-    return Archive(path, got, arch, version)
+    return BinaryArchive(path, got, arch, version)
 
 
-def keep(making: Path, path: Path, sha256: str) -> None:
+def store_archive(making: Path, path: Path, sha256: str) -> None:
     """Renames a finished archive into its place, then notes its checksum."""
     with making.open("rb") as file:
         os.fsync(file.fileno())
     making.rename(path)
-    with new_file(_sidecar(path)) as note:
+    with temporary_file(_checksum_path(path)) as note:
         note.write_text(f"{sha256}  {path.name}\n", encoding="ascii")
-        note.rename(_sidecar(path))
+        note.rename(_checksum_path(path))
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def temporary_file(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to and rename; gone at the end if it was not renamed."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.part-", dir=path.parent)
     os.close(handle)
@@ -79,7 +81,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def locked(path: Path, report: Callable[[str], None]) -> AsyncIterator[None]:
+async def archive_lock(path: Path, report: Callable[[str], None]) -> AsyncIterator[None]:
     """One etcdup at a time makes `path`. The kernel frees the lock when its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
@@ -112,13 +114,13 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _sidecar(path: Path) -> Path:
+def _checksum_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _noted(path: Path) -> str | None:
+def _read_checksum(path: Path) -> str | None:
     try:
-        words = _sidecar(path).read_text(encoding="ascii").split()
+        words = _checksum_path(path).read_text(encoding="ascii").split()
     except (OSError, ValueError):
         return None
     return words[0] if words else None

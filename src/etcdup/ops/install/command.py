@@ -13,7 +13,7 @@ _TAIL_LINES = 15
 
 
 @dataclass(frozen=True)
-class Ran:
+class ProcessResult:
     """How it ended. Output is decoded as UTF-8 with replacement."""
 
     status: int
@@ -27,7 +27,7 @@ class Ran:
 
 async def run(
     argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: bytes = b""
-) -> Ran:
+) -> ProcessResult:
     """Raises OSError if it cannot be started at all."""
     process = await asyncio.create_subprocess_exec(
         *argv,
@@ -41,12 +41,14 @@ async def run(
     try:
         stdout, stderr = await process.communicate(stdin)
     except asyncio.CancelledError:
-        await _end(process)
+        await _end_group(process)
         raise
-    return Ran(process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+    return ProcessResult(
+        process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace")
+    )
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end_group(process: asyncio.subprocess.Process) -> None:
     """Ends the process group: `go` and `apt` start children that would outlive them."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):

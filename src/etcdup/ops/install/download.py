@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
 from etcdup.errors import InstallError
-from etcdup.ops.install.wanted import Patience
+from etcdup.ops.install.wanted import Timeouts
 
 T = TypeVar("T")
 
@@ -29,18 +29,18 @@ _REPORT_EVERY_S = 0.25
 _MIB = 1024 * 1024
 
 
-async def exists(url: str, patience: Patience) -> None:
+async def check_exists(url: str, patience: Timeouts) -> None:
     """Raises InstallError unless the file can be had, without fetching it."""
     await _in_thread(lambda transfer: transfer.look(url), url, patience)
 
 
-async def fetch_small(url: str, patience: Patience) -> str:
+async def fetch_small(url: str, patience: Timeouts) -> str:
     """A small text file. Raises InstallError."""
     content = await _in_thread(lambda transfer: transfer.read(url), url, patience)
     return content.decode("utf-8", errors="replace")
 
 
-async def fetch(url: str, target: Path, patience: Patience, report: Callable[[str], None]) -> str:
+async def fetch(url: str, target: Path, patience: Timeouts, report: Callable[[str], None]) -> str:
     """Writes the file to `target` and returns its sha256, taken on the way. Raises InstallError."""
     loop = asyncio.get_running_loop()
 
@@ -50,10 +50,12 @@ async def fetch(url: str, target: Path, patience: Patience, report: Callable[[st
     return await _in_thread(lambda transfer: transfer.save(url, target, progress), url, patience)
 
 
-async def _in_thread(work: "Callable[[_Transfer], T]", url: str, patience: Patience) -> T:
+async def _in_thread(work: "Callable[[_Transfer], T]", url: str, patience: Timeouts) -> T:
     """When cancelled, the thread is woken up and ends first: nothing is written behind our back."""
     transfer = _Transfer(patience)
-    thread = asyncio.ensure_future(asyncio.to_thread(_explained, lambda: work(transfer), url, patience))
+    thread = asyncio.ensure_future(
+        asyncio.to_thread(_translate_errors, lambda: work(transfer), url, patience)
+    )
     try:
         return await asyncio.shield(thread)
     except asyncio.CancelledError:
@@ -63,7 +65,7 @@ async def _in_thread(work: "Callable[[_Transfer], T]", url: str, patience: Patie
         raise
 
 
-def _explained(work: Callable[[], T], url: str, patience: Patience) -> T:
+def _translate_errors(work: Callable[[], T], url: str, patience: Timeouts) -> T:
     """Every way in which a transfer fails, as an InstallError that names the URL."""
     try:
         return work()
@@ -85,7 +87,7 @@ def _explained(work: Callable[[], T], url: str, patience: Patience) -> T:
 class _Transfer:
     """One request, in a thread of its own. `abort`, from another thread, wakes it up wherever it waits."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Timeouts) -> None:
         self._patience = patience
         self._sockets: list[socket.socket] = []
         self._aborted = threading.Event()

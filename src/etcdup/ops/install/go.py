@@ -14,11 +14,18 @@ from etcdup.core.host.packages import tools_of
 from etcdup.core.observed.model import Binaries
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
-from etcdup.ops.install.archive import Archive, pack
-from etcdup.ops.install.cache import archive_path, archives, find, keep, locked, new_file
+from etcdup.ops.install.archive import BinaryArchive, pack
+from etcdup.ops.install.cache import (
+    archive_lock,
+    archive_path,
+    archives_folder,
+    find_archive,
+    store_archive,
+    temporary_file,
+)
 from etcdup.ops.install.command import run
 from etcdup.ops.install.path import check_tools
-from etcdup.ops.install.wanted import Wanted
+from etcdup.ops.install.wanted import SourceRequest
 
 # Required by a module of our own: their go.mod files hold `replace`, which `go install M@V` refuses.
 _MODULES = {
@@ -31,45 +38,45 @@ _PACK_LEVEL = 6  # built once, then sent to many hosts
 _ELSEWHERE = "or use `from: release`, or `from: path` with binaries that you have"
 
 
-async def settle_go(wanted: Wanted) -> Binaries:
+async def resolve_go(wanted: SourceRequest) -> Binaries:
     """Raises InstallError where no build can succeed. What was built before is hashed again and taken."""
     if wanted.version < _FIRST:
         raise InstallError(
             f"etcd {wanted.version} cannot be built from Go modules: they exist from {_FIRST} on",
             hint="use `from: release`, `package` or `path`",
         )
-    built = {arch: _built(wanted, arch) for arch in wanted.arches}
-    if all(isinstance(found, Archive) for found in built.values()):
-        sums = {arch: found.sha256 for arch, found in built.items() if isinstance(found, Archive)}
+    built = {arch: _find_built(wanted, arch) for arch in wanted.arches}
+    if all(isinstance(found, BinaryArchive) for found in built.values()):
+        sums = {arch: found.sha256 for arch, found in built.items() if isinstance(found, BinaryArchive)}
         return Binaries(wanted.version, "go", "go.etcd.io/etcd", "it was built here before", sums)
     _go()
     why = "it is built here, from modules that Go's checksum database vouches for"
     return Binaries(wanted.version, "go", "go.etcd.io/etcd", why)
 
 
-async def obtain_go(wanted: Wanted, arch: str) -> Archive:
+async def obtain_go(wanted: SourceRequest, arch: str) -> BinaryArchive:
     """The archive in the cache, built if it is not there: minutes. Raises InstallError."""
     path = archive_path(wanted.cache, wanted.version, arch, "+go")
-    archives(wanted.cache)
-    async with locked(path, wanted.report):
-        found = _built(wanted, arch)
-        return found if isinstance(found, Archive) else await _build(wanted, arch, path)
+    archives_folder(wanted.cache)
+    async with archive_lock(path, wanted.report):
+        found = _find_built(wanted, arch)
+        return found if isinstance(found, BinaryArchive) else await _build(wanted, arch, path)
 
 
-def _built(wanted: Wanted, arch: str) -> Archive | str:
-    return find(archive_path(wanted.cache, wanted.version, arch, "+go"), wanted.version, arch)
+def _find_built(wanted: SourceRequest, arch: str) -> BinaryArchive | str:
+    return find_archive(archive_path(wanted.cache, wanted.version, arch, "+go"), wanted.version, arch)
 
 
-async def _build(wanted: Wanted, arch: str, path: Path) -> Archive:
-    with TemporaryDirectory(prefix=".building-", dir=path.parent) as scratch, new_file(path) as making:
+async def _build(wanted: SourceRequest, arch: str, path: Path) -> BinaryArchive:
+    with TemporaryDirectory(prefix=".building-", dir=path.parent) as scratch, temporary_file(path) as making:
         tools = await build(wanted, arch, Path(scratch))
         await check_tools(tools, wanted.version, arch, "the build")
         sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, making, level=_PACK_LEVEL)
-        keep(making, path, sha256)
-    return Archive(path, sha256, arch, wanted.version)
+        store_archive(making, path, sha256)
+    return BinaryArchive(path, sha256, arch, wanted.version)
 
 
-async def build(wanted: Wanted, arch: str, module: Path) -> dict[str, Path]:
+async def build(wanted: SourceRequest, arch: str, module: Path) -> dict[str, Path]:
     """Builds the programs in `module`, an empty folder. Raises InstallError."""
     (module / "go.mod").write_text("module etcdup.invalid/build\n", encoding="ascii")
     names = tools_of(wanted.version)

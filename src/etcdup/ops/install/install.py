@@ -13,27 +13,27 @@ from pathlib import Path
 from etcdup.core.observed.model import Binaries, HostSeen
 from etcdup.core.spec.model import Spec
 from etcdup.errors import InstallError
-from etcdup.ops.install.archive import Archive
-from etcdup.ops.install.cache import Flavour, archive_path, cache_dir, cached_versions, find
+from etcdup.ops.install.archive import BinaryArchive
+from etcdup.ops.install.cache import Flavour, archive_path, cache_dir, cached_versions, find_archive
 from etcdup.ops.install.elf import this_arch
-from etcdup.ops.install.go import obtain_go, settle_go
-from etcdup.ops.install.package import obtain_package, settle_package
-from etcdup.ops.install.package_here import packaged_here
-from etcdup.ops.install.path import obtain_path, settle_path
+from etcdup.ops.install.go import obtain_go, resolve_go
+from etcdup.ops.install.package import obtain_package, resolve_package
+from etcdup.ops.install.package_here import pack_local_package
+from etcdup.ops.install.path import obtain_path, resolve_path
 from etcdup.ops.install.pins import Pins, load_pins, newest_pinned
-from etcdup.ops.install.wanted import Wanted, wanted_by
+from etcdup.ops.install.wanted import SourceRequest, source_request
 from etcdup.remote.host import Host
 
 __all__ = [
-    "Archive",
+    "BinaryArchive",
     "Pins",
     "cache_dir",
     "cached_versions",
     "load_pins",
     "newest_pinned",
     "obtain",
-    "packaged_here",
-    "settle",
+    "pack_local_package",
+    "resolve",
     "this_arch",
 ]
 
@@ -47,10 +47,10 @@ _ORDER = {
 }
 _FLAVOURS: dict[str, tuple[Flavour, ...]] = {"auto": ("", "+go"), "release": ("",)}
 
-Look = Callable[[], Awaitable[Binaries]]
+Resolver = Callable[[], Awaitable[Binaries]]
 
 
-async def settle(
+async def resolve(
     spec: Spec,
     folder: Path,
     arches: frozenset[str],
@@ -64,13 +64,13 @@ async def settle(
 
     `folder` is cluster.yaml's. Raises InstallError with every source tried and why it did not do.
     """
-    wanted = wanted_by(spec, folder, arches, cache, report)
-    looks: dict[str, Look] = {
-        "cache": lambda: _settle_cache(wanted, _FLAVOURS[wanted.source]),
-        "release": lambda: _settle_release(wanted),
-        "package": lambda: settle_package(wanted, spec, hosts, seen),
-        "go": lambda: settle_go(wanted),
-        "path": lambda: settle_path(wanted),
+    wanted = source_request(spec, folder, arches, cache, report)
+    looks: dict[str, Resolver] = {
+        "cache": lambda: _resolve_cache(wanted, _FLAVOURS[wanted.source]),
+        "release": lambda: _resolve_release(wanted),
+        "package": lambda: resolve_package(wanted, spec, hosts, seen),
+        "go": lambda: resolve_go(wanted),
+        "path": lambda: resolve_path(wanted),
     }
     tried: dict[str, InstallError] = {}
     for name in _ORDER[wanted.source]:
@@ -78,7 +78,7 @@ async def settle(
             return await looks[name]()
         except InstallError as error:
             tried[name] = error
-    raise _nowhere(wanted, tried)
+    raise _not_available(wanted, tried)
 
 
 async def obtain(
@@ -89,18 +89,18 @@ async def obtain(
     *,
     cache: Path,
     report: Callable[[str], None],
-) -> dict[str, Archive]:
+) -> dict[str, BinaryArchive]:
     """The archive for each architecture, from where `settle` said. Raises InstallError.
 
     An archive whose checksum was settled is that one or none at all.
     """
-    wanted = wanted_by(spec, folder, arches, cache, report)
+    wanted = source_request(spec, folder, arches, cache, report)
     if binaries.source == "package":
         return await obtain_package(wanted, spec)
     return {arch: await _obtain(binaries, wanted, arch) for arch in wanted.arches}
 
 
-async def _obtain(binaries: Binaries, wanted: Wanted, arch: str) -> Archive:
+async def _obtain(binaries: Binaries, wanted: SourceRequest, arch: str) -> BinaryArchive:
     settled = binaries.sha256.get(arch)
     if binaries.source == "release":
         if settled is None:
@@ -122,33 +122,35 @@ async def _obtain(binaries: Binaries, wanted: Wanted, arch: str) -> Archive:
     return archive
 
 
-async def _settle_release(wanted: Wanted) -> Binaries:
-    from etcdup.ops.install.release import settle_release  # with urllib, which the cache has no use for
+async def _resolve_release(wanted: SourceRequest) -> Binaries:
+    from etcdup.ops.install.release import resolve_release  # with urllib, which the cache has no use for
 
-    return await settle_release(wanted)
+    return await resolve_release(wanted)
 
 
-async def _settle_cache(wanted: Wanted, flavours: tuple[Flavour, ...]) -> Binaries:
+async def _resolve_cache(wanted: SourceRequest, flavours: tuple[Flavour, ...]) -> Binaries:
     found = {arch: _cached(wanted, arch, flavours, None) for arch in wanted.arches}
     origin = ", ".join(sorted({str(archive.path) for archive in found.values()}))
     sums = {arch: archive.sha256 for arch, archive in found.items()}
     return Binaries(wanted.version, "cache", origin, "it was had before, and its checksum still holds", sums)
 
 
-def _cached(wanted: Wanted, arch: str, flavours: tuple[Flavour, ...], settled: str | None) -> Archive:
+def _cached(
+    wanted: SourceRequest, arch: str, flavours: tuple[Flavour, ...], settled: str | None
+) -> BinaryArchive:
     """Upstream's tarball first. For a pinned version, nothing but the pin's own file passes for it."""
     whys = []
     for flavour in flavours:
         pinned = wanted.pins.get(wanted.version, {}).get(arch) if flavour == "" else None
         path = archive_path(wanted.cache, wanted.version, arch, flavour)
-        found = find(path, wanted.version, arch, expected=pinned)
-        if isinstance(found, Archive) and settled in (None, found.sha256):
+        found = find_archive(path, wanted.version, arch, expected=pinned)
+        if isinstance(found, BinaryArchive) and settled in (None, found.sha256):
             return found
         whys.append(found if isinstance(found, str) else f"{path} is not the one that was settled on")
     raise InstallError("; ".join(whys), hint="plan again" if settled else "")
 
 
-def _nowhere(wanted: Wanted, tried: Mapping[str, InstallError]) -> InstallError:
+def _not_available(wanted: SourceRequest, tried: Mapping[str, InstallError]) -> InstallError:
     """Where the operator chose one source, its own error says it best, and the cache's is a detail."""
     *before, chosen = tried.values()
     if wanted.source != "auto":

@@ -14,10 +14,10 @@ from etcdup.core.observed.model import Binaries, HostSeen
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError, RemoteError
-from etcdup.ops.install.archive import Archive
+from etcdup.ops.install.archive import BinaryArchive
 from etcdup.ops.install.elf import this_arch
-from etcdup.ops.install.package_here import offered_here, packaged_here
-from etcdup.ops.install.wanted import Wanted
+from etcdup.ops.install.package_here import pack_local_package, query_local_package
+from etcdup.ops.install.wanted import SourceRequest
 from etcdup.remote.host import Host
 
 _ASK_TIMEOUT_S = 60.0
@@ -27,15 +27,17 @@ Offer = Candidate | str
 """What is offered, or why nothing is."""
 
 
-async def settle_package(
-    wanted: Wanted, spec: Spec, hosts: Mapping[str, Host], seen: Mapping[str, HostSeen]
+async def resolve_package(
+    wanted: SourceRequest, spec: Spec, hosts: Mapping[str, Host], seen: Mapping[str, HostSeen]
 ) -> Binaries:
     """Raises InstallError unless every host that lacks the version is offered just it."""
     lacking = [name for name in seen if name in hosts and str(wanted.version) not in seen[name].versions]
     if not lacking:
         raise InstallError("there is no host within reach whose packages could be asked for")
     asked = [
-        _offer_here(wanted) if spec.host(name).root else _offer(hosts[name], seen[name], wanted.version)
+        _query_offer_here(wanted)
+        if spec.host(name).root
+        else _query_offer(hosts[name], seen[name], wanted.version)
         for name in lacking
     ]
     offers = dict(zip(lacking, await asyncio.gather(*asked), strict=True))
@@ -46,39 +48,39 @@ async def settle_package(
     return Binaries(wanted.version, "package", "the hosts' distribution", why)
 
 
-async def obtain_package(wanted: Wanted, spec: Spec) -> dict[str, Archive]:
+async def obtain_package(wanted: SourceRequest, spec: Spec) -> dict[str, BinaryArchive]:
     """Archives for members that live in a folder of their own; other hosts fetch packages themselves."""
     if not any(host.root for host in spec.hosts):
         return {}
-    version, archive = await packaged_here(this_arch(), cache=wanted.cache, report=wanted.report)
+    version, archive = await pack_local_package(this_arch(), cache=wanted.cache, report=wanted.report)
     if version != wanted.version:
         raise InstallError(f"this machine's distribution has etcd {version}, not {wanted.version}")
     return {archive.arch: archive}
 
 
-async def _offer(host: Host, seen: HostSeen, version: Version) -> Offer:
+async def _query_offer(host: Host, seen: HostSeen, version: Version) -> Offer:
     """Lists without the version may be old, or never fetched: they are fetched once before that counts."""
     manager = manager_of(seen.distribution)
     if manager is None:
         return f"etcdup knows no package manager of `{seen.distribution}`"
     try:
-        offered = await _ask(host, manager)
+        offered = await _query(host, manager)
         if offered is None or offered.version != version:
             await host.run(refresh_command(manager), timeout_s=_REFRESH_TIMEOUT_S)
-            offered = await _ask(host, manager)
+            offered = await _query(host, manager)
     except RemoteError as error:
         return str(error)
     return offered or f"{manager} knows no package of etcd"
 
 
-async def _ask(host: Host, manager: str) -> Candidate | None:
+async def _query(host: Host, manager: str) -> Candidate | None:
     result = await host.run(candidate_command(manager), timeout_s=_ASK_TIMEOUT_S)
     return parse_candidate(manager, result.stdout)
 
 
-async def _offer_here(wanted: Wanted) -> Offer:
+async def _query_offer_here(wanted: SourceRequest) -> Offer:
     try:
-        return await offered_here(wanted.report)
+        return await query_local_package(wanted.report)
     except InstallError as error:
         return str(error)
 

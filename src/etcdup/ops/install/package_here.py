@@ -19,9 +19,16 @@ from etcdup.core.host.packages import (
 )
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
-from etcdup.ops.install.archive import Archive, pack
-from etcdup.ops.install.cache import archive_path, archives, find, keep, locked, new_file
-from etcdup.ops.install.command import Ran, run
+from etcdup.ops.install.archive import BinaryArchive, pack
+from etcdup.ops.install.cache import (
+    archive_lock,
+    archive_path,
+    archives_folder,
+    find_archive,
+    store_archive,
+    temporary_file,
+)
+from etcdup.ops.install.command import ProcessResult, run
 from etcdup.ops.install.elf import this_arch
 from etcdup.ops.install.path import check_tools
 
@@ -46,39 +53,39 @@ Report = Callable[[str], None]
 Options = tuple[str, ...]
 
 
-async def packaged_here(arch: str, *, cache: Path, report: Report) -> tuple[Version, Archive]:
+async def pack_local_package(arch: str, *, cache: Path, report: Report) -> tuple[Version, BinaryArchive]:
     """Whatever version this machine's distribution has, as an archive.
 
     Raises InstallError, also where `arch` is not this machine's.
     """
     if arch != this_arch():
         raise InstallError(f"this machine's packages are for {this_arch()}, not {arch}")
-    manager = _manager_here()
+    manager = _local_manager()
     with TemporaryDirectory(prefix="etcdup-packages-") as scratch:
         try:
-            return await _take(manager, (), Path(scratch), cache, report)
+            return await _download_and_pack(manager, (), Path(scratch), cache, report)
         except InstallError:
             if manager != "apt":
                 raise
             # This machine's lists are missing, or older than what the mirror still holds.
-            return await _take(
-                manager, await _fresh_lists(Path(scratch), report), Path(scratch), cache, report
+            return await _download_and_pack(
+                manager, await _fetch_lists(Path(scratch), report), Path(scratch), cache, report
             )
 
 
-async def offered_here(report: Report) -> Candidate:
-    """What `packaged_here` would take. Raises InstallError."""
-    manager = _manager_here()
-    if candidate := await _ask(manager, ()):
+async def query_local_package(report: Report) -> Candidate:
+    """What `pack_local_package` would take. Raises InstallError."""
+    manager = _local_manager()
+    if candidate := await _query(manager, ()):
         return candidate
     if manager == "apt":
         with TemporaryDirectory(prefix="etcdup-packages-") as scratch:
-            if candidate := await _ask(manager, await _fresh_lists(Path(scratch), report)):
+            if candidate := await _query(manager, await _fetch_lists(Path(scratch), report)):
                 return candidate
     raise InstallError(f"this machine's {manager} knows no package of etcd")
 
 
-def _manager_here() -> str:
+def _local_manager() -> str:
     for manager, programs in _NEEDS.items():
         if all(shutil.which(program) for program in programs):
             return manager
@@ -86,52 +93,52 @@ def _manager_here() -> str:
     raise InstallError(f"etcd's packages can be had here with {needs}, and this machine has neither")
 
 
-async def _take(
+async def _download_and_pack(
     manager: str, options: Options, scratch: Path, cache: Path, report: Report
-) -> tuple[Version, Archive]:
-    candidate = await _ask(manager, options)
+) -> tuple[Version, BinaryArchive]:
+    candidate = await _query(manager, options)
     if candidate is None or candidate.version is None:
         offer = (
             f"offers etcd {candidate.text}, which is no release" if candidate else "knows no package of etcd"
         )
         raise InstallError(f"this machine's {manager} {offer}")
     path = archive_path(cache, candidate.version, this_arch(), "+package")
-    archives(cache)
-    async with locked(path, report):
-        found = find(path, candidate.version, this_arch())
-        if isinstance(found, Archive):
+    archives_folder(cache)
+    async with archive_lock(path, report):
+        found = find_archive(path, candidate.version, this_arch())
+        if isinstance(found, BinaryArchive):
             return candidate.version, found
         report(f"fetching etcd {candidate.version} from this machine's distribution")
         await _unpack(manager, packages_of(manager, candidate.version), options, scratch)
         return candidate.version, await _pack(candidate.version, scratch / "usr/bin", path)
 
 
-async def _pack(version: Version, folder: Path, path: Path) -> Archive:
+async def _pack(version: Version, folder: Path, path: Path) -> BinaryArchive:
     tools = {name: folder / name for name in tools_of(version) if (folder / name).is_file()}
     if missing := [name for name in tools_of(version) if name not in tools]:
         raise InstallError(
             f"this distribution's packages of etcd {version} hold no {' and no '.join(missing)}"
         )
     await check_tools(tools, version, this_arch(), "the package")
-    with new_file(path) as making:
+    with temporary_file(path) as making:
         sha256 = await asyncio.to_thread(pack, tools, version, this_arch(), making, level=_PACK_LEVEL)
-        keep(making, path, sha256)
-    return Archive(path, sha256, this_arch(), version)
+        store_archive(making, path, sha256)
+    return BinaryArchive(path, sha256, this_arch(), version)
 
 
 async def _unpack(manager: str, packages: tuple[str, ...], options: Options, scratch: Path) -> None:
     """Downloads the packages into `scratch` and unpacks them there. Their scripts are not run."""
     if manager == "apt":
-        await _checked(("apt-get", "-q", "download", *packages, *options), scratch)
-        await _checked(("sh", "-ec", 'for deb in ./*.deb; do dpkg-deb -x "$deb" .; done'), scratch)
+        await _run_checked(("apt-get", "-q", "download", *packages, *options), scratch)
+        await _run_checked(("sh", "-ec", 'for deb in ./*.deb; do dpkg-deb -x "$deb" .; done'), scratch)
     else:
-        await _checked((manager, "--quiet", "download", *packages), scratch)
-        await _checked(
+        await _run_checked((manager, "--quiet", "download", *packages), scratch)
+        await _run_checked(
             ("sh", "-ec", 'for rpm in ./*.rpm; do rpm2cpio "$rpm" | cpio -idm --quiet; done'), scratch
         )
 
 
-async def _fresh_lists(scratch: Path, report: Report) -> Options:
+async def _fetch_lists(scratch: Path, report: Report) -> Options:
     """apt's options for lists of our own, just fetched. One dead source among many is no reason to stop."""
     for folder in ("state/lists/partial", "cache/archives/partial"):
         (scratch / folder).mkdir(parents=True)
@@ -140,22 +147,22 @@ async def _fresh_lists(scratch: Path, report: Report) -> Options:
     config.write_text(_APT_CONFIG.format(root=scratch), encoding="utf-8")
     report("fetching this machine's package lists")
     options = ("-c", str(config))
-    await _ran((*refresh_command("apt"), *options), scratch)
+    await _run_program((*refresh_command("apt"), *options), scratch)
     return options
 
 
-async def _ask(manager: str, options: Options) -> Candidate | None:
-    return parse_candidate(manager, (await _ran((*candidate_command(manager), *options))).stdout)
+async def _query(manager: str, options: Options) -> Candidate | None:
+    return parse_candidate(manager, (await _run_program((*candidate_command(manager), *options))).stdout)
 
 
-async def _ran(argv: tuple[str, ...], cwd: Path | None = None) -> Ran:
+async def _run_program(argv: tuple[str, ...], cwd: Path | None = None) -> ProcessResult:
     try:
         return await run(argv, cwd=cwd)
     except OSError as error:
         raise InstallError(f"`{argv[0]}` cannot be run here: {error.strerror}") from None
 
 
-async def _checked(argv: tuple[str, ...], cwd: Path) -> None:
-    ran = await _ran(argv, cwd)
+async def _run_checked(argv: tuple[str, ...], cwd: Path) -> None:
+    ran = await _run_program(argv, cwd)
     if ran.status != 0:
         raise InstallError(f"`{' '.join(argv[:3])}` failed with status {ran.status}", detail=ran.tail())

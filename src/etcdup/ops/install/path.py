@@ -11,17 +11,23 @@ from etcdup.core.host.packages import tools_of
 from etcdup.core.observed.model import Binaries
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
-from etcdup.ops.install.archive import Archive, archive_name, pack, sha256_of, unpack_tools
-from etcdup.ops.install.cache import archives, find, keep, locked, new_file
+from etcdup.ops.install.archive import BinaryArchive, archive_name, pack, sha256_of, unpack_tools
+from etcdup.ops.install.cache import (
+    archive_lock,
+    archives_folder,
+    find_archive,
+    store_archive,
+    temporary_file,
+)
 from etcdup.ops.install.command import run
 from etcdup.ops.install.elf import arch_of, this_arch
-from etcdup.ops.install.wanted import Wanted
+from etcdup.ops.install.wanted import SourceRequest
 
 _VERSION_TIMEOUT_S = 20.0
 _PACK_LEVEL = 1  # seconds matter more than megabytes: it is packed again whenever the content changes
 
 
-async def settle_path(wanted: Wanted) -> Binaries:
+async def resolve_path(wanted: SourceRequest) -> Binaries:
     """Packs what is given, so that the plan can hold its checksum. Raises InstallError."""
     if wanted.path is None:
         raise InstallError(
@@ -32,28 +38,28 @@ async def settle_path(wanted: Wanted) -> Binaries:
     return Binaries(wanted.version, "path", wanted.path, why, sums)
 
 
-async def obtain_path(wanted: Wanted, arch: str) -> Archive:
+async def obtain_path(wanted: SourceRequest, arch: str) -> BinaryArchive:
     """The given binaries as an archive in the cache, under the hash of their content. Raises InstallError."""
     given = _given(wanted, arch)
     key = await asyncio.to_thread(_content_key, given, wanted.version)
     name = f"path-{key[:16]}-{archive_name(wanted.version, arch)}.tar.gz"
-    path = archives(wanted.cache) / name
-    async with locked(path, wanted.report):
-        found = find(path, wanted.version, arch)
-        return found if isinstance(found, Archive) else await _repack(wanted, arch, given, path)
+    path = archives_folder(wanted.cache) / name
+    async with archive_lock(path, wanted.report):
+        found = find_archive(path, wanted.version, arch)
+        return found if isinstance(found, BinaryArchive) else await _repack(wanted, arch, given, path)
 
 
-async def _repack(wanted: Wanted, arch: str, given: Path, path: Path) -> Archive:
-    with TemporaryDirectory(prefix=".given-", dir=path.parent) as scratch, new_file(path) as making:
+async def _repack(wanted: SourceRequest, arch: str, given: Path, path: Path) -> BinaryArchive:
+    with TemporaryDirectory(prefix=".given-", dir=path.parent) as scratch, temporary_file(path) as making:
         tools = await asyncio.to_thread(_tools, given, wanted.version, Path(scratch))
         await check_tools(tools, wanted.version, arch, given)
         wanted.report(f"packing {given}")
         sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, making, level=_PACK_LEVEL)
-        keep(making, path, sha256)
-    return Archive(path, sha256, arch, wanted.version)
+        store_archive(making, path, sha256)
+    return BinaryArchive(path, sha256, arch, wanted.version)
 
 
-def _given(wanted: Wanted, arch: str) -> Path:
+def _given(wanted: SourceRequest, arch: str) -> Path:
     """The folder or tarball for this architecture."""
     path = wanted.path_for(arch)
     if not path.exists():
@@ -100,13 +106,13 @@ async def check_tools(tools: dict[str, Path], version: Version, arch: str, given
             hint = "`{arch}` in `install.path` stands for each host's own architecture" if found else ""
             raise InstallError(f"{name} in {given} {is_for}, but hosts need {arch}", hint=hint)
     if arch == this_arch():
-        said = await _says(tools["etcd"], given)
+        said = await _read_version(tools["etcd"], given)
         if said != f"etcd Version: {version}":
             hint = "set `version` to what it is, or give the other binaries"
             raise InstallError(f"{given} is not etcd {version}: it says `{said}`", hint=hint)
 
 
-async def _says(etcd: Path, given: Path | str) -> str:
+async def _read_version(etcd: Path, given: Path | str) -> str:
     with suppress(TimeoutError):
         try:
             ran = await asyncio.wait_for(run([str(etcd), "--version"]), _VERSION_TIMEOUT_S)

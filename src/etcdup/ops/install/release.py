@@ -5,10 +5,17 @@ import re
 
 from etcdup.core.observed.model import Binaries
 from etcdup.errors import InstallError
-from etcdup.ops.install.archive import Archive, archive_name
-from etcdup.ops.install.cache import archive_path, archives, find, keep, locked, new_file
-from etcdup.ops.install.download import exists, fetch, fetch_small
-from etcdup.ops.install.wanted import GITHUB, Wanted
+from etcdup.ops.install.archive import BinaryArchive, archive_name
+from etcdup.ops.install.cache import (
+    archive_lock,
+    archive_path,
+    archives_folder,
+    find_archive,
+    store_archive,
+    temporary_file,
+)
+from etcdup.ops.install.download import check_exists, fetch, fetch_small
+from etcdup.ops.install.wanted import GITHUB, SourceRequest
 
 _SUM = re.compile(r"([0-9a-fA-F]{64})[ \t]+[*]?(?:\./)?(\S+)", re.ASCII)
 _PINNED = "its checksum is pinned in etcdup"
@@ -21,15 +28,16 @@ _ELSEWHERE = (
 )
 
 
-def url_of(wanted: Wanted, arch: str) -> str:
+def url_of(wanted: SourceRequest, arch: str) -> str:
     return f"{wanted.base}/v{wanted.version}/{archive_name(wanted.version, arch)}.tar.gz"
 
 
-async def settle_release(wanted: Wanted) -> Binaries:
+async def resolve_release(wanted: SourceRequest) -> Binaries:
     """Raises InstallError unless the tarball of every architecture is there and its checksum known."""
-    sums, why = await _checksums(wanted)
+    sums, why = await _fetch_checksums(wanted)
     looked = await asyncio.gather(
-        *(exists(url_of(wanted, arch), wanted.patience) for arch in wanted.arches), return_exceptions=True
+        *(check_exists(url_of(wanted, arch), wanted.patience) for arch in wanted.arches),
+        return_exceptions=True,
     )
     for error in looked:
         if isinstance(error, InstallError):
@@ -40,39 +48,39 @@ async def settle_release(wanted: Wanted) -> Binaries:
     return Binaries(wanted.version, "release", wanted.base, f"{origin} has it; {why}", sums)
 
 
-async def obtain_release(wanted: Wanted, arch: str, expected: str) -> Archive:
+async def obtain_release(wanted: SourceRequest, arch: str, expected: str) -> BinaryArchive:
     """The archive in the cache, downloaded if it is not there. Raises InstallError."""
     path = archive_path(wanted.cache, wanted.version, arch)
-    archives(wanted.cache)
-    async with locked(path, wanted.report):
-        found = find(path, wanted.version, arch, expected=expected)
-        return found if isinstance(found, Archive) else await _download(wanted, arch, expected)
+    archives_folder(wanted.cache)
+    async with archive_lock(path, wanted.report):
+        found = find_archive(path, wanted.version, arch, expected=expected)
+        return found if isinstance(found, BinaryArchive) else await _download(wanted, arch, expected)
 
 
-async def _download(wanted: Wanted, arch: str, expected: str) -> Archive:
+async def _download(wanted: SourceRequest, arch: str, expected: str) -> BinaryArchive:
     path, url = archive_path(wanted.cache, wanted.version, arch), url_of(wanted, arch)
-    with new_file(path) as making:
+    with temporary_file(path) as making:
         try:
             got = await fetch(url, making, wanted.patience, wanted.report)
         except InstallError as error:
             raise InstallError(error.message, hint=error.hint or _hint(wanted)) from None
         if got != expected:
-            raise _lie(url, expected, got)
-        keep(making, path, got)
-    return Archive(path, got, arch, wanted.version)
+            raise _checksum_mismatch(url, expected, got)
+        store_archive(making, path, got)
+    return BinaryArchive(path, got, arch, wanted.version)
 
 
-async def _checksums(wanted: Wanted) -> tuple[dict[str, str], str]:
+async def _fetch_checksums(wanted: SourceRequest) -> tuple[dict[str, str], str]:
     """By architecture, and where they are from. A pinned one always goes before the mirror's."""
     pinned = wanted.pins.get(wanted.version, {})
     unpinned = [arch for arch in wanted.arches if arch not in pinned]
     sums = {arch: pinned[arch] for arch in wanted.arches if arch in pinned}
     for arch in unpinned:
-        sums[arch] = await _sum_at_mirror(wanted, arch)
+        sums[arch] = await _fetch_checksum_from_mirror(wanted, arch)
     return sums, _UNPINNED if unpinned else _PINNED
 
 
-async def _sum_at_mirror(wanted: Wanted, arch: str) -> str:
+async def _fetch_checksum_from_mirror(wanted: SourceRequest, arch: str) -> str:
     url = f"{wanted.base}/v{wanted.version}/SHA256SUMS"
     name = f"{archive_name(wanted.version, arch)}.tar.gz"
     nothing = f"etcd {wanted.version} for {arch} has no checksum pinned in etcdup"
@@ -87,7 +95,7 @@ async def _sum_at_mirror(wanted: Wanted, arch: str) -> str:
     raise InstallError(f"{nothing}, and {url} does not list {name}", hint=hint)
 
 
-def _lie(url: str, expected: str, got: str) -> InstallError:
+def _checksum_mismatch(url: str, expected: str, got: str) -> InstallError:
     return InstallError(
         f"{url} is not the file it should be: its sha256 is {got}, expected {expected}",
         detail="What was downloaded was deleted; no host has seen it.",
@@ -96,5 +104,5 @@ def _lie(url: str, expected: str, got: str) -> InstallError:
     )
 
 
-def _hint(wanted: Wanted) -> str:
+def _hint(wanted: SourceRequest) -> str:
     return _ELSEWHERE.format(version=wanted.version, name=archive_name(wanted.version, "ARCH"))

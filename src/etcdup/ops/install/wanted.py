@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from etcdup.core.spec.model import Spec, beside
+from etcdup.core.spec.model import Spec, resolve_from_folder
 from etcdup.core.spec.version import Version
 from etcdup.ops.install.pins import Pins, load_pins
 
@@ -12,7 +12,7 @@ GITHUB = "https://github.com/etcd-io/etcd/releases/download"
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """Seconds to wait for a connection, and for the next byte once there is one."""
 
     connect_s: float = 10.0
@@ -20,7 +20,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SourceRequest:
     """`path` is install.path as written, made absolute; `{arch}` in it is still to be filled in."""
 
     source: str
@@ -31,23 +31,23 @@ class Wanted:
     path: str | None
     report: Callable[[str], None]
     pins: Pins = field(default_factory=load_pins)
-    patience: Patience = field(default_factory=Patience)
+    patience: Timeouts = field(default_factory=Timeouts)
 
     def path_for(self, arch: str) -> Path:
         assert self.path is not None, "settle refuses `from: path` without a path"
         return Path(self.path.replace("{arch}", arch))
 
 
-def wanted_by(
+def source_request(
     spec: Spec, folder: Path, arches: frozenset[str], cache: Path, report: Callable[[str], None]
-) -> Wanted:
+) -> SourceRequest:
     path = spec.install.path
-    return Wanted(
+    return SourceRequest(
         source=spec.install.source,
         version=spec.version,
         arches=tuple(sorted(arches)),
         cache=cache,
         base=(spec.install.mirror or GITHUB).rstrip("/"),
-        path=str(Path(beside(path, str(folder.absolute()))).expanduser()) if path else None,
+        path=str(Path(resolve_from_folder(path, str(folder.absolute()))).expanduser()) if path else None,
         report=report,
     )

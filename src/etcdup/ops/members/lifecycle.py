@@ -4,23 +4,23 @@ import asyncio
 
 from etcdup.core.host.actions import restart_commands, start_command
 from etcdup.core.host.commands import form_commands, seal_commands
-from etcdup.core.members.quorum import healthy, quorum_of, voters
+from etcdup.core.members.quorum import healthy, quorum_of, voter_count
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.plan.steps import FormCluster, RestartMember
 from etcdup.core.planner.reconcile import is_stopped
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import EtcdupError
-from etcdup.ops.versions.version_steps import after_restart, before_restart
+from etcdup.ops.versions.version_steps import prepare_restart, verify_restart
 from etcdup.ops.world.health import prove_voters
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
-from etcdup.ops.world.wait import POLL_S, all_proved, one_proved, until
+from etcdup.ops.world.wait import POLL_S, all_proved, one_proved, wait_until
 from etcdup.ops.world.world import World
 
 # A cold start takes 0.3 to 3.6 s (rule 3); the rest is for slow disks and slow networks.
 FORM_TIMEOUT_S = 60.0
 RESTART_TIMEOUT_S = 120.0
-SEEN_TO_START_S = 5.0
+START_TIMEOUT_S = 5.0
 # The first member alone, then the rest: started in the same instant they wait for each other (rule 2). Their
 # settings are written in that time too, so that the start comes about 0.12 s after the first.
 HEAD_START_S = 0.06
@@ -30,13 +30,13 @@ async def form(performer: Performer, step: FormCluster, observed: Observed) -> N
     """Starts every member that does not run yet and waits until all are proved healthy (rules 1-3, 11)."""
     idle = [name for name in step.hosts if not _runs_for(observed, name, step.token)]
     if idle:
-        await _begin(performer, idle[0], step.token)
+        await _start_first_time(performer, idle[0], step.token)
         if idle[1:] and len(idle) == len(step.hosts):
             await performer.world.clock.sleep(HEAD_START_S)
-        await asyncio.gather(*(_begin(performer, name, step.token) for name in idle[1:]))
+        await asyncio.gather(*(_start_first_time(performer, name, step.token) for name in idle[1:]))
     for name in step.hosts:
         performer.reporter.doing(name, "waiting for the cluster to form")
-    await until(performer.world, observed, all_proved(performer.world), FORM_TIMEOUT_S, step.hosts)
+    await wait_until(performer.world, observed, all_proved(performer.world), FORM_TIMEOUT_S, step.hosts)
     for name in step.hosts:
         performer.reporter.doing(name, "")
 
@@ -60,11 +60,11 @@ async def start(performer: Performer, name: str, observed: Observed) -> None:
     """Starts a stopped member, and proves it where the others serve already. Where they do not, it cannot be
     ready before they are: the proof of health then comes when all are started."""
     world = performer.world
-    await launch(performer, name)
+    await start_unit(performer, name)
     if healthy(observed):
-        await until(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
+        await wait_until(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
     else:
-        await _seen_to_start(world, name)
+        await _wait_until_started(world, name)
 
 
 async def restart(performer: Performer, step: RestartMember, observed: Observed) -> None:
@@ -73,7 +73,7 @@ async def restart(performer: Performer, step: RestartMember, observed: Observed)
     While no quorum answers there is nothing to protect, and a restart may be what brings it back.
     """
     world, name = performer.world, step.host
-    await before_restart(performer, step, observed)
+    await prepare_restart(performer, step, observed)
     if healthy(observed):
         await _prove_others(world, observed, name)
         await move_leader(performer, name, observed)
@@ -81,14 +81,14 @@ async def restart(performer: Performer, step: RestartMember, observed: Observed)
     layout = layout_of(world.spec, world.spec.host(name))
     await performer.perform(host, restart_commands(layout), "RestartMember")
     performer.reporter.doing(name, "waiting until it is healthy")
-    await until(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
-    await after_restart(performer, step, observed)
+    await wait_until(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
+    await verify_restart(performer, step, observed)
     performer.reporter.doing(name, "")
 
 
-async def _seen_to_start(world: World, name: str) -> None:
+async def _wait_until_started(world: World, name: str) -> None:
     """systemd's answer comes before it begins: for a moment the unit still looks stopped."""
-    end = world.clock.now() + SEEN_TO_START_S
+    end = world.clock.now() + START_TIMEOUT_S
     while is_stopped(await observe(world), name) and world.clock.now() < end:
         await world.clock.sleep(POLL_S)
 
@@ -98,7 +98,7 @@ def _runs_for(observed: Observed, name: str, token: str) -> bool:
     return host.unit.is_running and host.unit.environment.get("ETCD_INITIAL_CLUSTER_TOKEN") == token
 
 
-async def _begin(performer: Performer, name: str, token: str) -> None:
+async def _start_first_time(performer: Performer, name: str, token: str) -> None:
     """The first start of a member, with the settings that are for that alone."""
     spec = performer.world.spec
     host = spec.host(name)
@@ -109,7 +109,7 @@ async def _begin(performer: Performer, name: str, token: str) -> None:
     await performer.perform_steps(performer.world.hosts[name], work)
 
 
-async def launch(performer: Performer, name: str) -> None:
+async def start_unit(performer: Performer, name: str) -> None:
     spec = performer.world.spec
     host = performer.world.hosts[name]
     await performer.perform(host, [start_command(layout_of(spec, spec.host(name)))], "start")
@@ -118,7 +118,7 @@ async def launch(performer: Performer, name: str) -> None:
 async def _prove_others(world: World, observed: Observed, name: str) -> None:
     results = [result for result in await prove_voters(world, observed) if result.name != name]
     sick = [f"{result.name}: {result.why}" for result in results if not result.ok]
-    if sick and len(results) - len(sick) < quorum_of(voters(observed)):
+    if sick and len(results) - len(sick) < quorum_of(voter_count(observed)):
         raise EtcdupError(
             f"{name} is not restarted: without it the cluster would have no quorum",
             detail="\n".join(sick),

@@ -17,9 +17,9 @@ _TEMPORARY = ".tmp"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Makes the folder if it is not there and holds it alone; frees itself when this process dies."""
-    own_folder(folder)
+    make_private_folder(folder)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -30,7 +30,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def own_folder(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
     """Makes the folder, or takes it, for its owner alone."""
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
@@ -39,15 +39,15 @@ def own_folder(folder: Path) -> None:
         raise PkiError(f"{folder} cannot be made: {error.strerror}") from None
 
 
-def sweep(folder: Path) -> None:
+def remove_partial_files(folder: Path) -> None:
     """Removes what a killed run left half written: it may be a key. Only under the lock."""
     for left in folder.glob(f".*.pem.*{_TEMPORARY}"):
         left.unlink(missing_ok=True)
 
 
-def store(path: Path, content: bytes, mode: int) -> None:
+def write_file(path: Path, content: bytes, mode: int) -> None:
     """Replaces the file in one step; a reader sees the old content or the new."""
-    temporary = _write_beside(path, content, mode)
+    temporary = _write_temporary(path, content, mode)
     try:
         temporary.replace(path)
     except OSError:
@@ -55,17 +55,17 @@ def store(path: Path, content: bytes, mode: int) -> None:
         raise
 
 
-def store_new(path: Path, content: bytes, mode: int) -> None:
+def create_file(path: Path, content: bytes, mode: int) -> None:
     """Makes the file in one step and for good; FileExistsError if it is there already."""
-    temporary = _write_beside(path, content, mode)
+    temporary = _write_temporary(path, content, mode)
     try:
         path.hardlink_to(temporary)
     finally:
         temporary.unlink(missing_ok=True)
-    settle(path.parent)
+    sync_folder(path.parent)
 
 
-def settle(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Returns once the names in this folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -74,7 +74,7 @@ def settle(folder: Path) -> None:
         os.close(descriptor)
 
 
-def open_to_others(key: Path) -> list[Fault]:
+def exposure_faults(key: Path) -> list[Fault]:
     """A warning if anybody but its owner (or a group that may only read it) can get at a key file."""
     try:
         mode = key.stat().st_mode & 0o777
@@ -85,7 +85,7 @@ def open_to_others(key: Path) -> list[Fault]:
     return [Fault(str(key), f"is open to others (mode {mode:04o})", f"`chmod 0600 {key}`", is_warning=True)]
 
 
-def close_to_others(key: Path) -> bool:
+def restrict_to_owner(key: Path) -> bool:
     """Whether the key is its owner's alone now. What a link leads to, or another user's file, is not ours to change."""
     if key.is_symlink():
         return False
@@ -96,7 +96,7 @@ def close_to_others(key: Path) -> bool:
     return True
 
 
-def _write_beside(path: Path, content: bytes, mode: int) -> Path:
+def _write_temporary(path: Path, content: bytes, mode: int) -> Path:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
     with os.fdopen(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)

@@ -9,10 +9,10 @@ Forgotten ones are moved there. One that is issued anew is linked there before a
 from itertools import count
 from pathlib import Path
 
-from etcdup.ops.pki.files import own_folder, settle
+from etcdup.ops.pki.files import make_private_folder, sync_folder
 
 
-class FormerClients:
+class ArchivedConsumers:
     """Changed only under the folder's lock. A certificate comes last: with it, its pair is whole."""
 
     def __init__(self, root: Path) -> None:
@@ -29,7 +29,7 @@ class FormerClients:
         if key.exists():
             kept_key.hardlink_to(key)
         kept_cert.hardlink_to(cert)
-        settle(self._place)
+        sync_folder(self._place)
 
     def take(self, cert: Path, key: Path) -> Path:
         """The pair, moved; returns where its certificate is. While that is in its old place, nothing is forgotten."""
@@ -42,8 +42,8 @@ class FormerClients:
         return any(path.read_bytes() == content for path in self.certs())
 
     def _free_names(self, name: str) -> tuple[Path, Path]:
-        own_folder(self._place.parent)
-        own_folder(self._place)
+        make_private_folder(self._place.parent)
+        make_private_folder(self._place)
         taken = {path.stem for path in self._place.iterdir()}
         names = (f"{name}~{number}" if number else name for number in count())
         free = next(each for each in names if each not in taken and f"{each}-key" not in taken)

@@ -21,13 +21,13 @@ from itertools import count
 from pathlib import Path
 
 from etcdup.core.certs.required import (
+    DesiredCert,
     Fault,
-    Wanted,
-    due,
-    moving,
+    desired_certs,
+    desired_consumer_cert,
     validity_faults,
-    wanted_certs,
-    wanted_client,
+    why_due,
+    with_previous_addresses,
 )
 from etcdup.core.observed.model import CertSeen, PkiSeen
 from etcdup.core.spec.model import Spec
@@ -35,30 +35,30 @@ from etcdup.errors import PkiError
 from etcdup.ops.pki.files import (
     CERT_MODE,
     KEY_MODE,
-    close_to_others,
-    locked,
-    open_to_others,
-    own_folder,
-    settle,
-    store,
-    store_new,
-    sweep,
+    create_file,
+    exposure_faults,
+    folder_lock,
+    make_private_folder,
+    remove_partial_files,
+    restrict_to_owner,
+    sync_folder,
+    write_file,
 )
-from etcdup.ops.pki.former import FormerClients
+from etcdup.ops.pki.former import ArchivedConsumers
 from etcdup.ops.pki.passphrase import VARIABLE, configured_passphrase
-from etcdup.ops.pki.pki import Ask, Pki
-from etcdup.ops.pki.rotation import Rotation
-from etcdup.ops.pki.signing import Authority, cert_pem, key_pem, make_ca, make_cert, new_key
+from etcdup.ops.pki.pki import AskPassphrase, Pki
+from etcdup.ops.pki.rotation import CaRotation
+from etcdup.ops.pki.signing import SigningCa, cert_pem, key_pem, make_ca, make_cert, new_key
 from etcdup.ops.pki.x509 import (
     Pem,
     PrivateKey,
     UnusableFile,
-    fits,
     is_encrypted,
+    is_key_of,
     parse_csr,
     parse_key,
     read_file,
-    read_if_there,
+    read_if_exists,
     read_pair,
     see_cert,
 )
@@ -66,29 +66,29 @@ from etcdup.ops.pki.x509 import (
 CA_EXPIRES_SOON = timedelta(days=30)  # rule 17
 # What spec.Name allows. Colons, above all, must not be in it: see certs.common_name.
 # A client `x-key` would share a file with the key of a client `x`.
-_CLIENT_NAME = re.compile(r"(?!admin$)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?(?<!-key)")
+_CONSUMER_NAME = re.compile(r"(?!admin$)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?(?<!-key)")
 
 
 class Managed(Pki):
     """A CA of etcdup's own."""
 
-    def __init__(self, spec: Spec, folder: Path, ask: Ask | None) -> None:
+    def __init__(self, spec: Spec, folder: Path, ask: AskPassphrase | None) -> None:
         self._spec = spec
         self._folder = folder
         self._ask = ask
         self._root = folder / Path(spec.tls.dir).expanduser()
         self._ca = self._root / "ca.pem"
         self._ca_key = self._root / "ca-key.pem"
-        self._specified = {wanted.role: wanted for wanted in wanted_certs(spec)}
-        self._rotation = Rotation(self._root, self._read_key)
-        self._former = FormerClients(self._root)
+        self._specified = {wanted.role: wanted for wanted in desired_certs(spec)}
+        self._rotation = CaRotation(self._root, self._read_key)
+        self._former = ArchivedConsumers(self._root)
         self._asked: str | None = None
-        self._unlocked: Authority | None = None
+        self._unlocked: SigningCa | None = None
         # What was seen of each pair of files, by role and content: checking signatures costs, and files rarely change.
         self._judged: dict[tuple[str, str, str, str], CertSeen] = {}
 
     def see(self) -> PkiSeen:
-        content = read_if_there(self._ca)
+        content = read_if_exists(self._ca)
         if content is None:
             return PkiSeen(mode="managed")
         ca = Pem.parse(self._ca, content)
@@ -113,20 +113,20 @@ class Managed(Pki):
 
     def issue(self, roles: Iterable[str], now: datetime) -> None:
         wanted = [self._wanted(role) for role in roles]
-        with locked(self._root):
+        with folder_lock(self._root):
             for folder in (self._root, self._root / "clients", *self._root.glob("members/*")):
-                sweep(folder)
+                remove_partial_files(folder)
             authority = self._authority(now)
             folders = dict.fromkeys(self._cert(each.role).parent for each in wanted)
             for folder in folders:
-                own_folder(folder.parent)
-                own_folder(folder)
+                make_private_folder(folder.parent)
+                make_private_folder(folder)
             seen = self.see()
             for each in wanted:
                 kept = self._key_to_keep(each.role, seen)
-                self._issue(moving(each, seen.certs.get(each.role)), kept, authority, now)
+                self._issue(with_previous_addresses(each, seen.certs.get(each.role)), kept, authority, now)
             for folder in folders:
-                settle(folder)
+                sync_folder(folder)
 
     def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
         wanted = self._wanted(f"client/{name}")
@@ -136,7 +136,7 @@ class Managed(Pki):
                 f"the key of {name} is not here: its certificate was made from a request", hint=hint
             )
         seen = self.see()
-        if renew or due(wanted, seen.certs.get(wanted.role), seen.authority, now):
+        if renew or why_due(wanted, seen.certs.get(wanted.role), seen.authority, now):
             self.issue((wanted.role,), now)
         return self.file(wanted.role)
 
@@ -147,13 +147,13 @@ class Managed(Pki):
             raise PkiError(f"{name} has a key here already, which its certificate is for", hint=hint)
         request = parse_csr(Path("the request"), csr)
         folder = self._cert(wanted.role).parent
-        with locked(self._root):
+        with folder_lock(self._root):
             authority = self._authority(now)
-            own_folder(folder)
+            make_private_folder(folder)
             self._former.keep(self._cert(wanted.role), self._key(wanted.role))
             cert = make_cert(wanted, request, authority, self._spec.name, days=self._spec.tls.days, now=now)
-            store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
-            settle(folder)
+            write_file(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
+            sync_folder(folder)
         return cert_pem(cert)
 
     def file(self, role: str) -> tuple[bytes, bytes]:
@@ -173,15 +173,15 @@ class Managed(Pki):
         folder = self._root / "members" / name
         if not folder.is_dir():
             return
-        with locked(self._root):
-            own_folder(self._root / "former")
+        with folder_lock(self._root):
+            make_private_folder(self._root / "former")
             taken = {path.name for path in (self._root / "former").iterdir()}
             names = (f"{name}-{number}" if number else name for number in count())
             folder.rename(self._root / "former" / next(each for each in names if each not in taken))
 
     def rotate(self, stage: str, now: datetime) -> None:
-        with locked(self._root):
-            sweep(self._root)
+        with folder_lock(self._root):
+            remove_partial_files(self._root)
             authority = self._authority(now)  # the passphrase, if there is one, is proved to be the right one
             if stage == "trust":
                 # As well kept as the key that it takes over from.
@@ -204,7 +204,7 @@ class Managed(Pki):
             raise PkiError(
                 f"there is no certificate of a consumer {name}", hint="`etcdup certs list` shows them"
             )
-        with locked(self._root):
+        with folder_lock(self._root):
             return self._former.take(cert, key)
 
     def forgotten(self) -> tuple[Path, ...]:
@@ -220,10 +220,10 @@ class Managed(Pki):
 
     def loose(self) -> tuple[Fault, ...]:
         keys = [*self._root.rglob("*-key.pem"), *self._root.glob("former/old-ca-key-*.pem")]
-        return tuple(fault for key in sorted(keys) for fault in open_to_others(key))
+        return tuple(fault for key in sorted(keys) for fault in exposure_faults(key))
 
     def tighten(self) -> tuple[Fault, ...]:
-        return tuple(fault for fault in self.loose() if close_to_others(Path(fault.file)))
+        return tuple(fault for fault in self.loose() if restrict_to_owner(Path(fault.file)))
 
     def _roles(self) -> list[str]:
         """Those that the Spec wants, the clients that were issued beside them, and the servers of members that
@@ -233,14 +233,14 @@ class Managed(Pki):
         names = [path.stem for path in clients if not path.stem.endswith("-key") and path.stem != "admin"]
         return list(dict.fromkeys([*self._specified, *former, *(f"client/{name}" for name in names)]))
 
-    def _wanted(self, role: str) -> Wanted:
+    def _wanted(self, role: str) -> DesiredCert:
         if role in self._specified:
             return self._specified[role]
         kind, _, name = role.partition("/")
-        if kind != "client" or not _CLIENT_NAME.fullmatch(name):
+        if kind != "client" or not _CONSUMER_NAME.fullmatch(name):
             hint = "a client's name holds a-z, 0-9, `-`, `.`; it is not `admin` and does not end in `-key`"
             raise PkiError(f"There is no certificate `{role}` in this cluster", hint=hint)
-        return wanted_client(name)
+        return desired_consumer_cert(name)
 
     def _cert(self, role: str) -> Path:
         kind, _, name = role.partition("/")
@@ -257,14 +257,14 @@ class Managed(Pki):
     def _see_pair(self, role: str, ca: Pem) -> tuple[CertSeen, str] | None:
         """The certificate, if there is one, and the sha256 of the key file."""
         try:
-            content = read_if_there(self._cert(role))
+            content = read_if_exists(self._cert(role))
             if content is None:
                 return None
-            key = read_if_there(self._key(role))
+            key = read_if_exists(self._key(role))
             digests = (role, sha256(content).hexdigest(), sha256(key or b"").hexdigest(), ca.sha256)
             if digests not in self._judged:
                 pem = Pem.parse(self._cert(role), content)
-                has_key = key is not None and fits(parse_key(self._key(role), key), pem.certs[0])
+                has_key = key is not None and is_key_of(parse_key(self._key(role), key), pem.certs[0])
                 self._judged[digests] = see_cert(pem, pem.certs[0], ca.certs, has_key=has_key)
             return self._judged[digests], digests[2]
         except UnusableFile as unusable:
@@ -283,16 +283,18 @@ class Managed(Pki):
             return None
         return None if role.startswith("client/") else parse_key(self._key(role), read_file(self._key(role)))
 
-    def _issue(self, wanted: Wanted, kept: PrivateKey | None, authority: Authority, now: datetime) -> None:
+    def _issue(
+        self, wanted: DesiredCert, kept: PrivateKey | None, authority: SigningCa, now: datetime
+    ) -> None:
         key = kept or new_key()
         cert = make_cert(wanted, key, authority, self._spec.name, days=self._spec.tls.days, now=now)
         if wanted.role.startswith("client/"):
             self._former.keep(self._cert(wanted.role), self._key(wanted.role))
         if kept is None:
-            store(self._key(wanted.role), key_pem(key), KEY_MODE)
-        store(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
+            write_file(self._key(wanted.role), key_pem(key), KEY_MODE)
+        write_file(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
 
-    def _authority(self, now: datetime) -> Authority:
+    def _authority(self, now: datetime) -> SigningCa:
         if self._unlocked is None or not self._is_current(self._unlocked):
             self._unlocked = self._make_or_unlock(now)
         if self._unlocked.cert.not_valid_after_utc <= now:
@@ -303,11 +305,11 @@ class Managed(Pki):
             raise PkiError(f"The CA in {self._ca} has expired: nothing it signs would be valid", hint=hint)
         return self._unlocked
 
-    def _is_current(self, authority: Authority) -> bool:
+    def _is_current(self, authority: SigningCa) -> bool:
         """Whether it signs still: another run may have changed the CA since it was unlocked."""
         return self._rotation.signing(Pem.read(self._ca)) == authority.cert
 
-    def _make_or_unlock(self, now: datetime) -> Authority:
+    def _make_or_unlock(self, now: datetime) -> SigningCa:
         """The CA, made if this folder never had one, finished if its making was cut off.
 
         A file that another etcdup made in between, where locks do not reach (NFS), counts and ours does not.
@@ -315,17 +317,17 @@ class Managed(Pki):
         self._refuse_second_ca()
         if not self._ca_key.exists():
             with suppress(FileExistsError):
-                store_new(self._ca_key, key_pem(new_key(), self._configured), KEY_MODE)
+                create_file(self._ca_key, key_pem(new_key(), self._configured), KEY_MODE)
         key = self._load_ca_key()
         if not self._ca.exists():
             made = make_ca(key, self._spec.name, self._spec.tls.ca_days, now)
             with suppress(FileExistsError):
-                store_new(self._ca, cert_pem(made), CERT_MODE)
+                create_file(self._ca, cert_pem(made), CERT_MODE)
         cert = self._rotation.signing(Pem.read(self._ca))
-        if not fits(key, cert):
+        if not is_key_of(key, cert):
             hint = "bring both files back from the same backup"
             raise PkiError(f"{self._ca_key} is not the key of {self._ca}", hint=hint)
-        return Authority(cert, key)
+        return SigningCa(cert, key)
 
     def _refuse_second_ca(self) -> None:
         if self._ca_key.exists():

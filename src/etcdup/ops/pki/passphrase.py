@@ -14,19 +14,19 @@ COMMAND_TIMEOUT_S = 60.0
 def configured_passphrase(command: str | None, folder: Path) -> str | None:
     """From $ETCDUP_CA_PASSPHRASE, else the first line that the command prints; None if neither is set."""
     if VARIABLE in os.environ:
-        return _not_empty(os.environ[VARIABLE], f"${VARIABLE}")
+        return _require_not_empty(os.environ[VARIABLE], f"${VARIABLE}")
     if command is None:
         return None
-    return _not_empty(_printed_by(command, folder), "what tls.passphrase_command printed")
+    return _require_not_empty(_run_command(command, folder), "what tls.passphrase_command printed")
 
 
-def _not_empty(passphrase: str, where: str) -> str:
+def _require_not_empty(passphrase: str, where: str) -> str:
     if not passphrase:
         raise PkiError(f"The CA's passphrase is empty: {where}", hint="unset it to do without one")
     return passphrase
 
 
-def _printed_by(command: str, folder: Path) -> str:
+def _run_command(command: str, folder: Path) -> str:
     """Runs without a shell: the words are the program and its arguments as shells quote them."""
     hint = "run the command by hand; it must print the passphrase as its first line"
     try:

@@ -14,14 +14,14 @@ from etcdup.core.certs.required import Fault
 from etcdup.core.observed.model import PkiSeen
 from etcdup.core.spec.model import Spec
 
-Ask = Callable[[], str]
+AskPassphrase = Callable[[], str]
 
 
 class Pki(ABC):
     """Roles are named as in PkiSeen. Every method raises PkiError, which never holds key material."""
 
     @staticmethod
-    def open(spec: Spec, folder: Path, passphrase: Ask | None = None) -> "Pki":
+    def open(spec: Spec, folder: Path, passphrase: AskPassphrase | None = None) -> "Pki":
         """The PKI of this Spec; reads nothing yet. Relative paths start at `folder`, cluster.yaml's own.
 
         `passphrase` is asked only for a CA key that is encrypted, when neither $ETCDUP_CA_PASSPHRASE nor

@@ -6,19 +6,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from etcdup.core.certs.required import CertSet, Fault, check_provided, merged
+from etcdup.core.certs.required import Fault, ProvidedCert, check_provided, merge_faults
 from etcdup.core.observed.model import PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError
-from etcdup.ops.pki.files import open_to_others
+from etcdup.ops.pki.files import exposure_faults
 from etcdup.ops.pki.pki import Pki
 from etcdup.ops.pki.x509 import (
     Pem,
     PrivateKey,
     UnusableFile,
     chain_of,
-    fits,
+    is_key_of,
     parse_key,
     read_file,
     read_pair,
@@ -28,7 +28,7 @@ from etcdup.ops.pki.x509 import (
 T = TypeVar("T")
 
 
-class _Shelf:
+class _FileCache:
     """Files read so far: one that serves every role is read once."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class _Shelf:
         return self._keys[path]
 
 
-def _tried(read: Callable[[], T]) -> T | UnusableFile:
+def _read_or_fault(read: Callable[[], T]) -> T | UnusableFile:
     try:
         return read()
     except UnusableFile as unusable:
@@ -58,14 +58,14 @@ def _fault(unusable: UnusableFile, role: str) -> Fault:
     return Fault(str(unusable.path), unusable.reason, unusable.hint, (member,) if member else ())
 
 
-def _cert_set(role: str, ca: Pem, pem: Pem, key_path: Path, key: PrivateKey) -> CertSet:
+def _cert_set(role: str, ca: Pem, pem: Pem, key_path: Path, key: PrivateKey) -> ProvidedCert:
     leaf, *between = pem.certs
     chain = chain_of(leaf, between, ca.certs)
-    has_key = fits(key, leaf)
+    has_key = is_key_of(key, leaf)
     links = tuple(
         see_cert(ca if cert in ca.certs else pem, cert, (*between, *ca.certs), has_key=True) for cert in chain
     )
-    return CertSet(
+    return ProvidedCert(
         role=role,
         cert=see_cert(pem, leaf, chain, has_key=has_key),
         chain=links,
@@ -144,29 +144,29 @@ class Provided(Pki):
     def check(self, now: datetime) -> tuple[Fault, ...]:
         sets, faults = self._read()
         keys = dict.fromkeys(Path(each.key_path) for each in sets.values())
-        loose = [fault for key in keys for fault in open_to_others(key)]
-        return merged([*faults, *check_provided(self._spec, tuple(sets.values()), now), *loose])
+        loose = [fault for key in keys for fault in exposure_faults(key)]
+        return merge_faults([*faults, *check_provided(self._spec, tuple(sets.values()), now), *loose])
 
     def _roles(self) -> list[str]:
         return [f"{kind}/{host.name}" for host in self._spec.hosts for kind in MEMBER_CERTS] + ["admin"]
 
-    def _read(self) -> tuple[dict[str, CertSet], tuple[Fault, ...]]:
+    def _read(self) -> tuple[dict[str, ProvidedCert], tuple[Fault, ...]]:
         """Every role whose files can be read, and what is wrong with the others'."""
-        sets: dict[str, CertSet] = {}
+        sets: dict[str, ProvidedCert] = {}
         faults: list[Fault] = []
-        shelf = _Shelf()
+        shelf = _FileCache()
         for role in self._roles():
             read = self._read_role(role, shelf)
-            if isinstance(read, CertSet):
+            if isinstance(read, ProvidedCert):
                 sets[role] = read
             else:
                 faults += [_fault(unusable, role) for unusable in read]
-        return sets, merged(faults)
+        return sets, merge_faults(faults)
 
-    def _read_role(self, role: str, shelf: _Shelf) -> CertSet | list[UnusableFile]:
-        ca = _tried(lambda: shelf.certs(self._path("ca", role)))
-        pem = _tried(lambda: shelf.certs(self._path("cert", role)))
-        key = _tried(lambda: shelf.key(self._path("key", role)))
+    def _read_role(self, role: str, shelf: _FileCache) -> ProvidedCert | list[UnusableFile]:
+        ca = _read_or_fault(lambda: shelf.certs(self._path("ca", role)))
+        pem = _read_or_fault(lambda: shelf.certs(self._path("cert", role)))
+        key = _read_or_fault(lambda: shelf.key(self._path("key", role)))
         if isinstance(ca, Pem) and isinstance(pem, Pem) and not isinstance(key, UnusableFile):
             return _cert_set(role, ca, pem, self._path("key", role), key)
         return [part for part in (ca, pem, key) if isinstance(part, UnusableFile)]

@@ -5,10 +5,18 @@ DIR/NAME/{server,peer,health}.csr    and -key.pem, which never leaves; the certi
 
 from pathlib import Path
 
-from etcdup.core.certs.required import wanted_certs
+from etcdup.core.certs.required import desired_certs
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError
-from etcdup.ops.pki.files import CERT_MODE, KEY_MODE, locked, own_folder, settle, store, store_new
+from etcdup.ops.pki.files import (
+    CERT_MODE,
+    KEY_MODE,
+    create_file,
+    folder_lock,
+    make_private_folder,
+    sync_folder,
+    write_file,
+)
 from etcdup.ops.pki.signing import key_pem, make_csr, new_key
 from etcdup.ops.pki.x509 import parse_key, read_file
 
@@ -16,18 +24,18 @@ from etcdup.ops.pki.x509 import parse_key, read_file
 def request_all(spec: Spec, folder: Path) -> tuple[Path, ...]:
     """Writes them and returns their paths. A key that is there stays: its certificate may be on its way."""
     written = []
-    with locked(folder):
-        for wanted in wanted_certs(spec):
+    with folder_lock(folder):
+        for wanted in desired_certs(spec):
             kind, _, name = wanted.role.partition("/")
             if not name:  # the operator's own: with provided files it is a member's `health`
                 continue
-            own_folder(folder / name)
+            make_private_folder(folder / name)
             key_path, path = folder / name / f"{kind}-key.pem", folder / name / f"{kind}.csr"
             if not key_path.exists():
-                store_new(key_path, key_pem(new_key()), KEY_MODE)
+                create_file(key_path, key_pem(new_key()), KEY_MODE)
             key = parse_key(key_path, read_file(key_path))
-            store(path, make_csr(wanted, key, spec.name), CERT_MODE)
-            settle(folder / name)
+            write_file(path, make_csr(wanted, key, spec.name), CERT_MODE)
+            sync_folder(folder / name)
             written.append(path)
     if not written:
         raise PkiError("cluster.yaml names no hosts to request certificates for")

@@ -17,12 +17,19 @@ from pathlib import Path
 from cryptography import x509
 
 from etcdup.errors import PkiError
-from etcdup.ops.pki.files import CERT_MODE, KEY_MODE, own_folder, settle, store, store_new
+from etcdup.ops.pki.files import (
+    CERT_MODE,
+    KEY_MODE,
+    create_file,
+    make_private_folder,
+    sync_folder,
+    write_file,
+)
 from etcdup.ops.pki.signing import cert_pem, key_pem, new_key
-from etcdup.ops.pki.x509 import Pem, PrivateKey, fits, read_if_there
+from etcdup.ops.pki.x509 import Pem, PrivateKey, is_key_of, read_if_exists
 
 
-class Rotation:
+class CaRotation:
     """Used under the folder's lock, but for what only looks. `read_key` reads a key, with a passphrase if need be."""
 
     def __init__(self, root: Path, read_key: Callable[[Path], PrivateKey]) -> None:
@@ -36,7 +43,7 @@ class Rotation:
 
     def successor(self, ca: Pem) -> x509.Certificate | None:
         """The CA that takes over; None also where it has: then its file is only left behind."""
-        content = read_if_there(self._next)
+        content = read_if_exists(self._next)
         if content is None:
             return None
         cert = Pem.parse(self._next, content).certs[0]
@@ -60,13 +67,13 @@ class Rotation:
         if not self._next.exists() or self._is_left_behind():
             self._next.unlink(missing_ok=True)
             with suppress(FileExistsError):
-                store_new(self.next_key, key_pem(new_key(), passphrase), KEY_MODE)
+                create_file(self.next_key, key_pem(new_key(), passphrase), KEY_MODE)
         return self._read_key(self.next_key)
 
     def trust(self, old: x509.Certificate, made: x509.Certificate) -> None:
         """Both are trusted. A new CA that is there already is the one that counts."""
         with suppress(FileExistsError):
-            store_new(self._next, cert_pem(made), CERT_MODE)
+            create_file(self._next, cert_pem(made), CERT_MODE)
         new = Pem.read(self._next).certs[0]
         self._put(cert_pem(old) + cert_pem(new))
 
@@ -75,14 +82,14 @@ class Rotation:
         if not self.next_key.exists():
             return
         new = Pem.read(self._next).certs[0]
-        if not fits(self._read_key(self.next_key), new):
+        if not is_key_of(self._read_key(self.next_key), new):
             hint = "bring both files back from the same backup"
             raise PkiError(f"{self.next_key} is not the key of {self._next}", hint=hint)
         if new not in Pem.read(self._ca).certs:
             raise PkiError(f"{self._ca} does not hold the CA of {self._next} yet: it must not sign")
         self._keep(self._ca_key, "old-ca-key")
         self.next_key.replace(self._ca_key)
-        settle(self._root)
+        sync_folder(self._root)
 
     def drop(self) -> None:
         """The new CA is trusted alone."""
@@ -92,7 +99,7 @@ class Rotation:
             raise PkiError(f"the CA of {self._next} does not sign yet: the old one is not dropped")
         self._put(cert_pem(Pem.read(self._next).certs[0]))
         self._next.unlink()
-        settle(self._root)
+        sync_folder(self._root)
 
     def keep(self) -> None:
         """The way back from `drop`: the CA file of before, with the old CA and this one, is trusted again."""
@@ -104,7 +111,7 @@ class Rotation:
             hint = "bring the folder back from a backup that has it"
             raise PkiError(f"no file in {self._former} holds the old CA beside this one", hint=hint)
         with suppress(FileExistsError):
-            store_new(self._next, cert_pem(current[0]), CERT_MODE)
+            create_file(self._next, cert_pem(current[0]), CERT_MODE)
         self._put(both[0].read_bytes())
 
     def _is_left_behind(self) -> bool:
@@ -114,13 +121,13 @@ class Rotation:
         if self._ca.read_bytes() == content:
             return
         self._keep(self._ca, "ca")
-        store(self._ca, content, CERT_MODE)
-        settle(self._root)
+        write_file(self._ca, content, CERT_MODE)
+        sync_folder(self._root)
 
     def _keep(self, path: Path, name: str) -> None:
         """As it is now, under a name that its content gives it, so that nothing is kept twice."""
-        own_folder(self._former)
+        make_private_folder(self._former)
         kept = self._former / f"{name}-{sha256(path.read_bytes()).hexdigest()[:16]}.pem"
         with suppress(FileExistsError):
             kept.hardlink_to(path)
-        settle(self._former)
+        sync_folder(self._former)

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
-from etcdup.core.certs.required import Wanted, common_name
+from etcdup.core.certs.required import DesiredCert, common_name
 from etcdup.ops.pki.x509 import USAGES, PrivateKey
 
 # Whatever knows the public key that a certificate is for.
@@ -36,7 +36,7 @@ def key_pem(key: PrivateKey, passphrase: str | None = None) -> bytes:
 
 
 @dataclass(frozen=True, repr=False)
-class Authority:
+class SigningCa:
     """A CA that can sign."""
 
     cert: x509.Certificate
@@ -52,7 +52,7 @@ def make_ca(key: PrivateKey, cluster: str, days: int, now: datetime) -> x509.Cer
     return builder.sign(key, _digest(key))
 
 
-def make_csr(wanted: Wanted, key: PrivateKey, cluster: str) -> bytes:
+def make_csr(wanted: DesiredCert, key: PrivateKey, cluster: str) -> bytes:
     """A request in PEM, with all that the certificate must say, for a CA that somebody else runs."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(_subject(cluster, wanted.common_name))
     builder = builder.add_extension(_key_usage(is_ca=False), critical=True)
@@ -64,7 +64,7 @@ def make_csr(wanted: Wanted, key: PrivateKey, cluster: str) -> bytes:
 
 
 def make_cert(
-    wanted: Wanted, key: Holder, authority: Authority, cluster: str, *, days: int, now: datetime
+    wanted: DesiredCert, key: Holder, authority: SigningCa, cluster: str, *, days: int, now: datetime
 ) -> x509.Certificate:
     """The wanted certificate, signed. It does not outlive its CA. Of a request nothing but its key is taken."""
     until = min(now + timedelta(days=days), authority.cert.not_valid_after_utc)
@@ -82,7 +82,7 @@ def make_cert(
     return builder.sign(authority.key, _digest(authority.key))
 
 
-def _alternative_names(wanted: Wanted) -> list[x509.GeneralName]:
+def _alternative_names(wanted: DesiredCert) -> list[x509.GeneralName]:
     names: list[x509.GeneralName] = [x509.DNSName(name) for name in wanted.dns_names]
     return names + [x509.IPAddress(ipaddress.ip_address(address)) for address in wanted.addresses]
 

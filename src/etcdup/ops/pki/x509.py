@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from etcdup.core.certs.inventory import Facts
+from etcdup.core.certs.inventory import CertFacts
 from etcdup.core.certs.required import ANY_USAGE, CLIENT_AUTH, SERVER_AUTH
 from etcdup.core.observed.model import CertSeen
 from etcdup.errors import PkiError
@@ -52,13 +52,13 @@ class UnusableFile(PkiError):
 
 def read_file(path: Path) -> bytes:
     """The file's content; UnusableFile where it cannot be had."""
-    content = read_if_there(path)
+    content = read_if_exists(path)
     if content is None:
         raise UnusableFile(path, "is not there")
     return content
 
 
-def read_if_there(path: Path) -> bytes | None:
+def read_if_exists(path: Path) -> bytes | None:
     """The file's content, None where there is none. What we may not look at is not for that reason absent."""
     try:
         return path.read_bytes()
@@ -147,7 +147,7 @@ def _decrypt(path: Path, pem: bytes, passphrase: str | None) -> object:
         raise UnusableFile(path, "holds a damaged private key") from None
 
 
-def fits(key: PrivateKey, cert: x509.Certificate) -> bool:
+def is_key_of(key: PrivateKey, cert: x509.Certificate) -> bool:
     """Whether this is the private key that the certificate was made for."""
     return _spki(key.public_key()) == _spki(cert.public_key())
 
@@ -156,7 +156,7 @@ def read_pair(cert_path: Path, key_path: Path) -> tuple[bytes, bytes]:
     """Certificate and key file. With a pair that does not fit every new handshake would fail, while health
     still looks fine (rule 16): such a pair goes nowhere."""
     pem, key = Pem.read(cert_path), read_file(key_path)
-    if not fits(parse_key(key_path, key), pem.certs[0]):
+    if not is_key_of(parse_key(key_path, key), pem.certs[0]):
         raise UnusableFile(key_path, f"is not the key of {cert_path}")
     return pem.content, key
 
@@ -237,9 +237,9 @@ def see_cert(
 
 def cert_facts(
     place: str, content: bytes, cert: x509.Certificate, issuers: Sequence[x509.Certificate]
-) -> Facts:
+) -> CertFacts:
     """What `certs list` shows of a certificate that was seen in a place."""
-    return Facts(
+    return CertFacts(
         cert=see_cert(Pem(Path(place), content, (cert,)), cert, issuers, has_key=True),
         subject=cert.subject.rfc4514_string(),
         issuer=cert.issuer.rfc4514_string(),

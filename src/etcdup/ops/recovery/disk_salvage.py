@@ -8,72 +8,72 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from etcdup.core.etcd.log_messages import telling
-from etcdup.core.etcd.wal import LastEntry, LogEnd, commits_all, read_end
+from etcdup.core.etcd.log_messages import telling_lines
+from etcdup.core.etcd.wal import LastEntry, LogEnd, commit_record, parse_log_end
 from etcdup.core.members.member_list import host_of
 from etcdup.core.observed.model import HostSeen, Observed
 from etcdup.core.plan.restore_steps import SalvageData
 from etcdup.core.recovery.disk_salvage import (
-    BACKUP,
+    BACKUP_HINT,
     append_command,
-    clear_commands,
+    clear_copy_commands,
     copy_commands,
-    keys_at,
     last_log_argv,
-    log_at,
-    salvaged_at,
+    salvage_keys_path,
+    salvage_path,
+    salvage_size_argv,
     serve_argv,
-    size_of_salvage,
+    wal_path,
 )
 from etcdup.core.restore.data_copy import SIZE_TIMEOUT_S
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.errors import EtcdupError, RemoteError
-from etcdup.ops.backups.snapshot import keep_snapshot
-from etcdup.ops.backups.temporary_etcd import flags, key_files, one_for_all
+from etcdup.ops.backups.snapshot import save_snapshot
+from etcdup.ops.backups.temporary_etcd import etcd_flags, key_files, make_credentials
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.world import World
-from etcdup.remote.etcd.errors import EtcdError
+from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.etcd.grpc_client import Credentials, EtcdClient
-from etcdup.remote.host import Held, Host, NewFile
+from etcdup.remote.host import Held, Host, HostFile
 
 READ_TIMEOUT_S = 300.0
 # A large log is read again before etcd answers.
-SERVES_WITHIN_S = 900.0
-WORDLESS_S = 30.0
+SERVE_TIMEOUT_S = 900.0
+SILENCE_S = 30.0
 ASK_S = 5.0
 POLL_S = 0.2
-BEAT_S = 1.0
+HEARTBEAT_S = 1.0
 LOST_AFTER_S = 30
 # Below those that the kernel gives to connections.
 PORTS = range(20_000, 30_000)
 ATTEMPTS = 3
 
 
-class NotServed(EtcdupError):
+class CopyNotServed(EtcdupError):
     """etcd does not serve the copy; `detail` has its last words. `port_taken`: it may on other ports."""
 
     port_taken = False
 
 
-async def last_entries(world: World, observed: Observed, names: Iterable[str]) -> dict[str, LastEntry]:
+async def read_last_entries(world: World, observed: Observed, names: Iterable[str]) -> dict[str, LastEntry]:
     """How far each host's log goes. Read-only; a member that runs without a quorum adds nothing to it."""
     seen = observed.reachable()
 
     async def one(name: str) -> LastEntry:
-        return (await log_ending(world.hosts[name], log_at(seen[name])))[2]
+        return (await read_log_end(world.hosts[name], wal_path(seen[name])))[2]
 
     wanted = tuple(names)
     return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
 
 
-async def size_of(world: World, observed: Observed, name: str) -> int:
+async def measure_copy(world: World, observed: Observed, name: str) -> int:
     """In bytes: what a copy of that host's data takes there."""
-    argv = size_of_salvage(observed.reachable()[name])
+    argv = salvage_size_argv(observed.reachable()[name])
     said = await world.hosts[name].run(argv, timeout_s=SIZE_TIMEOUT_S)
     return int(said.check().stdout) * 1024
 
 
-async def log_ending(host: Host, folder: str) -> tuple[str, LogEnd, LastEntry]:
+async def read_log_end(host: Host, folder: str) -> tuple[str, LogEnd, LastEntry]:
     """The path of the log's last file, its end, and the last entry, which may be in a file before it."""
     name, end = await _read_end(host, folder, 0)
     last, back = end.last, 1
@@ -88,7 +88,7 @@ async def salvage(performer: Performer, step: SalvageData, observed: Observed) -
         try:
             await _salvage_once(performer, step, observed)
             return
-        except NotServed as error:
+        except CopyNotServed as error:
             if attempt == ATTEMPTS or not error.port_taken:
                 raise
 
@@ -103,43 +103,47 @@ async def _salvage_once(performer: Performer, step: SalvageData, observed: Obser
         await _close_log(performer, host, step, seen)
         await performer.ask(
             step.kind, step.host, f"a snapshot off a copy, into {Path(step.snapshot).name}",
-            lambda: _served(performer, step, seen, layout),
+            lambda: _save_snapshot_of_copy(performer, step, seen, layout),
         )  # fmt: skip
     finally:
         with suppress(RemoteError):
-            await performer.perform(host, clear_commands(seen, layout), step.kind)
+            await performer.perform(host, clear_copy_commands(seen, layout), step.kind)
 
 
 async def _read_end(host: Host, folder: str, back: int) -> tuple[str, LogEnd]:
     said = await host.run(last_log_argv(folder, back), timeout_s=READ_TIMEOUT_S)
     try:
         name, _, content = said.check().stdout.partition("\n")
-        return name, await asyncio.to_thread(lambda: read_end(gzip.decompress(base64.b64decode(content))))
+        return name, await asyncio.to_thread(
+            lambda: parse_log_end(gzip.decompress(base64.b64decode(content)))
+        )
     except (ValueError, EOFError, OSError, RemoteError) as error:
         raise EtcdupError(
             f"the log of {host.name}'s member cannot be read: {getattr(error, 'message', error)}",
             detail=said.stderr.strip(),
             hint="its disk may be damaged. `--without-copy` goes on from the snapshot of a member that answers, "
             f"without the end of its log; to go on from another one, switch {host.name} off and name it with "
-            f"`--fenced {host.name}`. {BACKUP}",
+            f"`--fenced {host.name}`. {BACKUP_HINT}",
         ) from None
 
 
 async def _close_log(performer: Performer, host: Host, step: SalvageData, seen: HostSeen) -> None:
-    path, end, last = await log_ending(host, log_at(seen, copied=True))
+    path, end, last = await read_log_end(host, wal_path(seen, copied=True))
     if last != LastEntry(step.term, step.index):
         raise EtcdupError(
             f"the log of {step.host} has moved since it was looked at: it ends at term {last.term}, index {last.index}",
             hint="was there a quorum for a moment? Run the same command again: it looks first",
         )
-    if more := commits_all(end, last):
+    if more := commit_record(end, last):
         encoded = base64.b64encode(more).decode()
         await performer.perform(host, [append_command(path, end.size, encoded)], step.kind)
 
 
-async def _served(performer: Performer, step: SalvageData, seen: HostSeen, layout: Layout) -> None:
+async def _save_snapshot_of_copy(
+    performer: Performer, step: SalvageData, seen: HostSeen, layout: Layout
+) -> None:
     world, host = performer.world, performer.world.hosts[step.host]
-    credentials = one_for_all(world.spec.name)
+    credentials = make_credentials(world.spec.name)
     await _write_keys(host, layout, credentials)
     target = Path(step.snapshot)
 
@@ -147,32 +151,33 @@ async def _served(performer: Performer, step: SalvageData, seen: HostSeen, layou
         performer.reporter.doing(step.host, what)
 
     report("waiting for etcd on the copy")
-    async with _serving(world, step.host, seen, layout, credentials) as client:
-        await keep_snapshot(client, target.parent, target.name, report=report)
+    async with _copy_server(world, step.host, seen, layout, credentials) as client:
+        await save_snapshot(client, target.parent, target.name, report=report)
     report("")
 
 
 async def _write_keys(host: Host, layout: Layout, credentials: Credentials) -> None:
     files = [
-        NewFile(f"{keys_at(layout)}/{name}", pem, 0o600, "etcd:etcd") for name, pem in key_files(credentials)
+        HostFile(f"{salvage_keys_path(layout)}/{name}", pem, 0o600, "etcd:etcd")
+        for name, pem in key_files(credentials)
     ]
     await host.write_all(files)
 
 
 @asynccontextmanager
-async def _serving(
+async def _copy_server(
     world: World, name: str, seen: HostSeen, layout: Layout, credentials: Credentials
 ) -> AsyncIterator[EtcdClient]:
     client_port, peer_port = random.sample(PORTS, 2)
-    data, keys = PurePosixPath(salvaged_at(seen.data)), PurePosixPath(keys_at(layout))
-    more = (f"--wal-dir={log_at(seen, copied=True)}",) if seen.wal else ()
-    etcd = flags(name, data, keys, (client_port, peer_port), "--force-new-cluster", *more)
+    data, keys = PurePosixPath(salvage_path(seen.data)), PurePosixPath(salvage_keys_path(layout))
+    more = (f"--wal-dir={wal_path(seen, copied=True)}",) if seen.wal else ()
+    etcd = etcd_flags(name, data, keys, (client_port, peer_port), "--force-new-cluster", *more)
     async with world.hosts[name].hold(serve_argv(seen, layout, LOST_AFTER_S, etcd)) as held:
-        beating = asyncio.create_task(_beat(held))
-        ending = asyncio.create_task(_end_of(held))
+        beating = asyncio.create_task(_send_heartbeats(held))
+        ending = asyncio.create_task(_wait_for_end(held))
         client = await world.throwaway(name, client_port, credentials)
         try:
-            await _until_it_serves(world, name, client, ending, f"{keys}/log")
+            await _wait_until_serving(world, name, client, ending, f"{keys}/log")
             yield client
         finally:
             await client.close()
@@ -182,20 +187,20 @@ async def _serving(
                     await task
 
 
-async def _until_it_serves(
+async def _wait_until_serving(
     world: World, name: str, client: EtcdClient, ending: "asyncio.Task[str]", log: str
 ) -> None:
     """Until it leads, and all of its log is applied. Raises as well where its shell ended without a word."""
     began, why = world.clock.now(), ""
     while not (ending.done() and ending.result()):
-        if world.clock.now() >= began + (WORDLESS_S if ending.done() else SERVES_WITHIN_S):
+        if world.clock.now() >= began + (SILENCE_S if ending.done() else SERVE_TIMEOUT_S):
             break
         try:
             seen = await client.status(timeout_s=ASK_S)
             if seen.leader_id and seen.applied_index >= seen.raft_index:
                 return
             why = "it has no leader"
-        except EtcdError as error:
+        except EtcdRpcError as error:
             why = error.message
         await world.clock.sleep(POLL_S)
     why = "it has ended" if ending.done() else why
@@ -204,25 +209,25 @@ async def _until_it_serves(
     )
 
 
-def _not_served(name: str, why: str, lines: list[str]) -> NotServed:
-    error = NotServed(
+def _not_served(name: str, why: str, lines: list[str]) -> CopyNotServed:
+    error = CopyNotServed(
         f"etcd does not serve the copy of {name}'s data: {why}",
-        detail="\n".join(telling(lines)),
-        hint=f"its data may be damaged; it is untouched, in its place. {BACKUP}",
+        detail="\n".join(telling_lines(lines)),
+        hint=f"its data may be damaged; it is untouched, in its place. {BACKUP_HINT}",
     )
     error.port_taken = any("address already in use" in line for line in lines)
     return error
 
 
-async def _end_of(held: Held) -> str:
+async def _wait_for_end(held: Held) -> str:
     """`ended`, should etcd end by itself."""
     async for line in held.lines():
         return line
     return ""
 
 
-async def _beat(held: Held) -> None:
+async def _send_heartbeats(held: Held) -> None:
     while True:
         with suppress(RemoteError):
             await held.send(b".")
-        await asyncio.sleep(BEAT_S)
+        await asyncio.sleep(HEARTBEAT_S)

@@ -4,15 +4,15 @@ import asyncio
 from functools import partial
 
 from etcdup.core.host.actions import start_command, stop_command
-from etcdup.core.host.startup_fence import superseded_key, word
+from etcdup.core.host.startup_fence import superseded_key, superseded_value
 from etcdup.core.members.member_list import host_of
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.restore_steps import FenceOff, StartRestored, StopMembers
-from etcdup.core.restore.commands import vouch_commands, vouch_no_more
+from etcdup.core.restore.commands import disable_fence_commands, enable_fence_commands
 from etcdup.core.spec.layout import layout_of
 from etcdup.ops.members.lifecycle import FORM_TIMEOUT_S, HEAD_START_S
 from etcdup.ops.world.perform import Performer
-from etcdup.ops.world.wait import all_proved, until
+from etcdup.ops.world.wait import all_proved, wait_until
 
 PUT_S = 10.0
 
@@ -36,30 +36,30 @@ async def start_restored(performer: Performer, step: StartRestored, observed: Ob
     world, seen = performer.world, observed.reachable()
     idle = [name for name in step.hosts if not seen[name].unit.is_running]
     for name in idle[:1]:
-        await _launch(performer, name)
+        await _start_restored_member(performer, name)
         await world.clock.sleep(HEAD_START_S)
-    await asyncio.gather(*(_launch(performer, name) for name in idle[1:]))
+    await asyncio.gather(*(_start_restored_member(performer, name) for name in idle[1:]))
     for name in step.hosts:
         performer.reporter.doing(name, "waiting for the restored cluster")
-    await until(world, observed, all_proved(world), FORM_TIMEOUT_S, step.hosts)
+    await wait_until(world, observed, all_proved(world), FORM_TIMEOUT_S, step.hosts)
     await asyncio.gather(*(_end_vouching(performer, name) for name in step.hosts))
 
 
-async def _launch(performer: Performer, name: str) -> None:
+async def _start_restored_member(performer: Performer, name: str) -> None:
     layout = layout_of(performer.world.spec, performer.world.spec.host(name))
-    work = [("StartRestored", vouch_commands(layout)), ("start", [start_command(layout)])]
+    work = [("StartRestored", disable_fence_commands(layout)), ("start", [start_command(layout)])]
     await performer.perform_steps(performer.world.hosts[name], work)
 
 
 async def _end_vouching(performer: Performer, name: str) -> None:
     layout = layout_of(performer.world.spec, performer.world.spec.host(name))
-    await performer.perform(performer.world.hosts[name], vouch_no_more(layout), "StartRestored")
+    await performer.perform(performer.world.hosts[name], enable_fence_commands(layout), "StartRestored")
 
 
 async def fence_off(performer: Performer, step: FenceOff, observed: Observed, token: str) -> None:
     """Each acknowledged write is a word that the cluster keeps. Written again, it says the same."""
     world = performer.world
-    said = word(tuple(host.name for host in world.spec.hosts), token, observed.at)
+    said = superseded_value(tuple(host.name for host in world.spec.hosts), token, observed.at)
     client = await world.etcd(step.host)
     for former in step.tokens:
         key = superseded_key(former)

@@ -7,19 +7,26 @@ import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from etcdup.core.backups.backups import DATABASE, MANIFEST, Manifest, NotAManifest, cluster_of, read_manifest
+from etcdup.core.backups.backups import (
+    DATABASE,
+    MANIFEST,
+    InvalidManifest,
+    Manifest,
+    cluster_of_backup,
+    read_manifest,
+)
 from etcdup.core.restore.restore import SnapshotFile
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.backups.backups import IDENTITY_HINT, Report
-from etcdup.ops.backups.destinations import LATEST, Places, Warn, fetch_whole, look_into
-from etcdup.ops.backups.encryption import Identity, unseal_file
+from etcdup.ops.backups.destinations import LATEST, Destinations, Warn, fetch_whole, list_destinations
+from etcdup.ops.backups.encryption import Identity, decrypt_file
 from etcdup.ops.backups.snapshot_file import read_snapshot
 
 _AGE = ".age"
 
 
 @dataclass(frozen=True)
-class Source:
+class SnapshotSource:
     """What was named, whose it must be, and the key that opens it where it is encrypted."""
 
     named: Path
@@ -30,72 +37,72 @@ class Source:
     def is_in_store(self) -> bool:
         text = str(self.named)
         return not self.named.exists() and (
-            text == LATEST or ("/" not in text and cluster_of(text) is not None)
+            text == LATEST or ("/" not in text and cluster_of_backup(text) is not None)
         )
 
 
-async def from_places(
-    places: Places, source: Source, folder: Path, report: Report, warn: Warn
+async def fetch_source(
+    places: Destinations, source: SnapshotSource, folder: Path, report: Report, warn: Warn
 ) -> SnapshotFile:
     """Fetched into `folder` decrypted, from the first place that has it whole. Raises EtcdupError."""
     named = str(source.named)
     if named != LATEST:
-        _refuse_other(named, cluster_of(named), source.cluster)
-    contents = await look_into(places, source.cluster)
+        _check_cluster(named, cluster_of_backup(named), source.cluster)
+    contents = await list_destinations(places, source.cluster)
     for error in contents.failed.values():
         warn(error.message)
     name = contents.chosen(source.cluster, named).name
     fetched = await fetch_whole(
         contents.holders(name), name, folder, report=report, warn=warn, identity=source.identity
     )
-    _refuse_other(name, fetched.manifest.cluster, source.cluster)
-    return _of(await asyncio.to_thread(read_snapshot, fetched.path), fetched.manifest)
+    _check_cluster(name, fetched.manifest.cluster, source.cluster)
+    return _with_manifest(await asyncio.to_thread(read_snapshot, fetched.path), fetched.manifest)
 
 
-def from_file(source: Source, folder: Path) -> SnapshotFile:
+def read_source(source: SnapshotSource, folder: Path) -> SnapshotFile:
     """Read whole; decrypted into `folder` if need be. A manifest beside it, as `backup now` leaves one in a folder,
     says whose it is."""
     path = source.named
-    snapshot = read_snapshot(_opened(path, source.identity, folder))
-    manifest = _beside(path)
+    snapshot = read_snapshot(_decrypt_if_needed(path, source.identity, folder))
+    manifest = _read_manifest_beside(path)
     if manifest is None:
         return snapshot
-    _refuse_other(str(path), manifest.cluster, source.cluster)
+    _check_cluster(str(path), manifest.cluster, source.cluster)
     if (manifest.size, manifest.sha256) != (snapshot.size, snapshot.sha256):
         raise RefusedError(
             f"{path} is not what {manifest.name + MANIFEST} beside it tells of: it has another sha256",
             hint="take another backup; to restore this file all the same, move it away from that manifest",
         )
-    return _of(snapshot, manifest)
+    return _with_manifest(snapshot, manifest)
 
 
-def _opened(path: Path, identity: Identity | None, folder: Path) -> Path:
+def _decrypt_if_needed(path: Path, identity: Identity | None, folder: Path) -> Path:
     if path.suffix != _AGE or not path.is_file():
         return path
     if identity is None:
         raise UsageError(f"{path} is encrypted", hint=IDENTITY_HINT)
     target = folder / path.stem
-    unseal_file(path, target, identity)
+    decrypt_file(path, target, identity)
     return target
 
 
-def _of(snapshot: SnapshotFile, manifest: Manifest) -> SnapshotFile:
+def _with_manifest(snapshot: SnapshotFile, manifest: Manifest) -> SnapshotFile:
     origin = f"backup {manifest.name} of cluster {manifest.cluster}"
     return replace(snapshot, origin=origin, cluster_id=manifest.cluster_id)
 
 
-def _beside(path: Path) -> Manifest | None:
+def _read_manifest_beside(path: Path) -> Manifest | None:
     name = path.name.removesuffix(_AGE).removesuffix(DATABASE)
     beside = path.with_name(name + MANIFEST)
     if name == path.name or not beside.is_file():
         return None
     try:
         return read_manifest(beside.read_bytes(), name)
-    except (NotAManifest, OSError):
+    except (InvalidManifest, OSError):
         return None
 
 
-def _refuse_other(what: str, owner: str | None, cluster: str) -> None:
+def _check_cluster(what: str, owner: str | None, cluster: str) -> None:
     if owner != cluster:
         raise RefusedError(
             f"{what} is of cluster {owner}, not of {cluster}",

@@ -1,6 +1,6 @@
 """What a change of minor version asks beside the restarts: a snapshot before it, and proofs around each member."""
 
-from etcdup.core.backups.backups import source
+from etcdup.core.backups.backups import backup_source
 from etcdup.core.host.commands import v2store_command
 from etcdup.core.members.member_list import voter_names
 from etcdup.core.observed.model import MemberSeen, Observed
@@ -17,9 +17,9 @@ from etcdup.ops.world.world import World
 SNAPSHOT_COUNT = "100000"
 
 
-async def snapshot(performer: Performer, step: TakeSnapshot, observed: Observed) -> None:
+async def take_minor_snapshot(performer: Performer, step: TakeSnapshot, observed: Observed) -> None:
     """From the follower that is furthest ahead."""
-    member = source(observed)
+    member = backup_source(observed)
     if member is None:
         raise EtcdupError("no member is healthy enough to take a snapshot from")
     world = performer.world
@@ -50,55 +50,55 @@ async def check_v2store(performer: Performer, step: CheckV2Store, observed: Obse
         return result.status, result.stdout + result.stderr
 
     entries = int(seen.unit.environment.get("ETCD_SNAPSHOT_COUNT", SNAPSHOT_COUNT)) + 1
-    await versions.clear_of_v2(look, await _voters(world, observed), entries, clock=world.clock)
+    await versions.ensure_no_v2_data(look, await _connect_voters(world, observed), entries, clock=world.clock)
     performer.reporter.doing(step.host, "")
 
 
 async def enable_downgrade(performer: Performer, step: EnableDowngrade, observed: Observed) -> None:
     """Tells the cluster, and waits until every member's data has the older form (rule 49)."""
-    clients = await _voters(performer.world, observed)
+    clients = await _connect_voters(performer.world, observed)
     await performer.ask(
         step.kind, "the cluster", f"to go down to {step.target}",
         lambda: versions.enable_downgrade(clients, step.target),
     )  # fmt: skip
-    await versions.storage_version_reached(clients, step.target, clock=performer.world.clock)
+    await versions.wait_for_storage_version(clients, step.target, clock=performer.world.clock)
 
 
 async def cancel_downgrade(performer: Performer, step: CancelDowngrade, observed: Observed) -> None:
     """Tells the cluster that it stays where it is, or goes up again."""
-    clients = await _voters(performer.world, observed)
+    clients = await _connect_voters(performer.world, observed)
     await performer.ask(
         step.kind,
         "the cluster",
         f"not to go down to {step.target}",
         lambda: versions.cancel_downgrade(clients),
     )
-    await versions.downgrade_ended(clients, clock=performer.world.clock)
+    await versions.wait_for_downgrade_end(clients, clock=performer.world.clock)
 
 
-async def before_restart(performer: Performer, step: RestartMember, observed: Observed) -> None:
+async def prepare_restart(performer: Performer, step: RestartMember, observed: Observed) -> None:
     """Where the restart changes a member's minor: the cluster as a whole must be ready for it (rules 43, 49)."""
     now, then = _versions(step, observed)
     if now is None or now.series == then.series:
         return
-    clients = await _voters(performer.world, observed)
+    clients = await _connect_voters(performer.world, observed)
     clock = performer.world.clock
     begun = any(seen.version.series == then.series for seen in observed.answering().values())
     if then > now and not begun:
-        await versions.cluster_version_reached(clients, _minor(now), clock=clock)
+        await versions.wait_for_cluster_version(clients, _minor(now), clock=clock)
     if then < now and any(seen.downgrade_to for seen in observed.answering().values()):
-        await versions.storage_version_reached(clients, _minor(then), clock=clock)
+        await versions.wait_for_storage_version(clients, _minor(then), clock=clock)
 
 
-async def after_restart(performer: Performer, step: RestartMember, observed: Observed) -> None:
+async def verify_restart(performer: Performer, step: RestartMember, observed: Observed) -> None:
     """The data is the same on all members, and after the last one the cluster itself has taken the step."""
     now, then = _versions(step, observed)
     if now is None or now.series == then.series:
         return
-    clients = await _voters(performer.world, observed)
+    clients = await _connect_voters(performer.world, observed)
     clock = performer.world.clock
     performer.reporter.doing(step.host, "comparing its data with the others'")
-    if odd := await versions.hashes_agree(clients, clock=clock):
+    if odd := await versions.compare_hashes(clients, clock=clock):
         raise EtcdupError(
             f"after {step.host} went to {step.version}, {odd}",
             hint="stop here: look at `etcdup ctl -- endpoint hashkv`, and replace the member that differs",
@@ -106,8 +106,8 @@ async def after_restart(performer: Performer, step: RestartMember, observed: Obs
     others = [seen for name, seen in observed.answering().items() if name != step.host]
     if all(seen.version.series == then.series for seen in others):
         performer.reporter.doing(step.host, f"waiting until the cluster is one of {_minor(then)}")
-        await versions.cluster_version_reached(clients, _minor(then), clock=clock)
-        await versions.downgrade_ended(clients, clock=clock)
+        await versions.wait_for_cluster_version(clients, _minor(then), clock=clock)
+        await versions.wait_for_downgrade_end(clients, clock=clock)
 
 
 def _versions(step: RestartMember, observed: Observed) -> tuple[Version | None, Version]:
@@ -115,7 +115,7 @@ def _versions(step: RestartMember, observed: Observed) -> tuple[Version | None, 
     return (seen.version if isinstance(seen, MemberSeen) else None), parse_version(step.version)
 
 
-async def _voters(world: World, observed: Observed) -> versions.Clients:
+async def _connect_voters(world: World, observed: Observed) -> versions.Clients:
     return {name: await world.etcd(name) for name in voter_names(observed)}
 
 

@@ -12,7 +12,7 @@ from etcdup.core.observed.model import MemberSeen
 from etcdup.errors import EtcdupError
 from etcdup.ops.world.world import Clock
 from etcdup.remote.etcd.client import EtcdClient, KvHash
-from etcdup.remote.etcd.errors import EtcdError, EtcdRefused
+from etcdup.remote.etcd.errors import EtcdRefused, EtcdRpcError
 
 Clients = Mapping[str, EtcdClient]
 
@@ -30,7 +30,7 @@ _NOT_BELOW = "invalid downgrade target version"
 _IN_PROGRESS = "downgrade job in progress"
 
 
-async def cluster_version(client: EtcdClient, *, timeout_s: float = CALL_S) -> str:
+async def read_cluster_version(client: EtcdClient, *, timeout_s: float = CALL_S) -> str:
     """The minor that the cluster as a whole has agreed on, like `3.5`: the lowest among its members, until a few
     seconds after the last one has left it.
 
@@ -46,19 +46,19 @@ async def cluster_version(client: EtcdClient, *, timeout_s: float = CALL_S) -> s
     raise EtcdupError(f"{client.name} does not tell the cluster's version", hint="`etcdup status` shows more")
 
 
-async def cluster_version_reached(
+async def wait_for_cluster_version(
     clients: Clients, minor: str, *, clock: Clock, timeout_s: float = 60.0
 ) -> None:
     """Until every member knows the cluster to be of this minor."""
 
     async def against(client: EtcdClient) -> str:
-        found = await cluster_version(client)
+        found = await read_cluster_version(client)
         return "" if found == minor else f"the cluster's version is {found} to it"
 
-    await _until(clients, against, f"the cluster did not become one of {minor}", clock, timeout_s)
+    await _wait_until(clients, against, f"the cluster did not become one of {minor}", clock, timeout_s)
 
 
-async def storage_version_reached(
+async def wait_for_storage_version(
     clients: Clients, minor: str, *, clock: Clock, timeout_s: float = 60.0
 ) -> None:
     """Until every member's data has the form of this minor: before that, no older binary may open it (rule 49).
@@ -68,21 +68,23 @@ async def storage_version_reached(
 
     async def against(client: EtcdClient) -> str:
         seen = await client.status(timeout_s=CALL_S)
-        if not _knows_downgrades(seen) or seen.storage_version.startswith(f"{minor}."):
+        if not _can_report_downgrade(seen) or seen.storage_version.startswith(f"{minor}."):
             return ""
         return f"its data has the form of {seen.storage_version or 'no version yet'}"
 
-    await _until(clients, against, f"the members' data did not take the form of {minor}", clock, timeout_s)
+    await _wait_until(
+        clients, against, f"the members' data did not take the form of {minor}", clock, timeout_s
+    )
 
 
-async def downgrade_ended(clients: Clients, *, clock: Clock, timeout_s: float = 60.0) -> None:
+async def wait_for_downgrade_end(clients: Clients, *, clock: Clock, timeout_s: float = 60.0) -> None:
     """Until no member speaks of a downgrade any more: etcd ends it by itself once all members run its target."""
 
     async def against(client: EtcdClient) -> str:
         seen = await client.status(timeout_s=CALL_S)
         return f"it is still on its way down to {seen.downgrade_to}" if seen.downgrade_to else ""
 
-    await _until(clients, against, "etcd did not end its downgrade", clock, timeout_s)
+    await _wait_until(clients, against, "etcd did not end its downgrade", clock, timeout_s)
 
 
 async def enable_downgrade(clients: Clients, minor: str) -> None:
@@ -90,7 +92,7 @@ async def enable_downgrade(clients: Clients, minor: str) -> None:
 
     A downgrade before this one, that etcd has not ended yet, is ended: it takes one at a time.
     """
-    client, seen = await _newest(clients)
+    client, seen = await _find_newest(clients)
     if seen.downgrade_to.startswith(f"{minor}."):
         return
     await cancel_downgrade(clients)
@@ -100,12 +102,12 @@ async def enable_downgrade(clients: Clients, minor: str) -> None:
 async def cancel_downgrade(clients: Clients) -> None:
     """The cluster is told to stay, or to go up again with its newest members. Does nothing where it is not on its
     way down."""
-    client, seen = await _newest(clients)
+    client, seen = await _find_newest(clients)
     if seen.downgrade_to:
         await client.downgrade("cancel", "", timeout_s=CALL_S)
 
 
-async def hashes_agree(clients: Clients, *, clock: Clock, timeout_s: float = 30.0) -> str:
+async def compare_hashes(clients: Clients, *, clock: Clock, timeout_s: float = 30.0) -> str:
     """Empty, or who holds other data than the rest at one and the same revision (rules 80-82).
 
     Asked again while members are at different compactions, where their hashes cannot be compared.
@@ -114,8 +116,8 @@ async def hashes_agree(clients: Clients, *, clock: Clock, timeout_s: float = 30.
     differing, why = 0, "no two members"
     while True:
         try:
-            hashes = await _at_one_revision(clients)
-        except EtcdError as error:
+            hashes = await _read_hashes(clients)
+        except EtcdRpcError as error:
             why = error.message
         else:
             why = "the members are at different compactions"
@@ -133,7 +135,7 @@ async def hashes_agree(clients: Clients, *, clock: Clock, timeout_s: float = 30.
         await clock.sleep(POLL_S)
 
 
-async def clear_of_v2(
+async def ensure_no_v2_data(
     look: Callable[[], Awaitable[tuple[int, str]]], clients: Clients, entries: int, *, clock: Clock
 ) -> None:
     """Returns once a member's data and log are free of what 3.6 does not read (rule 44).
@@ -144,7 +146,7 @@ async def clear_of_v2(
     """
     status, said = await look()
     if status and _IN_LOG in said:
-        await push_log(clients, entries, clock=clock)
+        await append_empty_entries(clients, entries, clock=clock)
         ends = clock.now() + SNAPSHOT_S
         while status and clock.now() < ends:
             await clock.sleep(POLL_S)
@@ -163,14 +165,16 @@ async def clear_of_v2(
         )
 
 
-async def push_log(clients: Clients, entries: int, *, clock: Clock, timeout_s: float = 300.0) -> None:
+async def append_empty_entries(
+    clients: Clients, entries: int, *, clock: Clock, timeout_s: float = 300.0
+) -> None:
     """So many entries that change nothing, through raft: then every member has made a snapshot of its own and never
     reads what stands in its log before.
 
     `entries` is the members' snapshot-count and one. 3.4 writes a request of the v2 API into the log for each look
     at its /health, and 3.6 panics where it finds one when it starts.
     """
-    client, seen = await _newest(clients)
+    client, seen = await _find_newest(clients)
     goal, ends = seen.applied_index + entries, clock.now() + timeout_s
     for done in range(0, entries, _ENTRIES_AT_ONCE):
         if clock.now() >= ends:
@@ -187,7 +191,7 @@ async def push_log(clients: Clients, entries: int, *, clock: Clock, timeout_s: f
         return "" if index >= goal else f"it has applied {index} of {goal}"
 
     left = max(ends - clock.now(), POLL_S)
-    await _until(clients, against, "the members did not follow the log", clock, left)
+    await _wait_until(clients, against, "the members did not follow the log", clock, left)
 
 
 async def _is_below(client: EtcdClient, version: str, timeout_s: float) -> bool:
@@ -202,18 +206,18 @@ async def _is_below(client: EtcdClient, version: str, timeout_s: float) -> bool:
     return True
 
 
-def _knows_downgrades(seen: MemberSeen) -> bool:
+def _can_report_downgrade(seen: MemberSeen) -> bool:
     return seen.version.series >= (3, 6)
 
 
-async def _newest(clients: Clients) -> tuple[EtcdClient, MemberSeen]:
+async def _find_newest(clients: Clients) -> tuple[EtcdClient, MemberSeen]:
     """The member to tell of a downgrade: 3.5 knows the call, but never answers it."""
     seen = {name: await client.status(timeout_s=CALL_S) for name, client in clients.items()}
     name = max(seen, key=lambda each: (seen[each].version, each))
     return clients[name], seen[name]
 
 
-async def _at_one_revision(clients: Clients) -> dict[str, KvHash]:
+async def _read_hashes(clients: Clients) -> dict[str, KvHash]:
     """Every member's hash at the newest revision that all of them have.
 
     Members that are at one revision are not asked for it by its number: 3.4 refuses that where it was the last one
@@ -239,7 +243,7 @@ def _who_differs(hashes: Mapping[str, KvHash]) -> str:
     return f"{', '.join(odd)} holds other data than {', '.join(rest)} at revision {revision}"
 
 
-async def _until(
+async def _wait_until(
     clients: Clients,
     against: Callable[[EtcdClient], Awaitable[str]],
     failure: str,
@@ -249,7 +253,7 @@ async def _until(
     """Until nothing is said against any member; a member that fails to answer may answer the next time."""
     ends = clock.now() + timeout_s
     while True:
-        reasons = await asyncio.gather(*(_said(client, against) for client in clients.values()))
+        reasons = await asyncio.gather(*(_check_member(client, against) for client in clients.values()))
         waiting = [f"{name}: {reason}" for name, reason in zip(clients, reasons, strict=True) if reason]
         if not waiting:
             return
@@ -262,8 +266,8 @@ async def _until(
         await clock.sleep(POLL_S)
 
 
-async def _said(client: EtcdClient, against: Callable[[EtcdClient], Awaitable[str]]) -> str:
+async def _check_member(client: EtcdClient, against: Callable[[EtcdClient], Awaitable[str]]) -> str:
     try:
         return await against(client)
-    except EtcdError as error:
+    except EtcdRpcError as error:
         return error.message.removeprefix(f"{client.name}: ")

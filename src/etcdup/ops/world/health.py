@@ -14,7 +14,7 @@ from etcdup.ops.world.world import World
 
 PROOF_TIMEOUT_S = 5.0
 
-Judge = Callable[[Observed, MemberSeen], str]
+MemberCheck = Callable[[Observed, MemberSeen], str]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ async def prove(
     the one cluster that all see, with the same members, and when no alarm stands.
     """
     jobs = (
-        _prove(world, observed, host.name, partial(against, world.spec), timeout_s)
+        _prove(world, observed, host.name, partial(why_not_as_specified, world.spec), timeout_s)
         for host in world.spec.hosts
     )
     return tuple(await asyncio.gather(*jobs))
@@ -49,18 +49,18 @@ async def prove(
 
 async def prove_voters(world: World, observed: Observed) -> tuple[Health, ...]:
     """The same of the voters that there are now, while cluster.yaml and the member list may still differ."""
-    jobs = (_prove(world, observed, name, unwell, PROOF_TIMEOUT_S) for name in voter_names(observed))
+    jobs = (_prove(world, observed, name, why_unhealthy, PROOF_TIMEOUT_S) for name in voter_names(observed))
     return tuple(await asyncio.gather(*jobs))
 
 
 async def prove_each(world: World, observed: Observed) -> tuple[Health, ...]:
     """Every member that cluster.yaml or the member list names, by what it does itself: whether the two differ is
     another question."""
-    jobs = (_prove(world, observed, name, unwell, PROOF_TIMEOUT_S) for name in observed.members)
+    jobs = (_prove(world, observed, name, why_unhealthy, PROOF_TIMEOUT_S) for name in observed.members)
     return tuple(await asyncio.gather(*jobs))
 
 
-async def _prove(world: World, observed: Observed, name: str, judge: Judge, timeout_s: float) -> Health:
+async def _prove(world: World, observed: Observed, name: str, judge: MemberCheck, timeout_s: float) -> Health:
     url = world.spec.client_url(host_of(world.spec, observed, name))
     seen = observed.members[name]
     if not isinstance(seen, MemberSeen):
@@ -77,9 +77,9 @@ async def _prove(world: World, observed: Observed, name: str, judge: Judge, time
     return Health(name, url, seen.member_id, world.clock.now() - began)
 
 
-def against(spec: Spec, observed: Observed, seen: MemberSeen) -> str:
+def why_not_as_specified(spec: Spec, observed: Observed, seen: MemberSeen) -> str:
     """Why a member that answers is still not what cluster.yaml wants; empty where nothing stands against it."""
-    if why := unwell(observed, seen):
+    if why := why_unhealthy(observed, seen):
         return why
     if {member.name for member in seen.members} == {host.name for host in spec.hosts}:
         return ""
@@ -88,7 +88,7 @@ def against(spec: Spec, observed: Observed, seen: MemberSeen) -> str:
     )
 
 
-def unwell(observed: Observed, seen: MemberSeen) -> str:
+def why_unhealthy(observed: Observed, seen: MemberSeen) -> str:
     """Why a member that answers is not a healthy voter; empty where nothing stands against it."""
     others = observed.answering()
     if not seen.leader_id:

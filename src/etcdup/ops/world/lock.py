@@ -18,7 +18,7 @@ from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.errors import LockedError, RemoteError
 from etcdup.remote.host import Held, Host
 
-BEAT_S = 5.0
+HEARTBEAT_S = 5.0
 LOST_AFTER_S = 30
 
 # flock is util-linux's, which systemd itself needs. `head -c 1` reads no more than the byte it is asked for.
@@ -39,7 +39,7 @@ def holder(verb: str) -> str:
 
 
 @asynccontextmanager
-async def locked(
+async def cluster_lock(
     spec: Spec, hosts: Mapping[str, Host], who: str, leaving: Mapping[str, HostSpec] | None = None
 ) -> AsyncIterator[None]:
     """Holds the lock on all given hosts for the length of the block. `leaving` are those that cluster.yaml does
@@ -51,7 +51,7 @@ async def locked(
         places = {host.name: host for host in spec.hosts} | dict(leaving or {})
 
         async def take(names: Sequence[str]) -> list[Held]:
-            entering = (_one(layout_of(spec, places[name]), hosts[name], who) for name in names)
+            entering = (_host_lock(layout_of(spec, places[name]), hosts[name], who) for name in names)
             taking = [asyncio.ensure_future(stack.enter_async_context(each)) for each in entering]
             await asyncio.gather(*taking, return_exceptions=True)  # what is taken is known before a refusal
             return [each.result() for each in taking]
@@ -59,7 +59,7 @@ async def locked(
         # The first in the alphabet says which of two operators goes on; its word is waited for.
         names = sorted(hosts)
         taken = [*await take(names[:1]), *await take(names[1:])]
-        beating = asyncio.create_task(_beat(taken))
+        beating = asyncio.create_task(_send_heartbeats(taken))
         try:
             yield
         finally:
@@ -69,10 +69,10 @@ async def locked(
 
 
 @asynccontextmanager
-async def _one(layout: Layout, host: Host, who: str) -> AsyncIterator[Held]:
+async def _host_lock(layout: Layout, host: Host, who: str) -> AsyncIterator[Held]:
     path = f"{layout.run}/lock"
     async with host.hold(["sh", "-c", LOCK, "etcdup-lock", path, who, str(LOST_AFTER_S)]) as held:
-        said = [line async for line in _first(held, 2)]
+        said = [line async for line in _read_lines(held, 2)]
         if said[:1] == ["held"]:
             other = said[1] if len(said) > 1 and said[1] else "somebody whose name is not written yet"
             raise LockedError(
@@ -87,7 +87,7 @@ async def _one(layout: Layout, host: Host, who: str) -> AsyncIterator[Held]:
         yield held
 
 
-async def _first(held: Held, count: int) -> AsyncIterator[str]:
+async def _read_lines(held: Held, count: int) -> AsyncIterator[str]:
     """Up to `count` lines; `locked` is the last one there is."""
     async for line in held.lines():
         yield line
@@ -96,9 +96,9 @@ async def _first(held: Held, count: int) -> AsyncIterator[str]:
             return
 
 
-async def _beat(taken: list[Held]) -> None:
+async def _send_heartbeats(taken: list[Held]) -> None:
     while True:
         for held in taken:
             with suppress(RemoteError):
                 await held.send(b".")
-        await asyncio.sleep(BEAT_S)
+        await asyncio.sleep(HEARTBEAT_S)

@@ -5,7 +5,7 @@ from etcdup.errors import RemoteError
 from etcdup.ops.world.world import World
 
 
-async def last_words(world: World, name: str) -> list[str]:
+async def read_log_tail(world: World, name: str) -> list[str]:
     """The end of a member's log; empty where it cannot be had."""
     layout = layout_of(world.spec, world.spec.host(name))
     if layout.supervisor == "process":

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import TypedDict
 
 from etcdup.core.host.files import desired_files
-from etcdup.core.members.member_list import former_hosts, leaving_host, listed, strays
-from etcdup.core.members.quorum import is_electing, joining
-from etcdup.core.members.superseded import told_of
+from etcdup.core.members.member_list import former_hosts, leaving_host, member_list, stray_members
+from etcdup.core.members.quorum import is_electing, starting_members
+from etcdup.core.members.superseded import explain_superseded
 from etcdup.core.observed.model import (
     HostSeen,
     MemberSeen,
@@ -25,7 +25,7 @@ from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.backups.snapshot import find_snapshots
-from etcdup.ops.world.connected_clients import with_turned_away
+from etcdup.ops.world.connected_clients import observe_rejected_clients
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdUntrusted
 
@@ -37,7 +37,7 @@ STEADY_S = 10.0
 ELECTIONS = 4
 
 
-class _Looked(TypedDict):
+class _HostsSeen(TypedDict):
     hosts: dict[str, HostSeen | Unreachable]
     members: dict[str, MemberSeen | MemberSilent]
 
@@ -53,17 +53,17 @@ async def observe(world: World) -> Observed:
         pki=pki,
         binaries=world.binaries,
         snapshots=find_snapshots(world.snapshots, world.spec.name),
-        **await _look_at(world, world.spec.hosts, pki),
+        **await _observe_hosts(world, world.spec.hosts, pki),
     )
-    observed = told_of(world.spec, await _with_leaving(world, observed))
-    return await with_turned_away(world, await _with_auth(world, observed))
+    observed = explain_superseded(world.spec, await _observe_leaving(world, observed))
+    return await observe_rejected_clients(world, await _observe_auth(world, observed))
 
 
-async def _with_leaving(world: World, observed: Observed) -> Observed:
+async def _observe_leaving(world: World, observed: Observed) -> Observed:
     places = {host.name: host for host in former_hosts(world.spec, observed)}
     places |= {
         each.name: each
-        for each in (leaving_host(world.spec, s) for s in strays(world.spec, listed(observed)))
+        for each in (leaving_host(world.spec, s) for s in stray_members(world.spec, member_list(observed)))
     }
     places |= world.met
     known = observed.hosts.keys() | world.fenced
@@ -72,7 +72,7 @@ async def _with_leaving(world: World, observed: Observed) -> Observed:
         return observed
     world.met |= {host.name: host for host in leaving}
     await asyncio.gather(*(world.meet(host) for host in leaving))
-    looked = await _look_at(world, leaving, observed.pki)
+    looked = await _observe_hosts(world, leaving, observed.pki)
     more = replace(
         observed,
         hosts={**observed.hosts, **looked["hosts"]},
@@ -80,10 +80,10 @@ async def _with_leaving(world: World, observed: Observed) -> Observed:
         leaving={**observed.leaving, **{host.name: host for host in leaving}},
     )
     # Members that were found by their certificates may know of more.
-    return await _with_leaving(world, more)
+    return await _observe_leaving(world, more)
 
 
-async def _with_auth(world: World, observed: Observed) -> Observed:
+async def _observe_auth(world: World, observed: Observed) -> Observed:
     """Asked only where the answer matters: on the way from 3.4 to 3.5 (rule 45)."""
     old = [name for name, seen in observed.answering().items() if seen.version.series == (3, 4)]
     if not old or world.spec.version.series == (3, 4):
@@ -95,8 +95,8 @@ async def _with_auth(world: World, observed: Observed) -> Observed:
         return observed
 
 
-async def _look_at(world: World, hosts: Sequence[HostSpec], pki: PkiSeen) -> _Looked:
-    looked = await asyncio.gather(*(_look(world, host, pki) for host in hosts))
+async def _observe_hosts(world: World, hosts: Sequence[HostSpec], pki: PkiSeen) -> _HostsSeen:
+    looked = await asyncio.gather(*(_observe_host(world, host, pki) for host in hosts))
     names = [host.name for host in hosts]
     return {
         "hosts": dict(zip(names, (host for host, _ in looked), strict=True)),
@@ -104,13 +104,13 @@ async def _look_at(world: World, hosts: Sequence[HostSpec], pki: PkiSeen) -> _Lo
     }
 
 
-async def look_again_at_members(world: World, before: Observed) -> Observed:
+async def observe_members(world: World, before: Observed) -> Observed:
     """What the members say now; everything else as it was seen before. Costs their hosts next to nothing, so it
     may be asked many times a second of machines that have just begun to start etcd."""
-    return await _ask_again(world, before, list(before.members))
+    return await _observe_members(world, before, list(before.members))
 
 
-async def steady(world: World, observed: Observed) -> Observed:
+async def wait_until_steady(world: World, observed: Observed) -> Observed:
     """Another look, once an election, or the start of a member that others wait for, is over. What is planned in the
     middle of one would be refused, and what is told of it is not so a moment later.
 
@@ -120,33 +120,33 @@ async def steady(world: World, observed: Observed) -> Observed:
     if world.is_unsteady or not _is_in_motion(observed):
         return observed
     election_s = min(ELECTIONS * world.spec.etcd.election_ms / 1000, STEADY_S)
-    ends = world.clock.now() + (STEADY_S if joining(observed) else election_s)
+    ends = world.clock.now() + (STEADY_S if starting_members(observed) else election_s)
     asked = observed
     while _is_in_motion(asked):
         if world.clock.now() >= ends:
             world.is_unsteady = True
             return observed
         await world.clock.sleep(POLL_S)
-        asked = await _ask_again(world, asked, [*asked.answering(), *joining(asked)])
+        asked = await _observe_members(world, asked, [*asked.answering(), *starting_members(asked)])
     return await observe(world)
 
 
 def _is_in_motion(observed: Observed) -> bool:
-    return is_electing(observed) or bool(joining(observed))
+    return is_electing(observed) or bool(starting_members(observed))
 
 
-async def _ask_again(world: World, before: Observed, names: Sequence[str]) -> Observed:
-    asked = await asyncio.gather(*(_ask(world, name) for name in names))
+async def _observe_members(world: World, before: Observed, names: Sequence[str]) -> Observed:
+    asked = await asyncio.gather(*(_observe_member(world, name) for name in names))
     return replace(before, members={**before.members, **dict(zip(names, asked, strict=True))})
 
 
-async def _look(
+async def _observe_host(
     world: World, host: HostSpec, pki: PkiSeen
 ) -> tuple[HostSeen | Unreachable, MemberSeen | MemberSilent]:
     seen = await _probe(world, host, pki)
     if isinstance(seen, HostSeen) and not seen.unit.is_running:
         return seen, MemberSilent(_why_silent(seen.unit))
-    return seen, await _ask(world, host.name)
+    return seen, await _observe_member(world, host.name)
 
 
 def _why_silent(unit: UnitSeen) -> str:
@@ -175,7 +175,7 @@ async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unrea
         return Unreachable(host.name, str(error), "does the login shell print something of its own?")
 
 
-async def _ask(world: World, name: str) -> MemberSeen | MemberSilent:
+async def _observe_member(world: World, name: str) -> MemberSeen | MemberSilent:
     try:
         client = await world.etcd(name)
         return await client.status(timeout_s=STATUS_TIMEOUT_S)

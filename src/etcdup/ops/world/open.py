@@ -12,15 +12,15 @@ from pathlib import Path
 
 from etcdup.core.observed.model import Binaries, HostSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Refusal
-from etcdup.core.planner.planner import against_version
+from etcdup.core.planner.planner import refuse_version
 from etcdup.core.spec.model import HostSpec, Spec, bracketed
 from etcdup.core.spec.version import Version
 from etcdup.core.versions.version_steps import snapshot_folder, versions_ahead
 from etcdup.errors import PkiError, RemoteError
 from etcdup.ops.apply.apply import raise_refusal
-from etcdup.ops.pki.pki import Ask, Pki
+from etcdup.ops.pki.pki import AskPassphrase, Pki
 from etcdup.ops.world.world import World
-from etcdup.remote.etcd.errors import EtcdError
+from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
 from etcdup.remote.fleet import open_fleet
 from etcdup.remote.host import Host
@@ -32,7 +32,7 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 LOOPBACK = "127.0.0.1"
 
 # How long a member may take to answer past SSH before it is asked through it.
-STRAIGHT_S = 2.0
+DIRECT_TIMEOUT_S = 2.0
 
 Report = Callable[[str], None]
 
@@ -49,7 +49,7 @@ class WallClock:
 
 @asynccontextmanager
 async def open_world(
-    spec: Spec, folder: Path, *, secrets: SshSecrets, passphrase: Ask | None, report: Report
+    spec: Spec, folder: Path, *, secrets: SshSecrets, passphrase: AskPassphrase | None, report: Report
 ) -> AsyncIterator[World]:
     """Reaches every host at once. One that cannot be reached is in `unreachable` and hides no other.
 
@@ -58,7 +58,7 @@ async def open_world(
     pki = Pki.open(spec, folder, passphrase)
     ahead = asyncio.create_task(asyncio.to_thread(_import_ahead))
     async with open_fleet(spec, secrets) as fleet:
-        members = Members(spec, fleet.hosts, pki)
+        members = MemberClients(spec, fleet.hosts, pki)
         unreachable = {name: _unreachable(name, error) for name, error in fleet.unreachable.items()}
 
         async def meet(host: HostSpec) -> None:
@@ -97,7 +97,7 @@ def _unreachable(name: str, error: RemoteError) -> Unreachable:
     return Unreachable(name, error.message.removeprefix(f"{name}: "), error.hint)
 
 
-async def settle_binaries(world: World, observed: Observed, folder: Path, report: Report) -> Observed:
+async def resolve_binaries(world: World, observed: Observed, folder: Path, report: Report) -> Observed:
     """Where each version on the way comes from, asked only when a host lacks it. Raises InstallError."""
     wanted = {host.name for host in world.spec.hosts}
     seen = {name: host for name, host in observed.reachable().items() if name in wanted}
@@ -105,12 +105,12 @@ async def settle_binaries(world: World, observed: Observed, folder: Path, report
     for version in versions_ahead(world.spec, observed):
         arches = frozenset(host.arch for host in seen.values() if str(version) not in host.versions)
         if arches:
-            settled.append(await _settle(world, world.spec.at(version), seen, arches, folder, report))
+            settled.append(await _resolve(world, world.spec.at(version), seen, arches, folder, report))
     world.binaries = tuple(settled)
     return replace(observed, binaries=world.binaries)
 
 
-async def _settle(
+async def _resolve(
     world: World,
     spec: Spec,
     seen: Mapping[str, HostSeen],
@@ -118,18 +118,18 @@ async def _settle(
     folder: Path,
     report: Report,
 ) -> Binaries:
-    if spec.install.source in ("release", "go") and (bad := against_version(spec, vouched=False)):
+    if spec.install.source in ("release", "go") and (bad := refuse_version(spec, vouched=False)):
         raise_refusal(Refusal(spec.name, tuple(bad)))
     from etcdup.ops.install import (
         install,  # with all that downloads need: 50 ms that most runs have no use for
     )
 
-    return await install.settle(
+    return await install.resolve(
         spec, folder, arches, world.hosts, seen, cache=install.cache_dir(), report=report
     )
 
 
-class Members:
+class MemberClients:
     """One client a member, made when it is first asked for."""
 
     def __init__(self, spec: Spec, hosts: Mapping[str, Host], pki: Pki) -> None:
@@ -148,7 +148,7 @@ class Members:
             if name not in self._clients:
                 self._credentials = self._credentials or self._read_credentials(name)
                 place = self.places[name]
-                target = await member_target(self._spec, place, self._hosts.get(name))
+                target = await resolve_member_target(self._spec, place, self._hosts.get(name))
                 self._clients[name] = Etcd(
                     name, target, server_name=place.address, credentials=self._credentials
                 )
@@ -161,11 +161,11 @@ class Members:
         if name not in self._straight:
             place, credentials = self.places[name], self._credentials
             assert credentials is not None, "`client` has read them"
-            target = await member_target(self._spec, place, None)
+            target = await resolve_member_target(self._spec, place, None)
             self._straight[name] = Etcd(name, target, server_name=place.address, credentials=credentials)
         try:
-            await self._straight[name].status(timeout_s=STRAIGHT_S)
-        except EtcdError:
+            await self._straight[name].status(timeout_s=DIRECT_TIMEOUT_S)
+        except EtcdRpcError:
             return through
         return self._straight[name]
 
@@ -180,13 +180,15 @@ class Members:
     def _read_credentials(self, name: str) -> Credentials:
         try:
             if "admin" not in self._pki.see().files:
-                raise EtcdError(name, "the PKI has no admin certificate yet", hint="`etcdup apply` makes it")
+                raise EtcdRpcError(
+                    name, "the PKI has no admin certificate yet", hint="`etcdup apply` makes it"
+                )
             return Credentials(*self._pki.credentials())
         except PkiError as error:
-            raise EtcdError(name, error.message, detail=error.detail, hint=error.hint) from None
+            raise EtcdRpcError(name, error.message, detail=error.detail, hint=error.hint) from None
 
 
-async def member_target(spec: Spec, host: HostSpec, reached: Host | None) -> str:
+async def resolve_member_target(spec: Spec, host: HostSpec, reached: Host | None) -> str:
     """`address:port` at which this machine reaches the member's API.
 
     Through the host's SSH connection where there is one; else straight to the member, so that a dead SSH

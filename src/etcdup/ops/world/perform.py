@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from etcdup.core.host.actions import Action, OwnFile, Run, Write
-from etcdup.core.host.files import Cert, Content, Text, Trust
+from etcdup.core.host.actions import HostAction, LocalFileInput, RunCommand, WriteFiles
+from etcdup.core.host.files import CaContent, CertContent, Content, TextContent
 from etcdup.core.plan.plan import Plan
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import InstallBinaries, ObtainBinaries
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.world import World
-from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Call, Host, NewFile, Task
+from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Host, HostCommand, HostFile, HostTask
 
 # Sources from which nothing is downloaded.
-AT_HAND = ("cache", "path")
+LOCAL_SOURCES = ("cache", "path")
 
 ACTION_HINTS = {
     "No space left on device": "free some space on the host; nothing that was there is lost",
@@ -44,15 +44,15 @@ class Reporter(Protocol):
 
 
 @dataclass(frozen=True)
-class Act:
+class StepAction:
     """An action, and the kind of the step that it is for."""
 
     step: str
-    action: Action
+    action: HostAction
 
     @property
     def timeout_s(self) -> float:
-        return self.action.timeout_s if isinstance(self.action, Run) else COMMAND_TIMEOUT_S
+        return self.action.timeout_s if isinstance(self.action, RunCommand) else COMMAND_TIMEOUT_S
 
 
 @dataclass
@@ -66,13 +66,13 @@ class Performer:
     _tars: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
     _unzipping: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
-    async def perform(self, host: Host, actions: Iterable[Action], step: str) -> None:
+    async def perform(self, host: Host, actions: Iterable[HostAction], step: str) -> None:
         """The actions in order; the first that fails raises a RemoteError with a hint, and nothing follows."""
         await self.perform_steps(host, [(step, actions)])
 
-    async def perform_steps(self, host: Host, steps: Iterable[tuple[str, Iterable[Action]]]) -> None:
+    async def perform_steps(self, host: Host, steps: Iterable[tuple[str, Iterable[HostAction]]]) -> None:
         """`perform` for several steps, in as few round trips as they can be done in."""
-        for trip in _trips([Act(step, action) for step, actions in steps for action in actions]):
+        for trip in _round_trips([StepAction(step, action) for step, actions in steps for action in actions]):
             self.reporter.doing(host.name, max(trip, key=lambda act: act.timeout_s).action.doing)
             await self._go(host, trip)
         self.reporter.doing(host.name, "")
@@ -96,7 +96,7 @@ class Performer:
             }
             self.journal.record("request", {**facts, **({"failed": failed} if failed else {})})
 
-    async def _go(self, host: Host, trip: list[Act]) -> None:
+    async def _go(self, host: Host, trip: list[StepAction]) -> None:
         began = time.monotonic()
         try:
             stdin = await self._stdin(trip[-1].action)
@@ -105,7 +105,7 @@ class Performer:
             self.changed += len(trip) > 1  # what was done before it was lost is not known
             for act in trip:
                 self._record(host.name, act, time.monotonic() - began, error.message)
-            raise _hinted(error) from None
+            raise _with_hint(error) from None
         for act, result in zip(trip, results, strict=False):
             self.changed += result.status == 0
             failed = f"exited with status {result.status}" if result.status else ""
@@ -113,29 +113,29 @@ class Performer:
         try:
             results[-1].check()
         except RemoteError as error:
-            raise _hinted(error) from None
+            raise _with_hint(error) from None
 
-    def _task(self, action: Action) -> Task:
-        if isinstance(action, Run):
-            return Call(action.argv, action.timeout_s)
+    def _task(self, action: HostAction) -> HostTask:
+        if isinstance(action, RunCommand):
+            return HostCommand(action.argv, action.timeout_s)
         return tuple(
-            NewFile(put.path, self._content(put.content), put.mode, put.owner) for put in action.files
+            HostFile(put.path, self._content(put.content), put.mode, put.owner) for put in action.files
         )
 
     def _content(self, content: Content) -> bytes:
         match content:
-            case Text(text):
+            case TextContent(text):
                 return text.encode()
-            case Trust(kind):
+            case CaContent(kind):
                 return self.world.pki.trust(kind)
-            case Cert(role, part):
+            case CertContent(role, part):
                 cert, key = self.world.pki.file(role)
                 return cert if part == "cert" else key
 
-    async def _stdin(self, action: Action) -> bytes | Blob:
-        if isinstance(action, Write) or action.stdin is None:
+    async def _stdin(self, action: HostAction) -> bytes | Blob:
+        if isinstance(action, WriteFiles) or action.stdin is None:
             return b""
-        if isinstance(action.stdin, OwnFile):
+        if isinstance(action.stdin, LocalFileInput):
             return Blob(Path(action.stdin.path))
         if action.stdin.plain:
             return await self.unzipped(action.stdin.version, action.stdin.arch)
@@ -147,7 +147,7 @@ class Performer:
         """
         installed = [step.host for step in plan.steps if isinstance(step, InstallBinaries)]
         obtained = next((step for step in plan.steps if isinstance(step, ObtainBinaries)), None)
-        if obtained is None or obtained.source not in AT_HAND:
+        if obtained is None or obtained.source not in LOCAL_SOURCES:
             return
         if any(host.near for name, host in self.world.hosts.items() if name in installed):
             with suppress(EtcdupError):
@@ -166,10 +166,10 @@ class Performer:
     async def _archive(self, version: str, arch: str) -> Path:
         return await self.world.archive(self.world.binaries_of(version), arch)
 
-    def _record(self, host: str, act: Act, took_s: float, failed: str) -> None:
+    def _record(self, host: str, act: StepAction, took_s: float, failed: str) -> None:
         action = act.action
-        what: dict[str, object] = {"run": list(action.argv)} if isinstance(action, Run) else {}
-        if isinstance(action, Write):
+        what: dict[str, object] = {"run": list(action.argv)} if isinstance(action, RunCommand) else {}
+        if isinstance(action, WriteFiles):
             what = {"write": [put.path for put in action.files]}
         facts = {"step": act.step, "host": host, **what, "took_s": round(took_s, 4)}
         if failed:
@@ -182,19 +182,19 @@ def _unzip(path: Path) -> bytes:
         return file.read()
 
 
-def _trips(acts: Iterable[Act]) -> Iterator[list[Act]]:
+def _round_trips(acts: Iterable[StepAction]) -> Iterator[list[StepAction]]:
     """One that reads an archive ends a round trip: the archive goes to its stdin until that ends."""
-    trip: list[Act] = []
+    trip: list[StepAction] = []
     for act in acts:
         trip.append(act)
-        if isinstance(act.action, Run) and act.action.stdin is not None:
+        if isinstance(act.action, RunCommand) and act.action.stdin is not None:
             yield trip
             trip = []
     if trip:
         yield trip
 
 
-def _hinted(error: RemoteError) -> RemoteError:
+def _with_hint(error: RemoteError) -> RemoteError:
     """The same error, with what to do about it where its output is one that people often meet."""
     if not error.hint:
         for words, hint in ACTION_HINTS.items():

@@ -29,7 +29,7 @@ class KvHash(NamedTuple):
     hash_revision: int
 
 
-class Extent(NamedTuple):
+class KeyspaceSize(NamedTuple):
     """How much a member holds: its store's revision, and the keys that were there at it."""
 
     revision: int
@@ -86,7 +86,7 @@ class EtcdClient(Protocol):
         """Of what was there at `revision`; 0 is the newest that this member has."""
         ...
 
-    async def extent(self, revision: int = 0, *, timeout_s: float) -> Extent:
+    async def extent(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
         """Of this member alone, at `revision`; 0 is the newest that it has."""
         ...
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from etcdup.errors import EtcdupError
 
 
-class EtcdError(EtcdupError):
+class EtcdRpcError(EtcdupError):
     """A call to a member failed. `member` is its name in cluster.yaml."""
 
     def __init__(self, member: str, message: str, *, detail: str = "", hint: str = "") -> None:
@@ -27,7 +27,7 @@ class EtcdError(EtcdupError):
         self.member = member
 
 
-class EtcdUnavailable(EtcdError):
+class EtcdUnavailable(EtcdRpcError):
     """There is no working connection to the member's client port."""
 
 
@@ -35,15 +35,15 @@ class EtcdUntrusted(EtcdUnavailable):
     """The TLS handshake failed on a certificate, theirs or ours."""
 
 
-class EtcdTimeout(EtcdError):
+class EtcdTimeout(EtcdRpcError):
     """No answer in time, from the member or from the quorum behind it."""
 
 
-class NoLeader(EtcdError):
+class NoLeader(EtcdRpcError):
     """The member answers, but knows no leader, or just lost one."""
 
 
-class EtcdRefused(EtcdError):
+class EtcdRefused(EtcdRpcError):
     """etcd refused the call."""
 
 
@@ -51,23 +51,23 @@ class AuthRequired(EtcdRefused):
     """etcd's user authentication is on, and we are nobody to it or may not do this."""
 
 
-class LearnerRefuses(EtcdRefused):
+class LearnerUnsupported(EtcdRefused):
     """The member is a learner, and this call is not for learners."""
 
 
-class EtcdUnsupported(EtcdError):
+class EtcdUnsupported(EtcdRpcError):
     """The member's version does not have this call."""
 
 
-class EtcdBroken(EtcdError):
+class EtcdInternalError(EtcdRpcError):
     """An error inside etcd, corruption among them, or a wrong answer."""
 
 
 # The status codes of gRPC by name, in the order of their numbers, from 1. UNAVAILABLE and DEADLINE_EXCEEDED are looked
 # at more closely below.
-BY_CODE: dict[str, type[EtcdError]] = {
+BY_CODE: dict[str, type[EtcdRpcError]] = {
     "CANCELLED": EtcdUnavailable,
-    "UNKNOWN": EtcdBroken,
+    "UNKNOWN": EtcdInternalError,
     "INVALID_ARGUMENT": EtcdRefused,
     "DEADLINE_EXCEEDED": EtcdTimeout,
     "NOT_FOUND": EtcdRefused,
@@ -78,21 +78,21 @@ BY_CODE: dict[str, type[EtcdError]] = {
     "ABORTED": EtcdRefused,
     "OUT_OF_RANGE": EtcdRefused,
     "UNIMPLEMENTED": EtcdUnsupported,
-    "INTERNAL": EtcdBroken,
+    "INTERNAL": EtcdInternalError,
     "UNAVAILABLE": EtcdUnavailable,
-    "DATA_LOSS": EtcdBroken,
+    "DATA_LOSS": EtcdInternalError,
     "UNAUTHENTICATED": AuthRequired,
 }
 
 # etcd's own words come first: it says much by UNAVAILABLE that is no lost connection, and its code for the
 # same words is not the same in every minor (a deadline of its own is UNKNOWN in 3.4).
-_BY_WORDS: tuple[tuple[str, type[EtcdError]], ...] = (
+_BY_WORDS: tuple[tuple[str, type[EtcdRpcError]], ...] = (
     ("etcdserver: no leader", NoLeader),
     ("etcdserver: leader changed", NoLeader),
     ("raft proposal dropped", NoLeader),
     ("etcdserver: request timed out", EtcdTimeout),
     ("context deadline exceeded", EtcdTimeout),
-    ("etcdserver: rpc not supported for learner", LearnerRefuses),
+    ("etcdserver: rpc not supported for learner", LearnerUnsupported),
     ("etcdserver: user name is empty", AuthRequired),
     ("etcdserver: authentication failed", AuthRequired),
     ("etcdserver: server stopped", EtcdUnavailable),
@@ -188,23 +188,25 @@ _REASONS = (
 )
 
 
-def translate(member: str, code: str, details: str, timeout_s: float) -> EtcdError:
+def translate(member: str, code: str, details: str, timeout_s: float) -> EtcdRpcError:
     """grpc's status of a failed call as an EtcdError. Total: every code, with any text, gives one."""
     for words, kind in _BY_WORDS:
         if details.startswith(words):
             return kind(member, details)
-    kind = BY_CODE.get(code, EtcdBroken)
+    kind = BY_CODE.get(code, EtcdInternalError)
     if kind is EtcdTimeout:
         return EtcdTimeout(member, f"no answer within {timeout_s:g} s", detail=details)
     if kind is EtcdUnavailable:
         # what else etcd says by this code is a no, like `etcdserver: unhealthy cluster`
         return (
-            EtcdRefused(member, details) if details.startswith("etcdserver: ") else _cut_off(member, details)
+            EtcdRefused(member, details)
+            if details.startswith("etcdserver: ")
+            else _connection_lost(member, details)
         )
     return kind(member, details or code)
 
 
-def _cut_off(member: str, details: str) -> EtcdUnavailable:
+def _connection_lost(member: str, details: str) -> EtcdUnavailable:
     lower = details.lower()
     for reason in _REASONS:
         if any(words in lower for words in reason.words):

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from etcdup.core.observed.model import ListedMember, MemberSeen
 from etcdup.core.spec.version import parse_version
-from etcdup.remote.etcd.client import Credentials, DowngradeAction, EtcdClient, Extent, KvHash
+from etcdup.remote.etcd.client import Credentials, DowngradeAction, EtcdClient, KeyspaceSize, KvHash
 from etcdup.remote.etcd.errors import (
     AuthRequired,
-    EtcdBroken,
-    EtcdError,
+    EtcdInternalError,
     EtcdRefused,
+    EtcdRpcError,
     EtcdTimeout,
     EtcdUnavailable,
-    LearnerRefuses,
+    LearnerUnsupported,
     NoLeader,
     translate,
 )
@@ -107,7 +107,7 @@ class Etcd:
         request = pb.MemberListRequest(linearizable=False)
         try:
             said = await self._call(self._cluster.MemberList, request, timeout_s)
-        except LearnerRefuses:
+        except LearnerUnsupported:
             return ()
         listed = _listed_in(said)
         if said.header.member_id not in {member.member_id for member in listed}:
@@ -121,7 +121,7 @@ class Etcd:
         attempts = [
             asyncio.create_task(self._attempt(key, value, share * timeout_s, ends)) for share in _AGAIN_AFTER
         ]
-        why: list[EtcdError] = []
+        why: list[EtcdRpcError] = []
         try:
             for attempt in asyncio.as_completed(attempts):
                 try:
@@ -154,7 +154,7 @@ class Etcd:
         # somebody else's proof may have written the same key since: seeing a later write proves the same
         seen = found.kvs and (found.kvs[0].mod_revision > put.header.revision or found.kvs[0].value == value)
         if not seen:
-            raise EtcdBroken(self.name, "a linearizable read did not see the write before it")
+            raise EtcdInternalError(self.name, "a linearizable read did not see the write before it")
 
     async def get(self, key: bytes, *, linearizable: bool = True, timeout_s: float) -> bytes | None:
         request = pb.RangeRequest(key=key, serializable=not linearizable)
@@ -205,14 +205,14 @@ class Etcd:
         hashed = said.hash_revision or revision or said.header.revision  # only from 3.6 on does it say so
         return KvHash(said.hash, said.compact_revision, hashed)
 
-    async def extent(self, revision: int = 0, *, timeout_s: float) -> Extent:
+    async def extent(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
         request = pb.RangeRequest(
             key=b"\0", range_end=b"\0", revision=revision, count_only=True, serializable=True
         )
         counted = await self._call(self._kv.Range, request, timeout_s)
         if revision == 0:  # the header's revision may be a later one than the count's
             return await self.extent(counted.header.revision, timeout_s=timeout_s)
-        return Extent(revision, counted.count)
+        return KeyspaceSize(revision, counted.count)
 
     async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:
         raised = await self._alarms(timeout_s)
@@ -236,9 +236,9 @@ class Etcd:
 
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         """As in EtcdClient; `aclose` ends it early."""
-        from etcdup.remote.etcd.snapshot_stream import snapshot_of
+        from etcdup.remote.etcd.snapshot_stream import stream_snapshot
 
-        async with aclosing(snapshot_of(self.name, *self._reach, timeout_s=timeout_s)) as pieces:
+        async with aclosing(stream_snapshot(self.name, *self._reach, timeout_s=timeout_s)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -257,7 +257,7 @@ class Etcd:
             if "authentication is not enabled" in refused.message:
                 return False
             raise
-        raise EtcdBroken(self.name, "a login without a name was let in")
+        raise EtcdInternalError(self.name, "a login without a name was let in")
 
     async def _call(
         self, rpc: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout_s: float

@@ -98,7 +98,7 @@ class Exchange:
             (
                 PREFACE,
                 frame(Kind.SETTINGS, 0, _CONNECTION, b"".join(_SETTING.pack(*s) for s in settings.items())),
-                _more(_CONNECTION, WINDOW_BYTES - _FIRST_WINDOW_BYTES),
+                _window_update(_CONNECTION, WINDOW_BYTES - _FIRST_WINDOW_BYTES),
                 frame(Kind.HEADERS, Flag.END_HEADERS, _STREAM, Encoder().encode(headers.items())),
                 frame(Kind.DATA, Flag.END_STREAM, _STREAM, content),
             )
@@ -194,7 +194,9 @@ class Exchange:
         if self.has_ended:
             return b""
         if self._unacknowledged >= WINDOW_BYTES // 4:
-            self._answer += _more(_CONNECTION, self._unacknowledged) + _more(_STREAM, self._unacknowledged)
+            self._answer += _window_update(_CONNECTION, self._unacknowledged) + _window_update(
+                _STREAM, self._unacknowledged
+            )
             self._unacknowledged = 0
         answer = bytes(self._answer)
         self._answer.clear()
@@ -206,7 +208,7 @@ def frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
     return _HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream) + content
 
 
-def _more(stream: int, count: int) -> bytes:
+def _window_update(stream: int, count: int) -> bytes:
     return frame(Kind.WINDOW_UPDATE, 0, stream, _NUMBER.pack(count))
 
 

@@ -15,9 +15,9 @@ from urllib.parse import unquote
 
 from etcdup.core.etcd.varint import read_varint
 from etcdup.remote.etcd.client import Credentials
-from etcdup.remote.etcd.errors import BY_CODE, EtcdBroken, EtcdTimeout, translate
+from etcdup.remote.etcd.errors import BY_CODE, EtcdInternalError, EtcdTimeout, translate
 from etcdup.remote.etcd.http2 import EndedEarly, Exchange, Http2Error
-from etcdup.remote.etcd.tls import TlsStream, client_context, connected
+from etcdup.remote.etcd.tls import TlsStream, client_context, connect_socket
 
 _METHOD = "/etcdserverpb.Maintenance/Snapshot"
 PIECE_BYTES = 1 << 20
@@ -58,11 +58,11 @@ class CallFailed(Exception):
         self.details = details
 
 
-class StoodStill(Exception):
+class StreamStalled(Exception):
     """Nothing of the snapshot came for too long."""
 
 
-class Call(Protocol):
+class PieceSource(Protocol):
     """What a thread asks for one piece after another. `heard_at`: when some of it last came, by the monotonic clock."""
 
     heard_at: float
@@ -78,18 +78,22 @@ class Call(Protocol):
     def close(self) -> None: ...
 
 
-async def snapshot_of(
+async def stream_snapshot(
     member: str, target: str, server_name: str, credentials: Credentials, *, timeout_s: float
 ) -> AsyncGenerator[bytes, None]:
     """In pieces; `aclose` ends it early. Raises an EtcdError after `timeout_s` of silence too."""
     with _explained(member, timeout_s):
-        call = await _in_time(member, open_call(target, server_name, credentials), min(timeout_s, _CONNECT_S))
-        async with aclosing(pieces_of(call, timeout_s)) as pieces:
+        call = await _connect_within(
+            member, open_call(target, server_name, credentials), min(timeout_s, _CONNECT_S)
+        )
+        async with aclosing(read_pieces(call, timeout_s)) as pieces:
             async for piece in pieces:
                 yield piece
 
 
-async def _in_time(member: str, connecting: Awaitable["SnapshotCall"], timeout_s: float) -> "SnapshotCall":
+async def _connect_within(
+    member: str, connecting: Awaitable["SnapshotCall"], timeout_s: float
+) -> "SnapshotCall":
     try:
         async with asyncio.timeout(timeout_s):
             return await connecting
@@ -102,23 +106,27 @@ def _explained(member: str, timeout_s: float) -> Iterator[None]:
     """What ends a snapshot before its end, as an EtcdError."""
     try:
         yield
-    except StoodStill:
+    except StreamStalled:
         raise EtcdTimeout(member, f"the snapshot stood still for {timeout_s:g} s") from None
     except CallFailed as failed:
         raise translate(member, failed.code, failed.details, timeout_s) from None
     except EndedEarly as ended:
         raise translate(member, "UNAVAILABLE", f"stream removed: {ended}", timeout_s) from None
     except Http2Error as error:
-        raise EtcdBroken(member, f"what it sends is not HTTP/2 as etcd speaks it: {error}") from None
+        raise EtcdInternalError(member, f"what it sends is not HTTP/2 as etcd speaks it: {error}") from None
     except OSError as error:  # before ValueError: a certificate that does not pass is both
         raise translate(member, "UNAVAILABLE", str(error), timeout_s) from error
     except ValueError as error:
-        raise EtcdBroken(member, f"what it sent is no part of a snapshot: {error}") from None
+        raise EtcdInternalError(member, f"what it sent is no part of a snapshot: {error}") from None
 
 
-async def pieces_of(call: Call, timeout_s: float) -> AsyncGenerator[bytes, None]:
+async def read_pieces(call: PieceSource, timeout_s: float) -> AsyncGenerator[bytes, None]:
     """Raises StoodStill after so long a silence, and what `piece` raises. However it ends, the call is closed."""
-    loop, came, room = asyncio.get_running_loop(), asyncio.Queue[bytes | Exception](), _Room(PIECES_AHEAD)
+    loop, came, room = (
+        asyncio.get_running_loop(),
+        asyncio.Queue[bytes | Exception](),
+        _PieceSlots(PIECES_AHEAD),
+    )
 
     def hand_on(item: bytes | Exception) -> None:
         with suppress(RuntimeError):  # the loop has ended, and nobody asks any more
@@ -136,7 +144,7 @@ async def pieces_of(call: Call, timeout_s: float) -> AsyncGenerator[bytes, None]
 
     threading.Thread(target=read, name="snapshot", daemon=True).start()
     try:
-        while piece := await _heard(call, came, timeout_s):
+        while piece := await _next_piece(call, came, timeout_s):
             yield piece
             room.give()
     finally:
@@ -144,7 +152,7 @@ async def pieces_of(call: Call, timeout_s: float) -> AsyncGenerator[bytes, None]
         room.close()
 
 
-async def _heard(call: Call, came: asyncio.Queue[bytes | Exception], timeout_s: float) -> bytes:
+async def _next_piece(call: PieceSource, came: asyncio.Queue[bytes | Exception], timeout_s: float) -> bytes:
     call.heard_at = time.monotonic()  # that the taker was slow is no silence
     while (left_s := call.heard_at + timeout_s - time.monotonic()) > 0:
         with suppress(TimeoutError):
@@ -153,13 +161,13 @@ async def _heard(call: Call, came: asyncio.Queue[bytes | Exception], timeout_s: 
             if isinstance(item, Exception):
                 raise item
             return item
-    raise StoodStill
+    raise StreamStalled
 
 
 async def open_call(target: str, server_name: str, credentials: Credentials) -> "SnapshotCall":
     """Connects. Raises OSError."""
     context = client_context(credentials)
-    return SnapshotCall(TlsStream(await connected(target), context, server_name), server_name)
+    return SnapshotCall(TlsStream(await connect_socket(target), context, server_name), server_name)
 
 
 class SnapshotCall:
@@ -233,7 +241,7 @@ def _code(headers: dict[str, str]) -> str:
     return _CODES[int(number)] if number.isdecimal() and int(number) < len(_CODES) else "UNKNOWN"
 
 
-class _Room:
+class _PieceSlots:
     """For so many pieces that nobody has taken yet."""
 
     def __init__(self, pieces: int) -> None:

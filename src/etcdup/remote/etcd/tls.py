@@ -15,7 +15,7 @@ ALPN = "h2"
 _READ_BYTES = 256 << 10
 
 
-async def connected(target: str) -> socket.socket:
+async def connect_socket(target: str) -> socket.socket:
     """A connection to `host:port`, in blocking mode. Raises OSError."""
     loop = asyncio.get_running_loop()
     host, _, port = target.rpartition(":")
@@ -38,7 +38,7 @@ async def connected(target: str) -> socket.socket:
     raise refused or OSError(f"{host} has no address")
 
 
-def trusting(ca: bytes) -> ssl.SSLContext:
+def context_for_ca(ca: bytes) -> ssl.SSLContext:
     """Trusts this CA file alone, and all that is in it, an intermediate too, as etcd and gRPC do; without what Python
     3.13 asks of a CA by default. Raises OSError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -51,7 +51,7 @@ def trusting(ca: bytes) -> ssl.SSLContext:
 
 def client_context(credentials: Credentials) -> ssl.SSLContext:
     """Raises OSError."""
-    context = trusting(credentials.ca)
+    context = context_for_ca(credentials.ca)
     context.set_alpn_protocols([ALPN])
     # Python's ssl reads a key from a file alone: this one is in memory, without a name.
     descriptor = os.memfd_create("client")

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from etcdup.errors import ConnectionLost, RemoteError
 from etcdup.remote.ssh.library import asyncssh
-from etcdup.remote.sudo import Ended
+from etcdup.remote.sudo import RawResult
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ OPEN_AGAIN_AFTER_S = (0.01, 0.05, 0.2, 0.5)
 
 async def execute(
     host: str, connection: asyncssh.SSHClientConnection, line: str, stdin: AsyncIterator[bytes]
-) -> Ended:
+) -> RawResult:
     """Runs a command line to its end; when cancelled, signals it and closes its channel."""
     exchange = await _open(host, connection, line)
     try:
@@ -32,11 +32,11 @@ async def execute(
     finally:
         exchange.abandon()
     if exchange.status is None:
-        raise lost(host, exchange.error)
-    return Ended(exchange.status, b"".join(exchange.stdout), b"".join(exchange.stderr))
+        raise connection_lost_error(host, exchange.error)
+    return RawResult(exchange.status, b"".join(exchange.stdout), b"".join(exchange.stderr))
 
 
-def lost(host: str, error: Exception | None) -> ConnectionLost:
+def connection_lost_error(host: str, error: Exception | None) -> ConnectionLost:
     """A command's connection is gone; what the command did is unknown."""
     return ConnectionLost(
         host,
@@ -46,18 +46,18 @@ def lost(host: str, error: Exception | None) -> ConnectionLost:
     )
 
 
-async def _open(host: str, connection: asyncssh.SSHClientConnection, line: str) -> "_Exchange":
-    async def start() -> _Exchange:
-        exchange = _Exchange()
+async def _open(host: str, connection: asyncssh.SSHClientConnection, line: str) -> "_CommandSession":
+    async def start() -> _CommandSession:
+        exchange = _CommandSession()
         await connection.create_session(
             lambda: exchange, line, encoding=None, env={}, send_env=[], request_pty=False, window=WINDOW
         )
         return exchange
 
-    return await _patiently(host, connection, start)
+    return await _start_with_retries(host, connection, start)
 
 
-async def _patiently(
+async def _start_with_retries(
     host: str, connection: asyncssh.SSHClientConnection, start: Callable[[], Awaitable[T]]
 ) -> T:
     """Starts a command. sshd counts a session until it has cleaned up behind it, which is after we have seen
@@ -70,14 +70,16 @@ async def _patiently(
             pause_s = next(pauses, None)
             full = isinstance(error, asyncssh.ChannelOpenError) and not connection.is_closed()
             if pause_s is None or not full:
-                raise refused(host, connection, error) from error
+                raise channel_refused_error(host, connection, error) from error
             await asyncio.sleep(pause_s)
 
 
-def refused(host: str, connection: asyncssh.SSHClientConnection, error: asyncssh.Error) -> RemoteError:
+def channel_refused_error(
+    host: str, connection: asyncssh.SSHClientConnection, error: asyncssh.Error
+) -> RemoteError:
     """The host opens no channel for a command: the connection is gone, or sshd says no."""
     if connection.is_closed() or not isinstance(error, asyncssh.ChannelOpenError):
-        return lost(host, error)
+        return connection_lost_error(host, error)
     return RemoteError(
         host,
         f"sshd on {host} does not run commands: {error.reason}",
@@ -85,7 +87,7 @@ def refused(host: str, connection: asyncssh.SSHClientConnection, error: asyncssh
     )
 
 
-class _Exchange(asyncssh.SSHClientSession[bytes]):
+class _CommandSession(asyncssh.SSHClientSession[bytes]):
     """A command's stdin, stdout, stderr and status."""
 
     def __init__(self) -> None:
@@ -156,11 +158,11 @@ class HeldOverSsh:
             while line := await self._process.stdout.readline():
                 yield line.decode(errors="replace").removesuffix("\n")
         except (asyncssh.Error, OSError) as error:
-            raise lost(self._host, error) from error
+            raise connection_lost_error(self._host, error) from error
         if self._process.exit_status is None and self._process.channel.get_exit_signal() is None:
             await self._process.wait_closed()
             if self._process.exit_status is None:
-                raise lost(self._host, None)
+                raise connection_lost_error(self._host, None)
 
     async def send(self, data: bytes) -> None:
         try:
@@ -192,4 +194,4 @@ async def start_held(host: str, connection: asyncssh.SSHClientConnection, line: 
         )
         return HeldOverSsh(host, process)
 
-    return await _patiently(host, connection, start)
+    return await _start_with_retries(host, connection, start)

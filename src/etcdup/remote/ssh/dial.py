@@ -14,7 +14,7 @@ from pathlib import Path
 from etcdup.core.spec.model import HostSpec, SshSpec
 from etcdup.errors import AuthFailed, ConnectFailed
 from etcdup.remote.secrets import SshSecrets
-from etcdup.remote.ssh.errors import NO_KEY_HINT, Attempt, unreachable
+from etcdup.remote.ssh.errors import NO_KEY_HINT, LoginAttempt, unreachable
 from etcdup.remote.ssh.keys import (
     GLOBAL_KNOWN_HOSTS,
     USER_KNOWN_HOSTS,
@@ -69,7 +69,7 @@ class Login:
 
 
 @dataclass(frozen=True)
-class Dialled:
+class SshConnection:
     """A logged-in connection, the connections to jump hosts below it, and who logged in."""
 
     connection: asyncssh.SSHClientConnection
@@ -89,12 +89,12 @@ class Dialled:
 
     async def close(self) -> None:
         for connection in (self.connection, *reversed(self.jumps)):
-            await _shut(connection)
+            await _close(connection)
 
 
-async def dial(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> Dialled:
+async def dial(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> SshConnection:
     """Logs in, through jump hosts if there are any; raises an UnreachableError."""
-    logins = await _logins(host, ssh, secrets)
+    logins = await _prepare_logins(host, ssh, secrets)
     open_connections: list[asyncssh.SSHClientConnection] = []
     attempt = _attempt(host, ssh, logins, 0)
     try:
@@ -105,18 +105,18 @@ async def dial(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> Dialled:
                 open_connections.append(await _log_in(login, attempt, below))
     except BaseException as error:
         for connection in reversed(open_connections):
-            await _shut(connection)
+            await _close(connection)
         if isinstance(error, asyncssh.Error | OSError | ValueError):
             raise unreachable(error, attempt) from error
         raise
-    return Dialled(open_connections[-1], tuple(open_connections[:-1]), logins[-1].user, attempt.place)
+    return SshConnection(open_connections[-1], tuple(open_connections[:-1]), logins[-1].user, attempt.place)
 
 
-async def _logins(host: HostSpec, ssh: SshSpec, secrets: SshSecrets) -> list[Login]:
+async def _prepare_logins(host: HostSpec, ssh: SshSpec, secrets: SshSecrets) -> list[Login]:
     """The way to a host, jump hosts first. Passphrases are asked for here, before any clock runs."""
     target = Hop(host.ssh_address or host.address, ssh.user, ssh.port)
     try:
-        return [await _login(hop, ssh, secrets) for hop in _route(target, ssh, ssh.jump, frozenset())]
+        return [await _prepare_login(hop, ssh, secrets) for hop in _route(target, ssh, ssh.jump, frozenset())]
     except KeyUnusable as error:
         raise AuthFailed(host.name, f"{host.name}: {error}", hint=error.hint) from None
     except (ValueError, OSError) as error:
@@ -168,7 +168,7 @@ def _options(hop: Hop, ssh: SshSpec) -> asyncssh.SSHClientConnectionOptions:
     )
 
 
-async def _login(hop: Hop, ssh: SshSpec, secrets: SshSecrets) -> Login:
+async def _prepare_login(hop: Hop, ssh: SshSpec, secrets: SshSecrets) -> Login:
     options = _options(hop, ssh)
     config = options.config
     identities = await choose_identities(
@@ -212,10 +212,10 @@ def _agent_path(option: object) -> str | None:
     return str(Path(str(option)).expanduser()) if option else None
 
 
-def _attempt(host: HostSpec, ssh: SshSpec, logins: Sequence[Login], index: int) -> Attempt:
+def _attempt(host: HostSpec, ssh: SshSpec, logins: Sequence[Login], index: int) -> LoginAttempt:
     login = logins[index]
     before = logins[index - 1] if index else None
-    return Attempt(
+    return LoginAttempt(
         host=host.name,
         address=login.address,
         port=login.port,
@@ -229,10 +229,10 @@ def _attempt(host: HostSpec, ssh: SshSpec, logins: Sequence[Login], index: int) 
     )
 
 
-class _Witness(asyncssh.SSHClient):
+class _LoginObserver(asyncssh.SSHClient):
     """Sees how far a login comes, and which key the host shows, for the message if it fails."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: LoginAttempt) -> None:
         self._attempt = attempt
 
     def connection_made(self, _conn: asyncssh.SSHClientConnection) -> None:
@@ -248,7 +248,7 @@ class _Witness(asyncssh.SSHClient):
 
 
 async def _log_in(
-    login: Login, attempt: Attempt, below: asyncssh.SSHClientConnection | None
+    login: Login, attempt: LoginAttempt, below: asyncssh.SSHClientConnection | None
 ) -> asyncssh.SSHClientConnection:
     identities = login.identities
     if not identities.keys and not identities.agent_path:
@@ -265,7 +265,7 @@ async def _log_in(
         # A command in ssh_config would go around the jump host.
         **({"proxy_command": None} if below else {}),
         username=login.user,
-        client_factory=lambda: _Witness(attempt),
+        client_factory=lambda: _LoginObserver(attempt),
         known_hosts=login.trusted.entries,
         server_host_key_algs=login.host_key_types or (),
         client_keys=list(identities.keys) or (),
@@ -284,7 +284,7 @@ async def _log_in(
     )
 
 
-async def _shut(connection: asyncssh.SSHClientConnection) -> None:
+async def _close(connection: asyncssh.SSHClientConnection) -> None:
     """Closes in good order; a peer that is silent is left."""
     connection.close()
     try:

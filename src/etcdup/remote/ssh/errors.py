@@ -13,7 +13,7 @@ NO_KEY_HINT = "make a key with `ssh-keygen -t ed25519`, load one with `ssh-add`,
 
 
 @dataclass
-class Attempt:
+class LoginAttempt:
     """One login attempt: what was tried, and how far it came."""
 
     host: str
@@ -46,7 +46,7 @@ class Attempt:
         return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
 
 
-def unreachable(error: Exception, attempt: Attempt) -> UnreachableError:
+def unreachable(error: Exception, attempt: LoginAttempt) -> UnreachableError:
     """The error to show for whatever broke a login attempt."""
     if isinstance(error, UnreachableError):
         return error
@@ -76,7 +76,7 @@ def fingerprint(key: asyncssh.SSHKey) -> str:
     return f"{key.get_algorithm()} {key.get_fingerprint()}"
 
 
-def _host_key(error: asyncssh.HostKeyNotVerifiable, attempt: Attempt) -> UnreachableError:
+def _host_key(error: asyncssh.HostKeyNotVerifiable, attempt: LoginAttempt) -> UnreachableError:
     if attempt.known_keys or "revoked" in error.reason:
         return _changed(error.reason, attempt)
     shown = fingerprint(attempt.offered) if attempt.offered else "a key that could not be read"
@@ -90,7 +90,7 @@ def _host_key(error: asyncssh.HostKeyNotVerifiable, attempt: Attempt) -> Unreach
     )
 
 
-def _changed(reason: str, attempt: Attempt) -> HostKeyChanged:
+def _changed(reason: str, attempt: LoginAttempt) -> HostKeyChanged:
     known = ", ".join(fingerprint(key) for key in attempt.known_keys) or "no key"
     shown = fingerprint(attempt.offered) if attempt.offered else reason
     file = _known_hosts_file(attempt)
@@ -104,7 +104,7 @@ def _changed(reason: str, attempt: Attempt) -> HostKeyChanged:
     )
 
 
-def _add_key(attempt: Attempt) -> str:
+def _add_key(attempt: LoginAttempt) -> str:
     file = _known_hosts_file(attempt)
     if attempt.via:
         login = f"-p {attempt.port} {attempt.user}@{attempt.address}"
@@ -112,11 +112,11 @@ def _add_key(attempt: Attempt) -> str:
     return f"`ssh-keyscan -H -p {attempt.port} {attempt.address} >> {file}`"
 
 
-def _known_hosts_file(attempt: Attempt) -> str:
+def _known_hosts_file(attempt: LoginAttempt) -> str:
     return attempt.known_hosts[0] if attempt.known_hosts else "~/.ssh/known_hosts"
 
 
-def _key_exchange(error: asyncssh.KeyExchangeFailed, attempt: Attempt) -> ConnectFailed:
+def _key_exchange(error: asyncssh.KeyExchangeFailed, attempt: LoginAttempt) -> ConnectFailed:
     return ConnectFailed(
         attempt.host,
         f"{attempt.host}: no SSH algorithm in common with {attempt.place}",
@@ -131,7 +131,7 @@ def _is_login_refusal(error: Exception) -> bool:
     return isinstance(error, asyncssh.DisconnectError) and "authentication failures" in error.reason
 
 
-def _auth(error: Exception, attempt: Attempt) -> AuthFailed:
+def _auth(error: Exception, attempt: LoginAttempt) -> AuthFailed:
     tried = "\n".join(f"tried: {key}" for key in attempt.keys) or "there was no key to try"
     if "authentication failures" in str(error):
         hint = "the host stopped listening after too many keys: name the right one as `ssh.identity_file`"
@@ -148,7 +148,7 @@ def _auth(error: Exception, attempt: Attempt) -> AuthFailed:
     )
 
 
-def _behind_jump(error: asyncssh.ChannelOpenError, attempt: Attempt) -> ConnectFailed:
+def _behind_jump(error: asyncssh.ChannelOpenError, attempt: LoginAttempt) -> ConnectFailed:
     if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
         hint = f"allow TCP forwarding in the sshd_config of {attempt.via} (AllowTcpForwarding, PermitOpen)"
     else:
@@ -161,7 +161,7 @@ def _behind_jump(error: asyncssh.ChannelOpenError, attempt: Attempt) -> ConnectF
     )
 
 
-def _timed_out(attempt: Attempt) -> ConnectFailed:
+def _timed_out(attempt: LoginAttempt) -> ConnectFailed:
     after = f"within {attempt.timeout_s:g} s"
     if attempt.connected:
         return ConnectFailed(
@@ -176,7 +176,7 @@ def _timed_out(attempt: Attempt) -> ConnectFailed:
     )
 
 
-def _handshake(error: asyncssh.Error, attempt: Attempt) -> ConnectFailed:
+def _handshake(error: asyncssh.Error, attempt: LoginAttempt) -> ConnectFailed:
     return ConnectFailed(
         attempt.host,
         f"{attempt.host}: {attempt.place} ended the SSH handshake: {error.reason}",
@@ -202,7 +202,7 @@ _NETWORK = {
 }
 
 
-def _network(error: OSError, attempt: Attempt) -> ConnectFailed:
+def _network(error: OSError, attempt: LoginAttempt) -> ConnectFailed:
     if isinstance(error, socket.gaierror):
         why = f"the name {attempt.address} was not found"
         hint = "check `address` or `ssh_address`, or add the name to DNS or /etc/hosts"

@@ -52,17 +52,17 @@ async def choose_identities(
     With an explicit file no other key is offered, and the agent is used for it if it holds it. A passphrase
     is asked for only when there is nothing else to try.
     """
-    held = await _agent_keys(agent_path)
+    held = await _read_agent_keys(agent_path)
     if explicit is not None:
-        return await _one_identity(_home(explicit), agent_path, held, secrets)
+        return await _load_one_identity(_home(explicit), agent_path, held, secrets)
     files = [_home(file) for file in configured or DEFAULT_KEY_FILES]
     if only:
         wanted = {_public_of(file) for file in files}
         held = [key for key in held if key.public in wanted]
-    return await _several_identities([file for file in files if file.is_file()], agent_path, held, secrets)
+    return await _load_identities([file for file in files if file.is_file()], agent_path, held, secrets)
 
 
-async def _one_identity(
+async def _load_one_identity(
     file: Path, agent_path: str | None, held: Sequence[_AgentKey], secrets: SshSecrets
 ) -> Identities:
     public = _public_of(file)
@@ -71,16 +71,16 @@ async def _one_identity(
             return Identities(
                 agent_path=agent_path, agent_keys=(key.public,), described=(f"{file} (from the agent)",)
             )
-    return _from_files({file: await _unlocked(file, secrets)}, None, ())
+    return _from_files({file: await _unlock(file, secrets)}, None, ())
 
 
-async def _several_identities(
+async def _load_identities(
     files: Sequence[Path], agent_path: str | None, held: Sequence[_AgentKey], secrets: SshSecrets
 ) -> Identities:
     keys, locked = {}, []
     for file in files:
         try:
-            key = _opened(file, None)
+            key = _open_key(file, None)
         except (OSError, KeyUnusable):
             continue
         if key is None:
@@ -88,7 +88,7 @@ async def _several_identities(
         else:
             keys[file] = key
     if not keys and not held and locked:
-        keys[locked[0]] = await _unlocked(locked[0], secrets)
+        keys[locked[0]] = await _unlock(locked[0], secrets)
     return _from_files(keys, agent_path, held)
 
 
@@ -107,9 +107,9 @@ def _from_files(
     )
 
 
-async def _unlocked(file: Path, secrets: SshSecrets) -> asyncssh.SSHKey:
+async def _unlock(file: Path, secrets: SshSecrets) -> asyncssh.SSHKey:
     try:
-        key = _opened(file, None)
+        key = _open_key(file, None)
     except OSError as error:
         raise KeyUnusable(
             f"the identity file {file} cannot be read: {error.strerror}", "correct `ssh.identity_file`"
@@ -122,12 +122,12 @@ async def _unlocked(file: Path, secrets: SshSecrets) -> asyncssh.SSHKey:
             f"the identity file {file} is encrypted, and no passphrase was given",
             f"`ssh-add {file}`, run in a terminal to be asked, or set {KEY_PASSPHRASE_VARIABLE}",
         )
-    key = _opened(file, passphrase)
+    key = _open_key(file, passphrase)
     assert key is not None
     return key
 
 
-def _opened(file: Path, passphrase: str | None) -> asyncssh.SSHKey | None:
+def _open_key(file: Path, passphrase: str | None) -> asyncssh.SSHKey | None:
     """The private key, or None if it needs a passphrase and there is none."""
     try:
         return _read_key(file, file.stat().st_mtime_ns, passphrase)
@@ -176,7 +176,7 @@ def _public_of(file: Path) -> bytes | None:
     return None
 
 
-async def _agent_keys(agent_path: str | None) -> list[_AgentKey]:
+async def _read_agent_keys(agent_path: str | None) -> list[_AgentKey]:
     """What the agent holds; nothing if there is no agent."""
     if not agent_path:
         return []

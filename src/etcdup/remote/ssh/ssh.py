@@ -9,10 +9,10 @@ from etcdup.remote import scripts
 from etcdup.remote.host import Held
 from etcdup.remote.posix import PosixHost, chunks
 from etcdup.remote.secrets import SshSecrets
-from etcdup.remote.ssh.command import execute, lost, start_held
-from etcdup.remote.ssh.dial import Dialled, dial
+from etcdup.remote.ssh.command import connection_lost_error, execute, start_held
+from etcdup.remote.ssh.dial import SshConnection, dial
 from etcdup.remote.ssh.forwarding import Forwards
-from etcdup.remote.sudo import Ended, become_root
+from etcdup.remote.sudo import RawResult, become_root
 
 # sshd allows ten sessions on a connection (MaxSessions); two are left for held commands.
 AT_ONCE = 8
@@ -41,7 +41,7 @@ async def connect(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> "SshH
 class SshHost(PosixHost):
     """Everything goes through one connection: commands, held commands and forwarded ports."""
 
-    def __init__(self, name: str, dialled: Dialled) -> None:
+    def __init__(self, name: str, dialled: SshConnection) -> None:
         super().__init__(name, at_once=AT_ONCE)
         self._dialled = dialled
         self._forwards = Forwards(name, dialled.connection)
@@ -53,12 +53,12 @@ class SshHost(PosixHost):
     async def use_sudo(self, secrets: SshSecrets) -> None:
         """From here on every command runs as root."""
 
-        async def probe(argv: Sequence[str], stdin: bytes) -> Ended:
+        async def probe(argv: Sequence[str], stdin: bytes) -> RawResult:
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT_S):
                     return await self._execute(argv, chunks(b"", stdin))
             except TimeoutError as error:
-                raise lost(self.name, error) from None
+                raise connection_lost_error(self.name, error) from None
 
         self._become = await become_root(self.name, self._dialled.user, probe, secrets)
 
@@ -72,7 +72,7 @@ class SshHost(PosixHost):
         await self._forwards.close()
         await self._dialled.close()
 
-    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> Ended:
+    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> RawResult:
         return await execute(self.name, self._dialled.connection, scripts.as_line(argv), stdin)
 
     @asynccontextmanager
