@@ -40,7 +40,7 @@ def run_timed(lab: Lab, job: Job) -> Timing:
 
 def _cpu_used(lab: Lab) -> float:
     """Seconds, by all machines and the operator since the lab began."""
-    statistics = (Cgroup(lab.grounds.lab_id).folders[0] / "cpu.stat").read_text()
+    statistics = (Cgroup(lab.workspace.lab_id).folders[0] / "cpu.stat").read_text()
     return int(statistics.split()[1]) / 1e6  # the first line is `usage_usec N`
 
 

@@ -69,15 +69,15 @@ class Etcdup:
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """No secret may have come astray by the time when a demo is taken down."""
-        self.secrets.learn(self.environment, arguments)
+        self.secrets.read_secrets(self.environment, arguments)
         if "--down" in arguments or "destroy" in arguments:
-            assert self.secrets.astray() == []
-        done = self._ended(self.argv(*arguments), self.environment)
-        self.secrets.hear(done.stdout, done.stderr)
-        self.secrets.learn(self.environment, arguments)
+            assert self.secrets.find_leaks() == []
+        done = self._run(self.argv(*arguments), self.environment)
+        self.secrets.record_output(done.stdout, done.stderr)
+        self.secrets.read_secrets(self.environment, arguments)
         return done
 
-    def _ended(self, argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    def _run(self, argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             argv,
             env=environment,
@@ -102,7 +102,9 @@ class Etcdup:
 
     def on_terminal(self, *arguments: str, cut: str = "") -> Callable[[int], subprocess.Popen[str]]:
         """A call for `typed` (tests/support/keyboard.py), which may be cut as by `cut`."""
-        argv, environment = self._dying(cut, *arguments) if cut else (self.argv(*arguments), self.environment)
+        argv, environment = (
+            self._kill_command(cut, *arguments) if cut else (self.argv(*arguments), self.environment)
+        )
 
         def start(terminal: int) -> subprocess.Popen[str]:
             return subprocess.Popen(
@@ -117,13 +119,13 @@ class Etcdup:
 
         return start
 
-    def cut(self, kind: str, *arguments: str) -> None:
+    def kill_at(self, kind: str, *arguments: str) -> None:
         """A call that is killed at the first line of its journal that tells of a step of this kind."""
-        argv, environment = self._dying(kind, *arguments)
-        done = self._ended(argv, environment)
+        argv, environment = self._kill_command(kind, *arguments)
+        done = self._run(argv, environment)
         assert done.returncode == -signal.SIGKILL, f"it was not cut at {kind}:\n{done.stdout}{done.stderr}"
 
-    def _dying(self, kind: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    def _kill_command(self, kind: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
         argv = [sys.executable, "-m", "tests.support.kill_at_step", kind, *arguments]
         return argv, self.environment | {"PYTHONPATH": f"{SOURCE}:{SOURCE.parent}"}
 

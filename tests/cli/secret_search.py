@@ -25,7 +25,7 @@ class Secrets:
     own: set[Path] = field(default_factory=set)
     spoken: list[str] = field(default_factory=list)
 
-    def learn(self, environment: Mapping[str, str], arguments: Sequence[str]) -> None:
+    def read_secrets(self, environment: Mapping[str, str], arguments: Sequence[str]) -> None:
         """A line from the middle of each private key, base64 that nothing else holds by chance; all others whole."""
         for key in self.folder.glob(".local/share/etcdup/demo/pki/**/*-key*.pem"):
             lines = key.read_text().splitlines()
@@ -37,10 +37,10 @@ class Secrets:
             self.own.add(path)
             self.words[path.read_text().split()[-1]] = "the age identity"
 
-    def hear(self, *said: str) -> None:
+    def record_output(self, *said: str) -> None:
         self.spoken += said
 
-    def astray(self) -> list[str]:
+    def find_leaks(self) -> list[str]:
         """Where any of them was found: in what was said, or in a file of a folder that is not made for keys."""
         heard = "\n".join(self.spoken)
         found = [f"{what} was said" for text, what in self.words.items() if text in heard]

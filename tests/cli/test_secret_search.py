@@ -16,17 +16,19 @@ def secrets(tmp_path: Path) -> Secrets:
     issue_all(place, THREE)
     (tmp_path / "identity.txt").write_text(f"{x25519.Identity.generate()}\n")
     known = Secrets(tmp_path)
-    known.learn({"AWS_SECRET_ACCESS_KEY": "not to be told"}, ("--identity", str(tmp_path / "identity.txt")))
+    known.read_secrets(
+        {"AWS_SECRET_ACCESS_KEY": "not to be told"}, ("--identity", str(tmp_path / "identity.txt"))
+    )
     return known
 
 
 def test_each_is_found_in_a_file_and_in_words(secrets: Secrets) -> None:
-    assert secrets.astray() == []
+    assert secrets.find_leaks() == []
     assert len(secrets.words) == 1 + 11 + 2, "any key; a CA, three a member, the operator's own; S3 and age"
     journal = secrets.folder / "journal of a host"
     for text in secrets.words:
         journal.write_bytes(b"\x00binary\x00" + text.encode() + b"\xff\n")
-        assert secrets.astray() == [str(journal)]
+        assert secrets.find_leaks() == [str(journal)]
     journal.unlink()
-    secrets.hear("all is well", "but AWS says: not to be told")
-    assert secrets.astray() == ["AWS_SECRET_ACCESS_KEY was said"]
+    secrets.record_output("all is well", "but AWS says: not to be told")
+    assert secrets.find_leaks() == ["AWS_SECRET_ACCESS_KEY was said"]

@@ -58,7 +58,7 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_apply(tmp_path: 
         network.cut_after = cut
         with pytest.raises(Killed):
             await bring_up(spec, network, folder)
-        network.revive()
+        network.restart_etcdup()
         results = await bring_up(spec, network, folder)
         assert all(result.ok for result in results), cut
         assert end_state(network) == end_state(whole), cut

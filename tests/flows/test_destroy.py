@@ -21,7 +21,7 @@ async def bring_up(spec: Spec, network: FakeNetwork, folder: Path, token: str = 
     planner = planner_of(spec, token)
     plan = planner(await observe(world))
     assert isinstance(plan, Plan)
-    with Journal.beside(folder, spec.name) as journal:
+    with Journal.in_folder(folder, spec.name) as journal:
         await apply(world, plan, planner, RecordingReporter([]), journal)
 
 
@@ -34,7 +34,7 @@ async def destroy(spec: Spec, network: FakeNetwork, folder: Path, run: int = 1) 
     world = world_of(spec, network, folder)
     plan = planner(await observe(world))
     assert isinstance(plan, Plan), plan
-    with Journal.beside(folder, spec.name) as journal:
+    with Journal.in_folder(folder, spec.name) as journal:
         await apply_without_proof(world, plan, planner, RecordingReporter([]), journal)
     return plan
 
@@ -97,7 +97,7 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_destroy(tmp_path
     spec = spec_of(3)
     whole = machines_for(spec)
     await bring_up(spec, whole, tmp_path)
-    whole.revive()
+    whole.restart_etcdup()
     await destroy(spec, whole, tmp_path)
     total = len(whole.commands)
     assert total >= 3 * 8
@@ -107,11 +107,11 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_destroy(tmp_path
         folder.mkdir()
         await bring_up(spec, network, folder)
         before = contents(network)
-        network.revive()
+        network.restart_etcdup()
         network.cut_after = cut
         with pytest.raises(Killed):
             await destroy(spec, network, folder)
-        network.revive()
+        network.restart_etcdup()
         await destroy(spec, network, folder, run=2)
         assert_gone(network)
         assert contents(network) == before, cut

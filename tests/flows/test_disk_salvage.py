@@ -71,7 +71,7 @@ async def test_the_disk_of_the_one_that_came_back_is_gone_by(
     tmp_path: Path, happens: Callable[[FakeNetwork], None] | None
 ) -> None:
     spec, start = await lose_power(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     if happens:
         happens(network)
     world = world_of(spec, network, folder)
@@ -102,7 +102,7 @@ async def test_the_disk_of_the_one_that_came_back_is_gone_by(
 async def test_of_two_the_newer_log_is_gone_by_and_both_are_stopped(tmp_path: Path) -> None:
     """By the term first: the one with more entries may have those that nobody else agreed to."""
     spec, start = await lose_power(tmp_path, 5, ("infra1", "infra2"))
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     network.machines["infra1"].log_end, network.machines["infra2"].log_end = (2, 90), (3, 80)
     gone = ("infra3", "infra4", "infra5")
     plan = await recover(spec, network, folder, gone)
@@ -126,7 +126,7 @@ async def test_a_disk_counts_only_where_its_log_goes_further_than_a_snapshot(
     """infra1 was up all the time and answers; infra2 came back. Both are within reach, three of five are lost."""
     spec = spec_of(5)
     start = await prepare_start(spec, spec, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     gone = ("infra3", "infra4", "infra5")
     for name in ("infra2", *gone):
         network.crash(name)
@@ -152,7 +152,7 @@ async def test_refused_before_anything_stops(
     tmp_path: Path, happens: Callable[[FakeNetwork], None], words: str, hint: str
 ) -> None:
     spec, start = await lose_power(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     happens(network)
     world = world_of(spec, network, folder)
     one, planner, _ = await prepare(world, BOTH)
@@ -165,7 +165,7 @@ async def test_refused_before_anything_stops(
 
 async def test_the_others_have_to_be_fenced_first(tmp_path: Path) -> None:
     spec, start = await lose_power(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     said = await expect_refusal(spec, network, folder)
     assert said[0].startswith("infra2 cannot be reached and may still run")
     world = world_of(spec, network, folder)
@@ -178,7 +178,7 @@ async def test_the_others_have_to_be_fenced_first(tmp_path: Path) -> None:
 
 async def test_a_log_that_moved_since_it_was_looked_at_is_not_gone_by(tmp_path: Path) -> None:
     spec, start = await lose_power(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     world = world_of(spec, network, folder)
 
     def moves() -> None:
@@ -194,7 +194,7 @@ async def test_a_log_that_moved_since_it_was_looked_at_is_not_gone_by(tmp_path: 
 async def test_where_its_ports_are_taken_it_is_begun_again_on_others(tmp_path: Path) -> None:
     spec, start = await lose_power(tmp_path)
     taken = dict.fromkeys(PORTS, "somebody")
-    whole, folder = start.again("whole")
+    whole, folder = start.copy_to("whole")
     whole.machines["infra1"].ports_taken = dict(taken)
     with pytest.raises(EtcdupError, match="does not serve the copy of infra1's data: it has ended") as told:
         await recover(spec, whole, folder)
@@ -204,7 +204,7 @@ async def test_where_its_ports_are_taken_it_is_begun_again_on_others(tmp_path: P
     assert len(holds) == ATTEMPTS
     assert_nothing_left(whole)
 
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     machine = network.machines["infra1"]
     machine.ports_taken = taken
     network.at(holds[0] + 1, machine.ports_taken.clear)
@@ -216,7 +216,7 @@ async def test_where_its_ports_are_taken_it_is_begun_again_on_others(tmp_path: P
 @pytest.mark.parametrize("kind", ["killed", "crash", "crash and killed"])
 async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, kind: str) -> None:
     spec, start = await lose_power(tmp_path)
-    uncut, folder = start.again("uncut")
+    uncut, folder = start.copy_to("uncut")
     await recover(spec, uncut, folder)
     assert ("infra1", ("hold", "etcdup-salvage")) in uncut.commands
     async for network, folder in kill_and_finish(spec, start, kind):
@@ -231,5 +231,5 @@ async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, k
 
 def assert_nothing_left(network: FakeNetwork) -> None:
     for machine in network.machines.values():
-        assert machine.throwaway is None
+        assert machine.temporary_etcd is None
         assert not [path for path in machine.nodes if "salvage" in path or path.endswith(".part")]

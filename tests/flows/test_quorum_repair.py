@@ -47,7 +47,7 @@ async def repair_quorum(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:
 
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
-    with Journal.beside(folder, spec.name) as journal:
+    with Journal.in_folder(folder, spec.name) as journal:
         await apply_without_proof(world, plan, planner, RecordingReporter([]), journal)
     return plan
 
@@ -91,7 +91,7 @@ async def test_what_costs_nothing_brings_the_quorum_back(
     tmp_path: Path, happens: Callable[[FakeNetwork], None], kinds: list[str]
 ) -> None:
     spec, start = await lose_quorum(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     happens(network)
     assert not await check_quorum(spec, network, folder)
     plan = await repair_quorum(spec, network, folder)
@@ -102,7 +102,7 @@ async def test_what_costs_nothing_brings_the_quorum_back(
 
 async def test_room_is_made_of_what_can_come_again_and_of_nothing_else(tmp_path: Path) -> None:
     spec, start = await lose_quorum(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     fill_with_old_files(network)
     (free, _) = (await repair_quorum(spec, network, folder)).steps
     assert isinstance(free, FreeSpace)
@@ -116,7 +116,7 @@ async def test_room_is_made_of_what_can_come_again_and_of_nothing_else(tmp_path:
 async def test_a_disk_that_stays_full_is_left_to_a_person(tmp_path: Path) -> None:
     """Nothing is removed for nothing, and old data is told of with its size."""
     spec, start = await lose_quorum(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     fill_with_old_files(network)
     network.machines["infra2"].free_bytes = MIB
     world = world_of(spec, network, folder)
@@ -136,7 +136,7 @@ async def test_a_disk_that_stays_full_is_left_to_a_person(tmp_path: Path) -> Non
 
 async def test_what_is_in_use_by_then_is_not_removed(tmp_path: Path) -> None:
     spec, start = await lose_quorum(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     observed = await observe(world_of(spec, network, folder))
     for path in (f"/opt/etcd/{spec.version}", "/opt/etcd/current", "/var/lib/etcd", "/opt/etcd/..", OLD_DATA):
         step = FreeSpace(host="infra1", paths=("/opt/etcd/3.5.33", path), reason="")
@@ -147,7 +147,7 @@ async def test_what_is_in_use_by_then_is_not_removed(tmp_path: Path) -> None:
 
 async def test_nothing_is_tried_where_the_data_of_no_quorum_is_there(tmp_path: Path) -> None:
     spec, start = await lose_quorum(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     assert not can_come_back(spec, await observe(world_of(spec, network, folder)))
     crash_survivor(network)
     assert not can_come_back(spec, await observe(world_of(spec, network, folder)))
@@ -159,7 +159,7 @@ async def test_nothing_is_tried_where_the_data_of_no_quorum_is_there(tmp_path: P
 async def test_a_member_of_the_past_is_never_started_again(tmp_path: Path) -> None:
     """It and another old one would be a quorum of the cluster whose place infra1's took (rule 65)."""
     spec, start = await lose_quorum(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     await recover(spec, network, folder)
     network.reboot("infra2")
     for name in ("infra1", "infra2"):
@@ -191,15 +191,15 @@ async def test_cut_after_any_command_the_same_recover_finishes(
 ) -> None:
     spec, start = await lose_quorum(tmp_path)
     happens(start.network)
-    whole, folder = start.again("whole")
+    whole, folder = start.copy_to("whole")
     await repair_quorum(spec, whole, folder)
     assert len(whole.commands) >= 2
     for cut in range(1, len(whole.commands)):
-        network, folder = start.again(str(cut))
+        network, folder = start.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises((Killed, EtcdupError)):
             await repair_quorum(spec, network, folder)
-        network.revive()
+        network.restart_etcdup()
         if not await check_quorum(spec, network, folder):
             await repair_quorum(spec, network, folder)
         assert await check_quorum(spec, network, folder)

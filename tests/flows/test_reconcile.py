@@ -183,7 +183,10 @@ async def test_a_connection_lost_in_the_middle_leaves_a_cluster_partly_applied(t
             if host == "infra2" and what.startswith("sending"):
                 network.machines["infra2"].reachable = False
 
-    with Journal.beside(tmp_path, "prod") as journal, pytest.raises(PartlyApplied, match="infra2 was lost"):
+    with (
+        Journal.in_folder(tmp_path, "prod") as journal,
+        pytest.raises(PartlyApplied, match="infra2 was lost"),
+    ):
         await apply(world, answer, planner_of(spec), Cutting([]), journal)
     network.machines["infra2"].reachable = True
     assert all(result.ok for result in await bring_up(spec, network, tmp_path))
@@ -196,7 +199,7 @@ async def test_a_saved_plan_is_refused_when_the_world_has_moved(network: FakeNet
     network.machines["infra2"].nodes[CONF].mode = 0o666
     world = world_of(spec_of(), network, tmp_path)
     with (
-        Journal.beside(tmp_path, "prod") as journal,
+        Journal.in_folder(tmp_path, "prod") as journal,
         pytest.raises(RefusedError, match="the world has moved"),
     ):
         await apply(world, answer, planner_of(spec_of()), RecordingReporter([]), journal)

@@ -73,7 +73,7 @@ async def recover(
 
     plan = planner(await observe(one))
     assert isinstance(plan, Plan), plan
-    with Journal.beside(folder, spec.name) as journal:
+    with Journal.in_folder(folder, spec.name) as journal:
         await apply(one, plan, planner, RecordingReporter([]), journal)
     return plan
 
@@ -85,7 +85,7 @@ async def choose_data(world: World, observed: Observed, fenced: Collection[str])
     one, planner, chosen = await prepare_salvage(world, observed, logs, fenced, lambda _: None)
     plan = planner(await observe(one))
     assert isinstance(plan, Plan), plan
-    with Journal.beside(world.snapshots.parent, world.spec.name) as journal:
+    with Journal.in_folder(world.snapshots.parent, world.spec.name) as journal:
         await apply_without_proof(one, plan, planner, RecordingReporter([]), journal)
     return chosen
 
@@ -129,7 +129,7 @@ def stored_keys(network: FakeNetwork, name: str) -> dict[bytes, bytes]:
 
 async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
     spec, start = await lose_quorum(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     plan = await recover(spec, network, folder)
     assert [step.kind for step in plan.steps] == [
         "StageRestore",
@@ -166,7 +166,7 @@ async def test_old_members_that_come_back_together_are_cleared_before_anything_e
     """The split brain of rule 65: both are a quorum of the old cluster, unless one of them hears that it is of the
     past. Where neither can, apply is what ends it."""
     spec, start = await lose_quorum(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     await recover(spec, network, folder)
     logs = {name: network.machines[name].file("/var/lib/etcd/member/wal/0.wal") for name in BOTH}
     infra1, infra2 = (network.machines[name] for name in ("infra1", "infra2"))
@@ -206,7 +206,7 @@ async def test_old_members_that_come_back_together_are_cleared_before_anything_e
 async def test_reachable_members_are_cleared_by_recover_itself(tmp_path: Path) -> None:
     spec = spec_of(5)
     start = await prepare_start(spec, spec, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     for name in ("infra3", "infra4", "infra5"):
         network.crash(name)
     plan = await recover(spec, network, folder, ("infra3", "infra4", "infra5"))
@@ -223,7 +223,7 @@ async def test_reachable_members_are_cleared_by_recover_itself(tmp_path: Path) -
 
 async def test_no_room_for_a_copy_is_said_before_anything_stops(tmp_path: Path) -> None:
     spec, start = await lose_quorum(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     world = world_of(spec, network, folder)
     one = world_of_one(world, await observe(world), "infra1", BOTH)
     observed = await observe(one)
@@ -262,17 +262,17 @@ async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, k
 async def kill_and_finish(spec: Spec, start: Start, kind: str) -> AsyncIterator[tuple[FakeNetwork, Path]]:
     """For each command of a recover: the survivor may lose its power with it, etcdup is killed or fails, and the same
     recover goes on."""
-    whole, folder = start.again("whole")
+    whole, folder = start.copy_to("whole")
     await recover(spec, whole, folder)
     for cut in range(1, len(whole.commands)):
-        network, folder = start.again(str(cut))
+        network, folder = start.copy_to(str(cut))
         if "killed" in kind:
             network.cut_after = cut
         if "crash" in kind:
             network.at(cut, lambda network=network: network.crash("infra1"))  # type: ignore[misc]
         with pytest.raises((Killed, EtcdupError)):
             await recover(spec, network, folder)
-        network.revive()
+        network.restart_etcdup()
         if "crash" in kind:
             network.reboot("infra1")
         await finish_recover(spec, network, folder)
@@ -325,7 +325,7 @@ async def test_refused_where_less_would_do(
     tmp_path: Path, happens: Callable[[FakeNetwork], None], words: str, hint: str
 ) -> None:
     spec, start = await lose_quorum(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     happens(network)
     said = await expect_refusal(spec, network, folder)
     assert said[0].startswith(words)
@@ -335,7 +335,7 @@ async def test_refused_where_less_would_do(
 async def test_two_clusters_of_one_name_are_left_to_a_person(tmp_path: Path) -> None:
     """Without the mark of a restore nothing says which is the old one."""
     spec, start = await lose_quorum(tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     for name in BOTH:
         network.reboot(name)
     await bring_up(spec, network, folder)

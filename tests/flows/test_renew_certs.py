@@ -53,7 +53,7 @@ async def renew(spec: Spec, network: FakeNetwork, folder: Path, days: int | None
 
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
-    with Journal.beside(folder, spec.name) as journal:
+    with Journal.in_folder(folder, spec.name) as journal:
         return await apply_without_proof(world, plan, planner, RecordingReporter([]), journal)
 
 
@@ -74,10 +74,10 @@ async def test_with_days_all_leaves_are_renewed_and_nothing_is_restarted(
         "IssueCertificates",
         *["InstallFiles"] * 3,
     ]
-    before = world_of(spec_of(), network, folder).pki.see()
+    before = world_of(spec_of(), network, folder).pki.observe()
     processes = {name: machine.process for name, machine in network.machines.items()}
     await renew(spec_of(), network, folder)
-    after = world_of(spec_of(), network, folder).pki.see()
+    after = world_of(spec_of(), network, folder).pki.observe()
     assert all(after.certs[role].fingerprint != before.certs[role].fingerprint for role in before.certs)
     assert after.trust == before.trust
     assert {name: machine.process for name, machine in network.machines.items()} == processes
@@ -95,7 +95,7 @@ async def test_a_kill_at_any_command_leaves_the_rest_to_the_next_apply(
         cut_off.cut_after = cut
         with pytest.raises(Killed):
             await renew(spec_of(), cut_off, place)
-        cut_off.revive()
+        cut_off.restart_etcdup()
         assert all(result.ok for result in await bring_up(spec_of(), cut_off, place))
         assert kinds(await make_plan(spec_of(), cut_off, place)) == []
 

@@ -95,7 +95,7 @@ async def replace(loss: Loss, network: FakeNetwork, folder: Path) -> None:
     plan = planner(first)
     if isinstance(plan, Refusal):
         raise_refusal(plan)
-    with Journal.beside(folder, loss.spec.name) as journal:
+    with Journal.in_folder(folder, loss.spec.name) as journal:
         results = await apply(world, plan, planner, RecordingReporter([]), journal)
     assert all(result.ok for result in results)
 
@@ -157,7 +157,7 @@ async def kill_everywhere(
         network.cut_after = cut
         with pytest.raises(Killed):
             await replace(loss, network, folder)
-        network.revive()
+        network.restart_etcdup()
         await finish(loss, network, folder)
         await assert_whole(loss, network, folder)
 

@@ -44,7 +44,7 @@ async def restore(
 
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
-    with Journal.beside(folder, spec.name) as journal:
+    with Journal.in_folder(folder, spec.name) as journal:
         await apply(world, plan, planner, RecordingReporter([]), journal)
     return plan
 
@@ -94,7 +94,7 @@ def old_logs(start: Start) -> dict[str, bytes]:
 async def test_same_hosts(tmp_path: Path) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     before = old_logs(start)
     plan = await restore(spec, network, folder, snapshot_in(folder))
     assert [step.kind for step in plan.steps] == [
@@ -119,7 +119,7 @@ async def test_same_hosts(tmp_path: Path) -> None:
 async def test_a_second_restore_knows_of_the_first(tmp_path: Path) -> None:
     spec = spec_of(1)
     start = await prepare_start(spec, spec, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     await restore(spec, network, folder, snapshot_in(folder))
     await restore(spec, network, folder, snapshot_in(folder), run=2)
     bumps = [
@@ -137,17 +137,17 @@ async def test_a_kill_after_any_command_is_finished_by_the_same_restore(
 ) -> None:
     spec = spec_of(after)
     start = await prepare_start(spec_of(before), spec, tmp_path)
-    whole, folder = start.again("whole")
+    whole, folder = start.copy_to("whole")
     await restore(spec, whole, folder, snapshot_in(folder))
     total = len(whole.commands)
     await assert_restored(spec, whole, folder)
     for cut in range(1, total):
-        network, folder = start.again(str(cut))
+        network, folder = start.copy_to(str(cut))
         snapshot = snapshot_in(folder)
         network.cut_after = cut
         with pytest.raises(Killed):
             await restore(spec, network, folder, snapshot)
-        network.revive()
+        network.restart_etcdup()
         await restore(spec, network, folder, snapshot, run=2)
         await assert_restored(spec, network, folder)
         assert superseded_key(TOKEN) in cluster_of(network).keys
@@ -159,11 +159,11 @@ async def test_a_kill_after_any_command_is_finished_by_the_same_restore(
 async def test_apply_refuses_in_the_middle_and_names_restore(tmp_path: Path) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     network.cut_after = 20
     with pytest.raises(Killed):
         await restore(spec, network, folder, snapshot_in(folder))
-    network.revive()
+    network.restart_etcdup()
     answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Refusal)
     assert "a restore of cluster prod was begun and is not finished" in answer.reasons[0].message
@@ -198,7 +198,7 @@ async def test_refused_before_anything_is_touched(
 ) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     if harm:
         harm(network)
     reasons = await expect_refusal(spec, network, folder, snapshot_in(folder, made_by))
@@ -218,11 +218,11 @@ async def test_foreign_data_is_refused(tmp_path: Path) -> None:
 async def test_another_file_in_the_middle_is_refused(tmp_path: Path) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     network.cut_after = 20
     with pytest.raises(Killed):
         await restore(spec, network, folder, snapshot_in(folder))
-    network.revive()
+    network.restart_etcdup()
     other = snapshot_in(folder, content=b"/registry/c=3\n")
     assert all(
         "a restore of another file" in why for why in await expect_refusal(spec, network, folder, other)
@@ -232,7 +232,7 @@ async def test_another_file_in_the_middle_is_refused(tmp_path: Path) -> None:
 async def test_a_log_in_a_folder_of_its_own_is_exchanged_with_the_data(tmp_path: Path) -> None:
     spec = spec_of(3, "etcd: {wal_dir: /var/lib/etcd-log/wal}\n")
     start = await prepare_start(spec, spec, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     logs = {name: machine.file("/var/lib/etcd-log/wal/0.wal") for name, machine in network.machines.items()}
     await restore(spec, network, folder, snapshot_in(folder))
     await assert_restored(spec, network, folder)

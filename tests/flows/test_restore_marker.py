@@ -26,7 +26,7 @@ def read_marker(network: FakeNetwork, name: str) -> dict[str, object]:
 
 async def test_it_outlives_the_exchange_of_every_host(tmp_path: Path) -> None:
     before, after = spec_of([1, 2, 3]), spec_of([4, 5, 6])
-    network, folder = (await prepare_start(before, before, tmp_path)).again("one")
+    network, folder = (await prepare_start(before, before, tmp_path)).copy_to("one")
     await restore(before, network, folder, snapshot_in(folder))
     add_machines(network, after)
     await apply_and_check(after, network, folder)
@@ -48,14 +48,14 @@ async def test_a_replaced_member_knows_of_it_and_cannot_go_back(tmp_path: Path) 
     start = await prepare_start(spec, spec, tmp_path)
     await restore(spec, start.network, start.folder, snapshot_in(start.folder))
     start.network.commands.clear()
-    whole, folder = start.again("whole")
+    whole, folder = start.copy_to("whole")
     await replace_infra2(whole, folder)
     for cut in range(1, len(whole.commands)):
-        network, folder = start.again(str(cut))
+        network, folder = start.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):
             await replace_infra2(network, folder)
-        network.revive()
+        network.restart_etcdup()
         assert read_marker(network, "infra2")["bump"] == 1_000_000_000
         await replace_infra2(network, folder)
         await apply_and_check(spec, network, folder)
@@ -75,7 +75,7 @@ async def replace_infra2(network: FakeNetwork, folder: Path) -> None:
     assert isinstance(member, int)
     plan = plan_replacement(spec, "infra2", member, observed, TOKEN)
     assert isinstance(plan, Plan), plan
-    with Journal.beside(folder, spec.name) as journal:
+    with Journal.in_folder(folder, spec.name) as journal:
         await apply(
             world, plan, lambda seen: plan_replacement(spec, "infra2", member, seen, TOKEN),
             RecordingReporter([]), journal,

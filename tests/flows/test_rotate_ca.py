@@ -46,7 +46,7 @@ async def rotate(
         stage = "keep"
         plan = plan_ca_rotation(spec, await observe(world), TOKEN, stage)
     assert isinstance(plan, Plan), plan
-    with Journal.beside(folder, spec.name) as journal:
+    with Journal.in_folder(folder, spec.name) as journal:
         await apply(
             world,
             plan,
@@ -58,7 +58,7 @@ async def rotate(
 
 
 def stage_of(network: FakeNetwork, folder: Path) -> RotationStage | None:
-    return rotation_stage(world_of(SPEC, network, folder).pki.see())
+    return rotation_stage(world_of(SPEC, network, folder).pki.observe())
 
 
 def kinds(answer: Plan | Refusal) -> list[str]:
@@ -76,24 +76,24 @@ def ca_files(network: FakeNetwork) -> set[bytes]:
 
 
 async def test_three_runs_and_another_ca(start: Start) -> None:
-    network, folder = start.again("whole")
-    before, old = world_of(SPEC, network, folder).pki.see(), ca_files(network)
+    network, folder = start.copy_to("whole")
+    before, old = world_of(SPEC, network, folder).pki.observe(), ca_files(network)
     roll = ["InstallFiles", "RestartMember"] * 3
     assert kinds((await plan_phase(network, folder))[1]) == ["RotateAuthority", *roll]
     assert await rotate(network, folder) == "trust"
     (both,) = ca_files(network)
     assert both.startswith(next(iter(old)))
     assert both.count(b"BEGIN CERTIFICATE") == 2
-    assert world_of(SPEC, network, folder).pki.see().certs == before.certs, "leaves are the old ones"
+    assert world_of(SPEC, network, folder).pki.observe().certs == before.certs, "leaves are the old ones"
 
     processes = {name: machine.process for name, machine in network.machines.items()}
     expected = ["RotateAuthority", "IssueCertificates", *["InstallFiles"] * 3]
     assert kinds((await plan_phase(network, folder))[1]) == expected
     assert await rotate(network, folder) == "sign"
     assert {name: machine.process for name, machine in network.machines.items()} == processes
-    now = world_of(SPEC, network, folder).pki.see()
-    assert now.authority is not None
-    assert {cert.issuer_key for cert in now.certs.values()} == {now.authority.key}
+    now = world_of(SPEC, network, folder).pki.observe()
+    assert now.ca is not None
+    assert {cert.issuer_key for cert in now.certs.values()} == {now.ca.key}
 
     assert await rotate(network, folder) == "drop"
     (new,) = ca_files(network)
@@ -108,21 +108,21 @@ async def test_three_runs_and_another_ca(start: Start) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: RotationStage) -> None:
     """The next run, or an apply, finishes this phase and goes no further."""
-    network, folder = start.again(stage)
+    network, folder = start.copy_to(stage)
     for _ in range(STAGES.index(stage)):
         await rotate(network, folder)
     network.commands.clear()
     here = Start(network, folder)
-    whole, place = here.again("whole")
+    whole, place = here.copy_to("whole")
     assert await rotate(whole, place) == stage
     assert len(whole.commands) >= 6
     for cut in range(1, len(whole.commands)):
         for finish in ("rotate", "apply"):
-            cut_off, place = here.again(f"{cut}-{finish}")
+            cut_off, place = here.copy_to(f"{cut}-{finish}")
             cut_off.cut_after = cut
             with pytest.raises(Killed):
                 await rotate(cut_off, place)
-            cut_off.revive()
+            cut_off.restart_etcdup()
             turned = stage_of(cut_off, place) == NEXT_STAGE[stage]
             if finish == "rotate" and kinds(await make_plan(SPEC, cut_off, place)):
                 assert await rotate(cut_off, place) == stage
@@ -132,7 +132,7 @@ async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: RotationSta
 
 
 async def test_apply_keeps_the_phase(start: Start) -> None:
-    network, folder = start.again("kept")
+    network, folder = start.copy_to("kept")
     for stage in STAGES:
         await rotate(network, folder)
         await bring_up(SPEC, network, folder)
@@ -144,31 +144,31 @@ async def test_apply_keeps_the_phase(start: Start) -> None:
 
 
 async def test_a_consumer_of_the_old_ca_keeps_it_until_it_has_another_or_is_forgotten(start: Start) -> None:
-    network, folder = start.again("consumers")
+    network, folder = start.copy_to("consumers")
     world = world_of(SPEC, network, folder)
     for name in ("kube-apiserver", "patroni"):
-        world.pki.issue_client(name, (await observe(world)).at)
+        world.pki.issue_consumer(name, (await observe(world)).at)
     await rotate(network, folder)
-    assert consumers_of_old_ca(world.pki.see()) == ()
+    assert consumers_of_old_ca(world.pki.observe()) == ()
     await rotate(network, folder)
-    assert consumers_of_old_ca(world.pki.see()) == ("kube-apiserver", "patroni")
+    assert consumers_of_old_ca(world.pki.observe()) == ("kube-apiserver", "patroni")
     stage, answer = await plan_phase(network, folder)
     assert stage == "drop"
     assert "the consumer kube-apiserver has only a certificate of the old CA" in refusal_text(answer)
     assert "the consumer patroni" in refusal_text(answer)
 
-    world.pki.issue_client("kube-apiserver", (await observe(world)).at)
-    world.pki.forget_client("patroni")
-    assert [path.stem for path in world.pki.forgotten()] == ["kube-apiserver", "patroni"]
+    world.pki.issue_consumer("kube-apiserver", (await observe(world)).at)
+    world.pki.archive_consumer("patroni")
+    assert [path.stem for path in world.pki.archived_consumers()] == ["kube-apiserver", "patroni"]
     with pytest.raises(PkiError, match="there is no certificate of a consumer patroni"):
-        world.pki.forget_client("patroni")
+        world.pki.archive_consumer("patroni")
     assert await rotate(network, folder) == "drop"
     assert stage_of(network, folder) is None
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])
 async def test_no_turn_while_a_host_is_out_of_reach_or_a_member_is_not_well(start: Start, done: int) -> None:
-    network, folder = start.again("sick")
+    network, folder = start.copy_to("sick")
     for _ in range(done):
         await rotate(network, folder)
     before = stage_of(network, folder)
@@ -181,7 +181,7 @@ async def test_no_turn_while_a_host_is_out_of_reach_or_a_member_is_not_well(star
 
 
 async def test_a_host_that_was_put_back_is_known_by_its_old_ca(start: Start) -> None:
-    network, folder = start.again("put-back")
+    network, folder = start.copy_to("put-back")
     machine = network.machines["infra2"]
     old = machine.nodes["/etc/etcd/pki/ca.pem"].content
     for _ in STAGES:
@@ -201,7 +201,7 @@ def log_rejected_client(network: FakeNetwork, address: str, error: str = UNKNOWN
 
 async def test_a_client_that_shows_a_certificate_of_the_old_ca_stops_the_drop(start: Start) -> None:
     """One member has turned it away, all others still take it; neither rotate-ca nor apply goes further."""
-    network, folder = start.again("seen")
+    network, folder = start.copy_to("seen")
     await rotate(network, folder)
     await rotate(network, folder)
     both = ca_files(network)
@@ -229,7 +229,7 @@ async def test_a_client_that_shows_a_certificate_of_the_old_ca_stops_the_drop(st
 
 async def drop_on_one_member(start: Start) -> Start:
     """One member trusts the new CA alone, and turns a client away."""
-    network, folder = start.again("half")
+    network, folder = start.copy_to("half")
     await rotate(network, folder)
     await rotate(network, folder)
     log_rejected_client(network, "10.0.0.9")
@@ -244,7 +244,7 @@ async def test_a_run_that_goes_on_listens_before_the_next_member(
 ) -> None:
     """Whoever was killed right after the first restart has not seen who comes back to that member."""
     half = await drop_on_one_member(start)
-    network, folder = half.again("resumed")
+    network, folder = half.copy_to("resumed")
     for machine in network.machines.values():
         machine.log.clear()
     sleep = network.sleep
@@ -261,7 +261,7 @@ async def test_a_run_that_goes_on_listens_before_the_next_member(
 
 async def test_the_way_back_is_one_restart(start: Start) -> None:
     half = await drop_on_one_member(start)
-    network, folder = half.again("back")
+    network, folder = half.copy_to("back")
     answer = plan_ca_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
     assert kinds(answer) == ["RotateAuthority", "InstallFiles", "RestartMember"]
     await rotate(network, folder, keep=True)
@@ -283,29 +283,29 @@ async def test_the_way_back_is_one_restart(start: Start) -> None:
 
 async def test_a_kill_at_any_command_of_the_way_back(start: Start) -> None:
     half = await drop_on_one_member(start)
-    whole, place = half.again("whole")
+    whole, place = half.copy_to("whole")
     await rotate(whole, place, keep=True)
     assert len(whole.commands) >= 2
     for cut in range(1, len(whole.commands)):
-        network, folder = half.again(str(cut))
+        network, folder = half.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):
             await rotate(network, folder, keep=True)
-        network.revive()
+        network.restart_etcdup()
         assert stage_of(network, folder) == "sign", "the turn comes before any command on a host"
         await apply_and_check(SPEC, network, folder)
         assert len(ca_files(network)) == 1
 
 
 async def test_what_apply_would_do_comes_first(start: Start) -> None:
-    network, folder = start.again("drift")
+    network, folder = start.copy_to("drift")
     network.machines["infra1"].nodes["/etc/etcd/etcd.conf"].content = b"# another\n"
     _, answer = await plan_phase(network, folder)
     assert refusal_text(answer) == "something else is left to be done first"
 
 
 async def test_a_passphrase_guards_the_new_key_too(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, folder = start.again("secret")
+    network, folder = start.copy_to("secret")
     monkeypatch.setenv("ETCDUP_CA_PASSPHRASE", "correct horse")
     await rotate(network, folder)
     assert b"ENCRYPTED" in (folder / "pki/next-ca-key.pem").read_bytes()
@@ -313,7 +313,7 @@ async def test_a_passphrase_guards_the_new_key_too(start: Start, monkeypatch: py
     assert b"ENCRYPTED" in (folder / "pki/ca-key.pem").read_bytes()
     monkeypatch.setenv("ETCDUP_CA_PASSPHRASE", "wrong")
     with pytest.raises(PkiError, match="cannot be decrypted"):
-        world_of(SPEC, network, folder).pki.rotate(
+        world_of(SPEC, network, folder).pki.rotate_ca(
             "drop", (await observe(world_of(SPEC, network, folder))).at
         )
     assert stage_of(network, folder) == "sign"

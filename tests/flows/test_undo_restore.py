@@ -30,7 +30,7 @@ async def undo_restore(spec: Spec, network: FakeNetwork, folder: Path, run: int 
 
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
-    with Journal.beside(folder, spec.name) as journal:
+    with Journal.in_folder(folder, spec.name) as journal:
         await apply(world, plan, planner, RecordingReporter([]), journal)
     return plan
 
@@ -55,7 +55,7 @@ async def assert_old(spec: Spec, start: Start, network: FakeNetwork, folder: Pat
 
 async def test_a_whole_restore_is_undone(tmp_path: Path) -> None:
     spec, start = await prepare_old_cluster(3, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     await restore(spec, network, folder, snapshot_in(folder))
     logs = old_logs(Start(network, folder))
     plan = await undo_restore(spec, network, folder)
@@ -81,11 +81,11 @@ async def test_a_whole_restore_is_undone(tmp_path: Path) -> None:
 
 async def test_a_staged_restore_is_given_up_without_stopping_anybody(tmp_path: Path) -> None:
     spec, start = await prepare_old_cluster(3, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     network.cut_after = 17
     with pytest.raises(Killed):
         await restore(spec, network, folder, snapshot_in(folder))
-    network.revive()
+    network.restart_etcdup()
     assert isinstance(await make_plan(spec, network, folder), Refusal)
     plan = await undo_restore(spec, network, folder)
     assert {step.kind for step in plan.steps} == {"ForgetRestore"}
@@ -95,15 +95,15 @@ async def test_a_staged_restore_is_given_up_without_stopping_anybody(tmp_path: P
 @pytest.mark.parametrize("size", [1, 3])
 async def test_a_restore_cut_anywhere_can_be_undone(tmp_path: Path, size: int) -> None:
     spec, start = await prepare_old_cluster(size, tmp_path)
-    whole, folder = start.again("whole")
+    whole, folder = start.copy_to("whole")
     await restore(spec, whole, folder, snapshot_in(folder))
     # With every other cut all hosts lose their power, so that whatever is enabled starts by itself.
     for cut in range(1, len(whole.commands)):
-        network, folder = start.again(str(cut))
+        network, folder = start.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):
             await restore(spec, network, folder, snapshot_in(folder))
-        network.revive()
+        network.restart_etcdup()
         for name in network.machines if cut % 2 else ():
             network.reboot(name)
         if can_undo(spec, await observe(world_of(spec, network, folder))):
@@ -117,14 +117,14 @@ async def test_an_undo_cut_anywhere_goes_on(tmp_path: Path) -> None:
     await restore(spec, start.network, start.folder, snapshot_in(start.folder))
     new = old_logs(start)
     start.network.commands.clear()
-    whole, folder = start.again("whole")
+    whole, folder = start.copy_to("whole")
     await undo_restore(spec, whole, folder)
     for cut in range(1, len(whole.commands)):
-        network, folder = start.again(str(cut))
+        network, folder = start.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):
             await undo_restore(spec, network, folder)
-        network.revive()
+        network.restart_etcdup()
         if can_undo(spec, await observe(world_of(spec, network, folder))):
             await undo_restore(spec, network, folder, run=8)
         assert all(machine.process for machine in network.machines.values()), cut
@@ -136,7 +136,7 @@ async def test_an_undo_cut_anywhere_goes_on(tmp_path: Path) -> None:
 async def test_only_hosts_that_were_undone_together_are_started_by_an_undo(tmp_path: Path) -> None:
     """Where all were, a member that stands still is a start that was cut off."""
     spec, start = await prepare_old_cluster(3, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     await restore(spec, network, folder, snapshot_in(folder))
     await undo_restore(spec, network, folder)
     network.machines["infra2"].process = None
@@ -149,7 +149,7 @@ async def test_only_hosts_that_were_undone_together_are_started_by_an_undo(tmp_p
 
 async def test_nothing_to_undo_is_said(tmp_path: Path) -> None:
     spec, start = await prepare_old_cluster(3, tmp_path)
-    network, folder = start.again("one")
+    network, folder = start.copy_to("one")
     answer = plan_undo(spec, await observe(world_of(spec, network, folder)), "aside-7")
     assert isinstance(answer, Refusal)
     assert "nothing to undo" in answer.reasons[0].message

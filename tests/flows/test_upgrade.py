@@ -124,5 +124,5 @@ async def test_a_half_done_upgrade_goes_back(tmp_path: Path) -> None:
     network.cut_after = restarts[1] + 1
     with pytest.raises(Killed):
         await bring_up(spec_of(version="3.6.14"), network, folder)
-    network.revive()
+    network.restart_etcdup()
     await apply_version("3.5.33", network, folder)

@@ -43,7 +43,7 @@ def _talk(lab: Lab, seconds: float) -> str:
     return TALK.format(
         count=len(lab.machines), seconds=seconds, password=OPER_PASSWORD, ssh_config=lab.ssh_config,
         machines="\n".join(f"  {machine.name:10} {machine.address}" for machine in lab),
-        namespace=lab.grounds.namespace.path, first=lab.machines[0].name, packages=lab.grounds.packages_url,
+        namespace=lab.workspace.namespace.path, first=lab.machines[0].name, packages=lab.workspace.packages_url,
         yaml=lab.cluster_yaml(),
     )  # fmt: skip
 

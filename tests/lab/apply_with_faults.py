@@ -20,7 +20,7 @@ class JournalReader:
         self._file = operator.folder / ".etcdup" / "prod.jsonl"
         self._read = self._file.stat().st_size if self._file.exists() else 0
 
-    def news(self) -> list[Entry]:
+    def read_new(self) -> list[Entry]:
         if not self._file.exists():
             return []
         with self._file.open("rb") as file:
@@ -92,7 +92,7 @@ def _follow_journal(running: subprocess.Popen[str], journal: JournalReader) -> I
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         ended = running.poll() is not None
-        yield from journal.news()
+        yield from journal.read_new()
         if ended:
             return
         assert time.monotonic() < deadline, f"it takes longer than {TIMEOUT_S:.0f} s"

@@ -164,38 +164,38 @@ class Lab:
     def _make(self, name: str) -> Machine:
         address = str(self._first_address + self._made)
         self._made += 1
-        self.grounds.keys.add_host(name, address)
-        machine = Machine(name, address, self._made, self.grounds)
+        self.workspace.keys.add_host(name, address)
+        machine = Machine(name, address, self._made, self.workspace)
         self.machines.append(machine)
         return machine
 
     # The operator's place
 
     @property
-    def grounds(self) -> workspace.Workspace:
+    def workspace(self) -> workspace.Workspace:
         if self._grounds is None:
             raise LabError("this lab is closed")
         return self._grounds
 
     @property
     def operator_address(self) -> str:
-        return self.grounds.operator_address
+        return self.workspace.operator_address
 
     @property
     def ssh_config(self) -> Path:
-        return self.grounds.keys.ssh_config
+        return self.workspace.keys.ssh_config
 
     @property
     def known_hosts(self) -> Path:
-        return self.grounds.keys.known_hosts
+        return self.workspace.keys.known_hosts
 
     @property
     def identity_file(self) -> Path:
-        return self.grounds.keys.identity_file
+        return self.workspace.keys.identity_file
 
     def inside(self) -> AbstractContextManager[None]:
         """This thread reaches the machines: asyncio in it too, and sockets made here stay so."""
-        return self.grounds.namespace.inside()
+        return self.workspace.namespace.inside()
 
     def run(
         self, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, user: str | None = None,
@@ -217,7 +217,7 @@ class Lab:
         stdout: int | IO[str] = subprocess.PIPE, stderr: int | IO[str] = subprocess.PIPE,
     ) -> subprocess.Popen[str]:  # fmt: skip
         """Its pid is the command's own, so `kill()` hits it; at the latest it ends with the lab."""
-        cgroup = Cgroup(f"{self.grounds.lab_id}/operator")
+        cgroup = Cgroup(f"{self.workspace.lab_id}/operator")
         cgroup.create()
         command = cgroup.entering([*_become(user), *map(str, argv)])
         environment = None if env is None else {**os.environ, **env}
@@ -232,7 +232,7 @@ class Lab:
         """Commands still running, with all they started, and servers still serving."""
         while self._commands:
             _end(self._commands.pop())  # just started, it may not be in the group yet
-        Cgroup(f"{self.grounds.lab_id}/operator").kill()
+        Cgroup(f"{self.workspace.lab_id}/operator").kill()
         while self.http_servers:
             self.http_servers.pop().stop()
 
@@ -246,7 +246,7 @@ class Lab:
 
     def http_server(self, folder: Path, port: int = 0) -> HttpServer:
         """Stopped by its `stop()`, by `reset` or with the lab."""
-        server = HttpServer(self.grounds.namespace, self.operator_address, folder, port)
+        server = HttpServer(self.workspace.namespace, self.operator_address, folder, port)
         self.http_servers.append(server)
         return server
 

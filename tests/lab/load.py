@@ -56,7 +56,7 @@ class Load:
 
     def add(self, name: str) -> None:
         """Returns once the member answers both of its clients. A learner does not: add it when it votes."""
-        self._tell(f"add {name} {self._lab[name].address} {CLIENT_PORT}")
+        self._send_command(f"add {name} {self._lab[name].address} {CLIENT_PORT}")
         self._names.append(name)
         self.wait_flowing(name)
 
@@ -66,9 +66,9 @@ class Load:
     def remove(self, name: str) -> None:
         """Returns once its clients are done: call it before the member is stopped for good, or expect failures."""
         before = len(self.records())
-        self._tell(f"remove {name}")
+        self._send_command(f"remove {name}")
         self._names.remove(name)
-        self._until(
+        self._wait_until(
             lambda: any(
                 isinstance(each, Event) and each.event == "removed" for each in self.records()[before:]
             ),
@@ -84,14 +84,14 @@ class Load:
             new = self.records()[before:]
             return wanted <= {each.client for each in new if isinstance(each, Request) and not each.error}
 
-        self._until(flows, f"not all of {', '.join(sorted(wanted))} are answered")
+        self._wait_until(flows, f"not all of {', '.join(sorted(wanted))} are answered")
 
-    def _tell(self, command: str) -> None:
+    def _send_command(self, command: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{command}\n")
         self._process.stdin.flush()
 
-    def _until(self, reached: Callable[[], bool], why: str) -> None:
+    def _wait_until(self, reached: Callable[[], bool], why: str) -> None:
         deadline = time.monotonic() + WAIT_S
         while not reached():
             if self._process.poll() is not None:
@@ -117,7 +117,7 @@ class Load:
         if self._report is None:
             self.wait_flowing()
             self.stop()
-            self._report = report_of(self.records(), self._kept(), self._machines())
+            self._report = report_of(self.records(), self._read_kept_keys(), self._read_histories())
             print(f"\n{self._report}")
         return self._report
 
@@ -129,11 +129,11 @@ class Load:
         if self._process.wait(WAIT_S) != 0:
             raise LabError(f"the load's clients failed: {self._said.read_text()}")
 
-    def _kept(self) -> set[str]:
+    def _read_kept_keys(self) -> set[str]:
         """By another client than those that wrote them: etcdctl, a linearizable read."""
         return set(self._operator.ctl("get", self._keys.log, "--prefix", "--keys-only").split())
 
-    def _machines(self) -> History:
+    def _read_histories(self) -> History:
         return sum((history_of(machine) for machine in self._lab if machine.is_on()), History())
 
     def _last_failure(self) -> str:

@@ -59,16 +59,16 @@ class Client:
             await self.etcd.put(key.encode(), value.encode(), timeout_s=TIMEOUT_S)
             return value
 
-        return await self._do(kind, key, value, put)
+        return await self._send_request(kind, key, value, put)
 
     async def read(self, key: str) -> bool:
         async def get() -> str | None:
             found = await self.etcd.get(key.encode(), timeout_s=TIMEOUT_S)
             return found.decode() if found is not None else None
 
-        return await self._do("read", key, None, get)
+        return await self._send_request("read", key, None, get)
 
-    async def _do(
+    async def _send_request(
         self, kind: Kind, key: str, value: str | None, call: Callable[[], Awaitable[str | None]]
     ) -> bool:
         """Whether it was answered."""

@@ -74,7 +74,7 @@ class Report:
         """What no restart of a leader can spare its clients: they were on their way in those milliseconds."""
         return self._caught(self.machines.handovers)
 
-    def elsewhere(self, restarted: Collection[str]) -> tuple[Request, ...]:
+    def unexplained(self, restarted: Collection[str]) -> tuple[Request, ...]:
         """Failures that these members' own stops and handovers do not explain."""
         downtimes = [down for down in self.machines.downtimes if down.member in restarted]
         handovers = [move for move in self.machines.handovers if move.member in restarted]
@@ -87,7 +87,7 @@ class Report:
             each
             for each in self.failures
             if any(words in each.error for words in CAUGHT)
-            and any(move.meets(each.invoked_ns, each.returned_ns) for move in handovers)
+            and any(move.overlaps(each.invoked_ns, each.returned_ns) for move in handovers)
         )
 
     def assert_clean(self, *, restarted: Collection[str] = (), gap_s: float = 1.0) -> None:
@@ -95,10 +95,10 @@ class Report:
 
         It judges gaps, so a test that asks for it is marked `alone`.
         """
-        wrong = self.wrong(restarted=restarted, gap_s=gap_s)
+        wrong = self.faults(restarted=restarted, gap_s=gap_s)
         assert not wrong, "\n".join([*wrong, str(self)])
 
-    def wrong(self, *, restarted: Collection[str] = (), gap_s: float = 1.0) -> list[str]:
+    def faults(self, *, restarted: Collection[str] = (), gap_s: float = 1.0) -> list[str]:
         """Every fault by itself, with what shows it."""
         found = []
         if self.lost:
@@ -109,7 +109,7 @@ class Report:
             found.append(f"not linearizable: {self.violation}")
         if self.gap.seconds >= gap_s:
             found.append(f"no write for {self.gap.seconds:.3f} s, {self.gap.after_s:.3f} s after the start")
-        if elsewhere := self.elsewhere(restarted):
+        if elsewhere := self.unexplained(restarted):
             found.append(f"{len(elsewhere)} requests failed on members that were not being stopped:")
             found += [f"  {self._after(each):8.3f} s {each}" for each in elsewhere[:MAX_SHOWN]]
         return found
@@ -200,7 +200,7 @@ def _is_acknowledged_write(request: Request) -> bool:
 
 def _is_stopped(request: Request, down: Span) -> bool:
     """Whether the request met this stop of its own member."""
-    return down.member == request.member and down.meets(request.invoked_ns, request.returned_ns, GRACE_NS)
+    return down.member == request.member and down.overlaps(request.invoked_ns, request.returned_ns, GRACE_NS)
 
 
 def _operation(request: Request) -> Operation:

@@ -69,7 +69,7 @@ class Machine:
             self._nspawn.wait()
             self._nspawn = None
             self.cgroup.kill()
-        self._link.gone()
+        self._link.remove_interface()
 
     def shut_down(self, timeout_s: float = 60) -> None:
         """An orderly power-off, as `systemctl poweroff` does it."""
@@ -141,7 +141,7 @@ class Machine:
 
     def reconnect(self) -> None:
         """Undoes `cut_off`, `cut_off_from`, `deny` and `slow`."""
-        self._link.fast()
+        self._link.reset_speed()
         self._link.up()
         self.run("ip route flush type blackhole")
 

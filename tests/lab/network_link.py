@@ -30,7 +30,7 @@ class Link:
 
     def slow(self, delay_ms: float, loss: float, denied: Sequence[str] = ()) -> None:
         """A relay of ours between the link and the bridge: not every kernel has netem."""
-        self.fast()
+        self.reset_speed()
         ip = self._namespace.ip
         ip("link", "add", self._far, "type", "veth", "peer", "name", self._near)
         ip("link", "set", "dev", self.name, "nomaster")
@@ -47,12 +47,12 @@ class Link:
         if self._relay.stdout.readline() != b"ready\n":
             raise LabError(f"the relay of {self.name} did not start")
 
-    def fast(self) -> None:
+    def reset_speed(self) -> None:
         """As if never slowed."""
         if self._stop_relay():
             self._namespace.ip("link", "set", "dev", self.name, "master", BRIDGE)
 
-    def gone(self) -> None:
+    def remove_interface(self) -> None:
         """The machine lost power. The kernel removes its link later; a new one must not find it there."""
         self._namespace.ip("link", "delete", "dev", self.name, check=False)
         self._stop_relay()

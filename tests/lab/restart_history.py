@@ -39,7 +39,7 @@ class Span:
     from_ns: int
     until_ns: int
 
-    def meets(self, begin_ns: int, end_ns: int, grace_ns: int = LATE_NS) -> bool:
+    def overlaps(self, begin_ns: int, end_ns: int, grace_ns: int = LATE_NS) -> bool:
         """Whether what took from begin to end was under way at any moment of this, or of the grace after it."""
         return begin_ns <= self.until_ns + grace_ns and end_ns >= self.from_ns - LATE_NS
 

@@ -256,7 +256,7 @@ def test_a_served_folder_is_seen_by_machines_until_stopped(lab: Lab, tmp_path: P
 
 def test_nothing_is_left_after_the_end() -> None:
     with Lab(machines=1) as lab:
-        lab_id = lab.grounds.lab_id
+        lab_id = lab.workspace.lab_id
         lab.machines[0].small_disk("/srv/small", 8)
         lab.machines[0].slow(1)
         lab.popen(["sh", "-c", "sleep 300 & sleep 300"])
@@ -267,7 +267,7 @@ def test_nothing_is_left_after_the_end() -> None:
 def test_nothing_is_left_after_an_exception() -> None:
     lab_id = ""
     with pytest.raises(KeyboardInterrupt), Lab(machines=1) as lab:  # noqa: PT012
-        lab_id = lab.grounds.lab_id
+        lab_id = lab.workspace.lab_id
         raise KeyboardInterrupt
     assert lab_id
     assert find_traces(lab_id) == []

@@ -55,8 +55,8 @@ def test_gaps_are_of_all_and_of_each_member() -> None:
     assert round(report.gaps["infra1"].seconds, 2) == 1.6
     assert round(report.gaps["infra2"].seconds, 2) == 3.1
     assert (round(report.gap.seconds, 2), round(report.gap.after_s, 2)) == (1.6, 2.91)
-    assert report.wrong() == ["no write for 1.600 s, 2.910 s after the start"]
-    assert report.wrong(gap_s=2.0) == []
+    assert report.faults() == ["no write for 1.600 s, 2.910 s after the start"]
+    assert report.faults(gap_s=2.0) == []
 
 
 def test_a_gap_at_the_end_counts() -> None:
@@ -82,7 +82,7 @@ def test_what_is_lost_and_what_comes_from_nowhere() -> None:
     report = make_report([*BOTH, *appends], kept=["log/kept", "log/ghost"])
     assert report.lost == ("log/lost",)
     assert report.ghosts == ("log/ghost",)
-    assert [line.split(":")[0] for line in report.wrong(restarted={"infra1"})][:2] == [
+    assert [line.split(":")[0] for line in report.faults(restarted={"infra1"})][:2] == [
         "1 acknowledged writes are lost",
         "writes that failed for sure are there",
     ]
@@ -91,7 +91,7 @@ def test_what_is_lost_and_what_comes_from_nowhere() -> None:
 def test_a_stale_read_is_a_fault() -> None:
     report = make_report([*BOTH, request(5.02, "infra1", "read", "infra1:1.0")])
     assert report.violation is not None
-    assert "not linearizable: r: no order explains" in report.wrong()[0]
+    assert "not linearizable: r: no order explains" in report.faults()[0]
 
 
 def test_failures_are_explained_by_the_members_own_stop_alone() -> None:
@@ -106,12 +106,12 @@ def test_failures_are_explained_by_the_members_own_stop_alone() -> None:
         failed(7.02, "infra1"),
     ]
     report = make_report(records, History((Span("infra1", 3 * S, 4 * S),)))
-    assert [(each.member, each.invoked_ns / S) for each in report.elsewhere({"infra1"})] == [
+    assert [(each.member, each.invoked_ns / S) for each in report.unexplained({"infra1"})] == [
         ("infra2", 3.02), ("infra1", 7.02)
     ]  # fmt: skip
-    assert len(report.elsewhere(())) == 4
+    assert len(report.unexplained(())) == 4
     gone = make_report(records, History((Span("infra1", 3 * S, FOREVER),)))
-    assert [each.member for each in gone.elsewhere({"infra1"})] == ["infra2"]
+    assert [each.member for each in gone.unexplained({"infra1"})] == ["infra2"]
 
 
 def test_what_a_handover_caught_is_told_apart() -> None:
@@ -123,8 +123,8 @@ def test_what_a_handover_caught_is_told_apart() -> None:
     machines = History(handovers=(Span("infra1", 2 * S, 2 * S + S // 10),))
     report = make_report([*BOTH, *caught, *others], machines)
     assert report.caught == tuple(caught)
-    assert report.elsewhere({"infra1"}) == tuple(others)
-    assert len(report.elsewhere({"infra2"})) == 4, "nobody was to move infra1's leadership"
+    assert report.unexplained({"infra1"}) == tuple(others)
+    assert len(report.unexplained({"infra2"})) == 4, "nobody was to move infra1's leadership"
 
 
 def test_records_come_back_as_they_were_written() -> None:

@@ -118,7 +118,7 @@ def assert_watcher_notices_restore(operator: Operator, watcher: WatcherProcess, 
     watcher.wait_for({GREETING: "kept"})
     assert watcher.lists == 2
     watcher.put("after", "the-restore")
-    watcher.assert_right()
+    watcher.assert_consistent()
 
 
 def undo_restore(operator: Operator) -> None:

@@ -50,7 +50,7 @@ def test_two_members_killed_at_once_are_noticed(operator: Operator) -> None:
         report = load.report()
     assert report.gap.seconds > 2.5
     assert {one.name, other.name} <= {each.member for each in report.failures}
-    assert report.elsewhere({one.name, other.name}), "no stop was planned, and so none explains a failure"
+    assert report.unexplained({one.name, other.name}), "no stop was planned, and so none explains a failure"
     assert report.violation is None
     assert report.lost == report.ghosts == ()
     with pytest.raises(AssertionError, match=r"no write for \d"):

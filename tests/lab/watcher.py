@@ -60,7 +60,7 @@ class Watcher:
         request = pb.RangeRequest(key=self._prefix, range_end=self._end)
         found = services.KVStub(channel).Range(request, timeout=CALL_S)
         keys: dict[str, str | None] = {each.key.decode(): each.value.decode() for each in found.kvs}
-        self._note("list", found.header.revision, keys)
+        self._record("list", found.header.revision, keys)
 
     def _watch(self, channel: grpc.Channel) -> None:
         """Returns when the member ends it. A member that vanished is noticed by the channel's pings."""
@@ -82,12 +82,12 @@ class Watcher:
                     return
                 for event in answer.events:
                     value = None if event.type == event.DELETE else event.kv.value.decode()
-                    self._note("event", event.kv.mod_revision, {event.kv.key.decode(): value})
+                    self._record("event", event.kv.mod_revision, {event.kv.key.decode(): value})
         finally:
             idle.set()
             call.cancel()
 
-    def _note(self, kind: str, revision: int, keys: dict[str, str | None]) -> None:
+    def _record(self, kind: str, revision: int, keys: dict[str, str | None]) -> None:
         print(json.dumps(Seen(kind, revision, keys)), file=self._records, flush=True)
         self._revision = revision
 

@@ -44,7 +44,7 @@ class WatcherProcess:
             assert time.monotonic() < deadline, f"the watcher does not see {keys}: {self.seen}"
             time.sleep(0.05)
 
-    def assert_right(self) -> None:
+    def assert_consistent(self) -> None:
         """No revision went back, no event came twice or of something that was not written, and what it believes is
         what there is."""
         seen = self.seen

@@ -40,8 +40,8 @@ async def test_straight_where_the_port_is_open_and_through_ssh_where_not(cluster
         members = KnownMembers(spec, {"m1": host}, Pki.open(spec, cluster.folder))
         members.known = cluster.credentials
         try:
-            client = await members.straight("m1")
-            assert (client is not await members.client("m1")) == straight
+            client = await members.connect_directly("m1")
+            assert (client is not await members.connect("m1")) == straight
             assert (await client.status(timeout_s=S)).version
             content = b"".join([piece async for piece in client.snapshot(timeout_s=S)])
             assert len(content) % 512 == 32

@@ -208,19 +208,19 @@ async def test_etcds_own_users_are_noticed(cluster: EtcdCluster) -> None:
     nobody = cluster.authority.issue("nobody")
     stranger = Credentials(cluster.credentials.ca, nobody.cert, nobody.key)
     async with cluster.client("m1") as client, cluster.client("m1", credentials=stranger) as other:
-        assert not await client.auth_enabled(timeout_s=S)
+        assert not await client.is_auth_enabled(timeout_s=S)
         cluster.etcdctl("m1", "user", "add", "root:of-a-test")
         cluster.etcdctl("m1", "user", "grant-role", "root", "root")
         cluster.etcdctl("m1", "auth", "enable")
         try:
-            assert await client.auth_enabled(timeout_s=S)
-            assert await other.auth_enabled(timeout_s=S)
+            assert await client.is_auth_enabled(timeout_s=S)
+            assert await other.is_auth_enabled(timeout_s=S)
             await client.prove(b"proof", b"as root", timeout_s=S)
             with pytest.raises(AuthRequired):
                 await other.put(b"k", b"v", timeout_s=S)
         finally:
             cluster.etcdctl("m1", "auth", "disable")
-        assert not await client.auth_enabled(timeout_s=S)
+        assert not await client.is_auth_enabled(timeout_s=S)
 
 
 async def test_without_a_quorum_a_member_answers_for_itself_alone(cluster: EtcdCluster) -> None:

@@ -34,7 +34,7 @@ async def joining(cluster: EtcdCluster) -> AsyncIterator[tuple[Etcd, Etcd, int]]
                     lambda: client.remove(added.member_id, timeout_s=S), while_told="unhealthy cluster"
                 )
         finally:
-            cluster.forget(place)
+            cluster.discard(place)
     cluster.wait_healthy()
 
 

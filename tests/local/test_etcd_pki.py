@@ -26,21 +26,21 @@ class PkiCluster:
         self.cluster.extra = (f"--peer-cert-allowed-cn={peer_common_name(spec)}",)
         self.pki = Pki.open(spec, folder)
         self.pki.issue([each.role for each in desired_certs(spec)], datetime.now(UTC))
-        self.pki.issue_client("kube-apiserver", datetime.now(UTC))
+        self.pki.issue_consumer("kube-apiserver", datetime.now(UTC))
         self._lay_out(folder)
 
     def _lay_out(self, folder: Path) -> None:
-        (folder / "ca.pem").write_bytes(self.pki.trust("ca"))
+        (folder / "ca.pem").write_bytes(self.pki.ca_file("ca"))
         places = {"admin": folder / "root"}
         for member in self.cluster.members.values():
             for kind in ("server", "peer"):
                 places[f"{kind}/{member.name}"] = member.folder / kind
         for role, place in places.items():
-            cert, key = self.pki.file(role)
+            cert, key = self.pki.pair(role)
             place.with_name(f"{place.name}.pem").write_bytes(cert)
             place.with_name(f"{place.name}-key.pem").write_bytes(key)
 
-    def asks_as_peer(self, role: str, address: str) -> int:
+    def request_as_peer(self, role: str, address: str) -> int:
         """The status of a question that members ask each other, asked with the certificate of this role."""
         pki = self.cluster.folder / "pki"
         kind, _, name = role.partition("/")
@@ -78,6 +78,6 @@ def test_the_operator_reads_and_writes_through_every_member(sealed: PkiCluster) 
 def test_no_other_certificate_of_the_ca_speaks_raft(sealed: PkiCluster, role: str) -> None:
     """Rule 20, with one CA for clients and peers."""
     address = sealed.cluster.members["m2"].address
-    assert sealed.asks_as_peer("peer/m1", address) == http.HTTPStatus.OK
+    assert sealed.request_as_peer("peer/m1", address) == http.HTTPStatus.OK
     with pytest.raises(OSError, match=r"(?i)alert|reset|closed|EOF|broken"):
-        sealed.asks_as_peer(role, address)
+        sealed.request_as_peer(role, address)

@@ -52,7 +52,7 @@ class OldMember:
         for name in ("ca.pem", "peer-ca.pem"):
             (pki / name).write_bytes(authority.pem)
 
-    def form(self) -> None:
+    def form_cluster(self) -> None:
         """Its very first start, as a cluster of its own."""
         join = Path(self.layout.join)
         join.write_text(f"ETCD_INITIAL_CLUSTER_STATE=new\nETCD_INITIAL_CLUSTER=m3={self.place.peer_url}\n")
@@ -77,7 +77,7 @@ class OldMember:
             wait_until(lambda: not is_running(pid))
             pid_file.unlink()
 
-    def comes_up(self) -> bool:
+    def wait_until_up(self) -> bool:
         said = self.start()
         self.stop()
         return said == ""
@@ -117,7 +117,7 @@ def old(cluster: EtcdCluster, version: str, tmp_path_factory: pytest.TempPathFac
     cluster.etcdctl("m1", "put", KEY, WORD)
     member = OldMember(cluster, tmp_path_factory.mktemp("old"), version)
     try:
-        member.form()
+        member.form_cluster()
         yield member
     finally:
         member.stop()
@@ -140,41 +140,41 @@ def test_another_token_is_none_of_its_business(old: OldMember, cluster: EtcdClus
     conf = Path(old.layout.conf)
     text = conf.read_text()
     conf.write_text(text.replace('TOKEN="prod-old"', 'TOKEN="prod-new"'))
-    assert old.comes_up()
+    assert old.wait_until_up()
     conf.write_text(text)
     cluster.etcdctl("m1", "del", KEY)
-    assert old.comes_up()
+    assert old.wait_until_up()
     cluster.etcdctl("m1", "put", KEY, WORD)
 
 
 def test_nobody_else_there_is_no_reason_to_stay_down(old: OldMember, cluster: EtcdCluster) -> None:
     with cluster.members["m1"].paused(), cluster.members["m2"].paused():
-        assert old.comes_up()
+        assert old.wait_until_up()
     conf = Path(old.layout.conf)
     text = conf.read_text()
     nobody = "".join(line for line in text.splitlines(keepends=True) if "ETCDUP_MEMBERS" not in line)
     for told in (nobody, text.replace(".1:2379 ", ".201:2379 ").replace(".2:2379 ", ".202:2379 ")):
         conf.write_text(told)
-        assert old.comes_up()
+        assert old.wait_until_up()
     conf.write_text(text)
 
 
 def test_only_those_are_believed_that_its_ca_vouches_for(old: OldMember, cluster: EtcdCluster) -> None:
     old.give_certificates(Authority("another CA"))
-    assert old.comes_up()
+    assert old.wait_until_up()
     old.give_certificates(cluster.authority)
     cluster.authority.issue("prod health", days=-1).write(Path(old.layout.pki), "health")
-    assert old.comes_up()
+    assert old.wait_until_up()
     Path(old.layout.key("health")).unlink()
-    assert old.comes_up()
+    assert old.wait_until_up()
     old.give_certificates(cluster.authority)
-    assert not old.comes_up()
+    assert not old.wait_until_up()
 
 
 def test_a_start_that_etcdup_vouches_for_asks_nobody(old: OldMember) -> None:
-    vouched = Path(old.layout.vouched)
+    vouched = Path(old.layout.fence_disabled)
     vouched.touch()
-    assert old.comes_up()
+    assert old.wait_until_up()
     vouched.unlink()
 
 
@@ -183,7 +183,7 @@ def test_without_etcdctl_it_starts(old: OldMember, cluster: EtcdCluster) -> None
     current.unlink()
     current.mkdir()
     shutil.copy(cluster.binaries / "etcd", current)
-    assert old.comes_up()
+    assert old.wait_until_up()
     shutil.rmtree(current)
     current.symlink_to(cluster.binaries)
 
@@ -191,6 +191,6 @@ def test_without_etcdctl_it_starts(old: OldMember, cluster: EtcdCluster) -> None
 def test_users_of_etcds_own_leave_it_without_an_answer(old: OldMember, cluster: EtcdCluster) -> None:
     for words in ("user add root:secret", "user grant-role root root", "auth enable"):
         cluster.etcdctl("m1", *words.split())
-    assert old.comes_up()
+    assert old.wait_until_up()
     cluster.etcdctl("m1", "auth", "disable")
-    assert not old.comes_up()
+    assert not old.wait_until_up()

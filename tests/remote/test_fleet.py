@@ -63,7 +63,9 @@ async def test_a_silent_host_delays_nobody_beyond_its_own_timeout(sshd: Sshd, tm
 
 
 async def test_who_cannot_become_root_is_not_reached(sshd: Sshd, users: Users) -> None:
-    async with open_fleet(spec(sshd, host("infra1"), user=users.barred, sudo=True), NO_SECRETS) as fleet:
+    async with open_fleet(
+        spec(sshd, host("infra1"), user=users.without_sudo, sudo=True), NO_SECRETS
+    ) as fleet:
         assert fleet.hosts == {}
         assert type(fleet.unreachable["infra1"]) is SudoFailed
 

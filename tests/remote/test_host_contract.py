@@ -37,7 +37,7 @@ async def _open(door: str, request: pytest.FixtureRequest) -> Host:
     if door == "ssh":
         return await ssh.connect(sshd.host(), sshd.ssh(), secrets=NO_SECRETS)
     users: Users = request.getfixturevalue("users")
-    user = users.free if door == "ssh-sudo" else users.asked
+    user = users.passwordless if door == "ssh-sudo" else users.with_password
     return await ssh.connect(sshd.host(), sshd.ssh(user=user, sudo=True), secrets=PASSWORD_GIVEN)
 
 

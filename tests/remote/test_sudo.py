@@ -37,11 +37,11 @@ async def expect_refusal(sshd: Sshd, user: str, secrets: Secrets) -> SudoFailed:
 
 
 async def test_without_a_password(sshd: Sshd, users: Users) -> None:
-    assert await whoami(sshd, users.free, NOBODY_TO_ASK) == "root"
+    assert await whoami(sshd, users.passwordless, NOBODY_TO_ASK) == "root"
 
 
 async def test_with_a_password(sshd: Sshd, users: Users) -> None:
-    assert await whoami(sshd, users.asked, password_secrets(PASSWORD)) == "root"
+    assert await whoami(sshd, users.with_password, password_secrets(PASSWORD)) == "root"
 
 
 async def test_root_needs_no_sudo(sshd: Sshd, users: Users) -> None:
@@ -49,26 +49,26 @@ async def test_root_needs_no_sudo(sshd: Sshd, users: Users) -> None:
 
 
 async def test_a_needed_password_that_nobody_gives(sshd: Sshd, users: Users) -> None:
-    error = await expect_refusal(sshd, users.asked, NOBODY_TO_ASK)
+    error = await expect_refusal(sshd, users.with_password, NOBODY_TO_ASK)
     assert "none was given" in error.message
     assert "ETCDUP_SUDO_PASSWORD" in error.hint
 
 
 @pytest.mark.parametrize("password", ["wrong", "", "etcdup-sudo-took-the-password"])
 async def test_a_wrong_password(sshd: Sshd, users: Users, password: str) -> None:
-    error = await expect_refusal(sshd, users.asked, password_secrets(password))
-    assert f"did not accept the password of {users.asked}" in error.message
+    error = await expect_refusal(sshd, users.with_password, password_secrets(password))
+    assert f"did not accept the password of {users.with_password}" in error.message
 
 
 async def test_a_user_who_may_not(sshd: Sshd, users: Users) -> None:
-    error = await expect_refusal(sshd, users.barred, password_secrets(PASSWORD))
-    assert f"{users.barred} may not use sudo" in error.message
+    error = await expect_refusal(sshd, users.without_sudo, password_secrets(PASSWORD))
+    assert f"{users.without_sudo} may not use sudo" in error.message
     assert "visudo" in error.hint
 
 
 async def test_the_password_is_in_no_command_line(sshd: Sshd, users: Users) -> None:
     reached = await connect(
-        sshd.host(), sshd.ssh(user=users.asked, sudo=True), secrets=password_secrets(PASSWORD)
+        sshd.host(), sshd.ssh(user=users.with_password, sudo=True), secrets=password_secrets(PASSWORD)
     )
     try:
         seen = await reached.run(["sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ"])
@@ -83,10 +83,10 @@ async def test_a_password_that_sudo_leaves_does_not_become_input(
 ) -> None:
     """A rule that frees single commands: our line with the password would be the command's first input."""
     reached = await connect(
-        sshd.host(), sshd.ssh(user=users.asked, sudo=True), secrets=password_secrets(PASSWORD)
+        sshd.host(), sshd.ssh(user=users.with_password, sudo=True), secrets=password_secrets(PASSWORD)
     )
-    rules = SUDOERS / f"{users.asked}-some"
-    rules.write_text(f"{users.asked} ALL=(ALL) NOPASSWD: {shutil.which('sh')}\n")
+    rules = SUDOERS / f"{users.with_password}-some"
+    rules.write_text(f"{users.with_password} ALL=(ALL) NOPASSWD: {shutil.which('sh')}\n")
     rules.chmod(0o440)
     try:
         with pytest.raises(SudoFailed, match="for some commands and not for others"):

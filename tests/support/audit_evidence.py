@@ -31,7 +31,7 @@ async def gather_evidence(spec: Spec, folder: Path) -> Evidence:
     ways = [(one, other) for one in names for other in names if one != other]
     return Evidence(
         observed,
-        closer={
+        inspections={
             name: HostInspection(name, SAFE_SETTINGS, disks=(GOOD_DISK,), synchronised=True) for name in names
         },
         links=tuple(Link(*way, port=port) for way in ways for port in get_args(LinkPort)),
@@ -42,7 +42,8 @@ async def gather_evidence(spec: Spec, folder: Path) -> Evidence:
 
 def with_inspection(evidence: Evidence, name: str, **change: object) -> Evidence:
     """The same, but for this host's closer look."""
-    return replace(evidence, closer={**evidence.closer, name: replace(evidence.closer[name], **change)})  # type: ignore[arg-type]
+    changed = replace(evidence.inspections[name], **change)  # type: ignore[arg-type]
+    return replace(evidence, inspections={**evidence.inspections, name: changed})
 
 
 def with_hosts(evidence: Evidence, **changed: Mapping[str, object]) -> Evidence:

@@ -82,7 +82,7 @@ class Cluster:
     def slot(self, name: str) -> Slot:
         return self.slots[self.number(name)]
 
-    def having(self, number: int, **changes: object) -> "Cluster":
+    def with_slot(self, number: int, **changes: object) -> "Cluster":
         """The same with one slot changed."""
         slots = list(self.slots)
         slots[number] = replace(slots[number], **changes)  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ class Cluster:
     def quorum(self) -> int:
         return len(self.voters()) // 2 + 1
 
-    def live(self) -> list[int]:
+    def live_voters(self) -> list[int]:
         """Voters whose etcd runs on its own data and can be talked to by its peers."""
         return [n for n in self.voters() if serves(self.slots[n])]
 
@@ -157,7 +157,7 @@ def converge(cluster: Cluster) -> Cluster:
 def _elected(cluster: Cluster) -> int | None:
     """The leader that there is, as long as it has a quorum; else the one that is furthest behind of those who can
     win a vote: whatever raft allows to happen."""
-    able = [n for n in cluster.live() if len(_votes(cluster, n)) >= cluster.quorum]
+    able = [n for n in cluster.live_voters() if len(_votes(cluster, n)) >= cluster.quorum]
     if cluster.leader in able:
         return cluster.leader
     return min(able, key=lambda n: (cluster.slots[n].log, n), default=None)
@@ -167,7 +167,7 @@ def _votes(cluster: Cluster, candidate: int) -> list[int]:
     own = cluster.slots[candidate]
     return [
         n
-        for n in cluster.live()
+        for n in cluster.live_voters()
         if connected(own, cluster.slots[n])
         and (cluster.leader == candidate or cluster.slots[n].log <= own.log)
     ]
@@ -225,24 +225,24 @@ def start(cluster: Cluster, number: int) -> Cluster:
             return replace(cluster, lost=True)  # empty under its old ID (rule 32)
         data = slot.generation
     process = Process(data, slot.conf, slot.current)
-    return converge(cluster.having(number, data=data, process=process, ours_down=False))
+    return converge(cluster.with_slot(number, data=data, process=process, ours_down=False))
 
 
 def stop(cluster: Cluster, number: int) -> Cluster:
     """`systemctl stop` by us."""
     listed = cluster.slots[number].listed == "voter"
-    return converge(cluster.having(number, process=None, ours_down=listed))
+    return converge(cluster.with_slot(number, process=None, ours_down=listed))
 
 
 def crash(cluster: Cluster, number: int) -> Cluster:
     """The host loses its power, and tmpfs what it held."""
-    return converge(cluster.having(number, on=False, process=None, joining=False, ours_down=False))
+    return converge(cluster.with_slot(number, on=False, process=None, joining=False, ours_down=False))
 
 
 def power_on(cluster: Cluster, number: int) -> Cluster:
     """It comes back, and systemd starts what is enabled."""
     slot = cluster.slots[number]
-    cluster = converge(cluster.having(number, on=True))
+    cluster = converge(cluster.with_slot(number, on=True))
     return start(cluster, number) if slot.enabled else cluster
 
 

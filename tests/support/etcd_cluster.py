@@ -121,7 +121,7 @@ class EtcdCluster:
         self.members[member.name] = member
         return member
 
-    def forget(self, member: Member) -> None:
+    def discard(self, member: Member) -> None:
         """Ends a member and clears its place, after it was removed."""
         member.stop(signal.SIGKILL)
         shutil.rmtree(member.folder)

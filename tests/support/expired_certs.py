@@ -19,6 +19,6 @@ def issue_expired_leaves(file: Path) -> Iterator[tuple[str, str, bytes]]:
     for host in spec.hosts:
         layout = layout_of(spec, host)
         for kind in MEMBER_CERTS:
-            cert, key = pki.file(f"{kind}/{host.name}")
+            cert, key = pki.pair(f"{kind}/{host.name}")
             yield host.name, layout.key(kind), key
             yield host.name, layout.cert(kind), cert

@@ -109,10 +109,10 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         pki=Pki.open(spec, folder),
         clock=network,
         etcd=etcd,
-        straight=etcd,
-        throwaway=throwaway,
-        archive=archived,
-        meet=meet,
+        connect_directly=etcd,
+        connect_temporary=throwaway,
+        obtain_archive=archived,
+        connect_host=meet,
         snapshots=folder / "backups",
         binaries=tuple(_available_binaries(version, archive) for version in versions),
     )
@@ -139,7 +139,7 @@ async def bring_up(spec: Spec, network: FakeNetwork, folder: Path) -> tuple[Heal
     planner = planner_of(spec)
     plan = planner(await observe(world))
     assert isinstance(plan, Plan), plan
-    with Journal.beside(folder, spec.name) as journal:
+    with Journal.in_folder(folder, spec.name) as journal:
         return await apply(world, plan, planner, RecordingReporter([]), journal)
 
 

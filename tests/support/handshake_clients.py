@@ -20,7 +20,9 @@ class HandshakeClients:
         self._context = ssl.create_default_context(cafile=str(ca))
         self._context.load_cert_chain(cert, key)
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._greet, args=(port,), daemon=True) for port in ports]
+        self._threads = [
+            threading.Thread(target=self._run_handshakes, args=(port,), daemon=True) for port in ports
+        ]
 
     def __enter__(self) -> "HandshakeClients":
         for thread in self._threads:
@@ -32,7 +34,7 @@ class HandshakeClients:
         for thread in self._threads:
             thread.join(PATIENCE_S * 2)
 
-    def _greet(self, port: tuple[str, int]) -> None:
+    def _run_handshakes(self, port: tuple[str, int]) -> None:
         while not self._over.is_set():
             try:
                 with (

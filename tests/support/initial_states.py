@@ -44,7 +44,7 @@ def first_states(found: tuple[str, ...], old: str = OLD_PATCH) -> Iterator[Clust
     cluster = Cluster(
         slots, None, min(running, default=series_of(BASE)), tuple(0 if kind == "E" else 1 for kind in found)
     )
-    live = cluster.live()
+    live = cluster.live_voters()
     able = {found[n]: n for n in reversed(live)} if len(live) >= cluster.quorum else {}
     for leader in able.values():
         yield converge(replace(cluster, leader=leader))

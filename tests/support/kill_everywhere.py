@@ -23,7 +23,7 @@ class Start:
     network: FakeNetwork
     folder: Path
 
-    def again(self, name: str) -> tuple[FakeNetwork, Path]:
+    def copy_to(self, name: str) -> tuple[FakeNetwork, Path]:
         folder = self.folder.with_name(f"{self.folder.name}-{name}")
         return deepcopy(self.network), Path(shutil.copytree(self.folder, folder))
 
@@ -63,7 +63,7 @@ async def kill_everywhere(start: Start, spec: Spec) -> int:
         network.cut_after = cut
         with pytest.raises(Killed):
             await bring_up(spec, network, folder)
-        network.revive()
+        network.restart_etcdup()
         await apply_and_check(spec, network, folder)
         total += 1
     return total
@@ -80,7 +80,7 @@ async def crash_everywhere(start: Start, spec: Spec, *, killed: bool, stride: in
         network.cut_after = cut if killed else None
         with suppress(Killed, EtcdupError):
             await bring_up(spec, network, folder)
-        network.revive()
+        network.restart_etcdup()
         network.reboot(victim)
         await apply_and_check(spec, network, folder, spared=victim)
         total += 1
@@ -91,9 +91,9 @@ async def _kill_points(
     start: Start, spec: Spec, stride: int = 1
 ) -> AsyncIterator[tuple[int, FakeNetwork, Path]]:
     """A fresh copy of the start for each command that an uncut apply needs."""
-    whole, folder = start.again("whole")
+    whole, folder = start.copy_to("whole")
     await apply_and_check(spec, whole, folder)
     for cut in range(1, len(whole.commands), stride):
-        network, folder = start.again(str(cut))
+        network, folder = start.copy_to(str(cut))
         yield cut, network, folder
         shutil.rmtree(folder)

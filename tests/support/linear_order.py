@@ -36,7 +36,7 @@ class _Configuration(NamedTuple):
 def has_order(operations: Sequence[Operation], limit: int) -> bool:
     """Whether some order explains these, all of one key, sorted by their call."""
     search = _Search(*_narrowed(operations))
-    first = search.settled(_Configuration(0, 0, 0, None))
+    first = search.with_reads_applied(_Configuration(0, 0, 0, None))
     waiting, entered = [first], {first}
     while waiting:
         configuration = waiting.pop()
@@ -86,24 +86,24 @@ class _Search:
         for position in positions:
             each = self.certain[position]
             if each.fits(configuration.value):  # whatever only looks, and fits, was taken by `settled`
-                yield self.settled(configuration.after(position, each.value))
+                yield self.with_reads_applied(configuration.after(position, each.value))
         for bit, each in enumerate(self.loose):
             unused = not configuration.loose >> bit & 1
             if unused and each.invoked_ns <= horizon and each.fits(configuration.value):
                 loose = configuration.loose | 1 << bit
-                yield self.settled(configuration._replace(loose=loose, value=each.value))
+                yield self.with_reads_applied(configuration._replace(loose=loose, value=each.value))
 
-    def settled(self, configuration: _Configuration) -> _Configuration:
+    def with_reads_applied(self, configuration: _Configuration) -> _Configuration:
         """With all that only looks, may be next, and fits: taking it at once never spoils an order."""
         while True:
             positions, _ = self._next(configuration)
-            fitting = [at for at in positions if self._only_looks(at, configuration.value)]
+            fitting = [at for at in positions if self._is_read_only(at, configuration.value)]
             if not fitting:
                 return configuration
             for position in fitting:
                 configuration = configuration.after(position, configuration.value)
 
-    def _only_looks(self, position: int, value: str | None) -> bool:
+    def _is_read_only(self, position: int, value: str | None) -> bool:
         return not self.certain[position].sets and self.certain[position].fits(value)
 
     def _next(self, configuration: _Configuration) -> tuple[list[int], float]:

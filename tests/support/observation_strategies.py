@@ -190,7 +190,7 @@ def pkis() -> st.SearchStrategy[PkiSeen]:
     return st.builds(
         PkiSeen,
         mode=st.sampled_from(["managed", "provided"]),
-        authority=st.sampled_from([None, authority]),
+        ca=st.sampled_from([None, authority]),
         certs=st.just({}),
         files=st.just({}),
         trust=st.sampled_from([{}, {"ca": "aa", "peer-ca": "aa"}]),

@@ -71,13 +71,13 @@ class ObservedModel:
                 for each in cluster.snapshots
             ),
         )
-        observed = self._looked(cluster, observed, [host.name for host in self.target.hosts])
-        while more := self._beyond(observed):
+        observed = self._observe(cluster, observed, [host.name for host in self.target.hosts])
+        while more := self._hosts_not_in_spec(observed):
             observed = replace(observed, leaving={**observed.leaving, **more})
-            observed = self._looked(cluster, observed, list(more))
+            observed = self._observe(cluster, observed, list(more))
         return observed
 
-    def _beyond(self, observed: Observed) -> dict[str, HostSpec]:
+    def _hosts_not_in_spec(self, observed: Observed) -> dict[str, HostSpec]:
         found = {host.name: host for host in former_hosts(self.target, observed)}
         found |= {
             host.name: host
@@ -85,7 +85,7 @@ class ObservedModel:
         }
         return {name: host for name, host in found.items() if name not in observed.hosts}
 
-    def _looked(self, cluster: Cluster, observed: Observed, names: list[str]) -> Observed:
+    def _observe(self, cluster: Cluster, observed: Observed, names: list[str]) -> Observed:
         entries = self.entries(cluster)
         return replace(
             observed,
@@ -177,13 +177,13 @@ class ObservedModel:
     def _spec_of(self, slot: Slot) -> Spec:
         return self.target if any(host.name == slot.name for host in self.target.hosts) else self.base
 
-    def _at(self, conf: Conf) -> Spec:
+    def _spec_at(self, conf: Conf) -> Spec:
         return (self.base if conf.spec == "base" else self.target).at(parse_version(conf.version))
 
     def _files(self, slot: Slot, cluster: Cluster, layout: Layout) -> dict[str, FileSeen]:
         if slot.conf is None:
             return {}
-        spec = self._at(slot.conf)
+        spec = self._spec_at(slot.conf)
         # Each host's certificates are those it was last given, whatever the operator holds by now.
         given = tuple(slot.certs if each.name == slot.name else 1 for each in cluster.slots)
         pki = self.pki(replace(cluster, pki=given))
@@ -210,7 +210,7 @@ class ObservedModel:
         )  # fmt: skip
 
     def _environment(self, slot: Slot, process: Process, layout: Layout) -> dict[str, str]:
-        spec = self._at(process.conf)
+        spec = self._spec_at(process.conf)
         host = spec.host(slot.name)
         pki = PkiSeen("managed", trust={"ca": "aa", "peer-ca": "aa"})
         files = desired_files(spec, host, layout, TOKEN, pki)

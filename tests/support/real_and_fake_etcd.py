@@ -35,7 +35,7 @@ class ClusterUnderTest(Protocol):
 
     async def stop(self, name: str) -> None: ...
 
-    def cut(self, name: str) -> None:
+    def kill(self, name: str) -> None:
         """Ends a member at once, without a farewell."""
         ...
 
@@ -43,7 +43,7 @@ class ClusterUnderTest(Protocol):
         """The same, and its data is gone."""
         ...
 
-    async def ended(self, name: str) -> int:
+    async def wait_for_end(self, name: str) -> int:
         """Waits until a member has ended by itself; 0 unless it failed."""
         ...
 
@@ -73,14 +73,14 @@ class RealClusterUnderTest:
     async def stop(self, name: str) -> None:
         await asyncio.to_thread(self._cluster.members[name].stop)
 
-    def cut(self, name: str) -> None:
+    def kill(self, name: str) -> None:
         self._cluster.members[name].stop(signal.SIGKILL)
 
     def wipe(self, name: str) -> None:
-        self.cut(name)
+        self.kill(name)
         shutil.rmtree(self._cluster.members[name].folder / "data")
 
-    async def ended(self, name: str) -> int:
+    async def wait_for_end(self, name: str) -> int:
         process = self._cluster.members[name].process
         assert process is not None
         return await asyncio.to_thread(process.wait, PATIENCE_S)
@@ -154,14 +154,14 @@ class FakeClusterUnderTest:
     async def stop(self, name: str) -> None:
         await FakeHost(self._machine(name)).run(["systemctl", "stop", "etcd.service"])
 
-    def cut(self, name: str) -> None:
+    def kill(self, name: str) -> None:
         self.network.crash(name)
 
     def wipe(self, name: str) -> None:
         self._machine(name).process = None
         self.network.wipe(name)
 
-    async def ended(self, name: str) -> int:
+    async def wait_for_end(self, name: str) -> int:
         machine = self._machine(name)
         assert machine.process is None
         return 0 if machine.failed_at is None else 1

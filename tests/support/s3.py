@@ -134,7 +134,7 @@ class Proxy:
 
     upstream: str
     fault: Fault = ""
-    room: int = 0
+    capacity: int = 0
     uploaded: int = 0
     url: str = ""
     aborted: int = 0
@@ -173,7 +173,7 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
             proxy.hashes |= {self.headers["x-amz-content-sha256"]} if data else set()
             begins = self.path.endswith("?uploads") or (self.command == "PUT" and "uploadId" not in self.path)
             proxy.encryption |= {self.headers["x-amz-server-side-encryption"] or "none"} if begins else set()
-            if data and proxy.fault == "fills up" and proxy.uploaded > proxy.room:
+            if data and proxy.fault == "fills up" and proxy.uploaded > proxy.capacity:
                 return self._say(507, b"<Error><Code>InsufficientStorage</Code></Error>")
             if proxy.fault == "stalls listing" and "list-type" in self.path:
                 proxy.released.wait(60)

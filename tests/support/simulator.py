@@ -96,16 +96,16 @@ def actions(step: Step, observed: Observed, wish: DesiredSpec) -> Iterator[Actio
 def _quiet(step: Step, label: str) -> Iterator[Action]:
     match step:
         case PrepareHost(host=name):
-            yield lambda cluster: cluster.having(
+            yield lambda cluster: cluster.with_slot(
                 _number(cluster, name), marker=cluster.slot(name).marker or "unformed"
             )
         case InstallBinaries(host=name, version=version):
-            yield lambda cluster: cluster.having(
+            yield lambda cluster: cluster.with_slot(
                 _number(cluster, name), versions=tuple(sorted({*cluster.slot(name).versions, version}))
             )
         case InstallFiles(host=name, version=version):
             yield lambda cluster: converge(
-                cluster.having(
+                cluster.with_slot(
                     _number(cluster, name), conf=Conf(label, version), certs=cluster.pki[cluster.number(name)]
                 )
             )
@@ -139,7 +139,7 @@ def _change(step: Step, observed: Observed, wish: DesiredSpec) -> Iterator[Actio
             yield lambda cluster: _removed(_with_quorum(cluster), int(ident, 16))
         case UpdatePeerUrl(host=name, member_id=ident):
             yield lambda cluster: converge(
-                _with_quorum(cluster).having(_entry(cluster, int(ident, 16)), url=wish.urls[name])
+                _with_quorum(cluster).with_slot(_entry(cluster, int(ident, 16)), url=wish.urls[name])
             )
 
 
@@ -181,7 +181,7 @@ def _require_host(cluster: Cluster, name: str) -> Cluster:
 
 
 def _on(name: str, **changes: object) -> Action:
-    return lambda cluster: cluster.having(_number(cluster, name), **changes)
+    return lambda cluster: cluster.with_slot(_number(cluster, name), **changes)
 
 
 def _issued(cluster: Cluster, names: set[str]) -> Cluster:
@@ -264,11 +264,11 @@ def _added(cluster: Cluster, name: str, wish: DesiredSpec) -> Cluster:
     slot = cluster.slots[number]
     if slot.listed or any(each.listed == "learner" for each in cluster.slots):
         raise StepFailed("too many learner members in cluster")
-    if len(cluster.live()) < quorum_of(len(cluster.voters()) + 1) and len(cluster.voters()) > 1:
+    if len(cluster.live_voters()) < quorum_of(len(cluster.voters()) + 1) and len(cluster.voters()) > 1:
         raise StepFailed("unhealthy cluster")
     generation = slot.generation + 1
     return converge(
-        cluster.having(number, listed="learner", generation=generation, named=False, url=wish.urls[name])
+        cluster.with_slot(number, listed="learner", generation=generation, named=False, url=wish.urls[name])
     )
 
 
@@ -279,7 +279,7 @@ def _promoted(cluster: Cluster, name: str) -> Cluster:
         return cluster
     if not (serves(slot) and slot.process and slot.process.ready and slot.log == 0):
         raise StepFailed(f"{name} is not in sync")
-    return converge(_with_quorum(cluster).having(number, listed="voter"))
+    return converge(_with_quorum(cluster).with_slot(number, listed="voter"))
 
 
 def _removed(cluster: Cluster, ident: int) -> Cluster:
@@ -290,10 +290,10 @@ def _removed(cluster: Cluster, ident: int) -> Cluster:
         left = [n for n in cluster.voters() if n != number]
         if sum(cluster.slots[n].named for n in left) < len(left) // 2 + 1:
             raise StepFailed("re-configuration failed due to not enough started members")
-        live = cluster.live()
+        live = cluster.live_voters()
         if number in live and len(live) - 1 < 1 + (len(cluster.voters()) - 1) // 2:
             raise StepFailed("unhealthy cluster")
-    return converge(cluster.having(number, listed="", named=False, ours_down=False))
+    return converge(cluster.with_slot(number, listed="", named=False, ours_down=False))
 
 
 def _entry(cluster: Cluster, ident: int) -> int:

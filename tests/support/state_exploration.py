@@ -37,8 +37,8 @@ class State(NamedTuple):
 class Exploration:
     """All states that are reached from some first ones, with one cluster.yaml."""
 
-    sight: ObservedModel
-    wish: DesiredSpec
+    observed_model: ObservedModel
+    desired: DesiredSpec
     planner: Planner
     alike: tuple[tuple[int, ...], ...] = ()
     crashes: bool = True
@@ -55,7 +55,7 @@ class Exploration:
 
     def answer(self, cluster: Cluster) -> tuple[Observed, Plan | Refusal]:
         if cluster not in self.answers:
-            observed = self.sight.observed(cluster)
+            observed = self.observed_model.observed(cluster)
             self.answers[cluster] = observed, self.planner(observed)
         return self.answers[cluster]
 
@@ -63,19 +63,19 @@ class Exploration:
         waiting = [(state, before, how)]
         while waiting:
             state, before, how = waiting.pop()
-            state = self._usual(state)
+            state = self._canonical(state)
             if state in self.came_from:
                 continue
             self.came_from[state] = None if before is None else (before, how)
-            waiting += [(after, state, what) for after, what in self._after(state)]
+            waiting += [(after, state, what) for after, what in self._successors(state)]
 
-    def _usual(self, state: State) -> State:
+    def _canonical(self, state: State) -> State:
         """Of states that differ only in names, one."""
         cluster, order = canonical_form(state.cluster, self.alike)
         crashed = order.index(state.crashed) if state.crashed >= 0 else -1
         return State(cluster, crashed, state.spent)
 
-    def _after(self, state: State) -> Iterator[tuple[State, str]]:
+    def _successors(self, state: State) -> Iterator[tuple[State, str]]:
         cluster = state.cluster
         if state.crashed >= 0:
             yield State(power_on(cluster, state.crashed), spent=True), f"{state.crashed} comes back"
@@ -90,11 +90,11 @@ class Exploration:
             return
         if plan.is_empty:
             self.ends["done"] += 1
-            self._judge_end(state)
+            self._check_end(state)
             return
         self.runs += 1
         phase = phases([step for step in plan.steps if not isinstance(step, LASTING)])[0]
-        if any(refuse_step(step, self.sight.target, observed) for step in phase):
+        if any(refuse_step(step, self.observed_model.target, observed) for step in phase):
             self.ends["guarded"] += 1
             return
         yield from self._phase(state, observed, plan, phase)
@@ -104,7 +104,7 @@ class Exploration:
     ) -> Iterator[tuple[State, str]]:
         """The states while the phase is done, and once it is done. After each piece etcdup may die; where the phase
         is one disruptive step, a host may crash there too, and the rest of the step is tried all the same."""
-        pieces = [(step.kind, piece) for step in phase for piece in actions(step, observed, self.wish)]
+        pieces = [(step.kind, piece) for step in phase for piece in actions(step, observed, self.desired)]
         cluster = state.cluster
         for number, (kind, piece) in enumerate(pieces):
             if self.crashes and not state.spent and phase[0].disruptive:
@@ -114,13 +114,13 @@ class Exploration:
             except StepFailed as why:
                 self.ends[f"failed: {kind}: {why}"] += 1
                 if cluster != state.cluster:
-                    self.leads_to[state.cluster] = self._usual(State(cluster)).cluster
+                    self.leads_to[state.cluster] = self._canonical(State(cluster)).cluster
                 return
-            self._judge_piece(state, cluster, after, kind)
+            self._check_piece(state, cluster, after, kind)
             cluster = after
             yield State(cluster, state.crashed, state.spent), f"{kind} {getattr(phase[0], 'host', '')}"
-        self._judge_phase(state, cluster, plan, phase)
-        self.leads_to[state.cluster] = self._usual(State(cluster)).cluster
+        self._check_phase(state, cluster, plan, phase)
+        self.leads_to[state.cluster] = self._canonical(State(cluster)).cluster
 
     def _crashes_here(
         self, state: State, cluster: Cluster, pieces: list[tuple[str, Action]]
@@ -133,12 +133,12 @@ class Exploration:
                     after = piece(after)
                 except StepFailed:
                     break
-                self._judge_always(State(after, number, True), state)
+                self._check_always(State(after, number, True), state)
                 yield State(after, number, True), f"{number} crashed, {kind}"
 
-    def _judge_piece(self, state: State, before: Cluster, after: Cluster, kind: str) -> None:
+    def _check_piece(self, state: State, before: Cluster, after: Cluster, kind: str) -> None:
         now = State(after, state.crashed, state.spent)
-        self._judge_always(now, state)
+        self._check_always(now, state)
         alone = kind == "RestartMember" and len(before.voters()) == 1
         lost = before.leader is not None and after.leader is None and not alone
         self._expect(not lost, state, f"{kind} takes the quorum away")
@@ -146,17 +146,19 @@ class Exploration:
             after.margin >= min(0, before.margin), state, f"{kind}: too few hold what was acknowledged"
         )
 
-    def _judge_always(self, state: State, came: State) -> None:
+    def _check_always(self, state: State, came: State) -> None:
         down = sum(slot.ours_down for slot in state.cluster.slots)
         self._expect(down <= 1, came, "two members are down by our hand")
         self._expect(not state.cluster.lost, came, "an acknowledged write is lost")
 
-    def _judge_phase(self, state: State, after: Cluster, plan: Plan, phase: tuple[Step, ...]) -> None:
+    def _check_phase(self, state: State, after: Cluster, plan: Plan, phase: tuple[Step, ...]) -> None:
         """What a fresh plan says once the phase is done: never the same step, nor one that was not shown."""
         before = state.cluster
         if before.leader is None:
             self._expect(
-                len(after.live()) >= len(before.live()), state, f"{phase[0].kind} leaves fewer alive"
+                len(after.live_voters()) >= len(before.live_voters()),
+                state,
+                f"{phase[0].kind} leaves fewer alive",
             )
         usual, order = canonical_form(after, self.alike)
         left = self.answer(usual)[1]
@@ -178,9 +180,9 @@ class Exploration:
             self._expect(identity not in done, state, f"{identity} was done and is wanted again")
             self._expect(identity in shown, state, f"{identity} was not in the plan")
 
-    def _judge_end(self, state: State) -> None:
+    def _check_end(self, state: State) -> None:
         """An empty plan means that all is as cluster.yaml has it, as far as anybody can see."""
-        cluster, wanted = state.cluster, self.sight.target
+        cluster, wanted = state.cluster, self.observed_model.target
         if not member_list(self.answer(cluster)[0]):
             return  # ops.apply goes on to prove every member, and fails there
         for host in wanted.hosts:
@@ -199,12 +201,12 @@ class Exploration:
         self._expect(not strays, state, f"nothing is left to do, but {strays} are members")
 
     def _is_behind(self, cluster: Cluster, name: str) -> bool:
-        observed, wanted = self.answer(cluster)[0], self.sight.target
+        observed, wanted = self.answer(cluster)[0], self.observed_model.target
         return bool(
             restart_reasons(wanted, wanted.host(name), observed.reachable()[name], TOKEN, observed.pki)
         )
 
-    def look_for_loops(self) -> None:
+    def find_loops(self) -> None:
         """Without an accident plans lead somewhere: each state's next one is known, so a loop is a state met twice."""
         settled: set[Cluster] = set()
         for first in self.leads_to:
@@ -220,9 +222,9 @@ class Exploration:
 
     def _expect(self, holds: bool, state: State, what: str) -> None:
         if not holds:
-            self.violations.append(f"{what}\n{self.story(state)}")
+            self.violations.append(f"{what}\n{self.trace(state)}")
 
-    def story(self, state: State) -> str:
+    def trace(self, state: State) -> str:
         """How it came to this."""
         lines: list[str] = []
         at: State | None = state

@@ -18,9 +18,9 @@ PASSWORD = 'a pass\'word $with "odd" things'
 class Users:
     """Their login names; all three have PASSWORD."""
 
-    free: str
-    asked: str
-    barred: str
+    passwordless: str
+    with_password: str
+    without_sudo: str
 
 
 @contextmanager
@@ -32,13 +32,15 @@ def temporary_users() -> Iterator[Users]:
     users = Users(f"{stem}-free", f"{stem}-asked", f"{stem}-barred")
     rules = SUDOERS / stem
     try:
-        for name in (users.free, users.asked, users.barred):
+        for name in (users.passwordless, users.with_password, users.without_sudo):
             subprocess.run(["useradd", "-M", "-d", "/", "-s", "/bin/sh", "-p", "*", name], check=True)
             subprocess.run(["chpasswd"], input=f"{name}:{PASSWORD}\n".encode(), check=True)
-        rules.write_text(f"{users.free} ALL=(ALL) NOPASSWD: ALL\n{users.asked} ALL=(ALL) ALL\n")
+        rules.write_text(
+            f"{users.passwordless} ALL=(ALL) NOPASSWD: ALL\n{users.with_password} ALL=(ALL) ALL\n"
+        )
         rules.chmod(0o440)
         yield users
     finally:
         rules.unlink(missing_ok=True)
-        for name in (users.free, users.asked, users.barred):
+        for name in (users.passwordless, users.with_password, users.without_sudo):
             subprocess.run(["userdel", name], check=False, capture_output=True)

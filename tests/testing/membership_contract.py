@@ -87,12 +87,12 @@ async def refuses_a_member_that_was_told_another_list(place: ClusterUnderTest) -
     async with place.client("m1") as client:
         known = await list_for_new_member(place, client)
         await place.start(name, known | {name: place.peer_url(name)})
-        assert await place.ended(name) != 0
+        assert await place.wait_for_end(name) != 0
         assert "member count is unequal" in place.log(name)
         place.wipe(name)
         joining = await add_learner(place, client, NOWHERE)
         await place.start(name, known | {name: place.peer_url(name)})
-        assert await place.ended(name) != 0
+        assert await place.wait_for_end(name) != 0
         assert "error validating peerURLs" in place.log(name)
         await client.remove(joining.member_id, timeout_s=S)
 
@@ -103,7 +103,7 @@ async def ends_a_removed_member(place: ClusterUnderTest) -> None:
         await place.wait(6)
         await client.remove(await find_id(client, "m3"), timeout_s=S)
         await wait_until_silent(place, removed)
-        assert await place.ended("m3") == 0
+        assert await place.wait_for_end("m3") == 0
         assert "the member has been permanently removed from the cluster" in place.log("m3")
         assert {member.name for member in await client.members(timeout_s=S)} == {"m1", "m2"}
         await client.prove(b"proof", b"two", timeout_s=S)
@@ -116,7 +116,7 @@ async def never_goes_on_as_a_wiped_voter(place: ClusterUnderTest) -> None:
         await client.prove(b"proof", b"with it", timeout_s=S)
         place.wipe("m3")
         await place.start("m3", await list_for_new_member(place, client))
-        assert await place.ended("m3") != 0
+        assert await place.wait_for_end("m3") != 0
         assert "tocommit(" in place.log("m3")
         await client.prove(b"proof", b"without it", timeout_s=S)
 
@@ -126,7 +126,7 @@ async def adds_nobody_while_a_voter_is_dead_but_removes_it(place: ClusterUnderTe
     async with place.client("m1") as client:
         await place.wait(6)
         dead = await find_id(client, "m3")
-        place.cut("m3")
+        place.kill("m3")
         await place.wait(2)
         with pytest.raises(EtcdRefused, match="unhealthy cluster"):
             await client.add_learner([NOWHERE], timeout_s=S)
@@ -151,8 +151,8 @@ async def changes_nothing_without_a_quorum(place: ClusterUnderTest) -> None:
     """Rule 62."""
     async with place.client("m1") as client:
         members = await client.members(timeout_s=S)
-        place.cut("m2")
-        place.cut("m3")
+        place.kill("m2")
+        place.kill("m3")
         await place.wait(3)
         said = await client.status(timeout_s=S)
         assert (said.leader_id, said.members) == (0, members)

@@ -118,7 +118,7 @@ async def test_a_wiped_voter_panics_again_and_again_until_it_is_removed() -> Non
     lost = next(each for each in await etcd(place, "m1").members(timeout_s=S) if each.name == "m3")
     await etcd(place, "m1").remove(lost.member_id, timeout_s=S)
     await place.wait(5)
-    assert await place.ended("m3") == 0
+    assert await place.wait_for_end("m3") == 0
 
 
 async def test_a_host_crashes_with_a_certain_command() -> None:
@@ -137,7 +137,7 @@ async def test_etcdup_is_killed_after_a_call_whose_change_is_made() -> None:
     place.network.at(1, lambda: place.network.crash("m3"))
     with pytest.raises(Killed):
         await etcd(place, "m1").add_learner(["https://10.0.0.9:2380"], timeout_s=S)
-    place.network.revive()
+    place.network.restart_etcdup()
     assert any(each.is_learner for each in await etcd(place, "m1").members(timeout_s=S))
     assert place.network.machines["m3"].process is None
 
@@ -246,7 +246,7 @@ async def test_alarms_auth_and_hashes_are_the_clusters() -> None:
     cluster = place.network.etcd.only()
     cluster.alarms, cluster.auth = ("NOSPACE on member 1",), True
     assert (await etcd(place, "m1").status(timeout_s=S)).alarms == cluster.alarms
-    assert await etcd(place, "m1").auth_enabled(timeout_s=S)
+    assert await etcd(place, "m1").is_auth_enabled(timeout_s=S)
     with pytest.raises(EtcdRefused, match="database space exceeded"):
         await etcd(place, "m1").put(b"k", b"v", timeout_s=S)
     assert await etcd(place, "m1").disarm(timeout_s=S) == ("NOSPACE on member 1",)

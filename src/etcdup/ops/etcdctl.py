@@ -50,7 +50,7 @@ async def resolve_endpoints(world: World, names: Sequence[str]) -> list[str]:
     The members' certificates hold 127.0.0.1, so a forwarded port passes the check of names. Provided ones may
     not: such members are dialled directly.
     """
-    certs = world.pki.see().certs
+    certs = world.pki.observe().certs
     urls = []
     for name in names:
         host = world.spec.host(name)
@@ -100,7 +100,7 @@ async def _obtain(world: World, folder: Path, version: Version, report: Report) 
             world.spec.at(version), folder, frozenset((arch,)), world.hosts, observed.reachable(),
             cache=install.cache_dir(), report=report,
         )  # fmt: skip
-        archive = await world.archive(binaries, arch)
+        archive = await world.obtain_archive(binaries, arch)
     except (InstallError, KeyError) as error:
         why = error.message if isinstance(error, InstallError) else "the hosts have it from their packages"
         hint = "install your distribution's etcd-client, so that etcdctl is on $PATH"

@@ -28,7 +28,7 @@ class Fleet:
         self.unreachable: dict[str, UnreachableError | SudoFailed] = {}
         self._reach = reach
 
-    async def meet(self, host: HostSpec) -> None:
+    async def connect_host(self, host: HostSpec) -> None:
         """Tries to reach one more host, once."""
         if host.name in self.hosts or host.name in self.unreachable:
             return
@@ -82,7 +82,7 @@ async def open_fleet(
 
     fleet = Fleet(reach)
     try:
-        await _gather({host.name: fleet.meet(host) for host in spec.hosts})
+        await _gather({host.name: fleet.connect_host(host) for host in spec.hosts})
         yield fleet
     finally:
         await fleet.close()

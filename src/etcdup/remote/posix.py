@@ -31,7 +31,7 @@ class PosixHost(ABC):
         self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = COMMAND_TIMEOUT_S
     ) -> Result:
         started = time.monotonic()
-        ended = await self._ended(argv, stdin, timeout_s)
+        ended = await self._run_raw(argv, stdin, timeout_s)
         return Result(
             host=self.name,
             argv=tuple(argv),
@@ -42,10 +42,10 @@ class PosixHost(ABC):
         )
 
     async def read(self, path: str, *, timeout_s: float = COMMAND_TIMEOUT_S) -> bytes | None:
-        ended = await self._ended(scripts.read_file(path), b"", timeout_s)
+        ended = await self._run_raw(scripts.read_file(path), b"", timeout_s)
         if ended.status == 0:
             return ended.stdout
-        if ended.complaint().endswith("No such file or directory"):
+        if ended.error_text().endswith("No such file or directory"):
             return None
         raise self._failed(f"reading {path}", ended)
 
@@ -55,17 +55,17 @@ class PosixHost(ABC):
         await self.write_all([HostFile(path, content, mode, owner)], timeout_s=timeout_s)
 
     async def write_all(self, files: Sequence[HostFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
-        ended = await self._ended(self._writing(files), _contents(files), timeout_s)
+        ended = await self._run_raw(self._write_argv(files), _contents(files), timeout_s)
         if ended.status != 0:
             raise self._failed(f"writing {', '.join(file.path for file in files)}", ended)
 
     async def run_all(self, tasks: Sequence[HostTask], *, stdin: Stdin = b"") -> list[Result]:
-        argvs = [task.argv if isinstance(task, HostCommand) else self._writing(task) for task in tasks]
+        argvs = [task.argv if isinstance(task, HostCommand) else self._write_argv(task) for task in tasks]
         bounds = [task.timeout_s if isinstance(task, HostCommand) else COMMAND_TIMEOUT_S for task in tasks]
         reads = [*(not isinstance(task, HostCommand) for task in tasks[:-1]), True]
         contents = _contents([file for task in tasks if not isinstance(task, HostCommand) for file in task])
         script = scripts.in_sequence([*zip(map(scripts.bounded, argvs, bounds), reads, strict=True)])
-        ended = await self._ended(script, stdin, sum(bounds), first=contents)
+        ended = await self._run_raw(script, stdin, sum(bounds), first=contents)
         return [
             self._result(task, bound, *part)
             for task, bound, part in zip(tasks, bounds, _parts(ended), strict=False)
@@ -92,7 +92,7 @@ class PosixHost(ABC):
         """The owner to give to a written file; nothing means the writing user."""
         return owner
 
-    def _writing(self, files: Sequence[HostFile]) -> tuple[str, ...]:
+    def _write_argv(self, files: Sequence[HostFile]) -> tuple[str, ...]:
         return scripts.write_files(
             [(file.path, file.mode, self._owner(file.owner), len(file.content)) for file in files]
         )
@@ -105,7 +105,7 @@ class PosixHost(ABC):
         stdout, stderr = ended.stdout.decode(errors="replace"), ended.stderr.decode(errors="replace")
         return Result(self.name, argv, ended.status, stdout, stderr, took_s)
 
-    async def _ended(
+    async def _run_raw(
         self, argv: Sequence[str], stdin: Stdin, timeout_s: float, *, first: bytes = b""
     ) -> RawResult:
         """`first` goes to the command before `stdin`."""
@@ -145,7 +145,7 @@ class PosixHost(ABC):
             )
 
     def _failed(self, what: str, ended: RawResult) -> RemoteError:
-        stdout, stderr = ended.stdout.decode(errors="replace"), ended.complaint()
+        stdout, stderr = ended.stdout.decode(errors="replace"), ended.error_text()
         hint = next((hint for words, hint in _HINTS if words in stderr), "")
         return CommandFailed(self.name, what, ended.status, stdout, stderr, hint=hint)
 

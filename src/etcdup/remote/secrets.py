@@ -33,12 +33,12 @@ class Secrets:
         return "Secrets(...)"
 
     async def passphrase(self, key_file: str) -> str | None:
-        return await self._answer(KEY_PASSPHRASE_VARIABLE, f"Passphrase for {key_file}: ")
+        return await self._ask_once(KEY_PASSPHRASE_VARIABLE, f"Passphrase for {key_file}: ")
 
     async def sudo_password(self) -> str | None:
-        return await self._answer(SUDO_PASSWORD_VARIABLE, "Password for sudo on the hosts: ")
+        return await self._ask_once(SUDO_PASSWORD_VARIABLE, "Password for sudo on the hosts: ")
 
-    async def _answer(self, variable: str, prompt: str) -> str | None:
+    async def _ask_once(self, variable: str, prompt: str) -> str | None:
         if variable in self._environ:
             return self._environ[variable]
         async with self._asking:

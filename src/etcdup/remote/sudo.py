@@ -18,7 +18,7 @@ class RawResult:
     stdout: bytes
     stderr: bytes
 
-    def complaint(self) -> str:
+    def error_text(self) -> str:
         return self.stderr.decode(errors="replace").strip()
 
 
@@ -63,7 +63,7 @@ async def become_root(host: str, user: str, execute: Execute, secrets: SshSecret
     ended = await execute(scripts.by_sudo(("true",)), b"")
     if ended.status == 0:
         return BySudo()
-    if "a password is required" not in ended.complaint():
+    if "a password is required" not in ended.error_text():
         raise sudo_failed(host, user, ended)
     password = await secrets.sudo_password()
     if password is None:
@@ -86,7 +86,7 @@ def _password_needed(host: str, user: str) -> SudoFailed:
 
 def sudo_failed(host: str, user: str, ended: RawResult) -> SudoFailed:
     """The reason that sudo gave (in its own English words), and what to do about it."""
-    said = ended.complaint()
+    said = ended.error_text()
     if ended.status == NOT_FOUND_STATUS:
         return SudoFailed(
             host,

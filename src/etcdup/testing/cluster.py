@@ -74,7 +74,7 @@ class FakeCluster:
     def add_learner(self, urls: Sequence[str]) -> FakeMember:
         """A member that is added again gets another ID (rule 31). etcd makes it out of the URLs and the second of
         the adding; a counter does it here, where much happens in no time."""
-        self._refuse_taken(urls, besides=0)
+        self._check_urls_free(urls, besides=0)
         if any(member.is_learner for member in self.members.values()):
             raise FakeRefusal("too many learner members in cluster")
         self.added += 1
@@ -99,12 +99,12 @@ class FakeCluster:
     def update(self, member_id: int, urls: Sequence[str], *, promotes: bool) -> None:
         """`promotes`: the fault of releases before 3.5.31 and 3.6.12, which make a learner a voter (rule 23)."""
         member = self.member(member_id)
-        self._refuse_taken(urls, besides=member_id)
+        self._check_urls_free(urls, besides=member_id)
         member.peer_urls = tuple(urls)
         member.is_learner = member.is_learner and not promotes
         self.index += 1
 
-    def _refuse_taken(self, urls: Sequence[str], besides: int) -> None:
+    def _check_urls_free(self, urls: Sequence[str], besides: int) -> None:
         others = [member for each, member in self.members.items() if each != besides]
         if {url for member in others for url in member.peer_urls} & set(urls):
             raise FakeRefusal("Peer URLs already exists")

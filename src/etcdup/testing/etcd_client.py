@@ -39,7 +39,7 @@ class FakeEtcd:
         self._network = machine.network
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
-        process = await self._asked(timeout_s, learners=True)
+        process = await self._require_process(timeout_s, learners=True)
         cluster, leader = process.cluster, leader_of(self._network, self._machine)
         learner = process.member is not None and process.member.is_learner
         newer = process.version >= (3, 6, 0)
@@ -62,120 +62,120 @@ class FakeEtcd:
         )
 
     async def members(self, *, linearizable: bool = True, timeout_s: float) -> tuple[ListedMember, ...]:
-        process = await self._asked(timeout_s)
+        process = await self._require_process(timeout_s)
         if linearizable and process.version >= (3, 5, 0):
-            await self._through_quorum(timeout_s)
+            await self._require_quorum(timeout_s)
         return _listed(process.cluster)
 
     async def prove(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
         await self.put(key, value, timeout_s=timeout_s)
 
     async def put(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
-        cluster = (await self._asked(timeout_s)).cluster
+        cluster = (await self._require_process(timeout_s)).cluster
         if any(alarm.startswith("NOSPACE") for alarm in cluster.alarms):
-            raise self._said(FakeRefusal("mvcc: database space exceeded", "RESOURCE_EXHAUSTED"))
-        await self._through_quorum(timeout_s)
+            raise self._as_rpc_error(FakeRefusal("mvcc: database space exceeded", "RESOURCE_EXHAUSTED"))
+        await self._require_quorum(timeout_s)
         cluster.keys[key] = value
         cluster.index += 1
-        self._changed("put")
+        self._record_change("put")
 
     async def get(self, key: bytes, *, linearizable: bool = True, timeout_s: float) -> bytes | None:
-        process = await self._asked(timeout_s, learners=not linearizable)
+        process = await self._require_process(timeout_s, learners=not linearizable)
         if linearizable:
-            await self._through_quorum(timeout_s)
+            await self._require_quorum(timeout_s)
         return process.cluster.keys.get(key)
 
     async def delete(self, key: bytes, *, timeout_s: float) -> bool:
-        cluster = (await self._asked(timeout_s)).cluster
-        await self._through_quorum(timeout_s)
+        cluster = (await self._require_process(timeout_s)).cluster
+        await self._require_quorum(timeout_s)
         gone = cluster.keys.pop(key, None) is not None
-        self._changed("delete")
+        self._record_change("delete")
         return gone
 
     async def add_learner(self, peer_urls: Sequence[str], *, timeout_s: float) -> ListedMember:
-        process = await self._asked(timeout_s)
+        process = await self._require_process(timeout_s)
         voters = len(process.cluster.voters)
         relaxed = process.version >= (3, 6, 11) or (3, 5, 30) <= process.version < (3, 6, 0)
         # From these releases on a quorum of what the cluster will be is enough (rule 28); before, all voters.
         needed = (voters + 1) // 2 + 1 if relaxed and voters > 1 else voters
         if len(steady_voters(self._network, self._machine)) < needed:
-            raise self._said(FakeRefusal("unhealthy cluster"))
-        await self._through_quorum(timeout_s)
-        added = self._obeyed(lambda: process.cluster.add_learner(peer_urls))
-        self._changed("member-add")
+            raise self._as_rpc_error(FakeRefusal("unhealthy cluster"))
+        await self._require_quorum(timeout_s)
+        added = self._apply_change(lambda: process.cluster.add_learner(peer_urls))
+        self._record_change("member-add")
         return _member(added)
 
     async def promote(self, member_id: int, *, timeout_s: float) -> None:
-        process = await self._asked(timeout_s)
+        process = await self._require_process(timeout_s)
         if not leader_of(self._network, self._machine):
-            raise self._said(FakeRefusal("no leader", "UNAVAILABLE"))
+            raise self._as_rpc_error(FakeRefusal("no leader", "UNAVAILABLE"))
         in_sync = is_in_sync(self._network, self._machine, member_id)
-        self._obeyed(lambda: process.cluster.promote(member_id, in_sync=in_sync))
-        self._changed("member-promote")
+        self._apply_change(lambda: process.cluster.promote(member_id, in_sync=in_sync))
+        self._record_change("member-promote")
 
     async def remove(self, member_id: int, *, timeout_s: float) -> None:
         """A live voter goes only where the voters left, and connected for long enough, keep a quorum (rule 35)."""
-        cluster = (await self._asked(timeout_s)).cluster
+        cluster = (await self._require_process(timeout_s)).cluster
         if member_id in cluster.voters:
             if cluster.not_enough_started(member_id):
                 words = "re-configuration failed due to not enough started members"
-                raise self._said(FakeRefusal(words, "UNKNOWN"))
+                raise self._as_rpc_error(FakeRefusal(words, "UNKNOWN"))
             steady = steady_voters(self._network, self._machine)
             if member_id in steady and len(steady) - 1 < 1 + (len(cluster.voters) - 1) // 2:
-                raise self._said(FakeRefusal("unhealthy cluster"))
-        await self._through_quorum(timeout_s)
-        self._obeyed(lambda: cluster.remove(member_id))
-        self._changed("member-remove")
+                raise self._as_rpc_error(FakeRefusal("unhealthy cluster"))
+        await self._require_quorum(timeout_s)
+        self._apply_change(lambda: cluster.remove(member_id))
+        self._record_change("member-remove")
 
     async def update_peer_urls(self, member_id: int, urls: Sequence[str], *, timeout_s: float) -> None:
-        process = await self._asked(timeout_s)
-        await self._through_quorum(timeout_s)
+        process = await self._require_process(timeout_s)
+        await self._require_quorum(timeout_s)
         fixed = process.version >= (3, 6, 12) or (3, 5, 31) <= process.version < (3, 6, 0)
-        self._obeyed(lambda: process.cluster.update(member_id, urls, promotes=not fixed))
-        self._changed("member-update")
+        self._apply_change(lambda: process.cluster.update(member_id, urls, promotes=not fixed))
+        self._record_change("member-update")
 
     async def move_leader(self, member_id: int, *, timeout_s: float) -> None:
-        process = await self._asked(timeout_s)
+        process = await self._require_process(timeout_s)
         if leader_of(self._network, self._machine) != process.member_id:
-            raise self._said(FakeRefusal("not leader"))
+            raise self._as_rpc_error(FakeRefusal("not leader"))
         if member_id not in process.cluster.voters:
-            raise self._said(FakeRefusal("bad leader transferee"))
+            raise self._as_rpc_error(FakeRefusal("bad leader transferee"))
         if member_id not in reached_ids(self._network, self._machine):
             await self._network.sleep(timeout_s)
             raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
         process.cluster.leader = member_id
         process.cluster.term += 1
-        self._changed("move-leader")
+        self._record_change("move-leader")
 
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
-        cluster = (await self._asked(timeout_s)).cluster
+        cluster = (await self._require_process(timeout_s)).cluster
         return KvHash(stable_id(repr(sorted(cluster.keys.items()))), 0, cluster.index)
 
-    async def extent(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
-        cluster = (await self._asked(timeout_s)).cluster
+    async def read_keyspace_size(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
+        cluster = (await self._require_process(timeout_s)).cluster
         return KeyspaceSize(revision or cluster.index, len(cluster.keys))
 
     async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:
-        cluster = (await self._asked(timeout_s)).cluster
-        await self._through_quorum(timeout_s)
+        cluster = (await self._require_process(timeout_s)).cluster
+        await self._require_quorum(timeout_s)
         return cluster.alarms
 
     async def disarm(self, *, timeout_s: float) -> tuple[str, ...]:
         raised = await self.alarms(timeout_s=timeout_s)
-        (await self._asked(timeout_s)).cluster.alarms = ()
-        self._changed("disarm")
+        (await self._require_process(timeout_s)).cluster.alarms = ()
+        self._record_change("disarm")
         return raised
 
-    async def auth_enabled(self, *, timeout_s: float) -> bool:
-        return (await self._asked(timeout_s)).cluster.auth
+    async def is_auth_enabled(self, *, timeout_s: float) -> bool:
+        return (await self._require_process(timeout_s)).cluster.auth
 
     async def defragment(self, *, timeout_s: float) -> None:
-        await self._asked(timeout_s)
-        self._changed("defragment")
+        await self._require_process(timeout_s)
+        self._record_change("defragment")
 
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         """Lines of `key=value`, in whole pages, as a real database is (rule 54)."""
-        cluster = (await self._asked(timeout_s, learners=True)).cluster
+        cluster = (await self._require_process(timeout_s, learners=True)).cluster
         content = b"".join(b"%s=%s\n" % pair for pair in sorted(cluster.keys.items()))
         database = content.ljust(-(-max(len(content), 1) // PAGE) * PAGE, b"\0")
         for start in range(0, len(database), PAGE):
@@ -183,29 +183,29 @@ class FakeEtcd:
         yield hashlib.sha256(database).digest()
 
     async def downgrade(self, action: DowngradeAction, version: str, *, timeout_s: float) -> str:
-        process = await self._asked(timeout_s)
+        process = await self._require_process(timeout_s)
         cluster = process.cluster
         if process.version < (3, 5, 0):
             raise translate(self.name, "UNIMPLEMENTED", "unknown method Downgrade", timeout_s)
         if action != "cancel":
-            self._obeyed(lambda: cluster.validate_downgrade(_series(version)))
+            self._apply_change(lambda: cluster.validate_downgrade(_series(version)))
         said = ".".join(str(part) for part in cluster.version or ())
         if action == "validate":
             return said
-        await self._through_quorum(timeout_s)
+        await self._require_quorum(timeout_s)
         if process.version < (3, 6, 0):  # it knows the call, but nobody carries it out
             await self._time_out(timeout_s)
         cluster.downgrade_to = _series(version) if action == "enable" else None
-        self._changed(f"downgrade-{action}")
+        self._record_change(f"downgrade-{action}")
         return said
 
     async def close(self) -> None:
         """Nothing is held open."""
 
-    async def _asked(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
+    async def _require_process(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
         """The process that answers. `learners`: whether it answers this as a learner, too (rule 30)."""
         await asyncio.sleep(0)
-        self._alive()
+        self._check_alive()
         converge(self._network)
         process = self._machine.process
         if process is None or not self._machine.answers:
@@ -214,33 +214,33 @@ class FakeEtcd:
             await self._network.sleep(timeout_s)
             raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
         if process.member is not None and process.member.is_learner and not learners:
-            raise self._said(FakeRefusal("rpc not supported for learner", "UNAVAILABLE"))
+            raise self._as_rpc_error(FakeRefusal("rpc not supported for learner", "UNAVAILABLE"))
         return process
 
-    def _alive(self) -> None:
+    def _check_alive(self) -> None:
         from etcdup.testing.network import Killed
 
         if self._network.killed:
             raise Killed("etcdup is dead already")
 
-    async def _through_quorum(self, timeout_s: float) -> None:
+    async def _require_quorum(self, timeout_s: float) -> None:
         if not leader_of(self._network, self._machine):
             await self._time_out(timeout_s)
 
     async def _time_out(self, timeout_s: float) -> None:
         await self._network.sleep(min(timeout_s, PROPOSAL_TIMEOUT_S))
-        raise self._said(FakeRefusal("request timed out", "UNAVAILABLE"))
+        raise self._as_rpc_error(FakeRefusal("request timed out", "UNAVAILABLE"))
 
-    def _obeyed(self, change: Callable[[], Outcome]) -> Outcome:
+    def _apply_change(self, change: Callable[[], Outcome]) -> Outcome:
         try:
             return change()
         except FakeRefusal as no:
-            raise self._said(no) from None
+            raise self._as_rpc_error(no) from None
 
-    def _said(self, no: FakeRefusal) -> EtcdRpcError:
+    def _as_rpc_error(self, no: FakeRefusal) -> EtcdRpcError:
         return translate(self.name, no.code, no.words, PROPOSAL_TIMEOUT_S)
 
-    def _changed(self, call: str) -> None:
+    def _record_change(self, call: str) -> None:
         """The change is made; whether its answer arrives is another matter."""
         converge(self._network)
         self._network.count(self.name, ("etcd", call))

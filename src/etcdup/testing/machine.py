@@ -51,7 +51,7 @@ class FakeMachine:
     masked: bool = False
     loaded_unit: bytes | None = None
     process: FakeProcess | None = None
-    throwaway: FakeProcess | None = None
+    temporary_etcd: FakeProcess | None = None
     log_end: tuple[int, int] | None = None
     failed_at: float | None = None
     restarts: int = 0
@@ -109,7 +109,7 @@ class FakeMachine:
         """Whether the operator reaches it."""
         return self.reachable and self.powered
 
-    def etcd_ended(self, status: int, *words: str) -> None:
+    def end_etcd(self, status: int, *words: str) -> None:
         """etcd ended by itself; with any status but 0 the unit has failed."""
         self.process = None
         self.log.extend(words)
@@ -118,7 +118,7 @@ class FakeMachine:
     def crash(self) -> None:
         """A power cut: processes, /run and every connection are gone until `reboot`."""
         self.powered, self.process, self.failed_at, self.restarts = False, None, None, 0
-        self.throwaway = None
+        self.temporary_etcd = None
         self.remove("/run")
         self.locks.clear()
 
@@ -135,6 +135,6 @@ class FakeMachine:
     def wipe(self, folder: str = "/var/lib/etcd") -> None:
         """What was in a folder is gone; an etcd that runs on it ends, and the unit's restarts fail (rule 89)."""
         if self.process is not None:
-            self.etcd_ended(2)
+            self.end_etcd(2)
         for name in self.children(folder):
             self.remove(f"{self.real(folder)}/{name}")

@@ -94,7 +94,7 @@ class FakeNetwork:
         self.machines[name].wipe()
         converge(self)
 
-    def revive(self) -> None:
+    def restart_etcdup(self) -> None:
         """etcdup is started again; whatever it held on hosts is gone."""
         self.killed, self.cut_after, self.commands = False, None, []
         self.happenings.clear()
@@ -117,16 +117,16 @@ class FakeHost:
     ) -> Result:
         from etcdup.testing.commands import execute, is_changing
 
-        await self._pass()
+        await self._check_alive()
         data = stdin.path.read_bytes() if isinstance(stdin, Blob) else stdin
         status, out, err = await execute(self.machine, tuple(argv), data, timeout_s)
         if is_changing(tuple(argv)):
             self.machine.network.count(self.name, tuple(argv))
-            self._reach()
+            self._check_reachable()
         return Result(self.name, tuple(argv), status, out, err)
 
     async def read(self, path: str, *, timeout_s: float = COMMAND_TIMEOUT_S) -> bytes | None:
-        await self._pass()
+        await self._check_alive()
         node = self.machine.file(path)
         return node.content if node else None
 
@@ -137,7 +137,7 @@ class FakeHost:
 
     async def write_all(self, files: Sequence[HostFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
         """Counts each rename: a kill between two of them is one of the places to be cut at."""
-        await self._pass()
+        await self._check_alive()
         for file in files:
             parent = str(PurePosixPath(file.path).parent)
             problem = ""
@@ -150,7 +150,7 @@ class FakeHost:
         for file in files:
             self.machine.nodes[file.path] = Node(file.content, mode=file.mode, owner=file.owner)
             self.machine.network.count(self.name, ("write", file.path))
-            self._reach()
+            self._check_reachable()
 
     async def run_all(self, tasks: Sequence[HostTask], *, stdin: Stdin = b"") -> list[Result]:
         """One by one, so that a kill may come between any two."""
@@ -160,12 +160,12 @@ class FakeHost:
                 own = stdin if number == len(tasks) else b""
                 results.append(await self.run(task.argv, stdin=own, timeout_s=task.timeout_s))
             else:
-                results.append(await self._written(task))
+                results.append(await self._write_files(task))
             if results[-1].status != 0:
                 break
         return results
 
-    async def _written(self, files: Sequence[HostFile]) -> Result:
+    async def _write_files(self, files: Sequence[HostFile]) -> Result:
         argv = ("write", *(file.path for file in files))
         try:
             await self.write_all(files)
@@ -177,7 +177,7 @@ class FakeHost:
     async def hold(self, argv: Sequence[str]) -> AsyncIterator["FakeHeld"]:
         from etcdup.testing.commands import release_held_command, start_held_command
 
-        await self._pass()
+        await self._check_alive()
         lines, key = start_held_command(self.machine, tuple(argv))
         try:
             yield FakeHeld(lines)
@@ -190,13 +190,13 @@ class FakeHost:
     async def close(self) -> None:
         """Nothing is held open."""
 
-    async def _pass(self) -> None:
+    async def _check_alive(self) -> None:
         await asyncio.sleep(0)
         if self.machine.network.killed:
             raise Killed("etcdup is dead already")
-        self._reach()
+        self._check_reachable()
 
-    def _reach(self) -> None:
+    def _check_reachable(self) -> None:
         if not self.machine.answers:
             raise ConnectionLost(self.name, f"the connection to {self.name} was lost", hint="is it up?")
 

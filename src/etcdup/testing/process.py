@@ -160,9 +160,9 @@ def _follow_leader(network: "FakeNetwork", machine: "FakeMachine") -> None:
     if process.cluster.leader not in reached_ids(network, machine):
         return
     if process.member is None:
-        machine.etcd_ended(0, *REMOVED)
+        machine.end_etcd(0, *REMOVED)
     elif process.lost_log:
-        machine.etcd_ended(2, PANIC)
+        machine.end_etcd(2, PANIC)
     else:
         process.ready = True
         process.member.name = process.environment["ETCD_NAME"]

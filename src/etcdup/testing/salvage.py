@@ -36,7 +36,7 @@ def append_log(machine: FakeMachine, path: str, size: str, encoded: str) -> Answ
 
 
 def clear_copy(machine: FakeMachine, *folders: str) -> Answer:
-    machine.throwaway = None
+    machine.temporary_etcd = None
     for folder in folders:
         machine.remove(folder)
         machine.remove(f"{folder}.part")
@@ -56,29 +56,29 @@ def serve_copy(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], 
         return ["ended"], SERVE
     member = MemberData.decode(log.content or b"")
     cluster = machine.network.etcd.by_id[member.cluster_id]
-    machine.throwaway = FakeProcess(
+    machine.temporary_etcd = FakeProcess(
         machine.real(exe), {}, machine.network.now(), cluster, member.member_id, ready=True
     )
     return [], SERVE
 
 
 def stop_serving_copy(machine: FakeMachine) -> None:
-    machine.throwaway = None
+    machine.temporary_etcd = None
 
 
 class FakeTemporaryEtcd(FakeEtcd):
     """The EtcdClient of an etcd on a copy."""
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
-        process = await self._asked(timeout_s)
+        process = await self._require_process(timeout_s)
         cluster = process.cluster
         return MemberSeen(
             process.member_id, cluster.cluster_id, process.version, process.member_id, cluster.term + 1,
             cluster.index, cluster.index, db_size=20_480, db_in_use=16_384, is_learner=False, members=(),
         )  # fmt: skip
 
-    async def _asked(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
-        self._alive()
-        if self._machine.throwaway is None or not self._machine.answers:
+    async def _require_process(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
+        self._check_alive()
+        if self._machine.temporary_etcd is None or not self._machine.answers:
             raise EtcdUnavailable(self.name, "nothing listens at its client port")
-        return self._machine.throwaway
+        return self._machine.temporary_etcd

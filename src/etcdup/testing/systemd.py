@@ -42,7 +42,7 @@ def start_unit(machine: FakeMachine) -> None:
     try:
         machine.process = _start(machine)
     except StartFailed as end:
-        machine.etcd_ended(1, *([str(end)] if str(end) else []))
+        machine.end_etcd(1, *([str(end)] if str(end) else []))
     converge(machine.network)
 
 

@@ -72,13 +72,13 @@ async def test_a_renewal_and_a_change_of_ca(tmp_path: Path) -> None:
     renewed = {"server/infra1": ("", "it has less than 30 days left")}
     assert_output("certs-renew.json", json_text(renewal_json(spec, renewed, 2, ports, results)), tmp_path)
 
-    world.pki.issue_client("app", observed.at)
-    world.pki.rotate("trust", observed.at)
-    world.pki.rotate("sign", observed.at)
-    turned = replace(observed, pki=world.pki.see())
+    world.pki.issue_consumer("app", observed.at)
+    world.pki.rotate_ca("trust", observed.at)
+    world.pki.rotate_ca("sign", observed.at)
+    turned = replace(observed, pki=world.pki.observe())
     following = next_phase_json(turned, "drop", "certs", "/x/pki/ca.pem", {"192.168.8.9": ["infra1"]})
     told = rotation_json(spec, turned, 5, 4, results, following)
     assert_output("certs-rotate-ca.json", json_text(told), tmp_path)
-    world.pki.rotate("drop", observed.at)
-    whole = replace(observed, pki=world.pki.see())
+    world.pki.rotate_ca("drop", observed.at)
+    whole = replace(observed, pki=world.pki.observe())
     assert rotation_json(spec, whole, 3, 4, results, None)["phase"] is None

@@ -45,7 +45,7 @@ def test_what_an_openssl_ca_signs_serves_the_cluster(
     spec = load(CLUSTER + told.out, "cluster.yaml")
     pki = Pki.open(spec, folder)
     assert pki.check(datetime.now(UTC)) == ()
-    certs = pki.see().certs
+    certs = pki.observe().certs
     assert certs["server/infra2"].addresses == ("10.0.0.2", "127.0.0.1", "::1")
     assert certs["peer/infra3"].usages == ("serverAuth", "clientAuth")
     assert certs["health/infra1"].usages == ("clientAuth",)

@@ -119,7 +119,7 @@ def test_a_new_request_and_a_new_ca_replace_as_well(folder: Path) -> None:
     assert archived_files(folder) == ["own.pem"], "its key was never here"
     assert run(["certs", "issue", "app"]) == 0
     for stage in ("trust", "sign"):
-        pki.rotate(stage, datetime.now(UTC))
+        pki.rotate_ca(stage, datetime.now(UTC))
     assert run(["certs", "issue", "app"]) == 0
     assert archived_files(folder) == ["app-key.pem", "app.pem", "own.pem"]
 
@@ -206,7 +206,7 @@ def test_without_a_ca_none_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_due_certificate_is_issued_anew(folder: Path) -> None:
     pki = Pki.open(load(CLUSTER, "cluster.yaml"), folder)
-    pki.issue_client("app", datetime.now(UTC) - timedelta(days=300))
+    pki.issue_consumer("app", datetime.now(UTC) - timedelta(days=300))
     first = leaf(folder / "pki/clients/app.pem")
     assert run(["certs", "issue", "app"]) == 0
     assert leaf(folder / "pki/clients/app.pem").serial_number != first.serial_number
@@ -230,14 +230,14 @@ def test_the_folder_to_take_away_follows_a_change_of_ca(
     pki = Pki.open(load(CLUSTER, "cluster.yaml"), folder)
     assert run(away) == 0
     first = (out / "app.pem").read_bytes()
-    pki.rotate("trust", datetime.now(UTC))
+    pki.rotate_ca("trust", datetime.now(UTC))
     assert run(away) == 0
     assert (out / "ca.pem").read_bytes().count(b"BEGIN CERTIFICATE") == 2
     assert (out / "app.pem").read_bytes() == first
-    pki.rotate("sign", datetime.now(UTC))
+    pki.rotate_ca("sign", datetime.now(UTC))
     assert run(away) == 0
     assert (out / "app.pem").read_bytes() != first
-    pki.rotate("drop", datetime.now(UTC))
+    pki.rotate_ca("drop", datetime.now(UTC))
     assert run(away) == 0
     assert openssl("verify", "-CAfile", str(out / "ca.pem"), str(out / "app.pem")).endswith(": OK\n")
     (out / "ca.pem").write_text("a stranger's")

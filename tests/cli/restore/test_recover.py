@@ -156,7 +156,7 @@ def test_of_two_survivors_of_five_the_newer_is_taken_and_cut_anywhere_the_same_r
     code, screen = run_interactively(five.on_terminal("recover", cut=first), [(NAME_PROMPT, "demo")])
     assert code == -signal.SIGKILL, screen
     for kind in others:
-        five.cut(kind, "recover", *YES)
+        five.kill_at(kind, "recover", *YES)
     done = five("recover", *YES)
     assert (done.returncode, "the cluster has a quorum: infra2 of 1 voters" in done.stderr) == (4, True)
     for key in ("/a", "/late"):

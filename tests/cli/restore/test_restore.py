@@ -132,7 +132,7 @@ def test_restore(up: Etcdup) -> None:
     unasked = up("restore", str(path))
     assert (unasked.returncode, "--yes-restore demo" in unasked.stderr) == (2, True)
     for kind in KILL_STEPS if version_of(up) in KILL_VERSIONS else ("PlaceData",):
-        up.cut(kind, "restore", str(path), *YES)
+        up.kill_at(kind, "restore", str(path), *YES)
         if kind == "PlaceData":
             _assert_others_refused(up)
     _finish(up, path)
@@ -145,7 +145,7 @@ def test_restore(up: Etcdup) -> None:
     assert up("plan", "--exit-code").returncode == 0
 
     for kind in UNDO_KILL_STEPS if version_of(up) in KILL_VERSIONS else ("UndoData",):
-        up.cut(kind, *UNDO)
+        up.kill_at(kind, *UNDO)
     code, screen = run_interactively(up.on_terminal("restore", "--undo"), [(NAME_PROMPT, "demo")])
     assert (code, "cluster is healthy" in screen, "a watcher that goes on waits" in screen) == (0, True, True)
     assert run_etcdctl(up, "get", "/b", "--print-value-only") == "lost\n"
@@ -181,7 +181,7 @@ def test_onto_fresh_hosts_and_onto_more_and_fewer(one: Etcdup) -> None:
 def _kill_and_finish(etcdup: Etcdup, name: str, kinds: Sequence[str], path: Path) -> None:
     words = ("restore", str(path), "--yes-restore", name, "--again")
     for kind in kinds:
-        etcdup.cut(kind, *words)
+        etcdup.kill_at(kind, *words)
     done = etcdup(*words)
     assert done.returncode == 0, done.stderr
     assert run_etcdctl(etcdup, "get", "/a", "--print-value-only") == "kept\n"

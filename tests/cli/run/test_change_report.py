@@ -30,7 +30,7 @@ def printed_report(
     outcome: ChangeReport, capsys: pytest.CaptureFixture[str], error: EtcdupError | None = None
 ) -> str:
     """stdout, without what differs from run to run."""
-    with suppress(EtcdupError), outcome.told(Terminal()):
+    with suppress(EtcdupError), outcome.print_at_exit(Terminal()):
         if error is not None:
             raise error
     text = re.sub(r'ETCDUP_TRUST=\\"\w+', r'ETCDUP_TRUST=\\"0123456789ab', capsys.readouterr().out)
@@ -46,7 +46,7 @@ def restore_planner(spec: Spec, observed: Observed, folder: Path) -> Planner:
 
 async def test_a_restore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = spec_of(1)
-    network, folder = (await prepare_start(spec, spec, tmp_path)).again("one")
+    network, folder = (await prepare_start(spec, spec, tmp_path)).copy_to("one")
     world = world_of(spec, network, folder)
     observed = await observe(world)
     planner = restore_planner(spec, observed, folder)
@@ -62,8 +62,8 @@ async def test_a_restore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert [each.identity for each in read.steps] == [each.identity for each in plan.steps]
 
     outcome.pending = False
-    with Journal.beside(folder, spec.name) as journal:
-        shown = outcome.recording(PlainProgress(Terminal(), plan))
+    with Journal.in_folder(folder, spec.name) as journal:
+        shown = outcome.record_steps_of(PlainProgress(Terminal(), plan))
         outcome.health = await apply(world, plan, planner, shown, journal)
     text = printed_report(outcome, capsys)
     assert_golden("restore-done.json", text)
@@ -75,7 +75,7 @@ async def test_a_restore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 async def test_the_plan_of_a_recovery(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec, start = await lose_quorum(tmp_path)
     outcome = ChangeReport("prod", "recover --fenced infra2 --fenced infra3")
-    outcome.plan = await recover(spec, *start.again("one"), BOTH)
+    outcome.plan = await recover(spec, *start.copy_to("one"), BOTH)
     outcome.pending = True
     text = re.sub(r"infra1-\d{8}T\d{6}Z", "infra1-20261125T120000Z", printed_report(outcome, capsys))
     assert_golden("recover-pending.json", text)
@@ -83,7 +83,7 @@ async def test_the_plan_of_a_recovery(tmp_path: Path, capsys: pytest.CaptureFixt
 
 async def test_one_that_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = spec_of(3)
-    network, folder = (await prepare_start(spec, spec, tmp_path)).again("one")
+    network, folder = (await prepare_start(spec, spec, tmp_path)).copy_to("one")
     network.machines["infra2"].reachable = False
     network.machines["infra3"].free_bytes = 1000
     observed = await observe(world_of(spec, network, folder))

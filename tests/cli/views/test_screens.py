@@ -44,7 +44,7 @@ async def make_plan(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:
 async def bring_up_network(spec: Spec, folder: Path) -> FakeNetwork:
     network = machines_for(spec)
     plan = await make_plan(spec, network, folder)
-    with Journal.beside(folder, spec.name) as journal:
+    with Journal.in_folder(folder, spec.name) as journal:
         await apply(world_of(spec, network, folder), plan, planner_of(spec), RecordingReporter([]), journal)
     return network
 
@@ -178,7 +178,7 @@ async def gather_full_evidence(folder: Path) -> Evidence:
     seen = with_inspection(seen, "infra1", disks=(GOOD_DISK, log), round_trips_ms=trips, exposure=1.7)
     seen = with_inspection(seen, "infra2", swap=True, synchronised=None, fsyncs_ms=(0.4,) * 96 + (31.5,) * 4)
     seen = with_hosts(seen, infra1={"clock_ahead_s": 0.8}, infra3={"clock_ahead_s": -0.7})
-    seen = with_inspection(seen, "infra3", knocks=(PortProbe("infra1", 2380, answered=False),))
+    seen = with_inspection(seen, "infra3", port_probes=(PortProbe("infra1", 2380, answered=False),))
     data = (MemberHash("infra1", 7, 100), MemberHash("infra2", 7, 100), MemberHash("infra3", 7, 90))
     at = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
     return replace(seen, hashes=data, observed=replace(seen.observed, at=at))

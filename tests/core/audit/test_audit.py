@@ -80,13 +80,13 @@ def test_what_a_machine_printed_is_read() -> None:
     assert seen.other_units == ("etcd-events.service",)
     assert seen.sources == {"infra2": "192.168.8.66"}
     assert seen.round_trips_ms == {"infra2": 0.052}
-    assert seen.knocks == (
+    assert seen.port_probes == (
         PortProbe("infra2", 2379, answered=True),
         PortProbe("infra2", 2380, answered=False),
-        PortProbe("infra3", 2380, answered=False, tool=False),
+        PortProbe("infra3", 2380, answered=False, has_tool=False),
     )
     assert seen.synchronised is False
-    assert seen.lacks == ("ip",)
+    assert seen.missing_programs == ("ip",)
     assert (
         parse_inspection("infra1", RECORDED.replace("synchronised no", "synchronised yes")).synchronised
         is True
@@ -230,7 +230,7 @@ def test_only_what_was_compacted_alike_is_compared() -> None:
 def test_a_slow_network_is_told_with_the_values_that_suit_it() -> None:
     closer = {"infra1": HostInspection("infra1", round_trips_ms={"infra2": 181.0})}
     (found,) = [
-        each for each in audit(spec_of(), replace(silent_cluster(), closer=closer)) if 87 in each.rules
+        each for each in audit(spec_of(), replace(silent_cluster(), inspections=closer)) if 87 in each.rules
     ]
     assert found.fix == "heartbeat_ms: 190, election_ms: 1900"
 

@@ -113,7 +113,7 @@ def test_a_database_is_judged_by_the_quota_that_runs(healthy: Evidence) -> None:
     full = with_member(healthy, "infra2", db_size=7 * GIB // 4)
     assert summary_of(single_finding(full)) == ("advice", "infra2", "its database has 1.8 GiB of 2.0 GiB")
     raised = full
-    for name in healthy.closer:
+    for name in healthy.inspections:
         raised = with_inspection(
             raised, name, settings={**SAFE_SETTINGS, "quota-backend-bytes": str(8 * GIB)}
         )
@@ -123,7 +123,7 @@ def test_a_database_is_judged_by_the_quota_that_runs(healthy: Evidence) -> None:
     mute = with_inspection(full, "infra2", settings={})
     assert "1.8 GiB of 8.0 GiB" not in "".join(each.what for each in audit(wish, mute))
     endless = raised
-    for name in healthy.closer:
+    for name in healthy.inspections:
         endless = with_inspection(endless, name, settings={**SAFE_SETTINGS, "quota-backend-bytes": "-1"})
     assert audit(SPEC, endless) == (), "below zero etcd knows no quota"
 
@@ -148,7 +148,7 @@ def test_swap_another_etcd_and_a_unit_with_all_doors_open(healthy: Evidence) -> 
 
 def test_what_a_host_lacks_to_look_with_is_told(healthy: Evidence) -> None:
     assert [
-        summary_of(each) for each in audit(SPEC, with_inspection(healthy, "infra2", lacks=("ping", "ip")))
+        summary_of(each) for each in audit(SPEC, with_inspection(healthy, "infra2", missing_programs=("ping", "ip")))
     ] == [
         ("untried", "infra2", "the round trip from infra2 was not looked at: it has no ping"),
         ("untried", "infra2", "the source address of infra2 was not looked at: it has no ip"),
@@ -180,7 +180,7 @@ def test_the_address_that_peers_are_dialled_from(healthy: Evidence, source: str,
     pair = CertInspection(
         "peer/infra1", "served", "infra1", 2380, facts_for("192.168.8.66", at=healthy.observed.at)
     )
-    seen = replace(with_inspection(healthy, "infra1", sources={"infra2": source}), sightings=(pair,))
+    seen = replace(with_inspection(healthy, "infra1", sources={"infra2": source}), cert_inspections=(pair,))
     what = "infra1 dials its peers from 10.0.0.7, which its peer certificate lacks"
     assert [summary_of(each) for each in audit(SPEC, seen)] == (
         [("wrong", "infra1", what)] if turned_away else []
@@ -218,7 +218,7 @@ def test_a_round_trip_is_judged_by_the_timeouts_that_run(healthy: Evidence) -> N
     found = single_finding(far)
     assert summary_of(found) == ("advice", "", "the slowest round trip between hosts takes 203.4 ms")
     assert found.fix == "heartbeat_ms: 210, election_ms: 2100"
-    for name in far.closer:
+    for name in far.inspections:
         far = with_inspection(
             far, name, settings={**SAFE_SETTINGS, "heartbeat-interval": "210", "election-timeout": "2100"}
         )

@@ -59,16 +59,16 @@ def test_what_ends_soon(left: int, days: int | None, provided: bool, soon: bool)
     found = make_inventory(
         CertInspection("admin", "operator", facts=facts("a", left)), days=days, provided=provided
     )
-    assert (found.rows[0].ends_soon, found.is_well) == (soon, not soon)
+    assert (found.rows[0].ends_soon, found.is_ok) == (soon, not soon)
 
 
 def test_a_ca_has_no_third_of_its_life_to_lose() -> None:
-    assert make_inventory(CertInspection("ca", "operator", facts=facts("ca", 31, 3650, is_ca=True))).is_well
+    assert make_inventory(CertInspection("ca", "operator", facts=facts("ca", 31, 3650, is_ca=True))).is_ok
 
 
 def test_a_former_members_certificate_may_expire() -> None:
     found = make_inventory(CertInspection("server/i9", "operator", facts=facts("old", -5)))
-    assert found.is_well
+    assert found.is_ok
     assert found.rows[0].used_by == ("nobody: i9 is no member",)
 
 
@@ -78,11 +78,11 @@ def test_what_etcd_takes_although_it_is_set_aside(role: str, why: str) -> None:
         CertInspection("admin", "operator", facts=facts("root", 300)),
         CertInspection(f"{role}/app~1", "operator", facts=facts("app", 5)),
     )
-    assert found.is_well, "nobody shall renew it"
+    assert found.is_ok, "nobody shall renew it"
     assert found.rows[1].used_by == (
         f"nobody: app {why}; etcd lets it in until this ends or its CA is dropped",
     )
-    assert [row.is_set_aside for row in found.rows] == [False, True]
+    assert [row.is_archived for row in found.rows] == [False, True]
     text = render_inventory(found, "", Paint(colour=False))
     assert "etcd still takes 1 certificate that nobody should use" in text
     assert "the first ends in 300 days" in text, "of those in use"
@@ -95,9 +95,9 @@ def test_one_certificate_is_one_row_with_all_places() -> None:
         CertInspection("peer/i1", "operator", facts=one),
         CertInspection("server/i1", "served", "i1", 2379, one),
     )
-    assert found.is_well
+    assert found.is_ok
     assert found.rows[0].roles == ("server/i1", "peer/i1")
-    assert found.rows[0].places == ("here", "served on i1:2379")
+    assert found.rows[0].locations == ("here", "served on i1:2379")
 
 
 def test_a_port_that_serves_another_certificate_is_found_and_listed() -> None:
@@ -121,7 +121,7 @@ def test_what_cannot_be_seen_is_not_well() -> None:
         "peer/i2 served on i2:2380: Connection refused",
         "i3 cannot be reached: no route",
     )
-    assert not found.is_well
+    assert not found.is_ok
 
 
 def test_a_leaf_of_another_ca_is_a_stranger() -> None:
@@ -135,4 +135,4 @@ def test_a_leaf_of_another_ca_is_a_stranger() -> None:
 
 def test_a_broken_link_is_not_well() -> None:
     found = cert_inventory(SPEC, [], [Link("i1", "i2", "bad certificate")], NOW, None)
-    assert not found.is_well
+    assert not found.is_ok

@@ -102,7 +102,7 @@ def explore_all(size: int, target: Target, told: Counter[str]) -> list[str]:
         elif odd <= MAX_ODD_CARRIED_OUT[size]:
             quiet.explore(cluster)
     for exploration in (quiet, rough):
-        exploration.look_for_loops()
+        exploration.find_loops()
         told["states"] += len(exploration.came_from)
         told["phases done"] += exploration.runs
         violations += exploration.violations

@@ -121,7 +121,7 @@ def test_it_is_refused(file: SnapshotFile, observed: Observed) -> None:
     answer = plan_restore(SPEC, observed, file, "prod-fresh", "aside-1", against=against)
     assert isinstance(answer, Refusal)
     assert answer.reasons[0] == reason
-    assert file.roll in answer.notes[1]
+    assert file.members_text in answer.notes[1]
 
 
 def test_what_is_said_to_be_anothers_is_planned_like_any_other() -> None:

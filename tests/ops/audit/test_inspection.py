@@ -131,7 +131,7 @@ def test_programs_that_the_host_has_not_are_named(
     argv = inspection_argv(layout_of(spec, spec.hosts[0]), others, disk=False)
     environment = {"PATH": str(tmp_path)}
     done = subprocess.run(argv, env=environment, check=True, capture_output=True, text=True, timeout=30)
-    assert parse_inspection("infra1", done.stdout).lacks == (("ping", "ip") if others else ())
+    assert parse_inspection("infra1", done.stdout).missing_programs == (("ping", "ip") if others else ())
 
 
 def test_another_etcd_beside_ours_is_asked_for(tmp_path: Path) -> None:

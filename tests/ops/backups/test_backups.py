@@ -96,7 +96,7 @@ async def test_a_backup_in_a_bucket_is_whole_and_proved_by_a_drill(
     (listed,) = await backups.list_backups(bucket, "prod")
     assert listed.proved
     await backups.delete(bucket, listed.name)
-    assert await bucket.names() == ("somebody-elses.db",)
+    assert await bucket.list_names() == ("somebody-elses.db",)
 
 
 @pytest.mark.parametrize(("asked", "signed"), [("", False), ("false", True)])
@@ -226,7 +226,7 @@ async def test_a_store_that_fails_lists_nothing(
     monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
     with faulty_proxy(endpoint) as proxy:
         place = _bucket(proxy.url, monkeypatch, tmp_path.name)
-        proxy.fault, proxy.room = fault, 12 << 20  # two parts fit, the third does not
+        proxy.fault, proxy.capacity = fault, 12 << 20  # two parts fit, the third does not
         with pytest.raises((StoreError, backups.Damaged)) as caught:
             await take_from_m2(place, small)
         assert caught.value.hint
@@ -234,10 +234,10 @@ async def test_a_store_that_fails_lists_nothing(
         proxy.released.set()
         proxy.fault = ""
         assert await backups.list_backups(place, "prod") == ()
-        assert await place.names() == ()
+        assert await place.list_names() == ()
         assert (proxy.broken_off > 0) == (fault in ("breaks off", "stalls midway"))
         if fault == "fills up":
-            assert proxy.uploaded > proxy.room
+            assert proxy.uploaded > proxy.capacity
             assert proxy.aborted > 0, "parts that nobody lists would be paid for ever"
 
 
@@ -260,7 +260,7 @@ async def test_a_store_that_lies_of_lengths_misleads_nobody(
         with pytest.raises(backups.Damaged, match=f"and should have {manifest.size}"):
             await backups.verify(place, manifest.name, report=quiet)
         await backups.delete(place, manifest.name)
-        assert await plain.names() == ()
+        assert await plain.list_names() == ()
 
 
 async def test_a_folder_that_fills_up_keeps_nothing(small: EtcdCluster, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ async def test_a_folder_that_fills_up_keeps_nothing(small: EtcdCluster, tmp_path
         assert caught.value.hint
         async with small.client("m2") as client:
             taken = await take_backup(Destinations((full, other)), client, "prod", {}, report=quiet)
-        assert (taken.places, list(taken.failed)) == ((other.place,), [full.place])
+        assert (taken.destinations, list(taken.failed)) == ((other.destination,), [full.destination])
         assert _names_in(disk / "backups") == set()
     assert await backups.verify(other, taken.manifest.name, report=quiet) == taken.manifest
 
@@ -289,7 +289,7 @@ async def test_a_bucket_at_a_host_of_its_own_is_asked_to_encrypt(
             place = open_store(backup, f"s3://{s3.BUCKET}/{tmp_path.name}", Path("/"))
             manifest = await take_from_m2(place, small)
             assert await backups.verify(place, manifest.name, report=quiet) == manifest
-            assert set(await by_path.names()) == {manifest.name + DATABASE, manifest.name + MANIFEST}
+            assert set(await by_path.list_names()) == {manifest.name + DATABASE, manifest.name + MANIFEST}
             await backups.delete(place, manifest.name)
         assert proxy.asked_for == {f"{s3.BUCKET}.{s3.DOMAIN}"}
         assert (proxy.encryption, proxy.encrypted) == ({"AES256"}, {"AES256"})
@@ -317,8 +317,8 @@ async def test_an_upload_that_is_interrupted_is_aborted_at_the_store(
                 await asyncio.wait([taking])
             assert taking.cancelled()
             assert weed.unfinished_uploads() == before
-            assert await bucket.names() == ()
-            assert await folder.names() == ()
+            assert await bucket.list_names() == ()
+            assert await folder.list_names() == ()
     assert list((tmp_path / "backups").iterdir()) == []
 
 
@@ -333,19 +333,19 @@ async def test_a_place_that_fails_does_not_spoil_the_other(
     with faulty_proxy(weed.url) as proxy:
         bucket = _bucket(proxy.url, monkeypatch, tmp_path.name)
         folder = open_store(BackupSpec(), "backups", tmp_path)
-        proxy.fault, proxy.room = fault, 12 << 20
+        proxy.fault, proxy.capacity = fault, 12 << 20
         async with small.client("m2") as client:
             taken = await take_backup(Destinations((bucket, folder)), client, "prod", {}, report=quiet)
         if fault == "stalls":
             proxy.fault = "stalls listing"
             seen = await list_destinations(Destinations((folder, bucket)), "prod", within_s=0.5)
             assert [each.name for each in seen.backups] == [taken.manifest.name]
-            assert "gave no answer within 0.5 s" in seen.failed[bucket.place].message
+            assert "gave no answer within 0.5 s" in seen.failed[bucket.destination].message
         proxy.released.set()
         proxy.fault = ""
-        assert taken.places == (folder.place,)
-        assert list(taken.failed) == [bucket.place]
-        assert await bucket.names() == ()
+        assert taken.destinations == (folder.destination,)
+        assert list(taken.failed) == [bucket.destination]
+        assert await bucket.list_names() == ()
     assert await backups.verify(folder, taken.manifest.name, report=quiet) == taken.manifest
     assert weed.unfinished_uploads() == before or fault == "stalls", "it cannot be told to take anything back"
 
@@ -374,7 +374,7 @@ async def test_one_stream_into_a_folder_and_a_bucket(
     assert proof.kv_hash == taken.manifest.kv_hash
     assert len(warned) == 1
     assert "is damaged" in warned[0]
-    assert warned[0].endswith(f"taken from {bucket.place} instead")
+    assert warned[0].endswith(f"taken from {bucket.destination} instead")
     (listed,) = (await list_destinations(Destinations((folder, bucket)), "prod")).backups
     assert listed.proved
     await backups.delete(bucket, name)
@@ -413,7 +413,7 @@ async def test_what_is_encrypted_shows_the_store_nothing(
         with pytest.raises(backups.Damaged):
             await backups.verify(bucket, name, report=quiet, identity=key)
     await backups.delete(bucket, name)
-    assert await bucket.names() == ()
+    assert await bucket.list_names() == ()
 
 
 async def test_wrong_credentials_are_said_and_not_shown(

@@ -16,8 +16,8 @@ WHOLE = PAGES + hashlib.sha256(PAGES).digest()
 def test_pieces_of_any_length(cuts: list[int], end: int) -> None:
     places = sorted({0, end, *(cut for cut in cuts if cut < end)})
     gauge = StreamChecksum()
-    gauge.take(b"")
+    gauge.update(b"")
     for start, stop in pairwise(places):
-        gauge.take(WHOLE[start:stop])
+        gauge.update(WHOLE[start:stop])
     assert (gauge.size, gauge.sha256) == (end, hashlib.sha256(WHOLE[:end]).hexdigest())
-    assert gauge.ends_well == (end == len(WHOLE))
+    assert gauge.has_valid_trailer == (end == len(WHOLE))

@@ -51,10 +51,10 @@ class TamperedEtcd(Etcd):
 
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         async with aclosing(super().snapshot(timeout_s=timeout_s)) as pieces:
-            async for piece in self._bent(_small(pieces)):
+            async for piece in self._tampered(_small(pieces)):
                 yield piece
 
-    async def _bent(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _tampered(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         got = 0
         async for blob in pieces:
             if self.waiting and got:

@@ -45,9 +45,9 @@ def main(folder: Path, spec: Spec, now: datetime, stage: str = "") -> None:
             die_before_change(number)
             pki = Pki.open(spec, folder / str(number))
             if stage == "consumer":
-                pki.issue_client("app", now, renew=True)
+                pki.issue_consumer("app", now, renew=True)
             elif stage:
-                pki.rotate(stage, now)
+                pki.rotate_ca(stage, now)
             else:
                 pki.issue([each.role for each in desired_certs(spec)], now)
             os._exit(0)

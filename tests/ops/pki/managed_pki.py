@@ -27,11 +27,8 @@ def issue_all(folder: Path, spec: Spec = THREE) -> Pki:
 
 
 def due_reasons(spec: Spec, pki: Pki, now: datetime = NOW) -> dict[str, str]:
-    seen = pki.see()
-    whys = {
-        each.role: why_due(each, seen.certs.get(each.role), seen.authority, now)
-        for each in desired_certs(spec)
-    }
+    seen = pki.observe()
+    whys = {each.role: why_due(each, seen.certs.get(each.role), seen.ca, now) for each in desired_certs(spec)}
     return {role: why for role, why in whys.items() if why}
 
 

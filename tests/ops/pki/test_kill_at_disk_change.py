@@ -37,11 +37,9 @@ def run_killed_at_each_change(folder: Path, *stage: str) -> list[Path]:
 
 
 def due_roles(pki: Pki) -> list[str]:
-    seen = pki.see()
+    seen = pki.observe()
     return [
-        each.role
-        for each in desired_certs(SPEC)
-        if why_due(each, seen.certs.get(each.role), seen.authority, NOW)
+        each.role for each in desired_certs(SPEC) if why_due(each, seen.certs.get(each.role), seen.ca, NOW)
     ]
 
 
@@ -50,10 +48,10 @@ def finish_run(folder: Path) -> PkiSeen:
     pki = Pki.open(SPEC, folder)
     pki.issue(due_roles(pki) or ["admin"], NOW)
     assert due_roles(pki) == []
-    for role in pki.see().certs:
-        cert, _ = pki.file(role)
+    for role in pki.observe().certs:
+        cert, _ = pki.pair(role)
         assert cert.startswith(b"-----BEGIN CERTIFICATE-----")
-    return pki.see()
+    return pki.observe()
 
 
 def test_killed_while_everything_is_made(tmp_path: Path) -> None:
@@ -72,15 +70,15 @@ def test_killed_while_everything_is_renewed(tmp_path: Path) -> None:
     """What was good before is still there or due; nothing is lost that a running member needs."""
     whole = tmp_path / "whole"
     Pki.open(SPEC, whole).issue([each.role for each in desired_certs(SPEC)], NOW)
-    before = Pki.open(SPEC, whole).see()
+    before = Pki.open(SPEC, whole).observe()
     for number in range(1, 80):
         shutil.copytree(whole, tmp_path / str(number))
     folders = run_killed_at_each_change(tmp_path)
     for folder in folders:
-        seen = Pki.open(SPEC, folder).see()
+        seen = Pki.open(SPEC, folder).observe()
         assert set(seen.certs) == set(before.certs)
         assert len(due_roles(Pki.open(SPEC, folder))) <= 1  # the one pair that it was at
-        assert finish_run(folder).authority is not None
+        assert finish_run(folder).ca is not None
         assert (folder / "pki/ca-key.pem").read_bytes() == (whole / "pki/ca-key.pem").read_bytes()
         assert list(folder.rglob("*.tmp")) == []
 
@@ -90,7 +88,7 @@ def test_killed_while_a_consumer_gets_its_next_certificate(tmp_path: Path) -> No
     whole = tmp_path / "whole"
     first = Pki.open(SPEC, whole)
     first.issue(["admin"], NOW)
-    old, old_key = first.issue_client("app", NOW)
+    old, old_key = first.issue_consumer("app", NOW)
     for number in range(1, 40):
         shutil.copytree(whole, tmp_path / str(number))
     folders = run_killed_at_each_change(tmp_path, "consumer")
@@ -99,16 +97,16 @@ def test_killed_while_a_consumer_gets_its_next_certificate(tmp_path: Path) -> No
         pki = Pki.open(SPEC, folder)
         cut = [
             (folder / "pki/clients/app.pem").read_bytes(),
-            *(each.read_bytes() for each in pki.forgotten()),
+            *(each.read_bytes() for each in pki.archived_consumers()),
         ]
         assert old in cut
         if cut[0] != old:
-            assert pki.file("client/app")[0] == cut[0], "a new certificate has its key beside it"
-        pki.issue_client("app", NOW, renew=True)
-        kept = [each for each in pki.forgotten() if each.read_bytes() == old]
+            assert pki.pair("client/app")[0] == cut[0], "a new certificate has its key beside it"
+        pki.issue_consumer("app", NOW, renew=True)
+        kept = [each for each in pki.archived_consumers() if each.read_bytes() == old]
         assert len(kept) == 1
         assert kept[0].with_name(f"{kept[0].stem}-key.pem").read_bytes() == old_key
-        assert pki.file("client/app")[0] not in (old, cut[0])
+        assert pki.pair("client/app")[0] not in (old, cut[0])
         assert list(folder.rglob("*.tmp")) == []
 
 
@@ -120,25 +118,25 @@ def test_killed_in_a_turn_of_the_ca(tmp_path: Path, done: int) -> None:
     first = Pki.open(SPEC, whole)
     first.issue([each.role for each in desired_certs(SPEC)], NOW)
     for stage in stages[:done]:
-        first.rotate(stage, NOW)
-    before = first.see()
+        first.rotate_ca(stage, NOW)
+    before = first.observe()
     for number in range(1, 80):
         shutil.copytree(whole, tmp_path / str(number))
     folders = run_killed_at_each_change(tmp_path, stages[done])
     assert len(folders) > 5
     for folder in folders:
         pki = Pki.open(SPEC, folder)
-        cut = pki.see()
+        cut = pki.observe()
         assert rotation_stage(cut) in (rotation_stage(before), ("trust", "sign", None)[done])
-        assert cut.authority in cut.trusted
+        assert cut.ca in cut.trusted
         made = {path.read_bytes() for path in folder.glob("pki/next-ca.pem")}
-        pki.rotate(stages[done], NOW)
-        pki.rotate(stages[done], NOW)  # the second time there is nothing to do
-        after = pki.see()
+        pki.rotate_ca(stages[done], NOW)
+        pki.rotate_ca(stages[done], NOW)  # the second time there is nothing to do
+        after = pki.observe()
         assert rotation_stage(after) == ("trust", "sign", None)[done]
         assert len(after.trusted) == (1 if done == 2 else 2)
         if made:
             assert (folder / "pki/ca.pem").read_bytes().endswith(made.pop()), "no third CA"
         pki.issue(["admin"], NOW)
-        assert pki.see().certs["admin"].issuer_key == after.authority.key  # type: ignore[union-attr]
+        assert pki.observe().certs["admin"].issuer_key == after.ca.key  # type: ignore[union-attr]
         assert list(folder.rglob("*.tmp")) == []

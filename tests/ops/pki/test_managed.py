@@ -17,22 +17,22 @@ from tests.support.openssl import openssl
 
 def test_nothing_is_there_then_everything_and_then_nothing_is_due(tmp_path: Path) -> None:
     pki = Pki.open(THREE, tmp_path)
-    assert pki.see().authority is None
+    assert pki.observe().ca is None
     assert set(due_reasons(THREE, pki)) == set(ROLES)
     pki.issue(ROLES, NOW)
-    seen = pki.see()
+    seen = pki.observe()
     assert (due_reasons(THREE, pki), list(seen.certs), list(seen.files)) == ({}, ROLES, ROLES)
-    assert seen.trust["ca"] == seen.trust["peer-ca"] == seen.authority.sha256  # type: ignore[union-attr]
+    assert seen.trust["ca"] == seen.trust["peer-ca"] == seen.ca.sha256  # type: ignore[union-attr]
     assert pki.check(NOW) == ()
 
 
 def test_only_the_roles_asked_for_are_issued_anew(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
-    before = pki.see()
+    before = pki.observe()
     pki.issue(["peer/infra2"], NOW)
-    after = pki.see()
+    after = pki.observe()
     assert {role for role in ROLES if before.files[role] != after.files[role]} == {"peer/infra2"}
-    assert before.authority == after.authority
+    assert before.ca == after.ca
 
 
 def test_all_of_a_cluster_takes_less_than_50_ms(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_all_of_a_cluster_takes_less_than_50_ms(tmp_path: Path) -> None:
 
 def test_folders_and_keys_are_their_owners_alone(tmp_path: Path) -> None:
     (tmp_path / "pki").mkdir(mode=0o755)
-    issue_all(tmp_path).issue_client("kube-apiserver", NOW)
+    issue_all(tmp_path).issue_consumer("kube-apiserver", NOW)
     for path in (tmp_path / "pki", *(tmp_path / "pki").rglob("*")):
         mode = stat.S_IMODE(path.stat().st_mode)
         wanted = 0o700 if path.is_dir() else 0o600 if path.stem.endswith("-key") else 0o644
@@ -66,10 +66,10 @@ def test_a_key_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
 def test_keys_that_others_can_read_are_closed_to_them(tmp_path: Path) -> None:
     """All that are ours, those of before as well; what a link leads to is somebody else's."""
     pki = issue_all(tmp_path)
-    pki.issue_client("app", NOW)
-    pki.forget_client("app")
+    pki.issue_consumer("app", NOW)
+    pki.archive_consumer("app")
     for stage in ("trust", "sign"):
-        pki.rotate(stage, NOW)
+        pki.rotate_ca(stage, NOW)
     (old_ca,) = (tmp_path / "pki/former").glob("old-ca-key-*.pem")
     linked, elsewhere = tmp_path / "pki/clients/admin-key.pem", tmp_path / "elsewhere.pem"
     linked.rename(elsewhere)
@@ -78,11 +78,11 @@ def test_keys_that_others_can_read_are_closed_to_them(tmp_path: Path) -> None:
     for key in (*loose, old_ca, elsewhere):
         key.chmod(0o644)
     (tmp_path / "pki/members/infra1/peer-key.pem").chmod(0o640)
-    assert {fault.file for fault in pki.tighten()} == {str(key) for key in (*loose, old_ca)}
+    assert {fault.file for fault in pki.restrict_keys()} == {str(key) for key in (*loose, old_ca)}
     assert [stat.S_IMODE(key.stat().st_mode) for key in (*loose, old_ca)] == [0o600] * 4
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o644
     assert [fault.file for fault in pki.check(NOW)] == [str(linked)]
-    assert pki.tighten() == ()
+    assert pki.restrict_keys() == ()
 
 
 @pytest.mark.parametrize("kind", ["server", "peer"])
@@ -111,42 +111,42 @@ def test_openssl_takes_clients_as_clients_only(tmp_path: Path) -> None:
 
 def test_certificates_are_good_on_hosts_whose_clock_is_behind(tmp_path: Path) -> None:
     """Rule 94."""
-    seen = issue_all(tmp_path).see()
-    assert seen.authority is not None
-    assert {cert.not_before for cert in (seen.authority, *seen.certs.values())} == {NOW - timedelta(hours=1)}
+    seen = issue_all(tmp_path).observe()
+    assert seen.ca is not None
+    assert {cert.not_before for cert in (seen.ca, *seen.certs.values())} == {NOW - timedelta(hours=1)}
 
 
 def test_no_certificate_outlives_its_ca(tmp_path: Path) -> None:
     spec = spec_of("10.0.0.1", days=300, ca_days=100)
-    seen = issue_all(tmp_path, spec).see()
-    assert seen.authority is not None
-    assert {cert.not_after for cert in seen.certs.values()} == {seen.authority.not_after}
+    seen = issue_all(tmp_path, spec).observe()
+    assert seen.ca is not None
+    assert {cert.not_after for cert in seen.certs.values()} == {seen.ca.not_after}
 
 
 def test_what_goes_to_hosts(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     folder = tmp_path / "pki"
-    assert pki.trust("ca") == pki.trust("peer-ca") == (folder / "ca.pem").read_bytes()
+    assert pki.ca_file("ca") == pki.ca_file("peer-ca") == (folder / "ca.pem").read_bytes()
     server = folder / "members/infra1"
-    assert pki.file("server/infra1") == tuple(
+    assert pki.pair("server/infra1") == tuple(
         (server / name).read_bytes() for name in ("server.pem", "server-key.pem")
     )
-    assert pki.credentials() == (pki.trust("ca"), *pki.file("admin"))
+    assert pki.credentials() == (pki.ca_file("ca"), *pki.pair("admin"))
 
 
 # --- changes
 
 
 def test_a_new_address_is_due_and_issued_with_the_same_ca(tmp_path: Path) -> None:
-    authority = issue_all(tmp_path).see().authority
+    authority = issue_all(tmp_path).observe().ca
     moved = spec_of("10.0.0.1", "10.0.0.2", "10.0.0.9")
     pki = Pki.open(moved, tmp_path)
     lack = "its names lack 10.0.0.9"
     assert due_reasons(moved, pki) == {"server/infra3": lack, "peer/infra3": lack}
     pki.issue(due_reasons(moved, pki), NOW)
     assert due_reasons(moved, pki) == {}
-    after = pki.see()
-    assert after.authority == authority
+    after = pki.observe()
+    assert after.ca == authority
     assert "10.0.0.3" not in after.certs["server/infra3"].addresses
     assert "10.0.0.3" in after.certs["peer/infra3"].addresses, (
         "the host may dial from its first address still"
@@ -165,15 +165,15 @@ def test_renewal_is_due_in_the_last_third(tmp_path: Path) -> None:
 def test_a_renewal_keeps_keys_and_a_new_ca_makes_new_ones(tmp_path: Path) -> None:
     """Rule 16: with the key that is there, no handshake can find half of a pair. A consumer's next key is a new one."""
     pki = issue_all(tmp_path)
-    pki.issue_client("app", NOW)
-    before = {role: pki.file(role) for role in [*ROLES, "client/app"]}
+    pki.issue_consumer("app", NOW)
+    before = {role: pki.pair(role) for role in [*ROLES, "client/app"]}
     pki.issue([*ROLES, "client/app"], NOW)
-    assert all(pki.file(role)[0] != before[role][0] for role in before)
-    assert {role for role in before if pki.file(role)[1] != before[role][1]} == {"client/app"}
+    assert all(pki.pair(role)[0] != before[role][0] for role in before)
+    assert {role for role in before if pki.pair(role)[1] != before[role][1]} == {"client/app"}
     for stage in ("trust", "sign"):
-        pki.rotate(stage, NOW)
+        pki.rotate_ca(stage, NOW)
     pki.issue(ROLES, NOW)
-    assert all(pki.file(role)[1] != before[role][1] for role in ROLES)
+    assert all(pki.pair(role)[1] != before[role][1] for role in ROLES)
 
 
 def test_a_pair_that_does_not_fit_is_due_and_goes_to_no_host(tmp_path: Path) -> None:
@@ -182,9 +182,9 @@ def test_a_pair_that_does_not_fit_is_due_and_goes_to_no_host(tmp_path: Path) -> 
     folder = tmp_path / "pki/members/infra1"
     (folder / "server-key.pem").write_bytes((folder / "peer-key.pem").read_bytes())
     assert due_reasons(THREE, pki) == {"server/infra1": "its key is missing or does not fit it"}
-    assert "server/infra1" not in pki.see().files
+    assert "server/infra1" not in pki.observe().files
     with pytest.raises(PkiError, match=r"server-key.pem is not the key of .*server.pem"):
-        pki.file("server/infra1")
+        pki.pair("server/infra1")
     (folder / "server-key.pem").unlink()
     assert due_reasons(THREE, pki) == {"server/infra1": "its key is missing or does not fit it"}
 
@@ -194,7 +194,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "pki/members/infra3/peer.pem"
     broken.write_text("no certificate")
     with pytest.raises(PkiError, match=r"members/infra3/peer.pem holds no certificate in PEM form") as caught:
-        pki.see()
+        pki.observe()
     assert caught.value.hint == "move it away, and `etcdup apply` issues it anew"
     assert [fault.file for fault in pki.check(NOW)] == [str(broken)]
     broken.unlink()
@@ -204,7 +204,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
 def test_a_folder_of_certificates_where_the_ca_should_be(tmp_path: Path) -> None:
     (tmp_path / "pki/ca.pem").mkdir(parents=True)
     with pytest.raises(PkiError, match="is a directory, not a file"):
-        Pki.open(THREE, tmp_path).see()
+        Pki.open(THREE, tmp_path).observe()
 
 
 # --- clients
@@ -212,11 +212,11 @@ def test_a_folder_of_certificates_where_the_ca_should_be(tmp_path: Path) -> None
 
 def test_a_client_gets_its_certificate_once_and_again_when_asked(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
-    first = pki.issue_client("kube-apiserver", NOW)
-    assert pki.issue_client("kube-apiserver", NOW) == first
-    assert pki.issue_client("kube-apiserver", NOW, renew=True) != first
-    assert pki.see().certs["client/kube-apiserver"].usages == ("clientAuth",)
-    assert pki.issue_client("kube-apiserver", NOW + timedelta(days=300)) != first
+    first = pki.issue_consumer("kube-apiserver", NOW)
+    assert pki.issue_consumer("kube-apiserver", NOW) == first
+    assert pki.issue_consumer("kube-apiserver", NOW, renew=True) != first
+    assert pki.observe().certs["client/kube-apiserver"].usages == ("clientAuth",)
+    assert pki.issue_consumer("kube-apiserver", NOW + timedelta(days=300)) != first
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_no_client_can_be_called_a_peer_or_write_elsewhere(tmp_path: Path, name:
     pki = issue_all(tmp_path)
     before = contents(tmp_path)
     with pytest.raises(PkiError, match="There is no certificate"):
-        pki.issue_client(name, NOW)
+        pki.issue_consumer(name, NOW)
     assert contents(tmp_path) == before
 
 

@@ -31,9 +31,9 @@ def test_an_encrypted_ca_key_needs_its_passphrase(tmp_path: Path, monkeypatch: p
     assert "wrong passphrase" not in str(wrong.value) + wrong.value.hint
     with pytest.raises(PkiError, match="cannot be decrypted with this passphrase"):
         Pki.open(THREE, tmp_path, lambda: "").issue(["admin"], NOW)
-    before = Pki.open(THREE, tmp_path).see()
+    before = Pki.open(THREE, tmp_path).observe()
     Pki.open(THREE, tmp_path, lambda: PASSPHRASE).issue(["admin"], NOW)
-    assert Pki.open(THREE, tmp_path).see().files["admin"] != before.files["admin"]
+    assert Pki.open(THREE, tmp_path).observe().files["admin"] != before.files["admin"]
 
 
 def test_the_operator_is_asked_once_and_only_for_an_encrypted_key(

@@ -60,16 +60,16 @@ def reissue(folder: Path, **how: Any) -> None:
 def test_the_guides_three_files_serve_every_role(folder: Path) -> None:
     pki = open_provided(folder)
     assert pki.check(NOW) == ()
-    seen = pki.see()
-    assert seen.authority is not None
-    assert (seen.mode, seen.authority.common_name) == ("provided", "kubernetes-ca")
+    seen = pki.observe()
+    assert seen.ca is not None
+    assert (seen.mode, seen.ca.common_name) == ("provided", "kubernetes-ca")
     assert list(seen.certs) == [f"{k}/infra{n}" for n in (1, 2, 3) for k in ("server", "peer", "health")] + [
         "admin"
     ]
     assert len(set(seen.files.values())) == len(set(seen.trust.values())) == 1
     assert seen.certs["server/infra1"].addresses == ADDRESSES
     as_given = (folder / "kubernetes.pem").read_bytes(), (folder / "kubernetes-key.pem").read_bytes()
-    assert pki.file("peer/infra3") == as_given
+    assert pki.pair("peer/infra3") == as_given
     assert pki.credentials() == ((folder / "ca.pem").read_bytes(), *as_given)
 
 
@@ -78,7 +78,7 @@ def test_every_form_of_key(folder: Path, kind: str) -> None:
     make_key(folder / "kubernetes-key.pem", kind)
     reissue(folder)
     assert fault_texts(folder) == []
-    assert open_provided(folder).see().certs["admin"].key
+    assert open_provided(folder).observe().certs["admin"].key
 
 
 def test_a_chain_by_way_of_an_intermediate(folder: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_chain_by_way_of_an_intermediate(folder: Path) -> None:
     make_cert(between, leaf, folder / "kubernetes-key.pem", addresses=ADDRESSES)
     (folder / "kubernetes.pem").write_bytes(leaf.read_bytes() + between.cert.read_bytes())
     assert fault_texts(folder) == []
-    assert open_provided(folder).file("server/infra1")[0].count(b"BEGIN CERTIFICATE") == 2
+    assert open_provided(folder).pair("server/infra1")[0].count(b"BEGIN CERTIFICATE") == 2
     (folder / "kubernetes.pem").write_bytes(leaf.read_bytes())
     assert fault_texts(folder) == ["kubernetes.pem was not signed by the CA in ca.pem"]
     (folder / "ca.pem").write_bytes(between.cert.read_bytes())
@@ -122,10 +122,10 @@ def test_a_file_a_member_and_others_for_peers_and_clients(folder: Path) -> None:
     }
     assert fault_texts(folder, **tls) == []
     pki = open_provided(folder, **tls)
-    assert pki.file("peer/infra2")[0] == (folder / "peer-infra2.pem").read_bytes()
-    assert pki.file("health/infra1") == pki.file("admin") == pki.credentials()[1:]
+    assert pki.pair("peer/infra2")[0] == (folder / "peer-infra2.pem").read_bytes()
+    assert pki.pair("health/infra1") == pki.pair("admin") == pki.credentials()[1:]
     assert pki.credentials()[1] == (folder / "me.pem").read_bytes()
-    assert pki.trust("peer-ca") == peers.cert.read_bytes() != pki.trust("ca")
+    assert pki.ca_file("peer-ca") == peers.cert.read_bytes() != pki.ca_file("ca")
     (folder / "peer-infra3.pem").unlink()
     shutil.copy(folder / "peer-infra1.pem", folder / "peer-infra2.pem")
     assert fault_texts(folder, **tls) == [
@@ -188,9 +188,9 @@ def test_a_certificate_without_any_names(folder: Path) -> None:
 def test_another_key(folder: Path) -> None:
     make_key(folder / "kubernetes-key.pem")
     assert fault_texts(folder) == ["kubernetes-key.pem is not the key of kubernetes.pem"]
-    assert open_provided(folder).see().certs["admin"].key == ""
+    assert open_provided(folder).observe().certs["admin"].key == ""
     with pytest.raises(PkiError, match="is not the key of"):
-        open_provided(folder).file("server/infra1")
+        open_provided(folder).pair("server/infra1")
 
 
 def test_another_ca_of_the_same_name(folder: Path) -> None:
@@ -246,7 +246,7 @@ def test_every_unusable_file_is_told_at_once(folder: Path) -> None:
     ]
     assert fault_texts(folder) == wrong
     with pytest.raises(PkiError, match="3 of the provided TLS files cannot be used") as caught:
-        open_provided(folder).see()
+        open_provided(folder).observe()
     assert caught.value.detail.replace(f"{folder}/", "").splitlines() == wrong
 
 
@@ -274,7 +274,7 @@ def test_nothing_is_issued_with_an_operators_ca(folder: Path) -> None:
     with pytest.raises(PkiError, match=r"`tls.mode: provided` the CA is not etcdup's"):
         pki.issue(["admin"], NOW)
     with pytest.raises(PkiError, match=r"client/kube-apiserver cannot be issued"):
-        pki.issue_client("kube-apiserver", NOW)
+        pki.issue_consumer("kube-apiserver", NOW)
 
 
 # --- what must never be shown
@@ -298,7 +298,7 @@ def test_no_key_in_any_message_or_traceback(folder: Path, kind: str, name: str) 
 def all_output(pki: Pki) -> str:
     """Messages, hints, details, reprs and tracebacks of everything that can fail."""
     shown = [repr(pki), repr(pki.check(NOW))]
-    for call in (pki.see, pki.credentials, lambda: pki.file("peer/infra1")):
+    for call in (pki.observe, pki.credentials, lambda: pki.pair("peer/infra1")):
         try:
             call()
         except PkiError as error:

@@ -25,7 +25,7 @@ def test_no_second_ca_beside_a_certificate_without_its_key(tmp_path: Path) -> No
         again.issue(ROLES, NOW)
     assert "backup" in caught.value.hint
     assert contents(tmp_path) == before
-    assert pki.see().authority == again.see().authority
+    assert pki.observe().ca == again.observe().ca
 
 
 def test_no_second_ca_beside_what_a_first_one_signed(tmp_path: Path) -> None:
@@ -37,14 +37,14 @@ def test_no_second_ca_beside_what_a_first_one_signed(tmp_path: Path) -> None:
 
 
 def test_a_lost_ca_certificate_is_made_again_for_the_same_key(tmp_path: Path) -> None:
-    before = issue_all(tmp_path).see()
+    before = issue_all(tmp_path).observe()
     old = (tmp_path / "pki/ca.pem").rename(tmp_path / "old-ca.pem")
     pki = Pki.open(THREE, tmp_path)
     pki.issue(["admin"], NOW)
-    after = pki.see()
-    assert before.authority is not None
-    assert after.authority is not None
-    assert before.authority.key == after.authority.key
+    after = pki.observe()
+    assert before.ca is not None
+    assert after.ca is not None
+    assert before.ca.key == after.ca.key
     assert due_reasons(THREE, pki) == {}
     # Members that trust the old one take what the new one signs.
     openssl("verify", "-x509_strict", "-CAfile", old, tmp_path / "pki/clients/admin.pem")

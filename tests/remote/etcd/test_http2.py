@@ -35,7 +35,7 @@ def feed(into: Exchange, content: bytes) -> bytes:
         space = into.space()
         part = content[at : at + len(space)]
         space[: len(part)] = part
-        answered += into.received(len(part))
+        answered += into.feed(len(part))
         at += len(part)
     return answered
 

@@ -269,11 +269,11 @@ class _BannerServer:
         self._words = words
 
     async def __aenter__(self) -> int:
-        self._server = await asyncio.start_server(self._greet, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._send_banner, "127.0.0.1", 0)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
-    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _send_banner(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(self._words)
         await writer.drain()
         writer.close()

@@ -45,7 +45,7 @@ async def _run_on_members(session: Session, arguments: Sequence[str], names: Seq
 
 
 async def _choose_member(session: Session, world: World) -> str:
-    name = backup_source(await session.observed(world))
+    name = backup_source(await session.observe(world))
     if name is None:
         raise EtcdupError(
             "no member is healthy enough to take a snapshot from",

@@ -17,12 +17,16 @@ def print_export(file: Path, kind: str) -> int:
     """Touches no host; issues the consumer's certificate when there is none."""
     terminal = Terminal()
     spec, folder = read_spec(file), file.absolute().parent
-    ask = (lambda: terminal.secret(f"Passphrase of the CA in {spec.tls.dir}: ")) if terminal.can_ask else None
+    ask = (
+        (lambda: terminal.read_secret(f"Passphrase of the CA in {spec.tls.dir}: "))
+        if terminal.can_ask
+        else None
+    )
     pki = Pki.open(spec, folder, ask)
     if kind == "env":
         text = env_text(spec, admin_files(spec, folder, pki))
     else:
         files = issue_consumer_files(spec, folder, pki, "kube-apiserver", datetime.now(UTC))
         text = _FOR_KUBERNETES[kind](spec, files)
-    terminal.data(text)
+    terminal.print_data(text)
     return EXIT_DONE

@@ -27,12 +27,12 @@ def apply_file(file: Path, *, saved: Path | None, yes: bool, as_json: bool = Fal
     session = Session.begin(file)
     check_tls_files(session)
     plan = read_plan(saved, session.spec.name) if saved else None
-    return ApplyRun(session, "apply", saved=plan, yes=yes, as_json=as_json).carry_through()
+    return ApplyRun(session, "apply", saved=plan, yes=yes, as_json=as_json).run_to_exit()
 
 
 def apply_session(session: Session, *, yes: bool = False, quiet: bool = False) -> int:
     """`apply` for a file that was read already; `quiet`, it does not show the plan."""
-    return ApplyRun(session, "apply", yes=yes, quiet=quiet).carry_through()
+    return ApplyRun(session, "apply", yes=yes, quiet=quiet).run_to_exit()
 
 
 class ApplyRun(ChangeRun):
@@ -60,31 +60,31 @@ class ApplyRun(ChangeRun):
     async def run(self) -> None:
         session = self.session
         async with session.world() as world:
-            observed = await session.observed(world)
+            observed = await session.observe(world)
             planner = self.planner(observed)
-            observed = await session.settled(world, observed)
-            plan = self._planned(planner, observed)
+            observed = await session.resolve_binaries(world, observed)
+            plan = self._make_plan(planner, observed)
             print_warnings(session, observed)
             if plan.is_empty:
                 restrict_keys(session, world.pki)
-                await self._nothing_to_do(world, plan, observed)
+                await self._report_nothing_to_do(world, plan, observed)
                 return
-            if not await self._is_agreed(plan):
+            if not await self._confirm_plan(plan):
                 return
             restrict_keys(session, world.pki)
             results = await self._apply(world, plan, observed, planner)
             await self._prove_served(world, plan)
-            self.tell_health(results)
+            self.report_health(results)
 
-    async def _is_agreed(self, plan: Plan) -> bool:
+    async def _confirm_plan(self, plan: Plan) -> bool:
         """Shows the plan and asks. False where it is left at that."""
         if not self._quiet:
             self.show(plan)
         if self._yes:
             return True
-        if self.put_off():
+        if self.defer():
             return False
-        await self.agree(f"Do this to cluster {plan.cluster}?")
+        await self.confirm(f"Do this to cluster {plan.cluster}?")
         return True
 
     async def _prove_served(self, world: World, plan: Plan) -> None:
@@ -95,13 +95,13 @@ class ApplyRun(ChangeRun):
         from etcdup.cli.views.certs_view import render_served
         from etcdup.ops.certs.proof import prove_served, raise_unproved
 
-        async with self.terminal.patience("making handshakes"):
+        async with self.terminal.wait_notice("making handshakes"):
             found = await prove_served(world, admin_client(self.session, world))
         if self.outcome is None:
-            self.terminal.data(render_served(found, self.terminal.out))
+            self.terminal.print_data(render_served(found, self.terminal.out))
         raise_unproved(found)
 
-    def _planned(self, planner: Planner, observed: Observed) -> Plan:
+    def _make_plan(self, planner: Planner, observed: Observed) -> Plan:
         plan = planner(observed)
         if isinstance(plan, Refusal):
             raise_refusal(plan)
@@ -109,16 +109,16 @@ class ApplyRun(ChangeRun):
             raise_refusal(Refusal(plan.cluster, (why,)))
         return plan
 
-    async def _nothing_to_do(self, world: World, plan: Plan, observed: Observed) -> None:
+    async def _report_nothing_to_do(self, world: World, plan: Plan, observed: Observed) -> None:
         """Nothing to do is said only of a cluster that is proved healthy."""
         if self.outcome is not None:
             self.outcome.plan = plan
         for note in plan.notes:
             self.terminal.say(f"{self.terminal.err('yellow', 'note:')} {note}")
-        async with self.terminal.patience("asking the members"):
+        async with self.terminal.wait_notice("asking the members"):
             results = await finish(world, observed)
         self.terminal.say("nothing to do")
-        self.tell_health(results)
+        self.report_health(results)
 
     async def _apply(
         self, world: World, plan: Plan, observed: Observed, planner: Planner
@@ -131,7 +131,7 @@ class ApplyRun(ChangeRun):
             return await apply(world, plan, planner, progress, journal, confirm=confirm)
 
         began = time.monotonic()
-        results = await self.carry_out(world, plan, observed, act)
+        results = await self.run_locked(world, plan, observed, act)
         took = show_duration(time.monotonic() - began)
         self.terminal.say(f"{count_text(len(plan.steps), 'step')} done in {took}")
         self.terminal.say()

@@ -18,7 +18,7 @@ from etcdup.ops.world.journal import Journal
 def destroy_cluster(file: Path, name: str | None) -> int:
     """`name` is the cluster's, given instead of being asked for it."""
     session = Session.begin(file, named=name)
-    return DestroyRun(session, sure=name is not None).carry_through()
+    return DestroyRun(session, sure=name is not None).run_to_exit()
 
 
 class DestroyRun(ChangeRun):
@@ -35,23 +35,23 @@ class DestroyRun(ChangeRun):
             return plan_destroy(self.session.spec, observed, suffix)
 
         async with self.session.world() as world:
-            observed = await self.session.observed(world)
+            observed = await self.session.observe(world)
             plan = planner(observed)
             if isinstance(plan, Refusal):
                 raise_refusal(plan)
             self.show(plan)
             if not plan.is_empty:
                 if not self._sure:
-                    await self.agree_by_name("destroy", "stop it for good", "destroyed")
+                    await self.confirm_by_name("destroy", "stop it for good", "destroyed")
 
                 async def act(progress: Progress, journal: Journal) -> Observed:
                     return await apply_without_proof(world, plan, planner, progress, journal)
 
-                await self.carry_out(world, plan, observed, act)
-                self._tell_where(plan, observed)
-            self._tell_of_unreachable(plan, observed)
+                await self.run_locked(world, plan, observed, act)
+                self._report_archives(plan, observed)
+            self._raise_for_unreachable(plan, observed)
 
-    def _tell_where(self, plan: Plan, observed: Observed) -> None:
+    def _report_archives(self, plan: Plan, observed: Observed) -> None:
         self.terminal.say("Nothing was deleted. What there was is now in:")
         for step in plan.steps:
             assert isinstance(step, RetireMember)
@@ -60,7 +60,7 @@ class DestroyRun(ChangeRun):
         if self.session.spec.tls.mode == "managed":
             self.terminal.say(f"The certificates and the CA stay in {self.session.spec.tls.dir}.")
 
-    def _tell_of_unreachable(self, plan: Plan, observed: Observed) -> None:
+    def _raise_for_unreachable(self, plan: Plan, observed: Observed) -> None:
         gone = list(observed.unreachable().values())
         if not gone:
             return

@@ -22,20 +22,20 @@ def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool
     warn_of_exposed_keys(session, Pki.open(session.spec, session.folder))
     if isinstance(planned, Refusal):
         text = json_text(refusal_json(planned))
-        session.terminal.data(text if as_json else render_refusal(planned, session.terminal.out))
+        session.terminal.print_data(text if as_json else render_refusal(planned, session.terminal.out))
         return EXIT_REFUSED
     if out is not None:
         save_plan(planned, out)
     if as_json:
-        session.terminal.data(json_text(plan_to_json(planned)))
+        session.terminal.print_data(json_text(plan_to_json(planned)))
     else:
-        session.terminal.data(render_plan(planned, session.terminal.out, session.terminal.width))
+        session.terminal.print_data(render_plan(planned, session.terminal.out, session.terminal.width))
     return EXIT_CHANGES if tell_changes and not planned.is_empty else EXIT_DONE
 
 
 async def _plan(session: Session) -> tuple[Observed, Plan | Refusal]:
     async with session.world() as world:
-        observed = await session.settled(world, await session.observed(world))
+        observed = await session.resolve_binaries(world, await session.observe(world))
         return observed, session.planner()(observed)
 
 

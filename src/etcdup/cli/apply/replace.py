@@ -33,7 +33,7 @@ def replace_member(file: Path, name: str, *, address: str | None, yes: bool) -> 
         spec, edit = _edit_address(file, data.decode(), spec, name, _parse_address(address))
     session = Session(spec, file.absolute().parent, Terminal())
     check_tls_files(session)
-    return ReplaceRun(session, name, address=address, edit=edit, yes=yes).carry_through()
+    return ReplaceRun(session, name, address=address, edit=edit, yes=yes).run_to_exit()
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class ReplaceRun(ApplyRun):
         member_id = id_to_replace(spec, name, observed, moves=self._moves)
         if isinstance(member_id, Refused):
             raise_refusal(Refusal(spec.name, (member_id,)))
-        token = self.session.fresh_token()
+        token = self.session.generate_token()
 
         def planned(observed: Observed) -> Plan | Refusal:
             return plan_replacement(spec, name, member_id, observed, token)
@@ -100,13 +100,13 @@ class ReplaceRun(ApplyRun):
             self.terminal.say(render_edit(path, self._edit.diff, self.terminal.err))
         super().show(plan)
 
-    def begin(self) -> bool:
+    def prepare_locally(self) -> bool:
         """From here on cluster.yaml names the new machine, whatever becomes of this run."""
         if self._edit is not None:
             replace_text(self._edit.path, self._edit.before, self._edit.after)
         return self._edit is not None
 
-    def next_time(self) -> str:
+    def resume_hint(self) -> str:
         if self.done:  # the mark is on the host
             return f"run `etcdup {self.verb}` again, or `etcdup apply`: it goes on from here"
         named = f"{self._edit.path} has the new address already; " if self._edit is not None else ""

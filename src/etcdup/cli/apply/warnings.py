@@ -34,13 +34,13 @@ def version_warnings(session: Session, observed: Observed) -> tuple[str, ...]:
 
 
 def warn_of_exposed_keys(session: Session, pki: Pki) -> None:
-    for fault in pki.loose():
+    for fault in pki.exposed_keys():
         session.terminal.warn(f"{fault}: {fault.hint} (`etcdup apply` does, where it may)")
 
 
 def restrict_keys(session: Session, pki: Pki) -> None:
     """Keys that etcdup made are their owner's alone again, and whoever runs it learns that they were not."""
-    for fault in pki.tighten():
+    for fault in pki.restrict_keys():
         session.terminal.warn(
             f"{fault}: it is 0600 now. Where somebody may have read it, `etcdup certs rotate-ca` makes it worthless"
         )

@@ -45,7 +45,7 @@ def take_now(file: Path, *, as_json: bool) -> int:
     places = destinations_of(session)
     taken = session.run(_take(session, places), lambda: _interrupted_text(places))
     if as_json:
-        facts = _manifest_json(taken.manifest) | {"places": list(taken.places)} | _seconds(taken)
+        facts = _manifest_json(taken.manifest) | {"places": list(taken.destinations)} | _seconds(taken)
         print_json(session, facts | {"failed": failed_json(taken.failed)})
     else:
         _print_taken(session, taken)
@@ -59,7 +59,7 @@ def take_now(file: Path, *, as_json: bool) -> int:
 
 
 def _interrupted_text(places: Destinations) -> str:
-    left = " and ".join(store.place for store in places.stores if store.left_parts)
+    left = " and ".join(store.destination for store in places.stores if store.left_parts)
     parts = (
         f"; {left} gave no answer: parts of the upload may lie there until its lifecycle rules delete them"
     )
@@ -68,8 +68,8 @@ def _interrupted_text(places: Destinations) -> str:
 
 def _print_taken(session: Session, taken: TakenBackup) -> None:
     manifest = taken.manifest
-    session.terminal.data(
-        f"backup {manifest.name} is in {' and '.join(taken.places)}: {show_size(manifest.size)}, "
+    session.terminal.print_data(
+        f"backup {manifest.name} is in {' and '.join(taken.destinations)}: {show_size(manifest.size)}, "
         f"revision {manifest.revision}, {count_text(manifest.keys, 'key')}, from {manifest.member}; "
         f"{_read_back_text(manifest)}\n"
     )
@@ -87,7 +87,7 @@ def _other_failures(failed: Failures, first: str) -> str:
 
 async def _take(session: Session, places: Destinations) -> TakenBackup:
     async with session.world() as world:
-        observed = await session.observed(world)
+        observed = await session.observe(world)
         if under_way := refuse_unfinished_restore(session.spec, observed):
             raise_refusal(Refusal(session.spec.name, under_way))
         member = backup_source(observed)
@@ -97,15 +97,19 @@ async def _take(session: Session, places: Destinations) -> TakenBackup:
             )
         listed = observed.answering()[member].members
         members = {each.name: ", ".join(each.peer_urls) for each in listed}
-        client = await world.straight(member)
+        client = await world.connect_directly(member)
         with _journal_entry(session, member, places) as facts:
-            async with session.terminal.patience(f"backup from {member} into {places.title}"):
+            async with session.terminal.wait_notice(f"backup from {member} into {places.title}"):
                 taken = await take_backup(
                     places, client, session.spec.name, members,
                     report=session.terminal.report, encrypt_to=session.spec.backup.encrypt_to,
                 )  # fmt: skip
             failed = {place: error.message for place, error in taken.failed.items()}
-            facts |= {"name": taken.manifest.name, "to": list(taken.places), "sha256": taken.manifest.sha256}
+            facts |= {
+                "name": taken.manifest.name,
+                "to": list(taken.destinations),
+                "sha256": taken.manifest.sha256,
+            }
             facts |= _seconds(taken) | ({"failed": failed} if failed else {})
     return taken
 
@@ -118,8 +122,10 @@ def _seconds(taken: TakenBackup) -> dict[str, float]:
 def _journal_entry(session: Session, member: str, places: Destinations) -> Iterator[dict[str, object]]:
     """A line before anything is written, and one at the end of the block with the facts that it has gathered."""
     facts: dict[str, object] = {"member": member}
-    with Journal.beside(session.folder, session.spec.name) as journal:
-        journal.record("backup begun", {"member": member, "to": [store.place for store in places.stores]})
+    with Journal.in_folder(session.folder, session.spec.name) as journal:
+        journal.record(
+            "backup begun", {"member": member, "to": [store.destination for store in places.stores]}
+        )
         try:
             yield facts
         except BaseException as error:
@@ -145,17 +151,17 @@ def list_backups(file: Path, *, as_json: bool) -> int:
         several = len(places.stores) + len(places.failed) > 1
         for each in found:
             where = f"  in {' and '.join(_destinations_of(contents, each))}" if several else ""
-            session.terminal.data(f"{_row(each, manifests.get(each.name), now)}{where}\n")
+            session.terminal.print_data(f"{_row(each, manifests.get(each.name), now)}{where}\n")
         if not found:
             session.terminal.say(
-                f"{' and '.join(store.place for store in contents.found)} holds no backup of "
+                f"{' and '.join(store.destination for store in contents.found)} holds no backup of "
                 f"{session.spec.name}; `etcdup backup now` takes one"
             )
     return warn_of_failed(session, contents)
 
 
 def _destinations_of(contents: Contents, each: BackupEntry) -> list[str]:
-    return [store.place for store in contents.holders(each.name)]
+    return [store.destination for store in contents.holders(each.name)]
 
 
 def warn_of_failed(session: Session, contents: Contents) -> int:
@@ -166,7 +172,7 @@ def warn_of_failed(session: Session, contents: Contents) -> int:
 
 
 async def _read_manifests(session: Session, places: Destinations) -> tuple[Contents, dict[str, Manifest]]:
-    async with session.terminal.patience(f"looking into {places.title}"):
+    async with session.terminal.wait_notice(f"looking into {places.title}"):
         contents = await list_destinations(places, session.spec.name)
         manifests = {}
         for each in contents.backups:
@@ -196,7 +202,7 @@ def prune_backups(file: Path, *, yes: bool, as_json: bool) -> int:
     )
     if as_json:
         names = sorted({each.name for _, each in gone})
-        copies = [{"name": each.name, "place": store.place} for store, each in gone]
+        copies = [{"name": each.name, "place": store.destination} for store, each in gone]
         print_json(session, {"deleted": names, "copies": copies})
     return EXIT_DONE
 
@@ -208,7 +214,9 @@ async def _prune(session: Session, places: Destinations, *, yes: bool) -> list[t
     terminal, now, several = session.terminal, datetime.now(UTC), len(contents.found) > 1
     going = _backups_to_delete(session, contents)
     for store, each in going:
-        terminal.say(f"  - {each.name}  {_age(each, now)} old" + (f"  in {store.place}" if several else ""))
+        terminal.say(
+            f"  - {each.name}  {_age(each, now)} old" + (f"  in {store.destination}" if several else "")
+        )
     count = sum(len(there) for there in contents.found.values())
     terminal.say(f"{count - len(going)} of {count_text(count, 'backup')} in {places.title} stay")
     if not going:
@@ -262,7 +270,7 @@ def _destinations_without_newest(spec: Spec, there: list[str], contents: Content
         return []
     holders = contents.holders(contents.backups[-1].name)
     missing = [place for place in spec.backup.to if place not in there]
-    return [*(store.place for store in contents.found if store not in holders), *missing]
+    return [*(store.destination for store in contents.found if store not in holders), *missing]
 
 
 def _listed_json(each: BackupEntry, manifest: Manifest | None) -> dict[str, Any]:
@@ -276,7 +284,7 @@ def _manifest_json(manifest: Manifest) -> dict[str, Any]:
 
 def contents_json(contents: Contents) -> dict[str, Any]:
     return {
-        "places": [store.place for store in contents.found],
+        "places": [store.destination for store in contents.found],
         "failed": failed_json(contents.failed),
     }
 
@@ -286,4 +294,4 @@ def failed_json(failed: Failures) -> list[dict[str, str]]:
 
 
 def print_json(session: Session, facts: dict[str, Any]) -> None:
-    session.terminal.data(json_text({"format": 1, **facts}))
+    session.terminal.print_data(json_text({"format": 1, **facts}))

@@ -44,7 +44,7 @@ def verify_backups(file: Path, name: str, *, every: bool, identity: Path | None,
         several = len(contents.found) + len(contents.failed) > 1
         for each in copies:
             where = f" in {each.place}" if several else ""
-            session.terminal.data(f"{each.name}{where}: {each.why or 'whole'}\n")
+            session.terminal.print_data(f"{each.name}{where}: {each.why or 'whole'}\n")
     failed = warn_of_failed(session, contents)
     return EXIT_FAILED if any(each.why for each in copies) else failed
 
@@ -63,22 +63,22 @@ async def _verify(
             if store in contents.holders(each):
                 copies.append(await _verify_copy(session, store, each, identity))
             elif name is not None:
-                copies.append(_VerifiedCopy(each, store.place, "it is not there"))
+                copies.append(_VerifiedCopy(each, store.destination, "it is not there"))
     return contents, copies
 
 
 async def _verify_copy(session: Session, store: Store, name: str, identity: Identity | None) -> _VerifiedCopy:
     terminal = session.terminal
-    async with terminal.patience(f"reading {name} in {store.place}"):
+    async with terminal.wait_notice(f"reading {name} in {store.destination}"):
         try:
             manifest = await backups.verify(store, name, report=terminal.report, identity=identity)
         except UsageError:
             raise
         except EtcdupError as error:
-            return _VerifiedCopy(name, store.place, error.message)
+            return _VerifiedCopy(name, store.destination, error.message)
     if manifest.encrypted_to and identity is None:
         terminal.say(f"{name} is encrypted and as it was written; `--identity FILE` looks inside")
-    return _VerifiedCopy(name, store.place, "", identity is not None if manifest.encrypted_to else None)
+    return _VerifiedCopy(name, store.destination, "", identity is not None if manifest.encrypted_to else None)
 
 
 def drill_backup(file: Path, name: str, *, identity: Path | None, as_json: bool) -> int:
@@ -88,7 +88,7 @@ def drill_backup(file: Path, name: str, *, identity: Path | None, as_json: bool)
     if as_json:
         print_json(session, asdict(proof) | {"at": proof.at.isoformat()})
         return EXIT_DONE
-    session.terminal.data(
+    session.terminal.print_data(
         f"backup {proof.name} is proved: etcd {proof.version} serves it, with the revision {proof.revision}, "
         f"{count_text(proof.keys, 'key')}, the hash and the canary of the day it was taken\n"
         f"RTO {proof.rto_s:.1f} s from fetching to serving on this machine; "
@@ -105,12 +105,12 @@ async def _drill(session: Session, places: Destinations, name: str, identity: Id
     version = parse_version(await _read_etcd_version(stores, name))
     async with session.world() as world:
         tools = await find_tools(world, session.folder, version, terminal.report)
-    async with terminal.patience(f"restoring {name} on this machine"):
+    async with terminal.wait_notice(f"restoring {name} on this machine"):
         proof = await drill(
             stores, session.spec.name, name, tools,
             report=terminal.report, warn=terminal.warn, identity=identity,
         )  # fmt: skip
-    with Journal.beside(session.folder, session.spec.name) as journal:
+    with Journal.in_folder(session.folder, session.spec.name) as journal:
         journal.record("drill", {"name": proof.name, "rto_s": proof.rto_s, "rpo_s": proof.rpo_s})
     return proof
 

@@ -18,7 +18,9 @@ def write_requests(file: Path, out: Path, *, as_json: bool) -> int:
     written = request_all(spec, out.absolute())
     shown = os.path.relpath(out.absolute(), file.absolute().parent)
     section = tls_section(f"./{shown}" if not shown.startswith("..") else str(out.absolute()))
-    terminal.data(json_text(requests_json(spec, out.absolute(), written, section)) if as_json else section)
+    terminal.print_data(
+        json_text(requests_json(spec, out.absolute(), written, section)) if as_json else section
+    )
     for line in (
         f"{count_text(len(written), 'request')} in {out}: have each signed, with the names and usages that it asks for",
         "put each certificate beside its key, as server.pem, peer.pem and health.pem (its intermediates after it), and "

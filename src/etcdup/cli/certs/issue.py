@@ -22,7 +22,11 @@ def issue_certificate(
     """Touches no host. The configuration goes to stdout, all else that is to be known to stderr."""
     terminal = Terminal()
     spec, folder = read_spec(file), file.absolute().parent
-    ask = (lambda: terminal.secret(f"Passphrase of the CA in {spec.tls.dir}: ")) if terminal.can_ask else None
+    ask = (
+        (lambda: terminal.read_secret(f"Passphrase of the CA in {spec.tls.dir}: "))
+        if terminal.can_ask
+        else None
+    )
     request = _read_request(csr) if csr is not None else None
     pki, now = Pki.open(spec, folder, ask), datetime.now(UTC)
     issued = issue_consumer(spec, folder, pki, name, now, csr=request, renew=renew)
@@ -30,7 +34,7 @@ def issue_certificate(
         issued = replace(issued, files=export_consumer(issued, out.absolute()))
     role = role or role_of(name)
     text = consumer_text(role, spec, issued.files)
-    terminal.data(json_text(consumer_json(spec, name, role, issued, text)) if as_json else text)
+    terminal.print_data(json_text(consumer_json(spec, name, role, issued, text)) if as_json else text)
     for line in (*_holder_notes(name, issued), *_replaced_notes(spec, name, issued.replaced)):
         terminal.say(f"{terminal.err('yellow', 'note:')} {line}")
     return EXIT_DONE
@@ -41,10 +45,10 @@ def forget_consumer(file: Path, name: str, *, as_json: bool) -> int:
     terminal = Terminal()
     spec, folder = read_spec(file), file.absolute().parent
     pki = Pki.open(spec, folder)
-    cert = pki.see().certs.get(f"client/{name}")
-    kept = pki.forget_client(name)
+    cert = pki.observe().certs.get(f"client/{name}")
+    kept = pki.archive_consumer(name)
     if as_json and cert is not None:
-        terminal.data(json_text(archived_consumer_json(spec, name, kept, cert)))
+        terminal.print_data(json_text(archived_consumer_json(spec, name, kept, cert)))
     terminal.say(f"{name} is forgotten: its certificate is in {spec.tls.dir}/former/clients")
     terminal.say(
         f"{terminal.err('yellow', 'note:')} etcd asks no revocation list, so it lets the holder in until that "

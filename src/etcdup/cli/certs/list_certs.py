@@ -27,14 +27,14 @@ def list_certificates(file: Path, *, days: int | None, as_json: bool) -> int:
         if as_json
         else render_inventory(found, raft, session.terminal.out)
     )
-    session.terminal.data(text)
-    return EXIT_DONE if found.is_well else EXIT_FAILED
+    session.terminal.print_data(text)
+    return EXIT_DONE if found.is_ok else EXIT_FAILED
 
 
 async def _inspect(session: Session, days: int | None) -> tuple[Observed, Inventory]:
     async with session.world() as world:
-        observed = await session.observed(world)
-        async with session.terminal.patience("making handshakes"):
+        observed = await session.observe(world)
+        async with session.terminal.wait_notice("making handshakes"):
             client = admin_client(session, world)
             sightings, between = await asyncio.gather(
                 inspect_certs(world, observed, client), probe_links(world, observed)

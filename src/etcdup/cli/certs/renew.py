@@ -24,7 +24,7 @@ from etcdup.ops.world.world import World
 
 def renew_certificates(file: Path, *, days: int | None, yes: bool, as_json: bool) -> int:
     """Shows the plan, asks, does it, and proves by new handshakes that every port serves the new ones."""
-    return RenewRun(Session.begin(file), days=days, yes=yes, as_json=as_json).carry_through()
+    return RenewRun(Session.begin(file), days=days, yes=yes, as_json=as_json).run_to_exit()
 
 
 class RenewRun(ChangeRun):
@@ -39,11 +39,11 @@ class RenewRun(ChangeRun):
 
     async def run(self) -> None:
         async with self.session.world() as world:
-            observed = await self.session.observed(world)
+            observed = await self.session.observe(world)
             chosen = certs_to_renew(self.session.spec, observed, self._days)
-            plan = self._planned(observed, chosen)
+            plan = self._make_plan(observed, chosen)
             if plan.is_empty:
-                self._say_notes(plan)
+                self._print_notes(plan)
                 self.terminal.say("no certificate is due")
             else:
                 await self._renew(world, plan, observed, chosen)
@@ -51,20 +51,20 @@ class RenewRun(ChangeRun):
         async with self.session.world() as world:
             await self._prove(world)
 
-    def _planned(self, observed: Observed, chosen: CertsToRenew) -> Plan:
+    def _make_plan(self, observed: Observed, chosen: CertsToRenew) -> Plan:
         plan = plan_renewal(self.session.spec, observed, chosen)
         if isinstance(plan, Refusal):
             raise_refusal(plan)
         return plan
 
-    def _say_notes(self, plan: Plan) -> None:
+    def _print_notes(self, plan: Plan) -> None:
         for note in plan.notes:
             self.terminal.say(f"{self.terminal.err('yellow', 'note:')} {note}")
 
     async def _renew(self, world: World, plan: Plan, observed: Observed, chosen: CertsToRenew) -> None:
         self.show(plan)
         if not self._yes:
-            await self.agree(f"Renew the certificates of cluster {plan.cluster}?")
+            await self.confirm(f"Renew the certificates of cluster {plan.cluster}?")
 
         def planner(fresh: Observed) -> Plan | Refusal:
             return plan_renewal(self.session.spec, fresh, chosen)
@@ -72,17 +72,17 @@ class RenewRun(ChangeRun):
         async def act(progress: Progress, journal: Journal) -> Observed:
             return await apply_without_proof(world, plan, planner, progress, journal)
 
-        await self.carry_out(world, plan, observed, act)
+        await self.run_locked(world, plan, observed, act)
         self._renewed = chosen
         self.terminal.say(f"{count_text(len(plan.steps), 'step')} done")
         self.terminal.say()
 
     async def _prove(self, world: World) -> None:
         """Every port is shown, also where members do not come back to health."""
-        observed = await self.session.observed(world)
+        observed = await self.session.observe(world)
         results: tuple[Health, ...] = ()
         sick: EtcdupError | None = None
-        async with self.terminal.patience("waiting until the members are healthy"):
+        async with self.terminal.wait_notice("waiting until the members are healthy"):
             try:
                 results = await wait_until_recovered(world, observed)
             except EtcdupError as error:
@@ -96,8 +96,8 @@ class RenewRun(ChangeRun):
     def _show_proof(self, found: tuple[ServedCert, ...], results: tuple[Health, ...]) -> None:
         if self._as_json:
             told = renewal_json(self.session.spec, self._renewed, self.done, found, results)
-            self.terminal.data(json_text(told))
+            self.terminal.print_data(json_text(told))
             return
-        self.terminal.data(render_served(found, self.terminal.out))
+        self.terminal.print_data(render_served(found, self.terminal.out))
         if results and not any(each.why for each in found):
-            self.terminal.data(render_health(results, self.terminal.out))
+            self.terminal.print_data(render_health(results, self.terminal.out))

@@ -48,7 +48,7 @@ def recover_cluster(
     """`name` is the cluster's, given instead of being asked for it."""
     session = Session.begin(file, named=name)
     sure = name is not None
-    return RecoverRun(session, fenced, sure=sure, copies=copies, as_json=as_json).carry_through()
+    return RecoverRun(session, fenced, sure=sure, copies=copies, as_json=as_json).run_to_exit()
 
 
 class RecoverRun(SalvageRun):
@@ -67,19 +67,19 @@ class RecoverRun(SalvageRun):
 
     async def run(self) -> None:
         async with self.session.world() as world:
-            observed = await self.session.observed(world)
+            observed = await self.session.observe(world)
             if unknown := sorted(self._fenced - observed.hosts.keys()):
                 raise UsageError(f"{', '.join(unknown)} is no member of cluster {world.spec.name}")
             if can_come_back(world.spec, observed):
-                await self._revive(world, observed)
+                await self._repair_quorum(world, observed)
             else:
-                await self._go_on_from_one(world, observed)
+                await self._rebuild_from_survivor(world, observed)
         if self._revived:
             # Clients that were made before may hold a certificate of the operator's that has expired.
             async with self.session.world() as world:
                 await self._prove_quorum(world)
 
-    async def _revive(self, world: World, observed: Observed) -> None:
+    async def _repair_quorum(self, world: World, observed: Observed) -> None:
         """What costs nothing comes first (rule 68)."""
         spec, rooms, chosen = (
             world.spec,
@@ -90,31 +90,31 @@ class RecoverRun(SalvageRun):
         def planner(fresh: Observed) -> Plan | Refusal:
             return plan_quorum_repair(spec, fresh, chosen, rooms)
 
-        plan = self._planned(planner, observed)
+        plan = self._make_plan(planner, observed)
         if plan.is_empty:
             raise_refusal(Refusal(spec.name, refuse_rebuild(spec, observed, rooms)))
         self.show(plan)
         if not self._yes:
-            if self.put_off():
+            if self.defer():
                 return
-            await super().agree("Try this?")
+            await super().confirm("Try this?")
 
         async def act(progress: Progress, journal: Journal) -> Observed:
             return await apply_without_proof(world, plan, planner, progress, journal)
 
-        await self.carry_out(world, plan, observed, act)
+        await self.run_locked(world, plan, observed, act)
         self._revived = True
 
     async def _prove_quorum(self, world: World) -> None:
-        spec, observed = world.spec, await self.session.observed(world)
-        async with self.terminal.patience("waiting until the members find each other"):
+        spec, observed = world.spec, await self.session.observe(world)
+        async with self.terminal.wait_notice("waiting until the members find each other"):
             is_back, results = await wait_for_quorum(world, observed)
-        self.tell_health(results)
+        self.report_health(results)
         if is_back:
             for line in _quorum_repaired_lines(observed):
                 self.terminal.say(line)
             return
-        observed = await self.session.observed(world)
+        observed = await self.session.observe(world)
         (reason,) = refuse_rebuild(spec, observed, await inspect_full_disks(world, observed)) or (None,)
         raise PartlyApplied(
             "the quorum did not come back by what costs nothing",
@@ -122,8 +122,8 @@ class RecoverRun(SalvageRun):
             hint=reason.hint if reason else f"look again: `etcdup {self.verb}`",
         )
 
-    async def _go_on_from_one(self, world: World, observed: Observed) -> None:
-        chosen = await self._choose(world, observed)
+    async def _rebuild_from_survivor(self, world: World, observed: Observed) -> None:
+        chosen = await self._choose_source(world, observed)
         if chosen is None:
             return
         self.terminal.say(f"The data of {chosen.host} is kept in {chosen.path}.")
@@ -132,22 +132,22 @@ class RecoverRun(SalvageRun):
         self._chosen = chosen.host
         await self._rebuild(world_of_one(world, observed, chosen.host, self._fenced), snapshot, told)
 
-    async def _choose(self, world: World, observed: Observed) -> RecoverySource | None:
+    async def _choose_source(self, world: World, observed: Observed) -> RecoverySource | None:
         """What stands against it comes before any question. Nothing is changed yet, but for a salvage; None where it is
         left at the plan of that."""
         spec, gone = world.spec, observed.unreachable()
         if begun_recovery(spec, observed) is None and (reasons := refuse_recovery(spec, observed, gone)):
             raise_refusal(Refusal(spec.name, reasons))
-        await self._ask_who_is_off(observed)
+        await self._confirm_powered_off(observed)
         if self._copies or not survivors(spec, observed):
-            async with self.terminal.patience("reading how far the members' logs go"):
+            async with self.terminal.wait_notice("reading how far the members' logs go"):
                 logs = await read_logs_beyond_snapshots(world, observed)
             if logs:
                 return await self.salvage(world, observed, logs, self._fenced)
-        async with self.terminal.patience("keeping the survivors' data"):
+        async with self.terminal.wait_notice("keeping the survivors' data"):
             return await choose_source(world, observed, self._fenced, self.terminal.report)
 
-    async def _ask_who_is_off(self, observed: Observed) -> None:
+    async def _confirm_powered_off(self, observed: Observed) -> None:
         """Each host that nobody can look at has to be named by a person (rule 65)."""
         for name in sorted(observed.unreachable().keys() - self._fenced):
             if self.outcome is not None or not self.terminal.can_ask:
@@ -155,16 +155,16 @@ class RecoverRun(SalvageRun):
             self.terminal.say(
                 f"{name} cannot be reached. If it still runs, its old data must never be served."
             )
-            typed = await self.terminal.answer(f"Switch it off, then type its name ({name}): ")
+            typed = await self.terminal.ask(f"Switch it off, then type its name ({name}): ")
             if typed != name:
                 raise Interrupted("that is not its name; nothing was changed")
             self._fenced.add(name)
 
     async def _rebuild(self, world: World, snapshot: SnapshotFile, told: tuple[str, ...]) -> None:
-        observed = await self.session.observed(world)
+        observed = await self.session.observe(world)
         suffix, token = (
             aside_suffix(observed.at),
-            restore_token(world.spec, observed, self.session.fresh_token()),
+            restore_token(world.spec, observed, self.session.generate_token()),
         )
         if self._copies:
             sizes = await measure_copies(world, observed, token)
@@ -174,18 +174,18 @@ class RecoverRun(SalvageRun):
         def planner(observed: Observed) -> Plan | Refusal:
             return plan_recovery(world.spec, observed, snapshot, token, suffix, told, self._copies)
 
-        await self._do(world, await self.session.settled(world, observed), planner)
+        await self._apply_recovery(world, await self.session.resolve_binaries(world, observed), planner)
 
-    async def _do(self, world: World, observed: Observed, planner: Planner) -> None:
-        plan = self._planned(planner, observed)
-        if not await self._is_agreed(plan):
+    async def _apply_recovery(self, world: World, observed: Observed, planner: Planner) -> None:
+        plan = self._make_plan(planner, observed)
+        if not await self._confirm_plan(plan):
             return
-        self.tell_health(await self._apply(world, plan, observed, planner))
+        self.report_health(await self._apply(world, plan, observed, planner))
         for line in _next_steps(self.session.spec.name, self._chosen):
             self.terminal.say(line)
 
-    async def agree(self, question: str) -> None:  # noqa: ARG002
-        await self.agree_by_name_still()
+    async def confirm(self, question: str) -> None:  # noqa: ARG002
+        await self.confirm_recovery_by_name()
 
 
 def _quorum_repaired_lines(observed: Observed) -> tuple[str, ...]:

@@ -40,20 +40,20 @@ def restore_cluster(
     restoring = RestoreRun(
         session, source, sure=name is not None, again=again, whose_is_said=origin is not None, as_json=as_json
     )
-    return restoring.carry_through()
+    return restoring.run_to_exit()
 
 
 def undo_restore(file: Path, name: str | None, *, as_json: bool = False) -> int:
     """Puts back what the last restore moved aside."""
     session = Session.begin(file, named=name)
-    return UndoRestoreRun(session, sure=name is not None, as_json=as_json).carry_through()
+    return UndoRestoreRun(session, sure=name is not None, as_json=as_json).run_to_exit()
 
 
 class NameConfirmedRun(ApplyRun):
     """An apply that asks for the cluster's name rather than for a yes."""
 
-    async def agree(self, question: str) -> None:  # noqa: ARG002
-        await self.agree_by_name("restore", "exchange its data", "restored")
+    async def confirm(self, question: str) -> None:  # noqa: ARG002
+        await self.confirm_by_name("restore", "exchange its data", "restored")
 
 
 class UndoRestoreRun(NameConfirmedRun):
@@ -102,22 +102,22 @@ class RestoreRun(NameConfirmedRun):
 
     async def run(self) -> None:
         with scratch_folder("restore") as folder:
-            self._snapshot = await self._read(folder)
+            self._snapshot = await self._read_snapshot(folder)
             await super().run()
 
-    async def _read(self, folder: Path) -> SnapshotFile:
+    async def _read_snapshot(self, folder: Path) -> SnapshotFile:
         source, terminal = self._source, self.terminal
         if not source.is_in_store:
-            async with terminal.patience(f"reading {source.named}"):
+            async with terminal.wait_notice(f"reading {source.named}"):
                 return await asyncio.to_thread(read_source, source, folder)
         places = open_destinations(self.session.spec.backup, self.session.folder)
-        async with terminal.patience(f"fetching {source.named} from {places.title}"):
+        async with terminal.wait_notice(f"fetching {source.named} from {places.title}"):
             return await fetch_source(places, source, folder, terminal.report, terminal.warn)
 
     def planner(self, observed: Observed) -> Planner:
         spec, snapshot, suffix = self.session.spec, self._snapshot, aside_suffix(observed.at)
         assert snapshot is not None
-        token = restore_token(spec, observed, self.session.fresh_token())
+        token = restore_token(spec, observed, self.session.generate_token())
         if was_restored(spec, observed, snapshot) and not self._again:
             hint = "`--again` restores it once more; what was written since is then moved aside"
             raise RefusedError(

@@ -24,25 +24,27 @@ class SalvageRun(ApplyRun):
     ) -> RecoverySource | None:
         """The data, on this machine; None where it is left at the plan."""
         one, planner, chosen = await prepare_salvage(world, observed, logs, fenced, self.terminal.report)
-        looked = await self.session.observed(one)
-        plan = self._planned(planner, looked)
+        looked = await self.session.observe(one)
+        plan = self._make_plan(planner, looked)
         self._what = "stop what runs there and take its data"
-        if not await self._is_agreed(plan):
+        if not await self._confirm_plan(plan):
             return None
 
         async def act(progress: Reporter, journal: Journal) -> Observed:
             return await apply_without_proof(one, plan, planner, progress, journal)
 
-        await self.carry_out(one, plan, looked, act)
+        await self.run_locked(one, plan, looked, act)
         self._what, self._stopped = "rebuild it", True
         return chosen
 
-    async def agree_by_name_still(self) -> None:
+    async def confirm_recovery_by_name(self) -> None:
         """By the cluster's name, to whichever of the two plans; a no to the second leaves the first one done."""
         try:
-            await self.agree_by_name("recover", self._what, "rebuilt")
+            await self.confirm_by_name("recover", self._what, "rebuilt")
         except Interrupted:
             if not self._stopped:
                 raise
-            why = f"nothing was rebuilt; etcd stays stopped there, and its data in place; {self.next_time()}"
+            why = (
+                f"nothing was rebuilt; etcd stays stopped there, and its data in place; {self.resume_hint()}"
+            )
             raise Interrupted(why) from None

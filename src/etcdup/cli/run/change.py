@@ -32,12 +32,12 @@ class ChangeRun(ABC):
         self.verb = verb
         self._progress: Progress | None = None
 
-    def carry_through(self) -> int:
+    def run_to_exit(self) -> int:
         if self.outcome is None:
-            self.session.run(self.run(), self.how_far)
+            self.session.run(self.run(), self.progress_text)
             return EXIT_DONE
-        with self.outcome.told(self.terminal):
-            self.session.run(self.run(), self.how_far)
+        with self.outcome.print_at_exit(self.terminal):
+            self.session.run(self.run(), self.progress_text)
         return self.outcome.exit_code
 
     @property
@@ -49,14 +49,14 @@ class ChangeRun(ABC):
     async def run(self) -> None:
         """Looks, shows, asks, does it, and tells what came of it."""
 
-    def how_far(self) -> str:
+    def progress_text(self) -> str:
         """What an interrupted operator needs to know."""
         if self._progress is None:
             return "interrupted; nothing was changed"
         done = f"{self._progress.done} of {self._progress.total} steps are done"
-        return f"interrupted; {done}; {self.next_time()}"
+        return f"interrupted; {done}; {self.resume_hint()}"
 
-    def next_time(self) -> str:
+    def resume_hint(self) -> str:
         """How the rest is done, after an interruption or a failure."""
         return f"run `etcdup {self.verb}` again: it goes on from here"
 
@@ -66,7 +66,7 @@ class ChangeRun(ABC):
             return
         self.terminal.say(render_plan(plan, self.terminal.err, self.terminal.width))
 
-    async def agree(self, question: str) -> None:
+    async def confirm(self, question: str) -> None:
         """Raises Interrupted unless a person says yes, UsageError where there is none."""
         if not self.terminal.can_ask:
             hint = "`--yes` does it without asking; `etcdup plan` shows it without doing it"
@@ -75,44 +75,44 @@ class ChangeRun(ABC):
             raise Interrupted("nothing was changed")
         self.terminal.say()
 
-    async def agree_by_name(self, verb: str, what: str, done: str) -> None:
+    async def confirm_by_name(self, verb: str, what: str, done: str) -> None:
         """As `agree`, by the cluster's name: for what no yes that was typed by habit may do."""
         name = self.session.spec.name
         if not self.terminal.can_ask:
             hint = f"`--yes-{verb} {name}` does it without asking"
             raise UsageError(f"there is nobody to ask whether this cluster shall be {done}", hint=hint)
-        if await self.terminal.answer(f"Type the cluster's name to {what} ({name}): ") != name:
+        if await self.terminal.ask(f"Type the cluster's name to {what} ({name}): ") != name:
             raise Interrupted("that is not its name; nothing was changed")
 
-    def put_off(self) -> bool:
+    def defer(self) -> bool:
         """Whether nobody is to be asked: `--json` is for programs, and leaves it at the plan."""
         if self.outcome is not None:
             self.outcome.pending = True
         return self.outcome is not None
 
-    def tell_health(self, results: tuple[Health, ...]) -> None:
+    def report_health(self, results: tuple[Health, ...]) -> None:
         if self.outcome is not None:
             self.outcome.health = results
             return
-        self.terminal.data(render_health(results, self.terminal.out))
+        self.terminal.print_data(render_health(results, self.terminal.out))
 
-    async def carry_out(self, world: World, plan: Plan, observed: Observed, act: ApplySteps[T]) -> T:
+    async def run_locked(self, world: World, plan: Plan, observed: Observed, act: ApplySteps[T]) -> T:
         """`act` under the cluster's lock and with the display. `observed` is what the plan was made from."""
         names = tuple(observed.hosts)
         async with cluster_lock(self.session.spec, world.hosts, holder(self.verb), observed.leaving):
-            begun = self.begin()
+            begun = self.prepare_locally()
             with (
                 progress_of(self.terminal, plan, names) as shown,
-                Journal.beside(self.session.folder, plan.cluster) as journal,
+                Journal.in_folder(self.session.folder, plan.cluster) as journal,
             ):
-                self._progress = self.outcome.recording(shown) if self.outcome else shown
+                self._progress = self.outcome.record_steps_of(shown) if self.outcome else shown
                 try:
                     return await act(self._progress, journal)
                 except EtcdupError as error:
                     if begun or isinstance(error, PartlyApplied):
-                        error.hint = "\n".join(filter(None, (error.hint, self.next_time())))
+                        error.hint = "\n".join(filter(None, (error.hint, self.resume_hint())))
                     raise
 
-    def begin(self) -> bool:
+    def prepare_locally(self) -> bool:
         """Does what is to be done on this machine once the lock is held, and says whether that changed anything."""
         return False

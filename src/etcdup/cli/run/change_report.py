@@ -37,7 +37,7 @@ class ChangeReport:
         self._error: BaseException | None = None
 
     @contextmanager
-    def told(self, terminal: Terminal) -> Iterator[None]:
+    def print_at_exit(self, terminal: Terminal) -> Iterator[None]:
         """Says it at the end of the block; the error goes on to stderr and the exit code."""
         try:
             yield
@@ -45,13 +45,13 @@ class ChangeReport:
             self._error = error
             raise
         finally:
-            terminal.data(json_text(self.facts()))
+            terminal.print_data(json_text(self.facts()))
 
     @property
     def exit_code(self) -> int:
         return EXIT_CHANGES if self.pending else EXIT_DONE
 
-    def recording(self, progress: Progress) -> Progress:
+    def record_steps_of(self, progress: Progress) -> Progress:
         return _RecordingProgress(progress, self._done)
 
     def facts(self) -> dict[str, Any]:

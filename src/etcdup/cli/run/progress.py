@@ -68,7 +68,7 @@ class LiveProgress:
         self._failed: set[str] = set()
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(
-            console=self._console, get_renderable=self._drawn, refresh_per_second=12, transient=True
+            console=self._console, get_renderable=self._render, refresh_per_second=12, transient=True
         )
         terminal.display = self
 
@@ -91,14 +91,14 @@ class LiveProgress:
     def hide(self) -> None:
         self._live.stop()
 
-    def _drawn(self) -> "RenderableType":
+    def _render(self) -> "RenderableType":
         from rich.spinner import Spinner
         from rich.table import Table
 
         table = Table.grid(padding=(0, 2, 0, 0))
         for host, what in self._rows.items():
             if what or host != OPERATOR:
-                mark = self._mark(host, what)
+                mark = self._state_symbol(host, what)
                 spinner = Spinner("dots", style="cyan") if mark is None else mark
                 table.add_row(" ", spinner, f"[bold]{_LABELS.get(host, host)}[/]", _escaped(what))
         passed = show_duration(time.monotonic() - self._began)
@@ -107,7 +107,7 @@ class LiveProgress:
         outer.add_row(f"  [dim]{self.done} of {self.total} steps · {passed}[/]")
         return outer
 
-    def _mark(self, host: str, what: str) -> str | None:
+    def _state_symbol(self, host: str, what: str) -> str | None:
         if host in self._failed:
             return "[red]✗[/]"
         return None if what else "[dim]·[/]"

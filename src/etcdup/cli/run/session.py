@@ -47,34 +47,34 @@ class Session:
             self.spec,
             self.folder,
             secrets=Secrets(terminal.ask_secret if terminal.can_ask else None),
-            passphrase=self._passphrase if terminal.can_ask else None,
+            passphrase=self._ask_passphrase if terminal.can_ask else None,
             report=terminal.report,
         )
         names = ", ".join(host.name for host in self.spec.hosts)
         async with AsyncExitStack() as stack:
-            async with terminal.patience(f"connecting to {names}"):
+            async with terminal.wait_notice(f"connecting to {names}"):
                 world = await stack.enter_async_context(opening)
             yield world
 
-    async def observed(self, world: World) -> Observed:
+    async def observe(self, world: World) -> Observed:
         """A look at everything; where members elect a leader or are just starting, once they have."""
-        async with self.terminal.patience("looking at the hosts"):
+        async with self.terminal.wait_notice("looking at the hosts"):
             observed = await observe(world)
-        async with self.terminal.patience("waiting for members that elect a leader, or are just starting"):
+        async with self.terminal.wait_notice("waiting for members that elect a leader, or are just starting"):
             return await wait_until_steady(world, observed)
 
-    async def settled(self, world: World, observed: Observed) -> Observed:
+    async def resolve_binaries(self, world: World, observed: Observed) -> Observed:
         """The same, and where binaries that are lacking come from."""
-        async with self.terminal.patience(f"finding etcd {self.spec.version}"):
+        async with self.terminal.wait_notice(f"finding etcd {self.spec.version}"):
             return await resolve_binaries(world, observed, self.folder, self.terminal.report)
 
-    def fresh_token(self) -> str:
+    def generate_token(self) -> str:
         """What tells a cluster from others of its name, should this run form one."""
         return f"{self.spec.name}-{secrets.token_hex(6)}"
 
     def planner(self, token: str = "") -> Callable[[Observed], Plan | Refusal]:
         """The planner of this run. `token` is the one of a plan that was made before."""
-        fresh = token or self.fresh_token()
+        fresh = token or self.generate_token()
 
         def planned(observed: Observed) -> Plan | Refusal:
             return plan(self.spec, observed, fresh)
@@ -85,5 +85,5 @@ class Session:
         """`how_far` says what was done, should it be interrupted."""
         return run_interruptibly(self.terminal, work, how_far)
 
-    def _passphrase(self) -> str:
-        return self.terminal.secret(f"Passphrase of the CA in {self.spec.tls.dir}: ")
+    def _ask_passphrase(self) -> str:
+        return self.terminal.read_secret(f"Passphrase of the CA in {self.spec.tls.dir}: ")

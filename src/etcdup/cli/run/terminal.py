@@ -45,7 +45,7 @@ class Terminal:
     def width(self) -> int:
         return shutil.get_terminal_size((100, 24)).columns
 
-    def data(self, text: str) -> None:
+    def print_data(self, text: str) -> None:
         """For stdout; complete with its own line ends."""
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -68,21 +68,21 @@ class Terminal:
             self.say(self.err("dim", f"  {text}"))
 
     async def confirm(self, question: str) -> bool:
-        return (await self.answer(f"{question} [y/N] ")).lower() in ("y", "yes")
+        return (await self.ask(f"{question} [y/N] ")).lower() in ("y", "yes")
 
-    async def answer(self, question: str) -> str:
+    async def ask(self, question: str) -> str:
         """What a person types; empty at the end of input."""
-        return await asyncio.to_thread(self._asked, question, _read_line)
+        return await asyncio.to_thread(self._read_keyboard, question, _read_line)
 
-    def secret(self, prompt: str) -> str:
+    def read_secret(self, prompt: str) -> str:
         """Typed without echo."""
-        return self._asked(prompt, lambda prompt: getpass.getpass(prompt, stream=sys.stderr))
+        return self._read_keyboard(prompt, lambda prompt: getpass.getpass(prompt, stream=sys.stderr))
 
     async def ask_secret(self, prompt: str) -> str | None:
         """For ssh and sudo."""
-        return await asyncio.to_thread(self.secret, prompt)
+        return await asyncio.to_thread(self.read_secret, prompt)
 
-    def _asked(self, prompt: str, ask: Callable[[str], str]) -> str:
+    def _read_keyboard(self, prompt: str, ask: Callable[[str], str]) -> str:
         """A thread that reads the keyboard cannot be woken up, so Ctrl-C looks at `asking`."""
         with self._hidden():
             self.asking = True
@@ -99,7 +99,7 @@ class Terminal:
             sys.stderr.write("\x1b[?25h\n")
 
     @asynccontextmanager
-    async def patience(self, what: str) -> AsyncIterator[None]:
+    async def wait_notice(self, what: str) -> AsyncIterator[None]:
         """Says what is waited for, once it lasts."""
         line = _WaitingLine(self, what)
         waiting = asyncio.create_task(line.run())

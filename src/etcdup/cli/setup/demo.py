@@ -49,7 +49,7 @@ def demo_down(folder: Path | None) -> int:
 
 async def _choose_version(terminal: Terminal, version: str | None) -> tuple[Version, str]:
     if version is None:
-        async with terminal.patience("looking for etcd"):
+        async with terminal.wait_notice("looking for etcd"):
             return await demo.choose_version(install.this_arch(), terminal.report, terminal.warn)
     try:
         return parse_version(version), "auto"

@@ -21,12 +21,12 @@ def check_cluster(file: Path, *, as_json: bool, disk: bool) -> int:
         text = json_text(check_json(session.spec, evidence, findings))
     else:
         text = render_check(session.spec, evidence, findings, session.terminal.out)
-    session.terminal.data(text)
+    session.terminal.print_data(text)
     return EXIT_FAILED if worst_level(findings) == "wrong" else EXIT_DONE
 
 
 async def _gather_evidence(session: Session, *, disk: bool) -> Evidence:
     async with session.world() as world:
-        observed = await session.observed(world)
-        async with session.terminal.patience("checking"):
+        observed = await session.observe(world)
+        async with session.terminal.wait_notice("checking"):
             return await gather_evidence(world, observed, admin_client(session, world), disk=disk)

@@ -18,9 +18,9 @@ def show_health(file: Path, *, as_json: bool) -> int:
     observed, results = session.run(_prove(session))
     differing = member_list_differences(session.spec, observed)
     if as_json:
-        session.terminal.data(json.dumps(health_json(results, differing), indent=1) + "\n")
+        session.terminal.print_data(json.dumps(health_json(results, differing), indent=1) + "\n")
     else:
-        session.terminal.data(render_health(results, session.terminal.out, differing))
+        session.terminal.print_data(render_health(results, session.terminal.out, differing))
     for gone in observed.unreachable().values():
         session.terminal.warn(f"{gone.host} cannot be reached over SSH: {gone.why}")
     return EXIT_DONE if verdict(results, differing) == "healthy" else EXIT_FAILED
@@ -28,8 +28,8 @@ def show_health(file: Path, *, as_json: bool) -> int:
 
 async def _prove(session: Session) -> tuple[Observed, tuple[Health, ...]]:
     async with session.world() as world:
-        observed = await session.observed(world)
-        async with session.terminal.patience("asking the members"):
+        observed = await session.observe(world)
+        async with session.terminal.wait_notice("asking the members"):
             return observed, await prove_each(world, observed)
 
 

@@ -27,13 +27,13 @@ def show_status(file: Path, *, as_json: bool, watch: bool) -> int:
     session = Session.begin(file)
     if watch:
         return _watch_until_interrupted(session, as_json=as_json)
-    session.terminal.data(_status_text(session, *session.run(_observe(session)), as_json=as_json))
+    session.terminal.print_data(_status_text(session, *session.run(_observe(session)), as_json=as_json))
     return EXIT_DONE
 
 
 async def _observe(session: Session) -> StatusData:
     async with session.world() as world:
-        return await session.observed(world), await find_last_backups(session.spec, session.folder)
+        return await session.observe(world), await find_last_backups(session.spec, session.folder)
 
 
 def _watch_until_interrupted(session: Session, *, as_json: bool) -> int:
@@ -48,7 +48,7 @@ def _watch_until_interrupted(session: Session, *, as_json: bool) -> int:
 async def _watch(session: Session, *, as_json: bool) -> None:
     full_screen = session.terminal.out.colour and not as_json
     if full_screen:
-        session.terminal.data(f"{_HOME}{_CLEAR_BELOW}")
+        session.terminal.print_data(f"{_HOME}{_CLEAR_BELOW}")
     async with session.world() as world:
         backups, looked = await find_last_backups(session.spec, session.folder), time.monotonic()
         while True:
@@ -57,7 +57,7 @@ async def _watch(session: Session, *, as_json: bool) -> None:
             text = _status_text(session, await observe(world), backups, as_json=as_json, indent=None)
             if full_screen:
                 text = _HOME + text.replace("\n", f"{_CLEAR_LINE}\n") + _CLEAR_BELOW
-            session.terminal.data(text)
+            session.terminal.print_data(text)
             await asyncio.sleep(WATCH_EVERY_S)
 
 

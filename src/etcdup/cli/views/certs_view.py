@@ -13,7 +13,10 @@ _HEADINGS = ("CERTIFICATE", "LEFT", "SEEN")
 
 def render_inventory(inventory: Inventory, raft: str, paint: Paint) -> str:
     """Two lines a certificate, then the links between members, then whatever is wrong, then the verdict."""
-    rows = [_HEADINGS, *((", ".join(row.roles), _left(row), "; ".join(row.places)) for row in inventory.rows)]
+    rows = [
+        _HEADINGS,
+        *((", ".join(row.roles), _left(row), "; ".join(row.locations)) for row in inventory.rows),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     heading, *body = [f"  {role:{widths[0]}}  {left:{widths[1]}}  {seen}" for role, left, seen in rows]
     lines = [paint("dim", heading)]
@@ -28,7 +31,7 @@ def render_inventory(inventory: Inventory, raft: str, paint: Paint) -> str:
 
 
 def _archived_lines(inventory: Inventory) -> list[str]:
-    count = sum(row.is_set_aside for row in inventory.rows)
+    count = sum(row.is_archived for row in inventory.rows)
     if not count:
         return []
     return [
@@ -74,12 +77,12 @@ def _link_lines(links: Sequence[Link], paint: Paint) -> list[str]:
     if links and not broken:
         ports = " and ".join(f"{port} port" for port in dict.fromkeys(link.port for link in links))
         return [f"  every member reached every other's {ports} ({count_text(len(links), 'new handshake')})"]
-    return [f"  {paint('yellow', '!')} {link.said}" for link in broken]
+    return [f"  {paint('yellow', '!')} {link.problem}" for link in broken]
 
 
 def _verdict(inventory: Inventory, paint: Paint) -> str:
     soon = [row for row in inventory.rows if row.ends_soon]
-    if inventory.is_well:
+    if inventory.is_ok:
         first = min(row.days_left for row in inventory.rows if row.in_use)
         return f"certificates are {paint('bold green', 'well')}: the first ends in {count_text(first, 'day')}"
     parts = [f"{count_text(len(soon), 'certificate')} to renew"] if soon else []
@@ -93,7 +96,7 @@ def inventory_json(inventory: Inventory, raft: str) -> dict[str, Any]:
     forgotten or replaced: etcd lets its holder in until it ends or its CA is dropped."""
     return {
         "format": 1,
-        "well": inventory.is_well,
+        "well": inventory.is_ok,
         "certificates": [_row_json(row) for row in inventory.rows],
         "findings": list(inventory.findings),
         "links": [
@@ -129,5 +132,5 @@ def _row_json(row: CertRow) -> dict[str, Any]:
         "ends_soon": row.ends_soon,
         "in_use": row.in_use,
         "used_by": list(row.used_by),
-        "seen": list(row.places),
+        "seen": list(row.locations),
     }

@@ -22,7 +22,9 @@ def render_check(spec: Spec, evidence: Evidence, findings: Sequence[Finding], pa
         for each in group:
             lines += _lines(each, paint)
         lines.append("")
-    measured = [line for host in spec.hosts for line in _measurement_lines(evidence.closer.get(host.name))]
+    measured = [
+        line for host in spec.hosts for line in _measurement_lines(evidence.inspections.get(host.name))
+    ]
     lines += [*measured, ""] if measured else []
     return "\n".join([*lines, _verdict(findings, paint)]) + "\n"
 
@@ -87,7 +89,7 @@ def check_json(spec: Spec, evidence: Evidence, findings: Sequence[Finding]) -> d
             }
             for each in findings
         ],
-        "hosts": {name: _host_json(closer) for name, closer in evidence.closer.items()},
+        "hosts": {name: _host_json(closer) for name, closer in evidence.inspections.items()},
     }
 
 

@@ -179,11 +179,11 @@ class _View:
                         key = (change.path, _changed_lines(change.diff))
                         hosts.setdefault(key, (change.diff, []))[1].append(step.host)
         for (path, changed), (diff, names) in hosts.items():
-            yield f"{_INDENT}{self.paint('bold', path)} on {' '.join(names)}{self._said(path, changed, names)}"
+            yield f"{_INDENT}{self.paint('bold', path)} on {' '.join(names)}{self._same_diff_note(path, changed, names)}"
             if changed and self._shown[path, *changed] in names:
                 yield from (f"        {_diff_line(line, self.paint)}" for line in _hunks(diff))
 
-    def _said(self, path: str, changed: tuple[str, ...], names: Sequence[str]) -> str:
+    def _same_diff_note(self, path: str, changed: tuple[str, ...], names: Sequence[str]) -> str:
         if not changed:
             return ": another certificate or key"
         first = self._shown.setdefault((path, *changed), names[0])

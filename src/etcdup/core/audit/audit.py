@@ -33,7 +33,7 @@ def _all_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     for host in spec.hosts:
         if host.name in observed.reachable():
             yield from host_findings(spec, host, evidence)
-    for closer in evidence.closer.values():
+    for closer in evidence.inspections.values():
         found = settings_findings(closer)
         # A member without systemd is a plain process of whoever set it up: 1.1.12 asks for a user that it cannot have.
         yield from (each for each in found if not (each.cis == "1.1.12" and spec.host(closer.host).root))
@@ -51,12 +51,12 @@ def _not_inspected_findings(evidence: Evidence) -> Iterator[Finding]:
             "nothing can be said of it, nor done for it; that is not to say that it is down",
             gone.hint or "see whether the machine is up, and SSH answers", (62,),
         )  # fmt: skip
-    for name, why in evidence.untold.items():
+    for name, why in evidence.not_inspected.items():
         yield Finding(
             "untried", name, f"{name} could not be looked at closely: {why}", "", "run `check` again"
         )
-    for name, closer in evidence.closer.items():
-        if closer.knocks and not any(knock.tool for knock in closer.knocks):
+    for name, closer in evidence.inspections.items():
+        if closer.port_probes and not any(knock.has_tool for knock in closer.port_probes):
             yield Finding(
                 "untried", name, f"whether {name} reaches the others' ports: it has no bash to try with",
                 "a firewall in between shows only when etcd starts", "install bash, or try each port by hand", (95,),
@@ -83,7 +83,7 @@ def _cloned_machine_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding
 def _shared_key_findings(evidence: Evidence) -> Iterator[Finding]:
     for flag in ("key-file", "peer-key-file"):
         sums = {}
-        for name, closer in evidence.closer.items():
+        for name, closer in evidence.inspections.items():
             key = closer.rights.get(closer.settings.get(flag, ""))
             if key is not None and key.sha256:
                 sums[name] = key.sha256
@@ -107,7 +107,7 @@ def _link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     for link in evidence.links:
         if link.why:
             yield Finding(
-                "wrong", link.source, link.said,
+                "wrong", link.source, link.problem,
                 "a half link stays hidden until a leader changes", "`etcdup certs list` shows both certificates",
                 (19, 95),
             )  # fmt: skip
@@ -118,7 +118,7 @@ def _link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
 
 def _timing_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """The slowest way between two hosts, against the shortest timeouts that run."""
-    closer = evidence.closer.values()
+    closer = evidence.inspections.values()
     slowest = max((ms for each in closer for ms in each.round_trips_ms.values()), default=0.0)
     heartbeat = _shortest_timeout(evidence, "heartbeat-interval", spec.etcd.heartbeat_ms)
     election = _shortest_timeout(evidence, "election-timeout", spec.etcd.election_ms)
@@ -132,7 +132,7 @@ def _timing_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
 
 
 def _shortest_timeout(evidence: Evidence, flag: str, otherwise: int) -> int:
-    running = (number_of(each.settings, flag, otherwise) for each in evidence.closer.values())
+    running = (number_of(each.settings, flag, otherwise) for each in evidence.inspections.values())
     return min(running, default=otherwise)
 
 
@@ -140,7 +140,7 @@ def _unequal_setting_findings(evidence: Evidence) -> Iterator[Finding]:
     """What all members must have alike (rules 77, 87)."""
     for flag, why, rule in _EQUAL_SETTINGS:
         running: dict[int, list[str]] = {}
-        for name, closer in evidence.closer.items():
+        for name, closer in evidence.inspections.items():
             if value := number_of(closer.settings, flag, 0):
                 running.setdefault(value, []).append(name)
         if len(running) > 1:

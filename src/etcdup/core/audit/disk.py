@@ -102,7 +102,7 @@ def quota_of(spec: Spec, closer: HostInspection | None) -> int:
 def fullness_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """Each database against the quota that its own process has."""
     for name, seen in evidence.observed.answering().items():
-        quota = quota_of(spec, evidence.closer.get(name))
+        quota = quota_of(spec, evidence.inspections.get(name))
         if 0 < _NEARLY_FULL * quota < seen.db_size:
             yield Finding(
                 "advice", name, f"its database has {show_size(seen.db_size)} of {show_size(quota)}",

@@ -36,7 +36,7 @@ class PortProbe:
     target: str
     port: int
     answered: bool
-    tool: bool = True
+    has_tool: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class HostInspection:
     sources: Mapping[str, str] = field(default_factory=dict)
     round_trips_ms: Mapping[str, float] = field(default_factory=dict)
     synchronised: bool | None = None
-    lacks: tuple[str, ...] = ()
-    knocks: tuple[PortProbe, ...] = ()
+    missing_programs: tuple[str, ...] = ()
+    port_probes: tuple[PortProbe, ...] = ()
     fsyncs_ms: tuple[float, ...] = ()
     writes_untried: str = ""
     exposure: float | None = None
@@ -112,12 +112,12 @@ class Evidence:
     """All that a check saw."""
 
     observed: Observed
-    closer: Mapping[str, HostInspection] = field(default_factory=dict)
-    sightings: tuple[CertInspection, ...] = ()
+    inspections: Mapping[str, HostInspection] = field(default_factory=dict)
+    cert_inspections: tuple[CertInspection, ...] = ()
     links: tuple[Link, ...] = ()
     hashes: tuple[MemberHash, ...] = ()
     leaders: tuple[LeaderChanges, ...] = ()
-    untold: Mapping[str, str] = field(default_factory=dict)  # hosts whose closer look failed, and why
+    not_inspected: Mapping[str, str] = field(default_factory=dict)  # hosts whose closer look failed, and why
 
 
 def worst_level(findings: tuple[Finding, ...]) -> Level | None:

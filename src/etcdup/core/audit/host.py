@@ -30,7 +30,7 @@ def host_findings(spec: Spec, host: HostSpec, evidence: Evidence) -> Iterator[Fi
     assert isinstance(seen, HostSeen)
     yield from _setup_findings(spec, host, seen)
     yield from _file_findings(spec, host, seen, evidence.observed)
-    closer = evidence.closer.get(host.name)
+    closer = evidence.inspections.get(host.name)
     yield from disk_findings(spec, host, seen, closer)
     if closer is not None:
         yield from _inspection_findings(spec, host, seen, closer)
@@ -137,7 +137,7 @@ def _inspection_findings(
         )  # fmt: skip
     if not (host.root or host.local):
         yield from synchronisation_findings(host.name, closer)
-        for program in closer.lacks:
+        for program in closer.missing_programs:
             package, what, why, rule = _PROGRAMS[program]
             yield Finding(
                 "untried", host.name, f"{what} {host.name} was not looked at: it has no {program}",
@@ -161,9 +161,9 @@ def synchronisation_findings(host: str, closer: HostInspection) -> Iterator[Find
 
 
 def _port_findings(spec: Spec, host: HostSpec, closer: HostInspection) -> Iterator[Finding]:
-    for knock in closer.knocks:
+    for knock in closer.port_probes:
         port = f"{spec.host(knock.target).address}:{knock.port}"
-        if not knock.tool:
+        if not knock.has_tool:
             continue
         if not knock.answered:
             yield Finding(
@@ -175,7 +175,7 @@ def _port_findings(spec: Spec, host: HostSpec, closer: HostInspection) -> Iterat
 
 def certificate_findings(evidence: Evidence) -> Iterator[Finding]:
     """What the ports really serve to a new handshake (rules 17-19)."""
-    for each in evidence.sightings:
+    for each in evidence.cert_inspections:
         if each.facts is None:
             if isinstance(evidence.observed.hosts[each.host], HostSeen):
                 what = f"{each.role} on port {each.port}: {each.why}"
@@ -213,7 +213,7 @@ def _served_cert_findings(each: CertInspection, evidence: Evidence) -> Iterator[
 def _source_address_findings(each: CertInspection, evidence: Evidence) -> Iterator[Finding]:
     """A peer's certificate is compared with the address that it dials from."""
     assert each.facts is not None
-    closer = evidence.closer.get(each.host)
+    closer = evidence.inspections.get(each.host)
     named = each.facts.cert.addresses
     sources = {s for s in closer.sources.values() if is_ip(s)} if closer is not None else set()
     for source in sorted(sources - set(named)) if named else ():

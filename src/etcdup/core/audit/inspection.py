@@ -163,8 +163,8 @@ def parse_inspection(host: str, output: str) -> HostInspection:
         sources={line[1]: line[2] for line in network if line[0] == "source"},
         round_trips_ms={line[1]: float(line[2]) for line in network if line[0] == "rtt"},
         synchronised=next((_YES_NO.get(line[1]) for line in network if line[0] == "synchronised"), None),
-        lacks=tuple(line[1] for line in network if line[0] == "lacks"),
-        knocks=tuple(_port_probe(line) for line in network if line[0] == "knock"),
+        missing_programs=tuple(line[1] for line in network if line[0] == "lacks"),
+        port_probes=tuple(_port_probe(line) for line in network if line[0] == "knock"),
         fsyncs_ms=tuple(_milliseconds(line) for line in sections["fsyncs"] if " s, " in line),
         writes_untried=next((line[8:] for line in sections["fsyncs"] if line.startswith("untried ")), ""),
         exposure=_exposure(sections["exposure"]),
@@ -187,7 +187,7 @@ def _disks(lines: list[str]) -> tuple[Disk, ...]:
 
 
 def _port_probe(line: list[str]) -> PortProbe:
-    return PortProbe(line[1], int(line[2]), answered=line[3] == "open", tool=line[3] != "none")
+    return PortProbe(line[1], int(line[2]), answered=line[3] == "open", has_tool=line[3] != "none")
 
 
 def _milliseconds(line: str) -> float:

@@ -35,13 +35,13 @@ def rotation_stage(pki: PkiSeen) -> RotationStage | None:
     """The phase that the PKI is in; None where one CA is all there is."""
     if pki.successor is None or pki.successor not in pki.trusted:
         return None
-    signs = pki.authority is not None and pki.authority.key == pki.successor.key
+    signs = pki.ca is not None and pki.ca.key == pki.successor.key
     return "sign" if signs else "trust"
 
 
 def consumers_of_old_ca(pki: PkiSeen) -> tuple[str, ...]:
     """Consumers whose newest certificate, as far as is known here, none but the old CA signed."""
-    key = pki.authority.key if pki.authority else ""
+    key = pki.ca.key if pki.ca else ""
     return tuple(
         role.partition("/")[2]
         for role, cert in pki.certs.items()
@@ -84,7 +84,7 @@ def refuse_rotate_ca(stage: RotationStage, spec: Spec, observed: Observed) -> tu
             "apply; then the new CA alone, and apply"
         )
         return (Refused("the CA is not etcdup's: with `tls.mode: provided` it makes no other", hint=hint),)
-    if observed.pki.authority is None:
+    if observed.pki.ca is None:
         return (Refused("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster"),)
     reasons = [
         *_refuse_unreachable(spec, observed),
@@ -152,7 +152,7 @@ def _refuse_other_ca_file(spec: Spec, observed: Observed) -> list[Refused]:
 
 def _refuse_expired_ca(observed: Observed) -> list[Refused]:
     """A CA that has ended signs nothing that anybody takes, and no link would survive a restart (rule 17)."""
-    ca = observed.pki.authority
+    ca = observed.pki.ca
     if ca is None or observed.at < ca.not_after:
         return []
     message = f"the CA expired on {ca.not_after:%Y-%m-%d %H:%M} UTC: no new handshake succeeds, and none proves a phase"
@@ -161,9 +161,7 @@ def _refuse_expired_ca(observed: Observed) -> list[Refused]:
 
 def _refuse_old_leaves(spec: Spec, observed: Observed) -> list[Refused]:
     pki = observed.pki
-    late = [
-        w.role for w in desired_certs(spec) if why_due(w, pki.certs.get(w.role), pki.authority, observed.at)
-    ]
+    late = [w.role for w in desired_certs(spec) if why_due(w, pki.certs.get(w.role), pki.ca, observed.at)]
     if not late:
         return []
     hint = "`etcdup apply` issues them and brings them to the hosts"
@@ -202,11 +200,11 @@ def pki_with_old_ca(spec: Spec, observed: Observed) -> PkiSeen:
 
 def pki_after_stage(stage: RotationStage, pki: PkiSeen) -> PkiSeen:
     """The PKI as it will be, as far as that can be told: the digest of a CA file that is yet to be written is not."""
-    authority = pki.authority
+    authority = pki.ca
     assert authority is not None, "guarded"
     unwritten = dict.fromkeys(pki.trust, "")
     if stage == "sign":
         assert pki.successor is not None, "made by `trust`"
-        return replace(pki, authority=pki.successor)
+        return replace(pki, ca=pki.successor)
     trusted: tuple[CertSeen, ...] = pki.trusted if stage == "trust" else (authority,)
     return replace(pki, trust=unwritten, trusted=trusted, past=pki.past | set(pki.trust.values()))

@@ -74,9 +74,9 @@ def _rejected_connections(log: Iterable[str]) -> Iterator[tuple[datetime, str]]:
 
 def refuse_drop_old_ca(name: str, spec: Spec, observed: Observed) -> Refused | None:
     """The next member drops the old CA only when those that did so already turn nobody away (rule 15)."""
-    if name not in hosts_dropping_old_ca(spec, observed) or not any(observed.turned_away.values()):
+    if name not in hosts_dropping_old_ca(spec, observed) or not any(observed.rejected_clients.values()):
         return None
-    who = "; ".join(describe_rejected(observed.turned_away))
+    who = "; ".join(describe_rejected(observed.rejected_clients))
     return Refused(
         f"a client still shows a certificate of the old CA, which {name} and others still take: {who}",
         hint="give that client a certificate of the new CA (`etcdup certs issue NAME`), or stop it; what it tried more "

@@ -44,7 +44,7 @@ class CertInspection:
     why: str = ""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         if self.kind == "operator":
             return "here"
         return f"on {self.host}" if self.kind == "host" else f"served on {self.host}:{self.port}"
@@ -60,7 +60,7 @@ class Link:
     port: LinkPort = "client"
 
     @property
-    def said(self) -> str:
+    def problem(self) -> str:
         """What is wrong with it, for people."""
         return f"{self.source} does not reach {self.target}'s {self.port} port by TLS: {self.why}"
 
@@ -71,14 +71,14 @@ class CertRow:
 
     roles: tuple[str, ...]
     facts: CertFacts
-    places: tuple[str, ...]
+    locations: tuple[str, ...]
     used_by: tuple[str, ...]
     days_left: int
     ends_soon: bool
     in_use: bool
 
     @property
-    def is_set_aside(self) -> bool:
+    def is_archived(self) -> bool:
         return all(role.startswith(ARCHIVED_KINDS) for role in self.roles)
 
 
@@ -91,7 +91,7 @@ class Inventory:
     links: tuple[Link, ...]
 
     @property
-    def is_well(self) -> bool:
+    def is_ok(self) -> bool:
         return not (
             self.findings or any(row.ends_soon for row in self.rows) or any(link.why for link in self.links)
         )
@@ -124,7 +124,7 @@ def _row(spec: Spec, seen: Sequence[CertInspection], at: datetime, days: int | N
     return CertRow(
         roles=roles,
         facts=facts,
-        places=tuple(dict.fromkeys(each.place for each in seen)),
+        locations=tuple(dict.fromkeys(each.location for each in seen)),
         used_by=tuple(dict.fromkeys(used_by(spec, role) for role in roles)),
         days_left=left.days,
         ends_soon=in_use and left < needed,
@@ -172,7 +172,7 @@ def used_by(spec: Spec, role: str) -> str:
 def _untrusted_findings(sightings: Sequence[CertInspection]) -> list[str]:
     """Leaves in files that no trusted CA signed. A port shows its leaf alone, which may want an intermediate."""
     return [
-        f"{each.role} {each.place} was signed by none of the CAs that are trusted ({each.facts.issuer})"
+        f"{each.role} {each.location} was signed by none of the CAs that are trusted ({each.facts.issuer})"
         for each in sightings
         if each.facts is not None
         and each.kind != "served"
@@ -193,7 +193,7 @@ def _different_cert_findings(sightings: Sequence[CertInspection]) -> list[str]:
             continue
         if each.facts.cert.fingerprint not in ours.get(each.role, ()):
             until = f"serial {each.facts.serial}, until {each.facts.cert.not_after:%Y-%m-%d %H:%M} UTC"
-            found.append(f"{each.role} {each.place} is another certificate than yours here ({until})")
+            found.append(f"{each.role} {each.location} is another certificate than yours here ({until})")
     return found
 
 
@@ -201,7 +201,7 @@ def _not_inspected_findings(sightings: Sequence[CertInspection]) -> list[str]:
     """What could not be seen; what is the matter with a whole host is said once."""
     return list(
         dict.fromkeys(
-            each.why if each.kind == "host" and not each.role else f"{each.role} {each.place}: {each.why}"
+            each.why if each.kind == "host" and not each.role else f"{each.role} {each.location}: {each.why}"
             for each in sightings
             if each.why
         )

@@ -30,7 +30,7 @@ def certs_to_renew(spec: Spec, observed: Observed, days: int | None) -> CertsToR
     chosen = {}
     for wanted in desired_certs(spec):
         seen = observed.pki.certs.get(wanted.role)
-        reason = why_due(wanted, seen, observed.pki.authority, observed.at)
+        reason = why_due(wanted, seen, observed.pki.ca, observed.at)
         if not reason and days is not None and seen and seen.not_after - observed.at < timedelta(days=days):
             reason = f"it has less than {days} days left"
         if reason:
@@ -106,7 +106,7 @@ def refuse_leaf_issue(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
                 hint="have them issued by that CA, put them in the old ones' places, and `etcdup apply`",
             ),
         )
-    if observed.pki.authority is None:
+    if observed.pki.ca is None:
         return (Refused("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster"),)
     hosts = observed.reachable()
     return tuple(

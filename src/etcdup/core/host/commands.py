@@ -175,9 +175,9 @@ def _prepare(step: PrepareHost, spec: Spec, host: HostSpec, layout: Layout) -> I
         yield RunCommand(("systemd-sysusers", layout.sysusers), "making the etcd user")
     by_etcd = ("-o", "etcd", "-g", "etcd") if supervised else ()
     by_root = ("-o", "root", "-g", "etcd") if supervised else ()
-    if layout.around_wal and supervised:
+    if layout.wal_parent and supervised:
         yield RunCommand(
-            ("sh", "-c", OWN_FOLDER_SCRIPT, "own", layout.around_wal, str(layout.wal_dir)), doing
+            ("sh", "-c", OWN_FOLDER_SCRIPT, "own", layout.wal_parent, str(layout.wal_dir)), doing
         )
     folders = (layout.data_dir, *([layout.wal_dir] if layout.wal_dir else []))
     yield RunCommand(("install", "-d", "-m", "0700", *by_etcd, *folders), doing)

@@ -44,7 +44,7 @@ def fence_command(layout: Layout) -> str:
     once: one that does not answer costs the whole time, but no more. Without a single quote, for a unit's sake."""
     return _FENCE_SCRIPT.format(
         join=layout.join,
-        vouched=layout.vouched,
+        vouched=layout.fence_disabled,
         seconds=FENCE_TIMEOUT_S[layout.supervisor],
         current=layout.current,
         ca=layout.ca(),

@@ -18,7 +18,7 @@ def unit_text(cluster: str, member: str, layout: Layout) -> str:
         data_dir=layout.data_dir,
         wal_dir=layout.wal_dir or f"{layout.data_dir}/member/wal",
         mounts=" ".join(filter(None, (layout.data_dir, layout.wal_dir))),
-        writable=" ".join(filter(None, (layout.data_dir, layout.around_wal))),
+        writable=" ".join(filter(None, (layout.data_dir, layout.wal_parent))),
         conf=layout.conf,
         join=layout.join,
         current=layout.current,

@@ -40,7 +40,7 @@ class _Forecast:
         """Voters, and how many of them are healthy."""
         return len(self.voting), len(self.alive & self.voting)
 
-    def do(self, step: HostStep) -> None:
+    def apply(self, step: HostStep) -> None:
         match step:
             case PromoteMember(host=host):
                 self.voting.add(host)
@@ -63,7 +63,7 @@ def _with_quorum_effect(step: Step, now: _Forecast) -> Step:
     if not isinstance(step, _CHANGES_QUORUM) or not isinstance(step, HostStep) or not now.voting:
         return step
     before, meanwhile = now.figures, _meanwhile(step, now)
-    now.do(step)
+    now.apply(step)
     return replace(step, quorum=meanwhile or describe_quorum_change(before, now.figures))
 
 

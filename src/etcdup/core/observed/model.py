@@ -267,7 +267,7 @@ class PkiSeen:
     """
 
     mode: str
-    authority: CertSeen | None = None
+    ca: CertSeen | None = None
     certs: Mapping[str, CertSeen] = field(default_factory=dict)
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     trust: Mapping[str, str] = field(default_factory=dict)
@@ -325,7 +325,7 @@ class Observed:
     leaving: Mapping[str, HostSpec] = field(default_factory=dict)
     snapshots: tuple[SnapshotSeen, ...] = ()
     auth: bool | None = None
-    turned_away: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rejected_clients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def binaries_of(self, version: Version) -> Binaries | None:
         """Where this version comes from; None where every host has it already."""

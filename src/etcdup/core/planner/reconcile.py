@@ -66,11 +66,11 @@ def certificate_steps(spec: Spec, observed: Observed) -> list[Step]:
     why = {
         wanted.role: reason
         for wanted in desired_certs(spec)
-        if (reason := due_certificate(wanted, pki.certs.get(wanted.role), pki.authority, observed.at))
+        if (reason := due_certificate(wanted, pki.certs.get(wanted.role), pki.ca, observed.at))
     }
     if not why:
         return []
-    first = pki.authority is None
+    first = pki.ca is None
     reason = "this cluster has no CA yet" if first else "; ".join(_by_reason(why))
     return [IssueCertificates(roles=tuple(why), makes_authority=first, reason=reason, rules=(18, 19, 20))]
 

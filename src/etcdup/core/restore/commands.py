@@ -56,18 +56,18 @@ def restore_commands(
         case SealRestore():
             yield from _mark_stage(seen, layout, "done")
             copy = f"{staged_path(seen.data)}.db"
-            yield RunCommand(("rm", "-f", copy, layout.vouched), "removing the copy of the snapshot")
+            yield RunCommand(("rm", "-f", copy, layout.fence_disabled), "removing the copy of the snapshot")
 
 
 def disable_fence_commands(layout: Layout) -> Iterator[HostAction]:
     """Restored members start together: none of them has to ask the others whose place it took (fence.py)."""
     doing = "preparing the start"
     yield RunCommand(("mkdir", "-p", layout.run), doing)
-    yield WriteFiles((FileToWrite(layout.vouched, TextContent(""), 0o644, "root:root"),), doing)
+    yield WriteFiles((FileToWrite(layout.fence_disabled, TextContent(""), 0o644, "root:root"),), doing)
 
 
 def enable_fence_commands(layout: Layout) -> Iterator[HostAction]:
-    yield RunCommand(("rm", "-f", layout.vouched), "forgetting the start's settings")
+    yield RunCommand(("rm", "-f", layout.fence_disabled), "forgetting the start's settings")
 
 
 def staged_path(directory: DirSeen) -> str:

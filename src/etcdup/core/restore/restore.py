@@ -58,7 +58,7 @@ class SnapshotFile:
         return self.origin or self.path
 
     @property
-    def roll(self) -> str:
+    def members_text(self) -> str:
         """Its members, as an operator knows them."""
         return ", ".join(f"{name_of(each)} ({' '.join(each.peer_urls)})" for each in self.members)
 
@@ -260,7 +260,7 @@ def _notes(snapshot: SnapshotFile) -> tuple[str, ...]:
     """What there is to judge by whose data it is."""
     made = f"of etcd {snapshot.made_by.rpartition('.')[0]}" if snapshot.made_by else "of an unknown version"
     whose = "" if snapshot.origin or snapshot.members else ". It does not say which cluster it is from"
-    members = (f"it is of a cluster with the members {snapshot.roll}",) if snapshot.members else ()
+    members = (f"it is of a cluster with the members {snapshot.members_text}",) if snapshot.members else ()
     return (
         f"{snapshot.title}: {show_size(snapshot.size)}, revision {snapshot.revision}, {made}, whole (sha256 "
         f"{snapshot.sha256[:12]}){whose}",

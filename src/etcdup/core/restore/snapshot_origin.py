@@ -44,7 +44,7 @@ def refuse_foreign_snapshot(spec: Spec, observed: Observed, snapshot: SnapshotFi
     return (
         Refused(
             f"{snapshot.title} is of another cluster{' of that name' if snapshot.origin else ''}: its members are "
-            f"{snapshot.roll}, and {spec.name} has none of these, neither by its ID nor by its peer URL",
+            f"{snapshot.members_text}, and {spec.name} has none of these, neither by its ID nor by its peer URL",
             hint=_hint(spec, snapshot),
         ),
     )

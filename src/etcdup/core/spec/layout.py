@@ -53,13 +53,13 @@ class Layout:
         return f"{self.run}/join.env"
 
     @property
-    def vouched(self) -> str:
+    def fence_disabled(self) -> str:
         """There only while etcdup starts restored members: their others are starting too, and are not asked whether
         another cluster took this one's place (fence.py). On tmpfs as well."""
         return f"{self.run}/vouched"
 
     @property
-    def around_wal(self) -> str | None:
+    def wal_parent(self) -> str | None:
         """Where etcd makes its log's folder anew and renames it: so it has to be etcd's own, and the log's folder
         cannot be a mount point."""
         return str(PurePosixPath(self.wal_dir).parent) if self.wal_dir else None

@@ -91,7 +91,7 @@ def load(text: str, path: str = "cluster.yaml") -> Spec:
 def _no_keys(document: Document) -> Problem:
     if document.data is None:
         return Problem(0, 0, "the file is empty", _START)
-    at = document.place(())
+    at = document.position_of(())
     return Problem(at.line, at.column, "the file must hold keys with values, like `name: prod`", _START)
 
 
@@ -148,7 +148,7 @@ def _fault_problems(document: Document, faults: list[ErrorDetails]) -> Iterator[
         if loc in document.unknown or (fault["type"] == "missing" and loc in meant):
             continue
         at = document.keys.get(loc) if fault["type"] == "extra_forbidden" else None
-        at = at or document.place(loc)
+        at = at or document.position_of(loc)
         yield Problem(at.line, at.column, *_fault_text(document, fault, loc))
 
 
@@ -233,7 +233,7 @@ def _where_instead(loc: Loc) -> str:
 def _mistake_problems(document: Document, sound: Spec, unsound: set[Loc]) -> Iterator[Problem]:
     for mistake in (*host_mistakes(sound), *section_mistakes(sound)):
         if not _rests_on(mistake, unsound):
-            at = document.place(mistake.about[0])
+            at = document.position_of(mistake.about[0])
             yield Problem(at.line, at.column, mistake.message, mistake.hint)
 
 

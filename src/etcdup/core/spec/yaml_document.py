@@ -54,7 +54,7 @@ class Document:
     # Parts whose value could not be made out, so nothing may be concluded from their absence.
     unknown: set[Loc] = field(default_factory=set)
 
-    def place(self, loc: Loc) -> Position:
+    def position_of(self, loc: Loc) -> Position:
         """Where the plain value stands; for a section, its key; for what is not there, the section around."""
         while loc and loc not in self.values:
             loc = loc[:-1]

@@ -220,7 +220,7 @@ async def finish(world: World, observed: Observed) -> tuple[Health, ...]:
     every host is within reach, every member proved healthy. Raises EtcdupError."""
     for name in departed_hosts(observed):
         if name in observed.reachable():
-            await asyncio.to_thread(world.pki.forget, name)
+            await asyncio.to_thread(world.pki.archive_member, name)
     return await prove_whole(world, observed)
 
 

@@ -61,7 +61,7 @@ async def _run_steps(performer: Performer, steps: Sequence[Step], observed: Obse
         return
     await _run_local_steps(performer, steps, observed)
     # What a certificate file holds is known only now that it was issued.
-    fresh = replace(observed, pki=performer.world.pki.see())
+    fresh = replace(observed, pki=performer.world.pki.observe())
     await _run_host_steps(performer, [step for step in steps if isinstance(step, HostStep)], fresh, token)
 
 
@@ -105,7 +105,7 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
         case FenceOff():
             await fence_off(performer, step, observed, token)
         case RotateAuthority(stage=stage):
-            await asyncio.to_thread(performer.world.pki.rotate, stage, observed.at)
+            await asyncio.to_thread(performer.world.pki.rotate_ca, stage, observed.at)
             performer.changed += 1
             performer.journal.record("command", {"step": step.kind, "host": "operator", "stage": stage})
         case _:
@@ -131,9 +131,9 @@ async def _run_local_steps(performer: Performer, steps: Sequence[Step], observed
 
 async def _obtain(performer: Performer, version: str, arch: str, observed: Observed) -> None:
     if any(host.near and host.arch == arch for host in observed.reachable().values()):
-        await performer.unzipped(version, arch)
+        await performer.unzip(version, arch)
     else:
-        await performer.world.archive(performer.world.binaries_of(version), arch)
+        await performer.world.obtain_archive(performer.world.binaries_of(version), arch)
 
 
 async def _run_host_steps(

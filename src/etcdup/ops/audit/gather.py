@@ -34,12 +34,12 @@ async def gather_evidence(
     )
     return Evidence(
         observed=observed,
-        closer={name: seen for name, seen in looked.items() if isinstance(seen, HostInspection)},
-        sightings=tuple(sightings),
+        inspections={name: seen for name, seen in looked.items() if isinstance(seen, HostInspection)},
+        cert_inspections=tuple(sightings),
         links=tuple(between),
         hashes=hashes,
         leaders=leaders,
-        untold={name: why for name, why in looked.items() if isinstance(why, str)},
+        not_inspected={name: why for name, why in looked.items() if isinstance(why, str)},
     )
 
 

@@ -41,20 +41,20 @@ class Damaged(EtcdupError):
 async def checksummed(source: Stream, gauge: StreamChecksum) -> Stream:
     async with aclosing(source):
         async for piece in source:
-            gauge.take(piece)
+            gauge.update(piece)
             yield piece
 
 
 async def list_backups(store: Store, cluster: str) -> tuple[BackupEntry, ...]:
     """Whole ones of this cluster, oldest first. Everything else in the store is not ours."""
-    return whole_backups(await store.names(), cluster)
+    return whole_backups(await store.list_names(), cluster)
 
 
 async def load_manifest(store: Store, name: str) -> Manifest:
     try:
         return read_manifest(await store.read_text(name + MANIFEST), name)
     except InvalidManifest as error:
-        raise Damaged(f"the manifest of {name} in {store.place} cannot be used: {error}") from None
+        raise Damaged(f"the manifest of {name} in {store.destination} cannot be used: {error}") from None
 
 
 async def verify(store: Store, name: str, *, report: Report, identity: Identity | None = None) -> Manifest:
@@ -88,7 +88,7 @@ async def _check_revision(store: Store, manifest: Manifest) -> None:
         return newest_revision(open_bolt(lambda start, stop: read(start, min(stop, end))))
 
     try:
-        newest = await store.look_into(manifest.database, look)
+        newest = await store.read_parts(manifest.database, look)
     except (ValueError, struct.error, IndexError) as error:
         raise _damaged(store, manifest, f"its database cannot be read: {error}") from None
     if newest < manifest.revision:
@@ -99,10 +99,10 @@ async def _read_stored(store: Store, manifest: Manifest, report: Report) -> Stre
     """The object's bytes; ends with Damaged unless they are those that were written."""
     gauge, told = StreamChecksum(), 0
     async for piece in store.read(manifest.database):
-        gauge.take(piece)
+        gauge.update(piece)
         if gauge.size - told >= REPORT_BYTES:
             told = gauge.size
-            report(f"reading {manifest.name} back from {store.place}: {show_size(gauge.size)}")
+            report(f"reading {manifest.name} back from {store.destination}: {show_size(gauge.size)}")
         yield piece
     if manifest.encrypted_to:
         why = _difference(gauge, manifest.stored_size, manifest.stored_sha256)
@@ -150,12 +150,12 @@ def _difference(gauge: StreamChecksum, size: int, sha256: str) -> str:
 
 
 def _trailer_fault(gauge: StreamChecksum) -> str:
-    return "" if gauge.ends_well else "it does not end with its checksum"
+    return "" if gauge.has_valid_trailer else "it does not end with its checksum"
 
 
 def _damaged(store: Store, manifest: Manifest, why: str) -> Damaged:
     return Damaged(
-        f"{manifest.name} in {store.place} is damaged: {why}",
+        f"{manifest.name} in {store.destination} is damaged: {why}",
         hint="never restore from it; take another with `etcdup backup now`, and look after the store",
     )
 

@@ -16,7 +16,7 @@ class StreamChecksum:
         self._before_ending = hashlib.sha256()
         self._ending = b""
 
-    def take(self, piece: bytes) -> None:
+    def update(self, piece: bytes) -> None:
         self.size += len(piece)
         if len(piece) < HASH_BYTES:
             held = self._ending + piece
@@ -34,5 +34,5 @@ class StreamChecksum:
         return whole.hexdigest()
 
     @property
-    def ends_well(self) -> bool:
+    def has_valid_trailer(self) -> bool:
         return can_be_whole(self.size) and self._before_ending.digest() == self._ending

@@ -27,7 +27,7 @@ class Destinations:
 
     @property
     def title(self) -> str:
-        return " and ".join((*(store.place for store in self.stores), *self.failed))
+        return " and ".join((*(store.destination for store in self.stores), *self.failed))
 
 
 def open_destinations(backup: BackupSpec, folder: Path) -> Destinations:
@@ -63,7 +63,7 @@ class Contents:
             if name in (LATEST, each.name):
                 return each
         what = f"no backup of {cluster}" if name == LATEST else f"no whole backup {name} of {cluster}"
-        places = " and ".join(store.place for store in self.found)
+        places = " and ".join(store.destination for store in self.found)
         raise ObjectNotFound(f"{places} holds {what}", hint="`etcdup backup list` shows what there is")
 
 
@@ -74,7 +74,7 @@ async def list_destinations(places: Destinations, cluster: str, *, within_s: flo
     found, failed = {}, dict(places.failed)
     for store, result in zip(places.stores, results, strict=True):
         if isinstance(result, EtcdupError):
-            failed[store.place] = result
+            failed[store.destination] = result
         elif isinstance(result, BaseException):
             raise result
         else:
@@ -89,7 +89,7 @@ async def _list_destination(store: Store, cluster: str, within_s: float | None) 
         async with asyncio.timeout(within_s):
             return await list_backups(store, cluster)
     except TimeoutError:
-        raise StoreError(f"{store.place} gave no answer within {within_s:g} s") from None
+        raise StoreError(f"{store.destination} gave no answer within {within_s:g} s") from None
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ async def fetch_whole(
         except UsageError:
             raise  # the wrong key, or none: no other place would open with it
         except EtcdupError as error:
-            failed[store.place] = error
+            failed[store.destination] = error
             continue
         for why in failed.values():
-            warn(f"{why.message}; taken from {store.place} instead")
+            warn(f"{why.message}; taken from {store.destination} instead")
         return Fetched(path, manifest, store)
     raise combined_error(failed)
 

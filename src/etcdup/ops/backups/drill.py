@@ -133,7 +133,7 @@ async def _wait_until_serving(client: EtcdClient, name: str) -> int:
     while True:
         try:
             if (await client.status(timeout_s=5.0)).leader_id:
-                return (await client.extent(timeout_s=_ASK_S)).revision
+                return (await client.read_keyspace_size(timeout_s=_ASK_S)).revision
         except EtcdRpcError as error:
             why = error.message
         else:
@@ -147,7 +147,7 @@ async def _compare(client: EtcdClient, manifest: Manifest, revision: int) -> Non
     """At the revision that was noted: what was written while the backup was taken comes later."""
     if revision < manifest.revision:
         raise _mismatch(manifest, "revision", revision, manifest.revision)
-    extent = await client.extent(manifest.revision, timeout_s=_ASK_S)
+    extent = await client.read_keyspace_size(manifest.revision, timeout_s=_ASK_S)
     if extent.keys != manifest.keys:
         raise _mismatch(manifest, "number of keys", extent.keys, manifest.keys)
     canary = await client.get(CANARY, timeout_s=_ASK_S) or b""

@@ -47,7 +47,7 @@ class _Branch:
         self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue(_PIECES)
         self._late = False
         self.task = asyncio.ensure_future(sink(self._stream()))
-        self.task.add_done_callback(lambda _: self._let_go())
+        self.task.add_done_callback(lambda _: self._release_waiter())
 
     async def put(self, piece: bytes | None) -> None:
         """Returns at once where the sink has ended already."""
@@ -74,7 +74,7 @@ class _Branch:
         while (piece := await self._waiting.get()) is not None:
             yield piece
 
-    def _let_go(self) -> None:
+    def _release_waiter(self) -> None:
         """Whoever waits to put a piece for a sink that has ended goes on."""
         while not self._waiting.empty():
             self._waiting.get_nowait()

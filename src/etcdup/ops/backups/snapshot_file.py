@@ -51,8 +51,8 @@ def _checksum_file(path: Path, file: BinaryIO) -> StreamChecksum:
     gauge = StreamChecksum()
     file.seek(0)
     while piece := file.read(_CHUNK):
-        gauge.take(piece)
-    if not gauge.ends_well:
+        gauge.update(piece)
+    if not gauge.has_valid_trailer:
         raise _damaged(path, "it does not have the checksum that it ends with")
     return gauge
 

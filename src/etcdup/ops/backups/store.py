@@ -46,10 +46,10 @@ class Store:
         self._objects = objects
         self._prefix = f"{prefix}/" if prefix else ""
         self._folder = folder
-        self.place = place
+        self.destination = place
         self.left_parts = False
 
-    async def names(self) -> tuple[str, ...]:
+    async def list_names(self) -> tuple[str, ...]:
         """Of everything that lies directly in the place."""
         import obstore
 
@@ -124,7 +124,7 @@ class Store:
     async def read_text(self, name: str) -> bytes:
         return b"".join([piece async for piece in self.read(name)])
 
-    async def look_into(self, name: str, look: Callable[[Read], T]) -> T:
+    async def read_parts(self, name: str, look: Callable[[Read], T]) -> T:
         """`look` reads parts of an object, wherever it likes."""
         import obstore
 
@@ -150,20 +150,22 @@ class Store:
         try:
             yield
         except FileNotFoundError:
-            raise ObjectNotFound(f"{self.place} has no such object, or there is no such bucket") from None
+            raise ObjectNotFound(
+                f"{self.destination} has no such object, or there is no such bucket"
+            ) from None
         except (PermissionDeniedError, UnauthenticatedError, PermissionError):
             raise self._denied(what) from None
         except TimeoutError:
-            raise StoreError(f"{self.place} stood still for {STALL_S:g} s", hint=_HINT) from None
+            raise StoreError(f"{self.destination} stood still for {STALL_S:g} s", hint=_HINT) from None
         except (BaseError, OSError) as error:
             why = _why(error)
             if why.startswith(("401", "403")):
                 raise self._denied(what) from None
-            raise StoreError(f"{self.place} cannot be {what}: {why}", hint=_HINT) from None
+            raise StoreError(f"{self.destination} cannot be {what}: {why}", hint=_HINT) from None
 
     def _denied(self, what: str) -> StoreError:
         return StoreError(
-            f"{self.place} cannot be {what}: permission denied",
+            f"{self.destination} cannot be {what}: permission denied",
             hint="look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or at the folder's owner",
         )
 
@@ -202,7 +204,7 @@ class _AbortableStream:
         finally:
             self._pulling = None
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         self._broken = True
         if self._pulling is not None:
             self._pulling.cancel()
@@ -211,7 +213,7 @@ class _AbortableStream:
 async def _abort_upload(writing: asyncio.Future[Any], source: _AbortableStream) -> bool:
     """Whether the library came to its end. A store that stands still is not waited for: it would not take anything
     back either."""
-    source.break_off()
+    source.abort()
     await asyncio.wait([writing], timeout=_ABORT_TIMEOUT_S)
     if writing.cancel():
         return False

@@ -57,7 +57,7 @@ class TakenBackup:
     then until all had been read back."""
 
     manifest: Manifest
-    places: tuple[str, ...]
+    destinations: tuple[str, ...]
     failed: Failures
     written_s: float
     read_back_s: float
@@ -75,10 +75,10 @@ async def take_backup(
     """From this member into all places, verified in each. Raises EtcdupError where no place has it in the end."""
     at = datetime.now(UTC)
     copies = _Copies(places, backup_name(cluster, at))
-    await copies.against_same_name()  # before the member is asked: a store that is not there costs nothing
+    await copies.check_name_is_free()  # before the member is asked: a store that is not there costs nothing
     canary = await _write_canary(client, copies.name)
     seen = await client.status(timeout_s=_ASK_S)
-    extent = await client.extent(timeout_s=_ASK_S)
+    extent = await client.read_keyspace_size(timeout_s=_ASK_S)
     gauge, stored = StreamChecksum(), StreamChecksum()
     begun = asyncio.Event()
     hashing = asyncio.create_task(_hash_once_begun(client, extent.revision, begun))
@@ -103,12 +103,12 @@ async def take_backup(
             )
         await copies.publish(manifest, report)
     except BaseException:
-        await copies.take_back(copies.stores)
+        await copies.delete_copies(copies.stores)
         raise
     finally:
         await _cancel_hashing(hashing)
     return TakenBackup(
-        manifest, tuple(store.place for store in copies.stores), copies.failed,
+        manifest, tuple(store.destination for store in copies.stores), copies.failed,
         written_s=round(written - began, 3), read_back_s=round(time.monotonic() - written, 3),
     )  # fmt: skip
 
@@ -140,7 +140,7 @@ async def _cancel_hashing(task: "asyncio.Task[KvHash]") -> None:
 
 
 def _check_trailer(gauge: StreamChecksum, member: str) -> None:
-    if not gauge.ends_well:
+    if not gauge.has_valid_trailer:
         raise Damaged(
             f"what {member} sent is damaged: {gauge.size} bytes without the checksum at their end",
             hint="try again; if it stays so, the member's disk or the way to it is at fault",
@@ -161,7 +161,7 @@ async def _stream_snapshot(
             begun.set()
             if hashing.done():
                 hashing.result()
-            gauge.take(piece)
+            gauge.update(piece)
             if gauge.size - told >= REPORT_BYTES:
                 told = gauge.size
                 report(f"backup from {client.name}: {show_size(gauge.size)}")
@@ -176,13 +176,13 @@ class _Copies:
         self.stores = list(places.stores)
         self.failed = dict(places.failed)
 
-    async def against_same_name(self) -> None:
+    async def check_name_is_free(self) -> None:
         """Raises where one of them has a backup of this name, or none answers."""
-        names = await self._each(lambda store: store.names())
-        self._against_none()
+        names = await self._each(lambda store: store.list_names())
+        self._check_any_left()
         for store, there in names.items():
             if self.name + MANIFEST in there:
-                raise StoreError(f"{store.place} has a backup of this very second", hint="run it again")
+                raise StoreError(f"{store.destination} has a backup of this very second", hint="run it again")
 
     async def write(self, ending: str, content: Stream) -> None:
         """One stream into all of them."""
@@ -192,7 +192,7 @@ class _Copies:
         for store, failure in zip(stores, failures, strict=True):
             if failure is not None:
                 self._drop(store, _as_store_error(store, failure))
-        await self._settle(stores)
+        await self._delete_failed(stores)
 
     async def publish(self, manifest: Manifest, report: Report) -> None:
         """Each place by itself: the database read back, then the manifest, which makes it a backup."""
@@ -204,9 +204,9 @@ class _Copies:
 
         before = tuple(self.stores)
         await self._each(prove)
-        await self._settle(before)
+        await self._delete_failed(before)
 
-    async def take_back(self, stores: Sequence[Store]) -> None:
+    async def delete_copies(self, stores: Sequence[Store]) -> None:
         """Without the manifest, or without the database, it is no backup. A store that is gone keeps what it has,
         unlisted."""
 
@@ -232,14 +232,14 @@ class _Copies:
 
     def _drop(self, store: Store, error: EtcdupError) -> None:
         self.stores.remove(store)
-        self.failed[store.place] = error
+        self.failed[store.destination] = error
 
-    async def _settle(self, before: Sequence[Store]) -> None:
+    async def _delete_failed(self, before: Sequence[Store]) -> None:
         """What the places hold that have just failed is taken back. Raises where none is left."""
-        await self.take_back([store for store in before if store not in self.stores])
-        self._against_none()
+        await self.delete_copies([store for store in before if store not in self.stores])
+        self._check_any_left()
 
-    def _against_none(self) -> None:
+    def _check_any_left(self) -> None:
         if not self.stores:
             raise combined_error(self.failed)
 
@@ -253,6 +253,7 @@ def _as_store_error(store: Store, failure: Exception) -> EtcdupError:
         return failure
     if isinstance(failure, TimeoutError):
         return StoreError(
-            f"{store.place} took nothing for {SINK_TIMEOUT_S:g} s", hint="is it full, or its network gone?"
+            f"{store.destination} took nothing for {SINK_TIMEOUT_S:g} s",
+            hint="is it full, or its network gone?",
         )
     raise failure

@@ -44,18 +44,18 @@ def issue_consumer(
     """
     if name in RESERVED:
         raise PkiError(f"`{name}` is no consumer's name: certificates of that name are etcdup's own")
-    if spec.tls.mode == "managed" and pki.see().authority is None:
+    if spec.tls.mode == "managed" and pki.observe().ca is None:
         raise PkiError("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster")
     role = f"client/{name}"
-    before = pki.see().certs.get(role) if spec.tls.mode == "managed" else None
+    before = pki.observe().certs.get(role) if spec.tls.mode == "managed" else None
     if csr is None:
-        pki.issue_client(name, now, renew=renew)
+        pki.issue_consumer(name, now, renew=renew)
     else:
-        pki.sign_client(name, csr, now)
+        pki.sign_consumer(name, csr, now)
     files = client_files(spec, folder, name)
     if csr is not None:
         files = replace(files, key=KEY_OF_REQUEST)
-    seen = pki.see()
+    seen = pki.observe()
     replaced = _find_replaced(pki, before, seen.certs[role], now)
     return IssuedConsumer(files, seen.certs[role], csr is None, seen.past, replaced)
 
@@ -66,7 +66,9 @@ def _find_replaced(pki: Pki, before: CertSeen | None, made: CertSeen, now: datet
         return None
     if not before.issuer_key or before.not_after <= now:
         return None
-    kept = (path for path in pki.forgotten() if sha256(path.read_bytes()).hexdigest() == before.sha256)
+    kept = (
+        path for path in pki.archived_consumers() if sha256(path.read_bytes()).hexdigest() == before.sha256
+    )
     return ReplacedCert(before, next(kept))
 
 

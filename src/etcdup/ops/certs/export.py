@@ -13,7 +13,7 @@ ADMIN = "admin"
 
 def admin_files(spec: Spec, folder: Path, pki: Pki) -> ClientFiles:
     """The operator's own. `folder` is cluster.yaml's. Raises PkiError where there are none yet."""
-    if ADMIN not in pki.see().files:
+    if ADMIN not in pki.observe().files:
         raise PkiError("the PKI has no admin certificate yet", hint="`etcdup apply` makes it")
     return client_files(spec, folder, ADMIN)
 
@@ -24,9 +24,9 @@ def issue_consumer_files(spec: Spec, folder: Path, pki: Pki, name: str, now: dat
     With provided TLS the given client's files serve every consumer.
     """
     if spec.tls.mode == "managed":
-        if pki.see().authority is None:
+        if pki.observe().ca is None:
             raise PkiError("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster")
-        pki.issue_client(name, now)
+        pki.issue_consumer(name, now)
     return client_files(spec, folder, name)
 
 

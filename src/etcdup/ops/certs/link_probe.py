@@ -44,7 +44,7 @@ async def probe_link(world: World, source: HostSpec, target: HostSpec, port: Lin
 
 def _context(world: World, source: HostSpec, port: LinkPort) -> ssl.SSLContext:
     """Trusts the CA file of the cluster alone. Raises PkiError."""
-    context = context_for_ca(world.pki.trust(_TRUST[port]))
+    context = context_for_ca(world.pki.ca_file(_TRUST[port]))
     cert, key = world.pki.paths(f"{_LEAF[port]}/{source.name}")
     try:
         context.load_cert_chain(cert, key)

@@ -33,7 +33,7 @@ class ServedCert:
 
 async def prove_served(world: World, client: ClientFiles | None) -> tuple[ServedCert, ...]:
     """Both ports of every member."""
-    pki = world.pki.see()
+    pki = world.pki.observe()
     return tuple(compare_served(seen, pki) for seen in await inspect_served_certs(world, client))
 
 

@@ -20,7 +20,7 @@ from etcdup.ops.world.world import World
 async def prove_links(world: World, observed: Observed, client: ClientFiles | None) -> int:
     """Each port serves our leaf and takes it, and each member's host reaches both ports of every other member. Returns
     how many handshakes that were. Raises EtcdupError."""
-    pki = world.pki.see()
+    pki = world.pki.observe()
     served = tuple(compare_served(seen, pki) for seen in await inspect_served_certs(world, client))
     raise_unproved(served)
     asked = [(host, port) for host in world.spec.hosts for port in get_args(LinkPort)]
@@ -29,7 +29,7 @@ async def prove_links(world: World, observed: Observed, client: ClientFiles | No
     broken = [
         f"{host.name} ({port} port): {why}" for (host, port), why in zip(asked, taken, strict=True) if why
     ]
-    broken += [link.said for link in between if link.why]
+    broken += [link.problem for link in between if link.why]
     if broken:
         raise EtcdupError(
             broken[0] if len(broken) == 1 else f"{len(broken)} links do not stand a new handshake",

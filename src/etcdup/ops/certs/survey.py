@@ -45,7 +45,7 @@ def _trusted_cas(world: World) -> tuple[x509.Certificate, ...]:
     found: list[x509.Certificate] = []
     for kind in CA_ROLES:
         try:
-            found += parse_certs(Path(kind), world.pki.trust(kind))
+            found += parse_certs(Path(kind), world.pki.ca_file(kind))
         except PkiError:
             continue  # there is none yet: whoever wants its signature then says so
     return tuple(dict.fromkeys(found))
@@ -56,12 +56,12 @@ def _certs_in_pki(
 ) -> Iterator[CertInspection]:
     for kind in CA_ROLES:
         try:
-            content = world.pki.trust(kind)
+            content = world.pki.ca_file(kind)
         except PkiError as error:
             yield CertInspection(kind, "operator", why=error.message)
             continue
         for cert in parse_certs(Path(kind), content):
-            path = pki.authority.path if pki.authority else kind
+            path = pki.ca.path if pki.ca else kind
             yield CertInspection(kind, "operator", facts=cert_facts(path, content, cert, authorities))
     for role, seen in pki.certs.items():
         pem = Pem.read(Path(seen.path))
@@ -75,7 +75,7 @@ def _archived_certs(
     """Consumers' certificates that etcd takes although they are forgotten, or were replaced: those that have not ended
     and that a trusted CA signed. A kept one may be in use still: the run that was to replace it was killed."""
     in_use = {seen.fingerprint for seen in observed.pki.certs.values()}
-    for path in world.pki.forgotten():
+    for path in world.pki.archived_consumers():
         pem = Pem.read(path)
         facts = cert_facts(str(path), pem.content, pem.certs[0], authorities)
         if (

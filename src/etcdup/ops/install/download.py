@@ -31,7 +31,7 @@ _MIB = 1024 * 1024
 
 async def check_exists(url: str, patience: Timeouts) -> None:
     """Raises InstallError unless the file can be had, without fetching it."""
-    await _in_thread(lambda transfer: transfer.look(url), url, patience)
+    await _in_thread(lambda transfer: transfer.check(url), url, patience)
 
 
 async def fetch_small(url: str, patience: Timeouts) -> str:
@@ -91,7 +91,7 @@ class _Transfer:
         self._patience = patience
         self._sockets: list[socket.socket] = []
         self._aborted = threading.Event()
-        self._opener = urllib.request.build_opener(_Handler(self._connected))
+        self._opener = urllib.request.build_opener(_Handler(self._on_connected))
         self._opener.addheaders = [("User-Agent", "etcdup")]
 
     def abort(self) -> None:
@@ -100,7 +100,7 @@ class _Transfer:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def look(self, url: str) -> None:
+    def check(self, url: str) -> None:
         try:
             self._open(url, "HEAD").close()
         except urllib.error.HTTPError as error:
@@ -143,7 +143,7 @@ class _Transfer:
         request = urllib.request.Request(url, method=method)  # noqa: S310 - the scheme is checked above
         return self._opener.open(request, timeout=self._patience.connect_s)
 
-    def _connected(self, sock: socket.socket) -> None:
+    def _on_connected(self, sock: socket.socket) -> None:
         sock.settimeout(self._patience.stall_s)
         self._sockets.append(sock)
 
@@ -156,12 +156,12 @@ class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
         self._connected = connected
 
     def http_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(self._telling(http.client.HTTPConnection), req)
+        return self.do_open(self._connection_class(http.client.HTTPConnection), req)
 
     def https_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(self._telling(http.client.HTTPSConnection), req)
+        return self.do_open(self._connection_class(http.client.HTTPSConnection), req)
 
-    def _telling(self, kind: type[http.client.HTTPConnection]) -> Any:
+    def _connection_class(self, kind: type[http.client.HTTPConnection]) -> Any:
         connected = self._connected
 
         class Telling(kind):  # type: ignore[valid-type, misc]

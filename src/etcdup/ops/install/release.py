@@ -36,7 +36,7 @@ async def resolve_release(wanted: SourceRequest) -> Binaries:
     """Raises InstallError unless the tarball of every architecture is there and its checksum known."""
     sums, why = await _fetch_checksums(wanted)
     looked = await asyncio.gather(
-        *(check_exists(url_of(wanted, arch), wanted.patience) for arch in wanted.arches),
+        *(check_exists(url_of(wanted, arch), wanted.timeouts) for arch in wanted.arches),
         return_exceptions=True,
     )
     for error in looked:
@@ -61,7 +61,7 @@ async def _download(wanted: SourceRequest, arch: str, expected: str) -> BinaryAr
     path, url = archive_path(wanted.cache, wanted.version, arch), url_of(wanted, arch)
     with temporary_file(path) as making:
         try:
-            got = await fetch(url, making, wanted.patience, wanted.report)
+            got = await fetch(url, making, wanted.timeouts, wanted.report)
         except InstallError as error:
             raise InstallError(error.message, hint=error.hint or _hint(wanted)) from None
         if got != expected:
@@ -86,7 +86,7 @@ async def _fetch_checksum_from_mirror(wanted: SourceRequest, arch: str) -> str:
     nothing = f"etcd {wanted.version} for {arch} has no checksum pinned in etcdup"
     hint = f"use a mirror with SHA256SUMS beside the tarballs, or check {name} yourself and use `from: path`"
     try:
-        text = await fetch_small(url, wanted.patience)
+        text = await fetch_small(url, wanted.timeouts)
     except InstallError as error:
         raise InstallError(f"{nothing}, and {error}", hint=error.hint or hint) from None
     for sha256, listed in _SUM.findall(text):

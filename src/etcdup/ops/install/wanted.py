@@ -31,7 +31,7 @@ class SourceRequest:
     path: str | None
     report: Callable[[str], None]
     pins: Pins = field(default_factory=load_pins)
-    patience: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
     def path_for(self, arch: str) -> Path:
         assert self.path is not None, "settle refuses `from: path` without a path"

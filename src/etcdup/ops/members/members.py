@@ -159,7 +159,7 @@ async def _request(performer: Performer, step: HostStep, doing: str, ask: Callab
     performer.reporter.doing(step.host, doing)
     while True:
         try:
-            await performer.ask(step.kind, step.host, doing, ask)
+            await performer.send_request(step.kind, step.host, doing, ask)
             return
         except EtcdTimeout:
             return

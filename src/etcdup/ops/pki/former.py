@@ -21,7 +21,7 @@ class ArchivedConsumers:
     def certs(self) -> tuple[Path, ...]:
         return tuple(path for path in sorted(self._place.glob("*.pem")) if not path.stem.endswith("-key"))
 
-    def keep(self, cert: Path, key: Path) -> None:
+    def archive_copy(self, cert: Path, key: Path) -> None:
         """The pair under a second name, if there is one. A run that was killed after this may have kept it already."""
         if not cert.exists() or self._has(cert.read_bytes()):
             return
@@ -31,7 +31,7 @@ class ArchivedConsumers:
         kept_cert.hardlink_to(cert)
         sync_folder(self._place)
 
-    def take(self, cert: Path, key: Path) -> Path:
+    def archive(self, cert: Path, key: Path) -> Path:
         """The pair, moved; returns where its certificate is. While that is in its old place, nothing is forgotten."""
         kept_cert, kept_key = self._free_names(cert.stem)
         if key.exists():

@@ -87,7 +87,7 @@ class Managed(Pki):
         # What was seen of each pair of files, by role and content: checking signatures costs, and files rarely change.
         self._judged: dict[tuple[str, str, str, str], CertSeen] = {}
 
-    def see(self) -> PkiSeen:
+    def observe(self) -> PkiSeen:
         content = read_if_exists(self._ca)
         if content is None:
             return PkiSeen(mode="managed")
@@ -95,81 +95,81 @@ class Managed(Pki):
         certs: dict[str, CertSeen] = {}
         files: dict[str, tuple[str, str]] = {}
         for role in self._roles():
-            if pair := self._see_pair(role, ca):
+            if pair := self._observe_pair(role, ca):
                 certs[role], key_digest = pair
                 if certs[role].key:
                     files[role] = (certs[role].sha256, key_digest)
         successor = self._rotation.successor(ca)
         return PkiSeen(
             "managed",
-            see_cert(ca, self._rotation.signing(ca), ca.certs, has_key=True),
+            see_cert(ca, self._rotation.signing_ca(ca), ca.certs, has_key=True),
             certs,
             files,
             dict.fromkeys(("ca", "peer-ca"), ca.sha256),
             trusted=tuple(see_cert(ca, cert, ca.certs, has_key=True) for cert in ca.certs),
             successor=see_cert(ca, successor, (successor,), has_key=True) if successor else None,
-            past=self._rotation.past(),
+            past=self._rotation.past_ca_files(),
         )
 
     def issue(self, roles: Iterable[str], now: datetime) -> None:
-        wanted = [self._wanted(role) for role in roles]
+        wanted = [self._desired_cert(role) for role in roles]
         with folder_lock(self._root):
             for folder in (self._root, self._root / "clients", *self._root.glob("members/*")):
                 remove_partial_files(folder)
-            authority = self._authority(now)
+            authority = self._unlock_ca(now)
             folders = dict.fromkeys(self._cert(each.role).parent for each in wanted)
             for folder in folders:
                 make_private_folder(folder.parent)
                 make_private_folder(folder)
-            seen = self.see()
+            seen = self.observe()
             for each in wanted:
                 kept = self._key_to_keep(each.role, seen)
                 self._issue(with_previous_addresses(each, seen.certs.get(each.role)), kept, authority, now)
             for folder in folders:
                 sync_folder(folder)
 
-    def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
-        wanted = self._wanted(f"client/{name}")
+    def issue_consumer(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
+        wanted = self._desired_cert(f"client/{name}")
         if self._cert(wanted.role).exists() and not self._key(wanted.role).exists():
             hint = "have it make a new request, and give that with --csr"
             raise PkiError(
                 f"the key of {name} is not here: its certificate was made from a request", hint=hint
             )
-        seen = self.see()
-        if renew or why_due(wanted, seen.certs.get(wanted.role), seen.authority, now):
+        seen = self.observe()
+        if renew or why_due(wanted, seen.certs.get(wanted.role), seen.ca, now):
             self.issue((wanted.role,), now)
-        return self.file(wanted.role)
+        return self.pair(wanted.role)
 
-    def sign_client(self, name: str, csr: bytes, now: datetime) -> bytes:
-        wanted = self._wanted(f"client/{name}")
+    def sign_consumer(self, name: str, csr: bytes, now: datetime) -> bytes:
+        wanted = self._desired_cert(f"client/{name}")
         if self._key(wanted.role).exists():
             hint = f"give the consumer another name, or move {self._key(wanted.role)} away"
             raise PkiError(f"{name} has a key here already, which its certificate is for", hint=hint)
         request = parse_csr(Path("the request"), csr)
         folder = self._cert(wanted.role).parent
         with folder_lock(self._root):
-            authority = self._authority(now)
+            authority = self._unlock_ca(now)
             make_private_folder(folder)
-            self._former.keep(self._cert(wanted.role), self._key(wanted.role))
+            self._former.archive_copy(self._cert(wanted.role), self._key(wanted.role))
             cert = make_cert(wanted, request, authority, self._spec.name, days=self._spec.tls.days, now=now)
             write_file(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
             sync_folder(folder)
         return cert_pem(cert)
 
-    def file(self, role: str) -> tuple[bytes, bytes]:
+    def pair(self, role: str) -> tuple[bytes, bytes]:
         return read_pair(*self.paths(role))
 
     def paths(self, role: str) -> tuple[Path, Path]:
         return self._cert(role), self._key(role)
 
-    def trust(self, kind: str) -> bytes:
+    def ca_file(self, kind: str) -> bytes:
         del kind  # one CA for both; peers are told apart by their common name
         return read_file(self._ca)
 
     def credentials(self) -> tuple[bytes, bytes, bytes]:
-        return (self.trust("ca"), *self.file("admin"))
+        return (self.ca_file("ca"), *self.pair("admin"))
 
-    def forget(self, name: str) -> None:
+    def archive_member(self, name: str) -> None:
         folder = self._root / "members" / name
         if not folder.is_dir():
             return
@@ -179,51 +179,55 @@ class Managed(Pki):
             names = (f"{name}-{number}" if number else name for number in count())
             folder.rename(self._root / "former" / next(each for each in names if each not in taken))
 
-    def rotate(self, stage: str, now: datetime) -> None:
+    def rotate_ca(self, stage: str, now: datetime) -> None:
         with folder_lock(self._root):
             remove_partial_files(self._root)
-            authority = self._authority(now)  # the passphrase, if there is one, is proved to be the right one
+            authority = self._unlock_ca(now)  # the passphrase, if there is one, is proved to be the right one
             if stage == "trust":
                 # As well kept as the key that it takes over from.
-                secret = self._passphrase() if is_encrypted(read_file(self._ca_key)) else self._configured
-                key = self._rotation.new_key(secret)
+                secret = (
+                    self._passphrase()
+                    if is_encrypted(read_file(self._ca_key))
+                    else self._configured_passphrase
+                )
+                key = self._rotation.make_key(secret)
                 made = make_ca(key, self._spec.name, self._spec.tls.ca_days, now)
-                self._rotation.trust(authority.cert, made)
+                self._rotation.trust_both(authority.cert, made)
             elif stage == "sign":
-                self._rotation.sign()
+                self._rotation.sign_with_new()
             elif stage == "drop":
-                self._rotation.drop()
+                self._rotation.drop_old()
             else:
-                self._rotation.keep()
+                self._rotation.restore_old()
             self._unlocked = None
 
-    def forget_client(self, name: str) -> Path:
+    def archive_consumer(self, name: str) -> Path:
         cert, key = self._cert(f"client/{name}"), self._key(f"client/{name}")
-        self._wanted(f"client/{name}")
+        self._desired_cert(f"client/{name}")
         if not cert.exists():
             raise PkiError(
                 f"there is no certificate of a consumer {name}", hint="`etcdup certs list` shows them"
             )
         with folder_lock(self._root):
-            return self._former.take(cert, key)
+            return self._former.archive(cert, key)
 
-    def forgotten(self) -> tuple[Path, ...]:
+    def archived_consumers(self) -> tuple[Path, ...]:
         return self._former.certs()
 
     def check(self, now: datetime) -> tuple[Fault, ...]:
         try:
-            authority = self.see().authority
+            authority = self.observe().ca
         except UnusableFile as unusable:
             return (Fault(str(unusable.path), unusable.reason, unusable.hint),)
         faults = validity_faults(authority, now, soon=CA_EXPIRES_SOON) if authority else []
-        return (*faults, *self.loose())
+        return (*faults, *self.exposed_keys())
 
-    def loose(self) -> tuple[Fault, ...]:
+    def exposed_keys(self) -> tuple[Fault, ...]:
         keys = [*self._root.rglob("*-key.pem"), *self._root.glob("former/old-ca-key-*.pem")]
         return tuple(fault for key in sorted(keys) for fault in exposure_faults(key))
 
-    def tighten(self) -> tuple[Fault, ...]:
-        return tuple(fault for fault in self.loose() if restrict_to_owner(Path(fault.file)))
+    def restrict_keys(self) -> tuple[Fault, ...]:
+        return tuple(fault for fault in self.exposed_keys() if restrict_to_owner(Path(fault.file)))
 
     def _roles(self) -> list[str]:
         """Those that the Spec wants, the clients that were issued beside them, and the servers of members that
@@ -233,7 +237,7 @@ class Managed(Pki):
         names = [path.stem for path in clients if not path.stem.endswith("-key") and path.stem != "admin"]
         return list(dict.fromkeys([*self._specified, *former, *(f"client/{name}" for name in names)]))
 
-    def _wanted(self, role: str) -> DesiredCert:
+    def _desired_cert(self, role: str) -> DesiredCert:
         if role in self._specified:
             return self._specified[role]
         kind, _, name = role.partition("/")
@@ -254,7 +258,7 @@ class Managed(Pki):
         cert = self._cert(role)
         return cert.with_name(f"{cert.stem}-key.pem")
 
-    def _see_pair(self, role: str, ca: Pem) -> tuple[CertSeen, str] | None:
+    def _observe_pair(self, role: str, ca: Pem) -> tuple[CertSeen, str] | None:
         """The certificate, if there is one, and the sha256 of the key file."""
         try:
             content = read_if_exists(self._cert(role))
@@ -279,7 +283,7 @@ class Managed(Pki):
         protects from, only a new CA ends, since etcd asks no revocation list: with that, all keys are new.
         """
         cert = seen.certs.get(role)
-        if cert is None or seen.authority is None or cert.issuer_key != seen.authority.key or not cert.key:
+        if cert is None or seen.ca is None or cert.issuer_key != seen.ca.key or not cert.key:
             return None
         return None if role.startswith("client/") else parse_key(self._key(role), read_file(self._key(role)))
 
@@ -289,14 +293,14 @@ class Managed(Pki):
         key = kept or new_key()
         cert = make_cert(wanted, key, authority, self._spec.name, days=self._spec.tls.days, now=now)
         if wanted.role.startswith("client/"):
-            self._former.keep(self._cert(wanted.role), self._key(wanted.role))
+            self._former.archive_copy(self._cert(wanted.role), self._key(wanted.role))
         if kept is None:
             write_file(self._key(wanted.role), key_pem(key), KEY_MODE)
         write_file(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
 
-    def _authority(self, now: datetime) -> SigningCa:
+    def _unlock_ca(self, now: datetime) -> SigningCa:
         if self._unlocked is None or not self._is_current(self._unlocked):
-            self._unlocked = self._make_or_unlock(now)
+            self._unlocked = self._make_or_load_ca(now)
         if self._unlocked.cert.not_valid_after_utc <= now:
             hint = (
                 "no certificate of it is taken any more, so `certs rotate-ca` cannot exchange it: take a snapshot of a "
@@ -307,29 +311,29 @@ class Managed(Pki):
 
     def _is_current(self, authority: SigningCa) -> bool:
         """Whether it signs still: another run may have changed the CA since it was unlocked."""
-        return self._rotation.signing(Pem.read(self._ca)) == authority.cert
+        return self._rotation.signing_ca(Pem.read(self._ca)) == authority.cert
 
-    def _make_or_unlock(self, now: datetime) -> SigningCa:
+    def _make_or_load_ca(self, now: datetime) -> SigningCa:
         """The CA, made if this folder never had one, finished if its making was cut off.
 
         A file that another etcdup made in between, where locks do not reach (NFS), counts and ours does not.
         """
-        self._refuse_second_ca()
+        self._check_no_second_ca()
         if not self._ca_key.exists():
             with suppress(FileExistsError):
-                create_file(self._ca_key, key_pem(new_key(), self._configured), KEY_MODE)
+                create_file(self._ca_key, key_pem(new_key(), self._configured_passphrase), KEY_MODE)
         key = self._load_ca_key()
         if not self._ca.exists():
             made = make_ca(key, self._spec.name, self._spec.tls.ca_days, now)
             with suppress(FileExistsError):
                 create_file(self._ca, cert_pem(made), CERT_MODE)
-        cert = self._rotation.signing(Pem.read(self._ca))
+        cert = self._rotation.signing_ca(Pem.read(self._ca))
         if not is_key_of(key, cert):
             hint = "bring both files back from the same backup"
             raise PkiError(f"{self._ca_key} is not the key of {self._ca}", hint=hint)
         return SigningCa(cert, key)
 
-    def _refuse_second_ca(self) -> None:
+    def _check_no_second_ca(self) -> None:
         if self._ca_key.exists():
             return
         hint = f"bring {self._ca.name} and {self._ca_key.name} back from your backup of {self._root}"
@@ -347,11 +351,11 @@ class Managed(Pki):
         return parse_key(path, pem, self._passphrase() if is_encrypted(pem) else None)
 
     @cached_property
-    def _configured(self) -> str | None:
+    def _configured_passphrase(self) -> str | None:
         return configured_passphrase(self._spec.tls.passphrase_command, self._folder)
 
     def _passphrase(self) -> str:
-        passphrase = self._configured if self._asked is None else self._asked
+        passphrase = self._configured_passphrase if self._asked is None else self._asked
         if passphrase is None and self._ask is not None:
             passphrase = self._asked = self._ask()
         if passphrase is None:

@@ -36,7 +36,7 @@ class Pki(ABC):
         return Managed(spec, folder, passphrase)
 
     @abstractmethod
-    def see(self) -> PkiSeen:
+    def observe(self) -> PkiSeen:
         """What there is. What is not there yet is left out; a file that cannot be used is a PkiError."""
 
     @abstractmethod
@@ -47,18 +47,18 @@ class Pki(ABC):
         """
 
     @abstractmethod
-    def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
+    def issue_consumer(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
         """Certificate and key of a consumer; those there are, unless they are due or `renew` is set.
 
         Those that another pair takes the place of are among `forgotten` from then on.
         """
 
     @abstractmethod
-    def sign_client(self, name: str, csr: bytes, now: datetime) -> bytes:
+    def sign_consumer(self, name: str, csr: bytes, now: datetime) -> bytes:
         """A new certificate for a consumer whose key is on a host of its own; kept here without a key."""
 
     @abstractmethod
-    def file(self, role: str) -> tuple[bytes, bytes]:
+    def pair(self, role: str) -> tuple[bytes, bytes]:
         """Certificate (with its chain) and key in PEM, as they go to the host; they fit each other."""
 
     @abstractmethod
@@ -66,7 +66,7 @@ class Pki(ABC):
         """Where on this machine the two of `file` are; reads nothing."""
 
     @abstractmethod
-    def trust(self, kind: str) -> bytes:
+    def ca_file(self, kind: str) -> bytes:
         """The CA file that `ca` (clients and servers) or `peer-ca` (peers) are judged by."""
 
     @abstractmethod
@@ -74,19 +74,19 @@ class Pki(ABC):
         """CA, certificate and key in PEM for the operator's own client."""
 
     @abstractmethod
-    def forget(self, name: str) -> None:
+    def archive_member(self, name: str) -> None:
         """Sets a member's certificates aside: it has left, and its host is cleared. Nothing is deleted."""
 
     @abstractmethod
-    def rotate(self, stage: str, now: datetime) -> None:
+    def rotate_ca(self, stage: str, now: datetime) -> None:
         """One turn of a change of CA (see steps.RotateAuthority); does nothing where it is done already."""
 
     @abstractmethod
-    def forget_client(self, name: str) -> Path:
+    def archive_consumer(self, name: str) -> Path:
         """Sets a consumer's certificate aside: it shall have no next one. Nothing is deleted; returns where it is."""
 
     @abstractmethod
-    def forgotten(self) -> tuple[Path, ...]:
+    def archived_consumers(self) -> tuple[Path, ...]:
         """The certificates that were set aside, so or for newer ones: etcd lets their holders in until they end."""
 
     @abstractmethod
@@ -94,9 +94,9 @@ class Pki(ABC):
         """Everything that is wrong or soon will be, all at once; raises nothing for a bad file."""
 
     @abstractmethod
-    def loose(self) -> tuple[Fault, ...]:
+    def exposed_keys(self) -> tuple[Fault, ...]:
         """etcdup's own keys that others than their owner can get at."""
 
     @abstractmethod
-    def tighten(self) -> tuple[Fault, ...]:
+    def restrict_keys(self) -> tuple[Fault, ...]:
         """Closes those keys to others, and returns what was wrong with each. Files that are `provided` are not ours."""

@@ -82,7 +82,7 @@ class Provided(Pki):
         self._spec = spec
         self._folder = folder
 
-    def see(self) -> PkiSeen:
+    def observe(self) -> PkiSeen:
         sets, faults = self._read()
         if faults:
             raise PkiError(
@@ -92,7 +92,7 @@ class Provided(Pki):
             )
         return PkiSeen(
             mode="provided",
-            authority=next(iter(sets.values())).ca,
+            ca=next(iter(sets.values())).ca,
             certs={role: each.cert for role, each in sets.items()},
             files={role: (self._digest("cert", role), self._digest("key", role)) for role in sets},
             trust={"ca": self._digest("ca", "admin"), "peer-ca": self._digest("ca", "peer/")},
@@ -100,45 +100,45 @@ class Provided(Pki):
 
     def issue(self, roles: Iterable[str], now: datetime) -> None:
         del now
-        raise self._not_ours(", ".join(roles))
+        raise self._unsupported(", ".join(roles))
 
-    def issue_client(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
+    def issue_consumer(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
         del now, renew
-        raise self._not_ours(f"client/{name}")
+        raise self._unsupported(f"client/{name}")
 
-    def sign_client(self, name: str, csr: bytes, now: datetime) -> bytes:
+    def sign_consumer(self, name: str, csr: bytes, now: datetime) -> bytes:
         del csr, now
-        raise self._not_ours(f"client/{name}")
+        raise self._unsupported(f"client/{name}")
 
-    def file(self, role: str) -> tuple[bytes, bytes]:
+    def pair(self, role: str) -> tuple[bytes, bytes]:
         return read_pair(*self.paths(role))
 
     def paths(self, role: str) -> tuple[Path, Path]:
         return self._path("cert", role), self._path("key", role)
 
-    def trust(self, kind: str) -> bytes:
+    def ca_file(self, kind: str) -> bytes:
         return read_file(self._path("ca", "peer/" if kind == "peer-ca" else "server/"))
 
     def credentials(self) -> tuple[bytes, bytes, bytes]:
-        return (self.trust("ca"), *self.file("admin"))
+        return (self.ca_file("ca"), *self.pair("admin"))
 
-    def forget(self, name: str) -> None:
+    def archive_member(self, name: str) -> None:
         """The files are the operator's to keep or to drop."""
 
-    def rotate(self, stage: str, now: datetime) -> None:
+    def rotate_ca(self, stage: str, now: datetime) -> None:
         del stage, now
-        raise self._not_ours("another CA")
+        raise self._unsupported("another CA")
 
-    def forget_client(self, name: str) -> Path:
-        raise self._not_ours(f"client/{name}")
+    def archive_consumer(self, name: str) -> Path:
+        raise self._unsupported(f"client/{name}")
 
-    def forgotten(self) -> tuple[Path, ...]:
+    def archived_consumers(self) -> tuple[Path, ...]:
         return ()
 
-    def loose(self) -> tuple[Fault, ...]:
+    def exposed_keys(self) -> tuple[Fault, ...]:
         return ()  # `check` tells of them, before any host is touched
 
-    def tighten(self) -> tuple[Fault, ...]:
+    def restrict_keys(self) -> tuple[Fault, ...]:
         return ()
 
     def check(self, now: datetime) -> tuple[Fault, ...]:
@@ -185,7 +185,7 @@ class Provided(Pki):
     def _digest(self, what: str, role: str) -> str:
         return sha256(read_file(self._path(what, role))).hexdigest()
 
-    def _not_ours(self, what: str) -> PkiError:
+    def _unsupported(self, what: str) -> PkiError:
         hint = "issue it with the CA that made the others, or set `tls.mode: managed`"
         return PkiError(
             f"{what} cannot be issued: with `tls.mode: provided` the CA is not etcdup's", hint=hint

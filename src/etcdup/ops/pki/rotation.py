@@ -49,7 +49,7 @@ class CaRotation:
         cert = Pem.parse(self._next, content).certs[0]
         return None if ca.certs == (cert,) else cert
 
-    def signing(self, ca: Pem) -> x509.Certificate:
+    def signing_ca(self, ca: Pem) -> x509.Certificate:
         """Which of the trusted CAs the key is for. Told by the files' names: the key may be encrypted."""
         cert = self.successor(ca)
         if cert is None:
@@ -58,11 +58,11 @@ class CaRotation:
             return cert
         return next((each for each in ca.certs if each != cert), ca.certs[0])
 
-    def past(self) -> frozenset[str]:
+    def past_ca_files(self) -> frozenset[str]:
         """The sha256 of every CA file that there was before."""
         return frozenset(sha256(path.read_bytes()).hexdigest() for path in self._former.glob("ca-*.pem"))
 
-    def new_key(self, passphrase: str | None) -> PrivateKey:
+    def make_key(self, passphrase: str | None) -> PrivateKey:
         """The key of the new CA, made unless a run before this one made it."""
         if not self._next.exists() or self._is_left_behind():
             self._next.unlink(missing_ok=True)
@@ -70,14 +70,14 @@ class CaRotation:
                 create_file(self.next_key, key_pem(new_key(), passphrase), KEY_MODE)
         return self._read_key(self.next_key)
 
-    def trust(self, old: x509.Certificate, made: x509.Certificate) -> None:
+    def trust_both(self, old: x509.Certificate, made: x509.Certificate) -> None:
         """Both are trusted. A new CA that is there already is the one that counts."""
         with suppress(FileExistsError):
             create_file(self._next, cert_pem(made), CERT_MODE)
         new = Pem.read(self._next).certs[0]
-        self._put(cert_pem(old) + cert_pem(new))
+        self._replace_ca_file(cert_pem(old) + cert_pem(new))
 
-    def sign(self) -> None:
+    def sign_with_new(self) -> None:
         """The new key takes the old one's place, which is kept."""
         if not self.next_key.exists():
             return
@@ -87,21 +87,21 @@ class CaRotation:
             raise PkiError(f"{self.next_key} is not the key of {self._next}", hint=hint)
         if new not in Pem.read(self._ca).certs:
             raise PkiError(f"{self._ca} does not hold the CA of {self._next} yet: it must not sign")
-        self._keep(self._ca_key, "old-ca-key")
+        self._archive(self._ca_key, "old-ca-key")
         self.next_key.replace(self._ca_key)
         sync_folder(self._root)
 
-    def drop(self) -> None:
+    def drop_old(self) -> None:
         """The new CA is trusted alone."""
         if not self._next.exists():
             return
         if self.next_key.exists():
             raise PkiError(f"the CA of {self._next} does not sign yet: the old one is not dropped")
-        self._put(cert_pem(Pem.read(self._next).certs[0]))
+        self._replace_ca_file(cert_pem(Pem.read(self._next).certs[0]))
         self._next.unlink()
         sync_folder(self._root)
 
-    def keep(self) -> None:
+    def restore_old(self) -> None:
         """The way back from `drop`: the CA file of before, with the old CA and this one, is trusted again."""
         current = Pem.read(self._ca).certs
         if len(current) > 1:
@@ -112,19 +112,19 @@ class CaRotation:
             raise PkiError(f"no file in {self._former} holds the old CA beside this one", hint=hint)
         with suppress(FileExistsError):
             create_file(self._next, cert_pem(current[0]), CERT_MODE)
-        self._put(both[0].read_bytes())
+        self._replace_ca_file(both[0].read_bytes())
 
     def _is_left_behind(self) -> bool:
         return Pem.read(self._ca).certs == (Pem.read(self._next).certs[0],)
 
-    def _put(self, content: bytes) -> None:
+    def _replace_ca_file(self, content: bytes) -> None:
         if self._ca.read_bytes() == content:
             return
-        self._keep(self._ca, "ca")
+        self._archive(self._ca, "ca")
         write_file(self._ca, content, CERT_MODE)
         sync_folder(self._root)
 
-    def _keep(self, path: Path, name: str) -> None:
+    def _archive(self, path: Path, name: str) -> None:
         """As it is now, under a name that its content gives it, so that nothing is kept twice."""
         make_private_folder(self._former)
         kept = self._former / f"{name}-{sha256(path.read_bytes()).hexdigest()[:16]}.pem"

@@ -101,7 +101,7 @@ async def _salvage_once(performer: Performer, step: SalvageData, observed: Obser
     await performer.perform(host, copy_commands(seen, layout), step.kind)
     try:
         await _close_log(performer, host, step, seen)
-        await performer.ask(
+        await performer.send_request(
             step.kind, step.host, f"a snapshot off a copy, into {Path(step.snapshot).name}",
             lambda: _save_snapshot_of_copy(performer, step, seen, layout),
         )  # fmt: skip
@@ -175,7 +175,7 @@ async def _copy_server(
     async with world.hosts[name].hold(serve_argv(seen, layout, LOST_AFTER_S, etcd)) as held:
         beating = asyncio.create_task(_send_heartbeats(held))
         ending = asyncio.create_task(_wait_for_end(held))
-        client = await world.throwaway(name, client_port, credentials)
+        client = await world.connect_temporary(name, client_port, credentials)
         try:
             await _wait_until_serving(world, name, client, ending, f"{keys}/log")
             yield client

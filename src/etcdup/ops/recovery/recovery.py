@@ -55,7 +55,7 @@ async def save_survivors(world: World, observed: Observed, report: Report) -> di
     """A snapshot of each, on this machine (rule 62)."""
     kept = {}
     for name in survivors(world.spec, observed):
-        client, file = await world.straight(name), _snapshot_file(observed, name)
+        client, file = await world.connect_directly(name), _snapshot_file(observed, name)
         kept[name] = await save_snapshot(client, world.snapshots, file, report=report)
     return kept
 
@@ -114,7 +114,7 @@ def world_of_one(world: World, observed: Observed, name: str, fenced: Collection
     off = frozenset(fenced) & observed.unreachable().keys()
     places = {host.name: host for host in world.spec.hosts} | dict(observed.leaving)
     met = {each: host for each, host in places.items() if each != name and each not in off}
-    return replace(world, spec=single_host_spec(world.spec, name), met=met, fenced=off)
+    return replace(world, spec=single_host_spec(world.spec, name), extra_hosts=met, fenced=off)
 
 
 def _snapshot_file(observed: Observed, name: str) -> str:

@@ -64,4 +64,4 @@ async def fence_off(performer: Performer, step: FenceOff, observed: Observed, to
     for former in step.tokens:
         key = superseded_key(former)
         put = partial(client.put, key, said, timeout_s=PUT_S)
-        await performer.ask(step.kind, step.host, f"put {key.decode()}", put)
+        await performer.send_request(step.kind, step.host, f"put {key.decode()}", put)

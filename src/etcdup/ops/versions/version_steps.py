@@ -23,13 +23,13 @@ async def take_minor_snapshot(performer: Performer, step: TakeSnapshot, observed
     if member is None:
         raise EtcdupError("no member is healthy enough to take a snapshot from")
     world = performer.world
-    client = await world.straight(member)
+    client = await world.connect_directly(member)
     name = snapshot_name(world.spec.name, step.hop, observed.at)
 
     def report(what: str) -> None:
         performer.reporter.doing("operator", what)
 
-    await performer.ask(
+    await performer.send_request(
         step.kind,
         client.name,
         f"a snapshot, into {name}",
@@ -57,7 +57,7 @@ async def check_v2store(performer: Performer, step: CheckV2Store, observed: Obse
 async def enable_downgrade(performer: Performer, step: EnableDowngrade, observed: Observed) -> None:
     """Tells the cluster, and waits until every member's data has the older form (rule 49)."""
     clients = await _connect_voters(performer.world, observed)
-    await performer.ask(
+    await performer.send_request(
         step.kind, "the cluster", f"to go down to {step.target}",
         lambda: versions.enable_downgrade(clients, step.target),
     )  # fmt: skip
@@ -67,7 +67,7 @@ async def enable_downgrade(performer: Performer, step: EnableDowngrade, observed
 async def cancel_downgrade(performer: Performer, step: CancelDowngrade, observed: Observed) -> None:
     """Tells the cluster that it stays where it is, or goes up again."""
     clients = await _connect_voters(performer.world, observed)
-    await performer.ask(
+    await performer.send_request(
         step.kind,
         "the cluster",
         f"not to go down to {step.target}",

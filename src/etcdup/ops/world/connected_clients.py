@@ -24,7 +24,7 @@ async def observe_rejected_clients(world: World, observed: Observed) -> Observed
     """The same, and whom members that dropped the old CA turned away; asked only while others still trust it."""
     done = _members_without_old_ca(world, observed)
     return (
-        replace(observed, turned_away=await read_rejected_clients(world, observed, done))
+        replace(observed, rejected_clients=await read_rejected_clients(world, observed, done))
         if done
         else observed
     )
@@ -48,7 +48,7 @@ async def wait_for_rejected_clients(performer: Performer, observed: Observed, he
     for name in fresh:
         performer.reporter.doing(name, "listening for clients that show a certificate of the old CA")
     end = world.clock.now() + RECONNECT_S
-    while world.clock.now() < end and not any(observed.turned_away.values()):
+    while world.clock.now() < end and not any(observed.rejected_clients.values()):
         await world.clock.sleep(POLL_S)
         observed = await observe_rejected_clients(world, observed)
     for name in fresh:

@@ -20,7 +20,7 @@ class Journal:
         self._file: int | None = None
 
     @classmethod
-    def beside(cls, folder: Path, cluster: str) -> Self:
+    def in_folder(cls, folder: Path, cluster: str) -> Self:
         """The cluster's journal, in the folder of its cluster.yaml."""
         return cls(folder / ".etcdup" / f"{cluster}.jsonl")
 

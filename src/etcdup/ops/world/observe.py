@@ -47,7 +47,7 @@ async def observe(world: World) -> Observed:
 
     Members that cluster.yaml does not name are looked for where the member list says.
     """
-    pki = world.pki.see()
+    pki = world.pki.observe()
     observed = Observed(
         at=datetime.fromtimestamp(world.clock.now(), UTC),
         pki=pki,
@@ -65,13 +65,13 @@ async def _observe_leaving(world: World, observed: Observed) -> Observed:
         each.name: each
         for each in (leaving_host(world.spec, s) for s in stray_members(world.spec, member_list(observed)))
     }
-    places |= world.met
+    places |= world.extra_hosts
     known = observed.hosts.keys() | world.fenced
     leaving = [host for name, host in places.items() if name not in known]
     if not leaving:
         return observed
-    world.met |= {host.name: host for host in leaving}
-    await asyncio.gather(*(world.meet(host) for host in leaving))
+    world.extra_hosts |= {host.name: host for host in leaving}
+    await asyncio.gather(*(world.connect_host(host) for host in leaving))
     looked = await _observe_hosts(world, leaving, observed.pki)
     more = replace(
         observed,
@@ -90,7 +90,7 @@ async def _observe_auth(world: World, observed: Observed) -> Observed:
         return observed
     try:
         client = await world.etcd(old[0])
-        return replace(observed, auth=await client.auth_enabled(timeout_s=STATUS_TIMEOUT_S))
+        return replace(observed, auth=await client.is_auth_enabled(timeout_s=STATUS_TIMEOUT_S))
     except EtcdupError:
         return observed
 

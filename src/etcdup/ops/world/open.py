@@ -62,7 +62,7 @@ async def open_world(
         unreachable = {name: _unreachable(name, error) for name, error in fleet.unreachable.items()}
 
         async def meet(host: HostSpec) -> None:
-            await fleet.meet(host)
+            await fleet.connect_host(host)
             members.places[host.name] = host
             if host.name in fleet.unreachable:
                 unreachable[host.name] = _unreachable(host.name, fleet.unreachable[host.name])
@@ -74,11 +74,11 @@ async def open_world(
                 unreachable=unreachable,
                 pki=pki,
                 clock=WallClock(),
-                etcd=members.client,
-                straight=members.straight,
-                throwaway=members.throwaway,
-                archive=Archives(spec, folder, report).archive,
-                meet=meet,
+                etcd=members.connect,
+                connect_directly=members.connect_directly,
+                connect_temporary=members.connect_temporary,
+                obtain_archive=Archives(spec, folder, report).obtain,
+                connect_host=meet,
                 snapshots=folder / Path(snapshot_folder(spec)).expanduser(),  # noqa: ASYNC240 (reads $HOME)
             )
         finally:
@@ -142,7 +142,7 @@ class MemberClients:
         self._credentials: Credentials | None = None
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def client(self, name: str) -> EtcdClient:
+    async def connect(self, name: str) -> EtcdClient:
         """Raises EtcdError where there is no certificate to speak with, RemoteError where there is no way."""
         async with self._making[name]:
             if name not in self._clients:
@@ -154,10 +154,10 @@ class MemberClients:
                 )
             return self._clients[name]
 
-    async def straight(self, name: str) -> EtcdClient:
+    async def connect_directly(self, name: str) -> EtcdClient:
         """Past SSH, which takes as long again for what is large, where the member's own port lets this machine in;
         else as `client`. Its certificate tells the member from whoever else has that address here."""
-        through = await self.client(name)
+        through = await self.connect(name)
         if name not in self._straight:
             place, credentials = self.places[name], self._credentials
             assert credentials is not None, "`client` has read them"
@@ -169,7 +169,7 @@ class MemberClients:
             return through
         return self._straight[name]
 
-    async def throwaway(self, name: str, port: int, credentials: Credentials) -> EtcdClient:
+    async def connect_temporary(self, name: str, port: int, credentials: Credentials) -> EtcdClient:
         address, forwarded = await self._hosts[name].forward(LOOPBACK, port)
         return Etcd(name, f"{address}:{forwarded}", server_name=LOOPBACK, credentials=credentials)
 
@@ -179,7 +179,7 @@ class MemberClients:
 
     def _read_credentials(self, name: str) -> Credentials:
         try:
-            if "admin" not in self._pki.see().files:
+            if "admin" not in self._pki.observe().files:
                 raise EtcdRpcError(
                     name, "the PKI has no admin certificate yet", hint="`etcdup apply` makes it"
                 )
@@ -212,7 +212,7 @@ class Archives:
         self._paths: dict[tuple[str, Version], Path] = {}
         self._obtaining: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def archive(self, binaries: Binaries, arch: str) -> Path:
+    async def obtain(self, binaries: Binaries, arch: str) -> Path:
         """Raises InstallError."""
         async with self._obtaining[arch]:
             key = (arch, binaries.version)

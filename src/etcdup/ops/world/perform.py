@@ -74,10 +74,12 @@ class Performer:
         """`perform` for several steps, in as few round trips as they can be done in."""
         for trip in _round_trips([StepAction(step, action) for step, actions in steps for action in actions]):
             self.reporter.doing(host.name, max(trip, key=lambda act: act.timeout_s).action.doing)
-            await self._go(host, trip)
+            await self._run_trip(host, trip)
         self.reporter.doing(host.name, "")
 
-    async def ask(self, step: str, member: str, what: str, request: Callable[[], Awaitable[object]]) -> None:
+    async def send_request(
+        self, step: str, member: str, what: str, request: Callable[[], Awaitable[object]]
+    ) -> None:
         """A request to etcd that changes something. It counts as made also where no answer came."""
         began = time.monotonic()
         failed = ""
@@ -96,11 +98,11 @@ class Performer:
             }
             self.journal.record("request", {**facts, **({"failed": failed} if failed else {})})
 
-    async def _go(self, host: Host, trip: list[StepAction]) -> None:
+    async def _run_trip(self, host: Host, trip: list[StepAction]) -> None:
         began = time.monotonic()
         try:
-            stdin = await self._stdin(trip[-1].action)
-            results = await host.run_all([self._task(act.action) for act in trip], stdin=stdin)
+            stdin = await self._open_stdin(trip[-1].action)
+            results = await host.run_all([self._host_task(act.action) for act in trip], stdin=stdin)
         except RemoteError as error:
             self.changed += len(trip) > 1  # what was done before it was lost is not known
             for act in trip:
@@ -115,7 +117,7 @@ class Performer:
         except RemoteError as error:
             raise _with_hint(error) from None
 
-    def _task(self, action: HostAction) -> HostTask:
+    def _host_task(self, action: HostAction) -> HostTask:
         if isinstance(action, RunCommand):
             return HostCommand(action.argv, action.timeout_s)
         return tuple(
@@ -127,19 +129,19 @@ class Performer:
             case TextContent(text):
                 return text.encode()
             case CaContent(kind):
-                return self.world.pki.trust(kind)
+                return self.world.pki.ca_file(kind)
             case CertContent(role, part):
-                cert, key = self.world.pki.file(role)
+                cert, key = self.world.pki.pair(role)
                 return cert if part == "cert" else key
 
-    async def _stdin(self, action: HostAction) -> bytes | Blob:
+    async def _open_stdin(self, action: HostAction) -> bytes | Blob:
         if isinstance(action, WriteFiles) or action.stdin is None:
             return b""
         if isinstance(action.stdin, LocalFileInput):
             return Blob(Path(action.stdin.path))
         if action.stdin.plain:
-            return await self.unzipped(action.stdin.version, action.stdin.arch)
-        return Blob(await self._archive(action.stdin.version, action.stdin.arch))
+            return await self.unzip(action.stdin.version, action.stdin.arch)
+        return Blob(await self._obtain_archive(action.stdin.version, action.stdin.arch))
 
     async def unzip_ahead(self, plan: Plan) -> None:
         """Begins with what the plan's first InstallBinaries will ask for: hosts are still to be looked at again, and
@@ -152,19 +154,19 @@ class Performer:
         if any(host.near for name, host in self.world.hosts.items() if name in installed):
             with suppress(EtcdupError):
                 for arch in obtained.arches:
-                    await self.unzipped(obtained.version, arch)
+                    await self.unzip(obtained.version, arch)
 
-    async def unzipped(self, version: str, arch: str) -> bytes:
+    async def unzip(self, version: str, arch: str) -> bytes:
         """The tar in an archive, made once for all hosts, and kept until another version is asked for."""
         async with self._unzipping:
             if (version, arch) not in self._tars:
-                path = await self._archive(version, arch)
+                path = await self._obtain_archive(version, arch)
                 self._tars = {key: tar for key, tar in self._tars.items() if key[0] == version}
                 self._tars[version, arch] = await asyncio.to_thread(_unzip, path)
             return self._tars[version, arch]
 
-    async def _archive(self, version: str, arch: str) -> Path:
-        return await self.world.archive(self.world.binaries_of(version), arch)
+    async def _obtain_archive(self, version: str, arch: str) -> Path:
+        return await self.world.obtain_archive(self.world.binaries_of(version), arch)
 
     def _record(self, host: str, act: StepAction, took_s: float, failed: str) -> None:
         action = act.action

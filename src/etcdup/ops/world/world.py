@@ -42,14 +42,14 @@ class World:
     pki: Pki
     clock: Clock
     etcd: Callable[[str], Awaitable[EtcdClient]]
-    straight: Callable[[str], Awaitable[EtcdClient]]
-    throwaway: Callable[[str, int, Credentials], Awaitable[EtcdClient]]
-    archive: Callable[[Binaries, str], Awaitable[Path]]
-    meet: Callable[[HostSpec], Awaitable[None]]
+    connect_directly: Callable[[str], Awaitable[EtcdClient]]
+    connect_temporary: Callable[[str, int, Credentials], Awaitable[EtcdClient]]
+    obtain_archive: Callable[[Binaries, str], Awaitable[Path]]
+    connect_host: Callable[[HostSpec], Awaitable[None]]
     snapshots: Path
     binaries: tuple[Binaries, ...] = ()
     # Hosts beyond cluster.yaml that were met in this run: once its member is removed, no list names a host any more.
-    met: dict[str, HostSpec] = field(default_factory=dict)
+    extra_hosts: dict[str, HostSpec] = field(default_factory=dict)
     # Hosts out of reach of which the operator has said that they are off: nobody looks for them (rule 65).
     fenced: frozenset[str] = frozenset()
     # An election or a start was waited for in vain: waiting again would not help.

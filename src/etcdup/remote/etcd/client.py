@@ -86,7 +86,7 @@ class EtcdClient(Protocol):
         """Of what was there at `revision`; 0 is the newest that this member has."""
         ...
 
-    async def extent(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
+    async def read_keyspace_size(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
         """Of this member alone, at `revision`; 0 is the newest that it has."""
         ...
 
@@ -113,7 +113,7 @@ class EtcdClient(Protocol):
         """The cluster's version. `version` is the minor to go down to, like 3.5; empty for `cancel`."""
         ...
 
-    async def auth_enabled(self, *, timeout_s: float) -> bool:
+    async def is_auth_enabled(self, *, timeout_s: float) -> bool:
         """Whether etcd's own users and roles are in force."""
         ...
 

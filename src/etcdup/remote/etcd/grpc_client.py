@@ -97,11 +97,11 @@ class Etcd:
         await self._channel.close()
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
-        listed = await self._own_list(timeout_s)
+        listed = await self._read_own_list(timeout_s)
         said = await self._call(self._maintenance.Status, pb.StatusRequest(), timeout_s)
         return _member_seen(said, listed)
 
-    async def _own_list(self, timeout_s: float) -> tuple[ListedMember, ...]:
+    async def _read_own_list(self, timeout_s: float) -> tuple[ListedMember, ...]:
         """What this member knows, asked of it before its status: where it was removed, but has not stopped yet, a
         Status makes etcd panic, "failed to find local ID in cluster members" (seen with 3.6.14)."""
         request = pb.MemberListRequest(linearizable=False)
@@ -205,13 +205,13 @@ class Etcd:
         hashed = said.hash_revision or revision or said.header.revision  # only from 3.6 on does it say so
         return KvHash(said.hash, said.compact_revision, hashed)
 
-    async def extent(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
+    async def read_keyspace_size(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
         request = pb.RangeRequest(
             key=b"\0", range_end=b"\0", revision=revision, count_only=True, serializable=True
         )
         counted = await self._call(self._kv.Range, request, timeout_s)
         if revision == 0:  # the header's revision may be a later one than the count's
-            return await self.extent(counted.header.revision, timeout_s=timeout_s)
+            return await self.read_keyspace_size(counted.header.revision, timeout_s=timeout_s)
         return KeyspaceSize(revision, counted.count)
 
     async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:
@@ -247,7 +247,7 @@ class Etcd:
         request = pb.DowngradeRequest(action=kinds.Value(action.upper()), version=version)
         return (await self._call(self._maintenance.Downgrade, request, timeout_s)).version
 
-    async def auth_enabled(self, *, timeout_s: float) -> bool:
+    async def is_auth_enabled(self, *, timeout_s: float) -> bool:
         """By a login without a name, which no version lets in: 3.4 has no AuthStatus."""
         try:
             await self._call(self._auth.Authenticate, pb.AuthenticateRequest(), timeout_s)

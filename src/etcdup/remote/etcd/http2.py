@@ -108,7 +108,7 @@ class Exchange:
         """Where the next bytes are to be put; valid until `received`."""
         return memoryview(self._buffer)[self._have :]
 
-    def received(self, count: int) -> bytes:
+    def feed(self, count: int) -> bytes:
         """So many bytes were put into `space`. What is to be sent back, often nothing.
 
         Raises Http2Error, EndedEarly.
@@ -123,7 +123,7 @@ class Exchange:
             raise Http2Error(f"a frame cannot be read: {broken}") from None
         self._buffer[: self._have - at] = self._buffer[at : self._have]
         self._have -= at
-        return self._answered()
+        return self._take_answer()
 
     def _frame_end(self, at: int) -> int:
         """Beyond what there is, where it is not whole yet."""
@@ -146,7 +146,7 @@ class Exchange:
             self._take_control(kind, flags, bytes(self._buffer[start:end]))
 
     def _take_data(self, flags: int, start: int, end: int) -> None:
-        self._against_other_stream(start)
+        self._check_stream(start)
         self._unacknowledged += end - start  # padding counts too
         if flags & Flag.PADDED:
             start, end = self._without_padding(start, end)
@@ -154,7 +154,7 @@ class Exchange:
         self.has_ended = bool(flags & Flag.END_STREAM)
 
     def _take_headers(self, kind: int, flags: int, start: int, end: int) -> None:
-        self._against_other_stream(start)
+        self._check_stream(start)
         if kind == Kind.HEADERS:
             self._block_ends_it = bool(flags & Flag.END_STREAM)
             if flags & Flag.PADDED:
@@ -180,7 +180,7 @@ class Exchange:
         elif kind == Kind.PUSH_PROMISE:
             raise Http2Error("something was pushed that nobody asked for")
 
-    def _against_other_stream(self, start: int) -> None:
+    def _check_stream(self, start: int) -> None:
         if self._buffer[start - 4 : start] != _OURS:
             raise Http2Error("something is of a stream that nobody opened")
 
@@ -189,7 +189,7 @@ class Exchange:
             raise Http2Error("a frame is all padding, and more")
         return start + 1, end - self._buffer[start]
 
-    def _answered(self) -> bytes:
+    def _take_answer(self) -> bytes:
         """Room is told of early enough for the other side never to stand still for it; at the end nobody listens."""
         if self.has_ended:
             return b""

@@ -134,7 +134,7 @@ async def read_pieces(call: PieceSource, timeout_s: float) -> AsyncGenerator[byt
 
     def read() -> None:
         try:
-            while room.taken() and (piece := call.piece()):
+            while room.acquire() and (piece := call.piece()):
                 hand_on(piece)
             hand_on(b"")
         except Exception as error:
@@ -146,7 +146,7 @@ async def read_pieces(call: PieceSource, timeout_s: float) -> AsyncGenerator[byt
     try:
         while piece := await _next_piece(call, came, timeout_s):
             yield piece
-            room.give()
+            room.release()
     finally:
         call.cancel()
         room.close()
@@ -207,13 +207,13 @@ class SnapshotCall:
             if blobs:
                 return blobs
             if exchange.has_ended:
-                self._against_failure()
+                self._check_status()
                 return b""
 
     def _receive(self) -> None:
         before = len(self._exchange.body)
         count = self._connection.receive(self._exchange.space())
-        if answer := self._exchange.received(count):
+        if answer := self._exchange.feed(count):
             self._connection.send(answer)
         if len(self._exchange.body) > before:
             self.heard_at = time.monotonic()
@@ -224,7 +224,7 @@ class SnapshotCall:
     def close(self) -> None:
         self._connection.close()
 
-    def _against_failure(self) -> None:
+    def _check_status(self) -> None:
         """Raises unless all was sent, and the member says so."""
         headers = self._exchange.headers
         if (code := _code(headers)) != "OK":
@@ -248,12 +248,12 @@ class _PieceSlots:
         self._free = threading.Semaphore(pieces)
         self._is_closed = False
 
-    def taken(self) -> bool:
+    def acquire(self) -> bool:
         """Waits for room; False once nobody wants any more."""
         self._free.acquire()
         return not self._is_closed
 
-    def give(self) -> None:
+    def release(self) -> None:
         self._free.release()
 
     def close(self) -> None:

@@ -73,12 +73,12 @@ class _Forward:
     async def prepare(self) -> None:
         """Opens the first connection ahead of its use: it proves that forwarding is allowed, and it is not
         wasted, since a connection that is only opened and closed would leave a warning in etcd's log."""
-        self._spare = await self._reach()
+        self._spare = await self._open_far()
 
     async def listen(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Near(self._accepted, self._pairs.discard), LOOPBACK, 0
+            lambda: _Near(self._on_accepted, self._pairs.discard), LOOPBACK, 0
         )
         self.local_port = self._server.sockets[0].getsockname()[1]
 
@@ -95,7 +95,7 @@ class _Forward:
         if self._server is not None:
             await self._server.wait_closed()
 
-    def _accepted(self, near: "_Near") -> None:
+    def _on_accepted(self, near: "_Near") -> None:
         self._pairs.add(near)
         spare, self._spare = self._spare, None
         if spare is not None and spare.is_open():
@@ -108,13 +108,13 @@ class _Forward:
     async def _connect(self, near: "_Near") -> None:
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
-                far = await self._reach()
+                far = await self._open_far()
         except (asyncssh.Error, OSError):
             near.abort()
         else:
             near.pair(far)
 
-    async def _reach(self) -> "_Far":
+    async def _open_far(self) -> "_Far":
         far = _Far()
         await self._connection.create_connection(lambda: far, self.address, self.port, encoding=None)
         return far
