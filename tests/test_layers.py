@@ -11,6 +11,36 @@ FILES = sorted(path for path in SOURCE.rglob("*.py") if "pb" not in path.parts)
 # Each package may import those before it, and itself.
 LAYERS = ("core", "remote", "ops", "cli")
 
+# Inside a layer: wings from bottom to top. A wing may import itself, each wing of a lower row, and those left of it in
+# its own row. ARCHITECTURE.md draws them.
+WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "core": (
+        ("plan", "spec"),
+        ("etcd", "observed"),
+        ("host",),
+        ("members", "versions", "certs", "backups"),
+        ("audit", "restore"),
+        ("recovery",),
+        ("planner",),
+    ),
+    "ops": (
+        ("install", "pki"),
+        ("backups",),
+        ("world",),
+        ("certs", "versions"),
+        ("members", "recovery", "audit"),
+        ("restore",),
+        ("apply",),
+    ),
+    "cli": (
+        ("views",),
+        ("run",),
+        ("apply", "backups", "status", "access"),
+        ("certs", "restore", "setup"),
+        ("verbs",),
+    ),
+}
+
 # core/ decides with values alone. These would bring the outside in.
 IMPURE = frozenset(
     (
@@ -69,6 +99,82 @@ def test_imports_run_one_way(path: Path) -> None:
         parts = module.split(".")
         if parts[0] == "etcdup" and len(parts) > 1 and parts[1] in LAYERS:
             assert parts[1] in allowed, f"{path.name}:{line}: {layer} may not import {module}"
+
+
+def wing_of(module: str) -> tuple[str, str] | None:
+    """(layer, wing) of a dotted module name, or None for a module that is in no wing."""
+    parts = module.split(".")
+    if len(parts) < 3 or parts[0] != "etcdup" or parts[1] not in WINGS:
+        return None
+    return (parts[1], parts[2]) if any(parts[2] in row for row in WINGS[parts[1]]) else None
+
+
+def height(layer: str, wing: str) -> tuple[int, int]:
+    row = next(index for index, row in enumerate(WINGS[layer]) if wing in row)
+    return row, WINGS[layer][row].index(wing)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_between_wings_run_downward(path: Path) -> None:
+    own = wing_of(".".join(("etcdup", *path.relative_to(SOURCE).with_suffix("").parts)))
+    if own is None:
+        return
+    for module, _, line in imports_of(ast.parse(path.read_text())):
+        other = wing_of(module)
+        if other and other[0] == own[0] and other != own:
+            assert height(*other) < height(*own), f"{path.name}:{line}: {own[1]} may not import {module}"
+
+
+@pytest.mark.parametrize("layer", WINGS)
+def test_each_folder_of_a_layer_is_a_wing(layer: str) -> None:
+    folders = {
+        path.name for path in (SOURCE / layer).iterdir() if path.is_dir() and path.name != "__pycache__"
+    }
+    assert folders == {wing for row in WINGS[layer] for wing in row}
+
+
+def test_nothing_that_ships_imports_the_fakes() -> None:
+    for path in FILES:
+        if layer_of(path) != "testing":
+            assert not [
+                line for module, _, line in imports_of(ast.parse(path.read_text())) if ".testing" in module
+            ]
+
+
+def test_there_is_no_import_cycle() -> None:
+    graph = {
+        module_of(path): {
+            target
+            for module, name, _ in imports_of(ast.parse(path.read_text()))
+            for target in (module, f"{module}.{name}")
+            if target in MODULES and target != module_of(path)
+        }
+        for path in FILES
+    }
+    assert cycle_in(graph) == []
+
+
+def module_of(path: Path) -> str:
+    parts = ("etcdup", *path.relative_to(SOURCE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = frozenset(module_of(path) for path in FILES)
+
+
+def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, or lie between two circles; empty if there are none."""
+    left = {module: set(targets) for module, targets in graph.items()}
+    while True:
+        imported = {target for targets in left.values() for target in targets}
+        free = {module for module, targets in left.items() if not targets or module not in imported}
+        if not free:
+            return sorted(left)
+        left = {module: targets - free for module, targets in left.items() if module not in free}
+
+
+def test_a_cycle_is_found() -> None:
+    assert cycle_in({"a": {"b"}, "b": {"a"}, "c": {"a"}, "d": set()}) == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError, RefusedError
-from etcdup.ops.apply.apply import Planner
 from etcdup.ops.recovery.disk_salvage import ATTEMPTS, PORTS
 from etcdup.ops.recovery.recovery import RecoverySource, prepare_salvage, read_logs_beyond_snapshots
 from etcdup.ops.world.observe import observe
+from etcdup.ops.world.refusal import Planner
 from etcdup.ops.world.world import World
 from etcdup.testing.network import FakeNetwork
 from tests.flows.test_recover import (

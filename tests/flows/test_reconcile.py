@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.host.actions import RESTART_UNIT, RunCommand
-from etcdup.core.host.commands import commands_of
 from etcdup.core.observed.model import UnitSeen
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.steps import EnableUnit
+from etcdup.core.planner.commands import commands_of
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal

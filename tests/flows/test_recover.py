@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.etcd.log_messages import explain_log
 from etcdup.core.host.startup_fence import superseded_key
 from etcdup.core.observed.model import MemberSilent, Observed
@@ -19,7 +20,7 @@ from etcdup.core.recovery.recovery import (
     refuse_recovery,
     refuse_recovery_copies,
 )
-from etcdup.core.restore.restore import SnapshotFile, restore_token, space_needed
+from etcdup.core.restore.restore import restore_token, space_needed
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
 from etcdup.ops.apply.apply import apply, apply_without_proof

@@ -15,9 +15,10 @@ from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.spec.load import load
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
-from etcdup.ops.apply.apply import apply, raise_refusal
+from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
+from etcdup.ops.world.refusal import raise_refusal
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.fake_world import (
     TOKEN,

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.host.startup_fence import FENCE_PREFIX, superseded_key
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.restore.restore import SnapshotFile, plan_restore, restore_token
+from etcdup.core.restore.restore import plan_restore, restore_token
 from etcdup.core.spec.model import Spec
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal

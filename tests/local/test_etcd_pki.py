@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.core.certs.required import desired_certs, peer_common_name
+from etcdup.core.certs.required import desired_certs
 from etcdup.core.spec.model import Spec
+from etcdup.core.spec.names import peer_common_name
 from etcdup.ops.pki.pki import Pki
 from tests.support.etcd_cluster import PEER_PORT, EtcdCluster
 from tests.support.loopback_networks import own_network

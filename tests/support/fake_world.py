@@ -13,11 +13,12 @@ from etcdup.core.spec.load import load
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.version import NEWEST, Version, parse_version
 from etcdup.errors import UnreachableError
-from etcdup.ops.apply.apply import Planner, apply
+from etcdup.ops.apply.apply import apply
 from etcdup.ops.pki.pki import Pki
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
+from etcdup.ops.world.refusal import Planner
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import Credentials, EtcdClient
 from etcdup.remote.etcd.errors import EtcdUnavailable

@@ -21,7 +21,7 @@ def memoized() -> Iterator[None]:
             patch.setattr(drift, name, _memoize(getattr(drift, name), _of_host))
         for module in (planner, reconcile):
             patch.setattr(module, "certificate_steps", _memoize(vars(module)["certificate_steps"], _of_pki))
-        patch.setattr(planner, "refuse_version", _memoize(planner.refuse_version, _of_version))
+        patch.setattr(planner, "refuse_version", _memoize(vars(planner)["refuse_version"], _of_version))
         yield
 
 

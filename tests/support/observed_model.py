@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from etcdup.core.certs.required import desired_certs
-from etcdup.core.host.files import TextContent, desired_files, desired_settings
+from etcdup.core.host.content import TextContent
+from etcdup.core.host.files import desired_files, desired_settings
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
 from etcdup.core.members.member_list import former_hosts, leaving_host, member_list, stray_members
 from etcdup.core.observed.model import (

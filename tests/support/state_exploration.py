@@ -13,11 +13,11 @@ from typing import NamedTuple
 from etcdup.core.host.drift import restart_reasons
 from etcdup.core.members.member_list import member_list
 from etcdup.core.observed.model import Observed
+from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.step_registry import LASTING
 from etcdup.core.planner.guards import refuse_step
-from etcdup.ops.apply.apply import phases
 from tests.support.cluster_model import Cluster, canonical_form, crash, member_id, power_on
 from tests.support.observed_model import TOKEN, ObservedModel
 from tests.support.simulator import Action, DesiredSpec, StepFailed, actions

@@ -16,9 +16,10 @@ from etcdup.core.plan.plan import Plan, Refusal, plan_from_json
 from etcdup.core.restore.restore import plan_restore, restore_token
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EtcdupError, RefusedError
-from etcdup.ops.apply.apply import Planner, apply, raise_refusal
+from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
+from etcdup.ops.world.refusal import Planner, raise_refusal
 from tests.cli.golden import assert_golden
 from tests.flows.test_recover import BOTH, lose_quorum, recover
 from tests.flows.test_restore import snapshot_in

@@ -148,7 +148,8 @@ def test_swap_another_etcd_and_a_unit_with_all_doors_open(healthy: Evidence) -> 
 
 def test_what_a_host_lacks_to_look_with_is_told(healthy: Evidence) -> None:
     assert [
-        summary_of(each) for each in audit(SPEC, with_inspection(healthy, "infra2", missing_programs=("ping", "ip")))
+        summary_of(each)
+        for each in audit(SPEC, with_inspection(healthy, "infra2", missing_programs=("ping", "ip")))
     ] == [
         ("untried", "infra2", "the round trip from infra2 was not looked at: it has no ping"),
         ("untried", "infra2", "the source address of infra2 was not looked at: it has no ip"),

@@ -7,18 +7,17 @@ from typing import Any
 import pytest
 
 from etcdup.core.certs.required import (
-    COMMON_NAME_LIMIT,
     DesiredCert,
     Fault,
     ProvidedCert,
     check_provided,
     desired_certs,
     desired_consumer_cert,
-    peer_common_name,
     why_due,
 )
 from etcdup.core.observed.model import CertSeen
 from etcdup.core.spec.model import Spec
+from etcdup.core.spec.names import COMMON_NAME_LIMIT, peer_common_name
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

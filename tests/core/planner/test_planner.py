@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etcdup.core.host.commands import commands_of
 from etcdup.core.members.bootstrap import refuse_prepare
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.core.plan.step import HostStep
+from etcdup.core.planner.commands import commands_of
 from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.model import Spec

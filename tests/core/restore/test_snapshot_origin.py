@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.members.member_list import member_list
 from etcdup.core.observed.model import HostSeen, ListedMember, MemberSeen, Observed, Restored
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.restore.restore import SnapshotFile, plan_restore
+from etcdup.core.restore.restore import plan_restore
 from etcdup.core.restore.snapshot_origin import read_members, refuse_foreign_snapshot
 from tests.support.fake_world import spec_of
 from tests.support.initial_states import BASE, first_states
@@ -101,6 +102,10 @@ def test_it_may_be_restored(file: SnapshotFile, observed: Observed) -> None:
     assert refuse_foreign_snapshot(SPEC, observed, file) == ()
 
 
+NAMESAKE = snapshot_of(*THEIRS, origin="backup x of cluster prod", cluster_id="1f")
+OTHER_RESTORE = Restored("cd" * 32, "done", "aside-1")
+
+
 @pytest.mark.parametrize(
     ("file", "observed"),
     [
@@ -108,8 +113,8 @@ def test_it_may_be_restored(file: SnapshotFile, observed: Observed) -> None:
         pytest.param(snapshot_of(*THEIRS), observed_of("DDD"), id="nobody answers, data is there"),
         pytest.param(snapshot_of(*THEIRS), observed_of("DWW"), id="one has data"),
         pytest.param(snapshot_of(*(url.replace("2380", "2382") for url in OURS)), observed_of(), id="on our own hosts"),
-        pytest.param(snapshot_of(*THEIRS, origin="backup x of cluster prod", cluster_id="1f"), observed_of(), id="namesake"),
-        pytest.param(snapshot_of(*THEIRS), with_restored(observed_of(), Restored("cd" * 32, "done", "aside-1")), id="restored before"),
+        pytest.param(NAMESAKE, observed_of(), id="namesake"),
+        pytest.param(snapshot_of(*THEIRS), with_restored(observed_of(), OTHER_RESTORE), id="restored before"),
     ],
 )  # fmt: skip
 def test_it_is_refused(file: SnapshotFile, observed: Observed) -> None:

@@ -16,9 +16,10 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.steps import RestartMember
 from etcdup.core.spec.units import show_duration
-from etcdup.ops.apply.apply import Planner, apply, finish, raise_refusal
+from etcdup.ops.apply.apply import apply, finish
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.world import World
 
 
@@ -91,7 +92,7 @@ class ApplyRun(ChangeRun):
         """New certificates are proved by new handshakes: health comes over connections that may be older (rule 17)."""
         if not replaces_leaves(plan):
             return
-        from etcdup.cli.certs.list_certs import admin_client
+        from etcdup.cli.run.session import admin_client
         from etcdup.cli.views.certs_view import render_served
         from etcdup.ops.certs.proof import prove_served, raise_unproved
 

@@ -11,8 +11,9 @@ from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.steps import RetireMember
 from etcdup.core.planner.destroy import archived_paths, plan_destroy
 from etcdup.errors import EtcdupError, PartlyApplied
-from etcdup.ops.apply.apply import apply_without_proof, raise_refusal
+from etcdup.ops.apply.apply import apply_without_proof
 from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.refusal import raise_refusal
 
 
 def destroy_cluster(file: Path, name: str | None) -> int:

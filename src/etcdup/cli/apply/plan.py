@@ -6,7 +6,7 @@ from pathlib import Path
 from etcdup.cli.apply.warnings import check_tls_files, print_warnings, warn_of_exposed_keys
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.json_text import json_text
-from etcdup.cli.views.plan_view import render_plan, render_refusal
+from etcdup.cli.views.plan_view import refusal_json, render_plan, render_refusal
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, BadFile, Problem, UsageError
@@ -37,14 +37,6 @@ async def _plan(session: Session) -> tuple[Observed, Plan | Refusal]:
     async with session.world() as world:
         observed = await session.resolve_binaries(world, await session.observe(world))
         return observed, session.planner()(observed)
-
-
-def refusal_json(refusal: Refusal) -> dict[str, object]:
-    reasons = [
-        {"message": each.message, "hint": each.hint, "host": each.host, "rules": list(each.rules)}
-        for each in refusal.reasons
-    ]
-    return {"format": 1, "cluster": refusal.cluster, "refused": reasons, "notes": list(refusal.notes)}
 
 
 def save_plan(plan: Plan, path: Path) -> None:

@@ -19,7 +19,7 @@ from etcdup.core.spec.load import load, load_bytes
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import WrongValue
 from etcdup.errors import BadFile, UsageError
-from etcdup.ops.apply.apply import Planner, raise_refusal
+from etcdup.ops.world.refusal import Planner, raise_refusal
 
 
 def replace_member(file: Path, name: str, *, address: str | None, yes: bool) -> int:

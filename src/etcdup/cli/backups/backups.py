@@ -14,11 +14,10 @@ from etcdup.cli.views.json_text import json_text
 from etcdup.cli.views.step_texts import count_text
 from etcdup.core.backups.backups import BackupEntry, Manifest, backup_source, backups_to_prune_at
 from etcdup.core.plan.plan import Refusal
-from etcdup.core.planner.planner import refuse_unfinished_restore
+from etcdup.core.restore.stopped_check import refuse_unfinished_restore
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_duration, show_size
 from etcdup.errors import EXIT_DONE, EXIT_FAILED, EtcdupError, UsageError
-from etcdup.ops.apply.apply import raise_refusal
 from etcdup.ops.backups import backups
 from etcdup.ops.backups.destinations import (
     Contents,
@@ -31,6 +30,7 @@ from etcdup.ops.backups.open_store import is_missing
 from etcdup.ops.backups.store import Store
 from etcdup.ops.backups.take import TakenBackup, take_backup
 from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.refusal import raise_refusal
 
 # A status must not wait for a store that is gone.
 _STATUS_TIMEOUT_S = 5.0

@@ -1,20 +1,16 @@
 """`etcdup certs list`."""
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 
-from etcdup.cli.run.session import Session
+from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.certs_view import inventory_json, render_inventory
 from etcdup.cli.views.json_text import json_text
-from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.certs.inventory import Inventory, cert_inventory
 from etcdup.core.observed.model import Observed
-from etcdup.errors import EXIT_DONE, EXIT_FAILED, PkiError
-from etcdup.ops.certs.export import admin_files
+from etcdup.errors import EXIT_DONE, EXIT_FAILED
 from etcdup.ops.certs.links import probe_links
 from etcdup.ops.certs.survey import inspect_certs
-from etcdup.ops.world.world import World
 
 
 def list_certificates(file: Path, *, days: int | None, as_json: bool) -> int:
@@ -40,13 +36,6 @@ async def _inspect(session: Session, days: int | None) -> tuple[Observed, Invent
                 inspect_certs(world, observed, client), probe_links(world, observed)
             )
         return observed, cert_inventory(session.spec, sightings, between, observed.at, days)
-
-
-def admin_client(session: Session, world: World) -> ClientFiles | None:
-    """The operator's own certificate to say hello with, if there is one yet."""
-    with suppress(PkiError):
-        return admin_files(session.spec, session.folder, world.pki)
-    return None
 
 
 def raft_links(observed: Observed) -> str:

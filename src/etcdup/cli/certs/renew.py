@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from etcdup.cli.certs.list_certs import admin_client
 from etcdup.cli.run.change import ChangeRun
 from etcdup.cli.run.progress import Progress
-from etcdup.cli.run.session import Session
+from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.certs_json import renewal_json
 from etcdup.cli.views.certs_view import render_served
 from etcdup.cli.views.health_view import render_health
@@ -15,10 +14,11 @@ from etcdup.core.certs.renewal import CertsToRenew, certs_to_renew, plan_renewal
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.errors import EtcdupError
-from etcdup.ops.apply.apply import apply_without_proof, raise_refusal
+from etcdup.ops.apply.apply import apply_without_proof
 from etcdup.ops.certs.proof import ServedCert, prove_served, raise_unproved, wait_until_recovered
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World
 
 

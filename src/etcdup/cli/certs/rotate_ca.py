@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from etcdup.cli.apply.apply import ApplyRun
-from etcdup.cli.certs.list_certs import admin_client
 from etcdup.cli.run.failure import Interrupted
-from etcdup.cli.run.session import Session
+from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.certs_json import next_phase_json, rotation_json
 from etcdup.cli.views.health_view import render_health
 from etcdup.cli.views.json_text import json_text
@@ -22,7 +21,6 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.planner.rotate_ca import next_stage, plan_ca_rotation
 from etcdup.errors import UsageError
-from etcdup.ops.apply.apply import Planner, prove_whole, raise_refusal
 from etcdup.ops.certs.export import admin_files
 from etcdup.ops.certs.rotation import prove_links
 from etcdup.ops.world.connected_clients import (
@@ -30,7 +28,8 @@ from etcdup.ops.world.connected_clients import (
     observe_connected_clients,
     read_rejected_clients,
 )
-from etcdup.ops.world.health import Health
+from etcdup.ops.world.health import Health, prove_whole
+from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.world import World
 
 # What consumers have to have before a phase, as the operator confirms it: each phase by a word of its own, so that the

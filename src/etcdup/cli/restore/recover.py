@@ -9,6 +9,7 @@ from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.progress import Progress
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.step_texts import WATCHERS_TO_RESTART
+from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.observed.model import Observed, aside_suffix
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.recovery.quorum_repair import expired_certs, plan_quorum_repair, refuse_rebuild
@@ -21,9 +22,9 @@ from etcdup.core.recovery.recovery import (
     refuse_recovery_copies,
     survivors,
 )
-from etcdup.core.restore.restore import SnapshotFile, restore_token
+from etcdup.core.restore.restore import restore_token
 from etcdup.errors import PartlyApplied, UsageError
-from etcdup.ops.apply.apply import Planner, apply_without_proof, raise_refusal
+from etcdup.ops.apply.apply import apply_without_proof
 from etcdup.ops.backups.snapshot_file import read_snapshot
 from etcdup.ops.recovery.quorum_repair import inspect_full_disks, wait_for_quorum
 from etcdup.ops.recovery.recovery import (
@@ -34,6 +35,7 @@ from etcdup.ops.recovery.recovery import (
     world_of_one,
 )
 from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.world import World
 
 

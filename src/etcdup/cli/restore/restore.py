@@ -6,19 +6,20 @@ from pathlib import Path
 from etcdup.cli.apply.apply import ApplyRun
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.step_texts import WATCHERS_TO_RESTART
+from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.observed.model import Observed, aside_suffix
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.restore_steps import StartRestored
-from etcdup.core.restore.restore import SnapshotFile, can_bump, plan_restore, restore_token, was_restored
+from etcdup.core.restore.restore import can_bump, plan_restore, restore_token, was_restored
 from etcdup.core.restore.snapshot_origin import refuse_foreign_snapshot
 from etcdup.core.restore.undo import can_undo, plan_undo
 from etcdup.errors import RefusedError
-from etcdup.ops.apply.apply import Planner
 from etcdup.ops.backups.destinations import open_destinations
 from etcdup.ops.backups.encryption import Identity
 from etcdup.ops.backups.scratch_folder import scratch_folder
 from etcdup.ops.restore.snapshot_source import SnapshotSource, fetch_source, read_source
 from etcdup.ops.world.health import Health
+from etcdup.ops.world.refusal import Planner
 from etcdup.ops.world.world import World
 
 

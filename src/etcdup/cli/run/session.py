@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 from etcdup.cli.run.cluster_file import read_spec
 from etcdup.cli.run.interrupts import run_interruptibly
 from etcdup.cli.run.terminal import Terminal
+from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.model import Spec
-from etcdup.errors import RefusedError
+from etcdup.errors import PkiError, RefusedError
+from etcdup.ops.certs.export import admin_files
 from etcdup.ops.world.observe import observe, wait_until_steady
 from etcdup.ops.world.open import open_world, resolve_binaries
 from etcdup.ops.world.world import World
@@ -87,3 +89,10 @@ class Session:
 
     def _ask_passphrase(self) -> str:
         return self.terminal.read_secret(f"Passphrase of the CA in {self.spec.tls.dir}: ")
+
+
+def admin_client(session: Session, world: World) -> ClientFiles | None:
+    """The operator's own certificate to say hello with, if there is one yet."""
+    with suppress(PkiError):
+        return admin_files(session.spec, session.folder, world.pki)
+    return None

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from etcdup.cli.certs.list_certs import admin_client
-from etcdup.cli.run.session import Session
+from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.check_view import check_json, render_check
 from etcdup.cli.views.json_text import json_text
 from etcdup.core.audit.audit import audit

@@ -2,10 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from etcdup.cli.run.session import Session
-from etcdup.cli.views.health_view import render_health, verdict
+from etcdup.cli.views.health_view import health_json, render_health, verdict
 from etcdup.core.members.member_list import member_list_differences
 from etcdup.core.observed.model import Observed
 from etcdup.errors import EXIT_DONE, EXIT_FAILED
@@ -31,24 +30,3 @@ async def _prove(session: Session) -> tuple[Observed, tuple[Health, ...]]:
         observed = await session.observe(world)
         async with session.terminal.wait_notice("asking the members"):
             return observed, await prove_each(world, observed)
-
-
-def health_json(results: tuple[Health, ...], differing: tuple[str, ...]) -> dict[str, Any]:
-    cluster = verdict(results, differing)
-    return {
-        "format": 1,
-        "cluster": cluster,
-        "differences": list(differing),
-        "members": [member_json(result) for result in results],
-    }
-
-
-def member_json(result: Health) -> dict[str, Any]:
-    return {
-        "name": result.name,
-        "url": result.url,
-        "member_id": f"{result.member_id:x}" if result.member_id else None,
-        "healthy": result.ok,
-        "why": result.why or None,
-        "took_ms": round(result.took_s * 1000, 1),
-    }

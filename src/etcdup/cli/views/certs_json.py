@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from etcdup.cli.status.health import member_json
+from etcdup.cli.views.health_view import member_json
 from etcdup.core.certs.ca_rotation import RotationStage, consumers_of_old_ca, rotation_stage
 from etcdup.core.certs.renewal import CertsToRenew
 from etcdup.core.certs.required import desired_certs

@@ -1,6 +1,7 @@
 """A proof of health as text. Pure: the same in, the same out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from etcdup.cli.views.text import Paint
 from etcdup.ops.world.health import Health, has_quorum
@@ -30,3 +31,24 @@ def _health_line(result: Health, paint: Paint) -> str:
         return f"{unhealthy}: got unhealthy result from {result.url}: {result.why}"
     failed = paint("red", "failed to check the health")
     return f"{failed} of member {result.name} on {result.url}: {result.why}"
+
+
+def health_json(results: tuple[Health, ...], differing: tuple[str, ...]) -> dict[str, Any]:
+    cluster = verdict(results, differing)
+    return {
+        "format": 1,
+        "cluster": cluster,
+        "differences": list(differing),
+        "members": [member_json(result) for result in results],
+    }
+
+
+def member_json(result: Health) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "url": result.url,
+        "member_id": f"{result.member_id:x}" if result.member_id else None,
+        "healthy": result.ok,
+        "why": result.why or None,
+        "took_ms": round(result.took_s * 1000, 1),
+    }

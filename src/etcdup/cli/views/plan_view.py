@@ -6,6 +6,7 @@ from textwrap import wrap
 
 from etcdup.cli.views.step_texts import count_text, hosts_of, kind_text, step_text
 from etcdup.cli.views.text import Paint
+from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import (
@@ -16,7 +17,6 @@ from etcdup.core.plan.steps import (
     RemoveMember,
     RestartMember,
 )
-from etcdup.ops.apply.apply import phases
 
 _COLOURS = {"+": "green", "~": "yellow", "!": "yellow", "-": "red"}
 # Columns that a reason needs to be readable beside its step.
@@ -179,7 +179,8 @@ class _View:
                         key = (change.path, _changed_lines(change.diff))
                         hosts.setdefault(key, (change.diff, []))[1].append(step.host)
         for (path, changed), (diff, names) in hosts.items():
-            yield f"{_INDENT}{self.paint('bold', path)} on {' '.join(names)}{self._same_diff_note(path, changed, names)}"
+            note = self._same_diff_note(path, changed, names)
+            yield f"{_INDENT}{self.paint('bold', path)} on {' '.join(names)}{note}"
             if changed and self._shown[path, *changed] in names:
                 yield from (f"        {_diff_line(line, self.paint)}" for line in _hunks(diff))
 
@@ -240,3 +241,11 @@ def _note_lines(notes: Iterable[str], paint: Paint, width: int) -> list[str]:
         first, *rest = _wrapped(f"note: {note}", "  ", width, str, hanging=_INDENT)
         shown += [first.replace("note:", paint("yellow", "note:"), 1), *rest]
     return [*shown, ""] if shown else []
+
+
+def refusal_json(refusal: Refusal) -> dict[str, object]:
+    reasons = [
+        {"message": each.message, "hint": each.hint, "host": each.host, "rules": list(each.rules)}
+        for each in refusal.reasons
+    ]
+    return {"format": 1, "cluster": refusal.cluster, "refused": reasons, "notes": list(refusal.notes)}

@@ -15,7 +15,10 @@ _EQUAL_SETTINGS = (
     ("election-timeout", "some ask for an election while others still wait", 87),
     ("quota-backend-bytes", "the member that is full first stops all writes, while the others have room", 77),
 )
-_MAKE_EQUAL_HINT = "`etcdup apply` makes them one on a cluster that etcdup set up; elsewhere set it, one member after the other"
+_MAKE_EQUAL_HINT = (
+    "`etcdup apply` makes them one on a cluster that etcdup set up; "
+    "elsewhere set it, one member after the other"
+)
 
 
 def audit(spec: Spec, evidence: Evidence) -> tuple[Finding, ...]:

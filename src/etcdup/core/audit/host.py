@@ -7,8 +7,9 @@ from etcdup.core.audit.disk import disk_findings
 from etcdup.core.audit.findings import Evidence, Finding, HostInspection
 from etcdup.core.certs.inventory import CertInspection
 from etcdup.core.certs.required import CLIENT_AUTH, SERVER_AUTH
+from etcdup.core.host.content import CertContent
 from etcdup.core.host.drift import file_changes
-from etcdup.core.host.files import CertContent, desired_files
+from etcdup.core.host.files import desired_files
 from etcdup.core.members.bootstrap import refuse_join, refuse_taken_ports
 from etcdup.core.observed.model import HostSeen, Observed
 from etcdup.core.spec.layout import layout_of

@@ -8,16 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+from etcdup.core.certs.issue import by_reason, pki_without_due
 from etcdup.core.certs.required import desired_certs, why_due
+from etcdup.core.certs.trust import refuse_other_ca
+from etcdup.core.host.content import CertContent
 from etcdup.core.host.drift import file_changes
-from etcdup.core.host.files import CertContent, desired_files
+from etcdup.core.host.files import desired_files
 from etcdup.core.members.superseded import superseded_hosts
 from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import InstallFiles, IssueCertificates, StartMember
-from etcdup.core.planner.planner import refuse_other_ca
-from etcdup.core.planner.reconcile import is_stopped, pki_without_due
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
@@ -68,7 +70,7 @@ def leaf_steps(
     }
     issuing: tuple[Step, ...] = ()
     if left:
-        reason = "; ".join(_by_reason(left))
+        reason = "; ".join(by_reason(left))
         issuing = (
             IssueCertificates(
                 roles=tuple(left), makes_authority=False, reason=reason, rules=(12, 18, 19, 20)
@@ -89,12 +91,6 @@ def replaces_leaves(plan: Plan) -> bool:
         if isinstance(step, InstallFiles)
         for change in step.changes
     )
-
-
-def _by_reason(why: Mapping[str, str]) -> Iterable[str]:
-    """`server/infra1, peer/infra1: it expired`: each reason once."""
-    for text in dict.fromkeys(why.values()):
-        yield f"{', '.join(role for role in why if why[role] == text)}: {text}"
 
 
 def refuse_leaf_issue(spec: Spec, observed: Observed) -> tuple[Refused, ...]:

@@ -6,10 +6,10 @@ certificate and on no other (rule 20), so no client certificate can speak raft.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 from etcdup.core.observed.model import CertSeen
 from etcdup.core.spec.model import HostSpec, Spec, is_ip
+from etcdup.core.spec.names import peer_common_name
 
 SERVER_AUTH = "serverAuth"
 CLIENT_AUTH = "clientAuth"
@@ -19,7 +19,6 @@ BOTH = (SERVER_AUTH, CLIENT_AUTH)
 # etcd's superuser, should the cluster's owner turn auth on: a client's common name is its user there.
 ADMIN_USER = "root"
 HEALTH_USER = "etcd-health"
-COMMON_NAME_LIMIT = 64  # RFC 5280, ub-common-name
 EXPIRES_SOON = timedelta(days=7)  # rule 17
 
 
@@ -43,21 +42,6 @@ def desired_certs(spec: Spec) -> tuple[DesiredCert, ...]:
 def desired_consumer_cert(name: str) -> DesiredCert:
     """The certificate of a consumer of the cluster, such as kube-apiserver."""
     return DesiredCert(f"client/{name}", name)
-
-
-def peer_common_name(spec: Spec) -> str:
-    """What every peer certificate is called, and what members admit as peers (`peer-cert-allowed-cn`)."""
-    return common_name(spec.name, "peer")
-
-
-def common_name(cluster: str, what: str) -> str:
-    """`etcdup:CLUSTER:WHAT`. The colons keep it out of reach of a client's name, which is a host name."""
-    full = f"etcdup:{cluster}:{what}"
-    if len(full) <= COMMON_NAME_LIMIT:
-        return full
-    digest = sha256(cluster.encode()).hexdigest()[:8]
-    room = COMMON_NAME_LIMIT - len(f"etcdup:-{digest}:{what}")
-    return f"etcdup:{cluster[:room]}-{digest}:{what}"
 
 
 def _member_certs(spec: Spec, host: HostSpec) -> tuple[DesiredCert, ...]:

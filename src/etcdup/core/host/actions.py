@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from etcdup.core.host.files import Content, TextContent, marker_text
-from etcdup.core.observed.model import Marker
+from etcdup.core.host.files import Content
 from etcdup.core.spec.layout import Layout
 
 # A graceful stop hands leadership over and takes about a second; the unit gives etcd a minute (rule 40).
@@ -82,11 +81,6 @@ def restart_commands(layout: Layout) -> list[RunCommand]:
     return [
         RunCommand(("sh", "-c", RESTART_UNIT, "restart-etcd"), "restarting etcd", timeout_s=STOP_TIMEOUT_S)
     ]
-
-
-def marker_file(layout: Layout, marker: Marker) -> FileToWrite:
-    """The host's mark, as a file to be put in place."""
-    return FileToWrite(layout.marker, TextContent(marker_text(marker)), 0o644, "root:root")
 
 
 RESTART_UNIT = "systemctl stop etcd.service && systemctl start --no-block etcd.service"

@@ -12,23 +12,15 @@ from etcdup.core.host.actions import (
     HostAction,
     RunCommand,
     WriteFiles,
-    marker_file,
     stop_command,
 )
-from etcdup.core.host.files import TextContent, desired_files, parent_folder
-from etcdup.core.host.marker import inherited_restore
+from etcdup.core.host.content import TextContent
+from etcdup.core.host.files import desired_files, parent_folder
+from etcdup.core.host.marker import inherited_restore, marker_file
 from etcdup.core.host.packages import install_commands, manager_of, tools_of
-from etcdup.core.members.member_list import host_of
 from etcdup.core.observed.model import HostSeen, ListedMember, Marker, Observed, UnitSeen, aside_suffix
 from etcdup.core.plan.restore_steps import (
-    CopyData,
-    ForgetRestore,
     FreeSpace,
-    MarkUndo,
-    PlaceData,
-    SealRestore,
-    StageRestore,
-    UndoData,
 )
 from etcdup.core.plan.step import HostStep
 from etcdup.core.plan.steps import (
@@ -42,7 +34,6 @@ from etcdup.core.plan.steps import (
     SetAside,
     SwitchBinaries,
 )
-from etcdup.core.restore.commands import restore_commands
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.version import parse_version
@@ -54,9 +45,10 @@ V2STORE_TIMEOUT_S = 120.0
 SYSUSERS = 'u etcd - "etcd key-value store" {data_dir}\n'
 
 
-def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> Iterator[HostAction]:
-    """The actions of a step on its host, which must be reachable in `observed`. `token` is the plan's."""
-    host = host_of(spec, observed, step.host)
+def host_commands(
+    step: HostStep, spec: Spec, host: HostSpec, observed: Observed, token: str
+) -> Iterator[HostAction]:
+    """Yield the actions of a step on its host, which must be reachable in `observed`. `token` is the plan's."""
     seen = observed.reachable()[step.host]
     layout = layout_of(spec, host)
     match step:
@@ -82,16 +74,6 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
             yield from _mark_replacement(step, spec, host, layout, observed, token)
         case FreeSpace(paths=paths):
             yield RunCommand(("rm", "-rf", "--", *paths), "making room on the disk")
-        case (
-            StageRestore()
-            | CopyData()
-            | PlaceData()
-            | SealRestore()
-            | ForgetRestore()
-            | MarkUndo()
-            | UndoData()
-        ):
-            yield from restore_commands(step, spec, host, seen)
         case _:
             raise AssertionError(f"{step.kind} is not a list of commands")
 

@@ -3,7 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
-from etcdup.core.host.files import DesiredFile, TextContent, desired_files, desired_settings
+from etcdup.core.host.content import TextContent
+from etcdup.core.host.files import DesiredFile, desired_files, desired_settings
 from etcdup.core.host.settings import changed_variables
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
 from etcdup.core.observed.model import HostSeen, Observed, PkiSeen

@@ -3,17 +3,17 @@ the same cluster.yaml always gives the same bytes, so that content alone decides
 """
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
 
-from etcdup.core.certs.required import peer_common_name
+from etcdup.core.host.content import CaContent, CertContent, TextContent
+from etcdup.core.host.marker import marker_text
 from etcdup.core.host.settings import Settings, settings_of, show_settings
 from etcdup.core.host.unit import start_script, unit_text
-from etcdup.core.observed.model import Marker, PkiSeen
+from etcdup.core.observed.model import PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS, Layout
 from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.core.spec.names import peer_common_name
 
 __all__ = [
     "CaContent",
@@ -28,28 +28,6 @@ __all__ = [
 
 # What ETCDUP_TRUST would say of CA files that are not written yet: no process says so.
 UNWRITTEN = "not-written-yet"
-
-
-@dataclass(frozen=True)
-class TextContent:
-    """A file that holds no secret."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class CertContent:
-    """A certificate, or its key, by role: `server/infra1`. Its bytes stay in the PKI until they are sent."""
-
-    role: str
-    part: Literal["cert", "key"]
-
-
-@dataclass(frozen=True)
-class CaContent:
-    """A CA file: `ca` or `peer-ca`."""
-
-    kind: str
 
 
 Content = TextContent | CertContent | CaContent
@@ -95,24 +73,6 @@ def ca_digest(pki: PkiSeen) -> str:
     if "" in pki.trust.values():  # a plan may come before its CA file
         return UNWRITTEN
     return hashlib.sha256("".join(sorted(pki.trust.values())).encode()).hexdigest()[:12] if pki.trust else ""
-
-
-def marker_text(marker: Marker) -> str:
-    """The marker as it stands on the host."""
-    values: dict[str, object] = {
-        "cluster": marker.cluster,
-        "member": marker.member,
-        "token": marker.token,
-        "data_dir": marker.data_dir,
-        "formed": marker.formed,
-    }
-    if marker.replaces:
-        values["replaces"] = marker.replaces
-    if marker.mount:
-        values["mount"] = True
-    if marker.restored:
-        values["restored"] = asdict(marker.restored)
-    return json.dumps(values, indent=1) + "\n"
 
 
 def _ca_files(layout: Layout, pki: PkiSeen) -> tuple[DesiredFile, ...]:

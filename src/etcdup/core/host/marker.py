@@ -4,7 +4,13 @@ Whether an old member is of the past (superseded.py), and how far the next resto
 read from marks alone. So whoever joins takes over what the others know, and no exchange of hosts makes it forgotten.
 """
 
-from etcdup.core.observed.model import Observed, Restored
+import json
+from dataclasses import asdict
+
+from etcdup.core.host.actions import FileToWrite
+from etcdup.core.host.content import TextContent
+from etcdup.core.observed.model import Marker, Observed, Restored
+from etcdup.core.spec.layout import Layout
 
 
 def inherited_restore(host: str, observed: Observed, token: str, *, anew: bool = False) -> Restored | None:
@@ -24,3 +30,26 @@ def inherited_restore(host: str, observed: Observed, token: str, *, anew: bool =
     former = tuple(dict.fromkeys(each for restored in known for each in restored.former))
     bump = max(restored.bump for restored in known)
     return Restored(sha256="", stage="joined", aside="", bump=bump, former=former)
+
+
+def marker_text(marker: Marker) -> str:
+    """The marker as it stands on the host."""
+    values: dict[str, object] = {
+        "cluster": marker.cluster,
+        "member": marker.member,
+        "token": marker.token,
+        "data_dir": marker.data_dir,
+        "formed": marker.formed,
+    }
+    if marker.replaces:
+        values["replaces"] = marker.replaces
+    if marker.mount:
+        values["mount"] = True
+    if marker.restored:
+        values["restored"] = asdict(marker.restored)
+    return json.dumps(values, indent=1) + "\n"
+
+
+def marker_file(layout: Layout, marker: Marker) -> FileToWrite:
+    """The host's mark, as a file to be put in place."""
+    return FileToWrite(layout.marker, TextContent(marker_text(marker)), 0o644, "root:root")

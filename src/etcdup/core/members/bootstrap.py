@@ -6,6 +6,10 @@ from typing import Literal
 from etcdup.core.members.quorum import refuse_unmounted
 from etcdup.core.observed.model import HostSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Refused
+from etcdup.core.plan.step import Step
+from etcdup.core.plan.steps import (
+    SealCluster,
+)
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
@@ -256,4 +260,10 @@ def _refuse_several_attempts(spec: Spec, observed: Observed) -> tuple[Refused, .
             hint="`etcdup destroy` moves the leftovers aside; then apply again",
             rules=(4, 6),
         ),
+    )
+
+
+def seal_step(hosts: tuple[str, ...]) -> Step:
+    return SealCluster(
+        hosts=hosts, reason="the cluster exists: a wiped host must never form it again", rules=(6, 7)
     )

@@ -6,10 +6,11 @@ the same guards on a fresh observation before each step is done (ops/apply/apply
 
 from dataclasses import replace
 
-from etcdup.core.certs.ca_rotation import runs_with_other_ca
+from etcdup.core.certs.issue import certificate_steps, pki_without_due
+from etcdup.core.certs.trust import refuse_ca_swap, refuse_other_ca
 from etcdup.core.host.drift import host_steps
-from etcdup.core.host.files import CaContent, CertContent, desired_files
-from etcdup.core.members.bootstrap import cluster_phase, refuse_form, refuse_prepare
+from etcdup.core.host.obtain_binaries import with_obtain_steps
+from etcdup.core.members.bootstrap import cluster_phase, refuse_form, refuse_prepare, seal_step
 from etcdup.core.members.quorum import describe_quorum, healthy
 from etcdup.core.members.superseded import (
     clear_superseded_steps,
@@ -17,21 +18,15 @@ from etcdup.core.members.superseded import (
     superseded_hosts,
     without_superseded,
 )
-from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import FormCluster
 from etcdup.core.planner.notes import notes
-from etcdup.core.planner.reconcile import (
-    certificate_steps,
-    pki_without_due,
-    plan_reconcile,
-    seal_step,
-    with_obtain_steps,
-)
-from etcdup.core.spec.layout import layout_of
+from etcdup.core.planner.reconcile import plan_reconcile
+from etcdup.core.restore.stopped_check import refuse_unfinished_restore
 from etcdup.core.spec.model import Spec
-from etcdup.core.versions.advisories import blocking_advisories, newest_patch
+from etcdup.core.versions.advisories import refuse_version
 
 
 def plan(spec: Spec, observed: Observed, fresh_token: str) -> Plan | Refusal:
@@ -70,25 +65,6 @@ def _plan_clearing_first(spec: Spec, old: tuple[str, ...], observed: Observed, f
     return replace(after, steps=(*clearing, *after.steps))
 
 
-def refuse_unfinished_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Members of the old and of the new cluster may both be there: only the restore itself knows the order."""
-    names = [
-        name
-        for name, seen in observed.reachable().items()
-        if seen.marker is not None and seen.marker.cluster == spec.name and seen.marker.is_being_restored
-    ]
-    if not names:
-        return ()
-    return (
-        Refused(
-            f"a restore of cluster {spec.name} was begun and is not finished: {', '.join(names)}",
-            hint="run `etcdup restore` with the same snapshot again: it goes on from where it was; `etcdup restore "
-            "--undo` puts the old data back instead",
-            rules=(57,),
-        ),
-    )
-
-
 def _refuse_any_plan(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """What stands against any plan: a version that loses data, hosts that trust another CA, foreign data."""
     reasons = []
@@ -100,67 +76,6 @@ def _refuse_any_plan(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
             reasons += [*refuse_prepare(spec, host, seen), *refuse_other_ca(spec, seen, observed)]
             reasons += refuse_ca_swap(spec, seen, observed.pki)
     return tuple(reasons)
-
-
-def refuse_version(spec: Spec, *, vouched: bool) -> list[Refused]:
-    """A version that loses data, unless the operator or a distribution stands for its binaries."""
-    return [
-        Refused(
-            f"etcd {spec.version} must not be used: {advisory.problem} ({advisory.source})",
-            hint=f"set `version` to {newest_patch(spec.version)}",
-        )
-        for advisory in blocking_advisories(spec.version, members=spec.size, vouched=vouched)
-    ]
-
-
-def refuse_other_ca(spec: Spec, seen: HostSeen, observed: Observed) -> list[Refused]:
-    """A host that trusts a CA which this `pki` never had means that `pki` is the wrong folder."""
-    host = spec.host(seen.host)
-    there = seen.files.get(layout_of(spec, host).ca())
-    ours = observed.pki.trust.get("ca")
-    if spec.tls.mode != "managed" or there is None or seen.marker is None:
-        return []
-    if there.sha256 == ours or there.sha256 in observed.pki.past:
-        return []
-    return [
-        Refused(
-            f"{seen.host} trusts a CA that is not the one in {spec.tls.dir}",
-            hint=f"bring back the folder {spec.tls.dir} that this cluster was made with; "
-            "a second CA would cut the members off from each other",
-            host=seen.host,
-            rules=(15, 20),
-        )
-    ]
-
-
-def refuse_ca_swap(spec: Spec, seen: HostSeen, pki: PkiSeen) -> list[Refused]:
-    """Provided files: a member that does not trust the new CA file yet gets no new leaf, and no other member is to show
-    it one. Whether the old CA file would do for the new leaf cannot be told: of it only its digest is known."""
-    if spec.tls.mode != "provided" or seen.marker is None or not seen.marker.formed:
-        return []
-    wanted = {
-        file.path: file.sha256
-        for file in desired_files(spec, spec.host(seen.host), layout_of(spec, spec.host(seen.host)), "", pki)
-        if isinstance(file.content, CertContent | CaContent)
-    }
-    other = [
-        path for path, digest in wanted.items() if (there := seen.files.get(path)) and there.sha256 != digest
-    ]
-    layout = layout_of(spec, spec.host(seen.host))
-    trusts = not {layout.ca(), layout.ca("peer")}.intersection(other) and not runs_with_other_ca(seen, pki)
-    leaves = [path for path in other if path not in (layout.ca(), layout.ca("peer"))]
-    if trusts or not leaves:
-        return []
-    return [
-        Refused(
-            f"{seen.host} would get another CA file and other certificates at once: members that have "
-            "the one and not the other yet would be cut off from each other",
-            hint="one after the other: put the old CA and the new one into the file of `tls.ca`, with the old "
-            "certificates, and `etcdup apply`; then the new certificates, and apply; then the new CA alone, and apply",
-            host=seen.host,
-            rules=(15,),
-        )
-    ]
 
 
 def _all_host_steps(spec: Spec, observed: Observed, token: str) -> list[Step]:

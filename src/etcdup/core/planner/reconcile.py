@@ -4,26 +4,23 @@ Quiet preparation first; then members that are in the way go, stopped ones start
 then one joins and one leaves in turn; settings and versions are rolled out last, over members that are all well.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from etcdup.core.certs.required import desired_certs
-from etcdup.core.certs.required import why_due as due_certificate
+from etcdup.core.certs.issue import certificate_steps, pki_without_due
 from etcdup.core.host.drift import binaries_steps, host_steps, preparation_steps
+from etcdup.core.host.obtain_binaries import with_obtain_steps
+from etcdup.core.members.bootstrap import seal_step
 from etcdup.core.members.member_list import member_list
 from etcdup.core.members.membership import MembershipChange, membership_change, refuse_mixed_clusters
 from etcdup.core.members.quorum import refuse_start
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.members.rolling_restart import restarts_due, rolling_restart_steps
-from etcdup.core.observed.model import HostSeen, MemberSilent, Observed, PkiSeen
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import (
     AddLearner,
-    InstallBinaries,
-    IssueCertificates,
-    ObtainBinaries,
-    SealCluster,
     StartMember,
 )
 from etcdup.core.planner.guards import refuse_first_disruptive
@@ -56,76 +53,6 @@ def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal
     if reasons := refuse_first_disruptive(steps, spec, observed):
         return Refusal(spec.name, reasons, told)
     return Plan(spec.name, tuple(steps), told, token)
-
-
-def certificate_steps(spec: Spec, observed: Observed) -> list[Step]:
-    """Certificates that are lacking or due, and the CA where there is none yet."""
-    if spec.tls.mode != "managed":
-        return []
-    pki = observed.pki
-    why = {
-        wanted.role: reason
-        for wanted in desired_certs(spec)
-        if (reason := due_certificate(wanted, pki.certs.get(wanted.role), pki.ca, observed.at))
-    }
-    if not why:
-        return []
-    first = pki.ca is None
-    reason = "this cluster has no CA yet" if first else "; ".join(_by_reason(why))
-    return [IssueCertificates(roles=tuple(why), makes_authority=first, reason=reason, rules=(18, 19, 20))]
-
-
-def pki_without_due(pki: PkiSeen, issuing: Sequence[Step]) -> PkiSeen:
-    """What the operator holds, without the files that are about to be written: what these will hold nobody knows
-    yet, so that whoever has the old ones is planned to get the new ones."""
-    due = {role for step in issuing if isinstance(step, IssueCertificates) for role in step.roles}
-    return (
-        replace(pki, files={role: sums for role, sums in pki.files.items() if role not in due})
-        if due
-        else pki
-    )
-
-
-def _by_reason(why: Mapping[str, str]) -> Iterator[str]:
-    """`server/infra4, peer/infra4: there is none yet`: each reason once."""
-    for text in dict.fromkeys(why.values()):
-        yield f"{', '.join(role for role in why if why[role] == text)}: {text}"
-
-
-def with_obtain_steps(steps: Sequence[Step], observed: Observed) -> list[Step]:
-    """The steps, with each version's archive obtained once, before the first host that needs it."""
-    complete: list[Step] = []
-    for index, step in enumerate(steps):
-        first = isinstance(step, InstallBinaries) and not any(
-            isinstance(each, InstallBinaries) and each.version == step.version for each in steps[:index]
-        )
-        if first and isinstance(step, InstallBinaries):
-            complete += _obtain_steps(step.version, steps, observed)
-        complete.append(step)
-    return complete
-
-
-def seal_step(hosts: tuple[str, ...]) -> Step:
-    return SealCluster(
-        hosts=hosts, reason="the cluster exists: a wiped host must never form it again", rules=(6, 7)
-    )
-
-
-def _obtain_steps(version: str, steps: Iterable[Step], observed: Observed) -> list[Step]:
-    binaries = next((each for each in observed.binaries if str(each.version) == version), None)
-    if binaries is None or (binaries.source == "package" and not binaries.sha256):
-        return []
-    hosts = [step.host for step in steps if isinstance(step, InstallBinaries) and step.version == version]
-    return [
-        ObtainBinaries(
-            version=version,
-            source=binaries.source,
-            origin=binaries.origin,
-            arches=tuple(sorted({observed.reachable()[name].arch for name in hosts})),
-            reason=binaries.why,
-            rules=(52, 98),
-        )
-    ]
 
 
 def _refuse_reconcile(
@@ -230,15 +157,6 @@ def _stopped_hosts(spec: Spec, observed: Observed, change: MembershipChange) -> 
         for host in spec.hosts
         if host.name not in change.joining and is_stopped(observed, host.name)
     ]
-
-
-def is_stopped(observed: Observed, name: str) -> bool:
-    """Whether etcd does not run there, and nobody is about to start it."""
-    seen = observed.reachable().get(name)
-    silent = isinstance(observed.members[name], MemberSilent)
-    if not isinstance(seen, HostSeen) or not silent:
-        return False
-    return not seen.unit.is_running and not seen.unit.is_starting
 
 
 def _start_steps(spec: Spec, observed: Observed, change: MembershipChange) -> list[Step]:

@@ -10,10 +10,10 @@ from etcdup.core.certs.renewal import CertsToRenew, certs_to_renew, leaf_steps, 
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.members.quorum import quorum_of
 from etcdup.core.observed.model import HostSeen, MemberSilent, Observed
+from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import StartMember
-from etcdup.core.planner.reconcile import is_stopped
 from etcdup.core.recovery.disk_space import (
     DiskSpace,
     can_free_enough,

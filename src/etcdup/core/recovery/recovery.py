@@ -8,6 +8,7 @@ ordinary apply then lets the others grow back as learners (rule 67).
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.members.membership import refuse_mixed_clusters
 from etcdup.core.members.quorum import quorum_of, voter_count
@@ -17,7 +18,7 @@ from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.recovery.disk_salvage import salvageable_hosts
 from etcdup.core.recovery.quorum_repair import reachable_quorum, refuse_rebuild
 from etcdup.core.restore.data_copy import hosts_to_copy, refuse_copy
-from etcdup.core.restore.restore import SnapshotFile, plan_restore, space_needed
+from etcdup.core.restore.restore import plan_restore, space_needed
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 

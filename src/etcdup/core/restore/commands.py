@@ -9,10 +9,10 @@ from etcdup.core.host.actions import (
     LocalFileInput,
     RunCommand,
     WriteFiles,
-    marker_file,
     stop_command,
 )
-from etcdup.core.host.files import TextContent
+from etcdup.core.host.content import TextContent
+from etcdup.core.host.marker import marker_file
 from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Marker, Restored
 from etcdup.core.plan.restore_steps import (
     CopyData,

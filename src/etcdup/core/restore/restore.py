@@ -6,14 +6,17 @@ is, its mark says, so that the same restore goes on wherever it was cut.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from etcdup.core.backups.snapshot import SnapshotFile
+from etcdup.core.certs.issue import certificate_steps, pki_without_due
+from etcdup.core.certs.trust import refuse_other_ca
 from etcdup.core.host.drift import binaries_steps, preparation_steps, settings_steps, switch_steps
+from etcdup.core.host.obtain_binaries import with_obtain_steps
 from etcdup.core.host.startup_fence import former_tokens
 from etcdup.core.members.bootstrap import refuse_join, refuse_prepare
-from etcdup.core.members.member_list import name_of
 from etcdup.core.members.quorum import healthy
-from etcdup.core.observed.model import HostSeen, ListedMember, Marker, Observed
+from etcdup.core.observed.model import HostSeen, Marker, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import (
     FenceOff,
@@ -25,8 +28,6 @@ from etcdup.core.plan.restore_steps import (
 )
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import RetireMember
-from etcdup.core.planner.planner import refuse_other_ca
-from etcdup.core.planner.reconcile import certificate_steps, pki_without_due, with_obtain_steps
 from etcdup.core.restore.data_copy import copy_steps
 from etcdup.core.restore.stopped_check import still_running
 from etcdup.core.spec.model import HostSpec, Spec
@@ -36,31 +37,6 @@ from etcdup.core.spec.version import Version, parse_version
 # Watchers never see a revision go back, as long as fewer were written since the snapshot (rule 58).
 BUMP = 1_000_000_000
 WAL_SPACE = 256 * 1024**2
-
-
-@dataclass(frozen=True)
-class SnapshotFile:
-    """A snapshot that was read whole. `made_by` is the cluster's minor then, like `3.6.0`; empty where the file does
-    not say. `members` are those that the cluster had then, by the file itself. `origin` is what its manifest tells:
-    which backup it is, and of which cluster; so is `cluster_id`, in hexadecimal."""
-
-    path: str
-    sha256: str
-    size: int
-    revision: int
-    made_by: str
-    origin: str = ""
-    members: tuple[ListedMember, ...] = ()
-    cluster_id: str = ""
-
-    @property
-    def title(self) -> str:
-        return self.origin or self.path
-
-    @property
-    def members_text(self) -> str:
-        """Its members, as an operator knows them."""
-        return ", ".join(f"{name_of(each)} ({' '.join(each.peer_urls)})" for each in self.members)
 
 
 def restore_token(spec: Spec, observed: Observed, fresh: str) -> str:

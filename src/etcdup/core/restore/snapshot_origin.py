@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.observed.model import ListedMember, MemberSeen, Observed
 from etcdup.core.plan.plan import Refused
-from etcdup.core.restore.restore import SnapshotFile
 from etcdup.core.spec.model import Spec
 
 

@@ -1,13 +1,9 @@
 """Whether all that could speak for a cluster is known to be stopped (rule 57)."""
 
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.model import Observed
+from etcdup.core.observed.state import is_inactive
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
-
-
-def is_inactive(seen: HostSeen) -> bool:
-    """No process, and systemd is not about to start one."""
-    return not seen.unit.is_running and seen.unit.active in ("inactive", "failed")
 
 
 def still_running(spec: Spec, observed: Observed) -> tuple[str, ...]:
@@ -28,3 +24,22 @@ def refuse_data_change(spec: Spec, observed: Observed) -> Refused | None:
     if moving := still_running(spec, observed):
         return Refused(f"etcd still runs on {', '.join(moving)}", hint="stop it there first", rules=(57,))
     return None
+
+
+def refuse_unfinished_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Members of the old and of the new cluster may both be there: only the restore itself knows the order."""
+    names = [
+        name
+        for name, seen in observed.reachable().items()
+        if seen.marker is not None and seen.marker.cluster == spec.name and seen.marker.is_being_restored
+    ]
+    if not names:
+        return ()
+    return (
+        Refused(
+            f"a restore of cluster {spec.name} was begun and is not finished: {', '.join(names)}",
+            hint="run `etcdup restore` with the same snapshot again: it goes on from where it was; `etcdup restore "
+            "--undo` puts the old data back instead",
+            rules=(57,),
+        ),
+    )

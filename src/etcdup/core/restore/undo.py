@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from etcdup.core.host.drift import settings_steps
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.state import is_inactive
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import ForgetRestore, MarkUndo, StartRestored, StopMembers, UndoData
 from etcdup.core.plan.step import Step
-from etcdup.core.restore.stopped_check import is_inactive
 from etcdup.core.spec.model import Spec
 
 

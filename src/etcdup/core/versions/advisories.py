@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterator
 
 from etcdup.core.etcd.known_issues import FAULTS, VULNERABILITIES, Advisory, Scope
+from etcdup.core.plan.plan import Refused
+from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import NEWEST, Version
 
 __all__ = ["Advisory", "Scope", "blocking_advisories", "is_end_of_life", "newest_patch", "warning_advisories"]
@@ -49,3 +51,14 @@ def _relevant_advisories(version: Version, members: int, scopes: Collection[Scop
 
 def _is_blocking(advisory: Advisory, vouched: bool) -> bool:
     return advisory.action == "refuse" and not (vouched and advisory.may_be_patched)
+
+
+def refuse_version(spec: Spec, *, vouched: bool) -> list[Refused]:
+    """A version that loses data, unless the operator or a distribution stands for its binaries."""
+    return [
+        Refused(
+            f"etcd {spec.version} must not be used: {advisory.problem} ({advisory.source})",
+            hint=f"set `version` to {newest_patch(spec.version)}",
+        )
+        for advisory in blocking_advisories(spec.version, members=spec.size, vouched=vouched)
+    ]

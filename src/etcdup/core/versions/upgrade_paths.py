@@ -245,7 +245,8 @@ def _refuse_sources(
 
 def _way_back_note(hop: VersionHop, oldest: Version) -> str:
     until = f"until the last member runs {_minor(hop.target.series)}"
-    return f"{until}, `version: {oldest}` in cluster.yaml takes all back; from then on {how_to_go_back(oldest, hop.target)}"
+    way_back = how_to_go_back(oldest, hop.target)
+    return f"{until}, `version: {oldest}` in cluster.yaml takes all back; from then on {way_back}"
 
 
 def _above(series: Series) -> Series:

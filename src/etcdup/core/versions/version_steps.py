@@ -5,8 +5,9 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from etcdup.core.host.content import TextContent
 from etcdup.core.host.drift import binaries_steps, restart_reasons
-from etcdup.core.host.files import TextContent, desired_files, desired_settings
+from etcdup.core.host.files import desired_files, desired_settings
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
 from etcdup.core.members.quorum import unhealthy
 from etcdup.core.members.rolling_restart import rolling_restart_steps

@@ -9,32 +9,30 @@ why a kill at any line is harmless: the next apply does the same.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import groupby
-from typing import NoReturn
 
 from etcdup.core.members.membership import departed_hosts
 from etcdup.core.observed.model import MemberSilent, Observed
+from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.step_registry import LASTING
-from etcdup.core.plan.steps import IssueCertificates, ObtainBinaries, RestartMember, StartMember
+from etcdup.core.plan.steps import RestartMember, StartMember
 from etcdup.core.planner.guards import refuse_step
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.world.connected_clients import wait_for_rejected_clients
-from etcdup.ops.world.health import Health, prove
+from etcdup.ops.world.health import Health, prove_whole
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe, observe_members
 from etcdup.ops.world.perform import Performer, Reporter
+from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.wait import explain_failure
 from etcdup.ops.world.world import World
 
 # A refused connection is tried again ten times a second; the rest is for slow hosts.
 ANSWER_S = 5.0
 POLL_S = 0.1
-QUIET = (HostStep, IssueCertificates, ObtainBinaries)
 BRING_UP = (StartMember, RestartMember)
 
-Planner = Callable[[Observed], Plan | Refusal]
 Confirm = Callable[[RestartMember], Awaitable[None]]
 
 
@@ -154,27 +152,6 @@ def _as_partly_applied(performer: Performer, error: EtcdupError) -> EtcdupError:
     return PartlyApplied(error.message, detail=error.detail, hint=error.hint)
 
 
-def phases(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
-    """Runs of steps that disturb nobody and may share one look at the world. Every other step stands alone."""
-    together: list[tuple[Step, ...]] = []
-    for quiet, run in groupby(steps, key=lambda step: isinstance(step, QUIET) and not step.disruptive):
-        same = tuple(run)
-        together += [same] if quiet else [(step,) for step in same]
-    return together
-
-
-def raise_refusal(refusal: Refusal) -> NoReturn:
-    """Every reason of a refusal, as one error."""
-    lines = [reason.message for reason in refusal.reasons]
-    hints = dict.fromkeys(reason.hint for reason in refusal.reasons if reason.hint)
-    message = (
-        lines[0] if len(lines) == 1 else f"cluster {refusal.cluster}: {len(lines)} things stand against it"
-    )
-    error = RefusedError(message, detail="" if len(lines) == 1 else "\n".join(lines), hint="\n".join(hints))
-    error.refusal = refusal
-    raise error
-
-
 def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | Refusal) -> tuple[Step, ...]:
     """The first phase of the fresh plan; empty where nothing is left.
 
@@ -222,18 +199,3 @@ async def finish(world: World, observed: Observed) -> tuple[Health, ...]:
         if name in observed.reachable():
             await asyncio.to_thread(world.pki.archive_member, name)
     return await prove_whole(world, observed)
-
-
-async def prove_whole(world: World, observed: Observed) -> tuple[Health, ...]:
-    """Every host within reach, every member proved healthy. Raises EtcdupError."""
-    gone = [seen for name, seen in observed.unreachable().items() if name not in observed.leaving]
-    results = await prove(world, observed)
-    sick = [f"{result.name}: {result.why}" for result in results if not result.ok]
-    sick += [f"{host.host} cannot be reached: {host.why}" for host in gone]
-    if sick:
-        raise EtcdupError(
-            "the cluster is not healthy" if len(sick) > 1 else f"the cluster is not healthy: {sick[0]}",
-            detail="\n".join(sick) if len(sick) > 1 else "",
-            hint="`etcdup status` shows each member",
-        )
-    return results

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
-from etcdup.core.host.commands import commands_of
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.restore_steps import FenceOff, SalvageData, StartRestored, StopMembers
 from etcdup.core.plan.step import HostStep, Step
@@ -28,6 +27,7 @@ from etcdup.core.plan.steps import (
     TakeSnapshot,
     UpdatePeerUrl,
 )
+from etcdup.core.planner.commands import commands_of
 from etcdup.errors import EtcdupError
 from etcdup.ops.members.lifecycle import form, restart, seal, start
 from etcdup.ops.members.members import add_learner, join, promote, remove, stop_and_archive, update_peer_url

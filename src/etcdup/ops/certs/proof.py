@@ -10,9 +10,8 @@ from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.certs.inventory import CertInspection
 from etcdup.core.observed.model import Observed, PkiSeen
 from etcdup.errors import EtcdupError
-from etcdup.ops.apply.apply import prove_whole
 from etcdup.ops.certs.survey import inspect_served_certs
-from etcdup.ops.world.health import Health
+from etcdup.ops.world.health import Health, prove_whole
 from etcdup.ops.world.wait import all_proved, wait_until
 from etcdup.ops.world.world import World
 

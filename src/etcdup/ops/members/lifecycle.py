@@ -6,8 +6,8 @@ from etcdup.core.host.actions import restart_commands, start_command
 from etcdup.core.host.commands import form_commands, seal_commands
 from etcdup.core.members.quorum import healthy, quorum_of, voter_count
 from etcdup.core.observed.model import MemberSeen, Observed
+from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.steps import FormCluster, RestartMember
-from etcdup.core.planner.reconcile import is_stopped
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import EtcdupError
 from etcdup.ops.versions.version_steps import prepare_restart, verify_restart

@@ -4,7 +4,7 @@ lost does not say whether the change was made."""
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from etcdup.core.host.commands import commands_of, join_commands, seal_commands
+from etcdup.core.host.commands import join_commands, seal_commands
 from etcdup.core.members.member_list import entry_of, member_list
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import ListedMember, MemberSeen, Observed
@@ -18,6 +18,7 @@ from etcdup.core.plan.steps import (
     SetAside,
     UpdatePeerUrl,
 )
+from etcdup.core.planner.commands import commands_of
 from etcdup.errors import EtcdupError
 from etcdup.ops.members.lifecycle import move_leader, start_unit
 from etcdup.ops.world.observe import observe

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
-from etcdup.core.certs.required import DesiredCert, common_name
+from etcdup.core.certs.required import DesiredCert
+from etcdup.core.spec.names import common_name
 from etcdup.ops.pki.x509 import USAGES, PrivateKey
 
 # Whatever knows the public key that a certificate is for.

@@ -19,9 +19,9 @@ from etcdup.core.recovery.recovery import (
 )
 from etcdup.core.restore.data_copy import SIZE_TIMEOUT_S, hosts_to_copy, size_argv
 from etcdup.errors import RefusedError
-from etcdup.ops.apply.apply import Planner, raise_refusal
 from etcdup.ops.backups.snapshot import Report, save_snapshot
 from etcdup.ops.recovery.disk_salvage import measure_copy, read_last_entries
+from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.world import World
 
 

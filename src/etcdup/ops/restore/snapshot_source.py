@@ -15,7 +15,7 @@ from etcdup.core.backups.backups import (
     cluster_of_backup,
     read_manifest,
 )
-from etcdup.core.restore.restore import SnapshotFile
+from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.backups.backups import IDENTITY_HINT, Report
 from etcdup.ops.backups.destinations import LATEST, Destinations, Warn, fetch_whole, list_destinations

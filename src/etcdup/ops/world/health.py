@@ -105,3 +105,18 @@ def why_unhealthy(observed: Observed, seen: MemberSeen) -> str:
 def has_quorum(results: tuple[Health, ...]) -> bool:
     """Whether the proved members alone could accept writes."""
     return sum(result.ok for result in results) >= quorum_of(len(results))
+
+
+async def prove_whole(world: World, observed: Observed) -> tuple[Health, ...]:
+    """Every host within reach, every member proved healthy. Raises EtcdupError."""
+    gone = [seen for name, seen in observed.unreachable().items() if name not in observed.leaving]
+    results = await prove(world, observed)
+    sick = [f"{result.name}: {result.why}" for result in results if not result.ok]
+    sick += [f"{host.host} cannot be reached: {host.why}" for host in gone]
+    if sick:
+        raise EtcdupError(
+            "the cluster is not healthy" if len(sick) > 1 else f"the cluster is not healthy: {sick[0]}",
+            detail="\n".join(sick) if len(sick) > 1 else "",
+            hint="`etcdup status` shows each member",
+        )
+    return results

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from etcdup.core.observed.model import Binaries, HostSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Refusal
-from etcdup.core.planner.planner import refuse_version
 from etcdup.core.spec.model import HostSpec, Spec, bracketed
 from etcdup.core.spec.version import Version
+from etcdup.core.versions.advisories import refuse_version
 from etcdup.core.versions.version_steps import snapshot_folder, versions_ahead
 from etcdup.errors import PkiError, RemoteError
-from etcdup.ops.apply.apply import raise_refusal
 from etcdup.ops.pki.pki import AskPassphrase, Pki
+from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient

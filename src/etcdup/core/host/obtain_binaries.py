@@ -1,0 +1,40 @@
+"""When the binaries of a version are obtained: once, before the first host that needs them."""
+
+from collections.abc import Iterable, Sequence
+
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.step import Step
+from etcdup.core.plan.steps import (
+    InstallBinaries,
+    ObtainBinaries,
+)
+
+
+def with_obtain_steps(steps: Sequence[Step], observed: Observed) -> list[Step]:
+    """The steps, with each version's archive obtained once, before the first host that needs it."""
+    complete: list[Step] = []
+    for index, step in enumerate(steps):
+        first = isinstance(step, InstallBinaries) and not any(
+            isinstance(each, InstallBinaries) and each.version == step.version for each in steps[:index]
+        )
+        if first and isinstance(step, InstallBinaries):
+            complete += _obtain_steps(step.version, steps, observed)
+        complete.append(step)
+    return complete
+
+
+def _obtain_steps(version: str, steps: Iterable[Step], observed: Observed) -> list[Step]:
+    binaries = next((each for each in observed.binaries if str(each.version) == version), None)
+    if binaries is None or (binaries.source == "package" and not binaries.sha256):
+        return []
+    hosts = [step.host for step in steps if isinstance(step, InstallBinaries) and step.version == version]
+    return [
+        ObtainBinaries(
+            version=version,
+            source=binaries.source,
+            origin=binaries.origin,
+            arches=tuple(sorted({observed.reachable()[name].arch for name in hosts})),
+            reason=binaries.why,
+            rules=(52, 98),
+        )
+    ]

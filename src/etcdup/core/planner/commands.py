@@ -1,0 +1,30 @@
+"""The commands of every step that is done on one host."""
+
+from collections.abc import Iterator
+
+from etcdup.core.host.actions import HostAction
+from etcdup.core.host.commands import host_commands
+from etcdup.core.members.member_list import host_of
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.restore_steps import (
+    CopyData,
+    ForgetRestore,
+    MarkUndo,
+    PlaceData,
+    SealRestore,
+    StageRestore,
+    UndoData,
+)
+from etcdup.core.plan.step import HostStep
+from etcdup.core.restore.commands import restore_commands
+from etcdup.core.spec.model import Spec
+
+_RESTORE_STEPS = (StageRestore, CopyData, PlaceData, SealRestore, ForgetRestore, MarkUndo, UndoData)
+
+
+def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> Iterator[HostAction]:
+    """Yield the actions of a step on its host, which must be reachable in `observed`. `token` is the plan's."""
+    host = host_of(spec, observed, step.host)
+    if isinstance(step, _RESTORE_STEPS):
+        return restore_commands(step, spec, host, observed.reachable()[step.host])
+    return host_commands(step, spec, host, observed, token)
