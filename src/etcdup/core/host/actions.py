@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from etcdup.core.host.files import Content
+from etcdup.core.host.content import Content
 from etcdup.core.spec.layout import Layout
 
 # A graceful stop hands leadership over and takes about a second; the unit gives etcd a minute (rule 40).

@@ -24,3 +24,6 @@ class CaContent:
     """A CA file: `ca` or `peer-ca`."""
 
     kind: str
+
+
+Content = TextContent | CertContent | CaContent

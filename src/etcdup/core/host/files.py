@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from etcdup.core.host.content import CaContent, CertContent, TextContent
+from etcdup.core.host.content import CaContent, CertContent, Content, TextContent
 from etcdup.core.host.marker import marker_text
 from etcdup.core.host.settings import Settings, settings_of, show_settings
 from etcdup.core.host.unit import start_script, unit_text
@@ -28,9 +28,6 @@ __all__ = [
 
 # What ETCDUP_TRUST would say of CA files that are not written yet: no process says so.
 UNWRITTEN = "not-written-yet"
-
-
-Content = TextContent | CertContent | CaContent
 
 
 @dataclass(frozen=True)

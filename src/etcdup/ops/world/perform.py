@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from etcdup.core.host.actions import HostAction, LocalFileInput, RunCommand, WriteFiles
-from etcdup.core.host.content import CaContent, CertContent, TextContent
-from etcdup.core.host.files import Content
+from etcdup.core.host.content import CaContent, CertContent, Content, TextContent
 from etcdup.core.plan.plan import Plan
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import InstallBinaries, ObtainBinaries
