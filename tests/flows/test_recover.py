@@ -231,7 +231,7 @@ async def test_no_room_for_a_copy_is_said_before_anything_stops(tmp_path: Path) 
     sizes = await measure_copies(one, observed, "prod-new")
     assert sizes["infra1"] > 0
     snapshot = SnapshotFile("/s.db", "0" * 64, 1 << 20, 3, "3.6.0")
-    assert refuse_recovery_copies(one.spec, observed, snapshot, "prod-new", sizes) == []
+    assert refuse_recovery_copies(one.spec, observed, snapshot, "prod-new", sizes) == ()
     network.machines["infra1"].free_bytes = space_needed(snapshot)
     (reason,) = refuse_recovery_copies(one.spec, await observe(one), snapshot, "prod-new", sizes)
     assert reason.message.startswith("no space on infra1 for a copy of its data")

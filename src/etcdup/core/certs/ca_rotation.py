@@ -90,9 +90,9 @@ def refuse_rotate_ca(stage: RotationStage, spec: Spec, observed: Observed) -> tu
         *_refuse_unreachable(spec, observed),
         *_refuse_unhealthy(spec, observed),
         *_refuse_other_ca_file(spec, observed),
+        *refuse_corrupt_alarm(observed),
+        *_refuse_expired_ca(observed),
     ]
-    reasons += [reason] if (reason := refuse_corrupt_alarm(observed)) else []
-    reasons += _refuse_expired_ca(observed)
     if stage == "drop":
         reasons += [*_refuse_old_leaves(spec, observed), *_refuse_old_consumers(observed.pki)]
     return tuple(reasons)
@@ -110,21 +110,21 @@ def _refuse_keep_old(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     )
 
 
-def _refuse_unreachable(spec: Spec, observed: Observed) -> list[Refused]:
+def _refuse_unreachable(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     gone = observed.unreachable()
     hint = "bring it back, or take it out of cluster.yaml and apply: a host left behind would be cut off"
-    return [
+    return tuple(
         Refused(
             f"{host.name} cannot be reached: {gone[host.name].why}", hint=hint, host=host.name, rules=(15,)
         )
         for host in spec.hosts
         if host.name in gone
-    ]
+    )
 
 
-def _refuse_unhealthy(spec: Spec, observed: Observed) -> list[Refused]:
+def _refuse_unhealthy(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     well, reachable = healthy(observed), observed.reachable()
-    return [
+    return tuple(
         Refused(
             f"the member {host.name} is not healthy",
             hint="`etcdup status` says why; `etcdup certs renew` heals certificates that have expired",
@@ -133,11 +133,11 @@ def _refuse_unhealthy(spec: Spec, observed: Observed) -> list[Refused]:
         )
         for host in spec.hosts
         if host.name in reachable and host.name not in well
-    ]
+    )
 
 
-def _refuse_other_ca_file(spec: Spec, observed: Observed) -> list[Refused]:
-    return [
+def _refuse_other_ca_file(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    return tuple(
         Refused(
             f"{host.name} runs with another CA file than the one it should have",
             hint="`etcdup apply` finishes the phase that was begun",
@@ -147,30 +147,30 @@ def _refuse_other_ca_file(spec: Spec, observed: Observed) -> list[Refused]:
         for host in spec.hosts
         if (seen := observed.reachable().get(host.name)) is not None
         and runs_with_other_ca(seen, observed.pki)
-    ]
+    )
 
 
-def _refuse_expired_ca(observed: Observed) -> list[Refused]:
+def _refuse_expired_ca(observed: Observed) -> tuple[Refused, ...]:
     """A CA that has ended signs nothing that anybody takes, and no link would survive a restart (rule 17)."""
     ca = observed.pki.ca
     if ca is None or observed.at < ca.not_after:
-        return []
+        return ()
     message = f"the CA expired on {ca.not_after:%Y-%m-%d %H:%M} UTC: no new handshake succeeds, and none proves a phase"
-    return [Refused(message, hint="take a backup, and make the cluster anew from it with another `tls.dir`")]
+    return (Refused(message, hint="take a backup, and make the cluster anew from it with another `tls.dir`"),)
 
 
-def _refuse_old_leaves(spec: Spec, observed: Observed) -> list[Refused]:
+def _refuse_old_leaves(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     pki = observed.pki
     late = [w.role for w in desired_certs(spec) if why_due(w, pki.certs.get(w.role), pki.ca, observed.at)]
     if not late:
-        return []
+        return ()
     hint = "`etcdup apply` issues them and brings them to the hosts"
-    return [Refused(f"not of the new CA yet: {', '.join(late)}", hint=hint, rules=(15,))]
+    return (Refused(f"not of the new CA yet: {', '.join(late)}", hint=hint, rules=(15,)),)
 
 
-def _refuse_old_consumers(pki: PkiSeen) -> list[Refused]:
+def _refuse_old_consumers(pki: PkiSeen) -> tuple[Refused, ...]:
     """etcd does not tell who is connected with what: what was issued here is all that can be known."""
-    return [
+    return tuple(
         Refused(
             f"the consumer {name} has only a certificate of the old CA, and would be locked out",
             hint=f"`etcdup certs issue {name}` and bring it there (with --csr, if its key is there); "
@@ -178,7 +178,7 @@ def _refuse_old_consumers(pki: PkiSeen) -> list[Refused]:
             rules=(15,),
         )
         for name in consumers_of_old_ca(pki)
-    ]
+    )
 
 
 def pki_with_old_ca(spec: Spec, observed: Observed) -> PkiSeen:

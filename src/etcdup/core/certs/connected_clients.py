@@ -72,18 +72,20 @@ def _rejected_connections(log: Iterable[str]) -> Iterator[tuple[datetime, str]]:
             continue
 
 
-def refuse_drop_old_ca(name: str, spec: Spec, observed: Observed) -> Refused | None:
+def refuse_drop_old_ca(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """The next member drops the old CA only when those that did so already turn nobody away (rule 15)."""
     if name not in hosts_dropping_old_ca(spec, observed) or not any(observed.rejected_clients.values()):
-        return None
+        return ()
     who = "; ".join(describe_rejected(observed.rejected_clients))
-    return Refused(
-        f"a client still shows a certificate of the old CA, which {name} and others still take: {who}",
-        hint="give that client a certificate of the new CA (`etcdup certs issue NAME`), or stop it; what it tried more "
-        f"than {CLIENT_RETRY.total_seconds():.0f} s ago is not counted any more. Then `etcdup apply` goes on; "
-        "`etcdup certs rotate-ca --keep-old` is the way back",
-        host=name,
-        rules=(15,),
+    return (
+        Refused(
+            f"a client still shows a certificate of the old CA, which {name} and others still take: {who}",
+            hint="give that client a certificate of the new CA (`etcdup certs issue NAME`), or stop it; "
+            f"what it tried more than {CLIENT_RETRY.total_seconds():.0f} s ago is not counted any more. Then `etcdup apply` goes on; "
+            "`etcdup certs rotate-ca --keep-old` is the way back",
+            host=name,
+            rules=(15,),
+        ),
     )
 
 

@@ -9,31 +9,31 @@ from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
 
 
-def refuse_other_ca(spec: Spec, seen: HostSeen, observed: Observed) -> list[Refused]:
+def refuse_other_ca(spec: Spec, seen: HostSeen, observed: Observed) -> tuple[Refused, ...]:
     """A host that trusts a CA which this `pki` never had means that `pki` is the wrong folder."""
     host = spec.host(seen.host)
     there = seen.files.get(layout_of(spec, host).ca())
     ours = observed.pki.trust.get("ca")
     if spec.tls.mode != "managed" or there is None or seen.marker is None:
-        return []
+        return ()
     if there.sha256 == ours or there.sha256 in observed.pki.past:
-        return []
-    return [
+        return ()
+    return (
         Refused(
             f"{seen.host} trusts a CA that is not the one in {spec.tls.dir}",
             hint=f"bring back the folder {spec.tls.dir} that this cluster was made with; "
             "a second CA would cut the members off from each other",
             host=seen.host,
             rules=(15, 20),
-        )
-    ]
+        ),
+    )
 
 
-def refuse_ca_swap(spec: Spec, seen: HostSeen, pki: PkiSeen) -> list[Refused]:
+def refuse_ca_swap(spec: Spec, seen: HostSeen, pki: PkiSeen) -> tuple[Refused, ...]:
     """Provided files: a member that does not trust the new CA file yet gets no new leaf, and no other member is to show
     it one. Whether the old CA file would do for the new leaf cannot be told: of it only its digest is known."""
     if spec.tls.mode != "provided" or seen.marker is None or not seen.marker.formed:
-        return []
+        return ()
     wanted = {
         file.path: file.sha256
         for file in desired_files(spec, spec.host(seen.host), layout_of(spec, spec.host(seen.host)), "", pki)
@@ -46,8 +46,8 @@ def refuse_ca_swap(spec: Spec, seen: HostSeen, pki: PkiSeen) -> list[Refused]:
     trusts = not {layout.ca(), layout.ca("peer")}.intersection(other) and not runs_with_other_ca(seen, pki)
     leaves = [path for path in other if path not in (layout.ca(), layout.ca("peer"))]
     if trusts or not leaves:
-        return []
-    return [
+        return ()
+    return (
         Refused(
             f"{seen.host} would get another CA file and other certificates at once: members that have "
             "the one and not the other yet would be cut off from each other",
@@ -55,5 +55,5 @@ def refuse_ca_swap(spec: Spec, seen: HostSeen, pki: PkiSeen) -> list[Refused]:
             "certificates, and `etcdup apply`; then the new certificates, and apply; then the new CA alone, and apply",
             host=seen.host,
             rules=(15,),
-        )
-    ]
+        ),
+    )

@@ -56,19 +56,17 @@ def refuse_form(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
 
 def refuse_join(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     """Every reason against a new member on this host, in a cluster that exists."""
-    unmounted = refuse_unmounted(seen)
-    return (*_refuse_machine(spec, host, seen), *((unmounted,) if unmounted else ()))
+    return (*_refuse_machine(spec, host, seen), *refuse_unmounted(seen))
 
 
 def refuse_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     """Reasons against writing anything to this host: what is there belongs to somebody else (rules 6, 96)."""
-    reasons = (
-        _refuse_without_root(spec, host, seen),
-        _refuse_foreign_marker(spec, host, seen),
-        _refuse_foreign_data(host, seen),
-        _refuse_wal_mount_point(host, seen),
+    return (
+        *_refuse_without_root(spec, host, seen),
+        *_refuse_foreign_marker(spec, host, seen),
+        *_refuse_foreign_data(host, seen),
+        *_refuse_wal_mount_point(host, seen),
     )
-    return tuple(reason for reason in reasons if reason)
 
 
 def _unreachable_host(spec: Spec, gone: Unreachable, observed: Observed) -> Refused:
@@ -83,139 +81,157 @@ def _unreachable_host(spec: Spec, gone: Unreachable, observed: Observed) -> Refu
     )
 
 
-def _refuse_host(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
-    other = _refuse_other_members(spec, host, seen)
-    return [*_refuse_machine(spec, host, seen), *([other] if other else [])]
+def _refuse_host(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
+    return (*_refuse_machine(spec, host, seen), *_refuse_other_members(spec, host, seen))
 
 
-def _refuse_machine(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
-    checks = (
+def _refuse_machine(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
+    return (
         *refuse_prepare(spec, host, seen),
-        _refuse_foreign_unit(host, seen),
-        _refuse_arch(host, seen),
-        _refuse_without_systemd(spec, host, seen),
-        _refuse_clock(host, seen),
+        *_refuse_foreign_unit(host, seen),
+        *_refuse_arch(host, seen),
+        *_refuse_without_systemd(spec, host, seen),
+        *_refuse_clock(host, seen),
         *refuse_taken_ports(spec, host, seen),
         *_refuse_full_disk(spec, host, seen),
     )
-    return [reason for reason in checks if reason]
 
 
-def _refuse_without_root(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_without_root(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     if seen.is_root or layout_of(spec, host).supervisor == "process":
-        return None
+        return ()
     user = f" {spec.ssh.user}" if spec.ssh.user else ""
-    return Refused(
-        f"the user{user} on {host.name} is not root",
-        hint="set `sudo: true` below `ssh` in cluster.yaml, or log in as root",
-        host=host.name,
+    return (
+        Refused(
+            f"the user{user} on {host.name} is not root",
+            hint="set `sudo: true` below `ssh` in cluster.yaml, or log in as root",
+            host=host.name,
+        ),
     )
 
 
-def _refuse_foreign_marker(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_foreign_marker(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     mark = seen.marker
     if mark is None or (mark.cluster, mark.member) == (spec.name, host.name):
-        return None
-    return Refused(
-        f"{host.name} already belongs to cluster {mark.cluster}, as its member {mark.member}",
-        hint=f"take another host, or `etcdup destroy` cluster {mark.cluster} first",
-        host=host.name,
-        rules=(6,),
+        return ()
+    return (
+        Refused(
+            f"{host.name} already belongs to cluster {mark.cluster}, as its member {mark.member}",
+            hint=f"take another host, or `etcdup destroy` cluster {mark.cluster} first",
+            host=host.name,
+            rules=(6,),
+        ),
     )
 
 
-def _refuse_foreign_data(host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_foreign_data(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     if seen.marker is not None or seen.data.is_empty:
-        return None
+        return ()
     names = ", ".join((seen.data.entries or ())[:3])
-    return Refused(
-        f"{seen.data.path} on {host.name} is not empty and was not made by etcdup: it holds {names}",
-        hint="move it away if it is not needed, or set `etcd.data_dir` to another folder; etcdup never touches it",
-        host=host.name,
-        rules=(6,),
+    return (
+        Refused(
+            f"{seen.data.path} on {host.name} is not empty and was not made by etcdup: it holds {names}",
+            hint="move it away if it is not needed, or set `etcd.data_dir` to another folder; etcdup never touches it",
+            host=host.name,
+            rules=(6,),
+        ),
     )
 
 
-def _refuse_wal_mount_point(host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_wal_mount_point(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     if seen.wal is None or not seen.wal.mount or seen.wal.has_wal:
-        return None
-    return Refused(
-        f"{seen.wal.path} on {host.name} is a mount point, and etcd must be able to rename that folder",
-        hint=f"name a folder on that disk in `etcd.wal_dir`, like {seen.wal.path}/wal",
-        host=host.name,
+        return ()
+    return (
+        Refused(
+            f"{seen.wal.path} on {host.name} is a mount point, and etcd must be able to rename that folder",
+            hint=f"name a folder on that disk in `etcd.wal_dir`, like {seen.wal.path}/wal",
+            host=host.name,
+        ),
     )
 
 
-def _refuse_foreign_unit(host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_foreign_unit(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     running = [*seen.other_units]
     if seen.marker is None and seen.unit.is_running:
         running.append("etcd.service")
     if not running:
-        return None
-    return Refused(
-        f"another etcd runs on {host.name} already: {', '.join(running)}",
-        hint="stop and disable it if it is not needed: `systemctl disable --now " + " ".join(running) + "`",
-        host=host.name,
-        rules=(96,),
+        return ()
+    return (
+        Refused(
+            f"another etcd runs on {host.name} already: {', '.join(running)}",
+            hint="stop and disable it if it is not needed: `systemctl disable --now "
+            + " ".join(running)
+            + "`",
+            host=host.name,
+            rules=(96,),
+        ),
     )
 
 
-def _refuse_other_members(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_other_members(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     """A bootstrap that was cut short goes on only with the members it began with: their IDs come from that list."""
     conf = seen.files.get(layout_of(spec, host).conf)
     begun = f'ETCD_INITIAL_CLUSTER="{spec.initial_cluster()}"'
     if not seen.has_member or conf is None or conf.text is None or begun in conf.text:
-        return None
-    return Refused(
-        f"{host.name} began to form this cluster with other members or addresses than cluster.yaml now names",
-        hint="bring cluster.yaml back, or `etcdup destroy` (it moves the data aside) and apply again",
-        host=host.name,
-        rules=(4, 5, 6),
+        return ()
+    return (
+        Refused(
+            f"{host.name} began to form this cluster with other members or addresses than cluster.yaml now names",
+            hint="bring cluster.yaml back, or `etcdup destroy` (it moves the data aside) and apply again",
+            host=host.name,
+            rules=(4, 5, 6),
+        ),
     )
 
 
-def _refuse_arch(host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_arch(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     if seen.arch in ("amd64", "arm64"):
-        return None
-    return Refused(
-        f"{host.name} is a {seen.arch} machine; etcd is supported on amd64 and arm64",
-        host=host.name,
-        rules=(98,),
+        return ()
+    return (
+        Refused(
+            f"{host.name} is a {seen.arch} machine; etcd is supported on amd64 and arm64",
+            host=host.name,
+            rules=(98,),
+        ),
     )
 
 
-def _refuse_without_systemd(spec: Spec, host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_without_systemd(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     if layout_of(spec, host).supervisor == "process" or seen.systemd:
-        return None
-    return Refused(
-        f"{host.name} does not run systemd", hint="etcdup starts etcd as a systemd unit", host=host.name
+        return ()
+    return (
+        Refused(
+            f"{host.name} does not run systemd", hint="etcdup starts etcd as a systemd unit", host=host.name
+        ),
     )
 
 
-def _refuse_clock(host: HostSpec, seen: HostSeen) -> Refused | None:
+def _refuse_clock(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     if abs(seen.clock_ahead_s) <= CLOCK_LIMIT_S:
-        return None
+        return ()
     where = "ahead of" if seen.clock_ahead_s > 0 else "behind"
-    return Refused(
-        f"the clock of {host.name} is {abs(seen.clock_ahead_s):.0f} s {where} this machine's",
-        hint="set up time synchronisation (chrony or systemd-timesyncd) on both; `timedatectl` shows its state",
-        host=host.name,
-        rules=(94,),
+    return (
+        Refused(
+            f"the clock of {host.name} is {abs(seen.clock_ahead_s):.0f} s {where} this machine's",
+            hint="set up time synchronisation (chrony or systemd-timesyncd) on both; `timedatectl` shows its state",
+            host=host.name,
+            rules=(94,),
+        ),
     )
 
 
-def refuse_taken_ports(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
+def refuse_taken_ports(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     """A member's ports that somebody else listens on, and who that is, where the host tells."""
     if seen.unit.is_running and seen.marker is not None:
-        return []
+        return ()
     wanted = {
         spec.client_port(host): "client",
         spec.peer_port(host): "peer",
         spec.metrics_port(host): "metrics",
     }
     if host.root:
-        return []
-    return [
+        return ()
+    return tuple(
         Refused(
             f"port {taken.port} ({wanted[taken.port]}) on {host.name} is taken"
             + (f" by {taken.program} (pid {taken.pid})" if taken.program else ""),
@@ -225,16 +241,16 @@ def refuse_taken_ports(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refus
         )
         for taken in seen.listening
         if taken.port in wanted
-    ]
+    )
 
 
-def _refuse_full_disk(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refused]:
+def _refuse_full_disk(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     short = []
     if not seen.has_member and seen.data.free_bytes < DATA_SPACE:
         short.append((seen.data.path, seen.data.free_bytes, DATA_SPACE))
     if str(spec.version) not in seen.versions and seen.opt_free_bytes < BINARIES_SPACE:
         short.append((layout_of(spec, host).versions, seen.opt_free_bytes, BINARIES_SPACE))
-    return [
+    return tuple(
         Refused(
             f"no space on {host.name}: {path} has {free // MIB} MiB free, {need // MIB} MiB are needed",
             hint="free some space or give the folder a larger disk",
@@ -242,7 +258,7 @@ def _refuse_full_disk(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Refuse
             rules=(77, 93),
         )
         for path, free, need in short
-    ]
+    )
 
 
 def _refuse_several_attempts(spec: Spec, observed: Observed) -> tuple[Refused, ...]:

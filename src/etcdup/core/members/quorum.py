@@ -81,52 +81,61 @@ def _figures(voting: int, alive: int) -> tuple[int, int, int, int]:
     return voting, alive, quorum, max(alive - quorum, 0)
 
 
-def refuse_start(name: str, spec: Spec, observed: Observed) -> Refused | None:
+def refuse_start(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """A stopped member may be started when its data is there: starting takes nothing away."""
     host = observed.reachable().get(name)
     if host is None:
-        return Refused(f"{name} cannot be reached", host=name)
+        return (Refused(f"{name} cannot be reached", host=name),)
     if not host.has_member:
-        return _lost_data(host)
+        return _refuse_lost_data(host)
     if not host.is_marked(spec.name):
-        return Refused(
-            f"the data in {host.data.path} on {name} is not marked as this member's", host=name, rules=(6,)
+        return (
+            Refused(
+                f"the data in {host.data.path} on {name} is not marked as this member's",
+                host=name,
+                rules=(6,),
+            ),
         )
-    return None
+    return ()
 
 
-def refuse_restart(name: str, observed: Observed) -> Refused | None:
+def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:
     """A running member may be restarted when the others keep a quorum without it (rules 34, 38)."""
     host = observed.reachable().get(name)
     if host is None:
-        return Refused(f"{name} cannot be reached", host=name)
+        return (Refused(f"{name} cannot be reached", host=name),)
     if not host.has_member:
-        return _lost_data(host)
+        return _refuse_lost_data(host)
     voting, alive = voter_count(observed), healthy(observed)
     if name in alive and voting == 1:
-        return None
+        return ()
     left = len(alive) - (name in alive)
     if left < quorum_of(max(voting, 1)) and (alive or voting == 0):
-        return Refused(
-            f"stopping {name} would lose the quorum: {left} of {voting} members would be healthy, "
-            f"{quorum_of(max(voting, 1))} are needed",
-            hint=f"bring {_unhealthy_others(name, observed)} back first; `etcdup status` says what is wrong with each",
-            host=name,
-            rules=(34, 38),
+        return (
+            Refused(
+                f"stopping {name} would lose the quorum: {left} of {voting} members would be healthy, "
+                f"{quorum_of(max(voting, 1))} are needed",
+                hint=f"bring {_unhealthy_others(name, observed)} back first; "
+                "`etcdup status` says what is wrong with each",
+                host=name,
+                rules=(34, 38),
+            ),
         )
     return refuse_corrupt_alarm(observed)
 
 
-def refuse_corrupt_alarm(observed: Observed) -> Refused | None:
+def refuse_corrupt_alarm(observed: Observed) -> tuple[Refused, ...]:
     """A CORRUPT alarm stops every change: one member's data differs and it is not known whose (rule 82)."""
     alarms = {alarm for seen in observed.answering().values() for alarm in seen.alarms}
     if any("CORRUPT" in alarm for alarm in alarms):
-        return Refused(
-            "the cluster has a CORRUPT alarm: the data of one member differs from the others'",
-            hint="find the member with `etcdup ctl -- endpoint hashkv`, replace it, then disarm the alarm",
-            rules=(82,),
+        return (
+            Refused(
+                "the cluster has a CORRUPT alarm: the data of one member differs from the others'",
+                hint="find the member with `etcdup ctl -- endpoint hashkv`, replace it, then disarm the alarm",
+                rules=(82,),
+            ),
         )
-    return None
+    return ()
 
 
 def _unhealthy_others(name: str, observed: Observed) -> str:
@@ -134,26 +143,30 @@ def _unhealthy_others(name: str, observed: Observed) -> str:
     return ", ".join(each for each in unhealthy(observed) if each != name) or "the other members"
 
 
-def _lost_data(host: HostSeen) -> Refused:
+def _refuse_lost_data(host: HostSeen) -> tuple[Refused, ...]:
     """A member that is wiped is replaced, never started empty under its old ID; a disk that is not mounted is not
     an empty one."""
-    if reason := refuse_unmounted(host):
-        return reason
-    return Refused(
-        f"{host.data.path} on {host.host} holds no member, but this cluster has {host.host} in it",
-        hint=f"if its disk is not mounted, mount it; if its data is lost: `etcdup member replace {host.host}`",
-        host=host.host,
-        rules=(32, 89),
+    if unmounted := refuse_unmounted(host):
+        return unmounted
+    return (
+        Refused(
+            f"{host.data.path} on {host.host} holds no member, but this cluster has {host.host} in it",
+            hint=f"if its disk is not mounted, mount it; if its data is lost: `etcdup member replace {host.host}`",
+            host=host.host,
+            rules=(32, 89),
+        ),
     )
 
 
-def refuse_unmounted(host: HostSeen) -> Refused | None:
+def refuse_unmounted(host: HostSeen) -> tuple[Refused, ...]:
     """The data directory was a file system of its own when the member was proved healthy, and is none now."""
     if host.marker is None or not host.marker.mount or host.data.mount:
-        return None
-    return Refused(
-        f"{host.data.path} on {host.host} was a disk of its own, and no disk is mounted there now",
-        hint=f"mount it: `findmnt {host.data.path}` and `lsblk` on the host show what is there",
-        host=host.host,
-        rules=(32, 89),
+        return ()
+    return (
+        Refused(
+            f"{host.data.path} on {host.host} was a disk of its own, and no disk is mounted there now",
+            hint=f"mount it: `findmnt {host.data.path}` and `lsblk` on the host show what is there",
+            host=host.host,
+            rules=(32, 89),
+        ),
     )

@@ -57,15 +57,15 @@ def _why_left_alone(seen: HostSeen) -> str:
     return ""
 
 
-def _refuse_data_elsewhere(seen: HostSeen) -> list[Refused]:
+def _refuse_data_elsewhere(seen: HostSeen) -> tuple[Refused, ...]:
     """The mark names the folder that the data was put in; only that one is ours to move."""
     if seen.marker is None or seen.marker.data_dir == seen.data.path:
-        return []
-    return [
+        return ()
+    return (
         Refused(
             f"the data of {seen.host} is in {seen.marker.data_dir}, and cluster.yaml says {seen.data.path}",
             hint="bring `etcd.data_dir` in cluster.yaml back to what the cluster was made with",
             host=seen.host,
             rules=(6,),
-        )
-    ]
+        ),
+    )

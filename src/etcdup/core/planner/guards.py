@@ -40,26 +40,15 @@ from etcdup.core.spec.model import Spec
 
 def refuse_step(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Every reason against doing this step now; empty where nothing stands against it."""
-    if isinstance(step, FormCluster):
-        return refuse_form(spec, observed)
-    if isinstance(step, RotateAuthority):
-        return refuse_rotate_ca(step.stage, spec, observed)
-    reason = _refuse_by_kind(step, spec, observed)
-    return (reason,) if reason else ()
-
-
-def refuse_first_disruptive(steps: Iterable[Step], spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Reasons against the first disruptive step. Later ones are judged when their turn has come: an earlier
-    step may be what makes them safe."""
-    first = next((step for step in steps if step.disruptive), None)
-    return refuse_step(first, spec, observed) if first else ()
-
-
-def _refuse_by_kind(step: Step, spec: Spec, observed: Observed) -> Refused | None:
     match step:
+        case FormCluster():
+            return refuse_form(spec, observed)
+        case RotateAuthority(stage=stage):
+            return refuse_rotate_ca(stage, spec, observed)
         case StartMember(host=host):
-            past = (reason for reason in refuse_superseded(spec, observed) if reason.host == host)
-            return refuse_start(host, spec, observed) or next(past, None)
+            return refuse_start(host, spec, observed) or tuple(
+                reason for reason in refuse_superseded(spec, observed) if reason.host == host
+            )
         case RestartMember(host=host):
             return refuse_restart(host, observed) or refuse_drop_old_ca(host, spec, observed)
         case AddLearner(host=host):
@@ -81,4 +70,11 @@ def _refuse_by_kind(step: Step, spec: Spec, observed: Observed) -> Refused | Non
         case TakeSnapshot() | EnableDowngrade():
             return refuse_corrupt_alarm(observed)
         case _:
-            return None
+            return ()
+
+
+def refuse_first_disruptive(steps: Iterable[Step], spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Reasons against the first disruptive step. Later ones are judged when their turn has come: an earlier
+    step may be what makes them safe."""
+    first = next((step for step in steps if step.disruptive), None)
+    return refuse_step(first, spec, observed) if first else ()

@@ -67,7 +67,7 @@ def _plan_clearing_first(spec: Spec, old: tuple[str, ...], observed: Observed, f
 
 def _refuse_any_plan(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """What stands against any plan: a version that loses data, hosts that trust another CA, foreign data."""
-    reasons = []
+    reasons: list[Refused] = []
     for binaries in observed.binaries:
         reasons += refuse_version(spec.at(binaries.version), vouched=binaries.is_vouched)
     for host in spec.hosts:

@@ -63,15 +63,15 @@ def _refuse_reconcile(
     reasons = list(change.refused)
     reasons += [path] if isinstance(path, Refused) else _refuse_version_change(spec, observed, change, path)
     stopped = _stopped_hosts(spec, observed, change)
-    reasons += [reason for name in stopped if (reason := refuse_start(name, spec, observed))]
+    reasons += [reason for name in stopped for reason in refuse_start(name, spec, observed)]
     return tuple(reasons)
 
 
 def _refuse_version_change(
     spec: Spec, observed: Observed, change: MembershipChange, path: tuple[VersionHop, ...]
-) -> list[Refused]:
+) -> tuple[Refused, ...]:
     if not path or not path[0].changes_minor:
-        return []
+        return ()
     reasons = list(refuse_start_hop(spec, path[0], observed))
     if change.removals or change.turns or change.moves:
         reasons.append(
@@ -81,7 +81,7 @@ def _refuse_version_change(
                 rules=(50,),
             )
         )
-    return reasons
+    return tuple(reasons)
 
 
 def _steps(

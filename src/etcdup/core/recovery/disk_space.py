@@ -62,14 +62,14 @@ def free_space_step(seen: HostSeen, room: DiskSpace) -> FreeSpace:
     )
 
 
-def refuse_free_space(step: FreeSpace, spec: Spec, observed: Observed) -> Refused | None:
+def refuse_free_space(step: FreeSpace, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Nothing goes but unpacked versions that nobody uses, and copies that were never finished or were for one use."""
     seen = observed.reachable().get(step.host)
     if seen is None:
-        return Refused(f"{step.host} cannot be reached", host=step.host)
+        return (Refused(f"{step.host} cannot be reached", host=step.host),)
     layout = layout_of(spec, spec.host(step.host))
     wrong = [path for path in step.paths if not _can_remove(path, layout, seen)]
-    return Refused(f"{wrong[0]} on {step.host} is not to be removed", host=step.host) if wrong else None
+    return (Refused(f"{wrong[0]} on {step.host} is not to be removed", host=step.host),) if wrong else ()
 
 
 def full_disk_remedy(seen: HostSeen, room: DiskSpace | None) -> str:

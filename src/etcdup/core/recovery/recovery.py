@@ -104,7 +104,7 @@ def plan_recovery(
 
 def refuse_recovery_copies(
     spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str, sizes: Mapping[str, int]
-) -> list[Refused]:
+) -> tuple[Refused, ...]:
     """Before anything is stopped: no room for a copy beside what the survivor's restore needs."""
     name = spec.hosts[0].name
     mark = observed.reachable()[name].marker

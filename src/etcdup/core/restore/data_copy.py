@@ -51,7 +51,9 @@ def size_argv(seen: HostSeen, token: str) -> tuple[str, ...]:
     return ("sh", "-c", SIZE_SCRIPT, "size", *pairs)
 
 
-def refuse_copy(observed: Observed, sizes: Mapping[str, int], needs: Mapping[str, int]) -> list[Refused]:
+def refuse_copy(
+    observed: Observed, sizes: Mapping[str, int], needs: Mapping[str, int]
+) -> tuple[Refused, ...]:
     """`sizes` are of the copies; `needs` what else is put on those disks."""
     reasons = []
     for name, size in sizes.items():
@@ -66,7 +68,7 @@ def refuse_copy(observed: Observed, sizes: Mapping[str, int], needs: Mapping[str
                     rules=(62,),
                 )
             )
-    return reasons
+    return tuple(reasons)
 
 
 SIZE_SCRIPT = """\

@@ -143,23 +143,23 @@ def _refuse_restore(
     return tuple(reasons)
 
 
-def _refuse_newer_snapshot(spec: Spec, snapshot: SnapshotFile) -> list[Refused]:
+def _refuse_newer_snapshot(spec: Spec, snapshot: SnapshotFile) -> tuple[Refused, ...]:
     """An older minor does not know the form of newer data (rule 49)."""
     if not snapshot.made_by or parse_version(snapshot.made_by).series <= spec.version.series:
-        return []
+        return ()
     made, series = parse_version(snapshot.made_by), f"{spec.version.major}.{spec.version.minor}"
-    return [
+    return (
         Refused(
             f"the snapshot is of a cluster of etcd {made.major}.{made.minor}, and `version` is {spec.version}",
             hint=f"set `version` to a release of {made.major}.{made.minor} or later: {series} cannot read its data",
             rules=(49,),
-        )
-    ]
+        ),
+    )
 
 
 def _refuse_restore_on_host(
     spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed, snapshot: SnapshotFile, token: str
-) -> list[Refused]:
+) -> tuple[Refused, ...]:
     fresh = refuse_join(spec, host, seen) if seen.marker is None else refuse_prepare(spec, host, seen)
     reasons = [*fresh, *refuse_other_ca(spec, seen, observed)]
     mark = seen.marker
@@ -189,7 +189,7 @@ def _refuse_restore_on_host(
                 host=host.name,
             )
         )
-    return reasons
+    return tuple(reasons)
 
 
 def space_needed(snapshot: SnapshotFile) -> int:

@@ -17,13 +17,13 @@ def still_running(spec: Spec, observed: Observed) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def refuse_data_change(spec: Spec, observed: Observed) -> Refused | None:
+def refuse_data_change(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Data is exchanged only when every host was reached and seen to be stopped: unreachable is not down."""
     if gone := sorted(observed.unreachable()):
-        return Refused(f"{', '.join(gone)} cannot be reached and may still run", rules=(57, 62))
+        return (Refused(f"{', '.join(gone)} cannot be reached and may still run", rules=(57, 62)),)
     if moving := still_running(spec, observed):
-        return Refused(f"etcd still runs on {', '.join(moving)}", hint="stop it there first", rules=(57,))
-    return None
+        return (Refused(f"etcd still runs on {', '.join(moving)}", hint="stop it there first", rules=(57,)),)
+    return ()
 
 
 def refuse_unfinished_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...]:

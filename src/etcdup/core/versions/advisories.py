@@ -53,12 +53,12 @@ def _is_blocking(advisory: Advisory, vouched: bool) -> bool:
     return advisory.action == "refuse" and not (vouched and advisory.may_be_patched)
 
 
-def refuse_version(spec: Spec, *, vouched: bool) -> list[Refused]:
+def refuse_version(spec: Spec, *, vouched: bool) -> tuple[Refused, ...]:
     """A version that loses data, unless the operator or a distribution stands for its binaries."""
-    return [
+    return tuple(
         Refused(
             f"etcd {spec.version} must not be used: {advisory.problem} ({advisory.source})",
             hint=f"set `version` to {newest_patch(spec.version)}",
         )
         for advisory in blocking_advisories(spec.version, members=spec.size, vouched=vouched)
-    ]
+    )

@@ -89,27 +89,29 @@ def version_hops(
     if not running or all(version == wanted for version in running):
         return ()
     if refused := _refuse_span(running, wanted):
-        return refused
+        return refused[0]
     path = tuple(_path(running, wanted))
     if one_version_only and len(path) > 1:
         return _several_hops(path, wanted)
     return path
 
 
-def refuse_hop(hop: VersionHop, running: Collection[Version], *, users: bool) -> Refused | None:
+def refuse_hop(hop: VersionHop, running: Collection[Version], *, users: bool) -> tuple[Refused, ...]:
     """Why this hop may not be begun, or gone on with, from what the members run.
 
     `users`: etcd's own users and roles are switched on. The way back of a half-done hop is always free.
     """
     if hop.kind != "upgrade":
-        return None
+        return ()
     way = _UP[hop.source]
     if users and not way.users:
-        return Refused(
-            f"etcd's own users are switched on: from {_minor(way.source)} to {_minor(way.target)} the members "
-            "would not understand each other's log",
-            hint="`etcdctl auth disable` for the time of the upgrade, if the network allows it, then apply again",
-            rules=(45,),
+        return (
+            Refused(
+                f"etcd's own users are switched on: from {_minor(way.source)} to {_minor(way.target)} the members "
+                "would not understand each other's log",
+                hint="`etcdctl auth disable` for the time of the upgrade, if the network allows it, then apply again",
+                rules=(45,),
+            ),
         )
     return _refuse_sources(way, [version for version in running if version.series == hop.source], running)
 
@@ -155,24 +157,28 @@ def how_to_go_back(source: Version, target: Version) -> str:
     return "etcdup knows no way back but a restore"
 
 
-def _refuse_span(running: Collection[Version], wanted: Version) -> Refused | None:
+def _refuse_span(running: Collection[Version], wanted: Version) -> tuple[Refused, ...]:
     """Members too far apart, minors that etcdup does not know, and the one way down that there is not."""
     low, high = min(running).series, max(running).series
     if unknown := sorted({version for version in (*running, wanted) if version.series not in NEWEST}):
-        return _unknown_minor(unknown[0])
+        return (_unknown_minor(unknown[0]),)
     if high not in (low, _above(low)):
-        return Refused(
-            f"members run {_shown(running)}: more than one minor apart, which etcd does not support",
-            hint=f"bring the members of {_minor(low)} to {_minor(_above(low))} by hand, or restore a snapshot",
-            rules=(42,),
+        return (
+            Refused(
+                f"members run {_shown(running)}: more than one minor apart, which etcd does not support",
+                hint=f"bring the members of {_minor(low)} to {_minor(_above(low))} by hand, or restore a snapshot",
+                rules=(42,),
+            ),
         )
     if wanted.series == _OLDEST < low:
-        return Refused(
-            f"there is no way down from {_minor(low)} to {_minor(_OLDEST)}",
-            hint=f"a snapshot can be restored into a new cluster of {NEWEST[_OLDEST]}",
-            rules=(47, 59),
+        return (
+            Refused(
+                f"there is no way down from {_minor(low)} to {_minor(_OLDEST)}",
+                hint=f"a snapshot can be restored into a new cluster of {NEWEST[_OLDEST]}",
+                rules=(47, 59),
+            ),
         )
-    return None
+    return ()
 
 
 def _unknown_minor(version: Version) -> Refused:
@@ -221,9 +227,9 @@ def _several_hops(path: tuple[VersionHop, ...], wanted: Version) -> Refused:
 
 def _refuse_sources(
     way: SupportedHop, sources: list[Version], running: Collection[Version]
-) -> Refused | None:
+) -> tuple[Refused, ...]:
     if way.scope is None:
-        return None
+        return ()
     faults = {
         version: fault
         for version in sources
@@ -231,15 +237,17 @@ def _refuse_sources(
         if fault.scope == way.scope
     }
     if not faults:
-        return None
+        return ()
     least = next(iter(faults.values())).fixed_in[0]
     begun = len({version.series for version in running}) > 1
-    return Refused(
-        f"members run {_shown(faults)}: to go to {_minor(way.target)}, all have to run {least} or later first",
-        hint=f"write version: {NEWEST[way.source]}, apply"
-        + (" (the way back)" if begun else "")
-        + ", then go on",
-        rules=(43, 44),
+    return (
+        Refused(
+            f"members run {_shown(faults)}: to go to {_minor(way.target)}, all have to run {least} or later first",
+            hint=f"write version: {NEWEST[way.source]}, apply"
+            + (" (the way back)" if begun else "")
+            + ", then go on",
+            rules=(43, 44),
+        ),
     )
 
 

@@ -59,9 +59,7 @@ def running_versions(spec: Spec, observed: Observed) -> frozenset[Version]:
 def refuse_start_hop(spec: Spec, hop: VersionHop, observed: Observed) -> tuple[Refused, ...]:
     """Reasons against a hop that no member has made yet: all must be well before the first one does (rule 43)."""
     versions = running_versions(spec, observed)
-    reasons = []
-    if reason := refuse_hop(hop, versions, users=bool(observed.auth)):
-        reasons.append(reason)
+    reasons = list(refuse_hop(hop, versions, users=bool(observed.auth)))
     begun = any(version.series == hop.target.series for version in versions)
     if not begun and (ill := unhealthy(observed)):
         reasons.append(
