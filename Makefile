@@ -1,43 +1,69 @@
-# Everything starts here. The README's two commands are `make demo` and `make test`.
+# Entry points. The two commands of the README are `make demo` and `make test`.
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+ARGS ?=
 
-.PHONY: demo test check fix lab drill bench stubs clean
+.PHONY: demo test quick test-core test-flows test-local test-cli test-lab check fix docs lab drill bench stubs wheel clean
 
-demo: $(VENV)/.installed        ## three real members with TLS on this machine
+demo: $(VENV)/.installed        ## start three real members with TLS on this machine
 	@$(BIN)/etcdup demo
 
-test: $(VENV)/.tests            ## everything, set-up included
-	@scripts/test $(BIN)
+test: $(VENV)/.tests            ## run every test, including set-up; WING=certs runs the tests of one wing
+	@scripts/test $(BIN) $(if $(WING),wing $(WING),all) $(ARGS)
 
-check: $(VENV)/.tests           ## style and types
+quick: $(VENV)/.tests           ## run style, types and the fast tests: no root, no network, no etcd
+	@scripts/test $(BIN) quick $(ARGS)
+
+test-core: $(VENV)/.tests       ## run the tests of pure code
+	@scripts/test $(BIN) core $(ARGS)
+
+test-flows: $(VENV)/.tests      ## run whole commands on fake hosts, killed after every command
+	@scripts/test $(BIN) flows $(ARGS)
+
+test-local: $(VENV)/.tests      ## run the tests on real etcd and sshd on loopback
+	@scripts/test $(BIN) local $(ARGS)
+
+test-cli: $(VENV)/.tests        ## run the commands as users type them, on real local members
+	@scripts/test $(BIN) cli $(ARGS)
+
+test-lab: $(VENV)/.tests        ## run the tests on real Debian machines (needs root)
+	@scripts/test $(BIN) lab $(ARGS)
+
+check: $(VENV)/.tests           ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-fix: $(VENV)/.tests             ## what ruff can put right by itself
+fix: $(VENV)/.tests             ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lab: $(VENV)/.tests             ## real Debian machines to play with, until Ctrl-C (needs root)
+docs: $(VENV)/.tests            ## generate the reference pages
+	$(BIN)/python -m tests.reference_pages
+	$(BIN)/python -m tests.rules_page
+
+lab: $(VENV)/.tests             ## start real Debian machines to try things on, until Ctrl-C (needs root)
 	scripts/lab-setup
 	$(BIN)/python -m tests.lab up --machines $(or $(MACHINES),3)
 
-drill: $(VENV)/.tests           ## the worst day, docs/worst-day.md, played on such machines (needs root)
+drill: $(VENV)/.tests           ## run the commands of docs/guides/lost-quorum.md on such machines (needs root)
 	scripts/lab-setup
 	$(BIN)/python -m tests.lab drill
 
-bench: $(VENV)/.tests           ## the speed table, side by side in one run (needs root)
+bench: $(VENV)/.tests           ## measure the speed table, side by side in one run (needs root)
 	scripts/lab-setup
 	$(BIN)/python -m tests.bench
 
-stubs:                          ## etcd's API stubs, from our .proto files
+stubs:                          ## generate the stubs of etcd's API from our .proto files
 	scripts/make-stubs
 
+wheel: $(VENV)/.installed       ## build the wheel that pipx and uv install
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) dist
 
 $(VENV)/.installed: pyproject.toml scripts/make-venv
 	@scripts/make-venv $(PYTHON) $(VENV)

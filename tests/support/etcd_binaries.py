@@ -1,6 +1,7 @@
 """Real etcd binaries of the versions that tests need, cached: Debian's, or built from the Go module proxy.
 
-python -m tests.support.etcd_binaries [VERSION...]      gets or builds them, and prints where they are
+python -m tests.support.etcd_binaries [VERSION...]      get or build them, and print where they are
+python -m tests.support.etcd_binaries --missing         get or build what is missing before the tests start
 """
 
 import gzip
@@ -125,7 +126,24 @@ def _run(argv: list[str], cwd: str | None = None, env: dict[str, str] | None = N
     return done.stdout
 
 
+def make_missing() -> None:
+    """Say what is built, and why a version is not available; tests that need such a version are skipped."""
+    for version in VERSIONS:
+        if _folder(version).exists():
+            continue
+        if reason := why_not(version):
+            print(f"skipped: {reason}", file=sys.stderr)
+            continue
+        print(f"getting etcd {version} (a build takes about 4 minutes)", file=sys.stderr, flush=True)
+        try:
+            etcd_binaries(version)
+        except NoBinaries as error:
+            print(f"etcd {version} is not available: {error}", file=sys.stderr)
+
+
 def main() -> None:
+    if sys.argv[1:] == ["--missing"]:
+        return make_missing()
     for version in sys.argv[1:] or VERSIONS:
         started = time.monotonic()
         paths = f"{etcd_binaries(version)}\t{release_tarball(version)}"
