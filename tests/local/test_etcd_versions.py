@@ -16,6 +16,7 @@ from etcdup.core.observed.model import MemberSeen
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.load import load
 from etcdup.errors import EtcdupError
+from etcdup.ops.polling import WallClock
 from etcdup.ops.versions.versions import (
     append_empty_entries,
     cancel_downgrade,
@@ -27,7 +28,6 @@ from etcdup.ops.versions.versions import (
     wait_for_downgrade_end,
     wait_for_storage_version,
 )
-from etcdup.ops.world.open import WallClock
 from etcdup.remote.etcd.errors import EtcdRefused, EtcdTimeout
 from etcdup.remote.etcd.grpc_client import Etcd
 from tests.support.etcd_binaries import etcd_binaries, why_not

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from etcdup.core.observed.model import MemberSeen
 from etcdup.errors import EtcdupError
-from etcdup.ops.world.world import Clock
+from etcdup.ops.polling import Clock
 from etcdup.remote.etcd.client import EtcdClient, KvHash
 from etcdup.remote.etcd.errors import EtcdRefused, EtcdRpcError
 

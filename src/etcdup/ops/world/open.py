@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from etcdup.core.versions.advisories import refuse_version
 from etcdup.core.versions.version_steps import snapshot_folder, versions_ahead
 from etcdup.errors import PkiError, RemoteError
 from etcdup.ops.pki.pki import AskPassphrase, Pki
+from etcdup.ops.polling import WallClock
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdRpcError
@@ -35,16 +35,6 @@ LOOPBACK = "127.0.0.1"
 DIRECT_TIMEOUT_S = 2.0
 
 Report = Callable[[str], None]
-
-
-class WallClock:
-    """The time as this machine has it."""
-
-    def now(self) -> float:
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 @asynccontextmanager

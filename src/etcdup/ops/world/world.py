@@ -6,23 +6,13 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from etcdup.core.observed.model import Binaries, Unreachable
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.ops.pki.pki import Pki
+from etcdup.ops.polling import Clock
 from etcdup.remote.etcd.grpc_client import Credentials, EtcdClient
 from etcdup.remote.host import Host
-
-
-class Clock(Protocol):
-    """The time, and waiting for it to pass."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        ...
-
-    async def sleep(self, seconds: float) -> None: ...
 
 
 @dataclass

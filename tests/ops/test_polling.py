@@ -1,0 +1,60 @@
+"""`wait_until`: when it asks, how long it waits, and what ends it."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from etcdup.errors import EtcdupError
+from etcdup.ops.polling import POLL_S, MonotonicClock, WallClock, wait_until
+from etcdup.testing.network import FakeNetwork
+
+
+def answers(*values: bool) -> Callable[[], Awaitable[bool]]:
+    """A predicate that gives these answers, and the last one again and again."""
+    left = list(values)
+
+    async def predicate() -> bool:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return predicate
+
+
+async def test_a_condition_that_is_true_costs_no_time() -> None:
+    clock = FakeNetwork()
+    began = clock.now()
+    assert await wait_until(clock, answers(True), 10.0)
+    assert clock.now() == began
+
+
+async def test_a_condition_is_checked_again_after_each_interval() -> None:
+    clock = FakeNetwork()
+    began = clock.now()
+    assert await wait_until(clock, answers(False, False, True), 10.0, 3.0)
+    assert clock.now() - began == pytest.approx(6.0)
+
+
+async def test_a_condition_is_checked_once_more_after_the_timeout() -> None:
+    clock = FakeNetwork()
+    assert await wait_until(clock, answers(False, False, True), 4.0, 3.0)
+
+
+async def test_a_wait_ends_after_the_timeout() -> None:
+    clock = FakeNetwork()
+    began = clock.now()
+    assert not await wait_until(clock, answers(False), 1.0)
+    assert 1.0 <= clock.now() - began < 1.0 + 2 * POLL_S
+
+
+async def test_an_error_of_the_condition_ends_the_wait() -> None:
+    async def fails() -> bool:
+        raise EtcdupError("infra1: etcd does not stay up")
+
+    with pytest.raises(EtcdupError, match="infra1"):
+        await wait_until(FakeNetwork(), fails, 10.0)
+
+
+@pytest.mark.parametrize("clock", [WallClock(), MonotonicClock()])
+async def test_a_real_clock_sleeps(clock: WallClock | MonotonicClock) -> None:
+    began = clock.now()
+    await clock.sleep(0.01)
+    assert clock.now() - began >= 0.009
