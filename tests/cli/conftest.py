@@ -17,7 +17,7 @@ import pytest
 from etcdup.core.spec.load import load
 from etcdup.core.spec.version import parse_version
 from etcdup.ops.demo import claimed, write_cluster_file
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 from tests.cli.secret_search import Secrets
 from tests.support.etcd_binaries import release_tarball, why_not
 from tests.support.keyboard import run_interactively
@@ -167,5 +167,5 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ETCDUP_FILE", raising=False)
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
-    Pki.open(load(CLUSTER, "cluster.yaml"), tmp_path).issue(["admin"], datetime.now(UTC))
+    open_pki(load(CLUSTER, "cluster.yaml"), tmp_path).issue(["admin"], datetime.now(UTC))
     return tmp_path

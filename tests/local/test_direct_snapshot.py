@@ -1,7 +1,7 @@
 """A large stream goes past SSH where the member's own port lets this machine in, and through it where not."""
 
 from etcdup.core.spec.model import HostSpec, Spec
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 from etcdup.ops.world.open import MemberClients
 from etcdup.remote.etcd.grpc_client import Credentials
 from etcdup.remote.local import LocalHost
@@ -37,7 +37,7 @@ async def test_straight_where_the_port_is_open_and_through_ssh_where_not(cluster
         place = HostSpec(name="m1", address=cluster.members["m1"].address, client_port=port)
         spec = Spec(name="prod", version="3.6.14", hosts=(place,))
         host = ForwardingHost("m1")
-        members = KnownMembers(spec, {"m1": host}, Pki.open(spec, cluster.folder))
+        members = KnownMembers(spec, {"m1": host}, open_pki(spec, cluster.folder))
         members.known = cluster.credentials
         try:
             client = await members.connect_directly("m1")

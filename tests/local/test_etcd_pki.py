@@ -12,7 +12,7 @@ import pytest
 from etcdup.core.certs.required import desired_certs
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.names import peer_common_name
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 from tests.support.etcd_cluster import PEER_PORT, EtcdCluster
 from tests.support.loopback_networks import own_network
 
@@ -25,7 +25,7 @@ class PkiCluster:
         hosts = [{"name": each.name, "address": each.address} for each in self.cluster.members.values()]
         spec = Spec.model_validate({"name": "sealed", "version": "3.6.14", "hosts": hosts})
         self.cluster.extra = (f"--peer-cert-allowed-cn={peer_common_name(spec)}",)
-        self.pki = Pki.open(spec, folder)
+        self.pki = open_pki(spec, folder)
         self.pki.issue([each.role for each in desired_certs(spec)], datetime.now(UTC))
         self.pki.issue_consumer("kube-apiserver", datetime.now(UTC))
         self._lay_out(folder)

@@ -7,14 +7,14 @@ from pathlib import Path
 from etcdup.core.certs.required import desired_certs
 from etcdup.core.spec.layout import MEMBER_CERTS, layout_of
 from etcdup.core.spec.load import load
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 
 
 def issue_expired_leaves(file: Path) -> Iterator[tuple[str, str, bytes]]:
     """Issues every leaf and the operator's own as they were 35 days after their end. Host, path and content of each of
     a member's files: each key before its certificate."""
     spec = load(file.read_text(), str(file))
-    pki = Pki.open(spec, file.parent)
+    pki = open_pki(spec, file.parent)
     pki.issue([wanted.role for wanted in desired_certs(spec)], datetime.now(UTC) - timedelta(days=400))
     for host in spec.hosts:
         layout = layout_of(spec, host)

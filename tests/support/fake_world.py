@@ -14,7 +14,7 @@ from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.version import NEWEST, Version, parse_version
 from etcdup.errors import UnreachableError
 from etcdup.ops.apply.apply import apply
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
@@ -107,7 +107,7 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         spec=spec,
         hosts=hosts,
         unreachable=unreachable,
-        pki=Pki.open(spec, folder),
+        pki=open_pki(spec, folder),
         clock=network,
         etcd=etcd,
         connect_directly=etcd,

@@ -3,7 +3,6 @@
 This is the one place of etcdup that deletes, so it deletes only a folder that bears the demo's own mark.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from etcdup.core.spec.load import load
 from etcdup.core.spec.version import Version
 from etcdup.core.versions.advisories import blocking_advisories
 from etcdup.errors import BadFile, EtcdupError, InstallError, UsageError
+from etcdup.ops.files import lock, write_file
 from etcdup.ops.install import install
 
 MARKER = "etcdup-demo.json"
@@ -50,10 +50,8 @@ def claimed(folder: Path) -> Iterator[None]:
         )
     folder.mkdir(parents=True, exist_ok=True)
     with mark.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another etcdup demo is at work in {folder}") from None
+        if not lock(file.fileno(), wait=False):
+            raise UsageError(f"another etcdup demo is at work in {folder}")
         if not mark.stat().st_size:
             file.write(json.dumps({"made_by": "etcdup demo"}) + "\n")
             file.flush()
@@ -90,9 +88,7 @@ def write_cluster_file(folder: Path, version: Version, source: str, members: int
         load(text, str(path))
     except BadFile as error:
         raise UsageError(f"a demo cannot live in {folder}", detail=error.detail) from None
-    making = path.with_suffix(".new")
-    making.write_text(text, encoding="utf-8")
-    making.rename(path)
+    write_file(path, text.encode(), 0o644)
     return path
 
 

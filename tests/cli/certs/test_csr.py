@@ -8,7 +8,7 @@ import pytest
 
 from etcdup.cli.main import run
 from etcdup.core.spec.load import load
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 from tests.cli.conftest import CLUSTER
 from tests.support.openssl import make_ca, openssl
 
@@ -43,7 +43,7 @@ def test_what_an_openssl_ca_signs_serves_the_cluster(
                 check=True, timeout=30, capture_output=True,
             )  # fmt: skip
     spec = load(CLUSTER + told.out, "cluster.yaml")
-    pki = Pki.open(spec, folder)
+    pki = open_pki(spec, folder)
     assert pki.check(datetime.now(UTC)) == ()
     certs = pki.observe().certs
     assert certs["server/infra2"].addresses == ("10.0.0.2", "127.0.0.1", "::1")

@@ -10,7 +10,7 @@ from cryptography import x509
 
 from etcdup.cli.main import run
 from etcdup.core.spec.load import load
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 from tests.cli.conftest import CLUSTER
 
 
@@ -113,7 +113,7 @@ def test_what_a_newer_one_replaces_is_kept_since_etcd_takes_it(
 
 
 def test_a_new_request_and_a_new_ca_replace_as_well(folder: Path) -> None:
-    csr, pki = make_request(folder, "-newkey", "ed25519"), Pki.open(load(CLUSTER, "cluster.yaml"), folder)
+    csr, pki = make_request(folder, "-newkey", "ed25519"), open_pki(load(CLUSTER, "cluster.yaml"), folder)
     assert run(["certs", "issue", "own", "--csr", str(csr)]) == 0
     assert run(["certs", "issue", "own", "--csr", str(csr)]) == 0
     assert archived_files(folder) == ["own.pem"], "its key was never here"
@@ -205,7 +205,7 @@ def test_without_a_ca_none_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_due_certificate_is_issued_anew(folder: Path) -> None:
-    pki = Pki.open(load(CLUSTER, "cluster.yaml"), folder)
+    pki = open_pki(load(CLUSTER, "cluster.yaml"), folder)
     pki.issue_consumer("app", datetime.now(UTC) - timedelta(days=300))
     first = leaf(folder / "pki/clients/app.pem")
     assert run(["certs", "issue", "app"]) == 0
@@ -227,7 +227,7 @@ def test_the_folder_to_take_away_follows_a_change_of_ca(
 ) -> None:
     """The CA file there is this cluster's own of before, and no stranger's."""
     out, away = folder / "away", ["certs", "issue", "app", "--out", str(folder / "away")]
-    pki = Pki.open(load(CLUSTER, "cluster.yaml"), folder)
+    pki = open_pki(load(CLUSTER, "cluster.yaml"), folder)
     assert run(away) == 0
     first = (out / "app.pem").read_bytes()
     pki.rotate_ca("trust", datetime.now(UTC))

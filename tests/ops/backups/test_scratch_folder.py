@@ -13,8 +13,8 @@ from etcdup.ops.backups.scratch_folder import OWNER_FILE, PREFIX, remove_left_be
 
 HOLDER_SCRIPT = """
 import sys, time
-from etcdup.ops.backups.scratch_folder import scratch
-with scratch("restore") as folder:
+from etcdup.ops.backups.scratch_folder import scratch_folder
+with scratch_folder("restore") as folder:
     (folder / "plain.db").write_text("secret")
     print(folder, flush=True)
     time.sleep(600)

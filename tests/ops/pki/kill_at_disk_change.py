@@ -15,7 +15,7 @@ from typing import Any
 
 from etcdup.core.certs.required import desired_certs
 from etcdup.core.spec.model import Spec
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 
 KILL_EXIT_CODE = 9
 CHANGES = ("mkdir", "chmod", "link", "replace", "unlink", "fsync", "fchmod")
@@ -38,12 +38,12 @@ def die_before_change(number: int) -> None:
 
 
 def main(folder: Path, spec: Spec, now: datetime, stage: str = "") -> None:
-    Pki.open(spec, folder)  # imports all that is needed, once
+    open_pki(spec, folder)  # imports all that is needed, once
     for number in count(1):
         child = os.fork()
         if child == 0:
             die_before_change(number)
-            pki = Pki.open(spec, folder / str(number))
+            pki = open_pki(spec, folder / str(number))
             if stage == "consumer":
                 pki.issue_consumer("app", now, renew=True)
             elif stage:

@@ -6,6 +6,7 @@ from typing import Any
 
 from etcdup.core.certs.required import desired_certs, why_due
 from etcdup.core.spec.model import Spec
+from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import Pki
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -21,7 +22,7 @@ ROLES = [each.role for each in desired_certs(THREE)]
 
 
 def issue_all(folder: Path, spec: Spec = THREE) -> Pki:
-    pki = Pki.open(spec, folder)
+    pki = open_pki(spec, folder)
     pki.issue([each.role for each in desired_certs(spec)], NOW)
     return pki
 

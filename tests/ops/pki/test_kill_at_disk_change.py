@@ -13,6 +13,7 @@ from etcdup.core.certs.ca_rotation import rotation_stage
 from etcdup.core.certs.required import desired_certs, why_due
 from etcdup.core.observed.model import PkiSeen
 from etcdup.core.spec.model import Spec
+from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import Pki
 from tests.support.openssl import openssl
 
@@ -45,7 +46,7 @@ def due_roles(pki: Pki) -> list[str]:
 
 def finish_run(folder: Path) -> PkiSeen:
     """What is there after the next run, which does only what is due."""
-    pki = Pki.open(SPEC, folder)
+    pki = open_pki(SPEC, folder)
     pki.issue(due_roles(pki) or ["admin"], NOW)
     assert due_roles(pki) == []
     for role in pki.observe().certs:
@@ -69,15 +70,15 @@ def test_killed_while_everything_is_made(tmp_path: Path) -> None:
 def test_killed_while_everything_is_renewed(tmp_path: Path) -> None:
     """What was good before is still there or due; nothing is lost that a running member needs."""
     whole = tmp_path / "whole"
-    Pki.open(SPEC, whole).issue([each.role for each in desired_certs(SPEC)], NOW)
-    before = Pki.open(SPEC, whole).observe()
+    open_pki(SPEC, whole).issue([each.role for each in desired_certs(SPEC)], NOW)
+    before = open_pki(SPEC, whole).observe()
     for number in range(1, 80):
         shutil.copytree(whole, tmp_path / str(number))
     folders = run_killed_at_each_change(tmp_path)
     for folder in folders:
-        seen = Pki.open(SPEC, folder).observe()
+        seen = open_pki(SPEC, folder).observe()
         assert set(seen.certs) == set(before.certs)
-        assert len(due_roles(Pki.open(SPEC, folder))) <= 1  # the one pair that it was at
+        assert len(due_roles(open_pki(SPEC, folder))) <= 1  # the one pair that it was at
         assert finish_run(folder).ca is not None
         assert (folder / "pki/ca-key.pem").read_bytes() == (whole / "pki/ca-key.pem").read_bytes()
         assert list(folder.rglob("*.tmp")) == []
@@ -86,7 +87,7 @@ def test_killed_while_everything_is_renewed(tmp_path: Path) -> None:
 def test_killed_while_a_consumer_gets_its_next_certificate(tmp_path: Path) -> None:
     """The one of before is never out of sight, for etcd takes it still, and is kept once."""
     whole = tmp_path / "whole"
-    first = Pki.open(SPEC, whole)
+    first = open_pki(SPEC, whole)
     first.issue(["admin"], NOW)
     old, old_key = first.issue_consumer("app", NOW)
     for number in range(1, 40):
@@ -94,7 +95,7 @@ def test_killed_while_a_consumer_gets_its_next_certificate(tmp_path: Path) -> No
     folders = run_killed_at_each_change(tmp_path, "consumer")
     assert len(folders) > 10
     for folder in folders:
-        pki = Pki.open(SPEC, folder)
+        pki = open_pki(SPEC, folder)
         cut = [
             (folder / "pki/clients/app.pem").read_bytes(),
             *(each.read_bytes() for each in pki.archived_consumers()),
@@ -115,7 +116,7 @@ def test_killed_in_a_turn_of_the_ca(tmp_path: Path, done: int) -> None:
     """It is turned or it is not, what signs is always trusted, and the next run turns it to the same end."""
     stages = ("trust", "sign", "drop")
     whole = tmp_path / "whole"
-    first = Pki.open(SPEC, whole)
+    first = open_pki(SPEC, whole)
     first.issue([each.role for each in desired_certs(SPEC)], NOW)
     for stage in stages[:done]:
         first.rotate_ca(stage, NOW)
@@ -125,7 +126,7 @@ def test_killed_in_a_turn_of_the_ca(tmp_path: Path, done: int) -> None:
     folders = run_killed_at_each_change(tmp_path, stages[done])
     assert len(folders) > 5
     for folder in folders:
-        pki = Pki.open(SPEC, folder)
+        pki = open_pki(SPEC, folder)
         cut = pki.observe()
         assert rotation_stage(cut) in (rotation_stage(before), ("trust", "sign", None)[done])
         assert cut.ca in cut.trusted

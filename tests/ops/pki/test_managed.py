@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.errors import PkiError
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 from tests.ops.pki.managed_pki import NOW, ROLES, THREE, contents, due_reasons, issue_all, spec_of
 from tests.support.openssl import openssl
 
@@ -16,7 +16,7 @@ from tests.support.openssl import openssl
 
 
 def test_nothing_is_there_then_everything_and_then_nothing_is_due(tmp_path: Path) -> None:
-    pki = Pki.open(THREE, tmp_path)
+    pki = open_pki(THREE, tmp_path)
     assert pki.observe().ca is None
     assert set(due_reasons(THREE, pki)) == set(ROLES)
     pki.issue(ROLES, NOW)
@@ -140,7 +140,7 @@ def test_what_goes_to_hosts(tmp_path: Path) -> None:
 def test_a_new_address_is_due_and_issued_with_the_same_ca(tmp_path: Path) -> None:
     authority = issue_all(tmp_path).observe().ca
     moved = spec_of("10.0.0.1", "10.0.0.2", "10.0.0.9")
-    pki = Pki.open(moved, tmp_path)
+    pki = open_pki(moved, tmp_path)
     lack = "its names lack 10.0.0.9"
     assert due_reasons(moved, pki) == {"server/infra3": lack, "peer/infra3": lack}
     pki.issue(due_reasons(moved, pki), NOW)
@@ -204,7 +204,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
 def test_a_folder_of_certificates_where_the_ca_should_be(tmp_path: Path) -> None:
     (tmp_path / "pki/ca.pem").mkdir(parents=True)
     with pytest.raises(PkiError, match="is a directory, not a file"):
-        Pki.open(THREE, tmp_path).observe()
+        open_pki(THREE, tmp_path).observe()
 
 
 # --- clients
@@ -232,5 +232,5 @@ def test_no_client_can_be_called_a_peer_or_write_elsewhere(tmp_path: Path, name:
 
 def test_a_role_that_is_not_the_specs_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(PkiError, match="no certificate `server/infra4`"):
-        Pki.open(THREE, tmp_path).issue(["server/infra1", "server/infra4"], NOW)
+        open_pki(THREE, tmp_path).issue(["server/infra1", "server/infra4"], NOW)
     assert not (tmp_path / "pki").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.errors import PkiError
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 from tests.ops.pki.managed_pki import NOW, ROLES, THREE, due_reasons, issue_all, spec_of
 from tests.support.openssl import openssl
 
@@ -22,18 +22,18 @@ def issue_encrypted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_encrypted_ca_key_needs_its_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     issue_encrypted(tmp_path, monkeypatch)
-    assert due_reasons(THREE, Pki.open(THREE, tmp_path)) == {}  # seeing needs none
+    assert due_reasons(THREE, open_pki(THREE, tmp_path)) == {}  # seeing needs none
     with pytest.raises(PkiError, match="encrypted and there is no passphrase for it") as missing:
-        Pki.open(THREE, tmp_path).issue(["admin"], NOW)
+        open_pki(THREE, tmp_path).issue(["admin"], NOW)
     assert VARIABLE in missing.value.hint
     with pytest.raises(PkiError, match="cannot be decrypted with this passphrase") as wrong:
-        Pki.open(THREE, tmp_path, lambda: "wrong passphrase").issue(["admin"], NOW)
+        open_pki(THREE, tmp_path, lambda: "wrong passphrase").issue(["admin"], NOW)
     assert "wrong passphrase" not in str(wrong.value) + wrong.value.hint
     with pytest.raises(PkiError, match="cannot be decrypted with this passphrase"):
-        Pki.open(THREE, tmp_path, lambda: "").issue(["admin"], NOW)
-    before = Pki.open(THREE, tmp_path).observe()
-    Pki.open(THREE, tmp_path, lambda: PASSPHRASE).issue(["admin"], NOW)
-    assert Pki.open(THREE, tmp_path).observe().files["admin"] != before.files["admin"]
+        open_pki(THREE, tmp_path, lambda: "").issue(["admin"], NOW)
+    before = open_pki(THREE, tmp_path).observe()
+    open_pki(THREE, tmp_path, lambda: PASSPHRASE).issue(["admin"], NOW)
+    assert open_pki(THREE, tmp_path).observe().files["admin"] != before.files["admin"]
 
 
 def test_the_operator_is_asked_once_and_only_for_an_encrypted_key(
@@ -45,11 +45,11 @@ def test_the_operator_is_asked_once_and_only_for_an_encrypted_key(
         asked.append("asked")
         return PASSPHRASE
 
-    plain = Pki.open(THREE, tmp_path / "plain", ask)
+    plain = open_pki(THREE, tmp_path / "plain", ask)
     plain.issue(ROLES, NOW)
     assert asked == []
     issue_encrypted(tmp_path / "encrypted", monkeypatch)
-    pki = Pki.open(THREE, tmp_path / "encrypted", ask)
+    pki = open_pki(THREE, tmp_path / "encrypted", ask)
     pki.issue(["admin"], NOW)
     pki.issue(["admin"], NOW)
     assert asked == ["asked"]
@@ -67,10 +67,10 @@ def test_a_command_gives_the_passphrase(tmp_path: Path) -> None:
     script.chmod(0o755)
     spec = spec_of("10.0.0.1", passphrase_command="'./print passphrase' '$(touch injected); `id`'")
     issue_all(tmp_path, spec)
-    Pki.open(spec, tmp_path).issue(["admin"], NOW)
+    open_pki(spec, tmp_path).issue(["admin"], NOW)
     assert (tmp_path / "ran").read_text() == "ran\n" * 2  # once for each Pki
     assert not (tmp_path / "injected").exists()
-    Pki.open(spec_of("10.0.0.1"), tmp_path, lambda: "$(touch injected); `id`").issue(["admin"], NOW)
+    open_pki(spec_of("10.0.0.1"), tmp_path, lambda: "$(touch injected); `id`").issue(["admin"], NOW)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError
+from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import Pki
 from tests.support.openssl import DATE, Ca, make_ca, make_cert, make_key, openssl
 
@@ -22,9 +23,9 @@ FILES = {"ca": "ca.pem", "cert": "kubernetes.pem", "key": "kubernetes-key.pem"}
 
 def open_provided(folder: Path, **tls: Any) -> Pki:
     hosts = [{"name": f"infra{n}", "address": address} for n, address in enumerate(ADDRESSES, 1)]
-    tls = {"mode": "open_provided", **FILES, **tls}
+    tls = {"mode": "provided", **FILES, **tls}
     spec = Spec.model_validate({"name": "prod", "version": "3.6.14", "hosts": hosts, "tls": tls})
-    return Pki.open(spec, folder)
+    return open_pki(spec, folder)
 
 
 def fault_texts(folder: Path, **tls: Any) -> list[str]:

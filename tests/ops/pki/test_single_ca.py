@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.errors import PkiError
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 from tests.ops.pki.managed_pki import NOW, ROLES, THREE, contents, due_reasons, issue_all, spec_of
 from tests.support.openssl import openssl
 
@@ -18,7 +18,7 @@ from tests.support.openssl import openssl
 def test_no_second_ca_beside_a_certificate_without_its_key(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     (tmp_path / "pki/ca-key.pem").unlink()
-    again = Pki.open(THREE, tmp_path)
+    again = open_pki(THREE, tmp_path)
     assert due_reasons(THREE, again) == {}  # what there is can still be used
     before = contents(tmp_path)
     with pytest.raises(PkiError, match=r"ca.pem is there without its key: no second CA is made") as caught:
@@ -33,13 +33,13 @@ def test_no_second_ca_beside_what_a_first_one_signed(tmp_path: Path) -> None:
     (tmp_path / "pki/ca-key.pem").unlink()
     (tmp_path / "pki/ca.pem").unlink()
     with pytest.raises(PkiError, match="is there without the CA that signed it: no second CA is made"):
-        Pki.open(THREE, tmp_path).issue(ROLES, NOW)
+        open_pki(THREE, tmp_path).issue(ROLES, NOW)
 
 
 def test_a_lost_ca_certificate_is_made_again_for_the_same_key(tmp_path: Path) -> None:
     before = issue_all(tmp_path).observe()
     old = (tmp_path / "pki/ca.pem").rename(tmp_path / "old-ca.pem")
-    pki = Pki.open(THREE, tmp_path)
+    pki = open_pki(THREE, tmp_path)
     pki.issue(["admin"], NOW)
     after = pki.observe()
     assert before.ca is not None
@@ -56,7 +56,7 @@ def test_two_cas_mixed_up_are_refused(tmp_path: Path) -> None:
     key = tmp_path / "a/pki/ca-key.pem"
     key.write_bytes((tmp_path / "b/pki/ca-key.pem").read_bytes())
     with pytest.raises(PkiError, match=r"ca-key.pem is not the key of .*ca.pem"):
-        Pki.open(THREE, tmp_path / "a").issue(["admin"], NOW)
+        open_pki(THREE, tmp_path / "a").issue(["admin"], NOW)
 
 
 def test_another_ca_makes_all_due(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_another_ca_makes_all_due(tmp_path: Path) -> None:
     issue_all(tmp_path / "b")
     for name in ("ca.pem", "ca-key.pem"):
         (tmp_path / "a/pki" / name).write_bytes((tmp_path / "b/pki" / name).read_bytes())
-    whys = due_reasons(THREE, Pki.open(THREE, tmp_path / "a"))
+    whys = due_reasons(THREE, open_pki(THREE, tmp_path / "a"))
     assert whys == dict.fromkeys(ROLES, "it was signed by another CA")
 
 
@@ -85,9 +85,9 @@ def test_two_at_once_make_one_ca(tmp_path: Path) -> None:
     fcntl.flock(holder, fcntl.LOCK_EX)
     script = (
         "import sys; from datetime import datetime, UTC; from pathlib import Path\n"
-        "from etcdup.core.spec.model import Spec; from etcdup.ops.pki.pki import Pki\n"
+        "from etcdup.core.spec.model import Spec; from etcdup.ops.pki.open import open_pki\n"
         "spec = Spec.model_validate_json(sys.argv[2]); print('begins', flush=True)\n"
-        "Pki.open(spec, Path(sys.argv[1])).issue([sys.argv[3]], datetime.now(UTC))\n"
+        "open_pki(spec, Path(sys.argv[1])).issue([sys.argv[3]], datetime.now(UTC))\n"
     )
     spec = '{"name": "prod", "version": "3.6.14", "hosts": [{"name": "infra1", "address": "10.0.0.1"}]}'
     argv = [sys.executable, "-c", script, str(tmp_path), spec]
@@ -103,10 +103,10 @@ def test_two_at_once_make_one_ca(tmp_path: Path) -> None:
             each.kill()
             each.communicate()
     one = spec_of("10.0.0.1")
-    assert set(due_reasons(one, Pki.open(one, tmp_path))) == {"server/infra1", "health/infra1"}
+    assert set(due_reasons(one, open_pki(one, tmp_path))) == {"server/infra1", "health/infra1"}
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "pki").write_text("a file")
     with pytest.raises(PkiError, match=r"pki cannot be made: File exists"):
-        Pki.open(THREE, tmp_path).issue(ROLES, NOW)
+        open_pki(THREE, tmp_path).issue(ROLES, NOW)

@@ -8,7 +8,7 @@ from etcdup.cli.run.terminal import Terminal
 from etcdup.core.certs.exports import env_text, kube_apiserver_text, kubeadm_text
 from etcdup.errors import EXIT_DONE
 from etcdup.ops.certs.export import admin_files, issue_consumer_files
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 
 _FOR_KUBERNETES = {"kubeadm": kubeadm_text, "kube-apiserver": kube_apiserver_text}
 
@@ -22,7 +22,7 @@ def print_export(file: Path, kind: str) -> int:
         if terminal.can_ask
         else None
     )
-    pki = Pki.open(spec, folder, ask)
+    pki = open_pki(spec, folder, ask)
     if kind == "env":
         text = env_text(spec, admin_files(spec, folder, pki))
     else:

@@ -10,7 +10,7 @@ from etcdup.cli.views.plan_view import refusal_json, render_plan, render_refusal
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, BadFile, Problem, UsageError
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 
 
 def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool) -> int:
@@ -19,7 +19,7 @@ def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool
     check_tls_files(session)
     observed, planned = session.run(_plan(session))
     print_warnings(session, observed)
-    warn_of_exposed_keys(session, Pki.open(session.spec, session.folder))
+    warn_of_exposed_keys(session, open_pki(session.spec, session.folder))
     if isinstance(planned, Refusal):
         text = json_text(refusal_json(planned))
         session.terminal.print_data(text if as_json else render_refusal(planned, session.terminal.out))

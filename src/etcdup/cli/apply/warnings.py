@@ -7,6 +7,7 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.spec.load import warnings
 from etcdup.core.versions.advisories import newest_patch, warning_advisories
 from etcdup.errors import UsageError
+from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import Pki
 
 
@@ -51,7 +52,7 @@ def check_tls_files(session: Session) -> None:
     """Provided certificates are judged before any host is touched. Raises UsageError with every fault."""
     if session.spec.tls.mode != "provided":
         return
-    faults = Pki.open(session.spec, session.folder).check(datetime.now(UTC))
+    faults = open_pki(session.spec, session.folder).check(datetime.now(UTC))
     for fault in faults:
         if fault.is_warning:
             session.terminal.warn(str(fault))

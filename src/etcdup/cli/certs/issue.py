@@ -12,7 +12,7 @@ from etcdup.core.certs.client_configs import consumer_text, role_of
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EXIT_DONE, UsageError
 from etcdup.ops.certs.consumers import IssuedConsumer, ReplacedCert, export_consumer, issue_consumer
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.x509 import UnusableFile, read_file
 
 
@@ -28,7 +28,7 @@ def issue_certificate(
         else None
     )
     request = _read_request(csr) if csr is not None else None
-    pki, now = Pki.open(spec, folder, ask), datetime.now(UTC)
+    pki, now = open_pki(spec, folder, ask), datetime.now(UTC)
     issued = issue_consumer(spec, folder, pki, name, now, csr=request, renew=renew)
     if out is not None:
         issued = replace(issued, files=export_consumer(issued, out.absolute()))
@@ -44,7 +44,7 @@ def forget_consumer(file: Path, name: str, *, as_json: bool) -> int:
     """Touches no host."""
     terminal = Terminal()
     spec, folder = read_spec(file), file.absolute().parent
-    pki = Pki.open(spec, folder)
+    pki = open_pki(spec, folder)
     cert = pki.observe().certs.get(f"client/{name}")
     kept = pki.archive_consumer(name)
     if as_json and cert is not None:

@@ -1,12 +1,12 @@
 """cluster.yaml, read and written: all that a verb needs which talks to no host."""
 
 import os
-import tempfile
 from pathlib import Path
 
 from etcdup.core.spec.load import load_bytes
 from etcdup.core.spec.model import Spec
 from etcdup.errors import UsageError
+from etcdup.ops.files import write_file
 
 
 def read_spec(path: Path) -> Spec:
@@ -37,23 +37,7 @@ def replace_text(path: Path, before: str, after: str) -> None:
             raise UsageError(
                 f"{path} was changed meanwhile; nothing was done", hint="look at it and try again"
             )
-        _write_temporary(target, after.encode())
+        was = target.stat()
+        write_file(target, after.encode(), was.st_mode & 0o7777, owner=(was.st_uid, was.st_gid))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}; nothing was done") from None
-
-
-def _write_temporary(target: Path, content: bytes) -> None:
-    was = target.stat()
-    number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(number, was.st_mode & 0o7777)
-            if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(number, was.st_uid, was.st_gid)
-            os.fsync(number)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink()
-        raise

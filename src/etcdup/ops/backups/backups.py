@@ -26,6 +26,7 @@ from etcdup.errors import EtcdupError, UsageError
 from etcdup.ops.backups.checksum import StreamChecksum
 from etcdup.ops.backups.encryption import DecryptionFailed, Identity, decrypt_stream
 from etcdup.ops.backups.store import ObjectNotFound, Store, StoreError
+from etcdup.ops.files import publish
 
 Report = Callable[[str], None]
 Stream = AsyncGenerator[bytes, None]
@@ -178,8 +179,7 @@ async def fetch(
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             async for piece in _read_database(store, manifest, report, identity):
                 await asyncio.to_thread(file.write, piece)
-            await asyncio.to_thread(os.fsync, file.fileno())
-        part.rename(target)
+        await asyncio.to_thread(publish, part, target)
     except OSError as error:
         raise StoreError(f"{name} cannot be written to {folder}: {error.strerror}") from None
     finally:

@@ -1,8 +1,11 @@
 """What of a stream must be known once it has gone by."""
 
 import hashlib
+from typing import BinaryIO
 
 from etcdup.core.backups.backups import HASH_BYTES, can_be_whole
+
+_PIECE_BYTES = 1 << 20
 
 
 class StreamChecksum:
@@ -36,3 +39,14 @@ class StreamChecksum:
     @property
     def has_valid_trailer(self) -> bool:
         return can_be_whole(self.size) and self._before_ending.digest() == self._ending
+
+
+def checksum_file(file: BinaryIO) -> StreamChecksum:
+    """Read a file to its end and return its checksum.
+
+    It is read in pieces: a large file that is mapped as a whole would count as memory of this process.
+    """
+    gauge = StreamChecksum()
+    while piece := file.read(_PIECE_BYTES):
+        gauge.update(piece)
+    return gauge

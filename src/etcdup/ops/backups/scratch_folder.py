@@ -4,7 +4,6 @@ Its owner holds a lock in it, which the kernel drops with him, however he ends. 
 holds was left by a run that was killed: the next one that needs such a folder removes it.
 """
 
-import fcntl
 import os
 import shutil
 import stat
@@ -12,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from etcdup.ops.files import create_empty_file, lock
 
 # The names of folders, and of the file in each that is locked: a folder without it is not known to be ours.
 PREFIX = "etcdup-scratch-"
@@ -34,8 +35,8 @@ def scratch_folder(what: str) -> Iterator[Path]:
 def _lock_owner_file(folder: Path) -> int:
     """The file gets its name once it is locked: nobody ever sees it without its owner."""
     fresh = folder / f"{OWNER_FILE}.new"
-    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    descriptor = create_empty_file(fresh, 0o600)
+    lock(descriptor, wait=True)
     fresh.rename(folder / OWNER_FILE)
     return descriptor
 
@@ -59,9 +60,9 @@ def _remove_orphan(folder: Path) -> bool:
     with suppress(OSError):
         descriptor = os.open(folder / OWNER_FILE, os.O_RDWR | os.O_NOFOLLOW)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
-            return True
+            if lock(descriptor, wait=False):
+                shutil.rmtree(folder)
+                return True
         finally:
             os.close(descriptor)
     return False

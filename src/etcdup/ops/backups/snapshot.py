@@ -5,17 +5,19 @@ What is named here is whole: a snapshot that is half written or damaged is never
 
 import asyncio
 import errno
-import hashlib
 import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from etcdup.core.backups.backups import can_be_whole
 from etcdup.core.observed.model import SnapshotSeen
 from etcdup.errors import EtcdupError
+from etcdup.ops.backups.checksum import checksum_file
+from etcdup.ops.files import create_empty_file, publish, sync_file
 from etcdup.remote.etcd.client import EtcdClient
 
 Report = Callable[[str], None]
@@ -24,8 +26,6 @@ Report = Callable[[str], None]
 STALL_S = 30.0
 STATUS_S = 10.0
 _MIB = 1 << 20
-_HASH_BYTES = 32
-_PAGE_BYTES = 512
 # Told of again after so much more, so that a fast line does not flood the screen.
 _REPORT_BYTES = 16 * _MIB
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -76,10 +76,9 @@ async def save_snapshot(client: EtcdClient, folder: Path, name: str, *, report: 
             await _stream(client, part, report)
             report(f"verifying {name}")
             await asyncio.to_thread(_verify, part, client.name)
-            part.rename(target)
+            publish(part, target)
         finally:
             part.unlink(missing_ok=True)
-        _sync(folder)
     return target
 
 
@@ -98,7 +97,7 @@ async def _stream(client: EtcdClient, part: Path, report: Report) -> None:
 
 async def _write(stream: AsyncIterator[bytes], member: str, part: Path, report: Report) -> None:
     got = told = 0
-    with _create_private_file(part).open("wb") as file:
+    with os.fdopen(create_empty_file(part, 0o600), "wb") as file:
         async for blob in stream:
             file.write(blob)
             got += len(blob)
@@ -107,32 +106,16 @@ async def _write(stream: AsyncIterator[bytes], member: str, part: Path, report: 
                 report(f"snapshot from {member}: {_mib(got)}")
 
 
-def _create_private_file(path: Path) -> Path:
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    return path
-
-
 def _verify(part: Path, member: str) -> None:
     """Puts the file on the disk, reads it back and compares it with the checksum at its end (rule 54)."""
-    digest = hashlib.sha256()
+    sync_file(part)
     with part.open("rb") as file:
-        os.fsync(file.fileno())
-        size = os.fstat(file.fileno()).st_size
-        left = size - _HASH_BYTES
-        while left > 0 and (chunk := file.read(min(left, _MIB))):
-            digest.update(chunk)
-            left -= len(chunk)
-        ending = file.read()
-    if not _can_be_whole(size) or digest.digest() != ending:
+        gauge = checksum_file(file)
+    if not gauge.has_valid_trailer:
         raise EtcdupError(
-            f"the snapshot from {member} is damaged: its {size} bytes do not have the checksum that they end with",
+            f"the snapshot from {member} is damaged: its {gauge.size} bytes do not have the checksum that they end with",
             hint="try again; if it stays so, the member's disk or the way to it is at fault: look at another member",
         )
-
-
-def _can_be_whole(size: int) -> bool:
-    """A database is whole pages; its checksum follows (rule 54)."""
-    return size > _HASH_BYTES and size % _PAGE_BYTES == _HASH_BYTES
 
 
 def _seen(path: Path) -> SnapshotSeen | None:
@@ -144,7 +127,7 @@ def _seen(path: Path) -> SnapshotSeen | None:
         taken_at = datetime.strptime(match["stamp"], _STAMP).replace(tzinfo=UTC)
     except (OSError, ValueError):
         return None
-    if not path.is_file() or not _can_be_whole(size):
+    if not path.is_file() or not can_be_whole(size):
         return None
     return SnapshotSeen(str(path), match["cluster"], match["hop"], taken_at, size)
 
@@ -158,16 +141,6 @@ def _prepare(folder: Path, name: str) -> None:
         match = _NAME.fullmatch(left.name[1:].removesuffix(".part"))
         if own and match and match["cluster"] == own["cluster"]:
             left.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    """The new name survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):  # some file systems do not know it for folders
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -17,9 +17,7 @@ from etcdup.core.etcd.keyspace import cluster_version, newest_revision
 from etcdup.core.observed.model import ListedMember
 from etcdup.core.restore.snapshot_origin import read_members
 from etcdup.errors import RefusedError
-from etcdup.ops.backups.checksum import StreamChecksum
-
-_CHUNK = 1 << 20
+from etcdup.ops.backups.checksum import StreamChecksum, checksum_file
 
 
 def read_snapshot(path: Path) -> SnapshotFile:
@@ -44,14 +42,11 @@ class _Contents:
 
 
 def _checksum_file(path: Path, file: BinaryIO) -> StreamChecksum:
-    """Read piece by piece: the whole of a large file, mapped, would count as this process's memory."""
     size = file.seek(0, 2)
     if not can_be_whole(size):
         raise _damaged(path, f"its {size} bytes are not whole pages and a checksum")
-    gauge = StreamChecksum()
     file.seek(0)
-    while piece := file.read(_CHUNK):
-        gauge.update(piece)
+    gauge = checksum_file(file)
     if not gauge.has_valid_trailer:
         raise _damaged(path, "it does not have the checksum that it ends with")
     return gauge

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from etcdup.core.etcd.bbolt import Read
 from etcdup.errors import EtcdupError
+from etcdup.ops.files import sync_file, sync_folder
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -247,13 +248,9 @@ _owner_only = _OwnerOnlyUmask()
 
 
 def _sync(folder: Path, name: str) -> None:
-    """The file and its name survive a power cut."""
-    for path in (folder / name, folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """Return once the file and its name are on the disk."""
+    sync_file(folder / name)
+    sync_folder(folder)
 
 
 _STATUS = re.compile(r"status code: (\d{3} [A-Z][\w ]*)")

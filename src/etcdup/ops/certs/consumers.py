@@ -11,7 +11,8 @@ from etcdup.core.observed.model import CertSeen
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError, UsageError
 from etcdup.ops.certs.export import client_files
-from etcdup.ops.pki.files import CERT_MODE, KEY_MODE, make_private_folder, sync_folder, write_file
+from etcdup.ops.files import write_file
+from etcdup.ops.pki.files import CERT_MODE, KEY_MODE, make_private_folder
 from etcdup.ops.pki.pki import Pki
 
 # What stands for the key's path where the key was never here.
@@ -94,7 +95,6 @@ def export_consumer(issued: IssuedConsumer, folder: Path) -> ClientFiles:
             write_file(Path(there.key), Path(issued.files.key).read_bytes(), KEY_MODE)
         write_file(Path(there.cert), Path(issued.files.cert).read_bytes(), CERT_MODE)
         write_file(Path(there.ca), ca, CERT_MODE)
-        sync_folder(folder)
     except OSError as error:
         raise PkiError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
     return there

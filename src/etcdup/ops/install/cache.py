@@ -5,16 +5,15 @@ Two etcdups may share the folder: files appear by rename, and long work is done 
 """
 
 import asyncio
-import fcntl
 import os
 import re
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
 from etcdup.core.spec.version import Version, parse_version
+from etcdup.ops.files import lock, publish, remove_partial_files, write_file
 from etcdup.ops.install.archive import BinaryArchive, archive_name, sha256_of
 
 # A distribution's builds and an operator's own may carry patches: they never pass for upstream's (rule 44),
@@ -23,6 +22,7 @@ Flavour = Literal["", "+go", "+package"]
 
 _NAME = re.compile(r"etcd-v(\d+\.\d+\.\d+)-linux-([a-z0-9_]+)(?:\+go)?\.tar\.gz", re.ASCII)
 _POLL_S = 0.2
+ARCHIVE_MODE = 0o644
 
 
 def cache_dir() -> Path:
@@ -59,40 +59,22 @@ def find_archive(
 
 def store_archive(making: Path, path: Path, sha256: str) -> None:
     """Renames a finished archive into its place, then notes its checksum."""
-    with making.open("rb") as file:
-        os.fsync(file.fileno())
-    making.rename(path)
-    with temporary_file(_checksum_path(path)) as note:
-        note.write_text(f"{sha256}  {path.name}\n", encoding="ascii")
-        note.rename(_checksum_path(path))
-
-
-@contextmanager
-def temporary_file(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to and rename; gone at the end if it was not renamed."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.part-", dir=path.parent)
-    os.close(handle)
-    making = Path(name)
-    making.chmod(0o644)
-    try:
-        yield making
-    finally:
-        making.unlink(missing_ok=True)
+    publish(making, path)
+    write_file(_checksum_path(path), f"{sha256}  {path.name}\n".encode("ascii"), ARCHIVE_MODE)
 
 
 @asynccontextmanager
 async def archive_lock(path: Path, report: Callable[[str], None]) -> AsyncIterator[None]:
     """One etcdup at a time makes `path`. The kernel frees the lock when its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    with path.with_name(f".{path.name}.lock").open("w") as holder:
         waiting = False
-        while not _try_lock(lock.fileno()):
+        while not lock(holder.fileno(), wait=False):
             if not waiting:
                 report(f"another etcdup is making {path.name}; waiting for it")
             waiting = True
             await asyncio.sleep(_POLL_S)
-        for left in path.parent.glob(f".{path.name}.part-*"):  # its maker died: we hold the lock
-            left.unlink(missing_ok=True)
+        remove_partial_files(path.parent, path.name)
         yield
 
 
@@ -104,14 +86,6 @@ def cached_versions(cache: Path, arch: str | None = None) -> list[Version]:
         if match and arch in (None, match[2]):
             found.add(parse_version(match[1]))
     return sorted(found, reverse=True)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _checksum_path(path: Path) -> Path:

@@ -14,14 +14,15 @@ from etcdup.core.host.packages import tools_of
 from etcdup.core.observed.model import Binaries
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
+from etcdup.ops.files import temporary_file
 from etcdup.ops.install.archive import BinaryArchive, pack
 from etcdup.ops.install.cache import (
+    ARCHIVE_MODE,
     archive_lock,
     archive_path,
     archives_folder,
     find_archive,
     store_archive,
-    temporary_file,
 )
 from etcdup.ops.install.command import run
 from etcdup.ops.install.path import check_tools
@@ -68,7 +69,10 @@ def _find_built(wanted: SourceRequest, arch: str) -> BinaryArchive | str:
 
 
 async def _build(wanted: SourceRequest, arch: str, path: Path) -> BinaryArchive:
-    with TemporaryDirectory(prefix=".building-", dir=path.parent) as scratch, temporary_file(path) as making:
+    with (
+        TemporaryDirectory(prefix=".building-", dir=path.parent) as scratch,
+        temporary_file(path, ARCHIVE_MODE) as making,
+    ):
         tools = await build(wanted, arch, Path(scratch))
         await check_tools(tools, wanted.version, arch, "the build")
         sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, making, level=_PACK_LEVEL)

@@ -19,14 +19,15 @@ from etcdup.core.host.packages import (
 )
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
+from etcdup.ops.files import temporary_file
 from etcdup.ops.install.archive import BinaryArchive, pack
 from etcdup.ops.install.cache import (
+    ARCHIVE_MODE,
     archive_lock,
     archive_path,
     archives_folder,
     find_archive,
     store_archive,
-    temporary_file,
 )
 from etcdup.ops.install.command import ProcessResult, run
 from etcdup.ops.install.elf import this_arch
@@ -120,7 +121,7 @@ async def _pack(version: Version, folder: Path, path: Path) -> BinaryArchive:
             f"this distribution's packages of etcd {version} hold no {' and no '.join(missing)}"
         )
     await check_tools(tools, version, this_arch(), "the package")
-    with temporary_file(path) as making:
+    with temporary_file(path, ARCHIVE_MODE) as making:
         sha256 = await asyncio.to_thread(pack, tools, version, this_arch(), making, level=_PACK_LEVEL)
         store_archive(making, path, sha256)
     return BinaryArchive(path, sha256, this_arch(), version)

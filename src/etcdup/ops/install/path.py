@@ -11,13 +11,14 @@ from etcdup.core.host.packages import tools_of
 from etcdup.core.observed.model import Binaries
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
+from etcdup.ops.files import temporary_file
 from etcdup.ops.install.archive import BinaryArchive, archive_name, pack, sha256_of, unpack_tools
 from etcdup.ops.install.cache import (
+    ARCHIVE_MODE,
     archive_lock,
     archives_folder,
     find_archive,
     store_archive,
-    temporary_file,
 )
 from etcdup.ops.install.command import run
 from etcdup.ops.install.elf import arch_of, this_arch
@@ -50,7 +51,10 @@ async def obtain_path(wanted: SourceRequest, arch: str) -> BinaryArchive:
 
 
 async def _repack(wanted: SourceRequest, arch: str, given: Path, path: Path) -> BinaryArchive:
-    with TemporaryDirectory(prefix=".given-", dir=path.parent) as scratch, temporary_file(path) as making:
+    with (
+        TemporaryDirectory(prefix=".given-", dir=path.parent) as scratch,
+        temporary_file(path, ARCHIVE_MODE) as making,
+    ):
         tools = await asyncio.to_thread(_tools, given, wanted.version, Path(scratch))
         await check_tools(tools, wanted.version, arch, given)
         wanted.report(f"packing {given}")

@@ -5,14 +5,15 @@ import re
 
 from etcdup.core.observed.model import Binaries
 from etcdup.errors import InstallError
+from etcdup.ops.files import temporary_file
 from etcdup.ops.install.archive import BinaryArchive, archive_name
 from etcdup.ops.install.cache import (
+    ARCHIVE_MODE,
     archive_lock,
     archive_path,
     archives_folder,
     find_archive,
     store_archive,
-    temporary_file,
 )
 from etcdup.ops.install.download import check_exists, fetch, fetch_small
 from etcdup.ops.install.wanted import GITHUB, SourceRequest
@@ -59,7 +60,7 @@ async def obtain_release(wanted: SourceRequest, arch: str, expected: str) -> Bin
 
 async def _download(wanted: SourceRequest, arch: str, expected: str) -> BinaryArchive:
     path, url = archive_path(wanted.cache, wanted.version, arch), url_of(wanted, arch)
-    with temporary_file(path) as making:
+    with temporary_file(path, ARCHIVE_MODE) as making:
         try:
             got = await fetch(url, making, wanted.timeouts, wanted.report)
         except InstallError as error:

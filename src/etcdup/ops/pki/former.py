@@ -9,7 +9,8 @@ Forgotten ones are moved there. One that is issued anew is linked there before a
 from itertools import count
 from pathlib import Path
 
-from etcdup.ops.pki.files import make_private_folder, sync_folder
+from etcdup.ops.files import sync_folder
+from etcdup.ops.pki.files import make_private_folder
 
 
 class ArchivedConsumers:

@@ -32,17 +32,14 @@ from etcdup.core.certs.required import (
 from etcdup.core.observed.model import CertSeen, PkiSeen
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError
+from etcdup.ops.files import create_file, remove_partial_files, write_file
 from etcdup.ops.pki.files import (
     CERT_MODE,
     KEY_MODE,
-    create_file,
     exposure_faults,
     folder_lock,
     make_private_folder,
-    remove_partial_files,
     restrict_to_owner,
-    sync_folder,
-    write_file,
 )
 from etcdup.ops.pki.former import ArchivedConsumers
 from etcdup.ops.pki.passphrase import VARIABLE, configured_passphrase
@@ -115,7 +112,7 @@ class Managed(Pki):
         wanted = [self._desired_cert(role) for role in roles]
         with folder_lock(self._root):
             for folder in (self._root, self._root / "clients", *self._root.glob("members/*")):
-                remove_partial_files(folder)
+                remove_partial_files(folder, "*.pem")
             authority = self._unlock_ca(now)
             folders = dict.fromkeys(self._cert(each.role).parent for each in wanted)
             for folder in folders:
@@ -125,8 +122,6 @@ class Managed(Pki):
             for each in wanted:
                 kept = self._key_to_keep(each.role, seen)
                 self._issue(with_previous_addresses(each, seen.certs.get(each.role)), kept, authority, now)
-            for folder in folders:
-                sync_folder(folder)
 
     def issue_consumer(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
         wanted = self._desired_cert(f"client/{name}")
@@ -153,7 +148,6 @@ class Managed(Pki):
             self._former.archive_copy(self._cert(wanted.role), self._key(wanted.role))
             cert = make_cert(wanted, request, authority, self._spec.name, days=self._spec.tls.days, now=now)
             write_file(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
-            sync_folder(folder)
         return cert_pem(cert)
 
     def pair(self, role: str) -> tuple[bytes, bytes]:
@@ -181,7 +175,7 @@ class Managed(Pki):
 
     def rotate_ca(self, stage: str, now: datetime) -> None:
         with folder_lock(self._root):
-            remove_partial_files(self._root)
+            remove_partial_files(self._root, "*.pem")
             authority = self._unlock_ca(now)  # the passphrase, if there is one, is proved to be the right one
             if stage == "trust":
                 # As well kept as the key that it takes over from.

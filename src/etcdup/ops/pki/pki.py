@@ -12,28 +12,12 @@ from pathlib import Path
 
 from etcdup.core.certs.required import Fault
 from etcdup.core.observed.model import PkiSeen
-from etcdup.core.spec.model import Spec
 
 AskPassphrase = Callable[[], str]
 
 
 class Pki(ABC):
     """Roles are named as in PkiSeen. Every method raises PkiError, which never holds key material."""
-
-    @staticmethod
-    def open(spec: Spec, folder: Path, passphrase: AskPassphrase | None = None) -> "Pki":
-        """The PKI of this Spec; reads nothing yet. Relative paths start at `folder`, cluster.yaml's own.
-
-        `passphrase` is asked only for a CA key that is encrypted, when neither $ETCDUP_CA_PASSPHRASE nor
-        `tls.passphrase_command` gives one. A new CA key is encrypted if one of those two is set.
-        """
-        if spec.tls.mode == "provided":
-            from etcdup.ops.pki.provided import Provided
-
-            return Provided(spec, folder)
-        from etcdup.ops.pki.managed import Managed
-
-        return Managed(spec, folder, passphrase)
 
     @abstractmethod
     def observe(self) -> PkiSeen:

@@ -8,15 +8,8 @@ from pathlib import Path
 from etcdup.core.certs.required import desired_certs
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError
-from etcdup.ops.pki.files import (
-    CERT_MODE,
-    KEY_MODE,
-    create_file,
-    folder_lock,
-    make_private_folder,
-    sync_folder,
-    write_file,
-)
+from etcdup.ops.files import create_file, write_file
+from etcdup.ops.pki.files import CERT_MODE, KEY_MODE, folder_lock, make_private_folder
 from etcdup.ops.pki.signing import key_pem, make_csr, new_key
 from etcdup.ops.pki.x509 import parse_key, read_file
 
@@ -35,7 +28,6 @@ def request_all(spec: Spec, folder: Path) -> tuple[Path, ...]:
                 create_file(key_path, key_pem(new_key()), KEY_MODE)
             key = parse_key(key_path, read_file(key_path))
             write_file(path, make_csr(wanted, key, spec.name), CERT_MODE)
-            sync_folder(folder / name)
             written.append(path)
     if not written:
         raise PkiError("cluster.yaml names no hosts to request certificates for")

@@ -17,14 +17,8 @@ from pathlib import Path
 from cryptography import x509
 
 from etcdup.errors import PkiError
-from etcdup.ops.pki.files import (
-    CERT_MODE,
-    KEY_MODE,
-    create_file,
-    make_private_folder,
-    sync_folder,
-    write_file,
-)
+from etcdup.ops.files import create_file, sync_folder, write_file
+from etcdup.ops.pki.files import CERT_MODE, KEY_MODE, make_private_folder
 from etcdup.ops.pki.signing import cert_pem, key_pem, new_key
 from etcdup.ops.pki.x509 import Pem, PrivateKey, is_key_of, read_if_exists
 
@@ -122,7 +116,6 @@ class CaRotation:
             return
         self._archive(self._ca, "ca")
         write_file(self._ca, content, CERT_MODE)
-        sync_folder(self._root)
 
     def _archive(self, path: Path, name: str) -> None:
         """As it is now, under a name that its content gives it, so that nothing is kept twice."""

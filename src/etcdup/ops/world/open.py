@@ -16,6 +16,7 @@ from etcdup.core.spec.version import Version
 from etcdup.core.versions.advisories import refuse_version
 from etcdup.core.versions.version_steps import snapshot_folder, versions_ahead
 from etcdup.errors import PkiError, RemoteError
+from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import AskPassphrase, Pki
 from etcdup.ops.polling import WallClock
 from etcdup.ops.world.refusal import raise_refusal
@@ -45,7 +46,7 @@ async def open_world(
 
     `folder` is cluster.yaml's own; `report` is told of downloads.
     """
-    pki = Pki.open(spec, folder, passphrase)
+    pki = open_pki(spec, folder, passphrase)
     ahead = asyncio.create_task(asyncio.to_thread(_import_ahead))
     async with open_fleet(spec, secrets) as fleet:
         members = MemberClients(spec, fleet.hosts, pki)
