@@ -32,18 +32,6 @@ async def test_bare_machines_become_a_healthy_cluster(tmp_path: Path, size: int)
     assert left.steps == ()
 
 
-async def test_what_stands_near_is_sent_a_tar_and_the_rest_an_archive(tmp_path: Path) -> None:
-    """The machines refuse the one where they are told to expect the other."""
-    spec = spec_of(3)
-    network = machines_for(spec)
-    for name in ("infra1", "infra3"):
-        network.machines[name].near = True
-    results = await bring_up(spec, network, tmp_path)
-    assert all(result.ok for result in results)
-    sent = [(name, argv[1]) for name, argv in network.commands if argv[0] == "tar"]
-    assert sorted(sent) == [("infra1", "-x"), ("infra2", "-xz"), ("infra3", "-x")]
-
-
 async def test_a_kill_after_any_command_is_finished_by_the_next_apply(tmp_path: Path) -> None:
     spec = spec_of(3)
     whole = machines_for(spec)

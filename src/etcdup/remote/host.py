@@ -84,11 +84,6 @@ class Host(Protocol):
 
     name: str
 
-    @property
-    def near(self) -> bool:
-        """Whether bytes reach it sooner than it unpacks them: it is this machine, or stands beside it."""
-        ...
-
     async def run(
         self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = COMMAND_TIMEOUT_S
     ) -> Result:

@@ -37,10 +37,6 @@ class LocalHost(PosixHost):
         super().__init__(name, at_once=AT_ONCE)
         self._own_folder = own_folder
 
-    @property
-    def near(self) -> bool:
-        return True
-
     async def use_sudo(self, secrets: SshSecrets) -> None:
         """From here on every command runs as root."""
         user = pwd.getpwuid(os.geteuid()).pw_name

@@ -71,10 +71,6 @@ class PosixHost(ABC):
             for task, bound, part in zip(tasks, bounds, _parts(ended), strict=False)
         ]
 
-    @property
-    @abstractmethod
-    def near(self) -> bool: ...
-
     @abstractmethod
     def hold(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Held]: ...
 

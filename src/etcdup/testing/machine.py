@@ -41,7 +41,6 @@ class FakeMachine:
     distribution: str = "debian"
     clock_ahead_s: float = 0.0
     free_bytes: int = 20 * 1024**3
-    near: bool = False
     systemd: bool = True
     ports_taken: dict[int, str] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=lambda: {"/": Node()})

@@ -110,7 +110,6 @@ class FakeHost:
             raise ConnectFailed(machine.name, f"{machine.name} cannot be reached", hint="is it up?")
         self.name = machine.name
         self.machine = machine
-        self.near = machine.near
 
     async def run(
         self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = COMMAND_TIMEOUT_S

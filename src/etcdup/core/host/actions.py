@@ -11,12 +11,10 @@ STOP_TIMEOUT_S = 90.0
 
 @dataclass(frozen=True)
 class ArchiveInput:
-    """The archive of etcd's binaries for this architecture, streamed to a command's stdin: a .tar.gz, or with
-    `plain` the tar in it."""
+    """The archive of etcd's binaries for this architecture, streamed to a command's stdin."""
 
     version: str
     arch: str
-    plain: bool = False
 
 
 @dataclass(frozen=True)

@@ -179,12 +179,10 @@ def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> 
         return
     # A folder that begins with a dot is not a version: only the rename makes it one.
     fresh = f"{layout.versions}/.{step.version}.new"
-    # To a host that stands near it goes as it is: to make it smaller costs that host more than to receive it whole.
-    extract = "-x" if seen.near else "-xz"
     tools = tools_of(parse_version(step.version))
-    argv = ("sh", "-c", UNPACK, "unpack", fresh, layout.version_dir(step.version), extract, *tools)
+    argv = ("sh", "-c", UNPACK, "unpack", fresh, layout.version_dir(step.version), *tools)
     doing = f"sending etcd {step.version}"
-    yield RunCommand(argv, doing, ArchiveInput(step.version, seen.arch, plain=seen.near), UNPACK_TIMEOUT_S)
+    yield RunCommand(argv, doing, ArchiveInput(step.version, seen.arch), UNPACK_TIMEOUT_S)
 
 
 def _switch(step: SwitchBinaries, layout: Layout) -> Iterator[HostAction]:
@@ -259,11 +257,11 @@ def _archive_folder(path: str, mount: bool, entries: tuple[str, ...], suffix: st
 # A tar that ends early ends well, should it end between two files: so each of the programs is asked for.
 UNPACK = """\
 set -eu
-new=$1 place=$2 extract=$3
-shift 3
+new=$1 place=$2
+shift 2
 rm -rf -- "$new"
 mkdir -p -- "$new"
-tar "$extract" --strip-components=1 --no-same-owner -C "$new"
+tar -xz --strip-components=1 --no-same-owner -C "$new"
 for tool in "$@"; do
   [ -f "$new/$tool" ] || { echo "the archive arrived without $tool" >&2; exit 1; }
 done

@@ -174,8 +174,6 @@ class HostSeen:
     listening: tuple[ListeningPort, ...] = ()
     joining: bool = False
     is_root: bool = True
-    near: bool = False
-    """Whether bytes reach it sooner than it unpacks them."""
 
     def is_marked(self, cluster: str) -> bool:
         """Whether our mark says that this is where that cluster's member of this name lives."""

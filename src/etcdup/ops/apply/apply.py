@@ -91,16 +91,10 @@ async def apply_without_proof(
 
 
 async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm: Confirm) -> Observed:
-    """Phase by phase, each the first of a fresh plan, until that is empty: then returns what was seen."""
-    ahead = asyncio.create_task(performer.unzip_ahead(plan))
-    try:
-        return await _do_phases(performer, plan, planner, confirm)
-    finally:
-        ahead.cancel()
+    """Do phase by phase, each the first of a fresh plan, until that is empty; then return what was observed.
 
-
-async def _do_phases(performer: Performer, plan: Plan, planner: Planner, confirm: Confirm) -> Observed:
-    """The fresh plan's order counts, not the shown one's: who leads, and must be restarted last, changes on the way."""
+    The order of the fresh plan counts, not that of the shown plan: the leader, which is restarted last, may change.
+    """
     from etcdup.ops.apply.execution import (
         run_phase,  # with all that changes need: most runs have nothing to do
     )

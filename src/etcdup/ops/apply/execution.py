@@ -123,17 +123,14 @@ async def _run_local_steps(performer: Performer, steps: Sequence[Step], observed
                 performer.reporter.doing("operator", "issuing certificates")
                 work.append(asyncio.to_thread(world.pki.issue, roles, observed.at))
             case ObtainBinaries(version=version, arches=arches):
-                work += [_obtain(performer, version, arch, observed) for arch in arches]
+                work += [_obtain(performer, version, arch) for arch in arches]
     results = await asyncio.gather(*work, return_exceptions=True)
     raise_together([result for result in results if isinstance(result, BaseException)])
     performer.reporter.doing("operator", "")
 
 
-async def _obtain(performer: Performer, version: str, arch: str, observed: Observed) -> None:
-    if any(host.near and host.arch == arch for host in observed.reachable().values()):
-        await performer.unzip(version, arch)
-    else:
-        await performer.world.obtain_archive(performer.world.binaries_of(version), arch)
+async def _obtain(performer: Performer, version: str, arch: str) -> None:
+    await performer.world.obtain_archive(performer.world.binaries_of(version), arch)
 
 
 async def _run_host_steps(

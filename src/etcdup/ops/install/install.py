@@ -3,7 +3,7 @@
     settle  -> Binaries    goes into the plan: source, origin, why, checksums. Downloads nothing large.
     obtain  -> Archive     one a CPU architecture, in the cache, verified; streamed to all hosts at once
 
-A host unpacks an archive with `tar -xz --strip-components=1`; one that stands near is sent the tar in it. With
+A host unpacks an archive with `tar -xz --strip-components=1`. With
 `package`, hosts install by themselves (core/host/packages.py) and archives are for local members only.
 """
 

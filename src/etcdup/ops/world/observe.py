@@ -165,10 +165,9 @@ async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unrea
     ports = () if host.root else (spec.client_port(host), spec.peer_port(host), spec.metrics_port(host))
     asked_at = world.clock.now()
     try:
-        reached = world.hosts[host.name]
-        result = await reached.run(probe_argv(layout, files, ports), timeout_s=PROBE_TIMEOUT_S)
-        seen = parse_probe(host.name, result.stdout, layout, asked_at, world.clock.now())
-        return replace(seen, near=reached.near)
+        argv = probe_argv(layout, files, ports)
+        result = await world.hosts[host.name].run(argv, timeout_s=PROBE_TIMEOUT_S)
+        return parse_probe(host.name, result.stdout, layout, asked_at, world.clock.now())
     except RemoteError as error:
         return Unreachable(host.name, error.message, error.hint)
     except ValueError as error:

@@ -1,26 +1,18 @@
 """Runs a plan's actions on hosts: resolves what a command needs, reports, journals, and stops on failure."""
 
-import asyncio
-import gzip
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from etcdup.core.host.actions import HostAction, LocalFileInput, RunCommand, WriteFiles
 from etcdup.core.host.content import CaContent, CertContent, Content, TextContent
-from etcdup.core.plan.plan import Plan
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import InstallBinaries, ObtainBinaries
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.world import World
 from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Host, HostCommand, HostFile, HostTask
-
-# Sources from which nothing is downloaded.
-LOCAL_SOURCES = ("cache", "path")
 
 ACTION_HINTS = {
     "No space left on device": "free some space on the host; nothing that was there is lost",
@@ -63,8 +55,6 @@ class Performer:
     reporter: Reporter
     journal: Journal
     changed: int = field(default=0)
-    _tars: dict[tuple[str, str], bytes] = field(default_factory=dict, repr=False)
-    _unzipping: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def perform(self, host: Host, actions: Iterable[HostAction], step: str) -> None:
         """The actions in order; the first that fails raises a RemoteError with a hint, and nothing follows."""
@@ -139,31 +129,7 @@ class Performer:
             return b""
         if isinstance(action.stdin, LocalFileInput):
             return Blob(Path(action.stdin.path))
-        if action.stdin.plain:
-            return await self.unzip(action.stdin.version, action.stdin.arch)
         return Blob(await self._obtain_archive(action.stdin.version, action.stdin.arch))
-
-    async def unzip_ahead(self, plan: Plan) -> None:
-        """Begins with what the plan's first InstallBinaries will ask for: hosts are still to be looked at again, and
-        this machine has nothing else to do. What stands against it is told when it is asked for.
-        """
-        installed = [step.host for step in plan.steps if isinstance(step, InstallBinaries)]
-        obtained = next((step for step in plan.steps if isinstance(step, ObtainBinaries)), None)
-        if obtained is None or obtained.source not in LOCAL_SOURCES:
-            return
-        if any(host.near for name, host in self.world.hosts.items() if name in installed):
-            with suppress(EtcdupError):
-                for arch in obtained.arches:
-                    await self.unzip(obtained.version, arch)
-
-    async def unzip(self, version: str, arch: str) -> bytes:
-        """The tar in an archive, made once for all hosts, and kept until another version is asked for."""
-        async with self._unzipping:
-            if (version, arch) not in self._tars:
-                path = await self._obtain_archive(version, arch)
-                self._tars = {key: tar for key, tar in self._tars.items() if key[0] == version}
-                self._tars[version, arch] = await asyncio.to_thread(_unzip, path)
-            return self._tars[version, arch]
 
     async def _obtain_archive(self, version: str, arch: str) -> Path:
         return await self.world.obtain_archive(self.world.binaries_of(version), arch)
@@ -177,11 +143,6 @@ class Performer:
         if failed:
             facts["failed"] = failed
         self.journal.record("command", facts)
-
-
-def _unzip(path: Path) -> bytes:
-    with gzip.open(path) as file:
-        return file.read()
 
 
 def _round_trips(acts: Iterable[StepAction]) -> Iterator[list[StepAction]]:

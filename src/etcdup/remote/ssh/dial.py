@@ -1,11 +1,8 @@
 """From cluster.yaml and ssh_config to an SSH connection: options, jump hosts, host keys, time limits."""
 
 import asyncio
-import math
 import os
 import re
-import socket
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,9 +32,6 @@ CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 # Besides the key types that known_hosts has for a host, which come first: one that now has a key of another
 # type shall show it, so that we can tell what changed.
 HOST_KEY_TYPES = "+ssh-ed25519,ecdsa-sha2-nistp*,rsa-sha2-*"
-
-# tcpi_min_rtt, in microseconds, in the kernel's struct tcp_info (linux/tcp.h).
-_MIN_RTT = slice(148, 152)
 
 _CONFIG_FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
 _HOP = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[^\]\s]+\]|[^:@\s]+)(?::(?P<port>\d{1,5}))?")
@@ -76,16 +70,6 @@ class SshConnection:
     jumps: tuple[asyncssh.SSHClientConnection, ...]
     user: str
     place: str
-
-    @property
-    def round_trip_s(self) -> float:
-        """The shortest so far, as this machine's kernel saw it; infinite where it cannot be known, or says nothing of
-        the host: behind a jump host or a proxy's command, and on another system than Linux."""
-        carrier = self.connection.get_extra_info("socket")
-        if self.jumps or carrier is None or sys.platform != "linux":
-            return math.inf
-        told = carrier.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT.stop)
-        return int.from_bytes(told[_MIN_RTT], sys.byteorder) / 1e6 if len(told) == _MIN_RTT.stop else math.inf
 
     async def close(self) -> None:
         for connection in (self.connection, *reversed(self.jumps)):

@@ -17,9 +17,6 @@ from etcdup.remote.sudo import RawResult, become_root
 # sshd allows ten sessions on a connection (MaxSessions); two are left for held commands.
 AT_ONCE = 8
 PROBE_TIMEOUT_S = 15.0
-# A round trip takes 0.02 ms within one machine, 0.05 ms in a rack with 10 Gbit/s, 0.15 ms and more over 1 Gbit/s.
-# To gunzip etcd takes 0.4 s of a host's CPU; only on the first two is it sooner there without that.
-NEAR_S = 0.0001
 
 
 async def connect(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> "SshHost":
@@ -45,10 +42,6 @@ class SshHost(PosixHost):
         super().__init__(name, at_once=AT_ONCE)
         self._dialled = dialled
         self._forwards = Forwards(name, dialled.connection)
-
-    @property
-    def near(self) -> bool:
-        return self._dialled.round_trip_s < NEAR_S
 
     async def use_sudo(self, secrets: SshSecrets) -> None:
         """From here on every command runs as root."""
