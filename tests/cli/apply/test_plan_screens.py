@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.cli.apply.no_return import confirm_no_return
 from etcdup.cli.apply.stale_plan import refuse_stale_plan
+from etcdup.cli.run.no_return import confirm_no_return
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.plan_view import render_plan, render_refusal
 from etcdup.cli.views.text import Paint

@@ -4,8 +4,9 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from etcdup.cli.apply.apply import ApplyRun
+from etcdup.cli.apply.apply import ask_to_apply, converge
 from etcdup.cli.apply.warnings import check_tls_files
+from etcdup.cli.run.change import Change, ChangeRun
 from etcdup.cli.run.cluster_file import read_bytes, replace_text
 from etcdup.cli.run.session import Session
 from etcdup.cli.run.terminal import Terminal
@@ -33,7 +34,18 @@ def replace_member(file: Path, name: str, *, address: str | None, yes: bool) -> 
         spec, edit = _edit_address(file, data.decode(), spec, name, _parse_address(address))
     session = Session(spec, file.absolute().parent, Terminal())
     check_tls_files(session)
-    return ReplaceRun(session, name, address=address, edit=edit, yes=yes).run_to_exit()
+    verb = f"member replace {name}" + (f" --address {address}" if address else "")
+    run = ChangeRun(session, verb, resume=lambda done: _resume_hint(verb, edit, done))
+
+    def choose(observed: Observed) -> Change:
+        return Change(
+            _choose_planner(session, name, observed, moves=address is not None),
+            None if yes else ask_to_apply(session),
+            preface=render_edit(str(file), edit.diff, session.terminal.err) if edit else "",
+            prepare=edit.write if edit else lambda: False,
+        )
+
+    return run.run_to_exit(converge(run, choose))
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,11 @@ class Edit:
     def diff(self) -> str:
         lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), lineterm="", n=1)
         return "\n".join(lines)
+
+    def write(self) -> bool:
+        """From here on cluster.yaml names the new machine, whatever becomes of this run."""
+        replace_text(self.path, self.before, self.after)
+        return True
 
 
 def _parse_address(address: str) -> str:
@@ -70,44 +87,21 @@ def _edit_address(file: Path, text: str, spec: Spec, name: str, address: str) ->
     return load(edited, str(file)), Edit(file, text, edited)
 
 
-class ReplaceRun(ApplyRun):
-    """One run of `member replace`: an apply that begins with the mark on the host, and with the file."""
+def _choose_planner(session: Session, name: str, observed: Observed, *, moves: bool) -> Planner:
+    """Decide once which member is replaced: later observations have its new member."""
+    spec, token = session.spec, session.generate_token()
+    member_id = id_to_replace(spec, name, observed, moves=moves)
+    if isinstance(member_id, Refused):
+        raise_refusal(Refusal(spec.name, (member_id,)))
 
-    def __init__(
-        self, session: Session, name: str, *, address: str | None, edit: Edit | None, yes: bool
-    ) -> None:
-        moved = f" --address {address}" if address else ""
-        super().__init__(session, f"member replace {name}{moved}", yes=yes)
-        self._name = name
-        self._moves = address is not None
-        self._edit = edit
+    def planner(observed: Observed) -> Plan | Refusal:
+        return plan_replacement(spec, name, member_id, observed, token)
 
-    def planner(self, observed: Observed) -> Planner:
-        spec, name = self.session.spec, self._name
-        member_id = id_to_replace(spec, name, observed, moves=self._moves)
-        if isinstance(member_id, Refused):
-            raise_refusal(Refusal(spec.name, (member_id,)))
-        token = self.session.generate_token()
+    return planner
 
-        def planned(observed: Observed) -> Plan | Refusal:
-            return plan_replacement(spec, name, member_id, observed, token)
 
-        return planned
-
-    def show(self, plan: Plan) -> None:
-        if self._edit is not None:
-            path = str(self._edit.path)
-            self.terminal.say(render_edit(path, self._edit.diff, self.terminal.err))
-        super().show(plan)
-
-    def prepare_locally(self) -> bool:
-        """From here on cluster.yaml names the new machine, whatever becomes of this run."""
-        if self._edit is not None:
-            replace_text(self._edit.path, self._edit.before, self._edit.after)
-        return self._edit is not None
-
-    def resume_hint(self) -> str:
-        if self.done:  # the mark is on the host
-            return f"run `etcdup {self.verb}` again, or `etcdup apply`: it goes on from here"
-        named = f"{self._edit.path} has the new address already; " if self._edit is not None else ""
-        return f"{named}run `etcdup {self.verb}` again: it goes on from here"
+def _resume_hint(verb: str, edit: Edit | None, done: int) -> str:
+    if done:  # the mark is on the host
+        return f"run `etcdup {verb}` again, or `etcdup apply`: it goes on from here"
+    named = f"{edit.path} has the new address already; " if edit is not None else ""
+    return f"{named}run `etcdup {verb}` again: it goes on from here"

@@ -1,15 +1,15 @@
-"""`etcdup recover`."""
+"""`etcdup recover`: repair of the quorum if that is possible, or a rebuild from one survivor's data."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
-from etcdup.cli.restore.salvage import SalvageRun
+from etcdup.cli.run.change import Change, ChangeRun, ClusterName, YesNo, make_plan, run_change
 from etcdup.cli.run.failure import Interrupted
-from etcdup.cli.run.progress import Progress
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.step_texts import WATCHERS_TO_RESTART
-from etcdup.core.backups.snapshot import SnapshotFile
+from etcdup.core.etcd.wal import LastEntry
 from etcdup.core.observed.model import Observed, aside_suffix
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.recovery.quorum_repair import expired_certs, plan_quorum_repair, refuse_rebuild
@@ -24,17 +24,16 @@ from etcdup.core.recovery.recovery import (
 )
 from etcdup.core.restore.restore import restore_token
 from etcdup.errors import PartlyApplied, UsageError
-from etcdup.ops.apply.apply import apply_without_proof
 from etcdup.ops.backups.snapshot_file import read_snapshot
 from etcdup.ops.recovery.quorum_repair import inspect_full_disks, wait_for_quorum
 from etcdup.ops.recovery.recovery import (
     RecoverySource,
     choose_source,
     measure_copies,
+    prepare_salvage,
     read_logs_beyond_snapshots,
     world_of_one,
 )
-from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.world import World
 
@@ -49,145 +48,157 @@ def recover_cluster(
 ) -> int:
     """`name` is the cluster's, given instead of being asked for it."""
     session = Session.begin(file, named=name)
-    sure = name is not None
-    return RecoverRun(session, fenced, sure=sure, copies=copies, as_json=as_json).run_to_exit()
+    flags = () if copies else ("--without-copy",)
+    verb = " ".join(("recover", *(f"--fenced {each}" for each in fenced), *flags))
+    run = ChangeRun(session, verb, as_json=as_json)
+    return run.run_to_exit(_recover(run, frozenset(fenced), sure=name is not None, copies=copies))
 
 
-class RecoverRun(SalvageRun):
-    """One run of recover: an apply for the cluster of one survivor."""
-
-    def __init__(
-        self, session: Session, fenced: Sequence[str], *, sure: bool, copies: bool, as_json: bool
-    ) -> None:
-        flags = () if copies else ("--without-copy",)
-        verb = " ".join(("recover", *(f"--fenced {name}" for name in fenced), *flags))
-        super().__init__(session, verb, yes=sure, as_json=as_json)
-        self._fenced = set(fenced)
-        self._copies = copies
-        self._chosen = ""
-        self._revived = False
-
-    async def run(self) -> None:
-        async with self.session.world() as world:
-            observed = await self.session.observe(world)
-            if unknown := sorted(self._fenced - observed.hosts.keys()):
-                raise UsageError(f"{', '.join(unknown)} is no member of cluster {world.spec.name}")
-            if can_come_back(world.spec, observed):
-                await self._repair_quorum(world, observed)
-            else:
-                await self._rebuild_from_survivor(world, observed)
-        if self._revived:
-            # Clients that were made before may hold a certificate of the operator's that has expired.
-            async with self.session.world() as world:
-                await self._prove_quorum(world)
-
-    async def _repair_quorum(self, world: World, observed: Observed) -> None:
-        """What costs nothing comes first (rule 68)."""
-        spec, rooms, chosen = (
-            world.spec,
-            await inspect_full_disks(world, observed),
-            expired_certs(world.spec, observed),
-        )
-
-        def planner(fresh: Observed) -> Plan | Refusal:
-            return plan_quorum_repair(spec, fresh, chosen, rooms)
-
-        plan = self._make_plan(planner, observed)
-        if plan.is_empty:
-            raise_refusal(Refusal(spec.name, refuse_rebuild(spec, observed, rooms)))
-        self.show(plan)
-        if not self._yes:
-            if self.defer():
-                return
-            await super().confirm("Try this?")
-
-        async def act(progress: Progress, journal: Journal) -> Observed:
-            return await apply_without_proof(world, plan, planner, progress, journal)
-
-        await self.run_locked(world, plan, observed, act)
-        self._revived = True
-
-    async def _prove_quorum(self, world: World) -> None:
-        spec, observed = world.spec, await self.session.observe(world)
-        async with self.terminal.wait_notice("waiting until the members find each other"):
-            is_back, results = await wait_for_quorum(world, observed)
-        self.report_health(results)
-        if is_back:
-            for line in _quorum_repaired_lines(observed):
-                self.terminal.say(line)
+async def _recover(run: ChangeRun, fenced: Set[str], *, sure: bool, copies: bool) -> None:
+    """What costs nothing comes first (rule 68)."""
+    session = run.session
+    async with session.world() as world:
+        observed = await session.observe(world)
+        if unknown := sorted(fenced - observed.hosts.keys()):
+            raise UsageError(f"{', '.join(unknown)} is no member of cluster {world.spec.name}")
+        if not can_come_back(world.spec, observed):
+            await _rebuild(run, world, observed, fenced, sure=sure, copies=copies)
             return
-        observed = await self.session.observe(world)
-        (reason,) = refuse_rebuild(spec, observed, await inspect_full_disks(world, observed)) or (None,)
-        raise PartlyApplied(
-            "the quorum did not come back by what costs nothing",
-            detail=reason.message if reason else "",
-            hint=reason.hint if reason else f"look again: `etcdup {self.verb}`",
-        )
-
-    async def _rebuild_from_survivor(self, world: World, observed: Observed) -> None:
-        chosen = await self._choose_source(world, observed)
-        if chosen is None:
+        if not await _repair_quorum(run, world, observed, sure=sure):
             return
-        self.terminal.say(f"The data of {chosen.host} is kept in {chosen.path}.")
-        snapshot = await asyncio.to_thread(read_snapshot, chosen.path)
-        told = recovery_notes(world.spec, observed, chosen.host, self._fenced, salvaged=chosen.salvaged)
-        self._chosen = chosen.host
-        await self._rebuild(world_of_one(world, observed, chosen.host, self._fenced), snapshot, told)
+    # Clients that were made before may hold a certificate of the operator's that has expired.
+    async with session.world() as world:
+        await _prove_quorum(run, world)
 
-    async def _choose_source(self, world: World, observed: Observed) -> RecoverySource | None:
-        """What stands against it comes before any question. Nothing is changed yet, but for a salvage; None where it is
-        left at the plan of that."""
-        spec, gone = world.spec, observed.unreachable()
-        if begun_recovery(spec, observed) is None and (reasons := refuse_recovery(spec, observed, gone)):
-            raise_refusal(Refusal(spec.name, reasons))
-        await self._confirm_powered_off(observed)
-        if self._copies or not survivors(spec, observed):
-            async with self.terminal.wait_notice("reading how far the members' logs go"):
-                logs = await read_logs_beyond_snapshots(world, observed)
-            if logs:
-                return await self.salvage(world, observed, logs, self._fenced)
-        async with self.terminal.wait_notice("keeping the survivors' data"):
-            return await choose_source(world, observed, self._fenced, self.terminal.report)
 
-    async def _confirm_powered_off(self, observed: Observed) -> None:
-        """Each host that nobody can look at has to be named by a person (rule 65)."""
-        for name in sorted(observed.unreachable().keys() - self._fenced):
-            if self.outcome is not None or not self.terminal.can_ask:
-                return
-            self.terminal.say(
-                f"{name} cannot be reached. If it still runs, its old data must never be served."
-            )
-            typed = await self.terminal.ask(f"Switch it off, then type its name ({name}): ")
-            if typed != name:
-                raise Interrupted("that is not its name; nothing was changed")
-            self._fenced.add(name)
+async def _repair_quorum(run: ChangeRun, world: World, observed: Observed, *, sure: bool) -> bool:
+    """Return whether the plan was carried out, and not only shown."""
+    spec, disks = world.spec, await inspect_full_disks(world, observed)
+    chosen = expired_certs(spec, observed)
 
-    async def _rebuild(self, world: World, snapshot: SnapshotFile, told: tuple[str, ...]) -> None:
-        observed = await self.session.observe(world)
-        suffix, token = (
-            aside_suffix(observed.at),
-            restore_token(world.spec, observed, self.session.generate_token()),
+    def planner(fresh: Observed) -> Plan | Refusal:
+        return plan_quorum_repair(spec, fresh, chosen, disks)
+
+    plan = make_plan(planner, observed)
+    if plan.is_empty:
+        raise_refusal(Refusal(spec.name, refuse_rebuild(spec, observed, disks)))
+    change = Change(planner, None if sure else YesNo("Try this?"), prove=False)
+    return await run_change(run, world, change, plan, observed) is not None
+
+
+async def _prove_quorum(run: ChangeRun, world: World) -> None:
+    spec, observed = world.spec, await run.session.observe(world)
+    async with run.terminal.wait_notice("waiting until the members find each other"):
+        is_back, results = await wait_for_quorum(world, observed)
+    run.report_health(results)
+    if is_back:
+        for line in _quorum_repaired_lines(observed):
+            run.terminal.say(line)
+        return
+    observed = await run.session.observe(world)
+    (reason,) = refuse_rebuild(spec, observed, await inspect_full_disks(world, observed)) or (None,)
+    raise PartlyApplied(
+        "the quorum did not come back by what costs nothing",
+        detail=reason.message if reason else "",
+        hint=reason.hint if reason else f"look again: `etcdup {run.verb}`",
+    )
+
+
+async def _rebuild(
+    run: ChangeRun, world: World, observed: Observed, fenced: Set[str], *, sure: bool, copies: bool
+) -> None:
+    """Rebuild the cluster on one host: two changes if the newest data is on the disk of a stopped member."""
+    spec, terminal = world.spec, run.terminal
+    if begun_recovery(spec, observed) is None and (
+        reasons := refuse_recovery(spec, observed, observed.unreachable())
+    ):
+        raise_refusal(Refusal(spec.name, reasons))
+    fenced = await _confirm_powered_off(run, observed, fenced)
+    confirm = None if sure else _ask_name(spec.name, "rebuild it")
+    if logs := await _read_logs(run, world, observed, copies=copies):
+        chosen = await _salvage(run, world, observed, logs, fenced, sure=sure)
+        declined = (
+            f"nothing was rebuilt; etcd stays stopped there, and its data in place; {run.resume_hint()}"
         )
-        if self._copies:
-            sizes = await measure_copies(world, observed, token)
-            if reasons := refuse_recovery_copies(world.spec, observed, snapshot, token, sizes):
-                raise_refusal(Refusal(world.spec.name, tuple(reasons)))
+        confirm = confirm and replace(confirm, otherwise=declined)
+    else:
+        async with terminal.wait_notice("keeping the survivors' data"):
+            chosen = await choose_source(world, observed, fenced, terminal.report)
+    if chosen is None:
+        return
+    terminal.say(f"The data of {chosen.host} is kept in {chosen.path}.")
+    one = world_of_one(world, observed, chosen.host, fenced)
+    notes = recovery_notes(spec, observed, chosen.host, fenced, salvaged=chosen.salvaged)
+    observed = await run.session.observe(one)
+    planner = await _recovery_planner(run.session, one, observed, chosen.path, notes, copies=copies)
+    observed = await run.session.resolve_binaries(one, observed)
+    plan = make_plan(planner, observed)
+    results = await run_change(run, one, Change(planner, confirm), plan, observed)
+    if results is not None:
+        run.report_health(results)
+        for line in _next_steps(spec.name, chosen.host):
+            terminal.say(line)
 
-        def planner(observed: Observed) -> Plan | Refusal:
-            return plan_recovery(world.spec, observed, snapshot, token, suffix, told, self._copies)
 
-        await self._apply_recovery(world, await self.session.resolve_binaries(world, observed), planner)
+def _ask_name(cluster: str, what: str) -> ClusterName:
+    return ClusterName(cluster, "recover", what, "rebuilt")
 
-    async def _apply_recovery(self, world: World, observed: Observed, planner: Planner) -> None:
-        plan = self._make_plan(planner, observed)
-        if not await self._confirm_plan(plan):
-            return
-        self.report_health(await self._apply(world, plan, observed, planner))
-        for line in _next_steps(self.session.spec.name, self._chosen):
-            self.terminal.say(line)
 
-    async def confirm(self, question: str) -> None:  # noqa: ARG002
-        await self.confirm_recovery_by_name()
+async def _confirm_powered_off(run: ChangeRun, observed: Observed, fenced: Set[str]) -> Set[str]:
+    """Each host that nobody can look at has to be named by a person (rule 65). Return all that are named."""
+    for name in sorted(observed.unreachable().keys() - fenced):
+        if run.report is not None or not run.terminal.can_ask:
+            break
+        run.terminal.say(f"{name} cannot be reached. If it still runs, its old data must never be served.")
+        typed = await run.terminal.ask(f"Switch it off, then type its name ({name}): ")
+        if typed != name:
+            raise Interrupted("that is not its name; nothing was changed")
+        fenced = fenced | {name}
+    return fenced
+
+
+async def _read_logs(
+    run: ChangeRun, world: World, observed: Observed, *, copies: bool
+) -> Mapping[str, LastEntry]:
+    """Return the logs that have more than any survivor's snapshot; none without copies, if there is a survivor."""
+    if not copies and survivors(world.spec, observed):
+        return {}
+    async with run.terminal.wait_notice("reading how far the members' logs go"):
+        return await read_logs_beyond_snapshots(world, observed)
+
+
+async def _salvage(
+    run: ChangeRun,
+    world: World,
+    observed: Observed,
+    logs: Mapping[str, LastEntry],
+    fenced: Set[str],
+    *,
+    sure: bool,
+) -> RecoverySource | None:
+    """Take a snapshot off the disk of a member that does not answer. Return None if the plan was only shown."""
+    one, planner, chosen = await prepare_salvage(world, observed, logs, fenced, run.terminal.report)
+    observed = await run.session.observe(one)
+    confirm = None if sure else _ask_name(world.spec.name, "stop what runs there and take its data")
+    change, plan = Change(planner, confirm, prove=False), make_plan(planner, observed)
+    return chosen if await run_change(run, one, change, plan, observed) is not None else None
+
+
+async def _recovery_planner(
+    session: Session, world: World, observed: Observed, path: Path, notes: tuple[str, ...], *, copies: bool
+) -> Planner:
+    """Raise RefusedError if a host has no free space for the copy of its data."""
+    spec, snapshot = world.spec, await asyncio.to_thread(read_snapshot, path)
+    suffix, token = aside_suffix(observed.at), restore_token(spec, observed, session.generate_token())
+    if copies:
+        sizes = await measure_copies(world, observed, token)
+        if reasons := refuse_recovery_copies(spec, observed, snapshot, token, sizes):
+            raise_refusal(Refusal(spec.name, tuple(reasons)))
+
+    def planner(fresh: Observed) -> Plan | Refusal:
+        return plan_recovery(spec, fresh, snapshot, token, suffix, notes, copies)
+
+    return planner
 
 
 def _quorum_repaired_lines(observed: Observed) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from etcdup.cli.apply.apply import ApplyRun
+from etcdup.cli.apply.apply import converge
+from etcdup.cli.run.change import Change, ChangeRun, ClusterName
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.step_texts import WATCHERS_TO_RESTART
 from etcdup.core.backups.snapshot import SnapshotFile
@@ -18,9 +19,9 @@ from etcdup.ops.backups.destinations import open_destinations
 from etcdup.ops.backups.encryption import Identity
 from etcdup.ops.backups.scratch_folder import scratch_folder
 from etcdup.ops.restore.snapshot_source import SnapshotSource, fetch_source, read_source
-from etcdup.ops.world.health import Health
 from etcdup.ops.world.refusal import Planner
-from etcdup.ops.world.world import World
+
+_RESTART_WATCHERS = f"Restart what watches it now: {WATCHERS_TO_RESTART}."
 
 
 def restore_cluster(
@@ -38,127 +39,99 @@ def restore_cluster(
     source = SnapshotSource(
         snapshot, origin or session.spec.name, Identity.read(identity) if identity else None
     )
-    restoring = RestoreRun(
-        session, source, sure=name is not None, again=again, whose_is_said=origin is not None, as_json=as_json
-    )
-    return restoring.run_to_exit()
+    run = ChangeRun(session, f"restore {source.named}", as_json=as_json)
+    confirm = None if name is not None else _ask_name(session)
+
+    async def restore() -> None:
+        with scratch_folder("restore") as folder:
+            read = await _read_snapshot(session, source, folder)
+
+            def choose(observed: Observed) -> Change:
+                planner = _restore_planner(
+                    session, observed, read, again=again, is_foreign=origin is not None
+                )
+                return Change(planner, confirm, after=lambda _: _restored_lines(session))
+
+            await converge(run, choose)
+
+    return run.run_to_exit(restore())
 
 
 def undo_restore(file: Path, name: str | None, *, as_json: bool = False) -> int:
     """Puts back what the last restore moved aside."""
     session = Session.begin(file, named=name)
-    return UndoRestoreRun(session, sure=name is not None, as_json=as_json).run_to_exit()
+    run = ChangeRun(session, "restore --undo", as_json=as_json)
+
+    def choose(observed: Observed) -> Change:
+        return Change(
+            _undo_planner(session, observed),
+            None if name is not None else _ask_name(session),
+            after=lambda plan: _undone_lines(session, plan),
+        )
+
+    return run.run_to_exit(converge(run, choose))
 
 
-class NameConfirmedRun(ApplyRun):
-    """An apply that asks for the cluster's name rather than for a yes."""
-
-    async def confirm(self, question: str) -> None:  # noqa: ARG002
-        await self.confirm_by_name("restore", "exchange its data", "restored")
+def _ask_name(session: Session) -> ClusterName:
+    return ClusterName(session.spec.name, "restore", "exchange its data", "restored")
 
 
-class UndoRestoreRun(NameConfirmedRun):
-    """One run of `restore --undo`."""
-
-    def __init__(self, session: Session, *, sure: bool, as_json: bool) -> None:
-        super().__init__(session, "restore --undo", yes=sure, as_json=as_json)
-
-    def planner(self, observed: Observed) -> Planner:
-        spec, suffix = self.session.spec, aside_suffix(observed.at)
-        begun = can_undo(spec, observed)
-
-        def planned(observed: Observed) -> Plan | Refusal:
-            return plan_undo(spec, observed, suffix, resumed=begun)
-
-        return planned
-
-    async def _apply(
-        self, world: World, plan: Plan, observed: Observed, planner: Planner
-    ) -> tuple[Health, ...]:
-        results = await super()._apply(world, plan, observed, planner)
-        if any(isinstance(step, StartRestored) for step in plan.steps):
-            for line in _undone_lines(self.session.spec.name):
-                self.terminal.say(line)
-        return results
+async def _read_snapshot(session: Session, source: SnapshotSource, folder: Path) -> SnapshotFile:
+    terminal = session.terminal
+    if not source.is_in_store:
+        async with terminal.wait_notice(f"reading {source.named}"):
+            return await asyncio.to_thread(read_source, source, folder)
+    places = open_destinations(session.spec.backup, session.folder)
+    async with terminal.wait_notice(f"fetching {source.named} from {places.title}"):
+        return await fetch_source(places, source, folder, terminal.report, terminal.warn)
 
 
-class RestoreRun(NameConfirmedRun):
-    """One run of restore: an apply by its own planner."""
+def _restore_planner(
+    session: Session, observed: Observed, snapshot: SnapshotFile, *, again: bool, is_foreign: bool
+) -> Planner:
+    """The planner for the whole run: token and suffix come from the first observation."""
+    spec, suffix = session.spec, aside_suffix(observed.at)
+    token = restore_token(spec, observed, session.generate_token())
+    if was_restored(spec, observed, snapshot) and not again:
+        hint = "`--again` restores it once more; what was written since is then moved aside"
+        raise RefusedError(
+            f"{snapshot.title} is what cluster {spec.name} was restored from already", hint=hint
+        )
+    against = () if is_foreign else refuse_foreign_snapshot(spec, observed, snapshot)
 
-    def __init__(
-        self,
-        session: Session,
-        source: SnapshotSource,
-        *,
-        sure: bool,
-        again: bool,
-        whose_is_said: bool,
-        as_json: bool,
-    ) -> None:
-        super().__init__(session, f"restore {source.named}", yes=sure, as_json=as_json)
-        self._source = source
-        self._again = again
-        self._whose_is_said = whose_is_said
-        self._snapshot: SnapshotFile | None = None
+    def planner(observed: Observed) -> Plan | Refusal:
+        return plan_restore(spec, observed, snapshot, token, suffix, against=against)
 
-    async def run(self) -> None:
-        with scratch_folder("restore") as folder:
-            self._snapshot = await self._read_snapshot(folder)
-            await super().run()
-
-    async def _read_snapshot(self, folder: Path) -> SnapshotFile:
-        source, terminal = self._source, self.terminal
-        if not source.is_in_store:
-            async with terminal.wait_notice(f"reading {source.named}"):
-                return await asyncio.to_thread(read_source, source, folder)
-        places = open_destinations(self.session.spec.backup, self.session.folder)
-        async with terminal.wait_notice(f"fetching {source.named} from {places.title}"):
-            return await fetch_source(places, source, folder, terminal.report, terminal.warn)
-
-    def planner(self, observed: Observed) -> Planner:
-        spec, snapshot, suffix = self.session.spec, self._snapshot, aside_suffix(observed.at)
-        assert snapshot is not None
-        token = restore_token(spec, observed, self.session.generate_token())
-        if was_restored(spec, observed, snapshot) and not self._again:
-            hint = "`--again` restores it once more; what was written since is then moved aside"
-            raise RefusedError(
-                f"{snapshot.title} is what cluster {spec.name} was restored from already", hint=hint
-            )
-
-        against = () if self._whose_is_said else refuse_foreign_snapshot(spec, observed, snapshot)
-
-        def planned(observed: Observed) -> Plan | Refusal:
-            return plan_restore(spec, observed, snapshot, token, suffix, against=against)
-
-        return planned
-
-    async def _apply(
-        self, world: World, plan: Plan, observed: Observed, planner: Planner
-    ) -> tuple[Health, ...]:
-        results = await super()._apply(world, plan, observed, planner)
-        for line in _restored_lines(self.session.spec.name, bumped=can_bump(self.session.spec.version)):
-            self.terminal.say(line)
-        return results
+    return planner
 
 
-def _restored_lines(name: str, *, bumped: bool) -> tuple[str, ...]:
+def _undo_planner(session: Session, observed: Observed) -> Planner:
+    spec, suffix = session.spec, aside_suffix(observed.at)
+    begun = can_undo(spec, observed)
+
+    def planner(observed: Observed) -> Plan | Refusal:
+        return plan_undo(spec, observed, suffix, resumed=begun)
+
+    return planner
+
+
+def _restored_lines(session: Session) -> tuple[str, ...]:
     """What only those can do who use the cluster (rules 69, 104)."""
     watchers = (
         "Revisions went on above the old ones, so that watchers notice"
-        if bumped
+        if can_bump(session.spec.version)
         else "This version cannot raise revisions: watchers that are not restarted may miss changes"
     )
-    return (f"Cluster {name} has the snapshot's data. {watchers}.", _RESTART_WATCHERS, "")
+    return (f"Cluster {session.spec.name} has the snapshot's data. {watchers}.", _RESTART_WATCHERS, "")
 
 
-def _undone_lines(name: str) -> tuple[str, ...]:
+def _undone_lines(session: Session, plan: Plan) -> tuple[str, ...]:
     """Nothing can raise revisions of data that was not restored by etcd's tool (rule 58)."""
+    if not any(isinstance(step, StartRestored) for step in plan.steps):
+        return ()
     return (
-        f"Cluster {name} has the data of before the restore, and its revisions too: they are lower than the restored "
-        "cluster's, so that a watcher that goes on waits for ever, and says nothing.",
+        f"Cluster {session.spec.name} has the data of before the restore, and its revisions too: they are lower than "
+        "the restored cluster's, so that a watcher that goes on waits for ever, and says nothing.",
         _RESTART_WATCHERS,
         "",
     )
-
-
-_RESTART_WATCHERS = f"Restart what watches it now: {WATCHERS_TO_RESTART}."

@@ -1,118 +1,227 @@
-"""What all verbs have in common that change a cluster: the question, the lock, the display, and how far it came."""
+"""A change of a cluster: the plan is shown and confirmed, then carried out under the cluster's lock."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from etcdup.cli.run.change_report import ChangeReport
 from etcdup.cli.run.failure import Interrupted
+from etcdup.cli.run.no_return import confirm_no_return
 from etcdup.cli.run.progress import Progress, progress_of
 from etcdup.cli.run.session import Session
+from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.health_view import render_health
 from etcdup.cli.views.plan_view import render_plan
+from etcdup.cli.views.step_texts import count_text
 from etcdup.core.observed.model import Observed
-from etcdup.core.plan.plan import Plan
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.steps import RestartMember
+from etcdup.core.spec.units import show_duration
 from etcdup.errors import EXIT_DONE, EtcdupError, PartlyApplied, UsageError
+from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.lock import cluster_lock, holder
+from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.world import World
 
-T = TypeVar("T")
-ApplySteps = Callable[[Progress, Journal], Awaitable[T]]
+
+class Confirm(Protocol):
+    """A question before a change."""
+
+    async def ask(self, terminal: Terminal) -> None:
+        """Raise Interrupted if the operator does not agree, UsageError if no operator can answer."""
+        ...
 
 
-class ChangeRun(ABC):
-    """One run of such a verb. `verb` is what the operator types after `etcdup` to have the rest done."""
+@dataclass(frozen=True)
+class YesNo:
+    """A question that is answered with yes or no."""
 
-    def __init__(self, session: Session, verb: str, *, as_json: bool = False) -> None:
+    question: str
+
+    async def ask(self, terminal: Terminal) -> None:
+        if not terminal.can_ask:
+            hint = "`--yes` does it without asking; `etcdup plan` shows it without doing it"
+            raise UsageError("there is nobody to ask whether this shall be done", hint=hint)
+        if not await terminal.confirm(self.question):
+            raise Interrupted("nothing was changed")
+        terminal.say()
+
+
+@dataclass(frozen=True)
+class ClusterName:
+    """The operator types the cluster's name: a yes that is typed by habit is not enough for this change."""
+
+    cluster: str
+    verb: str
+    what: str
+    done: str
+    otherwise: str = "nothing was changed"
+
+    async def ask(self, terminal: Terminal) -> None:
+        if not terminal.can_ask:
+            hint = f"`--yes-{self.verb} {self.cluster}` does it without asking"
+            raise UsageError(f"there is nobody to ask whether this cluster shall be {self.done}", hint=hint)
+        if await terminal.ask(f"Type the cluster's name to {self.what} ({self.cluster}): ") != self.cluster:
+            raise Interrupted(f"that is not its name; {self.otherwise}")
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a verb changes a cluster. `confirm` is None if the operator confirmed with an option.
+
+    `prove`: the change ends with a proof of health. `show` and `preface` are for the display of the plan. `prepare`
+    runs on this machine after the lock is taken, and returns whether it changed anything. `after` returns lines that
+    the operator has to read once the plan is carried out.
+    """
+
+    planner: Planner
+    confirm: Confirm | None
+    prove: bool = True
+    show: bool = True
+    preface: str = ""
+    prepare: Callable[[], bool] = lambda: False
+    after: Callable[[Plan], Iterable[str]] = lambda _: ()
+
+
+class ChangeRun:
+    """One run of a verb that changes a cluster: what it reports, and how far it is.
+
+    `verb` is what the operator types after `etcdup` to resume. `resume` overrides the hint for that: it gets the number
+    of steps that are done.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        verb: str,
+        *,
+        as_json: bool = False,
+        resume: Callable[[int], str] | None = None,
+    ) -> None:
         self.session = session
-        self.outcome = ChangeReport(session.spec.name, verb) if as_json else None
         self.terminal = session.terminal
         self.verb = verb
-        self._progress: Progress | None = None
+        self.report = ChangeReport(session.spec.name, verb) if as_json else None
+        self.progress: Progress | None = None
+        self._resume = resume
 
-    def run_to_exit(self) -> int:
-        if self.outcome is None:
-            self.session.run(self.run(), self.progress_text)
+    def run_to_exit(self, work: Coroutine[Any, Any, None]) -> int:
+        """Run the verb's work and return the exit code."""
+        if self.report is None:
+            self.session.run(work, self.interrupted_text)
             return EXIT_DONE
-        with self.outcome.print_at_exit(self.terminal):
-            self.session.run(self.run(), self.progress_text)
-        return self.outcome.exit_code
+        with self.report.print_at_exit(self.terminal):
+            self.session.run(work, self.interrupted_text)
+        return self.report.exit_code
 
     @property
     def done(self) -> int:
-        """How many steps were done so far."""
-        return self._progress.done if self._progress else 0
+        """The number of steps that are done."""
+        return self.progress.done if self.progress else 0
 
-    @abstractmethod
-    async def run(self) -> None:
-        """Looks, shows, asks, does it, and tells what came of it."""
-
-    def progress_text(self) -> str:
-        """What an interrupted operator needs to know."""
-        if self._progress is None:
+    def interrupted_text(self) -> str:
+        if self.progress is None:
             return "interrupted; nothing was changed"
-        done = f"{self._progress.done} of {self._progress.total} steps are done"
+        done = f"{self.progress.done} of {self.progress.total} steps are done"
         return f"interrupted; {done}; {self.resume_hint()}"
 
     def resume_hint(self) -> str:
-        """How the rest is done, after an interruption or a failure."""
-        return f"run `etcdup {self.verb}` again: it goes on from here"
+        """Return how to do the rest after an interruption or a failure."""
+        return (
+            self._resume(self.done)
+            if self._resume
+            else f"run `etcdup {self.verb}` again: it goes on from here"
+        )
 
-    def show(self, plan: Plan) -> None:
-        if self.outcome is not None:
-            self.outcome.plan = plan
-            return
-        self.terminal.say(render_plan(plan, self.terminal.err, self.terminal.width))
-
-    async def confirm(self, question: str) -> None:
-        """Raises Interrupted unless a person says yes, UsageError where there is none."""
-        if not self.terminal.can_ask:
-            hint = "`--yes` does it without asking; `etcdup plan` shows it without doing it"
-            raise UsageError("there is nobody to ask whether this shall be done", hint=hint)
-        if not await self.terminal.confirm(question):
-            raise Interrupted("nothing was changed")
-        self.terminal.say()
-
-    async def confirm_by_name(self, verb: str, what: str, done: str) -> None:
-        """As `agree`, by the cluster's name: for what no yes that was typed by habit may do."""
-        name = self.session.spec.name
-        if not self.terminal.can_ask:
-            hint = f"`--yes-{verb} {name}` does it without asking"
-            raise UsageError(f"there is nobody to ask whether this cluster shall be {done}", hint=hint)
-        if await self.terminal.ask(f"Type the cluster's name to {what} ({name}): ") != name:
-            raise Interrupted("that is not its name; nothing was changed")
-
-    def defer(self) -> bool:
-        """Whether nobody is to be asked: `--json` is for programs, and leaves it at the plan."""
-        if self.outcome is not None:
-            self.outcome.pending = True
-        return self.outcome is not None
+    def show_plan(self, plan: Plan, preface: str = "") -> None:
+        if self.report is not None:
+            self.report.plan = plan
+        if preface:
+            self.terminal.say(preface)
+        if self.report is None:
+            self.terminal.say(render_plan(plan, self.terminal.err, self.terminal.width))
 
     def report_health(self, results: tuple[Health, ...]) -> None:
-        if self.outcome is not None:
-            self.outcome.health = results
+        if self.report is not None:
+            self.report.health = results
             return
         self.terminal.print_data(render_health(results, self.terminal.out))
 
-    async def run_locked(self, world: World, plan: Plan, observed: Observed, act: ApplySteps[T]) -> T:
-        """`act` under the cluster's lock and with the display. `observed` is what the plan was made from."""
-        names = tuple(observed.hosts)
-        async with cluster_lock(self.session.spec, world.hosts, holder(self.verb), observed.leaving):
-            begun = self.prepare_locally()
-            with (
-                progress_of(self.terminal, plan, names) as shown,
-                Journal.in_folder(self.session.folder, plan.cluster) as journal,
-            ):
-                self._progress = self.outcome.record_steps_of(shown) if self.outcome else shown
-                try:
-                    return await act(self._progress, journal)
-                except EtcdupError as error:
-                    if begun or isinstance(error, PartlyApplied):
-                        error.hint = "\n".join(filter(None, (error.hint, self.resume_hint())))
-                    raise
 
-    def prepare_locally(self) -> bool:
-        """Does what is to be done on this machine once the lock is held, and says whether that changed anything."""
+def make_plan(planner: Planner, observed: Observed) -> Plan:
+    """Return the plan. Raise RefusedError if there is none."""
+    plan = planner(observed)
+    if isinstance(plan, Refusal):
+        raise_refusal(plan)
+    return plan
+
+
+async def run_change(
+    run: ChangeRun, world: World, change: Change, plan: Plan, observed: Observed
+) -> tuple[Health, ...] | None:
+    """Show the plan, ask, take the lock, apply, prove. Return the proof of health, which is empty without `prove`.
+
+    Return None if the operator still has to confirm: with `--json` nothing is asked, and the run ends with the plan.
+    `observed` is what the planner made the plan from.
+    """
+    if not await confirm_change(run, change, plan):
+        return None
+    return await apply_change(run, world, change, plan, observed)
+
+
+async def confirm_change(run: ChangeRun, change: Change, plan: Plan) -> bool:
+    """Show the plan and ask. Return False if the run ends with the plan."""
+    if change.show:
+        run.show_plan(plan, change.preface)
+    if change.confirm is None:
+        return True
+    if run.report is not None:
+        run.report.pending = True
         return False
+    await change.confirm.ask(run.terminal)
+    return True
+
+
+async def apply_change(
+    run: ChangeRun, world: World, change: Change, plan: Plan, observed: Observed
+) -> tuple[Health, ...]:
+    """Carry out a plan that is confirmed, under the cluster's lock."""
+    session, began = run.session, time.monotonic()
+    async with cluster_lock(session.spec, world.hosts, holder(run.verb), observed.leaving):
+        prepared = change.prepare()
+        with (
+            progress_of(run.terminal, plan, tuple(observed.hosts)) as shown,
+            Journal.in_folder(session.folder, plan.cluster) as journal,
+        ):
+            run.progress = run.report.record_steps_of(shown) if run.report else shown
+            try:
+                results = await _apply(run, world, change, plan, observed, journal)
+            except EtcdupError as error:
+                if prepared or isinstance(error, PartlyApplied):
+                    error.hint = "\n".join(filter(None, (error.hint, run.resume_hint())))
+                raise
+    if change.prove:
+        took = show_duration(time.monotonic() - began)
+        run.terminal.say(f"{count_text(len(plan.steps), 'step')} done in {took}")
+        run.terminal.say()
+    for line in change.after(plan):
+        run.terminal.say(line)
+    return results
+
+
+async def _apply(
+    run: ChangeRun, world: World, change: Change, plan: Plan, observed: Observed, journal: Journal
+) -> tuple[Health, ...]:
+    assert run.progress is not None
+
+    async def confirm(step: RestartMember) -> None:
+        if change.confirm is not None:
+            await confirm_no_return(run.terminal, plan, step, observed)
+
+    if change.prove:
+        return await apply(world, plan, change.planner, run.progress, journal, confirm=confirm)
+    await apply_without_proof(world, plan, change.planner, run.progress, journal)
+    return ()

@@ -29,7 +29,7 @@ def demo_up(folder: Path | None, version: str | None, members: int) -> int:
             demo.write_cluster_file(place, found, source, members)
         session = Session.begin(path, terminal)
         terminal.say(_heading(terminal, session.spec, place))
-        apply_session(session, yes=True, quiet=True)
+        apply_session(session)
     _print_next_steps(terminal, path, folder)
     return EXIT_DONE
 
