@@ -30,10 +30,12 @@ def render_check(spec: Spec, evidence: Evidence, findings: Sequence[Finding], pa
 
 
 def _lines(each: Finding, paint: Paint) -> list[str]:
-    where = [f"CIS {each.cis}"] if each.cis else []
+    where = [each.code]
+    if each.cis:
+        where.append(f"CIS {each.cis}")
     if each.rules:
         where.append(f"rule{'s' if len(each.rules) > 1 else ''} {', '.join(map(str, each.rules))}")
-    after = paint("dim", f"  ({'; '.join(where)})") if where else ""
+    after = paint("dim", f"  ({'; '.join(where)})")
     lines = [f"  {paint(_STYLES[each.level], f'{each.level:7}')}  {each.what}{after}"]
     lines += [f"           {each.why}"] if each.why else []
     return [*lines, f"           {paint('cyan', 'fix:')} {each.fix}"]
@@ -80,6 +82,7 @@ def check_json(spec: Spec, evidence: Evidence, findings: Sequence[Finding]) -> d
         "findings": [
             {
                 "level": each.level,
+                "code": each.code,
                 "host": each.host or None,
                 "what": each.what,
                 "why": each.why,

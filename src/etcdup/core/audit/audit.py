@@ -11,9 +11,14 @@ from etcdup.core.spec.model import Spec
 
 # What every member must have alike; etcd itself does not look.
 _EQUAL_SETTINGS = (
-    ("heartbeat-interval", "some miss heartbeats that others never meant to send", 87),
-    ("election-timeout", "some ask for an election while others still wait", 87),
-    ("quota-backend-bytes", "the member that is full first stops all writes, while the others have room", 77),
+    ("heartbeat-differs", "heartbeat-interval", "some miss heartbeats that others never meant to send", 87),
+    ("election-differs", "election-timeout", "some ask for an election while others still wait", 87),
+    (
+        "quota-differs",
+        "quota-backend-bytes",
+        "the member that is full first stops all writes, while the others have room",
+        77,
+    ),
 )
 _MAKE_EQUAL_HINT = (
     "`etcdup apply` makes them one on a cluster that etcdup set up; "
@@ -52,17 +57,23 @@ def _not_inspected_findings(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "wrong", gone.host, f"{gone.host} cannot be reached: {gone.why}",
             "nothing can be said of it, nor done for it; that is not to say that it is down",
-            gone.hint or "see whether the machine is up, and SSH answers", (62,),
+            gone.hint or "see whether the machine is up, and SSH answers", (62,), code="host-unreachable",
         )  # fmt: skip
     for name, why in evidence.not_inspected.items():
         yield Finding(
-            "untried", name, f"{name} could not be looked at closely: {why}", "", "run `check` again"
+            "untried",
+            name,
+            f"{name} could not be looked at closely: {why}",
+            "",
+            "run `check` again",
+            code="host-not-inspected",
         )
     for name, closer in evidence.inspections.items():
         if closer.port_probes and not any(knock.has_tool for knock in closer.port_probes):
             yield Finding(
                 "untried", name, f"whether {name} reaches the others' ports: it has no bash to try with",
                 "a firewall in between shows only when etcd starts", "install bash, or try each port by hand", (95,),
+                code="ports-not-tried",
             )  # fmt: skip
 
 
@@ -70,16 +81,16 @@ def _cloned_machine_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding
     """Cloned machines (rule 96). Local members share one machine on purpose."""
     own = {host.name for host in spec.hosts if not (host.root or host.local)}
     seen = {name: host for name, host in evidence.observed.reachable().items() if name in own}
-    for what, values in (
-        ("machine-id", {name: host.machine_id for name, host in seen.items()}),
-        ("hostname", {name: host.hostname for name, host in seen.items()}),
+    for code, what, values in (
+        ("same-machine-id", "machine-id", {name: host.machine_id for name, host in seen.items()}),
+        ("same-hostname", "hostname", {name: host.hostname for name, host in seen.items()}),
     ):
         for names in _groups_of_equal(values):
             yield Finding(
                 "wrong", "", f"{' and '.join(names)} have the same {what}",
                 "they were cloned: DHCP, journals and whoever counts machines take them for one",
                 "give each its own" + (": `rm /etc/machine-id; systemd-machine-id-setup`" if "id" in what else ""),
-                (96,),
+                (96,), code=code,
             )  # fmt: skip
 
 
@@ -94,7 +105,7 @@ def _shared_key_findings(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "advice", "", f"{', '.join(names)} share one key ({flag})",
                 "who takes it from one host can pose as all of them", "issue each member a pair of its own",
-                (20,),
+                (20,), code="key-shared-by-members",
             )  # fmt: skip
 
 
@@ -112,7 +123,7 @@ def _link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "wrong", link.source, link.problem,
                 "a half link stays hidden until a leader changes", "`etcdup certs list` shows both certificates",
-                (19, 95),
+                (19, 95), code="link-broken",
             )  # fmt: skip
     yield from _untried_link_findings(spec, evidence)
     yield from _timing_findings(spec, evidence)
@@ -130,7 +141,7 @@ def _timing_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "advice", "", f"the slowest round trip between hosts takes {slowest:.1f} ms",
             f"with a heartbeat of {heartbeat} ms and an election after {election} ms, leaders change for nothing",
-            f"heartbeat_ms: {better}, election_ms: {max(10 * better, election)}", (87,),
+            f"heartbeat_ms: {better}, election_ms: {max(10 * better, election)}", (87,), code="timeouts-too-short",
         )  # fmt: skip
 
 
@@ -141,7 +152,7 @@ def _shortest_timeout(evidence: Evidence, flag: str, otherwise: int) -> int:
 
 def _unequal_setting_findings(evidence: Evidence) -> Iterator[Finding]:
     """What all members must have alike (rules 77, 87)."""
-    for flag, why, rule in _EQUAL_SETTINGS:
+    for code, flag, why, rule in _EQUAL_SETTINGS:
         running: dict[int, list[str]] = {}
         for name, closer in evidence.inspections.items():
             if value := number_of(closer.settings, flag, 0):
@@ -149,7 +160,7 @@ def _unequal_setting_findings(evidence: Evidence) -> Iterator[Finding]:
         if len(running) > 1:
             each = ", ".join(f"{value} on {' and '.join(names)}" for value, names in sorted(running.items()))
             what = f"members run with different {flag}: {each}"
-            yield Finding("wrong", "", what, why, _MAKE_EQUAL_HINT, (rule,))
+            yield Finding("wrong", "", what, why, _MAKE_EQUAL_HINT, (rule,), code=code)
 
 
 def _untried_link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
@@ -161,7 +172,7 @@ def _untried_link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     if not evidence.observed.answering():
         what = "links between hosts by TLS were not tried: no member answers yet"
         fix = "run `check` again once the cluster is up; until then only the ports were tried"
-        yield Finding("untried", "", what, why, fix, (19, 95))
+        yield Finding("untried", "", what, why, fix, (19, 95), code="links-not-tried")
         return
     fixes = {
         "client": "on each: `etcdctl endpoint health` with the endpoints of the others and that host's certificate",
@@ -172,4 +183,4 @@ def _untried_link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         tried = {link.source for link in evidence.links if link.port == port}
         if missing := [name for name in sources if name not in tried]:
             what = f"links from {', '.join(missing)} to {port} ports by TLS were not tried: {reasons[port]}"
-            yield Finding("untried", "", what, why, fix, (19, 95))
+            yield Finding("untried", "", what, why, fix, (19, 95), code="links-not-tried")

@@ -42,14 +42,14 @@ def disk_findings(
         yield Finding(
             "advice", host.name, f"{data.path} has {show_size(data.free_bytes)} free",
             f"a full database of {show_size(quota)}, its defrag and its log can take {show_size(need)}",
-            "a larger disk, or a smaller `quota`", (77, 93),
+            "a larger disk, or a smaller `quota`", (77, 93), code="data-disk-small",
         )  # fmt: skip
     for disk in log:
         if disk.mount != data.mount and disk.free_bytes < _LOG_SPACE:
             yield Finding(
                 "advice", host.name, f"{disk.path} has {show_size(disk.free_bytes)} free",
                 f"etcd's log can take {show_size(_LOG_SPACE)}, and a member that cannot write it stops",
-                "a larger disk for the log", (93,),
+                "a larger disk for the log", (93,), code="log-disk-small",
             )  # fmt: skip
     if closer is not None:
         yield from fsync_findings(host.name, closer)
@@ -68,10 +68,18 @@ def _filesystem_findings(host: str, disk: Disk) -> Iterator[Finding]:
     if disk.mount:
         what += f" ({disk.source}, mounted at {disk.mount})"
     if disk.filesystem in _LOST_AT_REBOOT:
-        yield Finding("wrong", host, what, "a reboot loses the member", f"give it {fix}", (92,))
+        yield Finding(
+            "wrong",
+            host,
+            what,
+            "a reboot loses the member",
+            f"give it {fix}",
+            (92,),
+            code="data-lost-at-reboot",
+        )
     elif disk.filesystem in _UNFIT or disk.filesystem.startswith("fuse."):
         why = "etcd's log needs a local disk that keeps what it was told to keep"
-        yield Finding("advice", host, what, why, f"give it {fix}", (92,))
+        yield Finding("advice", host, what, why, f"give it {fix}", (92,), code="file-system-unfit")
 
 
 def fsync_findings(host: str, closer: HostInspection) -> Iterator[Finding]:
@@ -80,7 +88,7 @@ def fsync_findings(host: str, closer: HostInspection) -> Iterator[Finding]:
         yield Finding(
             "untried", host, f"small writes{where} were not timed: {closer.writes_untried}",
             "a test of the disk slows the member that lives on it",
-            "look at etcd_disk_wal_fsync_duration_seconds in the member's metrics", (91,),
+            "look at etcd_disk_wal_fsync_duration_seconds in the member's metrics", (91,), code="writes-not-timed",
         )  # fmt: skip
     if not closer.fsyncs_ms:
         return
@@ -90,7 +98,7 @@ def fsync_findings(host: str, closer: HostInspection) -> Iterator[Finding]:
             "wrong" if p99 > _TOO_SLOW_MS else "advice", host,
             f"99 of 100 small writes{where} take up to {p99:.1f} ms to the disk",
             "etcd acknowledges nothing before a quorum's disks have it; below 10 ms is good",
-            "a faster disk: local SSD", (91,),
+            "a faster disk: local SSD", (91,), code="disk-slow",
         )  # fmt: skip
 
 
@@ -107,4 +115,5 @@ def fullness_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "advice", name, f"its database has {show_size(seen.db_size)} of {show_size(quota)}",
                 "a full one takes no more writes", "compact and defragment, or raise `quota`", (107,),
+                code="database-nearly-full",
             )  # fmt: skip

@@ -16,7 +16,8 @@ LEVELS: tuple[Level, ...] = ("wrong", "advice", "untried")
 class Finding:
     """One thing that is not as it should be. `host` is empty where it is about the whole cluster.
 
-    `rules` are etcd's operating rules that it offends, `cis` the control of the CIS Kubernetes Benchmark.
+    `rules` are the operating rules that it violates, `cis` is the control of the CIS Kubernetes Benchmark.
+    `code` names the kind of finding: `etcdup explain CODE` prints what it means (core/rules/codes.py).
     """
 
     level: Level
@@ -26,6 +27,7 @@ class Finding:
     fix: str
     rules: tuple[int, ...] = ()
     cis: str = ""
+    code: str = field(kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,22 @@ from etcdup.core.spec.model import HostSpec, Spec, is_ip
 
 CLOCK_DRIFT_S = 1.0  # from there on etcd itself warns
 _EXPOSED = 5.0
-# What a host may lack: the package that has it, what it would tell, why that matters, the rule.
+# Programs that a host may not have: code, package, what the program reports, why that matters, rule.
 _PROGRAMS = {
-    "ping": ("iputils-ping", "the round trip from", "timeouts that are too short for it cost elections", 87),
-    "ip": ("iproute2", "the source address of", "peers turn away one that the peer certificate lacks", 18),
+    "ping": (
+        "round-trip-not-measured",
+        "iputils-ping",
+        "the round trip from",
+        "timeouts that are too short for it cost elections",
+        87,
+    ),
+    "ip": (
+        "source-address-not-read",
+        "iproute2",
+        "the source address of",
+        "peers turn away one that the peer certificate lacks",
+        18,
+    ),
 }
 _SYNC = "set up time synchronisation (chrony or systemd-timesyncd); `timedatectl` shows its state"
 
@@ -45,16 +57,16 @@ def clock_findings(observed: Observed) -> Iterator[Finding]:
     why = "certificates are judged by each host's own clock, and etcd warns above 1 s between members"
     if len(off) > 1 and len(off) == len(ahead) and spread <= CLOCK_DRIFT_S:
         what = f"the clock of this machine is {_clock_difference(-next(iter(off.values())))} all hosts'"
-        yield Finding("wrong", "", what, why, f"here: {_SYNC}", (94,))
+        yield Finding("wrong", "", what, why, f"here: {_SYNC}", (94,), code="clock-of-this-machine")
         return
     for name, by in off.items():
         what = f"the clock of {name} is {_clock_difference(by)} this machine's"
-        yield Finding("wrong", name, what, why, f"on {name}: {_SYNC}", (94,))
+        yield Finding("wrong", name, what, why, f"on {name}: {_SYNC}", (94,), code="clock-differs")
     # One is ahead of us then and one behind, each by no less than this: so it is certain, however long the looks took.
     if spread > CLOCK_DRIFT_S and not off:
         first, last = (pick(ahead, key=ahead.__getitem__) for pick in (max, min))
         what = f"the clock of {first} is {spread:.1f} s ahead of {last}'s"
-        yield Finding("wrong", "", what, why, f"on each host: {_SYNC}", (94,))
+        yield Finding("wrong", "", what, why, f"on each host: {_SYNC}", (94,), code="clock-differs")
 
 
 def _clock_difference(seconds: float) -> str:
@@ -67,6 +79,7 @@ def _setup_findings(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Find
         yield Finding(
             "advice", host.name, "the etcd that runs here was not set up by etcdup",
             "`etcdup apply` refuses to touch it", "judge it by what follows; etcdup leaves it alone", (96,),
+            code="etcd-not-by-etcdup",
         )  # fmt: skip
     elif seen.marker is None:
         for refused in refuse_join(spec, host, seen):
@@ -79,15 +92,19 @@ def _setup_findings(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Find
                     why,
                     refused.hint or "take another host",
                     refused.rules,
+                    code="setup-refused",
                 )
     if seen.marker is not None and not seen.unit.is_running:
         yield Finding(
             "wrong", host.name, f"etcd does not run (etcd.service is {seen.unit.active})",
             "the cluster has one failure less to spare", "`etcdup apply` starts it, or says why it cannot", (11,),
+            code="etcd-stopped",
         )  # fmt: skip
         for refused in refuse_taken_ports(spec, host, seen):
             why = "etcd cannot start beside it"
-            yield Finding("wrong", host.name, refused.message, why, refused.hint, refused.rules)
+            yield Finding(
+                "wrong", host.name, refused.message, why, refused.hint, refused.rules, code="port-taken"
+            )
 
 
 def _file_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterator[Finding]:
@@ -104,17 +121,27 @@ def _file_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observe
     differing = {change.path for change in changes if not change.diff}
     for change in changes:
         if change.action == "create":
+            code = "certificate-file-missing"
             what, why = f"there is no {change.path}", "etcd cannot start again without it"
         elif change.diff:
+            code = "certificate-file-mode"
             what, why = f"{change.path}: {change.diff.strip()}", "whoever reads a key can pose as this member"
         elif change.path.endswith("-key.pem"):
+            code = "key-wrong"
             alone = change.path.replace("-key.pem", ".pem") not in differing
             what = f"{change.path} {'does not match its certificate' if alone else 'is another key than the PKI has'}"
             why = "every new handshake fails, while open connections hide it"
         else:
+            code = "certificate-wrong"
             what, why = f"{change.path} is another certificate than the PKI's", "others may not accept it"
         yield Finding(
-            "wrong", host.name, what, why, "`etcdup apply` puts it right, without a restart", (16, 24)
+            "wrong",
+            host.name,
+            what,
+            why,
+            "`etcdup apply` puts it right, without a restart",
+            (16, 24),
+            code=code,
         )
 
 
@@ -127,22 +154,32 @@ def _inspection_findings(
             "wrong", host.name, f"another etcd runs as well: {', '.join(closer.other_units)}",
             "two on one host fight for ports and disk",
             "stop it if it is not needed: `systemctl disable --now " + " ".join(closer.other_units) + "`", (96,),
+            code="second-etcd",
         )  # fmt: skip
     if closer.swap and not host.root:
         why = "a member whose memory is on disk misses heartbeats"
-        yield Finding("advice", host.name, "swap is on", why, "`swapoff -a`, and out of /etc/fstab", (93,))
+        yield Finding(
+            "advice",
+            host.name,
+            "swap is on",
+            why,
+            "`swapoff -a`, and out of /etc/fstab",
+            (93,),
+            code="swap-on",
+        )
     if closer.exposure is not None and closer.exposure > _EXPOSED and seen.unit.is_running:
         yield Finding(
             "advice", host.name, f"systemd rates etcd.service {closer.exposure} of 10 (10: all doors open)",
             "a hole in etcd is a hole in the host", "harden the unit: `systemd-analyze security etcd.service`", (89,),
+            code="unit-not-hardened",
         )  # fmt: skip
     if not (host.root or host.local):
         yield from synchronisation_findings(host.name, closer)
         for program in closer.missing_programs:
-            package, what, why, rule = _PROGRAMS[program]
+            code, package, what, why, rule = _PROGRAMS[program]
             yield Finding(
                 "untried", host.name, f"{what} {host.name} was not looked at: it has no {program}",
-                why, f"install {package} there", (rule,),
+                why, f"install {package} there", (rule,), code=code,
             )  # fmt: skip
     yield from _port_findings(spec, host, closer)
 
@@ -153,11 +190,12 @@ def synchronisation_findings(host: str, closer: HostInspection) -> Iterator[Find
         yield Finding(
             "untried", host, f"whether the clock of {host} is synchronised: neither timedatectl nor chronyc tells",
             "a clock that follows no other drifts away from the other hosts'", f"on {host}: {_SYNC}", (94,),
+            code="clock-sync-unknown",
         )  # fmt: skip
     elif not closer.synchronised:
         yield Finding(
             "advice", host, f"the clock of {host} is not synchronised", "it drifts away from the other hosts'",
-            f"on {host}: {_SYNC}", (94,),
+            f"on {host}: {_SYNC}", (94,), code="clock-not-synchronised",
         )  # fmt: skip
 
 
@@ -170,7 +208,7 @@ def _port_findings(spec: Spec, host: HostSpec, closer: HostInspection) -> Iterat
             yield Finding(
                 "wrong", host.name, f"{host.name} gets no answer from {knock.target} at {port}",
                 "a link that works one way only stays hidden until a leader changes",
-                f"open the way from {host.name} to {port} (firewall, route)", (95,),
+                f"open the way from {host.name} to {port} (firewall, route)", (95,), code="port-unreachable",
             )  # fmt: skip
 
 
@@ -182,7 +220,7 @@ def certificate_findings(evidence: Evidence) -> Iterator[Finding]:
                 what = f"{each.role} on port {each.port}: {each.why}"
                 why = "whoever connects anew gets no further; open connections hide it"
                 fix = "`etcdup apply` puts certificates and keys right; `etcdup certs list` shows them"
-                yield Finding("wrong", each.host, what, why, fix, (16, 17))
+                yield Finding("wrong", each.host, what, why, fix, (16, 17), code="handshake-failed")
             continue
         yield from _served_cert_findings(each, evidence)
         if each.role.startswith("peer/"):
@@ -197,18 +235,28 @@ def _served_cert_findings(each: CertInspection, evidence: Evidence) -> Iterator[
         yield Finding(
             "wrong", each.host, f"{whose} lacks the extended key usage {' and '.join(lacking)}",
             "members dial each other, and themselves, with it: half of the links fail, and health does not show it",
-            "have it issued for serverAuth and clientAuth; then `etcdup apply`", (19,),
+            "have it issued for serverAuth and clientAuth; then `etcdup apply`", (19,), code="key-usage-missing",
         )  # fmt: skip
     if at >= cert.not_after:
         what = f"{whose} expired on {cert.not_after:%Y-%m-%d %H:%M} UTC"
-        yield Finding("wrong", each.host, what, "no new connection succeeds", "`etcdup certs renew`", (17,))
+        yield Finding(
+            "wrong",
+            each.host,
+            what,
+            "no new connection succeeds",
+            "`etcdup certs renew`",
+            (17,),
+            code="certificate-expired",
+        )
     elif (
         cert.not_after - at < timedelta(days=30)
         and (cert.not_after - at) * 3 < cert.not_after - cert.not_before
     ):
         what = f"{whose} expires on {cert.not_after:%Y-%m-%d %H:%M} UTC"
         why = "then no new connection succeeds"
-        yield Finding("advice", each.host, what, why, "`etcdup certs renew`", (17,))
+        yield Finding(
+            "advice", each.host, what, why, "`etcdup certs renew`", (17,), code="certificate-expires-soon"
+        )
 
 
 def _source_address_findings(each: CertInspection, evidence: Evidence) -> Iterator[Finding]:
@@ -221,4 +269,5 @@ def _source_address_findings(each: CertInspection, evidence: Evidence) -> Iterat
         yield Finding(
             "wrong", each.host, f"{each.host} dials its peers from {source}, which its peer certificate lacks",
             "they turn it away", f"add {source} to its names, or route its traffic from {', '.join(named)}", (18,),
+            code="source-address-missing",
         )  # fmt: skip

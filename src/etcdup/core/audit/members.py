@@ -38,19 +38,27 @@ def _member_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             if host is not None and host.unit.is_running:
                 yield Finding(
                     "wrong", name, f"{name} runs but does not answer: {seen.why}", "it may be no help to the quorum",
-                    seen.hint or f"`journalctl -u etcd` on {name} says more", (11,),
+                    seen.hint or f"`journalctl -u etcd` on {name} says more", (11,), code="member-silent",
                 )  # fmt: skip
             continue
         if not seen.leader_id:
             why, fix = "without a leader nothing can be written", "see what is wrong with the other members"
-            yield Finding("wrong", name, f"{name} knows no leader", why, fix, (11,))
+            yield Finding("wrong", name, f"{name} knows no leader", why, fix, (11,), code="no-leader")
     for alarm in sorted({alarm for seen in observed.answering().values() for alarm in seen.alarms}):
         why = "the cluster refuses writes"
         fix = next((fix for kind, fix in _ALARM_FIXES.items() if kind in alarm), "`etcdup ctl -- alarm list`")
-        yield Finding("wrong", "", f"alarm: {alarm}", why, fix, (70, 82))
+        yield Finding("wrong", "", f"alarm: {alarm}", why, fix, (70, 82), code="alarm-raised")
     for line in member_list_differences(spec, observed):
         why = "cluster.yaml and the cluster do not agree on who is in it"
-        yield Finding("advice", "", line, why, "`etcdup plan` shows what would be done", (107,))
+        yield Finding(
+            "advice",
+            "",
+            line,
+            why,
+            "`etcdup plan` shows what would be done",
+            (107,),
+            code="members-differ-from-file",
+        )
 
 
 def is_comparable(hashes: Sequence[MemberHash]) -> bool:
@@ -64,7 +72,9 @@ def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     for each in evidence.hashes:
         if each.why:
             what = f"the hash of {each.member}'s data: {each.why}"
-            yield Finding("untried", each.member, what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,))
+            yield Finding(
+                "untried", each.member, what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,), code="hash-not-read"
+            )
         else:
             by_compaction.setdefault(each.compacted, {}).setdefault(each.value, []).append(each.member)
     for values in by_compaction.values():
@@ -74,6 +84,7 @@ def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
                 "wrong", "", f"members hold different data at the same revision: {groups}",
                 "clients read one thing here and another there",
                 "replace the member that differs from the majority: `etcdup member replace NAME`", (81,),
+                code="data-differs",
             )  # fmt: skip
     if len(by_compaction) > 1:
         groups = "; ".join(
@@ -81,10 +92,10 @@ def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             for revision, values in sorted(by_compaction.items())
         )
         what = f"data that was compacted at different revisions was not compared: {groups}"
-        yield Finding("untried", "", what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,))
+        yield Finding("untried", "", what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,), code="hashes-not-compared")
     if spec.size > 1 and len(names := list(evidence.observed.answering())) == 1:
         what = f"members' data were not compared: {names[0]} alone answers"
-        yield Finding("untried", "", what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,))
+        yield Finding("untried", "", what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,), code="hashes-not-compared")
 
 
 def _leader_findings(evidence: Evidence) -> Iterator[Finding]:
@@ -98,6 +109,7 @@ def _leader_findings(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "untried", "", what, "changes that nobody sees tell of slow disks and networks",
             "give them listen-metrics-urls=http://127.0.0.1:2381, as members that etcdup set up have it", (85, 106),
+            code="leader-changes-not-read",
         )  # fmt: skip
     told = [each for each in evidence.leaders if not each.why]
     yield from _frequent_leader_findings(max(told, key=lambda each: each.changes, default=LeaderChanges("")))
@@ -109,7 +121,7 @@ def _frequent_leader_findings(seen: LeaderChanges) -> Iterator[Finding]:
         yield Finding(
             "advice", "", f"the leader changed {seen.changes} times {since}",
             "each change holds writes up for an election", "look at disks, round trips and CPU of the members",
-            (87, 106),
+            (87, 106), code="leader-changes-often",
         )  # fmt: skip
 
 
@@ -122,10 +134,24 @@ def _version_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         who = f"{', '.join(running[str(version)])} run" if str(version) in running else "cluster.yaml wants"
         for fault in blocking_advisories(version, members=spec.size):
             what = f"{who} etcd {version}: {fault.problem}"
-            yield Finding("wrong", "", what, "data can be lost", _advisory_fix(fault, version))
+            yield Finding(
+                "wrong",
+                "",
+                what,
+                "data can be lost",
+                _advisory_fix(fault, version),
+                code="version-loses-data",
+            )
         for fault in warning_advisories(version, members=spec.size):
             what = f"{who} etcd {version}: {fault.problem}"
-            yield Finding("advice", "", what, "a known fault of this version", _advisory_fix(fault, version))
+            yield Finding(
+                "advice",
+                "",
+                what,
+                "a known fault of this version",
+                _advisory_fix(fault, version),
+                code="version-known-fault",
+            )
 
 
 def _advisory_fix(fault: Advisory, version: Version) -> str:

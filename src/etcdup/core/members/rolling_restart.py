@@ -1,4 +1,4 @@
-"""Rolling restarts: followers first, leader last, one at a time (rules 38-41).
+"""Rolling restarts: followers first, leader last, one at a time (rules 38-40).
 
 A member's files and binary change right before its own restart, never on all hosts ahead of it: a setting that
 etcd does not take stops one member, not three at the next power cut, and a crash cannot bring up a new version

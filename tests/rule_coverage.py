@@ -1,0 +1,170 @@
+"""Which tests show that etcdup follows a rule, or that etcd behaves as a rule says. Keyed by the rule's number.
+
+A test is named by its function alone, so that it may move to another file.
+"""
+
+FAKE_AND_REAL = ("test_a_fake_cluster", "test_a_real_cluster")  # remote/membership_contract.py
+FILES = "test_a_wrong_file_gives_exactly_these_problems"
+DEFAULTS = "test_defaults_that_differ_between_minors_are_set_alike"
+WEAKNESS = "test_each_weakness_is_named"
+
+TESTED_BY: dict[int, str | tuple[str, ...]] = {
+    # Bootstrap
+    1: ("test_a_start_does_not_wait_for_readiness", "test_a_member_that_others_wait_for"),
+    2: "test_the_first_member_of_a_new_cluster_starts_before_the_others",
+    3: "test_a_new_cluster_has_its_time",
+    4: "test_it_outlives_the_exchange_of_every_host",
+    5: FAKE_AND_REAL,
+    6: ("test_data_of_somebody_else_is_refused_with_4", "test_refused_with_a_hint_and_nothing_changed"),
+    7: ("test_the_guide_word_for_word", "test_a_wiped_member_is_never_started_empty"),
+    8: FILES,
+    9: FILES,
+    10: FILES,
+    11: (
+        "test_each_member_proves_itself",
+        "test_health_tells_sick_from_silent_and_degraded_from_unavailable",
+    ),
+    # Certificates
+    12: ("test_all_leaves_are_renewed_without_a_restart", "test_a_member_whose_certificate_has_expired"),
+    14: "test_new_leaves_wait_for_the_last_restart_with_both_cas",
+    15: ("test_three_runs_and_another_ca", "test_other_leaves_and_another_ca_cost_no_write_and_no_client"),
+    16: (
+        "test_a_pair_that_does_not_fit_is_due_and_goes_to_no_host",
+        "test_all_leaves_are_renewed_without_a_restart",
+    ),
+    17: ("test_a_cluster_that_expired_and_was_rebooted_is_healed", "test_one_port_is_the_message"),
+    18: (
+        "test_the_address_that_peers_are_dialled_from",
+        "test_members_are_named_by_all_they_are_dialled_by_and_dial_from",
+    ),
+    19: ("test_members_are_named_by_all_they_are_dialled_by_and_dial_from", "test_half_the_usages"),
+    20: (
+        "test_no_other_certificate_of_the_ca_speaks_raft",
+        "test_peers_share_a_common_name_that_nothing_else_has",
+    ),
+    21: (FILES, WEAKNESS),
+    22: "test_plain_http_between_peers_is_found",
+    23: (
+        "test_releases_that_make_a_voter_of_a_learner_whose_url_is_changed",
+        "test_a_learner_that_runs_is_restarted_with_new_settings_once_it_votes",
+    ),
+    24: (
+        "test_the_floor_of_tls_is_set_where_etcd_has_the_option",
+        "test_who_may_read_the_data_and_the_keys",
+        "test_wrong_rights_are_put_right",
+    ),
+    # Members
+    25: (*FAKE_AND_REAL, "test_members_added_by_hand"),
+    26: (*FAKE_AND_REAL, "test_no_plan_takes_a_quorum_or_loses_a_write"),
+    27: FAKE_AND_REAL,
+    28: (*FAKE_AND_REAL, "test_five_voters_of_which_one_is_dead"),
+    29: FAKE_AND_REAL,
+    30: FAKE_AND_REAL,
+    31: (*FAKE_AND_REAL, "test_a_new_member_is_in_its_place"),
+    32: (*FAKE_AND_REAL, "test_a_wiped_voter_panics_again_and_again_until_it_is_removed"),
+    33: FAKE_AND_REAL,
+    34: (
+        "test_a_voter_is_detached_only_where_the_others_are_a_quorum",
+        "test_no_plan_takes_a_quorum_or_loses_a_write",
+    ),
+    35: "test_no_plan_takes_a_quorum_or_loses_a_write",
+    36: (*FAKE_AND_REAL, "test_peer_urls_are_changed"),
+    37: "test_two_dead_members_of_five_leave_before_anything_else",
+    # Restarts and versions
+    38: (
+        "test_a_changed_setting_rolls_followers_first_and_the_leader_last",
+        "test_no_restart_while_another_member_is_down",
+    ),
+    39: ("test_a_stopped_leader_hands_over", "test_a_rolling_restart_is_hardly_noticed"),
+    40: "test_etcd_has_time_to_stop",
+    42: ("test_the_path_is_one_minor_at_a_time", "test_no_minor_is_left_out"),
+    43: ("test_a_plan_over_several_minors_shows_every_hop", "test_a_hop_is_not_begun_while_a_member_is_down"),
+    44: (
+        "test_old_patches_are_no_source_for_the_next_minor",
+        "test_v2_data_is_looked_for_beside_a_member_that_writes",
+        "test_no_package_is_a_source_for_3_6",
+    ),
+    45: "test_users_switched_on_stand_against_the_way_from_3_4_to_3_5",
+    46: (
+        "test_back_is_free_until_the_last_member_is_new",
+        "test_the_cluster_version_rises_after_the_last_member_and_there_is_no_way_back",
+    ),
+    47: (*FAKE_AND_REAL, "test_releases_without_a_downgrade", "test_what_etcd_is_told_of_a_downgrade"),
+    48: "test_what_the_operator_is_told_before",
+    49: "test_a_newer_versions_snapshot_is_refused_before_anything_stops",
+    50: "test_members_and_minor_are_not_changed_at_once",
+    51: ("test_corruption_checks_are_on_by_the_names_of_each_minor", FILES),
+    52: (
+        "test_a_patch_version_is_installed_beside_and_rolled",
+        "test_our_own_unit_is_not_masked_and_nothing_restarts_it",
+    ),
+    # Backup and restore
+    53: (
+        "test_a_backup_is_taken_from_the_healthy_follower_that_is_furthest_ahead",
+        "test_ctl_saves_a_snapshot_on_this_side",
+    ),
+    54: ("test_every_flip_and_every_truncation_is_detected", "test_a_snapshot_ends_with_its_own_checksum"),
+    55: "test_the_end_of_a_log_that_its_member_never_heard_to_be_committed",
+    56: "test_same_hosts",
+    57: ("test_same_hosts", "test_reachable_members_are_cleared_by_recover_itself"),
+    58: ("test_it_outlives_the_exchange_of_every_host", "test_the_same_hosts_three_others_five_and_three"),
+    59: ("test_etcdutl_came_with_3_5", "test_before_3_5_there_is_no_etcdutl_to_miss"),
+    # Lost quorum
+    62: (*FAKE_AND_REAL, "test_without_a_quorum_a_member_answers_for_itself_alone"),
+    63: (
+        "test_one_survivor_serves_alone_and_grows_back",
+        "test_two_old_members_take_writes_beside_the_survivor",
+    ),
+    64: "test_two_old_members_take_writes_beside_the_survivor",
+    65: (
+        "test_two_old_members_take_writes_beside_the_survivor",
+        "test_old_members_that_come_back_together_are_cleared_before_anything_else",
+    ),
+    66: "test_some_faults_matter_only_for_what_is_about_to_be_done",
+    67: "test_one_survivor_serves_alone_and_grows_back",
+    68: ("test_what_costs_nothing_brings_the_quorum_back", "test_refused_where_less_would_do"),
+    69: "test_what_only_operators_can_do_after_a_restore_is_said",
+    # Maintenance
+    70: "test_a_full_member_raises_an_alarm_that_is_disarmed_in_order",
+    72: ("test_a_possible_history_passes", "test_what_is_lost_and_what_comes_from_nowhere"),
+    73: "test_a_defragmentation_blocks_its_member_and_outlives_its_client",
+    74: "test_a_defragmentation_blocks_its_member_and_outlives_its_client",
+    75: "test_some_faults_matter_only_for_what_is_about_to_be_done",
+    77: ("test_timeouts_that_differ_and_a_default_that_does_not", "test_a_good_file_gives_these_facts"),
+    78: DEFAULTS,
+    # Hardening and corruption
+    80: "test_corruption_checks_are_on_by_the_names_of_each_minor",
+    81: ("test_only_what_was_compacted_alike_is_compared", "test_members_with_other_data_are_found_out"),
+    82: ("test_alarms_are_told_from_other_errors_in_a_status", "test_each_alarm_has_its_way_out"),
+    84: (WEAKNESS, "test_whose_the_data_are", "test_what_is_broken_is_found_and_the_hint_mends_it"),
+    85: "test_metrics_are_on_loopback_and_clients_on_the_host",
+    86: (FILES, WEAKNESS),
+    87: (DEFAULTS, "test_a_slow_network_is_told_with_the_values_that_suit_it"),
+    88: DEFAULTS,
+    89: (
+        "test_the_unit_is_hardened_and_starts_nothing_without_its_disk",
+        "test_a_roll_over_a_full_disk_is_safe_and_an_unmounted_one_is_no_empty_one",
+    ),
+    90: "test_holes_of_users_and_roles_are_told_of_only_where_they_are_used",
+    # Hosts
+    91: ("test_a_slow_disk", "test_the_disk_is_tried_where_the_log_will_be_and_never_beside_a_member"),
+    92: "test_the_kind_of_a_file_system",
+    93: (
+        "test_swap_another_etcd_and_a_unit_with_all_doors_open",
+        "test_a_log_with_a_disk_of_its_own_is_looked_at_too",
+    ),
+    94: ("test_whose_clock_is_off", "test_certificates_are_good_on_hosts_whose_clock_is_behind"),
+    95: (
+        "test_what_is_broken_is_found_and_the_hint_mends_it",
+        "test_who_holds_the_port_of_a_member_that_is_stopped",
+    ),
+    96: ("test_cloned_machines", "test_etcd_is_masked_before_anything_is_installed"),
+    97: "test_a_good_file_gives_these_facts",
+    98: "test_another_architecture_is_refused_naming_both",
+    # Kubernetes and monitoring
+    101: DEFAULTS,
+    104: "test_what_only_operators_can_do_after_a_restore_is_said",
+    105: "test_exports_name_files_that_are_there_and_let_a_client_in",
+    106: "test_leader_changes_are_read_and_told_of_when_there_are_many",
+    107: "test_a_database_is_judged_by_the_quota_that_runs",
+}
