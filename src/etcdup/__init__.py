@@ -1,11 +1,11 @@
-"""etcdup brings highly available etcd clusters up on plain Linux hosts, and keeps them up.
+"""etcdup deploys and operates highly available etcd clusters on Linux hosts over SSH, from one YAML file.
 
-General layout, each package importing only what stands to its right:
+Each package imports only packages to its right:
 
-    cli (shows)  ->  ops (does)  ->  remote (reaches)  ->  core (decides; pure)
+    cli (command line)  ->  ops (operations)  ->  remote (SSH and etcd's API)  ->  core (decisions; pure)
 
-One path runs through them: cluster.yaml -> Spec; hosts -> Observed; plan(Spec, Observed) -> Plan;
-apply(Plan) -> commands on Hosts, until the next plan is empty.
+All commands follow one path: load cluster.yaml into a Spec; observe the hosts into an Observed; compute
+plan(Spec, Observed) -> Plan; run the commands of the Plan's steps on the hosts, until a new plan is empty.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m etcdup`."""
+"""Run etcdup as `python -m etcdup`."""
 
 from etcdup.cli.main import main
 

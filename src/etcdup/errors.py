@@ -1,19 +1,19 @@
-"""Every error that etcdup shows, and the exit code that each branch ends with.
+"""The errors that etcdup shows, and the exit code of each branch.
 
     EtcdupError                 1  something failed
-    ├── UsageError              2  a wrong argument
-    │   └── BadFile             2  cluster.yaml, a certificate or a saved plan is wrong: all its problems at once
-    ├── RefusedError            4  a guard says no; nothing was changed
-    │   └── LockedError         4  somebody else is at work on this cluster
-    ├── PartlyApplied           5  some steps are done; the same apply, run again, goes on
-    ├── RemoteError             1  a host did not do what was asked
-    │   ├── Unreachable...      HostKeyUnknown, HostKeyChanged, AuthFailed, ConnectFailed, ConnectionLost
-    │   ├── SudoFailed          becoming root
-    │   └── CommandFailed       a command ended with another status than 0
-    ├── InstallError            1  etcd's binaries could not be had, or were not the ones expected
-    └── PkiError                1  a certificate could not be made or read
+    ├── UsageError              2  an argument is wrong
+    │   └── BadFile             2  cluster.yaml, a certificate or a saved plan is wrong; has all problems of the file
+    ├── RefusedError            4  a guard refused a step; the step changed nothing
+    │   └── LockedError         4  another etcdup holds the lock of this cluster
+    ├── PartlyApplied           5  some steps are done; the same apply, run again, continues
+    ├── RemoteError             1  a host could not be reached, or an operation on it failed
+    │   ├── UnreachableError       HostKeyUnknown, HostKeyChanged, AuthFailed, ConnectFailed, ConnectionLost
+    │   ├── SudoFailed             the login user could not become root
+    │   └── CommandFailed          a command exited with a status other than 0, or timed out
+    ├── InstallError            1  the binaries of etcd are not available, or are not the expected ones
+    └── PkiError                1  a certificate or key could not be created, read or used
 
-A message says what happened and why; `hint` says what to do next. Neither ever holds key material.
+The message says what happened and why. `hint` says what to do next. Neither contains key material.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ EXIT_INTERRUPTED = 130
 
 
 class EtcdupError(Exception):
-    """What happened and why, in `str(error)`; what to do about it, in `hint`."""
+    """The base of all errors. `str(error)` says what happened and why; `hint` says what to do next."""
 
     exit_code = EXIT_FAILED
 
@@ -40,14 +40,14 @@ class EtcdupError(Exception):
 
 
 class UsageError(EtcdupError):
-    """The command was called in a way that it does not understand."""
+    """The command was called with a wrong argument."""
 
     exit_code = EXIT_USAGE
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One fault in a file: its place (lines and columns count from 1; 0 means the file as a whole)."""
+    """One fault in a file. Lines and columns count from 1; line 0 means the file as a whole."""
 
     line: int
     column: int
@@ -56,7 +56,7 @@ class Problem:
 
 
 class BadFile(UsageError):
-    """A file that cannot be used, with every problem found in it."""
+    """A file cannot be used. `problems` are all faults that were found in it."""
 
     def __init__(self, path: str, problems: tuple[Problem, ...]) -> None:
         self.path = path
@@ -65,35 +65,35 @@ class BadFile(UsageError):
         super().__init__(f"{path}: {many}", detail="\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """Each problem as `file:line:column: message`, its hint indented below."""
+        """Return each problem as `file:line:column: message`, with its hint indented below."""
         shown = []
         for problem in self.problems:
-            place = f"{self.path}:{problem.line}:{problem.column}" if problem.line else self.path
-            shown.append(f"{place}: {problem.message}")
+            position = f"{self.path}:{problem.line}:{problem.column}" if problem.line else self.path
+            shown.append(f"{position}: {problem.message}")
             if problem.hint:
                 shown.append(f"    {problem.hint}")
         return shown
 
 
 class RefusedError(EtcdupError):
-    """A guard refused; nothing was changed by the refused step. `refusal` is the planner's own, where it was his."""
+    """A guard refused a step, and the step changed nothing. `refusal` is the planner's `Refusal`, if there is one."""
 
     exit_code = EXIT_REFUSED
     refusal: object = None
 
 
 class LockedError(RefusedError):
-    """Another etcdup holds the cluster's lock."""
+    """Another etcdup holds the lock of the cluster."""
 
 
 class PartlyApplied(EtcdupError):
-    """Some steps were done and one failed; the same apply goes on from here."""
+    """Some steps are done and one failed. The same apply, run again, continues with the failed step."""
 
     exit_code = EXIT_PARTLY
 
 
 class RemoteError(EtcdupError):
-    """A host could not be reached or did not do what was asked. `host` is its name in cluster.yaml."""
+    """A host could not be reached, or an operation on it failed. `host` is its name in cluster.yaml."""
 
     def __init__(self, host: str, message: str, *, detail: str = "", hint: str = "") -> None:
         super().__init__(message, detail=detail, hint=hint)
@@ -101,40 +101,40 @@ class RemoteError(EtcdupError):
 
 
 class UnreachableError(RemoteError):
-    """There is no working connection. Says nothing of whether the host is up (rule 62)."""
+    """There is no working connection to the host. The host may still be up (rule 62)."""
 
 
 class HostKeyUnknown(UnreachableError):
-    """The host's SSH key is not in known_hosts."""
+    """The SSH key of the host is not in known_hosts."""
 
 
 class HostKeyChanged(UnreachableError):
-    """The host shows another SSH key than the one in known_hosts."""
+    """The SSH key of the host differs from the one in known_hosts."""
 
 
 class AuthFailed(UnreachableError):
-    """The host did not accept any of our keys."""
+    """The host accepted none of the operator's SSH keys."""
 
 
 class ConnectFailed(UnreachableError):
-    """No TCP connection or no SSH handshake: refused, timed out, no route, name not found."""
+    """The TCP connection or the SSH handshake failed: refused, timed out, no route, or unknown name."""
 
 
 class ConnectionLost(UnreachableError):
-    """The connection broke while it was in use; the running command may or may not have finished."""
+    """The connection broke while it was in use. The running command may or may not have finished."""
 
 
 class SudoFailed(RemoteError):
-    """The login user could not become root."""
+    """The login user could not become root with sudo."""
 
 
 class CommandFailed(RemoteError):
-    """A command ended with a status other than 0, or ran into its timeout (status None)."""
+    """A command exited with a status other than 0, or timed out (status None)."""
 
     def __init__(
         self, host: str, command: str, status: int | None, stdout: str, stderr: str, *, hint: str = ""
     ) -> None:
-        ended = "ran into its timeout" if status is None else f"exited with status {status}"
+        ended = "timed out" if status is None else f"exited with status {status}"
         super().__init__(host, f"{command} {ended}", detail=(stderr or stdout).strip(), hint=hint)
         self.command = command
         self.status = status
@@ -143,8 +143,8 @@ class CommandFailed(RemoteError):
 
 
 class InstallError(EtcdupError):
-    """etcd's binaries could not be had, or were not the ones expected."""
+    """The binaries of etcd are not available, or are not the expected ones."""
 
 
 class PkiError(EtcdupError):
-    """A certificate or key could not be made, read or used."""
+    """A certificate or key could not be created, read or used."""

@@ -1,1 +1,1 @@
-"""Decides. Pure: no async, I/O, clock, randomness or logging; tests/test_layers.py fences it."""
+"""Decisions. Pure: no async, I/O, clock, randomness or logging; tests/test_layers.py checks this."""

@@ -1,4 +1,4 @@
-"""One address in cluster.yaml's text is changed, and not a character beside it."""
+"""One address in the text of cluster.yaml changes, and no other character."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_only_the_address_changes(style: str) -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("address", ["2001:db8::2", "2001:db8::"])
-def test_what_yaml_would_read_otherwise_is_quoted(style: str, address: str) -> None:
+def test_an_address_that_yaml_would_misread_is_quoted(style: str, address: str) -> None:
     text = BEFORE % STYLES[style].replace("OLD", "10.0.0.2")
     edited = with_address(text, "infra2", address)
     assert edited is not None
@@ -43,24 +43,24 @@ def test_what_yaml_would_read_otherwise_is_quoted(style: str, address: str) -> N
 
 
 @pytest.mark.parametrize("text", [BEFORE.replace("\n", "\r\n"), "\ufeff" + BEFORE])
-def test_line_ends_and_marks_at_the_beginning_stay(text: str) -> None:
+def test_line_ends_and_a_bom_stay(text: str) -> None:
     edited = with_address(text % STYLES["flow"].replace("OLD", "10.0.0.2"), "infra2", "10.0.0.22")
     assert edited == text % STYLES["flow"].replace("OLD", "10.0.0.22")
 
 
 @pytest.mark.parametrize("value", [">-\n      10.0.0.2", "|-\n      10.0.0.2", '"10.0\\\n      .0.2"'])
-def test_what_cannot_be_edited_surely_is_not(value: str) -> None:
+def test_an_address_that_cannot_be_edited_safely_is_not_edited(value: str) -> None:
     text = BEFORE % f"  - name: infra2\n    address: {value}"
     assert load(text).host("infra2").address == "10.0.0.2"
     assert with_address(text, "infra2", "10.0.0.22") is None
 
 
-def test_what_belongs_to_the_old_machine_is_told_with_its_place() -> None:
+def test_keys_of_the_old_machine_are_reported_with_their_position() -> None:
     text = BEFORE % "  - {name: infra2, address: 10.0.0.2, ssh_address: old, listen_address: 10.1.0.2}"
     found = machine_bindings(text, load(text), "infra2")
     assert [(each.line, each.message) for each in found] == [
-        (6, "`ssh_address: old` of infra2 may belong to its old machine"),
-        (6, "`listen_address: 10.1.0.2` of infra2 may belong to its old machine"),
+        (6, "`ssh_address: old` of infra2 may belong to the old machine"),
+        (6, "`listen_address: 10.1.0.2` of infra2 may belong to the old machine"),
     ]
     assert [each.column for each in found] == [39, 57]
     assert machine_bindings(text, load(text), "infra1") == ()

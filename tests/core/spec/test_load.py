@@ -1,8 +1,7 @@
-"""cluster.yaml, read: wrong files give all their problems, good files their facts, no text a traceback.
+"""Loading of cluster.yaml: a wrong file gives all its problems, a good file its values, no text a traceback.
 
-The cases are files. A wrong one begins with the problems expected of it, all of them, as comments:
-`# line:column: message`, and the hint indented below. A good one begins with `# path = value` and with its
-warnings.
+The cases are files. A wrong file begins with all its expected problems, as comments: `# line:column: message`, with the
+hint indented below. A good file begins with `# path = value` lines and with its warnings.
 """
 
 from pathlib import Path
@@ -28,13 +27,13 @@ def problem_lines(problem: Problem) -> list[str]:
 
 
 def heading_lines(data: bytes) -> list[str]:
-    """The comment lines that a case begins with."""
+    """Return the comment lines at the beginning of a case."""
     lines = data.decode("utf-8-sig", errors="replace").splitlines()
     return lines[: next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))]
 
 
-def spec_fact(spec: Spec, path: str) -> str:
-    """`etcd.quota`, `hosts.0.address`, `endpoints` (called) or `peer_url 0` (called with that host)."""
+def spec_value(spec: Spec, path: str) -> str:
+    """Return the value at `etcd.quota` or `hosts.0.address`, or of the method `endpoints` or `peer_url 0` (host 0)."""
     path, _, index = path.partition(" ")
     found: object = spec
     for part in path.split("."):
@@ -58,20 +57,20 @@ def test_a_wrong_file_gives_exactly_these_problems(case: Path) -> None:
 
 
 @pytest.mark.parametrize("case", GOOD, ids=lambda path: path.stem)
-def test_a_good_file_gives_these_facts(case: Path) -> None:
+def test_a_good_file_gives_exactly_these_values_and_warnings(case: Path) -> None:
     data = case.read_bytes()
     spec = load_bytes(data)
     expected = [line.removeprefix("# ").split(" = ", 1) for line in heading_lines(data) if " = " in line]
-    found = [[path, spec_fact(spec, path)] for path, _ in expected if path != "warning"]
+    found = [[path, spec_value(spec, path)] for path, _ in expected if path != "warning"]
     assert found + [["warning", each] for each in warnings(spec)] == expected
 
 
-def test_the_place_is_told_with_the_files_own_name() -> None:
+def test_a_problem_has_the_name_of_the_file() -> None:
     with pytest.raises(BadFile) as caught:
         load("name: prod\nversion: 3.6\nhosts: [{name: a, address: 10.0.0.1}]\n", "clusters/prod.yaml")
     assert caught.value.lines() == [
-        "clusters/prod.yaml:2:10: version: `3.6` is a series, not a version",
-        "    write all three parts, like 3.6.14",
+        "clusters/prod.yaml:2:10: version: `3.6` is a minor version without a patch number",
+        "    write major, minor and patch, for example 3.6.14",
     ]
 
 
@@ -87,7 +86,7 @@ def test_an_empty_file_is_a_problem_of_the_whole_file() -> None:
     assert caught.value.lines()[0] == "cluster.yaml: the file is empty"
 
 
-def test_brackets_without_end_are_refused() -> None:
+def test_deeply_nested_brackets_are_rejected() -> None:
     for text in ("[" * 100_000, "{a: " * 5_000, "- " * 100_000):
         with pytest.raises(BadFile):
             load(text)
@@ -102,27 +101,27 @@ def test_brackets_without_end_are_refused() -> None:
         (("1", "2001:db8::1"), ("true", "10.0.0.2"), ("1e3", "10.0.0.3")),
     ],
 )
-def test_what_init_writes_loads_without_a_word(version: str, hosts: tuple[tuple[str, str], ...]) -> None:
+def test_the_file_of_init_loads_without_warnings(version: str, hosts: tuple[tuple[str, str], ...]) -> None:
     spec = load(cluster_yaml("on", hosts, version, ssh_user="me", identity_file="~/.ssh/my key"))
     assert (spec.name, str(spec.version)) == ("on", version)
     assert [(host.name, host.address) for host in spec.hosts] == list(hosts or EXAMPLE_HOSTS)
     assert (spec.ssh.user, spec.ssh.identity_file) == ("me", "~/.ssh/my key")
-    assert all("survives no failure" in each for each in warnings(spec))
+    assert all("a cluster of 1 member" in each for each in warnings(spec))
 
 
-def test_what_init_writes_states_only_defaults() -> None:
-    """The file shows the defaults; were one to change here and not there, the comments would lie."""
+def test_the_file_of_init_contains_only_defaults() -> None:
+    """The comments in the file describe the defaults. They would be wrong if a default changed."""
     spec = load(cluster_yaml("prod", (), "3.6.14", ssh_user=None))
-    least = load(
+    minimal = load(
         "name: prod\nversion: 3.6.14\nhosts:\n"
         + "".join(f"- {{name: {n}, address: {a}}}\n" for n, a in EXAMPLE_HOSTS)
     )
-    assert spec == least
+    assert spec == minimal
     assert spec.tls == TlsSpec()
 
 
 SEEDS = [path.read_text(encoding="utf-8", errors="replace") for path in (*GOOD, *BAD)]
-SCRAPS = st.one_of(
+FRAGMENTS = st.one_of(
     st.sampled_from(
         [
             "\t",
@@ -153,12 +152,12 @@ SCRAPS = st.one_of(
 
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
-    """A case with some pieces cut out, doubled or overwritten."""
+    """Return a case with some parts removed, doubled or replaced."""
     text = draw(st.sampled_from(SEEDS))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
         end = min(len(text), start + draw(st.integers(0, 12)))
-        middle = draw(st.one_of(SCRAPS, st.just(text[start:end] * 2)))
+        middle = draw(st.one_of(FRAGMENTS, st.just(text[start:end] * 2)))
         text = text[:start] + middle + text[end:]
     return text
 
@@ -167,7 +166,7 @@ def mutated(draw: st.DrawFn) -> str:
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(mutated())
-def test_any_text_gives_a_spec_or_problems_with_places(text: str) -> None:
+def test_any_text_gives_a_spec_or_problems_with_positions(text: str) -> None:
     lines = len(text.splitlines()) + 1
     try:
         spec = load(text)

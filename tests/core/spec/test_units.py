@@ -1,4 +1,4 @@
-"""Sizes and durations: what people write, what is shown, and what is no unit of ours."""
+"""Sizes and durations: which texts are accepted, which are rejected, and how values are shown."""
 
 import pytest
 from hypothesis import given
@@ -33,9 +33,10 @@ def test_sizes(written: object, size: int) -> None:
 @pytest.mark.parametrize(
     "written", ["", "GiB", "2 gigs", "-1", -1, "2,5GiB", "1e9", "٢GiB", True, None, 2.5, [2], "9" * 400]
 )
-def test_no_sizes(written: object) -> None:
-    with pytest.raises(WrongValue, match=r"is not a size; write it like 2GiB or 512MiB"):
+def test_wrong_sizes_are_rejected(written: object) -> None:
+    with pytest.raises(WrongValue, match=r"is not a size$") as caught:
         parse_size(written)
+    assert caught.value.hint == "write a number with a unit, for example 2GiB or 512MiB"
 
 
 @pytest.mark.parametrize(
@@ -60,13 +61,14 @@ def test_durations(written: object, seconds: int) -> None:
     "written",
     ["", "h", "8 hours", "hourly", "1.5h", "-1h", -1, "8", "1h,5m", True, None, 1.5, "9" * 400 + "s"],
 )
-def test_no_durations(written: object) -> None:
-    with pytest.raises(WrongValue, match=r"is not a duration; write it like 30s, 8h or 7d"):
+def test_wrong_durations_are_rejected(written: object) -> None:
+    with pytest.raises(WrongValue, match=r"is not a duration$") as caught:
         parse_duration(written)
+    assert caught.value.hint == "write a number with a unit, for example 30s, 8h or 7d"
 
 
-def test_a_duration_is_in_whole_seconds() -> None:
-    with pytest.raises(WrongValue, match="finer than a second"):
+def test_a_duration_has_no_milliseconds() -> None:
+    with pytest.raises(WrongValue, match="has milliseconds"):
         parse_duration("1s500ms")
 
 
@@ -105,15 +107,15 @@ def test_durations_shown(seconds: float, shown: str) -> None:
 
 
 @given(st.integers(0, 999), st.sampled_from("smhdw"))
-def test_a_duration_of_one_unit_is_its_multiple(number: int, unit: str) -> None:
+def test_a_duration_is_a_multiple_of_its_unit(number: int, unit: str) -> None:
     assert parse_duration(f"{number}{unit}") == number * parse_duration(f"1{unit}")
 
 
 @given(st.text(max_size=20))
-def test_any_text_gives_a_number_or_a_plain_refusal(text: str) -> None:
+def test_any_text_gives_a_number_or_an_error_with_the_text(text: str) -> None:
     for parse in (parse_size, parse_duration):
         try:
-            said = f"{text}: {parse(text)}"
+            result = f"{text}: {parse(text)}"
         except WrongValue as error:
-            said = str(error)
-        assert text in said
+            result = str(error)
+        assert text in result

@@ -1,4 +1,4 @@
-"""etcd's versions: what is read as one, and what is said of what is not."""
+"""Versions of etcd: which texts are accepted, and the messages for those that are not."""
 
 import pytest
 from hypothesis import given
@@ -16,24 +16,24 @@ def test_versions(written: object) -> None:
 @pytest.mark.parametrize(
     ("written", "message", "hint"),
     [
-        (3.6, "`3.6` is a series, not a version", "like 3.6.14"),
-        ("3.5", "`3.5` is a series, not a version", "like 3.5.33"),
-        ("v3.4.x", "`v3.4.x` is a series, not a version", "like 3.4.45"),
-        ("9.9", "`9.9` is a series, not a version", "like 3.7.1"),
-        ("3.7.0-rc.1", "is not a plain release; etcdup runs releases only", "like 3.7.1"),
-        ("3.4.23+dfsg", "is not a plain release; etcdup runs releases only", "like 3.7.1"),
-        ("latest", "`latest` is not an etcd version", "like 3.7.1"),
-        ("", "`` is not an etcd version", "like 3.7.1"),
-        (3, "`3` is not an etcd version", "like 3.7.1"),
-        (None, "`None` is not an etcd version", "like 3.7.1"),
-        ("3.6.14\n3.6.15", "is not an etcd version", "like 3.7.1"),
+        (3.6, "`3.6` is a minor version without a patch number", "3.6.14"),
+        ("3.5", "`3.5` is a minor version without a patch number", "3.5.33"),
+        ("v3.4.x", "`v3.4.x` is a minor version without a patch number", "3.4.45"),
+        ("9.9", "`9.9` is a minor version without a patch number", "3.7.1"),
+        ("3.7.0-rc.1", "is not a release; pre-releases and builds of distributions are not supported", "3.7.1"),
+        ("3.4.23+dfsg", "is not a release; pre-releases and builds of distributions are not supported", "3.7.1"),
+        ("latest", "`latest` is not an etcd version", "3.7.1"),
+        ("", "`` is not an etcd version", "3.7.1"),
+        (3, "`3` is not an etcd version", "3.7.1"),
+        (None, "`None` is not an etcd version", "3.7.1"),
+        ("3.6.14\n3.6.15", "is not an etcd version", "3.7.1"),
     ],
 )
-def test_no_versions(written: object, message: str, hint: str) -> None:
+def test_wrong_versions_are_rejected(written: object, message: str, hint: str) -> None:
     with pytest.raises(WrongValue) as caught:
         parse_version(written)
     assert message in str(caught.value)
-    assert caught.value.hint == f"write all three parts, {hint}"
+    assert caught.value.hint == f"write major, minor and patch, for example {hint}"
 
 
 def test_order_is_that_of_releases() -> None:
@@ -52,6 +52,6 @@ def test_etcdutl_came_with_3_5() -> None:
 
 
 @given(st.integers(0, 9999), st.integers(0, 9999), st.integers(0, 9999))
-def test_what_is_shown_is_read_again(major: int, minor: int, patch: int) -> None:
+def test_a_shown_version_is_parsed_to_the_same_version(major: int, minor: int, patch: int) -> None:
     version = Version(major, minor, patch)
     assert parse_version(str(version)) == version

@@ -1,4 +1,4 @@
-"""Runs of steps that are done together on all their hosts."""
+"""Group the steps of a plan into phases."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -6,13 +6,17 @@ from itertools import groupby
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.steps import IssueCertificates, ObtainBinaries
 
+# Steps that can be in one phase with others, unless they are disruptive.
 QUIET = (HostStep, IssueCertificates, ObtainBinaries)
 
 
 def phases(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
-    """Runs of steps that disturb nobody and may share one look at the world. Every other step stands alone."""
-    together: list[tuple[Step, ...]] = []
-    for quiet, run in groupby(steps, key=lambda step: isinstance(step, QUIET) and not step.disruptive):
-        same = tuple(run)
-        together += [same] if quiet else [(step,) for step in same]
-    return together
+    """Return the steps in phases. Consecutive steps without disruption share one phase and one observation.
+
+    Each other step is a phase of its own.
+    """
+    found: list[tuple[Step, ...]] = []
+    for is_quiet, run in groupby(steps, key=lambda step: isinstance(step, QUIET) and not step.disruptive):
+        steps_of_run = tuple(run)
+        found += [steps_of_run] if is_quiet else [(step,) for step in steps_of_run]
+    return found

@@ -1,4 +1,4 @@
-"""The plan: steps in order, with notes, or every reason why there can be none; to JSON and back."""
+"""The plan (steps in order, with notes) or the refusal (all reasons against a plan), and the JSON form of a plan."""
 
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -9,7 +9,7 @@ from etcdup.core.plan.step_registry import STEPS
 
 @dataclass(frozen=True)
 class Plan:
-    """What apply would do, in order. `notes` are facts that the operator should know but no step can change."""
+    """The steps that apply would run, in order. `notes` are facts for the operator that no step can change."""
 
     cluster: str
     steps: tuple[Step, ...] = ()
@@ -23,7 +23,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a step, or the whole plan, may not be done. `message` names what and why, `hint` what to do."""
+    """A reason against a step or against the whole plan. `message` says what and why, `hint` what to do."""
 
     message: str
     hint: str = ""
@@ -33,7 +33,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The planner's other answer: every reason at once, and nothing is touched."""
+    """All reasons against a plan. The planner returns it instead of a plan, and etcdup changes nothing."""
 
     cluster: str
     reasons: tuple[Refused, ...]
@@ -41,7 +41,7 @@ class Refusal:
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON's own types. `plan_from_json` reads it back to an equal plan."""
+    """Return the plan as JSON types. `plan_from_json` converts them back to an equal plan."""
     return {
         "format": 1,
         "cluster": plan.cluster,
@@ -52,10 +52,10 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 
 
 def plan_from_json(data: dict[str, Any]) -> Plan:
-    """Raises ValueError where the data is not a plan that this etcdup wrote."""
+    """Return the plan in the data. Raise ValueError if this version of etcdup did not write the data."""
     try:
         if data["format"] != 1:
-            raise ValueError(f"format {data['format']} is not known to this etcdup")
+            raise ValueError(f"this version of etcdup cannot read plan format {data['format']}")
         steps = tuple(_step_from_json(item) for item in data["steps"])
         return Plan(data["cluster"], steps, tuple(data["notes"]), data["token"])
     except (KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""The steps of a restore and its undo, and of what recover does beside them."""
+"""The steps of a restore, of its undo, and of a recovery."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,9 +8,10 @@ from etcdup.core.plan.step import HostStep, Step
 
 @dataclass(frozen=True, kw_only=True)
 class StageRestore(HostStep):
-    """The snapshot goes to the host, and etcd's own tool restores it beside what runs, which is not touched.
+    """Send the snapshot to the host, and restore it with etcd's own tool next to the data directory.
 
-    `snapshot` is the file on the operator's machine, `token` the new cluster's (rules 4, 56).
+    The running member is not changed. `snapshot` is the file on the operator's machine, `token` is the token of the new
+    cluster (rules 4, 56).
     """
 
     snapshot: str
@@ -19,43 +20,49 @@ class StageRestore(HostStep):
     aside: str
     bump: int
     glyph: ClassVar[str] = "+"
-    if_cut: ClassVar[str] = "what runs is not touched; the same restore goes on"
+    if_cut: ClassVar[str] = "the running member is not changed; the same restore continues"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StopMembers(Step):
-    """Every member of the old cluster is stopped, and seen to be, before any restored one starts (rule 57)."""
+    """Stop all members of the old cluster, and wait until they are stopped.
+
+    No restored member starts before that (rule 57).
+    """
 
     hosts: tuple[str, ...]
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "!"
-    if_cut: ClassVar[str] = "the cluster is down, its data is in place; the same restore goes on"
+    if_cut: ClassVar[str] = "the cluster is stopped, its data is in place; the same restore continues"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CopyData(HostStep):
-    """The stopped member's data is copied beside itself, under the new cluster's token; nothing takes its place
-    before that."""
+    """Copy the data of the stopped member to a directory next to it, named by the token of the new cluster.
+
+    The data is replaced only after that.
+    """
 
     token: str
     glyph: ClassVar[str] = "+"
-    if_cut: ClassVar[str] = "the copy is whole or not there; the same recover goes on"
+    if_cut: ClassVar[str] = "the copy is complete or absent; the same recover continues"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FreeSpace(HostStep):
-    """What etcdup can bring again any time goes from a disk that is full, so that etcd can write; no data does."""
+    """Delete files that etcdup can install again from a full disk, so that etcd can write. Data is never deleted."""
 
     paths: tuple[str, ...]
     glyph: ClassVar[str] = "-"
-    if_cut: ClassVar[str] = "some of it is gone, and nothing that is needed; the same recover goes on"
+    if_cut: ClassVar[str] = "some files are deleted, none that is needed; the same recover continues"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SalvageData(HostStep):
-    """The stopped member's data becomes a snapshot on the operator's machine, off a copy that is gone afterwards.
+    """Read a snapshot from a copy of the stopped member's data, and save it on the operator's machine.
 
-    `term` and `index` are of the last entry in its log, `snapshot` is the file that is made.
+    The copy is deleted afterwards. `term` and `index` are those of the last entry in the member's write-ahead log,
+    `snapshot` is the file that is created.
     """
 
     term: int
@@ -64,61 +71,63 @@ class SalvageData(HostStep):
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
     if_cut: ClassVar[str] = (
-        "the data is in its place; the same recover removes what is left of the copy, and goes on"
+        "the member's data is in place; the same recover removes the rest of the copy and continues"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceData(HostStep):
-    """The old data is moved aside and the restored data takes its place. etcd is stopped everywhere by then."""
+    """Archive the old data and put the restored data in its place. All members are stopped at that time."""
 
     aside: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "!"
-    if_cut: ClassVar[str] = "old and restored data are both there; the same restore goes on"
+    if_cut: ClassVar[str] = "the host has both the old and the restored data; the same restore continues"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartRestored(Step):
-    """All restored members are started together and proved healthy (rules 1, 2, 11)."""
+    """Start all restored members together, and prove that they are healthy (rules 1, 2, 11)."""
 
     hosts: tuple[str, ...]
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
-    if_cut: ClassVar[str] = "some members wait for the others; the same restore starts those"
+    if_cut: ClassVar[str] = "some members run and wait for the others; the same restore starts the others"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FenceOff(HostStep):
-    """The cluster that this host's member is of says from here on, by their `tokens`, which clusters' place it took:
-    members of those that start later ask for that, and stay down (fence.py)."""
+    """Write a key into the restored cluster for each token of a superseded cluster.
+
+    A member of a superseded cluster that starts later reads this key and stays stopped (startup_fence.py).
+    """
 
     tokens: tuple[str, ...]
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
-    if_cut: ClassVar[str] = "the restored cluster serves; the same restore goes on"
+    if_cut: ClassVar[str] = "the restored cluster serves clients; the same restore continues"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SealRestore(HostStep):
-    """The restored member was proved: its host says so, and the copy of the snapshot goes."""
+    """Write into the marker that the restored member was proved healthy, and delete the copy of the snapshot."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetRestore(HostStep):
-    """A restore that was never put in place is given up: what was staged goes, what runs is not touched."""
+    """Cancel a restore that is only staged: delete the staged data. The running member is not changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MarkUndo(HostStep):
-    """The host's mark says that its restore is being undone, before anything is."""
+    """Write into the marker that the undo of the restore has begun, before anything is changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UndoData(HostStep):
-    """What was restored is moved aside, and the data of before takes its place. etcd is stopped everywhere by then."""
+    """Archive the restored data and put the previous data in its place. All members are stopped at that time."""
 
     aside: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "!"
-    if_cut: ClassVar[str] = "old and restored data are both there; the same undo goes on"
+    if_cut: ClassVar[str] = "the host has both the old and the restored data; the same undo continues"

@@ -1,7 +1,7 @@
-"""What every step of a plan is: frozen intent, with a reason.
+"""The base classes of all steps. A step is frozen data: an intent with a reason.
 
-No callables, no secrets, no clock. A step says what shall be so; `commands.py` says, on a fresh observation,
-which commands make it so, and the plan made from the next observation says whether it is so.
+It has no callables, no secrets and no clock. A step says which state is required. `core/host/commands.py` derives the
+commands from the step and a new observation. The plan from the next observation shows whether the state was reached.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 @dataclass(frozen=True)
 class FileChange:
-    """A file to be created or brought back to what cluster.yaml wants. `diff` is empty for keys and certificates."""
+    """A file to create, or to update to the required content. `diff` is empty for keys and certificates."""
 
     path: str
     action: Literal["create", "update"]
@@ -19,26 +19,30 @@ class FileChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What every step has. `rules` are numbers of the operating rules it follows; `quorum` is what the step does
-    to voters, quorum and tolerance, before and after."""
+    """The fields of all steps.
+
+    `rules` are the numbers of the rules that the step follows. `quorum` says how the step changes the voters, the
+    quorum and the number of failures that the cluster tolerates.
+    """
 
     reason: str
     rules: tuple[int, ...] = ()
     quorum: str = ""
-    # A disruptive step changes what the cluster is made of, or takes a member away for a while: it stands alone,
-    # behind its guard.
+    # A disruptive step changes the member list, or stops, removes or restarts a member. It is a phase of its own, and
+    # its guard is evaluated right before it.
     disruptive: ClassVar[bool] = False
     glyph: ClassVar[str] = "~"
-    # What is there should etcdup die in the middle of this step, and what the next apply then does.
-    if_cut: ClassVar[str] = "nothing that runs is touched; the next apply does the rest"
+    # The state if etcdup is killed during this step, and what the next apply then does.
+    if_cut: ClassVar[str] = "no running member is changed; the next apply does the rest"
 
     @property
     def kind(self) -> str:
+        """Return the name of the step in a saved plan."""
         return type(self).__name__
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Equal in two plans exactly where they mean the same step, whatever reasons they give."""
+        """Return a value that is equal for the same step in two plans, even if the reasons differ."""
         return (self.kind,)
 
 

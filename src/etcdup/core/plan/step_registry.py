@@ -1,4 +1,4 @@
-"""Every step that a plan may have, by the name that it has in a file."""
+"""All steps, by the name that they have in a saved plan."""
 
 from etcdup.core.plan.restore_steps import (
     CopyData,
@@ -85,5 +85,5 @@ STEPS: dict[str, type[Step]] = {
         UndoData,
     )
 }
-# Steps whose outcome is not seen in the cluster, so that a fresh plan has them as long as they matter.
+# Steps whose result is not part of an observation. A new plan contains them again, even after they were done.
 LASTING = (ObtainBinaries, CheckV2Store, CopyData, SalvageData, FenceOff)

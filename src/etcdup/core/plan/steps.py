@@ -1,4 +1,4 @@
-"""The steps that set hosts up, form a cluster and change it: its certificates, its members, its version."""
+"""The steps that prepare hosts, form a cluster, and change its certificates, its members or its version."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -8,7 +8,7 @@ from etcdup.core.plan.step import FileChange, HostStep, Step
 
 @dataclass(frozen=True, kw_only=True)
 class IssueCertificates(Step):
-    """On the operator's machine: certificates for these roles, and the CA where there is none."""
+    """Issue the certificates of these roles on the operator's machine, and create the CA if there is none."""
 
     roles: tuple[str, ...]
     makes_authority: bool
@@ -17,17 +17,18 @@ class IssueCertificates(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RotateAuthority(Step):
-    """On the operator's machine, one of the three turns of a change of CA (rule 15): `trust` makes the new one and
-    trusts it beside the old, `sign` has the new one sign from here on, `drop` trusts it alone. `keep` is the way back
-    from a `drop` that is not whole: the old one is trusted again.
+    """Do one phase of a CA rotation in the PKI of the operator's machine (rule 15).
 
-    Hosts follow by the steps after it. Disruptive, for it stands alone behind its guard.
+    `trust` creates the new CA and trusts it in addition to the old one. `sign` signs with the new CA from then on.
+    `drop` trusts only the new CA. `keep` undoes an incomplete `drop`: the old CA is trusted again.
+
+    The following steps change the hosts. This step is disruptive only so that it is a phase of its own with a guard.
     """
 
     stage: Literal["trust", "sign", "drop", "keep"]
     disruptive: ClassVar[bool] = True
     if_cut: ClassVar[str] = (
-        "the turn is done or it is not, and no host knows of it yet; the next run sees which"
+        "this phase is done or not done, and no host is changed yet; the next run detects which"
     )
 
     @property
@@ -37,7 +38,7 @@ class RotateAuthority(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class ObtainBinaries(Step):
-    """On the operator's machine: the archive of this version into the cache, verified."""
+    """Get the archive of this version into the cache of the operator's machine, and verify it."""
 
     version: str
     source: str
@@ -52,7 +53,7 @@ class ObtainBinaries(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareHost(HostStep):
-    """The etcd user, the folders, and the mark that the data directory is ours."""
+    """Create the etcd user, the directories, and the marker that says which member the data directory belongs to."""
 
     token: str
     missing: tuple[str, ...]
@@ -61,7 +62,7 @@ class PrepareHost(HostStep):
 
 @dataclass(frozen=True, kw_only=True)
 class InstallBinaries(HostStep):
-    """This version beside the others; what runs is not touched."""
+    """Install this version next to the other versions. The running member is not changed."""
 
     version: str
     source: str
@@ -74,9 +75,9 @@ class InstallBinaries(HostStep):
 
 @dataclass(frozen=True, kw_only=True)
 class InstallFiles(HostStep):
-    """Configuration, unit and certificates. Written atomically; a running member reads them when restarted.
+    """Write the configuration, the unit and the certificates atomically. A running member reads them at its restart.
 
-    `version` is the one that they are written for.
+    `version` is the version of etcd that the files are for.
     """
 
     changes: tuple[FileChange, ...]
@@ -89,7 +90,7 @@ class InstallFiles(HostStep):
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchBinaries(HostStep):
-    """The `current` link to this version, by one rename. A running member keeps its old binary until restarted."""
+    """Point the `current` link to this version by one rename. A running member has its old binary until its restart."""
 
     version: str
 
@@ -100,51 +101,56 @@ class SwitchBinaries(HostStep):
 
 @dataclass(frozen=True, kw_only=True)
 class EnableUnit(HostStep):
-    """systemd has read etcd.service and starts it at boot."""
+    """Make systemd read etcd.service and start it at boot."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FormCluster(Step):
-    """The first start of all members together, as a new cluster with a token of its own (rules 1, 2, 4)."""
+    """Start all members together for the first time, as a new cluster with its own token (rules 1, 2, 4)."""
 
     hosts: tuple[str, ...]
     token: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
     if_cut: ClassVar[str] = (
-        "some members wait for the others; the next apply starts those, with the same token"
+        "some members run and wait for the others; the next apply starts the others with the same token"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SealCluster(Step):
-    """The cluster was seen healthy: from here on no host may ever form it again (rules 6, 7)."""
+    """Set the markers to `formed`, because all members are proved healthy.
+
+    After that, no host can form the cluster again (rules 6, 7).
+    """
 
     hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartMember(HostStep):
-    """A stopped member with its data in place is started."""
+    """Start a stopped member that has its data."""
 
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
-    if_cut: ClassVar[str] = "the member starts by itself, or the next apply starts it"
+    if_cut: ClassVar[str] = "the member is starting, or the next apply starts it"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestartMember(HostStep):
-    """A running member takes up new settings: leadership moved away, stop, start, proved healthy.
+    """Restart a running member with new settings: transfer leadership, stop, start, prove that it is healthy.
 
-    `version` is what it runs afterwards. `no_way_back`: it is the last member of an older minor, and once it
-    runs the new one no member can go back (rule 46).
+    `version` is the version that it runs afterwards. `no_way_back` is True for the last member of an older minor: once
+    it runs the new minor, no member can return to the older one (rule 46).
     """
 
     version: str
     no_way_back: bool = False
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "!"
-    if_cut: ClassVar[str] = "the member is stopped or starting, the others serve; the next apply starts it"
+    if_cut: ClassVar[str] = (
+        "this member is stopped or starting, the others serve clients; the next apply starts it"
+    )
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -153,57 +159,59 @@ class RestartMember(HostStep):
 
 @dataclass(frozen=True, kw_only=True)
 class RetireMember(HostStep):
-    """Stopped, disabled, data and settings moved aside under this suffix; nothing is deleted."""
+    """Stop and disable etcd, and archive its data and settings under this suffix. Nothing is deleted."""
 
     suffix: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "-"
-    if_cut: ClassVar[str] = "what was moved stays where it is; the same command again does the rest"
+    if_cut: ClassVar[str] = "archived files stay archived; the same command, run again, does the rest"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MarkReplacement(HostStep):
-    """The host is marked as the place of a new member that takes over from the member of this ID (hexadecimal).
+    """Write into the host's marker that a new member here replaces the member with this ID (hexadecimal).
 
-    From then on an ordinary apply finishes the replacement.
+    After that, an ordinary apply finishes the replacement.
     """
 
     member_id: str
     disruptive: ClassVar[bool] = True
     if_cut: ClassVar[str] = (
-        "nothing has changed in the cluster; once the mark is there, apply finishes the work"
+        "the member list is unchanged; if the marker is written, the next apply finishes the replacement"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetAside(HostStep):
-    """etcd is stopped and its data moved aside, so that a new member can start empty on this host (rule 31)."""
+    """Stop etcd and archive its data, so that a new member can start without data on this host (rule 31)."""
 
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "-"
-    if_cut: ClassVar[str] = "its data is there or beside, and is no member's any more; the next apply goes on"
+    if_cut: ClassVar[str] = "the data of the removed member is in place or archived; the next apply continues"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetachMember(HostStep):
-    """The host of a member that has left: stopped, disabled, data and settings moved aside."""
+    """Stop and disable etcd on a former host, and archive its data and settings."""
 
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "-"
     if_cut: ClassVar[str] = (
-        "it is no member any more and cannot come back as one; the next apply clears the rest"
+        "the host is no longer a member and cannot rejoin; the next apply archives the rest"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveMember(HostStep):
-    """The member of this ID (hexadecimal) leaves the member list; where it leads, leadership moves away first. Its
-    etcd then stops by itself (rule 33)."""
+    """Remove the member with this ID (hexadecimal) from the member list.
+
+    If it is the leader, leadership is transferred first. Its etcd then stops by itself (rule 33).
+    """
 
     member_id: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "-"
-    if_cut: ClassVar[str] = "the member is in the list or it is not; the next apply sees which"
+    if_cut: ClassVar[str] = "the member is removed or not; the next apply detects which"
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -212,55 +220,60 @@ class RemoveMember(HostStep):
 
 @dataclass(frozen=True, kw_only=True)
 class AddLearner(HostStep):
-    """The host's member enters the member list as a learner: without a vote, so it cannot harm (rule 27)."""
+    """Add the host's member to the member list as a learner.
+
+    A learner has no vote, so it cannot affect the quorum (rule 27).
+    """
 
     peer_url: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
     if_cut: ClassVar[str] = (
-        "the list has a learner that never started, which has no vote; the next apply starts it"
+        "the member list may have a learner that is not started and has no vote; the next apply starts it"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class JoinMember(HostStep):
-    """The added member is started for the first time, empty, and copies the leader's data."""
+    """Start the added member for the first time, without data. It copies the data of the leader."""
 
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
-    if_cut: ClassVar[str] = "a learner is starting, which has no vote; the next apply waits for it"
+    if_cut: ClassVar[str] = "a learner without a vote is starting; the next apply waits for it"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromoteMember(HostStep):
-    """The learner gets its vote once it is in sync with the leader, and is proved healthy (rule 29)."""
+    """Promote the learner to a voter once it is in sync with the leader, and prove that it is healthy (rule 29)."""
 
     disruptive: ClassVar[bool] = True
-    if_cut: ClassVar[str] = "it is a learner or a voter, and healthy as both; the next apply sees which"
+    if_cut: ClassVar[str] = "the member is a healthy learner or a healthy voter; the next apply detects which"
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpdatePeerUrl(HostStep):
-    """The member list gets this member's new peer URL, before it is restarted with it (rule 36)."""
+    """Change the member's peer URL in the member list, before the member is restarted with the new URL (rule 36)."""
 
     member_id: str
     peer_url: str
     disruptive: ClassVar[bool] = True
     if_cut: ClassVar[str] = (
-        "the others look for the member at its old or its new address; the next apply goes on"
+        "the other members connect to the old or to the new peer URL; the next apply continues"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TakeSnapshot(Step):
-    """A verified snapshot into a folder of the operator's, before the first member makes this `hop`, like
-    `3.5-to-3.6` (rule 43)."""
+    """Save a verified snapshot in a directory on the operator's machine, before the first member changes its minor.
+
+    `hop` is the change, for example `3.5-to-3.6` (rule 43).
+    """
 
     hop: str
     folder: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
-    if_cut: ClassVar[str] = "nothing that runs is touched; a snapshot that is not whole is never listed"
+    if_cut: ClassVar[str] = "no running member is changed; an incomplete snapshot is never listed"
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -269,20 +282,20 @@ class TakeSnapshot(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckV2Store(HostStep):
-    """etcdutl looks whether the member's data still holds what 3.6 no longer reads (rule 44). Read-only."""
+    """Check with etcdutl whether the member has data of the v2 store, which 3.6 cannot read (rule 44). Read-only."""
 
     disruptive: ClassVar[bool] = True
-    if_cut: ClassVar[str] = "it only reads"
+    if_cut: ClassVar[str] = "this step only reads"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnableDowngrade(Step):
-    """The cluster is told to go down to this minor, and its members write their data in the older form (rule 47)."""
+    """Enable the downgrade to this minor. The members then convert their data to the older format (rule 47)."""
 
     target: str
     disruptive: ClassVar[bool] = True
     if_cut: ClassVar[str] = (
-        "all members run as before; the next apply goes on down, or cancels if told to go up"
+        "all members still run the newer minor; the next apply continues, or cancels if `version` is newer again"
     )
 
     @property
@@ -292,8 +305,8 @@ class EnableDowngrade(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class CancelDowngrade(Step):
-    """A downgrade that is under way is called off."""
+    """Cancel the downgrade that is enabled."""
 
     target: str
     disruptive: ClassVar[bool] = True
-    if_cut: ClassVar[str] = "the downgrade is called off or still enabled; the next apply sees which"
+    if_cut: ClassVar[str] = "the downgrade is cancelled or still enabled; the next apply detects which"

@@ -1,7 +1,9 @@
-"""Public keys of age, told from typing errors before any backup is encrypted with one.
+"""Check that a text is a public key of age, before a backup is encrypted with it.
 
-What was encrypted to a mistyped key could never be read again. The form is Bech32's (BIP 173): its checksum finds up to
-four wrong characters.
+A backup that is encrypted to a mistyped key can never be decrypted. The key is encoded in Bech32 (BIP 173). The
+checksum of Bech32 detects up to four wrong characters.
+https://github.com/C2SP/C2SP/blob/main/age.md
+https://github.com/bitcoin/bips/blob/master/bip-0173.mediawiki
 """
 
 _CHARACTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
@@ -10,23 +12,25 @@ _PREFIX, _LENGTH = "age", 62
 
 
 def is_public_key(text: str) -> bool:
-    """`age1` and 58 more characters that end with the checksum of all."""
+    """Return True if the text is `age1`, 52 characters of data and the 6 characters of a correct checksum."""
     prefix, _, data = text.rpartition("1")
     if prefix != _PREFIX or len(text) != _LENGTH or not set(data) <= set(_CHARACTERS):
         return False
     expanded = [*(ord(each) >> 5 for each in prefix), 0, *(ord(each) & 31 for each in prefix)]
-    return _remainder([*expanded, *(_CHARACTERS.index(each) for each in data)]) == 1
+    return _checksum([*expanded, *(_CHARACTERS.index(each) for each in data)]) == 1
 
 
 def is_private_key(text: str) -> bool:
+    """Return True if the text begins as a private key of age does."""
     return text.upper().startswith("AGE-SECRET-KEY-")
 
 
-def _remainder(values: list[int]) -> int:
-    left = 1
+def _checksum(values: list[int]) -> int:
+    """Return the checksum of Bech32 (`bech32_polymod` in BIP 173)."""
+    checksum = 1
     for value in values:
-        top = left >> 25
-        left = (left & 0x1FFFFFF) << 5 ^ value
+        top = checksum >> 25
+        checksum = (checksum & 0x1FFFFFF) << 5 ^ value
         for bit, generator in enumerate(_GENERATOR):
-            left ^= generator if top >> bit & 1 else 0
-    return left
+            checksum ^= generator if top >> bit & 1 else 0
+    return checksum

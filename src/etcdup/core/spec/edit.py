@@ -1,4 +1,4 @@
-"""Another address for one host in cluster.yaml's text: nothing else in the file changes, comments included."""
+"""Change the address of one host in the text of cluster.yaml. Everything else stays, comments included."""
 
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
@@ -7,14 +7,14 @@ from etcdup.core.spec.model import Spec
 from etcdup.core.spec.yaml_document import Document, read_document
 from etcdup.errors import Problem
 
-# What a host may have in cluster.yaml that belongs to its machine, beside its address.
+# Keys of a host, in addition to `address`, whose values may belong to one machine.
 _MACHINE_KEYS = ("ssh_address", "listen_address")
 
 
 def with_address(text: str, name: str, address: str) -> str | None:
-    """The text with this host's new address. None where it is written in a way that cannot be edited surely.
+    """Return the text with the new address of the host, or None if the old one cannot be edited safely.
 
-    `text` is a cluster.yaml without faults. The old value's style is kept, unless the new one needs quotes.
+    `text` is a valid cluster.yaml. The style of the old value is kept, unless the new value needs quotes.
     """
     index = _index_of(read_document(text), name)
     bare = text.removeprefix("\ufeff")
@@ -31,7 +31,7 @@ def with_address(text: str, name: str, address: str) -> str | None:
 
 
 def machine_bindings(text: str, spec: Spec, name: str) -> tuple[Problem, ...]:
-    """The places of what binds this host to its old machine: a person has to say what becomes of it."""
+    """Return the keys that may still describe the host's old machine. The operator has to change them by hand."""
     document = read_document(text)
     index = _index_of(document, name)
     host = spec.host(name)
@@ -39,9 +39,11 @@ def machine_bindings(text: str, spec: Spec, name: str) -> tuple[Problem, ...]:
     for key in _MACHINE_KEYS:
         if getattr(host, key) is not None:
             at = document.keys["hosts", index, key]
-            words = f"`{key}: {getattr(host, key)}` of {name} may belong to its old machine"
-            hint = f"write its new `address` and `{key}` here by hand, then `etcdup member replace {name}`"
-            found.append(Problem(at.line, at.column, words, hint))
+            message = f"`{key}: {getattr(host, key)}` of {name} may belong to the old machine"
+            hint = (
+                f"write the new `address` and `{key}` of {name} here, then run `etcdup member replace {name}`"
+            )
+            found.append(Problem(at.line, at.column, message, hint))
     return tuple(found)
 
 
@@ -60,7 +62,10 @@ def _scalar_at(node: Node | None, *path: str | int) -> ScalarNode | None:
 
 
 def _is_only_difference(old: str, new: str, index: int, address: str) -> bool:
-    """Read back, so that no doubt about the syntax is left: quotes, colons, comments, line ends."""
+    """Return True if both texts, read again, differ only in this address.
+
+    This proves that quotes, colons, comments and line ends were edited correctly.
+    """
     before, after = read_document(old), read_document(new)
     if after.problems:
         return False

@@ -1,8 +1,8 @@
-"""What can be wrong between hosts whose every single value is well-formed: size, names, addresses, ports.
+"""Rules between hosts: size of the cluster, names, addresses, ports. Each single value is already valid.
 
-Each rule is a function `Spec -> Mistake...`; all of them run, so that all mistakes are reported at once.
-A rule names every part of the file that it looked at: where one of those could not be read, its mistake
-is dropped, because it would speak of a default that the operator never meant.
+Each rule is a function that yields `Mistake`s from a Spec. All rules run, so all mistakes are reported at once.
+A mistake lists all parts of the file that the rule evaluated. If one of those parts could not be read, `load`
+drops the mistake, because the rule evaluated a default that the operator did not choose.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _PORT_KEYS = ("client_port", "peer_port", "metrics_port")
 
 @dataclass(frozen=True)
 class Mistake:
-    """Something wrong between several keys. It stands at the first of those that it is about."""
+    """A contradiction between keys. It is reported at the position of the first key in `about`."""
 
     about: tuple[Loc, ...]
     message: str
@@ -26,7 +26,7 @@ class Mistake:
 
 
 def host_mistakes(spec: Spec) -> Iterator[Mistake]:
-    """Everything that is wrong between the hosts."""
+    """Yield every mistake between the hosts."""
     yield from _size(spec)
     yield from _ports(spec)
     for index, host in enumerate(spec.hosts):
@@ -39,77 +39,78 @@ def host_mistakes(spec: Spec) -> Iterator[Mistake]:
 
 
 def _size(spec: Spec) -> Iterator[Mistake]:
-    """1, 3, 5 or 7 (rule 8)."""
+    """A cluster has 1, 3, 5 or 7 members (rule 8). https://etcd.io/docs/v3.6/faq/"""
     size = spec.size
     if size == 0:
-        yield Mistake((("hosts",),), "there are no hosts", "list 3 of them (or 1, 5, 7)")
+        yield Mistake((("hosts",),), "`hosts` is empty", "list 1, 3, 5 or 7 hosts; 3 are recommended")
     elif size > 7:
-        hint = "use 5, or 7 at most: every write waits for more than half of the members"
-        yield Mistake((("hosts",),), f"{size} members are too many", hint)
+        hint = "use 5 hosts, or 7 at most: each write waits for a majority of the members"
+        yield Mistake((("hosts",),), f"`hosts` has {size} hosts; at most 7 are allowed", hint)
     elif size == 2:
-        hint = "use 3, which survive one failure, or 1"
-        yield Mistake((("hosts",),), "2 members are worse than 1: when either fails, both stop", hint)
+        message = "`hosts` has 2 hosts: if either member fails, the cluster loses its quorum"
+        yield Mistake((("hosts",),), message, "use 3 hosts, which tolerate 1 failure, or 1 host")
     elif size % 2 == 0:
-        message = f"{size} members survive no more failures than {size - 1} do, and one more can fail"
-        yield Mistake((("hosts",),), message, f"use {size - 1} or {size + 1}")
+        message = f"`hosts` has {size} hosts: {size} members tolerate no more failures than {size - 1}"
+        yield Mistake((("hosts",),), message, f"use {size - 1} or {size + 1} hosts")
 
 
 def _ports(spec: Spec) -> Iterator[Mistake]:
-    """The three ports of a member differ. Of a clash between defaults each host would say the same."""
+    """The three ports of a member differ. A conflict between the defaults is reported once, not for each host."""
     for one, other in combinations(_PORT_KEYS, 2):
         port = getattr(spec.etcd, other)
         if getattr(spec.etcd, one) == port:
             about: tuple[Loc, ...] = (_written(spec, other, one), ("etcd", one), ("etcd", other))
-            yield Mistake(about, f"`{one}` and `{other}` are both {port}")
+            yield Mistake(about, f"`{one}` and `{other}` are both {port}", "use a different port for each")
     for index, host in enumerate(spec.hosts):
         for one, other in combinations(_PORT_KEYS, 2):
             own = [key for key in (other, one) if getattr(host, key) is not None]
             port = getattr(spec, other)(host)
             if own and getattr(spec, one)(host) == port:
                 about = tuple([("hosts", index, key) for key in own] + [("etcd", one), ("etcd", other)])
-                yield Mistake(about, f"`{one}` and `{other}` of `{host.name}` are both {port}")
+                message = f"`{one}` and `{other}` of host `{host.name}` are both {port}"
+                yield Mistake(about, message, "use a different port for each")
 
 
 def _written(spec: Spec, *keys: str) -> Loc:
-    """The first of these keys of `etcd` that is in the file, so that a mistake stands at something seen."""
+    """Return the first of these keys of `etcd` that is in the file, so that the mistake has a position there."""
     return ("etcd", next((key for key in keys if key in spec.etcd.model_fields_set), keys[0]))
 
 
 def _reach(spec: Spec, index: int, host: HostSpec) -> Iterator[Mistake]:
-    """Members must be able to dial one another, and etcd binds IP addresses only."""
+    """Members must be able to connect to each other, and etcd can only listen on IP addresses."""
     at: Loc = ("hosts", index, "address")
-    hint = "write the address that the other members reach"
     if is_loopback(host.address):
         if spec.size > 1 and not all(each.local for each in spec.hosts):
-            yield Mistake((at, ("hosts",)), f"`{host.address}` means this very machine to every member", hint)
+            message = f"`{host.address}` is a loopback address; other hosts cannot connect to it"
+            yield Mistake((at, ("hosts",)), message, "write the address that the other members connect to")
     elif not is_ip(host.address) and host.listen_address is None:
-        message = f"`{host.address}` is a name, and etcd listens on IP addresses only"
-        yield Mistake(
-            (at, ("hosts", index, "listen_address")), message, "add `listen_address:` with the host's own IP"
-        )
+        message = f"`{host.address}` is a DNS name, and etcd can only listen on IP addresses"
+        hint = "add `listen_address:` with the IP address of this host"
+        yield Mistake((at, ("hosts", index, "listen_address")), message, hint)
 
 
 def _local(index: int, host: HostSpec) -> Iterator[Mistake]:
     local: Loc = ("hosts", index, "local")
     if host.root and not host.local:
         at: Loc = ("hosts", index, "root")
-        yield Mistake(
-            (at, local), "`root` is for members on this machine", "add `local: true`, or leave `root` out"
-        )
+        message = "`root` is only allowed for a host with `local: true`"
+        yield Mistake((at, local), message, "add `local: true`, or remove `root`")
     if host.local and host.ssh_address:
         at = ("hosts", index, "ssh_address")
-        yield Mistake((at, local), "a `local: true` host is not reached by SSH", "leave `ssh_address` out")
+        message = "`ssh_address` is not allowed for a host with `local: true`: etcdup does not use SSH for it"
+        yield Mistake((at, local), message, "remove `ssh_address`")
 
 
 def _same_name(spec: Spec, first: int, second: int) -> Iterator[Mistake]:
     name = spec.hosts[second].name
     if name == spec.hosts[first].name:
         about: tuple[Loc, ...] = (("hosts", second, "name"), ("hosts", first, "name"))
-        yield Mistake(about, f"hosts {first + 1} and {second + 1} have the same name, `{name}`")
+        message = f"hosts {first + 1} and {second + 1} have the same `name`, `{name}`"
+        yield Mistake(about, message, "use a different name for each host")
 
 
 def _same_machine(spec: Spec, first: int, second: int) -> Iterator[Mistake]:
-    """One member a machine: two on one would fail together. Local members are for trying things out."""
+    """Each machine has one member: two on one machine would fail together. Local members are for tests."""
     one, other = spec.hosts[first], spec.hosts[second]
     if one.local and other.local:
         yield from _same_port(spec, first, second)
@@ -118,11 +119,12 @@ def _same_machine(spec: Spec, first: int, second: int) -> Iterator[Mistake]:
         value = getattr(other, key)
         if value is not None and value == getattr(one, key):
             about: tuple[Loc, ...] = (("hosts", second, key), ("hosts", first, key))
-            yield Mistake(about, f"hosts {first + 1} and {second + 1} have the same {key}, `{value}`")
+            message = f"hosts {first + 1} and {second + 1} have the same `{key}`, `{value}`"
+            yield Mistake(about, message, "use one machine for each host")
 
 
 def _same_port(spec: Spec, first: int, second: int) -> Iterator[Mistake]:
-    """Local members may share an address, but no port of it."""
+    """Local members may share an address, but not a port of it."""
     one, other = spec.hosts[first], spec.hosts[second]
     if one.address != other.address:
         return
@@ -133,22 +135,24 @@ def _same_port(spec: Spec, first: int, second: int) -> Iterator[Mistake]:
             at: Loc = ("hosts", second, "address" if getattr(other, key) is None else key)
             message = f"`{one.name}` and `{other.name}` would both listen on port {port} of {one.address}"
             about = (at, ("hosts", first, "address"), ("hosts", first, taken[port]), ("etcd", key))
-            yield Mistake(about, message, f"give `{other.name}` another `{key}:`")
+            yield Mistake(about, message, f"set another `{key}` for `{other.name}`")
 
 
 def _same_root(spec: Spec, first: int, second: int) -> Iterator[Mistake]:
-    """Two members on this machine would write over each other's files."""
+    """Each local member has a directory of its own. Otherwise two members would overwrite each other's files."""
     one, other = spec.hosts[first], spec.hosts[second]
     if not (one.local and other.local):
         return
     about: tuple[Loc, ...] = (("hosts", second, "root"), ("hosts", first, "root"))
-    message = f"`{one.name}` and `{other.name}` are both on this machine"
+    names = f"`{one.name}` and `{other.name}`"
     if one.root is None or other.root is None:
-        yield Mistake(about, message, "give each a folder of its own with `root:`")
+        message = f"{names} are both local, so each needs a `root` directory"
+        yield Mistake(about, message, "set `root:` to a separate directory for each of them")
     elif is_within(one.root, other.root) or is_within(other.root, one.root):
-        yield Mistake(about, f"{message}, and the `root` of one lies in the other's", "use separate folders")
+        message = f"{names} are both local, and `root` of one is inside `root` of the other"
+        yield Mistake(about, message, "set `root:` to a separate directory for each of them")
 
 
 def is_within(path: str, folder: str) -> bool:
-    """Whether the path is the folder or lies below it; both absolute and without `..`."""
+    """Return True if the path is the folder or is below it. Both are absolute and have no `..`."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -1,4 +1,4 @@
-"""Where a member's files live on its host."""
+"""The paths of a member's files on its host."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -6,16 +6,16 @@ from typing import Literal
 
 from etcdup.core.spec.model import HostSpec, Spec
 
-# Kinds of certificate that a member holds (rules 18-20), and the names of their files below `pki`.
+# Kinds of certificate that a member has (rules 18-20). They are also the names of the files below `pki`.
 MEMBER_CERTS = ("server", "peer", "health")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one member, and what starts and stops it.
+    """The paths of one member, and what supervises its process.
 
-    `systemd` is every real host. `process` is a local member with a `root` of its own: the same tree below
-    that folder, and `unit` is a script that starts etcd in the background.
+    `systemd` is used on every host, except for a local member with a `root` directory. For that one, `process` is used:
+    the same tree is below `root`, and `unit` is a script that starts etcd in the background.
     """
 
     supervisor: Literal["systemd", "process"]
@@ -29,7 +29,7 @@ class Layout:
 
     @property
     def conf(self) -> str:
-        """The `ETCD_*` variables."""
+        """The file with the `ETCD_*` variables."""
         return f"{self.etc}/etcd.conf"
 
     @property
@@ -38,40 +38,49 @@ class Layout:
 
     @property
     def marker(self) -> str:
-        """Says that the data directory is ours, and of which cluster (rule 6)."""
+        """The file that says to which cluster and member the data directory belongs (rule 6)."""
         return f"{self.etc}/etcdup.json"
 
     @property
     def sysusers(self) -> str:
-        """Declares the `etcd` user for systemd-sysusers."""
+        """The file that declares the `etcd` user for systemd-sysusers."""
         return f"{self.etc}/sysusers.conf"
 
     @property
     def join(self) -> str:
-        """Settings for a member's very first start. On tmpfs: a reboot forgets `initial-cluster-state=new`,
-        so no restart of a wiped host can ever form a second cluster (rule 7)."""
+        """The settings for a member's first start.
+
+        The file is on tmpfs, so `initial-cluster-state=new` is gone after a reboot. A wiped host that restarts can
+        therefore never form a second cluster (rule 7).
+        """
         return f"{self.run}/join.env"
 
     @property
     def fence_disabled(self) -> str:
-        """There only while etcdup starts restored members: their others are starting too, and are not asked whether
-        another cluster took this one's place (fence.py). On tmpfs as well."""
+        """The file that disables the startup fence (startup_fence.py). It is on tmpfs.
+
+        It exists only while etcdup starts restored members together: the other members are not up yet, so the fence
+        could not get an answer from them.
+        """
         return f"{self.run}/vouched"
 
     @property
     def wal_parent(self) -> str | None:
-        """Where etcd makes its log's folder anew and renames it: so it has to be etcd's own, and the log's folder
-        cannot be a mount point."""
+        """The parent directory of the write-ahead log, or None.
+
+        etcd creates a new log directory there and renames it. So the parent must belong to etcd, and the log directory
+        itself cannot be a mount point.
+        """
         return str(PurePosixPath(self.wal_dir).parent) if self.wal_dir else None
 
     @property
     def current(self) -> str:
-        """The link to the version in use, switched by one rename (rule 52)."""
+        """The symbolic link to the version in use. One rename switches it (rule 52)."""
         return f"{self.versions}/current"
 
     @property
     def log(self) -> str:
-        """Where a `process` member writes its log; systemd's members write to the journal."""
+        """The log file of a `process` member. A member under systemd logs to systemd's journal."""
         return f"{self.run}/etcd.log"
 
     @property
@@ -88,12 +97,12 @@ class Layout:
         return f"{self.pki}/{kind}-key.pem"
 
     def ca(self, kind: str = "server") -> str:
-        """The CA that certificates of this kind are judged by: `ca.pem`, or `peer-ca.pem` for peers."""
+        """Return the CA file that verifies certificates of this kind: `ca.pem`, or `peer-ca.pem` for peers."""
         return f"{self.pki}/peer-ca.pem" if kind == "peer" else f"{self.pki}/ca.pem"
 
 
 def layout_of(spec: Spec, host: HostSpec) -> Layout:
-    """The layout of a host's member."""
+    """Return the layout of the member on this host."""
     root = host.root or ""
     return Layout(
         supervisor="process" if host.root else "systemd",

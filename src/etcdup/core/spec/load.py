@@ -1,4 +1,4 @@
-"""cluster.yaml to a Spec, or every problem in it at once, each with its line and column."""
+"""Load cluster.yaml into a Spec, or report all problems in it at once, each with its line and column."""
 
 import copy
 import difflib
@@ -20,6 +20,7 @@ from etcdup.core.spec.model import (
     TlsSpec,
 )
 from etcdup.core.spec.section_rules import section_mistakes
+from etcdup.core.spec.version import NEWEST
 from etcdup.core.spec.warnings import warnings
 from etcdup.core.spec.yaml_document import Document, Loc, read_document
 from etcdup.errors import BadFile, Problem
@@ -36,8 +37,8 @@ _SECTIONS: dict[Loc, type[BaseModel]] = {
     ("backup",): BackupSpec,
     ("backup", "keep"): KeepSpec,
 }
-_START = "`etcdup init` writes one to start from"
-# Other words for our keys, too far from them for difflib.
+_INIT_HINT = "run `etcdup init` to create a cluster.yaml that you can edit"
+# Keys that users may write instead of ours, and that difflib does not find.
 _SYNONYMS = {
     "ip": "address",
     "host": "address",
@@ -47,35 +48,43 @@ _SYNONYMS = {
     "port": "client_port",
     "source": "from",
 }
-# What pydantic calls a fault of type, by the beginning of its name, in our words.
+_REQUIRED: dict[Loc, str] = {
+    ("name",): "name: prod",
+    ("version",): f"version: {NEWEST[max(NEWEST)]}",
+    ("hosts",): "hosts: [{name: infra1, address: 192.168.8.66}]",
+    ("hosts", "name"): "name: infra1",
+    ("hosts", "address"): "address: 192.168.8.66",
+}
+# pydantic's error types, by the beginning of their name: our message and hint.
+_SECTION_HINT = "write keys with values below `{key}:`, or `{key}: {{}}` for the defaults"
 _WRONG_TYPES = (
     ("bool", "must be true or false", ""),
     ("tuple", "must be a list", "begin each entry with `- `"),
-    ("model", "must be a section: keys with values", ""),
-    ("dict", "must be a section: keys with values", ""),
+    ("model", "must be a section: keys with values", _SECTION_HINT),
+    ("dict", "must be a section: keys with values", _SECTION_HINT),
 )
 
 
 def load_bytes(data: bytes, path: str = "cluster.yaml") -> Spec:
-    """`load`, for a file's bytes as they are: what is not UTF-8 is a problem with a place too."""
+    """Load the bytes of a cluster.yaml. Bytes that are not UTF-8 are a problem with a position too."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         before = data[: error.start]
         line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        problem = Problem(line, column, "this is not text in UTF-8", "save the file as UTF-8")
+        problem = Problem(line, column, "this character is not valid UTF-8", "save the file as UTF-8")
         raise BadFile(path, (problem,)) from None
     return load(text, path)
 
 
 def load(text: str, path: str = "cluster.yaml") -> Spec:
-    """The Spec that the text describes. Raises BadFile with every problem found; `path` is for its words."""
+    """Return the Spec that the text describes. Raise BadFile with all problems; messages name the file `path`."""
     document = read_document(text)
     if not isinstance(document.data, dict):
         raise BadFile(path, tuple(document.problems) or (_no_keys(document),))
     data = document.data
     if isinstance(data.get("version"), float):
-        # 3.6 and 3.10 are numbers to YAML, the latter 3.1: a version is what was written.
+        # YAML reads 3.6 and 3.10 as numbers, and 3.10 becomes 3.1. So take the text as it was written.
         data["version"] = document.values[("version",)].text
     spec, faults = _validated(data)
     problems = [*document.problems, *_fault_problems(document, faults)]
@@ -90,9 +99,10 @@ def load(text: str, path: str = "cluster.yaml") -> Spec:
 
 def _no_keys(document: Document) -> Problem:
     if document.data is None:
-        return Problem(0, 0, "the file is empty", _START)
+        return Problem(0, 0, "the file is empty", _INIT_HINT)
     at = document.position_of(())
-    return Problem(at.line, at.column, "the file must hold keys with values, like `name: prod`", _START)
+    message = "the file must contain keys with values, for example `name: prod`"
+    return Problem(at.line, at.column, message, _INIT_HINT)
 
 
 def _validated(data: Any) -> tuple[Spec | None, list[ErrorDetails]]:
@@ -103,34 +113,34 @@ def _validated(data: Any) -> tuple[Spec | None, list[ErrorDetails]]:
 
 
 def _loc(fault: ErrorDetails) -> Loc:
-    """Where the fault is. Of `extra`'s values pydantic reports each type that a value might have had."""
+    """Return the place of the fault. For a value in `extra`, cut off the type that pydantic adds to the place."""
     loc = tuple(fault["loc"])
     return loc[:3] if loc[:2] == ("etcd", "extra") else loc
 
 
 def _repaired(data: dict[str, Any], unsound: Iterable[Loc]) -> dict[str, Any]:
-    """The data without its unsound parts and with stand-ins for what must be there.
+    """Return the data without its invalid parts, and with placeholders for required keys.
 
-    Only so can the rules between keys still be tried on the rest; what they say of a stand-in is dropped.
+    So the rules between keys can still check the valid rest. Mistakes about a placeholder are dropped later.
     """
-    mended = copy.deepcopy(data)
+    repaired = copy.deepcopy(data)
     for loc in sorted(unsound, key=len, reverse=True):
-        _drop(mended, loc)
-    mended.setdefault("name", "unnamed")
-    mended.setdefault("version", "0.0.0")
-    hosts = mended.setdefault("hosts", [])
+        _drop(repaired, loc)
+    repaired.setdefault("name", "unnamed")
+    repaired.setdefault("version", "0.0.0")
+    hosts = repaired.setdefault("hosts", [])
     for index, host in enumerate(hosts):
         host.setdefault("name", f"unnamed{index}")
         host.setdefault("address", f"unnamed{index}.invalid")
-    return mended
+    return repaired
 
 
 def _drop(data: Any, loc: Loc) -> None:
-    """Take out what stands at the place; an entry of a list becomes empty, so that the others keep theirs."""
+    """Remove the value at this place. An entry of a list becomes empty instead, so that the indexes stay the same."""
     for depth, part in enumerate(loc, start=1):
         there = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
         if not there:
-            return  # a key that is missing is the fault
+            return  # The fault is a missing key, so there is nothing to remove.
         if depth < len(loc):
             data = data[part]
         elif isinstance(data, dict):
@@ -140,7 +150,7 @@ def _drop(data: Any, loc: Loc) -> None:
 
 
 def _fault_problems(document: Document, faults: list[ErrorDetails]) -> Iterator[Problem]:
-    """pydantic's faults in our words. A key that is missing because it was misspelt is reported once."""
+    """Yield pydantic's faults as problems. A required key that is misspelt is reported once, as unknown."""
     unknown = [_loc(fault) for fault in faults if fault["type"] == "extra_forbidden"]
     meant = {(*loc[:-1], _similar_key(loc)) for loc in unknown}
     for fault in faults:
@@ -153,21 +163,23 @@ def _fault_problems(document: Document, faults: list[ErrorDetails]) -> Iterator[
 
 
 def _fault_text(document: Document, fault: ErrorDetails, loc: Loc) -> tuple[str, str]:
-    """The message and the hint for one fault of shape."""
+    """Return the message and the hint for one fault of pydantic."""
     kind, key = fault["type"], _key_of(loc)
     context = fault.get("ctx", {})
     if kind == "value_error":
         return f"{key}: {context['error']}", getattr(context["error"], "hint", "")
     if kind == "missing":
-        empty = loc in document.keys
-        return f"`{key}` has no value" if empty else f"`{key}` is missing", ""
+        example = _REQUIRED[tuple(part for part in loc if isinstance(part, str))]
+        if loc in document.keys:
+            return f"`{key}` has no value", f"write a value, for example `{example}`"
+        return f"`{key}` is missing", f"add it, for example `{example}`"
     if kind == "extra_forbidden":
-        return f"unknown key `{key}`", _where_instead(loc)
+        return f"unknown key `{key}`", _unknown_key_hint(loc)
     if kind == "literal_error":
         close = _closest(
             str(fault["input"]), context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         )
-        hint = f"did you mean `{close}`?" if close else ""
+        hint = f"write `{close}` instead" if close else ""
         expected = context["expected"].replace("'", "")
         return f"`{key}` must be {expected}, not `{fault['input']}`", hint
     if kind in ("greater_than_equal", "less_than_equal"):
@@ -178,56 +190,62 @@ def _fault_text(document: Document, fault: ErrorDetails, loc: Loc) -> tuple[str,
 
 def _type_fault_text(document: Document, key: str, kind: str, loc: Loc) -> tuple[str, str]:
     if loc[:1] == ("hosts",) and len(loc) == 2:
-        return "each host is a section of its own", "write it like {name: infra1, address: 192.168.8.66}"
+        return "each host must have keys with values", "write it as {name: infra1, address: 192.168.8.66}"
+    written = document.values[loc].text if loc in document.values else ""
+    found = f", not `{written}`" if written else ""
     if loc[:2] == ("etcd", "extra") and len(loc) > 2:
-        return f"`{loc[2]}` must have one plain value", "join several with commas, as on etcd's command line"
+        hint = "write one value; join several values with commas, as on etcd's command line"
+        return f"`{loc[2]}` must have one plain value{found}", hint
     if kind.startswith("string"):
-        text = document.values[loc].text if loc in document.values else ""
-        return f"`{key}` must be text", f'put it in quotes: "{text}"' if text else ""
+        return f"`{key}` must be a text", f'put the value in quotes: "{written}"' if written else ""
     if kind.startswith("int"):
-        quoted = str(document.values[loc].text).isdigit()
-        return f"`{key}` must be a whole number", "write it without quotes" if quoted else ""
-    words, hint = next(
-        ((words, hint) for beginning, words, hint in _WRONG_TYPES if kind.startswith(beginning)),
-        ("has a value that does not fit", ""),
+        hint = f"write it without quotes: {written}" if written.isdigit() else ""
+        return f"`{key}` must be a whole number{found}", hint
+    message, hint = next(
+        ((message, hint) for beginning, message, hint in _WRONG_TYPES if kind.startswith(beginning)),
+        ("has a value of the wrong type", ""),
     )
-    return f"`{key}` {words}", hint
+    return f"`{key}` {message}{found}", hint.format(key=key)
 
 
 def _key_of(loc: Loc) -> str:
-    """The last part of the place that is a key and not a number in a list."""
+    """Return the last part of the place that is a key, not an index of a list."""
     return next((part for part in reversed(loc) if isinstance(part, str)), "")
 
 
 def _keys_at(loc: Loc) -> list[str]:
-    """The keys that may stand at a place of the file."""
+    """Return the keys that are allowed at a place of the file."""
     section = _SECTIONS.get(tuple(part for part in loc if isinstance(part, str)))
     return [field.alias or name for name, field in section.model_fields.items()] if section else []
 
 
 def _closest(key: str, keys: list[str], cutoff: float = 0.6) -> str | None:
-    spelt = key.lower().replace("-", "_")
-    return next(iter(difflib.get_close_matches(spelt, keys, n=1, cutoff=cutoff)), None)
+    """Return the allowed key that is most similar to this one, or None if no key is similar enough."""
+    written = key.lower().replace("-", "_")
+    return next(iter(difflib.get_close_matches(written, keys, n=1, cutoff=cutoff)), None)
 
 
 def _similar_key(loc: Loc) -> str | None:
-    """The key of the same section that was meant by an unknown one, if there is one like it."""
+    """Return the key of the same section that is similar to an unknown one, or None."""
     key, keys = str(loc[-1]), _keys_at(loc[:-1])
     synonym = _SYNONYMS.get(key)
     return synonym if synonym in keys else _closest(key, keys)
 
 
-def _where_instead(loc: Loc) -> str:
-    """What to write instead of an unknown key: another spelling, or the same in another section."""
+def _unknown_key_hint(loc: Loc) -> str:
+    """Return what to write instead of an unknown key: a similar key, here or in another section."""
     if loc[:1] != ("hosts",):
         for section in _SECTIONS:
             if close := _closest(str(loc[-1]), _keys_at(section), cutoff=0.8):
-                place = f"below `{'.'.join(map(str, section))}:`" if section else "at the top"
+                where = (
+                    f"below `{'.'.join(map(str, section))}:`" if section else "at the top level of the file"
+                )
                 if section != loc[:-1]:
-                    return f"`{close}` belongs {place}"
+                    return f"write `{close}` {where}"
                 break
-    meant = _similar_key(loc)
-    return f"did you mean `{meant}`?" if meant else ""
+    if similar := _similar_key(loc):
+        return f"write `{similar}` instead"
+    return f"remove it, or use one of these keys: {', '.join(_keys_at(loc[:-1]))}"
 
 
 def _mistake_problems(document: Document, sound: Spec, unsound: set[Loc]) -> Iterator[Problem]:

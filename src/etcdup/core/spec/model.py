@@ -1,7 +1,7 @@
-"""What the operator wrote, after defaults: the frozen form of cluster.yaml.
+"""The content of cluster.yaml after defaults, frozen.
 
-A Spec knows nothing of any host's condition. `load.py` reads it from YAML and reports every problem with
-its place; the names here are the file's keys, so they are a contract with every user's file.
+A Spec contains nothing about the state of a host. `load.py` reads it from YAML and reports each problem with its
+position. The field names are the keys of cluster.yaml, so a renamed field breaks the files of all users.
 """
 
 import ipaddress
@@ -23,31 +23,34 @@ _PATH = re.compile(r"/[^\x00-\x20\x7f\"'\\$%]*")
 
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        allowed = "lower-case letters, digits, `-` and `.`; a letter or digit first and last; 63 at most"
-        raise WrongValue(f"`{value}` cannot be a name", f"a name holds {allowed}")
+        allowed = "at most 63 lower-case letters, digits, `-` and `.`"
+        hint = f"use {allowed}; the first and the last must be a letter or digit"
+        raise WrongValue(f"`{value}` is not a valid name", hint)
     return value
 
 
 def _absolute(value: str) -> str:
     if not value.startswith("/"):
-        raise WrongValue(f"`{value}` is not an absolute path", "write the whole path, from / on")
+        raise WrongValue(f"`{value}` is not an absolute path", "write the full path, beginning with /")
     if not _PATH.fullmatch(value):
-        raise WrongValue(f"`{value}` holds a space, a quote, `\\`, `$` or `%`, which systemd would change")
+        hint = "use a path without spaces, quotes, `\\`, `$` and `%`: systemd treats these specially"
+        raise WrongValue(f"`{value}` contains a character that is not allowed in a path", hint)
     if ".." in value.split("/"):
-        raise WrongValue(f"`{value}` goes up with `..`", "write the path that is meant")
+        raise WrongValue(f"`{value}` contains `..`", "write the path without `..`")
     return str(PurePosixPath("/" + value.lstrip("/")))
 
 
 def _destinations(value: Any) -> Any:
-    """One place, or a list of them."""
+    """Return the destinations as a tuple: one text, or a list of texts."""
     found = [value] if isinstance(value, str) else value
     if isinstance(found, list | tuple) and all(isinstance(each, str) for each in found):
         return tuple(found)
-    raise WrongValue("it must be text, or a list of texts", "write a folder, s3://bucket/prefix, or [both]")
+    hint = "write a directory, or s3://bucket/prefix, or a list of these: [./backups, s3://bucket/prefix]"
+    raise WrongValue("the value must be a text or a list of texts", hint)
 
 
-# etcd takes any string as a member name, but it becomes a file name, a certificate's CN and a word in
-# `initial-cluster` (where `,` and `=` separate), so it is held to what a hostname may be.
+# etcd accepts any string as a member name. etcdup also uses it as a file name, in a certificate's common name and in
+# `initial-cluster`, where `,` and `=` are separators. So only the characters of a host name are allowed.
 Name = Annotated[str, AfterValidator(_name)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
@@ -62,7 +65,7 @@ class _Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _empty_means_default(cls, data: Any) -> Any:
-        """A key without a value (`ssh:` with all below it commented out) is as good as not there."""
+        """Treat a key without a value as absent, for example `ssh:` when all keys below it are commented out."""
         if not isinstance(data, dict):
             return data
         known = {field.alias or name for name, field in cls.model_fields.items()}
@@ -70,7 +73,7 @@ class _Section(BaseModel):
 
 
 class HostSpec(_Section):
-    """One machine and the member on it. `address` is what members and clients dial."""
+    """One machine and the member on it. Members and clients connect to `address`."""
 
     name: Name
     address: Annotated[str, BeforeValidator(parse_address)]
@@ -81,13 +84,13 @@ class HostSpec(_Section):
     metrics_port: Port | None = None
     zone: str | None = None
     local: bool = False
-    # Below this folder a local member keeps all of its files and runs as a plain process of this user,
-    # without systemd or root: what `etcdup demo` makes. Needs `local: true`.
+    # A local member with a `root` has all its files below this directory. It runs as a plain process of the current
+    # user, without systemd and without root rights. `etcdup demo` uses this. It requires `local: true`.
     root: AbsolutePath | None = None
 
 
 class SshSpec(_Section):
-    """How hosts are reached. What is left out is taken from ssh_config, then from SSH's own defaults."""
+    """How SSH connects to the hosts. An absent key has the value of ssh_config, then the default of SSH."""
 
     user: str | None = None
     port: Port | None = None
@@ -100,7 +103,7 @@ class SshSpec(_Section):
 
 
 class InstallSpec(_Section):
-    """Where etcd's binaries come from."""
+    """Where the binaries of etcd come from."""
 
     # `from` is a Python keyword, hence the alias.
     source: Literal["auto", "release", "package", "go", "path"] = Field("auto", alias="from")
@@ -109,7 +112,7 @@ class InstallSpec(_Section):
 
 
 class EtcdSpec(_Section):
-    """Settings of etcd itself, the same on every member (rule 87)."""
+    """Settings of etcd, the same on each member (rule 87)."""
 
     data_dir: AbsolutePath = "/var/lib/etcd"
     wal_dir: AbsolutePath | None = None
@@ -124,10 +127,10 @@ class EtcdSpec(_Section):
 
 
 class TlsSpec(_Section):
-    """`managed`: etcdup keeps a CA below `dir`. `provided`: the files are the operator's.
+    """Certificates. `managed`: etcdup has a CA in `dir`. `provided`: the operator provides all files.
 
-    With `ca`, `cert` and `key` alone the three files serve clients and peers of every member. In paths,
-    `{name}` stands for the member's name.
+    If only `ca`, `cert` and `key` are set, these three files are used for clients and for peers of each member. In a
+    path, `{name}` is replaced by the name of the member.
     """
 
     mode: Literal["managed", "provided"] = "managed"
@@ -146,7 +149,7 @@ class TlsSpec(_Section):
 
 
 class KeepSpec(_Section):
-    """How many backups to keep of each age."""
+    """How many backups to keep: hourly, daily, weekly and monthly ones."""
 
     hourly: Annotated[int, Field(ge=0, strict=True)] = 24
     daily: Annotated[int, Field(ge=0, strict=True)] = 7
@@ -155,24 +158,25 @@ class KeepSpec(_Section):
 
 
 class BackupSpec(_Section):
-    """Where backups go, how often, and how long they stay."""
+    """The destinations of backups, how often a backup is taken, and how many backups are kept."""
 
-    # Each backup goes to all of them at once; what is read is read from the first that has it whole.
+    # Each backup is written to all destinations at once. It is read from the first that has the whole backup.
     to: Annotated[tuple[str, ...], BeforeValidator(_destinations)] = ("./backups",)
     endpoint: str | None = None
     region: str | None = None
-    # The bucket in the URL's path rather than in the host's name: what most stores beside Amazon's want.
+    # True: the bucket is in the path of the URL, as most S3 stores other than Amazon's require.
+    # False: the bucket is part of the host name.
     path_style: bool = True
-    # What the store is asked to encrypt with, by itself.
+    # The server-side encryption that etcdup requests from the store.
     sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
-    # A public key of age: the store then never sees what is in a backup.
+    # A public key of age. The backup is encrypted before it is sent, so the store cannot read it.
     encrypt_to: str | None = None
     every: Seconds = 3600
     keep: KeepSpec = KeepSpec()
 
 
 class Spec(_Section):
-    """A whole cluster.yaml."""
+    """The content of a whole cluster.yaml."""
 
     name: Name
     version: EtcdVersion
@@ -185,18 +189,18 @@ class Spec(_Section):
 
     @property
     def size(self) -> int:
-        """How many voting members the cluster is to have."""
+        """Return how many voters the cluster must have."""
         return len(self.hosts)
 
     def host(self, name: str) -> HostSpec:
-        """The host of that name; KeyError if there is none."""
+        """Return the host of that name. Raise KeyError if there is none."""
         for host in self.hosts:
             if host.name == name:
                 return host
         raise KeyError(name)
 
     def at(self, version: Version) -> "Spec":
-        """The same cluster with another version of etcd."""
+        """Return the same cluster with another version of etcd."""
         return self.model_copy(update={"version": version})
 
     def client_port(self, host: HostSpec) -> int:
@@ -209,24 +213,24 @@ class Spec(_Section):
         return host.metrics_port or self.etcd.metrics_port
 
     def client_url(self, host: HostSpec) -> str:
-        """Where clients reach the member on this host."""
+        """Return the client URL of the member on this host."""
         return f"https://{bracketed(host.address)}:{self.client_port(host)}"
 
     def peer_url(self, host: HostSpec) -> str:
-        """Where other members reach the member on this host; part of its identity (rule 5)."""
+        """Return the peer URL of the member on this host. It is part of the member's identity (rule 5)."""
         return f"https://{bracketed(host.address)}:{self.peer_port(host)}"
 
     def initial_cluster(self) -> str:
-        """Every member as etcd's `initial-cluster` wants it, byte for byte as advertised (rule 5)."""
+        """Return the value of etcd's `initial-cluster`. The peer URLs equal the advertised ones exactly (rule 5)."""
         return ",".join(f"{host.name}={self.peer_url(host)}" for host in self.hosts)
 
     def endpoints(self) -> str:
-        """Every member's client URL, comma-separated, as etcdctl takes them."""
+        """Return the client URLs of all members, comma-separated, as the `--endpoints` of etcdctl."""
         return ",".join(self.client_url(host) for host in self.hosts)
 
 
 def is_ip(address: str) -> bool:
-    """Whether the address is an IPv4 or IPv6 literal rather than a DNS name."""
+    """Return True if the address is an IPv4 or IPv6 literal, not a DNS name."""
     try:
         ipaddress.ip_address(address)
     except ValueError:
@@ -235,12 +239,12 @@ def is_ip(address: str) -> bool:
 
 
 def bracketed(address: str) -> str:
-    """The address as a URL holds it: IPv6 literals in brackets."""
+    """Return the address in the form that URLs use: IPv6 literals have brackets."""
     return f"[{address}]" if ":" in address else address
 
 
 def resolve_from_folder(path: str, folder: str) -> str:
-    """A path of cluster.yaml, taken from the file's own folder when it is relative. `~` is left alone."""
+    """Return a path of cluster.yaml, where a relative path starts at the file's own directory. `~` is not expanded."""
     if path.startswith(("/", "~")):
         return path
     return str(PurePosixPath(folder) / path)

@@ -1,4 +1,4 @@
-"""The cluster.yaml that `etcdup init` writes."""
+"""Create the cluster.yaml that `etcdup init` writes."""
 
 import json
 import re
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from etcdup.core.spec.version import Version
 
-# Stand-ins for the operator's own, when `init` is called without addresses.
+# Example hosts for `init` without addresses. The operator replaces them.
 EXAMPLE_HOSTS = (("infra1", "192.168.8.66"), ("infra2", "192.168.8.67"), ("infra3", "192.168.8.68"))
+_REPLACE_HOSTS = "# These are examples: replace the names and addresses with those of your hosts.\n"
 
-# Text that YAML could take for something else than text is put in quotes.
+# A text that YAML could read as another type is written in quotes.
 _PLAIN = re.compile(r"[A-Za-z/~][A-Za-z0-9._/~-]*|\d{1,3}(\.\d{1,3}){2,3}", re.ASCII)
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 
@@ -22,36 +23,38 @@ def cluster_yaml(
     ssh_user: str | None = "root",
     identity_file: str | None = None,
 ) -> str:
-    """A commented cluster.yaml. `hosts` are names and addresses; without any, examples stand in."""
+    """Return a commented cluster.yaml. `hosts` are names and addresses; if empty, EXAMPLE_HOSTS are used."""
     lines = "\n".join(
         f"  - {{name: {_scalar(each)}, address: {_scalar(at)}}}" for each, at in hosts or EXAMPLE_HOSTS
     )
     return f"""\
-# An etcd cluster. `etcdup plan` shows what would be done, `etcdup apply` does it.
+# An etcd cluster. `etcdup plan` shows the steps, `etcdup apply` runs them.
 name: {_scalar(name)}
 version: {version}
 
-# 1, 3, 5 or 7 machines. `address` is what members and clients reach; add `ssh_address:` if SSH uses another,
-# and `zone:` to be told when one failure could take a majority.{"" if hosts else " Put your own in here."}
+{"" if hosts else _REPLACE_HOSTS}# 1, 3, 5 or 7 hosts. Members and clients connect to `address`.
+# Add `ssh_address: ADDRESS` to a host if SSH connects to another address.
+# Add `zone: NAME` to each host; etcdup then warns if the failure of one zone would lose the quorum.
 hosts:
 {lines}
 
-# How they are reached; what is left out comes from your ssh_config. `sudo: true` if the user is not root.
+# SSH. A key that is absent here has the value of your ssh_config. Add `sudo: true` if the user is not root.
 ssh: {_ssh(ssh_user, identity_file)}
 
-# Where the binaries come from: auto | release | package | go | path (with `path: FOLDER`).
+# Source of etcd's binaries: auto, release, package, go or path. `from: path` also needs `path: DIRECTORY`.
 install: {{from: auto}}
 
 etcd:
-  data_dir: /var/lib/etcd   # a disk with fast fsync; never moved or deleted by etcdup
-  quota: 2GiB               # the largest the database may grow; 8GiB at most
-  auto_compaction: 8h       # history that is kept
+  data_dir: /var/lib/etcd   # use a disk with fast fsync; etcdup never deletes this data
+  quota: 2GiB               # maximum size of the database; more than 8GiB is not recommended
+  auto_compaction: 8h       # how long etcd keeps the history of a key
 
-# etcdup makes the certificates and keeps the CA here; keep this folder safe, it never leaves this machine.
-# With files of your own: {{mode: provided, ca: ca.pem, cert: kubernetes.pem, key: kubernetes-key.pem}}
+# etcdup creates the CA and the certificates in `dir`. Keep this directory secret and make a copy of it.
+# To use your own: {{mode: provided, ca: ca.pem, cert: kubernetes.pem, key: kubernetes-key.pem}}
 tls: {{mode: managed, dir: ./pki}}
 
-# A folder here, or s3://bucket/prefix. `etcdup keep` makes them; `etcdup backup now` makes one.
+# Destination of backups: a directory on this machine, or s3://bucket/prefix.
+# `etcdup backup now` takes a backup. `etcdup backup prune` deletes backups that `keep` does not require.
 backup: {{to: ./backups, every: 1h, keep: {{hourly: 24, daily: 7}}}}
 """
 

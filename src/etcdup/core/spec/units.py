@@ -1,8 +1,8 @@
-"""Sizes and durations as people write them in cluster.yaml."""
+"""Parse the sizes and durations of cluster.yaml, and format them for messages."""
 
 import re
 
-# The digits are bounded so that no file can make us compute with numbers of a million digits.
+# The number of digits is limited, so that a file cannot make etcdup compute with a number of a million digits.
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*(B|[KMGT]i?B?)?", re.IGNORECASE | re.ASCII)
 _BINARY = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _DURATION = re.compile(r"(\d{1,9})\s*(ms|s|m|h|d|w)\s*", re.ASCII)
@@ -10,7 +10,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 class WrongValue(ValueError):
-    """A value that cannot be used, in words for the operator; `hint` says what to write instead."""
+    """A value of cluster.yaml is wrong. The message is for the operator; `hint` says what to write instead."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -18,34 +18,38 @@ class WrongValue(ValueError):
 
 
 def parse_size(value: object) -> int:
-    """Bytes in `2GiB`, `512MiB` or a plain number. `GB` means GiB too, as etcd's own documents use it.
+    """Return the bytes of `2GiB`, `512MiB` or a plain number. Raise WrongValue for any other value.
 
-    Raises WrongValue.
+    `GB` means GiB too, as in the documents of etcd.
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise WrongValue(f"`{value}` is not a size; write it like 2GiB or 512MiB")
+        raise WrongValue(f"`{value}` is not a size", "write a number with a unit, for example 2GiB or 512MiB")
     unit = (match[2] or "").upper().removesuffix("B").removesuffix("I")
     return int(float(match[1]) * _BINARY[unit])
 
 
 def parse_duration(value: object) -> int:
-    """Seconds in `8h`, `1h30m`, `7d` or a plain number of seconds. Raises WrongValue."""
+    """Return the seconds of `8h`, `1h30m`, `7d` or a plain number. Raise WrongValue for any other value."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     text = value.strip() if isinstance(value, str) else ""
     parts = _DURATION.findall(text)
     if not parts or _DURATION.sub("", text):
-        raise WrongValue(f"`{value}` is not a duration; write it like 30s, 8h or 7d")
+        raise WrongValue(
+            f"`{value}` is not a duration", "write a number with a unit, for example 30s, 8h or 7d"
+        )
     if any(unit == "ms" for _, unit in parts):
-        raise WrongValue(f"`{value}` is finer than a second; write it in whole seconds, like 1s")
+        raise WrongValue(
+            f"`{value}` has milliseconds, which are not allowed", "write whole seconds, for example 1s"
+        )
     return sum(int(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def show_size(size: int) -> str:
-    """Bytes in the largest binary unit that keeps the number at 1 or above: `20.0 MiB`."""
+    """Return the bytes in the largest binary unit in which the number is at least 1: `20.0 MiB`."""
     amount = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if amount < 1024:
@@ -55,7 +59,7 @@ def show_size(size: int) -> str:
 
 
 def show_duration(seconds: float) -> str:
-    """Seconds in the largest unit that fits, to one unit of detail: `850 ms`, `4.2 s`, `3 h`, `12 d`."""
+    """Return the seconds in the largest unit in which the number is at least 1: `850 ms`, `4.2 s`, `3 h`, `12 d`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

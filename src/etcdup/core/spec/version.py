@@ -1,4 +1,4 @@
-"""etcd versions: parsing, order, the series that etcdup knows, and the newest release of each."""
+"""Versions of etcd: parsing, order, the minors that etcdup supports, and the newest release of each."""
 
 import re
 from typing import NamedTuple
@@ -11,7 +11,7 @@ _SERIES = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.x)?", re.ASCII)
 
 
 class Version(NamedTuple):
-    """An etcd release, ordered as releases are."""
+    """A release of etcd. Versions compare in the order of releases."""
 
     major: int
     minor: int
@@ -22,12 +22,12 @@ class Version(NamedTuple):
 
     @property
     def series(self) -> tuple[int, int]:
-        """Major and minor: what decides compatibility between members."""
+        """Return major and minor. They decide whether members are compatible."""
         return (self.major, self.minor)
 
 
-# Flags, files and tools change by series (rule 51), so another series cannot be guessed at.
-# The newest patch of each, as the rulebook's table of known-bad versions recommends them.
+# The minors that etcdup supports, each with its newest patch release. Flags, files and tools differ between minors
+# (rule 51), so etcdup refuses a minor that is not in this table.
 NEWEST = {
     (3, 4): Version(3, 4, 45),
     (3, 5): Version(3, 5, 33),
@@ -37,33 +37,33 @@ NEWEST = {
 
 
 def parse_version(value: object) -> Version:
-    """`3.6.14` or `v3.6.14`. Raises WrongValue.
+    """Return the version of `3.6.14` or `v3.6.14`. Raise WrongValue for any other value.
 
-    YAML reads an unquoted `3.6` as a number, so a number is answered with what to write instead.
+    YAML reads an unquoted `3.6` as a number. The message then says what to write instead.
     """
     if isinstance(value, Version):
         return value
     text = str(value).strip()
     match = _VERSION.fullmatch(text)
     if match is None:
-        raise WrongValue(_why_not(text), _what_instead(text))
+        raise WrongValue(_fault(text), _hint(text))
     return Version(int(match[1]), int(match[2]), int(match[3]))
 
 
-def _why_not(text: str) -> str:
+def _fault(text: str) -> str:
     if _SERIES.fullmatch(text):
-        return f"`{text}` is a series, not a version"
+        return f"`{text}` is a minor version without a patch number"
     if _PRERELEASE.fullmatch(text):
-        return f"`{text}` is not a plain release; etcdup runs releases only"
+        return f"`{text}` is not a release; pre-releases and builds of distributions are not supported"
     return f"`{text}` is not an etcd version"
 
 
-def _what_instead(text: str) -> str:
+def _hint(text: str) -> str:
     series = _SERIES.fullmatch(text)
     newest = NEWEST.get((int(series[1]), int(series[2]))) if series else None
-    return f"write all three parts, like {newest or NEWEST[max(NEWEST)]}"
+    return f"write major, minor and patch, for example {newest or NEWEST[max(NEWEST)]}"
 
 
 def has_etcdutl(version: Version) -> bool:
-    """3.5 brought etcdutl; before, etcdctl does the offline work (rule 59)."""
+    """Return True if this version has etcdutl, which 3.5 added. Before, etcdctl does the offline work (rule 59)."""
     return version >= (3, 5, 0)

@@ -1,4 +1,4 @@
-"""What is allowed in a cluster.yaml and worth a second thought."""
+"""Warnings about values of cluster.yaml that are allowed but have a risk."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,58 +11,58 @@ from etcdup.core.spec.units import show_duration, show_size
 
 _LARGEST_QUOTA = 8 * GIB  # rule 77
 _SMALL_QUOTA = GIB // 4
-_EMPTIED_AT_BOOT = ("/tmp", "/dev/shm")  # noqa: S108  named to be warned of
+_EMPTIED_AT_BOOT = ("/tmp", "/dev/shm")  # noqa: S108  only compared with, never written to
 
 
 def warnings(spec: Spec) -> tuple[str, ...]:
-    """One sentence for everything that works and that an operator may come to regret."""
+    """Return one sentence for each value that is allowed but has a risk."""
     return (*_host_warnings(spec), *_etcd_warnings(spec), *_backup_warnings(spec))
 
 
 def _host_warnings(spec: Spec) -> Iterator[str]:
     if spec.size == 1:
-        yield "hosts: one member survives no failure; 3 survive one"  # rule 8
+        yield "hosts: a cluster of 1 member tolerates no failure; 3 members tolerate 1"  # rule 8
     yield from _zone_warnings(spec)
 
 
 def _zone_warnings(spec: Spec) -> Iterator[str]:
-    """No zone may hold so many members that losing it loses the quorum (rule 97)."""
+    """The failure of one zone must not lose the quorum (rule 97)."""
     zones = Counter(host.zone for host in spec.hosts if host.zone is not None)
     if not zones or spec.size == 1:
         return
     without = [host.name for host in spec.hosts if host.zone is None]
     if without:
-        yield f"hosts: some have a zone, and these have none: {', '.join(without)}"  # rule 97
+        yield f"hosts: some hosts have a zone, but these have none: {', '.join(without)}"  # rule 97
     quorum = spec.size // 2 + 1
     for zone, members in zones.items():
         if spec.size - members < quorum:
-            left = f"{spec.size - members} of {spec.size} members, and {quorum} are needed"
-            yield f"hosts: if zone {zone} fails, it leaves {left}"  # rule 97
+            left = f"{spec.size - members} of {spec.size} members remain, and the quorum is {quorum}"
+            yield f"hosts: if zone {zone} fails, {left}"  # rule 97
 
 
 def _etcd_warnings(spec: Spec) -> Iterator[str]:
     etcd = spec.etcd
     if etcd.quota > _LARGEST_QUOTA:
-        most = show_size(_LARGEST_QUOTA)
-        yield f"quota: {show_size(etcd.quota)} is above the {most} that etcd advises"  # rule 77
+        largest = show_size(_LARGEST_QUOTA)
+        yield f"quota: {show_size(etcd.quota)} is more than the {largest} that etcd recommends"  # rule 77
     if etcd.quota < _SMALL_QUOTA:
-        yield f"quota: {show_size(etcd.quota)} is little; a full database takes no more writes"  # rule 77
+        yield f"quota: {show_size(etcd.quota)} is small; etcd rejects writes when the database is full"  # rule 77
     if etcd.election_ms < 10 * etcd.heartbeat_ms:
         short = f"{etcd.election_ms} is less than 10 x heartbeat_ms ({etcd.heartbeat_ms})"
-        yield f"election_ms: {short}, so a short delay can cost the leader its place"  # rule 87
+        yield f"election_ms: {short}, so a short delay can cause a leader election"  # rule 87
     for folder in {etcd.data_dir, etcd.wal_dir} - {None}:
         if any(is_within(str(folder), volatile) for volatile in _EMPTIED_AT_BOOT):
-            yield f"data_dir: {folder} may be emptied at a reboot"  # rule 92
+            yield f"data_dir: the system may empty {folder} at a reboot"  # rule 92
     for flag, value in etcd.extra.items():
-        if said := extra_flags.why_doubtful(flag, value):
-            yield said
+        if warning := extra_flags.flag_warning(flag, value):
+            yield warning
 
 
 def _backup_warnings(spec: Spec) -> Iterator[str]:
     if spec.backup.every < 60:
-        yield f"backup: a snapshot every {show_duration(spec.backup.every)} keeps a member busy"
+        yield f"backup: a snapshot every {show_duration(spec.backup.every)} puts a constant load on a member"
     endpoint = spec.backup.endpoint or ""
     if endpoint.startswith("http://") and not is_loopback(
         endpoint.split("/")[2].rsplit(":", 1)[0].strip("[]")
     ):
-        yield "backup: over http:// anyone on the way can read the snapshots, secrets and all"  # rule 53
+        yield "backup: http:// is not encrypted; snapshots and their secrets can be read on the network"  # rule 53

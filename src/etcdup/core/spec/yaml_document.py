@@ -1,7 +1,7 @@
-"""YAML text as plain values, with the place of every key and value, and every fault of form.
+"""Read YAML text into plain values, with the position of each key and value, and all faults of syntax.
 
-Made from YAML's node tree rather than from a loader's dictionaries: so all duplicate keys are found at
-once, `3.10` can still be shown as it was written, and an alias cannot grow or loop.
+The values come from YAML's node tree, not from a loader's dictionaries. So all duplicate keys are found at once,
+`3.10` can be shown as it was written, and an alias can neither expand nor loop.
 """
 
 from dataclasses import dataclass, field
@@ -16,27 +16,36 @@ from etcdup.errors import Problem
 Loc = tuple[str | int, ...]
 
 _TAG = "tag:yaml.org,2002:"
-# What the YAML parser complains of, by words in its complaint, in our words.
+# Parts of the YAML parser's messages, each with our message.
 _SYNTAX_MESSAGES = (
-    ("could not find expected ':'", "here begins a key without its `:`"),
-    ("mapping values are not allowed", "a `:` does not fit here: two keys in one line, or wrong indentation"),
+    ("could not find expected ':'", "this key has no `:`"),
+    (
+        "mapping values are not allowed",
+        "unexpected `:`: two keys are in one line, or the indentation is wrong",
+    ),
     ("expected <block end>", "the indentation does not match the lines above"),
-    ("expected ',' or ']'", "the `[` of line {opened} is not closed, or a comma is missing before this"),
-    ("expected ',' or '}'", "the `{{` of line {opened} is not closed, or a comma is missing before this"),
-    ("unexpected end of stream", "this quote is never closed"),
-    ("found undefined alias", "`*` begins a reference to something that is not there"),
-    ("expected alphabetic or numeric character", "`*` and `&` are signs of YAML: put this value in quotes"),
-    ("unknown escape character", "`\\` begins an escape in double quotes: use single quotes"),
-    ("expected a single document", "a second document begins here (`---`); the file is to hold one"),
-    ("cannot start any token", "this character cannot begin a value: put the value in quotes"),
+    (
+        "expected ',' or ']'",
+        "the `[` of line {opened} is not closed, or a comma is missing before this position",
+    ),
+    (
+        "expected ',' or '}'",
+        "the `{{` of line {opened} is not closed, or a comma is missing before this position",
+    ),
+    ("unexpected end of stream", "this quote is not closed"),
+    ("found undefined alias", "`*` refers to an anchor that does not exist; put the value in quotes"),
+    ("expected alphabetic or numeric character", "`*` and `&` are special in YAML; put this value in quotes"),
+    ("unknown escape character", "`\\` begins an escape sequence in double quotes; use single quotes"),
+    ("expected a single document", "a second document begins here (`---`); the file must contain only one"),
+    ("cannot start any token", "a value cannot begin with this character; put the value in quotes"),
 )
-# Complaints whose cause is where the parser began to look, not where it gave up.
+# For these messages the cause is where the parser began to read, not where it stopped.
 _AT_THE_BEGINNING = ("could not find expected ':'", "unexpected end of stream")
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where something stands (line and column from 1) and, for a plain value, the text as written."""
+    """A position in the file (line and column count from 1) and, for a plain value, the text as written."""
 
     line: int
     column: int
@@ -45,17 +54,17 @@ class Position:
 
 @dataclass
 class Document:
-    """What a file says: its values, where they stand, and what is wrong with its form."""
+    """The content of a file: its values, their positions, and the faults of syntax."""
 
     data: Any = None
     keys: dict[Loc, Position] = field(default_factory=dict)
     values: dict[Loc, Position] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    # Parts whose value could not be made out, so nothing may be concluded from their absence.
+    # Parts whose value could not be read. That they are absent from `data` does not mean that the file has none.
     unknown: set[Loc] = field(default_factory=set)
 
     def position_of(self, loc: Loc) -> Position:
-        """Where the plain value stands; for a section, its key; for what is not there, the section around."""
+        """Return the position of a plain value, of the key of a section, or of the section around an absent key."""
         while loc and loc not in self.values:
             loc = loc[:-1]
         if loc in self.values and self.values[loc].text:
@@ -64,7 +73,7 @@ class Document:
 
 
 def read_document(text: str) -> Document:
-    """The file's values and places. Never raises: what cannot be read is in `problems`."""
+    """Return the values of the file and their positions. Never raise: faults are in `problems`."""
     document = Document()
     try:
         root = YAML(typ="safe", pure=True).compose(text.removeprefix("\ufeff"))
@@ -72,10 +81,10 @@ def read_document(text: str) -> Document:
         document.problems = _tab_problems(text) or [_syntax_problem(error, text)]
         return document
     except RecursionError:
-        document.problems = [Problem(0, 0, "the brackets are nested too deeply to read")]
+        document.problems = [Problem(0, 0, "the brackets are nested too deeply")]
         return document
-    except Exception as error:  # the parser itself fails on some malformed text
-        document.problems = [Problem(0, 0, f"this is not YAML that can be read ({error})")]
+    except Exception as error:  # The parser itself raises other errors on some malformed text.
+        document.problems = [Problem(0, 0, f"this is not valid YAML: {error}")]
         return document
     if root is not None:
         document.data = _Walk(document).value(root, ())
@@ -107,10 +116,12 @@ class _Walk:
             at = _position(key_node)
             if not isinstance(key_node, ScalarNode):
                 self.document.unknown.add(loc)
-                self._report(at, "a key must be a plain word", "is this a template that was never filled in?")
+                hint = "if this is a template with {{ }}, fill in its values first"
+                self._report(at, "a key must be a plain word", hint)
             elif key_node.value in found:
                 first = self.document.keys[(*loc, key_node.value)]
-                self._report(at, f"`{key_node.value}` is written twice; the first is in line {first.line}")
+                message = f"`{key_node.value}` is set twice; the first time in line {first.line}"
+                self._report(at, message, "remove one of them")
             else:
                 key = key_node.value
                 self.document.keys[(*loc, key)] = at
@@ -118,10 +129,12 @@ class _Walk:
         return found
 
     def _alias(self, loc: Loc) -> None:
-        """The parser hands an alias over as the very node that it stands for."""
+        """Report an alias. The parser returns it as the same node object that the alias refers to."""
         self.document.unknown.add(loc)
         at = self.document.keys.get(loc) or self.document.values[loc]
-        self._report(at, "`*` refers to another part of the file", "write the value out here")
+        self._report(
+            at, "references with `*` are not allowed", "write the value here instead of the reference"
+        )
 
     def _report(self, at: Position, message: str, hint: str = "") -> None:
         self.document.problems.append(Problem(at.line, at.column, message, hint))
@@ -133,7 +146,7 @@ def _position(node: Node) -> Position:
 
 
 def _scalar(node: ScalarNode) -> Any:
-    """The value that YAML 1.2 gives the text; text whatever else it is tagged as."""
+    """Return the value that YAML 1.2 defines for the text. A value with another tag is returned as text."""
     text = str(node.value)
     plain = text.replace("_", "")
     try:
@@ -152,23 +165,21 @@ def _scalar(node: ScalarNode) -> Any:
 
 
 def _unprintable(text: str) -> Problem:
-    """The parser refuses control characters before it reads a line."""
+    """Return the position of the first control character. The parser rejects these before it reads a line."""
     for number, line in enumerate(text.split("\n"), start=1):
         for column, character in enumerate(line, start=1):
             if not (character.isprintable() or character in "\t\r\x85\xa0\ufeff"):
                 code = f"U+{ord(character):04X}"
                 return Problem(
-                    number, column, f"a character that cannot be seen ({code}) stands here", "delete it"
+                    number, column, f"there is an invisible control character here ({code})", "delete it"
                 )
-    return Problem(0, 0, "the file holds characters that YAML does not allow")
+    return Problem(0, 0, "the file contains characters that YAML does not allow")
 
 
 def _tab_problems(text: str) -> list[Problem]:
-    """Every line that is indented with a tab, which YAML does not allow."""
+    """Return a problem for each line whose indentation has a tab, which YAML does not allow."""
     return [
-        Problem(
-            number, line.index("\t") + 1, "a tab is used to indent", "indent with spaces; YAML allows no tabs"
-        )
+        Problem(number, line.index("\t") + 1, "YAML does not allow a tab in the indentation", "use spaces")
         for number, line in enumerate(text.split("\n"), start=1)
         if "\t" in line[: len(line) - len(line.lstrip())] and line.strip()
     ]
@@ -177,13 +188,13 @@ def _tab_problems(text: str) -> list[Problem]:
 def _syntax_problem(error: YAMLError, text: str) -> Problem:
     if not isinstance(error, MarkedYAMLError):
         return _unprintable(text)
-    complaint = f"{error.problem or ''} {error.context or ''}"
+    details = f"{error.problem or ''} {error.context or ''}"
     marks = [mark for mark in (error.problem_mark, error.context_mark) if isinstance(mark, StreamMark)]
     if not marks:
-        return Problem(0, 0, f"this is not valid YAML: {complaint.strip()}")
-    at = marks[-1] if any(words in complaint for words in _AT_THE_BEGINNING) else marks[0]
-    words = next((ours for theirs, ours in _SYNTAX_MESSAGES if theirs in complaint), None)
-    words = (
-        words.format(opened=marks[-1].line + 1) if words else f"this is not valid YAML: {complaint.strip()}"
+        return Problem(0, 0, f"this is not valid YAML: {details.strip()}")
+    at = marks[-1] if any(part in details for part in _AT_THE_BEGINNING) else marks[0]
+    known = next((ours for theirs, ours in _SYNTAX_MESSAGES if theirs in details), None)
+    message = (
+        known.format(opened=marks[-1].line + 1) if known else f"this is not valid YAML: {details.strip()}"
     )
-    return Problem(at.line + 1, at.column + 1, words)
+    return Problem(at.line + 1, at.column + 1, message)
