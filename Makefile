@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fix lab drill bench docs stubs clean
+.PHONY: demo test check fix lab drill bench stubs clean
 
 demo: $(VENV)/.installed        ## three real members with TLS on this machine
 	@$(BIN)/etcdup demo
@@ -25,16 +25,13 @@ lab: $(VENV)/.tests             ## real Debian machines to play with, until Ctrl
 	scripts/lab-setup
 	$(BIN)/python -m tests.lab up --machines $(or $(MACHINES),3)
 
-drill: $(VENV)/.tests           ## docs/guides/lost-quorum.md, played on such machines (needs root)
+drill: $(VENV)/.tests           ## the worst day, docs/worst-day.md, played on such machines (needs root)
 	scripts/lab-setup
 	$(BIN)/python -m tests.lab drill
 
 bench: $(VENV)/.tests           ## the speed table, side by side in one run (needs root)
 	scripts/lab-setup
 	$(BIN)/python -m tests.bench
-
-docs: $(VENV)/.tests            ## the generated pages of docs/reference
-	$(BIN)/python -m tests.reference
 
 stubs:                          ## etcd's API stubs, from our .proto files
 	scripts/make-stubs

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.reference.cluster_yaml import keys_in_model
-from tests.reference.key_meanings import MEANINGS
-from tests.reference.pages import FOLDER, pages
+from tests.reference_pages.cluster_yaml import keys_in_model
+from tests.reference_pages.key_meanings import MEANINGS
+from tests.reference_pages.pages import FOLDER, pages
 
 PAGES = pages()
 

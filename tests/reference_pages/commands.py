@@ -7,7 +7,7 @@ from inspect import cleandoc
 import click
 
 from etcdup.cli.main import cli
-from tests.reference.markdown import GENERATED, cell, filled, table
+from tests.reference_pages.markdown import GENERATED, cell, filled, table
 
 _CLI = """\
 # Commands

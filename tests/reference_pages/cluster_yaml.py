@@ -8,8 +8,8 @@ from pydantic.fields import FieldInfo
 
 from etcdup.core.spec import model
 from etcdup.core.spec.address import parse_address, parse_listen_address, parse_ssh_address
-from tests.reference.key_meanings import MEANINGS, SECTIONS
-from tests.reference.markdown import GENERATED, table
+from tests.reference_pages.key_meanings import MEANINGS, SECTIONS
+from tests.reference_pages.markdown import GENERATED, table
 
 _TYPES: tuple[tuple[Any, str], ...] = (
     (model.Name, "name"),

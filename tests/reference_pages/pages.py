@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tests.reference.cluster_yaml import cluster_yaml_page
-from tests.reference.commands import commands_page
-from tests.reference.exit_codes import exit_codes_page
-from tests.reference.json_fields import json_page
+from tests.reference_pages.cluster_yaml import cluster_yaml_page
+from tests.reference_pages.commands import commands_page
+from tests.reference_pages.exit_codes import exit_codes_page
+from tests.reference_pages.json_fields import json_page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 

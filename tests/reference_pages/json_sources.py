@@ -100,7 +100,7 @@ FIELD_MEANINGS: dict[str, str] = {
     "step": "The kind of the step.",
     "hint": "What to do next.",
     "bump": "By how much revisions are raised.",
-    "aside": "The suffix of archived data.",
+    "plan: steps[].aside": "The suffix of archived data.",
     "level": "`wrong`, `advice` or `untried`.",
     "fix": "What to do.",
     "cis": "The control of the CIS Kubernetes Benchmark.",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from inspect import getdoc
 
 from etcdup import errors
-from tests.reference.markdown import GENERATED, cell, table
+from tests.reference_pages.markdown import GENERATED, cell, table
 
 _CODES: tuple[tuple[int, str, str], ...] = (
     (errors.EXIT_DONE, "Done, or nothing to do.", ""),

@@ -14,8 +14,8 @@ from etcdup.core.backups.backups import Manifest, Proof
 from etcdup.core.certs.inventory import CertFacts, CertRow, Inventory, Link
 from etcdup.core.observed.model import CertSeen
 from etcdup.core.plan.plan import Refusal, Refused
-from tests.reference.json_sources import FIELD_MEANINGS, MAPPINGS, SOURCES, Source
-from tests.reference.markdown import GENERATED, filled, table
+from tests.reference_pages.json_sources import FIELD_MEANINGS, MAPPINGS, SOURCES, Source
+from tests.reference_pages.markdown import GENERATED, filled, table
 
 GOLDEN = Path(__file__).parents[1] / "cli" / "golden"
 _JSON = """\
