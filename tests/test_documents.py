@@ -1,34 +1,70 @@
-"""The project's own pages: each is whole, and none leads to a page that is not there."""
+"""The documents: each one is complete, and each link leads to a page and a heading that exist."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.test_layers import WINGS
+
 CHECKOUT = Path(__file__).parent.parent
-PAGES = sorted((*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md")))
+PAGES = sorted((*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("tests/*.md")))
+README_LINES = 150
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def page_name(page: Path) -> str:
+    return str(page.relative_to(CHECKOUT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_no_merge_was_left_unfinished(page: Path) -> None:
     assert not re.search(r"^(<{7}|={7}|>{7})( |$)", page.read_text(), flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_its_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-        assert (page.parent / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_each_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        if anchor:
+            assert anchor in anchors_of(there), f"{target}#{anchor}"
 
 
-def test_the_files_that_contributors_are_sent_to_are_there() -> None:
-    """`words.py` is named by itself, `cli/views/step_texts.py` with its package."""
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors of the page: those that GitHub makes of its headings, and those that it sets itself."""
+    text = page.read_text()
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    made = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return made | set(re.findall(r'<a id="([^"]+)"', text))
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_each_file_that_contributors_are_sent_to_exists(page: str) -> None:
+    """`errors.py` is named alone, `cli/views/step_texts.py` with its folder."""
     there = {str(path.relative_to(CHECKOUT / "src/etcdup")) for path in CHECKOUT.glob("src/etcdup/**/*.py")}
     there |= {path.rpartition("/")[2] for path in there} | {"cluster.yaml", "conftest.py"}
-    for page in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
-        named = re.findall(r"`((?:\w+/)*\w+\.py)`", (CHECKOUT / page).read_text())
-        assert named
-        assert [name for name in named if name not in there and not (CHECKOUT / name).exists()] == [], page
+    named = re.findall(r"`((?:\w+/)*\w+\.py)`", (CHECKOUT / page).read_text())
+    assert named
+    assert [name for name in named if name not in there and not (CHECKOUT / name).exists()] == []
 
 
-def test_the_readme_is_among_them() -> None:
+@pytest.mark.parametrize("layer", WINGS)
+def test_architecture_draws_each_wing(layer: str) -> None:
+    drawing = (CHECKOUT / "ARCHITECTURE.md").read_text().partition("## Layers and wings")[2]
+    assert [wing for row in WINGS[layer] for wing in row if not re.search(rf"\b{wing}\b", drawing)] == []
+
+
+def test_the_index_lists_each_page_of_docs() -> None:
+    folder = CHECKOUT / "docs"
+    linked = set()
+    for index in (folder / "README.md", folder / "decisions" / "README.md"):
+        linked |= {
+            (index.parent / target).resolve() for target in re.findall(r"\]\(([^)#:]+)\)", index.read_text())
+        }
+    pages = {page.resolve() for page in folder.glob("**/*.md")} - {(folder / "README.md").resolve()}
+    assert sorted(pages - linked) == []
+
+
+def test_the_readme_is_short_and_is_among_the_pages() -> None:
     assert CHECKOUT / "README.md" in PAGES
+    assert len((CHECKOUT / "README.md").read_text().splitlines()) < README_LINES

@@ -37,7 +37,9 @@ WORDS = {
     r"hands? over": "transfer",
     r"voices?": "vote",
 }
-PATTERN = re.compile("|".join(rf"(?P<w{index}>\b(?:{word})\b)" for index, word in enumerate(WORDS)), re.IGNORECASE)
+PATTERN = re.compile(
+    "|".join(rf"(?P<w{index}>\b(?:{word})\b)" for index, word in enumerate(WORDS)), re.IGNORECASE
+)
 
 
 def sentences_of_python(source: str) -> Iterator[tuple[int, str]]:

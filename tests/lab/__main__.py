@@ -53,7 +53,7 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     bring_up = verbs.add_parser("up", help="bring machines up, and stay")
     bring_up.add_argument("--machines", type=int, default=3, metavar="N")
-    verbs.add_parser("drill", help="play docs/worst-day.md on three machines")
+    verbs.add_parser("drill", help="play docs/guides/lost-quorum.md on three machines")
     arguments = parser.parse_args()
     if reason := why_not():
         print(f"no lab here: {reason}", file=sys.stderr)

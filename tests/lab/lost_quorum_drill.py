@@ -1,4 +1,4 @@
-"""The worst day, by its page: docs/worst-day.md typed word for word on three machines, and what one sees."""
+"""The commands of docs/guides/lost-quorum.md, run word for word on three machines, with what the operator sees."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ from tests.lab.shell import LabError
 from tests.support.etcd_binaries import etcd_binaries
 
 VERSION = "3.6.14"
-PAGE = Path(__file__).parents[2] / "docs/worst-day.md"
+PAGE = Path(__file__).parents[2] / "docs/guides/lost-quorum.md"
 YES = ("--yes-recover", "prod")
 WRITE_BEFORE_LOSS = ("ctl", "--", "put", "written", "before-the-fire")
 
