@@ -123,7 +123,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     66: "test_some_faults_matter_only_for_what_is_about_to_be_done",
     67: "test_one_survivor_serves_alone_and_grows_back",
     68: ("test_what_costs_nothing_brings_the_quorum_back", "test_refused_where_less_would_do"),
-    69: "test_what_only_operators_can_do_after_a_restore_is_said",
+    69: "test_the_clients_to_restart_after_a_restore_are_named_in_order",
     # Maintenance
     70: "test_a_full_member_raises_an_alarm_that_is_disarmed_in_order",
     72: ("test_a_possible_history_passes", "test_what_is_lost_and_what_comes_from_nowhere"),
@@ -163,7 +163,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     98: "test_another_architecture_is_refused_naming_both",
     # Kubernetes and monitoring
     101: DEFAULTS,
-    104: "test_what_only_operators_can_do_after_a_restore_is_said",
+    104: "test_the_clients_to_restart_after_a_restore_are_named_in_order",
     105: "test_exports_name_files_that_are_there_and_let_a_client_in",
     106: "test_leader_changes_are_read_and_told_of_when_there_are_many",
     107: "test_a_database_is_judged_by_the_quota_that_runs",

@@ -143,7 +143,8 @@ def make_missing() -> None:
 
 def main() -> None:
     if sys.argv[1:] == ["--missing"]:
-        return make_missing()
+        make_missing()
+        return
     for version in sys.argv[1:] or VERSIONS:
         started = time.monotonic()
         paths = f"{etcd_binaries(version)}\t{release_tarball(version)}"
