@@ -12,7 +12,6 @@ HEAVY = (
     "google.protobuf",
     "grpc",
     "pydantic",
-    "rich",
     "ruamel",
     "ssl",
 )
