@@ -15,7 +15,7 @@ LAYERS = ("core", "remote", "ops", "cli")
 # its own row. ARCHITECTURE.md draws them.
 WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "core": (
-        ("plan", "spec"),
+        ("plan", "spec", "rules"),
         ("etcd", "observed"),
         ("host",),
         ("members", "versions", "certs", "backups"),

@@ -16,7 +16,7 @@ import click
 from etcdup import __version__
 from etcdup.cli.run.failure import error_text, show_failure
 from etcdup.cli.run.output import Output
-from etcdup.cli.verbs import access, backups, certs, cluster, try_out
+from etcdup.cli.verbs import access, backups, certs, cluster, explain, try_out
 from etcdup.cli.verbs.options import HELP_OPTIONS, add_output_options, file_option
 
 
@@ -34,7 +34,7 @@ def cli(file: Path) -> None:
     """Brings highly available etcd clusters up on plain Linux hosts, and keeps them up."""
 
 
-for module in (try_out, cluster, certs, backups, access):
+for module in (try_out, cluster, certs, backups, access, explain):
     for verb in module.VERBS:
         cli.add_command(verb)
 add_output_options(cli)
