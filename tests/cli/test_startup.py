@@ -12,7 +12,6 @@ HEAVY = (
     "google.protobuf",
     "grpc",
     "pydantic",
-    "rich",
     "ruamel",
     "ssl",
 )
@@ -36,6 +35,10 @@ sys.exit(code)
         ("status", "--help"),
         ("ctl", "--help"),
         ("plan", "--bogus"),
+        ("explain", "--help"),
+        ("explain",),
+        ("explain", "18"),
+        ("--log-file", "/dev/null", "--version"),
         (),
     ],
 )

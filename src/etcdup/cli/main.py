@@ -14,9 +14,10 @@ from pathlib import Path
 import click
 
 from etcdup import __version__
-from etcdup.cli.run.failure import show_failure
-from etcdup.cli.verbs import access, backups, certs, cluster, try_out
-from etcdup.cli.verbs.options import HELP_OPTIONS, file_option
+from etcdup.cli.run.failure import error_text, show_failure
+from etcdup.cli.run.output import Output
+from etcdup.cli.verbs import access, backups, certs, cluster, explain, try_out
+from etcdup.cli.verbs.options import HELP_OPTIONS, add_output_options, file_option
 
 
 class Verbs(click.Group):
@@ -33,23 +34,28 @@ def cli(file: Path) -> None:
     """Brings highly available etcd clusters up on plain Linux hosts, and keeps them up."""
 
 
-for module in (try_out, cluster, certs, backups, access):
+for module in (try_out, cluster, certs, backups, access, explain):
     for verb in module.VERBS:
         cli.add_command(verb)
+add_output_options(cli)
 
 
 def run(argv: Sequence[str]) -> int:
     """One call of etcdup; returns its exit code and raises nothing."""
     # pydantic would look through every installed package for plugins to itself: 40 ms for none.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    output = Output()
     try:
-        code = cli.main(args=list(argv), prog_name="etcdup", standalone_mode=False)
+        code = cli.main(args=list(argv), prog_name="etcdup", standalone_mode=False, obj=output)
         sys.stdout.flush()
-    except SystemExit as stopped:  # click's own way out when nobody reads stdout any more
-        return stopped.code if isinstance(stopped.code, int) else 1
+    except SystemExit as stopped:  # click ends this way if stdout is a pipe that is closed
+        code = stopped.code if isinstance(stopped.code, int) else 1
     except BaseException as error:
-        return show_failure(error, list(argv))
-    return code if isinstance(code, int) else 0
+        code = show_failure(error, list(argv))
+        output.close(code, error_text(error))
+    code = code if isinstance(code, int) else 0
+    output.close(code)
+    return code
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from etcdup.cli.main import run
 from etcdup.cli.views.certs_json import next_phase_json, renewal_json, rotation_json
-from etcdup.cli.views.json_text import json_text
+from etcdup.cli.views.text import json_text
 from etcdup.ops.certs.proof import ServedCert
 from etcdup.ops.world.health import prove
 from etcdup.ops.world.observe import observe

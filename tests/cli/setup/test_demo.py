@@ -29,8 +29,9 @@ def up(etcdup: Etcdup) -> Etcdup:
     """The demo, running; its own cluster.yaml is the default file of each call."""
     place = etcdup.folder / ".local/share/etcdup/demo"
     prepare_demo(etcdup, place)
-    done = etcdup("demo")
+    done = etcdup("demo", "--verbose", "--log-file", str(etcdup.folder / "demo.log"))
     assert done.returncode == 0, done.stderr
+    assert re.search(r"infra1: .*\(exit status 0, \d+\.\d\d s\)", done.stderr)
     etcdup.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
     return etcdup
 
@@ -46,6 +47,22 @@ def test_it_ends_with_the_guides_words(up: Etcdup) -> None:
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
     assert "nothing to do" in done.stderr
     assert "etcdup demo --down" in done.stderr
+
+
+def test_the_log_file_has_each_command_and_no_secret(up: Etcdup) -> None:
+    """That no key is in it, nor in what `--verbose` prints, is checked for all files before the demo goes down."""
+    path = up.folder / "demo.log"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert (lines[0]["event"], lines[0]["verb"]) == ("start", "etcdup demo")
+    assert (lines[-1]["event"], lines[-1]["exit_code"]) == ("end", 0)
+    commands = [line for line in lines if line["event"] == "command"]
+    assert {line["host"] for line in commands} == {"infra1", "infra2", "infra3"}
+    assert any(line["command"].startswith("write ") and "key.pem" in line["command"] for line in commands)
+    assert all(
+        line["exit_status"] == 0 and line["duration_s"] >= 0 for line in commands if "error" not in line
+    )
+    assert up.secrets.find_leaks() == []
 
 
 def test_health(up: Etcdup) -> None:

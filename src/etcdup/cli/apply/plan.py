@@ -5,8 +5,8 @@ from pathlib import Path
 
 from etcdup.cli.apply.warnings import check_tls_files, print_warnings, warn_of_exposed_keys
 from etcdup.cli.run.session import Session
-from etcdup.cli.views.json_text import json_text
 from etcdup.cli.views.plan_view import refusal_json, render_plan, render_refusal
+from etcdup.cli.views.text import json_text
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, BadFile, Problem, UsageError

@@ -10,8 +10,8 @@ from typing import Any
 
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session
-from etcdup.cli.views.json_text import json_text
 from etcdup.cli.views.step_texts import count_text
+from etcdup.cli.views.text import json_text
 from etcdup.core.backups.backups import BackupEntry, Manifest, backup_source, backups_to_prune_at
 from etcdup.core.plan.plan import Refusal
 from etcdup.core.restore.stopped_check import refuse_unfinished_restore
@@ -222,7 +222,7 @@ async def _prune(session: Session, places: Destinations, *, yes: bool) -> list[t
     if not going:
         return []
     if not yes:
-        if not terminal.can_ask:
+        if not terminal.can_confirm:
             raise UsageError(
                 "there is nobody to ask whether they shall be deleted", hint="`--yes` does it without asking"
             )

@@ -6,8 +6,8 @@ from pathlib import Path
 from etcdup.cli.run.cluster_file import read_spec
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.certs_json import requests_json
-from etcdup.cli.views.json_text import json_text
 from etcdup.cli.views.step_texts import count_text
+from etcdup.cli.views.text import json_text
 from etcdup.errors import EXIT_DONE
 from etcdup.ops.pki.requests import request_all, tls_section
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from etcdup.cli.run.cluster_file import read_spec
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.certs_json import archived_consumer_json, consumer_json
-from etcdup.cli.views.json_text import json_text
+from etcdup.cli.views.text import json_text
 from etcdup.core.certs.client_configs import consumer_text, role_of
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EXIT_DONE, UsageError

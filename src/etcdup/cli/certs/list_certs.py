@@ -5,7 +5,7 @@ from pathlib import Path
 
 from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.certs_view import inventory_json, render_inventory
-from etcdup.cli.views.json_text import json_text
+from etcdup.cli.views.text import json_text
 from etcdup.core.certs.inventory import Inventory, cert_inventory
 from etcdup.core.observed.model import Observed
 from etcdup.errors import EXIT_DONE, EXIT_FAILED

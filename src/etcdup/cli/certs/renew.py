@@ -7,8 +7,8 @@ from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.certs_json import renewal_json
 from etcdup.cli.views.certs_view import render_served
 from etcdup.cli.views.health_view import render_health
-from etcdup.cli.views.json_text import json_text
 from etcdup.cli.views.step_texts import count_text
+from etcdup.cli.views.text import json_text
 from etcdup.core.certs.renewal import CertsToRenew, certs_to_renew, plan_renewal
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal

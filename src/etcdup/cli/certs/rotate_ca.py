@@ -9,7 +9,6 @@ from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.certs_json import next_phase_json, rotation_json
 from etcdup.cli.views.health_view import render_health
-from etcdup.cli.views.json_text import json_text
 from etcdup.cli.views.rotation_view import (
     CONFIRMATIONS,
     NEXT_STAGE,
@@ -19,6 +18,7 @@ from etcdup.cli.views.rotation_view import (
     instructions,
 )
 from etcdup.cli.views.step_texts import count_text
+from etcdup.cli.views.text import json_text
 from etcdup.core.certs.ca_rotation import (
     RotationStage,
     hosts_dropping_old_ca,
@@ -113,7 +113,7 @@ async def _confirm_consumers(
     terminal = session.terminal
     for line in instructions(session.spec.tls.dir, observed, stage, connected):
         terminal.say(line)
-    if not terminal.can_ask:
+    if not terminal.can_confirm:
         message = "consumers have to act before this phase, and it was not said that they have"
         raise_refusal(Refusal(session.spec.name, (Refused(message, hint=continue_hint(stage)),)))
     if not await terminal.confirm("Has every consumer got that?"):

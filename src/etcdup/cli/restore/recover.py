@@ -147,7 +147,7 @@ def _ask_name(cluster: str, what: str) -> ClusterName:
 async def _confirm_powered_off(run: ChangeRun, observed: Observed, fenced: Set[str]) -> Set[str]:
     """Each host that nobody can look at has to be named by a person (rule 65). Return all that are named."""
     for name in sorted(observed.unreachable().keys() - fenced):
-        if run.report is not None or not run.terminal.can_ask:
+        if run.report is not None or not run.terminal.can_confirm:
             break
         run.terminal.say(f"{name} cannot be reached. If it still runs, its old data must never be served.")
         typed = await run.terminal.ask(f"Switch it off, then type its name ({name}): ")

@@ -42,7 +42,7 @@ class YesNo:
     question: str
 
     async def ask(self, terminal: Terminal) -> None:
-        if not terminal.can_ask:
+        if not terminal.can_confirm:
             hint = "`--yes` does it without asking; `etcdup plan` shows it without doing it"
             raise UsageError("there is nobody to ask whether this shall be done", hint=hint)
         if not await terminal.confirm(self.question):
@@ -61,7 +61,7 @@ class ClusterName:
     otherwise: str = "nothing was changed"
 
     async def ask(self, terminal: Terminal) -> None:
-        if not terminal.can_ask:
+        if not terminal.can_confirm:
             hint = f"`--yes-{self.verb} {self.cluster}` does it without asking"
             raise UsageError(f"there is nobody to ask whether this cluster shall be {self.done}", hint=hint)
         if await terminal.ask(f"Type the cluster's name to {self.what} ({self.cluster}): ") != self.cluster:

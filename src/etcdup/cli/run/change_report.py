@@ -8,9 +8,9 @@ from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.progress import Progress
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.health_view import health_json
-from etcdup.cli.views.json_text import json_text
 from etcdup.cli.views.plan_view import refusal_json
 from etcdup.cli.views.step_texts import hosts_of
+from etcdup.cli.views.text import json_text
 from etcdup.core.plan.plan import Plan, Refusal, plan_to_json
 from etcdup.core.plan.step import Step
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EtcdupError, PartlyApplied, RefusedError

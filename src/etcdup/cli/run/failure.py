@@ -32,6 +32,12 @@ def show_failure(error: BaseException, argv: list[str]) -> int:
     return code
 
 
+def error_text(error: BaseException) -> str:
+    """Return the message of an error, without its detail and its hint."""
+    error = _first_own_error(error)
+    return error.message if isinstance(error, EtcdupError) else _one_line(error)
+
+
 def is_debugging() -> bool:
     """Whether tracebacks are asked for."""
     return bool(os.environ.get(DEBUG_VARIABLE))

@@ -1,21 +1,26 @@
 """What goes on while a plan is carried out: a line a host on a terminal, plain lines elsewhere."""
 
+import shutil
+import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.step_texts import hosts_of, step_text
+from etcdup.cli.views.text import shorten
 from etcdup.core.plan.plan import Plan
 from etcdup.core.plan.step import Step
 from etcdup.core.spec.units import show_duration
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 OPERATOR = "operator"
 _LABELS = {OPERATOR: "this machine"}
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_REDRAW_S = 0.1
+_CLEAR_LINE, _CLEAR_BELOW = "\x1b[K", "\x1b[J"
+_HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
 class Progress(Protocol):
@@ -55,21 +60,23 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """Drawn by rich below everything that was said; gone when it ends."""
+    """A line for each host below all other text, drawn again several times per second, and erased at the end.
+
+    A thread draws, because the event loop is busy at times. Questions hide the lines, from a thread of their own.
+    """
 
     def __init__(self, terminal: Terminal, plan: Plan, hosts: Iterable[str]) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
         self.done = 0
         self.total = len(plan.steps)
+        self._terminal = terminal
         self._began = time.monotonic()
         self._rows = dict.fromkeys((OPERATOR, *hosts), "")
         self._failed: set[str] = set()
-        self._console = Console(stderr=True, highlight=False)
-        self._live = Live(
-            console=self._console, get_renderable=self._render, refresh_per_second=12, transient=True
-        )
+        self._lock = threading.Lock()
+        self._is_shown = False
+        self._height = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._redraw, daemon=True)
         terminal.display = self
 
     def step(self, step: Step, state: str) -> None:
@@ -85,49 +92,78 @@ class LiveProgress:
     def report(self, text: str) -> None:
         self._rows[OPERATOR] = text
 
+    def start(self) -> None:
+        self.show()
+        self._thread.start()
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self.hide()
+
     def show(self) -> None:
-        self._live.start(refresh=True)
+        with self._lock:
+            self._is_shown = True
+            self._draw()
 
     def hide(self) -> None:
-        self._live.stop()
+        with self._lock:
+            self._is_shown = False
+            self._write(f"{self._to_first_line()}{_CLEAR_BELOW}{_SHOW_CURSOR}")
+            self._height = 0
 
-    def _render(self) -> "RenderableType":
-        from rich.spinner import Spinner
-        from rich.table import Table
-
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for host, what in self._rows.items():
-            if what or host != OPERATOR:
-                mark = self._state_symbol(host, what)
-                spinner = Spinner("dots", style="cyan") if mark is None else mark
-                table.add_row(" ", spinner, f"[bold]{_LABELS.get(host, host)}[/]", _escaped(what))
+    def lines(self, width: int) -> list[str]:
+        """Return what is drawn, each line at most this wide."""
+        rows = {host: what for host, what in dict(self._rows).items() if what or host != OPERATOR}
+        names = {host: _LABELS.get(host, host) for host in rows}
+        longest, paint = max(map(len, names.values()), default=0), self._terminal.err
+        lines = [
+            f"  {self._state_symbol(host, what)} {paint('bold', f'{names[host]:{longest}}')}  "
+            f"{shorten(what, max(width - longest - 7, 8))}".rstrip()
+            for host, what in rows.items()
+        ]
         passed = show_duration(time.monotonic() - self._began)
-        outer = Table.grid()
-        outer.add_row(table)
-        outer.add_row(f"  [dim]{self.done} of {self.total} steps · {passed}[/]")
-        return outer
+        return [*lines, paint("dim", f"  {self.done} of {self.total} steps · {passed}")]
 
-    def _state_symbol(self, host: str, what: str) -> str | None:
+    def _redraw(self) -> None:
+        while not self._ended.wait(_REDRAW_S):
+            with self._lock, suppress(OSError):
+                if self._is_shown:
+                    self._draw()
+
+    def _draw(self) -> None:
+        columns, rows = shutil.get_terminal_size()
+        lines = self.lines(columns)[-(rows - 1) :]
+        text = "".join(f"{line}{_CLEAR_LINE}\n" for line in lines)
+        self._write(f"{_HIDE_CURSOR}{self._to_first_line()}{text}{_CLEAR_BELOW}")
+        self._height = len(lines)
+
+    def _to_first_line(self) -> str:
+        return f"\r\x1b[{self._height}A" if self._height else "\r"
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def _state_symbol(self, host: str, what: str) -> str:
+        paint = self._terminal.err
         if host in self._failed:
-            return "[red]✗[/]"
-        return None if what else "[dim]·[/]"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+            return paint("red", "✗")
+        spinner = _SPINNER[int((time.monotonic() - self._began) / _REDRAW_S) % len(_SPINNER)]
+        return paint("cyan", spinner) if what else paint("dim", "·")
 
 
 @contextmanager
 def progress_of(terminal: Terminal, plan: Plan, hosts: Iterable[str]) -> Iterator[Progress]:
-    """The display for this plan, for as long as the block."""
+    """Show the progress of this plan until the block ends."""
     if not terminal.is_live:
         yield PlainProgress(terminal, plan)
         return
     live = LiveProgress(terminal, plan, hosts)
-    live.show()
+    live.start()
     try:
         yield live
     finally:
         terminal.display = None
         with suppress(BrokenPipeError):
-            live.hide()
+            live.end()

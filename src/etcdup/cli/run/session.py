@@ -20,7 +20,9 @@ from etcdup.ops.certs.export import admin_files
 from etcdup.ops.world.observe import observe, wait_until_steady
 from etcdup.ops.world.open import open_world, resolve_binaries
 from etcdup.ops.world.world import World
+from etcdup.remote.fleet import connect
 from etcdup.remote.secrets import Secrets
+from etcdup.remote.traced_host import traced
 
 T = TypeVar("T")
 
@@ -51,6 +53,7 @@ class Session:
             secrets=Secrets(terminal.ask_secret if terminal.can_ask else None),
             passphrase=self._ask_passphrase if terminal.can_ask else None,
             report=terminal.report,
+            connect=traced(connect, terminal) if terminal.wants_commands else connect,
         )
         names = ", ".join(host.name for host in self.spec.hosts)
         async with AsyncExitStack() as stack:

@@ -6,16 +6,20 @@ import shutil
 import sys
 import termios
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol
 
-from etcdup.cli.views.text import Paint
+import click
+
+from etcdup.cli.run.output import Output, command_text
+from etcdup.cli.views.text import Paint, shorten
 
 # Nobody wonders what goes on before that.
 WAIT_NOTICE_AFTER_S = 0.7
 _REDRAW_S = 0.2
 _REPORT_INTERVAL_S = 5.0
+_COMMAND_WIDTH = 120
 
 
 class Display(Protocol):
@@ -32,10 +36,13 @@ class Terminal:
     """stdout, stderr and the keyboard of this run."""
 
     def __init__(self) -> None:
+        self.output = _current_output()
         self.out = Paint.for_stream(sys.stdout)
         self.err = Paint.for_stream(sys.stderr)
-        self.is_live = sys.stderr.isatty() and self.err.colour
+        self.is_live = sys.stderr.isatty() and self.err.colour and not self.output.quiet
         self.can_ask = sys.stdin.isatty() and sys.stderr.isatty()
+        # A question needs the lines above it, which --quiet omits. A prompt for a passphrase does not.
+        self.can_confirm = self.can_ask and not self.output.quiet
         self.asking = False
         self.display: Display | None = None
         self._attributes = _read_tty_attributes()
@@ -51,11 +58,31 @@ class Terminal:
         sys.stdout.flush()
 
     def say(self, text: str = "") -> None:
+        if self.output.quiet:
+            return
         with self._hidden():
             print(text, file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
+        self.output.log("warning", "warning", message=text)
         self.say(f"{self.err('bold yellow', 'warning:')} {text}")
+
+    @property
+    def wants_commands(self) -> bool:
+        """Whether `record_command` has an effect."""
+        return self.output.verbose or self.output.has_log
+
+    def record_command(
+        self, host: str, argv: Sequence[str], status: int | None, duration_s: float, error: str = ""
+    ) -> None:
+        """Print a command of a host with `--verbose`, and append it to the log file."""
+        command, level = command_text(argv), "error" if error else "info"
+        facts = {"host": host, "command": command, "exit_status": status, "duration_s": round(duration_s, 4)}
+        self.output.log(level, "command", **facts, **({"error": error} if error else {}))
+        if self.output.verbose:
+            ended = "no exit status" if status is None else f"exit status {status}"
+            shown = shorten(command, _COMMAND_WIDTH)
+            self.say(self.err("dim", f"  {host}: {shown} ({ended}, {duration_s:.2f} s)"))
 
     def report(self, text: str) -> None:
         """Progress of something long, such as a download: redrawn in place, or said now and then."""
@@ -157,6 +184,12 @@ class _WaitingLine:
 
     def report(self, text: str) -> None:
         self._what = text
+
+
+def _current_output() -> Output:
+    """Return the options of the verb that runs; the default ones outside of a verb."""
+    context = click.get_current_context(silent=True)
+    return (context and context.find_object(Output)) or Output()
 
 
 def _read_line(question: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.check_view import check_json, render_check
-from etcdup.cli.views.json_text import json_text
+from etcdup.cli.views.text import json_text
 from etcdup.core.audit.audit import audit
 from etcdup.core.audit.findings import Evidence, worst_level
 from etcdup.errors import EXIT_DONE, EXIT_FAILED

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from etcdup.cli.run.output import Output
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -50,3 +52,58 @@ def identity_option(decorated: Decorated) -> Decorated:
         help=f"The private key of an encrypted backup, as age-keygen wrote it.  [default: ${IDENTITY_VARIABLE}]",
     )
     return option(decorated)
+
+
+def _set_verbose(context: click.Context, _: click.Parameter, value: bool) -> None:
+    _output(context).verbose |= value
+    _check_output(context)
+
+
+def _set_quiet(context: click.Context, _: click.Parameter, value: bool) -> None:
+    _output(context).quiet |= value
+    _check_output(context)
+
+
+def _open_log(context: click.Context, _: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        _output(context).open_log(value, context.command_path)
+
+
+def _check_output(context: click.Context) -> None:
+    if _output(context).verbose and _output(context).quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other", context)
+
+
+def _output(context: click.Context) -> Output:
+    return context.ensure_object(Output)
+
+
+def add_output_options(command: click.Command) -> None:
+    """Give `-v`, `-q` and `--log-file` to this command and to all commands below it."""
+    command.params += [
+        click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            expose_value=False,
+            callback=_set_verbose,
+            help="Print each command that runs on a host, its exit status and its duration.",
+        ),
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=_set_quiet,
+            help="Print only errors and data. Ask nothing.",
+        ),
+        click.Option(
+            ["--log-file"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            expose_value=False,
+            callback=_open_log,
+            help="Append each command, warning and error to FILE, as JSON lines.",
+        ),
+    ]
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            add_output_options(each)

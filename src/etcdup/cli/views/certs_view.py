@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from etcdup.cli.views.step_texts import count_text
-from etcdup.cli.views.text import Paint
+from etcdup.cli.views.text import Paint, table_lines
 from etcdup.core.certs.inventory import CertRow, Inventory, Link
 from etcdup.ops.certs.proof import ServedCert
 
@@ -17,8 +17,7 @@ def render_inventory(inventory: Inventory, raft: str, paint: Paint) -> str:
         _HEADINGS,
         *((", ".join(row.roles), _left(row), "; ".join(row.locations)) for row in inventory.rows),
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    heading, *body = [f"  {role:{widths[0]}}  {left:{widths[1]}}  {seen}" for role, left, seen in rows]
+    heading, *body = table_lines(rows)
     lines = [paint("dim", heading)]
     for text, row in zip(body, inventory.rows, strict=True):
         lines.append(paint("yellow" if row.days_left >= 0 else "red", text) if row.ends_soon else text)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from etcdup.cli.views.step_texts import count_text
-from etcdup.cli.views.text import Paint
+from etcdup.cli.views.text import Paint, table_lines
 from etcdup.core.members.member_list import host_of, member_list_differences
 from etcdup.core.members.quorum import healthy, quorum_of, voter_count
 from etcdup.core.observed.model import CertSeen, HostSeen, MemberSeen, Observed
@@ -206,13 +206,9 @@ def _days_text(days: int) -> str:
 
 
 def _table(rows: Sequence[tuple[str, ...]], members: Sequence[dict[str, Any]], paint: Paint) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows
-    ]
-    heading, *body = lines
+    heading, *body = table_lines(rows)
     return [
-        paint("dim", heading.rstrip()),
+        paint("dim", heading),
         *(
             _painted_row(line, row, member, paint)
             for line, row, member in zip(body, rows[1:], members, strict=True)
@@ -221,7 +217,6 @@ def _table(rows: Sequence[tuple[str, ...]], members: Sequence[dict[str, Any]], p
 
 
 def _painted_row(line: str, row: tuple[str, ...], member: dict[str, Any], paint: Paint) -> str:
-    line = line.rstrip()
     if member["role"] is None:
         return paint("red", line)
     if not member["healthy"]:

@@ -1,8 +1,10 @@
-"""Colours, or none. What is said in colour is always said in words too."""
+"""Text for people, with colours or without, and the JSON of `--json`. A colour never says more than its word."""
 
+import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -25,3 +27,23 @@ class Paint:
             return text
         codes = ";".join(_CODES[word] for word in style.split())
         return f"\x1b[{codes}m{text}\x1b[0m"
+
+
+def json_text(facts: Mapping[str, Any]) -> str:
+    """Return one JSON document with its line end, as every `--json` prints it."""
+    return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows with aligned columns, each indented by two spaces."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def shorten(text: str, width: int) -> str:
+    """Return the text on one line, cut to this width."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width - 3]}..."

@@ -23,7 +23,7 @@ from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
-from etcdup.remote.fleet import open_fleet
+from etcdup.remote.fleet import Connect, connect, open_fleet
 from etcdup.remote.host import Host
 from etcdup.remote.secrets import SshSecrets
 
@@ -40,7 +40,13 @@ Report = Callable[[str], None]
 
 @asynccontextmanager
 async def open_world(
-    spec: Spec, folder: Path, *, secrets: SshSecrets, passphrase: AskPassphrase | None, report: Report
+    spec: Spec,
+    folder: Path,
+    *,
+    secrets: SshSecrets,
+    passphrase: AskPassphrase | None,
+    report: Report,
+    connect: Connect = connect,
 ) -> AsyncIterator[World]:
     """Reaches every host at once. One that cannot be reached is in `unreachable` and hides no other.
 
@@ -48,7 +54,7 @@ async def open_world(
     """
     pki = open_pki(spec, folder, passphrase)
     ahead = asyncio.create_task(asyncio.to_thread(_import_ahead))
-    async with open_fleet(spec, secrets) as fleet:
+    async with open_fleet(spec, secrets, connect=connect) as fleet:
         members = MemberClients(spec, fleet.hosts, pki)
         unreachable = {name: _unreachable(name, error) for name, error in fleet.unreachable.items()}
 

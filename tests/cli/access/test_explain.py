@@ -1,0 +1,73 @@
+"""`etcdup explain`: texts at 80 columns, JSON, and the errors for what does not exist."""
+
+import json
+
+import pytest
+
+from etcdup.cli.access.explain import explain, explanation, overview
+from etcdup.cli.views.text import Paint
+from etcdup.core.rules import CODES, RULES
+from etcdup.errors import EXIT_USAGE, UsageError
+
+
+def test_everything_fits_80_columns() -> None:
+    """An address may be longer: it stays whole, on a line of its own."""
+    text = explanation((*RULES.values(), *CODES.values()), 80, Paint()) + overview(Paint())
+    assert [line for line in text.splitlines() if len(line) > 80 and not line.startswith("  https://")] == []
+
+
+def test_the_overview_has_a_line_for_each_rule_and_code() -> None:
+    lines = overview(Paint()).splitlines()
+    for rule in RULES.values():
+        assert f"{rule.number:>5}  {rule.title}" in lines
+    for code in CODES.values():
+        assert sum(line.split()[:1] == [code.code] for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "headings"),
+    [
+        ("18", ["Rule 18:"]),
+        ("rules 57, 65", ["Rule 57:", "Rule 65:"]),
+        ("(rule 94)", ["Rule 94:"]),
+        ("clock-differs", ["clock-differs:"]),
+        ("CIS 2.7", ["client-ca-missing:"]),
+        ("1.1.12", ["data-owned-by-root:", "data-owner:"]),
+        ("swap-on 93", ["swap-on:", "Rule 93:"]),
+    ],
+)
+def test_what_is_printed_can_be_asked_for(
+    what: str, headings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(what, as_json=False) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] + ":" for line in lines if line.startswith(tuple(headings))] == headings
+
+
+def test_a_command_stays_on_one_line() -> None:
+    text = explanation(RULES.values(), 60, Paint())
+    assert all(line.count("`") % 2 == 0 for line in text.splitlines())
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain("18 clock-differs", as_json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["rules"][0]["number"] == 18
+    assert told["rules"][0]["sources"][0].startswith("https://")
+    assert told["codes"][0]["rules"] == [94]
+    assert explain("", as_json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (len(told["rules"]), len(told["codes"])) == (len(RULES), len(CODES))
+
+
+@pytest.mark.parametrize(
+    ("what", "near"),
+    [("118", "`etcdup explain 117`"), ("0", "`etcdup explain 1`"), ("clock-difers", "`etcdup explain clock-differs`"),
+     ("swap", "`etcdup explain swap-on`"), ("9.9.9", "`etcdup explain`")],
+)  # fmt: skip
+def test_what_does_not_exist_is_an_error_with_near_ones(what: str, near: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        explain(what, as_json=False)
+    assert raised.value.exit_code == EXIT_USAGE
+    assert what in raised.value.message
+    assert near in raised.value.hint
