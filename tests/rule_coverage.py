@@ -34,7 +34,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     ),
     17: ("test_a_cluster_that_expired_and_was_rebooted_is_healed", "test_one_port_is_the_message"),
     18: (
-        "test_the_address_that_peers_are_dialled_from",
+        "test_the_source_address_must_be_in_the_peer_certificate",
         "test_members_are_named_by_all_they_are_dialled_by_and_dial_from",
     ),
     19: ("test_members_are_named_by_all_they_are_dialled_by_and_dial_from", "test_half_the_usages"),
@@ -50,7 +50,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     ),
     24: (
         "test_the_floor_of_tls_is_set_where_etcd_has_the_option",
-        "test_who_may_read_the_data_and_the_keys",
+        "test_modes_of_data_and_keys_are_checked",
         "test_wrong_rights_are_put_right",
     ),
     # Members
@@ -130,16 +130,23 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     73: "test_a_defragmentation_blocks_its_member_and_outlives_its_client",
     74: "test_a_defragmentation_blocks_its_member_and_outlives_its_client",
     75: "test_some_faults_matter_only_for_what_is_about_to_be_done",
-    77: ("test_timeouts_that_differ_and_a_default_that_does_not", "test_a_good_file_gives_these_facts"),
+    77: ("test_settings_that_differ_between_members_are_reported", "test_a_good_file_gives_these_facts"),
     78: DEFAULTS,
     # Hardening and corruption
     80: "test_corruption_checks_are_on_by_the_names_of_each_minor",
-    81: ("test_only_what_was_compacted_alike_is_compared", "test_members_with_other_data_are_found_out"),
-    82: ("test_alarms_are_told_from_other_errors_in_a_status", "test_each_alarm_has_its_way_out"),
-    84: (WEAKNESS, "test_whose_the_data_are", "test_what_is_broken_is_found_and_the_hint_mends_it"),
+    81: (
+        "test_only_members_with_the_same_compaction_are_compared",
+        "test_members_with_other_data_are_found_out",
+    ),
+    82: ("test_alarms_are_told_from_other_errors_in_a_status", "test_each_alarm_has_its_fix"),
+    84: (
+        WEAKNESS,
+        "test_the_owner_of_the_data_is_checked",
+        "test_what_is_broken_is_found_and_the_hint_mends_it",
+    ),
     85: "test_metrics_are_on_loopback_and_clients_on_the_host",
     86: (FILES, WEAKNESS),
-    87: (DEFAULTS, "test_a_slow_network_is_told_with_the_values_that_suit_it"),
+    87: (DEFAULTS, "test_a_slow_network_is_reported_with_fitting_timeouts"),
     88: DEFAULTS,
     89: (
         "test_the_unit_is_hardened_and_starts_nothing_without_its_disk",
@@ -148,23 +155,23 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     90: "test_holes_of_users_and_roles_are_told_of_only_where_they_are_used",
     # Hosts
     91: ("test_a_slow_disk", "test_the_disk_is_tried_where_the_log_will_be_and_never_beside_a_member"),
-    92: "test_the_kind_of_a_file_system",
+    92: "test_the_type_of_a_file_system_is_checked",
     93: (
-        "test_swap_another_etcd_and_a_unit_with_all_doors_open",
-        "test_a_log_with_a_disk_of_its_own_is_looked_at_too",
+        "test_swap_a_second_etcd_and_an_unhardened_unit_are_reported",
+        "test_the_own_disk_of_a_log_is_checked",
     ),
-    94: ("test_whose_clock_is_off", "test_certificates_are_good_on_hosts_whose_clock_is_behind"),
+    94: ("test_the_wrong_clock_is_named", "test_certificates_are_good_on_hosts_whose_clock_is_behind"),
     95: (
         "test_what_is_broken_is_found_and_the_hint_mends_it",
-        "test_who_holds_the_port_of_a_member_that_is_stopped",
+        "test_the_program_on_the_port_of_a_stopped_member_is_named",
     ),
-    96: ("test_cloned_machines", "test_etcd_is_masked_before_anything_is_installed"),
+    96: ("test_cloned_machines_are_reported", "test_etcd_is_masked_before_anything_is_installed"),
     97: "test_a_good_file_gives_these_facts",
     98: "test_another_architecture_is_refused_naming_both",
     # Kubernetes and monitoring
     101: DEFAULTS,
     104: "test_what_only_operators_can_do_after_a_restore_is_said",
     105: "test_exports_name_files_that_are_there_and_let_a_client_in",
-    106: "test_leader_changes_are_read_and_told_of_when_there_are_many",
-    107: "test_a_database_is_judged_by_the_quota_that_runs",
+    106: "test_many_leader_changes_are_reported",
+    107: "test_a_database_is_compared_with_the_quota_of_its_process",
 }
