@@ -205,7 +205,7 @@ def _leave_steps(spec: Spec, observed: Observed, member: ListedMember) -> Iterat
     A stopped voter still counts for the quorum, so one more failure could lose the quorum.
     """
     name = name_of(member)
-    reason = "it is not in cluster.yaml any more"
+    reason = "the member list has it, cluster.yaml does not"
     if not member.name:
         reason = f"{', '.join(member.peer_urls)} was added and never started, and is not in cluster.yaml"
     yield RemoveMember(host=name, member_id=f"{member.member_id:x}", reason=reason, rules=(26, 34, 35))
@@ -281,7 +281,11 @@ def _join_steps(spec: Spec, host: HostSpec, observed: Observed) -> Iterator[Step
     entry = entry_of(spec, host, member_list(observed))
     seen = observed.reachable().get(host.name)
     if entry is None or is_replaced(seen, entry) or (entry.name and _is_lost(seen)):
-        reason = "it is in cluster.yaml" if entry is None else "it replaces the removed member"
+        reason = (
+            "cluster.yaml has it, the member list does not"
+            if entry is None
+            else "it replaces the removed member"
+        )
         if seen is not None and holds_data(seen):
             yield SetAside(host=host.name, reason="its data is of a removed member", rules=(31, 32))
         yield AddLearner(host=host.name, peer_url=spec.peer_url(host), reason=reason, rules=(25, 27, 28))
