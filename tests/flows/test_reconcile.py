@@ -243,12 +243,12 @@ OTHER = '{"cluster": "other", "member": "m1", "token": "t", "data_dir": "/var/li
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (foreign_data, "/var/lib/etcd on infra2 is not empty and was not made by etcdup: it holds base"),
-        (other_cluster, "infra2 already belongs to cluster other, as its member m1"),
-        (taken_port, "port 2380 (peer) on infra2 is taken by nginx (pid 815)"),
-        (wrong_clock, "the clock of infra2 is 3600 s behind this machine's"),
-        (small_disk, "no space on infra2: /var/lib/etcd has 10 MiB free, 256 MiB are needed"),
-        (other_arch, "infra2 is a riscv64 machine"),
+        (foreign_data, "infra2: /var/lib/etcd is not empty and was not made by etcdup: it contains base"),
+        (other_cluster, "infra2 belongs to the cluster other, as its member m1"),
+        (taken_port, "infra2: port 2380 (peer) is in use by nginx (pid 815)"),
+        (wrong_clock, "infra2: the clock is 3600 s behind the clock of this machine"),
+        (small_disk, "infra2: /var/lib/etcd has 10 MiB of free space, and etcdup needs 256 MiB"),
+        (other_arch, "infra2 has the architecture riscv64"),
         (no_systemd, "infra2 does not run systemd"),
         (disconnect, "infra2: infra2 cannot be reached"),
     ],

@@ -187,7 +187,7 @@ async def test_old_members_that_come_back_together_are_cleared_before_anything_e
         assert "another cluster took the place" in explained[0].problem
         silent = (await observe(world_of(spec, network, folder))).members["infra2"]
         assert isinstance(silent, MemberSilent)
-        assert "`etcdup apply` moves it aside" in silent.why
+        assert "`etcdup apply` archives it" in silent.why
     else:
         assert len(set(cluster_ids(network).values())) == 2, "they did form the old cluster again"
     infra1.isolated = infra1.process.cluster.auth = False

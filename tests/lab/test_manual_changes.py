@@ -50,11 +50,11 @@ def test_members_added_by_hand(operator: Operator) -> None:
     operator.apply()
 
     add_by_etcdctl(operator, "stray", "--learner", url)
-    assert "was added, never started" in " ".join(operator.apply().split())
+    assert "was added and never started" in " ".join(operator.apply().split())
     assert list_members(operator) == set(infra_names(1, 2, 3))
 
     add_by_etcdctl(operator, "stray", url)
-    assert "was added, never started" in " ".join(operator.apply().split())
+    assert "was added and never started" in " ".join(operator.apply().split())
     assert list_members(operator) == set(infra_names(1, 2, 3))
 
     add_by_etcdctl(operator, new.name, "--learner", url)
@@ -75,7 +75,7 @@ def test_members_replaced_under_load(operator: Operator) -> None:
         wiped.run("systemctl stop etcd; rm -rf /var/lib/etcd/member")
         refused = operator.run("apply", "--yes")
         assert refused.returncode == 4, output_of(refused)
-        assert "holds no member, but this cluster has infra3 in it" in refused.stderr
+        assert "contains no member, but infra3 is a member of this cluster" in refused.stderr
         assert "`etcdup member replace infra3`" in refused.stderr
         assert wiped.run("ls /var/lib/etcd").stdout == ""
         replace(operator, "infra3")

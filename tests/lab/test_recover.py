@@ -128,7 +128,7 @@ def bring_old_members_back(operator: Operator, grow: tuple[str, ...]) -> None:
         put = machine.run(f"{ETCDCTL} put second cluster", check=False)
         assert put.returncode != 0, f"{machine.name} took a write"
     told = operator.run("status").stdout
-    assert told.count("its data is of the cluster before the restored one") == 2, told
+    assert told.count("its data is of the cluster before the restore or recovery") == 2, told
     plan = operator.run("plan")
     order = [plan.stdout.index(what) for what in ("stop etcd, move data aside", "add to the cluster")]
     assert order == sorted(order), output_of(plan)

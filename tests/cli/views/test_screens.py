@@ -137,8 +137,8 @@ async def test_the_health_of_a_cluster_that_is_not_what_its_file_says(tmp_path: 
     differing = member_list_differences(spec, observed)
     assert verdict(results, differing) == "degraded"
     assert render_health(results, PLAIN, differing).splitlines()[5:] == [
-        "infra4 is in the cluster and not in cluster.yaml",
-        "infra5 is in the cluster and not in cluster.yaml",
+        "infra4 is in the member list and not in cluster.yaml",
+        "infra5 is in the member list and not in cluster.yaml",
         "cluster is degraded",
     ]
 

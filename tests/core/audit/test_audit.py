@@ -1,4 +1,4 @@
-"""The audit's judgement, on what was seen; and the closer look's parser, on what a Debian 12 machine printed."""
+"""The findings of the audit for given evidence; the parser of the inspection, on the output of a Debian 12 machine."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
 from tests.support.observation_strategies import GIB, observations
 
 RECORDED = """\
-@words
+@arguments
 =/opt/etcd/current/etcd
 =--auto-tls
 =--data-dir=/srv/etcd
@@ -53,11 +53,11 @@ disk xfs 21474836480 /dev/sdb1 /srv/a log
 etcd-events.service
 @network
 source infra2 192.168.8.66
-knock infra2 2379 open
-knock infra2 2380 124
-knock infra3 2380 none
+port infra2 2379 open
+port infra2 2380 124
+port infra3 2380 none
 synchronised no
-lacks ip
+missing ip
 rtt infra2 0.052
 @exposure
 → Overall exposure level for etcd.service: 1.7 OK :-)
@@ -67,7 +67,7 @@ rtt infra2 0.052
 """
 
 
-def test_what_a_machine_printed_is_read() -> None:
+def test_the_output_of_a_machine_is_parsed() -> None:
     seen = parse_inspection("infra1", RECORDED)
     assert seen.settings == {"name": "infra1", "data-dir": "/srv/etcd", "auto-tls": ""}, "arguments win"
     assert seen.rights["/var/lib/etcd"] == FileRights("/var/lib/etcd", 0o700, "etcd:etcd")
@@ -107,27 +107,27 @@ def test_what_a_machine_printed_is_read() -> None:
         (),
         "etcd runs",
     )
-    mute = parse_inspection("infra1", RECORDED.replace("disk ext4 48318382080 /dev/sda1 /", "disk "))
-    assert [disk.path for disk in mute.disks] == ["/srv/log/wal"]
+    without_df = parse_inspection("infra1", RECORDED.replace("disk ext4 48318382080 /dev/sda1 /", "disk "))
+    assert [disk.path for disk in without_df.disks] == ["/srv/log/wal"]
 
 
-def test_half_an_answer_is_none() -> None:
-    with pytest.raises(ValueError, match="not whole"):
+def test_incomplete_output_is_refused() -> None:
+    with pytest.raises(ValueError, match="not complete"):
         parse_inspection("infra1", RECORDED.removesuffix("@end\n"))
 
 
-def test_flags_in_all_their_forms() -> None:
-    words = ["etcd", "--client-cert-auth", "-name", "a", "--auto-tls=false"]
-    assert process_settings(words, {"ETCD_NAME": "b"}) == {
+def test_flags_are_read_in_all_forms() -> None:
+    argv = ["etcd", "--client-cert-auth", "-name", "a", "--auto-tls=false"]
+    assert process_settings(argv, {"ETCD_NAME": "b"}) == {
         "client-cert-auth": "",
         "name": "a",
         "auto-tls": "false",
     }
 
 
-def test_a_safe_member_offends_nothing() -> None:
+def test_a_safe_member_has_no_finding() -> None:
     assert list(settings_findings(HostInspection("infra1", SAFE_SETTINGS))) == []
-    assert list(settings_findings(HostInspection("infra1"))) == [], "nothing runs, so nothing is judged"
+    assert list(settings_findings(HostInspection("infra1"))) == [], "no etcd runs"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_each_weakness_is_named(change: dict[str, str], cis: str, words: str) ->
     assert words in found.what
 
 
-def test_who_may_read_the_data_and_the_keys() -> None:
+def test_modes_of_data_and_keys_are_checked() -> None:
     rights = {"/d": FileRights("/d", 0o755, "root:root"), "/k": FileRights("/k", 0o644, "etcd:etcd", "aa")}
     found = list(settings_findings(HostInspection("infra1", SAFE_SETTINGS | {"data-dir": "/d"}, rights)))
     assert [each.cis for each in found] == ["1.1.11", "1.1.12", ""]
@@ -162,23 +162,23 @@ def test_who_may_read_the_data_and_the_keys() -> None:
     ("owner", "level"),
     [("etcd:etcd", None), ("root:root", "wrong"), ("root:etcd", "wrong"), ("kube:etcd", "advice")],
 )
-def test_whose_the_data_are(owner: str, level: str | None) -> None:
+def test_the_owner_of_the_data_is_checked(owner: str, level: str | None) -> None:
     rights = {"/d": FileRights("/d", 0o700, owner)}
     found = list(settings_findings(HostInspection("infra1", SAFE_SETTINGS | {"data-dir": "/d"}, rights)))
     assert [(each.level, each.cis) for each in found] == ([(level, "1.1.12")] if level else [])
 
 
 @pytest.mark.parametrize(("seen", "level"), [(True, []), (False, ["advice"]), (None, ["untried"])])
-def test_whether_a_clock_follows_another(seen: bool | None, level: list[str]) -> None:
+def test_the_synchronisation_of_a_clock_is_checked(seen: bool | None, level: list[str]) -> None:
     found = list(synchronisation_findings("infra1", HostInspection("infra1", synchronised=seen)))
     assert [each.level for each in found] == level
 
 
-async def test_links_that_were_not_tried_are_told_with_the_reason(tmp_path: Path) -> None:
+async def test_links_that_were_not_tried_are_reported_with_the_reason(tmp_path: Path) -> None:
     spec = spec_of()
     network = machines_for(spec)
     assert untried(Evidence(await observe(world_of(spec, network, tmp_path)))) == [
-        "links between hosts by TLS were not tried: no member answers yet"
+        "TLS links between hosts were not tried: no member answers."
     ]
     await bring_up(spec, network, tmp_path)
     observed = await observe(world_of(spec, network, tmp_path))
@@ -187,8 +187,8 @@ async def test_links_that_were_not_tried_are_told_with_the_reason(tmp_path: Path
     links = tuple(Link(*way, port=port) for way in ways for port in get_args(LinkPort))
     assert untried(Evidence(observed, links=links)) == []
     assert untried(Evidence(observed, links=links[4:])) == [
-        "links from infra1 to client ports by TLS were not tried: etcdup installed no etcd there",
-        "links from infra1 to peer ports by TLS were not tried: their certificates are not here",
+        "TLS links from infra1 to client ports were not tried: etcdup installed no etcd on these hosts.",
+        "TLS links from infra1 to peer ports were not tried: their certificates are not on this machine.",
     ]
 
 
@@ -197,7 +197,7 @@ def untried(evidence: Evidence) -> list[str]:
 
 
 def silent_cluster() -> Evidence:
-    """A cluster of which nothing answers."""
+    """Return the evidence of a cluster that does not answer at all."""
     names = ("infra1", "infra2", "infra3")
     return Evidence(
         Observed(
@@ -209,30 +209,31 @@ def silent_cluster() -> Evidence:
     )
 
 
-def test_a_cluster_that_is_gone_is_findings_and_no_crash() -> None:
+def test_a_cluster_that_does_not_answer_gives_findings() -> None:
     found = audit(spec_of(), silent_cluster())
     assert worst_level(found) == "wrong"
     assert [each.host for each in found if "cannot be reached" in each.what] == ["infra1", "infra2", "infra3"]
 
 
-def test_only_what_was_compacted_alike_is_compared() -> None:
-    alike = (MemberHash("infra1", 1, 10), MemberHash("infra2", 2, 10), MemberHash("infra3", 2, 10))
-    found = audit(spec_of(), replace(silent_cluster(), hashes=alike))
-    assert any(
-        "different data at the same revision: infra1 against infra2, infra3" in each.what for each in found
-    )
-    unlike = (MemberHash("infra1", 1, 10), MemberHash("infra2", 2, 11))
+def test_only_members_with_the_same_compaction_are_compared() -> None:
+    same = (MemberHash("infra1", 1, 10), MemberHash("infra2", 2, 10), MemberHash("infra3", 2, 10))
+    found = audit(spec_of(), replace(silent_cluster(), hashes=same))
+    assert any("different data at the same revision: infra1; infra2, infra3." in each.what for each in found)
+    different = (MemberHash("infra1", 1, 10), MemberHash("infra2", 2, 11))
     assert not any(
-        "different data" in each.what for each in audit(spec_of(), replace(silent_cluster(), hashes=unlike))
+        "different data" in each.what
+        for each in audit(spec_of(), replace(silent_cluster(), hashes=different))
     )
 
 
-def test_a_slow_network_is_told_with_the_values_that_suit_it() -> None:
-    closer = {"infra1": HostInspection("infra1", round_trips_ms={"infra2": 181.0})}
+def test_a_slow_network_is_reported_with_fitting_timeouts() -> None:
+    inspections = {"infra1": HostInspection("infra1", round_trips_ms={"infra2": 181.0})}
     (found,) = [
-        each for each in audit(spec_of(), replace(silent_cluster(), inspections=closer)) if 87 in each.rules
+        each
+        for each in audit(spec_of(), replace(silent_cluster(), inspections=inspections))
+        if 87 in each.rules
     ]
-    assert found.fix == "heartbeat_ms: 190, election_ms: 1900"
+    assert found.fix.startswith("Set `heartbeat_ms: 190` and `election_ms: 1900` below `etcd`")
 
 
 @pytest.mark.parametrize(("milliseconds", "level"), [(5.0, None), (12.0, "advice"), (40.0, "wrong")])
@@ -244,7 +245,7 @@ def test_a_slow_disk(milliseconds: float, level: str | None) -> None:
 
 
 @given(observed=observations(spec_of()))
-def test_there_is_an_answer_for_every_world(observed: Observed) -> None:
+def test_each_observation_gives_findings_with_a_fix(observed: Observed) -> None:
     evidence = Evidence(
         observed, {name: HostInspection(name, SAFE_SETTINGS) for name in observed.reachable()}
     )
@@ -255,8 +256,8 @@ def test_there_is_an_answer_for_every_world(observed: Observed) -> None:
     ("ahead", "who"),
     [((0, 0, 0), []), ((0, 50, 0), ["infra2"]), ((50, 50, 50), [""]), ((-9, 50, 0), ["infra1", "infra2"])],
 )
-async def test_whose_clock_is_off(ahead: tuple[int, ...], who: list[str], tmp_path: Path) -> None:
-    """Where all hosts agree, it is the operator's."""
+async def test_the_wrong_clock_is_named(ahead: tuple[int, ...], who: list[str], tmp_path: Path) -> None:
+    """If all hosts agree, the clock of the operator's machine is wrong."""
     spec = spec_of()
     seen = await observe(world_of(spec, machines_for(spec), tmp_path))
     by = dict(zip(seen.hosts, ahead, strict=True))
@@ -272,12 +273,12 @@ process_start_time_seconds 1.76406e+09
 """
 
 
-def test_leader_changes_are_read_and_told_of_when_there_are_many() -> None:
+def test_many_leader_changes_are_reported() -> None:
     seen = parse_leaders("infra1", METRICS, now=1_764_060_000 + 7200)
     assert seen == LeaderChanges("infra1", 6, 7200)
-    mute = parse_leaders("infra1", "404 page not found", now=0)
-    assert mute == LeaderChanges("infra1", why="its metrics do not tell")
-    assert leader_findings(seen) == ["the leader changed 6 times in the 2.0 hours since infra1 started"]
+    without_metrics = parse_leaders("infra1", "404 page not found", now=0)
+    assert without_metrics == LeaderChanges("infra1", why="its metrics do not contain it")
+    assert leader_findings(seen) == ["The leader changed 6 times in the 2.0 hours since infra1 started."]
     assert leader_findings(replace(seen, seconds=86_400)) == []
     assert leader_findings(replace(seen, changes=3, seconds=60)) == []
 

@@ -1,4 +1,4 @@
-"""What an audit says of a healthy cluster to which one thing happened: each finding raised, and nothing beside it."""
+"""An audit of a healthy cluster with one fault: exactly the finding of this fault is reported."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ SPEC = spec_of()
 
 @pytest.fixture
 async def healthy(tmp_path: Path) -> Evidence:
-    """Three members of ours, of which an audit finds nothing."""
+    """Return the evidence of three members that etcdup set up, without a finding."""
     evidence = await gather_evidence(SPEC, tmp_path)
     assert audit(SPEC, evidence) == ()
     return evidence
@@ -45,12 +45,12 @@ def summary_of(found: Finding) -> tuple[str, str, str]:
 # Clocks
 
 
-def test_clocks_that_are_near_to_ours_and_far_from_each_other(healthy: Evidence) -> None:
+def test_clocks_near_this_machine_can_differ_from_each_other(healthy: Evidence) -> None:
     apart = with_hosts(healthy, infra1={"clock_ahead_s": -0.9}, infra3={"clock_ahead_s": 0.9})
     assert summary_of(single_finding(apart)) == (
         "wrong",
         "",
-        "the clock of infra3 is 1.8 s ahead of infra1's",
+        "The clock of infra3 is 1.8 s ahead of the clock of infra1.",
     )
     near = with_hosts(healthy, infra1={"clock_ahead_s": -0.4}, infra3={"clock_ahead_s": 0.5})
     assert audit(SPEC, near) == ()
@@ -63,19 +63,19 @@ def test_clocks_that_are_near_to_ours_and_far_from_each_other(healthy: Evidence)
     ("kind", "level"),
     [("tmpfs", "wrong"), ("nfs4", "advice"), ("overlay", "advice"), ("fuse.sshfs", "advice"), ("xfs", None)],
 )
-def test_the_kind_of_a_file_system(healthy: Evidence, kind: str, level: str | None) -> None:
+def test_the_type_of_a_file_system_is_checked(healthy: Evidence, kind: str, level: str | None) -> None:
     seen = with_inspection(
         healthy, "infra2", disks=(replace(GOOD_DISK, filesystem=kind, source="it", mount="/x"),)
     )
-    said = f"/var/lib/etcd is on {kind} (it, mounted at /x)"
-    assert list(map(summary_of, audit(SPEC, seen))) == ([(level, "infra2", said)] if level else [])
+    what = f"/var/lib/etcd is on {kind} (it, mounted at /x)."
+    assert list(map(summary_of, audit(SPEC, seen))) == ([(level, "infra2", what)] if level else [])
 
 
-def test_a_log_with_a_disk_of_its_own_is_looked_at_too(healthy: Evidence) -> None:
-    """There the fsyncs are; and where both share a disk its room is told once."""
+def test_the_own_disk_of_a_log_is_checked(healthy: Evidence) -> None:
+    """etcd flushes its writes on that disk. If data and log share a disk, its free space is reported once."""
     log = Disk("/srv/log/wal", "ext4", 300 * 1024**2, "/dev/sdb1", "/srv/log")
     assert summary_of(single_finding(with_inspection(healthy, "infra1", disks=(GOOD_DISK, log)))) == (
-        "advice", "infra1", "/srv/log/wal has 300.0 MiB free",
+        "advice", "infra1", "/srv/log/wal has 300.0 MiB of free space.",
     )  # fmt: skip
     shared = replace(log, mount=GOOD_DISK.mount)
     assert audit(SPEC, with_inspection(healthy, "infra1", disks=(GOOD_DISK, shared))) == ()
@@ -87,31 +87,35 @@ def test_a_log_with_a_disk_of_its_own_is_looked_at_too(healthy: Evidence) -> Non
         healthy, "infra1", disks=(GOOD_DISK, log := replace(log, free_bytes=GIB)), fsyncs_ms=(40.0,) * 100
     )
     assert summary_of(single_finding(slow)) == (
-        "wrong", "infra1", "99 of 100 small writes to /srv/log/wal take up to 40.0 ms to the disk",
+        "wrong", "infra1", "99 of 100 small writes to /srv/log/wal need up to 40.0 ms to reach the disk.",
     )  # fmt: skip
     untimed = with_inspection(healthy, "infra1", disks=(GOOD_DISK, log), writes_untried="etcd runs")
     assert summary_of(single_finding(untimed)) == (
-        "untried", "infra1", "small writes to /srv/log/wal were not timed: etcd runs",
+        "untried", "infra1", "Small writes to /srv/log/wal were not timed: etcd runs.",
     )  # fmt: skip
 
 
-def test_without_a_closer_look_the_probe_tells_of_both_folders(healthy: Evidence) -> None:
-    mute = with_hosts(
+def test_without_disks_of_the_inspection_those_of_the_probe_count(healthy: Evidence) -> None:
+    probed = with_hosts(
         with_inspection(healthy, "infra1", disks=()),
         infra1={
             "data": DirSeen("/var/lib/etcd", ("member",), filesystem="ext2/ext3", free_bytes=GIB),
             "wal": DirSeen("/srv/wal", ("0.wal",), filesystem="tmpfs", free_bytes=GIB),
         },
     )
-    assert [each.what for each in audit(SPEC, mute)] == [
-        "/srv/wal is on tmpfs", "/var/lib/etcd has 1.0 GiB free",
+    assert [each.what for each in audit(SPEC, probed)] == [
+        "/srv/wal is on tmpfs.", "/var/lib/etcd has 1.0 GiB of free space.",
     ]  # fmt: skip
 
 
-def test_a_database_is_judged_by_the_quota_that_runs(healthy: Evidence) -> None:
-    """cluster.yaml may wish for another, or nobody set one: etcd's own is 2 GiB then."""
+def test_a_database_is_compared_with_the_quota_of_its_process(healthy: Evidence) -> None:
+    """cluster.yaml can have another quota. If no quota is set, the default of etcd is 2 GiB."""
     full = with_member(healthy, "infra2", db_size=7 * GIB // 4)
-    assert summary_of(single_finding(full)) == ("advice", "infra2", "its database has 1.8 GiB of 2.0 GiB")
+    assert summary_of(single_finding(full)) == (
+        "advice",
+        "infra2",
+        "The database of infra2 uses 1.8 GiB of its quota of 2.0 GiB.",
+    )
     raised = full
     for name in healthy.inspections:
         raised = with_inspection(
@@ -119,72 +123,74 @@ def test_a_database_is_judged_by_the_quota_that_runs(healthy: Evidence) -> None:
         )
     assert audit(SPEC, raised) == ()
     wish = spec_of(more="etcd: {quota: 8GiB}\n")
-    assert "1.8 GiB of 2.0 GiB" in single_finding(full, wish).what
-    mute = with_inspection(full, "infra2", settings={})
-    assert "1.8 GiB of 8.0 GiB" not in "".join(each.what for each in audit(wish, mute))
+    assert "1.8 GiB of its quota of 2.0 GiB" in single_finding(full, wish).what
+    unknown = with_inspection(full, "infra2", settings={})
+    assert "1.8 GiB of its quota of 8.0 GiB" not in "".join(each.what for each in audit(wish, unknown))
     endless = raised
     for name in healthy.inspections:
         endless = with_inspection(endless, name, settings={**SAFE_SETTINGS, "quota-backend-bytes": "-1"})
-    assert audit(SPEC, endless) == (), "below zero etcd knows no quota"
+    assert audit(SPEC, endless) == (), "below zero, etcd has no quota"
 
 
 # Hosts
 
 
-def test_swap_another_etcd_and_a_unit_with_all_doors_open(healthy: Evidence) -> None:
+def test_swap_a_second_etcd_and_an_unhardened_unit_are_reported(healthy: Evidence) -> None:
     assert summary_of(single_finding(with_inspection(healthy, "infra2", swap=True))) == (
         "advice",
         "infra2",
-        "swap is on",
+        "Swap is on.",
     )
     other = single_finding(with_inspection(healthy, "infra2", other_units=("etcd-events.service",)))
-    assert summary_of(other) == ("wrong", "infra2", "another etcd runs as well: etcd-events.service")
+    assert summary_of(other) == ("wrong", "infra2", "A second etcd runs on this host: etcd-events.service.")
     assert "disable --now etcd-events.service" in other.fix
     assert summary_of(single_finding(with_inspection(healthy, "infra2", exposure=9.6))) == (
-        "advice", "infra2", "systemd rates etcd.service 9.6 of 10 (10: all doors open)",
+        "advice", "infra2", "systemd rates etcd.service 9.6 of 10 (0 is safest, 10 is not hardened).",
     )  # fmt: skip
     assert audit(SPEC, with_inspection(healthy, "infra2", exposure=1.9)) == ()
 
 
-def test_what_a_host_lacks_to_look_with_is_told(healthy: Evidence) -> None:
+def test_missing_programs_are_reported(healthy: Evidence) -> None:
     assert [
         summary_of(each)
         for each in audit(SPEC, with_inspection(healthy, "infra2", missing_programs=("ping", "ip")))
     ] == [
-        ("untried", "infra2", "the round trip from infra2 was not looked at: it has no ping"),
-        ("untried", "infra2", "the source address of infra2 was not looked at: it has no ip"),
+        ("untried", "infra2", "The round-trip time from infra2 was not measured: the host has no ping."),
+        ("untried", "infra2", "The source address of infra2 was not measured: the host has no ip."),
     ]
 
 
-def test_cloned_machines(healthy: Evidence) -> None:
+def test_cloned_machines_are_reported(healthy: Evidence) -> None:
     seen = healthy.observed.reachable()
     named = with_hosts(healthy, infra3={"hostname": seen["infra1"].hostname})
-    assert summary_of(single_finding(named)) == ("wrong", "", "infra1 and infra3 have the same hostname")
+    assert summary_of(single_finding(named)) == ("wrong", "", "infra1 and infra3 have the same host name.")
     cloned = with_hosts(healthy, infra3={"machine_id": seen["infra1"].machine_id})
-    assert summary_of(single_finding(cloned)) == ("wrong", "", "infra1 and infra3 have the same machine-id")
+    assert summary_of(single_finding(cloned)) == ("wrong", "", "infra1 and infra3 have the same machine ID.")
 
 
-def test_who_holds_the_port_of_a_member_that_is_stopped(healthy: Evidence) -> None:
+def test_the_program_on_the_port_of_a_stopped_member_is_named(healthy: Evidence) -> None:
     stopped = UnitSeen(load="loaded", active="failed", enabled="enabled")
     taken = (ListeningPort(2379, 815, "nginx"), ListeningPort(2380))
     found = audit(SPEC, with_hosts(healthy, infra1={"unit": stopped, "listening": taken}))
     assert [summary_of(each) for each in found] == [
-        ("wrong", "infra1", "etcd does not run (etcd.service is failed)"),
-        ("wrong", "infra1", "port 2379 (client) on infra1 is taken by nginx (pid 815)"),
-        ("wrong", "infra1", "port 2380 (peer) on infra1 is taken"),
+        ("wrong", "infra1", "etcd does not run (etcd.service is failed)."),
+        ("wrong", "infra1", "infra1: port 2379 (client) is in use by nginx (pid 815)."),
+        ("wrong", "infra1", "infra1: port 2380 (peer) is in use."),
     ]
 
 
-@pytest.mark.parametrize(("source", "turned_away"), [("192.168.8.66", False), ("10.0.0.7", True)])
-def test_the_address_that_peers_are_dialled_from(healthy: Evidence, source: str, turned_away: bool) -> None:
-    """Rule 18: members compare a peer's certificate with it."""
+@pytest.mark.parametrize(("source", "rejected"), [("192.168.8.66", False), ("10.0.0.7", True)])
+def test_the_source_address_must_be_in_the_peer_certificate(
+    healthy: Evidence, source: str, rejected: bool
+) -> None:
+    """Rule 18: a member compares the certificate of a peer with the source address of the connection."""
     pair = CertInspection(
         "peer/infra1", "served", "infra1", 2380, facts_for("192.168.8.66", at=healthy.observed.at)
     )
     seen = replace(with_inspection(healthy, "infra1", sources={"infra2": source}), cert_inspections=(pair,))
-    what = "infra1 dials its peers from 10.0.0.7, which its peer certificate lacks"
+    what = "infra1 connects to its peers from 10.0.0.7, which is not in its peer certificate."
     assert [summary_of(each) for each in audit(SPEC, seen)] == (
-        [("wrong", "infra1", what)] if turned_away else []
+        [("wrong", "infra1", what)] if rejected else []
     )
 
 
@@ -197,28 +203,31 @@ def facts_for(address: str, at: datetime) -> CertFacts:
 # Between members
 
 
-def test_timeouts_that_differ_and_a_default_that_does_not(healthy: Evidence) -> None:
+def test_settings_that_differ_between_members_are_reported(healthy: Evidence) -> None:
     same = with_inspection(
         healthy, "infra1", settings={**SAFE_SETTINGS, "heartbeat-interval": "100", "election-timeout": "1000"}
     )
-    assert audit(SPEC, same) == (), "it says what the others do not need to say"
+    assert audit(SPEC, same) == (), "a default that is set is equal to one that is not set"
     longer = with_inspection(healthy, "infra3", settings={**SAFE_SETTINGS, "election-timeout": "5000"})
     found = single_finding(longer)
     assert (
-        found.what == "members run with different election-timeout: 1000 on infra1 and infra2, 5000 on infra3"
+        found.what
+        == "The members run with different values of election-timeout: 1000 on infra1 and infra2, 5000 on infra3."
     )
     assert (found.level, found.rules) == ("wrong", (87,))
     quota = single_finding(
         with_inspection(healthy, "infra1", settings={**SAFE_SETTINGS, "quota-backend-bytes": "8589934592"})
     )
-    assert quota.what.startswith("members run with different quota-backend-bytes: 2147483648 on infra2")
+    assert quota.what.startswith(
+        "The members run with different values of quota-backend-bytes: 2147483648 on infra2"
+    )
 
 
-def test_a_round_trip_is_judged_by_the_timeouts_that_run(healthy: Evidence) -> None:
+def test_a_round_trip_time_is_compared_with_the_running_timeouts(healthy: Evidence) -> None:
     far = with_inspection(healthy, "infra1", round_trips_ms={"infra2": 0.2, "infra3": 203.4})
     found = single_finding(far)
-    assert summary_of(found) == ("advice", "", "the slowest round trip between hosts takes 203.4 ms")
-    assert found.fix == "heartbeat_ms: 210, election_ms: 2100"
+    assert summary_of(found) == ("advice", "", "The largest round-trip time between two hosts is 203.4 ms.")
+    assert found.fix.startswith("Set `heartbeat_ms: 210` and `election_ms: 2100` below `etcd`")
     for name in far.inspections:
         far = with_inspection(
             far, name, settings={**SAFE_SETTINGS, "heartbeat-interval": "210", "election-timeout": "2100"}
@@ -226,20 +235,25 @@ def test_a_round_trip_is_judged_by_the_timeouts_that_run(healthy: Evidence) -> N
     assert audit(SPEC, far) == ()
 
 
-def test_the_data_of_members_that_cannot_be_compared(healthy: Evidence) -> None:
+def test_data_that_cannot_be_compared_is_reported(healthy: Evidence) -> None:
     hashes = (MemberHash("infra1", 1, 10), MemberHash("infra2", 1, 10), MemberHash("infra3", 3, 12))
     found = single_finding(replace(healthy, hashes=hashes))
     what = (
-        "data that was compacted at different revisions was not compared: infra1, infra2 at 10; infra3 at 12"
+        "The data was not compared, because the members were compacted at different revisions: "
+        "infra1, infra2 at 10; infra3 at 12."
     )
     assert summary_of(found) == ("untried", "", what)
-    mute = single_finding(
+    unread = single_finding(
         replace(healthy, hashes=(*hashes[:2], MemberHash("infra3", why="no answer within 10 s")))
     )
-    assert summary_of(mute) == ("untried", "infra3", "the hash of infra3's data: no answer within 10 s")
+    assert summary_of(unread) == (
+        "untried",
+        "infra3",
+        "The hash of the data of infra3 could not be read: no answer within 10 s.",
+    )
 
 
-def test_leader_changes_that_could_not_be_asked_for(healthy: Evidence) -> None:
+def test_leader_changes_that_could_not_be_read_are_reported(healthy: Evidence) -> None:
     why = "it shows its metrics to clients with a certificate alone, and none is here"
     leaders = (
         LeaderChanges("infra1", 2, 60),
@@ -250,27 +264,27 @@ def test_leader_changes_that_could_not_be_asked_for(healthy: Evidence) -> None:
     assert summary_of(found) == (
         "untried",
         "",
-        f"how often the leader changed was not asked of infra2, infra3: {why}",
+        f"The number of leader changes was not read from infra2, infra3: {why}.",
     )
 
 
 @pytest.mark.parametrize(
     ("alarm", "words"),
     [
-        ("CORRUPT on member 1", ("`etcdup member replace` it", "alarm disarm")),
+        ("CORRUPT on member 1", ("`etcdup member replace NAME`", "alarm disarm")),
         ("NOSPACE", ("compaction REVISION", "defrag", "alarm disarm")),
         ("STRANGE", ("alarm list",)),
     ],
 )
-def test_each_alarm_has_its_way_out(healthy: Evidence, alarm: str, words: tuple[str, ...]) -> None:
+def test_each_alarm_has_its_fix(healthy: Evidence, alarm: str, words: tuple[str, ...]) -> None:
     found = single_finding(with_member(healthy, "infra1", alarms=(alarm,)))
-    assert summary_of(found) == ("wrong", "", f"alarm: {alarm}")
+    assert summary_of(found) == ("wrong", "", f"etcd has raised an alarm: {alarm}.")
     assert [word for word in words if word not in found.fix] == []
 
 
-def test_one_member_that_answers_has_nothing_to_be_compared_with(healthy: Evidence) -> None:
+def test_the_data_of_a_single_answering_member_is_not_compared(healthy: Evidence) -> None:
     alone = {name: seen for name, seen in healthy.observed.members.items() if name == "infra1"}
     found = audit(SPEC, replace(healthy, observed=replace(healthy.observed, members=alone), hashes=()))
     assert [each.what for each in found if 81 in each.rules] == [
-        "members' data were not compared: infra1 alone answers"
+        "The data of the members was not compared: only infra1 answers."
     ]

@@ -1,4 +1,4 @@
-"""The rulebook's tables of bad versions, asked as etcdup asks them: for a version, a use and a source."""
+"""The tables of bad versions, for a version, a use and a source of the binaries."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ def problem_texts(advisories: tuple[Advisory, ...]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("version", "because"),
+    ("version", "problem"),
     [
         ("3.4.7", "index and the write-ahead log"),
         ("3.4.21", "recovery with users"),
@@ -38,8 +38,8 @@ def problem_texts(advisories: tuple[Advisory, ...]) -> str:
         ("3.6.3", "fail to start after a learner was promoted"),
     ],
 )
-def test_releases_that_lose_data_are_refused(version: str, because: str) -> None:
-    assert because in problem_texts(blocking_advisories(parse_version(version)))
+def test_releases_that_lose_data_are_refused(version: str, problem: str) -> None:
+    assert problem in problem_texts(blocking_advisories(parse_version(version)))
 
 
 @pytest.mark.parametrize(
@@ -50,15 +50,15 @@ def test_good_releases_are_not_refused(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["3.4.23", "3.5.16", "3.5.30"])
-def test_vouched_binaries_are_warned_of_and_never_refused(version: str) -> None:
-    """Debian 12, 13 and forky: these may be patched under their old number."""
+def test_vouched_binaries_give_warnings_and_are_never_refused(version: str) -> None:
+    """Debian 12, 13 and forky: these can contain fixes without a new version number."""
     parsed = parse_version(version)
     assert blocking_advisories(parsed, vouched=True) == ()
     assert set(blocking_advisories(parsed)) <= set(warning_advisories(parsed, vouched=True))
 
 
 def test_no_package_is_a_source_for_3_6() -> None:
-    """What 3.5 before 3.5.32 wrote into the data, no patch of a distribution takes back (rule 44)."""
+    """No patch of a distribution removes what 3.5 before 3.5.32 wrote into the data (rule 44)."""
     for version, refused in (("3.5.16", True), ("3.5.30", True), ("3.5.31", True), ("3.5.32", False)):
         found = blocking_advisories(parse_version(version), scopes=["source-for-3.6"], vouched=True)
         assert bool(found) == refused, version
@@ -79,9 +79,7 @@ def test_no_package_is_a_source_for_3_6() -> None:
         ("rbac", "3.5.3", "3.5.17"),
     ],
 )
-def test_some_faults_matter_only_for_what_is_about_to_be_done(
-    scope: Scope, last_bad: str, first_good: str
-) -> None:
+def test_some_faults_matter_only_for_one_use(scope: Scope, last_bad: str, first_good: str) -> None:
     assert any(
         advisory.scope == scope for advisory in blocking_advisories(parse_version(last_bad), scopes=[scope])
     )
@@ -95,21 +93,21 @@ def test_a_cluster_of_one_needs_3_5_5() -> None:
     assert "cluster of one" not in problem_texts(blocking_advisories(Version(3, 5, 5), members=1))
 
 
-def test_the_open_handshakes_are_told_of_until_they_are_fixed() -> None:
-    for version, told in (("3.4.45", True), ("3.5.32", True), ("3.6.13", True), ("3.7.0", True)):
-        assert ("CVE-2026-73500" in problem_texts(warning_advisories(parse_version(version)))) == told
+def test_a_vulnerability_gives_a_warning_until_it_is_fixed() -> None:
+    for version, warned in (("3.4.45", True), ("3.5.32", True), ("3.6.13", True), ("3.7.0", True)):
+        assert ("CVE-2026-73500" in problem_texts(warning_advisories(parse_version(version)))) == warned
     for series in ((3, 5), (3, 6), (3, 7)):
         assert warning_advisories(NEWEST[series]) == ()
 
 
-def test_end_of_life() -> None:
+def test_a_minor_at_its_end_of_life_gives_a_warning() -> None:
     assert is_end_of_life(Version(3, 4, 45))
     assert not is_end_of_life(Version(3, 5, 0))
     assert "end of life" in problem_texts(warning_advisories(Version(3, 4, 45)))
     assert blocking_advisories(Version(3, 4, 45)) == ()
 
 
-def test_holes_of_users_and_roles_are_told_of_only_where_they_are_used() -> None:
+def test_vulnerabilities_of_users_and_roles_matter_only_if_they_are_used() -> None:
     assert "CVE-2026-33413" not in problem_texts(warning_advisories(Version(3, 5, 27)))
     assert "CVE-2026-33413" in problem_texts(warning_advisories(Version(3, 5, 27), scopes=["rbac"]))
 
@@ -121,24 +119,24 @@ def test_the_remedy_names_the_release_that_has_the_fix() -> None:
     assert ended.remedy == "use 3.7.1 or another version of a living series"
 
 
-def test_the_release_to_move_to() -> None:
+def test_the_newest_patch_of_a_minor() -> None:
     assert newest_patch(Version(3, 5, 2)) == (3, 5, 33)
     assert newest_patch(Version(3, 6, 0)) == (3, 6, 14)
     assert newest_patch(Version(3, 9, 0)) == (3, 7, 1)
 
 
 @given(VERSIONS, st.sets(st.sampled_from(SCOPES)), st.booleans(), st.sampled_from([1, 3]))
-def test_every_fault_that_matters_is_either_refused_or_told_of(
+def test_each_relevant_fault_is_either_blocking_or_a_warning(
     version: Version, scopes: set[Scope], vouched: bool, members: int
 ) -> None:
     refused = blocking_advisories(version, members=members, scopes=scopes, vouched=vouched)
-    told = warning_advisories(version, members=members, scopes=scopes, vouched=vouched)
-    assert not set(refused) & set(told)
+    warned = warning_advisories(version, members=members, scopes=scopes, vouched=vouched)
+    assert not set(refused) & set(warned)
     matters = {"always", *scopes} | ({"single-member"} if members == 1 else set())
     expected = {
         each for each in (*FAULTS, *VULNERABILITIES) if each.affects(version) and each.scope in matters
     }
-    assert set(refused) | set(told) == expected
+    assert set(refused) | set(warned) == expected
 
 
 @given(VERSIONS)

@@ -1,4 +1,4 @@
-"""The ways between versions, as a table: what members run, what is wanted, and the hops or the refusal."""
+"""The hops between versions, as tables: the running versions, the wanted one, and the hops or the refusal."""
 
 import pytest
 from hypothesis import given
@@ -57,7 +57,7 @@ def expect_refused(running: str, wanted: str, **options: bool) -> Refused:
         ("3.5.33", "3.7.0", "upgrade 3.6.14, upgrade 3.7.0"),
         ("3.7.1", "3.6.4", "downgrade 3.6.4"),
         ("3.7.1", "3.5.33", "downgrade 3.6.14, downgrade 3.5.33"),
-        # half done: on, back, on and further, back and further
+        # incomplete hops: complete, revert, complete and continue, revert and continue
         ("3.5.33 3.6.14", "3.6.14", "upgrade 3.6.14"),
         ("3.5.33 3.6.14", "3.5.33", "return 3.5.33"),
         ("3.4.23 3.5.16", "3.4.23", "return 3.4.23"),
@@ -73,28 +73,28 @@ def test_the_path_is_one_minor_at_a_time(running: str, wanted: str, path: str) -
 
 
 @pytest.mark.parametrize(
-    ("running", "wanted", "why", "way"),
+    ("running", "wanted", "why", "hint"),
     [
-        ("3.3.25", "3.5.33", "3.3.25 is older than any", "bring it to 3.4.45 first"),
-        ("3.3.25 3.4.23", "3.4.23", "3.3.25 is older than any", "bring it to 3.4.45 first"),
-        ("3.5.33", "3.4.45", "no way down from 3.5 to 3.4", "snapshot can be restored"),
-        ("3.6.14", "3.4.45", "no way down from 3.6 to 3.4", "snapshot can be restored"),
-        ("3.5.33 3.6.14", "3.4.45", "no way down from 3.5 to 3.4", "snapshot can be restored"),
+        ("3.3.25", "3.5.33", "3.3.25 is older than any", "upgrade to 3.4.45 first"),
+        ("3.3.25 3.4.23", "3.4.23", "3.3.25 is older than any", "upgrade to 3.4.45 first"),
+        ("3.5.33", "3.4.45", "cannot downgrade a cluster from 3.5 to 3.4", "restore a snapshot"),
+        ("3.6.14", "3.4.45", "cannot downgrade a cluster from 3.6 to 3.4", "restore a snapshot"),
+        ("3.5.33 3.6.14", "3.4.45", "cannot downgrade a cluster from 3.5 to 3.4", "restore a snapshot"),
         ("3.4.23 3.6.14", "3.6.14", "more than one minor apart", "members of 3.4 to 3.5 by hand"),
         ("3.7.1 3.8.0", "3.8.0", "3.8.0 is newer than any", "a newer etcdup"),
     ],
 )
-def test_what_is_impossible_is_refused(running: str, wanted: str, why: str, way: str) -> None:
+def test_an_impossible_change_is_refused(running: str, wanted: str, why: str, hint: str) -> None:
     refused = expect_refused(running, wanted)
     assert why in refused.message
-    assert way in refused.hint
+    assert hint in refused.hint
     assert refused.rules
 
 
 def test_a_source_of_one_version_goes_one_hop_at_a_time() -> None:
     refused = expect_refused("3.4.45", "3.6.14", one_version_only=True)
     assert refused.message == (
-        "the way to 3.6.14 is 3.5.33, then 3.6.14, and `install` in cluster.yaml has one version only"
+        "the change to 3.6.14 needs 3.5.33, then 3.6.14, and `install` in cluster.yaml has one version only"
     )
     assert "version: 3.5.33" in refused.hint
     assert version_hops(versions_of("3.5.33"), Version(3, 6, 14), one_version_only=True) == (
@@ -103,20 +103,21 @@ def test_a_source_of_one_version_goes_one_hop_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("running", "wanted", "least", "way"),
+    ("running", "wanted", "least", "first", "back"),
     [
-        ("3.5.16", "3.6.14", "3.5.32", "version: 3.5.33, apply, then go on"),
-        ("3.5.30 3.5.33", "3.6.14", "3.5.32", "version: 3.5.33, apply, then go on"),
-        ("3.5.16 3.6.14", "3.6.14", "3.5.32", "version: 3.5.33, apply (the way back), then go on"),
-        ("3.6.10", "3.7.1", "3.6.11", "version: 3.6.14, apply, then go on"),
+        ("3.5.16", "3.6.14", "3.5.32", "3.5.33", False),
+        ("3.5.30 3.5.33", "3.6.14", "3.5.32", "3.5.33", False),
+        ("3.5.16 3.6.14", "3.6.14", "3.5.32", "3.5.33", True),
+        ("3.6.10", "3.7.1", "3.6.11", "3.6.14", False),
     ],
 )
 def test_old_patches_are_no_source_for_the_next_minor(
-    running: str, wanted: str, least: str, way: str
+    running: str, wanted: str, least: str, first: str, back: bool
 ) -> None:
     (refused,) = refuse_hop(first_step(running, wanted), versions_of(running), users=False)
-    assert f"all have to run {least} or later first" in refused.message
-    assert way in refused.hint
+    assert f"all must run {least} or later" in refused.message
+    assert f"set `version: {first}` in cluster.yaml and run `etcdup apply`" in refused.hint
+    assert ("first brings the upgraded members back" in refused.hint) == back
 
 
 @pytest.mark.parametrize(
@@ -131,14 +132,14 @@ def test_old_patches_are_no_source_for_the_next_minor(
         ("3.5.16", "3.5.33"),
     ],
 )
-def test_nothing_stands_against_these(running: str, wanted: str) -> None:
+def test_these_hops_are_allowed(running: str, wanted: str) -> None:
     assert refuse_hop(first_step(running, wanted), versions_of(running), users=False) == ()
 
 
-def test_etcds_users_stand_against_the_way_from_3_4_only() -> None:
-    """Rule 45; the way back must be open even so."""
+def test_users_of_etcd_prevent_only_the_upgrade_from_3_4() -> None:
+    """Rule 45. Going back is allowed with users too."""
     (refused,) = refuse_hop(first_step("3.4.45 3.5.33", "3.5.33"), versions_of("3.4.45 3.5.33"), users=True)
-    assert "etcd's own users are switched on" in refused.message
+    assert "users are enabled in etcd" in refused.message
     for running, wanted in (("3.4.45 3.5.33", "3.4.45"), ("3.5.33", "3.6.14"), ("3.4.23", "3.4.45")):
         assert refuse_hop(first_step(running, wanted), versions_of(running), users=True) == ()
 
@@ -146,20 +147,20 @@ def test_etcds_users_stand_against_the_way_from_3_4_only() -> None:
 @pytest.mark.parametrize(
     ("running", "wanted", "note"),
     [
-        ("3.4.23", "3.5.33", "no way back but a restore, since 3.4.23 knows none"),
-        ("3.4.45", "3.5.33", "etcdup knows no way back but a restore"),
-        ("3.5.33", "3.6.14", "the way back to 3.5 is etcd's downgrade"),
-        ("3.6.14 3.7.1", "3.7.1", "`version: 3.6.14` in cluster.yaml takes all back"),
+        ("3.4.23", "3.5.33", "you can go back only with a restore, because 3.4.23 supports no downgrade"),
+        ("3.4.45", "3.5.33", "only with a restore, because etcdup does not support this downgrade"),
+        ("3.5.33", "3.6.14", "etcdup can go back to 3.5 with a downgrade"),
+        ("3.6.14 3.7.1", "3.7.1", "`version: 3.6.14` in cluster.yaml brings all members back"),
         ("3.5.33", "3.5.16", "3.5.16 is older than 3.5.26"),
         ("3.5.16", "3.5.33", ""),
         ("3.4.45", "3.4.23", ""),
         ("3.6.14", "3.5.33", ""),
     ],
 )
-def test_what_the_operator_is_told_before(running: str, wanted: str, note: str) -> None:
-    told = " ".join(hop_notes(first_step(running, wanted), versions_of(running)))
-    assert note in told
-    assert bool(told) == bool(note)
+def test_the_notes_before_a_hop(running: str, wanted: str, note: str) -> None:
+    notes = " ".join(hop_notes(first_step(running, wanted), versions_of(running)))
+    assert note in notes
+    assert bool(notes) == bool(note)
 
 
 @pytest.mark.parametrize(
@@ -176,38 +177,38 @@ def test_what_the_operator_is_told_before(running: str, wanted: str, note: str) 
         ("3.6.14", "3.5.33", "3.6.0", "enable"),
     ],
 )
-def test_what_etcd_is_told_of_a_downgrade(running: str, wanted: str, downgrade_to: str, call: str) -> None:
+def test_the_downgrade_request_of_a_hop(running: str, wanted: str, downgrade_to: str, call: str) -> None:
     assert downgrade_request(first_step(running, wanted), downgrade_to) == call
 
 
-def test_a_downgrade_is_stray_where_it_leads_elsewhere() -> None:
+def test_a_downgrade_to_another_version_is_stray() -> None:
     assert is_stray_downgrade("3.5.0", Version(3, 6, 14))
     assert not is_stray_downgrade("3.6.0", Version(3, 6, 14))
     assert not is_stray_downgrade("", Version(3, 6, 14))
 
 
-def test_only_the_way_up_closes_behind_its_last_member() -> None:
+def test_only_an_upgrade_has_no_return() -> None:
     assert first_step("3.4.45", "3.5.33").has_no_return
     assert not first_step("3.5.33 3.6.14", "3.5.33").has_no_return
     assert not first_step("3.6.14", "3.5.33").has_no_return
     assert not first_step("3.6.4", "3.6.14").has_no_return
 
 
-def test_only_what_comes_from_3_5_has_its_old_api_looked_for() -> None:
+def test_only_the_hop_from_3_5_checks_v2_data() -> None:
     assert first_step("3.5.33", "3.6.14").checks_v2store
     assert not first_step("3.4.45", "3.6.14").checks_v2store
     assert not first_step("3.6.14", "3.7.1").checks_v2store
     assert not first_step("3.6.14 3.5.33", "3.5.33").checks_v2store
 
 
-def test_ways_are_between_neighbours_that_we_know() -> None:
-    for way in SUPPORTED_HOPS:
-        assert {way.source, way.target} <= set(NEWEST)
-        assert abs(way.source[1] - way.target[1]) == 1
+def test_hops_are_between_known_neighbouring_minors() -> None:
+    for hop in SUPPORTED_HOPS:
+        assert {hop.source, hop.target} <= set(NEWEST)
+        assert abs(hop.source[1] - hop.target[1]) == 1
 
 
 @given(st.sets(RELEASES, max_size=3), RELEASES)
-def test_every_world_has_an_answer_and_every_path_an_end(running: set[Version], wanted: Version) -> None:
+def test_each_path_ends_at_the_wanted_version(running: set[Version], wanted: Version) -> None:
     found = version_hops(running, wanted)
     if isinstance(found, Refused):
         assert found.message

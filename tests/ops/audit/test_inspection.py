@@ -117,7 +117,7 @@ def test_the_disk_is_tried_where_the_log_will_be_and_never_beside_a_member(tmp_p
         kept.parent.mkdir(exist_ok=True)
         kept.touch()
         untried = run_inspection(layout, disk=True)
-        assert (untried.fsyncs_ms, untried.writes_untried) == ((), "a member's data are there")
+        assert (untried.fsyncs_ms, untried.writes_untried) == ((), "a member has data there")
         kept.unlink()
 
 

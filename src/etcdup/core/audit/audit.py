@@ -1,36 +1,48 @@
-"""The whole audit: findings out of what was seen. Pure; the same evidence gives the same findings."""
+"""The whole audit: all findings from the evidence. Pure: the same evidence gives the same findings."""
 
 from collections.abc import Iterator, Mapping
 
-from etcdup.core.audit.findings import LEVELS, Evidence, Finding
+from etcdup.core.audit.findings import LEVELS, Evidence, Finding, as_sentence
 from etcdup.core.audit.host import certificate_findings, clock_findings, host_findings
 from etcdup.core.audit.members import members_findings
 from etcdup.core.audit.process_settings import number_of
 from etcdup.core.audit.settings import settings_findings
 from etcdup.core.spec.model import Spec
 
-# What every member must have alike; etcd itself does not look.
+# Settings that must be equal on all members: code, flag, why, rule. etcd itself does not compare them.
 _EQUAL_SETTINGS = (
-    ("heartbeat-differs", "heartbeat-interval", "some miss heartbeats that others never meant to send", 87),
-    ("election-differs", "election-timeout", "some ask for an election while others still wait", 87),
+    (
+        "heartbeat-differs",
+        "heartbeat-interval",
+        "Some members miss heartbeats that the leader never sends.",
+        87,
+    ),
+    (
+        "election-differs",
+        "election-timeout",
+        "Some members start an election while the leader is healthy.",
+        87,
+    ),
     (
         "quota-differs",
         "quota-backend-bytes",
-        "the member that is full first stops all writes, while the others have room",
+        "The member with the smallest quota stops all writes, although the others have free space.",
         77,
     ),
 )
 _MAKE_EQUAL_HINT = (
-    "`etcdup apply` makes them one on a cluster that etcdup set up; "
-    "elsewhere set it, one member after the other"
+    "Run `etcdup apply`. On a cluster that etcdup did not set up, set one value and restart one member after "
+    "the other."
 )
+
+_NEW_MACHINE_ID = "On all but one of them, run `rm /etc/machine-id; systemd-machine-id-setup`, and reboot."
+_NEW_HOSTNAME = "Run `hostnamectl hostname NAME` on each of them, with a name of its own."
 
 
 def audit(spec: Spec, evidence: Evidence) -> tuple[Finding, ...]:
-    """Every finding, those about the whole cluster first, then host by host; the gravest first in each."""
+    """Return every finding: first those of the whole cluster, then host by host, the most severe first in each."""
     found = dict.fromkeys(_all_findings(spec, evidence))
-    places = ["", *(host.name for host in spec.hosts)]
-    order = {name: number for number, name in enumerate(places)}
+    order = {name: number for number, name in enumerate(["", *(host.name for host in spec.hosts)])}
     return tuple(sorted(found, key=lambda each: (order.get(each.host, len(order)), LEVELS.index(each.level))))
 
 
@@ -41,10 +53,10 @@ def _all_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     for host in spec.hosts:
         if host.name in observed.reachable():
             yield from host_findings(spec, host, evidence)
-    for closer in evidence.inspections.values():
-        found = settings_findings(closer)
-        # A member without systemd is a plain process of whoever set it up: 1.1.12 asks for a user that it cannot have.
-        yield from (each for each in found if not (each.cis == "1.1.12" and spec.host(closer.host).root))
+    for inspection in evidence.inspections.values():
+        found = settings_findings(inspection)
+        # A local member runs as the user who started it. CIS 1.1.12 requires the user etcd, so it does not apply.
+        yield from (each for each in found if not (each.cis == "1.1.12" and spec.host(inspection.host).root))
     yield from certificate_findings(evidence)
     yield from _cloned_machine_findings(spec, evidence)
     yield from _shared_key_findings(evidence)
@@ -55,58 +67,78 @@ def _all_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
 def _not_inspected_findings(evidence: Evidence) -> Iterator[Finding]:
     for gone in evidence.observed.unreachable().values():
         yield Finding(
-            "wrong", gone.host, f"{gone.host} cannot be reached: {gone.why}",
-            "nothing can be said of it, nor done for it; that is not to say that it is down",
-            gone.hint or "see whether the machine is up, and SSH answers", (62,), code="host-unreachable",
-        )  # fmt: skip
+            "wrong",
+            gone.host,
+            as_sentence(f"{gone.host} cannot be reached: {gone.why}", gone.host),
+            "etcdup cannot check or change this host. This does not mean that its member is down.",
+            as_sentence(gone.hint or "Check that the machine runs and that SSH accepts your key"),
+            (62,),
+            code="host-unreachable",
+        )
     for name, why in evidence.not_inspected.items():
         yield Finding(
             "untried",
             name,
-            f"{name} could not be looked at closely: {why}",
-            "",
-            "run `check` again",
+            as_sentence(f"{name} could not be inspected: {why}", name),
+            "Settings, disks, clock and ports of this host were not checked.",
+            "Run `etcdup check` again.",
             code="host-not-inspected",
         )
-    for name, closer in evidence.inspections.items():
-        if closer.port_probes and not any(knock.has_tool for knock in closer.port_probes):
+    for name, inspection in evidence.inspections.items():
+        if inspection.port_probes and not any(probe.has_tool for probe in inspection.port_probes):
             yield Finding(
-                "untried", name, f"whether {name} reaches the others' ports: it has no bash to try with",
-                "a firewall in between shows only when etcd starts", "install bash, or try each port by hand", (95,),
+                "untried",
+                name,
+                f"{name} has no bash, so its connections to the ports of the other hosts were not tried.",
+                "A firewall between two hosts then shows only when etcd starts.",
+                f"Install bash on {name}, or try each port by hand.",
+                (95,),
                 code="ports-not-tried",
-            )  # fmt: skip
+            )
 
 
 def _cloned_machine_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
-    """Cloned machines (rule 96). Local members share one machine on purpose."""
+    """Report cloned machines (rule 96). Local members share one machine, and that is no fault."""
     own = {host.name for host in spec.hosts if not (host.root or host.local)}
     seen = {name: host for name, host in evidence.observed.reachable().items() if name in own}
-    for code, what, values in (
-        ("same-machine-id", "machine-id", {name: host.machine_id for name, host in seen.items()}),
-        ("same-hostname", "hostname", {name: host.hostname for name, host in seen.items()}),
+    for code, what, fix, values in (
+        (
+            "same-machine-id",
+            "machine ID",
+            _NEW_MACHINE_ID,
+            {name: host.machine_id for name, host in seen.items()},
+        ),
+        ("same-hostname", "host name", _NEW_HOSTNAME, {name: host.hostname for name, host in seen.items()}),
     ):
         for names in _groups_of_equal(values):
             yield Finding(
-                "wrong", "", f"{' and '.join(names)} have the same {what}",
-                "they were cloned: DHCP, journals and whoever counts machines take them for one",
-                "give each its own" + (": `rm /etc/machine-id; systemd-machine-id-setup`" if "id" in what else ""),
-                (96,), code=code,
-            )  # fmt: skip
+                "wrong",
+                "",
+                f"{' and '.join(names)} have the same {what}.",
+                "They were probably cloned. DHCP servers, journals and monitoring take them for one machine.",
+                fix,
+                (96,),
+                code=code,
+            )
 
 
 def _shared_key_findings(evidence: Evidence) -> Iterator[Finding]:
     for flag in ("key-file", "peer-key-file"):
         sums = {}
-        for name, closer in evidence.inspections.items():
-            key = closer.rights.get(closer.settings.get(flag, ""))
+        for name, inspection in evidence.inspections.items():
+            key = inspection.rights.get(inspection.settings.get(flag, ""))
             if key is not None and key.sha256:
                 sums[name] = key.sha256
         for names in _groups_of_equal(sums):
             yield Finding(
-                "advice", "", f"{', '.join(names)} share one key ({flag})",
-                "who takes it from one host can pose as all of them", "issue each member a pair of its own",
-                (20,), code="key-shared-by-members",
-            )  # fmt: skip
+                "advice",
+                "",
+                f"{', '.join(names)} use the same private key ({flag}).",
+                "An attacker who takes the key from one host can act as each of these members.",
+                "Issue a certificate with a key of its own for each member.",
+                (20,),
+                code="key-shared-by-members",
+            )
 
 
 def _groups_of_equal(values: Mapping[str, str]) -> list[list[str]]:
@@ -117,32 +149,42 @@ def _groups_of_equal(values: Mapping[str, str]) -> list[list[str]]:
 
 
 def _link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
-    """Links by TLS, and round trips against heartbeat and election (rules 19, 87, 95)."""
+    """Report TLS links that failed, timeouts that are too short, and settings that differ (rules 19, 77, 87, 95)."""
     for link in evidence.links:
         if link.why:
             yield Finding(
-                "wrong", link.source, link.problem,
-                "a half link stays hidden until a leader changes", "`etcdup certs list` shows both certificates",
-                (19, 95), code="link-broken",
-            )  # fmt: skip
+                "wrong",
+                link.source,
+                as_sentence(link.problem, link.source),
+                "Open connections can hide this until the leader changes or a member restarts.",
+                "Run `etcdup certs list` and compare both certificates.",
+                (19, 95),
+                code="link-broken",
+            )
     yield from _untried_link_findings(spec, evidence)
     yield from _timing_findings(spec, evidence)
     yield from _unequal_setting_findings(evidence)
 
 
 def _timing_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
-    """The slowest way between two hosts, against the shortest timeouts that run."""
-    closer = evidence.inspections.values()
-    slowest = max((ms for each in closer for ms in each.round_trips_ms.values()), default=0.0)
+    """Compare the largest round-trip time between two hosts with the shortest timeouts of the running members."""
+    inspection = evidence.inspections.values()
+    slowest = max((ms for each in inspection for ms in each.round_trips_ms.values()), default=0.0)
     heartbeat = _shortest_timeout(evidence, "heartbeat-interval", spec.etcd.heartbeat_ms)
     election = _shortest_timeout(evidence, "election-timeout", spec.etcd.election_ms)
     if slowest > heartbeat * 1.5 or slowest * 10 > election:
         better = max(heartbeat, round(slowest / 10 + 0.5) * 10)
         yield Finding(
-            "advice", "", f"the slowest round trip between hosts takes {slowest:.1f} ms",
-            f"with a heartbeat of {heartbeat} ms and an election after {election} ms, leaders change for nothing",
-            f"heartbeat_ms: {better}, election_ms: {max(10 * better, election)}", (87,), code="timeouts-too-short",
-        )  # fmt: skip
+            "advice",
+            "",
+            f"The largest round-trip time between two hosts is {slowest:.1f} ms.",
+            f"With a heartbeat interval of {heartbeat} ms and an election timeout of {election} ms, "
+            "the leader can change without a fault.",
+            f"Set `heartbeat_ms: {better}` and `election_ms: {max(10 * better, election)}` below `etcd` in "
+            "cluster.yaml, then run `etcdup apply`.",
+            (87,),
+            code="timeouts-too-short",
+        )
 
 
 def _shortest_timeout(evidence: Evidence, flag: str, otherwise: int) -> int:
@@ -151,36 +193,43 @@ def _shortest_timeout(evidence: Evidence, flag: str, otherwise: int) -> int:
 
 
 def _unequal_setting_findings(evidence: Evidence) -> Iterator[Finding]:
-    """What all members must have alike (rules 77, 87)."""
+    """Report settings that must be equal on all members and are not (rules 77, 87)."""
     for code, flag, why, rule in _EQUAL_SETTINGS:
         running: dict[int, list[str]] = {}
-        for name, closer in evidence.inspections.items():
-            if value := number_of(closer.settings, flag, 0):
+        for name, inspection in evidence.inspections.items():
+            if value := number_of(inspection.settings, flag, 0):
                 running.setdefault(value, []).append(name)
         if len(running) > 1:
             each = ", ".join(f"{value} on {' and '.join(names)}" for value, names in sorted(running.items()))
-            what = f"members run with different {flag}: {each}"
+            what = f"The members run with different values of {flag}: {each}."
             yield Finding("wrong", "", what, why, _MAKE_EQUAL_HINT, (rule,), code=code)
 
 
 def _untried_link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
-    """Links by TLS need a member that answers, and a host with the etcdctl and the certificate that etcdup gave it."""
+    """Report TLS links that were not tried.
+
+    A test needs a member that answers, and a host with the etcdctl and the certificate that etcdup installed.
+    """
     sources = [name for name in evidence.observed.reachable() if name not in evidence.observed.leaving]
-    why = "a knock at a port does not show whether certificates are accepted in both directions"
+    why = "An open port does not show whether certificates are accepted in both directions."
     if spec.size == 1 or not sources:
         return
     if not evidence.observed.answering():
-        what = "links between hosts by TLS were not tried: no member answers yet"
-        fix = "run `check` again once the cluster is up; until then only the ports were tried"
+        what = "TLS links between hosts were not tried: no member answers."
+        fix = "When the cluster runs, run `etcdup check` again. This time only the ports were tried."
         yield Finding("untried", "", what, why, fix, (19, 95), code="links-not-tried")
         return
     fixes = {
-        "client": "on each: `etcdctl endpoint health` with the endpoints of the others and that host's certificate",
-        "peer": "have the members' own certificates here, where `tls` in cluster.yaml says that they are",
+        "client": "On each of these hosts, run `etcdctl endpoint health` with the endpoints of the other members and "
+        "the certificate of the host.",
+        "peer": "Put the peer certificates of the members on this machine, where `tls` in cluster.yaml names them.",
     }
-    reasons = {"client": "etcdup installed no etcd there", "peer": "their certificates are not here"}
+    reasons = {
+        "client": "etcdup installed no etcd on these hosts",
+        "peer": "their certificates are not on this machine",
+    }
     for port, fix in fixes.items():
         tried = {link.source for link in evidence.links if link.port == port}
         if missing := [name for name in sources if name not in tried]:
-            what = f"links from {', '.join(missing)} to {port} ports by TLS were not tried: {reasons[port]}"
+            what = f"TLS links from {', '.join(missing)} to {port} ports were not tried: {reasons[port]}."
             yield Finding("untried", "", what, why, fix, (19, 95), code="links-not-tried")

@@ -1,4 +1,4 @@
-"""A member's disks, judged: their kind, their room, their speed, and how full the database is (rules 77, 91-93)."""
+"""Findings about the disks of a member: file system, free space, speed, size of the database (rules 77, 91-93)."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import show_size
 
 _LOST_AT_REBOOT = ("tmpfs", "ramfs")
-# In the words of df and of stat, which has its own.
+# Names of file systems as df reports them, and as stat reports them.
 _UNFIT = (
     "nfs",
     "nfs4",
@@ -25,95 +25,118 @@ _UNFIT = (
     "glusterfs",
 )
 _SLOW_MS, _TOO_SLOW_MS = 10.0, 25.0
-_LOG_SPACE = 5 * 64 * 1024**2  # rule 93: as many files of its log as etcd keeps
+_LOG_SPACE = 5 * 64 * 1024**2  # Rule 93: etcd keeps 5 WAL files of 64 MiB.
 _NEARLY_FULL = 0.8  # rule 107
 
 
 def disk_findings(
-    spec: Spec, host: HostSpec, seen: HostSeen, closer: HostInspection | None
+    spec: Spec, host: HostSpec, seen: HostSeen, inspection: HostInspection | None
 ) -> Iterator[Finding]:
-    """Of the data folder, and of the log's where it has one of its own: that is where etcd waits for the disk."""
-    data, *log = disks_of(seen, closer)
+    """Check the disk of the data directory, and the disk of the WAL directory if there is one.
+
+    etcd waits for the disk of its log at each write.
+    """
+    data, *log = disks_of(seen, inspection)
     for disk in (data, *log):
         if not host.root:
             yield from _filesystem_findings(host.name, disk)
-    quota = quota_of(spec, closer)
+    quota = quota_of(spec, inspection)
     if (need := quota * 5 // 2) > data.free_bytes:
         yield Finding(
-            "advice", host.name, f"{data.path} has {show_size(data.free_bytes)} free",
-            f"a full database of {show_size(quota)}, its defrag and its log can take {show_size(need)}",
-            "a larger disk, or a smaller `quota`", (77, 93), code="data-disk-small",
-        )  # fmt: skip
+            "advice",
+            host.name,
+            f"{data.path} has {show_size(data.free_bytes)} of free space.",
+            f"A full database of {show_size(quota)}, its defragmentation and its log can use {show_size(need)}.",
+            "Use a larger disk, or set a smaller `quota` in cluster.yaml and run `etcdup apply`.",
+            (77, 93),
+            code="data-disk-small",
+        )
     for disk in log:
         if disk.mount != data.mount and disk.free_bytes < _LOG_SPACE:
             yield Finding(
-                "advice", host.name, f"{disk.path} has {show_size(disk.free_bytes)} free",
-                f"etcd's log can take {show_size(_LOG_SPACE)}, and a member that cannot write it stops",
-                "a larger disk for the log", (93,), code="log-disk-small",
-            )  # fmt: skip
-    if closer is not None:
-        yield from fsync_findings(host.name, closer)
+                "advice",
+                host.name,
+                f"{disk.path} has {show_size(disk.free_bytes)} of free space.",
+                f"The log of etcd can use {show_size(_LOG_SPACE)}. A member that cannot write its log stops.",
+                "Use a larger disk for the log.",
+                (93,),
+                code="log-disk-small",
+            )
+    if inspection is not None:
+        yield from fsync_findings(host.name, inspection)
 
 
-def disks_of(seen: HostSeen, closer: HostInspection | None) -> tuple[Disk, ...]:
-    """What the closer look tells, else what the probe does: the data folder's first."""
-    if closer is not None and closer.disks:
-        return closer.disks
+def disks_of(seen: HostSeen, inspection: HostInspection | None) -> tuple[Disk, ...]:
+    """Return the disks that the inspection found; without an inspection, those of the probe. The data disk is first."""
+    if inspection is not None and inspection.disks:
+        return inspection.disks
     folders = (seen.data, *((seen.wal,) if seen.wal else ()))
     return tuple(Disk(folder.path, folder.filesystem, folder.free_bytes) for folder in folders)
 
 
 def _filesystem_findings(host: str, disk: Disk) -> Iterator[Finding]:
-    what, fix = f"{disk.path} is on {disk.filesystem}", "a local disk with ext4 or xfs"
+    what, fix = f"{disk.path} is on {disk.filesystem}", "Use a local disk with ext4 or xfs."
     if disk.mount:
         what += f" ({disk.source}, mounted at {disk.mount})"
+    what += "."
     if disk.filesystem in _LOST_AT_REBOOT:
         yield Finding(
             "wrong",
             host,
             what,
-            "a reboot loses the member",
-            f"give it {fix}",
+            "A reboot deletes the data, and the member is lost.",
+            fix,
             (92,),
             code="data-lost-at-reboot",
         )
     elif disk.filesystem in _UNFIT or disk.filesystem.startswith("fuse."):
-        why = "etcd's log needs a local disk that keeps what it was told to keep"
-        yield Finding("advice", host, what, why, f"give it {fix}", (92,), code="file-system-unfit")
+        why = "Such a file system can be slow, or can confirm a write that it has not stored."
+        yield Finding("advice", host, what, why, fix, (92,), code="file-system-unfit")
 
 
-def fsync_findings(host: str, closer: HostInspection) -> Iterator[Finding]:
-    where = f" to {closer.disks[-1].path}" if closer.disks else ""
-    if closer.writes_untried:
+def fsync_findings(host: str, inspection: HostInspection) -> Iterator[Finding]:
+    where = f" to {inspection.disks[-1].path}" if inspection.disks else ""
+    if inspection.writes_untried:
         yield Finding(
-            "untried", host, f"small writes{where} were not timed: {closer.writes_untried}",
-            "a test of the disk slows the member that lives on it",
-            "look at etcd_disk_wal_fsync_duration_seconds in the member's metrics", (91,), code="writes-not-timed",
-        )  # fmt: skip
-    if not closer.fsyncs_ms:
+            "untried",
+            host,
+            f"Small writes{where} were not timed: {inspection.writes_untried}.",
+            "A measurement slows down a member on the same disk.",
+            "Read `etcd_disk_wal_fsync_duration_seconds` in the metrics of the member.",
+            (91,),
+            code="writes-not-timed",
+        )
+    if not inspection.fsyncs_ms:
         return
-    p99 = sorted(closer.fsyncs_ms)[len(closer.fsyncs_ms) * 99 // 100 - 1]
+    p99 = sorted(inspection.fsyncs_ms)[len(inspection.fsyncs_ms) * 99 // 100 - 1]
     if p99 > _SLOW_MS:
         yield Finding(
-            "wrong" if p99 > _TOO_SLOW_MS else "advice", host,
-            f"99 of 100 small writes{where} take up to {p99:.1f} ms to the disk",
-            "etcd acknowledges nothing before a quorum's disks have it; below 10 ms is good",
-            "a faster disk: local SSD", (91,), code="disk-slow",
-        )  # fmt: skip
+            "wrong" if p99 > _TOO_SLOW_MS else "advice",
+            host,
+            f"99 of 100 small writes{where} need up to {p99:.1f} ms to reach the disk.",
+            "etcd acknowledges a write only after the disks of a quorum have it. Below 10 ms is good.",
+            "Use a faster disk: a local SSD.",
+            (91,),
+            code="disk-slow",
+        )
 
 
-def quota_of(spec: Spec, closer: HostInspection | None) -> int:
-    """The running process's own; cluster.yaml's where none runs, or where it does not tell."""
-    return number_of(closer.settings if closer else {}, "quota-backend-bytes", spec.etcd.quota)
+def quota_of(spec: Spec, inspection: HostInspection | None) -> int:
+    """Return the quota of the running process; without a known one, the quota of cluster.yaml."""
+    return number_of(inspection.settings if inspection else {}, "quota-backend-bytes", spec.etcd.quota)
 
 
 def fullness_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
-    """Each database against the quota that its own process has."""
+    """Compare the size of each database with the quota of its own process (rule 107)."""
     for name, seen in evidence.observed.answering().items():
         quota = quota_of(spec, evidence.inspections.get(name))
         if 0 < _NEARLY_FULL * quota < seen.db_size:
             yield Finding(
-                "advice", name, f"its database has {show_size(seen.db_size)} of {show_size(quota)}",
-                "a full one takes no more writes", "compact and defragment, or raise `quota`", (107,),
+                "advice",
+                name,
+                f"The database of {name} uses {show_size(seen.db_size)} of its quota of {show_size(quota)}.",
+                "A member with a full database raises NOSPACE, and the cluster refuses writes.",
+                "Compact and defragment, or raise `quota` in cluster.yaml and run `etcdup apply`.",
+                (107,),
                 code="database-nearly-full",
-            )  # fmt: skip
+            )

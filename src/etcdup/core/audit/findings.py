@@ -1,4 +1,4 @@
-"""What `check` says: findings, and the facts that it looks at beyond an ordinary observation. Frozen."""
+"""What `check` reports: findings, and the evidence that it reads in addition to the observation. Frozen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,17 +7,18 @@ from typing import Literal
 from etcdup.core.certs.inventory import CertInspection, Link
 from etcdup.core.observed.model import Observed
 
-# `wrong` must be put right, `advice` is worth a thought, `untried` is what could not be looked at.
+# `wrong` must be fixed, `advice` can be an improvement, `untried` could not be checked.
 Level = Literal["wrong", "advice", "untried"]
 LEVELS: tuple[Level, ...] = ("wrong", "advice", "untried")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be. `host` is empty where it is about the whole cluster.
+    """One thing that is not as it must be. `host` is empty if the finding is about the whole cluster.
 
-    `rules` are the operating rules that it violates, `cis` is the control of the CIS Kubernetes Benchmark.
-    `code` names the kind of finding: `etcdup explain CODE` prints what it means (core/rules/codes.py).
+    `what`, `why` and `fix` are sentences. `rules` are the operating rules that the finding violates, `cis` is the
+    control of the CIS Kubernetes Benchmark. `code` names the kind of finding: `etcdup explain CODE` prints what it
+    means (core/rules/codes.py).
     """
 
     level: Level
@@ -32,8 +33,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class PortProbe:
-    """A TCP connection tried from one host to another's port. `answered` also where it was refused: the way is open
-    then, and only nobody listens. `tool`: whether the host has anything to knock with."""
+    """A TCP connection that one host tried to the port of another host.
+
+    `answered` is also true if the connection was refused: the network permits it then, and only no program has the
+    port open. `has_tool` is false if the host has no program for this test.
+    """
 
     target: str
     port: int
@@ -43,7 +47,7 @@ class PortProbe:
 
 @dataclass(frozen=True)
 class FileRights:
-    """Mode and owner of a file or folder that the running process names; `sha256` of files alone."""
+    """Mode and owner of a file or directory that the running process uses. Only files have a `sha256`."""
 
     path: str
     mode: int
@@ -53,7 +57,7 @@ class FileRights:
 
 @dataclass(frozen=True)
 class Disk:
-    """The file system below a member's folder, in df's words: what kind, what is mounted there, and where."""
+    """The file system of a member's directory, as df reports it: type, free space, source and mount point."""
 
     path: str
     filesystem: str
@@ -64,13 +68,17 @@ class Disk:
 
 @dataclass(frozen=True)
 class HostInspection:
-    """A closer look at one host. `settings` are the running process's own, by flag, empty where none runs.
+    """What `check` reads on one host in addition to the probe.
 
-    `disks` are the data folder's and, where the log has a folder of its own, that one's too: the running process's,
-    else cluster.yaml's. `sources` and `round_trips_ms` go by the other host's name; `fsyncs_ms` are etcd's write where
-    its log is, one by one, `writes_untried` why they were not tried although asked for. `exposure` is what
-    `systemd-analyze security` makes of the unit, None where it said nothing. `synchronised`: whether the kernel's clock
-    follows another, None where nothing on the host tells. `lacks`: programs that it has not, of those that were wanted.
+    `settings` are those of the running process, by flag; empty if no etcd runs.
+    `disks` has the disk of the data directory, then the disk of the WAL directory if etcd has one. The directories
+    are those of the running process; without a process, those of cluster.yaml.
+    `sources` and `round_trips_ms` have the name of the other host as their key.
+    `fsyncs_ms` has the times of single small writes, as etcd writes them, on the disk of the log. `writes_untried` is
+    the reason why they were not measured although `--disk` was passed.
+    `exposure` is the rating of the unit by `systemd-analyze security`, None if it printed none.
+    `synchronised` is whether the clock of the host is synchronised, None if no program on the host reports it.
+    `missing_programs` are the programs that the inspection needs and the host does not have.
     """
 
     host: str
@@ -91,7 +99,10 @@ class HostInspection:
 
 @dataclass(frozen=True)
 class MemberHash:
-    """A member's keys and values as one number, at the revision that all members were asked for (rule 81)."""
+    """The hash of a member's keys and values, at the same revision for all members (rule 81).
+
+    `compacted` is the revision of its last compaction. `why` is the reason if the hash could not be read.
+    """
 
     member: str
     value: int = 0
@@ -101,7 +112,10 @@ class MemberHash:
 
 @dataclass(frozen=True)
 class LeaderChanges:
-    """How often a member saw the leader change in the seconds since its process started, or why it does not tell."""
+    """The number of leader changes in the `seconds` since the member's process started.
+
+    `why` is the reason if the member does not report them.
+    """
 
     member: str
     changes: int = 0
@@ -111,7 +125,7 @@ class LeaderChanges:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a check saw."""
+    """All observations that `check` evaluates. `not_inspected` has the hosts whose inspection failed, and why."""
 
     observed: Observed
     inspections: Mapping[str, HostInspection] = field(default_factory=dict)
@@ -119,9 +133,19 @@ class Evidence:
     links: tuple[Link, ...] = ()
     hashes: tuple[MemberHash, ...] = ()
     leaders: tuple[LeaderChanges, ...] = ()
-    not_inspected: Mapping[str, str] = field(default_factory=dict)  # hosts whose closer look failed, and why
+    not_inspected: Mapping[str, str] = field(default_factory=dict)
 
 
 def worst_level(findings: tuple[Finding, ...]) -> Level | None:
-    """The gravest level there is."""
+    """Return the most severe level of the findings, None if there are no findings."""
     return next((level for level in LEVELS if any(each.level == level for each in findings)), None)
+
+
+def as_sentence(text: str, *names: str) -> str:
+    """Return a message or a hint as a sentence: it starts with a capital letter and ends with a full stop.
+
+    A name at the beginning stays as it is: one of `names`, etcd, a path or a command.
+    """
+    if not text.startswith(("etcd", "/", "`", *filter(None, names))):
+        text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -1,10 +1,10 @@
-"""One host, judged: its clock, its disk, its ways to the others, what stands in etcd's way (rules 87-96)."""
+"""Findings about one host: clock, disks, ports, units, certificates and keys (rules 16-24, 87-96)."""
 
 from collections.abc import Iterator
 from datetime import timedelta
 
 from etcdup.core.audit.disk import disk_findings
-from etcdup.core.audit.findings import Evidence, Finding, HostInspection
+from etcdup.core.audit.findings import Evidence, Finding, HostInspection, as_sentence
 from etcdup.core.certs.inventory import CertInspection
 from etcdup.core.certs.required import CLIENT_AUTH, SERVER_AUTH
 from etcdup.core.host.content import CertContent
@@ -15,58 +15,65 @@ from etcdup.core.observed.model import HostSeen, Observed
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec, is_ip
 
-CLOCK_DRIFT_S = 1.0  # from there on etcd itself warns
-_EXPOSED = 5.0
+CLOCK_DRIFT_S = 1.0  # etcd logs a warning above this difference
+_EXPOSED = 5.0  # of 10, as `systemd-analyze security` rates a unit
 # Programs that a host may not have: code, package, what the program reports, why that matters, rule.
 _PROGRAMS = {
     "ping": (
         "round-trip-not-measured",
         "iputils-ping",
-        "the round trip from",
-        "timeouts that are too short for it cost elections",
+        "The round-trip time from",
+        "Timeouts that are too short for the network cause elections.",
         87,
     ),
     "ip": (
         "source-address-not-read",
         "iproute2",
-        "the source address of",
-        "peers turn away one that the peer certificate lacks",
+        "The source address of",
+        "Peers reject a member whose source address is missing from its certificate.",
         18,
     ),
 }
-_SYNC = "set up time synchronisation (chrony or systemd-timesyncd); `timedatectl` shows its state"
+_SYNC = "set up chrony or systemd-timesyncd. `timedatectl` shows the state of the synchronisation."
+_RENEW = "Run `etcdup certs renew`. No member is restarted."
+_CLOCK_WHY = "Each host compares certificates with its own clock, and etcd warns above 1 s between members."
+_DRIFT_WHY = "It differs more and more from the clocks of the other hosts."
 
 
 def host_findings(spec: Spec, host: HostSpec, evidence: Evidence) -> Iterator[Finding]:
-    """Everything that can be said of one reachable host."""
+    """Return all findings about one reachable host, without those about its clock and its served certificates."""
     seen = evidence.observed.hosts[host.name]
     assert isinstance(seen, HostSeen)
     yield from _setup_findings(spec, host, seen)
     yield from _file_findings(spec, host, seen, evidence.observed)
-    closer = evidence.inspections.get(host.name)
-    yield from disk_findings(spec, host, seen, closer)
-    if closer is not None:
-        yield from _inspection_findings(spec, host, seen, closer)
+    inspection = evidence.inspections.get(host.name)
+    yield from disk_findings(spec, host, seen, inspection)
+    if inspection is not None:
+        yield from _inspection_findings(spec, host, seen, inspection)
 
 
 def clock_findings(observed: Observed) -> Iterator[Finding]:
-    """Against this machine, and against each other. Where all hosts agree, it is this machine's clock that is off."""
+    """Compare the clocks of the hosts with this machine and with each other.
+
+    If all hosts agree, the clock of this machine is the wrong one.
+    """
     ahead = {name: seen.clock_ahead_s for name, seen in observed.reachable().items()}
     off = {name: by for name, by in ahead.items() if abs(by) > CLOCK_DRIFT_S}
     spread = max(ahead.values(), default=0.0) - min(ahead.values(), default=0.0)
-    why = "certificates are judged by each host's own clock, and etcd warns above 1 s between members"
     if len(off) > 1 and len(off) == len(ahead) and spread <= CLOCK_DRIFT_S:
-        what = f"the clock of this machine is {_clock_difference(-next(iter(off.values())))} all hosts'"
-        yield Finding("wrong", "", what, why, f"here: {_SYNC}", (94,), code="clock-of-this-machine")
+        what = f"The clock of this machine is {_clock_difference(-next(iter(off.values())))} the clocks of all hosts."
+        fix = f"On this machine, {_SYNC}"
+        yield Finding("wrong", "", what, _CLOCK_WHY, fix, (94,), code="clock-of-this-machine")
         return
     for name, by in off.items():
-        what = f"the clock of {name} is {_clock_difference(by)} this machine's"
-        yield Finding("wrong", name, what, why, f"on {name}: {_SYNC}", (94,), code="clock-differs")
-    # One is ahead of us then and one behind, each by no less than this: so it is certain, however long the looks took.
+        what = f"The clock of {name} is {_clock_difference(by)} the clock of this machine."
+        yield Finding("wrong", name, what, _CLOCK_WHY, f"On {name}, {_SYNC}", (94,), code="clock-differs")
+    # Each difference is a lower bound, whatever time the probe took. Here one clock is ahead of this machine and one is
+    # behind it, so the clocks of these two hosts differ by at least this much.
     if spread > CLOCK_DRIFT_S and not off:
         first, last = (pick(ahead, key=ahead.__getitem__) for pick in (max, min))
-        what = f"the clock of {first} is {spread:.1f} s ahead of {last}'s"
-        yield Finding("wrong", "", what, why, f"on each host: {_SYNC}", (94,), code="clock-differs")
+        what = f"The clock of {first} is {spread:.1f} s ahead of the clock of {last}."
+        yield Finding("wrong", "", what, _CLOCK_WHY, f"On each host, {_SYNC}", (94,), code="clock-differs")
 
 
 def _clock_difference(seconds: float) -> str:
@@ -74,41 +81,56 @@ def _clock_difference(seconds: float) -> str:
 
 
 def _setup_findings(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Finding]:
-    """What would keep etcdup from setting this host up: the planner's own guards (their clock is not ours)."""
+    """Report what prevents a setup of this host, by the guards of the planner.
+
+    Their refusal of the clock (rule 94) is left out: `clock_findings` reports the clock at a lower limit.
+    """
     if seen.marker is None and seen.unit.is_running:
         yield Finding(
-            "advice", host.name, "the etcd that runs here was not set up by etcdup",
-            "`etcdup apply` refuses to touch it", "judge it by what follows; etcdup leaves it alone", (96,),
+            "advice",
+            host.name,
+            "etcdup did not set up the etcd that runs here.",
+            "`etcdup apply` refuses to change this host.",
+            "Use the other findings of this host as advice. etcdup changes nothing here.",
+            (96,),
             code="etcd-not-by-etcdup",
-        )  # fmt: skip
+        )
     elif seen.marker is None:
         for refused in refuse_join(spec, host, seen):
             if refused.rules != (94,):
-                why = "`etcdup apply` refuses to begin"
                 yield Finding(
                     "wrong",
                     host.name,
-                    refused.message,
-                    why,
-                    refused.hint or "take another host",
+                    as_sentence(refused.message, host.name),
+                    "`etcdup apply` refuses to start, and changes nothing.",
+                    as_sentence(refused.hint or "Use another host"),
                     refused.rules,
                     code="setup-refused",
                 )
     if seen.marker is not None and not seen.unit.is_running:
         yield Finding(
-            "wrong", host.name, f"etcd does not run (etcd.service is {seen.unit.active})",
-            "the cluster has one failure less to spare", "`etcdup apply` starts it, or says why it cannot", (11,),
+            "wrong",
+            host.name,
+            f"etcd does not run (etcd.service is {seen.unit.active}).",
+            "The cluster tolerates one failure less.",
+            "Run `etcdup apply`. It starts the member, or reports why it cannot.",
+            (11,),
             code="etcd-stopped",
-        )  # fmt: skip
+        )
         for refused in refuse_taken_ports(spec, host, seen):
-            why = "etcd cannot start beside it"
             yield Finding(
-                "wrong", host.name, refused.message, why, refused.hint, refused.rules, code="port-taken"
+                "wrong",
+                host.name,
+                as_sentence(refused.message, host.name),
+                "etcd cannot start while another program uses its port.",
+                as_sentence(refused.hint),
+                refused.rules,
+                code="port-taken",
             )
 
 
 def _file_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterator[Finding]:
-    """Keys and certificates that are not the operator's, and rights that were loosened (rules 16, 24)."""
+    """Report keys and certificates that differ from the PKI directory, and wrong modes or owners (rules 16, 24)."""
     if seen.marker is None:
         return
     layout = layout_of(spec, host)
@@ -122,104 +144,134 @@ def _file_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observe
     for change in changes:
         if change.action == "create":
             code = "certificate-file-missing"
-            what, why = f"there is no {change.path}", "etcd cannot start again without it"
+            what, why = f"{change.path} does not exist.", "etcd cannot start again without it."
         elif change.diff:
             code = "certificate-file-mode"
-            what, why = f"{change.path}: {change.diff.strip()}", "whoever reads a key can pose as this member"
+            what, why = (
+                f"{change.path}: {change.diff.strip()}.",
+                "A user who can read a key can act as this member.",
+            )
         elif change.path.endswith("-key.pem"):
             code = "key-wrong"
             alone = change.path.replace("-key.pem", ".pem") not in differing
-            what = f"{change.path} {'does not match its certificate' if alone else 'is another key than the PKI has'}"
-            why = "every new handshake fails, while open connections hide it"
+            fault = "does not match its certificate" if alone else "is not the key in the PKI directory"
+            what = f"{change.path} {fault}."
+            why = "Each new handshake fails. Open connections continue and hide this."
         else:
             code = "certificate-wrong"
-            what, why = f"{change.path} is another certificate than the PKI's", "others may not accept it"
+            what = f"{change.path} is not the certificate in the PKI directory."
+            why = "Other members or clients may reject it."
         yield Finding(
             "wrong",
             host.name,
             what,
             why,
-            "`etcdup apply` puts it right, without a restart",
+            "Run `etcdup apply`. It corrects the file and restarts nothing.",
             (16, 24),
             code=code,
         )
 
 
 def _inspection_findings(
-    spec: Spec, host: HostSpec, seen: HostSeen, closer: HostInspection
+    spec: Spec, host: HostSpec, seen: HostSeen, inspection: HostInspection
 ) -> Iterator[Finding]:
-    # Before a host is ours, `_against` says so.
-    if closer.other_units and (seen.marker is not None or seen.unit.is_running):
+    # On a host without a marker and without a running etcd, `refuse_join` refuses the other unit.
+    if inspection.other_units and (seen.marker is not None or seen.unit.is_running):
         yield Finding(
-            "wrong", host.name, f"another etcd runs as well: {', '.join(closer.other_units)}",
-            "two on one host fight for ports and disk",
-            "stop it if it is not needed: `systemctl disable --now " + " ".join(closer.other_units) + "`", (96,),
+            "wrong",
+            host.name,
+            f"A second etcd runs on this host: {', '.join(inspection.other_units)}.",
+            "Two members on one host compete for ports and for the disk.",
+            "If you do not need it, run `systemctl disable --now " + " ".join(inspection.other_units) + "`.",
+            (96,),
             code="second-etcd",
-        )  # fmt: skip
-    if closer.swap and not host.root:
-        why = "a member whose memory is on disk misses heartbeats"
+        )
+    if inspection.swap and not host.root:
+        why = "A member whose memory is on the disk misses heartbeats."
         yield Finding(
             "advice",
             host.name,
-            "swap is on",
+            "Swap is on.",
             why,
-            "`swapoff -a`, and out of /etc/fstab",
+            "Run `swapoff -a`, and remove the swap entry from /etc/fstab.",
             (93,),
             code="swap-on",
         )
-    if closer.exposure is not None and closer.exposure > _EXPOSED and seen.unit.is_running:
+    if inspection.exposure is not None and inspection.exposure > _EXPOSED and seen.unit.is_running:
         yield Finding(
-            "advice", host.name, f"systemd rates etcd.service {closer.exposure} of 10 (10: all doors open)",
-            "a hole in etcd is a hole in the host", "harden the unit: `systemd-analyze security etcd.service`", (89,),
+            "advice",
+            host.name,
+            f"systemd rates etcd.service {inspection.exposure} of 10 (0 is safest, 10 is not hardened).",
+            "A security hole in etcd then gives access to the whole host.",
+            "Run `systemd-analyze security etcd.service`, and set the options that it lists.",
+            (89,),
             code="unit-not-hardened",
-        )  # fmt: skip
+        )
     if not (host.root or host.local):
-        yield from synchronisation_findings(host.name, closer)
-        for program in closer.missing_programs:
+        yield from synchronisation_findings(host.name, inspection)
+        for program in inspection.missing_programs:
             code, package, what, why, rule = _PROGRAMS[program]
             yield Finding(
-                "untried", host.name, f"{what} {host.name} was not looked at: it has no {program}",
-                why, f"install {package} there", (rule,), code=code,
-            )  # fmt: skip
-    yield from _port_findings(spec, host, closer)
+                "untried",
+                host.name,
+                f"{what} {host.name} was not measured: the host has no {program}.",
+                why,
+                f"Install the package {package} on {host.name}, then run `etcdup check` again.",
+                (rule,),
+                code=code,
+            )
+    yield from _port_findings(spec, host, inspection)
 
 
-def synchronisation_findings(host: str, closer: HostInspection) -> Iterator[Finding]:
-    """Clocks that agree today and follow nobody drift apart (rule 94)."""
-    if closer.synchronised is None:
+def synchronisation_findings(host: str, inspection: HostInspection) -> Iterator[Finding]:
+    """Report a clock that no time service synchronises (rule 94). Such a clock can still be correct today."""
+    if inspection.synchronised is None:
         yield Finding(
-            "untried", host, f"whether the clock of {host} is synchronised: neither timedatectl nor chronyc tells",
-            "a clock that follows no other drifts away from the other hosts'", f"on {host}: {_SYNC}", (94,),
+            "untried",
+            host,
+            f"Neither timedatectl nor chronyc reports whether the clock of {host} is synchronised.",
+            "A clock without synchronisation differs more and more from the other hosts.",
+            f"On {host}, {_SYNC}",
+            (94,),
             code="clock-sync-unknown",
-        )  # fmt: skip
-    elif not closer.synchronised:
+        )
+    elif not inspection.synchronised:
         yield Finding(
-            "advice", host, f"the clock of {host} is not synchronised", "it drifts away from the other hosts'",
-            f"on {host}: {_SYNC}", (94,), code="clock-not-synchronised",
-        )  # fmt: skip
+            "advice",
+            host,
+            f"The clock of {host} is not synchronised.",
+            _DRIFT_WHY,
+            f"On {host}, {_SYNC}",
+            (94,),
+            code="clock-not-synchronised",
+        )
 
 
-def _port_findings(spec: Spec, host: HostSpec, closer: HostInspection) -> Iterator[Finding]:
-    for knock in closer.port_probes:
-        port = f"{spec.host(knock.target).address}:{knock.port}"
-        if not knock.has_tool:
+def _port_findings(spec: Spec, host: HostSpec, inspection: HostInspection) -> Iterator[Finding]:
+    for probe in inspection.port_probes:
+        port = f"{spec.host(probe.target).address}:{probe.port}"
+        if not probe.has_tool:
             continue
-        if not knock.answered:
+        if not probe.answered:
             yield Finding(
-                "wrong", host.name, f"{host.name} gets no answer from {knock.target} at {port}",
-                "a link that works one way only stays hidden until a leader changes",
-                f"open the way from {host.name} to {port} (firewall, route)", (95,), code="port-unreachable",
-            )  # fmt: skip
+                "wrong",
+                host.name,
+                f"{host.name} gets no answer from {probe.target} at {port}.",
+                "A link that works in one direction only can stay hidden until the leader changes.",
+                f"Permit TCP connections from {host.name} to {port} in the firewall, and check the route.",
+                (95,),
+                code="port-unreachable",
+            )
 
 
 def certificate_findings(evidence: Evidence) -> Iterator[Finding]:
-    """What the ports really serve to a new handshake (rules 17-19)."""
+    """Check the certificates that the ports serve in a new handshake (rules 16-19)."""
     for each in evidence.cert_inspections:
         if each.facts is None:
             if isinstance(evidence.observed.hosts[each.host], HostSeen):
-                what = f"{each.role} on port {each.port}: {each.why}"
-                why = "whoever connects anew gets no further; open connections hide it"
-                fix = "`etcdup apply` puts certificates and keys right; `etcdup certs list` shows them"
+                what = as_sentence(f"{each.role} on port {each.port}: {each.why}", each.role)
+                why = "No new client or peer can connect. Open connections continue and hide this."
+                fix = "Run `etcdup apply`, which corrects certificates and keys. `etcdup certs list` shows them."
                 yield Finding("wrong", each.host, what, why, fix, (16, 17), code="handshake-failed")
             continue
         yield from _served_cert_findings(each, evidence)
@@ -230,21 +282,25 @@ def certificate_findings(evidence: Evidence) -> Iterator[Finding]:
 def _served_cert_findings(each: CertInspection, evidence: Evidence) -> Iterator[Finding]:
     assert each.facts is not None
     cert, at = each.facts.cert, evidence.observed.at
-    whose = f"the certificate that {each.host}:{each.port} serves"
-    if lacking := [usage for usage in (SERVER_AUTH, CLIENT_AUTH) if cert.usages and usage not in cert.usages]:
+    served = f"The certificate on {each.host}:{each.port}"
+    if missing := [usage for usage in (SERVER_AUTH, CLIENT_AUTH) if cert.usages and usage not in cert.usages]:
         yield Finding(
-            "wrong", each.host, f"{whose} lacks the extended key usage {' and '.join(lacking)}",
-            "members dial each other, and themselves, with it: half of the links fail, and health does not show it",
-            "have it issued for serverAuth and clientAuth; then `etcdup apply`", (19,), code="key-usage-missing",
-        )  # fmt: skip
+            "wrong",
+            each.host,
+            f"{served} has no extended key usage {' and '.join(missing)}.",
+            "A member is server and client with it. Half of the links fail, and the health does not show it.",
+            "Issue the certificate for serverAuth and clientAuth, then run `etcdup apply`.",
+            (19,),
+            code="key-usage-missing",
+        )
     if at >= cert.not_after:
-        what = f"{whose} expired on {cert.not_after:%Y-%m-%d %H:%M} UTC"
+        what = f"{served} expired on {cert.not_after:%Y-%m-%d %H:%M} UTC."
         yield Finding(
             "wrong",
             each.host,
             what,
-            "no new connection succeeds",
-            "`etcdup certs renew`",
+            "No new connection succeeds.",
+            _RENEW,
             (17,),
             code="certificate-expired",
         )
@@ -252,22 +308,24 @@ def _served_cert_findings(each: CertInspection, evidence: Evidence) -> Iterator[
         cert.not_after - at < timedelta(days=30)
         and (cert.not_after - at) * 3 < cert.not_after - cert.not_before
     ):
-        what = f"{whose} expires on {cert.not_after:%Y-%m-%d %H:%M} UTC"
-        why = "then no new connection succeeds"
-        yield Finding(
-            "advice", each.host, what, why, "`etcdup certs renew`", (17,), code="certificate-expires-soon"
-        )
+        what = f"{served} expires on {cert.not_after:%Y-%m-%d %H:%M} UTC."
+        why = "After that, no new connection succeeds."
+        yield Finding("advice", each.host, what, why, _RENEW, (17,), code="certificate-expires-soon")
 
 
 def _source_address_findings(each: CertInspection, evidence: Evidence) -> Iterator[Finding]:
-    """A peer's certificate is compared with the address that it dials from."""
+    """Compare the peer certificate with the addresses from which the host connects to its peers (rule 18)."""
     assert each.facts is not None
-    closer = evidence.inspections.get(each.host)
+    inspection = evidence.inspections.get(each.host)
     named = each.facts.cert.addresses
-    sources = {s for s in closer.sources.values() if is_ip(s)} if closer is not None else set()
+    sources = {s for s in inspection.sources.values() if is_ip(s)} if inspection is not None else set()
     for source in sorted(sources - set(named)) if named else ():
         yield Finding(
-            "wrong", each.host, f"{each.host} dials its peers from {source}, which its peer certificate lacks",
-            "they turn it away", f"add {source} to its names, or route its traffic from {', '.join(named)}", (18,),
+            "wrong",
+            each.host,
+            f"{each.host} connects to its peers from {source}, which is not in its peer certificate.",
+            "The peers reject these connections.",
+            f"Add {source} to the peer certificate, or change the route to use {' or '.join(named)}.",
+            (18,),
             code="source-address-missing",
-        )  # fmt: skip
+        )

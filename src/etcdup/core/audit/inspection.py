@@ -1,8 +1,8 @@
-"""A closer look at a host than the probe's: for `check` alone, which may take its time. One sh script, read-only.
+"""The inspection: a read-only sh script that only `check` runs, because it takes longer than the probe.
 
-It writes nothing unless it is told to try the disk; then 100 small writes go to a file of their own, which it removes,
-and never beside a running etcd or a member's data (rule 91). What a host lacks (bash, ping, ip, systemd-analyze)
-is left out, and `check` says so.
+It writes nothing, except with `--disk`: then it makes 100 small writes to a new file and removes the file. It does not
+write if etcd runs or a member has data on the host (rule 91). A test is left out if its program (bash, ping, ip,
+systemd-analyze) is missing, and `check` reports that.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _LEADER_METRICS = ("etcd_server_leader_changes_seen_total", "process_start_time_
 INSPECTION_SCRIPT = r"""
 say() { printf '@%s\n' "$*"; }
 LC_ALL=C; export LC_ALL
-supervisor=$1 pid_file=$2 data=$3 wal=$4 try_disk=$5 knock_s=$6
+supervisor=$1 pid_file=$2 data=$3 wal=$4 try_disk=$5 probe_s=$6
 shift 6
 nearest() { near=$1; while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}; done; }
 pid=0
@@ -28,34 +28,34 @@ else
   read -r pid 2>/dev/null <"$pid_file" || pid=0
 fi
 [ -n "$pid" ] && [ -d "/proc/$pid" ] || pid=0
-variables= words=
+variables= arguments=
 if [ "$pid" -gt 0 ]; then
   variables=$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | while IFS= read -r line; do
     case $line in ETCD_*) printf '%s\n' "$line" ;; esac; done)
-  words=$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null)
+  arguments=$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null)
 fi
-# What the process was told by this flag: the last line is its word, for arguments win (running.py).
-told() {
+# Print the value of a flag of the process. The last line counts: arguments win over variables (process_settings.py).
+flag_value() {
   { printf '%s\n' "$variables" | while IFS= read -r line; do
       case $line in "ETCD_$2="*) printf '%s\n' "${line#*=}" ;; esac; done
-    printf '%s\n' "$words" | { next=; while IFS= read -r word; do
+    printf '%s\n' "$arguments" | { next=; while IFS= read -r word; do
       [ -z "$next" ] || printf '%s\n' "$word"; next=
       case $word in "--$1="*|"-$1="*) printf '%s\n' "${word#*=}" ;; "--$1"|"-$1") next=yes ;; esac; done; }
   } | tail -n 1
 }
-# Where it really keeps its data; only where none runs does cluster.yaml's word count.
-place=$(told data-dir DATA_DIR)
-if [ -n "$place" ]; then
-  data=$place wal=$(told wal-dir WAL_DIR) from=$(readlink "/proc/$pid/cwd")
+# The data directory of the running process. The one of cluster.yaml counts only if no process runs.
+directory=$(flag_value data-dir DATA_DIR)
+if [ -n "$directory" ]; then
+  data=$directory wal=$(flag_value wal-dir WAL_DIR) from=$(readlink "/proc/$pid/cwd")
   case $data in /*) ;; *) data=$from/$data ;; esac
   case $wal in /*|'') ;; *) wal=$from/$wal ;; esac
 fi
-say words; printf '%s\n' "$words" | while IFS= read -r line; do printf '=%s\n' "$line"; done
+say arguments; printf '%s\n' "$arguments" | while IFS= read -r line; do printf '=%s\n' "$line"; done
 say variables; printf '%s\n' "$variables"
 say rights
 { printf '%s\n' "$variables" | while IFS='=' read -r name value; do
     case $name in *_FILE|*_DIR) printf '%s\n' "$value" ;; esac; done
-  printf '%s\n' "$words" | { next=; while IFS= read -r word; do
+  printf '%s\n' "$arguments" | { next=; while IFS= read -r word; do
     [ -z "$next" ] || printf '%s\n' "$word"; next=
     case $word in -*-file=*|-*-dir=*) printf '%s\n' "${word#*=}" ;; -*-file|-*-dir) next=yes ;; esac; done; }
 } | sort -u | while IFS= read -r path; do
@@ -67,42 +67,43 @@ done
 say swap
 while read -r name _; do [ "$name" = Filename ] || echo "$name"; done 2>/dev/null </proc/swaps
 say disks
-for place in "$data" "$wal"; do
-  [ -n "$place" ] || continue
-  nearest "$place"
-  echo "path $place"
+for directory in "$data" "$wal"; do
+  [ -n "$directory" ] || continue
+  nearest "$directory"
+  echo "path $directory"
   echo "disk $(df -B1 --output=fstype,avail,source,target -- "$near" 2>/dev/null | tail -n 1)"
 done
 say units
 [ "$supervisor" = systemd ] && systemctl list-units --plain --no-legend --state=active,activating 'etcd*.service' \
   2>/dev/null | while read -r name _; do [ "$name" = etcd.service ] || echo "$name"; done
-# What waits for the network waits for all of it at once; each answer is one line, and so comes whole.
+# All network tests run at the same time. Each prints one line, so the lines of two tests cannot mix.
 say network
 tool=none; command -v bash >/dev/null && tool=bash
-{ said=$(timeout 2 timedatectl show --property=NTPSynchronized --value 2>/dev/null)
-  case $said in yes|no) ;; *)
+{ answer=$(timeout 2 timedatectl show --property=NTPSynchronized --value 2>/dev/null)
+  case $answer in yes|no) ;; *)
     case $(timeout 2 chronyc -n tracking 2>/dev/null) in
-      *"Leap status     : Not synch"*) said=no ;; *"Leap status     : "*) said=yes ;; *) said=unknown ;; esac ;; esac
-  echo "synchronised $said"; } &
-[ $# = 0 ] || for program in ping ip; do command -v $program >/dev/null || echo "lacks $program"; done
+      *"Leap status     : Not synch"*) answer=no ;; *"Leap status     : "*) answer=yes ;;
+      *) answer=unknown ;; esac ;; esac
+  echo "synchronised $answer"; } &
+[ $# = 0 ] || for program in ping ip; do command -v $program >/dev/null || echo "missing $program"; done
 for other in "$@"; do
   name=${other%%=*}; rest=${other#*=}; address=${rest%%,*}; ports=${rest#*,}
   route=$(ip -o route get "$address" 2>/dev/null) || route=
   case $route in *" src "*) route=${route##* src }; echo "source $name ${route%% *}" ;; esac
   if command -v ping >/dev/null; then
-    { said=$(ping -n -q -c 3 -i 0.2 -W 1 "$address" 2>/dev/null | tail -n 1)
-      case $said in *=*) said=${said#*= }; said=${said#*/}; echo "rtt $name ${said%%/*}" ;; esac; } &
+    { answer=$(ping -n -q -c 3 -i 0.2 -W 1 "$address" 2>/dev/null | tail -n 1)
+      case $answer in *=*) answer=${answer#*= }; answer=${answer#*/}; echo "rtt $name ${answer%%/*}" ;; esac; } &
   fi
   for port in $(printf '%s' "$ports" | tr ',' ' '); do
-    [ "$tool" = bash ] || { echo "knock $name $port none"; continue; }
-    { timeout "$knock_s" bash -c "exec 3<>/dev/tcp/$address/$port" >/dev/null 2>&1; end=$?
-      # bash cannot tell a refusal from no way there by its status; a refusal comes at once and says so.
+    [ "$tool" = bash ] || { echo "port $name $port none"; continue; }
+    { timeout "$probe_s" bash -c "exec 3<>/dev/tcp/$address/$port" >/dev/null 2>&1; end=$?
+      # The exit status of bash is the same for "refused" and "no route". Only the message names the refusal.
       if [ "$end" = 1 ]; then
-        case $(timeout "$knock_s" bash -c "exec 3<>/dev/tcp/$address/$port" 2>&1) in
+        case $(timeout "$probe_s" bash -c "exec 3<>/dev/tcp/$address/$port" 2>&1) in
           *refused*) end=0 ;; esac
       fi
       [ "$end" = 0 ] && end=open
-      echo "knock $name $port $end"; } &
+      echo "port $name $port $end"; } &
   done
 done
 wait
@@ -117,12 +118,12 @@ if [ "$try_disk" = yes ]; then
   trap 'rm -f "$file"' EXIT
   trap 'exit 1' HUP INT TERM
   if [ "$pid" != 0 ]; then echo "untried etcd runs"
-  elif [ -n "$member" ]; then echo "untried a member's data are there"
+  elif [ -n "$member" ]; then echo "untried a member has data there"
   elif { true >"$file"; } 2>/dev/null; then
     for _ in 1 2 3 4 5 6 7 8 9 10; do for _ in 1 2 3 4 5 6 7 8 9 10; do
       dd if=/dev/zero of="$file" bs=2300 count=1 oflag=append,dsync conv=notrunc 2>&1 | tail -n 1
     done; done
-  else echo "untried $near takes no file"
+  else echo "untried cannot write to $near"
   fi
 fi
 say end
@@ -132,16 +133,16 @@ say end
 def inspection_argv(
     layout: Layout, others: Sequence[tuple[str, str, Sequence[int]]], *, disk: bool
 ) -> tuple[str, ...]:
-    """The command. `others` are the other hosts: name, address, ports to knock at."""
-    places = [f"{name}={address},{','.join(map(str, ports))}" for name, address, ports in others]
+    """Return the command. `others` are the other hosts: name, address, and the ports to try."""
+    targets = [f"{name}={address},{','.join(map(str, ports))}" for name, address, ports in others]
     return (
-        "sh", "-c", INSPECTION_SCRIPT, "etcdup-look", layout.supervisor, layout.pid_file, layout.data_dir,
-        layout.wal_dir or "", "yes" if disk else "no", str(PORT_PROBE_S), *places,
+        "sh", "-c", INSPECTION_SCRIPT, "etcdup-inspect", layout.supervisor, layout.pid_file, layout.data_dir,
+        layout.wal_dir or "", "yes" if disk else "no", str(PORT_PROBE_S), *targets,
     )  # fmt: skip
 
 
 def parse_inspection(host: str, output: str) -> HostInspection:
-    """Raises ValueError where the output is not the script's own, or not all of it."""
+    """Parse the output of the script. Raise ValueError if it is incomplete or not from the script."""
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in output.splitlines():
@@ -150,12 +151,12 @@ def parse_inspection(host: str, output: str) -> HostInspection:
         elif line:
             lines.append(line)
     if "end" not in sections:
-        raise ValueError("the answer to the closer look is not whole")
+        raise ValueError("the output of the inspection is not complete")
     network = [line.split() for line in sections["network"]]
-    words = [line[1:] for line in sections["words"]]
+    argv = [line[1:] for line in sections["arguments"]]
     return HostInspection(
         host=host,
-        settings=process_settings(words, dict(v.split("=", 1) for v in sections["variables"] if "=" in v)),
+        settings=process_settings(argv, dict(v.split("=", 1) for v in sections["variables"] if "=" in v)),
         rights={each.path: each for each in map(_rights, sections["rights"])},
         swap=bool(sections["swap"]),
         disks=_disks(sections["disks"]),
@@ -163,8 +164,8 @@ def parse_inspection(host: str, output: str) -> HostInspection:
         sources={line[1]: line[2] for line in network if line[0] == "source"},
         round_trips_ms={line[1]: float(line[2]) for line in network if line[0] == "rtt"},
         synchronised=next((_YES_NO.get(line[1]) for line in network if line[0] == "synchronised"), None),
-        missing_programs=tuple(line[1] for line in network if line[0] == "lacks"),
-        port_probes=tuple(_port_probe(line) for line in network if line[0] == "knock"),
+        missing_programs=tuple(line[1] for line in network if line[0] == "missing"),
+        port_probes=tuple(_port_probe(line) for line in network if line[0] == "port"),
         fsyncs_ms=tuple(_milliseconds(line) for line in sections["fsyncs"] if " s, " in line),
         writes_untried=next((line[8:] for line in sections["fsyncs"] if line.startswith("untried ")), ""),
         exposure=_exposure(sections["exposure"]),
@@ -177,10 +178,10 @@ def _rights(line: str) -> FileRights:
 
 
 def _disks(lines: list[str]) -> tuple[Disk, ...]:
-    """Two lines a folder: its path, and what df says. Where df says nothing there is nothing to tell."""
+    """Read two lines for each directory, its path and the output of df. Skip it if df printed nothing."""
     found = []
-    for path, said in zip(lines[::2], lines[1::2], strict=True):
-        words = said.split(None, 4)[1:]
+    for path, df_line in zip(lines[::2], lines[1::2], strict=True):
+        words = df_line.split(None, 4)[1:]
         if len(words) == 4:
             found.append(Disk(path.removeprefix("path "), words[0], int(words[1]), words[2], words[3]))
     return tuple(found)
@@ -191,24 +192,24 @@ def _port_probe(line: list[str]) -> PortProbe:
 
 
 def _milliseconds(line: str) -> float:
-    """`2300 bytes (2.3 kB, 2.2 KiB) copied, 0.000533 s, 4.3 MB/s`."""
+    """Read the time from dd: `2300 bytes (2.3 kB, 2.2 KiB) copied, 0.000533 s, 4.3 MB/s`."""
     return float(line.split(" s, ")[0].rpartition(" ")[2]) * 1000
 
 
 def _exposure(lines: list[str]) -> float | None:
-    """`→ Overall exposure level for etcd.service: 1.9 OK :-)`."""
-    said = lines[-1].rpartition("etcd.service: ")[2].split() if lines else []
+    """Read the rating: `→ Overall exposure level for etcd.service: 1.9 OK :-)`."""
+    rating = lines[-1].rpartition("etcd.service: ")[2].split() if lines else []
     try:
-        return float(said[0])
+        return float(rating[0])
     except (IndexError, ValueError):
         return None
 
 
 def parse_leaders(member: str, metrics: str, now: float) -> LeaderChanges:
-    """From a member's metrics. `now` is in seconds since the epoch."""
+    """Read the number of leader changes from the metrics of a member. `now` is in seconds since the epoch."""
     values = dict(line.split(" ", 1) for line in metrics.splitlines() if line.startswith(_LEADER_METRICS))
     try:
-        changes, began = (float(values[name]) for name in _LEADER_METRICS)
+        changes, started = (float(values[name]) for name in _LEADER_METRICS)
     except (KeyError, ValueError):
-        return LeaderChanges(member, why="its metrics do not tell")
-    return LeaderChanges(member, int(changes), now - began)
+        return LeaderChanges(member, why="its metrics do not contain it")
+    return LeaderChanges(member, int(changes), now - started)

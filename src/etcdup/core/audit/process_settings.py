@@ -1,20 +1,20 @@
-"""What an etcd really runs with: its own arguments and environment, by flag. Pure."""
+"""The settings of a running etcd process, from its arguments and its environment, by flag. Pure."""
 
 from collections.abc import Mapping, Sequence
 
 _ON = ("", "true", "1", "t", "T", "TRUE", "True")
-# What a flag is that neither arguments nor environment name (etcd's own defaults); a quota of 0 is that too.
+# Defaults of etcd, for flags that neither the arguments nor the environment set. A quota of 0 means the default too.
 DEFAULTS = {"heartbeat-interval": 100, "election-timeout": 1000, "quota-backend-bytes": 2 * 1024**3}
 
 
-def process_settings(words: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
-    """Arguments win over ETCD_* variables, as in etcd itself. `words` is the whole argv."""
+def process_settings(argv: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings by flag. Arguments win over ETCD_* variables, as in etcd."""
     found = {
         name.removeprefix("ETCD_").lower().replace("_", "-"): value
         for name, value in variables.items()
         if name.startswith("ETCD_")
     }
-    rest = list(words[1:])
+    rest = list(argv[1:])
     while rest:
         word = rest.pop(0)
         if not word.startswith("-"):
@@ -27,7 +27,7 @@ def process_settings(words: Sequence[str], variables: Mapping[str, str]) -> dict
 
 
 def is_on(settings: Mapping[str, str], flag: str) -> bool:
-    """Whether a flag that is off by default is on."""
+    """Return whether a flag that is off by default is on."""
     return flag in settings and settings[flag] in _ON
 
 
@@ -36,7 +36,7 @@ def urls_of(settings: Mapping[str, str], flag: str) -> tuple[str, ...]:
 
 
 def number_of(settings: Mapping[str, str], flag: str, otherwise: int) -> int:
-    """What one of DEFAULTS is in a running process; `otherwise` where the process does not tell."""
+    """Return the value of a flag of DEFAULTS in a running process, or `otherwise` if the process does not show it."""
     if not settings or "config-file" in settings:
         return otherwise
     try:

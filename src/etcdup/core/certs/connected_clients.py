@@ -81,7 +81,8 @@ def refuse_drop_old_ca(name: str, spec: Spec, observed: Observed) -> tuple[Refus
         Refused(
             f"a client still shows a certificate of the old CA, which {name} and others still take: {who}",
             hint="give that client a certificate of the new CA (`etcdup certs issue NAME`), or stop it; "
-            f"what it tried more than {CLIENT_RETRY.total_seconds():.0f} s ago is not counted any more. Then `etcdup apply` goes on; "
+            f"what it tried more than {CLIENT_RETRY.total_seconds():.0f} s ago is not counted any more. Then "
+            "`etcdup apply` goes on; "
             "`etcdup certs rotate-ca --keep-old` is the way back",
             host=name,
             rules=(15,),

@@ -1,51 +1,50 @@
-"""The first cluster: in which phase the world is, and what must be true before it is formed (rules 1-11)."""
+"""The first cluster: its phase, and what must be true before it is formed (rules 1-11)."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from etcdup.core.members.quorum import refuse_unmounted
+from etcdup.core.members.superseded import cluster_markers
 from etcdup.core.observed.model import HostSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
-    SealCluster,
-)
+from etcdup.core.plan.steps import SealCluster
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
 MIB = 1024**2
-# etcd preallocates 64 MiB WAL segments, two at the start; the binaries take about 70 MiB unpacked.
+# etcd preallocates WAL files of 64 MiB, two of them at the start. The unpacked binaries need about 70 MiB.
 DATA_SPACE = 256 * MIB
 BINARIES_SPACE = 128 * MIB
-# TLS survives an hour (certificates are backdated, rule 94); leases, logs and humans do not.
+# TLS works with a difference of up to an hour, because certificates are backdated (rule 94). Leases and the
+# timestamps of logs do not.
 CLOCK_LIMIT_S = 30.0
 
 
 @dataclass(frozen=True)
 class ClusterPhase:
-    """`fresh`: nothing is there. `forming`: an earlier apply began with `token`. `formed`: the cluster exists."""
+    """The phase and the token of the cluster.
+
+    `fresh`: no host has a marker. `forming`: an earlier apply has begun, with `token`. `formed`: the cluster exists.
+    """
 
     name: Literal["fresh", "forming", "formed"]
     token: str
 
 
 def cluster_phase(spec: Spec, observed: Observed, fresh_token: str) -> ClusterPhase:
-    """What the hosts' marks and the members' answers say; `fresh_token` is used where nothing has begun."""
-    marks = [
-        seen.marker
-        for seen in observed.reachable().values()
-        if seen.marker is not None and seen.marker.cluster == spec.name
-    ]
-    # Answering members alone do not make it formed: with two of three started, the third, still empty, has
-    # yet to be started as part of the same bootstrap. Only members of a cluster that exists are replaced.
-    if formed := [mark.token for mark in marks if mark.formed or mark.replaces]:
+    """Return the phase that the markers on the hosts show. `fresh_token` is the token if no host has a marker."""
+    markers = cluster_markers(spec, observed).values()
+    # Members that answer do not make the cluster formed. If two of three have started, the third is still empty and
+    # must be started in the same bootstrap. Only a member of a formed cluster is replaced.
+    if formed := [marker.token for marker in markers if marker.formed or marker.replaces]:
         return ClusterPhase("formed", max(sorted(formed), key=formed.count))
-    tokens = sorted(mark.token for mark in marks)
-    return ClusterPhase("forming" if marks else "fresh", tokens[0] if tokens else fresh_token)
+    tokens = sorted(marker.token for marker in markers)
+    return ClusterPhase("forming" if tokens else "fresh", tokens[0] if tokens else fresh_token)
 
 
 def refuse_form(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Every reason against forming this cluster now. All hosts are needed: it is all or nothing (rule 6)."""
+    """Return every reason against forming this cluster now. It is formed with all hosts or not at all (rule 6)."""
     reasons = [_unreachable_host(spec, gone, observed) for gone in observed.unreachable().values()]
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
@@ -55,12 +54,12 @@ def refuse_form(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
 
 
 def refuse_join(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
-    """Every reason against a new member on this host, in a cluster that exists."""
+    """Return every reason against a new member on this host, in a cluster that exists."""
     return (*_refuse_machine(spec, host, seen), *refuse_unmounted(seen))
 
 
 def refuse_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
-    """Reasons against writing anything to this host: what is there belongs to somebody else (rules 6, 96)."""
+    """Return every reason against writing to this host: no root, another cluster, foreign data (rules 6, 96)."""
     return (
         *_refuse_without_root(spec, host, seen),
         *_refuse_foreign_marker(spec, host, seen),
@@ -74,8 +73,8 @@ def _unreachable_host(spec: Spec, gone: Unreachable, observed: Observed) -> Refu
         return Refused(f"{gone.host}: {gone.why}", hint=gone.hint, host=gone.host, rules=(6,))
     return Refused(
         f"{gone.host} had a member of this cluster and cannot be reached: {gone.why}",
-        hint="a second cluster is not formed while the first may still run; if it is gone for good, move "
-        f"{spec.tls.dir}/members/{gone.host.partition('@')[0]} away",
+        hint=f"bring {gone.host} back, because the first cluster may still run there. If the host is gone for ever, "
+        f"move {spec.tls.dir}/members/{gone.host.partition('@')[0]} to another directory",
         host=gone.host,
         rules=(6, 62),
     )
@@ -103,21 +102,22 @@ def _refuse_without_root(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Re
     user = f" {spec.ssh.user}" if spec.ssh.user else ""
     return (
         Refused(
-            f"the user{user} on {host.name} is not root",
-            hint="set `sudo: true` below `ssh` in cluster.yaml, or log in as root",
+            f"{host.name}: the SSH user{user} is not root",
+            hint="set `sudo: true` below `ssh` in cluster.yaml, or set `user: root` there",
             host=host.name,
         ),
     )
 
 
 def _refuse_foreign_marker(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
-    mark = seen.marker
-    if mark is None or (mark.cluster, mark.member) == (spec.name, host.name):
+    marker = seen.marker
+    if marker is None or seen.is_marked(spec.name):
         return ()
     return (
         Refused(
-            f"{host.name} already belongs to cluster {mark.cluster}, as its member {mark.member}",
-            hint=f"take another host, or `etcdup destroy` cluster {mark.cluster} first",
+            f"{host.name} belongs to the cluster {marker.cluster}, as its member {marker.member}",
+            hint=f"use another host, or first take {marker.member} out of the cluster.yaml of {marker.cluster} and run "
+            "`etcdup apply` there",
             host=host.name,
             rules=(6,),
         ),
@@ -130,8 +130,10 @@ def _refuse_foreign_data(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     names = ", ".join((seen.data.entries or ())[:3])
     return (
         Refused(
-            f"{seen.data.path} on {host.name} is not empty and was not made by etcdup: it holds {names}",
-            hint="move it away if it is not needed, or set `etcd.data_dir` to another folder; etcdup never touches it",
+            f"{host.name}: {seen.data.path} is not empty and was not made by etcdup: it contains {names}",
+            hint="move the files to another directory if you do not need them, or set `etcd.data_dir` to another "
+            "directory. "
+            "etcdup never changes them",
             host=host.name,
             rules=(6,),
         ),
@@ -143,8 +145,8 @@ def _refuse_wal_mount_point(host: HostSpec, seen: HostSeen) -> tuple[Refused, ..
         return ()
     return (
         Refused(
-            f"{seen.wal.path} on {host.name} is a mount point, and etcd must be able to rename that folder",
-            hint=f"name a folder on that disk in `etcd.wal_dir`, like {seen.wal.path}/wal",
+            f"{host.name}: {seen.wal.path} is a mount point, but etcd must be able to rename this directory",
+            hint=f"set `etcd.wal_dir` to a directory on that disk, for example {seen.wal.path}/wal",
             host=host.name,
         ),
     )
@@ -158,10 +160,8 @@ def _refuse_foreign_unit(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
         return ()
     return (
         Refused(
-            f"another etcd runs on {host.name} already: {', '.join(running)}",
-            hint="stop and disable it if it is not needed: `systemctl disable --now "
-            + " ".join(running)
-            + "`",
+            f"{host.name}: another etcd runs there: {', '.join(running)}",
+            hint=f"run `systemctl disable --now {' '.join(running)}` on {host.name} if you do not need it",
             host=host.name,
             rules=(96,),
         ),
@@ -169,15 +169,18 @@ def _refuse_foreign_unit(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
 
 
 def _refuse_other_members(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
-    """A bootstrap that was cut short goes on only with the members it began with: their IDs come from that list."""
+    """Refuse to resume a bootstrap with other members than it began with.
+
+    etcd computes the IDs of the first members from the list of names and peer URLs.
+    """
     conf = seen.files.get(layout_of(spec, host).conf)
     begun = f'ETCD_INITIAL_CLUSTER="{spec.initial_cluster()}"'
     if not seen.has_member or conf is None or conf.text is None or begun in conf.text:
         return ()
     return (
         Refused(
-            f"{host.name} began to form this cluster with other members or addresses than cluster.yaml now names",
-            hint="bring cluster.yaml back, or `etcdup destroy` (it moves the data aside) and apply again",
+            f"{host.name}: an earlier `etcdup apply` began with other members or addresses than cluster.yaml has now",
+            hint="restore the previous cluster.yaml, then run `etcdup apply` to complete the bootstrap",
             host=host.name,
             rules=(4, 5, 6),
         ),
@@ -189,7 +192,7 @@ def _refuse_arch(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
         return ()
     return (
         Refused(
-            f"{host.name} is a {seen.arch} machine; etcd is supported on amd64 and arm64",
+            f"{host.name} has the architecture {seen.arch}. etcdup runs etcd on amd64 and arm64 only",
             host=host.name,
             rules=(98,),
         ),
@@ -201,7 +204,9 @@ def _refuse_without_systemd(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple
         return ()
     return (
         Refused(
-            f"{host.name} does not run systemd", hint="etcdup starts etcd as a systemd unit", host=host.name
+            f"{host.name} does not run systemd, and etcdup starts etcd as a systemd unit",
+            hint="use another host, with systemd",
+            host=host.name,
         ),
     )
 
@@ -212,8 +217,9 @@ def _refuse_clock(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     where = "ahead of" if seen.clock_ahead_s > 0 else "behind"
     return (
         Refused(
-            f"the clock of {host.name} is {abs(seen.clock_ahead_s):.0f} s {where} this machine's",
-            hint="set up time synchronisation (chrony or systemd-timesyncd) on both; `timedatectl` shows its state",
+            f"{host.name}: the clock is {abs(seen.clock_ahead_s):.0f} s {where} the clock of this machine",
+            hint="set up chrony or systemd-timesyncd on both machines. `timedatectl` shows the state of the "
+            "synchronisation",
             host=host.name,
             rules=(94,),
         ),
@@ -221,7 +227,7 @@ def _refuse_clock(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
 
 
 def refuse_taken_ports(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
-    """A member's ports that somebody else listens on, and who that is, where the host tells."""
+    """Return a refusal for each port of the member that another program uses, with the program if it is known."""
     if seen.unit.is_running and seen.marker is not None:
         return ()
     wanted = {
@@ -233,9 +239,9 @@ def refuse_taken_ports(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refu
         return ()
     return tuple(
         Refused(
-            f"port {taken.port} ({wanted[taken.port]}) on {host.name} is taken"
+            f"{host.name}: port {taken.port} ({wanted[taken.port]}) is in use"
             + (f" by {taken.program} (pid {taken.pid})" if taken.program else ""),
-            hint=f"stop what listens there, or set another {wanted[taken.port]}_port in cluster.yaml",
+            hint=f"stop the program that uses the port, or set another `{wanted[taken.port]}_port` in cluster.yaml",
             host=host.name,
             rules=(95,),
         )
@@ -252,8 +258,8 @@ def _refuse_full_disk(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refus
         short.append((layout_of(spec, host).versions, seen.opt_free_bytes, BINARIES_SPACE))
     return tuple(
         Refused(
-            f"no space on {host.name}: {path} has {free // MIB} MiB free, {need // MIB} MiB are needed",
-            hint="free some space or give the folder a larger disk",
+            f"{host.name}: {path} has {free // MIB} MiB of free space, and etcdup needs {need // MIB} MiB",
+            hint=f"free disk space on {host.name}, or use a larger disk, then run `etcdup apply` again",
             host=host.name,
             rules=(77, 93),
         )
@@ -262,24 +268,20 @@ def _refuse_full_disk(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refus
 
 
 def _refuse_several_attempts(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    tokens = {
-        seen.marker.token: seen.host
-        for seen in observed.reachable().values()
-        if seen.marker is not None and seen.marker.cluster == spec.name
-    }
+    tokens = {marker.token: name for name, marker in cluster_markers(spec, observed).items()}
     if len(tokens) < 2:
         return ()
     return (
         Refused(
-            f"hosts were prepared by different attempts to form cluster {spec.name}: "
+            f"these hosts have markers of different attempts to form the cluster {spec.name}: "
             + ", ".join(sorted(tokens.values())),
-            hint="`etcdup destroy` moves the leftovers aside; then apply again",
+            hint="stop etcd on these hosts and rename /etc/etcd and the data directory there, then run `etcdup "
+            "apply` again",
             rules=(4, 6),
         ),
     )
 
 
 def seal_step(hosts: tuple[str, ...]) -> Step:
-    return SealCluster(
-        hosts=hosts, reason="the cluster exists: a wiped host must never form it again", rules=(6, 7)
-    )
+    reason = "the cluster is formed, and a wiped host must never form it again"
+    return SealCluster(hosts=hosts, reason=reason, rules=(6, 7))

@@ -1,6 +1,6 @@
-"""Who is in the cluster: the newest member list that was seen, and which of its entries are cluster.yaml's.
+"""The members of the cluster: the newest member list, and which of its entries are hosts of cluster.yaml.
 
-A member is known by its name. One that was added and never started has no name yet: it is known by its peer URL.
+A member is identified by its name. A member that was added and never started has no name, only a peer URL.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from etcdup.core.spec.model import HostSpec, Spec
 
 
 def member_list(observed: Observed) -> tuple[ListedMember, ...]:
-    """The newest member list that was seen; empty where no voter answered. A learner does not tell one."""
+    """Return the newest member list; empty if no voter answered. A learner reports no list."""
     lists = [seen for seen in observed.answering().values() if seen.members]
     if not lists:
         return ()
@@ -19,7 +19,7 @@ def member_list(observed: Observed) -> tuple[ListedMember, ...]:
 
 
 def entry_of(spec: Spec, host: HostSpec, members: Iterable[ListedMember]) -> ListedMember | None:
-    """This host's entry: by name, or by the peer URL where it has yet to start."""
+    """Return the entry of this host, found by its name, or by its peer URL if the member never started."""
     entries = tuple(members)
     by_name = next((each for each in entries if each.name == host.name), None)
     url = spec.peer_url(host)
@@ -27,24 +27,27 @@ def entry_of(spec: Spec, host: HostSpec, members: Iterable[ListedMember]) -> Lis
 
 
 def stray_members(spec: Spec, members: Iterable[ListedMember]) -> tuple[ListedMember, ...]:
-    """Members that no host of cluster.yaml stands for."""
+    """Return the members that belong to no host of cluster.yaml."""
     entries = tuple(members)
     ours = {entry.member_id for host in spec.hosts if (entry := entry_of(spec, host, entries))}
     return tuple(each for each in entries if each.member_id not in ours)
 
 
 def name_of(member: ListedMember) -> str:
-    """What a member is called in plans: its name, or its ID where it never started."""
+    """Return the name of the member in plans: its name, or its ID if it never started."""
     return member.name or f"member-{member.member_id:x}"
 
 
 def leaving_host(spec: Spec, member: ListedMember) -> HostSpec:
-    """Where a member runs that cluster.yaml no longer names: its URLs tell. It is reached as the others are."""
+    """Return the host of a member that is not in cluster.yaml any more, from its URLs.
+
+    etcdup connects to it in the same way as to the other hosts.
+    """
     peer = urlsplit(next(iter(member.peer_urls), ""))
     client = urlsplit(next(iter(member.client_urls), ""))
     name = name_of(member)
     root = _root_alongside(spec, name)
-    # Not validated: what a member calls itself is not for us to refuse.
+    # Not validated: the member exists, whatever its name is.
     return HostSpec.model_construct(
         name=name,
         address=peer.hostname or "",
@@ -56,66 +59,74 @@ def leaving_host(spec: Spec, member: ListedMember) -> HostSpec:
 
 
 def host_of(spec: Spec, observed: Observed, name: str) -> HostSpec:
-    """The host of that name, in cluster.yaml or leaving; KeyError if there is none."""
+    """Return the host with that name, in cluster.yaml or leaving. Raise KeyError if there is none."""
     return observed.leaving[name] if name in observed.leaving else spec.host(name)
 
 
 def voter_names(observed: Observed) -> tuple[str, ...]:
-    """Names of the voters that were looked at, sorted: those of cluster.yaml and those that leave."""
+    """Return the sorted names of the observed voters: those of cluster.yaml and those that leave."""
     voting = {name_of(each) for each in member_list(observed) if not each.is_learner}
     return tuple(sorted(voting & observed.members.keys()))
 
 
 def answer_of(observed: Observed, member: ListedMember) -> MemberSeen | None:
-    """What the member itself answered, found by its ID: a wiped host's new member is not its old one."""
+    """Return the answer of the member, found by its ID. A new member on a wiped host has the same name and a new ID."""
     return next((seen for seen in observed.answering().values() if seen.member_id == member.member_id), None)
 
 
 def member_list_differences(spec: Spec, observed: Observed) -> tuple[str, ...]:
-    """How the member list differs from cluster.yaml, a line for each member; none where nobody tells a list."""
+    """Return how the member list differs from cluster.yaml, one line for each member; none without a list."""
     members = member_list(observed)
     if not members:
         return ()
     own = (_difference(spec, host, entry_of(spec, host, members)) for host in spec.hosts)
-    beyond = (
-        f"{name_of(each)} is in the cluster{'' if each.name else ', never started,'} and not in cluster.yaml"
+    stray = (
+        f"{name_of(each)} is in the member list{'' if each.name else ', never started,'} and not in cluster.yaml"
         for each in stray_members(spec, members)
     )
-    return (*filter(None, own), *sorted(beyond))
+    return (*filter(None, own), *sorted(stray))
 
 
 def _difference(spec: Spec, host: HostSpec, entry: ListedMember | None) -> str:
     if entry is None:
-        return f"{host.name} is in cluster.yaml and not in the cluster"
+        return f"{host.name} is in cluster.yaml and not in the member list"
     if spec.peer_url(host) not in entry.peer_urls:
-        return f"{host.name} is in the cluster as {', '.join(entry.peer_urls)}, not {spec.peer_url(host)}"
+        return peer_url_difference(spec, host, entry)
     if not entry.name:
-        return f"{host.name} was added to the cluster and has never started"
-    return f"{host.name} is a learner, which has no vote yet" if entry.is_learner else ""
+        return f"{host.name} was added to the member list and never started"
+    return f"{host.name} is a learner and has no vote yet" if entry.is_learner else ""
+
+
+def peer_url_difference(spec: Spec, host: HostSpec, entry: ListedMember) -> str:
+    """Return the text about a member whose peer URL in the member list is not the one of cluster.yaml."""
+    return (
+        f"{host.name} has the peer URL {', '.join(entry.peer_urls)} in the member list, "
+        f"and {spec.peer_url(host)} in cluster.yaml"
+    )
 
 
 def _root_alongside(spec: Spec, name: str) -> str | None:
-    """The folder of a local member, where every other has its folder in one place, called by its name."""
+    """Return the directory of a local member, if all local members have `PARENT/NAME` with the same PARENT."""
     folders = {host.root.removesuffix(f"/{host.name}") for host in spec.hosts if host.root}
     regular = all(host.root and host.root.endswith(f"/{host.name}") for host in spec.hosts)
     return f"{folders.pop()}/{name}" if regular and len(folders) == 1 else None
 
 
 def former_hosts(spec: Spec, observed: Observed) -> tuple[HostSpec, ...]:
-    """Where members may run that cluster.yaml no longer names, by the certificates that they were given and that are
-    kept until their hosts are cleared.
+    """Return the former hosts: hosts that are not in cluster.yaml any more and may still run a member.
 
-    Where no host of cluster.yaml knows a cluster, also those that it names elsewhere now: a cluster whose hosts were
-    all exchanged must not be formed anew beside itself.
+    Their server certificates show them. The PKI keeps these until the hosts are cleared.
+    If no host of cluster.yaml has a marker of a formed cluster, hosts whose address changed in cluster.yaml are former
+    hosts too. Otherwise etcdup could form a second cluster while the first one runs at the old addresses.
     """
-    marks = (seen.marker for seen in observed.reachable().values())
-    known = any(mark is not None and (mark.formed or mark.replaces) for mark in marks)
-    places = (
+    markers = (seen.marker for seen in observed.reachable().values())
+    known = any(marker is not None and (marker.formed or marker.replaces) for marker in markers)
+    hosts = (
         _former_host(spec, role.removeprefix("server/"), cert, known=known)
         for role, cert in sorted(observed.pki.certs.items())
         if role.startswith("server/")
     )
-    return tuple(place for place in places if place)
+    return tuple(host for host in hosts if host)
 
 
 def _former_host(spec: Spec, name: str, cert: CertSeen, *, known: bool) -> HostSpec | None:
@@ -123,7 +134,7 @@ def _former_host(spec: Spec, name: str, cert: CertSeen, *, known: bool) -> HostS
     if name not in {host.name for host in spec.hosts}:
         root = _root_alongside(spec, name)
     elif not known and addresses and spec.host(name).address not in addresses:
-        name, root = f"{name}@{addresses[0]}", None  # the host of that name is another machine now
+        name, root = f"{name}@{addresses[0]}", None  # the host with that name has another address now
     else:
         return None
     if not addresses:

@@ -1,15 +1,22 @@
-"""The members that the cluster has, and those that cluster.yaml names: what is to be done about the difference.
+"""Changes of the member list: the steps from the members of the cluster to the members of cluster.yaml.
 
-New members join as learners and are promoted, one at a time; a member that leaves is removed first, and its host
-cleared then. Where both are wanted they take turns, so that a cluster never has more than one member too many and never
-one too few (rules 25-37).
+New members join as learners and are promoted, one at a time. A member that leaves is removed from the list first, then
+its host is cleared. If members join and others leave, the changes alternate. So the cluster never has more than one
+member too many, and never one too few (rules 25-37).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from etcdup.core.members.bootstrap import refuse_join
-from etcdup.core.members.member_list import answer_of, entry_of, member_list, name_of, stray_members
+from etcdup.core.members.member_list import (
+    answer_of,
+    entry_of,
+    member_list,
+    name_of,
+    peer_url_difference,
+    stray_members,
+)
 from etcdup.core.members.quorum import unhealthy, voter_count
 from etcdup.core.observed.model import HostSeen, ListedMember, Observed
 from etcdup.core.plan.plan import Refused
@@ -28,11 +35,14 @@ from etcdup.core.spec.model import HostSpec, Spec
 
 @dataclass(frozen=True)
 class MembershipChange:
-    """What is to be done to the member list, in three parts between which other steps have their place.
+    """The changes of the member list, in groups. The planner puts other steps between the groups.
 
-    `removals` are of members that no longer serve and would be in the way (rule 26), `moves` are new addresses of
-    members that stay, `turns` are joining and leaving in turn. `late_moves` are those of learners, once they vote:
-    some releases take a learner's new address for its promotion (rule 23). `joining` are hosts that get a new member.
+    `removals` are members that do not serve any more and would prevent an addition (rule 26).
+    `moves` are new addresses of members that stay.
+    `turns` are additions and removals, alternating.
+    `late_moves` are new addresses of learners, after their promotion: some releases promote a learner when its address
+    changes (rule 23).
+    `joining` are the hosts that get a new member.
     """
 
     refused: tuple[Refused, ...] = ()
@@ -48,7 +58,7 @@ class MembershipChange:
 
 
 def membership_change(spec: Spec, observed: Observed) -> MembershipChange:
-    """What separates the member list from cluster.yaml. Nothing where no member tells a list."""
+    """Return the changes from the member list to cluster.yaml; no changes if no member reports a list."""
     members = member_list(observed)
     if not members:
         return MembershipChange()
@@ -76,48 +86,34 @@ def membership_change(spec: Spec, observed: Observed) -> MembershipChange:
     )
 
 
-def refuse_mixed_clusters(observed: Observed) -> tuple[Refused, ...]:
-    """Members of different clusters under one name: nothing may be changed before a person has looked."""
-    answering = observed.answering()
-    if len({seen.cluster_id for seen in answering.values()}) < 2:
-        return ()
-    parts = ", ".join(f"{name} is in {seen.cluster_id:x}" for name, seen in sorted(answering.items()))
-    return (
-        Refused(
-            f"the members belong to different clusters: {parts}",
-            hint="stop here: find out which one your clients' data is in before anything is changed",
-            rules=(4, 65),
-        ),
-    )
-
-
 def is_replaced(seen: HostSeen | None, entry: ListedMember | None) -> bool:
-    """Whether the host bears the mark of `member replace` for this very member."""
-    mark = seen.marker if seen else None
-    return mark is not None and entry is not None and mark.replaces == f"{entry.member_id:x}"
+    """Return whether `etcdup member replace` has marked the host for the replacement of exactly this member."""
+    marker = seen.marker if seen else None
+    return marker is not None and entry is not None and marker.replaces == f"{entry.member_id:x}"
 
 
 def holds_data(seen: HostSeen) -> bool:
-    """Whether anything is in the way of a member that must start empty."""
+    """Return whether etcd runs or data exists on the host. A new member must start with empty directories."""
     return seen.unit.is_running or any(not each.is_empty for each in (seen.data, seen.wal) if each)
 
 
 def _refuse_duplicate_names(members: tuple[ListedMember, ...]) -> tuple[Refused, ...]:
     names = [each.name for each in members if each.name]
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if not twins:
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if not duplicates:
         return ()
     return (
         Refused(
-            f"the cluster has several members called {', '.join(twins)}",
-            hint="remove the dead one by its ID: `etcdup ctl -- member list`, then `etcdup ctl -- member remove ID`",
+            f"the cluster has several members with the name {', '.join(duplicates)}",
+            hint="find the ID of the dead member with `etcdup ctl -- member list`, then run "
+            "`etcdup ctl -- member remove ID`",
             rules=(25,),
         ),
     )
 
 
 def _is_joining(spec: Spec, host: HostSpec, observed: Observed) -> bool:
-    """Whether this host's member has yet to become a voter, or gives way to one that has."""
+    """Return whether the host gets a new member: it has none, or a learner, or its member is being replaced."""
     entry = entry_of(spec, host, member_list(observed))
     return entry is None or entry.is_learner or is_replaced(observed.reachable().get(host.name), entry)
 
@@ -129,27 +125,36 @@ def _is_lost(seen: HostSeen | None) -> bool:
 def _refuse_joining(spec: Spec, host: HostSpec, observed: Observed) -> tuple[Refused, ...]:
     gone = observed.unreachable().get(host.name)
     if gone is not None:
-        hint = gone.hint or "a new member needs its host; to wait with it, take it out of cluster.yaml"
+        hint = gone.hint or f"bring {host.name} back, or take it out of cluster.yaml for now"
         return (
-            Refused(f"{host.name} is to join, and cannot be reached: {gone.why}", hint, host.name, (25,)),
+            Refused(
+                f"{host.name} cannot join the cluster, because the host cannot be reached: {gone.why}",
+                hint,
+                host.name,
+                (25,),
+            ),
         )
     return refuse_join(spec, host, observed.reachable()[host.name])
 
 
 def _refuse_moving(spec: Spec, host: HostSpec, observed: Observed) -> tuple[Refused, ...]:
-    """A member that is listed under another address must be there, with its data, to be given this one."""
+    """Refuse a new address for a member whose host cannot be reached or has no data of the member."""
     entry = entry_of(spec, host, member_list(observed))
-    assert entry is not None, "else it would be joining"
+    assert entry is not None, "otherwise the host would be joining"
     seen = observed.reachable().get(host.name)
     if spec.peer_url(host) in entry.peer_urls or (seen is not None and seen.has_member):
         return ()
-    why = observed.unreachable()[host.name].why if seen is None else f"{seen.data.path} there holds no member"
+    why = (
+        observed.unreachable()[host.name].why
+        if seen is None
+        else f"{seen.data.path} on the host contains no member"
+    )
     return (
         Refused(
-            f"{host.name} is in the cluster as {', '.join(entry.peer_urls)}, and cluster.yaml says "
-            f"{spec.peer_url(host)}: {why}",
-            hint=f"for a new machine in its place: `etcdup member replace {host.name}`; for the same machine with a "
-            "new address: bring it up there with its data",
+            f"{peer_url_difference(spec, host, entry)}: {why}",
+            hint=f"if this is a new machine, run `etcdup member replace {host.name}`. If it is the same machine "
+            "with a new "
+            "address, start it at this address with its data",
             host=host.name,
             rules=(32, 36),
         ),
@@ -157,7 +162,7 @@ def _refuse_moving(spec: Spec, host: HostSpec, observed: Observed) -> tuple[Refu
 
 
 def _rank(member: ListedMember, observed: Observed) -> tuple[int, str]:
-    """Those that serve nobody first, the leader last."""
+    """Return the rank in the order of removal: members that do not answer and learners first, the leader last."""
     seen = answer_of(observed, member)
     if seen is None or member.is_learner:
         return (0, name_of(member))
@@ -169,14 +174,15 @@ def _is_idle(member: ListedMember, observed: Observed) -> bool:
 
 
 def departed_hosts(observed: Observed) -> tuple[str, ...]:
-    """Hosts whose members have left the cluster, as far as a member list says so: to be cleared, or cleared already."""
+    """Return the hosts whose members are not in the member list any more, cleared or not; none without a list."""
     members = member_list(observed)
-    there = {name_of(each) for each in members}
-    return tuple(sorted(observed.leaving.keys() - there)) if members else ()
+    listed = {name_of(each) for each in members}
+    return tuple(sorted(observed.leaving.keys() - listed)) if members else ()
 
 
-def is_ours(spec: Spec, seen: HostSeen | None) -> bool:
-    """Whether the host bears this member's mark: only then is what is on it ours to move."""
+def _has_marker(spec: Spec, observed: Observed, name: str) -> bool:
+    """Return whether the host has the marker of this member. Only then etcdup may change what is on it."""
+    seen = observed.reachable().get(name)
     return seen is not None and seen.is_marked(spec.name)
 
 
@@ -185,7 +191,7 @@ def _clear_departed_steps(spec: Spec, observed: Observed) -> list[Step]:
     return [
         DetachMember(host=name, reason=reason, rules=(31, 33))
         for name in departed_hosts(observed)
-        if is_ours(spec, observed.reachable().get(name))
+        if _has_marker(spec, observed, name)
     ]
 
 
@@ -194,25 +200,30 @@ def _removal_steps(spec: Spec, observed: Observed, members: list[ListedMember]) 
 
 
 def _leave_steps(spec: Spec, observed: Observed, member: ListedMember) -> Iterator[Step]:
-    """Off the list first: a voter that is only stopped still counts, and one more to fail would take the quorum."""
+    """Remove the member from the list before its host is cleared.
+
+    A stopped voter still counts for the quorum, so one more failure could lose the quorum.
+    """
     name = name_of(member)
-    reason = "cluster.yaml no longer names it"
+    reason = "the member list has it, cluster.yaml does not"
     if not member.name:
-        reason = f"{', '.join(member.peer_urls)} was added, never started, and is not in cluster.yaml"
+        reason = f"{', '.join(member.peer_urls)} was added and never started, and is not in cluster.yaml"
     yield RemoveMember(host=name, member_id=f"{member.member_id:x}", reason=reason, rules=(26, 34, 35))
-    if is_ours(spec, observed.reachable().get(name)):
+    if _has_marker(spec, observed, name):
         yield DetachMember(host=name, reason="its member has left the cluster", rules=(31, 33))
 
 
 def _replaced_removal_steps(spec: Spec, observed: Observed) -> Iterator[Step]:
-    """Old members whose hosts get new ones, and learners whose data is gone."""
+    """Yield the removal of each member that is replaced on its host, and of each learner without data."""
     for host in spec.hosts:
         entry = entry_of(spec, host, member_list(observed))
         seen = observed.reachable().get(host.name)
         if entry is None or not _is_to_be_replaced(seen, entry):
             continue
-        why = "a new member takes its place" if is_replaced(seen, entry) else "its data is gone"
-        yield RemoveMember(host=host.name, member_id=f"{entry.member_id:x}", reason=why, rules=(26, 31, 32))
+        reason = "a new member replaces it" if is_replaced(seen, entry) else "its data is lost"
+        yield RemoveMember(
+            host=host.name, member_id=f"{entry.member_id:x}", reason=reason, rules=(26, 31, 32)
+        )
 
 
 def _move_steps(spec: Spec, observed: Observed, *, learners: bool) -> Iterator[UpdatePeerUrl]:
@@ -222,21 +233,23 @@ def _move_steps(spec: Spec, observed: Observed, *, learners: bool) -> Iterator[U
         if entry is None or url in entry.peer_urls or entry.is_learner != learners:
             continue
         if not _is_to_be_replaced(observed.reachable().get(host.name), entry):
-            reason = f"the cluster knows it as {', '.join(entry.peer_urls)}"
+            reason = f"its peer URL in the member list is {', '.join(entry.peer_urls)}"
             ident = f"{entry.member_id:x}"
             yield UpdatePeerUrl(host=host.name, member_id=ident, peer_url=url, reason=reason, rules=(36,))
 
 
 def _is_to_be_replaced(seen: HostSeen | None, entry: ListedMember) -> bool:
-    """Whether this member is to be removed and another one added in its place."""
+    """Return whether this member is removed and a new one is added on its host."""
     return is_replaced(seen, entry) or (entry.is_learner and bool(entry.name) and _is_lost(seen))
 
 
 def _turn_steps(
     spec: Spec, observed: Observed, newcomers: list[HostSpec], leaving: list[ListedMember]
 ) -> Iterator[Step]:
-    """One joins, one leaves, and so on. Whose turn it is, the number of voters tells: a plan made half-way goes on
-    as this one would have."""
+    """Yield additions and removals in turn.
+
+    The number of voters decides which one is next. So a plan that is made half-way continues in the same order.
+    """
     idle = [each for each in stray_members(spec, member_list(observed)) if each not in leaving]
     voting = voter_count(observed) - sum(not each.is_learner for each in idle)
     voting -= sum(_is_voter(spec, host, observed) for host in newcomers)
@@ -254,7 +267,7 @@ def _turn_steps(
 
 
 def _has_begun(spec: Spec, host: HostSpec, observed: Observed) -> bool:
-    """Whether this newcomer is in the member list already: nobody else joins or leaves before it votes."""
+    """Return whether the new member is in the member list already. Until it votes, no other member joins or leaves."""
     entry = entry_of(spec, host, member_list(observed))
     return entry is not None and not is_replaced(observed.reachable().get(host.name), entry)
 
@@ -268,11 +281,15 @@ def _join_steps(spec: Spec, host: HostSpec, observed: Observed) -> Iterator[Step
     entry = entry_of(spec, host, member_list(observed))
     seen = observed.reachable().get(host.name)
     if entry is None or is_replaced(seen, entry) or (entry.name and _is_lost(seen)):
-        reason = "cluster.yaml names it" if entry is None else "it takes the place of the member that goes"
+        reason = (
+            "cluster.yaml has it, the member list does not"
+            if entry is None
+            else "it replaces the removed member"
+        )
         if seen is not None and holds_data(seen):
-            yield SetAside(host=host.name, reason="its data is of a member that was removed", rules=(31, 32))
+            yield SetAside(host=host.name, reason="its data is of a removed member", rules=(31, 32))
         yield AddLearner(host=host.name, peer_url=spec.peer_url(host), reason=reason, rules=(25, 27, 28))
-        yield JoinMember(host=host.name, reason="it is new", rules=(31,))
+        yield JoinMember(host=host.name, reason="it is a new member", rules=(31,))
     elif answer_of(observed, entry) is None:
         yield JoinMember(host=host.name, reason="it was added and does not answer yet", rules=(31,))
     yield PromoteMember(host=host.name, reason="a learner has no vote", rules=(29, 35))

@@ -1,7 +1,7 @@
-"""Guards before the set of voters changes: each answers why not, or None (rules 25-37).
+"""Guards before the set of voters changes: each returns the reasons against the step (rules 25-37).
 
-etcd's own check is not enough: it counts dead members as started, and from 3.5.30 on it lets a cluster grow
-while a voter is dead (rule 28).
+The check of etcd is not enough: it counts dead members as started. From 3.5.30 on it permits an addition while a voter
+is dead (rule 28).
 """
 
 from etcdup.core.members.member_list import answer_of, entry_of, member_list, name_of
@@ -12,15 +12,15 @@ from etcdup.core.spec.model import Spec
 
 
 def refuse_add(name: str, observed: Observed) -> tuple[Refused, ...]:
-    """A learner is added to a whole and healthy cluster only, one at a time (rules 25-29, 50)."""
+    """Allow one addition at a time, and only if all voters are healthy (rules 25-29, 50)."""
     if reason := _refuse_without_quorum(name, "added", observed) or refuse_corrupt_alarm(observed):
         return reason
     members = member_list(observed)
     if waiting := [name_of(each) for each in members if each.is_learner or not each.name]:
         return (
             Refused(
-                f"{name} is not added while {', '.join(waiting)} has yet to become a voter",
-                hint="one change at a time: run `etcdup apply` again once that is done",
+                f"{name} cannot be added now, because {', '.join(waiting)} is not a voter yet",
+                hint="run `etcdup status` until that member is a voter, then run `etcdup apply` again",
                 host=name,
                 rules=(25, 28, 29),
             ),
@@ -28,8 +28,9 @@ def refuse_add(name: str, observed: Observed) -> tuple[Refused, ...]:
     if ill := unhealthy(observed):
         return (
             Refused(
-                f"{name} is not added while {', '.join(ill)} is not healthy",
-                hint="bring it back, replace it (`etcdup member replace`), or take it out of cluster.yaml",
+                f"{name} cannot be added now, because {', '.join(ill)} is not healthy",
+                hint=f"bring {', '.join(ill)} back, run `etcdup member replace {ill[0]}`, or take it out of "
+                "cluster.yaml",
                 host=name,
                 rules=(26, 28),
             ),
@@ -38,15 +39,15 @@ def refuse_add(name: str, observed: Observed) -> tuple[Refused, ...]:
 
 
 def refuse_promote(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """A learner that answers gets its vote when the voters that are then alive are a quorum (rule 35)."""
+    """Allow the promotion of a learner that answers, if the healthy voters are a quorum after it (rule 35)."""
     entry = entry_of(spec, spec.host(name), member_list(observed))
     if entry is None or not entry.is_learner:
         return ()
     if answer_of(observed, entry) is None:
         return (
             Refused(
-                f"{name} is a learner that does not answer, so it cannot be told whether it is in sync",
-                hint="`etcdup status` shows why; a learner that is lost can be taken out of cluster.yaml",
+                f"{name} cannot be promoted: the learner does not answer, so it is unknown whether it is in sync",
+                hint=f"run `etcdup status` to see why. If {name} is lost, take it out of cluster.yaml",
                 host=name,
                 rules=(29,),
             ),
@@ -58,7 +59,7 @@ def refuse_promote(name: str, spec: Spec, observed: Observed) -> tuple[Refused, 
 
 
 def refuse_remove(member_id: int, observed: Observed) -> tuple[Refused, ...]:
-    """A member is removed when the healthy ones that stay are a quorum of those that stay (rules 34, 35)."""
+    """Allow a removal if the healthy members that stay are a quorum of all that stay (rules 34, 35)."""
     entry = next((each for each in member_list(observed) if each.member_id == member_id), None)
     if entry is None:
         return ()
@@ -71,10 +72,10 @@ def refuse_remove(member_id: int, observed: Observed) -> tuple[Refused, ...]:
 
 
 def refuse_detach(name: str, observed: Observed) -> tuple[Refused, ...]:
-    """A host is cleared when its member is off the list, which only a quorum can say, or when the others keep a
-    quorum without it.
+    """Allow the clearing of a host if its member is not in the member list, or if the others keep a quorum without it.
 
-    A member that is not healthy may be so because there is no quorum: its data may then be what brings one back.
+    Only a quorum can confirm that a member left the list. A member can be unhealthy because there is no quorum: then
+    its data may be necessary to get the quorum back.
     """
     entry = next((each for each in member_list(observed) if name_of(each) == name), None)
     if entry is None:
@@ -90,14 +91,18 @@ def refuse_detach(name: str, observed: Observed) -> tuple[Refused, ...]:
 
 
 def refuse_archive_data(name: str, observed: Observed) -> tuple[Refused, ...]:
-    """A host's data gives way to a new member's when the member list is current, which takes a quorum, and the
-    others keep theirs (rules 31, 32)."""
+    """Allow the archiving of a host's data for a new member, if the cluster has a quorum and keeps it (rules 31, 32).
+
+    Without a quorum, the member list may be out of date.
+    """
     return _refuse_without_quorum(name, "replaced", observed) or refuse_detach(name, observed)
 
 
 def refuse_update_peer_url(name: str, observed: Observed) -> tuple[Refused, ...]:
-    """A peer URL is changed while the other voters are a quorum: until it is restarted, the member may be cut off
-    (rule 36)."""
+    """Allow a new peer URL if the other voters are a quorum (rule 36).
+
+    Until its restart, the member can be without a connection to the others.
+    """
     voting, left = voter_count(observed), len(healthy(observed).keys() - {name})
     if voting > 1 and left < quorum_of(voting):
         return (_quorum_loss(name, "changing the address of", voting, left),)
@@ -111,7 +116,7 @@ def _refuse_without_quorum(name: str, done: str, observed: Observed) -> tuple[Re
     return (
         Refused(
             f"{name} cannot be {done}: the cluster has no quorum ({alive} of {voting} voters are healthy)",
-            hint="bring members back first; `etcdup status` says what is wrong with each",
+            hint="run `etcdup status` to see the fault of each member, and bring members back first",
             host=name,
             rules=(34,),
         ),
@@ -125,8 +130,9 @@ def _refuse_while_others_unhealthy(entry: ListedMember, done: str, observed: Obs
         return ()
     return (
         Refused(
-            f"{name} is healthy and is not {done} while {', '.join(others)} is not",
-            hint="bring the sick member back or replace it first, or take that one out of cluster.yaml instead",
+            f"{name} cannot be {done} now: it is healthy, and {', '.join(others)} is not",
+            hint=f"first bring {', '.join(others)} back or run `etcdup member replace {others[0]}`, or take it out of "
+            "cluster.yaml instead",
             host=name,
             rules=(34,),
         ),
@@ -145,7 +151,7 @@ def _quorum_loss(name: str, doing: str, voting: int, alive: int) -> Refused:
     return Refused(
         f"{doing} {name} would lose the quorum: {alive} of {voting} voters would be healthy, "
         f"{quorum_of(max(voting, 1))} are needed",
-        hint="bring the other members back first; `etcdup status` says what is wrong with each",
+        hint="run `etcdup status` to see the fault of each member, and bring the other members back first",
         host=name,
         rules=(34, 35),
     )
@@ -158,8 +164,8 @@ def _refuse_mixed_minors(name: str, observed: Observed) -> tuple[Refused, ...]:
     shown = " and ".join(f"{major}.{minor}" for major, minor in minors)
     return (
         Refused(
-            f"{name} is not added while the members run {shown}",
-            hint="finish the change of version first",
+            f"{name} cannot be added now, because the members run {shown}",
+            hint="complete the change of version first: set the previous hosts in cluster.yaml and run `etcdup apply`",
             host=name,
             rules=(50,),
         ),
@@ -172,8 +178,8 @@ def _refuse_nospace_alarm(name: str, observed: Observed) -> tuple[Refused, ...]:
         return ()
     return (
         Refused(
-            f"{name} is not added while the cluster has a NOSPACE alarm",
-            hint="compact and defragment it, or raise `etcd.quota`, then disarm the alarm",
+            f"{name} cannot be added now, because the cluster has a NOSPACE alarm",
+            hint="compact and defragment, or raise `etcd.quota`. Then run `etcdup ctl -- alarm disarm`",
             host=name,
             rules=(70,),
         ),

@@ -1,6 +1,6 @@
-"""Quorum arithmetic and the guards built on it: each answers why not, or None.
+"""The quorum, and the guards that use it: each returns the reasons against the step.
 
-Healthy members are counted, not started ones: etcd itself counts a dead member as started (rules 27, 34).
+Only healthy members count. etcd counts a dead member that started once as started (rules 27, 34).
 """
 
 from etcdup.core.members.member_list import member_list, name_of
@@ -10,17 +10,17 @@ from etcdup.core.spec.model import Spec
 
 
 def quorum_of(voters: int) -> int:
-    """How many voters must live for the cluster to accept writes."""
+    """Return the number of voters that must be alive, so that the cluster accepts writes."""
     return voters // 2 + 1
 
 
 def voter_count(observed: Observed) -> int:
-    """Voters by the newest member list that was seen; 0 where no member answered."""
+    """Return the number of voters in the newest member list; 0 if no member answered."""
     return sum(not member.is_learner for member in member_list(observed))
 
 
 def healthy(observed: Observed) -> dict[str, MemberSeen]:
-    """Voters of the member list that answer, follow a leader, report no error, and agree on the cluster."""
+    """Return the healthy voters: they answer, have a leader and no error, and all report the same cluster ID."""
     answering = observed.answering()
     clusters = {seen.cluster_id for seen in answering.values()}
     if len(clusters) > 1:
@@ -34,16 +34,16 @@ def healthy(observed: Observed) -> dict[str, MemberSeen]:
 
 
 def unhealthy(observed: Observed) -> tuple[str, ...]:
-    """Names of the voters that are not healthy, sorted."""
-    well = {seen.member_id for seen in healthy(observed).values()}
+    """Return the sorted names of the voters that are not healthy."""
+    healthy_ids = {seen.member_id for seen in healthy(observed).values()}
     voting = (member for member in member_list(observed) if not member.is_learner)
-    return tuple(sorted(name_of(member) for member in voting if member.member_id not in well))
+    return tuple(sorted(name_of(member) for member in voting if member.member_id not in healthy_ids))
 
 
 def is_electing(observed: Observed) -> bool:
-    """A quorum of voters answers, none of them leads, and not all follow a leader: soon one of them leads.
+    """Return whether an election is in progress: a quorum answers, no member leads, and not all report a leader.
 
-    Fewer cannot elect; those that still follow a leader who has died have only not noticed yet.
+    Fewer voters than a quorum cannot elect a leader. A member can still report a leader that is dead.
     """
     answering = [seen for seen in observed.answering().values() if not seen.is_learner]
     leads = any(seen.leader_id == seen.member_id for seen in answering)
@@ -52,7 +52,7 @@ def is_electing(observed: Observed) -> bool:
 
 
 def starting_members(observed: Observed) -> tuple[str, ...]:
-    """Members that systemd is starting, where the others are a quorum that they find: soon they answer."""
+    """Return the members that systemd is starting while the healthy members are a quorum. They will answer soon."""
     if len(healthy(observed)) < quorum_of(voter_count(observed)):
         return ()
     answering = observed.answering()
@@ -64,12 +64,12 @@ def starting_members(observed: Observed) -> tuple[str, ...]:
 
 
 def describe_quorum(voting: int, alive: int) -> str:
-    """`3 voters, 3 healthy, quorum 2, can lose 1`."""
+    """Return `3 voters, 3 healthy, quorum 2, can lose 1`."""
     return describe_quorum_change((voting, alive), (voting, alive))
 
 
 def describe_quorum_change(before: tuple[int, int], after: tuple[int, int]) -> str:
-    """`3 -> 4 voters, 3 -> 4 healthy, quorum 2 -> 3, can lose 1`: voters, and how many of them are healthy."""
+    """Return `3 -> 4 voters, 3 -> 4 healthy, quorum 2 -> 3, can lose 1`. Arguments are (voters, healthy voters)."""
     now, then = _figures(*before), _figures(*after)
     shown = [f"{a}" if a == b else f"{a} -> {b}" for a, b in zip(now, then, strict=True)]
     word = "voter" if before[0] == after[0] == 1 else "voters"
@@ -82,7 +82,7 @@ def _figures(voting: int, alive: int) -> tuple[int, int, int, int]:
 
 
 def refuse_start(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """A stopped member may be started when its data is there: starting takes nothing away."""
+    """Allow the start of a stopped member if its data and its marker are on the host. A start removes nothing."""
     host = observed.reachable().get(name)
     if host is None:
         return (Refused(f"{name} cannot be reached", host=name),)
@@ -91,7 +91,7 @@ def refuse_start(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ..
     if not host.is_marked(spec.name):
         return (
             Refused(
-                f"the data in {host.data.path} on {name} is not marked as this member's",
+                f"{name} cannot be started: the host has no marker of this member for the data in {host.data.path}",
                 host=name,
                 rules=(6,),
             ),
@@ -100,7 +100,7 @@ def refuse_start(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ..
 
 
 def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:
-    """A running member may be restarted when the others keep a quorum without it (rules 34, 38)."""
+    """Allow the restart of a running member if the others keep a quorum without it (rules 34, 38)."""
     host = observed.reachable().get(name)
     if host is None:
         return (Refused(f"{name} cannot be reached", host=name),)
@@ -115,8 +115,7 @@ def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:
             Refused(
                 f"stopping {name} would lose the quorum: {left} of {voting} members would be healthy, "
                 f"{quorum_of(max(voting, 1))} are needed",
-                hint=f"bring {_unhealthy_others(name, observed)} back first; "
-                "`etcdup status` says what is wrong with each",
+                hint=f"bring {_unhealthy_others(name, observed)} back first. `etcdup status` shows the fault of each",
                 host=name,
                 rules=(34, 38),
             ),
@@ -125,13 +124,15 @@ def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:
 
 
 def refuse_corrupt_alarm(observed: Observed) -> tuple[Refused, ...]:
-    """A CORRUPT alarm stops every change: one member's data differs and it is not known whose (rule 82)."""
+    """Refuse every change during a CORRUPT alarm: the data of one member differs, and it is unknown which (rule 82)."""
     alarms = {alarm for seen in observed.answering().values() for alarm in seen.alarms}
     if any("CORRUPT" in alarm for alarm in alarms):
         return (
             Refused(
-                "the cluster has a CORRUPT alarm: the data of one member differs from the others'",
-                hint="find the member with `etcdup ctl -- endpoint hashkv`, replace it, then disarm the alarm",
+                "the cluster has a CORRUPT alarm: the data of one member differs from the data of the others",
+                hint="find the member with `etcdup ctl -- endpoint hashkv`, run `etcdup member replace NAME` for "
+                "it, then run "
+                "`etcdup ctl -- alarm disarm`",
                 rules=(82,),
             ),
         )
@@ -139,19 +140,21 @@ def refuse_corrupt_alarm(observed: Observed) -> tuple[Refused, ...]:
 
 
 def _unhealthy_others(name: str, observed: Observed) -> str:
-    """Who is not well besides this member, in words."""
+    """Return the names of the other members that are not healthy, or `the other members`."""
     return ", ".join(each for each in unhealthy(observed) if each != name) or "the other members"
 
 
 def _refuse_lost_data(host: HostSeen) -> tuple[Refused, ...]:
-    """A member that is wiped is replaced, never started empty under its old ID; a disk that is not mounted is not
-    an empty one."""
+    """Refuse to start a member without data: a wiped member is replaced, never started with its old ID.
+
+    A data directory whose disk is not mounted is reported as that, not as lost data.
+    """
     if unmounted := refuse_unmounted(host):
         return unmounted
     return (
         Refused(
-            f"{host.data.path} on {host.host} holds no member, but this cluster has {host.host} in it",
-            hint=f"if its disk is not mounted, mount it; if its data is lost: `etcdup member replace {host.host}`",
+            f"{host.host}: {host.data.path} contains no member, but {host.host} is a member of this cluster",
+            hint=f"mount the disk if it is not mounted. If the data is lost, run `etcdup member replace {host.host}`",
             host=host.host,
             rules=(32, 89),
         ),
@@ -159,13 +162,13 @@ def _refuse_lost_data(host: HostSeen) -> tuple[Refused, ...]:
 
 
 def refuse_unmounted(host: HostSeen) -> tuple[Refused, ...]:
-    """The data directory was a file system of its own when the member was proved healthy, and is none now."""
+    """Refuse if the data directory was a mount point when the member was proved healthy, and is none now."""
     if host.marker is None or not host.marker.mount or host.data.mount:
         return ()
     return (
         Refused(
-            f"{host.data.path} on {host.host} was a disk of its own, and no disk is mounted there now",
-            hint=f"mount it: `findmnt {host.data.path}` and `lsblk` on the host show what is there",
+            f"{host.host}: {host.data.path} was a mount point, and no disk is mounted there now",
+            hint=f"mount the disk on {host.host}. `findmnt {host.data.path}` and `lsblk` show the disks and mounts",
             host=host.host,
             rules=(32, 89),
         ),

@@ -1,4 +1,4 @@
-"""What each step of a plan does to voters, quorum and tolerance: predicted step by step, for people to read."""
+"""The predicted effect of each step of a plan on voters, quorum and failure tolerance, as text."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -30,14 +30,14 @@ _CHANGES_QUORUM = (
 
 @dataclass
 class _Forecast:
-    """Who has a vote and who is healthy, by name, after the steps so far."""
+    """The names of the voters and of the healthy members, after the steps so far."""
 
     voting: set[str] = field(default_factory=set)
     alive: set[str] = field(default_factory=set)
 
     @property
     def figures(self) -> tuple[int, int]:
-        """Voters, and how many of them are healthy."""
+        """Return the number of voters and of healthy voters."""
         return len(self.voting), len(self.alive & self.voting)
 
     def apply(self, step: HostStep) -> None:
@@ -53,7 +53,7 @@ class _Forecast:
 
 
 def with_quorum_effects(steps: Iterable[Step], observed: Observed) -> list[Step]:
-    """The steps, each that matters to the quorum with what it does to it."""
+    """Return the steps. Each step that can change the quorum has its effect as text."""
     entries = member_list(observed)
     now = _Forecast({name_of(each) for each in entries if not each.is_learner}, set(healthy(observed)))
     return [_with_quorum_effect(step, now) for step in steps]
@@ -62,13 +62,13 @@ def with_quorum_effects(steps: Iterable[Step], observed: Observed) -> list[Step]
 def _with_quorum_effect(step: Step, now: _Forecast) -> Step:
     if not isinstance(step, _CHANGES_QUORUM) or not isinstance(step, HostStep) or not now.voting:
         return step
-    before, meanwhile = now.figures, _meanwhile(step, now)
+    before, during = now.figures, _during_restart(step, now)
     now.apply(step)
-    return replace(step, quorum=meanwhile or describe_quorum_change(before, now.figures))
+    return replace(step, quorum=during or describe_quorum_change(before, now.figures))
 
 
-def _meanwhile(step: HostStep, now: _Forecast) -> str:
-    """A healthy member that is restarted is away for a moment, and nothing is different afterwards."""
+def _during_restart(step: HostStep, now: _Forecast) -> str:
+    """Return the effect while a healthy member restarts; empty for other steps. After the restart nothing differs."""
     if not isinstance(step, RestartMember | UpdatePeerUrl) or step.host not in now.alive:
         return ""
     voting, alive = now.figures

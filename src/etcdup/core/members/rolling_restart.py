@@ -1,8 +1,8 @@
 """Rolling restarts: followers first, leader last, one at a time (rules 38-40).
 
-A member's files and binary change right before its own restart, never on all hosts ahead of it: a setting that
-etcd does not take stops one member, not three at the next power cut, and a crash cannot bring up a new version
-on a host that was not its turn.
+The files and the binary of a member change directly before its own restart, not on all hosts in advance. So a setting
+that etcd rejects stops one member, not all members at the next power failure. And a crash cannot start a new version on
+a host whose restart is not due yet.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from etcdup.core.spec.model import Spec
 
 
 def restarts_due(spec: Spec, observed: Observed, token: str) -> dict[str, tuple[str, ...]]:
-    """Why each running member of cluster.yaml has to be restarted; those without a reason are not in it."""
+    """Return the reasons for a restart by member of cluster.yaml. Members without a reason are left out."""
     due = {}
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
@@ -27,7 +27,10 @@ def restarts_due(spec: Spec, observed: Observed, token: str) -> dict[str, tuple[
 def rolling_restart_steps(
     spec: Spec, observed: Observed, token: str, due: dict[str, tuple[str, ...]], *, one_way: bool = False
 ) -> list[Step]:
-    """Each member's files, binary and restart. `one_way`: after the last of them no member can go back."""
+    """Return the steps for files, binary and restart of each member.
+
+    `one_way`: after the restart of the last member, no member can go back to the old version.
+    """
     steps: list[Step] = []
     order = restart_order(due, observed)
     for name in order:
@@ -46,8 +49,10 @@ def rolling_restart_steps(
 
 
 def restart_order(names: Iterable[str], observed: Observed) -> list[str]:
-    """Members that give no answer come first, for they serve nobody, and the leader last: so leadership moves at
-    most once."""
+    """Return the order of restarts: members that do not answer first, the leader last.
+
+    So the leadership moves at most once.
+    """
     return sorted(names, key=lambda name: (_rank(name, observed), name))
 
 

@@ -1,10 +1,11 @@
-"""Hosts of a cluster whose place another one took: a recovery or a restore went on without them.
+"""Hosts of a superseded cluster: a recovery or a restore replaced their cluster without them.
 
-The mark of a restored host names the tokens of the clusters before it. A host that still bears one of them has old
-data, and two such hosts of three would be a quorum of the old cluster (rule 65): they are stopped and cleared before
-anything else, and may then join as new members.
+The marker of a restored host contains the tokens of the clusters that it replaced. A host with one of these tokens has
+old data. Two such hosts of three are a quorum of the old cluster (rule 65). So they are stopped and cleared before any
+other step, and can then join as new members.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from etcdup.core.observed.model import HostSeen, Marker, MemberSilent, Observed, UnitSeen, aside_suffix
@@ -15,18 +16,21 @@ from etcdup.core.spec.model import Spec
 
 
 def superseded_hosts(spec: Spec, observed: Observed) -> tuple[str, ...]:
-    """Certain only by the word of a mark: another token alone does not say which of two clusters is the old one."""
-    marks = _markers(spec, observed)
-    past = {token for mark in marks.values() if mark.restored for token in mark.restored.former}
-    return tuple(name for name, mark in sorted(marks.items()) if mark.token in past)
+    """Return the hosts whose token another marker names as former.
+
+    Two different tokens alone do not show which of the two clusters is the old one.
+    """
+    markers = cluster_markers(spec, observed)
+    past = {token for marker in markers.values() if marker.restored for token in marker.restored.former}
+    return tuple(name for name, marker in sorted(markers.items()) if marker.token in past)
 
 
 def refuse_superseded(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Members whose cluster was superseded: none of them is ever started again."""
+    """Return a refusal for each member of a superseded cluster: none of them is ever started again."""
     return tuple(
         Refused(
-            f"{name} has data of the cluster before the restored one",
-            hint="`etcdup apply` moves that aside, and lets it join as a new member",
+            f"{name} has data of the cluster before the restore or recovery",
+            hint="run `etcdup apply`. It archives this data and adds the host as a new member",
             host=name,
             rules=(57, 65),
         )
@@ -35,49 +39,71 @@ def refuse_superseded(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
 
 
 def clear_superseded_steps(names: tuple[str, ...], observed: Observed) -> tuple[Step, ...]:
+    """Return the steps that stop these hosts and archive their data."""
     suffix = aside_suffix(observed.at)
-    reason = "it is of the cluster before the restored one, and must not meet others of it"
+    reason = (
+        "its data is of the cluster before the restore, and two such members could form the old cluster again"
+    )
     return tuple(RetireMember(host=name, suffix=suffix, reason=reason, rules=(57, 65)) for name in names)
 
 
 def without_superseded(names: tuple[str, ...], observed: Observed) -> Observed:
-    """What will be seen once these hosts are cleared."""
+    """Return the observation as it will be when these hosts are cleared."""
     hosts = {name: _cleared(seen) for name, seen in observed.reachable().items() if name in names}
     silent = dict.fromkeys(names, MemberSilent("etcd does not run"))
     return replace(observed, hosts={**observed.hosts, **hosts}, members={**observed.members, **silent})
 
 
 def explain_superseded(spec: Spec, observed: Observed) -> Observed:
-    """The same, with why such a host's etcd is silent: the fence before its start (fence.py) keeps it down."""
+    """Return the observation, with the reason why etcd on a superseded host does not answer.
+
+    The startup fence in the unit keeps it stopped (host/startup_fence.py).
+    """
     names = [
         name for name in superseded_hosts(spec, observed) if isinstance(observed.members[name], MemberSilent)
     ]
     if not names:
         return observed
-    why = "its data is of the cluster before the restored one; `etcdup apply` moves it aside"
+    why = "its data is of the cluster before the restore or recovery; `etcdup apply` archives it"
     return replace(observed, members={**observed.members, **dict.fromkeys(names, MemberSilent(why))})
 
 
 def refuse_two_clusters(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Members of two clusters of this name, and nothing says which one came after the other."""
-    tokens: dict[str, list[str]] = {}
-    for name, mark in sorted(_markers(spec, observed).items()):
-        if mark.formed:
-            tokens.setdefault(mark.token, []).append(name)
-    if len(tokens) < 2:
+    """Return a refusal if the markers name two formed clusters, and none of them replaced the other."""
+    tokens = {name: marker.token for name, marker in cluster_markers(spec, observed).items() if marker.formed}
+    return _refuse_different_clusters("hosts", spec.name, tokens)
+
+
+def refuse_mixed_clusters(observed: Observed) -> tuple[Refused, ...]:
+    """Return a refusal if the members that answer report different cluster IDs.
+
+    Nothing is changed until the operator has decided which cluster is the right one.
+    """
+    ids = {name: f"{seen.cluster_id:x}" for name, seen in observed.answering().items()}
+    return _refuse_different_clusters("members", "", ids)
+
+
+def _refuse_different_clusters(what: str, cluster: str, ids: Mapping[str, str]) -> tuple[Refused, ...]:
+    """Return a refusal if `ids`, the token or ID of the cluster by host, are not all equal."""
+    groups: dict[str, list[str]] = {}
+    for name, ident in sorted(ids.items()):
+        groups.setdefault(ident, []).append(name)
+    if len(groups) < 2:
         return ()
-    parts = " and ".join(f"{', '.join(names)} ({token})" for token, names in sorted(tokens.items()))
+    parts = " and ".join(f"{', '.join(names)} ({ident})" for ident, names in sorted(groups.items()))
+    called = f" called {cluster}" if cluster else ""
     return (
         Refused(
-            f"hosts belong to different clusters called {spec.name}: {parts}",
-            hint="find out which one has your clients' data; on the others stop etcd and move /etc/etcd and the data "
-            "directory aside by hand",
+            f"{what} belong to different clusters{called}: {parts}",
+            hint="find the cluster that your clients use before you change anything. Then, on the other hosts, stop "
+            "etcd and rename /etc/etcd and the data directory",
             rules=(4, 65),
         ),
     )
 
 
-def _markers(spec: Spec, observed: Observed) -> dict[str, Marker]:
+def cluster_markers(spec: Spec, observed: Observed) -> dict[str, Marker]:
+    """Return the marker of each reachable host that has a marker of this cluster."""
     return {
         name: seen.marker
         for name, seen in observed.reachable().items()

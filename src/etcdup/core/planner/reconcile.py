@@ -11,10 +11,11 @@ from etcdup.core.host.drift import binaries_steps, host_steps, preparation_steps
 from etcdup.core.host.obtain_binaries import with_obtain_steps
 from etcdup.core.members.bootstrap import seal_step
 from etcdup.core.members.member_list import member_list
-from etcdup.core.members.membership import MembershipChange, membership_change, refuse_mixed_clusters
+from etcdup.core.members.membership import MembershipChange, membership_change
 from etcdup.core.members.quorum import refuse_start
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.members.rolling_restart import restarts_due, rolling_restart_steps
+from etcdup.core.members.superseded import refuse_mixed_clusters
 from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused

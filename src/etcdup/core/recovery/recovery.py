@@ -10,9 +10,8 @@ from dataclasses import replace
 
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.members.member_list import member_list, name_of
-from etcdup.core.members.membership import refuse_mixed_clusters
 from etcdup.core.members.quorum import quorum_of, voter_count
-from etcdup.core.members.superseded import refuse_superseded, refuse_two_clusters
+from etcdup.core.members.superseded import refuse_mixed_clusters, refuse_superseded, refuse_two_clusters
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.recovery.disk_salvage import salvageable_hosts

@@ -1,4 +1,4 @@
-"""What speaks against a version of etcd, for what is about to be done with it."""
+"""The known faults of a version of etcd that matter for what is about to be done with it."""
 
 from collections.abc import Collection, Iterator
 
@@ -15,30 +15,31 @@ _LAST_ENDED = (3, 4)
 def blocking_advisories(
     version: Version, *, members: int = 3, scopes: Collection[Scope] = (), vouched: bool = False
 ) -> tuple[Advisory, ...]:
-    """The faults for which this version must not be used.
+    """Return the faults for which this version must not be used.
 
-    `scopes` name what is about to be done, beside running it. `vouched` binaries come from a distribution or
-    from the operator: they may be patched under their old number, so they are warned of instead.
+    `scopes` names what is about to be done, in addition to running the version.
+    `vouched` binaries come from a distribution or from the operator. They can contain fixes without a new version
+    number, so such faults give a warning instead.
     """
-    applying = _relevant_advisories(version, members, scopes)
-    return tuple(advisory for advisory in applying if _is_blocking(advisory, vouched))
+    relevant = _relevant_advisories(version, members, scopes)
+    return tuple(advisory for advisory in relevant if _is_blocking(advisory, vouched))
 
 
 def warning_advisories(
     version: Version, *, members: int = 3, scopes: Collection[Scope] = (), vouched: bool = False
 ) -> tuple[Advisory, ...]:
-    """The faults to be told of: every one that matters here and that `refusals` does not hold."""
-    applying = _relevant_advisories(version, members, scopes)
-    return tuple(advisory for advisory in applying if not _is_blocking(advisory, vouched))
+    """Return the faults that give a warning: all that matter here and are not in `blocking_advisories`."""
+    relevant = _relevant_advisories(version, members, scopes)
+    return tuple(advisory for advisory in relevant if not _is_blocking(advisory, vouched))
 
 
 def is_end_of_life(version: Version) -> bool:
-    """Whether the series gets no more fixes from etcd itself."""
+    """Return whether the etcd project makes no more fixes for this minor."""
     return version.series <= _LAST_ENDED
 
 
 def newest_patch(version: Version) -> Version:
-    """The release to move to: the newest of the same series, or of the newest series known."""
+    """Return the newest release of the same minor; for an unknown minor, the newest release of all."""
     return NEWEST.get(version.series, NEWEST[max(NEWEST)])
 
 
@@ -54,11 +55,11 @@ def _is_blocking(advisory: Advisory, vouched: bool) -> bool:
 
 
 def refuse_version(spec: Spec, *, vouched: bool) -> tuple[Refused, ...]:
-    """A version that loses data, unless the operator or a distribution stands for its binaries."""
+    """Refuse a version that can lose data, except if the operator or a distribution vouches for its binaries."""
     return tuple(
         Refused(
             f"etcd {spec.version} must not be used: {advisory.problem} ({advisory.source})",
-            hint=f"set `version` to {newest_patch(spec.version)}",
+            hint=f"set `version: {newest_patch(spec.version)}` in cluster.yaml, then run `etcdup apply`",
         )
         for advisory in blocking_advisories(spec.version, members=spec.size, vouched=vouched)
     )

@@ -1,7 +1,7 @@
-"""The ways between versions: which minors follow each other, what each step up or down asks, what is impossible.
+"""The hops between minor versions: which are supported, what each requires, and which are impossible.
 
-etcd goes one minor at a time and does not check it on the way up (rule 42), so it is checked here. What etcd's
-own members do on each way is tried on real ones in tests/local/test_etcd_versions.py.
+etcd supports one minor at a time, but does not check this during an upgrade (rule 42). So it is checked here.
+tests/local/test_etcd_versions.py tests each hop on real members.
 """
 
 from collections.abc import Collection
@@ -13,17 +13,18 @@ from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.version import NEWEST, Version
 from etcdup.core.versions.advisories import blocking_advisories
 
-# `return` is the way back of a half-done upgrade, and the rest of a half-done downgrade: as long as one member
-# runs the lower minor, the cluster's version is the lower one, and etcd needs no leave to go down (rule 46).
+# `return` goes back from an incomplete upgrade, or completes a downgrade. While one member runs the lower minor, the
+# cluster version is the lower one, and etcd permits the lower minor without a downgrade request (rule 46).
 HopKind = Literal["patch", "upgrade", "return", "downgrade"]
 
 
 @dataclass(frozen=True)
 class SupportedHop:
-    """One step between neighbouring minors that etcd itself supports.
+    """A hop between two neighbouring minors that etcd supports.
 
-    `scope` names the faults that a release must not have to be its source; `users` says whether etcd's own users
-    may be switched on meanwhile; `v2store` whether the data must be free of etcd's old API first.
+    `scope` names the faults that no member may have before the hop.
+    `users` is whether users may be enabled in etcd during the hop.
+    `v2store` is whether the data must contain no v2 data.
     """
 
     source: Series
@@ -33,8 +34,8 @@ class SupportedHop:
     v2store: bool = False
 
 
-# Down to 3.4 etcd itself goes only from patches of 3.4 made for it (rule 47): a restore does the same and more
-# surely, so there is no way here.
+# A downgrade to 3.4 works only with late patches of 3.4 (rule 47). A restore does the same and is safer, so etcdup does
+# not support this hop.
 SUPPORTED_HOPS = (
     SupportedHop((3, 4), (3, 5), users=False),  # rule 45
     SupportedHop((3, 5), (3, 6), scope="source-for-3.6", v2store=True),  # rule 44
@@ -42,18 +43,18 @@ SUPPORTED_HOPS = (
     SupportedHop((3, 7), (3, 6)),
     SupportedHop((3, 6), (3, 5)),
 )
-_UP = {way.source: way for way in SUPPORTED_HOPS if way.target > way.source}
-_DOWN = {way.source: way for way in SUPPORTED_HOPS if way.target < way.source}
+_UP = {hop.source: hop for hop in SUPPORTED_HOPS if hop.target > hop.source}
+_DOWN = {hop.source: hop for hop in SUPPORTED_HOPS if hop.target < hop.source}
 _OLDEST, _LATEST = min(NEWEST), max(NEWEST)
-# From this patch of 3.4 on, etcd itself knows a way back from 3.5.
-_KNOWS_WAY_BACK = Version(3, 4, 32)
-# From this patch of 3.5 on, members that were removed long ago are cleaned out of the data (rule 44).
+# From this patch of 3.4 on, etcd supports a downgrade from 3.5.
+_SUPPORTS_DOWNGRADE = Version(3, 4, 32)
+# From this patch of 3.5 on, etcd deletes members that were removed long ago from its data (rule 44).
 _CLEANS_MEMBERS = Version(3, 5, 26)
 
 
 @dataclass(frozen=True)
 class VersionHop:
-    """All members, one after the other, to `target`. `source` is the minor that they come from."""
+    """The change of all members, one after the other, to `target`. `source` is the minor that they run before."""
 
     source: Series
     target: Version
@@ -65,14 +66,15 @@ class VersionHop:
 
     @property
     def checks_v2store(self) -> bool:
-        """Whether each member's data must be free of etcd's old API before it is moved."""
+        """Return whether the data of each member must contain no v2 data before the hop."""
         return self.kind == "upgrade" and _UP[self.source].v2store
 
     @property
     def has_no_return(self) -> bool:
-        """Whether its last member closes a way: until then, the old version in cluster.yaml takes all back (rule 46).
+        """Return whether the members cannot go back after the last of them has made the hop (rule 46).
 
-        Not so a downgrade: its members can be taken up again at any time, once it is cancelled or over.
+        Before that, the old version in cluster.yaml brings all members back. A downgrade can be reverted at any time,
+        when it is cancelled or complete.
         """
         return self.kind == "upgrade"
 
@@ -80,11 +82,11 @@ class VersionHop:
 def version_hops(
     running: Collection[Version], wanted: Version, *, one_version_only: bool = False
 ) -> tuple[VersionHop, ...] | Refused:
-    """The hops from what the members run to what cluster.yaml wants, in order; () where they run it.
+    """Return the hops from the running versions to the version of cluster.yaml, in order; () if all members run it.
 
-    Members may differ: then a hop is half done, and the first hop here ends it, upwards or downwards. Minors in
-    between are taken by their newest patch. `one_version_only`: the binaries come from a place that holds the
-    wanted version alone, so that more than one hop cannot be made in one apply.
+    If the members run different minors, a hop is incomplete, and the first returned hop completes or reverts it.
+    For minors in between, the newest patch is used. `one_version_only`: the source of the binaries has only the wanted
+    version, so one apply can make only one hop.
     """
     if not running or all(version == wanted for version in running):
         return ()
@@ -97,84 +99,89 @@ def version_hops(
 
 
 def refuse_hop(hop: VersionHop, running: Collection[Version], *, users: bool) -> tuple[Refused, ...]:
-    """Why this hop may not be begun, or gone on with, from what the members run.
+    """Return the reasons against the start or the continuation of this hop from the running versions.
 
-    `users`: etcd's own users and roles are switched on. The way back of a half-done hop is always free.
+    `users`: users and roles are enabled in etcd. Going back from an incomplete hop is always allowed.
     """
     if hop.kind != "upgrade":
         return ()
-    way = _UP[hop.source]
-    if users and not way.users:
+    supported = _UP[hop.source]
+    if users and not supported.users:
         return (
             Refused(
-                f"etcd's own users are switched on: from {_minor(way.source)} to {_minor(way.target)} the members "
-                "would not understand each other's log",
-                hint="`etcdctl auth disable` for the time of the upgrade, if the network allows it, then apply again",
+                f"users are enabled in etcd: during an upgrade from {_minor(supported.source)} to "
+                f"{_minor(supported.target)} the members then cannot read each other's log",
+                hint="run `etcdup ctl -- auth disable` for the time of the upgrade, if your network permits this, then "
+                "run `etcdup apply` again",
                 rules=(45,),
             ),
         )
-    return _refuse_sources(way, [version for version in running if version.series == hop.source], running)
+    return _refuse_sources(
+        supported, [version for version in running if version.series == hop.source], running
+    )
 
 
 def hop_notes(hop: VersionHop, running: Collection[Version]) -> tuple[str, ...]:
-    """What the operator should know of this hop before it begins, and nothing can change."""
+    """Return facts that the operator must know before the hop, and that no step can change."""
     if hop.kind == "upgrade":
         return (_way_back_note(hop, min(running)),)
     if hop.kind == "patch" and max(running) >= _CLEANS_MEMBERS > hop.target >= (3, 5, 0):
         return (
-            f"{hop.target} is older than {_CLEANS_MEMBERS}, which mends how members that are gone are remembered: "
-            "before 3.6 every member has to run it or a later one again",
+            f"{hop.target} is older than {_CLEANS_MEMBERS}, which corrects the records of removed members in the data: "
+            f"before an upgrade to 3.6, all members must run {_CLEANS_MEMBERS} or later again",
         )
     return ()
 
 
 def downgrade_request(hop: VersionHop, downgrade_to: str) -> Literal["", "enable", "cancel"]:
-    """What etcd has to be told before the first member of this hop is touched.
+    """Return the downgrade request that etcd needs before the first member of this hop is changed.
 
-    `downgrade_to` is what the members say of a downgrade under way (MemberSeen); from 3.6 on they know it.
+    `downgrade_to` is the target of a downgrade in progress, as members from 3.6 on report it (MemberSeen).
     """
     if hop.kind == "downgrade":
-        # what leads to where the members are by now is the hop before this one, which etcd is about to end
+        # A downgrade to the minor that the members run now is the previous hop. etcd is about to end it.
         return "enable" if downgrade_to in ("", f"{_minor(hop.source)}.0") else ""
     return "cancel" if is_stray_downgrade(downgrade_to, hop.target) else ""
 
 
 def is_stray_downgrade(downgrade_to: str, wanted: Version) -> bool:
-    """Whether a downgrade is under way that leads elsewhere than to this version.
+    """Return whether a downgrade is in progress whose target is not this version.
 
-    etcd ends one by itself a few seconds after all members run its target. Members taken up again sooner keep it,
-    and with it the older form of their data, until it is cancelled: also where no hop is left to be made.
+    etcd ends a downgrade a few seconds after all members run its target. If the members are upgraded again before that,
+    the downgrade and the older format of the data stay until it is cancelled. This can also be the case without a hop.
     """
     return bool(downgrade_to) and not downgrade_to.startswith(f"{_minor(wanted.series)}.")
 
 
 def how_to_go_back(source: Version, target: Version) -> str:
-    """How members get back to `source`, once all of them run `target`, a minor later."""
+    """Return how members can go back to `source` after all of them run `target`, the next minor."""
     if target.series in _DOWN and _DOWN[target.series].target == source.series:
-        return f"the way back to {_minor(source.series)} is etcd's downgrade, which etcdup knows"
-    if source < _KNOWS_WAY_BACK:
-        return f"there is no way back but a restore, since {source} knows none"
-    return "etcdup knows no way back but a restore"
+        return f"etcdup can go back to {_minor(source.series)} with a downgrade"
+    if source < _SUPPORTS_DOWNGRADE:
+        return f"you can go back only with a restore, because {source} supports no downgrade"
+    return "you can go back only with a restore, because etcdup does not support this downgrade"
 
 
 def _refuse_span(running: Collection[Version], wanted: Version) -> tuple[Refused, ...]:
-    """Members too far apart, minors that etcdup does not know, and the one way down that there is not."""
+    """Refuse members more than one minor apart, unknown minors, and a downgrade to the oldest minor."""
     low, high = min(running).series, max(running).series
     if unknown := sorted({version for version in (*running, wanted) if version.series not in NEWEST}):
         return (_unknown_minor(unknown[0]),)
     if high not in (low, _above(low)):
         return (
             Refused(
-                f"members run {_shown(running)}: more than one minor apart, which etcd does not support",
-                hint=f"bring the members of {_minor(low)} to {_minor(_above(low))} by hand, or restore a snapshot",
+                f"the members run {_shown(running)}: they are more than one minor apart, and etcd does not support "
+                "this",
+                hint=f"upgrade the members of {_minor(low)} to {_minor(_above(low))} by hand, or run `etcdup restore`",
                 rules=(42,),
             ),
         )
     if wanted.series == _OLDEST < low:
         return (
             Refused(
-                f"there is no way down from {_minor(low)} to {_minor(_OLDEST)}",
-                hint=f"a snapshot can be restored into a new cluster of {NEWEST[_OLDEST]}",
+                f"etcdup cannot downgrade a cluster from {_minor(low)} to {_minor(_OLDEST)}",
+                hint=f"restore a snapshot into a new cluster of {NEWEST[_OLDEST]}, or set a version from "
+                f"{_minor(low)} on",
                 rules=(47, 59),
             ),
         )
@@ -184,13 +191,13 @@ def _refuse_span(running: Collection[Version], wanted: Version) -> tuple[Refused
 def _unknown_minor(version: Version) -> Refused:
     if version.series < _OLDEST:
         return Refused(
-            f"etcd {version} is older than any that etcdup runs, and etcd goes one minor at a time",
-            hint=f"bring it to {NEWEST[_OLDEST]} first, by etcd's guide for upgrades to {_minor(_OLDEST)}",
+            f"etcd {version} is older than any version that etcdup supports, and etcd is upgraded one minor at a time",
+            hint=f"upgrade to {NEWEST[_OLDEST]} first, with the guide of etcd for the upgrade to {_minor(_OLDEST)}",
             rules=(42,),
         )
     return Refused(
-        f"etcd {version} is newer than any that this etcdup knows",
-        hint="a newer etcdup may know it",
+        f"etcd {version} is newer than any version that this etcdup supports",
+        hint="install a newer etcdup",
         rules=(51,),
     )
 
@@ -201,7 +208,7 @@ def _path(running: Collection[Version], wanted: Version) -> list[VersionHop]:
     found: list[VersionHop] = []
     if low == high == wanted.series:
         found.append(VersionHop(low, wanted, "patch"))
-    elif low != high:  # a half-done hop is ended first, in the direction that the wish lies in
+    elif low != high:  # complete or revert the incomplete hop first
         source, to = (low, high) if up else (high, low)
         found.append(VersionHop(source, _patch(to, wanted), "upgrade" if up else "return"))
     at = high if up else low
@@ -217,24 +224,25 @@ def _patch(series: Series, wanted: Version) -> Version:
 
 
 def _several_hops(path: tuple[VersionHop, ...], wanted: Version) -> Refused:
-    way = ", then ".join(str(hop.target) for hop in path)
+    versions = ", then ".join(str(hop.target) for hop in path)
     return Refused(
-        f"the way to {wanted} is {way}, and `install` in cluster.yaml has one version only",
-        hint=f"write version: {path[0].target} and where to have it from, apply, and go on from there",
+        f"the change to {wanted} needs {versions}, and `install` in cluster.yaml has one version only",
+        hint=f"set `version: {path[0].target}` and an `install` that has it, and run `etcdup apply`. "
+        "Then do the same with the next version",
         rules=(42,),
     )
 
 
 def _refuse_sources(
-    way: SupportedHop, sources: list[Version], running: Collection[Version]
+    supported: SupportedHop, sources: list[Version], running: Collection[Version]
 ) -> tuple[Refused, ...]:
-    if way.scope is None:
+    if supported.scope is None:
         return ()
     faults = {
         version: fault
         for version in sources
-        for fault in blocking_advisories(version, scopes=[way.scope])
-        if fault.scope == way.scope
+        for fault in blocking_advisories(version, scopes=[supported.scope])
+        if fault.scope == supported.scope
     }
     if not faults:
         return ()
@@ -242,10 +250,11 @@ def _refuse_sources(
     begun = len({version.series for version in running}) > 1
     return (
         Refused(
-            f"members run {_shown(faults)}: to go to {_minor(way.target)}, all have to run {least} or later first",
-            hint=f"write version: {NEWEST[way.source]}, apply"
-            + (" (the way back)" if begun else "")
-            + ", then go on",
+            f"members run {_shown(faults)}, and before an upgrade to {_minor(supported.target)} all must run "
+            f"{least} or later",
+            hint=f"set `version: {NEWEST[supported.source]}` in cluster.yaml and run `etcdup apply`"
+            + (", which first brings the upgraded members back" if begun else "")
+            + f". Then set the version of {_minor(supported.target)} again and run `etcdup apply`",
             rules=(43, 44),
         ),
     )
@@ -253,8 +262,8 @@ def _refuse_sources(
 
 def _way_back_note(hop: VersionHop, oldest: Version) -> str:
     until = f"until the last member runs {_minor(hop.target.series)}"
-    way_back = how_to_go_back(oldest, hop.target)
-    return f"{until}, `version: {oldest}` in cluster.yaml takes all back; from then on {way_back}"
+    afterwards = how_to_go_back(oldest, hop.target)
+    return f"{until}, `version: {oldest}` in cluster.yaml brings all members back; after that, {afterwards}"
 
 
 def _above(series: Series) -> Series:

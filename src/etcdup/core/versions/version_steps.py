@@ -1,5 +1,6 @@
-"""From the version that runs to the one that is wanted: for each minor on the way a snapshot, a look and a roll
-(rules 42-51). The path itself is data, in upgrade.py.
+"""The steps of a version change: for each hop a snapshot, the checks and a rolling restart (rules 42-51).
+
+The supported hops are data, in upgrade_paths.py.
 """
 
 from dataclasses import replace
@@ -27,12 +28,12 @@ from etcdup.core.versions.upgrade_paths import (
     version_hops,
 )
 
-# Long enough for the next apply to go on where one was cut; an older snapshot lacks too much to go back to.
+# An apply that resumes an interrupted one uses its snapshot. An older snapshot misses too many writes.
 FRESH_SNAPSHOT = timedelta(minutes=10)
 
 
 def version_path(spec: Spec, observed: Observed) -> tuple[VersionHop, ...] | Refused:
-    """The hops that lead from what runs to what is wanted, the unfinished one first."""
+    """Return the hops from the running versions to the wanted one, an incomplete one first."""
     versions = running_versions(spec, observed)
     if not versions:
         return ()
@@ -40,14 +41,14 @@ def version_path(spec: Spec, observed: Observed) -> tuple[VersionHop, ...] | Ref
 
 
 def versions_ahead(spec: Spec, observed: Observed) -> tuple[Version, ...]:
-    """Every version that a host may need before the wanted one runs, in order."""
+    """Return every version that a host may need until the wanted one runs, in order."""
     path = version_path(spec, observed)
     targets = () if isinstance(path, Refused) else tuple(hop.target for hop in path)
     return tuple(dict.fromkeys((*targets, spec.version)))
 
 
 def running_versions(spec: Spec, observed: Observed) -> frozenset[Version]:
-    """What the members run, as they say themselves; of a stopped one, what it would be started with."""
+    """Return the versions that the members report; for a stopped member, the version of its next start."""
     found = {seen.version for seen in observed.answering().values()}
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
@@ -57,15 +58,17 @@ def running_versions(spec: Spec, observed: Observed) -> frozenset[Version]:
 
 
 def refuse_start_hop(spec: Spec, hop: VersionHop, observed: Observed) -> tuple[Refused, ...]:
-    """Reasons against a hop that no member has made yet: all must be well before the first one does (rule 43)."""
+    """Return the reasons against a hop. All members must be healthy before the first one makes it (rule 43)."""
     versions = running_versions(spec, observed)
     reasons = list(refuse_hop(hop, versions, users=bool(observed.auth)))
     begun = any(version.series == hop.target.series for version in versions)
     if not begun and (ill := unhealthy(observed)):
         reasons.append(
             Refused(
-                f"the minor version is not changed while {', '.join(ill)} is not healthy",
-                hint="write the version that runs into cluster.yaml and `etcdup apply`; change it when all is well",
+                f"the minor version cannot be changed now, because {', '.join(ill)} is not healthy",
+                hint="set the running version in cluster.yaml and run `etcdup apply`. Change the version when all "
+                "members "
+                "are healthy",
                 rules=(43,),
             )
         )
@@ -75,7 +78,7 @@ def refuse_start_hop(spec: Spec, hop: VersionHop, observed: Observed) -> tuple[R
 def version_change_steps(
     spec: Spec, path: tuple[VersionHop, ...], observed: Observed, token: str
 ) -> list[Step]:
-    """Every hop's steps. Later hops are planned for what will be there when the earlier ones are done."""
+    """Return the steps of all hops. Each hop is planned for the observation after the previous one."""
     steps: list[Step] = []
     for hop in path:
         at = spec.at(hop.target)
@@ -85,7 +88,7 @@ def version_change_steps(
 
 
 def restarts_for_hop(spec: Spec, observed: Observed, token: str) -> dict[str, tuple[str, ...]]:
-    """Why each member has to be restarted for this hop, those included that have to be started before."""
+    """Return the reasons for the restart of each member in this hop, also of stopped members with another version."""
     due = {}
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
@@ -94,7 +97,9 @@ def restarts_for_hop(spec: Spec, observed: Observed, token: str) -> dict[str, tu
         if why := restart_reasons(spec, host, seen, token, observed.pki):
             due[host.name] = why
         elif not seen.unit.is_running and seen.current != str(spec.version):
-            due[host.name] = (f"it has {seen.current or 'no version'}, {spec.version} is wanted",)
+            due[host.name] = (
+                f"the host has {seen.current or 'no version'}, and this hop needs {spec.version}",
+            )
     return due
 
 
@@ -103,14 +108,14 @@ def _hop_steps(spec: Spec, hop: VersionHop, observed: Observed, token: str) -> l
     old = [name for name in due if _series_of(name, observed) == hop.source]
     steps = [*_hop_binaries_steps(spec, observed), *_snapshot_steps(spec, hop, observed)]
     if hop.checks_v2store:
-        reason = "3.6 no longer reads what etcd's v2 API left behind"
+        reason = "etcd 3.6 cannot read data of the v2 API"
         steps += [CheckV2Store(host=name, reason=reason, rules=(44,)) for name in sorted(old)]
     steps += _downgrade_steps(hop, observed)
     return [*steps, *rolling_restart_steps(spec, observed, token, due, one_way=hop.has_no_return)]
 
 
 def _hop_binaries_steps(spec: Spec, observed: Observed) -> list[Step]:
-    """The hop's version on every host, ahead of everything else: nothing that runs is touched by it."""
+    """Return the steps that install the version of the hop on every host. They change nothing that runs."""
     steps: list[Step] = []
     for host in spec.hosts:
         if (seen := observed.reachable().get(host.name)) is not None:
@@ -119,7 +124,7 @@ def _hop_binaries_steps(spec: Spec, observed: Observed) -> list[Step]:
 
 
 def _snapshot_steps(spec: Spec, hop: VersionHop, observed: Observed) -> list[Step]:
-    """A snapshot, as long as no member has made the hop and none was taken just before (rule 43)."""
+    """Return a snapshot step, if no member has made the hop and no fresh snapshot exists (rule 43)."""
     versions = running_versions(spec, observed)
     fresh = any(
         each.cluster == spec.name and each.hop == _span(hop) and observed.at - each.taken_at < FRESH_SNAPSHOT
@@ -127,23 +132,23 @@ def _snapshot_steps(spec: Spec, hop: VersionHop, observed: Observed) -> list[Ste
     )
     if fresh or any(version.series == hop.target.series for version in versions):
         return []
-    reason = f"what one goes back to, should {_minor(hop)} not do"
+    reason = f"a rollback point before the change to {_minor(hop)}"
     folder = snapshot_folder(spec)
     return [TakeSnapshot(hop=_span(hop), folder=folder, reason=reason, rules=(43,))]
 
 
 def snapshot_folder(spec: Spec) -> str:
-    """Where snapshots go that are taken before a change of minor: with the backups, where these go to a folder."""
-    return next((place for place in spec.backup.to if "://" not in place), "./backups")
+    """Return the directory of snapshots before a hop: the backup destination, if it is a directory."""
+    return next((destination for destination in spec.backup.to if "://" not in destination), "./backups")
 
 
 def cancel_downgrade_steps(spec: Spec, observed: Observed) -> list[Step]:
-    """A downgrade that leads elsewhere than cluster.yaml, where no hop is left that would see to it."""
-    under_way = _downgrade_target(observed)
-    if not is_stray_downgrade(under_way, spec.version):
+    """Return the step that cancels a downgrade to another version, if no hop is left that does this."""
+    target = _downgrade_target(observed)
+    if not is_stray_downgrade(target, spec.version):
         return []
-    reason = "no member is to go down any more"
-    return [CancelDowngrade(target=under_way, reason=reason, rules=(47,))]
+    reason = f"cluster.yaml has {spec.version}, and all members run it"
+    return [CancelDowngrade(target=target, reason=reason, rules=(47,))]
 
 
 def _downgrade_target(observed: Observed) -> str:
@@ -151,14 +156,14 @@ def _downgrade_target(observed: Observed) -> str:
 
 
 def _downgrade_steps(hop: VersionHop, observed: Observed) -> list[Step]:
-    """What etcd is told of a downgrade before the first member is touched (rule 47)."""
-    under_way = _downgrade_target(observed)
-    match downgrade_request(hop, under_way):
+    """Return the downgrade request to etcd before the first member is changed (rule 47)."""
+    target = _downgrade_target(observed)
+    match downgrade_request(hop, target):
         case "cancel":
-            reason = "cluster.yaml no longer asks for it"
-            return [CancelDowngrade(target=under_way, reason=reason, rules=(47,))]
+            reason = "cluster.yaml does not require this downgrade any more"
+            return [CancelDowngrade(target=target, reason=reason, rules=(47,))]
         case "enable":
-            reason = f"the members have to write their data as {_minor(hop)} reads it"
+            reason = f"the members must convert their data to the format of {_minor(hop)}"
             return [EnableDowngrade(target=_minor(hop), reason=reason, rules=(47,))]
         case _:
             return []
@@ -187,7 +192,7 @@ def _parsed(version: str) -> set[Version]:
 
 
 def _observed_after(spec: Spec, observed: Observed, token: str) -> Observed:
-    """The world once every member of this hop is where the hop leads."""
+    """Return the observation as it will be when every member has made this hop."""
     hosts = dict(observed.hosts)
     for host in spec.hosts:
         seen = hosts[host.name]
@@ -214,12 +219,12 @@ def _host_after(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed, 
         )
         for file in wanted
     }
-    start = files[layout.unit].text or ""
+    unit_text = files[layout.unit].text or ""
     environment = desired_settings(spec, host, layout, token, observed.pki).variables()
     unit = replace(
         seen.unit,
         exe=f"{layout.version_dir(version)}/etcd",
-        environment={**environment, UNIT_VARIABLE: unit_digest(start)},
+        environment={**environment, UNIT_VARIABLE: unit_digest(unit_text)},
         enabled="enabled",
         needs_reload=False,
     )
