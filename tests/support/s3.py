@@ -1,4 +1,4 @@
-"""A real S3: SeaweedFS, started on loopback; and a proxy before it that fails as stores do."""
+"""A real S3 store: SeaweedFS on loopback, and a proxy in front of it that has the faults of stores."""
 
 import http.client
 import json
@@ -28,19 +28,19 @@ Fault = Literal[
     "", "refuses", "fills up", "slow", "stalls", "stalls listing", "stalls reading", "stalls midway", "cuts",
     "breaks off", "flips", "lies",
 ]  # fmt: skip
-# What a store knows itself by, where a bucket is a host: nobody resolves it, the proxy is asked for it.
+# The domain of the store if a bucket is a host name. No resolver has it: requests for it go to the proxy.
 DOMAIN = "s3.test"
 
 
 @dataclass(frozen=True)
 class Seaweed:
-    """An S3 with a bucket, and the filer behind it, which shows without a signature what the bucket holds."""
+    """An S3 store with a bucket, and its filer, which lists the bucket without a signature."""
 
     url: str
     filer: str
 
     def unfinished_uploads(self) -> list[str]:
-        """Parts that were sent for them are kept, and paid for, until somebody takes them back."""
+        """Return the uploads that are not finished. The store keeps their parts until they are aborted."""
         with closing(http.client.HTTPConnection(self.filer, timeout=10)) as connection:
             headers = {"Accept": "application/json"}
             connection.request("GET", f"/buckets/{BUCKET}/.uploads/?limit=1000", headers=headers)
@@ -53,7 +53,7 @@ class Seaweed:
 
 @contextmanager
 def seaweed(folder: Path) -> Iterator[Seaweed]:
-    """With an empty bucket. One at a time: it always listens at 8181 and 9101 as well."""
+    """Run SeaweedFS with an empty bucket. Only one can run: it always uses the ports 8181 and 9101 also."""
     with file_lock(cache_dir() / "seaweed.lock"):
         yield from _run_seaweed(folder)
 
@@ -79,7 +79,7 @@ def _run_seaweed(folder: Path) -> Iterator[Seaweed]:
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
-        env = os.environ | {"WEED_S3_SSE_KEY": SECRET}  # without a key it encrypts nothing
+        env = os.environ | {"WEED_S3_SSE_KEY": SECRET}  # Without a key it does not encrypt.
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=env
         )
@@ -103,7 +103,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _wait(place: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """A bucket's list is refused without credentials once there is somebody who knows them."""
+    """Wait until SeaweedFS refuses a request without credentials: then it has loaded its identities."""
     ends = time.monotonic() + START_S
     while _request_status(place, "GET", "/") != http.HTTPStatus.FORBIDDEN:
         if time.monotonic() > ends or process.poll() is not None:
@@ -112,7 +112,7 @@ def _wait(place: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def _request_status(place: str, method: str, path: str) -> int:
-    """The status, or 0 where nobody answers."""
+    """Return the HTTP status, or 0 if the connection fails."""
     with closing(http.client.HTTPConnection(place, timeout=10)) as connection:
         try:
             connection.request(method, path)
@@ -124,13 +124,13 @@ def _request_status(place: str, method: str, path: str) -> int:
 
 
 def _make_bucket(ports: list[int]) -> None:
-    """A bucket is a folder of the filer, which needs no signature."""
+    """Create the bucket: it is a folder of the filer, which needs no signature."""
     assert 200 <= _request_status(f"127.0.0.1:{ports[4]}", "POST", f"/buckets/{BUCKET}/") < 300
 
 
 @dataclass
 class Proxy:
-    """`fault` may change while it runs; `uploaded` counts the bytes of objects that went through."""
+    """A proxy with faults. A test may change `fault` at any time. `uploaded` counts the bytes of objects."""
 
     upstream: str
     fault: Fault = ""
@@ -141,16 +141,16 @@ class Proxy:
     stalled: int = 0
     broken_off: int = 0
     hashes: set[str] = field(default_factory=set)
-    """What the signatures of objects that went through say of their payloads."""
+    """The payload hashes in the signatures of uploaded objects."""
     encryption: set[str] = field(default_factory=set)
-    """What was asked of the store for objects and uploads."""
+    """The encryption that requests of objects and uploads ask for."""
     encrypted: set[str] = field(default_factory=set)
-    """What it says of those that it gave."""
+    """The encryption that the store reports for the objects that it returned."""
     asked_for: set[str] = field(default_factory=set)
-    """The hosts that requests were for."""
+    """The host names of the requests."""
     released: threading.Event = field(default_factory=threading.Event)
     holding: threading.Event = field(default_factory=threading.Event)
-    """With `slow`: a part has arrived, and its answer is held back."""
+    """With `slow`: a part has arrived, and its response is delayed."""
 
 
 @contextmanager
@@ -164,17 +164,18 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             host = self.headers["Host"]
             proxy.asked_for.add(host)
-            self.path = self.path.removeprefix(f"http://{host}")  # of one who takes us for a proxy
+            # A client with http_proxy sends the whole URL.
+            self.path = self.path.removeprefix(f"http://{host}")
             data = self.command in ("PUT", "POST") and ".db" in self.path
             proxy.aborted += self.command == "DELETE" and "uploadId" in self.path
             if data and proxy.fault == "refuses":
-                return self._say(500, b"<Error><Code>InternalError</Code></Error>")
+                return self._respond(500, b"<Error><Code>InternalError</Code></Error>")
             proxy.uploaded += len(body) if data else 0
             proxy.hashes |= {self.headers["x-amz-content-sha256"]} if data else set()
             begins = self.path.endswith("?uploads") or (self.command == "PUT" and "uploadId" not in self.path)
             proxy.encryption |= {self.headers["x-amz-server-side-encryption"] or "none"} if begins else set()
             if data and proxy.fault == "fills up" and proxy.uploaded > proxy.capacity:
-                return self._say(507, b"<Error><Code>InsufficientStorage</Code></Error>")
+                return self._respond(507, b"<Error><Code>InsufficientStorage</Code></Error>")
             if proxy.fault == "stalls listing" and "list-type" in self.path:
                 proxy.released.wait(60)
             if data and proxy.fault == "stalls":
@@ -194,7 +195,7 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
                 proxy.holding.set()
                 proxy.released.wait(1)
             if self.command == "GET" and ".db" in self.path and proxy.fault:
-                content = self._spoilt(content)
+                content = self._damaged(content)
             if self.command == "GET" and "list-type" in self.path and proxy.fault == "lies":
                 content = re.sub(rb"<Size>\d+</Size>", b"<Size>1</Size>", content)
             if self.command == "GET" and "list-type" not in self.path:
@@ -202,9 +203,9 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
             headers = {
                 k: v for k, v in answer.getheaders() if k.lower() not in ("content-length", "date", "server")
             }
-            self._say(answer.status, content, headers, answer.getheader("Content-Length"))
+            self._respond(answer.status, content, headers, answer.getheader("Content-Length"))
 
-        def _spoilt(self, content: bytes) -> bytes:
+        def _damaged(self, content: bytes) -> bytes:
             if proxy.fault == "stalls reading":
                 proxy.released.wait(60)
             if proxy.fault == "cuts":
@@ -213,15 +214,15 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
                 return content[:100] + bytes([content[100] ^ 1]) + content[101:]
             return content
 
-        def _say(
+        def _respond(
             self, status: int, content: bytes, headers: dict[str, str] | None = None, size: str | None = None
         ) -> None:
             self.send_response(status)
             for key, value in (headers or {}).items():
                 self.send_header(key, value)
-            told = size if self.command == "HEAD" and size else str(len(content))
+            length = size if self.command == "HEAD" and size else str(len(content))
             lies = proxy.fault == "lies" and self.command == "HEAD"
-            self.send_header("Content-Length", "1" if lies else told)
+            self.send_header("Content-Length", "1" if lies else length)
             self.end_headers()
             breaks = proxy.fault in ("breaks off", "stalls midway") and ".db" in self.path
             if self.command == "GET" and breaks:
@@ -230,7 +231,7 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
                 self.wfile.write(content)
 
         def _break_off(self, content: bytes) -> None:
-            """Fewer bytes than were promised: then the connection ends, or nothing comes any more."""
+            """Send fewer bytes than Content-Length. Then close the connection, or send no more data."""
             self.wfile.write(content[: len(content) // 2])
             self.wfile.flush()
             proxy.broken_off += 1
@@ -244,7 +245,7 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
             pass
 
         def handle(self) -> None:
-            with suppress(OSError):  # the client went away
+            with suppress(OSError):  # The client closed the connection.
                 super().handle()
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
