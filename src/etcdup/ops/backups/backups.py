@@ -39,11 +39,11 @@ class Damaged(EtcdupError):
     """The content of the store differs from the backup that was taken."""
 
 
-async def checksummed(source: Stream, gauge: StreamChecksum) -> Stream:
-    """Return the same stream. Each piece also updates `gauge`."""
+async def checksummed(source: Stream, checksum: StreamChecksum) -> Stream:
+    """Return the same stream. Each piece also updates `checksum`."""
     async with aclosing(source):
         async for piece in source:
-            gauge.update(piece)
+            checksum.update(piece)
             yield piece
 
 
@@ -107,17 +107,17 @@ async def _check_revision(store: Store, manifest: Manifest) -> None:
 
 async def _read_stored(store: Store, manifest: Manifest, report: Report) -> Stream:
     """Return the bytes of the object. Raises Damaged at the end, unless they are those that were written."""
-    gauge, reported = StreamChecksum(), 0
+    checksum, reported = StreamChecksum(), 0
     async for piece in store.read(manifest.database):
-        gauge.update(piece)
-        if gauge.size - reported >= REPORT_BYTES:
-            reported = gauge.size
-            report(f"reading {manifest.name} back from {store.destination}: {show_size(gauge.size)}")
+        checksum.update(piece)
+        if checksum.size - reported >= REPORT_BYTES:
+            reported = checksum.size
+            report(f"reading {manifest.name} back from {store.destination}: {show_size(checksum.size)}")
         yield piece
     if manifest.encrypted_to:
-        why = _difference(gauge, manifest.stored_size, manifest.stored_sha256)
+        why = _difference(checksum, manifest.stored_size, manifest.stored_sha256)
     else:
-        why = _difference(gauge, manifest.size, manifest.sha256) or _trailer_fault(gauge)
+        why = _difference(checksum, manifest.size, manifest.sha256) or _trailer_fault(checksum)
     if why:
         raise _damaged(store, manifest, why)
 
@@ -126,9 +126,9 @@ async def _read_database(
     store: Store, manifest: Manifest, report: Report, identity: Identity | None
 ) -> Stream:
     """Return the decrypted bytes of the database. Raises Damaged at the end, unless they match the manifest."""
-    content, gauge = _read_stored(store, manifest, report), StreamChecksum()
+    content, checksum = _read_stored(store, manifest, report), StreamChecksum()
     if manifest.encrypted_to:
-        content = checksummed(decrypt_stream(content, _matching_identity(identity, manifest)), gauge)
+        content = checksummed(decrypt_stream(content, _matching_identity(identity, manifest)), checksum)
     try:
         async with aclosing(content):
             async for piece in content:
@@ -136,7 +136,7 @@ async def _read_database(
     except DecryptionFailed as error:
         raise _damaged(store, manifest, error.message) from None
     if manifest.encrypted_to and (
-        why := _difference(gauge, manifest.size, manifest.sha256) or _trailer_fault(gauge)
+        why := _difference(checksum, manifest.size, manifest.sha256) or _trailer_fault(checksum)
     ):
         raise _damaged(store, manifest, why)
 
@@ -153,14 +153,14 @@ def _matching_identity(identity: Identity | None, manifest: Manifest) -> Identit
     return identity
 
 
-def _difference(gauge: StreamChecksum, size: int, sha256: str) -> str:
-    if gauge.size != size:
-        return f"it has {gauge.size} bytes, expected {size}"
-    return "" if gauge.sha256 == sha256 else f"its sha256 is {gauge.sha256}, expected {sha256}"
+def _difference(checksum: StreamChecksum, size: int, sha256: str) -> str:
+    if checksum.size != size:
+        return f"it has {checksum.size} bytes, expected {size}"
+    return "" if checksum.sha256 == sha256 else f"its sha256 is {checksum.sha256}, expected {sha256}"
 
 
-def _trailer_fault(gauge: StreamChecksum) -> str:
-    return "" if gauge.has_valid_trailer else "it does not end with its checksum"
+def _trailer_fault(checksum: StreamChecksum) -> str:
+    return "" if checksum.has_valid_trailer else "it does not end with its checksum"
 
 
 def _damaged(store: Store, manifest: Manifest, why: str) -> Damaged:

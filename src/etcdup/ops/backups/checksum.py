@@ -46,7 +46,7 @@ def checksum_file(file: BinaryIO) -> StreamChecksum:
 
     It is read in pieces: a large file that is mapped as a whole would count as memory of this process.
     """
-    gauge = StreamChecksum()
+    checksum = StreamChecksum()
     while piece := file.read(_PIECE_BYTES):
-        gauge.update(piece)
-    return gauge
+        checksum.update(piece)
+    return checksum

@@ -109,10 +109,10 @@ def _verify(part: Path, member: str) -> None:
     """Sync the file to the disk, read it back, and compare it with the checksum at its end (rule 54)."""
     sync_file(part)
     with part.open("rb") as file:
-        gauge = checksum_file(file)
-    if not gauge.has_valid_trailer:
+        checksum = checksum_file(file)
+    if not checksum.has_valid_trailer:
         raise EtcdupError(
-            f"the snapshot from {member} is damaged: it has {gauge.size} bytes, "
+            f"the snapshot from {member} is damaged: it has {checksum.size} bytes, "
             "and the checksum at its end does not match",
             hint=f"try again; if the error remains, check the disk of {member} and the network, or use another member",
         )

@@ -24,12 +24,12 @@ def read_snapshot(path: Path) -> SnapshotFile:
     """Return the facts of a snapshot file. Raises RefusedError if it is damaged, truncated, or not a snapshot."""
     try:
         with path.open("rb") as file:
-            gauge = _checksum_file(path, file)
-            contents = _read_contents(path, file, gauge.size - HASH_BYTES)
+            checksum = _checksum_file(path, file)
+            contents = _read_contents(path, file, checksum.size - HASH_BYTES)
     except OSError as error:
         raise RefusedError(f"cannot read {path}: {error.strerror}") from None
     return SnapshotFile(
-        str(path.absolute()), gauge.sha256, gauge.size,
+        str(path.absolute()), checksum.sha256, checksum.size,
         contents.revision, contents.made_by, members=contents.members,
     )  # fmt: skip
 
@@ -46,10 +46,10 @@ def _checksum_file(path: Path, file: BinaryIO) -> StreamChecksum:
     if not can_be_whole(size):
         raise _damaged(path, f"its size of {size} bytes is not that of whole pages and a checksum")
     file.seek(0)
-    gauge = checksum_file(file)
-    if not gauge.has_valid_trailer:
+    checksum = checksum_file(file)
+    if not checksum.has_valid_trailer:
         raise _damaged(path, "the checksum at its end does not match")
-    return gauge
+    return checksum
 
 
 def _read_contents(path: Path, file: BinaryIO, end: int) -> _Contents:

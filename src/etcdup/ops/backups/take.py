@@ -83,21 +83,21 @@ async def take_backup(
     canary = await _write_canary(client, copies.name)
     seen = await client.status(timeout_s=_ASK_S)
     extent = await client.read_keyspace_size(timeout_s=_ASK_S)
-    gauge, stored = StreamChecksum(), StreamChecksum()
+    checksum, stored = StreamChecksum(), StreamChecksum()
     begun = asyncio.Event()
     hashing = asyncio.create_task(_hash_once_begun(client, extent.revision, begun))
-    content = _stream_snapshot(client, gauge, report, begun, hashing)
+    content = _stream_snapshot(client, checksum, report, begun, hashing)
     if encrypt_to:
         content = checksummed(encrypt_stream(content, encrypt_to), stored)
     began = time.monotonic()
     try:
         await copies.write(SEALED if encrypt_to else DATABASE, content)
         written = time.monotonic()
-        _check_trailer(gauge, client.name)
+        _check_trailer(checksum, client.name)
         hashed = await hashing
         manifest = Manifest(
             name=copies.name, cluster=cluster, cluster_id=f"{seen.cluster_id:x}", member=client.name,
-            members=members, version=str(seen.version), taken_at=at, size=gauge.size, sha256=gauge.sha256,
+            members=members, version=str(seen.version), taken_at=at, size=checksum.size, sha256=checksum.sha256,
             revision=extent.revision, keys=extent.keys, kv_hash=hashed.hash,
             compact_revision=hashed.compact_revision, canary=canary,
         )  # fmt: skip
@@ -149,10 +149,10 @@ async def _cancel_hashing(task: "asyncio.Task[KvHash]") -> None:
         task.exception()  # It was raised where it was awaited, or another error is more important.
 
 
-def _check_trailer(gauge: StreamChecksum, member: str) -> None:
-    if not gauge.has_valid_trailer:
+def _check_trailer(checksum: StreamChecksum, member: str) -> None:
+    if not checksum.has_valid_trailer:
         raise Damaged(
-            f"the snapshot from {member} is damaged: it has {gauge.size} bytes, "
+            f"the snapshot from {member} is damaged: it has {checksum.size} bytes, "
             "and the checksum at its end does not match",
             hint=f"try again; if the error remains, check the disk of {member} and the network",
         )
@@ -160,7 +160,7 @@ def _check_trailer(gauge: StreamChecksum, member: str) -> None:
 
 async def _stream_snapshot(
     client: EtcdClient,
-    gauge: StreamChecksum,
+    checksum: StreamChecksum,
     report: Report,
     begun: asyncio.Event,
     hashing: "asyncio.Task[KvHash]",
@@ -172,10 +172,10 @@ async def _stream_snapshot(
             begun.set()
             if hashing.done():
                 hashing.result()
-            gauge.update(piece)
-            if gauge.size - reported >= REPORT_BYTES:
-                reported = gauge.size
-                report(f"backup from {client.name}: {show_size(gauge.size)}")
+            checksum.update(piece)
+            if checksum.size - reported >= REPORT_BYTES:
+                reported = checksum.size
+                report(f"backup from {client.name}: {show_size(checksum.size)}")
             yield piece
 
 

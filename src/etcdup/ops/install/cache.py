@@ -57,9 +57,9 @@ def find_archive(
     return BinaryArchive(path, got, arch, version)
 
 
-def store_archive(making: Path, path: Path, sha256: str) -> None:
+def store_archive(temporary: Path, path: Path, sha256: str) -> None:
     """Rename a finished archive to its final name, then write its checksum."""
-    publish(making, path)
+    publish(temporary, path)
     write_file(_checksum_path(path), f"{sha256}  {path.name}\n".encode("ascii"), ARCHIVE_MODE)
 
 

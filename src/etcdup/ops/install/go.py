@@ -76,12 +76,12 @@ def _find_built(wanted: SourceRequest, arch: str) -> BinaryArchive | str:
 async def _build(wanted: SourceRequest, arch: str, path: Path) -> BinaryArchive:
     with (
         TemporaryDirectory(prefix=".building-", dir=path.parent) as scratch,
-        temporary_file(path, ARCHIVE_MODE) as making,
+        temporary_file(path, ARCHIVE_MODE) as temporary,
     ):
         tools = await build(wanted, arch, Path(scratch))
         await check_tools(tools, wanted.version, arch, "the build")
-        sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, making, level=_PACK_LEVEL)
-        store_archive(making, path, sha256)
+        sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, temporary, level=_PACK_LEVEL)
+        store_archive(temporary, path, sha256)
     return BinaryArchive(path, sha256, arch, wanted.version)
 
 

@@ -121,9 +121,9 @@ async def _pack(version: Version, folder: Path, path: Path) -> BinaryArchive:
             f"the packages of etcd {version} of this distribution contain no {' and no '.join(missing)}"
         )
     await check_tools(tools, version, this_arch(), "the package")
-    with temporary_file(path, ARCHIVE_MODE) as making:
-        sha256 = await asyncio.to_thread(pack, tools, version, this_arch(), making, level=_PACK_LEVEL)
-        store_archive(making, path, sha256)
+    with temporary_file(path, ARCHIVE_MODE) as temporary:
+        sha256 = await asyncio.to_thread(pack, tools, version, this_arch(), temporary, level=_PACK_LEVEL)
+        store_archive(temporary, path, sha256)
     return BinaryArchive(path, sha256, this_arch(), version)
 
 

@@ -57,13 +57,13 @@ async def obtain_path(wanted: SourceRequest, arch: str) -> BinaryArchive:
 async def _repack(wanted: SourceRequest, arch: str, given: Path, path: Path) -> BinaryArchive:
     with (
         TemporaryDirectory(prefix=".given-", dir=path.parent) as scratch,
-        temporary_file(path, ARCHIVE_MODE) as making,
+        temporary_file(path, ARCHIVE_MODE) as temporary,
     ):
         tools = await asyncio.to_thread(_tools, given, wanted.version, Path(scratch))
         await check_tools(tools, wanted.version, arch, given)
         wanted.report(f"packing {given}")
-        sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, making, level=_PACK_LEVEL)
-        store_archive(making, path, sha256)
+        sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, temporary, level=_PACK_LEVEL)
+        store_archive(temporary, path, sha256)
     return BinaryArchive(path, sha256, arch, wanted.version)
 
 

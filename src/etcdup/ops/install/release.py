@@ -60,14 +60,14 @@ async def obtain_release(wanted: SourceRequest, arch: str, expected: str) -> Bin
 
 async def _download(wanted: SourceRequest, arch: str, expected: str) -> BinaryArchive:
     path, url = archive_path(wanted.cache, wanted.version, arch), url_of(wanted, arch)
-    with temporary_file(path, ARCHIVE_MODE) as making:
+    with temporary_file(path, ARCHIVE_MODE) as temporary:
         try:
-            got = await fetch(url, making, wanted.timeouts, wanted.report)
+            got = await fetch(url, temporary, wanted.timeouts, wanted.report)
         except InstallError as error:
             raise InstallError(error.message, hint=error.hint or _hint(wanted)) from None
         if got != expected:
             raise _checksum_mismatch(url, expected, got)
-        store_archive(making, path, got)
+        store_archive(temporary, path, got)
     return BinaryArchive(path, got, arch, wanted.version)
 
 

@@ -82,7 +82,7 @@ class Managed(Pki):
         self._asked: str | None = None
         self._unlocked: SigningCa | None = None
         # The facts of each pair of files, by role and content: verifying signatures is slow, and files rarely change.
-        self._judged: dict[tuple[str, str, str, str], CertSeen] = {}
+        self._observed_pairs: dict[tuple[str, str, str, str], CertSeen] = {}
 
     def observe(self) -> PkiSeen:
         content = read_if_exists(self._ca)
@@ -265,11 +265,11 @@ class Managed(Pki):
                 return None
             key = read_if_exists(self._key(role))
             digests = (role, sha256(content).hexdigest(), sha256(key or b"").hexdigest(), ca.sha256)
-            if digests not in self._judged:
+            if digests not in self._observed_pairs:
                 pem = Pem.parse(self._cert(role), content)
                 has_key = key is not None and is_key_of(parse_key(self._key(role), key), pem.certs[0])
-                self._judged[digests] = see_cert(pem, pem.certs[0], ca.certs, has_key=has_key)
-            return self._judged[digests], digests[2]
+                self._observed_pairs[digests] = see_cert(pem, pem.certs[0], ca.certs, has_key=has_key)
+            return self._observed_pairs[digests], digests[2]
         except UnusableFile as unusable:
             hint = "move the file to another folder, then run `etcdup apply`, which issues a new one"
             raise UnusableFile(unusable.path, unusable.reason, hint=hint) from None

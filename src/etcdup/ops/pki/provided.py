@@ -59,11 +59,12 @@ def _fault(unusable: UnusableFile, role: str) -> Fault:
 
 
 def _cert_set(role: str, ca: Pem, pem: Pem, key_path: Path, key: PrivateKey) -> ProvidedCert:
-    leaf, *between = pem.certs
-    chain = chain_of(leaf, between, ca.certs)
+    leaf, *intermediates = pem.certs
+    chain = chain_of(leaf, intermediates, ca.certs)
     has_key = is_key_of(key, leaf)
     links = tuple(
-        see_cert(ca if cert in ca.certs else pem, cert, (*between, *ca.certs), has_key=True) for cert in chain
+        see_cert(ca if cert in ca.certs else pem, cert, (*intermediates, *ca.certs), has_key=True)
+        for cert in chain
     )
     return ProvidedCert(
         role=role,

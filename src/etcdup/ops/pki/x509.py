@@ -185,7 +185,7 @@ def is_signed_by(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def chain_of(
-    leaf: x509.Certificate, between: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
+    leaf: x509.Certificate, intermediates: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
 ) -> tuple[x509.Certificate, ...]:
     """Return the chain from the issuer of the leaf to one of the roots. Empty if there is no such chain."""
     chain: list[x509.Certificate] = []
@@ -194,7 +194,7 @@ def chain_of(
         for root in roots:
             if is_signed_by(last, root):
                 return (*chain, root)
-        step = next((c for c in between if c not in (leaf, *chain) and is_signed_by(last, c)), None)
+        step = next((c for c in intermediates if c not in (leaf, *chain) and is_signed_by(last, c)), None)
         if step is None:
             return ()
         chain.append(step)
