@@ -92,7 +92,7 @@ def test_no_key_in_any_word_file_or_argv(operator: Operator) -> None:
         second.run("stat -c '%a %U:%G' /etc/etcd/pki/*-key.pem").stdout.split("\n")[:-1]
         == ["600 etcd:etcd"] * 3
     )
-    assert "ca-key.pem is open to others (mode 0644): it is 0600 now" in "".join(words)
+    assert "ca-key.pem is accessible to other users (mode 0644): it is 0600 now" in "".join(words)
     assert stat.S_IMODE((operator.folder / "pki/ca-key.pem").stat().st_mode) == 0o600
 
     secrets |= secrets_of(operator.folder / "pki")

@@ -1,4 +1,4 @@
-"""Certificates that came to their end."""
+"""Certificates that are expired."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,8 +11,10 @@ from etcdup.ops.pki.open import open_pki
 
 
 def issue_expired_leaves(file: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Issues every leaf and the operator's own as they were 35 days after their end. Host, path and content of each of
-    a member's files: each key before its certificate."""
+    """Issue all leaf certificates so that they expired 35 days ago.
+
+    Return host, path and content of each file of the members. A key comes before its certificate.
+    """
     spec = load(file.read_text(), str(file))
     pki = open_pki(spec, file.parent)
     pki.issue([wanted.role for wanted in desired_certs(spec)], datetime.now(UTC) - timedelta(days=400))

@@ -1,4 +1,4 @@
-"""Certificates made by the openssl program, as operators make them: ours are not judged by us alone."""
+"""Certificates made by the openssl program, as operators make them: an independent check of etcdup's own."""
 
 import subprocess
 from dataclasses import dataclass
@@ -10,19 +10,21 @@ DATE = "%Y%m%d%H%M%SZ"
 
 
 def openssl(*argv: str | Path, stdin: bytes = b"") -> str:
-    """What openssl printed; its exit status must be 0."""
+    """Run openssl and return its output. The exit status must be 0."""
     done = subprocess.run(["openssl", *map(str, argv)], input=stdin, capture_output=True, timeout=60)
     assert done.returncode == 0, (argv, done.stdout.decode(), done.stderr.decode())
     return done.stdout.decode()
 
 
 def make_key(path: Path, kind: str = "ec-pkcs8") -> Path:
-    """A key in one of the forms in which keys are found in the wild."""
+    """Write a key in one of the formats that operators use."""
     if kind == "rsa-pkcs1":
         openssl("genrsa", "-traditional", "-out", path, "2048")
     elif kind == "rsa-pkcs8":
         openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", path)
-    elif kind == "ec-sec1":  # with a block of parameters before the key; cfssl's form but for that
+    elif (
+        kind == "ec-sec1"
+    ):  # This is the format of cfssl, with an additional block of parameters before the key.
         openssl("ecparam", "-name", "prime256v1", "-genkey", "-out", path)
     elif kind == "ed25519":
         openssl("genpkey", "-algorithm", "ED25519", "-out", path)
@@ -34,7 +36,7 @@ def make_key(path: Path, kind: str = "ec-pkcs8") -> Path:
 
 @dataclass(frozen=True)
 class Ca:
-    """A CA, or an intermediate one, in a folder of its own."""
+    """A root or intermediate CA in its own folder."""
 
     folder: Path
 
@@ -65,7 +67,7 @@ def make_cert(
     usages: str = EVERY_USAGE,
     valid: tuple[str, str] | None = None,
 ) -> None:
-    """A leaf for this key. `valid` is from when to when, in openssl's form (DATE)."""
+    """Issue a leaf certificate for this key. `valid` is its first and last moment, in openssl's format (DATE)."""
     extensions = "basicConstraints=CA:FALSE\n"
     if usages:
         extensions += f"extendedKeyUsage={usages}\n"
@@ -77,7 +79,7 @@ def make_cert(
 def _sign(
     cert: Path, key: Path, name: str, extensions: str, ca: Ca, valid: tuple[str, str] | None = None
 ) -> None:
-    """Signs with `openssl ca`, the only command of OpenSSL 3.0 that takes both dates."""
+    """Sign with `openssl ca`, the only command of OpenSSL 3.0 that accepts both dates."""
     request = openssl("req", "-new", "-key", key, "-subj", f"/O=k8s/CN={name}", "-config", "/dev/null")
     (ca.folder / "index.txt").touch()
     config = ca.folder / "openssl.cnf"

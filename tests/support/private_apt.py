@@ -1,6 +1,6 @@
-"""An apt of our own in a folder: other suites and other hosts' packages, without touching this machine's apt.
+"""apt with its state in a folder: other suites and packages of other hosts. The apt of this machine is not changed.
 
-It asks the Debian mirror this machine is set up with, checks signatures with Debian's keyring, needs no root.
+It uses the Debian mirror of this machine, verifies signatures with the keyring of Debian, and needs no root.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
-# The hooks of this machine's apt (cleaning its cache, refreshing its catalogues) must not run for ours.
+# The hooks of this machine's apt (cleaning its cache, updating its catalogues) must not run here.
 CONFIG = """\
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
@@ -31,11 +31,11 @@ APT::Sandbox::User "";
 
 
 class AptError(Exception):
-    """apt said no, in its own words."""
+    """apt failed. The message contains its output."""
 
 
 class PrivateApt:
-    """apt with the lists of `suites`, believing that `status` (a dpkg status file) is what is installed."""
+    """apt with the package lists of `suites`. `status` (a dpkg status file) defines which packages are installed."""
 
     def __init__(self, root: Path, suites: Sequence[str], status: Path | None = None) -> None:
         self.root = root.resolve()
@@ -45,7 +45,7 @@ class PrivateApt:
     def update(self) -> None:
         for folder in ("state/lists/partial", "cache/archives/partial"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
-        status = self.root / "state/status"  # a copy: apt locks the folder that its status file is in
+        status = self.root / "state/status"  # A copy: apt locks the folder of its status file.
         status.write_bytes(self._status.read_bytes() if self._status else b"")
         sources = [f"deb [signed-by={KEYRING}] {debian_mirror()} {suite} main\n" for suite in self._suites]
         (self.root / "sources.list").write_text("".join(sources))
@@ -53,12 +53,12 @@ class PrivateApt:
         self._apt("update", "--error-on=any")
 
     def download(self, *packages: str) -> list[Path]:
-        """These packages alone, without what they depend on."""
+        """Download these packages without their dependencies."""
         self._apt("download", *packages, cwd=self.root / "cache/archives")
         return self._archives()
 
     def download_with_dependencies(self, *packages: str) -> list[Path]:
-        """What `apt-get install` would fetch on a machine with our dpkg status."""
+        """Download all packages that `apt-get install` would download with this dpkg status."""
         self._apt("install", "--yes", "--download-only", *packages)
         return self._archives()
 
@@ -73,12 +73,12 @@ class PrivateApt:
 
 
 def debian_mirror() -> str:
-    """The mirror this machine's apt is set up with; `$ETCDUP_DEBIAN_MIRROR` where it is not Debian's."""
+    """Return `$ETCDUP_DEBIAN_MIRROR`, or the Debian mirror in the configuration of this machine's apt."""
     if mirror := os.environ.get("ETCDUP_DEBIAN_MIRROR"):
         return mirror
     argv = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
     sites = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split()
     mirrors = [site for site in sites if site.rstrip("/").endswith("/debian")]
     if not mirrors:
-        raise AptError("this machine's apt knows no Debian mirror: set ETCDUP_DEBIAN_MIRROR")
+        raise AptError("the apt of this machine has no Debian mirror: set ETCDUP_DEBIAN_MIRROR")
     return mirrors[0]

@@ -1,4 +1,4 @@
-"""A mirror of etcd releases on a loopback address: a folder over HTTP, with faults to switch on."""
+"""A mirror of etcd releases on a loopback address: a folder over HTTP, with faults that a test can enable."""
 
 import threading
 import time
@@ -15,19 +15,19 @@ _STALL_LIMIT_S = 30.0
 
 @dataclass
 class Mirror:
-    """`url` is what goes into install.mirror. Faults hold for paths that end as given, until taken out."""
+    """`url` is for `install.mirror`. A fault affects paths with the given ending, until the test removes it."""
 
     root: Path
     url: str
     requests: list[str] = field(default_factory=list)
     fail: dict[str, int] = field(default_factory=dict)
-    """Answers this status."""
+    """Respond with this status."""
     stall: dict[str, int] = field(default_factory=dict)
-    """Falls silent after so many bytes, with the connection open."""
+    """Send this many bytes, then send no data and keep the connection open."""
     truncate: dict[str, int] = field(default_factory=dict)
-    """Closes the connection after so many bytes of those that it promised."""
+    """Send this many bytes, then close the connection. Content-Length is larger."""
     lie: set[str] = field(default_factory=set)
-    """Sends the right number of bytes, one of them changed."""
+    """Send the right number of bytes, with one byte changed."""
     no_head: bool = False
     chunk_delay_s: float = 0.0
     closing: threading.Event = field(default_factory=threading.Event)
@@ -81,8 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _status(self, method: str, path: str, file: Path) -> int | None:
         if method == "HEAD" and self.mirror.no_head:
             return 405
-        told = _of(self.mirror.fail, path)
-        return told if told is not None else (None if file.is_file() else 404)
+        status = _of(self.mirror.fail, path)
+        return status if status is not None else (None if file.is_file() else 404)
 
     def _send(self, path: str, content: bytes) -> None:
         if any(path.endswith(name) for name in self.mirror.lie):
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._send_slowly(content[:until])
         except OSError:
-            return  # the client went away
+            return  # The client closed the connection.
         if stalls_after is not None:
             self.mirror.closing.wait(_STALL_LIMIT_S)
         self.close_connection = True
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.mirror.chunk_delay_s)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: `requests` tells what was asked."""
+        """Do nothing: `requests` contains all requests."""
 
 
 def _of(faults: dict[str, int], path: str) -> int | None:

@@ -1,6 +1,6 @@
-"""A cluster of local members in a folder of their own: no root, no systemd, and gone without a trace.
+"""The demo: a cluster of local members in one folder. It needs no root and no systemd.
 
-This is the one place of etcdup that deletes, so it deletes only a folder that bears the demo's own mark.
+This is the only code of etcdup that deletes data. It deletes only a folder that contains the marker of a demo.
 """
 
 import json
@@ -22,7 +22,7 @@ from etcdup.ops.files import lock, write_file
 from etcdup.ops.install import install
 
 MARKER = "etcdup-demo.json"
-# etcd's own ports first; where something listens on all addresses, those ten thousand above.
+# The default ports of etcd are tried first. If a program uses them on all addresses, higher ports are tried.
 _PORT_OFFSETS = (0, 10_000, 20_000)
 _BLOCKS = range(32)
 _KILL_TIMEOUT_S = 10.0
@@ -32,36 +32,36 @@ Report = Callable[[str], None]
 
 
 def default_folder() -> Path:
-    """`$XDG_DATA_HOME/etcdup/demo`, else `~/.local/share/etcdup/demo`."""
+    """Return `$XDG_DATA_HOME/etcdup/demo`, or `~/.local/share/etcdup/demo`."""
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(data).expanduser() / "etcdup" / "demo"
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Makes the folder, or takes it when it is a demo's, for as long as the block.
+    """Lock the folder of a demo until the end of the block. It is created if it does not exist.
 
-    Raises UsageError where something else is in it, or another etcdup is at work there.
+    Raises UsageError if the folder contains other files, or if another etcdup demo has the lock.
     """
-    mark = folder / MARKER
-    if not mark.exists() and folder.exists() and any(folder.iterdir()):
+    marker = folder / MARKER
+    if not marker.exists() and folder.exists() and any(folder.iterdir()):
         raise UsageError(
-            f"{folder} holds something else than a demo", hint="`--dir` names another folder, new or empty"
+            f"{folder} contains other files than a demo", hint="use `--dir` with a new or empty folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with mark.open("a+", encoding="utf-8") as file:
+    with marker.open("a+", encoding="utf-8") as file:
         if not lock(file.fileno(), wait=False):
-            raise UsageError(f"another etcdup demo is at work in {folder}")
-        if not mark.stat().st_size:
+            raise UsageError(f"another etcdup demo is running in {folder}")
+        if not marker.stat().st_size:
             file.write(json.dumps({"made_by": "etcdup demo"}) + "\n")
             file.flush()
         yield
 
 
 async def choose_version(arch: str, report: Report, warn: Report) -> tuple[Version, str]:
-    """A version that can be had right now, and the `install.from` that has it.
+    """Return an available version, and the `install.from` that has it.
 
-    The newest in the cache; else the newest release; else whatever this machine's distribution has.
+    It is the newest version in the cache, or the newest release, or the version of this machine's distribution.
     """
     cache = install.cache_dir()
     if usable := [each for each in install.cached_versions(cache, arch) if not blocking_advisories(each)]:
@@ -73,13 +73,13 @@ async def choose_version(arch: str, report: Report, warn: Report) -> tuple[Versi
     except InstallError as error:
         version, _ = await install.pack_local_package(arch, cache=cache, report=report)
         why = error.message.rpartition(": ")[2]
-        warn(f"etcd {newest} cannot be downloaded ({why}); using {version} of this machine's distribution")
+        warn(f"cannot download etcd {newest} ({why}); etcdup uses {version} of this machine's distribution")
         return version, "package"
     return newest, "auto"
 
 
 def write_cluster_file(folder: Path, version: Version, source: str, members: int) -> Path:
-    """Writes the demo's cluster.yaml, on addresses that are free now. Raises UsageError."""
+    """Write the cluster.yaml of the demo, with addresses that are free now. Raises UsageError."""
     addresses, offset = free_addresses(members)
     hosts = [(f"infra{number}", address) for number, address in enumerate(addresses, start=1)]
     text = cluster_text(folder, version, source, hosts, offset)
@@ -87,7 +87,7 @@ def write_cluster_file(folder: Path, version: Version, source: str, members: int
     try:
         load(text, str(path))
     except BadFile as error:
-        raise UsageError(f"a demo cannot live in {folder}", detail=error.detail) from None
+        raise UsageError(f"{folder} is not usable for a demo", detail=error.detail) from None
     write_file(path, text.encode(), 0o644)
     return path
 
@@ -95,14 +95,14 @@ def write_cluster_file(folder: Path, version: Version, source: str, members: int
 def cluster_text(
     folder: Path, version: Version, source: str, hosts: list[tuple[str, str]], offset: int
 ) -> str:
-    """cluster.yaml of members that live below `folder`."""
+    """Return the cluster.yaml of members below `folder`."""
     lines = "".join(
         f"  - {{name: {name}, address: {address}, local: true, root: {folder / name}}}\n"
         for name, address in hosts
     )
     ports = f"client_port: {2379 + offset}, peer_port: {2380 + offset}, metrics_port: {2381 + offset}"
     return f"""\
-# Made by `etcdup demo`. These members are processes of this machine; each keeps its files below its `root`.
+# Written by `etcdup demo`. The members are processes on this machine. The files of each are below its `root`.
 name: demo
 version: {version}
 hosts:
@@ -112,12 +112,12 @@ etcd: {{{ports}}}
 
 
 def free_addresses(members: int) -> tuple[list[str], int]:
-    """Loopback addresses whose ports nobody listens on, and by how much etcd's ports are shifted."""
+    """Return loopback addresses with free ports, and the offset to the default ports of etcd. Raises UsageError."""
     for offset, block in product(_PORT_OFFSETS, _BLOCKS):
         addresses = [f"127.77.{block}.{number}" for number in range(1, members + 1)]
         if all(_is_free(each, port + offset) for each in addresses for port in (2379, 2380, 2381)):
             return addresses, offset
-    raise UsageError("no free addresses were found in 127.77.0.0/16 for a demo")
+    raise UsageError("there are no free addresses in 127.77.0.0/16 for a demo")
 
 
 def _is_free(address: str, port: int) -> bool:
@@ -131,16 +131,16 @@ def _is_free(address: str, port: int) -> bool:
 
 
 def is_demo(folder: Path) -> bool:
-    """Whether a demo, whole or half deleted, is there. Raises UsageError where something else is."""
+    """Whether the folder contains a demo, complete or partly deleted. Raises UsageError for other files."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not (folder / MARKER).is_file():
-        raise UsageError(f"{folder} is not a demo's: it has no {MARKER}; nothing was touched")
+        raise UsageError(f"{folder} is not the folder of a demo: it has no {MARKER}; etcdup changed nothing")
     return True
 
 
 def destroy_demo(folder: Path) -> int:
-    """Stops every process that runs from the folder and deletes it, its mark last. Returns how many ran."""
+    """Stop all processes that run from the folder, then delete it, its marker last. Return how many were running."""
     stopped = _kill_members(folder)
     for path in folder.iterdir():
         if path.name != MARKER:
@@ -151,7 +151,7 @@ def destroy_demo(folder: Path) -> int:
 
 
 def _kill_members(folder: Path) -> int:
-    """Killed, not asked: a member that stops in order first hands leadership over, here to one that ends."""
+    """Kill all members. A regular stop would first transfer leadership, here to a member that also stops."""
     running = processes_in(folder)
     for pid in running:
         with suppress(ProcessLookupError):
@@ -159,13 +159,16 @@ def _kill_members(folder: Path) -> int:
     deadline = time.monotonic() + _KILL_TIMEOUT_S
     while left := processes_in(folder):
         if time.monotonic() >= deadline:
-            raise EtcdupError(f"process {left[0]} of the demo does not end", hint="nothing was deleted")
+            raise EtcdupError(
+                f"process {left[0]} of the demo did not end within {_KILL_TIMEOUT_S:g} s; etcdup deleted nothing",
+                hint=f"end it with `kill -9 {left[0]}`, then run the command again",
+            )
         time.sleep(_POLL_S)
     return len(running)
 
 
 def processes_in(folder: Path) -> list[int]:
-    """Processes whose program lies in the folder, whatever their pid files say."""
+    """Return the processes whose program is in the folder. Pid files are not used."""
     below = f"{folder.resolve()}/"
     pids = []
     for process in Path("/proc").iterdir():

@@ -1,4 +1,4 @@
-"""An etcdctl for this machine, and endpoints that it can reach from here."""
+"""Find an etcdctl for this machine, and the endpoints that are reachable from here."""
 
 import asyncio
 import os
@@ -23,9 +23,10 @@ _FLAVOURS: tuple[Flavour, ...] = ("", "+go", "+package")
 
 
 async def find_etcdctl(world: World, folder: Path, report: Report) -> Path:
-    """A local member's own; else the cluster's version out of the cache; else whatever is on $PATH.
+    """Return the path of an etcdctl. Raises InstallError.
 
-    Else it is obtained as the hosts' binaries are. Raises InstallError.
+    It is that of a local member, or that of the cluster's version in the cache, or the one on $PATH. Otherwise etcdup
+    obtains it from the same source as the binaries of the hosts.
     """
     found = _of_local_member(world.spec) or await _find_cached(world.spec.version)
     if found is None and (on_path := shutil.which(TOOL)):
@@ -34,21 +35,21 @@ async def find_etcdctl(world: World, folder: Path, report: Report) -> Path:
 
 
 async def find_tools(world: World, folder: Path, version: Version, report: Report) -> Path:
-    """A folder with all programs of that version for this machine: a local member's, else as hosts get theirs.
+    """Return a folder with all programs of this version for this machine. Raises InstallError.
 
-    Raises InstallError.
+    It is that of a local member, or that in the cache. Otherwise etcdup obtains it from the source of the hosts.
     """
-    own = _of_local_member(world.spec)
-    if own is not None and own.resolve().parent.name == str(version):
-        return own.parent
+    local = _of_local_member(world.spec)
+    if local is not None and local.resolve().parent.name == str(version):
+        return local.parent
     return (await _find_cached(version) or await _obtain(world, folder, version, report)).parent
 
 
 async def resolve_endpoints(world: World, names: Sequence[str]) -> list[str]:
-    """Client URLs that work on this machine, through SSH where that is how the host is reached.
+    """Return client URLs that work on this machine, through SSH forwarding for hosts that use SSH.
 
-    The members' certificates hold 127.0.0.1, so a forwarded port passes the check of names. Provided ones may
-    not: such members are dialled directly.
+    Certificates of members contain 127.0.0.1, so they are valid for a forwarded port. Provided certificates may not
+    contain it: then the URL is that of the member itself.
     """
     certs = world.pki.observe().certs
     urls = []
@@ -70,7 +71,7 @@ def _of_local_member(spec: Spec) -> Path | None:
 
 
 async def _find_cached(version: Version) -> Path | None:
-    """Unpacked once; its archive is the one that hosts got."""
+    """Return the etcdctl of an archive in the cache. The archive is unpacked once."""
     arch = install.this_arch()
     folder = install.cache_dir() / "tools" / f"{version}-{arch}"
     if not (folder / TOOL).exists():
@@ -82,13 +83,13 @@ async def _find_cached(version: Version) -> Path | None:
 
 
 def _unpack(archive: Path, version: Version, folder: Path) -> Path:
-    making = folder.with_name(f".{folder.name}.{os.getpid()}")
-    making.mkdir(parents=True, exist_ok=True)
-    unpack_tools(archive, version, making)
+    unpacked = folder.with_name(f".{folder.name}.{os.getpid()}")
+    unpacked.mkdir(parents=True, exist_ok=True)
+    unpack_tools(archive, version, unpacked)
     try:
-        making.rename(folder)
-    except OSError:  # another etcdup was faster
-        shutil.rmtree(making)
+        unpacked.rename(folder)
+    except OSError:  # Another etcdup has renamed its folder first.
+        shutil.rmtree(unpacked)
     return folder / TOOL
 
 
@@ -102,8 +103,8 @@ async def _obtain(world: World, folder: Path, version: Version, report: Report) 
         )  # fmt: skip
         archive = await world.obtain_archive(binaries, arch)
     except (InstallError, KeyError) as error:
-        why = error.message if isinstance(error, InstallError) else "the hosts have it from their packages"
-        hint = "install your distribution's etcd-client, so that etcdctl is on $PATH"
+        why = error.message if isinstance(error, InstallError) else "the hosts install it from packages"
+        hint = "install the package etcd-client of your distribution, so that etcdctl is on $PATH"
         raise InstallError(f"there is no etcdctl for this machine: {why}", hint=hint) from None
     unpacked = install.cache_dir() / "tools" / f"{version}-{arch}"
     return await asyncio.to_thread(_unpack, archive, version, unpacked)

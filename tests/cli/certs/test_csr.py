@@ -67,4 +67,4 @@ def test_keys_that_are_there_stay(folder: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "file").write_text("")
     assert run(["certs", "csr", "--out", "file/below"]) == 1
-    assert "cannot be made" in capsys.readouterr().err
+    assert "cannot create" in capsys.readouterr().err

@@ -154,11 +154,11 @@ def test_a_consumer_with_a_key_of_its_own_wants_a_request_again(
     csr = make_request(folder, "-newkey", "ed25519")
     assert run(["certs", "issue", "app", "--csr", str(csr)]) == 0
     assert run(["certs", "issue", "app"]) == 1
-    assert "give that with --csr" in capsys.readouterr().err
+    assert "--csr FILE`" in capsys.readouterr().err
     assert run(["certs", "issue", "app", "--csr", str(csr)]) == 0
     assert run(["certs", "issue", "other"]) == 0
     assert run(["certs", "issue", "other", "--csr", str(csr)]) == 1
-    assert "other has a key here already" in capsys.readouterr().err
+    assert "the PKI has a key of other already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -166,11 +166,11 @@ def test_a_consumer_with_a_key_of_its_own_wants_a_request_again(
     [
         (["root"], 1, "etcdup's own"),
         (["etcd-health"], 1, "etcdup's own"),
-        (["admin"], 1, "There is no certificate `client/admin`"),
-        (["etcdup:prod:peer"], 1, "a client's name holds"),
-        (["../x"], 1, "a client's name holds"),
-        (["app", "--csr", "nothing.csr"], 2, "nothing.csr is not there"),
-        (["app", "--csr", "cluster.yaml"], 1, "holds no certificate signing request"),
+        (["admin"], 1, "there is no certificate `client/admin`"),
+        (["etcdup:prod:peer"], 1, "for the name of a consumer"),
+        (["../x"], 1, "for the name of a consumer"),
+        (["app", "--csr", "nothing.csr"], 2, "nothing.csr does not exist"),
+        (["app", "--csr", "cluster.yaml"], 1, "contains no certificate signing request"),
         (["app", "--role", "nonsense"], 2, "nonsense"),
     ],
 )
@@ -219,7 +219,7 @@ def test_with_provided_tls_the_one_who_has_the_ca_issues(
         CLUSTER + "tls: {mode: provided, ca: ca.pem, cert: c.pem, key: k.pem}\n"
     )
     assert run(["certs", "issue", "app"]) == 1
-    assert "the CA is not etcdup's" in capsys.readouterr().err
+    assert "etcdup has no key of a CA" in capsys.readouterr().err
 
 
 def test_the_folder_to_take_away_follows_a_change_of_ca(

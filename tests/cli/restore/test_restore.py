@@ -223,5 +223,5 @@ def _assert_damage_refused(up: Etcdup, path: Path) -> None:
         damaged.write_bytes(content)
         done = up("restore", str(damaged), "--yes-restore", "demo")
         assert done.returncode == 4, done.stderr
-        assert "is not a whole snapshot" in done.stderr
+        assert "is not a complete snapshot" in done.stderr
     assert run_etcdctl(up, "get", "/b", "--print-value-only") == "lost\n"

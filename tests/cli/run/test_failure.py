@@ -180,7 +180,7 @@ def test_ctl_without_a_certificate_says_so(file: Path, capsys: pytest.CaptureFix
 def test_binaries_that_cannot_be_had_fail_with_1(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(file.read_text() + "install: {from: path, path: nowhere}\n")
     assert run(["plan"]) == 1
-    assert "is not there" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_data_of_somebody_else_is_refused_with_4(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +225,7 @@ def test_a_demo_takes_no_folder_of_others(
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     assert run(["demo", "--dir", str(tmp_path)]) == 2
-    assert "holds something else than a demo" in capsys.readouterr().err
+    assert "contains other files than a demo" in capsys.readouterr().err
     assert run(["demo", "--dir", str(tmp_path), "--down"]) == 2
-    assert "nothing was touched" in capsys.readouterr().err
+    assert "etcdup changed nothing" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").read_text() == "years of work"

@@ -1,4 +1,4 @@
-"""A disk that is small enough to be filled."""
+"""A disk that is small enough for a test to fill it."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """512 KiB; needs root."""
+    """A disk of 512 KiB. It needs root."""
     with disk_of("512k") as folder:
         yield folder
 
@@ -21,12 +21,12 @@ def small_disk() -> Iterator[Path]:
 @contextmanager
 def disk_of(size: str) -> Iterator[Path]:
     if os.geteuid() != 0 or not shutil.which("mount"):
-        pytest.skip("a disk of its own needs root")
+        pytest.skip("mounting a disk needs root")
     folder = tempfile.mkdtemp()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
     if subprocess.run(mount, capture_output=True).returncode != 0:
         Path(folder).rmdir()
-        pytest.skip("a tmpfs cannot be mounted here")
+        pytest.skip("this machine cannot mount a tmpfs")
     try:
         yield Path(folder)
     finally:

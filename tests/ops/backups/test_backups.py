@@ -1,4 +1,4 @@
-"""Backups of real clusters in a folder and in a real S3 that fails in every way that stores do."""
+"""Backups of real clusters in a folder and in a real S3 store, with the faults that stores have."""
 
 import asyncio
 import random
@@ -74,15 +74,15 @@ def quiet(_: str) -> None:
     pass
 
 
-async def take_from_m2(place: Store, cluster: EtcdCluster) -> Manifest:
+async def take_from_m2(target: Store, cluster: EtcdCluster) -> Manifest:
     async with cluster.client("m2") as client:
-        return (await take_backup(Destinations((place,)), client, "prod", {}, report=quiet)).manifest
+        return (await take_backup(Destinations((target,)), client, "prod", {}, report=quiet)).manifest
 
 
-async def test_a_backup_in_a_bucket_is_whole_and_proved_by_a_drill(
+async def test_a_backup_in_a_bucket_is_complete_and_proved_by_a_drill(
     cluster: EtcdCluster, bucket: Store, tmp_path: Path
 ) -> None:
-    await bucket.put_text("somebody-elses.db", "theirs")
+    await bucket.put_text("other.db", "of another program")
     manifest = await take_from_m2(bucket, cluster)
     (listed,) = await backups.list_backups(bucket, "prod")
     assert (listed.name, listed.proved) == (manifest.name, False)
@@ -96,11 +96,11 @@ async def test_a_backup_in_a_bucket_is_whole_and_proved_by_a_drill(
     (listed,) = await backups.list_backups(bucket, "prod")
     assert listed.proved
     await backups.delete(bucket, listed.name)
-    assert await bucket.list_names() == ("somebody-elses.db",)
+    assert await bucket.list_names() == ("other.db",)
 
 
 @pytest.mark.parametrize(("asked", "signed"), [("", False), ("false", True)])
-async def test_a_payload_is_hashed_for_its_signature_only_where_it_is_asked_for(
+async def test_the_payload_is_signed_only_if_the_environment_requires_it(
     small: EtcdCluster,
     endpoint: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -108,7 +108,7 @@ async def test_a_payload_is_hashed_for_its_signature_only_where_it_is_asked_for(
     asked: str,
     signed: bool,
 ) -> None:
-    """It never leaves this machine here, and is read back and compared in any case."""
+    """The connection is loopback, and the data is always read back and compared."""
     if asked:
         monkeypatch.setenv("AWS_UNSIGNED_PAYLOAD", asked)
     with faulty_proxy(endpoint) as proxy:
@@ -130,13 +130,13 @@ async def test_a_payload_is_hashed_for_its_signature_only_where_it_is_asked_for(
         ("http://localhost.example.com", False),
     ],
 )
-def test_payloads_are_signed_wherever_somebody_on_the_way_could_change_them(
+def test_payloads_are_signed_on_connections_that_others_could_change(
     endpoint: str | None, private: bool
 ) -> None:
     assert _is_private(endpoint) == private
 
 
-async def test_a_backup_in_a_folder_is_for_its_owner_alone(cluster: EtcdCluster, tmp_path: Path) -> None:
+async def test_only_the_owner_can_read_a_backup_in_a_folder(cluster: EtcdCluster, tmp_path: Path) -> None:
     place = open_store(BackupSpec(), "backups", tmp_path)
     manifest = await take_from_m2(place, cluster)
     files = sorted((tmp_path / "backups").iterdir())
@@ -147,21 +147,24 @@ async def test_a_backup_in_a_folder_is_for_its_owner_alone(cluster: EtcdCluster,
     assert fetched.stat().st_mode & 0o777 == 0o600
     async with cluster.client("m1") as client:
         members = (await client.status(timeout_s=60)).members
-    assert set(read_snapshot(fetched).members) == set(members), "whose it is, the file itself tells"
+    assert set(read_snapshot(fetched).members) == set(members), "the file contains the member list"
 
 
 async def test_every_flip_and_every_truncation_is_detected(small: EtcdCluster, tmp_path: Path) -> None:
-    """Twelve of twelve, and twice twelve. etcd's own status looks at no checksum, and finds none of these flips (rule
-    54): it stumbles only over a page that it needs, which a cut takes away more often than a flip spoils it."""
+    """All 12 flips and all 24 truncations are detected.
+
+    `snapshot status` of etcd verifies no checksum and detects none of these flips (rule 54). It fails only if a page
+    that it reads is damaged, which a truncation causes more often than a flip.
+    """
     found_by_etcd = 0
     place = open_store(BackupSpec(), "backups", tmp_path)
     name = (await take_from_m2(place, small)).name
-    path, dice = tmp_path / "backups" / (name + DATABASE), random.Random(54)
+    path, generator = tmp_path / "backups" / (name + DATABASE), random.Random(54)
     whole = path.read_bytes()
     for _ in range(12):
-        at = dice.randrange(len(whole))
+        at = generator.randrange(len(whole))
         flipped = bytearray(whole)
-        flipped[at] ^= 1 << dice.randrange(8)
+        flipped[at] ^= 1 << generator.randrange(8)
         for damaged in (bytes(flipped), whole[:at], whole[: at - at % 512 + 32]):
             path.write_bytes(damaged)
             with pytest.raises(backups.Damaged):
@@ -171,11 +174,11 @@ async def test_every_flip_and_every_truncation_is_detected(small: EtcdCluster, t
         path.write_bytes(flipped)
         found_by_etcd += _check_snapshot_status(small, path) != 0
     assert found_by_etcd == 0
-    assert _names_in(tmp_path) == {"backups"}, "nothing damaged is left where it was to be fetched to"
+    assert _names_in(tmp_path) == {"backups"}, "no damaged file remains in the target folder"
 
 
 def _check_snapshot_status(cluster: EtcdCluster, path: Path) -> int:
-    """The exit code of etcd's own look at it."""
+    """Return the exit code of `etcdutl snapshot status`."""
     argv = [str(cluster.binaries / "etcdutl"), "snapshot", "status", str(path)]
     return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode
 
@@ -191,14 +194,14 @@ async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path
         with pytest.raises((NotProved, EtcdupError), match=r"another|future revision"):
             await drill([place], "prod", name, small.binaries, report=quiet)
         if fact == "revision":
-            with pytest.raises(backups.Damaged, match=f"it ends at revision {value} and should reach"):
+            with pytest.raises(backups.Damaged, match=f"its newest revision is {value}, the manifest has"):
                 await backups.verify(place, name, report=quiet)
     assert not (tmp_path / "backups" / (name + PROOF)).exists()
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    """24 MB of data: several parts of an upload."""
+    """A cluster with 24 MB of data: the upload has several parts."""
     if reason := why_not("3.6.14"):
         pytest.skip(reason)
     with etcd_cluster(etcd_binaries("3.6.14"), tmp_path_factory.mktemp("small"), size=2) as running:
@@ -218,7 +221,7 @@ async def _fill(cluster: EtcdCluster) -> None:
         "refuses", "fills up", "stalls", "stalls reading", "stalls midway", "cuts", "breaks off", "flips",
     ],
 )  # fmt: skip
-async def test_a_store_that_fails_lists_nothing(
+async def test_a_store_that_fails_lists_no_backup(
     fault: Fault, small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(store, "STALL_S", 2.0)
@@ -226,7 +229,7 @@ async def test_a_store_that_fails_lists_nothing(
     monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
     with faulty_proxy(endpoint) as proxy:
         place = _bucket(proxy.url, monkeypatch, tmp_path.name)
-        proxy.fault, proxy.capacity = fault, 12 << 20  # two parts fit, the third does not
+        proxy.fault, proxy.capacity = fault, 12 << 20  # Two parts fit, and the third does not.
         with pytest.raises((StoreError, backups.Damaged)) as caught:
             await take_from_m2(place, small)
         assert caught.value.hint
@@ -238,13 +241,13 @@ async def test_a_store_that_fails_lists_nothing(
         assert (proxy.broken_off > 0) == (fault in ("breaks off", "stalls midway"))
         if fault == "fills up":
             assert proxy.uploaded > proxy.capacity
-            assert proxy.aborted > 0, "parts that nobody lists would be paid for ever"
+            assert proxy.aborted > 0, "parts that remain would cost money, and no command lists them"
 
 
-async def test_a_store_that_lies_of_lengths_misleads_nobody(
+async def test_wrong_lengths_from_the_store_have_no_effect(
     small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """In its list and to a HEAD: what is whole is known by reading it, and what was cut there too."""
+    """The lengths in its list and in answers to HEAD are wrong. Reading shows which objects are complete."""
     with faulty_proxy(endpoint) as proxy:
         place, plain = (_bucket(url, monkeypatch, tmp_path.name) for url in (proxy.url, endpoint))
         proxy.fault = "lies"
@@ -257,14 +260,14 @@ async def test_a_store_that_lies_of_lengths_misleads_nobody(
             yield whole[: len(whole) // 2]
 
         await plain.put(manifest.database, cut())
-        with pytest.raises(backups.Damaged, match=f"and should have {manifest.size}"):
+        with pytest.raises(backups.Damaged, match=f"bytes, expected {manifest.size}"):
             await backups.verify(place, manifest.name, report=quiet)
         await backups.delete(place, manifest.name)
         assert await plain.list_names() == ()
 
 
-async def test_a_folder_that_fills_up_keeps_nothing(small: EtcdCluster, tmp_path: Path) -> None:
-    """A disk of half the size, alone and beside one with room."""
+async def test_a_folder_on_a_full_disk_keeps_no_file(small: EtcdCluster, tmp_path: Path) -> None:
+    """The disk has half the needed size. It is the only destination, then one of two."""
     with disk_of("12m") as disk:
         full, other = (open_store(BackupSpec(), "backups", folder) for folder in (disk, tmp_path))
         with pytest.raises(StoreError, match="No space left on device") as caught:
@@ -277,13 +280,13 @@ async def test_a_folder_that_fills_up_keeps_nothing(small: EtcdCluster, tmp_path
     assert await backups.verify(other, taken.manifest.name, report=quiet) == taken.manifest
 
 
-async def test_a_bucket_at_a_host_of_its_own_is_asked_to_encrypt(
+async def test_the_bucket_is_the_host_and_encrypts_its_objects(
     small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """`path_style: false` and `sse`, as a store is told of them: an upload in parts and a manifest."""
+    """`path_style: false` and `sse` affect the requests of an upload in parts and of a manifest."""
     by_path = _bucket(endpoint, monkeypatch, tmp_path.name)
     with faulty_proxy(endpoint) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.url)  # who resolves the store's name
+        monkeypatch.setenv("http_proxy", proxy.url)  # The proxy resolves the name of the store.
         for host in (s3.DOMAIN, f"{s3.BUCKET}.{s3.DOMAIN}"):
             backup = BackupSpec(endpoint=f"http://{host}", path_style=False, sse="AES256")
             place = open_store(backup, f"s3://{s3.BUCKET}/{tmp_path.name}", Path("/"))
@@ -300,17 +303,17 @@ async def test_a_bucket_at_a_host_of_its_own_is_asked_to_encrypt(
 async def test_an_upload_that_is_interrupted_is_aborted_at_the_store(
     small: EtcdCluster, weed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Alone, and beside a folder: what was sent of it would be paid for and listed nowhere."""
+    """With one destination and with two. Parts that remain would cost money, and no command lists them."""
     monkeypatch.setattr(store, "_PART_BYTES", 5 << 20)
     before = weed.unfinished_uploads()
     with faulty_proxy(weed.url) as proxy:
         bucket = _bucket(proxy.url, monkeypatch, tmp_path.name)
         folder = open_store(BackupSpec(), "backups", tmp_path)
-        for places in (Destinations((bucket,)), Destinations((folder, bucket))):
+        for destinations in (Destinations((bucket,)), Destinations((folder, bucket))):
             proxy.fault = "slow"
             proxy.holding.clear()
             async with small.client("m2") as client:
-                taking = asyncio.create_task(take_backup(places, client, "prod", {}, report=quiet))
+                taking = asyncio.create_task(take_backup(destinations, client, "prod", {}, report=quiet))
                 assert await asyncio.to_thread(proxy.holding.wait, 60)
                 assert weed.unfinished_uploads() != before
                 taking.cancel()
@@ -323,7 +326,7 @@ async def test_an_upload_that_is_interrupted_is_aborted_at_the_store(
 
 
 @pytest.mark.parametrize("fault", ["refuses", "fills up", "stalls", "flips"])
-async def test_a_place_that_fails_does_not_spoil_the_other(
+async def test_a_destination_that_fails_does_not_affect_the_other(
     fault: Fault, small: EtcdCluster, weed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(store, "STALL_S", 2.0)
@@ -340,14 +343,14 @@ async def test_a_place_that_fails_does_not_spoil_the_other(
             proxy.fault = "stalls listing"
             seen = await list_destinations(Destinations((folder, bucket)), "prod", within_s=0.5)
             assert [each.name for each in seen.backups] == [taken.manifest.name]
-            assert "gave no answer within 0.5 s" in seen.failed[bucket.destination].message
+            assert "did not respond within 0.5 s" in seen.failed[bucket.destination].message
         proxy.released.set()
         proxy.fault = ""
         assert taken.destinations == (folder.destination,)
         assert list(taken.failed) == [bucket.destination]
         assert await bucket.list_names() == ()
     assert await backups.verify(folder, taken.manifest.name, report=quiet) == taken.manifest
-    assert weed.unfinished_uploads() == before or fault == "stalls", "it cannot be told to take anything back"
+    assert weed.unfinished_uploads() == before or fault == "stalls", "a stalled store cannot delete its parts"
 
 
 async def test_one_stream_into_a_folder_and_a_bucket(
@@ -374,15 +377,13 @@ async def test_one_stream_into_a_folder_and_a_bucket(
     assert proof.kv_hash == taken.manifest.kv_hash
     assert len(warned) == 1
     assert "is damaged" in warned[0]
-    assert warned[0].endswith(f"taken from {bucket.destination} instead")
+    assert warned[0].endswith(f"etcdup uses the copy in {bucket.destination} instead")
     (listed,) = (await list_destinations(Destinations((folder, bucket)), "prod")).backups
     assert listed.proved
     await backups.delete(bucket, name)
 
 
-async def test_what_is_encrypted_shows_the_store_nothing(
-    small: EtcdCluster, bucket: Store, tmp_path: Path
-) -> None:
+async def test_the_store_gets_only_encrypted_data(small: EtcdCluster, bucket: Store, tmp_path: Path) -> None:
     identity, other = Identity([x25519.Identity.generate()]), Identity([x25519.Identity.generate()])
     async with small.client("m2") as client:
         taken = await take_backup(
@@ -405,10 +406,10 @@ async def test_what_is_encrypted_shows_the_store_nothing(
     proof = await drill([bucket], "prod", name, small.binaries, report=quiet, identity=identity)
     assert proof.kv_hash == manifest.kv_hash
 
-    async def spoilt() -> AsyncIterator[bytes]:
+    async def damaged() -> AsyncIterator[bytes]:
         yield stored[:70_000] + bytes([stored[70_000] ^ 1]) + stored[70_001:]
 
-    await bucket.put(manifest.database, spoilt())
+    await bucket.put(manifest.database, damaged())
     for key in (None, identity):
         with pytest.raises(backups.Damaged):
             await backups.verify(bucket, name, report=quiet, identity=key)
@@ -416,7 +417,7 @@ async def test_what_is_encrypted_shows_the_store_nothing(
     assert await bucket.list_names() == ()
 
 
-async def test_wrong_credentials_are_said_and_not_shown(
+async def test_wrong_credentials_are_reported_without_the_secret(
     small: EtcdCluster, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     place = _bucket(endpoint, monkeypatch, tmp_path.name)

@@ -1,4 +1,4 @@
-"""What a stream was, however it was cut into pieces."""
+"""The checksum of a stream does not depend on the sizes of its pieces."""
 
 import hashlib
 from itertools import pairwise
@@ -14,10 +14,10 @@ WHOLE = PAGES + hashlib.sha256(PAGES).digest()
 
 @given(st.lists(st.integers(0, len(WHOLE)), max_size=12), st.integers(0, len(WHOLE)))
 def test_pieces_of_any_length(cuts: list[int], end: int) -> None:
-    places = sorted({0, end, *(cut for cut in cuts if cut < end)})
-    gauge = StreamChecksum()
-    gauge.update(b"")
-    for start, stop in pairwise(places):
-        gauge.update(WHOLE[start:stop])
-    assert (gauge.size, gauge.sha256) == (end, hashlib.sha256(WHOLE[:end]).hexdigest())
-    assert gauge.has_valid_trailer == (end == len(WHOLE))
+    bounds = sorted({0, end, *(cut for cut in cuts if cut < end)})
+    checksum = StreamChecksum()
+    checksum.update(b"")
+    for start, stop in pairwise(bounds):
+        checksum.update(WHOLE[start:stop])
+    assert (checksum.size, checksum.sha256) == (end, hashlib.sha256(WHOLE[:end]).hexdigest())
+    assert checksum.has_valid_trailer == (end == len(WHOLE))

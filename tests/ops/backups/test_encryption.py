@@ -1,4 +1,4 @@
-"""Encryption as a stream: what comes back, what does not, and that nothing stays behind."""
+"""Encryption of streams: decryption returns the data, refuses changed data, and leaves no thread."""
 
 import asyncio
 import subprocess
@@ -38,7 +38,7 @@ async def read_all(source: AsyncGenerator[bytes, None]) -> bytes:
         return b"".join([piece async for piece in source])
 
 
-async def test_what_was_sealed_comes_back(identity: Identity) -> None:
+async def test_decryption_returns_what_was_encrypted(identity: Identity) -> None:
     cipher = await read_all(encrypt_stream(stream(PLAIN), identity.public[0]))
     assert b"known value" not in cipher
     assert await read_all(decrypt_stream(stream([cipher]), identity)) == b"".join(PLAIN)
@@ -59,12 +59,12 @@ async def test_a_changed_byte_and_another_key_are_refused(identity: Identity) ->
         await read_all(decrypt_stream(stream([cipher]), Identity([x25519.Identity.generate()])))
 
 
-async def test_a_source_that_fails_fails_as_itself(identity: Identity) -> None:
-    with pytest.raises(EtcdupError, match="the member went away"):
-        await read_all(encrypt_stream(stream(PLAIN, EtcdupError("the member went away")), identity.public[0]))
+async def test_an_error_of_the_source_is_raised_unchanged(identity: Identity) -> None:
+    with pytest.raises(EtcdupError, match="the member is gone"):
+        await read_all(encrypt_stream(stream(PLAIN, EtcdupError("the member is gone")), identity.public[0]))
 
 
-async def test_left_early_it_leaves_no_thread(identity: Identity) -> None:
+async def test_a_stream_that_is_closed_early_leaves_no_thread(identity: Identity) -> None:
     async def endless() -> AsyncGenerator[bytes, None]:
         try:
             while True:
@@ -88,18 +88,18 @@ async def test_left_early_it_leaves_no_thread(identity: Identity) -> None:
     assert set(threading.enumerate()) <= others
 
 
-def test_a_file_without_a_key_is_told_and_not_shown(tmp_path: Path) -> None:
+def test_a_file_without_a_key_is_reported_without_its_content(tmp_path: Path) -> None:
     path = tmp_path / "key.txt"
     for content in ("", "AGE-SECRET-KEY-1NOTREALLY\n", "age1public"):
         path.write_text(content)
-        with pytest.raises(UsageError, match="holds no private key") as caught:
+        with pytest.raises(UsageError, match="contains no private key") as caught:
             Identity.read(path)
         assert "NOTREALLY" not in f"{caught.value.message}{caught.value.detail}{caught.value.hint}"
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot read"):
         Identity.read(tmp_path / "none")
 
 
-def test_public_keys_and_every_wrong_character_in_one() -> None:
+def test_a_public_key_with_any_wrong_character_is_refused() -> None:
     key = str(x25519.Identity.generate().to_public())
     assert is_public_key(key)
     for at, was in enumerate(key):
@@ -112,7 +112,7 @@ def test_public_keys_and_every_wrong_character_in_one() -> None:
 _MEMORY = """
 import asyncio, resource
 from pyrage import x25519
-from etcdup.ops.backups.encryption import Identity, sealed, unsealed
+from etcdup.ops.backups.encryption import Identity, decrypt_stream, encrypt_stream
 
 async def zeros():
     for _ in range(256):
@@ -121,7 +121,7 @@ async def zeros():
 async def main():
     key, size = x25519.Identity.generate(), 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    async for piece in unsealed(sealed(zeros(), str(key.to_public())), Identity([key])):
+    async for piece in decrypt_stream(encrypt_stream(zeros(), str(key.to_public())), Identity([key])):
         size += len(piece)
     print(size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
@@ -129,7 +129,7 @@ asyncio.run(main())
 """
 
 
-def test_256_mib_go_through_a_few() -> None:
+def test_256_mib_need_less_than_32_mib_of_memory() -> None:
     done = subprocess.run([sys.executable, "-c", _MEMORY], capture_output=True, text=True, check=True)
     size, more_kib = map(int, done.stdout.split())
     assert size == 256 << 20

@@ -1,4 +1,4 @@
-"""What is full: a bucket whose store's own disk ends in the middle of an upload; and etcd itself, by its quota."""
+"""Full disks: the disk of the store is full during an upload, and the quota of etcd is used up."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ async def fill_database(client: EtcdClient) -> None:
         await client.put(f"large{number}".encode(), os.urandom(MIB), timeout_s=60)
 
 
-async def test_of_a_store_that_is_full_nothing_is_listed(
+async def test_a_full_store_lists_no_incomplete_backup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reason := why_not(VERSION):
@@ -49,20 +49,20 @@ async def test_of_a_store_that_is_full_nothing_is_listed(
         async with cluster.client("m1") as client:
             small = await take_backup(Destinations((bucket,)), client, "prod", {}, report=lambda _: None)
             await fill_database(client)
-            await asyncio.sleep(1.0)  # a name is of a second
-            with pytest.raises(StoreError, match="cannot be written: 500") as caught:
+            await asyncio.sleep(1.0)  # The names of backups have a resolution of one second.
+            with pytest.raises(StoreError, match=r"cannot write to .*: 500") as caught:
                 await take_backup(Destinations((bucket,)), client, "prod", {}, report=lambda _: None)
         assert caught.value.hint
         assert [each.name for each in await list_backups(bucket, "prod")] == [small.manifest.name]
 
 
-async def test_an_etcd_that_is_full_is_backed_up(tmp_path: Path) -> None:
-    """It takes no canary, just when one wants a backup before its space is looked after."""
+async def test_a_cluster_whose_quota_is_used_up_is_backed_up(tmp_path: Path) -> None:
+    """It accepts no canary, and a backup is needed before space is freed."""
     if reason := why_not(VERSION):
         pytest.skip(reason)
     quota = f"--quota-backend-bytes={8 * MIB}"
-    (place := tmp_path / "etcd").mkdir()
-    with etcd_cluster(etcd_binaries(VERSION), place, size=1, extra=(quota,)) as cluster:
+    (cluster_folder := tmp_path / "etcd").mkdir()
+    with etcd_cluster(etcd_binaries(VERSION), cluster_folder, size=1, extra=(quota,)) as cluster:
         folder = open_store(BackupSpec(), "backups", tmp_path)
         async with cluster.client("m1") as client:
             with pytest.raises(EtcdRefused, match="database space exceeded"):

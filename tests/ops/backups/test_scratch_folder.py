@@ -1,4 +1,4 @@
-"""What a killed run left in its scratch folder the next one removes; what has an owner, or is not ours, it does not."""
+"""The next run removes the scratch folder of a killed run. It removes no folder of a running process or of others."""
 
 import os
 import signal
@@ -22,14 +22,14 @@ with scratch_folder("restore") as folder:
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
-def start_holder(place: Path) -> tuple["subprocess.Popen[str]", Path]:
-    """Another run, and its folder."""
-    environment = os.environ | {"TMPDIR": str(place)}
+def start_holder(temporary: Path) -> tuple["subprocess.Popen[str]", Path]:
+    """Start another run, and return its process and its folder."""
+    environment = os.environ | {"TMPDIR": str(temporary)}
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER_SCRIPT], stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -37,35 +37,35 @@ def start_holder(place: Path) -> tuple["subprocess.Popen[str]", Path]:
     return process, Path(process.stdout.readline().strip())
 
 
-def test_it_goes_with_the_block(place: Path) -> None:
+def test_a_scratch_folder_is_removed_at_the_end_of_the_block(temporary: Path) -> None:
     with scratch_folder("drill") as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "plain.db").write_text("secret")
-        assert remove_left_behind() == (), "its owner lives"
-    assert list(place.iterdir()) == []
+        assert remove_left_behind() == (), "its owner is running"
+    assert list(temporary.iterdir()) == []
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next(place: Path) -> None:
-    process, folder = start_holder(place)
+def test_the_next_run_removes_the_folder_of_a_killed_run(temporary: Path) -> None:
+    process, folder = start_holder(temporary)
     with scratch_folder("drill"):
-        assert (folder / "plain.db").exists(), "another run is still at it"
+        assert (folder / "plain.db").exists(), "the other run is still running"
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert (folder / "plain.db").exists()
     with scratch_folder("drill"):
         assert not folder.exists()
-    assert list(place.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
-def test_what_is_not_known_to_be_ours_stays(place: Path) -> None:
-    """Without our mark, open to others, or only linked to."""
-    unmarked, opened, elsewhere = place / f"{PREFIX}a", place / f"{PREFIX}b", place / "elsewhere"
+def test_folders_of_other_programs_are_not_removed(temporary: Path) -> None:
+    """A folder without the owner file, one with another mode, and a link are not removed."""
+    unmarked, opened, elsewhere = temporary / f"{PREFIX}a", temporary / f"{PREFIX}b", temporary / "elsewhere"
     for folder in (unmarked, opened, elsewhere):
         folder.mkdir(mode=0o700)
         (folder / "file").touch()
     for folder in (opened, elsewhere):
         (folder / OWNER_FILE).touch()
     opened.chmod(0o755)
-    (place / f"{PREFIX}link").symlink_to(elsewhere)
+    (temporary / f"{PREFIX}link").symlink_to(elsewhere)
     assert remove_left_behind() == ()
     assert all((folder / "file").exists() for folder in (unmarked, opened, elsewhere))

@@ -1,4 +1,4 @@
-"""Snapshots into the operator's folder, from a real member: whole, or not there at all."""
+"""Snapshots from a real member into a folder of the operator: a snapshot is complete or does not exist."""
 
 import asyncio
 import contextlib
@@ -35,14 +35,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
 
 
 async def _small(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """As from a database that is much larger than this one."""
+    """Return smaller pieces, so that the stream looks like that of a larger database."""
     async for piece in pieces:
         for start in range(0, len(piece), 32 << 10):
             yield piece[start : start + (32 << 10)]
 
 
 class TamperedEtcd(Etcd):
-    """A real member, whose stream can be bent on its way."""
+    """A real member whose stream can be changed, cut or stopped."""
 
     drop_after = -1
     flip_at = -1
@@ -61,7 +61,7 @@ class TamperedEtcd(Etcd):
                 self.waiting.set()
                 await asyncio.sleep(60)
             if 0 <= self.fail_after <= got:
-                raise EtcdTimeout(self.name, "the snapshot stood still for 30 s")
+                raise EtcdTimeout(self.name, "the snapshot sent no data for 30 s")
             if 0 <= self.drop_after <= got:
                 return
             yield self._flipped(blob, got)
@@ -97,11 +97,11 @@ def can_be_restored(cluster: EtcdCluster, snapshot: str, data: Path) -> bool:
 
 
 def quiet(_: str) -> None:
-    """Nobody is told."""
+    """Ignore the report."""
 
 
 async def expect_failure(client: EtcdClient, folder: Path) -> EtcdupError:
-    """Why no snapshot could be taken; afterwards nothing is there, neither named nor half written."""
+    """Return the error of a failed snapshot. Afterwards the folder has no snapshot and no partial file."""
     with pytest.raises(EtcdupError) as caught:
         await take_snapshot(client, folder, NAME, report=quiet)
     assert find_snapshots(folder, "prod") == ()
@@ -109,12 +109,13 @@ async def expect_failure(client: EtcdClient, folder: Path) -> EtcdupError:
     return caught.value
 
 
-async def test_a_snapshot_is_whole_and_can_be_restored(
+async def test_a_snapshot_is_complete_and_can_be_restored(
     member: TamperedEtcd, cluster: EtcdCluster, tmp_path: Path
 ) -> None:
-    told: list[str] = []
+    reports: list[str] = []
     folder = tmp_path / "a" / "backups"
-    seen = await take_snapshot(member, folder, snapshot_name("prod", "3.6-to-3.7", NOON), report=told.append)
+    name = snapshot_name("prod", "3.6-to-3.7", NOON)
+    seen = await take_snapshot(member, folder, name, report=reports.append)
 
     assert seen.path == str(folder / NAME)
     assert (seen.cluster, seen.hop, seen.taken_at) == ("prod", "3.6-to-3.7", NOON)
@@ -122,11 +123,11 @@ async def test_a_snapshot_is_whole_and_can_be_restored(
     assert (mode(folder / NAME), mode(folder)) == (0o600, 0o700)
     assert find_snapshots(folder, "prod") == (seen,)
     assert names(folder) == [NAME]
-    assert told[-1] == f"verifying {NAME}"
+    assert reports[-1] == f"verifying {NAME}"
     assert can_be_restored(cluster, seen.path, tmp_path / "data")
 
 
-async def test_a_stream_that_ends_early_is_noticed(member: TamperedEtcd, tmp_path: Path) -> None:
+async def test_a_stream_that_ends_early_is_detected(member: TamperedEtcd, tmp_path: Path) -> None:
     member.drop_after = 500_000
     error = await expect_failure(member, tmp_path)
     assert "the snapshot from m1 is damaged" in error.message
@@ -134,22 +135,22 @@ async def test_a_stream_that_ends_early_is_noticed(member: TamperedEtcd, tmp_pat
 
 
 @pytest.mark.parametrize("place", [0, 300_000, 1_000_000])
-async def test_one_wrong_bit_is_noticed(member: TamperedEtcd, tmp_path: Path, place: int) -> None:
+async def test_one_wrong_bit_is_detected(member: TamperedEtcd, tmp_path: Path, place: int) -> None:
     member.flip_at = place
     assert "damaged" in (await expect_failure(member, tmp_path)).message
 
 
-async def test_a_stream_that_fails_says_why_itself(member: TamperedEtcd, tmp_path: Path) -> None:
+async def test_an_error_of_the_stream_is_raised_unchanged(member: TamperedEtcd, tmp_path: Path) -> None:
     member.fail_after = 500_000
-    assert (await expect_failure(member, tmp_path)).message == "m1: the snapshot stood still for 30 s"
+    assert (await expect_failure(member, tmp_path)).message == "m1: the snapshot sent no data for 30 s"
 
 
-async def test_an_empty_stream_is_no_snapshot(member: TamperedEtcd, tmp_path: Path) -> None:
+async def test_an_empty_stream_is_not_a_snapshot(member: TamperedEtcd, tmp_path: Path) -> None:
     member.drop_after = 0
     assert "damaged" in (await expect_failure(member, tmp_path)).message
 
 
-async def test_an_interrupted_snapshot_leaves_nothing(member: TamperedEtcd, tmp_path: Path) -> None:
+async def test_an_interrupted_snapshot_leaves_no_file(member: TamperedEtcd, tmp_path: Path) -> None:
     member.waiting = asyncio.Event()
     task = asyncio.create_task(take_snapshot(member, tmp_path, NAME, report=quiet))
     await asyncio.wait_for(member.waiting.wait(), S)
@@ -161,7 +162,9 @@ async def test_an_interrupted_snapshot_leaves_nothing(member: TamperedEtcd, tmp_
     assert names(tmp_path) == []
 
 
-async def test_what_a_killed_run_left_is_cleared_away(member: TamperedEtcd, tmp_path: Path) -> None:
+async def test_the_next_run_removes_partial_snapshots_of_a_killed_run(
+    member: TamperedEtcd, tmp_path: Path
+) -> None:
     left = tmp_path / f".{snapshot_name('prod', '3.5-to-3.6', NOON - timedelta(days=1))}.part"
     others = tmp_path / f".{snapshot_name('other', '3.5-to-3.6', NOON)}.part"
     for path in (left, others):
@@ -171,43 +174,43 @@ async def test_what_a_killed_run_left_is_cleared_away(member: TamperedEtcd, tmp_
     assert names(tmp_path) == sorted([NAME, others.name])
 
 
-class Underrated(TamperedEtcd):
-    """A member that grows while its data is copied: it says less of its size than then comes."""
+class UnderreportingEtcd(TamperedEtcd):
+    """A member that reports a smaller size than it sends, like one whose data grows during the snapshot."""
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
         seen = await super().status(timeout_s=timeout_s)
         return MemberSeen(**{**vars(seen), "db_size": 1})
 
 
-async def test_too_small_a_disk_is_not_filled_up(member: TamperedEtcd, small_disk: Path) -> None:
+async def test_a_disk_that_is_too_small_is_not_filled(member: TamperedEtcd, small_disk: Path) -> None:
     error = await expect_failure(member, small_disk)
-    assert f"no room for a snapshot in {small_disk}: the snapshot needs" in error.message
+    assert f"not enough free space for a snapshot in {small_disk}: the snapshot needs" in error.message
     assert "another disk" in error.hint
 
 
-async def test_a_disk_that_becomes_full_is_said_so(
+async def test_a_disk_that_becomes_full_is_reported(
     cluster: EtcdCluster, member: TamperedEtcd, small_disk: Path
 ) -> None:
     place = cluster.members["m1"]
-    underrated = Underrated("m1", place.target, place.address, cluster.credentials)
+    client = UnderreportingEtcd("m1", place.target, place.address, cluster.credentials)
     try:
-        error = await expect_failure(underrated, small_disk)
+        error = await expect_failure(client, small_disk)
     finally:
-        await underrated.close()
-    assert error.message == f"no room for a snapshot in {small_disk}: the disk is full"
-    assert "make room" in error.hint
+        await client.close()
+    assert error.message == f"not enough free space for a snapshot in {small_disk}: the disk is full"
+    assert "free disk space" in error.hint
 
 
-async def test_a_folder_that_is_a_file_is_said_so(member: TamperedEtcd, tmp_path: Path) -> None:
+async def test_a_folder_that_is_a_file_is_reported(member: TamperedEtcd, tmp_path: Path) -> None:
     file = tmp_path / "backups"
     file.touch()
-    with pytest.raises(EtcdupError, match="no snapshot can be written to") as caught:
+    with pytest.raises(EtcdupError, match="cannot write a snapshot to") as caught:
         await take_snapshot(member, file, NAME, report=quiet)
     assert "`backup.to`" in caught.value.hint
     assert find_snapshots(file, "prod") == ()
 
 
-def test_only_whole_snapshots_of_this_cluster_are_found(tmp_path: Path) -> None:
+def test_only_complete_snapshots_of_this_cluster_are_found(tmp_path: Path) -> None:
     assert find_snapshots(tmp_path / "nowhere", "prod") == ()
     whole, torn = bytes(4096 + 32), bytes(4096)
     contents = {

@@ -1,6 +1,6 @@
-"""`install.from: go`, without a build: what is refused, what is passed on, and how a build is ended.
+"""`install.from: go`, without a build: refusals, the environment of `go`, and the cancellation of a build.
 
-A real build is minutes of two cores: tests/support/etcd_binaries.py does the same for every other test.
+A real build takes minutes on two cores: tests/support/etcd_binaries.py does one for all other tests.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from etcdup.ops.install.install import cached_versions, obtain, resolve
 
 AMD64 = frozenset({"amd64"})
 
-# Stands for a compiler that takes forever, with a child of its own, as go has.
+# A replacement of `go` that never ends and has a child process, as `go` has.
 GO_FOREVER = """\
 #!/bin/sh
 sleep 300 &
@@ -53,8 +53,8 @@ async def build(spec: Spec, cache: Path) -> dict[str, BinaryArchive]:
     return await obtain(binaries, spec, Path(), AMD64, cache=cache, report=print)
 
 
-async def test_below_3_5_there_are_no_modules(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match=r"3\.4\.43 cannot be built") as caught:
+async def test_versions_before_3_5_have_no_modules(tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match=r"cannot build etcd 3\.4\.43") as caught:
         await build(spec_of("3.4.43"), tmp_path)
     assert "`from: release`" in caught.value.hint
 
@@ -66,7 +66,9 @@ async def test_without_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "install Go" in caught.value.hint
 
 
-async def test_a_failed_build_tells_what_go_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_build_reports_the_output_of_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_go(tmp_path, GO_FAILS, monkeypatch)
     with pytest.raises(InstallError, match="`go get` failed with status 1") as caught:
         await build(spec_of("3.6.99"), tmp_path)
@@ -86,7 +88,7 @@ async def test_cancelling_ends_go_and_its_children(tmp_path: Path, monkeypatch: 
     assert not _is_running(child)
 
 
-def test_the_users_settings_go_along() -> None:
+def test_the_build_uses_the_settings_of_the_user() -> None:
     env = build_environment({"GOPROXY": "https://proxy.corp", "GOFLAGS": "-buildvcs=false"}, "arm64")
     assert env == {
         "GOPROXY": "https://proxy.corp",
@@ -98,10 +100,8 @@ def test_the_users_settings_go_along() -> None:
     }
 
 
-async def test_what_was_built_before_is_taken_also_by_auto(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is upstream's source, so `auto` may; packages and the operator's own builds may carry patches."""
+async def test_auto_also_uses_a_previous_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is built from upstream's source. Packages and builds of the operator may contain patches."""
     path = archive_path(tmp_path, Version(3, 6, 14), "amd64", "+go")
     making = archives_folder(tmp_path) / "made"
     making.write_bytes(b"archive")

@@ -1,4 +1,4 @@
-"""`install.from: package`: what hosts' package managers offer, and this machine's own packages for real."""
+"""`install.from: package`: the packages that hosts offer, and the real packages of this machine."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ case "$*" in *update*) {update} ;; esac
 
 @pytest.fixture
 def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A host whose apt knows what the file `candidate` says; `apt-get update` brings what `mirror` says."""
+    """A host whose apt offers the version in the file `candidate`. `apt-get update` copies `mirror` to `candidate`."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "candidate").write_text("(none)")
@@ -69,7 +69,7 @@ async def resolve_package_for(spec: Spec, cache: Path, *seen: HostSeen) -> Binar
     return await resolve(spec, Path(), arches, hosts, by_name, cache=cache, report=lambda _: None)
 
 
-async def test_a_candidate_of_the_wanted_version_is_taken(apt: Path, tmp_path: Path) -> None:
+async def test_a_package_of_the_wanted_version_is_used(apt: Path, tmp_path: Path) -> None:
     (apt / "candidate").write_text("3.5.16-4+b2")
     binaries = await resolve_package_for(spec_of("3.5.16"), tmp_path, seen_as("infra1"))
     assert (binaries.source, binaries.is_vouched, binaries.sha256) == ("package", True, {})
@@ -77,23 +77,23 @@ async def test_a_candidate_of_the_wanted_version_is_taken(apt: Path, tmp_path: P
     assert (apt / "log").read_text() == "asked\n"
 
 
-async def test_lists_that_do_not_have_it_are_fetched_first(apt: Path, tmp_path: Path) -> None:
+async def test_package_lists_without_the_version_are_updated(apt: Path, tmp_path: Path) -> None:
     (apt / "mirror").write_text("3.5.16-4")
     assert (await resolve_package_for(spec_of("3.5.16"), tmp_path, seen_as("infra1"))).source == "package"
     assert "update" in (apt / "log").read_text()
 
 
-async def test_another_version_is_refused_with_what_is_offered(apt: Path, tmp_path: Path) -> None:
+async def test_another_version_is_refused_and_the_offers_are_reported(apt: Path, tmp_path: Path) -> None:
     (apt / "candidate").write_text("3.4.23-4+b4")
     with pytest.raises(InstallError) as caught:
         await resolve_package_for(
             spec_of("3.6.14", ("infra1", "infra2")), tmp_path, seen_as("infra1"), seen_as("infra2")
         )
     assert str(caught.value) == (
-        "the hosts' packages are not etcd 3.6.14: infra1 (debian 12): offers 3.4.23-4+b4; "
+        "the hosts offer no packages of etcd 3.6.14: infra1 (debian 12): offers 3.4.23-4+b4; "
         "infra2 (debian 12): offers 3.4.23-4+b4"
     )
-    assert caught.value.hint == "`version: 3.4.23` is what all of them offer"
+    assert caught.value.hint == "write `version: 3.4.23` into cluster.yaml: all of them offer it"
 
 
 async def test_no_offer_and_no_package_manager(apt: Path, tmp_path: Path) -> None:
@@ -101,12 +101,12 @@ async def test_no_offer_and_no_package_manager(apt: Path, tmp_path: Path) -> Non
         await resolve_package_for(
             spec_of("3.6.14", ("infra1", "infra2")), tmp_path, seen_as("infra1"), seen_as("infra2", "nixos")
         )
-    assert "apt knows no package of etcd" in str(caught.value)
+    assert "apt has no package of etcd" in str(caught.value)
     assert "no package manager of `nixos`" in str(caught.value)
     assert caught.value.hint == ""
 
 
-async def test_a_host_that_has_the_version_is_not_asked(apt: Path, tmp_path: Path) -> None:
+async def test_a_host_that_has_the_version_is_not_queried(apt: Path, tmp_path: Path) -> None:
     (apt / "candidate").write_text("3.5.16-4")
     has = seen_as("infra2", "nixos", versions=("3.5.16",))
     assert (
@@ -114,7 +114,7 @@ async def test_a_host_that_has_the_version_is_not_asked(apt: Path, tmp_path: Pat
     ).sha256 == {}
 
 
-async def test_hosts_fetch_their_own_packages(apt: Path, tmp_path: Path) -> None:
+async def test_hosts_download_packages_themselves(apt: Path, tmp_path: Path) -> None:
     (apt / "candidate").write_text("3.5.16-4")
     spec = spec_of("3.5.16")
     binaries = await resolve_package_for(spec, tmp_path, seen_as("infra1"))
@@ -122,13 +122,13 @@ async def test_hosts_fetch_their_own_packages(apt: Path, tmp_path: Path) -> None
     assert await obtain(binaries, spec, Path(), arches, cache=tmp_path, report=lambda _: None) == {}
 
 
-async def test_without_hosts_nothing_is_promised(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match="no host within reach"):
+async def test_packages_need_a_reachable_host(tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match="no host is reachable"):
         await resolve_package_for(spec_of("3.5.16"), tmp_path)
 
 
 async def require_offer() -> Version:
-    """What this machine's apt really offers; the test is skipped where it offers nothing."""
+    """Return the version that the apt of this machine offers. Skip the test if it offers none."""
     if not shutil.which("apt-get"):
         pytest.skip("this machine has no apt")
     try:
@@ -141,8 +141,8 @@ async def require_offer() -> Version:
 
 async def test_this_machines_packages_become_an_archive(tmp_path: Path) -> None:
     version = await require_offer()
-    said: list[str] = []
-    got, archive = await pack_local_package(this_arch(), cache=tmp_path, report=said.append)
+    reported: list[str] = []
+    got, archive = await pack_local_package(this_arch(), cache=tmp_path, report=reported.append)
     assert got == version
     with tarfile.open(archive.path) as tar:
         tar.extractall(tmp_path / "out", filter="data")
@@ -150,13 +150,13 @@ async def test_this_machines_packages_become_an_archive(tmp_path: Path) -> None:
     ran = await run([str(top / "etcd"), "--version"])
     assert ran.stdout.startswith(f"etcd Version: {version}\n")
     assert (top / "etcdctl").exists()
-    assert cached_versions(tmp_path) == [], "a distribution's build never passes for upstream's (rule 44)"
-    said.clear()
-    assert await pack_local_package(this_arch(), cache=tmp_path, report=said.append) == (got, archive)
-    assert said == []
+    assert cached_versions(tmp_path) == [], "a build of a distribution is not upstream's (rule 44)"
+    reported.clear()
+    assert await pack_local_package(this_arch(), cache=tmp_path, report=reported.append) == (got, archive)
+    assert reported == []
 
 
-async def test_local_members_get_this_machines_packages(tmp_path: Path) -> None:
+async def test_local_members_use_the_packages_of_this_machine(tmp_path: Path) -> None:
     version = await require_offer()
     spec = spec_of(str(version), root=str(tmp_path / "member"))
     binaries = await resolve_package_for(spec, tmp_path, seen_as("infra1"))
@@ -165,26 +165,26 @@ async def test_local_members_get_this_machines_packages(tmp_path: Path) -> None:
     assert archives[this_arch()].version == version
 
 
-async def test_lists_of_our_own_where_the_machine_has_none(
+async def test_package_lists_are_downloaded_if_the_machine_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a minimal machine: the lists are empty, and not ours to fill."""
+    """On a minimal machine the lists are empty, and etcdup does not change them."""
     version = await require_offer()
     empty = tmp_path / "no-lists"
     (empty / "partial").mkdir(parents=True)
     config = tmp_path / "apt.conf"
-    # In APT_CONFIG's file, read first; what etcdup says with -c is read last.
+    # apt reads the file of APT_CONFIG first, and the file that etcdup passes with -c last.
     config.write_text(
         f'Dir::State::lists "{empty}";\nDir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n'
     )
     monkeypatch.setenv("APT_CONFIG", str(config))
-    said: list[str] = []
-    got, _ = await pack_local_package(this_arch(), cache=tmp_path / "cache", report=said.append)
+    reported: list[str] = []
+    got, _ = await pack_local_package(this_arch(), cache=tmp_path / "cache", report=reported.append)
     assert got == version
-    assert said[0] == "fetching this machine's package lists"
+    assert reported[0] == "downloading package lists for this machine"
     assert [path.name for path in empty.iterdir()] == ["partial"]
 
 
-async def test_another_architecture_is_not_this_machines(tmp_path: Path) -> None:
+async def test_packages_of_another_architecture_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="not riscv64"):
         await pack_local_package("riscv64", cache=tmp_path, report=print)

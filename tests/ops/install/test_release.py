@@ -1,4 +1,4 @@
-"""Release tarballs from a mirror over real HTTP: checksums, faults of the network, two etcdups at once."""
+"""Release tarballs from a mirror over HTTP: checksums, network faults, two etcdup processes at once."""
 
 import asyncio
 import hashlib
@@ -56,10 +56,10 @@ def spec_of(mirror: str, version: Version = UNPINNED, source: str = "release") -
 
 
 def request_from(
-    mirror: Mirror, cache: Path, said: list[str] | None = None, stall_s: float = 20.0
+    mirror: Mirror, cache: Path, reported: list[str] | None = None, stall_s: float = 20.0
 ) -> SourceRequest:
-    """A version that is pinned to just what the mirror has."""
-    said = [] if said is None else said
+    """Return a request for a version whose pinned checksum is that of the tarball on the mirror."""
+    reported = [] if reported is None else reported
     pins = {PINNED: {"amd64": SHA256}}
     return SourceRequest(
         "release",
@@ -68,7 +68,7 @@ def request_from(
         cache,
         mirror.url,
         None,
-        said.append,
+        reported.append,
         pins,
         Timeouts(connect_s=5, stall_s=stall_s),
     )
@@ -87,9 +87,9 @@ def leftovers(cache: Path) -> list[str]:
     return sorted(path.name for path in (cache / "archives").glob("*") if not path.name.endswith(".lock"))
 
 
-async def test_a_pinned_release_is_looked_at_then_downloaded_once(mirror: Mirror, cache: Path) -> None:
-    said: list[str] = []
-    wanted = request_from(mirror, cache, said)
+async def test_a_pinned_release_is_checked_then_downloaded_once(mirror: Mirror, cache: Path) -> None:
+    reported: list[str] = []
+    wanted = request_from(mirror, cache, reported)
     binaries = await resolve_release(wanted)
     assert (binaries.source, binaries.origin, binaries.sha256) == ("release", mirror.url, {"amd64": SHA256})
     assert binaries.why == "the mirror has it; its checksum is pinned in etcdup"
@@ -98,19 +98,21 @@ async def test_a_pinned_release_is_looked_at_then_downloaded_once(mirror: Mirror
         archive = await obtain_release(wanted, "amd64", SHA256)
         assert archive.path.read_bytes() == CONTENT
     assert mirror.requests[1:] == [f"GET /{tarball(PINNED)}"]
-    assert said[-1] == "etcd-v3.6.14-linux-amd64.tar.gz: 2.9 of 2.9 MiB"
+    assert reported[-1] == "etcd-v3.6.14-linux-amd64.tar.gz: 2.9 of 2.9 MiB"
     assert leftovers(cache) == ["etcd-v3.6.14-linux-amd64.tar.gz", "etcd-v3.6.14-linux-amd64.tar.gz.sha256"]
 
 
-async def test_an_unpinned_release_is_compared_with_the_mirrors_own_sums(mirror: Mirror, cache: Path) -> None:
+async def test_an_unpinned_release_is_compared_with_the_checksums_of_the_mirror(
+    mirror: Mirror, cache: Path
+) -> None:
     spec = spec_of(mirror.url + "/")
     binaries = await resolve_release_for(spec, cache)
-    assert "not pinned in etcdup and was taken from the SHA256SUMS" in binaries.why
+    assert "not pinned in etcdup and comes from SHA256SUMS" in binaries.why
     assert (await obtain_amd64(binaries, spec, cache)).sha256 == SHA256
     assert cached_versions(cache) == [UNPINNED]
 
 
-async def test_what_is_cached_needs_no_network(mirror: Mirror, cache: Path) -> None:
+async def test_a_cached_archive_needs_no_network(mirror: Mirror, cache: Path) -> None:
     spec = spec_of(mirror.url, source="auto")
     await obtain_amd64(await resolve_release_for(spec, cache), spec, cache)
     mirror.requests.clear()
@@ -125,25 +127,27 @@ async def test_a_file_mirror(mirror: Mirror, cache: Path) -> None:
     assert (
         await obtain_amd64(await resolve_release_for(spec, cache), spec, cache)
     ).path.read_bytes() == CONTENT
-    with pytest.raises(InstallError, match="is not there"):
+    with pytest.raises(InstallError, match="does not exist"):
         await resolve_release_for(spec_of(mirror.root.as_uri(), Version(3, 6, 13)), cache)
 
 
-async def test_another_file_than_the_pinned_one_is_refused_and_deleted(mirror: Mirror, cache: Path) -> None:
-    """The real pin of 3.6.14: what this mirror has under that name is not it, whatever its SHA256SUMS say."""
+async def test_a_tarball_without_the_pinned_checksum_is_refused_and_deleted(
+    mirror: Mirror, cache: Path
+) -> None:
+    """The file of this mirror does not have the pinned checksum of 3.6.14. Its own SHA256SUMS does not matter."""
     spec = spec_of(mirror.url, PINNED)
     binaries = await resolve_release_for(spec, cache)
     with pytest.raises(InstallError) as caught:
         await obtain_amd64(binaries, spec, cache)
-    told = str(caught.value)
-    assert f"{mirror.url}/{tarball(PINNED)}" in told
-    assert SHA256 in told
-    assert binaries.sha256["amd64"] in told
+    message = str(caught.value)
+    assert f"{mirror.url}/{tarball(PINNED)}" in message
+    assert SHA256 in message
+    assert binaries.sha256["amd64"] in message
     assert caught.value.hint
     assert leftovers(cache) == []
 
 
-async def test_a_byte_that_changed_on_the_way_is_noticed(mirror: Mirror, cache: Path) -> None:
+async def test_a_byte_that_changed_in_the_transfer_is_detected(mirror: Mirror, cache: Path) -> None:
     spec = spec_of(mirror.url)
     binaries = await resolve_release_for(spec, cache)
     mirror.lie.add(".tar.gz")
@@ -157,20 +161,20 @@ async def test_a_byte_that_changed_on_the_way_is_noticed(mirror: Mirror, cache: 
     ["", f"{SHA256}  etcd-v3.9.1-linux-arm64.tar.gz\n", "not a list"],
     ids=["empty", "of another architecture", "not a list"],
 )
-async def test_without_a_checksum_nothing_is_taken(mirror: Mirror, cache: Path, sums: str) -> None:
+async def test_a_release_without_a_checksum_is_refused(mirror: Mirror, cache: Path, sums: str) -> None:
     mirror.put(f"v{UNPINNED}/SHA256SUMS", sums.encode())
     with pytest.raises(InstallError, match=r"does not list etcd-v3\.9\.1-linux-amd64") as caught:
         await resolve_release_for(spec_of(mirror.url), cache)
     assert "`from: path`" in caught.value.hint
 
 
-async def test_without_a_list_of_checksums_nothing_is_taken(mirror: Mirror, cache: Path) -> None:
+async def test_a_mirror_without_checksums_is_refused(mirror: Mirror, cache: Path) -> None:
     mirror.fail["SHA256SUMS"] = 404
-    with pytest.raises(InstallError, match=r"no checksum pinned in etcdup, and .*SHA256SUMS.* 404"):
+    with pytest.raises(InstallError, match=r"etcdup has no pinned checksum of .*, and .*SHA256SUMS.* 404"):
         await resolve_release_for(spec_of(mirror.url), cache)
 
 
-async def test_not_there_is_said_before_planning(mirror: Mirror, cache: Path) -> None:
+async def test_a_missing_tarball_is_reported_before_planning(mirror: Mirror, cache: Path) -> None:
     with pytest.raises(InstallError, match="404") as caught:
         await resolve_release_for(spec_of(mirror.url, Version(3, 6, 13)), cache)
     assert "install.mirror" in caught.value.hint
@@ -184,13 +188,13 @@ async def test_a_mirror_without_head(mirror: Mirror, cache: Path) -> None:
         await resolve_release(request_from(mirror, cache))
 
 
-async def test_nobody_listens(cache: Path) -> None:
+async def test_a_mirror_that_refuses_connections(cache: Path) -> None:
     with pytest.raises(InstallError, match="Connection refused"):
         await resolve_release_for(spec_of("http://127.0.0.1:9"), cache)
 
 
-async def test_only_addresses_of_mirrors(cache: Path) -> None:
-    with pytest.raises(InstallError, match="no address to download from") as caught:
+async def test_a_mirror_with_an_unsupported_scheme(cache: Path) -> None:
+    with pytest.raises(InstallError, match="not a URL that etcdup can download") as caught:
         await resolve_release_for(spec_of("ftp://127.0.0.1"), cache)
     assert "file://" in caught.value.hint
 
@@ -211,7 +215,7 @@ async def test_a_transfer_that_stalls(mirror: Mirror, cache: Path) -> None:
     assert leftovers(cache) == []
 
 
-async def test_a_slow_transfer_is_no_stall(mirror: Mirror, cache: Path) -> None:
+async def test_a_slow_transfer_does_not_time_out(mirror: Mirror, cache: Path) -> None:
     mirror.chunk_delay_s = 0.02
     assert (await obtain_release(request_from(mirror, cache, stall_s=0.3), "amd64", SHA256)).sha256 == SHA256
 
@@ -231,7 +235,7 @@ async def test_cancelling_ends_a_stalled_transfer_at_once(mirror: Mirror, cache:
     assert threading.active_count() <= threads
 
 
-async def test_a_damaged_cache_is_noticed_and_mended(mirror: Mirror, cache: Path) -> None:
+async def test_a_damaged_cached_archive_is_detected_and_downloaded_again(mirror: Mirror, cache: Path) -> None:
     spec = spec_of(mirror.url, source="auto")
     archive = await obtain_amd64(await resolve_release_for(spec, cache), spec, cache)
     archive.path.write_bytes(CONTENT[:-1])
@@ -240,7 +244,8 @@ async def test_a_damaged_cache_is_noticed_and_mended(mirror: Mirror, cache: Path
     assert (await obtain_amd64(binaries, spec, cache)).path.read_bytes() == CONTENT
 
 
-async def test_a_cached_file_is_measured_by_the_pin_not_by_the_note_beside_it(cache: Path) -> None:
+async def test_a_cached_archive_must_have_the_pinned_checksum(cache: Path) -> None:
+    """The checksum file next to it is not enough."""
     path = cache / "archives" / "etcd-v3.6.14-linux-amd64.tar.gz"
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
@@ -250,18 +255,18 @@ async def test_a_cached_file_is_measured_by_the_pin_not_by_the_note_beside_it(ca
     assert f"its sha256 is {SHA256}" in caught.value.detail
 
 
-async def test_what_was_settled_from_the_cache_must_still_be_that(mirror: Mirror, cache: Path) -> None:
+async def test_a_cached_archive_must_be_the_one_of_the_plan(mirror: Mirror, cache: Path) -> None:
     spec = spec_of(mirror.url, source="auto")
     await obtain_amd64(await resolve_release_for(spec, cache), spec, cache)
     binaries = await resolve_release_for(spec, cache)
     (cache / "archives" / "etcd-v3.9.1-linux-amd64.tar.gz").unlink()
-    with pytest.raises(InstallError, match="is not there") as caught:
+    with pytest.raises(InstallError, match="does not exist") as caught:
         await obtain_amd64(binaries, spec, cache)
-    assert caught.value.hint == "plan again"
+    assert caught.value.hint == "run the command again, which makes a new plan"
 
 
-async def test_auto_says_everything_that_was_tried(cache: Path) -> None:
-    with pytest.raises(InstallError, match=r"etcd 3\.9\.1 for amd64 cannot be had") as caught:
+async def test_auto_reports_all_sources_that_were_tried(cache: Path) -> None:
+    with pytest.raises(InstallError, match=r"etcd 3\.9\.1 for amd64 is not available") as caught:
         await resolve_release_for(spec_of("http://127.0.0.1:9", source="auto"), cache)
     lines = caught.value.detail.splitlines()
     assert [line.split(":")[0] for line in lines] == ["cache", "release", "package"]
@@ -273,23 +278,23 @@ OBTAIN_SCRIPT = """
 import asyncio, pathlib, sys
 from etcdup.core.spec.version import Version
 from etcdup.ops.install.release import obtain_release
-from etcdup.ops.install.wanted import Wanted
+from etcdup.ops.install.wanted import SourceRequest
 url, cache, sha256 = sys.argv[1:]
-wanted = Wanted("release", Version(3, 9, 1), ("amd64",), pathlib.Path(cache), url, None, print)
+wanted = SourceRequest("release", Version(3, 9, 1), ("amd64",), pathlib.Path(cache), url, None, print)
 print(asyncio.run(obtain_release(wanted, "amd64", sha256)).sha256)
 """
 
 
-def test_two_etcdups_at_once_download_once(mirror: Mirror, cache: Path) -> None:
+def test_two_processes_download_an_archive_once(mirror: Mirror, cache: Path) -> None:
     mirror.chunk_delay_s = 0.02
     argv = [sys.executable, "-c", OBTAIN_SCRIPT, mirror.url, str(cache), SHA256]
     both = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=60)[0] for process in both]
-    assert [each.splitlines()[-1] for each in said] == [SHA256, SHA256]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
+    assert [each.splitlines()[-1] for each in outputs] == [SHA256, SHA256]
     assert mirror.requests == [f"GET /{tarball(UNPINNED)}"]
 
 
-def test_killed_in_the_middle_leaves_nothing_that_passes_for_an_archive(mirror: Mirror, cache: Path) -> None:
+def test_a_kill_during_the_download_leaves_no_archive(mirror: Mirror, cache: Path) -> None:
     mirror.stall[".tar.gz"] = 1024 * 1024
     argv = [sys.executable, "-u", "-c", OBTAIN_SCRIPT, mirror.url, str(cache), SHA256]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:

@@ -1,8 +1,8 @@
-"""Issues a cluster's certificates over and over, killed at each change to the disk in turn.
+"""Issue the certificates of a cluster again and again, and kill the run at each change to the disk in turn.
 
-`python -m tests.ops.pki.kill_at_disk_change FOLDER SPEC NOW [STAGE]`: run number n works in FOLDER/n and dies without
-a word just before its nth change. The first one that lives is the last; its number is printed. With a stage it turns
-the CA instead, or issues the consumer `app` its next certificate. A program of its own, because it forks.
+`python -m tests.ops.pki.kill_at_disk_change FOLDER SPEC NOW [STAGE]`: run number n works in FOLDER/n and exits just
+before its nth change. The first run that completes is the last; its number is printed. With a stage, the run rotates
+the CA instead, or renews the certificate of the consumer `app`. It is a separate program, because it forks.
 """
 
 import os
@@ -22,7 +22,7 @@ CHANGES = ("mkdir", "chmod", "link", "replace", "unlink", "fsync", "fchmod")
 
 
 def die_before_change(number: int) -> None:
-    """Every function of `os` that changes the disk counts; the one with this number ends the process."""
+    """Count each call of an `os` function that changes the disk, and exit before the call with this number."""
     counter = count(1)
 
     def deadly(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,7 +38,7 @@ def die_before_change(number: int) -> None:
 
 
 def main(folder: Path, spec: Spec, now: datetime, stage: str = "") -> None:
-    open_pki(spec, folder)  # imports all that is needed, once
+    open_pki(spec, folder)  # This imports all modules before the fork.
     for number in count(1):
         child = os.fork()
         if child == 0:

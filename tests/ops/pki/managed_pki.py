@@ -1,4 +1,4 @@
-"""A managed PKI of three members, as the tests of it begin with."""
+"""A managed PKI of three members, with which the tests start."""
 
 from datetime import UTC, datetime
 from pathlib import Path

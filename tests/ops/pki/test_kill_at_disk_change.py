@@ -1,4 +1,4 @@
-"""Killed at any change to the disk, the next run ends in the same place, with the same CA."""
+"""After a kill at any change to the disk, the next run reaches the same state, with the same CA."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ SPEC = Spec.model_validate(WRITTEN)
 
 
 def run_killed_at_each_change(folder: Path, *stage: str) -> list[Path]:
-    """The folders that the killed runs left, the last one came to its end."""
+    """Return the folders of the killed runs. The last one is that of the run that completed."""
     argv = [
         sys.executable,
         "-m",
@@ -45,7 +45,7 @@ def due_roles(pki: Pki) -> list[str]:
 
 
 def finish_run(folder: Path) -> PkiSeen:
-    """What is there after the next run, which does only what is due."""
+    """Issue what is due, as the next run does, and return the observed PKI."""
     pki = open_pki(SPEC, folder)
     pki.issue(due_roles(pki) or ["admin"], NOW)
     assert due_roles(pki) == []
@@ -55,7 +55,7 @@ def finish_run(folder: Path) -> PkiSeen:
     return pki.observe()
 
 
-def test_killed_while_everything_is_made(tmp_path: Path) -> None:
+def test_kill_while_all_certificates_are_issued(tmp_path: Path) -> None:
     folders = run_killed_at_each_change(tmp_path)
     assert len(folders) > 30
     for folder in folders:
@@ -67,8 +67,8 @@ def test_killed_while_everything_is_made(tmp_path: Path) -> None:
         assert openssl("verify", "-CAfile", folder / "pki/ca.pem", folder / "pki/clients/admin.pem")
 
 
-def test_killed_while_everything_is_renewed(tmp_path: Path) -> None:
-    """What was good before is still there or due; nothing is lost that a running member needs."""
+def test_kill_while_all_certificates_are_renewed(tmp_path: Path) -> None:
+    """Each certificate that was valid before still exists or is due. No file that a running member needs is lost."""
     whole = tmp_path / "whole"
     open_pki(SPEC, whole).issue([each.role for each in desired_certs(SPEC)], NOW)
     before = open_pki(SPEC, whole).observe()
@@ -78,14 +78,14 @@ def test_killed_while_everything_is_renewed(tmp_path: Path) -> None:
     for folder in folders:
         seen = open_pki(SPEC, folder).observe()
         assert set(seen.certs) == set(before.certs)
-        assert len(due_roles(open_pki(SPEC, folder))) <= 1  # the one pair that it was at
+        assert len(due_roles(open_pki(SPEC, folder))) <= 1  # Only the pair that the killed run was writing.
         assert finish_run(folder).ca is not None
         assert (folder / "pki/ca-key.pem").read_bytes() == (whole / "pki/ca-key.pem").read_bytes()
         assert list(folder.rglob("*.tmp")) == []
 
 
-def test_killed_while_a_consumer_gets_its_next_certificate(tmp_path: Path) -> None:
-    """The one of before is never out of sight, for etcd takes it still, and is kept once."""
+def test_kill_while_a_certificate_of_a_consumer_is_renewed(tmp_path: Path) -> None:
+    """The previous certificate is always in the PKI, because etcd still accepts it, and it is archived once."""
     whole = tmp_path / "whole"
     first = open_pki(SPEC, whole)
     first.issue(["admin"], NOW)
@@ -102,7 +102,7 @@ def test_killed_while_a_consumer_gets_its_next_certificate(tmp_path: Path) -> No
         ]
         assert old in cut
         if cut[0] != old:
-            assert pki.pair("client/app")[0] == cut[0], "a new certificate has its key beside it"
+            assert pki.pair("client/app")[0] == cut[0], "the key of the new certificate is in the PKI"
         pki.issue_consumer("app", NOW, renew=True)
         kept = [each for each in pki.archived_consumers() if each.read_bytes() == old]
         assert len(kept) == 1
@@ -112,8 +112,8 @@ def test_killed_while_a_consumer_gets_its_next_certificate(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])
-def test_killed_in_a_turn_of_the_ca(tmp_path: Path, done: int) -> None:
-    """It is turned or it is not, what signs is always trusted, and the next run turns it to the same end."""
+def test_kill_in_a_stage_of_a_ca_rotation(tmp_path: Path, done: int) -> None:
+    """The stage is done or not done, the signing CA is always trusted, and the next run reaches the same state."""
     stages = ("trust", "sign", "drop")
     whole = tmp_path / "whole"
     first = open_pki(SPEC, whole)
@@ -132,7 +132,7 @@ def test_killed_in_a_turn_of_the_ca(tmp_path: Path, done: int) -> None:
         assert cut.ca in cut.trusted
         made = {path.read_bytes() for path in folder.glob("pki/next-ca.pem")}
         pki.rotate_ca(stages[done], NOW)
-        pki.rotate_ca(stages[done], NOW)  # the second time there is nothing to do
+        pki.rotate_ca(stages[done], NOW)  # The second call has nothing to do.
         after = pki.observe()
         assert rotation_stage(after) == ("trust", "sign", None)[done]
         assert len(after.trusted) == (1 if done == 2 else 2)

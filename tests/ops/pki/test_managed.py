@@ -1,4 +1,4 @@
-"""etcdup's own CA: what it makes holds before openssl, and what changes is due."""
+"""The managed CA: openssl accepts its certificates, and a change in cluster.yaml makes certificates due."""
 
 import stat
 import time
@@ -12,10 +12,10 @@ from etcdup.ops.pki.open import open_pki
 from tests.ops.pki.managed_pki import NOW, ROLES, THREE, contents, due_reasons, issue_all, spec_of
 from tests.support.openssl import openssl
 
-# --- what is made
+# --- issuing
 
 
-def test_nothing_is_there_then_everything_and_then_nothing_is_due(tmp_path: Path) -> None:
+def test_all_certificates_are_issued_and_then_none_is_due(tmp_path: Path) -> None:
     pki = open_pki(THREE, tmp_path)
     assert pki.observe().ca is None
     assert set(due_reasons(THREE, pki)) == set(ROLES)
@@ -26,7 +26,7 @@ def test_nothing_is_there_then_everything_and_then_nothing_is_due(tmp_path: Path
     assert pki.check(NOW) == ()
 
 
-def test_only_the_roles_asked_for_are_issued_anew(tmp_path: Path) -> None:
+def test_only_the_requested_roles_are_issued_again(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     before = pki.observe()
     pki.issue(["peer/infra2"], NOW)
@@ -36,8 +36,8 @@ def test_only_the_roles_asked_for_are_issued_anew(tmp_path: Path) -> None:
 
 
 def test_all_of_a_cluster_takes_less_than_50_ms(tmp_path: Path) -> None:
-    """Of our own time: how long the disk takes to be sure is not ours to promise."""
-    issue_all(tmp_path / "first")  # imports the library
+    """CPU time only: how long fsync takes depends on the disk."""
+    issue_all(tmp_path / "first")  # This imports the library.
     took = []
     for attempt in range(5):
         started = time.process_time()
@@ -46,7 +46,7 @@ def test_all_of_a_cluster_takes_less_than_50_ms(tmp_path: Path) -> None:
     assert min(took) < 0.05, took
 
 
-def test_folders_and_keys_are_their_owners_alone(tmp_path: Path) -> None:
+def test_only_the_owner_can_access_folders_and_keys(tmp_path: Path) -> None:
     (tmp_path / "pki").mkdir(mode=0o755)
     issue_all(tmp_path).issue_consumer("kube-apiserver", NOW)
     for path in (tmp_path / "pki", *(tmp_path / "pki").rglob("*")):
@@ -55,16 +55,16 @@ def test_folders_and_keys_are_their_owners_alone(tmp_path: Path) -> None:
         assert mode == wanted, path
 
 
-def test_a_key_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
+def test_check_warns_of_a_key_that_other_users_can_read(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     (tmp_path / "pki/ca-key.pem").chmod(0o644)
     (fault,) = pki.check(NOW)
     assert fault.is_warning
-    assert str(fault) == f"{tmp_path}/pki/ca-key.pem is open to others (mode 0644)"
+    assert str(fault) == f"{tmp_path}/pki/ca-key.pem is accessible to other users (mode 0644)"
 
 
-def test_keys_that_others_can_read_are_closed_to_them(tmp_path: Path) -> None:
-    """All that are ours, those of before as well; what a link leads to is somebody else's."""
+def test_restrict_keys_sets_the_mode_of_exposed_keys(tmp_path: Path) -> None:
+    """It changes current and archived keys of the PKI. It does not change the target of a link."""
     pki = issue_all(tmp_path)
     pki.issue_consumer("app", NOW)
     pki.archive_consumer("app")
@@ -86,13 +86,13 @@ def test_keys_that_others_can_read_are_closed_to_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["server", "peer"])
-def test_openssl_takes_what_members_serve_and_dial_with(tmp_path: Path, kind: str) -> None:
+def test_openssl_accepts_member_certificates_as_server_and_client(tmp_path: Path, kind: str) -> None:
     issue_all(tmp_path)
     ca, cert = tmp_path / "pki/ca.pem", tmp_path / f"pki/members/infra2/{kind}.pem"
     for purpose in ("sslserver", "sslclient"):
         openssl("verify", "-x509_strict", "-purpose", purpose, "-CAfile", ca, "-verify_ip", "10.0.0.2", cert)
     openssl("verify", "-CAfile", ca, "-verify_hostname", "localhost", cert)
-    # Without -nameopt each version of openssl writes names in its own way.
+    # Without -nameopt the format of names depends on the version of openssl.
     shown = openssl("x509", "-in", cert, "-noout", "-text", "-nameopt", "RFC2253")
     assert "Digital Signature" in shown
     assert "Subject Key Identifier" in shown
@@ -100,7 +100,7 @@ def test_openssl_takes_what_members_serve_and_dial_with(tmp_path: Path, kind: st
     assert f"CN={'infra2' if kind == 'server' else 'etcdup:prod:peer'},O=prod" in shown
 
 
-def test_openssl_takes_clients_as_clients_only(tmp_path: Path) -> None:
+def test_openssl_accepts_client_certificates_as_clients_only(tmp_path: Path) -> None:
     issue_all(tmp_path)
     ca = tmp_path / "pki/ca.pem"
     for cert in (tmp_path / "pki/clients/admin.pem", tmp_path / "pki/members/infra1/health.pem"):
@@ -109,21 +109,21 @@ def test_openssl_takes_clients_as_clients_only(tmp_path: Path) -> None:
             openssl("verify", "-purpose", "sslserver", "-CAfile", ca, cert)
 
 
-def test_certificates_are_good_on_hosts_whose_clock_is_behind(tmp_path: Path) -> None:
+def test_certificates_are_valid_on_hosts_whose_clock_is_behind(tmp_path: Path) -> None:
     """Rule 94."""
     seen = issue_all(tmp_path).observe()
     assert seen.ca is not None
     assert {cert.not_before for cert in (seen.ca, *seen.certs.values())} == {NOW - timedelta(hours=1)}
 
 
-def test_no_certificate_outlives_its_ca(tmp_path: Path) -> None:
+def test_no_certificate_expires_after_its_ca(tmp_path: Path) -> None:
     spec = spec_of("10.0.0.1", days=300, ca_days=100)
     seen = issue_all(tmp_path, spec).observe()
     assert seen.ca is not None
     assert {cert.not_after for cert in seen.certs.values()} == {seen.ca.not_after}
 
 
-def test_what_goes_to_hosts(tmp_path: Path) -> None:
+def test_the_pki_returns_the_files_for_hosts(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     folder = tmp_path / "pki"
     assert pki.ca_file("ca") == pki.ca_file("peer-ca") == (folder / "ca.pem").read_bytes()
@@ -149,7 +149,7 @@ def test_a_new_address_is_due_and_issued_with_the_same_ca(tmp_path: Path) -> Non
     assert after.ca == authority
     assert "10.0.0.3" not in after.certs["server/infra3"].addresses
     assert "10.0.0.3" in after.certs["peer/infra3"].addresses, (
-        "the host may dial from its first address still"
+        "the host may still connect from its first address"
     )
 
 
@@ -163,7 +163,7 @@ def test_renewal_is_due_in_the_last_third(tmp_path: Path) -> None:
 
 
 def test_a_renewal_keeps_keys_and_a_new_ca_makes_new_ones(tmp_path: Path) -> None:
-    """Rule 16: with the key that is there, no handshake can find half of a pair. A consumer's next key is a new one."""
+    """With the same key no handshake reads half of a pair (rule 16). A consumer always gets a new key."""
     pki = issue_all(tmp_path)
     pki.issue_consumer("app", NOW)
     before = {role: pki.pair(role) for role in [*ROLES, "client/app"]}
@@ -176,8 +176,8 @@ def test_a_renewal_keeps_keys_and_a_new_ca_makes_new_ones(tmp_path: Path) -> Non
     assert all(pki.pair(role)[1] != before[role][1] for role in ROLES)
 
 
-def test_a_pair_that_does_not_fit_is_due_and_goes_to_no_host(tmp_path: Path) -> None:
-    """Rule 16: it would break every new handshake and nothing would show it."""
+def test_a_pair_that_does_not_match_is_due_and_goes_to_no_host(tmp_path: Path) -> None:
+    """It would break every new handshake, and no health check would show that (rule 16)."""
     pki = issue_all(tmp_path)
     folder = tmp_path / "pki/members/infra1"
     (folder / "server-key.pem").write_bytes((folder / "peer-key.pem").read_bytes())
@@ -193,9 +193,13 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     broken = tmp_path / "pki/members/infra3/peer.pem"
     broken.write_text("no certificate")
-    with pytest.raises(PkiError, match=r"members/infra3/peer.pem holds no certificate in PEM form") as caught:
+    with pytest.raises(
+        PkiError, match=r"members/infra3/peer.pem contains no certificate in PEM format"
+    ) as caught:
         pki.observe()
-    assert caught.value.hint == "move it away, and `etcdup apply` issues it anew"
+    assert caught.value.hint == (
+        "move the file to another folder, then run `etcdup apply`, which issues a new one"
+    )
     assert [fault.file for fault in pki.check(NOW)] == [str(broken)]
     broken.unlink()
     assert due_reasons(THREE, pki) == {"peer/infra3": "there is none yet"}
@@ -207,10 +211,10 @@ def test_a_folder_of_certificates_where_the_ca_should_be(tmp_path: Path) -> None
         open_pki(THREE, tmp_path).observe()
 
 
-# --- clients
+# --- consumers
 
 
-def test_a_client_gets_its_certificate_once_and_again_when_asked(tmp_path: Path) -> None:
+def test_a_consumer_keeps_its_certificate_until_it_is_renewed(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     first = pki.issue_consumer("kube-apiserver", NOW)
     assert pki.issue_consumer("kube-apiserver", NOW) == first
@@ -222,15 +226,15 @@ def test_a_client_gets_its_certificate_once_and_again_when_asked(tmp_path: Path)
 @pytest.mark.parametrize(
     "name", ["admin", "etcdup:prod:peer", "../admin", "a/b", "x-key", "", "Root", "a\n", "a,b"]
 )
-def test_no_client_can_be_called_a_peer_or_write_elsewhere(tmp_path: Path, name: str) -> None:
+def test_no_consumer_can_have_the_name_of_a_peer_or_a_path(tmp_path: Path, name: str) -> None:
     pki = issue_all(tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(PkiError, match="There is no certificate"):
+    with pytest.raises(PkiError, match="there is no certificate"):
         pki.issue_consumer(name, NOW)
     assert contents(tmp_path) == before
 
 
-def test_a_role_that_is_not_the_specs_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_role_that_is_not_in_the_spec_is_refused_before_any_file_is_written(tmp_path: Path) -> None:
     with pytest.raises(PkiError, match="no certificate `server/infra4`"):
         open_pki(THREE, tmp_path).issue(["server/infra1", "server/infra4"], NOW)
     assert not (tmp_path / "pki").exists()

@@ -1,4 +1,4 @@
-"""A CA key that is encrypted, and where its passphrase comes from."""
+"""An encrypted CA key, and the sources of its passphrase."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ def issue_encrypted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_encrypted_ca_key_needs_its_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     issue_encrypted(tmp_path, monkeypatch)
-    assert due_reasons(THREE, open_pki(THREE, tmp_path)) == {}  # seeing needs none
-    with pytest.raises(PkiError, match="encrypted and there is no passphrase for it") as missing:
+    assert due_reasons(THREE, open_pki(THREE, tmp_path)) == {}  # Observing needs no passphrase.
+    with pytest.raises(PkiError, match="is encrypted, and no passphrase is set") as missing:
         open_pki(THREE, tmp_path).issue(["admin"], NOW)
     assert VARIABLE in missing.value.hint
     with pytest.raises(PkiError, match="cannot be decrypted with this passphrase") as wrong:
@@ -61,14 +61,14 @@ def test_openssl_opens_the_encrypted_key(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_command_gives_the_passphrase(tmp_path: Path) -> None:
-    """It runs in cluster.yaml's folder, its first line counts, and no shell reads it."""
+    """It runs in the folder of cluster.yaml, without a shell, and its first line is the passphrase."""
     script = tmp_path / "print passphrase"
     script.write_text('#!/bin/sh\necho "$1"\necho second line\necho ran >> ran\n')
     script.chmod(0o755)
     spec = spec_of("10.0.0.1", passphrase_command="'./print passphrase' '$(touch injected); `id`'")
     issue_all(tmp_path, spec)
     open_pki(spec, tmp_path).issue(["admin"], NOW)
-    assert (tmp_path / "ran").read_text() == "ran\n" * 2  # once for each Pki
+    assert (tmp_path / "ran").read_text() == "ran\n" * 2  # Once for each Pki.
     assert not (tmp_path / "injected").exists()
     open_pki(spec_of("10.0.0.1"), tmp_path, lambda: "$(touch injected); `id`").issue(["admin"], NOW)
 
@@ -77,13 +77,13 @@ def test_a_command_gives_the_passphrase(tmp_path: Path) -> None:
     ("command", "why"),
     [
         ("false", "tls.passphrase_command exited with status 1"),
-        ("/no/such/program", "tls.passphrase_command could not be run: No such file or directory"),
-        ("unclosed '", "tls.passphrase_command could not be run: ValueError"),
-        ("", "tls.passphrase_command could not be run"),
-        ("true", "The CA's passphrase is empty: what tls.passphrase_command printed"),
+        ("/no/such/program", "cannot run tls.passphrase_command: No such file or directory"),
+        ("unclosed '", "cannot run tls.passphrase_command: ValueError"),
+        ("", "cannot run tls.passphrase_command"),
+        ("true", "the passphrase of the CA key is empty: the output of tls.passphrase_command"),
     ],
 )
-def test_a_command_that_gives_none(tmp_path: Path, command: str, why: str) -> None:
+def test_a_command_that_prints_no_passphrase(tmp_path: Path, command: str, why: str) -> None:
     with pytest.raises(PkiError) as caught:
         issue_all(tmp_path, spec_of("10.0.0.1", passphrase_command=command))
     assert str(caught.value).startswith(why)
@@ -92,5 +92,5 @@ def test_a_command_that_gives_none(tmp_path: Path, command: str, why: str) -> No
 
 def test_an_empty_variable_is_no_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "")
-    with pytest.raises(PkiError, match=r"passphrase is empty: \$ETCDUP_CA_PASSPHRASE"):
+    with pytest.raises(PkiError, match=r"passphrase of the CA key is empty: \$ETCDUP_CA_PASSPHRASE"):
         issue_all(tmp_path)

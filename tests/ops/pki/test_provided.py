@@ -1,4 +1,4 @@
-"""The operator's own certificates, made by the real openssl: the forms that are read, every fault told."""
+"""Certificates of the operator, made by openssl: the supported formats, and each fault that is reported."""
 
 import base64
 import json
@@ -29,17 +29,17 @@ def open_provided(folder: Path, **tls: Any) -> Pki:
 
 
 def fault_texts(folder: Path, **tls: Any) -> list[str]:
-    """What check says, without the folder's name."""
+    """Return the faults of `check`, without the path of the folder."""
     return [str(fault).replace(f"{folder}/", "") for fault in open_provided(folder, **tls).check(NOW)]
 
 
 @pytest.fixture(scope="session")
 def guide_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The guide's three files, and the CA that made them."""
+    """The three files of the guide, and the CA that signed the certificate."""
     folder = tmp_path_factory.mktemp("guide")
     ca = make_ca(folder / "ca")
     shutil.copy(ca.cert, folder / "ca.pem")
-    make_key(folder / "kubernetes-key.pem", "rsa-pkcs1")  # as cfssl writes it
+    make_key(folder / "kubernetes-key.pem", "rsa-pkcs1")  # This is the format of cfssl.
     make_cert(ca, folder / "kubernetes.pem", folder / "kubernetes-key.pem", addresses=ADDRESSES)
     return folder
 
@@ -50,15 +50,15 @@ def folder(guide_files: Path, tmp_path: Path) -> Path:
 
 
 def reissue(folder: Path, **how: Any) -> None:
-    """The guide's certificate made anew, with a fault in it."""
+    """Issue the certificate of the guide again, with a fault in it."""
     how = {"addresses": ADDRESSES, **how}
     make_cert(Ca(folder / "ca"), folder / "kubernetes.pem", folder / "kubernetes-key.pem", **how)
 
 
-# --- what is read
+# --- supported files
 
 
-def test_the_guides_three_files_serve_every_role(folder: Path) -> None:
+def test_the_three_files_of_the_guide_serve_every_role(folder: Path) -> None:
     pki = open_provided(folder)
     assert pki.check(NOW) == ()
     seen = pki.observe()
@@ -75,14 +75,14 @@ def test_the_guides_three_files_serve_every_role(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rsa-pkcs1", "rsa-pkcs8", "ec-pkcs8", "ec-sec1", "ed25519"])
-def test_every_form_of_key(folder: Path, kind: str) -> None:
+def test_every_format_of_key(folder: Path, kind: str) -> None:
     make_key(folder / "kubernetes-key.pem", kind)
     reissue(folder)
     assert fault_texts(folder) == []
     assert open_provided(folder).observe().certs["admin"].key
 
 
-def test_a_chain_by_way_of_an_intermediate(folder: Path) -> None:
+def test_a_chain_with_an_intermediate_certificate(folder: Path) -> None:
     between = make_ca(folder / "between", "intermediate", parent=Ca(folder / "ca"))
     leaf = folder / "leaf.pem"
     make_cert(between, leaf, folder / "kubernetes-key.pem", addresses=ADDRESSES)
@@ -96,19 +96,19 @@ def test_a_chain_by_way_of_an_intermediate(folder: Path) -> None:
 
 
 def test_a_bundle_of_two_cas(folder: Path) -> None:
-    """As in the middle of a CA's rotation (rule 15)."""
+    """This is the CA file during a rotation (rule 15)."""
     other = make_ca(folder / "other", "next-ca")
     (folder / "ca.pem").write_bytes(other.cert.read_bytes() + (folder / "ca.pem").read_bytes())
     assert fault_texts(folder) == []
 
 
-def test_files_with_text_around_them_and_windows_line_ends(folder: Path) -> None:
+def test_files_with_additional_text_and_windows_line_ends(folder: Path) -> None:
     text = openssl("x509", "-in", folder / "kubernetes.pem", "-text")
     (folder / "kubernetes.pem").write_bytes(text.replace("\n", "\r\n").encode())
     assert fault_texts(folder) == []
 
 
-def test_a_file_a_member_and_others_for_peers_and_clients(folder: Path) -> None:
+def test_separate_files_for_each_member_for_peers_and_for_clients(folder: Path) -> None:
     peers = make_ca(folder / "peers", "peer-ca")
     for n, address in enumerate(ADDRESSES, 1):
         key = make_key(folder / f"peer-infra{n}-key.pem")
@@ -130,20 +130,20 @@ def test_a_file_a_member_and_others_for_peers_and_clients(folder: Path) -> None:
     (folder / "peer-infra3.pem").unlink()
     shutil.copy(folder / "peer-infra1.pem", folder / "peer-infra2.pem")
     assert fault_texts(folder, **tls) == [
-        "peer-infra3.pem is not there",
+        "peer-infra3.pem does not exist",
         "peer-infra2-key.pem is not the key of peer-infra2.pem",
         "peer-infra2.pem lacks the address 192.168.8.67 of infra2",
     ]
 
 
-def test_cfssls_bundle_is_not_a_certificate_file(folder: Path) -> None:
-    """cfssl prints JSON; `cfssljson -bare` makes files of it."""
+def test_the_json_of_cfssl_is_not_a_certificate_file(folder: Path) -> None:
+    """cfssl prints JSON; `cfssljson -bare` converts it to files."""
     pem = (folder / "kubernetes.pem").read_text()
     (folder / "kubernetes.pem").write_text(json.dumps({"cert": pem}))
-    assert fault_texts(folder) == ["kubernetes.pem holds a damaged certificate"]
+    assert fault_texts(folder) == ["kubernetes.pem contains a damaged certificate"]
 
 
-# --- every fault
+# --- faults
 
 
 def test_an_address_that_is_missing(folder: Path) -> None:
@@ -159,7 +159,7 @@ def test_an_address_that_is_missing(folder: Path) -> None:
         (-30, 6, "which expires on"),
     ],
 )
-def test_out_of_its_time(folder: Path, begins: int, ends: int, message: str) -> None:
+def test_a_certificate_outside_its_validity(folder: Path, begins: int, ends: int, message: str) -> None:
     dates = [f"{NOW + timedelta(days=days):{DATE}}" for days in (begins, ends)]
     reissue(folder, valid=tuple(dates))
     (fault,) = open_provided(folder).check(NOW)
@@ -168,7 +168,7 @@ def test_out_of_its_time(folder: Path, begins: int, ends: int, message: str) -> 
 
 
 @pytest.mark.parametrize(("usage", "lacking"), [("serverAuth", "clientAuth"), ("clientAuth", "serverAuth")])
-def test_half_the_usages(folder: Path, usage: str, lacking: str) -> None:
+def test_a_missing_extended_key_usage(folder: Path, usage: str, lacking: str) -> None:
     reissue(folder, usages=usage)
     assert fault_texts(folder) == [f"kubernetes.pem lacks the extended key usage {lacking}"]
 
@@ -200,7 +200,7 @@ def test_another_ca_of_the_same_name(folder: Path) -> None:
     assert fault_texts(folder) == ["kubernetes.pem was not signed by the CA in ca.pem"]
 
 
-def test_a_leaf_for_a_ca(folder: Path) -> None:
+def test_a_leaf_certificate_as_the_ca_file(folder: Path) -> None:
     shutil.copy(folder / "kubernetes.pem", folder / "ca.pem")
     assert fault_texts(folder) == ["ca.pem holds the certificate of `kubernetes`, which is not a CA's"]
 
@@ -216,18 +216,18 @@ def test_an_encrypted_key(folder: Path) -> None:
 
 def test_certificate_and_key_swapped(folder: Path) -> None:
     (fault, other) = open_provided(folder, cert=FILES["key"], key=FILES["cert"]).check(NOW)
-    assert fault.message == "holds a private key and no certificate"
-    assert other.message == "holds a certificate and no private key"
-    assert fault.hint == other.hint == "are certificate and key swapped?"
+    assert fault.message == "contains a private key and no certificate"
+    assert other.message == "contains a certificate and no private key"
+    assert fault.hint == other.hint == "check whether the paths of certificate and key are swapped"
 
 
-def test_a_key_beside_the_certificate_is_not_given_to_everybody(folder: Path) -> None:
+def test_a_certificate_file_that_contains_the_key_is_refused(folder: Path) -> None:
     both = (folder / "kubernetes.pem").read_bytes() + (folder / "kubernetes-key.pem").read_bytes()
     (folder / "kubernetes.pem").write_bytes(both)
-    assert fault_texts(folder) == ["kubernetes.pem holds a private key beside the certificate"]
+    assert fault_texts(folder) == ["kubernetes.pem contains a private key in addition to the certificate"]
 
 
-def test_a_key_that_everybody_may_read(folder: Path) -> None:
+def test_a_key_that_all_users_can_read(folder: Path) -> None:
     (folder / "kubernetes-key.pem").chmod(0o644)
     (fault,) = open_provided(folder).check(NOW)
     assert fault.is_warning
@@ -235,27 +235,27 @@ def test_a_key_that_everybody_may_read(folder: Path) -> None:
     assert fault_texts(folder) == []
 
 
-def test_every_unusable_file_is_told_at_once(folder: Path) -> None:
+def test_all_unusable_files_are_reported_together(folder: Path) -> None:
     (folder / "ca.pem").unlink()
     (folder / "kubernetes.pem").write_bytes(b"\x00garbage\xff")
     (folder / "kubernetes-key.pem").unlink()
     (folder / "kubernetes-key.pem").mkdir()
     wrong = [
-        "ca.pem is not there",
-        "kubernetes.pem holds no certificate in PEM form",
+        "ca.pem does not exist",
+        "kubernetes.pem contains no certificate in PEM format",
         "kubernetes-key.pem is a directory, not a file",
     ]
     assert fault_texts(folder) == wrong
-    with pytest.raises(PkiError, match="3 of the provided TLS files cannot be used") as caught:
+    with pytest.raises(PkiError, match="3 of the provided TLS files are not usable") as caught:
         open_provided(folder).observe()
     assert caught.value.detail.replace(f"{folder}/", "").splitlines() == wrong
 
 
 @pytest.mark.parametrize("name", sorted(FILES.values()))
-def test_damage_at_any_place_is_told_and_never_raised(folder: Path, name: str) -> None:
-    """Each line of the file lost, or changed to another that is still base64.
+def test_damage_in_any_line_is_a_fault_and_not_an_exception(folder: Path, name: str) -> None:
+    """Each line of the file is removed, or replaced by another line of base64.
 
-    A CA's signature of itself is read by nobody, so its loss is not told.
+    The signature of a CA on its own certificate is never verified, so damage there is not reported.
     """
     make_key(folder / "kubernetes-key.pem")
     reissue(folder)
@@ -270,21 +270,21 @@ def test_a_setting_that_is_missing(folder: Path) -> None:
     assert fault_texts(folder, ca=None) == ["cluster.yaml names no file in `tls.ca`"]
 
 
-def test_nothing_is_issued_with_an_operators_ca(folder: Path) -> None:
+def test_no_certificate_is_issued_with_a_provided_ca(folder: Path) -> None:
     pki = open_provided(folder)
-    with pytest.raises(PkiError, match=r"`tls.mode: provided` the CA is not etcdup's"):
+    with pytest.raises(PkiError, match=r"`tls.mode: provided` etcdup has no key of a CA"):
         pki.issue(["admin"], NOW)
-    with pytest.raises(PkiError, match=r"client/kube-apiserver cannot be issued"):
+    with pytest.raises(PkiError, match=r"cannot issue client/kube-apiserver"):
         pki.issue_consumer("kube-apiserver", NOW)
 
 
-# --- what must never be shown
+# --- secrets
 
 
 @pytest.mark.parametrize("kind", ["rsa-pkcs1", "ec-pkcs8"])
 @pytest.mark.parametrize("name", sorted(FILES.values()))
 def test_no_key_in_any_message_or_traceback(folder: Path, kind: str, name: str) -> None:
-    """The key, whole and spoilt in many ways, in each of the three files."""
+    """The key, complete or damaged in several ways, is in each of the three files."""
     text = make_key(folder / "kubernetes-key.pem", kind).read_text()
     reissue(folder)
     lines = [line for line in text.splitlines() if not line.startswith("-")]
@@ -297,7 +297,7 @@ def test_no_key_in_any_message_or_traceback(folder: Path, kind: str, name: str) 
 
 
 def all_output(pki: Pki) -> str:
-    """Messages, hints, details, reprs and tracebacks of everything that can fail."""
+    """Return the messages, hints, details, reprs and tracebacks of all calls that can fail."""
     shown = [repr(pki), repr(pki.check(NOW))]
     for call in (pki.observe, pki.credentials, lambda: pki.pair("peer/infra1")):
         try:

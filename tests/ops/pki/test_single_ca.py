@@ -1,4 +1,4 @@
-"""A cluster has one CA for life: nothing makes it twice."""
+"""A cluster has one CA: no code path creates a second one."""
 
 import fcntl
 import os
@@ -15,24 +15,26 @@ from tests.ops.pki.managed_pki import NOW, ROLES, THREE, contents, due_reasons, 
 from tests.support.openssl import openssl
 
 
-def test_no_second_ca_beside_a_certificate_without_its_key(tmp_path: Path) -> None:
+def test_no_second_ca_if_the_ca_key_is_missing(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     (tmp_path / "pki/ca-key.pem").unlink()
     again = open_pki(THREE, tmp_path)
-    assert due_reasons(THREE, again) == {}  # what there is can still be used
+    assert due_reasons(THREE, again) == {}  # The existing certificates are still usable.
     before = contents(tmp_path)
-    with pytest.raises(PkiError, match=r"ca.pem is there without its key: no second CA is made") as caught:
+    with pytest.raises(
+        PkiError, match=r"ca.pem exists without its key: etcdup creates no second CA"
+    ) as caught:
         again.issue(ROLES, NOW)
     assert "backup" in caught.value.hint
     assert contents(tmp_path) == before
     assert pki.observe().ca == again.observe().ca
 
 
-def test_no_second_ca_beside_what_a_first_one_signed(tmp_path: Path) -> None:
+def test_no_second_ca_if_certificates_of_a_first_ca_exist(tmp_path: Path) -> None:
     issue_all(tmp_path)
     (tmp_path / "pki/ca-key.pem").unlink()
     (tmp_path / "pki/ca.pem").unlink()
-    with pytest.raises(PkiError, match="is there without the CA that signed it: no second CA is made"):
+    with pytest.raises(PkiError, match="exists without the CA that signed it: etcdup creates no second CA"):
         open_pki(THREE, tmp_path).issue(ROLES, NOW)
 
 
@@ -46,11 +48,11 @@ def test_a_lost_ca_certificate_is_made_again_for_the_same_key(tmp_path: Path) ->
     assert after.ca is not None
     assert before.ca.key == after.ca.key
     assert due_reasons(THREE, pki) == {}
-    # Members that trust the old one take what the new one signs.
+    # Members that trust the old CA certificate accept what the new one signs.
     openssl("verify", "-x509_strict", "-CAfile", old, tmp_path / "pki/clients/admin.pem")
 
 
-def test_two_cas_mixed_up_are_refused(tmp_path: Path) -> None:
+def test_a_ca_key_of_another_ca_is_refused(tmp_path: Path) -> None:
     issue_all(tmp_path / "a")
     issue_all(tmp_path / "b")
     key = tmp_path / "a/pki/ca-key.pem"
@@ -71,15 +73,15 @@ def test_another_ca_makes_all_due(tmp_path: Path) -> None:
 def test_an_expired_ca_signs_nothing(tmp_path: Path) -> None:
     pki = issue_all(tmp_path)
     late = NOW + timedelta(days=3651)
-    with pytest.raises(PkiError, match="has expired") as caught:
+    with pytest.raises(PkiError, match="is expired") as caught:
         pki.issue(["admin"], late)
-    assert "`certs rotate-ca` cannot exchange it" in caught.value.hint
+    assert "`certs rotate-ca` cannot replace an expired CA" in caught.value.hint
     assert [fault.is_warning for fault in pki.check(late)] == [False]
     assert [fault.is_warning for fault in pki.check(NOW + timedelta(days=3630))] == [True]
 
 
 def test_two_at_once_make_one_ca(tmp_path: Path) -> None:
-    """Both begin while a third holds the folder; each then finds the CA of whoever came first."""
+    """Both start while a third process holds the lock. Then both use the CA of the one that gets the lock first."""
     (tmp_path / "pki").mkdir()
     holder = os.open(tmp_path / "pki", os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)
@@ -106,7 +108,7 @@ def test_two_at_once_make_one_ca(tmp_path: Path) -> None:
     assert set(due_reasons(one, open_pki(one, tmp_path))) == {"server/infra1", "health/infra1"}
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "pki").write_text("a file")
-    with pytest.raises(PkiError, match=r"pki cannot be made: File exists"):
+    with pytest.raises(PkiError, match=r"cannot create .*pki: File exists"):
         open_pki(THREE, tmp_path).issue(ROLES, NOW)

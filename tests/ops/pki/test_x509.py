@@ -1,4 +1,4 @@
-"""Reading certificates: whatever is in a file, it is read to the end or told to be unusable."""
+"""Reading certificates: each file is either read completely or reported as not usable."""
 
 import base64
 import random
@@ -20,33 +20,33 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_byte_of_a_certificate_spoilt(files: Path, tmp_path: Path) -> None:
+def test_a_change_of_any_byte_of_a_certificate_is_detected(files: Path, tmp_path: Path) -> None:
     ca = Pem.read(files / "ca/ca.pem")
     pem = (files / "leaf.pem").read_text()
     der = base64.b64decode(pem.removeprefix(BEGIN).partition(END)[0])
-    dice = random.Random(7)
+    generator = random.Random(7)
     outcomes = set()
     for place in range(len(der)):
-        spoilt = bytearray(der)
-        spoilt[place] ^= dice.randrange(1, 256)
-        content = f"{BEGIN}\n{base64.b64encode(spoilt).decode()}\n{END}\n"
+        damaged = bytearray(der)
+        damaged[place] ^= generator.randrange(1, 256)
+        content = f"{BEGIN}\n{base64.b64encode(damaged).decode()}\n{END}\n"
         try:
-            read = Pem.parse(tmp_path / "spoilt.pem", content.encode())
+            read = Pem.parse(tmp_path / "damaged.pem", content.encode())
         except UnusableFile as unusable:
             outcomes.add(unusable.reason)
         else:
             seen = see_cert(read, read.certs[0], ca.certs, has_key=True)
-            assert not seen.issuer_key, place  # changed, so no longer signed
-    assert outcomes == {"holds a damaged certificate"}
+            assert not seen.issuer_key, place  # The content is changed, so the signature is not valid.
+    assert outcomes == {"contains a damaged certificate"}
 
 
-def test_addresses_are_in_their_shortest_form(files: Path) -> None:
+def test_addresses_have_their_shortest_form(files: Path) -> None:
     pem = Pem.read(files / "leaf.pem")
     assert see_cert(pem, pem.certs[0], (), has_key=True).addresses == ("10.0.0.1", "fe80::1")
 
 
-def test_a_circle_of_issuers_has_an_end(files: Path) -> None:
-    """Two intermediates that signed each other, and no root."""
+def test_a_cycle_of_issuers_does_not_loop_forever(files: Path) -> None:
+    """Two intermediate certificates signed each other, and there is no root."""
     (leaf,) = Pem.read(files / "leaf.pem").certs
     (ca,) = Pem.read(files / "ca/ca.pem").certs
     assert is_signed_by(ca, ca)

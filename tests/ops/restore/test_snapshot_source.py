@@ -36,7 +36,7 @@ async def test_another_clusters_name_is_refused_unless_it_is_said(tmp_path: Path
     with pytest.raises(RefusedError, match="is of cluster prod, not of clone") as caught:
         await fetch_source(places, SnapshotSource(Path(NAME), "clone"), tmp_path, print, print)
     assert "--from-cluster prod" in caught.value.hint
-    with pytest.raises(ObjectNotFound, match="no whole backup"):
+    with pytest.raises(ObjectNotFound, match="no complete backup"):
         await fetch_source(places, SnapshotSource(Path(NAME), "prod"), tmp_path, print, print)
 
 
@@ -48,7 +48,7 @@ def test_a_checksum_alone_makes_no_database(tmp_path: Path) -> None:
     for content, why in ((bytes(8192), "not a database"), (bytes(meta), "neither a branch nor a leaf")):
         path.write_bytes(content + hashlib.sha256(content).digest())
         with pytest.raises(
-            RefusedError, match=f"is not a whole snapshot: its database cannot be read: .*{why}"
+            RefusedError, match=f"is not a complete snapshot: its database is not readable: .*{why}"
         ):
             read_snapshot(path)
 
@@ -68,11 +68,11 @@ async def test_an_encrypted_file_needs_its_own_key_and_must_be_whole(tmp_path: P
         read_source(SnapshotSource(path, "prod"), scratch)
     with pytest.raises(RefusedError, match="is not encrypted to age1"):
         read_source(SnapshotSource(path, "prod", other), scratch)
-    with pytest.raises(RefusedError, match="is not a whole snapshot"):
+    with pytest.raises(RefusedError, match="is not a complete snapshot"):
         read_source(SnapshotSource(path, "prod", identity), scratch)
     assert (scratch / f"{NAME}.db").stat().st_mode & 0o777 == 0o600
     flipped = bytes([cipher[70_000] ^ 1])
     for damaged in (cipher[:-1], cipher[:70_000] + flipped + cipher[70_001:]):
         path.write_bytes(damaged)
-        with pytest.raises(RefusedError, match="it was changed or cut"):
+        with pytest.raises(RefusedError, match="it was changed or truncated"):
             read_source(SnapshotSource(path, "prod", identity), scratch)

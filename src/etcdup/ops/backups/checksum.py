@@ -1,4 +1,4 @@
-"""What of a stream must be known once it has gone by."""
+"""The size and checksums of a stream, computed while it is read."""
 
 import hashlib
 from typing import BinaryIO
@@ -9,9 +9,9 @@ _PIECE_BYTES = 1 << 20
 
 
 class StreamChecksum:
-    """What went by: how much, its sha256, and whether it ends with the checksum of all before (rule 54).
+    """The size and sha256 of a stream, and whether it ends with the checksum of all bytes before it (rule 54).
 
-    Memory is a few bytes: those that may turn out to be the ending are held back.
+    Only the last bytes are kept in memory, because they may be that checksum.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ def checksum_file(file: BinaryIO) -> StreamChecksum:
 
     It is read in pieces: a large file that is mapped as a whole would count as memory of this process.
     """
-    gauge = StreamChecksum()
+    checksum = StreamChecksum()
     while piece := file.read(_PIECE_BYTES):
-        gauge.update(piece)
-    return gauge
+        checksum.update(piece)
+    return checksum

@@ -1,4 +1,4 @@
-"""All the places that `backup.to` names, looked at together. What one of them cannot do, another may."""
+"""All destinations of `backup.to` together. A failure of one destination does not stop the others."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Destinations:
-    """Those that could be opened, in the order of `backup.to`, and why the others could not."""
+    """The destinations that were opened, in the order of `backup.to`, and the errors of the others."""
 
     stores: tuple[Store, ...]
     failed: Failures = field(default_factory=dict)
@@ -31,13 +31,13 @@ class Destinations:
 
 
 def open_destinations(backup: BackupSpec, folder: Path) -> Destinations:
-    """`folder` is cluster.yaml's own. Raises StoreError where there is none that can be used."""
+    """Open all destinations. `folder` is that of cluster.yaml. Raises EtcdupError if none is usable."""
     stores, failed = [], {}
-    for place in backup.to:
+    for destination in backup.to:
         try:
-            stores.append(open_store(backup, place, folder))
+            stores.append(open_store(backup, destination, folder))
         except EtcdupError as error:
-            failed[place] = error
+            failed[destination] = error
     if not stores:
         raise combined_error(failed)
     return Destinations(tuple(stores), failed)
@@ -45,7 +45,7 @@ def open_destinations(backup: BackupSpec, folder: Path) -> Destinations:
 
 @dataclass(frozen=True)
 class Contents:
-    """The whole backups of one cluster by place, and which places could not be looked into."""
+    """The complete backups of one cluster by destination, and the errors of destinations that could not be listed."""
 
     found: Mapping[Store, tuple[BackupEntry, ...]]
     failed: Failures = field(default_factory=dict)
@@ -58,21 +58,25 @@ class Contents:
         return tuple(store for store, there in self.found.items() if name in {each.name for each in there})
 
     def chosen(self, cluster: str, name: str) -> BackupEntry:
-        """The backup of that name, or the newest for `latest`. Raises NotThere."""
+        """Return the backup with this name, or the newest one for `latest`. Raises ObjectNotFound."""
         for each in reversed(self.backups):
             if name in (LATEST, each.name):
                 return each
-        what = f"no backup of {cluster}" if name == LATEST else f"no whole backup {name} of {cluster}"
-        places = " and ".join(store.destination for store in self.found)
-        raise ObjectNotFound(f"{places} holds {what}", hint="`etcdup backup list` shows what there is")
+        what = f"no backup of {cluster}" if name == LATEST else f"no complete backup {name} of {cluster}"
+        listed = " and ".join(store.destination for store in self.found)
+        raise ObjectNotFound(
+            f"there is {what} in {listed}", hint="run `etcdup backup list` to see all backups"
+        )
 
 
-async def list_destinations(places: Destinations, cluster: str, *, within_s: float | None = None) -> Contents:
-    """Raises where none could be looked into."""
-    looks = (_list_destination(store, cluster, within_s) for store in places.stores)
-    results = await asyncio.gather(*looks, return_exceptions=True)
-    found, failed = {}, dict(places.failed)
-    for store, result in zip(places.stores, results, strict=True):
+async def list_destinations(
+    destinations: Destinations, cluster: str, *, within_s: float | None = None
+) -> Contents:
+    """List the backups of all destinations at once. Raises EtcdupError if none could be listed."""
+    listings = (_list_destination(store, cluster, within_s) for store in destinations.stores)
+    results = await asyncio.gather(*listings, return_exceptions=True)
+    found, failed = {}, dict(destinations.failed)
+    for store, result in zip(destinations.stores, results, strict=True):
         if isinstance(result, EtcdupError):
             failed[store.destination] = result
         elif isinstance(result, BaseException):
@@ -89,12 +93,12 @@ async def _list_destination(store: Store, cluster: str, within_s: float | None) 
         async with asyncio.timeout(within_s):
             return await list_backups(store, cluster)
     except TimeoutError:
-        raise StoreError(f"{store.destination} gave no answer within {within_s:g} s") from None
+        raise StoreError(f"{store.destination} did not respond within {within_s:g} s") from None
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A backup on this machine, and whose copy it is."""
+    """A backup on this machine, and the store that it comes from."""
 
     path: Path
     manifest: Manifest
@@ -110,28 +114,31 @@ async def fetch_whole(
     warn: Warn,
     identity: Identity | None = None,
 ) -> Fetched:
-    """From the first that has it whole; of those before it is warned. Raises where none has."""
+    """Fetch a backup from the first store that has a complete copy. Warn of each store that failed before.
+
+    Raises EtcdupError if no store has a complete copy.
+    """
     failed: dict[str, EtcdupError] = {}
     for store in stores:
         try:
             path, manifest = await fetch(store, name, folder, report=report, identity=identity)
         except UsageError:
-            raise  # the wrong key, or none: no other place would open with it
+            raise  # A wrong or missing key is wrong for all stores.
         except EtcdupError as error:
             failed[store.destination] = error
             continue
         for why in failed.values():
-            warn(f"{why.message}; taken from {store.destination} instead")
+            warn(f"{why.message}; etcdup uses the copy in {store.destination} instead")
         return Fetched(path, manifest, store)
     raise combined_error(failed)
 
 
 def combined_error(failed: Failures) -> EtcdupError:
-    """The error of the one place that there is, or those of all as one."""
+    """Return the error of the only destination, or one error that contains those of all destinations."""
     errors = list(failed.values())
     if len(errors) == 1:
         return errors[0]
     kind = Damaged if all(isinstance(error, Damaged) for error in errors) else EtcdupError
     hints = dict.fromkeys(error.hint for error in errors if error.hint)
     lines = (f"{error.message}\n{error.detail}".strip() for error in errors)
-    return kind(f"all {len(errors)} places failed", detail="\n".join(lines), hint="\n".join(hints))
+    return kind(f"all {len(errors)} destinations failed", detail="\n".join(lines), hint="\n".join(hints))

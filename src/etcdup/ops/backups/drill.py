@@ -1,7 +1,7 @@
-"""The drill: a backup restored into a throw-away member on this machine, and its data compared with what was noted.
+"""The drill: restore a backup into a temporary member on this machine, and compare its data with the manifest.
 
-A backup counts once this was seen. The member has mutual TLS with keys that nobody else has, listens on loopback,
-and is gone afterwards with all of its files.
+A backup is proved by a drill. The member has mutual TLS with its own keys and uses loopback only. It is stopped
+afterwards, and all its files are deleted.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _POLL_S = 0.1
 
 
 class NotProved(EtcdupError):
-    """The backup could not be restored, or what was restored is something else."""
+    """The backup could not be restored, or the restored data differs from the manifest."""
 
 
 async def drill(
@@ -47,8 +47,10 @@ async def drill(
     warn: Warn = lambda _: None,
     identity: Identity | None = None,
 ) -> Proof:
-    """Restores with the programs in `tools`, compares, and notes the proof beside the copy that it took: the first
-    that is whole. Raises NotProved."""
+    """Restore the first complete copy with the programs in `tools`, compare it, and write the proof next to it.
+
+    Raises NotProved.
+    """
     with scratch_folder("drill") as folder:
         at, began = datetime.now(UTC), time.monotonic()
         fetched = await fetch_whole(stores, name, folder, report=report, warn=warn, identity=identity)
@@ -78,7 +80,7 @@ def _free_ports() -> tuple[int, int]:
 
 
 async def _restore(tools: Path, path: Path, data: Path, peer_port: int) -> None:
-    """etcdutl from 3.5 on, etcdctl before (rule 59). It compares etcd's own checksum too (rule 54)."""
+    """Restore with etcdutl, or with etcdctl before 3.5 (rule 59). It also verifies etcd's checksum (rule 54)."""
     tool = next(each for each in (tools / "etcdutl", tools / "etcdctl") if each.exists())
     url = f"https://{LOOPBACK}:{peer_port}"
     process = await asyncio.create_subprocess_exec(
@@ -90,17 +92,17 @@ async def _restore(tools: Path, path: Path, data: Path, peer_port: int) -> None:
     )  # fmt: skip
     try:
         async with asyncio.timeout(_RESTORE_S):
-            said, _ = await process.communicate()
+            output, _ = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        words = said.decode(errors="replace").strip()
-        raise NotProved(f"{path.stem} cannot be restored by {tool.name}", detail=words[-2000:], hint=_HINT)
+        text = output.decode(errors="replace").strip()
+        raise NotProved(f"{tool.name} cannot restore {path.stem}", detail=text[-2000:], hint=_HINT)
 
 
-_HINT = "do not count on this backup: take another with `etcdup backup now`, and try that one"
+_HINT = "do not rely on this backup: take a new one with `etcdup backup now`, then verify the new one"
 
 
 @asynccontextmanager
@@ -128,7 +130,7 @@ async def _temporary_member(
 
 
 async def _wait_until_serving(client: EtcdClient, name: str) -> int:
-    """The revision that it has, once it answers through raft."""
+    """Wait until the restored member has a leader, and return its revision. Raises NotProved."""
     ends = time.monotonic() + _START_S
     while True:
         try:
@@ -139,12 +141,12 @@ async def _wait_until_serving(client: EtcdClient, name: str) -> int:
         else:
             why = "it has no leader"
         if time.monotonic() > ends:
-            raise NotProved(f"{name} was restored, and the member does not serve it: {why}", hint=_HINT)
+            raise NotProved(f"{name} was restored, but the member does not serve it: {why}", hint=_HINT)
         await asyncio.sleep(_POLL_S)
 
 
 async def _compare(client: EtcdClient, manifest: Manifest, revision: int) -> None:
-    """At the revision that was noted: what was written while the backup was taken comes later."""
+    """Compare the data with the manifest at its revision. Writes during the backup have later revisions."""
     if revision < manifest.revision:
         raise _mismatch(manifest, "revision", revision, manifest.revision)
     extent = await client.read_keyspace_size(manifest.revision, timeout_s=_ASK_S)
@@ -154,17 +156,18 @@ async def _compare(client: EtcdClient, manifest: Manifest, revision: int) -> Non
     if canary.decode(errors="replace") < manifest.canary:
         raise _mismatch(manifest, "canary", repr(canary), repr(manifest.canary))
     hashed = await client.hash_kv(manifest.revision, timeout_s=_ASK_S)
-    if hashed.compact_revision != manifest.compact_revision:  # not comparable (rule 81)
+    if hashed.compact_revision != manifest.compact_revision:  # The hashes are not comparable (rule 81).
         raise NotProved(
-            f"the hash of {manifest.name} cannot be compared: the cluster was compacted as it was taken",
-            hint="take another backup; this one may well be good",
+            f"the hash of {manifest.name} cannot be compared: the cluster was compacted during the backup",
+            hint="take another backup with `etcdup backup now`; this one is possibly intact",
         )
     if hashed.hash != manifest.kv_hash:
         raise _mismatch(manifest, "hash", hashed.hash, manifest.kv_hash)
 
 
 def _mismatch(manifest: Manifest, what: str, got: object, noted: object) -> NotProved:
-    return NotProved(f"{manifest.name} was restored with another {what}: {got}, not {noted}", hint=_HINT)
+    message = f"the restored data of {manifest.name} has another {what}: {got}, the manifest has {noted}"
+    return NotProved(message, hint=_HINT)
 
 
 def _environment() -> dict[str, str]:

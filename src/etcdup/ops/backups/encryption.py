@@ -1,6 +1,6 @@
-"""Encryption to a public key in age's format, as a stream: a few pieces are in memory, however long it is.
+"""Encrypt and decrypt streams with a public key in the format of age. Only a few pieces are in memory.
 
-The library works on files and waits for them; it does so in a thread whose two files are ends of streams here.
+The library reads and writes files and blocks. It runs in a thread, and its two files are connected to streams.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ _PIECES = 2
 
 
 class DecryptionFailed(EtcdupError):
-    """It was changed or cut since it was sealed, or is not for this key."""
+    """The data was changed or truncated after its encryption, or it is encrypted to another key."""
 
 
 class Identity:
-    """Private keys, as `age-keygen` writes them into a file. Nothing shows them."""
+    """Private keys from a file of `age-keygen`. No message and no repr contains them."""
 
     def __init__(self, keys: list[Any]) -> None:
         self.keys = keys
@@ -36,7 +36,7 @@ class Identity:
 
     @classmethod
     def read(cls, path: Path) -> "Identity":
-        """Raises UsageError, which does not show what is in the file."""
+        """Read the private keys in a file. Raises UsageError, which contains nothing of the file."""
         from pyrage import IdentityError, x25519
 
         try:
@@ -44,17 +44,17 @@ class Identity:
             texts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
             keys = [x25519.Identity.from_str(text) for text in texts]
         except OSError as error:
-            raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+            raise UsageError(f"cannot read {path}: {error.strerror}") from None
         except (IdentityError, UnicodeDecodeError):
             keys = []
         if not keys:
-            hint = "`age-keygen -o FILE` makes one: a line like AGE-SECRET-KEY-1..."
-            raise UsageError(f"{path} holds no private key of age", hint=hint)
+            hint = "make one with `age-keygen -o FILE`: it is a line that starts with AGE-SECRET-KEY-1"
+            raise UsageError(f"{path} contains no private key of age", hint=hint)
         return cls(keys)
 
 
 def encrypt_stream(source: Stream, public: str) -> Stream:
-    """What only the key's owner can read."""
+    """Return the encrypted stream. Only the owner of the private key can decrypt it."""
     from pyrage import encrypt_io, x25519
 
     recipient = x25519.Recipient.from_str(public)
@@ -62,7 +62,7 @@ def encrypt_stream(source: Stream, public: str) -> Stream:
 
 
 async def decrypt_stream(source: Stream, identity: Identity) -> Stream:
-    """What was sealed. Raises Unreadable; until the end it is not known to be whole."""
+    """Return the decrypted stream. Raises DecryptionFailed, possibly only at the end of the stream."""
     from pyrage import DecryptError, decrypt_io
 
     try:
@@ -71,13 +71,13 @@ async def decrypt_stream(source: Stream, identity: Identity) -> Stream:
         ):
             yield piece
     except DecryptError:
-        raise DecryptionFailed("its key does not open it") from None
+        raise DecryptionFailed("the private key does not decrypt it") from None
     except OSError:
-        raise DecryptionFailed("it is encrypted, and was changed or cut since") from None
+        raise DecryptionFailed("it was changed or truncated after its encryption") from None
 
 
 def decrypt_file(path: Path, target: Path, identity: Identity) -> None:
-    """Into a file for its owner alone. Raises RefusedError."""
+    """Decrypt a file into `target`, with mode 0600. Raises RefusedError."""
     from pyrage import DecryptError, decrypt_io
 
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -88,7 +88,7 @@ def decrypt_file(path: Path, target: Path, identity: Identity) -> None:
         raise RefusedError(f"{path} is not encrypted to {', '.join(identity.public)}") from None
     except OSError as error:
         raise RefusedError(
-            f"{path} cannot be decrypted: {error.strerror or 'it was changed or cut'}"
+            f"cannot decrypt {path}: {error.strerror or 'it was changed or truncated'}"
         ) from None
 
 
@@ -96,7 +96,10 @@ Work = Callable[[Any, Any], object]
 
 
 async def _run_piped(work: Work, source: Stream) -> Stream:
-    """What `work(reader, writer)` writes, of what it reads from `source`. It ends with this, however this ends."""
+    """Run `work(reader, writer)` in a thread that reads from `source`, and return the stream that it writes.
+
+    The thread has ended when this stream ends, also after an error or a cancellation.
+    """
     ends = _ThreadPipe(source)
     thread = asyncio.create_task(asyncio.to_thread(ends.serve, work))
     try:
@@ -106,13 +109,13 @@ async def _run_piped(work: Work, source: Stream) -> Stream:
     finally:
         ends.stop()
         await asyncio.wait([thread])
-        thread.exception()  # raised above already, or nobody asks any more
+        thread.exception()  # It was raised above, or the caller does not need it any more.
         async with ends.pulling:
             await source.aclose()
 
 
 class _ThreadPipe:
-    """Both files of the thread. It waits in them for the loop, so that neither side runs ahead."""
+    """The two files of the thread. Its reads and writes wait for the event loop, so that the queue stays short."""
 
     def __init__(self, source: Stream) -> None:
         self.made: asyncio.Queue[bytes | None] = asyncio.Queue(_PIECES)
@@ -148,7 +151,7 @@ class _ThreadPipe:
         return len(piece)
 
     def flush(self) -> None:
-        """Nothing: the last piece goes on when the work is done."""
+        """Do nothing: the last piece is passed on when the work is done."""
 
     def stop(self) -> None:
         self._stopped = True
@@ -161,7 +164,10 @@ class _ThreadPipe:
             self._wait(self.made.put(piece))
 
     async def _next(self) -> bytes:
-        """Empty at the end. What the source raises is kept: the library would make a text of it."""
+        """Return the next piece, or no bytes at the end.
+
+        An error of the source is kept, because the library would convert it to a text.
+        """
         async with self.pulling:
             try:
                 async for piece in self._source:
@@ -175,7 +181,7 @@ class _ThreadPipe:
     def _wait(self, asked: Coroutine[Any, Any, T]) -> T:
         if self._stopped:
             asked.close()
-            raise BrokenPipeError  # not InterruptedError: the library would try again for ever
+            raise BrokenPipeError  # The library would retry forever after an InterruptedError.
         self._waits_for = waiting = asyncio.run_coroutine_threadsafe(asked, self._loop)
         if self._stopped:
             waiting.cancel()

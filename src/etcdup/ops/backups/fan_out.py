@@ -1,6 +1,7 @@
-"""One stream into several sinks at once, with a few pieces in memory however long it is.
+"""Copy one stream into several sinks at once. Only a few pieces are in memory.
 
-The slowest sets the pace. One that fails, or takes nothing for long, is left behind, and the others go on.
+The slowest sink determines the speed. A sink that fails or accepts no data for SINK_TIMEOUT_S is dropped, and the
+others continue.
 """
 
 import asyncio
@@ -10,13 +11,16 @@ Stream = AsyncGenerator[bytes, None]
 Sink = Callable[[Stream], Awaitable[None]]
 
 _PIECES = 2
-# How long all may wait for one: longer than a store takes to try a request again until it gives up.
+# How long all sinks wait for one: longer than a store retries a request before it fails.
 SINK_TIMEOUT_S = 300.0
 
 
 async def fan_out(source: Stream, sinks: Sequence[Sink]) -> list[Exception | None]:
-    """What each sink raised, TimeoutError where it was left behind. What the source itself raises is raised."""
-    if len(sinks) == 1:  # the common case, and nobody to wait for
+    """Return the error of each sink, None if it succeeded, TimeoutError if it was dropped.
+
+    Errors of the source are raised.
+    """
+    if len(sinks) == 1:  # The common case: a sink has no other sink to wait for.
         await sinks[0](source)
         return [None]
     branches = [_Branch(sink) for sink in sinks]
@@ -41,7 +45,7 @@ async def _pour(source: Stream, branches: Sequence["_Branch"]) -> None:
 
 
 class _Branch:
-    """A sink at work, and what waits for it: pieces, then None at the end."""
+    """A running sink and its queue: pieces, then None at the end."""
 
     def __init__(self, sink: Sink) -> None:
         self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue(_PIECES)
@@ -50,7 +54,7 @@ class _Branch:
         self.task.add_done_callback(lambda _: self._release_waiter())
 
     async def put(self, piece: bytes | None) -> None:
-        """Returns at once where the sink has ended already."""
+        """Wait until the queue has space for the piece. Return at once if the sink has ended."""
         if self.task.done():
             return
         try:
@@ -75,6 +79,6 @@ class _Branch:
             yield piece
 
     def _release_waiter(self) -> None:
-        """Whoever waits to put a piece for a sink that has ended goes on."""
+        """Empty the queue of a sink that has ended, so that `put` returns."""
         while not self._waiting.empty():
             self._waiting.get_nowait()

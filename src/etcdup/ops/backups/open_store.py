@@ -1,6 +1,6 @@
-"""Which store a place in `backup.to` names, and what lets us into it.
+"""Open the store of a destination in `backup.to`.
 
-Credentials come from the environment or the AWS configuration files (AWS_PROFILE chooses), and from nowhere else.
+Credentials come only from the environment or from the AWS configuration files (AWS_PROFILE selects the profile).
 """
 
 import configparser
@@ -19,22 +19,22 @@ _RETRIES = 3
 _CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
 
 
-def open_store(backup: BackupSpec, place: str, folder: Path) -> Store:
-    """One of the places that cluster.yaml names; `folder` is the file's own. Makes no connection yet."""
-    scheme, separator, rest = place.partition("://")
+def open_store(backup: BackupSpec, destination: str, folder: Path) -> Store:
+    """Return the store of one destination. `folder` is that of cluster.yaml. No connection is made yet."""
+    scheme, separator, rest = destination.partition("://")
     if not separator:
-        return _open_folder(folder / Path(place).expanduser())
+        return _open_folder(folder / Path(destination).expanduser())
     if scheme != "s3":
         raise StoreError(
-            f"backups to {scheme}:// are not there yet", hint="use a folder or s3://bucket/prefix"
+            f"etcdup does not support backups to {scheme}:// yet", hint="use a folder or s3://bucket/prefix"
         )
     bucket, _, prefix = rest.partition("/")
     return _open_bucket(backup, bucket, prefix.strip("/"))
 
 
-def is_missing(place: str, folder: Path) -> bool:
-    """Whether backups go to a folder that is not there: looking must not make it."""
-    return "://" not in place and not (folder / Path(place).expanduser()).is_dir()
+def is_missing(destination: str, folder: Path) -> bool:
+    """Whether the destination is a folder that does not exist: a read-only command must not create it."""
+    return "://" not in destination and not (folder / Path(destination).expanduser()).is_dir()
 
 
 def _open_folder(folder: Path) -> Store:
@@ -44,7 +44,8 @@ def _open_folder(folder: Path) -> Store:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(
-            f"no backup can be kept in {folder}: {error.strerror}", hint="name another folder in `backup.to`"
+            f"cannot create the backup folder {folder}: {error.strerror}",
+            hint="write another folder into `backup.to` of cluster.yaml",
         ) from None
     return Store(LocalStore(folder), str(folder), "", folder)
 
@@ -60,7 +61,7 @@ def _open_bucket(backup: BackupSpec, bucket: str, prefix: str) -> Store:
     if backup.sse:
         config["server_side_encryption"] = backup.sse
     if _is_private(endpoint) and "AWS_UNSIGNED_PAYLOAD" not in os.environ:
-        # It is read back and compared: its hash in a signature shows no more.
+        # The object is read back and compared, so a hash of the payload in the signature is not needed.
         config["unsigned_payload"] = "true"
     objects = S3Store(
         bucket,
@@ -76,21 +77,21 @@ def _open_bucket(backup: BackupSpec, bucket: str, prefix: str) -> Store:
 
 
 def _endpoint_of_bucket(endpoint: str, bucket: str) -> str:
-    """The bucket as a host: the library takes an endpoint for that already, and would leave the bucket's name out."""
+    """Return the endpoint with the bucket as a host name: the library expects an endpoint that contains the bucket."""
     parts = urlsplit(endpoint)
     if (parts.hostname or "").startswith(f"{bucket}."):
         return endpoint
     if parse_ip(parts.hostname or "") is not None:
         raise UsageError(
-            f"{endpoint} is an IP address, and `path_style: false` asks for the bucket at a name of its own, "
-            f"{bucket}.NAME",
-            hint="leave `path_style` out, or give `endpoint` the store's name",
+            f"{endpoint} is an IP address, but `path_style: false` needs a host name: "
+            f"the bucket is then at {bucket}.NAME",
+            hint="remove `path_style`, or write the host name of the store into `endpoint`",
         )
     return parts._replace(netloc=f"{bucket}.{parts.netloc}").geturl()
 
 
 def _is_private(endpoint: str | None) -> bool:
-    """Whether nobody on the way can change what is sent."""
+    """Whether the connection is protected from changes by others: it is TLS or loopback."""
     parts = urlsplit(endpoint or "https://")
     if parts.scheme == "https" or parts.hostname == "localhost":
         return True
@@ -99,7 +100,7 @@ def _is_private(endpoint: str | None) -> bool:
 
 
 def _credentials() -> dict[str, str]:
-    """Of the profile in the credentials file. What the environment says goes before: the library reads it."""
+    """Return the credentials of the profile, or none if the environment has some, which the library reads itself."""
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         return {}
     path = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()

@@ -1,7 +1,7 @@
-"""A folder for what must not outlive the run: a decrypted backup, keys of a throw-away member.
+"""A folder for data that must not remain after the run: a decrypted backup, the keys of a temporary member.
 
-Its owner holds a lock in it, which the kernel drops with him, however he ends. A folder of ours whose lock nobody
-holds was left by a run that was killed: the next one that needs such a folder removes it.
+The run holds a lock on a file in it, which the kernel releases when the process ends. A scratch folder without a held
+lock is left over from a run that was killed. The next run that needs such a folder removes it.
 """
 
 import os
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from etcdup.ops.files import create_empty_file, lock
 
-# The names of folders, and of the file in each that is locked: a folder without it is not known to be ours.
+# The prefix of folder names, and the name of the locked file in each. A folder without this file is never removed.
 PREFIX = "etcdup-scratch-"
 OWNER_FILE = ".etcdup-owned"
 
 
 @contextmanager
 def scratch_folder(what: str) -> Iterator[Path]:
-    """Of mode 0700; gone at the end of the block."""
+    """Create a folder with mode 0700, and remove it at the end of the block."""
     remove_left_behind()
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{what}-", ignore_cleanup_errors=True) as made:
         folder = Path(made)
@@ -33,7 +33,7 @@ def scratch_folder(what: str) -> Iterator[Path]:
 
 
 def _lock_owner_file(folder: Path) -> int:
-    """The file gets its name once it is locked: nobody ever sees it without its owner."""
+    """Create and lock the owner file. It is renamed after it is locked, so no process sees it without a lock."""
     fresh = folder / f"{OWNER_FILE}.new"
     descriptor = create_empty_file(fresh, 0o600)
     lock(descriptor, wait=True)
@@ -42,18 +42,19 @@ def _lock_owner_file(folder: Path) -> int:
 
 
 def remove_left_behind() -> tuple[Path, ...]:
-    """Folders whose owner was killed. What cannot be removed is left for the next run."""
+    """Remove the folders of killed runs and return them. The next run tries again those that cannot be removed."""
     found = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
     return tuple(folder for folder in found if _is_ours(folder) and _remove_orphan(folder))
 
 
 def _is_ours(folder: Path) -> bool:
-    """A folder of this very user's, and no link to somewhere else."""
+    """Whether it is a folder (not a link) with mode 0700 that belongs to this user."""
     try:
-        seen = folder.lstat()
+        found = folder.lstat()
     except OSError:
         return False
-    return stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid() and stat.S_IMODE(seen.st_mode) == 0o700
+    mode = found.st_mode
+    return stat.S_ISDIR(mode) and found.st_uid == os.geteuid() and stat.S_IMODE(mode) == 0o700
 
 
 def _remove_orphan(folder: Path) -> bool:

@@ -1,6 +1,6 @@
-"""Snapshots of a cluster's data in the operator's folder: streamed, verified, and only then given their name.
+"""Snapshots of the data of a cluster in a folder of the operator: streamed, verified, then renamed to their name.
 
-What is named here is whole: a snapshot that is half written or damaged is never found.
+A file with the name of a snapshot is complete. A partial or damaged snapshot never has such a name.
 """
 
 import asyncio
@@ -22,24 +22,23 @@ from etcdup.remote.etcd.client import EtcdClient
 
 Report = Callable[[str], None]
 
-# The longest silence between two parts of the stream.
+# The longest time without data between two parts of the stream.
 STALL_S = 30.0
 STATUS_S = 10.0
 _MIB = 1 << 20
-# Told of again after so much more, so that a fast line does not flood the screen.
+# Progress is reported each time after this number of bytes, so that a fast line does not flood the terminal.
 _REPORT_BYTES = 16 * _MIB
 _STAMP = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(r"(?P<cluster>.+)-(?P<hop>\d+\.\d+-to-\d+\.\d+)-(?P<stamp>\d{8}T\d{6}Z)\.db", re.ASCII)
 
 
 def snapshot_name(cluster: str, hop: str, at: datetime) -> str:
-    """`prod-3.5-to-3.6-20261122T120000Z.db`: cluster, the minor that was and the one that comes, and when it was
-    taken, in UTC."""
+    """Return `prod-3.5-to-3.6-20261122T120000Z.db`: cluster, hop, and the time of the snapshot in UTC."""
     return f"{cluster}-{hop}-{at.astimezone(UTC).strftime(_STAMP)}.db"
 
 
 def find_snapshots(folder: Path, cluster: str) -> tuple[SnapshotSeen, ...]:
-    """The cluster's whole snapshots, oldest first. A folder that is not there has none."""
+    """Return the complete snapshots of the cluster, oldest first. A folder that does not exist has none."""
     try:
         paths = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -54,20 +53,20 @@ def find_snapshots(folder: Path, cluster: str) -> tuple[SnapshotSeen, ...]:
 
 
 async def take_snapshot(client: EtcdClient, folder: Path, name: str, *, report: Report) -> SnapshotSeen:
-    """The member's data, verified by its own checksum, as `folder/name`, for its owner alone: it holds every secret.
+    """Write the data of a member to `folder/name` and verify its checksum. The mode is 0600: it contains all secrets.
 
-    `name` is from `snapshot_name`. Memory is bounded by a few MiB of the stream. Raises EtcdupError; an EtcdError
-    where the member is the cause. Whatever the end, nothing half written stays.
+    `name` is from `snapshot_name`. Only a few MiB of the stream are in memory. Raises EtcdupError, or EtcdRpcError
+    if the member is the cause. After an error no partial file remains.
     """
     if _NAME.fullmatch(name) is None:
-        raise ValueError(f"{name} is not a snapshot's name")
+        raise ValueError(f"{name} is not the name of a snapshot")
     seen = _seen(await save_snapshot(client, folder, name, report=report))
-    assert seen is not None, "its name and size were looked at before"
+    assert seen is not None, "its name and size were checked before"
     return seen
 
 
 async def save_snapshot(client: EtcdClient, folder: Path, name: str, *, report: Report) -> Path:
-    """`take_snapshot` under any name. A member answers it also where there is no quorum (rule 62)."""
+    """Do the same as `take_snapshot` with any file name. A member sends it also without a quorum (rule 62)."""
     target, part = folder / name, folder / f".{name}.part"
     with _explained(folder):
         _prepare(folder, name)
@@ -83,11 +82,11 @@ async def save_snapshot(client: EtcdClient, folder: Path, name: str, *, report: 
 
 
 async def _check_free_space(client: EtcdClient, folder: Path) -> None:
-    """Raises before the operator's disk is filled up, rather than after."""
+    """Raise EtcdupError if the disk of the operator is too small, before anything is written."""
     size = (await client.status(timeout_s=STATUS_S)).db_size
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise _no_space(folder, f"the snapshot needs {_mib(size)}, {_mib(free)} are free")
+        raise _no_space(folder, f"the snapshot needs {_mib(size)}, {_mib(free)} is free")
 
 
 async def _stream(client: EtcdClient, part: Path, report: Report) -> None:
@@ -96,25 +95,26 @@ async def _stream(client: EtcdClient, part: Path, report: Report) -> None:
 
 
 async def _write(stream: AsyncIterator[bytes], member: str, part: Path, report: Report) -> None:
-    got = told = 0
+    got = reported = 0
     with os.fdopen(create_empty_file(part, 0o600), "wb") as file:
         async for blob in stream:
             file.write(blob)
             got += len(blob)
-            if got - told >= _REPORT_BYTES:
-                told = got
+            if got - reported >= _REPORT_BYTES:
+                reported = got
                 report(f"snapshot from {member}: {_mib(got)}")
 
 
 def _verify(part: Path, member: str) -> None:
-    """Puts the file on the disk, reads it back and compares it with the checksum at its end (rule 54)."""
+    """Sync the file to the disk, read it back, and compare it with the checksum at its end (rule 54)."""
     sync_file(part)
     with part.open("rb") as file:
-        gauge = checksum_file(file)
-    if not gauge.has_valid_trailer:
+        checksum = checksum_file(file)
+    if not checksum.has_valid_trailer:
         raise EtcdupError(
-            f"the snapshot from {member} is damaged: its {gauge.size} bytes do not have the checksum that they end with",
-            hint="try again; if it stays so, the member's disk or the way to it is at fault: look at another member",
+            f"the snapshot from {member} is damaged: it has {checksum.size} bytes, "
+            "and the checksum at its end does not match",
+            hint=f"try again; if the error remains, check the disk of {member} and the network, or use another member",
         )
 
 
@@ -133,34 +133,36 @@ def _seen(path: Path) -> SnapshotSeen | None:
 
 
 def _prepare(folder: Path, name: str) -> None:
-    """Makes the folder, and removes what a killed run left of this cluster's snapshots: the cluster's lock keeps
-    others from making one now."""
+    """Create the folder, and remove partial snapshots of this cluster that a killed run left.
+
+    No other run writes one now, because this run holds the lock of the cluster.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    own = _NAME.fullmatch(name)
+    wanted = _NAME.fullmatch(name)
     for left in folder.glob(".*.db.part"):
         match = _NAME.fullmatch(left.name[1:].removesuffix(".part"))
-        if own and match and match["cluster"] == own["cluster"]:
+        if wanted and match and match["cluster"] == wanted["cluster"]:
             left.unlink(missing_ok=True)
 
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """Every way in which the operator's disk fails, with the folder's name."""
+    """Raise errors of the operator's disk as EtcdupError, with the name of the folder."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _no_space(folder, "the disk is full") from None
         raise EtcdupError(
-            f"no snapshot can be written to {folder}: {error.strerror}",
-            hint="the snapshot is a file on this machine: make the folder writable, or name another in `backup.to`",
+            f"cannot write a snapshot to {folder}: {error.strerror}",
+            hint="make the folder on this machine writable, or write another folder into `backup.to`",
         ) from None
 
 
 def _no_space(folder: Path, why: str) -> EtcdupError:
     return EtcdupError(
-        f"no room for a snapshot in {folder}: {why}",
-        hint="make room on this machine, or name a folder on another disk in `backup.to`",
+        f"not enough free space for a snapshot in {folder}: {why}",
+        hint="free disk space on this machine, or write a folder on another disk into `backup.to`",
     )
 
 

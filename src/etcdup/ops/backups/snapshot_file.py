@@ -1,7 +1,7 @@
-"""A snapshot on the operator's machine, read whole before anything is done with it.
+"""A snapshot file on the operator's machine, read and verified completely before it is used.
 
-Its own checksum is what tells damage: etcd's `snapshot status` does not look at it (rule 54). Whose data it is, its
-list of members tells.
+Its checksum shows damage: `snapshot status` of etcd does not verify it (rule 54). Its member list shows the cluster
+that it comes from.
 """
 
 import mmap
@@ -21,15 +21,15 @@ from etcdup.ops.backups.checksum import StreamChecksum, checksum_file
 
 
 def read_snapshot(path: Path) -> SnapshotFile:
-    """Raises RefusedError where the file is damaged, cut short, or no snapshot."""
+    """Return the facts of a snapshot file. Raises RefusedError if it is damaged, truncated, or not a snapshot."""
     try:
         with path.open("rb") as file:
-            gauge = _checksum_file(path, file)
-            contents = _read_contents(path, file, gauge.size - HASH_BYTES)
+            checksum = _checksum_file(path, file)
+            contents = _read_contents(path, file, checksum.size - HASH_BYTES)
     except OSError as error:
-        raise RefusedError(f"{path} cannot be read: {error.strerror}") from None
+        raise RefusedError(f"cannot read {path}: {error.strerror}") from None
     return SnapshotFile(
-        str(path.absolute()), gauge.sha256, gauge.size,
+        str(path.absolute()), checksum.sha256, checksum.size,
         contents.revision, contents.made_by, members=contents.members,
     )  # fmt: skip
 
@@ -44,12 +44,12 @@ class _Contents:
 def _checksum_file(path: Path, file: BinaryIO) -> StreamChecksum:
     size = file.seek(0, 2)
     if not can_be_whole(size):
-        raise _damaged(path, f"its {size} bytes are not whole pages and a checksum")
+        raise _damaged(path, f"its size of {size} bytes is not that of whole pages and a checksum")
     file.seek(0)
-    gauge = checksum_file(file)
-    if not gauge.has_valid_trailer:
-        raise _damaged(path, "it does not have the checksum that it ends with")
-    return gauge
+    checksum = checksum_file(file)
+    if not checksum.has_valid_trailer:
+        raise _damaged(path, "the checksum at its end does not match")
+    return checksum
 
 
 def _read_contents(path: Path, file: BinaryIO, end: int) -> _Contents:
@@ -58,7 +58,7 @@ def _read_contents(path: Path, file: BinaryIO, end: int) -> _Contents:
             return _contents(open_bolt(lambda start, stop: memoryview(mapped[start : min(stop, end)])))
         except (ValueError, struct.error, IndexError) as error:
             why = str(error)
-            raise _damaged(path, f"its database cannot be read: {why}") from None
+            raise _damaged(path, f"its database is not readable: {why}") from None
 
 
 def _contents(bolt: Bolt) -> _Contents:
@@ -68,6 +68,7 @@ def _contents(bolt: Bolt) -> _Contents:
 
 def _damaged(path: Path, why: str) -> RefusedError:
     return RefusedError(
-        f"{path} is not a whole snapshot: {why}",
-        hint="take another one; a plain copy of a member's `db` file is no snapshot, `etcdctl snapshot save` makes one",
+        f"{path} is not a complete snapshot: {why}",
+        hint="use another snapshot, made by `etcdctl snapshot save`: "
+        "a copy of the `db` file of a member is not a snapshot",
     )

@@ -1,6 +1,6 @@
-"""A place for backups: a folder of this machine or a bucket with S3's API, by one door.
+"""A store for backups: a folder on this machine or an S3 bucket, with one interface.
 
-Errors of the library are long and may hold URLs: they are told in our own words.
+Messages of the library are long and may contain URLs. They are replaced by messages of etcdup.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Parts of an upload: ten thousand of them are a database of 48 GiB. At most two wait for the store.
+# The size of the parts of an upload: the limit of ten thousand parts allows 48 GiB. At most two parts are in transit.
 _PART_BYTES = 5 << 20
 _PARTS_AT_ONCE = 2
 _READ_BYTES = 1 << 20
-# The longest silence of a store, and how long a request is tried again.
+# The longest time without data from a store, and how long a request is retried.
 STALL_S = 30.0
 RETRY_S = 20.0
-# How long one who interrupts an upload waits for its parts to be taken back.
+# How long a cancelled upload waits until the store has deleted its parts.
 _ABORT_TIMEOUT_S = 5.0
 
 
 class StoreError(EtcdupError):
-    """The store did not do what was asked."""
+    """A request to the store failed."""
 
 
 class ObjectNotFound(StoreError):
@@ -40,33 +40,40 @@ class ObjectNotFound(StoreError):
 
 
 class Store:
-    """Objects by name. `place` is how an operator calls it. `left_parts`: an upload was interrupted, and the store gave
-    no answer in time, so that parts of it may still be there."""
+    """Objects by name. `destination` is the name that cluster.yaml has for the store.
 
-    def __init__(self, objects: "ObjectStore", place: str, prefix: str, folder: Path | None = None) -> None:
+    `left_parts`: an upload was cancelled and the store did not respond in time, so that it may still have parts of it.
+    """
+
+    def __init__(
+        self, objects: "ObjectStore", destination: str, prefix: str, folder: Path | None = None
+    ) -> None:
         self._objects = objects
         self._prefix = f"{prefix}/" if prefix else ""
         self._folder = folder
-        self.destination = place
+        self.destination = destination
         self.left_parts = False
 
     async def list_names(self) -> tuple[str, ...]:
-        """Of everything that lies directly in the place."""
+        """Return the names of all objects directly below the prefix."""
         import obstore
 
         found = []
-        with self._explained("listed"):
+        with self._explained("list"):
             async with asyncio.timeout(STALL_S + RETRY_S):
                 async for part in obstore.list(self._objects, prefix=self._prefix or None):
                     found += [each["path"].removeprefix(self._prefix) for each in part]
         return tuple(name for name in found if "/" not in name)
 
     async def put(self, name: str, content: AsyncIterator[bytes]) -> None:
-        """A stream, with bounded memory. An object appears whole or not at all; parts of it are taken back."""
+        """Write a stream with bounded memory. The object appears complete or not at all.
+
+        The parts of an upload that fails are deleted.
+        """
         import obstore
 
         source = _AbortableStream(content)
-        with self._explained("written"), _owner_only:
+        with self._explained("write to"), _owner_only:
             writing = asyncio.ensure_future(
                 obstore.put_async(
                     self._objects, self._prefix + name, source,
@@ -84,7 +91,7 @@ class Store:
     async def put_text(self, name: str, text: str) -> None:
         import obstore
 
-        with self._explained("written"), _owner_only:
+        with self._explained("write to"), _owner_only:
             async with asyncio.timeout(STALL_S + RETRY_S):
                 await obstore.put_async(
                     self._objects, self._prefix + name, text.encode(), use_multipart=False
@@ -93,7 +100,7 @@ class Store:
                 await asyncio.to_thread(_sync, self._folder, name)
 
     async def read(self, name: str) -> AsyncGenerator[bytes, None]:
-        """The object in pieces. A silence of STALL_S is an error."""
+        """Return the object in pieces. STALL_S without data is an error."""
         pieces = self._pieces(name) if self._folder is None else _pieces_of(self._folder / name)
         within_s = STALL_S + RETRY_S
         with self._explained("read"):
@@ -114,19 +121,21 @@ class Store:
         coming = asyncio.ensure_future(anext(pieces, None))
         try:
             while (piece := await coming) is not None:
-                coming = asyncio.ensure_future(anext(pieces, None))  # while this one is looked at
+                coming = asyncio.ensure_future(
+                    anext(pieces, None)
+                )  # It loads while the caller uses this piece.
                 yield bytes(piece)
         finally:
             coming.cancel()
             await asyncio.wait([coming])
             if not coming.cancelled():
-                coming.exception()  # raised above already, or nobody asks any more
+                coming.exception()  # It was raised above, or the caller does not need it any more.
 
     async def read_text(self, name: str) -> bytes:
         return b"".join([piece async for piece in self.read(name)])
 
     async def read_parts(self, name: str, look: Callable[[Read], T]) -> T:
-        """`look` reads parts of an object, wherever it likes."""
+        """Call `look` with a function that reads any range of the object, and return its result."""
         import obstore
 
         def read(start: int, end: int) -> memoryview:
@@ -139,52 +148,55 @@ class Store:
     async def delete(self, name: str) -> None:
         import obstore
 
-        with self._explained("changed"):
+        with self._explained("delete from"):
             async with asyncio.timeout(STALL_S + RETRY_S):
                 await obstore.delete_async(self._objects, self._prefix + name)
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
-        """Every way in which a store fails. What the content's own source raises goes through as it is."""
+        """Raise errors of the library as StoreError. Errors of the source of the content pass unchanged."""
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
         try:
             yield
         except FileNotFoundError:
             raise ObjectNotFound(
-                f"{self.destination} has no such object, or there is no such bucket"
+                f"{self.destination} has no such object, or the bucket does not exist"
             ) from None
         except (PermissionDeniedError, UnauthenticatedError, PermissionError):
             raise self._denied(what) from None
         except TimeoutError:
-            raise StoreError(f"{self.destination} stood still for {STALL_S:g} s", hint=_HINT) from None
+            raise StoreError(f"{self.destination} sent no data for {STALL_S:g} s", hint=_HINT) from None
         except (BaseError, OSError) as error:
             why = _why(error)
             if why.startswith(("401", "403")):
                 raise self._denied(what) from None
-            raise StoreError(f"{self.destination} cannot be {what}: {why}", hint=_HINT) from None
+            raise StoreError(f"cannot {what} {self.destination}: {why}", hint=_HINT) from None
 
     def _denied(self, what: str) -> StoreError:
         return StoreError(
-            f"{self.destination} cannot be {what}: permission denied",
-            hint="look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or at the folder's owner",
+            f"cannot {what} {self.destination}: permission denied",
+            hint="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the owner of the folder",
         )
 
 
 async def _pieces_of(path: Path) -> AsyncGenerator[bytes, None]:
-    """A file, a piece at a time: the library would read it in many small ones, which takes longer than to write it."""
+    """Read a file in large pieces. The library would read many small ones, which takes longer than writing it."""
     with await asyncio.to_thread(path.open, "rb") as file:
         while piece := await asyncio.to_thread(file.read, _READ_BYTES):
             yield piece
 
 
 class _UploadAborted(Exception):
-    """Nobody wants the rest any more."""
+    """The upload is cancelled."""
 
 
 class _AbortableStream:
-    """A stream that can be broken off while somebody waits for its next piece: the library takes back the parts of
-    an upload whose source fails, and leaves those of one that is cancelled in the bucket, where nobody lists them."""
+    """A stream that can be aborted while the library waits for its next piece.
+
+    The library deletes the parts of an upload whose source fails. It does not delete those of a cancelled upload: they
+    would stay in the bucket, and no command of etcdup lists them.
+    """
 
     def __init__(self, content: AsyncIterator[bytes]) -> None:
         self._content = content
@@ -212,22 +224,26 @@ class _AbortableStream:
 
 
 async def _abort_upload(writing: asyncio.Future[Any], source: _AbortableStream) -> bool:
-    """Whether the library came to its end. A store that stands still is not waited for: it would not take anything
-    back either."""
+    """Abort the upload and return whether the library ended in time.
+
+    A store that does not respond is not waited for longer: it would not delete the parts either.
+    """
     source.abort()
     await asyncio.wait([writing], timeout=_ABORT_TIMEOUT_S)
     if writing.cancel():
         return False
-    writing.exception()  # nobody asks any more
+    writing.exception()  # The caller does not need it any more.
     return True
 
 
-_HINT = "nothing that is not whole is ever listed; put the store right and run it again"
+_HINT = "fix the store, then run the command again; an incomplete backup is never listed"
 
 
 class _OwnerOnlyUmask:
-    """A backup in a folder holds every secret (rule 53). Several may be written at once, and the process has but one
-    umask: the last one done puts it back."""
+    """Set the umask to 0077 while backups are written, because they contain all secrets (rule 53).
+
+    The process has one umask, and several backups may be written at once. The last one restores the umask.
+    """
 
     def __init__(self) -> None:
         self._writers = 0
@@ -257,7 +273,7 @@ _STATUS = re.compile(r"status code: (\d{3} [A-Z][\w ]*)")
 
 
 def _why(error: Exception) -> str:
-    """The HTTP status, else the first line of what the library says."""
-    said = str(error).strip()
-    status = _STATUS.search(said)
-    return status[1] if status else said.partition("\n")[0][:200] or type(error).__name__
+    """Return the HTTP status, or the first line of the message of the library."""
+    text = str(error).strip()
+    status = _STATUS.search(text)
+    return status[1] if status else text.partition("\n")[0][:200] or type(error).__name__

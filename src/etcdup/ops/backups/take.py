@@ -1,7 +1,7 @@
-"""Taking a backup: streamed from a member into every place at once, without a copy on the way, and read back.
+"""Take a backup: stream it from a member into all destinations at once, without a local copy, and read it back.
 
-Its manifest follows once all that was written was found to be the same, so that what is listed is whole. A place
-that fails does not spoil the others, and keeps nothing that is listed.
+The manifest is written after the data that was read back is the same, so that a listed backup is complete. A
+destination that fails does not affect the others, and lists no incomplete backup.
 """
 
 import asyncio
@@ -42,19 +42,21 @@ from etcdup.remote.etcd.errors import EtcdRefused
 
 T = TypeVar("T")
 
-# The longest silence of the member.
+# The longest time without data from the member.
 STALL_S = 30.0
 _ASK_S = 30.0
-# The member reads all that it has for it, and sends it meanwhile.
+# The member reads its whole database for the hash, while it also sends the snapshot.
 _HASH_S = 300.0
-# etcd's words where its quota is used up (rule 70).
+# The message of etcd when its quota is used up (rule 70).
 _FULL = "database space exceeded"
 
 
 @dataclass(frozen=True)
 class TakenBackup:
-    """A backup, the places that have it, and why the others do not. How long it took until all had been written, and
-    then until all had been read back."""
+    """A backup, the destinations that have it, and the errors of the others.
+
+    `written_s` is the time of writing, `read_back_s` that of reading back, in all destinations.
+    """
 
     manifest: Manifest
     destinations: tuple[str, ...]
@@ -64,7 +66,7 @@ class TakenBackup:
 
 
 async def take_backup(
-    places: Destinations,
+    destinations: Destinations,
     client: EtcdClient,
     cluster: str,
     members: Mapping[str, str],
@@ -72,28 +74,30 @@ async def take_backup(
     report: Report,
     encrypt_to: str | None = None,
 ) -> TakenBackup:
-    """From this member into all places, verified in each. Raises EtcdupError where no place has it in the end."""
+    """Back up this member into all destinations, verified in each. Raises EtcdupError if no destination has it."""
     at = datetime.now(UTC)
-    copies = _Copies(places, backup_name(cluster, at))
-    await copies.check_name_is_free()  # before the member is asked: a store that is not there costs nothing
+    copies = _Copies(destinations, backup_name(cluster, at))
+    await (
+        copies.check_name_is_free()
+    )  # This is first: an unreachable store is found before the member does any work.
     canary = await _write_canary(client, copies.name)
     seen = await client.status(timeout_s=_ASK_S)
     extent = await client.read_keyspace_size(timeout_s=_ASK_S)
-    gauge, stored = StreamChecksum(), StreamChecksum()
+    checksum, stored = StreamChecksum(), StreamChecksum()
     begun = asyncio.Event()
     hashing = asyncio.create_task(_hash_once_begun(client, extent.revision, begun))
-    content = _stream_snapshot(client, gauge, report, begun, hashing)
+    content = _stream_snapshot(client, checksum, report, begun, hashing)
     if encrypt_to:
         content = checksummed(encrypt_stream(content, encrypt_to), stored)
     began = time.monotonic()
     try:
         await copies.write(SEALED if encrypt_to else DATABASE, content)
         written = time.monotonic()
-        _check_trailer(gauge, client.name)
+        _check_trailer(checksum, client.name)
         hashed = await hashing
         manifest = Manifest(
             name=copies.name, cluster=cluster, cluster_id=f"{seen.cluster_id:x}", member=client.name,
-            members=members, version=str(seen.version), taken_at=at, size=gauge.size, sha256=gauge.sha256,
+            members=members, version=str(seen.version), taken_at=at, size=checksum.size, sha256=checksum.sha256,
             revision=extent.revision, keys=extent.keys, kv_hash=hashed.hash,
             compact_revision=hashed.compact_revision, canary=canary,
         )  # fmt: skip
@@ -114,8 +118,11 @@ async def take_backup(
 
 
 async def _write_canary(client: EtcdClient, name: str) -> str:
-    """A put through this member returns once the member itself has it (rule 53). Where etcd is full it takes none, just
-    when a backup is wanted: a linearizable read then waits for as much, and there is no canary."""
+    """Write a key through this member and return its value. When the write returns, the member has it (rule 53).
+
+    If the quota is used up, etcd accepts no write, and a backup is needed most. Then a linearizable read waits for the
+    same state, and there is no canary.
+    """
     try:
         await client.put(CANARY, name.encode(), timeout_s=_ASK_S)
     except EtcdRefused as error:
@@ -127,7 +134,10 @@ async def _write_canary(client: EtcdClient, name: str) -> str:
 
 
 async def _hash_once_begun(client: EtcdClient, revision: int, begun: asyncio.Event) -> KvHash:
-    """Once the stream has begun: the member would else begin it only after the hash, for which it reads all it has."""
+    """Return the hash, requested after the stream has started.
+
+    Otherwise the member would start the stream only after the hash, for which it reads its whole database.
+    """
     await begun.wait()
     return await client.hash_kv(revision, timeout_s=_HASH_S)
 
@@ -136,56 +146,60 @@ async def _cancel_hashing(task: "asyncio.Task[KvHash]") -> None:
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():
-        task.exception()  # raised where it was awaited, or less to the point than what was
+        task.exception()  # It was raised where it was awaited, or another error is more important.
 
 
-def _check_trailer(gauge: StreamChecksum, member: str) -> None:
-    if not gauge.has_valid_trailer:
+def _check_trailer(checksum: StreamChecksum, member: str) -> None:
+    if not checksum.has_valid_trailer:
         raise Damaged(
-            f"what {member} sent is damaged: {gauge.size} bytes without the checksum at their end",
-            hint="try again; if it stays so, the member's disk or the way to it is at fault",
+            f"the snapshot from {member} is damaged: it has {checksum.size} bytes, "
+            "and the checksum at its end does not match",
+            hint=f"try again; if the error remains, check the disk of {member} and the network",
         )
 
 
 async def _stream_snapshot(
     client: EtcdClient,
-    gauge: StreamChecksum,
+    checksum: StreamChecksum,
     report: Report,
     begun: asyncio.Event,
     hashing: "asyncio.Task[KvHash]",
 ) -> Stream:
-    """The stream; it ends where there is no hash of it, since it could not be proved."""
-    told = 0
+    """Return the snapshot stream. It fails if the hash fails, because the backup could then not be proved."""
+    reported = 0
     async with aclosing(client.snapshot(timeout_s=STALL_S)) as pieces:
         async for piece in pieces:
             begun.set()
             if hashing.done():
                 hashing.result()
-            gauge.update(piece)
-            if gauge.size - told >= REPORT_BYTES:
-                told = gauge.size
-                report(f"backup from {client.name}: {show_size(gauge.size)}")
+            checksum.update(piece)
+            if checksum.size - reported >= REPORT_BYTES:
+                reported = checksum.size
+                report(f"backup from {client.name}: {show_size(checksum.size)}")
             yield piece
 
 
 class _Copies:
-    """The places that are still to have it, and why the others are not."""
+    """The destinations that did not fail until now, and the errors of the others."""
 
-    def __init__(self, places: Destinations, name: str) -> None:
+    def __init__(self, destinations: Destinations, name: str) -> None:
         self.name = name
-        self.stores = list(places.stores)
-        self.failed = dict(places.failed)
+        self.stores = list(destinations.stores)
+        self.failed = dict(destinations.failed)
 
     async def check_name_is_free(self) -> None:
-        """Raises where one of them has a backup of this name, or none answers."""
+        """Raise StoreError if a destination has a backup with this name, or if no destination responds."""
         names = await self._each(lambda store: store.list_names())
         self._check_any_left()
         for store, there in names.items():
             if self.name + MANIFEST in there:
-                raise StoreError(f"{store.destination} has a backup of this very second", hint="run it again")
+                raise StoreError(
+                    f"{store.destination} already has a backup {self.name}, taken in the same second",
+                    hint="run the command again",
+                )
 
     async def write(self, ending: str, content: Stream) -> None:
-        """One stream into all of them."""
+        """Write one stream into all destinations."""
         stores = tuple(self.stores)
         async with aclosing(content):
             failures = await fan_out(content, [_sink_to(store, self.name + ending) for store in stores])
@@ -195,7 +209,7 @@ class _Copies:
         await self._delete_failed(stores)
 
     async def publish(self, manifest: Manifest, report: Report) -> None:
-        """Each place by itself: the database read back, then the manifest, which makes it a backup."""
+        """In each destination, read the database back, then write the manifest, which makes it a backup."""
 
         async def prove(store: Store) -> None:
             await read_back(store, manifest, report)
@@ -207,8 +221,7 @@ class _Copies:
         await self._delete_failed(before)
 
     async def delete_copies(self, stores: Sequence[Store]) -> None:
-        """Without the manifest, or without the database, it is no backup. A store that is gone keeps what it has,
-        unlisted."""
+        """Delete all files of this backup in these stores. An unreachable store keeps them, but does not list them."""
 
         async def forget(store: Store, ending: str) -> None:
             with suppress(EtcdupError):
@@ -218,7 +231,7 @@ class _Copies:
         await asyncio.gather(*(forget(store, ending) for store in stores for ending in endings))
 
     async def _each(self, work: Callable[[Store], Awaitable[T]]) -> dict[Store, T]:
-        """`work` in all of them at once."""
+        """Run `work` for all destinations at once, and return the results of those that did not fail."""
         stores, done = tuple(self.stores), {}
         results = await asyncio.gather(*(work(store) for store in stores), return_exceptions=True)
         for store, result in zip(stores, results, strict=True):
@@ -235,7 +248,7 @@ class _Copies:
         self.failed[store.destination] = error
 
     async def _delete_failed(self, before: Sequence[Store]) -> None:
-        """What the places hold that have just failed is taken back. Raises where none is left."""
+        """Delete the files in destinations that failed. Raises EtcdupError if no destination is left."""
         await self.delete_copies([store for store in before if store not in self.stores])
         self._check_any_left()
 
@@ -253,7 +266,7 @@ def _as_store_error(store: Store, failure: Exception) -> EtcdupError:
         return failure
     if isinstance(failure, TimeoutError):
         return StoreError(
-            f"{store.destination} took nothing for {SINK_TIMEOUT_S:g} s",
-            hint="is it full, or its network gone?",
+            f"{store.destination} accepted no data for {SINK_TIMEOUT_S:g} s",
+            hint="check whether the store is full and whether its network works, then run the command again",
         )
     raise failure

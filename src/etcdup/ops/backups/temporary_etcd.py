@@ -1,4 +1,4 @@
-"""An etcd for one use: alone, on loopback, with keys that nobody else has. For a drill, and for a salvage."""
+"""A temporary etcd with one member, on loopback, with its own keys. A drill and a salvage use it."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,16 +9,16 @@ from etcdup.ops.pki.signing import SigningCa, cert_pem, key_pem, make_ca, make_c
 from etcdup.remote.etcd.grpc_client import Credentials
 
 LOOPBACK = "127.0.0.1"
-# Of a member that takes no writes: large enough for whatever it has.
+# The temporary member gets no writes. The quota is larger than any database that it may serve.
 _QUOTA_BYTES = 100 << 30
 
 
 def make_credentials(cluster: str) -> Credentials:
-    """One certificate for all: it names `root`, who may read everything where etcd's own users are in force."""
+    """Return one certificate for all uses. Its name is `root`, which may read all keys if etcd's `auth` is enabled."""
     now, ca_key, key = datetime.now(UTC), new_key(), new_key()
     ca = make_ca(ca_key, cluster, 2, now)
     wanted = DesiredCert(
-        role="throw-away", common_name="root", dns_names=(), addresses=(LOOPBACK,),
+        role="temporary", common_name="root", dns_names=(), addresses=(LOOPBACK,),
         usages=("serverAuth", "clientAuth"),
     )  # fmt: skip
     cert = make_cert(wanted, key, SigningCa(ca, ca_key), cluster, days=2, now=now)
@@ -26,7 +26,7 @@ def make_credentials(cluster: str) -> Credentials:
 
 
 def key_files(credentials: Credentials) -> Iterator[tuple[str, bytes]]:
-    """Names that `flags` counts on, and what is in them."""
+    """Return the names and contents of the key files. `etcd_flags` uses these names."""
     yield from (("ca.pem", credentials.ca), ("cert.pem", credentials.cert), ("key.pem", credentials.key))
 
 
@@ -36,7 +36,7 @@ def write_keys(folder: Path, credentials: Credentials) -> None:
 
 
 def etcd_flags(name: str, data: PurePath, keys: PurePath, ports: tuple[int, int], *more: str) -> list[str]:
-    """`ports` are the client's and the peers'. No peer takes its certificate, and it takes no peer's."""
+    """Return the flags of etcd. `ports` are the client port and the peer port. No peer can connect to it."""
     client, peer = (f"https://{LOOPBACK}:{port}" for port in ports)
     values = {
         "name": name,

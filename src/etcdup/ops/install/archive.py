@@ -1,4 +1,4 @@
-"""An archive of one version for one architecture, and how one is packed."""
+"""An archive of the binaries of one version and architecture: pack it, unpack it."""
 
 import gzip
 import hashlib
@@ -16,7 +16,7 @@ _CHUNK = 1024 * 1024
 
 @dataclass(frozen=True)
 class BinaryArchive:
-    """A .tar.gz with `tools_of(version)` in its one top folder: to be unpacked with --strip-components=1."""
+    """A .tar.gz that has `tools_of(version)` in one top folder. Hosts unpack it with --strip-components=1."""
 
     path: Path
     sha256: str
@@ -25,7 +25,7 @@ class BinaryArchive:
 
 
 def archive_name(version: Version, arch: str) -> str:
-    """Upstream's name, without .tar.gz; the top folder inside is called the same."""
+    """Return the upstream name without .tar.gz. The top folder in the archive has the same name."""
     return f"etcd-v{version}-linux-{arch}"
 
 
@@ -35,7 +35,7 @@ def sha256_of(path: Path) -> str:
 
 
 def pack(tools: Mapping[str, Path], version: Version, arch: str, target: Path, *, level: int) -> str:
-    """Writes `tools` (name -> program) as an archive and returns its sha256. Same in, same out."""
+    """Write `tools` (name -> program) as an archive and return its sha256. The same programs give the same archive."""
     top = archive_name(version, arch)
     with (
         target.open("wb") as file,
@@ -56,10 +56,10 @@ def _entry(name: str, size: int, kind: bytes) -> tarfile.TarInfo:
 
 
 def unpack_tools(tarball: Path, version: Version, folder: Path) -> dict[str, Path]:
-    """The programs in a tarball of any compression, with a top folder or without, written to `folder`.
+    """Write the programs in a tarball to `folder`. Any compression is accepted, and a top folder is optional.
 
-    Only plain files of the names we want are taken, and written under those names: nothing in the tarball
-    decides a path. Raises tarfile.TarError, EOFError or OSError for what is no tarball.
+    Only regular files with the names of the tools are used, and the path of each is fixed: no entry of the tarball
+    decides a path. Raises tarfile.TarError, EOFError or OSError if the file is not a tarball.
     """
     found = {}
     with tarfile.open(tarball, "r:*") as tar:
@@ -67,7 +67,7 @@ def unpack_tools(tarball: Path, version: Version, folder: Path) -> dict[str, Pat
             parts = entry.name.removeprefix("./").split("/")
             if entry.isfile() and parts[-1] in tools_of(version) and len(parts) <= 2:
                 content = tar.extractfile(entry)
-                assert content is not None, "a plain file has content"
+                assert content is not None, "a regular file has content"
                 found[parts[-1]] = _write(content, folder / parts[-1])
     return found
 

@@ -1,7 +1,7 @@
-"""Archives that were had before: `$ETCDUP_CACHE/archives`, else `~/.cache/etcdup/archives`.
+"""The cache of archives: `$ETCDUP_CACHE/archives`, or `~/.cache/etcdup/archives`.
 
-Beside each archive lies its sha256, in sha256sum's own form; nothing is used before its hash was taken again.
-Two etcdups may share the folder: files appear by rename, and long work is done under a flock.
+The sha256 of each archive is in a file next to it, in the format of sha256sum. It is verified before each use.
+Several etcdup processes may share the folder: files appear by rename, and archives are made under a flock.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from etcdup.core.spec.version import Version, parse_version
 from etcdup.ops.files import lock, publish, remove_partial_files, write_file
 from etcdup.ops.install.archive import BinaryArchive, archive_name, sha256_of
 
-# A distribution's builds and an operator's own may carry patches: they never pass for upstream's (rule 44),
-# so each origin has its own file name. The empty one is upstream's tarball.
+# Builds of a distribution or of the operator may contain patches and must not be taken for upstream's (rule 44).
+# Therefore each origin has its own file name. The empty flavour is the upstream tarball.
 Flavour = Literal["", "+go", "+package"]
 
 _NAME = re.compile(r"etcd-v(\d+\.\d+\.\d+)-linux-([a-z0-9_]+)(?:\+go)?\.tar\.gz", re.ASCII)
@@ -30,7 +30,7 @@ def cache_dir() -> Path:
 
 
 def archives_folder(cache: Path) -> Path:
-    """The folder of archives, made if missing."""
+    """Return the folder of archives. It is created if it is missing."""
     folder = cache / "archives"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -43,35 +43,35 @@ def archive_path(cache: Path, version: Version, arch: str, flavour: Flavour = ""
 def find_archive(
     path: Path, version: Version, arch: str, *, expected: str | None = None
 ) -> BinaryArchive | str:
-    """The archive there, hashed just now, or why it cannot be used.
+    """Return the archive after verifying its checksum, or the reason why it is not usable.
 
-    `expected` is a checksum that somebody stands for; without it, the one beside the archive must match.
+    `expected` is a trusted checksum. Without it, the checksum in the file next to the archive must match.
     """
     if not path.is_file():
-        return f"{path} is not there"
+        return f"{path} does not exist"
     noted = expected or _read_checksum(path)
     if noted is None:
-        return f"{path} has no checksum beside it"
+        return f"{path} has no file with its checksum next to it"
     if (got := sha256_of(path)) != noted:
-        return f"{path} is not what it should be: its sha256 is {got}, expected {noted}"
+        return f"{path} has another content than expected: its sha256 is {got}, expected {noted}"
     return BinaryArchive(path, got, arch, version)
 
 
-def store_archive(making: Path, path: Path, sha256: str) -> None:
-    """Renames a finished archive into its place, then notes its checksum."""
-    publish(making, path)
+def store_archive(temporary: Path, path: Path, sha256: str) -> None:
+    """Rename a finished archive to its final name, then write its checksum."""
+    publish(temporary, path)
     write_file(_checksum_path(path), f"{sha256}  {path.name}\n".encode("ascii"), ARCHIVE_MODE)
 
 
 @asynccontextmanager
 async def archive_lock(path: Path, report: Callable[[str], None]) -> AsyncIterator[None]:
-    """One etcdup at a time makes `path`. The kernel frees the lock when its holder dies."""
+    """Wait until no other etcdup makes `path`, and lock it. The kernel releases the lock when its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as holder:
         waiting = False
         while not lock(holder.fileno(), wait=False):
             if not waiting:
-                report(f"another etcdup is making {path.name}; waiting for it")
+                report(f"waiting for another etcdup, which is making {path.name}")
             waiting = True
             await asyncio.sleep(_POLL_S)
         remove_partial_files(path.parent, path.name)
@@ -79,7 +79,7 @@ async def archive_lock(path: Path, report: Callable[[str], None]) -> AsyncIterat
 
 
 def cached_versions(cache: Path, arch: str | None = None) -> list[Version]:
-    """Versions that `from: auto` would take from the cache, newest first; of one architecture if given."""
+    """Return the versions that `from: auto` can use from the cache, newest first. `arch` selects an architecture."""
     found = set()
     for path in (cache / "archives").glob("etcd-v*.tar.gz"):
         match = _NAME.fullmatch(path.name)

@@ -1,4 +1,4 @@
-"""A program on the operator's own machine, run to its end; cancelling it ends everything that it started."""
+"""Run a program on the operator's machine. Cancelling it also ends all processes that it started."""
 
 import asyncio
 import os
@@ -14,21 +14,21 @@ _TAIL_LINES = 15
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """How it ended. Output is decoded as UTF-8 with replacement."""
+    """Exit status and output of a program. The output is decoded as UTF-8 with replacement."""
 
     status: int
     stdout: str
     stderr: str
 
     def tail(self) -> str:
-        """The last lines of what it said, for an error's detail."""
+        """Return the last lines of stderr, or of stdout if stderr is empty. They are the detail of an error."""
         return "\n".join((self.stderr.strip() or self.stdout.strip()).splitlines()[-_TAIL_LINES:])
 
 
 async def run(
     argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: bytes = b""
 ) -> ProcessResult:
-    """Raises OSError if it cannot be started at all."""
+    """Run the program and return its result. Raises OSError if the program cannot be started."""
     process = await asyncio.create_subprocess_exec(
         *argv,
         cwd=cwd,
@@ -49,11 +49,11 @@ async def run(
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
-    """Ends the process group: `go` and `apt` start children that would outlive them."""
+    """End the process group: the child processes of `go` and `apt` would otherwise continue."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, sign)
         with suppress(TimeoutError):
-            # communicate, not wait: it also closes the pipes
+            # `communicate` also closes the pipes, and `wait` does not.
             await asyncio.wait_for(process.communicate(), _GRACE_S)
             return

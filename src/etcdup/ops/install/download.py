@@ -1,6 +1,6 @@
-"""Files over http, https and file:, with the standard library; proxies come from the environment.
+"""Download files over http, https and file: with the standard library. Proxies come from the environment.
 
-There is no limit on the whole transfer, only on connecting and on silence: a slow line is no fault.
+The whole transfer has no time limit. Only connecting and the time without data are limited: a slow line is no fault.
 """
 
 import asyncio
@@ -29,32 +29,32 @@ _REPORT_EVERY_S = 0.25
 _MIB = 1024 * 1024
 
 
-async def check_exists(url: str, patience: Timeouts) -> None:
-    """Raises InstallError unless the file can be had, without fetching it."""
-    await _in_thread(lambda transfer: transfer.check(url), url, patience)
+async def check_exists(url: str, timeouts: Timeouts) -> None:
+    """Raise InstallError unless the server has the file. It is not downloaded."""
+    await _in_thread(lambda transfer: transfer.check(url), url, timeouts)
 
 
-async def fetch_small(url: str, patience: Timeouts) -> str:
-    """A small text file. Raises InstallError."""
-    content = await _in_thread(lambda transfer: transfer.read(url), url, patience)
+async def fetch_small(url: str, timeouts: Timeouts) -> str:
+    """Return the content of a small text file. Raises InstallError."""
+    content = await _in_thread(lambda transfer: transfer.read(url), url, timeouts)
     return content.decode("utf-8", errors="replace")
 
 
-async def fetch(url: str, target: Path, patience: Timeouts, report: Callable[[str], None]) -> str:
-    """Writes the file to `target` and returns its sha256, taken on the way. Raises InstallError."""
+async def fetch(url: str, target: Path, timeouts: Timeouts, report: Callable[[str], None]) -> str:
+    """Write the file to `target` and return its sha256, computed during the transfer. Raises InstallError."""
     loop = asyncio.get_running_loop()
 
     def progress(line: str) -> None:
         loop.call_soon_threadsafe(report, line)
 
-    return await _in_thread(lambda transfer: transfer.save(url, target, progress), url, patience)
+    return await _in_thread(lambda transfer: transfer.save(url, target, progress), url, timeouts)
 
 
-async def _in_thread(work: "Callable[[_Transfer], T]", url: str, patience: Timeouts) -> T:
-    """When cancelled, the thread is woken up and ends first: nothing is written behind our back."""
-    transfer = _Transfer(patience)
+async def _in_thread(work: "Callable[[_Transfer], T]", url: str, timeouts: Timeouts) -> T:
+    """Run `work` in a thread. A cancelled call returns after the thread has ended, so it writes nothing later."""
+    transfer = _Transfer(timeouts)
     thread = asyncio.ensure_future(
-        asyncio.to_thread(_translate_errors, lambda: work(transfer), url, patience)
+        asyncio.to_thread(_translate_errors, lambda: work(transfer), url, timeouts)
     )
     try:
         return await asyncio.shield(thread)
@@ -65,30 +65,30 @@ async def _in_thread(work: "Callable[[_Transfer], T]", url: str, patience: Timeo
         raise
 
 
-def _translate_errors(work: Callable[[], T], url: str, patience: Timeouts) -> T:
-    """Every way in which a transfer fails, as an InstallError that names the URL."""
+def _translate_errors(work: Callable[[], T], url: str, timeouts: Timeouts) -> T:
+    """Call `work` and raise each error of a transfer as an InstallError that names the URL."""
     try:
         return work()
     except urllib.error.HTTPError as error:
         error.close()
         raise InstallError(f"{url}: the server answered {error.code} {error.reason}") from None
     except TimeoutError:
-        raise InstallError(f"{url}: no data for {patience.stall_s:g} s") from None
+        raise InstallError(f"{url}: no data for {timeouts.stall_s:g} s") from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, FileNotFoundError):
-            raise InstallError(f"{url} is not there") from None
+            raise InstallError(f"{url} does not exist") from None
         if isinstance(error.reason, TimeoutError):
-            raise InstallError(f"{url}: no connection within {patience.connect_s:g} s") from None
+            raise InstallError(f"{url}: no connection within {timeouts.connect_s:g} s") from None
         raise InstallError(f"{url}: {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
         raise InstallError(f"{url}: {error or type(error).__name__}") from None
 
 
 class _Transfer:
-    """One request, in a thread of its own. `abort`, from another thread, wakes it up wherever it waits."""
+    """One request, made in its own thread. Another thread calls `abort` to end it, also while it waits for data."""
 
-    def __init__(self, patience: Timeouts) -> None:
-        self._patience = patience
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
         self._sockets: list[socket.socket] = []
         self._aborted = threading.Event()
         self._opener = urllib.request.build_opener(_Handler(self._on_connected))
@@ -106,7 +106,7 @@ class _Transfer:
         except urllib.error.HTTPError as error:
             if error.code not in (403, 405, 501):
                 raise
-            error.close()  # some mirrors and signed URLs know GET only
+            error.close()  # Some mirrors and signed URLs accept GET only.
             self._open(url).close()
 
     def read(self, url: str) -> bytes:
@@ -115,7 +115,7 @@ class _Transfer:
             return content
 
     def save(self, url: str, target: Path, progress: Callable[[str], None]) -> str:
-        digest, got, said_at = hashlib.sha256(), 0, 0.0
+        digest, got, reported_at = hashlib.sha256(), 0, 0.0
         name = url.rsplit("/", 1)[-1]
         with self._open(url) as response, target.open("wb") as file:
             total = int(response.headers.get("Content-Length") or 0)
@@ -123,8 +123,8 @@ class _Transfer:
                 file.write(chunk)
                 digest.update(chunk)
                 got += len(chunk)
-                if time.monotonic() - said_at >= _REPORT_EVERY_S or got == total:
-                    said_at = time.monotonic()
+                if time.monotonic() - reported_at >= _REPORT_EVERY_S or got == total:
+                    reported_at = time.monotonic()
                     progress(f"{name}: {_amount(got, total)}")
         if total and got < total:
             raise InstallError(f"{url}: the transfer ended early, after {_amount(got, total)}")
@@ -138,18 +138,18 @@ class _Transfer:
     def _open(self, url: str, method: str = "GET") -> Any:
         if urlsplit(url).scheme not in SCHEMES:
             raise InstallError(
-                f"{url} is no address to download from", hint="use http://, https:// or file://"
+                f"{url} is not a URL that etcdup can download", hint="use http://, https:// or file://"
             )
         request = urllib.request.Request(url, method=method)  # noqa: S310 - the scheme is checked above
-        return self._opener.open(request, timeout=self._patience.connect_s)
+        return self._opener.open(request, timeout=self._timeouts.connect_s)
 
     def _on_connected(self, sock: socket.socket) -> None:
-        sock.settimeout(self._patience.stall_s)
+        sock.settimeout(self._timeouts.stall_s)
         self._sockets.append(sock)
 
 
 class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """urllib's own, but it tells of each connection: urllib knows one timeout, and we need two."""
+    """Handlers of urllib that report each connection: urllib has one timeout, and two are needed."""
 
     def __init__(self, connected: Callable[[socket.socket], None]) -> None:
         super().__init__()
@@ -164,12 +164,12 @@ class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
     def _connection_class(self, kind: type[http.client.HTTPConnection]) -> Any:
         connected = self._connected
 
-        class Telling(kind):  # type: ignore[valid-type, misc]
+        class Reporting(kind):  # type: ignore[valid-type, misc]
             def connect(self) -> None:
                 super().connect()
                 connected(self.sock)
 
-        return Telling
+        return Reporting
 
 
 def _amount(got: int, total: int) -> str:

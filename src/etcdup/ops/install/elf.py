@@ -1,4 +1,4 @@
-"""Which architecture a program is for, by its ELF header (elf.h: e_ident, then e_machine at byte 18)."""
+"""The architecture of a program, from its ELF header (elf.h: e_ident, then e_machine at byte 18)."""
 
 import platform
 from pathlib import Path
@@ -9,7 +9,7 @@ _MACHINES = {3: "386", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "amd64", 183: 
 
 
 def arch_of(program: Path) -> str | None:
-    """`amd64`, `arm64`, ...; None for what is no ELF program (a script, another system's format)."""
+    """Return `amd64`, `arm64`, ..., or None if the file is not an ELF program, for example a script."""
     with program.open("rb") as file:
         header = file.read(20)
     if len(header) < 20 or header[:4] != b"\x7fELF":
@@ -19,6 +19,6 @@ def arch_of(program: Path) -> str | None:
 
 
 def this_arch() -> str:
-    """The architecture of the machine that etcdup runs on, in etcd's words."""
+    """Return the architecture of the machine that etcdup runs on, with the name that etcd uses."""
     machine = platform.machine()
     return ARCHES.get(machine, machine)

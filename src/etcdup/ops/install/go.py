@@ -1,6 +1,6 @@
-"""Upstream's source, built here: modules from the Go module proxy, checked against Go's checksum database.
+"""Build upstream's source on this machine. Go verifies the modules of the module proxy with its checksum database.
 
-The user's GOPROXY, GONOSUMDB, GOFLAGS and the like hold, for they come with the environment.
+The environment passes GOPROXY, GONOSUMDB, GOFLAGS and all other settings of Go.
 """
 
 import asyncio
@@ -28,35 +28,40 @@ from etcdup.ops.install.command import run
 from etcdup.ops.install.path import check_tools
 from etcdup.ops.install.wanted import SourceRequest
 
-# Required by a module of our own: their go.mod files hold `replace`, which `go install M@V` refuses.
+# They are dependencies of a temporary module: their go.mod files contain `replace`, which `go install M@V` refuses.
 _MODULES = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "etcdctl": "go.etcd.io/etcd/etcdctl/v3",
     "etcdutl": "go.etcd.io/etcd/etcdutl/v3",
 }
 _FIRST = Version(3, 5, 0)
-_PACK_LEVEL = 6  # built once, then sent to many hosts
+_PACK_LEVEL = 6  # The archive is built once, then sent to many hosts.
 _ELSEWHERE = "or use `from: release`, or `from: path` with binaries that you have"
 
 
 async def resolve_go(wanted: SourceRequest) -> Binaries:
-    """Raises InstallError where no build can succeed. What was built before is hashed again and taken."""
+    """Return the binaries of a build. A previous build is used after its checksum is verified.
+
+    Raises InstallError if no build is possible.
+    """
     if wanted.version < _FIRST:
         raise InstallError(
-            f"etcd {wanted.version} cannot be built from Go modules: they exist from {_FIRST} on",
+            f"cannot build etcd {wanted.version} from Go modules: they exist for {_FIRST} and later",
             hint="use `from: release`, `package` or `path`",
         )
     built = {arch: _find_built(wanted, arch) for arch in wanted.arches}
     if all(isinstance(found, BinaryArchive) for found in built.values()):
         sums = {arch: found.sha256 for arch, found in built.items() if isinstance(found, BinaryArchive)}
-        return Binaries(wanted.version, "go", "go.etcd.io/etcd", "it was built here before", sums)
+        return Binaries(
+            wanted.version, "go", "go.etcd.io/etcd", "a previous run built it on this machine", sums
+        )
     _go()
-    why = "it is built here, from modules that Go's checksum database vouches for"
+    why = "etcdup builds it on this machine; Go verifies the modules with its checksum database"
     return Binaries(wanted.version, "go", "go.etcd.io/etcd", why)
 
 
 async def obtain_go(wanted: SourceRequest, arch: str) -> BinaryArchive:
-    """The archive in the cache, built if it is not there: minutes. Raises InstallError."""
+    """Return the archive in the cache. It is built if it is missing, which takes minutes. Raises InstallError."""
     path = archive_path(wanted.cache, wanted.version, arch, "+go")
     archives_folder(wanted.cache)
     async with archive_lock(path, wanted.report):
@@ -71,21 +76,21 @@ def _find_built(wanted: SourceRequest, arch: str) -> BinaryArchive | str:
 async def _build(wanted: SourceRequest, arch: str, path: Path) -> BinaryArchive:
     with (
         TemporaryDirectory(prefix=".building-", dir=path.parent) as scratch,
-        temporary_file(path, ARCHIVE_MODE) as making,
+        temporary_file(path, ARCHIVE_MODE) as temporary,
     ):
         tools = await build(wanted, arch, Path(scratch))
         await check_tools(tools, wanted.version, arch, "the build")
-        sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, making, level=_PACK_LEVEL)
-        store_archive(making, path, sha256)
+        sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, temporary, level=_PACK_LEVEL)
+        store_archive(temporary, path, sha256)
     return BinaryArchive(path, sha256, arch, wanted.version)
 
 
 async def build(wanted: SourceRequest, arch: str, module: Path) -> dict[str, Path]:
-    """Builds the programs in `module`, an empty folder. Raises InstallError."""
+    """Build the programs in `module`, an empty folder. Raises InstallError."""
     (module / "go.mod").write_text("module etcdup.invalid/build\n", encoding="ascii")
     names = tools_of(wanted.version)
     env = build_environment(os.environ, arch)
-    wanted.report(f"fetching etcd {wanted.version}'s modules")
+    wanted.report(f"downloading the modules of etcd {wanted.version}")
     await _run_go(["get", *(f"{_MODULES[name]}@v{wanted.version}" for name in names)], module, env)
     tools = {}
     for name in names:
@@ -97,7 +102,7 @@ async def build(wanted: SourceRequest, arch: str, module: Path) -> dict[str, Pat
 
 
 def build_environment(environment: Mapping[str, str], arch: str) -> dict[str, str]:
-    """`-mod=mod` goes last in GOFLAGS, where it wins; the rest of the user's flags stay."""
+    """Return the environment of `go`. `-mod=mod` is last in GOFLAGS, where it overrides a flag of the user."""
     flags = f"{environment.get('GOFLAGS', '')} -mod=mod".strip()
     ours = {"CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": arch, "GOFLAGS": flags, "GOWORK": "off"}
     return {**environment, **ours}
@@ -107,14 +112,14 @@ def _go() -> str:
     go = shutil.which("go")
     if go is None:
         hint = f"install Go (https://go.dev/dl), {_ELSEWHERE}"
-        raise InstallError("`install.from` is go, but there is no `go` on PATH here", hint=hint)
+        raise InstallError("`install.from` is go, but this machine has no `go` on PATH", hint=hint)
     return go
 
 
 async def _run_go(arguments: list[str], module: Path, env: Mapping[str, str]) -> None:
     ran = await run([_go(), *arguments], cwd=module, env=env)
     if ran.status != 0:
-        hint = f"GOPROXY and GOTOOLCHAIN decide what Go may fetch; {_ELSEWHERE}"
+        hint = f"check GOPROXY and GOTOOLCHAIN, which decide what Go downloads, {_ELSEWHERE}"
         raise InstallError(
             f"`go {arguments[0]}` failed with status {ran.status}", detail=ran.tail(), hint=hint
         )

@@ -1,10 +1,10 @@
-"""Where the wanted version comes from, settled before planning; and its archive, obtained during apply.
+"""The source of the wanted version, resolved before planning, and its archive, obtained during apply.
 
-    settle  -> Binaries    goes into the plan: source, origin, why, checksums. Downloads nothing large.
-    obtain  -> Archive     one a CPU architecture, in the cache, verified; streamed to all hosts at once
+    resolve  -> Binaries         part of the plan: source, origin, why, checksums. No large download.
+    obtain   -> BinaryArchive    one for each CPU architecture, in the cache, verified; sent to all hosts at once
 
 A host unpacks an archive with `tar -xz --strip-components=1`. With
-`package`, hosts install by themselves (core/host/packages.py) and archives are for local members only.
+`package`, hosts install packages themselves (core/host/packages.py), and archives are for local members only.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -37,7 +37,7 @@ __all__ = [
     "this_arch",
 ]
 
-# `auto` goes from the nearest to the farthest, and to other people's builds last.
+# `auto` tries the nearest source first, and builds of a distribution last. It never builds from source.
 _ORDER = {
     "auto": ("cache", "release", "package"),
     "release": ("cache", "release"),
@@ -45,6 +45,7 @@ _ORDER = {
     "go": ("go",),
     "path": ("path",),
 }
+_PLAN_AGAIN = "run the command again, which makes a new plan"
 _FLAVOURS: dict[str, tuple[Flavour, ...]] = {"auto": ("", "+go"), "release": ("",)}
 
 Resolver = Callable[[], Awaitable[Binaries]]
@@ -60,12 +61,12 @@ async def resolve(
     cache: Path,
     report: Callable[[str], None],
 ) -> Binaries:
-    """Decides for the first source that can give `spec.version` for all of `arches`.
+    """Return the binaries of the first source that has `spec.version` for all of `arches`.
 
-    `folder` is cluster.yaml's. Raises InstallError with every source tried and why it did not do.
+    `folder` is that of cluster.yaml. Raises InstallError, which names each source that was tried, and its error.
     """
     wanted = source_request(spec, folder, arches, cache, report)
-    looks: dict[str, Resolver] = {
+    resolvers: dict[str, Resolver] = {
         "cache": lambda: _resolve_cache(wanted, _FLAVOURS[wanted.source]),
         "release": lambda: _resolve_release(wanted),
         "package": lambda: resolve_package(wanted, spec, hosts, seen),
@@ -75,7 +76,7 @@ async def resolve(
     tried: dict[str, InstallError] = {}
     for name in _ORDER[wanted.source]:
         try:
-            return await looks[name]()
+            return await resolvers[name]()
         except InstallError as error:
             tried[name] = error
     raise _not_available(wanted, tried)
@@ -90,9 +91,9 @@ async def obtain(
     cache: Path,
     report: Callable[[str], None],
 ) -> dict[str, BinaryArchive]:
-    """The archive for each architecture, from where `settle` said. Raises InstallError.
+    """Return the archive for each architecture, from the source that `resolve` returned. Raises InstallError.
 
-    An archive whose checksum was settled is that one or none at all.
+    If `resolve` returned a checksum, only an archive with this checksum is accepted.
     """
     wanted = source_request(spec, folder, arches, cache, report)
     if binaries.source == "package":
@@ -101,29 +102,31 @@ async def obtain(
 
 
 async def _obtain(binaries: Binaries, wanted: SourceRequest, arch: str) -> BinaryArchive:
-    settled = binaries.sha256.get(arch)
+    expected = binaries.sha256.get(arch)
     if binaries.source == "release":
-        if settled is None:
-            raise InstallError(f"no checksum was settled for {arch}", hint="plan again")
+        if expected is None:
+            raise InstallError(f"the plan has no checksum for {arch}", hint=_PLAN_AGAIN)
         from etcdup.ops.install.release import obtain_release
 
-        return await obtain_release(wanted, arch, settled)
+        return await obtain_release(wanted, arch, expected)
     if binaries.source == "cache":
-        archive = _cached(wanted, arch, ("", "+go"), settled)
+        archive = _cached(wanted, arch, ("", "+go"), expected)
     elif binaries.source == "go":
         archive = await obtain_go(wanted, arch)
     else:
         archive = await obtain_path(wanted, arch)
-    if settled is not None and archive.sha256 != settled:
+    if expected is not None and archive.sha256 != expected:
         raise InstallError(
-            f"{archive.path} changed after it was settled on: its sha256 is {archive.sha256}, not {settled}",
-            hint="plan again",
+            f"{archive.path} changed after the plan was made: its sha256 is {archive.sha256}, not {expected}",
+            hint=_PLAN_AGAIN,
         )
     return archive
 
 
 async def _resolve_release(wanted: SourceRequest) -> Binaries:
-    from etcdup.ops.install.release import resolve_release  # with urllib, which the cache has no use for
+    from etcdup.ops.install.release import (
+        resolve_release,
+    )  # This imports urllib, which the cache does not need.
 
     return await resolve_release(wanted)
 
@@ -132,13 +135,16 @@ async def _resolve_cache(wanted: SourceRequest, flavours: tuple[Flavour, ...]) -
     found = {arch: _cached(wanted, arch, flavours, None) for arch in wanted.arches}
     origin = ", ".join(sorted({str(archive.path) for archive in found.values()}))
     sums = {arch: archive.sha256 for arch, archive in found.items()}
-    return Binaries(wanted.version, "cache", origin, "it was had before, and its checksum still holds", sums)
+    return Binaries(wanted.version, "cache", origin, "it is in the cache, and its checksum is verified", sums)
 
 
 def _cached(
     wanted: SourceRequest, arch: str, flavours: tuple[Flavour, ...], settled: str | None
 ) -> BinaryArchive:
-    """Upstream's tarball first. For a pinned version, nothing but the pin's own file passes for it."""
+    """Return the archive in the cache, the upstream tarball first. Raises InstallError.
+
+    If the checksum of the version is pinned, only a tarball with this checksum is accepted as upstream's.
+    """
     whys = []
     for flavour in flavours:
         pinned = wanted.pins.get(wanted.version, {}).get(arch) if flavour == "" else None
@@ -146,19 +152,19 @@ def _cached(
         found = find_archive(path, wanted.version, arch, expected=pinned)
         if isinstance(found, BinaryArchive) and settled in (None, found.sha256):
             return found
-        whys.append(found if isinstance(found, str) else f"{path} is not the one that was settled on")
-    raise InstallError("; ".join(whys), hint="plan again" if settled else "")
+        whys.append(found if isinstance(found, str) else f"{path} is not the archive of the plan")
+    raise InstallError("; ".join(whys), hint=_PLAN_AGAIN if settled else "")
 
 
 def _not_available(wanted: SourceRequest, tried: Mapping[str, InstallError]) -> InstallError:
-    """Where the operator chose one source, its own error says it best, and the cache's is a detail."""
+    """Return the error of the source that the operator chose, or one with the errors of all sources for `auto`."""
     *before, chosen = tried.values()
     if wanted.source != "auto":
         detail = "\n".join([*(str(error) for error in before), chosen.detail]).strip()
         return InstallError(chosen.message, detail=detail, hint=chosen.hint)
     with_path = "put the tarballs into a folder and set `install: {from: path, path: FOLDER}`"
     return InstallError(
-        f"etcd {wanted.version} for {', '.join(wanted.arches)} cannot be had: {', '.join(tried)} were tried",
+        f"etcd {wanted.version} for {', '.join(wanted.arches)} is not available: tried {', '.join(tried)}",
         detail="\n".join(f"{name}: {error}" for name, error in tried.items()),
         hint="; or ".join([*(error.hint for error in tried.values() if error.hint), with_path]),
     )

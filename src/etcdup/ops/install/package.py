@@ -1,4 +1,4 @@
-"""What hosts' own package managers offer. A real host installs it by itself (core/host/packages.py)."""
+"""The packages that the package managers of hosts offer. Hosts install them themselves (core/host/packages.py)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -24,45 +24,48 @@ _ASK_TIMEOUT_S = 60.0
 _REFRESH_TIMEOUT_S = 300.0
 
 Offer = Candidate | str
-"""What is offered, or why nothing is."""
+"""The package that is offered, or the reason why there is none."""
 
 
 async def resolve_package(
     wanted: SourceRequest, spec: Spec, hosts: Mapping[str, Host], seen: Mapping[str, HostSeen]
 ) -> Binaries:
-    """Raises InstallError unless every host that lacks the version is offered just it."""
-    lacking = [name for name in seen if name in hosts and str(wanted.version) not in seen[name].versions]
-    if not lacking:
-        raise InstallError("there is no host within reach whose packages could be asked for")
+    """Return the packages as the source of the binaries.
+
+    Raises InstallError unless the package manager of each host without this version offers exactly this version.
+    """
+    missing = [name for name in seen if name in hosts and str(wanted.version) not in seen[name].versions]
+    if not missing:
+        raise InstallError("no host is reachable whose package manager etcdup can query")
     asked = [
         _query_offer_here(wanted)
         if spec.host(name).root
         else _query_offer(hosts[name], seen[name], wanted.version)
-        for name in lacking
+        for name in missing
     ]
-    offers = dict(zip(lacking, await asyncio.gather(*asked), strict=True))
+    offers = dict(zip(missing, await asyncio.gather(*asked), strict=True))
     if not all(isinstance(offer, Candidate) and offer.version == wanted.version for offer in offers.values()):
         raise _not_offered(wanted.version, seen, offers)
     texts = sorted({offer.text for offer in offers.values() if isinstance(offer, Candidate)})
-    why = f"the hosts' package managers offer it ({', '.join(texts)}) and verify it"
-    return Binaries(wanted.version, "package", "the hosts' distribution", why)
+    why = f"the package managers of the hosts offer it ({', '.join(texts)}) and verify it"
+    return Binaries(wanted.version, "package", "the distribution of the hosts", why)
 
 
 async def obtain_package(wanted: SourceRequest, spec: Spec) -> dict[str, BinaryArchive]:
-    """Archives for members that live in a folder of their own; other hosts fetch packages themselves."""
+    """Return archives for local members. Other hosts download packages themselves."""
     if not any(host.root for host in spec.hosts):
         return {}
     version, archive = await pack_local_package(this_arch(), cache=wanted.cache, report=wanted.report)
     if version != wanted.version:
-        raise InstallError(f"this machine's distribution has etcd {version}, not {wanted.version}")
+        raise InstallError(f"the distribution of this machine has etcd {version}, not {wanted.version}")
     return {archive.arch: archive}
 
 
 async def _query_offer(host: Host, seen: HostSeen, version: Version) -> Offer:
-    """Lists without the version may be old, or never fetched: they are fetched once before that counts."""
+    """Return what the package manager offers. Package lists without the version may be old: they are updated once."""
     manager = manager_of(seen.distribution)
     if manager is None:
-        return f"etcdup knows no package manager of `{seen.distribution}`"
+        return f"etcdup supports no package manager of `{seen.distribution}`"
     try:
         offered = await _query(host, manager)
         if offered is None or offered.version != version:
@@ -70,7 +73,7 @@ async def _query_offer(host: Host, seen: HostSeen, version: Version) -> Offer:
             offered = await _query(host, manager)
     except RemoteError as error:
         return str(error)
-    return offered or f"{manager} knows no package of etcd"
+    return offered or f"{manager} has no package of etcd"
 
 
 async def _query(host: Host, manager: str) -> Candidate | None:
@@ -92,5 +95,5 @@ def _not_offered(version: Version, seen: Mapping[str, HostSeen], offers: Mapping
         lines.append(f"{name} ({system}): {offer if isinstance(offer, str) else f'offers {offer.text}'}")
     versions = {offer.version if isinstance(offer, Candidate) else None for offer in offers.values()}
     (common,) = versions if len(versions) == 1 else (None,)
-    hint = f"`version: {common}` is what all of them offer" if common else ""
-    return InstallError(f"the hosts' packages are not etcd {version}: {'; '.join(lines)}", hint=hint)
+    hint = f"write `version: {common}` into cluster.yaml: all of them offer it" if common else ""
+    return InstallError(f"the hosts offer no packages of etcd {version}: {'; '.join(lines)}", hint=hint)

@@ -1,6 +1,6 @@
-"""This machine's own packages, for members that live in a folder. Nothing is installed.
+"""Packages of this machine's distribution, for local members. No package is installed.
 
-Neither root nor a change to this machine's package manager is needed.
+It needs no root, and changes nothing of the package manager.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from etcdup.ops.install.path import check_tools
 _PACK_LEVEL = 1
 _NEEDS = {"apt": ("apt-get", "apt-cache", "dpkg-deb"), "dnf": ("dnf", "rpm2cpio", "cpio")}
 
-# An apt of our own in a folder: this machine's sources, proxies and keys, but its own lists, and no hooks.
+# apt with its state in a folder: it uses the sources, proxies and keys of this machine, its own lists, and no hooks.
 _APT_CONFIG = """\
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -55,12 +55,12 @@ Options = tuple[str, ...]
 
 
 async def pack_local_package(arch: str, *, cache: Path, report: Report) -> tuple[Version, BinaryArchive]:
-    """Whatever version this machine's distribution has, as an archive.
+    """Return the version that this machine's distribution has, and its archive.
 
-    Raises InstallError, also where `arch` is not this machine's.
+    Raises InstallError, also if `arch` is not the architecture of this machine.
     """
     if arch != this_arch():
-        raise InstallError(f"this machine's packages are for {this_arch()}, not {arch}")
+        raise InstallError(f"the packages of this machine are for {this_arch()}, not {arch}")
     manager = _local_manager()
     with TemporaryDirectory(prefix="etcdup-packages-") as scratch:
         try:
@@ -68,14 +68,14 @@ async def pack_local_package(arch: str, *, cache: Path, report: Report) -> tuple
         except InstallError:
             if manager != "apt":
                 raise
-            # This machine's lists are missing, or older than what the mirror still holds.
+            # The package lists are missing, or the mirror no longer has the files that they name.
             return await _download_and_pack(
                 manager, await _fetch_lists(Path(scratch), report), Path(scratch), cache, report
             )
 
 
 async def query_local_package(report: Report) -> Candidate:
-    """What `pack_local_package` would take. Raises InstallError."""
+    """Return the package that `pack_local_package` would use. Raises InstallError."""
     manager = _local_manager()
     if candidate := await _query(manager, ()):
         return candidate
@@ -83,15 +83,15 @@ async def query_local_package(report: Report) -> Candidate:
         with TemporaryDirectory(prefix="etcdup-packages-") as scratch:
             if candidate := await _query(manager, await _fetch_lists(Path(scratch), report)):
                 return candidate
-    raise InstallError(f"this machine's {manager} knows no package of etcd")
+    raise InstallError(f"{manager} on this machine has no package of etcd")
 
 
 def _local_manager() -> str:
     for manager, programs in _NEEDS.items():
         if all(shutil.which(program) for program in programs):
             return manager
-    needs = " or ".join(f"{manager} ({', '.join(programs)})" for manager, programs in _NEEDS.items())
-    raise InstallError(f"etcd's packages can be had here with {needs}, and this machine has neither")
+    needs = " nor ".join(f"{manager} ({', '.join(programs)})" for manager, programs in _NEEDS.items())
+    raise InstallError(f"cannot download packages of etcd: this machine has neither {needs}")
 
 
 async def _download_and_pack(
@@ -100,16 +100,16 @@ async def _download_and_pack(
     candidate = await _query(manager, options)
     if candidate is None or candidate.version is None:
         offer = (
-            f"offers etcd {candidate.text}, which is no release" if candidate else "knows no package of etcd"
+            f"offers etcd {candidate.text}, which is not a release" if candidate else "has no package of etcd"
         )
-        raise InstallError(f"this machine's {manager} {offer}")
+        raise InstallError(f"{manager} on this machine {offer}")
     path = archive_path(cache, candidate.version, this_arch(), "+package")
     archives_folder(cache)
     async with archive_lock(path, report):
         found = find_archive(path, candidate.version, this_arch())
         if isinstance(found, BinaryArchive):
             return candidate.version, found
-        report(f"fetching etcd {candidate.version} from this machine's distribution")
+        report(f"downloading etcd {candidate.version} from this machine's distribution")
         await _unpack(manager, packages_of(manager, candidate.version), options, scratch)
         return candidate.version, await _pack(candidate.version, scratch / "usr/bin", path)
 
@@ -118,17 +118,17 @@ async def _pack(version: Version, folder: Path, path: Path) -> BinaryArchive:
     tools = {name: folder / name for name in tools_of(version) if (folder / name).is_file()}
     if missing := [name for name in tools_of(version) if name not in tools]:
         raise InstallError(
-            f"this distribution's packages of etcd {version} hold no {' and no '.join(missing)}"
+            f"the packages of etcd {version} of this distribution contain no {' and no '.join(missing)}"
         )
     await check_tools(tools, version, this_arch(), "the package")
-    with temporary_file(path, ARCHIVE_MODE) as making:
-        sha256 = await asyncio.to_thread(pack, tools, version, this_arch(), making, level=_PACK_LEVEL)
-        store_archive(making, path, sha256)
+    with temporary_file(path, ARCHIVE_MODE) as temporary:
+        sha256 = await asyncio.to_thread(pack, tools, version, this_arch(), temporary, level=_PACK_LEVEL)
+        store_archive(temporary, path, sha256)
     return BinaryArchive(path, sha256, this_arch(), version)
 
 
 async def _unpack(manager: str, packages: tuple[str, ...], options: Options, scratch: Path) -> None:
-    """Downloads the packages into `scratch` and unpacks them there. Their scripts are not run."""
+    """Download the packages into `scratch` and unpack them there. Their scripts are not run."""
     if manager == "apt":
         await _run_checked(("apt-get", "-q", "download", *packages, *options), scratch)
         await _run_checked(("sh", "-ec", 'for deb in ./*.deb; do dpkg-deb -x "$deb" .; done'), scratch)
@@ -140,13 +140,13 @@ async def _unpack(manager: str, packages: tuple[str, ...], options: Options, scr
 
 
 async def _fetch_lists(scratch: Path, report: Report) -> Options:
-    """apt's options for lists of our own, just fetched. One dead source among many is no reason to stop."""
+    """Download package lists into `scratch` and return apt's options for them. A source that fails is ignored."""
     for folder in ("state/lists/partial", "cache/archives/partial"):
         (scratch / folder).mkdir(parents=True)
     (scratch / "state/status").touch()
     config = scratch / "apt.conf"
     config.write_text(_APT_CONFIG.format(root=scratch), encoding="utf-8")
-    report("fetching this machine's package lists")
+    report("downloading package lists for this machine")
     options = ("-c", str(config))
     await _run_program((*refresh_command("apt"), *options), scratch)
     return options
@@ -160,7 +160,7 @@ async def _run_program(argv: tuple[str, ...], cwd: Path | None = None) -> Proces
     try:
         return await run(argv, cwd=cwd)
     except OSError as error:
-        raise InstallError(f"`{argv[0]}` cannot be run here: {error.strerror}") from None
+        raise InstallError(f"cannot run `{argv[0]}` on this machine: {error.strerror}") from None
 
 
 async def _run_checked(argv: tuple[str, ...], cwd: Path) -> None:

@@ -1,4 +1,4 @@
-"""Binaries that the operator gives: a folder of programs, a tarball, or a folder of upstream's tarballs."""
+"""Binaries of the operator: a folder of programs, a tarball, or a folder of upstream tarballs."""
 
 import asyncio
 import hashlib
@@ -25,22 +25,26 @@ from etcdup.ops.install.elf import arch_of, this_arch
 from etcdup.ops.install.wanted import SourceRequest
 
 _VERSION_TIMEOUT_S = 20.0
-_PACK_LEVEL = 1  # seconds matter more than megabytes: it is packed again whenever the content changes
+_PACK_LEVEL = 1  # Speed is more important than size: it is packed again after each change of the content.
 
 
 async def resolve_path(wanted: SourceRequest) -> Binaries:
-    """Packs what is given, so that the plan can hold its checksum. Raises InstallError."""
+    """Pack the binaries, so that the plan contains their checksum. Raises InstallError."""
     if wanted.path is None:
         raise InstallError(
-            "`install.from` is path, but there is no `install.path`", hint="write `path:` beside it"
+            "`install.from` is path, but there is no `install.path`",
+            hint="write `install: {from: path, path: FOLDER}`",
         )
     sums = {arch: (await obtain_path(wanted, arch)).sha256 for arch in wanted.arches}
-    why = "it is what `install.path` names; you stand for it, nothing is compared with upstream"
+    why = "`install.path` names it; etcdup does not compare it with the upstream release"
     return Binaries(wanted.version, "path", wanted.path, why, sums)
 
 
 async def obtain_path(wanted: SourceRequest, arch: str) -> BinaryArchive:
-    """The given binaries as an archive in the cache, under the hash of their content. Raises InstallError."""
+    """Return the given binaries as an archive in the cache. Its name contains the hash of their content.
+
+    Raises InstallError.
+    """
     given = _given(wanted, arch)
     key = await asyncio.to_thread(_content_key, given, wanted.version)
     name = f"path-{key[:16]}-{archive_name(wanted.version, arch)}.tar.gz"
@@ -53,22 +57,23 @@ async def obtain_path(wanted: SourceRequest, arch: str) -> BinaryArchive:
 async def _repack(wanted: SourceRequest, arch: str, given: Path, path: Path) -> BinaryArchive:
     with (
         TemporaryDirectory(prefix=".given-", dir=path.parent) as scratch,
-        temporary_file(path, ARCHIVE_MODE) as making,
+        temporary_file(path, ARCHIVE_MODE) as temporary,
     ):
         tools = await asyncio.to_thread(_tools, given, wanted.version, Path(scratch))
         await check_tools(tools, wanted.version, arch, given)
         wanted.report(f"packing {given}")
-        sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, making, level=_PACK_LEVEL)
-        store_archive(making, path, sha256)
+        sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, temporary, level=_PACK_LEVEL)
+        store_archive(temporary, path, sha256)
     return BinaryArchive(path, sha256, arch, wanted.version)
 
 
 def _given(wanted: SourceRequest, arch: str) -> Path:
-    """The folder or tarball for this architecture."""
+    """Return the folder or tarball for this architecture."""
     path = wanted.path_for(arch)
     if not path.exists():
         raise InstallError(
-            f"`install.path` {path} is not there", hint="a relative path counts from cluster.yaml"
+            f"`install.path` {path} does not exist",
+            hint="correct `install.path`; a relative path starts at the folder of cluster.yaml",
         )
     for ending in ("gz", "xz"):
         tarball = path / f"{archive_name(wanted.version, arch)}.tar.{ending}"
@@ -85,35 +90,45 @@ def _content_key(given: Path, version: Version) -> str:
 
 
 def _tools(given: Path, version: Version, scratch: Path) -> dict[str, Path]:
-    """Every program that this version needs. Raises InstallError."""
+    """Return all programs that this version needs. Raises InstallError."""
     if given.is_dir():
         tools = {name: given / name for name in tools_of(version) if (given / name).is_file()}
     else:
         try:
             tools = unpack_tools(given, version, scratch)
         except (tarfile.TarError, EOFError, OSError) as error:
-            raise InstallError(f"{given} cannot be read as a tarball: {error}") from None
+            raise InstallError(f"cannot read {given} as a tarball: {error}") from None
     if missing := [name for name in tools_of(version) if name not in tools]:
         needs = ", ".join(tools_of(version))
         raise InstallError(
             f"{given} has no {' and no '.join(missing)}",
-            hint=f"etcd {version} needs {needs}, in the folder or, one folder deep at most, in the tarball",
+            hint=f"add the missing programs: etcd {version} needs {needs}, in the folder, or in the tarball at most "
+            "one folder deep",
         )
     return tools
 
 
 async def check_tools(tools: dict[str, Path], version: Version, arch: str, given: Path | str) -> None:
-    """Raises InstallError unless all are for `arch`, and etcd is of this version where it can be run."""
+    """Raise InstallError unless all programs are for `arch` and etcd has this version.
+
+    The version is checked only if this machine can run the program.
+    """
     for name, program in tools.items():
         if (found := arch_of(program)) != arch:
-            is_for = f"is for {found}" if found else "is no Linux program"
-            hint = "`{arch}` in `install.path` stands for each host's own architecture" if found else ""
+            is_for = f"is for {found}" if found else "is not a Linux program"
+            hint = (
+                "write `{arch}` in `install.path`: it is replaced by the architecture of each host"
+                if found
+                else ""
+            )
             raise InstallError(f"{name} in {given} {is_for}, but hosts need {arch}", hint=hint)
     if arch == this_arch():
-        said = await _read_version(tools["etcd"], given)
-        if said != f"etcd Version: {version}":
-            hint = "set `version` to what it is, or give the other binaries"
-            raise InstallError(f"{given} is not etcd {version}: it says `{said}`", hint=hint)
+        printed = await _read_version(tools["etcd"], given)
+        if printed != f"etcd Version: {version}":
+            hint = "set `version` in cluster.yaml to the version of these binaries, or use other binaries"
+            raise InstallError(
+                f"{given} is not etcd {version}: `etcd --version` prints `{printed}`", hint=hint
+            )
 
 
 async def _read_version(etcd: Path, given: Path | str) -> str:
@@ -121,6 +136,6 @@ async def _read_version(etcd: Path, given: Path | str) -> str:
         try:
             ran = await asyncio.wait_for(run([str(etcd), "--version"]), _VERSION_TIMEOUT_S)
         except OSError as error:
-            raise InstallError(f"etcd in {given} cannot be run: {error.strerror}") from None
+            raise InstallError(f"cannot run etcd in {given}: {error.strerror}") from None
         return (ran.stdout or ran.stderr).split("\n")[0].strip()
-    raise InstallError(f"etcd in {given} did not tell its version within {_VERSION_TIMEOUT_S:g} s")
+    raise InstallError(f"etcd in {given} did not print its version within {_VERSION_TIMEOUT_S:g} s")

@@ -1,4 +1,4 @@
-"""Upstream's release tarballs, from GitHub or from a mirror of the same layout."""
+"""Release tarballs of upstream, from GitHub or from a mirror with the same layout."""
 
 import asyncio
 import re
@@ -21,11 +21,11 @@ from etcdup.ops.install.wanted import GITHUB, SourceRequest
 _SUM = re.compile(r"([0-9a-fA-F]{64})[ \t]+[*]?(?:\./)?(\S+)", re.ASCII)
 _PINNED = "its checksum is pinned in etcdup"
 _UNPINNED = (
-    "its checksum is not pinned in etcdup and was taken from the SHA256SUMS beside it: "
+    "its checksum is not pinned in etcdup and comes from SHA256SUMS in the same folder: "
     "that proves the transfer, not the origin"
 )
 _ELSEWHERE = (
-    "`install.mirror` can name another place (`URL/v{version}/{name}.tar.gz`, with SHA256SUMS beside it)"
+    "set `install.mirror` to a mirror (`URL/v{version}/{name}.tar.gz`, with SHA256SUMS in the same folder)"
 )
 
 
@@ -34,13 +34,13 @@ def url_of(wanted: SourceRequest, arch: str) -> str:
 
 
 async def resolve_release(wanted: SourceRequest) -> Binaries:
-    """Raises InstallError unless the tarball of every architecture is there and its checksum known."""
+    """Return the release as the source. Raises InstallError unless each tarball exists and has a known checksum."""
     sums, why = await _fetch_checksums(wanted)
-    looked = await asyncio.gather(
+    errors = await asyncio.gather(
         *(check_exists(url_of(wanted, arch), wanted.timeouts) for arch in wanted.arches),
         return_exceptions=True,
     )
-    for error in looked:
+    for error in errors:
         if isinstance(error, InstallError):
             raise InstallError(error.message, hint=error.hint or _hint(wanted))
         if error is not None:
@@ -50,7 +50,7 @@ async def resolve_release(wanted: SourceRequest) -> Binaries:
 
 
 async def obtain_release(wanted: SourceRequest, arch: str, expected: str) -> BinaryArchive:
-    """The archive in the cache, downloaded if it is not there. Raises InstallError."""
+    """Return the archive in the cache. It is downloaded if it is missing. Raises InstallError."""
     path = archive_path(wanted.cache, wanted.version, arch)
     archives_folder(wanted.cache)
     async with archive_lock(path, wanted.report):
@@ -60,19 +60,19 @@ async def obtain_release(wanted: SourceRequest, arch: str, expected: str) -> Bin
 
 async def _download(wanted: SourceRequest, arch: str, expected: str) -> BinaryArchive:
     path, url = archive_path(wanted.cache, wanted.version, arch), url_of(wanted, arch)
-    with temporary_file(path, ARCHIVE_MODE) as making:
+    with temporary_file(path, ARCHIVE_MODE) as temporary:
         try:
-            got = await fetch(url, making, wanted.timeouts, wanted.report)
+            got = await fetch(url, temporary, wanted.timeouts, wanted.report)
         except InstallError as error:
             raise InstallError(error.message, hint=error.hint or _hint(wanted)) from None
         if got != expected:
             raise _checksum_mismatch(url, expected, got)
-        store_archive(making, path, got)
+        store_archive(temporary, path, got)
     return BinaryArchive(path, got, arch, wanted.version)
 
 
 async def _fetch_checksums(wanted: SourceRequest) -> tuple[dict[str, str], str]:
-    """By architecture, and where they are from. A pinned one always goes before the mirror's."""
+    """Return the checksums by architecture, and their origin. A pinned checksum has priority over the mirror."""
     pinned = wanted.pins.get(wanted.version, {})
     unpinned = [arch for arch in wanted.arches if arch not in pinned]
     sums = {arch: pinned[arch] for arch in wanted.arches if arch in pinned}
@@ -84,24 +84,24 @@ async def _fetch_checksums(wanted: SourceRequest) -> tuple[dict[str, str], str]:
 async def _fetch_checksum_from_mirror(wanted: SourceRequest, arch: str) -> str:
     url = f"{wanted.base}/v{wanted.version}/SHA256SUMS"
     name = f"{archive_name(wanted.version, arch)}.tar.gz"
-    nothing = f"etcd {wanted.version} for {arch} has no checksum pinned in etcdup"
-    hint = f"use a mirror with SHA256SUMS beside the tarballs, or check {name} yourself and use `from: path`"
+    unpinned = f"etcdup has no pinned checksum of etcd {wanted.version} for {arch}"
+    hint = f"use a mirror that has SHA256SUMS, or verify {name} yourself and use `from: path`"
     try:
         text = await fetch_small(url, wanted.timeouts)
     except InstallError as error:
-        raise InstallError(f"{nothing}, and {error}", hint=error.hint or hint) from None
+        raise InstallError(f"{unpinned}, and {error}", hint=error.hint or hint) from None
     for sha256, listed in _SUM.findall(text):
         if listed == name:
             return str(sha256).lower()
-    raise InstallError(f"{nothing}, and {url} does not list {name}", hint=hint)
+    raise InstallError(f"{unpinned}, and {url} does not list {name}", hint=hint)
 
 
 def _checksum_mismatch(url: str, expected: str, got: str) -> InstallError:
     return InstallError(
-        f"{url} is not the file it should be: its sha256 is {got}, expected {expected}",
-        detail="What was downloaded was deleted; no host has seen it.",
-        hint="try again; if it stays, use another mirror and tell whoever runs this. Binaries of your own "
-        "making go in with `install: {from: path, path: FOLDER}`",
+        f"{url} has another content than expected: its sha256 is {got}, expected {expected}",
+        detail="etcdup deleted the downloaded file. It was not sent to any host.",
+        hint="run the command again; if the error remains, use another mirror and report it to the operators of this "
+        "mirror. For binaries that you built, use `install: {from: path, path: FOLDER}`",
     )
 
 

@@ -1,4 +1,4 @@
-"""What is looked for: the part of the Spec that sources need, with its paths resolved."""
+"""The request to a source: the part of the Spec that sources need, with absolute paths."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ GITHUB = "https://github.com/etcd-io/etcd/releases/download"
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds to wait for a connection, and for the next byte once there is one."""
+    """Seconds to wait for a connection, and then for the next byte."""
 
     connect_s: float = 10.0
     stall_s: float = 20.0
@@ -21,7 +21,7 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """`path` is install.path as written, made absolute; `{arch}` in it is still to be filled in."""
+    """The request. `path` is install.path as an absolute path; `path_for` replaces `{arch}` in it."""
 
     source: str
     version: Version
@@ -34,7 +34,7 @@ class SourceRequest:
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     def path_for(self, arch: str) -> Path:
-        assert self.path is not None, "settle refuses `from: path` without a path"
+        assert self.path is not None, "resolve refuses `from: path` without a path"
         return Path(self.path.replace("{arch}", arch))
 
 

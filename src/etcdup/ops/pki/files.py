@@ -1,4 +1,4 @@
-"""Files of the PKI folder: written whole or not at all, by one etcdup at a time."""
+"""The PKI folder: its lock, and the modes of the files in it."""
 
 import os
 from collections.abc import Iterator
@@ -16,40 +16,41 @@ CERT_MODE = 0o644
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Makes the folder if it is not there and holds it alone; frees itself when this process dies."""
+    """Lock the folder for this process, and create it if it is missing. The kernel releases the lock when it dies."""
     make_private_folder(folder)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         lock(descriptor, wait=True)
         yield
     except OSError as error:
-        raise PkiError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
+        raise PkiError(f"cannot write {error.filename or folder}: {error.strerror}") from None
     finally:
         os.close(descriptor)
 
 
 def make_private_folder(folder: Path) -> None:
-    """Makes the folder, or takes it, for its owner alone."""
+    """Create the folder if it is missing, and set its mode to 0700."""
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         folder.chmod(FOLDER_MODE)
     except OSError as error:
-        raise PkiError(f"{folder} cannot be made: {error.strerror}") from None
+        raise PkiError(f"cannot create {folder}: {error.strerror}") from None
 
 
 def exposure_faults(key: Path) -> list[Fault]:
-    """A warning if anybody but its owner (or a group that may only read it) can get at a key file."""
+    """Return a warning if users other than the owner can access a key file. A group may have read access."""
     try:
         mode = key.stat().st_mode & 0o777
     except OSError:
         return []
     if not mode & 0o037:
         return []
-    return [Fault(str(key), f"is open to others (mode {mode:04o})", f"`chmod 0600 {key}`", is_warning=True)]
+    what = f"is accessible to other users (mode {mode:04o})"
+    return [Fault(str(key), what, f"run `chmod 0600 {key}`", is_warning=True)]
 
 
 def restrict_to_owner(key: Path) -> bool:
-    """Whether the key is its owner's alone now. What a link leads to, or another user's file, is not ours to change."""
+    """Set the mode of the key to 0600. Return False for a link and for a file of another user: they stay unchanged."""
     if key.is_symlink():
         return False
     try:

@@ -1,9 +1,10 @@
-"""Consumers' certificates that have had their day. etcd asks no revocation list and takes them until they end, so
-they are kept in sight, below the PKI's folder:
+"""Former certificates of consumers. etcd reads no revocation list and accepts them until they expire.
 
-    former/clients/NAME.pem, NAME~1.pem, ...    and -key.pem, where the key was here
+Therefore etcdup keeps them below the PKI folder:
 
-Forgotten ones are moved there. One that is issued anew is linked there before another takes its place.
+    former/clients/NAME.pem, NAME~1.pem, ...    and -key.pem, where the key was in the PKI folder
+
+A certificate that is archived is renamed to there. A certificate that is reissued is linked there first.
 """
 
 from itertools import count
@@ -14,7 +15,10 @@ from etcdup.ops.pki.files import make_private_folder
 
 
 class ArchivedConsumers:
-    """Changed only under the folder's lock. A certificate comes last: with it, its pair is whole."""
+    """The archived pairs. Change them only under the lock of the PKI folder.
+
+    The key is archived before its certificate: if the certificate is there, the pair is complete.
+    """
 
     def __init__(self, root: Path) -> None:
         self._place = root / "former" / "clients"
@@ -23,7 +27,7 @@ class ArchivedConsumers:
         return tuple(path for path in sorted(self._place.glob("*.pem")) if not path.stem.endswith("-key"))
 
     def archive_copy(self, cert: Path, key: Path) -> None:
-        """The pair under a second name, if there is one. A run that was killed after this may have kept it already."""
+        """Link the pair, if it exists, to a second name. A run that was killed may have done so already."""
         if not cert.exists() or self._has(cert.read_bytes()):
             return
         kept_cert, kept_key = self._free_names(cert.stem)
@@ -33,7 +37,10 @@ class ArchivedConsumers:
         sync_folder(self._place)
 
     def archive(self, cert: Path, key: Path) -> Path:
-        """The pair, moved; returns where its certificate is. While that is in its old place, nothing is forgotten."""
+        """Rename the pair and return the new path of its certificate.
+
+        The certificate is renamed last. Until then the consumer is not archived.
+        """
         kept_cert, kept_key = self._free_names(cert.stem)
         if key.exists():
             key.rename(kept_key)

@@ -1,14 +1,14 @@
-"""etcdup's own CA below `tls.dir`, and what it issued.
+"""The CA that etcdup manages below `tls.dir`, and the certificates that it issued.
 
     ca.pem, ca-key.pem                        the key never leaves this folder
-    next-ca.pem, next-ca-key.pem              a CA that takes over: see pki_rotation.py
+    next-ca.pem, next-ca-key.pem              the new CA of a rotation: see rotation.py
     members/NAME/{server,peer,health}.pem     and -key.pem
-    clients/NAME.pem                          and -key.pem; the operator's own is `admin`
-    former/                                   what had its day: see pki_former.py, pki_rotation.py
+    clients/NAME.pem                          and -key.pem; `admin` is for etcdup itself
+    former/                                   archived files: see former.py, rotation.py
 
-A member's next certificate is for the key that it has; a consumer's, and any after a change of CA, for a new one. A
-new key is stored before its certificate. Killed between the two, the pair does not fit and is due again; the CA's
-certificate is then made for the key that is there. No path leads to a second CA beside a first.
+A renewed certificate of a member is for its existing key. A consumer, and each role after a rotation of the CA, gets
+a new key. A new key is stored before its certificate. After a kill between the two, the pair does not match and is due
+again. The CA certificate is then made for the existing CA key. No code path creates a second CA except a rotation.
 """
 
 import re
@@ -61,13 +61,13 @@ from etcdup.ops.pki.x509 import (
 )
 
 CA_EXPIRES_SOON = timedelta(days=30)  # rule 17
-# What spec.Name allows. Colons, above all, must not be in it: see certs.common_name.
-# A client `x-key` would share a file with the key of a client `x`.
+# The characters that spec.Name allows. A colon is not allowed: see spec.names.common_name.
+# A client `x-key` would have the same file name as the key of a client `x`.
 _CONSUMER_NAME = re.compile(r"(?!admin$)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?(?<!-key)")
 
 
 class Managed(Pki):
-    """A CA of etcdup's own."""
+    """The PKI whose CA etcdup manages."""
 
     def __init__(self, spec: Spec, folder: Path, ask: AskPassphrase | None) -> None:
         self._spec = spec
@@ -81,8 +81,8 @@ class Managed(Pki):
         self._former = ArchivedConsumers(self._root)
         self._asked: str | None = None
         self._unlocked: SigningCa | None = None
-        # What was seen of each pair of files, by role and content: checking signatures costs, and files rarely change.
-        self._judged: dict[tuple[str, str, str, str], CertSeen] = {}
+        # The facts of each pair of files, by role and content: verifying signatures is slow, and files rarely change.
+        self._observed_pairs: dict[tuple[str, str, str, str], CertSeen] = {}
 
     def observe(self) -> PkiSeen:
         content = read_if_exists(self._ca)
@@ -126,9 +126,9 @@ class Managed(Pki):
     def issue_consumer(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
         wanted = self._desired_cert(f"client/{name}")
         if self._cert(wanted.role).exists() and not self._key(wanted.role).exists():
-            hint = "have it make a new request, and give that with --csr"
+            hint = f"make a new request where the key is, then run `etcdup certs issue {name} --csr FILE`"
             raise PkiError(
-                f"the key of {name} is not here: its certificate was made from a request", hint=hint
+                f"the PKI has no key of {name}: its certificate was made from a request", hint=hint
             )
         seen = self.observe()
         if renew or why_due(wanted, seen.certs.get(wanted.role), seen.ca, now):
@@ -138,8 +138,10 @@ class Managed(Pki):
     def sign_consumer(self, name: str, csr: bytes, now: datetime) -> bytes:
         wanted = self._desired_cert(f"client/{name}")
         if self._key(wanted.role).exists():
-            hint = f"give the consumer another name, or move {self._key(wanted.role)} away"
-            raise PkiError(f"{name} has a key here already, which its certificate is for", hint=hint)
+            hint = f"use another name for the consumer, or move {self._key(wanted.role)} to another folder"
+            raise PkiError(
+                f"the PKI has a key of {name} already, and its certificate is for that key", hint=hint
+            )
         request = parse_csr(Path("the request"), csr)
         folder = self._cert(wanted.role).parent
         with folder_lock(self._root):
@@ -157,7 +159,7 @@ class Managed(Pki):
         return self._cert(role), self._key(role)
 
     def ca_file(self, kind: str) -> bytes:
-        del kind  # one CA for both; peers are told apart by their common name
+        del kind  # Clients and peers have the same CA. Peers are recognised by their common name.
         return read_file(self._ca)
 
     def credentials(self) -> tuple[bytes, bytes, bytes]:
@@ -176,9 +178,9 @@ class Managed(Pki):
     def rotate_ca(self, stage: str, now: datetime) -> None:
         with folder_lock(self._root):
             remove_partial_files(self._root, "*.pem")
-            authority = self._unlock_ca(now)  # the passphrase, if there is one, is proved to be the right one
+            authority = self._unlock_ca(now)  # This also verifies the passphrase, if there is one.
             if stage == "trust":
-                # As well kept as the key that it takes over from.
+                # The new key is encrypted if the old key is.
                 secret = (
                     self._passphrase()
                     if is_encrypted(read_file(self._ca_key))
@@ -200,7 +202,8 @@ class Managed(Pki):
         self._desired_cert(f"client/{name}")
         if not cert.exists():
             raise PkiError(
-                f"there is no certificate of a consumer {name}", hint="`etcdup certs list` shows them"
+                f"there is no certificate of a consumer {name}",
+                hint="run `etcdup certs list` to see all consumers",
             )
         with folder_lock(self._root):
             return self._former.archive(cert, key)
@@ -224,8 +227,10 @@ class Managed(Pki):
         return tuple(fault for fault in self.exposed_keys() if restrict_to_owner(Path(fault.file)))
 
     def _roles(self) -> list[str]:
-        """Those that the Spec wants, the clients that were issued beside them, and the servers of members that
-        were: where no host of cluster.yaml knows the cluster, those tell where it may run."""
+        """Return the roles of the Spec, of consumers, and of the servers of former members.
+
+        If no host of cluster.yaml has the cluster, certificates of former members show where it may run.
+        """
         former = [f"server/{path.parent.name}" for path in sorted(self._root.glob("members/*/server.pem"))]
         clients = sorted(self._cert("admin").parent.glob("*.pem"))
         names = [path.stem for path in clients if not path.stem.endswith("-key") and path.stem != "admin"]
@@ -236,8 +241,8 @@ class Managed(Pki):
             return self._specified[role]
         kind, _, name = role.partition("/")
         if kind != "client" or not _CONSUMER_NAME.fullmatch(name):
-            hint = "a client's name holds a-z, 0-9, `-`, `.`; it is not `admin` and does not end in `-key`"
-            raise PkiError(f"There is no certificate `{role}` in this cluster", hint=hint)
+            hint = "use a-z, 0-9, `-`, `.` for the name of a consumer; it is not `admin` and does not end in `-key`"
+            raise PkiError(f"there is no certificate `{role}` in this cluster", hint=hint)
         return desired_consumer_cert(name)
 
     def _cert(self, role: str) -> Path:
@@ -253,28 +258,28 @@ class Managed(Pki):
         return cert.with_name(f"{cert.stem}-key.pem")
 
     def _observe_pair(self, role: str, ca: Pem) -> tuple[CertSeen, str] | None:
-        """The certificate, if there is one, and the sha256 of the key file."""
+        """Return the certificate, if it exists, and the sha256 of its key file."""
         try:
             content = read_if_exists(self._cert(role))
             if content is None:
                 return None
             key = read_if_exists(self._key(role))
             digests = (role, sha256(content).hexdigest(), sha256(key or b"").hexdigest(), ca.sha256)
-            if digests not in self._judged:
+            if digests not in self._observed_pairs:
                 pem = Pem.parse(self._cert(role), content)
                 has_key = key is not None and is_key_of(parse_key(self._key(role), key), pem.certs[0])
-                self._judged[digests] = see_cert(pem, pem.certs[0], ca.certs, has_key=has_key)
-            return self._judged[digests], digests[2]
+                self._observed_pairs[digests] = see_cert(pem, pem.certs[0], ca.certs, has_key=has_key)
+            return self._observed_pairs[digests], digests[2]
         except UnusableFile as unusable:
-            hint = "move it away, and `etcdup apply` issues it anew"
+            hint = "move the file to another folder, then run `etcdup apply`, which issues a new one"
             raise UnusableFile(unusable.path, unusable.reason, hint=hint) from None
 
     def _key_to_keep(self, role: str, seen: PkiSeen) -> PrivateKey | None:
-        """The key that a member or the operator goes on with, if it fits and the CA that signs signed for it before.
+        """Return the existing key of a member or of `admin` if it matches its certificate and the CA is the same.
 
-        Then a renewal changes one file, by one rename, and no handshake finds half of a new pair (rule 16): etcd reads
-        the two one after the other, so that of two renames it may see one, however near they are. What a new key
-        protects from, only a new CA ends, since etcd asks no revocation list: with that, all keys are new.
+        With the same key a renewal renames one file, and no handshake reads half of a new pair (rule 16): etcd reads
+        certificate and key one after the other, so it could see only one of two renames. A new key alone does not
+        protect after a theft, because etcd reads no revocation list. That needs a new CA, and then all keys are new.
         """
         cert = seen.certs.get(role)
         if cert is None or seen.ca is None or cert.issuer_key != seen.ca.key or not cert.key:
@@ -297,20 +302,22 @@ class Managed(Pki):
             self._unlocked = self._make_or_load_ca(now)
         if self._unlocked.cert.not_valid_after_utc <= now:
             hint = (
-                "no certificate of it is taken any more, so `certs rotate-ca` cannot exchange it: take a snapshot of a "
-                "member's own data, and make the cluster anew from it with another `tls.dir`"
+                "take a snapshot of the data of a member, then restore it as a new cluster with another `tls.dir`: "
+                "`certs rotate-ca` cannot replace an expired CA, because members accept no certificate of it"
             )
-            raise PkiError(f"The CA in {self._ca} has expired: nothing it signs would be valid", hint=hint)
+            raise PkiError(
+                f"the CA in {self._ca} is expired: no certificate that it signs would be valid", hint=hint
+            )
         return self._unlocked
 
     def _is_current(self, authority: SigningCa) -> bool:
-        """Whether it signs still: another run may have changed the CA since it was unlocked."""
+        """Whether this CA is still the one that signs. Another run may have changed the CA since it was unlocked."""
         return self._rotation.signing_ca(Pem.read(self._ca)) == authority.cert
 
     def _make_or_load_ca(self, now: datetime) -> SigningCa:
-        """The CA, made if this folder never had one, finished if its making was cut off.
+        """Return the CA. It is created if the folder never had one, and completed if a previous run was killed.
 
-        A file that another etcdup made in between, where locks do not reach (NFS), counts and ours does not.
+        Another etcdup may create a file at the same time where locks have no effect (NFS). Then that file is used.
         """
         self._check_no_second_ca()
         if not self._ca_key.exists():
@@ -323,18 +330,18 @@ class Managed(Pki):
                 create_file(self._ca, cert_pem(made), CERT_MODE)
         cert = self._rotation.signing_ca(Pem.read(self._ca))
         if not is_key_of(key, cert):
-            hint = "bring both files back from the same backup"
+            hint = f"restore both files from the same backup of {self._root}"
             raise PkiError(f"{self._ca_key} is not the key of {self._ca}", hint=hint)
         return SigningCa(cert, key)
 
     def _check_no_second_ca(self) -> None:
         if self._ca_key.exists():
             return
-        hint = f"bring {self._ca.name} and {self._ca_key.name} back from your backup of {self._root}"
+        hint = f"restore {self._ca.name} and {self._ca_key.name} from your backup of {self._root}"
         if self._ca.exists():
-            raise PkiError(f"{self._ca} is there without its key: no second CA is made", hint=hint)
+            raise PkiError(f"{self._ca} exists without its key: etcdup creates no second CA", hint=hint)
         if issued := [*self._root.glob("members/*/*.pem"), *self._root.glob("clients/*.pem")]:
-            message = f"{issued[0]} is there without the CA that signed it: no second CA is made"
+            message = f"{issued[0]} exists without the CA that signed it: etcdup creates no second CA"
             raise PkiError(message, hint=hint)
 
     def _load_ca_key(self) -> PrivateKey:
@@ -353,6 +360,6 @@ class Managed(Pki):
         if passphrase is None and self._ask is not None:
             passphrase = self._asked = self._ask()
         if passphrase is None:
-            hint = f"set ${VARIABLE}, or tls.passphrase_command in cluster.yaml"
-            raise PkiError(f"{self._ca_key} is encrypted and there is no passphrase for it", hint=hint)
+            hint = f"set ${VARIABLE}, or `tls.passphrase_command` in cluster.yaml"
+            raise PkiError(f"{self._ca_key} is encrypted, and no passphrase is set", hint=hint)
         return passphrase

@@ -1,4 +1,4 @@
-"""The passphrase of the CA's key, from where the operator keeps it."""
+"""The passphrase of the CA key, from the environment or from a command of the operator."""
 
 import os
 import shlex
@@ -12,23 +12,26 @@ COMMAND_TIMEOUT_S = 60.0
 
 
 def configured_passphrase(command: str | None, folder: Path) -> str | None:
-    """From $ETCDUP_CA_PASSPHRASE, else the first line that the command prints; None if neither is set."""
+    """Return $ETCDUP_CA_PASSPHRASE, or the first line that the command prints, or None if neither is set."""
     if VARIABLE in os.environ:
         return _require_not_empty(os.environ[VARIABLE], f"${VARIABLE}")
     if command is None:
         return None
-    return _require_not_empty(_run_command(command, folder), "what tls.passphrase_command printed")
+    return _require_not_empty(_run_command(command, folder), "the output of tls.passphrase_command")
 
 
 def _require_not_empty(passphrase: str, where: str) -> str:
     if not passphrase:
-        raise PkiError(f"The CA's passphrase is empty: {where}", hint="unset it to do without one")
+        raise PkiError(
+            f"the passphrase of the CA key is empty: {where}",
+            hint="unset it to use a key without a passphrase",
+        )
     return passphrase
 
 
 def _run_command(command: str, folder: Path) -> str:
-    """Runs without a shell: the words are the program and its arguments as shells quote them."""
-    hint = "run the command by hand; it must print the passphrase as its first line"
+    """Return the first line that the command prints. It runs without a shell; its words are split as a shell does."""
+    hint = "run the command in your shell; it must print the passphrase as its first line"
     try:
         argv = shlex.split(command)
         done = subprocess.run(
@@ -36,7 +39,7 @@ def _run_command(command: str, folder: Path) -> str:
         )
     except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
         why = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise PkiError(f"tls.passphrase_command could not be run: {why}", hint=hint) from None
+        raise PkiError(f"cannot run tls.passphrase_command: {why}", hint=hint) from None
     if done.returncode != 0:
         raise PkiError(f"tls.passphrase_command exited with status {done.returncode}", hint=hint)
     return done.stdout.decode(errors="replace").partition("\n")[0].rstrip("\r")

@@ -1,8 +1,7 @@
 """The certificates and keys of a cluster, on the operator's machine.
 
-`Managed` (pki_managed.py) is etcdup's own CA below `tls.dir`; `Provided` (pki_provided.py) are the operator's
-files.
-Importing this module does not import the cryptography library: opening a Pki does.
+`Managed` (managed.py) is a CA that etcdup made below `tls.dir`. `Provided` (provided.py) are files of the operator.
+Importing this module does not import the cryptography library: `open_pki` (open.py) does.
 """
 
 from abc import ABC, abstractmethod
@@ -17,70 +16,74 @@ AskPassphrase = Callable[[], str]
 
 
 class Pki(ABC):
-    """Roles are named as in PkiSeen. Every method raises PkiError, which never holds key material."""
+    """The PKI of one cluster. Roles are named as in PkiSeen.
+
+    Every method raises PkiError, which never contains key material.
+    """
 
     @abstractmethod
     def observe(self) -> PkiSeen:
-        """What there is. What is not there yet is left out; a file that cannot be used is a PkiError."""
+        """Return all certificates that exist. Raises PkiError for a file that is not usable."""
 
     @abstractmethod
     def issue(self, roles: Iterable[str], now: datetime) -> None:
-        """Makes the CA if there is none, then a new certificate for each of these roles.
+        """Create the CA if there is none, then issue a new certificate for each of these roles.
 
-        It is for the key that is there, unless that does not fit or another CA signed for it, or it is a consumer's.
+        It is for the existing key. A new key is made for a consumer, if the existing key does not match its
+        certificate, and if another CA signed that certificate.
         """
 
     @abstractmethod
     def issue_consumer(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
-        """Certificate and key of a consumer; those there are, unless they are due or `renew` is set.
+        """Return certificate and key of a consumer. They are issued if they are missing or due, or if `renew` is set.
 
-        Those that another pair takes the place of are among `forgotten` from then on.
+        A pair that is replaced is in `archived_consumers` from then on.
         """
 
     @abstractmethod
     def sign_consumer(self, name: str, csr: bytes, now: datetime) -> bytes:
-        """A new certificate for a consumer whose key is on a host of its own; kept here without a key."""
+        """Return a new certificate for a consumer that keeps its key. The PKI stores the certificate without a key."""
 
     @abstractmethod
     def pair(self, role: str) -> tuple[bytes, bytes]:
-        """Certificate (with its chain) and key in PEM, as they go to the host; they fit each other."""
+        """Return the certificate with its chain, and its key, both in PEM. Raises PkiError if they do not match."""
 
     @abstractmethod
     def paths(self, role: str) -> tuple[Path, Path]:
-        """Where on this machine the two of `file` are; reads nothing."""
+        """Return the paths of the certificate and key on this machine. Nothing is read."""
 
     @abstractmethod
     def ca_file(self, kind: str) -> bytes:
-        """The CA file that `ca` (clients and servers) or `peer-ca` (peers) are judged by."""
+        """Return the CA file that verifies clients and servers (`ca`) or peers (`peer-ca`)."""
 
     @abstractmethod
     def credentials(self) -> tuple[bytes, bytes, bytes]:
-        """CA, certificate and key in PEM for the operator's own client."""
+        """Return CA, certificate and key in PEM for the client that etcdup itself uses."""
 
     @abstractmethod
     def archive_member(self, name: str) -> None:
-        """Sets a member's certificates aside: it has left, and its host is cleared. Nothing is deleted."""
+        """Archive the certificates of a member that left, after its host is cleared. Nothing is deleted."""
 
     @abstractmethod
     def rotate_ca(self, stage: str, now: datetime) -> None:
-        """One turn of a change of CA (see steps.RotateAuthority); does nothing where it is done already."""
+        """Do one stage of the rotation of the CA (see steps.RotateAuthority). A stage that is done is skipped."""
 
     @abstractmethod
     def archive_consumer(self, name: str) -> Path:
-        """Sets a consumer's certificate aside: it shall have no next one. Nothing is deleted; returns where it is."""
+        """Archive the certificate of a consumer, which gets no further one. Return its new path. Nothing is deleted."""
 
     @abstractmethod
     def archived_consumers(self) -> tuple[Path, ...]:
-        """The certificates that were set aside, so or for newer ones: etcd lets their holders in until they end."""
+        """Return the archived and the replaced certificates of consumers. etcd accepts them until they expire."""
 
     @abstractmethod
     def check(self, now: datetime) -> tuple[Fault, ...]:
-        """Everything that is wrong or soon will be, all at once; raises nothing for a bad file."""
+        """Return all faults and all warnings together. A bad file is a fault, not an exception."""
 
     @abstractmethod
     def exposed_keys(self) -> tuple[Fault, ...]:
-        """etcdup's own keys that others than their owner can get at."""
+        """Return a warning for each key that etcdup made and that other users can access."""
 
     @abstractmethod
     def restrict_keys(self) -> tuple[Fault, ...]:
-        """Closes those keys to others, and returns what was wrong with each. Files that are `provided` are not ours."""
+        """Set those keys to mode 0600 and return the warnings about them. Provided files are never changed."""

@@ -1,4 +1,4 @@
-"""The operator's own certificates (`tls.mode: provided`): read, judged, handed on; never made or changed."""
+"""Certificates of the operator (`tls.mode: provided`). etcdup reads, checks and installs them, and changes none."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class _FileCache:
-    """Files read so far: one that serves every role is read once."""
+    """The files that were read: a file that serves several roles is read once."""
 
     def __init__(self) -> None:
         self._certs: dict[Path, Pem] = {}
@@ -59,11 +59,12 @@ def _fault(unusable: UnusableFile, role: str) -> Fault:
 
 
 def _cert_set(role: str, ca: Pem, pem: Pem, key_path: Path, key: PrivateKey) -> ProvidedCert:
-    leaf, *between = pem.certs
-    chain = chain_of(leaf, between, ca.certs)
+    leaf, *intermediates = pem.certs
+    chain = chain_of(leaf, intermediates, ca.certs)
     has_key = is_key_of(key, leaf)
     links = tuple(
-        see_cert(ca if cert in ca.certs else pem, cert, (*between, *ca.certs), has_key=True) for cert in chain
+        see_cert(ca if cert in ca.certs else pem, cert, (*intermediates, *ca.certs), has_key=True)
+        for cert in chain
     )
     return ProvidedCert(
         role=role,
@@ -76,7 +77,7 @@ def _cert_set(role: str, ca: Pem, pem: Pem, key_path: Path, key: PrivateKey) -> 
 
 
 class Provided(Pki):
-    """Files that cluster.yaml names: one may serve many roles; `{name}` in a path is the member's name."""
+    """The files that cluster.yaml names. One file may serve many roles; `{name}` in a path is the member name."""
 
     def __init__(self, spec: Spec, folder: Path) -> None:
         self._spec = spec
@@ -86,7 +87,7 @@ class Provided(Pki):
         sets, faults = self._read()
         if faults:
             raise PkiError(
-                f"{len(faults)} of the provided TLS files cannot be used",
+                f"{len(faults)} of the provided TLS files are not usable",
                 detail="\n".join(str(fault) for fault in faults),
                 hint=faults[0].hint,
             )
@@ -123,11 +124,11 @@ class Provided(Pki):
         return (self.ca_file("ca"), *self.pair("admin"))
 
     def archive_member(self, name: str) -> None:
-        """The files are the operator's to keep or to drop."""
+        """Do nothing: the operator keeps or deletes these files."""
 
     def rotate_ca(self, stage: str, now: datetime) -> None:
         del stage, now
-        raise self._unsupported("another CA")
+        raise self._unsupported("a new CA")
 
     def archive_consumer(self, name: str) -> Path:
         raise self._unsupported(f"client/{name}")
@@ -136,7 +137,7 @@ class Provided(Pki):
         return ()
 
     def exposed_keys(self) -> tuple[Fault, ...]:
-        return ()  # `check` tells of them, before any host is touched
+        return ()  # `check` reports them, before any host is changed.
 
     def restrict_keys(self) -> tuple[Fault, ...]:
         return ()
@@ -144,35 +145,35 @@ class Provided(Pki):
     def check(self, now: datetime) -> tuple[Fault, ...]:
         sets, faults = self._read()
         keys = dict.fromkeys(Path(each.key_path) for each in sets.values())
-        loose = [fault for key in keys for fault in exposure_faults(key)]
-        return merge_faults([*faults, *check_provided(self._spec, tuple(sets.values()), now), *loose])
+        exposed = [fault for key in keys for fault in exposure_faults(key)]
+        return merge_faults([*faults, *check_provided(self._spec, tuple(sets.values()), now), *exposed])
 
     def _roles(self) -> list[str]:
         return [f"{kind}/{host.name}" for host in self._spec.hosts for kind in MEMBER_CERTS] + ["admin"]
 
     def _read(self) -> tuple[dict[str, ProvidedCert], tuple[Fault, ...]]:
-        """Every role whose files can be read, and what is wrong with the others'."""
+        """Return the certificates of all roles whose files are readable, and the faults of the other files."""
         sets: dict[str, ProvidedCert] = {}
         faults: list[Fault] = []
-        shelf = _FileCache()
+        cache = _FileCache()
         for role in self._roles():
-            read = self._read_role(role, shelf)
+            read = self._read_role(role, cache)
             if isinstance(read, ProvidedCert):
                 sets[role] = read
             else:
                 faults += [_fault(unusable, role) for unusable in read]
         return sets, merge_faults(faults)
 
-    def _read_role(self, role: str, shelf: _FileCache) -> ProvidedCert | list[UnusableFile]:
-        ca = _read_or_fault(lambda: shelf.certs(self._path("ca", role)))
-        pem = _read_or_fault(lambda: shelf.certs(self._path("cert", role)))
-        key = _read_or_fault(lambda: shelf.key(self._path("key", role)))
+    def _read_role(self, role: str, cache: _FileCache) -> ProvidedCert | list[UnusableFile]:
+        ca = _read_or_fault(lambda: cache.certs(self._path("ca", role)))
+        pem = _read_or_fault(lambda: cache.certs(self._path("cert", role)))
+        key = _read_or_fault(lambda: cache.key(self._path("key", role)))
         if isinstance(ca, Pem) and isinstance(pem, Pem) and not isinstance(key, UnusableFile):
             return _cert_set(role, ca, pem, self._path("key", role), key)
         return [part for part in (ca, pem, key) if isinstance(part, UnusableFile)]
 
     def _path(self, what: str, role: str) -> Path:
-        """Where cluster.yaml says that the `ca`, `cert` or `key` of this role is."""
+        """Return the path that cluster.yaml names for the `ca`, `cert` or `key` of this role."""
         kind, _, name = role.partition("/")
         prefix = {"peer": "peer_", "health": "client_", "admin": "client_"}.get(kind, "")
         tls = self._spec.tls
@@ -186,7 +187,7 @@ class Provided(Pki):
         return sha256(read_file(self._path(what, role))).hexdigest()
 
     def _unsupported(self, what: str) -> PkiError:
-        hint = "issue it with the CA that made the others, or set `tls.mode: managed`"
+        hint = "issue it with the CA that issued the other certificates, or set `tls.mode: managed`"
         return PkiError(
-            f"{what} cannot be issued: with `tls.mode: provided` the CA is not etcdup's", hint=hint
+            f"cannot issue {what}: with `tls.mode: provided` etcdup has no key of a CA", hint=hint
         )

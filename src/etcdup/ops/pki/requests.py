@@ -1,6 +1,6 @@
-"""Certificate requests of all members, for a CA that somebody else runs.
+"""Certificate signing requests of all members, for a CA that etcdup does not manage.
 
-DIR/NAME/{server,peer,health}.csr    and -key.pem, which never leaves; the certificate goes beside it as .pem
+DIR/NAME/{server,peer,health}.csr    and -key.pem, which never leaves; the certificate is stored next to it as .pem
 """
 
 from pathlib import Path
@@ -15,12 +15,12 @@ from etcdup.ops.pki.x509 import parse_key, read_file
 
 
 def request_all(spec: Spec, folder: Path) -> tuple[Path, ...]:
-    """Writes them and returns their paths. A key that is there stays: its certificate may be on its way."""
+    """Write the requests and return their paths. An existing key is kept: a CA may be signing its request already."""
     written = []
     with folder_lock(folder):
         for wanted in desired_certs(spec):
             kind, _, name = wanted.role.partition("/")
-            if not name:  # the operator's own: with provided files it is a member's `health`
+            if not name:  # With provided files, etcdup uses the `health` certificate of a member.
                 continue
             make_private_folder(folder / name)
             key_path, path = folder / name / f"{kind}-key.pem", folder / name / f"{kind}.csr"
@@ -30,12 +30,12 @@ def request_all(spec: Spec, folder: Path) -> tuple[Path, ...]:
             write_file(path, make_csr(wanted, key, spec.name), CERT_MODE)
             written.append(path)
     if not written:
-        raise PkiError("cluster.yaml names no hosts to request certificates for")
+        raise PkiError("cluster.yaml has no hosts, so there is no certificate to request")
     return tuple(written)
 
 
 def tls_section(folder: str) -> str:
-    """The section of cluster.yaml that uses what the CA makes of the requests."""
+    """Return the section of cluster.yaml that uses the certificates of these requests."""
     lines = [f"  {prefix}ca: {folder}/ca.pem" for prefix in ("", "peer_")]
     for prefix, kind in (("", "server"), ("peer_", "peer"), ("client_", "health")):
         lines += [

@@ -1,12 +1,12 @@
-"""The files of a CA that takes over from another. Each turn is one rename: before it nothing, after it all is turned.
+"""The files of a rotation of the CA. Each stage is one rename: before it nothing is changed, after it everything.
 
-    ca.pem           what members and clients trust: one CA, or the old one and the new
-    ca-key.pem       the key of the one that signs
-    next-ca.pem      the new CA, from when it is made until it is the only one
-    next-ca-key.pem  its key, until it signs
-    former/          every CA file that there was, and the keys that signed no more
+    ca.pem           the CA file that members and clients trust: one CA, or the old and the new CA
+    ca-key.pem       the key of the CA that signs
+    next-ca.pem      the new CA, until it is the only one
+    next-ca-key.pem  the key of the new CA, until it signs
+    former/          all previous CA files, and the keys of previous CAs
 
-The new CA signs from the moment when its key is `ca-key.pem`. Only this module makes a second CA beside a first.
+The new CA signs as soon as its key is `ca-key.pem`. Only this module creates a second CA.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,10 @@ from etcdup.ops.pki.x509 import Pem, PrivateKey, is_key_of, read_if_exists
 
 
 class CaRotation:
-    """Used under the folder's lock, but for what only looks. `read_key` reads a key, with a passphrase if need be."""
+    """The stages of a rotation. Call the methods that write under the lock of the PKI folder.
+
+    `read_key` returns a private key, and decrypts it if it is encrypted.
+    """
 
     def __init__(self, root: Path, read_key: Callable[[Path], PrivateKey]) -> None:
         self._root = root
@@ -36,7 +39,10 @@ class CaRotation:
         self._read_key = read_key
 
     def successor(self, ca: Pem) -> x509.Certificate | None:
-        """The CA that takes over; None also where it has: then its file is only left behind."""
+        """Return the new CA, or None if no rotation is running.
+
+        After the last stage the file of the new CA may still exist, because the run was killed: then also None.
+        """
         content = read_if_exists(self._next)
         if content is None:
             return None
@@ -44,7 +50,7 @@ class CaRotation:
         return None if ca.certs == (cert,) else cert
 
     def signing_ca(self, ca: Pem) -> x509.Certificate:
-        """Which of the trusted CAs the key is for. Told by the files' names: the key may be encrypted."""
+        """Return the trusted CA that `ca-key.pem` belongs to. The file names decide, since the key may be encrypted."""
         cert = self.successor(ca)
         if cert is None:
             return ca.certs[0]
@@ -53,11 +59,11 @@ class CaRotation:
         return next((each for each in ca.certs if each != cert), ca.certs[0])
 
     def past_ca_files(self) -> frozenset[str]:
-        """The sha256 of every CA file that there was before."""
+        """Return the sha256 of each previous CA file."""
         return frozenset(sha256(path.read_bytes()).hexdigest() for path in self._former.glob("ca-*.pem"))
 
     def make_key(self, passphrase: str | None) -> PrivateKey:
-        """The key of the new CA, made unless a run before this one made it."""
+        """Return the key of the new CA. It is made, unless a previous run made it."""
         if not self._next.exists() or self._is_left_behind():
             self._next.unlink(missing_ok=True)
             with suppress(FileExistsError):
@@ -65,45 +71,45 @@ class CaRotation:
         return self._read_key(self.next_key)
 
     def trust_both(self, old: x509.Certificate, made: x509.Certificate) -> None:
-        """Both are trusted. A new CA that is there already is the one that counts."""
+        """Write a CA file with both CAs. If a previous run stored a new CA already, that one is used."""
         with suppress(FileExistsError):
             create_file(self._next, cert_pem(made), CERT_MODE)
         new = Pem.read(self._next).certs[0]
         self._replace_ca_file(cert_pem(old) + cert_pem(new))
 
     def sign_with_new(self) -> None:
-        """The new key takes the old one's place, which is kept."""
+        """Archive the old key and make the new key `ca-key.pem`."""
         if not self.next_key.exists():
             return
         new = Pem.read(self._next).certs[0]
         if not is_key_of(self._read_key(self.next_key), new):
-            hint = "bring both files back from the same backup"
+            hint = f"restore both files from the same backup of {self._root}"
             raise PkiError(f"{self.next_key} is not the key of {self._next}", hint=hint)
         if new not in Pem.read(self._ca).certs:
-            raise PkiError(f"{self._ca} does not hold the CA of {self._next} yet: it must not sign")
+            raise PkiError(f"{self._ca} does not contain the CA of {self._next} yet: it must not sign")
         self._archive(self._ca_key, "old-ca-key")
         self.next_key.replace(self._ca_key)
         sync_folder(self._root)
 
     def drop_old(self) -> None:
-        """The new CA is trusted alone."""
+        """Write a CA file with the new CA only."""
         if not self._next.exists():
             return
         if self.next_key.exists():
-            raise PkiError(f"the CA of {self._next} does not sign yet: the old one is not dropped")
+            raise PkiError(f"the CA of {self._next} does not sign yet: etcdup does not drop the old CA")
         self._replace_ca_file(cert_pem(Pem.read(self._next).certs[0]))
         self._next.unlink()
         sync_folder(self._root)
 
     def restore_old(self) -> None:
-        """The way back from `drop`: the CA file of before, with the old CA and this one, is trusted again."""
+        """Undo `drop_old`: use the previous CA file again, which contains the old and the current CA."""
         current = Pem.read(self._ca).certs
         if len(current) > 1:
             return
         both = [path for path in self._former.glob("ca-*.pem") if Pem.read(path).certs[1:] == current]
         if not both:
-            hint = "bring the folder back from a backup that has it"
-            raise PkiError(f"no file in {self._former} holds the old CA beside this one", hint=hint)
+            hint = f"restore {self._former} from a backup that contains the old CA"
+            raise PkiError(f"no file in {self._former} contains both the old and the current CA", hint=hint)
         with suppress(FileExistsError):
             create_file(self._next, cert_pem(current[0]), CERT_MODE)
         self._replace_ca_file(both[0].read_bytes())
@@ -118,7 +124,7 @@ class CaRotation:
         write_file(self._ca, content, CERT_MODE)
 
     def _archive(self, path: Path, name: str) -> None:
-        """As it is now, under a name that its content gives it, so that nothing is kept twice."""
+        """Link the file to a name that contains its checksum, so that the same content is kept once."""
         make_private_folder(self._former)
         kept = self._former / f"{name}-{sha256(path.read_bytes()).hexdigest()[:16]}.pem"
         with suppress(FileExistsError):

@@ -1,4 +1,4 @@
-"""Making keys and certificates: ECDSA on P-256, which every etcd and every Kubernetes takes."""
+"""Make keys and certificates: ECDSA on P-256, which every version of etcd and Kubernetes supports."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from etcdup.core.certs.required import DesiredCert
 from etcdup.core.spec.names import common_name
 from etcdup.ops.pki.x509 import USAGES, PrivateKey
 
-# Whatever knows the public key that a certificate is for.
+# The objects that contain the public key of a certificate.
 Holder = PrivateKey | x509.CertificateSigningRequest
-# Hosts' clocks may be behind ours; a certificate from the future would be refused there (rule 94).
+# The clock of a host may be behind the clock of this machine. A certificate that starts later is refused (rule 94).
 BACKDATED = timedelta(hours=1)
 _OIDS = {name: oid for oid, name in USAGES.items()}
 
@@ -29,7 +29,7 @@ def cert_pem(cert: x509.Certificate) -> bytes:
 
 
 def key_pem(key: PrivateKey, passphrase: str | None = None) -> bytes:
-    """The key as PKCS#8, encrypted if there is a passphrase."""
+    """Return the key as PKCS#8 in PEM, encrypted if there is a passphrase."""
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:
         encryption = serialization.BestAvailableEncryption(passphrase.encode())
@@ -38,14 +38,14 @@ def key_pem(key: PrivateKey, passphrase: str | None = None) -> bytes:
 
 @dataclass(frozen=True, repr=False)
 class SigningCa:
-    """A CA that can sign."""
+    """A CA certificate with its private key."""
 
     cert: x509.Certificate
     key: PrivateKey
 
 
 def make_ca(key: PrivateKey, cluster: str, days: int, now: datetime) -> x509.Certificate:
-    """A self-signed CA for this cluster and nothing else (CIS 2.7). The same key gives the same CA again."""
+    """Return a self-signed CA certificate for this cluster only (CIS 2.7)."""
     name = _subject(cluster, common_name(cluster, "ca"))
     builder = _builder(name, key, now).issuer_name(name).not_valid_after(now + timedelta(days=days))
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -54,7 +54,7 @@ def make_ca(key: PrivateKey, cluster: str, days: int, now: datetime) -> x509.Cer
 
 
 def make_csr(wanted: DesiredCert, key: PrivateKey, cluster: str) -> bytes:
-    """A request in PEM, with all that the certificate must say, for a CA that somebody else runs."""
+    """Return a certificate signing request in PEM, with all names and usages that the certificate must have."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(_subject(cluster, wanted.common_name))
     builder = builder.add_extension(_key_usage(is_ca=False), critical=True)
     usages = x509.ExtendedKeyUsage([_OIDS[usage] for usage in wanted.usages])
@@ -67,7 +67,7 @@ def make_csr(wanted: DesiredCert, key: PrivateKey, cluster: str) -> bytes:
 def make_cert(
     wanted: DesiredCert, key: Holder, authority: SigningCa, cluster: str, *, days: int, now: datetime
 ) -> x509.Certificate:
-    """The wanted certificate, signed. It does not outlive its CA. Of a request nothing but its key is taken."""
+    """Return the wanted certificate, signed. It expires no later than its CA. From a request only the key is used."""
     until = min(now + timedelta(days=days), authority.cert.not_valid_after_utc)
     builder = _builder(_subject(cluster, wanted.common_name), key, now)
     builder = builder.issuer_name(authority.cert.subject).not_valid_after(until)

@@ -1,6 +1,6 @@
-"""X.509 in PEM files: reading and judging what there is. signing.py makes what is wanted.
+"""X.509 certificates in PEM files: read and check them. signing.py makes them.
 
-No exception raised here holds or chains to anything read from a key file.
+No exception that is raised here contains, or is chained to, content of a key file.
 """
 
 import re
@@ -42,7 +42,7 @@ USAGES = {
 
 
 class UnusableFile(PkiError):
-    """A file that holds no usable certificate or key; `reason` follows its name in a sentence."""
+    """A file without a usable certificate or key. `reason` follows the path in a sentence."""
 
     def __init__(self, path: Path, reason: str, *, hint: str = "") -> None:
         super().__init__(f"{path} {reason}", hint=hint)
@@ -51,15 +51,15 @@ class UnusableFile(PkiError):
 
 
 def read_file(path: Path) -> bytes:
-    """The file's content; UnusableFile where it cannot be had."""
+    """Return the content of the file. Raises UnusableFile."""
     content = read_if_exists(path)
     if content is None:
-        raise UnusableFile(path, "is not there")
+        raise UnusableFile(path, "does not exist")
     return content
 
 
 def read_if_exists(path: Path) -> bytes | None:
-    """The file's content, None where there is none. What we may not look at is not for that reason absent."""
+    """Return the content of the file, or None if it does not exist. Raises UnusableFile if it is not readable."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -67,31 +67,33 @@ def read_if_exists(path: Path) -> bytes | None:
     except IsADirectoryError:
         raise UnusableFile(path, "is a directory, not a file") from None
     except OSError as error:
-        raise UnusableFile(path, f"cannot be read: {error.strerror}") from None
+        raise UnusableFile(path, f"is not readable: {error.strerror}") from None
 
 
 def parse_certs(path: Path, pem: bytes) -> tuple[x509.Certificate, ...]:
-    """The certificates in a PEM file, at least one, in the file's order."""
+    """Return the certificates in a PEM file, at least one, in the order of the file. Raises UnusableFile."""
     has_key = _KEY.search(pem) is not None
     blocks = _CERTIFICATE.findall(pem)
     if not blocks and has_key:
         raise UnusableFile(
-            path, "holds a private key and no certificate", hint="are certificate and key swapped?"
+            path,
+            "contains a private key and no certificate",
+            hint="check whether the paths of certificate and key are swapped",
         )
     if not blocks:
-        hint = "`openssl x509 -inform der` turns DER into PEM"
-        raise UnusableFile(path, "holds no certificate in PEM form", hint=hint)
+        hint = "convert DER to PEM with `openssl x509 -inform der -in FILE`"
+        raise UnusableFile(path, "contains no certificate in PEM format", hint=hint)
     if has_key:
-        hint = "keep the key in a file of its own: certificates are copied to files that everybody may read"
-        raise UnusableFile(path, "holds a private key beside the certificate", hint=hint)
+        hint = "keep the key in a separate file: etcdup copies certificates to files that all users can read"
+        raise UnusableFile(path, "contains a private key in addition to the certificate", hint=hint)
     try:
         return tuple(map(_load_whole, blocks))
     except _DAMAGED:
-        raise UnusableFile(path, "holds a damaged certificate") from None
+        raise UnusableFile(path, "contains a damaged certificate") from None
 
 
 def _load_whole(block: bytes) -> x509.Certificate:
-    """The certificate, read to its last field: the library reads late, and would fail later."""
+    """Return the certificate after reading all its fields: the library parses a field only when it is used."""
     cert = x509.load_pem_x509_certificate(block)
     _spki(cert.public_key())
     for field in ("extensions", "subject", "issuer", "not_valid_before_utc", "not_valid_after_utc"):
@@ -100,40 +102,45 @@ def _load_whole(block: bytes) -> x509.Certificate:
 
 
 def parse_key(path: Path, pem: bytes, passphrase: str | None = None) -> PrivateKey:
-    """The private key in a PEM file: EC, RSA or Ed25519, in PKCS#1, SEC1 or PKCS#8."""
+    """Return the private key in a PEM file: EC, RSA or Ed25519, in PKCS#1, SEC1 or PKCS#8. Raises UnusableFile."""
     if _KEY.search(pem) is None:
         if _CERTIFICATE.search(pem):
-            hint = "are certificate and key swapped?"
-            raise UnusableFile(path, "holds a certificate and no private key", hint=hint)
-        raise UnusableFile(path, "holds no private key in PEM form")
+            hint = "check whether the paths of certificate and key are swapped"
+            raise UnusableFile(path, "contains a certificate and no private key", hint=hint)
+        raise UnusableFile(path, "contains no private key in PEM format")
     if is_encrypted(pem) and passphrase is None:
-        hint = "etcd cannot read encrypted keys: `openssl pkey -in KEY -out PLAIN` decrypts one"
+        hint = "decrypt it with `openssl pkey -in KEY -out PLAIN`: etcd cannot read encrypted keys"
         raise UnusableFile(path, "is encrypted", hint=hint)
     key = _decrypt(path, pem, passphrase if is_encrypted(pem) else None)
     if not isinstance(key, PrivateKey):
-        raise UnusableFile(path, "holds a key of another kind than ECDSA, RSA or Ed25519")
+        raise UnusableFile(path, "contains a key that is neither ECDSA nor RSA nor Ed25519")
     return key
 
 
 def parse_csr(path: Path, pem: bytes) -> x509.CertificateSigningRequest:
-    """A certificate signing request in PEM, signed by its own key, which is one that etcd takes."""
+    """Return a certificate signing request that its own key signed, with a key that etcd supports.
+
+    Raises UnusableFile.
+    """
     try:
         request = x509.load_pem_x509_csr(pem)
         key, signed = request.public_key(), request.is_signature_valid
     except _DAMAGED:
-        hint = "`openssl req -new -key KEY -subj /CN=NAME` makes one"
-        raise UnusableFile(path, "holds no certificate signing request in PEM form", hint=hint) from None
+        hint = "make one with `openssl req -new -key KEY -subj /CN=NAME`"
+        raise UnusableFile(path, "contains no certificate signing request in PEM format", hint=hint) from None
     if not signed:
-        raise UnusableFile(path, "is not signed by the key that it holds")
+        raise UnusableFile(path, "is not signed by the key that it contains")
     if not isinstance(key, PublicKey):
-        raise UnusableFile(path, "holds a key of another kind than ECDSA, RSA or Ed25519")
+        raise UnusableFile(path, "contains a key that is neither ECDSA nor RSA nor Ed25519")
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < RSA_LEAST_BITS:
-        raise UnusableFile(path, f"holds an RSA key of {key.key_size} bits: {RSA_LEAST_BITS} are the least")
+        raise UnusableFile(
+            path, f"contains an RSA key of {key.key_size} bits: at least {RSA_LEAST_BITS} bits are required"
+        )
     return request
 
 
 def is_encrypted(pem: bytes) -> bool:
-    """Whether a key file needs a passphrase: encrypted PKCS#8, or OpenSSL's older form."""
+    """Whether a key file needs a passphrase: encrypted PKCS#8, or the older format of OpenSSL."""
     return b"BEGIN ENCRYPTED PRIVATE KEY" in pem or b"Proc-Type: 4,ENCRYPTED" in pem
 
 
@@ -144,17 +151,19 @@ def _decrypt(path: Path, pem: bytes, passphrase: str | None) -> object:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if passphrase is not None:
             raise UnusableFile(path, "cannot be decrypted with this passphrase") from None
-        raise UnusableFile(path, "holds a damaged private key") from None
+        raise UnusableFile(path, "contains a damaged private key") from None
 
 
 def is_key_of(key: PrivateKey, cert: x509.Certificate) -> bool:
-    """Whether this is the private key that the certificate was made for."""
+    """Whether this is the private key of the certificate."""
     return _spki(key.public_key()) == _spki(cert.public_key())
 
 
 def read_pair(cert_path: Path, key_path: Path) -> tuple[bytes, bytes]:
-    """Certificate and key file. With a pair that does not fit every new handshake would fail, while health
-    still looks fine (rule 16): such a pair goes nowhere."""
+    """Return certificate and key file. Raises UnusableFile if they do not match.
+
+    With such a pair every new handshake fails, while health checks still succeed (rule 16): it is never installed.
+    """
     pem, key = Pem.read(cert_path), read_file(key_path)
     if not is_key_of(parse_key(key_path, key), pem.certs[0]):
         raise UnusableFile(key_path, f"is not the key of {cert_path}")
@@ -167,7 +176,7 @@ def _spki(key: object) -> bytes:
 
 
 def is_signed_by(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether the issuer's name and key are those that signed the certificate."""
+    """Whether the issuer, by its name and its key, signed the certificate."""
     try:
         cert.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
@@ -176,16 +185,16 @@ def is_signed_by(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def chain_of(
-    leaf: x509.Certificate, between: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
+    leaf: x509.Certificate, intermediates: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
 ) -> tuple[x509.Certificate, ...]:
-    """From the leaf's issuer to one of the roots, by way of those between; empty if there is no way."""
+    """Return the chain from the issuer of the leaf to one of the roots. Empty if there is no such chain."""
     chain: list[x509.Certificate] = []
     last = leaf
     while True:
         for root in roots:
             if is_signed_by(last, root):
                 return (*chain, root)
-        step = next((c for c in between if c not in (leaf, *chain) and is_signed_by(last, c)), None)
+        step = next((c for c in intermediates if c not in (leaf, *chain) and is_signed_by(last, c)), None)
         if step is None:
             return ()
         chain.append(step)
@@ -194,7 +203,7 @@ def chain_of(
 
 @dataclass(frozen=True)
 class Pem:
-    """A certificate file: what was read, and the certificates in it, in the file's order."""
+    """A certificate file: its content, and the certificates in it, in the order of the file."""
 
     path: Path
     content: bytes
@@ -216,7 +225,7 @@ class Pem:
 def see_cert(
     pem: Pem, cert: x509.Certificate, issuers: Sequence[x509.Certificate], *, has_key: bool
 ) -> CertSeen:
-    """The public facts of a certificate of this file (see certs.due for what empty keys say)."""
+    """Return the public facts of a certificate in this file. `certs.required.why_due` explains empty keys."""
     dns_names, addresses = _alternative_names(cert)
     issuer = next((each for each in issuers if is_signed_by(cert, each)), None)
     return CertSeen(
@@ -238,7 +247,7 @@ def see_cert(
 def cert_facts(
     place: str, content: bytes, cert: x509.Certificate, issuers: Sequence[x509.Certificate]
 ) -> CertFacts:
-    """What `certs list` shows of a certificate that was seen in a place."""
+    """Return the facts that `certs list` shows of a certificate that was read at `place`."""
     return CertFacts(
         cert=see_cert(Pem(Path(place), content, (cert,)), cert, issuers, has_key=True),
         subject=cert.subject.rfc4514_string(),
@@ -248,7 +257,7 @@ def cert_facts(
 
 
 def key_id(cert: x509.Certificate) -> str:
-    """sha256 of the public key, in hex."""
+    """Return the sha256 of the public key, in hex."""
     return sha256(_spki(cert.public_key())).hexdigest()
 
 
@@ -275,7 +284,7 @@ def _extended_usages(cert: x509.Certificate) -> tuple[str, ...]:
 
 
 def _is_ca(cert: x509.Certificate) -> bool:
-    """As Go judges it: basic constraints say so, and key usage, if there, allows signing certificates."""
+    """Whether Go accepts it as a CA: by its basic constraints, and by its key usage if it has one."""
     try:
         if not cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
             return False
