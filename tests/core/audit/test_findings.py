@@ -240,7 +240,7 @@ def test_the_data_of_members_that_cannot_be_compared(healthy: Evidence) -> None:
 
 
 def test_leader_changes_that_could_not_be_asked_for(healthy: Evidence) -> None:
-    why = "it shows its metrics to clients with a certificate alone, and none is here"
+    why = "its metrics require a client certificate, and the PKI has none"
     leaders = (
         LeaderChanges("infra1", 2, 60),
         LeaderChanges("infra2", why=why),
