@@ -200,7 +200,7 @@ async def test_a_saved_plan_is_refused_when_the_world_has_moved(network: FakeNet
     world = world_of(spec_of(), network, tmp_path)
     with (
         Journal.in_folder(tmp_path, "prod") as journal,
-        pytest.raises(RefusedError, match="the world has moved"),
+        pytest.raises(RefusedError, match="the plan is stale"),
     ):
         await apply(world, answer, planner_of(spec_of()), RecordingReporter([]), journal)
 

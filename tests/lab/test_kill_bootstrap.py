@@ -99,7 +99,7 @@ def test_a_second_operator_is_told_who_is_at_work(operator: Operator) -> None:
     try:
         second = operator.run("apply", "--yes")
         assert second.returncode == 4, output_of(second)
-        assert "another etcdup is at work on infra1: " in second.stderr
+        assert "infra1 is locked by another etcdup: " in second.stderr
         assert "`etcdup apply` since " in second.stderr
         assert f"pid {first.pid}" in second.stderr
     finally:

@@ -1,1 +1,1 @@
-"""Does: observes hosts, applies plans, holds the lock, writes the journal, keeps the PKI and the binaries."""
+"""The operations: observe hosts, apply plans, hold the lock, write the journal, keep the PKI and the binaries."""

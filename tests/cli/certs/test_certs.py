@@ -74,7 +74,7 @@ def test_a_peer_port_turns_down_who_is_no_peer(up: Etcdup) -> None:
         ("infra2", "infra1", "peer"),
         ("infra2", "infra3", "peer"),
     }
-    assert {link["why"] for link in broken} == {"it turned the handshake down: bad certificate"}
+    assert {link["why"] for link in broken} == {"it rejected the handshake: bad certificate"}
     assert list_certs(up)["well"]
 
 

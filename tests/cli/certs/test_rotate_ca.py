@@ -69,7 +69,7 @@ def test_leaves_and_then_the_ca_are_exchanged(up: Etcdup) -> None:
     assert Path(told["next"]["ca"]).read_text().count("BEGIN CERTIFICATE") == 2
     assert not leaves & serials(up, "server/")
     said = run_certs(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=4).stderr
-    assert "2 things stand against it" in said
+    assert "refused for 2 reasons" in said
     run_certs(up, "issue", "app")
     assert "gone is forgotten" in run_certs(up, "forget", "gone").stderr
     assert serials(up, "forgotten/gone"), "for the old CA is trusted still"

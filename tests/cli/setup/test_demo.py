@@ -203,7 +203,7 @@ def test_no_second_operator_at_the_same_time(up: Etcdup) -> None:
             time.sleep(0.3)
             done = up("apply", "--yes")
             assert done.returncode == 4
-            assert "another etcdup is at work on infra1" in done.stderr
+            assert "infra1 is locked by another etcdup" in done.stderr
             assert up("status").returncode == 0
         finally:
             subprocess.run(["pkill", "-P", str(holder.pid)], check=False)

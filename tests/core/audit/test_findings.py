@@ -254,7 +254,7 @@ def test_data_that_cannot_be_compared_is_reported(healthy: Evidence) -> None:
 
 
 def test_leader_changes_that_could_not_be_read_are_reported(healthy: Evidence) -> None:
-    why = "it shows its metrics to clients with a certificate alone, and none is here"
+    why = "its metrics require a client certificate, and the PKI has none"
     leaders = (
         LeaderChanges("infra1", 2, 60),
         LeaderChanges("infra2", why=why),

@@ -122,7 +122,7 @@ async def test_metrics_behind_a_certificate_are_asked_for_with_ours(client: Clie
     async with metrics_server(server_context(client)) as port:
         settings = {"listen-client-urls": f"https://127.0.0.1:{port}"}
         assert await gather_leaders(settings, client) == LeaderChanges("infra1", 6, 60)
-        assert "none is here" in (await gather_leaders(settings)).why
+        assert "the PKI has none" in (await gather_leaders(settings)).why
         stranger = replace(client, ca=client.cert)
         assert (await gather_leaders(settings, stranger)).why.startswith("its metrics cannot be read: ")
 
@@ -132,4 +132,4 @@ async def test_where_there_are_none_the_reason_is_told() -> None:
         pass
     gone = await gather_leaders({"listen-metrics-urls": f"http://127.0.0.1:{port}"})
     assert gone.why.startswith("its metrics cannot be read: ")
-    assert "none is here" in (await gather_leaders({})).why
+    assert "the PKI has none" in (await gather_leaders({})).why

@@ -13,9 +13,9 @@ OLD = ServedCert(
     2380,
     "1e",
     datetime(2026, 1, 1, tzinfo=UTC),
-    "still serves another certificate than the new one",
+    "serves another certificate than the new one",
 )
-SILENT = ServedCert("infra3", 2379, why="no handshake: Connection refused")
+SILENT = ServedCert("infra3", 2379, why="no TLS handshake: Connection refused")
 
 
 def test_a_proof_is_silent() -> None:
@@ -23,7 +23,7 @@ def test_a_proof_is_silent() -> None:
 
 
 def test_one_port_is_the_message() -> None:
-    with pytest.raises(EtcdupError, match="infra2:2380: still serves another certificate") as raised:
+    with pytest.raises(EtcdupError, match="infra2:2380: serves another certificate") as raised:
         raise_unproved((NEW, OLD))
     assert "etcdup certs list" in raised.value.hint
 
@@ -31,4 +31,4 @@ def test_one_port_is_the_message() -> None:
 def test_many_ports_are_told_each_by_its_name() -> None:
     with pytest.raises(EtcdupError, match="2 ports do not serve the new certificates") as raised:
         raise_unproved((NEW, OLD, SILENT))
-    assert raised.value.detail.splitlines()[1] == "infra3:2379: no handshake: Connection refused"
+    assert raised.value.detail.splitlines()[1] == "infra3:2379: no TLS handshake: Connection refused"

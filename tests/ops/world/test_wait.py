@@ -43,5 +43,5 @@ def test_a_member_that_keeps_failing_is_brought_up_however_it_is_seen(planned: b
     shown, seen = (start, restart) if planned else (restart, start)
     assert next_phase(Plan("prod", (shown,)), {}, Plan("prod", (seen,))) == (seen,)
     other = replace(seen, host="infra3")
-    with pytest.raises(RefusedError, match="infra3 is needed too"):
+    with pytest.raises(RefusedError, match="infra3 is now also required"):
         next_phase(Plan("prod", (shown,)), {}, Plan("prod", (other,)))

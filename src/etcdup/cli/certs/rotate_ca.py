@@ -31,8 +31,11 @@ from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.planner.rotate_ca import next_stage, plan_ca_rotation
 from etcdup.errors import UsageError
 from etcdup.ops.certs.export import admin_files
-from etcdup.ops.certs.rotation import prove_links
-from etcdup.ops.world.connected_clients import observe_connected_clients, read_rejected_clients
+from etcdup.ops.certs.proof import prove_links
+from etcdup.ops.world.connected_clients import (
+    observe_connected_clients,
+    read_rejected_clients,
+)
 from etcdup.ops.world.health import Health, prove_whole
 from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.world import World

@@ -12,10 +12,7 @@ from etcdup.core.spec.model import HostSpec, Spec
 
 def member_list(observed: Observed) -> tuple[ListedMember, ...]:
     """Return the newest member list; empty if no voter answered. A learner reports no list."""
-    lists = [seen for seen in observed.answering().values() if seen.members]
-    if not lists:
-        return ()
-    return max(lists, key=lambda seen: (seen.raft_term, seen.applied_index)).members
+    return observed.member_list
 
 
 def entry_of(spec: Spec, host: HostSpec, members: Iterable[ListedMember]) -> ListedMember | None:

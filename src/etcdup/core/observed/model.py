@@ -8,6 +8,7 @@ comes from the running process.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from etcdup.core.spec.model import HostSpec
 from etcdup.core.spec.version import Version
@@ -324,6 +325,14 @@ class Observed:
     snapshots: tuple[SnapshotSeen, ...] = ()
     auth: bool | None = None
     rejected_clients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def member_list(self) -> tuple[ListedMember, ...]:
+        """The newest member list among the answers; empty if no voter answered. A learner returns no list."""
+        lists = [seen for seen in self.answering().values() if seen.members]
+        if not lists:
+            return ()
+        return max(lists, key=lambda seen: (seen.raft_term, seen.applied_index)).members
 
     def binaries_of(self, version: Version) -> Binaries | None:
         """Where this version comes from; None where every host has it already."""

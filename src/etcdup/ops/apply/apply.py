@@ -1,10 +1,10 @@
-"""The loop that every change goes through.
+"""Apply a plan: the loop that makes every change.
 
-    for each phase: observe again -> plan again -> guard -> commands -> until the outcome is SEEN -> journal
+    for each phase: observe again -> plan again -> guard -> commands -> wait until the outcome is OBSERVED -> journal
 
-A phase is one step, or a run of steps that disturb nobody, done on all their hosts at once. Nothing is ever
-rolled back and nothing is remembered: the plan made from a fresh observation says what is left. That is also
-why a kill at any line is harmless: the next apply does the same.
+A phase is one step, or a run of steps without disruption that are done on all their hosts at the same time. etcdup
+rolls nothing back and stores no state: the plan from a new observation contains what is left. A kill at any line is
+therefore harmless, since the next apply does the same.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from etcdup.core.plan.step_registry import LASTING
 from etcdup.core.plan.steps import RestartMember, StartMember
 from etcdup.core.planner.guards import refuse_step
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
+from etcdup.ops.polling import wait_until
 from etcdup.ops.world.connected_clients import wait_for_rejected_clients
 from etcdup.ops.world.health import Health, prove_whole
 from etcdup.ops.world.journal import Journal
@@ -28,27 +29,26 @@ from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.wait import explain_failure
 from etcdup.ops.world.world import World
 
-# A refused connection is tried again ten times a second; the rest is for slow hosts.
+# Members retry a failed connection ten times a second. The rest of the time is for slow hosts.
 ANSWER_S = 5.0
-POLL_S = 0.1
 BRING_UP = (StartMember, RestartMember)
 
 Confirm = Callable[[RestartMember], Awaitable[None]]
 
 
 class OutcomeNotObserved(EtcdupError):
-    """A step was done, and the plan has it again."""
+    """A step was done, and the new plan contains it again."""
 
     def __init__(self, step: Step) -> None:
         super().__init__(
-            f"{_step_label(step)} was done, but its outcome cannot be seen: {step.reason}",
-            hint="does something else change this host, such as a configuration management tool?",
+            f"{_step_label(step)} was done, but its outcome is not observed: {step.reason}",
+            hint="check whether another program changes this host, such as a configuration management tool",
         )
         self.step = step
 
 
 async def _confirm_always(step: RestartMember) -> None:
-    """Whoever said yes to the plan said yes to its end."""
+    """Continue without a question: the confirmation of the plan covers its last steps."""
 
 
 async def apply(
@@ -60,14 +60,13 @@ async def apply(
     *,
     confirm: Confirm = _confirm_always,
 ) -> tuple[Health, ...]:
-    """Does what `plan` says and returns the proof of health of every member.
+    """Apply `plan` and return the health proof of every member.
 
-    `confirm` is asked before a step after which there is no way back, and raises to stop there.
+    `confirm` is called before a step that cannot be undone, and raises an error to stop there.
 
-    Raises RefusedError where a guard says no before anything was done, PartlyApplied where something was, and
-    the step's own error where the first command already failed.
+    Raises RefusedError if a guard refuses before any change, PartlyApplied if something was changed, and the step's
+    own error if the first command failed.
     """
-
     performer = Performer(world, reporter, journal)
     try:
         observed = await _carry_out(performer, plan, planner, confirm)
@@ -79,9 +78,9 @@ async def apply(
 async def apply_without_proof(
     world: World, plan: Plan, planner: Planner, reporter: Reporter, journal: Journal
 ) -> Observed:
-    """`apply` without the proof at its end: no cluster is left to be healthy, or it is proved in another way.
+    """Apply `plan` without the health proof at the end, and return the last observation.
 
-    Returns what is then seen.
+    This is for verbs after which no cluster is left, and for those that prove the cluster in another way.
     """
     performer = Performer(world, reporter, journal)
     try:
@@ -91,13 +90,13 @@ async def apply_without_proof(
 
 
 async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm: Confirm) -> Observed:
-    """Do phase by phase, each the first of a fresh plan, until that is empty; then return what was observed.
+    """Do the first phase of a new plan until a new plan is empty. Return the last observation.
 
-    The order of the fresh plan counts, not that of the shown plan: the leader, which is restarted last, may change.
+    The order of the new plan counts, not that of the confirmed plan: the leader must be restarted last, and another
+    member may have become the leader.
     """
-    from etcdup.ops.apply.execution import (
-        run_phase,  # with all that changes need: most runs have nothing to do
-    )
+    # The import loads everything that changes need. Most runs have nothing to change.
+    from etcdup.ops.apply.execution import run_phase
 
     world = performer.world
     done: dict[tuple[str, ...], Step] = {}
@@ -119,7 +118,7 @@ async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm
 
 
 async def _explain_not_observed(world: World, unseen: OutcomeNotObserved) -> EtcdupError:
-    """A member that came up and is down again has said why in its log."""
+    """Explain, from its log, why a member that was started is down again."""
     step = unseen.step
     if not isinstance(step, BRING_UP):
         return unseen
@@ -127,16 +126,27 @@ async def _explain_not_observed(world: World, unseen: OutcomeNotObserved) -> Etc
 
 
 async def _wait_until_answering(world: World, observed: Observed) -> Observed:
-    """The same, once every etcd that runs answers, or has had the time for it: where certificates were put right
-    under a running member, the connection that they had refused is only now tried again."""
-    end = world.clock.now() + ANSWER_S
-    while world.clock.now() < end and any(_is_mute(observed, name) for name in observed.reachable()):
-        await world.clock.sleep(POLL_S)
+    """Wait until every running etcd answers, and return the new observation. Return after ANSWER_S in any case.
+
+    After certificates of a running member were replaced, the members retry the connections that had failed before.
+    """
+    if not _is_any_silent(observed):
+        return observed
+
+    async def is_answering() -> bool:
+        nonlocal observed
         observed = await observe_members(world, observed)
+        return not _is_any_silent(observed)
+
+    await wait_until(world.clock, is_answering, ANSWER_S)
     return observed
 
 
-def _is_mute(observed: Observed, name: str) -> bool:
+def _is_any_silent(observed: Observed) -> bool:
+    return any(_runs_silently(observed, name) for name in observed.reachable())
+
+
+def _runs_silently(observed: Observed, name: str) -> bool:
     return observed.reachable()[name].unit.is_running and isinstance(observed.members[name], MemberSilent)
 
 
@@ -147,10 +157,10 @@ def _as_partly_applied(performer: Performer, error: EtcdupError) -> EtcdupError:
 
 
 def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | Refusal) -> tuple[Step, ...]:
-    """The first phase of the fresh plan; empty where nothing is left.
+    """Return the first phase of the new plan, or no steps if nothing is left.
 
-    A step that was done and is wanted again has not had its outcome; a step that the shown plan did not have
-    means that the world moved under it.
+    Raises OutcomeNotObserved if the new plan contains a step that was done, and RefusedError if it contains a step
+    that the confirmed plan does not have.
     """
     if isinstance(fresh, Refusal):
         raise_refusal(fresh)
@@ -161,15 +171,18 @@ def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | R
             raise OutcomeNotObserved(step)
         if step.identity not in shown and not _is_brought_up(step, plan):
             raise RefusedError(
-                f"the world has moved since this plan was made: now {_step_label(step)} is needed too ({step.reason})",
-                hint="run `etcdup plan` and look again",
+                f"the plan is stale: {_step_label(step)} is now also required ({step.reason})",
+                hint="run `etcdup plan` to see the new plan",
             )
     return next(iter(phases(left)), ())
 
 
 def _is_brought_up(step: Step, plan: Plan) -> bool:
-    """Whether the plan starts or restarts this very member: one that keeps failing, and that systemd keeps starting,
-    is seen to run at one moment and not to run at the next."""
+    """Return whether the plan starts or restarts this member.
+
+    A member that keeps failing, and that systemd keeps starting, runs in one observation and does not run in the next.
+    So the confirmed plan may start it, and the new plan may restart it.
+    """
     return isinstance(step, BRING_UP) and any(
         isinstance(each, BRING_UP) and each.host == step.host for each in plan.steps
     )
@@ -180,15 +193,17 @@ def _step_label(step: Step) -> str:
 
 
 def _check_guards(world: World, steps: Sequence[Step], observed: Observed) -> None:
-    """The planner's own guards, on this fresh observation."""
+    """Check the planner's own guards on the new observation."""
     refused = [reason for step in steps for reason in refuse_step(step, world.spec, observed)]
     if refused:
         raise_refusal(Refusal(world.spec.name, tuple(refused)))
 
 
 async def finish(world: World, observed: Observed) -> tuple[Health, ...]:
-    """The other half of success, beside an empty plan: hosts that were left are forgotten once they are cleared, and
-    every host is within reach, every member proved healthy. Raises EtcdupError."""
+    """Archive the certificates of former hosts that are cleared, and prove the whole cluster.
+
+    Raises EtcdupError if a host is unreachable or a member is not healthy.
+    """
     for name in departed_hosts(observed):
         if name in observed.reachable():
             await asyncio.to_thread(world.pki.archive_member, name)

@@ -1,4 +1,4 @@
-"""Doing one phase of a plan: on this machine, on all of its hosts at once, or one disruptive step alone."""
+"""Do one phase of a plan: on this machine, on all of its hosts at the same time, or one disruptive step alone."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -43,7 +43,7 @@ from etcdup.ops.world.perform import Performer
 
 
 async def run_phase(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
-    """Does the steps of one phase and tells the reporter how they fare. Raises what the first failure raised."""
+    """Do the steps of one phase and report their states. Raises the error of the step that failed."""
     for step in steps:
         performer.reporter.step(step, "doing")
     try:
@@ -60,13 +60,13 @@ async def _run_steps(performer: Performer, steps: Sequence[Step], observed: Obse
     if len(steps) == 1 and await _run_single_step(performer, steps[0], observed, token):
         return
     await _run_local_steps(performer, steps, observed)
-    # What a certificate file holds is known only now that it was issued.
+    # The content of a certificate file is known only after the certificate was issued.
     fresh = replace(observed, pki=performer.world.pki.observe())
     await _run_host_steps(performer, [step for step in steps if isinstance(step, HostStep)], fresh, token)
 
 
 async def _run_single_step(performer: Performer, step: Step, observed: Observed, token: str) -> bool:
-    """Whether this was a step of those that are more than a list of commands."""
+    """Do a step that is more than a list of commands. Return False, and do nothing, for other steps."""
     match step:
         case FormCluster():
             await form(performer, step, observed)
@@ -114,7 +114,7 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
 
 
 async def _run_local_steps(performer: Performer, steps: Sequence[Step], observed: Observed) -> None:
-    """What is done on the operator's own machine, all of it at once, before any host is touched."""
+    """Do the work on the operator's machine, before etcdup changes a host."""
     world = performer.world
     work: list[Awaitable[None]] = []
     for step in steps:
@@ -136,7 +136,7 @@ async def _obtain(performer: Performer, version: str, arch: str) -> None:
 async def _run_host_steps(
     performer: Performer, steps: list[HostStep], observed: Observed, token: str
 ) -> None:
-    """Each host's steps in order, all hosts at once. A host that fails does not stop the others half-way."""
+    """Do each host's steps in order, all hosts at the same time. A failure on one host does not stop the others."""
     by_host: dict[str, list[HostStep]] = {}
     for step in steps:
         by_host.setdefault(step.host, []).append(step)
@@ -156,7 +156,7 @@ async def _run_steps_on_host(
 
 
 def raise_together(errors: Sequence[BaseException]) -> None:
-    """Several hosts' errors as one; anything that is not an EtcdupError goes first and alone."""
+    """Raise the errors of several hosts as one. An error that is not an EtcdupError is raised first and alone."""
     for error in errors:
         if not isinstance(error, EtcdupError):
             raise error

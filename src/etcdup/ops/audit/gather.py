@@ -1,4 +1,7 @@
-"""Gathers all that `check` judges, from every host and member at once. Read-only, unless the disk is to be tried."""
+"""Gather the evidence for `check` from all hosts and members at the same time.
+
+It is read-only, except for the disk test, which writes a file.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -25,8 +28,11 @@ RETRY_S = 0.5
 async def gather_evidence(
     world: World, observed: Observed, client: ClientFiles | None, *, disk: bool
 ) -> Evidence:
-    """`client` is what to say hello with on client ports. Whatever fails on one host hides no other."""
-    (looked, leaders), sightings, between, hashes = await asyncio.gather(
+    """Return all evidence. A failure on one host does not hide the others.
+
+    `client` is the certificate for TLS handshakes with client ports. `disk` runs the disk test.
+    """
+    (inspected, leaders), served, links, hashes = await asyncio.gather(
         _inspect_hosts(world, observed, client, disk=disk),
         _inspect_served(world, observed, client),
         _probe_links(world, observed),
@@ -34,34 +40,38 @@ async def gather_evidence(
     )
     return Evidence(
         observed=observed,
-        inspections={name: seen for name, seen in looked.items() if isinstance(seen, HostInspection)},
-        cert_inspections=tuple(sightings),
-        links=tuple(between),
+        inspections={name: seen for name, seen in inspected.items() if isinstance(seen, HostInspection)},
+        cert_inspections=tuple(served),
+        links=tuple(links),
         hashes=hashes,
         leaders=leaders,
-        not_inspected={name: why for name, why in looked.items() if isinstance(why, str)},
+        not_inspected={name: why for name, why in inspected.items() if isinstance(why, str)},
     )
 
 
 async def _inspect_hosts(
     world: World, observed: Observed, client: ClientFiles | None, *, disk: bool
 ) -> tuple[dict[str, HostInspection | str], tuple[LeaderChanges, ...]]:
-    """And, of each etcd that runs, what its metrics say: where those are the closer look tells."""
+    """Return the inspection of each reachable host, and the leader changes of each running member.
+
+    The inspection contains the URL of the member's metrics.
+    """
     hosts = [host for host in world.spec.hosts if host.name in observed.reachable()]
-    looked = await asyncio.gather(*(_inspect_host(world, host, disk=disk) for host in hosts))
+    inspected = await asyncio.gather(*(_inspect_host(world, host, disk=disk) for host in hosts))
     now = world.clock.now()
-    running = [seen for seen in looked if isinstance(seen, HostInspection) and seen.settings]
-    told = (
+    running = [seen for seen in inspected if isinstance(seen, HostInspection) and seen.settings]
+    reads = (
         read_leader_changes(world.hosts[each.host], each.settings, client, now)
         for each in running
-        if "config-file" not in each.settings  # that it cannot be asked is said already
+        if "config-file"
+        not in each.settings  # with a file, the URL is not known; another finding reports this
     )
-    leaders = await asyncio.gather(*told)
-    return {host.name: seen for host, seen in zip(hosts, looked, strict=True)}, tuple(leaders)
+    leaders = await asyncio.gather(*reads)
+    return {host.name: seen for host, seen in zip(hosts, inspected, strict=True)}, tuple(leaders)
 
 
 async def _inspect_host(world: World, host: HostSpec, *, disk: bool) -> HostInspection | str:
-    """The closer look, or why there is none."""
+    """Return the inspection of a host, or why it failed."""
     spec = world.spec
     others = [
         (other.name, other.address, (spec.client_port(other), spec.peer_port(other)))
@@ -81,7 +91,7 @@ async def _inspect_host(world: World, host: HostSpec, *, disk: bool) -> HostInsp
 async def _inspect_served(
     world: World, observed: Observed, client: ClientFiles | None
 ) -> Sequence[CertInspection]:
-    """Nothing is said of ports before a member runs behind one of them."""
+    """Return the certificates that running members serve, or nothing if no member runs."""
     running = {
         name
         for name, seen in observed.hosts.items()
@@ -93,7 +103,7 @@ async def _inspect_served(
 
 
 async def _probe_links(world: World, observed: Observed) -> Sequence[Link]:
-    """By TLS, from each host to each member that answers: the others are findings already."""
+    """Return the links from each host to each member that answers. Other findings report the silent members."""
     answering = observed.answering()
     return (
         [link for link in await probe_links(world, observed) if link.target in answering] if answering else ()
@@ -101,8 +111,10 @@ async def _probe_links(world: World, observed: Observed) -> Sequence[Link]:
 
 
 async def read_hashes(world: World, observed: Observed) -> tuple[MemberHash, ...]:
-    """Of every answering member. Where they cannot be compared they are asked once more: a compaction, which reaches
-    one member before another, is over in a moment."""
+    """Return the hash of every member that answers.
+
+    If the hashes are not comparable, they are read once more: a compaction reaches one member before another.
+    """
     names = list(observed.answering())
     if len(names) < 2:
         return ()
@@ -114,7 +126,7 @@ async def read_hashes(world: World, observed: Observed) -> tuple[MemberHash, ...
 
 
 async def _read_hashes_once(world: World, names: Sequence[str]) -> tuple[MemberHash, ...]:
-    """All at one revision: the oldest that one of them has as its newest (rule 81)."""
+    """Return the hashes at the newest revision that all members have (rule 81)."""
     newest = await asyncio.gather(*(_read_hash(world, name) for name in names))
     known = [revision for _, revision in newest if revision]
     if not known:
@@ -125,7 +137,7 @@ async def _read_hashes_once(world: World, names: Sequence[str]) -> tuple[MemberH
 
 
 async def _read_hash(world: World, name: str, revision: int = 0) -> tuple[MemberHash, int]:
-    """And at which revision; 0 stands for the newest."""
+    """Return the hash and its revision. `revision` 0 means the newest one."""
     try:
         found = await (await world.etcd(name)).hash_kv(revision, timeout_s=HASH_TIMEOUT_S)
     except EtcdupError as error:

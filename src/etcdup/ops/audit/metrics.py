@@ -1,4 +1,4 @@
-"""What a member says of itself in Prometheus' text: on its own metrics port (rule 85), else where it serves clients."""
+"""Read a member's Prometheus metrics: from its metrics port (rule 85), or from its client port without one."""
 
 import asyncio
 import ssl
@@ -23,19 +23,19 @@ _URLS = ("listen-metrics-urls", "listen-client-urls")
 async def read_leader_changes(
     host: Host, settings: Mapping[str, str], client: ClientFiles | None, now: float
 ) -> LeaderChanges:
-    """How often the member saw the leader change since it started, or why it does not say. `settings` are the running
-    process's; `client` is what to say hello with where it shows nothing without."""
+    """Return the number of leader changes since the member started, or why it is not known.
+
+    `settings` are those of the running process. `client` is the certificate for a port that requires one.
+    """
     url = _metrics_url(settings, with_tls=client is not None)
     if url is None:
-        return LeaderChanges(
-            host.name, why="it shows its metrics to clients with a certificate alone, and none is here"
-        )
+        return LeaderChanges(host.name, why="its metrics require a client certificate, and the PKI has none")
     try:
         tls = _context(client) if client is not None and url.scheme == "https" else None
         async with asyncio.timeout(TIMEOUT_S):
             text = await _get(*await _forward(host, url), tls)
     except TimeoutError:
-        return LeaderChanges(host.name, why=f"its metrics do not come within {TIMEOUT_S:.0f} s")
+        return LeaderChanges(host.name, why=f"its metrics were not received within {TIMEOUT_S:.0f} s")
     except RemoteError as error:
         return LeaderChanges(host.name, why=error.message.removeprefix(f"{host.name}: "))
     except OSError as error:
@@ -44,7 +44,7 @@ async def read_leader_changes(
 
 
 def _metrics_url(settings: Mapping[str, str], *, with_tls: bool) -> SplitResult | None:
-    """Plain http first: it asks for nothing."""
+    """Return the URL of the metrics. Plain http comes first, since it requires no certificate."""
     urls = [urlsplit(url) for flag in _URLS for url in urls_of(settings, flag)]
     schemes = ("http", "https") if with_tls else ("http",)
     return next(
@@ -60,7 +60,7 @@ async def _forward(host: Host, url: SplitResult) -> tuple[str, int]:
 
 
 def _context(client: ClientFiles) -> ssl.SSLContext:
-    """Its name is not asked for: SSH vouches for the host already."""
+    """Return a TLS context that does not check the name: the SSH host key already proves the host."""
     context = context_for_ca(Path(client.ca).read_bytes())
     context.check_hostname = False
     context.load_cert_chain(client.cert, client.key)

@@ -1,4 +1,4 @@
-"""A consumer's certificate: issued or signed here, and brought together with the CA in a folder to take away."""
+"""Issue or sign a consumer's certificate, and export it with the CA certificate to a folder."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,13 +15,13 @@ from etcdup.ops.files import write_file
 from etcdup.ops.pki.files import CERT_MODE, KEY_MODE, make_private_folder
 from etcdup.ops.pki.pki import Pki
 
-# What stands for the key's path where the key was never here.
+# The text in place of the key's path, if the key never was on this machine.
 KEY_OF_REQUEST = "the key of the request"
 
 
 @dataclass(frozen=True)
 class ReplacedCert:
-    """The certificate of before, and where it is kept: etcd takes it until it ends or its CA is dropped."""
+    """The previous certificate and the path of its copy. etcd accepts it until it expires or its CA is dropped."""
 
     cert: CertSeen
     kept: Path
@@ -39,14 +39,17 @@ class IssuedConsumer:
 def issue_consumer(
     spec: Spec, folder: Path, pki: Pki, name: str, now: datetime, *, csr: bytes | None, renew: bool
 ) -> IssuedConsumer:
-    """The certificate there is, unless it is due or `renew` is set; with a request always a new one for its key.
+    """Return the consumer's certificate. It is issued again if it is due or `renew` is set.
 
-    `folder` is cluster.yaml's. Raises PkiError.
+    With a signing request (`csr`) a new certificate is always issued, for the key of the request. `folder` is the
+    folder of cluster.yaml. Raises PkiError.
     """
     if name in RESERVED:
-        raise PkiError(f"`{name}` is no consumer's name: certificates of that name are etcdup's own")
+        raise PkiError(
+            f"`{name}` is not a valid name for a consumer: etcdup uses it for its own certificates"
+        )
     if spec.tls.mode == "managed" and pki.observe().ca is None:
-        raise PkiError("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster")
+        raise PkiError("this cluster has no CA yet", hint="run `etcdup apply`, which creates it")
     role = f"client/{name}"
     before = pki.observe().certs.get(role) if spec.tls.mode == "managed" else None
     if csr is None:
@@ -62,7 +65,7 @@ def issue_consumer(
 
 
 def _find_replaced(pki: Pki, before: CertSeen | None, made: CertSeen, now: datetime) -> ReplacedCert | None:
-    """None too where etcd does not take the one of before: it ended, or no trusted CA signed it."""
+    """Return the previous certificate, or None if etcd does not accept it: expired, or signed by no trusted CA."""
     if before is None or before.fingerprint == made.fingerprint:
         return None
     if not before.issuer_key or before.not_after <= now:
@@ -74,12 +77,12 @@ def _find_replaced(pki: Pki, before: CertSeen | None, made: CertSeen, now: datet
 
 
 def _is_ours(there: bytes, ca: bytes, past: frozenset[str]) -> bool:
-    """The CA file of this cluster, as it is or as it was before a rotation."""
+    """Return whether it is the CA file of this cluster: the present one, or one from before a rotation."""
     return there == ca or sha256(there).hexdigest() in past
 
 
 def export_consumer(issued: IssuedConsumer, folder: Path) -> ClientFiles:
-    """Copies of the files in a folder that is made if need be. A file of another CA there is not overwritten."""
+    """Copy the files to a folder, which is created if needed. Raises UsageError if it has the file of another CA."""
     there = ClientFiles(
         ca=str(folder / "ca.pem"),
         cert=str(folder / Path(issued.files.cert).name),
@@ -87,14 +90,14 @@ def export_consumer(issued: IssuedConsumer, folder: Path) -> ClientFiles:
     )
     ca = Path(issued.files.ca).read_bytes()
     if Path(there.ca).exists() and not _is_ours(Path(there.ca).read_bytes(), ca, issued.past):
-        raise UsageError(f"{there.ca} is there already and holds another CA", hint="name another folder")
+        raise UsageError(f"{there.ca} already exists and contains another CA", hint="pass another folder")
     try:
         if not folder.is_dir():
             make_private_folder(folder)
-        if issued.has_key:  # before its certificate: see pki_managed
+        if issued.has_key:  # the key before its certificate, as in ops/pki/managed.py
             write_file(Path(there.key), Path(issued.files.key).read_bytes(), KEY_MODE)
         write_file(Path(there.cert), Path(issued.files.cert).read_bytes(), CERT_MODE)
         write_file(Path(there.ca), ca, CERT_MODE)
     except OSError as error:
-        raise PkiError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
+        raise PkiError(f"cannot write {error.filename or folder}: {error.strerror}") from None
     return there

@@ -1,4 +1,4 @@
-"""A client's files on this machine: those of the operator, and those made for a consumer of the cluster."""
+"""The certificate files of clients on this machine: those of the operator, and those of consumers."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,26 +12,26 @@ ADMIN = "admin"
 
 
 def admin_files(spec: Spec, folder: Path, pki: Pki) -> ClientFiles:
-    """The operator's own. `folder` is cluster.yaml's. Raises PkiError where there are none yet."""
+    """Return the operator's own files. `folder` is the folder of cluster.yaml. Raises PkiError if there are none."""
     if ADMIN not in pki.observe().files:
-        raise PkiError("the PKI has no admin certificate yet", hint="`etcdup apply` makes it")
+        raise PkiError("the PKI has no admin certificate yet", hint="run `etcdup apply`, which issues it")
     return client_files(spec, folder, ADMIN)
 
 
 def issue_consumer_files(spec: Spec, folder: Path, pki: Pki, name: str, now: datetime) -> ClientFiles:
-    """A certificate of its own for this consumer, issued when it is missing or due.
+    """Return the files of this consumer. Its certificate is issued if it is missing or due.
 
-    With provided TLS the given client's files serve every consumer.
+    With `tls.mode: provided` all consumers use the client files of cluster.yaml.
     """
     if spec.tls.mode == "managed":
         if pki.observe().ca is None:
-            raise PkiError("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster")
+            raise PkiError("this cluster has no CA yet", hint="run `etcdup apply`, which creates it")
         pki.issue_consumer(name, now)
     return client_files(spec, folder, name)
 
 
 def client_files(spec: Spec, folder: Path, name: str) -> ClientFiles:
-    """Where this client's files are on this machine."""
+    """Return the paths of this client's files on this machine."""
     tls = spec.tls
     if tls.mode == "provided":
         return _provided_files(tls, folder, spec.hosts[0].name)
@@ -42,7 +42,7 @@ def client_files(spec: Spec, folder: Path, name: str) -> ClientFiles:
 
 def _provided_files(tls: TlsSpec, folder: Path, member: str) -> ClientFiles:
     def found(path: str | None) -> str:
-        assert path is not None, "load refuses `provided` without these files"
+        assert path is not None, "`load` refuses `provided` without these files"
         return str(folder / Path(path.replace("{name}", member)).expanduser())
 
     return ClientFiles(found(tls.ca), found(tls.client_cert or tls.cert), found(tls.client_key or tls.key))

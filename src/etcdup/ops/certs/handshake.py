@@ -1,6 +1,6 @@
-"""The certificate that a port really serves: seen by a new handshake, never by an open connection (rule 17).
+"""Fetch the certificate that a port serves, by a new TLS handshake. An open connection does not show it (rule 17).
 
-Nothing is verified here, so that an expired certificate, or a stranger's, is seen as well as a good one.
+The certificate is not verified, so that an expired one, or one of another CA, is fetched as well.
 """
 
 import asyncio
@@ -13,17 +13,21 @@ from etcdup.core.certs.exports import ClientFiles
 
 TIMEOUT_S = 5.0
 _CHUNK = 16_384
-# TLS records and messages (RFC 5246): a record's head is 5 bytes, a message's 4.
+# TLS records and messages (https://www.rfc-editor.org/rfc/rfc5246): the header of a record has 5 bytes, that of a
+# message has 4 bytes.
 _HANDSHAKE_RECORD, _CERTIFICATE_MESSAGE = 22, 11
 
 
 class HandshakeFailed(Exception):
-    """Why no certificate was seen."""
+    """No certificate was received. The message says why."""
 
 
 async def fetch_served_cert(address: str, port: int, client: ClientFiles | None = None) -> x509.Certificate:
-    """The leaf that `address:port` serves now. `client` spares the server a warning in its log about a client without
-    a certificate; what it thinks of it does not matter here. Raises NoHandshake."""
+    """Return the leaf certificate that `address:port` serves now. Raises HandshakeFailed.
+
+    With the certificate of `client` the server does not log a warning about a client without one. It does not matter
+    whether the server accepts it.
+    """
     try:
         async with asyncio.timeout(TIMEOUT_S):
             reader, writer = await asyncio.open_connection(address, port)
@@ -36,28 +40,33 @@ async def fetch_served_cert(address: str, port: int, client: ClientFiles | None 
     except OSError as error:
         raise HandshakeFailed(error.strerror or str(error)) from None
     except ValueError:
-        raise HandshakeFailed("what it serves is not a certificate") from None
+        raise HandshakeFailed("the served data is not a certificate") from None
 
 
 async def _read_leaf(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: ClientFiles | None
 ) -> bytes:
-    """With TLS 1.3 the client's side is done before the server judges the client. With 1.2 a server that wants
-    another client than this ends the handshake, but its certificate came in clear before that."""
+    """Do a handshake and return the server's leaf certificate, in DER.
+
+    With TLS 1.3 the client's part ends before the server checks the client certificate. With TLS 1.2 a server that
+    rejects it ends the handshake, but it has sent its own certificate before, unencrypted.
+    """
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = _context(client).wrap_bio(incoming, outgoing)
-    heard = b""
+    received = b""
     while True:
         try:
             tls.do_handshake()
         except ssl.SSLWantReadError:
-            heard += await _exchange(reader, writer, incoming, outgoing)
+            received += await _exchange(reader, writer, incoming, outgoing)
             continue
         except ssl.SSLError as error:
-            if leaf := _tls12_leaf(heard):
+            if leaf := _tls12_leaf(received):
                 return leaf
-            if not heard:  # a forwarded port takes every connection, and then drops it
-                raise HandshakeFailed("the connection was closed at once: nothing listens there") from None
+            if not received:  # a forwarded port accepts every connection, and closes it if no process listens
+                raise HandshakeFailed(
+                    "the connection was closed at once: no process listens on the port"
+                ) from None
             raise HandshakeFailed(f"the handshake failed: {error.reason or error}") from None
         await _flush(writer, outgoing)
         return tls.getpeercert(binary_form=True) or b""
@@ -69,7 +78,7 @@ def _context(client: ClientFiles | None) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2", "http/1.1"])
     if client is not None:
-        with suppress(OSError):  # also ssl.SSLError: without it the certificate is seen all the same
+        with suppress(OSError):  # also ssl.SSLError: the handshake works without a client certificate
             context.load_cert_chain(client.cert, client.key)
     return context
 
@@ -95,13 +104,13 @@ async def _flush(writer: asyncio.StreamWriter, outgoing: ssl.MemoryBIO) -> None:
         await writer.drain()
 
 
-def _tls12_leaf(heard: bytes) -> bytes | None:
-    """The leaf in the Certificate message of TLS 1.2, if that was heard."""
+def _tls12_leaf(received: bytes) -> bytes | None:
+    """Return the leaf in the Certificate message of TLS 1.2, or None if it was not received."""
     messages = b""
-    while len(heard) >= 5 and heard[0] == _HANDSHAKE_RECORD:
-        length = int.from_bytes(heard[3:5])
-        messages += heard[5 : 5 + length]
-        heard = heard[5 + length :]
+    while len(received) >= 5 and received[0] == _HANDSHAKE_RECORD:
+        length = int.from_bytes(received[3:5])
+        messages += received[5 : 5 + length]
+        received = received[5 + length :]
     while len(messages) >= 4:
         length = int.from_bytes(messages[1:4])
         body = messages[4 : 4 + length]

@@ -1,6 +1,7 @@
-"""Whether a member takes another: a handshake in which both judge each other, and one answer (rules 16-19).
+"""Probe a link: a TLS handshake in which both sides verify each other, and one HTTP answer (rules 16-19).
 
-With TLS 1.3 the side that dials is done before the other has judged it: only an answer says that it was taken.
+With TLS 1.3 the client's handshake ends before the server has verified the client certificate. Only an answer proves
+that the server accepts it.
 """
 
 import asyncio
@@ -19,8 +20,11 @@ _LEAF = {"client": "server", "peer": "peer"}
 
 
 async def probe_link(world: World, source: HostSpec, target: HostSpec, port: LinkPort) -> str:
-    """Why `target` does not answer who comes by way of `source`'s host with the leaf that `source` has for that port;
-    empty if it does. It judges the address that it is reached from as well (rule 18)."""
+    """Return why a port of `target` does not answer `source`, or an empty text if it does.
+
+    The connection uses the leaf certificate that `source` has for that port, and goes through the host of `source`:
+    `target` verifies the address of the client as well (rule 18).
+    """
     number = world.spec.client_port(target) if port == "client" else world.spec.peer_port(target)
     try:
         context = _context(world, source, port)
@@ -30,38 +34,41 @@ async def probe_link(world: World, source: HostSpec, target: HostSpec, port: Lin
     except TimeoutError:
         return f"no answer within {TIMEOUT_S:.0f} s"
     except ssl.SSLCertVerificationError as error:
-        return f"its certificate does not pass: {error.verify_message}"
+        return f"its certificate is not valid: {error.verify_message}"
     except ssl.SSLError as error:
-        return f"it turned the handshake down: {_alert_text(error)}"
+        return f"it rejected the handshake: {_alert_text(error)}"
     except EtcdupError as error:
         return error.message
     except OSError as error:
-        return f"it ended the connection: {error.strerror or error}"
+        return f"it closed the connection: {error.strerror or error}"
     if not status:
-        return f"it ended the connection: nothing listens there, or it does not take the certificate of {source.name}"
+        return (
+            "it closed the connection: no process listens on the port, or it rejects the certificate "
+            f"of {source.name}"
+        )
     return "" if status == b"200" else f"it answered {status.decode(errors='replace')}"
 
 
 def _context(world: World, source: HostSpec, port: LinkPort) -> ssl.SSLContext:
-    """Trusts the CA file of the cluster alone. Raises PkiError."""
+    """Return a TLS context that trusts only the CA file of the cluster. Raises PkiError."""
     context = context_for_ca(world.pki.ca_file(_TRUST[port]))
     cert, key = world.pki.paths(f"{_LEAF[port]}/{source.name}")
     try:
         context.load_cert_chain(cert, key)
-    except OSError as error:  # ssl.SSLError too
-        raise PkiError(f"{cert} and its key cannot be used here: {error.strerror or error}") from None
+    except OSError as error:  # also ssl.SSLError
+        raise PkiError(f"cannot use {cert} and its key: {error.strerror or error}") from None
     return context
 
 
 async def _resolve_route(world: World, source: HostSpec, target: HostSpec, port: int) -> tuple[str, int]:
-    """To itself a host comes by the address that its member listens on."""
+    """Return the local end of a route to `target`. From its own host it is the address that the member listens on."""
     if source.name == target.name:
         return await resolve_target(world, target, port)
     return await world.hosts[source.name].forward(target.address, port)
 
 
 async def _request_status(address: str, port: int, name: str, context: ssl.SSLContext) -> bytes:
-    """The status of /version, which both ports answer."""
+    """Return the HTTP status of /version, which both ports answer."""
     reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=name)
     try:
         writer.write(f"GET /version HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
@@ -72,6 +79,6 @@ async def _request_status(address: str, port: int, name: str, context: ssl.SSLCo
 
 
 def _alert_text(error: ssl.SSLError) -> str:
-    """`TLSV1_ALERT_BAD_CERTIFICATE` is `bad certificate`: what the other side said."""
+    """Return the TLS alert of the other side: `bad certificate` for `TLSV1_ALERT_BAD_CERTIFICATE`."""
     reason = (error.reason or str(error)).lower().replace("_", " ")
     return reason.rpartition(" alert ")[2]

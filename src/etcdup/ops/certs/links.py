@@ -1,8 +1,8 @@
-"""The ways between members: from each member's host a new handshake with every other, on its client and its peer port.
+"""Probe the links between members: from each host a new handshake with every other member, on both of its ports.
 
-A client port is asked by the host's own etcdctl, with the certificate that lies there for that. No tool on a host could
-ask a peer port: there the bytes alone go by the host, through its SSH connection, and it is greeted from here with the
-host's own peer certificate. To the other member that is one and the same (rule 18: it judges the address as well).
+A client port is probed by etcdctl on the host, with the health certificate there. No tool on a host can probe a peer
+port. So etcdup does that handshake itself, with the host's peer certificate, through the host's SSH connection. To the
+other member both look the same: it verifies the address of the client too (rule 18).
 """
 
 import asyncio
@@ -17,19 +17,19 @@ from etcdup.errors import RemoteError
 from etcdup.ops.certs.link_probe import probe_link
 from etcdup.ops.world.world import World
 
-# Of etcdctl; ours is longer, so that it can say what was the matter.
+# The timeout of etcdctl. That of the SSH command is longer, so that etcdctl can report its error first.
 LINK_TIMEOUT_S = 3.0
 _HANDSHAKE_FAILED = "authentication handshake failed: "
 
 
 async def probe_links(world: World, observed: Observed) -> list[Link]:
-    """Both ports of every other member, from each host where etcd is or runs. Raises PkiError."""
-    asked = [*_client_links(world, observed), *_peer_links(world, observed)]
-    return [link for found in await asyncio.gather(*asked) for link in found]
+    """Probe both ports of every other member, from each host where etcd is installed or runs. Raises PkiError."""
+    probes = [*_client_links(world, observed), *_peer_links(world, observed)]
+    return [link for found in await asyncio.gather(*probes) for link in found]
 
 
 def _client_links(world: World, observed: Observed) -> Iterator[Awaitable[list[Link]]]:
-    """From where there is an etcdctl: health's certificate is for that."""
+    """Yield a probe from each host that has etcdctl. It uses the health certificate."""
     for host in world.spec.hosts:
         seen = observed.reachable().get(host.name)
         if seen is not None and seen.current and world.spec.size > 1:
@@ -66,9 +66,9 @@ async def _probe_client_links(world: World, host: HostSpec) -> list[Link]:
     except RemoteError as error:
         return [Link(host.name, name, error.message) for name in others.values()]
     answers = _parse_answers(result.stdout)
-    nothing = result.stderr.strip().rpartition("\n")[2] or "etcdctl gave no answer"
+    no_answer = result.stderr.strip().rpartition("\n")[2] or "etcdctl gave no answer"
     return [
-        Link(host.name, name, _why(answers.get(url), result.stderr) if url in answers else nothing)
+        Link(host.name, name, _why(answers.get(url), result.stderr) if url in answers else no_answer)
         for url, name in others.items()
     ]
 
@@ -81,7 +81,7 @@ def _parse_answers(stdout: str) -> dict[str, dict[str, object]]:
 
 
 def _why(answer: dict[str, object] | None, stderr: str) -> str:
-    """Why there is no link; empty if there is. etcdctl's own error is often but a deadline: its log says more."""
+    """Return why there is no link, or an empty text. etcdctl often reports only a timeout; its log has the cause."""
     if answer is not None and answer.get("health"):
         return ""
     if _HANDSHAKE_FAILED in stderr:

@@ -1,4 +1,4 @@
-"""Looks at every certificate of a cluster: in the PKI, on each host's disk, and as each port really serves it."""
+"""Inspect every certificate of a cluster: in the PKI, on each host's disk, and as each port serves it."""
 
 import asyncio
 from collections.abc import Awaitable, Iterator, Sequence
@@ -19,26 +19,26 @@ from etcdup.ops.world.world import World
 
 
 async def inspect_certs(world: World, observed: Observed, client: ClientFiles | None) -> list[CertInspection]:
-    """Every place at once. `client` is what to say hello with on client ports."""
+    """Inspect all places at the same time. `client` is the certificate for handshakes with client ports."""
     authorities = _trusted_cas(world)
-    looks: list[Awaitable[list[CertInspection]]] = []
+    inspections: list[Awaitable[list[CertInspection]]] = []
     for host in world.spec.hosts:
-        looks.append(_inspect_disk(world, host, observed, authorities))
-        looks.append(_inspect_port(world, host, "server", client, authorities))
-        looks.append(_inspect_port(world, host, "peer", None, authorities))
+        inspections.append(_inspect_disk(world, host, observed, authorities))
+        inspections.append(_inspect_port(world, host, "server", client, authorities))
+        inspections.append(_inspect_port(world, host, "peer", None, authorities))
     here = [*_certs_in_pki(world, observed.pki, authorities), *_archived_certs(world, observed, authorities)]
-    return here + [each for found in await asyncio.gather(*looks) for each in found]
+    return here + [each for found in await asyncio.gather(*inspections) for each in found]
 
 
 async def inspect_served_certs(world: World, client: ClientFiles | None) -> list[CertInspection]:
-    """What both ports of each member serve, by a new handshake (rule 17)."""
+    """Inspect the certificates that both ports of each member serve, by a new handshake (rule 17)."""
     authorities = _trusted_cas(world)
-    looks = [
+    inspections = [
         _inspect_port(world, host, kind, client if kind == "server" else None, authorities)
         for host in world.spec.hosts
         for kind in ("server", "peer")
     ]
-    return [each for found in await asyncio.gather(*looks) for each in found]
+    return [each for found in await asyncio.gather(*inspections) for each in found]
 
 
 def _trusted_cas(world: World) -> tuple[x509.Certificate, ...]:
@@ -47,7 +47,7 @@ def _trusted_cas(world: World) -> tuple[x509.Certificate, ...]:
         try:
             found += parse_certs(Path(kind), world.pki.ca_file(kind))
         except PkiError:
-            continue  # there is none yet: whoever wants its signature then says so
+            continue  # there is no CA yet; the inspection of the PKI reports that
     return tuple(dict.fromkeys(found))
 
 
@@ -72,8 +72,11 @@ def _certs_in_pki(
 def _archived_certs(
     world: World, observed: Observed, authorities: Sequence[x509.Certificate]
 ) -> Iterator[CertInspection]:
-    """Consumers' certificates that etcd takes although they are forgotten, or were replaced: those that have not ended
-    and that a trusted CA signed. A kept one may be in use still: the run that was to replace it was killed."""
+    """Yield the forgotten and the replaced consumer certificates that etcd still accepts.
+
+    They have not expired, and a trusted CA signed them. An archived certificate may still be the one in use, if the run
+    that replaced it was killed.
+    """
     in_use = {seen.fingerprint for seen in observed.pki.certs.values()}
     for path in world.pki.archived_consumers():
         pem = Pem.read(path)
@@ -95,12 +98,12 @@ async def _inspect_disk(
     if not isinstance(seen, HostSeen):
         return [CertInspection("", "host", host.name, why=f"{host.name} cannot be reached: {seen.why}")]
     layout = layout_of(world.spec, host)
-    places = [(kind, layout.ca("peer" if kind == "peer-ca" else "server")) for kind in CA_ROLES]
-    places += [(f"{kind}/{host.name}", layout.cert(kind)) for kind in MEMBER_CERTS]
-    read = [_inspect_file(world, host.name, role, path, authorities) for role, path in places]
-    found = [each for sightings in await asyncio.gather(*read) for each in sightings]
+    files = [(kind, layout.ca("peer" if kind == "peer-ca" else "server")) for kind in CA_ROLES]
+    files += [(f"{kind}/{host.name}", layout.cert(kind)) for kind in MEMBER_CERTS]
+    reads = [_inspect_file(world, host.name, role, path, authorities) for role, path in files]
+    found = [each for certs in await asyncio.gather(*reads) for each in certs]
     return found + [
-        CertInspection(f"{kind}/{host.name}", "host", host.name, why="the key beside it is not yours here")
+        CertInspection(f"{kind}/{host.name}", "host", host.name, why="its key is not the key in the PKI")
         for kind in MEMBER_CERTS
         if _has_another_key(seen, layout, kind, observed.pki)
     ]
@@ -117,11 +120,11 @@ async def _inspect_file(
     try:
         content = await world.hosts[host].read(path)
         if content is None:
-            return [CertInspection(role, "host", host, why=f"there is no {path}")]
+            return [CertInspection(role, "host", host, why=f"{path} does not exist")]
         certs = parse_certs(Path(PurePosixPath(path).name), content)
     except (RemoteError, PkiError) as error:
         return [CertInspection(role, "host", host, why=error.message.removeprefix(f"{host}: "))]
-    shown = certs if role in CA_ROLES else certs[:1]  # a leaf's chain is the issuer's business
+    shown = certs if role in CA_ROLES else certs[:1]  # the chain after a leaf belongs to its issuer
     return [
         CertInspection(role, "host", host, facts=cert_facts(path, content, cert, (*certs, *authorities)))
         for cert in shown
@@ -147,7 +150,7 @@ async def _inspect_port(
 
 
 async def resolve_target(world: World, host: HostSpec, port: int) -> tuple[str, int]:
-    """Through the host's SSH connection where there is one."""
+    """Return the address and port for a connection, through the host's SSH connection if there is one."""
     reached = world.hosts.get(host.name)
     if reached is None or host.local:
         return host.address, port

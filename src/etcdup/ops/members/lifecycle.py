@@ -1,4 +1,4 @@
-"""Starting and restarting members, until what they became is seen."""
+"""Form the cluster, start and restart members, and wait until the outcome is observed."""
 
 import asyncio
 
@@ -10,24 +10,25 @@ from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.steps import FormCluster, RestartMember
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import EtcdupError
+from etcdup.ops.polling import wait_until
 from etcdup.ops.versions.version_steps import prepare_restart, verify_restart
 from etcdup.ops.world.health import prove_voters
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
-from etcdup.ops.world.wait import POLL_S, all_proved, one_proved, wait_until
+from etcdup.ops.world.wait import all_proved, one_proved, wait_for_condition
 from etcdup.ops.world.world import World
 
-# A cold start takes 0.3 to 3.6 s (rule 3); the rest is for slow disks and slow networks.
+# A cold start takes 0.3 to 3.6 s (rule 3). The rest of the time is for slow disks and networks.
 FORM_TIMEOUT_S = 60.0
 RESTART_TIMEOUT_S = 120.0
 START_TIMEOUT_S = 5.0
-# The first member alone, then the rest: started in the same instant they wait for each other (rule 2). Their
-# settings are written in that time too, so that the start comes about 0.12 s after the first.
+# The first member starts before the others: members that start at the same instant wait for each other (rule 2). The
+# settings of the others are written during this time too, so that they start about 0.12 s after the first one.
 HEAD_START_S = 0.06
 
 
 async def form(performer: Performer, step: FormCluster, observed: Observed) -> None:
-    """Starts every member that does not run yet and waits until all are proved healthy (rules 1-3, 11)."""
+    """Start every member that does not run yet, and wait until all are proved healthy (rules 1-3, 11)."""
     idle = [name for name in step.hosts if not _runs_for(observed, name, step.token)]
     if idle:
         await _start_first_time(performer, idle[0], step.token)
@@ -36,13 +37,15 @@ async def form(performer: Performer, step: FormCluster, observed: Observed) -> N
         await asyncio.gather(*(_start_first_time(performer, name, step.token) for name in idle[1:]))
     for name in step.hosts:
         performer.reporter.doing(name, "waiting for the cluster to form")
-    await wait_until(performer.world, observed, all_proved(performer.world), FORM_TIMEOUT_S, step.hosts)
+    await wait_for_condition(
+        performer.world, observed, all_proved(performer.world), FORM_TIMEOUT_S, step.hosts
+    )
     for name in step.hosts:
         performer.reporter.doing(name, "")
 
 
 async def seal(performer: Performer, hosts: tuple[str, ...], observed: Observed, token: str) -> None:
-    """Marks every host as formed, all at once."""
+    """Set the marker of every host to `formed`, on all hosts at the same time."""
     spec = performer.world.spec
     await asyncio.gather(
         *(
@@ -57,20 +60,22 @@ async def seal(performer: Performer, hosts: tuple[str, ...], observed: Observed,
 
 
 async def start(performer: Performer, name: str, observed: Observed) -> None:
-    """Starts a stopped member, and proves it where the others serve already. Where they do not, it cannot be
-    ready before they are: the proof of health then comes when all are started."""
+    """Start a stopped member, and wait until it is healthy if the cluster has healthy members.
+
+    If no member is healthy, this one cannot become healthy alone. The health proof then follows after all starts.
+    """
     world = performer.world
     await start_unit(performer, name)
     if healthy(observed):
-        await wait_until(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
+        await wait_for_condition(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
     else:
         await _wait_until_started(world, name)
 
 
 async def restart(performer: Performer, step: RestartMember, observed: Observed) -> None:
-    """One member: proof of the others, leadership away, stop, start, proof of this one (rules 38-40).
+    """Restart one member: prove the others, transfer leadership, stop, start, prove this member (rules 38-40).
 
-    While no quorum answers there is nothing to protect, and a restart may be what brings it back.
+    Without a healthy member there is no quorum to protect, and the restart may restore it.
     """
     world, name = performer.world, step.host
     await prepare_restart(performer, step, observed)
@@ -81,16 +86,18 @@ async def restart(performer: Performer, step: RestartMember, observed: Observed)
     layout = layout_of(world.spec, world.spec.host(name))
     await performer.perform(host, restart_commands(layout), "RestartMember")
     performer.reporter.doing(name, "waiting until it is healthy")
-    await wait_until(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
+    await wait_for_condition(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
     await verify_restart(performer, step, observed)
     performer.reporter.doing(name, "")
 
 
 async def _wait_until_started(world: World, name: str) -> None:
-    """systemd's answer comes before it begins: for a moment the unit still looks stopped."""
-    end = world.clock.now() + START_TIMEOUT_S
-    while is_stopped(await observe(world), name) and world.clock.now() < end:
-        await world.clock.sleep(POLL_S)
+    """Wait until the unit is not stopped any more. The start command returns before systemd starts the unit."""
+
+    async def is_started() -> bool:
+        return not is_stopped(await observe(world), name)
+
+    await wait_until(world.clock, is_started, START_TIMEOUT_S)
 
 
 def _runs_for(observed: Observed, name: str, token: str) -> bool:
@@ -99,7 +106,7 @@ def _runs_for(observed: Observed, name: str, token: str) -> bool:
 
 
 async def _start_first_time(performer: Performer, name: str, token: str) -> None:
-    """The first start of a member, with the settings that are for that alone."""
+    """Start a member for the first time, with the settings that only a first start has."""
     spec = performer.world.spec
     host = spec.host(name)
     work = [
@@ -117,18 +124,20 @@ async def start_unit(performer: Performer, name: str) -> None:
 
 async def _prove_others(world: World, observed: Observed, name: str) -> None:
     results = [result for result in await prove_voters(world, observed) if result.name != name]
-    sick = [f"{result.name}: {result.why}" for result in results if not result.ok]
-    if sick and len(results) - len(sick) < quorum_of(voter_count(observed)):
+    faults = [f"{result.name}: {result.why}" for result in results if not result.ok]
+    if faults and len(results) - len(faults) < quorum_of(voter_count(observed)):
         raise EtcdupError(
             f"{name} is not restarted: without it the cluster would have no quorum",
-            detail="\n".join(sick),
-            hint="bring these members back first; `etcdup status` shows each of them",
+            detail="\n".join(faults),
+            hint="repair these members first; run `etcdup status` to see each member",
         )
 
 
 async def move_leader(performer: Performer, name: str, observed: Observed) -> None:
-    """To the healthy member that stays and whose log is furthest. Stopping hands leadership over as well (rule 39),
-    so a failure to move it first changes nothing."""
+    """Transfer leadership to the healthy member that stays and whose log is furthest.
+
+    A failure is only journaled: etcd transfers leadership when it stops, too (rule 39).
+    """
     seen = observed.members[name]
     if not isinstance(seen, MemberSeen) or seen.leader_id != seen.member_id:
         return
@@ -139,10 +148,10 @@ async def move_leader(performer: Performer, name: str, observed: Observed) -> No
     ]
     if not others:
         return
-    performer.reporter.doing(name, "moving leadership away")
+    performer.reporter.doing(name, "transferring leadership")
     target = max(others, key=lambda other: other.applied_index)
     try:
         client = await performer.world.etcd(name)
         await client.move_leader(target.member_id, timeout_s=10.0)
     except EtcdupError as error:
-        performer.journal.record("leadership was not moved", {"host": name, "why": error.message})
+        performer.journal.record("leadership was not transferred", {"host": name, "why": error.message})

@@ -12,7 +12,7 @@ from etcdup.core.restore.commands import disable_fence_commands, enable_fence_co
 from etcdup.core.spec.layout import layout_of
 from etcdup.ops.members.lifecycle import FORM_TIMEOUT_S, HEAD_START_S
 from etcdup.ops.world.perform import Performer
-from etcdup.ops.world.wait import all_proved, wait_until
+from etcdup.ops.world.wait import all_proved, wait_for_condition
 
 PUT_S = 10.0
 
@@ -41,7 +41,7 @@ async def start_restored(performer: Performer, step: StartRestored, observed: Ob
     await asyncio.gather(*(_start_restored_member(performer, name) for name in idle[1:]))
     for name in step.hosts:
         performer.reporter.doing(name, "waiting for the restored cluster")
-    await wait_until(world, observed, all_proved(world), FORM_TIMEOUT_S, step.hosts)
+    await wait_for_condition(world, observed, all_proved(world), FORM_TIMEOUT_S, step.hosts)
     await asyncio.gather(*(_end_vouching(performer, name) for name in step.hosts))
 
 

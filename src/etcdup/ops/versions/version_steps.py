@@ -1,4 +1,4 @@
-"""What a change of minor version asks beside the restarts: a snapshot before it, and proofs around each member."""
+"""The steps of a change of the minor version: a snapshot before it, and checks before and after each restart."""
 
 from etcdup.core.backups.backups import backup_source
 from etcdup.core.host.commands import v2store_command
@@ -13,15 +13,15 @@ from etcdup.ops.versions import versions
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.world import World
 
-# What 3.5 has where nothing else was said (rule 78).
+# The default of --snapshot-count in etcd 3.5 (rule 78).
 SNAPSHOT_COUNT = "100000"
 
 
 async def take_minor_snapshot(performer: Performer, step: TakeSnapshot, observed: Observed) -> None:
-    """From the follower that is furthest ahead."""
+    """Take a snapshot from the follower whose log is furthest."""
     member = backup_source(observed)
     if member is None:
-        raise EtcdupError("no member is healthy enough to take a snapshot from")
+        raise EtcdupError("no healthy member to take a snapshot from")
     world = performer.world
     client = await world.connect_directly(member)
     name = snapshot_name(world.spec.name, step.hop, observed.at)
@@ -39,45 +39,47 @@ async def take_minor_snapshot(performer: Performer, step: TakeSnapshot, observed
 
 
 async def check_v2store(performer: Performer, step: CheckV2Store, observed: Observed) -> None:
-    """Beside the running member, by the etcdutl of the version that runs (rule 44)."""
+    """Check that the member has no v2 data, with the etcdutl of the running version (rule 44). etcd keeps running."""
     world = performer.world
     seen = observed.reachable()[step.host]
     check = v2store_command(seen, layout_of(world.spec, world.spec.host(step.host)))
     performer.reporter.doing(step.host, check.doing)
 
-    async def look() -> tuple[int, str]:
+    async def run_check() -> tuple[int, str]:
         result = await world.hosts[step.host].run(check.argv, timeout_s=check.timeout_s)
         return result.status, result.stdout + result.stderr
 
     entries = int(seen.unit.environment.get("ETCD_SNAPSHOT_COUNT", SNAPSHOT_COUNT)) + 1
-    await versions.ensure_no_v2_data(look, await _connect_voters(world, observed), entries, clock=world.clock)
+    await versions.ensure_no_v2_data(
+        run_check, await _connect_voters(world, observed), entries, clock=world.clock
+    )
     performer.reporter.doing(step.host, "")
 
 
 async def enable_downgrade(performer: Performer, step: EnableDowngrade, observed: Observed) -> None:
-    """Tells the cluster, and waits until every member's data has the older form (rule 49)."""
+    """Enable the downgrade, and wait until the storage version of every member is the older one (rule 49)."""
     clients = await _connect_voters(performer.world, observed)
     await performer.send_request(
-        step.kind, "the cluster", f"to go down to {step.target}",
+        step.kind, "the cluster", f"to enable the downgrade to {step.target}",
         lambda: versions.enable_downgrade(clients, step.target),
     )  # fmt: skip
     await versions.wait_for_storage_version(clients, step.target, clock=performer.world.clock)
 
 
 async def cancel_downgrade(performer: Performer, step: CancelDowngrade, observed: Observed) -> None:
-    """Tells the cluster that it stays where it is, or goes up again."""
+    """Cancel the downgrade, and wait until it has ended."""
     clients = await _connect_voters(performer.world, observed)
     await performer.send_request(
         step.kind,
         "the cluster",
-        f"not to go down to {step.target}",
+        f"to cancel the downgrade to {step.target}",
         lambda: versions.cancel_downgrade(clients),
     )
     await versions.wait_for_downgrade_end(clients, clock=performer.world.clock)
 
 
 async def prepare_restart(performer: Performer, step: RestartMember, observed: Observed) -> None:
-    """Where the restart changes a member's minor: the cluster as a whole must be ready for it (rules 43, 49)."""
+    """Wait until the whole cluster is ready for a restart that changes a member's minor (rules 43, 49)."""
     now, then = _versions(step, observed)
     if now is None or now.series == then.series:
         return
@@ -91,21 +93,24 @@ async def prepare_restart(performer: Performer, step: RestartMember, observed: O
 
 
 async def verify_restart(performer: Performer, step: RestartMember, observed: Observed) -> None:
-    """The data is the same on all members, and after the last one the cluster itself has taken the step."""
+    """Check after such a restart that all members have the same data.
+
+    After the last member, also wait until the cluster version has changed and a downgrade has ended.
+    """
     now, then = _versions(step, observed)
     if now is None or now.series == then.series:
         return
     clients = await _connect_voters(performer.world, observed)
     clock = performer.world.clock
-    performer.reporter.doing(step.host, "comparing its data with the others'")
-    if odd := await versions.compare_hashes(clients, clock=clock):
+    performer.reporter.doing(step.host, "comparing the data of all members")
+    if difference := await versions.compare_hashes(clients, clock=clock):
         raise EtcdupError(
-            f"after {step.host} went to {step.version}, {odd}",
-            hint="stop here: look at `etcdup ctl -- endpoint hashkv`, and replace the member that differs",
+            f"after {step.host} changed to {step.version}, {difference}",
+            hint="do not continue: run `etcdup ctl -- endpoint hashkv`, and replace the member that differs",
         )
     others = [seen for name, seen in observed.answering().items() if name != step.host]
     if all(seen.version.series == then.series for seen in others):
-        performer.reporter.doing(step.host, f"waiting until the cluster is one of {_minor(then)}")
+        performer.reporter.doing(step.host, f"waiting for cluster version {_minor(then)}")
         await versions.wait_for_cluster_version(clients, _minor(then), clock=clock)
         await versions.wait_for_downgrade_end(clients, clock=clock)
 

@@ -1,4 +1,4 @@
-"""Health that is proved, not assumed: a write and a linearizable read through each member (rule 11)."""
+"""Prove the health of members by a write and a linearizable read through each of them (rule 11)."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ MemberCheck = Callable[[Observed, MemberSeen], str]
 
 @dataclass(frozen=True)
 class Health:
-    """One member's answer to the proof. `why` is empty exactly when it is healthy."""
+    """The result of one member's health proof. `why` is empty if and only if the member is healthy."""
 
     name: str
     url: str
@@ -35,10 +35,11 @@ class Health:
 async def prove(
     world: World, observed: Observed, *, timeout_s: float = PROOF_TIMEOUT_S
 ) -> tuple[Health, ...]:
-    """Every member of the Spec, proved at once.
+    """Prove every member of the Spec, all at the same time.
 
-    A member is healthy when a key written through it is read back linearizably through it, when it is a voter of
-    the one cluster that all see, with the same members, and when no alarm stands.
+    A member is healthy if a key that is written through it is read back through it with a linearizable read. It must
+    also be a voter, and all members must have one cluster ID. Its member list must be the one of cluster.yaml, and no
+    alarm may be active.
     """
     jobs = (
         _prove(world, observed, host.name, partial(why_not_as_specified, world.spec), timeout_s)
@@ -48,24 +49,23 @@ async def prove(
 
 
 async def prove_voters(world: World, observed: Observed) -> tuple[Health, ...]:
-    """The same of the voters that there are now, while cluster.yaml and the member list may still differ."""
+    """Prove the present voters. The member list may differ from cluster.yaml."""
     jobs = (_prove(world, observed, name, why_unhealthy, PROOF_TIMEOUT_S) for name in voter_names(observed))
     return tuple(await asyncio.gather(*jobs))
 
 
 async def prove_each(world: World, observed: Observed) -> tuple[Health, ...]:
-    """Every member that cluster.yaml or the member list names, by what it does itself: whether the two differ is
-    another question."""
+    """Prove every member that cluster.yaml or the member list names. The two may differ."""
     jobs = (_prove(world, observed, name, why_unhealthy, PROOF_TIMEOUT_S) for name in observed.members)
     return tuple(await asyncio.gather(*jobs))
 
 
-async def _prove(world: World, observed: Observed, name: str, judge: MemberCheck, timeout_s: float) -> Health:
+async def _prove(world: World, observed: Observed, name: str, check: MemberCheck, timeout_s: float) -> Health:
     url = world.spec.client_url(host_of(world.spec, observed, name))
     seen = observed.members[name]
     if not isinstance(seen, MemberSeen):
         return Health(name, url, 0, 0.0, seen.why)
-    if why := judge(observed, seen):
+    if why := check(observed, seen):
         return Health(name, url, seen.member_id, 0.0, why)
     began = world.clock.now()
     try:
@@ -78,7 +78,7 @@ async def _prove(world: World, observed: Observed, name: str, judge: MemberCheck
 
 
 def why_not_as_specified(spec: Spec, observed: Observed, seen: MemberSeen) -> str:
-    """Why a member that answers is still not what cluster.yaml wants; empty where nothing stands against it."""
+    """Return why a member that answers is not as cluster.yaml requires, or an empty text if it is."""
     if why := why_unhealthy(observed, seen):
         return why
     if {member.name for member in seen.members} == {host.name for host in spec.hosts}:
@@ -89,12 +89,12 @@ def why_not_as_specified(spec: Spec, observed: Observed, seen: MemberSeen) -> st
 
 
 def why_unhealthy(observed: Observed, seen: MemberSeen) -> str:
-    """Why a member that answers is not a healthy voter; empty where nothing stands against it."""
+    """Return why a member that answers is not a healthy voter, or an empty text if it is one."""
     others = observed.answering()
     if not seen.leader_id:
         return "it has no leader"
     if seen.is_learner:
-        return "it is a learner, not yet a voter"
+        return "it is a learner and has no vote yet"
     if len({other.cluster_id for other in others.values()}) > 1:
         return "members belong to different clusters"
     if seen.alarms:
@@ -103,20 +103,20 @@ def why_unhealthy(observed: Observed, seen: MemberSeen) -> str:
 
 
 def has_quorum(results: tuple[Health, ...]) -> bool:
-    """Whether the proved members alone could accept writes."""
+    """Return whether the healthy members are a quorum, so that the cluster can accept writes."""
     return sum(result.ok for result in results) >= quorum_of(len(results))
 
 
 async def prove_whole(world: World, observed: Observed) -> tuple[Health, ...]:
-    """Every host within reach, every member proved healthy. Raises EtcdupError."""
-    gone = [seen for name, seen in observed.unreachable().items() if name not in observed.leaving]
+    """Return the health proofs. Raises EtcdupError if a host is unreachable or a member is not healthy."""
+    unreachable = [seen for name, seen in observed.unreachable().items() if name not in observed.leaving]
     results = await prove(world, observed)
-    sick = [f"{result.name}: {result.why}" for result in results if not result.ok]
-    sick += [f"{host.host} cannot be reached: {host.why}" for host in gone]
-    if sick:
+    faults = [f"{result.name}: {result.why}" for result in results if not result.ok]
+    faults += [f"{host.host} cannot be reached: {host.why}" for host in unreachable]
+    if faults:
         raise EtcdupError(
-            "the cluster is not healthy" if len(sick) > 1 else f"the cluster is not healthy: {sick[0]}",
-            detail="\n".join(sick) if len(sick) > 1 else "",
-            hint="`etcdup status` shows each member",
+            "the cluster is not healthy" if len(faults) > 1 else f"the cluster is not healthy: {faults[0]}",
+            detail="\n".join(faults) if len(faults) > 1 else "",
+            hint="run `etcdup status` to see each member",
         )
     return results

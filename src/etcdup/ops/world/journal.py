@@ -1,6 +1,6 @@
-"""What was done, line by line, kept beside cluster.yaml: append-only JSON, never a secret.
+"""The journal: a log of what etcdup did, in JSON lines in a file next to cluster.yaml. It contains no secret.
 
-No decision is ever read from it (the hosts are the truth); it is for people who ask what happened.
+etcdup appends to it and reads no decision from it, since only the hosts show the true state. It is for operators.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Self
 
 
 class Journal:
-    """`record` appends one line and flushes it, so that a kill loses at most the line being written."""
+    """An append-only file. A kill of etcdup loses at most the line that is being written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -21,7 +21,7 @@ class Journal:
 
     @classmethod
     def in_folder(cls, folder: Path, cluster: str) -> Self:
-        """The cluster's journal, in the folder of its cluster.yaml."""
+        """Return the cluster's journal, in the folder of its cluster.yaml."""
         return cls(folder / ".etcdup" / f"{cluster}.jsonl")
 
     def __enter__(self) -> Self:
@@ -37,7 +37,7 @@ class Journal:
             self._file = None
 
     def record(self, event: str, facts: Mapping[str, object]) -> None:
-        """One line: the time (UTC), the event, and its facts."""
-        assert self._file is not None, "a journal is written inside its `with` block"
+        """Append one line with the time (UTC), the event and its facts."""
+        assert self._file is not None, "the journal is open only inside its `with` block"
         line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
         os.write(self._file, (json.dumps(line, ensure_ascii=False) + "\n").encode())

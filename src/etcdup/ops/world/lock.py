@@ -1,8 +1,8 @@
-"""One operator at a time: a flock on every reachable host, held through the open connection.
+"""The lock: a flock on every reachable host, which a running etcdup holds through its SSH connection.
 
-It needs no clocks to agree and frees itself: when the holder dies its connection ends, the remote shell reads
-the end of its input, and the kernel drops the lock. A holder that hangs without dying (a closed laptop) stops
-sending its heartbeat and loses the lock after LOST_AFTER_S.
+It does not depend on synchronised clocks, and it is released by itself. If etcdup dies, its connection ends, the remote
+shell reads the end of its input, and the kernel releases the lock. If etcdup hangs (for example on a suspended laptop),
+it sends no heartbeat, and the remote shell releases the lock after LOST_AFTER_S.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from etcdup.remote.host import Held, Host
 HEARTBEAT_S = 5.0
 LOST_AFTER_S = 30
 
-# flock is util-linux's, which systemd itself needs. `head -c 1` reads no more than the byte it is asked for.
+# flock is a part of util-linux, which systemd requires. `head -c 1` reads exactly one byte of the heartbeat.
 LOCK = r"""
 mkdir -p "${1%/*}" && exec 9>>"$1" || exit 1
 if ! flock -n 9; then echo held; cat "$1"; exit 0; fi
@@ -33,7 +33,7 @@ while [ "$(timeout "$3" head -c 1)" = . ]; do :; done
 
 
 def holder(verb: str) -> str:
-    """Who we are, in the words that a refused operator reads."""
+    """Return the owner of the lock, as another operator reads it when the lock is refused."""
     since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()}), `etcdup {verb}` since {since}"
 
@@ -42,10 +42,10 @@ def holder(verb: str) -> str:
 async def cluster_lock(
     spec: Spec, hosts: Mapping[str, Host], who: str, leaving: Mapping[str, HostSpec] | None = None
 ) -> AsyncIterator[None]:
-    """Holds the lock on all given hosts for the length of the block. `leaving` are those that cluster.yaml does
-    not name: an operator with another file may be at work on them.
+    """Hold the lock on all given hosts during the block.
 
-    Raises LockedError where somebody else holds it on any of them; nothing is then held by us.
+    `leaving` are hosts that cluster.yaml does not name. Another operator may manage them with another cluster.yaml.
+    Raises LockedError if another etcdup holds the lock on one of the hosts. All locks are then released.
     """
     async with AsyncExitStack() as stack:
         places = {host.name: host for host in spec.hosts} | dict(leaving or {})
@@ -53,10 +53,11 @@ async def cluster_lock(
         async def take(names: Sequence[str]) -> list[Held]:
             entering = (_host_lock(layout_of(spec, places[name]), hosts[name], who) for name in names)
             taking = [asyncio.ensure_future(stack.enter_async_context(each)) for each in entering]
-            await asyncio.gather(*taking, return_exceptions=True)  # what is taken is known before a refusal
+            # All attempts must end before the first refusal is raised, so that the stack releases every lock.
+            await asyncio.gather(*taking, return_exceptions=True)
             return [each.result() for each in taking]
 
-        # The first in the alphabet says which of two operators goes on; its word is waited for.
+        # The alphabetically first host is locked before the others, so that two operators cannot block each other.
         names = sorted(hosts)
         taken = [*await take(names[:1]), *await take(names[1:])]
         beating = asyncio.create_task(_send_heartbeats(taken))
@@ -74,21 +75,19 @@ async def _host_lock(layout: Layout, host: Host, who: str) -> AsyncIterator[Held
     async with host.hold(["sh", "-c", LOCK, "etcdup-lock", path, who, str(LOST_AFTER_S)]) as held:
         said = [line async for line in _read_lines(held, 2)]
         if said[:1] == ["held"]:
-            other = said[1] if len(said) > 1 and said[1] else "somebody whose name is not written yet"
+            owner = said[1] if len(said) > 1 and said[1] else "its owner is not recorded yet"
             raise LockedError(
-                f"another etcdup is at work on {host.name}: {other}",
-                hint="wait until it is done; if its machine is gone, the lock frees itself within "
-                f"{LOST_AFTER_S} s",
+                f"{host.name} is locked by another etcdup: {owner}",
+                hint=f"wait until it ends, then try again; if its machine is down, {host.name} releases the lock "
+                f"within {LOST_AFTER_S} s",
             )
         if said[:1] != ["locked"]:
-            raise RemoteError(
-                host.name, f"the lock could not be taken on {host.name}", detail="\n".join(said)
-            )
+            raise RemoteError(host.name, f"{host.name}: cannot take the lock", detail="\n".join(said))
         yield held
 
 
 async def _read_lines(held: Held, count: int) -> AsyncIterator[str]:
-    """Up to `count` lines; `locked` is the last one there is."""
+    """Yield up to `count` lines. No line follows `locked`."""
     async for line in held.lines():
         yield line
         count -= 1

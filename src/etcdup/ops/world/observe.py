@@ -1,13 +1,12 @@
-"""Looks at everything at once, read-only. One bad host never hides the others."""
+"""Observe all hosts and members at once, read-only. A failure of one host does not hide the others."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypedDict
 
 from etcdup.core.host.files import desired_files
-from etcdup.core.members.member_list import former_hosts, leaving_host, member_list, stray_members
+from etcdup.core.members.member_list import former_hosts, leaving_host, stray_members
 from etcdup.core.members.quorum import is_electing, starting_members
 from etcdup.core.members.superseded import explain_superseded
 from etcdup.core.observed.model import (
@@ -25,110 +24,109 @@ from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.backups.snapshot import find_snapshots
+from etcdup.ops.polling import wait_until
 from etcdup.ops.world.connected_clients import observe_rejected_clients
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdUntrusted
 
 PROBE_TIMEOUT_S = 20.0
 STATUS_TIMEOUT_S = 2.0
-POLL_S = 0.05
-# How long a member that starts is waited for, and for how many election timeouts an election.
+# The longest wait for a member that starts, and the number of election timeouts that an election may take.
 STEADY_S = 10.0
 ELECTIONS = 4
 
 
-class _HostsSeen(TypedDict):
-    hosts: dict[str, HostSeen | Unreachable]
-    members: dict[str, MemberSeen | MemberSilent]
-
-
 async def observe(world: World) -> Observed:
-    """One moment of the world. A host that fails on the way becomes Unreachable, a mute member MemberSilent.
+    """Return one observation of all hosts, all members and the PKI.
 
-    Members that cluster.yaml does not name are looked for where the member list says.
+    A host that fails during the observation becomes Unreachable. A member that does not respond becomes
+    MemberSilent.
     """
-    pki = world.pki.observe()
-    observed = Observed(
-        at=datetime.fromtimestamp(world.clock.now(), UTC),
-        pki=pki,
-        binaries=world.binaries,
-        snapshots=find_snapshots(world.snapshots, world.spec.name),
-        **await _observe_hosts(world, world.spec.hosts, pki),
+    found = await _observe_all_hosts(world)
+    return replace(
+        explain_superseded(world.spec, found),
+        auth=await _observe_auth(world, found),
+        rejected_clients=await observe_rejected_clients(world, found),
     )
-    observed = explain_superseded(world.spec, await _observe_leaving(world, observed))
-    return await observe_rejected_clients(world, await _observe_auth(world, observed))
 
 
-async def _observe_leaving(world: World, observed: Observed) -> Observed:
-    places = {host.name: host for host in former_hosts(world.spec, observed)}
-    places |= {
-        each.name: each
-        for each in (leaving_host(world.spec, s) for s in stray_members(world.spec, member_list(observed)))
-    }
-    places |= world.extra_hosts
-    known = observed.hosts.keys() | world.fenced
-    leaving = [host for name, host in places.items() if name not in known]
-    if not leaving:
-        return observed
-    world.extra_hosts |= {host.name: host for host in leaving}
-    await asyncio.gather(*(world.connect_host(host) for host in leaving))
-    looked = await _observe_hosts(world, leaving, observed.pki)
-    more = replace(
-        observed,
-        hosts={**observed.hosts, **looked["hosts"]},
-        members={**observed.members, **looked["members"]},
-        leaving={**observed.leaving, **{host.name: host for host in leaving}},
-    )
-    # Members that were found by their certificates may know of more.
-    return await _observe_leaving(world, more)
+async def _observe_all_hosts(world: World) -> Observed:
+    """Observe the hosts of cluster.yaml, and then, round by round, the hosts of members that it does not name.
+
+    A member list or a certificate names such a host, and a host of one round may name more for the next one.
+    """
+    at, pki = datetime.fromtimestamp(world.clock.now(), UTC), world.pki.observe()
+    snapshots = find_snapshots(world.snapshots, world.spec.name)
+    hosts: dict[str, HostSeen | Unreachable] = {}
+    members: dict[str, MemberSeen | MemberSilent] = {}
+    leaving: dict[str, HostSpec] = {}
+    places = list(world.spec.hosts)
+    while True:
+        seen = await asyncio.gather(*(_observe_host(world, place, pki) for place in places))
+        for place, (host, member) in zip(places, seen, strict=True):
+            hosts[place.name], members[place.name] = host, member
+        found = Observed(at, hosts, members, pki, world.binaries, leaving, snapshots)
+        places = _hosts_to_add(world, found)
+        if not places:
+            return found
+        leaving |= {place.name: place for place in places}
+        world.extra_hosts |= leaving
+        await asyncio.gather(*(world.connect_host(place) for place in places))
 
 
-async def _observe_auth(world: World, observed: Observed) -> Observed:
-    """Asked only where the answer matters: on the way from 3.4 to 3.5 (rule 45)."""
-    old = [name for name, seen in observed.answering().items() if seen.version.series == (3, 4)]
+def _hosts_to_add(world: World, found: Observed) -> list[HostSpec]:
+    """Return the hosts of members that cluster.yaml does not name and that are not observed yet."""
+    strays = (leaving_host(world.spec, each) for each in stray_members(world.spec, found.member_list))
+    places = {place.name: place for place in (*former_hosts(world.spec, found), *strays)} | world.extra_hosts
+    known = found.hosts.keys() | world.fenced
+    return [place for name, place in places.items() if name not in known]
+
+
+async def _observe_auth(world: World, found: Observed) -> bool | None:
+    """Return whether etcd's authentication is enabled, or None if it is not known.
+
+    Only an upgrade from 3.4 to 3.5 depends on it, so that etcdup asks only then (rule 45).
+    """
+    old = [name for name, seen in found.answering().items() if seen.version.series == (3, 4)]
     if not old or world.spec.version.series == (3, 4):
-        return observed
+        return None
     try:
         client = await world.etcd(old[0])
-        return replace(observed, auth=await client.is_auth_enabled(timeout_s=STATUS_TIMEOUT_S))
+        return await client.is_auth_enabled(timeout_s=STATUS_TIMEOUT_S)
     except EtcdupError:
-        return observed
-
-
-async def _observe_hosts(world: World, hosts: Sequence[HostSpec], pki: PkiSeen) -> _HostsSeen:
-    looked = await asyncio.gather(*(_observe_host(world, host, pki) for host in hosts))
-    names = [host.name for host in hosts]
-    return {
-        "hosts": dict(zip(names, (host for host, _ in looked), strict=True)),
-        "members": dict(zip(names, (member for _, member in looked), strict=True)),
-    }
+        return None
 
 
 async def observe_members(world: World, before: Observed) -> Observed:
-    """What the members say now; everything else as it was seen before. Costs their hosts next to nothing, so it
-    may be asked many times a second of machines that have just begun to start etcd."""
+    """Return `before` with a new status of each member, and everything else unchanged.
+
+    A status request costs a host almost nothing, so that it may be repeated many times a second while the hosts are
+    starting etcd.
+    """
     return await _observe_members(world, before, list(before.members))
 
 
 async def wait_until_steady(world: World, observed: Observed) -> Observed:
-    """Another look, once an election, or the start of a member that others wait for, is over. What is planned in the
-    middle of one would be refused, and what is told of it is not so a moment later.
+    """Return a new observation after an election has ended, or after members that were starting have started.
 
-    Not for long, and not twice: nothing may come of it. A follower stands for election within two election timeouts,
-    and again as late where the votes were split (Raft).
+    A plan that is made during an election is refused, although the reason is gone a moment later. etcdup waits at
+    most once per run, since a wait may change nothing. A follower starts an election within two election timeouts,
+    and needs the same time again after a split vote (Raft, section 5.2: https://raft.github.io/raft.pdf).
     """
     if world.is_unsteady or not _is_in_motion(observed):
         return observed
     election_s = min(ELECTIONS * world.spec.etcd.election_ms / 1000, STEADY_S)
-    ends = world.clock.now() + (STEADY_S if starting_members(observed) else election_s)
-    asked = observed
-    while _is_in_motion(asked):
-        if world.clock.now() >= ends:
-            world.is_unsteady = True
-            return observed
-        await world.clock.sleep(POLL_S)
-        asked = await _observe_members(world, asked, [*asked.answering(), *starting_members(asked)])
-    return await observe(world)
+    latest = observed
+
+    async def is_steady() -> bool:
+        nonlocal latest
+        latest = await _observe_members(world, latest, [*latest.answering(), *starting_members(latest)])
+        return not _is_in_motion(latest)
+
+    if await wait_until(world.clock, is_steady, STEADY_S if starting_members(observed) else election_s):
+        return await observe(world)
+    world.is_unsteady = True
+    return observed
 
 
 def _is_in_motion(observed: Observed) -> bool:
@@ -136,8 +134,8 @@ def _is_in_motion(observed: Observed) -> bool:
 
 
 async def _observe_members(world: World, before: Observed, names: Sequence[str]) -> Observed:
-    asked = await asyncio.gather(*(_observe_member(world, name) for name in names))
-    return replace(before, members={**before.members, **dict(zip(names, asked, strict=True))})
+    seen = await asyncio.gather(*(_observe_member(world, name) for name in names))
+    return replace(before, members={**before.members, **dict(zip(names, seen, strict=True))})
 
 
 async def _observe_host(
@@ -160,7 +158,8 @@ async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unrea
         return world.unreachable[host.name]
     layout = layout_of(world.spec, host)
     files = tuple(file.path for file in desired_files(world.spec, host, layout, "", pki))
-    # A local member's siblings listen on the same ports, and whose those are takes long to find out.
+    # The other members on the same machine listen on the same ports as a local member. To find out which process
+    # has which port takes too long there.
     spec = world.spec
     ports = () if host.root else (spec.client_port(host), spec.peer_port(host), spec.metrics_port(host))
     asked_at = world.clock.now()
@@ -171,7 +170,8 @@ async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unrea
     except RemoteError as error:
         return Unreachable(host.name, error.message, error.hint)
     except ValueError as error:
-        return Unreachable(host.name, str(error), "does the login shell print something of its own?")
+        hint = f"make sure that the login shell on {host.name} prints nothing by itself"
+        return Unreachable(host.name, str(error), hint)
 
 
 async def _observe_member(world: World, name: str) -> MemberSeen | MemberSilent:

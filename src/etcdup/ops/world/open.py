@@ -1,4 +1,4 @@
-"""The real World: connections to the hosts, the members' API through them, the PKI, the wall clock."""
+"""Open the real World: connections to the hosts, clients of the members, the PKI and the wall clock."""
 
 import asyncio
 import os
@@ -27,12 +27,12 @@ from etcdup.remote.fleet import Connect, connect, open_fleet
 from etcdup.remote.host import Host
 from etcdup.remote.secrets import SshSecrets
 
-# What a member listens on that listens on every address of its host.
+# A member may listen on every address of its host. etcdup then connects to the loopback address.
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 LOOPBACK = "127.0.0.1"
 
-# How long a member may take to answer past SSH before it is asked through it.
+# How long etcdup waits for a member without SSH, before it uses the SSH connection.
 DIRECT_TIMEOUT_S = 2.0
 
 Report = Callable[[str], None]
@@ -48,9 +48,9 @@ async def open_world(
     report: Report,
     connect: Connect = connect,
 ) -> AsyncIterator[World]:
-    """Reaches every host at once. One that cannot be reached is in `unreachable` and hides no other.
+    """Connect to all hosts at the same time. A host that is not reachable is in `unreachable`.
 
-    `folder` is cluster.yaml's own; `report` is told of downloads.
+    `folder` is the folder of cluster.yaml. `report` receives the progress of downloads.
     """
     pki = open_pki(spec, folder, passphrase)
     ahead = asyncio.create_task(asyncio.to_thread(_import_ahead))
@@ -58,7 +58,7 @@ async def open_world(
         members = MemberClients(spec, fleet.hosts, pki)
         unreachable = {name: _unreachable(name, error) for name, error in fleet.unreachable.items()}
 
-        async def meet(host: HostSpec) -> None:
+        async def connect_host(host: HostSpec) -> None:
             await fleet.connect_host(host)
             members.places[host.name] = host
             if host.name in fleet.unreachable:
@@ -75,7 +75,7 @@ async def open_world(
                 connect_directly=members.connect_directly,
                 connect_temporary=members.connect_temporary,
                 obtain_archive=Archives(spec, folder, report).obtain,
-                connect_host=meet,
+                connect_host=connect_host,
                 snapshots=folder / Path(snapshot_folder(spec)).expanduser(),  # noqa: ASYNC240 (reads $HOME)
             )
         finally:
@@ -84,8 +84,8 @@ async def open_world(
 
 
 def _import_ahead() -> None:
-    """The first client needs grpc: it is read while the hosts are being reached and looked at."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # only before the import can its own lines be turned off
+    """Import grpc, which the first client needs, while etcdup connects to the hosts and observes them."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # grpc reads this variable when it is imported
     for module in ("grpc.aio", "etcdup.remote.etcd.pb.rpc_pb2_grpc"):
         import_module(module)
 
@@ -95,15 +95,18 @@ def _unreachable(name: str, error: RemoteError) -> Unreachable:
 
 
 async def resolve_binaries(world: World, observed: Observed, folder: Path, report: Report) -> Observed:
-    """Where each version on the way comes from, asked only when a host lacks it. Raises InstallError."""
+    """Find out where each version comes from that a host does not have yet. Raises InstallError.
+
+    During a change of the minor version there may be several versions.
+    """
     wanted = {host.name for host in world.spec.hosts}
     seen = {name: host for name, host in observed.reachable().items() if name in wanted}
-    settled = []
+    resolved = []
     for version in versions_ahead(world.spec, observed):
         arches = frozenset(host.arch for host in seen.values() if str(version) not in host.versions)
         if arches:
-            settled.append(await _resolve(world, world.spec.at(version), seen, arches, folder, report))
-    world.binaries = tuple(settled)
+            resolved.append(await _resolve(world, world.spec.at(version), seen, arches, folder, report))
+    world.binaries = tuple(resolved)
     return replace(observed, binaries=world.binaries)
 
 
@@ -117,9 +120,8 @@ async def _resolve(
 ) -> Binaries:
     if spec.install.source in ("release", "go") and (bad := refuse_version(spec, vouched=False)):
         raise_refusal(Refusal(spec.name, tuple(bad)))
-    from etcdup.ops.install import (
-        install,  # with all that downloads need: 50 ms that most runs have no use for
-    )
+    # The import takes 50 ms, for everything that downloads need. Most runs need no download.
+    from etcdup.ops.install import install
 
     return await install.resolve(
         spec, folder, arches, world.hosts, seen, cache=install.cache_dir(), report=report
@@ -127,7 +129,7 @@ async def _resolve(
 
 
 class MemberClients:
-    """One client a member, made when it is first asked for."""
+    """One client for each member, made when it is first used."""
 
     def __init__(self, spec: Spec, hosts: Mapping[str, Host], pki: Pki) -> None:
         self.places = {host.name: host for host in spec.hosts}
@@ -135,12 +137,15 @@ class MemberClients:
         self._hosts = hosts
         self._pki = pki
         self._clients: dict[str, Etcd] = {}
-        self._straight: dict[str, Etcd] = {}
+        self._direct: dict[str, Etcd] = {}
         self._credentials: Credentials | None = None
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def connect(self, name: str) -> EtcdClient:
-        """Raises EtcdError where there is no certificate to speak with, RemoteError where there is no way."""
+        """Return a client through the SSH connection to the host.
+
+        Raises EtcdRpcError if there is no client certificate, and RemoteError if the port cannot be forwarded.
+        """
         async with self._making[name]:
             if name not in self._clients:
                 self._credentials = self._credentials or self._read_credentials(name)
@@ -152,33 +157,37 @@ class MemberClients:
             return self._clients[name]
 
     async def connect_directly(self, name: str) -> EtcdClient:
-        """Past SSH, which takes as long again for what is large, where the member's own port lets this machine in;
-        else as `client`. Its certificate tells the member from whoever else has that address here."""
+        """Return a client that does not use SSH, or that of `connect` if the client port is not reachable from here.
+
+        SSH doubles the time that large data takes. The member's certificate proves that the right member answers, even
+        if another machine has the same address in the operator's network.
+        """
         through = await self.connect(name)
-        if name not in self._straight:
+        if name not in self._direct:
             place, credentials = self.places[name], self._credentials
-            assert credentials is not None, "`client` has read them"
+            assert credentials is not None, "`connect` has read them"
             target = await resolve_member_target(self._spec, place, None)
-            self._straight[name] = Etcd(name, target, server_name=place.address, credentials=credentials)
+            self._direct[name] = Etcd(name, target, server_name=place.address, credentials=credentials)
         try:
-            await self._straight[name].status(timeout_s=DIRECT_TIMEOUT_S)
+            await self._direct[name].status(timeout_s=DIRECT_TIMEOUT_S)
         except EtcdRpcError:
             return through
-        return self._straight[name]
+        return self._direct[name]
 
     async def connect_temporary(self, name: str, port: int, credentials: Credentials) -> EtcdClient:
+        """Return a client of an etcd that listens on this port of the host's loopback address."""
         address, forwarded = await self._hosts[name].forward(LOOPBACK, port)
         return Etcd(name, f"{address}:{forwarded}", server_name=LOOPBACK, credentials=credentials)
 
     async def close(self) -> None:
-        clients = (*self._clients.values(), *self._straight.values())
+        clients = (*self._clients.values(), *self._direct.values())
         await asyncio.gather(*(client.close() for client in clients))
 
     def _read_credentials(self, name: str) -> Credentials:
         try:
             if "admin" not in self._pki.observe().files:
                 raise EtcdRpcError(
-                    name, "the PKI has no admin certificate yet", hint="`etcdup apply` makes it"
+                    name, "the PKI has no admin certificate yet", hint="run `etcdup apply`, which issues it"
                 )
             return Credentials(*self._pki.credentials())
         except PkiError as error:
@@ -186,10 +195,10 @@ class MemberClients:
 
 
 async def resolve_member_target(spec: Spec, host: HostSpec, reached: Host | None) -> str:
-    """`address:port` at which this machine reaches the member's API.
+    """Return `address:port` at which this machine reaches the member's API.
 
-    Through the host's SSH connection where there is one; else straight to the member, so that a dead SSH
-    still shows whether the member answers.
+    The connection goes through the host's SSH connection, if there is one. Without one it goes directly to the member,
+    so that etcdup can report whether the member answers although SSH fails.
     """
     port = spec.client_port(host)
     if reached is None or host.local:
@@ -200,7 +209,7 @@ async def resolve_member_target(spec: Spec, host: HostSpec, reached: Host | None
 
 
 class Archives:
-    """etcd's archive for each architecture: obtained once, while every host that needs it waits."""
+    """etcd's archive for each version and architecture. It is obtained once, and all hosts that need it wait."""
 
     def __init__(self, spec: Spec, folder: Path, report: Report) -> None:
         self._spec = spec
@@ -210,7 +219,7 @@ class Archives:
         self._obtaining: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def obtain(self, binaries: Binaries, arch: str) -> Path:
-        """Raises InstallError."""
+        """Return the path of the archive on this machine. Raises InstallError."""
         async with self._obtaining[arch]:
             key = (arch, binaries.version)
             if key not in self._paths:

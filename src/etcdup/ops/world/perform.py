@@ -1,4 +1,4 @@
-"""Runs a plan's actions on hosts: resolves what a command needs, reports, journals, and stops on failure."""
+"""Run a plan's actions on hosts: prepare their input, report and journal them, and stop at the first failure."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -15,29 +15,29 @@ from etcdup.ops.world.world import World
 from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Host, HostCommand, HostFile, HostTask
 
 ACTION_HINTS = {
-    "No space left on device": "free some space on the host; nothing that was there is lost",
-    "Read-only file system": "the file system is mounted read-only: `dmesg` on the host says why",
-    "Permission denied": "is a security module in the way, or is the login not root?",
-    "invalid user": "that user must be there before its files are written",
-    "invalid group": "that group must be there before its files are written",
+    "No space left on device": "free disk space on the host, then run etcdup again; no data on the host is lost",
+    "Read-only file system": "run `dmesg` on the host to see why the file system is mounted read-only",
+    "Permission denied": "check that the login has root rights and that no security module denies the access",
+    "invalid user": "create this user on the host first: etcdup writes files that it owns",
+    "invalid group": "create this group on the host first: etcdup writes files that it owns",
 }
 
 
 class Reporter(Protocol):
-    """Told what goes on. The terminal draws it (cli/run/progress.py); tests collect it."""
+    """Receives the progress. The terminal shows it (cli/run/progress.py), and tests collect it."""
 
     def step(self, step: Step, state: str) -> None:
-        """A step's `state` is now `doing`, `done` or `failed`."""
+        """Report that the step's state is now `doing`, `done` or `failed`."""
         ...
 
     def doing(self, host: str, what: str) -> None:
-        """What a host, or `operator`, does right now; empty when it does nothing."""
+        """Report what a host, or `operator`, does now. An empty text means nothing."""
         ...
 
 
 @dataclass(frozen=True)
 class StepAction:
-    """An action, and the kind of the step that it is for."""
+    """An action, and the kind of the step that it belongs to."""
 
     step: str
     action: HostAction
@@ -49,7 +49,10 @@ class StepAction:
 
 @dataclass
 class Performer:
-    """`changed` counts the commands that ended well: from 1 on, a failure leaves a cluster partly applied."""
+    """Runs actions and requests. `changed` counts those that succeeded or may have succeeded.
+
+    If `changed` is not 0, a failure leaves the cluster partly applied.
+    """
 
     world: World
     reporter: Reporter
@@ -57,11 +60,11 @@ class Performer:
     changed: int = field(default=0)
 
     async def perform(self, host: Host, actions: Iterable[HostAction], step: str) -> None:
-        """The actions in order; the first that fails raises a RemoteError with a hint, and nothing follows."""
+        """Run the actions in order. The first one that fails raises a RemoteError, and the others do not run."""
         await self.perform_steps(host, [(step, actions)])
 
     async def perform_steps(self, host: Host, steps: Iterable[tuple[str, Iterable[HostAction]]]) -> None:
-        """`perform` for several steps, in as few round trips as they can be done in."""
+        """Run the actions of several steps, in as few round trips as possible."""
         for trip in _round_trips([StepAction(step, action) for step, actions in steps for action in actions]):
             self.reporter.doing(host.name, max(trip, key=lambda act: act.timeout_s).action.doing)
             await self._run_trip(host, trip)
@@ -70,7 +73,10 @@ class Performer:
     async def send_request(
         self, step: str, member: str, what: str, request: Callable[[], Awaitable[object]]
     ) -> None:
-        """A request to etcd that changes something. It counts as made also where no answer came."""
+        """Send a request to etcd that changes something, and journal it.
+
+        A request without an answer counts as a change, since etcd may have applied it.
+        """
         began = time.monotonic()
         failed = ""
         self.changed += 1
@@ -94,7 +100,8 @@ class Performer:
             stdin = await self._open_stdin(trip[-1].action)
             results = await host.run_all([self._host_task(act.action) for act in trip], stdin=stdin)
         except RemoteError as error:
-            self.changed += len(trip) > 1  # what was done before it was lost is not known
+            # With a lost connection it is not known which actions ran before it.
+            self.changed += len(trip) > 1
             for act in trip:
                 self._record(host.name, act, time.monotonic() - began, error.message)
             raise _with_hint(error) from None
@@ -146,7 +153,7 @@ class Performer:
 
 
 def _round_trips(acts: Iterable[StepAction]) -> Iterator[list[StepAction]]:
-    """One that reads an archive ends a round trip: the archive goes to its stdin until that ends."""
+    """Divide the actions into round trips. An action that reads stdin is the last one of its round trip."""
     trip: list[StepAction] = []
     for act in acts:
         trip.append(act)
@@ -158,9 +165,9 @@ def _round_trips(acts: Iterable[StepAction]) -> Iterator[list[StepAction]]:
 
 
 def _with_hint(error: RemoteError) -> RemoteError:
-    """The same error, with what to do about it where its output is one that people often meet."""
+    """Add a hint to the error if its output is a frequent one."""
     if not error.hint:
-        for words, hint in ACTION_HINTS.items():
-            if words in f"{error.message} {error.detail}":
+        for output, hint in ACTION_HINTS.items():
+            if output in f"{error.message} {error.detail}":
                 error.hint = hint
     return error

@@ -1,4 +1,4 @@
-"""Waiting until what a step was for is seen, and saying why when it is not."""
+"""Wait until the outcome of a step is observed, and explain why it is not."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -6,6 +6,7 @@ from functools import partial
 from etcdup.core.etcd.log_messages import explain_log, telling_lines
 from etcdup.core.observed.model import HostSeen, MemberSeen, MemberSilent, Observed, UnitSeen
 from etcdup.errors import EtcdupError
+from etcdup.ops.polling import wait_until
 from etcdup.ops.world.health import (
     MemberCheck,
     has_quorum,
@@ -14,44 +15,48 @@ from etcdup.ops.world.health import (
     why_not_as_specified,
     why_unhealthy,
 )
-from etcdup.ops.world.member_log import read_log_tail
 from etcdup.ops.world.observe import observe, observe_members
-from etcdup.ops.world.world import World
+from etcdup.ops.world.world import World, read_log_tail
 
-POLL_S = 0.05
-# Hosts are looked at less often than members are asked: a look takes CPU from an etcd that is starting.
+# Hosts are observed less often than members: a probe takes CPU time from an etcd that is starting.
 OBSERVE_INTERVAL_S = 2.0
-# Two starts that failed one after the other are not bad luck; the third would fail as well.
+# If two starts failed in a row, the next one fails for the same reason.
 RESTARTS_LIMIT = 2
-# A certificate that one side does not accept is not accepted later either; a starting member gets this long.
+# A certificate that is rejected now is rejected later too. A member that starts gets this time first.
 LASTING_S = 5.0
 
-# Why what is waited for is not so yet; empty once it is.
+# Return why the awaited state is not reached yet, or an empty text if it is.
 Condition = Callable[[Observed], Awaitable[str]]
 
 
-async def wait_until(
-    world: World, before: Observed, reached: Condition, timeout_s: float, names: tuple[str, ...]
+async def wait_for_condition(
+    world: World, before: Observed, condition: Condition, timeout_s: float, names: tuple[str, ...]
 ) -> None:
-    """Polls until `reached` answers with no reason why not. Gives up early on a member that keeps failing."""
-    began = looked_at = world.clock.now()
-    observed = await observe_members(world, before)
-    while why := await reached(observed):
-        now = world.clock.now()
-        if now >= began + timeout_s:
-            raise await explain_failure(world, names, f"not healthy after {timeout_s:.0f} s: {why}")
-        if now >= began + LASTING_S:
-            _give_up_on_distrust(observed, names)
-        await world.clock.sleep(POLL_S)
-        if now >= looked_at + OBSERVE_INTERVAL_S:
-            observed, looked_at = await observe(world), world.clock.now()
+    """Wait until `condition` returns no reason. Raises EtcdupError after `timeout_s`.
+
+    The wait ends early if etcd on one of the hosts `names` keeps exiting, or rejects the certificate of etcdup.
+    """
+    observed, why = before, ""
+    began = observed_at = world.clock.now()
+
+    async def is_reached() -> bool:
+        nonlocal observed, observed_at, why
+        if world.clock.now() >= observed_at + OBSERVE_INTERVAL_S:
+            observed, observed_at = await observe(world), world.clock.now()
             await _give_up_on_failures(world, before, observed, names)
         else:
             observed = await observe_members(world, observed)
+        why = await condition(observed)
+        if why and world.clock.now() >= began + LASTING_S:
+            _give_up_on_rejected_certs(observed, names)
+        return not why
+
+    if not await wait_until(world.clock, is_reached, timeout_s):
+        raise await explain_failure(world, names, f"timeout after {timeout_s:.0f} s: {why}")
 
 
 def all_proved(world: World) -> Condition:
-    """Every host of cluster.yaml has a healthy member, and the cluster no others."""
+    """Return a condition: every host of cluster.yaml has a healthy member, and the cluster has no other members."""
     names = [host.name for host in world.spec.hosts]
 
     async def reached(observed: Observed) -> str:
@@ -64,7 +69,7 @@ def all_proved(world: World) -> Condition:
 
 
 def one_proved(world: World, name: str) -> Condition:
-    """This member is a healthy voter, among enough others for a quorum."""
+    """Return a condition: this member is a healthy voter, and enough voters are healthy for a quorum."""
 
     async def reached(observed: Observed) -> str:
         if waiting := _not_ready(observed, [name], why_unhealthy):
@@ -76,13 +81,13 @@ def one_proved(world: World, name: str) -> Condition:
     return reached
 
 
-def _not_ready(observed: Observed, names: Iterable[str], judge: MemberCheck) -> str:
-    """What the observation alone already says against these members; saves a write that would hang."""
+def _not_ready(observed: Observed, names: Iterable[str], check: MemberCheck) -> str:
+    """Return what the observation alone says against these members. This saves a write that would time out."""
     for name in names:
         seen = observed.members[name]
         if not isinstance(seen, MemberSeen):
             return f"{name}: {seen.why}"
-        if why := judge(observed, seen):
+        if why := check(observed, seen):
             return f"{name}: {why}"
     return ""
 
@@ -93,36 +98,42 @@ async def _give_up_on_failures(
     for name in names:
         host = observed.hosts[name]
         if not isinstance(host, HostSeen):
-            raise EtcdupError(f"{name} was lost while waiting for it: {host.why}", hint=host.hint)
+            raise EtcdupError(
+                f"{name} became unreachable while its member started: {host.why}", hint=host.hint
+            )
         old = before.hosts[name]
         if is_failing(old.unit if isinstance(old, HostSeen) else UnitSeen(), host.unit):
             raise await explain_failure(world, (name,), f"etcd on {name} does not stay up")
 
 
 def is_failing(before: UnitSeen, now: UnitSeen) -> bool:
-    """Whether etcd ended, or keeps ending, since `before`. systemd's own count begins anew after a stop, but goes
-    on where a unit is started that waits for its next try: its old failures are none of this start."""
+    """Return whether etcd has ended, or ended again and again, since `before`.
+
+    systemd resets its restart counter when a unit is stopped. It keeps the counter when a unit is started that waits
+    for its next restart: those older failures do not belong to this start.
+    """
     fresh = now.restarts - before.restarts if now.restarts >= before.restarts else now.restarts
     return now.active in ("failed", "inactive") or fresh >= RESTARTS_LIMIT
 
 
-def _give_up_on_distrust(observed: Observed, names: tuple[str, ...]) -> None:
+def _give_up_on_rejected_certs(observed: Observed, names: tuple[str, ...]) -> None:
     for name in names:
         seen = observed.members[name]
         if isinstance(seen, MemberSilent) and seen.lasting:
-            raise EtcdupError(f"{name} runs, but cannot be talked to: {seen.why}", hint=seen.hint)
+            raise EtcdupError(
+                f"{name}: etcd runs, but etcdup cannot connect to it: {seen.why}", hint=seen.hint
+            )
 
 
 async def explain_failure(world: World, names: tuple[str, ...], message: str) -> EtcdupError:
-    """The error, with the last words of each member's log and what they mean."""
+    """Return the error, with the last lines of each member's log and their known meaning."""
     parts, hint = [], ""
     for name in names:
         lines = await read_log_tail(world, name)
         known = explain_log(lines)
-        words = [f"{known[0].problem}: {known[1]}"] if known else telling_lines(lines)
-        parts += [f"{name}: {word}" for word in words]
+        shown = [f"{known[0].problem}: {known[1]}"] if known else telling_lines(lines)
+        parts += [f"{name}: {line}" for line in shown]
         hint = hint or (known[0].hint if known else "")
-    detail = "\n".join(parts)
-    return EtcdupError(
-        message, detail=detail, hint=hint or "`journalctl -u etcd` on the host tells the whole story"
-    )
+    where = f" on {names[0]}" if len(names) == 1 else " on each host"
+    hint = hint or f"run `journalctl -u etcd`{where if names else ''} to see the whole log"
+    return EtcdupError(message, detail="\n".join(parts), hint=hint)

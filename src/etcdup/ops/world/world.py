@@ -1,6 +1,6 @@
-"""Everything a verb works with: the Spec, the hosts that answered, the members' API, the PKI, the clock.
+"""Everything that a verb works with: the Spec, the hosts that answered, the members' API, the PKI, the clock.
 
-`open_world` (opening.py) makes one from real hosts; `testing/network.py` makes one in memory.
+`open_world` (open.py) makes a World from real hosts. `tests/support/fake_world.py` makes one in memory.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etcdup.core.observed.model import Binaries, Unreachable
+from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.errors import RemoteError
 from etcdup.ops.pki.pki import Pki
 from etcdup.ops.polling import Clock
 from etcdup.remote.etcd.grpc_client import Credentials, EtcdClient
@@ -17,13 +19,16 @@ from etcdup.remote.host import Host
 
 @dataclass
 class World:
-    """One cluster as one etcdup sees it.
+    """One cluster, as one run of etcdup reaches it.
 
-    `meet` reaches for a host that cluster.yaml does not name, and puts it in `hosts` or `unreachable`. `binaries`
-    is empty until it was settled where those that hosts lack come from. `straight` gives a client as `etcd` does,
-    past SSH where that works: for what is large. `snapshots` is the operator's folder for what is taken before a
-    change of minor version. `throwaway` gives a client of an etcd that listens on a host's loopback for one use, at
-    that port, with those credentials: who asks for it closes it.
+    etcd               Return a client of the member of this name, through the SSH connection to its host.
+    connect_directly   Return a client that does not use SSH if the member is reachable without it. For large data.
+    connect_temporary  Return a client of an etcd that listens on this port of a host's loopback address, with these
+                       credentials. The caller closes it.
+    obtain_archive     Return the path of etcd's archive for this architecture.
+    connect_host       Connect to a host that cluster.yaml does not name, and add it to `hosts` or `unreachable`.
+    snapshots          The operator's folder for the snapshots that are taken before a change of the minor version.
+    binaries           Where the versions come from that hosts do not have yet. Empty until that is resolved.
     """
 
     spec: Spec
@@ -38,16 +43,32 @@ class World:
     connect_host: Callable[[HostSpec], Awaitable[None]]
     snapshots: Path
     binaries: tuple[Binaries, ...] = ()
-    # Hosts beyond cluster.yaml that were met in this run: once its member is removed, no list names a host any more.
+    # Hosts that cluster.yaml does not name and that this run has observed. After its member is removed, no member
+    # list names such a host any more.
     extra_hosts: dict[str, HostSpec] = field(default_factory=dict)
-    # Hosts out of reach of which the operator has said that they are off: nobody looks for them (rule 65).
+    # Unreachable hosts that are powered off, as the operator has confirmed. etcdup does not observe them (rule 65).
     fenced: frozenset[str] = frozenset()
-    # An election or a start was waited for in vain: waiting again would not help.
+    # An election or a start did not end within the wait. etcdup does not wait for it a second time.
     is_unsteady: bool = False
 
     def binaries_of(self, version: str) -> Binaries:
-        """Where this version comes from; settled before planning, so KeyError is a mistake of ours."""
+        """Return where this version comes from. It is resolved before planning, so a KeyError is a bug of etcdup."""
         for each in self.binaries:
             if str(each.version) == version:
                 return each
         raise KeyError(version)
+
+
+async def read_log_tail(world: World, name: str) -> list[str]:
+    """Return the last lines of a member's log, or no lines if the log is not readable."""
+    layout = layout_of(world.spec, world.spec.host(name))
+    if layout.supervisor == "process":
+        argv = ["tail", "-n", "1000", layout.log]
+    else:
+        # etcd logs some lines a hundred times a second, and they hide the lines before them. So many lines are read.
+        recent = ("--since=-5min", "--lines=1000")
+        argv = ["journalctl", "--unit=etcd.service", *recent, "--output=cat", "--no-pager"]
+    try:
+        return (await world.hosts[name].run(argv)).stdout.splitlines()
+    except RemoteError:
+        return []
