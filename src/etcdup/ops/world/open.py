@@ -1,7 +1,6 @@
 """The real World: connections to the hosts, the members' API through them, the PKI, the wall clock."""
 
 import asyncio
-import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -87,10 +86,8 @@ async def open_world(
 
 
 def _import_ahead() -> None:
-    """The first client needs grpc: it is read while the hosts are being reached and looked at."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # only before the import can its own lines be turned off
-    for module in ("grpc.aio", "etcdup.remote.etcd.pb.rpc_pb2_grpc"):
-        import_module(module)
+    """Import grpc, which the first client needs, while etcdup connects to the hosts and observes them."""
+    import_module("etcdup.remote.etcd.grpc_library")
 
 
 def _unreachable(name: str, error: RemoteError) -> Unreachable:
