@@ -14,10 +14,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import grpc
-
-from etcdup.remote.etcd.pb import rpc_pb2 as pb
-from etcdup.remote.etcd.pb import rpc_pb2_grpc as services
+from etcdup.remote.etcd.grpc_library import grpc, pb, services
 
 PAUSE_S = 0.1
 CALL_S = 3.0

@@ -20,12 +20,10 @@ from etcdup.remote.etcd.errors import (
     translate,
 )
 from etcdup.remote.etcd.grpc_client import Credentials
-from etcdup.remote.etcd.pb import rpc_pb2 as pb
+from etcdup.remote.etcd.grpc_library import grpc, pb
 
 
 def test_every_status_code_of_grpc_has_its_error() -> None:
-    import grpc  # not before etcdup has had its say about grpc's own lines on stderr
-
     by_number = sorted(grpc.StatusCode, key=lambda code: code.value[0])
     assert ["OK", *BY_CODE] == [code.name for code in by_number]
 

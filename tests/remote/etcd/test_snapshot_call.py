@@ -1,14 +1,15 @@
-"""A snapshot's call against a server that says whatever it is told to: how each ending is understood, and let go of."""
+"""The snapshot call against a gRPC server of the tests: each end of a call has its error, and releases the call."""
 
 import asyncio
+import socketserver
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hpack import Encoder
 
 from etcdup.remote.etcd.errors import (
     AuthRequired,
@@ -20,69 +21,90 @@ from etcdup.remote.etcd.errors import (
     NoLeader,
 )
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd
-from etcdup.remote.etcd.http2 import Flag, Kind, frame
-from etcdup.remote.etcd.pb import rpc_pb2 as pb
-from tests.support.etcd_certs import Authority
+from etcdup.remote.etcd.grpc_library import grpc, pb
+from tests.support.etcd_certs import Authority, Pair
 
 S = 10.0
 HOST = "127.0.0.1"
+MIB = 1 << 20
 
-
-def headers(ends: bool = False, **values: str) -> bytes:
-    named = {name.replace("_", "-").removeprefix("-"): value for name, value in values.items()}
-    block = Encoder().encode({f":{n}" if n == "status" else n: v for n, v in named.items()}.items())
-    return frame(Kind.HEADERS, Flag.END_HEADERS | (Flag.END_STREAM if ends else 0), 1, block)
+Messages = AsyncIterator[bytes]
+Answer = Callable[["grpc.aio.ServicerContext[bytes, bytes]"], Messages]
 
 
 def message(blob: bytes) -> bytes:
-    content = pb.SnapshotResponse(blob=blob).SerializeToString()
-    return bytes(1) + len(content).to_bytes(4) + content
-
-
-def data(content: bytes, ends: bool = False) -> bytes:
-    return frame(Kind.DATA, Flag.END_STREAM if ends else 0, 1, content)
-
-
-BEGIN = headers(status="200", content_type="application/grpc")
-GOOD = headers(ends=True, grpc_status="0")
-FIRST = message(b"first")
+    return pb.SnapshotResponse(blob=blob).SerializeToString()
 
 
 class Member:
-    """What listens, and whom it would take for a client."""
+    """A certificate of a member, and the credentials of a client that trusts it."""
 
     def __init__(self, folder: Path) -> None:
         self.authority = Authority()
-        pair = self.authority.issue("m1", [HOST])
-        pair.write(folder, "m1")
-        self.credentials = Credentials(self.authority.pem, pair.cert, pair.key)
+        self.pair: Pair = self.authority.issue("m1", [HOST])
+        self.pair.write(folder, "m1")
+        self.credentials = Credentials(self.authority.pem, self.pair.cert, self.pair.key)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(folder / "m1.pem", folder / "m1-key.pem")
         self.context.set_alpn_protocols(["h2"])
-        self.let_go = asyncio.Event()
+        self.released = asyncio.Event()
 
     @asynccontextmanager
-    async def saying(self, content: bytes, *, and_stays: bool = False) -> AsyncIterator[Etcd]:
-        serving: list[asyncio.Task[None]] = []
+    async def serving(self, answer: Answer) -> AsyncIterator[str]:
+        """Serve Snapshot with these messages; yield `host:port`. `released` is set when a call has ended."""
 
-        async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            serving.append(require_task(asyncio.current_task()))
-            with suppress(OSError):
-                await reader.read(1)
-                writer.write(content)
-                while and_stays and await reader.read(1 << 16):
-                    pass
-            self.let_go.set()
-            await close_writer(writer)
-
-        async with await asyncio.start_server(say, HOST, 0, ssl=self.context) as server:
-            port = server.sockets[0].getsockname()[1]
-            client = Etcd("m1", f"{HOST}:{port}", HOST, self.credentials)
+        async def snapshot(
+            request: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]"
+        ) -> AsyncIterator[bytes]:
             try:
-                yield client
+                async with aclosing(answer(context)) as messages:  # type: ignore[type-var]
+                    async for each in messages:
+                        yield each
             finally:
-                await client.close()
-                await asyncio.gather(*serving)
+                self.released.set()
+
+        server = grpc.aio.server()
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(snapshot)
+        handler = grpc.method_handlers_generic_handler("etcdserverpb.Maintenance", {"Snapshot": method})
+        server.add_generic_rpc_handlers((handler,))
+        port = server.add_secure_port(
+            f"{HOST}:0", grpc.ssl_server_credentials([(self.pair.key, self.pair.cert)])
+        )
+        await server.start()
+        try:
+            yield f"{HOST}:{port}"
+        finally:
+            await server.stop(0)
+
+    @contextmanager
+    def sending(self, content: bytes, *, and_stays: bool = False) -> Iterator[str]:
+        """Send these bytes over TLS after the first byte of the client; yield `host:port`."""
+        context = self.context
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                self.request.settimeout(S)
+                with suppress(OSError), context.wrap_socket(self.request, server_side=True) as stream:
+                    stream.recv(1)
+                    stream.sendall(content)
+                    while and_stays and stream.recv(1 << 16):
+                        pass
+
+        with socketserver.ThreadingTCPServer((HOST, 0), Handler) as server:
+            server.daemon_threads, server.block_on_close = True, False
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            try:
+                yield f"{HOST}:{server.server_address[1]}"
+            finally:
+                server.shutdown()
+
+    @asynccontextmanager
+    async def client(self, target: str, **changed: bytes) -> AsyncIterator[Etcd]:
+        client = Etcd("m1", target, HOST, replace(self.credentials, **changed))
+        try:
+            yield client
+        finally:
+            await client.close()
 
 
 def require_task(task: asyncio.Task[None] | None) -> asyncio.Task[None]:
@@ -105,114 +127,215 @@ async def read_all(client: Etcd, timeout_s: float = S) -> bytes:
     return b"".join([piece async for piece in client.snapshot(timeout_s=timeout_s)])
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        BEGIN + data(FIRST) + data(message(b"second")) + GOOD,
-        BEGIN + data(FIRST + message(b"second")[:3]) + data(message(b"second")[3:]) + GOOD,
-        BEGIN + data(FIRST) + data(message(b"")) + data(message(b"second")) + GOOD,
-    ],
-)
-async def test_what_ends_well_is_whole(member: Member, sent: bytes) -> None:
-    async with member.saying(sent) as client:
-        assert await read_all(client) == b"firstsecond"
+def answer_with(*blobs: bytes) -> Answer:
+    async def answer(_: object) -> Messages:
+        for blob in blobs:
+            yield message(blob)
+
+    return answer
+
+
+def answer_and_stay(*blobs: bytes) -> Answer:
+    async def answer(_: object) -> Messages:
+        for blob in blobs:
+            yield message(blob)
+        await asyncio.Event().wait()
+
+    return answer
+
+
+def answer_and_fail(code: str, details: str, *blobs: bytes) -> Answer:
+    async def answer(context: "grpc.aio.ServicerContext[bytes, bytes]") -> Messages:
+        for blob in blobs:
+            yield message(blob)
+        await context.abort(grpc.StatusCode[code], details)
+
+    return answer
 
 
 @pytest.mark.parametrize(
-    ("sent", "kind", "why"),
+    "blobs",
     [
-        (BEGIN + data(FIRST, ends=True), EtcdInternalError, "UNKNOWN|HTTP status"),
-        (BEGIN + data(FIRST[:-1]) + GOOD, EtcdInternalError, "ends within a message"),
-        (BEGIN + data(b"\1" + FIRST[1:]) + GOOD, EtcdInternalError, "compressed"),
-        (BEGIN + data(FIRST), EtcdUnavailable, "was closed"),
-        (b"", EtcdUnavailable, "was closed"),
-        (BEGIN + frame(Kind.RST_STREAM, 0, 1, (2).to_bytes(4)), EtcdUnavailable, "was closed"),
-        (frame(Kind.GOAWAY, 0, 0, bytes(8)), EtcdUnavailable, "was closed"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", EtcdInternalError, "not HTTP/2 as etcd speaks it"),
-        (headers(ends=True, status="503"), EtcdUnavailable, "client port"),
-        (headers(ends=True, status="401"), AuthRequired, "HTTP status 401"),
-        (headers(ends=True, status="418"), EtcdInternalError, "HTTP status 418"),
-        (
-            headers(ends=True, status="200", grpc_status="14", grpc_message="etcdserver: no%20leader"),
-            NoLeader,
-            "no leader",
-        ),
-        (
-            BEGIN + data(FIRST) + headers(ends=True, grpc_status="8", grpc_message="too%20slow"),
-            EtcdRpcError,
-            "too slow",
-        ),
-        (BEGIN + data(FIRST) + headers(ends=True, grpc_status="99"), EtcdInternalError, "m1: "),
+        (b"first", b"second"),
+        (b"first", b"", b"second"),
+        (b"first" * MIB, b"second" * MIB),
+        tuple(b"%d" % number * (32 << 10) for number in range(100)),
+        (),
+    ],
+    ids=["two", "one empty", "larger than a piece", "many", "none"],
+)
+async def test_a_snapshot_that_ends_well_is_complete(member: Member, blobs: tuple[bytes, ...]) -> None:
+    async with member.serving(answer_with(*blobs)) as target, member.client(target) as client:
+        assert await read_all(client) == b"".join(blobs)
+
+
+@pytest.mark.parametrize("blobs", [(), (b"first",), (b"first" * MIB,)], ids=["none", "one", "large"])
+@pytest.mark.parametrize(
+    ("code", "details", "kind"),
+    [
+        ("UNAVAILABLE", "etcdserver: no leader", NoLeader),
+        ("RESOURCE_EXHAUSTED", "too slow", EtcdRpcError),
+        ("UNAUTHENTICATED", "etcdserver: user name is empty", AuthRequired),
+        ("UNKNOWN", "broken", EtcdInternalError),
+        ("DATA_LOSS", "broken", EtcdInternalError),
     ],
 )
-async def test_what_does_not_is_an_error_that_says_why(
-    member: Member, sent: bytes, kind: type[EtcdRpcError], why: str
+async def test_a_snapshot_that_the_member_fails_is_an_error(
+    member: Member, code: str, details: str, kind: type[EtcdRpcError], blobs: tuple[bytes, ...]
 ) -> None:
-    async with member.saying(sent) as client:
-        with pytest.raises(kind, match=why):
+    answer = answer_and_fail(code, details, *blobs)
+    async with member.serving(answer) as target, member.client(target) as client:
+        with pytest.raises(kind, match=details):
             await read_all(client)
 
 
-async def test_a_member_that_only_pings_stands_still(member: Member) -> None:
-    pings = frame(Kind.PING, 0, 0, bytes(8))
-    async with member.saying(BEGIN + data(FIRST) + pings, and_stays=True) as client:
+async def test_a_message_that_is_no_snapshot_is_an_error(member: Member) -> None:
+    async def answer(_: object) -> Messages:
+        yield message(b"first")
+        yield b"\x1a\xff"
+
+    async with member.serving(answer) as target, member.client(target) as client:
+        with pytest.raises(EtcdInternalError):
+            await read_all(client)
+
+
+@pytest.mark.parametrize("limit", [0, 2000, MIB, 3 * MIB])
+async def test_a_connection_that_is_cut_is_an_error(member: Member, limit: int) -> None:
+    blobs = tuple(bytes(32 << 10) for _ in range(256))
+    async with (
+        member.serving(answer_with(*blobs)) as target,
+        cutting(target, limit) as cut,
+        member.client(cut) as client,
+    ):
+        with pytest.raises(EtcdUnavailable, match="was closed"):
+            await read_all(client)
+
+
+@asynccontextmanager
+async def cutting(target: str, limit: int) -> AsyncIterator[str]:
+    """Forward to the target, and abort the connection after this many bytes from it. Yields `host:port`."""
+    tasks: list[asyncio.Task[None]] = []
+    port = int(target.rpartition(":")[2])
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: int) -> None:
+        with suppress(OSError):
+            while left > 0 and (part := await reader.read(min(left, 1 << 16))):
+                writer.write(part)
+                await writer.drain()
+                left -= len(part)
+        writer.transport.abort()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(require_task(asyncio.current_task()))
+        far_reader, far_writer = await asyncio.open_connection(HOST, port)
+        await asyncio.gather(pump(reader, far_writer, 1 << 40), pump(far_reader, writer, limit))
+
+    async with await asyncio.start_server(forward, HOST, 0) as server:
+        yield f"{HOST}:{server.sockets[0].getsockname()[1]}"
+        await asyncio.gather(*tasks)
+
+
+async def test_a_slow_reader_makes_the_member_wait(member: Member) -> None:
+    """The store sets the pace: what it has not taken waits at the member, not in the memory of etcdup."""
+    sent = 0
+
+    async def answer(_: object) -> Messages:
+        nonlocal sent
+        for _number in range(64 * 32):
+            sent += 32 << 10
+            yield message(bytes(32 << 10))
+
+    async with member.serving(answer) as target, member.client(target) as client:
+        size = 0
+        async with aclosing(client.snapshot(timeout_s=S)) as pieces:
+            size += len(await anext(pieces))
+            await asyncio.sleep(1.0)
+            assert sent < 24 * MIB
+            async for piece in pieces:
+                size += len(piece)
+        assert size == sent == 64 * MIB
+
+
+async def test_a_member_that_sends_nothing_more_is_a_timeout(member: Member) -> None:
+    async with member.serving(answer_and_stay(b"first")) as target, member.client(target) as client:
         with pytest.raises(EtcdTimeout, match=r"stood still for 0\.5 s"):
             await read_all(client, 0.5)
-        await asyncio.wait_for(member.let_go.wait(), S)
+        await asyncio.wait_for(member.released.wait(), S)
 
 
-async def test_whoever_leaves_early_lets_go_of_the_connection(member: Member) -> None:
-    async with member.saying(BEGIN + data(FIRST), and_stays=True) as client:
-        asking = asyncio.create_task(read_all(client))
+async def test_a_reader_that_stops_early_releases_the_call(member: Member) -> None:
+    async with member.serving(answer_and_stay(b"first" * MIB)) as target, member.client(target) as client:
+        async with aclosing(client.snapshot(timeout_s=S)) as pieces:
+            assert await anext(pieces)
+        await asyncio.wait_for(member.released.wait(), S)
+
+
+async def test_a_reader_that_is_cancelled_releases_the_call(member: Member) -> None:
+    async with member.serving(answer_and_stay(b"first")) as target, member.client(target) as client:
+        reading = asyncio.create_task(read_all(client))
         await asyncio.sleep(0.2)
-        asking.cancel()
+        reading.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asking
-        await asyncio.wait_for(member.let_go.wait(), S)
+            await reading
+        await asyncio.wait_for(member.released.wait(), S)
 
 
-async def test_a_handshake_that_nobody_answers_can_be_left(member: Member) -> None:
-    heard, let_go = asyncio.Event(), asyncio.Event()
+async def test_a_handshake_without_an_answer_can_be_cancelled(member: Member) -> None:
+    heard, released = asyncio.Event(), asyncio.Event()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.read(1 << 16):
-            heard.set()
+        with suppress(OSError):
+            while await reader.read(1 << 16):
+                heard.set()
         await close_writer(writer)
-        let_go.set()
+        released.set()
 
     async with await asyncio.start_server(listen, HOST, 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        client = Etcd("m1", f"{HOST}:{port}", HOST, member.credentials)
-        asking = asyncio.create_task(read_all(client))
-        await asyncio.wait_for(heard.wait(), S)
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-        await asyncio.wait_for(let_go.wait(), S)
-        let_go.clear()
-        with pytest.raises(EtcdTimeout, match=r"stood still for 0\.3 s"):
-            await read_all(client, 0.3)
-        await asyncio.wait_for(let_go.wait(), S)
-        await client.close()
+        target = f"{HOST}:{server.sockets[0].getsockname()[1]}"
+        async with member.client(target) as client:
+            reading = asyncio.create_task(read_all(client))
+            await asyncio.wait_for(heard.wait(), S)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            await asyncio.wait_for(released.wait(), S)
+            released.clear()
+            with pytest.raises(EtcdTimeout, match=r"stood still for 0\.3 s"):
+                await read_all(client, 0.3)
+            await asyncio.wait_for(released.wait(), S)
 
 
-async def test_another_protocol_behind_tls_is_told_of(member: Member) -> None:
+async def test_a_connection_that_is_closed_after_the_handshake_is_an_error(member: Member) -> None:
+    with member.sending(b"") as target:
+        async with member.client(target) as client:
+            with pytest.raises(EtcdUnavailable, match="was closed"):
+                await read_all(client)
+
+
+async def test_another_protocol_behind_tls_is_an_error(member: Member) -> None:
+    with member.sending(b"HTTP/1.1 400 Bad Request\r\n\r\n") as target:
+        async with member.client(target) as client:
+            with pytest.raises(EtcdUnavailable, match="not HTTP/2"):
+                await read_all(client)
+
+
+async def test_a_port_with_tls_and_without_http2_is_an_error(member: Member) -> None:
     member.context.set_alpn_protocols([])
-    async with member.saying(b"", and_stays=True) as client:
-        with pytest.raises(EtcdUnavailable, match="speaks TLS, but not HTTP/2"):
-            await read_all(client)
+    with member.sending(b"", and_stays=True) as target:
+        async with member.client(target) as client:
+            with pytest.raises(EtcdUnavailable, match="TLS, but not HTTP/2"):
+                await read_all(client)
 
 
 @pytest.mark.parametrize("comment", [b"# Z\xc3\xbcrich\n", b"# Z\xfcrich\n"])
-async def test_a_ca_file_may_hold_words_of_any_kind(member: Member, comment: bytes) -> None:
-    member.credentials = replace(member.credentials, ca=comment + member.credentials.ca)
-    async with member.saying(BEGIN + data(FIRST) + GOOD) as client:
+async def test_a_ca_file_may_contain_comments_of_any_encoding(member: Member, comment: bytes) -> None:
+    ca = comment + member.credentials.ca
+    async with member.serving(answer_with(b"first")) as target, member.client(target, ca=ca) as client:
         assert await read_all(client) == b"first"
 
 
 @pytest.mark.parametrize("ca", [b"", b"\xff"])
 async def test_a_ca_file_without_a_certificate_is_damaged(member: Member, ca: bytes) -> None:
-    async with member.saying(b"") as client:
-        client._reach = (client._reach[0], HOST, replace(member.credentials, ca=ca))
+    async with member.serving(answer_with(b"first")) as target, member.client(target, ca=ca) as client:
         with pytest.raises(EtcdUntrusted):
             await read_all(client)

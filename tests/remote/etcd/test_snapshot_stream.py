@@ -1,4 +1,4 @@
-"""The bytes of a snapshot out of gRPC's messages, against the generated code; and the thread that asks for them."""
+"""The thread that reads a snapshot ahead of its reader: order, limits, silence, errors, and an early end."""
 
 import asyncio
 import threading
@@ -7,70 +7,10 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from etcdup.remote.etcd.pb import rpc_pb2 as pb
-from etcdup.remote.etcd.snapshot_stream import PIECES_AHEAD, StreamStalled, blob_of, blobs_of, read_pieces
+from etcdup.remote.etcd.snapshot_stream import PIECES_AHEAD, StreamStalled, read_pieces
 
 S = 10.0
-
-numbers = st.integers(0, 2**64 - 1)
-headers = st.builds(
-    pb.ResponseHeader, cluster_id=numbers, member_id=numbers, revision=st.integers(0, 2**63 - 1)
-)
-responses = st.builds(
-    pb.SnapshotResponse,
-    header=headers,
-    remaining_bytes=numbers,
-    blob=st.binary(max_size=300),
-    version=st.text(max_size=10),
-)
-
-
-@settings(deadline=None)
-@given(responses)
-def test_a_blob_is_what_the_generated_code_finds(response: pb.SnapshotResponse) -> None:
-    assert bytes(blob_of(response.SerializeToString())) == response.blob
-
-
-@settings(deadline=None)
-@given(responses, st.data())
-def test_a_message_cut_anywhere_never_gives_other_bytes(
-    response: pb.SnapshotResponse, data: st.DataObject
-) -> None:
-    message = response.SerializeToString()
-    cut = message[: data.draw(st.integers(0, len(message)))]
-    try:
-        found = bytes(blob_of(cut))
-    except ValueError:
-        return
-    assert found in (response.blob, b"")
-
-
-def test_what_is_no_field_of_a_snapshot_is_refused() -> None:
-    with pytest.raises(ValueError, match="wire type 5"):
-        blob_of(b"\x0d\0\0\0\0")
-
-
-@settings(deadline=None)
-@given(st.lists(responses, max_size=5), st.data())
-def test_messages_cut_anywhere_are_found_as_they_become_whole(
-    sent: list[pb.SnapshotResponse], data: st.DataObject
-) -> None:
-    messages = [response.SerializeToString() for response in sent]
-    content = b"".join(bytes(1) + len(message).to_bytes(4) + message for message in messages)
-    cut = data.draw(st.integers(0, len(content)))
-    first, end = blobs_of(content[:cut])
-    second, rest = blobs_of(content[end:])
-    assert first + second == b"".join(response.blob for response in sent)
-    assert end + rest == len(content)
-
-
-@pytest.mark.parametrize("prefix", [b"\1\0\0\0\0", b"\0\xff\0\0\0"])
-def test_what_no_member_sends_is_refused(prefix: bytes) -> None:
-    with pytest.raises(ValueError, match="compressed, or so long"):
-        blobs_of(prefix)
 
 
 class Answers:

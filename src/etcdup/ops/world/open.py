@@ -1,7 +1,7 @@
 """Open the real World: connections to the hosts, clients of the members, the PKI and the wall clock."""
 
 import asyncio
-import os
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -85,9 +85,7 @@ async def open_world(
 
 def _import_ahead() -> None:
     """Import grpc, which the first client needs, while etcdup connects to the hosts and observes them."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # grpc reads this variable when it is imported
-    for module in ("grpc.aio", "etcdup.remote.etcd.pb.rpc_pb2_grpc"):
-        import_module(module)
+    import_module("etcdup.remote.etcd.grpc_library")
 
 
 def _unreachable(name: str, error: RemoteError) -> Unreachable:

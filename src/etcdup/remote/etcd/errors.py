@@ -166,7 +166,7 @@ _REASONS = (
         "it is another program, or an etcd that was set up without TLS",
     ),
     _Reason(
-        ("but not http/2",),
+        ("selected alpn", "failed parsing http/2"),
         EtcdUnavailable,
         "what listens at its client port speaks TLS, but not HTTP/2",
         "it is another program, or a proxy",

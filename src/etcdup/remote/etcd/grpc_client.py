@@ -5,7 +5,6 @@ write of a proof is repeated from here, since a change that timed out may have b
 """
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -28,11 +27,8 @@ from etcdup.remote.etcd.errors import (
 )
 
 if TYPE_CHECKING:
-    import grpc
-    import grpc.aio  # noqa: TC004  these four are there at run time too: see _import_grpc
-
-    from etcdup.remote.etcd.pb import rpc_pb2 as pb  # noqa: TC004
-    from etcdup.remote.etcd.pb import rpc_pb2_grpc as services  # noqa: TC004
+    # At run time _import_grpc sets these names.
+    from etcdup.remote.etcd.grpc_library import grpc, pb, services  # noqa: TC004
 
 __all__ = ["Credentials", "DowngradeAction", "Etcd", "EtcdClient", "KvHash"]
 
@@ -61,17 +57,9 @@ _ALARM = re.compile(r"(?:memberID:(\d+)\s+)?alarm:(\w+)")
 
 
 def _import_grpc() -> None:
-    """grpc comes with the first client: `etcdup --help` must not pay its 90 ms (libraries.md, a).
-
-    Its own lines on stderr can be switched off only before it is imported.
-    """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    import_module("grpc.aio")
-    globals().update(
-        grpc=import_module("grpc"),
-        pb=import_module("etcdup.remote.etcd.pb.rpc_pb2"),
-        services=import_module("etcdup.remote.etcd.pb.rpc_pb2_grpc"),
-    )
+    """Import grpc with the first client: `etcdup --help` does not need it, and the import takes 90 ms."""
+    library = import_module("etcdup.remote.etcd.grpc_library")
+    globals().update(grpc=library.grpc, pb=library.pb, services=library.services)
 
 
 class Etcd:
@@ -84,10 +72,13 @@ class Etcd:
     def __init__(self, name: str, target: str, server_name: str, credentials: Credentials) -> None:
         _import_grpc()
         self.name = name
-        self._reach = (target, server_name, credentials)
-        trusted = grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.cert)
-        options = [*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", server_name)]
-        self._channel = grpc.aio.secure_channel(target, trusted, options=options)
+        self._target = target
+        self._credentials = grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.cert)
+        self._options: list[tuple[str, int | str]] = [
+            *_CHANNEL_OPTIONS,
+            ("grpc.ssl_target_name_override", server_name),
+        ]
+        self._channel = grpc.aio.secure_channel(target, self._credentials, options=self._options)
         self._kv = services.KVStub(self._channel)
         self._cluster = services.ClusterStub(self._channel)
         self._maintenance = services.MaintenanceStub(self._channel)
@@ -235,10 +226,10 @@ class Etcd:
         await self._call(self._maintenance.Defragment, pb.DefragmentRequest(), timeout_s)
 
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
-        """As in EtcdClient; `aclose` ends it early."""
         from etcdup.remote.etcd.snapshot_stream import stream_snapshot
 
-        async with aclosing(stream_snapshot(self.name, *self._reach, timeout_s=timeout_s)) as pieces:
+        channel = grpc.secure_channel(self._target, self._credentials, self._options)
+        async with aclosing(stream_snapshot(self.name, channel, timeout_s=timeout_s)) as pieces:
             async for piece in pieces:
                 yield piece
 
