@@ -139,8 +139,8 @@ async def test_hosts_that_are_not_ours_are_left_alone_with_a_note(tmp_path: Path
     plan = await destroy(spec, network, tmp_path)
     assert plan.steps == ()
     assert plan.notes == (
-        "infra1 is left alone: what is on it was not made by etcdup",
-        "infra2 is left alone: it belongs to cluster other, as its member infra2",
+        "infra1 is not changed: the etcd or the data on it was not created by etcdup",
+        "infra2 is not changed: it belongs to cluster other as member infra2",
     )
     assert contents(network) == before
 
@@ -152,7 +152,7 @@ async def test_unreachable_hosts_are_noted_and_the_others_retired(tmp_path: Path
     network.machines["infra3"].reachable = False
     plan = await destroy(spec, network, tmp_path)
     assert len(plan.steps) == 2
-    assert plan.notes == ("infra3 cannot be reached and keeps what it has: infra3 cannot be reached",)
+    assert plan.notes == ("infra3 cannot be reached and is not changed: infra3 cannot be reached",)
     assert network.machines["infra3"].process is not None
 
 
@@ -164,5 +164,5 @@ async def test_a_changed_data_dir_is_refused(tmp_path: Path) -> None:
     answer = plan_destroy(moved, await observe(world_of(moved, network, tmp_path)), "aside-1")
     assert isinstance(answer, Refusal)
     assert [reason.message for reason in answer.reasons] == [
-        "the data of infra1 is in /var/lib/etcd, and cluster.yaml says /srv/etcd"
+        "the data of infra1 is in /var/lib/etcd, and cluster.yaml names /srv/etcd"
     ]

@@ -1,4 +1,4 @@
-"""A lost quorum where no member answers, on fakes: whose disk counts, what is refused, a cut after every command."""
+"""A lost quorum without an answering member, on fakes: the disk used, what is refused, a kill after every command."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,7 @@ COPY = "/var/lib/etcd.salvage"
 async def lose_power(
     tmp_path: Path, size: int = 3, back: tuple[str, ...] = ("infra1",)
 ) -> tuple[Spec, Start]:
-    """A cluster with a key loses its power, and these come back: they run, find no leader and answer nobody."""
+    """Return a cluster with a key after a power cut. The hosts in `back` run again, without a leader or an answer."""
     spec = spec_of(size)
     start = await prepare_start(spec, spec, tmp_path)
     network = start.network
@@ -66,27 +66,29 @@ def remove_etcd(network: FakeNetwork) -> None:
     network.machines["infra1"].remove("/opt/etcd/current")
 
 
-@pytest.mark.parametrize("happens", [None, stop_infra1], ids=["mute", "stopped"])
-async def test_the_disk_of_the_one_that_came_back_is_gone_by(
-    tmp_path: Path, happens: Callable[[FakeNetwork], None] | None
+@pytest.mark.parametrize("change", [None, stop_infra1], ids=["silent", "stopped"])
+async def test_the_cluster_is_rebuilt_from_the_disk_of_the_reachable_host(
+    tmp_path: Path, change: Callable[[FakeNetwork], None] | None
 ) -> None:
     spec, start = await lose_power(tmp_path)
     network, folder = start.copy_to("one")
-    if happens:
-        happens(network)
+    if change:
+        change(network)
     world = world_of(spec, network, folder)
     one, planner, _ = await prepare(world, BOTH)
     assert network.commands == []
     plan = planner(await observe(one))
     assert isinstance(plan, Plan)
     kinds = [step.kind for step in plan.steps]
-    assert kinds == (["SalvageData"] if happens else ["StopMembers", "SalvageData"])
+    assert kinds == (["SalvageData"] if change else ["StopMembers", "SalvageData"])
     assert "no member answers" in plan.notes[0]
-    assert plan.notes[1].startswith("the data of infra1 is taken, all that is within reach: infra1 (term")
+    assert plan.notes[1].startswith(
+        "the data of infra1 is used, the only data that etcdup can reach: infra1 (term"
+    )
 
     plan = await recover(spec, network, folder)
     assert plan.notes[0].startswith(
-        "the cluster goes on from what infra1 had on its disk, to the end of its log"
+        "the cluster is rebuilt from the data on the disk of infra1, up to the end of its log"
     )
     assert stored_keys(network, "infra1")[b"/registry/a"] == b"1"
     (kept,) = (folder / "backups").glob("*-recover-infra1-*.db")
@@ -99,31 +101,31 @@ async def test_the_disk_of_the_one_that_came_back_is_gone_by(
     assert stored_keys(network, "infra2")[b"/registry/a"] == b"1"
 
 
-async def test_of_two_the_newer_log_is_gone_by_and_both_are_stopped(tmp_path: Path) -> None:
-    """By the term first: the one with more entries may have those that nobody else agreed to."""
+async def test_of_two_logs_the_newer_one_is_used_and_both_members_are_stopped(tmp_path: Path) -> None:
+    """The term counts first: a log with more entries may have entries that no other member accepted."""
     spec, start = await lose_power(tmp_path, 5, ("infra1", "infra2"))
     network, folder = start.copy_to("one")
     network.machines["infra1"].log_end, network.machines["infra2"].log_end = (2, 90), (3, 80)
     gone = ("infra3", "infra4", "infra5")
     plan = await recover(spec, network, folder, gone)
-    assert "what infra2 had on its disk" in plan.notes[0]
+    assert "the data on the disk of infra2" in plan.notes[0]
     assert network.machines["infra1"].process is None
     assert stored_keys(network, "infra2")[b"/registry/a"] == b"1"
     assert_nothing_left(network)
 
 
 @pytest.mark.parametrize(
-    ("logs", "gone_by"),
+    ("logs", "source"),
     [
         ((None, (2, 5)), "infra1, which has the newest data"),
-        ((None, (4, 90)), "what infra2 had on its disk"),
-        (((4, 80), (3, 90)), "what infra1 had on its disk"),
+        ((None, (4, 90)), "the data on the disk of infra2"),
+        (((4, 80), (3, 90)), "the data on the disk of infra1"),
     ],
 )
-async def test_a_disk_counts_only_where_its_log_goes_further_than_a_snapshot(
-    tmp_path: Path, logs: tuple[tuple[int, int] | None, tuple[int, int]], gone_by: str
+async def test_a_disk_is_used_only_if_its_log_is_newer_than_every_snapshot(
+    tmp_path: Path, logs: tuple[tuple[int, int] | None, tuple[int, int]], source: str
 ) -> None:
-    """infra1 was up all the time and answers; infra2 came back. Both are within reach, three of five are lost."""
+    """infra1 has run all the time and answers; infra2 was restarted. Both can be reached, three of five are lost."""
     spec = spec_of(5)
     start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.copy_to("one")
@@ -133,32 +135,32 @@ async def test_a_disk_counts_only_where_its_log_goes_further_than_a_snapshot(
     network.reboot("infra2")
     network.machines["infra1"].log_end, network.machines["infra2"].log_end = logs
     plan = await recover(spec, network, folder, gone)
-    assert "infra1 of 5 voters answer" in plan.notes[0]
-    assert f"the cluster goes on from {gone_by}" in plan.notes[1]
+    assert "1 of 5 voters answer (infra1)" in plan.notes[0]
+    assert f"the cluster is rebuilt from {source}" in plan.notes[1]
     kept = [path.name for path in (folder / "backups").glob("*-recover-*.db")]
-    assert any("-infra1-" in name for name in kept), "a survivor's snapshot is kept whatever is gone by"
+    assert any("-infra1-" in name for name in kept), "a survivor's snapshot is kept in any case"
     assert len(cluster_ids(network)) == 1
     assert_nothing_left(network)
 
 
 @pytest.mark.parametrize(
-    ("happens", "words", "hint"),
+    ("change", "message", "hint"),
     [
-        (fill_disk, "no space on infra1 for a copy of its data", "The newest backup"),
-        (remove_etcd, "infra1 has data of a member and no etcd", "The newest backup"),
+        (fill_disk, "not enough free space on infra1 for a copy of its data", "restore the newest backup"),
+        (remove_etcd, "infra1 has the data of a member and no etcd binary", "restore the newest backup"),
     ],
 )
-async def test_refused_before_anything_stops(
-    tmp_path: Path, happens: Callable[[FakeNetwork], None], words: str, hint: str
+async def test_refused_before_any_member_stops(
+    tmp_path: Path, change: Callable[[FakeNetwork], None], message: str, hint: str
 ) -> None:
     spec, start = await lose_power(tmp_path)
     network, folder = start.copy_to("one")
-    happens(network)
+    change(network)
     world = world_of(spec, network, folder)
     one, planner, _ = await prepare(world, BOTH)
     answer = planner(await observe(one))
     assert isinstance(answer, Refusal)
-    assert answer.reasons[0].message.startswith(words)
+    assert answer.reasons[0].message.startswith(message)
     assert hint in answer.reasons[0].hint
     assert network.commands == []
 
@@ -166,17 +168,17 @@ async def test_refused_before_anything_stops(
 async def test_the_others_have_to_be_fenced_first(tmp_path: Path) -> None:
     spec, start = await lose_power(tmp_path)
     network, folder = start.copy_to("one")
-    said = await expect_refusal(spec, network, folder)
-    assert said[0].startswith("infra2 cannot be reached and may still run")
+    refusal = await expect_refusal(spec, network, folder)
+    assert refusal[0].startswith("infra2 cannot be reached and may still run")
     world = world_of(spec, network, folder)
     with pytest.raises(RefusedError, match="infra3 cannot be reached"):
         await prepare(world, ("infra2",))
     network.reboot("infra2")
-    said = await expect_refusal(spec, network, folder)
-    assert "quorum" in said[0]
+    refusal = await expect_refusal(spec, network, folder)
+    assert "quorum" in refusal[0]
 
 
-async def test_a_log_that_moved_since_it_was_looked_at_is_not_gone_by(tmp_path: Path) -> None:
+async def test_a_log_that_changed_after_it_was_read_is_not_used(tmp_path: Path) -> None:
     spec, start = await lose_power(tmp_path)
     network, folder = start.copy_to("one")
     world = world_of(spec, network, folder)
@@ -185,21 +187,21 @@ async def test_a_log_that_moved_since_it_was_looked_at_is_not_gone_by(tmp_path: 
         network.machines["infra1"].log_end = (9, 99)
 
     network.at(1, moves)
-    with pytest.raises(EtcdupError, match="has moved since it was looked at: it ends at term 9, index 99"):
+    with pytest.raises(EtcdupError, match="has changed since etcdup read it: it ends at term 9, index 99"):
         await choose_data(world, await observe(world), BOTH)
     assert_nothing_left(network)
     assert not list((folder / "backups").glob("*.db"))
 
 
-async def test_where_its_ports_are_taken_it_is_begun_again_on_others(tmp_path: Path) -> None:
+async def test_if_its_ports_are_taken_the_salvage_starts_again_on_other_ports(tmp_path: Path) -> None:
     spec, start = await lose_power(tmp_path)
-    taken = dict.fromkeys(PORTS, "somebody")
+    taken = dict.fromkeys(PORTS, "another program")
     whole, folder = start.copy_to("whole")
     whole.machines["infra1"].ports_taken = dict(taken)
-    with pytest.raises(EtcdupError, match="does not serve the copy of infra1's data: it has ended") as told:
+    with pytest.raises(EtcdupError, match="does not serve the copy of infra1's data: it has ended") as caught:
         await recover(spec, whole, folder)
-    assert "address already in use" in told.value.detail
-    assert "untouched, in its place. The newest backup" in told.value.hint
+    assert "address already in use" in caught.value.detail
+    assert "The data was not changed. Without this data, restore the newest backup" in caught.value.hint
     holds = [number for number, (_, argv) in enumerate(whole.commands, 1) if argv[0] == "hold"]
     assert len(holds) == ATTEMPTS
     assert_nothing_left(whole)
@@ -214,7 +216,7 @@ async def test_where_its_ports_are_taken_it_is_begun_again_on_others(tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["killed", "crash", "crash and killed"])
-async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, kind: str) -> None:
+async def test_after_a_kill_at_any_command_the_same_recover_finishes(tmp_path: Path, kind: str) -> None:
     spec, start = await lose_power(tmp_path)
     uncut, folder = start.copy_to("uncut")
     await recover(spec, uncut, folder)

@@ -1,5 +1,4 @@
-"""A lost quorum that costs nothing to bring back, on fakes: what is tried, what is left alone, and the trying cut after
-every command."""
+"""Quorum repair on fakes: what is tried, what is never changed, and a kill after every command."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,14 +35,14 @@ MIB = 1 << 20
 
 
 async def repair_quorum(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:
-    """What recover does first, without the terminal."""
+    """Run the first part of `etcdup recover`, without the terminal."""
     world = world_of(spec, network, folder)
     observed = await observe(world)
     assert can_come_back(spec, observed)
-    rooms, chosen = await inspect_full_disks(world, observed), expired_certs(spec, observed)
+    spaces, expired = await inspect_full_disks(world, observed), expired_certs(spec, observed)
 
     def planner(fresh: Observed) -> Plan | Refusal:
-        return plan_quorum_repair(spec, fresh, chosen, rooms)
+        return plan_quorum_repair(spec, fresh, expired, spaces)
 
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
@@ -63,7 +62,7 @@ def stop_infra2(network: FakeNetwork) -> None:
 
 
 def fill_with_old_files(network: FakeNetwork) -> None:
-    """Its disk is full: an old version lies there, half a copy, and old data."""
+    """Fill its disk: it has an old version, an unfinished copy and old data."""
     stop_infra2(network)
     machine = network.machines["infra2"]
     machine.free_bytes = FULL_BYTES - 3 * MIB
@@ -72,7 +71,7 @@ def fill_with_old_files(network: FakeNetwork) -> None:
 
 
 def spoil_leaf(network: FakeNetwork) -> None:
-    """A leaf that the operator has issued anew and the host has not: what a kill leaves."""
+    """Let the host have an older leaf than the operator, as after a kill between issue and install."""
     stop_infra2(network)
     node = network.machines["infra2"].file("/etc/etcd/pki/peer.pem")
     assert node is not None
@@ -80,27 +79,29 @@ def spoil_leaf(network: FakeNetwork) -> None:
 
 
 @pytest.mark.parametrize(
-    ("happens", "kinds"),
+    ("change", "kinds"),
     [
         (stop_infra2, ["StartMember"]),
         (fill_with_old_files, ["FreeSpace", "StartMember"]),
         (spoil_leaf, ["InstallFiles", "StartMember"]),
     ],
 )
-async def test_what_costs_nothing_brings_the_quorum_back(
-    tmp_path: Path, happens: Callable[[FakeNetwork], None], kinds: list[str]
+async def test_a_quorum_repair_brings_the_quorum_back(
+    tmp_path: Path, change: Callable[[FakeNetwork], None], kinds: list[str]
 ) -> None:
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
-    happens(network)
+    change(network)
     assert not await check_quorum(spec, network, folder)
     plan = await repair_quorum(spec, network, folder)
     assert [step.kind for step in plan.steps] == kinds
-    assert plan.notes[0].startswith("nothing is lost: infra1, infra2 have their data, a quorum of 3 voters")
+    assert plan.notes[0].startswith(
+        "nothing is lost: infra1, infra2 have their data. They are a quorum of 3 voters"
+    )
     assert await check_quorum(spec, network, folder)
 
 
-async def test_room_is_made_of_what_can_come_again_and_of_nothing_else(tmp_path: Path) -> None:
+async def test_only_what_etcdup_can_create_again_is_removed_to_free_space(tmp_path: Path) -> None:
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     fill_with_old_files(network)
@@ -113,39 +114,39 @@ async def test_room_is_made_of_what_can_come_again_and_of_nothing_else(tmp_path:
     assert machine.file(f"/opt/etcd/{spec.version}/etcd") is not None
 
 
-async def test_a_disk_that_stays_full_is_left_to_a_person(tmp_path: Path) -> None:
-    """Nothing is removed for nothing, and old data is told of with its size."""
+async def test_if_a_disk_would_stay_full_nothing_is_removed(tmp_path: Path) -> None:
+    """The hint names the old data on the disk with its size."""
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     fill_with_old_files(network)
     network.machines["infra2"].free_bytes = MIB
     world = world_of(spec, network, folder)
     observed = await observe(world)
-    rooms = await inspect_full_disks(world, observed)
-    plan = plan_quorum_repair(spec, observed, {}, rooms)
+    spaces = await inspect_full_disks(world, observed)
+    plan = plan_quorum_repair(spec, observed, {}, spaces)
     assert isinstance(plan, Plan)
     assert plan.steps == ()
-    assert not can_free_enough(observed.reachable()["infra2"], rooms["infra2"])
-    (reason,) = refuse_rebuild(spec, observed, rooms)
+    assert not can_free_enough(observed.reachable()["infra2"], spaces["infra2"])
+    (reason,) = refuse_rebuild(spec, observed, spaces)
     assert reason.hint == (
-        "the disk of infra2 is full: make 64.0 MiB of room in /var/lib/etcd, then `etcdup apply`. Old data lies there, "
-        "which only you may move away: /var/lib/etcd.aside-20260101T000000Z (2.0 MiB)"
+        "the disk of infra2 is full: free 64.0 MiB of disk space in /var/lib/etcd, then run `etcdup apply`. etcdup "
+        "does not remove the old data there, only you may move it: /var/lib/etcd.aside-20260101T000000Z (2.0 MiB)"
     )
     assert network.commands == []
 
 
-async def test_what_is_in_use_by_then_is_not_removed(tmp_path: Path) -> None:
+async def test_what_is_in_use_is_not_removed(tmp_path: Path) -> None:
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     observed = await observe(world_of(spec, network, folder))
     for path in (f"/opt/etcd/{spec.version}", "/opt/etcd/current", "/var/lib/etcd", "/opt/etcd/..", OLD_DATA):
         step = FreeSpace(host="infra1", paths=("/opt/etcd/3.5.33", path), reason="")
         (reason,) = refuse_step(step, spec, observed)
-        assert reason.message == f"{path} on infra1 is not to be removed"
+        assert reason.message.startswith(f"{path} on infra1 must not be removed: ")
     assert refuse_step(FreeSpace(host="infra1", paths=("/opt/etcd/3.5.33",), reason=""), spec, observed) == ()
 
 
-async def test_nothing_is_tried_where_the_data_of_no_quorum_is_there(tmp_path: Path) -> None:
+async def test_nothing_is_tried_without_the_data_of_a_quorum(tmp_path: Path) -> None:
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     assert not can_come_back(spec, await observe(world_of(spec, network, folder)))
@@ -153,11 +154,11 @@ async def test_nothing_is_tried_where_the_data_of_no_quorum_is_there(tmp_path: P
     assert not can_come_back(spec, await observe(world_of(spec, network, folder)))
     for name in network.machines:
         network.reboot(name)
-    assert not can_come_back(spec, await observe(world_of(spec, network, folder))), "there is a quorum"
+    assert not can_come_back(spec, await observe(world_of(spec, network, folder))), "the cluster has a quorum"
 
 
-async def test_a_member_of_the_past_is_never_started_again(tmp_path: Path) -> None:
-    """It and another old one would be a quorum of the cluster whose place infra1's took (rule 65)."""
+async def test_a_member_of_a_superseded_cluster_is_never_started_again(tmp_path: Path) -> None:
+    """It and another old member would be a quorum of the superseded cluster (rule 65)."""
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     await recover(spec, network, folder)
@@ -177,20 +178,20 @@ async def test_a_member_of_the_past_is_never_started_again(tmp_path: Path) -> No
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from([spec_of(1), spec_of(3)]).flatmap(lambda s: st.tuples(st.just(s), observations(s))))
-def test_every_world_has_an_answer(world: tuple[Spec, Observed]) -> None:
-    spec, observed = world
+def test_every_observation_has_an_answer(state: tuple[Spec, Observed]) -> None:
+    spec, observed = state
     answer = plan_quorum_repair(spec, observed, expired_certs(spec, observed), {})
     if isinstance(answer, Plan):
         assert all(step.reason for step in answer.steps)
         assert refuse_first_disruptive(answer.steps, spec, observed) == ()
 
 
-@pytest.mark.parametrize("happens", [fill_with_old_files, spoil_leaf])
-async def test_cut_after_any_command_the_same_recover_finishes(
-    tmp_path: Path, happens: Callable[[FakeNetwork], None]
+@pytest.mark.parametrize("change", [fill_with_old_files, spoil_leaf])
+async def test_after_a_kill_at_any_command_the_same_recover_finishes(
+    tmp_path: Path, change: Callable[[FakeNetwork], None]
 ) -> None:
     spec, start = await lose_quorum(tmp_path)
-    happens(start.network)
+    change(start.network)
     whole, folder = start.copy_to("whole")
     await repair_quorum(spec, whole, folder)
     assert len(whole.commands) >= 2

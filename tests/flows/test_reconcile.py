@@ -165,7 +165,7 @@ async def test_an_unreachable_host_is_left_alone_and_told_of(network: FakeNetwor
     answer = await make_plan(spec_of(), network, tmp_path)
     assert kinds(answer) == []
     assert isinstance(answer, Plan)
-    assert "infra3 cannot be reached and is left alone" in answer.notes[0]
+    assert "infra3 cannot be reached and is not changed" in answer.notes[0]
     with pytest.raises(EtcdupError, match="the cluster is not healthy"):
         await bring_up(spec_of(), network, tmp_path)
     assert network.machines["infra3"].process is not None

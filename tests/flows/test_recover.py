@@ -1,5 +1,4 @@
-"""A lost quorum on fakes: who is refused and why, the rebuilding cut after every command, and old members that come
-back."""
+"""`recover` on fakes: what is refused and why, a kill after every command, and old members that start again."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection
@@ -45,7 +44,7 @@ BOTH = ("infra2", "infra3")
 
 
 async def lose_quorum(tmp_path: Path) -> tuple[Spec, Start]:
-    """Three members with a key; two machines lose their power."""
+    """Return a cluster of three members with one key, after two machines lost their power."""
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
     network = start.network
@@ -64,13 +63,13 @@ async def recover(
     world = world_of(spec, network, folder)
     observed = await observe(world)
     chosen = await choose_data(world, observed, fenced)
-    told = recovery_notes(spec, observed, chosen.host, fenced, salvaged=chosen.salvaged)
+    notes = recovery_notes(spec, observed, chosen.host, fenced, salvaged=chosen.salvaged)
     snapshot = snapshot_file(chosen.path)
     one = world_of_one(world, observed, chosen.host, fenced)
     token = restore_token(one.spec, await observe(one), f"prod-recovered-{run}")
 
     def planner(observed: Observed) -> Plan | Refusal:
-        return plan_recovery(one.spec, observed, snapshot, token, f"aside-{run}", told)
+        return plan_recovery(one.spec, observed, snapshot, token, f"aside-{run}", notes)
 
     plan = planner(await observe(one))
     assert isinstance(plan, Plan), plan
@@ -99,7 +98,7 @@ def snapshot_file(path: Path) -> SnapshotFile:
 async def expect_refusal(
     spec: Spec, network: FakeNetwork, folder: Path, fenced: Collection[str] = ()
 ) -> tuple[str, str]:
-    """The first reason's message and hint."""
+    """Return the message and the hint of the first reason."""
     reasons = refuse_recovery(spec, await observe(world_of(spec, network, folder)), fenced)
     assert reasons
     assert network.commands == []
@@ -107,7 +106,7 @@ async def expect_refusal(
 
 
 def cluster_ids(network: FakeNetwork) -> dict[str, int]:
-    """Which cluster each running member is in."""
+    """Return the cluster ID of each running member."""
     return {
         name: machine.process.cluster.cluster_id
         for name, machine in network.machines.items()
@@ -116,7 +115,7 @@ def cluster_ids(network: FakeNetwork) -> dict[str, int]:
 
 
 def copied_logs(network: FakeNetwork, name: str) -> list[bytes]:
-    """The logs in the cold copies of a host's data."""
+    """Return the logs in the cold copies of a host's data."""
     machine = network.machines[name]
     paths = [path for path in machine.nodes if ".cold-" in path and path.endswith(".wal")]
     return [node.content or b"" for path in paths if (node := machine.file(path))]
@@ -142,13 +141,13 @@ async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
         "FenceOff",
         "SealRestore",
     ]
-    assert "infra1 of 3 voters answer" in plan.notes[0]
-    assert any("off by your word" in note for note in plan.notes)
+    assert "1 of 3 voters answer (infra1)" in plan.notes[0]
+    assert any(note.startswith("infra2, infra3: treated as powered off") for note in plan.notes)
     (kept,) = (folder / "backups").glob("*-recover-infra1-*.db")
     assert kept.stat().st_mode & 0o777 == 0o600
     assert stored_keys(network, "infra1")[b"/registry/a"] == b"1"
-    word = stored_keys(network, "infra1")[superseded_key(TOKEN)]
-    assert word.startswith(b"it went on from infra1 as prod-recovered-1 on 20")
+    value = stored_keys(network, "infra1")[superseded_key(TOKEN)]
+    assert value.startswith(b"it went on from infra1 as prod-recovered-1 on 20")
     for name in BOTH:
         network.machines[name].nodes = {"/": network.machines[name].nodes["/"]}
         network.machines[name].enabled = False
@@ -161,11 +160,13 @@ async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("survivor", ["in reach", "out of reach", "with users of its own"])
-async def test_old_members_that_come_back_together_are_cleared_before_anything_else(
+async def test_old_members_that_start_together_are_cleared_before_any_other_step(
     tmp_path: Path, survivor: str
 ) -> None:
-    """The split brain of rule 65: both are a quorum of the old cluster, unless one of them hears that it is of the
-    past. Where neither can, apply is what ends it."""
+    """The split brain of rule 65: both are a quorum of the old cluster, unless they read that it was superseded.
+
+    If neither of them can read that, only apply stops them.
+    """
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     await recover(spec, network, folder)
@@ -178,7 +179,7 @@ async def test_old_members_that_come_back_together_are_cleared_before_anything_e
         network.reboot(name)
     if survivor == "in reach":
         for _ in range(3):
-            await network.sleep(6)  # systemd goes on trying
+            await network.sleep(6)  # systemd tries to start it again and again
         assert cluster_ids(network).keys() == {"infra1"}
         assert infra2.restarts == 3
         assert "it went on from infra1 as prod-recovered-1" in infra2.log[-1]
@@ -189,7 +190,7 @@ async def test_old_members_that_come_back_together_are_cleared_before_anything_e
         assert isinstance(silent, MemberSilent)
         assert "`etcdup apply` archives it" in silent.why
     else:
-        assert len(set(cluster_ids(network).values())) == 2, "they did form the old cluster again"
+        assert len(set(cluster_ids(network).values())) == 2, "they are the old cluster again"
     infra1.isolated = infra1.process.cluster.auth = False
     plan = await make_plan(spec, network, folder)
     assert isinstance(plan, Plan)
@@ -222,7 +223,7 @@ async def test_reachable_members_are_cleared_by_recover_itself(tmp_path: Path) -
     await apply_and_check(spec, network, folder)
 
 
-async def test_no_room_for_a_copy_is_said_before_anything_stops(tmp_path: Path) -> None:
+async def test_too_little_free_space_for_a_copy_is_refused_before_any_member_stops(tmp_path: Path) -> None:
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     world = world_of(spec, network, folder)
@@ -234,7 +235,7 @@ async def test_no_room_for_a_copy_is_said_before_anything_stops(tmp_path: Path) 
     assert refuse_recovery_copies(one.spec, observed, snapshot, "prod-new", sizes) == ()
     network.machines["infra1"].free_bytes = space_needed(snapshot)
     (reason,) = refuse_recovery_copies(one.spec, await observe(one), snapshot, "prod-new", sizes)
-    assert reason.message.startswith("no space on infra1 for a copy of its data")
+    assert reason.message.startswith("not enough free space on infra1 for a copy of its data")
     assert "--without-copy" in reason.hint
     assert network.commands == []
     plan = plan_recovery(one.spec, await observe(one), snapshot, "prod-new", "aside-1", (), copies=False)
@@ -243,26 +244,26 @@ async def test_no_room_for_a_copy_is_said_before_anything_stops(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["killed", "crash", "crash and killed"])
-async def test_cut_after_any_command_the_same_recover_finishes(tmp_path: Path, kind: str) -> None:
-    """Two old members come back at the end of each."""
+async def test_after_a_kill_at_any_command_the_same_recover_finishes(tmp_path: Path, kind: str) -> None:
+    """At the end of each run, two old members start again."""
     spec, start = await lose_quorum(tmp_path)
     async for network, folder in kill_and_finish(spec, start, kind):
         assert stored_keys(network, "infra1")[b"/registry/a"] == b"1"
-        # Of one token each: where the mark of the first run was not written yet, the next has another.
+        # Each copy has one token. If the first run did not write its marker, the second run has another token.
         assert set(copied_logs(network, "infra1")) == {old_logs(start)["infra1"]}
         assert not any(path.endswith(".part") for path in network.machines["infra1"].nodes)
         for name in BOTH:
             network.reboot(name)
-        assert cluster_ids(network).keys() == {"infra1"}, (
-            "the fence was up before the recovery said that it was done"
-        )
+        assert cluster_ids(network).keys() == {"infra1"}, "the fence exists before the recovery is complete"
         await apply_and_check(spec, network, folder)
         assert stored_keys(network, "infra2")[b"/registry/a"] == b"1"
 
 
 async def kill_and_finish(spec: Spec, start: Start, kind: str) -> AsyncIterator[tuple[FakeNetwork, Path]]:
-    """For each command of a recover: the survivor may lose its power with it, etcdup is killed or fails, and the same
-    recover goes on."""
+    """Yield the state after an interruption at each command of a recover, and a second run that finishes it.
+
+    `kind` says what happens at the command: etcdup is killed, the survivor loses its power, or both.
+    """
     whole, folder = start.copy_to("whole")
     await recover(spec, whole, folder)
     for cut in range(1, len(whole.commands)):
@@ -281,7 +282,7 @@ async def kill_and_finish(spec: Spec, start: Start, kind: str) -> AsyncIterator[
 
 
 async def finish_recover(spec: Spec, network: FakeNetwork, folder: Path) -> None:
-    """Once the last mark is written, recover says that there is a quorum: that is its end."""
+    """Run recover again, unless the last marker is written and the cluster has a quorum: then nothing is left."""
     observed = await observe(world_of(spec, network, folder))
     if begun_recovery(spec, observed) is None and any(
         seen.leader_id for seen in observed.answering().values()
@@ -291,7 +292,7 @@ async def finish_recover(spec: Spec, network: FakeNetwork, folder: Path) -> None
 
 
 def do_nothing(network: FakeNetwork) -> None:
-    """Two hosts without power, and nothing else."""
+    """Leave two hosts without power."""
 
 
 def stop_one(network: FakeNetwork) -> None:
@@ -313,36 +314,36 @@ def crash_survivor(network: FakeNetwork) -> None:
 
 
 @pytest.mark.parametrize(
-    ("happens", "words", "hint"),
+    ("change", "message", "hint"),
     [
         (do_nothing, "infra2 cannot be reached and may still run", "--fenced infra2"),
-        (stop_one, "nothing is lost: infra1, infra2", "`etcdup apply` starts what is stopped"),
+        (stop_one, "nothing is lost: infra1, infra2", "run `etcdup apply` to start the stopped members"),
         (fill_disk, "nothing is lost: infra1, infra2", "the disk of infra2 is full"),
         (bring_one_back, "the cluster has a quorum: infra1, infra2 of 3 voters", "member replace"),
         (crash_survivor, "no member answers", "etcdup restore"),
     ],
 )
-async def test_refused_where_less_would_do(
-    tmp_path: Path, happens: Callable[[FakeNetwork], None], words: str, hint: str
+async def test_recover_is_refused_if_less_is_enough(
+    tmp_path: Path, change: Callable[[FakeNetwork], None], message: str, hint: str
 ) -> None:
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
-    happens(network)
-    said = await expect_refusal(spec, network, folder)
-    assert said[0].startswith(words)
-    assert hint in said[1]
+    change(network)
+    refusal = await expect_refusal(spec, network, folder)
+    assert refusal[0].startswith(message)
+    assert hint in refusal[1]
 
 
-async def test_two_clusters_of_one_name_are_left_to_a_person(tmp_path: Path) -> None:
-    """Without the mark of a restore nothing says which is the old one."""
+async def test_two_clusters_with_one_name_are_refused(tmp_path: Path) -> None:
+    """Without the marker of a restore, etcdup cannot know which cluster is the old one."""
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     for name in BOTH:
         network.reboot(name)
     await bring_up(spec, network, folder)
-    mark = network.machines["infra3"].file("/etc/etcd/etcdup.json")
-    assert mark is not None
-    mark.content = (mark.content or b"").replace(b"prod-0123456789ab", b"prod-another")
+    marker = network.machines["infra3"].file("/etc/etcd/etcdup.json")
+    assert marker is not None
+    marker.content = (marker.content or b"").replace(b"prod-0123456789ab", b"prod-another")
     answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Refusal)
     assert answer.reasons[0].message.startswith("hosts belong to different clusters called prod")

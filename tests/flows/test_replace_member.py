@@ -206,7 +206,7 @@ async def test_it_is_refused_where_nobody_answers(tmp_path: Path) -> None:
         network.crash(name)
     refused = id_to_replace(SAME, "infra2", await observe(world_of(SAME, network, tmp_path)))
     assert isinstance(refused, Refused)
-    assert refused.message == "no member answers, so nobody can be asked to take another member in"
+    assert refused.message == "no member answers, so no new member can be added"
 
 
 async def test_it_is_refused_where_no_machine_is_there(tmp_path: Path) -> None:

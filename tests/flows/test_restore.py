@@ -1,4 +1,4 @@
-"""A restore on fakes: the same hosts, other hosts, another size; cut after every command, the same one goes on."""
+"""A restore on fakes: on the same hosts, on other hosts, with another size, and with a kill after every command."""
 
 import hashlib
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def snapshot_in(folder: Path, made_by: str = "3.6.0", content: bytes = CONTENT) 
 async def restore(
     spec: Spec, network: FakeNetwork, folder: Path, snapshot: SnapshotFile, run: int = 1
 ) -> Plan:
-    """One `etcdup restore`, without the terminal."""
+    """Run `etcdup restore`, without the terminal."""
     world = world_of(spec, network, folder)
     observed = await observe(world)
     token = restore_token(spec, observed, f"prod-restored-{run}")
@@ -51,7 +51,7 @@ async def restore(
 
 
 def cut_power(network: FakeNetwork) -> None:
-    """All hosts lose their power, and come back one by one: what is enabled starts, or its fence keeps it down."""
+    """Cut the power of all hosts, then boot them one by one: enabled units start, unless a fence keeps them stopped."""
     for name in network.machines:
         network.crash(name)
     for name in network.machines:
@@ -66,7 +66,7 @@ async def expect_refusal(spec: Spec, network: FakeNetwork, folder: Path, snapsho
 
 
 async def assert_restored(spec: Spec, network: FakeNetwork, folder: Path) -> None:
-    """One cluster of these hosts runs, with the snapshot's keys, and apply finds nothing to do."""
+    """Assert that one cluster of these hosts runs with the snapshot's keys, and apply has nothing to do."""
     await apply_and_check(spec, network, folder)
     cluster = cluster_of(network)
     assert {key: value for key, value in cluster.keys.items() if key.startswith(b"/registry")} == {
@@ -77,7 +77,7 @@ async def assert_restored(spec: Spec, network: FakeNetwork, folder: Path) -> Non
 
 
 def cluster_of(network: FakeNetwork) -> FakeCluster:
-    """The one that runs."""
+    """Return the one cluster that runs."""
     clusters = {id(m.process.cluster): m.process.cluster for m in network.machines.values() if m.process}
     (cluster,) = clusters.values()
     return cluster
@@ -117,7 +117,7 @@ async def test_same_hosts(tmp_path: Path) -> None:
     await assert_restored(spec, network, folder)
 
 
-async def test_a_second_restore_knows_of_the_first(tmp_path: Path) -> None:
+async def test_a_second_restore_raises_revisions_above_the_first(tmp_path: Path) -> None:
     spec = spec_of(1)
     start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.copy_to("one")
@@ -127,13 +127,13 @@ async def test_a_second_restore_knows_of_the_first(tmp_path: Path) -> None:
         argv[argv.index("--bump-revision") + 1] for _, argv in network.commands if "--bump-revision" in argv
     ]
     assert bumps == ["1000000000", "2000000000"]
-    # The file knows nothing of what came after it: the words of both restores are there all the same.
-    words = {key for key in cluster_of(network).keys if key.startswith(FENCE_PREFIX.encode())}
-    assert words == {superseded_key(TOKEN), superseded_key("prod-restored-1")}
+    # The snapshot is older than both restores. The fence keys of both exist all the same.
+    fence_keys = {key for key in cluster_of(network).keys if key.startswith(FENCE_PREFIX.encode())}
+    assert fence_keys == {superseded_key(TOKEN), superseded_key("prod-restored-1")}
 
 
 @pytest.mark.parametrize(("before", "after"), [(3, 3), (3, 5), (5, 3), (1, 1)])
-async def test_a_kill_after_any_command_is_finished_by_the_same_restore(
+async def test_after_a_kill_at_any_command_the_same_restore_finishes(
     tmp_path: Path, before: int, after: int
 ) -> None:
     spec = spec_of(after)
@@ -157,7 +157,7 @@ async def test_a_kill_after_any_command_is_finished_by_the_same_restore(
             assert log in contents(network)[name], (cut, name)
 
 
-async def test_apply_refuses_in_the_middle_and_names_restore(tmp_path: Path) -> None:
+async def test_apply_refuses_during_a_restore_and_its_hint_names_restore(tmp_path: Path) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.copy_to("one")
@@ -167,7 +167,7 @@ async def test_apply_refuses_in_the_middle_and_names_restore(tmp_path: Path) -> 
     network.restart_etcdup()
     answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Refusal)
-    assert "a restore of cluster prod was begun and is not finished" in answer.reasons[0].message
+    assert "a restore of cluster prod was started and is not finished" in answer.reasons[0].message
     assert "etcdup restore" in answer.reasons[0].hint
 
 
@@ -187,15 +187,15 @@ def fill_disk(network: FakeNetwork) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "made_by", "words"),
+    ("harm", "made_by", "message"),
     [
         (disconnect_host, "3.6.0", "infra2 cannot be reached"),
-        (fill_disk, "3.6.0", "no space on infra2"),
-        (None, "3.7.0", "the snapshot is of a cluster of etcd 3.7, and `version` is 3.6.14"),
+        (fill_disk, "3.6.0", "not enough free space on infra2"),
+        (None, "3.7.0", "the snapshot is from etcd 3.7, and `version` in cluster.yaml is 3.6.14"),
     ],
 )
-async def test_refused_before_anything_is_touched(
-    tmp_path: Path, harm: Callable[[FakeNetwork], None] | None, made_by: str, words: str
+async def test_refused_before_any_command(
+    tmp_path: Path, harm: Callable[[FakeNetwork], None] | None, made_by: str, message: str
 ) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
@@ -204,19 +204,19 @@ async def test_refused_before_anything_is_touched(
         harm(network)
     reasons = await expect_refusal(spec, network, folder, snapshot_in(folder, made_by))
     assert len(reasons) == 1
-    assert reasons[0].startswith(words)
+    assert reasons[0].startswith(message)
     assert network.commands == []
 
 
 async def test_foreign_data_is_refused(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
-    network.machines["infra1"].put("/var/lib/etcd/member/wal/0.wal", b"somebody else's")
+    network.machines["infra1"].put("/var/lib/etcd/member/wal/0.wal", b"other data")
     (reason,) = set(await expect_refusal(spec, network, tmp_path, snapshot_in(tmp_path)))
     assert "was not made by etcdup" in reason
 
 
-async def test_another_file_in_the_middle_is_refused(tmp_path: Path) -> None:
+async def test_another_file_during_a_restore_is_refused(tmp_path: Path) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.copy_to("one")
@@ -226,11 +226,12 @@ async def test_another_file_in_the_middle_is_refused(tmp_path: Path) -> None:
     network.restart_etcdup()
     other = snapshot_in(folder, content=b"/registry/c=3\n")
     assert all(
-        "a restore of another file" in why for why in await expect_refusal(spec, network, folder, other)
+        "an unfinished restore of another file" in why
+        for why in await expect_refusal(spec, network, folder, other)
     )
 
 
-async def test_a_log_in_a_folder_of_its_own_is_exchanged_with_the_data(tmp_path: Path) -> None:
+async def test_a_separate_wal_directory_is_exchanged_with_the_data(tmp_path: Path) -> None:
     spec = spec_of(3, "etcd: {wal_dir: /var/lib/etcd-log/wal}\n")
     start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.copy_to("one")

@@ -1,5 +1,8 @@
-"""What is known of a restore, after every host that it was done on is gone: without it revisions would go back at the
-next one, and an old member that comes back would not be known for one of the past."""
+"""The restore history in the markers, after every restored host was replaced.
+
+Without it, the next restore would let revisions go back, and an old member that starts again would not be recognised
+as a member of a superseded cluster.
+"""
 
 import json
 from pathlib import Path
@@ -24,26 +27,26 @@ def read_marker(network: FakeNetwork, name: str) -> dict[str, object]:
     return dict(json.loads(node.content or b"")["restored"])
 
 
-async def test_it_outlives_the_exchange_of_every_host(tmp_path: Path) -> None:
+async def test_the_history_outlives_the_replacement_of_every_host(tmp_path: Path) -> None:
     before, after = spec_of([1, 2, 3]), spec_of([4, 5, 6])
     network, folder = (await prepare_start(before, before, tmp_path)).copy_to("one")
     await restore(before, network, folder, snapshot_in(folder))
     add_machines(network, after)
     await apply_and_check(after, network, folder)
     for host in after.hosts:
-        known = read_marker(network, host.name)
-        assert (known["stage"], known["bump"], known["former"]) == ("joined", 1_000_000_000, [TOKEN])
+        history = read_marker(network, host.name)
+        assert (history["stage"], history["bump"], history["former"]) == ("joined", 1_000_000_000, [TOKEN])
     await restore(after, network, folder, snapshot_in(folder), run=2)
     raised = {
         argv[argv.index("--bump-revision") + 1] for _, argv in network.commands if "--bump-revision" in argv
     }
     assert raised == {"1000000000", "2000000000"}
-    known = read_marker(network, "infra5")
-    assert (known["stage"], known["former"]) == ("done", [TOKEN, "prod-restored-1"])
+    history = read_marker(network, "infra5")
+    assert (history["stage"], history["former"]) == ("done", [TOKEN, "prod-restored-1"])
 
 
-async def test_a_replaced_member_knows_of_it_and_cannot_go_back(tmp_path: Path) -> None:
-    """Wherever the replacement is cut: its mark is written anew twice."""
+async def test_a_new_member_has_the_history_and_its_restore_cannot_be_undone(tmp_path: Path) -> None:
+    """This holds wherever the replacement is interrupted: it writes the marker twice."""
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
     await restore(spec, start.network, start.folder, snapshot_in(start.folder))
@@ -59,15 +62,15 @@ async def test_a_replaced_member_knows_of_it_and_cannot_go_back(tmp_path: Path) 
         assert read_marker(network, "infra2")["bump"] == 1_000_000_000
         await replace_infra2(network, folder)
         await apply_and_check(spec, network, folder)
-        known = read_marker(network, "infra2")
-        assert (known["stage"], known["bump"], known["former"]) == ("joined", 1_000_000_000, [TOKEN])
+        history = read_marker(network, "infra2")
+        assert (history["stage"], history["bump"], history["former"]) == ("joined", 1_000_000_000, [TOKEN])
     answer = plan_undo(spec, await observe(world_of(spec, network, folder)), "aside-7")
     assert isinstance(answer, Refusal)
-    assert answer.reasons[0].message.startswith("infra2 has no data of before the restore")
+    assert answer.reasons[0].message.startswith("infra2 has no data from before the restore")
 
 
 async def replace_infra2(network: FakeNetwork, folder: Path) -> None:
-    """One `etcdup member replace infra2`, without the terminal."""
+    """Run `etcdup member replace infra2`, without the terminal."""
     spec = spec_of(3)
     world = world_of(spec, network, folder)
     observed = await observe(world)

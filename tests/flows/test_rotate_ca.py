@@ -139,7 +139,7 @@ async def test_apply_keeps_the_phase(start: Start) -> None:
         answer = await make_plan(SPEC, network, folder)
         assert kinds(answer) == []
         assert isinstance(answer, Plan)
-        assert any("change of CA is under way" in note for note in answer.notes) == (stage != "drop")
+        assert any("a CA rotation is in progress" in note for note in answer.notes) == (stage != "drop")
         assert stage_of(network, folder) == NEXT_STAGE[stage]
 
 
@@ -301,7 +301,7 @@ async def test_what_apply_would_do_comes_first(start: Start) -> None:
     network, folder = start.copy_to("drift")
     network.machines["infra1"].nodes["/etc/etcd/etcd.conf"].content = b"# another\n"
     _, answer = await plan_phase(network, folder)
-    assert refusal_text(answer) == "something else is left to be done first"
+    assert refusal_text(answer) == "the cluster differs from cluster.yaml: apply has 1 step left to do"
 
 
 async def test_a_passphrase_guards_the_new_key_too(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`restore --undo` on fakes: of a whole restore, of one given up anywhere, and itself cut after every command."""
+"""`restore --undo` on fakes: of a complete restore, of an interrupted one, and with a kill after every command."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.support.kill_everywhere import Start, apply_and_check, prepare_start
 
 
 async def undo_restore(spec: Spec, network: FakeNetwork, folder: Path, run: int = 7) -> Plan:
-    """One `etcdup restore --undo`, without the terminal."""
+    """Run `etcdup restore --undo`, without the terminal."""
     world = world_of(spec, network, folder)
     observed = await observe(world)
     resumed = can_undo(spec, observed)
@@ -45,7 +45,7 @@ async def prepare_old_cluster(size: int, folder: Path) -> tuple[Spec, Start]:
 
 
 async def assert_old(spec: Spec, start: Start, network: FakeNetwork, folder: Path) -> None:
-    """The old cluster runs, with its own data in its own place, and apply finds nothing to do."""
+    """Assert that the old cluster runs on its own data in its data directory, and apply has nothing to do."""
     await apply_and_check(spec, network, folder)
     cluster = cluster_of(network)
     assert cluster.keys[b"/old"] == b"1"
@@ -53,7 +53,7 @@ async def assert_old(spec: Spec, start: Start, network: FakeNetwork, folder: Pat
     assert old_logs(Start(network, folder)) == old_logs(start)
 
 
-async def test_a_whole_restore_is_undone(tmp_path: Path) -> None:
+async def test_a_complete_restore_is_undone(tmp_path: Path) -> None:
     spec, start = await prepare_old_cluster(3, tmp_path)
     network, folder = start.copy_to("one")
     await restore(spec, network, folder, snapshot_in(folder))
@@ -73,13 +73,13 @@ async def test_a_whole_restore_is_undone(tmp_path: Path) -> None:
         assert kept.content == log
     cut_power(network)
     assert all(machine.process for machine in network.machines.values())
-    # It may be restored again, and revisions go on above those of the first time.
+    # The cluster may be restored again, and its revisions are then above those of the first restore.
     await restore(spec, network, folder, snapshot_in(folder), run=2)
     bumps = {a[a.index("--bump-revision") + 1] for _, a in network.commands if "--bump-revision" in a}
     assert bumps == {"1000000000", "2000000000"}
 
 
-async def test_a_staged_restore_is_given_up_without_stopping_anybody(tmp_path: Path) -> None:
+async def test_a_staged_restore_is_undone_without_stopping_a_member(tmp_path: Path) -> None:
     spec, start = await prepare_old_cluster(3, tmp_path)
     network, folder = start.copy_to("one")
     network.cut_after = 17
@@ -93,11 +93,11 @@ async def test_a_staged_restore_is_given_up_without_stopping_anybody(tmp_path: P
 
 
 @pytest.mark.parametrize("size", [1, 3])
-async def test_a_restore_cut_anywhere_can_be_undone(tmp_path: Path, size: int) -> None:
+async def test_a_restore_can_be_undone_after_a_kill_at_any_command(tmp_path: Path, size: int) -> None:
     spec, start = await prepare_old_cluster(size, tmp_path)
     whole, folder = start.copy_to("whole")
     await restore(spec, whole, folder, snapshot_in(folder))
-    # With every other cut all hosts lose their power, so that whatever is enabled starts by itself.
+    # At every second cut all hosts lose their power, so that every enabled unit starts by itself.
     for cut in range(1, len(whole.commands)):
         network, folder = start.copy_to(str(cut))
         network.cut_after = cut
@@ -111,8 +111,8 @@ async def test_a_restore_cut_anywhere_can_be_undone(tmp_path: Path, size: int) -
         await assert_old(spec, start, network, folder)
 
 
-async def test_an_undo_cut_anywhere_goes_on(tmp_path: Path) -> None:
-    """Until the last member was started: by then there is nothing left to undo."""
+async def test_after_a_kill_at_any_command_the_same_undo_resumes(tmp_path: Path) -> None:
+    """Once the last member is started, nothing is left to undo."""
     spec, start = await prepare_old_cluster(3, tmp_path)
     await restore(spec, start.network, start.folder, snapshot_in(start.folder))
     new = old_logs(start)
@@ -133,21 +133,21 @@ async def test_an_undo_cut_anywhere_goes_on(tmp_path: Path) -> None:
             assert log in contents(network)[name], (cut, name)
 
 
-async def test_only_hosts_that_were_undone_together_are_started_by_an_undo(tmp_path: Path) -> None:
-    """Where all were, a member that stands still is a start that was cut off."""
+async def test_an_undo_starts_only_hosts_that_were_undone_together(tmp_path: Path) -> None:
+    """If all hosts were undone, a stopped member means that the start was interrupted."""
     spec, start = await prepare_old_cluster(3, tmp_path)
     network, folder = start.copy_to("one")
     await restore(spec, network, folder, snapshot_in(folder))
     await undo_restore(spec, network, folder)
     network.machines["infra2"].process = None
     assert can_undo(spec, await observe(world_of(spec, network, folder)))
-    mark = network.machines["infra3"].file("/etc/etcd/etcdup.json")
-    assert mark is not None
-    mark.content = (mark.content or b"").replace(b'"undone"', b'"joined"')
+    marker = network.machines["infra3"].file("/etc/etcd/etcdup.json")
+    assert marker is not None
+    marker.content = (marker.content or b"").replace(b'"undone"', b'"joined"')
     assert not can_undo(spec, await observe(world_of(spec, network, folder)))
 
 
-async def test_nothing_to_undo_is_said(tmp_path: Path) -> None:
+async def test_without_a_restore_there_is_nothing_to_undo(tmp_path: Path) -> None:
     spec, start = await prepare_old_cluster(3, tmp_path)
     network, folder = start.copy_to("one")
     answer = plan_undo(spec, await observe(world_of(spec, network, folder)), "aside-7")

@@ -43,7 +43,7 @@ def test_the_same_hosts_three_others_five_and_three(operator: Operator) -> None:
             apply_and_kill(operator, step, words=("restore", str(path)), sure=YES)
         middle = operator.run("apply", "--yes")
         assert middle.returncode == 4, output_of(middle)
-        assert "was begun and is not finished" in middle.stderr, output_of(middle)
+        assert "was started and is not finished" in middle.stderr, output_of(middle)
         done = restore(operator, str(path))
         assert "kube-apiserver" in done.stderr, output_of(done)
         first = read_revision(operator)

@@ -1,7 +1,8 @@
-"""A cluster as a value: what each host holds and runs, what the members agree on, and what happens by itself.
+"""A cluster as a value: what each host has and runs, what the members agree on, and what happens without etcdup.
 
-It is for exploring whole trees of histories: every state is frozen and small, elections and copies take no time, and
-of the clients' writes only one thing is kept: who holds all that was acknowledged, and who is how far behind.
+It is made for the exploration of whole trees of histories. Every state is frozen and small, and elections and copies
+take no time. Of the clients' writes, the model keeps only which members have all acknowledged writes, and how far the
+others are behind.
 """
 
 from dataclasses import dataclass, replace
@@ -12,14 +13,14 @@ NEVER = -99
 
 
 class Conf(NamedTuple):
-    """What etcd.conf and the unit were written for: which cluster.yaml (`base` or `target`), and which version."""
+    """The cluster.yaml (`base` or `target`) and the version that etcd.conf and the unit were written for."""
 
     spec: str
     version: str
 
 
 class Process(NamedTuple):
-    """A running etcd: whose data it opened, and with which settings. `ready` once it has met a leader (rule 1)."""
+    """A running etcd: the generation of its data, and its settings. `ready` once it has had a leader (rule 1)."""
 
     generation: int
     conf: Conf
@@ -31,9 +32,9 @@ class Process(NamedTuple):
 class Slot:
     """One machine, the member on it, and that member's entry in the member list.
 
-    `generation` tells entries of one machine apart: each has an ID of its own. `log` is how much of what was
-    acknowledged the data holds: 0 all of it, -1 and less are behind, NEVER nothing. `certs`: -1 none, 0 expired,
-    1 good. `hidden`: the old machine of a member whose name another machine has by now.
+    `generation` distinguishes entries of one machine: each has its own ID. `log` is how much of the acknowledged writes
+    the data has: 0 all of them, -1 and less are behind, NEVER none. `certs`: -1 none, 0 expired, 1 good. `hidden`: the
+    old machine of a member whose name another machine has now.
     """
 
     name: str
@@ -64,8 +65,8 @@ class Slot:
 
 @dataclass(frozen=True)
 class Cluster:
-    """The whole world. `urls` maps nothing: a slot's `url` is the peer URL that its entry has. `pki` is what the
-    operator holds for each slot, as in Slot.certs. `leader` is a slot's number, None where there is no quorum."""
+    """The whole model. A slot's `url` is the peer URL that its entry has. `pki` is what the operator has for each slot,
+    as in Slot.certs. `leader` is the number of a slot, or None without a quorum."""
 
     slots: tuple[Slot, ...]
     leader: int | None
@@ -76,14 +77,14 @@ class Cluster:
     lost: bool = False
 
     def number(self, name: str) -> int:
-        """The machine that bears this name now."""
+        """Return the number of the machine that has this name now."""
         return next(n for n, slot in enumerate(self.slots) if slot.name == name and not slot.hidden)
 
     def slot(self, name: str) -> Slot:
         return self.slots[self.number(name)]
 
     def with_slot(self, number: int, **changes: object) -> "Cluster":
-        """The same with one slot changed."""
+        """Return a copy with one slot changed."""
         slots = list(self.slots)
         slots[number] = replace(slots[number], **changes)  # type: ignore[arg-type]
         return replace(self, slots=tuple(slots))
@@ -96,23 +97,23 @@ class Cluster:
         return len(self.voters()) // 2 + 1
 
     def live_voters(self) -> list[int]:
-        """Voters whose etcd runs on its own data and can be talked to by its peers."""
+        """Return the voters whose etcd runs on its own data and can be reached by its peers."""
         return [n for n in self.voters() if serves(self.slots[n])]
 
     def holders(self) -> int:
-        """How many voters hold everything that was acknowledged, running or not."""
+        """Return how many voters have every acknowledged write, running or not."""
         return sum(
             self.slots[n].data == self.slots[n].generation and self.slots[n].log == 0 for n in self.voters()
         )
 
     @property
     def margin(self) -> int:
-        """Below 0 a quorum could be made of voters that lack an acknowledged write."""
+        """Return a number that is negative if voters that miss an acknowledged write could be a quorum."""
         return self.holders() - (len(self.voters()) - self.quorum + 1)
 
 
 def member_id(number: int, slot: Slot) -> int:
-    """The ID of the entry that this machine's member has."""
+    """Return the ID of the entry of this machine's member."""
     return (number + 1) * 256 + slot.generation
 
 
@@ -122,7 +123,7 @@ def series_of(version: str) -> Series:
 
 
 def serves(slot: Slot) -> bool:
-    """Whether its etcd runs as the member that is listed, on a network that reaches the others."""
+    """Return whether its etcd runs as the listed member and reaches the other members."""
     return (
         slot.on
         and slot.linked
@@ -138,13 +139,16 @@ def is_where_listed(slot: Slot) -> bool:
 
 
 def connected(one: Slot, other: Slot) -> bool:
-    """Two members talk where one of them finds the other at its listed URL (rule 36)."""
+    """Return whether two members are connected: one of them is at its listed URL (rule 36)."""
     return one is other or is_where_listed(one) or is_where_listed(other)
 
 
 def converge(cluster: Cluster) -> Cluster:
-    """What comes by itself: a leader where there is a quorum, copies, names in the list, the end of removed members,
-    the version that all agree on. Clients write all the while, so whoever is not with the leader falls behind."""
+    """Return the cluster after everything that happens without etcdup.
+
+    A quorum elects a leader, members copy data, get their names in the list, and agree on a version; removed members
+    stop. Clients write all the time, so members that are not connected to the leader fall behind.
+    """
     leader = _elected(cluster)
     if leader is None:
         return replace(cluster, leader=None)
@@ -155,8 +159,10 @@ def converge(cluster: Cluster) -> Cluster:
 
 
 def _elected(cluster: Cluster) -> int | None:
-    """The leader that there is, as long as it has a quorum; else the one that is furthest behind of those who can
-    win a vote: whatever raft allows to happen."""
+    """Return the present leader while it has a quorum; otherwise the most outdated member that can win an election.
+
+    Raft allows this result, and it is the worst one.
+    """
     able = [n for n in cluster.live_voters() if len(_votes(cluster, n)) >= cluster.quorum]
     if cluster.leader in able:
         return cluster.leader
@@ -185,7 +191,7 @@ def _with_leader(cluster: Cluster, slot: Slot, head: Slot) -> Slot:
 
 
 def _ranked(slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
-    """Logs as ranks, so that equal situations are equal values."""
+    """Replace logs by their ranks, so that equal situations are equal values."""
     ranks = {
         log: -n for n, log in enumerate(sorted({0, *(each.log for each in slots)} - {NEVER}, reverse=True))
     }
@@ -196,8 +202,10 @@ def _ranked(slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
 
 
 def _versioned(cluster: Cluster) -> Cluster:
-    """The cluster's version rises once all members run a newer minor, and falls only to a downgrade's target
-    (rules 46, 47)."""
+    """Update the cluster version (rules 46, 47).
+
+    It rises once all members run a newer minor, and falls only to the target of a downgrade.
+    """
     listed = [slot for slot in cluster.slots if slot.listed]
     if not all(serves(slot) for slot in listed):
         return cluster
@@ -211,7 +219,7 @@ def _versioned(cluster: Cluster) -> Cluster:
 
 
 def start(cluster: Cluster, number: int) -> Cluster:
-    """`systemctl start`, or a boot: etcd opens what data there is, or begins where it may, or ends at once."""
+    """Start etcd, by `systemctl start` or a boot. It opens its data, starts empty if it may, or exits at once."""
     slot = cluster.slots[number]
     if slot.conf is None or not slot.current or slot.process is not None:
         return cluster
@@ -229,36 +237,38 @@ def start(cluster: Cluster, number: int) -> Cluster:
 
 
 def stop(cluster: Cluster, number: int) -> Cluster:
-    """`systemctl stop` by us."""
+    """Stop etcd, as `systemctl stop` by etcdup does."""
     listed = cluster.slots[number].listed == "voter"
     return converge(cluster.with_slot(number, process=None, ours_down=listed))
 
 
 def crash(cluster: Cluster, number: int) -> Cluster:
-    """The host loses its power, and tmpfs what it held."""
+    """Cut the power of a host. tmpfs loses its content."""
     return converge(cluster.with_slot(number, on=False, process=None, joining=False, ours_down=False))
 
 
 def power_on(cluster: Cluster, number: int) -> Cluster:
-    """It comes back, and systemd starts what is enabled."""
+    """Boot a host. systemd starts enabled units."""
     slot = cluster.slots[number]
     cluster = converge(cluster.with_slot(number, on=True))
     return start(cluster, number) if slot.enabled else cluster
 
 
 def canonical_form(cluster: Cluster, alike: tuple[tuple[int, ...], ...]) -> tuple[Cluster, tuple[int, ...]]:
-    """The one of all clusters that differ only in which of the machines that are `alike` is which, and for each of
-    its slots the number that it had."""
+    """Return one representative of all clusters that differ only in the order of `alike` machines.
+
+    The second value is the previous number of each slot.
+    """
     order = list(range(len(cluster.slots)))
     for group in alike:
-        by_look = sorted(group, key=lambda number: _comparison_key(cluster, number))
-        for place, number in zip(group, by_look, strict=True):
-            order[place] = number
+        ordered = sorted(group, key=lambda number: _comparison_key(cluster, number))
+        for position, number in zip(group, ordered, strict=True):
+            order[position] = number
     if order == sorted(order):
         return cluster, tuple(order)
     slots = tuple(
-        replace(cluster.slots[number], name=cluster.slots[place].name) if place != number else slot
-        for place, (number, slot) in enumerate(zip(order, cluster.slots, strict=True))
+        replace(cluster.slots[number], name=cluster.slots[position].name) if position != number else slot
+        for position, (number, slot) in enumerate(zip(order, cluster.slots, strict=True))
     )
     leader = None if cluster.leader is None else order.index(cluster.leader)
     pki = tuple(cluster.pki[number] for number in order)
@@ -266,7 +276,7 @@ def canonical_form(cluster: Cluster, alike: tuple[tuple[int, ...], ...]) -> tupl
 
 
 def _comparison_key(cluster: Cluster, number: int) -> tuple[object, ...]:
-    """All that there is to see of a slot but its name, in an order of no meaning."""
+    """Return everything about a slot except its name, in an arbitrary order."""
     slot = cluster.slots[number]
     return (
         slot.listed, slot.generation, slot.marker, slot.log, -1 if slot.data is None else slot.data, slot.on,

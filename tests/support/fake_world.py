@@ -1,4 +1,4 @@
-"""A World of fake machines, with a real PKI in a temporary folder."""
+"""A World of fake machines with a real PKI in a temporary directory."""
 
 import gzip
 from collections.abc import Sequence
@@ -33,21 +33,21 @@ TOKEN = "prod-0123456789ab"
 def spec_of(
     size: int | Sequence[int] = 3, more: str = "", version: str = "3.6.14", name: str = "prod"
 ) -> Spec:
-    """A cluster.yaml of that many hosts, or of the hosts of these numbers; `more` is added at its end."""
+    """Return the spec of that many hosts, or of the hosts with these numbers. `more` is appended to cluster.yaml."""
     numbers = range(1, size + 1) if isinstance(size, int) else size
     hosts = "".join(f"  - {{name: infra{n}, address: 192.168.8.{65 + n}}}\n" for n in numbers)
     return load(f"name: {name}\nversion: {version}\nhosts:\n{hosts}{more}")
 
 
 def machines_for(spec: Spec) -> FakeNetwork:
-    """Bare machines, one for each host."""
+    """Return bare machines, one for each host."""
     network = FakeNetwork()
     add_machines(network, spec)
     return network
 
 
 def add_machines(network: FakeNetwork, spec: Spec) -> None:
-    """Bare machines for the hosts that have none yet."""
+    """Add bare machines for the hosts that have none yet."""
     for host in spec.hosts:
         if host.name not in network.machines:
             network.add(host.name)
@@ -55,7 +55,7 @@ def add_machines(network: FakeNetwork, spec: Spec) -> None:
 
 @dataclass
 class RecordingReporter:
-    """A Reporter that keeps what it is told."""
+    """A Reporter that records the states of steps."""
 
     steps: list[tuple[str, str]]
 
@@ -63,17 +63,15 @@ class RecordingReporter:
         self.steps.append((step.kind, state))
 
     def doing(self, host: str, what: str) -> None:
-        """What hosts do is for people."""
+        """Ignore what hosts do: it is text for operators."""
 
 
 def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str] = ()) -> World:
-    """What one etcdup would see of these machines right now. `more` are versions that can be had besides."""
+    """Return a World of these machines as they are now. `more` are additional available versions."""
     hosts: dict[str, Host] = {}
     unreachable: dict[str, Unreachable] = {}
-    places = {host.name: host for host in spec.hosts}
 
-    async def meet(host: HostSpec) -> None:
-        places[host.name] = host
+    async def connect_host(host: HostSpec) -> None:
         reach(host)
 
     def reach(host: HostSpec) -> None:
@@ -93,13 +91,13 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
             raise EtcdUnavailable(name, "no such machine")
         return FakeEtcd(network.machines[name])
 
-    async def throwaway(name: str, port: int, credentials: Credentials) -> EtcdClient:
+    async def temporary_etcd(name: str, port: int, credentials: Credentials) -> EtcdClient:
         return FakeTemporaryEtcd(network.machines[name])
 
     archive = folder / "etcd.tar.gz"
     archive.write_bytes(gzip.compress(b"an archive", mtime=0))
 
-    async def archived(binaries: Binaries, arch: str) -> Path:
+    async def obtain_archive(binaries: Binaries, arch: str) -> Path:
         return archive
 
     versions = dict.fromkeys([spec.version, *NEWEST.values(), *map(parse_version, more)])
@@ -111,31 +109,35 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         clock=network,
         etcd=etcd,
         connect_directly=etcd,
-        connect_temporary=throwaway,
-        obtain_archive=archived,
-        connect_host=meet,
+        connect_temporary=temporary_etcd,
+        obtain_archive=obtain_archive,
+        connect_host=connect_host,
         snapshots=folder / "backups",
         binaries=tuple(_available_binaries(version, archive) for version in versions),
     )
 
 
 def _available_binaries(version: Version, archive: Path) -> Binaries:
-    """The newest of each series from the cache; others from the operator's own folder, who then stands for them."""
+    """Return the newest version of each series from the cache, and other versions from the operator's own folder.
+
+    The operator vouches for versions from the own folder.
+    """
     source = "cache" if version in NEWEST.values() else "path"
-    return Binaries(version, source, str(archive), "it is there", {"amd64": "00"})
+    where = "cache" if source == "cache" else "folder"
+    return Binaries(version, source, str(archive), f"the archive is in the {where}", {"amd64": "00"})
 
 
 def planner_of(spec: Spec, token: str = TOKEN) -> Planner:
-    """The planner as apply uses it."""
+    """Return the planner as apply uses it."""
 
-    def planned(observed: Observed) -> Plan | Refusal:
+    def planner(observed: Observed) -> Plan | Refusal:
         return plan(spec, observed, token)
 
-    return planned
+    return planner
 
 
 async def bring_up(spec: Spec, network: FakeNetwork, folder: Path) -> tuple[Health, ...]:
-    """One `etcdup apply`, without the terminal."""
+    """Run `etcdup apply`, without the terminal."""
     world = world_of(spec, network, folder)
     planner = planner_of(spec)
     plan = planner(await observe(world))

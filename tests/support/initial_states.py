@@ -1,4 +1,4 @@
-"""Every first state of a cluster of some members, and every change of cluster.yaml that concerns it."""
+"""Every first state of a cluster with a number of members, and every change of its cluster.yaml."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,8 +20,11 @@ STATES = {
 
 @dataclass(frozen=True)
 class Target:
-    """A cluster.yaml to go to. `slots` are the members that it is about, `replaced` one that is to be replaced:
-    on its own host, or with `moved` on a new machine."""
+    """A new cluster.yaml.
+
+    `slots` are the members that the change concerns. `replaced` is a member to replace: on its own host, or on a new
+    machine with `moved`.
+    """
 
     name: str
     spec: Spec
@@ -31,14 +34,14 @@ class Target:
 
 
 def member_kinds(size: int, states: str) -> Iterator[tuple[str, ...]]:
-    """Every multiset of states; etcd has one learner at most, and where all machines are fresh there is no cluster."""
+    """Yield every multiset of states with at most one learner, as in etcd. Only fresh machines are no cluster."""
     for found in combinations_with_replacement(states, size):
         if sum(kind in "LN" for kind in found) <= 1 and any(kind not in "LNF" for kind in found):
             yield found
 
 
 def first_states(found: tuple[str, ...], old: str = OLD_PATCH) -> Iterator[Cluster]:
-    """The clusters of these members: one for each kind that may lead."""
+    """Yield the clusters of these members: one for each kind of member that may be the leader."""
     slots = tuple(_slot(number, kind) for number, kind in enumerate(found, 1))
     running = [series_of(slot.process.version) for slot in slots if slot.process]
     cluster = Cluster(
@@ -83,12 +86,12 @@ def _slot(number: int, kind: str) -> Slot:
 
 
 def bare_slot(name: str) -> Slot:
-    """A machine with nothing on it."""
+    """Return a machine with nothing on it."""
     return Slot(name)
 
 
 def targets(size: int) -> Iterator[Target]:
-    """Every change of a cluster of that size, by the members that it concerns."""
+    """Yield every change of a cluster of that size, for each choice of members that it concerns."""
     every = list(range(1, size + 1))
     yield Target("same", spec_of(every, version=BASE))
     yield Target("another patch", spec_of(every, version="3.6.12"))
@@ -127,7 +130,7 @@ def _elsewhere(spec: Spec, number: int) -> Spec:
 
 
 def concerns(target: Target, found: tuple[str, ...]) -> bool:
-    """Whether this is the first choice of members of these kinds that the target could be about."""
+    """Return whether the target concerns the first of all members of the same kind, to skip equal cases."""
     wanted = sorted(found[slot] for slot in target.slots)
     used: list[int] = []
     for kind in wanted:
@@ -136,7 +139,7 @@ def concerns(target: Target, found: tuple[str, ...]) -> bool:
 
 
 def prepared(target: Target, base: Spec, cluster: Cluster) -> Cluster:
-    """The same cluster with what the target brings: bare machines, and URLs that are only the old or the new ones."""
+    """Return the cluster with the target's bare machines and URLs, which are then only old URLs or new URLs."""
     urls = urls_of(base, target.spec)
     slots = [replace(slot, url=_entry_url(urls[slot.name])) for slot in cluster.slots]
     if target.moved:
@@ -149,12 +152,12 @@ def prepared(target: Target, base: Spec, cluster: Cluster) -> Cluster:
 
 
 def _entry_url(url: str) -> str:
-    """What the list has at first: the old URL, which may be the new one as well."""
+    """Return the URL that the member list has at first: the old one, which may equal the new one."""
     return url if "base" in url.split() else "base"
 
 
 def urls_of(base: Spec, target: Spec) -> dict[str, str]:
-    """For each host's name, which cluster.yaml has the URL that it shall have: its own, as Slot.url has it."""
+    """Return, by host name, which cluster.yaml has the URL that the host must get, in the form of Slot.url."""
     old = {host.name: base.peer_url(host) for host in base.hosts}
     new = {host.name: target.peer_url(host) for host in target.hosts}
     return {
@@ -169,7 +172,7 @@ def desired_spec_of(base: Spec, target: Spec) -> DesiredSpec:
 
 
 def interchangeable_slots(target: Target, cluster: Cluster) -> tuple[tuple[int, ...], ...]:
-    """Slots that the target treats in the same way: which of them is which does not matter."""
+    """Return groups of slots that the target treats in the same way, so that they may be exchanged."""
     names = {host.name for host in target.spec.hosts}
     rest = [n for n, slot in enumerate(cluster.slots) if n not in target.slots and not slot.hidden]
     old = [n for n in rest if cluster.slots[n].marker or cluster.slots[n].listed]

@@ -1,4 +1,4 @@
-"""Cutting a whole apply after every single command and every request to etcd, and what the next apply makes of it."""
+"""Kill an apply after every single command and every request to etcd, and check what the next apply does."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from tests.support.fake_world import add_machines, bring_up, machines_for, make_
 
 @dataclass(frozen=True)
 class Start:
-    """A cluster as it was before the change, to be taken up again for each cut."""
+    """A cluster as it was before the change. Each kill starts from a copy of it."""
 
     network: FakeNetwork
     folder: Path
@@ -29,20 +29,20 @@ class Start:
 
 
 async def prepare_start(before: Spec, after: Spec, folder: Path) -> Start:
-    """A healthy cluster of `before`, with bare machines for what `after` has more."""
-    grown = folder / "grown"
-    grown.mkdir()
+    """Return a healthy cluster of `before`, with bare machines for the additional hosts of `after`."""
+    operator_folder = folder / "operator"
+    operator_folder.mkdir()
     network = machines_for(before)
-    await bring_up(before, network, grown)
+    await bring_up(before, network, operator_folder)
     add_machines(network, after)
     network.commands.clear()
-    return Start(network, grown)
+    return Start(network, operator_folder)
 
 
 async def apply_and_check(spec: Spec, network: FakeNetwork, folder: Path, *, spared: str = "") -> None:
-    """Applies, and looks at what there is: nothing left to do, the members of the file run, and no others.
+    """Apply, then assert that nothing is left to do and that exactly the members of cluster.yaml run.
 
-    Only a `spared` host may still have an enabled unit: it was out of reach when its member left.
+    Only a `spared` host may still have an enabled unit: it could not be reached when its member left.
     """
     results = await bring_up(spec, network, folder)
     assert all(result.ok for result in results)
@@ -57,7 +57,7 @@ async def apply_and_check(spec: Spec, network: FakeNetwork, folder: Path, *, spa
 
 
 async def kill_everywhere(start: Start, spec: Spec) -> int:
-    """Kills etcdup after every command in turn; the next apply must come to the same end. Returns how many cuts."""
+    """Kill etcdup after every command in turn; the next apply must finish. Return the number of kills."""
     total = 0
     async for cut, network, folder in _kill_points(start, spec):
         network.cut_after = cut
@@ -70,8 +70,11 @@ async def kill_everywhere(start: Start, spec: Spec) -> int:
 
 
 async def crash_everywhere(start: Start, spec: Spec, *, killed: bool, stride: int = 3) -> int:
-    """One host loses its power with every third command in turn, another one each time, and etcdup dies with it or
-    lives on and has to stop or finish safely. When the host is back, the next apply must come to the same end."""
+    """Cut the power of one host at every third command in turn, another host each time.
+
+    `killed`: etcdup is killed at the same time. Otherwise it continues and must stop or finish safely. When the host
+    runs again, the next apply must finish.
+    """
     names = sorted(start.network.machines)
     total = 0
     async for cut, network, folder in _kill_points(start, spec, stride):
@@ -90,7 +93,7 @@ async def crash_everywhere(start: Start, spec: Spec, *, killed: bool, stride: in
 async def _kill_points(
     start: Start, spec: Spec, stride: int = 1
 ) -> AsyncIterator[tuple[int, FakeNetwork, Path]]:
-    """A fresh copy of the start for each command that an uncut apply needs."""
+    """Yield a new copy of the start for each command of an uninterrupted apply."""
     whole, folder = start.copy_to("whole")
     await apply_and_check(spec, whole, folder)
     for cut in range(1, len(whole.commands), stride):

@@ -1,4 +1,4 @@
-"""The planner's slowest parts, which are pure, each asked once: exploring asks the same thousands of times."""
+"""Compute the planner's slowest pure functions once for each input. An exploration calls them thousands of times."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from etcdup.core.spec.model import HostSpec, Spec
 
 @contextmanager
 def memoized() -> Iterator[None]:
-    """For plans of one cluster.yaml, whatever its version: answers are known by what else they depend on."""
+    """Memoize for plans of one cluster.yaml with any version. The keys contain everything else that matters."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("desired_files", "desired_settings"):
             patch.setattr(drift, name, _memoize(getattr(drift, name), _of_host))
@@ -26,15 +26,15 @@ def memoized() -> Iterator[None]:
 
 
 def _memoize(function: Callable[..., Any], key: Callable[..., object]) -> Callable[..., Any]:
-    known: dict[object, Any] = {}
+    results: dict[object, Any] = {}
 
-    def answered(*args: Any, **options: Any) -> Any:
-        about = key(*args, **options)
-        if about not in known:
-            known[about] = function(*args, **options)
-        return known[about]
+    def memoized_function(*args: Any, **options: Any) -> Any:
+        inputs = key(*args, **options)
+        if inputs not in results:
+            results[inputs] = function(*args, **options)
+        return results[inputs]
 
-    return answered
+    return memoized_function
 
 
 def _of_host(spec: Spec, host: HostSpec, layout: Layout, token: str, pki: PkiSeen) -> object:

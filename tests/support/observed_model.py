@@ -1,4 +1,4 @@
-"""What etcdup sees of a model cluster: a real Observed, with the very files and settings that hosts would have."""
+"""What etcdup observes of a model cluster: a real Observed, with the same files and settings that hosts would have."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -41,9 +41,9 @@ UNSEEN = MemberSilent("no connection to its host")
 
 @dataclass
 class ObservedModel:
-    """etcdup with the cluster.yaml `target`, looking at clusters that were made with `base`.
+    """Observations by etcdup with the cluster.yaml `target` of clusters that were formed with `base`.
 
-    Everything that was made once is kept: worlds differ in little.
+    Computed parts are kept and used again, because most states differ in few parts.
     """
 
     base: Spec
@@ -60,7 +60,7 @@ class ObservedModel:
         )
 
     def observed(self, cluster: Cluster) -> Observed:
-        """As ops.observe: first the hosts of cluster.yaml, then those that are found to be in the cluster besides."""
+        """Observe the hosts of cluster.yaml, then other hosts of the cluster, as ops/world/observe.py does."""
         observed = Observed(
             at=NOW,
             hosts={},
@@ -95,7 +95,7 @@ class ObservedModel:
         )
 
     def entries(self, cluster: Cluster) -> tuple[ListedMember, ...]:
-        """The member list."""
+        """Return the member list."""
         return tuple(self._entry(number, slot) for number, slot in enumerate(cluster.slots) if slot.listed)
 
     def _entry(self, number: int, slot: Slot) -> ListedMember:
@@ -147,7 +147,7 @@ class ObservedModel:
         replaced = number if old is None else old
         key = replace(slot, log=0, url="", linked=True, named=False, listed="", ours_down=False), number
         if key not in self._hosts:
-            generation = 0  # what `member replace` was told to replace is there from the start
+            generation = 0  # the member that `member replace` replaces exists from the start
             ident = member_id(replaced, replace(slot, generation=generation))
             self._hosts[key] = self._make_host(slot, cluster, f"{ident:x}")
         return self._hosts[key]
@@ -185,7 +185,7 @@ class ObservedModel:
         if slot.conf is None:
             return {}
         spec = self._spec_at(slot.conf)
-        # Each host's certificates are those it was last given, whatever the operator holds by now.
+        # A host has the certificates that it got last, whatever the operator has by now.
         given = tuple(slot.certs if each.name == slot.name else 1 for each in cluster.slots)
         pki = self.pki(replace(cluster, pki=given))
         return {

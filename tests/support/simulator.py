@@ -1,6 +1,8 @@
-"""Doing a plan's steps on a model cluster, in the same pieces as ops/apply/execution.py,
-ops/members/members.py and ops/members/lifecycle.py
-do them: between any two of these a host may crash, or etcdup itself may die."""
+"""Do the steps of a plan on a model cluster.
+
+The pieces are the same as in ops/apply/execution.py, ops/members/members.py and ops/members/lifecycle.py. Between two
+pieces a host may crash, or etcdup may be killed.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -51,18 +53,18 @@ Action = Callable[[Cluster], Cluster]
 
 
 class StepFailed(Exception):
-    """What ends an apply in the middle: a host that is gone, a wait that was in vain, etcd's own refusal."""
+    """The reason why an apply ends early: a lost host, a timeout, or a request that etcd rejects."""
 
 
 class DesiredSpec(NamedTuple):
-    """What the wanted cluster.yaml is called in Conf, and which peer URLs it gives, as Slot.url has them."""
+    """The label of the desired cluster.yaml in Conf, and its peer URLs in the form of Slot.url."""
 
     label: str
     urls: Mapping[str, str]
 
 
-def actions(step: Step, observed: Observed, wish: DesiredSpec) -> Iterator[Action]:
-    """The pieces of a step, decided on `observed` as ops does."""
+def actions(step: Step, observed: Observed, desired: DesiredSpec) -> Iterator[Action]:
+    """Yield the pieces of a step, chosen by `observed` as the operations do."""
     match step:
         case IssueCertificates(roles=roles):
             yield lambda cluster: _issued(cluster, {role.partition("/")[2] for role in roles})
@@ -89,8 +91,8 @@ def actions(step: Step, observed: Observed, wish: DesiredSpec) -> Iterator[Actio
         case RestartMember(host=name):
             yield from _restart(name, observed)
         case _:
-            yield from _quiet(step, wish.label)
-            yield from _change(step, observed, wish)
+            yield from _quiet(step, desired.label)
+            yield from _change(step, observed, desired)
 
 
 def _quiet(step: Step, label: str) -> Iterator[Action]:
@@ -117,10 +119,10 @@ def _quiet(step: Step, label: str) -> Iterator[Action]:
             yield _on(name, marker="replacing")
 
 
-def _change(step: Step, observed: Observed, wish: DesiredSpec) -> Iterator[Action]:
+def _change(step: Step, observed: Observed, desired: DesiredSpec) -> Iterator[Action]:
     match step:
         case AddLearner(host=name):
-            yield lambda cluster: _added(_with_quorum(cluster), name, wish)
+            yield lambda cluster: _added(_with_quorum(cluster), name, desired)
         case JoinMember(host=name):
             yield from _join(name, observed)
         case PromoteMember(host=name):
@@ -139,7 +141,7 @@ def _change(step: Step, observed: Observed, wish: DesiredSpec) -> Iterator[Actio
             yield lambda cluster: _removed(_with_quorum(cluster), int(ident, 16))
         case UpdatePeerUrl(host=name, member_id=ident):
             yield lambda cluster: converge(
-                _with_quorum(cluster).with_slot(_entry(cluster, int(ident, 16)), url=wish.urls[name])
+                _with_quorum(cluster).with_slot(_entry(cluster, int(ident, 16)), url=desired.urls[name])
             )
 
 
@@ -192,14 +194,14 @@ def _issued(cluster: Cluster, names: set[str]) -> Cluster:
 
 
 def _formed(cluster: Cluster) -> Cluster:
-    """The model has clusters that exist: another one beside it means that what clients wrote is out of their sight."""
+    """Mark the writes as lost: the model's cluster exists, and a second one would not have the clients' writes."""
     return replace(cluster, lost=True)
 
 
 def _with_quorum(cluster: Cluster) -> Cluster:
-    """etcd's API changes nothing without a quorum, and somebody within reach has to be asked."""
+    """Require a quorum and a healthy member that can be reached: without them etcd's API changes nothing."""
     if cluster.leader is None or not any(_is_well(cluster, n) for n in cluster.voters()):
-        raise StepFailed("no healthy member can be asked")
+        raise StepFailed("no healthy member can be reached")
     return cluster
 
 
@@ -216,7 +218,7 @@ def _is_well(cluster: Cluster, number: int) -> bool:
 
 
 def _proved(name: str, observed: Observed) -> Action:
-    """As ops.waiting.one_proved: the member is a healthy voter among enough others."""
+    """Require, as ops/world/wait.py does, that the member is a healthy voter of a quorum."""
 
     def reached(cluster: Cluster) -> Cluster:
         well = [each for each in voter_names(observed) if _is_well(cluster, cluster.number(each))]
@@ -230,7 +232,7 @@ def _proved(name: str, observed: Observed) -> Action:
 
 
 def _others_proved(cluster: Cluster, name: str, observed: Observed) -> Cluster:
-    """As ops.cluster: without the member to be restarted the others are still a quorum, as far as they are sick."""
+    """Require a quorum without the member to restart, if another is not healthy, as ops/members/lifecycle.py does."""
     others = [each for each in voter_names(observed) if each != name]
     well = [each for each in others if _is_well(cluster, cluster.number(each))]
     if len(well) < len(others) and len(well) < quorum_of(len(cluster.voters())):
@@ -239,7 +241,7 @@ def _others_proved(cluster: Cluster, name: str, observed: Observed) -> Cluster:
 
 
 def _leader_moved(name: str, observed: Observed) -> Action:
-    """To the healthy member that stays and is furthest; if that fails nothing is lost."""
+    """Transfer leadership to the healthy member that stays and has applied most. A failure is harmless."""
     well = {
         other: seen
         for other, seen in healthy(observed).items()
@@ -258,8 +260,8 @@ def _leader_moved(name: str, observed: Observed) -> Action:
     return moved
 
 
-def _added(cluster: Cluster, name: str, wish: DesiredSpec) -> Cluster:
-    """etcd's strict check counts the voters that are connected (rules 26, 28)."""
+def _added(cluster: Cluster, name: str, desired: DesiredSpec) -> Cluster:
+    """Add a learner. etcd's strict check counts the connected voters (rules 26, 28)."""
     number = _number(cluster, name)
     slot = cluster.slots[number]
     if slot.listed or any(each.listed == "learner" for each in cluster.slots):
@@ -268,7 +270,9 @@ def _added(cluster: Cluster, name: str, wish: DesiredSpec) -> Cluster:
         raise StepFailed("unhealthy cluster")
     generation = slot.generation + 1
     return converge(
-        cluster.with_slot(number, listed="learner", generation=generation, named=False, url=wish.urls[name])
+        cluster.with_slot(
+            number, listed="learner", generation=generation, named=False, url=desired.urls[name]
+        )
     )
 
 
@@ -283,7 +287,7 @@ def _promoted(cluster: Cluster, name: str) -> Cluster:
 
 
 def _removed(cluster: Cluster, ident: int) -> Cluster:
-    """etcd's strict checks: enough named members stay, and of the live ones a quorum (rule 35)."""
+    """Remove a member. etcd's strict checks require enough started members and a quorum of live ones (rule 35)."""
     number = _entry(cluster, ident)
     slot = cluster.slots[number]
     if slot.listed == "voter":

@@ -1,8 +1,8 @@
-"""Every history of a model cluster that etcdup is told to change: each plan carried out, etcdup and any one host
-dying at any point of it, and what must hold in each state.
+"""Explore every history of a model cluster that etcdup changes.
 
-`apply` does the first phase of a fresh plan each time, so that a history is a path through states, and each state
-is planned for and gone on from once, however many histories lead there.
+Each plan is carried out. etcdup may be killed, and any one host may crash, at any point of it. Some invariants must
+hold in each state. `apply` does the first phase of a new plan each time, so a history is a path through states. Each
+state is planned for and continued once, however many histories lead to it.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ Planner = Callable[[Observed], Plan | Refusal]
 
 
 class State(NamedTuple):
-    """`crashed`: the slot whose host has crashed and not come back, -1 if none has; `spent`: one has."""
+    """A cluster and its crash. `crashed`: the slot whose host is down after a crash, or -1. `spent`: a host crashed."""
 
     cluster: Cluster
     crashed: int = -1
@@ -35,7 +35,7 @@ class State(NamedTuple):
 
 @dataclass
 class Exploration:
-    """All states that are reached from some first ones, with one cluster.yaml."""
+    """All states that are reached from some first states, with one cluster.yaml."""
 
     observed_model: ObservedModel
     desired: DesiredSpec
@@ -50,10 +50,11 @@ class Exploration:
     leads_to: dict[Cluster, Cluster] = field(default_factory=dict)
 
     def explore(self, first: Cluster) -> None:
-        """Everything that can happen from there on."""
+        """Explore everything that can happen from this state on."""
         self._reach(State(first), None, "")
 
     def answer(self, cluster: Cluster) -> tuple[Observed, Plan | Refusal]:
+        """Return the observation of a cluster and the planner's answer, computed once for each cluster."""
         if cluster not in self.answers:
             observed = self.observed_model.observed(cluster)
             self.answers[cluster] = observed, self.planner(observed)
@@ -70,7 +71,7 @@ class Exploration:
             waiting += [(after, state, what) for after, what in self._successors(state)]
 
     def _canonical(self, state: State) -> State:
-        """Of states that differ only in names, one."""
+        """Return one representative of all states that differ only in names."""
         cluster, order = canonical_form(state.cluster, self.alike)
         crashed = order.index(state.crashed) if state.crashed >= 0 else -1
         return State(cluster, crashed, state.spent)
@@ -102,8 +103,11 @@ class Exploration:
     def _phase(
         self, state: State, observed: Observed, plan: Plan, phase: tuple[Step, ...]
     ) -> Iterator[tuple[State, str]]:
-        """The states while the phase is done, and once it is done. After each piece etcdup may die; where the phase
-        is one disruptive step, a host may crash there too, and the rest of the step is tried all the same."""
+        """Yield the states during the phase and after it.
+
+        After each piece etcdup may be killed. If the phase is one disruptive step, a host may crash there too, and the
+        rest of the step is tried all the same.
+        """
         pieces = [(step.kind, piece) for step in phase for piece in actions(step, observed, self.desired)]
         cluster = state.cluster
         for number, (kind, piece) in enumerate(pieces):
@@ -152,7 +156,7 @@ class Exploration:
         self._expect(not state.cluster.lost, came, "an acknowledged write is lost")
 
     def _check_phase(self, state: State, after: Cluster, plan: Plan, phase: tuple[Step, ...]) -> None:
-        """What a fresh plan says once the phase is done: never the same step, nor one that was not shown."""
+        """Check that a new plan after the phase has neither the same step again nor a step that was not shown."""
         before = state.cluster
         if before.leader is None:
             self._expect(
@@ -160,37 +164,37 @@ class Exploration:
                 state,
                 f"{phase[0].kind} leaves fewer alive",
             )
-        usual, order = canonical_form(after, self.alike)
-        left = self.answer(usual)[1]
+        canonical, order = canonical_form(after, self.alike)
+        left = self.answer(canonical)[1]
         if isinstance(left, Refusal):
             return
-        names = {usual.slots[n].name: after.slots[old].name for n, old in enumerate(order)}
+        names = {canonical.slots[n].name: after.slots[old].name for n, old in enumerate(order)}
         names |= {
-            f"{member_id(n, usual.slots[n]):x}": f"{member_id(old, after.slots[old]):x}"
+            f"{member_id(n, canonical.slots[n]):x}": f"{member_id(old, after.slots[old]):x}"
             for n, old in enumerate(order)
         }
         if not member_list(self.answer(before)[0]):
-            return  # nobody told who the members are, so the plan could not know what they need
+            return  # no member reported a member list, so the plan could not know what the members need
         shown = {step.identity for step in plan.steps}
         done = {step.identity for step in phase}
         for step in left.steps:
             if isinstance(step, LASTING):
                 continue
             identity = tuple(names.get(part, part) for part in step.identity)
-            self._expect(identity not in done, state, f"{identity} was done and is wanted again")
+            self._expect(identity not in done, state, f"{identity} was done and is planned again")
             self._expect(identity in shown, state, f"{identity} was not in the plan")
 
     def _check_end(self, state: State) -> None:
-        """An empty plan means that all is as cluster.yaml has it, as far as anybody can see."""
+        """Check that an empty plan means that everything that can be observed matches cluster.yaml."""
         cluster, wanted = state.cluster, self.observed_model.target
         if not member_list(self.answer(cluster)[0]):
-            return  # ops.apply goes on to prove every member, and fails there
+            return  # ops/apply then proves every member, and fails there
         for host in wanted.hosts:
             slot = cluster.slot(host.name)
             if slot.is_seen and slot.linked:
-                well = slot.listed == "voter" and slot.marker == "formed" and slot.process is not None
+                is_well = slot.listed == "voter" and slot.marker == "formed" and slot.process is not None
                 self._expect(
-                    well and not slot.joining and not self._is_behind(cluster, host.name),
+                    is_well and not slot.joining and not self._is_behind(cluster, host.name),
                     state,
                     f"nothing is left to do, but {host.name} is {slot}",
                 )
@@ -207,25 +211,25 @@ class Exploration:
         )
 
     def find_loops(self) -> None:
-        """Without an accident plans lead somewhere: each state's next one is known, so a loop is a state met twice."""
-        settled: set[Cluster] = set()
+        """Check that plans terminate without a crash: no path of next states visits a state twice."""
+        finished: set[Cluster] = set()
         for first in self.leads_to:
             path: dict[Cluster, None] = {}
             at: Cluster | None = first
-            while at is not None and at not in settled:
+            while at is not None and at not in finished:
                 if at in path:
-                    self.violations.append("plans go in a circle:\n" + "\n".join(map(cluster_line, path)))
+                    self.violations.append("plans form a loop:\n" + "\n".join(map(cluster_line, path)))
                     break
                 path[at] = None
                 at = self.leads_to.get(at)
-            settled |= path.keys()
+            finished |= path.keys()
 
     def _expect(self, holds: bool, state: State, what: str) -> None:
         if not holds:
             self.violations.append(f"{what}\n{self.trace(state)}")
 
     def trace(self, state: State) -> str:
-        """How it came to this."""
+        """Return the history that leads to this state, one line for each state."""
         lines: list[str] = []
         at: State | None = state
         while at is not None:
@@ -236,7 +240,7 @@ class Exploration:
 
 
 def cluster_line(cluster: Cluster) -> str:
-    """One line for a person."""
+    """Return the cluster as one readable line."""
     parts = []
     for number, slot in enumerate(cluster.slots):
         words = [

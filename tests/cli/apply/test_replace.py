@@ -43,7 +43,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             2,
             "`listen_address: 127.77.251.2` of infra2 may belong to",
         ),
-        (["infra1"], 4, "no member answers, so nobody can be asked to take another member in"),
+        (["infra1"], 4, "no member answers, so no new member can be added"),
         (["infra1", "--address", "127.77.251.9", "--yes"], 4, "no member answers"),
     ],
 )

@@ -147,7 +147,7 @@ def test_restore_by_its_name_in_the_store(up: Etcdup, folder: Path) -> None:
     for flags in ((), ("--from-cluster", "other")):
         foreign = name.replace("demo", "prod")
         refused = up("restore", foreign, "--yes-restore", "demo", *flags)
-        assert (refused.returncode, "is of cluster prod" in refused.stderr) == (4, True), refused.stderr
+        assert (refused.returncode, "is from cluster prod" in refused.stderr) == (4, True), refused.stderr
     assert "--from-cluster prod" in refused.stderr
     unasked = up("restore", "latest", "--json")
     pending = json.loads(unasked.stdout)
@@ -191,8 +191,8 @@ def test_another_clusters_data_is_refused_before_anything_stops(
     journal = up.folder / DEMO_FOLDER / ".etcdup/demo.jsonl"
     before = journal.read_text()
     for named, whose in (
-        (str(plain), f"{plain} is of another cluster"),
-        (namesake, f"backup {namesake} of cluster demo is of another cluster of that name"),
+        (str(plain), f"{plain} comes from another cluster"),
+        (namesake, f"backup {namesake} of cluster demo comes from another cluster with the same name"),
     ):
         refused = up("restore", named, "--yes-restore", "demo")
         assert (refused.returncode, "`--from-cluster demo`" in refused.stderr) == (4, True), refused.stderr
@@ -222,7 +222,7 @@ def test_a_newer_versions_snapshot_is_refused_before_anything_stops(up: Etcdup, 
     assert (refused.returncode, len(reasons)) == (4, 2), "it is another cluster's besides"
     refused = up("restore", str(path), "--yes-restore", "demo", "--from-cluster", "other")
     assert refused.returncode == 4
-    assert f"of a cluster of etcd 3.7, and `version` is {VERSION}" in refused.stderr
+    assert f"the snapshot is from etcd 3.7, and `version` in cluster.yaml is {VERSION}" in refused.stderr
     assert "set `version` to a release of 3.7 or later" in refused.stderr
     assert journal.read_text() == before
     assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"

@@ -113,7 +113,7 @@ def test_what_has_expired_is_renewed_and_what_is_stopped_is_started(up: Etcdup) 
 
     done = up("recover", *YES)
     assert done.returncode == 0, done.stderr
-    assert "What costs nothing is tried first" in " ".join(done.stderr.split())
+    assert "etcdup first tries steps that lose no data" in " ".join(done.stderr.split())
     assert "The quorum is back: nothing was lost, and nothing was rebuilt." in done.stderr
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
     assert read_cluster_id(up) == before
@@ -134,7 +134,7 @@ def test_what_is_not_in_etcdups_power_is_left_to_a_person(up: Etcdup) -> None:
             os.kill(pid_of(up, number), signal.SIGCONT)
     assert done.returncode == 4, done.stderr
     assert "nothing is lost: infra1, infra2, infra3 can be reached and have their data" in done.stderr
-    assert "infra2 runs and does not answer" in done.stderr
+    assert "run `journalctl -u etcd` on infra2: its etcd runs and does not answer" in done.stderr
     (refused,) = json.loads(done.stdout)["error"]["refused"]
     assert refused["rules"] == [62, 68]
 
@@ -150,7 +150,7 @@ def test_of_two_survivors_of_five_the_newer_is_taken_and_cut_anywhere_the_same_r
         code, screen = run_interactively(five.on_terminal("recover"), [(NAME_PROMPT, answer)])
         assert code == 130, screen
         told = " ".join(screen.split())
-        assert "the cluster goes on from infra2, which has the newest data: infra2 (term" in told, screen
+        assert "the cluster is rebuilt from infra2, which has the newest data: infra2 (term" in told, screen
 
     first, *others = KILL_STEPS
     code, screen = run_interactively(five.on_terminal("recover", cut=first), [(NAME_PROMPT, "demo")])

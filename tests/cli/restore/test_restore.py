@@ -192,7 +192,7 @@ def _assert_others_refused(up: Etcdup) -> None:
     """The marks say that a restore is under way."""
     middle = up("apply", "--yes")
     assert middle.returncode == 4, middle.stderr
-    assert "a restore of cluster demo was begun and is not finished" in middle.stderr
+    assert "a restore of cluster demo was started and is not finished" in middle.stderr
     refused = up("backup", "now")
     assert (refused.returncode, "is not finished" in refused.stderr) == (4, True), refused.stderr
 

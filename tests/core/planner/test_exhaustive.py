@@ -1,13 +1,17 @@
-"""Every world of 1, 3 and 5 members against every change of cluster.yaml: there is a plan or a refusal, and no plan,
-wherever etcdup dies and whichever host crashes on the way, takes a quorum away or loses an acknowledged write.
+"""Every state of 1, 3 and 5 members against every change of cluster.yaml.
 
-Members are healthy, down, cut off, out of etcdup's sight alone, learners, added and unstarted, wiped, fresh machines,
-of an older patch or minor, or have expired certificates. Worlds are multisets of these, with each kind as the leader
-and each kind as what the change is about; machines that a change treats alike are not told apart.
+There is always a plan or a refusal. No plan takes the quorum away or loses an acknowledged write, wherever etcdup is
+killed and whichever host crashes.
 
-Plans are carried out in every world of one and three, with a crash of every host at every point where no more than
-one member is other than healthy; of five where no more than one is. ETCDUP_EXHAUSTIVE=1 goes further: crashes in every
-world of three and of five with one odd member, and plans carried out in every world of five. That takes long.
+Members are healthy, down, unreachable for all, unreachable only for etcdup, learners, added and not started, wiped,
+fresh machines, of an older patch or minor, or have expired certificates. States are multisets of these kinds, with each
+kind as the leader and each kind as the subject of the change. Machines that a change treats alike are not
+distinguished.
+
+Plans are carried out in every state of one and three members, and in states of five with at most one member that is not
+healthy. Hosts crash at every point in states of one and three with at most one member that is not healthy, and in the
+healthy state of five. ETCDUP_EXHAUSTIVE=1 does more: crashes in every state of three, and of five with one member that
+is not healthy; plans in every state of five. That takes long.
 """
 
 import os
@@ -40,13 +44,13 @@ from tests.support.state_exploration import Exploration, Planner
 
 ALL_KINDS = "".join(STATES.values())
 WHOLE = bool(os.environ.get("ETCDUP_EXHAUSTIVE"))
-# Of five, those out of our sight alone, fresh and of an older patch are left to the whole run: to the planner they are
-# cut off, wiped, and of an older minor.
+# Of five members, only the whole run has these kinds: unreachable only for etcdup, fresh, and of an older patch. To the
+# planner they are the same as unreachable, wiped, and of an older minor.
 KINDS = {1: ALL_KINDS, 3: ALL_KINDS, 5: ALL_KINDS if WHOLE else "HDULNWME"}
-# How many members may be other than healthy for hosts to crash, and for plans to be carried out at all.
-MAX_ODD_WITH_CRASHES = {1: 1, 3: 3 if WHOLE else 1, 5: 1 if WHOLE else 0}
-MAX_ODD_CARRIED_OUT = {1: 1, 3: 3, 5: 5 if WHOLE else 1}
-# The longest of all plans, with the most states on its way.
+# The largest number of members that are not healthy: for states with crashes, and for plans that are carried out.
+MAX_UNHEALTHY_WITH_CRASHES = {1: 1, 3: 3 if WHOLE else 1, 5: 1 if WHOLE else 0}
+MAX_UNHEALTHY_CARRIED_OUT = {1: 1, 3: 3, 5: 5 if WHOLE else 1}
+# The longest of all plans, with the most states.
 LONGEST = "all others"
 CHANGES = list(dict.fromkeys(target.name for target in targets(3)))
 
@@ -66,14 +70,14 @@ def name_of(target: Target) -> str:
 
 
 def is_refused_at_once(target: Target, observed: Observed) -> bool:
-    """`member replace` asks first who is to be replaced."""
+    """Return whether `member replace` refuses before it plans, because it cannot name the member to replace."""
     return target.replaced is not None and isinstance(
         id_to_replace(target.spec, name_of(target), observed), Refused
     )
 
 
 def first_clusters(size: int, target: Target) -> Iterator[tuple[int, Cluster]]:
-    """Each with how many of its members are not healthy."""
+    """Yield each first state with the number of its members that are not healthy."""
     base = spec_of(list(range(1, size + 1)), version=BASE)
     for found in member_kinds(size, KINDS[size]):
         if concerns(target, found):
@@ -81,32 +85,32 @@ def first_clusters(size: int, target: Target) -> Iterator[tuple[int, Cluster]]:
                 yield sum(kind != "H" for kind in found), prepared(target, base, cluster)
 
 
-def explore_all(size: int, target: Target, told: Counter[str]) -> list[str]:
-    """What must not happen, and did."""
+def explore_all(size: int, target: Target, counts: Counter[str]) -> list[str]:
+    """Explore all states for a target and return the violations. `counts` gets the figures to print."""
     base = spec_of(list(range(1, size + 1)), version=BASE)
-    sight = ObservedModel(base, target.spec)
-    wish, planner = desired_spec_of(base, target.spec), planner_of(target)
-    quiet, violations = Exploration(sight, wish, planner, crashes=False), []
-    rough = Exploration(sight, wish, planner, answers=quiet.answers)
-    for odd, cluster in first_clusters(size, target):
-        observed, answer = quiet.answer(cluster)
-        told["worlds"] += 1
+    model = ObservedModel(base, target.spec)
+    desired, planner = desired_spec_of(base, target.spec), planner_of(target)
+    without_crashes, violations = Exploration(model, desired, planner, crashes=False), []
+    with_crashes = Exploration(model, desired, planner, answers=without_crashes.answers)
+    for unhealthy, cluster in first_clusters(size, target):
+        observed, answer = without_crashes.answer(cluster)
+        counts["first states"] += 1
         refused = isinstance(answer, Refusal) or is_refused_at_once(target, observed)
-        told["refused" if refused else "planned"] += 1
-        quiet.alike = rough.alike = interchangeable_slots(target, cluster)
+        counts["refused" if refused else "planned"] += 1
+        without_crashes.alike = with_crashes.alike = interchangeable_slots(target, cluster)
         if is_refused_at_once(target, observed):
             continue
         less = target.name == LONGEST and size > 1 and not WHOLE
-        if odd <= MAX_ODD_WITH_CRASHES[size] - less:
-            rough.explore(cluster)
-        elif odd <= MAX_ODD_CARRIED_OUT[size]:
-            quiet.explore(cluster)
-    for exploration in (quiet, rough):
+        if unhealthy <= MAX_UNHEALTHY_WITH_CRASHES[size] - less:
+            with_crashes.explore(cluster)
+        elif unhealthy <= MAX_UNHEALTHY_CARRIED_OUT[size]:
+            without_crashes.explore(cluster)
+    for exploration in (without_crashes, with_crashes):
         exploration.find_loops()
-        told["states"] += len(exploration.came_from)
-        told["phases done"] += exploration.runs
+        counts["states"] += len(exploration.came_from)
+        counts["phases done"] += exploration.runs
         violations += exploration.violations
-    told["plans made"] += len(quiet.answers)
+    counts["plans made"] += len(without_crashes.answers)
     return violations
 
 
@@ -115,15 +119,16 @@ def explore_all(size: int, target: Target, told: Counter[str]) -> list[str]:
 def test_no_plan_takes_a_quorum_or_loses_a_write(
     size: int, change: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     violations: list[str] = []
     for target in targets(size):
         if target.name == change:
             with memoized():
-                violations += explore_all(size, target, told)
+                violations += explore_all(size, target, counts)
     with capsys.disabled():
         print(
-            f"\n{size} members, {change}: " + ", ".join(f"{number} {what}" for what, number in told.items()),
+            f"\n{size} members, {change}: "
+            + ", ".join(f"{number} {what}" for what, number in counts.items()),
             end=" ",
         )
     assert not violations, f"{len(violations)} violations, such as:\n" + min(violations, key=len)

@@ -1,4 +1,4 @@
-"""Guards and plans that the exhaustive search (test_exhaustive.py) once found wanting, each by its smallest world."""
+"""Faults of guards and plans that test_exhaustive.py once found, each by its smallest state."""
 
 import pytest
 
@@ -20,19 +20,17 @@ SPEC = spec_of(3, version=BASE)
         ("HHH", "infra1", True),
         ("HHD", "infra1", False),
         ("HHD", "infra3", True),
-        ("HDD", "infra1", False),  # it answers, follows nobody, and may be the last one with the data
+        ("HDD", "infra1", False),  # it answers, has no leader, and may be the last one with the data
         ("HDD", "infra3", False),
     ],
 )
-def test_a_voter_is_detached_only_where_the_others_are_a_quorum(
-    members: str, name: str, allowed: bool
-) -> None:
+def test_a_voter_is_detached_only_if_the_others_are_a_quorum(members: str, name: str, allowed: bool) -> None:
     observed = ObservedModel(SPEC, SPEC).observed(next(first_states(tuple(members))))
     assert (refuse_detach(name, observed) == ()) == allowed
 
 
-def test_who_has_an_expired_certificate_is_planned_to_get_the_new_one() -> None:
-    """Else apply, having issued it, would meet a step that the shown plan did not have."""
+def test_a_host_with_an_expired_certificate_gets_the_new_one_in_the_same_plan() -> None:
+    """Otherwise apply would find a step after the issue that the shown plan did not have."""
     observed = ObservedModel(SPEC, SPEC).observed(next(first_states(tuple("HHE"))))
     answer = plan(SPEC, observed, TOKEN)
     assert isinstance(answer, Plan)
@@ -43,8 +41,8 @@ def test_who_has_an_expired_certificate_is_planned_to_get_the_new_one() -> None:
 
 
 @pytest.mark.parametrize("change", ["a setting", "an address"])
-def test_a_learner_that_runs_is_restarted_with_new_settings_once_it_votes(change: str) -> None:
-    """Its restart is in the plan that is shown; and its address is not changed before (rule 23)."""
+def test_a_running_learner_is_restarted_with_new_settings_after_its_promotion(change: str) -> None:
+    """The shown plan has its restart, and its address is not changed before the promotion (rule 23)."""
     target = next(each for each in targets(3) if each.name == change and each.slots in ((), (2,)))
     cluster = prepared(target, SPEC, next(first_states(tuple("HHL"))))
     answer = plan(target.spec, ObservedModel(SPEC, target.spec).observed(cluster), TOKEN)

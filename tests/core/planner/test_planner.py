@@ -1,4 +1,4 @@
-"""The planner answers for every Observed, deterministically, and never begins with what its own guards refuse."""
+"""The planner answers for every Observed, deterministically, and its first steps pass its own guards."""
 
 import pytest
 from hypothesis import given, settings
@@ -24,8 +24,8 @@ def specs_and_observations() -> st.SearchStrategy[tuple[Spec, Observed]]:
 
 @settings(max_examples=250, deadline=None)
 @given(specs_and_observations())
-def test_every_world_has_an_answer(world: tuple[Spec, Observed]) -> None:
-    spec, observed = world
+def test_every_observation_has_an_answer(state: tuple[Spec, Observed]) -> None:
+    spec, observed = state
     answer = plan(spec, observed, TOKEN)
     assert answer == plan(spec, observed, TOKEN)
     if isinstance(answer, Refusal):
@@ -39,8 +39,8 @@ def test_every_world_has_an_answer(world: tuple[Spec, Observed]) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(specs_and_observations())
-def test_steps_touch_only_hosts_that_are_reachable_and_ours(world: tuple[Spec, Observed]) -> None:
-    spec, observed = world
+def test_steps_change_only_reachable_hosts_of_this_cluster(state: tuple[Spec, Observed]) -> None:
+    spec, observed = state
     answer = plan(spec, observed, TOKEN)
     if isinstance(answer, Refusal):
         return
@@ -52,8 +52,8 @@ def test_steps_touch_only_hosts_that_are_reachable_and_ours(world: tuple[Spec, O
 
 @settings(max_examples=100, deadline=None)
 @given(specs_and_observations())
-def test_every_quiet_step_has_commands(world: tuple[Spec, Observed]) -> None:
-    spec, observed = world
+def test_every_step_that_is_not_disruptive_has_commands(state: tuple[Spec, Observed]) -> None:
+    spec, observed = state
     answer = plan(spec, observed, TOKEN)
     if isinstance(answer, Refusal):
         return
@@ -62,7 +62,7 @@ def test_every_quiet_step_has_commands(world: tuple[Spec, Observed]) -> None:
             assert list(commands_of(step, spec, observed, answer.token))
 
 
-def test_the_same_plan_is_read_back_from_its_json() -> None:
+def test_a_plan_equals_the_one_read_from_its_json() -> None:
     with pytest.raises(ValueError, match="not a saved plan"):
         plan_from_json({"format": 1})
     with pytest.raises(ValueError, match="format 2"):

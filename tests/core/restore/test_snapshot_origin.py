@@ -1,4 +1,7 @@
-"""Whose a snapshot is, by the members that it lists: ours is never refused, another's only where data would be lost."""
+"""Which cluster a snapshot is from, by the members that it lists.
+
+A snapshot of this cluster is never refused. One of another cluster is refused only if data would be lost.
+"""
 
 import json
 from dataclasses import replace
@@ -22,12 +25,12 @@ THEIRS = tuple(f"https://10.9.9.{number}:2380" for number in (1, 2, 3))
 
 
 def observed_of(members: str = "HHH") -> Observed:
-    """`members` as in first_states."""
+    """Return the observation of a cluster; `members` is as in first_states."""
     return ObservedModel(SPEC, SPEC).observed(next(first_states(tuple(members))))
 
 
 def snapshot_of(*urls: str, ids: tuple[int, ...] = (), **facts: Any) -> SnapshotFile:
-    """Of a cluster whose members are called as ours are."""
+    """Return a snapshot of a cluster whose members have the same names as ours."""
     members = tuple(
         ListedMember(ids[at] if ids else 900 + at, f"infra{at + 1}", (url,), (), is_learner=False)
         for at, url in enumerate(urls)
@@ -45,7 +48,7 @@ def with_restored(observed: Observed, restored: Restored) -> Observed:
 
 
 def with_other_urls(observed: Observed) -> Observed:
-    """The member list says other places than cluster.yaml does: an address is being changed."""
+    """Return an observation whose member list has other URLs than cluster.yaml, as during a change of addresses."""
     there = {
         name: replace(
             member,
@@ -68,40 +71,49 @@ CLUSTER = f"{next(iter(observed_of().answering().values())).cluster_id:x}"
     [
         pytest.param(snapshot_of(*OURS, ids=IDS), observed_of(), id="the same members"),
         pytest.param(snapshot_of(*OURS), observed_of(), id="other IDs, as after a restore"),
-        pytest.param(snapshot_of(*OURS), observed_of("DDD"), id="nobody answers"),
+        pytest.param(snapshot_of(*OURS), observed_of("DDD"), id="no member answers"),
         pytest.param(
             snapshot_of(OURS[2], *THEIRS[:2]), observed_of(), id="two were replaced on other machines"
         ),
-        pytest.param(snapshot_of(OURS[0]), observed_of(), id="it grew from one"),
-        pytest.param(snapshot_of(*THEIRS, OURS[1]), observed_of(), id="it shrank"),
+        pytest.param(snapshot_of(OURS[0]), observed_of(), id="the cluster grew from one member"),
+        pytest.param(snapshot_of(*THEIRS, OURS[1]), observed_of(), id="the cluster shrank"),
         pytest.param(
-            snapshot_of(*THEIRS, ids=(1, 2, IDS[1])), observed_of(), id="the last one of them has moved since"
+            snapshot_of(*THEIRS, ids=(1, 2, IDS[1])),
+            observed_of(),
+            id="the last common member has moved since",
         ),
         pytest.param(
             snapshot_of(*THEIRS),
             with_other_urls(observed_of()),
-            id="as the member list has it, not cluster.yaml",
+            id="URLs of the member list, not of cluster.yaml",
         ),
         pytest.param(
-            snapshot_of(OURS[0].upper().replace("HTTPS", "http") + "/"), observed_of(), id="before it had TLS"
+            snapshot_of(OURS[0].upper().replace("HTTPS", "http") + "/"),
+            observed_of(),
+            id="before the cluster had TLS",
         ),
         pytest.param(
-            snapshot_of(*THEIRS, cluster_id=CLUSTER), observed_of(), id="all exchanged, with a manifest"
+            snapshot_of(*THEIRS, cluster_id=CLUSTER),
+            observed_of(),
+            id="all members replaced, with a manifest",
         ),
-        pytest.param(snapshot_of(), observed_of(), id="a file that lists nobody"),
+        pytest.param(snapshot_of(), observed_of(), id="a file without a member list"),
         pytest.param(snapshot_of(*THEIRS), observed_of("FFF"), id="fresh hosts: a clone"),
-        pytest.param(snapshot_of(*THEIRS), observed_of("WWW"), id="lost disks: nothing takes its place"),
+        pytest.param(snapshot_of(*THEIRS), observed_of("WWW"), id="lost disks: no data to lose"),
         pytest.param(
             snapshot_of(*THEIRS),
             with_restored(observed_of(), Restored("ab" * 32, "placed", "aside-1")),
-            id="begun",
+            id="a restore that has started",
         ),
     ],
 )
-def test_it_may_be_restored(file: SnapshotFile, observed: Observed) -> None:
+def test_a_snapshot_of_this_cluster_or_without_loss_is_allowed(
+    file: SnapshotFile, observed: Observed
+) -> None:
     assert refuse_foreign_snapshot(SPEC, observed, file) == ()
 
 
+OTHER_PORTS = tuple(url.replace("2380", "2382") for url in OURS)
 NAMESAKE = snapshot_of(*THEIRS, origin="backup x of cluster prod", cluster_id="1f")
 OTHER_RESTORE = Restored("cd" * 32, "done", "aside-1")
 
@@ -110,17 +122,17 @@ OTHER_RESTORE = Restored("cd" * 32, "done", "aside-1")
     ("file", "observed"),
     [
         pytest.param(snapshot_of(*THEIRS), observed_of(), id="members of the same names elsewhere"),
-        pytest.param(snapshot_of(*THEIRS), observed_of("DDD"), id="nobody answers, data is there"),
+        pytest.param(snapshot_of(*THEIRS), observed_of("DDD"), id="no member answers"),
         pytest.param(snapshot_of(*THEIRS), observed_of("DWW"), id="one has data"),
-        pytest.param(snapshot_of(*(url.replace("2380", "2382") for url in OURS)), observed_of(), id="on our own hosts"),
+        pytest.param(snapshot_of(*OTHER_PORTS), observed_of(), id="other ports on our own hosts"),
         pytest.param(NAMESAKE, observed_of(), id="namesake"),
-        pytest.param(snapshot_of(*THEIRS), with_restored(observed_of(), OTHER_RESTORE), id="restored before"),
+        pytest.param(snapshot_of(*THEIRS), with_restored(observed_of(), OTHER_RESTORE), id="an earlier restore"),
     ],
 )  # fmt: skip
-def test_it_is_refused(file: SnapshotFile, observed: Observed) -> None:
+def test_a_snapshot_of_another_cluster_is_refused(file: SnapshotFile, observed: Observed) -> None:
     (reason,) = against = refuse_foreign_snapshot(SPEC, observed, file)
-    what = "another cluster of that name" if file.origin else "another cluster"
-    assert reason.message.startswith(f"{file.title} is of {what}: its members are infra1 (http")
+    what = "another cluster with the same name" if file.origin else "another cluster"
+    assert reason.message.startswith(f"{file.title} comes from {what}: its members are infra1 (http")
     assert "`--from-cluster prod`" in reason.hint
     assert ("`--from-cluster NAME`" in reason.hint) == (not file.origin)
     answer = plan_restore(SPEC, observed, file, "prod-fresh", "aside-1", against=against)
@@ -129,12 +141,12 @@ def test_it_is_refused(file: SnapshotFile, observed: Observed) -> None:
     assert file.members_text in answer.notes[1]
 
 
-def test_what_is_said_to_be_anothers_is_planned_like_any_other() -> None:
+def test_a_confirmed_snapshot_of_another_cluster_is_planned_like_any_other() -> None:
     answer = plan_restore(SPEC, observed_of("DDD"), snapshot_of(*THEIRS), TOKEN, "aside-1")
     assert isinstance(answer, Plan), answer
 
 
-def test_members_are_read_as_etcd_writes_them() -> None:
+def test_members_are_read_as_etcd_stores_them() -> None:
     entry = {
         "id": 2**63 + 1,
         "peerURLs": ["http://a:2380", "http://b:2380"],

@@ -1,4 +1,4 @@
-"""What `restore` takes for a file and what for a backup's name, and what it refuses before it reads a database."""
+"""What `restore` uses as a file and what as a name of a backup, and what it refuses before it reads a database."""
 
 import hashlib
 import struct
@@ -20,7 +20,7 @@ from etcdup.ops.restore.snapshot_source import SnapshotSource, fetch_source, rea
 NAME = "prod-20261122T120000Z"
 
 
-def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_takes_precedence_over_a_backup_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for named in (NAME, "latest"):
         assert SnapshotSource(Path(named), "prod").is_in_store
@@ -31,16 +31,16 @@ def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert not SnapshotSource(Path(named), "prod").is_in_store
 
 
-async def test_another_clusters_name_is_refused_unless_it_is_said(tmp_path: Path) -> None:
+async def test_a_backup_of_another_cluster_is_refused_without_the_flag(tmp_path: Path) -> None:
     places = open_destinations(BackupSpec(to=("backups",)), tmp_path)
-    with pytest.raises(RefusedError, match="is of cluster prod, not of clone") as caught:
+    with pytest.raises(RefusedError, match="is from cluster prod, not from clone") as caught:
         await fetch_source(places, SnapshotSource(Path(NAME), "clone"), tmp_path, print, print)
     assert "--from-cluster prod" in caught.value.hint
     with pytest.raises(ObjectNotFound, match="no complete backup"):
         await fetch_source(places, SnapshotSource(Path(NAME), "prod"), tmp_path, print, print)
 
 
-def test_a_checksum_alone_makes_no_database(tmp_path: Path) -> None:
+def test_a_file_with_a_valid_checksum_and_no_database_is_refused(tmp_path: Path) -> None:
     meta = bytearray(16 * 1024)
     for at in (0, 4096):
         struct.pack_into("<IIIIQQQQQ", meta, at + 16, MAGIC, 2, 4096, 0, 3, 0, 0, 0, at)
@@ -53,7 +53,7 @@ def test_a_checksum_alone_makes_no_database(tmp_path: Path) -> None:
             read_snapshot(path)
 
 
-async def test_an_encrypted_file_needs_its_own_key_and_must_be_whole(tmp_path: Path) -> None:
+async def test_an_encrypted_file_needs_its_own_key_and_must_be_complete(tmp_path: Path) -> None:
     identity, other = Identity([x25519.Identity.generate()]), Identity([x25519.Identity.generate()])
     path = tmp_path / f"{NAME}.db.age"
 

@@ -14,12 +14,13 @@ from etcdup.core.certs.trust import refuse_other_ca
 from etcdup.core.host.content import CertContent
 from etcdup.core.host.drift import file_changes
 from etcdup.core.host.files import desired_files
+from etcdup.core.members.quorum import start_step
 from etcdup.core.members.superseded import superseded_hosts
 from etcdup.core.observed.model import HostSeen, Observed
 from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import InstallFiles, IssueCertificates, StartMember
+from etcdup.core.plan.steps import InstallFiles, IssueCertificates
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
@@ -46,7 +47,7 @@ def plan_renewal(spec: Spec, observed: Observed, chosen: CertsToRenew) -> Plan |
         return Refusal(spec.name, reasons)
     past = superseded_hosts(spec, observed)
     starting = [
-        StartMember(host=host.name, reason="its data is there and etcd does not run", rules=(17, 68))
+        start_step(host.name, rules=(17, 68))
         for host, seen in _own_hosts(spec, observed)
         if seen.has_member
         and seen.marker

@@ -6,6 +6,7 @@ Only healthy members count. etcd counts a dead member that started once as start
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.observed.model import HostSeen, MemberSeen, Observed
 from etcdup.core.plan.plan import Refused
+from etcdup.core.plan.steps import StartMember
 from etcdup.core.spec.model import Spec
 
 
@@ -97,6 +98,13 @@ def refuse_start(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ..
             ),
         )
     return ()
+
+
+def start_step(name: str, rules: tuple[int, ...] = (68,)) -> StartMember:
+    """Return the step that starts a stopped member whose data is on the host."""
+    return StartMember(
+        host=name, reason="etcd does not run, and the member's data is on the host", rules=rules
+    )
 
 
 def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:

@@ -1,4 +1,4 @@
-"""The commands of every step that is done on one host."""
+"""The commands of every step that runs on one host."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ _RESTORE_STEPS = (StageRestore, CopyData, PlaceData, SealRestore, ForgetRestore,
 
 
 def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> Iterator[HostAction]:
-    """Yield the actions of a step on its host, which must be reachable in `observed`. `token` is the plan's."""
+    """Yield the actions of a step on its host, which must be reachable in `observed`. `token` is the plan's token."""
     host = host_of(spec, observed, step.host)
     if isinstance(step, _RESTORE_STEPS):
         return restore_commands(step, spec, host, observed.reachable()[step.host])

@@ -1,4 +1,4 @@
-"""The end of a cluster: stopped and disabled everywhere, its data set aside. Nothing is deleted."""
+"""The plan of `destroy`: stop and disable etcd on all hosts and archive the data. Nothing is deleted."""
 
 from etcdup.core.members.member_list import host_of
 from etcdup.core.observed.model import ASIDE_PREFIX, HostSeen, Observed, Unreachable
@@ -10,9 +10,9 @@ from etcdup.core.spec.model import Spec
 
 
 def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:
-    """One RetireMember for each host that bears this cluster's mark. `suffix` is `aside-TIME`.
+    """Return one RetireMember for each host that has this cluster's marker. `suffix` is `aside-TIME`.
 
-    A destroy that was cut short is finished under another suffix: what was moved stays where it was moved to.
+    An interrupted destroy is finished under another suffix: data that is already archived keeps its name.
     """
     assert suffix.startswith(ASIDE_PREFIX)
     steps: list[Step] = []
@@ -20,19 +20,19 @@ def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:
     against: list[Refused] = []
     for name, seen in observed.hosts.items():
         if isinstance(seen, Unreachable):
-            notes.append(f"{name} cannot be reached and keeps what it has: {seen.why}")
+            notes.append(f"{name} cannot be reached and is not changed: {seen.why}")
         elif seen.is_marked(spec.name):
             steps.append(RetireMember(host=name, suffix=suffix, reason=_reason(seen), rules=(6,)))
             against += _refuse_data_elsewhere(seen)
         elif note := _why_left_alone(seen):
-            notes.append(f"{name} is left alone: {note}")
+            notes.append(f"{name} is not changed: {note}")
     if against:
         return Refusal(spec.name, tuple(against), tuple(notes))
     return Plan(spec.name, tuple(steps), tuple(notes))
 
 
 def archived_paths(spec: Spec, step: RetireMember, observed: Observed) -> tuple[str, ...]:
-    """Where a host's data and settings are after this step. `observed` is from before it."""
+    """Return where a host's data and settings are after this step. `observed` is from before the step."""
     seen = observed.reachable()[step.host]
     layout = layout_of(spec, host_of(spec, observed, step.host))
     kept = [f"{layout.etc}.{step.suffix}"]
@@ -44,27 +44,32 @@ def archived_paths(spec: Spec, step: RetireMember, observed: Observed) -> tuple[
 
 def _reason(seen: HostSeen) -> str:
     if seen.unit.is_running:
-        return "it is a running member of this cluster"
-    return "it holds data of this cluster" if seen.has_member else "it was prepared for this cluster"
+        return "the host runs a member of this cluster"
+    return (
+        "the host has data of this cluster" if seen.has_member else "the host was prepared for this cluster"
+    )
 
 
 def _why_left_alone(seen: HostSeen) -> str:
-    """Why a host without this cluster's mark is not touched; empty where there is nothing on it."""
+    """Return why a host without this cluster's marker is not changed; empty if there is nothing on it."""
     if seen.marker is not None:
-        return f"it belongs to cluster {seen.marker.cluster}, as its member {seen.marker.member}"
+        return f"it belongs to cluster {seen.marker.cluster} as member {seen.marker.member}"
     if seen.unit.is_running or not seen.data.is_empty:
-        return "what is on it was not made by etcdup"
+        return "the etcd or the data on it was not created by etcdup"
     return ""
 
 
 def _refuse_data_elsewhere(seen: HostSeen) -> tuple[Refused, ...]:
-    """The mark names the folder that the data was put in; only that one is ours to move."""
+    """Refuse if cluster.yaml names another data directory than the marker.
+
+    The marker records the directory that etcdup created, and etcdup archives only that one.
+    """
     if seen.marker is None or seen.marker.data_dir == seen.data.path:
         return ()
     return (
         Refused(
-            f"the data of {seen.host} is in {seen.marker.data_dir}, and cluster.yaml says {seen.data.path}",
-            hint="bring `etcd.data_dir` in cluster.yaml back to what the cluster was made with",
+            f"the data of {seen.host} is in {seen.marker.data_dir}, and cluster.yaml names {seen.data.path}",
+            hint="set `etcd.data_dir` in cluster.yaml back to the value that the cluster was created with",
             host=seen.host,
             rules=(6,),
         ),

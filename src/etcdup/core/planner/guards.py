@@ -1,4 +1,7 @@
-"""Which guard stands before which step: asked by the planner to predict, by apply on a fresh observation to permit."""
+"""Which guard belongs to which step.
+
+The planner calls the guards to predict refusals. Apply calls them again on a new observation before each step.
+"""
 
 from collections.abc import Iterable
 
@@ -39,7 +42,7 @@ from etcdup.core.spec.model import Spec
 
 
 def refuse_step(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Every reason against doing this step now; empty where nothing stands against it."""
+    """Return every reason against this step now; an empty tuple means that the step is allowed."""
     match step:
         case FormCluster():
             return refuse_form(spec, observed)
@@ -74,7 +77,9 @@ def refuse_step(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ..
 
 
 def refuse_first_disruptive(steps: Iterable[Step], spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Reasons against the first disruptive step. Later ones are judged when their turn has come: an earlier
-    step may be what makes them safe."""
+    """Return the reasons against the first disruptive step.
+
+    Later steps are checked before each of them runs, because an earlier step may make a later one safe.
+    """
     first = next((step for step in steps if step.disruptive), None)
     return refuse_step(first, spec, observed) if first else ()

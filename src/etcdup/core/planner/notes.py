@@ -1,4 +1,4 @@
-"""Facts that an operator should know before saying yes, and that no step can change."""
+"""Facts that an operator should know before confirming a plan, and that no step changes."""
 
 from collections.abc import Collection, Iterator
 
@@ -17,7 +17,7 @@ from etcdup.core.versions.version_steps import running_versions
 def notes(
     spec: Spec, observed: Observed, change: MembershipChange | None = None, path: tuple[VersionHop, ...] = ()
 ) -> tuple[str, ...]:
-    """What is worth saying about this world and this change of it."""
+    """Return the notes of a plan: about the observed state, and about the membership change if there is one."""
     return (
         *_unreachable_notes(observed),
         *_unhealthy_notes(observed),
@@ -37,7 +37,7 @@ def _hop_notes(versions: Collection[Version], path: tuple[VersionHop, ...]) -> I
 def _unreachable_notes(observed: Observed) -> Iterator[str]:
     for gone in observed.unreachable().values():
         if gone.host not in observed.leaving:
-            yield f"{gone.host} cannot be reached and is left alone: {gone.why}"
+            yield f"{gone.host} cannot be reached and is not changed: {gone.why}"
 
 
 def _unhealthy_notes(observed: Observed) -> Iterator[str]:
@@ -52,23 +52,26 @@ def _unhealthy_notes(observed: Observed) -> Iterator[str]:
 
 
 def _ca_rotation_notes(spec: Spec, observed: Observed) -> Iterator[str]:
-    """Apply keeps the phase that a change of CA is in; only its own verb goes on to the next."""
+    """Yield the state of a CA rotation. Apply keeps its phase; only `certs rotate-ca` starts the next phase."""
     phase = rotation_stage(observed.pki)
     if phase is not None:
-        signs = "the old one signs" if phase == "trust" else "the new one signs"
-        yield f"a change of CA is under way (old and new are trusted, {signs}): `etcdup certs rotate-ca` goes on"
+        signs = "the old CA" if phase == "trust" else "the new CA"
+        yield (
+            f"a CA rotation is in progress (members trust the old and the new CA, {signs} signs): "
+            "`etcdup certs rotate-ca` continues it"
+        )
     if names := hosts_dropping_old_ca(spec, observed):
-        yield f"the old CA is being dropped; it is still trusted on {', '.join(names)}"
+        yield f"the old CA is being dropped, and is still trusted on {', '.join(names)}"
 
 
 def _cloned_machine_notes(observed: Observed) -> Iterator[str]:
-    """Cloned machines share a machine-id; what else they share is worth a look (rule 96)."""
-    seen: dict[str, list[str]] = {}
+    """Yield hosts with the same machine-id: cloned machines may also share other identities (rule 96)."""
+    hosts_by_id: dict[str, list[str]] = {}
     for name, host in observed.reachable().items():
         if host.systemd:
-            seen.setdefault(host.machine_id, []).append(name)
+            hosts_by_id.setdefault(host.machine_id, []).append(name)
     yield from (
-        f"{' and '.join(names)} have the same machine-id" for names in seen.values() if len(names) > 1
+        f"{' and '.join(names)} have the same machine-id" for names in hosts_by_id.values() if len(names) > 1
     )
 
 
@@ -76,21 +79,22 @@ def _membership_notes(spec: Spec, observed: Observed, change: MembershipChange) 
     going = {step.host for step in (*change.removals, *change.turns) if isinstance(step, RemoveMember)}
     for name in sorted(going & observed.unreachable().keys()):
         yield (
-            f"the host of {name} cannot be reached: etcd stops there by itself once it learns that it was removed, "
-            "and its data stays there"
+            f"the host of {name} cannot be reached: etcd stops there by itself when it receives the removal, and its "
+            "data stays on the host"
         )
     for name in departed_hosts(observed):
         if name in observed.unreachable():
             where = f"{spec.tls.dir}/members/{name.partition('@')[0]}"
             yield (
-                f"{name} has left the cluster and cannot be reached, so it keeps what it has; once it is gone for "
-                f"good, move {where} away"
+                f"{name} has left the cluster and cannot be reached, so its data is not archived. If the host is gone "
+                f"for good, move {where} away"
             )
+    members = member_list(observed)
     for host in spec.hosts:
-        entry = entry_of(spec, host, member_list(observed))
+        entry = entry_of(spec, host, members)
         replaced = entry is not None and is_replaced(observed.reachable().get(host.name), entry)
         if entry is not None and replaced and spec.peer_url(host) not in entry.peer_urls:
-            yield f"the machine that {name_of(entry)} ran on ({', '.join(entry.peer_urls)}) is not touched"
-    known = {url for each in member_list(observed) for url in each.client_urls}
+            yield f"the machine where {name_of(entry)} ran ({', '.join(entry.peer_urls)}) is not changed"
+    known = {url for each in members for url in each.client_urls}
     if known and known != {spec.client_url(host) for host in spec.hosts}:
-        yield "clients that name their endpoints need the new ones afterwards: `etcdup export` writes them"
+        yield "clients that have a list of endpoints need the new list afterwards: `etcdup export` writes it"

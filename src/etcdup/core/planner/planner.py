@@ -1,7 +1,7 @@
 """plan(spec, observed) -> Plan or Refusal: the whole decision, in a fixed order.
 
-It must answer for every Observed (tests/core/planner/test_planner.py), and what it answers is checked again by
-the same guards on a fresh observation before each step is done (ops/apply/apply.py).
+It returns an answer for every Observed (tests/core/planner/test_planner.py). Before each step, the same guards check it
+again on a new observation (ops/apply/apply.py).
 """
 
 from dataclasses import replace
@@ -30,9 +30,12 @@ from etcdup.core.versions.advisories import refuse_version
 
 
 def plan(spec: Spec, observed: Observed, fresh_token: str) -> Plan | Refusal:
-    """What makes the hosts what the Spec says. `fresh_token` names a cluster that is formed by this plan."""
-    if under_way := refuse_unfinished_restore(spec, observed):
-        return Refusal(spec.name, under_way)
+    """Return the steps that bring the hosts to the state of the Spec, or the reasons against them.
+
+    `fresh_token` is the token of the cluster, if this plan forms one.
+    """
+    if unfinished := refuse_unfinished_restore(spec, observed):
+        return Refusal(spec.name, unfinished)
     if old := superseded_hosts(spec, observed):
         return _plan_clearing_first(spec, old, observed, fresh_token)
     if split := refuse_two_clusters(spec, observed):
@@ -56,17 +59,20 @@ def plan(spec: Spec, observed: Observed, fresh_token: str) -> Plan | Refusal:
 
 
 def _plan_clearing_first(spec: Spec, old: tuple[str, ...], observed: Observed, fresh_token: str) -> Plan:
-    """Whatever stands against the rest: hosts of the past are stopped at once."""
+    """Return a plan that first stops the hosts of a superseded cluster.
+
+    It does so even if the rest of the plan is refused: the reasons against the rest become notes.
+    """
     clearing = clear_superseded_steps(old, observed)
     after = plan(spec, without_superseded(old, observed), fresh_token)
     if isinstance(after, Refusal):
-        later = tuple(f"once {', '.join(old)} is cleared: {reason.message}" for reason in after.reasons)
+        later = tuple(f"after {', '.join(old)} is cleared: {reason.message}" for reason in after.reasons)
         return Plan(spec.name, clearing, (*after.notes, *later), fresh_token)
     return replace(after, steps=(*clearing, *after.steps))
 
 
 def _refuse_any_plan(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """What stands against any plan: a version that loses data, hosts that trust another CA, foreign data."""
+    """Refuse any plan for a version that loses data, hosts that trust another CA, or data that is not ours."""
     reasons: list[Refused] = []
     for binaries in observed.binaries:
         reasons += refuse_version(spec.at(binaries.version), vouched=binaries.is_vouched)
@@ -88,11 +94,16 @@ def _all_host_steps(spec: Spec, observed: Observed, token: str) -> list[Step]:
 
 
 def _form_steps(spec: Spec, observed: Observed, token: str) -> list[Step]:
-    """Nothing is left to form once every member answers, although no host is marked yet."""
-    if len(healthy(observed)) == spec.size:
+    """Return the step that forms the cluster. If every member is healthy, only the markers are left to write."""
+    well = len(healthy(observed))
+    if well == spec.size:
         return []
     begun = [name for name, seen in observed.reachable().items() if seen.has_member]
-    reason = f"an earlier apply started {', '.join(begun)}" if begun else "no host holds data of this cluster"
+    reason = (
+        f"an earlier apply started {', '.join(begun)}; {well} of {spec.size} members are healthy"
+        if begun
+        else "no host has data of this cluster"
+    )
     quorum = describe_quorum(spec.size, spec.size)
     return [
         FormCluster(hosts=_names(spec), token=token, reason=reason, rules=(1, 2, 3, 4, 11), quorum=quorum)

@@ -1,9 +1,11 @@
-"""A cluster that exists: everything that separates it from cluster.yaml, in the order in which it is safe.
+"""The plan for a cluster that exists: bring it to the state of cluster.yaml, in a safe order.
 
-Quiet preparation first; then members that are in the way go, stopped ones start, moved ones get their address;
-then one joins and one leaves in turn; settings and versions are rolled out last, over members that are all well.
+First come steps that disturb no member. Then members that block other changes are removed, stopped members start, and
+members with a new address get it. Then new members join and old members leave, one at a time. Settings and versions
+come last, when all members are healthy.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from etcdup.core.certs.issue import certificate_steps, pki_without_due
@@ -12,7 +14,7 @@ from etcdup.core.host.obtain_binaries import with_obtain_steps
 from etcdup.core.members.bootstrap import seal_step
 from etcdup.core.members.member_list import member_list
 from etcdup.core.members.membership import MembershipChange, membership_change
-from etcdup.core.members.quorum import refuse_start
+from etcdup.core.members.quorum import refuse_start, start_step
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.members.rolling_restart import restarts_due, rolling_restart_steps
 from etcdup.core.members.superseded import refuse_mixed_clusters
@@ -20,10 +22,7 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
-    AddLearner,
-    StartMember,
-)
+from etcdup.core.plan.steps import AddLearner
 from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.planner.notes import notes
 from etcdup.core.spec.model import Spec
@@ -36,34 +35,36 @@ from etcdup.core.versions.version_steps import (
     version_path,
 )
 
-Due = dict[str, tuple[str, ...]]
-
 
 def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal:
-    """The plan for a cluster that exists, or every reason why there is none."""
+    """Return the plan for a cluster that exists, or every reason against one."""
     issuing = certificate_steps(spec, observed)
     observed = replace(observed, pki=pki_without_due(observed.pki, issuing))
     change = membership_change(spec, observed)
     path = version_path(spec, observed)
-    told = notes(spec, observed, change, () if isinstance(path, Refused) else path)
-    if reasons := _refuse_reconcile(spec, observed, change, path):
-        return Refusal(spec.name, reasons, told)
+    stopped = _stopped_hosts(spec, observed, change)
+    plan_notes = notes(spec, observed, change, () if isinstance(path, Refused) else path)
+    if reasons := _refuse_reconcile(spec, observed, change, path, stopped):
+        return Refusal(spec.name, reasons, plan_notes)
     assert not isinstance(path, Refused)
-    steps = [*issuing, *_steps(spec, observed, token, change, path)]
+    steps = [*issuing, *_steps(spec, observed, token, change, path, stopped)]
     steps = with_quorum_effects(with_obtain_steps(steps, observed), observed)
     if reasons := refuse_first_disruptive(steps, spec, observed):
-        return Refusal(spec.name, reasons, told)
-    return Plan(spec.name, tuple(steps), told, token)
+        return Refusal(spec.name, reasons, plan_notes)
+    return Plan(spec.name, tuple(steps), plan_notes, token)
 
 
 def _refuse_reconcile(
-    spec: Spec, observed: Observed, change: MembershipChange, path: tuple[VersionHop, ...] | Refused
+    spec: Spec,
+    observed: Observed,
+    change: MembershipChange,
+    path: tuple[VersionHop, ...] | Refused,
+    stopped: Sequence[str],
 ) -> tuple[Refused, ...]:
     if split := refuse_mixed_clusters(observed):
         return split
     reasons = list(change.refused)
     reasons += [path] if isinstance(path, Refused) else _refuse_version_change(spec, observed, change, path)
-    stopped = _stopped_hosts(spec, observed, change)
     reasons += [reason for name in stopped for reason in refuse_start(name, spec, observed)]
     return tuple(reasons)
 
@@ -77,8 +78,8 @@ def _refuse_version_change(
     if change.removals or change.turns or change.moves:
         reasons.append(
             Refused(
-                "cluster.yaml asks for another minor version and for other members at once",
-                hint="one after the other: bring `version` back first, `etcdup apply`, and change it then",
+                "cluster.yaml changes the minor version and the members at the same time",
+                hint="change one after the other: set `version` back, run `etcdup apply`, then set `version` again",
                 rules=(50,),
             )
         )
@@ -86,14 +87,20 @@ def _refuse_version_change(
 
 
 def _steps(
-    spec: Spec, observed: Observed, token: str, change: MembershipChange, path: tuple[VersionHop, ...]
+    spec: Spec,
+    observed: Observed,
+    token: str,
+    change: MembershipChange,
+    path: tuple[VersionHop, ...],
+    stopped: Sequence[str],
 ) -> list[Step]:
     minor = bool(path) and path[0].changes_minor
     first = spec.at(path[0].target) if path else spec
     due = restarts_for_hop(first, observed, token) if minor else restarts_due(spec, observed, token)
-    # A learner that runs already keeps its settings when it is promoted; one that is yet to be added starts with ours.
-    anew = {step.host for step in change.turns if isinstance(step, AddLearner)}
-    due = {name: why for name, why in due.items() if name not in anew}
+    # A member that this plan adds starts with the new settings. A learner that runs already keeps its old settings after
+    # its promotion, so it needs a restart.
+    added = {step.host for step in change.turns if isinstance(step, AddLearner)}
+    due = {name: why for name, why in due.items() if name not in added}
     moved = {step.host: due.pop(step.host) for step in change.moves if step.host in due}
     moved_late = {step.host: due.pop(step.host) for step in change.late_moves if step.host in due}
     unsealed = _unsealed_hosts(spec, observed, change)
@@ -103,7 +110,7 @@ def _steps(
         ),
         *([seal_step(unsealed)] if unsealed else []),
         *change.removals,
-        *_start_steps(spec, observed, change),
+        *map(start_step, stopped),
         *change.moves,
         *rolling_restart_steps(first, observed, token, moved),
         *change.turns,
@@ -121,7 +128,7 @@ def _steps(
 def _preparation_steps(
     spec: Spec, observed: Observed, token: str, *, late: set[str], with_binaries: bool
 ) -> list[Step]:
-    """Host by host. What a `late` host gets besides folders and binaries comes with its restart."""
+    """Return the preparation of each host. A `late` host gets only directories and binaries before its restart."""
     steps: list[Step] = []
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
@@ -136,9 +143,9 @@ def _preparation_steps(
 
 
 def _unsealed_hosts(spec: Spec, observed: Observed, change: MembershipChange) -> tuple[str, ...]:
-    """Voters whose hosts do not say yet that the cluster exists, or still hold a first start's settings.
+    """Return the voters whose hosts have no `formed` marker, or still have the settings of a first start.
 
-    Nobody while no member tells who has a vote: a learner may be among them.
+    Return no host while no member reports a member list: a host may be a learner.
     """
     if not member_list(observed):
         return ()
@@ -157,11 +164,4 @@ def _stopped_hosts(spec: Spec, observed: Observed, change: MembershipChange) -> 
         host.name
         for host in spec.hosts
         if host.name not in change.joining and is_stopped(observed, host.name)
-    ]
-
-
-def _start_steps(spec: Spec, observed: Observed, change: MembershipChange) -> list[Step]:
-    reason = "its data is there and etcd does not run"
-    return [
-        StartMember(host=name, reason=reason, rules=(68,)) for name in _stopped_hosts(spec, observed, change)
     ]

@@ -1,7 +1,7 @@
-"""`member replace`: a new member in the place of one whose host or disk is lost, or shall be exchanged.
+"""`member replace`: a new member replaces one whose host or disk is lost, or must be exchanged.
 
-It only adds one step to the ordinary plan, the mark on the host that the new member will run on. With the mark
-there the ordinary plan does the rest, so that an apply finishes a replacement that was cut short.
+It adds one step to the ordinary plan: the marker on the host where the new member will run. With this marker, the
+ordinary plan does the rest, so an apply also finishes an interrupted replacement.
 """
 
 from dataclasses import replace
@@ -18,7 +18,10 @@ from etcdup.core.spec.model import HostSpec, Spec
 
 
 def plan_replacement(spec: Spec, name: str, member_id: int, observed: Observed, token: str) -> Plan | Refusal:
-    """What replaces the member of this ID on host `name`. Once it is gone from the list, the ordinary plan."""
+    """Return the plan that replaces the member with this ID on host `name`.
+
+    Once that member is no longer in the member list, this is the ordinary plan.
+    """
     host = spec.host(name)
     entry = entry_of(spec, host, member_list(observed))
     seen = observed.reachable().get(name)
@@ -31,19 +34,21 @@ def plan_replacement(spec: Spec, name: str, member_id: int, observed: Observed, 
 
 
 def id_to_replace(spec: Spec, name: str, observed: Observed, *, moves: bool = False) -> int | Refused:
-    """The ID of the member that is to be replaced, as the member list has it now.
+    """Return the ID of the member to replace, as the member list has it now.
 
-    0 where the ordinary plan does the rest: it is not in the list, an earlier run has begun with it, or it `moves`
-    to an address where a healthy one is already. So the same command given twice does not replace the new member.
+    Return 0 if the ordinary plan does the rest: the member is not in the list, an earlier run has started the
+    replacement, or it `moves` to an address that already has a healthy member. So the same command, given twice, does
+    not replace the new member.
     """
-    if not member_list(observed):
+    members = member_list(observed)
+    if not members:
         return Refused(
-            "no member answers, so nobody can be asked to take another member in",
-            hint="bring a quorum of members back first; `etcdup status` says what is wrong with each",
+            "no member answers, so no new member can be added",
+            hint="start a quorum of members first: `etcdup status` shows what is wrong with each member",
             rules=(26, 34),
         )
     host = spec.host(name)
-    entry = entry_of(spec, host, member_list(observed))
+    entry = entry_of(spec, host, members)
     if entry is None or _is_begun(entry, name, observed):
         return 0
     done = moves and name in healthy(observed) and spec.peer_url(host) in entry.peer_urls
@@ -51,12 +56,15 @@ def id_to_replace(spec: Spec, name: str, observed: Observed, *, moves: bool = Fa
 
 
 def _is_begun(entry: ListedMember, name: str, observed: Observed) -> bool:
-    """The host is marked for this; or the new member is there already, and only lacks its vote or the seal."""
+    """Return whether the replacement has started.
+
+    Then the host has the marker for it, or the new member exists and only its vote or the seal is missing.
+    """
     seen = observed.reachable().get(name)
-    mark = seen.marker if seen else None
-    if entry.is_learner or mark is None or not mark.replaces:
+    marker = seen.marker if seen else None
+    if entry.is_learner or marker is None or not marker.replaces:
         return entry.is_learner
-    return is_replaced(seen, entry) or (not mark.formed and name in observed.answering())
+    return is_replaced(seen, entry) or (not marker.formed and name in observed.answering())
 
 
 def _plan_marking_first(
@@ -64,8 +72,8 @@ def _plan_marking_first(
 ) -> Plan | Refusal:
     ident = f"{entry.member_id:x}"
     own = cluster_phase(spec, observed, token).token
-    mark = seen.marker or Marker(spec.name, seen.host, own, seen.data.path, formed=False)
-    marked = replace(seen, marker=replace(mark, formed=False, replaces=ident))
+    marker = seen.marker or Marker(spec.name, seen.host, own, seen.data.path, formed=False)
+    marked = replace(seen, marker=replace(marker, formed=False, replaces=ident))
     after = plan(spec, replace(observed, hosts={**observed.hosts, seen.host: marked}), token)
     if isinstance(after, Refusal):
         return after
@@ -83,8 +91,8 @@ def _refuse_replacement(
         return (
             Refused(
                 f"{host.name} cannot be reached at {host.ssh_address or host.address}: {gone.why}",
-                hint=f"the new member needs a machine: start one there, or name another with `etcdup member replace "
-                f"{host.name} --address ADDRESS`",
+                hint="start a machine for the new member at this address, or name another address: `etcdup member "
+                f"replace {host.name} --address ADDRESS`",
                 host=host.name,
                 rules=(31,),
             ),
@@ -93,7 +101,7 @@ def _refuse_replacement(
         return (
             Refused(
                 f"{host.name} is the only voter: no other member has its data",
-                hint="add members to cluster.yaml first, or restore a backup",
+                hint="add members to cluster.yaml and run `etcdup apply` first, or restore a backup",
                 host=host.name,
                 rules=(35,),
             ),
@@ -104,6 +112,6 @@ def _refuse_replacement(
 def _why(entry: ListedMember, seen: HostSeen, observed: Observed) -> str:
     known = ", ".join(entry.peer_urls)
     if seen.host in observed.answering():
-        return f"asked for, although member {entry.member_id:x} ({known}) answers"
-    what = "its data is gone" if not seen.has_member else "it does not answer"
-    return f"asked for: member {entry.member_id:x} ({known}), {what}"
+        return f"you requested it, although member {entry.member_id:x} ({known}) answers"
+    problem = "has no data on its host" if not seen.has_member else "does not answer"
+    return f"you requested it: member {entry.member_id:x} ({known}) {problem}"

@@ -1,4 +1,4 @@
-"""The plan of one run of `certs rotate-ca`: a turn of the CA, and what apply makes of it."""
+"""The plan of one run of `certs rotate-ca`: one phase of the rotation in the PKI, and what apply does on the hosts."""
 
 from dataclasses import replace
 
@@ -20,7 +20,10 @@ from etcdup.core.spec.model import Spec
 
 
 def next_stage(spec: Spec, observed: Observed, token: str) -> RotationStage:
-    """What this run is for, settled on its first look: the phase that is not whole yet, or else the one after it."""
+    """Return the phase of this run: the phase that is not complete yet, otherwise the next one.
+
+    Call it on the first observation of a run.
+    """
     now = rotation_stage(observed.pki)
     if now is None:
         return "drop" if hosts_dropping_old_ca(spec, observed) else "trust"
@@ -31,7 +34,10 @@ def next_stage(spec: Spec, observed: Observed, token: str) -> RotationStage:
 
 
 def plan_ca_rotation(spec: Spec, observed: Observed, token: str, stage: RotationStage) -> Plan | Refusal:
-    """What is left of this phase. Once its turn is done, that is what apply would do as well."""
+    """Return the steps that are left of this phase, or the reasons against it.
+
+    Once the PKI has made the change of this phase, these are the steps of an ordinary apply.
+    """
     left = plan(spec, observed, token)
     if stage == "keep" and not is_stage_done(stage, observed.pki):
         return _plan_keep_old(spec, observed, token)
@@ -40,34 +46,39 @@ def plan_ca_rotation(spec: Spec, observed: Observed, token: str, stage: Rotation
     if reasons := refuse_rotate_ca(stage, spec, observed):
         return Refusal(spec.name, reasons, left.notes)
     if left.steps:
-        hint = "`etcdup apply` does it; the CA is changed over a cluster that is as cluster.yaml wants it"
-        return Refusal(
-            spec.name, (Refused("something else is left to be done first", hint=hint),), left.notes
+        count = f"{len(left.steps)} step{'' if len(left.steps) == 1 else 's'}"
+        reason = Refused(
+            f"the cluster differs from cluster.yaml: apply has {count} left to do",
+            hint="run `etcdup apply` first: a CA rotation needs a cluster that matches cluster.yaml",
         )
+        return Refusal(spec.name, (reason,), left.notes)
     follows = plan(spec, replace(observed, pki=pki_after_stage(stage, observed.pki)), token)
     if isinstance(follows, Refusal):
         return follows
-    turn = RotateAuthority(
+    step = RotateAuthority(
         stage=stage, reason=STAGE_REASONS[stage], rules=(14, 15) if stage != "sign" else (12, 15, 16)
     )
     return Plan(
-        spec.name, (*with_quorum_effects([turn], observed), *follows.steps), left.notes, follows.token
+        spec.name, (*with_quorum_effects([step], observed), *follows.steps), left.notes, follows.token
     )
 
 
 def _plan_keep_old(spec: Spec, observed: Observed, token: str) -> Plan | Refusal:
-    """Whatever stands against going on is no reason against going back."""
+    """Return the plan that trusts the old CA again. Reasons against the next phase are no reasons against this."""
     if reasons := refuse_rotate_ca("keep", spec, observed):
         return Refusal(spec.name, reasons)
     follows = plan(spec, replace(observed, pki=pki_with_old_ca(spec, observed)), token)
     if isinstance(follows, Refusal):
         return follows
-    turn = RotateAuthority(stage="keep", reason=STAGE_REASONS["keep"], rules=(14, 15))
-    return replace(follows, steps=(*with_quorum_effects([turn], observed), *follows.steps))
+    step = RotateAuthority(stage="keep", reason=STAGE_REASONS["keep"], rules=(14, 15))
+    return replace(follows, steps=(*with_quorum_effects([step], observed), *follows.steps))
 
 
 def is_stage_done(stage: RotationStage, pki: PkiSeen) -> bool:
-    """Whether the PKI has made this turn already. `drop` ends where `trust` began, but for the CA files of before."""
+    """Return whether the PKI has made the change of this phase.
+
+    After `drop` the PKI has one CA, as before `trust`. The difference is that it keeps the previous CA files.
+    """
     now = rotation_stage(pki)
     if stage == "trust":
         return now is not None

@@ -1,13 +1,13 @@
-"""The data of a member as far as its log goes: a snapshot off a copy of it, by an etcd that nobody else can speak to.
+"""Salvage: a snapshot of a member's data up to the end of its log, taken from a copy of the data on its disk.
 
-A member that was started anew without a quorum, or that is stopped, answers nobody and has on its disk all that it
-ever had (rule 68). One that answers may have entries in its log that it never heard to be committed, and that clients
-were told of as written. `db` alone may lack what stands in the log, and has no checksum (rule 55). So the member is
-stopped, its data is copied, and the host's own etcd serves the copy to etcdup for as long as a snapshot takes.
+A member that is stopped, or that was restarted without a quorum, serves no client and still has all its data on its
+disk (rule 68). A member that answers may have log entries that it has not recorded as committed, although clients
+received success for them. The database file alone may not contain these entries, and has no checksum (rule 55). So the
+member is stopped, its data is copied, and the host's own etcd serves the copy to etcdup until the snapshot is taken.
 
-That etcd is made a cluster of one by `--force-new-cluster`. What rules 63 to 66 say against it is about members that
-go on. This one listens on loopback alone, with keys that no member and no client takes, so that it meets nobody; and
-what releases before 3.5.25 and 3.6.6 leave in its member list is not in what is restored from its snapshot.
+That etcd becomes a cluster of one by `--force-new-cluster`. Rules 63 to 66 forbid this for members that keep running.
+This etcd listens on loopback only, with keys that no member and no client accepts, so nothing connects to it. Releases
+before 3.5.25 and 3.6.6 leave old entries in its member list; a restore of its snapshot does not take them over.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,11 +24,11 @@ from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 
-BACKUP_HINT = "The newest backup is what there is without it: `etcdup backup list`, `etcdup restore`"
+BACKUP_HINT = "Without this data, restore the newest backup: `etcdup backup list`, `etcdup restore`"
 
 
 def salvageable_hosts(spec: Spec, observed: Observed) -> tuple[str, ...]:
-    """Hosts of cluster.yaml within reach that have a member's data of this very cluster."""
+    """Return the reachable hosts of cluster.yaml that have data of a member of this cluster."""
     return tuple(
         host.name
         for host in spec.hosts
@@ -38,8 +38,11 @@ def salvageable_hosts(spec: Spec, observed: Observed) -> tuple[str, ...]:
 
 
 def newest_log(logs: Mapping[str, LastEntry]) -> str:
-    """The host whose log has every committed entry that any of them has. The state of each is what its log makes it, so
-    that neither a revision nor how much was applied says more."""
+    """Return the host whose log has every committed entry that any of these logs has.
+
+    Raft compares the last entries: first the term, then the index. The log determines a member's state, so a revision
+    or an applied index adds no information.
+    """
     return max(sorted(logs), key=lambda name: logs[name])
 
 
@@ -50,55 +53,60 @@ def plan_salvage(
     last: LastEntry,
     snapshot: str,
     size: int,
-    told: Sequence[str],
+    notes: Sequence[str],
 ) -> Plan | Refusal:
-    """`spec` is of that host alone, as for a recovery; `size` is what a copy of its data takes, in bytes; `snapshot`
-    the file that is made on the operator's machine."""
+    """Return the steps that salvage the data of `host`, or the reasons against it.
+
+    `spec` has that host only, as for a recovery. `size` is the bytes of a copy of its data. `snapshot` is the file that
+    is written on the operator's machine.
+    """
     if reasons := _refuse_unreachable(observed) or _refuse_salvage(observed, host, size):
         return Refusal(spec.name, reasons)
-    return Plan(spec.name, tuple(_steps(spec, observed, host, last, snapshot)), tuple(told))
+    return Plan(spec.name, tuple(_steps(spec, observed, host, last, snapshot)), tuple(notes))
 
 
 def salvage_notes(spec: Spec, observed: Observed, logs: Mapping[str, LastEntry]) -> tuple[str, ...]:
-    """What the operator is told before anything is stopped. `spec` is the whole cluster's."""
-    answer = observed.answering()
+    """Return what the operator must know before anything is stopped. `spec` is of the whole cluster."""
+    answering = observed.answering()
     why = "; ".join(
-        f"{host.name}: {_why(host.name, observed)}" for host in spec.hosts if host.name not in answer
+        f"{host.name}: {_why(host.name, observed)}" for host in spec.hosts if host.name not in answering
     )
     first = (
-        "a log goes further than what the members that answer have applied, and clients may have been told of its end "
-        "as written: the data is taken off a disk"
-        if answer
-        else f"no member answers, so that its data is taken off a disk ({why})"
+        "a member's write-ahead log has entries that no responding member has applied. Clients may have seen them "
+        "acknowledged, so the data is recovered from that member's disk"
+        if answering
+        else f"no member answers, so the data is recovered from a member's disk ({why})"
     )
     return (
         first,
-        f"the data of {newest_log(logs)} is taken, {_logs_text(logs)}",
-        "it is only read: a copy is served to etcdup alone for as long as a snapshot takes, and goes again. The plan "
-        "that rebuilds the cluster from it is shown after that",
+        f"the data of {newest_log(logs)} is used, {_logs_text(logs)}",
+        "the data itself is only read: etcdup serves a copy of it to itself only, takes a snapshot and removes the "
+        "copy. After that, etcdup shows the plan that rebuilds the cluster from the snapshot",
     )
 
 
 def salvage_path(directory: DirSeen) -> str:
-    """Where the copy is, for a while: beside the folder, or inside a mount point, where what begins so counts as
-    nobody's data."""
+    """Return the path of the temporary copy: next to the directory, or inside it if it is a mount point.
+
+    Inside a mount point, a name that starts with `aside-` does not count as data.
+    """
     return f"{directory.path}/{ASIDE_PREFIX}salvage" if directory.mount else f"{directory.path}.salvage"
 
 
 def salvage_keys_path(layout: Layout) -> str:
-    """On tmpfs: keys for this one use are never on a disk."""
+    """Return the directory of the temporary keys. It is on tmpfs, so that the keys are never on a disk."""
     return f"{layout.run}/salvage"
 
 
 def wal_path(seen: HostSeen, *, copied: bool = False) -> str:
-    """The folder of the member's log, or of the copy's."""
+    """Return the directory of the write-ahead log, of the member or of the copy."""
     if seen.wal is not None:
         return salvage_path(seen.wal) if copied else seen.wal.path
     return f"{salvage_path(seen.data) if copied else seen.data.path}/member/wal"
 
 
 def salvage_size_argv(seen: HostSeen) -> tuple[str, ...]:
-    """A read-only command that says how many KiB the copy takes."""
+    """Return a read-only command that prints how many KiB the copy needs."""
     pairs = []
     for directory in filter(None, (seen.data, seen.wal)):
         pairs += [f"{directory.path}/member" if directory.mount else directory.path, salvage_path(directory)]
@@ -106,8 +114,11 @@ def salvage_size_argv(seen: HostSeen) -> tuple[str, ...]:
 
 
 def copy_commands(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
-    """The member is stopped by then. Begun again from its start: a copy that was left is not taken for this one."""
-    doing = "copying its data, for a snapshot"
+    """Yield the commands that copy the data of the stopped member.
+
+    They first remove a copy that an interrupted run left, so that it is never used as the new copy.
+    """
+    doing = "copying the data for a snapshot"
     yield from clear_copy_commands(seen, layout, doing)
     for directory in filter(None, (seen.data, seen.wal)):
         where = "mount" if directory.mount else "folder"
@@ -121,25 +132,28 @@ def copy_commands(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
 def clear_copy_commands(
     seen: HostSeen, layout: Layout, doing: str = "removing the copy"
 ) -> Iterator[HostAction]:
-    """An etcd on the copy that outlived its etcdup ends first."""
+    """Yield the command that removes the copy. An etcd that still runs on the copy is ended first."""
     folders = [salvage_path(each) for each in (seen.data, seen.wal) if each]
     argv = ("sh", "-c", CLEAR, "clear", layout.versions, *folders, salvage_keys_path(layout))
     yield RunCommand(argv, doing, timeout_s=COPY_TIMEOUT_S)
 
 
 def last_log_argv(folder: str, back: int) -> tuple[str, ...]:
-    """A read-only command that prints the name of the log's last file, or of one so many before it, and its bytes."""
+    """Return a read-only command that prints the name and the content of a log file.
+
+    `back` counts from the last file: 0 is the last file, 1 the file before it.
+    """
     return ("sh", "-c", LAST_LOG, "last-log", folder, str(back))
 
 
 def append_command(path: str, size: int, encoded: str) -> RunCommand:
-    """Puts bytes in the place of all that is behind the first `size` of a file."""
+    """Return the command that replaces everything after the first `size` bytes of a file."""
     argv = ("sh", "-c", APPEND, "append", path, str(size), encoded)
-    return RunCommand(argv, "closing the copy's log")
+    return RunCommand(argv, "completing the log of the copy")
 
 
 def serve_argv(seen: HostSeen, layout: Layout, lost_after_s: int, etcd: Sequence[str]) -> tuple[str, ...]:
-    """Serves the copy for as long as bytes come, and then removes it. `etcd` are flags."""
+    """Return the command that serves the copy while it receives bytes, and then removes it. `etcd` are flags."""
     user = "etcd" if layout.supervisor == "systemd" else ""
     folders = (salvage_path(seen.data), salvage_path(seen.wal) if seen.wal else "")
     words = (str(lost_after_s), user, salvage_keys_path(layout), *folders, f"{layout.current}/etcd")
@@ -148,11 +162,11 @@ def serve_argv(seen: HostSeen, layout: Layout, lost_after_s: int, etcd: Sequence
 
 def _steps(spec: Spec, observed: Observed, host: str, last: LastEntry, snapshot: str) -> Iterator[Step]:
     if running := still_running(spec, observed):
-        reason = "what runs cannot be copied; without a quorum none of them takes a write"
+        reason = "the data of a running member cannot be copied; without a quorum no member accepts a write"
         yield StopMembers(hosts=running, reason=reason, rules=(1, 57), quorum="none: there is no quorum")
     yield SalvageData(
         host=host, term=last.term, index=last.index, snapshot=snapshot,
-        reason="its log has what the database alone may lack", rules=(55, 62, 68),
+        reason="the log may have entries that the database file does not contain", rules=(55, 62, 68),
     )  # fmt: skip
 
 
@@ -166,22 +180,31 @@ def _refuse_unreachable(observed: Observed) -> tuple[Refused, ...]:
 def _refuse_salvage(observed: Observed, host: str, size: int) -> tuple[Refused, ...]:
     seen = observed.reachable()[host]
     if not seen.current:
-        hint = f"bring another member's machine up, or put its etcd back. {BACKUP_HINT}"
-        return (Refused(f"{host} has data of a member and no etcd that could read it", hint, host),)
+        hint = f"start the machine of another member, or put the etcd binaries back on {host}. {BACKUP_HINT}"
+        return (Refused(f"{host} has the data of a member and no etcd binary that can read it", hint, host),)
     if seen.data.free_bytes < size:
         free, need = show_size(seen.data.free_bytes), show_size(size)
         message = (
-            f"no space on {host} for a copy of its data: {seen.data.path} has {free} free, {need} are needed"
+            f"not enough free space on {host} for a copy of its data: {seen.data.path} has {free} free, "
+            f"{need} are needed"
         )
-        other = "`--without-copy` goes on from a survivor's snapshot, without the end of that log"
-        hint = f"make room there: a snapshot is taken off a copy. {other if observed.answering() else BACKUP_HINT}"
+        other = (
+            "Or pass `--without-copy`: the cluster is then rebuilt from the snapshot of a member that answers, without "
+            "the last entries of that log"
+        )
+        hint = (
+            f"free disk space on {host}: the snapshot is taken from a copy. "
+            f"{other if observed.answering() else BACKUP_HINT}"
+        )
         return (Refused(message, hint, host, (55, 62)),)
     return ()
 
 
 def _logs_text(logs: Mapping[str, LastEntry]) -> str:
     shown = ", ".join(f"{name} (term {last.term}, index {last.index})" for name, last in sorted(logs.items()))
-    return f"whose log goes furthest: {shown}" if len(logs) > 1 else f"all that is within reach: {shown}"
+    if len(logs) > 1:
+        return f"which has the newest log: {shown}"
+    return f"the only data that etcdup can reach: {shown}"
 
 
 def _why(name: str, observed: Observed) -> str:
@@ -208,7 +231,7 @@ truncate -s "$2" -- "$1"
 printf %s "$3" | base64 -d >>"$1"
 """
 
-# A process is ended only if it is etcd from our own folder, and runs on the copy.
+# A process is ended only if it is an etcd that etcdup installed, and runs on the copy.
 CLEAR = """\
 set -eu
 versions=$1
@@ -222,8 +245,8 @@ done
 for folder in "$@"; do rm -rf -- "$folder" "$folder.part"; done
 """
 
-# Without the bytes that etcdup sends it ends, and etcd with it, whatever becomes of etcdup and its connection; with
-# `pdeathsig` also where this shell is killed.
+# When the bytes that etcdup sends stop, this shell ends and ends etcd, whatever happened to etcdup and its connection.
+# With `pdeathsig`, etcd ends even if this shell is killed.
 SERVE = """\
 set -u
 lost=$1 user=$2 keys=$3 data=$4 wal=$5

@@ -1,4 +1,4 @@
-"""Room on a full disk: what etcdup put there and can bring again goes; old data is told of, never touched."""
+"""Free space on a full disk: remove what etcdup put there and can create again. Old data is reported, never removed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,31 +12,34 @@ from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 
 DISK_SPACE_TIMEOUT_S = 60.0
-# Below this etcd cannot even make its next log file, which it takes 64 MB for at once.
+# With less free space, etcd cannot create its next write-ahead log file, which it preallocates with 64 MB.
 FULL_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True)
 class DiskSpace:
-    """On the file system of a host's data, in bytes by path: what may go, and old data, which may not."""
+    """What uses space on the file system of a host's data, in bytes by path.
+
+    `spare` may be removed. `kept` is old data, which may not.
+    """
 
     spare: Mapping[str, int]
     kept: Mapping[str, int]
 
 
 def full_directory(seen: HostSeen) -> DirSeen | None:
-    """The directory of etcd's whose disk is full."""
+    """Return the directory of etcd whose disk is full, or None."""
     return next((each for each in (seen.data, seen.wal) if each and each.free_bytes < FULL_BYTES), None)
 
 
 def disk_space_argv(spec: Spec, seen: HostSeen) -> tuple[str, ...]:
-    """A read-only command that says what lies on the disk that is full."""
+    """Return a read-only command that prints what uses space on the full disk."""
     directory, layout = full_directory(seen) or seen.data, layout_of(spec, spec.host(seen.host))
     return ("sh", "-c", DISK_SPACE_SCRIPT, "room", directory.path, layout.versions, *_in_use(seen))
 
 
 def parse_disk_space(stdout: str) -> DiskSpace:
-    """Raises ValueError."""
+    """Parse the output of `disk_space_argv`. Raises ValueError."""
     found: dict[str, dict[str, int]] = {"spare": {}, "kept": {}}
     for line in stdout.splitlines():
         kind, kib, path = line.split(" ", 2)
@@ -44,42 +47,54 @@ def parse_disk_space(stdout: str) -> DiskSpace:
     return DiskSpace(found["spare"], found["kept"])
 
 
-def can_free_enough(seen: HostSeen, room: DiskSpace | None) -> bool:
-    """Whether etcd could go on once all that may go is gone."""
+def can_free_enough(seen: HostSeen, space: DiskSpace | None) -> bool:
+    """Return whether etcd can write again once everything that may be removed is removed."""
     directory = full_directory(seen)
     return directory is None or (
-        room is not None and directory.free_bytes + sum(room.spare.values()) >= FULL_BYTES
+        space is not None and directory.free_bytes + sum(space.spare.values()) >= FULL_BYTES
     )
 
 
-def free_space_step(seen: HostSeen, room: DiskSpace) -> FreeSpace:
+def free_space_step(seen: HostSeen, space: DiskSpace) -> FreeSpace:
+    """Return the step that removes everything that may be removed."""
     directory = full_directory(seen) or seen.data
     return FreeSpace(
         host=seen.host,
-        paths=tuple(sorted(room.spare)),
-        reason=f"{directory.path} has {show_size(directory.free_bytes)} left: etcd cannot write",
+        paths=tuple(sorted(space.spare)),
+        reason=f"{directory.path} has {show_size(directory.free_bytes)} free, etcd needs {show_size(FULL_BYTES)}",
         rules=(68,),
     )
 
 
 def refuse_free_space(step: FreeSpace, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Nothing goes but unpacked versions that nobody uses, and copies that were never finished or were for one use."""
+    """Refuse to remove anything but unused etcd versions, unfinished copies and temporary copies."""
     seen = observed.reachable().get(step.host)
     if seen is None:
-        return (Refused(f"{step.host} cannot be reached", host=step.host),)
+        hint = f"make {step.host} reachable, then run the same command again"
+        return (Refused(f"{step.host} cannot be reached", hint=hint, host=step.host),)
     layout = layout_of(spec, spec.host(step.host))
     wrong = [path for path in step.paths if not _can_remove(path, layout, seen)]
-    return (Refused(f"{wrong[0]} on {step.host} is not to be removed", host=step.host),) if wrong else ()
+    if not wrong:
+        return ()
+    return (
+        Refused(
+            f"{wrong[0]} on {step.host} must not be removed: it is neither an unused etcd version nor a leftover copy",
+            hint="run the same command again: it makes a new plan",
+            host=step.host,
+        ),
+    )
 
 
-def full_disk_remedy(seen: HostSeen, room: DiskSpace | None) -> str:
-    """What a person has to do about a full disk."""
+def full_disk_remedy(seen: HostSeen, space: DiskSpace | None) -> str:
+    """Return what an operator has to do about a full disk."""
     directory = full_directory(seen) or seen.data
     need = show_size(FULL_BYTES)
-    said = f"the disk of {seen.host} is full: make {need} of room in {directory.path}, then `etcdup apply`"
-    kept = sorted(room.kept.items(), key=lambda each: -each[1]) if room else []
+    remedy = f"the disk of {seen.host} is full: free {need} of disk space in {directory.path}, then run `etcdup apply`"
+    kept = sorted(space.kept.items(), key=lambda each: -each[1]) if space else []
     old = ", ".join(f"{path} ({show_size(size)})" for path, size in kept)
-    return f"{said}. Old data lies there, which only you may move away: {old}" if old else said
+    return (
+        f"{remedy}. etcdup does not remove the old data there, only you may move it: {old}" if old else remedy
+    )
 
 
 def _can_remove(path: str, layout: Layout, seen: HostSeen) -> bool:
@@ -91,7 +106,7 @@ def _can_remove(path: str, layout: Layout, seen: HostSeen) -> bool:
 
 
 def _in_use(seen: HostSeen) -> tuple[str, ...]:
-    """Versions that run or would be started."""
+    """Return the versions that run or that the next start would run."""
     running = seen.unit.exe.removesuffix(" (deleted)").split("/")[-2:-1]
     return tuple(dict.fromkeys((*running, *filter(None, (seen.current,)))))
 

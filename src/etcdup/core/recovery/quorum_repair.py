@@ -1,19 +1,18 @@
-"""What costs nothing when the quorum is lost, tried before anything is rebuilt (rule 68).
+"""Quorum repair: what `recover` tries first, because it loses no data (rule 68).
 
-Where the data of a quorum is within reach nothing is lost: leaves that have expired are issued anew, room is made on a
-full disk, and what is stopped is started. Nothing that runs is restarted, and no data is touched.
+If the data of a quorum can be reached, nothing is lost. Expired leaf certificates are issued again, space is freed on
+full disks, and stopped members are started. No running member is restarted, and no data is changed.
 """
 
 from collections.abc import Mapping
 
 from etcdup.core.certs.renewal import CertsToRenew, certs_to_renew, leaf_steps, refuse_leaf_issue
 from etcdup.core.members.member_list import member_list, name_of
-from etcdup.core.members.quorum import quorum_of
+from etcdup.core.members.quorum import quorum_of, start_step
 from etcdup.core.observed.model import HostSeen, MemberSilent, Observed
 from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import StartMember
 from etcdup.core.recovery.disk_space import (
     DiskSpace,
     can_free_enough,
@@ -27,7 +26,7 @@ DiskSpaces = Mapping[str, DiskSpace]
 
 
 def reachable_quorum(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
-    """Voters whose data is within reach, where they are a quorum; else none."""
+    """Return the voters whose data can be reached, if they are a quorum; otherwise nothing."""
     names, there = _voter_names(spec, observed), {}
     for name, seen in sorted(observed.reachable().items()):
         if name in names and seen.has_member and seen.is_marked(spec.name):
@@ -36,7 +35,7 @@ def reachable_quorum(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
 
 
 def expired_certs(spec: Spec, observed: Observed) -> CertsToRenew:
-    """What is to be issued anew: only what has come to its end."""
+    """Return the certificates that must be issued again: only those that have expired."""
     if spec.tls.mode != "managed":
         return {}
     certs = observed.pki.certs
@@ -48,82 +47,86 @@ def expired_certs(spec: Spec, observed: Observed) -> CertsToRenew:
 
 
 def plan_quorum_repair(
-    spec: Spec, observed: Observed, chosen: CertsToRenew, rooms: DiskSpaces
+    spec: Spec, observed: Observed, expired: CertsToRenew, spaces: DiskSpaces
 ) -> Plan | Refusal:
-    """What is left to try. `chosen` and `rooms` were settled on a first look."""
+    """Return the steps that are left to try. `expired` and `spaces` are from the first observation."""
     issuing: tuple[Step, ...] = ()
     installing: tuple[Step, ...] = ()
     if spec.tls.mode == "managed":
         if reasons := refuse_leaf_issue(spec, observed):
             return Refusal(spec.name, reasons)
-        issuing, installing = leaf_steps(spec, observed, chosen)
+        issuing, installing = leaf_steps(spec, observed, expired)
     own = {host.name for host in spec.hosts}
     there = {name: seen for name, seen in reachable_quorum(spec, observed).items() if name in own}
     freeing = [
-        free_space_step(seen, rooms[name]) for name, seen in there.items() if _can_free(name, seen, rooms)
+        free_space_step(seen, spaces[name]) for name, seen in there.items() if _can_free(name, seen, spaces)
     ]
     starting = [
-        StartMember(host=name, reason="its data is there and etcd does not run", rules=(68,))
+        start_step(name)
         for name, seen in there.items()
-        if is_stopped(observed, name) and can_free_enough(seen, rooms.get(name))
+        if is_stopped(observed, name) and can_free_enough(seen, spaces.get(name))
     ]
-    return Plan(spec.name, (*issuing, *freeing, *installing, *starting), _notes(spec, observed, rooms))
+    return Plan(spec.name, (*issuing, *freeing, *installing, *starting), _notes(spec, observed, spaces))
 
 
-def refuse_rebuild(spec: Spec, observed: Observed, rooms: DiskSpaces | None = None) -> tuple[Refused, ...]:
-    """The data of a quorum is within reach: nothing has to be rebuilt, and what is still in the way is for a person."""
+def refuse_rebuild(spec: Spec, observed: Observed, spaces: DiskSpaces | None = None) -> tuple[Refused, ...]:
+    """Refuse to rebuild the cluster while the data of a quorum can be reached.
+
+    The hint says what an operator has to do about the problems that are left.
+    """
     there = reachable_quorum(spec, observed)
     if not there:
         return ()
-    remedies = dict.fromkeys(_remedy(seen, observed, rooms or {}) for seen in there.values())
+    remedies = dict.fromkeys(_remedy(seen, observed, spaces or {}) for seen in there.values())
     return (
         Refused(
-            f"nothing is lost: {', '.join(there)} can be reached and have their data, which is a quorum of "
-            f"{len(_voter_names(spec, observed))} voters",
+            f"nothing is lost: {', '.join(there)} can be reached and have their data. They are a quorum of "
+            f"{len(_voter_names(spec, observed))} voters, so the cluster is not rebuilt",
             hint="\n".join(filter(None, remedies))
-            or "the members do not find each other: look at the network between them, `etcdup check` does",
+            or "run `etcdup check`, which tests the network between the members: they do not reach each other",
             rules=(62, 68),
         ),
     )
 
 
 def _voter_names(spec: Spec, observed: Observed) -> set[str]:
-    """By the member list, or by cluster.yaml where nobody has told one."""
+    """Return the voters of the member list, or the hosts of cluster.yaml if no member reported a list."""
     names = {name_of(each) for each in member_list(observed) if not each.is_learner}
     return names or {host.name for host in spec.hosts}
 
 
-def _can_free(name: str, seen: HostSeen, rooms: DiskSpaces) -> bool:
-    return full_directory(seen) is not None and name in rooms and can_free_enough(seen, rooms[name])
+def _can_free(name: str, seen: HostSeen, spaces: DiskSpaces) -> bool:
+    return full_directory(seen) is not None and name in spaces and can_free_enough(seen, spaces[name])
 
 
-def _notes(spec: Spec, observed: Observed, rooms: DiskSpaces) -> tuple[str, ...]:
+def _notes(spec: Spec, observed: Observed, spaces: DiskSpaces) -> tuple[str, ...]:
     there = reachable_quorum(spec, observed)
-    crowded = [
-        full_disk_remedy(seen, rooms.get(name))
+    full_disks = [
+        full_disk_remedy(seen, spaces.get(name))
         for name, seen in there.items()
-        if not can_free_enough(seen, rooms.get(name))
+        if not can_free_enough(seen, spaces.get(name))
     ]
     return (
-        f"nothing is lost: {', '.join(there)} have their data, a quorum of {len(_voter_names(spec, observed))} voters. "
-        "What costs nothing is tried first; nothing is rebuilt",
-        *crowded,
+        f"nothing is lost: {', '.join(there)} have their data. They are a quorum of "
+        f"{len(_voter_names(spec, observed))} voters",
+        "etcdup first tries steps that lose no data; it does not rebuild the cluster",
+        *full_disks,
     )
 
 
-def _remedy(seen: HostSeen, observed: Observed, rooms: DiskSpaces) -> str:
-    """What is to be done about one host; empty where nothing is wrong with it."""
+def _remedy(seen: HostSeen, observed: Observed, spaces: DiskSpaces) -> str:
+    """Return what an operator has to do about one host; empty if nothing is wrong with it."""
     name = seen.host
     if _has_expired(name, observed):
-        return "certificates have expired: `etcdup certs renew`"
+        return "run `etcdup certs renew`: certificates have expired"
     if full_directory(seen) is not None:
-        return full_disk_remedy(seen, rooms.get(name))
+        return full_disk_remedy(seen, spaces.get(name))
     if not seen.unit.is_running:
-        return "`etcdup apply` starts what is stopped"
+        return "run `etcdup apply` to start the stopped members"
     silent = observed.members.get(name)
     if not isinstance(silent, MemberSilent):
         return ""
-    return f"{name} runs and does not answer ({silent.why}): `journalctl -u etcd` there says more"
+    return f"run `journalctl -u etcd` on {name}: its etcd runs and does not answer ({silent.why})"
 
 
 def _has_expired(name: str, observed: Observed) -> bool:

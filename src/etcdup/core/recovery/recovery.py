@@ -1,8 +1,8 @@
-"""`recover`: the quorum is lost. What is seen, what would cost nothing, and which survivor the cluster goes on from.
+"""`recover`: rebuild a cluster that has lost its quorum from one surviving member.
 
-The plan is that of a restore (restoration.py): the newest survivor's snapshot becomes a cluster of that one host,
-under a new token (rule 63), and every other old member within reach is stopped and cleared before it starts. The
-ordinary apply then lets the others grow back as learners (rule 67).
+The plan is the plan of a restore (core/restore/restore.py): the snapshot of the survivor with the newest data becomes a
+cluster of that one host, with a new token (rule 63). Every other old member that can be reached is stopped and its data
+archived before the new cluster starts. The ordinary apply then adds the other members as learners (rule 67).
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -23,17 +23,17 @@ from etcdup.core.spec.units import show_size
 
 
 def begun_recovery(spec: Spec, observed: Observed) -> tuple[str, str] | None:
-    """The host that a recovery had begun to go on from, and the sha256 of its snapshot."""
+    """Return the host of a recovery that is in progress and the sha256 of its snapshot, or None."""
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
-        mark = seen.marker if seen else None
-        if mark and mark.cluster == spec.name and mark.restored and mark.is_being_restored:
-            return host.name, mark.restored.sha256
+        marker = seen.marker if seen else None
+        if marker and marker.cluster == spec.name and marker.restored and marker.is_being_restored:
+            return host.name, marker.restored.sha256
     return None
 
 
 def can_come_back(spec: Spec, observed: Observed) -> bool:
-    """Whether members that are within reach could be a quorum again, with nothing rebuilt."""
+    """Return whether the reachable members could be a quorum again without a rebuild."""
     if begun_recovery(spec, observed) or refuse_mixed_clusters(observed) or _members_with_leader(observed):
         return False
     if _refuse_several_clusters(spec, observed):
@@ -42,36 +42,39 @@ def can_come_back(spec: Spec, observed: Observed) -> bool:
 
 
 def refuse_recovery(spec: Spec, observed: Observed, fenced: Collection[str]) -> tuple[Refused, ...]:
-    """Why nothing is to be rebuilt: there is a quorum, or there would be one at no cost; or who is not fenced.
+    """Refuse to rebuild a cluster that has a quorum, can be repaired, has no survivor or has hosts that are not fenced.
 
-    A survivor that was started anew answers nobody (rule 1): its data is then salvaged (salvage.py).
+    A survivor that was restarted without a quorum does not answer (rule 1). Its data is salvaged (disk_salvage.py).
     """
     if split := refuse_mixed_clusters(observed):
         return split
     if leading := _members_with_leader(observed):
         return (_quorum_exists(leading, observed),)
-    if past := _refuse_several_clusters(spec, observed):
-        return past
-    if cheap := refuse_rebuild(spec, observed):
-        return cheap
+    if several := _refuse_several_clusters(spec, observed):
+        return several
+    if repairable := refuse_rebuild(spec, observed):
+        return repairable
     if not survivors(spec, observed) and not salvageable_hosts(spec, observed):
         return (_no_survivor(spec, observed),)
     return refuse_unfenced(observed, fenced)
 
 
 def survivors(spec: Spec, observed: Observed) -> tuple[str, ...]:
-    """Voters of cluster.yaml that answer, the one with the newest data first (rule 62)."""
+    """Return the voters of cluster.yaml that answer, the one with the newest data first (rule 62)."""
     ours = {host.name for host in spec.hosts}
-    able = {n: seen for n, seen in observed.answering().items() if n in ours and not seen.is_learner}
-    return tuple(sorted(able, key=lambda name: (*_data_age_key(able[name]), name), reverse=True))
+    voters = {n: seen for n, seen in observed.answering().items() if n in ours and not seen.is_learner}
+    return tuple(sorted(voters, key=lambda name: (*_data_age_key(voters[name]), name), reverse=True))
 
 
 def refuse_unfenced(observed: Observed, fenced: Collection[str]) -> tuple[Refused, ...]:
-    """Two old members of three that come back are a quorum of the old cluster, and would take writes (rule 65)."""
+    """Refuse while a host cannot be reached and is not fenced.
+
+    Two of three old members that start again are a quorum of the old cluster and would accept writes (rule 65).
+    """
     return tuple(
         Refused(
             f"{name} cannot be reached and may still run: {gone.why}",
-            hint=f"switch {name} off, so that it does not come back by itself, and say so: `--fenced {name}`",
+            hint=f"power {name} off so that it does not start again by itself, then pass `--fenced {name}`",
             host=name,
             rules=(62, 65),
         )
@@ -81,7 +84,7 @@ def refuse_unfenced(observed: Observed, fenced: Collection[str]) -> tuple[Refuse
 
 
 def single_host_spec(spec: Spec, name: str) -> Spec:
-    """The cluster of this one host."""
+    """Return the spec of a cluster of this one host."""
     return spec.model_copy(update={"hosts": (spec.host(name),)})
 
 
@@ -91,51 +94,58 @@ def plan_recovery(
     snapshot: SnapshotFile,
     token: str,
     aside: str,
-    told: Iterable[str],
+    notes: Iterable[str],
     copies: bool = True,
 ) -> Plan | Refusal:
-    """`spec` is from `alone`; `told` from `findings`, on the first look. `copies`: data is copied before it moves."""
+    """Return the steps that rebuild the cluster from `snapshot`, or the reasons against it.
+
+    `spec` is the result of `single_host_spec`; `notes` is the result of `recovery_notes` on the first observation.
+    `copies`: old data is copied before it is replaced.
+    """
     copied = hosts_to_copy(spec, observed, token) if copies else ()
     plan = plan_restore(spec, observed, snapshot, token, aside, copied)
-    kept = f"{snapshot.path}: {show_size(snapshot.size)}, revision {snapshot.revision}, whole; keep it"
-    return replace(plan, notes=(*told, kept))
+    kept = f"keep the snapshot {snapshot.path}: {show_size(snapshot.size)}, revision {snapshot.revision}, complete"
+    return replace(plan, notes=(*notes, kept))
 
 
 def refuse_recovery_copies(
     spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str, sizes: Mapping[str, int]
 ) -> tuple[Refused, ...]:
-    """Before anything is stopped: no room for a copy beside what the survivor's restore needs."""
+    """Refuse, before anything is stopped, if a disk has not enough free space for a copy and the restored data."""
     name = spec.hosts[0].name
-    mark = observed.reachable()[name].marker
-    staged = mark is not None and mark.token == token
+    marker = observed.reachable()[name].marker
+    staged = marker is not None and marker.token == token
     return refuse_copy(observed, sizes, {name: 0 if staged else space_needed(snapshot)})
 
 
 def recovery_notes(
     spec: Spec, observed: Observed, chosen: str, fenced: Collection[str], *, salvaged: bool = False
 ) -> tuple[str, ...]:
-    """What was seen, what may be missing, and what the operator has to keep to."""
-    told = []
-    if not _members_with_leader(observed):  # else a run before has come that far
-        told += [
+    """Return what was observed, which writes may be missing, and what the operator must do with fenced hosts."""
+    notes = []
+    # With a leader, an earlier run has already started the rebuilt cluster.
+    if not _members_with_leader(observed):
+        notes += [
             *_lost_quorum_notes(observed),
             *([] if salvaged else _newest_data_notes(spec, observed, chosen)),
         ]
     if salvaged:
-        told.append(
-            f"the cluster goes on from what {chosen} had on its disk, to the end of its log: a write in the last "
-            "moments that failed, or that nobody heard of again, may be in it"
+        notes.append(
+            f"the cluster is rebuilt from the data on the disk of {chosen}, up to the end of its log. It may contain "
+            "writes of the last moments that failed, or that clients got no answer for"
         )
-    told.append(
-        "what only other members had is not in it: a write that was acknowledged in the last moments may be lost"
+    notes.append(
+        "data that only other members had is not included: a write that was acknowledged in the last moments may be "
+        "lost"
     )
     if off := sorted(set(fenced) & observed.unreachable().keys()):
-        told.append(
-            f"{', '.join(off)}: off by your word. An old member asks {chosen} before it starts, and stays down; "
-            "without an answer it starts, and enough of those would be the old cluster again. The next `etcdup apply` "
-            "that reaches old members clears them first"
+        notes.append(
+            f"{', '.join(off)}: treated as powered off because you passed or confirmed `--fenced`. If an old member "
+            f"boots there, it first reads a key from {chosen} and stays stopped. If {chosen} does not answer, the old "
+            "member starts; a quorum of such members would be the old cluster again. The next `etcdup apply` that "
+            "reaches old members stops them first and archives their data"
         )
-    return tuple(told)
+    return tuple(notes)
 
 
 def _lost_quorum_notes(observed: Observed) -> list[str]:
@@ -145,8 +155,8 @@ def _lost_quorum_notes(observed: Observed) -> list[str]:
     count = voter_count(observed)
     gone = sorted({name_of(each) for each in member_list(observed)} - set(answering))
     return [
-        f"the quorum is lost: {', '.join(answering)} of {count} voters answer and follow no leader, "
-        f"{quorum_of(count)} are needed; {', '.join(gone)} do not answer"
+        f"the quorum is lost: {len(answering)} of {count} voters answer ({', '.join(answering)}) and have no leader, "
+        f"{quorum_of(count)} are needed. No answer from {', '.join(gone)}"
     ]
 
 
@@ -157,7 +167,9 @@ def _newest_data_notes(spec: Spec, observed: Observed, chosen: str) -> list[str]
         if isinstance(seen := observed.members[name], MemberSeen)
     ]
     return (
-        [f"the cluster goes on from {chosen}, which has the newest data: {', '.join(shown)}"] if shown else []
+        [f"the cluster is rebuilt from {chosen}, which has the newest data: {', '.join(shown)}"]
+        if shown
+        else []
     )
 
 
@@ -166,20 +178,23 @@ def _data_age_key(seen: MemberSeen) -> tuple[int, int]:
 
 
 def _refuse_several_clusters(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Marks of several clusters: whose data is to go on has to be settled before anything is started or rebuilt."""
+    """Refuse while hosts have markers of several clusters.
+
+    An operator has to decide which data counts before anything is started or rebuilt.
+    """
     return refuse_superseded(spec, observed) or refuse_two_clusters(spec, observed)
 
 
 def _members_with_leader(observed: Observed) -> list[str]:
-    """Members that follow a leader, or are it."""
+    """Return the members that follow a leader or are the leader."""
     return [name for name, seen in sorted(observed.answering().items()) if seen.leader_id]
 
 
 def _quorum_exists(leading: list[str], observed: Observed) -> Refused:
     return Refused(
         f"the cluster has a quorum: {', '.join(leading)} of {voter_count(observed)} voters follow a leader",
-        hint="there is nothing to recover. `etcdup apply` brings members back, `etcdup member replace NAME` puts a "
-        "new one in the place of a lost one",
+        hint="run `etcdup apply` to start stopped members, or `etcdup member replace NAME` to replace a lost member. "
+        "There is nothing to recover",
         rules=(62,),
     )
 
@@ -192,8 +207,8 @@ def _no_survivor(spec: Spec, observed: Observed) -> Refused:
         for host in spec.hosts
     )
     return Refused(
-        f"no member answers, and none that can be reached has its data ({named})",
-        hint="bring one member's machine up. If none comes back: `etcdup restore` with the newest backup "
-        "(`etcdup backup list`), on machines that are within reach",
+        f"no member answers, and no reachable host has the data of a member ({named})",
+        hint="start the machine of one member. If none starts, run `etcdup restore` with the newest backup "
+        "(`etcdup backup list`) on hosts that can be reached",
         rules=(55, 62, 68),
     )

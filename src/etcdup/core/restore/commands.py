@@ -1,4 +1,7 @@
-"""The commands of a restore, a recovery and an undo; as in commands.py, each list may be cut and begun again."""
+"""The commands of a restore, a recovery and an undo.
+
+As in core/host/commands.py, each list of commands may be interrupted anywhere and run again from its start.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,7 +41,7 @@ def restore_commands(
     host: HostSpec,
     seen: HostSeen,
 ) -> Iterator[HostAction]:
-    """The mark comes last in each: it says that all before it is done."""
+    """Yield the commands of a step. The marker is written last: it means that all commands before it are done."""
     layout = layout_of(spec, host)
     match step:
         case StageRestore():
@@ -60,18 +63,26 @@ def restore_commands(
 
 
 def disable_fence_commands(layout: Layout) -> Iterator[HostAction]:
-    """Restored members start together: none of them has to ask the others whose place it took (fence.py)."""
-    doing = "preparing the start"
+    """Yield the commands that switch the startup fence off for one start.
+
+    Restored members start together, so none of them has to check whether its cluster was superseded
+    (core/host/startup_fence.py).
+    """
+    doing = "disabling the startup fence for this start"
     yield RunCommand(("mkdir", "-p", layout.run), doing)
     yield WriteFiles((FileToWrite(layout.fence_disabled, TextContent(""), 0o644, "root:root"),), doing)
 
 
 def enable_fence_commands(layout: Layout) -> Iterator[HostAction]:
-    yield RunCommand(("rm", "-f", layout.fence_disabled), "forgetting the start's settings")
+    """Yield the command that switches the startup fence on again."""
+    yield RunCommand(("rm", "-f", layout.fence_disabled), "enabling the startup fence")
 
 
 def staged_path(directory: DirSeen) -> str:
-    """Where restored data waits, on the same file system: beside the folder, or inside a mount point."""
+    """Return the path of the staged data: next to the directory, or inside it if it is a mount point.
+
+    It is on the same file system, so that a rename puts the data in place.
+    """
     return f"{directory.path}/{ASIDE_PREFIX}restore" if directory.mount else f"{directory.path}.restore"
 
 
@@ -79,12 +90,11 @@ def _stage(
     step: StageRestore, spec: Spec, host: HostSpec, seen: HostSeen, layout: Layout
 ) -> Iterator[HostAction]:
     copy, folders = f"{staged_path(seen.data)}.db", [staged_path(d) for d in (seen.data, seen.wal) if d]
-    doing = "restoring beside what runs"
+    doing = "restoring the snapshot next to the data directory"
     argv = ("sh", "-c", RECEIVE, "receive", copy, step.sha256)
     yield RunCommand(argv, "sending the snapshot", LocalFileInput(step.snapshot), RESTORE_TIMEOUT_S)
-    yield RunCommand(
-        ("rm", "-rf", "--", *folders), doing
-    )  # an attempt that was cut short, never a member's data
+    # What is there is the rest of an interrupted attempt, never a member's data.
+    yield RunCommand(("rm", "-rf", "--", *folders), doing)
     yield RunCommand(
         _restore_argv(step, spec, host, layout, copy, folders), doing, timeout_s=RESTORE_TIMEOUT_S
     )
@@ -97,13 +107,16 @@ def _stage(
     marker = Marker(
         spec.name, host.name, step.token, layout.data_dir, formed, mount=seen.data.mount, restored=restored
     )
-    yield WriteFiles((marker_file(layout, marker),), "marking the host")
+    yield WriteFiles((marker_file(layout, marker),), "writing the marker")
 
 
 def _restore_argv(
     step: StageRestore, spec: Spec, host: HostSpec, layout: Layout, copy: str, folders: list[str]
 ) -> tuple[str, ...]:
-    """By the version that will run on it: 3.4 has it in etcdctl, later ones in etcdutl (rule 59)."""
+    """Return the restore command of the etcd version that will run on the data (rule 59).
+
+    In 3.4 the command is in etcdctl, in later versions in etcdutl.
+    """
     tools = layout.version_dir(str(spec.version))
     old = spec.version.series <= (3, 4)
     tool = ("env", "ETCDCTL_API=3", f"{tools}/etcdctl") if old else (f"{tools}/etcdutl",)
@@ -116,7 +129,10 @@ def _restore_argv(
 
 
 def _copy(step: CopyData, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
-    """Stopped once more, should it have come back since: a copy of what is being written is none."""
+    """Yield the commands that copy the data. etcd is stopped again first, in case it has started since.
+
+    A copy of data that etcd is writing would be useless.
+    """
     if seen.unit.load != "not-found":
         yield stop_command(layout)
     for directory in filter(None, (seen.data, seen.wal)):
@@ -126,10 +142,13 @@ def _copy(step: CopyData, seen: HostSeen, layout: Layout) -> Iterator[HostAction
 
 
 def _place_data(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
-    """Stopped once more, should it have come back since it was seen to be stopped (rule 57)."""
+    """Yield the commands that put the restored data in place (rule 57).
+
+    etcd is stopped again first, in case it has started since it was seen to be stopped.
+    """
     assert seen.marker is not None
     assert seen.marker.restored is not None
-    doing = "moving old data aside, putting restored data in place"
+    doing = "archiving the old data, putting the restored data in place"
     if seen.unit.load != "not-found":
         yield stop_command(layout)
     yield RunCommand(("rm", "-f", layout.join), doing)
@@ -141,11 +160,14 @@ def _place_data(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
 
 
 def _undo(step: UndoData, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
-    """Where nothing was placed, the data is in its place already, and only what was staged goes."""
+    """Yield the commands that put the old data back.
+
+    If the restored data was never put in place, the old data is still there, and only the staged data is removed.
+    """
     marker = seen.marker
     assert marker is not None
     assert marker.restored is not None
-    doing = "moving restored data aside, putting old data back"
+    doing = "archiving the restored data, putting the old data back"
     if seen.unit.load != "not-found":
         yield stop_command(layout)
     for directory in filter(None, (seen.data, seen.wal)):
@@ -161,12 +183,15 @@ def _forget(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
     assert seen.marker is not None
     folders = [staged_path(each) for each in (seen.data, seen.wal) if each]
     copies = [f"{folders[0]}.db", f"{folders[0]}.db.part"]
-    yield RunCommand(("rm", "-rf", "--", *folders, *copies), "removing what was staged")
+    yield RunCommand(("rm", "-rf", "--", *folders, *copies), "removing the staged data")
     yield from _mark_undone(seen.marker, layout)
 
 
 def _mark_undone(marker: Marker, layout: Layout) -> Iterator[HostAction]:
-    """The cluster before is the one that counts again. How far revisions were raised stays known (rule 58)."""
+    """Yield the write of the marker after an undo: the host belongs to the previous cluster again.
+
+    The marker keeps by how much the restore raised the revisions (rule 58).
+    """
     restored = marker.restored
     assert restored is not None
     if restored.former:
@@ -176,17 +201,17 @@ def _mark_undone(marker: Marker, layout: Layout) -> Iterator[HostAction]:
         )
     else:
         undone = replace(marker, restored=None)
-    yield WriteFiles((marker_file(layout, undone),), "marking the host")
+    yield WriteFiles((marker_file(layout, undone),), "writing the marker")
 
 
 def _mark_stage(seen: HostSeen, layout: Layout, stage: str) -> Iterator[HostAction]:
     assert seen.marker is not None
     assert seen.marker.restored is not None
     marker = replace(seen.marker, formed=True, restored=replace(seen.marker.restored, stage=stage))
-    yield WriteFiles((marker_file(layout, marker),), "marking the host")
+    yield WriteFiles((marker_file(layout, marker),), "writing the marker")
 
 
-# The copy is whole or not there.
+# Only the last rename makes the file visible, so it is either complete or absent.
 RECEIVE = """\
 set -eu
 umask 077
@@ -195,7 +220,8 @@ echo "$2  $1.part" | sha256sum -c --status || { echo "the snapshot arrived damag
 mv -T -- "$1.part" "$1"
 """
 
-# Cut anywhere and begun again, it never takes restored data for old: what was staged has left its place by then.
+# The script may be interrupted anywhere and run again. It never archives restored data as old data: it archives only
+# while the staged directory exists, and that directory is renamed before restored data is in the data directory.
 PLACE = """\
 set -eu
 if [ "$4" = mount ]; then
@@ -213,7 +239,8 @@ elif [ -e "$1" ]; then
 fi
 """
 
-# Begun again, it never takes old data for restored: the old folder has left its name by then.
+# The script may be interrupted anywhere and run again. It never archives old data as restored data: it archives only
+# while the directory of the old data exists, and that is renamed before old data is in the data directory again.
 UNDO = """\
 set -eu
 if [ "$4" = mount ]; then

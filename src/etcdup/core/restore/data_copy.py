@@ -1,7 +1,7 @@
-"""The cold copy of a survivor's data: of a stopped member, beside the data directory, whole or not there.
+"""The cold copy of a survivor's data: a complete copy of a stopped member's data, next to its data directory.
 
-The data itself is moved aside, but may be put back and run on (`restore --undo`): the copy stays as it was on the day
-that the quorum was lost. Named by the new cluster's token, so that a recovery that was cut finds its own.
+The data itself is archived, but `restore --undo` may put it back and change it. The copy stays as the data was when
+the quorum was lost. Its name contains the new cluster's token, so that an interrupted recovery finds its own copy.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -17,7 +17,10 @@ SIZE_TIMEOUT_S = 60.0
 
 
 def copy_path(directory: DirSeen, token: str) -> str:
-    """Beside the folder, or inside a mount point, where what begins so counts as nobody's data."""
+    """Return the path of the copy: next to the directory, or inside it if it is a mount point.
+
+    Inside a mount point, a name that starts with `aside-` does not count as data.
+    """
     return (
         f"{directory.path}/{ASIDE_PREFIX}cold-{token}"
         if directory.mount
@@ -26,23 +29,24 @@ def copy_path(directory: DirSeen, token: str) -> str:
 
 
 def hosts_to_copy(spec: Spec, observed: Observed, token: str) -> tuple[str, ...]:
-    """Hosts that have data of the cluster that was lost, still in its place. `spec` is of the one survivor."""
+    """Return the hosts that still have data of the lost cluster in place. `spec` has only the one survivor."""
     return tuple(
         name
         for name, seen in sorted(observed.reachable().items())
-        if seen.has_member and (mark := seen.marker) is not None and mark.cluster == spec.name
-        and not (mark.token == token and mark.restored and mark.restored.stage != "staged")
+        if seen.has_member and (marker := seen.marker) is not None and marker.cluster == spec.name
+        and not (marker.token == token and marker.restored and marker.restored.stage != "staged")
     )  # fmt: skip
 
 
 def copy_steps(names: Collection[str], token: str) -> Iterator[CopyData]:
+    """Yield one CopyData for each host."""
     for name in names:
-        reason = "it stays as it is now, whatever is done with the data"
+        reason = "the copy keeps the data as it is now, whatever changes the data later"
         yield CopyData(host=name, token=token, reason=reason, rules=(62,))
 
 
 def size_argv(seen: HostSeen, token: str) -> tuple[str, ...]:
-    """A read-only command that says how many KiB the copy has yet to take on this host."""
+    """Return a read-only command that prints how many KiB the copy still needs on this host."""
     pairs = []
     for directory in filter(None, (seen.data, seen.wal)):
         pairs += [
@@ -54,16 +58,20 @@ def size_argv(seen: HostSeen, token: str) -> tuple[str, ...]:
 def refuse_copy(
     observed: Observed, sizes: Mapping[str, int], needs: Mapping[str, int]
 ) -> tuple[Refused, ...]:
-    """`sizes` are of the copies; `needs` what else is put on those disks."""
+    """Refuse a copy if the disk has not enough free space.
+
+    `sizes` are the bytes of each host's copy, `needs` the bytes of everything else that is written to the same disk.
+    """
     reasons = []
     for name, size in sizes.items():
         data, need = observed.reachable()[name].data, size + needs.get(name, 0)
         if size and data.free_bytes < need:
             reasons.append(
                 Refused(
-                    f"no space on {name} for a copy of its data: {data.path} has {show_size(data.free_bytes)} free, "
-                    f"{show_size(need)} are needed",
-                    hint="make room there, or go on without a copy: `--without-copy` (the data is only moved aside)",
+                    f"not enough free space on {name} for a copy of its data: {data.path} has "
+                    f"{show_size(data.free_bytes)} free, {show_size(need)} are needed",
+                    hint=f"free disk space on {name}, or pass `--without-copy` (the old data is then renamed, not "
+                    "copied)",
                     host=name,
                     rules=(62,),
                 )
@@ -81,7 +89,8 @@ done
 echo "$total"
 """
 
-# Begun again, it takes nothing for whole that is not: only the rename makes it the copy.
+# The script may be interrupted and run again: only the last rename gives the copy its name, so a copy that has the
+# name is complete.
 COPY_SCRIPT = """\
 set -eu
 [ ! -e "$2" ] || exit 0

@@ -1,8 +1,9 @@
-"""The plan of `restore`: a snapshot becomes the cluster's data, on the hosts of cluster.yaml.
+"""The plan of `restore`: replace the data on the hosts of cluster.yaml by a snapshot, as a new cluster.
 
-All that takes time is done beside the running cluster, and proves that the file can be restored. Only then is every
-member stopped; old data is moved aside, restored data put in its place, and all are started together. How far a host
-is, its mark says, so that the same restore goes on wherever it was cut.
+Everything that takes time is done next to the running cluster, and proves that the file can be restored. Only then
+are all members stopped, the old data is archived, the restored data is put in place, and all members are started
+together. The marker of each host records how far the restore is, so that the same restore resumes after any
+interruption.
 """
 
 from collections.abc import Collection, Iterator
@@ -34,24 +35,27 @@ from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import show_size
 from etcdup.core.spec.version import Version, parse_version
 
-# Watchers never see a revision go back, as long as fewer were written since the snapshot (rule 58).
+# A watcher never sees revisions go back, as long as fewer revisions than this were written after the snapshot
+# (rule 58). https://etcd.io/docs/v3.6/op-guide/recovery/
 BUMP = 1_000_000_000
+# etcd preallocates its write-ahead log in files of 64 MiB.
 WAL_SPACE = 256 * 1024**2
 
 
 def restore_token(spec: Spec, observed: Observed, fresh: str) -> str:
-    """The token of the restore that is under way, or the fresh one."""
-    begun = sorted(mark.token for mark in _markers(spec, observed) if mark.is_being_restored)
+    """Return the token of the restore that is in progress, or `fresh` if there is none."""
+    begun = sorted(marker.token for marker in _markers(spec, observed) if marker.is_being_restored)
     return begun[0] if begun else fresh
 
 
 def was_restored(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool:
-    """Whether this very file is what all hosts were restored from last, to the end."""
-    marks = _markers(spec, observed)
+    """Return whether the last complete restore of all hosts was from this file."""
     same = [
-        m for m in marks if m.restored and (m.restored.sha256, m.restored.stage) == (snapshot.sha256, "done")
+        marker
+        for marker in _markers(spec, observed)
+        if marker.restored and (marker.restored.sha256, marker.restored.stage) == (snapshot.sha256, "done")
     ]
-    return len(same) == spec.size and len({mark.token for mark in same}) == 1
+    return len(same) == spec.size and len({marker.token for marker in same}) == 1
 
 
 def plan_restore(
@@ -63,9 +67,12 @@ def plan_restore(
     copied: Collection[str] = (),
     against: tuple[Refused, ...] = (),
 ) -> Plan | Refusal:
-    """`token` is from `token_of` on the first look, and so is `against` (provenance.py): a restore that has begun
-    changes what speaks for it. `aside` is `aside-TIME`. `copied` are hosts whose data is copied before anything takes
-    its place."""
+    """Return the steps of a restore, or the reasons against it.
+
+    `token` is the result of `restore_token`, and `against` the result of `refuse_foreign_snapshot`, both on the first
+    observation: a restore in progress changes the facts that they need. `aside` is `aside-TIME`. `copied` are hosts
+    whose data is copied before other data replaces it.
+    """
     notes = _notes(snapshot)
     if reasons := against + _refuse_restore(spec, observed, snapshot, token):
         return Refusal(spec.name, reasons, notes)
@@ -96,31 +103,33 @@ def _steps(
             yield from binaries_steps(spec, host, seen, observed)
             yield StageRestore(
                 host=host.name, snapshot=snapshot.path, sha256=snapshot.sha256, token=token, aside=aside,
-                bump=bump, reason="what runs is not touched, and a file that cannot be restored stops here",
+                bump=bump, reason="this proves that the file can be restored; the running members are not touched",
                 rules=(4, 54, 56, 58, 59),
             )  # fmt: skip
     waiting = [name for name in names if stages[name] in ("", "staged")]
     if waiting and (running := still_running(spec, observed)):
-        reason = "no member of the old cluster may meet one of the new"
+        reason = "members of the old cluster must not run together with members of the restored cluster"
         yield StopMembers(hosts=running, reason=reason, rules=(57,), quorum="no member serves from here on")
     yield from copy_steps(copied, token)
     for name in _leaving(spec, observed):
-        yield RetireMember(host=name, suffix=aside, reason="cluster.yaml has it no more", rules=(57,))
+        reason = "the restored cluster does not include this host"
+        yield RetireMember(host=name, suffix=aside, reason=reason, rules=(57,))
     for name in waiting:
-        yield PlaceData(host=name, aside=aside, reason="it is restored; nothing is deleted", rules=(56,))
+        reason = "the restored data is ready; the old data is renamed, not deleted"
+        yield PlaceData(host=name, aside=aside, reason=reason, rules=(56,))
     for host, seen in hosts:
         if stages[host.name] != "done":
             yield from settings_steps(spec, host, seen, token, observed.pki)
             yield from switch_steps(spec, host, seen)
     if waiting or len(healthy(observed)) < spec.size:
-        reason = "all have restored data of one file and one token"
+        reason = "all hosts have data that was restored from the same file with the same token"
         yield StartRestored(hosts=names, reason=reason, rules=(1, 2, 11), quorum="all members serve again")
     if former := former_tokens(spec, observed, token):
-        reason = "old members that come back ask for it, and stay down"
+        reason = "an old member that starts later and reads this key stays stopped"
         yield FenceOff(host=names[0], tokens=former, reason=reason, rules=(57, 65))
     for name in names:
         if stages[name] != "done":
-            yield SealRestore(host=name, reason="it was proved by a write and a read")
+            yield SealRestore(host=name, reason="the member passed a write and a read")
 
 
 def _refuse_restore(
@@ -129,7 +138,7 @@ def _refuse_restore(
     reasons = [
         Refused(
             f"{name} cannot be reached: {gone.why}",
-            hint=gone.hint or "its member may still run: unreachable is not down",
+            hint=gone.hint or f"make {name} reachable: its member may still run",
             host=name,
             rules=(57, 62),
         )
@@ -144,14 +153,15 @@ def _refuse_restore(
 
 
 def _refuse_newer_snapshot(spec: Spec, snapshot: SnapshotFile) -> tuple[Refused, ...]:
-    """An older minor does not know the form of newer data (rule 49)."""
+    """Refuse a snapshot of a newer minor: an older minor cannot read its data format (rule 49)."""
     if not snapshot.made_by or parse_version(snapshot.made_by).series <= spec.version.series:
         return ()
     made, series = parse_version(snapshot.made_by), f"{spec.version.major}.{spec.version.minor}"
     return (
         Refused(
-            f"the snapshot is of a cluster of etcd {made.major}.{made.minor}, and `version` is {spec.version}",
-            hint=f"set `version` to a release of {made.major}.{made.minor} or later: {series} cannot read its data",
+            f"the snapshot is from etcd {made.major}.{made.minor}, and `version` in cluster.yaml is {spec.version}",
+            hint=f"set `version` to a release of {made.major}.{made.minor} or later: "
+            f"etcd {series} cannot read the snapshot's data",
             rules=(49,),
         ),
     )
@@ -162,20 +172,23 @@ def _refuse_restore_on_host(
 ) -> tuple[Refused, ...]:
     fresh = refuse_join(spec, host, seen) if seen.marker is None else refuse_prepare(spec, host, seen)
     reasons = [*fresh, *refuse_other_ca(spec, seen, observed)]
-    mark = seen.marker
+    marker = seen.marker
     if _stage(seen, token) == "undo":
         reasons.append(
             Refused(
-                f"the last restore of {host.name} is being undone",
-                hint="finish that first: `etcdup restore --undo` goes on from where it was",
+                f"the undo of the last restore on {host.name} is not complete",
+                hint="complete the undo first: run `etcdup restore --undo`, which resumes it",
                 host=host.name,
             )
         )
-    elif mark and mark.restored and mark.is_being_restored and mark.restored.sha256 != snapshot.sha256:
+    elif (
+        marker and marker.restored and marker.is_being_restored and marker.restored.sha256 != snapshot.sha256
+    ):
         reasons.append(
             Refused(
-                f"{host.name} is in the middle of a restore of another file (sha256 {mark.restored.sha256[:12]})",
-                hint="finish that one first, with the same snapshot: `etcdup restore` goes on from where it was",
+                f"{host.name} has an unfinished restore of another file (sha256 {marker.restored.sha256[:12]})",
+                hint="finish that restore first: run `etcdup restore` with the file that has this sha256, which "
+                "resumes it",
                 host=host.name,
             )
         )
@@ -183,9 +196,9 @@ def _refuse_restore_on_host(
     if not _stage(seen, token) and seen.data.free_bytes < need:
         reasons.append(
             Refused(
-                f"no space on {host.name}: {seen.data.path} has {show_size(seen.data.free_bytes)} free, "
-                f"{show_size(need)} are needed for the snapshot and what is restored from it",
-                hint="the old data stays beside it: make room, or give the folder a larger disk",
+                f"not enough free space on {host.name}: {seen.data.path} has {show_size(seen.data.free_bytes)} free, "
+                f"the snapshot and the restored data need {show_size(need)}",
+                hint="free disk space, or use a larger disk: the old data stays next to the restored data",
                 host=host.name,
             )
         )
@@ -193,14 +206,14 @@ def _refuse_restore_on_host(
 
 
 def space_needed(snapshot: SnapshotFile) -> int:
-    """For the file on a host, and what is restored from it."""
+    """Return the bytes that a host needs for the snapshot file and the data restored from it."""
     return 2 * snapshot.size + WAL_SPACE
 
 
 def _stage(seen: HostSeen, token: str) -> str:
-    """How far this restore is on a host; empty where it has not begun."""
-    mark = seen.marker
-    return mark.restored.stage if mark is not None and mark.restored and mark.token == token else ""
+    """Return the stage of this restore on a host; empty if it has not started there."""
+    marker = seen.marker
+    return marker.restored.stage if marker is not None and marker.restored and marker.token == token else ""
 
 
 def _markers(spec: Spec, observed: Observed) -> list[Marker]:
@@ -211,7 +224,7 @@ def _markers(spec: Spec, observed: Observed) -> list[Marker]:
 
 
 def _leaving(spec: Spec, observed: Observed) -> list[str]:
-    """Hosts beyond cluster.yaml that still bear this cluster's mark."""
+    """Return the hosts that have this cluster's marker and are not in `spec`."""
     ours = {host.name for host in spec.hosts}
     return [
         name
@@ -221,25 +234,40 @@ def _leaving(spec: Spec, observed: Observed) -> list[str]:
 
 
 def _bump(spec: Spec, observed: Observed) -> int:
-    """More than any restore before it added, so that a second restore of one file does not go back either. 0 where
-    the version cannot do it (rule 58)."""
+    """Return by how much to raise the revisions; 0 if the version cannot raise them (rule 58).
+
+    It is more than any earlier restore added, so that revisions do not go back if the same file is restored twice.
+    """
     if not can_bump(spec.version):
         return 0
-    return BUMP + max((mark.restored.bump for mark in _markers(spec, observed) if mark.restored), default=0)
+    bumps = [marker.restored.bump for marker in _markers(spec, observed) if marker.restored]
+    return BUMP + max(bumps, default=0)
 
 
 def can_bump(version: Version) -> bool:
+    """Return whether this version's restore command has `--bump-revision`."""
     return version >= (3, 5, 10) or (3, 4, 27) <= version < (3, 5, 0)
 
 
 def _notes(snapshot: SnapshotFile) -> tuple[str, ...]:
-    """What there is to judge by whose data it is."""
-    made = f"of etcd {snapshot.made_by.rpartition('.')[0]}" if snapshot.made_by else "of an unknown version"
-    whose = "" if snapshot.origin or snapshot.members else ". It does not say which cluster it is from"
-    members = (f"it is of a cluster with the members {snapshot.members_text}",) if snapshot.members else ()
+    """Return what an operator needs to know about the snapshot: its content, its origin, and what is not in it."""
+    made = (
+        f"from etcd {snapshot.made_by.rpartition('.')[0]}"
+        if snapshot.made_by
+        else "from an unknown etcd version"
+    )
+    unknown = (
+        "" if snapshot.origin or snapshot.members else ". The file does not say which cluster it is from"
+    )
+    members = (
+        (f"the snapshot is from a cluster with the members {snapshot.members_text}",)
+        if snapshot.members
+        else ()
+    )
     return (
-        f"{snapshot.title}: {show_size(snapshot.size)}, revision {snapshot.revision}, {made}, whole (sha256 "
-        f"{snapshot.sha256[:12]}){whose}",
+        f"{snapshot.title}: {show_size(snapshot.size)}, revision {snapshot.revision}, {made}, complete "
+        f"(sha256 {snapshot.sha256[:12]}){unknown}",
         *members,
-        "everything written since the snapshot is not in the restored cluster; the old data stays aside on each host",
+        "the restored cluster does not contain what was written after the snapshot; the old data stays on each host, "
+        "renamed to NAME.aside-TIME",
     )

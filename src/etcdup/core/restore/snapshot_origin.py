@@ -1,7 +1,8 @@
-"""Whose data a snapshot holds. Names say little: many a cluster is called `prod`, and its first member `infra1`.
+"""Which cluster a snapshot comes from. Names do not identify it: many clusters are called `prod`.
 
-No file says a cluster's name, but its database lists the members with their IDs and peer URLs. One of them that is
-one of ours is enough: members come and go, a restore gives all of them other IDs, and keeps their addresses.
+A snapshot file contains no cluster name, but its database lists the members with their IDs and peer URLs. One member
+that is also a member of this cluster is enough. Members are replaced over time; a restore changes all member IDs and
+keeps the addresses.
 """
 
 import json
@@ -15,7 +16,10 @@ from etcdup.core.spec.model import Spec
 
 
 def read_members(entries: Iterable[bytes]) -> tuple[ListedMember, ...]:
-    """The values of etcd's bucket `members`: JSON from 3.4 to 3.7. One that is not does not say whose it is."""
+    """Return the members from the values of etcd's bucket `members`. Values that are not a member in JSON are skipped.
+
+    etcd 3.4 to 3.7 store each member as JSON.
+    """
     found = (_member(entry) for entry in entries)
     return tuple(sorted((each for each in found if each), key=lambda each: (each.name, each.member_id)))
 
@@ -35,26 +39,35 @@ def _member(entry: bytes) -> ListedMember | None:
 
 
 def refuse_foreign_snapshot(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> tuple[Refused, ...]:
-    """Where another cluster's data would take the place of this one's. On hosts without data there is none to lose, and
-    what was let begin may go on."""
+    """Refuse to replace this cluster's data by the data of another cluster.
+
+    Hosts without data have nothing to lose. A restore that was allowed to start may resume.
+    """
     if not snapshot.members or not _has_data(observed) or _was_allowed(spec, observed, snapshot):
         return ()
     if _is_ours(spec, observed, snapshot):
         return ()
     return (
         Refused(
-            f"{snapshot.title} is of another cluster{' of that name' if snapshot.origin else ''}: its members are "
-            f"{snapshot.members_text}, and {spec.name} has none of these, neither by its ID nor by its peer URL",
+            f"{snapshot.title} comes from another cluster{' with the same name' if snapshot.origin else ''}: its "
+            f"members are {snapshot.members_text}, and cluster {spec.name} has no member with one of these IDs or "
+            "peer URLs",
             hint=_hint(spec, snapshot),
         ),
     )
 
 
 def _hint(spec: Spec, snapshot: SnapshotFile) -> str:
-    own = f"this cluster's own, and all of its members were exchanged since: then `--from-cluster {spec.name}` says so"
+    exchanged = f"all members of {spec.name} were replaced after the snapshot was taken"
     if snapshot.origin:
-        return f"it may be {own}; so it does where the other's data is wanted here, as a clone"
-    return f"`--from-cluster NAME` restores it here all the same, as a clone of cluster NAME; or it is {own}"
+        return (
+            f"pass `--from-cluster {spec.name}` if {exchanged}, or if you want a clone of the other cluster on "
+            "these hosts"
+        )
+    return (
+        "pass `--from-cluster NAME` to restore it here all the same, as a clone of cluster NAME. If "
+        f"{exchanged}, pass `--from-cluster {spec.name}`"
+    )
 
 
 def _has_data(observed: Observed) -> bool:
@@ -62,10 +75,12 @@ def _has_data(observed: Observed) -> bool:
 
 
 def _was_allowed(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool:
-    marks = [seen.marker for seen in observed.reachable().values() if seen.marker is not None]
+    markers = [seen.marker for seen in observed.reachable().values() if seen.marker is not None]
     return any(
-        mark.cluster == spec.name and mark.restored is not None and mark.restored.sha256 == snapshot.sha256
-        for mark in marks
+        marker.cluster == spec.name
+        and marker.restored is not None
+        and marker.restored.sha256 == snapshot.sha256
+        for marker in markers
     )
 
 
@@ -84,7 +99,7 @@ def _ids(seen: Iterable[MemberSeen]) -> set[int]:
 
 
 def _own_addresses(spec: Spec, observed: Observed, seen: Iterable[MemberSeen]) -> set[str]:
-    """Where members are now by their own list, where cluster.yaml has them, and where a process was told that it is."""
+    """Return the peer addresses of this cluster: from the member list, cluster.yaml and the etcd processes."""
     urls = [url for each in seen for member in each.members for url in member.peer_urls]
     urls += [spec.peer_url(host) for host in spec.hosts]
     for host in observed.reachable().values():
@@ -93,5 +108,9 @@ def _own_addresses(spec: Spec, observed: Observed, seen: Iterable[MemberSeen]) -
 
 
 def _addresses(urls: Iterable[str]) -> set[str]:
-    """Host and port: a cluster that was given TLS is the same one, and another on the same hosts has other ports."""
+    """Return host and port of each URL.
+
+    The scheme does not count: a cluster that got TLS is still the same cluster. The port does: another cluster on the
+    same hosts has other ports.
+    """
     return {url.rpartition("://")[2].rstrip("/").lower() for url in urls} - {""}

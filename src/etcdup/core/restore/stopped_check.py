@@ -1,4 +1,4 @@
-"""Whether all that could speak for a cluster is known to be stopped (rule 57)."""
+"""Checks that every member of a cluster is known to be stopped before its data is exchanged (rule 57)."""
 
 from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import is_inactive
@@ -7,27 +7,47 @@ from etcdup.core.spec.model import Spec
 
 
 def still_running(spec: Spec, observed: Observed) -> tuple[str, ...]:
-    """Hosts on which a member of the old cluster runs or is about to. A restored one may run only where it is
-    placed, and is none of these."""
+    """Return the hosts where a member of the old cluster runs, or systemd is about to start one.
+
+    A host whose restored data is in place runs a restored member, so it is not included.
+    """
     return tuple(
         name
         for name, seen in observed.reachable().items()
-        if not is_inactive(seen) and (mark := seen.marker) is not None
-        and mark.cluster == spec.name and not (mark.restored and mark.restored.stage == "placed")
+        if not is_inactive(seen) and (marker := seen.marker) is not None
+        and marker.cluster == spec.name and not (marker.restored and marker.restored.stage == "placed")
     )  # fmt: skip
 
 
 def refuse_data_change(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Data is exchanged only when every host was reached and seen to be stopped: unreachable is not down."""
+    """Refuse to exchange data unless every host was reached and etcd was seen to be stopped on it.
+
+    An unreachable host is not necessarily down.
+    """
     if gone := sorted(observed.unreachable()):
-        return (Refused(f"{', '.join(gone)} cannot be reached and may still run", rules=(57, 62)),)
-    if moving := still_running(spec, observed):
-        return (Refused(f"etcd still runs on {', '.join(moving)}", hint="stop it there first", rules=(57,)),)
+        return (
+            Refused(
+                f"{', '.join(gone)} cannot be reached and may still run etcd",
+                hint=f"make {', '.join(gone)} reachable, then run the same command again",
+                rules=(57, 62),
+            ),
+        )
+    if running := still_running(spec, observed):
+        return (
+            Refused(
+                f"etcd still runs on {', '.join(running)}",
+                hint=f"stop etcd on {', '.join(running)}, then run the same command again",
+                rules=(57,),
+            ),
+        )
     return ()
 
 
 def refuse_unfinished_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Members of the old and of the new cluster may both be there: only the restore itself knows the order."""
+    """Refuse any other change while a restore is not finished.
+
+    Members of the old and of the restored cluster may exist at the same time, and only the restore handles that.
+    """
     names = [
         name
         for name, seen in observed.reachable().items()
@@ -37,9 +57,9 @@ def refuse_unfinished_restore(spec: Spec, observed: Observed) -> tuple[Refused, 
         return ()
     return (
         Refused(
-            f"a restore of cluster {spec.name} was begun and is not finished: {', '.join(names)}",
-            hint="run `etcdup restore` with the same snapshot again: it goes on from where it was; `etcdup restore "
-            "--undo` puts the old data back instead",
+            f"a restore of cluster {spec.name} was started and is not finished: {', '.join(names)}",
+            hint="run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot, or "
+            "`etcdup recover`. To put the old data back instead, run `etcdup restore --undo`",
             rules=(57,),
         ),
     )

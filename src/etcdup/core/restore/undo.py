@@ -1,7 +1,7 @@
-"""The plan of `restore --undo`: the data that a restore moved aside goes back, and what was restored aside in turn.
+"""The plan of `restore --undo`: put the archived data back, and archive the restored data.
 
-First every host's mark says `undo`, so that neither apply nor a restore takes a half-undone cluster for a whole one;
-then all members are stopped, the folders change places, and the old members start together.
+First the marker of every host is set to `undo`, so that neither apply nor a restore works on a cluster that is only
+partly undone. Then all members are stopped, the directories are exchanged, and the old members start together.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,11 @@ from etcdup.core.spec.model import Spec
 
 
 def plan_undo(spec: Spec, observed: Observed, suffix: str, *, resumed: bool = False) -> Plan | Refusal:
-    """`suffix` is `aside-TIME`. `resumed`: this run or one before it has begun, so that hosts may be undone already."""
+    """Return the steps that undo the last restore, or the reasons against it.
+
+    `suffix` is `aside-TIME`. `resumed` means that this run or an earlier run has started the undo, so some hosts may be
+    undone already.
+    """
     if reasons := _refuse_undo(spec, observed, resumed=resumed):
         return Refusal(spec.name, reasons)
     token = next((_token(seen) for seen in _own_hosts(spec, observed).values()), "")
@@ -25,47 +29,57 @@ def plan_undo(spec: Spec, observed: Observed, suffix: str, *, resumed: bool = Fa
 
 
 def can_undo(spec: Spec, observed: Observed) -> bool:
-    """Whether there is a restore to undo, as the first look says: the hosts do not say so any more at the end."""
+    """Return whether there is a restore to undo. Call it on the first observation.
+
+    The markers no longer show it when the undo is complete.
+    """
     return not _refuse_undo(spec, observed, resumed=False)
 
 
 def is_undo_begun(spec: Spec, observed: Observed) -> bool:
+    """Return whether a host has the marker of an undo."""
     return any(_stage(seen) == "undo" for seen in _own_hosts(spec, observed).values())
 
 
 def is_undo_unstarted(spec: Spec, observed: Observed) -> bool:
-    """Whether an undo was cut after its last mark: all hosts have their old data, of one cluster, and not all run."""
-    marks = [seen.marker for seen in _own_hosts(spec, observed).values() if seen.marker]
-    undone = [mark for mark in marks if mark.restored and mark.restored.stage == "undone"]
+    """Return whether an undo was interrupted between its last marker and the start of all members.
+
+    Then all hosts have their old data, of one cluster, and at least one member is stopped.
+    """
+    markers = [seen.marker for seen in _own_hosts(spec, observed).values() if seen.marker]
+    undone = [marker for marker in markers if marker.restored and marker.restored.stage == "undone"]
     return (
         len(undone) == spec.size
-        and len({mark.token for mark in undone}) == 1
+        and len({marker.token for marker in undone}) == 1
         and any(is_inactive(seen) for seen in observed.reachable().values())
     )
 
 
 def _steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
     seen = _own_hosts(spec, observed)
-    if quiet := _is_untouched(spec, observed):
+    if untouched := _is_untouched(spec, observed):
         for name, host in seen.items():
             if _stage(host):
-                yield ForgetRestore(host=name, reason="it was never put in place")
+                yield ForgetRestore(host=name, reason="the restored data was staged and never used")
     else:
         yield from _undo_steps(spec, observed, suffix)
     for name, host in seen.items():
-        if not quiet:
+        if not untouched:
             yield from settings_steps(spec, spec.host(name), host, _token(host), observed.pki)
     waiting = any(_stage(host) for host in seen.values())
-    if (waiting and not quiet) or not all(host.unit.is_running for host in seen.values()):
-        reason = "all have their old data"
+    if (waiting and not untouched) or not all(host.unit.is_running for host in seen.values()):
+        reason = "all hosts have their old data again"
         yield StartRestored(
             hosts=tuple(seen), reason=reason, rules=(1, 2, 11), quorum="all members serve again"
         )
 
 
 def _is_untouched(spec: Spec, observed: Observed) -> bool:
-    """Whether the cluster runs as before beside what was staged. A mark is written last: one host may have restored
-    data in place already, and a cluster of one would run on it."""
+    """Return whether the old cluster still runs, and the restored data is staged at most.
+
+    The marker is written last, so a host with the marker `staged` may already have the restored data in place. With
+    one host, a healthy member could run on that data: such a cluster never counts as untouched.
+    """
     stages = {_stage(host) for host in _own_hosts(spec, observed).values()}
     return stages <= {"", "staged"} and len(healthy(observed)) == spec.size > 1
 
@@ -74,14 +88,19 @@ def _undo_steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
     seen = _own_hosts(spec, observed)
     for name, host in seen.items():
         if _stage(host) not in ("", "undo"):
-            yield MarkUndo(host=name, reason="from here on only this undo goes on", rules=(57,))
+            yield MarkUndo(
+                host=name, reason="until the undo is complete, apply and restore are refused", rules=(57,)
+            )
     waiting = [name for name, host in seen.items() if _stage(host)]
     if waiting and (running := tuple(name for name, host in seen.items() if not is_inactive(host))):
-        reason = "no member of the restored cluster may meet one of the old"
+        reason = "members of the restored cluster must not run together with members of the old cluster"
         yield StopMembers(hosts=running, reason=reason, rules=(57,), quorum="no member serves from here on")
     for name in waiting:
         yield UndoData(
-            host=name, aside=suffix, reason="its old data is there; nothing is deleted", rules=(56,)
+            host=name,
+            aside=suffix,
+            reason="the old data is put back; the restored data is renamed, not deleted",
+            rules=(56,),
         )
 
 
@@ -99,8 +118,8 @@ def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refu
     if not restored and not resumed:
         return (
             Refused(
-                f"no host of cluster {spec.name} says that it was restored: there is nothing to undo",
-                hint="if members are stopped, `etcdup apply` starts them",
+                f"no host of cluster {spec.name} has the marker of a restore: there is nothing to undo",
+                hint="if members are stopped, run `etcdup apply` to start them",
             ),
         )
     stages = {_stage(host) for host in seen.values()}
@@ -114,16 +133,16 @@ def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refu
 
 def _no_way_back(name: str) -> Refused:
     return Refused(
-        f"{name} has no data of before the restore to go back to",
-        hint="an undo is for the hosts that the restore was done on, and that were members before it; with other hosts "
-        "in cluster.yaml, restore a backup instead",
+        f"{name} has no data from before the restore, so the restore cannot be undone",
+        hint="restore a backup instead (`etcdup backup list`, `etcdup restore`). An undo needs the hosts that were "
+        "restored in cluster.yaml, and each of them must have been a member before the restore",
         host=name,
         rules=(56,),
     )
 
 
 def _can_undo_host(seen: HostSeen | None) -> bool:
-    """An abandoned restore may not have come to this host at all: its data was never touched."""
+    """Return whether the host has old data, or its data was never touched by the restore."""
     if seen is None or seen.marker is None:
         return False
     restored = seen.marker.restored
@@ -140,20 +159,25 @@ def _own_hosts(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
 
 
 def _stage(seen: HostSeen) -> str:
-    mark = seen.marker
+    """Return the stage of the restore on this host; empty if there is nothing left to undo."""
+    marker = seen.marker
     over = ("undone", "joined")
-    return mark.restored.stage if mark and mark.restored and mark.restored.stage not in over else ""
+    return marker.restored.stage if marker and marker.restored and marker.restored.stage not in over else ""
 
 
 def _token(seen: HostSeen) -> str:
-    """The cluster's that counts again."""
-    mark = seen.marker
-    assert mark is not None, "only hosts that bear our mark are asked"
-    return mark.restored.former[-1] if mark.restored and _stage(seen) and mark.restored.former else mark.token
+    """Return the token of the cluster that the undo brings back."""
+    marker = seen.marker
+    assert marker is not None, "the caller passes only hosts with this cluster's marker"
+    restored = marker.restored
+    return restored.former[-1] if restored and _stage(seen) and restored.former else marker.token
 
 
 def _notes(spec: Spec, observed: Observed) -> tuple[str, ...]:
     stages = {_stage(seen) for seen in _own_hosts(spec, observed).values()}
     if stages & {"placed", "done"}:
-        return ("everything written since the restore is not in the old data; what was restored stays aside",)
+        return (
+            "the old data does not contain what was written after the restore; the restored data stays on each host, "
+            "renamed to NAME.aside-TIME",
+        )
     return ()

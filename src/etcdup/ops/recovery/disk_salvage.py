@@ -1,4 +1,4 @@
-"""Doing a salvage: how far a stopped or mute member's log goes, and a snapshot off a copy of its data."""
+"""Do a salvage: read the end of a member's log, and take a snapshot of a copy of its data."""
 
 import asyncio
 import base64
@@ -28,6 +28,7 @@ from etcdup.core.recovery.disk_salvage import (
 from etcdup.core.restore.data_copy import SIZE_TIMEOUT_S
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.errors import EtcdupError, RemoteError
+from etcdup.ops import polling
 from etcdup.ops.backups.snapshot import save_snapshot
 from etcdup.ops.backups.temporary_etcd import etcd_flags, key_files, make_credentials
 from etcdup.ops.world.perform import Performer
@@ -37,26 +38,29 @@ from etcdup.remote.etcd.grpc_client import Credentials, EtcdClient
 from etcdup.remote.host import Held, Host, HostFile
 
 READ_TIMEOUT_S = 300.0
-# A large log is read again before etcd answers.
+# etcd reads the whole log again before it answers, which takes long if the log is large.
 SERVE_TIMEOUT_S = 900.0
 SILENCE_S = 30.0
 ASK_S = 5.0
 POLL_S = 0.2
 HEARTBEAT_S = 1.0
 LOST_AFTER_S = 30
-# Below those that the kernel gives to connections.
+# Below the ports that the kernel assigns to outgoing connections.
 PORTS = range(20_000, 30_000)
 ATTEMPTS = 3
 
 
 class CopyNotServed(EtcdupError):
-    """etcd does not serve the copy; `detail` has its last words. `port_taken`: it may on other ports."""
+    """etcd does not serve the copy. `detail` has the end of its log. `port_taken`: it may work with other ports."""
 
     port_taken = False
 
 
 async def read_last_entries(world: World, observed: Observed, names: Iterable[str]) -> dict[str, LastEntry]:
-    """How far each host's log goes. Read-only; a member that runs without a quorum adds nothing to it."""
+    """Return the last entry of each host's log. Read-only.
+
+    A member that runs without a quorum adds no entries, so the log may be read while it runs.
+    """
     seen = observed.reachable()
 
     async def one(name: str) -> LastEntry:
@@ -67,14 +71,14 @@ async def read_last_entries(world: World, observed: Observed, names: Iterable[st
 
 
 async def measure_copy(world: World, observed: Observed, name: str) -> int:
-    """In bytes: what a copy of that host's data takes there."""
+    """Return the bytes that a copy of that host's data needs."""
     argv = salvage_size_argv(observed.reachable()[name])
-    said = await world.hosts[name].run(argv, timeout_s=SIZE_TIMEOUT_S)
-    return int(said.check().stdout) * 1024
+    result = await world.hosts[name].run(argv, timeout_s=SIZE_TIMEOUT_S)
+    return int(result.check().stdout) * 1024
 
 
 async def read_log_end(host: Host, folder: str) -> tuple[str, LogEnd, LastEntry]:
-    """The path of the log's last file, its end, and the last entry, which may be in a file before it."""
+    """Return the path of the last log file, its end, and the last entry, which may be in an earlier file."""
     name, end = await _read_end(host, folder, 0)
     last, back = end.last, 1
     while last is None:
@@ -83,7 +87,7 @@ async def read_log_end(host: Host, folder: str) -> tuple[str, LogEnd, LastEntry]
 
 
 async def salvage(performer: Performer, step: SalvageData, observed: Observed) -> None:
-    """From the start again where somebody else had one of the ports that were taken for free."""
+    """Take the snapshot. Start again with other ports if another program uses one of the chosen ports."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             await _salvage_once(performer, step, observed)
@@ -94,15 +98,18 @@ async def salvage(performer: Performer, step: SalvageData, observed: Observed) -
 
 
 async def _salvage_once(performer: Performer, step: SalvageData, observed: Observed) -> None:
-    """A copy, its log closed, and the snapshot off it: named only when it is whole. Whatever the end, no copy stays but
-    where its host is lost; the next run removes that one."""
+    """Copy the data, complete the log of the copy, and save a snapshot of it.
+
+    The snapshot gets its name only when it is complete. The copy is removed in any case. If the connection to its host
+    is lost, the next run removes it.
+    """
     world, seen = performer.world, observed.reachable()[step.host]
     layout, host = layout_of(world.spec, host_of(world.spec, observed, step.host)), world.hosts[step.host]
     await performer.perform(host, copy_commands(seen, layout), step.kind)
     try:
         await _close_log(performer, host, step, seen)
         await performer.send_request(
-            step.kind, step.host, f"a snapshot off a copy, into {Path(step.snapshot).name}",
+            step.kind, step.host, f"save a snapshot of the copy as {Path(step.snapshot).name}",
             lambda: _save_snapshot_of_copy(performer, step, seen, layout),
         )  # fmt: skip
     finally:
@@ -111,19 +118,19 @@ async def _salvage_once(performer: Performer, step: SalvageData, observed: Obser
 
 
 async def _read_end(host: Host, folder: str, back: int) -> tuple[str, LogEnd]:
-    said = await host.run(last_log_argv(folder, back), timeout_s=READ_TIMEOUT_S)
+    result = await host.run(last_log_argv(folder, back), timeout_s=READ_TIMEOUT_S)
     try:
-        name, _, content = said.check().stdout.partition("\n")
+        name, _, content = result.check().stdout.partition("\n")
         return name, await asyncio.to_thread(
             lambda: parse_log_end(gzip.decompress(base64.b64decode(content)))
         )
     except (ValueError, EOFError, OSError, RemoteError) as error:
         raise EtcdupError(
-            f"the log of {host.name}'s member cannot be read: {getattr(error, 'message', error)}",
-            detail=said.stderr.strip(),
-            hint="its disk may be damaged. `--without-copy` goes on from the snapshot of a member that answers, "
-            f"without the end of its log; to go on from another one, switch {host.name} off and name it with "
-            f"`--fenced {host.name}`. {BACKUP_HINT}",
+            f"cannot read the write-ahead log of the member on {host.name}: {getattr(error, 'message', error)}",
+            detail=result.stderr.strip(),
+            hint=f"check the disk of {host.name}, which may be damaged. Pass `--without-copy` to rebuild the cluster "
+            "from the snapshot of a member that answers, without the last entries of its log. To rebuild from another "
+            f"member, power {host.name} off and pass `--fenced {host.name}`. {BACKUP_HINT}",
         ) from None
 
 
@@ -131,8 +138,8 @@ async def _close_log(performer: Performer, host: Host, step: SalvageData, seen: 
     path, end, last = await read_log_end(host, wal_path(seen, copied=True))
     if last != LastEntry(step.term, step.index):
         raise EtcdupError(
-            f"the log of {step.host} has moved since it was looked at: it ends at term {last.term}, index {last.index}",
-            hint="was there a quorum for a moment? Run the same command again: it looks first",
+            f"the log of {step.host} has changed since etcdup read it: it ends at term {last.term}, index {last.index}",
+            hint="run the same command again, which reads the logs first: there may have been a quorum for a moment",
         )
     if more := commit_record(end, last):
         encoded = base64.b64encode(more).decode()
@@ -190,19 +197,28 @@ async def _copy_server(
 async def _wait_until_serving(
     world: World, name: str, client: EtcdClient, ending: "asyncio.Task[str]", log: str
 ) -> None:
-    """Until it leads, and all of its log is applied. Raises as well where its shell ended without a word."""
-    began, why = world.clock.now(), ""
-    while not (ending.done() and ending.result()):
-        if world.clock.now() >= began + (SILENCE_S if ending.done() else SERVE_TIMEOUT_S):
-            break
+    """Wait until etcd on the copy is the leader and has applied its whole log. Raises CopyNotServed otherwise.
+
+    The shell that runs etcd prints a line when etcd ends. If the shell itself ends without a line, the wait ends after
+    SILENCE_S.
+    """
+    began, why, serving = world.clock.now(), "", False
+
+    async def serves_or_has_ended() -> bool:
+        nonlocal why, serving
+        if ending.done() and (ending.result() or world.clock.now() >= began + SILENCE_S):
+            return True
         try:
             seen = await client.status(timeout_s=ASK_S)
-            if seen.leader_id and seen.applied_index >= seen.raft_index:
-                return
-            why = "it has no leader"
+            serving = seen.leader_id != 0 and seen.applied_index >= seen.raft_index
+            why = "it has no leader, or has not applied its whole log"
         except EtcdRpcError as error:
             why = error.message
-        await world.clock.sleep(POLL_S)
+        return serving
+
+    await polling.wait_until(world.clock, serves_or_has_ended, SERVE_TIMEOUT_S, POLL_S)
+    if serving:
+        return
     why = "it has ended" if ending.done() else why
     raise _not_served(
         name, why, (await world.hosts[name].run(("tail", "-n", "200", log))).stdout.splitlines()
@@ -213,14 +229,14 @@ def _not_served(name: str, why: str, lines: list[str]) -> CopyNotServed:
     error = CopyNotServed(
         f"etcd does not serve the copy of {name}'s data: {why}",
         detail="\n".join(telling_lines(lines)),
-        hint=f"its data may be damaged; it is untouched, in its place. {BACKUP_HINT}",
+        hint=f"check the disk of {name}: its data may be damaged. The data was not changed. {BACKUP_HINT}",
     )
     error.port_taken = any("address already in use" in line for line in lines)
     return error
 
 
 async def _wait_for_end(held: Held) -> str:
-    """`ended`, should etcd end by itself."""
+    """Return `ended` if etcd ends by itself, and nothing if the shell ends otherwise."""
     async for line in held.lines():
         return line
     return ""

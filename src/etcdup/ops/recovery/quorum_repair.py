@@ -1,4 +1,4 @@
-"""What recover tries first: looking for room on full disks, and waiting for a quorum that may come back (rule 68)."""
+"""What recover tries first: inspect full disks, and wait until a quorum may be back (rule 68)."""
 
 import asyncio
 
@@ -12,6 +12,7 @@ from etcdup.core.recovery.disk_space import (
 )
 from etcdup.core.recovery.quorum_repair import reachable_quorum
 from etcdup.errors import RemoteError
+from etcdup.ops import polling
 from etcdup.ops.certs.proof import RECOVERY_TIMEOUT_S
 from etcdup.ops.world.health import Health, has_quorum, prove_each, prove_voters
 from etcdup.ops.world.observe import observe_members
@@ -21,32 +22,35 @@ POLL_S = 0.1
 
 
 async def inspect_full_disks(world: World, observed: Observed) -> dict[str, DiskSpace]:
-    """What lies on each disk that is full, by host. Changes nothing."""
+    """Return what uses space on each full disk, by host. Read-only."""
     there = reachable_quorum(world.spec, observed)
-    crowded = [
+    full = [
         there[host.name]
         for host in world.spec.hosts
         if host.name in there and full_directory(there[host.name])
     ]
-    found = await asyncio.gather(*(_inspect_disk(world, seen) for seen in crowded))
-    return {seen.host: room for seen, room in zip(crowded, found, strict=True) if room is not None}
+    found = await asyncio.gather(*(_inspect_disk(world, seen) for seen in full))
+    return {seen.host: space for seen, space in zip(full, found, strict=True) if space is not None}
 
 
 async def wait_for_quorum(world: World, observed: Observed) -> tuple[bool, tuple[Health, ...]]:
-    """Whether a quorum is proved, within the time that members take to find each other; and every member's proof."""
-    end = world.clock.now() + RECOVERY_TIMEOUT_S
-    while True:
+    """Wait until a quorum is proved. Return whether it was, and the health proof of every member.
+
+    The timeout is the time that members need to connect to each other after they were apart.
+    """
+
+    async def is_back() -> bool:
+        nonlocal observed
         observed = await observe_members(world, observed)
-        is_back = any(seen.leader_id for seen in observed.answering().values()) and has_quorum(
-            await prove_voters(world, observed)
-        )
-        if is_back or world.clock.now() >= end:
-            return is_back, await prove_each(world, observed)
-        await world.clock.sleep(POLL_S)
+        has_leader = any(seen.leader_id for seen in observed.answering().values())
+        return has_leader and has_quorum(await prove_voters(world, observed))
+
+    back = await polling.wait_until(world.clock, is_back, RECOVERY_TIMEOUT_S, POLL_S)
+    return back, await prove_each(world, observed)
 
 
 async def _inspect_disk(world: World, seen: HostSeen) -> DiskSpace | None:
-    """None where it cannot be told: then nothing is removed there."""
+    """Return what uses space on the full disk, or None if that is not known: then nothing is removed there."""
     try:
         result = await world.hosts[seen.host].run(
             disk_space_argv(world.spec, seen), timeout_s=DISK_SPACE_TIMEOUT_S

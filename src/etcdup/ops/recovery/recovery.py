@@ -1,4 +1,4 @@
-"""What recover does before anything is changed: every survivor's data is kept on the operator's machine."""
+"""What recover does before it changes anything: it saves the data of every survivor on the operator's machine."""
 
 import asyncio
 import hashlib
@@ -27,7 +27,7 @@ from etcdup.ops.world.world import World
 
 @dataclass(frozen=True)
 class RecoverySource:
-    """The survivor to go on from, and its data. `salvaged`: off its disk, to the end of its log."""
+    """The survivor to rebuild from, and its snapshot. `salvaged`: taken from its disk, up to the end of its log."""
 
     host: str
     path: Path
@@ -37,13 +37,17 @@ class RecoverySource:
 async def choose_source(
     world: World, observed: Observed, fenced: Collection[str], report: Report
 ) -> RecoverySource:
-    """Where a recovery was begun, or a survivor's snapshot is all that there is: else see `to_salvage`. Raises
-    RefusedError where nothing is to be rebuilt, or not yet. Changes nothing on any host."""
+    """Return the source of a recovery that is in progress, or the survivor with the newest data.
+
+    If a log has entries that no survivor has applied, use `prepare_salvage` instead. Raises RefusedError if the cluster
+    must not be rebuilt, or not yet. Changes nothing on any host.
+    """
     spec = world.spec
-    if (going := begun_recovery(spec, observed)) is not None:
+    if (begun := begun_recovery(spec, observed)) is not None:
         if reasons := refuse_unfenced(observed, fenced):
             raise_refusal(Refusal(spec.name, reasons))
-        return RecoverySource(going[0], await _find_snapshot(world, going[1]))
+        host, sha256 = begun
+        return RecoverySource(host, await _find_snapshot(world, sha256))
     if reasons := refuse_recovery(spec, observed, fenced):
         raise_refusal(Refusal(spec.name, reasons))
     names = survivors(spec, observed)
@@ -52,7 +56,7 @@ async def choose_source(
 
 
 async def save_survivors(world: World, observed: Observed, report: Report) -> dict[str, Path]:
-    """A snapshot of each, on this machine (rule 62)."""
+    """Save a snapshot of each survivor on this machine and return the files (rule 62)."""
     kept = {}
     for name in survivors(world.spec, observed):
         client, file = await world.connect_directly(name), _snapshot_file(observed, name)
@@ -61,13 +65,15 @@ async def save_survivors(world: World, observed: Observed, report: Report) -> di
 
 
 async def read_logs_beyond_snapshots(world: World, observed: Observed) -> dict[str, LastEntry]:
-    """How far the logs within reach go, where one goes further than what a survivor has applied: since its member does
-    not answer, or has not heard yet that others have its last entries too. Else nothing, as where a recovery was begun.
-    Read-only."""
+    """Return the last entry of each reachable log, if one of them is newer than what any survivor has applied.
+
+    This happens if the member does not answer, or if it has not recorded yet that its last entries are committed.
+    Return nothing otherwise, and nothing while a recovery is in progress. Read-only.
+    """
     spec = world.spec
-    applied = [observed.answering()[name].applied_index for name in survivors(spec, observed)]
     if begun_recovery(spec, observed) is not None:
         return {}
+    applied = [observed.answering()[name].applied_index for name in survivors(spec, observed)]
     logs = await read_last_entries(world, observed, salvageable_hosts(spec, observed))
     return logs if logs and max(logs.values()).index > max(applied, default=-1) else {}
 
@@ -79,58 +85,61 @@ async def prepare_salvage(
     fenced: Collection[str],
     report: Report,
 ) -> tuple[World, Planner, RecoverySource]:
-    """How the newest data is taken off its disk, and what is chosen by that; `logs` are from `beyond_snapshots`. What
-    an earlier run kept is not gone by: there may have been a quorum since. Raises RefusedError as `choose` does, and
-    like it changes nothing on any host."""
+    """Return the world, the planner and the source of a salvage. `logs` are from `read_logs_beyond_snapshots`.
+
+    A snapshot that an earlier run kept is not used: the cluster may have had a quorum since. Raises RefusedError as
+    `choose_source` does, and changes nothing on any host either.
+    """
     spec = world.spec
     if reasons := refuse_recovery(spec, observed, fenced):
         raise_refusal(Refusal(spec.name, reasons))
     await save_survivors(world, observed, report)
-    name, told = newest_log(logs), salvage_notes(spec, observed, logs)
+    name, notes = newest_log(logs), salvage_notes(spec, observed, logs)
     chosen = RecoverySource(name, world.snapshots / _snapshot_file(observed, name), salvaged=True)
     size = await measure_copy(world, observed, name)
     one = world_of_one(world, observed, name, fenced)
 
     def planner(observed: Observed) -> Plan | Refusal:
-        return plan_salvage(one.spec, observed, name, logs[name], str(chosen.path), size, told)
+        return plan_salvage(one.spec, observed, name, logs[name], str(chosen.path), size, notes)
 
     return one, planner, chosen
 
 
 async def measure_copies(world: World, observed: Observed, token: str) -> dict[str, int]:
-    """In bytes, by host: what a copy of its data has yet to take there. `world` is from `world_of_one`."""
+    """Return the bytes that a copy of the data still needs on each host. `world` is from `world_of_one`."""
     names = hosts_to_copy(world.spec, observed, token)
 
-    async def size(name: str) -> int:
+    async def measure(name: str) -> int:
         argv = size_argv(observed.reachable()[name], token)
-        said = await world.hosts[name].run(argv, timeout_s=SIZE_TIMEOUT_S)
-        return int(said.check().stdout) * 1024
+        result = await world.hosts[name].run(argv, timeout_s=SIZE_TIMEOUT_S)
+        return int(result.check().stdout) * 1024
 
-    return dict(zip(names, await asyncio.gather(*map(size, names)), strict=True))
+    return dict(zip(names, await asyncio.gather(*map(measure, names)), strict=True))
 
 
 def world_of_one(world: World, observed: Observed, name: str, fenced: Collection[str]) -> World:
-    """The same machines, with a cluster of one host in mind: all the others are on their way out of it."""
+    """Return a World of the same machines for a cluster of one host. All other hosts leave that cluster."""
     off = frozenset(fenced) & observed.unreachable().keys()
-    places = {host.name: host for host in world.spec.hosts} | dict(observed.leaving)
-    met = {each: host for each, host in places.items() if each != name and each not in off}
-    return replace(world, spec=single_host_spec(world.spec, name), extra_hosts=met, fenced=off)
+    known = {host.name: host for host in world.spec.hosts} | dict(observed.leaving)
+    leaving = {each: host for each, host in known.items() if each != name and each not in off}
+    return replace(world, spec=single_host_spec(world.spec, name), extra_hosts=leaving, fenced=off)
 
 
 def _snapshot_file(observed: Observed, name: str) -> str:
-    """The token tells this cluster from the one that was rebuilt in its place."""
-    mark = observed.reachable()[name].marker
-    return f"{mark.token if mark else 'unmarked'}-recover-{name}-{observed.at:%Y%m%dT%H%M%SZ}.db"
+    """Return the file name. The token in it distinguishes this cluster from the one that was rebuilt from it."""
+    marker = observed.reachable()[name].marker
+    return f"{marker.token if marker else 'unmarked'}-recover-{name}-{observed.at:%Y%m%dT%H%M%SZ}.db"
 
 
 async def _find_snapshot(world: World, sha256: str) -> Path:
-    """The snapshot that a recovery was begun with."""
+    """Return the file of the snapshot that a recovery in progress was started with."""
     for path in sorted(world.snapshots.glob("*-recover-*Z.db"), reverse=True):
         if await asyncio.to_thread(_sha256, path) == sha256:
             return path
     raise RefusedError(
-        f"a restore was begun, and its snapshot (sha256 {sha256[:12]}) is none of recover's in {world.snapshots}",
-        hint="finish it with `etcdup restore` and the snapshot that it was begun with",
+        f"a restore is not finished, and its snapshot (sha256 {sha256[:12]}) is not one that `recover` saved in "
+        f"{world.snapshots}",
+        hint="finish that restore first: run `etcdup restore` with the snapshot that it was started with",
     )
 
 

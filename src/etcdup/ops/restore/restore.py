@@ -1,4 +1,4 @@
-"""Stopping a whole cluster, starting a restored one, and having it say whose place it took."""
+"""Stop a whole cluster, start a restored one, and record in it which clusters it superseded."""
 
 import asyncio
 from functools import partial
@@ -18,8 +18,11 @@ PUT_S = 10.0
 
 
 async def stop_all(performer: Performer, step: StopMembers, observed: Observed) -> None:
-    """All at once, and the leader after them: it hands over before it ends, and waits seven seconds for members that
-    are going. With nobody left it ends at once. That they are stopped is seen by the plan that is made next."""
+    """Stop all members at once, and the leader after them.
+
+    A leader transfers leadership before it ends, and waits up to seven seconds for members that are stopping. With no
+    member left, it ends at once. The next plan's observation shows whether all of them are stopped.
+    """
     spec = performer.world.spec
     last = {name for name, seen in observed.answering().items() if seen.leader_id == seen.member_id}
 
@@ -32,7 +35,7 @@ async def stop_all(performer: Performer, step: StopMembers, observed: Observed) 
 
 
 async def start_restored(performer: Performer, step: StartRestored, observed: Observed) -> None:
-    """Those that do not run yet, the first a little before the rest (rule 2), until all are proved."""
+    """Start the restored members and wait until all are proved healthy. The first starts a little earlier (rule 2)."""
     world, seen = performer.world, observed.reachable()
     idle = [name for name in step.hosts if not seen[name].unit.is_running]
     for name in idle[:1]:
@@ -40,9 +43,9 @@ async def start_restored(performer: Performer, step: StartRestored, observed: Ob
         await world.clock.sleep(HEAD_START_S)
     await asyncio.gather(*(_start_restored_member(performer, name) for name in idle[1:]))
     for name in step.hosts:
-        performer.reporter.doing(name, "waiting for the restored cluster")
+        performer.reporter.doing(name, "waiting until the restored cluster is healthy")
     await wait_for_condition(world, observed, all_proved(world), FORM_TIMEOUT_S, step.hosts)
-    await asyncio.gather(*(_end_vouching(performer, name) for name in step.hosts))
+    await asyncio.gather(*(_enable_fence(performer, name) for name in step.hosts))
 
 
 async def _start_restored_member(performer: Performer, name: str) -> None:
@@ -51,17 +54,17 @@ async def _start_restored_member(performer: Performer, name: str) -> None:
     await performer.perform_steps(performer.world.hosts[name], work)
 
 
-async def _end_vouching(performer: Performer, name: str) -> None:
+async def _enable_fence(performer: Performer, name: str) -> None:
     layout = layout_of(performer.world.spec, performer.world.spec.host(name))
     await performer.perform(performer.world.hosts[name], enable_fence_commands(layout), "StartRestored")
 
 
 async def fence_off(performer: Performer, step: FenceOff, observed: Observed, token: str) -> None:
-    """Each acknowledged write is a word that the cluster keeps. Written again, it says the same."""
+    """Write one key for each former token, so that old members with that token stay stopped. Safe to repeat."""
     world = performer.world
-    said = superseded_value(tuple(host.name for host in world.spec.hosts), token, observed.at)
+    value = superseded_value(tuple(host.name for host in world.spec.hosts), token, observed.at)
     client = await world.etcd(step.host)
     for former in step.tokens:
         key = superseded_key(former)
-        put = partial(client.put, key, said, timeout_s=PUT_S)
+        put = partial(client.put, key, value, timeout_s=PUT_S)
         await performer.send_request(step.kind, step.host, f"put {key.decode()}", put)

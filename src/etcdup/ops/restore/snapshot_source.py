@@ -1,6 +1,7 @@
-"""The snapshot that a restore is of: a file on this machine, or a backup by its name in the store.
+"""The snapshot to restore: a file on this machine, or a backup in a destination, by its name.
 
-A file is taken for what it is called; what has no file, and is named like a backup, is looked for in the store.
+If a file with that name exists, it is the snapshot. Otherwise, a name that is the name of a backup is looked up in the
+backup destinations.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ _AGE = ".age"
 
 @dataclass(frozen=True)
 class SnapshotSource:
-    """What was named, whose it must be, and the key that opens it where it is encrypted."""
+    """What the operator named, the cluster that it must come from, and the key if it is encrypted."""
 
     named: Path
     cluster: str
@@ -35,6 +36,7 @@ class SnapshotSource:
 
     @property
     def is_in_store(self) -> bool:
+        """Return whether this names a backup in a destination, not a file."""
         text = str(self.named)
         return not self.named.exists() and (
             text == LATEST or ("/" not in text and cluster_of_backup(text) is not None)
@@ -44,7 +46,7 @@ class SnapshotSource:
 async def fetch_source(
     places: Destinations, source: SnapshotSource, folder: Path, report: Report, warn: Warn
 ) -> SnapshotFile:
-    """Fetched into `folder` decrypted, from the first place that has it whole. Raises EtcdupError."""
+    """Fetch the backup into `folder`, decrypted, from the first destination that has all of it. Raises EtcdupError."""
     named = str(source.named)
     if named != LATEST:
         _check_cluster(named, cluster_of_backup(named), source.cluster)
@@ -60,18 +62,21 @@ async def fetch_source(
 
 
 def read_source(source: SnapshotSource, folder: Path) -> SnapshotFile:
-    """Read whole; decrypted into `folder` if need be. A manifest beside it, as `backup now` leaves one in a folder,
-    says whose it is."""
+    """Read and check a snapshot file. An encrypted file is decrypted into `folder` first.
+
+    A manifest next to it, as `backup now` writes one, contains the name of its cluster.
+    """
     path = source.named
     snapshot = read_snapshot(_decrypt_if_needed(path, source.identity, folder))
-    manifest = _read_manifest_beside(path)
+    manifest = _read_adjacent_manifest(path)
     if manifest is None:
         return snapshot
     _check_cluster(str(path), manifest.cluster, source.cluster)
     if (manifest.size, manifest.sha256) != (snapshot.size, snapshot.sha256):
         raise RefusedError(
-            f"{path} is not what {manifest.name + MANIFEST} beside it tells of: it has another sha256",
-            hint="take another backup; to restore this file all the same, move it away from that manifest",
+            f"{path} does not match {manifest.name + MANIFEST} next to it: its sha256 differs",
+            hint="choose another backup (`etcdup backup list`). To restore this file all the same, move it to a folder "
+            "without that manifest",
         )
     return _with_manifest(snapshot, manifest)
 
@@ -91,13 +96,13 @@ def _with_manifest(snapshot: SnapshotFile, manifest: Manifest) -> SnapshotFile:
     return replace(snapshot, origin=origin, cluster_id=manifest.cluster_id)
 
 
-def _read_manifest_beside(path: Path) -> Manifest | None:
+def _read_adjacent_manifest(path: Path) -> Manifest | None:
     name = path.name.removesuffix(_AGE).removesuffix(DATABASE)
-    beside = path.with_name(name + MANIFEST)
-    if name == path.name or not beside.is_file():
+    manifest = path.with_name(name + MANIFEST)
+    if name == path.name or not manifest.is_file():
         return None
     try:
-        return read_manifest(beside.read_bytes(), name)
+        return read_manifest(manifest.read_bytes(), name)
     except (InvalidManifest, OSError):
         return None
 
@@ -105,6 +110,6 @@ def _read_manifest_beside(path: Path) -> Manifest | None:
 def _check_cluster(what: str, owner: str | None, cluster: str) -> None:
     if owner != cluster:
         raise RefusedError(
-            f"{what} is of cluster {owner}, not of {cluster}",
-            hint=f"`--from-cluster {owner}` restores it here all the same, as a clone",
+            f"{what} is from cluster {owner}, not from {cluster}",
+            hint=f"pass `--from-cluster {owner}` to restore it here all the same, as a clone",
         )

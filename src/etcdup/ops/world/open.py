@@ -1,7 +1,6 @@
 """Open the real World: connections to the hosts, clients of the members, the PKI and the wall clock."""
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
