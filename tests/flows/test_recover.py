@@ -184,7 +184,7 @@ async def test_old_members_that_come_back_together_are_cleared_before_anything_e
         assert "it went on from infra1 as prod-recovered-1" in infra2.log[-1]
         explained = explain_log(infra2.log)
         assert explained is not None
-        assert "another cluster took the place" in explained[0].problem
+        assert "belongs to a cluster that was superseded" in explained[0].problem
         silent = (await observe(world_of(spec, network, folder))).members["infra2"]
         assert isinstance(silent, MemberSilent)
         assert "`etcdup apply` moves it aside" in silent.why

@@ -20,8 +20,16 @@ def test_versions(written: object) -> None:
         ("3.5", "`3.5` is a minor version without a patch number", "3.5.33"),
         ("v3.4.x", "`v3.4.x` is a minor version without a patch number", "3.4.45"),
         ("9.9", "`9.9` is a minor version without a patch number", "3.7.1"),
-        ("3.7.0-rc.1", "is not a release; pre-releases and builds of distributions are not supported", "3.7.1"),
-        ("3.4.23+dfsg", "is not a release; pre-releases and builds of distributions are not supported", "3.7.1"),
+        (
+            "3.7.0-rc.1",
+            "is not a release; pre-releases and builds of distributions are not supported",
+            "3.7.1",
+        ),
+        (
+            "3.4.23+dfsg",
+            "is not a release; pre-releases and builds of distributions are not supported",
+            "3.7.1",
+        ),
         ("latest", "`latest` is not an etcd version", "3.7.1"),
         ("", "`` is not an etcd version", "3.7.1"),
         (3, "`3` is not an etcd version", "3.7.1"),
