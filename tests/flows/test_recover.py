@@ -147,7 +147,7 @@ async def test_one_survivor_serves_alone_and_grows_back(tmp_path: Path) -> None:
     assert kept.stat().st_mode & 0o777 == 0o600
     assert stored_keys(network, "infra1")[b"/registry/a"] == b"1"
     value = stored_keys(network, "infra1")[superseded_key(TOKEN)]
-    assert value.startswith(b"it went on from infra1 as prod-recovered-1 on 20")
+    assert value.startswith(b"it continues as prod-recovered-1 on infra1 since 20")
     for name in BOTH:
         network.machines[name].nodes = {"/": network.machines[name].nodes["/"]}
         network.machines[name].enabled = False
@@ -182,10 +182,10 @@ async def test_old_members_that_start_together_are_cleared_before_any_other_step
             await network.sleep(6)  # systemd tries to start it again and again
         assert cluster_ids(network).keys() == {"infra1"}
         assert infra2.restarts == 3
-        assert "it went on from infra1 as prod-recovered-1" in infra2.log[-1]
+        assert "it continues as prod-recovered-1 on infra1" in infra2.log[-1]
         explained = explain_log(infra2.log)
         assert explained is not None
-        assert "another cluster took the place" in explained[0].problem
+        assert "belongs to a cluster that was superseded" in explained[0].problem
         silent = (await observe(world_of(spec, network, folder))).members["infra2"]
         assert isinstance(silent, MemberSilent)
         assert "`etcdup apply` archives it" in silent.why

@@ -21,7 +21,7 @@ from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
 VERSIONS = ("3.4.23", "3.7.1")
 KEY = f"{FENCE_PREFIX}prod-old"
-WORD = "it went on from m1, m2 as prod-new on 2026-11-25 18:00 UTC"
+WORD = "it continues as prod-new on m1, m2 since 2026-11-25T18:00Z"
 S = 60.0
 
 
@@ -126,7 +126,7 @@ def old(cluster: EtcdCluster, version: str, tmp_path_factory: pytest.TempPathFac
 def test_it_stays_down_and_says_why(old: OldMember, cluster: EtcdCluster) -> None:
     said = old.start()
     for name in ("m1", "m2"):
-        assert f"superseded: {WORD}, says the key {KEY} of {cluster.members[name].client_url}." in said
+        assert f"superseded: {WORD} (key {KEY} of {cluster.members[name].client_url})." in said
     assert "Run etcdup apply" in said
 
 

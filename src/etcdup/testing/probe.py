@@ -18,7 +18,7 @@ def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
         *_process(machine),
         *_directory(machine, data),
         *(_directory(machine, wal) if wal else ()),
-        "@room",
+        "@free-space",
         f"{machine.free_bytes // BLOCK} {BLOCK}",
         *_versions(machine, versions),
         *_listening(machine, ports),

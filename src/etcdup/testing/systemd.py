@@ -95,8 +95,8 @@ def _check_fence(machine: FakeMachine, environment: dict[str, str]) -> None:
         urls = process.environment["ETCD_ADVERTISE_CLIENT_URLS"].split(",")
         if members.intersection(urls) and (said := process.cluster.keys.get(key)):
             raise StartFailed(
-                f"etcd is not started: the cluster of its data was superseded: {said.decode()}, says the key "
-                f"{key.decode()} of {urls[0]}."
+                f"etcd is not started: the cluster of its data was superseded: {said.decode()} (key "
+                f"{key.decode()} of {urls[0]})."
             )
 
 

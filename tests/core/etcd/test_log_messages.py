@@ -1,4 +1,4 @@
-"""What is made of the last lines of a member's log."""
+"""The explanation of the last lines of a member's log."""
 
 import pytest
 
@@ -11,7 +11,7 @@ SYSTEMD = [
     "etcd.service: Scheduled restart job, restart counter is at 2.",
     "Starting etcd.service - etcd, member infra4 of cluster prod...",
 ]
-# As 3.6.14 wrote it, but for the times.
+# Written by etcd 3.6.14, without the times.
 BANANA = (
     '{"level":"warn","caller":"etcdmain/etcd.go:66","msg":"failed to verify flags",'
     '"error":"invalid value \\"banana\\" for ETCD_SNAPSHOT_COUNT: parse error"}'
@@ -29,7 +29,7 @@ PANIC = [
 ]
 
 
-def test_a_setting_that_etcd_does_not_take_is_named() -> None:
+def test_a_setting_that_etcd_rejects_is_reported() -> None:
     known = explain_log([BANANA, *SYSTEMD, BANANA, *SYSTEMD])
     assert known is not None
     meaning, line = known
@@ -38,11 +38,11 @@ def test_a_setting_that_etcd_does_not_take_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "expected"),
     [
         ([STRANGE], "something new never heard of"),
         (PANIC, 'panic: never heard of: "nonsense"'),
     ],
 )
-def test_of_what_is_not_known_the_words_are_told_and_nothing_around_them(lines: list[str], told: str) -> None:
-    assert telling_lines([*lines, *SYSTEMD, *lines, *SYSTEMD]) == [told]
+def test_an_unknown_message_is_shown_without_routine_lines(lines: list[str], expected: str) -> None:
+    assert telling_lines([*lines, *SYSTEMD, *lines, *SYSTEMD]) == [expected]

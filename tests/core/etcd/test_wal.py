@@ -1,4 +1,4 @@
-"""The end of a write-ahead log, on logs that are made here; etcd's own are read in tests/local/test_wal_end.py."""
+"""The end of a write-ahead log, on generated logs. tests/local/test_wal_end.py reads logs that etcd wrote."""
 
 import pytest
 from hypothesis import given
@@ -25,7 +25,7 @@ def varint(value: int) -> bytes:
 
 
 def log_files(terms: list[tuple[int, bytes]], commit: int) -> list[bytes]:
-    """A file as it is after each record. Terms never fall."""
+    """Return the content of a log file after each record. Terms never decrease."""
     file, crc = encode_record(CRC, b"", 7)
     found = [file]
     state = b"\x08" + varint(3) + b"\x10" + varint(2**63) + b"\x18" + varint(commit)
@@ -40,13 +40,13 @@ def log_files(terms: list[tuple[int, bytes]], commit: int) -> list[bytes]:
     return found
 
 
-def test_the_checksum_is_castagnolis() -> None:
+def test_the_checksum_is_crc32c() -> None:
     assert crc32c(b"123456789") == 0xE3069283
     assert crc32c(b"6789", crc32c(b"12345")) == 0xE3069283
 
 
 @given(entries, st.integers(0, 400))
-def test_its_end_is_read_and_then_committed(terms: list[tuple[int, bytes]], commit: int) -> None:
+def test_the_end_is_parsed_and_can_be_committed(terms: list[tuple[int, bytes]], commit: int) -> None:
     file = log_files(terms, commit)[-1]
     end = parse_log_end(file + PADDING)
     last = LastEntry(max(term for term, _ in terms), 299 + len(terms))
@@ -60,13 +60,13 @@ def test_its_end_is_read_and_then_committed(terms: list[tuple[int, bytes]], comm
 
 
 @given(entries, st.data())
-def test_cut_or_torn_anywhere_it_ends_with_a_whole_record(
+def test_a_truncated_or_torn_log_ends_with_its_last_complete_record(
     terms: list[tuple[int, bytes]], data: st.DataObject
 ) -> None:
     files = log_files(terms, 0)
     ends: dict[int, LogEnd] = {len(file): parse_log_end(file) for file in files}
     cut = files[-1][: data.draw(st.integers(len(files[0]), len(files[-1]) - 1))] + PADDING
-    # A record that lost nothing but zeros is whole.
+    # A record that lost only zeros is still complete, because the padding is zeros too.
     assert parse_log_end(cut) == ends[max(len(file) for file in files if cut.startswith(file))]
     begin = len(files[-2])
     stop = begin + 8 + int.from_bytes(files[-1][begin : begin + 7], "little")
@@ -75,13 +75,13 @@ def test_cut_or_torn_anywhere_it_ends_with_a_whole_record(
     assert parse_log_end(bytes(torn) + PADDING) == ends[begin]
 
 
-def test_a_file_that_was_just_begun_has_no_entry() -> None:
+def test_a_new_file_has_no_entry() -> None:
     end = parse_log_end(log_files([(1, b"x")], 5)[1] + PADDING)
     assert (end.commit, end.last) == (5, None)
     assert commit_record(end, LastEntry(1, 9))
 
 
 @pytest.mark.parametrize("file", [b"", PADDING, b"\xff" * 100, encode_record(STATE, b"\x08\x01", 0)[0]])
-def test_what_is_no_log_is_told(file: bytes) -> None:
+def test_another_file_is_rejected(file: bytes) -> None:
     with pytest.raises(ValueError, match="does not begin as a write-ahead log"):
         parse_log_end(file)

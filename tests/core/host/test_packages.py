@@ -1,4 +1,4 @@
-"""Package managers' answers, and the commands that install etcd from packages (rules 52, 96)."""
+"""The output of package managers, and the commands that install etcd from packages (rules 52, 96)."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from etcdup.core.host.packages import (
 )
 from etcdup.core.spec.version import Version
 
-# Recorded: apt-cache policy etcd-server, Debian 12.
+# Recorded output of `apt-cache policy etcd-server` on Debian 12.
 BOOKWORM = """\
 etcd-server:
   Installed: (none)
@@ -26,7 +26,7 @@ etcd-server:
         500 http://deb.debian.org/debian bookworm/main amd64 Packages
 """
 
-# Recorded: the same, of a package that is known by name only.
+# Recorded output of the same command, for a package that has no version.
 APT_NONE = """\
 etcd-server:
   Installed: (none)
@@ -34,7 +34,7 @@ etcd-server:
   Version table:
 """
 
-# After dnf's documentation (dnf 4, `dnf --quiet info etcd`): one that is installed, and its update.
+# Output of `dnf --quiet info etcd` as in the documentation of dnf 4: an installed version, and an update of it.
 DNF4 = """\
 Installed Packages
 Name         : etcd
@@ -58,7 +58,7 @@ Repository   : updates
 Summary      : Distributed reliable key-value store
 """
 
-# After dnf 5's documentation.
+# Output as in the documentation of dnf 5.
 DNF5 = """\
 Available packages
 Name            : etcd
@@ -70,7 +70,7 @@ Download size   : 16.2 MiB
 Repository      : fedora
 """
 
-# After zypper's manual (`zypper info`).
+# Output of `zypper info` as in the manual of zypper.
 ZYPPER = """\
 Loading repository data...
 Reading installed packages...
@@ -110,7 +110,7 @@ def test_the_candidate_is_found(manager: str, output: str, text: str, version: V
 @pytest.mark.parametrize(
     ("manager", "output"), [("apt", APT_NONE), ("apt", ""), ("dnf", ""), ("zypper", ZYPPER_NONE)]
 )
-def test_no_offer_is_none(manager: str, output: str) -> None:
+def test_without_an_etcd_package_there_is_no_candidate(manager: str, output: str) -> None:
     assert parse_candidate(manager, output) is None
 
 
@@ -162,7 +162,7 @@ def test_etcd_is_masked_before_anything_is_installed(manager: str) -> None:
 
 @pytest.mark.parametrize("manager", ["apt", "dnf", "yum", "zypper"])
 def test_our_own_unit_is_not_masked_and_nothing_restarts_it(manager: str) -> None:
-    """Rule 52: a package's scripts restart etcd.service, and that is a running member by then."""
+    """Rule 52: the scripts of a package restart etcd.service, which can be a running member."""
     commands = install_commands(manager, Version(3, 5, 16), "/opt/etcd", unit_is_ours=True)
     assert not any("mask" in argv for argv in commands)
     *managing, _copy = commands
@@ -176,13 +176,13 @@ def test_packages_by_manager() -> None:
     assert packages_of("zypper", Version(3, 4, 43)) == ("etcd", "etcdctl")
 
 
-def test_apt_is_asked_for_just_this_version_and_held() -> None:
+def test_apt_installs_exactly_this_version_and_holds_it() -> None:
     commands = install_commands("apt", Version(3, 5, 16), "/opt/etcd", unit_is_ours=False)
     assert any(argv[-2:] == ("etcd-server=3.5.16*", "etcd-client=3.5.16*") for argv in commands)
     assert any(argv[-4:] == ("apt-mark", "hold", "etcd-server", "etcd-client") for argv in commands)
 
 
-def test_candidates_are_asked_for_in_plain_english() -> None:
+def test_the_output_of_package_managers_is_not_translated() -> None:
     for manager in ("apt", "dnf", "yum", "zypper"):
         assert candidate_command(manager)[:2] == ("env", "LC_ALL=C")
 
@@ -196,7 +196,7 @@ def test_shell_parts_are_valid_shell(manager: str) -> None:
 
 
 class TestCopy:
-    """The last command, run for real on a /usr/bin of our own."""
+    """The last command, run on a temporary directory instead of /usr/bin."""
 
     @pytest.fixture
     def usr_bin(self, tmp_path: Path) -> Path:
@@ -214,7 +214,9 @@ class TestCopy:
             argv, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"}
         )
 
-    def test_all_tools_arrive_in_a_folder_of_the_version(self, usr_bin: Path, tmp_path: Path) -> None:
+    def test_all_tools_are_copied_to_the_directory_of_the_version(
+        self, usr_bin: Path, tmp_path: Path
+    ) -> None:
         versions = tmp_path / "opt/etcd"
         for _again in range(2):
             done = self.copy(usr_bin, versions, Version(3, 5, 16))
@@ -229,7 +231,7 @@ class TestCopy:
     def test_another_version_is_refused(self, usr_bin: Path, tmp_path: Path) -> None:
         done = self.copy(usr_bin, tmp_path / "opt", Version(3, 5, 30))
         assert done.returncode != 0
-        assert "was to bring etcd 3.5.30" in done.stderr
+        assert "should contain etcd 3.5.30" in done.stderr
         assert not (tmp_path / "opt/3.5.30").exists()
 
     def test_a_missing_tool_leaves_no_version(self, usr_bin: Path, tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ class TestCopy:
         assert self.copy(usr_bin, tmp_path / "opt", Version(3, 5, 16)).returncode != 0
         assert not (tmp_path / "opt/3.5.16").exists()
 
-    def test_what_a_killed_run_left_is_no_obstacle(self, usr_bin: Path, tmp_path: Path) -> None:
+    def test_the_rest_of_a_killed_run_is_replaced(self, usr_bin: Path, tmp_path: Path) -> None:
         left = tmp_path / "opt/.3.5.16.making"
         left.mkdir(parents=True)
         (left / "etcd").write_text("half")

@@ -1,4 +1,4 @@
-"""The fence's words, and what of it is in a member's files."""
+"""The startup fence: its key and value, and its command in the files of a member."""
 
 from datetime import UTC, datetime
 
@@ -9,16 +9,16 @@ from etcdup.core.spec.layout import layout_of
 from tests.support.fake_world import spec_of
 
 
-def test_its_words() -> None:
+def test_the_key_and_the_value() -> None:
     at = datetime(2026, 11, 25, 18, 3, 59, tzinfo=UTC)
     assert superseded_key("prod-0") == b"etcdup/superseded/prod-0"
     assert (
         superseded_value(("infra1",), "prod-1", at)
-        == b"it went on from infra1 as prod-1 on 2026-11-25 18:03 UTC"
+        == b"it continues as prod-1 on infra1 since 2026-11-25T18:03Z"
     )
 
 
-def test_other_members_are_no_reason_for_a_restart() -> None:
+def test_a_change_of_the_other_members_needs_no_restart() -> None:
     few, many = (
         settings_of(
             spec, spec.hosts[0], layout_of(spec, spec.hosts[0]), "t", peer_common_name=None, trust=""
@@ -29,13 +29,13 @@ def test_other_members_are_no_reason_for_a_restart() -> None:
     assert changed_variables(many, few) == ()
 
 
-def test_a_unit_has_it_in_one_argument() -> None:
+def test_the_unit_has_the_command_in_one_argument() -> None:
     spec = spec_of(3)
     layout = layout_of(spec, spec.hosts[0])
-    asking = fence_command(layout)
-    assert "'" not in asking
-    assert "%" not in asking
-    assert all(line.endswith("\\") for line in asking.splitlines()[:-1])
+    command = fence_command(layout)
+    assert "'" not in command
+    assert "%" not in command
+    assert all(line.endswith("\\") for line in command.splitlines()[:-1])
     text = unit_text("prod", "infra1", layout)
-    assert asking.replace("$", "$$") in text
-    assert text.count("ExecStartPre=") == 1, "each is a sandbox of its own to be made"
+    assert command.replace("$", "$$") in text
+    assert text.count("ExecStartPre=") == 1, "systemd creates a sandbox for each ExecStartPre"

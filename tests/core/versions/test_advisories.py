@@ -27,12 +27,12 @@ def problem_texts(advisories: tuple[Advisory, ...]) -> str:
     [
         ("3.4.7", "index and the write-ahead log"),
         ("3.4.21", "recovery with users"),
-        ("3.4.31", "revision can go back"),
+        ("3.4.31", "revision can decrease"),
         ("3.4.34", "applied in part"),
         ("3.5.0", "silently differ after a crash"),
         ("3.5.2", "silently differ after a crash"),
-        ("3.5.5", "killed in a defrag"),
-        ("3.5.13", "revision can go back"),
+        ("3.5.5", "killed during a defrag"),
+        ("3.5.13", "revision can decrease"),
         ("3.5.16", "applied in part"),
         ("3.6.0", "fail to start after a learner was promoted"),
         ("3.6.3", "fail to start after a learner was promoted"),
@@ -116,7 +116,7 @@ def test_the_remedy_names_the_release_that_has_the_fix() -> None:
     (fault,) = (each for each in FAULTS if "silently differ" in each.problem)
     assert fault.remedy == "fixed in 3.5.3; see etcd's post-mortem of the 3.5 data inconsistency"
     (ended,) = (each for each in FAULTS if "end of life" in each.problem)
-    assert ended.remedy == "use 3.7.1 or another version of a living series"
+    assert ended.remedy == "use 3.7.1, or another version of a supported minor"
 
 
 def test_the_newest_patch_of_a_minor() -> None:

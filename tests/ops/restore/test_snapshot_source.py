@@ -45,7 +45,7 @@ def test_a_file_with_a_valid_checksum_and_no_database_is_refused(tmp_path: Path)
     for at in (0, 4096):
         struct.pack_into("<IIIIQQQQQ", meta, at + 16, MAGIC, 2, 4096, 0, 3, 0, 0, 0, at)
     path = tmp_path / "snapshot.db"
-    for content, why in ((bytes(8192), "not a database"), (bytes(meta), "neither a branch nor a leaf")):
+    for content, why in ((bytes(8192), "not an etcd database"), (bytes(meta), "neither a branch nor a leaf")):
         path.write_bytes(content + hashlib.sha256(content).digest())
         with pytest.raises(
             RefusedError, match=f"is not a complete snapshot: its database is not readable: .*{why}"

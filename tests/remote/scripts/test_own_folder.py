@@ -16,5 +16,8 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path, other: 
     argv = ["sh", "-c", OWN_FOLDER_SCRIPT, "own", str(tmp_path), f"{tmp_path}/wal"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == f"{tmp_path} is to be for etcd's log alone, and {tmp_path}/{other} is in it\n"
+    assert (
+        done.stderr
+        == f"{tmp_path} must contain only etcd's write-ahead log, but contains {tmp_path}/{other}\n"
+    )
     assert tmp_path.stat().st_mode & 0o777 == 0o755

@@ -1,8 +1,12 @@
-"""Which versions of etcd lose data, break an operation or have a hole: the rulebook's tables, as data.
+"""Advisories: versions of etcd that can lose data, break an operation or have a vulnerability.
 
-Sources are etcd's changelogs, its post-mortem of 3.5, its blog and its security advisories. Only series
-that etcdup runs (3.4 on) are listed. One row of the rulebook is not here: that 3.5.30 and 3.6.11 allow
-`member add` with a dead voter (rule 28) is no reason to avoid them; `quorum.py` forbids it on every version.
+The sources are etcd's changelogs (https://github.com/etcd-io/etcd/tree/main/CHANGELOG), its post-mortem of 3.5
+(https://github.com/etcd-io/etcd/blob/main/Documentation/postmortems/v3.5-data-inconsistency.md), its blog and its
+security advisories (https://github.com/etcd-io/etcd/security/advisories). Only minors that etcdup supports (3.4 and
+later) are listed.
+
+One known issue is not listed: 3.5.30 and 3.6.11 allow `member add` while a voter is down (rule 28). That is no reason
+to avoid these versions, because `membership_guards.py` forbids it for all versions.
 """
 
 from dataclasses import dataclass
@@ -10,64 +14,65 @@ from typing import Literal
 
 from etcdup.core.spec.version import NEWEST, Version
 
-# What must be done or used for the advisory to matter.
+# The operation or feature that the advisory is about.
 Scope = Literal[
     "always",
-    "single-member",  # clusters of one
+    "single-member",  # clusters of one member
     "learner-ops",  # adding and promoting members
-    "member-update",  # changing a member's peer URLs
+    "member-update",  # changing the peer URLs of a member
     "defrag",
     "force-new-cluster",
-    "source-for-3.6",  # being upgraded to 3.6
-    "source-for-3.7",  # being upgraded to 3.7
-    "rbac",  # etcd's own users and roles
-    "crl",  # lists of revoked certificates
+    "source-for-3.6",  # an upgrade from this version to 3.6
+    "source-for-3.7",  # an upgrade from this version to 3.7
+    "rbac",  # etcd's users and roles
+    "crl",  # certificate revocation lists
     "tracing",
-    "txn-at-revision",  # clients that read at an older revision within a transaction
+    "txn-at-revision",  # transactions of clients that read at an older revision
 ]
 Series = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Affected:
-    """The releases of one series from patch `first` on, up to but not with `fixed` (None: no fix there)."""
+    """The releases of one minor from patch `first` to before patch `fixed`. `fixed` is None if there is no fix."""
 
     series: Series
     fixed: int | None
     first: int = 0
 
     def __contains__(self, version: Version) -> bool:
-        late = self.fixed is not None and version.patch >= self.fixed
-        return version.series == self.series and version.patch >= self.first and not late
+        is_fixed = self.fixed is not None and version.patch >= self.fixed
+        return version.series == self.series and version.patch >= self.first and not is_fixed
 
 
 @dataclass(frozen=True)
 class Advisory:
-    """One known fault: whom it hits, what happens, and how grave that is."""
+    """One known fault: which versions have it, what happens, and whether etcdup refuses these versions or warns."""
 
     problem: str
     affected: tuple[Affected, ...]
     action: Literal["refuse", "warn"]
     source: str
     scope: Scope = "always"
-    # Whether a distribution may have mended it under the old version number. What an old release has
-    # already written into the data is not mended by any patch.
+    # True if a distribution may have fixed the fault without a new version number. False if the fault is in the data
+    # that an old release has already written, because no patch can fix that.
     may_be_patched: bool = True
 
     def affects(self, version: Version) -> bool:
+        """Return True if this version has the fault."""
         return any(version in affected for affected in self.affected)
 
     @property
     def fixed_in(self) -> tuple[Version, ...]:
-        """The first good release of each series that has one, oldest first."""
+        """Return the first fixed release of each minor that has one, oldest first."""
         fixes = (Version(*each.series, each.fixed) for each in self.affected if each.fixed is not None)
         return tuple(sorted(fixes))
 
     @property
     def remedy(self) -> str:
-        """What to do about it."""
+        """Return which version to use instead."""
         if not self.fixed_in:
-            return f"use {NEWEST[max(NEWEST)]} or another version of a living series"
+            return f"use {NEWEST[max(NEWEST)]}, or another version of a supported minor"
         return f"fixed in {', '.join(map(str, self.fixed_in))}; see {self.source}"
 
 
@@ -75,7 +80,7 @@ _3_5, _3_7 = (3, 5), (3, 7)
 
 
 def _below(*fixes: str) -> tuple[Affected, ...]:
-    """`3.5.7` for all of 3.5 before 3.5.7; `3.4.x` for all of 3.4, never fixed there."""
+    """Return the affected releases: `3.5.7` means 3.5 before 3.5.7, `3.4.x` means all of 3.4, without a fix."""
     parts = [fix.split(".") for fix in fixes]
     return tuple(
         Affected((int(major), int(minor)), None if patch == "x" else int(patch))
@@ -85,46 +90,46 @@ def _below(*fixes: str) -> tuple[Affected, ...]:
 
 FAULTS = (
     Advisory(
-        "the index and the write-ahead log can disagree after a crash; defrag can damage the data",
+        "the index and the write-ahead log can differ after a crash; a defrag can corrupt the data",
         _below("3.4.8"),
         "refuse",
         "CHANGELOG-3.4, 3.4.4 and 3.4.8",
     ),
     Advisory(
-        "members' data can silently differ after a crash",
+        "the data of members can silently differ after a crash",
         _below("3.5.3"),
         "refuse",
         "etcd's post-mortem of the 3.5 data inconsistency",
     ),
     Advisory(
-        "panics at start when users and roles are in use",
+        "etcd panics at start if users and roles are used",
         (Affected(_3_5, fixed=4, first=3),),
         "refuse",
         "CHANGELOG-3.5, 3.5.4",
         "rbac",
     ),
     Advisory(
-        "a cluster of one can lose acknowledged writes at a power cut",
+        "a cluster of one member can lose acknowledged writes at a power failure",
         _below("3.5.5"),
         "refuse",
         "CHANGELOG-3.5, 3.5.5",
         "single-member",
     ),
     Advisory(
-        "members' data can differ after a recovery with users and roles, or if killed in a defrag",
+        "the data of members can differ after a recovery with users and roles, or if etcd is killed during a defrag",
         _below("3.4.22", "3.5.6"),
         "refuse",
         "CHANGELOG-3.4, 3.4.22; CHANGELOG-3.5, 3.5.6",
     ),
     Advisory(
-        "a learner that was never started can be promoted, and takes the quorum with it",
+        "a learner that was never started can be promoted, and the cluster can then lose its quorum",
         _below("3.4.24", "3.5.7"),
         "refuse",
         "CHANGELOG-3.4, 3.4.24; CHANGELOG-3.5, 3.5.7",
         "learner-ops",
     ),
     Advisory(
-        "watches can go back in time after a snapshot from the leader",
+        "watches can deliver old events after a member received a snapshot from the leader",
         _below("3.4.25", "3.5.8"),
         "warn",
         "CHANGELOG-3.4, 3.4.25; CHANGELOG-3.5, 3.5.8",
@@ -136,19 +141,19 @@ FAULTS = (
         "CHANGELOG-3.5, 3.5.13",
     ),
     Advisory(
-        "the revision can go back after a panic in a compaction",
+        "the revision can decrease after a panic during a compaction",
         _below("3.4.32", "3.5.14"),
         "refuse",
         "CHANGELOG-3.4, 3.4.32; CHANGELOG-3.5, 3.5.14",
     ),
     Advisory(
-        "a transaction that fails half-way can be applied in part",
+        "a transaction that fails can be applied in part",
         _below("3.4.35", "3.5.17"),
         "refuse",
         "CHANGELOG-3.4, 3.4.35; CHANGELOG-3.5, 3.5.17",
     ),
     Advisory(
-        "promoted and removed members are remembered wrongly, which breaks the upgrade to 3.6",  # rule 44
+        "promoted and removed members are stored incorrectly, which breaks the upgrade to 3.6",  # rule 44
         _below("3.5.32"),
         "refuse",
         "etcd's upgrade guide for 3.6",
@@ -156,7 +161,7 @@ FAULTS = (
         may_be_patched=False,
     ),
     Advisory(
-        "may not work together with members of 3.7",
+        "members of this version can be incompatible with members of 3.7",
         (Affected((3, 6), fixed=11),),
         "refuse",
         "etcd's upgrade guide for 3.7",
@@ -164,47 +169,48 @@ FAULTS = (
         may_be_patched=False,
     ),
     Advisory(
-        "force-new-cluster leaves old members or learners in",
+        "force-new-cluster does not remove all old members and learners",
         _below("3.4.x", "3.5.25", "3.6.6"),
         "refuse",
         "CHANGELOG-3.5, 3.5.22 and 3.5.25; CHANGELOG-3.6, 3.6.1 and 3.6.6",  # rule 66
         "force-new-cluster",
     ),
     Advisory(
-        "a defrag during a snapshot from the leader can damage the data",
+        "a defrag while a member receives a snapshot from the leader can corrupt the data",
         _below("3.4.38", "3.5.23", "3.6.5"),
         "refuse",
         "CHANGELOG-3.4, 3.4.38; CHANGELOG-3.5, 3.5.23; CHANGELOG-3.6, 3.6.5",  # rule 75
         "defrag",
     ),
     Advisory(
-        "can fail to start after a learner was promoted",
+        "a member can fail to start after a learner was promoted",
         _below("3.6.4"),
         "refuse",
         "CHANGELOG-3.6, 3.6.3 and 3.6.4",
     ),
     Advisory(
-        "reads can be stale after a process was paused or a leader changed",
+        "reads can be stale after a process was paused or the leader changed",
         _below("3.5.28", "3.6.9"),
         "warn",
         "CHANGELOG-3.5, 3.5.28; CHANGELOG-3.6, 3.6.9",
     ),
     Advisory(
-        "changing a learner's peer URL promotes it",  # rule 23
+        "a change of a learner's peer URL promotes the learner",  # rule 23
         _below("3.4.x", "3.5.31", "3.6.12"),
         "refuse",
         "CHANGELOG-3.5, 3.5.31; CHANGELOG-3.6, 3.6.12",
         "member-update",
     ),
     Advisory(
-        "members' data can differ after a transaction that reads at an older revision",
+        # https://github.com/etcd-io/etcd/issues/18667
+        "the data of members can differ after a transaction that reads at an older revision",
         (*_below("3.4.x", "3.5.x", "3.6.x"), Affected(_3_7, fixed=0)),
         "warn",
         "CHANGELOG-3.7, 3.7.0 (etcd issue 18667)",
         "txn-at-revision",
     ),
     Advisory(
-        "3.4 has reached its end of life: it gets no more fixes, of security neither",
+        "etcd 3.4 is end of life: no more fixes, including security fixes",
         _below("3.4.x"),
         "warn",
         "etcd's blog, June 2026",
@@ -213,27 +219,27 @@ FAULTS = (
 
 VULNERABILITIES = (
     Advisory(
-        "anyone who reaches the ports can use up memory with TLS handshakes (CVE-2026-73500)",
+        "all hosts that can connect to the ports can exhaust the memory with TLS handshakes (CVE-2026-73500)",
         _below("3.4.x", "3.5.33", "3.6.14", "3.7.1"),
         "warn",
         "GHSA-6vch-q96h-7gc3",
     ),
     Advisory(
-        "a user with permission for one key can watch all that follow it",
+        "a user with permission for one key can watch all keys after it",
         _below("3.4.x", "3.5.33", "3.6.14", "3.7.1"),
         "warn",
         "GHSA-xg4h-6gfc-h4m8",
         "rbac",
     ),
     Advisory(
-        "revoked certificates are let in over gRPC when listen-client-http-urls is set",
+        "gRPC accepts revoked certificates if listen-client-http-urls is set",
         (*_below("3.4.x", "3.5.32", "3.6.13"), Affected(_3_7, fixed=0)),
         "warn",
         "GHSA-3wh4-j44w-pg92",
         "crl",
     ),
     Advisory(
-        "users get around their permissions with puts in transactions (CVE-2026-44283)",
+        "users can bypass their permissions with puts in transactions (CVE-2026-44283)",
         _below("3.4.44", "3.5.30", "3.6.11"),
         "warn",
         "GHSA-x35m-3gp4-4fh5",
@@ -247,54 +253,54 @@ VULNERABILITIES = (
         "rbac",
     ),
     Advisory(
-        "users get around their permissions with nested transactions (CVE-2026-33343)",
+        "users can bypass their permissions with nested transactions (CVE-2026-33343)",
         _below("3.4.42", "3.5.28", "3.6.9"),
         "warn",
         "GHSA-rfx7-8w68-q57q",
         "rbac",
     ),
     Advisory(
-        "a library in it, grpc-go, has a hole (CVE-2026-33186)",
+        "the library grpc-go of etcd has a vulnerability (CVE-2026-33186)",
         _below("3.4.42", "3.5.28", "3.6.9"),
         "warn",
         "CVE-2026-33186",
     ),
     Advisory(
-        "users' tokens are written to the log",
+        "etcd writes the authentication tokens of users to its log",
         _below("3.4.40", "3.5.26", "3.6.7"),
         "warn",
         "CHANGELOG-3.5, 3.5.26",
         "rbac",
     ),
     Advisory(
-        "LeaseTimeToLive shows keys' names to users without permission (CVE-2023-32082)",
+        "LeaseTimeToLive returns key names to users without permission (CVE-2023-32082)",
         _below("3.4.26", "3.5.9"),
         "warn",
         "CVE-2023-32082",
         "rbac",
     ),
     Advisory(
-        "passwords can be seen through the debug pages (CVE-2021-28235)",
+        "the debug endpoints can show passwords (CVE-2021-28235)",
         _below("3.4.25", "3.5.8"),
         "warn",
         "CVE-2021-28235",
         "rbac",
     ),
     Advisory(
-        "tracing can be made to use up memory (CVE-2023-47108)",
+        "clients can exhaust the memory through tracing (CVE-2023-47108)",
         _below("3.5.11"),
         "warn",
         "CVE-2023-47108",
         "tracing",
     ),
     Advisory(
-        "HTTP/2 clients can make it do endless work, the rapid reset (CVE-2023-44487)",
+        "HTTP/2 clients can overload etcd by rapid resets (CVE-2023-44487)",
         _below("3.4.28", "3.5.10"),
         "warn",
         "CVE-2023-44487",
     ),
     Advisory(
-        "a damaged log or a crafted request makes it panic (CVE-2020-15106, -15112, -15113)",
+        "a corrupt write-ahead log or a crafted request makes etcd panic (CVE-2020-15106, -15112, -15113)",
         _below("3.4.10"),
         "warn",
         "CVE-2020-15106",

@@ -1,4 +1,4 @@
-"""What etcd's last words mean: its log lines -> the problem and what to do, in an operator's words."""
+"""Explain the log of a member that does not start: known log lines, each with the problem and a hint."""
 
 import json
 import re
@@ -7,137 +7,168 @@ from typing import NamedTuple
 
 
 class Meaning(NamedTuple):
-    """What a log line tells."""
+    """The problem that a log line reports, and what to do about it. The subject of `problem` is the member's etcd."""
 
     problem: str
     hint: str
 
 
-# The words, as etcd 3.4 to 3.7, Go's TLS or systemd write them; the first that is found in the newest line wins.
+# Parts of log lines of etcd 3.4 to 3.7, of Go's TLS and of systemd. The first that is found in the newest line counts.
 KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
     (
         "bind: address already in use",
         Meaning(
-            "a port it listens on is taken", "stop what listens there, or set another port in cluster.yaml"
+            "another process uses a port that etcd needs",
+            "find it with `ss -tlnp` on the host and stop it, or set another port in cluster.yaml",
         ),
     ),
     (
         "bind: cannot assign requested address",
         Meaning(
-            "the address it shall listen on is not one of this host's",
+            "the host does not have the address that etcd must listen on",
             "set `listen_address` to an address that `ip address` shows on the host",
         ),
     ),
     (
         "certificate has expired",
-        Meaning("a certificate has expired, or a clock is wrong", "compare `date` on the hosts"),
+        Meaning(
+            "a certificate has expired, or a clock is wrong",
+            "compare `date` on the hosts; `etcdup certs list` shows when certificates expire",
+        ),
     ),
     (
         "certificate is valid for",
         Meaning(
-            "a certificate lacks the address that a peer connects from",
-            "does the host reach its peers from another address than the one in cluster.yaml? "
-            "`ip route get PEER` shows it after `src`",
+            "a certificate does not have the address that a peer connects from",
+            "run `ip route get PEER_ADDRESS` on the host: the address after `src` must be the one in cluster.yaml",
         ),
     ),
     (
         "does not match any of DNSNames",
         Meaning(
-            "it turns away a peer that comes from an address that the peer's certificate lacks",
-            "on that peer's host, `ip route get ADDRESS` shows after `src` where it comes from: that must be the "
-            "address in cluster.yaml",
+            "etcd rejects a peer, because the peer's certificate does not have the address that it connects from",
+            "run `ip route get ADDRESS` on the host of that peer: the address after `src` must be the one in "
+            "cluster.yaml",
         ),
     ),
     (
         "certificate signed by unknown authority",
         Meaning(
-            "a certificate was signed by another CA than the one trusted here",
-            "`etcdup plan` shows which file",
+            "a certificate was signed by a CA that this member does not trust",
+            "run `etcdup plan`: it shows which file differs",
         ),
     ),
     (
         "private key does not match public key",
-        Meaning("a key and its certificate do not belong together", "`etcdup apply` writes the pair again"),
+        Meaning("a key and its certificate do not match", "run `etcdup apply`: it writes both again"),
     ),
-    ("no space left on device", Meaning("its disk is full", "free some space below the data directory")),
+    (
+        "no space left on device",
+        Meaning("the disk is full", "free disk space on the file system of the data directory"),
+    ),
     (
         "has already been bootstrapped",
         Meaning(
-            "its data is gone, but the cluster still counts it as a member",
-            "if a disk is not mounted, mount it; else the member must be replaced, never started empty",
+            "its data is missing, but it is still in the member list",
+            "mount the data disk if it is not mounted; otherwise run `etcdup member replace HOST`, and never start the "
+            "member without its data",
         ),
     ),
     (
         "holds no member: is its disk mounted",
-        Meaning("its data directory holds no member", "is its disk mounted?"),
+        Meaning(
+            "the data directory has no data of a member", "check with `findmnt` that the data disk is mounted"
+        ),
     ),
     (
         "the cluster of its data was superseded",
         Meaning(
-            "another cluster took the place of the one that its data is of",
-            "`etcdup apply` moves that data aside and lets the host join, once it also reaches a host of the other "
-            "cluster: that one's mark is what it goes by",
+            "its data belongs to a cluster that was superseded by a new one",
+            "run `etcdup apply` when a host of the new cluster is reachable too, because apply reads the marker there; "
+            "it archives this data and adds the host to the new cluster",
         ),
     ),
     (
         "crc mismatch",
-        Meaning("its write-ahead log is damaged", "replace the member; the others have all of its data"),
+        Meaning(
+            "its write-ahead log is corrupt",
+            "run `etcdup member replace HOST`: the other members have all of its data",
+        ),
     ),
     (
         "tocommit(",
         Meaning(
             "it lost data that it had acknowledged",
-            "replace the member; never start it empty under its old ID",
+            "run `etcdup member replace HOST`; never start it without data under its old member ID",
         ),
     ),
     (
         "the data-dir used by this member must be removed",
         Meaning(
-            "it was removed from the cluster by somebody",
-            "look at the member list with `etcdup ctl -- member list`",
+            "it was removed from the member list",
+            "run `etcdup ctl -- member list` to see the members",
         ),
     ),
     (
         "invalid downgrade",
-        Meaning("this version is older than the cluster's", "set `version` to the cluster's own minor"),
+        Meaning(
+            "this version of etcd is older than the cluster version",
+            "set `version` in cluster.yaml to the minor of the cluster",
+        ),
     ),
     (
-        '\\" is not supported',  # 3.6, of data that 3.7 wrote
-        Meaning("this version is older than its data", "set `version` to the cluster's own minor"),
+        '\\" is not supported',  # 3.6 writes this if 3.7 wrote the data.
+        Meaning(
+            "this version of etcd is older than its data",
+            "set `version` in cluster.yaml to the minor of the cluster",
+        ),
     ),
     (
         "detected disallowed v2 WAL",
         Meaning(
-            "its log holds requests of etcd's v2 API, which this version no longer reads",
-            "set `version` to the newest 3.5, apply, and go on from there: the log is then seen to first",
+            "its write-ahead log has requests of etcd's v2 API, which this version cannot read",
+            "set `version` to the newest 3.5 and run `etcdup apply`; then set the new version again: the upgrade "
+            "handles the log first",
         ),
     ),
     (
         "flag provided but not defined",
-        Meaning("this version does not know one of its settings", "look at `etcd.extra` in cluster.yaml"),
+        Meaning(
+            "this version of etcd does not have one of the settings",
+            "correct the flags below `etcd.extra` in cluster.yaml",
+        ),
     ),
     (
         "failed to verify flags",
-        Meaning("it does not take one of its settings", "correct that setting in cluster.yaml"),
+        Meaning("etcd rejects the value of one of the settings", "correct this value in cluster.yaml"),
     ),
     (
         "unrecognized level",
-        Meaning("it does not take one of its settings", "correct `log-level` below `etcd.extra`"),
+        Meaning(
+            "etcd rejects the value of one of the settings",
+            "correct `log-level` below `etcd.extra` in cluster.yaml",
+        ),
     ),
     (
         "couldn't find local name",
         Meaning(
-            "its own name is not in the member list that it was given",
-            "`etcdup plan` shows etcd.conf's difference",
+            "its own name is not in `initial-cluster`",
+            "run `etcdup plan`: it shows the difference in etcd.conf",
         ),
     ),
     (
         "permission denied",
-        Meaning("it may not read or write one of its files", "`etcdup apply` puts owners and modes right"),
+        Meaning(
+            "it has no permission to read or write one of its files",
+            "run `etcdup apply`: it corrects owners and modes",
+        ),
     ),
     (
         "Failed to set up mount namespacing",
-        Meaning("a folder that the unit needs is missing", "is a disk not mounted?"),
+        Meaning(
+            "a directory that the unit needs is missing",
+            "check with `findmnt` that all disks of the host are mounted",
+        ),
     ),
 )
 
@@ -146,22 +177,22 @@ _STACK = re.compile(r"\s|goroutine \d+ \[|created by |[\w./]+[\w.*()/]*\(.*\)$")
 
 
 def explain_log(lines: Sequence[str]) -> tuple[Meaning, str] | None:
-    """What the newest line that says something known means, and that line; None where no line does."""
+    """Return the meaning of the newest line that is known, and that line. Return None if no line is known."""
     for line in reversed(lines):
-        for words, meaning in KNOWN_MESSAGES:
-            if words.lower() in line.lower():
+        for text, meaning in KNOWN_MESSAGES:
+            if text.lower() in line.lower():
                 return meaning, _plain_message(line)
     return None
 
 
 def telling_lines(lines: Sequence[str], count: int = 3) -> list[str]:
-    """The last lines that say more than that all goes well, or that it ended: each once."""
+    """Return the last lines that are neither routine reports nor stack traces, each once."""
     kept = [_plain_message(line) for line in lines if not _is_uninformative(line)]
     return list(dict.fromkeys(reversed(kept)))[:count][::-1]
 
 
 def _is_uninformative(line: str) -> bool:
-    """etcd's report of what goes well, systemd's of starts and stops, the stack below a panic."""
+    """Return True for etcd's info messages, systemd's messages of starts and stops, and the stack of a panic."""
     entry = _entry(line)
     if entry:
         return entry.get("level") in ("info", "debug")
@@ -169,10 +200,10 @@ def _is_uninformative(line: str) -> bool:
 
 
 def _plain_message(line: str) -> str:
-    """Without etcd's JSON around it."""
+    """Return the message and the error of a log line, without the JSON around them."""
     entry = _entry(line)
-    said = (str(entry[key]) for key in ("msg", "error") if entry.get(key))
-    return " ".join(said) if entry else line.strip()
+    parts = (str(entry[key]) for key in ("msg", "error") if entry.get(key))
+    return " ".join(parts) if entry else line.strip()
 
 
 def _entry(line: str) -> dict[str, object]:

@@ -1,12 +1,15 @@
-"""Numbers as protobuf writes them, for what is read past the generated code: a snapshot's stream, a log's records."""
+"""Decode protobuf varints, for data that is read without generated code: snapshot streams and log records.
+
+https://protobuf.dev/programming-guides/encoding/#varints
+"""
 
 
 def read_varint(message: bytes | memoryview, at: int) -> tuple[int, int]:
-    """A varint, and where it ends. Raises ValueError."""
+    """Return the varint at this position, and the position after it. Raise ValueError if there is none."""
     value = shift = 0
     while True:
         if at >= len(message):
-            raise ValueError("the message ends within a number")
+            raise ValueError("the message ends inside a number")
         byte = message[at]
         at += 1
         value |= (byte & 0x7F) << shift

@@ -1,9 +1,11 @@
-"""The end of a member's write-ahead log: how far it goes, how much of that its member knew to be committed, and the
-one record that makes all of it so.
+"""The end of a member's write-ahead log (WAL): its last entry, its commit index, and a record that commits all entries.
 
-A member syncs entries before it says that it has them; that they were committed it hears afterwards, and notes without
-a sync. After a power cut its log may thus end in entries that clients were told of as written, and that
-`--force-new-cluster` would drop. Framing: etcd's wal/encoder.go and wal/decoder.go; records: walpb and raftpb.
+A member fsyncs entries before it acknowledges them, but it persists the commit index later, without fsync. After a
+power failure, the log can therefore end with entries that clients saw acknowledged, but that are above the stored
+commit index. `--force-new-cluster` drops such entries.
+
+The framing is that of https://github.com/etcd-io/etcd/tree/main/server/storage/wal (encoder.go, decoder.go). The
+records are protobuf messages of walpb and raftpb.
 """
 
 import struct
@@ -18,15 +20,17 @@ ENTRY, STATE, CRC = 2, 3, 4
 _FRAME = struct.Struct("<Q")
 _LENGTH = (1 << 56) - 1
 _PADDED = 0x80
-# Only what was written last can be torn: checksums of so much at the end are compared.
+# Only the last writes can be torn. So only the checksums in this many bytes at the end are verified.
 _CHECKED_BYTES = 256 * 1024
 _LENGTH_DELIMITED, _FIXED64, _FIXED32 = 2, 1, 5
 
 
 @dataclass(frozen=True, order=True)
 class LastEntry:
-    """Where a log ends. Of two logs the greater one has every committed entry that either has: that is how raft itself
-    judges who may lead."""
+    """The last entry of a log. Of two logs, the one with the greater last entry has all committed entries of both.
+
+    Raft uses the same order to decide which member can become leader: https://raft.github.io/raft.pdf, section 5.4.1.
+    """
 
     term: int
     index: int
@@ -34,8 +38,11 @@ class LastEntry:
 
 @dataclass(frozen=True)
 class LogEnd:
-    """Of the last file of a log: where its last whole record ends, and the checksum up to there. `last` is None where
-    the file was begun after the last entry."""
+    """The end of the last file of a log.
+
+    `size` is the offset after the last complete record, `crc` the checksum up to there. `term`, `vote` and `commit` are
+    the last stored state of raft. `last` is None if the file has no entry, because it was started after the last one.
+    """
 
     size: int
     crc: int
@@ -53,10 +60,10 @@ class _Record(NamedTuple):
 
 
 def parse_log_end(file: bytes) -> LogEnd:
-    """Raises ValueError where this is no write-ahead log."""
+    """Return the end of the log in this file. Raise ValueError if the file is not a write-ahead log."""
     records = _without_torn(list(_records(file)))
     if not records or records[0].kind != CRC:
-        raise ValueError("it does not begin as a write-ahead log does")
+        raise ValueError("the file does not begin as a write-ahead log does")
     states = [record.data for record in records if record.kind == STATE]
     entries = [record.data for record in records if record.kind == ENTRY]
     term, vote, commit = _numbers(states[-1], 1, 2, 3) if states else (0, 0, 0)
@@ -65,7 +72,7 @@ def parse_log_end(file: bytes) -> LogEnd:
 
 
 def commit_record(end: LogEnd, last: LastEntry) -> bytes:
-    """What at the end of that file says that the log is committed up to its last entry; nothing where it says so."""
+    """Return the record to append so that the log is committed up to `last`. Empty if it is already committed."""
     if last.index <= end.commit:
         return b""
     state = b"".join(
@@ -75,9 +82,9 @@ def commit_record(end: LogEnd, last: LastEntry) -> bytes:
     return encode_record(STATE, state, end.crc)[0]
 
 
-def encode_record(kind: int, data: bytes, before: int) -> tuple[bytes, int]:
-    """A record as it stands in the file, and the checksum that the next one goes on from."""
-    crc = before if kind == CRC else crc32c(data, before)
+def encode_record(kind: int, data: bytes, previous_crc: int) -> tuple[bytes, int]:
+    """Return a record as bytes of the file, and the checksum from which the next record continues."""
+    crc = previous_crc if kind == CRC else crc32c(data, previous_crc)
     record = b"\x08" + _varint(kind) + b"\x10" + _varint(crc)
     record += b"\x1a" + _varint(len(data)) + data if data else b""
     padding = -len(record) % 8
@@ -85,16 +92,16 @@ def encode_record(kind: int, data: bytes, before: int) -> tuple[bytes, int]:
     return _FRAME.pack(len(record) | flags) + record + b"\0" * padding, crc
 
 
-def crc32c(data: bytes, before: int = 0) -> int:
-    """Castagnoli's, going on from another."""
-    crc = before ^ 0xFFFFFFFF
+def crc32c(data: bytes, previous: int = 0) -> int:
+    """Return the CRC-32C (Castagnoli) of the data, continued from a previous checksum."""
+    crc = previous ^ 0xFFFFFFFF
     for byte in data:
         crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
     return crc ^ 0xFFFFFFFF
 
 
 def _records(file: bytes) -> Iterator[_Record]:
-    """Up to the room that was taken ahead, or to what is no record."""
+    """Yield the records up to the preallocated space (zeros), or up to the first bytes that are not a record."""
     at = 0
     while at + _FRAME.size <= len(file):
         (frame,) = _FRAME.unpack_from(file, at)
@@ -113,15 +120,15 @@ def _record(file: bytes, begin: int, stop: int, end: int) -> _Record:
     fields = dict(_fields(file, begin, stop))
     kind, crc, data = fields.get(1), fields.get(2, 0), fields.get(3, b"")
     if not isinstance(kind, int) or not isinstance(crc, int) or not isinstance(data, bytes):
-        raise ValueError("no record of a log")
+        raise ValueError("not a record of a write-ahead log")
     return _Record(end, kind, crc, data)
 
 
 def _without_torn(records: list[_Record]) -> list[_Record]:
-    """Without those at the end that a power cut has torn, and what follows them."""
-    for number, (before, record) in enumerate(pairwise(records), 1):
-        late = record.end > records[-1].end - _CHECKED_BYTES or record is records[-1]
-        if late and record.kind != CRC and crc32c(record.data, before.crc) != record.crc:
+    """Return the records before the first one near the end whose checksum is wrong, because a power failure tore it."""
+    for number, (previous, record) in enumerate(pairwise(records), 1):
+        is_checked = record.end > records[-1].end - _CHECKED_BYTES or record is records[-1]
+        if is_checked and record.kind != CRC and crc32c(record.data, previous.crc) != record.crc:
             return records[:number]
     return records
 
@@ -133,7 +140,7 @@ def _numbers(message: bytes, *wanted: int) -> tuple[int, ...]:
 
 
 def _fields(message: bytes, at: int, stop: int) -> Iterator[tuple[int, int | bytes]]:
-    """Numbers and values of a protobuf message's fields."""
+    """Yield the number and the value of each field of a protobuf message."""
     while at < stop:
         key, at = read_varint(message, at)
         number, kind = key >> 3, key & 7
@@ -146,9 +153,9 @@ def _fields(message: bytes, at: int, stop: int) -> Iterator[tuple[int, int | byt
         elif kind in (_FIXED64, _FIXED32):
             length = 8 if kind == _FIXED64 else 4
         else:
-            raise ValueError(f"no field is of kind {kind}")
+            raise ValueError(f"unknown wire type {kind}")
         if at + length > stop:
-            raise ValueError("a field goes beyond its message")
+            raise ValueError("a field is longer than its message")
         yield number, message[at : at + length]
         at += length
 

@@ -1,11 +1,11 @@
-"""What can be done on a host: a command, or files put in place; and those that several steps share."""
+"""The actions on a host: run a command, or write files. And the commands that several steps use."""
 
 from dataclasses import dataclass
 
 from etcdup.core.host.content import Content
 from etcdup.core.spec.layout import Layout
 
-# A graceful stop hands leadership over and takes about a second; the unit gives etcd a minute (rule 40).
+# A graceful stop transfers leadership and takes about a second. The unit allows etcd one minute (rule 40).
 STOP_TIMEOUT_S = 90.0
 
 
@@ -19,14 +19,14 @@ class ArchiveInput:
 
 @dataclass(frozen=True)
 class LocalFileInput:
-    """A file on the operator's machine, streamed to a command's stdin."""
+    """A file on the operator's machine, streamed to the stdin of a command."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class RunCommand:
-    """A command. `doing` is what a person sees while it runs. Any status but 0 ends the step."""
+    """A command. The progress display shows `doing` while it runs. A status other than 0 fails the step."""
 
     argv: tuple[str, ...]
     doing: str
@@ -36,7 +36,7 @@ class RunCommand:
 
 @dataclass(frozen=True)
 class FileToWrite:
-    """A file to be put in place."""
+    """A file to write, with its mode and owner."""
 
     path: str
     content: Content
@@ -46,7 +46,7 @@ class FileToWrite:
 
 @dataclass(frozen=True)
 class WriteFiles:
-    """Files put in place atomically, in this order, in one round trip."""
+    """Files to write atomically, in this order, in one round trip."""
 
     files: tuple[FileToWrite, ...]
     doing: str
@@ -56,14 +56,14 @@ HostAction = RunCommand | WriteFiles
 
 
 def start_command(layout: Layout) -> RunCommand:
-    """Starts etcd without waiting: it is ready only when there is a quorum (rule 1)."""
+    """Return the command that starts etcd without waiting, because etcd is ready only with a quorum (rule 1)."""
     if layout.supervisor == "process":
         return RunCommand(("sh", layout.unit), "starting etcd")
     return RunCommand(("systemctl", "restart", "--no-block", "etcd.service"), "starting etcd")
 
 
 def stop_command(layout: Layout) -> RunCommand:
-    """Stops etcd and waits until it is gone; it hands leadership over by itself (rule 39)."""
+    """Return the command that stops etcd and waits for its end. etcd transfers leadership by itself (rule 39)."""
     if layout.supervisor == "process":
         argv: tuple[str, ...] = ("sh", "-c", STOP_PROCESS, "stop-etcd", layout.pid_file, layout.versions)
     else:
@@ -72,8 +72,11 @@ def stop_command(layout: Layout) -> RunCommand:
 
 
 def restart_commands(layout: Layout) -> list[RunCommand]:
-    """Stops etcd, waits until it is gone, and starts it without waiting. On a host with systemd both are one command,
-    which its shell ends also when nobody listens any more: a killed etcdup leaves no stopped member behind."""
+    """Return the commands that stop etcd, wait for its end, and start it without waiting.
+
+    With systemd, both are one shell command. The shell finishes it even if the connection breaks, so a killed etcdup
+    does not leave the member stopped.
+    """
     if layout.supervisor == "process":
         return [stop_command(layout), start_command(layout)]
     return [
@@ -83,7 +86,7 @@ def restart_commands(layout: Layout) -> list[RunCommand]:
 
 RESTART_UNIT = "systemctl stop etcd.service && systemctl start --no-block etcd.service"
 
-# The process is ended only if it is etcd from our own folder: a pid may have been given to somebody else.
+# The process is killed only if its binary is in our own directory, because the pid may belong to another process now.
 STOP_PROCESS = r"""
 read -r pid 2>/dev/null <"$1" || exit 0
 ours() { case $(readlink "/proc/$pid/exe" 2>/dev/null) in "$2"/*) return 0 ;; esac; return 1; }

@@ -1,7 +1,7 @@
-"""Step + fresh observation -> the commands that do it. Pure, so that every command is golden-tested.
+"""Derive the commands of a step on one host, from the step and a new observation. Pure.
 
-Each list may be cut after any command and begun again from its start: nothing here is undone or doubled by
-being done twice.
+All lists of commands are idempotent: etcdup can be killed after any command, and the list can then run again from its
+first command.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,7 @@ from etcdup.core.host.files import desired_files, parent_folder
 from etcdup.core.host.marker import inherited_restore, marker_file
 from etcdup.core.host.packages import install_commands, manager_of, tools_of
 from etcdup.core.observed.model import HostSeen, ListedMember, Marker, Observed, UnitSeen, aside_suffix
-from etcdup.core.plan.restore_steps import (
-    FreeSpace,
-)
+from etcdup.core.plan.restore_steps import FreeSpace
 from etcdup.core.plan.step import HostStep
 from etcdup.core.plan.steps import (
     DetachMember,
@@ -38,7 +36,7 @@ from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.version import parse_version
 
-# A package manager waits for its lock for up to two minutes before it begins.
+# A package manager waits up to two minutes for its lock before it begins.
 PACKAGE_TIMEOUT_S = 600.0
 UNPACK_TIMEOUT_S = 300.0
 V2STORE_TIMEOUT_S = 120.0
@@ -48,7 +46,7 @@ SYSUSERS = 'u etcd - "etcd key-value store" {data_dir}\n'
 def host_commands(
     step: HostStep, spec: Spec, host: HostSpec, observed: Observed, token: str
 ) -> Iterator[HostAction]:
-    """Yield the actions of a step on its host, which must be reachable in `observed`. `token` is the plan's."""
+    """Yield the actions of a step on its host, which must be reachable in `observed`. `token` is that of the plan."""
     seen = observed.reachable()[step.host]
     layout = layout_of(spec, host)
     match step:
@@ -73,27 +71,32 @@ def host_commands(
         case MarkReplacement():
             yield from _mark_replacement(step, spec, host, layout, observed, token)
         case FreeSpace(paths=paths):
-            yield RunCommand(("rm", "-rf", "--", *paths), "making room on the disk")
+            yield RunCommand(("rm", "-rf", "--", *paths), "freeing disk space")
         case _:
-            raise AssertionError(f"{step.kind} is not a list of commands")
+            raise AssertionError(f"{step.kind} has no list of commands")
 
 
 def _unit_reload(unit: UnitSeen) -> tuple[str, ...]:
-    """`enable` also makes systemd read all units again. A unit that it never read does not need that. One that failed,
-    and whose file went since, does: systemd still holds it, and fails to load another ("resource busy")."""
+    """Return `--no-reload` if systemd need not read all units again.
+
+    A unit that systemd has never loaded needs no reload. A failed unit whose file was removed needs one: systemd still
+    has it in memory, and cannot load a new unit of that name ("resource busy").
+    """
     return ("--no-reload",) if unit.load == "not-found" and unit.active != "failed" else ()
 
 
 def form_commands(spec: Spec, host: HostSpec, token: str) -> Iterator[HostAction]:
-    """A member's settings for forming the cluster, on tmpfs only (rule 7)."""
+    """Yield the actions that write the settings for the first start in a new cluster, on tmpfs only (rule 7)."""
     yield from _first_start(
         layout_of(spec, host), {"ETCD_INITIAL_CLUSTER_STATE": "new", "ETCD_INITIAL_CLUSTER_TOKEN": token}
     )
 
 
 def join_commands(spec: Spec, host: HostSpec, members: tuple[ListedMember, ...]) -> Iterator[HostAction]:
-    """A new member's settings for joining a cluster that exists: the member list, word for word, and nothing
-    more (rule 31). The one member of it without a name is this one."""
+    """Yield the actions that write the settings for joining an existing cluster: exactly its member list (rule 31).
+
+    The member without a name in the list is this one.
+    """
     pairs = [f"{each.name or host.name}={url}" for each in members for url in each.peer_urls]
     yield from _first_start(
         layout_of(spec, host),
@@ -109,52 +112,55 @@ def _first_start(layout: Layout, variables: dict[str, str]) -> Iterator[HostActi
 
 
 def seal_commands(spec: Spec, host: HostSpec, observed: Observed, token: str) -> Iterator[HostAction]:
-    """First the mark, then the first start's settings go: cut in between, the mark alone already protects."""
-    layout, seen = layout_of(spec, host), observed.reachable()[host.name]
-    marker = Marker(
-        spec.name, host.name, token, layout.data_dir, formed=True, mount=seen.data.mount,
-        restored=inherited_restore(host.name, observed, token),
-    )  # fmt: skip
-    yield WriteFiles((marker_file(layout, marker),), "marking the host")
-    yield RunCommand(("rm", "-f", layout.join), "forgetting the first start's settings")
+    """Yield the actions that set the marker to `formed` and then delete the settings for the first start.
+
+    If etcdup is killed in between, the marker alone ensures that the cluster is not formed again.
+    """
+    layout, mount = layout_of(spec, host), observed.reachable()[host.name].data.mount
+    restored = inherited_restore(host.name, observed, token)
+    marker = Marker(spec.name, host.name, token, layout.data_dir, formed=True, mount=mount, restored=restored)
+    yield WriteFiles((marker_file(layout, marker),), "writing the marker")
+    yield RunCommand(("rm", "-f", layout.join), "deleting the settings for the first start")
 
 
 def _mark_replacement(
     step: MarkReplacement, spec: Spec, host: HostSpec, layout: Layout, observed: Observed, token: str
 ) -> Iterator[HostAction]:
+    restored = inherited_restore(host.name, observed, token, ignore_own=True)
     marker = Marker(
-        spec.name, host.name, token, layout.data_dir, formed=False, replaces=step.member_id,
-        restored=inherited_restore(host.name, observed, token, anew=True),
-    )  # fmt: skip
-    doing = "marking the host"
+        spec.name, host.name, token, layout.data_dir, formed=False, replaces=step.member_id, restored=restored
+    )
+    doing = "writing the marker"
     yield RunCommand(("mkdir", "-p", layout.etc), doing)
     yield WriteFiles((marker_file(layout, marker),), doing)
 
 
 def v2store_command(seen: HostSeen, layout: Layout) -> RunCommand:
-    """By the etcdutl of the version that wrote the data, beside the running member: it only reads."""
-    running = seen.unit.exe.removesuffix(" (deleted)").split("/")[-2:-1]
-    version = running[0] if running else seen.current
+    """Return the command that checks the data of the running member for v2 data.
+
+    It uses the etcdutl of the version that runs, and it only reads.
+    """
+    version = seen.unit.running_version or seen.current
     argv = [f"{layout.version_dir(version)}/etcdutl", "check", "v2store", "--data-dir", layout.data_dir]
     if layout.wal_dir:
         argv += ["--wal-dir", layout.wal_dir]
-    return RunCommand(tuple(argv), "looking for data of the v2 API", timeout_s=V2STORE_TIMEOUT_S)
+    return RunCommand(tuple(argv), "checking for data of the v2 store", timeout_s=V2STORE_TIMEOUT_S)
 
 
 def _prepare(step: PrepareHost, spec: Spec, host: HostSpec, layout: Layout) -> Iterator[HostAction]:
-    """The mark comes before the folder it speaks of: a folder without a mark is never ours."""
+    # The marker is written before the data directory is created. So a directory without a marker is never ours.
     doing = "preparing the host"
     supervised = layout.supervisor == "systemd"
     yield RunCommand(("mkdir", "-p", layout.etc, layout.versions), doing)
-    fresh = Marker(spec.name, host.name, step.token, layout.data_dir, formed=False)
-    puts = [marker_file(layout, fresh)] if "marker" in step.missing else []
+    marker = Marker(spec.name, host.name, step.token, layout.data_dir, formed=False)
+    files = [marker_file(layout, marker)] if "marker" in step.missing else []
     if supervised:
         text = TextContent(SYSUSERS.format(data_dir=layout.data_dir))
-        puts.append(FileToWrite(layout.sysusers, text, 0o644, "root:root"))
-    if puts:
-        yield WriteFiles(tuple(puts), "marking the host")
+        files.append(FileToWrite(layout.sysusers, text, 0o644, "root:root"))
+    if files:
+        yield WriteFiles(tuple(files), "writing the marker")
     if supervised:
-        yield RunCommand(("systemd-sysusers", layout.sysusers), "making the etcd user")
+        yield RunCommand(("systemd-sysusers", layout.sysusers), "creating the etcd user")
     by_etcd = ("-o", "etcd", "-g", "etcd") if supervised else ()
     by_root = ("-o", "root", "-g", "etcd") if supervised else ()
     if layout.wal_parent and supervised:
@@ -169,7 +175,7 @@ def _prepare(step: PrepareHost, spec: Spec, host: HostSpec, layout: Layout) -> I
 def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
     if step.source == "package" and layout.supervisor == "systemd":
         manager = manager_of(seen.distribution)
-        assert manager is not None, "settled before planning"
+        assert manager is not None, "the source `package` is chosen only for a known package manager"
         ours = layout.unit in seen.files and seen.unit.load != "masked"
         version = parse_version(step.version)
         for argv in install_commands(manager, version, layout.versions, unit_is_ours=ours):
@@ -177,7 +183,7 @@ def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> 
                 argv, f"installing etcd {step.version} with {manager}", timeout_s=PACKAGE_TIMEOUT_S
             )
         return
-    # A folder that begins with a dot is not a version: only the rename makes it one.
+    # A directory whose name begins with a dot does not count as a version. The rename at the end makes it one.
     fresh = f"{layout.versions}/.{step.version}.new"
     tools = tools_of(parse_version(step.version))
     argv = ("sh", "-c", UNPACK, "unpack", fresh, layout.version_dir(step.version), *tools)
@@ -186,7 +192,7 @@ def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> 
 
 
 def _switch(step: SwitchBinaries, layout: Layout) -> Iterator[HostAction]:
-    """`current` is switched last: whatever else is cut short here is then done again."""
+    # `current` is switched last. If etcdup is killed before that, the next run does all of this again.
     fresh = f"{layout.versions}/.current.new"
     doing = f"switching to {step.version}"
     if layout.links:
@@ -202,27 +208,29 @@ def _install_files(
     layout = layout_of(spec, host)
     changed = {change.path for change in step.changes}
     yield RunCommand(("mkdir", "-p", *sorted({parent_folder(path) for path in changed})), "writing files")
-    wanted = desired_files(spec, host, layout, token, observed.pki)
-    puts = [
-        FileToWrite(file.path, file.content, file.mode, file.owner) for file in wanted if file.path in changed
+    desired = desired_files(spec, host, layout, token, observed.pki)
+    files = [
+        FileToWrite(file.path, file.content, file.mode, file.owner)
+        for file in desired
+        if file.path in changed
     ]
-    yield WriteFiles(tuple(puts), "writing configuration and certificates")
+    yield WriteFiles(tuple(files), "writing configuration and certificates")
 
 
 def _archive_data(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
-    """The data only: settings, unit and mark stay for the member that comes."""
+    # Only the data is archived. Settings, unit and marker stay for the new member.
     if seen.unit.load != "not-found":
         yield stop_command(layout)
-    yield RunCommand(("rm", "-f", layout.join), "moving data aside")
+    yield RunCommand(("rm", "-f", layout.join), "archiving data")
     by_etcd = ("-o", "etcd", "-g", "etcd") if layout.supervisor == "systemd" else ()
     for directory in filter(None, (seen.data, seen.wal)):
         if directory.entries is not None and not directory.is_empty:
             yield from _archive_folder(directory.path, directory.mount, directory.entries, suffix)
-        yield RunCommand(("install", "-d", "-m", "0700", *by_etcd, directory.path), "moving data aside")
+        yield RunCommand(("install", "-d", "-m", "0700", *by_etcd, directory.path), "archiving data")
 
 
 def _archive_host(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
-    """The mark goes last: cut anywhere before, the next run still knows the host as ours."""
+    # The marker is archived last. If etcdup is killed before that, the next run still knows that the host is ours.
     if seen.unit.load != "not-found":
         yield stop_command(layout)
     if layout.supervisor == "systemd" and seen.unit.load != "not-found":
@@ -231,30 +239,30 @@ def _archive_host(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostA
         if directory.entries is None or directory.is_empty:
             continue
         yield from _archive_folder(directory.path, directory.mount, directory.entries or (), suffix)
-    yield RunCommand(("rm", "-f", layout.join), "moving settings aside")
+    yield RunCommand(("rm", "-f", layout.join), "archiving settings")
     kept = f"{layout.etc}.{suffix}"
-    yield RunCommand(("mkdir", "-p", kept), "moving settings aside")
+    yield RunCommand(("mkdir", "-p", kept), "archiving settings")
     for path in (layout.conf, layout.unit, layout.pki):
         if path == layout.pki or path in seen.files:
-            yield RunCommand(("sh", "-c", MOVE_IF_THERE, "move", path, kept), "moving settings aside")
+            yield RunCommand(("sh", "-c", MOVE_IF_THERE, "move", path, kept), "archiving settings")
     if layout.supervisor == "systemd":
         yield RunCommand(("systemctl", "daemon-reload"), "reloading systemd")
-    yield RunCommand(("sh", "-c", MOVE_IF_THERE, "move", layout.marker, kept), "moving settings aside")
+    yield RunCommand(("sh", "-c", MOVE_IF_THERE, "move", layout.marker, kept), "archiving settings")
 
 
 def _archive_folder(path: str, mount: bool, entries: tuple[str, ...], suffix: str) -> Iterator[HostAction]:
-    """A folder is renamed; a mount point cannot be, so its content moves into a folder on the same disk."""
+    # A mount point cannot be renamed. So its content is moved into a directory on the same file system.
     if not mount:
-        yield RunCommand(("mv", "-T", path, f"{path}.{suffix}"), "moving data aside")
+        yield RunCommand(("mv", "-T", path, f"{path}.{suffix}"), "archiving data")
         return
     kept = f"{path}/{suffix}"
-    yield RunCommand(("mkdir", "-p", kept), "moving data aside")
+    yield RunCommand(("mkdir", "-p", kept), "archiving data")
     for name in entries:
         if name == "member" or name.endswith((".wal", ".tmp")):
-            yield RunCommand(("mv", "-T", f"{path}/{name}", f"{kept}/{name}"), "moving data aside")
+            yield RunCommand(("mv", "-T", f"{path}/{name}", f"{kept}/{name}"), "archiving data")
 
 
-# A tar that ends early ends well, should it end between two files: so each of the programs is asked for.
+# tar does not report a stream that ends between two files. So the script checks that each program has arrived.
 UNPACK = """\
 set -eu
 new=$1 place=$2
@@ -263,19 +271,20 @@ rm -rf -- "$new"
 mkdir -p -- "$new"
 tar -xz --strip-components=1 --no-same-owner -C "$new"
 for tool in "$@"; do
-  [ -f "$new/$tool" ] || { echo "the archive arrived without $tool" >&2; exit 1; }
+  [ -f "$new/$tool" ] || { echo "the received archive has no $tool" >&2; exit 1; }
 done
 "$new/etcd" --version
 mv -T -- "$new" "$place"
 """
 
-# A folder for etcd's log alone, in which etcd makes it under another name and renames it. Nobody else's is taken.
+# The parent directory of the write-ahead log must belong to etcd, because etcd creates a new log directory there and
+# renames it. The script refuses a directory that contains other files.
 OWN_FOLDER_SCRIPT = """\
 set -eu
 mkdir -p -- "$1"
 for each in "$1"/* "$1"/.[!.]*; do
   case $each in "$2" | "$2".* | "$1/lost+found" | "$1/*" | "$1/.[!.]*") ;;
-  *) echo "$1 is to be for etcd's log alone, and $each is in it" >&2; exit 1 ;;
+  *) echo "$1 must contain only etcd's write-ahead log, but contains $each" >&2; exit 1 ;;
   esac
 done
 chown etcd:etcd "$1"

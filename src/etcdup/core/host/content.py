@@ -1,4 +1,4 @@
-"""What a file contains: text, a certificate or a CA, the last two only by reference."""
+"""The content of a file: a text, or a reference to a certificate, a key or a CA file."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,14 +6,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class TextContent:
-    """A file that holds no secret."""
+    """The content of a file without secrets."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class CertContent:
-    """A certificate, or its key, by role: `server/infra1`. Its bytes stay in the PKI until they are sent."""
+    """A certificate or its key, by role, for example `server/infra1`. Its bytes stay in the PKI until it is sent."""
 
     role: str
     part: Literal["cert", "key"]
@@ -21,7 +21,7 @@ class CertContent:
 
 @dataclass(frozen=True)
 class CaContent:
-    """A CA file: `ca` or `peer-ca`."""
+    """A CA file, by kind: `ca` or `peer-ca`."""
 
     kind: str
 

@@ -1,7 +1,8 @@
-"""One host: what differs from what is wanted, as steps."""
+"""Drift: the differences between one host and what cluster.yaml requires, as steps."""
 
 import difflib
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 from etcdup.core.host.content import TextContent
 from etcdup.core.host.files import DesiredFile, desired_files, desired_settings
@@ -15,52 +16,55 @@ from etcdup.core.spec.model import HostSpec, Spec
 
 
 def host_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, observed: Observed) -> list[Step]:
-    """Everything on this host that can be put right without touching a running member."""
-    ready, binaries = preparation_steps(spec, host, seen, token), binaries_steps(spec, host, seen, observed)
-    settings, switch = settings_steps(spec, host, seen, token, observed.pki), switch_steps(spec, host, seen)
-    # A package manager must find its own unit masked before ours stands in its place (rule 96). Else settings go
-    # first: their fsync would have to wait until the disk has taken all of the binaries.
-    packaged = any(step.source == "package" for step in binaries)
-    middle = [*binaries, *settings] if packaged else [*settings, *binaries]
-    return [*ready, *middle, *switch]
+    """Return the steps for all differences that can be corrected without a change to a running member."""
+    preparation = preparation_steps(spec, host, seen, token)
+    binaries = binaries_steps(spec, host, seen, observed)
+    settings = settings_steps(spec, host, seen, token, observed.pki)
+    switch = switch_steps(spec, host, seen)
+    # The package manager must find etcd.service masked, so packages are installed before our unit is written (rule 96).
+    # Otherwise the settings are first, because their fsync would have to wait until the binaries are on the disk.
+    if any(step.source == "package" for step in binaries):
+        return [*preparation, *binaries, *settings, *switch]
+    return [*preparation, *settings, *binaries, *switch]
 
 
 def preparation_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str) -> list[Step]:
-    """The user, the folders and the mark, where one of them is missing."""
+    """Return the step that creates the user, the directories and the marker, if one of them is missing or wrong."""
     missing = missing_parts(seen, layout_of(spec, host))
     if not missing:
         return []
-    reason = "the host is new to this cluster" if seen.marker is None else f"{', '.join(missing)} missing"
+    is_new = seen.marker is None
+    reason = "the host is new to this cluster" if is_new else f"missing or wrong: {', '.join(missing)}"
     return [PrepareHost(host=host.name, token=token, missing=missing, reason=reason, rules=(6, 96))]
 
 
 def binaries_steps(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> list[InstallBinaries]:
-    """The wanted version beside those that are there."""
+    """Return the step that installs the required version, if the host does not have it."""
     version = str(spec.version)
     if version in seen.versions:
         return []
     binaries = observed.binaries_of(spec.version)
     source = binaries.source if binaries else "cache"
-    reason = f"{version} is not there yet"
+    reason = f"{version} is not installed"
     return [InstallBinaries(host=host.name, version=version, source=source, reason=reason, rules=(52,))]
 
 
 def settings_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, pki: PkiSeen) -> list[Step]:
-    """Files that differ, and a unit that systemd has to read or enable."""
+    """Return the steps that write files that differ, and that make systemd read or enable the unit."""
     layout = layout_of(spec, host)
     changes = file_changes(desired_files(spec, host, layout, token, pki), seen)
     steps: list[Step] = []
     if changes:
         version = str(spec.version)
-        reason = _why_files(changes)
+        reason = _reason_of_changes(changes)
         steps.append(InstallFiles(host=host.name, version=version, changes=changes, reason=reason))
-    if why := _why_enable(layout, changes, seen):
-        steps.append(EnableUnit(host=host.name, reason=why))
+    if reason := _reason_to_enable(layout, changes, seen):
+        steps.append(EnableUnit(host=host.name, reason=reason))
     return steps
 
 
 def switch_steps(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Step]:
-    """`current` to the wanted version; what runs keeps its own until it is restarted."""
+    """Return the step that points `current` to the required version. A running member changes only at its restart."""
     version = str(spec.version)
     if seen.current == version:
         return []
@@ -69,7 +73,7 @@ def switch_steps(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Step]:
 
 
 def missing_parts(seen: HostSeen, layout: Layout) -> tuple[str, ...]:
-    """What PrepareHost would make: names of the parts that are missing."""
+    """Return the names of the parts that PrepareHost must create or correct."""
     missing = []
     if layout.supervisor == "systemd" and not seen.etcd_user:
         missing.append("etcd user")
@@ -85,7 +89,10 @@ def missing_parts(seen: HostSeen, layout: Layout) -> tuple[str, ...]:
 
 
 def file_changes(desired: Iterable[DesiredFile], seen: HostSeen) -> tuple[FileChange, ...]:
-    """Files that are missing or differ in content, mode or owner. Keys and certificates show no diff."""
+    """Return a change for each file that is missing, or has another content, mode or owner.
+
+    Keys and certificates have no diff.
+    """
     changes = []
     for file in desired:
         there = seen.files.get(file.path)
@@ -100,38 +107,37 @@ def file_changes(desired: Iterable[DesiredFile], seen: HostSeen) -> tuple[FileCh
 
 
 def restart_reasons(spec: Spec, host: HostSpec, seen: HostSeen, token: str, pki: PkiSeen) -> tuple[str, ...]:
-    """Why the running process is not what is wanted: judged by the process itself, never by the files."""
+    """Return why the running member must be restarted. The state of its process decides, not the files on disk."""
     layout = layout_of(spec, host)
     unit = seen.unit
     if not unit.is_running:
         return ()
     reasons = []
-    running = unit.exe.removesuffix(" (deleted)").split("/")
-    if len(running) > 1 and running[-2] != str(spec.version):
-        reasons.append(f"it runs {running[-2]}, {spec.version} is wanted")
-    wanted = desired_settings(spec, host, layout, token, pki).variables()
-    if changed := changed_variables(wanted, dict(unit.environment)):
-        reasons.append("it runs with another " + ", ".join(changed))
-    start = next(f for f in desired_files(spec, host, layout, token, pki) if f.path == layout.unit)
-    assert isinstance(start.content, TextContent)
-    if unit.environment.get(UNIT_VARIABLE) != unit_digest(start.content.text):
-        reasons.append("it was started from an older unit")
+    if unit.running_version and unit.running_version != str(spec.version):
+        reasons.append(f"etcd runs {unit.running_version}, {spec.version} is required")
+    required = desired_settings(spec, host, layout, token, pki).variables()
+    if changed := changed_variables(required, dict(unit.environment)):
+        reasons.append("etcd runs with different settings: " + ", ".join(changed))
+    start_file = next(f for f in desired_files(spec, host, layout, token, pki) if f.path == layout.unit)
+    assert isinstance(start_file.content, TextContent)
+    if unit.environment.get(UNIT_VARIABLE) != unit_digest(start_file.content.text):
+        reasons.append("etcd was started with an older unit file")
     return tuple(reasons)
 
 
-def _why_enable(layout: Layout, changes: tuple[FileChange, ...], seen: HostSeen) -> str:
+def _reason_to_enable(layout: Layout, changes: tuple[FileChange, ...], seen: HostSeen) -> str:
     if layout.supervisor == "process":
         return ""
     if seen.unit.enabled != "enabled":
-        return "etcd would not come back after a reboot"
+        return "etcd.service does not start at boot"
     changed = any(change.path == layout.unit for change in changes)
-    return "systemd has yet to read the unit's new text" if changed or seen.unit.needs_reload else ""
+    return "systemd has not read the new text of the unit" if changed or seen.unit.needs_reload else ""
 
 
 def _same_rights(file: DesiredFile, seen: HostSeen) -> bool:
     there = seen.files[file.path]
     if not seen.systemd:
-        # A local member belongs to whoever runs etcdup; only the mode can be wanted.
+        # The files of a local member belong to the user who runs etcdup. So only the mode is compared.
         return there.mode == file.mode
     return (there.mode, there.owner) == (file.mode, file.owner)
 
@@ -140,14 +146,20 @@ def _diff(file: DesiredFile, there: str | None) -> str:
     if there is None or not isinstance(file.content, TextContent):
         return ""
     lines = difflib.unified_diff(
-        there.splitlines(), file.content.text.splitlines(), "on the host", "wanted", lineterm="", n=1
+        there.splitlines(), file.content.text.splitlines(), "on the host", "required", lineterm="", n=1
     )
     return "\n".join(lines) + "\n"
 
 
-def _why_files(changes: tuple[FileChange, ...]) -> str:
-    made = sum(change.action == "create" for change in changes)
-    parts = [f"{made} missing"] if made else []
-    if len(changes) > made:
-        parts.append(f"{len(changes) - made} not as wanted")
-    return " and ".join(parts)
+def _reason_of_changes(changes: tuple[FileChange, ...]) -> str:
+    created = [change.path for change in changes if change.action == "create"]
+    updated = [change.path for change in changes if change.action == "update"]
+    parts = [f"missing: {_short_list(created)}"] if created else []
+    if updated:
+        parts.append(f"different: {_short_list(updated)}")
+    return "; ".join(parts)
+
+
+def _short_list(paths: list[str]) -> str:
+    """Return the names of up to three files, or how many files there are."""
+    return ", ".join(PurePosixPath(path).name for path in paths) if len(paths) <= 3 else f"{len(paths)} files"

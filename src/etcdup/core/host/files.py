@@ -1,5 +1,6 @@
-"""Spec + host -> the files a member needs, as text or as the name of a secret. Pure and deterministic:
-the same cluster.yaml always gives the same bytes, so that content alone decides what is drift.
+"""Derive the files of a member from Spec and host: text, or references to certificates and keys.
+
+Pure and deterministic: the same cluster.yaml always gives the same bytes. So a different content is always drift.
 """
 
 import hashlib
@@ -26,13 +27,13 @@ __all__ = [
     "marker_text",
 ]
 
-# What ETCDUP_TRUST would say of CA files that are not written yet: no process says so.
+# The value of ETCDUP_TRUST for CA files that do not exist yet. No running process has this value.
 UNWRITTEN = "not-written-yet"
 
 
 @dataclass(frozen=True)
 class DesiredFile:
-    """A file as it shall be. `sha256` is None for a certificate that is not issued yet."""
+    """A file as cluster.yaml requires it. `sha256` is None for a certificate that is not issued yet."""
 
     path: str
     content: Content
@@ -44,10 +45,10 @@ class DesiredFile:
 def desired_files(
     spec: Spec, host: HostSpec, layout: Layout, token: str, pki: PkiSeen
 ) -> tuple[DesiredFile, ...]:
-    """Everything below /etc that etcdup keeps on a host, in the order in which it is written.
+    """Return all files below /etc that etcdup writes on a host, in the order in which they are written.
 
-    Keys come right before their certificates, and one program renames them one after the other (remote/scripts.py), so
-    that a new pair is mismatched between two system calls only (rule 16). A renewal, which keeps its key, never is.
+    Each key is right before its certificate, and one script renames both, one after the other (remote/scripts.py). So a
+    new pair does not match only between two system calls (rule 16). A renewal keeps the key: its pair always matches.
     """
     return (
         *_ca_files(layout, pki),
@@ -60,14 +61,14 @@ def desired_files(
 
 
 def desired_settings(spec: Spec, host: HostSpec, layout: Layout, token: str, pki: PkiSeen) -> Settings:
-    """The `ETCD_*` variables of a member, as etcd.conf has them and as the running process must have them."""
+    """Return the `ETCD_*` variables of a member, as etcd.conf and the running process must have them."""
     allowed = peer_common_name(spec) if pki.mode == "managed" else None
     return settings_of(spec, host, layout, token, peer_common_name=allowed, trust=ca_digest(pki))
 
 
 def ca_digest(pki: PkiSeen) -> str:
-    """What ETCDUP_TRUST says of a process that was started with these CA files."""
-    if "" in pki.trust.values():  # a plan may come before its CA file
+    """Return the value that ETCDUP_TRUST has in a process that was started with these CA files."""
+    if "" in pki.trust.values():  # The plan may be made before the CA file exists.
         return UNWRITTEN
     return hashlib.sha256("".join(sorted(pki.trust.values())).encode()).hexdigest()[:12] if pki.trust else ""
 
@@ -100,4 +101,5 @@ def _text_file(path: str, text: str, mode: int, owner: str) -> DesiredFile:
 
 
 def parent_folder(path: str) -> str:
+    """Return the directory that contains the file."""
     return str(PurePosixPath(path).parent)

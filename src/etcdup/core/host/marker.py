@@ -1,7 +1,8 @@
-"""What a member's mark has to know of restores that its cluster has been through.
+"""The marker file of a host, and the history of restores in it.
 
-Whether an old member is of the past (superseded.py), and how far the next restore must raise revisions (rule 58), is
-read from marks alone. So whoever joins takes over what the others know, and no exchange of hosts makes it forgotten.
+Only the markers say whether a host belongs to a superseded cluster (superseded.py), and how much the next restore must
+raise the revisions (rule 58). So a new member copies this history from the markers of the other members. It is then
+never lost, even if all hosts are replaced one after the other.
 """
 
 import json
@@ -13,18 +14,23 @@ from etcdup.core.observed.model import Marker, Observed, Restored
 from etcdup.core.spec.layout import Layout
 
 
-def inherited_restore(host: str, observed: Observed, token: str, *, anew: bool = False) -> Restored | None:
-    """For the mark of a member of the cluster with this token. Its own word goes first, unless it begins `anew`: what
-    was moved aside on its host is then no data that an undo could go back to."""
-    marks = {
+def inherited_restore(
+    host: str, observed: Observed, token: str, *, ignore_own: bool = False
+) -> Restored | None:
+    """Return the history of restores for the marker of a member of the cluster with this token.
+
+    It is the history in the host's own marker, or otherwise that of the other members. `ignore_own` is for a member
+    that starts without data: an undo cannot use the data that is archived on its host.
+    """
+    markers = {
         name: seen.marker
         for name, seen in sorted(observed.reachable().items())
         if seen.marker is not None and seen.marker.token == token
     }
-    own = marks[host].restored if host in marks else None
-    if own is not None and not anew:
+    own = markers[host].restored if host in markers else None
+    if own is not None and not ignore_own:
         return own
-    known = [mark.restored for mark in marks.values() if mark.restored is not None]
+    known = [marker.restored for marker in markers.values() if marker.restored is not None]
     if not known:
         return None
     former = tuple(dict.fromkeys(each for restored in known for each in restored.former))
@@ -33,7 +39,7 @@ def inherited_restore(host: str, observed: Observed, token: str, *, anew: bool =
 
 
 def marker_text(marker: Marker) -> str:
-    """The marker as it stands on the host."""
+    """Return the content of the marker file."""
     values: dict[str, object] = {
         "cluster": marker.cluster,
         "member": marker.member,
@@ -51,5 +57,5 @@ def marker_text(marker: Marker) -> str:
 
 
 def marker_file(layout: Layout, marker: Marker) -> FileToWrite:
-    """The host's mark, as a file to be put in place."""
+    """Return the marker file to write on the host."""
     return FileToWrite(layout.marker, TextContent(marker_text(marker)), 0o644, "root:root")

@@ -1,23 +1,19 @@
-"""When the binaries of a version are obtained: once, before the first host that needs them."""
+"""Add the steps that obtain binaries on the operator's machine, before hosts install them."""
 
 from collections.abc import Iterable, Sequence
 
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
-    InstallBinaries,
-    ObtainBinaries,
-)
+from etcdup.core.plan.steps import InstallBinaries, ObtainBinaries
 
 
 def with_obtain_steps(steps: Sequence[Step], observed: Observed) -> list[Step]:
-    """The steps, with each version's archive obtained once, before the first host that needs it."""
+    """Return the steps, with one ObtainBinaries step for each version, before the first host that installs it."""
     complete: list[Step] = []
-    for index, step in enumerate(steps):
-        first = isinstance(step, InstallBinaries) and not any(
-            isinstance(each, InstallBinaries) and each.version == step.version for each in steps[:index]
-        )
-        if first and isinstance(step, InstallBinaries):
+    obtained: set[str] = set()
+    for step in steps:
+        if isinstance(step, InstallBinaries) and step.version not in obtained:
+            obtained.add(step.version)
             complete += _obtain_steps(step.version, steps, observed)
         complete.append(step)
     return complete

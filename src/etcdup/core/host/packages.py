@@ -1,7 +1,7 @@
-"""etcd from the distribution's packages: what each package manager is asked, and what its answers mean.
+"""etcd from the packages of the distribution: the commands for each package manager, and the parsing of their output.
 
-Facts: Debian's etcd-server and etcd-client with their maintainer scripts (read in 3.4.23-4), Fedora's etcd,
-openSUSE's etcd with etcdctl and etcdutl apart; systemd's ENVIRONMENT document for SYSTEMD_OFFLINE.
+Sources: Debian's etcd-server and etcd-client with their maintainer scripts (of 3.4.23-4), Fedora's etcd, and openSUSE's
+etcd with its separate packages etcdctl and etcdutl. For SYSTEMD_OFFLINE: https://systemd.io/ENVIRONMENT/.
 """
 
 import re
@@ -12,7 +12,7 @@ from etcdup.core.spec.version import Version, has_etcdutl
 _MANAGERS = {
     **dict.fromkeys(("debian", "ubuntu", "raspbian", "linuxmint", "pop"), "apt"),
     **dict.fromkeys(("fedora", "rhel", "rocky", "almalinux"), "dnf"),
-    # Where one ID has seen both, `yum` is there on all: a link to dnf on the newer ones.
+    # These IDs have releases with yum and releases with dnf. On the newer ones, `yum` is a link to dnf.
     **dict.fromkeys(("centos", "ol", "amzn"), "yum"),
     **dict.fromkeys(("sles", "sled", "opensuse", "opensuse-leap", "opensuse-tumbleweed"), "zypper"),
 }
@@ -21,24 +21,23 @@ _UPSTREAM = re.compile(r"(?:\d+:)?v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?![\d.])(.*)
 _PRERELEASE = re.compile(r"~|[-.+]?(?:rc|alpha|beta)", re.ASCII)
 _RPM_VERSION = re.compile(r"^Version\s*:\s*(\S+)", re.MULTILINE)
 
-# SYSTEMD_OFFLINE: maintainer scripts restart etcd.service when a package is upgraded, and by then that unit
-# can be ours; with it, systemctl starts nothing (rule 52). NEEDRESTART_SUSPEND: nor does needrestart.
+# At an upgrade of the package, its maintainer scripts restart etcd.service, which can be our unit by then. With
+# SYSTEMD_OFFLINE, systemctl starts nothing (rule 52). With NEEDRESTART_SUSPEND, needrestart restarts nothing.
 _QUIET = ("env", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "SYSTEMD_OFFLINE=1", "NEEDRESTART_SUSPEND=1")
 _PLAIN = ("env", "LC_ALL=C")
 
-# Missing or outdated lists show as a failed installation, so that is when they are fetched.
+# The installation fails if the package lists are missing or outdated. Only then they are downloaded.
 _APT_INSTALL = """
 install() {
   apt-get -q -y -o DPkg::Lock::Timeout=120 \\
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold --no-install-recommends \\
-    \\
     --allow-change-held-packages install "$@"
 }
 install "$@" || { apt-get -q -o DPkg::Lock::Timeout=120 update && install "$@"; }
 """
 
-# Into a folder of this version's own, complete or not there at all: what a later package upgrade does to
-# /usr/bin never reaches a running member (rule 52).
+# Copy the programs to a directory of this version, which is complete or absent. A later upgrade of the package changes
+# /usr/bin, but never the binaries of a running member (rule 52).
 _COPY = """
 set -e
 version=$1 versions=$2
@@ -51,15 +50,15 @@ mkdir -p "$making"
 for tool in "$@"; do cp "/usr/bin/$tool" "$making/$tool"; done
 said=$("$making/etcd" --version | head -n 1)
 if [ "$said" != "etcd Version: $version" ]; then
-  echo "the package was to bring etcd $version, but /usr/bin/etcd says: $said" >&2
+  echo "the package should contain etcd $version, but /usr/bin/etcd reports: $said" >&2
   exit 1
 fi
 sync "$making"/*
 mv -T "$making" "$versions/$version"
 """
 
-# Only where the versionlock plugin is there; elsewhere the copy alone must do.
-_RPM_LOCK = '"$1" -q versionlock add etcd || echo "no versionlock here: etcd is not held" >&2'
+# Without the versionlock plugin the package is not held. The copy protects the running member in any case.
+_RPM_LOCK = '"$1" -q versionlock add etcd || echo "versionlock is not available: etcd is not held" >&2'
 _RPM_UNLOCK = '"$1" -q versionlock delete etcd || true'
 
 Argv = tuple[str, ...]
@@ -67,31 +66,34 @@ Argv = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a package manager would install: its own version text, and the etcd release that it names."""
+    """The version that a package manager would install: its own text, and the release of etcd in this text."""
 
     text: str
     version: Version | None
 
 
 def manager_of(distribution: str) -> str | None:
-    """The package manager by os-release's ID: apt, dnf, yum or zypper; None where etcdup knows none."""
+    """Return the package manager for the ID in os-release: apt, dnf, yum or zypper. None if it is not known."""
     return _MANAGERS.get(distribution)
 
 
 def tools_of(version: Version) -> tuple[str, ...]:
-    """The programs that make up an installation of this version (rule 59)."""
+    """Return the programs of an installation of this version (rule 59)."""
     return ("etcd", "etcdctl", "etcdutl") if has_etcdutl(version) else ("etcd", "etcdctl")
 
 
 def packages_of(manager: str, version: Version) -> tuple[str, ...]:
-    """The packages that hold `tools_of(version)`."""
+    """Return the packages that contain `tools_of(version)`."""
     if manager == "apt":
         return ("etcd-server", "etcd-client")
     return tools_of(version) if manager == "zypper" else ("etcd",)
 
 
 def candidate_command(manager: str) -> Argv:
-    """Asks for the version that would be installed. Changes nothing; needs no root."""
+    """Return the command that prints the version that would be installed.
+
+    It changes nothing and needs no root rights.
+    """
     if manager == "apt":
         return (*_PLAIN, "apt-cache", "policy", "etcd-server")
     if manager == "zypper":
@@ -100,7 +102,7 @@ def candidate_command(manager: str) -> Argv:
 
 
 def refresh_command(manager: str) -> Argv:
-    """Fetches the lists anew."""
+    """Return the command that downloads the package lists again."""
     if manager == "apt":
         return (*_QUIET, "apt-get", "-q", "-o", "DPkg::Lock::Timeout=60", "update")
     if manager == "zypper":
@@ -109,18 +111,21 @@ def refresh_command(manager: str) -> Argv:
 
 
 def parse_candidate(manager: str, output: str) -> Candidate | None:
-    """`candidate_command`'s answer. None where no etcd is on offer."""
+    """Return the candidate in the output of `candidate_command`, or None if there is no etcd package."""
     if manager == "apt":
         found = re.findall(r"^\s+Candidate:\s*(\S+)", output, re.MULTILINE)
     else:
         found = _RPM_VERSION.findall(output)
     offered = [Candidate(text, upstream_version(text)) for text in found if text != "(none)"]
-    # dnf shows what is installed and what is available one after the other.
+    # dnf prints the installed version first and the available version after it.
     return max(offered, key=lambda candidate: candidate.version or Version(0, 0, 0), default=None)
 
 
 def upstream_version(text: str) -> Version | None:
-    """etcd's version in a package's: `3.4.23+dfsg-4+b5` is 3.4.23. None for a prerelease: `3.6.0~rc1-1`."""
+    """Return the version of etcd in the version of a package: `3.4.23+dfsg-4+b5` is 3.4.23.
+
+    Return None for a pre-release, for example `3.6.0~rc1-1`.
+    """
     match = _UPSTREAM.fullmatch(text)
     if match is None or _PRERELEASE.match(match[4]):
         return None
@@ -130,11 +135,11 @@ def upstream_version(text: str) -> Version | None:
 def install_commands(
     manager: str, version: Version, versions_dir: str, unit_is_ours: bool
 ) -> tuple[Argv, ...]:
-    """Installs the packages and copies their programs to `versions_dir/VERSION`, run in this order as root.
+    """Return the commands that install the packages and copy their programs to `versions_dir/VERSION`.
 
-    Killed anywhere, all of it can be run again. `unit_is_ours`: etcdup's etcd.service is in place. Where it
-    is not, etcd.service is masked first and stays so until our unit file replaces the mask by rename:
-    Debian's package would start a single member on its own, at once or at the next boot (rule 96).
+    They run as root, in this order. After a kill, all of them can run again. `unit_is_ours` says that etcd.service is
+    that of etcdup. Otherwise etcd.service is masked first, until our unit file replaces the mask by a rename. Without
+    the mask, Debian's package would start a single member at once or at the next boot (rule 96).
     """
     mask = () if unit_is_ours else ((*_PLAIN, "systemctl", "mask", "etcd.service"),)
     copy = ("sh", "-c", _COPY, "etcdup", str(version), versions_dir, *tools_of(version))
@@ -146,7 +151,7 @@ def _manager_commands(manager: str, version: Version) -> tuple[Argv, ...]:
     if manager == "apt":
         exact = [f"{package}={version}*" for package in packages]
         return (
-            (*_QUIET, "dpkg", "--configure", "-a"),  # what an earlier run, cut short, left half done
+            (*_QUIET, "dpkg", "--configure", "-a"),  # completes an installation that was killed
             (*_QUIET, "sh", "-c", _APT_INSTALL, "etcdup", *exact),
             (*_QUIET, "apt-mark", "hold", *packages),
         )

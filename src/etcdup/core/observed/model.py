@@ -1,8 +1,8 @@
-"""What was seen, when and from where. Frozen; unreachable and unknown are values of the type.
+"""The observation of hosts, members and PKI at one time. Frozen; "unreachable" and "silent" are values too.
 
-Built by ops/world/observe.py from the probe's output (probe.py, parse_probe.py), etcd's own answers
-(remote/etcd/grpc_client.py) and the operator's PKI (ops/pki/pki.py). Nothing here is a wish: the running version
-comes from the running process.
+ops/world/observe.py builds it from the output of the probe (probe.py, parse_probe.py), from etcd's API
+(remote/etcd/grpc_client.py) and from the operator's PKI (ops/pki/pki.py). It contains only observed facts, no required
+state. For example, the running version comes from the running process, not from cluster.yaml.
 """
 
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ from functools import cached_property
 from etcdup.core.spec.model import HostSpec
 from etcdup.core.spec.version import Version
 
-# How the name of everything begins that etcdup moved aside.
+# Archived data is named NAME.aside-TIME. On a mount point it is in a directory aside-TIME.
 ASIDE_PREFIX = "aside-"
 
 
 def aside_suffix(at: datetime) -> str:
-    """The suffix under which data is moved aside at that time."""
+    """Return the suffix `aside-TIME` of data that is archived at this time."""
     return f"{ASIDE_PREFIX}{at:%Y%m%dT%H%M%SZ}"
 
 
 @dataclass(frozen=True)
 class Unreachable:
-    """No working connection, or no root on it. Not the same as down (rule 62)."""
+    """A host without a working connection, or without root rights on it. The host may still be up (rule 62)."""
 
     host: str
     why: str
@@ -33,7 +33,7 @@ class Unreachable:
 
 @dataclass(frozen=True)
 class FileSeen:
-    """A file on a host. `text` is there for files that hold no secret; a key is known by its sha256 alone."""
+    """A file on a host. `text` is set for files without secrets; of a key, only the sha256 is read."""
 
     path: str
     sha256: str
@@ -44,9 +44,10 @@ class FileSeen:
 
 @dataclass(frozen=True)
 class DirSeen:
-    """A data or WAL directory. `entries` are the names in it, None where there is no directory.
+    """A data or WAL directory. `entries` are the names in it, or None if the directory does not exist.
 
-    `has_wal`: a write-ahead log is in it. Without one etcd takes a member for a new one, whatever else is there.
+    `has_wal` says that it contains a write-ahead log. Without one, etcd starts as a new member, even if other data
+    exists.
     """
 
     path: str
@@ -60,17 +61,19 @@ class DirSeen:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing of anybody's is in it. A fresh file system's `lost+found` does not count, nor what an earlier
-        destroy set aside on a mount point."""
+        """Return True if the directory has no data, or does not exist.
+
+        `lost+found` of a new file system does not count as data, nor does data that etcdup archived on a mount point.
+        """
         return all(name == "lost+found" or name.startswith(ASIDE_PREFIX) for name in self.entries or ())
 
 
 @dataclass(frozen=True)
 class UnitSeen:
-    """etcd.service, in systemd's words, and the process it runs.
+    """The state of etcd.service as systemd reports it, and its process.
 
-    `environment` holds the running process's ETCD_* and ETCDUP_* variables: what it really runs with, whatever
-    the files say by now. `exe` is its binary.
+    `environment` has the ETCD_* and ETCDUP_* variables of the running process. They are the settings in use, even if
+    the files on disk have changed since. `exe` is the binary of the process.
     """
 
     load: str = "not-found"
@@ -85,25 +88,33 @@ class UnitSeen:
 
     @property
     def is_running(self) -> bool:
-        """A process that systemd has forked, and that has yet to become etcd, does not count."""
+        """Return True if etcd runs. A process that systemd has forked and that is not etcd yet does not count."""
         forked = self.exe.rsplit("/", 1)[-1].startswith("systemd")
         return self.main_pid > 0 and not forked and self.active in ("active", "activating", "reloading")
 
     @property
     def is_starting(self) -> bool:
-        """systemd is at it: what it runs before etcd, or etcd itself. A wait for the next try does not count."""
+        """Return True if systemd runs ExecStartPre or starts etcd. The delay before a restart does not count."""
         return self.active == "activating" and self.sub in ("start-pre", "start")
+
+    @property
+    def running_version(self) -> str:
+        """Return the version that the process runs, from the directory of its binary. Empty if there is no process."""
+        # /proc shows a binary that was replaced since the start as `PATH (deleted)`.
+        return "".join(self.exe.removesuffix(" (deleted)").split("/")[-2:-1])
 
 
 @dataclass(frozen=True)
 class Restored:
-    """A restore on this host: of which file, how far it is, and what it put aside.
+    """A restore on this host: the snapshot, the stage, and where the old data is.
 
-    `staged`: the restored data lies beside what runs. `placed`: it is in the data directory, and the old data
-    lies under the suffix `aside`. `done`: proved healthy. `undo`: the old data is on its way back; `undone`: it is
-    there again. `joined`: this member came after it, and knows of it from the others. `bump` was added to the
-    snapshot's revision. `former` are the tokens of the clusters whose place this one took: whoever still bears one of
-    them is of the past.
+    Stages: `staged`: the restored data is next to the data directory. `placed`: it is in the data directory, and the
+    old data is archived under the suffix `aside`. `done`: the member was proved healthy. `undo`: an undo has begun.
+    `undone`: the old data is in the data directory again. `joined`: the member joined after the restore, and its marker
+    has this entry from the markers of the other members.
+
+    `sha256` is the hash of the snapshot file. `bump` was added to its revision. `former` are the tokens of the
+    superseded clusters. A host whose marker has one of these tokens belongs to a superseded cluster.
     """
 
     sha256: str
@@ -115,11 +126,11 @@ class Restored:
 
 @dataclass(frozen=True)
 class Marker:
-    """Our mark on a host: whose data this is.
+    """The marker on a host: which cluster and member the host belongs to.
 
-    `formed` once this member was seen healthy in a cluster that exists (rules 6, 7). `replaces` is the ID, in
-    hexadecimal, of the member whose place this host's new member shall take. `mount`: its data directory was a
-    mount point then.
+    `formed` is True after the member was proved healthy in a cluster (rules 6, 7). `replaces` is the ID, in
+    hexadecimal, of the member that the new member on this host must replace. `mount` says that the data directory was a
+    mount point when the marker was written.
     """
 
     cluster: str
@@ -132,18 +143,19 @@ class Marker:
     restored: Restored | None = None
 
     def former(self, token: str) -> tuple[str, ...]:
-        """The tokens of the clusters whose place one with this token takes on the host."""
-        before = (*(self.restored.former if self.restored else ()), self.token)
-        return tuple(each for each in dict.fromkeys(before) if each != token)
+        """Return the tokens of the clusters that a cluster with this token supersedes on the host."""
+        earlier = (*(self.restored.former if self.restored else ()), self.token)
+        return tuple(each for each in dict.fromkeys(earlier) if each != token)
 
     @property
     def is_being_restored(self) -> bool:
+        """Return True if a restore, or its undo, has begun and is not finished."""
         return self.restored is not None and self.restored.stage not in ("done", "undone", "joined")
 
 
 @dataclass(frozen=True)
 class ListeningPort:
-    """A TCP port somebody listens on; `program` is empty where it could not be told."""
+    """A TCP port in use. `program` is the process that listens on it; empty if it is not known."""
 
     port: int
     pid: int = 0
@@ -176,20 +188,24 @@ class HostSeen:
     joining: bool = False
     is_root: bool = True
 
+    def marker_of(self, cluster: str) -> Marker | None:
+        """Return the marker if the host belongs to this cluster, otherwise None."""
+        return self.marker if self.marker is not None and self.marker.cluster == cluster else None
+
     def is_marked(self, cluster: str) -> bool:
-        """Whether our mark says that this is where that cluster's member of this name lives."""
-        mark = self.marker
-        return mark is not None and (mark.cluster, mark.member) == (cluster, self.host)
+        """Return True if the marker says that the host has this cluster's member of the same name."""
+        marker = self.marker_of(cluster)
+        return marker is not None and marker.member == self.host
 
     @property
     def has_member(self) -> bool:
-        """Whether etcd would go on as the member that it was, rather than start empty (rules 7, 32)."""
+        """Return True if etcd would start as the existing member, not as a new one without data (rules 7, 32)."""
         return (self.wal or self.data).has_wal
 
 
 @dataclass(frozen=True)
 class ListedMember:
-    """A member as a member list has it. An empty name means added but never started."""
+    """A member in the member list. An empty name means that it was added but has never started."""
 
     member_id: int
     name: str
@@ -200,10 +216,10 @@ class ListedMember:
 
 @dataclass(frozen=True)
 class MemberSeen:
-    """A member that answered its API. `alarms` are `KIND` or `KIND on member ID`, of the whole cluster.
+    """A member that answered over its API. `alarms` are those of the whole cluster: `KIND` or `KIND on member ID`.
 
-    `storage_version` is the minor whose form the data has, like `3.6.0`; `downgrade_to` the minor that the
-    cluster is on its way down to, like `3.5.0`. Both are told from 3.6 on, and empty where there is none.
+    `storage_version` is the minor whose format the data has, for example `3.6.0`. `downgrade_to` is the target of an
+    enabled downgrade, for example `3.5.0`. etcd reports both from 3.6 on. They are empty if etcd reports none.
     """
 
     member_id: int
@@ -225,8 +241,10 @@ class MemberSeen:
 
 @dataclass(frozen=True)
 class MemberSilent:
-    """A member whose API gave no answer, and why. `lasting`: waiting alone will not help, as with a certificate
-    that one side does not accept."""
+    """A member that did not answer over its API, and why.
+
+    `lasting` says that waiting does not help, for example when one side rejects the certificate of the other.
+    """
 
     why: str
     hint: str = ""
@@ -235,10 +253,10 @@ class MemberSilent:
 
 @dataclass(frozen=True)
 class CertSeen:
-    """A certificate's public facts. Names of extended key usages are `serverAuth` and `clientAuth`.
+    """The public content of a certificate. Extended key usages are named `serverAuth` and `clientAuth`.
 
-    `sha256` is of the whole file, `fingerprint` of the certificate, `issuer_key` and `key` of the public keys that
-    signed it and that it holds.
+    `sha256` is the hash of the whole file, `fingerprint` the hash of the certificate. `issuer_key` is the hash of the
+    public key that signed it, `key` the hash of its own public key.
     """
 
     path: str
@@ -257,12 +275,12 @@ class CertSeen:
 
 @dataclass(frozen=True)
 class PkiSeen:
-    """The operator's certificates. Keys of `certs` are `server/infra1`, `peer/infra1`, `health/infra1`, `admin`.
+    """The operator's certificates. Keys of `certs` are roles: `server/infra1`, `peer/infra1`, `health/infra1`, `admin`.
 
-    `files` maps a certificate's role to the sha256 of its PEM file and of its key file as they go to hosts;
-    `trust` maps `ca` and `peer-ca` to the sha256 of the CA file, which holds the certificates of `trusted`: one CA, or
-    two while one takes over from the other. `successor` is the CA that takes over, None where none does; `past`
-    are the sha256 of the CA files that there were before.
+    `files` maps a role to the sha256 of its certificate file and of its key file, as they are sent to hosts. `trust`
+    maps `ca` and `peer-ca` to the sha256 of the CA file. The CA file contains the certificates of `trusted`: one CA, or
+    two during a CA rotation. `successor` is the new CA of a rotation, or None. `past` has the sha256 of previous CA
+    files.
     """
 
     mode: str
@@ -277,10 +295,10 @@ class PkiSeen:
 
 @dataclass(frozen=True)
 class Binaries:
-    """Where the wanted version comes from: settled before planning, so that the plan can say it.
+    """The source of the required version. It is chosen before planning, so that the plan can show it.
 
-    `source` is cache, release, package, go or path; `why` says why that one; `sha256` is the archive's by
-    architecture, empty for packages, which the host's own package manager verifies.
+    `source` is cache, release, package, go or path, and `why` is the reason for this choice. `sha256` maps an
+    architecture to the hash of its archive. It is empty for packages, which the package manager of the host verifies.
     """
 
     version: Version
@@ -291,14 +309,16 @@ class Binaries:
 
     @property
     def is_vouched(self) -> bool:
-        """The operator or a distribution stands for these binaries: they may carry patches we cannot see."""
+        """Return True if the operator or a distribution provides the binaries. They may have additional patches."""
         return self.source in ("package", "path")
 
 
 @dataclass(frozen=True)
 class SnapshotSeen:
-    """A verified snapshot in the operator's folder, taken before the cluster changed its minor. `hop` says which
-    way, like `3.5-to-3.6`; `size` is in bytes."""
+    """A verified snapshot on the operator's machine, taken before the cluster changed its minor.
+
+    `hop` is the change, for example `3.5-to-3.6`. `size` is in bytes.
+    """
 
     path: str
     cluster: str
@@ -309,11 +329,12 @@ class SnapshotSeen:
 
 @dataclass(frozen=True)
 class Observed:
-    """The world at one moment. Every host and every member of the Spec has an entry.
+    """Everything that etcdup read from hosts, members and the PKI, at one time.
 
-    So has every member that the cluster has beyond them: `leaving` says where those run. `auth` is whether
-    etcd's own users are in force, None where nobody was asked. `turned_away` are, by member, the addresses of clients
-    that it refused of late because the old CA signed their certificate: asked while that CA is being dropped.
+    Each host and member of the Spec has an entry, and so has each further member of the cluster. `leaving` has the
+    hosts of those further members. `auth` says whether etcd's user authentication is enabled; None means not known.
+    `rejected_clients` maps a member to the addresses of clients that it rejected recently, because the old CA signed
+    their certificates. It is read only while a rotation drops the old CA.
     """
 
     at: datetime
@@ -335,15 +356,17 @@ class Observed:
         return max(lists, key=lambda seen: (seen.raft_term, seen.applied_index)).members
 
     def binaries_of(self, version: Version) -> Binaries | None:
-        """Where this version comes from; None where every host has it already."""
+        """Return the source of this version, or None if all hosts have it already."""
         return next((each for each in self.binaries if each.version == version), None)
 
     def reachable(self) -> dict[str, HostSeen]:
+        """Return the hosts that were observed."""
         return {name: seen for name, seen in self.hosts.items() if isinstance(seen, HostSeen)}
 
     def unreachable(self) -> dict[str, Unreachable]:
+        """Return the hosts that could not be observed."""
         return {name: seen for name, seen in self.hosts.items() if isinstance(seen, Unreachable)}
 
     def answering(self) -> dict[str, MemberSeen]:
-        """Members whose API answered: the only evidence that a cluster exists and runs."""
+        """Return the members that answered over their API. Only they prove that the cluster exists and runs."""
         return {name: seen for name, seen in self.members.items() if isinstance(seen, MemberSeen)}

@@ -1,4 +1,4 @@
-"""The probe's output -> HostSeen. Pure; the section names are probe.py's."""
+"""Parse the output of the probe into a HostSeen. The section names are those of probe.py."""
 
 import json
 from collections.abc import Mapping
@@ -13,9 +13,11 @@ Sections = Mapping[str, list[str]]
 
 
 def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answered_at: float) -> HostSeen:
-    """`asked_at` and `answered_at` are the operator's clock, in seconds, around the probe.
+    """Return the host that the output describes.
 
-    Raises ValueError where the output is not the probe's own: a login banner, a shell that is not sh.
+    `asked_at` and `answered_at` are times on the operator's clock, in seconds, before and after the probe.
+
+    Raise ValueError if the output is not from the probe, for example a login banner, or the error of another shell.
     """
     sections = _sections(output)
     try:
@@ -33,7 +35,7 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             joining=machine[7] == "joining",
             systemd=supervised and sections["systemd"][0] == "1",
             clock_ahead_s=_clock_ahead(float(sections["clock"][0]), asked_at, answered_at),
-            opt_free_bytes=_product(sections["room"][0]),
+            opt_free_bytes=_product(sections["free-space"][0]),
             data=_directory(layout.data_dir, sections),
             wal=_directory(layout.wal_dir, sections) if layout.wal_dir else None,
             files=_files(sections),
@@ -47,7 +49,7 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             listening=_listening(sections["listening"]),
         )
     except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(f"the answer to the probe makes no sense: {error}") from error
+        raise ValueError(f"the output of the probe cannot be parsed: {error}") from error
 
 
 def _sections(output: str) -> dict[str, list[str]]:
@@ -62,7 +64,10 @@ def _sections(output: str) -> dict[str, list[str]]:
 
 
 def _clock_ahead(theirs: float, asked_at: float, answered_at: float) -> float:
-    """0 while the host's time lies between question and answer: nothing finer can be told from outside."""
+    """Return by how many seconds the host's clock is ahead, negative if it is behind.
+
+    0 if the host's time is between request and answer, because the difference cannot be measured more precisely.
+    """
     if theirs > answered_at:
         return theirs - answered_at
     return min(theirs - asked_at, 0.0)
@@ -75,9 +80,9 @@ def _product(line: str) -> int:
 
 def _directory(path: str, sections: Sections) -> DirSeen:
     lines = sections[f"dir {path}"]
-    filesystem, room = lines[0].split(" ", 1)
+    filesystem, free = lines[0].split(" ", 1)
     if len(lines) == 1:
-        return DirSeen(path, None, filesystem=filesystem, free_bytes=_product(room))
+        return DirSeen(path, None, filesystem=filesystem, free_bytes=_product(free))
     mode, owner, device = lines[1].split()
     return DirSeen(
         path,
@@ -87,7 +92,7 @@ def _directory(path: str, sections: Sections) -> DirSeen:
         mount=device != lines[2].split()[-1],
         has_wal=lines[3] == "wal",
         filesystem=filesystem,
-        free_bytes=_product(room),
+        free_bytes=_product(free),
     )
 
 
@@ -128,7 +133,7 @@ def _unit(sections: Sections) -> UnitSeen:
 
 
 def _process_as_unit(sections: Sections, layout: Layout) -> UnitSeen:
-    """A local member without systemd, told in the same words: it is loaded once its script is there."""
+    """Return the state of a local member without systemd in the same form. It is loaded if its start script exists."""
     process = sections["process"]
     running = int(process[0]) > 0
     return UnitSeen(
@@ -147,7 +152,7 @@ def _first_words(lines: list[str]) -> list[str]:
 
 
 def _marker(sections: Sections, layout: Layout) -> Marker | None:
-    """None where there is no marker, or one that cannot be read: then the data is not known to be ours."""
+    """Return the marker, or None if it is absent or invalid. Without it, etcdup does not treat the data as its own."""
     text = _text(layout.marker, sections)
     if text is None:
         return None

@@ -1,8 +1,8 @@
-"""How to look at a host: one read-only script, one round trip.
+"""The probe: one read-only shell script that observes a host in one round trip.
 
-It needs sh and coreutils only; /proc and systemctl tell the rest. `parse.py` reads what it prints. Sections
-begin with `@` and a file's lines with `=`, so nothing in them can look like a section. It starts as few programs
-as it can: it runs on machines that have better things to do.
+It needs only sh and coreutils; it reads /proc and calls systemctl. `parse_probe.py` parses its output. A section begins
+with `@` and each line of a file with `=`, so the content of a file can never look like a section. The script starts as
+few programs as possible, to put little load on the host.
 """
 
 from etcdup.core.spec.layout import Layout
@@ -38,7 +38,7 @@ if [ "$supervisor" = systemd ]; then
   printf '%s\n' "$shown"
   case $shown in *MainPID=*) pid=${shown##*MainPID=}; pid=${pid%%[!0-9]*} ;; esac
   say units
-  # A host of ours runs no other etcd: that was asked before it became ours.
+  # Only hosts without a marker are searched for other etcd units. A host with a marker was searched before it got one.
   [ -e "$marker" ] || systemctl list-units --plain --no-legend --state=active,activating 'etcd*.service' 2>/dev/null
 elif read -r pid 2>/dev/null <"$pid_file"; then
   case $(readlink "/proc/$pid/exe" 2>/dev/null) in "$versions"/*) ;; *) pid=0 ;; esac
@@ -56,7 +56,7 @@ directory() {
   nearest "$1"
   stat -f -c '%T %a %S' "$near"
   [ -d "$1" ] || return
-  # Its device and its parent's: they differ where something is mounted.
+  # The device numbers of the directory and of its parent differ if a file system is mounted there.
   stat -c '%a %U:%G %d' "$1" "$1/.."
   log=no-wal
   for file in "$1"/member/wal/*.wal "$1"/*.wal; do [ -e "$file" ] && log=wal; done
@@ -65,7 +65,7 @@ directory() {
 }
 directory "$data"
 [ -z "$wal" ] || directory "$wal"
-say room
+say free-space
 nearest "$versions"
 stat -f -c '%a %S' "$near"
 
@@ -74,8 +74,8 @@ readlink "$versions/current" 2>/dev/null || echo none
 for folder in "$versions"/*; do [ -d "$folder" ] && echo "${folder##*/}"; done
 
 say listening
-# With our own etcd running its ports are its own; only before that does it matter who has them.
-# cat, because sh reads byte by byte, and for each of them the kernel writes the whole table anew.
+# While our etcd runs, it uses the ports itself. Other users of the ports matter only before it starts.
+# cat is used because sh reads a file byte by byte, and the kernel generates the whole table for each read.
 [ "$pid" -gt 0 ] || cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ local _ state _ _ _ _ _ inode _; do
   [ "$state" = 0A ] || continue
   port=$((0x${local##*:}))
@@ -104,14 +104,20 @@ date +%s.%N
 
 
 def text_files(layout: Layout) -> tuple[str, ...]:
-    """Files without secrets, whose content is read so that a plan can show a diff; the marker comes last."""
+    """Return the files without secrets, whose content is read for the diffs of a plan. The marker is the last one."""
     return (layout.conf, layout.unit, layout.sysusers, layout.marker)
 
 
 def probe_argv(layout: Layout, files: tuple[str, ...], ports: tuple[int, ...]) -> tuple[str, ...]:
-    """The command that looks at a host. `files` are hashed, `ports` looked for among the listening ones."""
-    return (
-        "sh", "-c", PROBE, "etcdup-probe", layout.supervisor, layout.unit, layout.pid_file, layout.versions,
-        layout.join, layout.data_dir, layout.wal_dir or "", " ".join(text_files(layout)),
-        " ".join(str(port) for port in ports), *text_files(layout), *files,
-    )  # fmt: skip
+    """Return the command that observes a host. It hashes `files`, and reports which of `ports` are in use."""
+    texts = text_files(layout)
+    paths = (
+        layout.unit,
+        layout.pid_file,
+        layout.versions,
+        layout.join,
+        layout.data_dir,
+        layout.wal_dir or "",
+    )
+    arguments = (layout.supervisor, *paths, " ".join(texts), " ".join(map(str, ports)))
+    return ("sh", "-c", PROBE, "etcdup-probe", *arguments, *texts, *files)

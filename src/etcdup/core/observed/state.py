@@ -1,10 +1,13 @@
-"""What an observation says about the state of a member's process."""
+"""Predicates for the state of a member's process in an observation."""
 
 from etcdup.core.observed.model import HostSeen, MemberSilent, Observed
 
 
 def is_stopped(observed: Observed, name: str) -> bool:
-    """Whether etcd does not run there, and nobody is about to start it."""
+    """Return True if the host is reachable, its member does not answer, and etcd neither runs nor starts.
+
+    A failed unit that systemd will restart after its delay counts as stopped. Compare `is_inactive`.
+    """
     seen = observed.reachable().get(name)
     silent = isinstance(observed.members[name], MemberSilent)
     if not isinstance(seen, HostSeen) or not silent:
@@ -13,5 +16,8 @@ def is_stopped(observed: Observed, name: str) -> bool:
 
 
 def is_inactive(seen: HostSeen) -> bool:
-    """No process, and systemd is not about to start one."""
+    """Return True if there is no process, and systemd will not start one by itself.
+
+    A failed unit that systemd will restart after its delay is not inactive.
+    """
     return not seen.unit.is_running and seen.unit.active in ("inactive", "failed")

@@ -19,8 +19,7 @@ from etcdup.core.backups.backups import (
     read_manifest,
     whole_backups,
 )
-from etcdup.core.etcd.bbolt import Read, open_bolt
-from etcdup.core.etcd.keyspace import newest_revision
+from etcdup.core.etcd.bbolt import Read, newest_revision, open_bolt
 from etcdup.core.spec.units import show_size
 from etcdup.errors import EtcdupError, UsageError
 from etcdup.ops.backups.checksum import StreamChecksum

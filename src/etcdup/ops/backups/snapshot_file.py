@@ -12,8 +12,7 @@ from typing import BinaryIO
 
 from etcdup.core.backups.backups import HASH_BYTES, can_be_whole
 from etcdup.core.backups.snapshot import SnapshotFile
-from etcdup.core.etcd.bbolt import Bolt, open_bolt
-from etcdup.core.etcd.keyspace import cluster_version, newest_revision
+from etcdup.core.etcd.bbolt import Bolt, cluster_version, newest_revision, open_bolt
 from etcdup.core.observed.model import ListedMember
 from etcdup.core.restore.snapshot_origin import read_members
 from etcdup.errors import RefusedError
