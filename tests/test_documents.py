@@ -10,6 +10,12 @@ from tests.test_layers import WINGS
 CHECKOUT = Path(__file__).parent.parent
 PAGES = sorted((*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("tests/*.md")))
 README_LINES = 150
+# Every Python file: from the root of the checkout, from the package, and its name alone.
+SOURCES = [
+    path.relative_to(CHECKOUT) for folder in ("src", "tests") for path in (CHECKOUT / folder).rglob("*.py")
+]
+FILE_NAMES = {str(path).removeprefix("src/etcdup/") for path in SOURCES}
+FILE_NAMES |= {path.name for path in SOURCES} | {str(path) for path in SOURCES}
 
 
 def page_name(page: Path) -> str:
@@ -38,14 +44,11 @@ def anchors_of(page: Path) -> set[str]:
     return made | set(re.findall(r'<a id="([^"]+)"', text))
 
 
-@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
-def test_each_file_that_contributors_are_sent_to_exists(page: str) -> None:
-    """`errors.py` is named alone, `cli/views/step_texts.py` with its folder."""
-    there = {str(path.relative_to(CHECKOUT / "src/etcdup")) for path in CHECKOUT.glob("src/etcdup/**/*.py")}
-    there |= {path.rpartition("/")[2] for path in there} | {"cluster.yaml", "conftest.py"}
-    named = re.findall(r"`((?:\w+/)*\w+\.py)`", (CHECKOUT / page).read_text())
-    assert named
-    assert [name for name in named if name not in there and not (CHECKOUT / name).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_each_python_file_that_a_page_names_exists(page: Path) -> None:
+    """A page names `errors.py` alone, or `cli/views/step_texts.py` with its folder."""
+    named = re.findall(r"`((?:\w+/)*\w+\.py)`", page.read_text())
+    assert [name for name in named if name not in FILE_NAMES] == []
 
 
 @pytest.mark.parametrize("layer", WINGS)
