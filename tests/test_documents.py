@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 
+from etcdup.cli.main import cli
 from tests.test_layers import WINGS
 
 CHECKOUT = Path(__file__).parent.parent
@@ -55,6 +57,50 @@ def test_each_python_file_that_a_page_names_exists(page: Path) -> None:
 def test_architecture_draws_each_wing(layer: str) -> None:
     drawing = (CHECKOUT / "ARCHITECTURE.md").read_text().partition("## Layers and wings")[2]
     assert [wing for row in WINGS[layer] for wing in row if not re.search(rf"\b{wing}\b", drawing)] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=page_name)
+def test_each_command_on_a_page_exists(page: Path) -> None:
+    assert [line for line in commands_on(page.read_text()) if not is_command(line)] == []
+
+
+def commands_on(text: str) -> list[str]:
+    """Return what the page calls etcdup with: its code blocks, and its inline code."""
+    blocks = re.findall(r"^ {4,}(?:\$ )?etcdup ([^#\n]+)", text, flags=re.MULTILINE)
+    return [line.strip() for line in blocks + re.findall(r"`etcdup ([^`]+)`", text)]
+
+
+def is_command(line: str) -> bool:
+    """Return whether the verb and its options exist. Arguments are not checked."""
+    command: click.Command = cli
+    words = line.replace("\\|", "|").split()
+    options = {name for each in cli.params for name in each.opts}
+    while words:
+        word = words.pop(0)
+        if word in ("--", "VERB"):
+            break
+        if isinstance(command, click.Group) and re.fullmatch(r"[a-z][a-z-]*,?", word):
+            if (name := word.rstrip(",")) not in command.commands:
+                return False
+            command = command.commands[name]
+            options |= {name for each in command.params for name in each.opts} | {"--help", "-h"}
+            continue
+        if word.startswith("-") and word.strip("[].,") not in options:
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        ("backup drill --identity key.txt", True),
+        ("backup fly", False),
+        ("apply --now", False),
+        ("ctl -- --x", True),
+    ],
+)
+def test_a_wrong_command_is_found(line: str, known: bool) -> None:
+    assert is_command(line) == known
 
 
 def test_the_index_lists_each_page_of_docs() -> None:
