@@ -49,6 +49,13 @@ def test_it_ends_with_the_guides_words(up: Etcdup) -> None:
     assert "etcdup demo --down" in done.stderr
 
 
+def test_health(up: Etcdup) -> None:
+    done = up("health")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "cluster is healthy")
+    told = json.loads(up("health", "--json").stdout)
+    assert (told["cluster"], [member["healthy"] for member in told["members"]]) == ("healthy", [True] * 3)
+
+
 def test_what_it_prints_can_be_pasted_into_a_shell(up: Etcdup) -> None:
     status, put, down = (line for line in up("demo").stderr.splitlines() if " -m etcdup " in line)
     assert "--down" in down
@@ -69,13 +76,6 @@ def test_etcdup_is_named_by_its_path_if_it_is_not_on_path(
     assert program_text(str(program)) == str(program)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert program_text(str(program)) == "etcdup"
-
-
-def test_health(up: Etcdup) -> None:
-    done = up("health")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "cluster is healthy")
-    told = json.loads(up("health", "--json").stdout)
-    assert (told["cluster"], [member["healthy"] for member in told["members"]]) == ("healthy", [True] * 3)
 
 
 def test_status(up: Etcdup) -> None:
