@@ -3,6 +3,8 @@
 import pytest
 
 from tests.reference_pages.cluster_yaml import keys_in_model
+from tests.reference_pages.json_fields import field_meaning, field_types
+from tests.reference_pages.json_sources import SOURCES, Source
 from tests.reference_pages.key_meanings import MEANINGS
 from tests.reference_pages.pages import FOLDER, pages
 
@@ -16,3 +18,8 @@ def test_the_page_equals_the_code(name: str) -> None:
 
 def test_each_key_of_cluster_yaml_has_a_meaning_and_no_other_has() -> None:
     assert sorted(MEANINGS) == sorted(keys_in_model())
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.verb)
+def test_each_json_field_has_a_meaning(source: Source) -> None:
+    assert [path for path in field_types(source) if not field_meaning(source, path)] == []

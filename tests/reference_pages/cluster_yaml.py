@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from etcdup.core.spec import model
 from etcdup.core.spec.address import parse_address, parse_listen_address, parse_ssh_address
 from tests.reference_pages.key_meanings import MEANINGS, SECTIONS
-from tests.reference_pages.markdown import GENERATED, table
+from tests.reference_pages.markdown import GENERATED, filled, table
 
 _TYPES: tuple[tuple[Any, str], ...] = (
     (model.Name, "name"),
@@ -43,7 +43,7 @@ def cluster_yaml_page() -> str:
     parts = [_CLUSTER_YAML, GENERATED]
     for section, kind, text in SECTIONS:
         assert issubclass(kind, BaseModel)
-        parts += [f"## {section or 'Top level'}\n", f"{text}\n", _keys_table(section, kind)]
+        parts += [f"## {section or 'Top level'}\n", f"{filled(text)}\n", _keys_table(section, kind)]
     return "\n".join(parts)
 
 

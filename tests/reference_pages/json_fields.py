@@ -14,7 +14,8 @@ from etcdup.core.backups.backups import Manifest, Proof
 from etcdup.core.certs.inventory import CertFacts, CertRow, Inventory, Link
 from etcdup.core.observed.model import CertSeen
 from etcdup.core.plan.plan import Refusal, Refused
-from tests.reference_pages.json_sources import FIELD_MEANINGS, MAPPINGS, SOURCES, Source
+from tests.reference_pages.json_meanings import FIELD_MEANINGS
+from tests.reference_pages.json_sources import MAPPINGS, SOURCES, Source
 from tests.reference_pages.markdown import GENERATED, filled, table
 
 GOLDEN = Path(__file__).parents[1] / "cli" / "golden"
@@ -36,7 +37,7 @@ def json_page() -> str:
     parts = [_JSON, GENERATED]
     for source in SOURCES:
         rows = [
-            (f"`{path}`", _types_text(types), _field_meaning(source, path))
+            (f"`{path}`", _types_text(types), field_meaning(source, path))
             for path, types in field_types(source).items()
         ]
         text = [filled(source.text) + "\n"] if source.text else []
@@ -52,7 +53,7 @@ def field_types(source: Source) -> dict[str, set[str]]:
     return {path: types for path, types in kinds.items() if path and not path.endswith("[]")}
 
 
-def _field_meaning(source: Source, path: str) -> str:
+def field_meaning(source: Source, path: str) -> str:
     return FIELD_MEANINGS.get(f"{source.verb}: {path}") or FIELD_MEANINGS.get(path.rpartition(".")[2], "")
 
 

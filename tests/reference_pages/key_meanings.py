@@ -81,7 +81,7 @@ MEANINGS: dict[str, str] = {
     "etcd.client_port": "The client port.",
     "etcd.peer_port": "The peer port.",
     "etcd.metrics_port": "The metrics port, on 127.0.0.1 of each host, without TLS.",
-    "etcd.quota": "The largest size of the database. etcd advises at most 8 GiB.",
+    "etcd.quota": "The largest size of the database. The documents of etcd recommend at most 8 GiB.",
     "etcd.heartbeat_ms": "The heartbeat interval in milliseconds.",
     "etcd.election_ms": "The election timeout in milliseconds. Use at least 10 times `heartbeat_ms`.",
     "etcd.auto_compaction": "How much history etcd keeps.",

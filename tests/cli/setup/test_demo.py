@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from etcdup.cli.setup.demo import program_text
 from tests.cli.conftest import VERSION, Etcdup, prepare_demo, run_and_answer
 from tests.support.etcd_binaries import why_not
 
@@ -70,6 +71,28 @@ def test_health(up: Etcdup) -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "cluster is healthy")
     told = json.loads(up("health", "--json").stdout)
     assert (told["cluster"], [member["healthy"] for member in told["members"]]) == ("healthy", [True] * 3)
+
+
+def test_what_it_prints_can_be_pasted_into_a_shell(up: Etcdup) -> None:
+    status, put, down = (line for line in up("demo").stderr.splitlines() if " -m etcdup " in line)
+    assert "--down" in down
+    for line in (status, put):
+        done = subprocess.run(
+            line, shell=True, env=up.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_etcdup_is_named_by_its_path_if_it_is_not_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "etcdup"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program_text(str(program)) == str(program)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program_text(str(program)) == "etcdup"
 
 
 def test_status(up: Etcdup) -> None:

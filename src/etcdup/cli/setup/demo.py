@@ -1,5 +1,8 @@
 """`etcdup demo`."""
 
+import shlex
+import shutil
+import sys
 from pathlib import Path
 
 from etcdup.cli.apply.apply import apply_session
@@ -71,13 +74,28 @@ def _heading(terminal: Terminal, spec: Spec, place: Path) -> str:
 
 
 def _print_next_steps(terminal: Terminal, path: Path, folder: Path | None) -> None:
-    where = f" --dir {folder}" if folder else ""
+    program, file = program_text(sys.argv[0]), shlex.quote(str(path))
+    where = f" --dir {shlex.quote(str(folder))}" if folder else ""
     lines = (
-        (f"etcdup -f {path} status", "the members"),
-        (f"etcdup -f {path} ctl -- put hello world", "etcdctl, let in"),
-        (f"etcdup demo{where} --down", "stops and deletes it"),
+        (f"{program} -f {file} status", "the members"),
+        (f"{program} -f {file} ctl -- put hello world", "etcdctl, with the right certificates"),
+        (f"{program} demo{where} --down", "stops the demo and deletes it"),
     )
     width = max(len(command) for command, _ in lines)
     terminal.say("\nNow try:")
     for command, what in lines:
-        terminal.say(f"  {command:{width}}  {terminal.err('dim', what)}")
+        terminal.say(f"  {command:{width}}  # {terminal.err('dim', what)}")
+
+
+def program_text(called: str) -> str:
+    """Return the command that runs this etcdup in a shell: its name, or its path if another program has the name.
+
+    `make demo` installs etcdup into a virtual environment that is not on PATH.
+    """
+    program = Path(called).absolute()
+    if program.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m etcdup"
+    found = shutil.which("etcdup")
+    if found and Path(found).resolve() == program.resolve():
+        return "etcdup"
+    return shlex.quote(str(program))
