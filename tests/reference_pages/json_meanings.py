@@ -104,6 +104,7 @@ FIELD_MEANINGS: dict[str, str] = {
     "worst": "The worst level of the findings.",
     "findings": "The findings.",
     "what": "What is wrong.",
+    "code": "The code of the finding, for `etcdup explain CODE`.",
     "check: hosts": "The inspected hosts, by name.",
     "check: hosts.*": "One host.",
     "round_trips_ms": "The round trip to each other host in milliseconds, by name.",
