@@ -30,7 +30,7 @@ WORDS = {
     r"by your word": "because you passed --flag",
     r"the like": "name the things",
     r"cannot be had": "is not available",
-    r"lacks?|lacking": "has no, is missing",
+    r"lacks?|(?<![.`])lacking": "has no, is missing",
     r"the world": "the cluster state",
     r"mend(s|ed)?": "fix, repair",
     r"worst day": "lost quorum",
@@ -48,7 +48,8 @@ def sentences_of_python(source: str) -> Iterator[tuple[int, str]]:
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        # A constant of one word is a name: a key of JSON or of an environment.
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not node.value.isidentifier():
             yield node.lineno, node.value
 
 
