@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etcdup.core.spec.load import load, load_bytes, warnings
+from etcdup.core.spec.load import load, load_bytes
 from etcdup.core.spec.model import Spec, TlsSpec
 from etcdup.core.spec.template import EXAMPLE_HOSTS, cluster_yaml
 from etcdup.core.spec.version import NEWEST
+from etcdup.core.spec.warnings import warnings
 from etcdup.errors import BadFile, Problem
 
 CASES = Path(__file__).parent / "cases"

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from etcdup.cli.run.session import Session
 from etcdup.core.observed.model import Observed
-from etcdup.core.spec.load import warnings
+from etcdup.core.spec.warnings import warnings
 from etcdup.core.versions.advisories import newest_patch, warning_advisories
 from etcdup.errors import UsageError
 from etcdup.ops.pki.open import open_pki

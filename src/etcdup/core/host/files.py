@@ -8,24 +8,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from etcdup.core.host.content import CaContent, CertContent, Content, TextContent
-from etcdup.core.host.marker import marker_text
 from etcdup.core.host.settings import Settings, settings_of, show_settings
 from etcdup.core.host.unit import start_script, unit_text
 from etcdup.core.observed.model import PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS, Layout
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.names import peer_common_name
-
-__all__ = [
-    "CaContent",
-    "CertContent",
-    "Content",
-    "DesiredFile",
-    "TextContent",
-    "desired_files",
-    "desired_settings",
-    "marker_text",
-]
 
 # The value of ETCDUP_TRUST for CA files that do not exist yet. No running process has this value.
 UNWRITTEN = "not-written-yet"

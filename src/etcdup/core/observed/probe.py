@@ -1,7 +1,7 @@
 """The probe: one read-only shell script that observes a host in one round trip.
 
 It needs only sh and coreutils; it reads /proc and calls systemctl. `parse_probe.py` parses its output. A section begins
-with `@` and each line of a file with `=`, so the content of a file can never look like a section. The script starts as
+with `@` and each line of a file with `=`, so the content of a file is never read as a section. The script starts as
 few programs as possible, to put little load on the host.
 """
 

@@ -21,11 +21,8 @@ from etcdup.core.spec.model import (
 )
 from etcdup.core.spec.section_rules import section_mistakes
 from etcdup.core.spec.version import NEWEST
-from etcdup.core.spec.warnings import warnings
 from etcdup.core.spec.yaml_document import Document, Loc, read_document
 from etcdup.errors import BadFile, Problem
-
-__all__ = ["load", "load_bytes", "warnings"]
 
 _SECTIONS: dict[Loc, type[BaseModel]] = {
     (): Spec,

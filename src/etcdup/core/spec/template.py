@@ -49,7 +49,7 @@ etcd:
   quota: 2GiB               # maximum size of the database; more than 8GiB is not recommended
   auto_compaction: 8h       # how long etcd keeps the history of a key
 
-# etcdup creates the CA and the certificates in `dir`. Keep this directory secret and make a copy of it.
+# etcdup creates the CA and the certificates in `dir`. Keep this directory safe: the key of the CA is only there.
 # To use your own: {{mode: provided, ca: ca.pem, cert: kubernetes.pem, key: kubernetes-key.pem}}
 tls: {{mode: managed, dir: ./pki}}
 
