@@ -182,6 +182,10 @@ class HostSeen:
         mark = self.marker
         return mark is not None and (mark.cluster, mark.member) == (cluster, self.host)
 
+    def marker_of(self, cluster: str) -> Marker | None:
+        """Return the marker if it names this cluster, whichever member it names; otherwise None."""
+        return self.marker if self.marker is not None and self.marker.cluster == cluster else None
+
     @property
     def has_member(self) -> bool:
         """Whether etcd would go on as the member that it was, rather than start empty (rules 7, 32)."""

@@ -96,8 +96,8 @@ def _steps(
     minor = bool(path) and path[0].changes_minor
     first = spec.at(path[0].target) if path else spec
     due = restarts_for_hop(first, observed, token) if minor else restarts_due(spec, observed, token)
-    # A member that this plan adds starts with the new settings. A learner that runs already keeps its old settings after
-    # its promotion, so it needs a restart.
+    # A member that this plan adds starts with the new settings. A learner that runs already keeps its old settings
+    # after its promotion, so it needs a restart.
     added = {step.host for step in change.turns if isinstance(step, AddLearner)}
     due = {name: why for name, why in due.items() if name not in added}
     moved = {step.host: due.pop(step.host) for step in change.moves if step.host in due}

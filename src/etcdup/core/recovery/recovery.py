@@ -27,8 +27,8 @@ def begun_recovery(spec: Spec, observed: Observed) -> tuple[str, str] | None:
     """Return the host of a recovery that is in progress and the sha256 of its snapshot, or None."""
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
-        marker = seen.marker if seen else None
-        if marker and marker.cluster == spec.name and marker.restored and marker.is_being_restored:
+        marker = seen.marker_of(spec.name) if seen else None
+        if marker and marker.restored and marker.is_being_restored:
             return host.name, marker.restored.sha256
     return None
 

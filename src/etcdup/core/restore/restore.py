@@ -125,7 +125,7 @@ def _steps(
         reason = "all hosts have data that was restored from the same file with the same token"
         yield StartRestored(hosts=names, reason=reason, rules=(1, 2, 11), quorum="all members serve again")
     if former := former_tokens(spec, observed, token):
-        reason = "an old member that starts later and reads this key stays stopped"
+        reason = "a key for each old token: an old member that starts later and reads its key stays stopped"
         yield FenceOff(host=names[0], tokens=former, reason=reason, rules=(57, 65))
     for name in names:
         if stages[name] != "done":
@@ -217,19 +217,15 @@ def _stage(seen: HostSeen, token: str) -> str:
 
 
 def _markers(spec: Spec, observed: Observed) -> list[Marker]:
-    seen = [observed.reachable().get(host.name) for host in spec.hosts]
-    return [
-        s.marker for s in seen if s is not None and s.marker is not None and s.marker.cluster == spec.name
-    ]
+    hosts = map(observed.reachable().get, (host.name for host in spec.hosts))
+    return [marker for seen in hosts if seen and (marker := seen.marker_of(spec.name))]
 
 
 def _leaving(spec: Spec, observed: Observed) -> list[str]:
     """Return the hosts that have this cluster's marker and are not in `spec`."""
     ours = {host.name for host in spec.hosts}
     return [
-        name
-        for name, seen in observed.reachable().items()
-        if name not in ours and seen.marker is not None and seen.marker.cluster == spec.name
+        name for name, seen in observed.reachable().items() if name not in ours and seen.marker_of(spec.name)
     ]
 
 
