@@ -94,7 +94,7 @@ def plan_recovery(
     observed: Observed,
     snapshot: SnapshotFile,
     token: str,
-    aside: str,
+    suffix: str,
     notes: Iterable[str],
     copies: bool = True,
 ) -> Plan | Refusal:
@@ -104,7 +104,7 @@ def plan_recovery(
     `copies`: old data is copied before it is replaced.
     """
     copied = hosts_to_copy(spec, observed, token) if copies else ()
-    plan = plan_restore(spec, observed, snapshot, token, aside, copied)
+    plan = plan_restore(spec, observed, snapshot, token, suffix, copied)
     kept = f"keep the snapshot {snapshot.path}: {show_size(snapshot.size)}, revision {snapshot.revision}, complete"
     return replace(plan, notes=(*notes, kept))
 

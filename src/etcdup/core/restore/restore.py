@@ -63,14 +63,14 @@ def plan_restore(
     observed: Observed,
     snapshot: SnapshotFile,
     token: str,
-    aside: str,
+    suffix: str,
     copied: Collection[str] = (),
     against: tuple[Refused, ...] = (),
 ) -> Plan | Refusal:
     """Return the steps of a restore, or the reasons against it.
 
     `token` is the result of `restore_token`, and `against` the result of `refuse_foreign_snapshot`, both on the first
-    observation: a restore in progress changes the facts that they need. `aside` is `aside-TIME`. `copied` are hosts
+    observation: a restore in progress changes the facts that they need. `suffix` is `aside-TIME`. `copied` are hosts
     whose data is copied before other data replaces it.
     """
     notes = _notes(snapshot)
@@ -81,7 +81,7 @@ def plan_restore(
         return Plan(spec.name, (), notes, token)
     issuing = certificate_steps(spec, observed)
     observed = replace(observed, pki=pki_without_due(observed.pki, issuing))
-    steps = [*issuing, *_steps(spec, observed, snapshot, token, aside, stages, copied)]
+    steps = [*issuing, *_steps(spec, observed, snapshot, token, suffix, stages, copied)]
     return Plan(spec.name, tuple(with_obtain_steps(steps, observed)), notes, token)
 
 
@@ -90,7 +90,7 @@ def _steps(
     observed: Observed,
     snapshot: SnapshotFile,
     token: str,
-    aside: str,
+    suffix: str,
     stages: dict[str, str],
     copied: Collection[str],
 ) -> Iterator[Step]:
@@ -102,7 +102,7 @@ def _steps(
             yield from preparation_steps(spec, host, seen, token)
             yield from binaries_steps(spec, host, seen, observed)
             yield StageRestore(
-                host=host.name, snapshot=snapshot.path, sha256=snapshot.sha256, token=token, aside=aside,
+                host=host.name, snapshot=snapshot.path, sha256=snapshot.sha256, token=token, aside=suffix,
                 bump=bump, reason="this proves that the file can be restored; the running members are not touched",
                 rules=(4, 54, 56, 58, 59),
             )  # fmt: skip
@@ -113,10 +113,10 @@ def _steps(
     yield from copy_steps(copied, token)
     for name in _leaving(spec, observed):
         reason = "the restored cluster does not include this host"
-        yield RetireMember(host=name, suffix=aside, reason=reason, rules=(57,))
+        yield RetireMember(host=name, suffix=suffix, reason=reason, rules=(57,))
     for name in waiting:
         reason = "the restored data is ready; the old data is renamed, not deleted"
-        yield PlaceData(host=name, aside=aside, reason=reason, rules=(56,))
+        yield PlaceData(host=name, aside=suffix, reason=reason, rules=(56,))
     for host, seen in hosts:
         if stages[host.name] != "done":
             yield from settings_steps(spec, host, seen, token, observed.pki)
