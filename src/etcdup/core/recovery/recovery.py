@@ -62,8 +62,8 @@ def refuse_recovery(spec: Spec, observed: Observed, fenced: Collection[str]) -> 
 
 def survivors(spec: Spec, observed: Observed) -> tuple[str, ...]:
     """Return the voters of cluster.yaml that answer, the one with the newest data first (rule 62)."""
-    ours = {host.name for host in spec.hosts}
-    voters = {n: seen for n, seen in observed.answering().items() if n in ours and not seen.is_learner}
+    own = {host.name for host in spec.hosts}
+    voters = {n: seen for n, seen in observed.answering().items() if n in own and not seen.is_learner}
     return tuple(sorted(voters, key=lambda name: (*_data_age_key(voters[name]), name), reverse=True))
 
 

@@ -223,9 +223,9 @@ def _markers(spec: Spec, observed: Observed) -> list[Marker]:
 
 def _leaving(spec: Spec, observed: Observed) -> list[str]:
     """Return the hosts that have this cluster's marker and are not in `spec`."""
-    ours = {host.name for host in spec.hosts}
+    own = {host.name for host in spec.hosts}
     return [
-        name for name, seen in observed.reachable().items() if name not in ours and seen.marker_of(spec.name)
+        name for name, seen in observed.reachable().items() if name not in own and seen.marker_of(spec.name)
     ]
 
 
