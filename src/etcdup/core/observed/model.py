@@ -197,6 +197,10 @@ class HostSeen:
         marker = self.marker_of(cluster)
         return marker is not None and marker.member == self.host
 
+    def marker_of(self, cluster: str) -> Marker | None:
+        """Return the marker if it names this cluster, whichever member it names; otherwise None."""
+        return self.marker if self.marker is not None and self.marker.cluster == cluster else None
+
     @property
     def has_member(self) -> bool:
         """Return True if etcd would start as the existing member, not as a new one without data (rules 7, 32)."""

@@ -98,10 +98,10 @@ def _form_steps(spec: Spec, observed: Observed, token: str) -> list[Step]:
     well = len(healthy(observed))
     if well == spec.size:
         return []
-    begun = [name for name, seen in observed.reachable().items() if seen.has_member]
+    started = [name for name, seen in observed.reachable().items() if seen.has_member]
     reason = (
-        f"an earlier apply started {', '.join(begun)}; {well} of {spec.size} members are healthy"
-        if begun
+        f"an earlier apply started {', '.join(started)}; {well} of {spec.size} members are healthy"
+        if started
         else "no host has data of this cluster"
     )
     quorum = describe_quorum(spec.size, spec.size)

@@ -32,9 +32,8 @@ def salvageable_hosts(spec: Spec, observed: Observed) -> tuple[str, ...]:
     return tuple(
         host.name
         for host in spec.hosts
-        if (seen := observed.reachable().get(host.name)) and seen.has_member
-        and seen.marker is not None and seen.marker.cluster == spec.name
-    )  # fmt: skip
+        if (seen := observed.reachable().get(host.name)) and seen.has_member and seen.marker_of(spec.name)
+    )
 
 
 def newest_log(logs: Mapping[str, LastEntry]) -> str:

@@ -125,11 +125,11 @@ for each in "$versions"/* "$versions"/.[!.]*; do
   for used in "$@"; do [ "${each##*/}" != "$used" ] || continue 2; done
   told spare "$each"
 done
-for each in "$directory".aside-* "$directory".cold-* "$directory".salvage* "$directory"/@ASIDE@*; do
+for each in "$directory".aside-* "$directory".cold-* "$directory".salvage* "$directory"/@PREFIX@*; do
   case $each in
     *cold-*.part | "$directory".salvage | "$directory".salvage.part) told spare "$each" ;;
-    "$directory"/@ASIDE@salvage | "$directory"/@ASIDE@salvage.part) told spare "$each" ;;
+    "$directory"/@PREFIX@salvage | "$directory"/@PREFIX@salvage.part) told spare "$each" ;;
     *) told kept "$each" ;;
   esac
 done
-""".replace("@ASIDE@", ASIDE_PREFIX)
+""".replace("@PREFIX@", ASIDE_PREFIX)

@@ -27,11 +27,11 @@ DiskSpaces = Mapping[str, DiskSpace]
 
 def reachable_quorum(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
     """Return the voters whose data can be reached, if they are a quorum; otherwise nothing."""
-    names, there = _voter_names(spec, observed), {}
+    names, quorum = _voter_names(spec, observed), {}
     for name, seen in sorted(observed.reachable().items()):
         if name in names and seen.has_member and seen.is_marked(spec.name):
-            there[name] = seen
-    return there if len(there) >= quorum_of(len(names)) else {}
+            quorum[name] = seen
+    return quorum if len(quorum) >= quorum_of(len(names)) else {}
 
 
 def expired_certs(spec: Spec, observed: Observed) -> CertsToRenew:
@@ -57,13 +57,13 @@ def plan_quorum_repair(
             return Refusal(spec.name, reasons)
         issuing, installing = leaf_steps(spec, observed, expired)
     own = {host.name for host in spec.hosts}
-    there = {name: seen for name, seen in reachable_quorum(spec, observed).items() if name in own}
+    quorum = {name: seen for name, seen in reachable_quorum(spec, observed).items() if name in own}
     freeing = [
-        free_space_step(seen, spaces[name]) for name, seen in there.items() if _can_free(name, seen, spaces)
+        free_space_step(seen, spaces[name]) for name, seen in quorum.items() if _can_free(name, seen, spaces)
     ]
     starting = [
         start_step(name)
-        for name, seen in there.items()
+        for name, seen in quorum.items()
         if is_stopped(observed, name) and can_free_enough(seen, spaces.get(name))
     ]
     return Plan(spec.name, (*issuing, *freeing, *installing, *starting), _notes(spec, observed, spaces))
@@ -74,13 +74,13 @@ def refuse_rebuild(spec: Spec, observed: Observed, spaces: DiskSpaces | None = N
 
     The hint says what an operator has to do about the problems that are left.
     """
-    there = reachable_quorum(spec, observed)
-    if not there:
+    quorum = reachable_quorum(spec, observed)
+    if not quorum:
         return ()
-    remedies = dict.fromkeys(_remedy(seen, observed, spaces or {}) for seen in there.values())
+    remedies = dict.fromkeys(_remedy(seen, observed, spaces or {}) for seen in quorum.values())
     return (
         Refused(
-            f"nothing is lost: {', '.join(there)} can be reached and have their data. They are a quorum of "
+            f"nothing is lost: {', '.join(quorum)} can be reached and have their data. They are a quorum of "
             f"{len(_voter_names(spec, observed))} voters, so the cluster is not rebuilt",
             hint="\n".join(filter(None, remedies))
             or "run `etcdup check`, which tests the network between the members: they do not reach each other",
@@ -100,14 +100,14 @@ def _can_free(name: str, seen: HostSeen, spaces: DiskSpaces) -> bool:
 
 
 def _notes(spec: Spec, observed: Observed, spaces: DiskSpaces) -> tuple[str, ...]:
-    there = reachable_quorum(spec, observed)
+    quorum = reachable_quorum(spec, observed)
     full_disks = [
         full_disk_remedy(seen, spaces.get(name))
-        for name, seen in there.items()
+        for name, seen in quorum.items()
         if not can_free_enough(seen, spaces.get(name))
     ]
     return (
-        f"nothing is lost: {', '.join(there)} have their data. They are a quorum of "
+        f"nothing is lost: {', '.join(quorum)} have their data. They are a quorum of "
         f"{len(_voter_names(spec, observed))} voters",
         "etcdup first tries steps that lose no data; it does not rebuild the cluster",
         *full_disks,

@@ -26,8 +26,8 @@ def begun_recovery(spec: Spec, observed: Observed) -> tuple[str, str] | None:
     """Return the host of a recovery that is in progress and the sha256 of its snapshot, or None."""
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
-        marker = seen.marker if seen else None
-        if marker and marker.cluster == spec.name and marker.restored and marker.is_being_restored:
+        marker = seen.marker_of(spec.name) if seen else None
+        if marker and marker.restored and marker.is_being_restored:
             return host.name, marker.restored.sha256
     return None
 
@@ -61,8 +61,8 @@ def refuse_recovery(spec: Spec, observed: Observed, fenced: Collection[str]) -> 
 
 def survivors(spec: Spec, observed: Observed) -> tuple[str, ...]:
     """Return the voters of cluster.yaml that answer, the one with the newest data first (rule 62)."""
-    ours = {host.name for host in spec.hosts}
-    voters = {n: seen for n, seen in observed.answering().items() if n in ours and not seen.is_learner}
+    own = {host.name for host in spec.hosts}
+    voters = {n: seen for n, seen in observed.answering().items() if n in own and not seen.is_learner}
     return tuple(sorted(voters, key=lambda name: (*_data_age_key(voters[name]), name), reverse=True))
 
 
@@ -93,7 +93,7 @@ def plan_recovery(
     observed: Observed,
     snapshot: SnapshotFile,
     token: str,
-    aside: str,
+    suffix: str,
     notes: Iterable[str],
     copies: bool = True,
 ) -> Plan | Refusal:
@@ -103,7 +103,7 @@ def plan_recovery(
     `copies`: old data is copied before it is replaced.
     """
     copied = hosts_to_copy(spec, observed, token) if copies else ()
-    plan = plan_restore(spec, observed, snapshot, token, aside, copied)
+    plan = plan_restore(spec, observed, snapshot, token, suffix, copied)
     kept = f"keep the snapshot {snapshot.path}: {show_size(snapshot.size)}, revision {snapshot.revision}, complete"
     return replace(plan, notes=(*notes, kept))
 

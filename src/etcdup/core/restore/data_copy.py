@@ -33,9 +33,10 @@ def hosts_to_copy(spec: Spec, observed: Observed, token: str) -> tuple[str, ...]
     return tuple(
         name
         for name, seen in sorted(observed.reachable().items())
-        if seen.has_member and (marker := seen.marker) is not None and marker.cluster == spec.name
+        if seen.has_member
+        and (marker := seen.marker_of(spec.name))
         and not (marker.token == token and marker.restored and marker.restored.stage != "staged")
-    )  # fmt: skip
+    )
 
 
 def copy_steps(names: Collection[str], token: str) -> Iterator[CopyData]:

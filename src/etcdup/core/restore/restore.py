@@ -63,14 +63,14 @@ def plan_restore(
     observed: Observed,
     snapshot: SnapshotFile,
     token: str,
-    aside: str,
+    suffix: str,
     copied: Collection[str] = (),
     against: tuple[Refused, ...] = (),
 ) -> Plan | Refusal:
     """Return the steps of a restore, or the reasons against it.
 
     `token` is the result of `restore_token`, and `against` the result of `refuse_foreign_snapshot`, both on the first
-    observation: a restore in progress changes the facts that they need. `aside` is `aside-TIME`. `copied` are hosts
+    observation: a restore in progress changes the facts that they need. `suffix` is `aside-TIME`. `copied` are hosts
     whose data is copied before other data replaces it.
     """
     notes = _notes(snapshot)
@@ -81,7 +81,7 @@ def plan_restore(
         return Plan(spec.name, (), notes, token)
     issuing = certificate_steps(spec, observed)
     observed = replace(observed, pki=pki_without_due(observed.pki, issuing))
-    steps = [*issuing, *_steps(spec, observed, snapshot, token, aside, stages, copied)]
+    steps = [*issuing, *_steps(spec, observed, snapshot, token, suffix, stages, copied)]
     return Plan(spec.name, tuple(with_obtain_steps(steps, observed)), notes, token)
 
 
@@ -90,7 +90,7 @@ def _steps(
     observed: Observed,
     snapshot: SnapshotFile,
     token: str,
-    aside: str,
+    suffix: str,
     stages: dict[str, str],
     copied: Collection[str],
 ) -> Iterator[Step]:
@@ -102,7 +102,7 @@ def _steps(
             yield from preparation_steps(spec, host, seen, token)
             yield from binaries_steps(spec, host, seen, observed)
             yield StageRestore(
-                host=host.name, snapshot=snapshot.path, sha256=snapshot.sha256, token=token, aside=aside,
+                host=host.name, snapshot=snapshot.path, sha256=snapshot.sha256, token=token, aside=suffix,
                 bump=bump, reason="this proves that the file can be restored; the running members are not touched",
                 rules=(4, 54, 56, 58, 59),
             )  # fmt: skip
@@ -113,10 +113,10 @@ def _steps(
     yield from copy_steps(copied, token)
     for name in _leaving(spec, observed):
         reason = "the restored cluster does not include this host"
-        yield RetireMember(host=name, suffix=aside, reason=reason, rules=(57,))
+        yield RetireMember(host=name, suffix=suffix, reason=reason, rules=(57,))
     for name in waiting:
         reason = "the restored data is ready; the old data is renamed, not deleted"
-        yield PlaceData(host=name, aside=aside, reason=reason, rules=(56,))
+        yield PlaceData(host=name, aside=suffix, reason=reason, rules=(56,))
     for host, seen in hosts:
         if stages[host.name] != "done":
             yield from settings_steps(spec, host, seen, token, observed.pki)
@@ -125,7 +125,7 @@ def _steps(
         reason = "all hosts have data that was restored from the same file with the same token"
         yield StartRestored(hosts=names, reason=reason, rules=(1, 2, 11), quorum="all members serve again")
     if former := former_tokens(spec, observed, token):
-        reason = "an old member that starts later and reads this key stays stopped"
+        reason = "a key for each old token: an old member that starts later and reads its key stays stopped"
         yield FenceOff(host=names[0], tokens=former, reason=reason, rules=(57, 65))
     for name in names:
         if stages[name] != "done":
@@ -217,19 +217,15 @@ def _stage(seen: HostSeen, token: str) -> str:
 
 
 def _markers(spec: Spec, observed: Observed) -> list[Marker]:
-    seen = [observed.reachable().get(host.name) for host in spec.hosts]
-    return [
-        s.marker for s in seen if s is not None and s.marker is not None and s.marker.cluster == spec.name
-    ]
+    hosts = map(observed.reachable().get, (host.name for host in spec.hosts))
+    return [marker for seen in hosts if seen and (marker := seen.marker_of(spec.name))]
 
 
 def _leaving(spec: Spec, observed: Observed) -> list[str]:
     """Return the hosts that have this cluster's marker and are not in `spec`."""
-    ours = {host.name for host in spec.hosts}
+    own = {host.name for host in spec.hosts}
     return [
-        name
-        for name, seen in observed.reachable().items()
-        if name not in ours and seen.marker is not None and seen.marker.cluster == spec.name
+        name for name, seen in observed.reachable().items() if name not in own and seen.marker_of(spec.name)
     ]
 
 

@@ -75,11 +75,9 @@ def _has_data(observed: Observed) -> bool:
 
 
 def _was_allowed(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool:
-    markers = [seen.marker for seen in observed.reachable().values() if seen.marker is not None]
+    markers = [seen.marker_of(spec.name) for seen in observed.reachable().values()]
     return any(
-        marker.cluster == spec.name
-        and marker.restored is not None
-        and marker.restored.sha256 == snapshot.sha256
+        marker is not None and marker.restored is not None and marker.restored.sha256 == snapshot.sha256
         for marker in markers
     )
 

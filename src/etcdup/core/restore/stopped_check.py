@@ -14,9 +14,10 @@ def still_running(spec: Spec, observed: Observed) -> tuple[str, ...]:
     return tuple(
         name
         for name, seen in observed.reachable().items()
-        if not is_inactive(seen) and (marker := seen.marker) is not None
-        and marker.cluster == spec.name and not (marker.restored and marker.restored.stage == "placed")
-    )  # fmt: skip
+        if not is_inactive(seen)
+        and (marker := seen.marker_of(spec.name))
+        and not (marker.restored and marker.restored.stage == "placed")
+    )
 
 
 def refuse_data_change(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
@@ -51,7 +52,7 @@ def refuse_unfinished_restore(spec: Spec, observed: Observed) -> tuple[Refused, 
     names = [
         name
         for name, seen in observed.reachable().items()
-        if seen.marker is not None and seen.marker.cluster == spec.name and seen.marker.is_being_restored
+        if (marker := seen.marker_of(spec.name)) and marker.is_being_restored
     ]
     if not names:
         return ()

@@ -106,7 +106,12 @@ def _undo_steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
 
 def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refused, ...]:
     gone = [
-        Refused(f"{name} cannot be reached: {why.why}", hint=why.hint, host=name, rules=(57, 62))
+        Refused(
+            f"{name} cannot be reached: {why.why}",
+            hint=why.hint or f"make {name} reachable: an undo needs every host",
+            host=name,
+            rules=(57, 62),
+        )
         for name, why in observed.unreachable().items()
     ]
     if gone:
@@ -134,8 +139,8 @@ def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refu
 def _no_way_back(name: str) -> Refused:
     return Refused(
         f"{name} has no data from before the restore, so the restore cannot be undone",
-        hint="restore a backup instead (`etcdup backup list`, `etcdup restore`). An undo needs the hosts that were "
-        "restored in cluster.yaml, and each of them must have been a member before the restore",
+        hint="restore a backup instead (`etcdup backup list`, `etcdup restore`). For an undo, cluster.yaml must name "
+        "the hosts that were restored, and each of them must have been a member before the restore",
         host=name,
         rules=(56,),
     )
@@ -154,7 +159,7 @@ def _own_hosts(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
     return {
         host.name: seen
         for host in spec.hosts
-        if (seen := reached.get(host.name)) and seen.marker and seen.marker.cluster == spec.name
+        if (seen := reached.get(host.name)) and seen.marker_of(spec.name)
     }
 
 

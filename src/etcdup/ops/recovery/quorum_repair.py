@@ -23,11 +23,11 @@ POLL_S = 0.1
 
 async def inspect_full_disks(world: World, observed: Observed) -> dict[str, DiskSpace]:
     """Return what uses space on each full disk, by host. Read-only."""
-    there = reachable_quorum(world.spec, observed)
+    quorum = reachable_quorum(world.spec, observed)
     full = [
-        there[host.name]
+        quorum[host.name]
         for host in world.spec.hosts
-        if host.name in there and full_directory(there[host.name])
+        if host.name in quorum and full_directory(quorum[host.name])
     ]
     found = await asyncio.gather(*(_inspect_disk(world, seen) for seen in full))
     return {seen.host: space for seen, space in zip(full, found, strict=True) if space is not None}

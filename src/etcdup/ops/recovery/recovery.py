@@ -85,7 +85,9 @@ async def prepare_salvage(
     fenced: Collection[str],
     report: Report,
 ) -> tuple[World, Planner, RecoverySource]:
-    """Return the world, the planner and the source of a salvage. `logs` are from `read_logs_beyond_snapshots`.
+    """Return a World of one host, and the planner and the source of a salvage.
+
+    `logs` are from `read_logs_beyond_snapshots`.
 
     A snapshot that an earlier run kept is not used: the cluster may have had a quorum since. Raises RefusedError as
     `choose_source` does, and changes nothing on any host either.
