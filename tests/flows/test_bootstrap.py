@@ -1,4 +1,4 @@
-"""A cluster from bare machines, and the same end after a kill at every command."""
+"""Form a cluster on bare machines. A kill after any command leads to the same end state."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.support.fake_world import bring_up, machines_for, make_plan, spec_of
 
 
 def end_state(network: FakeNetwork) -> dict[str, object]:
-    """What must be the same however an apply came to its end."""
+    """Return the state that must be the same after a whole apply and after an interrupted one."""
     return {
         name: (
             sorted(path for path in machine.nodes if not path.startswith("/run")),
@@ -32,8 +32,8 @@ async def test_bare_machines_become_a_healthy_cluster(tmp_path: Path, size: int)
     assert left.steps == ()
 
 
-async def test_what_stands_near_is_sent_a_tar_and_the_rest_an_archive(tmp_path: Path) -> None:
-    """The machines refuse the one where they are told to expect the other."""
+async def test_a_near_host_receives_a_tar_and_others_an_archive(tmp_path: Path) -> None:
+    """A fake machine refuses a tar file where its command expects an archive, and the reverse."""
     spec = spec_of(3)
     network = machines_for(spec)
     for name in ("infra1", "infra3"):
