@@ -166,7 +166,7 @@ async def test_a_port_without_tls(cluster: EtcdCluster) -> None:
 
 
 async def test_an_unknown_host_name(cluster: EtcdCluster) -> None:
-    error = await expect_error(cluster, target="nobody.invalid:2379")
+    error = await expect_error(cluster, target="unknown.invalid:2379")
     assert type(error) is EtcdUnavailable
     assert "is not known" in error.message
 

@@ -21,7 +21,7 @@ from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
 VERSIONS = ("3.4.23", "3.7.1")
 KEY = f"{FENCE_PREFIX}prod-old"
-VALUE = "it went on from m1, m2 as prod-new on 2026-11-25 18:00 UTC"
+VALUE = "it continued from m1, m2 as prod-new on 2026-11-25 18:00 UTC"
 S = 60.0
 
 
