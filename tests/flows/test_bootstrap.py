@@ -32,8 +32,8 @@ async def test_bare_machines_become_a_healthy_cluster(tmp_path: Path, size: int)
     assert left.steps == ()
 
 
-async def test_a_near_host_receives_a_tar_and_others_an_archive(tmp_path: Path) -> None:
-    """A fake machine refuses a tar file where its command expects an archive, and the reverse."""
+async def test_what_stands_near_is_sent_a_tar_and_the_rest_an_archive(tmp_path: Path) -> None:
+    """The machines refuse the one where they are told to expect the other."""
     spec = spec_of(3)
     network = machines_for(spec)
     for name in ("infra1", "infra3"):

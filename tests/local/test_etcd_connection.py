@@ -19,17 +19,10 @@ S = 10.0
 
 
 async def expect_error(
-    cluster: EtcdCluster,
-    *,
-    target: str = "",
-    server_name: str = "",
-    same_for_snapshot: bool = True,
-    **pem: bytes,
+    cluster: EtcdCluster, *, target: str = "", server_name: str = "", alike: bool = True, **pem: bytes
 ) -> EtcdRpcError:
-    """Return the error of a request to m1 by a client that is correct except for the arguments.
-
-    A second request must fail with the same error. So must a snapshot, which does not use grpc, if `same_for_snapshot`.
-    """
+    """The error of a call to m1 with a client that is right but for these; the second call's is the same, and that of a
+    snapshot, which goes past grpc, where it is `alike`."""
     changed = Credentials(**{**vars(cluster.credentials), **pem})
     async with cluster.client("m1", target=target, server_name=server_name, credentials=changed) as client:
         with pytest.raises(EtcdRpcError) as first:
@@ -38,7 +31,7 @@ async def expect_error(
             await client.put(b"k", b"v", timeout_s=S)
         with pytest.raises(EtcdRpcError) as streamed:
             await anext(client.snapshot(timeout_s=S))
-    if same_for_snapshot:
+    if alike:
         assert (type(streamed.value), streamed.value.message) == (type(first.value), first.value.message)
     else:
         assert isinstance(streamed.value, EtcdUnavailable)
@@ -118,23 +111,20 @@ async def test_a_member_whose_certificate_has_expired(cluster: EtcdCluster) -> N
 async def test_a_client_certificate_that_the_member_does_not_accept(cluster: EtcdCluster, which: str) -> None:
     signer = cluster.authority if which == "expired" else Authority("another")
     pair = signer.issue("root", days=-1 if which == "expired" else 7)
-    # The kernel drops the member's TLS alert if data is sent before the alert is received. The snapshot then fails with
-    # a closed connection instead.
-    error = await expect_error(cluster, cert=pair.cert, key=pair.key, same_for_snapshot=False)
+    # what is sent before the member's refusal has come makes the kernel drop it: to a stream that is a cut connection
+    error = await expect_error(cluster, cert=pair.cert, key=pair.key, alike=False)
     assert isinstance(error, EtcdUntrusted)
     assert "does not accept our client certificate" in error.message
 
 
 async def test_no_client_certificate(cluster: EtcdCluster) -> None:
-    error = await expect_error(cluster, cert=b"", key=b"", same_for_snapshot=False)
+    error = await expect_error(cluster, cert=b"", key=b"", alike=False)
     assert isinstance(error, EtcdUntrusted)
 
 
 @pytest.mark.parametrize("broken", ["cert", "key", "ca"])
-async def test_files_that_are_not_certificates(cluster: EtcdCluster, broken: str) -> None:
-    error = await expect_error(
-        cluster, target="", server_name="", same_for_snapshot=True, **{broken: b"no PEM"}
-    )
+async def test_files_that_are_no_certificates(cluster: EtcdCluster, broken: str) -> None:
+    error = await expect_error(cluster, target="", server_name="", alike=True, **{broken: b"no PEM"})
     assert isinstance(error, EtcdUntrusted)
     assert "damaged, or do not belong together" in error.message
     assert "no PEM" not in error.message + error.detail

@@ -21,7 +21,7 @@ from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
 VERSIONS = ("3.4.23", "3.7.1")
 KEY = f"{FENCE_PREFIX}prod-old"
-VALUE = "it continued from m1, m2 as prod-new on 2026-11-25 18:00 UTC"
+WORD = "it went on from m1, m2 as prod-new on 2026-11-25 18:00 UTC"
 S = 60.0
 
 
@@ -115,7 +115,7 @@ def cluster(version: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="module")
 def old(cluster: EtcdCluster, version: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldMember]:
     """Return an old member with its own data. The new cluster has the key that says that it is superseded."""
-    cluster.etcdctl("m1", "put", KEY, VALUE)
+    cluster.etcdctl("m1", "put", KEY, WORD)
     member = OldMember(cluster, tmp_path_factory.mktemp("old"), version)
     try:
         member.form_cluster()
@@ -124,11 +124,11 @@ def old(cluster: EtcdCluster, version: str, tmp_path_factory: pytest.TempPathFac
         member.stop()
 
 
-def test_an_old_member_stays_stopped_and_the_reason_is_printed(old: OldMember, cluster: EtcdCluster) -> None:
-    output = old.start()
+def test_it_stays_down_and_says_why(old: OldMember, cluster: EtcdCluster) -> None:
+    said = old.start()
     for name in ("m1", "m2"):
-        assert f"superseded: {VALUE}, says the key {KEY} of {cluster.members[name].client_url}." in output
-    assert "Run etcdup apply" in output
+        assert f"superseded: {WORD}, says the key {KEY} of {cluster.members[name].client_url}." in said
+    assert "Run etcdup apply" in said
 
 
 def test_one_member_without_a_quorum_is_enough(old: OldMember, cluster: EtcdCluster) -> None:
@@ -145,7 +145,7 @@ def test_a_key_of_another_token_has_no_effect(old: OldMember, cluster: EtcdClust
     conf.write_text(text)
     cluster.etcdctl("m1", "del", KEY)
     assert old.starts()
-    cluster.etcdctl("m1", "put", KEY, VALUE)
+    cluster.etcdctl("m1", "put", KEY, WORD)
 
 
 def test_it_starts_if_no_other_member_answers(old: OldMember, cluster: EtcdCluster) -> None:

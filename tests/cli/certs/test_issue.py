@@ -164,8 +164,8 @@ def test_a_consumer_with_a_key_of_its_own_wants_a_request_again(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["root"], 1, "etcdup uses it for its own certificates"),
-        (["etcd-health"], 1, "etcdup uses it for its own certificates"),
+        (["root"], 1, "etcdup's own"),
+        (["etcd-health"], 1, "etcdup's own"),
         (["admin"], 1, "There is no certificate `client/admin`"),
         (["etcdup:prod:peer"], 1, "a client's name holds"),
         (["../x"], 1, "a client's name holds"),
