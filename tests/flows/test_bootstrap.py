@@ -1,4 +1,4 @@
-"""A cluster from bare machines, and the same end after a kill at every command."""
+"""Form a cluster on bare machines. A kill after any command leads to the same end state."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.support.fake_world import bring_up, machines_for, make_plan, spec_of
 
 
 def end_state(network: FakeNetwork) -> dict[str, object]:
-    """What must be the same however an apply came to its end."""
+    """Return the state that must be the same after a whole apply and after an interrupted one."""
     return {
         name: (
             sorted(path for path in machine.nodes if not path.startswith("/run")),

@@ -1,4 +1,4 @@
-"""A cluster's end: everything is moved aside, nothing deleted, and a kill at every command is finished."""
+"""Destroy a cluster: all data is archived, none is deleted, and a second run finishes after a kill."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ async def bring_up(spec: Spec, network: FakeNetwork, folder: Path, token: str = 
 
 
 async def destroy(spec: Spec, network: FakeNetwork, folder: Path, run: int = 1) -> Plan:
-    """One `etcdup destroy`, without the terminal. Each run has a suffix of its own."""
+    """Run `etcdup destroy` once, without the terminal. Each run has its own suffix."""
 
     def planner(observed: Observed) -> Plan | Refusal:
         return plan_destroy(spec, observed, f"aside-{run}")
@@ -40,7 +40,7 @@ async def destroy(spec: Spec, network: FakeNetwork, folder: Path, run: int = 1) 
 
 
 def contents(network: FakeNetwork) -> dict[str, list[bytes]]:
-    """Every file's content on each machine, wherever it lies, but for what a reboot forgets anyway."""
+    """Return the content of every file on each machine, except those in /run, which a reboot deletes."""
     return {
         name: sorted(
             node.content
@@ -60,7 +60,7 @@ def assert_gone(network: FakeNetwork) -> None:
         assert machine.file("/etc/systemd/system/etcd.service") is None
 
 
-async def test_everything_is_moved_aside_and_nothing_deleted(tmp_path: Path) -> None:
+async def test_everything_is_archived_and_nothing_deleted(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)
@@ -81,7 +81,7 @@ async def test_a_second_destroy_finds_nothing_to_do(tmp_path: Path) -> None:
     assert (await destroy(spec, network, tmp_path, run=2)).steps == ()
 
 
-async def test_where_it_says_that_things_are_they_are(tmp_path: Path) -> None:
+async def test_the_archived_paths_exist(tmp_path: Path) -> None:
     spec = spec_of(1)
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)
@@ -117,7 +117,7 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_destroy(tmp_path
         assert contents(network) == before, cut
 
 
-async def test_a_cluster_can_be_made_anew_on_the_same_hosts(tmp_path: Path) -> None:
+async def test_a_new_cluster_can_be_formed_on_the_same_hosts(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)
@@ -126,10 +126,10 @@ async def test_a_cluster_can_be_made_anew_on_the_same_hosts(tmp_path: Path) -> N
     assert network.machines["infra1"].process is not None
 
 
-async def test_hosts_that_are_not_ours_are_left_alone_with_a_note(tmp_path: Path) -> None:
+async def test_hosts_of_another_cluster_are_not_changed_and_noted(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
-    network.machines["infra1"].put("/var/lib/etcd/member/wal/0.wal", b"somebody else's")
+    network.machines["infra1"].put("/var/lib/etcd/member/wal/0.wal", b"data of another cluster")
     other = spec_of(3, name="other")
     theirs = machines_for(other)
     (tmp_path / "other").mkdir()
@@ -145,7 +145,7 @@ async def test_hosts_that_are_not_ours_are_left_alone_with_a_note(tmp_path: Path
     assert contents(network) == before
 
 
-async def test_unreachable_hosts_are_noted_and_the_others_retired(tmp_path: Path) -> None:
+async def test_unreachable_hosts_are_noted_and_the_others_destroyed(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)

@@ -1,4 +1,4 @@
-"""Growing, shrinking and swapping members on fake machines, and the same after a kill at every command."""
+"""Add, remove and exchange members on fake machines, also after a kill at every command."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +19,12 @@ CHANGES: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "1 to another 1": ([1], [2]),
     "all three for three others": ([1, 2, 3], [4, 5, 6]),
 }
-# With a host crashing meanwhile: a whole and a half exchange are the longest ways through all kinds of steps.
+# For the tests in which a host crashes: these changes have the most steps, of all kinds.
 CRASH_CHANGES = ("3 to 5", "5 to 3", "all three for three others")
 
 
 @pytest.mark.parametrize("change", CHANGES)
-async def test_the_members_become_those_of_the_file(tmp_path: Path, change: str) -> None:
+async def test_the_members_become_those_of_cluster_yaml(tmp_path: Path, change: str) -> None:
     before, after = map(spec_of, CHANGES[change])
     start = await prepare_start(before, after, tmp_path)
     await apply_and_check(after, start.network, start.folder)
@@ -38,15 +38,13 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_apply(tmp_path: 
 
 @pytest.mark.parametrize("killed", [True, False])
 @pytest.mark.parametrize("change", CRASH_CHANGES)
-async def test_a_host_that_crashes_with_any_command_is_survived(
-    tmp_path: Path, change: str, killed: bool
-) -> None:
+async def test_a_host_may_crash_at_any_command(tmp_path: Path, change: str, killed: bool) -> None:
     before, after = map(spec_of, CHANGES[change])
     assert await crash_everywhere(await prepare_start(before, after, tmp_path), after, killed=killed) >= 10
 
 
 @pytest.mark.parametrize("size", [1, 3])
-async def test_all_addresses_at_once_never_form_a_second_cluster(tmp_path: Path, size: int) -> None:
+async def test_a_change_of_all_addresses_never_forms_a_second_cluster(tmp_path: Path, size: int) -> None:
     before = spec_of(size)
     start = await prepare_start(before, before, tmp_path)
     text = "".join(f"  - {{name: infra{n}, address: 192.168.9.{n}}}\n" for n in range(1, size + 1))

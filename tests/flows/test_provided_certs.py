@@ -1,4 +1,4 @@
-"""Provided files that are replaced by new ones of another CA: in three steps, and never in one."""
+"""Replace provided files by new ones of another CA: in three steps, and never in one step."""
 
 import shutil
 from pathlib import Path
@@ -44,7 +44,7 @@ async def apply_spec(network: FakeNetwork, folder: Path) -> list[str]:
     return steps
 
 
-async def test_another_ca_in_three_steps(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_another_ca_takes_three_steps(network: FakeNetwork, tmp_path: Path) -> None:
     old, new = Ca(tmp_path / "old"), Ca(tmp_path / "new")
     (tmp_path / "ca.pem").write_bytes(old.cert.read_bytes() + new.cert.read_bytes())
     assert await apply_spec(network, tmp_path) == ROLL
@@ -55,7 +55,7 @@ async def test_another_ca_in_three_steps(network: FakeNetwork, tmp_path: Path) -
 
 
 async def test_leaves_of_the_same_ca_need_no_restart(network: FakeNetwork, tmp_path: Path) -> None:
-    """But a proof of what is served; a mode that was put right needs none."""
+    """But they need a proof of the served certificates. A corrected file mode does not need one."""
     network.machines["infra1"].nodes["/etc/etcd/pki/server.pem"].mode = 0o600
     answer = await plan_spec(network, tmp_path)
     assert isinstance(answer, Plan)
@@ -68,7 +68,7 @@ async def test_leaves_of_the_same_ca_need_no_restart(network: FakeNetwork, tmp_p
     assert await apply_spec(network, tmp_path) == ["InstallFiles"] * 3
 
 
-async def test_all_at_once_is_refused(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_another_ca_in_one_step_is_refused(network: FakeNetwork, tmp_path: Path) -> None:
     new = Ca(tmp_path / "new")
     shutil.copy(new.cert, tmp_path / "ca.pem")
     write_leaf(tmp_path, new)
@@ -81,12 +81,12 @@ async def test_all_at_once_is_refused(network: FakeNetwork, tmp_path: Path) -> N
 async def test_new_leaves_wait_for_the_last_restart_with_both_cas(
     network: FakeNetwork, tmp_path: Path
 ) -> None:
-    """A member that has the file of both already, but was not restarted with it, trusts the old one alone (rule 14)."""
+    """A member that has the CA file with both CAs, but was not restarted, trusts only the old CA (rule 14)."""
     old, new = Ca(tmp_path / "old"), Ca(tmp_path / "new")
     both = old.cert.read_bytes() + new.cert.read_bytes()
     (tmp_path / "ca.pem").write_bytes(both)
     for name in ("ca.pem", "peer-ca.pem"):
         network.machines["infra2"].nodes[f"/etc/etcd/pki/{name}"].content = both
     write_leaf(tmp_path, new)
-    said = refusal_text(await plan_spec(network, tmp_path))
-    assert "infra2 would get another CA file" in said
+    refusal = refusal_text(await plan_spec(network, tmp_path))
+    assert "infra2 would get another CA file" in refusal

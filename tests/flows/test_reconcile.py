@@ -1,4 +1,4 @@
-"""The second apply, and every one after: drift, restarts, members that are down, and what is refused."""
+"""Apply to a cluster that exists: drift, restarts, members that are down, and refusals."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +34,7 @@ DATA = "/var/lib/etcd"
 
 @pytest.fixture
 async def network(tmp_path: Path) -> FakeNetwork:
-    """Three machines with a healthy cluster on them."""
+    """Return three machines with a healthy cluster."""
     network = machines_for(spec_of())
     await bring_up(spec_of(), network, tmp_path)
     network.commands.clear()
@@ -52,7 +52,7 @@ async def test_a_second_apply_changes_nothing(network: FakeNetwork, tmp_path: Pa
     assert {command for _, command in network.commands} == {("etcd", "put")}
 
 
-async def test_an_edited_file_is_drift_shown_as_a_diff_and_put_back(
+async def test_an_edited_file_is_drift_shown_as_a_diff_and_restored(
     network: FakeNetwork, tmp_path: Path
 ) -> None:
     conf = network.machines["infra2"].nodes[CONF]
@@ -71,10 +71,10 @@ async def test_an_edited_file_is_drift_shown_as_a_diff_and_put_back(
 
 
 @pytest.mark.parametrize(("active", "reads_all"), [("inactive", False), ("failed", True)])
-async def test_a_unit_that_failed_and_went_is_read_anew(
+async def test_a_failed_unit_is_loaded_again(
     network: FakeNetwork, tmp_path: Path, active: str, reads_all: bool
 ) -> None:
-    """systemd 252 was seen to answer "failed to load properly: Device or resource busy" without that."""
+    """Without a reload, systemd 252 answered "failed to load properly: Device or resource busy"."""
     observed = await observe(world_of(spec_of(), network, tmp_path))
     host = replace(observed.reachable()["infra2"], unit=UnitSeen(load="not-found", active=active))
     observed = replace(observed, hosts={**observed.hosts, "infra2": host})
@@ -85,7 +85,7 @@ async def test_a_unit_that_failed_and_went_is_read_anew(
 
 
 @pytest.mark.parametrize("path", ["/etc/etcd/pki/peer-key.pem", "/etc/etcd/pki/ca.pem", CONF])
-async def test_wrong_rights_are_put_right(network: FakeNetwork, tmp_path: Path, path: str) -> None:
+async def test_wrong_rights_are_corrected(network: FakeNetwork, tmp_path: Path, path: str) -> None:
     network.machines["infra1"].nodes[path].mode = 0o666
     assert kinds(await make_plan(spec_of(), network, tmp_path)) == ["InstallFiles"]
     await bring_up(spec_of(), network, tmp_path)
@@ -147,7 +147,7 @@ async def test_a_wiped_member_is_never_started_empty(network: FakeNetwork, tmp_p
     assert isinstance(answer, Refusal)
     assert "holds no member" in answer.reasons[0].message
     machine.reboot()
-    assert machine.process is None, "and its own unit refuses as well"
+    assert machine.process is None, "the unit of the member refuses the start as well"
 
 
 async def test_no_restart_while_another_member_is_down(network: FakeNetwork, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ async def test_no_restart_while_another_member_is_down(network: FakeNetwork, tmp
     assert "would lose the quorum: 1 of 3 members would be healthy, 2 are needed" in answer.reasons[0].message
 
 
-async def test_an_unreachable_host_is_left_alone_and_told_of(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_an_unreachable_host_is_not_changed_and_is_noted(network: FakeNetwork, tmp_path: Path) -> None:
     network.machines["infra3"].reachable = False
     answer = await make_plan(spec_of(), network, tmp_path)
     assert kinds(answer) == []
@@ -192,7 +192,7 @@ async def test_a_connection_lost_in_the_middle_leaves_a_cluster_partly_applied(t
     assert all(result.ok for result in await bring_up(spec, network, tmp_path))
 
 
-async def test_a_saved_plan_is_refused_when_the_world_has_moved(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_a_stale_plan_is_refused(network: FakeNetwork, tmp_path: Path) -> None:
     network.machines["infra3"].process = None
     answer = await make_plan(spec_of(), network, tmp_path)
     assert isinstance(answer, Plan)
@@ -241,7 +241,7 @@ OTHER = '{"cluster": "other", "member": "m1", "token": "t", "data_dir": "/var/li
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "message"),
     [
         (foreign_data, "infra2: /var/lib/etcd is not empty and was not made by etcdup: it contains base"),
         (other_cluster, "infra2 belongs to the cluster other, as its member m1"),
@@ -253,22 +253,20 @@ OTHER = '{"cluster": "other", "member": "m1", "token": "t", "data_dir": "/var/li
         (disconnect, "infra2: infra2 cannot be reached"),
     ],
 )
-async def test_a_bootstrap_is_refused_before_anything_is_touched(
-    tmp_path: Path, spoil: Callable[[FakeMachine], None], words: str
+async def test_a_bootstrap_is_refused_before_any_change(
+    tmp_path: Path, spoil: Callable[[FakeMachine], None], message: str
 ) -> None:
     network = machines_for(spec_of())
     spoil(network.machines["infra2"])
     before = {name: dict(machine.nodes) for name, machine in network.machines.items()}
     answer = await make_plan(spec_of(), network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert any(words in reason.message for reason in answer.reasons), answer.reasons
+    assert any(message in reason.message for reason in answer.reasons), answer.reasons
     assert {name: machine.nodes for name, machine in network.machines.items()} == before
     assert network.commands == []
 
 
-async def test_a_host_that_trusts_another_ca_is_not_given_a_second_one(
-    network: FakeNetwork, tmp_path: Path
-) -> None:
+async def test_a_host_that_trusts_another_ca_is_refused(network: FakeNetwork, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     answer = await make_plan(spec_of(), network, elsewhere)
@@ -276,7 +274,7 @@ async def test_a_host_that_trusts_another_ca_is_not_given_a_second_one(
     assert "trusts a CA that is not the one in" in answer.reasons[0].message
 
 
-async def test_a_patch_version_is_installed_beside_and_rolled(network: FakeNetwork, tmp_path: Path) -> None:
+async def test_a_patch_version_is_installed_and_rolled(network: FakeNetwork, tmp_path: Path) -> None:
     spec = spec_of(version="3.6.13")
     kinds_of = kinds(await make_plan(spec, network, tmp_path))
     assert kinds_of.count("InstallBinaries") == 3
@@ -290,7 +288,7 @@ async def test_a_patch_version_is_installed_beside_and_rolled(network: FakeNetwo
 
 async def test_no_secret_is_in_the_journal_or_a_plan(network: FakeNetwork, tmp_path: Path) -> None:
     keys = [path.read_text() for path in (tmp_path / "pki").rglob("*-key.pem")]
-    assert len(keys) == 11, "the CA's, three for each member, the operator's"
+    assert len(keys) == 11, "the key of the CA, three keys for each member, and the operator's key"
     written = (tmp_path / ".etcdup" / "prod.jsonl").read_text()
     assert "InstallFiles" in written
     for key in keys:

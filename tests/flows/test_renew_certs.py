@@ -1,4 +1,4 @@
-"""`certs renew` on fake machines: what it plans, in which order files are swapped, and what a kill leaves."""
+"""`certs renew` on fake machines: its plan, the order in which files are replaced, and the state after a kill."""
 
 import shutil
 from copy import deepcopy
@@ -87,20 +87,20 @@ async def test_with_days_all_leaves_are_renewed_and_nothing_is_restarted(
 async def test_a_kill_at_any_command_leaves_the_rest_to_the_next_apply(
     network: FakeNetwork, folder: Path
 ) -> None:
-    whole, place = deepcopy(network), Path(shutil.copytree(folder, folder.with_name("whole")))
-    await renew(spec_of(), whole, place)
+    whole, path = deepcopy(network), Path(shutil.copytree(folder, folder.with_name("whole")))
+    await renew(spec_of(), whole, path)
     assert len(whole.commands) >= 6
     for cut in range(1, len(whole.commands)):
-        cut_off, place = deepcopy(network), Path(shutil.copytree(folder, folder.with_name(str(cut))))
+        cut_off, path = deepcopy(network), Path(shutil.copytree(folder, folder.with_name(str(cut))))
         cut_off.cut_after = cut
         with pytest.raises(Killed):
-            await renew(spec_of(), cut_off, place)
+            await renew(spec_of(), cut_off, path)
         cut_off.restart_etcdup()
-        assert all(result.ok for result in await bring_up(spec_of(), cut_off, place))
-        assert kinds(await make_plan(spec_of(), cut_off, place)) == []
+        assert all(result.ok for result in await bring_up(spec_of(), cut_off, path))
+        assert kinds(await make_plan(spec_of(), cut_off, path)) == []
 
 
-async def test_what_else_differs_is_left_to_apply(network: FakeNetwork, folder: Path) -> None:
+async def test_other_drift_is_left_to_apply(network: FakeNetwork, folder: Path) -> None:
     conf = network.machines["infra1"].nodes["/etc/etcd/etcd.conf"]
     conf.content = b"# another\n"
     await renew(spec_of(), network, folder)
@@ -112,21 +112,21 @@ async def test_a_stopped_member_is_started(network: FakeNetwork, folder: Path) -
     assert kinds(await plan_renew(spec_of(), network, folder, None)) == ["StartMember"]
 
 
-async def test_a_host_out_of_reach_is_named(network: FakeNetwork, folder: Path) -> None:
+async def test_an_unreachable_host_is_noted(network: FakeNetwork, folder: Path) -> None:
     network.machines.pop("infra3")
     answer = await plan_renew(spec_of(), network, folder, ALL)
     assert kinds(answer) == ["IssueCertificates", "InstallFiles", "InstallFiles"]
     assert answer.notes == ("infra3 cannot be reached and keeps its old certificates: no such machine",)
 
 
-async def test_a_host_that_trusts_another_ca_stands_against_it(network: FakeNetwork, folder: Path) -> None:
+async def test_a_host_that_trusts_another_ca_is_refused(network: FakeNetwork, folder: Path) -> None:
     network.machines["infra1"].nodes["/etc/etcd/pki/ca.pem"].content = b"another"
     answer = await plan_renew(spec_of(), network, folder, ALL)
     assert isinstance(answer, Refusal)
     assert "trusts a CA that is not the one in" in answer.reasons[0].message
 
 
-async def test_provided_certificates_are_not_ours_to_renew(network: FakeNetwork, folder: Path) -> None:
+async def test_provided_certificates_are_not_renewed(network: FakeNetwork, folder: Path) -> None:
     observed = await observe(world_of(spec_of(), network, folder))
     tls = spec_of().tls.model_copy(update={"mode": "provided"})
     answer = plan_renewal(spec_of().model_copy(update={"tls": tls}), observed, {})
@@ -139,8 +139,8 @@ async def test_provided_certificates_are_not_ours_to_renew(network: FakeNetwork,
     st.sampled_from(SPECS).flatmap(lambda spec: st.tuples(st.just(spec), observations(spec))),
     st.sampled_from([None, 30, ALL]),
 )
-def test_every_world_has_an_answer(world: tuple[Spec, Observed], days: int | None) -> None:
-    spec, observed = world
+def test_every_observation_has_an_answer(case: tuple[Spec, Observed], days: int | None) -> None:
+    spec, observed = case
     answer = plan_renewal(spec, observed, certs_to_renew(spec, observed, days))
     if isinstance(answer, Plan):
         assert all(step.reason for step in answer.steps)

@@ -1,4 +1,4 @@
-"""Replacing a member on fake machines: a lost disk, a dead host, a healthy member; killed at every command too."""
+"""Replace a member on fake machines: a lost disk, a dead host, a healthy member, also after a kill at every command."""
 
 from collections.abc import Awaitable, Callable
 from copy import deepcopy
@@ -43,7 +43,7 @@ hosts:
 
 @dataclass(frozen=True)
 class Loss:
-    """What happens to infra2, and the file that its successor is asked for with."""
+    """What happens to infra2, and the cluster.yaml for the replacement."""
 
     happen: Callable[[FakeNetwork], object]
     spec: Spec
@@ -51,13 +51,13 @@ class Loss:
 
 
 def replace_machine(network: FakeNetwork) -> None:
-    """The host is gone, and a bare machine takes over its name."""
+    """Replace the host by a bare machine of the same name."""
     network.crash("infra2")
     network.add("infra2")
 
 
 def do_nothing(network: FakeNetwork) -> None:
-    """It is well and is exchanged all the same."""
+    """Leave the member healthy. It is replaced all the same."""
 
 
 SAME, MOVED = spec_of(3), load(TEXT.replace(OLD, NEW))
@@ -78,13 +78,13 @@ async def bring_up_and_lose(folder: Path, loss: Loss) -> FakeNetwork:
 
 
 def copy_network(network: FakeNetwork, start: Path, folder: Path) -> FakeNetwork:
-    """The same machines once more, with a PKI of their own: making them takes ten times as long."""
+    """Return a copy of the machines, with its own PKI. A new cluster would take ten times as long."""
     copytree(start, folder)
     return deepcopy(network)
 
 
 async def replace(loss: Loss, network: FakeNetwork, folder: Path) -> None:
-    """One `etcdup member replace infra2`, without the terminal."""
+    """Run `etcdup member replace infra2` once, without the terminal."""
     world = world_of(loss.spec, network, folder)
     first = await observe(world)
     member_id = id_to_replace(loss.spec, "infra2", first, moves=loss.moves)
@@ -117,7 +117,7 @@ def id_of(network: FakeNetwork, name: str) -> int:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-async def test_a_new_member_is_in_its_place(tmp_path: Path, name: str) -> None:
+async def test_a_new_member_replaces_the_old_one(tmp_path: Path, name: str) -> None:
     loss = LOSSES[name]
     network = await bring_up_and_lose(tmp_path, loss)
     before = id_of(network, "infra2")
@@ -132,11 +132,11 @@ async def test_a_kill_after_any_command_is_finished_by_the_same_command(tmp_path
 
 
 @pytest.mark.parametrize("name", ["a wiped disk", "a dead host, another at a new address"])
-async def test_a_kill_after_the_mark_is_finished_by_apply(tmp_path: Path, name: str) -> None:
+async def test_a_kill_after_the_marker_is_finished_by_apply(tmp_path: Path, name: str) -> None:
     async def finish(loss: Loss, network: FakeNetwork, folder: Path) -> None:
-        mark = network.machines["infra2"].file("/etc/etcd/etcdup.json")
-        marked = mark is not None and mark.content is not None and b'"replaces": "' in mark.content
-        if not marked:
+        marker = network.machines["infra2"].file("/etc/etcd/etcdup.json")
+        is_marked = marker is not None and marker.content is not None and b'"replaces": "' in marker.content
+        if not is_marked:
             assert len(network.commands) == 0
             await replace(loss, network, folder)
         await bring_up(loss.spec, network, folder)
@@ -163,7 +163,7 @@ async def kill_everywhere(
         await assert_whole(loss, network, folder)
 
 
-async def test_the_data_of_a_healthy_member_is_moved_aside(tmp_path: Path) -> None:
+async def test_the_data_of_a_healthy_member_is_archived(tmp_path: Path) -> None:
     loss = LOSSES["a healthy member"]
     network = await bring_up_and_lose(tmp_path, loss)
     await replace(loss, network, tmp_path)
@@ -180,8 +180,8 @@ async def test_the_same_command_with_an_address_replaces_once(tmp_path: Path) ->
     assert id_of(network, "infra2") == after
 
 
-async def test_a_host_that_crashes_meanwhile_stops_it_and_comes_back(tmp_path: Path) -> None:
-    """The quorum is lost by that crash, not by us; once the host is up again, the same command ends it."""
+async def test_a_crash_of_another_host_stops_it_and_the_next_run_finishes(tmp_path: Path) -> None:
+    """The crash of infra3 loses the quorum, not etcdup. After infra3 has booted, the same command finishes."""
     loss = LOSSES["a wiped disk"]
     start = tmp_path / "start"
     start.mkdir()
@@ -200,7 +200,7 @@ async def test_a_host_that_crashes_meanwhile_stops_it_and_comes_back(tmp_path: P
         await assert_whole(loss, network, folder)
 
 
-async def test_it_is_refused_where_nobody_answers(tmp_path: Path) -> None:
+async def test_it_is_refused_if_no_member_answers(tmp_path: Path) -> None:
     network = await bring_up_and_lose(tmp_path, LOSSES["a wiped disk"])
     for name in ("infra1", "infra3"):
         network.crash(name)
@@ -209,7 +209,7 @@ async def test_it_is_refused_where_nobody_answers(tmp_path: Path) -> None:
     assert refused.message == "no member answers, so no new member can be added"
 
 
-async def test_it_is_refused_where_no_machine_is_there(tmp_path: Path) -> None:
+async def test_it_is_refused_if_the_host_is_unreachable(tmp_path: Path) -> None:
     loss = LOSSES["a wiped disk"]
     network = await bring_up_and_lose(tmp_path, loss)
     network.crash("infra2")

@@ -1,4 +1,4 @@
-"""`certs rotate-ca` on fake machines: its three phases, what stands against each, and what a kill leaves."""
+"""`certs rotate-ca` on fake machines: its three phases, their refusals, and the state after a kill."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,7 @@ async def plan_phase(
 async def rotate(
     network: FakeNetwork, folder: Path, spec: Spec = SPEC, *, keep: bool = False
 ) -> RotationStage:
-    """One run of the verb, without the terminal."""
+    """Run the verb once, without the terminal."""
     world = world_of(spec, network, folder)
     stage, plan = await plan_phase(network, folder, spec)
     if keep:
@@ -75,7 +75,7 @@ def ca_files(network: FakeNetwork) -> set[bytes]:
     return {machine.nodes["/etc/etcd/pki/ca.pem"].content or b"" for machine in network.machines.values()}
 
 
-async def test_three_runs_and_another_ca(start: Start) -> None:
+async def test_three_runs_replace_the_ca(start: Start) -> None:
     network, folder = start.copy_to("whole")
     before, old = world_of(SPEC, network, folder).pki.observe(), ca_files(network)
     roll = ["InstallFiles", "RestartMember"] * 3
@@ -84,7 +84,9 @@ async def test_three_runs_and_another_ca(start: Start) -> None:
     (both,) = ca_files(network)
     assert both.startswith(next(iter(old)))
     assert both.count(b"BEGIN CERTIFICATE") == 2
-    assert world_of(SPEC, network, folder).pki.observe().certs == before.certs, "leaves are the old ones"
+    assert world_of(SPEC, network, folder).pki.observe().certs == before.certs, (
+        "the leaf certificates are the old ones"
+    )
 
     processes = {name: machine.process for name, machine in network.machines.items()}
     expected = ["RotateAuthority", "IssueCertificates", *["InstallFiles"] * 3]
@@ -101,34 +103,34 @@ async def test_three_runs_and_another_ca(start: Start) -> None:
     assert not old & {new}
     assert stage_of(network, folder) is None
     await apply_and_check(SPEC, network, folder)
-    assert await rotate(network, folder) == "trust", "and again, one day"
+    assert await rotate(network, folder) == "trust", "a second rotation is possible"
     assert stage_of(network, folder) == "trust"
 
 
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: RotationStage) -> None:
-    """The next run, or an apply, finishes this phase and goes no further."""
+    """The next run, or an apply, finishes this phase and does not start the next one."""
     network, folder = start.copy_to(stage)
     for _ in range(STAGES.index(stage)):
         await rotate(network, folder)
     network.commands.clear()
     here = Start(network, folder)
-    whole, place = here.copy_to("whole")
-    assert await rotate(whole, place) == stage
+    whole, path = here.copy_to("whole")
+    assert await rotate(whole, path) == stage
     assert len(whole.commands) >= 6
     for cut in range(1, len(whole.commands)):
         for finish in ("rotate", "apply"):
-            cut_off, place = here.copy_to(f"{cut}-{finish}")
+            cut_off, path = here.copy_to(f"{cut}-{finish}")
             cut_off.cut_after = cut
             with pytest.raises(Killed):
-                await rotate(cut_off, place)
+                await rotate(cut_off, path)
             cut_off.restart_etcdup()
-            turned = stage_of(cut_off, place) == NEXT_STAGE[stage]
-            if finish == "rotate" and kinds(await make_plan(SPEC, cut_off, place)):
-                assert await rotate(cut_off, place) == stage
-            await apply_and_check(SPEC, cut_off, place)
+            turned = stage_of(cut_off, path) == NEXT_STAGE[stage]
+            if finish == "rotate" and kinds(await make_plan(SPEC, cut_off, path)):
+                assert await rotate(cut_off, path) == stage
+            await apply_and_check(SPEC, cut_off, path)
             if finish == "rotate" or turned:
-                assert stage_of(cut_off, place) == NEXT_STAGE[stage]
+                assert stage_of(cut_off, path) == NEXT_STAGE[stage]
 
 
 async def test_apply_keeps_the_phase(start: Start) -> None:
@@ -143,7 +145,9 @@ async def test_apply_keeps_the_phase(start: Start) -> None:
         assert stage_of(network, folder) == NEXT_STAGE[stage]
 
 
-async def test_a_consumer_of_the_old_ca_keeps_it_until_it_has_another_or_is_forgotten(start: Start) -> None:
+async def test_the_old_ca_is_kept_until_each_consumer_has_a_new_certificate_or_is_forgotten(
+    start: Start,
+) -> None:
     network, folder = start.copy_to("consumers")
     world = world_of(SPEC, network, folder)
     for name in ("kube-apiserver", "patroni"):
@@ -167,7 +171,9 @@ async def test_a_consumer_of_the_old_ca_keeps_it_until_it_has_another_or_is_forg
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])
-async def test_no_turn_while_a_host_is_out_of_reach_or_a_member_is_not_well(start: Start, done: int) -> None:
+async def test_no_phase_starts_while_a_host_is_unreachable_or_a_member_unhealthy(
+    start: Start, done: int
+) -> None:
     network, folder = start.copy_to("sick")
     for _ in range(done):
         await rotate(network, folder)
@@ -180,7 +186,7 @@ async def test_no_turn_while_a_host_is_out_of_reach_or_a_member_is_not_well(star
     assert stage_of(network, folder) == before
 
 
-async def test_a_host_that_was_put_back_is_known_by_its_old_ca(start: Start) -> None:
+async def test_a_host_with_a_former_ca_of_this_pki_is_recognised(start: Start) -> None:
     network, folder = start.copy_to("put-back")
     machine = network.machines["infra2"]
     old = machine.nodes["/etc/etcd/pki/ca.pem"].content
@@ -193,21 +199,20 @@ async def test_a_host_that_was_put_back_is_known_by_its_old_ca(start: Start) -> 
 
 
 def log_rejected_client(network: FakeNetwork, address: str, error: str = UNKNOWN) -> None:
-    """What members write of this client now; until they drop the old CA nobody reads it."""
+    """Write the log line of a rejected client on all members. etcdup reads it only on those without the old CA."""
     at = datetime.fromtimestamp(network.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     for machine in network.machines.values():
         machine.log.append(log_line(at, ON_CLIENT, f"{address}:58836", error))
 
 
-async def test_a_client_that_shows_a_certificate_of_the_old_ca_stops_the_drop(start: Start) -> None:
-    """One member has turned it away, all others still take it; neither rotate-ca nor apply goes further."""
+async def test_a_client_with_a_certificate_of_the_old_ca_stops_the_drop(start: Start) -> None:
+    """One member has rejected it, all others still accept it. Neither rotate-ca nor apply continues."""
     network, folder = start.copy_to("seen")
     await rotate(network, folder)
     await rotate(network, folder)
     both = ca_files(network)
-    log_rejected_client(
-        network, "10.0.0.8", UNKNOWN.partition(" (")[0]
-    )  # a stranger's CA: it was turned away before as well
+    # A client of an unknown CA. Members rejected it before the rotation as well.
+    log_rejected_client(network, "10.0.0.8", UNKNOWN.partition(" (")[0])
     log_rejected_client(network, "10.0.0.9")
     with pytest.raises(PartlyApplied, match=r"a client still shows .*: infra\d turned away 10\.0\.0\.9$"):
         await rotate(network, folder)
@@ -228,7 +233,7 @@ async def test_a_client_that_shows_a_certificate_of_the_old_ca_stops_the_drop(st
 
 
 async def drop_on_one_member(start: Start) -> Start:
-    """One member trusts the new CA alone, and turns a client away."""
+    """Return a cluster in which one member trusts only the new CA and rejects a client."""
     network, folder = start.copy_to("half")
     await rotate(network, folder)
     await rotate(network, folder)
@@ -239,24 +244,24 @@ async def drop_on_one_member(start: Start) -> Start:
     return Start(network, folder)
 
 
-async def test_a_run_that_goes_on_listens_before_the_next_member(
+async def test_a_resumed_run_waits_for_clients_before_the_next_member(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever was killed right after the first restart has not seen who comes back to that member."""
+    """A run that was killed right after the first restart has not observed which clients that member rejects."""
     half = await drop_on_one_member(start)
     network, folder = half.copy_to("resumed")
     for machine in network.machines.values():
         machine.log.clear()
     sleep = network.sleep
 
-    async def while_somebody_comes(seconds: float) -> None:
+    async def sleep_while_a_client_connects(seconds: float) -> None:
         await sleep(seconds)
         log_rejected_client(network, "10.0.0.9")
 
-    monkeypatch.setattr(network, "sleep", while_somebody_comes)
+    monkeypatch.setattr(network, "sleep", sleep_while_a_client_connects)
     with pytest.raises(RefusedError, match=r"turned away 10\.0\.0\.9"):
         await bring_up(SPEC, network, folder)
-    assert len(ca_files(network)) == 2, "no file of the next member was touched"
+    assert len(ca_files(network)) == 2, "no file of the next member was changed"
 
 
 async def test_the_way_back_is_one_restart(start: Start) -> None:
@@ -270,11 +275,11 @@ async def test_the_way_back_is_one_restart(start: Start) -> None:
     assert both.count(b"BEGIN CERTIFICATE") == 2
     await apply_and_check(SPEC, network, folder)
     again = plan_ca_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
-    assert kinds(again) == [], "it is there"
+    assert kinds(again) == [], "nothing is left to do"
     for machine in network.machines.values():
         machine.log.append('{"level":"info","msg":"starting an etcd server"}')  # as every restart writes it
     assert await rotate(network, folder) == "drop", (
-        "the client was mended: what it tried before does not count"
+        "the client was fixed: rejections before the restart do not count"
     )
     await apply_and_check(SPEC, network, folder)
     over = plan_ca_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
@@ -283,8 +288,8 @@ async def test_the_way_back_is_one_restart(start: Start) -> None:
 
 async def test_a_kill_at_any_command_of_the_way_back(start: Start) -> None:
     half = await drop_on_one_member(start)
-    whole, place = half.copy_to("whole")
-    await rotate(whole, place, keep=True)
+    whole, path = half.copy_to("whole")
+    await rotate(whole, path, keep=True)
     assert len(whole.commands) >= 2
     for cut in range(1, len(whole.commands)):
         network, folder = half.copy_to(str(cut))
@@ -292,12 +297,12 @@ async def test_a_kill_at_any_command_of_the_way_back(start: Start) -> None:
         with pytest.raises(Killed):
             await rotate(network, folder, keep=True)
         network.restart_etcdup()
-        assert stage_of(network, folder) == "sign", "the turn comes before any command on a host"
+        assert stage_of(network, folder) == "sign", "the PKI changes before any command runs on a host"
         await apply_and_check(SPEC, network, folder)
         assert len(ca_files(network)) == 1
 
 
-async def test_what_apply_would_do_comes_first(start: Start) -> None:
+async def test_pending_changes_of_apply_come_first(start: Start) -> None:
     network, folder = start.copy_to("drift")
     network.machines["infra1"].nodes["/etc/etcd/etcd.conf"].content = b"# another\n"
     _, answer = await plan_phase(network, folder)

@@ -1,4 +1,4 @@
-"""Versions changed on fake machines: every hop, the way back, and the same after a kill at every command."""
+"""Change versions on fake machines: every hop, the way back, also after a kill at every command."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.support.kill_everywhere import crash_everywhere, kill_everywhere, pre
 
 
 async def bring_up_version(version: str, folder: Path) -> FakeNetwork:
-    """A healthy cluster of three members of this version."""
+    """Return machines with a healthy cluster of three members of this version."""
     spec = spec_of(version=version)
     network = machines_for(spec)
     await bring_up(spec, network, folder)
@@ -44,7 +44,7 @@ async def apply_version(version: str, network: FakeNetwork, folder: Path) -> Non
         ("3.7.1", "3.5.33"),
     ],
 )
-async def test_every_member_comes_to_the_version(tmp_path: Path, before: str, after: str) -> None:
+async def test_every_member_reaches_the_version(tmp_path: Path, before: str, after: str) -> None:
     network = await bring_up_version(before, tmp_path)
     await apply_version(after, network, tmp_path)
 
@@ -61,20 +61,20 @@ async def test_a_plan_over_several_minors_shows_every_hop(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "words"),
+    ("before", "after", "message"),
     [
         ("3.5.16", "3.6.14", "before an upgrade to 3.6 all must run 3.5.32 or later"),
         ("3.5.33", "3.4.45", "etcdup cannot downgrade a cluster from 3.5 to 3.4"),
     ],
 )
-async def test_what_cannot_be_done_is_refused(tmp_path: Path, before: str, after: str, words: str) -> None:
+async def test_an_impossible_change_is_refused(tmp_path: Path, before: str, after: str, message: str) -> None:
     network = await bring_up_version(before, tmp_path)
     answer = await make_plan(spec_of(version=after), network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert any(words in reason.message for reason in answer.reasons), answer.reasons
+    assert any(message in reason.message for reason in answer.reasons), answer.reasons
 
 
-async def test_users_switched_on_stand_against_the_way_from_3_4_to_3_5(tmp_path: Path) -> None:
+async def test_enabled_authentication_forbids_the_upgrade_from_3_4_to_3_5(tmp_path: Path) -> None:
     network = await bring_up_version("3.4.23", tmp_path)
     network.etcd.only().auth = True
     answer = await make_plan(spec_of(version="3.5.33"), network, tmp_path)
@@ -82,7 +82,7 @@ async def test_users_switched_on_stand_against_the_way_from_3_4_to_3_5(tmp_path:
     assert any("users are enabled in etcd" in reason.message for reason in answer.reasons)
 
 
-async def test_a_hop_is_not_begun_while_a_member_is_down(tmp_path: Path) -> None:
+async def test_a_hop_does_not_start_while_a_member_is_down(tmp_path: Path) -> None:
     network = await bring_up_version("3.5.33", tmp_path)
     network.crash("infra2")
     answer = await make_plan(spec_of(version="3.6.14"), network, tmp_path)
@@ -92,7 +92,7 @@ async def test_a_hop_is_not_begun_while_a_member_is_down(tmp_path: Path) -> None
     )
 
 
-async def test_members_and_minor_are_not_changed_at_once(tmp_path: Path) -> None:
+async def test_members_and_minor_are_not_changed_together(tmp_path: Path) -> None:
     network = await bring_up_version("3.5.33", tmp_path)
     spec = spec_of([1, 2, 4], version="3.6.14")
     add_machines(network, spec)
@@ -110,7 +110,7 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_apply(
 
 
 @pytest.mark.parametrize("killed", [True, False])
-async def test_a_host_that_crashes_with_any_command_is_survived(tmp_path: Path, killed: bool) -> None:
+async def test_a_host_may_crash_at_any_command(tmp_path: Path, killed: bool) -> None:
     wanted = spec_of(version="3.6.14")
     start = await prepare_start(spec_of(version="3.5.33"), wanted, tmp_path)
     assert await crash_everywhere(start, wanted, killed=killed, stride=1) > 20

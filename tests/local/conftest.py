@@ -1,4 +1,4 @@
-"""Real clusters for the tests in this folder; one of each version serves a whole test file."""
+"""Real clusters for the tests in this folder. Each test file uses one cluster of each version."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +26,6 @@ def binaries(etcd_version: str) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    """Three healthy members. A test that disturbs them leaves them healthy."""
+    """Start three healthy members. A test that stops some of them must leave them healthy."""
     with etcd_cluster(binaries, tmp_path_factory.mktemp("cluster")) as running:
         yield running

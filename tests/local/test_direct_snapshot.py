@@ -1,4 +1,4 @@
-"""A large stream goes past SSH where the member's own port lets this machine in, and through it where not."""
+"""A snapshot does not use SSH if the member's client port is reachable from here, and uses SSH otherwise."""
 
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.ops.pki.open import open_pki
@@ -12,7 +12,7 @@ CLOSED = 2399
 
 
 class ForwardingHost(LocalHost):
-    """A host whose SSH leads to the member's port, whatever this machine reaches by itself."""
+    """A host whose SSH connection reaches the member's port in any case."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -24,7 +24,7 @@ class ForwardingHost(LocalHost):
 
 
 class KnownMembers(MemberClients):
-    """With the cluster's own credentials in the place of a PKI's."""
+    """Clients with the credentials of the test cluster instead of those of a PKI."""
 
     known: Credentials
 
@@ -32,16 +32,16 @@ class KnownMembers(MemberClients):
         return self.known
 
 
-async def test_straight_where_the_port_is_open_and_through_ssh_where_not(cluster: EtcdCluster) -> None:
-    for port, straight in ((CLIENT_PORT, True), (CLOSED, False)):
-        place = HostSpec(name="m1", address=cluster.members["m1"].address, client_port=port)
-        spec = Spec(name="prod", version="3.6.14", hosts=(place,))
+async def test_ssh_is_used_only_if_the_client_port_is_not_reachable(cluster: EtcdCluster) -> None:
+    for port, is_direct in ((CLIENT_PORT, True), (CLOSED, False)):
+        member = HostSpec(name="m1", address=cluster.members["m1"].address, client_port=port)
+        spec = Spec(name="prod", version="3.6.14", hosts=(member,))
         host = ForwardingHost("m1")
         members = KnownMembers(spec, {"m1": host}, open_pki(spec, cluster.folder))
         members.known = cluster.credentials
         try:
             client = await members.connect_directly("m1")
-            assert (client is not await members.connect("m1")) == straight
+            assert (client is not await members.connect("m1")) == is_direct
             assert (await client.status(timeout_s=S)).version
             content = b"".join([piece async for piece in client.snapshot(timeout_s=S)])
             assert len(content) % 512 == 32

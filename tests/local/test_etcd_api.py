@@ -1,4 +1,4 @@
-"""remote/etcd/grpc_client.py on real members, of the oldest and the newest versions that etcdup knows."""
+"""remote/etcd/grpc_client.py with real members of the oldest and the newest versions that etcdup supports."""
 
 import asyncio
 import contextlib
@@ -39,16 +39,16 @@ async def find_leader_and_follower(cluster: EtcdCluster) -> tuple[str, str]:
     return leader, next(name for name in seen if name != leader)
 
 
-async def test_status_tells_what_each_member_says_of_itself(cluster: EtcdCluster, etcd_version: str) -> None:
+async def test_status_contains_what_each_member_reports(cluster: EtcdCluster, etcd_version: str) -> None:
     seen = await read_statuses(cluster)
 
     assert {str(member.version) for member in seen.values()} == {etcd_version}
     assert len({(m.cluster_id, m.leader_id, m.raft_term, m.members) for m in seen.values()}) == 1
     assert {m.leader_id for m in seen.values()} < {m.member_id for m in seen.values()}
     for name, member in seen.items():
-        place = cluster.members[name]
+        listed = cluster.members[name]
         assert (
-            ListedMember(member.member_id, name, (place.peer_url,), (place.client_url,), False)
+            ListedMember(member.member_id, name, (listed.peer_url,), (listed.client_url,), False)
             in member.members
         )
         assert member.applied_index > 0
@@ -56,7 +56,7 @@ async def test_status_tells_what_each_member_says_of_itself(cluster: EtcdCluster
         assert (member.is_learner, member.alarms, member.errors) == (False, (), ())
 
 
-async def test_each_member_proves_itself(cluster: EtcdCluster) -> None:
+async def test_each_member_passes_the_health_proof(cluster: EtcdCluster) -> None:
     for name in cluster.members:
         async with cluster.client(name) as client:
             await client.prove(b"proof", name.encode(), timeout_s=S)
@@ -64,7 +64,7 @@ async def test_each_member_proves_itself(cluster: EtcdCluster) -> None:
         assert await client.get(b"proof", timeout_s=S) == b"m3"
 
 
-async def test_proofs_on_the_same_key_do_not_upset_each_other(cluster: EtcdCluster) -> None:
+async def test_proofs_on_the_same_key_do_not_disturb_each_other(cluster: EtcdCluster) -> None:
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(cluster.client(name)) for name in cluster.members]
         await asyncio.gather(
@@ -83,7 +83,7 @@ async def test_put_get_delete(cluster: EtcdCluster) -> None:
         assert await two.revision(timeout_s=S) == before + 2
 
 
-async def test_members_are_listed_alike_everywhere(cluster: EtcdCluster) -> None:
+async def test_all_members_return_the_same_member_list(cluster: EtcdCluster) -> None:
     lists = set()
     for name in cluster.members:
         async with cluster.client(name) as client:
@@ -95,7 +95,7 @@ async def test_members_are_listed_alike_everywhere(cluster: EtcdCluster) -> None
     assert {member.name for member in listed} == set(cluster.members)
 
 
-async def test_only_the_leader_moves_leadership(cluster: EtcdCluster) -> None:
+async def test_only_the_leader_transfers_leadership(cluster: EtcdCluster) -> None:
     leader, follower = await find_leader_and_follower(cluster)
     async with cluster.client(leader) as old, cluster.client(follower) as new:
         target = (await new.status(timeout_s=S)).member_id
@@ -105,7 +105,7 @@ async def test_only_the_leader_moves_leadership(cluster: EtcdCluster) -> None:
         await wait_for_status(old, lambda seen: seen.leader_id == target)
 
 
-async def test_members_hash_alike_at_one_revision(cluster: EtcdCluster) -> None:
+async def test_members_have_equal_hashes_at_one_revision(cluster: EtcdCluster) -> None:
     async with cluster.client("m1") as client:
         await client.put(b"hashed", b"value", timeout_s=S)
         revision = await client.revision(timeout_s=S)
@@ -130,7 +130,7 @@ async def test_a_snapshot_ends_with_its_own_checksum(cluster: EtcdCluster) -> No
     assert hashlib.sha256(content[:-32]).digest() == content[-32:]
 
 
-async def test_a_snapshot_can_be_left_early(cluster: EtcdCluster) -> None:
+async def test_a_snapshot_can_be_ended_early(cluster: EtcdCluster) -> None:
     async with cluster.client("m2") as client:
         parts = client.snapshot(timeout_s=S)
         assert await anext(parts)
@@ -140,7 +140,7 @@ async def test_a_snapshot_can_be_left_early(cluster: EtcdCluster) -> None:
 
 async def test_a_member_that_dies_ends_a_snapshot(cluster: EtcdCluster) -> None:
     async with cluster.client("m2") as client:
-        for number in range(24):  # more than is on its way at once
+        for number in range(24):  # more than fits into the buffers
             await client.put(b"large/%d" % number, os.urandom(1 << 20), timeout_s=S)
         parts = client.snapshot(timeout_s=S)
         assert await anext(parts)
@@ -171,7 +171,7 @@ async def test_downgrade_is_validated_enabled_and_cancelled(cluster: EtcdCluster
         assert (await client.downgrade("validate", below, timeout_s=S)).startswith(f"{major}.{minor}")
         with pytest.raises(EtcdRefused, match="invalid downgrade target"):
             await client.downgrade("validate", far_below, timeout_s=S)
-        if minor > 5:  # 3.5 knows the call, but has no downgrade: it runs into its own timeout
+        if minor > 5:  # 3.5 has the request, but no downgrade: the request times out
             await client.downgrade("enable", below, timeout_s=S)
             await client.downgrade("cancel", "", timeout_s=S)
 
@@ -184,7 +184,7 @@ async def fill_database(client: EtcdClient) -> None:
 async def test_a_full_member_raises_an_alarm_that_is_disarmed_in_order(
     binaries: Path, tmp_path: Path
 ) -> None:
-    """Rule 70: compact, defragment, disarm; then it takes writes again."""
+    """Rule 70: compact, defragment, disarm. Then the member accepts writes again."""
     with etcd_cluster(binaries, tmp_path, 1, ["--quota-backend-bytes=8388608"]) as small:
         async with small.client("m1") as client:
             member_id = (await client.status(timeout_s=S)).member_id
@@ -204,9 +204,9 @@ async def test_a_full_member_raises_an_alarm_that_is_disarmed_in_order(
             await client.prove(b"proof", b"again", timeout_s=S)
 
 
-async def test_etcds_own_users_are_noticed(cluster: EtcdCluster) -> None:
-    nobody = cluster.authority.issue("nobody")
-    stranger = Credentials(cluster.credentials.ca, nobody.cert, nobody.key)
+async def test_enabled_authentication_is_detected(cluster: EtcdCluster) -> None:
+    user = cluster.authority.issue("stranger")
+    stranger = Credentials(cluster.credentials.ca, user.cert, user.key)
     async with cluster.client("m1") as client, cluster.client("m1", credentials=stranger) as other:
         assert not await client.is_auth_enabled(timeout_s=S)
         cluster.etcdctl("m1", "user", "add", "root:of-a-test")
@@ -223,8 +223,8 @@ async def test_etcds_own_users_are_noticed(cluster: EtcdCluster) -> None:
         assert not await client.is_auth_enabled(timeout_s=S)
 
 
-async def test_without_a_quorum_a_member_answers_for_itself_alone(cluster: EtcdCluster) -> None:
-    """Rule 62: what still works then is what tells lost quorum from an unreachable member."""
+async def test_without_a_quorum_a_member_answers_only_local_requests(cluster: EtcdCluster) -> None:
+    """Rule 62: the requests that still work distinguish a lost quorum from an unreachable member."""
     async with cluster.client("m1") as client:
         await client.put(b"k", b"v", timeout_s=S)
         before = await client.status(timeout_s=S)
@@ -241,7 +241,7 @@ async def test_without_a_quorum_a_member_answers_for_itself_alone(cluster: EtcdC
     cluster.wait_healthy()
 
 
-async def test_a_client_is_the_seam_and_closes_twice(cluster: EtcdCluster) -> None:
+async def test_a_client_may_be_closed_twice(cluster: EtcdCluster) -> None:
     member = cluster.members["m1"]
     client: EtcdClient = Etcd("m1", member.target, member.address, cluster.credentials)
     await client.status(timeout_s=S)

@@ -1,4 +1,4 @@
-"""What keeps a connection to a member from working, told in plain words, and what a connection bears."""
+"""The error for each fault of a connection to a member, and the faults that a connection survives."""
 
 import asyncio
 import contextlib
@@ -40,22 +40,22 @@ async def expect_error(
 
 @contextlib.asynccontextmanager
 async def listening(answer: bytes) -> AsyncIterator[str]:
-    """Something that takes connections, says this, and hangs up: a forwarded port with no etcd behind it."""
+    """Listen on a port, send `answer` to each client, and close the connection: a forwarded port without etcd."""
 
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer_and_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         with contextlib.suppress(ConnectionError):
             await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer_and_close, "127.0.0.1", 0)
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @contextlib.asynccontextmanager
 async def forwarding(address: str) -> AsyncIterator[int]:
-    """A port of 127.0.0.1 from which connections reach etcd at this address, as through SSH."""
+    """Forward a port of 127.0.0.1 to etcd at this address, as SSH does."""
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError), contextlib.closing(writer):
@@ -75,7 +75,7 @@ async def forwarding(address: str) -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("name", ["another", "test CA"])
 async def test_a_member_of_another_authority(cluster: EtcdCluster, name: str) -> None:
-    """Of another name, or of the same name with another key: a CA that was made anew."""
+    """A CA with another name, or a new CA with the same name and another key."""
     error = await expect_error(cluster, ca=Authority(name).pem)
     assert isinstance(error, EtcdUntrusted)
     assert error.message == "m1: its certificate was signed by an authority that we do not trust"
@@ -100,7 +100,9 @@ async def test_a_member_whose_certificate_has_expired(cluster: EtcdCluster) -> N
     assert isinstance(error, EtcdUntrusted)
     assert error.message == "m1: its certificate has expired"
     assert "certs renew" in error.hint
-    async with cluster.client("m1") as client:  # rule 12: the good one counts again without a restart
+    async with cluster.client(
+        "m1"
+    ) as client:  # rule 12: etcd reads the restored certificate without a restart
         await client.status(timeout_s=S)
 
 
@@ -131,7 +133,7 @@ async def test_a_key_of_another_certificate(cluster: EtcdCluster) -> None:
     assert "damaged, or do not belong together" in error.message
 
 
-async def test_a_port_where_nothing_listens(cluster: EtcdCluster) -> None:
+async def test_a_closed_port(cluster: EtcdCluster) -> None:
     error = await expect_error(cluster, target=f"{cluster.members['m1'].address}:1")
     assert type(error) is EtcdUnavailable
     assert error.message == "m1: nothing listens at its client port"
@@ -144,15 +146,15 @@ async def test_a_forwarded_port_without_etcd_behind_it(cluster: EtcdCluster) -> 
     assert "was closed" in error.message
 
 
-async def test_something_that_speaks_no_tls(cluster: EtcdCluster) -> None:
+async def test_a_port_without_tls(cluster: EtcdCluster) -> None:
     async with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as target:
         error = await expect_error(cluster, target=target)
     assert isinstance(error, EtcdUntrusted)
     assert "does not speak TLS" in error.message
 
 
-async def test_a_name_that_nobody_knows(cluster: EtcdCluster) -> None:
-    error = await expect_error(cluster, target="nobody.invalid:2379")
+async def test_an_unknown_host_name(cluster: EtcdCluster) -> None:
+    error = await expect_error(cluster, target="unknown.invalid:2379")
     assert type(error) is EtcdUnavailable
     assert "is not known" in error.message
 
@@ -166,7 +168,7 @@ async def test_a_frozen_member(cluster: EtcdCluster) -> None:
 
 
 async def test_a_forwarded_port_shows_the_members_own_certificate(cluster: EtcdCluster) -> None:
-    """The certificate holds the member's address, and no 127.0.0.1: server_name is what counts."""
+    """The certificate has the member's address, not 127.0.0.1. The client verifies `server_name`."""
     member = cluster.members["m1"]
 
     async with forwarding(member.address) as port:
@@ -175,8 +177,8 @@ async def test_a_forwarded_port_shows_the_members_own_certificate(cluster: EtcdC
                 await client.prove(b"proof", name.encode(), timeout_s=S)
 
 
-async def test_one_client_sees_its_member_go_and_come_back(cluster: EtcdCluster) -> None:
-    """A member that starts is seen within the reconnect backoff, not seconds later."""
+async def test_one_client_survives_a_restart_of_its_member(cluster: EtcdCluster) -> None:
+    """The client reconnects to a started member within the backoff, not seconds later."""
     member = cluster.members["m1"]
     async with cluster.client("m1") as client:
         await client.status(timeout_s=S)
@@ -189,7 +191,7 @@ async def test_one_client_sees_its_member_go_and_come_back(cluster: EtcdCluster)
     cluster.wait_healthy()
 
 
-def test_grpc_says_nothing_on_stderr_and_comes_with_the_first_client(cluster: EtcdCluster) -> None:
+def test_grpc_writes_nothing_to_stderr_and_is_imported_with_the_first_client(cluster: EtcdCluster) -> None:
     program = """
 import asyncio, sys
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd

@@ -1,4 +1,4 @@
-"""Real members live with the certificates of our PKI, and admit nothing but peer certificates as peers."""
+"""Real members run with the certificates of etcdup's PKI, and accept only peer certificates from peers."""
 
 import contextlib
 import http.client
@@ -18,7 +18,7 @@ from tests.support.loopback_networks import own_network
 
 
 class PkiCluster:
-    """Three members that run with what a managed PKI issued for them."""
+    """Three members that run with the certificates of a managed PKI."""
 
     def __init__(self, binaries: Path, folder: Path, network: int) -> None:
         self.cluster = EtcdCluster(binaries, folder, network, 3)
@@ -28,21 +28,21 @@ class PkiCluster:
         self.pki = open_pki(spec, folder)
         self.pki.issue([each.role for each in desired_certs(spec)], datetime.now(UTC))
         self.pki.issue_consumer("kube-apiserver", datetime.now(UTC))
-        self._lay_out(folder)
+        self._write_files(folder)
 
-    def _lay_out(self, folder: Path) -> None:
+    def _write_files(self, folder: Path) -> None:
         (folder / "ca.pem").write_bytes(self.pki.ca_file("ca"))
-        places = {"admin": folder / "root"}
+        paths = {"admin": folder / "root"}
         for member in self.cluster.members.values():
             for kind in ("server", "peer"):
-                places[f"{kind}/{member.name}"] = member.folder / kind
-        for role, place in places.items():
+                paths[f"{kind}/{member.name}"] = member.folder / kind
+        for role, path in paths.items():
             cert, key = self.pki.pair(role)
-            place.with_name(f"{place.name}.pem").write_bytes(cert)
-            place.with_name(f"{place.name}-key.pem").write_bytes(key)
+            path.with_name(f"{path.name}.pem").write_bytes(cert)
+            path.with_name(f"{path.name}-key.pem").write_bytes(key)
 
     def request_as_peer(self, role: str, address: str) -> int:
-        """The status of a question that members ask each other, asked with the certificate of this role."""
+        """Return the HTTP status of a request to the peer port, sent with the certificate of this role."""
         pki = self.cluster.folder / "pki"
         kind, _, name = role.partition("/")
         pair = (
@@ -50,10 +50,10 @@ class PkiCluster:
         )
         context = ssl.create_default_context(cafile=str(pki / "ca.pem"))
         context.load_cert_chain(f"{pair}.pem", f"{pair}-key.pem")
-        asking = http.client.HTTPSConnection(address, PEER_PORT, timeout=5, context=context)
-        with contextlib.closing(asking):
-            asking.request("GET", "/version")
-            return asking.getresponse().status
+        connection = http.client.HTTPSConnection(address, PEER_PORT, timeout=5, context=context)
+        with contextlib.closing(connection):
+            connection.request("GET", "/version")
+            return connection.getresponse().status
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_operator_reads_and_writes_through_every_member(sealed: PkiCluster) 
 
 
 @pytest.mark.parametrize("role", ["admin", "client/kube-apiserver", "health/m1", "server/m1"])
-def test_no_other_certificate_of_the_ca_speaks_raft(sealed: PkiCluster, role: str) -> None:
+def test_no_other_certificate_of_the_ca_is_accepted_from_peers(sealed: PkiCluster, role: str) -> None:
     """Rule 20, with one CA for clients and peers."""
     address = sealed.cluster.members["m2"].address
     assert sealed.request_as_peer("peer/m1", address) == http.HTTPStatus.OK

@@ -1,5 +1,5 @@
-"""What real members do when versions change: the facts that core/versions/upgrade_paths.py
-and ops/versions/versions.py are built on."""
+"""What real members do when their version changes: core/versions/upgrade_paths.py and ops/versions/versions.py depend
+on these facts."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ S = 10.0  # more than any call here needs
 CLOCK = WallClock()
 SNAPSHOT_COUNT = 10_000  # what settings.py sets (rule 78)
 CLEAN = (0, "No custom content found in both v2store and WAL records.")
-# etcd looks at its members' versions every 4 s; the rest is for a busy machine.
+# etcd compares the versions of its members every 4 s. The rest of the time is for a busy machine.
 VERSION_RISE_S = 15.0
 
 
@@ -47,7 +47,7 @@ VERSION_RISE_S = 15.0
 async def members_of(
     version: str, folder: Path, size: int = 3
 ) -> AsyncIterator[tuple[EtcdCluster, dict[str, Etcd]]]:
-    """A cluster with the settings that etcdup writes for this version, and a client of each member."""
+    """Start a cluster with the settings that etcdup writes for this version. Yield it and a client of each member."""
     if reason := why_not(version):
         pytest.skip(reason)
     with etcd_cluster(etcd_binaries(version), folder, size, our_flags(version)) as cluster:
@@ -59,7 +59,7 @@ async def members_of(
 
 
 def our_flags(version: str) -> list[str]:
-    """settings.py's variables of this version as flags, without those that say who and where the member is."""
+    """Return the settings of this version as flags, without those that name the member and its addresses."""
     spec = load(
         f"name: prod\nversion: {version}\nhosts:\n  - {{name: a, address: 10.0.0.1}}\n"
         "etcd: {heartbeat_ms: 50, election_ms: 500}\n"
@@ -75,7 +75,7 @@ def our_flags(version: str) -> list[str]:
 
 
 def switch_version(cluster: EtcdCluster, name: str, version: str) -> None:
-    """The member's data under another binary, with the settings of that version."""
+    """Restart the member with another binary and the settings of that version."""
     cluster.members[name].stop()
     cluster.binaries = etcd_binaries(version)
     cluster.extra = tuple(our_flags(version))
@@ -83,24 +83,24 @@ def switch_version(cluster: EtcdCluster, name: str, version: str) -> None:
 
 
 async def roll(cluster: EtcdCluster, clients: dict[str, Etcd], version: str) -> None:
-    """Every member, one after the other; data is written, and compared on all members, after each."""
+    """Change every member, one after the other. After each change write data, and compare it on all members."""
     for name in cluster.members:
         switch_version(cluster, name, version)
         cluster.wait_healthy()
-        await write_marked(clients["m1"], f"{name}-{version}")
+        await write_keys(clients["m1"], f"{name}-{version}")
         assert await compare_hashes(clients, clock=CLOCK) == ""
 
 
-async def write_marked(client: Etcd, mark: str) -> None:
+async def write_keys(client: Etcd, prefix: str) -> None:
     for number in range(10):
-        await client.put(f"{mark}/{number}".encode(), f"{mark} {number}".encode(), timeout_s=S)
-    await client.delete(f"{mark}/0".encode(), timeout_s=S)
+        await client.put(f"{prefix}/{number}".encode(), f"{prefix} {number}".encode(), timeout_s=S)
+    await client.delete(f"{prefix}/0".encode(), timeout_s=S)
     await client.compact(await client.revision(timeout_s=S) - 2, timeout_s=S)
 
 
-async def has_marked(client: Etcd, mark: str) -> bool:
-    found = [await client.get(f"{mark}/{number}".encode(), timeout_s=S) for number in range(10)]
-    return found == [None, *(f"{mark} {number}".encode() for number in range(1, 10))]
+async def has_keys(client: Etcd, prefix: str) -> bool:
+    found = [await client.get(f"{prefix}/{number}".encode(), timeout_s=S) for number in range(10)]
+    return found == [None, *(f"{prefix} {number}".encode() for number in range(1, 10))]
 
 
 async def read_statuses(clients: dict[str, Etcd]) -> list[MemberSeen]:
@@ -114,7 +114,7 @@ async def measure_seconds(work: Awaitable[None]) -> float:
 
 
 async def check_v2store(cluster: EtcdCluster, name: str, by: str = "3.5.33") -> tuple[int, str]:
-    """etcdutl's look at a running member's data: its exit status, and what it says."""
+    """Run `etcdutl check v2store` on a running member's data. Return its exit status and output."""
     argv = [str(etcd_binaries(by) / "etcdutl"), "check", "v2store"]
     argv += ["--data-dir", str(cluster.members[name].folder / "data")]
     done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=60)
@@ -122,10 +122,10 @@ async def check_v2store(cluster: EtcdCluster, name: str, by: str = "3.5.33") -> 
 
 
 async def test_the_whole_way_up_and_down(tmp_path: Path) -> None:
-    """3.4.23 to 3.7.1 and back to 3.5.33, with our settings of each; nothing is lost on the way."""
-    marks = []
+    """From 3.4.23 to 3.7.1 and back to 3.5.33, with etcdup's settings of each version. No data is lost."""
+    prefixes = []
     async with members_of("3.4.23", tmp_path) as (cluster, clients):
-        await write_marked(clients["m1"], "before")
+        await write_keys(clients["m1"], "before")
         for version in ("3.5.33", "3.6.14", "3.7.1"):
             minor = version.rsplit(".", 1)[0]
             if version == "3.6.14":
@@ -137,7 +137,7 @@ async def test_the_whole_way_up_and_down(tmp_path: Path) -> None:
             assert (
                 await measure_seconds(wait_for_storage_version(clients, minor, clock=CLOCK)) < VERSION_RISE_S
             )
-            marks += [f"{name}-{version}" for name in cluster.members]
+            prefixes += [f"{name}-{version}" for name in cluster.members]
         for version in ("3.6.14", "3.5.33"):
             minor = version.rsplit(".", 1)[0]
             for _ in range(2):
@@ -149,12 +149,15 @@ async def test_the_whole_way_up_and_down(tmp_path: Path) -> None:
             assert {await read_cluster_version(client) for client in clients.values()} == {minor}
             await roll(cluster, clients, version)
         for client in clients.values():
-            assert all([await has_marked(client, mark) for mark in ("before", *marks)])
+            assert all([await has_keys(client, prefix) for prefix in ("before", *prefixes)])
 
 
 async def clear_v2_requests(cluster: EtcdCluster, clients: dict[str, Etcd]) -> None:
-    """Each look at a 3.4 member's /health stands in the log as a v2 request, at which 3.6 panics: a snapshot-count of
-    entries later it is behind each member's raft snapshot, and never read again."""
+    """Append entries until no member's log has v2 requests.
+
+    A member of 3.4 writes a v2 request to the log for each request of its /health. 3.6 panics if it reads one.
+    After snapshot-count more entries each member has a raft snapshot, and does not read the v2 request again.
+    """
     for name in clients:
         assert await check_v2store(cluster, name) == (1, "Error: detected custom v2 content in WAL records")
     before = await clients["m1"].revision(timeout_s=S)
@@ -167,33 +170,33 @@ async def clear_v2_requests(cluster: EtcdCluster, clients: dict[str, Etcd]) -> N
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "log_text"),
     [
         ("3.4.23", "3.5.33", "invalid downgrade; server version is lower than determined cluster version"),
         ("3.5.33", "3.6.14", "invalid downgrade; server version is lower than determined cluster version"),
         ("3.6.14", "3.7.1", r"version \"3.7.0\" is not supported"),
     ],
 )
-async def test_back_is_free_until_the_last_member_is_new(
-    old: str, new: str, words: str, tmp_path: Path
+async def test_members_can_go_back_until_the_last_one_has_the_new_version(
+    old: str, new: str, log_text: str, tmp_path: Path
 ) -> None:
-    """Rule 46: with two of three on the new minor, and seconds to notice it, both can go back; with three, none."""
+    """Rule 46: if two of three members run the new minor, both can go back. If all three run it, none can."""
     low, high = old.rsplit(".", 1)[0], new.rsplit(".", 1)[0]
     async with members_of(old, tmp_path) as (cluster, clients):
         for name in ("m1", "m2"):
             switch_version(cluster, name, new)
             cluster.wait_healthy()
-        await asyncio.sleep(5)  # longer than etcd takes between two looks at its members' versions
+        await asyncio.sleep(5)  # longer than the interval in which etcd compares the versions of its members
         assert {await read_cluster_version(client) for client in clients.values()} == {low}
         assert {seen.storage_version for seen in await read_statuses(clients)} <= {"", f"{low}.0"}
-        await write_marked(clients["m1"], "mixed")
+        await write_keys(clients["m1"], "mixed")
         await clients["m1"].compact(await clients["m1"].revision(timeout_s=S), timeout_s=S)
         assert await compare_hashes(clients, clock=CLOCK) == ""
         for name in ("m1", "m2"):
             switch_version(cluster, name, old)
             cluster.wait_healthy()
         assert await compare_hashes(clients, clock=CLOCK) == ""
-        assert await has_marked(clients["m1"], "mixed")
+        assert await has_keys(clients["m1"], "mixed")
 
         for name in cluster.members:
             switch_version(cluster, name, new)
@@ -203,26 +206,26 @@ async def test_back_is_free_until_the_last_member_is_new(
         process = cluster.members["m1"].process
         assert process is not None
         assert process.wait(S) == 1
-        assert words in cluster.members["m1"].log
+        assert log_text in cluster.members["m1"].log
         switch_version(cluster, "m1", new)
         cluster.wait_healthy()
 
 
-async def test_a_downgrade_is_left_half_done_and_taken_back(tmp_path: Path) -> None:
+async def test_a_half_done_downgrade_is_cancelled(tmp_path: Path) -> None:
     async with members_of("3.6.14", tmp_path) as (cluster, clients):
         await wait_for_storage_version(clients, "3.6", clock=CLOCK)
-        await cancel_downgrade(clients)  # there is none
+        await cancel_downgrade(clients)  # no downgrade is enabled
         await enable_downgrade(clients, "3.5")
         with pytest.raises(EtcdRefused, match="cluster has a downgrade job in progress"):
             await clients["m1"].downgrade("enable", "3.5.0", timeout_s=S)
         await wait_for_storage_version(clients, "3.5", clock=CLOCK, timeout_s=VERSION_RISE_S)
-        switch_version(cluster, "m1", "3.6.14")  # a restart in the middle of it is no harm
+        switch_version(cluster, "m1", "3.6.14")  # a restart during the downgrade has no effect
         cluster.wait_healthy()
         switch_version(cluster, "m2", "3.5.33")
         cluster.wait_healthy()
         assert [seen.downgrade_to for seen in await read_statuses(clients)] == ["3.5.0", "", "3.5.0"]
         assert {await read_cluster_version(client) for client in clients.values()} == {"3.5"}
-        with pytest.raises(EtcdTimeout):  # 3.5 knows the call, but never answers it
+        with pytest.raises(EtcdTimeout):  # 3.5 has the request, but never answers it
             await clients["m2"].downgrade("cancel", "", timeout_s=S)
 
         await cancel_downgrade(clients)
@@ -245,8 +248,10 @@ async def test_etcd_ends_a_downgrade_by_itself(tmp_path: Path) -> None:
 
 
 async def test_a_downgraded_cluster_can_be_upgraded_again(tmp_path: Path) -> None:
-    """By way of Debian's oldest 3.5, and at once: 3.6 may then find the downgrade that 3.5 had no time to end, and
-    would keep the data of 3.5 for ever."""
+    """Through the oldest 3.5 of Debian, without a wait.
+
+    3.6 may then find a downgrade that 3.5 had no time to end, and would keep the storage version 3.5.
+    """
     async with members_of("3.6.14", tmp_path) as (cluster, clients):
         await enable_downgrade(clients, "3.5")
         await wait_for_storage_version(clients, "3.5", clock=CLOCK, timeout_s=VERSION_RISE_S)
@@ -257,17 +262,20 @@ async def test_a_downgraded_cluster_can_be_upgraded_again(tmp_path: Path) -> Non
         await wait_for_storage_version(clients, "3.6", clock=CLOCK, timeout_s=VERSION_RISE_S)
 
 
-async def test_v2_data_is_looked_for_beside_a_member_that_writes(tmp_path: Path) -> None:
-    """It takes no lock and reads whole records only; other releases' etcdutl look at less, or know it no more."""
+async def test_v2_data_is_checked_while_a_member_writes(tmp_path: Path) -> None:
+    """The check takes no lock and reads only complete records.
+
+    The etcdutl of earlier releases checks less, and that of 3.6 does not have the command.
+    """
     async with members_of("3.5.33", tmp_path) as (cluster, clients):
         writing = asyncio.create_task(write_forever(clients["m1"]))
         found = {await check_v2store(cluster, f"m{number % 3 + 1}") for number in range(15)}
         writing.cancel()
         assert found == {CLEAN}
         assert await check_v2store(cluster, "m1", by="3.5.30") == (0, "No custom content found in v2store.")
-        status, said = await check_v2store(cluster, "m1", by="3.6.14")
+        status, output = await check_v2store(cluster, "m1", by="3.6.14")
         assert status == 1
-        assert 'unknown command "check"' in said
+        assert 'unknown command "check"' in output
 
 
 async def write_forever(client: Etcd) -> None:
@@ -276,9 +284,13 @@ async def write_forever(client: Etcd) -> None:
 
 
 @pytest.mark.parametrize("written", [False, True])
-async def test_3_5_forgets_members_that_nothing_was_written_after(written: bool, tmp_path: Path) -> None:
-    """3.5.26 and later take members for removed ones where 3.4 stored nothing since they were added, and 3.6 then
-    believes it and shuts them out. A write through the cluster before, like our proof of health, keeps them."""
+async def test_3_5_removes_members_if_nothing_was_written_after_they_were_added(
+    written: bool, tmp_path: Path
+) -> None:
+    """3.5.26 and later remove members if 3.4 stored nothing after they were added, and 3.6 then rejects these members.
+
+    A write through the cluster before, such as the health proof, prevents this.
+    """
     async with members_of("3.4.23", tmp_path) as (cluster, clients):
         if written:
             await clients["m1"].prove(b"proof", b"written", timeout_s=S)
@@ -288,8 +300,8 @@ async def test_3_5_forgets_members_that_nothing_was_written_after(written: bool,
         assert ("Removing zombie member from v3store" in cluster.members["m2"].log) != written
 
 
-async def test_members_with_other_data_are_found_out(tmp_path: Path) -> None:
-    """Three clusters of one, as three members of which one went astray."""
+async def test_a_member_with_other_data_is_found(tmp_path: Path) -> None:
+    """Three clusters of one member, as three members of one cluster of which one has other data."""
     async with contextlib.AsyncExitStack() as stack:
         clients = {}
         for name, value in (("a", b"1"), ("b", b"2"), ("c", b"1")):
@@ -307,7 +319,7 @@ async def test_members_with_other_data_are_found_out(tmp_path: Path) -> None:
             await compare_hashes(alike, clock=CLOCK, timeout_s=1)
 
 
-async def test_what_does_not_come_is_not_waited_for_forever(tmp_path: Path) -> None:
+async def test_each_wait_has_a_timeout(tmp_path: Path) -> None:
     async with members_of("3.6.14", tmp_path, 1) as (cluster, clients):
         with pytest.raises(
             EtcdupError, match=r"the cluster version did not become 3\.7 within 0\.5 s"
@@ -316,13 +328,13 @@ async def test_what_does_not_come_is_not_waited_for_forever(tmp_path: Path) -> N
         assert caught.value.detail == "m1: it reports cluster version 3.6"
         with pytest.raises(EtcdupError, match=r"the storage version did not become 3\.4 within 0\.5 s"):
             await wait_for_storage_version(clients, "3.4", clock=CLOCK, timeout_s=0.5)
-        for said, why in (
+        for output, why in (
             ("Error: detected custom content in v2store", r"cannot be upgraded to 3\.6"),
             ("Error: crc mismatch", "cannot read this member's data"),
         ):
             with pytest.raises(EtcdupError, match=why) as caught:
-                await ensure_no_v2_data(partial(fixed_answer, 1, said), clients, 1, clock=CLOCK)
-            assert caught.value.detail == said
+                await ensure_no_v2_data(partial(return_answer, 1, output), clients, 1, clock=CLOCK)
+            assert caught.value.detail == output
         with pytest.raises(EtcdupError, match=r"entries were written to the log within 0\.1 s"):
             await append_empty_entries(clients, 100_000, clock=CLOCK, timeout_s=0.1)
         cluster.members["m1"].stop()
@@ -331,5 +343,5 @@ async def test_what_does_not_come_is_not_waited_for_forever(tmp_path: Path) -> N
         assert "nothing listens at its client port" in caught.value.detail
 
 
-async def fixed_answer(status: int, said: str) -> tuple[int, str]:
-    return status, said
+async def return_answer(status: int, output: str) -> tuple[int, str]:
+    return status, output

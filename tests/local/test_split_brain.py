@@ -1,6 +1,6 @@
-"""Rule 65 on plain etcd, without a fence: what `recover` wants every other old member switched off for is real.
+"""Rule 65 with plain etcd, without the startup fence: why `recover` requires that all other old members are off.
 
-On real machines, and with the fence: tests/lab/test_recover.py, where both old members come back at once.
+tests/lab/test_recover.py has the test with the fence, on real machines, where both old members return at once.
 """
 
 import signal
@@ -19,7 +19,7 @@ OTHERS = ("m2", "m3")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_two_old_members_take_writes_beside_the_survivor(version: str, tmp_path: Path) -> None:
+async def test_two_old_members_and_the_survivor_both_accept_writes(version: str, tmp_path: Path) -> None:
     if reason := why_not(version):
         pytest.skip(reason)
     with etcd_cluster(etcd_binaries(version), tmp_path) as cluster:
@@ -32,7 +32,7 @@ async def test_two_old_members_take_writes_beside_the_survivor(version: str, tmp
             await survivor.put(b"written to", b"the survivor", timeout_s=S)
             after = await survivor.status(timeout_s=S)
         assert [each.name for each in after.members] == ["m1"]
-        assert after.cluster_id == before.cluster_id, "nothing tells the two clusters apart (rule 64)"
+        assert after.cluster_id == before.cluster_id, "the two clusters have the same ID (rule 64)"
 
         with cluster.members["m1"].paused():
             cluster.start(*OTHERS)
@@ -40,7 +40,8 @@ async def test_two_old_members_take_writes_beside_the_survivor(version: str, tmp
             async with cluster.client("m2") as returned:
                 await returned.put(b"written to", b"the two", timeout_s=S)
                 assert await returned.get(b"written to", timeout_s=S) == b"the two"
-        # Both were acknowledged. They meet again, and the survivor turns the others out, with what they had taken.
+        # Both writes were acknowledged. When the members connect again, the survivor rejects the other two members, and
+        # their writes are lost.
         for name in OTHERS:
             wait_for_end(cluster, name)
         async with cluster.client("m1") as survivor:
@@ -48,7 +49,7 @@ async def test_two_old_members_take_writes_beside_the_survivor(version: str, tmp
 
 
 def force_alone(cluster: EtcdCluster, name: str) -> None:
-    """As a hurried operator does it, which rule 63 advises against."""
+    """Start the member with `--force-new-cluster`, which rule 63 advises against."""
     cluster.extra = ("--force-new-cluster",)
     cluster.start(name)
     cluster.wait_healthy(name)
@@ -61,6 +62,6 @@ def wait_for_end(cluster: EtcdCluster, name: str) -> None:
     deadline = time.monotonic() + END_S
     while process.poll() is None:
         assert time.monotonic() < deadline, (
-            f"{name} goes on; its log ends:\n{cluster.members[name].log[-2000:]}"
+            f"{name} still runs; its log ends with:\n{cluster.members[name].log[-2000:]}"
         )
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""The fence in front of a member's start, by real members: what keeps an old one down, and all that does not."""
+"""The startup fence with real members: what keeps an old member stopped, and what does not."""
 
 import os
 import shutil
@@ -26,16 +26,16 @@ S = 60.0
 
 
 class OldMember:
-    """A local member as etcdup sets it up, of a cluster in which m1 and m2 were the others once."""
+    """A local member as etcdup installs it. m1 and m2 were the other members of its cluster."""
 
     def __init__(self, cluster: EtcdCluster, folder: Path, version: str) -> None:
-        self.place = cluster.new_member()
+        self.member = cluster.new_member()
         hosts = "".join(
             f"  - {{name: {each.name}, address: {each.address}, local: true, root: {folder}/{each.name}}}\n"
             for each in cluster.members.values()
         )
         spec = load(f"name: prod\nversion: {version}\nhosts:\n{hosts}")
-        host = spec.host(self.place.name)
+        host = spec.host(self.member.name)
         self.layout = layout_of(spec, host)
         for path in (self.layout.pki, self.layout.versions, self.layout.run, self.layout.data_dir):
             Path(path).mkdir(parents=True, mode=0o700)
@@ -48,21 +48,21 @@ class OldMember:
     def give_certificates(self, authority: Authority) -> None:
         pki = Path(self.layout.pki)
         for kind in ("server", "peer", "health"):
-            authority.issue(f"prod {kind}", [self.place.address]).write(pki, kind)
+            authority.issue(f"prod {kind}", [self.member.address]).write(pki, kind)
         for name in ("ca.pem", "peer-ca.pem"):
             (pki / name).write_bytes(authority.pem)
 
     def form_cluster(self) -> None:
-        """Its very first start, as a cluster of its own."""
+        """Start it for the first time, as a cluster of one member, and stop it."""
         join = Path(self.layout.join)
-        join.write_text(f"ETCD_INITIAL_CLUSTER_STATE=new\nETCD_INITIAL_CLUSTER=m3={self.place.peer_url}\n")
-        assert self.start() == "", "a first start asks nobody"
+        join.write_text(f"ETCD_INITIAL_CLUSTER_STATE=new\nETCD_INITIAL_CLUSTER=m3={self.member.peer_url}\n")
+        assert self.start() == "", "a first start does not ask other members"
         wait_until(lambda: any(Path(self.layout.data_dir).glob("member/wal/*.wal")))
         self.stop()
         join.unlink()
 
     def start(self) -> str:
-        """What its script says: nothing where etcd runs then."""
+        """Run its start script and return stderr, which is empty if etcd runs."""
         argv = ["sh", self.layout.unit]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=S)
         runs = Path(self.layout.pid_file).exists()
@@ -77,10 +77,11 @@ class OldMember:
             wait_until(lambda: not is_running(pid))
             pid_file.unlink()
 
-    def wait_until_up(self) -> bool:
-        said = self.start()
+    def starts(self) -> bool:
+        """Return whether the start script starts etcd, and stop it."""
+        output = self.start()
         self.stop()
-        return said == ""
+        return output == ""
 
 
 def is_running(pid: int) -> bool:
@@ -106,14 +107,14 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def cluster(version: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    """What took the old cluster's place: two members, so that one of them alone has no quorum."""
+    """Start the cluster that replaced the old one: two members, so that one alone has no quorum."""
     with etcd_cluster(etcd_binaries(version), tmp_path_factory.mktemp("new"), size=2) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def old(cluster: EtcdCluster, version: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldMember]:
-    """It has data of its own, and the others know that it is of the past."""
+    """Return an old member with its own data. The new cluster has the key that says that it is superseded."""
     cluster.etcdctl("m1", "put", KEY, WORD)
     member = OldMember(cluster, tmp_path_factory.mktemp("old"), version)
     try:
@@ -130,52 +131,57 @@ def test_it_stays_down_and_says_why(old: OldMember, cluster: EtcdCluster) -> Non
     assert "Run etcdup apply" in said
 
 
-def test_each_of_the_others_is_asked_and_needs_no_quorum(old: OldMember, cluster: EtcdCluster) -> None:
+def test_one_member_without_a_quorum_is_enough(old: OldMember, cluster: EtcdCluster) -> None:
     for name, other in (("m1", "m2"), ("m2", "m1")):
         with cluster.members[name].paused():
             assert cluster.members[other].client_url in old.start()
 
 
-def test_another_token_is_none_of_its_business(old: OldMember, cluster: EtcdCluster) -> None:
+def test_a_key_of_another_token_has_no_effect(old: OldMember, cluster: EtcdCluster) -> None:
     conf = Path(old.layout.conf)
     text = conf.read_text()
     conf.write_text(text.replace('TOKEN="prod-old"', 'TOKEN="prod-new"'))
-    assert old.wait_until_up()
+    assert old.starts()
     conf.write_text(text)
     cluster.etcdctl("m1", "del", KEY)
-    assert old.wait_until_up()
+    assert old.starts()
     cluster.etcdctl("m1", "put", KEY, WORD)
 
 
-def test_nobody_else_there_is_no_reason_to_stay_down(old: OldMember, cluster: EtcdCluster) -> None:
+def test_it_starts_if_no_other_member_answers(old: OldMember, cluster: EtcdCluster) -> None:
     with cluster.members["m1"].paused(), cluster.members["m2"].paused():
-        assert old.wait_until_up()
+        assert old.starts()
     conf = Path(old.layout.conf)
     text = conf.read_text()
-    nobody = "".join(line for line in text.splitlines(keepends=True) if "ETCDUP_MEMBERS" not in line)
-    for told in (nobody, text.replace(".1:2379 ", ".201:2379 ").replace(".2:2379 ", ".202:2379 ")):
-        conf.write_text(told)
-        assert old.wait_until_up()
+    without_members = "".join(line for line in text.splitlines(keepends=True) if "ETCDUP_MEMBERS" not in line)
+    for changed in (
+        without_members,
+        text.replace(".1:2379 ", ".201:2379 ").replace(".2:2379 ", ".202:2379 "),
+    ):
+        conf.write_text(changed)
+        assert old.starts()
     conf.write_text(text)
 
 
-def test_only_those_are_believed_that_its_ca_vouches_for(old: OldMember, cluster: EtcdCluster) -> None:
+def test_only_answers_of_members_with_a_certificate_of_its_ca_count(
+    old: OldMember, cluster: EtcdCluster
+) -> None:
     old.give_certificates(Authority("another CA"))
-    assert old.wait_until_up()
+    assert old.starts()
     old.give_certificates(cluster.authority)
     cluster.authority.issue("prod health", days=-1).write(Path(old.layout.pki), "health")
-    assert old.wait_until_up()
+    assert old.starts()
     Path(old.layout.key("health")).unlink()
-    assert old.wait_until_up()
+    assert old.starts()
     old.give_certificates(cluster.authority)
-    assert not old.wait_until_up()
+    assert not old.starts()
 
 
-def test_a_start_that_etcdup_vouches_for_asks_nobody(old: OldMember) -> None:
-    vouched = Path(old.layout.fence_disabled)
-    vouched.touch()
-    assert old.wait_until_up()
-    vouched.unlink()
+def test_a_start_with_the_fence_disabled_does_not_ask(old: OldMember) -> None:
+    fence_disabled = Path(old.layout.fence_disabled)
+    fence_disabled.touch()
+    assert old.starts()
+    fence_disabled.unlink()
 
 
 def test_without_etcdctl_it_starts(old: OldMember, cluster: EtcdCluster) -> None:
@@ -183,14 +189,14 @@ def test_without_etcdctl_it_starts(old: OldMember, cluster: EtcdCluster) -> None
     current.unlink()
     current.mkdir()
     shutil.copy(cluster.binaries / "etcd", current)
-    assert old.wait_until_up()
+    assert old.starts()
     shutil.rmtree(current)
     current.symlink_to(cluster.binaries)
 
 
-def test_users_of_etcds_own_leave_it_without_an_answer(old: OldMember, cluster: EtcdCluster) -> None:
-    for words in ("user add root:secret", "user grant-role root root", "auth enable"):
-        cluster.etcdctl("m1", *words.split())
-    assert old.wait_until_up()
+def test_with_authentication_enabled_there_is_no_answer(old: OldMember, cluster: EtcdCluster) -> None:
+    for command in ("user add root:secret", "user grant-role root root", "auth enable"):
+        cluster.etcdctl("m1", *command.split())
+    assert old.starts()
     cluster.etcdctl("m1", "auth", "disable")
-    assert not old.wait_until_up()
+    assert not old.starts()

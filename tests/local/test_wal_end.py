@@ -1,7 +1,7 @@
-"""The end of a real write-ahead log: an entry that its member has, and never heard to be committed.
+"""The end of a real write-ahead log: an entry that the member has, without a record that it is committed.
 
-Once one other member has it too it is acknowledged, and a power cut may take from both what says so. Plain
-`--force-new-cluster` drops it; with the one record that `wal.py` adds it is kept.
+If one other member has the entry too, it is acknowledged. A power cut may lose the commit record on both members. Plain
+`--force-new-cluster` drops such an entry. With the record that `wal.py` appends, it is kept.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from etcdup.remote.etcd.errors import EtcdRpcError
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
-# The oldest and the newest; tests/cli/restore/test_salvage.py has all of them.
+# The oldest and the newest version. tests/cli/restore/test_salvage.py tests all versions.
 VERSIONS = ("3.4.23", "3.7.1")
 S = 10.0
 
@@ -30,7 +30,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdClus
         yield running
 
 
-async def test_one_record_keeps_what_the_log_holds_beyond_its_last_commit(cluster: EtcdCluster) -> None:
+async def test_one_record_keeps_the_entries_after_the_last_commit(cluster: EtcdCluster) -> None:
     leader = await find_leader(cluster)
     async with cluster.client(leader) as client:
         for number in range(20):
@@ -56,7 +56,7 @@ async def test_one_record_keeps_what_the_log_holds_beyond_its_last_commit(cluste
     kept = cluster.folder / "kept"
     shutil.copytree(cluster.members[leader].folder / "data", kept)
     assert not await has_key(cluster, leader, b"at the end"), (
-        "etcd itself drops what is not known to be committed"
+        "etcd itself drops entries without a commit record"
     )
 
     shutil.rmtree(cluster.members[leader].folder / "data")
@@ -83,7 +83,7 @@ def assert_torn_end_ignored(file: bytes) -> None:
 
 
 def prefixes(file: bytes, whole: LogEnd) -> list[bytes]:
-    """The file as it was after each of its records."""
+    """Return the file as it was after each of its records."""
     found, at = [], 0
     while at < whole.size:
         size = int.from_bytes(file[at : at + 7], "little")
@@ -98,7 +98,7 @@ async def find_leader(cluster: EtcdCluster) -> str:
             seen = await client.status(timeout_s=S)
             if seen.leader_id == seen.member_id:
                 return name
-    raise AssertionError("nobody leads")
+    raise AssertionError("no member is the leader")
 
 
 def last_file(cluster: EtcdCluster, name: str) -> Path:
@@ -106,7 +106,7 @@ def last_file(cluster: EtcdCluster, name: str) -> Path:
 
 
 async def has_key(cluster: EtcdCluster, name: str, key: bytes) -> bool:
-    """By a cluster of this member alone, whose etcd is gone afterwards."""
+    """Start a cluster of only this member, and return whether it has the key. Stop etcd afterwards."""
     cluster.extra = ("--force-new-cluster",)
     cluster.start(name)
     cluster.wait_healthy(name)

@@ -1,4 +1,4 @@
-"""`wait_until`: when it asks, how long it waits, and what ends it."""
+"""`wait_until`: when it calls the condition, how long it waits, and what ends it."""
 
 from collections.abc import Awaitable, Callable
 

@@ -193,7 +193,7 @@ def test_another_clusters_ca_is_not_overwritten(folder: Path, capsys: pytest.Cap
     (folder / "away").mkdir()
     (folder / "away/ca.pem").write_text("another")
     assert run(["certs", "issue", "app", "--out", str(folder / "away")]) == 2
-    assert "holds another CA" in capsys.readouterr().err
+    assert "contains another CA" in capsys.readouterr().err
     assert (folder / "away/ca.pem").read_text() == "another"
 
 
@@ -242,7 +242,7 @@ def test_the_folder_to_take_away_follows_a_change_of_ca(
     assert openssl("verify", "-CAfile", str(out / "ca.pem"), str(out / "app.pem")).endswith(": OK\n")
     (out / "ca.pem").write_text("a stranger's")
     assert run(away) == 2
-    assert "holds another CA" in capsys.readouterr().err
+    assert "contains another CA" in capsys.readouterr().err
 
 
 def test_a_consumer_is_forgotten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

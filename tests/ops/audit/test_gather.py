@@ -1,4 +1,4 @@
-"""What a check asks members for: their data at one revision, and their metrics, wherever those are shown."""
+"""The evidence that `check` reads from members: hashes at one revision, and metrics from either port."""
 
 import asyncio
 import ssl
@@ -28,24 +28,24 @@ BEGAN = 1.76406e9
 
 
 class CompactingEtcd(FakeEtcd):
-    """A member that a compaction reaches after so many looks; None: one that never answers."""
+    """A member that a compaction reaches after `reads_before` reads. With None it never answers."""
 
-    looks: int | None = 0
+    reads_before: int | None = 0
 
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
-        if self.looks is None:
+        if self.reads_before is None:
             raise EtcdTimeout(self.name, "no answer within 10 s")
-        self.looks -= 1
-        return KvHash(7, 10 if self.looks >= 0 else 12, revision or 20)
+        self.reads_before -= 1
+        return KvHash(7, 10 if self.reads_before >= 0 else 12, revision or 20)
 
 
-async def gather_hashes(folder: Path, **looks: int | None) -> tuple[MemberHash, ...]:
+async def gather_hashes(folder: Path, **reads_before: int | None) -> tuple[MemberHash, ...]:
     network = machines_for(SPEC)
     await bring_up(SPEC, network, folder)
     world = world_of(SPEC, network, folder)
     members = {name: CompactingEtcd(network.machines[name]) for name in network.machines}
-    for name, count in looks.items():
-        members[name].looks = count
+    for name, count in reads_before.items():
+        members[name].reads_before = count
     return await read_hashes(with_members(world, members), await observe(world))
 
 
@@ -56,18 +56,18 @@ def with_members(world: World, members: dict[str, CompactingEtcd]) -> World:
     return replace(world, etcd=etcd)
 
 
-async def test_a_compaction_under_way_is_waited_for_once(tmp_path: Path) -> None:
-    """A look asks twice: for the newest revision, and at the oldest of those."""
+async def test_hashes_are_read_again_after_a_compaction(tmp_path: Path) -> None:
+    """Each read has two requests: one for the newest revision, and one at the oldest of these revisions."""
     assert {each.compacted for each in await gather_hashes(tmp_path, infra3=2)} == {12}
 
 
-async def test_members_that_stay_apart_are_told_as_they_are(tmp_path: Path) -> None:
+async def test_hashes_that_stay_incomparable_are_returned_as_they_are(tmp_path: Path) -> None:
     assert [each.compacted for each in await gather_hashes(tmp_path, infra3=9)] == [12, 12, 10]
 
 
-async def test_whoever_gives_no_hash_says_why(tmp_path: Path) -> None:
-    told = await gather_hashes(tmp_path, infra1=None, infra2=None, infra3=None)
-    assert [each.why for each in told] == ["no answer within 10 s"] * 3
+async def test_a_member_without_a_hash_has_a_reason(tmp_path: Path) -> None:
+    hashes = await gather_hashes(tmp_path, infra1=None, infra2=None, infra3=None)
+    assert [each.why for each in hashes] == ["no answer within 10 s"] * 3
     (other := tmp_path / "other").mkdir()
     some = await gather_hashes(other, infra2=None)
     assert [bool(each.why) for each in some] == [False, True, False]
@@ -75,7 +75,7 @@ async def test_whoever_gives_no_hash_says_why(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def metrics_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A port that shows a member's metrics."""
+    """Serve a member's metrics on a port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = await reader.readline()
@@ -99,7 +99,7 @@ def client(tmp_path: Path) -> ClientFiles:
 
 
 def server_context(client: ClientFiles) -> ssl.SSLContext:
-    """It takes nobody without a certificate, as etcd with client-cert-auth does."""
+    """Return a context that requires a client certificate, as etcd with client-cert-auth does."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client.ca)
     folder = Path(client.ca).parent
     context.load_cert_chain(folder / "server.pem", folder / "server-key.pem")
@@ -112,13 +112,15 @@ async def gather_leaders(settings: dict[str, str], client: ClientFiles | None = 
 
 
 @pytest.mark.parametrize("flag", ["listen-metrics-urls", "listen-client-urls"])
-async def test_metrics_in_the_open_are_read(flag: str) -> None:
+async def test_metrics_without_tls_are_read(flag: str) -> None:
     async with metrics_server() as port:
         urls = f"https://127.0.0.1:1,http://0.0.0.0:{port}"
         assert await gather_leaders({flag: urls}) == LeaderChanges("infra1", 6, 60)
 
 
-async def test_metrics_behind_a_certificate_are_asked_for_with_ours(client: ClientFiles) -> None:
+async def test_metrics_that_require_a_certificate_are_read_with_the_operators_one(
+    client: ClientFiles,
+) -> None:
     async with metrics_server(server_context(client)) as port:
         settings = {"listen-client-urls": f"https://127.0.0.1:{port}"}
         assert await gather_leaders(settings, client) == LeaderChanges("infra1", 6, 60)
@@ -127,7 +129,7 @@ async def test_metrics_behind_a_certificate_are_asked_for_with_ours(client: Clie
         assert (await gather_leaders(settings, stranger)).why.startswith("its metrics cannot be read: ")
 
 
-async def test_where_there_are_none_the_reason_is_told() -> None:
+async def test_without_metrics_there_is_a_reason() -> None:
     async with metrics_server() as port:
         pass
     gone = await gather_leaders({"listen-metrics-urls": f"http://127.0.0.1:{port}"})

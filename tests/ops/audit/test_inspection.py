@@ -1,4 +1,4 @@
-"""The closer look's script on this machine, here and there with a program put in front of the real one."""
+"""The inspection script on this machine, in some tests with fake programs before the real ones in PATH."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from etcdup.core.audit.inspection import inspection_argv, parse_inspection
 from etcdup.core.spec.layout import Layout, layout_of
 from tests.support.fake_world import spec_of
 
-# chrony's own words (chronyc 4.3, `tracking`).
+# The output of `chronyc tracking`, version 4.3.
 TRACKING = """\
 Reference ID    : C0A80801 (192.168.8.1)
 Stratum         : 3
@@ -39,7 +39,7 @@ def put_program(folder: Path, name: str, script: str) -> None:
         ("sleep 60", None, None),
     ],
 )
-def test_whoever_knows_tells_whether_the_clock_is_synchronised(
+def test_timedatectl_or_chronyc_reports_whether_the_clock_is_synchronised(
     tmp_path: Path, timedatectl: str, leap: str | None, synchronised: bool | None
 ) -> None:
     put_program(tmp_path, "timedatectl", timedatectl)
@@ -58,14 +58,14 @@ def run_inspection(layout: Layout, *, disk: bool = False) -> HostInspection:
 
 
 def layout_in(folder: Path) -> Layout:
-    """A member whose log has a folder of its own, as cluster.yaml would have it."""
+    """Return the layout of a member with a separate WAL directory."""
     spec = spec_of(1)
-    places = {"run": str(folder), "data_dir": str(folder / "data"), "wal_dir": str(folder / "log/wal")}
-    return replace(layout_of(spec, spec.hosts[0]), supervisor="process", **places)
+    paths = {"run": str(folder), "data_dir": str(folder / "data"), "wal_dir": str(folder / "log/wal")}
+    return replace(layout_of(spec, spec.hosts[0]), supervisor="process", **paths)
 
 
 @pytest.mark.parametrize(
-    ("words", "data", "wal"),
+    ("flags", "data", "wal"),
     [
         ((), "own/data", "own/wal"),
         (("--data-dir=DIR/flag",), "flag", "own/wal"),
@@ -74,11 +74,11 @@ def layout_in(folder: Path) -> Layout:
     ],
 )
 def test_disks_are_those_that_the_running_process_uses(
-    tmp_path: Path, words: tuple[str, ...], data: str, wal: str
+    tmp_path: Path, flags: tuple[str, ...], data: str, wal: str
 ) -> None:
-    """Its arguments win over its variables, and both over cluster.yaml."""
+    """The flags of the process override its variables, and both override cluster.yaml."""
     environment = {"ETCD_DATA_DIR": f"{tmp_path}/own/data", "ETCD_WAL_DIR": f"{tmp_path}/own/wal"}
-    argv = ["sh", "-c", "read -r _", *(word.replace("DIR", str(tmp_path)) for word in words)]
+    argv = ["sh", "-c", "read -r _", *(flag.replace("DIR", str(tmp_path)) for flag in flags)]
     with subprocess.Popen(argv, env=environment, cwd=tmp_path, stdin=subprocess.PIPE) as running:
         (tmp_path / "etcd.pid").write_text(f"{running.pid}\n")
         seen = run_inspection(layout_in(tmp_path), disk=True)
@@ -91,11 +91,11 @@ def test_disks_are_those_that_the_running_process_uses(
     assert (seen.fsyncs_ms, seen.writes_untried) == ((), "etcd runs")
 
 
-@pytest.mark.parametrize("words", [("--key-file=KEY",), ("--key-file", "KEY"), ("-key-file", "KEY")])
-def test_who_may_read_a_key_is_asked_however_it_is_named(tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("flags", [("--key-file=KEY",), ("--key-file", "KEY"), ("-key-file", "KEY")])
+def test_the_mode_of_a_key_is_read_for_each_form_of_the_flag(tmp_path: Path, flags: tuple[str, ...]) -> None:
     key = tmp_path / "key.pem"
     key.touch(mode=0o640)
-    argv = ["sh", "-c", "read -r _", *(word.replace("KEY", str(key)) for word in words)]
+    argv = ["sh", "-c", "read -r _", *(flag.replace("KEY", str(key)) for flag in flags)]
     with subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.PIPE) as running:
         (tmp_path / "etcd.pid").write_text(f"{running.pid}\n")
         seen = run_inspection(layout_in(tmp_path))
@@ -103,16 +103,16 @@ def test_who_may_read_a_key_is_asked_however_it_is_named(tmp_path: Path, words: 
     assert seen.rights[seen.settings["key-file"]].mode == 0o640
 
 
-def test_the_disk_is_tried_where_the_log_will_be_and_never_beside_a_member(tmp_path: Path) -> None:
+def test_the_disk_test_writes_next_to_the_wal_and_never_if_a_member_exists(tmp_path: Path) -> None:
     layout = layout_in(tmp_path)
     (tmp_path / "log").mkdir()
     before = (tmp_path / "log").stat().st_mtime_ns
     seen = run_inspection(layout, disk=True)
     assert [disk.path for disk in seen.disks] == [layout.data_dir, layout.wal_dir]
     assert (len(seen.fsyncs_ms), seen.writes_untried) == (100, "")
-    assert (tmp_path / "log").stat().st_mtime_ns > before, "that is where it wrote"
-    assert list((tmp_path / "log").iterdir()) == [], "and it leaves nothing"
-    assert run_inspection(layout).fsyncs_ms == (), "nobody asked"
+    assert (tmp_path / "log").stat().st_mtime_ns > before, "the disk test wrote there"
+    assert list((tmp_path / "log").iterdir()) == [], "the disk test removed its file"
+    assert run_inspection(layout).fsyncs_ms == (), "without `disk` there is no test"
     for kept in (tmp_path / "log/wal/0.wal", tmp_path / "data/member"):
         kept.parent.mkdir(exist_ok=True)
         kept.touch()
@@ -122,9 +122,7 @@ def test_the_disk_is_tried_where_the_log_will_be_and_never_beside_a_member(tmp_p
 
 
 @pytest.mark.parametrize("others", [[], [("infra2", "127.0.0.1", ())]])
-def test_programs_that_the_host_has_not_are_named(
-    tmp_path: Path, others: list[tuple[str, str, tuple[int, ...]]]
-) -> None:
+def test_missing_programs_are_named(tmp_path: Path, others: list[tuple[str, str, tuple[int, ...]]]) -> None:
     for name in ("sh", "tr", "sort", "tail", "df", "timeout", "stat", "readlink", "sha256sum"):
         put_program(tmp_path, name, f'exec {shutil.which(name)} "$@"')
     spec = spec_of(1)
@@ -134,7 +132,7 @@ def test_programs_that_the_host_has_not_are_named(
     assert parse_inspection("infra1", done.stdout).missing_programs == (("ping", "ip") if others else ())
 
 
-def test_another_etcd_beside_ours_is_asked_for(tmp_path: Path) -> None:
+def test_another_etcd_unit_is_found(tmp_path: Path) -> None:
     put_program(tmp_path, "systemctl", 'case $1 in show) echo 0 ;; list-units) printf "%s loaded active running x\\n" '
         "etcd.service etcd-events.service ;; esac")  # fmt: skip
     spec = spec_of(1)

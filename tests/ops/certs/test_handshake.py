@@ -1,4 +1,4 @@
-"""The leaf that a port serves, whatever TLS it speaks and whatever it thinks of us."""
+"""Fetch the leaf certificate of a port: with both TLS versions, and from servers that reject the client."""
 
 import asyncio
 import ssl
@@ -17,7 +17,7 @@ from tests.support.sshd import run_sshd
 
 
 def make_server_files(folder: Path, *, days: int = 10) -> tuple[Path, Path, x509.Certificate]:
-    """A server's pair, which a negative number of days has let expire, and its CA."""
+    """Return a server's certificate and key. With negative `days` the certificate has expired."""
     now = datetime.now(UTC) - timedelta(days=20 if days < 0 else 0)
     key, own = new_key(), new_key()
     authority = SigningCa(make_ca(key, "prod", 1000, now), key)
@@ -32,7 +32,7 @@ def make_server_files(folder: Path, *, days: int = 10) -> tuple[Path, Path, x509
 
 @pytest.mark.parametrize("days", [10, -10])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_it_is_seen_though_the_server_wants_another_client(
+async def test_a_server_that_requires_a_client_certificate_shows_its_own(
     tmp_path: Path, version: ssl.TLSVersion, days: int
 ) -> None:
     cert, key, leaf = make_server_files(tmp_path, days=days)
@@ -47,17 +47,17 @@ async def test_it_is_seen_though_the_server_wants_another_client(
 
 
 async def test_a_port_without_tls_has_no_certificate() -> None:
-    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         with pytest.raises(HandshakeFailed, match="handshake failed"):
             await fetch_served_cert(*server.sockets[0].getsockname())
 
 
-async def test_a_closed_port_says_so() -> None:
+async def test_a_closed_port_is_an_error() -> None:
     server = await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
     server.close()
@@ -66,7 +66,7 @@ async def test_a_closed_port_says_so() -> None:
         await fetch_served_cert(*address)
 
 
-async def test_through_ssh_it_is_seen_as_well_and_a_port_where_nothing_listens(tmp_path: Path) -> None:
+async def test_through_ssh_a_served_and_a_closed_port_are_distinguished(tmp_path: Path) -> None:
     cert, key, leaf = make_server_files(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
@@ -83,7 +83,7 @@ async def test_through_ssh_it_is_seen_as_well_and_a_port_where_nothing_listens(t
             await reached.close()
 
 
-async def test_a_connection_that_is_dropped_says_so() -> None:
+async def test_a_connection_that_is_closed_at_once_is_an_error() -> None:
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     async with server:
         with pytest.raises(HandshakeFailed, match=r"closed at once|[Rr]eset"):

@@ -1,4 +1,4 @@
-"""What is said of a port that does not serve what it should."""
+"""The error for ports that do not serve the new certificates."""
 
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ OLD = ServedCert(
 SILENT = ServedCert("infra3", 2379, why="no TLS handshake: Connection refused")
 
 
-def test_a_proof_is_silent() -> None:
+def test_correct_ports_raise_no_error() -> None:
     raise_unproved((NEW, NEW))
 
 
@@ -28,7 +28,7 @@ def test_one_port_is_the_message() -> None:
     assert "etcdup certs list" in raised.value.hint
 
 
-def test_many_ports_are_told_each_by_its_name() -> None:
+def test_several_ports_are_named_in_the_detail() -> None:
     with pytest.raises(EtcdupError, match="2 ports do not serve the new certificates") as raised:
         raise_unproved((NEW, OLD, SILENT))
     assert raised.value.detail.splitlines()[1] == "infra3:2379: no TLS handshake: Connection refused"

@@ -1,4 +1,4 @@
-"""When waiting for a member that keeps ending is given up."""
+"""When etcdup stops waiting for a member that keeps failing."""
 
 from dataclasses import replace
 
@@ -18,10 +18,10 @@ from etcdup.ops.world.wait import is_failing
         (UnitSeen(active="inactive"), UnitSeen(active="activating", restarts=1), False),
         (UnitSeen(active="inactive"), UnitSeen(active="activating", restarts=2), True),
         (UnitSeen(active="inactive"), UnitSeen(active="failed"), True),
-        # It failed five times, was repaired, and started while systemd waited for its sixth try.
+        # It failed five times, was repaired, and started while systemd waited for the sixth restart.
         (UnitSeen(active="activating", restarts=5), UnitSeen(active="active", restarts=5), False),
         (UnitSeen(active="activating", restarts=5), UnitSeen(active="activating", restarts=7), True),
-        # It was stopped first, so that systemd counts anew.
+        # It was stopped first, so that systemd has reset its restart counter.
         (UnitSeen(active="activating", restarts=5), UnitSeen(active="activating", restarts=1), False),
         (UnitSeen(active="activating", restarts=5), UnitSeen(active="activating", restarts=2), True),
     ],
@@ -37,7 +37,7 @@ def test_a_process_that_is_not_etcd_yet_does_not_run() -> None:
 
 
 @pytest.mark.parametrize("planned", [True, False])
-def test_a_member_that_keeps_failing_is_brought_up_however_it_is_seen(planned: bool) -> None:
+def test_the_start_of_a_failing_member_covers_its_restart_and_the_reverse(planned: bool) -> None:
     start = StartMember(host="infra2", reason="it does not run")
     restart = RestartMember(host="infra2", version="3.6.14", reason="it runs with another setting")
     shown, seen = (start, restart) if planned else (restart, start)

@@ -2,9 +2,9 @@
 
     for each phase: observe again -> plan again -> guard -> commands -> wait until the outcome is OBSERVED -> journal
 
-A phase is one step, or a run of steps without disruption that are done on all their hosts at the same time. etcdup
-rolls nothing back and stores no state: the plan from a new observation contains what is left. A kill at any line is
-therefore harmless, since the next apply does the same.
+A phase is one step, or several steps without disruption. The steps of a phase are done on all their hosts at the same
+time. etcdup rolls nothing back and stores no state: the plan from a new observation contains what is left. A kill at
+any line is therefore harmless, since the next apply does the same.
 """
 
 import asyncio
@@ -64,8 +64,8 @@ async def apply(
 
     `confirm` is called before a step that cannot be undone, and raises an error to stop there.
 
-    Raises RefusedError if a guard refuses before any change, PartlyApplied if something was changed, and the step's
-    own error if the first command failed.
+    Raises RefusedError if a guard refuses before any change. Raises PartlyApplied if a later step fails, and the
+    step's own error if the first command fails.
     """
     performer = Performer(world, reporter, journal)
     try:
@@ -159,7 +159,7 @@ def _as_partly_applied(performer: Performer, error: EtcdupError) -> EtcdupError:
 def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | Refusal) -> tuple[Step, ...]:
     """Return the first phase of the new plan, or no steps if nothing is left.
 
-    Raises OutcomeNotObserved if the new plan contains a step that was done, and RefusedError if it contains a step
+    Raises OutcomeNotObserved if the new plan contains a step that was done. Raises RefusedError if it contains a step
     that the confirmed plan does not have.
     """
     if isinstance(fresh, Refusal):

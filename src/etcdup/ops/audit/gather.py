@@ -63,8 +63,8 @@ async def _inspect_hosts(
     reads = (
         read_leader_changes(world.hosts[each.host], each.settings, client, now)
         for each in running
-        if "config-file"
-        not in each.settings  # with a file, the URL is not known; another finding reports this
+        # With a configuration file the URL of the metrics is not known. Another finding reports that.
+        if "config-file" not in each.settings
     )
     leaders = await asyncio.gather(*reads)
     return {host.name: seen for host, seen in zip(hosts, inspected, strict=True)}, tuple(leaders)

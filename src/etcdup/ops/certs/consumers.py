@@ -46,7 +46,7 @@ def issue_consumer(
     """
     if name in RESERVED:
         raise PkiError(
-            f"`{name}` is not a valid name for a consumer: etcdup uses it for its own certificates"
+            f"`{name}` is not a valid name for a consumer: one of etcdup's own certificates has it"
         )
     if spec.tls.mode == "managed" and pki.observe().ca is None:
         raise PkiError("this cluster has no CA yet", hint="run `etcdup apply`, which creates it")

@@ -19,7 +19,7 @@ _HANDSHAKE_RECORD, _CERTIFICATE_MESSAGE = 22, 11
 
 
 class HandshakeFailed(Exception):
-    """No certificate was received. The message says why."""
+    """No certificate was received. The message is the reason."""
 
 
 async def fetch_served_cert(address: str, port: int, client: ClientFiles | None = None) -> x509.Certificate:

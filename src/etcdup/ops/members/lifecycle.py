@@ -23,7 +23,7 @@ FORM_TIMEOUT_S = 60.0
 RESTART_TIMEOUT_S = 120.0
 START_TIMEOUT_S = 5.0
 # The first member starts before the others: members that start at the same instant wait for each other (rule 2). The
-# settings of the others are written during this time too, so that they start about 0.12 s after the first one.
+# settings of the others are written during this time too. They start about 0.12 s after the first one.
 HEAD_START_S = 0.06
 
 

@@ -175,8 +175,8 @@ async def append_empty_entries(
     """Append this number of entries without effect to the raft log.
 
     Every member then writes a raft snapshot, and never reads the earlier part of its log again. `entries` is the
-    members' snapshot-count plus one. etcd 3.4 writes a v2 request to the log for each request of its /health, and
-    etcd 3.6 panics if it finds one when it starts.
+    members' snapshot-count plus one. etcd 3.4 writes a v2 request to the log for each request of its /health. etcd
+    3.6 panics if it finds one when it starts.
     """
     client, seen = await _find_newest(clients)
     goal, ends = seen.applied_index + entries, clock.now() + timeout_s

@@ -1,8 +1,8 @@
 """The lock: a flock on every reachable host, which a running etcdup holds through its SSH connection.
 
 It does not depend on synchronised clocks, and it is released by itself. If etcdup dies, its connection ends, the remote
-shell reads the end of its input, and the kernel releases the lock. If etcdup hangs (for example on a suspended laptop),
-it sends no heartbeat, and the remote shell releases the lock after LOST_AFTER_S.
+shell reads the end of its input, and the kernel releases the lock. If etcdup hangs, for example on a suspended laptop,
+it sends no heartbeat. The remote shell then releases the lock after LOST_AFTER_S.
 """
 
 import asyncio
@@ -48,10 +48,10 @@ async def cluster_lock(
     Raises LockedError if another etcdup holds the lock on one of the hosts. All locks are then released.
     """
     async with AsyncExitStack() as stack:
-        places = {host.name: host for host in spec.hosts} | dict(leaving or {})
+        specs = {host.name: host for host in spec.hosts} | dict(leaving or {})
 
         async def take(names: Sequence[str]) -> list[Held]:
-            entering = (_host_lock(layout_of(spec, places[name]), hosts[name], who) for name in names)
+            entering = (_host_lock(layout_of(spec, specs[name]), hosts[name], who) for name in names)
             taking = [asyncio.ensure_future(stack.enter_async_context(each)) for each in entering]
             # All attempts must end before the first refusal is raised, so that the stack releases every lock.
             await asyncio.gather(*taking, return_exceptions=True)
@@ -73,16 +73,16 @@ async def cluster_lock(
 async def _host_lock(layout: Layout, host: Host, who: str) -> AsyncIterator[Held]:
     path = f"{layout.run}/lock"
     async with host.hold(["sh", "-c", LOCK, "etcdup-lock", path, who, str(LOST_AFTER_S)]) as held:
-        said = [line async for line in _read_lines(held, 2)]
-        if said[:1] == ["held"]:
-            owner = said[1] if len(said) > 1 and said[1] else "its owner is not recorded yet"
+        lines = [line async for line in _read_lines(held, 2)]
+        if lines[:1] == ["held"]:
+            owner = lines[1] if len(lines) > 1 and lines[1] else "its owner is not recorded yet"
             raise LockedError(
                 f"{host.name} is locked by another etcdup: {owner}",
                 hint=f"wait until it ends, then try again; if its machine is down, {host.name} releases the lock "
                 f"within {LOST_AFTER_S} s",
             )
-        if said[:1] != ["locked"]:
-            raise RemoteError(host.name, f"{host.name}: cannot take the lock", detail="\n".join(said))
+        if lines[:1] != ["locked"]:
+            raise RemoteError(host.name, f"{host.name}: cannot take the lock", detail="\n".join(lines))
         yield held
 
 

@@ -53,33 +53,33 @@ async def observe(world: World) -> Observed:
 async def _observe_all_hosts(world: World) -> Observed:
     """Observe the hosts of cluster.yaml, and then, round by round, the hosts of members that it does not name.
 
-    A member list or a certificate names such a host, and a host of one round may name more for the next one.
+    A member list or a certificate names such a host. A host of one round may name more hosts for the next round.
     """
     at, pki = datetime.fromtimestamp(world.clock.now(), UTC), world.pki.observe()
     snapshots = find_snapshots(world.snapshots, world.spec.name)
     hosts: dict[str, HostSeen | Unreachable] = {}
     members: dict[str, MemberSeen | MemberSilent] = {}
     leaving: dict[str, HostSpec] = {}
-    places = list(world.spec.hosts)
+    host_specs = list(world.spec.hosts)
     while True:
-        seen = await asyncio.gather(*(_observe_host(world, place, pki) for place in places))
-        for place, (host, member) in zip(places, seen, strict=True):
-            hosts[place.name], members[place.name] = host, member
+        seen = await asyncio.gather(*(_observe_host(world, each, pki) for each in host_specs))
+        for host_spec, (host, member) in zip(host_specs, seen, strict=True):
+            hosts[host_spec.name], members[host_spec.name] = host, member
         found = Observed(at, hosts, members, pki, world.binaries, leaving, snapshots)
-        places = _hosts_to_add(world, found)
-        if not places:
+        host_specs = _hosts_to_add(world, found)
+        if not host_specs:
             return found
-        leaving |= {place.name: place for place in places}
+        leaving |= {each.name: each for each in host_specs}
         world.extra_hosts |= leaving
-        await asyncio.gather(*(world.connect_host(place) for place in places))
+        await asyncio.gather(*(world.connect_host(each) for each in host_specs))
 
 
 def _hosts_to_add(world: World, found: Observed) -> list[HostSpec]:
     """Return the hosts of members that cluster.yaml does not name and that are not observed yet."""
     strays = (leaving_host(world.spec, each) for each in stray_members(world.spec, found.member_list))
-    places = {place.name: place for place in (*former_hosts(world.spec, found), *strays)} | world.extra_hosts
+    named = {each.name: each for each in (*former_hosts(world.spec, found), *strays)} | world.extra_hosts
     known = found.hosts.keys() | world.fenced
-    return [place for name, place in places.items() if name not in known]
+    return [each for name, each in named.items() if name not in known]
 
 
 async def _observe_auth(world: World, found: Observed) -> bool | None:
@@ -100,8 +100,7 @@ async def _observe_auth(world: World, found: Observed) -> bool | None:
 async def observe_members(world: World, before: Observed) -> Observed:
     """Return `before` with a new status of each member, and everything else unchanged.
 
-    A status request costs a host almost nothing, so that it may be repeated many times a second while the hosts are
-    starting etcd.
+    A status request costs a host almost nothing. It may be repeated many times a second while hosts start etcd.
     """
     return await _observe_members(world, before, list(before.members))
 
@@ -110,8 +109,8 @@ async def wait_until_steady(world: World, observed: Observed) -> Observed:
     """Return a new observation after an election has ended, or after members that were starting have started.
 
     A plan that is made during an election is refused, although the reason is gone a moment later. etcdup waits at
-    most once per run, since a wait may change nothing. A follower starts an election within two election timeouts,
-    and needs the same time again after a split vote (Raft, section 5.2: https://raft.github.io/raft.pdf).
+    most once per run, since a wait may change nothing. A follower starts an election within two election timeouts.
+    It needs the same time again after a split vote (Raft, section 5.2: https://raft.github.io/raft.pdf).
     """
     if world.is_unsteady or not _is_in_motion(observed):
         return observed

@@ -59,7 +59,7 @@ async def open_world(
 
         async def connect_host(host: HostSpec) -> None:
             await fleet.connect_host(host)
-            members.places[host.name] = host
+            members.host_specs[host.name] = host
             if host.name in fleet.unreachable:
                 unreachable[host.name] = _unreachable(host.name, fleet.unreachable[host.name])
 
@@ -129,7 +129,7 @@ class MemberClients:
     """One client for each member, made when it is first used."""
 
     def __init__(self, spec: Spec, hosts: Mapping[str, Host], pki: Pki) -> None:
-        self.places = {host.name: host for host in spec.hosts}
+        self.host_specs = {host.name: host for host in spec.hosts}
         self._spec = spec
         self._hosts = hosts
         self._pki = pki
@@ -146,10 +146,10 @@ class MemberClients:
         async with self._making[name]:
             if name not in self._clients:
                 self._credentials = self._credentials or self._read_credentials(name)
-                place = self.places[name]
-                target = await resolve_member_target(self._spec, place, self._hosts.get(name))
+                host_spec = self.host_specs[name]
+                target = await resolve_member_target(self._spec, host_spec, self._hosts.get(name))
                 self._clients[name] = Etcd(
-                    name, target, server_name=place.address, credentials=self._credentials
+                    name, target, server_name=host_spec.address, credentials=self._credentials
                 )
             return self._clients[name]
 
@@ -161,10 +161,10 @@ class MemberClients:
         """
         through = await self.connect(name)
         if name not in self._direct:
-            place, credentials = self.places[name], self._credentials
+            host_spec, credentials = self.host_specs[name], self._credentials
             assert credentials is not None, "`connect` has read them"
-            target = await resolve_member_target(self._spec, place, None)
-            self._direct[name] = Etcd(name, target, server_name=place.address, credentials=credentials)
+            target = await resolve_member_target(self._spec, host_spec, None)
+            self._direct[name] = Etcd(name, target, server_name=host_spec.address, credentials=credentials)
         try:
             await self._direct[name].status(timeout_s=DIRECT_TIMEOUT_S)
         except EtcdRpcError:

@@ -65,9 +65,11 @@ class Performer:
 
     async def perform_steps(self, host: Host, steps: Iterable[tuple[str, Iterable[HostAction]]]) -> None:
         """Run the actions of several steps, in as few round trips as possible."""
-        for trip in _round_trips([StepAction(step, action) for step, actions in steps for action in actions]):
-            self.reporter.doing(host.name, max(trip, key=lambda act: act.timeout_s).action.doing)
-            await self._run_trip(host, trip)
+        for round_trip in _round_trips(
+            [StepAction(step, action) for step, actions in steps for action in actions]
+        ):
+            self.reporter.doing(host.name, max(round_trip, key=lambda act: act.timeout_s).action.doing)
+            await self._run_round_trip(host, round_trip)
         self.reporter.doing(host.name, "")
 
     async def send_request(
@@ -94,18 +96,18 @@ class Performer:
             }
             self.journal.record("request", {**facts, **({"failed": failed} if failed else {})})
 
-    async def _run_trip(self, host: Host, trip: list[StepAction]) -> None:
+    async def _run_round_trip(self, host: Host, round_trip: list[StepAction]) -> None:
         began = time.monotonic()
         try:
-            stdin = await self._open_stdin(trip[-1].action)
-            results = await host.run_all([self._host_task(act.action) for act in trip], stdin=stdin)
+            stdin = await self._open_stdin(round_trip[-1].action)
+            results = await host.run_all([self._host_task(act.action) for act in round_trip], stdin=stdin)
         except RemoteError as error:
             # With a lost connection it is not known which actions ran before it.
-            self.changed += len(trip) > 1
-            for act in trip:
+            self.changed += len(round_trip) > 1
+            for act in round_trip:
                 self._record(host.name, act, time.monotonic() - began, error.message)
             raise _with_hint(error) from None
-        for act, result in zip(trip, results, strict=False):
+        for act, result in zip(round_trip, results, strict=False):
             self.changed += result.status == 0
             failed = f"exited with status {result.status}" if result.status else ""
             self._record(host.name, act, result.duration_s, failed)
@@ -154,14 +156,14 @@ class Performer:
 
 def _round_trips(acts: Iterable[StepAction]) -> Iterator[list[StepAction]]:
     """Divide the actions into round trips. An action that reads stdin is the last one of its round trip."""
-    trip: list[StepAction] = []
+    round_trip: list[StepAction] = []
     for act in acts:
-        trip.append(act)
+        round_trip.append(act)
         if isinstance(act.action, RunCommand) and act.action.stdin is not None:
-            yield trip
-            trip = []
-    if trip:
-        yield trip
+            yield round_trip
+            round_trip = []
+    if round_trip:
+        yield round_trip
 
 
 def _with_hint(error: RemoteError) -> RemoteError:

@@ -134,6 +134,11 @@ async def explain_failure(world: World, names: tuple[str, ...], message: str) ->
         shown = [f"{known[0].problem}: {known[1]}"] if known else telling_lines(lines)
         parts += [f"{name}: {line}" for line in shown]
         hint = hint or (known[0].hint if known else "")
-    where = f" on {names[0]}" if len(names) == 1 else " on each host"
-    hint = hint or f"run `journalctl -u etcd`{where if names else ''} to see the whole log"
-    return EtcdupError(message, detail="\n".join(parts), hint=hint)
+    return EtcdupError(message, detail="\n".join(parts), hint=hint or _log_hint(names))
+
+
+def _log_hint(names: tuple[str, ...]) -> str:
+    if not names:
+        return "run `etcdup status` to see each member"
+    host = names[0] if len(names) == 1 else "each of these hosts"
+    return f"run `journalctl -u etcd` on {host} to see the whole log"
