@@ -22,9 +22,8 @@ def make_key(path: Path, kind: str = "ec-pkcs8") -> Path:
         openssl("genrsa", "-traditional", "-out", path, "2048")
     elif kind == "rsa-pkcs8":
         openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", path)
-    elif (
-        kind == "ec-sec1"
-    ):  # This is the format of cfssl, with an additional block of parameters before the key.
+    elif kind == "ec-sec1":
+        # This is the format of cfssl, with an additional block of parameters before the key.
         openssl("ecparam", "-name", "prime256v1", "-genkey", "-out", path)
     elif kind == "ed25519":
         openssl("genpkey", "-algorithm", "ED25519", "-out", path)

@@ -121,9 +121,8 @@ class Store:
         coming = asyncio.ensure_future(anext(pieces, None))
         try:
             while (piece := await coming) is not None:
-                coming = asyncio.ensure_future(
-                    anext(pieces, None)
-                )  # It loads while the caller uses this piece.
+                # The next piece loads while the caller uses this one.
+                coming = asyncio.ensure_future(anext(pieces, None))
                 yield bytes(piece)
         finally:
             coming.cancel()

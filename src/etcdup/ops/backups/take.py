@@ -77,9 +77,8 @@ async def take_backup(
     """Back up this member into all destinations, verified in each. Raises EtcdupError if no destination has it."""
     at = datetime.now(UTC)
     copies = _Copies(destinations, backup_name(cluster, at))
-    await (
-        copies.check_name_is_free()
-    )  # This is first: an unreachable store is found before the member does any work.
+    # This is first: an unreachable store is found before the member does any work.
+    await copies.check_name_is_free()
     canary = await _write_canary(client, copies.name)
     seen = await client.status(timeout_s=_ASK_S)
     extent = await client.read_keyspace_size(timeout_s=_ASK_S)

@@ -124,9 +124,8 @@ async def _obtain(binaries: Binaries, wanted: SourceRequest, arch: str) -> Binar
 
 
 async def _resolve_release(wanted: SourceRequest) -> Binaries:
-    from etcdup.ops.install.release import (
-        resolve_release,
-    )  # This imports urllib, which the cache does not need.
+    # This imports urllib, which the cache does not need.
+    from etcdup.ops.install.release import resolve_release
 
     return await resolve_release(wanted)
 
