@@ -22,7 +22,7 @@ FILES = {"ca": "ca.pem", "cert": "kubernetes.pem", "key": "kubernetes-key.pem"}
 
 def open_provided(folder: Path, **tls: Any) -> Pki:
     hosts = [{"name": f"infra{n}", "address": address} for n, address in enumerate(ADDRESSES, 1)]
-    tls = {"mode": "open_provided", **FILES, **tls}
+    tls = {"mode": "provided", **FILES, **tls}
     spec = Spec.model_validate({"name": "prod", "version": "3.6.14", "hosts": hosts, "tls": tls})
     return Pki.open(spec, folder)
 
@@ -131,7 +131,7 @@ def test_a_file_a_member_and_others_for_peers_and_clients(folder: Path) -> None:
     assert fault_texts(folder, **tls) == [
         "peer-infra3.pem is not there",
         "peer-infra2-key.pem is not the key of peer-infra2.pem",
-        "peer-infra2.pem lacks the address 192.168.8.67 of infra2",
+        "peer-infra2.pem does not contain the address 192.168.8.67 of infra2",
     ]
 
 
@@ -147,7 +147,7 @@ def test_cfssls_bundle_is_not_a_certificate_file(folder: Path) -> None:
 
 def test_an_address_that_is_missing(folder: Path) -> None:
     reissue(folder, addresses=ADDRESSES[:2])
-    assert fault_texts(folder) == ["kubernetes.pem lacks the address 192.168.8.68 of infra3"]
+    assert fault_texts(folder) == ["kubernetes.pem does not contain the address 192.168.8.68 of infra3"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_out_of_its_time(folder: Path, begins: int, ends: int, message: str) -> 
 @pytest.mark.parametrize(("usage", "lacking"), [("serverAuth", "clientAuth"), ("clientAuth", "serverAuth")])
 def test_half_the_usages(folder: Path, usage: str, lacking: str) -> None:
     reissue(folder, usages=usage)
-    assert fault_texts(folder) == [f"kubernetes.pem lacks the extended key usage {lacking}"]
+    assert fault_texts(folder) == [f"kubernetes.pem has no extended key usage {lacking}"]
 
 
 @pytest.mark.parametrize("usages", ["", "anyExtendedKeyUsage"])
@@ -181,7 +181,8 @@ def test_usages_that_allow_all(folder: Path, usages: str) -> None:
 def test_a_certificate_without_any_names(folder: Path) -> None:
     reissue(folder, addresses=())
     assert fault_texts(folder) == [
-        f"kubernetes.pem lacks the address {address} of infra{n}" for n, address in enumerate(ADDRESSES, 1)
+        f"kubernetes.pem does not contain the address {address} of infra{n}"
+        for n, address in enumerate(ADDRESSES, 1)
     ]
 
 
@@ -201,7 +202,9 @@ def test_another_ca_of_the_same_name(folder: Path) -> None:
 
 def test_a_leaf_for_a_ca(folder: Path) -> None:
     shutil.copy(folder / "kubernetes.pem", folder / "ca.pem")
-    assert fault_texts(folder) == ["ca.pem holds the certificate of `kubernetes`, which is not a CA's"]
+    assert fault_texts(folder) == [
+        "ca.pem contains the certificate of `kubernetes`, which is not a CA certificate"
+    ]
 
 
 def test_an_encrypted_key(folder: Path) -> None:
