@@ -10,7 +10,7 @@ WEAKNESS = "test_each_weakness_is_named"
 
 TESTED_BY: dict[int, str | tuple[str, ...]] = {
     # Bootstrap
-    1: ("test_a_start_does_not_wait_for_readiness", "test_a_member_that_others_wait_for"),
+    1: ("test_a_start_does_not_wait_for_readiness", "test_a_starting_member_is_recognised"),
     2: "test_the_first_member_of_a_new_cluster_starts_before_the_others",
     3: "test_a_new_cluster_has_its_time",
     4: "test_it_outlives_the_exchange_of_every_host",

@@ -166,8 +166,11 @@ def test_a_new_address_makes_server_and_peer_due_and_no_other() -> None:
         *({"name": f"infra{n}", "address": f"10.0.0.{n}"} for n in (2, 3)),
     )
     whys = {want.role: why_due(want, leaf(want.role), CA_CERT, NOW) for want in desired_certs(moved)}
-    lack = "it does not contain 10.0.0.9"
-    assert {role: why for role, why in whys.items() if why} == {"server/infra1": lack, "peer/infra1": lack}
+    reason = "it does not contain 10.0.0.9"
+    assert {role: why for role, why in whys.items() if why} == {
+        "server/infra1": reason,
+        "peer/infra1": reason,
+    }
 
 
 # --- provided certificates
