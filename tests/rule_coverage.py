@@ -10,7 +10,7 @@ WEAKNESS = "test_each_weakness_is_named"
 
 TESTED_BY: dict[int, str | tuple[str, ...]] = {
     # Bootstrap
-    1: ("test_a_start_does_not_wait_for_readiness", "test_a_member_that_others_wait_for"),
+    1: ("test_a_start_does_not_wait_for_readiness", "test_a_starting_member_is_recognised"),
     2: "test_the_first_member_of_a_new_cluster_starts_before_the_others",
     3: "test_a_new_cluster_has_its_time",
     4: "test_it_outlives_the_exchange_of_every_host",
@@ -35,12 +35,12 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     17: ("test_a_cluster_that_expired_and_was_rebooted_is_healed", "test_one_port_is_the_message"),
     18: (
         "test_the_source_address_must_be_in_the_peer_certificate",
-        "test_members_are_named_by_all_they_are_dialled_by_and_dial_from",
+        "test_certificates_contain_all_addresses_of_a_member",
     ),
-    19: ("test_members_are_named_by_all_they_are_dialled_by_and_dial_from", "test_half_the_usages"),
+    19: ("test_certificates_contain_all_addresses_of_a_member", "test_half_the_usages"),
     20: (
         "test_no_other_certificate_of_the_ca_speaks_raft",
-        "test_peers_share_a_common_name_that_nothing_else_has",
+        "test_only_peers_have_the_common_name_of_peers",
     ),
     21: (FILES, WEAKNESS),
     22: "test_plain_http_between_peers_is_found",
@@ -100,7 +100,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     ),
     # Backup and restore
     53: (
-        "test_a_backup_is_taken_from_the_healthy_follower_that_is_furthest_ahead",
+        "test_the_source_is_the_healthy_follower_with_the_highest_index",
         "test_ctl_saves_a_snapshot_on_this_side",
     ),
     54: ("test_every_flip_and_every_truncation_is_detected", "test_a_snapshot_ends_with_its_own_checksum"),

@@ -75,7 +75,7 @@ async def test_another_ca_in_one_step_is_refused(network: FakeNetwork, tmp_path:
     answer = await plan_spec(network, tmp_path)
     assert "infra1 would get another CA file and other certificates at once" in refusal_text(answer)
     assert isinstance(answer, Refusal)
-    assert "put the old CA and the new one into the file of `tls.ca`" in answer.reasons[0].hint
+    assert "put the old CA and the new CA into the file of `tls.ca`" in answer.reasons[0].hint
 
 
 async def test_new_leaves_wait_for_the_last_restart_with_both_cas(

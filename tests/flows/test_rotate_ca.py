@@ -182,7 +182,7 @@ async def test_no_phase_starts_while_a_host_is_unreachable_or_a_member_unhealthy
     assert "infra3 cannot be reached" in refusal_text((await plan_phase(network, folder))[1])
     network.machines["infra3"] = gone
     gone.isolated = True
-    assert "the member infra3 is not healthy" in refusal_text((await plan_phase(network, folder))[1])
+    assert "infra3: the member is not healthy" in refusal_text((await plan_phase(network, folder))[1])
     assert stage_of(network, folder) == before
 
 
@@ -195,7 +195,7 @@ async def test_a_host_with_a_former_ca_of_this_pki_is_recognised(start: Start) -
     machine.nodes["/etc/etcd/pki/ca.pem"].content = old
     assert isinstance(await make_plan(SPEC, network, folder), Plan)
     machine.nodes["/etc/etcd/pki/ca.pem"].content = b"a stranger's"
-    assert "trusts a CA that is not the one in" in refusal_text(await make_plan(SPEC, network, folder))
+    assert "trusts a CA that is not the CA in" in refusal_text(await make_plan(SPEC, network, folder))
 
 
 def log_rejected_client(network: FakeNetwork, address: str, error: str = UNKNOWN) -> None:
@@ -214,13 +214,13 @@ async def test_a_client_with_a_certificate_of_the_old_ca_stops_the_drop(start: S
     # A client of an unknown CA. Members rejected it before the rotation as well.
     log_rejected_client(network, "10.0.0.8", UNKNOWN.partition(" (")[0])
     log_rejected_client(network, "10.0.0.9")
-    with pytest.raises(PartlyApplied, match=r"a client still shows .*: infra\d turned away 10\.0\.0\.9$"):
+    with pytest.raises(PartlyApplied, match=r"a client still uses .*: infra\d rejected 10\.0\.0\.9$"):
         await rotate(network, folder)
     assert [
         machine.nodes["/etc/etcd/pki/ca.pem"].content in both for machine in network.machines.values()
     ].count(False) == 1
-    assert "a client still shows" in refusal_text((await plan_phase(network, folder))[1])
-    assert "a client still shows" in refusal_text(await make_plan(SPEC, network, folder))
+    assert "a client still uses" in refusal_text((await plan_phase(network, folder))[1])
+    assert "a client still uses" in refusal_text(await make_plan(SPEC, network, folder))
     await network.sleep(120)
     assert "10.0.0.9" in refusal_text(await make_plan(SPEC, network, folder)), (
         "a client may wait for two minutes"
@@ -259,7 +259,7 @@ async def test_a_resumed_run_waits_for_clients_before_the_next_member(
         log_rejected_client(network, "10.0.0.9")
 
     monkeypatch.setattr(network, "sleep", sleep_while_a_client_connects)
-    with pytest.raises(RefusedError, match=r"turned away 10\.0\.0\.9"):
+    with pytest.raises(RefusedError, match=r"rejected 10\.0\.0\.9"):
         await bring_up(SPEC, network, folder)
     assert len(ca_files(network)) == 2, "no file of the next member was changed"
 
@@ -283,7 +283,7 @@ async def test_the_way_back_is_one_restart(start: Start) -> None:
     )
     await apply_and_check(SPEC, network, folder)
     over = plan_ca_rotation(SPEC, await observe(world_of(SPEC, network, folder)), TOKEN, "keep")
-    assert refusal_text(over) == "no CA is being dropped: there is none to be kept"
+    assert refusal_text(over) == "etcdup cannot keep the old CA: no member is dropping a CA now"
 
 
 async def test_a_kill_at_any_command_of_the_way_back(start: Start) -> None:

@@ -1,4 +1,4 @@
-"""Retention for every set of backups and every `keep`; what counts as a backup."""
+"""Retention for any backups and any `keep`; which objects are a complete backup; the source of a backup."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from tests.support.fake_world import spec_of
 from tests.support.initial_states import BASE, first_states
 from tests.support.observed_model import ObservedModel
 
-SICK = 10
+UNHEALTHY = 10
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 _ages = st.dictionaries(st.integers(0, 200 * 24 * 60), st.booleans(), max_size=60)
@@ -30,13 +30,13 @@ _keeps = st.builds(KeepSpec, **dict.fromkeys(("hourly", "daily", "weekly", "mont
 
 
 def backups_aged(ages: dict[int, bool]) -> list[BackupEntry]:
-    """Minutes before NOON, and whether it is proved."""
+    """Return backups by their age in minutes before NOON, and whether each is proved."""
     times = {NOON - timedelta(minutes=age): proved for age, proved in ages.items()}
     return [BackupEntry(at, backup_name("prod", at), proved) for at, proved in times.items()]
 
 
 @given(_ages, _keeps)
-def test_the_newest_and_the_newest_proved_one_stay(ages: dict[int, bool], keep: KeepSpec) -> None:
+def test_the_newest_and_the_newest_proved_backup_stay(ages: dict[int, bool], keep: KeepSpec) -> None:
     backups = backups_aged(ages)
     gone = backups_to_prune(backups, keep)
     left = sorted(set(backups) - set(gone))
@@ -64,7 +64,7 @@ def test_each_count_keeps_the_newest_of_so_many_periods(ages: dict[int, bool], k
         assert max(each for each in backups if each.taken_at.date() == day) in left
 
 
-def test_hours_and_days_in_figures() -> None:
+def test_hourly_and_daily_backups_overlap() -> None:
     backups = backups_aged(dict.fromkeys((age * 60 for age in range(24 * 10)), False))
     left = sorted(set(backups) - set(backups_to_prune(backups, KeepSpec(hourly=24, daily=7))))
     assert len(left) == 24 + 5  # the first of the seven days, and the second, are among the hours
@@ -73,7 +73,7 @@ def test_hours_and_days_in_figures() -> None:
     )
 
 
-def test_what_is_not_whole_is_not_listed() -> None:
+def test_incomplete_backups_are_not_listed() -> None:
     name, other = "prod-20261122T120000Z", "prod-20261122T130000Z"
     there = [
         f"{name}.db", f"{name}.json", f"{other}.db", "prod-20261122T140000Z.json",
@@ -85,16 +85,16 @@ def test_what_is_not_whole_is_not_listed() -> None:
 
 
 @given(st.lists(_ages, min_size=1, max_size=3), _keeps)
-def test_each_place_keeps_a_newest_and_a_newest_proved_one(
+def test_each_destination_keeps_its_newest_and_its_newest_proved_backup(
     ages: list[dict[int, bool]], keep: KeepSpec
 ) -> None:
-    """Another place may be lost."""
-    places = [backups_aged(each) for each in ages]
-    everywhere = merge_backups(places)
+    """Another destination can be lost."""
+    destinations = [backups_aged(each) for each in ages]
+    everywhere = merge_backups(destinations)
     assert len({each.name for each in everywhere}) == len(everywhere)
     proved = {each.name for each in everywhere if each.proved}
-    assert proved == {each.name for there in places for each in there if each.proved}
-    for there in places:
+    assert proved == {each.name for there in destinations for each in there if each.proved}
+    for there in destinations:
         gone = {each.name for each in backups_to_prune_at(there, everywhere, keep)}
         left = [each for each in sorted(there) if each.name not in gone]
         assert gone <= {each.name for each in there}
@@ -103,29 +103,29 @@ def test_each_place_keeps_a_newest_and_a_newest_proved_one(
         assert not known or known[-1] in {each.name for each in left}
 
 
-def test_a_place_alone_is_pruned_as_before() -> None:
+def test_a_single_destination_is_pruned_in_the_same_way() -> None:
     backups = backups_aged(dict.fromkeys((age * 60 for age in range(24 * 10)), False))
     keep = KeepSpec(hourly=3, daily=2)
     assert backups_to_prune_at(backups, merge_backups([backups]), keep) == backups_to_prune(backups, keep)
 
 
 @pytest.mark.parametrize(
-    ("members", "leads", "applied", "chosen"),
+    ("members", "leader", "applied", "chosen"),
     [
         ("HHH", 1, (9, 9, 9), "infra2"),
         ("HHH", 2, (9, 9, 9), "infra1"),
-        ("HHH", 1, (9, 7, 8), "infra3"),  # the leader is ahead of both, and has enough to do
+        ("HHH", 1, (9, 7, 8), "infra3"),  # the leader is ahead of both, but a follower is preferred
         ("HHH", 3, (7, 8, 9), "infra2"),
-        ("HHD", 1, (9, 2, 9), "infra2"),  # it is caught up with before the copy begins
-        ("HHL", 1, (9, 8, 9), "infra2"),  # a learner has no vote, and may lag
+        ("HHD", 1, (9, 2, 9), "infra2"),  # etcdup waits until it has caught up, before the copy begins
+        ("HHL", 1, (9, 8, 9), "infra2"),  # a learner has no vote, and can be behind
         ("H", 1, (9,), "infra1"),
-        ("HHH", 1, (9, SICK, 8), "infra3"),
+        ("HHH", 1, (9, UNHEALTHY, 8), "infra3"),
         ("HDL", 0, (9, 9, 9), None),
         ("DDD", 0, (9, 9, 9), None),
     ],
 )
-def test_a_backup_is_taken_from_the_healthy_follower_that_is_furthest_ahead(
-    members: str, leads: int, applied: tuple[int, ...], chosen: str | None
+def test_the_source_is_the_healthy_follower_with_the_highest_index(
+    members: str, leader: int, applied: tuple[int, ...], chosen: str | None
 ) -> None:
     spec = spec_of(len(members), version=BASE)
     observed = ObservedModel(spec, spec).observed(next(first_states(tuple(members))))
@@ -133,8 +133,8 @@ def test_a_backup_is_taken_from_the_healthy_follower_that_is_furthest_ahead(
         name: replace(
             member,
             applied_index=index,
-            leader_id=_id(observed, leads),
-            errors=("its disk fails",) if index == SICK else (),
+            leader_id=_id(observed, leader),
+            errors=("its disk fails",) if index == UNHEALTHY else (),
         )
         for (name, member), index in zip(observed.members.items(), applied, strict=True)
         if isinstance(member, MemberSeen)

@@ -1,4 +1,4 @@
-"""Who is connected and who was turned away, as real hosts and each minor of etcd say it."""
+"""Connected and rejected clients, from the output of real hosts and of each minor of etcd."""
 
 import json
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ UNKNOWN = (
 
 
 def log_line(at: str, message: str, address: str, error: str) -> str:
-    """etcd's own, with zap."""
+    """Return a log line as etcd writes it."""
     entry = {"level": "warn", "ts": at, "caller": "embed/config_logging.go:177", "msg": message}
     return json.dumps(entry | {"remote-addr": address, "server-name": "", "error": error})
 
@@ -46,10 +46,10 @@ LOGS = {
         "[2001:db8::9]:35598",
         f"tls: failed to verify certificate: {UNKNOWN}",
     ),
-    "nobody": log_line(
+    "no certificate": log_line(
         "2026-11-25T15:05:58.706434Z", ON_CLIENT, "10.0.0.8:35630", "tls: client didn't provide a certificate"
     ),
-    "a stranger": log_line(
+    "unrelated CA": log_line(
         "2026-11-25T15:05:58.706434Z",
         ON_CLIENT,
         "10.0.0.7:35630",
@@ -58,14 +58,14 @@ LOGS = {
 }
 
 
-def test_who_is_connected() -> None:
-    """Neither the host to itself, nor to another port, nor who has gone."""
+def test_connected_addresses_are_read() -> None:
+    """Connections of the host itself, to other ports, and closed ones are left out."""
     assert connected_addresses(SOCKETS, 2379) == ("192.168.8.1", "192.168.8.7", "2001:db8::2")
     assert connected_addresses("", 2379) == ()
 
 
 @pytest.mark.parametrize(("version", "address"), [("3.4.23", "10.0.0.9"), ("3.5.33", "2001:db8::9")])
-def test_who_was_turned_away(version: str, address: str) -> None:
+def test_addresses_rejected_for_the_old_ca_are_read(version: str, address: str) -> None:
     cut = LOGS["3.5.33"].replace("}", "")
     log = ["Started etcd.service", cut, *LOGS.values()]
     seen = rejected_addresses([LOGS[version]], datetime(2026, 11, 25, 15, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""What `certs list` makes of what was seen where."""
+"""The inventory of `certs list`: rows, users, and findings about differences."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -39,8 +39,10 @@ def facts(name: str, left: int, life: int = 365, *, is_ca: bool = False) -> Cert
     return CertFacts(cert, f"CN={name}", "CN=ca", "1f")
 
 
-def make_inventory(*sightings: CertInspection, days: int | None = None, provided: bool = False) -> Inventory:
-    return cert_inventory(PROVIDED if provided else SPEC, sightings, (), NOW, days)
+def make_inventory(
+    *inspections: CertInspection, days: int | None = None, provided: bool = False
+) -> Inventory:
+    return cert_inventory(PROVIDED if provided else SPEC, inspections, (), NOW, days)
 
 
 @pytest.mark.parametrize(
@@ -55,40 +57,40 @@ def make_inventory(*sightings: CertInspection, days: int | None = None, provided
         (-1, 0, False, True),
     ],
 )
-def test_what_ends_soon(left: int, days: int | None, provided: bool, soon: bool) -> None:
+def test_certificates_that_expire_soon(left: int, days: int | None, provided: bool, soon: bool) -> None:
     found = make_inventory(
         CertInspection("admin", "operator", facts=facts("a", left)), days=days, provided=provided
     )
     assert (found.rows[0].ends_soon, found.is_ok) == (soon, not soon)
 
 
-def test_a_ca_has_no_third_of_its_life_to_lose() -> None:
+def test_a_ca_needs_30_days_and_no_third_of_its_lifetime() -> None:
     assert make_inventory(CertInspection("ca", "operator", facts=facts("ca", 31, 3650, is_ca=True))).is_ok
 
 
-def test_a_former_members_certificate_may_expire() -> None:
+def test_the_certificate_of_a_former_member_may_expire() -> None:
     found = make_inventory(CertInspection("server/i9", "operator", facts=facts("old", -5)))
     assert found.is_ok
-    assert found.rows[0].used_by == ("nobody: i9 is no member",)
+    assert found.rows[0].used_by == ("no member: i9 is not in cluster.yaml",)
 
 
 @pytest.mark.parametrize(("role", "why"), [("forgotten", "is forgotten"), ("replaced", "has a newer one")])
-def test_what_etcd_takes_although_it_is_set_aside(role: str, why: str) -> None:
+def test_archived_certificates_are_listed_and_need_no_renewal(role: str, why: str) -> None:
     found = make_inventory(
         CertInspection("admin", "operator", facts=facts("root", 300)),
         CertInspection(f"{role}/app~1", "operator", facts=facts("app", 5)),
     )
-    assert found.is_ok, "nobody shall renew it"
+    assert found.is_ok, "no renewal is needed"
     assert found.rows[1].used_by == (
-        f"nobody: app {why}; etcd lets it in until this ends or its CA is dropped",
+        f"no client: app {why}; etcd accepts it until it expires or its CA is dropped",
     )
     assert [row.is_archived for row in found.rows] == [False, True]
     text = render_inventory(found, "", Paint(colour=False))
     assert "etcd still takes 1 certificate that nobody should use" in text
-    assert "the first ends in 300 days" in text, "of those in use"
+    assert "the first ends in 300 days" in text, "the first one in use"
 
 
-def test_one_certificate_is_one_row_with_all_places() -> None:
+def test_one_certificate_is_one_row_with_all_locations() -> None:
     one = facts("both", 300)
     found = make_inventory(
         CertInspection("server/i1", "operator", facts=one),
@@ -100,18 +102,19 @@ def test_one_certificate_is_one_row_with_all_places() -> None:
     assert found.rows[0].locations == ("here", "served on i1:2379")
 
 
-def test_a_port_that_serves_another_certificate_is_found_and_listed() -> None:
+def test_a_port_with_another_certificate_is_a_finding() -> None:
     found = make_inventory(
         CertInspection("server/i1", "operator", facts=facts("new", 365)),
         CertInspection("server/i1", "served", "i1", 2379, facts("old", -1)),
     )
     assert [row.days_left for row in found.rows] == [365, -1]
     assert found.findings == (
-        "server/i1 served on i1:2379 is another certificate than yours here (serial 1f, until 2026-05-31 00:00 UTC)",
+        "server/i1 served on i1:2379 is not the certificate in your PKI directory "
+        "(serial 1f, until 2026-05-31 00:00 UTC)",
     )
 
 
-def test_what_cannot_be_seen_is_not_well() -> None:
+def test_a_certificate_that_cannot_be_read_is_a_finding() -> None:
     found = make_inventory(
         CertInspection("admin", "operator", facts=facts("a", 365)),
         CertInspection("peer/i2", "served", "i2", 2380, why="Connection refused"),
@@ -124,15 +127,15 @@ def test_what_cannot_be_seen_is_not_well() -> None:
     assert not found.is_ok
 
 
-def test_a_leaf_of_another_ca_is_a_stranger() -> None:
+def test_a_certificate_of_an_unknown_ca_is_a_finding() -> None:
     one = facts("a", 365)
-    stranger = replace(one, cert=replace(one.cert, issuer_key=""))
+    unknown = replace(one, cert=replace(one.cert, issuer_key=""))
     assert (
-        "signed by none of the CAs"
-        in make_inventory(CertInspection("admin", "operator", facts=stranger)).findings[0]
+        "was not signed by a trusted CA"
+        in make_inventory(CertInspection("admin", "operator", facts=unknown)).findings[0]
     )
 
 
-def test_a_broken_link_is_not_well() -> None:
+def test_a_broken_link_is_not_ok() -> None:
     found = cert_inventory(SPEC, [], [Link("i1", "i2", "bad certificate")], NOW, None)
     assert not found.is_ok

@@ -1,4 +1,4 @@
-"""Which certificates are wanted, when one is due, and what is wrong with provided ones."""
+"""The required certificates, when one is due, and the faults of provided ones."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ CA_CERT = CertSeen(
 
 
 def leaf(role: str = "peer/infra1", **changed: Any) -> CertSeen:
-    """A certificate exactly as wanted, ten days into its year of life, but for what is changed."""
+    """Return a certificate as wanted, ten days old, with the given changes."""
     want = desired_cert(spec_of_three(), role)
     cert = replace(
         CA_CERT,
@@ -71,7 +71,7 @@ def leaf(role: str = "peer/infra1", **changed: Any) -> CertSeen:
     return replace(cert, **changed)
 
 
-# --- what is wanted
+# --- required certificates
 
 
 def test_each_member_has_three_certificates_and_the_operator_one() -> None:
@@ -81,7 +81,7 @@ def test_each_member_has_three_certificates_and_the_operator_one() -> None:
 
 
 @pytest.mark.parametrize("kind", ["server", "peer"])
-def test_members_are_named_by_all_they_are_dialled_by_and_dial_from(kind: str) -> None:
+def test_certificates_contain_all_addresses_of_a_member(kind: str) -> None:
     spec = spec_of({"name": "infra1", "address": "etcd1.example.com", "listen_address": "172.16.0.1"})
     want = desired_cert(spec, f"{kind}/infra1")
     assert want.dns_names == ("etcd1.example.com", "infra1", "localhost")
@@ -89,7 +89,7 @@ def test_members_are_named_by_all_they_are_dialled_by_and_dial_from(kind: str) -
     assert want.usages == BOTH  # rule 19
 
 
-def test_a_loopback_member_is_named_once() -> None:
+def test_a_loopback_address_is_contained_once() -> None:
     assert desired_cert(
         spec_of({"name": "localhost", "address": "127.0.0.1"}), "server/localhost"
     ).addresses == (
@@ -99,13 +99,13 @@ def test_a_loopback_member_is_named_once() -> None:
 
 
 @pytest.mark.parametrize("role", ["health/infra1", "admin"])
-def test_clients_are_clients_only(role: str) -> None:
+def test_client_certificates_have_client_auth_only(role: str) -> None:
     want = desired_cert(spec_of_three(), role)
     assert (want.usages, want.dns_names, want.addresses) == (("clientAuth",), (), ())
 
 
-def test_peers_share_a_common_name_that_nothing_else_has() -> None:
-    """Rule 20: with one CA for clients and peers, the name is what keeps clients out of raft."""
+def test_only_peers_have_the_common_name_of_peers() -> None:
+    """Rule 20: clients and peers have one CA, so only the common name distinguishes peers."""
     peers = {each.common_name for each in desired_certs(spec_of_three()) if each.role.startswith("peer/")}
     others = {
         each.common_name for each in desired_certs(spec_of_three()) if not each.role.startswith("peer/")
@@ -115,7 +115,7 @@ def test_peers_share_a_common_name_that_nothing_else_has() -> None:
     assert desired_consumer_cert("kube-apiserver") == DesiredCert("client/kube-apiserver", "kube-apiserver")
 
 
-def test_long_cluster_names_fit_and_stay_apart() -> None:
+def test_common_names_of_long_cluster_names_fit_and_differ() -> None:
     host: dict[str, Any] = {"name": "a", "address": "10.0.0.1"}
     names = [peer_common_name(spec_of(host, name="c" * 62 + last)) for last in "xy"]
     assert all(len(name) <= COMMON_NAME_LIMIT for name in names)
@@ -129,31 +129,34 @@ def test_long_cluster_names_fit_and_stay_apart() -> None:
     ("changed", "why"),
     [
         ({}, None),
-        ({"key": ""}, "its key is missing or does not fit it"),
+        ({"key": ""}, "its key is missing or does not match"),
         ({"issuer_key": "another"}, "it was signed by another CA"),
         ({"issuer_key": ""}, "it was signed by another CA"),
-        ({"common_name": "infra1"}, "it is called `infra1`, not `etcdup:prod:peer`"),
-        ({"addresses": ("127.0.0.1", "::1")}, "its names lack 10.0.0.1"),
-        ({"addresses": (), "dns_names": ()}, "its names lack 10.0.0.1, 127.0.0.1, ::1, infra1, localhost"),
+        ({"common_name": "infra1"}, "its common name is `infra1`, not `etcdup:prod:peer`"),
+        ({"addresses": ("127.0.0.1", "::1")}, "it does not contain 10.0.0.1"),
+        (
+            {"addresses": (), "dns_names": ()},
+            "it does not contain 10.0.0.1, 127.0.0.1, ::1, infra1, localhost",
+        ),
         ({"addresses": ("10.0.0.1", "10.0.0.9", "127.0.0.1", "::1")}, None),
-        ({"usages": ("serverAuth",)}, "its usages lack clientAuth"),
-        ({"usages": ()}, "its usages lack serverAuth, clientAuth"),
+        ({"usages": ("serverAuth",)}, "it has no extended key usage clientAuth"),
+        ({"usages": ()}, "it has no extended key usage serverAuth, clientAuth"),
         ({"not_after": NOW}, "it expired on 2026-06-01 12:00 UTC"),
         ({"not_before": NOW + DAY}, "it is not valid before 2026-06-02 12:00 UTC"),
         ({"not_before": NOW - 60 * DAY, "not_after": NOW + 30 * DAY}, None),
         (
             {"not_before": NOW - 61 * DAY, "not_after": NOW + 30 * DAY},
-            "it expires on 2026-07-01 12:00 UTC: less than a third of its life is left",
+            "it expires on 2026-07-01 12:00 UTC: less than a third of its lifetime is left",
         ),
     ],
 )
-def test_due(changed: dict[str, Any], why: str | None) -> None:
+def test_the_reason_why_a_certificate_is_due(changed: dict[str, Any], why: str | None) -> None:
     assert why_due(desired_cert(spec_of_three(), "peer/infra1"), leaf(**changed), CA_CERT, NOW) == why
 
 
-def test_due_when_there_is_none_or_no_ca() -> None:
+def test_a_missing_certificate_and_a_missing_ca() -> None:
     want = desired_cert(spec_of_three(), "admin")
-    assert why_due(want, None, CA_CERT, NOW) == "there is none yet"
+    assert why_due(want, None, CA_CERT, NOW) == "it does not exist yet"
     assert why_due(want, leaf("admin"), None, NOW) == "there is no CA yet"
 
 
@@ -163,15 +166,18 @@ def test_a_new_address_makes_server_and_peer_due_and_no_other() -> None:
         *({"name": f"infra{n}", "address": f"10.0.0.{n}"} for n in (2, 3)),
     )
     whys = {want.role: why_due(want, leaf(want.role), CA_CERT, NOW) for want in desired_certs(moved)}
-    lack = "its names lack 10.0.0.9"
-    assert {role: why for role, why in whys.items() if why} == {"server/infra1": lack, "peer/infra1": lack}
+    reason = "it does not contain 10.0.0.9"
+    assert {role: why for role, why in whys.items() if why} == {
+        "server/infra1": reason,
+        "peer/infra1": reason,
+    }
 
 
-# --- provided ones
+# --- provided certificates
 
 
 def guide_cert(**changed: Any) -> CertSeen:
-    """The guide's kubernetes.pem: one certificate for all three members, naming all three addresses."""
+    """Return kubernetes.pem of the guide: one certificate for three members, with all three addresses."""
     cert = leaf("server/infra1", path="kubernetes.pem", common_name="kubernetes", addresses=ADDRESSES)
     return replace(cert, **changed)
 
@@ -186,7 +192,7 @@ def faults_of(cert: CertSeen, **changed: Any) -> tuple[Fault, ...]:
     return check_provided(spec_of_three(), sets_of(cert, **changed), NOW)
 
 
-def test_the_guides_certificate_will_do() -> None:
+def test_the_certificate_of_the_guide_is_good() -> None:
     assert faults_of(guide_cert()) == ()
     assert faults_of(guide_cert(usages=())) == ()
     assert faults_of(guide_cert(usages=("any",))) == ()
@@ -194,38 +200,41 @@ def test_the_guides_certificate_will_do() -> None:
 
 def test_a_missing_address_is_named_with_its_member_once() -> None:
     (fault,) = faults_of(guide_cert(addresses=ADDRESSES[:2]))
-    assert str(fault) == "kubernetes.pem lacks the address 10.0.0.3 of infra3"
+    assert str(fault) == "kubernetes.pem does not contain the address 10.0.0.3 of infra3"
     assert fault.members == ("infra3",)
-    assert fault.hint == "issue it with every member's address in its subject alternative names"
+    assert fault.hint == "issue it with the addresses of all members in its subject alternative names"
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"usages": ("serverAuth",)}, "lacks the extended key usage clientAuth"),
-        ({"usages": ("clientAuth",)}, "lacks the extended key usage serverAuth"),
-        ({"not_after": NOW}, "holds the certificate of `kubernetes`, which expired on 2026-06-01 12:00 UTC"),
+        ({"usages": ("serverAuth",)}, "has no extended key usage clientAuth"),
+        ({"usages": ("clientAuth",)}, "has no extended key usage serverAuth"),
+        (
+            {"not_after": NOW},
+            "contains the certificate of `kubernetes`, which expired on 2026-06-01 12:00 UTC",
+        ),
         (
             {"not_before": NOW + DAY},
-            "holds the certificate of `kubernetes`, which is not valid before 2026-06-02 12:00 UTC",
+            "contains the certificate of `kubernetes`, which is not valid before 2026-06-02 12:00 UTC",
         ),
     ],
 )
-def test_a_fault_of_the_file_is_told_once_for_all_members(changed: dict[str, Any], message: str) -> None:
+def test_a_fault_of_a_file_is_reported_once_for_all_members(changed: dict[str, Any], message: str) -> None:
     (fault,) = faults_of(guide_cert(**changed))
     assert str(fault) == f"kubernetes.pem {message}"
     assert fault.members == ("infra1", "infra2", "infra3")
     assert not fault.is_warning
 
 
-def test_a_week_before_its_end_is_a_warning() -> None:
+def test_an_end_within_a_week_is_a_warning() -> None:
     (fault,) = faults_of(guide_cert(not_after=NOW + 7 * DAY - timedelta(seconds=1)))
     assert fault.is_warning
     assert "expires on" in fault.message
     assert faults_of(guide_cert(not_after=NOW + 7 * DAY)) == ()
 
 
-def test_trust() -> None:
+def test_keys_and_issuers_are_checked() -> None:
     assert [str(f) for f in faults_of(guide_cert(), key_fits=False)] == [
         "kubernetes-key.pem is not the key of kubernetes.pem"
     ]
@@ -235,21 +244,21 @@ def test_trust() -> None:
     no_ca = replace(CA_CERT, is_ca=False)
     for chain in ((), (no_ca,)):
         assert [str(f) for f in faults_of(guide_cert(), ca=no_ca, chain=chain)] == [
-            "ca.pem holds the certificate of `our CA`, which is not a CA's"
+            "ca.pem contains the certificate of `our CA`, which is not a CA certificate"
         ]
 
 
-def test_issuers_are_judged_too() -> None:
+def test_intermediate_certificates_are_checked() -> None:
     between = replace(CA_CERT, path="kubernetes.pem", common_name="between", usages=("serverAuth",))
     faults = faults_of(guide_cert(), chain=(replace(between, not_after=NOW - DAY), CA_CERT))
     assert {str(fault) for fault in faults} == {
-        "kubernetes.pem holds the certificate of `between`, which expired on 2026-05-31 12:00 UTC",
-        "kubernetes.pem lacks the extended key usage clientAuth",
+        "kubernetes.pem contains the certificate of `between`, which expired on 2026-05-31 12:00 UTC",
+        "kubernetes.pem has no extended key usage clientAuth",
     }
 
 
 @pytest.mark.parametrize(
-    ("host", "cert", "lacking"),
+    ("host", "cert", "missing"),
     [
         ({"address": "etcd1.example.com"}, {"dns_names": ("etcd1.example.com",)}, []),
         ({"address": "etcd1.example.com"}, {"dns_names": ("*.Example.com",)}, []),
@@ -261,14 +270,16 @@ def test_issuers_are_judged_too() -> None:
             {"addresses": ("10.0.0.1",)},
             ["address 172.16.0.1"],
         ),
-        # Rule 18, tried on real etcd: 127.77.x.1 is dialled from 127.0.0.1.
+        # Rule 18, tested on real etcd: the kernel connects to 127.77.x.1 from 127.0.0.1.
         ({"address": "127.77.0.1"}, {"addresses": ("127.77.0.1",)}, ["address 127.0.0.1"]),
     ],
 )
-def test_names_that_provided_certificates_must_hold(
-    host: dict[str, Any], cert: dict[str, Any], lacking: list[str]
+def test_names_that_provided_certificates_must_contain(
+    host: dict[str, Any], cert: dict[str, Any], missing: list[str]
 ) -> None:
     spec = spec_of({"name": "infra1", **host})
     seen = guide_cert(**{"dns_names": (), "addresses": (), **cert})
     found = check_provided(spec, sets_of(seen, spec), NOW)
-    assert [str(f) for f in found] == [f"kubernetes.pem lacks the {name} of infra1" for name in lacking]
+    assert [str(f) for f in found] == [
+        f"kubernetes.pem does not contain the {name} of infra1" for name in missing
+    ]

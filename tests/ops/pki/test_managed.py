@@ -141,8 +141,8 @@ def test_a_new_address_is_due_and_issued_with_the_same_ca(tmp_path: Path) -> Non
     authority = issue_all(tmp_path).observe().ca
     moved = spec_of("10.0.0.1", "10.0.0.2", "10.0.0.9")
     pki = open_pki(moved, tmp_path)
-    lack = "its names lack 10.0.0.9"
-    assert due_reasons(moved, pki) == {"server/infra3": lack, "peer/infra3": lack}
+    missing = "it does not contain 10.0.0.9"
+    assert due_reasons(moved, pki) == {"server/infra3": missing, "peer/infra3": missing}
     pki.issue(due_reasons(moved, pki), NOW)
     assert due_reasons(moved, pki) == {}
     after = pki.observe()
@@ -181,12 +181,12 @@ def test_a_pair_that_does_not_match_is_due_and_goes_to_no_host(tmp_path: Path) -
     pki = issue_all(tmp_path)
     folder = tmp_path / "pki/members/infra1"
     (folder / "server-key.pem").write_bytes((folder / "peer-key.pem").read_bytes())
-    assert due_reasons(THREE, pki) == {"server/infra1": "its key is missing or does not fit it"}
+    assert due_reasons(THREE, pki) == {"server/infra1": "its key is missing or does not match"}
     assert "server/infra1" not in pki.observe().files
     with pytest.raises(PkiError, match=r"server-key.pem is not the key of .*server.pem"):
         pki.pair("server/infra1")
     (folder / "server-key.pem").unlink()
-    assert due_reasons(THREE, pki) == {"server/infra1": "its key is missing or does not fit it"}
+    assert due_reasons(THREE, pki) == {"server/infra1": "its key is missing or does not match"}
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     )
     assert [fault.file for fault in pki.check(NOW)] == [str(broken)]
     broken.unlink()
-    assert due_reasons(THREE, pki) == {"peer/infra3": "there is none yet"}
+    assert due_reasons(THREE, pki) == {"peer/infra3": "it does not exist yet"}
 
 
 def test_a_folder_of_certificates_where_the_ca_should_be(tmp_path: Path) -> None:

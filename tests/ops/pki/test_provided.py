@@ -132,7 +132,7 @@ def test_separate_files_for_each_member_for_peers_and_for_clients(folder: Path) 
     assert fault_texts(folder, **tls) == [
         "peer-infra3.pem does not exist",
         "peer-infra2-key.pem is not the key of peer-infra2.pem",
-        "peer-infra2.pem lacks the address 192.168.8.67 of infra2",
+        "peer-infra2.pem does not contain the address 192.168.8.67 of infra2",
     ]
 
 
@@ -148,7 +148,7 @@ def test_the_json_of_cfssl_is_not_a_certificate_file(folder: Path) -> None:
 
 def test_an_address_that_is_missing(folder: Path) -> None:
     reissue(folder, addresses=ADDRESSES[:2])
-    assert fault_texts(folder) == ["kubernetes.pem lacks the address 192.168.8.68 of infra3"]
+    assert fault_texts(folder) == ["kubernetes.pem does not contain the address 192.168.8.68 of infra3"]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_certificate_outside_its_validity(folder: Path, begins: int, ends: int
 @pytest.mark.parametrize(("usage", "lacking"), [("serverAuth", "clientAuth"), ("clientAuth", "serverAuth")])
 def test_a_missing_extended_key_usage(folder: Path, usage: str, lacking: str) -> None:
     reissue(folder, usages=usage)
-    assert fault_texts(folder) == [f"kubernetes.pem lacks the extended key usage {lacking}"]
+    assert fault_texts(folder) == [f"kubernetes.pem has no extended key usage {lacking}"]
 
 
 @pytest.mark.parametrize("usages", ["", "anyExtendedKeyUsage"])
@@ -182,7 +182,8 @@ def test_usages_that_allow_all(folder: Path, usages: str) -> None:
 def test_a_certificate_without_any_names(folder: Path) -> None:
     reissue(folder, addresses=())
     assert fault_texts(folder) == [
-        f"kubernetes.pem lacks the address {address} of infra{n}" for n, address in enumerate(ADDRESSES, 1)
+        f"kubernetes.pem does not contain the address {address} of infra{n}"
+        for n, address in enumerate(ADDRESSES, 1)
     ]
 
 
@@ -202,7 +203,9 @@ def test_another_ca_of_the_same_name(folder: Path) -> None:
 
 def test_a_leaf_certificate_as_the_ca_file(folder: Path) -> None:
     shutil.copy(folder / "kubernetes.pem", folder / "ca.pem")
-    assert fault_texts(folder) == ["ca.pem holds the certificate of `kubernetes`, which is not a CA's"]
+    assert fault_texts(folder) == [
+        "ca.pem contains the certificate of `kubernetes`, which is not a CA certificate"
+    ]
 
 
 def test_an_encrypted_key(folder: Path) -> None:

@@ -1,10 +1,10 @@
-"""Backups as a store holds them: their names, what is noted beside each, and which of them may go.
+"""Backups in a destination: their names, their manifests and proofs, and which of them are pruned.
 
-A backup NAME is up to three objects. Only the second makes it one, and it is written last:
+A backup NAME consists of up to three objects. The manifest is written last, and only with it the backup is complete:
 
-    NAME.db            the member's database with etcd's own checksum at its end (rule 54); NAME.db.age where encrypted
-    NAME.json          the manifest: what it is of, and what it must look like
-    NAME.proof.json    what the drill saw that restored it; a backup without it is not proved
+    NAME.db            the database of a member with the checksum of etcd at its end (rule 54); encrypted: NAME.db.age
+    NAME.json          the manifest: the cluster, the member, and the expected content
+    NAME.proof.json    the result of a drill that restored the backup; without it, the backup is not proved
 """
 
 import json
@@ -19,7 +19,7 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.spec.model import KeepSpec
 
 DATABASE, SEALED, MANIFEST, PROOF = ".db", ".db.age", ".json", ".proof.json"
-# Written through the member that the backup is taken from, right before it: what the drill looks for.
+# etcdup writes this key through the member directly before the backup. The drill checks it after the restore.
 CANARY = b"etcdup/backup/canary"
 HASH_BYTES = 32
 PAGE_BYTES = 512
@@ -29,16 +29,20 @@ _NAME = re.compile(r"(?P<cluster>.+)-(?P<stamp>\d{8}T\d{6}Z)", re.ASCII)
 
 
 class InvalidManifest(ValueError):
-    """The object is not a manifest that this etcdup understands."""
+    """The object is not a manifest, or not one that this etcdup can read."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a backup is of. `revision`, `keys`, `kv_hash` and `compact_revision` are the member's own words right
-    before the stream began, so all that they speak of is in the backup; it may hold a little more. `sha256` and
-    `size` are of the whole database, etcd's checksum included. `canary` is empty where etcd was full, and took none.
-    Where it is encrypted, `encrypted_to` is the public key, and `stored_*` are of what the store holds: that can be
-    compared without the private key."""
+    """The facts about a backup.
+
+    `revision`, `keys`, `kv_hash` and `compact_revision` are values that the member reported directly before the stream
+    began. The backup contains all of this data, and can contain a few later writes.
+    `sha256` and `size` are of the whole database with the checksum of etcd.
+    `canary` is empty if etcd was full and rejected the write.
+    If the backup is encrypted, `encrypted_to` is the public key. `stored_size` and `stored_sha256` are of the encrypted
+    object, so it can be verified without the private key.
+    """
 
     name: str
     cluster: str
@@ -60,14 +64,16 @@ class Manifest:
 
     @property
     def database(self) -> str:
-        """The object that holds it."""
+        """Return the name of the object with the database."""
         return self.name + (SEALED if self.encrypted_to else DATABASE)
 
 
 @dataclass(frozen=True)
 class Proof:
-    """A drill that restored the backup: when, into which version, and the seconds from fetching to serving (RTO). The
-    age of the data then is its RPO."""
+    """The result of a drill that restored the backup.
+
+    `rto_s` is the time from the download to the first served request. `rpo_s` is the age of the data at that time.
+    """
 
     name: str
     at: datetime
@@ -81,7 +87,7 @@ class Proof:
 
 @dataclass(frozen=True, order=True)
 class BackupEntry:
-    """A whole backup in a store."""
+    """A complete backup in a destination."""
 
     taken_at: datetime
     name: str
@@ -89,28 +95,31 @@ class BackupEntry:
 
 
 def backup_name(cluster: str, at: datetime) -> str:
-    """`prod-20261122T120000Z`, in UTC."""
+    """Return the name of a backup, for example `prod-20261122T120000Z`, in UTC."""
     return f"{cluster}-{at.astimezone(UTC).strftime(_STAMP)}"
 
 
 def backup_source(observed: Observed) -> str | None:
-    """The healthy follower that is furthest ahead: the leader has enough to do (rule 53). None where all are sick."""
-    well = healthy(observed)
+    """Return the healthy follower with the highest applied index, to spare the leader (rule 53).
+
+    Return the leader if no follower is healthy, and None if no member is healthy.
+    """
+    members = healthy(observed)
     return max(
-        sorted(well),
-        key=lambda name: (well[name].leader_id != well[name].member_id, well[name].applied_index),
+        sorted(members),
+        key=lambda name: (members[name].leader_id != members[name].member_id, members[name].applied_index),
         default=None,
     )
 
 
 def cluster_of_backup(name: str) -> str | None:
-    """Whose backup is called so; None where no backup is."""
+    """Return the cluster of a backup with this name; None if it is not the name of a backup."""
     match = _NAME.fullmatch(name)
     return match and match["cluster"]
 
 
 def backup_time(name: str, cluster: str) -> datetime | None:
-    """When this cluster's backup of that name was taken; None where it is no such name."""
+    """Return when the backup with this name was taken; None if it is not the name of a backup of this cluster."""
     match = _NAME.fullmatch(name)
     if match is None or match["cluster"] != cluster:
         return None
@@ -121,19 +130,21 @@ def backup_time(name: str, cluster: str) -> datetime | None:
 
 
 def whole_backups(objects: Iterable[str], cluster: str) -> tuple[BackupEntry, ...]:
-    """Oldest first. An object without its manifest, or a manifest without its object, is no backup."""
-    there = frozenset(objects)
-    names = {each.removesuffix(end) for each in there for end in (DATABASE, SEALED) if each.endswith(end)}
+    """Return the complete backups, the oldest first. A database without a manifest is not complete, and the reverse."""
+    names_found = frozenset(objects)
+    names = {
+        each.removesuffix(end) for each in names_found for end in (DATABASE, SEALED) if each.endswith(end)
+    }
     found = (
-        BackupEntry(at, name, name + PROOF in there)
+        BackupEntry(at, name, name + PROOF in names_found)
         for name in names
-        if name + MANIFEST in there and (at := backup_time(name, cluster))
+        if name + MANIFEST in names_found and (at := backup_time(name, cluster))
     )
     return tuple(sorted(found))
 
 
 def can_be_whole(size: int) -> bool:
-    """A database is whole pages; its checksum follows (rule 54)."""
+    """Return whether a file of this size can be complete: whole pages and the checksum after them (rule 54)."""
     return size > HASH_BYTES and size % PAGE_BYTES == HASH_BYTES
 
 
@@ -147,23 +158,25 @@ _PERIODS: Mapping[str, _Period] = {
 
 
 def backups_to_prune(backups: Sequence[BackupEntry], keep: KeepSpec) -> tuple[BackupEntry, ...]:
-    """Those that no count of `keep` asks for, oldest first.
+    """Return the backups that no count of `keep` keeps, the oldest first.
 
-    Each count keeps the newest backup of so many of its periods, the newest periods first; a period without a
-    backup does not count. The newest of all stays, and so does the newest proved one: it is the only one of
-    which it is known that it can be restored.
+    Each count keeps the newest backup of that many periods, the newest periods first. A period without a backup does
+    not count. The newest backup always stays. The newest proved backup stays too: it is known that it can be restored.
     """
     newest_first = sorted(backups, reverse=True)
-    stays = set(newest_first[:1])
-    stays.update([each for each in newest_first if each.proved][:1])
+    kept = set(newest_first[:1])
+    kept.update([each for each in newest_first if each.proved][:1])
     for key, period in _PERIODS.items():
-        stays.update(_newest_of_each(newest_first, period, getattr(keep, key)))
-    return tuple(each for each in sorted(backups) if each not in stays)
+        kept.update(_newest_of_each(newest_first, period, getattr(keep, key)))
+    return tuple(each for each in sorted(backups) if each not in kept)
 
 
-def merge_backups(places: Iterable[Sequence[BackupEntry]]) -> tuple[BackupEntry, ...]:
-    """The backups of several places, oldest first. Copies of one name are of one stream: a drill of any proves it."""
-    found = {each for backups in places for each in backups}
+def merge_backups(destinations: Iterable[Sequence[BackupEntry]]) -> tuple[BackupEntry, ...]:
+    """Return the backups of several destinations, the oldest first.
+
+    Copies with one name are of one stream, so a drill of one copy proves all.
+    """
+    found = {each for backups in destinations for each in backups}
     proved = {each.name for each in found if each.proved}
     return tuple(sorted({replace(each, proved=each.name in proved) for each in found}))
 
@@ -171,17 +184,19 @@ def merge_backups(places: Iterable[Sequence[BackupEntry]]) -> tuple[BackupEntry,
 def backups_to_prune_at(
     here: Sequence[BackupEntry], everywhere: Sequence[BackupEntry], keep: KeepSpec
 ) -> tuple[BackupEntry, ...]:
-    """`to_prune` for one place of several: it keeps a newest one and a newest proved one of its own, since another
-    place may be lost."""
+    """Return the backups to prune in one of several destinations.
+
+    Each destination keeps its own newest backup and its own newest proved backup, because another one can be lost.
+    """
     names = {each.name for each in here}
     return backups_to_prune([each for each in everywhere if each.name in names], keep)
 
 
 def _newest_of_each(newest_first: Sequence[BackupEntry], period: _Period, count: int) -> list[BackupEntry]:
-    firsts: dict[tuple[int, ...], BackupEntry] = {}
+    newest: dict[tuple[int, ...], BackupEntry] = {}
     for each in newest_first:
-        firsts.setdefault(period(each.taken_at.astimezone(UTC)), each)
-    return list(firsts.values())[:count]
+        newest.setdefault(period(each.taken_at.astimezone(UTC)), each)
+    return list(newest.values())[:count]
 
 
 def manifest_text(manifest: Manifest) -> str:
@@ -197,14 +212,14 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 def read_manifest(text: bytes, name: str) -> Manifest:
-    """Raises NotAManifest, with why."""
+    """Parse a manifest. Raise InvalidManifest with the reason."""
     try:
         facts = json.loads(text)
         if facts.pop("format") != _FORMAT:
-            raise InvalidManifest("it is of a newer etcdup")
+            raise InvalidManifest("it was written by a newer etcdup")
         manifest = Manifest(**facts | {"taken_at": datetime.fromisoformat(facts["taken_at"])})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidManifest(str(error) or "it is not a manifest") from None
     if manifest.name != name:
-        raise InvalidManifest(f"it is of {manifest.name}")
+        raise InvalidManifest(f"it is the manifest of {manifest.name}")
     return manifest

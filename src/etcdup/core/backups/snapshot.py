@@ -1,4 +1,4 @@
-"""A snapshot file and what is known of its content."""
+"""A snapshot file and the known facts about its content."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,12 @@ from etcdup.core.observed.model import ListedMember
 
 @dataclass(frozen=True)
 class SnapshotFile:
-    """A snapshot that was read whole. `made_by` is the cluster's minor then, like `3.6.0`; empty where the file does
-    not say. `members` are those that the cluster had then, by the file itself. `origin` is what its manifest tells:
-    which backup it is, and of which cluster; so is `cluster_id`, in hexadecimal."""
+    """A snapshot file that was read completely.
+
+    `made_by` is the minor of the cluster at that time, for example `3.6.0`; empty if the file does not contain it.
+    `members` are the members of the cluster at that time, from the file.
+    `origin` is the backup and its cluster, from the manifest. `cluster_id` is hexadecimal, from the manifest too.
+    """
 
     path: str
     sha256: str
@@ -27,5 +30,5 @@ class SnapshotFile:
 
     @property
     def members_text(self) -> str:
-        """Its members, as an operator knows them."""
+        """Return its members with their peer URLs, as text."""
         return ", ".join(f"{name_of(each)} ({' '.join(each.peer_urls)})" for each in self.members)

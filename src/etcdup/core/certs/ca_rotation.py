@@ -1,12 +1,12 @@
-"""Another CA for a cluster that exists, in the three phases of rule 15, each a run of its own.
+"""Rotation of the CA of an existing cluster in the three phases of rule 15. Each phase is a run of its own.
 
-    trust  a new CA is made and trusted beside the old one: every member restarts, since CA files are read at start only
-    sign   the new CA signs: every leaf is issued anew and swapped without a restart
-    drop   the new CA is trusted alone: every member restarts
+    trust  create a new CA and trust both CAs: every member restarts, because etcd reads CA files only at its start
+    sign   sign with the new CA: all certificates are issued again and replaced without a restart
+    drop   trust the new CA only: every member restarts
 
-Between them consumers act: before `sign` they must trust both, before `drop` they must show certificates of the new
-one. Which phase it is, the PKI folder says; how far it came, the members' processes do. There is no other memory.
-`keep` is no phase: it is the way back from a `drop` that is not whole, to where `sign` had come.
+Between the phases the clients must be changed. Before `sign` they must trust both CAs. Before `drop` they must use
+certificates of the new CA. The PKI directory shows the current phase, and the processes of the members show how far it
+is. There is no other state. `keep` is no phase: it goes back from an incomplete `drop` to the end of `sign`.
 """
 
 from dataclasses import replace
@@ -23,16 +23,22 @@ from etcdup.core.spec.model import HostSpec, Spec
 RotationStage = Literal["trust", "sign", "drop", "keep"]
 TRUST_VARIABLE = "ETCDUP_TRUST"
 
+PROVIDED_CA_HINT = (
+    "put the old CA and the new CA into the file of `tls.ca`, keep the old certificates, and run `etcdup apply`. "
+    "Then put the new certificates into their files and run it. "
+    "Then put only the new CA into the file of `tls.ca` and run it"
+)
+
 STAGE_REASONS: dict[RotationStage, str] = {
-    "trust": "members read CA files only as they start, so both are trusted before either is needed",
-    "sign": "every member trusts both CAs: no link minds which of them signed",
-    "drop": "nothing that is known of shows a certificate of the old CA any more",
-    "keep": "members that dropped the old CA turn its clients away",
+    "trust": "etcd reads CA files only at its start, so all members must trust both CAs before the new one signs",
+    "sign": "every member trusts both CAs, so certificates of either CA work",
+    "drop": "no known certificate of the old CA is in use any more",
+    "keep": "members that dropped the old CA reject clients with certificates of the old CA",
 }
 
 
 def rotation_stage(pki: PkiSeen) -> RotationStage | None:
-    """The phase that the PKI is in; None where one CA is all there is."""
+    """Return the phase of the PKI; None if it has only one CA."""
     if pki.successor is None or pki.successor not in pki.trusted:
         return None
     signs = pki.ca is not None and pki.ca.key == pki.successor.key
@@ -40,7 +46,7 @@ def rotation_stage(pki: PkiSeen) -> RotationStage | None:
 
 
 def consumers_of_old_ca(pki: PkiSeen) -> tuple[str, ...]:
-    """Consumers whose newest certificate, as far as is known here, none but the old CA signed."""
+    """Return the consumers whose newest known certificate is of the old CA."""
     key = pki.ca.key if pki.ca else ""
     return tuple(
         role.partition("/")[2]
@@ -50,8 +56,10 @@ def consumers_of_old_ca(pki: PkiSeen) -> tuple[str, ...]:
 
 
 def hosts_dropping_old_ca(spec: Spec, observed: Observed) -> tuple[str, ...]:
-    """Hosts that still have, or run with, what this PKI trusted before, while it has one CA alone: the end of a
-    rotation that is not whole yet."""
+    """Return the hosts that still have, or run with, a previous CA file, while the PKI has only one CA.
+
+    These hosts show that the phase `drop` is not complete.
+    """
     pki = observed.pki
     if rotation_stage(pki) is not None or not pki.past:
         return ()
@@ -64,28 +72,30 @@ def hosts_dropping_old_ca(spec: Spec, observed: Observed) -> tuple[str, ...]:
 
 
 def _has_past_file(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> bool:
-    """The one that is wanted now may have been there before as well, if an old CA was kept once."""
+    """Return whether the host has a previous CA file. After `keep`, a previous file can also be the wanted one."""
     file = seen.files.get(layout_of(spec, host).ca())
     return file is not None and file.sha256 in pki.past - set(pki.trust.values())
 
 
 def runs_with_other_ca(seen: HostSeen, pki: PkiSeen) -> bool:
-    """Whether its process was started with another CA file than the one wanted now (rule 14)."""
+    """Return whether the running process was started with another CA file than the wanted one (rule 14)."""
     return seen.unit.is_running and seen.unit.environment.get(TRUST_VARIABLE) != ca_digest(pki)
 
 
 def refuse_rotate_ca(stage: RotationStage, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """A turn wants every host in reach and every member well, each running with the trust that the last one gave it."""
+    """Allow a phase if all hosts are reachable, all members are healthy, and all run with the current CA file."""
     if stage == "keep":
         return _refuse_keep_old(spec, observed)
     if spec.tls.mode != "managed":
-        hint = (
-            "put the old CA and the new one into the file of `tls.ca` and `etcdup apply`; then new leaves, and "
-            "apply; then the new CA alone, and apply"
-        )
-        return (Refused("the CA is not etcdup's: with `tls.mode: provided` it makes no other", hint=hint),)
+        message = "etcdup cannot rotate the CA with `tls.mode: provided`: it has no key of the CA"
+        return (Refused(message, hint=PROVIDED_CA_HINT),)
     if observed.pki.ca is None:
-        return (Refused("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster"),)
+        return (
+            Refused(
+                "the cluster has no CA yet",
+                hint="run `etcdup apply`. It creates the CA and forms the cluster",
+            ),
+        )
     reasons = [
         *_refuse_unreachable(spec, observed),
         *_refuse_unhealthy(spec, observed),
@@ -99,20 +109,27 @@ def refuse_rotate_ca(stage: RotationStage, spec: Spec, observed: Observed) -> tu
 
 
 def _refuse_keep_old(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """The way back is open in any trouble: every leaf is of the new CA, which all members trust before and after it."""
+    """Allow `keep` whenever a `drop` is incomplete.
+
+    All certificates are of the new CA, and all members trust that CA before and after `keep`.
+    """
     if hosts_dropping_old_ca(spec, observed):
         return ()
     return (
         Refused(
-            "no CA is being dropped: there is none to be kept",
-            hint="`etcdup certs rotate-ca` says where a change of CA is; once no member trusts the old CA, it is over",
+            "etcdup cannot keep the old CA: no member is dropping a CA now",
+            hint="run `etcdup certs rotate-ca` to see the phase of the rotation. When no member trusts the old CA, "
+            "the rotation is complete",
         ),
     )
 
 
 def _refuse_unreachable(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     gone = observed.unreachable()
-    hint = "bring it back, or take it out of cluster.yaml and apply: a host left behind would be cut off"
+    hint = (
+        "bring the host back, or take it out of cluster.yaml and run `etcdup apply`. The other members would reject a "
+        "host with the previous CA"
+    )
     return tuple(
         Refused(
             f"{host.name} cannot be reached: {gone[host.name].why}", hint=hint, host=host.name, rules=(15,)
@@ -126,8 +143,8 @@ def _refuse_unhealthy(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     well, reachable = healthy(observed), observed.reachable()
     return tuple(
         Refused(
-            f"the member {host.name} is not healthy",
-            hint="`etcdup status` says why; `etcdup certs renew` heals certificates that have expired",
+            f"{host.name}: the member is not healthy",
+            hint="run `etcdup status` to see why. If certificates have expired, run `etcdup certs renew`",
             host=host.name,
             rules=(15, 17),
         )
@@ -139,8 +156,8 @@ def _refuse_unhealthy(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
 def _refuse_other_ca_file(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     return tuple(
         Refused(
-            f"{host.name} runs with another CA file than the one it should have",
-            hint="`etcdup apply` finishes the phase that was begun",
+            f"{host.name} runs with another CA file than the one that it must have",
+            hint="run `etcdup apply` to complete the current phase",
             host=host.name,
             rules=(14, 15),
         )
@@ -151,30 +168,37 @@ def _refuse_other_ca_file(spec: Spec, observed: Observed) -> tuple[Refused, ...]
 
 
 def _refuse_expired_ca(observed: Observed) -> tuple[Refused, ...]:
-    """A CA that has ended signs nothing that anybody takes, and no link would survive a restart (rule 17)."""
+    """Refuse a rotation with an expired CA: no handshake proves a phase, and a restart breaks the links (rule 17)."""
     ca = observed.pki.ca
     if ca is None or observed.at < ca.not_after:
         return ()
-    message = f"the CA expired on {ca.not_after:%Y-%m-%d %H:%M} UTC: no new handshake succeeds, and none proves a phase"
-    return (Refused(message, hint="take a backup, and make the cluster anew from it with another `tls.dir`"),)
+    message = f"the CA expired on {ca.not_after:%Y-%m-%d %H:%M} UTC: no new handshake succeeds"
+    return (Refused(message, hint="take a backup, and restore it into a new cluster with another `tls.dir`"),)
 
 
 def _refuse_old_leaves(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     pki = observed.pki
-    late = [w.role for w in desired_certs(spec) if why_due(w, pki.certs.get(w.role), pki.ca, observed.at)]
-    if not late:
+    missing = [w.role for w in desired_certs(spec) if why_due(w, pki.certs.get(w.role), pki.ca, observed.at)]
+    if not missing:
         return ()
-    hint = "`etcdup apply` issues them and brings them to the hosts"
-    return (Refused(f"not of the new CA yet: {', '.join(late)}", hint=hint, rules=(15,)),)
+    hint = "run `etcdup apply`. It issues these certificates and installs them on the hosts"
+    return (
+        Refused(
+            f"these certificates are not of the new CA yet: {', '.join(missing)}", hint=hint, rules=(15,)
+        ),
+    )
 
 
 def _refuse_old_consumers(pki: PkiSeen) -> tuple[Refused, ...]:
-    """etcd does not tell who is connected with what: what was issued here is all that can be known."""
+    """Refuse if a consumer has only a certificate of the old CA.
+
+    etcd does not report the certificates of its clients. Only the certificates that etcdup issued are known.
+    """
     return tuple(
         Refused(
-            f"the consumer {name} has only a certificate of the old CA, and would be locked out",
-            hint=f"`etcdup certs issue {name}` and bring it there (with --csr, if its key is there); "
-            f"or, if it is no more, `etcdup certs forget {name}`",
+            f"the consumer {name} has only a certificate of the old CA, and the members would reject it",
+            hint=f"run `etcdup certs issue {name}` (with --csr if the key is on the client) and install the "
+            f"certificate there. If the client does not exist any more, run `etcdup certs forget {name}`",
             rules=(15,),
         )
         for name in consumers_of_old_ca(pki)
@@ -182,29 +206,32 @@ def _refuse_old_consumers(pki: PkiSeen) -> tuple[Refused, ...]:
 
 
 def pki_with_old_ca(spec: Spec, observed: Observed) -> PkiSeen:
-    """The PKI once the old CA is trusted again: the file of both is the one that hosts still have."""
-    pki, places = observed.pki, observed.reachable()
+    """Return the PKI as it will be when the old CA is trusted again. The CA file with both CAs is still on hosts."""
+    pki, hosts = observed.pki, observed.reachable()
     digest = next(
         (
             file.sha256
             for name in hosts_dropping_old_ca(spec, observed)
-            if (file := places[name].files.get(layout_of(spec, spec.host(name)).ca()))
+            if (file := hosts[name].files.get(layout_of(spec, spec.host(name)).ca()))
             and file.sha256 in pki.past
         ),
         "",
     )
-    trusted = (*pki.trusted, *pki.trusted)  # the old one, whose facts no file here tells yet, and the new one
+    trusted = (
+        *pki.trusted,
+        *pki.trusted,
+    )  # The first entry stands for the old CA: its certificate is in no file here yet.
     past, trust = pki.past | set(pki.trust.values()), dict.fromkeys(pki.trust, digest)
     return replace(pki, successor=pki.trusted[0], trusted=trusted, trust=trust, past=past)
 
 
 def pki_after_stage(stage: RotationStage, pki: PkiSeen) -> PkiSeen:
-    """The PKI as it will be, as far as that can be told: the digest of a CA file that is yet to be written is not."""
+    """Return the PKI as it will be after the phase. The digest of a CA file that is not written yet is empty."""
     authority = pki.ca
-    assert authority is not None, "guarded"
+    assert authority is not None, "refuse_rotate_ca allows no rotation without a CA"
     unwritten = dict.fromkeys(pki.trust, "")
     if stage == "sign":
-        assert pki.successor is not None, "made by `trust`"
+        assert pki.successor is not None, "the phase `trust` has created it"
         return replace(pki, ca=pki.successor)
     trusted: tuple[CertSeen, ...] = pki.trusted if stage == "trust" else (authority,)
     return replace(pki, trust=unwritten, trusted=trusted, past=pki.past | set(pki.trust.values()))

@@ -1,4 +1,4 @@
-"""What a consumer of the cluster puts into its own configuration, once it has a certificate of its own."""
+"""The configuration of a consumer of the cluster that has its own certificate, as text."""
 
 import shlex
 
@@ -7,17 +7,17 @@ from etcdup.core.certs.required import ADMIN_USER, HEALTH_USER
 from etcdup.core.spec.model import Spec
 
 ROLES = ("kube-apiserver", "patroni", "prometheus", "client")
-# Common names that mean something to etcd or to etcdup already.
+# Common names with a meaning for etcd or etcdup.
 RESERVED = (ADMIN_USER, HEALTH_USER)
 
 
 def role_of(name: str) -> str:
-    """What a consumer is that was given no role: what it is called, or just a client."""
+    """Return the role of a consumer without an explicit role: its name if that is a role, otherwise `client`."""
     return name if name in ROLES else "client"
 
 
 def consumer_text(role: str, spec: Spec, files: ClientFiles) -> str:
-    """The consumer's configuration, with comments that say which of `files` goes where."""
+    """Return the configuration of the consumer. Its comments name the target path of each of `files`."""
     texts = {"kube-apiserver": kube_apiserver_text, "patroni": _patroni, "prometheus": _prometheus}
     return texts.get(role, _client)(spec, files)
 
@@ -33,7 +33,7 @@ def _addresses(spec: Spec) -> str:
 def _patroni(spec: Spec, files: ClientFiles) -> str:
     there = _files_in("/etc/patroni/etcd")
     return f"""\
-# Patroni's section for cluster {spec.name}, in place of any `etcd:`.
+# The section of Patroni for the cluster {spec.name}. It replaces any section `etcd:`.
 {copy_comments(files, there, "every Patroni host")}
 etcd3:
   protocol: https
@@ -47,8 +47,8 @@ etcd3:
 def _prometheus(spec: Spec, files: ClientFiles) -> str:
     there = _files_in("/etc/prometheus/etcd")
     return f"""\
-# Prometheus' job for cluster {spec.name}: /metrics is on the client port, for certificates of its CA.
-{copy_comments(files, there, "Prometheus' host")}
+# The job of Prometheus for the cluster {spec.name}. /metrics is on the client port and needs a client certificate.
+{copy_comments(files, there, "the host of Prometheus")}
 scrape_configs:
   - job_name: etcd-{spec.name}
     scheme: https
@@ -64,4 +64,4 @@ scrape_configs:
 def _client(spec: Spec, files: ClientFiles) -> str:
     variables = etcdctl_variables(spec.endpoints(), files)
     lines = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
-    return f"# etcdctl's environment for cluster {spec.name}; other clients take the same four.\n{lines}\n"
+    return f"# The environment of etcdctl for the cluster {spec.name}. Other clients need these values.\n{lines}\n"

@@ -1,7 +1,7 @@
-"""Who uses the members, as far as their hosts tell: who is connected now, and who was turned away for its certificate.
+"""The clients of the members: which addresses are connected, and which were rejected because of their certificate.
 
-Neither etcd nor the kernel says which certificate an open connection began with. Whoever shows one of the old CA is
-seen when a member that trusts the new CA alone turns it away: etcd then logs where it came from.
+Neither etcd nor the kernel reports the certificate of an open connection. A client with a certificate of the old CA
+becomes visible when a member that trusts only the new CA rejects it: etcd then logs the address of the client.
 """
 
 import json
@@ -14,13 +14,13 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
 
-# A gRPC client that is turned away tries again after two minutes at the latest (its backoff ends at 120 s, and a
-# fifth more); whoever did not come back for this long was mended, or is gone.
+# A rejected gRPC client tries again after 144 s at the latest: its backoff ends at 120 s, plus up to a fifth. A client
+# that did not try again in this time has a new certificate, or does not run any more.
 CLIENT_RETRY = timedelta(seconds=150)
 
 _ESTABLISHED = "01"
-# As etcd 3.4 to 3.7 and Go's TLS write them. Go names the CA that has the issuer's name and is not it: that is how a
-# certificate of this cluster's former CA is told from a stranger's.
+# Texts of etcd 3.4 to 3.7 and of TLS in Go. If a trusted CA has the name of the issuer and did not sign the
+# certificate, Go names that CA. This distinguishes a certificate of the old CA of this cluster from an unrelated one.
 _STARTING = "starting an etcd server"
 _REJECTED = "rejected connection"
 _OF_ANOTHER_CA = "certificate signed by unknown authority"
@@ -28,7 +28,7 @@ _OF_OUR_NAME = "candidate authority certificate"
 
 
 def connected_addresses(tables: str, port: int) -> tuple[str, ...]:
-    """Addresses with an open connection to `port`, by /proc/net/tcp and tcp6; the host's own are left out."""
+    """Return the addresses with an open connection to `port`, from /proc/net/tcp and tcp6, without own addresses."""
     found, own = set(), set()
     for line in tables.splitlines():
         words = line.split()
@@ -42,7 +42,7 @@ def connected_addresses(tables: str, port: int) -> tuple[str, ...]:
 
 
 def _parse_socket_address(word: str) -> tuple[str, int]:
-    """`4201A8C0:094B`: words of four bytes, the lowest first."""
+    """Parse `4201A8C0:094B`: groups of four bytes, the lowest byte first."""
     address, _, port = word.partition(":")
     packed = b"".join(bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8))
     ip: IPv4Address | IPv6Address = ip_address(packed)
@@ -51,8 +51,10 @@ def _parse_socket_address(word: str) -> tuple[str, int]:
 
 
 def rejected_addresses(log: Iterable[str], since: datetime) -> tuple[str, ...]:
-    """Addresses that showed a certificate of a CA that has this cluster's CA's name, and is not it; since etcd's last
-    start, for before that it may have trusted other CAs."""
+    """Return the addresses of clients with a certificate of the old CA of this cluster, which the member rejected.
+
+    Only lines since the last start of etcd count: before it, the member may have trusted other CAs.
+    """
     lines = list(log)
     started = max((at for at, line in enumerate(lines) if _STARTING in line), default=0)
     return tuple(
@@ -73,25 +75,24 @@ def _rejected_connections(log: Iterable[str]) -> Iterator[tuple[datetime, str]]:
 
 
 def refuse_drop_old_ca(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """The next member drops the old CA only when those that did so already turn nobody away (rule 15)."""
+    """Allow the next member to drop the old CA only if the members without the old CA reject no client (rule 15)."""
     if name not in hosts_dropping_old_ca(spec, observed) or not any(observed.rejected_clients.values()):
         return ()
     who = "; ".join(describe_rejected(observed.rejected_clients))
     return (
         Refused(
-            f"a client still shows a certificate of the old CA, which {name} and others still take: {who}",
-            hint="give that client a certificate of the new CA (`etcdup certs issue NAME`), or stop it; "
-            f"what it tried more than {CLIENT_RETRY.total_seconds():.0f} s ago is not counted any more. Then "
-            "`etcdup apply` goes on; "
-            "`etcdup certs rotate-ca --keep-old` is the way back",
+            f"a client still uses a certificate of the old CA, which {name} and other members still accept: {who}",
+            hint="give that client a certificate of the new CA (`etcdup certs issue NAME`), or stop it. After "
+            f"{CLIENT_RETRY.total_seconds():.0f} s without a rejected connection, run `etcdup apply` again. "
+            "To trust the old CA again, run `etcdup certs rotate-ca --keep-old`",
             host=name,
             rules=(15,),
         ),
     )
 
 
-def describe_rejected(away: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """`infra1 turned away 10.0.0.9`, for each member that did so."""
-    for member, addresses in away.items():
+def describe_rejected(rejected: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Yield `infra1 rejected 10.0.0.9` for each member that rejected clients."""
+    for member, addresses in rejected.items():
         if addresses:
-            yield f"{member} turned away {', '.join(addresses)}"
+            yield f"{member} rejected {', '.join(addresses)}"

@@ -1,4 +1,4 @@
-"""What other programs need to use a cluster, as text. Paths are where kubeadm looks for them (rule 105)."""
+"""The configuration of other programs that use the cluster, as text. Paths are those of kubeadm (rule 105)."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ _KUBERNETES = "/etc/kubernetes/pki"
 
 @dataclass(frozen=True)
 class ClientFiles:
-    """Paths of a client's files: the CA that vouches for the members, its certificate and its key."""
+    """The paths of the files of a client: the CA of the members, its certificate and its key."""
 
     ca: str
     cert: str
@@ -24,11 +24,11 @@ ON_CONTROL_PLANE = ClientFiles(
 
 
 def kubeadm_text(spec: Spec, files: ClientFiles) -> str:
-    """A ClusterConfiguration that makes kubeadm use this cluster as external etcd. `files` are here."""
+    """Return a ClusterConfiguration of kubeadm with this cluster as external etcd. `files` are on this machine."""
     endpoints = "\n".join(f"      - {spec.client_url(host)}" for host in spec.hosts)
     there = ON_CONTROL_PLANE
     return f"""\
-# kubeadm with cluster {spec.name} as its external etcd: `kubeadm init --config THIS_FILE`.
+# kubeadm with the cluster {spec.name} as external etcd. Run `kubeadm init --config THIS_FILE`.
 {copy_comments(files)}
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
@@ -43,10 +43,10 @@ etcd:
 
 
 def kube_apiserver_text(spec: Spec, files: ClientFiles) -> str:
-    """kube-apiserver's own flags, a line each."""
+    """Return the flags of kube-apiserver, one on each line."""
     there = ON_CONTROL_PLANE
     return f"""\
-# kube-apiserver's flags for cluster {spec.name}.
+# The flags of kube-apiserver for the cluster {spec.name}.
 {copy_comments(files)}
 --etcd-servers={spec.endpoints()}
 --etcd-cafile={there.ca}
@@ -56,20 +56,20 @@ def kube_apiserver_text(spec: Spec, files: ClientFiles) -> str:
 
 
 def env_text(spec: Spec, files: ClientFiles) -> str:
-    """For a shell on this machine; it must reach the members' client ports itself."""
+    """Return etcdctl variables for a shell on this machine. The machine must reach the client ports directly."""
     variables = etcdctl_variables(spec.endpoints(), files)
     lines = "\n".join(f"export {name}={_quoted(value)}" for name, value in variables.items())
     return f"""\
-# etcdctl for cluster {spec.name}, as its administrator: eval "$(etcdup export env)"
-# Where only SSH leads to the members, `etcdup ctl -- ARGS` goes through it.
+# etcdctl for the cluster {spec.name}, as its administrator: eval "$(etcdup export env)"
+# If this machine reaches the members only over SSH, use `etcdup ctl -- ARGS`.
 {lines}
 """
 
 
 def etcdctl_variables(endpoints: str, files: ClientFiles) -> dict[str, str]:
-    """The environment by which etcdctl finds a cluster and is let in.
+    """Return the environment of etcdctl for a cluster.
 
-    Without ETCDCTL_API: 3 is the default from etcd 3.4 on, and 3.6 warns of a variable that it does not know.
+    ETCDCTL_API is left out: 3 is the default from etcd 3.4 on, and etcdctl 3.6 warns about the unknown variable.
     """
     return {
         "ETCDCTL_ENDPOINTS": endpoints,
@@ -82,15 +82,15 @@ def etcdctl_variables(endpoints: str, files: ClientFiles) -> dict[str, str]:
 def copy_comments(
     files: ClientFiles, there: ClientFiles = ON_CONTROL_PLANE, where: str = "every control-plane node"
 ) -> str:
-    """Comments that say which file goes where."""
+    """Return comments with the target path of each file."""
     pairs = ((files.ca, there.ca), (files.cert, there.cert), (files.key, there.key))
     width = max(len(here) for here, _ in pairs)
     lines = [f"#   {here:{width}}  ->  {to}" for here, to in pairs]
-    who = "root" if there is ON_CONTROL_PLANE else "its user"
-    heading = f"# Copy these files from here to {where} first; the key readable for {who} alone:"
+    reader = "root" if there is ON_CONTROL_PLANE else "the user of the program"
+    heading = f"# First copy these files to {where}. Only {reader} may read the key:"
     return "\n".join([heading, *lines])
 
 
 def _quoted(value: str) -> str:
-    """In single quotes, as POSIX shells take it."""
+    """Return the value in single quotes for a POSIX shell."""
     return "'" + value.replace("'", "'\\''") + "'"

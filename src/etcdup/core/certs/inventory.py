@@ -1,4 +1,4 @@
-"""Every certificate of a cluster, and every place where it was seen: what is the same, what differs, what ends soon."""
+"""All certificates of a cluster and all locations where each was found: differences, and which expire soon."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Literal
 from etcdup.core.observed.model import CertSeen
 from etcdup.core.spec.model import Spec
 
-# For a CA, and for certificates that somebody else renews (rule 17).
+# For a CA, and for provided certificates, which etcdup does not renew (rule 17).
 ENDS_SOON = timedelta(days=30)
 CA_ROLES = ("ca", "peer-ca")
-# Kinds of roles of consumers' certificates that should have no user any more. etcd takes them all the same.
+# Kinds of roles of archived client certificates. No client should use them any more, but etcd still accepts them.
 ARCHIVED_KINDS = ("forgotten", "replaced")
 
 InspectionKind = Literal["operator", "host", "served"]
@@ -20,7 +20,7 @@ LinkPort = Literal["client", "peer"]
 
 @dataclass(frozen=True)
 class CertFacts:
-    """A certificate's public facts; subject and issuer as RFC 4514 writes names, the serial number in hex."""
+    """The public facts of a certificate. Subject and issuer are in RFC 4514 form, the serial number is hexadecimal."""
 
     cert: CertSeen
     subject: str
@@ -30,10 +30,10 @@ class CertFacts:
 
 @dataclass(frozen=True)
 class CertInspection:
-    """One look at one place. Roles are named as in PkiSeen, the CA files `ca` and `peer-ca`.
+    """One certificate at one location. Roles have the names of PkiSeen; CA files are `ca` and `peer-ca`.
 
-    `port` is 0 unless it was served; `facts` is None where nothing was seen, and `why` says why.
-    An empty role stands for all that is on a host.
+    `port` is 0 except for a served certificate. `facts` is None if the certificate could not be read, and `why` is the
+    reason. An empty role means all certificates on a host.
     """
 
     role: str
@@ -52,7 +52,7 @@ class CertInspection:
 
 @dataclass(frozen=True)
 class Link:
-    """Whether a member's host got an answer from another member's port, both sides checked by TLS."""
+    """A TLS connection from the host of a member to a port of another member. `why` is the error; empty if it works."""
 
     source: str
     target: str
@@ -61,13 +61,13 @@ class Link:
 
     @property
     def problem(self) -> str:
-        """What is wrong with it, for people."""
-        return f"{self.source} does not reach {self.target}'s {self.port} port by TLS: {self.why}"
+        """Return the error as text."""
+        return f"{self.source} cannot connect to the {self.port} port of {self.target} with TLS: {self.why}"
 
 
 @dataclass(frozen=True)
 class CertRow:
-    """One certificate: all roles that it serves, and all places where it was seen."""
+    """One certificate with all its roles and all locations where it was found."""
 
     roles: tuple[str, ...]
     facts: CertFacts
@@ -84,7 +84,7 @@ class CertRow:
 
 @dataclass(frozen=True)
 class Inventory:
-    """`findings` say what differs between places, or could not be seen."""
+    """All certificates. `findings` are differences between locations, and what could not be read."""
 
     rows: tuple[CertRow, ...]
     findings: tuple[str, ...]
@@ -100,7 +100,11 @@ class Inventory:
 def cert_inventory(
     spec: Spec, sightings: Sequence[CertInspection], links: Iterable[Link], at: datetime, days: int | None
 ) -> Inventory:
-    """`days` is how many must be left; None: a third of a managed leaf's life, 30 days of any other's."""
+    """Return all certificates with their locations.
+
+    `days` is the required remaining validity. None means a third of the lifetime for managed certificates, and 30 days
+    for CAs and provided certificates.
+    """
     by_certificate: dict[str, list[CertInspection]] = {}
     for each in sightings:
         if each.facts is not None:
@@ -116,7 +120,7 @@ def cert_inventory(
 
 def _row(spec: Spec, seen: Sequence[CertInspection], at: datetime, days: int | None) -> CertRow:
     facts = seen[0].facts
-    assert facts is not None, "inventory gives only what was seen"
+    assert facts is not None, "cert_inventory passes only certificates that were read"
     roles = tuple(dict.fromkeys(each.role for each in seen))
     in_use = any(not _is_unused(spec, role) for role in roles)
     left = facts.cert.not_after - at
@@ -146,33 +150,36 @@ def _is_unused(spec: Spec, role: str) -> bool:
 
 
 def archived_name(kept: str) -> str:
-    """The consumer's name: of several certificates of one name that are kept, the later have a number after a `~`."""
+    """Return the name of the consumer. Further archived certificates of one name have a number after a `~`."""
     return kept.partition("~")[0]
 
 
 def used_by(spec: Spec, role: str) -> str:
-    """Who uses a certificate, and what for."""
+    """Return the user of a certificate and its purpose, as text."""
     kind, _, name = role.partition("/")
     if kind in ARCHIVED_KINDS:
-        known = archived_name(name)
-        why = f"{known} is forgotten" if kind == "forgotten" else f"{known} has a newer one"
-        return f"nobody: {why}; etcd lets it in until this ends or its CA is dropped"
+        client = archived_name(name)
+        why = f"{client} is forgotten" if kind == "forgotten" else f"{client} has a newer one"
+        return f"no client: {why}; etcd accepts it until it expires or its CA is dropped"
     if _is_unused(spec, role):
-        return f"nobody: {name} is no member"
+        return f"no member: {name} is not in cluster.yaml"
     return {
-        "ca": "everybody, to judge members and clients",
-        "peer-ca": "members, to judge each other",
-        "server": f"{name}, towards clients",
-        "peer": f"{name}, towards its peers in both directions",
+        "ca": "members and clients, to verify each other",
+        "peer-ca": "members, to verify each other",
+        "server": f"{name}, for its clients",
+        "peer": f"{name}, for its peers in both directions",
         "health": f"health checks on {name}",
-        "admin": "etcdup, and you",
+        "admin": "etcdup and you",
     }.get(kind, f"the consumer {name}")
 
 
 def _untrusted_findings(sightings: Sequence[CertInspection]) -> list[str]:
-    """Leaves in files that no trusted CA signed. A port shows its leaf alone, which may want an intermediate."""
+    """Report certificates in files that no trusted CA signed.
+
+    A port serves only its own certificate, which can need an intermediate certificate. So ports are left out.
+    """
     return [
-        f"{each.role} {each.location} was signed by none of the CAs that are trusted ({each.facts.issuer})"
+        f"{each.role} {each.location} was not signed by a trusted CA (issuer: {each.facts.issuer})"
         for each in sightings
         if each.facts is not None
         and each.kind != "served"
@@ -182,7 +189,7 @@ def _untrusted_findings(sightings: Sequence[CertInspection]) -> list[str]:
 
 
 def _different_cert_findings(sightings: Sequence[CertInspection]) -> list[str]:
-    """Places that have another certificate than the operator."""
+    """Report locations with another certificate than the PKI of the operator."""
     ours: dict[str, set[str]] = {}
     for each in sightings:
         if each.kind == "operator" and each.facts is not None:
@@ -193,12 +200,14 @@ def _different_cert_findings(sightings: Sequence[CertInspection]) -> list[str]:
             continue
         if each.facts.cert.fingerprint not in ours.get(each.role, ()):
             until = f"serial {each.facts.serial}, until {each.facts.cert.not_after:%Y-%m-%d %H:%M} UTC"
-            found.append(f"{each.role} {each.location} is another certificate than yours here ({until})")
+            found.append(
+                f"{each.role} {each.location} is not the certificate in your PKI directory ({until})"
+            )
     return found
 
 
 def _not_inspected_findings(sightings: Sequence[CertInspection]) -> list[str]:
-    """What could not be seen; what is the matter with a whole host is said once."""
+    """Report certificates that could not be read. A fault of a whole host is reported once."""
     return list(
         dict.fromkeys(
             each.why if each.kind == "host" and not each.role else f"{each.role} {each.location}: {each.why}"

@@ -1,4 +1,4 @@
-"""Which certificates must be issued, and what the PKI holds without them."""
+"""The steps that issue certificates, and the PKI without the certificates that are due."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -7,14 +7,12 @@ from etcdup.core.certs.required import desired_certs
 from etcdup.core.certs.required import why_due as due_certificate
 from etcdup.core.observed.model import Observed, PkiSeen
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import (
-    IssueCertificates,
-)
+from etcdup.core.plan.steps import IssueCertificates
 from etcdup.core.spec.model import Spec
 
 
 def certificate_steps(spec: Spec, observed: Observed) -> list[Step]:
-    """Certificates that are lacking or due, and the CA where there is none yet."""
+    """Return the step that issues missing and due certificates, and the CA if there is none yet."""
     if spec.tls.mode != "managed":
         return []
     pki = observed.pki
@@ -26,13 +24,15 @@ def certificate_steps(spec: Spec, observed: Observed) -> list[Step]:
     if not why:
         return []
     first = pki.ca is None
-    reason = "this cluster has no CA yet" if first else "; ".join(by_reason(why))
+    reason = "the cluster has no CA yet" if first else "; ".join(by_reason(why))
     return [IssueCertificates(roles=tuple(why), makes_authority=first, reason=reason, rules=(18, 19, 20))]
 
 
 def pki_without_due(pki: PkiSeen, issuing: Sequence[Step]) -> PkiSeen:
-    """What the operator holds, without the files that are about to be written: what these will hold nobody knows
-    yet, so that whoever has the old ones is planned to get the new ones."""
+    """Return the PKI without the files that are about to be written.
+
+    The content of the new files is not known yet. So each host with an old file gets a step that installs the new one.
+    """
     due = {role for step in issuing if isinstance(step, IssueCertificates) for role in step.roles}
     return (
         replace(pki, files={role: sums for role, sums in pki.files.items() if role not in due})
@@ -42,6 +42,6 @@ def pki_without_due(pki: PkiSeen, issuing: Sequence[Step]) -> PkiSeen:
 
 
 def by_reason(why: Mapping[str, str]) -> Iterator[str]:
-    """`server/infra4, peer/infra4: there is none yet`: each reason once."""
+    """Yield `server/infra4, peer/infra4: it does not exist yet`: each reason once, with its roles."""
     for text in dict.fromkeys(why.values()):
         yield f"{', '.join(role for role in why if why[role] == text)}: {text}"

@@ -1,7 +1,7 @@
-"""The plan of `certs renew`: what apply would do about certificates alone, and before their time if asked.
+"""The plan of `certs renew`: the steps of apply for certificates only, with `--days` also before they are due.
 
-Leaf pairs are read anew for every handshake (rule 12), so nothing that runs is restarted. Members that are stopped
-are started: certificates that have all expired are found out at the next start, when no member finds another.
+etcd reads certificate and key for each handshake (rule 12), so no running member is restarted. Stopped members are
+started: if all certificates expire, the fault shows only at the next start, when no member can connect to another.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,12 +24,12 @@ from etcdup.core.plan.steps import InstallFiles, IssueCertificates
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
-# Role -> the fingerprint of the certificate that is to be replaced (empty where there is none), and why.
+# Role -> the fingerprint of the certificate that is replaced (empty if there is none), and the reason.
 CertsToRenew = Mapping[str, tuple[str, str]]
 
 
 def certs_to_renew(spec: Spec, observed: Observed, days: int | None) -> CertsToRenew:
-    """What is to be issued anew: what apply finds due, and, with `days`, what has less than that left."""
+    """Return the certificates to renew: those that are due and, with `days`, those that expire within `days` days."""
     chosen = {}
     for wanted in desired_certs(spec):
         seen = observed.pki.certs.get(wanted.role)
@@ -42,7 +42,7 @@ def certs_to_renew(spec: Spec, observed: Observed, days: int | None) -> CertsToR
 
 
 def plan_renewal(spec: Spec, observed: Observed, chosen: CertsToRenew) -> Plan | Refusal:
-    """What is left of renewing `chosen`, which was settled on a first look: what was issued since is done with."""
+    """Return the steps that are left to renew `chosen`. Certificates that were issued since then are left out."""
     if reasons := refuse_leaf_issue(spec, observed):
         return Refusal(spec.name, reasons)
     past = superseded_hosts(spec, observed)
@@ -62,7 +62,7 @@ def plan_renewal(spec: Spec, observed: Observed, chosen: CertsToRenew) -> Plan |
 def leaf_steps(
     spec: Spec, observed: Observed, chosen: CertsToRenew
 ) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
-    """What is left of issuing `chosen`, and of bringing hosts the leaves that they lack."""
+    """Return the steps that issue what is left of `chosen`, and the steps that install certificates on hosts."""
     certs = observed.pki.certs
     left = {
         role: why
@@ -83,8 +83,10 @@ def leaf_steps(
 
 
 def replaces_leaves(plan: Plan) -> bool:
-    """Whether a plan of any kind puts other certificates in the place of those that members serve: a file that only
-    gets its mode or owner back has a diff."""
+    """Return whether a plan replaces certificates that members serve.
+
+    A change of mode or owner only has a diff, and does not count.
+    """
     served = ("/server.pem", "/peer.pem")
     return any(
         change.action == "update" and not change.diff and change.path.endswith(served)
@@ -95,16 +97,21 @@ def replaces_leaves(plan: Plan) -> bool:
 
 
 def refuse_leaf_issue(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Why no leaf can be issued here, or brought to some host."""
+    """Return the reasons why no certificate can be issued, or installed on a host."""
     if spec.tls.mode != "managed":
         return (
             Refused(
-                "the CA is not etcdup's: with `tls.mode: provided` it renews nothing",
-                hint="have them issued by that CA, put them in the old ones' places, and `etcdup apply`",
+                "etcdup cannot renew certificates with `tls.mode: provided`: it has no key of the CA",
+                hint="issue new certificates with your CA, put them into the same files, and run `etcdup apply`",
             ),
         )
     if observed.pki.ca is None:
-        return (Refused("this cluster has no CA yet", hint="`etcdup apply` makes it with the cluster"),)
+        return (
+            Refused(
+                "the cluster has no CA yet",
+                hint="run `etcdup apply`. It creates the CA and forms the cluster",
+            ),
+        )
     hosts = observed.reachable()
     return tuple(
         reason
@@ -115,7 +122,7 @@ def refuse_leaf_issue(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
 
 
 def _own_hosts(spec: Spec, observed: Observed) -> list[tuple[HostSpec, HostSeen]]:
-    """Hosts that can be reached and bear this cluster's mark: others get all of their files from apply."""
+    """Return the reachable hosts with the marker of their member. Other hosts get all their files from apply."""
     return [
         (host, seen)
         for host in spec.hosts
@@ -124,11 +131,11 @@ def _own_hosts(spec: Spec, observed: Observed) -> list[tuple[HostSpec, HostSeen]
 
 
 def _install_steps(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterable[Step]:
-    """Leaf pairs and nothing else; a key that goes on is written as it was (rule 16)."""
+    """Yield a step for changed certificates and keys only. An unchanged key is written with its pair (rule 16)."""
     files = desired_files(spec, host, layout_of(spec, host), "", observed.pki)
     changes = file_changes((file for file in files if isinstance(file.content, CertContent)), seen)
     if changes:
-        reason = "etcd reads them anew for each handshake: no restart"
+        reason = "etcd reads certificate and key for each handshake, so no restart is needed"
         yield InstallFiles(
             host=host.name, version=str(spec.version), changes=changes, reason=reason, rules=(12, 16)
         )

@@ -1,6 +1,6 @@
-"""Whether a host's CA file is one that this PKI had, and whether provided files may be exchanged."""
+"""Guards for CA files: a host with the CA of another PKI, and a change of provided CA and certificates at once."""
 
-from etcdup.core.certs.ca_rotation import runs_with_other_ca
+from etcdup.core.certs.ca_rotation import PROVIDED_CA_HINT, runs_with_other_ca
 from etcdup.core.host.content import CaContent, CertContent
 from etcdup.core.host.files import desired_files
 from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
@@ -10,19 +10,19 @@ from etcdup.core.spec.model import Spec
 
 
 def refuse_other_ca(spec: Spec, seen: HostSeen, observed: Observed) -> tuple[Refused, ...]:
-    """A host that trusts a CA which this `pki` never had means that `pki` is the wrong folder."""
+    """Refuse a host that trusts a CA which this PKI never had: `tls.dir` is then the wrong directory."""
     host = spec.host(seen.host)
-    there = seen.files.get(layout_of(spec, host).ca())
+    on_host = seen.files.get(layout_of(spec, host).ca())
     ours = observed.pki.trust.get("ca")
-    if spec.tls.mode != "managed" or there is None or seen.marker is None:
+    if spec.tls.mode != "managed" or on_host is None or seen.marker is None:
         return ()
-    if there.sha256 == ours or there.sha256 in observed.pki.past:
+    if on_host.sha256 == ours or on_host.sha256 in observed.pki.past:
         return ()
     return (
         Refused(
-            f"{seen.host} trusts a CA that is not the one in {spec.tls.dir}",
-            hint=f"bring back the folder {spec.tls.dir} that this cluster was made with; "
-            "a second CA would cut the members off from each other",
+            f"{seen.host} trusts a CA that is not the CA in {spec.tls.dir}",
+            hint=f"restore the directory {spec.tls.dir} that was used when this cluster was formed. "
+            "With a second CA, the members reject each other",
             host=seen.host,
             rules=(15, 20),
         ),
@@ -30,8 +30,11 @@ def refuse_other_ca(spec: Spec, seen: HostSeen, observed: Observed) -> tuple[Ref
 
 
 def refuse_ca_swap(spec: Spec, seen: HostSeen, pki: PkiSeen) -> tuple[Refused, ...]:
-    """Provided files: a member that does not trust the new CA file yet gets no new leaf, and no other member is to show
-    it one. Whether the old CA file would do for the new leaf cannot be told: of it only its digest is known."""
+    """Refuse to replace provided CA files and certificates at once.
+
+    A member that does not trust the new CA file yet must not get a new certificate, and must not see one of another
+    member. It is unknown whether the old CA file is enough for the new certificate: only its digest is known.
+    """
     if spec.tls.mode != "provided" or seen.marker is None or not seen.marker.formed:
         return ()
     wanted = {
@@ -39,20 +42,19 @@ def refuse_ca_swap(spec: Spec, seen: HostSeen, pki: PkiSeen) -> tuple[Refused, .
         for file in desired_files(spec, spec.host(seen.host), layout_of(spec, spec.host(seen.host)), "", pki)
         if isinstance(file.content, CertContent | CaContent)
     }
-    other = [
-        path for path, digest in wanted.items() if (there := seen.files.get(path)) and there.sha256 != digest
+    changed = [
+        path for path, digest in wanted.items() if (file := seen.files.get(path)) and file.sha256 != digest
     ]
     layout = layout_of(spec, spec.host(seen.host))
-    trusts = not {layout.ca(), layout.ca("peer")}.intersection(other) and not runs_with_other_ca(seen, pki)
-    leaves = [path for path in other if path not in (layout.ca(), layout.ca("peer"))]
+    trusts = not {layout.ca(), layout.ca("peer")}.intersection(changed) and not runs_with_other_ca(seen, pki)
+    leaves = [path for path in changed if path not in (layout.ca(), layout.ca("peer"))]
     if trusts or not leaves:
         return ()
     return (
         Refused(
-            f"{seen.host} would get another CA file and other certificates at once: members that have "
-            "the one and not the other yet would be cut off from each other",
-            hint="one after the other: put the old CA and the new one into the file of `tls.ca`, with the old "
-            "certificates, and `etcdup apply`; then the new certificates, and apply; then the new CA alone, and apply",
+            f"{seen.host} would get another CA file and other certificates in one run: until all members have both, "
+            "they would reject each other",
+            hint=PROVIDED_CA_HINT,
             host=seen.host,
             rules=(15,),
         ),

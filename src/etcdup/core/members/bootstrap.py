@@ -132,8 +132,7 @@ def _refuse_foreign_data(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
         Refused(
             f"{host.name}: {seen.data.path} is not empty and was not made by etcdup: it contains {names}",
             hint="move the files to another directory if you do not need them, or set `etcd.data_dir` to another "
-            "directory. "
-            "etcdup never changes them",
+            "directory. etcdup never changes them",
             host=host.name,
             rules=(6,),
         ),

@@ -153,8 +153,7 @@ def _refuse_moving(spec: Spec, host: HostSpec, observed: Observed) -> tuple[Refu
         Refused(
             f"{peer_url_difference(spec, host, entry)}: {why}",
             hint=f"if this is a new machine, run `etcdup member replace {host.name}`. If it is the same machine "
-            "with a new "
-            "address, start it at this address with its data",
+            "with a new address, start it at this address with its data",
             host=host.name,
             rules=(32, 36),
         ),

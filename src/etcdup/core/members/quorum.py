@@ -139,8 +139,7 @@ def refuse_corrupt_alarm(observed: Observed) -> tuple[Refused, ...]:
             Refused(
                 "the cluster has a CORRUPT alarm: the data of one member differs from the data of the others",
                 hint="find the member with `etcdup ctl -- endpoint hashkv`, run `etcdup member replace NAME` for "
-                "it, then run "
-                "`etcdup ctl -- alarm disarm`",
+                "it, then run `etcdup ctl -- alarm disarm`",
                 rules=(82,),
             ),
         )

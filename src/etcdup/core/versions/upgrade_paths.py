@@ -180,8 +180,7 @@ def _refuse_span(running: Collection[Version], wanted: Version) -> tuple[Refused
         return (
             Refused(
                 f"etcdup cannot downgrade a cluster from {_minor(low)} to {_minor(_OLDEST)}",
-                hint=f"restore a snapshot into a new cluster of {NEWEST[_OLDEST]}, or set a version from "
-                f"{_minor(low)} on",
+                hint=f"restore a snapshot into a new cluster of {NEWEST[_OLDEST]}",
                 rules=(47, 59),
             ),
         )

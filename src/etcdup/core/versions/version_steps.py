@@ -67,8 +67,7 @@ def refuse_start_hop(spec: Spec, hop: VersionHop, observed: Observed) -> tuple[R
             Refused(
                 f"the minor version cannot be changed now, because {', '.join(ill)} is not healthy",
                 hint="set the running version in cluster.yaml and run `etcdup apply`. Change the version when all "
-                "members "
-                "are healthy",
+                "members are healthy",
                 rules=(43,),
             )
         )
