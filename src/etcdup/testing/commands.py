@@ -12,8 +12,8 @@ from etcdup.core.recovery.disk_space import DISK_SPACE_SCRIPT
 from etcdup.core.restore.commands import PLACE, RECEIVE, UNDO
 from etcdup.core.restore.data_copy import COPY_SCRIPT, SIZE_SCRIPT
 from etcdup.errors import CommandFailed
-from etcdup.testing.machine import UNIT
-from etcdup.testing.network import Answer, Command, FakeMachine, Node
+from etcdup.testing.machine import UNIT, Answer, Command, FakeMachine, Node
+from etcdup.testing.probe import run_probe
 from etcdup.testing.process import converge
 from etcdup.testing.salvage import append_log, clear_copy, last_log, serve_copy, stop_serving_copy
 from etcdup.testing.systemd import start_unit
@@ -313,8 +313,6 @@ def _stop(machine: FakeMachine) -> None:
 def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     script, arguments = argv[2], argv[4:]
     if script == PROBE:
-        from etcdup.testing.probe import run_probe
-
         return (0, run_probe(machine, arguments), "")
     if script == UNPACK:
         fresh, target, *_ = arguments

@@ -13,9 +13,8 @@ from etcdup.core.spec.version import Version
 from etcdup.remote.etcd.client import DowngradeAction, KeyspaceSize, KvHash
 from etcdup.remote.etcd.errors import EtcdRpcError, EtcdTimeout, EtcdUnavailable, translate
 from etcdup.testing.cluster import FakeCluster, FakeMember, FakeRefusal, Series, stable_id
-from etcdup.testing.machine import FakeMachine
+from etcdup.testing.machine import FakeMachine, FakeProcess, Killed
 from etcdup.testing.process import (
-    FakeProcess,
     converge,
     is_in_sync,
     leader_of,
@@ -218,8 +217,6 @@ class FakeEtcd:
         return process
 
     def _check_alive(self) -> None:
-        from etcdup.testing.network import Killed
-
         if self._network.killed:
             raise Killed("etcdup is dead already")
 

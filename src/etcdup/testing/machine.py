@@ -1,15 +1,45 @@
 """One machine in memory: its files, systemd's part of it, and its power."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from etcdup.testing.process import FakeProcess
-
-if TYPE_CHECKING:
-    from etcdup.testing.network import FakeNetwork
+from etcdup.core.spec.version import Version, parse_version
+from etcdup.testing.cluster import FakeCluster, FakeClusters, FakeMember
 
 UNIT = "/etc/systemd/system/etcd.service"
+
+# Exit status, stdout and stderr of a command.
+Answer = tuple[int, str, str]
+Command = Callable[["FakeMachine", tuple[str, ...], bytes], Answer]
+
+
+class Killed(BaseException):
+    """etcdup was killed at this command; nothing after it happens."""
+
+
+class Network(Protocol):
+    """What a machine and its processes use of FakeNetwork."""
+
+    @property
+    def machines(self) -> Mapping[str, "FakeMachine"]: ...
+
+    @property
+    def etcd(self) -> FakeClusters: ...
+
+    @property
+    def killed(self) -> bool: ...
+
+    def now(self) -> float:
+        """Return the virtual time, in seconds since the epoch."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def count(self, name: str, argv: tuple[str, ...]) -> None:
+        """Count a command or call that changes something. Raises Killed at the place where etcdup is killed."""
+        ...
 
 
 @dataclass
@@ -23,6 +53,39 @@ class Node:
 
 
 @dataclass
+class FakeProcess:
+    """A running etcd: what it was started with and which member it is.
+
+    `ready` once it has published itself through a quorum: only then does it answer clients (rule 1).
+    `lost_log`: its data was lost since it acknowledged something; it panics as soon as the leader tells (rule 32).
+    """
+
+    exe: str
+    environment: dict[str, str]
+    started_at: float
+    cluster: FakeCluster
+    member_id: int
+    lost_log: bool = False
+    ready: bool = False
+
+    @property
+    def version(self) -> Version:
+        """The version is the name of the binary's folder."""
+        return parse_version(self.exe.split("/")[-2])
+
+    @property
+    def member(self) -> FakeMember | None:
+        """Its entry in the member list; None once it was removed."""
+        return self.cluster.members.get(self.member_id)
+
+    @property
+    def is_where_listed(self) -> bool:
+        """Whether others find it at a URL that the member list has (rule 36)."""
+        own = self.environment.get("ETCD_INITIAL_ADVERTISE_PEER_URLS", "").split(",")
+        return self.member is not None and bool(set(own) & set(self.member.peer_urls))
+
+
+@dataclass
 class FakeMachine:
     """One machine. Its commands are in fake_commands.py; the file system is a dict of absolute paths.
 
@@ -33,7 +96,7 @@ class FakeMachine:
     """
 
     name: str
-    network: "FakeNetwork"
+    network: Network
     reachable: bool = True
     isolated: bool = False
     powered: bool = True
@@ -120,16 +183,6 @@ class FakeMachine:
         self.temporary_etcd = None
         self.remove("/run")
         self.locks.clear()
-
-    def reboot(self) -> None:
-        """A power cut and a boot: enabled units start."""
-        self.crash()
-        self.powered, self.loaded_unit = True, None
-        if self.enabled and not self.masked and (unit := self.file(UNIT)) is not None:
-            from etcdup.testing.systemd import start_unit
-
-            self.loaded_unit = unit.content
-            start_unit(self)
 
     def wipe(self, folder: str = "/var/lib/etcd") -> None:
         """What was in a folder is gone; an etcd that runs on it ends, and the unit's restarts fail (rule 89)."""

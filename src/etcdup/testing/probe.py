@@ -25,7 +25,7 @@ def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
         *_files(machine, files),
         *_texts(machine, texts.split()),
         "@clock",
-        f"{machine.network.time + machine.clock_ahead_s:.6f}",
+        f"{machine.network.now() + machine.clock_ahead_s:.6f}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,14 +1,7 @@
 """Running etcd processes: which of them reach each other, and what happens by itself as time passes."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from etcdup.core.spec.version import Version, parse_version
-from etcdup.testing.cluster import FakeCluster, FakeMember
-
-if TYPE_CHECKING:
-    from etcdup.testing.machine import FakeMachine
-    from etcdup.testing.network import FakeNetwork
+from etcdup.testing.cluster import FakeCluster
+from etcdup.testing.machine import FakeMachine, Network
 
 # A membership change wants connections that have stood this long (rule 25).
 HEALTH_INTERVAL_S = 5.0
@@ -22,46 +15,13 @@ REMOVED = (
 PANIC = "panic: tocommit(58) is out of range [lastIndex(0)]. Was the raft log corrupted, truncated, or lost?"
 
 
-@dataclass
-class FakeProcess:
-    """A running etcd: what it was started with and which member it is.
-
-    `ready` once it has published itself through a quorum: only then does it answer clients (rule 1).
-    `lost_log`: its data was lost since it acknowledged something; it panics as soon as the leader tells (rule 32).
-    """
-
-    exe: str
-    environment: dict[str, str]
-    started_at: float
-    cluster: FakeCluster
-    member_id: int
-    lost_log: bool = False
-    ready: bool = False
-
-    @property
-    def version(self) -> Version:
-        """The version is the name of the binary's folder."""
-        return parse_version(self.exe.split("/")[-2])
-
-    @property
-    def member(self) -> FakeMember | None:
-        """Its entry in the member list; None once it was removed."""
-        return self.cluster.members.get(self.member_id)
-
-    @property
-    def is_where_listed(self) -> bool:
-        """Whether others find it at a URL that the member list has (rule 36)."""
-        own = self.environment.get("ETCD_INITIAL_ADVERTISE_PEER_URLS", "").split(",")
-        return self.member is not None and bool(set(own) & set(self.member.peer_urls))
-
-
-def running_in(network: "FakeNetwork", cluster: FakeCluster) -> list["FakeMachine"]:
+def running_in(network: Network, cluster: FakeCluster) -> list[FakeMachine]:
     """The machines on which a member of this cluster runs, by name; removed ones and learners too."""
     machines = (machine for _, machine in sorted(network.machines.items()))
     return [each for each in machines if each.process is not None and each.process.cluster is cluster]
 
 
-def is_connected(one: "FakeMachine", other: "FakeMachine") -> bool:
+def is_connected(one: FakeMachine, other: FakeMachine) -> bool:
     """Whether two processes of one cluster talk. One of them has to find the other at its listed URL: that
     connection carries both directions (rule 19; tried on 3.6.14)."""
     if one is other:
@@ -73,25 +33,25 @@ def is_connected(one: "FakeMachine", other: "FakeMachine") -> bool:
     )
 
 
-def reached_from(network: "FakeNetwork", machine: "FakeMachine") -> list["FakeMachine"]:
+def reached_from(network: Network, machine: FakeMachine) -> list[FakeMachine]:
     """The machines of its cluster that a running member is connected to, itself among them."""
     assert machine.process is not None
     return [each for each in running_in(network, machine.process.cluster) if is_connected(machine, each)]
 
 
-def reached_ids(network: "FakeNetwork", machine: "FakeMachine") -> set[int]:
+def reached_ids(network: Network, machine: FakeMachine) -> set[int]:
     """The IDs of those members."""
     return {each.process.member_id for each in reached_from(network, machine) if each.process is not None}
 
 
-def leader_of(network: "FakeNetwork", machine: "FakeMachine") -> int:
+def leader_of(network: Network, machine: FakeMachine) -> int:
     """The leader as this member knows it; 0 where it knows none."""
     assert machine.process is not None
     leader = machine.process.cluster.leader
     return leader if leader in reached_ids(network, machine) and machine.process.member is not None else 0
 
 
-def steady_voters(network: "FakeNetwork", machine: "FakeMachine") -> set[int]:
+def steady_voters(network: Network, machine: FakeMachine) -> set[int]:
     """The voters that this member has been connected to for five seconds, as etcd counts for a change of members.
 
     Itself is always one of them.
@@ -106,7 +66,7 @@ def steady_voters(network: "FakeNetwork", machine: "FakeMachine") -> set[int]:
     return found & set(machine.process.cluster.voters)
 
 
-def is_in_sync(network: "FakeNetwork", machine: "FakeMachine", member_id: int) -> bool:
+def is_in_sync(network: Network, machine: FakeMachine, member_id: int) -> bool:
     """Whether the leader, as this member knows it, has given that member all of its log."""
     started = [
         each.process.started_at
@@ -116,7 +76,7 @@ def is_in_sync(network: "FakeNetwork", machine: "FakeMachine", member_id: int) -
     return any(network.now() - each >= SYNC_S for each in started)
 
 
-def converge(network: "FakeNetwork") -> None:
+def converge(network: Network) -> None:
     """Brings every cluster to where it comes by itself: a leader where there is a quorum, started members
     published, removed ones ended, the version followed. Elections take no time here."""
     for cluster in network.etcd.by_id.values():
@@ -130,7 +90,7 @@ def converge(network: "FakeNetwork") -> None:
         cluster.follow_versions(running, network.now())
 
 
-def _elect(network: "FakeNetwork", cluster: FakeCluster) -> None:
+def _elect(network: Network, cluster: FakeCluster) -> None:
     able = [each for each in running_in(network, cluster) if _can_lead(network, each)]
     ids = [each.process.member_id for each in able if each.process is not None]
     if cluster.leader in ids:
@@ -141,7 +101,7 @@ def _elect(network: "FakeNetwork", cluster: FakeCluster) -> None:
         cluster.index += 1
 
 
-def _can_lead(network: "FakeNetwork", machine: "FakeMachine") -> bool:
+def _can_lead(network: Network, machine: FakeMachine) -> bool:
     assert machine.process is not None
     voters = machine.process.cluster.voters
     votes = [
@@ -153,7 +113,7 @@ def _can_lead(network: "FakeNetwork", machine: "FakeMachine") -> bool:
     return able and sum(votes) >= machine.process.cluster.quorum
 
 
-def _follow_leader(network: "FakeNetwork", machine: "FakeMachine") -> None:
+def _follow_leader(network: Network, machine: FakeMachine) -> None:
     """What a member learns from a leader, or from those who know that it was removed (rule 33)."""
     process = machine.process
     assert process is not None

@@ -8,9 +8,7 @@ from etcdup.core.observed.model import MemberSeen
 from etcdup.core.recovery.disk_salvage import SERVE
 from etcdup.remote.etcd.errors import EtcdUnavailable
 from etcdup.testing.etcd_client import FakeEtcd
-from etcdup.testing.machine import FakeMachine
-from etcdup.testing.network import Answer
-from etcdup.testing.process import FakeProcess
+from etcdup.testing.machine import Answer, FakeMachine, FakeProcess
 from etcdup.testing.systemd import MemberData
 
 OK: Answer = (0, "", "")

@@ -6,8 +6,8 @@ from typing import NoReturn
 from etcdup.core.host.startup_fence import FENCE_PREFIX, MEMBERS_VARIABLE, superseded_key
 from etcdup.core.spec.version import parse_version
 from etcdup.testing.cluster import FakeCluster
-from etcdup.testing.machine import FakeMachine, Node
-from etcdup.testing.process import FakeProcess, converge
+from etcdup.testing.machine import UNIT, FakeMachine, FakeProcess, Node
+from etcdup.testing.process import converge
 
 CONF = "/etc/etcd/etcd.conf"
 JOIN = "/run/etcdup/join.env"
@@ -44,6 +44,13 @@ def start_unit(machine: FakeMachine) -> None:
     except StartFailed as end:
         machine.end_etcd(1, *([str(end)] if str(end) else []))
     converge(machine.network)
+
+
+def start_enabled_unit(machine: FakeMachine) -> None:
+    """Start the unit as systemd does at boot, if it is enabled."""
+    if machine.enabled and not machine.masked and (unit := machine.file(UNIT)) is not None:
+        machine.loaded_unit = unit.content
+        start_unit(machine)
 
 
 def restart_failed(machine: FakeMachine) -> None:
