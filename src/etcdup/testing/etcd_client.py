@@ -208,7 +208,7 @@ class FakeEtcd:
         converge(self._network)
         process = self._machine.process
         if process is None or not self._machine.answers:
-            raise EtcdUnavailable(self.name, "nothing listens at its client port")
+            raise EtcdUnavailable(self.name, "no program listens on the client port")
         if not process.ready:
             await self._network.sleep(timeout_s)
             raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
@@ -242,7 +242,7 @@ class FakeEtcd:
         converge(self._network)
         self._network.count(self.name, ("etcd", call))
         if not self._machine.answers:
-            raise EtcdUnavailable(self.name, "the connection to its client port was closed")
+            raise EtcdUnavailable(self.name, "the connection to the client port was closed")
 
 
 def _listed(cluster: FakeCluster) -> tuple[ListedMember, ...]:

@@ -78,5 +78,5 @@ class FakeTemporaryEtcd(FakeEtcd):
     async def _require_process(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
         self._check_alive()
         if self._machine.temporary_etcd is None or not self._machine.answers:
-            raise EtcdUnavailable(self.name, "nothing listens at its client port")
+            raise EtcdUnavailable(self.name, "no program listens on the client port")
         return self._machine.temporary_etcd

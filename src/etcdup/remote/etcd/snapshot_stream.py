@@ -71,7 +71,7 @@ def _etcd_errors(member: str, timeout_s: float) -> Iterator[None]:
     try:
         yield
     except StreamStalled:
-        raise EtcdTimeout(member, f"the snapshot stood still for {timeout_s:g} s") from None
+        raise EtcdTimeout(member, f"no part of the snapshot arrived for {timeout_s:g} s") from None
     except CallFailed as failed:
         raise translate(member, failed.code, failed.details, timeout_s) from None
 
