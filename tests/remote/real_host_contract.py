@@ -351,7 +351,7 @@ REAL_HOST_PROMISES: tuple[Promise, ...] = (
     fifty_commands_run_at_once,
     a_cancelled_command_leaves_the_host_usable,
     mode_and_owner_are_as_asked,
-    an_owner_can_be_somebody_else,
+    another_user_can_own_a_file,
     an_unknown_owner_is_an_error,
     a_reader_never_sees_half_a_file,
     writers_of_one_file_do_not_mix,
