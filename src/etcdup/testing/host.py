@@ -42,7 +42,7 @@ class FakeHost:
         await self.write_all([HostFile(path, content, mode, owner)], timeout_s=timeout_s)
 
     async def write_all(self, files: Sequence[HostFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
-        """Counts each rename: a kill between two of them is one of the places to be cut at."""
+        """Write files, and count each rename: tests kill etcdup between two of them too."""
         await self._check_alive()
         for file in files:
             parent = str(PurePosixPath(file.path).parent)
@@ -59,7 +59,7 @@ class FakeHost:
             self._check_reachable()
 
     async def run_all(self, tasks: Sequence[HostTask], *, stdin: Stdin = b"") -> list[Result]:
-        """One by one, so that a kill may come between any two."""
+        """Do the tasks one by one, so that tests can kill etcdup between any two."""
         results: list[Result] = []
         for number, task in enumerate(tasks, 1):
             if isinstance(task, HostCommand):
@@ -92,12 +92,12 @@ class FakeHost:
         return (address, port)
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: there is no connection."""
 
     async def _check_alive(self) -> None:
         await asyncio.sleep(0)
         if self.machine.network.killed:
-            raise Killed("etcdup is dead already")
+            raise Killed("etcdup is already killed")
         self._check_reachable()
 
     def _check_reachable(self) -> None:
@@ -106,7 +106,7 @@ class FakeHost:
 
 
 class FakeHeld:
-    """A held command that has said all it will say."""
+    """A held command that has already written all its output."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
@@ -116,4 +116,4 @@ class FakeHeld:
             yield self._lines.pop(0)
 
     async def send(self, data: bytes) -> None:
-        """Heartbeats are not needed here: a held command ends with its block."""
+        """Do nothing: a held command ends with its block and needs no heartbeats."""

@@ -1,8 +1,7 @@
-"""Machines in memory, what is between them, and the door to each: file systems, systemd and etcd as far as etcdup
-can tell.
+"""Machines in memory and the network between them: file systems, systemd and etcd as far as etcdup uses them.
 
-Shipped, so that whole verbs can be tried without a machine. The contract suite that real hosts pass holds
-this one to the same behaviour; what it cannot run it answers with status 127, like a host without the command.
+They are part of the package, so that whole commands can be tested without a machine. The contract suite of real hosts
+tests them too. An unknown command has exit status 127, as on a host without this command.
 """
 
 import asyncio
@@ -19,10 +18,10 @@ __all__ = ["FakeMachine", "FakeNetwork", "Killed", "Node"]
 
 @dataclass
 class FakeNetwork:
-    """All machines and what is between them. Time is virtual: it passes only when somebody sleeps.
+    """All machines and the network between them. Time is virtual: only `sleep` advances it.
 
-    `commands` is what was run so far that may change something. `cut_after` kills etcdup right after that many of
-    them; `happenings` are what else happens at such a moment, before etcdup hears of the command's end.
+    `commands` are the commands so far that may change something. `cut_after` kills etcdup after this number of them.
+    `events` happen after the command with their number, before etcdup gets its result.
     """
 
     machines: dict[str, FakeMachine] = field(default_factory=dict)
@@ -30,7 +29,7 @@ class FakeNetwork:
     cut_after: int | None = None
     killed: bool = False
     commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    happenings: dict[int, Callable[[], None]] = field(default_factory=dict)
+    events: dict[int, Callable[[], None]] = field(default_factory=dict)
     etcd: FakeClusters = field(default_factory=FakeClusters)
 
     def add(self, name: str, **facts: object) -> FakeMachine:
@@ -48,46 +47,46 @@ class FakeNetwork:
         await asyncio.sleep(0)
 
     def count(self, name: str, argv: tuple[str, ...]) -> None:
-        """Called once after each command or call that changes something."""
+        """Count a command or call that changes something. Raises Killed at `cut_after`."""
         self.commands.append((name, argv))
-        self.happenings.pop(len(self.commands), lambda: None)()
+        self.events.pop(len(self.commands), lambda: None)()
         if self.cut_after is not None and len(self.commands) >= self.cut_after:
             self.killed = True
             raise Killed(f"after {len(self.commands)} commands")
 
-    def at(self, count: int, happen: Callable[[], None]) -> None:
-        """Something that happens with the command of that number, like `lambda: network.crash("infra2")`."""
-        self.happenings[count] = happen
+    def at(self, count: int, event: Callable[[], None]) -> None:
+        """Set an event for the command of this number, for example `lambda: network.crash("infra2")`."""
+        self.events[count] = event
 
     def crash(self, name: str) -> None:
-        """A power cut: the host is gone, and all that ran on it, until it is rebooted."""
+        """Cut the power of a host: it and all that runs on it are off until `reboot`."""
         self.machines[name].crash()
         converge(self)
 
     def reboot(self, name: str) -> None:
-        """A host boots, after a power cut where it was up: /run is empty, and an enabled unit starts."""
+        """Boot a host, after a power cut if it was on: /run is empty, and an enabled unit starts."""
         self.machines[name].crash()
         self.machines[name].powered, self.machines[name].loaded_unit = True, None
         start_enabled_unit(self.machines[name])
 
     def cut_off(self, name: str) -> None:
-        """Neither the operator nor peers reach the host; what runs there goes on."""
+        """Disconnect a host from etcdup and its peers. Its processes continue."""
         self.machines[name].reachable, self.machines[name].isolated = False, True
         converge(self)
 
     def reconnect(self, name: str) -> None:
-        """The end of `cut_off`."""
+        """Connect a host again after `cut_off`."""
         self.machines[name].reachable, self.machines[name].isolated = True, False
         converge(self)
 
     def wipe(self, name: str) -> None:
-        """The host's data directory is empty, as with a new disk."""
+        """Empty the data directory of a host, as with a new disk."""
         self.machines[name].wipe()
         converge(self)
 
     def restart_etcdup(self) -> None:
-        """etcdup is started again; whatever it held on hosts is gone."""
+        """Start etcdup again: its locks and held commands on hosts have ended."""
         self.killed, self.cut_after, self.commands = False, None, []
-        self.happenings.clear()
+        self.events.clear()
         for machine in self.machines.values():
             machine.locks.clear()

@@ -1,11 +1,11 @@
-"""Running etcd processes: which of them reach each other, and what happens by itself as time passes."""
+"""Running etcd processes: which of them are connected, and what changes without etcdup while time passes."""
 
 from etcdup.testing.cluster import FakeCluster
 from etcdup.testing.machine import FakeMachine, Network
 
-# A membership change wants connections that have stood this long (rule 25).
+# A membership change needs connections that are this old (rule 25).
 HEALTH_INTERVAL_S = 5.0
-# How long a learner needs for the leader's log.
+# The time in which a learner receives the log of the leader.
 SYNC_S = 0.5
 
 REMOVED = (
@@ -16,14 +16,17 @@ PANIC = "panic: tocommit(58) is out of range [lastIndex(0)]. Was the raft log co
 
 
 def running_in(network: Network, cluster: FakeCluster) -> list[FakeMachine]:
-    """The machines on which a member of this cluster runs, by name; removed ones and learners too."""
+    """Return the machines on which members of this cluster run, by name, with removed members and learners."""
     machines = (machine for _, machine in sorted(network.machines.items()))
     return [each for each in machines if each.process is not None and each.process.cluster is cluster]
 
 
 def is_connected(one: FakeMachine, other: FakeMachine) -> bool:
-    """Whether two processes of one cluster talk. One of them has to find the other at its listed URL: that
-    connection carries both directions (rule 19; tried on 3.6.14)."""
+    """Return whether two processes of one cluster are connected.
+
+    One of them must reach the other at its listed URL; that connection serves both directions (rule 19; tested with
+    3.6.14).
+    """
     if one is other:
         return True
     assert one.process is not None
@@ -34,27 +37,27 @@ def is_connected(one: FakeMachine, other: FakeMachine) -> bool:
 
 
 def reached_from(network: Network, machine: FakeMachine) -> list[FakeMachine]:
-    """The machines of its cluster that a running member is connected to, itself among them."""
+    """Return the machines of its cluster that a running member is connected to, and its own."""
     assert machine.process is not None
     return [each for each in running_in(network, machine.process.cluster) if is_connected(machine, each)]
 
 
 def reached_ids(network: Network, machine: FakeMachine) -> set[int]:
-    """The IDs of those members."""
+    """Return the member IDs of `reached_from`."""
     return {each.process.member_id for each in reached_from(network, machine) if each.process is not None}
 
 
 def leader_of(network: Network, machine: FakeMachine) -> int:
-    """The leader as this member knows it; 0 where it knows none."""
+    """Return the leader of this member, or 0 if it has none."""
     assert machine.process is not None
     leader = machine.process.cluster.leader
     return leader if leader in reached_ids(network, machine) and machine.process.member is not None else 0
 
 
 def steady_voters(network: Network, machine: FakeMachine) -> set[int]:
-    """The voters that this member has been connected to for five seconds, as etcd counts for a change of members.
+    """Return the voters that this member has been connected to for five seconds, and itself.
 
-    Itself is always one of them.
+    etcd counts them for a membership change.
     """
     assert machine.process is not None
     long_ago = network.now() - HEALTH_INTERVAL_S
@@ -67,7 +70,7 @@ def steady_voters(network: Network, machine: FakeMachine) -> set[int]:
 
 
 def is_in_sync(network: Network, machine: FakeMachine, member_id: int) -> bool:
-    """Whether the leader, as this member knows it, has given that member all of its log."""
+    """Return whether the leader of this member has sent all of its log to the other member."""
     started = [
         each.process.started_at
         for each in reached_from(network, machine)
@@ -77,8 +80,8 @@ def is_in_sync(network: Network, machine: FakeMachine, member_id: int) -> bool:
 
 
 def converge(network: Network) -> None:
-    """Brings every cluster to where it comes by itself: a leader where there is a quorum, started members
-    published, removed ones ended, the version followed. Elections take no time here."""
+    """Change each cluster as etcd does by itself: with a quorum it elects a leader, started members are published,
+    removed members exit, and the cluster version is updated. Elections take no time here."""
     for cluster in network.etcd.by_id.values():
         _elect(network, cluster)
         if not cluster.leader:
@@ -91,8 +94,8 @@ def converge(network: Network) -> None:
 
 
 def _elect(network: Network, cluster: FakeCluster) -> None:
-    able = [each for each in running_in(network, cluster) if _can_lead(network, each)]
-    ids = [each.process.member_id for each in able if each.process is not None]
+    candidates = [each for each in running_in(network, cluster) if _can_lead(network, each)]
+    ids = [each.process.member_id for each in candidates if each.process is not None]
     if cluster.leader in ids:
         return
     cluster.leader = ids[0] if ids else 0
@@ -114,7 +117,7 @@ def _can_lead(network: Network, machine: FakeMachine) -> bool:
 
 
 def _follow_leader(network: Network, machine: FakeMachine) -> None:
-    """What a member learns from a leader, or from those who know that it was removed (rule 33)."""
+    """Change a member by what its leader sends, or members that have its removal in their list (rule 33)."""
     process = machine.process
     assert process is not None
     if process.cluster.leader not in reached_ids(network, machine):

@@ -78,7 +78,11 @@ def test_every_error_of_the_network_is_told(number: int) -> None:
         (asyncssh.ConnectionLost("Login timeout expired"), ConnectFailed, "Login timeout expired"),
         (asyncssh.KeyExchangeFailed("No matching cipher"), ConnectFailed, "no SSH algorithm in common"),
         (asyncssh.HostKeyNotVerifiable("Host key is not trusted"), HostKeyUnknown, "is not in known_hosts"),
-        (asyncssh.HostKeyNotVerifiable("Host key is revoked"), HostKeyChanged, "differs from the key in known_hosts"),
+        (
+            asyncssh.HostKeyNotVerifiable("Host key is revoked"),
+            HostKeyChanged,
+            "differs from the key in known_hosts",
+        ),
         (ValueError("odd"), ConnectFailed, "cannot log in"),
     ],
 )
