@@ -134,7 +134,7 @@ async def test_machines_come_back_by_themselves_after_a_power_cut(
     network: FakeNetwork, tmp_path: Path
 ) -> None:
     for machine in network.machines.values():
-        machine.reboot()
+        network.reboot(machine.name)
     assert kinds(await make_plan(spec_of(), network, tmp_path)) == []
 
 
@@ -146,7 +146,7 @@ async def test_a_wiped_member_is_never_started_empty(network: FakeNetwork, tmp_p
     answer = await make_plan(spec_of(), network, tmp_path)
     assert isinstance(answer, Refusal)
     assert "holds no member" in answer.reasons[0].message
-    machine.reboot()
+    network.reboot(machine.name)
     assert machine.process is None, "the unit of the member refuses the start as well"
 
 

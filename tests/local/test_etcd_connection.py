@@ -78,7 +78,7 @@ async def test_a_member_of_another_authority(cluster: EtcdCluster, name: str) ->
     """A CA with another name, or a new CA with the same name and another key."""
     error = await expect_error(cluster, ca=Authority(name).pem)
     assert isinstance(error, EtcdUntrusted)
-    assert error.message == "m1: its certificate was signed by an authority that we do not trust"
+    assert error.message == "m1: the server certificate was signed by a CA that is not in our CA file"
     assert error.hint
 
 
@@ -86,7 +86,7 @@ async def test_a_member_of_another_authority(cluster: EtcdCluster, name: str) ->
 async def test_a_certificate_for_another_address(cluster: EtcdCluster, name: str) -> None:
     error = await expect_error(cluster, server_name=name)
     assert isinstance(error, EtcdUntrusted)
-    assert "does not hold the address" in error.message
+    assert "does not contain the address" in error.message
 
 
 async def test_a_member_whose_certificate_has_expired(cluster: EtcdCluster) -> None:
@@ -98,7 +98,7 @@ async def test_a_member_whose_certificate_has_expired(cluster: EtcdCluster) -> N
     finally:
         good.write(member.folder, "server")
     assert isinstance(error, EtcdUntrusted)
-    assert error.message == "m1: its certificate has expired"
+    assert error.message == "m1: the server certificate has expired"
     assert "certs renew" in error.hint
     async with cluster.client(
         "m1"
@@ -112,7 +112,7 @@ async def test_a_client_certificate_that_the_member_does_not_accept(cluster: Etc
     pair = signer.issue("root", days=-1 if which == "expired" else 7)
     error = await expect_error(cluster, cert=pair.cert, key=pair.key)
     assert isinstance(error, EtcdUntrusted)
-    assert "does not accept our client certificate" in error.message
+    assert "does not accept the client certificate of etcdup" in error.message
 
 
 async def test_no_client_certificate(cluster: EtcdCluster) -> None:
@@ -124,19 +124,19 @@ async def test_no_client_certificate(cluster: EtcdCluster) -> None:
 async def test_files_that_are_no_certificates(cluster: EtcdCluster, broken: str) -> None:
     error = await expect_error(cluster, target="", server_name="", **{broken: b"no PEM"})
     assert isinstance(error, EtcdUntrusted)
-    assert "damaged, or do not belong together" in error.message
+    assert "damaged, or do not match" in error.message
     assert "no PEM" not in error.message + error.detail
 
 
 async def test_a_key_of_another_certificate(cluster: EtcdCluster) -> None:
     error = await expect_error(cluster, key=cluster.authority.issue("root").key)
-    assert "damaged, or do not belong together" in error.message
+    assert "damaged, or do not match" in error.message
 
 
 async def test_a_closed_port(cluster: EtcdCluster) -> None:
     error = await expect_error(cluster, target=f"{cluster.members['m1'].address}:1")
     assert type(error) is EtcdUnavailable
-    assert error.message == "m1: nothing listens at its client port"
+    assert error.message == "m1: no program listens on the client port"
 
 
 async def test_a_forwarded_port_without_etcd_behind_it(cluster: EtcdCluster) -> None:
@@ -150,13 +150,13 @@ async def test_a_port_without_tls(cluster: EtcdCluster) -> None:
     async with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as target:
         error = await expect_error(cluster, target=target)
     assert isinstance(error, EtcdUntrusted)
-    assert "does not speak TLS" in error.message
+    assert "does not use TLS" in error.message
 
 
 async def test_an_unknown_host_name(cluster: EtcdCluster) -> None:
     error = await expect_error(cluster, target="unknown.invalid:2379")
     assert type(error) is EtcdUnavailable
-    assert "is not known" in error.message
+    assert "cannot be resolved" in error.message
 
 
 async def test_a_frozen_member(cluster: EtcdCluster) -> None:

@@ -340,7 +340,7 @@ async def test_each_wait_has_a_timeout(tmp_path: Path) -> None:
         cluster.members["m1"].stop()
         with pytest.raises(EtcdupError, match="within 0 s") as caught:
             await wait_for_downgrade_end(clients, clock=CLOCK, timeout_s=0)
-        assert "nothing listens at its client port" in caught.value.detail
+        assert "no program listens on the client port" in caught.value.detail
 
 
 async def return_answer(status: int, output: str) -> tuple[int, str]:

@@ -198,7 +198,7 @@ async def mode_and_owner_are_as_asked(host: Host, folder: str) -> None:
             assert owner_of(f"{folder}/file") == "root:root"
 
 
-async def an_owner_can_be_somebody_else(host: Host, folder: str) -> None:
+async def another_user_can_own_a_file(host: Host, folder: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give files away")
     await host.write(f"{folder}/file", b"x", mode=0o640, owner="nobody:daemon")
@@ -209,7 +209,7 @@ async def an_unknown_owner_is_an_error(host: Host, folder: str) -> None:
     await host.write(f"{folder}/file", b"old", mode=0o644, owner=OWNER)
     with pytest.raises(CommandFailed) as caught:
         await host.write(f"{folder}/file", b"new", mode=0o644, owner="no-such-user:root")
-    assert "before its files are written" in caught.value.hint
+    assert "create that user or group" in caught.value.hint
     assert await host.read(f"{folder}/file") == b"old"
     assert names_in(folder) == ["file"]
 
@@ -351,7 +351,7 @@ REAL_HOST_PROMISES: tuple[Promise, ...] = (
     fifty_commands_run_at_once,
     a_cancelled_command_leaves_the_host_usable,
     mode_and_owner_are_as_asked,
-    an_owner_can_be_somebody_else,
+    another_user_can_own_a_file,
     an_unknown_owner_is_an_error,
     a_reader_never_sees_half_a_file,
     writers_of_one_file_do_not_mix,

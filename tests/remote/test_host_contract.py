@@ -10,7 +10,8 @@ from etcdup.remote import local
 from etcdup.remote.host import Host
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh import ssh
-from etcdup.testing.network import FakeHost, FakeNetwork
+from etcdup.testing.host import FakeHost
+from etcdup.testing.network import FakeNetwork
 from tests.remote.host_contract import HOST_PROMISES, Promise, named
 from tests.remote.real_host_contract import REAL_HOST_PROMISES
 from tests.support.sshd import Sshd

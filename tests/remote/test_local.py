@@ -39,7 +39,7 @@ async def test_a_full_disk_keeps_the_old_file(small_disk: Path) -> None:
     with pytest.raises(CommandFailed) as caught:
         await host.write(f"{small_disk}/file", b"n" * 200_000, mode=0o644, owner=OWNER)
     assert "No space left" in caught.value.detail
-    assert "the old file is untouched" in caught.value.hint
+    assert "the old file is unchanged" in caught.value.hint
     assert [path.name for path in _listed(small_disk)] == ["file"]
     assert await host.read(f"{small_disk}/file") == b"old"
 

@@ -101,11 +101,11 @@ async def test_a_password_that_sudo_leaves_does_not_become_input(
     ("ended", "words"),
     [
         (RawResult(127, b"", b"env: 'sudo': No such file or directory"), "sudo is not installed"),
-        (RawResult(1, b"", b"sudo: sorry, you must have a tty to run sudo"), "insists on a terminal"),
-        (RawResult(1, b"", b"sudo: unable to resolve plugin"), "ended with status 1"),
+        (RawResult(1, b"", b"sudo: sorry, you must have a tty to run sudo"), "requires a terminal"),
+        (RawResult(1, b"", b"sudo: unable to resolve plugin"), "exited with status 1"),
     ],
 )
-def test_what_cannot_be_staged_here(ended: RawResult, words: str) -> None:
+def test_each_other_failure_of_sudo_has_its_message(ended: RawResult, words: str) -> None:
     error = sudo_failed("infra1", "admin", ended)
     assert words in error.message
     assert error.hint

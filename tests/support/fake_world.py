@@ -24,7 +24,8 @@ from etcdup.remote.etcd.client import Credentials, EtcdClient
 from etcdup.remote.etcd.errors import EtcdUnavailable
 from etcdup.remote.host import Host
 from etcdup.testing.etcd_client import FakeEtcd
-from etcdup.testing.network import FakeHost, FakeNetwork
+from etcdup.testing.host import FakeHost
+from etcdup.testing.network import FakeNetwork
 from etcdup.testing.salvage import FakeTemporaryEtcd
 
 TOKEN = "prod-0123456789ab"

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from etcdup.remote.etcd.client import EtcdClient
 from etcdup.testing.etcd_client import FakeEtcd
-from etcdup.testing.network import FakeHost, FakeMachine, FakeNetwork, Node
+from etcdup.testing.host import FakeHost
+from etcdup.testing.network import FakeMachine, FakeNetwork, Node
 from tests.support.etcd_binaries import etcd_binaries
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 

@@ -8,7 +8,8 @@ import pytest
 from etcdup.errors import ConnectionLost
 from etcdup.remote.etcd.errors import EtcdRefused, EtcdTimeout, EtcdUnavailable, EtcdUnsupported
 from etcdup.testing.etcd_client import FakeEtcd
-from etcdup.testing.network import FakeHost, FakeNetwork, Killed
+from etcdup.testing.host import FakeHost
+from etcdup.testing.network import FakeNetwork, Killed
 from etcdup.testing.process import PANIC
 from tests.support.real_and_fake_etcd import FakeClusterUnderTest
 

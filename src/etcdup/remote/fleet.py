@@ -1,4 +1,4 @@
-"""All hosts of a cluster at once. One that cannot be reached is a result, not the end of the others' work."""
+"""All hosts of a cluster at the same time. A host that cannot be reached does not end the work on other hosts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -14,14 +14,14 @@ from etcdup.remote.ssh import ssh
 
 T = TypeVar("T")
 
-# Logins at the same moment. sshd on a shared jump host drops logins beyond ten (MaxStartups).
+# Logins at the same time. sshd on a shared jump host drops logins beyond ten (MaxStartups).
 LOGINS_AT_ONCE = 8
 
 Connect = Callable[[HostSpec, SshSpec, SshSecrets], Awaitable[Host]]
 
 
 class Fleet:
-    """The hosts that were reached, and why the others were not. Every host of the Spec is in one of both."""
+    """The hosts that were reached, and the errors of the others. Each host of the Spec is in one of the two."""
 
     def __init__(self, reach: Callable[[HostSpec], Awaitable[Host]]) -> None:
         self.hosts: dict[str, Host] = {}
@@ -29,7 +29,7 @@ class Fleet:
         self._reach = reach
 
     async def connect_host(self, host: HostSpec) -> None:
-        """Tries to reach one more host, once."""
+        """Try once to connect to one more host."""
         if host.name in self.hosts or host.name in self.unreachable:
             return
         try:
@@ -40,7 +40,7 @@ class Fleet:
     async def each(
         self, names: Iterable[str], work: Callable[[Host], Coroutine[Any, Any, T]]
     ) -> dict[str, T | RemoteError]:
-        """Does the work on these hosts at the same time; a RemoteError is that host's result.
+        """Do the work on these hosts at the same time; a RemoteError is the result of that host.
 
         Any other error ends the work on all of them.
         """
@@ -60,7 +60,7 @@ class Fleet:
 
 
 async def connect(host: HostSpec, ssh_spec: SshSpec, secrets: SshSecrets) -> Host:
-    """One host, by whatever door its `local` says."""
+    """Return one host: this machine if `local` is set, a host over SSH otherwise."""
     if host.local:
         return await local.connect_local(host, ssh_spec, secrets=secrets)
     return await ssh.connect(host, ssh_spec, secrets=secrets)
@@ -70,9 +70,9 @@ async def connect(host: HostSpec, ssh_spec: SshSpec, secrets: SshSecrets) -> Hos
 async def open_fleet(
     spec: Spec, secrets: SshSecrets, *, connect: Connect = connect, logins: asyncio.Semaphore | None = None
 ) -> AsyncIterator[Fleet]:
-    """Reaches every host at once, and lets go of all of them at the end.
+    """Connect to all hosts at the same time, and close them at the end.
 
-    `logins` bounds logins over several fleets, where many clusters are opened together.
+    `logins` limits the logins of several fleets that are opened together.
     """
     bound = logins or asyncio.Semaphore(LOGINS_AT_ONCE)
 
@@ -89,7 +89,7 @@ async def open_fleet(
 
 
 async def _gather(work: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T]:
-    """Waits for all; the first error of ours ends the rest and comes out bare, not in a group."""
+    """Wait for all. The first EtcdupError cancels the rest, and is raised by itself, not in a group."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(job) for name, job in work.items()}

@@ -1,7 +1,7 @@
-"""The one door to a machine.
+"""The only interface to a machine.
 
-`ssh.py`, `local.py` and the in-memory `fake.py` implement Host, and one contract suite
-(tests/remote/host_contract.py) holds all three to the same behaviour.
+`ssh/ssh.py`, `local.py` and the in-memory `testing/host.py` implement Host. One contract suite
+(tests/remote/host_contract.py) tests that all three behave the same.
 """
 
 import shlex
@@ -18,7 +18,7 @@ COMMAND_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended. Any exit status is an answer, not an exception."""
+    """The result of a command. An exit status other than 0 is a result too, not an exception."""
 
     host: str
     argv: tuple[str, ...]
@@ -28,7 +28,7 @@ class Result:
     duration_s: float = field(default=0.0, compare=False)
 
     def check(self, *, hint: str = "") -> "Result":
-        """This result, if the command succeeded; raises CommandFailed otherwise."""
+        """Return this result if the command succeeded. Raises CommandFailed otherwise."""
         if self.status != 0:
             raise CommandFailed(
                 self.host, shlex.join(self.argv), self.status, self.stdout, self.stderr, hint=hint
@@ -38,7 +38,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Blob:
-    """Bytes to be streamed to a command's stdin from a file on the operator's machine."""
+    """A file on the machine of the operator that is streamed to the stdin of a command."""
 
     path: Path
 
@@ -48,7 +48,7 @@ Stdin = bytes | Blob
 
 @dataclass(frozen=True)
 class HostFile:
-    """A file to be put in place. Its content may be a key, so it is never shown."""
+    """A file to write. Its content may be a key, so it is never shown."""
 
     path: str
     content: bytes = field(repr=False)
@@ -58,7 +58,7 @@ class HostFile:
 
 @dataclass(frozen=True)
 class HostCommand:
-    """A command among several that go in one round trip."""
+    """One of several commands that are run in one round trip."""
 
     argv: tuple[str, ...]
     timeout_s: float = COMMAND_TIMEOUT_S
@@ -68,7 +68,7 @@ HostTask = HostCommand | tuple[HostFile, ...]
 
 
 class Held(Protocol):
-    """A command that is kept running through its connection; `lines` is its stdout as it comes."""
+    """A command that runs as long as its connection; `lines` yields its stdout while it is written."""
 
     def lines(self) -> AsyncIterator[str]: ...
 
@@ -76,10 +76,10 @@ class Held(Protocol):
 
 
 class Host(Protocol):
-    """One machine, as root (or, for a local host with a folder of its own, as this user).
+    """One machine, as root, or as this user for a local host with a directory of its own.
 
-    Every method raises a RemoteError (errors.py) when the transport fails, and only then; every wait has
-    the deadline that its caller gives.
+    Methods raise a RemoteError (errors.py) if the transport fails, and only then. Each wait has the timeout that the
+    caller gives.
     """
 
     name: str
@@ -87,53 +87,53 @@ class Host(Protocol):
     async def run(
         self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = COMMAND_TIMEOUT_S
     ) -> Result:
-        """Runs a command without a shell of the caller's making; any status is returned in the Result.
+        """Run a command without a shell, and return its result with any exit status.
 
-        stdout and stderr are decoded as UTF-8 with replacement. A command that is not there ends with
-        status 127. At the timeout the command is ended and CommandFailed (status None) is raised.
+        stdout and stderr are decoded as UTF-8 with replacement. A command that does not exist has status 127. At the
+        timeout the command is ended and CommandFailed (status None) is raised.
         """
         ...
 
     async def read(self, path: str, *, timeout_s: float = COMMAND_TIMEOUT_S) -> bytes | None:
-        """A file's content, or None where there is no such file."""
+        """Return the content of a file, or None if it does not exist."""
         ...
 
     async def write(
         self, path: str, content: bytes, *, mode: int, owner: str, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> None:
-        """Puts a file in place atomically: a reader, and a crash, see the old file or the new one whole.
+        """Write a file atomically: after a crash too, the file is the old one or the complete new one.
 
-        `owner` is `user:group`. The parent folder must exist. The content never appears in an argv, and at
-        no moment is the file readable by more than `mode` allows.
+        `owner` is `user:group`. The parent directory must exist. The content is never in an argv, and the file is
+        never readable for more users than `mode` allows.
         """
         ...
 
     async def write_all(self, files: Sequence[HostFile], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
-        """Several files in one round trip, each as `write` does it, renamed in the order given.
+        """Write several files in one round trip, each as `write` does, and rename them in this order.
 
-        All are complete on the disk before the first is renamed: where one cannot be written, none is.
+        All are complete on the disk before the first is renamed: if one cannot be written, none is.
         """
         ...
 
     async def run_all(self, tasks: Sequence[HostTask], *, stdin: Stdin = b"") -> list[Result]:
-        """Commands and files in one round trip, in order, each as `run` or `write_all` does it; `stdin` is the last
-        command's.
+        """Run commands and write files in one round trip, in order, as `run` and `write_all` do.
 
-        The first task that fails is the last that is done: its Result, then the last of the list, says why.
-        Where the connection is lost, those done so far are unknown, and those not begun are not done.
+        `stdin` is for the last command. The first task that fails is the last that is done, and the last Result of
+        the list. After a lost connection it is unknown which tasks were done; tasks not begun are not done.
         """
         ...
 
     def hold(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Held]:
-        """Starts a command that lives as long as the block: when the block or the connection ends, its
-        stdin ends."""
+        """Start a command that runs as long as the block. Its stdin ends with the block or the connection."""
         ...
 
     async def forward(self, address: str, port: int) -> tuple[str, int]:
-        """An address and port on the operator's machine from which TCP reaches `address:port` as seen from
-        the host. Lives until `close`; asking twice gives the same answer."""
+        """Return an address and port on this machine that leads to `address:port` as the host reaches it.
+
+        The forwarding lasts until `close`. A second call returns the same address and port.
+        """
         ...
 
     async def close(self) -> None:
-        """Ends the connection. Safe to call twice."""
+        """Close the connection. A second call does nothing."""
         ...

@@ -1,4 +1,4 @@
-"""This machine as a Host (`local: true`): as root, through sudo, or as this user in a folder of its own."""
+"""This machine as a Host (`local: true`): as root, with sudo, or as this user in a directory of its own."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ LINE_LIMIT = 1024 * 1024
 
 
 async def connect_local(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> "LocalHost":
-    """Finds how to be root here, if the host is to be changed as root."""
+    """Return this machine as a Host, with sudo if commands must run as root."""
     local = LocalHost(host.name, own_folder=host.root is not None)
     if host.root is None and ssh.sudo and os.geteuid() != 0:
         await local.use_sudo(secrets)
@@ -30,15 +30,15 @@ async def connect_local(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) ->
 
 
 class LocalHost(PosixHost):
-    """Commands are processes of this machine, each in a session of its own."""
+    """A Host whose commands are processes of this machine, each in a session of its own."""
 
     def __init__(self, name: str, *, own_folder: bool = False) -> None:
-        """With `own_folder` files stay with this user, whatever owner is asked for."""
+        """With `own_folder` this user owns all files that are written."""
         super().__init__(name, at_once=AT_ONCE)
         self._own_folder = own_folder
 
     async def use_sudo(self, secrets: SshSecrets) -> None:
-        """From here on every command runs as root."""
+        """Run each further command as root."""
         user = pwd.getpwuid(os.geteuid()).pw_name
 
         async def probe(argv: Sequence[str], stdin: bytes) -> RawResult:
@@ -118,12 +118,12 @@ class _LocalHeld:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment without etcdup's own variables: some of them are secrets."""
+    """Return the environment of this process without the variables of etcdup: some are secrets."""
     return {name: value for name, value in os.environ.items() if not name.startswith("ETCDUP_")}
 
 
 async def _feed(process: Process, stdin: AsyncIterator[bytes]) -> None:
-    """Writes until the command stops reading, which is its right."""
+    """Write until the end of stdin, or until the command stops reading, which is no error."""
     assert process.stdin is not None
     with suppress(BrokenPipeError, ConnectionResetError):
         async for chunk in stdin:
@@ -150,7 +150,7 @@ async def _end_held(process: Process) -> None:
 
 
 async def _end(process: Process) -> None:
-    """Kills the process and what it started; root's processes below sudo end at their own timeout."""
+    """Kill the process and its children. The processes of root below sudo end at their own timeout."""
     assert process.stdin is not None
     process.stdin.close()
     with suppress(ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""What SSH and local hosts share: commands, files and timeouts over one way to execute an argv."""
+"""The common part of SSH and local hosts: commands, files and timeouts on top of one method that executes an argv."""
 
 import asyncio
 import time
@@ -14,15 +14,15 @@ from etcdup.remote.sudo import AsLogin, Become, BySudoWithPassword, RawResult
 
 CHUNK = 256 * 1024
 
-# The host ends a command at its timeout by itself. This much later we stop listening to a silent host.
+# The host itself ends a command at its timeout. This much later etcdup stops waiting for the host.
 GRACE_S = scripts.KILL_AFTER_S + 2
 
 
 class PosixHost(ABC):
-    """A Host on which sh and coreutils are run, whatever carries their stdin and stdout."""
+    """A Host that runs sh and coreutils over any transport."""
 
     def __init__(self, name: str, *, become: Become | None = None, at_once: int) -> None:
-        """`at_once` bounds how many commands run at the same moment; further ones wait, untimed."""
+        """`at_once` limits how many commands run at the same time; further commands wait without a timeout."""
         self.name = name
         self._become = become or AsLogin()
         self._slots = asyncio.Semaphore(at_once)
@@ -82,10 +82,10 @@ class PosixHost(ABC):
 
     @abstractmethod
     async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> RawResult:
-        """Runs an argv as it is; when cancelled, ends the command as far as the transport can."""
+        """Run an argv unchanged. If cancelled, end the command as far as the transport can."""
 
     def _owner(self, owner: str) -> str:
-        """The owner to give to a written file; nothing means the writing user."""
+        """Return the owner for a written file; empty means the user that writes."""
         return owner
 
     def _write_argv(self, files: Sequence[HostFile]) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ class PosixHost(ABC):
         )
 
     def _result(self, task: HostTask, timeout_s: float, ended: RawResult, took_s: float) -> Result:
-        """One of several commands; a RemoteError where it ran out of time."""
+        """Return the result of one of several commands. Raises a RemoteError at its timeout."""
         argv = task.argv if isinstance(task, HostCommand) else ("write", *(file.path for file in task))
         if ended.status in scripts.TIMED_OUT and took_s + scripts.TICK_S >= timeout_s:
             raise self._timed_out(argv, timeout_s, ended)
@@ -104,7 +104,7 @@ class PosixHost(ABC):
     async def _run_raw(
         self, argv: Sequence[str], stdin: Stdin, timeout_s: float, *, first: bytes = b""
     ) -> RawResult:
-        """`first` goes to the command before `stdin`."""
+        """Run a command. `first` is sent to its stdin before `stdin`."""
         wrapped = self._become.wrap(scripts.bounded(argv, timeout_s))
         async with self._slots:
             started = time.monotonic()
@@ -128,7 +128,7 @@ class PosixHost(ABC):
             None,
             ended.stdout.decode(errors="replace"),
             ended.stderr.decode(errors="replace"),
-            hint=f"it was ended after {timeout_s:g} s; see whether {self.name} is overloaded, then try again",
+            hint=f"check the load of {self.name}, then try again: the command was ended after {timeout_s:g} s",
         )
 
     def _check_password_taken(self, ended: RawResult) -> None:
@@ -136,8 +136,8 @@ class PosixHost(ABC):
         if guarded and ended.status == scripts.GUARD_STATUS and not ended.stderr:
             raise SudoFailed(
                 self.name,
-                f"sudo on {self.name} asks for a password for some commands and not for others",
-                hint="let sudo treat all commands of this user alike: all with a password, or all NOPASSWD",
+                f"sudo on {self.name} requires a password for some commands and not for others",
+                hint=f"run `visudo` on {self.name}: require a password for all commands of this user, or for none",
             )
 
     def _failed(self, what: str, ended: RawResult) -> RemoteError:
@@ -147,13 +147,16 @@ class PosixHost(ABC):
 
 
 _HINTS = (
-    ("No space left on device", "free space on that filesystem; the old file is untouched"),
-    ("Read-only file system", "that filesystem is mounted read-only; `dmesg` may tell why"),
+    ("No space left on device", "free disk space on that file system; the old file is unchanged"),
+    (
+        "Read-only file system",
+        "run `dmesg` on the host to find out why that file system is mounted read-only",
+    ),
     ("Permission denied", "log in as root, or set `ssh.sudo: true`"),
     ("Operation not permitted", "log in as root, or set `ssh.sudo: true`"),
-    ("invalid user", "that user or group must be there before its files are written"),
-    ("invalid group", "that user or group must be there before its files are written"),
-    ("only a part of the content", "run the same command again; the old file is untouched"),
+    ("invalid user", "create that user or group on the host first"),
+    ("invalid group", "create that user or group on the host first"),
+    ("only a part of the content", "run the same command again; the old file is unchanged"),
 )
 
 
@@ -162,23 +165,23 @@ def _contents(files: Sequence[HostFile]) -> bytes:
 
 
 def _parts(several: RawResult) -> list[tuple[RawResult, float]]:
-    """What became of each command that was begun, and its seconds; only the last of them can have failed."""
-    times, said = scripts.split_output(several.stdout)
-    _, complaints = scripts.split_output(several.stderr)
-    statuses = [*(0 for _ in said[1:]), several.status]
+    """Return the result and the duration of each command that was begun. Only the last can have failed."""
+    times, stdouts = scripts.split_output(several.stdout)
+    _, stderrs = scripts.split_output(several.stderr)
+    statuses = [*(0 for _ in stdouts[1:]), several.status]
     took_s = [after - before for before, after in pairwise(times)] or [0.0]
-    ended = [RawResult(*each) for each in zip(statuses, said, complaints, strict=False)]
+    ended = [RawResult(*each) for each in zip(statuses, stdouts, stderrs, strict=False)]
     return list(zip(ended, took_s, strict=False))
 
 
 def command_text(argv: Sequence[str]) -> str:
-    """A command as messages show it: its first words, so that a script does not fill the screen."""
+    """Return the beginning of a command, for messages: a whole script would fill the screen."""
     words = " ".join(" ".join(argv).split())
     return words if len(words) <= 100 else words[:99] + "…"
 
 
 async def chunks(preface: bytes, stdin: Stdin) -> AsyncGenerator[bytes, None]:
-    """What goes to a command's stdin, in pieces that a flow-controlled writer can wait between."""
+    """Yield the stdin of a command in pieces, between which a writer can wait."""
     if preface:
         yield preface
     if isinstance(stdin, Blob):

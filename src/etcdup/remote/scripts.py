@@ -1,6 +1,6 @@
-"""The shell that runs on hosts, shared by every Host: sh (dash is enough), coreutils and sudo.
+"""The shell scripts that all Hosts run: they need sh (dash is enough), coreutils and sudo.
 
-Scripts take what they work on as positional arguments, never by being pasted together.
+Paths, owners and commands are positional arguments of the scripts. They are never inserted into the text of a script.
 """
 
 import re
@@ -9,26 +9,39 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 
-# A command that ignores SIGTERM at its timeout is killed this much later.
+# A command that ignores SIGTERM at its timeout gets SIGKILL this much later.
 KILL_AFTER_S = 2
 
-# GNU timeout's own status, and that of a command which it had to kill.
+# The exit status of GNU timeout after a timeout, and after it had to kill the command.
 TIMED_OUT = frozenset({124, 137})
 
-# The contents follow each other on stdin; the paths are the first arguments, then the owners.
+# Write several files in one round trip. `write_files` fills in the braces; a double brace is a brace of the shell.
 #
-# All of them are complete on the disk before the first is renamed: a full disk or a cut connection leaves
-# every old file. The size is checked because a cut connection looks like the end of the content. They are written,
-# under their own names, in a folder beside them that holds the writer's process ID: two writers never share one, and
-# what a killed writer left is told apart from one at work. Nobody else may enter it, and noclobber makes the creation
-# of files exclusive, so a planted link is not followed. One mv then renames all that go to one folder: between a key
-# and its certificate there are two system calls of one program, and not its end and the start of another (rule 16).
-# `head -c` reads no further than it is asked to, so the next file's content is left to it. What one program can do
-# for all files it does for all: starting programs is most of the work on a small file.
+# Arguments: the paths, then the owners. Stdin: the contents, one after the other. Variables that `write_files` makes:
+# `d1` is the directory of path 1, and `t1` is the temporary file of path 1, in the directory `.etcdup.PID` in `d1`.
+#
+# The steps, in this order:
+#
+# 1. `prepare` makes the directory `.etcdup.PID` in each target directory, and removes those that killed writers left.
+#    PID is the process ID of this shell, so two writers never share a directory, and a writer that still runs has a
+#    directory in /proc. umask 077 lets no other user in.
+# 2. `receive` writes each content to its temporary file. `head -c` reads exactly the given size, so the next content
+#    stays on stdin. `set -C` (noclobber) makes the creation exclusive: a symbolic link of an attacker is not followed.
+# 3. The sizes are compared, because a cut connection looks like the end of the content.
+# 4. Owner and mode are set, and the contents are synced.
+# 5. `mv` renames the files. All are complete on the disk before the first rename, so a full disk or a cut connection
+#    leaves all old files. One `mv` renames all files of a directory: between the renames of a key and its certificate
+#    no program has to start (rule 16).
+# 6. The target directories are synced. At each exit the trap removes the temporary directories.
+#
+# One program handles all files where possible, because most of the time for a small file is the start of programs.
+#
+# It is not a file that shellcheck reads: the number of files decides which lines there are. The loop that this would
+# need cannot keep a list of paths in sh without eval.
 _WRITE = """\
 set -eu
 umask 077
-room() {{
+prepare() {{
     if [ ! -d "$1/" ]; then echo "no such folder: $1" >&2; exit 1; fi
     for left in "$1/.etcdup."*; do
         [ -e "$left" ] || continue
@@ -45,7 +58,7 @@ receive() {{
 {temps}
 trap 'rm -rf -- {stages}' EXIT
 trap 'exit 1' HUP INT TERM
-{rooms}
+{prepare}
 set -C
 {receive}
 set +C
@@ -57,9 +70,9 @@ sync -- {all_temps}
 sync -- {targets}
 """
 
-# Several commands in one: for each, whether it reads stdin, the count of its words, and those. A mark with the
-# time, on both outputs, begins each of them and ends the last, so that they can be told apart. Where nobody listens
-# any more, the mark ends the script: no command is begun after its operator is gone.
+# Run several commands. The arguments of each are: whether it reads stdin, the number of its words, and its words.
+# A line with the time separates the outputs of the commands, on stdout and stderr. If the connection is lost, writing
+# that line fails and ends the script: no command begins after etcdup has gone.
 _SEVERAL = r"""
 set -eu
 mark() { read -r up _ </proc/uptime; printf '\036etcdup %s\n' "$up"; printf '\036etcdup %s\n' "$up" >&2; }
@@ -74,20 +87,22 @@ while [ $# -gt 0 ]; do
     shift "$size"
 done
 """
-# /proc/uptime counts hundredths of a second: two readings may be that much nearer than what they measure.
+# /proc/uptime counts hundredths of a second, so a measured duration may be that much too short.
 TICK_S = 0.011
 _MARK = re.compile(rb"\x1eetcdup ([0-9.]+)\n")
 
-# Runs "$@" after the line that follows the password. Where sudo did not ask for the password (a NOPASSWD
-# rule for this command alone), the password is still on stdin: it must not become the command's input.
+# Run "$@" after the line that follows the password. If sudo required no password (a NOPASSWD rule for this command
+# only), the password is still on stdin, and the command must not read it.
 GUARD_WORD = "etcdup-sudo-took-the-password"
 GUARD_STATUS = 125
 _GUARD = f'IFS= read -r word; [ "$word" = {GUARD_WORD} ] || exit {GUARD_STATUS}; exec "$@"'
 
 
 def write_files(files: Sequence[tuple[str, int, str, int]]) -> tuple[str, ...]:
-    """Puts stdin into files, each atomically and durably: path, mode, owner, size. An empty owner leaves it to
-    the writing user."""
+    """Return the command that writes stdin to files, each atomically and durably: path, mode, owner, size.
+
+    With an empty owner the user that writes owns the file.
+    """
     paths = [path for path, *_ in files]
     owners = sorted({owner for _, _, owner, _ in files} - {""})
     modes = sorted({mode for _, mode, _, _ in files} - {0o600})
@@ -105,7 +120,7 @@ def write_files(files: Sequence[tuple[str, int, str, int]]) -> tuple[str, ...]:
         folders="\n".join(f"d{n}=${{{n}%/*}}" for n in firsts.values()),
         temps="\n".join(f't{n}="$d{home}/.etcdup.$$/${{{n}##*/}}"' for n, home in enumerate(homes, 1)),
         stages=" ".join(f'"$d{n}/.etcdup.$$"' for n in firsts.values()),
-        rooms="\n".join(f'room "$d{n}"' for n in firsts.values()),
+        prepare="\n".join(f'prepare "$d{n}"' for n in firsts.values()),
         receive="\n".join(
             f'receive "${{{n}}}" {temp} {size}'
             for n, (temp, (*_, size)) in enumerate(zip(temps, files, strict=True), 1)
@@ -124,7 +139,7 @@ def _folder(path: str) -> str:
 
 
 def _first_of_each_folder(paths: Sequence[str]) -> dict[str, int]:
-    """The number of the first path in every folder, counted from 1."""
+    """Return the number of the first path in each directory, counted from 1."""
     firsts: dict[str, int] = {}
     for number, path in enumerate(paths, 1):
         firsts.setdefault(_folder(path), number)
@@ -132,7 +147,7 @@ def _first_of_each_folder(paths: Sequence[str]) -> dict[str, int]:
 
 
 def in_sequence(commands: Sequence[tuple[Sequence[str], bool]]) -> tuple[str, ...]:
-    """Commands one after the other until one fails; the others than those with True find stdin empty."""
+    """Return the command that runs commands in order until one fails. Stdin is empty for those without True."""
     words = (
         word
         for argv, reads_stdin in commands
@@ -142,9 +157,9 @@ def in_sequence(commands: Sequence[tuple[Sequence[str], bool]]) -> tuple[str, ..
 
 
 def split_output(output: bytes) -> tuple[list[float], list[bytes]]:
-    """An output of `several`: the host's time in seconds at each begin and at the end, and what each command said.
+    """Split an output of `in_sequence`: the time of the host at each start and at the end, and the outputs.
 
-    What was said before the first of them stands alone where none was begun.
+    If no command was begun, the only output is the text before the first command.
     """
     before, *marked = _MARK.split(output)
     return [float(time) for time in marked[::2]], marked[1:-2:2] or [before]
@@ -155,28 +170,28 @@ def read_file(path: str) -> tuple[str, ...]:
 
 
 def bounded(argv: Sequence[str], timeout_s: float) -> tuple[str, ...]:
-    """The command, ended on its own host at the timeout: no orphan stays if the operator is gone by then."""
+    """Return the command with a timeout on its host: it ends there even if etcdup has gone."""
     return ("timeout", "-k", str(KILL_AFTER_S), f"{timeout_s:.3f}", *argv)
 
 
 def plain(argv: Sequence[str]) -> tuple[str, ...]:
-    """The command with messages that can be parsed."""
+    """Return the command with messages in English, which can be parsed."""
     return ("env", "LC_ALL=C", *argv)
 
 
 def by_sudo(argv: Sequence[str]) -> tuple[str, ...]:
-    """The command as root where sudo asks for nothing."""
+    """Return the command as root, if sudo requires no password."""
     return plain(("sudo", "-n", "--", *argv))
 
 
 def by_sudo_with_password(argv: Sequence[str]) -> tuple[str, ...]:
-    """The command as root; the password and GUARD_WORD are the first two lines of stdin.
+    """Return the command as root. The password and GUARD_WORD are the first two lines of stdin.
 
-    `-k` makes sudo ask every time, so that what is on stdin never depends on an earlier command.
+    `-k` makes sudo read the password each time, so the content of stdin never depends on an earlier command.
     """
     return plain(("sudo", "-k", "-S", "-p", "", "--", "sh", "-c", _GUARD, "sh", *argv))
 
 
 def as_line(argv: Sequence[str]) -> str:
-    """The command for the login shell that sshd hands it to; exec saves that shell's process."""
+    """Return the command line for the login shell that sshd starts. `exec` saves the process of that shell."""
     return "exec " + shlex.join(argv)

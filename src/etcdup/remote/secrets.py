@@ -1,4 +1,4 @@
-"""Where passphrases and the sudo password come from. They are asked for once, and never stored."""
+"""Passphrases and the sudo password. etcdup asks for each of them once, and never stores them."""
 
 import asyncio
 import os
@@ -8,12 +8,12 @@ from typing import Protocol
 SUDO_PASSWORD_VARIABLE = "ETCDUP_SUDO_PASSWORD"  # noqa: S105
 KEY_PASSPHRASE_VARIABLE = "ETCDUP_SSH_PASSPHRASE"  # noqa: S105
 
-# Shows a prompt without echo; None where nobody can be asked.
+# Show a prompt without echo. The result is None if there is no terminal.
 AskOperator = Callable[[str], Awaitable[str | None]]
 
 
 class SshSecrets(Protocol):
-    """What only the operator knows. None means: not known, and nobody there to ask."""
+    """Secrets of the operator. None means that the secret is not known and there is no terminal."""
 
     async def passphrase(self, key_file: str) -> str | None: ...
 
@@ -21,7 +21,7 @@ class SshSecrets(Protocol):
 
 
 class Secrets:
-    """Secrets from the environment, else by asking: once for each, however many hosts want them."""
+    """Secrets from the environment, or from a prompt: one prompt for each secret, for all hosts together."""
 
     def __init__(self, ask: AskOperator | None = None, *, environ: Mapping[str, str] = os.environ) -> None:
         self._ask = ask

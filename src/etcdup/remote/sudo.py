@@ -1,4 +1,4 @@
-"""Becoming root: by login, by sudo, or by sudo with a password, which only ever goes to stdin."""
+"""How commands run as root: by login, by sudo, or by sudo with a password, which is only sent to stdin."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ NOT_FOUND_STATUS = 127
 
 @dataclass(frozen=True)
 class RawResult:
-    """How a process ended, as bytes."""
+    """The result of a process, as bytes."""
 
     status: int
     stdout: bytes
@@ -27,7 +27,7 @@ Execute = Callable[[Sequence[str], bytes], Awaitable[RawResult]]
 
 @dataclass(frozen=True)
 class AsLogin:
-    """Commands run as the user who logged in."""
+    """Commands run as the user of the login."""
 
     preface: bytes = b""
 
@@ -37,7 +37,7 @@ class AsLogin:
 
 @dataclass(frozen=True)
 class BySudo:
-    """Commands run as root; sudo asks for nothing."""
+    """Commands run as root; sudo requires no password."""
 
     preface: bytes = b""
 
@@ -47,7 +47,7 @@ class BySudo:
 
 @dataclass(frozen=True)
 class BySudoWithPassword:
-    """Commands run as root; `preface` is what sudo reads from stdin before the command does."""
+    """Commands run as root; sudo reads `preface` from stdin before the command reads the rest."""
 
     preface: bytes = field(repr=False)
 
@@ -59,7 +59,7 @@ Become = AsLogin | BySudo | BySudoWithPassword
 
 
 async def become_root(host: str, user: str, execute: Execute, secrets: SshSecrets) -> Become:
-    """Finds how this user becomes root, by trying; SudoFailed if it cannot."""
+    """Try how this user becomes root, and return it. Raises SudoFailed if no way works."""
     ended = await execute(scripts.by_sudo(("true",)), b"")
     if ended.status == 0:
         return BySudo()
@@ -78,31 +78,31 @@ async def become_root(host: str, user: str, execute: Execute, secrets: SshSecret
 def _password_needed(host: str, user: str) -> SudoFailed:
     return SudoFailed(
         host,
-        f"sudo asks for {user}'s password on {host}, and none was given",
-        hint=f"run in a terminal to be asked, set {SUDO_PASSWORD_VARIABLE}, "
+        f"sudo on {host} requires the password of {user}, and none was given",
+        hint=f"run etcdup in a terminal to type it, set {SUDO_PASSWORD_VARIABLE}, "
         f"or allow `{user} ALL=(ALL) NOPASSWD: ALL` with visudo",
     )
 
 
 def sudo_failed(host: str, user: str, ended: RawResult) -> SudoFailed:
-    """The reason that sudo gave (in its own English words), and what to do about it."""
-    said = ended.error_text()
+    """Return the error for the message of sudo, which is in English, with a hint."""
+    text = ended.error_text()
     if ended.status == NOT_FOUND_STATUS:
         return SudoFailed(
             host,
             f"sudo is not installed on {host}",
-            hint="install sudo there, or log in as root (`ssh.user: root`)",
+            hint=f"install sudo on {host}, or log in as root (`ssh.user: root`)",
         )
     for words, why, hint in _REASONS:
-        if any(word in said for word in words):
+        if any(word in text for word in words):
             return SudoFailed(
-                host, why.format(user=user, host=host), detail=said, hint=hint.format(user=user, host=host)
+                host, why.format(user=user, host=host), detail=text, hint=hint.format(user=user, host=host)
             )
     return SudoFailed(
         host,
-        f"{user} could not become root on {host}: sudo ended with status {ended.status}",
-        detail=said,
-        hint=f"log in as {user} and try `sudo true`",
+        f"{user} cannot become root on {host}: sudo exited with status {ended.status}",
+        detail=text,
+        hint=f"log in to {host} as {user} and try `sudo true`",
     )
 
 
@@ -110,21 +110,21 @@ _REASONS = (
     (
         ("incorrect password", "Sorry, try again", "no password was provided"),
         "sudo did not accept the password of {user} on {host}",
-        f"check {SUDO_PASSWORD_VARIABLE} or what you typed; every host must have the same password",
+        f"check {SUDO_PASSWORD_VARIABLE} or the password that you typed; it must be the same on all hosts",
     ),
     (
         ("not in the sudoers file", "is not allowed to", "may not run sudo"),
         "{user} may not use sudo on {host}",
-        "on {host}, as root: add {user} to the sudo group, or `{user} ALL=(ALL) NOPASSWD: ALL` with visudo",
+        "on {host}, as root: add {user} to the sudo group, or add `{user} ALL=(ALL) NOPASSWD: ALL` with visudo",
     ),
     (
         ("must have a tty",),
-        "sudo on {host} insists on a terminal",
-        "on {host}, with visudo: `Defaults:{user} !requiretty`",
+        "sudo on {host} requires a terminal",
+        "run `visudo` on {host} and add `Defaults:{user} !requiretty`",
     ),
     (
         ("password is required", "terminal is required"),
-        "sudo asks for {user}'s password on {host}",
-        f"run in a terminal to be asked, or set {SUDO_PASSWORD_VARIABLE}",
+        "sudo on {host} requires the password of {user}",
+        f"run etcdup in a terminal to type it, or set {SUDO_PASSWORD_VARIABLE}",
     ),
 )

@@ -1,6 +1,6 @@
-"""One etcd cluster in memory: what its members agree on through raft, and etcd's rules for changing that.
+"""One etcd cluster in memory: the state that its members agree on through raft, and etcd's rules for changing it.
 
-Who is alive and who reaches whom is not known here: fake_process.py tells.
+process.py has which members run, and which members are connected.
 """
 
 import hashlib
@@ -9,27 +9,27 @@ from dataclasses import dataclass, field
 
 Series = tuple[int, int]
 
-# etcd compares the versions of all members every 5 s; a new minor was seen to be settled in 2.7 s (rule 46).
+# etcd compares the versions of all members every 5 s. The cluster version was observed to change in 2.7 s (rule 46).
 VERSION_INTERVAL_S = 4.0
 
 
 class FakeRefusal(Exception):
-    """A refusal: grpc's code and etcd's own words, for etcd_errors.translate."""
+    """A refusal of etcd: the gRPC code and the text, for `translate` of remote/etcd/errors.py."""
 
-    def __init__(self, words: str, code: str = "FAILED_PRECONDITION") -> None:
-        super().__init__(words)
-        self.words = f"etcdserver: {words}"
+    def __init__(self, text: str, code: str = "FAILED_PRECONDITION") -> None:
+        super().__init__(text)
+        self.text = f"etcdserver: {text}"
         self.code = code
 
 
 def stable_id(text: str) -> int:
-    """An ID or a hash out of a text, always the same."""
+    """Return an ID or a hash of a text, which is always the same."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
 
 
 @dataclass
 class FakeMember:
-    """A member as the list has it. The name and the client URLs come when it has started."""
+    """A member in the member list. Its name and client URLs are empty until it has started."""
 
     member_id: int
     peer_urls: tuple[str, ...]
@@ -40,9 +40,9 @@ class FakeMember:
 
 @dataclass
 class FakeCluster:
-    """What all members agree on. `auth` and `alarms` are for tests to set.
+    """The state that all members agree on. Tests set `auth` and `alarms`.
 
-    `version` is the cluster's minor; `changing_since` is when all members were first seen ready for another one.
+    `version` is the minor of the cluster; since `changing_since` all members are ready for another minor.
     """
 
     cluster_id: int
@@ -72,8 +72,8 @@ class FakeCluster:
         return self.members[member_id]
 
     def add_learner(self, urls: Sequence[str]) -> FakeMember:
-        """A member that is added again gets another ID (rule 31). etcd makes it out of the URLs and the second of
-        the adding; a counter does it here, where much happens in no time."""
+        """Add a learner, with a new ID each time (rule 31). etcd computes the ID from the URLs and the time in seconds;
+        here a counter replaces the time, which is virtual."""
         self._check_urls_free(urls, besides=0)
         if any(member.is_learner for member in self.members.values()):
             raise FakeRefusal("too many learner members in cluster")
@@ -97,7 +97,7 @@ class FakeCluster:
         self.index += 1
 
     def update(self, member_id: int, urls: Sequence[str], *, promotes: bool) -> None:
-        """`promotes`: the fault of releases before 3.5.31 and 3.6.12, which make a learner a voter (rule 23)."""
+        """Change peer URLs. With `promotes` a learner becomes a voter, as before 3.5.31 and 3.6.12 (rule 23)."""
         member = self.member(member_id)
         self._check_urls_free(urls, besides=member_id)
         member.peer_urls = tuple(urls)
@@ -110,21 +110,21 @@ class FakeCluster:
             raise FakeRefusal("Peer URLs already exists")
 
     def not_enough_started(self, leaving: int) -> bool:
-        """Whether etcd's strict check forbids a voter to go: the started ones left would be no quorum."""
+        """Return whether etcd refuses the removal of a voter, because the started voters left are no quorum."""
         left = [member for each, member in self.voters.items() if each != leaving]
         return sum(member.name != "" for member in left) < len(left) // 2 + 1
 
     def validate_downgrade(self, target: Series) -> None:
-        """One minor down and no further (rule 47)."""
+        """Refuse a downgrade by more than one minor (rule 47)."""
         if self.version is None or target != (self.version[0], self.version[1] - 1):
             raise FakeRefusal("invalid downgrade target version")
         if self.downgrade_to is not None:
             raise FakeRefusal("cluster has a downgrade job in progress")
 
     def follow_versions(self, running: Sequence[Series], now: float) -> None:
-        """The leader's look at the minors of all members that it reaches, learners among them.
+        """Update the cluster version from the minors of the members that the leader reaches, learners included.
 
-        The cluster's version rises when all run a newer minor, and falls only towards a downgrade's target.
+        The version rises when all members run a newer minor, and falls only to the target of a downgrade.
         """
         if self.version is None:
             self.version = min(running)
@@ -142,13 +142,13 @@ class FakeCluster:
 
 @dataclass
 class FakeClusters:
-    """Every cluster that was ever formed on these machines, by ID."""
+    """All clusters that were formed on these machines, by ID."""
 
     by_id: dict[int, FakeCluster] = field(default_factory=dict)
 
     @property
     def leaders(self) -> dict[int, str]:
-        """The name of each cluster's leader, by the cluster's ID."""
+        """Return the name of the leader of each cluster, by the ID of the cluster."""
         return {
             each: cluster.members[cluster.leader].name
             for each, cluster in self.by_id.items()
@@ -156,17 +156,17 @@ class FakeClusters:
         }
 
     def only(self) -> FakeCluster:
-        """The cluster of a world that has one: for tests."""
+        """Return the only cluster, for tests."""
         (cluster,) = self.by_id.values()
         return cluster
 
     def bootstrap(
         self, token: str, initial: dict[str, tuple[str, ...]], name: str
     ) -> tuple[FakeCluster, int]:
-        """The cluster and the member that etcd derives from token and URLs alone (rule 4).
+        """Return the cluster and the member ID that etcd derives from token and URLs (rule 4).
 
-        Raises ValueError with etcd's words where this member was part of it before. A real one has to reach a
-        peer to know that (rule 7); here it always does.
+        Raises ValueError with the text of etcd if the member was part of the cluster before. A real member must reach
+        a peer to find that out (rule 7); here it always reaches one.
         """
         ids = {each: stable_id(f"{token} {','.join(sorted(urls))}") for each, urls in initial.items()}
         cluster_id = stable_id(" ".join(str(each) for each in sorted(ids.values())))

@@ -1,4 +1,4 @@
-"""The commands that a FakeMachine knows: those that etcdup runs, and a few that the contract suite needs."""
+"""The commands of a FakeMachine: those that etcdup runs, and a few that the contract suite needs."""
 
 import hashlib
 from copy import copy
@@ -12,8 +12,8 @@ from etcdup.core.recovery.disk_space import DISK_SPACE_SCRIPT
 from etcdup.core.restore.commands import PLACE, RECEIVE, UNDO
 from etcdup.core.restore.data_copy import COPY_SCRIPT, SIZE_SCRIPT
 from etcdup.errors import CommandFailed
-from etcdup.testing.machine import UNIT
-from etcdup.testing.network import Answer, Command, FakeMachine, Node
+from etcdup.testing.machine import UNIT, Answer, Command, FakeMachine, Node
+from etcdup.testing.probe import run_probe
 from etcdup.testing.process import converge
 from etcdup.testing.salvage import append_log, clear_copy, last_log, serve_copy, stop_serving_copy
 from etcdup.testing.systemd import start_unit
@@ -23,7 +23,7 @@ READ_ONLY = frozenset({"cat", "printf", "sleep", "true", "false", "journalctl", 
 
 
 def is_changing(argv: tuple[str, ...]) -> bool:
-    """Whether a command may change the machine: only such commands count as places to be cut at."""
+    """Return whether a command may change the machine: tests kill etcdup only after such commands."""
     return not (
         argv[0] in READ_ONLY
         or any(script in argv for script in (PROBE, SIZE_SCRIPT, DISK_SPACE_SCRIPT, LAST_LOG))
@@ -33,7 +33,7 @@ def is_changing(argv: tuple[str, ...]) -> bool:
 
 
 async def execute(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes, timeout_s: float) -> Answer:
-    """Runs a command; one that is not known ends with 127."""
+    """Run a command. An unknown command has exit status 127."""
     if argv[0] == "sleep":
         return await _sleep(machine, argv, timeout_s)
     if argv[-1] == "--version" and argv[0].endswith("/etcd"):
@@ -62,7 +62,7 @@ def _etcd_version(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
 
 
 def _etcdutl(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
-    """`check v2store`, in 3.5.33's words."""
+    """Run etcdutl: `snapshot restore`, or `check v2store` with the output of 3.5.33."""
     if machine.file(argv[0]) is None:
         return (127, "", f"{argv[0]}: not found")
     if argv[1:3] == ("snapshot", "restore"):
@@ -75,9 +75,9 @@ def _etcdutl(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
 
 
 def _restore(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
-    """`snapshot restore`: a member of the cluster that token and URLs make, with the keys of the file (rules 4, 56).
+    """Restore a member of the cluster that token and URLs determine, with the keys of the file (rules 4, 56).
 
-    A snapshot is here lines of `key=value`.
+    A snapshot here has lines of `key=value`.
     """
     options = dict(zip(argv[4::2], argv[5::2], strict=False))
     folder, node = options["--data-dir"], machine.file(argv[3])
@@ -107,7 +107,7 @@ def _receive(machine: FakeMachine, path: str, digest: str, content: bytes) -> An
 
 
 def _move_into_place(machine: FakeMachine, staged: str, target: str, suffix: str) -> Answer:
-    """The script's own commands for a folder, each a place to be cut at."""
+    """Run the commands of the script for a directory, and count each: tests kill etcdup between them."""
     if staged not in machine.nodes:
         return OK
     if target in machine.nodes:
@@ -118,7 +118,7 @@ def _move_into_place(machine: FakeMachine, staged: str, target: str, suffix: str
 
 
 def _copy(machine: FakeMachine, source: str, target: str) -> Answer:
-    """The script's own commands for a folder, each a place to be cut at."""
+    """Run the commands of the script for a directory, and count each: tests kill etcdup between them."""
     if target in machine.nodes:
         return OK
     part = f"{target}.part"
@@ -131,7 +131,7 @@ def _copy(machine: FakeMachine, source: str, target: str) -> Answer:
 
 
 def _kib(machine: FakeMachine, pairs: tuple[str, ...]) -> int:
-    """Of each source whose copy is not there yet."""
+    """Return the size of all sources that have no copy yet."""
     wanted = (s for s, copied in zip(pairs[::2], pairs[1::2], strict=True) if copied not in machine.nodes)
     below = tuple(f"{source}/" for source in wanted)
     found = [node.content or b"" for path, node in machine.nodes.items() if path.startswith(below)]
@@ -144,19 +144,19 @@ def _size(machine: FakeMachine, path: str) -> int:
 
 
 def _disk_usage(machine: FakeMachine, data: str, versions: str, used: tuple[str, ...]) -> str:
-    """All disks of a machine are one here."""
+    """Return the output of the disk space script. Each machine has one disk here."""
     spare = [f"{versions}/{name}" for name in machine.children(versions) if name not in (*used, "current")]
-    beside = [
+    siblings = [
         f"{PurePosixPath(data).parent}/{name}" for name in machine.children(str(PurePosixPath(data).parent))
     ]
     copies = [
-        path for path in beside if path.startswith((f"{data}.cold-", f"{data}.aside-", f"{data}.salvage"))
+        path for path in siblings if path.startswith((f"{data}.cold-", f"{data}.aside-", f"{data}.salvage"))
     ]
-    told = [
+    lines = [
         ("spare" if path in spare or path.endswith((".part", ".salvage")) else "kept", path)
         for path in (*spare, *copies)
     ]
-    return "".join(f"{kind} {_size(machine, path) // 1024} {path}\n" for kind, path in told)
+    return "".join(f"{kind} {_size(machine, path) // 1024} {path}\n" for kind, path in lines)
 
 
 def _undo(machine: FakeMachine, target: str, old: str, suffix: str) -> Answer:
@@ -222,7 +222,7 @@ def _rm(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
 
 
 def _tar(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
-    """Unpacks nothing but what an archive of etcd holds."""
+    """Unpack the programs of etcd, whatever the archive contains."""
     folder = argv[argv.index("-C") + 1]
     if not stdin.startswith(b"\x1f\x8b"):
         return (2, "", "gzip: stdin: not in gzip format")
@@ -234,7 +234,7 @@ def _tar(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
 
 
 def _unpack(machine: FakeMachine, fresh: str, target: str, archive: bytes) -> Answer:
-    """The script's own commands, each a place to be cut at."""
+    """Run the commands of the script, and count each: tests kill etcdup between them."""
     for argv in (
         ("rm", "-rf", "--", fresh),
         ("mkdir", "-p", "--", fresh),
@@ -251,7 +251,7 @@ def _unpack(machine: FakeMachine, fresh: str, target: str, archive: bytes) -> An
 
 
 def _install(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
-    """`install -d -m MODE [-o USER -g GROUP] FOLDER...`."""
+    """Run `install -d -m MODE [-o USER -g GROUP] DIRECTORY...`."""
     words = list(argv[2:])
     options = {}
     while words[0].startswith("-"):
@@ -275,7 +275,7 @@ def _sysusers(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answ
 def _systemctl(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     verb = argv[1]
     node = machine.file(UNIT)
-    # systemd reads a unit when it is first asked for; from then on only daemon-reload makes it look again.
+    # systemd reads a unit at its first use. After that it reads it again only at daemon-reload.
     if verb == "daemon-reload" or (machine.loaded_unit is None and node is not None):
         machine.loaded_unit = node.content if node else None
     if verb == "daemon-reload":
@@ -298,14 +298,14 @@ def _systemctl(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Ans
 
 
 def _start(machine: FakeMachine, *, again: bool) -> None:
-    """systemd goes on counting where the unit waits for its next try: only a stop makes it forget."""
+    """Start the unit. systemd keeps its restart count if the unit waits for a restart: only a stop resets it."""
     if again or machine.process is None:
         machine.restarts = machine.restarts if machine.failed_at is not None else 0
         start_unit(machine)
 
 
 def _stop(machine: FakeMachine) -> None:
-    """A leader hands over before it ends (rule 39): the others have a new one at once."""
+    """Stop the unit. A leader transfers its leadership first (rule 39), so the others have a leader at once."""
     machine.process, machine.failed_at, machine.restarts = None, None, 0
     converge(machine.network)
 
@@ -313,8 +313,6 @@ def _stop(machine: FakeMachine) -> None:
 def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     script, arguments = argv[2], argv[4:]
     if script == PROBE:
-        from etcdup.testing.probe import run_probe
-
         return (0, run_probe(machine, arguments), "")
     if script == UNPACK:
         fresh, target, *_ = arguments
@@ -362,7 +360,7 @@ def _cat(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
 
 
 def _printf(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
-    """Only `%s` and `%s\\n`, repeated for each argument as printf does."""
+    """Support only `%s` and `%s\\n`, repeated for each argument as printf does."""
     form = argv[1].replace("\\n", "\n")
     if "%s" not in form:
         return (0, form, "")
@@ -395,8 +393,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def start_held_command(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str]:
-    """What the script says of a lock or of a copy that is served, and the key by which it is released; other commands
-    say nothing."""
+    """Return the output of a held command, and the key that releases it. Only a lock and a served copy have output."""
     if SERVE in argv:
         return serve_copy(machine, argv)
     if len(argv) < 7 or argv[3] != "etcdup-lock":

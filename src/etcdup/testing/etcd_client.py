@@ -1,6 +1,6 @@
-"""The EtcdClient of one fake member: what etcd answers, in etcd's words, where etcdup relies on them.
+"""The EtcdClient of one fake member. Its errors have the texts of etcd where etcdup depends on them.
 
-Whatever changes something is counted as a command, after the change: a kill there is one of the places to be cut at.
+Each call that changes something is counted as a command after the change: tests kill etcdup there too.
 """
 
 import asyncio
@@ -13,9 +13,8 @@ from etcdup.core.spec.version import Version
 from etcdup.remote.etcd.client import DowngradeAction, KeyspaceSize, KvHash
 from etcdup.remote.etcd.errors import EtcdRpcError, EtcdTimeout, EtcdUnavailable, translate
 from etcdup.testing.cluster import FakeCluster, FakeMember, FakeRefusal, Series, stable_id
-from etcdup.testing.machine import FakeMachine
+from etcdup.testing.machine import FakeMachine, FakeProcess, Killed
 from etcdup.testing.process import (
-    FakeProcess,
     converge,
     is_in_sync,
     leader_of,
@@ -23,7 +22,7 @@ from etcdup.testing.process import (
     steady_voters,
 )
 
-# etcd's own limit for a proposal; the caller's comes first where it is shorter.
+# The timeout of etcd for a proposal. A shorter timeout of the caller counts first.
 PROPOSAL_TIMEOUT_S = 7.0
 PAGE = 512
 
@@ -88,15 +87,15 @@ class FakeEtcd:
     async def delete(self, key: bytes, *, timeout_s: float) -> bool:
         cluster = (await self._require_process(timeout_s)).cluster
         await self._require_quorum(timeout_s)
-        gone = cluster.keys.pop(key, None) is not None
+        was_there = cluster.keys.pop(key, None) is not None
         self._record_change("delete")
-        return gone
+        return was_there
 
     async def add_learner(self, peer_urls: Sequence[str], *, timeout_s: float) -> ListedMember:
         process = await self._require_process(timeout_s)
         voters = len(process.cluster.voters)
         relaxed = process.version >= (3, 6, 11) or (3, 5, 30) <= process.version < (3, 6, 0)
-        # From these releases on a quorum of what the cluster will be is enough (rule 28); before, all voters.
+        # These releases need a quorum of the changed cluster (rule 28). Earlier releases need all voters.
         needed = (voters + 1) // 2 + 1 if relaxed and voters > 1 else voters
         if len(steady_voters(self._network, self._machine)) < needed:
             raise self._as_rpc_error(FakeRefusal("unhealthy cluster"))
@@ -114,12 +113,12 @@ class FakeEtcd:
         self._record_change("member-promote")
 
     async def remove(self, member_id: int, *, timeout_s: float) -> None:
-        """A live voter goes only where the voters left, and connected for long enough, keep a quorum (rule 35)."""
+        """Remove a member. A running voter is removed only if the connected voters left are a quorum (rule 35)."""
         cluster = (await self._require_process(timeout_s)).cluster
         if member_id in cluster.voters:
             if cluster.not_enough_started(member_id):
-                words = "re-configuration failed due to not enough started members"
-                raise self._as_rpc_error(FakeRefusal(words, "UNKNOWN"))
+                text = "re-configuration failed due to not enough started members"
+                raise self._as_rpc_error(FakeRefusal(text, "UNKNOWN"))
             steady = steady_voters(self._network, self._machine)
             if member_id in steady and len(steady) - 1 < 1 + (len(cluster.voters) - 1) // 2:
                 raise self._as_rpc_error(FakeRefusal("unhealthy cluster"))
@@ -174,7 +173,7 @@ class FakeEtcd:
         self._record_change("defragment")
 
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
-        """Lines of `key=value`, in whole pages, as a real database is (rule 54)."""
+        """Yield lines of `key=value` in whole pages, as a real database has (rule 54)."""
         cluster = (await self._require_process(timeout_s, learners=True)).cluster
         content = b"".join(b"%s=%s\n" % pair for pair in sorted(cluster.keys.items()))
         database = content.ljust(-(-max(len(content), 1) // PAGE) * PAGE, b"\0")
@@ -189,27 +188,27 @@ class FakeEtcd:
             raise translate(self.name, "UNIMPLEMENTED", "unknown method Downgrade", timeout_s)
         if action != "cancel":
             self._apply_change(lambda: cluster.validate_downgrade(_series(version)))
-        said = ".".join(str(part) for part in cluster.version or ())
+        shown = ".".join(str(part) for part in cluster.version or ())
         if action == "validate":
-            return said
+            return shown
         await self._require_quorum(timeout_s)
-        if process.version < (3, 6, 0):  # it knows the call, but nobody carries it out
+        if process.version < (3, 6, 0):  # 3.5 has the call, but no member does the downgrade.
             await self._time_out(timeout_s)
         cluster.downgrade_to = _series(version) if action == "enable" else None
         self._record_change(f"downgrade-{action}")
-        return said
+        return shown
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: there is no connection."""
 
     async def _require_process(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
-        """The process that answers. `learners`: whether it answers this as a learner, too (rule 30)."""
+        """Return the process of the member. `learners`: whether a learner serves this call too (rule 30)."""
         await asyncio.sleep(0)
         self._check_alive()
         converge(self._network)
         process = self._machine.process
         if process is None or not self._machine.answers:
-            raise EtcdUnavailable(self.name, "nothing listens at its client port")
+            raise EtcdUnavailable(self.name, "no program listens on the client port")
         if not process.ready:
             await self._network.sleep(timeout_s)
             raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
@@ -218,10 +217,8 @@ class FakeEtcd:
         return process
 
     def _check_alive(self) -> None:
-        from etcdup.testing.network import Killed
-
         if self._network.killed:
-            raise Killed("etcdup is dead already")
+            raise Killed("etcdup is already killed")
 
     async def _require_quorum(self, timeout_s: float) -> None:
         if not leader_of(self._network, self._machine):
@@ -238,14 +235,14 @@ class FakeEtcd:
             raise self._as_rpc_error(no) from None
 
     def _as_rpc_error(self, no: FakeRefusal) -> EtcdRpcError:
-        return translate(self.name, no.code, no.words, PROPOSAL_TIMEOUT_S)
+        return translate(self.name, no.code, no.text, PROPOSAL_TIMEOUT_S)
 
     def _record_change(self, call: str) -> None:
         """The change is made; whether its answer arrives is another matter."""
         converge(self._network)
         self._network.count(self.name, ("etcd", call))
         if not self._machine.answers:
-            raise EtcdUnavailable(self.name, "the connection to its client port was closed")
+            raise EtcdUnavailable(self.name, "the connection to the client port was closed")
 
 
 def _listed(cluster: FakeCluster) -> tuple[ListedMember, ...]:

@@ -1,20 +1,50 @@
-"""One machine in memory: its files, systemd's part of it, and its power."""
+"""One machine in memory: its files, its unit, its etcd process and its power."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from etcdup.testing.process import FakeProcess
-
-if TYPE_CHECKING:
-    from etcdup.testing.network import FakeNetwork
+from etcdup.core.spec.version import Version, parse_version
+from etcdup.testing.cluster import FakeCluster, FakeClusters, FakeMember
 
 UNIT = "/etc/systemd/system/etcd.service"
+
+# Exit status, stdout and stderr of a command.
+Answer = tuple[int, str, str]
+Command = Callable[["FakeMachine", tuple[str, ...], bytes], Answer]
+
+
+class Killed(BaseException):
+    """etcdup was killed at this command; nothing after it happens."""
+
+
+class Network(Protocol):
+    """What a machine and its processes use of FakeNetwork."""
+
+    @property
+    def machines(self) -> Mapping[str, "FakeMachine"]: ...
+
+    @property
+    def etcd(self) -> FakeClusters: ...
+
+    @property
+    def killed(self) -> bool: ...
+
+    def now(self) -> float:
+        """Return the virtual time, in seconds since the epoch."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def count(self, name: str, argv: tuple[str, ...]) -> None:
+        """Count a command or call that changes something. Raises Killed at the place where etcdup is killed."""
+        ...
 
 
 @dataclass
 class Node:
-    """A file, a link (its target in `link`) or a folder (`content` is None and so is `link`)."""
+    """A file, a link (`link` is its target) or a directory (`content` and `link` are None)."""
 
     content: bytes | None = None
     link: str | None = None
@@ -23,17 +53,50 @@ class Node:
 
 
 @dataclass
-class FakeMachine:
-    """One machine. Its commands are in fake_commands.py; the file system is a dict of absolute paths.
+class FakeProcess:
+    """A running etcd: its settings, and the member that it is.
 
-    `reachable`: the operator has a way to it; `isolated`: its peers have none. `failed_at` is when etcd ended
-    with an error; systemd starts it again, and `restarts` counts that. `v2store`: its data holds what 3.6 no
-    longer reads (rule 44). `throwaway` is an etcd on a copy of its data; `log_end` the term and index of the last entry
-    in its member's log, where that is not what the cluster has.
+    `ready`: it has published itself through a quorum, and only then serves clients (rule 1). `lost_log`: it has lost
+    data that it had acknowledged, and panics when the leader sends its log (rule 32).
+    """
+
+    exe: str
+    environment: dict[str, str]
+    started_at: float
+    cluster: FakeCluster
+    member_id: int
+    lost_log: bool = False
+    ready: bool = False
+
+    @property
+    def version(self) -> Version:
+        """Return the version, which is the name of the directory of the binary."""
+        return parse_version(self.exe.split("/")[-2])
+
+    @property
+    def member(self) -> FakeMember | None:
+        """Return its entry in the member list, or None after it was removed."""
+        return self.cluster.members.get(self.member_id)
+
+    @property
+    def is_where_listed(self) -> bool:
+        """Return whether its peer URLs and those in the member list have one in common (rule 36)."""
+        own = self.environment.get("ETCD_INITIAL_ADVERTISE_PEER_URLS", "").split(",")
+        return self.member is not None and bool(set(own) & set(self.member.peer_urls))
+
+
+@dataclass
+class FakeMachine:
+    """One machine. commands.py has its commands; the file system is a dict of absolute paths.
+
+    `reachable`: etcdup can connect to it; `isolated`: its peers cannot. `failed_at` is when etcd exited with an error;
+    systemd starts it again, and `restarts` counts that. `v2store`: its data contains data of the v2 API, which 3.6 does
+    not read (rule 44). `temporary_etcd` is an etcd on a copy of its data. `log_end` is the term and index of the last
+    entry in the log of its member, if they differ from those of the cluster.
     """
 
     name: str
-    network: "FakeNetwork"
+    network: Network
     reachable: bool = True
     isolated: bool = False
     powered: bool = True
@@ -59,7 +122,7 @@ class FakeMachine:
     log: list[str] = field(default_factory=list)
 
     def real(self, path: str) -> str:
-        """The path with its last links followed, as far as they lead to something."""
+        """Return the path after following its links, as far as their targets exist."""
         node = self.nodes.get(path)
         if node is not None and node.link is not None:
             return self.real(str(PurePosixPath(path).parent / node.link))
@@ -79,7 +142,7 @@ class FakeMachine:
         return node is not None and node.content is None
 
     def children(self, path: str) -> list[str]:
-        """Names directly below a folder, sorted."""
+        """Return the names in a directory, sorted."""
         start = self.real(path).rstrip("/") + "/"
         below = (each[len(start) :] for each in self.nodes if each.startswith(start) and each != "/")
         return sorted({name.split("/")[0] for name in below})
@@ -89,12 +152,12 @@ class FakeMachine:
             self.nodes.setdefault(str(parent), Node())
 
     def put(self, path: str, content: bytes, mode: int = 0o644, owner: str = "root:root") -> None:
-        """A file, with the folders that it needs: for tests that prepare a machine."""
+        """Write a file and its parent directories, for tests that prepare a machine."""
         self.make_dir(str(PurePosixPath(path).parent))
         self.nodes[path] = Node(content, mode=mode, owner=owner)
 
     def move(self, source: str, target: str) -> None:
-        """rename(2) of a file or a whole folder."""
+        """Rename a file or a whole directory, as rename(2) does."""
         self.remove(target)
         for path in [each for each in self.nodes if each == source or each.startswith(source + "/")]:
             self.nodes[target + path[len(source) :]] = self.nodes.pop(path)
@@ -105,34 +168,24 @@ class FakeMachine:
 
     @property
     def answers(self) -> bool:
-        """Whether the operator reaches it."""
+        """Return whether etcdup can connect to it."""
         return self.reachable and self.powered
 
-    def end_etcd(self, status: int, *words: str) -> None:
-        """etcd ended by itself; with any status but 0 the unit has failed."""
+    def end_etcd(self, status: int, *last_lines: str) -> None:
+        """End etcd with this exit status and these last log lines. The unit fails if the status is not 0."""
         self.process = None
-        self.log.extend(words)
+        self.log.extend(last_lines)
         self.failed_at = self.network.now() if status else None
 
     def crash(self) -> None:
-        """A power cut: processes, /run and every connection are gone until `reboot`."""
+        """Cut the power: processes, /run and all connections are lost."""
         self.powered, self.process, self.failed_at, self.restarts = False, None, None, 0
         self.temporary_etcd = None
         self.remove("/run")
         self.locks.clear()
 
-    def reboot(self) -> None:
-        """A power cut and a boot: enabled units start."""
-        self.crash()
-        self.powered, self.loaded_unit = True, None
-        if self.enabled and not self.masked and (unit := self.file(UNIT)) is not None:
-            from etcdup.testing.systemd import start_unit
-
-            self.loaded_unit = unit.content
-            start_unit(self)
-
     def wipe(self, folder: str = "/var/lib/etcd") -> None:
-        """What was in a folder is gone; an etcd that runs on it ends, and the unit's restarts fail (rule 89)."""
+        """Remove the content of a directory. An etcd that uses it exits, and its restarts fail (rule 89)."""
         if self.process is not None:
             self.end_etcd(2)
         for name in self.children(folder):

@@ -1,4 +1,4 @@
-"""A FakeMachine's answer to the probe, in the probe's own words (core/observed/probe.py)."""
+"""The output of the probe (core/observed/probe.py) on a FakeMachine."""
 
 import hashlib
 from pathlib import PurePosixPath
@@ -9,7 +9,7 @@ BLOCK = 4096
 
 
 def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
-    """The output of the probe's script with these arguments."""
+    """Return the output of the probe with these arguments."""
     supervisor, _unit, _pid_file, versions, join, data, wal, texts, ports = arguments[:9]
     files = arguments[9:]
     lines = [
@@ -25,7 +25,7 @@ def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
         *_files(machine, files),
         *_texts(machine, texts.split()),
         "@clock",
-        f"{machine.network.time + machine.clock_ahead_s:.6f}",
+        f"{machine.network.now() + machine.clock_ahead_s:.6f}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -68,7 +68,7 @@ def _systemd(machine: FakeMachine) -> list[str]:
 
 
 def _state(machine: FakeMachine) -> tuple[str, str]:
-    """ActiveState and SubState: `Type=notify` is active only once etcd has a quorum (rule 1)."""
+    """Return ActiveState and SubState. With `Type=notify` a unit is active only after etcd has a quorum (rule 1)."""
     if machine.process is not None:
         return ("active", "running") if machine.process.ready else ("activating", "start")
     return ("inactive", "dead") if machine.failed_at is None else ("activating", "auto-restart")
@@ -111,12 +111,12 @@ def _listening(machine: FakeMachine, ports: str) -> list[str]:
 
 
 def _files(machine: FakeMachine, files: tuple[str, ...]) -> list[str]:
-    there = [(path, node) for path in files if (node := machine.file(path)) is not None]
+    found = [(path, node) for path in files if (node := machine.file(path)) is not None]
     return [
         "@sums",
-        *(f"{sha256(node.content or b'')}  {path}" for path, node in there),
+        *(f"{sha256(node.content or b'')}  {path}" for path, node in found),
         "@stats",
-        *(f"{node.mode:o} {node.owner} {path}" for path, node in there),
+        *(f"{node.mode:o} {node.owner} {path}" for path, node in found),
     ]
 
 

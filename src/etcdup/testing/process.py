@@ -1,18 +1,11 @@
-"""Running etcd processes: which of them reach each other, and what happens by itself as time passes."""
+"""Running etcd processes: which of them are connected, and what changes without etcdup while time passes."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from etcdup.testing.cluster import FakeCluster
+from etcdup.testing.machine import FakeMachine, Network
 
-from etcdup.core.spec.version import Version, parse_version
-from etcdup.testing.cluster import FakeCluster, FakeMember
-
-if TYPE_CHECKING:
-    from etcdup.testing.machine import FakeMachine
-    from etcdup.testing.network import FakeNetwork
-
-# A membership change wants connections that have stood this long (rule 25).
+# A membership change needs connections that are this old (rule 25).
 HEALTH_INTERVAL_S = 5.0
-# How long a learner needs for the leader's log.
+# The time in which a learner receives the log of the leader.
 SYNC_S = 0.5
 
 REMOVED = (
@@ -22,48 +15,18 @@ REMOVED = (
 PANIC = "panic: tocommit(58) is out of range [lastIndex(0)]. Was the raft log corrupted, truncated, or lost?"
 
 
-@dataclass
-class FakeProcess:
-    """A running etcd: what it was started with and which member it is.
-
-    `ready` once it has published itself through a quorum: only then does it answer clients (rule 1).
-    `lost_log`: its data was lost since it acknowledged something; it panics as soon as the leader tells (rule 32).
-    """
-
-    exe: str
-    environment: dict[str, str]
-    started_at: float
-    cluster: FakeCluster
-    member_id: int
-    lost_log: bool = False
-    ready: bool = False
-
-    @property
-    def version(self) -> Version:
-        """The version is the name of the binary's folder."""
-        return parse_version(self.exe.split("/")[-2])
-
-    @property
-    def member(self) -> FakeMember | None:
-        """Its entry in the member list; None once it was removed."""
-        return self.cluster.members.get(self.member_id)
-
-    @property
-    def is_where_listed(self) -> bool:
-        """Whether others find it at a URL that the member list has (rule 36)."""
-        own = self.environment.get("ETCD_INITIAL_ADVERTISE_PEER_URLS", "").split(",")
-        return self.member is not None and bool(set(own) & set(self.member.peer_urls))
-
-
-def running_in(network: "FakeNetwork", cluster: FakeCluster) -> list["FakeMachine"]:
-    """The machines on which a member of this cluster runs, by name; removed ones and learners too."""
+def running_in(network: Network, cluster: FakeCluster) -> list[FakeMachine]:
+    """Return the machines on which members of this cluster run, by name, with removed members and learners."""
     machines = (machine for _, machine in sorted(network.machines.items()))
     return [each for each in machines if each.process is not None and each.process.cluster is cluster]
 
 
-def is_connected(one: "FakeMachine", other: "FakeMachine") -> bool:
-    """Whether two processes of one cluster talk. One of them has to find the other at its listed URL: that
-    connection carries both directions (rule 19; tried on 3.6.14)."""
+def is_connected(one: FakeMachine, other: FakeMachine) -> bool:
+    """Return whether two processes of one cluster are connected.
+
+    One of them must reach the other at its listed URL; that connection serves both directions (rule 19; tested with
+    3.6.14).
+    """
     if one is other:
         return True
     assert one.process is not None
@@ -73,28 +36,28 @@ def is_connected(one: "FakeMachine", other: "FakeMachine") -> bool:
     )
 
 
-def reached_from(network: "FakeNetwork", machine: "FakeMachine") -> list["FakeMachine"]:
-    """The machines of its cluster that a running member is connected to, itself among them."""
+def reached_from(network: Network, machine: FakeMachine) -> list[FakeMachine]:
+    """Return the machines of its cluster that a running member is connected to, and its own."""
     assert machine.process is not None
     return [each for each in running_in(network, machine.process.cluster) if is_connected(machine, each)]
 
 
-def reached_ids(network: "FakeNetwork", machine: "FakeMachine") -> set[int]:
-    """The IDs of those members."""
+def reached_ids(network: Network, machine: FakeMachine) -> set[int]:
+    """Return the member IDs of `reached_from`."""
     return {each.process.member_id for each in reached_from(network, machine) if each.process is not None}
 
 
-def leader_of(network: "FakeNetwork", machine: "FakeMachine") -> int:
-    """The leader as this member knows it; 0 where it knows none."""
+def leader_of(network: Network, machine: FakeMachine) -> int:
+    """Return the leader of this member, or 0 if it has none."""
     assert machine.process is not None
     leader = machine.process.cluster.leader
     return leader if leader in reached_ids(network, machine) and machine.process.member is not None else 0
 
 
-def steady_voters(network: "FakeNetwork", machine: "FakeMachine") -> set[int]:
-    """The voters that this member has been connected to for five seconds, as etcd counts for a change of members.
+def steady_voters(network: Network, machine: FakeMachine) -> set[int]:
+    """Return the voters that this member has been connected to for five seconds, and itself.
 
-    Itself is always one of them.
+    etcd counts them for a membership change.
     """
     assert machine.process is not None
     long_ago = network.now() - HEALTH_INTERVAL_S
@@ -106,8 +69,8 @@ def steady_voters(network: "FakeNetwork", machine: "FakeMachine") -> set[int]:
     return found & set(machine.process.cluster.voters)
 
 
-def is_in_sync(network: "FakeNetwork", machine: "FakeMachine", member_id: int) -> bool:
-    """Whether the leader, as this member knows it, has given that member all of its log."""
+def is_in_sync(network: Network, machine: FakeMachine, member_id: int) -> bool:
+    """Return whether the leader of this member has sent all of its log to the other member."""
     started = [
         each.process.started_at
         for each in reached_from(network, machine)
@@ -116,9 +79,9 @@ def is_in_sync(network: "FakeNetwork", machine: "FakeMachine", member_id: int) -
     return any(network.now() - each >= SYNC_S for each in started)
 
 
-def converge(network: "FakeNetwork") -> None:
-    """Brings every cluster to where it comes by itself: a leader where there is a quorum, started members
-    published, removed ones ended, the version followed. Elections take no time here."""
+def converge(network: Network) -> None:
+    """Change each cluster as etcd does by itself: with a quorum it elects a leader, started members are published,
+    removed members exit, and the cluster version is updated. Elections take no time here."""
     for cluster in network.etcd.by_id.values():
         _elect(network, cluster)
         if not cluster.leader:
@@ -130,9 +93,9 @@ def converge(network: "FakeNetwork") -> None:
         cluster.follow_versions(running, network.now())
 
 
-def _elect(network: "FakeNetwork", cluster: FakeCluster) -> None:
-    able = [each for each in running_in(network, cluster) if _can_lead(network, each)]
-    ids = [each.process.member_id for each in able if each.process is not None]
+def _elect(network: Network, cluster: FakeCluster) -> None:
+    candidates = [each for each in running_in(network, cluster) if _can_lead(network, each)]
+    ids = [each.process.member_id for each in candidates if each.process is not None]
     if cluster.leader in ids:
         return
     cluster.leader = ids[0] if ids else 0
@@ -141,7 +104,7 @@ def _elect(network: "FakeNetwork", cluster: FakeCluster) -> None:
         cluster.index += 1
 
 
-def _can_lead(network: "FakeNetwork", machine: "FakeMachine") -> bool:
+def _can_lead(network: Network, machine: FakeMachine) -> bool:
     assert machine.process is not None
     voters = machine.process.cluster.voters
     votes = [
@@ -153,8 +116,8 @@ def _can_lead(network: "FakeNetwork", machine: "FakeMachine") -> bool:
     return able and sum(votes) >= machine.process.cluster.quorum
 
 
-def _follow_leader(network: "FakeNetwork", machine: "FakeMachine") -> None:
-    """What a member learns from a leader, or from those who know that it was removed (rule 33)."""
+def _follow_leader(network: Network, machine: FakeMachine) -> None:
+    """Change a member by what its leader sends, or members that have its removal in their list (rule 33)."""
     process = machine.process
     assert process is not None
     if process.cluster.leader not in reached_ids(network, machine):

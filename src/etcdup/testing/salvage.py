@@ -1,4 +1,4 @@
-"""An etcd on a copy of a fake member's data, and the end of its log as a real one has it."""
+"""An etcd on a copy of the data of a fake member, and the end of its log in the format of a real log."""
 
 import base64
 import gzip
@@ -8,16 +8,14 @@ from etcdup.core.observed.model import MemberSeen
 from etcdup.core.recovery.disk_salvage import SERVE
 from etcdup.remote.etcd.errors import EtcdUnavailable
 from etcdup.testing.etcd_client import FakeEtcd
-from etcdup.testing.machine import FakeMachine
-from etcdup.testing.network import Answer
-from etcdup.testing.process import FakeProcess
+from etcdup.testing.machine import Answer, FakeMachine, FakeProcess
 from etcdup.testing.systemd import MemberData
 
 OK: Answer = (0, "", "")
 
 
 def last_log(machine: FakeMachine, folder: str, back: str) -> Answer:
-    """One file, whose last entry its member never heard to be committed."""
+    """Return a log of one file. Its member does not know that the last entry is committed."""
     node = machine.file(f"{folder}/0.wal")
     if node is None or back != "0":
         return (1, "", f"no log: {folder}/*.wal")
@@ -44,12 +42,12 @@ def clear_copy(machine: FakeMachine, *folders: str) -> Answer:
 
 
 def serve_copy(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str]:
-    """It ends at once where something is missing that it cannot do without."""
+    """Start an etcd on the copy. It ends at once if a file that it needs is missing."""
     machine.network.count(machine.name, ("hold", "etcdup-salvage"))
     keys, data, wal, exe = argv[6:10]
     log = machine.file(f"{wal or data + '/member/wal'}/0.wal")
-    there = all(machine.file(f"{keys}/{name}.pem") for name in ("ca", "cert", "key"))
-    if log is None or not there or machine.file(exe) is None or "--force-new-cluster" not in argv:
+    has_keys = all(machine.file(f"{keys}/{name}.pem") for name in ("ca", "cert", "key"))
+    if log is None or not has_keys or machine.file(exe) is None or "--force-new-cluster" not in argv:
         return ["ended"], SERVE
     if any(f":{port}" in argument for port in machine.ports_taken for argument in argv):
         machine.log.append("listen tcp: bind: address already in use")
@@ -67,7 +65,7 @@ def stop_serving_copy(machine: FakeMachine) -> None:
 
 
 class FakeTemporaryEtcd(FakeEtcd):
-    """The EtcdClient of an etcd on a copy."""
+    """The EtcdClient of an etcd on a copy of the data."""
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
         process = await self._require_process(timeout_s)
@@ -80,5 +78,5 @@ class FakeTemporaryEtcd(FakeEtcd):
     async def _require_process(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
         self._check_alive()
         if self._machine.temporary_etcd is None or not self._machine.answers:
-            raise EtcdUnavailable(self.name, "nothing listens at its client port")
+            raise EtcdUnavailable(self.name, "no program listens on the client port")
         return self._machine.temporary_etcd

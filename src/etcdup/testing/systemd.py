@@ -1,4 +1,4 @@
-"""What systemd and etcd do between `start` and running: settings are read, data is opened or made, or etcd ends."""
+"""The start of the unit: etcd reads its settings and opens or creates its data, or exits."""
 
 from dataclasses import dataclass
 from typing import NoReturn
@@ -6,8 +6,8 @@ from typing import NoReturn
 from etcdup.core.host.startup_fence import FENCE_PREFIX, MEMBERS_VARIABLE, superseded_key
 from etcdup.core.spec.version import parse_version
 from etcdup.testing.cluster import FakeCluster
-from etcdup.testing.machine import FakeMachine, Node
-from etcdup.testing.process import FakeProcess, converge
+from etcdup.testing.machine import UNIT, FakeMachine, FakeProcess, Node
+from etcdup.testing.process import converge
 
 CONF = "/etc/etcd/etcd.conf"
 JOIN = "/run/etcdup/join.env"
@@ -16,7 +16,7 @@ VOUCHED = "/run/etcdup/vouched"
 
 @dataclass
 class MemberData:
-    """What a write-ahead log holds here: the member's identity, and whether what it acknowledged was lost since."""
+    """The content of a write-ahead log here: the identity of the member, and whether acknowledged data was lost."""
 
     cluster_id: int
     member_id: int
@@ -32,11 +32,11 @@ class MemberData:
 
 
 class StartFailed(Exception):
-    """etcd, or what systemd runs before it, ended at once with these last words."""
+    """etcd, or ExecStartPre of the unit, exited at once with this last log line."""
 
 
 def start_unit(machine: FakeMachine) -> None:
-    """`systemctl restart`: what ran is stopped first."""
+    """Restart the unit, as `systemctl restart` does: a running etcd is stopped first."""
     machine.process, machine.failed_at = None, None
     converge(machine.network)
     try:
@@ -46,8 +46,15 @@ def start_unit(machine: FakeMachine) -> None:
     converge(machine.network)
 
 
+def start_enabled_unit(machine: FakeMachine) -> None:
+    """Start the unit as systemd does at boot, if it is enabled."""
+    if machine.enabled and not machine.masked and (unit := machine.file(UNIT)) is not None:
+        machine.loaded_unit = unit.content
+        start_unit(machine)
+
+
 def restart_failed(machine: FakeMachine) -> None:
-    """`Restart=on-failure`, as the unit has it."""
+    """Restart a failed unit after its delay, as `Restart=on-failure` does."""
     if machine.failed_at is not None and machine.network.now() >= machine.failed_at + RESTART_S:
         machine.restarts += 1
         start_unit(machine)
@@ -85,7 +92,7 @@ def _start(machine: FakeMachine) -> FakeProcess:
 
 
 def _check_fence(machine: FakeMachine, environment: dict[str, str]) -> None:
-    """The unit's fence (core/host/startup_fence.py): one of the others may know that another cluster took its place."""
+    """Check the startup fence (core/host/startup_fence.py): another member may have the key of a superseded cluster."""
     members = set(environment.get(MEMBERS_VARIABLE, "").split())
     key = superseded_key(environment["ETCD_INITIAL_CLUSTER_TOKEN"])
     for each in machine.network.machines.values():
@@ -93,9 +100,9 @@ def _check_fence(machine: FakeMachine, environment: dict[str, str]) -> None:
         if machine.isolated or each.isolated or process is None or not process.ready or process.cluster.auth:
             continue
         urls = process.environment["ETCD_ADVERTISE_CLIENT_URLS"].split(",")
-        if members.intersection(urls) and (said := process.cluster.keys.get(key)):
+        if members.intersection(urls) and (reason := process.cluster.keys.get(key)):
             raise StartFailed(
-                f"etcd is not started: the cluster of its data was superseded: {said.decode()} (key "
+                f"etcd is not started: the cluster of its data was superseded: {reason.decode()} (key "
                 f"{key.decode()} of {urls[0]})."
             )
 
@@ -106,8 +113,11 @@ def _wal(environment: dict[str, str]) -> str:
 
 
 def _check_minor(cluster: FakeCluster, series: tuple[int, int]) -> None:
-    """Older than the cluster: etcd refuses (rule 46). More than one minor newer: here it is refused as well,
-    where etcd starts and leaves it to the operator that this was never tried by anybody (rule 42)."""
+    """Refuse a version that is older than the cluster, as etcd does (rule 46).
+
+    A version that is more than one minor newer is refused here too. etcd starts it, although that was never tested
+    (rule 42).
+    """
     if cluster.version is None:
         return
     if series < cluster.version:
@@ -117,7 +127,7 @@ def _check_minor(cluster: FakeCluster, series: tuple[int, int]) -> None:
 
 
 def _first_start(machine: FakeMachine, environment: dict[str, str], series: tuple[int, int]) -> MemberData:
-    """A member without data: it forms a cluster only with `new`, and else joins one that lists it."""
+    """Start a member without data: with `new` it forms a cluster, otherwise it joins one that lists it."""
     initial = _initial_cluster(environment)
     name = environment["ETCD_NAME"]
     own = environment["ETCD_INITIAL_ADVERTISE_PEER_URLS"]
@@ -140,7 +150,7 @@ def _first_start(machine: FakeMachine, environment: dict[str, str], series: tupl
 def _join(
     machine: FakeMachine, initial: dict[str, tuple[str, ...]], name: str, series: tuple[int, int]
 ) -> MemberData:
-    """The list that it was given has to be the cluster's own, name for name or not: URLs are compared."""
+    """Join a cluster. The given member list must be the list of the cluster: URLs are compared, and no names."""
     cluster = _find_cluster(machine, {url for each, urls in initial.items() if each != name for url in urls})
     listed = [set(member.peer_urls) for member in cluster.members.values()]
     if len(initial) != len(listed):
@@ -159,7 +169,7 @@ def _raise_unequal(cluster: FakeCluster, why: str) -> NoReturn:
 
 
 def _find_cluster(machine: FakeMachine, urls: set[str]) -> FakeCluster:
-    """The cluster of the first member that answers at one of these URLs; a quorum is not needed."""
+    """Return the cluster of the first member that runs at one of these URLs; a quorum is not needed."""
     for each in machine.network.machines.values():
         if each is machine or each.process is None or each.isolated or machine.isolated:
             continue

@@ -61,7 +61,7 @@ class TamperedEtcd(Etcd):
                 self.waiting.set()
                 await asyncio.sleep(60)
             if 0 <= self.fail_after <= got:
-                raise EtcdTimeout(self.name, "the snapshot sent no data for 30 s")
+                raise EtcdTimeout(self.name, "no part of the snapshot arrived for 30 s")
             if 0 <= self.drop_after <= got:
                 return
             yield self._flipped(blob, got)
@@ -142,7 +142,7 @@ async def test_one_wrong_bit_is_detected(member: TamperedEtcd, tmp_path: Path, p
 
 async def test_an_error_of_the_stream_is_raised_unchanged(member: TamperedEtcd, tmp_path: Path) -> None:
     member.fail_after = 500_000
-    assert (await expect_failure(member, tmp_path)).message == "m1: the snapshot sent no data for 30 s"
+    assert (await expect_failure(member, tmp_path)).message == "m1: no part of the snapshot arrived for 30 s"
 
 
 async def test_an_empty_stream_is_not_a_snapshot(member: TamperedEtcd, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ async def test_a_closed_port_is_told_as_refused(sshd: Sshd) -> None:
 async def test_a_name_that_is_not_there_is_told_as_such(sshd: Sshd) -> None:
     error = await expect_refusal(HostSpec(name="infra1", address="no-such-host.invalid"), sshd.ssh())
     assert type(error) is ConnectFailed
-    assert "no-such-host.invalid was not found" in error.message
+    assert "no-such-host.invalid cannot be resolved" in error.message
 
 
 async def test_a_server_that_never_answers_costs_its_timeout_alone(sshd: Sshd) -> None:
@@ -114,7 +114,7 @@ async def test_a_server_that_never_answers_costs_its_timeout_alone(sshd: Sshd) -
             ssh = sshd.ssh(port=silent.getsockname()[1], connect_timeout="1s")
             error = await expect_refusal(sshd.host(), ssh)
     assert type(error) is ConnectFailed
-    assert "took the connection, but no login within 1 s" in error.message
+    assert "accepted the connection, but no login within 1 s" in error.message
 
 
 async def test_packets_into_the_void_time_out(sshd: Sshd) -> None:
@@ -133,7 +133,7 @@ async def test_something_else_than_ssh_is_told_as_such(sshd: Sshd) -> None:
     async with _BannerServer(b"HTTP/1.0 400 Bad Request\r\n\r\n") as port:
         error = await expect_refusal(sshd.host(), sshd.ssh(port=port))
     assert type(error) is ConnectFailed
-    assert "is that port sshd's" in error.hint
+    assert "check that sshd uses that port" in error.hint
 
 
 async def test_a_key_that_is_not_authorized_names_user_and_key(sshd: Sshd, tmp_path: Path) -> None:

@@ -188,10 +188,6 @@ class HostSeen:
     joining: bool = False
     is_root: bool = True
 
-    def marker_of(self, cluster: str) -> Marker | None:
-        """Return the marker if the host belongs to this cluster, otherwise None."""
-        return self.marker if self.marker is not None and self.marker.cluster == cluster else None
-
     def is_marked(self, cluster: str) -> bool:
         """Return True if the marker says that the host has this cluster's member of the same name."""
         marker = self.marker_of(cluster)

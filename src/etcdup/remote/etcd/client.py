@@ -1,4 +1,4 @@
-"""The seam to etcd's API: what a member can be asked. `etcd.py` asks real ones, the shipped fake is one."""
+"""The interface to the API of a member: `grpc_client.py` calls a real member, `testing/etcd_client.py` is a fake."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ DowngradeAction = Literal["validate", "enable", "cancel"]
 
 @dataclass(frozen=True)
 class Credentials:
-    """PEM: the CA that signed the members' certificates, our client certificate and its key; never shown."""
+    """The CA file, the client certificate and the key of etcdup, as PEM. They are never shown."""
 
     ca: bytes = field(repr=False)
     cert: bytes = field(repr=False)
@@ -19,9 +19,9 @@ class Credentials:
 
 
 class KvHash(NamedTuple):
-    """A member's keys and values as one number.
+    """The hash of the keys and values of a member.
 
-    Comparable between members where `compact_revision` and `hash_revision` are the same (rule 81).
+    Hashes are comparable if `compact_revision` and `hash_revision` are the same (rule 81).
     """
 
     hash: int
@@ -30,44 +30,44 @@ class KvHash(NamedTuple):
 
 
 class KeyspaceSize(NamedTuple):
-    """How much a member holds: its store's revision, and the keys that were there at it."""
+    """A revision of the store of a member, and the number of keys at this revision."""
 
     revision: int
     keys: int
 
 
 class EtcdClient(Protocol):
-    """One member. Methods raise an EtcdError (etcd_errors.py) when they fail, and nothing else.
+    """One member. Methods raise an EtcdRpcError (errors.py) when they fail, and no other error.
 
-    Calls that change something are made once, but for `prove`: after EtcdTimeout the caller has to look before it
-    tries again.
+    A call that changes something is made once, except the write of `prove`. After EtcdTimeout the caller must observe
+    the cluster before it tries again.
     """
 
     name: str
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
-        """What the member says of itself; needs no quorum. A learner gives no member list: it is () then."""
+        """Return the status of the member, without a quorum. A learner has no member list to return: it is () then."""
         ...
 
     async def prove(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
-        """Returns once a write, and a linearizable read that saw it, went through this member (rule 11).
+        """Write through this member, and return when a linearizable read has returned the value (rule 11).
 
-        Written again where there is no answer: an election in the meantime may have lost the write.
+        Without an answer the write is repeated: an election may have lost it.
         """
         ...
 
     async def get(self, key: bytes, *, linearizable: bool = True, timeout_s: float) -> bytes | None:
-        """The value, or None. Not linearizable: of this member alone; needs no quorum, may be stale."""
+        """Return the value, or None. A read that is not linearizable needs no quorum, and may be stale."""
         ...
 
     async def put(self, key: bytes, value: bytes, *, timeout_s: float) -> None: ...
 
     async def delete(self, key: bytes, *, timeout_s: float) -> bool:
-        """Whether there was such a key."""
+        """Delete a key. The result is whether the key existed."""
         ...
 
     async def members(self, *, linearizable: bool = True, timeout_s: float) -> tuple[ListedMember, ...]:
-        """The member list, by ID. A 3.4 member always gives what it knows itself, which may be stale."""
+        """Return the member list, by ID. A 3.4 member always returns its own list, which may be stale."""
         ...
 
     async def add_learner(self, peer_urls: Sequence[str], *, timeout_s: float) -> ListedMember: ...
@@ -79,44 +79,45 @@ class EtcdClient(Protocol):
     async def update_peer_urls(self, member_id: int, urls: Sequence[str], *, timeout_s: float) -> None: ...
 
     async def move_leader(self, member_id: int, *, timeout_s: float) -> None:
-        """Only the leader obeys; the others raise EtcdRefused, `etcdserver: not leader`."""
+        """Transfer the leadership. Only the leader does it; others raise EtcdRefused, `etcdserver: not leader`."""
         ...
 
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
-        """Of what was there at `revision`; 0 is the newest that this member has."""
+        """Return the hash at `revision`; 0 is the newest revision of this member."""
         ...
 
     async def read_keyspace_size(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
-        """Of this member alone, at `revision`; 0 is the newest that it has."""
+        """Count the keys of this member at `revision`; 0 is its newest revision."""
         ...
 
     async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:
-        """The cluster's alarms, in the words of MemberSeen. Costs a raft entry: poll status() instead."""
+        """Return the alarms of the cluster, as in MemberSeen. It needs a raft entry, so poll status() instead."""
         ...
 
     async def disarm(self, *, timeout_s: float) -> tuple[str, ...]:
-        """Takes back every alarm there is, each member's own (rule 70); tells which they were."""
+        """Disarm each alarm of each member (rule 70), and return them."""
         ...
 
     async def defragment(self, *, timeout_s: float) -> None:
-        """Blocks the member meanwhile, and goes on there after EtcdTimeout (rules 73, 74)."""
+        """Defragment the database. The member is blocked, and continues after EtcdTimeout (rules 73, 74)."""
         ...
 
     def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
-        """The member's database; the last 32 bytes are the SHA-256 of the rest (rule 54).
+        """Yield the database of the member; the last 32 bytes are the SHA-256 of the rest (rule 54).
 
-        `timeout_s` is the longest silence between two chunks. It holds a connection and a thread: `aclosing` lets go.
+        `timeout_s` is the longest time without a part of it. The generator holds a connection and a thread: use
+        `aclosing`, which releases them.
         """
         ...
 
     async def downgrade(self, action: DowngradeAction, version: str, *, timeout_s: float) -> str:
-        """The cluster's version. `version` is the minor to go down to, like 3.5; empty for `cancel`."""
+        """Return the cluster version. `version` is the minor to downgrade to, for example 3.5; empty for `cancel`."""
         ...
 
     async def is_auth_enabled(self, *, timeout_s: float) -> bool:
-        """Whether etcd's own users and roles are in force."""
+        """Return whether the authentication of etcd is enabled."""
         ...
 
     async def close(self) -> None:
-        """Ends the connection. Safe to call twice."""
+        """Close the connection. A second call does nothing."""
         ...

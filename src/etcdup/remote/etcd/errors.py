@@ -1,17 +1,17 @@
-"""What can go wrong with a call to a member, and how grpc's words for it become ours.
+"""The errors of calls to a member, and the translation of gRPC's errors to them.
 
-    EtcdError
-    ├── EtcdUnavailable      no connection, or it broke; a change asked for may have been made
-    │   └── EtcdUntrusted    TLS: one side does not accept the other's certificate. Waiting does not help
-    ├── EtcdTimeout          no answer in time; a change asked for may have been made (rule 72)
-    ├── NoLeader             the member is up, but knows no leader; waiting may help
-    ├── EtcdRefused          etcd said no, in its own words
-    │   ├── AuthRequired     etcd's own users are switched on, and our certificate's name may not do this
-    │   └── LearnerRefuses   a learner answers neither linearizable reads nor changes (rule 30)
-    ├── EtcdUnsupported      this version of etcd does not know the call
-    └── EtcdBroken           an error inside etcd, or an answer that cannot be right
+    EtcdRpcError
+    ├── EtcdUnavailable        no connection, or it broke; a requested change may have been made
+    │   └── EtcdUntrusted      TLS: one side does not accept the certificate of the other; waiting does not help
+    ├── EtcdTimeout            no answer in time; a requested change may have been made (rule 72)
+    ├── NoLeader               the member runs, but has no leader; waiting may help
+    ├── EtcdRefused            etcd refused the call; the message is etcd's
+    │   ├── AuthRequired       etcd's authentication is enabled, and the user of our certificate has no permission
+    │   └── LearnerUnsupported a learner does not serve linearizable reads or changes (rule 30)
+    ├── EtcdUnsupported        this version of etcd does not have the call
+    └── EtcdInternalError      an error inside etcd, or an answer that cannot be correct
 
-Knows grpc's status codes by name alone, so that importing this does not import grpc.
+Status codes are strings here, so that an import of this module does not import grpc.
 """
 
 from typing import NamedTuple
@@ -36,11 +36,11 @@ class EtcdUntrusted(EtcdUnavailable):
 
 
 class EtcdTimeout(EtcdRpcError):
-    """No answer in time, from the member or from the quorum behind it."""
+    """There is no answer in time, from the member or from the quorum."""
 
 
 class NoLeader(EtcdRpcError):
-    """The member answers, but knows no leader, or just lost one."""
+    """The member answers, but has no leader, or has just lost its leader."""
 
 
 class EtcdRefused(EtcdRpcError):
@@ -48,23 +48,23 @@ class EtcdRefused(EtcdRpcError):
 
 
 class AuthRequired(EtcdRefused):
-    """etcd's user authentication is on, and we are nobody to it or may not do this."""
+    """etcd's authentication is enabled, and the client has no user or no permission for this call."""
 
 
 class LearnerUnsupported(EtcdRefused):
-    """The member is a learner, and this call is not for learners."""
+    """The member is a learner, and learners do not serve this call."""
 
 
 class EtcdUnsupported(EtcdRpcError):
-    """The member's version does not have this call."""
+    """The version of the member does not have this call."""
 
 
 class EtcdInternalError(EtcdRpcError):
-    """An error inside etcd, corruption among them, or a wrong answer."""
+    """There is an error inside etcd, for example corruption, or the answer is wrong."""
 
 
-# The status codes of gRPC by name, in the order of their numbers, from 1. UNAVAILABLE and DEADLINE_EXCEEDED are looked
-# at more closely below.
+# The status codes of gRPC by name, in the order of their numbers, from 1. `translate` distinguishes more cases of
+# UNAVAILABLE and DEADLINE_EXCEEDED.
 BY_CODE: dict[str, type[EtcdRpcError]] = {
     "CANCELLED": EtcdUnavailable,
     "UNKNOWN": EtcdInternalError,
@@ -84,9 +84,9 @@ BY_CODE: dict[str, type[EtcdRpcError]] = {
     "UNAUTHENTICATED": AuthRequired,
 }
 
-# etcd's own words come first: it says much by UNAVAILABLE that is no lost connection, and its code for the
-# same words is not the same in every minor (a deadline of its own is UNKNOWN in 3.4).
-_BY_WORDS: tuple[tuple[str, type[EtcdRpcError]], ...] = (
+# The text of etcd's error counts before its code: etcd uses UNAVAILABLE also for errors that are no lost connection,
+# and the code of one text differs between minors (a deadline inside etcd is UNKNOWN in 3.4).
+_BY_TEXT: tuple[tuple[str, type[EtcdRpcError]], ...] = (
     ("etcdserver: no leader", NoLeader),
     ("etcdserver: leader changed", NoLeader),
     ("raft proposal dropped", NoLeader),
@@ -98,31 +98,31 @@ _BY_WORDS: tuple[tuple[str, type[EtcdRpcError]], ...] = (
     ("etcdserver: server stopped", EtcdUnavailable),
 )
 
-_OURS_HINT = "`etcdup certs list` shows what is wrong with them"
+_OWN_CERTIFICATE_HINT = "run `etcdup certs list`: it shows which certificate or key is wrong"
 
 
 class _Reason(NamedTuple):
-    """What grpc, Python or their TLS library says of a connection, in lower case, and what it means."""
+    """The texts of gRPC or its TLS library for a failed connection, in lower case, and what they mean."""
 
-    words: tuple[str, ...]
+    texts: tuple[str, ...]
     kind: type[EtcdUnavailable]
     message: str
     hint: str = ""
 
 
-# The words of grpcio 1.71 to 1.85, and of Python's ssl with OpenSSL 3; the first that fits counts.
+# The texts of grpcio 1.71 to 1.85. The first reason that matches counts.
 _REASONS = (
     _Reason(
         ("certificate has expired",),
         EtcdUntrusted,
-        "its certificate has expired",
-        "`etcdup certs renew` makes a new one; etcd takes it without a restart",
+        "the server certificate has expired",
+        "run `etcdup certs renew`: etcd loads the new certificate without a restart",
     ),
     _Reason(
         ("certificate is not yet valid",),
         EtcdUntrusted,
-        "its certificate is not valid yet: the clock here is behind the one that it was made by",
-        "`etcdup check` compares the clocks",
+        "the server certificate is not valid yet: the clock of this machine is behind the clock that issued it",
+        "run `etcdup check`: it compares the clocks",
     ),
     _Reason(
         (
@@ -132,72 +132,70 @@ _REASONS = (
             "hostname mismatch",
         ),
         EtcdUntrusted,
-        "its certificate does not hold the address that we know it by",
-        "`etcdup certs list` shows the addresses in each certificate",
+        "the server certificate does not contain the address in cluster.yaml",
+        "run `etcdup certs list`: it shows the addresses in each certificate",
     ),
     _Reason(
         ("certificate_verify_failed", "certificate signature failure"),  # the latter: a CA of the same name
         EtcdUntrusted,
-        "its certificate was signed by an authority that we do not trust",
-        "either another cluster answers there, or its CA is not the one that we have",
+        "the server certificate was signed by a CA that is not in our CA file",
+        "run `etcdup certs list`: either the member of another cluster answers, or the CA was replaced",
     ),
     _Reason(
         ("alert_internal_error",),
         EtcdUntrusted,
-        "it cannot use its own certificate and key",
-        "they may not belong together, or etcd may not read them: `etcdup check` looks; etcd takes mended ones at once",
+        "etcd cannot use its server certificate and key",
+        "run `etcdup check`: they may not match, or etcd may not read them; etcd loads corrected files at once",
     ),
     _Reason(
         ("unwrap failed", "_alert_"),
         EtcdUntrusted,
-        "it does not accept our client certificate: it has expired, or another authority signed it",
-        _OURS_HINT,
+        "etcd does not accept the client certificate of etcdup: it has expired, or another CA signed it",
+        _OWN_CERTIFICATE_HINT,
     ),
     _Reason(
         ("security handshaker", "empty address list", "pem lib", "no start line", "key values mismatch"),
         EtcdUntrusted,
-        "our CA, client certificate and key are damaged, or do not belong together",
-        _OURS_HINT,
+        "the CA file, client certificate and key of etcdup are damaged, or do not match",
+        _OWN_CERTIFICATE_HINT,
     ),
     _Reason(
         ("wrong_version_number",),
         EtcdUntrusted,
-        "what listens at its client port does not speak TLS",
-        "it is another program, or an etcd that was set up without TLS",
+        "the program at the client port does not use TLS",
+        "check which program uses the port: it is not etcd, or etcd has no TLS",
     ),
     _Reason(
         ("selected alpn", "failed parsing http/2"),
         EtcdUnavailable,
-        "what listens at its client port speaks TLS, but not HTTP/2",
-        "it is another program, or a proxy",
+        "the program at the client port uses TLS, but not HTTP/2",
+        "check which program uses the port: it is not etcd, or a proxy is in between",
     ),
-    _Reason(
-        ("timed out",), EtcdUnavailable, "the connection to its client port broke: nothing came any more"
-    ),
-    _Reason(("connection refused",), EtcdUnavailable, "nothing listens at its client port"),
+    _Reason(("timed out",), EtcdUnavailable, "the connection to the client port timed out"),
+    _Reason(("connection refused",), EtcdUnavailable, "no program listens on the client port"),
     _Reason(
         ("resolution failed", "errors resolving", "name or service not known", "in name resolution"),
         EtcdUnavailable,
-        "the name of its client address is not known",
+        "the name in the client address cannot be resolved",
     ),
     _Reason(
         ("socket closed", "connection reset", "broken pipe", "stream removed", "unexpected_eof"),
         EtcdUnavailable,
-        "the connection to its client port was closed: it is stopping, or does not listen yet",
+        "the connection to the client port was closed: etcd is stopping, or is not ready yet",
     ),
 )
 
 
 def translate(member: str, code: str, details: str, timeout_s: float) -> EtcdRpcError:
-    """grpc's status of a failed call as an EtcdError. Total: every code, with any text, gives one."""
-    for words, kind in _BY_WORDS:
-        if details.startswith(words):
+    """Return the error for the gRPC status of a failed call. Each code, with any text, has an error."""
+    for text, kind in _BY_TEXT:
+        if details.startswith(text):
             return kind(member, details)
     kind = BY_CODE.get(code, EtcdInternalError)
     if kind is EtcdTimeout:
         return EtcdTimeout(member, f"no answer within {timeout_s:g} s", detail=details)
     if kind is EtcdUnavailable:
-        # what else etcd says by this code is a no, like `etcdserver: unhealthy cluster`
+        # Other errors of etcd with this code are refusals, for example `etcdserver: unhealthy cluster`.
         return (
             EtcdRefused(member, details)
             if details.startswith("etcdserver: ")
@@ -209,6 +207,6 @@ def translate(member: str, code: str, details: str, timeout_s: float) -> EtcdRpc
 def _connection_lost(member: str, details: str) -> EtcdUnavailable:
     lower = details.lower()
     for reason in _REASONS:
-        if any(words in lower for words in reason.words):
+        if any(text in lower for text in reason.texts):
             return reason.kind(member, reason.message, detail=details, hint=reason.hint)
-    return EtcdUnavailable(member, "no connection to its client port", detail=details)
+    return EtcdUnavailable(member, "no connection to the client port", detail=details)

@@ -1,7 +1,7 @@
-"""A real member's API over gRPC, one channel a member.
+"""The API of a real member over gRPC, with one channel for each member.
 
-Never one channel balanced over several: Status, Defragment and a proof are about a certain member. Nothing but the
-write of a proof is repeated from here, since a change that timed out may have been made (libraries.md, j).
+A channel is never balanced over several members: Status, Defragment and a health proof are about one member. Only the
+write of a health proof is repeated here, since a change that timed out may have been made.
 """
 
 import asyncio
@@ -35,24 +35,24 @@ __all__ = ["Credentials", "DowngradeAction", "Etcd", "EtcdClient", "KvHash"]
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-# After so much of a proof's time the same is tried again, while the attempts before may still come to their end.
-_AGAIN_AFTER = (0.0, 0.2, 0.4)
+# A health proof starts attempts at these shares of its time. Earlier attempts continue, and may still succeed.
+_ATTEMPTS_AT = (0.0, 0.2, 0.4)
 _LEADERLESS_PAUSE_S = 0.05
 
 _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", -1),  # a range may be larger than the default of 4 MB
-    ("grpc.initial_reconnect_backoff_ms", 100),  # a member that is starting is seen soon after it listens
-    ("grpc.max_reconnect_backoff_ms", 100),  # no growing pauses: each would be added to every start
-    ("grpc.min_reconnect_backoff_ms", 5000),  # in spite of its name: how long one attempt to connect may take
+    ("grpc.max_receive_message_length", -1),  # A range may be larger than the default of 4 MB.
+    ("grpc.initial_reconnect_backoff_ms", 100),  # A member that starts is reached soon.
+    ("grpc.max_reconnect_backoff_ms", 100),  # Pauses must not grow: each start would wait for them.
+    ("grpc.min_reconnect_backoff_ms", 5000),  # Despite its name: the longest time of one attempt.
     ("grpc.dns_min_time_between_resolutions_ms", 500),
-    ("grpc.keepalive_time_ms", 10_000),  # etcd cuts off clients that ping more often than every 5 s
+    ("grpc.keepalive_time_ms", 10_000),  # etcd disconnects clients that ping more often than every 5 s.
     ("grpc.keepalive_timeout_ms", 5000),
     ("grpc.enable_retries", 0),
-    ("grpc.enable_http_proxy", 0),  # the operator's http_proxy is not for ports forwarded to this machine
-    ("grpc.use_local_subchannel_pool", 1),  # a new client makes a new handshake (rule 17)
+    ("grpc.enable_http_proxy", 0),  # http_proxy is not for ports that are forwarded to this machine.
+    ("grpc.use_local_subchannel_pool", 1),  # A new client makes a new handshake (rule 17).
 )
 
-# An alarm among the errors of a Status. It may name no member (rule 82); 3.7 puts one or two spaces, at will.
+# An alarm in the errors of a Status. It may have no member (rule 82). 3.7 writes one or two spaces.
 _ALARM = re.compile(r"(?:memberID:(\d+)\s+)?alarm:(\w+)")
 
 
@@ -63,10 +63,10 @@ def _import_grpc() -> None:
 
 
 class Etcd:
-    """One member, over gRPC. Made inside a running event loop; it connects with the first call.
+    """One member, over gRPC. Create it inside a running event loop; it connects with the first call.
 
-    `name` is the member's in cluster.yaml; `target` is `host:port`, mostly a port forwarded to this machine;
-    `server_name` is the address or name that the member's certificate must hold, whatever the target is.
+    `name` is the name of the member in cluster.yaml. `target` is `host:port`, mostly a port that is forwarded to this
+    machine. `server_name` is the address or name that the certificate of the member must contain.
     """
 
     def __init__(self, name: str, target: str, server_name: str, credentials: Credentials) -> None:
@@ -93,8 +93,8 @@ class Etcd:
         return _member_seen(said, listed)
 
     async def _read_own_list(self, timeout_s: float) -> tuple[ListedMember, ...]:
-        """What this member knows, asked of it before its status: where it was removed, but has not stopped yet, a
-        Status makes etcd panic, "failed to find local ID in cluster members" (seen with 3.6.14)."""
+        """Return the member list of this member. Call it before Status: a Status makes a member panic that was removed
+        and has not stopped yet, "failed to find local ID in cluster members" (observed with 3.6.14)."""
         request = pb.MemberListRequest(linearizable=False)
         try:
             said = await self._call(self._cluster.MemberList, request, timeout_s)
@@ -102,31 +102,31 @@ class Etcd:
             return ()
         listed = _listed_in(said)
         if said.header.member_id not in {member.member_id for member in listed}:
-            raise EtcdUnavailable(self.name, "it was removed from the cluster, and ends by itself")
+            raise EtcdUnavailable(self.name, "the member was removed from the cluster, and stops by itself")
         return listed
 
     async def prove(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
-        """A write that its member hands to a leader who has just died gets no answer at all, whoever leads next. So
-        it is made again beside the first, and the first that ends well counts."""
+        """Make several attempts, of which the first that succeeds counts. A write that the member forwards to a leader
+        which has just stopped gets no answer, even after an election."""
         ends = asyncio.get_running_loop().time() + timeout_s
         attempts = [
-            asyncio.create_task(self._attempt(key, value, share * timeout_s, ends)) for share in _AGAIN_AFTER
+            asyncio.create_task(self._attempt(key, value, share * timeout_s, ends)) for share in _ATTEMPTS_AT
         ]
-        why: list[EtcdRpcError] = []
+        failed: list[EtcdRpcError] = []
         try:
             for attempt in asyncio.as_completed(attempts):
                 try:
                     return await attempt
                 except (EtcdTimeout, NoLeader) as error:
-                    why.append(error)
-            raise why[0]
+                    failed.append(error)
+            raise failed[0]
         finally:
             for task in attempts:
                 task.cancel()
             await asyncio.gather(*attempts, return_exceptions=True)
 
     async def _attempt(self, key: bytes, value: bytes, after_s: float, ends: float) -> None:
-        """Of a proof. Where there is no leader, one may be elected in time."""
+        """Make one attempt of a health proof. Without a leader it is repeated: one may be elected in time."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(after_s)
         while True:
@@ -142,10 +142,10 @@ class Etcd:
         ends = loop.time() + timeout_s
         put = await self._call(self._kv.Put, pb.PutRequest(key=key, value=value), timeout_s)
         found = await self._call(self._kv.Range, pb.RangeRequest(key=key), max(ends - loop.time(), 0.001))
-        # somebody else's proof may have written the same key since: seeing a later write proves the same
+        # Another health proof may have written the key since: a later write proves the same.
         seen = found.kvs and (found.kvs[0].mod_revision > put.header.revision or found.kvs[0].value == value)
         if not seen:
-            raise EtcdInternalError(self.name, "a linearizable read did not see the write before it")
+            raise EtcdInternalError(self.name, "a linearizable read did not return the write before it")
 
     async def get(self, key: bytes, *, linearizable: bool = True, timeout_s: float) -> bytes | None:
         request = pb.RangeRequest(key=key, serializable=not linearizable)
@@ -165,7 +165,7 @@ class Etcd:
         return (await self._call(self._kv.Range, request, timeout_s)).header.revision
 
     async def compact(self, revision: int, *, timeout_s: float) -> None:
-        """Forgets what was before `revision`; returns once that space can be used again (rule 70)."""
+        """Compact the history before `revision`; return when its space is free in the database (rule 70)."""
         request = pb.CompactionRequest(revision=revision, physical=True)
         await self._call(self._kv.Compact, request, timeout_s)
 
@@ -193,7 +193,7 @@ class Etcd:
 
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
         said = await self._call(self._maintenance.HashKV, pb.HashKVRequest(revision=revision), timeout_s)
-        hashed = said.hash_revision or revision or said.header.revision  # only from 3.6 on does it say so
+        hashed = said.hash_revision or revision or said.header.revision  # 3.6 and later return it.
         return KvHash(said.hash, said.compact_revision, hashed)
 
     async def read_keyspace_size(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
@@ -201,7 +201,7 @@ class Etcd:
             key=b"\0", range_end=b"\0", revision=revision, count_only=True, serializable=True
         )
         counted = await self._call(self._kv.Range, request, timeout_s)
-        if revision == 0:  # the header's revision may be a later one than the count's
+        if revision == 0:  # The revision of the header may be later than that of the count.
             return await self.read_keyspace_size(counted.header.revision, timeout_s=timeout_s)
         return KeyspaceSize(revision, counted.count)
 
@@ -239,7 +239,7 @@ class Etcd:
         return (await self._call(self._maintenance.Downgrade, request, timeout_s)).version
 
     async def is_auth_enabled(self, *, timeout_s: float) -> bool:
-        """By a login without a name, which no version lets in: 3.4 has no AuthStatus."""
+        """Try a login without a user name, which each version refuses: 3.4 has no AuthStatus."""
         try:
             await self._call(self._auth.Authenticate, pb.AuthenticateRequest(), timeout_s)
         except AuthRequired:
@@ -248,7 +248,7 @@ class Etcd:
             if "authentication is not enabled" in refused.message:
                 return False
             raise
-        raise EtcdInternalError(self.name, "a login without a name was let in")
+        raise EtcdInternalError(self.name, "a login without a user name was accepted")
 
     async def _call(
         self, rpc: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout_s: float
@@ -260,7 +260,7 @@ class Etcd:
 
 
 def _member_seen(said: "pb.StatusResponse", listed: tuple[ListedMember, ...]) -> MemberSeen:
-    """Alarms are taken from Status, which has them at hand: Alarm costs a raft entry and needs a quorum."""
+    """Convert a Status. It contains the alarms: the call Alarm needs a raft entry and a quorum."""
     alarms = [match for error in said.errors if (match := _ALARM.match(error))]
     return MemberSeen(
         member_id=said.header.member_id,

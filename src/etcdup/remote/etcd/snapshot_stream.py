@@ -1,7 +1,7 @@
 """Stream the database of a member over gRPC, in a thread of its own.
 
-etcd sends the database in messages of 32 KiB. grpc.aio would handle each message on the event loop, which also feeds
-the upload: a snapshot then takes about a fifth longer. So a thread reads the messages with gRPC's blocking API and joins
+etcd sends the database in messages of 32 KiB. With grpc.aio the event loop, which also feeds the upload, handles each
+message, and a snapshot takes about a fifth longer. So a thread reads the messages with gRPC's blocking API and joins
 them to pieces. The thread is at most PIECES_AHEAD pieces ahead of the reader; then gRPC's flow control makes the member
 wait.
 """
@@ -71,7 +71,7 @@ def _etcd_errors(member: str, timeout_s: float) -> Iterator[None]:
     try:
         yield
     except StreamStalled:
-        raise EtcdTimeout(member, f"the snapshot stood still for {timeout_s:g} s") from None
+        raise EtcdTimeout(member, f"no part of the snapshot arrived for {timeout_s:g} s") from None
     except CallFailed as failed:
         raise translate(member, failed.code, failed.details, timeout_s) from None
 

@@ -1,4 +1,4 @@
-"""Commands over one SSH connection: run to the end, or held open."""
+"""Commands over one SSH connection: commands that run to their end, and held commands."""
 
 import asyncio
 import signal
@@ -12,9 +12,9 @@ from etcdup.remote.sudo import RawResult
 
 T = TypeVar("T")
 
-# How much a host may send before it must wait for us; enough for 100 MB/s over 80 ms of distance.
+# How much a host may send before it must wait; enough for 100 MB/s with a round trip of 80 ms.
 WINDOW = 8 * 1024 * 1024
-# How much we queue for a host before we stop reading the file that is sent.
+# How much is queued for a host before etcdup stops reading the file that it sends.
 WRITE_BUFFER = 1024 * 1024
 
 HELD_ENDS_WITHIN_S = 2.0
@@ -24,7 +24,7 @@ OPEN_AGAIN_AFTER_S = (0.01, 0.05, 0.2, 0.5)
 async def execute(
     host: str, connection: asyncssh.SSHClientConnection, line: str, stdin: AsyncIterator[bytes]
 ) -> RawResult:
-    """Runs a command line to its end; when cancelled, signals it and closes its channel."""
+    """Run a command line to its end. If cancelled, send it a signal and close its channel."""
     exchange = await _open(host, connection, line)
     try:
         await exchange.feed(stdin)
@@ -37,12 +37,12 @@ async def execute(
 
 
 def connection_lost_error(host: str, error: Exception | None) -> ConnectionLost:
-    """A command's connection is gone; what the command did is unknown."""
+    """Return the error for a lost connection. It is unknown what the command did."""
     return ConnectionLost(
         host,
         f"{host}: the SSH connection was lost",
         detail=str(error or ""),
-        hint="what ran there may have finished or not: run the same command again, it looks first",
+        hint="run the same command again: it observes first whether the last command has finished",
     )
 
 
@@ -60,16 +60,19 @@ async def _open(host: str, connection: asyncssh.SSHClientConnection, line: str) 
 async def _start_with_retries(
     host: str, connection: asyncssh.SSHClientConnection, start: Callable[[], Awaitable[T]]
 ) -> T:
-    """Starts a command. sshd counts a session until it has cleaned up behind it, which is after we have seen
-    its end: at MaxSessions a new one may be refused for a moment."""
+    """Start a command, and try again if sshd refuses the session for a moment.
+
+    sshd counts a session until it has removed it, which is after etcdup has received its end. So at MaxSessions a new
+    session may be refused.
+    """
     pauses = iter(OPEN_AGAIN_AFTER_S)
     while True:
         try:
             return await start()
         except asyncssh.Error as error:
             pause_s = next(pauses, None)
-            full = isinstance(error, asyncssh.ChannelOpenError) and not connection.is_closed()
-            if pause_s is None or not full:
+            is_refused = isinstance(error, asyncssh.ChannelOpenError) and not connection.is_closed()
+            if pause_s is None or not is_refused:
                 raise channel_refused_error(host, connection, error) from error
             await asyncio.sleep(pause_s)
 
@@ -77,18 +80,18 @@ async def _start_with_retries(
 def channel_refused_error(
     host: str, connection: asyncssh.SSHClientConnection, error: asyncssh.Error
 ) -> RemoteError:
-    """The host opens no channel for a command: the connection is gone, or sshd says no."""
+    """Return the error for a refused channel: the connection is lost, or sshd refuses the session."""
     if connection.is_closed() or not isinstance(error, asyncssh.ChannelOpenError):
         return connection_lost_error(host, error)
     return RemoteError(
         host,
         f"sshd on {host} does not run commands: {error.reason}",
-        hint="see ForceCommand and MaxSessions (at least 10) in its sshd_config, and the user's login shell",
+        hint="check ForceCommand and MaxSessions (at least 10) in its sshd_config, and the login shell of the user",
     )
 
 
 class _CommandSession(asyncssh.SSHClientSession[bytes]):
-    """A command's stdin, stdout, stderr and status."""
+    """The stdin, stdout, stderr and status of a command."""
 
     def __init__(self) -> None:
         self.stdout: list[bytes] = []
@@ -101,7 +104,7 @@ class _CommandSession(asyncssh.SSHClientSession[bytes]):
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
 
     async def feed(self, stdin: AsyncIterator[bytes]) -> None:
-        """Writes until the end, or until the command stops reading, which is its right."""
+        """Write until the end of stdin, or until the command stops reading, which is no error."""
         assert self._channel is not None
         with suppress(BrokenPipeError):
             async for chunk in stdin:
@@ -125,7 +128,7 @@ class _CommandSession(asyncssh.SSHClientSession[bytes]):
         (self.stderr if datatype == asyncssh.EXTENDED_DATA_STDERR else self.stdout).append(data)
 
     def eof_received(self) -> bool:
-        return True  # our end stays open: the command may go on reading
+        return True  # Stdin stays open: the command may continue to read.
 
     def exit_status_received(self, status: int) -> None:
         self.status = status
@@ -147,7 +150,7 @@ class _CommandSession(asyncssh.SSHClientSession[bytes]):
 
 
 class HeldOverSsh:
-    """A command that lives as long as its connection."""
+    """A held command: it runs as long as its connection."""
 
     def __init__(self, host: str, process: asyncssh.SSHClientProcess[bytes]) -> None:
         self._host = host
@@ -172,7 +175,7 @@ class HeldOverSsh:
             raise RemoteError(self._host, "the held command has ended") from None
 
     async def end(self) -> None:
-        """Ends stdin, which a held command takes as its end; one that does not is signalled."""
+        """Close stdin, at which a held command exits. A command that does not exit gets a signal."""
         with suppress(asyncssh.Error, OSError):
             self._process.stdin.write_eof()
         try:
@@ -186,7 +189,7 @@ class HeldOverSsh:
 
 
 async def start_held(host: str, connection: asyncssh.SSHClientConnection, line: str) -> HeldOverSsh:
-    """Starts a command that is not waited for."""
+    """Start a held command."""
 
     async def start() -> HeldOverSsh:
         process = await connection.create_process(

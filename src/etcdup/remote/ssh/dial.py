@@ -22,15 +22,15 @@ from etcdup.remote.ssh.keys import (
 )
 from etcdup.remote.ssh.library import asyncssh
 
-# A peer that is gone is noticed after KEEPALIVE_S * (KEEPALIVE_COUNT + 1) = 15 s.
+# A lost peer is detected after KEEPALIVE_S * (KEEPALIVE_COUNT + 1) = 15 s.
 KEEPALIVE_S = 5
 KEEPALIVE_COUNT = 2
 
-# 180 MB to three hosts took 0.7-1.0 s of our CPU with AES-GCM, 1.6 s with asyncssh's first choice, ChaCha20.
+# 180 MB to three hosts took 0.7-1.0 s of CPU time with AES-GCM, and 1.6 s with ChaCha20, asyncssh's first choice.
 CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
-# Besides the key types that known_hosts has for a host, which come first: one that now has a key of another
-# type shall show it, so that we can tell what changed.
+# In addition to the key types that known_hosts has for a host, which come first. A host whose key now has another
+# type sends that key, so the error can show what changed.
 HOST_KEY_TYPES = "+ssh-ed25519,ecdsa-sha2-nistp*,rsa-sha2-*"
 
 _CONFIG_FILES = ("~/.ssh/config", "/etc/ssh/ssh_config")
@@ -39,7 +39,7 @@ _HOP = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[^\]\s]+\]|[^:@\s]+)(?::(?
 
 @dataclass(frozen=True)
 class Hop:
-    """A machine to log in to, as written: ssh_config may say more about it."""
+    """A machine to log in to, as written. ssh_config may have more settings for it."""
 
     host: str
     user: str | None = None
@@ -48,7 +48,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class Login:
-    """Everything known about a login before the first packet."""
+    """The settings of a login, complete before the first packet."""
 
     hop: Hop
     address: str
@@ -59,12 +59,12 @@ class Login:
     trusted: TrustedKeys
     known_as: str
     host_key_types: str | None
-    """None leaves them to ssh_config's HostKeyAlgorithms."""
+    """None means that HostKeyAlgorithms of ssh_config decides."""
 
 
 @dataclass(frozen=True)
 class SshConnection:
-    """A logged-in connection, the connections to jump hosts below it, and who logged in."""
+    """A connection after login, the connections to its jump hosts, and the user."""
 
     connection: asyncssh.SSHClientConnection
     jumps: tuple[asyncssh.SSHClientConnection, ...]
@@ -77,7 +77,7 @@ class SshConnection:
 
 
 async def dial(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> SshConnection:
-    """Logs in, through jump hosts if there are any; raises an UnreachableError."""
+    """Log in, through jump hosts if there are any. Raises an UnreachableError."""
     logins = await _prepare_logins(host, ssh, secrets)
     open_connections: list[asyncssh.SSHClientConnection] = []
     attempt = _attempt(host, ssh, logins, 0)
@@ -97,7 +97,7 @@ async def dial(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> SshConne
 
 
 async def _prepare_logins(host: HostSpec, ssh: SshSpec, secrets: SshSecrets) -> list[Login]:
-    """The way to a host, jump hosts first. Passphrases are asked for here, before any clock runs."""
+    """Return the logins to a host, jump hosts first. Prompts for passphrases are here, before any timeout starts."""
     target = Hop(host.ssh_address or host.address, ssh.user, ssh.port)
     try:
         return [await _prepare_login(hop, ssh, secrets) for hop in _route(target, ssh, ssh.jump, frozenset())]
@@ -107,13 +107,15 @@ async def _prepare_logins(host: HostSpec, ssh: SshSpec, secrets: SshSecrets) -> 
         raise ConnectFailed(
             host.name,
             f"{host.name}: the SSH settings for {target.host} cannot be used: {error}",
-            hint="correct `ssh:` in cluster.yaml or your ssh_config",
+            hint="correct `ssh:` in cluster.yaml, or your ssh_config",
         ) from None
 
 
 def _route(target: Hop, ssh: SshSpec, jump: str | None, seen: frozenset[str]) -> list[Hop]:
-    """The jump hosts before the target, and the target. ssh_config may put one jump host behind another;
-    under `Host *` it may also put one behind itself, which is passed over."""
+    """Return the jump hosts before the target, and the target.
+
+    ssh_config may set a jump host for a jump host. With `Host *` it may set one for itself, which is ignored.
+    """
     through = jump or _options(target, ssh).config.get("ProxyJump")
     if not through or str(through).lower() == "none":
         return [target]
@@ -141,7 +143,7 @@ def _config_files(ssh: SshSpec) -> tuple[str, ...]:
 
 
 def _options(hop: Hop, ssh: SshSpec) -> asyncssh.SSHClientConnectionOptions:
-    """ssh_config's answers for this hop; loads no key and trusts no host."""
+    """Return the settings of ssh_config for this hop. No key is loaded and no host is trusted."""
     return asyncssh.SSHClientConnectionOptions(
         config=list(_config_files(ssh)),
         host=hop.host,
@@ -178,17 +180,17 @@ async def _prepare_login(hop: Hop, ssh: SshSpec, secrets: SshSecrets) -> Login:
 def _known_hosts_files(ssh: SshSpec, options: asyncssh.SSHClientConnectionOptions) -> Sequence[str]:
     if ssh.known_hosts is not None:
         return (ssh.known_hosts,)
-    users = _strings(options.config.get("UserKnownHostsFile"))
-    everyones = _strings(options.config.get("GlobalKnownHostsFile"))
-    # `none` comes as an empty list: no such file, never "believe every host".
+    user_files = _strings(options.config.get("UserKnownHostsFile"))
+    global_files = _strings(options.config.get("GlobalKnownHostsFile"))
+    # `none` is an empty list: it means no file, never that each host is trusted.
     return (
-        *(USER_KNOWN_HOSTS if users is None else users),
-        *(GLOBAL_KNOWN_HOSTS if everyones is None else everyones),
+        *(USER_KNOWN_HOSTS if user_files is None else user_files),
+        *(GLOBAL_KNOWN_HOSTS if global_files is None else global_files),
     )
 
 
 def _strings(option: object) -> list[str] | None:
-    """An ssh_config option that is a list; None if it is not set."""
+    """Return an ssh_config option that is a list, or None if it is not set."""
     return [str(item) for item in option] if isinstance(option, list | tuple) else None
 
 
@@ -214,7 +216,7 @@ def _attempt(host: HostSpec, ssh: SshSpec, logins: Sequence[Login], index: int) 
 
 
 class _LoginObserver(asyncssh.SSHClient):
-    """Sees how far a login comes, and which key the host shows, for the message if it fails."""
+    """Record how far a login gets and which key the host sends, for the message if it fails."""
 
     def __init__(self, attempt: LoginAttempt) -> None:
         self._attempt = attempt
@@ -238,7 +240,7 @@ async def _log_in(
     if not identities.keys and not identities.agent_path:
         raise AuthFailed(
             attempt.host,
-            f"{attempt.host}: there is no SSH key to log in to {attempt.place} with",
+            f"{attempt.host}: there is no SSH key for the login to {attempt.place}",
             hint=NO_KEY_HINT,
         )
     return await asyncssh.connect(
@@ -246,7 +248,7 @@ async def _log_in(
         login.hop.port or (),
         config=list(login.config),
         tunnel=below,
-        # A command in ssh_config would go around the jump host.
+        # A ProxyCommand of ssh_config would bypass the jump host.
         **({"proxy_command": None} if below else {}),
         username=login.user,
         client_factory=lambda: _LoginObserver(attempt),
@@ -269,7 +271,7 @@ async def _log_in(
 
 
 async def _close(connection: asyncssh.SSHClientConnection) -> None:
-    """Closes in good order; a peer that is silent is left."""
+    """Close the connection. A peer that does not answer is not waited for."""
     connection.close()
     try:
         async with asyncio.timeout(1):

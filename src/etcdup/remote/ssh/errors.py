@@ -1,4 +1,4 @@
-"""What asyncssh and the network raise, told as our errors: what, why, and what to do next."""
+"""The errors of a login for the exceptions of asyncssh and the network, with the reason and a hint."""
 
 import errno
 import re
@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from etcdup.errors import AuthFailed, ConnectFailed, HostKeyChanged, HostKeyUnknown, UnreachableError
 from etcdup.remote.ssh.library import asyncssh
 
-NO_KEY_HINT = "make a key with `ssh-keygen -t ed25519`, load one with `ssh-add`, or set `ssh.identity_file`"
+NO_KEY_HINT = "create a key with `ssh-keygen -t ed25519`, load one with `ssh-add`, or set `ssh.identity_file`"
 
 
 @dataclass
 class LoginAttempt:
-    """One login attempt: what was tried, and how far it came."""
+    """One login attempt: its parameters, and how far it got."""
 
     host: str
-    """The name in cluster.yaml of the host that is to be reached."""
+    """The name of the target host in cluster.yaml."""
     address: str
     port: int
     user: str
@@ -25,11 +25,11 @@ class LoginAttempt:
     keys: Sequence[str] = ()
     """The keys that were tried, as shown to the operator."""
     known_hosts: Sequence[str] = ()
-    """The known_hosts files that were read; the first one is where a new key belongs."""
+    """The known_hosts files that were read; a new key belongs into the first one."""
     known_keys: Sequence[asyncssh.SSHKey] = ()
-    """What those files say about this address and port."""
+    """The keys in those files for this address and port."""
     via: str | None = None
-    """The jump host in front of it."""
+    """The jump host before this one."""
     is_jump: bool = False
     connected: bool = False
     offered: asyncssh.SSHKey | None = field(default=None, repr=False)
@@ -42,12 +42,12 @@ class LoginAttempt:
 
     @property
     def entry(self) -> str:
-        """The address as known_hosts and ssh-keygen write it."""
+        """Return the address as known_hosts and ssh-keygen write it."""
         return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
 
 
 def unreachable(error: Exception, attempt: LoginAttempt) -> UnreachableError:
-    """The error to show for whatever broke a login attempt."""
+    """Return the error for any exception of a login attempt."""
     if isinstance(error, UnreachableError):
         return error
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
@@ -68,7 +68,7 @@ def unreachable(error: Exception, attempt: LoginAttempt) -> UnreachableError:
         attempt.host,
         f"{attempt.host}: cannot log in to {attempt.place}",
         detail=str(error),
-        hint=f"see whether `ssh -p {attempt.port} {attempt.user}@{attempt.address}` works",
+        hint=f"check whether `ssh -p {attempt.port} {attempt.user}@{attempt.address}` works",
     )
 
 
@@ -83,10 +83,10 @@ def _host_key(error: asyncssh.HostKeyNotVerifiable, attempt: LoginAttempt) -> Un
     return HostKeyUnknown(
         attempt.host,
         f"{attempt.host}: the SSH host key of {attempt.place} is not in known_hosts",
-        detail=f"it shows {shown}\nread: {', '.join(attempt.known_hosts) or 'no known_hosts file'}",
-        hint="compare that fingerprint with the host's own "
-        "(there: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`); "
-        f"if it is the same: {_add_key(attempt)}",
+        detail=f"shown: {shown}\nread: {', '.join(attempt.known_hosts) or 'no known_hosts file'}",
+        hint="compare the fingerprint with the key of the host "
+        "(on the host: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`); "
+        f"if they are the same: {_add_key(attempt)}",
     )
 
 
@@ -96,10 +96,10 @@ def _changed(reason: str, attempt: LoginAttempt) -> HostKeyChanged:
     file = _known_hosts_file(attempt)
     return HostKeyChanged(
         attempt.host,
-        f"{attempt.host}: {attempt.place} shows another SSH host key than known_hosts has for it",
+        f"{attempt.host}: the SSH host key of {attempt.place} differs from the key in known_hosts",
         detail=f"known: {known}\nshown: {shown}\n"
-        "The host was installed anew, or its address is another machine's now, or somebody stands between.",
-        hint=f"only if you know why it changed: `ssh-keygen -R '{attempt.entry}' -f {file}`, "
+        "The host was reinstalled, another machine has its address now, or the connection is intercepted.",
+        hint=f"only if you know why the key changed: `ssh-keygen -R '{attempt.entry}' -f {file}`, "
         f"then {_add_key(attempt)}",
     )
 
@@ -121,7 +121,7 @@ def _key_exchange(error: asyncssh.KeyExchangeFailed, attempt: LoginAttempt) -> C
         attempt.host,
         f"{attempt.host}: no SSH algorithm in common with {attempt.place}",
         detail=error.reason,
-        hint="the host's sshd is very old or very restricted: see HostKeyAlgorithms, KexAlgorithms, Ciphers",
+        hint="check HostKeyAlgorithms, KexAlgorithms and Ciphers of its sshd: it is very old or very restricted",
     )
 
 
@@ -132,17 +132,17 @@ def _is_login_refusal(error: Exception) -> bool:
 
 
 def _auth(error: Exception, attempt: LoginAttempt) -> AuthFailed:
-    tried = "\n".join(f"tried: {key}" for key in attempt.keys) or "there was no key to try"
+    tried = "\n".join(f"tried: {key}" for key in attempt.keys) or "no key was tried"
     if "authentication failures" in str(error):
-        hint = "the host stopped listening after too many keys: name the right one as `ssh.identity_file`"
+        hint = "set `ssh.identity_file` to the right key: sshd closed the connection after too many keys"
     elif attempt.keys:
         copy = f"`ssh-copy-id -p {attempt.port} {attempt.user}@{attempt.address}`"
-        hint = f"{copy}, or set `ssh.user` or `ssh.identity_file`"
+        hint = f"run {copy}, or set `ssh.user` or `ssh.identity_file`"
     else:
         hint = NO_KEY_HINT
     return AuthFailed(
         attempt.host,
-        f"{attempt.host}: {attempt.place} did not let user {attempt.user} in",
+        f"{attempt.host}: {attempt.place} does not accept a login of user {attempt.user}",
         detail=tried,
         hint=hint,
     )
@@ -152,7 +152,7 @@ def _behind_jump(error: asyncssh.ChannelOpenError, attempt: LoginAttempt) -> Con
     if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
         hint = f"allow TCP forwarding in the sshd_config of {attempt.via} (AllowTcpForwarding, PermitOpen)"
     else:
-        hint = f"see from {attempt.via} whether the host is up and its sshd listens on port {attempt.port}"
+        hint = f"check from {attempt.via} whether the host runs and its sshd listens on port {attempt.port}"
     return ConnectFailed(
         attempt.host,
         f"{attempt.host}: the jump host {attempt.via} cannot reach {attempt.address} port {attempt.port}",
@@ -166,37 +166,42 @@ def _timed_out(attempt: LoginAttempt) -> ConnectFailed:
     if attempt.connected:
         return ConnectFailed(
             attempt.host,
-            f"{attempt.host}: {attempt.place} took the connection, but no login {after} (timed out)",
-            hint=f"is port {attempt.port} sshd's? If so the host is overloaded: raise `ssh.connect_timeout`",
+            f"{attempt.host}: {attempt.place} accepted the connection, but no login {after} (timed out)",
+            hint=f"check that sshd uses port {attempt.port}; if the host is overloaded, raise `ssh.connect_timeout`",
         )
     return ConnectFailed(
         attempt.host,
         f"{attempt.host}: no answer from {attempt.place} {after} (timed out)",
-        hint="the host is down, the address is wrong, or a firewall drops the packets",
+        hint="check whether the host runs, the address is right, and a firewall drops the packets",
     )
 
 
 def _handshake(error: asyncssh.Error, attempt: LoginAttempt) -> ConnectFailed:
     return ConnectFailed(
         attempt.host,
-        f"{attempt.host}: {attempt.place} ended the SSH handshake: {error.reason}",
-        hint=_HUNG_UP_HINT,
+        f"{attempt.host}: {attempt.place} closed the connection in the SSH handshake: {error.reason}",
+        hint=_CLOSED_HINT,
     )
 
 
-_HUNG_UP_HINT = "is that port sshd's? If so its log tells why it hung up (MaxStartups, fail2ban, hosts.deny)"
+_CLOSED_HINT = (
+    "check that sshd uses that port; its log says why it closed (MaxStartups, fail2ban, hosts.deny)"
+)
 _REFUSED = (
     "the connection was refused",
-    "nothing listens there: start sshd on the host, or set `ssh.port`",
+    "start sshd on the host, or set `ssh.port`: no program listens on that port",
 )
-_NO_ROUTE = ("there is no route", "check the address, and this machine's network or VPN")
-_RESET = ("the connection was reset", _HUNG_UP_HINT)
+_NO_ROUTE = ("there is no route", "check the address, and the network or VPN of this machine")
+_RESET = ("the connection was reset", _CLOSED_HINT)
 _NETWORK = {
     errno.ECONNREFUSED: _REFUSED,
     errno.EHOSTUNREACH: _NO_ROUTE,
     errno.ENETUNREACH: _NO_ROUTE,
     errno.EADDRNOTAVAIL: _NO_ROUTE,
-    errno.ETIMEDOUT: ("no answer (timed out)", "the host is down, or a firewall drops the packets"),
+    errno.ETIMEDOUT: (
+        "no answer (timed out)",
+        "check whether the host runs, and whether a firewall drops the packets",
+    ),
     errno.ECONNRESET: _RESET,
     errno.EPIPE: _RESET,
 }
@@ -204,14 +209,14 @@ _NETWORK = {
 
 def _network(error: OSError, attempt: LoginAttempt) -> ConnectFailed:
     if isinstance(error, socket.gaierror):
-        why = f"the name {attempt.address} was not found"
+        why = f"the name {attempt.address} cannot be resolved"
         hint = "check `address` or `ssh_address`, or add the name to DNS or /etc/hosts"
     else:
-        # With several addresses to one name, asyncio tells the errors in words only.
-        in_words = re.search(r"\[Errno (\d+)\]", str(error))
-        number = error.errno or (int(in_words[1]) if in_words else 0)
+        # If a name has several addresses, asyncio puts the numbers of the errors only into its message.
+        in_text = re.search(r"\[Errno (\d+)\]", str(error))
+        number = error.errno or (int(in_text[1]) if in_text else 0)
         why, hint = _NETWORK.get(
-            number, (str(error), f"see whether `ssh -p {attempt.port} {attempt.address}` works")
+            number, (str(error), f"check whether `ssh -p {attempt.port} {attempt.address}` works")
         )
     return ConnectFailed(
         attempt.host,

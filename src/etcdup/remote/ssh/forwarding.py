@@ -1,4 +1,4 @@
-"""A port on the operator's machine that leads through an SSH connection to an address as the host sees it."""
+"""Ports on this machine that lead through an SSH connection to an address that the host can reach."""
 
 import asyncio
 from collections import defaultdict
@@ -22,7 +22,7 @@ class Forwards:
         self._opening: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def open(self, address: str, port: int) -> tuple[str, int]:
-        """The local address and port; the same for every call with the same destination."""
+        """Return the local address and port. Each call with the same destination returns the same."""
         async with self._opening[address, port]:
             forward = self._open.get((address, port))
             if forward is None:
@@ -33,7 +33,7 @@ class Forwards:
             return LOOPBACK, forward.local_port
 
     async def _check(self, forward: "_Forward") -> None:
-        """Finds out now whether the host forwards at all: later only a closed connection would be seen."""
+        """Check whether sshd allows the forwarding. Later the only sign would be a closed connection."""
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 await forward.prepare()
@@ -43,12 +43,12 @@ class Forwards:
             if self._connection.is_closed():
                 raise ConnectionLost(self._host, f"{self._host}: the SSH connection was lost") from error
             if error.code != asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
-                return  # nothing listens there yet; it may later
+                return  # No program listens on the port yet; it may listen later.
             raise RemoteError(
                 self._host,
                 f"sshd on {self._host} forbids forwarding to {forward.address} port {forward.port}",
                 detail=error.reason,
-                hint=f"in sshd_config on {self._host}: AllowTcpForwarding yes, and see PermitOpen",
+                hint=f"set `AllowTcpForwarding yes` in sshd_config on {self._host}, and check PermitOpen",
             ) from error
 
     async def close(self) -> None:
@@ -58,7 +58,7 @@ class Forwards:
 
 
 class _Forward:
-    """One listening port and the connections through it."""
+    """One listening port, and the connections through it."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection, address: str, port: int) -> None:
         self.address = address
@@ -71,8 +71,11 @@ class _Forward:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> None:
-        """Opens the first connection ahead of its use: it proves that forwarding is allowed, and it is not
-        wasted, since a connection that is only opened and closed would leave a warning in etcd's log."""
+        """Open the first connection before it is used, which proves that forwarding is allowed.
+
+        The first client uses it: a connection that is opened and closed without use causes a warning in the log of
+        etcd.
+        """
         self._spare = await self._open_far()
 
     async def listen(self) -> None:
@@ -121,7 +124,7 @@ class _Forward:
 
 
 class _Near(asyncio.Protocol):
-    """The end on this machine. What comes before the far end is there is kept, and no more is read."""
+    """The end on this machine. Data that arrives before the far end is open is kept, and reading is paused."""
 
     def __init__(self, accepted: Callable[["_Near"], None], gone: Callable[["_Near"], None]) -> None:
         self._accepted = accepted
@@ -157,7 +160,7 @@ class _Near(asyncio.Protocol):
         if self._far is not None:
             self._far.write(data)
             return
-        # Not in connection_made: Python 3.11.2 begins to read after it all the same.
+        # Pausing in connection_made has no effect in Python 3.11.2, which starts to read after it.
         assert self._transport is not None
         self._transport.pause_reading()
         self._early += data
@@ -209,7 +212,7 @@ class _Far(asyncssh.SSHTCPSession[bytes]):
 
     def write(self, data: bytes) -> None:
         assert self._channel is not None
-        with suppress(OSError):  # the far end has closed; its connection_lost follows
+        with suppress(OSError):  # The far end is closed; its connection_lost follows.
             self._channel.write(data)
 
     def write_eof(self) -> None:
@@ -234,7 +237,7 @@ class _Far(asyncssh.SSHTCPSession[bytes]):
     def eof_received(self) -> bool:
         self._ended = True
         if self._near is not None and self._near.can_write_eof() and not self._near.is_closing():
-            # An error that left this callback would end the whole SSH connection, not this pair alone.
+            # An exception from this callback would close the whole SSH connection, not only this pair.
             with suppress(OSError):
                 self._near.write_eof()
         return True

@@ -1,4 +1,4 @@
-"""Which keys are offered to a host, and which host keys are believed."""
+"""The keys that etcdup offers to a host, and the host keys that it trusts."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 
 
 class KeyUnusable(Exception):
-    """An identity file that cannot be used; `hint` says what to do."""
+    """An identity file cannot be used."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class KeyUnusable(Exception):
 
 @dataclass(frozen=True)
 class Identities:
-    """The keys for one login: from files, and from the agent (all of its keys, or `agent_keys` alone)."""
+    """The keys for one login: from files, and from the agent (all of its keys, or only `agent_keys`)."""
 
     keys: tuple[asyncssh.SSHKey, ...] = field(default=(), repr=False)
     certificates: tuple[str, ...] = ()
@@ -47,10 +47,10 @@ async def choose_identities(
     only: bool,
     secrets: SshSecrets,
 ) -> Identities:
-    """Picks the keys as OpenSSH does: the agent's first, then files.
+    """Choose the keys as OpenSSH does: first from the agent, then from files.
 
-    With an explicit file no other key is offered, and the agent is used for it if it holds it. A passphrase
-    is asked for only when there is nothing else to try.
+    With an explicit file no other key is offered; if the agent has this key, the agent is used. etcdup prompts for a
+    passphrase only if there is no other key to try.
     """
     held = await _read_agent_keys(agent_path)
     if explicit is not None:
@@ -120,7 +120,7 @@ async def _unlock(file: Path, secrets: SshSecrets) -> asyncssh.SSHKey:
     if passphrase is None:
         raise KeyUnusable(
             f"the identity file {file} is encrypted, and no passphrase was given",
-            f"`ssh-add {file}`, run in a terminal to be asked, or set {KEY_PASSPHRASE_VARIABLE}",
+            f"run `ssh-add {file}`, run etcdup in a terminal to type it, or set {KEY_PASSPHRASE_VARIABLE}",
         )
     key = _open_key(file, passphrase)
     assert key is not None
@@ -128,7 +128,7 @@ async def _unlock(file: Path, secrets: SshSecrets) -> asyncssh.SSHKey:
 
 
 def _open_key(file: Path, passphrase: str | None) -> asyncssh.SSHKey | None:
-    """The private key, or None if it needs a passphrase and there is none."""
+    """Return the private key, or None if it needs a passphrase and none is given."""
     try:
         return _read_key(file, file.stat().st_mtime_ns, passphrase)
     except asyncssh.KeyEncryptionError as error:
@@ -145,19 +145,19 @@ def _open_key(file: Path, passphrase: str | None) -> asyncssh.SSHKey | None:
 
 @lru_cache(maxsize=32)
 def _read_key(file: Path, _changed_at_ns: int, passphrase: str | None) -> asyncssh.SSHKey:
-    """Once for all hosts: to decrypt a key takes a third of a second, on purpose."""
+    """Read a key once for all hosts: to decrypt a key takes a third of a second, by design."""
     return asyncssh.read_private_key(file, passphrase)
 
 
 def _wrong_passphrase(file: Path, error: Exception) -> KeyUnusable:
     if "bcrypt" in str(error):
         return KeyUnusable(
-            f"the identity file {file} is encrypted, which needs the Python package bcrypt",
-            f"`ssh-add {file}` and use the agent, or `pip install bcrypt`",
+            f"the identity file {file} is encrypted, and the Python package bcrypt is not installed",
+            f"run `ssh-add {file}` to use the agent, or run `pip install bcrypt`",
         )
     return KeyUnusable(
         f"the passphrase for the identity file {file} is wrong",
-        f"`ssh-add {file}`, or check {KEY_PASSPHRASE_VARIABLE}",
+        f"run `ssh-add {file}`, or check {KEY_PASSPHRASE_VARIABLE}",
     )
 
 
@@ -166,7 +166,7 @@ def _home(file: str) -> Path:
 
 
 def _public_of(file: Path) -> bytes | None:
-    """The public half, as far as it is to be had without a passphrase."""
+    """Return the public key, or None if it is not available without a passphrase."""
     for reader, name in ((asyncssh.read_public_key, f"{file}.pub"), (asyncssh.read_private_key, str(file))):
         try:
             key: asyncssh.SSHKey = reader(name)
@@ -177,7 +177,7 @@ def _public_of(file: Path) -> bytes | None:
 
 
 async def _read_agent_keys(agent_path: str | None) -> list[_AgentKey]:
-    """What the agent holds; nothing if there is no agent."""
+    """Return the keys of the agent; none if there is no agent."""
     if not agent_path:
         return []
     try:
@@ -198,7 +198,7 @@ def _comment(key: asyncssh.SSHKeyPair) -> str:
 
 
 class TrustedKeys:
-    """The host keys in known_hosts files. Always enforced: without any entry, every host is unknown."""
+    """The host keys in known_hosts files. They are always checked: without an entry each host is unknown."""
 
     def __init__(self, files: Iterable[str]) -> None:
         self.files = tuple(files)
@@ -207,7 +207,7 @@ class TrustedKeys:
             self._read(Path(file).expanduser())
 
     def keys_of(self, host: str, port: int) -> list[asyncssh.SSHKey]:
-        """The keys under exactly this host and port, unlike asyncssh's lookup, which also tries port 22."""
+        """Return the keys of exactly this host and port. The lookup of asyncssh also tries port 22."""
         entry = host if port == 22 else f"[{host}]:{port}"
         return list(self.entries.match(entry, "", None)[0])
 
@@ -215,7 +215,7 @@ class TrustedKeys:
         if not os.access(file, os.R_OK) or file.is_dir():
             return
         for line in file.read_text(errors="replace").splitlines():
-            # OpenSSH passes over lines that it cannot read, too: they trust nobody.
+            # OpenSSH ignores lines that it cannot parse too. No host is trusted because of them.
             try:
                 self.entries.load(line)
             except ValueError:

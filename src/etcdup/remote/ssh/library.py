@@ -1,8 +1,8 @@
 """asyncssh, imported without its search for C libraries.
 
-To see whether liboqs and nettle are installed it starts ldconfig, and gcc where there is one: 0.1 s of CPU before
-the first connection. What these two add is not needed: post-quantum key exchange comes from cryptography
-as well, and UMAC is not used beside ciphers that authenticate by themselves. Every machine offers the same then.
+asyncssh starts ldconfig, and gcc if it is installed, to find liboqs and nettle. That takes 0.1 s of CPU time before the
+first connection. The two libraries are not needed: cryptography has the post-quantum key exchange too, and UMAC is not
+used with ciphers that authenticate by themselves. So each machine offers the same algorithms.
 """
 
 import ctypes.util

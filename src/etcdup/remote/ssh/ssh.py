@@ -1,4 +1,4 @@
-"""A machine reached over SSH. It needs sshd, sh, coreutils, tar and systemd: no Python, no bash, no SFTP."""
+"""A machine over SSH. It needs sshd, sh, coreutils, tar and systemd, but no Python, bash or SFTP."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -14,15 +14,15 @@ from etcdup.remote.ssh.dial import SshConnection, dial
 from etcdup.remote.ssh.forwarding import Forwards
 from etcdup.remote.sudo import RawResult, become_root
 
-# sshd allows ten sessions on a connection (MaxSessions); two are left for held commands.
+# sshd allows ten sessions in a connection (MaxSessions). Two are left for held commands.
 AT_ONCE = 8
 PROBE_TIMEOUT_S = 15.0
 
 
 async def connect(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> "SshHost":
-    """Logs in and, with `ssh.sudo`, becomes root; raises an UnreachableError or SudoFailed.
+    """Log in and, with `ssh.sudo`, become root. Raises an UnreachableError or SudoFailed.
 
-    The host's key must be in known_hosts, always. Without answer this takes `ssh.connect_timeout` seconds.
+    The key of the host must be in known_hosts. Without an answer this takes `ssh.connect_timeout` seconds.
     """
     dialled = await dial(host, ssh, secrets=secrets)
     reached = SshHost(host.name, dialled)
@@ -36,7 +36,7 @@ async def connect(host: HostSpec, ssh: SshSpec, *, secrets: SshSecrets) -> "SshH
 
 
 class SshHost(PosixHost):
-    """Everything goes through one connection: commands, held commands and forwarded ports."""
+    """A Host that uses one connection for commands, held commands and forwarded ports."""
 
     def __init__(self, name: str, dialled: SshConnection) -> None:
         super().__init__(name, at_once=AT_ONCE)
@@ -44,7 +44,7 @@ class SshHost(PosixHost):
         self._forwards = Forwards(name, dialled.connection)
 
     async def use_sudo(self, secrets: SshSecrets) -> None:
-        """From here on every command runs as root."""
+        """Run each further command as root."""
 
         async def probe(argv: Sequence[str], stdin: bytes) -> RawResult:
             try:
