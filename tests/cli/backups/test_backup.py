@@ -76,7 +76,7 @@ def test_from_none_to_a_proved_one(up: Etcdup, folder: Path) -> None:
     with lock.open("ab") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # as another operator's apply does
         shown = up("backup", "now")
-    assert (shown.returncode, "read back and whole" in shown.stdout) == (0, True), shown.stderr
+    assert (shown.returncode, "read back and complete" in shown.stdout) == (0, True), shown.stderr
     assert "not proved yet" in shown.stderr
     lines = (up.folder / DEMO_FOLDER / ".etcdup/demo.jsonl").read_text().splitlines()[-2:]
     begun, ended = (json.loads(line) for line in lines)
@@ -269,7 +269,7 @@ def test_two_places_at_once(up: Etcdup, folder: Path) -> None:
         assert up("backup", "prune", "--yes").returncode == 1
         second.unlink()
         assert "the last one is not in ./second" in up("status").stdout
-        assert f"{told['name']} in {second}: it is not there" in up("backup", "verify").stdout
+        assert f"{told['name']} in {second}: there is no copy" in up("backup", "verify").stdout
 
         name = take_now(up)
         assert up("backup", "verify").stdout == f"{name} in {folder}: whole\n{name} in {second}: whole\n"
@@ -306,11 +306,11 @@ def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
     file.write_text(f"{before}backup: {{encrypt_to: {key.to_public()}}}\n")
     try:
         shown = up("backup", "now")
-        assert (shown.returncode, "encrypted, and read back" in shown.stdout) == (0, True), shown.stderr
+        assert (shown.returncode, "encrypted; read back unchanged" in shown.stdout) == (0, True), shown.stderr
         assert "drill --identity FILE" in shown.stderr
         assert "encrypted" in up("backup", "list").stdout
         (name,) = list_proved(up)
-        assert "`--identity FILE` looks inside" in up("backup", "verify").stderr
+        assert "pass `--identity FILE` to also verify its content" in up("backup", "verify").stderr
         for flags, decrypted in (((), False), (("--identity", str(private)), True)):
             (seen,) = json.loads(up("backup", "verify", "--json", *flags).stdout)["backups"]
             assert (seen["whole"], seen["decrypted"]) == (True, decrypted)
@@ -354,8 +354,8 @@ def test_interrupted_it_leaves_nothing_that_is_listed(up: Etcdup, tmp_path: Path
             wait_until(lambda: proxy.stalled > 0 or running.poll() is not None)
             running.send_signal(signal.SIGINT)
             _, said = running.communicate(timeout=PATIENCE_S)
-            assert (running.returncode, "is not listed" in said) == (130, True), said
-            assert "gave no answer" in said, "a store that stands still aborts nothing"
+            assert (running.returncode, "no incomplete backup is listed" in said) == (130, True), said
+            assert "did not respond" in said, "a destination that does not respond aborts no upload"
             proxy.released.set()
             proxy.fault = ""
             assert list_proved(up) == {}

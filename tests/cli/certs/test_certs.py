@@ -82,7 +82,7 @@ def test_days_decide_the_exit_code(up: Etcdup) -> None:
     assert up("certs", "list", "--days", "300").returncode == 0
     done = up("certs", "list", "--days", "366")
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "certificates are not well: 10 certificates to renew"
+    assert done.stdout.splitlines()[-1] == "certificates need attention: 10 certificates to renew"
 
 
 def test_provided_certificates_are_listed_as_well(up: Etcdup) -> None:
@@ -144,7 +144,7 @@ def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
 def test_with_nothing_due_it_still_proves_what_is_served(up: Etcdup) -> None:
     done = up("certs", "renew", "--json")
     assert done.returncode == 0, done.stderr
-    assert "no certificate is due" in done.stderr
+    assert "no certificate is due for renewal" in done.stderr
     told = json.loads(done.stdout)
     assert (told["renewed"], told["steps_done"]) == ([], 0)
     assert [port["proved"] for port in told["ports"]] == [True] * 6
@@ -154,7 +154,7 @@ def test_with_nothing_due_it_still_proves_what_is_served(up: Etcdup) -> None:
 def test_without_anybody_to_ask_nothing_is_renewed(up: Etcdup) -> None:
     done = up("certs", "renew", "--days", "100000")
     assert done.returncode == 2
-    assert "nobody to ask" in done.stderr
+    assert "confirmation required" in done.stderr
     assert list_certs(up)["well"]
 
 

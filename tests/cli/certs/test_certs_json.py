@@ -33,7 +33,7 @@ def test_a_consumers_certificate_and_its_end(folder: Path, capsys: pytest.Captur
     told = capsys.readouterr()
     assert_output("certs-issue.json", told.out, folder)
     assert "PRIVATE" not in told.out
-    assert "cannot be called back" in told.err, "a person is told all the same"
+    assert "cannot be revoked" in told.err, "the operator reads it in any case"
     assert run(["certs", "issue", "patroni", "--out", "away", "--renew", "--json"]) == 0
     assert_output("certs-issue-renewed.json", capsys.readouterr().out, folder)
     assert (

@@ -55,7 +55,7 @@ def test_it_prints_the_consumers_configuration(
     told = capsys.readouterr()
     for line in lines:
         assert line.replace("FOLDER", str(folder)) in told.out.splitlines()
-    assert "cannot be called back" in told.err
+    assert "cannot be revoked" in told.err
     assert "PRIVATE" not in told.out + told.err
 
 
@@ -99,11 +99,11 @@ def test_what_a_newer_one_replaces_is_kept_since_etcd_takes_it(
     first = (cert.read_bytes(), key.read_bytes())
     assert run(["certs", "issue", "app"]) == 0
     assert archived_files(folder) == []
-    assert "the one of before" not in capsys.readouterr().err
+    assert "the previous certificate" not in capsys.readouterr().err
     assert run(["certs", "issue", "app", "--renew"]) == 0
     said = capsys.readouterr().err
-    assert "the one of before is in ./pki/former/clients, and etcd takes it as well until 20" in said
-    assert "`etcdup certs rotate-ca` ends it" in said
+    assert "the previous certificate is in ./pki/former/clients. etcd accepts it too until 20" in said
+    assert "run `etcdup certs rotate-ca`" in said
     kept = folder / "pki/former/clients"
     assert ((kept / "app.pem").read_bytes(), (kept / "app-key.pem").read_bytes()) == first
     assert run(["certs", "issue", "app", "--renew", "--json"]) == 0
@@ -248,7 +248,7 @@ def test_the_folder_to_take_away_follows_a_change_of_ca(
 def test_a_consumer_is_forgotten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["certs", "issue", "app"]) == 0
     assert run(["certs", "forget", "app"]) == 0
-    assert "etcd asks no revocation list" in capsys.readouterr().err
+    assert "etcd checks no revocation list" in capsys.readouterr().err
     assert sorted(path.name for path in (folder / "pki/former/clients").iterdir()) == [
         "app-key.pem",
         "app.pem",

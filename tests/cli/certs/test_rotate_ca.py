@@ -52,12 +52,12 @@ def test_leaves_and_then_the_ca_are_exchanged(up: Etcdup) -> None:
     run_certs(up, "issue", "gone")
 
     assert (
-        "new handshakes after it: every port and every link is well"
+        "new handshakes after this phase: each port and each link is ok"
         in run_certs(up, "rotate-ca", "--yes").stderr
     )
     assert b"ENCRYPTED" in (pki / "next-ca-key.pem").read_bytes()
     assert len(serials(up, "ca")) == 2
-    assert "Has every consumer" not in run_certs(up, "rotate-ca", "--yes", code=4).stderr
+    assert "Does each consumer" not in run_certs(up, "rotate-ca", "--yes", code=4).stderr
     assert "the new CA does not sign yet" in (
         run_certs(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=2).stderr
     )

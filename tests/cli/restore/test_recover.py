@@ -109,12 +109,12 @@ def test_what_has_expired_is_renewed_and_what_is_stopped_is_started(up: Etcdup) 
     assert told.returncode == 3, told.stderr
     steps = [step["step"] for step in json.loads(told.stdout)["plan"]["steps"]]
     assert steps == ["IssueCertificates", *["InstallFiles"] * 3, "StartMember", "StartMember"]
-    assert up("recover").returncode == 2, "nobody to ask"
+    assert up("recover").returncode == 2, "a confirmation is required"
 
     done = up("recover", *YES)
     assert done.returncode == 0, done.stderr
     assert "What costs nothing is tried first" in " ".join(done.stderr.split())
-    assert "The quorum is back: nothing was lost, and nothing was rebuilt." in done.stderr
+    assert "The quorum is back. No data was lost, and nothing was rebuilt." in done.stderr
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
     assert read_cluster_id(up) == before
     assert up("certs", "list").returncode == 0

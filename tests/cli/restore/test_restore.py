@@ -19,7 +19,7 @@ from tests.support.keyboard import CTRL_C, run_interactively
 VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
 YES = ("--yes-restore", "demo")
 UNDO = ("restore", "--undo", *YES)
-NAME_PROMPT = "Type the cluster's name to exchange its data (demo): "
+NAME_PROMPT = "Type the cluster's name to replace its data (demo): "
 KILL_VERSIONS = ("3.5.33", "3.6.14", "3.7.1")
 # These are killed at each kind, one after the other: each time the same verb goes on.
 KILL_STEPS = (
@@ -141,13 +141,13 @@ def test_restore(up: Etcdup) -> None:
     if can_bump(parse_version(version_of(up))):
         assert read_revision(up) > before
     again = up("restore", str(path), *YES)
-    assert (again.returncode, "restored from already" in again.stderr) == (4, True)
+    assert (again.returncode, "was already restored from" in again.stderr) == (4, True)
     assert up("plan", "--exit-code").returncode == 0
 
     for kind in UNDO_KILL_STEPS if version_of(up) in KILL_VERSIONS else ("UndoData",):
         up.kill_at(kind, *UNDO)
     code, screen = run_interactively(up.on_terminal("restore", "--undo"), [(NAME_PROMPT, "demo")])
-    assert (code, "cluster is healthy" in screen, "a watcher that goes on waits" in screen) == (0, True, True)
+    assert (code, "cluster is healthy" in screen, "Existing watches will hang" in screen) == (0, True, True)
     assert run_etcdctl(up, "get", "/b", "--print-value-only") == "lost\n"
     assert up("plan", "--exit-code").returncode == 0
     assert up(*UNDO).returncode == 4
@@ -202,7 +202,7 @@ def _finish(up: Etcdup, path: Path) -> None:
     begun on the hosts comes to its end in the meantime."""
     done = up("restore", str(path), *YES)
     if done.returncode == 4:
-        assert "was restored from already" in done.stderr
+        assert "was already restored from" in done.stderr
         assert read_stages(up) == {"done"}
         return
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ from tests.support.etcd_binaries import why_not
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
 
 NOBODY = 65534
-HOW_FAR = r"interrupted; \d+ of 16 steps are done; run `etcdup apply` again: it goes on from here"
+HOW_FAR = r"interrupted; \d+ of 16 steps are done; run `etcdup apply` again to resume"
 HEALTHY_LINE = ": got healthy result from https://127.77."
 
 
@@ -109,7 +109,7 @@ def test_ctl_saves_a_snapshot_on_this_side(up: Etcdup) -> None:
         assert done.returncode == 0, done.stderr
         assert snapshot.stat().st_size > 0
         snapshot.unlink()
-    assert "A snapshot is of one member: infra" in done.stderr
+    assert "etcdctl takes a snapshot from one member: infra" in done.stderr
 
 
 def test_ctl_streams_a_watch_until_it_is_interrupted(up: Etcdup) -> None:
@@ -175,7 +175,7 @@ def test_a_dead_leader_is_told_of_planned_for_and_started(up: Etcdup) -> None:
     assert f"start etcd  {leader}" in pending.stdout
     asked = up("apply")
     assert asked.returncode == 2
-    assert "hint: `--yes` does it without asking" in asked.stderr
+    assert "hint: pass `--yes` to skip the confirmation" in asked.stderr
     done = up("apply", "--yes", "saved.json")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "cluster is healthy")
     stale = up("apply", "--yes", "saved.json")
@@ -244,7 +244,7 @@ def test_down_leaves_nothing_and_is_clear_about_it(up: Etcdup) -> None:
     assert (done.returncode, demo.exists()) == (0, False)
     assert done.stderr == f"stopped 3 members and deleted {demo}\n"
     again = up("demo", "--down")
-    assert (again.returncode, again.stderr) == (0, f"there is no demo in {demo}: nothing to do\n")
+    assert (again.returncode, again.stderr) == (0, f"{demo} has no demo: nothing to do\n")
 
 
 @pytest.fixture

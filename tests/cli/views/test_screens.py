@@ -149,7 +149,7 @@ async def test_a_cluster_of_which_nobody_answers_is_not_called_one_without_quoru
     network.crash("infra1")
     status = status_of(spec, await observe_steady(spec, network, tmp_path))
     heading = render_status(status, PLAIN).splitlines()[0]
-    assert heading == "cluster prod · 0 of 1 member healthy · no member answers"
+    assert heading == "cluster prod · 0 of 1 member healthy · no member responds"
 
 
 async def test_health_ends_with_the_guides_words(tmp_path: Path) -> None:
@@ -197,4 +197,4 @@ async def test_a_check_by_host(tmp_path: Path) -> None:
 async def test_a_check_that_finds_nothing(tmp_path: Path) -> None:
     evidence = await gather_evidence(spec_of(3), tmp_path)
     shown = render_check(spec_of(3), evidence, audit(spec_of(3), evidence), PLAIN)
-    assert shown.splitlines()[-1] == "nothing found"
+    assert shown.splitlines()[-1] == "no findings"
