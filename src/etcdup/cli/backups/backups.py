@@ -85,7 +85,9 @@ def _read_back_text(manifest: Manifest) -> str:
 
 def _other_failures(failed: Failures, first: str) -> str:
     return "\n".join(
-        f"also not in {destination}: {error.message}" for destination, error in failed.items() if destination != first
+        f"also not in {destination}: {error.message}"
+        for destination, error in failed.items()
+        if destination != first
     )
 
 
@@ -259,7 +261,11 @@ async def find_last_backups(spec: Spec, folder: Path) -> dict[str, Any]:
     `why` says which destinations failed. A folder that does not exist is not created.
     """
     none: dict[str, Any] = {"last": None, "last_proved": None, "why": None, "lacking": []}
-    existing = [destination for destination in spec.backup.to if not await asyncio.to_thread(is_missing, destination, folder)]
+    existing = [
+        destination
+        for destination in spec.backup.to
+        if not await asyncio.to_thread(is_missing, destination, folder)
+    ]
     if not existing:
         return none
     try:
