@@ -1,4 +1,4 @@
-"""etcdup as it is called, on members of this machine, with a cache of its own."""
+"""Run etcdup as a command, on members of this machine, with a cache of its own."""
 
 import os
 import re
@@ -41,7 +41,7 @@ _claims: list[socket.socket] = []
 
 @dataclass
 class Etcdup:
-    """Calls etcdup in a process of its own, below a folder of its own."""
+    """Runs etcdup in its own process and its own folder."""
 
     folder: Path
     user: int | None = None
@@ -68,7 +68,7 @@ class Etcdup:
         return [*(become if self.user else []), sys.executable, "-m", "etcdup", *arguments]
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """No secret may have come astray by the time when a demo is taken down."""
+        """Run etcdup to its end. Before a demo goes down, check that no secret is in a wrong file or in the output."""
         self.secrets.read_secrets(self.environment, arguments)
         if "--down" in arguments or "destroy" in arguments:
             assert self.secrets.find_leaks() == []
@@ -101,7 +101,7 @@ class Etcdup:
         )
 
     def on_terminal(self, *arguments: str, cut: str = "") -> Callable[[int], subprocess.Popen[str]]:
-        """A call for `typed` (tests/support/keyboard.py), which may be cut as by `cut`."""
+        """Return a start function for `run_interactively` in tests/support/keyboard.py. `cut` kills it at this step."""
         argv, environment = (
             self._kill_command(cut, *arguments) if cut else (self.argv(*arguments), self.environment)
         )
@@ -120,7 +120,7 @@ class Etcdup:
         return start
 
     def kill_at(self, kind: str, *arguments: str) -> None:
-        """A call that is killed at the first line of its journal that tells of a step of this kind."""
+        """Run etcdup and kill it at the first journal line of a step of this kind."""
         argv, environment = self._kill_command(kind, *arguments)
         done = self._run(argv, environment)
         assert done.returncode == -signal.SIGKILL, f"it was not cut at {kind}:\n{done.stdout}{done.stderr}"
@@ -131,12 +131,12 @@ class Etcdup:
 
 
 def run_and_answer(etcdup: Etcdup, answer: str | signal.Signals, *arguments: str) -> int:
-    """The exit code of a call on a terminal, where this is typed, or the signal sent, at its yes or no."""
+    """Return the exit code of a run on a terminal. At the yes-or-no question, type this answer or send this signal."""
     return run_interactively(etcdup.on_terminal(*arguments), [("[y/N]", answer)])[0]
 
 
 def prepare_demo(etcdup: Etcdup, place: Path, members: int = 3, version: str = VERSION) -> None:
-    """A demo that is laid out but not up, with etcd from a tarball: what a machine without network has.
+    """Create the files of a demo that does not run yet, with etcd from a tarball, so that no network is needed.
 
     A demo takes what is free when it is laid out, which others may have taken before it is up. So this one gets a
     network of its own, for as long as these tests run.
@@ -153,7 +153,7 @@ def prepare_demo(etcdup: Etcdup, place: Path, members: int = 3, version: str = V
 
 @pytest.fixture(scope="module")
 def etcdup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
-    """As this user. The demo that is left is taken down."""
+    """Return etcdup for this user. At the end, its demo is stopped."""
     if reason := why_not(VERSION):
         pytest.skip(reason)
     called = Etcdup(tmp_path_factory.mktemp("cli"))
@@ -163,7 +163,7 @@ def etcdup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """cluster.yaml with the PKI that an apply makes."""
+    """Return a folder with cluster.yaml and the PKI that an apply creates."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ETCDUP_FILE", raising=False)
     (tmp_path / "cluster.yaml").write_text(CLUSTER)

@@ -1,4 +1,4 @@
-"""Screens as they must be, in files that a person can read. UPDATE_GOLDEN=1 writes them anew."""
+"""Compare a screen with its golden file. UPDATE_GOLDEN=1 rewrites the golden files."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Secrets of the demos in these tests: known as they come to be, and looked for wherever they must not be.
+"""Collect the secrets of the demos in these tests, and search for them in files and outputs that must not have them.
 
 A search costs a grep, so every demo is searched before it is taken down, whatever its test was about.
 """
@@ -11,14 +11,14 @@ from pathlib import Path
 
 ANY_KEY = "PRIVATE KEY"
 VARIABLES = ("ETCDUP_CA_PASSPHRASE", "AWS_SECRET_ACCESS_KEY")
-# Where keys belong, and what takes long to read and is etcd's own.
+# Folders that may contain keys, and large folders of etcd itself.
 KEY_FOLDERS = ("pki", "away", "requests")
 ETCDS_OWN = ("opt", "cache")
 
 
 @dataclass
 class Secrets:
-    """`words` is what each secret is, by its text; `own` the files that the operator made to hold one."""
+    """`words` maps the text of each secret to its name. `own` are files that the operator made for a secret."""
 
     folder: Path
     words: dict[str, str] = field(default_factory=lambda: {ANY_KEY: "a private key"})
@@ -26,7 +26,7 @@ class Secrets:
     spoken: list[str] = field(default_factory=list)
 
     def read_secrets(self, environment: Mapping[str, str], arguments: Sequence[str]) -> None:
-        """A line from the middle of each private key, base64 that nothing else holds by chance; all others whole."""
+        """Collect the secrets: one base64 line of each private key, and all other secrets whole."""
         for key in self.folder.glob(".local/share/etcdup/demo/pki/**/*-key*.pem"):
             lines = key.read_text().splitlines()
             self.words |= {line: f"{key.name} of {key.parent.name}" for line in lines[1:2] if len(line) == 64}
@@ -41,7 +41,7 @@ class Secrets:
         self.spoken += said
 
     def find_leaks(self) -> list[str]:
-        """Where any of them was found: in what was said, or in a file of a folder that is not made for keys."""
+        """Return where a secret was found: in an output, or in a file outside of the folders for keys."""
         heard = "\n".join(self.spoken)
         found = [f"{what} was said" for text, what in self.words.items() if text in heard]
         skipped = [f"--exclude-dir={name}" for name in (*KEY_FOLDERS, *ETCDS_OWN)]

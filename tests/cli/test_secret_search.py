@@ -1,4 +1,4 @@
-"""The search for secrets that every demo of these tests ends with finds what it is to find."""
+"""The search for secrets finds each secret. Each demo of these tests ends with this search."""
 
 from pathlib import Path
 
@@ -22,9 +22,11 @@ def secrets(tmp_path: Path) -> Secrets:
     return known
 
 
-def test_each_is_found_in_a_file_and_in_words(secrets: Secrets) -> None:
+def test_each_secret_is_found_in_a_file_and_in_an_output(secrets: Secrets) -> None:
     assert secrets.find_leaks() == []
-    assert len(secrets.words) == 1 + 11 + 2, "any key; a CA, three a member, the operator's own; S3 and age"
+    assert len(secrets.words) == 1 + 11 + 2, (
+        "any key; the CA, three for each member, the operator's; S3 and age"
+    )
     journal = secrets.folder / "journal of a host"
     for text in secrets.words:
         journal.write_bytes(b"\x00binary\x00" + text.encode() + b"\xff\n")

@@ -1,4 +1,4 @@
-"""`--help` and `--version` answer at once: nothing heavy is imported before a verb runs."""
+"""Nothing heavy is imported before a verb runs, so that `--help` and `--version` print at once."""
 
 import subprocess
 import sys

@@ -109,7 +109,7 @@ def recover_from_full_disk(operator: Operator) -> None:
     done = operator.run("recover", "--yes-recover", "prod")
     assert done.returncode == 0, output_of(done)
     assert f"remove {half}" in " ".join(done.stderr.split()), output_of(done)
-    assert "The quorum is back: nothing was lost, and nothing was rebuilt." in done.stderr
+    assert "The quorum is back. No data was lost, and nothing was rebuilt." in done.stderr
     assert "infra3 cannot be reached" in done.stderr
     assert done.stdout.rstrip().endswith("cluster is degraded"), output_of(done)
     assert small.run(f"ls {DATA}").stdout.split() == [old.rpartition("/")[2], "lost+found", "member"]

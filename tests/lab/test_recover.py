@@ -30,7 +30,7 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     infra2.kill()
     infra3.kill()
 
-    assert "cannot be reached" in operator.run(*look).stdout
+    assert "is not reachable" in operator.run(*look).stdout
     done = operator.run("recover", "--json")
     assert done.returncode == 4, output_of(done)
     assert "--fenced infra2" in done.stderr, output_of(done)
@@ -73,7 +73,7 @@ def check_questions(operator: Operator) -> None:
     """Each host that cannot be looked at is to be named, and the cluster last: another name is a no, as Ctrl-C is."""
     wrong = [(power_off_question("infra2"), "infra2"), (power_off_question("infra3"), "infra2")]
     code, screen = run_interactively(operator.on_terminal("recover"), wrong)
-    assert (code, "that is not its name; nothing was changed" in screen) == (130, True), screen
+    assert (code, "this is not the name infra3; nothing was changed" in screen) == (130, True), screen
     assert not list((operator.folder / "backups").glob("*-recover-*")), screen
     halt = [*((power_off_question(name), name) for name in ("infra2", "infra3")), ("(prod): ", CTRL_C)]
     code, screen = run_interactively(operator.on_terminal("recover"), halt)
@@ -82,7 +82,7 @@ def check_questions(operator: Operator) -> None:
 
 
 def power_off_question(name: str) -> str:
-    return f"Switch it off, then type its name ({name}): "
+    return f"Power it off, then type its name ({name}): "
 
 
 def show_split_brain_without_fence(operator: Operator) -> None:
@@ -130,7 +130,7 @@ def bring_old_members_back(operator: Operator, grow: tuple[str, ...]) -> None:
     told = operator.run("status").stdout
     assert told.count("its data is of the cluster before the restore or recovery") == 2, told
     plan = operator.run("plan")
-    order = [plan.stdout.index(what) for what in ("stop etcd, move data aside", "add to the cluster")]
+    order = [plan.stdout.index(what) for what in ("stop etcd, archive its data", "add to the cluster")]
     assert order == sorted(order), output_of(plan)
     done = operator.run(*grow, "--yes")
     assert done.returncode == 0, output_of(done)

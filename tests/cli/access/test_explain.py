@@ -11,7 +11,7 @@ from etcdup.errors import EXIT_USAGE, UsageError
 
 
 def test_everything_fits_80_columns() -> None:
-    """An address may be longer: it stays whole, on a line of its own."""
+    """Only an address can be longer: it is never split."""
     text = explanation((*RULES.values(), *CODES.values()), 80, Paint()) + overview(Paint())
     assert [line for line in text.splitlines() if len(line) > 80 and not line.startswith("  https://")] == []
 
@@ -36,7 +36,7 @@ def test_the_overview_has_a_line_for_each_rule_and_code() -> None:
         ("swap-on 93", ["swap-on:", "Rule 93:"]),
     ],
 )
-def test_what_is_printed_can_be_asked_for(
+def test_rules_and_codes_are_accepted_as_they_are_printed(
     what: str, headings: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert explain(what, as_json=False) == 0
@@ -65,7 +65,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     [("118", "`etcdup explain 117`"), ("0", "`etcdup explain 1`"), ("clock-difers", "`etcdup explain clock-differs`"),
      ("swap", "`etcdup explain swap-on`"), ("9.9.9", "`etcdup explain`")],
 )  # fmt: skip
-def test_what_does_not_exist_is_an_error_with_near_ones(what: str, near: str) -> None:
+def test_an_unknown_name_is_an_error_with_similar_names(what: str, near: str) -> None:
     with pytest.raises(UsageError) as raised:
         explain(what, as_json=False)
     assert raised.value.exit_code == EXIT_USAGE

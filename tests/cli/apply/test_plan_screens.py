@@ -1,4 +1,4 @@
-"""What an operator reads before saying yes to a change of a running cluster, at the width of a small terminal."""
+"""The plan of a change of a running cluster, as the operator reads it before the confirmation, on narrow terminals."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.cli.apply.stale_plan import refuse_stale_plan
+from etcdup.cli.apply.plan import refuse_stale_plan
 from etcdup.cli.run.no_return import confirm_no_return
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.plan_view import render_plan, render_refusal
@@ -49,7 +49,7 @@ def assert_shown(name: str, answer: Plan | Refusal, widths: Sequence[int] = WIDT
         else:
             text = render_plan(answer, PLAIN, width)
         assert [line for line in text.splitlines() if len(line) > width and line[:8] != " " * 8] == []
-        # Each run has a CA of its own.
+        # Each run has its own CA.
         assert_golden(f"{name}-{width}.txt", re.sub(r'(ETCDUP_TRUST)="\w+"', r'\1="0123456789ab"', text))
 
 
@@ -105,7 +105,7 @@ async def test_a_change_of_version(tmp_path: Path, name: str) -> None:
 
 
 class FixedAnswerTerminal(Terminal):
-    """A person who always gives the same answer."""
+    """A terminal whose operator always gives the same answer."""
 
     def __init__(self, answer: bool) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class FixedAnswerTerminal(Terminal):
 
 
 async def find_last_step(folder: Path) -> tuple[Plan, RestartMember, Observed]:
-    """The end of the second hop on the way from 3.4 to 3.6."""
+    """The end of the second hop from 3.4 to 3.6."""
     network = await bring_up_network(spec_of(3, version="3.4.23"), folder)
     spec = spec_of(3, version="3.6.14")
     observed = await observe(world_of(spec, network, folder))
@@ -131,22 +131,22 @@ async def find_last_step(folder: Path) -> tuple[Plan, RestartMember, Observed]:
     return plan, step, observed
 
 
-async def test_the_last_member_is_asked_about_by_name(tmp_path: Path) -> None:
+async def test_the_question_before_the_point_of_no_return(tmp_path: Path) -> None:
     terminal = FixedAnswerTerminal(True)
     await confirm_no_return(terminal, *await find_last_step(tmp_path))
     assert_golden("no-return.txt", "\n".join(terminal.said))
 
 
-async def test_a_no_leaves_the_last_member_and_says_what_next(tmp_path: Path) -> None:
+async def test_after_a_no_the_last_member_keeps_its_version(tmp_path: Path) -> None:
     with pytest.raises(PartlyApplied) as caught:
         await confirm_no_return(FixedAnswerTerminal(False), *await find_last_step(tmp_path))
     assert caught.value.exit_code == 5
-    assert "infra1 stays with 3.5.33" in caught.value.message
-    assert caught.value.hint == "to go back: write `version: 3.5.33` into cluster.yaml and `etcdup apply`"
+    assert "infra1 still runs 3.5.33" in caught.value.message
+    assert caught.value.hint == "to go back, set `version: 3.5.33` in cluster.yaml and run `etcdup apply`"
 
 
 @pytest.mark.parametrize("name", [*CHANGES, *VERSION_PATHS])
-async def test_two_looks_at_an_unchanged_world_give_one_plan(tmp_path: Path, name: str) -> None:
+async def test_two_observations_of_an_unchanged_cluster_give_the_same_plan(tmp_path: Path, name: str) -> None:
     before, after = CHANGES.get(name, ([1, 2, 3], [1, 2, 3]))
     versions = VERSION_PATHS.get(name, ("3.6.14", "3.6.14"))
     network = await bring_up_network(spec_of(before, version=versions[0]), tmp_path)
@@ -157,12 +157,12 @@ async def test_two_looks_at_an_unchanged_world_give_one_plan(tmp_path: Path, nam
     second = await make_plan(spec, network, tmp_path)
     if isinstance(first, Plan) and isinstance(second, Plan):
         again = plan_from_json(json.loads(json.dumps(plan_to_json(first))))
-        assert refuse_stale_plan(again, second) is None
+        assert refuse_stale_plan(again, second) == ()
     else:
         assert first == second
 
 
-async def test_a_world_that_moved_is_told_by_its_steps(tmp_path: Path) -> None:
+async def test_a_plan_with_other_steps_is_stale(tmp_path: Path) -> None:
     network = await bring_up_network(spec_of(5), tmp_path)
     spec = spec_of(3)
     shown = await make_plan(spec, network, tmp_path)
@@ -170,15 +170,8 @@ async def test_a_world_that_moved_is_told_by_its_steps(tmp_path: Path) -> None:
     now = await make_plan(spec, network, tmp_path)
     assert isinstance(shown, Plan)
     assert isinstance(now, Plan)
-    why = refuse_stale_plan(shown, now)
-    assert why is not None
-    assert why.message.startswith(
-        "the world has moved since this plan was made: `stop etcd for good, move data aside` on infra4 is gone; "
-        "`remove from the cluster` on infra4 would do something else to the quorum"
-    )
-    added = refuse_stale_plan(now, shown)
-    assert added is not None
-    assert "move data aside` on infra4 is new (its member has left the cluster)" in added.message
-    nothing = refuse_stale_plan(shown, Plan(shown.cluster))
-    assert nothing is not None
-    assert nothing.message.endswith(": now nothing is to be done")
+    assert now.steps
+    for saved, fresh in ((shown, now), (now, shown), (shown, Plan(shown.cluster))):
+        (reason,) = refuse_stale_plan(saved, fresh)
+        assert reason.message.startswith("the saved plan is stale")
+        assert "`etcdup plan --out FILE`" in reason.hint

@@ -1,4 +1,4 @@
-"""`etcdup member replace` as it is typed: what is refused before any host is asked, and the file that it writes."""
+"""`etcdup member replace`: what is refused before any host is contacted, and how it writes cluster.yaml."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             ["infra9"],
             2,
-            "there is no host infra9 in cluster.yaml\n\nhint: its hosts are infra1, infra2, infra3",
+            "cluster.yaml has no host infra9\n\nhint: use one of its hosts: infra1, infra2, infra3",
         ),
         (["infra1", "--address", "a b"], 2, "--address: `a b` is neither an IP address nor a DNS name"),
         (["infra1", "--address", "127.77.251.3"], 2, "cluster.yaml:6:29: `infra1` and `infra3`"),
@@ -47,7 +47,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["infra1", "--address", "127.77.251.9", "--yes"], 4, "no member answers"),
     ],
 )
-def test_what_is_refused_changes_nothing(
+def test_a_refused_replacement_changes_nothing(
     arguments: list[str], code: int, words: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = file.read_text()
@@ -56,14 +56,14 @@ def test_what_is_refused_changes_nothing(
     assert file.read_text() == before
 
 
-def test_a_file_named_before_both_words_of_the_verb_counts(
+def test_the_file_option_is_accepted_before_both_words_of_the_verb(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["-f", "outer.yaml", "member", "replace", "infra1"]) == 2
-    assert "there is no outer.yaml" in capsys.readouterr().err
+    assert "outer.yaml does not exist" in capsys.readouterr().err
 
 
-def test_the_file_is_replaced_whole_with_its_mode_and_through_its_link(tmp_path: Path) -> None:
+def test_the_file_is_replaced_atomically_with_its_mode_and_its_link(tmp_path: Path) -> None:
     target, link = tmp_path / "real.yaml", tmp_path / "cluster.yaml"
     target.write_text("old\r\n", newline="")
     target.chmod(0o640)
@@ -74,9 +74,9 @@ def test_the_file_is_replaced_whole_with_its_mode_and_through_its_link(tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cluster.yaml", "real.yaml"]
 
 
-def test_a_file_that_somebody_else_changed_meanwhile_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_another_program_changed_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text("theirs")
-    with pytest.raises(UsageError, match="was changed meanwhile; nothing was done"):
+    with pytest.raises(UsageError, match=r"another program changed .*; nothing was done"):
         replace_text(path, "old", "new")
     assert path.read_text() == "theirs"

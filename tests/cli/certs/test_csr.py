@@ -1,4 +1,4 @@
-"""`etcdup certs csr` as it is typed: an openssl CA that copies what is requested makes certificates that will do."""
+"""`etcdup certs csr`: an openssl CA that copies the requested names signs valid certificates."""
 
 import subprocess
 from datetime import UTC, datetime
@@ -24,9 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_an_openssl_ca_signs_serves_the_cluster(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_certificates_of_an_openssl_ca_are_accepted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["certs", "csr"]) == 0
     told = capsys.readouterr()
     assert "PRIVATE" not in told.out + told.err
@@ -52,7 +50,7 @@ def test_what_an_openssl_ca_signs_serves_the_cluster(
     assert certs["peer/infra1"].common_name == "etcdup:prod:peer"
 
 
-def test_keys_that_are_there_stay(folder: Path) -> None:
+def test_existing_keys_are_kept(folder: Path) -> None:
     assert run(["certs", "csr", "--out", "there"]) == 0
     key = folder / "there/infra1/server-key.pem"
     first = key.read_bytes()

@@ -1,4 +1,4 @@
-"""`etcdup certs issue` as it is typed: no host is touched, so a PKI alone is enough."""
+"""`etcdup certs issue`: it contacts no host, so the tests need only a PKI."""
 
 import json
 import subprocess
@@ -55,13 +55,11 @@ def test_it_prints_the_consumers_configuration(
     told = capsys.readouterr()
     for line in lines:
         assert line.replace("FOLDER", str(folder)) in told.out.splitlines()
-    assert "cannot be called back" in told.err
+    assert "cannot be revoked" in told.err
     assert "PRIVATE" not in told.out + told.err
 
 
-def test_what_is_in_the_folder_to_take_away_is_enough_to_be_let_in(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_exported_files_are_enough_to_connect(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder / "away"
     assert run(["certs", "issue", "app", "--out", str(out)]) == 0
     assert {path.name: path.stat().st_mode & 0o777 for path in out.iterdir()} == {
@@ -77,7 +75,7 @@ def test_what_is_in_the_folder_to_take_away_is_enough_to_be_let_in(
     )
 
 
-def test_issued_again_it_is_the_same_until_it_is_to_be_renewed(folder: Path) -> None:
+def test_a_second_issue_returns_the_same_certificate(folder: Path) -> None:
     cert = folder / "pki/clients/app.pem"
     assert run(["certs", "issue", "app"]) == 0
     first = cert.read_bytes()
@@ -91,7 +89,7 @@ def archived_files(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "pki/former/clients").glob("*"))
 
 
-def test_what_a_newer_one_replaces_is_kept_since_etcd_takes_it(
+def test_a_replaced_certificate_is_archived_because_etcd_accepts_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cert, key = folder / "pki/clients/app.pem", folder / "pki/clients/app-key.pem"
@@ -99,11 +97,11 @@ def test_what_a_newer_one_replaces_is_kept_since_etcd_takes_it(
     first = (cert.read_bytes(), key.read_bytes())
     assert run(["certs", "issue", "app"]) == 0
     assert archived_files(folder) == []
-    assert "the one of before" not in capsys.readouterr().err
+    assert "the previous certificate" not in capsys.readouterr().err
     assert run(["certs", "issue", "app", "--renew"]) == 0
     said = capsys.readouterr().err
-    assert "the one of before is in ./pki/former/clients, and etcd takes it as well until 20" in said
-    assert "`etcdup certs rotate-ca` ends it" in said
+    assert "the previous certificate is in ./pki/former/clients. etcd accepts it too until 20" in said
+    assert "run `etcdup certs rotate-ca`" in said
     kept = folder / "pki/former/clients"
     assert ((kept / "app.pem").read_bytes(), (kept / "app-key.pem").read_bytes()) == first
     assert run(["certs", "issue", "app", "--renew", "--json"]) == 0
@@ -112,11 +110,11 @@ def test_what_a_newer_one_replaces_is_kept_since_etcd_takes_it(
     assert archived_files(folder) == ["app-key.pem", "app.pem", "app~1-key.pem", "app~1.pem"]
 
 
-def test_a_new_request_and_a_new_ca_replace_as_well(folder: Path) -> None:
+def test_a_new_request_and_a_new_ca_replace_a_certificate(folder: Path) -> None:
     csr, pki = make_request(folder, "-newkey", "ed25519"), open_pki(load(CLUSTER, "cluster.yaml"), folder)
     assert run(["certs", "issue", "own", "--csr", str(csr)]) == 0
     assert run(["certs", "issue", "own", "--csr", str(csr)]) == 0
-    assert archived_files(folder) == ["own.pem"], "its key was never here"
+    assert archived_files(folder) == ["own.pem"], "its key is not in the PKI"
     assert run(["certs", "issue", "app"]) == 0
     for stage in ("trust", "sign"):
         pki.rotate_ca(stage, datetime.now(UTC))
@@ -132,7 +130,7 @@ def test_a_new_request_and_a_new_ca_replace_as_well(folder: Path) -> None:
         ("-newkey", "ed25519"),
     ],
 )
-def test_of_a_request_nothing_is_taken_but_its_key(
+def test_only_the_key_of_a_request_is_used(
     folder: Path, kind: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     csr = make_request(folder, *kind)
@@ -148,7 +146,7 @@ def test_of_a_request_nothing_is_taken_but_its_key(
     assert "ETCDCTL_KEY='the key of the request'" in capsys.readouterr().out
 
 
-def test_a_consumer_with_a_key_of_its_own_wants_a_request_again(
+def test_a_consumer_with_its_own_key_needs_a_request_again(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     csr = make_request(folder, "-newkey", "ed25519")
@@ -204,7 +202,7 @@ def test_without_a_ca_none_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "pki").exists()
 
 
-def test_a_due_certificate_is_issued_anew(folder: Path) -> None:
+def test_a_due_certificate_is_issued_again(folder: Path) -> None:
     pki = open_pki(load(CLUSTER, "cluster.yaml"), folder)
     pki.issue_consumer("app", datetime.now(UTC) - timedelta(days=300))
     first = leaf(folder / "pki/clients/app.pem")
@@ -212,9 +210,7 @@ def test_a_due_certificate_is_issued_anew(folder: Path) -> None:
     assert leaf(folder / "pki/clients/app.pem").serial_number != first.serial_number
 
 
-def test_with_provided_tls_the_one_who_has_the_ca_issues(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_with_provided_tls_the_external_ca_issues(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "cluster.yaml").write_text(
         CLUSTER + "tls: {mode: provided, ca: ca.pem, cert: c.pem, key: k.pem}\n"
     )
@@ -222,10 +218,8 @@ def test_with_provided_tls_the_one_who_has_the_ca_issues(
     assert "etcdup has no key of a CA" in capsys.readouterr().err
 
 
-def test_the_folder_to_take_away_follows_a_change_of_ca(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The CA file there is this cluster's own of before, and no stranger's."""
+def test_the_exported_ca_file_follows_a_ca_rotation(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The CA file in the folder is a previous one of this cluster, so it is replaced."""
     out, away = folder / "away", ["certs", "issue", "app", "--out", str(folder / "away")]
     pki = open_pki(load(CLUSTER, "cluster.yaml"), folder)
     assert run(away) == 0
@@ -248,12 +242,12 @@ def test_the_folder_to_take_away_follows_a_change_of_ca(
 def test_a_consumer_is_forgotten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["certs", "issue", "app"]) == 0
     assert run(["certs", "forget", "app"]) == 0
-    assert "etcd asks no revocation list" in capsys.readouterr().err
+    assert "etcd checks no revocation list" in capsys.readouterr().err
     assert sorted(path.name for path in (folder / "pki/former/clients").iterdir()) == [
         "app-key.pem",
         "app.pem",
     ]
-    assert run(["certs", "issue", "app"]) == 0, "the name may be used again"
+    assert run(["certs", "issue", "app"]) == 0, "the name can be used again"
     assert run(["certs", "forget", "app"]) == 0
     assert run(["certs", "forget", "app"]) == 1
     assert "there is no certificate of a consumer app" in capsys.readouterr().err

@@ -1,6 +1,6 @@
-"""`etcdup certs rotate-ca` as it is typed, with an encrypted CA key: leaves renewed, then another CA.
+"""`etcdup certs rotate-ca` with an encrypted CA key: certificates are renewed, then the CA is rotated.
 
-On every minor, and under load: tests/lab/test_rotate_ca.py.
+On each minor and under load: tests/lab/test_rotate_ca.py.
 """
 
 import json
@@ -43,7 +43,7 @@ def serials(etcdup: Etcdup, kind: str) -> set[str]:
     return {row["serial"] for row in told["certificates"] if row["roles"][0].startswith(kind)}
 
 
-def test_leaves_and_then_the_ca_are_exchanged(up: Etcdup) -> None:
+def test_the_certificates_and_then_the_ca_are_replaced(up: Etcdup) -> None:
     pki = up.folder / ".local/share/etcdup/demo/pki"
     leaves, ca = serials(up, "server/"), serials(up, "ca")
     run_certs(up, "renew", "--days", "100000", "--yes")
@@ -52,12 +52,12 @@ def test_leaves_and_then_the_ca_are_exchanged(up: Etcdup) -> None:
     run_certs(up, "issue", "gone")
 
     assert (
-        "new handshakes after it: every port and every link is well"
+        "new handshakes after this phase: each port and each link is ok"
         in run_certs(up, "rotate-ca", "--yes").stderr
     )
     assert b"ENCRYPTED" in (pki / "next-ca-key.pem").read_bytes()
     assert len(serials(up, "ca")) == 2
-    assert "Has every consumer" not in run_certs(up, "rotate-ca", "--yes", code=4).stderr
+    assert "Does each consumer" not in run_certs(up, "rotate-ca", "--yes", code=4).stderr
     assert "the new CA does not sign yet" in (
         run_certs(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=2).stderr
     )
@@ -72,7 +72,7 @@ def test_leaves_and_then_the_ca_are_exchanged(up: Etcdup) -> None:
     assert "refused for 2 reasons" in said
     run_certs(up, "issue", "app")
     assert "gone is forgotten" in run_certs(up, "forget", "gone").stderr
-    assert serials(up, "forgotten/gone"), "for the old CA is trusted still"
+    assert serials(up, "forgotten/gone"), "because the old CA is still trusted"
 
     run_certs(up, "rotate-ca", "--yes", "--consumers-have", "certs")
     assert not ca & serials(up, "ca")

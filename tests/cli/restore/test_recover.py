@@ -1,6 +1,6 @@
-"""`etcdup recover` as it is typed, on real local members: they have lost each other, and no data or most of it.
+"""`etcdup recover` on real local members that lost their quorum, without data loss or with it.
 
-Names of hosts that cannot be reached are typed in tests/lab/test_recover.py.
+Questions about unreachable hosts are tested in tests/lab/test_recover.py.
 """
 
 import json
@@ -25,7 +25,7 @@ YES = ("--yes-recover", "demo")
 NAME_PROMPT = "Type the cluster's name to rebuild it (demo): "
 PATIENCE_S = 90.0
 VERSION_OF_FIVE = "3.7.1"
-# Killed at each kind, one after the other: each time the same recover goes on.
+# The recovery is killed at a step of each kind. The same command resumes each time.
 KILL_STEPS = (
     "StageRestore",
     "StopMembers",
@@ -81,7 +81,7 @@ def kill(etcdup: Etcdup, *numbers: int) -> None:
 
 
 def has_ended(pid: int) -> bool:
-    """Or is a zombie."""
+    """Return whether the process has ended or is a zombie."""
     return not Path(f"/proc/{pid}/exe").exists()
 
 
@@ -98,7 +98,7 @@ def read_cluster_id(etcdup: Etcdup) -> int:
     return int(found["header"]["cluster_id"])
 
 
-def test_what_has_expired_is_renewed_and_what_is_stopped_is_started(up: Etcdup) -> None:
+def test_expired_certificates_are_renewed_and_stopped_members_started(up: Etcdup) -> None:
     assert up("ctl", "--endpoint", "infra1", "--", "put", "/a", "kept").returncode == 0
     before = read_cluster_id(up)
     kill(up, 1, 2)
@@ -109,20 +109,20 @@ def test_what_has_expired_is_renewed_and_what_is_stopped_is_started(up: Etcdup) 
     assert told.returncode == 3, told.stderr
     steps = [step["step"] for step in json.loads(told.stdout)["plan"]["steps"]]
     assert steps == ["IssueCertificates", *["InstallFiles"] * 3, "StartMember", "StartMember"]
-    assert up("recover").returncode == 2, "nobody to ask"
+    assert up("recover").returncode == 2, "a confirmation is required"
 
     done = up("recover", *YES)
     assert done.returncode == 0, done.stderr
     assert "etcdup first tries steps that lose no data" in " ".join(done.stderr.split())
-    assert "The quorum is back: nothing was lost, and nothing was rebuilt." in done.stderr
+    assert "The quorum is back. No data was lost, and nothing was rebuilt." in done.stderr
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
     assert read_cluster_id(up) == before
     assert up("certs", "list").returncode == 0
     assert up("recover", *YES).returncode == 4, "it has a quorum"
 
 
-def test_what_is_not_in_etcdups_power_is_left_to_a_person(up: Etcdup) -> None:
-    """Two members stand still with their data: they run, so nothing can be started, and nothing is lost."""
+def test_members_that_run_and_do_not_respond_are_refused(up: Etcdup) -> None:
+    """Two members are frozen and have their data: nothing can be started, and no data is lost."""
     for number in (2, 3):
         os.kill(pid_of(up, number), signal.SIGSTOP)
     try:
@@ -139,13 +139,15 @@ def test_what_is_not_in_etcdups_power_is_left_to_a_person(up: Etcdup) -> None:
     assert refused["rules"] == [62, 68]
 
 
-def test_of_two_survivors_of_five_the_newer_is_taken_and_cut_anywhere_the_same_recover_goes_on(
+def test_the_newer_of_two_survivors_is_used_and_a_killed_recovery_resumes(
     five: Etcdup,
 ) -> None:
     assert five("ctl", "--endpoint", "infra1", "--", "put", "/a", "kept").returncode == 0
     leave_behind(five, 1, (2, 3, 4, 5))
     lose_disks(five, 3, 4, 5)
-    wait_until(lambda: "has a quorum" not in five("recover", "--json").stderr, "two of five follow a leader")
+    wait_until(
+        lambda: "has a quorum" not in five("recover", "--json").stderr, "two of five still have a leader"
+    )
     for answer in ("another", CTRL_C):
         code, screen = run_interactively(five.on_terminal("recover"), [(NAME_PROMPT, answer)])
         assert code == 130, screen
@@ -171,8 +173,10 @@ def test_of_two_survivors_of_five_the_newer_is_taken_and_cut_anywhere_the_same_r
 
 
 def leave_behind(etcdup: Etcdup, left: int, others: tuple[int, ...]) -> None:
-    """The others write what this one has not heard of: it stands still meanwhile, and they are started anew, so that
-    nothing waits for it in a connection either."""
+    """Let the other members write a key that this member does not have.
+
+    This member is frozen, and the others are restarted, so that no connection has buffered messages for it.
+    """
     os.kill(pid_of(etcdup, left), signal.SIGSTOP)
     kill(etcdup, *others)
     for starting in [
@@ -181,13 +185,12 @@ def leave_behind(etcdup: Etcdup, left: int, others: tuple[int, ...]) -> None:
         assert starting.wait() == 0
     late = ("ctl", "--endpoint", f"infra{others[0]}", "--")
     wait_until(lambda: etcdup(*late, "put", "/late", "kept").returncode == 0, "they take no write")
-    # A linearizable read, so that this one has applied it.
+    # A linearizable read, so that this member has applied the write.
     assert etcdup(*late, "get", "/late", "--print-value-only").stdout == "kept\n"
 
 
 def script_without_check(etcdup: Etcdup, number: int) -> str:
-    """A member's start script, without etcd's comparison of its data with that of all others, which it waits for seven
-    seconds for each."""
+    """Return a member's start script without the initial corruption check, which waits seven seconds for each peer."""
     script = (demo_folder(etcdup) / f"infra{number}/etc/start-etcd").read_text()
     gate = "InitialCorruptCheck"
     unchecked = f'ETCD_FEATURE_GATES=$(echo "$ETCD_FEATURE_GATES" | sed s/{gate}=true/{gate}=false/)'
@@ -197,7 +200,7 @@ def script_without_check(etcdup: Etcdup, number: int) -> str:
 
 
 def lose_disks(etcdup: Etcdup, *numbers: int) -> None:
-    """With their disks. What stood still goes on."""
+    """Kill these members and delete their data. Then the frozen member continues."""
     kill(etcdup, *numbers)
     for number in numbers:
         shutil.rmtree(data_dir(etcdup, number))

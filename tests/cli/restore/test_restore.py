@@ -1,5 +1,7 @@
-"""`etcdup restore` as it is typed, on real local members: watchers' revisions, damage, other sizes, a clone, its undo,
-and all of these killed at each kind of step."""
+"""`etcdup restore` on real local members: revisions, damaged files, other cluster sizes, a clone, and the undo.
+
+Each of them is killed at each kind of step.
+"""
 
 import json
 import subprocess
@@ -19,9 +21,9 @@ from tests.support.keyboard import CTRL_C, run_interactively
 VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
 YES = ("--yes-restore", "demo")
 UNDO = ("restore", "--undo", *YES)
-NAME_PROMPT = "Type the cluster's name to exchange its data (demo): "
+NAME_PROMPT = "Type the cluster's name to replace its data (demo): "
 KILL_VERSIONS = ("3.5.33", "3.6.14", "3.7.1")
-# These are killed at each kind, one after the other: each time the same verb goes on.
+# The verb is killed at a step of each kind. The same command resumes each time.
 KILL_STEPS = (
     "StageRestore",
     "StopMembers",
@@ -58,7 +60,7 @@ def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
 
 @pytest.fixture
 def one(tmp_path: Path) -> Iterator[Etcdup]:
-    """Places for five members; a cluster of one runs on the first."""
+    """A folder with hosts for five members. A cluster of one member runs on the first host."""
     if why := why_not(SHAPES_VERSION):
         pytest.skip(why)
     etcdup = Etcdup(tmp_path)
@@ -73,7 +75,7 @@ def one(tmp_path: Path) -> Iterator[Etcdup]:
 
 
 def write_hosts(place: Path, *numbers: int, name: str = "demo") -> Path:
-    """A cluster.yaml of these alone; another cluster's has a folder of its own."""
+    """Write a cluster.yaml with only these hosts. Another cluster gets its own folder."""
     lines = (place / "five.yaml").read_text().splitlines(keepends=True)
     named = {f"  - {{name: infra{number}," for number in numbers}
     kept = [line for line in lines if not line.startswith("  - ") or line.partition(",")[0] + "," in named]
@@ -95,7 +97,7 @@ def version_of(etcdup: Etcdup) -> str:
 
 
 def read_stages(etcdup: Etcdup) -> set[str]:
-    """How far a restore is, as the hosts' marks say."""
+    """Return the stages of the restore in the markers of the hosts."""
     marks = Path(etcdup.extra["ETCDUP_FILE"]).parent.glob("infra*/etc/etcd/etcdup.json")
     return {json.loads(mark.read_text())["restored"]["stage"] for mark in marks}
 
@@ -105,7 +107,7 @@ def read_revision(etcdup: Etcdup) -> int:
 
 
 def save_snapshot(etcdup: Etcdup, version: str) -> Path:
-    """By etcdctl itself, from one member (rule 53)."""
+    """Take a snapshot of one member with etcdctl (rule 53)."""
     path = etcdup.folder / "snapshot.db"
     variables = etcdup("export", "env")
     assert variables.returncode == 0, variables.stderr
@@ -124,7 +126,7 @@ def test_restore(up: Etcdup) -> None:
     run_etcdctl(up, "put", "/a", "lost")
     run_etcdctl(up, "put", "/b", "lost")
     before = read_revision(up)
-    if version_of(up) == VERSIONS[-1]:  # the file is read before any version is asked for
+    if version_of(up) == VERSIONS[-1]:  # The file is read before any host is contacted.
         _assert_damage_refused(up, path)
         for answer in ("another", CTRL_C):
             assert run_interactively(up.on_terminal("restore", str(path)), [(NAME_PROMPT, answer)])[0] == 130
@@ -141,20 +143,20 @@ def test_restore(up: Etcdup) -> None:
     if can_bump(parse_version(version_of(up))):
         assert read_revision(up) > before
     again = up("restore", str(path), *YES)
-    assert (again.returncode, "restored from already" in again.stderr) == (4, True)
+    assert (again.returncode, "was already restored from" in again.stderr) == (4, True)
     assert up("plan", "--exit-code").returncode == 0
 
     for kind in UNDO_KILL_STEPS if version_of(up) in KILL_VERSIONS else ("UndoData",):
         up.kill_at(kind, *UNDO)
     code, screen = run_interactively(up.on_terminal("restore", "--undo"), [(NAME_PROMPT, "demo")])
-    assert (code, "cluster is healthy" in screen, "a watcher that goes on waits" in screen) == (0, True, True)
+    assert (code, "cluster is healthy" in screen, "Existing watches will hang" in screen) == (0, True, True)
     assert run_etcdctl(up, "get", "/b", "--print-value-only") == "lost\n"
     assert up("plan", "--exit-code").returncode == 0
     assert up(*UNDO).returncode == 4
 
 
-def test_onto_fresh_hosts_and_onto_more_and_fewer(one: Etcdup) -> None:
-    """A clone beside the cluster; then two hosts more, and two less, none of which was the first."""
+def test_restore_to_new_hosts_and_to_more_and_fewer_hosts(one: Etcdup) -> None:
+    """First a clone next to the cluster, then two hosts more, then two hosts fewer without the first host."""
     place = Path(one.extra["ETCDUP_FILE"]).parent
     run_etcdctl(one, "put", "/a", "kept")
     path = save_snapshot(one, SHAPES_VERSION)
@@ -189,7 +191,7 @@ def _kill_and_finish(etcdup: Etcdup, name: str, kinds: Sequence[str], path: Path
 
 
 def _assert_others_refused(up: Etcdup) -> None:
-    """The marks say that a restore is under way."""
+    """The markers say that a restore is in progress."""
     middle = up("apply", "--yes")
     assert middle.returncode == 4, middle.stderr
     assert "a restore of cluster demo was started and is not finished" in middle.stderr
@@ -198,11 +200,10 @@ def _assert_others_refused(up: Etcdup) -> None:
 
 
 def _finish(up: Etcdup, path: Path) -> None:
-    """All hosts were sealed at once: the last cut may have come too late for that restore to go on, or what it had
-    begun on the hosts comes to its end in the meantime."""
+    """Run the restore to its end. If the last kill came after all hosts were sealed, it was already complete."""
     done = up("restore", str(path), *YES)
     if done.returncode == 4:
-        assert "was restored from already" in done.stderr
+        assert "was already restored from" in done.stderr
         assert read_stages(up) == {"done"}
         return
     assert done.returncode == 0, done.stderr
@@ -211,7 +212,7 @@ def _finish(up: Etcdup, path: Path) -> None:
 
 
 def _assert_damage_refused(up: Etcdup, path: Path) -> None:
-    """Truncations and flips of one bit, each refused with the cluster as it was (rule 54)."""
+    """A truncated snapshot or a flipped bit is refused, and the cluster is not changed (rule 54)."""
     whole = path.read_bytes()
     damaged = path.with_name("damaged.db")
     cuts = [whole[: len(whole) // 2], whole[:-32]]

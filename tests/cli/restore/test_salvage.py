@@ -1,4 +1,4 @@
-"""`etcdup recover` as it is typed, on real local members: two have lost their data, the third is stopped or is not."""
+"""`etcdup recover` on real local members: two have lost their data, the third is stopped or runs."""
 
 import json
 import os
@@ -16,9 +16,9 @@ from tests.cli.conftest import Etcdup, prepare_demo
 from tests.support.etcd_binaries import why_not
 
 MEMBERS = ("infra1", "infra2", "infra3")
-# For a member that is stopped; 3.6.14 is the lab's (tests/lab/test_disk_salvage.py).
+# For a stopped member. tests/lab/test_disk_salvage.py tests 3.6.14.
 VERSIONS = ("3.4.23", "3.5.33", "3.7.1")
-# One of them with its log in a folder of its own.
+# The member of this version has its write-ahead log in a separate folder.
 WITH_WAL_DIR, LOG = "3.7.1", "var/lib/etcd-log"
 PATIENCE_S = 90.0
 
@@ -47,8 +47,8 @@ def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Etcdup]:
 
 
 @pytest.mark.parametrize("up", ["3.6.14"], indirect=True)
-def test_the_end_of_a_log_that_its_member_never_heard_to_be_committed(up: Etcdup) -> None:
-    """As where the others had it too, and burnt before they could say so. What the member serves lacks it."""
+def test_uncommitted_entries_at_the_end_of_the_log_are_kept(up: Etcdup) -> None:
+    """The other members may have had the entry before they were lost. The member itself does not serve it."""
     leader = json.loads(up("status", "--json").stdout)["leader"]
     others = [name for name in MEMBERS if name != leader]
     variables = up("export", "env").stdout.replace("ETCDCTL_ENDPOINTS", "UNUSED")
@@ -58,13 +58,13 @@ def test_the_end_of_a_log_that_its_member_never_heard_to_be_committed(up: Etcdup
     etcdctl = (
         f"{place}/{leader}/opt/etcd/current/etcdctl --endpoints=https://{url[1]}:2379 --command-timeout=1s"
     )
-    for name in others:  # within a second from here it notices that nobody follows it
+    for name in others:  # The leader steps down about one second later.
         os.kill(pid_of(up, name), signal.SIGSTOP)
     said = subprocess.run(["sh", "-c", f"{variables}\n{etcdctl} put /late kept"], check=False)
     assert said.returncode != 0
     for name in others:
         lose_disk(up, name)
-    wait_until(lambda: not json.loads(up("status", "--json").stdout)["leader"], "it goes on leading")
+    wait_until(lambda: not json.loads(up("status", "--json").stdout)["leader"], "it is still the leader")
 
     done = up("recover", "--yes-recover", "demo")
     assert done.returncode == 0, done.stderr
@@ -76,7 +76,7 @@ def test_the_end_of_a_log_that_its_member_never_heard_to_be_committed(up: Etcdup
 
 
 @pytest.mark.parametrize("up", VERSIONS, indirect=True)
-def test_the_data_of_a_stopped_member_is_taken_off_its_disk(up: Etcdup) -> None:
+def test_the_data_of_a_stopped_member_is_read_from_its_disk(up: Etcdup) -> None:
     place, etcdup = demo_folder(up), up
     kill(up, "infra1")
     for name in MEMBERS[1:]:
@@ -101,13 +101,13 @@ def test_the_data_of_a_stopped_member_is_taken_off_its_disk(up: Etcdup) -> None:
 
 
 def kill_while_copy_is_served(etcdup: Etcdup, data: Path, words: tuple[str, ...]) -> None:
-    """Nothing outlives it: the etcd on the copy ends, and the copy goes."""
+    """Kill the recovery: the etcd on the copy ends, and the copy is deleted."""
     running = etcdup.start(*words)
     wait_until(lambda: bool(find_etcd_on_copy(data)), "no etcd on a copy")
     running.send_signal(signal.SIGKILL)
     running.communicate()
-    wait_until(lambda: not find_etcd_on_copy(data), "the etcd on the copy goes on")
-    wait_until(lambda: not data.with_name("etcd.salvage").exists(), "the copy stays")
+    wait_until(lambda: not find_etcd_on_copy(data), "the etcd on the copy still runs")
+    wait_until(lambda: not data.with_name("etcd.salvage").exists(), "the copy still exists")
 
 
 def find_etcd_on_copy(data: Path) -> list[str]:
@@ -132,14 +132,14 @@ def pid_of(etcdup: Etcdup, name: str) -> int:
 
 
 def kill(etcdup: Etcdup, name: str) -> None:
-    """As a power cut does it."""
+    """Kill a member like a power cut."""
     pid = pid_of(etcdup, name)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "etcd does not end")
 
 
 def lose_disk(etcdup: Etcdup, name: str) -> None:
-    """With its disk."""
+    """Kill a member and delete its data."""
     kill(etcdup, name)
     shutil.rmtree(demo_folder(etcdup) / name / "var/lib/etcd")
     shutil.rmtree(demo_folder(etcdup) / name / LOG, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What `restore --json` and `recover --json` say: of a plan, of a whole change on fakes, of one cut or refused."""
+"""The `--json` of restore and recover: a plan, a complete change on fakes, an interruption and a refusal."""
 
 import json
 import re
@@ -30,7 +30,7 @@ from tests.support.kill_everywhere import prepare_start
 def printed_report(
     outcome: ChangeReport, capsys: pytest.CaptureFixture[str], error: EtcdupError | None = None
 ) -> str:
-    """stdout, without what differs from run to run."""
+    """Return stdout without the values that differ between runs."""
     with suppress(EtcdupError), outcome.print_at_exit(Terminal()):
         if error is not None:
             raise error
@@ -82,7 +82,7 @@ async def test_the_plan_of_a_recovery(tmp_path: Path, capsys: pytest.CaptureFixt
     assert_golden("recover-pending.json", text)
 
 
-async def test_one_that_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_refused_restore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = spec_of(3)
     network, folder = (await prepare_start(spec, spec, tmp_path)).copy_to("one")
     network.machines["infra2"].reachable = False
@@ -96,7 +96,7 @@ async def test_one_that_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert_golden("restore-refused.json", printed_report(outcome, capsys, caught.value))
 
 
-def test_one_that_is_interrupted_says_what_was_done(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_restore_reports_the_steps_that_were_done(capsys: pytest.CaptureFixture[str]) -> None:
     outcome = ChangeReport("prod", "restore snapshot.db")
     said = printed_report(outcome, capsys, Interrupted("interrupted; 1 of 3 steps are done; run it again"))
     assert json.loads(said) == {

@@ -1,4 +1,4 @@
-"""What goes wrong is said in one form, with one exit code for each kind, and never as a traceback."""
+"""Each error has the same form and the exit code of its class, and no traceback."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ hosts:
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cluster.yaml of one local member that is not there yet, whose etcd cannot be had."""
+    """A cluster.yaml of one local member that does not exist yet, and whose etcd cannot be downloaded."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ETCDUP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("ETCDUP_FILE", raising=False)
@@ -70,16 +70,16 @@ def test_the_form_of_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "error: what\n  one\n  two\n\nhint: do this\n"
 
 
-def test_a_fault_of_our_own_is_one_line_and_says_where_to_tell_it(
+def test_a_bug_is_one_line_with_the_address_for_reports(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     show_failure(ValueError("a\nb"), ["-f", "my file", "plan"])
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "error: ValueError: a b"
-    assert lines[-1] == "hint: `ETCDUP_DEBUG=1 etcdup -f 'my file' plan` shows where it happened"
+    assert lines[-1] == "hint: run `ETCDUP_DEBUG=1 etcdup -f 'my file' plan` to get a traceback"
 
 
-def test_a_traceback_is_there_for_who_asks(
+def test_the_debug_variable_prints_a_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ETCDUP_DEBUG", "1")
@@ -89,7 +89,7 @@ def test_a_traceback_is_there_for_who_asks(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_nobody_reads_any_more(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_closed_pipe_is_no_message(capsys: pytest.CaptureFixture[str]) -> None:
     assert show_failure(BrokenPipeError(errno.EPIPE, "Broken pipe"), []) == 1
     assert capsys.readouterr().err == ""
 
@@ -103,9 +103,9 @@ def test_nobody_reads_any_more(capsys: pytest.CaptureFixture[str]) -> None:
         (["export", "nomad"], "error: invalid value for 'KIND'"),
         (["demo", "--members", "2"], "error: invalid value for '--members'"),
         (["demo", "--version", "latest", "--dir", "d"], "error: `latest` is not an etcd version"),
-        (["-f", "nowhere.yaml", "status"], "error: there is no nowhere.yaml"),
-        (["status", "-f", "/"], "error: / cannot be read: Is a directory"),
-        (["apply", "nowhere.json"], "error: nowhere.json cannot be read: No such file or directory"),
+        (["-f", "nowhere.yaml", "status"], "error: nowhere.yaml does not exist"),
+        (["status", "-f", "/"], "error: cannot read /: Is a directory"),
+        (["apply", "nowhere.json"], "error: cannot read nowhere.json: No such file or directory"),
         (["init", "10.0.0.1", "10.0.0.2"], "error: cluster2.yaml: "),
         (["destroy"], "error: "),
     ],
@@ -121,7 +121,7 @@ def test_wrong_usage_ends_with_2(
     assert capsys.readouterr().err.startswith(first)
 
 
-def test_every_problem_of_the_file_is_told_at_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_problems_of_the_file_are_printed_at_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text("name: Prod\nversion: 3.6\nhosts: []\n")
     assert run(["plan"]) == 2
     said = capsys.readouterr().err
@@ -129,34 +129,34 @@ def test_every_problem_of_the_file_is_told_at_once(file: Path, capsys: pytest.Ca
     assert "cluster.yaml:2:10: " in said
 
 
-def test_init_writes_a_file_that_can_be_used_and_never_over_another(
+def test_init_writes_a_valid_file_and_overwrites_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(["init", "10.0.0.1", "10.0.0.2", "10.0.0.3"]) == 0
-    assert "`etcdup apply` does it" in capsys.readouterr().err
+    assert "run `etcdup apply` to do it" in capsys.readouterr().err
     text = Path("cluster.yaml").read_text()
     assert "{name: infra3, address: 10.0.0.3}" in text
     assert run(["init"]) == 2
-    assert "is there already and is not overwritten" in capsys.readouterr().err
+    assert "cluster.yaml already exists" in capsys.readouterr().err
     assert Path("cluster.yaml").read_text() == text
 
 
-def test_the_file_after_the_verb_goes_before_the_one_before_it_and_the_environment(
+def test_the_file_after_the_verb_wins_over_the_one_before_it_and_the_environment(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ETCDUP_FILE", "environment.yaml")
     run(["status"])
-    assert "there is no environment.yaml" in capsys.readouterr().err
+    assert "environment.yaml does not exist" in capsys.readouterr().err
     run(["-f", "outer.yaml", "status"])
-    assert "there is no outer.yaml" in capsys.readouterr().err
+    assert "outer.yaml does not exist" in capsys.readouterr().err
     run(["-f", "outer.yaml", "status", "-f", "inner.yaml"])
-    assert "there is no inner.yaml" in capsys.readouterr().err
+    assert "inner.yaml does not exist" in capsys.readouterr().err
 
 
-def test_a_cluster_that_is_not_there_is_shown_as_such(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_status_of_a_cluster_that_does_not_exist(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status"]) == 0
-    assert "0 of 1 member healthy · no member answers" in capsys.readouterr().out
+    assert "0 of 1 member healthy · no member responds" in capsys.readouterr().out
     assert run(["health"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "cluster is unavailable"
 
@@ -177,13 +177,13 @@ def test_ctl_without_a_certificate_says_so(file: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.startswith("error: the PKI has no admin certificate yet")
 
 
-def test_binaries_that_cannot_be_had_fail_with_1(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_binaries_fail_with_1(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(file.read_text() + "install: {from: path, path: nowhere}\n")
     assert run(["plan"]) == 1
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_data_of_somebody_else_is_refused_with_4(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_of_another_program_is_refused_with_4(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     member = file.parent / "infra1/var/lib/etcd/member"
     member.mkdir(parents=True)
     (file.parent / "infra1/opt/etcd/3.6.14").mkdir(parents=True)
@@ -200,15 +200,30 @@ def test_a_saved_plan_of_another_cluster_is_a_wrong_file(
     saved = file.with_name("plan.json")
     for content, said in (
         ('{"format": 1, "cluster": "other", "steps": [], "notes": [], "token": ""}', "of cluster other"),
-        ("{}", "this is no saved plan"),
-        ("not json", "this is no saved plan"),
+        ("{}", "this is not a saved plan"),
+        ("not json", "this is not a saved plan"),
     ):
         saved.write_text(content)
         assert run(["apply", str(saved)]) == 2
         assert said in capsys.readouterr().err
 
 
-def test_provided_certificates_are_judged_before_any_host_is_touched(
+def test_a_stale_plan_is_refused_and_the_new_plan_is_shown(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file.parent / "infra1/opt/etcd/3.6.14").mkdir(parents=True)
+    saved = file.with_name("plan.json")
+    assert run(["plan", "--out", str(saved)]) == 0
+    shown = capsys.readouterr().out
+    plan = json.loads(saved.read_text())
+    saved.write_text(json.dumps(plan | {"steps": plan["steps"][:-1]}))
+    assert run(["apply", "--yes", str(saved)]) == 4
+    said = capsys.readouterr().err
+    assert shown.strip() in said
+    assert "error: the saved plan is stale" in said
+
+
+def test_provided_certificates_are_checked_before_any_host_is_contacted(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = file.read_text().replace("local: true, root:", "ssh_address: 127.77.250.9, zone:")
@@ -220,7 +235,7 @@ def test_provided_certificates_are_judged_before_any_host_is_touched(
         assert "key.pem" in said
 
 
-def test_a_demo_takes_no_folder_of_others(
+def test_a_demo_uses_no_folder_with_other_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")

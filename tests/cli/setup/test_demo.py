@@ -1,4 +1,4 @@
-"""A demo from up to down, on real etcd, as this user and as one without any rights, through every verb."""
+"""All verbs on a demo with real etcd, as this user and as a user without privileges."""
 
 import json
 import os
@@ -20,14 +20,14 @@ from tests.support.etcd_binaries import why_not
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
 
-NOBODY = 65534
-HOW_FAR = r"interrupted; \d+ of 16 steps are done; run `etcdup apply` again: it goes on from here"
+OTHER_USER = 65534
+INTERRUPTED = r"interrupted; \d+ of 16 steps are done; run `etcdup apply` again to resume"
 HEALTHY_LINE = ": got healthy result from https://127.77."
 
 
 @pytest.fixture(scope="module")
 def up(etcdup: Etcdup) -> Etcdup:
-    """The demo, running; its own cluster.yaml is the default file of each call."""
+    """The running demo. Its cluster.yaml is the default file of each run."""
     place = etcdup.folder / ".local/share/etcdup/demo"
     prepare_demo(etcdup, place)
     done = etcdup("demo", "--verbose", "--log-file", str(etcdup.folder / "demo.log"))
@@ -41,7 +41,7 @@ def pid_of(etcdup: Etcdup, member: str) -> int:
     return int((etcdup.folder / f".local/share/etcdup/demo/{member}/run/etcdup/etcd.pid").read_text())
 
 
-def test_it_ends_with_the_guides_words(up: Etcdup) -> None:
+def test_demo_ends_with_the_line_of_etcds_guide(up: Etcdup) -> None:
     done = up("demo")
     assert done.returncode == 0
     assert [HEALTHY_LINE in line for line in done.stdout.splitlines()] == [True] * 3 + [False]
@@ -105,7 +105,7 @@ def test_status(up: Etcdup) -> None:
     assert all(360 <= member["certificate"]["days_left"] <= 366 for member in told["members"])
 
 
-def test_plan_has_nothing_to_do_and_says_so_by_its_exit_code(up: Etcdup) -> None:
+def test_plan_without_changes_exits_with_0(up: Etcdup) -> None:
     done = up("plan", "--exit-code")
     assert (done.returncode, done.stdout) == (0, "cluster demo: nothing to do\n")
     assert json.loads(up("plan", "--json").stdout)["steps"] == []
@@ -118,21 +118,21 @@ def test_apply_with_nothing_to_do_proves_health(up: Etcdup) -> None:
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
 
 
-def test_ctl_speaks_to_the_cluster_and_passes_on_exit_codes(up: Etcdup) -> None:
+def test_ctl_runs_etcdctl_and_returns_its_exit_code(up: Etcdup) -> None:
     assert up("ctl", "--", "put", "greeting", "hello").stdout == "OK\n"
     assert up("ctl", "get", "greeting", "--print-value-only").stdout == "hello\n"
     assert up("ctl", "--endpoint", "infra2", "--", "endpoint", "health").returncode == 0
     assert up("ctl", "--", "get").returncode not in (0, None)
 
 
-def test_ctl_saves_a_snapshot_on_this_side(up: Etcdup) -> None:
+def test_ctl_saves_a_snapshot_on_this_machine(up: Etcdup) -> None:
     snapshot = up.folder / "snapshot.db"
     for words in (("--endpoint", "infra1", "--"), ("--",)):
         done = up("ctl", *words, "snapshot", "save", str(snapshot))
         assert done.returncode == 0, done.stderr
         assert snapshot.stat().st_size > 0
         snapshot.unlink()
-    assert "A snapshot is of one member: infra" in done.stderr
+    assert "etcdctl takes a snapshot from one member: infra" in done.stderr
 
 
 def test_ctl_streams_a_watch_until_it_is_interrupted(up: Etcdup) -> None:
@@ -153,13 +153,16 @@ def test_ctl_streams_a_watch_until_it_is_interrupted(up: Etcdup) -> None:
         watching.wait()
 
 
-def test_ctl_knows_its_members(up: Etcdup) -> None:
+def test_ctl_rejects_an_unknown_member(up: Etcdup) -> None:
     done = up("ctl", "--endpoint", "infra9", "--", "endpoint", "health")
-    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "error: there is no member infra9")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        2,
+        "error: --endpoint: there is no member infra9",
+    )
 
 
 @pytest.mark.parametrize("kind", ["kubeadm", "kube-apiserver"])
-def test_exports_name_files_that_are_there_and_let_a_client_in(up: Etcdup, kind: str) -> None:
+def test_exported_files_exist_and_work(up: Etcdup, kind: str) -> None:
     text = up("export", kind).stdout
     copies = [line.removeprefix("#").split("->") for line in text.splitlines() if "->" in line]
     ca, cert, key = (Path(here.strip()) for here, _ in copies)
@@ -176,7 +179,7 @@ def test_exports_name_files_that_are_there_and_let_a_client_in(up: Etcdup, kind:
     assert done.returncode == 0, done.stderr
 
 
-def test_export_env_is_all_that_a_shell_needs(up: Etcdup) -> None:
+def test_export_env_is_enough_for_a_shell(up: Etcdup) -> None:
     etcdctl = up.folder / ".local/share/etcdup/demo/infra1/opt/etcd/current/etcdctl"
     script = f'eval "$1"; {etcdctl} endpoint health'
     done = subprocess.run(
@@ -185,10 +188,10 @@ def test_export_env_is_all_that_a_shell_needs(up: Etcdup) -> None:
     assert (done.returncode, done.stdout.count("is healthy") + done.stderr.count("is healthy")) == (0, 3)
 
 
-def test_a_dead_leader_is_told_of_planned_for_and_started(up: Etcdup) -> None:
+def test_a_killed_leader_is_reported_planned_and_started(up: Etcdup) -> None:
     leader = json.loads(up("status", "--json").stdout)["leader"]
     os.kill(pid_of(up, leader), signal.SIGKILL)
-    sick = up("health")  # others do not know yet that it is dead: their election is waited for
+    sick = up("health")  # It waits for the election of the other members.
     assert sick.returncode == 1
     assert sick.stdout.splitlines()[-1] == "cluster is degraded"
     assert f"failed to check the health of member {leader}" in sick.stdout
@@ -198,12 +201,12 @@ def test_a_dead_leader_is_told_of_planned_for_and_started(up: Etcdup) -> None:
     assert f"start etcd  {leader}" in pending.stdout
     asked = up("apply")
     assert asked.returncode == 2
-    assert "hint: `--yes` does it without asking" in asked.stderr
+    assert "hint: pass `--yes` to skip the confirmation" in asked.stderr
     done = up("apply", "--yes", "saved.json")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "cluster is healthy")
     stale = up("apply", "--yes", "saved.json")
     assert stale.returncode == 4
-    assert "the world has moved since this plan was made: now nothing is to be done" in stale.stderr
+    assert "cluster demo: nothing to do\n\nerror: the saved plan is stale" in stale.stderr
 
 
 def test_a_member_that_cannot_start_leaves_the_apply_partly_done(up: Etcdup) -> None:
@@ -234,7 +237,7 @@ def test_no_second_operator_at_the_same_time(up: Etcdup) -> None:
     assert up("apply", "--yes").returncode == 0
 
 
-def test_a_terminal_is_asked_and_no_means_no(up: Etcdup) -> None:
+def test_a_declined_question_changes_nothing(up: Etcdup) -> None:
     os.kill(pid_of(up, "infra2"), signal.SIGKILL)
     time.sleep(0.2)
     assert run_and_answer(up, signal.SIGINT, "apply") == 130
@@ -244,7 +247,7 @@ def test_a_terminal_is_asked_and_no_means_no(up: Etcdup) -> None:
     assert up("health").returncode == 0
 
 
-def test_destroy_wants_the_name_and_moves_aside(up: Etcdup) -> None:
+def test_destroy_needs_the_name_and_archives_the_data(up: Etcdup) -> None:
     assert up("destroy").returncode == 2
     assert up("destroy", "--yes-destroy", "another").returncode == 4
     done = up("destroy", "--yes-destroy", "demo")
@@ -261,34 +264,34 @@ def test_destroy_wants_the_name_and_moves_aside(up: Etcdup) -> None:
     assert up("demo").returncode == 0
 
 
-def test_down_leaves_nothing_and_is_clear_about_it(up: Etcdup) -> None:
+def test_down_deletes_the_demo(up: Etcdup) -> None:
     demo = up.folder / ".local/share/etcdup/demo"
     done = up("demo", "--down")
     assert (done.returncode, demo.exists()) == (0, False)
     assert done.stderr == f"stopped 3 members and deleted {demo}\n"
     again = up("demo", "--down")
-    assert (again.returncode, again.stderr) == (0, f"there is no demo in {demo}: nothing to do\n")
+    assert (again.returncode, again.stderr) == (0, f"{demo} has no demo: nothing to do\n")
 
 
 @pytest.fixture
 def rightless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcdup]:
-    """As a user without any rights, with a home of its own."""
+    """etcdup for a user without privileges, who has a separate home."""
     if os.geteuid() != 0 or not shutil.which("setpriv"):
-        pytest.skip("only root can become nobody")
-    folder = tmp_path_factory.mktemp("nobody")
-    called = Etcdup(folder, user=NOBODY)
+        pytest.skip("only root can become another user")
+    folder = tmp_path_factory.mktemp("rightless")
+    called = Etcdup(folder, user=OTHER_USER)
     prepare_demo(called, folder / "it", members=1)
     for path in (folder, *folder.rglob("*")):
-        os.chown(path, NOBODY, NOBODY)
+        os.chown(path, OTHER_USER, OTHER_USER)
     for parent in folder.parents[:3]:
         parent.chmod(parent.stat().st_mode | 0o011)
     if called("--version").returncode != 0:
-        pytest.skip("this checkout or its Python lies where nobody else may look")
+        pytest.skip("another user cannot read this checkout or its Python")
     yield called
     called("demo", "--down", "--dir", "it")
 
 
-def test_a_user_without_rights_can_have_a_demo(rightless: Etcdup) -> None:
+def test_a_user_without_privileges_can_run_a_demo(rightless: Etcdup) -> None:
     done = rightless("demo", "--dir", "it")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
@@ -298,7 +301,7 @@ def test_a_user_without_rights_can_have_a_demo(rightless: Etcdup) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_says_how_far_it_came_and_goes_on(etcdup: Etcdup, number: signal.Signals) -> None:
+def test_an_interrupted_demo_reports_its_progress_and_resumes(etcdup: Etcdup, number: signal.Signals) -> None:
     folder = etcdup.folder / f"interrupted-{number}"
     prepare_demo(etcdup, folder)
     started = etcdup.start("demo", "--dir", str(folder))
@@ -310,7 +313,7 @@ def test_an_interrupted_demo_says_how_far_it_came_and_goes_on(etcdup: Etcdup, nu
         started.send_signal(number)
         rest = started.stderr.read()
         assert started.wait(30) == 130
-        assert re.fullmatch(HOW_FAR, rest.splitlines()[-1]), rest
+        assert re.fullmatch(INTERRUPTED, rest.splitlines()[-1]), rest
         assert "Traceback" not in rest, rest
         assert etcdup("demo", "--dir", str(folder)).returncode == 0
     finally:

@@ -1,4 +1,4 @@
-"""Every screen against its golden file, without colour; colour adds nothing but colour."""
+"""Each screen against its golden file, without colours. Colours add no text."""
 
 import re
 from dataclasses import replace
@@ -50,7 +50,7 @@ async def bring_up_network(spec: Spec, folder: Path) -> FakeNetwork:
 
 
 async def observe_steady(spec: Spec, network: FakeNetwork, folder: Path) -> Observed:
-    """An observation whose identities do not change from run to run."""
+    """Return an observation, whose IDs are the same in each run."""
     return await observe(world_of(spec, network, folder))
 
 
@@ -75,17 +75,17 @@ async def test_nothing_to_do(tmp_path: Path) -> None:
     assert render_plan(plan, PLAIN) == "cluster prod: nothing to do\n"
 
 
-async def test_a_refusal_names_every_reason(tmp_path: Path) -> None:
+async def test_a_refusal_has_all_reasons(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
-    network.machines["infra1"].put("/var/lib/etcd/member/wal/0.wal", b"somebody else's")
+    network.machines["infra1"].put("/var/lib/etcd/member/wal/0.wal", b"of another program")
     network.machines["infra2"].clock_ahead_s = 400
     answer = planner_of(spec)(await observe(world_of(spec, network, tmp_path)))
     assert isinstance(answer, Refusal)
     assert_golden("refusal.txt", render_refusal(answer, PLAIN))
 
 
-async def test_colour_adds_nothing_but_colour(tmp_path: Path) -> None:
+async def test_colours_add_no_text(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
     plan = await make_plan(spec, network, tmp_path)
@@ -128,7 +128,7 @@ async def test_the_status_of_a_cluster_that_is_being_changed(tmp_path: Path) -> 
     assert_golden_json("status-changing.json", status_json(status))
 
 
-async def test_the_health_of_a_cluster_that_is_not_what_its_file_says(tmp_path: Path) -> None:
+async def test_the_health_of_a_cluster_that_differs_from_its_file(tmp_path: Path) -> None:
     network = await bring_up_network(spec_of(5), tmp_path)
     spec = spec_of(3)
     world = world_of(spec, network, tmp_path)
@@ -143,16 +143,16 @@ async def test_the_health_of_a_cluster_that_is_not_what_its_file_says(tmp_path: 
     ]
 
 
-async def test_a_cluster_of_which_nobody_answers_is_not_called_one_without_quorum(tmp_path: Path) -> None:
+async def test_a_cluster_without_responding_members_is_not_called_one_without_quorum(tmp_path: Path) -> None:
     spec = spec_of(1)
     network = await bring_up_network(spec, tmp_path)
     network.crash("infra1")
     status = status_of(spec, await observe_steady(spec, network, tmp_path))
     heading = render_status(status, PLAIN).splitlines()[0]
-    assert heading == "cluster prod · 0 of 1 member healthy · no member answers"
+    assert heading == "cluster prod · 0 of 1 member healthy · no member responds"
 
 
-async def test_health_ends_with_the_guides_words(tmp_path: Path) -> None:
+async def test_health_ends_with_the_line_of_etcds_guide(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = await bring_up_network(spec, tmp_path)
     world = world_of(spec, network, tmp_path)
@@ -161,7 +161,7 @@ async def test_health_ends_with_the_guides_words(tmp_path: Path) -> None:
     assert "is healthy: got healthy result from https://192.168.8.66:2379" in render_health(results, PLAIN)
 
 
-def test_health_tells_sick_from_silent_and_degraded_from_unavailable() -> None:
+def test_health_separates_unhealthy_from_silent_and_degraded_from_unavailable() -> None:
     good = Health("infra1", "https://192.168.8.66:2379", 0x8211F1D0F64F3269, 0.01)
     sick = Health("infra2", "https://192.168.8.67:2379", 0xA1, 0.01, "it has no leader")
     silent = Health("infra3", "https://192.168.8.68:2379", 0, 0.0, "etcd does not run")
@@ -171,7 +171,7 @@ def test_health_tells_sick_from_silent_and_degraded_from_unavailable() -> None:
 
 
 async def gather_full_evidence(folder: Path) -> Evidence:
-    """A cluster with something for each level: a host, a disk, a clock, a link, and data that could not be compared."""
+    """A cluster with findings of each level: a host, a disk, a clock, a link, and data that could not be compared."""
     seen = await gather_evidence(spec_of(3), folder)
     log = Disk("/srv/log/wal", "ext4", 80 * 1024**3, "/dev/sdb1", "/srv/log")
     trips = {"infra2": 0.21, "infra3": 0.34}
@@ -197,4 +197,4 @@ async def test_a_check_by_host(tmp_path: Path) -> None:
 async def test_a_check_that_finds_nothing(tmp_path: Path) -> None:
     evidence = await gather_evidence(spec_of(3), tmp_path)
     shown = render_check(spec_of(3), evidence, audit(spec_of(3), evidence), PLAIN)
-    assert shown.splitlines()[-1] == "nothing found"
+    assert shown.splitlines()[-1] == "no findings"

@@ -15,20 +15,20 @@ from etcdup.ops.etcdctl import find_etcdctl, resolve_endpoints
 from etcdup.ops.world.world import World
 
 _SIGNAL_EXIT_BASE = 128
-# etcdctl takes one endpoint for it, and no more (rule 53).
+# etcdctl accepts only one endpoint for this command (rule 53).
 _SINGLE_MEMBER_COMMAND = ["snapshot", "save"]
 
 
 def run_etcdctl(file: Path, arguments: Sequence[str], endpoint: str | None) -> int:
-    """etcdctl's own exit code; its streams are ours."""
+    """Run etcdctl on stdin, stdout and stderr of this process, and return its exit code."""
     session = Session.begin(file)
     names = [host.name for host in session.spec.hosts]
     if endpoint is not None and endpoint not in names:
-        raise UsageError(f"there is no member {endpoint}", hint=f"the members are {', '.join(names)}")
+        raise UsageError(f"--endpoint: there is no member {endpoint}", hint=f"use one of {', '.join(names)}")
     try:
         return session.run(_run_on_members(session, arguments, [endpoint] if endpoint else names))
     except Interrupted:
-        return EXIT_INTERRUPTED  # the usual end of a `watch`
+        return EXIT_INTERRUPTED  # This is the usual end of a `watch`.
 
 
 async def _run_on_members(session: Session, arguments: Sequence[str], names: Sequence[str]) -> int:
@@ -49,14 +49,14 @@ async def _choose_member(session: Session, world: World) -> str:
     if name is None:
         raise EtcdupError(
             "no member is healthy enough to take a snapshot from",
-            hint="`--endpoint NAME` takes it from that one",
+            hint="pass `--endpoint NAME` to take it from that member",
         )
-    session.terminal.say(f"A snapshot is of one member: {name}.")
+    session.terminal.say(f"etcdctl takes a snapshot from one member: {name}.")
     return name
 
 
 async def _run_process(etcdctl: Path, arguments: Sequence[str], endpoints: str, files: ClientFiles) -> int:
-    """Ctrl-C at a terminal reaches etcdctl too; either way its end is waited for."""
+    """Run etcdctl and wait for its end, also after Ctrl-C, which the terminal sends to etcdctl too."""
     ours = ("ETCDCTL_", "ETCDUP_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environment = kept | etcdctl_variables(endpoints, files)

@@ -14,7 +14,7 @@ _FOR_KUBERNETES = {"kubeadm": kubeadm_text, "kube-apiserver": kube_apiserver_tex
 
 
 def print_export(file: Path, kind: str) -> int:
-    """Touches no host; issues the consumer's certificate when there is none."""
+    """Print a configuration, without any connection to a host. Issue the consumer's certificate if there is none."""
     terminal = Terminal()
     spec, folder = read_spec(file), file.absolute().parent
     ask = (

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from etcdup.cli.apply.plan import read_plan
-from etcdup.cli.apply.stale_plan import refuse_stale_plan
+from etcdup.cli.apply.plan import read_plan, refuse_stale_plan
 from etcdup.cli.apply.warnings import check_tls_files, print_warnings, restrict_keys
 from etcdup.cli.run.change import Change, ChangeRun, YesNo, apply_change, confirm_change, make_plan
 from etcdup.cli.run.session import Session, admin_client
@@ -18,7 +17,7 @@ from etcdup.ops.world.world import World
 
 
 def apply_file(file: Path, *, saved: Path | None, yes: bool, as_json: bool = False) -> int:
-    """Shows the plan, asks, does it, and ends with the proof of health."""
+    """Show the plan, ask, apply it, and prove that all members are healthy."""
     session = Session.begin(file)
     check_tls_files(session)
     plan = read_plan(saved, session.spec.name) if saved else None
@@ -37,15 +36,15 @@ def apply_session(session: Session) -> int:
 
 
 def ask_to_apply(session: Session) -> YesNo:
-    return YesNo(f"Do this to cluster {session.spec.name}?")
+    return YesNo(f"Apply this plan to cluster {session.spec.name}?")
 
 
 async def converge(
     run: ChangeRun, choose: Callable[[Observed], Change], *, saved: Plan | None = None
 ) -> None:
-    """Observe, plan, show, confirm, apply and prove. `choose` decides on the first observation.
+    """Observe, plan, show, confirm, apply and prove. `choose` gets the first observation.
 
-    Other verbs that end with a whole, healthy cluster use it with planners of their own.
+    Other verbs that end with a healthy cluster call this with their own planners.
     """
     session = run.session
     async with session.world() as world:
@@ -53,8 +52,9 @@ async def converge(
         change = choose(observed)
         observed = await session.resolve_binaries(world, observed)
         plan = make_plan(change.planner, observed)
-        if saved is not None and (why := refuse_stale_plan(saved, plan)):
-            raise_refusal(Refusal(plan.cluster, (why,)))
+        if saved is not None and (reasons := refuse_stale_plan(saved, plan)):
+            run.show_plan(plan)
+            raise_refusal(Refusal(plan.cluster, reasons))
         print_warnings(session, observed)
         if plan.is_empty:
             restrict_keys(session, world.pki)
@@ -67,25 +67,25 @@ async def converge(
 
 
 async def _report_nothing_to_do(run: ChangeRun, world: World, plan: Plan, observed: Observed) -> None:
-    """Nothing to do is said only of a cluster that is proved healthy."""
+    """Say that there is nothing to do, after all members are proved healthy."""
     terminal = run.terminal
     if run.report is not None:
         run.report.plan = plan
     for note in plan.notes:
         terminal.say(f"{terminal.err('yellow', 'note:')} {note}")
-    async with terminal.wait_notice("asking the members"):
+    async with terminal.wait_notice("checking the members"):
         results = await finish(world, observed)
     terminal.say("nothing to do")
     run.report_health(results)
 
 
 async def _prove_served(run: ChangeRun, world: World, plan: Plan) -> None:
-    """New certificates are proved by new handshakes: health comes over connections that may be older (rule 17)."""
+    """Prove new certificates by new handshakes, because a proof of health may use older connections (rule 17)."""
     if not replaces_leaves(plan):
         return
     from etcdup.ops.certs.proof import prove_served, raise_unproved
 
-    async with run.terminal.wait_notice("making handshakes"):
+    async with run.terminal.wait_notice("doing TLS handshakes"):
         found = await prove_served(world, admin_client(run.session, world))
     if run.report is None:
         run.terminal.print_data(render_served(found, run.terminal.out))

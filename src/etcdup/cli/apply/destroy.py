@@ -13,10 +13,10 @@ from etcdup.errors import EtcdupError, PartlyApplied
 
 
 def destroy_cluster(file: Path, name: str | None) -> int:
-    """`name` is the cluster's, given instead of being asked for it."""
+    """Stop the cluster for good. `name` is its name if the operator confirmed with an option."""
     session = Session.begin(file, named=name)
     run = ChangeRun(session, "destroy")
-    confirm = ClusterName(session.spec.name, "destroy", "stop it for good", "destroyed")
+    confirm = ClusterName(session.spec.name, "destroy", "stop it for good")
     return run.run_to_exit(_destroy(run, None if name is not None else confirm))
 
 
@@ -38,13 +38,13 @@ async def _destroy(run: ChangeRun, confirm: Confirm | None) -> None:
 
 
 def _report_archives(session: Session, plan: Plan, observed: Observed) -> None:
-    session.terminal.say("Nothing was deleted. What there was is now in:")
+    session.terminal.say("Nothing was deleted. The data and the configuration are now in:")
     for step in plan.steps:
         assert isinstance(step, RetireMember)
         for path in archived_paths(session.spec, step, observed):
             session.terminal.say(f"  {step.host}  {path}")
     if session.spec.tls.mode == "managed":
-        session.terminal.say(f"The certificates and the CA stay in {session.spec.tls.dir}.")
+        session.terminal.say(f"The certificates and the CA are still in {session.spec.tls.dir}.")
 
 
 def _raise_for_unreachable(plan: Plan, observed: Observed) -> None:
@@ -54,7 +54,7 @@ def _raise_for_unreachable(plan: Plan, observed: Observed) -> None:
     error = EtcdupError if plan.is_empty else PartlyApplied
     names = ", ".join(each.host for each in gone)
     raise error(
-        f"{names} could not be reached and may still run",
+        f"could not connect to {names}: etcd may still run there",
         detail="\n".join(f"{each.host}: {each.why}" for each in gone),
-        hint="run `etcdup destroy` again when SSH works there",
+        hint="make SSH to these hosts work, then run `etcdup destroy` again",
     )

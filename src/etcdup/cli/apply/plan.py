@@ -8,13 +8,13 @@ from etcdup.cli.run.session import Session
 from etcdup.cli.views.plan_view import refusal_json, render_plan, render_refusal
 from etcdup.cli.views.text import json_text
 from etcdup.core.observed.model import Observed
-from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
+from etcdup.core.plan.plan import Plan, Refusal, Refused, plan_from_json, plan_to_json
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, BadFile, Problem, UsageError
 from etcdup.ops.pki.open import open_pki
 
 
-def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool) -> int:
-    """Prints the plan, or why there can be none (exit code 4)."""
+def show_plan(file: Path, *, as_json: bool, out: Path | None, signal_changes: bool) -> int:
+    """Print the plan, or why it is refused (exit code 4)."""
     session = Session.begin(file)
     check_tls_files(session)
     observed, planned = session.run(_plan(session))
@@ -30,7 +30,7 @@ def show_plan(file: Path, *, as_json: bool, out: Path | None, tell_changes: bool
         session.terminal.print_data(json_text(plan_to_json(planned)))
     else:
         session.terminal.print_data(render_plan(planned, session.terminal.out, session.terminal.width))
-    return EXIT_CHANGES if tell_changes and not planned.is_empty else EXIT_DONE
+    return EXIT_CHANGES if signal_changes and not planned.is_empty else EXIT_DONE
 
 
 async def _plan(session: Session) -> tuple[Observed, Plan | Refusal]:
@@ -40,23 +40,31 @@ async def _plan(session: Session) -> tuple[Observed, Plan | Refusal]:
 
 
 def save_plan(plan: Plan, path: Path) -> None:
-    """For `apply FILE`: the steps and the token, so that what is applied later is what was read now."""
+    """Save the plan for `apply FILE`, with its token, so that the plan that is applied later is the same."""
     try:
         path.write_text(json_text(plan_to_json(plan)), encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
 
 def read_plan(path: Path, cluster: str) -> Plan:
-    """Raises BadFile where it is not a plan of this cluster."""
+    """Return the saved plan. Raise BadFile if the file is not a plan of this cluster."""
     try:
         plan = plan_from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, UnicodeDecodeError) as error:
-        hint = "`etcdup plan --out FILE` writes one"
-        raise BadFile(str(path), (Problem(0, 0, f"this is no saved plan: {error}", hint),)) from None
+        hint = "run `etcdup plan --out FILE` to write one"
+        raise BadFile(str(path), (Problem(0, 0, f"this is not a saved plan: {error}", hint),)) from None
     if plan.cluster != cluster:
-        message = f"this is a plan of cluster {plan.cluster}, and the file is of {cluster}"
+        message = f"this is a plan of cluster {plan.cluster}, but cluster.yaml is of cluster {cluster}"
         raise BadFile(str(path), (Problem(0, 0, message),))
     return plan
+
+
+def refuse_stale_plan(saved: Plan, now: Plan) -> tuple[Refused, ...]:
+    """Refuse a saved plan unless each of its steps is the same now, with its reason and its effect on the quorum."""
+    if saved.steps == now.steps:
+        return ()
+    hint = "read the new plan above; to apply it, run `etcdup plan --out FILE` and `etcdup apply FILE` again"
+    return (Refused("the saved plan is stale: the cluster state or cluster.yaml has changed", hint=hint),)

@@ -24,12 +24,12 @@ from etcdup.ops.world.refusal import Planner, raise_refusal
 
 
 def replace_member(file: Path, name: str, *, address: str | None, yes: bool) -> int:
-    """`address` is the new machine's, where it has another than the old one."""
+    """Replace a member. `address` is that of the new machine, if it differs from that of the old one."""
     data = read_bytes(file)
     spec, edit = load_bytes(data, str(file)), None
     if name not in [host.name for host in spec.hosts]:
-        there = ", ".join(host.name for host in spec.hosts)
-        raise UsageError(f"there is no host {name} in {file}", hint=f"its hosts are {there}")
+        names = ", ".join(host.name for host in spec.hosts)
+        raise UsageError(f"{file} has no host {name}", hint=f"use one of its hosts: {names}")
     if address is not None and _parse_address(address) != spec.host(name).address:
         spec, edit = _edit_address(file, data.decode(), spec, name, _parse_address(address))
     session = Session(spec, file.absolute().parent, Terminal())
@@ -50,7 +50,7 @@ def replace_member(file: Path, name: str, *, address: str | None, yes: bool) -> 
 
 @dataclass(frozen=True)
 class Edit:
-    """cluster.yaml as it is, and as it will be once the operator has said yes."""
+    """The content of cluster.yaml before and after the change."""
 
     path: Path
     before: str
@@ -62,7 +62,7 @@ class Edit:
         return "\n".join(lines)
 
     def write(self) -> bool:
-        """From here on cluster.yaml names the new machine, whatever becomes of this run."""
+        """Write the file. It keeps the new address, even if the run fails later."""
         replace_text(self.path, self.before, self.after)
         return True
 
@@ -75,20 +75,20 @@ def _parse_address(address: str) -> str:
 
 
 def _edit_address(file: Path, text: str, spec: Spec, name: str, address: str) -> tuple[Spec, Edit]:
-    """The Spec with the new address, held to every rule of the file."""
+    """Return the Spec with the new address, checked by all rules of the file."""
     if pinned := machine_bindings(text, spec, name):
         raise BadFile(str(file), pinned)
     edited = with_address(text, name, address)
     if edited is None:
         raise UsageError(
-            f"the address of {name} is written in {file} in a way that is not edited safely",
-            hint=f"write {address} there by hand, then `etcdup member replace {name}`",
+            f"cannot edit the address of {name} in {file} safely",
+            hint=f"set it to {address} by hand, then run `etcdup member replace {name}`",
         )
     return load(edited, str(file)), Edit(file, text, edited)
 
 
 def _choose_planner(session: Session, name: str, observed: Observed, *, moves: bool) -> Planner:
-    """Decide once which member is replaced: later observations have its new member."""
+    """Return the planner. The member ID is decided once, because later observations may have the new member."""
     spec, token = session.spec, session.generate_token()
     member_id = id_to_replace(spec, name, observed, moves=moves)
     if isinstance(member_id, Refused):
@@ -101,7 +101,7 @@ def _choose_planner(session: Session, name: str, observed: Observed, *, moves: b
 
 
 def _resume_hint(verb: str, edit: Edit | None, done: int) -> str:
-    if done:  # the mark is on the host
-        return f"run `etcdup {verb}` again, or `etcdup apply`: it goes on from here"
-    named = f"{edit.path} has the new address already; " if edit is not None else ""
-    return f"{named}run `etcdup {verb}` again: it goes on from here"
+    if done:  # The marker is on the host.
+        return f"run `etcdup {verb}` again, or `etcdup apply`, to resume"
+    named = f"{edit.path} already has the new address; " if edit is not None else ""
+    return f"{named}run `etcdup {verb}` again to resume"

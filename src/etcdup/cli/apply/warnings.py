@@ -1,4 +1,4 @@
-"""What an operator should know before anything is done, in few and readable lines on stderr."""
+"""Warnings before a change, on stderr."""
 
 from datetime import UTC, datetime
 
@@ -12,13 +12,13 @@ from etcdup.ops.pki.pki import Pki
 
 
 def print_warnings(session: Session, observed: Observed) -> None:
-    """Warns of settings that work and may be regretted, and of faults of the wanted version."""
+    """Warn of risky settings, and of known faults of the version in cluster.yaml."""
     for warning in (*warnings(session.spec), *version_warnings(session, observed)):
         session.terminal.warn(warning)
 
 
 def version_warnings(session: Session, observed: Observed) -> tuple[str, ...]:
-    """An old version has a dozen faults: the gravest is named, the rest counted."""
+    """Return one warning for the version: an old version has many faults, so only the worst is printed."""
     version = session.spec.version
     binaries = observed.binaries_of(version)
     vouched = binaries is not None and binaries.is_vouched
@@ -28,28 +28,28 @@ def version_warnings(session: Session, observed: Observed) -> tuple[str, ...]:
     if not faults:
         return ()
     named = next((fault for fault in faults if "end of life" in fault), faults[0])
-    more = f"; known faults beside that: {len(faults) - 1}" if len(faults) > 1 else ""
+    more = f"; other known faults: {len(faults) - 1}" if len(faults) > 1 else ""
     newest = newest_patch(version)
-    newer = f"; the newest of its series is {newest}" if newest > version else ""
+    newer = f"; the newest patch is {newest}" if newest > version else ""
     return (f"etcd {version}: {named}{more}{newer}",)
 
 
 def warn_of_exposed_keys(session: Session, pki: Pki) -> None:
     for fault in pki.exposed_keys():
-        session.terminal.warn(f"{fault}: {fault.hint} (`etcdup apply` does, where it may)")
+        session.terminal.warn(f"{fault}: {fault.hint} (`etcdup apply` does this if it has the permission)")
 
 
 def restrict_keys(session: Session, pki: Pki) -> None:
-    """Keys that etcdup made are their owner's alone again, and whoever runs it learns that they were not."""
+    """Set the mode of the keys in the PKI to 0600, and warn if it was another one."""
     for fault in pki.restrict_keys():
         session.terminal.warn(
-            f"{fault}: it is 0600 now. Where somebody may have read it, `etcdup certs rotate-ca` makes it worthless"
+            f"{fault}: its mode is now 0600. If another user may have read the key, run `etcdup certs rotate-ca`"
         )
     warn_of_exposed_keys(session, pki)
 
 
 def check_tls_files(session: Session) -> None:
-    """Provided certificates are judged before any host is touched. Raises UsageError with every fault."""
+    """Check provided certificates before any host is contacted. Raise UsageError with all faults."""
     if session.spec.tls.mode != "provided":
         return
     faults = open_pki(session.spec, session.folder).check(datetime.now(UTC))
@@ -61,7 +61,7 @@ def check_tls_files(session: Session) -> None:
         raise UsageError(str(grave[0]), hint=grave[0].hint)
     if grave:
         raise UsageError(
-            f"the certificates that `tls` names have {len(grave)} faults",
+            f"the certificates of `tls` in cluster.yaml have {len(grave)} faults",
             detail="\n".join(str(fault) for fault in grave),
             hint="\n".join(dict.fromkeys(fault.hint for fault in grave if fault.hint)),
         )

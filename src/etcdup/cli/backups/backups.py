@@ -32,7 +32,7 @@ from etcdup.ops.backups.take import TakenBackup, take_backup
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.refusal import raise_refusal
 
-# A status must not wait for a store that is gone.
+# `status` must not wait long for a destination that does not respond.
 _STATUS_TIMEOUT_S = 5.0
 
 
@@ -42,28 +42,28 @@ def destinations_of(session: Session) -> Destinations:
 
 def take_now(file: Path, *, as_json: bool) -> int:
     session = Session.begin(file)
-    places = destinations_of(session)
-    taken = session.run(_take(session, places), lambda: _interrupted_text(places))
+    destinations = destinations_of(session)
+    taken = session.run(_take(session, destinations), lambda: _interrupted_text(destinations))
     if as_json:
         facts = _manifest_json(taken.manifest) | {"places": list(taken.destinations)} | _seconds(taken)
         print_json(session, facts | {"failed": failed_json(taken.failed)})
     else:
         _print_taken(session, taken)
-    for place, error in taken.failed.items():
+    for destination, error in taken.failed.items():
         raise EtcdupError(
-            f"backup {taken.manifest.name} is not in {place}: {error.message}",
-            detail=_other_failures(taken.failed, place),
+            f"backup {taken.manifest.name} is not in {destination}: {error.message}",
+            detail=_other_failures(taken.failed, destination),
             hint=error.hint,
         )
     return EXIT_DONE
 
 
-def _interrupted_text(places: Destinations) -> str:
-    left = " and ".join(store.destination for store in places.stores if store.left_parts)
+def _interrupted_text(destinations: Destinations) -> str:
+    left = " and ".join(store.destination for store in destinations.stores if store.left_parts)
     parts = (
-        f"; {left} gave no answer: parts of the upload may lie there until its lifecycle rules delete them"
+        f"; {left} did not respond: parts of the upload may stay there until a lifecycle rule deletes them"
     )
-    return f"interrupted; what was written is not listed{parts if left else ''}"
+    return f"interrupted; no incomplete backup is listed{parts if left else ''}"
 
 
 def _print_taken(session: Session, taken: TakenBackup) -> None:
@@ -74,18 +74,24 @@ def _print_taken(session: Session, taken: TakenBackup) -> None:
         f"{_read_back_text(manifest)}\n"
     )
     with_key = " --identity FILE" if manifest.encrypted_to else ""
-    session.terminal.say(f"it is not proved yet: `etcdup backup drill{with_key}` restores it on this machine")
+    session.terminal.say(
+        f"it is not proved yet: run `etcdup backup drill{with_key}` to restore it on this machine"
+    )
 
 
 def _read_back_text(manifest: Manifest) -> str:
-    return "encrypted, and read back as it was written" if manifest.encrypted_to else "read back and whole"
+    return "encrypted; read back unchanged" if manifest.encrypted_to else "read back and complete"
 
 
 def _other_failures(failed: Failures, first: str) -> str:
-    return "\n".join(f"nor in {place}: {error.message}" for place, error in failed.items() if place != first)
+    return "\n".join(
+        f"also not in {destination}: {error.message}"
+        for destination, error in failed.items()
+        if destination != first
+    )
 
 
-async def _take(session: Session, places: Destinations) -> TakenBackup:
+async def _take(session: Session, destinations: Destinations) -> TakenBackup:
     async with session.world() as world:
         observed = await session.observe(world)
         if under_way := refuse_unfinished_restore(session.spec, observed):
@@ -93,18 +99,18 @@ async def _take(session: Session, places: Destinations) -> TakenBackup:
         member = backup_source(observed)
         if member is None:
             raise EtcdupError(
-                "no member is healthy enough to take a backup from", hint="`etcdup status` shows why"
+                "no member is healthy enough to take a backup from", hint="run `etcdup status` to see why"
             )
         listed = observed.answering()[member].members
         members = {each.name: ", ".join(each.peer_urls) for each in listed}
         client = await world.connect_directly(member)
-        with _journal_entry(session, member, places) as facts:
-            async with session.terminal.wait_notice(f"backup from {member} into {places.title}"):
+        with _journal_entry(session, member, destinations) as facts:
+            async with session.terminal.wait_notice(f"backup from {member} into {destinations.title}"):
                 taken = await take_backup(
-                    places, client, session.spec.name, members,
+                    destinations, client, session.spec.name, members,
                     report=session.terminal.report, encrypt_to=session.spec.backup.encrypt_to,
                 )  # fmt: skip
-            failed = {place: error.message for place, error in taken.failed.items()}
+            failed = {destination: error.message for destination, error in taken.failed.items()}
             facts |= {
                 "name": taken.manifest.name,
                 "to": list(taken.destinations),
@@ -119,12 +125,12 @@ def _seconds(taken: TakenBackup) -> dict[str, float]:
 
 
 @contextmanager
-def _journal_entry(session: Session, member: str, places: Destinations) -> Iterator[dict[str, object]]:
-    """A line before anything is written, and one at the end of the block with the facts that it has gathered."""
+def _journal_entry(session: Session, member: str, destinations: Destinations) -> Iterator[dict[str, object]]:
+    """Write a journal line before the backup, and one at the end of the block with the facts that it collected."""
     facts: dict[str, object] = {"member": member}
     with Journal.in_folder(session.folder, session.spec.name) as journal:
         journal.record(
-            "backup begun", {"member": member, "to": [store.destination for store in places.stores]}
+            "backup begun", {"member": member, "to": [store.destination for store in destinations.stores]}
         )
         try:
             yield facts
@@ -136,10 +142,10 @@ def _journal_entry(session: Session, member: str, places: Destinations) -> Itera
 
 
 def list_backups(file: Path, *, as_json: bool) -> int:
-    """Ends with 1 where a place could not be looked into: what it has is then not known."""
+    """Print all backups. Return 1 if a destination could not be read, because its backups are then unknown."""
     session = Session.begin(file)
-    places = destinations_of(session)
-    contents, manifests = session.run(_read_manifests(session, places))
+    destinations = destinations_of(session)
+    contents, manifests = session.run(_read_manifests(session, destinations))
     now, found = datetime.now(UTC), contents.backups
     if as_json:
         rows = [
@@ -148,14 +154,14 @@ def list_backups(file: Path, *, as_json: bool) -> int:
         ]
         print_json(session, {**contents_json(contents), "backups": rows})
     else:
-        several = len(places.stores) + len(places.failed) > 1
+        several = len(destinations.stores) + len(destinations.failed) > 1
         for each in found:
             where = f"  in {' and '.join(_destinations_of(contents, each))}" if several else ""
             session.terminal.print_data(f"{_row(each, manifests.get(each.name), now)}{where}\n")
         if not found:
             session.terminal.say(
-                f"{' and '.join(store.destination for store in contents.found)} holds no backup of "
-                f"{session.spec.name}; `etcdup backup now` takes one"
+                f"{' and '.join(store.destination for store in contents.found)} has no backup of "
+                f"{session.spec.name}; run `etcdup backup now` to take one"
             )
     return warn_of_failed(session, contents)
 
@@ -165,15 +171,17 @@ def _destinations_of(contents: Contents, each: BackupEntry) -> list[str]:
 
 
 def warn_of_failed(session: Session, contents: Contents) -> int:
-    """The exit code that follows from it."""
+    """Warn of each destination that failed, and return the exit code."""
     for error in contents.failed.values():
         session.terminal.warn(error.message)
     return EXIT_FAILED if contents.failed else EXIT_DONE
 
 
-async def _read_manifests(session: Session, places: Destinations) -> tuple[Contents, dict[str, Manifest]]:
-    async with session.terminal.wait_notice(f"looking into {places.title}"):
-        contents = await list_destinations(places, session.spec.name)
+async def _read_manifests(
+    session: Session, destinations: Destinations
+) -> tuple[Contents, dict[str, Manifest]]:
+    async with session.terminal.wait_notice(f"reading {destinations.title}"):
+        contents = await list_destinations(destinations, session.spec.name)
         manifests = {}
         for each in contents.backups:
             for store in reversed(contents.holders(each.name)):
@@ -183,7 +191,7 @@ async def _read_manifests(session: Session, places: Destinations) -> tuple[Conte
 
 
 def _row(each: BackupEntry, manifest: Manifest | None, now: datetime) -> str:
-    facts = "its manifest is damaged"
+    facts = "manifest damaged"
     if manifest:
         facts = f"{show_size(manifest.size)}, revision {manifest.revision}, etcd {manifest.version}"
         facts += ", encrypted" if manifest.encrypted_to else ""
@@ -198,7 +206,8 @@ def _age(each: BackupEntry, now: datetime) -> str:
 def prune_backups(file: Path, *, yes: bool, as_json: bool) -> int:
     session = Session.begin(file)
     gone = session.run(
-        _prune(session, destinations_of(session), yes=yes), lambda: "interrupted; run it again"
+        _prune(session, destinations_of(session), yes=yes),
+        lambda: "interrupted; run `etcdup backup prune` again",
     )
     if as_json:
         names = sorted({each.name for _, each in gone})
@@ -207,31 +216,34 @@ def prune_backups(file: Path, *, yes: bool, as_json: bool) -> int:
     return EXIT_DONE
 
 
-async def _prune(session: Session, places: Destinations, *, yes: bool) -> list[tuple[Store, BackupEntry]]:
-    contents = await list_destinations(places, session.spec.name)
-    for error in contents.failed.values():  # which is the newest proved one is then not known
+async def _prune(
+    session: Session, destinations: Destinations, *, yes: bool
+) -> list[tuple[Store, BackupEntry]]:
+    contents = await list_destinations(destinations, session.spec.name)
+    for error in contents.failed.values():  # The newest proved backup is then not known.
         raise EtcdupError(f"nothing was deleted: {error.message}", hint=error.hint)
     terminal, now, several = session.terminal, datetime.now(UTC), len(contents.found) > 1
-    going = _backups_to_delete(session, contents)
-    for store, each in going:
+    obsolete = _backups_to_delete(session, contents)
+    for store, each in obsolete:
         terminal.say(
             f"  - {each.name}  {_age(each, now)} old" + (f"  in {store.destination}" if several else "")
         )
     count = sum(len(there) for there in contents.found.values())
-    terminal.say(f"{count - len(going)} of {count_text(count, 'backup')} in {places.title} stay")
-    if not going:
+    terminal.say(f"{count - len(obsolete)} of {count_text(count, 'backup')} in {destinations.title} are kept")
+    if not obsolete:
         return []
     if not yes:
         if not terminal.can_confirm:
             raise UsageError(
-                "there is nobody to ask whether they shall be deleted", hint="`--yes` does it without asking"
+                f"confirmation required, but {terminal.why_no_question}",
+                hint="pass `--yes` to skip the confirmation",
             )
-        if not await terminal.confirm(f"Delete {count_text(len(going), 'backup')} for good?"):
+        if not await terminal.confirm(f"Permanently delete {count_text(len(obsolete), 'backup')}?"):
             raise Interrupted("nothing was deleted")
-    for store, each in going:
+    for store, each in obsolete:
         await backups.delete(store, each.name)
-    terminal.say(f"{count_text(len(going), 'backup')} deleted")
-    return going
+    terminal.say(f"{count_text(len(obsolete), 'backup')} deleted")
+    return obsolete
 
 
 def _backups_to_delete(session: Session, contents: Contents) -> list[tuple[Store, BackupEntry]]:
@@ -244,32 +256,38 @@ def _backups_to_delete(session: Session, contents: Contents) -> list[tuple[Store
 
 
 async def find_last_backups(spec: Spec, folder: Path) -> dict[str, Any]:
-    """For `status`: the newest backup and the newest proved one, where the newest is lacking, and which places
-    cannot be asked. Looking must not make a folder."""
+    """Return for `status`: the newest backup, the newest proved one, and the destinations without the newest one.
+
+    `why` says which destinations failed. A folder that does not exist is not created.
+    """
     none: dict[str, Any] = {"last": None, "last_proved": None, "why": None, "lacking": []}
-    there = [place for place in spec.backup.to if not await asyncio.to_thread(is_missing, place, folder)]
-    if not there:
+    existing = [
+        destination
+        for destination in spec.backup.to
+        if not await asyncio.to_thread(is_missing, destination, folder)
+    ]
+    if not existing:
         return none
     try:
-        places = open_destinations(spec.backup.model_copy(update={"to": tuple(there)}), folder)
-        contents = await list_destinations(places, spec.name, within_s=_STATUS_TIMEOUT_S)
+        destinations = open_destinations(spec.backup.model_copy(update={"to": tuple(existing)}), folder)
+        contents = await list_destinations(destinations, spec.name, within_s=_STATUS_TIMEOUT_S)
     except EtcdupError as error:
         return none | {"why": error.message}
     found = contents.backups
     proved = [each for each in found if each.proved]
-    told = {"last": found[-1] if found else None, "last_proved": proved[-1] if proved else None}
+    newest = {"last": found[-1] if found else None, "last_proved": proved[-1] if proved else None}
     return {
-        **{key: each and _listed_json(each, None) for key, each in told.items()},
+        **{key: each and _listed_json(each, None) for key, each in newest.items()},
         "why": "; ".join(error.message for error in contents.failed.values()) or None,
-        "lacking": _destinations_without_newest(spec, there, contents),
+        "lacking": _destinations_without_newest(spec, existing, contents),
     }
 
 
-def _destinations_without_newest(spec: Spec, there: list[str], contents: Contents) -> list[str]:
+def _destinations_without_newest(spec: Spec, existing: list[str], contents: Contents) -> list[str]:
     if not contents.backups:
         return []
     holders = contents.holders(contents.backups[-1].name)
-    missing = [place for place in spec.backup.to if place not in there]
+    missing = [destination for destination in spec.backup.to if destination not in existing]
     return [*(store.destination for store in contents.found if store not in holders), *missing]
 
 
@@ -290,7 +308,7 @@ def contents_json(contents: Contents) -> dict[str, Any]:
 
 
 def failed_json(failed: Failures) -> list[dict[str, str]]:
-    return [{"place": place, "why": error.message} for place, error in failed.items()]
+    return [{"place": destination, "why": error.message} for destination, error in failed.items()]
 
 
 def print_json(session: Session, facts: dict[str, Any]) -> None:

@@ -22,7 +22,10 @@ from etcdup.ops.world.journal import Journal
 
 @dataclass(frozen=True)
 class _VerifiedCopy:
-    """A copy, and why it is not whole; empty where it is. `decrypted` is None where there was nothing to decrypt."""
+    """A copy of a backup. `why` says what is wrong, and is empty for a complete copy.
+
+    `decrypted` is None if the backup is not encrypted.
+    """
 
     name: str
     place: str
@@ -44,17 +47,17 @@ def verify_backups(file: Path, name: str, *, every: bool, identity: Path | None,
         several = len(contents.found) + len(contents.failed) > 1
         for each in copies:
             where = f" in {each.place}" if several else ""
-            session.terminal.print_data(f"{each.name}{where}: {each.why or 'whole'}\n")
+            session.terminal.print_data(f"{each.name}{where}: {each.why or 'complete'}\n")
     failed = warn_of_failed(session, contents)
     return EXIT_FAILED if any(each.why for each in copies) else failed
 
 
 async def _verify(
-    session: Session, places: Destinations, name: str | None, identity: Identity | None
+    session: Session, destinations: Destinations, name: str | None, identity: Identity | None
 ) -> tuple[Contents, list[_VerifiedCopy]]:
-    """Every copy there is; of a single backup also where it should be and is not."""
+    """Verify all copies. For a single backup, also report each destination that has no copy of it."""
     cluster = session.spec.name
-    contents = await list_destinations(places, cluster)
+    contents = await list_destinations(destinations, cluster)
     names = [each.name for each in contents.backups] if name is None else []
     names = names or [contents.chosen(cluster, name or "latest").name]
     copies = []
@@ -63,7 +66,7 @@ async def _verify(
             if store in contents.holders(each):
                 copies.append(await _verify_copy(session, store, each, identity))
             elif name is not None:
-                copies.append(_VerifiedCopy(each, store.destination, "it is not there"))
+                copies.append(_VerifiedCopy(each, store.destination, "there is no copy"))
     return contents, copies
 
 
@@ -77,28 +80,28 @@ async def _verify_copy(session: Session, store: Store, name: str, identity: Iden
         except EtcdupError as error:
             return _VerifiedCopy(name, store.destination, error.message)
     if manifest.encrypted_to and identity is None:
-        terminal.say(f"{name} is encrypted and as it was written; `--identity FILE` looks inside")
+        terminal.say(f"{name} is encrypted and unchanged; pass `--identity FILE` to also verify its content")
     return _VerifiedCopy(name, store.destination, "", identity is not None if manifest.encrypted_to else None)
 
 
 def drill_backup(file: Path, name: str, *, identity: Path | None, as_json: bool) -> int:
     session = Session.begin(file)
-    places, key = destinations_of(session), Identity.read(identity) if identity else None
-    proof = session.run(_drill(session, places, name, key), lambda: "interrupted; nothing was proved")
+    destinations, key = destinations_of(session), Identity.read(identity) if identity else None
+    proof = session.run(_drill(session, destinations, name, key), lambda: "interrupted; nothing was proved")
     if as_json:
         print_json(session, asdict(proof) | {"at": proof.at.isoformat()})
         return EXIT_DONE
     session.terminal.print_data(
-        f"backup {proof.name} is proved: etcd {proof.version} serves it, with the revision {proof.revision}, "
-        f"{count_text(proof.keys, 'key')}, the hash and the canary of the day it was taken\n"
-        f"RTO {proof.rto_s:.1f} s from fetching to serving on this machine; "
-        f"RPO {show_duration(proof.rpo_s)}: the age of its data when the drill began\n"
+        f"backup {proof.name} is proved: etcd {proof.version} serves it with revision {proof.revision}, "
+        f"{count_text(proof.keys, 'key')}, and the same hash and canary as when it was taken\n"
+        f"RTO {proof.rto_s:.1f} s: from the start of the download until etcd serves it on this machine; "
+        f"RPO {show_duration(proof.rpo_s)}: the age of the data when the drill began\n"
     )
     return EXIT_DONE
 
 
-async def _drill(session: Session, places: Destinations, name: str, identity: Identity | None) -> Proof:
-    terminal, contents = session.terminal, await list_destinations(places, session.spec.name)
+async def _drill(session: Session, destinations: Destinations, name: str, identity: Identity | None) -> Proof:
+    terminal, contents = session.terminal, await list_destinations(destinations, session.spec.name)
     warn_of_failed(session, contents)
     name = contents.chosen(session.spec.name, name).name
     stores = contents.holders(name)
@@ -116,7 +119,7 @@ async def _drill(session: Session, places: Destinations, name: str, identity: Id
 
 
 async def _read_etcd_version(stores: tuple[Store, ...], name: str) -> str:
-    """By the first manifest that can be read."""
+    """Return the version of etcd in the first manifest that can be read."""
     for store in stores[:-1]:
         try:
             return (await backups.load_manifest(store, name)).version

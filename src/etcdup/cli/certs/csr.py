@@ -13,7 +13,7 @@ from etcdup.ops.pki.requests import request_all, tls_section
 
 
 def write_requests(file: Path, out: Path, *, as_json: bool) -> int:
-    """Touches no host. The tls section goes to stdout, all else that is to be known to stderr."""
+    """Write the requests, without any connection to a host. The tls section goes to stdout, notes go to stderr."""
     terminal, spec = Terminal(), read_spec(file)
     written = request_all(spec, out.absolute())
     shown = os.path.relpath(out.absolute(), file.absolute().parent)
@@ -22,11 +22,12 @@ def write_requests(file: Path, out: Path, *, as_json: bool) -> int:
         json_text(requests_json(spec, out.absolute(), written, section)) if as_json else section
     )
     for line in (
-        f"{count_text(len(written), 'request')} in {out}: have each signed, with the names and usages that it asks for",
-        "put each certificate beside its key, as server.pem, peer.pem and health.pem (its intermediates after it), and "
-        f"the CA's as {out}/ca.pem; then put the section above into {file} and `etcdup apply`",
-        "a CA of its own for peer.csr is better (`peer_ca`): whoever holds any certificate of that CA can speak raft",
-        f"nobody but you needs the keys in {out}: keep a backup",
+        f"{count_text(len(written), 'request')} in {out}: have each request signed, with its names and usages",
+        "save each certificate next to its key, as server.pem, peer.pem and health.pem, followed by its intermediates. "
+        f"Save the CA certificate as {out}/ca.pem. Then add the section above to {file} and run `etcdup apply`",
+        "use a separate CA for peer.csr if you can (`peer_ca`): a program with any certificate of that CA can send "
+        "raft messages",
+        f"keep the keys in {out} secret, and keep a backup of them",
     ):
         terminal.say(f"{terminal.err('yellow', 'note:')} {line}")
     return EXIT_DONE

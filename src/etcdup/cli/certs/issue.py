@@ -19,7 +19,7 @@ from etcdup.ops.pki.x509 import UnusableFile, read_file
 def issue_certificate(
     file: Path, name: str, *, role: str | None, csr: Path | None, out: Path | None, renew: bool, as_json: bool
 ) -> int:
-    """Touches no host. The configuration goes to stdout, all else that is to be known to stderr."""
+    """Issue a certificate, without any connection to a host. The configuration goes to stdout, notes go to stderr."""
     terminal = Terminal()
     spec, folder = read_spec(file), file.absolute().parent
     ask = (
@@ -41,7 +41,7 @@ def issue_certificate(
 
 
 def forget_consumer(file: Path, name: str, *, as_json: bool) -> int:
-    """Touches no host."""
+    """Archive a consumer's certificate, without any connection to a host."""
     terminal = Terminal()
     spec, folder = read_spec(file), file.absolute().parent
     pki = open_pki(spec, folder)
@@ -49,11 +49,10 @@ def forget_consumer(file: Path, name: str, *, as_json: bool) -> int:
     kept = pki.archive_consumer(name)
     if as_json and cert is not None:
         terminal.print_data(json_text(archived_consumer_json(spec, name, kept, cert)))
-    terminal.say(f"{name} is forgotten: its certificate is in {spec.tls.dir}/former/clients")
+    terminal.say(f"{name} is forgotten: its certificate is archived in {spec.tls.dir}/former/clients")
     terminal.say(
-        f"{terminal.err('yellow', 'note:')} etcd asks no revocation list, so it lets the holder in until that "
-        "certificate ends; to end it now, enable etcd's `auth` with no user of that name, or "
-        "`etcdup certs rotate-ca`"
+        f"{terminal.err('yellow', 'note:')} etcd checks no revocation list, so it accepts this certificate until "
+        f"it expires; to end it now, enable etcd's `auth` without a user {name}, or run `etcdup certs rotate-ca`"
     )
     return EXIT_DONE
 
@@ -66,13 +65,13 @@ def _read_request(path: Path) -> bytes:
 
 
 def _holder_notes(name: str, issued: IssuedConsumer) -> tuple[str, ...]:
-    """What the holder of the certificate may do, and until when (rule 20). etcd is given no revocation list."""
+    """Return what the holder of the certificate can do, and until when (rule 20). etcd checks no revocation list."""
     until = f"{issued.cert.not_after:%Y-%m-%d}"
     return (
-        "whoever holds this key reads and writes everything, until `auth` is enabled in etcd and makes it the "
-        f"user {name}",
-        f"it is good until {until} and cannot be called back: should the key be lost, enable auth and have no "
-        f"user {name}, or have the cluster trust another CA",
+        "a client with this key can read and write all data. If etcd's `auth` is enabled, it has only the rights of "
+        f"the user {name}",
+        f"it is valid until {until} and cannot be revoked. If the key is compromised, enable `auth` without a user "
+        f"{name}, or run `etcdup certs rotate-ca`",
     )
 
 
@@ -80,8 +79,9 @@ def _replaced_notes(spec: Spec, name: str, replaced: ReplacedCert | None) -> tup
     if replaced is None:
         return ()
     return (
-        f"the one of before is in {spec.tls.dir}/former/clients, and etcd takes it as well until "
-        f"{replaced.cert.not_after:%Y-%m-%d}: it asks no revocation list. `certs list` shows it until then",
-        "if its key may be in wrong hands, `etcdup certs rotate-ca` ends it. etcd's `auth` alone does not, since both "
-        f"are the user {name}: that takes a certificate of another name, and no user {name}",
+        f"the previous certificate is in {spec.tls.dir}/former/clients. etcd accepts it too until "
+        f"{replaced.cert.not_after:%Y-%m-%d}, because it checks no revocation list. `etcdup certs list` shows it until "
+        "then",
+        "if its key may be compromised, run `etcdup certs rotate-ca`. etcd's `auth` alone does not help, because both "
+        f"certificates are the user {name}: issue a certificate with another name, and delete the user {name}",
     )

@@ -14,7 +14,7 @@ from etcdup.ops.certs.survey import inspect_certs
 
 
 def list_certificates(file: Path, *, days: int | None, as_json: bool) -> int:
-    """0 only if everything was seen, is the same everywhere, and lasts."""
+    """Print all certificates. Return 0 only if each is readable, the same everywhere, and not due."""
     session = Session.begin(file)
     observed, found = session.run(_inspect(session, days))
     raft = raft_links(observed)
@@ -30,22 +30,25 @@ def list_certificates(file: Path, *, days: int | None, as_json: bool) -> int:
 async def _inspect(session: Session, days: int | None) -> tuple[Observed, Inventory]:
     async with session.world() as world:
         observed = await session.observe(world)
-        async with session.terminal.wait_notice("making handshakes"):
+        async with session.terminal.wait_notice("doing TLS handshakes"):
             client = admin_client(session, world)
-            sightings, between = await asyncio.gather(
+            copies, links = await asyncio.gather(
                 inspect_certs(world, observed, client), probe_links(world, observed)
             )
-        return observed, cert_inventory(session.spec, sightings, between, observed.at, days)
+        return observed, cert_inventory(session.spec, copies, links, observed.at, days)
 
 
 def raft_links(observed: Observed) -> str:
-    """Who follows whom: the links that raft has open now, whatever a new handshake would make of them (rule 17)."""
+    """Return which member follows which leader, over the connections that raft has open now (rule 17).
+
+    These connections may be older than the certificates, so they prove nothing about new handshakes.
+    """
     seen = observed.answering()
     ids = {member.member_id: name for name, member in seen.items()}
     leaders = [name for name, member in seen.items() if member.leader_id == member.member_id]
     following = [
         f"{name} follows {ids.get(member.leader_id, f'{member.leader_id:x}')}" if member.leader_id else
-        f"{name} knows no leader"
+        f"{name} has no leader"
         for name, member in seen.items()
         if name not in leaders
     ]  # fmt: skip

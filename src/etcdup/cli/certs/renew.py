@@ -19,7 +19,7 @@ from etcdup.ops.world.world import World
 
 
 def renew_certificates(file: Path, *, days: int | None, yes: bool, as_json: bool) -> int:
-    """Shows the plan, asks, does it, and proves by new handshakes that every port serves the new ones."""
+    """Show the plan, ask, renew, and prove by new handshakes that each port serves its new certificate."""
     run = ChangeRun(Session.begin(file), "certs renew")
     return run.run_to_exit(_renew(run, days=days, yes=yes, as_json=as_json))
 
@@ -27,13 +27,13 @@ def renew_certificates(file: Path, *, days: int | None, yes: bool, as_json: bool
 async def _renew(run: ChangeRun, *, days: int | None, yes: bool, as_json: bool) -> None:
     async with run.session.world() as world:
         renewed = await _replace_due(run, world, days=days, yes=yes)
-    # Clients that were made before may hold a certificate of the operator's that has expired.
+    # The connections from before the renewal may still use an expired certificate of the operator.
     async with run.session.world() as world:
         await _prove(run, world, renewed, as_json=as_json)
 
 
 async def _replace_due(run: ChangeRun, world: World, *, days: int | None, yes: bool) -> CertsToRenew:
-    """Return what was renewed. What a killed run left is done by the next, or by any apply."""
+    """Return the renewed certificates. The next run, or any apply, completes what a killed run began."""
     session, terminal, observed = run.session, run.terminal, await run.session.observe(world)
     chosen = certs_to_renew(session.spec, observed, days)
 
@@ -44,7 +44,7 @@ async def _replace_due(run: ChangeRun, world: World, *, days: int | None, yes: b
     if plan.is_empty:
         for note in plan.notes:
             terminal.say(f"{terminal.err('yellow', 'note:')} {note}")
-        terminal.say("no certificate is due")
+        terminal.say("no certificate is due for renewal")
         return {}
     confirm = None if yes else YesNo(f"Renew the certificates of cluster {plan.cluster}?")
     await run_change(run, world, Change(planner, confirm, prove=False), plan, observed)
@@ -54,15 +54,15 @@ async def _replace_due(run: ChangeRun, world: World, *, days: int | None, yes: b
 
 
 async def _prove(run: ChangeRun, world: World, renewed: CertsToRenew, *, as_json: bool) -> None:
-    """Every port is shown, also where members do not come back to health."""
+    """Show each port, also if members do not become healthy."""
     observed = await run.session.observe(world)
     results: tuple[Health, ...] = ()
-    sick: EtcdupError | None = None
-    async with run.terminal.wait_notice("waiting until the members are healthy"):
+    failure: EtcdupError | None = None
+    async with run.terminal.wait_notice("waiting for the members to be healthy"):
         try:
             results = await wait_until_recovered(world, observed)
         except EtcdupError as error:
-            sick = error
+            failure = error
         found = await prove_served(world, admin_client(run.session, world))
     if as_json:
         facts = renewal_json(run.session.spec, renewed, run.done, found, results)
@@ -70,8 +70,8 @@ async def _prove(run: ChangeRun, world: World, renewed: CertsToRenew, *, as_json
     else:
         _show_proof(run, found, results)
     raise_unproved(found)
-    if sick is not None:
-        raise sick
+    if failure is not None:
+        raise failure
 
 
 def _show_proof(run: ChangeRun, found: tuple[ServedCert, ...], results: tuple[Health, ...]) -> None:

@@ -42,7 +42,7 @@ from etcdup.ops.world.world import World
 
 
 def rotate_cluster_ca(file: Path, *, yes: bool, have: str | None, keep: bool, as_json: bool) -> int:
-    """One phase, gated by new handshakes before and after it."""
+    """Do one phase of the rotation. New handshakes prove the cluster before and after it."""
     option = f" --consumers-have {have}" if have else " --keep-old" if keep else ""
     run = ChangeRun(Session.begin(file), f"certs rotate-ca{option}")
     return run.run_to_exit(_rotate(run, yes=yes, have=have, keep=keep, as_json=as_json))
@@ -66,12 +66,12 @@ async def _rotate(run: ChangeRun, *, yes: bool, have: str | None, keep: bool, as
         observed = await run.session.observe(world)
         phase = _choose_phase(run.session, observed, keep=keep)
         if _is_complete(phase, have):
-            run.terminal.say("nothing to do: this phase is whole")
+            run.terminal.say("nothing to do: this phase is complete")
         else:
             if phase.is_new and not keep:
                 await _check_before_phase(run.session, world, observed, phase.stage, have)
             await _apply_phase(run, world, observed, phase, yes=yes)
-    # Clients of before trust, and show, what was so before.
+    # The connections from before the phase still use the previous CA file and certificate.
     async with run.session.world() as world:
         await _prove(run, world, as_json=as_json)
 
@@ -88,19 +88,21 @@ def _choose_phase(session: Session, observed: Observed, *, keep: bool) -> _Phase
 
 
 def _is_complete(phase: _Phase, have: str | None) -> bool:
-    """Whether what is confirmed led to a phase that is whole already: an earlier run came to its end."""
+    """Return whether an earlier run already completed the phase that the operator confirms."""
     if not phase.is_new or have is None:
         return False
     if have == "certs" and phase.current == "trust":
-        hint = "first `--consumers-have ca`, once they trust both; then give them certificates"
-        raise UsageError("the new CA does not sign yet: nobody has a certificate of it", hint=hint)
+        hint = (
+            "after all consumers trust both CAs, pass `--consumers-have ca`; then give them new certificates"
+        )
+        raise UsageError("the new CA does not sign yet, so no consumer has a certificate of it", hint=hint)
     return (have, phase.current) in (("ca", "sign"), ("ca", None), ("certs", None))
 
 
 async def _check_before_phase(
     session: Session, world: World, observed: Observed, stage: RotationStage, have: str | None
 ) -> None:
-    """Before a turn: what is seen of the hosts and of the PKI, what the operator says of consumers, every link."""
+    """Check the hosts and the PKI, ask whether consumers are ready, and prove all links by new handshakes."""
     if reasons := refuse_rotate_ca(stage, session.spec, observed):
         raise_refusal(Refusal(session.spec.name, reasons))
     connected = await observe_connected_clients(world)
@@ -112,14 +114,14 @@ async def _check_before_phase(
 async def _confirm_consumers(
     session: Session, observed: Observed, stage: RotationStage, connected: Connected
 ) -> None:
-    """Nobody else sees whether consumers have what they need, before a member turns them away."""
+    """Ask whether consumers are ready, because etcdup sees this only after a member rejects them."""
     terminal = session.terminal
     for line in instructions(session.spec.tls.dir, observed, stage, connected):
         terminal.say(line)
     if not terminal.can_confirm:
-        message = "consumers have to act before this phase, and it was not said that they have"
+        message = "consumers have to be ready before this phase, and you have not confirmed it"
         raise_refusal(Refusal(session.spec.name, (Refused(message, hint=continue_hint(stage)),)))
-    if not await terminal.confirm("Has every consumer got that?"):
+    if not await terminal.confirm("Does each consumer have it?"):
         raise Interrupted("nothing was changed")
 
 
@@ -127,14 +129,14 @@ async def _apply_phase(run: ChangeRun, world: World, observed: Observed, phase: 
     observed = await run.session.resolve_binaries(world, observed)
     plan = make_plan(phase.planner, observed)
     if plan.is_empty:
-        run.terminal.say("nothing to do: this phase is whole")
+        run.terminal.say("nothing to do: this phase is complete")
         return
     confirm = None if yes else ask_to_apply(run.session)
     await run_change(run, world, Change(phase.planner, confirm), plan, observed)
 
 
 async def _prove(run: ChangeRun, world: World, *, as_json: bool) -> None:
-    """Prove the phase that is whole now, and say what consumers have to do before the next one."""
+    """Prove the phase that is complete now, and say what consumers need before the next one."""
     observed = await run.session.observe(world)
     results = await prove_whole(world, observed)
     made = await _prove_links(run.session, world, observed, "after")
@@ -146,13 +148,15 @@ async def _prove(run: ChangeRun, world: World, *, as_json: bool) -> None:
     for line in _next_lines(run.session, observed, connected):
         run.terminal.say(line)
     for who in describe_rejected(await read_rejected_clients(world, observed)):
-        run.terminal.warn(f"{who}, which showed a certificate of an old CA")
+        run.terminal.warn(f"{who}, because it used a certificate of an old CA")
 
 
 async def _prove_links(session: Session, world: World, observed: Observed, when: str) -> int:
-    async with session.terminal.wait_notice("making handshakes"):
+    async with session.terminal.wait_notice("doing TLS handshakes"):
         made = await prove_links(world, observed, admin_client(session, world))
-    session.terminal.say(f"{count_text(made, 'new handshake')} {when} it: every port and every link is well")
+    session.terminal.say(
+        f"{count_text(made, 'new handshake')} {when} this phase: each port and each link is ok"
+    )
     return made
 
 

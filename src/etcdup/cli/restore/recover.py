@@ -1,4 +1,4 @@
-"""`etcdup recover`: repair of the quorum if that is possible, or a rebuild from one survivor's data."""
+"""`etcdup recover`: repair the quorum if that is possible, otherwise rebuild the cluster from one member's data."""
 
 import asyncio
 from collections.abc import Mapping, Sequence, Set
@@ -46,7 +46,7 @@ def recover_cluster(
     copies: bool = True,
     as_json: bool = False,
 ) -> int:
-    """`name` is the cluster's, given instead of being asked for it."""
+    """Recover the cluster. `name` is its name if the operator confirmed with an option."""
     session = Session.begin(file, named=name)
     flags = () if copies else ("--without-copy",)
     verb = " ".join(("recover", *(f"--fenced {each}" for each in fenced), *flags))
@@ -55,24 +55,24 @@ def recover_cluster(
 
 
 async def _recover(run: ChangeRun, fenced: Set[str], *, sure: bool, copies: bool) -> None:
-    """What costs nothing comes first (rule 68)."""
+    """Try the repair that loses no data first (rule 68)."""
     session = run.session
     async with session.world() as world:
         observed = await session.observe(world)
         if unknown := sorted(fenced - observed.hosts.keys()):
-            raise UsageError(f"{', '.join(unknown)} is no member of cluster {world.spec.name}")
+            raise UsageError(f"--fenced: cluster {world.spec.name} has no member {', '.join(unknown)}")
         if not can_come_back(world.spec, observed):
             await _rebuild(run, world, observed, fenced, sure=sure, copies=copies)
             return
         if not await _repair_quorum(run, world, observed, sure=sure):
             return
-    # Clients that were made before may hold a certificate of the operator's that has expired.
+    # The connections from before the repair may still use an expired certificate of the operator.
     async with session.world() as world:
         await _prove_quorum(run, world)
 
 
 async def _repair_quorum(run: ChangeRun, world: World, observed: Observed, *, sure: bool) -> bool:
-    """Return whether the plan was carried out, and not only shown."""
+    """Restart existing members. Return False if the plan was only shown."""
     spec, disks = world.spec, await inspect_full_disks(world, observed)
     chosen = expired_certs(spec, observed)
 
@@ -82,13 +82,13 @@ async def _repair_quorum(run: ChangeRun, world: World, observed: Observed, *, su
     plan = make_plan(planner, observed)
     if plan.is_empty:
         raise_refusal(Refusal(spec.name, refuse_rebuild(spec, observed, disks)))
-    change = Change(planner, None if sure else YesNo("Try this?"), prove=False)
+    change = Change(planner, None if sure else YesNo("Apply this plan, which loses no data?"), prove=False)
     return await run_change(run, world, change, plan, observed) is not None
 
 
 async def _prove_quorum(run: ChangeRun, world: World) -> None:
     spec, observed = world.spec, await run.session.observe(world)
-    async with run.terminal.wait_notice("waiting until the members find each other"):
+    async with run.terminal.wait_notice("waiting for a quorum"):
         is_back, results = await wait_for_quorum(world, observed)
     run.report_health(results)
     if is_back:
@@ -98,16 +98,19 @@ async def _prove_quorum(run: ChangeRun, world: World) -> None:
     observed = await run.session.observe(world)
     (reason,) = refuse_rebuild(spec, observed, await inspect_full_disks(world, observed)) or (None,)
     raise PartlyApplied(
-        "the quorum did not come back by what costs nothing",
+        "the quorum repair did not restore the quorum",
         detail=reason.message if reason else "",
-        hint=reason.hint if reason else f"look again: `etcdup {run.verb}`",
+        hint=reason.hint if reason else f"run `etcdup {run.verb}` again",
     )
 
 
 async def _rebuild(
     run: ChangeRun, world: World, observed: Observed, fenced: Set[str], *, sure: bool, copies: bool
 ) -> None:
-    """Rebuild the cluster on one host: two changes if the newest data is on the disk of a stopped member."""
+    """Rebuild the cluster on one host.
+
+    These are two changes if the newest data is on the disk of a stopped member: the first change only copies it.
+    """
     spec, terminal = world.spec, run.terminal
     if begun_recovery(spec, observed) is None and (
         reasons := refuse_recovery(spec, observed, observed.unreachable())
@@ -117,16 +120,14 @@ async def _rebuild(
     confirm = None if sure else _ask_name(spec.name, "rebuild it")
     if logs := await _read_logs(run, world, observed, copies=copies):
         chosen = await _salvage(run, world, observed, logs, fenced, sure=sure)
-        declined = (
-            f"nothing was rebuilt; etcd stays stopped there, and its data in place; {run.resume_hint()}"
-        )
+        declined = f"nothing was rebuilt; etcd is stopped, and its data is unchanged; {run.resume_hint()}"
         confirm = confirm and replace(confirm, otherwise=declined)
     else:
-        async with terminal.wait_notice("keeping the survivors' data"):
+        async with terminal.wait_notice("saving a snapshot of each surviving member"):
             chosen = await choose_source(world, observed, fenced, terminal.report)
     if chosen is None:
         return
-    terminal.say(f"The data of {chosen.host} is kept in {chosen.path}.")
+    terminal.say(f"A snapshot of the data of {chosen.host} is in {chosen.path}.")
     one = world_of_one(world, observed, chosen.host, fenced)
     notes = recovery_notes(spec, observed, chosen.host, fenced, salvaged=chosen.salvaged)
     observed = await run.session.observe(one)
@@ -141,18 +142,20 @@ async def _rebuild(
 
 
 def _ask_name(cluster: str, what: str) -> ClusterName:
-    return ClusterName(cluster, "recover", what, "rebuilt")
+    return ClusterName(cluster, "recover", what)
 
 
 async def _confirm_powered_off(run: ChangeRun, observed: Observed, fenced: Set[str]) -> Set[str]:
-    """Each host that nobody can look at has to be named by a person (rule 65). Return all that are named."""
+    """Ask the operator to name each unreachable host as powered off (rule 65). Return all hosts that are named."""
     for name in sorted(observed.unreachable().keys() - fenced):
         if run.report is not None or not run.terminal.can_confirm:
             break
-        run.terminal.say(f"{name} cannot be reached. If it still runs, its old data must never be served.")
-        typed = await run.terminal.ask(f"Switch it off, then type its name ({name}): ")
+        run.terminal.say(
+            f"{name} is not reachable. If it still runs, it must not serve its old data to clients."
+        )
+        typed = await run.terminal.ask(f"Power it off, then type its name ({name}): ")
         if typed != name:
-            raise Interrupted("that is not its name; nothing was changed")
+            raise Interrupted(f"this is not the name {name}; nothing was changed")
         fenced = fenced | {name}
     return fenced
 
@@ -160,10 +163,13 @@ async def _confirm_powered_off(run: ChangeRun, observed: Observed, fenced: Set[s
 async def _read_logs(
     run: ChangeRun, world: World, observed: Observed, *, copies: bool
 ) -> Mapping[str, LastEntry]:
-    """Return the logs that have more than any survivor's snapshot; none without copies, if there is a survivor."""
+    """Return the write-ahead logs that have more entries than each surviving member has applied.
+
+    Without copies they are read only if there is no surviving member.
+    """
     if not copies and survivors(world.spec, observed):
         return {}
-    async with run.terminal.wait_notice("reading how far the members' logs go"):
+    async with run.terminal.wait_notice("reading the ends of the write-ahead logs"):
         return await read_logs_beyond_snapshots(world, observed)
 
 
@@ -176,10 +182,10 @@ async def _salvage(
     *,
     sure: bool,
 ) -> RecoverySource | None:
-    """Take a snapshot off the disk of a member that does not answer. Return None if the plan was only shown."""
+    """Take a snapshot from the disk of a member that does not respond. Return None if the plan was only shown."""
     one, planner, chosen = await prepare_salvage(world, observed, logs, fenced, run.terminal.report)
     observed = await run.session.observe(one)
-    confirm = None if sure else _ask_name(world.spec.name, "stop what runs there and take its data")
+    confirm = None if sure else _ask_name(world.spec.name, "stop etcd and copy its data from the disk")
     change, plan = Change(planner, confirm, prove=False), make_plan(planner, observed)
     return chosen if await run_change(run, one, change, plan, observed) is not None else None
 
@@ -187,7 +193,7 @@ async def _salvage(
 async def _recovery_planner(
     session: Session, world: World, observed: Observed, path: Path, notes: tuple[str, ...], *, copies: bool
 ) -> Planner:
-    """Raise RefusedError if a host has no free space for the copy of its data."""
+    """Return the planner of the rebuild. Raise RefusedError if a host has no free space for the copy of its data."""
     spec, snapshot = world.spec, await asyncio.to_thread(read_snapshot, path)
     suffix, token = aside_suffix(observed.at), restore_token(spec, observed, session.generate_token())
     if copies:
@@ -203,20 +209,20 @@ async def _recovery_planner(
 
 def _quorum_repaired_lines(observed: Observed) -> tuple[str, ...]:
     gone = sorted(observed.unreachable())
-    told = ["", "The quorum is back: nothing was lost, and nothing was rebuilt."]
+    lines = ["", "The quorum is back. No data was lost, and nothing was rebuilt."]
     if gone:
-        told.append(
-            f"{', '.join(gone)} cannot be reached. `etcdup apply` once the machine is back; for a new one in its place "
+        lines.append(
+            f"{', '.join(gone)} is not reachable. Run `etcdup apply` after the machine is back. If it is lost, run "
             "`etcdup member replace NAME`."
         )
-    return tuple(told)
+    return tuple(lines)
 
 
 def _next_steps(name: str, chosen: str) -> tuple[str, ...]:
     return (
         "",
-        f"Cluster {name} serves again, from {chosen} alone: it cannot lose a member yet.",
-        "Give the lost hosts' addresses to fresh machines, or name other hosts in cluster.yaml; then `etcdup apply` "
-        "adds them one by one.",
-        f"Restart what watches the cluster: {WATCHERS_TO_RESTART}.",
+        f"Cluster {name} serves clients again, with {chosen} as its only member. It cannot lose a member yet.",
+        "Give the addresses of the lost hosts to new machines, or name other hosts in cluster.yaml. Then run "
+        "`etcdup apply`, which adds them one by one.",
+        f"Restart all clients that watch the cluster: {WATCHERS_TO_RESTART}.",
     )

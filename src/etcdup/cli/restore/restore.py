@@ -21,7 +21,7 @@ from etcdup.ops.backups.scratch_folder import scratch_folder
 from etcdup.ops.restore.snapshot_source import SnapshotSource, fetch_source, read_source
 from etcdup.ops.world.refusal import Planner
 
-_RESTART_WATCHERS = f"Restart what watches it now: {WATCHERS_TO_RESTART}."
+_RESTART_WATCHERS = f"Restart all clients that watch the cluster now: {WATCHERS_TO_RESTART}."
 
 
 def restore_cluster(
@@ -34,7 +34,11 @@ def restore_cluster(
     identity: Path | None = None,
     as_json: bool = False,
 ) -> int:
-    """`name` is the cluster's, given instead of being asked for it; `origin` the one whose data it is said to be."""
+    """Replace the data of the cluster by a snapshot.
+
+    `name` is the cluster's name if the operator confirmed with an option. `origin` is the name of the cluster that the
+    snapshot comes from, if the operator named another one.
+    """
     session = Session.begin(file, named=name)
     source = SnapshotSource(
         snapshot, origin or session.spec.name, Identity.read(identity) if identity else None
@@ -58,7 +62,7 @@ def restore_cluster(
 
 
 def undo_restore(file: Path, name: str | None, *, as_json: bool = False) -> int:
-    """Puts back what the last restore moved aside."""
+    """Put the data back that the last restore archived."""
     session = Session.begin(file, named=name)
     run = ChangeRun(session, "restore --undo", as_json=as_json)
 
@@ -73,7 +77,7 @@ def undo_restore(file: Path, name: str | None, *, as_json: bool = False) -> int:
 
 
 def _ask_name(session: Session) -> ClusterName:
-    return ClusterName(session.spec.name, "restore", "exchange its data", "restored")
+    return ClusterName(session.spec.name, "restore", "replace its data")
 
 
 async def _read_snapshot(session: Session, source: SnapshotSource, folder: Path) -> SnapshotFile:
@@ -81,22 +85,20 @@ async def _read_snapshot(session: Session, source: SnapshotSource, folder: Path)
     if not source.is_in_store:
         async with terminal.wait_notice(f"reading {source.named}"):
             return await asyncio.to_thread(read_source, source, folder)
-    places = open_destinations(session.spec.backup, session.folder)
-    async with terminal.wait_notice(f"fetching {source.named} from {places.title}"):
-        return await fetch_source(places, source, folder, terminal.report, terminal.warn)
+    destinations = open_destinations(session.spec.backup, session.folder)
+    async with terminal.wait_notice(f"fetching {source.named} from {destinations.title}"):
+        return await fetch_source(destinations, source, folder, terminal.report, terminal.warn)
 
 
 def _restore_planner(
     session: Session, observed: Observed, snapshot: SnapshotFile, *, again: bool, is_foreign: bool
 ) -> Planner:
-    """The planner for the whole run: token and suffix come from the first observation."""
+    """Return the planner of the whole run. Its token and its suffix come from the first observation."""
     spec, suffix = session.spec, aside_suffix(observed.at)
     token = restore_token(spec, observed, session.generate_token())
     if was_restored(spec, observed, snapshot) and not again:
-        hint = "`--again` restores it once more; what was written since is then moved aside"
-        raise RefusedError(
-            f"{snapshot.title} is what cluster {spec.name} was restored from already", hint=hint
-        )
+        hint = "pass `--again` to restore it again; all data that was written since is then archived"
+        raise RefusedError(f"cluster {spec.name} was already restored from {snapshot.title}", hint=hint)
     against = () if is_foreign else refuse_foreign_snapshot(spec, observed, snapshot)
 
     def planner(observed: Observed) -> Plan | Refusal:
@@ -116,22 +118,25 @@ def _undo_planner(session: Session, observed: Observed) -> Planner:
 
 
 def _restored_lines(session: Session) -> tuple[str, ...]:
-    """What only those can do who use the cluster (rules 69, 104)."""
+    """Return what operators of the clients have to do (rules 69, 104)."""
     watchers = (
-        "Revisions went on above the old ones, so that watchers notice"
+        "Its revisions are higher than before, so that watches notice the restore"
         if can_bump(session.spec.version)
-        else "This version cannot raise revisions: watchers that are not restarted may miss changes"
+        else "This version of etcd cannot raise the revisions: watches miss changes until their clients restart"
     )
-    return (f"Cluster {session.spec.name} has the snapshot's data. {watchers}.", _RESTART_WATCHERS, "")
+    return (f"Cluster {session.spec.name} has the data of the snapshot. {watchers}.", _RESTART_WATCHERS, "")
 
 
 def _undone_lines(session: Session, plan: Plan) -> tuple[str, ...]:
-    """Nothing can raise revisions of data that was not restored by etcd's tool (rule 58)."""
+    """Return what operators of the clients have to do after an undo.
+
+    Only etcd's own restore can raise revisions, and an undo does not run it (rule 58).
+    """
     if not any(isinstance(step, StartRestored) for step in plan.steps):
         return ()
     return (
-        f"Cluster {session.spec.name} has the data of before the restore, and its revisions too: they are lower than "
-        "the restored cluster's, so that a watcher that goes on waits for ever, and says nothing.",
+        f"Cluster {session.spec.name} has the data from before the restore again. Revisions are now lower than in the "
+        "restored cluster. Existing watches will hang without an error.",
         _RESTART_WATCHERS,
         "",
     )

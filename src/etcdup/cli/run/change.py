@@ -43,8 +43,8 @@ class YesNo:
 
     async def ask(self, terminal: Terminal) -> None:
         if not terminal.can_confirm:
-            hint = "`--yes` does it without asking; `etcdup plan` shows it without doing it"
-            raise UsageError("there is nobody to ask whether this shall be done", hint=hint)
+            hint = "pass `--yes` to skip the confirmation, or run `etcdup plan` to only see the plan"
+            raise UsageError(f"confirmation required, but {terminal.why_no_question}", hint=hint)
         if not await terminal.confirm(self.question):
             raise Interrupted("nothing was changed")
         terminal.say()
@@ -52,20 +52,22 @@ class YesNo:
 
 @dataclass(frozen=True)
 class ClusterName:
-    """The operator types the cluster's name: a yes that is typed by habit is not enough for this change."""
+    """The operator types the cluster's name, because a yes is typed by habit too easily.
+
+    `what` is the effect of the change. `otherwise` is what is said if the answer is another one.
+    """
 
     cluster: str
     verb: str
     what: str
-    done: str
     otherwise: str = "nothing was changed"
 
     async def ask(self, terminal: Terminal) -> None:
         if not terminal.can_confirm:
-            hint = f"`--yes-{self.verb} {self.cluster}` does it without asking"
-            raise UsageError(f"there is nobody to ask whether this cluster shall be {self.done}", hint=hint)
+            hint = f"pass `--yes-{self.verb} {self.cluster}` to skip the confirmation"
+            raise UsageError(f"confirmation required, but {terminal.why_no_question}", hint=hint)
         if await terminal.ask(f"Type the cluster's name to {self.what} ({self.cluster}): ") != self.cluster:
-            raise Interrupted(f"that is not its name; {self.otherwise}")
+            raise Interrupted(f"this is not the cluster's name; {self.otherwise}")
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,7 @@ class ChangeRun:
 
     def resume_hint(self) -> str:
         """Return how to do the rest after an interruption or a failure."""
-        return (
-            self._resume(self.done)
-            if self._resume
-            else f"run `etcdup {self.verb}` again: it goes on from here"
-        )
+        return self._resume(self.done) if self._resume else f"run `etcdup {self.verb}` again to resume"
 
     def show_plan(self, plan: Plan, preface: str = "") -> None:
         if self.report is not None:
@@ -164,7 +162,7 @@ async def run_change(
 ) -> tuple[Health, ...] | None:
     """Show the plan, ask, take the lock, apply, prove. Return the proof of health, which is empty without `prove`.
 
-    Return None if the operator still has to confirm: with `--json` nothing is asked, and the run ends with the plan.
+    Return None if the operator still has to confirm: `--json` asks no question, so the run ends with the plan.
     `observed` is what the planner made the plan from.
     """
     if not await confirm_change(run, change, plan):

@@ -1,4 +1,4 @@
-"""What `--json` says of a change once it is over, however that was: its plan, what of it was done, what came of it."""
+"""The `--json` of a change: its plan, the steps that were done, and the outcome."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], str], ...] = (
 
 
 class ChangeReport:
-    """Gathered while the change goes on. `pending`: nobody has said yes to the plan, and nothing was done."""
+    """Facts that are collected during the change. `pending`: the plan is not confirmed, and nothing was done."""
 
     def __init__(self, cluster: str, verb: str) -> None:
         self.cluster = cluster
@@ -38,7 +38,7 @@ class ChangeReport:
 
     @contextmanager
     def print_at_exit(self, terminal: Terminal) -> Iterator[None]:
-        """Says it at the end of the block; the error goes on to stderr and the exit code."""
+        """Print the report when the block ends. An error is then raised further, for stderr and the exit code."""
         try:
             yield
         except BaseException as error:
@@ -83,7 +83,7 @@ def _error_json(error: BaseException) -> dict[str, Any]:
 
 
 class _RecordingProgress:
-    """A Progress that remembers the steps that were done."""
+    """A Progress that also collects the steps that were done."""
 
     def __init__(self, progress: Progress, done: list[Step]) -> None:
         self._progress = progress

@@ -1,4 +1,4 @@
-"""cluster.yaml, read and written: all that a verb needs which talks to no host."""
+"""Read and write cluster.yaml."""
 
 import os
 from pathlib import Path
@@ -10,34 +10,36 @@ from etcdup.ops.files import write_file
 
 
 def read_spec(path: Path) -> Spec:
-    """The Spec in this file."""
+    """Return the Spec of this file."""
     return load_bytes(read_bytes(path), str(path))
 
 
 def read_bytes(path: Path) -> bytes:
-    """Raises UsageError where there is no such file, or none that may be read."""
+    """Return the content. Raise UsageError if the file does not exist or cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         raise UsageError(
-            f"there is no {path}", hint="`etcdup init` writes one; `-f FILE` names another"
+            f"{path} does not exist",
+            hint="run `etcdup init` to write it, or name another file with `-f FILE`",
         ) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def replace_text(path: Path, before: str, after: str) -> None:
-    """`after` in the place of `before`, whole or not at all: mode and owner stay, and so does a link to the file.
+    """Replace the content `before` by `after` atomically. The mode, the owner and a symbolic link stay.
 
-    Raises UsageError where the file is not `before` any more, or cannot be written.
+    Raise UsageError if the content is not `before` any more, or if the file cannot be written.
     """
     target = Path(os.path.realpath(path))
     try:
         if target.read_bytes() != before.encode():
             raise UsageError(
-                f"{path} was changed meanwhile; nothing was done", hint="look at it and try again"
+                f"another program changed {path}; nothing was done",
+                hint="check the file and run the command again",
             )
         was = target.stat()
         write_file(target, after.encode(), was.st_mode & 0o7777, owner=(was.st_uid, was.st_gid))
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}; nothing was done") from None
+        raise UsageError(f"cannot write {path}: {error.strerror}; nothing was done") from None

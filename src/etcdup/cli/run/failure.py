@@ -1,4 +1,4 @@
-"""The one place where an error becomes text and an exit code."""
+"""The text and the exit code of an error."""
 
 import errno
 import os
@@ -16,13 +16,13 @@ DEBUG_VARIABLE = "ETCDUP_DEBUG"
 
 
 class Interrupted(EtcdupError):
-    """Ctrl-C or SIGTERM, after everything was closed. The message says how far it went."""
+    """Ctrl-C, SIGTERM or a declined question, after everything is closed. The message says what was done."""
 
     exit_code = EXIT_INTERRUPTED
 
 
 def show_failure(error: BaseException, argv: list[str]) -> int:
-    """Says on stderr what went wrong and what to do about it; returns the exit code."""
+    """Print the error and its hint to stderr, and return the exit code."""
     error = _first_own_error(error)
     if is_debugging():
         traceback.print_exception(error)
@@ -39,12 +39,12 @@ def error_text(error: BaseException) -> str:
 
 
 def is_debugging() -> bool:
-    """Whether tracebacks are asked for."""
+    """Return whether tracebacks are printed."""
     return bool(os.environ.get(DEBUG_VARIABLE))
 
 
 def failure_text(message: str, detail: str, hint: str, paint: Paint) -> str:
-    """`error: what`, the detail indented below, and after an empty line `hint: what to do`."""
+    """Return `error: MESSAGE`, the indented detail, and after an empty line `hint: HINT`."""
     parts = [f"{paint('bold red', 'error:')} {message}"]
     parts += [f"  {line}" for line in detail.splitlines()]
     hints = hint.splitlines()
@@ -72,7 +72,7 @@ def _text_and_exit_code(error: BaseException, argv: list[str]) -> tuple[str, int
 
 
 def _first_own_error(error: BaseException) -> BaseException:
-    """The first error of ours in a group of them; any other error as it is."""
+    """Return the first etcdup error of a group. An error that is not a group is returned as it is."""
     while isinstance(error, BaseExceptionGroup):
         ours = [each for each in error.exceptions if isinstance(each, EtcdupError | BaseExceptionGroup)]
         error = (ours or list(error.exceptions))[0]
@@ -86,7 +86,7 @@ def _click_message(error: click.ClickException) -> str:
 
 def _usage_hint(error: click.ClickException) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"`{context.command_path if context else 'etcdup'} --help` shows how it is used"
+    return f"run `{context.command_path if context else 'etcdup'} --help` for the usage"
 
 
 def _one_line(error: BaseException) -> str:
@@ -97,6 +97,6 @@ def _one_line(error: BaseException) -> str:
 def _report_hint(argv: list[str]) -> str:
     again = shlex.join(["etcdup", *argv])
     return (
-        f"this is a fault in etcdup itself; please tell {REPORT_AT}\n"
-        f"`{DEBUG_VARIABLE}=1 {again}` shows where it happened"
+        f"this is a bug in etcdup; please report it at {REPORT_AT}\n"
+        f"run `{DEBUG_VARIABLE}=1 {again}` to get a traceback"
     )

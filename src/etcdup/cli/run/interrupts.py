@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: everything is closed in order, and the operator is told how far it went."""
+"""Ctrl-C and SIGTERM: all connections are closed in order, and the operator reads what was done."""
 
 import asyncio
 import logging
@@ -15,11 +15,12 @@ T = TypeVar("T")
 
 
 def run_interruptibly(
-    terminal: Terminal, work: Coroutine[Any, Any, T], how_far: Callable[[], str] = lambda: "interrupted"
+    terminal: Terminal, work: Coroutine[Any, Any, T], describe: Callable[[], str] = lambda: "interrupted"
 ) -> T:
-    """Runs to the end. The first Ctrl-C or SIGTERM cancels it: raises Interrupted, with what `how_far` says.
+    """Run to the end. The first Ctrl-C or SIGTERM cancels the work: Interrupted is raised with the text of `describe`.
 
-    A second one, or one at a prompt, ends the process at once; what hosts hold for it frees itself.
+    A second signal, or a signal during a question, ends the process at once. Hosts then release its locks themselves,
+    because a lock ends with its connection.
     """
     interrupted = False
 
@@ -46,11 +47,11 @@ def run_interruptibly(
         return asyncio.run(interruptible())
     except BaseException as error:
         if interrupted:
-            raise Interrupted(how_far()) from error
+            raise Interrupted(describe()) from error
         raise
 
 
 def _silence_asyncio(loop: asyncio.AbstractEventLoop) -> None:
-    """What asyncio and asyncssh would say by themselves: tracebacks of things that are being cancelled."""
+    """Suppress what asyncio and asyncssh print themselves: tracebacks of cancelled tasks."""
     loop.set_exception_handler(lambda _loop, _context: None)
     logging.getLogger().addHandler(logging.NullHandler())

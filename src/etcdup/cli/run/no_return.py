@@ -1,4 +1,4 @@
-"""The question before the one step of an upgrade that cannot be taken back."""
+"""The question before the step of an upgrade that cannot be undone."""
 
 from etcdup.cli.run.terminal import Terminal
 from etcdup.core.observed.model import MemberSeen, Observed
@@ -10,21 +10,24 @@ from etcdup.errors import PartlyApplied
 
 
 async def confirm_no_return(terminal: Terminal, plan: Plan, step: RestartMember, observed: Observed) -> None:
-    """Raises PartlyApplied unless the operator says yes. `observed` is what the plan was made from."""
+    """Ask whether to go past the point of no return. Raise PartlyApplied if the answer is not yes.
+
+    `observed` is what the plan was made from.
+    """
     running = versions_before(plan, step, observed)
     terminal.say("\n".join(no_return_lines(step, running)))
     if await terminal.confirm(f"Restart {step.host} with {step.version}?"):
         terminal.say()
         return
     raise PartlyApplied(
-        f"{step.host} stays with {running[step.host]}, as you said; the other members run {step.version}",
-        detail="the cluster serves as it is, and may stay so for a while, not for weeks",
-        hint=f"to go back: write `version: {running[step.host]}` into cluster.yaml and `etcdup apply`",
+        f"{step.host} still runs {running[step.host]}, as you chose; the other members run {step.version}",
+        detail="the cluster serves clients, and can stay in this state for a while, but not for weeks",
+        hint=f"to go back, set `version: {running[step.host]}` in cluster.yaml and run `etcdup apply`",
     )
 
 
 def no_return_lines(step: RestartMember, running: dict[str, Version]) -> list[str]:
-    """What runs where, what ends with this step, and how to go back instead."""
+    """Return which member runs which version, what this step ends, and how to go back instead."""
     target, own = parse_version(step.version), running[step.host]
     width = max(map(len, running))
     others = [f"  {name:{width}}  runs {running[name]}" for name in sorted(running) if name != step.host]
@@ -32,15 +35,14 @@ def no_return_lines(step: RestartMember, running: dict[str, Version]) -> list[st
         "",
         f"{step.host} is the last member that runs {own.major}.{own.minor}:",
         *others,
-        f"  {step.host:{width}}  runs {own}, and would run {target}",
-        f"After this there is no simple way back: once {step.host} runs {target}, {how_to_go_back(own, target)}.",
-        f"To go back instead, say no, write `version: {own}` into cluster.yaml, and `etcdup apply`.",
+        f"  {step.host:{width}}  runs {own}, would run {target}",
+        f"After this step there is no simple way back: once {step.host} runs {target}, {how_to_go_back(own, target)}.",
+        f"To go back instead: answer no, set `version: {own}` in cluster.yaml, and run `etcdup apply`.",
     ]
 
 
 def versions_before(plan: Plan, step: RestartMember, observed: Observed) -> dict[str, Version]:
-    """What each member runs when the turn comes to this step: what it ran at first, or what its last restart in
-    this plan gave it."""
+    """Return the version that each member runs before this step: the observed one, or that of its last restart."""
     running = {name: seen.version for name, seen in observed.members.items() if isinstance(seen, MemberSeen)}
     for each in plan.steps:
         if each.identity == step.identity:

@@ -1,4 +1,4 @@
-"""What goes on while a plan is carried out: a line a host on a terminal, plain lines elsewhere."""
+"""The progress of a plan: one line for each host on a terminal, plain lines otherwise."""
 
 import shutil
 import sys
@@ -37,7 +37,7 @@ class Progress(Protocol):
 
 
 class PlainProgress:
-    """A line for each thing that is begun, however many hosts do it at once."""
+    """Prints a line for each kind of work that begins, once for all hosts that do it at the same time."""
 
     def __init__(self, terminal: Terminal, plan: Plan) -> None:
         self.done = 0

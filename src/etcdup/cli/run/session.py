@@ -1,4 +1,4 @@
-"""From cluster.yaml to an open World and an observation of it: how every verb begins."""
+"""The start of each verb: cluster.yaml is read, the hosts are connected and observed."""
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Session:
-    """One verb's run: the cluster's file, read, and the terminal. Paths in the Spec count from `folder`."""
+    """One run of a verb: the Spec and the terminal. Paths in the Spec are relative to `folder`."""
 
     spec: Spec
     folder: Path
@@ -37,11 +37,14 @@ class Session:
 
     @classmethod
     def begin(cls, path: Path, terminal: Terminal | None = None, *, named: str | None = None) -> "Session":
-        """Raises BadFile with every problem in the file, UsageError where there is none, RefusedError where it is not
-        the file of the cluster that was `named`."""
+        """Read the file. `named` is the name of the cluster, if the operator gave one.
+
+        Raise BadFile with all problems of the file, UsageError if there is no file, RefusedError if it is the file of
+        another cluster.
+        """
         spec = read_spec(path)
         if named not in (None, spec.name):
-            raise RefusedError(f"{path} is the file of cluster {spec.name}, not of {named}")
+            raise RefusedError(f"{path} is the file of cluster {spec.name}, not of cluster {named}")
         return cls(spec, path.absolute().parent, terminal or Terminal())
 
     @asynccontextmanager
@@ -62,40 +65,40 @@ class Session:
             yield world
 
     async def observe(self, world: World) -> Observed:
-        """A look at everything; where members elect a leader or are just starting, once they have."""
-        async with self.terminal.wait_notice("looking at the hosts"):
+        """Observe all hosts and members. If members elect a leader or are starting, wait and observe again."""
+        async with self.terminal.wait_notice("observing the hosts"):
             observed = await observe(world)
-        async with self.terminal.wait_notice("waiting for members that elect a leader, or are just starting"):
+        async with self.terminal.wait_notice("waiting for members that start or elect a leader"):
             return await wait_until_steady(world, observed)
 
     async def resolve_binaries(self, world: World, observed: Observed) -> Observed:
-        """The same, and where binaries that are lacking come from."""
+        """Return the observation with the source of each version that a host needs."""
         async with self.terminal.wait_notice(f"finding etcd {self.spec.version}"):
             return await resolve_binaries(world, observed, self.folder, self.terminal.report)
 
     def generate_token(self) -> str:
-        """What tells a cluster from others of its name, should this run form one."""
+        """Return a new initial-cluster-token, in case this run forms a cluster."""
         return f"{self.spec.name}-{secrets.token_hex(6)}"
 
     def planner(self, token: str = "") -> Callable[[Observed], Plan | Refusal]:
-        """The planner of this run. `token` is the one of a plan that was made before."""
+        """Return the planner of this run. `token` is the token of a saved plan."""
         fresh = token or self.generate_token()
 
-        def planned(observed: Observed) -> Plan | Refusal:
+        def make(observed: Observed) -> Plan | Refusal:
             return plan(self.spec, observed, fresh)
 
-        return planned
+        return make
 
-    def run(self, work: Coroutine[Any, Any, T], how_far: Callable[[], str] = lambda: "interrupted") -> T:
-        """`how_far` says what was done, should it be interrupted."""
-        return run_interruptibly(self.terminal, work, how_far)
+    def run(self, work: Coroutine[Any, Any, T], describe: Callable[[], str] = lambda: "interrupted") -> T:
+        """Run to the end. `describe` returns what was done, in case of an interruption."""
+        return run_interruptibly(self.terminal, work, describe)
 
     def _ask_passphrase(self) -> str:
         return self.terminal.read_secret(f"Passphrase of the CA in {self.spec.tls.dir}: ")
 
 
 def admin_client(session: Session, world: World) -> ClientFiles | None:
-    """The operator's own certificate to say hello with, if there is one yet."""
+    """Return the operator's certificate for handshakes, None if there is none yet."""
     with suppress(PkiError):
         return admin_files(session.spec, session.folder, world.pki)
     return None

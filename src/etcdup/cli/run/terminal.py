@@ -1,4 +1,4 @@
-"""What goes to whom: data to stdout, talk to stderr, questions to a person if there is one."""
+"""The terminal: data goes to stdout, messages and questions go to stderr."""
 
 import asyncio
 import getpass
@@ -15,7 +15,7 @@ import click
 from etcdup.cli.run.output import Output, command_text
 from etcdup.cli.views.text import Paint, shorten
 
-# Nobody wonders what goes on before that.
+# A shorter wait needs no notice.
 WAIT_NOTICE_AFTER_S = 0.7
 _REDRAW_S = 0.2
 _REPORT_INTERVAL_S = 5.0
@@ -23,7 +23,7 @@ _COMMAND_WIDTH = 120
 
 
 class Display(Protocol):
-    """Something drawn that must get out of the way of a question."""
+    """Something that is drawn on the terminal, and that must be hidden during a question."""
 
     def hide(self) -> None: ...
 
@@ -43,6 +43,7 @@ class Terminal:
         self.can_ask = sys.stdin.isatty() and sys.stderr.isatty()
         # A question needs the lines above it, which --quiet omits. A prompt for a passphrase does not.
         self.can_confirm = self.can_ask and not self.output.quiet
+        self.why_no_question = "--quiet asks nothing" if self.output.quiet else "stdin is not a terminal"
         self.asking = False
         self.display: Display | None = None
         self._attributes = _read_tty_attributes()
@@ -53,7 +54,7 @@ class Terminal:
         return shutil.get_terminal_size((100, 24)).columns
 
     def print_data(self, text: str) -> None:
-        """For stdout; complete with its own line ends."""
+        """Write data to stdout. The text has its own line ends."""
         sys.stdout.write(text)
         sys.stdout.flush()
 
@@ -85,7 +86,7 @@ class Terminal:
             self.say(self.err("dim", f"  {host}: {shown} ({ended}, {duration_s:.2f} s)"))
 
     def report(self, text: str) -> None:
-        """Progress of something long, such as a download: redrawn in place, or said now and then."""
+        """Show the progress of long work such as a download: in place on a terminal, otherwise as a line every 5 s."""
         if self.display is not None:
             self.display.report(text)
             return
@@ -98,19 +99,19 @@ class Terminal:
         return (await self.ask(f"{question} [y/N] ")).lower() in ("y", "yes")
 
     async def ask(self, question: str) -> str:
-        """What a person types; empty at the end of input."""
+        """Return what the operator types, empty at the end of input."""
         return await asyncio.to_thread(self._read_keyboard, question, _read_line)
 
     def read_secret(self, prompt: str) -> str:
-        """Typed without echo."""
+        """Return what the operator types, without echo."""
         return self._read_keyboard(prompt, lambda prompt: getpass.getpass(prompt, stream=sys.stderr))
 
     async def ask_secret(self, prompt: str) -> str | None:
-        """For ssh and sudo."""
+        """Return a passphrase or password for ssh or sudo."""
         return await asyncio.to_thread(self.read_secret, prompt)
 
     def _read_keyboard(self, prompt: str, ask: Callable[[str], str]) -> str:
-        """A thread that reads the keyboard cannot be woken up, so Ctrl-C looks at `asking`."""
+        """Read an answer. The thread that reads cannot be cancelled, so the signal handler checks `asking`."""
         with self._hidden():
             self.asking = True
             try:
@@ -119,7 +120,7 @@ class Terminal:
                 self.asking = False
 
     def restore(self) -> None:
-        """Echo and cursor as they were, when there is no time to undo things in order."""
+        """Restore echo and cursor before the process exits without unwinding."""
         if self._attributes is not None:
             termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self._attributes)
         if self.is_live:
@@ -127,7 +128,7 @@ class Terminal:
 
     @asynccontextmanager
     async def wait_notice(self, what: str) -> AsyncIterator[None]:
-        """Says what is waited for, once it lasts."""
+        """Say what the block waits for, if it takes longer than WAIT_NOTICE_AFTER_S."""
         line = _WaitingLine(self, what)
         waiting = asyncio.create_task(line.run())
         try:
@@ -152,7 +153,7 @@ class Terminal:
 
 
 class _WaitingLine:
-    """One line that is redrawn on a terminal, and written once elsewhere."""
+    """One line that is redrawn on a terminal, or printed once if there is no terminal."""
 
     def __init__(self, terminal: Terminal, what: str) -> None:
         self._terminal = terminal
@@ -201,5 +202,5 @@ def _read_line(question: str) -> str:
 def _read_tty_attributes() -> list[Any] | None:
     try:
         return termios.tcgetattr(sys.stdin.fileno())
-    except (termios.error, OSError, ValueError):  # no terminal, or no stdin at all
+    except (termios.error, OSError, ValueError):  # stdin is no terminal, or there is no stdin
         return None

@@ -20,33 +20,33 @@ from etcdup.ops.install import install
 
 
 def demo_up(folder: Path | None, version: str | None, members: int) -> int:
-    """Brings the demo up, or what there is of it back to life."""
+    """Start the demo, or start what is stopped of an existing one."""
     terminal = Terminal()
-    place = (folder or demo.default_folder()).absolute()
-    with demo.claimed(place):
-        path = place / "cluster.yaml"
+    root = (folder or demo.default_folder()).absolute()
+    with demo.claimed(root):
+        path = root / "cluster.yaml"
         if path.exists():
-            _check_same_demo(read_spec(path), place, version)
+            _check_same_demo(read_spec(path), root, version)
         else:
             found, source = run_interruptibly(terminal, _choose_version(terminal, version))
-            demo.write_cluster_file(place, found, source, members)
+            demo.write_cluster_file(root, found, source, members)
         session = Session.begin(path, terminal)
-        terminal.say(_heading(terminal, session.spec, place))
+        terminal.say(_heading(terminal, session.spec, root))
         apply_session(session)
     _print_next_steps(terminal, path, folder)
     return EXIT_DONE
 
 
 def demo_down(folder: Path | None) -> int:
-    """Stops the demo and deletes its folder."""
+    """Stop the demo and delete its folder."""
     terminal = Terminal()
-    place = (folder or demo.default_folder()).absolute()
-    if not demo.is_demo(place):
-        terminal.say(f"there is no demo in {place}: nothing to do")
+    root = (folder or demo.default_folder()).absolute()
+    if not demo.is_demo(root):
+        terminal.say(f"{root} has no demo: nothing to do")
         return EXIT_DONE
-    with demo.claimed(place):
-        stopped = demo.destroy_demo(place)
-    terminal.say(f"stopped {count_text(stopped, 'member')} and deleted {place}")
+    with demo.claimed(root):
+        stopped = demo.destroy_demo(root)
+    terminal.say(f"stopped {count_text(stopped, 'member')} and deleted {root}")
     return EXIT_DONE
 
 
@@ -60,29 +60,30 @@ async def _choose_version(terminal: Terminal, version: str | None) -> tuple[Vers
         raise UsageError(str(error), hint=error.hint) from None
 
 
-def _check_same_demo(spec: Spec, place: Path, version: str | None) -> None:
+def _check_same_demo(spec: Spec, root: Path, version: str | None) -> None:
     if version is not None and version.removeprefix("v") != str(spec.version):
         raise UsageError(
-            f"the demo in {place} is etcd {spec.version}",
-            hint=f"`etcdup demo --down` first, or change `version` in {place}/cluster.yaml and apply it",
+            f"the demo in {root} already exists with etcd {spec.version}",
+            hint=f"run `etcdup demo --down` first, or set `version` in {root}/cluster.yaml and run "
+            f"`etcdup -f {root}/cluster.yaml apply`",
         )
 
 
-def _heading(terminal: Terminal, spec: Spec, place: Path) -> str:
+def _heading(terminal: Terminal, spec: Spec, root: Path) -> str:
     what = terminal.err("bold", f"etcd {spec.version}, {count_text(spec.size, 'member')} with TLS")
-    return f"{what} in {place}\n"
+    return f"{what} in {root}\n"
 
 
 def _print_next_steps(terminal: Terminal, path: Path, folder: Path | None) -> None:
     program, file = program_text(sys.argv[0]), shlex.quote(str(path))
     where = f" --dir {shlex.quote(str(folder))}" if folder else ""
     lines = (
-        (f"{program} -f {file} status", "the members"),
-        (f"{program} -f {file} ctl -- put hello world", "etcdctl, with the right certificates"),
-        (f"{program} demo{where} --down", "stops the demo and deletes it"),
+        (f"{program} -f {file} status", "show the members"),
+        (f"{program} -f {file} ctl -- put hello world", "run etcdctl with its certificate"),
+        (f"{program} demo{where} --down", "stop and delete the demo"),
     )
     width = max(len(command) for command, _ in lines)
-    terminal.say("\nNow try:")
+    terminal.say("\nTry next:")
     for command, what in lines:
         terminal.say(f"  {command:{width}}  # {terminal.err('dim', what)}")
 

@@ -11,7 +11,7 @@ from etcdup.ops.install.pins import load_pins, newest_pinned
 
 
 def write_file(path: Path, name: str, addresses: Sequence[str], user: str) -> int:
-    """Writes the file, but never over another."""
+    """Write cluster.yaml. Never overwrite a file."""
     terminal = Terminal()
     hosts = [(f"infra{number}", address) for number, address in enumerate(addresses, start=1)]
     text = cluster_yaml(name, hosts, newest_pinned(load_pins()), ssh_user=user)
@@ -20,19 +20,21 @@ def write_file(path: Path, name: str, addresses: Sequence[str], user: str) -> in
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(
-            f"{path} is there already and is not overwritten", hint="`-f FILE` names another file to write"
-        ) from None
+        raise UsageError(f"{path} already exists", hint="name another file with `-f FILE`") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
     _print_next_steps(terminal, path, has_hosts=bool(hosts))
     return EXIT_DONE
 
 
 def _print_next_steps(terminal: Terminal, path: Path, *, has_hosts: bool) -> None:
     option = "" if path == Path("cluster.yaml") else f" -f {path}"
-    first = [] if has_hosts else [f"put your hosts' addresses into {path}"]
-    steps = [*first, f"`etcdup{option} plan` shows what would be done", f"`etcdup{option} apply` does it"]
+    first = [] if has_hosts else [f"add your hosts' addresses to {path}"]
+    steps = [
+        *first,
+        f"run `etcdup{option} plan` to see what etcdup would do",
+        f"run `etcdup{option} apply` to do it",
+    ]
     terminal.say(f"wrote {terminal.err('bold', str(path))}")
     terminal.say()
     for number, step in enumerate(steps, start=1):

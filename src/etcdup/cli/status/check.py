@@ -12,7 +12,7 @@ from etcdup.ops.audit.gather import gather_evidence
 
 
 def check_cluster(file: Path, *, as_json: bool, disk: bool) -> int:
-    """1 where something is wrong; 0 where there is nothing, or advice alone."""
+    """Print the findings. Return 1 if one of them is `wrong`, otherwise 0."""
     session = Session.begin(file)
     evidence = session.run(_gather_evidence(session, disk=disk))
     findings = audit(session.spec, evidence)

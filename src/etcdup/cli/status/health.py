@@ -12,7 +12,7 @@ from etcdup.ops.world.health import Health, prove_each
 
 
 def show_health(file: Path, *, as_json: bool) -> int:
-    """A line a member; 0 only where every member is proved healthy."""
+    """Print one line for each member. Return 0 only if all members are proved healthy."""
     session = Session.begin(file)
     observed, results = session.run(_prove(session))
     differing = member_list_differences(session.spec, observed)
@@ -21,12 +21,12 @@ def show_health(file: Path, *, as_json: bool) -> int:
     else:
         session.terminal.print_data(render_health(results, session.terminal.out, differing))
     for gone in observed.unreachable().values():
-        session.terminal.warn(f"{gone.host} cannot be reached over SSH: {gone.why}")
+        session.terminal.warn(f"cannot connect to {gone.host} over SSH: {gone.why}")
     return EXIT_DONE if verdict(results, differing) == "healthy" else EXIT_FAILED
 
 
 async def _prove(session: Session) -> tuple[Observed, tuple[Health, ...]]:
     async with session.world() as world:
         observed = await session.observe(world)
-        async with session.terminal.wait_notice("asking the members"):
+        async with session.terminal.wait_notice("checking the members"):
             return observed, await prove_each(world, observed)

@@ -15,15 +15,15 @@ from etcdup.errors import EXIT_DONE
 from etcdup.ops.world.observe import observe
 
 WATCH_EVERY_S = 1.0
-# A store may be far away.
+# A backup destination may be slow.
 BACKUPS_EVERY_S = 60.0
 StatusData = tuple[Observed, dict[str, Any]]
-# Home, and clear from there to the end: without the flicker that clearing first would make.
+# Go to the first line and overwrite all lines. To clear the screen first would flicker.
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 def show_status(file: Path, *, as_json: bool, watch: bool) -> int:
-    """0 if it could be shown, whatever it shows."""
+    """Print the status. Return 0 whatever the status is."""
     session = Session.begin(file)
     if watch:
         return _watch_until_interrupted(session, as_json=as_json)
@@ -37,7 +37,7 @@ async def _observe(session: Session) -> StatusData:
 
 
 def _watch_until_interrupted(session: Session, *, as_json: bool) -> int:
-    """Ctrl-C is the way to end it, so it ends well."""
+    """Print the status again and again. Ctrl-C ends this with exit code 0."""
     try:
         session.run(_watch(session, as_json=as_json))
     except Interrupted:

@@ -1,1 +1,1 @@
-"""The verbs with their options and help, and nothing else: each imports what it does when it runs."""
+"""The verbs with their options and help texts. Each verb imports its own module when it runs."""

@@ -1,4 +1,4 @@
-"""Ways for others to use the cluster."""
+"""Verbs for clients of the cluster."""
 
 from pathlib import Path
 
@@ -9,12 +9,20 @@ from etcdup.cli.verbs.options import HELP_OPTIONS, file_option
 
 @click.command(context_settings={**HELP_OPTIONS, "ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="-- ARGS...")
-@click.option("--endpoint", metavar="MEMBER", help="Only this member, for `snapshot save` and the like.")
+@click.option(
+    "--endpoint", metavar="MEMBER", help="Use only this member's endpoint (for example for `snapshot save`)."
+)
 @file_option
 def ctl(file: Path, endpoint: str | None, arguments: tuple[str, ...]) -> int:
-    """Run etcdctl with the right endpoints and certificates.
+    """Run etcdctl with the endpoints and certificates of the cluster.
 
-    For example `etcdup ctl -- member list -w table`. Its exit code is etcdctl's.
+    The exit code is the exit code of etcdctl.
+
+    \b
+    Examples:
+      etcdup ctl -- member list -w table
+      etcdup ctl -- get /registry --prefix --keys-only
+      etcdup ctl --endpoint infra1 -- snapshot save db.snapshot
     """
     from etcdup.cli.access.ctl import run_etcdctl
 
@@ -25,9 +33,14 @@ def ctl(file: Path, endpoint: str | None, arguments: tuple[str, ...]) -> int:
 @click.argument("kind", metavar="KIND", type=click.Choice(["kubeadm", "kube-apiserver", "env"]))
 @file_option
 def export(file: Path, kind: str) -> int:
-    """Print what kubeadm, kube-apiserver or a shell (env) needs to use it.
+    """Print the configuration of a client: KIND is kubeadm, kube-apiserver or env (for a shell).
 
-    A certificate for the consumer is issued when there is none.
+    For kubeadm and kube-apiserver, a certificate is issued if there is none.
+
+    \b
+    Examples:
+      etcdup export kubeadm
+      eval "$(etcdup export env)"
     """
     from etcdup.cli.access.export import print_export
 

@@ -1,4 +1,4 @@
-"""Verbs about backups."""
+"""Verbs for backups."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, identity_option,
 
 @click.group(context_settings=HELP_OPTIONS)
 def backup() -> None:
-    """Take backups, look after them, and prove that they can be restored."""
+    """Take, list, verify and delete backups, and prove that they can be restored."""
 
 
 @backup.command(context_settings=HELP_OPTIONS)
 @json_option
 @file_option
 def now(file: Path, as_json: bool) -> int:
-    """Take one from a follower into every place of `backup.to`, and read it back from each."""
+    """Take a backup from a follower, write it to all destinations of `backup.to`, and read it back."""
     from etcdup.cli.backups.backups import take_now
 
     return take_now(file, as_json=as_json)
@@ -26,7 +26,7 @@ def now(file: Path, as_json: bool) -> int:
 @json_option
 @file_option
 def list_(file: Path, as_json: bool) -> int:
-    """Show every whole backup, and which a drill has proved."""
+    """List all complete backups, and which of them a drill has proved."""
     from etcdup.cli.backups.backups import list_backups
 
     return list_backups(file, as_json=as_json)
@@ -34,14 +34,19 @@ def list_(file: Path, as_json: bool) -> int:
 
 @backup.command(context_settings=HELP_OPTIONS)
 @click.argument("name", default="latest", metavar="[NAME]")
-@click.option("--all", "every", is_flag=True, help="Every backup there is.")
+@click.option("--all", "every", is_flag=True, help="Verify all backups.")
 @identity_option
 @json_option
 @file_option
 def verify(file: Path, name: str, every: bool, identity: Path | None, as_json: bool) -> int:
-    """Read a backup (the latest, or NAME) and compare it with its checksums. Ends with 1 if it is damaged.
+    """Read a backup (the latest, or NAME) and compare it with its checksums.
 
-    An encrypted one is decrypted for that where its private key is given.
+    The exit code is 1 if a copy is damaged. With --identity, an encrypted backup is also decrypted.
+
+    \b
+    Examples:
+      etcdup backup verify
+      etcdup backup verify --all --identity key.txt
     """
     from etcdup.cli.backups.verify import verify_backups
 
@@ -49,11 +54,14 @@ def verify(file: Path, name: str, every: bool, identity: Path | None, as_json: b
 
 
 @backup.command(context_settings=HELP_OPTIONS)
-@click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+@click.option("-y", "--yes", is_flag=True, help="Delete without a confirmation.")
 @json_option
 @file_option
 def prune(file: Path, yes: bool, as_json: bool) -> int:
-    """Delete those that `backup.keep` does not ask for. Never the newest, nor the newest proved one."""
+    """Delete the backups that `backup.keep` does not keep.
+
+    The newest backup and the newest proved backup are never deleted.
+    """
     from etcdup.cli.backups.backups import prune_backups
 
     return prune_backups(file, yes=yes, as_json=as_json)
@@ -65,7 +73,10 @@ def prune(file: Path, yes: bool, as_json: bool) -> int:
 @json_option
 @file_option
 def drill(file: Path, name: str, identity: Path | None, as_json: bool) -> int:
-    """Restore a backup (the latest, or NAME) into a throw-away member on this machine, and compare its data."""
+    """Restore a backup (the latest, or NAME) into a temporary etcd on this machine, and compare its data.
+
+    A backup that passes is proved. The cluster is not changed.
+    """
     from etcdup.cli.backups.verify import drill_backup
 
     return drill_backup(file, name, identity=identity, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Verbs about certificates."""
+"""Verbs for certificates."""
 
 from pathlib import Path
 
@@ -11,20 +11,28 @@ ROLES = ("kube-apiserver", "patroni", "prometheus", "client")
 
 @click.group(context_settings=HELP_OPTIONS)
 def certs() -> None:
-    """List certificates, renew them, issue them for consumers."""
+    """List and renew certificates, issue them to consumers, rotate the CA."""
 
 
 @certs.command("list", context_settings=HELP_OPTIONS)
 @click.option(
-    "--days", type=click.IntRange(min=0), metavar="N", help="End with 1 if one has fewer days left."
+    "--days",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Exit with 1 if a certificate has fewer days left.",
 )
 @json_option
 @file_option
 def list_(file: Path, as_json: bool, days: int | None) -> int:
-    """Show every certificate: here, on each host, and as each port serves it.
+    """List all certificates: on this machine, on each host, and as each port serves them.
 
-    Ends with 1 when one ends soon (without --days: a third of its life is left, or 30 days for a CA and for provided
-    ones), differs from place to place, or cannot be seen.
+    The exit code is 1 if a certificate expires soon, differs between these places, or cannot be read. Without --days,
+    "soon" means that less than a third of its lifetime is left, or 30 days for a CA and for provided certificates.
+
+    \b
+    Examples:
+      etcdup certs list
+      etcdup certs list --days 60 --json
     """
     from etcdup.cli.certs.list_certs import list_certificates
 
@@ -32,16 +40,25 @@ def list_(file: Path, as_json: bool, days: int | None) -> int:
 
 
 @certs.command(context_settings=HELP_OPTIONS)
-@click.option("--days", type=click.IntRange(min=1), metavar="N", help="Renew what has fewer days left.")
-@click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+@click.option(
+    "--days", type=click.IntRange(min=1), metavar="N", help="Renew certificates that have fewer days left."
+)
+@click.option("-y", "--yes", is_flag=True, help="Renew without a confirmation.")
 @json_option
 @file_option
 def renew(file: Path, days: int | None, yes: bool, as_json: bool) -> int:
-    """Issue certificates anew and bring them to the members, without a restart.
+    """Renew certificates and install them on the members, without a restart.
 
-    Without --days: those that have less than a third of their life left, as apply does. Keys stay, so that no handshake
-    fails meanwhile; rotate-ca makes new ones. It ends with a new handshake on every port. Stopped members are started:
-    this heals a cluster whose certificates have all expired.
+    Without --days, certificates are renewed that have less than a third of their lifetime left, as apply does. The keys
+    stay the same, so that no handshake fails during the renewal; `certs rotate-ca` creates new keys.
+
+    At the end, a new handshake on each port proves the new certificates. Stopped members are started, so this also
+    repairs a cluster whose certificates have all expired.
+
+    \b
+    Examples:
+      etcdup certs renew
+      etcdup certs renew --days 60 --yes
     """
     from etcdup.cli.certs.renew import renew_certificates
 
@@ -51,19 +68,34 @@ def renew(file: Path, days: int | None, yes: bool, as_json: bool) -> int:
 @certs.command(context_settings=HELP_OPTIONS)
 @click.argument("name")
 @click.option(
-    "--role", type=click.Choice(ROLES), help="Whose configuration to print.  [default: NAME, or client]"
+    "--role",
+    type=click.Choice(ROLES),
+    help="The program to print a configuration for.  [default: NAME, or client]",
 )
 @click.option(
-    "--csr", type=click.Path(path_type=Path), metavar="FILE", help="Sign this request; its key stays away."
+    "--csr",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Sign this request instead of creating a key.",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Also put the files there.")
-@click.option("--renew", is_flag=True, help="With a new key and certificate, although the old one lasts.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also copy the files to this folder."
+)
+@click.option(
+    "--renew", is_flag=True, help="Issue a new key and certificate, even if the old certificate is valid."
+)
 @json_option
 @file_option
 def issue(
     file: Path, name: str, role: str | None, csr: Path | None, out: Path | None, renew: bool, as_json: bool
 ) -> int:
-    """Issue a client certificate for the consumer NAME, and print its configuration."""
+    """Issue a client certificate to the consumer NAME, and print its configuration.
+
+    \b
+    Examples:
+      etcdup certs issue kube-apiserver --out ./files
+      etcdup certs issue app --csr app.csr
+    """
     from etcdup.cli.certs.issue import issue_certificate
 
     return issue_certificate(file, name, role=role, csr=csr, out=out, renew=renew, as_json=as_json)
@@ -76,14 +108,15 @@ def issue(
     metavar="DIR",
     default=Path("requests"),
     show_default=True,
-    help="Where keys and requests go.",
+    help="The folder for keys and requests.",
 )
 @json_option
 @file_option
 def csr(file: Path, out: Path, as_json: bool) -> int:
-    """Write each member's certificate requests, for a CA that somebody else runs, and print the tls section for them.
+    """Write certificate requests for all members, for an external CA, and print the tls section for cluster.yaml.
 
-    Keys are made where there are none yet, and stay here. Certificates must have the names and usages of the requests.
+    A key is created for each request that has none. The keys stay on this machine. Certificates must have the names and
+    usages of the requests.
     """
     from etcdup.cli.certs.csr import write_requests
 
@@ -91,26 +124,37 @@ def csr(file: Path, out: Path, as_json: bool) -> int:
 
 
 @certs.command("rotate-ca", context_settings=HELP_OPTIONS)
-@click.option("-y", "--yes", is_flag=True, help="Do the next phase without asking.")
+@click.option("-y", "--yes", is_flag=True, help="Do the next phase without a confirmation.")
 @click.option(
     "--consumers-have",
     type=click.Choice(("ca", "certs")),
-    help="All of them have the CA file with both CAs / certificates of the new one.",
+    help="Confirm that all consumers have the CA file with both CAs (ca), or certificates of the new CA (certs).",
 )
 @click.option(
     "--keep-old",
     is_flag=True,
-    help="Trust the old CA again: the way back from a third phase that is not whole.",
+    help="Undo an incomplete third phase: trust the old CA again.",
 )
 @json_option
 @file_option
 def rotate_ca(file: Path, yes: bool, consumers_have: str | None, keep_old: bool, as_json: bool) -> int:
-    """Give the cluster another CA, in three phases, without losing a write.
+    """Replace the CA of the cluster in three phases, without losing a write.
 
-    Each run does one phase, proves it by new handshakes, and says what consumers have to do before the next: (1) every
-    member trusts the old CA and a new one; (2) every member serves a certificate of the new one; (3) the old one is
-    trusted no more. Killed anywhere, the same command goes on. The third stops at the first member that turns a client
-    with a certificate of the old CA away.
+    Each run does one phase, proves it by new handshakes, and says what consumers need before the next phase. If a run
+    is interrupted, run the same command again to resume.
+
+    \b
+    Phase 1: all members trust the old CA and a new CA.
+    Phase 2: all members use certificates of the new CA.
+    Phase 3: all members trust only the new CA.
+
+    Phase 3 pauses after the first member that rejects a client with a certificate of the old CA.
+
+    \b
+    Examples:
+      etcdup certs rotate-ca
+      etcdup certs rotate-ca --consumers-have ca
+      etcdup certs rotate-ca --consumers-have certs
     """
     from etcdup.cli.certs.rotate_ca import rotate_cluster_ca
 
@@ -124,9 +168,9 @@ def rotate_ca(file: Path, yes: bool, consumers_have: str | None, keep_old: bool,
 @json_option
 @file_option
 def forget(file: Path, name: str, as_json: bool) -> int:
-    """Set the certificate of the consumer NAME aside: it gets no next one.
+    """Archive the certificate of the consumer NAME: it is not renewed any more.
 
-    etcd lets its holder in all the same, until it ends or the CA that signed it is dropped.
+    etcd still accepts it until it expires, or until a CA rotation drops the CA that signed it.
     """
     from etcdup.cli.certs.issue import forget_consumer
 

@@ -1,4 +1,4 @@
-"""The cluster's own verbs, from its file to its end."""
+"""Verbs for the cluster and its members."""
 
 from pathlib import Path
 
@@ -10,10 +10,15 @@ from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, identity_option,
 @click.command(context_settings=HELP_OPTIONS)
 @click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
 @click.option("--name", default="prod", show_default=True, help="The cluster's name.")
-@click.option("--user", default="root", show_default=True, help="Whom to log in as over SSH.")
+@click.option("--user", default="root", show_default=True, help="The login user for SSH.")
 @file_option
 def init(addresses: tuple[str, ...], name: str, user: str, file: Path) -> int:
-    """Write a commented cluster.yaml to start from."""
+    """Write a commented cluster.yaml to start with.
+
+    \b
+    Example:
+      etcdup init --user ubuntu 10.0.0.1 10.0.0.2 10.0.0.3
+    """
     from etcdup.cli.setup.init import write_file
 
     return write_file(file, name, addresses, user)
@@ -22,27 +27,39 @@ def init(addresses: tuple[str, ...], name: str, user: str, file: Path) -> int:
 @click.command(context_settings=HELP_OPTIONS)
 @json_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Keep the plan for `apply FILE`."
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Save the plan for `apply FILE`."
 )
-@click.option("--exit-code", is_flag=True, help="End with 3 when there is something to do.")
+@click.option("--exit-code", is_flag=True, help="Exit with 3 if there is something to do.")
 @file_option
 def plan(file: Path, as_json: bool, out: Path | None, exit_code: bool) -> int:
-    """Show what apply would do, step by step, and why. Changes nothing."""
+    """Show the steps of apply, and the reason of each step. Change nothing.
+
+    \b
+    Examples:
+      etcdup plan
+      etcdup plan --out plan.json --exit-code
+    """
     from etcdup.cli.apply.plan import show_plan
 
-    return show_plan(file, as_json=as_json, out=out, tell_changes=exit_code)
+    return show_plan(file, as_json=as_json, out=out, signal_changes=exit_code)
 
 
 @click.command(context_settings=HELP_OPTIONS)
 @click.argument("plan", type=click.Path(path_type=Path), required=False, metavar="[PLAN]")
-@click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+@click.option("-y", "--yes", is_flag=True, help="Skip the confirmation.")
 @json_option
 @file_option
 def apply(file: Path, plan: Path | None, yes: bool, as_json: bool) -> int:
-    """Make the cluster what its file says. PLAN is a file from `plan --out`.
+    """Make the cluster match its file. PLAN is a file from `plan --out`.
 
-    A second apply finds nothing to do. If one is interrupted, the next goes on from there. With --json nobody is asked:
-    without --yes it ends with the plan, and with 3.
+    If apply is interrupted, the next apply resumes. With --json and without --yes, it only prints the plan, and the
+    exit code is 3.
+
+    \b
+    Examples:
+      etcdup apply
+      etcdup apply --yes --json
+      etcdup apply plan.json
     """
     from etcdup.cli.apply.apply import apply_file
 
@@ -51,18 +68,25 @@ def apply(file: Path, plan: Path | None, yes: bool, as_json: bool) -> int:
 
 @click.group(context_settings=HELP_OPTIONS)
 def member() -> None:
-    """Replace a member. Adding and removing is an edit of `hosts` and an apply."""
+    """Replace a member. To add or remove members, edit `hosts` in cluster.yaml and run apply."""
 
 
 @member.command(context_settings=HELP_OPTIONS)
 @click.argument("name")
-@click.option("--address", metavar="NEW", help="The new machine's address, which is written into the file.")
-@click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+@click.option(
+    "--address", metavar="NEW", help="The address of the new machine. It is written into cluster.yaml."
+)
+@click.option("-y", "--yes", is_flag=True, help="Skip the confirmation.")
 @file_option
 def replace(name: str, address: str | None, yes: bool, file: Path) -> int:
-    """Put a new member in the place of NAME: a dead host, a lost disk, a new machine.
+    """Replace the member NAME by a new one, on a new machine or on a host that lost its disk.
 
-    Nothing is needed of the old one. Where its disk is still there, its data is moved aside, never deleted.
+    The old member need not run. If its disk still exists, its data is archived, never deleted.
+
+    \b
+    Examples:
+      etcdup member replace infra2
+      etcdup member replace infra2 --address 10.0.0.12
     """
     from etcdup.cli.apply.replace import replace_member
 
@@ -71,10 +95,10 @@ def replace(name: str, address: str | None, yes: bool, file: Path) -> int:
 
 @click.command(context_settings=HELP_OPTIONS)
 @json_option
-@click.option("--watch", is_flag=True, help="Keep showing it, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Print the status every second until Ctrl-C.")
 @file_option
 def status(file: Path, as_json: bool, watch: bool) -> int:
-    """Show every member: role, version, size, certificates, and what is wrong."""
+    """Show each member: role, version, size, certificates, and problems."""
     from etcdup.cli.status.status import show_status
 
     return show_status(file, as_json=as_json, watch=watch)
@@ -84,9 +108,9 @@ def status(file: Path, as_json: bool, watch: bool) -> int:
 @json_option
 @file_option
 def health(file: Path, as_json: bool) -> int:
-    """Prove each member by a write and a read through it.
+    """Prove the health of each member by a write and a linearizable read through it.
 
-    The last line is `cluster is healthy`, and the exit code 0, only if all of them are.
+    Only if all members are healthy, the last line is `cluster is healthy` and the exit code is 0.
     """
     from etcdup.cli.status.health import show_health
 
@@ -95,10 +119,18 @@ def health(file: Path, as_json: bool) -> int:
 
 @click.command(context_settings=HELP_OPTIONS)
 @click.argument("snapshot", type=click.Path(path_type=Path), required=False)
-@click.option("--undo", is_flag=True, help="Put back what the last restore moved aside; no SNAPSHOT then.")
-@click.option("--yes-restore", metavar="NAME", help="The cluster's name, instead of being asked for it.")
-@click.option("--again", is_flag=True, help="Also where this very snapshot was the last one restored.")
-@click.option("--from-cluster", metavar="NAME", help="Whose data it is, where it is another's: a clone.")
+@click.option(
+    "--undo", is_flag=True, help="Put the data back that the last restore archived. Takes no SNAPSHOT."
+)
+@click.option("--yes-restore", metavar="NAME", help="The name of the cluster, to skip the confirmation.")
+@click.option(
+    "--again", is_flag=True, help="Restore even if this snapshot was the last one that was restored."
+)
+@click.option(
+    "--from-cluster",
+    metavar="NAME",
+    help="The cluster that the snapshot comes from, to clone it.",
+)
 @identity_option
 @json_option
 @file_option
@@ -112,16 +144,24 @@ def restore(
     identity: Path | None,
     as_json: bool,
 ) -> int:
-    """Make the cluster's data what SNAPSHOT holds, as a new cluster.
+    """Replace the data of the cluster by SNAPSHOT, as a new cluster.
 
-    SNAPSHOT is a file, or a backup's name in `backup.to`, or `latest` for the newest there.
-    The old data is moved aside on each host. Interrupted, the same restore goes on from there. With --json nobody is
-    asked: without --yes-restore it ends with the plan, and with 3.
+    SNAPSHOT is a file, the name of a backup in `backup.to`, or `latest` for the newest backup. All data that was
+    written after the snapshot is lost for clients. The old data is archived on each host, and --undo puts it back.
+
+    If a restore is interrupted, run the same command again to resume. With --json and without --yes-restore, it only
+    prints the plan, and the exit code is 3.
+
+    \b
+    Examples:
+      etcdup restore latest
+      etcdup restore ./db.snapshot --from-cluster staging
+      etcdup restore --undo
     """
     from etcdup.cli.restore.restore import restore_cluster, undo_restore
 
     if undo == (snapshot is not None):
-        raise click.UsageError("give a SNAPSHOT to restore, or --undo")
+        raise click.UsageError("pass a SNAPSHOT or --undo, and not both")
     if snapshot is None:
         return undo_restore(file, yes_restore, as_json=as_json)
     return restore_cluster(
@@ -131,21 +171,32 @@ def restore(
 
 @click.command(context_settings=HELP_OPTIONS)
 @click.option(
-    "--fenced", metavar="NAME", multiple=True, help="This host is off, and stays off. May be given again."
+    "--fenced", metavar="NAME", multiple=True, help="This host is powered off and stays off. Can be repeated."
 )
-@click.option("--yes-recover", metavar="NAME", help="The cluster's name, instead of being asked for it.")
-@click.option("--without-copy", is_flag=True, help="Where a host has no room for a copy of its data.")
+@click.option("--yes-recover", metavar="NAME", help="The name of the cluster, to skip the confirmation.")
+@click.option(
+    "--without-copy", is_flag=True, help="Do not copy the old data, if a host has not enough free space."
+)
 @json_option
 @file_option
 def recover(
     file: Path, yes_recover: str | None, fenced: tuple[str, ...], without_copy: bool, as_json: bool
 ) -> int:
-    """Rebuild a cluster that has lost its quorum, from the newest data within reach.
+    """Recover a cluster that has lost its quorum.
 
-    Refuses where something that costs nothing would do. A snapshot of each survivor is kept on this machine
-    first, and a copy of its data on its own host before anything takes its place. Where a member does not answer, its
-    data is taken off its disk: that is a plan of its own before the other. With --json nobody is asked: without
-    --yes-recover it ends with the plan, and with 3.
+    If the quorum can be repaired without losing data, recover does only that. Otherwise it rebuilds the cluster on one
+    host, from the newest data that it can reach. Writes that only the lost members had are then lost.
+
+    Before the rebuild, a snapshot of each surviving member is saved on this machine, and its data is copied on its own
+    host. If a member does not respond, its data is read from its disk; this is a separate plan with its own
+    confirmation.
+
+    With --json and without --yes-recover, it only prints the plan, and the exit code is 3.
+
+    \b
+    Examples:
+      etcdup recover
+      etcdup recover --fenced infra2 --fenced infra3
     """
     from etcdup.cli.restore.recover import recover_cluster
 
@@ -154,12 +205,14 @@ def recover(
 
 @click.command(context_settings=HELP_OPTIONS)
 @json_option
-@click.option("--disk", is_flag=True, help="Also time small writes where no member has its data yet.")
+@click.option(
+    "--disk", is_flag=True, help="Also measure small writes on disks that have no data of a member yet."
+)
 @file_option
 def check(file: Path, as_json: bool, disk: bool) -> int:
-    """Look for what is wrong, or will be: before there is a cluster, and ever after. Changes nothing.
+    """Check hosts, members, certificates and settings for problems. Change nothing.
 
-    Ends with 1 when something is wrong, with 0 when there is advice at most.
+    It works before there is a cluster, too. The exit code is 1 if a finding is `wrong`, and 0 if there is only advice.
     """
     from etcdup.cli.status.check import check_cluster
 
@@ -167,10 +220,10 @@ def check(file: Path, as_json: bool, disk: bool) -> int:
 
 
 @click.command(context_settings=HELP_OPTIONS)
-@click.option("--yes-destroy", metavar="NAME", help="The cluster's name, instead of being asked for it.")
+@click.option("--yes-destroy", metavar="NAME", help="The name of the cluster, to skip the confirmation.")
 @file_option
 def destroy(file: Path, yes_destroy: str | None) -> int:
-    """Stop the cluster for good. Its data is moved aside on each host, never deleted."""
+    """Stop the cluster permanently. Its data is archived on each host, never deleted."""
     from etcdup.cli.apply.destroy import destroy_cluster
 
     return destroy_cluster(file, yes_destroy)

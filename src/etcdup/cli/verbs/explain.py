@@ -11,8 +11,12 @@ from etcdup.cli.verbs.options import HELP_OPTIONS, json_option
 def explain(what: tuple[str, ...], as_json: bool) -> int:
     """Explain a rule by its number, or a finding by its code.
 
-    For example `etcdup explain 18` or `etcdup explain clock-differs`. Plans, refusals and findings print the numbers
-    of their rules. Without an argument, it lists all rules and codes.
+    Plans, refusals and findings print the numbers of their rules. Without an argument, it lists all rules and codes.
+
+    \b
+    Examples:
+      etcdup explain 18
+      etcdup explain clock-differs
     """
     from etcdup.cli.access.explain import explain as print_explanation
 

@@ -17,7 +17,7 @@ IDENTITY_VARIABLE = "ETCDUP_BACKUP_IDENTITY"
 
 
 def _choose_file(context: click.Context, _: click.Parameter, value: Path | None) -> Path:
-    """The verb's own -f, else the one before the verb, else the environment's, else the default."""
+    """Return the -f after the verb, or the one before the verb, or $ETCDUP_FILE, or the default."""
     outer = context.parent
     while value is None and outer is not None:
         value, outer = outer.params.get("file"), outer.parent
@@ -25,31 +25,31 @@ def _choose_file(context: click.Context, _: click.Parameter, value: Path | None)
 
 
 def file_option(decorated: Decorated) -> Decorated:
-    """`-f FILE`, before the verb or after it."""
+    """Add `-f FILE`, which is accepted before and after the verb."""
     option = click.option(
         "-f",
         "--file",
         type=click.Path(path_type=Path),
         metavar="FILE",
         callback=_choose_file,
-        help=f"The cluster's file.  [default: ${FILE_VARIABLE} or cluster.yaml]",
+        help=f"The file of the cluster.  [default: ${FILE_VARIABLE} or cluster.yaml]",
     )
     return option(decorated)
 
 
 def json_option(decorated: Decorated) -> Decorated:
-    """`--json`: data for programs on stdout."""
-    return click.option("--json", "as_json", is_flag=True, help="Data for programs.")(decorated)
+    """Add `--json`: data for programs on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(decorated)
 
 
 def identity_option(decorated: Decorated) -> Decorated:
-    """`--identity FILE`: what decrypts a backup."""
+    """Add `--identity FILE`: the private key that decrypts a backup."""
     option = click.option(
         "--identity",
         type=click.Path(path_type=Path),
         metavar="FILE",
         envvar=IDENTITY_VARIABLE,
-        help=f"The private key of an encrypted backup, as age-keygen wrote it.  [default: ${IDENTITY_VARIABLE}]",
+        help=f"The private key of encrypted backups, as age-keygen writes it.  [default: ${IDENTITY_VARIABLE}]",
     )
     return option(decorated)
 

@@ -1,4 +1,4 @@
-"""A cluster to play with."""
+"""The verb that runs a cluster on this machine."""
 
 from pathlib import Path
 
@@ -8,12 +8,21 @@ from etcdup.cli.verbs.options import HELP_OPTIONS
 
 
 @click.command(context_settings=HELP_OPTIONS)
-@click.option("--dir", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Where it lives.")
-@click.option("--version", metavar="X.Y.Z", help="Which etcd.")
+@click.option(
+    "--dir", "folder", type=click.Path(path_type=Path), metavar="DIR", help="The folder of the demo."
+)
+@click.option("--version", metavar="X.Y.Z", help="The version of etcd.")
 @click.option("--members", type=click.Choice(["1", "3", "5", "7"]), default="3", show_default=True)
-@click.option("--down", is_flag=True, help="Stop it and delete its folder.")
+@click.option("--down", is_flag=True, help="Stop the demo and delete its folder.")
 def demo(folder: Path | None, version: str | None, members: str, down: bool) -> int:
-    """Bring up three real members with TLS on this machine, in seconds. No root, no systemd."""
+    """Start three real members with TLS on this machine, without root and systemd.
+
+    \b
+    Examples:
+      etcdup demo
+      etcdup demo --members 5 --version 3.6.14
+      etcdup demo --down
+    """
     from etcdup.cli.setup.demo import demo_down, demo_up
 
     return demo_down(folder) if down else demo_up(folder, version, int(members))

@@ -1,5 +1,7 @@
-"""What `certs issue`, `forget`, `csr`, `renew` and `rotate-ca` tell programs. Pure; stable within a `format`: keys may
-join, none changes its meaning. No key material is in it: keys are named by their paths."""
+"""The data of `certs issue`, `forget`, `csr`, `renew` and `rotate-ca` for programs. Pure.
+
+Within one `format`, keys may be added, but no key changes its meaning. There is no key material, only paths of keys.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +21,11 @@ from etcdup.ops.world.health import Health
 def consumer_json(
     spec: Spec, name: str, role: str, issued: IssuedConsumer, configuration: str
 ) -> dict[str, Any]:
-    """`key` is null where it belongs to a request, and so is not here. `replaced` is the certificate of before, which
-    etcd takes until its `not_after`, or until its CA is dropped; null where there was none that it takes."""
+    """Return what `certs issue` did.
+
+    `key` is null if the consumer made its own key. `replaced` is the previous certificate: etcd accepts it until its
+    `not_after`, or until its CA is dropped. It is null if there is no previous certificate that etcd accepts.
+    """
     replaced = issued.replaced
     return {
         "format": 1,
@@ -37,7 +42,7 @@ def consumer_json(
 
 
 def archived_consumer_json(spec: Spec, name: str, kept: Path, cert: CertSeen) -> dict[str, Any]:
-    """etcd lets its holder in until `not_after`, or until its CA is dropped."""
+    """Return what `certs forget` did. etcd accepts the certificate until `not_after`, or until its CA is dropped."""
     return {"format": 1, "cluster": spec.name, "name": name, "kept": str(kept), **_validity(cert)}
 
 
@@ -50,7 +55,7 @@ def _validity(cert: CertSeen) -> dict[str, Any]:
 
 
 def requests_json(spec: Spec, folder: Path, written: Sequence[Path], section: str) -> dict[str, Any]:
-    """Where each signed certificate has to be put, and what it must hold."""
+    """Return the path that each signed certificate must have, and what it must contain."""
     wanted = {each.role: each for each in desired_certs(spec)}
     requests = []
     for path in written:
@@ -80,7 +85,10 @@ def requests_json(spec: Spec, folder: Path, written: Sequence[Path], section: st
 def renewal_json(
     spec: Spec, renewed: CertsToRenew, steps: int, found: Sequence[ServedCert], results: Sequence[Health]
 ) -> dict[str, Any]:
-    """`ports` is what each serves now, by a new handshake; `members` is empty where they are not healthy."""
+    """Return what `certs renew` did. `ports` is what each port serves in a new handshake.
+
+    `members` is empty if not all members became healthy.
+    """
     ports = [
         {
             "host": each.host,
@@ -110,8 +118,10 @@ def rotation_json(
     results: Sequence[Health],
     following: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """`phase` is the one that is whole now: null where no change of CA is under way. `next` is what the next run does,
-    and what consumers have to have before it."""
+    """Return the state of a CA rotation. `phase` is the phase that is complete, null if no rotation is in progress.
+
+    `next` is the next phase, and what consumers need before it.
+    """
     return {
         "format": 1,
         "cluster": spec.name,
@@ -124,15 +134,17 @@ def rotation_json(
 
 
 def next_phase_json(
-    observed: Observed, stage: RotationStage, word: str, ca: str, connected: Mapping[str, Sequence[str]]
+    observed: Observed, stage: RotationStage, need: str, ca: str, connected: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """`consumers` are those whose newest certificate, as far as is known here, only the old CA signed; `connected` who
-    has a connection to a client port now, by address, whatever certificate that began with."""
+    """Return the next phase. `consumers` are those whose newest certificate in the PKI is signed by the old CA.
+
+    `connected` are the addresses that have a connection to a client port now, with any certificate.
+    """
     return {
         "phase": stage,
-        "consumers_need": word,
+        "consumers_need": need,
         "ca": ca,
         "consumers": list(consumers_of_old_ca(observed.pki)) if stage == "drop" else [],
         "connected": [{"address": address, "to": list(to)} for address, to in connected.items()],
-        "command": f"etcdup certs rotate-ca --consumers-have {word}",
+        "command": f"etcdup certs rotate-ca --consumers-have {need}",
     }

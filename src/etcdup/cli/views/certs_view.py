@@ -1,4 +1,4 @@
-"""The cluster's certificates as text and as data. Pure: the same in, the same out."""
+"""The cluster's certificates, as text and as data. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ _HEADINGS = ("CERTIFICATE", "LEFT", "SEEN")
 
 
 def render_inventory(inventory: Inventory, raft: str, paint: Paint) -> str:
-    """Two lines a certificate, then the links between members, then whatever is wrong, then the verdict."""
+    """Return two lines for each certificate, then the links between members, the findings and the verdict."""
     rows = [
         _HEADINGS,
         *((", ".join(row.roles), _left(row), "; ".join(row.locations)) for row in inventory.rows),
@@ -34,24 +34,25 @@ def _archived_lines(inventory: Inventory) -> list[str]:
     if not count:
         return []
     return [
-        f"  etcd still takes {count_text(count, 'certificate')} that nobody should use: it asks no revocation list",
-        "  (where such a key may be in wrong hands, `etcdup certs rotate-ca` ends it)",
+        f"  etcd still accepts {count_text(count, 'certificate')} that no client should use, because etcd checks no "
+        "revocation list",
+        "  (if such a key may be compromised, run `etcdup certs rotate-ca`)",
     ]
 
 
 def render_served(found: Sequence[ServedCert], paint: Paint) -> str:
-    """A line a port: what it serves to a new handshake, and whether that is what it should."""
+    """Return one line for each port: the certificate that it serves in a new handshake, and what is wrong with it."""
     return "".join(_served_line(each, paint) for each in found)
 
 
 def _served_line(served: ServedCert, paint: Paint) -> str:
-    place = f"{served.host}:{served.port}"
+    port = f"{served.host}:{served.port}"
     if served.until is None:
-        return f"{place} {paint('red', served.why)}\n"
+        return f"{port} {paint('red', served.why)}\n"
     what = f"serial {served.serial} until {served.until:%Y-%m-%d %H:%M} UTC"
     if served.why:
-        return f"{place} {paint('red', served.why)}: {what}\n"
-    return f"{place} {paint('green', 'serves')} {what}\n"
+        return f"{port} {paint('red', served.why)}: {what}\n"
+    return f"{port} {paint('green', 'serves')} {what}\n"
 
 
 def _left(row: CertRow) -> str:
@@ -75,7 +76,9 @@ def _link_lines(links: Sequence[Link], paint: Paint) -> list[str]:
     broken = [link for link in links if link.why]
     if links and not broken:
         ports = " and ".join(f"{port} port" for port in dict.fromkeys(link.port for link in links))
-        return [f"  every member reached every other's {ports} ({count_text(len(links), 'new handshake')})"]
+        return [
+            f"  every member reached the {ports} of every other member ({count_text(len(links), 'new handshake')})"
+        ]
     return [f"  {paint('yellow', '!')} {link.problem}" for link in broken]
 
 
@@ -83,16 +86,21 @@ def _verdict(inventory: Inventory, paint: Paint) -> str:
     soon = [row for row in inventory.rows if row.ends_soon]
     if inventory.is_ok:
         first = min(row.days_left for row in inventory.rows if row.in_use)
-        return f"certificates are {paint('bold green', 'well')}: the first ends in {count_text(first, 'day')}"
+        return (
+            f"certificates are {paint('bold green', 'ok')}: the first expires in {count_text(first, 'day')}"
+        )
     parts = [f"{count_text(len(soon), 'certificate')} to renew"] if soon else []
     wrong = len(inventory.findings) + sum(bool(link.why) for link in inventory.links)
     parts += [f"{count_text(wrong, 'finding')}"] if wrong else []
-    return f"certificates are {paint('bold yellow', 'not well')}: {', '.join(parts)}"
+    return f"certificates {paint('bold yellow', 'need attention')}: {', '.join(parts)}"
 
 
 def inventory_json(inventory: Inventory, raft: str) -> dict[str, Any]:
-    """`days_left` is below 0 for what has expired. What is not `in_use` is a former member's, or a consumer's that is
-    forgotten or replaced: etcd lets its holder in until it ends or its CA is dropped."""
+    """Return the inventory as data. `days_left` is below 0 for an expired certificate.
+
+    A certificate that is not `in_use` belongs to a former member, or to a consumer that was forgotten or got a newer
+    certificate. etcd accepts it until it expires, or until its CA is dropped.
+    """
     return {
         "format": 1,
         "well": inventory.is_ok,

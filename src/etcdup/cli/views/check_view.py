@@ -1,4 +1,4 @@
-"""A check as text and as data. Pure."""
+"""The result of `check`, as text and as data. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,7 +15,7 @@ _STYLES = {"wrong": "bold red", "advice": "yellow", "untried": "dim"}
 
 
 def render_check(spec: Spec, evidence: Evidence, findings: Sequence[Finding], paint: Paint) -> str:
-    """Findings by host, each with why it matters and what to do; then what was measured; then the verdict."""
+    """Return the findings by host, then the measurements, then the verdict."""
     lines = []
     for host, group in groupby(findings, key=lambda each: each.host):
         lines.append(paint("bold", host or f"cluster {spec.name}"))
@@ -42,17 +42,19 @@ def _lines(each: Finding, paint: Paint) -> list[str]:
 
 
 def _measurement_lines(closer: HostInspection | None) -> list[str]:
-    """`infra1: /var/lib/etcd on /dev/sda1 (ext4, mounted at /), 40.0 GiB free`; below it the log's disk, if it has one
-    of its own, then `round trips 0.1 ms to infra2, 0.1 ms to infra3; systemd rates the unit 1.9 of 10`."""
+    """Return the disks of a host, and below them its round trips, its fsync times and the exposure of its unit.
+
+    For example `infra1: /var/lib/etcd on /dev/sda1 (ext4, mounted at /), 40.0 GiB free`.
+    """
     if closer is None:
         return []
     parts = [f"{ms:.1f} ms to {name}" for name, ms in sorted(closer.round_trips_ms.items())]
     said = [f"round trips {', '.join(parts)}"] if parts else []
     if closer.fsyncs_ms:
         p99 = sorted(closer.fsyncs_ms)[len(closer.fsyncs_ms) * 99 // 100 - 1]
-        said.append(f"99 of 100 small writes within {p99:.1f} ms")
+        said.append(f"99 % of small writes within {p99:.1f} ms")
     if closer.exposure is not None and closer.settings:
-        said.append(f"systemd rates the unit {closer.exposure} of 10 (lower is safer)")
+        said.append(f"systemd rates the unit's exposure {closer.exposure} of 10 (lower is safer)")
     lines = [*map(_disk, closer.disks), *(["; ".join(said)] if said else [])]
     heads = [f"{closer.host}:", *[" " * (len(closer.host) + 1)] * len(lines)]
     return [f"  {head} {line}" for head, line in zip(heads, lines, strict=False)]
@@ -65,9 +67,9 @@ def _disk(disk: Disk) -> str:
 
 def _verdict(findings: Sequence[Finding], paint: Paint) -> str:
     if not findings:
-        return paint("bold green", "nothing found")
+        return paint("bold green", "no findings")
     counts = {level: sum(each.level == level for each in findings) for level in LEVELS}
-    words = {"wrong": "wrong", "advice": "advised", "untried": "not tried"}
+    words = {"wrong": "wrong", "advice": "advice", "untried": "not checked"}
     said = ", ".join(f"{count} {words[level]}" for level, count in counts.items() if count)
     style = _STYLES[worst_level(tuple(findings)) or "untried"]
     return f"{count_text(len(findings), 'finding')}: {paint(style, said)}"

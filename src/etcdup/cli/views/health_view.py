@@ -1,4 +1,4 @@
-"""A proof of health as text. Pure: the same in, the same out."""
+"""A proof of health as text and as data. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from etcdup.ops.world.health import Health, has_quorum
 
 
 def render_health(results: Sequence[Health], paint: Paint, differences: Sequence[str] = ()) -> str:
-    """A line a member in etcdctl's words, what differs from cluster.yaml, and the verdict as the last line."""
+    """Return one line for each member in etcdctl's format, then the differences from cluster.yaml and the verdict."""
     lines = [_health_line(result, paint) for result in results]
     said = verdict(results, differences)
     colour = {"healthy": "green", "degraded": "yellow"}.get(said, "red")
@@ -16,7 +16,10 @@ def render_health(results: Sequence[Health], paint: Paint, differences: Sequence
 
 
 def verdict(results: Sequence[Health], differences: Sequence[str] = ()) -> str:
-    """`healthy`, `degraded` (a quorum is proved; a member is not, or is another than wanted) or `unavailable`."""
+    """Return `healthy`, `degraded` or `unavailable`.
+
+    `degraded`: a quorum is proved healthy, but some member is not, or the member list differs from cluster.yaml.
+    """
     if all(result.ok for result in results) and not differences:
         return "healthy"
     return "degraded" if has_quorum(tuple(results)) else "unavailable"

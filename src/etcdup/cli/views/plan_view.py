@@ -1,4 +1,4 @@
-"""A plan, and why there is none, as text. Pure: the same in, the same out."""
+"""A plan or a refusal, as text. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from etcdup.core.plan.steps import (
 )
 
 _COLOURS = {"+": "green", "~": "yellow", "!": "yellow", "-": "red"}
-# Columns that a reason needs to be readable beside its step.
+# If a reason has fewer columns next to its step, it is printed on the next line.
 _MIN_REASON_WIDTH = 44
 _INDENT = "      "
 _SUMMARY_COUNTS = ((AddLearner, "member joins", "members join"), (RemoveMember, "leaves", "leave"))
@@ -27,7 +27,7 @@ _SUMMARY_COUNTS = ((AddLearner, "member joins", "members join"), (RemoveMember, 
 
 @dataclass(frozen=True)
 class Line:
-    """Steps of one kind and reason, on one or more hosts."""
+    """Steps with the same text and the same reason, on one or more hosts."""
 
     glyph: str
     label: str
@@ -43,8 +43,11 @@ class Line:
 
 
 def render_plan(plan: Plan, paint: Paint, width: int = 100) -> str:
-    """Every step with its reason, files' differences, what it does to the quorum and what is there should it be cut
-    short; versions on the way with a heading each."""
+    """Return each step with its reason, its changes of files, and its effect on the quorum.
+
+    If the plan passes through several versions of etcd, each version has a heading. The text ends with the state that
+    an interruption leaves, with the notes and with a summary.
+    """
     heading = paint("bold", f"cluster {plan.cluster}")
     if plan.is_empty:
         return "\n".join([*_note_lines(plan.notes, paint, width), f"{heading}: nothing to do"]) + "\n"
@@ -66,15 +69,15 @@ def render_plan(plan: Plan, paint: Paint, width: int = 100) -> str:
 
 
 def render_edit(path: str, diff: str, paint: Paint) -> str:
-    """What will be changed in the operator's own file."""
+    """Return the change of the operator's own file, as a diff."""
     lines = [f"        {_diff_line(line, paint)}" for line in _hunks(diff)]
-    heading = f"  {paint('yellow', '~')} write {paint('bold', path)}, before any host is changed"
+    heading = f"  {paint('yellow', '~')} write {paint('bold', path)}, before any host changes"
     return "\n".join([heading, *lines]) + "\n"
 
 
 def render_refusal(refusal: Refusal, paint: Paint, width: int = 100) -> str:
-    """Every reason with its own hint below it, for `plan`, which changes nothing and may tell all."""
-    parts = [paint("bold", f"cluster {refusal.cluster}") + ": nothing can be done now", ""]
+    """Return each reason with its hint below it."""
+    parts = [paint("bold", f"cluster {refusal.cluster}") + ": the plan is refused", ""]
     for reason in refusal.reasons:
         parts.append(f"  {paint('red', '✗')} {reason.message}{_rules_text(reason.rules, paint)}")
         if reason.hint:
@@ -84,7 +87,7 @@ def render_refusal(refusal: Refusal, paint: Paint, width: int = 100) -> str:
 
 
 def summary(plan: Plan) -> str:
-    """`14 steps on 4 hosts: 1 member joins, 1 leaves, 1 restart`."""
+    """Return a count of the steps: `14 steps on 4 hosts: 1 member joins, 1 leaves, 1 restart`."""
     hosts = {name for step in plan.steps for name in hosts_of(step)}
     steps = count_text(len(plan.steps), "step") + (f" on {count_text(len(hosts), 'host')}" if hosts else "")
     tallies = []
@@ -97,7 +100,7 @@ def summary(plan: Plan) -> str:
 
 
 def plan_lines(steps: Sequence[Step]) -> list[Line]:
-    """Steps in their order; the same on several hosts at once is one line."""
+    """Return the steps in their order. A step that runs on several hosts at the same time is one line."""
     lines = []
     for phase in phases(steps):
         alike: dict[tuple[str, str], list[Step]] = {}
@@ -110,7 +113,7 @@ def plan_lines(steps: Sequence[Step]) -> list[Line]:
 
 
 def split_by_version(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
-    """The steps, cut after the last restart into each version; what follows the last of all belongs to it."""
+    """Split the steps after the last restart into each version. Steps after the last version belong to it."""
     versions = list(dict.fromkeys(step.version for step in steps if isinstance(step, RestartMember)))
     hops: list[tuple[Step, ...]] = []
     begin = 0
@@ -130,8 +133,10 @@ def _version_heading(number: int, hops: Sequence[Sequence[Step]], paint: Paint) 
 
 @dataclass
 class _View:
-    """Steps as text, reasons beside them where there is room, else below. A difference that was shown for one host
-    is only referred to for the next."""
+    """Steps as text, with the reasons next to them if the terminal is wide enough, otherwise below.
+
+    A diff is shown once. The next host with the same diff only refers to it.
+    """
 
     paint: Paint
     width: int
@@ -146,11 +151,11 @@ class _View:
 
     def step(self, line: Line) -> Iterator[str]:
         left = f"  {line.glyph} {line.label:{self.label}}  {line.where:{self.where}}  "
-        beside = self.width - len(left) >= _MIN_REASON_WIDTH
-        indent = " " * len(left) if beside else _INDENT
+        is_wide = self.width - len(left) >= _MIN_REASON_WIDTH
+        indent = " " * len(left) if is_wide else _INDENT
         first, *rest = self._reason(line.reason, _rules_suffix(line.steps[0].rules), indent)
         painted = left.replace(line.glyph, self.paint(_COLOURS[line.glyph], line.glyph), 1)
-        if beside:
+        if is_wide:
             yield f"{painted}{first.removeprefix(indent)}".rstrip()
         else:
             yield painted.rstrip()
@@ -170,7 +175,7 @@ class _View:
             yield f"{indent}{lines[-1]}{self.paint('dim', rules)}"
 
     def _changes(self, steps: Iterable[Step]) -> Iterator[str]:
-        """Differences of files, each once with the hosts that it is the same on."""
+        """Yield the diffs of files, each once with all hosts that have it."""
         hosts: dict[tuple[str, tuple[str, ...]], tuple[str, list[str]]] = {}
         for step in steps:
             if isinstance(step, InstallFiles):
@@ -192,11 +197,11 @@ class _View:
 
 
 def _if_killed_lines(steps: Iterable[Step], paint: Paint, width: int) -> list[str]:
-    """What is there should etcdup die in the middle of a step: each kind of step once."""
+    """Return what an interruption leaves, for each kind of step once."""
     kinds = {kind_text(step): step.if_cut for step in steps if step.if_cut != Step.if_cut}
     if not kinds:
         return []
-    text = [paint("dim", "If it is cut short, the next run goes on. Cut in the middle of:")]
+    text = [paint("dim", "If this run is interrupted, the next run resumes. What an interruption leaves:")]
     for label, said in kinds.items():
         text += _wrapped(f"{label}: {said}", "  ", width, lambda line: paint("dim", line), hanging="    ")
     return [*text, ""]
@@ -210,12 +215,12 @@ def _wrapped(text: str, indent: str, width: int, paint: Callable[[str], str], ha
 
 
 def _hunks(diff: str) -> list[str]:
-    """The diff without its heading: the file's name is said above it."""
+    """Return the diff without its heading, because the name of the file is printed above it."""
     return [line for line in diff.splitlines() if not line.startswith(("--- ", "+++ ", "@@"))]
 
 
 def _changed_lines(diff: str) -> tuple[str, ...]:
-    """What is taken out and put in; the lines around it may be each host's own."""
+    """Return the removed and added lines. The context lines may differ between hosts."""
     return tuple(line for line in _hunks(diff) if line[:1] in "+-")
 
 
@@ -235,7 +240,7 @@ def _rules_suffix(rules: tuple[int, ...]) -> str:
 
 
 def _note_lines(notes: Iterable[str], paint: Paint, width: int) -> list[str]:
-    """The first line of each begins with a word in colour, which `wrap` must not count."""
+    """Return the notes. `wrap` must not count the colour of the first word, so the colour is added last."""
     shown = []
     for note in dict.fromkeys(notes):
         first, *rest = _wrapped(f"note: {note}", "  ", width, str, hanging=_INDENT)

@@ -1,12 +1,12 @@
-"""What consumers have to do between the phases of a change of CA, as text. Pure."""
+"""What consumers have to do between the phases of a CA rotation, as text. Pure."""
 
 from collections.abc import Mapping, Sequence
 
 from etcdup.core.certs.ca_rotation import RotationStage, consumers_of_old_ca
 from etcdup.core.observed.model import Observed
 
-# What consumers have to have before a phase, as the operator confirms it: each phase by a word of its own, so that the
-# same command, run again after a kill, never confirms the next one.
+# What consumers need before a phase, as the operator confirms it with `--consumers-have`. Each phase has another value.
+# So the same command, run again after a kill, never confirms the next phase.
 CONFIRMATIONS: dict[RotationStage, str] = {"sign": "ca", "drop": "certs"}
 NEXT_STAGE: dict[RotationStage | None, RotationStage] = {"trust": "sign", "sign": "drop"}
 
@@ -14,13 +14,13 @@ Connected = Mapping[str, Sequence[str]]
 
 
 def instructions(folder: str, observed: Observed, before: RotationStage, connected: Connected) -> list[str]:
-    """Return what the operator has to do before this phase. `folder` is the PKI's."""
+    """Return what the operator has to do before this phase. `folder` is the folder of the PKI."""
     if before == "sign":
         return [
-            f"now: give every consumer {folder}/ca.pem as its CA file. It holds the old CA and the new one",
-            "  kube-apiserver: --etcd-cafile on each control plane host, and restart it there; "
+            f"now: give {folder}/ca.pem to each consumer as its CA file. It contains the old CA and the new CA",
+            "  kube-apiserver: set --etcd-cafile on each control plane host, then restart it; "
             "patroni: etcd3.cacert; prometheus: ca_file",
-            "  whoever trusts the old CA alone loses the cluster with the next phase",
+            "  Clients that trust only the old CA cannot connect after the next phase.",
             *_connected_lines(connected),
         ]
     issue = [
@@ -28,29 +28,29 @@ def instructions(folder: str, observed: Observed, before: RotationStage, connect
         for name in consumers_of_old_ca(observed.pki)
     ]
     return [
-        "now: give every consumer a certificate of the new CA, and restart what reads it at start only",
-        *(issue or ["  none that was issued here has one of the old CA alone"]),
+        "now: give each consumer a certificate of the new CA. Restart those that read it only at their start",
+        *(issue or ["  no consumer that etcdup issued a certificate to has one of the old CA only"]),
         *_connected_lines(connected),
-        "  which certificate each of them shows cannot be seen as long as it is taken. Whoever copied `admin` has "
-        "to copy it again",
-        "  whoever still shows one of the old CA is turned away by the first member of the next phase, which then "
-        "stops there; a client that knows that member alone is locked out",
+        "  etcdup cannot see which certificate a client uses while members accept both CAs. If you copied the `admin` "
+        "certificate, copy it again.",
+        "  Clients that still use an old-CA certificate will be rejected by the first member updated in the next "
+        "phase. The rotation pauses there. Clients configured with only that endpoint lose access.",
     ]
 
 
 def continue_hint(stage: RotationStage) -> str:
-    return f"then `etcdup certs rotate-ca --consumers-have {CONFIRMATIONS[stage]}` goes on"
+    return f"then run `etcdup certs rotate-ca --consumers-have {CONFIRMATIONS[stage]}`"
 
 
 def finished_lines(folder: str) -> list[str]:
     return [
-        "the old CA is trusted no more: no change of CA is under way",
-        f"consumers may drop it too, with {folder}/ca.pem as it is now; a client that still "
-        "shows a certificate of the old CA is turned away, which etcd's log says",
+        "no member trusts the old CA any more: no CA rotation is in progress",
+        f"consumers can drop it too: {folder}/ca.pem no longer contains it. Members reject clients that still use a "
+        "certificate of the old CA, and etcd logs each rejection",
     ]
 
 
 def _connected_lines(connected: Connected) -> list[str]:
     if not connected:
-        return ["  nobody is connected to a client port right now, but the hosts themselves"]
+        return ["  no clients are connected except the cluster's own hosts"]
     return [f"  connected now: {address} (to {', '.join(names)})" for address, names in connected.items()]

@@ -1,4 +1,4 @@
-"""What `status` shows, as data for --json and as a table. Pure."""
+"""The status of a cluster, as data for `--json` and as a table. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ CERT_SOON_DAYS = 30
 
 @dataclass(frozen=True)
 class Status:
-    """One cluster at one moment. `members` are in cluster.yaml's order, then those that it does not name.
+    """One cluster at one time. `members` has the order of cluster.yaml, followed by members that it does not name.
 
-    `voters` is how many have a vote by the cluster's own list, and as cluster.yaml says where none is told;
-    `differences` are lines; `downgrade_to` is the minor of a downgrade under way.
+    `voters` is the number of voters in the member list. If no member reports a list, it is the size in cluster.yaml.
+    `differences` are lines of text. `downgrade_to` is the target minor of a downgrade that is enabled.
     """
 
     cluster: str
@@ -40,7 +40,7 @@ class Status:
 
     @property
     def can_lose(self) -> int:
-        """How many healthy voters may still fail before writes stop; below 0 they have."""
+        """Return how many healthy voters can fail before the quorum is lost. Below 0, it is lost."""
         return self.healthy - quorum_of(self.voters)
 
     @property
@@ -65,7 +65,7 @@ def status_of(spec: Spec, observed: Observed, backups: dict[str, Any] | None = N
 
 
 def status_json(status: Status) -> dict[str, Any]:
-    """A stable form: keys may join it, none changes its meaning within a `format`."""
+    """Return the status as data. Within one `format`, keys may be added, but no key changes its meaning."""
     return {
         "format": 1,
         "cluster": status.cluster,
@@ -85,7 +85,7 @@ def status_json(status: Status) -> dict[str, Any]:
 
 
 def render_status(status: Status, paint: Paint) -> str:
-    """A heading, a row a member, why those that are not well are not, and what differs from cluster.yaml."""
+    """Return a heading, one row for each member, why a member is unhealthy, and the differences from cluster.yaml."""
     parts = [_heading(status, paint), ""]
     parts += _table([_HEADINGS, *(_row(member) for member in status.members)], status.members, paint)
     whys = [line for member in status.members for line in _why_lines(member, paint)]
@@ -94,15 +94,15 @@ def render_status(status: Status, paint: Paint) -> str:
     return "\n".join([*parts, *(["", *whys] if whys else []), *backups]) + "\n"
 
 
-def _backups(told: dict[str, Any], now: datetime) -> str:
-    if told["why"] and told["last"] is None:
-        return f"last backup: unknown, {told['why']}"
+def _backups(facts: dict[str, Any], now: datetime) -> str:
+    if facts["why"] and facts["last"] is None:
+        return f"last backup: unknown, {facts['why']}"
     words = []
-    for what, each in (("last backup", told["last"]), ("last proved", told["last_proved"])):
+    for what, each in (("last backup", facts["last"]), ("last proved", facts["last_proved"])):
         age = each and max((now - datetime.fromisoformat(each["taken_at"])).total_seconds(), 0)
         words.append(f"{what}: {each['name']}, {show_duration(age)} old" if each else f"{what}: none")
-    words += [f"the last one is not in {place}" for place in told["lacking"]]
-    return " · ".join([*words, *filter(None, [told["why"]])])
+    words += [f"the last backup is not in {place}" for place in facts["lacking"]]
+    return " · ".join([*words, *filter(None, [facts["why"]])])
 
 
 def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _role(seen: MemberSeen) -> str:
 
 
 def _certificate(observed: Observed, name: str) -> dict[str, Any] | None:
-    """The certificate of this member that expires first."""
+    """Return the certificate of this member that expires first."""
     own = [
         (cert.not_after, role, cert)
         for role, cert in observed.pki.certs.items()
@@ -166,7 +166,7 @@ def _heading(status: Status, paint: Paint) -> str:
     healthy = f"{status.healthy} of {count_text(status.voters, 'member')} healthy"
     parts = [paint("bold", f"cluster {status.cluster}")]
     if status.can_lose < 0:
-        what = "no quorum: writes stand still" if status.answers else "no member answers"
+        what = "no quorum: no writes" if status.answers else "no member responds"
         parts += [paint("bold red", healthy), paint("bold red", what)]
     else:
         colour = "green" if status.healthy == status.voters else "yellow"
@@ -175,7 +175,7 @@ def _heading(status: Status, paint: Paint) -> str:
     if status.answers:
         parts.append(paint("bold red", f"alarm: {alarms}") if alarms else paint("dim", "no alarms"))
     if status.downgrade_to:
-        parts.append(paint("yellow", f"downgrade to {status.downgrade_to} under way"))
+        parts.append(paint("yellow", f"downgrade to {status.downgrade_to} enabled"))
     return paint("dim", " · ").join(parts)
 
 
@@ -230,10 +230,10 @@ def _painted_row(line: str, row: tuple[str, ...], member: dict[str, Any], paint:
 def _why_lines(member: dict[str, Any], paint: Paint) -> list[str]:
     lines = []
     if member["why"]:
-        mark = paint("yellow" if member["role"] else "red", "✗")
-        lines.append(f"  {mark} {member['name']}: {member['why']}")
+        symbol = paint("yellow" if member["role"] else "red", "✗")
+        lines.append(f"  {symbol} {member['name']}: {member['why']}")
     if not member["reachable"]:
         lines.append(
-            f"  {paint('yellow', '!')} {member['name']} cannot be reached: {member['unreachable_why']}"
+            f"  {paint('yellow', '!')} {member['name']} is not reachable: {member['unreachable_why']}"
         )
     return lines

@@ -11,18 +11,18 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "
 
 @dataclass(frozen=True)
 class Paint:
-    """Wraps text in ANSI colours when `colour` is set."""
+    """Add ANSI colours to text if `colour` is set."""
 
     colour: bool = False
 
     @classmethod
     def for_stream(cls, stream: IO[str]) -> "Paint":
-        """In colour on a terminal that has some, unless $NO_COLOR is set (no-color.org)."""
+        """Use colours on a terminal that has them, unless $NO_COLOR is set (https://no-color.org)."""
         plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         return cls(stream.isatty() and not plain)
 
     def __call__(self, style: str, text: str) -> str:
-        """`style` is one or more words, such as `bold red`."""
+        """Return the text in this style, which is one or more words such as `bold red`."""
         if not self.colour or not text:
             return text
         codes = ";".join(_CODES[word] for word in style.split())
