@@ -6,17 +6,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
-from textwrap import wrap
 from typing import Any
 
-from etcdup.cli.views.text import Paint, json_text
+from etcdup.cli.views.text import Paint, json_text, wrap_text
 from etcdup.core.rules import CODES, RULES, TOPICS, Code, Rule
 from etcdup.errors import EXIT_DONE, UsageError
 
 _WIDEST = 80
 _NARROWEST = 40
-# A space that `wrap` does not break at: a command stays on one line, and can be copied.
-_FIXED_SPACE = "\N{NO-BREAK SPACE}"
 
 
 def explain(what: str, *, as_json: bool) -> int:
@@ -84,7 +81,7 @@ def _rule_lines(rule: Rule, width: int, paint: Paint) -> Iterator[str]:
     yield ""
     yield paint("bold", "Source")
     for source in sources_of(rule):
-        yield from _indented(source, width)
+        yield from wrap_text(source, width, "  ")
 
 
 def _code_lines(code: Code, width: int, paint: Paint) -> Iterator[str]:
@@ -101,28 +98,14 @@ def _code_lines(code: Code, width: int, paint: Paint) -> Iterator[str]:
 
 
 def _heading(text: str, width: int, paint: Paint) -> list[str]:
-    return [paint("bold", line) for line in wrap(text, width, break_on_hyphens=False)]
+    return [paint("bold", line) for line in wrap_text(text, width)]
 
 
 def _paragraph(title: str, text: str, width: int, paint: Paint) -> Iterator[str]:
     yield ""
     if title:
         yield paint("bold", title)
-    yield from _indented(text, width)
-
-
-def _indented(text: str, width: int) -> list[str]:
-    """Wrap at spaces outside of backquotes only, so that addresses and commands stay whole."""
-    whole = re.sub(r"`[^`]*`", lambda match: match[0].replace(" ", _FIXED_SPACE), text)
-    lines = wrap(
-        whole,
-        width,
-        initial_indent="  ",
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [line.replace(_FIXED_SPACE, " ") for line in lines]
+    yield from wrap_text(text, width, "  ")
 
 
 def overview(paint: Paint) -> str:

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from textwrap import wrap
 
 from etcdup.cli.views.step_texts import count_text, hosts_of, kind_text, step_text
-from etcdup.cli.views.text import Paint
+from etcdup.cli.views.text import Paint, wrap_text
 from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import Step
@@ -22,6 +21,7 @@ _COLOURS = {"+": "green", "~": "yellow", "!": "yellow", "-": "red"}
 # If a reason has fewer columns next to its step, it is printed on the next line.
 _MIN_REASON_WIDTH = 44
 _INDENT = "      "
+_HINT_INDENT = _INDENT + " " * len("hint: ")
 _SUMMARY_COUNTS = ((AddLearner, "member joins", "members join"), (RemoveMember, "leaves", "leave"))
 
 
@@ -79,9 +79,10 @@ def render_refusal(refusal: Refusal, paint: Paint, width: int = 100) -> str:
     """Return each reason with its hint below it."""
     parts = [paint("bold", f"cluster {refusal.cluster}") + ": the plan is refused", ""]
     for reason in refusal.reasons:
-        parts.append(f"  {paint('red', '✗')} {reason.message}{_rules_text(reason.rules, paint)}")
-        if reason.hint:
-            parts.append(f"      {paint('dim', 'hint:')} {reason.hint}")
+        first, *rest = wrap_text(f"✗ {reason.message}{_rules_suffix(reason.rules)}", width, "  ", _INDENT)
+        parts += [first.replace("✗", paint("red", "✗"), 1), *rest]
+        hint = wrap_text(f"hint: {reason.hint}", width, _INDENT, _HINT_INDENT) if reason.hint else []
+        parts += [line.replace("hint:", paint("dim", "hint:"), 1) for line in hint]
     parts += ["", *_note_lines(refusal.notes, paint, width)]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -166,7 +167,7 @@ class _View:
             yield from _wrapped(quorum, _INDENT, self.width, lambda text: self.paint("dim", text))
 
     def _reason(self, reason: str, rules: str, indent: str) -> Iterator[str]:
-        lines = wrap(reason, self.width - len(indent), break_long_words=False) or [""]
+        lines = wrap_text(reason, self.width - len(indent)) or [""]
         yield from (f"{indent}{line}" for line in lines[:-1])
         if rules and len(indent) + len(lines[-1]) + len(rules) > self.width:
             yield f"{indent}{lines[-1]}"
@@ -208,10 +209,7 @@ def _if_killed_lines(steps: Iterable[Step], paint: Paint, width: int) -> list[st
 
 
 def _wrapped(text: str, indent: str, width: int, paint: Callable[[str], str], hanging: str = "") -> list[str]:
-    lines = wrap(
-        text, width, initial_indent=indent, subsequent_indent=hanging or indent, break_long_words=False
-    )
-    return [paint(line) for line in lines]
+    return [paint(line) for line in wrap_text(text, width, indent, hanging or indent)]
 
 
 def _hunks(diff: str) -> list[str]:
@@ -227,10 +225,6 @@ def _changed_lines(diff: str) -> tuple[str, ...]:
 def _diff_line(line: str, paint: Paint) -> str:
     colour = {"+": "green", "-": "red"}.get(line[:1], "dim")
     return paint(colour, line)
-
-
-def _rules_text(rules: tuple[int, ...], paint: Paint) -> str:
-    return paint("dim", _rules_suffix(rules))
 
 
 def _rules_suffix(rules: tuple[int, ...]) -> str:

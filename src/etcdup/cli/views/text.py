@@ -2,11 +2,15 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import IO, Any
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+# A space at which `wrap` does not break a line: a command stays on one line and can be copied.
+_FIXED_SPACE = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,20 @@ def shorten(text: str, width: int) -> str:
     """Return the text on one line, cut to this width."""
     line = " ".join(text.split())
     return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def wrap_text(text: str, width: int, indent: str = "", hanging: str | None = None) -> list[str]:
+    """Return the text as lines of this width. Words, addresses and commands in backquotes stay whole.
+
+    `hanging` is the indent of the lines after the first one; without it they have the same indent.
+    """
+    whole = re.sub(r"`[^`]*`", lambda match: match[0].replace(" ", _FIXED_SPACE), text)
+    lines = wrap(
+        whole,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent if hanging is None else hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_FIXED_SPACE, " ") for line in lines]
