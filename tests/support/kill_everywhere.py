@@ -1,5 +1,6 @@
 """Kill an apply after every single command and every request to etcd, and check what the next apply does."""
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -14,6 +15,10 @@ from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.fake_world import add_machines, bring_up, machines_for, make_plan
+
+
+# `make quick` kills after every seventh command only (tests/conftest.py).
+STRIDE_VARIABLE = "ETCDUP_TEST_STRIDE"
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ async def _kill_points(
     """Yield a new copy of the start for each command of an uninterrupted apply."""
     whole, folder = start.copy_to("whole")
     await apply_and_check(spec, whole, folder)
-    for cut in range(1, len(whole.commands), stride):
+    for cut in range(1, len(whole.commands), stride * int(os.environ.get(STRIDE_VARIABLE, "1"))):
         network, folder = start.copy_to(str(cut))
         yield cut, network, folder
         shutil.rmtree(folder)
