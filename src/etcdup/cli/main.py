@@ -17,7 +17,7 @@ from etcdup import __version__
 from etcdup.cli.run.failure import error_text, show_failure
 from etcdup.cli.run.output import Output
 from etcdup.cli.verbs import access, backups, certs, cluster, explain, try_out
-from etcdup.cli.verbs.options import HELP_OPTIONS, add_output_options, file_option
+from etcdup.cli.verbs.options import HELP_OPTIONS, add_options, file_option, output_options
 
 
 class Verbs(click.Group):
@@ -37,7 +37,7 @@ def cli(file: Path) -> None:
 for module in (try_out, cluster, certs, backups, access, explain):
     for verb in module.VERBS:
         cli.add_command(verb)
-add_output_options(cli)
+add_options(cli, output_options())
 
 
 def run(argv: Sequence[str]) -> int:

@@ -82,7 +82,8 @@ async def _repair_quorum(run: ChangeRun, world: World, observed: Observed, *, su
     plan = make_plan(planner, observed)
     if plan.is_empty:
         raise_refusal(Refusal(spec.name, refuse_rebuild(spec, observed, disks)))
-    change = Change(planner, None if sure else YesNo("Apply this plan, which loses no data?"), prove=False)
+    question = YesNo("Apply this plan, which loses no data?", f"--yes-recover {spec.name}")
+    change = Change(planner, None if sure else question, prove=False)
     return await run_change(run, world, change, plan, observed) is not None
 
 

@@ -37,13 +37,14 @@ class Confirm(Protocol):
 
 @dataclass(frozen=True)
 class YesNo:
-    """A question that is answered with yes or no."""
+    """A question that is answered with yes or no. `option` answers it in advance."""
 
     question: str
+    option: str = "--yes"
 
     async def ask(self, terminal: Terminal) -> None:
         if not terminal.can_confirm:
-            hint = "pass `--yes` to skip the confirmation, or run `etcdup plan` to only see the plan"
+            hint = f"pass `{self.option}` to skip the confirmation"
             raise UsageError(f"confirmation required, but {terminal.why_no_question}", hint=hint)
         if not await terminal.confirm(self.question):
             raise Interrupted("nothing was changed")

@@ -1,29 +1,25 @@
 """How much a run says, and its log file: `--verbose`, `--quiet`, `--log-file`. Imports nothing heavy."""
 
-import json
 import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from etcdup.errors import UsageError
 
 # No command of etcdup has a secret in its arguments. This is the second line of defence.
-_SECRET = re.compile(
-    r"PRIVATE KEY|AGE-SECRET-KEY-|(?:password|passphrase|secret\w*|token)[=:]\s*\S", re.IGNORECASE
-)
+_TO_REDACT = r"(?i)PRIVATE KEY|AGE-SECRET-KEY-|(?:password|passphrase|secret\w*)[=:]\s*\S"
 
 
-@dataclass
 class Output:
     """The options of one run. It is made before the verb is known, and closed after the verb has ended."""
 
-    verbose: bool = False
-    quiet: bool = False
-    _log: int | None = None
+    def __init__(self) -> None:
+        self.verbose = False
+        self.quiet = False
+        self._log: int | None = None
 
     def open_log(self, path: Path, verb: str) -> None:
         """Append to this file from now on. Raise UsageError if it cannot be opened."""
@@ -43,6 +39,8 @@ class Output:
         """Append one JSON line. A log that cannot be written does not stop the work."""
         if self._log is None:
             return
+        import json  # not at the start: `--help` needs none
+
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event}
         try:
             os.write(self._log, (json.dumps(line | facts, ensure_ascii=False) + "\n").encode())
@@ -65,7 +63,7 @@ def command_text(argv: Sequence[str]) -> str:
 
 
 def _word(word: str) -> str:
-    if _SECRET.search(word):
+    if re.search(_TO_REDACT, word):
         return "[redacted]"
     lines = word.count("\n")
     return f"[script of {lines} lines]" if lines > 1 else word

@@ -43,7 +43,7 @@ class Terminal:
         self.can_ask = sys.stdin.isatty() and sys.stderr.isatty()
         # A question needs the lines above it, which --quiet omits. A prompt for a passphrase does not.
         self.can_confirm = self.can_ask and not self.output.quiet
-        self.why_no_question = "--quiet asks nothing" if self.output.quiet else "stdin is not a terminal"
+        self.why_no_question = "--quiet asks no question" if self.output.quiet else "stdin is not a terminal"
         self.asking = False
         self.display: Display | None = None
         self._attributes = _read_tty_attributes()

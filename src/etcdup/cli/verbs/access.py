@@ -33,9 +33,10 @@ def ctl(file: Path, endpoint: str | None, arguments: tuple[str, ...]) -> int:
 @click.argument("kind", metavar="KIND", type=click.Choice(["kubeadm", "kube-apiserver", "env"]))
 @file_option
 def export(file: Path, kind: str) -> int:
-    """Print the configuration of a client: KIND is kubeadm, kube-apiserver or env (for a shell).
+    """Print the configuration of a client.
 
-    For kubeadm and kube-apiserver, a certificate is issued if there is none.
+    KIND is kubeadm, kube-apiserver or env (for a shell). For kubeadm and kube-apiserver, a certificate is issued if
+    there is none.
 
     \b
     Examples:

@@ -9,7 +9,7 @@ from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, identity_option,
 
 @click.group(context_settings=HELP_OPTIONS)
 def backup() -> None:
-    """Take, list, verify and delete backups, and prove that they can be restored."""
+    """Take, list, verify, prove and delete backups."""
 
 
 @backup.command(context_settings=HELP_OPTIONS)

@@ -11,7 +11,7 @@ ROLES = ("kube-apiserver", "patroni", "prometheus", "client")
 
 @click.group(context_settings=HELP_OPTIONS)
 def certs() -> None:
-    """List and renew certificates, issue them to consumers, rotate the CA."""
+    """List, renew and issue certificates, and rotate the CA."""
 
 
 @certs.command("list", context_settings=HELP_OPTIONS)

@@ -98,7 +98,7 @@ def replace(name: str, address: str | None, yes: bool, file: Path) -> int:
 @click.option("--watch", is_flag=True, help="Print the status every second until Ctrl-C.")
 @file_option
 def status(file: Path, as_json: bool, watch: bool) -> int:
-    """Show each member: role, version, size, certificates, and problems."""
+    """Show the role, version, size and problems of each member."""
     from etcdup.cli.status.status import show_status
 
     return show_status(file, as_json=as_json, watch=watch)
@@ -108,9 +108,10 @@ def status(file: Path, as_json: bool, watch: bool) -> int:
 @json_option
 @file_option
 def health(file: Path, as_json: bool) -> int:
-    """Prove the health of each member by a write and a linearizable read through it.
+    """Prove the health of each member by a write and a read through it.
 
-    Only if all members are healthy, the last line is `cluster is healthy` and the exit code is 0.
+    The read is linearizable. Only if all members are healthy, the last line is `cluster is healthy` and the exit code
+    is 0.
     """
     from etcdup.cli.status.health import show_health
 

@@ -78,9 +78,9 @@ def _output(context: click.Context) -> Output:
     return context.ensure_object(Output)
 
 
-def add_output_options(command: click.Command) -> None:
-    """Give `-v`, `-q` and `--log-file` to this command and to all commands below it."""
-    command.params += [
+def output_options() -> list[click.Option]:
+    """Return `-v`, `-q` and `--log-file`."""
+    return [
         click.Option(
             ["-v", "--verbose"],
             is_flag=True,
@@ -93,7 +93,7 @@ def add_output_options(command: click.Command) -> None:
             is_flag=True,
             expose_value=False,
             callback=_set_quiet,
-            help="Print only errors and data. Ask nothing.",
+            help="Print only errors and data, and ask for no confirmation.",
         ),
         click.Option(
             ["--log-file"],
@@ -104,6 +104,11 @@ def add_output_options(command: click.Command) -> None:
             help="Append each command, warning and error to FILE, as JSON lines.",
         ),
     ]
+
+
+def add_options(command: click.Command, options: list[click.Option]) -> None:
+    """Add these options to a command and to all commands below it. They share them, so that `--help` stays fast."""
+    command.params += options
     if isinstance(command, click.Group):
         for each in command.commands.values():
-            add_output_options(each)
+            add_options(each, options)

@@ -15,7 +15,9 @@ from etcdup.cli.verbs.options import HELP_OPTIONS
 @click.option("--members", type=click.Choice(["1", "3", "5", "7"]), default="3", show_default=True)
 @click.option("--down", is_flag=True, help="Stop the demo and delete its folder.")
 def demo(folder: Path | None, version: str | None, members: str, down: bool) -> int:
-    """Start three real members with TLS on this machine, without root and systemd.
+    """Start three real members with TLS on this machine.
+
+    The demo needs neither root nor systemd.
 
     \b
     Examples:

@@ -28,7 +28,7 @@ def instructions(folder: str, observed: Observed, before: RotationStage, connect
         for name in consumers_of_old_ca(observed.pki)
     ]
     return [
-        "now: give each consumer a certificate of the new CA. Restart those that read it only at their start",
+        "now: give each consumer a certificate of the new CA. Restart consumers that read it only when they start",
         *(issue or ["  no consumer that etcdup issued a certificate to has one of the old CA only"]),
         *_connected_lines(connected),
         "  etcdup cannot see which certificate a client uses while members accept both CAs. If you copied the `admin` "

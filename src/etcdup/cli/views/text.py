@@ -1,6 +1,5 @@
 """Text for people, with colours or without, and the JSON of `--json`. A colour never says more than its word."""
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -35,6 +34,8 @@ class Paint:
 
 def json_text(facts: Mapping[str, Any]) -> str:
     """Return one JSON document with its line end, as every `--json` prints it."""
+    import json  # not at the start: `--help` needs none
+
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
 
 
