@@ -21,13 +21,13 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     9: FILES,
     10: FILES,
     11: (
-        "test_each_member_proves_itself",
+        "test_each_member_passes_the_health_proof",
         "test_health_tells_sick_from_silent_and_degraded_from_unavailable",
     ),
     # Certificates
     12: ("test_all_leaves_are_renewed_without_a_restart", "test_a_member_whose_certificate_has_expired"),
     14: "test_new_leaves_wait_for_the_last_restart_with_both_cas",
-    15: ("test_three_runs_and_another_ca", "test_other_leaves_and_another_ca_cost_no_write_and_no_client"),
+    15: ("test_three_runs_replace_the_ca", "test_other_leaves_and_another_ca_cost_no_write_and_no_client"),
     16: (
         "test_a_pair_that_does_not_fit_is_due_and_goes_to_no_host",
         "test_all_leaves_are_renewed_without_a_restart",
@@ -39,7 +39,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     ),
     19: ("test_certificates_contain_all_addresses_of_a_member", "test_half_the_usages"),
     20: (
-        "test_no_other_certificate_of_the_ca_speaks_raft",
+        "test_no_other_certificate_of_the_ca_is_accepted_from_peers",
         "test_only_peers_have_the_common_name_of_peers",
     ),
     21: (FILES, WEAKNESS),
@@ -51,7 +51,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     24: (
         "test_the_floor_of_tls_is_set_where_etcd_has_the_option",
         "test_modes_of_data_and_keys_are_checked",
-        "test_wrong_rights_are_put_right",
+        "test_wrong_rights_are_corrected",
     ),
     # Members
     25: (*FAKE_AND_REAL, "test_members_added_by_hand"),
@@ -60,7 +60,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     28: (*FAKE_AND_REAL, "test_five_voters_of_which_one_is_dead"),
     29: FAKE_AND_REAL,
     30: FAKE_AND_REAL,
-    31: (*FAKE_AND_REAL, "test_a_new_member_is_in_its_place"),
+    31: (*FAKE_AND_REAL, "test_a_new_member_replaces_the_old_one"),
     32: (*FAKE_AND_REAL, "test_a_wiped_voter_panics_again_and_again_until_it_is_removed"),
     33: FAKE_AND_REAL,
     34: (
@@ -78,24 +78,27 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     39: ("test_a_stopped_leader_hands_over", "test_a_rolling_restart_is_hardly_noticed"),
     40: "test_etcd_has_time_to_stop",
     42: ("test_the_path_is_one_minor_at_a_time", "test_no_minor_is_left_out"),
-    43: ("test_a_plan_over_several_minors_shows_every_hop", "test_a_hop_is_not_begun_while_a_member_is_down"),
+    43: (
+        "test_a_plan_over_several_minors_shows_every_hop",
+        "test_a_hop_does_not_start_while_a_member_is_down",
+    ),
     44: (
         "test_old_patches_are_no_source_for_the_next_minor",
-        "test_v2_data_is_looked_for_beside_a_member_that_writes",
+        "test_v2_data_is_checked_while_a_member_writes",
         "test_no_package_is_a_source_for_3_6",
     ),
-    45: "test_users_switched_on_stand_against_the_way_from_3_4_to_3_5",
+    45: "test_enabled_authentication_forbids_the_upgrade_from_3_4_to_3_5",
     46: (
-        "test_back_is_free_until_the_last_member_is_new",
+        "test_members_can_go_back_until_the_last_one_has_the_new_version",
         "test_the_cluster_version_rises_after_the_last_member_and_there_is_no_way_back",
     ),
     47: (*FAKE_AND_REAL, "test_releases_without_a_downgrade", "test_the_downgrade_request_of_a_hop"),
     48: "test_the_notes_before_a_hop",
     49: "test_a_newer_versions_snapshot_is_refused_before_anything_stops",
-    50: "test_members_and_minor_are_not_changed_at_once",
+    50: "test_members_and_minor_are_not_changed_together",
     51: ("test_corruption_checks_are_on_by_the_names_of_each_minor", FILES),
     52: (
-        "test_a_patch_version_is_installed_beside_and_rolled",
+        "test_a_patch_version_is_installed_and_rolled",
         "test_our_own_unit_is_not_masked_and_nothing_restarts_it",
     ),
     # Backup and restore
@@ -110,14 +113,14 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     58: ("test_it_outlives_the_exchange_of_every_host", "test_the_same_hosts_three_others_five_and_three"),
     59: ("test_etcdutl_came_with_3_5", "test_before_3_5_there_is_no_etcdutl_to_miss"),
     # Lost quorum
-    62: (*FAKE_AND_REAL, "test_without_a_quorum_a_member_answers_for_itself_alone"),
+    62: (*FAKE_AND_REAL, "test_without_a_quorum_a_member_answers_only_local_requests"),
     63: (
         "test_one_survivor_serves_alone_and_grows_back",
-        "test_two_old_members_take_writes_beside_the_survivor",
+        "test_two_old_members_and_the_survivor_both_accept_writes",
     ),
-    64: "test_two_old_members_take_writes_beside_the_survivor",
+    64: "test_two_old_members_and_the_survivor_both_accept_writes",
     65: (
-        "test_two_old_members_take_writes_beside_the_survivor",
+        "test_two_old_members_and_the_survivor_both_accept_writes",
         "test_old_members_that_come_back_together_are_cleared_before_anything_else",
     ),
     66: "test_some_faults_matter_only_for_one_use",
@@ -136,7 +139,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     80: "test_corruption_checks_are_on_by_the_names_of_each_minor",
     81: (
         "test_only_members_with_the_same_compaction_are_compared",
-        "test_members_with_other_data_are_found_out",
+        "test_a_member_with_other_data_is_found",
     ),
     82: ("test_alarms_are_told_from_other_errors_in_a_status", "test_each_alarm_has_its_fix"),
     84: (
@@ -154,7 +157,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     ),
     90: "test_vulnerabilities_of_users_and_roles_matter_only_if_they_are_used",
     # Hosts
-    91: ("test_a_slow_disk", "test_the_disk_is_tried_where_the_log_will_be_and_never_beside_a_member"),
+    91: ("test_a_slow_disk", "test_the_disk_test_writes_next_to_the_wal_and_never_if_a_member_exists"),
     92: "test_the_type_of_a_file_system_is_checked",
     93: (
         "test_swap_a_second_etcd_and_an_unhardened_unit_are_reported",

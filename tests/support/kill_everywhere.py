@@ -16,7 +16,6 @@ from etcdup.errors import EtcdupError
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.fake_world import add_machines, bring_up, machines_for, make_plan
 
-
 # `make quick` kills after every seventh command only (tests/conftest.py).
 STRIDE_VARIABLE = "ETCDUP_TEST_STRIDE"
 
