@@ -145,7 +145,7 @@ async def test_a_wiped_member_is_never_started_empty(network: FakeNetwork, tmp_p
     machine.remove(f"{DATA}/member/wal/0.wal" if lost == "log" else f"{DATA}/member")
     answer = await make_plan(spec_of(), network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert "holds no member" in answer.reasons[0].message
+    assert "contains no member" in answer.reasons[0].message
     network.reboot(machine.name)
     assert machine.process is None, "the unit of the member refuses the start as well"
 

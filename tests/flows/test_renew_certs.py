@@ -131,7 +131,7 @@ async def test_provided_certificates_are_not_renewed(network: FakeNetwork, folde
     tls = spec_of().tls.model_copy(update={"mode": "provided"})
     answer = plan_renewal(spec_of().model_copy(update={"tls": tls}), observed, {})
     assert isinstance(answer, Refusal)
-    assert "the CA is not etcdup's" in answer.reasons[0].message
+    assert "it has no key of the CA" in answer.reasons[0].message
 
 
 @settings(max_examples=100, deadline=None)

@@ -89,7 +89,7 @@ def test_a_roll_over_a_full_disk_is_safe_and_an_unmounted_one_is_no_empty_one(op
 
     small.run(f"systemctl stop etcd; umount {DATA}")
     done = operator.run("apply", "--yes")
-    assert_stopped_safely(operator, done, f"{DATA} on infra2 was a disk of its own", "mount it")
+    assert_stopped_safely(operator, done, f"infra2: {DATA} was a mount point", "mount the disk")
     assert small.run(f"ls {DATA}").stdout == "", "nothing was started there"
     small.reboot()
     operator.wait_healthy()

@@ -274,8 +274,8 @@ def _refuse_several_attempts(spec: Spec, observed: Observed) -> tuple[Refused, .
         Refused(
             f"these hosts have markers of different attempts to form the cluster {spec.name}: "
             + ", ".join(sorted(tokens.values())),
-            hint="stop etcd on these hosts and rename /etc/etcd and the data directory there, then run `etcdup "
-            "apply` again",
+            hint="stop etcd on these hosts and rename /etc/etcd and the data directory there, then run "
+            "`etcdup apply` again",
             rules=(4, 6),
         ),
     )
