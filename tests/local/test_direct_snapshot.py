@@ -1,4 +1,4 @@
-"""A large stream goes past SSH where the member's own port lets this machine in, and through it where not."""
+"""A snapshot uses the client port directly if this machine can reach it, and SSH forwarding otherwise."""
 
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.ops.pki.pki import Pki
@@ -12,7 +12,7 @@ CLOSED = 2399
 
 
 class ForwardingHost(LocalHost):
-    """A host whose SSH leads to the member's port, whatever this machine reaches by itself."""
+    """A host whose SSH forwarding leads to the client port, even if this machine cannot reach the port directly."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -24,7 +24,7 @@ class ForwardingHost(LocalHost):
 
 
 class KnownMembers(MemberClients):
-    """With the cluster's own credentials in the place of a PKI's."""
+    """Member clients with the credentials of the cluster instead of those of a PKI."""
 
     known: Credentials
 
@@ -32,8 +32,10 @@ class KnownMembers(MemberClients):
         return self.known
 
 
-async def test_straight_where_the_port_is_open_and_through_ssh_where_not(cluster: EtcdCluster) -> None:
-    for port, straight in ((CLIENT_PORT, True), (CLOSED, False)):
+async def test_the_connection_is_direct_if_the_port_is_open_and_through_ssh_otherwise(
+    cluster: EtcdCluster,
+) -> None:
+    for port, is_direct in ((CLIENT_PORT, True), (CLOSED, False)):
         place = HostSpec(name="m1", address=cluster.members["m1"].address, client_port=port)
         spec = Spec(name="prod", version="3.6.14", hosts=(place,))
         host = ForwardingHost("m1")
@@ -41,7 +43,7 @@ async def test_straight_where_the_port_is_open_and_through_ssh_where_not(cluster
         members.known = cluster.credentials
         try:
             client = await members.connect_directly("m1")
-            assert (client is not await members.connect("m1")) == straight
+            assert (client is not await members.connect("m1")) == is_direct
             assert (await client.status(timeout_s=S)).version
             content = b"".join([piece async for piece in client.snapshot(timeout_s=S)])
             assert len(content) % 512 == 32

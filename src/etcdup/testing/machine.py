@@ -185,7 +185,7 @@ class FakeMachine:
         self.locks.clear()
 
     def wipe(self, folder: str = "/var/lib/etcd") -> None:
-        """Remove the content of a directory. An etcd that uses it exits, and the restarts of the unit fail (rule 89)."""
+        """Remove the content of a directory. An etcd that uses it exits, and its restarts fail (rule 89)."""
         if self.process is not None:
             self.end_etcd(2)
         for name in self.children(folder):

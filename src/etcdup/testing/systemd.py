@@ -115,7 +115,7 @@ def _wal(environment: dict[str, str]) -> str:
 def _check_minor(cluster: FakeCluster, series: tuple[int, int]) -> None:
     """Refuse a version that is older than the cluster, as etcd does (rule 46).
 
-    A version that is more than one minor newer is refused here too. etcd starts it, although that was never tested (rule 42).
+    A version that is more than one minor newer is refused here too. etcd starts it, but never tested it (rule 42).
     """
     if cluster.version is None:
         return
