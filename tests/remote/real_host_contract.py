@@ -60,7 +60,7 @@ async def messages_are_in_english(host: Host, folder: str) -> None:
 
 
 async def a_missing_command_ends_with_127(host: Host, folder: str) -> None:
-    result = await host.run(["no-such-command-here"], stdin=b"input that nobody reads")
+    result = await host.run(["no-such-command-here"], stdin=b"input that is not read")
     assert result.status == 127
     assert "no-such-command-here" in result.stderr
 

@@ -66,7 +66,7 @@ async def test_forwarding_on_this_machine_is_the_address_itself() -> None:
 def nobody() -> Iterator[Path]:
     """Run one test as an unprivileged user, and return a directory of that user."""
     if os.geteuid() != 0:
-        pytest.skip("starts as root, to become somebody without rights")
+        pytest.skip("needs root, to become a user without privileges")
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, NOBODY, NOBODY)
         os.setresgid(NOBODY, NOBODY, 0)

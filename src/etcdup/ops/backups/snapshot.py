@@ -56,7 +56,7 @@ def find_snapshots(folder: Path, cluster: str) -> tuple[SnapshotSeen, ...]:
 async def take_snapshot(client: EtcdClient, folder: Path, name: str, *, report: Report) -> SnapshotSeen:
     """The member's data, verified by its own checksum, as `folder/name`, for its owner alone: it holds every secret.
 
-    `name` is from `snapshot_name`. Memory is bounded by a few MiB of the stream. Raises EtcdupError; an EtcdError
+    `name` is from `snapshot_name`. Memory is bounded by a few MiB of the stream. Raises EtcdupError; an EtcdRpcError
     where the member is the cause. Whatever the end, nothing half written stays.
     """
     if _NAME.fullmatch(name) is None:

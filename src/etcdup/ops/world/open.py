@@ -140,7 +140,7 @@ class MemberClients:
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def connect(self, name: str) -> EtcdClient:
-        """Raises EtcdError where there is no certificate to speak with, RemoteError where there is no way."""
+        """Raises EtcdRpcError where there is no certificate to speak with, RemoteError where there is no way."""
         async with self._making[name]:
             if name not in self._clients:
                 self._credentials = self._credentials or self._read_credentials(name)
