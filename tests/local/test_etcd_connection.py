@@ -78,7 +78,9 @@ async def test_a_member_of_another_authority(cluster: EtcdCluster, name: str) ->
     """A CA with another name, or a new CA with the same name and another key."""
     error = await expect_error(cluster, ca=Authority(name).pem)
     assert isinstance(error, EtcdUntrusted)
-    assert error.message == "m1: the server certificate was signed by a CA that is not in our CA file"
+    assert (
+        error.message == "m1: the server certificate was signed by a CA that is not in the CA file of etcdup"
+    )
     assert error.hint
 
 

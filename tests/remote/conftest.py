@@ -1,4 +1,4 @@
-"""One sshd and one set of users for all tests of this folder that do not need their own."""
+"""One sshd and one set of users for all tests of this directory that need none of their own."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What every Host does alike. A test module parametrises over these lists with its own `host`:
+"""The contract of all Hosts. A test module parametrises over these lists with its own `host`:
 
     @pytest.mark.parametrize("promise", CONTRACT, ids=named)
     async def test_contract(promise: Promise, host: Host, folder: str) -> None:
@@ -39,7 +39,7 @@ async def a_written_file_reads_back(host: Host, folder: str) -> None:
         assert await host.read(f"{folder}/file") == content
 
 
-async def odd_file_names_are_only_names(host: Host, folder: str) -> None:
+async def special_characters_in_file_names_have_no_effect(host: Host, folder: str) -> None:
     for name in ("with space", "quo'te\"s", "$HOME", "a*?[b]", "-n", "new\nline", "ünïcode", ".hidden"):
         await host.write(f"{folder}/{name}", name.encode(), mode=0o600, owner=OWNER)
         assert await host.read(f"{folder}/{name}") == name.encode()
@@ -52,7 +52,7 @@ async def writing_into_a_missing_folder_is_an_error(host: Host, folder: str) -> 
     assert await host.read(f"{folder}/missing/file") is None
 
 
-async def several_files_go_in_one_trip(host: Host, folder: str) -> None:
+async def several_files_are_written_in_one_round_trip(host: Host, folder: str) -> None:
     contents = {"key": BINARY, "empty": b"", "cert": b"no newline"}
     files = [HostFile(f"{folder}/{name}", content, 0o600, OWNER) for name, content in contents.items()]
     await host.write_all(files)
@@ -60,7 +60,7 @@ async def several_files_go_in_one_trip(host: Host, folder: str) -> None:
         assert await host.read(f"{folder}/{name}") == content
 
 
-async def where_one_file_cannot_be_written_none_is(host: Host, folder: str) -> None:
+async def if_one_file_cannot_be_written_none_is(host: Host, folder: str) -> None:
     await host.write(f"{folder}/first", b"old", mode=0o600, owner=OWNER)
     new = [
         HostFile(f"{folder}/first", b"new", 0o600, OWNER),
@@ -100,19 +100,19 @@ async def the_first_task_that_fails_is_the_last(host: Host, folder: str) -> None
         assert await host.read(file.path) is None
 
 
-async def only_the_last_task_finds_stdin(host: Host, folder: str) -> None:
+async def only_the_last_task_reads_stdin(host: Host, folder: str) -> None:
     results = await host.run_all([HostCommand(("cat",)), HostCommand(("cat",))], stdin=b"once")
     assert [result.stdout for result in results] == ["", "once"]
 
 
-async def any_status_is_an_answer(host: Host, folder: str) -> None:
+async def any_exit_status_is_a_result(host: Host, folder: str) -> None:
     assert (await host.run(["true"])).status == 0
     assert (await host.run(["false"])).status == 1
     assert (await host.run(["sh", "-c", "exit 7"])).status == 7
     assert (await host.run(["no-such-command-here"])).status == 127
 
 
-async def words_arrive_as_they_are(host: Host, folder: str) -> None:
+async def arguments_are_passed_unchanged(host: Host, folder: str) -> None:
     words = ["with space", "quo'te\"s", "$HOME", "*", "", "ünïcode", "new\nline"]
     result = await host.run(["printf", "%s\\n", *words])
     assert result.stdout == "".join(f"{word}\n" for word in words)
@@ -130,7 +130,7 @@ async def a_timeout_ends_the_command(host: Host, folder: str) -> None:
     assert caught.value.status is None
 
 
-async def the_lock_is_held_by_one_at_a_time(host: Host, folder: str) -> None:
+async def only_one_holds_the_lock_at_a_time(host: Host, folder: str) -> None:
     def locking(who: str) -> AbstractAsyncContextManager[Held]:
         return host.hold(["sh", "-c", LOCK, "etcdup-lock", f"{folder}/run/lock", who, "30"])
 
@@ -150,17 +150,17 @@ async def closing_twice_is_safe(host: Host, folder: str) -> None:
 HOST_PROMISES: tuple[Promise, ...] = (
     a_missing_file_reads_as_none,
     a_written_file_reads_back,
-    odd_file_names_are_only_names,
+    special_characters_in_file_names_have_no_effect,
     writing_into_a_missing_folder_is_an_error,
-    several_files_go_in_one_trip,
-    where_one_file_cannot_be_written_none_is,
+    several_files_are_written_in_one_round_trip,
+    if_one_file_cannot_be_written_none_is,
     several_tasks_are_done_in_order,
     the_first_task_that_fails_is_the_last,
-    only_the_last_task_finds_stdin,
-    any_status_is_an_answer,
-    words_arrive_as_they_are,
+    only_the_last_task_reads_stdin,
+    any_exit_status_is_a_result,
+    arguments_are_passed_unchanged,
     stdin_reaches_the_command,
     a_timeout_ends_the_command,
-    the_lock_is_held_by_one_at_a_time,
+    only_one_holds_the_lock_at_a_time,
     closing_twice_is_safe,
 )

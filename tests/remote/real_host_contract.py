@@ -1,4 +1,4 @@
-"""The part of the contract that needs real commands: any program, signals, and files seen from outside."""
+"""The part of the contract that needs real commands: any program, signals, and files on the disk."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ async def reading_a_folder_is_an_error(host: Host, folder: str) -> None:
         await host.read(folder)
 
 
-async def status_stdout_and_stderr_are_told_apart(host: Host, folder: str) -> None:
+async def status_stdout_and_stderr_are_separate(host: Host, folder: str) -> None:
     result = await host.run(["sh", "-c", "echo out; echo err >&2; exit 7"])
     assert (result.host, result.status, result.stdout, result.stderr) == (host.name, 7, "out\n", "err\n")
     assert result.argv == ("sh", "-c", "echo out; echo err >&2; exit 7")
@@ -60,12 +60,12 @@ async def messages_are_in_english(host: Host, folder: str) -> None:
 
 
 async def a_missing_command_ends_with_127(host: Host, folder: str) -> None:
-    result = await host.run(["no-such-command-here"], stdin=b"input that nobody reads")
+    result = await host.run(["no-such-command-here"], stdin=b"input that is not read")
     assert result.status == 127
     assert "no-such-command-here" in result.stderr
 
 
-async def arguments_arrive_as_they_are(host: Host, folder: str) -> None:
+async def any_characters_in_arguments_are_passed_unchanged(host: Host, folder: str) -> None:
     odd = [
         "",
         " ",
@@ -101,11 +101,11 @@ async def a_blob_is_streamed(host: Host, folder: str) -> None:
     assert result.stdout == (await host.run(["sha256sum"], stdin=TEN_MB)).stdout
 
 
-async def a_command_may_leave_its_stdin(host: Host, folder: str) -> None:
+async def a_command_may_ignore_its_stdin(host: Host, folder: str) -> None:
     assert (await host.run(["head", "-c", "3"], stdin=b"abc" + TEN_MB)).stdout == "abc"
 
 
-async def a_command_may_answer_while_it_is_fed(host: Host, folder: str) -> None:
+async def a_command_may_write_while_it_reads(host: Host, folder: str) -> None:
     assert len((await host.run(["cat"], stdin=b"x" * len(TEN_MB))).stdout) == len(TEN_MB)
 
 
@@ -121,17 +121,17 @@ async def a_timeout_ends_the_command(host: Host, folder: str) -> None:
     assert not is_running(pid)
 
 
-async def a_command_deaf_to_sigterm_is_killed(host: Host, folder: str) -> None:
+async def a_command_that_ignores_sigterm_is_killed(host: Host, folder: str) -> None:
     with pytest.raises(CommandFailed) as caught:
         await host.run(["sh", "-c", 'trap "" TERM; sleep 30; sleep 30'], timeout_s=0.2)
     assert caught.value.status is None
 
 
-async def status_124_before_the_timeout_is_the_commands_own(host: Host, folder: str) -> None:
+async def status_124_before_the_timeout_is_the_status_of_the_command(host: Host, folder: str) -> None:
     assert (await host.run(["sh", "-c", "exit 124"])).status == 124
 
 
-async def each_of_several_tasks_has_its_own_words(host: Host, folder: str) -> None:
+async def each_of_several_tasks_has_its_own_output(host: Host, folder: str) -> None:
     odd = ("", "a b", "it's", '"', "new\nline", "$HOME", "`id`", "*", "\\", ";", "$1", "}")
     say = HostCommand(("sh", "-c", 'printf "%s\\0" "$@"; echo complaint >&2; sleep 0.2', "sh", *odd))
     blob = Path(folder) / "blob"
@@ -165,7 +165,7 @@ async def each_of_several_tasks_has_its_own_timeout(host: Host, folder: str) -> 
     assert names_in(folder) == []
 
 
-async def nothing_is_begun_after_a_trip_is_cancelled(host: Host, folder: str) -> None:
+async def no_task_begins_after_a_round_trip_is_cancelled(host: Host, folder: str) -> None:
     late = HostCommand(("touch", f"{folder}/late"))
     task = asyncio.create_task(host.run_all([HostCommand(("sleep", "1")), late]))
     await asyncio.sleep(0.4)
@@ -190,7 +190,7 @@ async def a_cancelled_command_leaves_the_host_usable(host: Host, folder: str) ->
     assert (await host.run(["echo", "still here"])).stdout == "still here\n"
 
 
-async def mode_and_owner_are_as_asked(host: Host, folder: str) -> None:
+async def mode_and_owner_are_set(host: Host, folder: str) -> None:
     for mode in (0o600, 0o640, 0o644, 0o755, 0o400):
         await host.write(f"{folder}/file", b"x", mode=mode, owner=OWNER)
         assert mode_of(f"{folder}/file") == mode
@@ -263,19 +263,19 @@ async def a_folder_is_not_overwritten(host: Host, folder: str) -> None:
     assert names_in(f"{folder}/sub") == []
 
 
-async def what_a_killed_writer_left_is_removed(host: Host, folder: str) -> None:
+async def files_of_a_killed_writer_are_removed(host: Host, folder: str) -> None:
     left = Path(folder) / ".etcdup.999999999"
     left.mkdir()
     (left / "other").write_text("half a key")
     at_work = Path(folder) / f".etcdup.{os.getpid()}"
     at_work.mkdir()
-    (Path(folder) / ".etcdup.mine").mkdir()  # not of a writer: whoever made it keeps it
+    (Path(folder) / ".etcdup.mine").mkdir()  # It is not from a writer, so it must stay.
     await host.write(f"{folder}/file", b"x", mode=0o644, owner=OWNER)
     assert names_in(folder) == [at_work.name, ".etcdup.mine", "file"]
 
 
 async def a_pair_is_renamed_by_one_program(host: Host, folder: str) -> None:
-    """Rule 16: whoever reads both finds the old pair or the new, but for two system calls that follow each other."""
+    """Rule 16: a reader finds the old pair or the new pair, except between two system calls in sequence."""
     (Path(folder) / "else").mkdir()
     names = ("pki-key.pem", "pki.pem", "else/third", "last one")
     files = [HostFile(f"{folder}/{name}", name.encode(), 0o600, OWNER) for name in names]
@@ -286,7 +286,7 @@ async def a_pair_is_renamed_by_one_program(host: Host, folder: str) -> None:
     assert [line for line in script.splitlines() if line.startswith("mv")] == ['mv -f -- "$t1" "$t2" "$d1/"']
 
 
-async def a_held_command_talks_both_ways(host: Host, folder: str) -> None:
+async def a_held_command_reads_and_writes(host: Host, folder: str) -> None:
     async with host.hold(["sh", "-c", 'echo ready; while read line; do echo "<$line>"; done']) as held:
         lines = held.lines()
         assert await anext(lines) == "ready"
@@ -303,7 +303,7 @@ async def a_held_command_ends_with_its_block(host: Host, folder: str) -> None:
     assert await host.read(f"{folder}/mark") == b"ended\n"
 
 
-async def lines_end_when_a_held_command_does(host: Host, folder: str) -> None:
+async def lines_end_with_the_held_command(host: Host, folder: str) -> None:
     async with host.hold(["sh", "-c", "echo refused; exit 1"]) as held:
         assert [line async for line in held.lines()] == ["refused"]
         await asyncio.sleep(0.1)
@@ -332,36 +332,36 @@ async def a_forwarded_port_reaches_the_host(host: Host, folder: str) -> None:
 
 REAL_HOST_PROMISES: tuple[Promise, ...] = (
     reading_a_folder_is_an_error,
-    status_stdout_and_stderr_are_told_apart,
+    status_stdout_and_stderr_are_separate,
     a_killed_command_has_the_shells_status,
     output_is_utf8_with_replacement,
     messages_are_in_english,
     a_missing_command_ends_with_127,
-    arguments_arrive_as_they_are,
+    any_characters_in_arguments_are_passed_unchanged,
     stdin_arrives_whole,
     a_blob_is_streamed,
-    a_command_may_leave_its_stdin,
-    a_command_may_answer_while_it_is_fed,
+    a_command_may_ignore_its_stdin,
+    a_command_may_write_while_it_reads,
     a_timeout_ends_the_command,
-    a_command_deaf_to_sigterm_is_killed,
-    status_124_before_the_timeout_is_the_commands_own,
-    each_of_several_tasks_has_its_own_words,
+    a_command_that_ignores_sigterm_is_killed,
+    status_124_before_the_timeout_is_the_status_of_the_command,
+    each_of_several_tasks_has_its_own_output,
     each_of_several_tasks_has_its_own_timeout,
-    nothing_is_begun_after_a_trip_is_cancelled,
+    no_task_begins_after_a_round_trip_is_cancelled,
     fifty_commands_run_at_once,
     a_cancelled_command_leaves_the_host_usable,
-    mode_and_owner_are_as_asked,
+    mode_and_owner_are_set,
     another_user_can_own_a_file,
     an_unknown_owner_is_an_error,
     a_reader_never_sees_half_a_file,
     writers_of_one_file_do_not_mix,
     a_link_is_replaced_not_followed,
     a_folder_is_not_overwritten,
-    what_a_killed_writer_left_is_removed,
+    files_of_a_killed_writer_are_removed,
     a_pair_is_renamed_by_one_program,
-    a_held_command_talks_both_ways,
+    a_held_command_reads_and_writes,
     a_held_command_ends_with_its_block,
-    lines_end_when_a_held_command_does,
+    lines_end_with_the_held_command,
     a_held_command_does_not_stop_others,
     a_forwarded_port_reaches_the_host,
 )

@@ -1,4 +1,4 @@
-"""All hosts at once: one that is dead costs its own timeout, and nothing of the others."""
+"""All hosts at the same time: a dead host has its own timeout and does not delay the others."""
 
 import asyncio
 import socket
@@ -39,7 +39,7 @@ async def test_every_host_answers(sshd: Sshd) -> None:
     assert answers == {"infra1": "infra1\n", "infra2": "infra2\n", "infra3": "infra3\n"}
 
 
-async def test_a_silent_host_delays_nobody_beyond_its_own_timeout(sshd: Sshd, tmp_path: Path) -> None:
+async def test_a_silent_host_delays_no_other_host(sshd: Sshd, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         config = tmp_path / "config"
         config.write_text(f"Host quiet\n  HostName 127.0.0.1\n  Port {silent.getsockname()[1]}\n")
@@ -54,7 +54,7 @@ async def test_a_silent_host_delays_nobody_beyond_its_own_timeout(sshd: Sshd, tm
         )
         started = time.monotonic()
         async with open_fleet(two, NO_SECRETS) as fleet:
-            assert time.monotonic() - started < 8, "nor for the 10 s that others have"
+            assert time.monotonic() - started < 8, "the 10 s of the others do not count either"
             assert list(fleet.hosts) == ["infra1"]
             assert type(fleet.unreachable["infra2"]) is ConnectFailed
             answers = await fleet.each(["infra1", "infra2"], echo_name)
@@ -62,7 +62,7 @@ async def test_a_silent_host_delays_nobody_beyond_its_own_timeout(sshd: Sshd, tm
     assert isinstance(answers["infra2"], UnreachableError)
 
 
-async def test_who_cannot_become_root_is_not_reached(sshd: Sshd, users: Users) -> None:
+async def test_a_host_without_root_is_not_reached(sshd: Sshd, users: Users) -> None:
     async with open_fleet(
         spec(sshd, host("infra1"), user=users.without_sudo, sudo=True), NO_SECRETS
     ) as fleet:
@@ -70,7 +70,7 @@ async def test_who_cannot_become_root_is_not_reached(sshd: Sshd, users: Users) -
         assert type(fleet.unreachable["infra1"]) is SudoFailed
 
 
-async def test_a_remote_error_is_that_hosts_result(sshd: Sshd) -> None:
+async def test_a_remote_error_is_the_result_of_its_host(sshd: Sshd) -> None:
     async def work(reached: Host) -> int:
         if reached.name == "infra1":
             (await reached.run(["false"])).check()
@@ -82,7 +82,7 @@ async def test_a_remote_error_is_that_hosts_result(sshd: Sshd) -> None:
     assert answers["infra2"] == 1
 
 
-async def test_another_error_ends_the_work_and_comes_out_bare(sshd: Sshd) -> None:
+async def test_another_error_ends_the_work_and_is_in_no_group(sshd: Sshd) -> None:
     ended: list[str] = []
 
     async def work(reached: Host) -> None:
@@ -99,7 +99,7 @@ async def test_another_error_ends_the_work_and_comes_out_bare(sshd: Sshd) -> Non
     assert ended == ["infra2"]
 
 
-async def test_what_was_opened_is_closed_when_the_opening_is_cancelled(sshd: Sshd) -> None:
+async def test_open_connections_are_closed_if_the_others_are_cancelled(sshd: Sshd) -> None:
     closed: list[str] = []
     opened = asyncio.Event()
 

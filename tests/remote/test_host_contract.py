@@ -1,4 +1,4 @@
-"""The contract of Host, held by every door to a real machine, and by the shipped fake."""
+"""The contract of Host, tested with each kind of real host and with the fake."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is particular to this machine as a Host."""
+"""Behaviour of this machine as a Host that other Hosts do not have."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ OWNER = f"{os.getuid()}:{os.getgid()}"
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of 64 KiB."""
+    """Mount a file system of 64 KiB."""
     where = tmp_path / "small"
     where.mkdir()
     mounted = subprocess.run(
@@ -44,13 +44,13 @@ async def test_a_full_disk_keeps_the_old_file(small_disk: Path) -> None:
     assert await host.read(f"{small_disk}/file") == b"old"
 
 
-async def test_our_own_variables_are_not_handed_down(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_variables_of_etcdup_are_not_passed_to_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETCDUP_SUDO_PASSWORD", "hunter2")
     assert "hunter2" not in (await LocalHost("infra1").run(["env"])).stdout
 
 
 async def test_a_local_host_through_sudo(users: object) -> None:
-    """Root may use sudo, too: the same path as any other user's."""
+    """Root may use sudo too, which tests the same path as for other users."""
     host = LocalHost("infra1")
     await host.use_sudo(Secrets(environ={}))
     result = await host.run(["sh", "-c", 'id -un; echo "$SUDO_COMMAND"; cat'], stdin=b"input")
@@ -64,9 +64,9 @@ async def test_forwarding_on_this_machine_is_the_address_itself() -> None:
 
 @pytest.fixture
 def nobody() -> Iterator[Path]:
-    """Makes this process an unprivileged user's for one test; gives a folder of that user's."""
+    """Run one test as an unprivileged user, and return a directory of that user."""
     if os.geteuid() != 0:
-        pytest.skip("starts as root, to become somebody without rights")
+        pytest.skip("needs root, to become a user without privileges")
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, NOBODY, NOBODY)
         os.setresgid(NOBODY, NOBODY, 0)
@@ -78,8 +78,8 @@ def nobody() -> Iterator[Path]:
             os.setresgid(0, 0, 0)
 
 
-async def test_below_a_folder_of_its_own_files_belong_to_this_user(nobody: Path) -> None:
-    """Neither root nor sudo nor the asked-for owner is needed there."""
+async def test_this_user_owns_files_in_a_directory_of_its_own(nobody: Path) -> None:
+    """Root, sudo and the given owner are not needed there."""
     spec = HostSpec(name="infra1", address="127.0.0.1", local=True, root=str(nobody))
     host = await connect_local(spec, SshSpec(sudo=True), secrets=Secrets(environ={}))
     await host.write(f"{nobody}/file", b"content", mode=0o640, owner="root:root")
@@ -87,7 +87,7 @@ async def test_below_a_folder_of_its_own_files_belong_to_this_user(nobody: Path)
     assert _listed(nobody)[0].stat().st_uid == NOBODY
 
 
-async def test_elsewhere_a_file_that_cannot_be_given_away_is_an_error(nobody: Path) -> None:
+async def test_an_owner_that_cannot_be_set_is_an_error(nobody: Path) -> None:
     host = LocalHost("infra1")
     with pytest.raises(CommandFailed) as caught:
         await host.write(f"{nobody}/file", b"content", mode=0o640, owner="root:root")
@@ -95,7 +95,7 @@ async def test_elsewhere_a_file_that_cannot_be_given_away_is_an_error(nobody: Pa
     assert _listed(nobody) == []
 
 
-async def test_a_local_host_below_a_folder_never_asks_for_sudo() -> None:
+async def test_a_local_host_with_a_directory_never_uses_sudo() -> None:
     spec = HostSpec(name="infra1", address="127.0.0.1", local=True, root="/tmp/demo")
     host = await connect_local(spec, SshSpec(sudo=True), secrets=Secrets(environ={}))
     assert (await host.run(["sh", "-c", "echo ${SUDO_COMMAND:-none}"])).stdout == "none\n"

@@ -1,11 +1,11 @@
-"""Secrets are asked for once, and the environment spares the question."""
+"""etcdup prompts for each secret once, and not at all if the environment has it."""
 
 import asyncio
 
 from etcdup.remote.secrets import Secrets
 
 
-async def test_many_hosts_ask_once() -> None:
+async def test_many_hosts_prompt_once() -> None:
     prompts: list[str] = []
 
     async def ask(prompt: str) -> str | None:
@@ -20,7 +20,7 @@ async def test_many_hosts_ask_once() -> None:
     assert len(prompts) == 3
 
 
-async def test_nobody_there_is_an_answer_too() -> None:
+async def test_no_answer_is_remembered_too() -> None:
     prompts: list[str] = []
 
     async def ask(prompt: str) -> None:
@@ -33,7 +33,7 @@ async def test_nobody_there_is_an_answer_too() -> None:
     assert await Secrets(environ={}).passphrase("/a") is None
 
 
-async def test_the_environment_goes_first() -> None:
+async def test_the_environment_counts_first() -> None:
     environ = {"ETCDUP_SUDO_PASSWORD": "one", "ETCDUP_SSH_PASSPHRASE": "two"}
     secrets = Secrets(environ=environ)
     assert (await secrets.sudo_password(), await secrets.passphrase("/a")) == ("one", "two")

@@ -1,4 +1,4 @@
-"""Becoming root, and each way in which it fails, with a real sudo."""
+"""How etcdup becomes root, and each way in which it fails, with a real sudo."""
 
 import shutil
 from pathlib import Path
@@ -48,7 +48,7 @@ async def test_root_needs_no_sudo(sshd: Sshd, users: Users) -> None:
     assert await whoami(sshd, "root", NOBODY_TO_ASK) == "root"
 
 
-async def test_a_needed_password_that_nobody_gives(sshd: Sshd, users: Users) -> None:
+async def test_a_required_password_that_is_not_given(sshd: Sshd, users: Users) -> None:
     error = await expect_refusal(sshd, users.with_password, NOBODY_TO_ASK)
     assert "none was given" in error.message
     assert "ETCDUP_SUDO_PASSWORD" in error.hint
@@ -60,7 +60,7 @@ async def test_a_wrong_password(sshd: Sshd, users: Users, password: str) -> None
     assert f"did not accept the password of {users.with_password}" in error.message
 
 
-async def test_a_user_who_may_not(sshd: Sshd, users: Users) -> None:
+async def test_a_user_without_permission(sshd: Sshd, users: Users) -> None:
     error = await expect_refusal(sshd, users.without_sudo, password_secrets(PASSWORD))
     assert f"{users.without_sudo} may not use sudo" in error.message
     assert "visudo" in error.hint
@@ -78,10 +78,10 @@ async def test_the_password_is_in_no_command_line(sshd: Sshd, users: Users) -> N
         await reached.close()
 
 
-async def test_a_password_that_sudo_leaves_does_not_become_input(
+async def test_a_password_that_sudo_does_not_read_is_no_input(
     sshd: Sshd, users: Users, tmp_path: Path
 ) -> None:
-    """A rule that frees single commands: our line with the password would be the command's first input."""
+    """With a NOPASSWD rule for single commands, the line with the password would be the first input of the command."""
     reached = await connect(
         sshd.host(), sshd.ssh(user=users.with_password, sudo=True), secrets=password_secrets(PASSWORD)
     )
@@ -111,5 +111,5 @@ def test_each_other_failure_of_sudo_has_its_message(ended: RawResult, words: str
     assert error.hint
 
 
-def test_the_password_is_not_shown_by_accident() -> None:
+def test_the_password_is_not_in_the_repr() -> None:
     assert "secret" not in repr(BySudoWithPassword(b"secret\n"))

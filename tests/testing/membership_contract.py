@@ -1,4 +1,4 @@
-"""What a change of members does to a cluster: promises that real etcd keeps, and the shipped fake with it.
+"""What a membership change does to a cluster. Real etcd and the fake both fulfil this contract.
 
 Each takes a Place: three healthy members m1, m2 and m3, of which m1 leads, and room for more.
 """
@@ -20,7 +20,7 @@ from etcdup.remote.etcd.errors import (
 )
 from tests.support.real_and_fake_etcd import ClusterUnderTest
 
-S = 10.0  # more than any call here needs
+S = 10.0  # More than each call here needs.
 PATIENCE_S = 30.0
 NOWHERE = "https://127.77.255.1:2380"
 
@@ -41,9 +41,9 @@ async def adds_one_learner_at_a_time(place: ClusterUnderTest) -> None:
         with pytest.raises(EtcdRefused, match="Peer URLs already exists"):
             await client.add_learner([place.peer_url("m2")], timeout_s=S)
         await client.remove(learner.member_id, timeout_s=S)
-        await place.wait(1.1)  # in the very second of the first adding, etcd makes the same, removed ID again
+        await place.wait(1.1)  # Within one second etcd creates the same ID, which was removed.
         again = await add_learner(place, client, NOWHERE)
-        assert again.member_id != learner.member_id, "a member that is added again is another one"
+        assert again.member_id != learner.member_id, "a member that is added again has another ID"
         await client.remove(again.member_id, timeout_s=S)
         with pytest.raises(EtcdRefused, match="member not found"):
             await client.remove(again.member_id, timeout_s=S)
@@ -82,7 +82,7 @@ async def lets_a_learner_join_and_become_a_voter(place: ClusterUnderTest) -> Non
         assert own.client_urls
 
 
-async def refuses_a_member_that_was_told_another_list(place: ClusterUnderTest) -> None:
+async def refuses_a_member_with_another_member_list(place: ClusterUnderTest) -> None:
     name = place.new_member()
     async with place.client("m1") as client:
         known = await list_for_new_member(place, client)
@@ -98,7 +98,7 @@ async def refuses_a_member_that_was_told_another_list(place: ClusterUnderTest) -
 
 
 async def ends_a_removed_member(place: ClusterUnderTest) -> None:
-    """Rule 33: with status 0, also when it is asked how it is in its last second."""
+    """Rule 33: it exits with status 0, also if its status is requested in its last second."""
     async with place.client("m1") as client, place.client("m3") as removed:
         await place.wait(6)
         await client.remove(await find_id(client, "m3"), timeout_s=S)
@@ -109,9 +109,9 @@ async def ends_a_removed_member(place: ClusterUnderTest) -> None:
         await client.prove(b"proof", b"two", timeout_s=S)
 
 
-async def never_goes_on_as_a_wiped_voter(place: ClusterUnderTest) -> None:
-    """Rule 32: where the leader knows how much of the log that voter had. One that was itself the leader is known
-    by nobody, and catches up."""
+async def never_continues_as_a_wiped_voter(place: ClusterUnderTest) -> None:
+    """Rule 32: if the leader has recorded how much of the log that voter had. For a voter that was itself the leader
+    no member has recorded it, so it catches up."""
     async with place.client("m1") as client:
         await client.prove(b"proof", b"with it", timeout_s=S)
         place.wipe("m3")
@@ -121,7 +121,7 @@ async def never_goes_on_as_a_wiped_voter(place: ClusterUnderTest) -> None:
         await client.prove(b"proof", b"without it", timeout_s=S)
 
 
-async def adds_nobody_while_a_voter_is_dead_but_removes_it(place: ClusterUnderTest) -> None:
+async def refuses_to_add_while_a_voter_is_dead_and_removes_it(place: ClusterUnderTest) -> None:
     """Rules 26 and 28."""
     async with place.client("m1") as client:
         await place.wait(6)
@@ -136,7 +136,7 @@ async def adds_nobody_while_a_voter_is_dead_but_removes_it(place: ClusterUnderTe
         assert (await add_learner(place, client, NOWHERE)).is_learner
 
 
-async def adds_nobody_right_after_a_start(place: ClusterUnderTest) -> None:
+async def refuses_to_add_right_after_a_start(place: ClusterUnderTest) -> None:
     """Rule 25."""
     await place.stop("m2")
     await place.start("m2")
@@ -178,7 +178,7 @@ async def changes_nothing_without_a_quorum(place: ClusterUnderTest) -> None:
 
 
 async def keeps_a_member_whose_listed_url_is_wrong(place: ClusterUnderTest) -> None:
-    """Rules 19 and 36: one of two members has to find the other, and none finds a URL that is taken."""
+    """Rules 19 and 36: one of two members must reach the other, and a URL that is in use is refused."""
     async with place.client("m1") as client, place.client("m3") as third:
         own = await find_id(client, "m3")
         with pytest.raises(EtcdRefused, match="Peer URLs already exists"):
@@ -226,11 +226,11 @@ async def moves_leadership_only_to_voters_from_the_leader(place: ClusterUnderTes
 PROMISES: tuple[Promise, ...] = (
     adds_one_learner_at_a_time,
     lets_a_learner_join_and_become_a_voter,
-    refuses_a_member_that_was_told_another_list,
+    refuses_a_member_with_another_member_list,
     ends_a_removed_member,
-    never_goes_on_as_a_wiped_voter,
-    adds_nobody_while_a_voter_is_dead_but_removes_it,
-    adds_nobody_right_after_a_start,
+    never_continues_as_a_wiped_voter,
+    refuses_to_add_while_a_voter_is_dead_and_removes_it,
+    refuses_to_add_right_after_a_start,
     changes_nothing_without_a_quorum,
     keeps_a_member_whose_listed_url_is_wrong,
     goes_one_minor_down_by_the_protocol,
@@ -243,7 +243,7 @@ def own_id(said: MemberSeen, name: str) -> int:
 
 
 async def move_leader_to(place: ClusterUnderTest, name: str) -> None:
-    """Returns once this member leads."""
+    """Transfer the leadership, and return when this member is the leader."""
     async with place.client(name) as client:
         own = await find_id(client, name)
         leader_id = (await client.status(timeout_s=S)).leader_id
@@ -264,7 +264,7 @@ async def find_name(client: EtcdClient, member_id: int) -> str:
 async def list_for_new_member(
     place: ClusterUnderTest, client: EtcdClient, joining: str = ""
 ) -> dict[str, str]:
-    """The member list as a new member is told it: the one without a name is the one that joins."""
+    """Return the member list for a new member: the member without a name is the one that joins."""
     return {
         each.name or joining: each.peer_urls[0]
         for each in await retry_while_refused(place, lambda: client.members(timeout_s=S), "leader changed")
@@ -280,7 +280,7 @@ async def add_learner(place: ClusterUnderTest, client: EtcdClient, url: str) -> 
 async def retry_while_refused(
     place: ClusterUnderTest, call: Callable[[], Awaitable[Answer]], while_told: str
 ) -> Answer:
-    """The answer to a call that etcd refuses with these words for a while. Any other refusal is raised."""
+    """Repeat a call while etcd refuses it with this text, and return its result. Other refusals are raised."""
     for _ in range(int(PATIENCE_S / 0.1)):
         try:
             return await call()
@@ -304,7 +304,7 @@ async def wait_until_silent(place: ClusterUnderTest, client: EtcdClient) -> None
 async def wait_for_status(
     place: ClusterUnderTest, client: EtcdClient, condition: Callable[[MemberSeen], bool]
 ) -> MemberSeen:
-    """The first status of which this is true; until then the member may as well not answer."""
+    """Return the first status for which this is true. Until then the member may not answer."""
     for _ in range(int(PATIENCE_S / 0.1)):
         with suppress(EtcdRpcError):
             if condition(said := await client.status(timeout_s=1)):

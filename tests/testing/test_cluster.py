@@ -1,4 +1,4 @@
-"""What may befall fake machines and their etcd: crashes, cuts, lost disks, and changes of version."""
+"""Faults of fake machines and their etcd: crashes, lost connections, lost disks, and changes of version."""
 
 import hashlib
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ RESTART = ("systemctl", "restart", "--no-block", "etcd.service")
 
 
 async def healthy_cluster(version: str = "3.6.14") -> FakeClusterUnderTest:
-    """Three healthy members, long enough for every change."""
+    """Return three members that have been healthy long enough for each change."""
     place = FakeClusterUnderTest(version)
     await place.bootstrap()
     for machine in place.network.machines.values():
@@ -38,13 +38,13 @@ def leader(network: FakeNetwork) -> str:
 
 
 async def install_and_restart(place: FakeClusterUnderTest, name: str, version: str) -> None:
-    """Another binary, and a restart on it."""
+    """Install another binary, and restart the member with it."""
     place.install(name, version)
     await FakeHost(place.network.machines[name]).run(RESTART)
 
 
 def versions(place: FakeClusterUnderTest) -> Mapping[str, str]:
-    """What runs, by machine."""
+    """Return the running versions, by machine."""
     machines = place.network.machines.values()
     return {each.name: str(each.process.version) for each in machines if each.process is not None}
 
@@ -63,7 +63,7 @@ async def test_a_crashed_host_is_gone_until_it_boots_and_its_member_starts_by_it
     await etcd(place, was).prove(b"k", b"back", timeout_s=S)
 
 
-async def test_without_a_quorum_members_answer_again_only_when_there_is_one() -> None:
+async def test_members_answer_only_while_there_is_a_quorum() -> None:
     place = await healthy_cluster()
     for name in ("m1", "m2", "m3"):
         place.network.crash(name)
@@ -74,7 +74,7 @@ async def test_without_a_quorum_members_answer_again_only_when_there_is_one() ->
     assert (await etcd(place, "m1").status(timeout_s=S)).leader_id != 0
 
 
-async def test_a_host_that_is_cut_off_runs_on_alone() -> None:
+async def test_a_disconnected_host_continues_alone() -> None:
     place = await healthy_cluster()
     place.network.cut_off("m1")
     assert place.network.machines["m1"].process is not None
@@ -89,7 +89,7 @@ async def test_a_host_that_is_cut_off_runs_on_alone() -> None:
     await etcd(place, "m1").prove(b"k", b"again", timeout_s=S)
 
 
-async def test_a_member_that_was_removed_while_cut_off_ends_when_it_hears_of_it() -> None:
+async def test_a_member_that_was_removed_while_disconnected_exits_after_it() -> None:
     place = await healthy_cluster()
     member_id = (await etcd(place, "m3").status(timeout_s=S)).member_id
     place.network.cut_off("m3")
@@ -100,7 +100,7 @@ async def test_a_member_that_was_removed_while_cut_off_ends_when_it_hears_of_it(
     assert place.network.machines["m3"].failed_at is None
 
 
-async def test_a_lost_disk_is_never_started_empty_however_often_systemd_tries() -> None:
+async def test_a_member_with_a_lost_disk_never_starts_empty() -> None:
     place = await healthy_cluster()
     place.network.wipe("m2")
     await place.wait(5)
@@ -122,17 +122,17 @@ async def test_a_wiped_voter_panics_again_and_again_until_it_is_removed() -> Non
     assert await place.wait_for_end("m3") == 0
 
 
-async def test_a_host_crashes_with_a_certain_command() -> None:
+async def test_a_host_crashes_with_a_given_command() -> None:
     place = await healthy_cluster()
     place.network.at(2, lambda: place.network.crash("m2"))
     host = FakeHost(place.network.machines["m2"])
     await host.run(["mkdir", "/a"])
     with pytest.raises(ConnectionLost):
         await host.run(["mkdir", "/b"])
-    assert place.network.machines["m2"].is_dir("/b"), "it was done; the answer was lost"
+    assert place.network.machines["m2"].is_dir("/b"), "the command was done; its result was lost"
 
 
-async def test_etcdup_is_killed_after_a_call_whose_change_is_made() -> None:
+async def test_etcdup_is_killed_after_the_change_of_a_call() -> None:
     place = await healthy_cluster()
     place.network.cut_after = 1
     place.network.at(1, lambda: place.network.crash("m3"))
@@ -143,14 +143,14 @@ async def test_etcdup_is_killed_after_a_call_whose_change_is_made() -> None:
     assert place.network.machines["m3"].process is None
 
 
-async def test_a_stopped_leader_hands_over() -> None:
+async def test_a_stopped_leader_transfers_its_leadership() -> None:
     place = await healthy_cluster()
     was = leader(place.network)
     await place.stop(was)
     assert leader(place.network) != was
 
 
-async def test_the_cluster_version_rises_after_the_last_member_and_there_is_no_way_back() -> None:
+async def test_the_cluster_version_rises_after_the_last_member_and_never_falls() -> None:
     """Rule 46."""
     place = await healthy_cluster("3.5.33")
     cluster = place.network.etcd.only()
@@ -172,7 +172,7 @@ async def test_the_cluster_version_rises_after_the_last_member_and_there_is_no_w
     assert "invalid downgrade" in place.log("m1")
 
 
-async def test_no_minor_is_left_out() -> None:
+async def test_no_minor_can_be_skipped() -> None:
     place = await healthy_cluster("3.5.33")
     await install_and_restart(place, "m1", "3.7.1")
     assert "m1" not in versions(place)
@@ -183,7 +183,7 @@ async def test_a_downgrade_ends_by_itself_with_the_last_member() -> None:
     place = await healthy_cluster()
     await etcd(place, "m1").downgrade("enable", "3.5", timeout_s=S)
     await install_and_restart(place, "m1", "3.5.33")
-    assert "m1" not in versions(place), "the cluster's version has not fallen yet"
+    assert "m1" not in versions(place), "the cluster version has not fallen yet"
     await install_and_restart(place, "m1", "3.6.14")
     await place.wait(1)
     await place.wait(5)
@@ -207,7 +207,7 @@ async def test_releases_without_a_downgrade(version: str, action: str, error: ty
 
 @pytest.mark.parametrize(("version", "accepts"), [("3.5.16", False), ("3.5.30", True), ("3.6.14", True)])
 async def test_five_voters_of_which_one_is_dead(version: str, accepts: bool) -> None:
-    """Rules 26 and 28: from 3.5.30 and 3.6.11 on a quorum of the voters to be is enough."""
+    """Rules 26 and 28: 3.5.30, 3.6.11 and later need only a quorum of the changed cluster."""
     place = FakeClusterUnderTest(version, size=5)
     await place.bootstrap()
     await place.wait(10)
@@ -221,9 +221,7 @@ async def test_five_voters_of_which_one_is_dead(version: str, accepts: bool) -> 
 
 
 @pytest.mark.parametrize(("version", "stays"), [("3.6.11", False), ("3.6.14", True)])
-async def test_releases_that_make_a_voter_of_a_learner_whose_url_is_changed(
-    version: str, stays: bool
-) -> None:
+async def test_old_releases_promote_a_learner_whose_url_is_changed(version: str, stays: bool) -> None:
     """Rule 23."""
     place = await healthy_cluster(version)
     client = etcd(place, "m1")
@@ -233,7 +231,7 @@ async def test_releases_that_make_a_voter_of_a_learner_whose_url_is_changed(
     assert seen.is_learner is stays
 
 
-async def test_a_snapshot_holds_its_own_checksum() -> None:
+async def test_a_snapshot_contains_its_checksum() -> None:
     """Rule 54."""
     place = await healthy_cluster()
     await etcd(place, "m1").put(b"k", b"v" * 700, timeout_s=S)

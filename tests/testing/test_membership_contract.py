@@ -1,4 +1,4 @@
-"""The fake etcd is held to what real etcd does when members come, go and die."""
+"""The contract of membership changes, tested with the fake etcd and with real etcd."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ def named(promise: Promise) -> str:
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=named)
-async def test_a_fake_cluster(promise: Promise) -> None:
+async def test_the_contract_with_a_fake_cluster(promise: Promise) -> None:
     await assert_keeps(await fake_cluster(VERSION), promise)
 
 
 @pytest.mark.skipif(why_not(VERSION) is not None, reason=why_not(VERSION) or "")
 @pytest.mark.parametrize("promise", PROMISES, ids=named)
-async def test_a_real_cluster(promise: Promise, tmp_path: Path) -> None:
+async def test_the_contract_with_a_real_cluster(promise: Promise, tmp_path: Path) -> None:
     with real_cluster(VERSION, tmp_path) as place:
         await assert_keeps(place, promise)
 

@@ -94,9 +94,9 @@ async def _gather(work: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T]:
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(job) for name, job in work.items()}
     except BaseExceptionGroup as errors:
-        ours = errors.subgroup(EtcdupError)
-        if ours is not None:
-            raise _first(ours) from None
+        own_errors = errors.subgroup(EtcdupError)
+        if own_errors is not None:
+            raise _first(own_errors) from None
         raise
     return {name: task.result() for name, task in tasks.items()}
 

@@ -24,7 +24,7 @@ TIMED_OUT = frozenset({124, 137})
 #
 # 1. `prepare` makes the directory `.etcdup.PID` in each target directory, and removes those that killed writers left.
 #    PID is the process ID of this shell, so two writers never share a directory, and a writer that still runs has a
-#    directory in /proc. umask 077 lets no other user in.
+#    directory in /proc. umask 077 keeps other users out.
 # 2. `receive` writes each content to its temporary file. `head -c` reads exactly the given size, so the next content
 #    stays on stdin. `set -C` (noclobber) makes the creation exclusive: a symbolic link of an attacker is not followed.
 # 3. The sizes are compared, because a cut connection looks like the end of the content.
@@ -72,7 +72,7 @@ sync -- {targets}
 
 # Run several commands. The arguments of each are: whether it reads stdin, the number of its words, and its words.
 # A line with the time separates the outputs of the commands, on stdout and stderr. If the connection is lost, writing
-# that line fails and ends the script: no command begins after etcdup has gone.
+# that line fails and ends the script: no command begins after etcdup has ended.
 _SEVERAL = r"""
 set -eu
 mark() { read -r up _ </proc/uptime; printf '\036etcdup %s\n' "$up"; printf '\036etcdup %s\n' "$up" >&2; }
@@ -170,7 +170,7 @@ def read_file(path: str) -> tuple[str, ...]:
 
 
 def bounded(argv: Sequence[str], timeout_s: float) -> tuple[str, ...]:
-    """Return the command with a timeout on its host: it ends there even if etcdup has gone."""
+    """Return the command with a timeout on its host: it ends there even if etcdup has ended."""
     return ("timeout", "-k", str(KILL_AFTER_S), f"{timeout_s:.3f}", *argv)
 
 

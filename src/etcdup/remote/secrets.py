@@ -1,4 +1,4 @@
-"""Passphrases and the sudo password. etcdup asks for each of them once, and never stores them."""
+"""Passphrases and the sudo password. etcdup prompts for each of them once, and never stores them."""
 
 import asyncio
 import os

@@ -93,8 +93,8 @@ def sudo_failed(host: str, user: str, ended: RawResult) -> SudoFailed:
             f"sudo is not installed on {host}",
             hint=f"install sudo on {host}, or log in as root (`ssh.user: root`)",
         )
-    for words, why, hint in _REASONS:
-        if any(word in text for word in words):
+    for texts, why, hint in _REASONS:
+        if any(each in text for each in texts):
             return SudoFailed(
                 host, why.format(user=user, host=host), detail=text, hint=hint.format(user=user, host=host)
             )

@@ -74,7 +74,7 @@ class FakeCluster:
     def add_learner(self, urls: Sequence[str]) -> FakeMember:
         """Add a learner, with a new ID each time (rule 31). etcd computes the ID from the URLs and the time in seconds;
         here a counter replaces the time, which is virtual."""
-        self._check_urls_free(urls, besides=0)
+        self._check_urls_free(urls, except_id=0)
         if any(member.is_learner for member in self.members.values()):
             raise FakeRefusal("too many learner members in cluster")
         self.added += 1
@@ -99,13 +99,13 @@ class FakeCluster:
     def update(self, member_id: int, urls: Sequence[str], *, promotes: bool) -> None:
         """Change peer URLs. With `promotes` a learner becomes a voter, as before 3.5.31 and 3.6.12 (rule 23)."""
         member = self.member(member_id)
-        self._check_urls_free(urls, besides=member_id)
+        self._check_urls_free(urls, except_id=member_id)
         member.peer_urls = tuple(urls)
         member.is_learner = member.is_learner and not promotes
         self.index += 1
 
-    def _check_urls_free(self, urls: Sequence[str], besides: int) -> None:
-        others = [member for each, member in self.members.items() if each != besides]
+    def _check_urls_free(self, urls: Sequence[str], except_id: int) -> None:
+        others = [member for each, member in self.members.items() if each != except_id]
         if {url for member in others for url in member.peer_urls} & set(urls):
             raise FakeRefusal("Peer URLs already exists")
 

@@ -347,7 +347,7 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         return _systemctl(machine, ("systemctl", "start", "--no-block", "etcd.service"), stdin)
     if script.startswith("exit "):
         return (int(script.split()[1]), "", "")
-    return (127, "", "the fake knows no shell")
+    return (127, "", "the fake has no such shell script")
 
 
 def _cat(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:

@@ -1,4 +1,4 @@
-"""The mapping from grpc's status to our errors has no hole."""
+"""The translation of each gRPC status to an error of etcdup."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_every_status_code_of_grpc_has_its_error() -> None:
 
 @pytest.mark.parametrize("code", [*BY_CODE, "OK", "SOME_NEW_CODE"])
 @pytest.mark.parametrize("details", ["", "etcdserver: ", "etcdserver: something new", "whatever"])
-def test_any_code_with_any_words_is_an_error_with_a_message(code: str, details: str) -> None:
+def test_any_code_with_any_text_is_an_error_with_a_message(code: str, details: str) -> None:
     error = translate("m1", code, details, 5)
     assert isinstance(error, EtcdRpcError)
     assert isinstance(error, EtcdupError)
@@ -39,7 +39,7 @@ def test_any_code_with_any_words_is_an_error_with_a_message(code: str, details: 
     assert len(error.message) > len("m1: ")
 
 
-# Words and codes as etcd 3.4 to 3.7 and grpcio 1.71 to 1.85 gave them.
+# Texts and codes of etcd 3.4 to 3.7 and grpcio 1.71 to 1.85.
 @pytest.mark.parametrize(
     ("code", "details", "expected"),
     [
@@ -71,11 +71,11 @@ def test_any_code_with_any_words_is_an_error_with_a_message(code: str, details: 
         ("UNAVAILABLE", "SSLV3_ALERT_BAD_CERTIFICATE", EtcdUntrusted),
     ],
 )
-def test_known_words(code: str, details: str, expected: type[EtcdRpcError]) -> None:
+def test_known_texts(code: str, details: str, expected: type[EtcdRpcError]) -> None:
     assert type(translate("m1", code, details, 5)) is expected
 
 
-def test_etcds_own_words_are_kept() -> None:
+def test_the_text_of_etcd_is_kept() -> None:
     error = translate("m1", "FAILED_PRECONDITION", "etcdserver: too many learner members in cluster", 5)
     assert error.message == "m1: etcdserver: too many learner members in cluster"
 
@@ -89,11 +89,11 @@ def test_keys_are_not_shown() -> None:
     [
         (["memberID:10 alarm:NOSPACE "], ("NOSPACE on member a",), ()),  # until 3.6
         (["memberID:10  alarm:NOSPACE"], ("NOSPACE on member a",), ()),  # 3.7
-        (["alarm:CORRUPT "], ("CORRUPT",), ()),  # rule 82: it names no member
+        (["alarm:CORRUPT "], ("CORRUPT",), ()),  # Rule 82: it has no member.
         (["etcdserver: no leader", "alarm:CORRUPT"], ("CORRUPT",), ("etcdserver: no leader",)),
     ],
 )
-def test_alarms_are_told_from_other_errors_in_a_status(
+def test_alarms_are_separated_from_other_errors_in_a_status(
     said: list[str], alarms: tuple[str, ...], errors: tuple[str, ...]
 ) -> None:
     seen: MemberSeen = etcd._member_seen(pb.StatusResponse(version="3.6.14", errors=said), ())

@@ -1,4 +1,4 @@
-"""The thread that reads a snapshot ahead of its reader: order, limits, silence, errors, and an early end."""
+"""The thread that reads a snapshot ahead of its reader: order, limits, stalls, errors, and an early end."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ S = 10.0
 
 
 class Answers:
-    """A call of so many pieces, that stands still after them unless it is to end."""
+    """A call with this number of pieces, which then ends or stalls."""
 
     def __init__(self, count: int, *, ends: bool = True) -> None:
         self.heard_at = 0.0
@@ -42,14 +42,14 @@ class Answers:
         self.is_closed = True
 
 
-async def test_every_piece_comes_once_and_in_order() -> None:
+async def test_each_piece_arrives_once_and_in_order() -> None:
     call = Answers(100)
     content = [piece async for piece in read_pieces(call, S)]
     assert content == [b"%4d" % number for number in range(1, 101)]
     await wait_until(lambda: call.is_closed)
 
 
-async def test_no_more_is_asked_for_than_a_few_pieces_ahead() -> None:
+async def test_only_a_few_pieces_are_read_ahead() -> None:
     call = Answers(1000)
     async with aclosing(read_pieces(call, S)) as pieces:
         for taken in range(3):
@@ -61,7 +61,7 @@ async def test_no_more_is_asked_for_than_a_few_pieces_ahead() -> None:
     await wait_until(lambda: call.is_closed)
 
 
-async def test_a_silence_ends_it() -> None:
+async def test_a_stalled_call_is_an_error() -> None:
     call = Answers(3, ends=False)
     with pytest.raises(StreamStalled):
         async for _ in read_pieces(call, 1.0):
@@ -70,7 +70,7 @@ async def test_a_silence_ends_it() -> None:
     await wait_until(lambda: call.is_closed)
 
 
-async def test_who_takes_its_time_has_heard_no_silence() -> None:
+async def test_a_slow_reader_is_no_stall() -> None:
     call = Answers(10)
     async with aclosing(read_pieces(call, 1.0)) as pieces:
         await anext(pieces)
@@ -78,7 +78,7 @@ async def test_who_takes_its_time_has_heard_no_silence() -> None:
         assert [await anext(pieces) for _ in range(9)][-1] == b"  10"
 
 
-async def test_whoever_stops_asking_lets_go_also_of_a_call_that_stands_still() -> None:
+async def test_a_cancelled_reader_closes_a_stalled_call() -> None:
     call = Answers(1, ends=False)
     pieces = read_pieces(call, S)
     await anext(pieces)
@@ -92,7 +92,7 @@ async def test_whoever_stops_asking_lets_go_also_of_a_call_that_stands_still() -
 
 async def wait_until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(S):
-        while not is_so():  # noqa: ASYNC110  a thread brings it about
+        while not is_so():  # noqa: ASYNC110  a thread changes it
             await asyncio.sleep(0.01)
 
 
@@ -103,7 +103,7 @@ class Broken(Answers):
         return super().piece()
 
 
-async def test_what_came_before_a_failure_comes_and_then_the_failure() -> None:
+async def test_pieces_before_an_error_arrive_before_the_error() -> None:
     pieces = read_pieces(Broken(9), S)
     assert [await anext(pieces), await anext(pieces)] == [b"   1", b"   2"]
     with pytest.raises(ConnectionResetError, match="cut off"):

@@ -1,4 +1,4 @@
-"""The scripts of the cold copy, by a real sh on real folders: a folder and a mount point, cut short and begun again."""
+"""The scripts of the cold copy with a real sh: a directory and a mount point, interrupted and begun again."""
 
 import subprocess
 from pathlib import Path
@@ -37,12 +37,12 @@ def run(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_copy_is_whole_or_not_there(data: DirSeen) -> None:
+def test_a_copy_is_complete_or_absent(data: DirSeen) -> None:
     copied, where = copy_path(data, "prod-1"), "mount" if data.mount else "folder"
     source = f"{data.path}/member" if data.mount else data.path
     size = int(run(SIZE_SCRIPT, source, copied))
-    assert 303 - 10 <= size < 1000, "what was set aside before is not copied"
-    # What a cut run left, and its name is of nobody's data.
+    assert 303 - 10 <= size < 1000, "archived data is not copied"
+    # An interrupted run left it, and no data has this name.
     Path(f"{copied}.part/member").mkdir(parents=True)
     Path(f"{copied}.part/member/half").write_bytes(b"half")
     run(COPY_SCRIPT, data.path, copied, where)
@@ -62,5 +62,5 @@ def test_a_copy_is_whole_or_not_there(data: DirSeen) -> None:
     assert here.is_empty
 
 
-def test_without_data_there_is_nothing_to_take(tmp_path: Path) -> None:
+def test_without_data_there_is_no_copy(tmp_path: Path) -> None:
     assert run(SIZE_SCRIPT, str(tmp_path / "none"), str(tmp_path / "none.cold")) == "0\n"

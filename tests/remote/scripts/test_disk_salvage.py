@@ -1,4 +1,4 @@
-"""The scripts of a salvage, by a real sh: where a log ends, its copy closed, and what is left of a copy removed."""
+"""The scripts of a salvage with a real sh: the end of a log, its copy completed, and the rest of a copy removed."""
 
 import base64
 import shutil
@@ -25,7 +25,7 @@ def host() -> LocalHost:
 
 
 def write_log(folder: Path) -> bytes:
-    """Two files, the second of which was begun right after the last entry. Returns what is in that one."""
+    """Write a log of two files, the second begun right after the last entry. Return the content of the second."""
     folder.mkdir(parents=True)
     head, crc = encode_record(CRC, b"", 0)
     entry, crc = encode_record(ENTRY, ENTRY_7, crc)
@@ -52,19 +52,19 @@ async def test_the_last_entry_may_be_in_the_file_before_and_is_committed(
 
 
 @pytest.mark.parametrize("spoilt", ["nothing there", "no log", "no entry"])
-async def test_a_log_that_cannot_be_read_is_told(host: LocalHost, tmp_path: Path, spoilt: str) -> None:
+async def test_a_log_that_cannot_be_read_is_an_error(host: LocalHost, tmp_path: Path, spoilt: str) -> None:
     folder = tmp_path / "wal"
     if spoilt != "nothing there":
         write_log(folder)
         (folder / "0000-00.wal").unlink()
     if spoilt == "no log":
         (folder / "0001-08.wal").write_bytes(b"\0" * 5000)
-    with pytest.raises(EtcdupError, match="the log of infra1's member cannot be read") as told:
+    with pytest.raises(EtcdupError, match="the log of infra1's member cannot be read") as caught:
         await read_log_end(host, str(folder))
-    assert "--fenced infra1" in told.value.hint
+    assert "--fenced infra1" in caught.value.hint
 
 
-def test_an_etcd_on_a_copy_that_was_left_is_ended_and_no_other(tmp_path: Path) -> None:
+def test_an_etcd_on_an_old_copy_is_ended_and_no_other(tmp_path: Path) -> None:
     versions, copy = tmp_path / "opt/etcd", tmp_path / "etcd.salvage"
     versions.mkdir(parents=True)
     shutil.copy("/bin/sh", versions / "etcd")
@@ -87,7 +87,7 @@ def test_an_etcd_on_a_copy_that_was_left_is_ended_and_no_other(tmp_path: Path) -
     others = [start(versions / "etcd", tmp_path / "etcd"), start(Path("/bin/sh"), copy)]
     argv = ["sh", "-c", CLEAR, "clear", str(versions), str(copy)]
     try:
-        # A process that nobody has waited for is gone for CLEAR, and not for us.
+        # A process that was not waited for has ended for CLEAR, but still exists for this test.
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         assert left.wait(10) == -signal.SIGKILL
@@ -100,7 +100,7 @@ def test_an_etcd_on_a_copy_that_was_left_is_ended_and_no_other(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("mount", [False, True])
-def test_a_copy_that_was_left_is_room_on_a_full_disk_and_old_data_is_not(tmp_path: Path, mount: bool) -> None:
+def test_an_old_copy_can_be_deleted_on_a_full_disk_and_old_data_cannot(tmp_path: Path, mount: bool) -> None:
     data = tmp_path / "etcd"
     copy = salvage_path(DirSeen(str(data), (), mount=mount))
     kept = f"{data}/aside-20260101T000000Z" if mount else f"{data}.aside-20260101T000000Z"

@@ -1,4 +1,4 @@
-"""The script that makes a folder etcd's own, in a real shell: nobody else's folder is taken."""
+"""The script that gives a directory to etcd, with a real sh: it takes no directory with other files."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ from etcdup.core.host.commands import OWN_FOLDER_SCRIPT
 
 
 @pytest.mark.parametrize("other", ["books", ".hidden", "wallet"])
-def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path, other: str) -> None:
+def test_a_directory_with_other_files_is_not_changed(tmp_path: Path, other: str) -> None:
     for name in ("wal", "wal.aside-1", "wal.tmp", "lost+found", other):
         (tmp_path / name).mkdir()
     tmp_path.chmod(0o755)

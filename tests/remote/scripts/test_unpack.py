@@ -1,4 +1,4 @@
-"""The script that unpacks etcd on a host, run by a real shell: what arrives whole is put in place, all else is not."""
+"""The script that unpacks etcd on a host, with a real sh: only a complete archive is installed."""
 
 import asyncio
 import gzip

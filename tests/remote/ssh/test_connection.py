@@ -1,4 +1,4 @@
-"""A connection in use: cut, silent, forbidden to forward, short of sessions."""
+"""Faults of a connection in use: it is cut, silent, may not forward, or has few sessions."""
 
 import asyncio
 import os
@@ -63,7 +63,7 @@ async def test_a_write_cut_in_the_middle_leaves_the_old_file(tmp_path: Path) -> 
         assert target.read_text() == "old"
 
 
-async def test_forbidden_forwarding_is_told_at_once(tmp_path: Path) -> None:
+async def test_forbidden_forwarding_is_an_error_at_once(tmp_path: Path) -> None:
     with run_sshd(tmp_path / "own", options="AllowTcpForwarding no") as own:
         reached = await connect(own.host(), own.ssh(), secrets=NOBODY_TO_ASK)
         try:
@@ -98,7 +98,7 @@ async def test_few_sessions_are_enough(tmp_path: Path) -> None:
             await reached.close()
 
 
-async def test_a_silent_peer_is_given_up_after_fifteen_seconds(tmp_path: Path) -> None:
+async def test_a_silent_peer_is_lost_after_fifteen_seconds(tmp_path: Path) -> None:
     with run_sshd(tmp_path / "own") as own:
         reached = await connect(own.host(), own.ssh(), secrets=NOBODY_TO_ASK)
         own.freeze()

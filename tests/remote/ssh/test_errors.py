@@ -1,4 +1,4 @@
-"""The mapping of what asyncssh and the network raise: nothing falls through, and no two causes look alike."""
+"""The translation of errors of asyncssh and the network: each error has one, and causes have different messages."""
 
 import errno
 import socket
@@ -30,7 +30,7 @@ def subclasses_of(kind: type[asyncssh.Error]) -> Iterator[type[asyncssh.Error]]:
 
 
 def make_error(kind: type[asyncssh.Error]) -> asyncssh.Error:
-    """An error of this class: some take a code and a reason, some the reason alone."""
+    """Return an error of this class: some have a code and a reason, some only a reason."""
     build: Callable[..., asyncssh.Error] = kind
     try:
         return build("the reason")
@@ -43,7 +43,7 @@ CONNECTION_ERRORS = [kind for kind in subclasses_of(asyncssh.Error) if not issub
 
 
 @pytest.mark.parametrize("kind", CONNECTION_ERRORS, ids=lambda kind: kind.__name__)
-def test_every_error_of_asyncssh_is_told(kind: type[asyncssh.Error]) -> None:
+def test_each_error_of_asyncssh_is_translated(kind: type[asyncssh.Error]) -> None:
     error = unreachable(make_error(kind), attempt())
     assert isinstance(error, UnreachableError)
     assert error.host == "infra1"
@@ -52,14 +52,14 @@ def test_every_error_of_asyncssh_is_told(kind: type[asyncssh.Error]) -> None:
 
 
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
-def test_every_error_of_the_network_is_told(number: int) -> None:
+def test_each_error_of_the_network_is_translated(number: int) -> None:
     error = unreachable(OSError(number, "why"), attempt())
     assert type(error) is ConnectFailed
     assert error.hint
 
 
 @pytest.mark.parametrize(
-    ("cause", "kind", "words"),
+    ("cause", "kind", "text"),
     [
         (OSError(errno.ECONNREFUSED, "x"), ConnectFailed, "the connection was refused"),
         (OSError(errno.EHOSTUNREACH, "x"), ConnectFailed, "there is no route"),
@@ -86,10 +86,10 @@ def test_every_error_of_the_network_is_told(number: int) -> None:
         (ValueError("odd"), ConnectFailed, "cannot log in"),
     ],
 )
-def test_the_cause_is_in_the_words(cause: Exception, kind: type[UnreachableError], words: str) -> None:
+def test_the_cause_is_in_the_message(cause: Exception, kind: type[UnreachableError], text: str) -> None:
     error = unreachable(cause, attempt())
     assert type(error) is kind
-    assert words in error.message
+    assert text in error.message
 
 
 def test_too_many_keys_has_a_hint_of_its_own() -> None:
@@ -104,6 +104,6 @@ def test_a_known_key_makes_the_difference_between_unknown_and_changed() -> None:
     assert known.get_fingerprint() in error.detail
 
 
-def test_an_error_of_ours_stays_as_it_is() -> None:
+def test_an_error_of_etcdup_is_unchanged() -> None:
     ours = AuthFailed("infra1", "infra1: no key")
     assert unreachable(ours, attempt()) is ours

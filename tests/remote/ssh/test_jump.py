@@ -1,4 +1,4 @@
-"""Jump hosts: one sshd behind another, each with its own key."""
+"""Jump hosts: an sshd behind another sshd, each with its own key."""
 
 import getpass
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ USER = getpass.getuser()
 
 @pytest.fixture(scope="module")
 def jump(sshd: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """An sshd in front, which the same user key opens."""
+    """Run an sshd as jump host, which accepts the same user key."""
     with run_sshd(tmp_path_factory.mktemp("jump"), identity=sshd.identity) as running:
         yield running
 
 
 def ssh_through_jump(front: Sshd, target: Sshd, tmp_path: Path, *known: str, **changes: object) -> SshSpec:
-    """The target behind the jump host, with these lines in known_hosts."""
+    """Return the settings for the target behind the jump host, with these lines in known_hosts."""
     file = tmp_path / "known"
     file.write_text("".join(known))
     hop = f"{USER}@127.0.0.1:{front.port}"
@@ -49,7 +49,7 @@ async def test_two_jump_hosts_in_a_row(sshd: Sshd, jump: Sshd, tmp_path: Path) -
     )
 
 
-async def test_proxy_jump_of_ssh_config_is_taken(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
+async def test_proxy_jump_of_ssh_config_is_used(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text(
         f"Host bastion\n  HostName 127.0.0.1\n  Port {jump.port}\nHost *\n  ProxyJump bastion\n"
@@ -85,13 +85,13 @@ async def test_an_unknown_key_behind_a_jump_host_is_scanned_through_it(
     assert f"-J {USER}@127.0.0.1:{jump.port}" in error.hint
 
 
-async def test_a_jump_host_that_is_not_there_is_named(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
+async def test_a_missing_jump_host_is_named(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
     error = await expect_refusal(sshd.host(), ssh_through_jump(jump, sshd, tmp_path, jump="127.0.0.1:1"))
     assert type(error) is ConnectFailed
     assert "jump host 127.0.0.1 port 1" in error.message
 
 
-async def test_a_host_that_is_not_there_behind_a_jump_host(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
+async def test_a_missing_host_behind_a_jump_host_is_named(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
     error = await expect_refusal(
         sshd.host(), ssh_through_jump(jump, sshd, tmp_path, jump.known_hosts_line(), port=1)
     )
@@ -100,7 +100,7 @@ async def test_a_host_that_is_not_there_behind_a_jump_host(sshd: Sshd, jump: Ssh
     assert "sshd listens" in error.hint
 
 
-async def test_a_jump_host_that_forbids_forwarding_is_told(sshd: Sshd, tmp_path: Path) -> None:
+async def test_a_jump_host_that_forbids_forwarding_is_an_error(sshd: Sshd, tmp_path: Path) -> None:
     with run_sshd(tmp_path / "own", identity=sshd.identity, options="AllowTcpForwarding no") as strict:
         known = (sshd.known_hosts_line(), strict.known_hosts_line())
         error = await expect_refusal(sshd.host(), ssh_through_jump(strict, sshd, tmp_path, *known))
@@ -108,7 +108,7 @@ async def test_a_jump_host_that_forbids_forwarding_is_told(sshd: Sshd, tmp_path:
     assert "AllowTcpForwarding" in error.hint
 
 
-async def test_a_jump_host_that_wants_another_key_is_named(sshd: Sshd, tmp_path: Path) -> None:
+async def test_a_jump_host_that_requires_another_key_is_named(sshd: Sshd, tmp_path: Path) -> None:
     with run_sshd(tmp_path / "own") as other:
         known = (sshd.known_hosts_line(), other.known_hosts_line())
         error = await expect_refusal(sshd.host(), ssh_through_jump(other, sshd, tmp_path, *known))
@@ -116,7 +116,7 @@ async def test_a_jump_host_that_wants_another_key_is_named(sshd: Sshd, tmp_path:
     assert "jump host" in error.message
 
 
-async def test_a_misspelt_jump_is_told(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
+async def test_a_malformed_jump_host_is_an_error(sshd: Sshd, jump: Sshd, tmp_path: Path) -> None:
     error = await expect_refusal(sshd.host(), ssh_through_jump(jump, sshd, tmp_path, jump="a b:c"))
     assert type(error) is ConnectFailed
     assert "user@host:port" in error.message

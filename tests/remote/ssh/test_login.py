@@ -1,4 +1,4 @@
-"""Ways in that must work, and ways that must fail with the reason: each against a real sshd."""
+"""Logins that must succeed, and logins that must fail with the reason, each with a real sshd."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ def no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def log_in_and_echo(host: HostSpec, ssh: SshSpec, secrets: Secrets = NOBODY_TO_ASK) -> str:
-    """Logs in, runs one command, leaves."""
+    """Log in, run one command, and close the connection."""
     reached = await connect(host, ssh, secrets=secrets)
     try:
         return (await reached.run(["echo", "hello"])).stdout
@@ -41,7 +41,7 @@ async def log_in_and_echo(host: HostSpec, ssh: SshSpec, secrets: Secrets = NOBOD
 
 
 async def expect_refusal(host: HostSpec, ssh: SshSpec, secrets: Secrets = NOBODY_TO_ASK) -> RemoteError:
-    """What a login that must fail says."""
+    """Return the error of a login that must fail."""
     with pytest.raises(RemoteError) as caught:
         await log_in_and_echo(host, ssh, secrets)
     assert caught.value.host == host.name
@@ -75,40 +75,40 @@ async def test_a_changed_host_key_is_another_error(sshd: Sshd, tmp_path: Path, k
     assert f"ssh-keygen -R '[127.0.0.1]:{sshd.port}' -f {known}" in error.hint
 
 
-async def test_a_revoked_host_key_is_never_believed(sshd: Sshd, tmp_path: Path) -> None:
+async def test_a_revoked_host_key_is_never_trusted(sshd: Sshd, tmp_path: Path) -> None:
     known = tmp_path / "known"
     known.write_text(sshd.known_hosts_line() + "@revoked " + sshd.known_hosts_line())
     assert type(await expect_refusal(sshd.host(), sshd.ssh(known_hosts=str(known)))) is HostKeyChanged
 
 
-async def test_a_damaged_line_in_known_hosts_is_passed_over(sshd: Sshd, tmp_path: Path) -> None:
+async def test_a_damaged_line_in_known_hosts_is_ignored(sshd: Sshd, tmp_path: Path) -> None:
     known = tmp_path / "known"
     known.write_text(f"@nonsense\nword\n\n# a comment\n{sshd.known_hosts_line()}")
     assert await log_in_and_echo(sshd.host(), sshd.ssh(known_hosts=str(known))) == "hello\n"
 
 
 @pytest.mark.parametrize("setting", ["UserKnownHostsFile none", "UserKnownHostsFile /dev/null"])
-async def test_ssh_config_cannot_turn_host_keys_off(sshd: Sshd, tmp_path: Path, setting: str) -> None:
+async def test_ssh_config_cannot_disable_the_host_key_check(sshd: Sshd, tmp_path: Path, setting: str) -> None:
     config = tmp_path / "config"
     config.write_text(f"{setting}\nGlobalKnownHostsFile /dev/null\nStrictHostKeyChecking no\n")
     error = await expect_refusal(sshd.host(), sshd.ssh(config_file=str(config), known_hosts=None))
     assert type(error) is HostKeyUnknown
 
 
-async def test_a_closed_port_is_told_as_refused(sshd: Sshd) -> None:
+async def test_a_closed_port_is_reported_as_refused(sshd: Sshd) -> None:
     error = await expect_refusal(sshd.host(), sshd.ssh(port=1))
     assert type(error) is ConnectFailed
     assert "refused" in error.message
     assert "start sshd" in error.hint
 
 
-async def test_a_name_that_is_not_there_is_told_as_such(sshd: Sshd) -> None:
+async def test_an_unknown_name_is_reported(sshd: Sshd) -> None:
     error = await expect_refusal(HostSpec(name="infra1", address="no-such-host.invalid"), sshd.ssh())
     assert type(error) is ConnectFailed
     assert "no-such-host.invalid cannot be resolved" in error.message
 
 
-async def test_a_server_that_never_answers_costs_its_timeout_alone(sshd: Sshd) -> None:
+async def test_a_server_that_never_answers_is_a_timeout(sshd: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with asyncio.timeout(5):
             ssh = sshd.ssh(port=silent.getsockname()[1], connect_timeout="1s")
@@ -117,8 +117,8 @@ async def test_a_server_that_never_answers_costs_its_timeout_alone(sshd: Sshd) -
     assert "accepted the connection, but no login within 1 s" in error.message
 
 
-async def test_packets_into_the_void_time_out(sshd: Sshd) -> None:
-    # A full accept queue drops further SYNs: as silent as a firewall.
+async def test_dropped_packets_are_a_timeout(sshd: Sshd) -> None:
+    # A full accept queue drops further SYN packets, as a firewall does.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
         waiting = [_open_connection(port) for _ in range(4)]
@@ -129,7 +129,7 @@ async def test_packets_into_the_void_time_out(sshd: Sshd) -> None:
     assert "no answer from 127.0.0.1" in error.message
 
 
-async def test_something_else_than_ssh_is_told_as_such(sshd: Sshd) -> None:
+async def test_a_port_without_ssh_is_reported(sshd: Sshd) -> None:
     async with _BannerServer(b"HTTP/1.0 400 Bad Request\r\n\r\n") as port:
         error = await expect_refusal(sshd.host(), sshd.ssh(port=port))
     assert type(error) is ConnectFailed
@@ -159,7 +159,7 @@ async def test_an_identity_file_that_is_no_key_is_named(sshd: Sshd, tmp_path: Pa
     assert "is not a private key" in error.message
 
 
-async def test_without_any_key_the_hint_says_how_to_get_one(
+async def test_without_a_key_the_hint_has_the_command_that_creates_one(
     sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -170,13 +170,13 @@ async def test_without_any_key_the_hint_says_how_to_get_one(
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """An sshd that lets an encrypted key in; its passphrase is `open sesame`."""
+    """Run an sshd that accepts an encrypted key with the passphrase `open sesame`."""
     folder = tmp_path_factory.mktemp("locked")
     with run_sshd(folder / "sshd", identity=new_key(folder, "id", passphrase="open sesame")) as running:
         yield running
 
 
-async def test_an_encrypted_key_is_asked_for_once(locked: Sshd) -> None:
+async def test_the_passphrase_of_an_encrypted_key_is_prompted_for_once(locked: Sshd) -> None:
     prompts: list[str] = []
 
     async def ask(prompt: str) -> str:
@@ -203,7 +203,7 @@ async def test_a_wrong_passphrase_is_not_repeated_in_the_error(locked: Sshd) -> 
     assert "hunter2" not in f"{error} {error.detail} {error.hint} {secrets!r}"
 
 
-async def test_the_agent_spares_the_passphrase(
+async def test_with_the_agent_no_passphrase_is_needed(
     locked: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with _agent_with(locked.identity, tmp_path) as socket_path:
@@ -213,7 +213,7 @@ async def test_the_agent_spares_the_passphrase(
         assert await log_in_and_echo(locked.host(), locked.ssh(identity_file=None)) == "hello\n"
 
 
-async def test_ssh_config_gives_what_the_file_leaves_out(sshd: Sshd, tmp_path: Path) -> None:
+async def test_ssh_config_has_what_cluster_yaml_leaves_out(sshd: Sshd, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text(
         f"Host db-one\n  HostName 127.0.0.1\n  Port {sshd.port}\n  IdentityFile {sshd.identity}\n"
@@ -223,7 +223,7 @@ async def test_ssh_config_gives_what_the_file_leaves_out(sshd: Sshd, tmp_path: P
     assert await log_in_and_echo(host, SshSpec(config_file=str(config))) == "hello\n"
 
 
-async def test_a_damaged_ssh_config_is_told(sshd: Sshd, tmp_path: Path) -> None:
+async def test_a_damaged_ssh_config_is_an_error(sshd: Sshd, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("Port many\n")
     error = await expect_refusal(sshd.host(), sshd.ssh(config_file=str(config), port=None))
@@ -238,7 +238,7 @@ def _fingerprint(key: Path) -> str:
 
 @contextmanager
 def _agent_with(identity: Path, tmp_path: Path) -> Iterator[str]:
-    """An ssh-agent that holds this encrypted key; its socket."""
+    """Run an ssh-agent that has this encrypted key, and return its socket."""
     askpass = tmp_path / "askpass"
     askpass.write_text("#!/bin/sh\necho open sesame\n")
     askpass.chmod(0o755)
@@ -263,7 +263,7 @@ def _open_connection(port: int) -> socket.socket:
 
 
 class _BannerServer:
-    """A server that says one thing and hangs up."""
+    """A server that sends one line and closes the connection."""
 
     def __init__(self, words: bytes) -> None:
         self._words = words

@@ -6,7 +6,7 @@
     ├── EtcdTimeout            no answer in time; a requested change may have been made (rule 72)
     ├── NoLeader               the member runs, but has no leader; waiting may help
     ├── EtcdRefused            etcd refused the call; the message is etcd's
-    │   ├── AuthRequired       etcd's authentication is enabled, and the user of our certificate has no permission
+    │   ├── AuthRequired       etcd's authentication is enabled, and the user has no permission
     │   └── LearnerUnsupported a learner does not serve linearizable reads or changes (rule 30)
     ├── EtcdUnsupported        this version of etcd does not have the call
     └── EtcdInternalError      an error inside etcd, or an answer that cannot be correct
@@ -32,7 +32,7 @@ class EtcdUnavailable(EtcdRpcError):
 
 
 class EtcdUntrusted(EtcdUnavailable):
-    """The TLS handshake failed on a certificate, theirs or ours."""
+    """The TLS handshake failed because of the server certificate or the client certificate."""
 
 
 class EtcdTimeout(EtcdRpcError):
@@ -138,7 +138,7 @@ _REASONS = (
     _Reason(
         ("certificate_verify_failed", "certificate signature failure"),  # the latter: a CA of the same name
         EtcdUntrusted,
-        "the server certificate was signed by a CA that is not in our CA file",
+        "the server certificate was signed by a CA that is not in the CA file of etcdup",
         "run `etcdup certs list`: either the member of another cluster answers, or the CA was replaced",
     ),
     _Reason(

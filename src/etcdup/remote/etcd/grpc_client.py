@@ -89,19 +89,19 @@ class Etcd:
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
         listed = await self._read_own_list(timeout_s)
-        said = await self._call(self._maintenance.Status, pb.StatusRequest(), timeout_s)
-        return _member_seen(said, listed)
+        response = await self._call(self._maintenance.Status, pb.StatusRequest(), timeout_s)
+        return _member_seen(response, listed)
 
     async def _read_own_list(self, timeout_s: float) -> tuple[ListedMember, ...]:
         """Return the member list of this member. Call it before Status: a Status makes a member panic that was removed
         and has not stopped yet, "failed to find local ID in cluster members" (observed with 3.6.14)."""
         request = pb.MemberListRequest(linearizable=False)
         try:
-            said = await self._call(self._cluster.MemberList, request, timeout_s)
+            response = await self._call(self._cluster.MemberList, request, timeout_s)
         except LearnerUnsupported:
             return ()
-        listed = _listed_in(said)
-        if said.header.member_id not in {member.member_id for member in listed}:
+        listed = _listed_in(response)
+        if response.header.member_id not in {member.member_id for member in listed}:
             raise EtcdUnavailable(self.name, "the member was removed from the cluster, and stops by itself")
         return listed
 
@@ -156,8 +156,8 @@ class Etcd:
         await self._call(self._kv.Put, pb.PutRequest(key=key, value=value), timeout_s)
 
     async def delete(self, key: bytes, *, timeout_s: float) -> bool:
-        gone = await self._call(self._kv.DeleteRange, pb.DeleteRangeRequest(key=key), timeout_s)
-        return gone.deleted > 0
+        response = await self._call(self._kv.DeleteRange, pb.DeleteRangeRequest(key=key), timeout_s)
+        return response.deleted > 0
 
     async def revision(self, *, timeout_s: float) -> int:
         """The store's revision, by a linearizable read."""
@@ -192,9 +192,9 @@ class Etcd:
         await self._call(self._maintenance.MoveLeader, pb.MoveLeaderRequest(targetID=member_id), timeout_s)
 
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
-        said = await self._call(self._maintenance.HashKV, pb.HashKVRequest(revision=revision), timeout_s)
-        hashed = said.hash_revision or revision or said.header.revision  # 3.6 and later return it.
-        return KvHash(said.hash, said.compact_revision, hashed)
+        response = await self._call(self._maintenance.HashKV, pb.HashKVRequest(revision=revision), timeout_s)
+        hashed = response.hash_revision or revision or response.header.revision  # 3.6 and later return it.
+        return KvHash(response.hash, response.compact_revision, hashed)
 
     async def read_keyspace_size(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
         request = pb.RangeRequest(
@@ -259,30 +259,30 @@ class Etcd:
             raise translate(self.name, error.code().name, error.details() or "", timeout_s) from error
 
 
-def _member_seen(said: "pb.StatusResponse", listed: tuple[ListedMember, ...]) -> MemberSeen:
+def _member_seen(response: "pb.StatusResponse", listed: tuple[ListedMember, ...]) -> MemberSeen:
     """Convert a Status. It contains the alarms: the call Alarm needs a raft entry and a quorum."""
-    alarms = [match for error in said.errors if (match := _ALARM.match(error))]
+    alarms = [match for error in response.errors if (match := _ALARM.match(error))]
     return MemberSeen(
-        member_id=said.header.member_id,
-        cluster_id=said.header.cluster_id,
-        version=parse_version(said.version),
-        leader_id=said.leader,
-        raft_term=said.raftTerm,
-        raft_index=said.raftIndex,
-        applied_index=said.raftAppliedIndex,
-        db_size=said.dbSize,
-        db_in_use=said.dbSizeInUse,
-        is_learner=said.isLearner,
+        member_id=response.header.member_id,
+        cluster_id=response.header.cluster_id,
+        version=parse_version(response.version),
+        leader_id=response.leader,
+        raft_term=response.raftTerm,
+        raft_index=response.raftIndex,
+        applied_index=response.raftAppliedIndex,
+        db_size=response.dbSize,
+        db_in_use=response.dbSizeInUse,
+        is_learner=response.isLearner,
         members=listed,
         alarms=tuple(_alarm(match[2], int(match[1] or 0)) for match in alarms),
-        errors=tuple(error for error in said.errors if not _ALARM.match(error)),
-        storage_version=said.storageVersion,
-        downgrade_to=said.downgradeInfo.targetVersion if said.downgradeInfo.enabled else "",
+        errors=tuple(error for error in response.errors if not _ALARM.match(error)),
+        storage_version=response.storageVersion,
+        downgrade_to=response.downgradeInfo.targetVersion if response.downgradeInfo.enabled else "",
     )
 
 
-def _listed_in(said: "pb.MemberListResponse") -> tuple[ListedMember, ...]:
-    return tuple(_listed(member) for member in sorted(said.members, key=lambda member: member.ID))
+def _listed_in(response: "pb.MemberListResponse") -> tuple[ListedMember, ...]:
+    return tuple(_listed(member) for member in sorted(response.members, key=lambda member: member.ID))
 
 
 def _listed(member: "pb.Member") -> ListedMember:
