@@ -49,13 +49,17 @@ def test_content_is_on_the_disk_before_the_rename_and_the_name_after_it(
 ) -> None:
     calls: list[str] = []
     fsync, replace = os.fsync, os.replace
-    is_folder = lambda number: stat.S_ISDIR(os.fstat(number).st_mode)  # noqa: E731
-    monkeypatch.setattr(
-        os, "fsync", lambda number: (calls.append("folder" if is_folder(number) else "file"), fsync(number))
-    )
-    monkeypatch.setattr(
-        os, "replace", lambda source, target: (calls.append("rename"), replace(source, target))
-    )
+
+    def record_fsync(descriptor: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def record_replace(source: Path, target: Path) -> None:
+        calls.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "replace", record_replace)
     write_file(tmp_path / "file", b"content", 0o600)
     assert calls == ["file", "rename", "folder"]
 
