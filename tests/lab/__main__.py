@@ -11,7 +11,8 @@ from tests.lab import OPER_PASSWORD, Lab, LabError, why_not
 from tests.lab.lost_quorum_drill import run_drill
 
 INTRODUCTION = """\
-{count} machines, ready in {seconds:.1f} s. Users: root, admin (sudo), oper (sudo with the password: {password}), nosudo.
+{count} machines, ready after {seconds:.1f} s.
+Users: root, admin (sudo), oper (sudo with the password: {password}), nosudo.
 
 {machines}
 

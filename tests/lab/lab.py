@@ -221,8 +221,8 @@ class Lab:
     ) -> subprocess.Popen[str]:  # fmt: skip
         """Start a command of the operator in the namespace.
 
-    The pid is that of the command itself, so `kill()` works. The command ends with the lab at the latest.
-    """
+        The pid is that of the command itself, so `kill()` works. The command ends with the lab at the latest.
+        """
         cgroup = Cgroup(f"{self.workspace.lab_id}/operator")
         cgroup.create()
         command = cgroup.entering([*_as_user(user), *map(str, argv)])

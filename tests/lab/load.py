@@ -66,8 +66,8 @@ class Load:
     def remove(self, name: str) -> None:
         """Remove the clients of a member and wait until they have ended.
 
-    Call it before the member is removed. Otherwise requests fail.
-    """
+        Call it before the member is removed. Otherwise requests fail.
+        """
         before = len(self.records())
         self._send_command(f"remove {name}")
         self._names.remove(name)
@@ -87,7 +87,9 @@ class Load:
             new = self.records()[before:]
             return wanted <= {each.client for each in new if isinstance(each, Request) and not each.error}
 
-        self._wait_until(all_succeeded, f"some of these clients have no response: {', '.join(sorted(wanted))}")
+        self._wait_until(
+            all_succeeded, f"some of these clients have no response: {', '.join(sorted(wanted))}"
+        )
 
     def _send_command(self, command: str) -> None:
         assert self._process.stdin is not None

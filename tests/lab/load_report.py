@@ -70,7 +70,7 @@ class Report:
 
     @property
     def during_transfer(self) -> tuple[Request, ...]:
-        """Failures of requests that were under way during a leadership transfer. A leader's restart cannot avoid them."""
+        """Failures of requests that were under way during a leadership transfer, which no restart can avoid."""
         return self._during(self.machines.transfers)
 
     def unexplained(self, restarted: Collection[str]) -> tuple[Request, ...]:
@@ -107,7 +107,9 @@ class Report:
         if self.violation:
             found.append(f"not linearizable: {self.violation}")
         if self.gap.seconds >= gap_s:
-            found.append(f"no write was acknowledged for {self.gap.seconds:.3f} s, {self.gap.after_s:.3f} s after the start")
+            found.append(
+                f"no write was acknowledged for {self.gap.seconds:.3f} s, {self.gap.after_s:.3f} s after the start"
+            )
         if unexplained := self.unexplained(restarted):
             found.append(f"{len(unexplained)} requests failed on members that were not stopped:")
             found += [f"  {self._after(each):8.3f} s {each}" for each in unexplained[:MAX_SHOWN]]

@@ -43,9 +43,7 @@ def run_drill(lab: Lab, folder: Path) -> None:
     infra3.start()
     lab.wait_ssh()
     wait_for_fence(infra2)
-    _print_line(
-        "infra2 boots with its old data. Its etcd stays stopped. journalctl -u etcd on infra2 shows:"
-    )
+    _print_line("infra2 boots with its old data. Its etcd stays stopped. journalctl -u etcd on infra2 shows:")
     print(read_fence_output(infra2))
     _print_line("3. A new machine has the address of infra3. Add both hosts again.")
     _run_command(operator, *apply, "--yes")

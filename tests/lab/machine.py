@@ -59,7 +59,9 @@ class Machine:
         """Wait until sshd sends its banner."""
         with self._workspace.namespace.inside():
             if not wait_for_sshd(self.address, timeout_s):
-                raise LabError(f"{self.name}: sshd is not ready after {timeout_s:.0f} s\n{self._console_tail()}")
+                raise LabError(
+                    f"{self.name}: sshd is not ready after {timeout_s:.0f} s\n{self._console_tail()}"
+                )
 
     def kill(self) -> None:
         """Cut the power: kill all processes at once. Unsynced writes are not lost, because the kernel keeps running."""
@@ -161,7 +163,7 @@ class Machine:
         return self._disk.root
 
     def small_disk(self, path: str, size_mib: int) -> None:
-        """Mount an ext4 file system of this size on `path`. It has a lost+found, and is mounted again after a reboot."""
+        """Mount an ext4 file system of this size on `path`, also after each reboot. It contains a lost+found."""
         image = self._disk.add_volume(path, size_mib)
         if not self.is_on():
             return

@@ -63,7 +63,9 @@ def history_of(machine: Machine) -> History:
     )
 
 
-def _spans(member: str, messages: list[tuple[str, int]], begins: tuple[str, ...], ends: str) -> Iterator[Span]:
+def _spans(
+    member: str, messages: list[tuple[str, int]], begins: tuple[str, ...], ends: str
+) -> Iterator[Span]:
     from_ns: int | None = None
     for what, at_ns in messages:
         if what in begins and from_ns is None:

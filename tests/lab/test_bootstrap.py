@@ -57,7 +57,9 @@ def test_three_members_by_package(operator: Operator, version: str) -> None:
     assert "etcd 3.4.23" in operator.apply()
     for machine in operator.lab:
         assert machine.run("apt-mark showhold").stdout.split() == ["etcd-client", "etcd-server"]
-        assert machine.run("ls /var/lib/etcd").stdout.split() == ["member"], "Debian's single node must never start"
+        assert machine.run("ls /var/lib/etcd").stdout.split() == ["member"], (
+            "Debian's single node must never start"
+        )
     assert_survives_power_cut(operator, 3, version)
 
 
@@ -142,7 +144,9 @@ def serve_mirror(lab: Lab, version: str, folder: Path, fault: str = "") -> str:
 def test_three_members_with_certificates_of_another_ca(operator: Operator, version: str) -> None:
     ca = issue_provided(operator.lab, operator.folder)
     operator.write(version=version, install=path_install(version), more=PROVIDED)
-    assert " serves serial " not in operator.apply(), "new members serve the certificates with which they started"
+    assert " serves serial " not in operator.apply(), (
+        "new members serve the certificates with which they started"
+    )
     assert_survives_power_cut(operator, 3, version)
     assert not (operator.folder / "pki").exists()
     issue_provided(operator.lab, operator.folder, ca)

@@ -290,9 +290,7 @@ def test_check_finds_each_weakness_of_a_cluster_built_by_the_guide(operator: Ope
         "TLS links from infra1, infra2, infra3 to client ports were not tried: "
         "etcdup installed no etcd on these hosts."
     )
-    assert untried_texts(findings) == [links], (
-        "leader changes are read from the plain http port"
-    )
+    assert untried_texts(findings) == [links], "leader changes are read from the plain http port"
     known = [
         each for each in findings if f"infra1, infra2, infra3 run etcd {GUIDE_VERSION}: " in each["what"]
     ]

@@ -28,7 +28,9 @@ def test_recover_salvages_the_data_of_the_only_host_that_boots_again(operator: O
         machine.kill()
     infra1.start()
     infra1.wait_ssh()
-    wait_until(lambda: bool(infra1.run("pgrep -x etcd", check=False).stdout), "the unit of infra1 has not started")
+    wait_until(
+        lambda: bool(infra1.run("pgrep -x etcd", check=False).stdout), "the unit of infra1 has not started"
+    )
 
     kill_while_copy_is_served(operator)
     # The killed recover had stopped etcd.

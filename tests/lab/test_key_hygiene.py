@@ -124,5 +124,7 @@ def find_on(machine: Machine, texts: Sequence[str], *more: str) -> list[str]:
     folders = " ".join(("/etc", "/run", "/tmp", "/var", "/root", "/home", *more))
     done = machine.run(f"grep -raFls -f - -- {folders}", stdin="\n".join(texts), check=False)
     found = done.stdout.splitlines()
-    assert any(path.startswith("/etc/etcd/pki/") for path in found), "the search must find the keys in their folder"
+    assert any(path.startswith("/etc/etcd/pki/") for path in found), (
+        "the search must find the keys in their folder"
+    )
     return [path for path in found if not path.startswith(("/etc/etcd/pki/", "/etc/ssh/"))]

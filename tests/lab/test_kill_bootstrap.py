@@ -64,7 +64,9 @@ def finish_apply(operator: Operator) -> None:
 def test_a_killed_bootstrap_is_completed_by_the_next_apply(operator: Operator, commands: int) -> None:
     operator.write(version=VERSION, install=path_install(VERSION))
     done = kill_after(operator, commands)
-    assert done >= commands, "the bootstrap ended before the kill: it has fewer commands than this test assumes"
+    assert done >= commands, (
+        "the bootstrap ended before the kill: it has fewer commands than this test assumes"
+    )
     finish_apply(operator)
 
 

@@ -28,7 +28,7 @@ with Lab(machines=1) as lab:
 
 
 def find_traces(lab_id: str) -> list[str]:
-    """Return what a lab has on this computer: mounts, namespace, control groups (and processes), loop devices, files."""
+    """Return what a lab has on this computer: mounts, namespace, control groups with processes, loop devices, files."""
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if lab_id in line]
     groups = [str(path) for top in hierarchies() if (path := top / TOP / lab_id).exists()]
     loops = run(["losetup", "--all"]).stdout.splitlines()

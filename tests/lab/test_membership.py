@@ -123,7 +123,9 @@ def test_swapping_and_growing_resume_after_kills_and_crashes(operator: Operator)
 def kill_repeatedly(operator: Operator, kills: Iterable[tuple[str, int]], other: Machine) -> None:
     for index, (step, number) in enumerate(kills):
         crash = other.kill if index % 2 else None
-        apply_and_kill(operator, step, *machine_names(operator, *([number] if number else [])), before_kill=crash)
+        apply_and_kill(
+            operator, step, *machine_names(operator, *([number] if number else [])), before_kill=crash
+        )
         if crash:
             other.start()
             other.wait_ssh()

@@ -176,7 +176,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_refused_apply_has_a_hint_and_changes_nothing(operator: Operator, name: str, tmp_path: Path) -> None:
+def test_a_refused_apply_has_a_hint_and_changes_nothing(
+    operator: Operator, name: str, tmp_path: Path
+) -> None:
     case = CASES[name]
     operator.write(install=path_install(VERSION))
     changes = case.prepare(operator)
