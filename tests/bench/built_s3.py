@@ -1,9 +1,9 @@
-"""The bench's S3, built from the Go module proxy. It runs on the cores of those that are measured.
+"""The S3 servers of the bench, built from the Go module proxy. They use the same cores as the contenders.
 
-SeaweedFS, which the tests use, takes the MD5 of each byte three times: 9 s of CPU for 1 GiB written and read, more than
-all others of a backup together. MinIO takes 1.5 s to write it, without MD5 as the ETag, which Amazon's S3 does not use
-either where it encrypts with keys of its own. Versity's gateway takes as much, but joins the parts of an upload by
-copying them at its end: a second in which nobody else has anything to do, as with hardly any other store.
+SeaweedFS, which the tests use, computes the MD5 of each byte three times: 9 s of CPU to write and read 1 GiB, more than
+the rest of a backup. MinIO needs 1.5 s to write it, because its ETag is not the MD5. Amazon S3 does not use MD5 either
+if it encrypts with its own keys. Versity's gateway needs as much CPU as MinIO, but at the end of an upload it copies
+all parts into one file. All contenders wait for that second, and few other S3 servers do so.
 """
 
 import os
@@ -25,8 +25,10 @@ START_S = 30.0
 
 @dataclass(frozen=True)
 class BuiltS3:
-    """A server whose buckets are folders of a folder. `words` come after the program's name and before that folder;
-    {} is where it listens."""
+    """An S3 server whose buckets are subfolders of its folder.
+
+    `words` are the arguments before the folder. {} is replaced by the address on which it listens.
+    """
 
     name: str
     package: str
@@ -34,18 +36,18 @@ class BuiltS3:
     env: dict[str, str]
 
     def why_not(self) -> str | None:
-        """Why it cannot be had here, before it is tried."""
-        there = self._built.exists() or shutil.which("go")
-        return None if there else f"{self.name} is not built yet, and there is no go to build it"
+        """Return why the server is not available on this computer, or None."""
+        available = self._built.exists() or shutil.which("go")
+        return None if available else f"{self.name} is not built yet, and go is not on PATH"
 
     def program(self) -> Path:
-        """To be called where there is a network, once; what follows may be without one."""
+        """Return the program, built if necessary. Only the build needs a network."""
         (program,) = build_once(self._built, self._build).iterdir()
         return program
 
     @contextmanager
     def serving(self, folder: Path) -> Iterator[str]:
-        """Its URL; with an empty bucket."""
+        """Run the server with an empty bucket; yields its URL."""
         (folder / BUCKET).mkdir()
         address = f"127.0.0.1:{_free_port()}"
         argv = [str(self.program()), *(word.format(address) for word in self.words), str(folder)]
@@ -83,7 +85,7 @@ class BuiltS3:
                 time.sleep(0.1)
             else:
                 return
-        raise CannotRun(f"{self.name} does not answer:\n{log.read_text(errors='replace')[-3000:]}")
+        raise CannotRun(f"{self.name} does not respond:\n{log.read_text(errors='replace')[-3000:]}")
 
 
 MINIO = BuiltS3(

@@ -1,5 +1,5 @@
 #!/bin/sh
-# certs.sh FOLDER NAME=ADDRESS...: a CA, three certificates for each host, and the administrator's own. By openssl alone.
+# certs.sh FOLDER NAME=ADDRESS...: makes a CA, three certificates for each host and one for the administrator.
 set -eu
 umask 077
 folder=$1

@@ -1,4 +1,4 @@
-"""Who is measured: etcdup, our shell script, our Ansible playbook. All leave the same cluster behind."""
+"""The contenders: etcdup, a shell script and an Ansible playbook. All make the same cluster."""
 
 import json
 import re
@@ -15,12 +15,12 @@ HERE = Path(__file__).parent
 
 
 class Contender(Protocol):
-    """`prepare` is not timed: it makes the machines and the folder what this contender needs to begin."""
+    """A tool that is measured. `prepare` sets up the machines and the folder, and is not timed."""
 
     name: str
 
-    def did_nothing(self, said: str) -> bool:
-        """Whether a run that printed this changed nothing anywhere."""
+    def did_nothing(self, output: str) -> bool:
+        """Return whether a run with this output changed nothing on any host."""
         ...
 
     def prepare(self, lab: Lab, folder: Path) -> Job: ...
@@ -38,8 +38,8 @@ class Etcdup:
         (folder / "cluster.yaml").write_text(lab.cluster_yaml(version=self._version))
         return Job((self._program, "apply", "--yes"), folder, {"ETCDUP_CACHE": str(self._cache)})
 
-    def did_nothing(self, said: str) -> bool:
-        return "nothing to do" in said.lower()
+    def did_nothing(self, output: str) -> bool:
+        return "nothing to do" in output.lower()
 
 
 class Shell:
@@ -55,8 +55,8 @@ class Shell:
         tarball = release_tarball(self._version)
         return Job((script, lab.ssh_config, tarball, self._version, etcdctl, *hosts), folder)
 
-    def did_nothing(self, said: str) -> bool:
-        return False  # it does all of it each time
+    def did_nothing(self, output: str) -> bool:
+        return False  # the script repeats all its work each time
 
 
 class Ansible:
@@ -82,17 +82,17 @@ class Ansible:
         }
         return {"all": {"vars": facts, "children": {"etcd": {"hosts": hosts}}}}
 
-    def did_nothing(self, said: str) -> bool:
-        return "changed=0" in said and not re.search(r"changed=[1-9]", said)
+    def did_nothing(self, output: str) -> bool:
+        return "changed=0" in output and not re.search(r"changed=[1-9]", output)
 
 
 def ansible_playbook(name: str) -> tuple[str | Path, ...]:
-    """The command that plays one of our playbooks; `-i INVENTORY` is to be added."""
+    """Return the command that runs a playbook of tests/bench, without `-i INVENTORY`."""
     return (ansible_venv() / "bin/python", "-m", "ansible.cli.playbook", HERE / "ansible" / name)
 
 
 def give_python(lab: Lab) -> None:
-    """What Ansible needs on the machines, where it is not there yet."""
+    """Install Python, which Ansible needs, on the machines that have none."""
     layer = python_layer()
     for machine in lab:
         if not (machine.root / "usr/bin/python3").exists():
@@ -100,7 +100,7 @@ def give_python(lab: Lab) -> None:
 
 
 def ansible_env(lab: Lab, folder: Path) -> dict[str, str]:
-    """OpenSSH keeps its connections open between tasks, and from one run of the playbook to the next."""
+    """Return the environment of Ansible. OpenSSH keeps connections open between tasks and between runs."""
     return {
         "ANSIBLE_CONFIG": str(HERE / "ansible/ansible.cfg"),
         "ANSIBLE_HOME": str(folder / "ansible"),

@@ -1,4 +1,4 @@
-"""The course that every contender runs: fresh machines, and a look at what it left there. Not timed."""
+"""The conditions of each measurement: fresh machines before it, and a check of the cluster after it. Not timed."""
 
 import os
 import subprocess
@@ -14,32 +14,32 @@ from tests.bench.stopwatch import Job, Start, Timing, timed
 from tests.lab import Lab, LabError, Machine
 from tests.lab.cgroup import Cgroup
 
-LOOK = Path(__file__).with_name("look.sh")
+VERIFY_CLUSTER = Path(__file__).with_name("verify-cluster.sh")
 
 
 @contextmanager
 def start_line(lab: Lab, contender: Contender) -> Iterator[Job]:
-    """Fresh machines at rest, with what the contender needs on them, and its job."""
+    """Reset the machines, wait until they are idle, and prepare a contender; yields its job."""
     lab.reset()
     lab.each(_settle)
     with TemporaryDirectory(prefix="etcdup-bench-") as folder:
         job = contender.prepare(lab, Path(folder))
-        os.sync()  # else one contender pays for writing out what another left in the page cache
+        os.sync()  # otherwise this contender pays for dirty pages of the previous one
         yield job
 
 
 def _settle(machine: Machine) -> None:
-    """sshd answers while the machine still boots; what is left of that must not cost a run time."""
+    """Wait for the end of the boot. sshd is ready before, and the rest of the boot would slow a run."""
     machine.run("systemctl is-system-running --wait", check=False)
 
 
 def run_timed(lab: Lab, job: Job) -> Timing:
-    """At the operator's place, beside the machines."""
+    """Run a job on the operator's side of the lab, and return its timing."""
     return timed(job, _starter(lab), lambda: _cpu_used(lab))
 
 
 def _cpu_used(lab: Lab) -> float:
-    """Seconds, by all machines and the operator since the lab began."""
+    """Return the seconds of CPU that all machines and the operator have used since the lab started."""
     statistics = (Cgroup(lab.workspace.lab_id).folders[0] / "cpu.stat").read_text()
     return int(statistics.split()[1]) / 1e6  # the first line is `usage_usec N`
 
@@ -54,11 +54,9 @@ def _starter(lab: Lab) -> Start:
 
 
 def inspect(lab: Lab, contender: Contender, version: str) -> None:
-    """All contenders did the same work, or there is no comparison."""
+    """Check the cluster of a contender. Without the same result, there is no comparison."""
     for machine in lab:
         try:
-            machine.run(f"sh -s {version}", stdin=LOOK.read_text())
+            machine.run(f"sh -s {version}", stdin=VERIFY_CLUSTER.read_text())
         except LabError as error:
-            raise CannotRun(
-                f"what {contender.name} left on {machine.name} is not the cluster asked for\n{error}"
-            ) from None
+            raise CannotRun(f"{contender.name} made a wrong cluster on {machine.name}\n{error}") from None

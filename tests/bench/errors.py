@@ -1,5 +1,5 @@
-"""The bench's one error."""
+"""The error class of the bench."""
 
 
 class CannotRun(Exception):
-    """There is no measurement: what is missing, or which contender failed and what it said."""
+    """A measurement is not possible. The message says what is missing, or which contender failed, with its output."""

@@ -1,6 +1,6 @@
-"""`python -m tests.bench.filler PKI ADDRESS BYTES`: writes that much into a member, in keys like no others.
+"""`python -m tests.bench.filler PKI ADDRESS BYTES`: write that much random data to a member.
 
-A program of its own, because grpc's sockets belong to the network in which its first thread was started.
+It is a separate program, because gRPC's sockets belong to the network namespace of its first thread.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd
 
-# As large as a fat object of Kubernetes, and more than 10000 of them, so that raft's log is cut as it is in life.
+# The size of a large Kubernetes object. 1 GiB needs more than 10000 of them, so raft's log is truncated as usual.
 VALUE_BYTES = 64 << 10
 AT_ONCE = 64
 TIMEOUT_S = 60.0

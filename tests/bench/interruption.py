@@ -1,4 +1,4 @@
-"""What a rolling restart did to those who write meanwhile: gaps, failed requests, lost writes. Pure."""
+"""Effects of a rolling restart on concurrent writers: gaps, failed requests, lost writes. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 
 class Attempt(NamedTuple):
-    """One write; times in seconds of CLOCK_MONOTONIC. `error` is empty where it was acknowledged."""
+    """One write. Times are seconds of CLOCK_MONOTONIC. `error` is empty if the write was acknowledged."""
 
     began_s: float
     ended_s: float
     error: str
 
 
-class Away(NamedTuple):
-    """From when a member was told to stop until it was ready again; the same clock as an Attempt's."""
+class Downtime(NamedTuple):
+    """The time from the stop of a member until it was ready again, by the clock of Attempt."""
 
     began_s: float
     ended_s: float
@@ -23,7 +23,7 @@ class Away(NamedTuple):
 
 @dataclass(frozen=True)
 class Written:
-    """All that one writer did, and which acknowledged keys were not there at the end."""
+    """All attempts of one writer, and its acknowledged keys that did not exist at the end."""
 
     attempts: tuple[Attempt, ...]
     lost: tuple[str, ...] = ()
@@ -33,14 +33,14 @@ class Written:
 class Interruption:
     """Gaps are the longest times without an acknowledgement, in seconds.
 
-    `gap_s`: to any writer. `up_gap_s`: to one writer whose own member was up all that time. `away_gap_s`: to one
-    writer while its own member was restarted, which no order of restarts can spare it. `failed_up` are the
-    failures, in words, of requests to members that were up.
+    `gap_s`: for all writers together. `up_gap_s`: for one writer whose member was up all the time. `down_gap_s`: for
+    one writer while its member was restarted, which no order of restarts can avoid. `failed_up` are the errors of
+    requests to members that were up.
     """
 
     gap_s: float
     up_gap_s: float
-    away_gap_s: float
+    down_gap_s: float
     failed: int
     failed_up: tuple[str, ...]
     lost: tuple[str, ...]
@@ -56,22 +56,22 @@ class _Gap(NamedTuple):
         return self.ended_s - self.began_s
 
 
-def judge(writers: Mapping[str, Written], away: Mapping[str, Away]) -> Interruption:
-    """Writers and restarts by the name of their member; every writer was acknowledged at least once."""
+def measure_interruption(writers: Mapping[str, Written], downtimes: Mapping[str, Downtime]) -> Interruption:
+    """Return the effects. Writers and downtimes are by member. Each writer has at least one acknowledged write."""
     of_all = [attempt for written in writers.values() for attempt in written.attempts]
     own: list[_Gap] = []
     up: list[_Gap] = []
     failed_up: list[str] = []
     for name, written in writers.items():
         gaps = _gaps(written.attempts)
-        restarted = [gap for gap in gaps if _overlap(gap, away[name])]
+        restarted = [gap for gap in gaps if _overlap(gap, downtimes[name])]
         own += restarted
         up += [gap for gap in gaps if gap not in restarted]
-        failed_up += _failed_elsewhere(written.attempts, restarted)
+        failed_up += _failed_while_up(written.attempts, restarted)
     return Interruption(
         gap_s=_longest(_gaps(of_all)),
         up_gap_s=_longest(up),
-        away_gap_s=_longest(own),
+        down_gap_s=_longest(own),
         failed=sum(bool(attempt.error) for attempt in of_all),
         failed_up=tuple(failed_up),
         lost=tuple(key for written in writers.values() for key in written.lost),
@@ -80,14 +80,14 @@ def judge(writers: Mapping[str, Written], away: Mapping[str, Away]) -> Interrupt
 
 
 def _gaps(attempts: Sequence[Attempt]) -> list[_Gap]:
-    """Between one acknowledgement and the next; after the last one, until nothing more was tried."""
+    """Return the gaps between acknowledgements, and from the last acknowledgement to the last attempt."""
     times = sorted(attempt.ended_s for attempt in attempts if not attempt.error)
-    tried_s = max(attempt.began_s for attempt in attempts)
-    return [_Gap(*pair) for pair in pairwise([*times, max(times[-1], tried_s)])]
+    last_attempt_s = max(attempt.began_s for attempt in attempts)
+    return [_Gap(*pair) for pair in pairwise([*times, max(times[-1], last_attempt_s)])]
 
 
-def _failed_elsewhere(attempts: Sequence[Attempt], restarted: Sequence[_Gap]) -> list[str]:
-    """Errors of requests that were not under way while the writer's own member was restarted."""
+def _failed_while_up(attempts: Sequence[Attempt], restarted: Sequence[_Gap]) -> list[str]:
+    """Return errors of requests that were not under way while the writer's member was restarted."""
     return [
         attempt.error
         for attempt in attempts
@@ -95,7 +95,7 @@ def _failed_elsewhere(attempts: Sequence[Attempt], restarted: Sequence[_Gap]) ->
     ]
 
 
-def _overlap(one: _Gap | Attempt, other: _Gap | Away) -> bool:
+def _overlap(one: _Gap | Attempt, other: _Gap | Downtime) -> bool:
     return one.began_s <= other.ended_s and other.began_s <= one.ended_s
 
 

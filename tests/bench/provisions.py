@@ -1,4 +1,4 @@
-"""What contenders need before the clock starts: Ansible, Python for its hosts, archives. Cached."""
+"""What contenders need before a measurement: Ansible, Python for its hosts, archives. All is cached."""
 
 import os
 import shutil
@@ -24,27 +24,27 @@ def bench_cache() -> Path:
 
 
 def etcdup_program() -> Path:
-    """The `etcdup` of the Python that runs this, with its bytecode written, as an installer leaves it."""
+    """Return the `etcdup` of this Python environment, after compiling its bytecode as an installer does."""
     program = Path(sys.executable).with_name("etcdup")
     if not program.exists():
-        raise CannotRun(f"{program} is not there: `make bench` installs it")
+        raise CannotRun(f"{program} does not exist: run `make bench`, which installs it")
     _run([sys.executable, "-m", "compileall", "-q", Path(etcdup.__file__).parent])
     return program
 
 
 def ansible_venv() -> Path:
-    """A virtual environment with Ansible. To be used by its bin/python: scripts in it name another folder."""
+    """Return a virtual environment with Ansible. Only its bin/python works: scripts in it contain another path."""
     return build_once(bench_cache() / f"venv-{ANSIBLE.replace('==', '-').rstrip('.*')}", _install_ansible)
 
 
 def _install_ansible(venv: Path) -> None:
     _run([sys.executable, "-m", "venv", "--without-pip", venv])
-    # This Python's pip installs for the other: Debian's bare python3 cannot give a new one its pip.
+    # The pip of this Python installs it, because Debian's python3 alone cannot create an environment with pip.
     _run([sys.executable, "-m", "pip", "--python", venv / "bin/python", "install", "--quiet", ANSIBLE])
 
 
 def etcdup_cache(version: str) -> Path:
-    """A cache of etcdup's that holds the same archive as the others are given, and its checksum beside it."""
+    """Return a cache for etcdup with the archive that all contenders use, and its checksum file."""
     return build_once(bench_cache() / f"etcdup-{version}", lambda folder: _fill_cache(version, folder))
 
 
@@ -56,7 +56,7 @@ def _fill_cache(version: str, folder: Path) -> None:
 
 
 def python_layer() -> Path:
-    """All files that installing Debian's python3 adds to the base image, or changes in it."""
+    """Return a folder with all files that Debian's python3 adds to the base image or changes in it."""
     base = base_image()
     return build_once(bench_cache() / f"python-on-{base.name}", lambda layer: _build_layer(base, layer))
 
@@ -82,7 +82,7 @@ def _build_layer(base: Path, layer: Path) -> None:
         finally:
             _run(["umount", root])
     for path in layer.rglob("*"):
-        if stat.S_ISCHR(path.lstat().st_mode):  # overlayfs's mark for a file that is gone
+        if stat.S_ISCHR(path.lstat().st_mode):  # a whiteout of overlayfs: a deleted file
             path.unlink()
 
 
@@ -93,7 +93,7 @@ def _install_python(base: Path, root: Path) -> None:
         (root / "debs").mkdir()
         for package in apt.download_with_dependencies("python3"):
             shutil.copy(package, root / "debs")
-    # apt rather than dpkg: it knows the order.
+    # apt-get installs the packages in the right order, dpkg does not.
     _run(["chroot", root, "sh", "-c", "apt-get install --yes /debs/*.deb && apt-get clean && rm -r /debs"])
 
 

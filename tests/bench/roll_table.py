@@ -1,4 +1,4 @@
-"""The rolling restart's part of the table: what those who wrote meanwhile saw, and what they may see."""
+"""The rolling restart's part of the table: its effects on concurrent writers, and their limits."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -10,9 +10,9 @@ GAP_LIMIT_S = 1.0
 
 
 def show_interruptions(title: str, seen: Mapping[str, Sequence[Interruption]]) -> str:
-    """Gaps as min / median / max over the rounds; counts over all rounds together.
+    """Return a table with gaps as min / median / max over the rounds, and counts over all rounds.
 
-    A writer asks again at once, as it writes: how many requests failed says how long members were away.
+    A writer does not wait after a failure, so the count of failed requests grows with the downtime of members.
     """
     heading = (
         f"{title}: gaps in s", "of all writers", "of one, member up", "of one, restarted", "acknowledged",
@@ -26,7 +26,7 @@ def _row(who: str, rounds: Sequence[Interruption]) -> tuple[str, ...]:
         who,
         _spread([each.gap_s for each in rounds]),
         _spread([each.up_gap_s for each in rounds]),
-        _spread([each.away_gap_s for each in rounds]),
+        _spread([each.down_gap_s for each in rounds]),
         str(sum(each.acknowledged for each in rounds)),
         str(sum(each.failed for each in rounds)),
         str(sum(len(each.failed_up) for each in rounds)),
@@ -39,14 +39,14 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def roll_verdicts(title: str, who: str, rounds: Sequence[Interruption]) -> list[Verdict]:
-    """In every round: these are promises, not averages."""
+    """Return the verdicts on the worst round, because each round must meet the limits."""
     gap_s = max(each.gap_s for each in rounds)
     up_gap_s = max(each.up_gap_s for each in rounds)
     failed = sum(len(each.failed_up) for each in rounds)
     lost = sum(len(each.lost) for each in rounds)
     return [
-        Verdict(f"{title}: {who}, no write by anyone", gap_s, GAP_LIMIT_S, "s"),
-        Verdict(f"{title}: {who}, no write through a member that is up", up_gap_s, GAP_LIMIT_S, "s"),
-        Verdict(f"{title}: {who}, failures on members that are up", failed, 0, "writes"),
-        Verdict(f"{title}: {who}, acknowledged and lost", lost, 0, "writes"),
+        Verdict(f"{title}: {who}, longest gap of all writers", gap_s, GAP_LIMIT_S, "s"),
+        Verdict(f"{title}: {who}, longest gap of a member that is up", up_gap_s, GAP_LIMIT_S, "s"),
+        Verdict(f"{title}: {who}, failed writes to members that are up", failed, 0, "writes"),
+        Verdict(f"{title}: {who}, lost acknowledged writes", lost, 0, "writes"),
     ]

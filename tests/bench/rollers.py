@@ -1,4 +1,4 @@
-"""Who restarts the members one after the other: etcdup, a shell script, an Ansible playbook with `serial: 1`."""
+"""The contenders of the rolling restart: etcdup, a shell script, an Ansible playbook with `serial: 1`."""
 
 import json
 from pathlib import Path
@@ -11,17 +11,17 @@ from tests.lab import Lab
 
 
 class Roller(Protocol):
-    """`prepare` is not timed. `cluster` is the folder that etcdup brought the cluster up from."""
+    """A tool that restarts all members. `prepare` is not timed. `cluster` is the folder of the cluster.yaml."""
 
     name: str
 
     def prepare(self, lab: Lab, cluster: Path, number: int) -> Job:
-        """The job of the round `number`, from 1."""
+        """Return the job of the round `number`, which counts from 1."""
         ...
 
 
 class EtcdupRoll:
-    """It has more to do than the others: it finds out that a setting has changed, and writes it, before."""
+    """etcdup does more than the others: it first detects a changed setting and writes it to the hosts."""
 
     name = "etcdup"
 

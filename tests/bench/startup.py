@@ -1,4 +1,4 @@
-"""How long `etcdup --help` and `--version` take beside a Python that does nothing."""
+"""How long `etcdup --help` and `--version` take, compared with a Python that does nothing."""
 
 import subprocess
 import sys
@@ -10,13 +10,13 @@ from typing import IO
 from tests.bench.provisions import etcdup_program
 from tests.bench.stopwatch import Job, Timing, timed
 
-# A run takes a fraction of a second and the noise of a busy machine is as large: the median needs many.
+# A run takes a fraction of a second, and the noise of a busy machine is as large. So the median needs many runs.
 RUNS = 15
 BARE = "python -c pass"
 
 
 def measure_startup() -> dict[str, list[Timing]]:
-    """Interleaved; each once before that, so that its files are in memory."""
+    """Return timings of interleaved runs. The first run of each command is not counted: it loads files into memory."""
     etcdup = etcdup_program()
     commands: dict[str, tuple[str | Path, ...]] = {
         BARE: (sys.executable, "-c", "pass"),

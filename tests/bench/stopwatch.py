@@ -1,4 +1,4 @@
-"""One timed run of one command."""
+"""The time, CPU and memory of one command."""
 
 import os
 import resource
@@ -15,14 +15,14 @@ from tests.bench.errors import CannotRun
 Start = Callable[[Sequence[str | Path], dict[str, str], Path, IO[str]], "subprocess.Popen[str]"]
 
 TIMEOUT_S = 300.0
-# Python programs are measured as they are installed: with their bytecode, whatever this shell is set to.
+# Python programs use their bytecode, as after an installation, even if this shell disables it.
 ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": ""}
 LAST_LINES = 30
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command, ready to be run in its own folder, where its log is left too."""
+    """A command with its folder and environment. Its log is in the folder."""
 
     argv: tuple[str | Path, ...]
     folder: Path
@@ -30,14 +30,16 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What the last run of it printed."""
+        """The output of the last run."""
         return self.folder / "log"
 
 
 @dataclass(frozen=True)
 class Timing:
-    """`cpu_s` is the command's, its hosts' included where there are any. It hardly moves when others keep the
-    computer busy, while `seconds` do. `peak_mib` is that of the largest process on the operator's side."""
+    """`cpu_s` is the CPU time of the command and of its hosts, if any.
+
+    Unlike `seconds`, it is stable on a busy computer. `peak_mib` is the memory of the operator's largest process.
+    """
 
     seconds: float
     cpu_s: float
@@ -45,9 +47,9 @@ class Timing:
 
 
 def timed(job: Job, start: Start, cpu_of_all: Callable[[], float] | None = None) -> Timing:
-    """Runs it to its end. Raises CannotRun with its last words where that is not success.
+    """Run a job and return its timing. If it fails, raise CannotRun with the end of its output.
 
-    `cpu_of_all` counts the seconds of CPU that were used so far; without it, the command's own are taken.
+    `cpu_of_all` returns the seconds of CPU that were used so far. Without it, only the command's CPU is measured.
     """
     used_before = cpu_of_all() if cpu_of_all else 0.0
     with job.log.open("w") as out:
@@ -56,14 +58,14 @@ def timed(job: Job, start: Start, cpu_of_all: Callable[[], float] | None = None)
         usage = _wait(process, TIMEOUT_S)
         seconds = time.perf_counter() - began
     if process.returncode != 0:
-        said = "\n".join(job.log.read_text(errors="replace").splitlines()[-LAST_LINES:])
-        raise CannotRun(f"{job.argv[0]}: status {process.returncode} after {seconds:.1f} s\n{said}")
+        output = "\n".join(job.log.read_text(errors="replace").splitlines()[-LAST_LINES:])
+        raise CannotRun(f"{job.argv[0]}: exit status {process.returncode} after {seconds:.1f} s\n{output}")
     cpu_s = cpu_of_all() - used_before if cpu_of_all else usage.ru_utime + usage.ru_stime
     return Timing(seconds, cpu_s, usage.ru_maxrss / 1024)
 
 
 def _wait(process: "subprocess.Popen[str]", timeout_s: float) -> resource.struct_rusage:
-    """wait4 instead of Popen.wait: only it tells what the process took."""
+    """Wait for a process and return its resource usage, which wait4 has and Popen.wait has not."""
     timer = Timer(timeout_s, process.kill)
     timer.start()
     try:

@@ -1,6 +1,6 @@
-"""`python -m tests.bench.store_alone URL BYTES`: puts that much into an S3, out of memory, and reads it back.
+"""`python -m tests.bench.store_alone URL BYTES`: upload that much from memory to S3, and read it back.
 
-By the same door as a backup, with no member and no checks: what is left is what the store itself takes.
+It uses the same store class as a backup, without a member and checks. So it measures the S3 server itself.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ async def content(size: int) -> AsyncIterator[bytes]:
 
 
 async def main(url: str, size: int) -> None:
-    place = f"s3://{BUCKET}/alone"
-    store = open_store(BackupSpec(to=(place,), endpoint=url), place, Path())
+    destination = f"s3://{BUCKET}/alone"
+    store = open_store(BackupSpec(to=(destination,), endpoint=url), destination, Path())
     await store.put(NAME, content(size))
     async for _ in store.read(NAME):
         pass
     await store.delete(NAME)
-    os._exit(0)  # as etcdup ends: the library's threads may bring down a Python that takes itself apart
+    os._exit(0)  # etcdup ends so too: the library's threads can crash Python while it shuts down
 
 
 if __name__ == "__main__":

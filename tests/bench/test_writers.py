@@ -1,4 +1,4 @@
-"""The bench's writers on a real member: what is gone and what failed must show."""
+"""The bench's writers on a real member: lost and failed writes are reported."""
 
 import asyncio
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ async def test_acknowledged_writes_that_are_gone_or_changed_are_lost(cluster: Et
         assert (await writer.read_back()).lost == ("lost/m1/1", "lost/m1/3")
 
 
-async def test_failures_are_kept_and_writing_goes_on_after_them(cluster: EtcdCluster) -> None:
+async def test_failures_are_recorded_and_writing_continues(cluster: EtcdCluster) -> None:
     async with cluster.client("m1") as client:
         writer, stop = Writer("failed", client), asyncio.Event()
         writing = asyncio.create_task(writer.write_until(stop))

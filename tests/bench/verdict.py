@@ -1,4 +1,4 @@
-"""The table: what was measured, what it must be, and whether it is."""
+"""The tables: timings, and measured values with their limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tests.bench.stopwatch import Timing
 
 @dataclass(frozen=True)
 class Work:
-    """One kind of work, and the timings of everyone who did it."""
+    """One kind of work, and the timings of all contenders."""
 
     title: str
     timings: dict[str, list[Timing]]
@@ -21,7 +21,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A measured value and its limit, in the same unit: `x` is a ratio of medians, `s` seconds, `ms` more."""
+    """A measured value and its limit, in the same unit. The unit `x` is a ratio of medians."""
 
     what: str
     value: float
@@ -40,7 +40,10 @@ def ratio(work: Work, who: str, against: str, limit: float) -> Verdict:
 
 
 def show_timings(works: Sequence[Work]) -> str:
-    """`cpu` is a median, of the operator and the hosts together, and not known of a part; `peak` is the operator's."""
+    """Return a table of timings. `cpu` is the median of operator and hosts together. `peak` is the operator's memory.
+
+    A part of a run has no `cpu`.
+    """
     heading = ("work", "who", "min", "median", "max", "n", "cpu", "peak")
     rows = [_row(work.title, who, timings) for work in works for who, timings in work.timings.items()]
     return columns([heading, *rows])

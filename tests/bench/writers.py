@@ -1,7 +1,7 @@
-"""`python -m tests.bench.writers PREFIX PKI REPORT NAME=ADDRESS...`: one writer a member, until stdin ends.
+"""`python -m tests.bench.writers PREFIX PKI REPORT NAME=ADDRESS...`: one writer for each member, until stdin ends.
 
-A program of its own, because grpc's sockets belong to the network in which its first thread was started. Says
-`writing` once every member has acknowledged a write. At the end all that was acknowledged is read back.
+It is a separate program, because gRPC's sockets belong to the network namespace of its first thread. It prints
+`writing` when each member has acknowledged a write. At the end it reads all acknowledged writes back.
 """
 
 import asyncio
@@ -17,18 +17,18 @@ from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
 from tests.bench.interruption import Attempt, Written
 
-# As a client of Kubernetes waits; shorter ones make gaps look smaller, since they give a hanging write up early.
+# The timeout of a Kubernetes client. A shorter one would give up a hanging write earlier and make gaps look smaller.
 TIMEOUT_S = 10.0
-# Few enough writes to leave the computer to those that are measured, many enough to see a gap of 20 ms.
+# Few writes leave the CPU to the contenders. This is still enough to measure a gap of 20 ms.
 PAUSE_S = 0.01
 READS_AT_ONCE = 50
 
 
 class Writer:
-    """Writes PREFIX/NAME/0, /1, ... through one member. A failed write is not repeated: its key stays out.
+    """Writes PREFIX/NAME/0, /1, ... through one member. A failed write is not repeated.
 
-    Each is sent at its time, also while others hang: else one hanging write would look like a gap of all, since
-    etcd drops what a follower hands over during a change of leaders, and says so only after 7 s (rule 40).
+    Each write is sent at its time, also while others hang. Otherwise one hanging write would look like a gap of all:
+    etcd drops proposals that a follower forwards during a leader change, and reports it only after 7 s (rule 40).
     """
 
     def __init__(self, prefix: str, client: EtcdClient) -> None:
@@ -38,7 +38,7 @@ class Writer:
         self._attempts: dict[int, Attempt] = {}
 
     async def write_until(self, stop: asyncio.Event) -> None:
-        """Returns when the last write has ended too."""
+        """Write until `stop` is set, and wait for the last write."""
         async with asyncio.TaskGroup() as group:
             for number in count():
                 group.create_task(self._write(number))
@@ -56,18 +56,18 @@ class Writer:
         self._attempts[number] = Attempt(began_s, time.monotonic(), error)
 
     async def read_back(self) -> Written:
-        """Each acknowledged key by a linearizable read."""
+        """Read each acknowledged key with a linearizable read, and return all attempts and lost keys."""
         numbers = [number for number, attempt in sorted(self._attempts.items()) if not attempt.error]
         lost: list[str] = []
         for at in range(0, len(numbers), READS_AT_ONCE):
             some = numbers[at : at + READS_AT_ONCE]
-            found = await asyncio.gather(*(self._is_there(number) for number in some))
+            found = await asyncio.gather(*(self._is_stored(number) for number in some))
             lost += [
-                self._key(number).decode() for number, there in zip(some, found, strict=True) if not there
+                self._key(number).decode() for number, exists in zip(some, found, strict=True) if not exists
             ]
         return Written(tuple(self._attempts.values()), tuple(lost))
 
-    async def _is_there(self, number: int) -> bool:
+    async def _is_stored(self, number: int) -> bool:
         return await self.client.get(self._key(number), timeout_s=TIMEOUT_S) == str(number).encode()
 
     def _key(self, number: int) -> bytes:
@@ -75,7 +75,7 @@ class Writer:
 
 
 async def write(prefix: str, credentials: Credentials, hosts: Sequence[str]) -> dict[str, Written]:
-    """By the name of the member; `hosts` are NAME=ADDRESS."""
+    """Write through all members, and return the results by member name. `hosts` are NAME=ADDRESS."""
     pairs = [host.split("=") for host in hosts]
     clients = [Etcd(name, f"{address}:2379", address, credentials) for name, address in pairs]
     writers = [Writer(prefix, client) for client in clients]

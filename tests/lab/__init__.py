@@ -1,4 +1,4 @@
-"""Real Debian machines on this computer: `with Lab(machines=3) as lab:`. Takes root; see `why_not`."""
+"""Real Debian machines on this computer: `with Lab(machines=3) as lab:`. Needs root; see `why_not`."""
 
 from tests.lab.base_image import OPER_PASSWORD, USERS
 from tests.lab.http_server import HttpServer

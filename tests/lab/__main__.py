@@ -1,4 +1,4 @@
-"""`python -m tests.lab up`: a lab to look around in, until Ctrl-C. `drill`: the worst day, played in one."""
+"""`python -m tests.lab up`: run a lab to try things by hand, until Ctrl-C. `drill`: run the lost-quorum guide."""
 
 import argparse
 import signal
@@ -10,19 +10,20 @@ from tempfile import TemporaryDirectory
 from tests.lab import OPER_PASSWORD, Lab, LabError, why_not
 from tests.lab.lost_quorum_drill import run_drill
 
-TALK = """\
-{count} machines, ready in {seconds:.1f} s. Users: root, admin (sudo), oper (sudo asks: {password}), nosudo.
+INTRODUCTION = """\
+{count} machines, ready after {seconds:.1f} s.
+Users: root, admin (sudo), oper (sudo with the password: {password}), nosudo.
 
 {machines}
 
-A shell beside them:   nsenter --net={namespace} bash
-There, into one:       ssh -F {ssh_config} {first}
-Debian's etcd:         apt-get update && apt-get install etcd-server     (on a machine, from {packages})
+Operator's shell:      nsenter --net={namespace} bash
+Log in from there:     ssh -F {ssh_config} {first}
+Debian's etcd:         apt-get update && apt-get install etcd-server     (on a machine; the repository is {packages})
 
 cluster.yaml:
 
 {yaml}
-Ctrl-C takes it all away.
+Ctrl-C removes the machines.
 """
 
 
@@ -30,7 +31,7 @@ def up(count: int) -> None:
     started = time.monotonic()
     with Lab(machines=count) as lab:
         lab.serve_packages()
-        print(_talk(lab, time.monotonic() - started), flush=True)
+        print(_introduction(lab, time.monotonic() - started), flush=True)
         signal.pause()
 
 
@@ -39,8 +40,8 @@ def drill() -> None:
         run_drill(lab, Path(folder))
 
 
-def _talk(lab: Lab, seconds: float) -> str:
-    return TALK.format(
+def _introduction(lab: Lab, seconds: float) -> str:
+    return INTRODUCTION.format(
         count=len(lab.machines), seconds=seconds, password=OPER_PASSWORD, ssh_config=lab.ssh_config,
         machines="\n".join(f"  {machine.name:10} {machine.address}" for machine in lab),
         namespace=lab.workspace.namespace.path, first=lab.machines[0].name, packages=lab.workspace.packages_url,
@@ -51,12 +52,12 @@ def _talk(lab: Lab, seconds: float) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    bring_up = verbs.add_parser("up", help="bring machines up, and stay")
+    bring_up = verbs.add_parser("up", help="start machines and keep them until Ctrl-C")
     bring_up.add_argument("--machines", type=int, default=3, metavar="N")
-    verbs.add_parser("drill", help="play docs/guides/lost-quorum.md on three machines")
+    verbs.add_parser("drill", help="run the commands of docs/guides/lost-quorum.md on three machines")
     arguments = parser.parse_args()
     if reason := why_not():
-        print(f"no lab here: {reason}", file=sys.stderr)
+        print(f"the lab cannot run on this computer: {reason}", file=sys.stderr)
         return 1
     try:
         if arguments.verb == "drill":
@@ -64,7 +65,7 @@ def main() -> int:
         else:
             up(arguments.machines)
     except LabError as error:
-        print(f"the drill failed: {error}", file=sys.stderr)
+        print(f"the lab failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

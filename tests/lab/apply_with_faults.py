@@ -1,4 +1,4 @@
-"""An apply that is watched while it works: clients go where members are, and it is cut where a test wants it."""
+"""Run `etcdup apply` while its journal is read: add and remove clients, or kill it at a given step."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ TIMEOUT_S = 300.0
 
 
 class JournalReader:
-    """What an operator's journal says from now on."""
+    """Reads the entries that are added to an operator's journal from now on."""
 
     def __init__(self, operator: Operator) -> None:
         self._file = operator.folder / ".etcdup" / "prod.jsonl"
@@ -32,13 +32,16 @@ class JournalReader:
 
 
 def apply_under_load(operator: Operator, load: Load) -> str:
-    """An apply that must succeed. A member has clients from when it votes until it is removed."""
+    """Run an apply that must succeed, and return its stderr.
+
+    A member has clients from its promotion to a voter until its removal.
+    """
     journal = JournalReader(operator)
     running = operator.start("apply", "--yes")
     for entry in _follow_journal(running, journal):
         if entry.get("step") == "PromoteMember" and entry.get("run", [""])[0] == "rm":
             load.add(entry["host"])
-        # Once, though etcd may want to be asked again.
+        # Only once: etcdup may repeat a removal that etcd refused.
         if entry.get("step") == "RemoveMember" and load.is_on(entry["member"]):
             load.remove(entry["member"])
     out, err = running.communicate()
@@ -52,30 +55,32 @@ def apply_and_kill(
     step: str,
     host: str = "",
     *,
-    at: Callable[[], None] | None = None,
-    words: Sequence[str] = ("apply",),
-    sure: Sequence[str] = ("--yes",),
+    before_kill: Callable[[], None] | None = None,
+    command: Sequence[str] = ("apply",),
+    confirm: Sequence[str] = ("--yes",),
 ) -> str:
-    """Kills an apply, or the verb of `words`, with SIGKILL once its journal tells of this step on this host (or on
-    any); `at` is called first. Returns the host."""
+    """Run `etcdup COMMAND`, kill it with SIGKILL when its journal has this step on this host, and return the host.
+
+    An empty `host` means any host. `before_kill` is called first.
+    """
     journal = JournalReader(operator)
-    running = operator.start(*words, *sure)
+    running = operator.start(*command, *confirm)
     for entry in _follow_journal(running, journal):
         name = entry.get("host") or entry.get("member") or ""
         if entry.get("step") == step and name.startswith(host):
-            if at is not None:
-                at()
+            if before_kill is not None:
+                before_kill()
             running.kill()
             running.communicate()
             return str(name)
     out, err = running.communicate()
-    raise AssertionError(f"there was no {step} on {host or 'any host'}: {out}\n{err}")
+    raise AssertionError(f"the journal has no step {step} on {host or 'any host'}: {out}\n{err}")
 
 
 def apply_with_disturbance(
     operator: Operator, step: str, disturb: Callable[[str], None]
 ) -> subprocess.CompletedProcess[str]:
-    """An apply in which something else happens at this step; how it ended."""
+    """Run an apply, call `disturb` with the host when it reaches this step, and return how the apply ended."""
     journal = JournalReader(operator)
     running = operator.start("apply", "--yes")
     disturbed = False
@@ -84,16 +89,17 @@ def apply_with_disturbance(
             disturb(str(entry["host"]))
             disturbed = True
     out, err = running.communicate()
-    assert disturbed, f"there was no {step}: {out}\n{err}"
+    assert disturbed, f"the journal has no step {step}: {out}\n{err}"
     return subprocess.CompletedProcess(running.args, running.returncode, out, err)
 
 
 def _follow_journal(running: subprocess.Popen[str], journal: JournalReader) -> Iterator[Entry]:
+    """Yield new entries until the process has ended."""
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         ended = running.poll() is not None
         yield from journal.read_new()
         if ended:
             return
-        assert time.monotonic() < deadline, f"it takes longer than {TIMEOUT_S:.0f} s"
+        assert time.monotonic() < deadline, f"etcdup did not end within {TIMEOUT_S:.0f} s"
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""The Debian that every machine starts from: made once, kept in the cache, never written to again."""
+"""The Debian image of all machines: built once, kept in the cache, never changed."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.support.cache import build_once, cache_dir
 from tests.support.private_apt import KEYRING, debian_mirror
 
 SUITE = "bookworm"
-# No Python: etcdup must not need it on a host. libfaketime is for Machine.shift_clock.
+# There is no Python, because etcdup must not need it on a host. Machine.shift_clock uses libfaketime.
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "iputils-ping", "ca-certificates",
     "sudo", "libfaketime",
@@ -23,10 +23,10 @@ FILES = {
     "etc/ssh/sshd_config.d/lab.conf": "UseDNS no\nGSSAPIAuthentication no\nMaxStartups 200:30:400\n",
     "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=20s\n",
     "etc/apt/apt.conf.d/90lab": 'Acquire::Retries "0";\nAcquire::Languages "none";\n',
-    # sshd greets early, and then turns all users but root away until logins are open.
+    # By default sshd starts early, and rejects all users except root until systemd-user-sessions has started.
     "etc/systemd/system/ssh.service.d/lab.conf": "[Unit]\nAfter=systemd-user-sessions.service\n",
-    # Only what a shell started by sshd runs sees the shifted clock: with libfaketime in it, sshd dies of its
-    # seccomp filter. Debian's bash reads this for `ssh HOST COMMAND` too, so open connections follow at once.
+    # Only commands of a shell that sshd started have the shifted clock: sshd's seccomp filter would kill an sshd
+    # with libfaketime. Debian's bash reads this file for `ssh HOST COMMAND` too, so it applies to open connections.
     "etc/bash.bashrc": f"[ ! -e {CLOCK} ] || . {CLOCK}\n",
 }
 
@@ -50,7 +50,7 @@ _RECIPE = hashlib.sha256(repr((SUITE, PACKAGES, FILES, CONFIGURE_SCRIPT)).encode
 
 
 def base_image() -> Path:
-    """The root file system, built if this recipe never was: a minute, once."""
+    """Return the folder with the root file system. The first build of a recipe takes a minute."""
     return build_once(cache_dir() / "lab" / f"base-{_RECIPE}", _build)
 
 

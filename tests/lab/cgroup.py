@@ -1,4 +1,4 @@
-"""A control group for each machine: its systemd manages only its own, and a power cut takes all at once."""
+"""A control group for each machine: its systemd manages only this group, and a power cut kills all of it at once."""
 
 import contextlib
 import time
@@ -16,7 +16,7 @@ shift; exec "$@"
 
 
 def hierarchies() -> list[Path]:
-    """Where systemd keeps track of processes: cgroup2 first, and on hybrid hosts `name=systemd` beside it."""
+    """Return the hierarchies in which systemd tracks processes: cgroup2, and `name=systemd` on hybrid hosts."""
     found: dict[str, Path] = {}
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, where, kind, options, *_ = line.split()
@@ -26,7 +26,7 @@ def hierarchies() -> list[Path]:
 
 
 class Cgroup:
-    """`name` below the lab's top group, in every hierarchy that systemd uses."""
+    """The group `name` below the lab's top group, in every hierarchy that systemd uses."""
 
     def __init__(self, name: str) -> None:
         self.folders = [hierarchy / TOP / name for hierarchy in hierarchies()]
@@ -36,11 +36,11 @@ class Cgroup:
             folder.mkdir(parents=True, exist_ok=True)
 
     def entering(self, argv: Sequence[str]) -> list[str]:
-        """The command that enters this group and then becomes `argv`, under the same process id."""
+        """Return the command that enters this group and then executes `argv` with the same process ID."""
         return ["/bin/sh", "-c", ENTER, "sh", *map(str, self.folders), "--", *argv]
 
     def kill(self, timeout_s: float = 10) -> None:
-        """All processes in it and below, in one stroke of the kernel; returns when they are gone."""
+        """Kill all processes in the group and below with one write to cgroup.kill, and wait until they are gone."""
         group = self.folders[0]
         if not group.exists():
             return
@@ -48,11 +48,11 @@ class Cgroup:
         deadline = time.monotonic() + timeout_s
         while "populated 1" in (group / "cgroup.events").read_text():
             if time.monotonic() > deadline:
-                raise LabError(f"{group} still has processes {timeout_s:.0f} s after they were killed")
+                raise LabError(f"{group} still has processes {timeout_s:.0f} s after the kill")
             time.sleep(0.005)
 
     def remove(self) -> None:
-        """Empty groups only: the kernel refuses others."""
+        """Remove the group and the groups below it. All must be empty."""
         for folder in self.folders:
             below = [path for path in folder.rglob("*") if path.is_dir()] if folder.exists() else []
             for path in [*sorted(below, reverse=True), folder]:

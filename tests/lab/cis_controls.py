@@ -1,4 +1,4 @@
-"""kube-bench's verdicts on a machine's etcd: its own, where it can be built, and the same tests written here."""
+"""CIS controls of a machine's etcd: as kube-bench reports them, if it can be built, and as this module tests them."""
 
 import json
 import warnings
@@ -15,35 +15,41 @@ KUBE_BENCH_DIR = "/opt/kube-bench"
 
 
 def failed_controls(machine: Machine) -> set[str]:
-    """Of section 2, 1.1.11 and 1.1.12. Where kube-bench itself runs, it says the same of section 2."""
-    written = {control for control, held in _run_own_checks(machine).items() if not held}
-    itself = _run_kube_bench(machine)
-    assert itself is None or itself == written - set(DATA_CONTROLS), (itself, written)
-    return written
+    """Return the failed controls of section 2, 1.1.11 and 1.1.12.
+
+    If kube-bench is available, its result for section 2 must be the same.
+    """
+    own = {control for control, held in _run_own_checks(machine).items() if not held}
+    reported = _run_kube_bench(machine)
+    assert reported is None or reported == own - set(DATA_CONTROLS), (reported, own)
+    return own
 
 
 def _run_kube_bench(machine: Machine) -> set[str] | None:
-    """It looks for 1.1.11 and 1.1.12 on an API server's machine alone, and only where etcd has flags."""
+    """Return the controls of section 2 that kube-bench reports as failed, or None without kube-bench.
+
+    kube-bench tests 1.1.11 and 1.1.12 only on the machine of an API server, and only if etcd has flags.
+    """
     folder, why = _folder()
     if folder is None:
-        warnings.warn(f"kube-bench itself was not asked: {why}", stacklevel=2)
+        warnings.warn(f"kube-bench was not run: {why}", stacklevel=2)
         return None
     target = Path(f"{machine.root}{KUBE_BENCH_DIR}")
     if not target.exists():
         run(["cp", "-r", f"{folder}/.", target])
         libraries = f"cp -d {KUBE_BENCH_DIR}/root/lib/*/libproc2.so.0* /lib/$(uname -m)-linux-gnu/"
         machine.run(f"cp {KUBE_BENCH_DIR}/root/bin/ps /bin/ && {libraries}")
-    answer = machine.run(
+    output = machine.run(
         f"{KUBE_BENCH_DIR}/kube-bench run --targets etcd --benchmark {BENCHMARK} --config-dir {KUBE_BENCH_DIR}/cfg "
         f"--config {KUBE_BENCH_DIR}/cfg/config.yaml --json"
     ).stdout
     results = {
         each["test_number"]: each["status"]
-        for controls in json.loads(answer)["Controls"]
+        for controls in json.loads(output)["Controls"]
         for group in controls["tests"]
         for each in group["results"]
     }
-    assert tuple(results) == SECTION_2, answer
+    assert tuple(results) == SECTION_2, output
     return {control for control, status in results.items() if status != "PASS"}
 
 
@@ -56,8 +62,11 @@ def _folder() -> tuple[Path | None, str]:
 
 
 def _run_own_checks(machine: Machine) -> dict[str, bool]:
-    """After cfg/cis-1.9/etcd.yaml and master.yaml: each test item looks for a flag in `ps` and, failing that, for its
-    variable in the process's environment; the data folder's mode and owner come from `stat`."""
+    """Test each control as cfg/cis-1.9/etcd.yaml and master.yaml of kube-bench do.
+
+    A flag is searched in `ps`, then its variable in the environment of the process. `stat` gives the mode and the
+    owner of the data directory.
+    """
     shown = machine.run(
         "pid=$(systemctl show etcd --property=MainPID --value);"
         "tr '\\0' '\\n' </proc/$pid/cmdline; tr '\\0' '\\n' </proc/$pid/environ"

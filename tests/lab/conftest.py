@@ -1,4 +1,4 @@
-"""`lab`: three fresh machines for each test. One lab serves the session: a reset is cheaper."""
+"""`lab`: three fresh machines for each test. One lab is reset between tests, because a new lab takes longer."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ def lab_of_session() -> Iterator[Lab]:
 def lab(lab_of_session: Lab) -> Iterator[Lab]:
     lab_of_session.wait_ssh()
     yield lab_of_session
-    lab_of_session.reset(wait=False)  # they boot while pytest finds the next test
+    lab_of_session.reset(wait=False)  # the machines boot while pytest prepares the next test
 
 
 @pytest.fixture

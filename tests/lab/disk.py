@@ -1,4 +1,4 @@
-"""A machine's disk: an overlay on the base image, on a real file system so that fdatasync means something."""
+"""A machine's disk: an overlay on the base image, on a real file system, so that fdatasync has its real cost."""
 
 import shutil
 import time
@@ -8,7 +8,7 @@ from tests.lab.shell import LabError, run
 
 
 class Disk:
-    """`root` is the file system as the machine sees it, without what the machine itself mounts."""
+    """`root` is the machine's file system, without the file systems that the machine itself mounts."""
 
     def __init__(self, folder: Path, base: Path) -> None:
         self.root = folder / "root"
@@ -28,7 +28,7 @@ class Disk:
         self._volumes.clear()
 
     def add_volume(self, path: str, size_mib: int) -> Path:
-        """An ext4 of its own for `path`, in a file; mounted before each start, as a line in fstab would."""
+        """Create an ext4 file system for `path` in a file, and return the file. It is mounted before each start."""
         image = self._folder / "volumes" / path.strip("/").replace("/", "-")
         with image.open("xb") as file:
             file.truncate(size_mib << 20)
@@ -48,7 +48,7 @@ class Disk:
 
 
 def unmount_below(folder: Path, timeout_s: float = 5) -> None:
-    """All that is mounted below `folder`. A machine just killed may hold its mounts a moment longer."""
+    """Unmount everything below `folder`. A machine that was just killed may hold its mounts a moment longer."""
     deadline = time.monotonic() + timeout_s
     for where in reversed(_mounts_below(folder)):
         while (done := run(["umount", where], check=False)).returncode != 0:

@@ -1,4 +1,4 @@
-"""A folder served over HTTP from the operator's address: a mirror of releases, a repository of packages."""
+"""An HTTP server of a folder at the operator's address: a mirror of releases, or a repository of packages."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from tests.lab.network import Namespace
 
 
 class HttpServer:
-    """Serves until stopped; `requests` are the paths asked for so far."""
+    """Serves until it is stopped. `requests` has the paths of all requests so far."""
 
     def __init__(self, namespace: Namespace, address: str, folder: Path, port: int = 0) -> None:
         self.requests: list[str] = []
@@ -25,7 +25,7 @@ class HttpServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Connections are refused from here on."""
+        """Stop the server. After that, connections are refused."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""Some Debian machines and an operator's place beside them, in a network of their own."""
+"""Debian machines and an operator's address, in a network namespace."""
 
 import atexit
 import contextlib
@@ -32,15 +32,15 @@ TOOLS = (
 
 
 def why_not() -> str | None:
-    """Why no lab can be had on this computer; None if it can."""
+    """Return why the lab cannot run on this computer, or None."""
     if sys.platform != "linux":
-        return "it takes Linux"
+        return "the lab needs Linux"
     if os.geteuid() != 0:
-        return "it takes root: namespaces, overlay mounts, systemd-nspawn"
+        return "the lab needs root for namespaces, overlay mounts and systemd-nspawn"
     if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
-        return f"missing {', '.join(missing)}: run scripts/lab-setup"
+        return f"{', '.join(missing)} not found on PATH: run scripts/lab-setup"
     if "\toverlay\n" not in Path("/proc/filesystems").read_text():
-        return "this kernel has no overlayfs (or its module is not loaded: modprobe overlay)"
+        return "the kernel has no overlayfs, or its module is not loaded (run `modprobe overlay`)"
     return _why_no_cgroups() or _why_no_namespaces()
 
 
@@ -53,38 +53,41 @@ def _why_no_cgroups() -> str | None:
         killable = (group.folders[0] / "cgroup.kill").exists()
         group.remove()
     except OSError as error:
-        return f"control groups are not ours to make: {error}"
-    return None if killable else "cgroup.kill is missing: it takes Linux 5.14"
+        return f"cannot create control groups: {error}"
+    return None if killable else "the kernel has no cgroup.kill (added in Linux 5.14)"
 
 
 def _why_no_namespaces() -> str | None:
     argv = ["unshare", "--net", "--mount", "--pid", "--fork", "true"]
     tried = subprocess.run(argv, capture_output=True, check=False)
-    return None if tried.returncode == 0 else f"no namespaces: {tried.stderr.decode().strip()}"
+    return None if tried.returncode == 0 else f"cannot create namespaces: {tried.stderr.decode().strip()}"
 
 
 class Lab:
-    """`with Lab(machines=3) as lab:` infra1.. at 192.168.8.66.., answering; the operator at 192.168.8.1."""
+    """`with Lab(machines=3) as lab:` starts infra1, infra2, ... at 192.168.8.66, .67, ...; sshd is ready on all.
+
+    The operator has the address 192.168.8.1.
+    """
 
     def __init__(
         self, machines: int = 3, *, names: Sequence[str] = (), first_address: str = "192.168.8.66"
     ) -> None:
         self.machines: list[Machine] = []
         self.http_servers: list[HttpServer] = []
-        self._wanted = list(names) or [f"infra{number + 1}" for number in range(machines)]
+        self._initial_names = list(names) or [f"infra{number + 1}" for number in range(machines)]
         self._first_address = IPv4Address(first_address)
-        self._grounds: workspace.Workspace | None = None
-        self._made = 0
+        self._workspace: workspace.Workspace | None = None
+        self._machine_count = 0
         self._commands: list[subprocess.Popen[str]] = []
         self._old_sigterm: Callable[[int, FrameType | None], Any] | int | None = None
 
     why_not = staticmethod(why_not)
 
-    # Life
+    # Start and end
 
     def __enter__(self) -> Self:
         if reason := why_not():
-            raise LabError(f"no lab: {reason}")
+            raise LabError(f"the lab cannot run: {reason}")
         self._end_on_sigterm()
         atexit.register(self.close)
         try:
@@ -101,29 +104,29 @@ class Lab:
 
     def _open(self) -> None:
         operator_address = str(IPv4Address(int(self._first_address) & ~0xFF | 1))
-        self._grounds = workspace.claim_workspace(base_image(), operator_address)
-        self._grounds.namespace.create(operator_address)
-        self._grounds.keys.create()
-        for name in self._wanted:
-            self._make(name)
+        self._workspace = workspace.claim_workspace(base_image(), operator_address)
+        self._workspace.namespace.create(operator_address)
+        self._workspace.keys.create()
+        for name in self._initial_names:
+            self._create_machine(name)
         self.each(Machine.start)
         self.wait_ssh()
 
     def close(self) -> None:
-        """All of it ends and goes, down to the last mount; again, it does nothing."""
-        if self._grounds is None:
+        """Stop all machines and remove everything, mounts too. A second call does nothing."""
+        if self._workspace is None:
             return
         self._clear_operator()
         for machine in self.machines:
             machine.kill()
-        workspace.release_workspace(self._grounds)
-        self._grounds = None
+        workspace.release_workspace(self._workspace)
+        self._workspace = None
         atexit.unregister(self.close)
         if self._old_sigterm is not None:
             signal.signal(signal.SIGTERM, self._old_sigterm)
 
     def _end_on_sigterm(self) -> None:
-        """SIGTERM becomes SystemExit, so that `with` blocks end. A handler of somebody else's stays."""
+        """Turn SIGTERM into SystemExit, so that `with` blocks end. An existing handler is kept."""
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             self._old_sigterm = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -137,23 +140,23 @@ class Lab:
         return iter(self.machines)
 
     def add_machine(self, name: str | None = None) -> Machine:
-        """One more at the next address, answering; `reset` takes it away again."""
-        machine = self._make(name or f"infra{self._made + 1}")
+        """Add a machine at the next address and wait for its sshd. `reset` removes it."""
+        machine = self._create_machine(name or f"infra{self._machine_count + 1}")
         machine.start()
         machine.wait_ssh()
         return machine
 
     def each(self, act: Callable[[Machine], object]) -> None:
-        """On all machines at once."""
+        """Call `act` for all machines in parallel."""
         with ThreadPoolExecutor(max_workers=max(1, len(self.machines))) as pool:
             list(pool.map(act, self.machines))
 
     def reset(self, *, wait: bool = True) -> None:
-        """The machines it began with, fresh; answering, if waited for. Servers and added machines go."""
+        """Give the first machines new disks. Remove added machines and stop servers. `wait`: until sshd is ready."""
         self._clear_operator()
-        for machine in self.machines[len(self._wanted) :]:
+        for machine in self.machines[len(self._initial_names) :]:
             machine.remove()
-        del self.machines[len(self._wanted) :]
+        del self.machines[len(self._initial_names) :]
         self.each(Machine.reset)
         if wait:
             self.wait_ssh()
@@ -161,21 +164,21 @@ class Lab:
     def wait_ssh(self, timeout_s: float = 30) -> None:
         self.each(lambda machine: machine.wait_ssh(timeout_s))
 
-    def _make(self, name: str) -> Machine:
-        address = str(self._first_address + self._made)
-        self._made += 1
+    def _create_machine(self, name: str) -> Machine:
+        address = str(self._first_address + self._machine_count)
+        self._machine_count += 1
         self.workspace.keys.add_host(name, address)
-        machine = Machine(name, address, self._made, self.workspace)
+        machine = Machine(name, address, self._machine_count, self.workspace)
         self.machines.append(machine)
         return machine
 
-    # The operator's place
+    # The operator's side
 
     @property
     def workspace(self) -> workspace.Workspace:
-        if self._grounds is None:
+        if self._workspace is None:
             raise LabError("this lab is closed")
-        return self._grounds
+        return self._workspace
 
     @property
     def operator_address(self) -> str:
@@ -194,14 +197,14 @@ class Lab:
         return self.workspace.keys.identity_file
 
     def inside(self) -> AbstractContextManager[None]:
-        """This thread reaches the machines: asyncio in it too, and sockets made here stay so."""
+        """Enter the namespace with this thread. Sockets that it creates, asyncio's too, stay in the namespace."""
         return self.workspace.namespace.inside()
 
     def run(
         self, argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, user: str | None = None,
         cwd: Path | None = None, stdin: str | None = None, timeout_s: float = 300,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-        """The operator's command, beside the machines. Any status is an answer; `env` is added to ours."""
+        """Run a command of the operator in the namespace. No exit status raises. `env` is added to the environment."""
         process = self.popen(argv, env=env, user=user, cwd=cwd, stdin=subprocess.PIPE)
         with process:
             try:
@@ -216,10 +219,13 @@ class Lab:
         cwd: Path | None = None, stdin: int | IO[str] = subprocess.DEVNULL,
         stdout: int | IO[str] = subprocess.PIPE, stderr: int | IO[str] = subprocess.PIPE,
     ) -> subprocess.Popen[str]:  # fmt: skip
-        """Its pid is the command's own, so `kill()` hits it; at the latest it ends with the lab."""
+        """Start a command of the operator in the namespace.
+
+        The pid is that of the command itself, so `kill()` works. The command ends with the lab at the latest.
+        """
         cgroup = Cgroup(f"{self.workspace.lab_id}/operator")
         cgroup.create()
-        command = cgroup.entering([*_become(user), *map(str, argv)])
+        command = cgroup.entering([*_as_user(user), *map(str, argv)])
         environment = None if env is None else {**os.environ, **env}
         with self.inside():
             process = subprocess.Popen(
@@ -229,40 +235,40 @@ class Lab:
         return process
 
     def _clear_operator(self) -> None:
-        """Commands still running, with all they started, and servers still serving."""
+        """Kill all commands with all their children, and stop all servers."""
         while self._commands:
-            _end(self._commands.pop())  # just started, it may not be in the group yet
+            _end(self._commands.pop())  # a new process may not have entered the group yet
         Cgroup(f"{self.workspace.lab_id}/operator").kill()
         while self.http_servers:
             self.http_servers.pop().stop()
 
     def ssh(self, host: str, command: str, *, user: str = "root", stdin: str | None = None) -> str:
-        """What it prints; a status other than 0 is a LabError."""
+        """Run a command on a host, and return its output. An exit status other than 0 raises LabError."""
         done = self.run(["ssh", "-F", self.ssh_config, "-l", user, host, command], stdin=stdin)
         if done.returncode != 0:
-            said = f"status {done.returncode}\n{done.stdout}{done.stderr}"
-            raise LabError(f"ssh {user}@{host} {command}: {said}")
+            output = f"status {done.returncode}\n{done.stdout}{done.stderr}"
+            raise LabError(f"ssh {user}@{host} {command}: {output}")
         return done.stdout
 
     def http_server(self, folder: Path, port: int = 0) -> HttpServer:
-        """Stopped by its `stop()`, by `reset` or with the lab."""
+        """Start a server of a folder. It stops with `stop()`, `reset` or the lab."""
         server = HttpServer(self.workspace.namespace, self.operator_address, folder, port)
         self.http_servers.append(server)
         return server
 
     def serve_packages(self) -> HttpServer:
-        """What every machine's sources.list points to. Until then they are hosts whose mirror is down."""
+        """Serve the repository of the machines' sources.list. Before this call, the mirror is down for the machines."""
         return self.http_server(package_repository(), workspace.PACKAGES_PORT)
 
     def cluster_yaml(self, name: str = "prod", version: str = "3.6.14") -> str:
-        """A cluster.yaml of the machines it has now."""
+        """Return a cluster.yaml with the current machines."""
         hosts = "".join(f"  - {{name: {machine.name}, address: {machine.address}}}\n" for machine in self)
         ssh = f"ssh: {{user: root, identity_file: {self.identity_file}, known_hosts: {self.known_hosts}}}\n"
         return f"name: {name}\nversion: {version}\nhosts:\n{hosts}{ssh}"
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Killed if it runs, reaped, its pipes closed: what a test forgot is no warning of a later one."""
+    """Kill and reap a process and close its pipes, so that a later test gets no ResourceWarning for it."""
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
@@ -271,8 +277,8 @@ def _end(process: subprocess.Popen[str]) -> None:
                 pipe.close()
 
 
-def _become(user: str | None) -> list[str]:
-    """After the control group was entered, which only root may."""
+def _as_user(user: str | None) -> list[str]:
+    """Return the words that change the user. They follow the words that enter the control group as root."""
     if user is None:
         return []
     return ["setpriv", f"--reuid={user}", f"--regid={pwd.getpwnam(user).pw_gid}", "--init-groups"]

@@ -1,11 +1,11 @@
-"""Clients that write and read while a cluster is being changed, and what they have to say of it.
+"""Clients that write and read while a cluster is changed, and the report about their requests.
 
     with load_on(lab, operator, ["infra1", "infra2", "infra3"]) as load:
         operator.apply()
         report = load.report()
     report.assert_clean(restarted={"infra1", "infra2", "infra3"})
 
-The clients are a process of their own beside the machines (load_clients.py): a busy test makes no gaps.
+The clients run in a separate process (load_clients.py), so that a busy test causes no gaps.
 """
 
 import subprocess
@@ -36,7 +36,7 @@ class Load:
         self._keys = Keys(f"load-{time.monotonic_ns()}")
         self._file = operator.folder / f"{self._keys.folder}.jsonl"
         self._file.touch()
-        self._said = self._file.with_suffix(".log")
+        self._log = self._file.with_suffix(".log")
         self._process = self._start()
         self._read = 0
         self._records: list[Record] = []
@@ -44,18 +44,18 @@ class Load:
         self._report: Report | None = None
 
     def _start(self) -> subprocess.Popen[str]:
-        # A little more CPU than the members get: what is measured must not be how long the clients waited.
+        # The clients get more CPU than the members, so that a gap is not a client that waited for CPU.
         argv = ["nice", "-n", "-5", sys.executable, "-m", "tests.lab.load_clients"]
-        with self._said.open("w") as said:
+        with self._log.open("w") as log:
             return self._lab.popen(
                 [*argv, self._operator.folder / "pki", self._file, self._keys.folder],
-                cwd=ROOT, stdin=subprocess.PIPE, stdout=said, stderr=said,
+                cwd=ROOT, stdin=subprocess.PIPE, stdout=log, stderr=log,
             )  # fmt: skip
 
-    # Members come and go
+    # Adding and removing members
 
     def add(self, name: str) -> None:
-        """Returns once the member answers both of its clients. A learner does not: add it when it votes."""
+        """Add clients to a member and wait for their first responses. A learner gives none: add it when it votes."""
         self._send_command(f"add {name} {self._lab[name].address} {CLIENT_PORT}")
         self._names.append(name)
         self.wait_flowing(name)
@@ -64,7 +64,10 @@ class Load:
         return name in self._names
 
     def remove(self, name: str) -> None:
-        """Returns once its clients are done: call it before the member is stopped for good, or expect failures."""
+        """Remove the clients of a member and wait until they have ended.
+
+        Call it before the member is removed. Otherwise requests fail.
+        """
         before = len(self.records())
         self._send_command(f"remove {name}")
         self._names.remove(name)
@@ -72,19 +75,21 @@ class Load:
             lambda: any(
                 isinstance(each, Event) and each.event == "removed" for each in self.records()[before:]
             ),
-            f"the clients of {name} do not end",
+            f"the clients of {name} have not ended",
         )
 
     def wait_flowing(self, *names: str) -> None:
-        """Until each of these members (all of them, if none is named) answers its writer and its reader again."""
+        """Wait until the writer and the reader of each of these members (default: all) have a new response."""
         before = len(self.records())
         wanted = {f"{name}/{role}" for name in names or self._names for role in ("writer", "reader")}
 
-        def flows() -> bool:
+        def all_succeeded() -> bool:
             new = self.records()[before:]
             return wanted <= {each.client for each in new if isinstance(each, Request) and not each.error}
 
-        self._wait_until(flows, f"not all of {', '.join(sorted(wanted))} are answered")
+        self._wait_until(
+            all_succeeded, f"some of these clients have no response: {', '.join(sorted(wanted))}"
+        )
 
     def _send_command(self, command: str) -> None:
         assert self._process.stdin is not None
@@ -95,15 +100,15 @@ class Load:
         deadline = time.monotonic() + WAIT_S
         while not reached():
             if self._process.poll() is not None:
-                raise LabError(f"the load's clients ended: {self._said.read_text()}")
+                raise LabError(f"the clients of the load ended: {self._log.read_text()}")
             if time.monotonic() > deadline:
-                raise LabError(f"after {WAIT_S:.0f} s {why}; {self._last_failure()}")
+                raise LabError(f"{why} after {WAIT_S:.0f} s; {self._last_failure()}")
             time.sleep(0.1)
 
-    # What they saw
+    # Results
 
     def records(self) -> list[Record]:
-        """So far."""
+        """Return all records so far."""
         with self._file.open() as file:
             file.seek(self._read)
             text = file.read()
@@ -113,7 +118,7 @@ class Load:
         return self._records
 
     def report(self) -> Report:
-        """Ends the load, reads everything back, judges it, and prints the one line that sums it up."""
+        """End the load, read all keys back, print one line of figures, and return the report."""
         if self._report is None:
             self.wait_flowing()
             self.stop()
@@ -122,15 +127,15 @@ class Load:
         return self._report
 
     def stop(self) -> None:
-        """Lets requests on their way come to their end; a second call does nothing."""
+        """Wait for the requests under way and end the clients. A second call does nothing."""
         if self._process.poll() is not None:
             return
         self._process.terminate()
         if self._process.wait(WAIT_S) != 0:
-            raise LabError(f"the load's clients failed: {self._said.read_text()}")
+            raise LabError(f"the clients of the load failed: {self._log.read_text()}")
 
     def _read_kept_keys(self) -> set[str]:
-        """By another client than those that wrote them: etcdctl, a linearizable read."""
+        """Return the keys of appends, by a linearizable read of etcdctl."""
         return set(self._operator.ctl("get", self._keys.log, "--prefix", "--keys-only").split())
 
     def _read_histories(self) -> History:
@@ -141,7 +146,7 @@ class Load:
         return f"last failure: {failed[-1]}" if failed else "no request failed"
 
     def kill(self) -> None:
-        """Whatever state it is in."""
+        """Kill the clients in any state."""
         self._process.kill()
         self._process.wait()
         if self._process.stdin is not None:
@@ -150,7 +155,7 @@ class Load:
 
 @contextmanager
 def load_on(lab: Lab, operator: Operator, names: Sequence[str] = ()) -> Iterator[Load]:
-    """Load on these members (on all of the lab's machines, if none is named), from their first answers on."""
+    """Put load on these members (default: all machines). The block starts after the first responses."""
     load = Load(lab, operator)
     try:
         for name in names or [machine.name for machine in lab]:

@@ -1,7 +1,7 @@
-"""A writer and a reader on each member, until told to stop: `python -m tests.lab.load_clients PKI RECORDS KEYS`.
+"""A writer and a reader on each member: `python -m tests.lab.load_clients PKI RECORDS KEYS`.
 
-Commands on stdin, a line each: `add NAME ADDRESS PORT`, `remove NAME`, `stop`. SIGTERM and the end of stdin are
-`stop` too. At the end every register is read once through each member.
+Commands come on stdin, one a line: `add NAME ADDRESS PORT`, `remove NAME`, `stop`. SIGTERM and the end of stdin also
+mean `stop`. At the end each register is read once through each member.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from tests.lab.load_records import Event, EventKind, Keys, Kind, Record, Request
 from tests.support.history import Outcome
 
 TIMEOUT_S = 3.0
-# Six clients make about 300 requests a second: etcd and the operation under test keep most of two CPUs.
+# Six clients send about 300 requests a second. Most of two CPUs is left to etcd and the operation under test.
 PAUSE_S = 0.015
 PAUSE_AFTER_FAILURE_S = 0.05
 TICK_S = 0.02
 STALL_S = 0.05
 
-# grpc's words when there was no connection to send a request on.
+# gRPC reports this if it had no connection for the request.
 NEVER_SENT = "failed to connect to all addresses"
 
 Recorder = Callable[[Record], None]
@@ -38,7 +38,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Client:
-    """One connection to one member, one request after the other. It never repeats one."""
+    """One connection to one member. It sends one request after the other, and never repeats one."""
 
     member: str
     name: str
@@ -71,7 +71,7 @@ class Client:
     async def _send_request(
         self, kind: Kind, key: str, value: str | None, call: Callable[[], Awaitable[str | None]]
     ) -> bool:
-        """Whether it was answered."""
+        """Record the request, and return whether it succeeded."""
         outcome: Outcome = "ok"
         why = ""
         invoked_ns = time.monotonic_ns()
@@ -85,7 +85,7 @@ class Client:
 
 
 def _outcome(error: EtcdRpcError) -> Outcome:
-    """For sure is only what was never sent, or refused before raft saw it (rule 72)."""
+    """Return "failed" only if the request was never sent, or was refused before raft (rule 72)."""
     return "failed" if NEVER_SENT in error.detail or isinstance(error, LearnerUnsupported) else "unknown"
 
 
@@ -99,12 +99,12 @@ async def read_any(client: Client) -> bool:
 
 @dataclass
 class Member:
-    """A member's clients at work."""
+    """A member and the tasks of its clients."""
 
     name: str
     target: str
     address: str
-    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 
@@ -124,22 +124,22 @@ class Load:
             member.tasks.append(asyncio.create_task(self._run(member, role, work)))
 
     async def remove(self, name: str) -> None:
-        """Returns when its last requests are answered or given up."""
+        """Wait until the last requests to the member have ended."""
         member = self._members.pop(name)
-        member.ending.set()
+        member.stopping.set()
         await asyncio.gather(*member.tasks)
         self._event("removed", name)
 
     async def stop(self) -> None:
         self._event("stopped", "")
         for member in self._members.values():
-            member.ending.set()
+            member.stopping.set()
         await asyncio.gather(*(task for member in self._members.values() for task in member.tasks))
         await asyncio.gather(*(self._read_all(member) for member in self._members.values()))
 
     async def _run(self, member: Member, role: str, work: Work) -> None:
         client = self._client(member, role)
-        while not member.ending.is_set():
+        while not member.stopping.is_set():
             answered = await work(client)
             await asyncio.sleep(PAUSE_S if answered else PAUSE_AFTER_FAILURE_S)
         await client.etcd.close()
@@ -157,8 +157,8 @@ class Load:
     def _event(self, what: EventKind, member: str) -> None:
         self._record(Event(what, member, time.monotonic_ns()))
 
-    async def watch_itself(self) -> None:
-        """A gap that this process slept through is none of the cluster's: its own are written down as well."""
+    async def record_stalls(self) -> None:
+        """Record each time in which this process got no CPU: a gap at that time is not the cluster's."""
         while True:
             before = time.monotonic()
             await asyncio.sleep(TICK_S)
@@ -167,7 +167,7 @@ class Load:
                 self._record(Event("stalled", "", time.monotonic_ns(), late))
 
 
-async def obey(load: Load, commands: asyncio.StreamReader) -> None:
+async def run_commands(load: Load, commands: asyncio.StreamReader) -> None:
     while line := await commands.readline():
         match line.decode().split():
             case ["add", name, address, port]:
@@ -177,7 +177,7 @@ async def obey(load: Load, commands: asyncio.StreamReader) -> None:
             case ["stop"]:
                 return
             case words:
-                raise ValueError(f"no command: {words}")
+                raise ValueError(f"unknown command: {words}")
 
 
 async def main(pki: Path, records: Path, folder: str) -> None:
@@ -187,14 +187,14 @@ async def main(pki: Path, records: Path, folder: str) -> None:
     loop.add_signal_handler(signal.SIGTERM, commands.feed_eof)
     with records.open("a") as file:
         load = Load(admin(pki), Keys(folder), lambda record: _append(file, record))
-        watching = asyncio.create_task(load.watch_itself())
-        await obey(load, commands)
-        watching.cancel()
+        stalls = asyncio.create_task(load.record_stalls())
+        await run_commands(load, commands)
+        stalls.cancel()
         await load.stop()
 
 
 def admin(pki: Path) -> Credentials:
-    """The operator's own, out of a managed PKI."""
+    """Return the operator's credentials in a managed PKI."""
     own = pki / "clients"
     return Credentials(
         ca=(pki / "ca.pem").read_bytes(),

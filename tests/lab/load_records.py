@@ -1,6 +1,6 @@
-"""What the clients of a load write down, a line of JSON each: requests, and what happened to the load itself.
+"""Records of a load's clients, one line of JSON each: requests, and events of the load itself.
 
-Times are of CLOCK_MONOTONIC, which every process of this computer reads alike, those inside the machines too.
+Times are of CLOCK_MONOTONIC. It is the same for all processes of this computer, also inside the machines.
 """
 
 import json
@@ -18,7 +18,7 @@ REGISTERS = 10
 
 @dataclass(frozen=True)
 class Keys:
-    """Of one load, all below a folder of its own: what an earlier load left is none of its business."""
+    """The keys of one load. They have a prefix of their own, so that keys of an earlier load do not count."""
 
     folder: str
 
@@ -28,13 +28,13 @@ class Keys:
 
     @property
     def log(self) -> str:
-        """Keys that begin with it are written once each."""
+        """The prefix of keys that are written once each."""
         return f"{self.folder}/log/"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A "write" or "read" of a register, or an "append": a write of a key of its own. `error` is "" if answered."""
+    """A "write" or "read" of a register, or an "append": a write to a new key. `error` is "" if it succeeded."""
 
     kind: Kind
     key: str
@@ -47,14 +47,14 @@ class Request:
     error: str = ""
 
     def __str__(self) -> str:
-        """Of a failed one."""
+        """Return one line about a failed request."""
         took = (self.returned_ns - self.invoked_ns) / 1e6
         return f"{self.client}: {self.kind} {self.outcome} after {took:.0f} ms: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`member` is "" where it is about all. "stalled": the clients' own process got no CPU for `seconds`."""
+    """`member` is "" if the event concerns all. "stalled": the clients' process got no CPU for `seconds`."""
 
     event: EventKind
     member: str

@@ -1,4 +1,4 @@
-"""What a load went through, as figures: a pure function of its records and of what the cluster kept."""
+"""The figures of a load: a pure function of its records and of the keys that are in the cluster at the end."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,17 +10,17 @@ from tests.lab.load_records import Event, Record, Request
 from tests.lab.restart_history import History, Span
 from tests.support.linearizable import Operation, Violation, find_violation
 
-# A client is back this much after its member: the longest wait between grpc's attempts, and its own pause.
+# A client reconnects this long after its member is back: gRPC's longest backoff, and the client's own pause.
 GRACE_NS = 1_000_000_000
-# How a request ends that was on its way when leadership was moved, on whichever member: reads wait for the old
-# leader, proposals are dropped; one that a follower passed on is dropped silently, and waits for nothing (rule 39).
-CAUGHT = ("etcdserver: leader changed", "raft proposal dropped", "request timed out", "EtcdTimeout")
+# Errors of requests that were under way during a leadership transfer, on any member. Reads wait for the old leader,
+# and proposals are dropped. A proposal that a follower forwarded is dropped silently, until its timeout (rule 39).
+TRANSFER_ERRORS = ("etcdserver: leader changed", "raft proposal dropped", "request timed out", "EtcdTimeout")
 MAX_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The longest time in which no write was acknowledged; it began `after_s` after the first record."""
+    """The longest time without an acknowledged write. It began `after_s` after the first record."""
 
     seconds: float
     after_s: float
@@ -28,11 +28,10 @@ class Gap:
 
 @dataclass(frozen=True)
 class Report:
-    """`lost`: keys of acknowledged appends that are gone; `ghosts`: of appends that failed for sure and are there.
+    """`lost`: keys of acknowledged appends that are gone. `unexpected`: keys of failed appends that exist.
 
-    `gap` is of all clients together, `gaps` of each member's own writer. `stall_s` is the longest time in which
-    the clients' own process got no CPU: gaps of that size are not the cluster's. `machines` is what their
-    journals tell.
+    `gap` is of all clients together, `gaps` of each member's writer. `stall_s` is the longest time in which the
+    clients' process got no CPU: gaps of that size are not the cluster's. `machines` comes from the machines' journals.
     """
 
     seconds: float
@@ -40,7 +39,7 @@ class Report:
     operations: int
     registers: int
     lost: tuple[str, ...]
-    ghosts: tuple[str, ...]
+    unexpected: tuple[str, ...]
     violation: Violation | None
     gap: Gap
     gaps: Mapping[str, Gap]
@@ -50,19 +49,19 @@ class Report:
     began_ns: int
 
     def __str__(self) -> str:
-        """One line."""
+        """Return one line of figures."""
         gaps = ", ".join(f"{name} {gap.seconds:.3f}" for name, gap in sorted(self.gaps.items()))
         order = "not linearizable" if self.violation else "linearizable"
         return (
             f"load: {self.seconds:.1f} s, {self.acknowledged} writes acknowledged, {len(self.lost)} lost; "
             f"{self.operations} operations on {self.registers} registers {order}; "
-            f"largest write gap {self.gap.seconds:.3f} s (one member's: {gaps}); "
-            f"failed requests: {self._failed()}, {len(self.caught)} of them caught by a handover of leadership; "
-            f"own stall {self.stall_s:.3f} s"
+            f"longest write gap {self.gap.seconds:.3f} s (by member: {gaps}); "
+            f"failed requests: {self._failed()}, {len(self.during_transfer)} of them during a leadership transfer; "
+            f"clients without CPU for {self.stall_s:.3f} s"
         )
 
     def _failed(self) -> str:
-        """`cut` had been sent, so that they may have been applied; `not sent` found no connection."""
+        """Count failures by member. `cut`: sent, perhaps applied. `not sent`: there was no connection."""
         counts = Counter((each.member, each.outcome) for each in self.failures)
         return ", ".join(
             f"{name} {counts[name, 'unknown']} cut + {counts[name, 'failed']} not sent"
@@ -70,48 +69,50 @@ class Report:
         ) or "none"  # fmt: skip
 
     @property
-    def caught(self) -> tuple[Request, ...]:
-        """What no restart of a leader can spare its clients: they were on their way in those milliseconds."""
-        return self._caught(self.machines.handovers)
+    def during_transfer(self) -> tuple[Request, ...]:
+        """Failures of requests that were under way during a leadership transfer, which no restart can avoid."""
+        return self._during(self.machines.transfers)
 
     def unexplained(self, restarted: Collection[str]) -> tuple[Request, ...]:
-        """Failures that these members' own stops and handovers do not explain."""
+        """Return the failures that the stops and leadership transfers of these members do not explain."""
         downtimes = [down for down in self.machines.downtimes if down.member in restarted]
-        handovers = [move for move in self.machines.handovers if move.member in restarted]
-        explained = set(self._caught(handovers))
+        transfers = [transfer for transfer in self.machines.transfers if transfer.member in restarted]
+        explained = set(self._during(transfers))
         explained |= {each for each in self.failures if any(_is_stopped(each, down) for down in downtimes)}
         return tuple(each for each in self.failures if each not in explained)
 
-    def _caught(self, handovers: Sequence[Span]) -> tuple[Request, ...]:
+    def _during(self, transfers: Sequence[Span]) -> tuple[Request, ...]:
         return tuple(
             each
             for each in self.failures
-            if any(words in each.error for words in CAUGHT)
-            and any(move.overlaps(each.invoked_ns, each.returned_ns) for move in handovers)
+            if any(text in each.error for text in TRANSFER_ERRORS)
+            and any(transfer.overlaps(each.invoked_ns, each.returned_ns) for transfer in transfers)
         )
 
     def assert_clean(self, *, restarted: Collection[str] = (), gap_s: float = 1.0) -> None:
-        """What every planned change must hold to: nothing lost, and only a stopping member's clients noticed.
+        """Assert what each planned change must keep: no write is lost, and only clients of a stopped member fail.
 
-        It judges gaps, so a test that asks for it is marked `alone`.
+        It measures gaps, so a test that calls it is marked `alone`.
         """
         wrong = self.faults(restarted=restarted, gap_s=gap_s)
         assert not wrong, "\n".join([*wrong, str(self)])
 
     def faults(self, *, restarted: Collection[str] = (), gap_s: float = 1.0) -> list[str]:
-        """Every fault by itself, with what shows it."""
+        """Return all faults, each with its evidence."""
         found = []
         if self.lost:
             found.append(f"{len(self.lost)} acknowledged writes are lost: {', '.join(self.lost[:MAX_SHOWN])}")
-        if self.ghosts:
-            found.append(f"writes that failed for sure are there: {', '.join(self.ghosts[:MAX_SHOWN])}")
+        if self.unexpected:
+            found.append(f"failed writes exist: {', '.join(self.unexpected[:MAX_SHOWN])}")
         if self.violation:
             found.append(f"not linearizable: {self.violation}")
         if self.gap.seconds >= gap_s:
-            found.append(f"no write for {self.gap.seconds:.3f} s, {self.gap.after_s:.3f} s after the start")
-        if elsewhere := self.unexplained(restarted):
-            found.append(f"{len(elsewhere)} requests failed on members that were not being stopped:")
-            found += [f"  {self._after(each):8.3f} s {each}" for each in elsewhere[:MAX_SHOWN]]
+            found.append(
+                f"no write was acknowledged for {self.gap.seconds:.3f} s, {self.gap.after_s:.3f} s after the start"
+            )
+        if unexplained := self.unexplained(restarted):
+            found.append(f"{len(unexplained)} requests failed on members that were not stopped:")
+            found += [f"  {self._after(each):8.3f} s {each}" for each in unexplained[:MAX_SHOWN]]
         return found
 
     def _after(self, request: Request) -> float:
@@ -119,7 +120,7 @@ class Report:
 
 
 def report_of(records: Iterable[Record], kept: Collection[str], machines: History) -> Report:
-    """`kept` are the keys of appends that are in the cluster at the end."""
+    """Return the report. `kept` are the keys of appends that are in the cluster at the end."""
     every = list(records)
     requests = [each for each in every if isinstance(each, Request)]
     events = [each for each in every if isinstance(each, Event)]
@@ -134,7 +135,7 @@ def report_of(records: Iterable[Record], kept: Collection[str], machines: Histor
         operations=len(history),
         registers=len({each.key for each in history}),
         lost=tuple(key for key, outcome in appends.items() if outcome == "ok" and key not in kept),
-        ghosts=tuple(key for key, outcome in appends.items() if outcome == "failed" and key in kept),
+        unexpected=tuple(key for key, outcome in appends.items() if outcome == "failed" and key in kept),
         violation=find_violation(history),
         gap=gaps.of_all(),
         gaps=gaps.of_each(),
@@ -153,7 +154,7 @@ class _Gaps:
     ended_ns: int
 
     def first_ns(self) -> int:
-        """The first acknowledged write: connecting, before it, takes a while, and is no gap."""
+        """Return the time of the first acknowledged write. The time to connect before it is not a gap."""
         return min(self._times(), default=self.began_ns)
 
     def of_all(self) -> Gap:
@@ -163,7 +164,7 @@ class _Gaps:
         return [each.returned_ns for each in self.requests if _is_acknowledged_write(each)]
 
     def of_each(self) -> dict[str, Gap]:
-        """A member's count while it was under load; one that was taken off and came back has two such times."""
+        """Return the longest gap of each member while it was under load. It may be added several times."""
         times: defaultdict[str, list[int]] = defaultdict(list)
         for each in self.requests:
             if _is_acknowledged_write(each):
@@ -199,7 +200,7 @@ def _is_acknowledged_write(request: Request) -> bool:
 
 
 def _is_stopped(request: Request, down: Span) -> bool:
-    """Whether the request met this stop of its own member."""
+    """Return whether the request was under way while its own member was down."""
     return down.member == request.member and down.overlaps(request.invoked_ns, request.returned_ns, GRACE_NS)
 
 

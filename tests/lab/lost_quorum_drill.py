@@ -1,4 +1,4 @@
-"""The commands of docs/guides/lost-quorum.md, run word for word on three machines, with what the operator sees."""
+"""Run the commands of docs/guides/lost-quorum.md word for word on three machines, and show their output."""
 
 import re
 import sys
@@ -18,52 +18,50 @@ WRITE_BEFORE_LOSS = ("ctl", "--", "put", "written", "before-the-fire")
 
 
 def page_commands() -> list[tuple[str, ...]]:
-    """What the page says to type, in its order."""
+    """Return the commands of the page, in its order."""
     lines = re.findall(r"^    etcdup (.+)$", PAGE.read_text(), re.MULTILINE)
     return [tuple(line.split()) for line in lines]
 
 
 def run_drill(lab: Lab, folder: Path) -> None:
-    """Raises LabError where a command does not do what the page says."""
+    """Lose two machines of three and follow the page. Raise LabError if a command fails."""
     operator = Operator(lab, folder)
-    look, recover, grow = page_commands()
+    status, recover, apply = page_commands()
     _, infra2, infra3 = lab.machines
     operator.write(version=VERSION, install=f"from: path, path: {etcd_binaries(VERSION)}")
-    _print_line("Three hosts, and a cluster that holds something.")
+    _print_line("Three hosts with a cluster that has data.")
     _run_command(operator, "apply", "--yes")
     _run_command(operator, *WRITE_BEFORE_LOSS)
     infra2.kill()
     infra3.remove()
-    _print_line("infra3 has burnt, with its disk; infra2 is dark. 1. Look first.")
-    _run_command(operator, *look, status=None)
-    _print_line("2. They stay off; the cluster goes on from infra1.")
+    _print_line("infra3 and its disk are destroyed; infra2 has no power. 1. Observe the cluster.")
+    _run_command(operator, *status, status=None)
+    _print_line("2. Both stay off. The cluster continues with the data of infra1.")
     _run_command(operator, *recover, *YES)
     _run_command(operator, "ctl", "--", "get", "written")
     infra2.start()
     infra3.start()
     lab.wait_ssh()
     wait_for_fence(infra2)
-    _print_line(
-        "infra2 comes back by itself, with its old data, and stays down: journalctl -u etcd says there"
-    )
+    _print_line("infra2 boots with its old data. Its etcd stays stopped. journalctl -u etcd on infra2 shows:")
     print(read_fence_output(infra2))
-    _print_line("3. At infra3's address stands a fresh machine. Grow back, on both.")
-    _run_command(operator, *grow, "--yes")
+    _print_line("3. A new machine has the address of infra3. Add both hosts again.")
+    _run_command(operator, *apply, "--yes")
     _run_command(operator, "ctl", "--", "get", "written")
     _run_command(operator, "health")
 
 
 def wait_for_fence(machine: Machine) -> None:
-    """An old machine that comes back starts its unit by itself, as far as that."""
+    """Wait until the startup fence of an old machine has stopped its unit after the boot."""
     deadline = time.monotonic() + 60
     while not read_fence_output(machine):
         if time.monotonic() > deadline:
-            raise LabError(f"nothing keeps the old member of {machine.name} down")
+            raise LabError(f"the startup fence of {machine.name} has not stopped the old member")
         time.sleep(0.2)
 
 
 def read_fence_output(machine: Machine) -> str:
-    """The first of them since the machine was booted."""
+    """Return the first message of the startup fence since the machine booted, or ""."""
     command = "journalctl -b -u etcd -o cat | grep -m1 'was superseded'"
     return machine.run(command, check=False).stdout.strip()
 
@@ -73,11 +71,11 @@ def _print_line(what: str) -> None:
 
 
 def _run_command(operator: Operator, *words: str, status: int | None = 0) -> None:
-    """What it says goes to the screen as it comes. `status` is what it must end with; None: that is no matter."""
+    """Run a command with its output on the screen. `status` is the required exit status; None allows any."""
     print(f"\n$ etcdup {' '.join(words)}", flush=True)
     argv: list[str | Path] = [ETCDUP, "-f", operator.file, *words]
     running = operator.lab.popen(
         argv, env=operator.env, cwd=operator.folder, stdout=sys.stdout, stderr=sys.stdout
     )
     if running.wait() != status and status is not None:
-        raise LabError(f"`etcdup {' '.join(words)}` ended with {running.returncode}")
+        raise LabError(f"`etcdup {' '.join(words)}` ended with exit status {running.returncode}")

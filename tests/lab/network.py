@@ -1,4 +1,4 @@
-"""One network namespace a lab, with a bridge and no route out: nothing of a lab ever leaves this computer."""
+"""A network namespace for each lab, with a bridge and no route out: no packet leaves this computer."""
 
 import ctypes
 import os
@@ -15,14 +15,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Namespace:
-    """`name` as `ip netns` knows it."""
+    """The network namespace `name` of `ip netns`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.path = Path("/run/netns", name)
 
     def create(self, address: str) -> None:
-        """`address` is the operator's, on the bridge that all machines are plugged into."""
+        """Create the namespace, and its bridge with the operator's address. All machines are ports of the bridge."""
         run(["ip", "netns", "add", self.name])
         self.ip("link", "set", "lo", "up")
         self.ip("link", "add", BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0")
@@ -38,7 +38,7 @@ class Namespace:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """This thread, and what it starts, is in the namespace: sockets stay where they were made."""
+        """Enter the namespace with this thread and its new processes. Sockets stay where they were created."""
         with Path("/proc/thread-self/ns/net").open() as outside, self.path.open() as within:
             _setns(within.fileno())
             try:
@@ -48,7 +48,7 @@ class Namespace:
 
 
 def _setns(descriptor: int) -> None:
-    """Of this thread only. os.setns is Python 3.12's."""
+    """Change the network namespace of this thread only. Python has os.setns from 3.12 on."""
     if _libc.setns(descriptor, CLONE_NEWNET) != 0:
         errno = ctypes.get_errno()
         raise OSError(errno, f"setns: {os.strerror(errno)}")

@@ -1,4 +1,4 @@
-"""A machine's cable: pulled, plugged in again, or made long and lossy."""
+"""A machine's network link: taken down and up again, or made slow and lossy."""
 
 import subprocess
 import sys
@@ -13,10 +13,10 @@ RELAY = Path(__file__).with_name("relay.py")
 
 
 class Link:
-    """The lab's end of a machine's network link. The link is made and removed by the machine's power."""
+    """The lab's end of a machine's network link. The link exists while the machine is on."""
 
     def __init__(self, namespace: Namespace, machine: str, number: int, cgroup: Cgroup) -> None:
-        self.name = f"vb-{machine}"  # systemd-nspawn's name for it; a long one is the interface's altname
+        self.name = f"vb-{machine}"  # the name that systemd-nspawn gives it; a long name is an altname of the interface
         self._namespace = namespace
         self._far, self._near = f"far{number}", f"near{number}"
         self._cgroup = cgroup
@@ -29,7 +29,7 @@ class Link:
         self._namespace.ip("link", "set", "dev", self.name, "up")
 
     def slow(self, delay_ms: float, loss: float, denied: Sequence[str] = ()) -> None:
-        """A relay of ours between the link and the bridge: not every kernel has netem."""
+        """Put relay.py between the link and the bridge. Not every kernel has netem."""
         self.reset_speed()
         ip = self._namespace.ip
         ip("link", "add", self._far, "type", "veth", "peer", "name", self._near)
@@ -48,12 +48,15 @@ class Link:
             raise LabError(f"the relay of {self.name} did not start")
 
     def reset_speed(self) -> None:
-        """As if never slowed."""
+        """Remove the relay."""
         if self._stop_relay():
             self._namespace.ip("link", "set", "dev", self.name, "master", BRIDGE)
 
     def remove_interface(self) -> None:
-        """The machine lost power. The kernel removes its link later; a new one must not find it there."""
+        """Remove the interface of a machine that lost power, before the next start creates it again.
+
+        The kernel itself removes it only later.
+        """
         self._namespace.ip("link", "delete", "dev", self.name, check=False)
         self._stop_relay()
 
@@ -67,6 +70,6 @@ class Link:
         return True
 
     def _interface(self) -> str:
-        """Packet sockets know no altnames."""
+        """Return the interface's primary name, because packet sockets do not accept altnames."""
         shown = self._namespace.ip("-o", "link", "show", "dev", self.name)
         return shown.split()[1].split("@")[0].rstrip(":")

@@ -1,4 +1,4 @@
-"""The person at the keyboard: a folder with a cluster.yaml, and `etcdup` run beside the machines."""
+"""The operator: a folder with a cluster.yaml, and `etcdup` in the network of the machines."""
 
 import json
 import subprocess
@@ -17,21 +17,23 @@ HEALTHY = "cluster is healthy"
 
 
 class Operator:
-    """`etcdup` with a folder of its own. `user` is who logs in to the hosts."""
+    """Runs `etcdup` in a folder of its own."""
 
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.lab = lab
         self.folder = folder
         self.file = folder / "cluster.yaml"
-        # Archives packed by one test serve the next: packing is not what these tests are about.
+        # All tests share packed archives, because these tests do not test packing.
         self.env = {"ETCDUP_CACHE": str(cache_dir() / "operator"), "HOME": str(folder), "NO_COLOR": "1"}
 
     def write(
         self, *, version: str = "3.6.14", install: str = "", ssh: str = "", more: str = "", user: str = "root",
         members: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """A cluster.yaml of these machines, or of all that the lab has; `ssh` and `install` are further keys of
-        those sections."""
+        """Write a cluster.yaml with these machines (default: all).
+
+        `user` is the SSH user. `ssh` and `install` are further keys of these sections.
+        """
         machines = [self.lab[name] for name in members] or self.lab.machines
         hosts = "".join(f"  - {{name: {each.name}, address: {each.address}}}\n" for each in machines)
         login = f"user: {user}, identity_file: {self.lab.identity_file}, known_hosts: {self.lab.known_hosts}"
@@ -44,17 +46,17 @@ class Operator:
     def run(
         self, *words: str, env: dict[str, str] | None = None, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """`etcdup WORDS`, whatever it ends with."""
+        """Run `etcdup WORDS`, and return its result for any exit code."""
         argv: list[str | Path] = [ETCDUP, "-f", self.file, *words]
         return self.lab.run(argv, env={**self.env, **(env or {})}, cwd=self.folder, stdin=stdin)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """`etcdup WORDS`, to be cut."""
+        """Start `etcdup WORDS`, for tests that kill it."""
         argv: list[str | Path] = [ETCDUP, "-f", self.file, *words]
         return self.lab.popen(argv, env=self.env, cwd=self.folder)
 
     def on_terminal(self, *words: str) -> Callable[[int], subprocess.Popen[str]]:
-        """`etcdup WORDS` for `typed` (tests/support/keyboard.py)."""
+        """Return the `start` argument of `run_interactively` (tests/support/keyboard.py) for `etcdup WORDS`."""
         argv: list[str | Path] = [ETCDUP, "-f", self.file, *words]
 
         def start(terminal: int) -> subprocess.Popen[str]:
@@ -65,7 +67,7 @@ class Operator:
         return start
 
     def apply(self, env: dict[str, str] | None = None) -> str:
-        """An apply that must succeed: its words on stdout and stderr."""
+        """Run an apply that must succeed, and return its stdout and stderr."""
         done = self.run("apply", "--yes", env=env)
         assert done.returncode == 0, output_of(done)
         assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
@@ -84,13 +86,13 @@ class Operator:
         return answer
 
     def ctl(self, *words: str) -> str:
-        """etcdctl's answer; it must succeed."""
+        """Run etcdctl, which must succeed, and return its output."""
         done = self.run("ctl", "--", *words)
         assert done.returncode == 0, output_of(done)
         return done.stdout
 
     def wait_healthy(self, timeout_s: float = 60) -> None:
-        """Until `etcdup health` ends well: for machines that come back by themselves."""
+        """Wait until `etcdup health` succeeds, for members that start by themselves after a boot."""
         deadline = time.monotonic() + timeout_s
         while (done := self.run("health")).returncode != 0:
             assert time.monotonic() < deadline, output_of(done)
@@ -98,11 +100,11 @@ class Operator:
 
 
 def move_leadership(operator: Operator, name: str) -> None:
-    """Moves leadership to this member, if it does not lead already."""
+    """Transfer leadership to this member, if it is not the leader."""
     status = operator.status()
     if status["leader"] != name:
-        ident = next(each["member_id"] for each in status["members"] if each["name"] == name)
-        operator.ctl("move-leader", ident)
+        member_id = next(each["member_id"] for each in status["members"] if each["name"] == name)
+        operator.ctl("move-leader", member_id)
 
 
 def output_of(done: subprocess.CompletedProcess[str]) -> str:
@@ -110,9 +112,9 @@ def output_of(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def host_traces(machine: Machine) -> str:
-    """All that an apply could have left on a machine: to be compared before and after a refusal."""
+    """Return a listing of everything that an apply can change on a machine, to compare before and after."""
     folders = "/etc/etcd /opt/etcd /var/lib/etcd /run/etcdup /etc/systemd/system /usr/local/bin"
-    # The lock is taken before the last look, and is no trace of a change; a running etcd writes by itself.
+    # The lock is taken before the last observation, so it is not a trace of a change. A running etcd also writes.
     return machine.run(
         f"find {folders} ! -name lock ! -name etcdup -printf '%p %m %u:%g %y %l\\n' 2>/dev/null | sort;"
         "find /etc -xdev -type f -exec sha256sum {} + | sort; id etcd 2>&1",

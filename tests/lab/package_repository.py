@@ -1,4 +1,4 @@
-"""A repository of Debian packages for machines that reach no mirror: etcd's, and what those depend on."""
+"""A repository of Debian packages for machines without a mirror: etcd's packages and their dependencies."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ PACKAGES = ("etcd-server", "etcd-client")
 
 
 def package_repository() -> Path:
-    """A flat repository, as old as the base image: `deb [trusted=yes] URL ./` in sources.list."""
+    """Return a flat repository that fits the base image: `deb [trusted=yes] URL ./` in sources.list."""
     base = base_image()
     return build_once(base.with_name(f"{base.name}-packages"), _build)
 

@@ -1,9 +1,9 @@
-"""Carries frames between two interfaces, late and not all of them: `relay.py ONE OTHER DELAY_S LOSS [ADDRESS...]`.
+"""Forward frames between two interfaces with delay and loss: `relay.py ONE OTHER DELAY_S LOSS [ADDRESS...]`.
 
-What comes from these addresses opens no TCP connection through it, while connections the other way work: a firewall
-that lets one direction through. Not every kernel has tc's filters or netfilter.
+These addresses cannot open a TCP connection through the relay, while the other direction works, as with a firewall.
+Not every kernel has tc's filters or netfilter.
 
-Runs in the lab's namespace as a process of its own, so that a busy test does not make its delays longer.
+It runs in the lab's namespace as a separate process, so that a busy test does not make its delays longer.
 """
 
 import random
@@ -16,7 +16,7 @@ from collections import deque
 SO_RCVBUFFORCE = 33
 SOL_PACKET, PACKET_IGNORE_OUTGOING, PACKET_VNET_HDR = 263, 23, 15
 ETH_P_ALL = 0x0003
-# With the virtio header the kernel's unfinished checksums and frames up to 64 KiB pass as they are.
+# The virtio header keeps the kernel's unfinished checksums, and allows frames of up to 64 KiB.
 VNET_HEADER = 10
 LARGEST = VNET_HEADER + 14 + 65536
 SYN, ACK = 0x02, 0x10
@@ -24,24 +24,24 @@ SYN, ACK = 0x02, 0x10
 Waiting = deque[tuple[float, socket.socket, bytes]]
 
 
-def tap(interface: str) -> socket.socket:
-    """All frames that come in on `interface`, whoever they are for."""
+def open_interface(interface: str) -> socket.socket:
+    """Return a socket that receives all frames of `interface`, for any destination."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     sock.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
     sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)  # dropping is `loss`'s business alone
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)  # only `loss` drops frames
     sock.bind((interface, 0))
     sock.setblocking(False)
     return sock
 
 
-def promiscuous(sock: socket.socket, interface: str) -> None:
+def set_promiscuous(sock: socket.socket, interface: str) -> None:
     request = socket.if_nametoindex(interface).to_bytes(4, sys.byteorder) + (1).to_bytes(2, sys.byteorder)
     sock.setsockopt(SOL_PACKET, 1, request + bytes(10))  # PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC
 
 
-def opens(frame: bytes, denied: frozenset[bytes]) -> bool:
-    """Whether it is the first segment of a TCP connection over IPv4 from one of these."""
+def opens_connection(frame: bytes, denied: frozenset[bytes]) -> bool:
+    """Return whether a frame is the first segment of a TCP connection over IPv4 from a denied address."""
     ip = frame[VNET_HEADER + 14 :]
     if frame[VNET_HEADER + 12 : VNET_HEADER + 14] != b"\x08\x00" or ip[9] != socket.IPPROTO_TCP:
         return False
@@ -49,7 +49,7 @@ def opens(frame: bytes, denied: frozenset[bytes]) -> bool:
     return ip[12:16] in denied and flags & (SYN | ACK) == SYN
 
 
-def take(
+def receive(
     source: socket.socket,
     target: socket.socket,
     waiting: Waiting,
@@ -62,27 +62,27 @@ def take(
             frame = source.recv(LARGEST)
         except BlockingIOError:
             return
-        if random.random() >= loss and not (denied and opens(frame, denied)):
+        if random.random() >= loss and not (denied and opens_connection(frame, denied)):
             waiting.append((time.monotonic() + delay_s, target, frame))
 
 
 def deliver(waiting: Waiting) -> float | None:
-    """Sends what is due; the seconds until the next is."""
+    """Send the frames that are due, and return the seconds until the next one, or None."""
     while waiting and (wait_s := waiting[0][0] - time.monotonic()) <= 0:
         _, target, frame = waiting.popleft()
         try:
             target.send(frame)
         except OSError:
-            continue  # the interface is down or its queue is full: the frame is lost, as on a cable
+            continue  # the interface is down or its queue is full, so the frame is lost
     return wait_s if waiting else None
 
 
 def relay(one: str, other: str, delay_s: float, loss: float, denied: frozenset[bytes]) -> None:
-    ends = {tap(one): one, tap(other): other}
+    ends = {open_interface(one): one, open_interface(other): other}
     selector = selectors.DefaultSelector()
     (first, second) = ends
     for source, target in ((first, second), (second, first)):
-        promiscuous(source, ends[source])
+        set_promiscuous(source, ends[source])
         selector.register(source, selectors.EVENT_READ, target)
     print("ready", flush=True)
     waiting: Waiting = deque()
@@ -90,9 +90,9 @@ def relay(one: str, other: str, delay_s: float, loss: float, denied: frozenset[b
         for key, _ in selector.select(deliver(waiting)):
             assert isinstance(key.fileobj, socket.socket)
             try:
-                take(key.fileobj, key.data, waiting, delay_s, loss, denied)
+                receive(key.fileobj, key.data, waiting, delay_s, loss, denied)
             except OSError:
-                time.sleep(0.05)  # the interface is down for now
+                time.sleep(0.05)  # the interface is down, perhaps not for long
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What was done to etcd on a machine, as its journal tells: stops and starts, and leadership moved away."""
+"""Stops, starts and leadership transfers of etcd on a machine, as the machine's journal shows them."""
 
 import json
 from collections.abc import Iterator
@@ -9,30 +9,30 @@ from tests.lab.machine import Machine
 # systemd.journal-fields(7), SD_MESSAGE_UNIT_*; the same in every version.
 STOPPING = "de5b426a63be47a7b6ac3eaac82e2f6f"
 STARTED = "39f53479d3a045ac8e11786248231fbf"
-# etcd's own words when it was removed from the member list and is about to stop by itself (rule 33); the last are
-# its panic when somebody asks for its status in the second before.
+# Messages of an etcd that was removed from the member list and is about to stop by itself (rule 33). The last one is
+# its panic if a client requests its status in the second before.
 REMOVED = (
     "server error",
     "data-dir used by this member must be removed",
     "failed to find local ID in cluster members",
 )
-# etcd's own words, from 3.4 to 3.7; both for a move that was asked for, and for the one before it ends.
+# Messages of etcd 3.4 to 3.7, for a requested transfer and for the transfer before a leader stops.
 MOVING = "leadership transfer starting"
 MOVED = "leadership transfer finished"
 
 FOREVER = 2**63
-# A member that is removed closes its connections before anything says that it stops: its raft ends first.
+# A removed member closes its connections before its messages say that it stops, because raft ends first.
 EARLY_NS = 1_000_000_000
-# The journal's time of a message is when it came: a little later than what it tells of.
+# The journal has the time at which a message arrived, which is a little later than the event.
 LATE_NS = 100_000_000
 
 
 @dataclass(frozen=True)
 class Span:
-    """A time that began on this member. Of CLOCK_MONOTONIC, which all machines share with this computer.
+    """A time span of this member, by CLOCK_MONOTONIC, which is the same on all machines and this computer.
 
-    A downtime is from the stop's begin to the start's end, when etcd said that it serves. A handover is from the
-    leader's first word of it until it knew another leader.
+    A downtime is from the begin of the stop to the end of the start, when etcd reported that it is ready. A transfer
+    is from the leader's first message about it until another leader is elected.
     """
 
     member: str
@@ -40,32 +40,34 @@ class Span:
     until_ns: int
 
     def overlaps(self, begin_ns: int, end_ns: int, grace_ns: int = LATE_NS) -> bool:
-        """Whether what took from begin to end was under way at any moment of this, or of the grace after it."""
+        """Return whether something from begin to end was under way in this span, or in the grace after it."""
         return begin_ns <= self.until_ns + grace_ns and end_ns >= self.from_ns - LATE_NS
 
 
 @dataclass(frozen=True)
 class History:
-    """Of one machine or of several, since their boot. What has not ended lasts FOREVER."""
+    """The history of one machine or several since their boot. A span that has not ended lasts FOREVER."""
 
     downtimes: tuple[Span, ...] = ()
-    handovers: tuple[Span, ...] = ()
+    transfers: tuple[Span, ...] = ()
 
     def __add__(self, other: "History") -> "History":
-        return History(self.downtimes + other.downtimes, self.handovers + other.handovers)
+        return History(self.downtimes + other.downtimes, self.transfers + other.transfers)
 
 
 def history_of(machine: Machine) -> History:
-    told = list(_read_messages(machine))
+    messages = list(_read_messages(machine))
     return History(
-        tuple(_spans(machine.name, told, (STOPPING, *REMOVED), STARTED)),
-        tuple(_spans(machine.name, told, (MOVING,), MOVED)),
+        tuple(_spans(machine.name, messages, (STOPPING, *REMOVED), STARTED)),
+        tuple(_spans(machine.name, messages, (MOVING,), MOVED)),
     )
 
 
-def _spans(member: str, told: list[tuple[str, int]], begins: tuple[str, ...], ends: str) -> Iterator[Span]:
+def _spans(
+    member: str, messages: list[tuple[str, int]], begins: tuple[str, ...], ends: str
+) -> Iterator[Span]:
     from_ns: int | None = None
-    for what, at_ns in told:
+    for what, at_ns in messages:
         if what in begins and from_ns is None:
             from_ns = at_ns - (0 if what == MOVING else EARLY_NS)
         elif what == ends and from_ns is not None:
@@ -76,19 +78,19 @@ def _spans(member: str, told: list[tuple[str, int]], begins: tuple[str, ...], en
 
 
 def _read_messages(machine: Machine) -> Iterator[tuple[str, int]]:
-    """The kind of each message of systemd about etcd, the text of each of etcd's own; and when."""
+    """Yield the ID of each systemd message about etcd, the text of each message of etcd, and its time in ns."""
     fields = "MESSAGE,MESSAGE_ID,_SOURCE_MONOTONIC_TIMESTAMP"
-    said = machine.run(
+    journal = machine.run(
         f"journalctl --boot --quiet --unit=etcd.service --output=json --output-fields={fields}"
     )
-    for line in said.stdout.splitlines():
+    for line in journal.stdout.splitlines():
         entry = json.loads(line)
         at_us = int(entry.get("_SOURCE_MONOTONIC_TIMESTAMP") or entry["__MONOTONIC_TIMESTAMP"])
         yield entry.get("MESSAGE_ID") or _text(entry.get("MESSAGE")), at_us * 1000
 
 
 def _text(message: object) -> str:
-    """What is in etcd's line of JSON; a message of another kind, or not of UTF-8, tells nothing here."""
+    """Return the `msg` of a JSON line of etcd. Return "" for other lines, and for lines that are not UTF-8."""
     if not isinstance(message, str) or not message.startswith("{"):
         return ""
     return str(json.loads(message).get("msg", ""))

@@ -1,4 +1,4 @@
-"""Commands of the lab itself, and its one error."""
+"""Commands of the lab itself, and its error class."""
 
 import subprocess
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 class LabError(Exception):
-    """The lab could not do it: what was tried, and what the tool said."""
+    """A command of the lab failed. The message has the command and its output."""
 
 
 def run(
     argv: Sequence[str | Path], *, check: bool = True, stdin: str | None = None, timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """Its output as text; a status other than 0 is a LabError unless `check` is off."""
+    """Run a command, and return its result. With `check`, an exit status other than 0 raises LabError."""
     words = [str(word) for word in argv]
     done = subprocess.run(
         words,

@@ -1,4 +1,4 @@
-"""Keys and configuration for the lab's SSH. Host keys are known before the first boot: checking is strict."""
+"""SSH keys and configuration of the lab. Host keys exist before the first boot, so host key checking is strict."""
 
 import socket
 import time
@@ -8,14 +8,14 @@ from pathlib import Path
 from tests.lab.base_image import USERS
 from tests.lab.shell import run
 
-# A knock at a machine without an address yet is answered by nobody: the next one soon is, not a longer wait.
+# A machine that has no address yet does not respond. A new attempt finds it sooner than a longer timeout.
 CONNECT_RETRY_S = 0.1
 BANNER_S = 2.0
 
 
 @dataclass(frozen=True)
 class Keys:
-    """A folder with the operator's key pair, and one pair a machine, which a new disk does not change."""
+    """A folder with key pairs of the operator and of each machine. A machine keeps its pair after a reset."""
 
     folder: Path
 
@@ -39,7 +39,7 @@ class Keys:
         self.ssh_config.touch()
 
     def add_host(self, name: str, address: str) -> None:
-        """Its host key, and its lines in known_hosts and ssh_config."""
+        """Create the host key of a machine, and its lines in known_hosts and ssh_config."""
         key = self.host_key(name)
         _keygen(key, name)
         kind, public, _ = key.with_suffix(".pub").read_text().split()
@@ -53,7 +53,7 @@ class Keys:
             )
 
     def add_address(self, name: str, address: str) -> None:
-        """The same host key under another address."""
+        """Add the same host key for a second address."""
         kind, public, _ = self.host_key(name).with_suffix(".pub").read_text().split()
         with self.known_hosts.open("a") as known_hosts:
             known_hosts.write(f"{address} {kind} {public}\n")
@@ -63,7 +63,7 @@ class Keys:
 
 
 def seed_ssh(root: Path, keys: Keys, name: str) -> None:
-    """The machine's host key, and the operator's key for every user."""
+    """Write the machine's host key, and the operator's public key for all users."""
     key = keys.host_key(name)
     _write_file(root / "etc/ssh/ssh_host_ed25519_key", key.read_text(), 0o600)
     _write_file(root / "etc/ssh/ssh_host_ed25519_key.pub", key.with_suffix(".pub").read_text(), 0o644)
@@ -77,7 +77,7 @@ def seed_ssh(root: Path, keys: Keys, name: str) -> None:
 
 
 def wait_for_sshd(address: str, timeout_s: float) -> bool:
-    """Until it sends its banner: a port that is merely open is not there yet."""
+    """Wait until sshd sends its banner, and return whether it did. An open port alone is not enough."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:

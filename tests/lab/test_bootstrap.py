@@ -1,4 +1,4 @@
-"""Bare machines to a healthy cluster, in every way there is; and back by itself after a power cut."""
+"""From bare machines to a healthy cluster, with each install source and login; and a start after a power cut."""
 
 import hashlib
 import shutil
@@ -22,7 +22,7 @@ def _binaries(request: pytest.FixtureRequest) -> None:
 
 
 def assert_survives_power_cut(operator: Operator, size: int, version: str) -> None:
-    """What every way must end in: nothing left to do, data in, and all of it back after a power cut."""
+    """Assert that a second apply has nothing to do, and that members and data are back after a power cut."""
     assert "nothing to do" in operator.apply()
     status = operator.status()
     assert [member["version"] for member in status["members"]] == [version] * size
@@ -57,7 +57,9 @@ def test_three_members_by_package(operator: Operator, version: str) -> None:
     assert "etcd 3.4.23" in operator.apply()
     for machine in operator.lab:
         assert machine.run("apt-mark showhold").stdout.split() == ["etcd-client", "etcd-server"]
-        assert machine.run("ls /var/lib/etcd").stdout.split() == ["member"], "Debian's own node never started"
+        assert machine.run("ls /var/lib/etcd").stdout.split() == ["member"], (
+            "Debian's single node must never start"
+        )
     assert_survives_power_cut(operator, 3, version)
 
 
@@ -93,14 +95,14 @@ def test_three_members_by_release_as_a_sudo_user(operator: Operator, version: st
     )
     operator.env["ETCDUP_CACHE"] = str(tmp_path / "cache")
     assert "SHA256SUMS" in operator.run("plan").stdout, (
-        "3.7.1 is not pinned: the plan says what it is measured by"
+        "3.7.1 is not pinned, so the plan names the file with its checksum"
     )
     operator.apply()
     assert_survives_power_cut(operator, 3, version)
 
 
 @pytest.mark.parametrize(
-    ("version", "spoil", "words"),
+    ("version", "fault", "message"),
     [
         ("3.7.1", "sums", "expected"),
         ("3.7.1", "no sums", "checksum"),
@@ -109,31 +111,31 @@ def test_three_members_by_release_as_a_sudo_user(operator: Operator, version: st
     ],
 )
 def test_a_release_with_a_wrong_or_missing_checksum_is_refused(
-    operator: Operator, version: str, spoil: str, words: str, tmp_path: Path
+    operator: Operator, version: str, fault: str, message: str, tmp_path: Path
 ) -> None:
-    """3.6.14 is pinned, and the mirror's tarball is one that was built here: not the pinned one."""
-    mirror = serve_mirror(operator.lab, version, tmp_path, spoil)
+    """The checksum of 3.6.14 is pinned. The mirror has a tarball that was built here, with another checksum."""
+    mirror = serve_mirror(operator.lab, version, tmp_path, fault)
     operator.write(version=version, install=f"from: release, mirror: '{mirror}'")
     operator.env["ETCDUP_CACHE"] = str(tmp_path / "cache")
     done = operator.run("apply", "--yes")
     assert done.returncode in (1, 5), done.stderr
-    assert words in done.stderr, done.stderr
+    assert message in done.stderr, done.stderr
     assert "hint: " in done.stderr
     for machine in operator.lab:
         assert machine.run("ls /opt/etcd /etc/etcd 2>/dev/null", check=False).stdout == ""
 
 
-def serve_mirror(lab: Lab, version: str, folder: Path, spoil: str = "") -> str:
-    """A mirror with the layout of etcd's releases, served beside the machines."""
+def serve_mirror(lab: Lab, version: str, folder: Path, fault: str = "") -> str:
+    """Serve a mirror with the layout of etcd's releases in the lab, and return its URL."""
     tarball = release_tarball(version)
     release = folder / "mirror" / f"v{version}"
     release.mkdir(parents=True)
-    if spoil != "no tarball":
+    if fault != "no tarball":
         shutil.copy(tarball, release / tarball.name)
     digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
-    if spoil == "sums":
+    if fault == "sums":
         digest = digest[::-1]
-    if spoil != "no sums":
+    if fault != "no sums":
         (release / "SHA256SUMS").write_text(f"{digest}  etcd-v{version}-linux-amd64.tar.gz\n")
     return lab.http_server(folder / "mirror").url
 
@@ -142,14 +144,16 @@ def serve_mirror(lab: Lab, version: str, folder: Path, spoil: str = "") -> str:
 def test_three_members_with_certificates_of_another_ca(operator: Operator, version: str) -> None:
     ca = issue_provided(operator.lab, operator.folder)
     operator.write(version=version, install=path_install(version), more=PROVIDED)
-    assert " serves serial " not in operator.apply(), "new members serve what they were started with"
+    assert " serves serial " not in operator.apply(), (
+        "new members serve the certificates with which they started"
+    )
     assert_survives_power_cut(operator, 3, version)
     assert not (operator.folder / "pki").exists()
     issue_provided(operator.lab, operator.folder, ca)
-    swapped = operator.apply()
-    print(swapped)
-    assert swapped.count(" serves serial ") == 6
-    assert "restart" not in swapped
+    renewed = operator.apply()
+    print(renewed)
+    assert renewed.count(" serves serial ") == 6
+    assert "restart" not in renewed
     assert "nothing to do" in operator.apply()
 
 
@@ -157,7 +161,7 @@ PROVIDED = "tls: {mode: provided, ca: ca.pem, cert: kubernetes.pem, key: kuberne
 
 
 def issue_provided(lab: Lab, folder: Path, authority: Authority | None = None) -> Authority:
-    """The guide's three files, for all members; new ones of the same CA, if that is given."""
+    """Write the guide's three files for all members, signed by the given CA or a new one, and return the CA."""
     authority = authority or Authority("kubernetes")
     addresses = [*(machine.address for machine in lab), "127.0.0.1"]
     authority.issue("kubernetes", addresses).write(folder, "kubernetes")

@@ -1,4 +1,4 @@
-"""`etcdup check` on real machines: before there is a cluster, on ours, broken and mended, and on one made by hand."""
+"""`etcdup check` on real machines: before a bootstrap, on a cluster with faults, and on a cluster made by hand."""
 
 import json
 import re
@@ -43,12 +43,12 @@ def advice_texts(findings: Findings) -> str:
 
 
 def failed_cis_controls(findings: Findings, host: str) -> set[str]:
-    """Of CIS: what we say fails."""
+    """Return the CIS controls that `check` reports as failed on a host."""
     return {each["cis"] for each in findings if each["cis"] and each["host"] == host}
 
 
 def wait_until_fixed(operator: Operator, timeout_s: float = 60) -> None:
-    """Until `check` ends with 0: links that were cut come back by themselves."""
+    """Wait until `check` ends with 0, because broken links reconnect by themselves."""
     deadline = time.monotonic() + timeout_s
     while (done := operator.run("check")).returncode != 0:
         assert time.monotonic() < deadline, output_of(done)
@@ -56,7 +56,7 @@ def wait_until_fixed(operator: Operator, timeout_s: float = 60) -> None:
 
 
 def install_server_only_pair(operator: Operator, machine: Machine) -> None:
-    """A peer's, signed by this cluster's own CA."""
+    """Install a peer certificate of the cluster's CA that has no clientAuth."""
     pki, folder = operator.folder / "pki", operator.folder
     (folder / "ext").write_text(
         f"subjectAltName=IP:{machine.address},IP:127.0.0.1\nextendedKeyUsage=serverAuth\n"
@@ -72,9 +72,9 @@ def install_server_only_pair(operator: Operator, machine: Machine) -> None:
     machine.write("/etc/etcd/pki/peer.pem", (folder / "half.pem").read_text(), "640")
 
 
-def test_what_is_broken_is_found_and_the_hint_mends_it(operator: Operator) -> None:
+def test_check_finds_each_fault_and_its_hint_fixes_it(operator: Operator) -> None:
     first, second, third = operator.lab.machines
-    # As small as it may be: one of the things that happen is that it fills up.
+    # The quota is the smallest that is allowed, because one of the faults is a full database.
     operator.write(
         version=VERSION,
         install=path_install(VERSION),
@@ -136,13 +136,13 @@ def test_what_is_broken_is_found_and_the_hint_mends_it(operator: Operator) -> No
 
 
 def occupy_port(machine: Machine, port: int) -> None:
-    """A stranger on that port."""
+    """Start another program that listens on a port."""
     command = f"systemd-socket-activate --accept --listen=0.0.0.0:{port} /bin/cat"
     machine.run(f"{command} >/dev/null 2>&1 & until ss -Hltn | grep -q ':{port} '; do sleep 0.1; done")
 
 
 def check_bare_machines(operator: Operator) -> None:
-    """A port that is taken, clones, a disk that a reboot forgets, a long way: all before there is a member."""
+    """Check bare machines: a port in use, cloned hosts, a data directory on tmpfs, a slow link."""
     first, second, third = operator.lab.machines
     occupy_port(first, 2380)
     own = second.read("/etc/machine-id")
@@ -152,8 +152,8 @@ def check_bare_machines(operator: Operator) -> None:
     third.slow(60)
     done = operator.run("check", "--json", "--disk")
     assert done.returncode == 1, output_of(done)
-    told = json.loads(done.stdout)
-    found: Findings = told["findings"]
+    report = json.loads(done.stdout)
+    found: Findings = report["findings"]
     assert "infra1: port 2380 (peer) is in use by systemd-socket-" in wrong_texts(found, "infra1")
     assert "/var/lib/etcd is on tmpfs (tmpfs, mounted at /var/lib/etcd)" in wrong_texts(found, "infra1")
     assert "infra2 and infra3 have the same machine ID" in wrong_texts(found, None)
@@ -164,9 +164,9 @@ def check_bare_machines(operator: Operator) -> None:
     assert heartbeat >= 120
     assert election == 10 * heartbeat
     for machine in operator.lab:
-        assert len(told["hosts"][machine.name]["writes_ms"]) == 100
+        assert len(report["hosts"][machine.name]["writes_ms"]) == 100
         follows = machine.run("timedatectl show --property=NTPSynchronized --value").stdout.strip()
-        assert told["hosts"][machine.name]["synchronised"] is (follows == "yes")
+        assert report["hosts"][machine.name]["synchronised"] is (follows == "yes")
         assert "etcdup-check" not in machine.run("ls -A /var/lib /var/lib/etcd", check=False).stdout
     third.reconnect()
     first.run("kill $(pidof systemd-socket-activate); umount /var/lib/etcd; rmdir /var/lib/etcd")
@@ -176,7 +176,7 @@ def check_bare_machines(operator: Operator) -> None:
 
 
 def check_one_way_link(operator: Operator, source: Machine, target: Machine) -> None:
-    """Open connections go on, and so does every member: nothing but `check` shows it."""
+    """Block new connections in one direction. Open connections work, so only `check` reports it."""
     target.deny(source)
     assert "cluster is healthy" in operator.health()
     findings = run_check(operator, 1)
@@ -192,7 +192,7 @@ def check_one_way_link(operator: Operator, source: Machine, target: Machine) -> 
 
 
 def check_full_database(operator: Operator) -> None:
-    """One key, written often: each of its versions takes room until the history is compacted."""
+    """Fill the database with many versions of one key, and follow the hint of `check`."""
     machine = operator.lab.machines[0]
     machine.run(
         f"export ETCDCTL_ENDPOINTS=https://{machine.address}:2379 ETCDCTL_CACERT=/etc/etcd/pki/ca.pem "
@@ -206,8 +206,8 @@ def check_full_database(operator: Operator) -> None:
     fix = next(each["fix"] for each in full if "NOSPACE" in each["what"])
     assert "compaction" in fix
     assert "alarm disarm" in fix
-    told = json.loads(operator.ctl("endpoint", "status", "-w", "json"))
-    operator.ctl("compaction", str(max(each["Status"]["header"]["revision"] for each in told)))
+    statuses = json.loads(operator.ctl("endpoint", "status", "-w", "json"))
+    operator.ctl("compaction", str(max(each["Status"]["header"]["revision"] for each in statuses)))
     for each in operator.lab:
         done = operator.run("ctl", "--endpoint", each.name, "--", "defrag")
         assert done.returncode == 0, output_of(done)
@@ -236,7 +236,7 @@ ETCD_DATA_DIR="/var/lib/etcd"
 ETCD_LISTEN_PEER_URLS="https://{address}:2380"
 ETCD_LISTEN_CLIENT_URLS="https://{address}:2379,http://127.0.0.1:2379"
 ETCD_INITIAL_ADVERTISE_PEER_URLS="https://{address}:2380"
-ETCD_INITIAL_CLUSTER="{everybody}"
+ETCD_INITIAL_CLUSTER="{initial_cluster}"
 ETCD_INITIAL_CLUSTER_TOKEN="etcd-cluster"
 ETCD_INITIAL_CLUSTER_STATE="new"
 ETCD_ADVERTISE_CLIENT_URLS="https://{address}:2379"
@@ -251,20 +251,20 @@ ETCD_PEER_TRUSTED_CA_FILE="/etc/kubernetes/ssl/ca.pem"
 
 
 def set_up_by_hand(operator: Operator, machine: Machine) -> None:
-    """One host as the guide has it set up; the members wait for each other."""
-    everybody = ",".join(f"{each.name}=https://{each.address}:2380" for each in operator.lab)
+    """Set up one host as the guide does. The members wait for each other."""
+    initial_cluster = ",".join(f"{each.name}=https://{each.address}:2380" for each in operator.lab)
     shutil.copy(Path(etcd_binaries(GUIDE_VERSION)) / "etcd", machine.root / "usr/local/bin/etcd")
     for name in ("ca.pem", "kubernetes.pem", "kubernetes-key.pem"):
         machine.write(f"/etc/kubernetes/ssl/{name}", (operator.folder / name).read_text())
-    conf = GUIDE["conf"].format(name=machine.name, address=machine.address, everybody=everybody)
+    conf = GUIDE["conf"].format(name=machine.name, address=machine.address, initial_cluster=initial_cluster)
     machine.write("/etc/etcd/etcd.conf", conf)
     machine.write("/etc/systemd/system/etcd.service", GUIDE["unit"])
     machine.run("mkdir -p /var/lib/etcd; systemctl daemon-reload; systemctl start --no-block etcd")
 
 
 @pytest.mark.skipif(bool(why_not(GUIDE_VERSION)), reason=f"no etcd {GUIDE_VERSION}: {why_not(GUIDE_VERSION)}")
-def test_a_cluster_built_by_the_guide_to_the_letter(operator: Operator) -> None:
-    """Each of its weaknesses by name, with those of its version, and the verdicts that kube-bench gives."""
+def test_check_finds_each_weakness_of_a_cluster_built_by_the_guide(operator: Operator) -> None:
+    """The weaknesses of the guide's setup and of its version are findings, and kube-bench has the same results."""
     issue_provided(operator.lab, operator.folder)
     operator.write(version=VERSION, install=path_install(VERSION), more=PROVIDED)
     operator.lab.each(lambda machine: set_up_by_hand(operator, machine))
@@ -279,20 +279,18 @@ def test_a_cluster_built_by_the_guide_to_the_letter(operator: Operator) -> None:
         assert "/etc/kubernetes/ssl/kubernetes-key.pem has mode 0644" in found
         assert "/var/lib/etcd belongs to root:root" in found
         assert failed_cis_controls(findings, machine.name) == failed_controls(machine) == built
-    for words in (
+    for text in (
         "infra1, infra2, infra3 use the same private key (key-file)",
         "Clients and peers are served with one key",
         "etcdup did not set up the etcd that runs here",
         "systemd rates etcd.service 9",
     ):
-        assert words in advice_texts(findings)
+        assert text in advice_texts(findings)
     links = (
         "TLS links from infra1, infra2, infra3 to client ports were not tried: "
         "etcdup installed no etcd on these hosts."
     )
-    assert untried_texts(findings) == [links], (
-        "leader changes are told on the plain http port, since there is one"
-    )
+    assert untried_texts(findings) == [links], "leader changes are read from the plain http port"
     known = [
         each for each in findings if f"infra1, infra2, infra3 run etcd {GUIDE_VERSION}: " in each["what"]
     ]
@@ -309,7 +307,7 @@ def test_a_cluster_built_by_the_guide_to_the_letter(operator: Operator) -> None:
 
 
 def switch_to_auto_tls(machine: Machine) -> None:
-    """It makes its own up; the others take it no longer, but it runs, and that is what is judged."""
+    """Let etcd make its own certificates. The other members reject them, but etcd runs, and `check` evaluates it."""
     machine.run(
         "sed -i /_FILE=/d /etc/etcd/etcd.conf;"
         "printf 'ETCD_AUTO_TLS=true\\nETCD_PEER_AUTO_TLS=true\\n' >>/etc/etcd/etcd.conf;"

@@ -1,4 +1,4 @@
-"""The rack lost its power under writes, and one machine of three comes back: its etcd runs, and answers nobody."""
+"""All machines lose power under writes. One of three boots again: its etcd runs without a quorum."""
 
 import signal
 import time
@@ -18,7 +18,7 @@ FENCED = ("recover", "--fenced", "infra2", "--fenced", "infra3")
 SALVAGED = "/var/lib/etcd.salvage"
 
 
-def test_the_one_that_comes_back_is_enough(operator: Operator) -> None:
+def test_recover_salvages_the_data_of_the_only_host_that_boots_again(operator: Operator) -> None:
     infra1, *others = operator.lab.machines
     operator.write(version=VERSION, install=path_install(VERSION))
     operator.apply()
@@ -28,19 +28,21 @@ def test_the_one_that_comes_back_is_enough(operator: Operator) -> None:
         machine.kill()
     infra1.start()
     infra1.wait_ssh()
-    wait_until(lambda: bool(infra1.run("pgrep -x etcd", check=False).stdout), "its unit does not start")
+    wait_until(
+        lambda: bool(infra1.run("pgrep -x etcd", check=False).stdout), "the unit of infra1 has not started"
+    )
 
     kill_while_copy_is_served(operator)
-    # Now its etcd is stopped.
+    # The killed recover had stopped etcd.
     assert infra1.run("systemctl is-active etcd", check=False).stdout.strip() in ("inactive", "failed")
     stopped = checksums(infra1)
     done = operator.run(*FENCED, *YES)
     print(done.stderr)
     assert done.returncode == 0, output_of(done)
     assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
-    has = operator.ctl("get", "key", "--prefix", "--keys-only").split()
-    assert set(read_acknowledged(infra1)) <= set(has), "an acknowledged write is gone"
-    # It was only read all the while.
+    keys = operator.ctl("get", "key", "--prefix", "--keys-only").split()
+    assert set(read_acknowledged(infra1)) <= set(keys), "an acknowledged write is lost"
+    # The data directory was only read.
     for kept in ("cold", "aside"):
         assert checksums(infra1, f"/var/lib/etcd.{kept}-*") == stopped, kept
     assert infra1.run(f"ls -d {SALVAGED}* /run/etcdup/salvage", check=False).stdout == ""
@@ -49,21 +51,21 @@ def test_the_one_that_comes_back_is_enough(operator: Operator) -> None:
 
 
 def kill_while_copy_is_served(operator: Operator) -> None:
-    """Until then it is etcd's own user's, on loopback; with its etcdup it is gone, and so is the copy."""
+    """Kill etcdup while an etcd serves the copy: as user etcd, on loopback only. It ends, and the copy is removed."""
     infra1 = operator.lab["infra1"]
     running = operator.start(*FENCED, *YES)
-    wait_until(lambda: bool(find_pid_on_copy(infra1)), "no etcd on a copy")
+    wait_until(lambda: bool(find_pid_on_copy(infra1)), "no etcd runs on a copy")
     seen = infra1.run(INSPECT_SCRIPT.replace("PID", find_pid_on_copy(infra1)), check=False).stdout.split()
     running.send_signal(signal.SIGKILL)
     running.communicate()
-    wait_until(lambda: not find_pid_on_copy(infra1), "the etcd on the copy goes on")
-    wait_until(lambda: infra1.run(f"ls {SALVAGED}", check=False).stdout == "", "the copy stays")
+    wait_until(lambda: not find_pid_on_copy(infra1), "the etcd on the copy still runs")
+    wait_until(lambda: infra1.run(f"ls {SALVAGED}", check=False).stdout == "", "the copy still exists")
     assert seen[0] == "etcd"
-    assert seen[1:], "it listens nowhere"
+    assert seen[1:], "the etcd on the copy has no listening socket"
     assert set(seen[1:]) == {"0100007F"}, seen
 
 
-# Its user, and the addresses that it listens on, as /proc/net/tcp writes them.
+# Prints the user of etcd, and its listening addresses in the format of /proc/net/tcp.
 INSPECT_SCRIPT = """
 stat -c %U /proc/PID
 for n in $(seq 100); do
@@ -86,8 +88,8 @@ def checksums(machine: Machine, folder: str = "/var/lib/etcd") -> dict[str, str]
     return {path: digest for digest, path in (line.split(maxsplit=1) for line in lines)}
 
 
-def wait_until(so: Callable[[], bool], why: str) -> None:
+def wait_until(condition: Callable[[], bool], why: str) -> None:
     ends = time.monotonic() + 60
-    while not so():
+    while not condition():
         assert time.monotonic() < ends, why
         time.sleep(0.02)

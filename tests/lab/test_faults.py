@@ -1,4 +1,4 @@
-"""Trouble in the middle of a roll: it stops or goes on safely, says why, and the next apply finishes."""
+"""Faults during a rolling restart: apply stops or continues safely, reports why, and the next apply finishes."""
 
 import subprocess
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ def write_spec(operator: Operator, etcd: str = "", members: Sequence[str] = ()) 
     )
 
 
-def assert_stopped_safely(operator: Operator, done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Partly applied or refused, with the reason and a hint, and two members serve."""
+def assert_stopped_safely(operator: Operator, done: subprocess.CompletedProcess[str], *texts: str) -> None:
+    """Assert that apply was partly done or refused, with these texts and a hint, and that two members are healthy."""
     assert done.returncode in (4, 5), output_of(done)
     assert "Traceback" not in done.stderr
-    assert [word for word in words if word not in done.stderr] == [], output_of(done)
+    assert [text for text in texts if text not in done.stderr] == [], output_of(done)
     assert "hint: " in done.stderr, output_of(done)
     assert sum(member["healthy"] for member in operator.status()["members"]) >= 2
 
 
-def test_trouble_in_the_middle_of_a_roll(operator: Operator) -> None:
-    """A setting that etcd does not take, a host cut off, a host that reboots; writers lose nothing in between."""
+def test_faults_during_a_rolling_restart_lose_no_write(operator: Operator) -> None:
+    """An invalid setting of etcd, a host without network, a host that reboots."""
     write_spec(operator)
     operator.apply()
     lab = operator.lab
@@ -70,11 +70,11 @@ def test_trouble_in_the_middle_of_a_roll(operator: Operator) -> None:
         operator.apply()
         report = load.report()
     assert report.violation is None
-    assert report.lost == report.ghosts == ()
+    assert report.lost == report.unexpected == ()
     assert "nothing to do" in operator.apply()
 
 
-def test_a_roll_over_a_full_disk_is_safe_and_an_unmounted_one_is_no_empty_one(operator: Operator) -> None:
+def test_a_full_disk_is_safe_and_an_unmounted_disk_is_not_an_empty_one(operator: Operator) -> None:
     small = operator.lab["infra2"]
     small.small_disk(DATA, 1100)
     write_spec(operator)
@@ -82,7 +82,7 @@ def test_a_roll_over_a_full_disk_is_safe_and_an_unmounted_one_is_no_empty_one(op
     small.fill_disk(DATA)
     write_spec(operator, "heartbeat_ms: 110, election_ms: 1100")
     done = operator.run("apply", "--yes")
-    if done.returncode != 0:  # etcd starts on a full disk as long as its log has room
+    if done.returncode != 0:  # etcd starts on a full disk while its preallocated log file has free space
         assert_stopped_safely(operator, done, "infra2", "disk is full")
     small.free_disk(DATA)
     operator.apply()
@@ -90,7 +90,7 @@ def test_a_roll_over_a_full_disk_is_safe_and_an_unmounted_one_is_no_empty_one(op
     small.run(f"systemctl stop etcd; umount {DATA}")
     done = operator.run("apply", "--yes")
     assert_stopped_safely(operator, done, f"infra2: {DATA} was a mount point", "mount the disk")
-    assert small.run(f"ls {DATA}").stdout == "", "nothing was started there"
+    assert small.run(f"ls {DATA}").stdout == "", "no member was started on the mount point"
     small.reboot()
     operator.wait_healthy()
     assert "nothing to do" in operator.apply()
@@ -98,17 +98,17 @@ def test_a_roll_over_a_full_disk_is_safe_and_an_unmounted_one_is_no_empty_one(op
 
 
 def recover_from_full_disk(operator: Operator) -> None:
-    """One machine is off, one is full: half a copy is in the way, old data too, and only the first may go (rule 68)."""
+    """Recover with one machine off and one disk full. An incomplete copy may be deleted, old data may not (rule 68)."""
     _, small, off = operator.lab.machines
     off.kill()
-    half, old = f"{DATA}/aside-cold-prod-1.part", f"{DATA}/aside-20260101T000000Z"
+    incomplete, old = f"{DATA}/aside-cold-prod-1.part", f"{DATA}/aside-20260101T000000Z"
     small.run(
-        f"systemctl stop etcd; mkdir {half} {old}; fallocate -l 100M {half}/db; fallocate -l 5M {old}/db"
+        f"systemctl stop etcd; mkdir {incomplete} {old}; fallocate -l 100M {incomplete}/db; fallocate -l 5M {old}/db"
     )
     small.fill_disk(DATA)
     done = operator.run("recover", "--yes-recover", "prod")
     assert done.returncode == 0, output_of(done)
-    assert f"remove {half}" in " ".join(done.stderr.split()), output_of(done)
+    assert f"remove {incomplete}" in " ".join(done.stderr.split()), output_of(done)
     assert "The quorum is back. No data was lost, and nothing was rebuilt." in done.stderr
     assert "infra3 cannot be reached" in done.stderr
     assert done.stdout.rstrip().endswith("cluster is degraded"), output_of(done)

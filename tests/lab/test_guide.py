@@ -1,4 +1,4 @@
-"""The administrator's guide that etcdup began with, word for word: three masters, one certificate, systemd."""
+"""The administrator's guide that etcdup started from: three masters, one certificate, systemd."""
 
 import re
 
@@ -10,7 +10,7 @@ from tests.support.etcd_binaries import why_not
 
 VERSION = "3.6.14"
 
-# The guide's lines; where etcdup differs, the difference is what the operating rules ask for.
+# The guide's lines. If etcdup differs, the operating rules require it.
 UNIT = """\
 [Service]
 Type=notify
@@ -34,7 +34,7 @@ VARIABLES = {
 
 
 @pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
-def test_the_guide_word_for_word(operator: Operator) -> None:
+def test_the_hosts_have_the_units_and_settings_of_the_guide(operator: Operator) -> None:
     issue_provided(operator.lab, operator.folder)
     operator.write(version=VERSION, install=path_install(VERSION), more=PROVIDED)
     operator.apply()
@@ -48,7 +48,7 @@ def test_the_guide_word_for_word(operator: Operator) -> None:
     conf = dict(re.findall(r'^(ETCD_\w+)="(.*)"$', first.read("/etc/etcd/etcd.conf"), re.MULTILINE))
     assert {name: conf[name] for name in VARIABLES} == VARIABLES
     assert conf["ETCD_INITIAL_CLUSTER_TOKEN"]
-    assert conf["ETCD_INITIAL_CLUSTER_STATE"] == "existing", "from the moment that it is formed (rule 7)"
+    assert conf["ETCD_INITIAL_CLUSTER_STATE"] == "existing", "the state after the cluster is formed (rule 7)"
 
     assert first.read("/etc/etcd/pki/server.pem") == (operator.folder / "kubernetes.pem").read_text()
     assert first.run("systemctl is-enabled etcd; systemctl is-active etcd").stdout.split() == [
@@ -59,5 +59,5 @@ def test_the_guide_word_for_word(operator: Operator) -> None:
     *members, last = operator.health().splitlines()
     assert last == HEALTHY
     for machine, line in zip(operator.lab, members, strict=True):
-        said = rf"member [0-9a-f]+ is healthy: got healthy result from https://{machine.address}:2379"
-        assert re.fullmatch(said, line), line
+        expected = rf"member [0-9a-f]+ is healthy: got healthy result from https://{machine.address}:2379"
+        assert re.fullmatch(expected, line), line

@@ -1,4 +1,4 @@
-"""No key leaves the folders that are made for keys: looked for in every word said, every file and every argv."""
+"""Private keys exist only in the folders for keys: not in output, other files, journals or command lines."""
 
 import stat
 import threading
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSIO
 
 
 class ArgvWatch(threading.Thread):
-    """Every command line on this computer, the machines' too, looked at again and again."""
+    """Collects all command lines on this computer, those of the machines too."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -39,7 +39,7 @@ class ArgvWatch(threading.Thread):
 
 
 def secrets_of(pki: Path) -> set[str]:
-    """A line of each private key, from its middle: base64 that nothing else holds by chance."""
+    """Return one line from the middle of each private key: base64 that no other file contains by chance."""
     return {key.read_text().splitlines()[1] for key in pki.rglob("*key.pem")}
 
 
@@ -48,7 +48,7 @@ ANY_KEY = "PRIVATE KEY"
 
 
 def all_verbs(plan: Path, identity: Path) -> list[tuple[str, ...]]:
-    """What is done to a cluster in its life, and what is looked at."""
+    """Return commands that change and inspect a cluster."""
     return [
         ("plan", "--out", str(plan)), ("plan", "--json"), ("check",), ("check", "--json"), ("apply", "--yes"),
         ("certs", "list"), ("certs", "renew", "--days", "9999", "--yes"), ("status", "--json"),
@@ -60,7 +60,7 @@ def all_verbs(plan: Path, identity: Path) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def test_no_key_in_any_word_file_or_argv(operator: Operator) -> None:
+def test_no_key_is_in_any_output_file_or_command_line(operator: Operator) -> None:
     identity, age = operator.folder / "identity.txt", x25519.Identity.generate()
     identity.write_text(f"{age}\n")
     operator.env["ETCDUP_CA_PASSPHRASE"] = PASSPHRASE
@@ -68,9 +68,9 @@ def test_no_key_in_any_word_file_or_argv(operator: Operator) -> None:
     operator.write(version=VERSION, install=path_install(VERSION), more=backup)
     watch = ArgvWatch()
     watch.start()
-    words = [operator.apply()]
+    outputs = [operator.apply()]
     secrets = {PASSPHRASE, str(age)} | secrets_of(operator.folder / "pki")
-    assert len(secrets) >= 2 + 11, "a CA, three a member, the operator's own"
+    assert len(secrets) >= 2 + 11, "the CA key, three keys of each member, the operator's key"
     _, second, third = operator.lab.machines
     second.run("chmod 644 /etc/etcd/pki/*-key.pem; chown root:root /etc/etcd/pki/server-key.pem")
     third.run("rm /etc/etcd/pki/peer-key.pem; echo garbage >/etc/etcd/pki/server-key.pem")
@@ -78,27 +78,27 @@ def test_no_key_in_any_word_file_or_argv(operator: Operator) -> None:
     plan = operator.folder / "saved.plan"
     for verb in all_verbs(plan, identity):
         done = operator.run(*verb)
-        words.append(output_of(done))
+        outputs.append(output_of(done))
         assert "Traceback" not in done.stderr
         assert done.returncode in ((0, 1) if verb[0] == "check" else (0,)), output_of(done)
         secrets |= secrets_of(operator.folder / "pki")
     third.run("systemctl kill -s KILL etcd; rm -rf /var/lib/etcd/member")
     done = operator.run("member", "replace", "infra3", "--yes")
     assert done.returncode == 0, output_of(done)
-    words.append(output_of(done))
+    outputs.append(output_of(done))
     argvs = watch.end()
-    assert b"etcdup-probe" in argvs, "the watch saw our commands"
+    assert b"etcdup-probe" in argvs, "the watch must see the commands of etcdup"
     assert (
         second.run("stat -c '%a %U:%G' /etc/etcd/pki/*-key.pem").stdout.split("\n")[:-1]
         == ["600 etcd:etcd"] * 3
     )
-    assert "ca-key.pem is accessible to other users (mode 0644): it is 0600 now" in "".join(words)
+    assert "ca-key.pem is accessible to other users (mode 0644): it is 0600 now" in "".join(outputs)
     assert stat.S_IMODE((operator.folder / "pki/ca-key.pem").stat().st_mode) == 0o600
 
     secrets |= secrets_of(operator.folder / "pki")
-    assert len(secrets) >= 2 + 11 + 3, "the consumer's two, the next CA's"
+    assert len(secrets) >= 2 + 11 + 3, "two keys of the consumer, the key of the new CA"
     places = {
-        "output": "\n".join(words),
+        "output": "\n".join(outputs),
         "argv": argvs.decode(errors="replace"),
         **{
             str(file): file.read_text(errors="replace")
@@ -109,18 +109,22 @@ def test_no_key_in_any_word_file_or_argv(operator: Operator) -> None:
     }
     assert any(name.endswith(".jsonl") for name in places)
     assert str(plan) in places
-    marks = [*secrets, ANY_KEY]
-    assert [(name, mark) for name, text in places.items() for mark in marks if mark in text] == []
+    texts = [*secrets, ANY_KEY]
+    assert [(name, text) for name, content in places.items() for text in texts if text in content] == []
     for machine in operator.lab:
         assert find_on(machine, sorted(secrets), "/opt") == []
-        assert find_on(machine, marks) == []
+        assert find_on(machine, texts) == []
 
 
 def find_on(machine: Machine, texts: Sequence[str], *more: str) -> list[str]:
-    """Files, binary ones as well, outside the folders that are made for keys. /opt has etcd, which knows what a key
-    looks like."""
+    """Return the files with one of the texts, outside the folders for keys. Binary files are searched too.
+
+    /opt is not searched for ANY_KEY, because the etcd binary contains that text.
+    """
     folders = " ".join(("/etc", "/run", "/tmp", "/var", "/root", "/home", *more))
     done = machine.run(f"grep -raFls -f - -- {folders}", stdin="\n".join(texts), check=False)
     found = done.stdout.splitlines()
-    assert any(path.startswith("/etc/etcd/pki/") for path in found), "it finds those that are in their place"
+    assert any(path.startswith("/etc/etcd/pki/") for path in found), (
+        "the search must find the keys in their folder"
+    )
     return [path for path in found if not path.startswith(("/etc/etcd/pki/", "/etc/ssh/"))]

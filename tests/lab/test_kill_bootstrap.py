@@ -1,4 +1,4 @@
-"""etcdup killed in the middle of a bootstrap, on real machines: the next apply ends where an uncut one does."""
+"""etcdup is killed during a bootstrap on real machines: the next apply completes it."""
 
 import json
 import subprocess
@@ -14,10 +14,10 @@ from tests.support.etcd_binaries import why_not
 VERSION = "3.6.14"
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
 
-# A bootstrap of three has 51 commands. They go in trips, four a host, and the journal has their lines when a trip
-# is over: these cuts come after every other one of the twelve trips.
+# A bootstrap of three hosts has 51 commands, in four round trips a host. The journal has the commands of a round trip
+# when it has ended. These kills come after every second of the twelve round trips.
 KILL_AFTER = (1, 19, 31, 37, 43, 48)
-# What comes up on infra1 within its first trip: cut here, the trip ends with its connection.
+# Files that appear on infra1 during its first round trip. A kill here cuts the connection within the round trip.
 KILL_WHEN_WRITTEN = (
     "etc/etcd/etcdup.json",
     "etc/etcd/pki/ca.pem",
@@ -26,7 +26,7 @@ KILL_WHEN_WRITTEN = (
     f"opt/etcd/{VERSION}/etcd",
 )
 
-HALF_DONE = r"\( -name '*.new' -o -name '*.etcdup.*' -o -name join.env \)"
+UNFINISHED = r"\( -name '*.new' -o -name '*.etcdup.*' -o -name join.env \)"
 
 
 def commands_done(operator: Operator) -> int:
@@ -35,7 +35,7 @@ def commands_done(operator: Operator) -> int:
 
 
 def kill_once(operator: Operator, reached: Callable[[], bool]) -> None:
-    """Starts an apply and kills it with SIGKILL as soon as that is so."""
+    """Start an apply, and kill it with SIGKILL as soon as the condition is true."""
     running = operator.start("apply", "--yes")
     deadline = time.monotonic() + 60
     while running.poll() is None and not reached() and time.monotonic() < deadline:
@@ -45,39 +45,41 @@ def kill_once(operator: Operator, reached: Callable[[], bool]) -> None:
 
 
 def kill_after(operator: Operator, commands: int) -> int:
-    """Kills an apply once that many commands are in its journal, and returns how many are."""
+    """Kill an apply when its journal has that many commands, and return how many it has."""
     kill_once(operator, lambda: commands_done(operator) >= commands)
     return commands_done(operator)
 
 
 def finish_apply(operator: Operator) -> None:
-    """The next apply must end where an uncut one does."""
-    words = operator.apply()
-    assert words.count(HEALTHY) == 1
+    """Assert that the next apply ends as one that was never killed."""
+    output = operator.apply()
+    assert output.count(HEALTHY) == 1
     assert "nothing to do" in operator.apply()
     for machine in operator.lab:
         assert json.loads(machine.read("/etc/etcd/etcdup.json"))["formed"] is True
-        assert machine.run(f"find /opt/etcd /etc/etcd /run/etcdup {HALF_DONE}").stdout == ""
+        assert machine.run(f"find /opt/etcd /etc/etcd /run/etcdup {UNFINISHED}").stdout == ""
 
 
-@pytest.mark.parametrize("cut", KILL_AFTER)
-def test_killed_and_applied_again(operator: Operator, cut: int) -> None:
+@pytest.mark.parametrize("commands", KILL_AFTER)
+def test_a_killed_bootstrap_is_completed_by_the_next_apply(operator: Operator, commands: int) -> None:
     operator.write(version=VERSION, install=path_install(VERSION))
-    done = kill_after(operator, cut)
-    assert done >= cut, "the bootstrap ended before it could be cut: fewer commands than this test thinks"
+    done = kill_after(operator, commands)
+    assert done >= commands, (
+        "the bootstrap ended before the kill: it has fewer commands than this test assumes"
+    )
     finish_apply(operator)
 
 
-@pytest.mark.parametrize("sight", KILL_WHEN_WRITTEN)
-def test_killed_within_a_trip(operator: Operator, sight: str) -> None:
+@pytest.mark.parametrize("path", KILL_WHEN_WRITTEN)
+def test_a_kill_within_a_round_trip_is_completed_by_the_next_apply(operator: Operator, path: str) -> None:
     operator.write(version=VERSION, install=path_install(VERSION))
-    seen = operator.lab.machines[0].root / sight
-    kill_once(operator, seen.exists)
-    assert seen.exists()
+    file = operator.lab.machines[0].root / path
+    kill_once(operator, file.exists)
+    assert file.exists()
     finish_apply(operator)
 
 
-def test_interrupted_it_says_what_is_done_and_frees_the_lock(operator: Operator) -> None:
+def test_an_interrupted_apply_prints_the_next_command_and_frees_the_lock(operator: Operator) -> None:
     operator.write(version=VERSION, install=path_install(VERSION))
     running = operator.start("apply", "--yes")
     while running.poll() is None and commands_done(operator) < 20:
@@ -90,12 +92,12 @@ def test_interrupted_it_says_what_is_done_and_frees_the_lock(operator: Operator)
     operator.apply()
 
 
-def test_a_second_operator_is_told_who_is_at_work(operator: Operator) -> None:
+def test_a_second_operator_is_refused_with_the_owner_of_the_lock(operator: Operator) -> None:
     operator.write(version=VERSION, install=path_install(VERSION))
     first = operator.start("apply", "--yes")
     while first.poll() is None and commands_done(operator) < 5:
         time.sleep(0.001)
-    first.send_signal(19)  # SIGSTOP: it holds the lock and does nothing
+    first.send_signal(19)  # SIGSTOP: the process keeps the lock and does nothing
     try:
         second = operator.run("apply", "--yes")
         assert second.returncode == 4, output_of(second)
@@ -108,7 +110,7 @@ def test_a_second_operator_is_told_who_is_at_work(operator: Operator) -> None:
     assert first.returncode == 0, (out, err)
 
 
-def test_a_dead_holder_frees_the_lock_at_once(operator: Operator) -> None:
+def test_the_lock_of_a_killed_etcdup_is_free_at_once(operator: Operator) -> None:
     operator.write(version=VERSION, install=path_install(VERSION))
     kill_after(operator, 30)
     began = time.monotonic()

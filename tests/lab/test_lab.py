@@ -1,4 +1,4 @@
-"""The lab keeps what it promises: machines are real, faults are real, and nothing is left behind."""
+"""The lab itself: its machines, its faults, and that it leaves nothing on this computer."""
 
 import os
 import signal
@@ -22,13 +22,13 @@ import sys, time
 from tests.lab import Lab
 with Lab(machines=1) as lab:
     lab.popen(["sleep", "300"])
-    print(lab.grounds.lab_id, flush=True)
+    print(lab.workspace.lab_id, flush=True)
     time.sleep(300)
 """
 
 
 def find_traces(lab_id: str) -> list[str]:
-    """What is left of a lab: mounts, namespace, control groups (so processes too), loop devices, files."""
+    """Return what a lab has on this computer: mounts, namespace, control groups with processes, loop devices, files."""
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if lab_id in line]
     groups = [str(path) for top in hierarchies() if (path := top / TOP / lab_id).exists()]
     loops = run(["losetup", "--all"]).stdout.splitlines()
@@ -52,7 +52,7 @@ def read_clock_offset(lab: Lab, host: str, command: str = "date +%s", user: str 
 # Machines
 
 
-def test_they_are_debian_with_systemd_and_no_python(lab: Lab) -> None:
+def test_machines_have_debian_and_systemd_and_no_python(lab: Lab) -> None:
     assert "bookworm" in lab.ssh("infra1", "cat /etc/os-release")
     assert lab.ssh("infra1", "cat /proc/1/comm") == "systemd\n"
     assert lab.ssh("infra1", "systemctl is-system-running --wait") == "running\n"
@@ -64,7 +64,7 @@ def test_each_user_logs_in_with_the_operators_key(lab: Lab, user: str) -> None:
     assert lab.ssh("infra2", "id -un", user=user) == f"{user}\n"
 
 
-def test_sudo_asks_nothing_of_admin_a_password_of_oper_and_refuses_nosudo(lab: Lab) -> None:
+def test_sudo_works_for_admin_needs_a_password_for_oper_and_refuses_nosudo(lab: Lab) -> None:
     assert lab.ssh("infra1", "sudo -n id -un", user="admin") == "root\n"
     assert lab.ssh("infra1", "sudo -S -p '' id -un", user="oper", stdin=f"{OPER_PASSWORD}\n") == "root\n"
     for user in ("oper", "nosudo"):
@@ -79,7 +79,7 @@ def test_host_keys_are_checked(lab: Lab, machines: list[Machine]) -> None:
 
 
 def test_each_systemd_sees_only_its_own_processes(lab: Lab, machines: list[Machine]) -> None:
-    """Shared control groups would let one machine's systemd stop another's services."""
+    """With shared control groups, one machine's systemd would stop services of another machine."""
     for machine in machines:
         machine.run("systemd-run -q --unit=nap sleep 300")
     machines[0].run("systemctl stop nap")
@@ -136,7 +136,7 @@ def test_an_orderly_shutdown_stops_services(machines: list[Machine]) -> None:
     assert (machine.root / "var/lib/stopped").exists()
 
 
-def test_a_machine_more_goes_with_the_reset() -> None:
+def test_a_reset_removes_added_machines() -> None:
     with Lab(machines=1) as lab:
         assert lab.ssh(lab.add_machine().name, "hostname") == "infra2\n"
         lab.reset()
@@ -147,7 +147,7 @@ def test_a_machine_more_goes_with_the_reset() -> None:
 # Network
 
 
-def test_cut_off_hangs_and_reconnect_mends(lab: Lab, machines: list[Machine]) -> None:
+def test_a_machine_that_is_cut_off_hangs_until_it_is_reconnected(lab: Lab, machines: list[Machine]) -> None:
     machines[0].cut_off()
     assert not can_reach(lab, machines[0].address)
     assert machines[0].run("systemctl is-active ssh").stdout == "active\n"
@@ -155,7 +155,7 @@ def test_cut_off_hangs_and_reconnect_mends(lab: Lab, machines: list[Machine]) ->
     machines[0].wait_ssh(5)
 
 
-def test_cut_off_from_one_leaves_the_others(lab: Lab, machines: list[Machine]) -> None:
+def test_a_machine_is_cut_off_from_one_machine_only(lab: Lab, machines: list[Machine]) -> None:
     one, other, third = machines
     one.cut_off_from(other)
     ping = "ping -q -c 1 -W 1"
@@ -168,7 +168,7 @@ def test_cut_off_from_one_leaves_the_others(lab: Lab, machines: list[Machine]) -
 
 
 @pytest.mark.alone
-def test_slow_delays_both_ways_and_loses(lab: Lab, machines: list[Machine]) -> None:
+def test_a_slow_link_delays_both_directions_and_drops_packets(lab: Lab, machines: list[Machine]) -> None:
     machines[0].slow(delay_ms=40)
     started = time.monotonic()
     assert can_reach(lab, machines[0].address)
@@ -193,7 +193,7 @@ def test_nothing_leaves_the_namespace(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_a_small_disk_gets_full_and_free_again(machines: list[Machine], running: bool) -> None:
+def test_a_small_disk_is_filled_and_freed(machines: list[Machine], running: bool) -> None:
     machine = machines[0]
     if not running:
         machine.kill()
@@ -205,14 +205,14 @@ def test_a_small_disk_gets_full_and_free_again(machines: list[Machine], running:
     assert "No space left on device" in full.stderr
     machine.free_disk("/var/lib/etcd")
     machine.run("head -c 100000 /dev/zero > /var/lib/etcd/data")
-    with pytest.raises(LabError, match="no small disk"):
+    with pytest.raises(LabError, match="is not a small disk"):
         machine.fill_disk("/var/lib")
 
 
 # Clock
 
 
-def test_a_shifted_clock_is_shown_over_ssh_and_under_sudo(lab: Lab, machines: list[Machine]) -> None:
+def test_a_shifted_clock_applies_over_ssh_and_under_sudo(lab: Lab, machines: list[Machine]) -> None:
     machines[0].shift_clock(-3600)
     assert read_clock_offset(lab, "infra1") == pytest.approx(-3600, abs=5)
     assert read_clock_offset(lab, "infra1", "sudo date +%s", user="admin") == pytest.approx(-3600, abs=5)
@@ -224,10 +224,10 @@ def test_a_shifted_clock_is_shown_over_ssh_and_under_sudo(lab: Lab, machines: li
     assert read_clock_offset(lab, "infra1") == pytest.approx(0, abs=5)
 
 
-# The operator's place
+# The operator's side
 
 
-def test_run_gives_status_output_and_environment(lab: Lab) -> None:
+def test_a_command_has_status_output_environment_and_user(lab: Lab) -> None:
     script = "cat; echo $WORD; id -un; exit 3"
     done = lab.run(["sh", "-c", script], env={"WORD": "x"}, user="nobody", stdin="in\n")
     assert (done.returncode, done.stdout) == (3, "in\nx\nnobody\n")
@@ -235,13 +235,13 @@ def test_run_gives_status_output_and_environment(lab: Lab) -> None:
 
 def test_popen_has_the_pid_of_the_command(lab: Lab) -> None:
     with lab.popen(["sh", "-c", "echo $$; exec sleep 30"]) as process:
-        said = _first_line(process)
+        pid = _first_line(process)
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    assert said == str(process.pid)
+    assert pid == str(process.pid)
 
 
-def test_a_served_folder_is_seen_by_machines_until_stopped(lab: Lab, tmp_path: Path) -> None:
+def test_a_folder_is_served_until_the_server_is_stopped(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("served\n")
     with lab.http_server(tmp_path) as server:
         with lab.inside(), urllib.request.urlopen(f"{server.url}file", timeout=5) as answer:
@@ -251,7 +251,7 @@ def test_a_served_folder_is_seen_by_machines_until_stopped(lab: Lab, tmp_path: P
         urllib.request.urlopen(f"{server.url}file", timeout=5)
 
 
-# What is left
+# What is left on the computer
 
 
 def test_nothing_is_left_after_the_end() -> None:
@@ -282,15 +282,15 @@ def test_nothing_is_left_after_a_signal(number: signal.Signals) -> None:
     assert find_traces(lab_id) == []
 
 
-@pytest.mark.alone  # any new lab sweeps
-def test_the_next_lab_sweeps_what_a_killed_one_left(lab: Lab) -> None:
+@pytest.mark.alone  # each new lab removes the rests of dead ones
+def test_the_next_lab_removes_what_a_killed_lab_left(lab: Lab) -> None:
     with _start_sleeper() as process:
         lab_id = _first_line(process)
         process.kill()
     assert len(find_traces(lab_id)) > 4
     with Lab(machines=0):
         assert find_traces(lab_id) == []
-    assert lab.ssh("infra1", "hostname") == "infra1\n"  # a living lab is not touched
+    assert lab.ssh("infra1", "hostname") == "infra1\n"  # the running lab is not affected
 
 
 def _start_sleeper() -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""What people and dead disks leave behind: recognised, told in the right words, and put right by one command."""
+"""Members added by hand, wiped disks and dead hosts: etcdup reports each one, and one command repairs it."""
 
 import time
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def replace(operator: Operator, *words: str) -> str:
 
 
 def add_by_etcdctl(operator: Operator, *words: str) -> None:
-    """etcd takes no member in before its own have been connected for five seconds (rule 25)."""
+    """Add a member. etcd refuses that until its members have been connected for five seconds (rule 25)."""
     deadline = time.monotonic() + 30
     while (done := operator.run("ctl", "--", "member", "add", *words)).returncode != 0:
         assert "unhealthy cluster" in done.stderr, output_of(done)
@@ -42,8 +42,8 @@ def add_by_etcdctl(operator: Operator, *words: str) -> None:
         time.sleep(0.5)
 
 
-def test_members_added_by_hand(operator: Operator) -> None:
-    """A learner and a voter that never started: taken out again, or started where cluster.yaml names the host."""
+def test_members_that_were_added_by_hand_are_removed_or_started(operator: Operator) -> None:
+    """A learner or voter that never started is removed, or started if cluster.yaml has its host."""
     new = operator.lab.add_machine()
     url = f"--peer-urls=https://{new.address}:2380"
     write_members(operator, infra_names(1, 2, 3))
@@ -66,7 +66,7 @@ def test_members_added_by_hand(operator: Operator) -> None:
 
 @pytest.mark.alone
 def test_members_replaced_under_load(operator: Operator) -> None:
-    """A wiped disk, a dead host with a new one elsewhere, and a member that is well; the last without a gap."""
+    """Replace a member with a wiped disk, one of a dead host by a host at another address, and a healthy one."""
     new = operator.lab.add_machine()
     write_members(operator, infra_names(1, 2, 3))
     operator.apply()
@@ -80,9 +80,8 @@ def test_members_replaced_under_load(operator: Operator) -> None:
         assert wiped.run("ls /var/lib/etcd").stdout == ""
         replace(operator, "infra3")
 
-        move_leadership(
-            operator, "infra1"
-        )  # a leader that loses power is a gap of an election, whatever etcdup does
+        # A leader that loses power always causes a gap of one election.
+        move_leadership(operator, "infra1")
         dead.kill()
         replace(operator, "infra2", "--address", new.address)
         load.report().assert_clean(restarted=infra_names(2, 3))

@@ -1,4 +1,4 @@
-"""Members come, go, move and are exchanged while clients are at work, on real machines."""
+"""Members are added, removed, moved and swapped under load, on real machines."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,7 +18,7 @@ MOVED = "192.168.8.166"
 
 
 def machine_names(operator: Operator, *numbers: int) -> list[str]:
-    """Names of the lab's machines, counted from 1: those that a test adds are not always called alike."""
+    """Return names of the lab's machines, counted from 1. Names of added machines differ between tests."""
     return [operator.lab.machines[number - 1].name for number in numbers]
 
 
@@ -27,8 +27,8 @@ def write_members(operator: Operator, members: Sequence[str], more: str = "") ->
 
 
 @pytest.mark.alone
-def test_one_three_five_three_and_three_others(operator: Operator) -> None:
-    """1 to 3 to 5 to 3 members, one of them to another address, and all three for three others; under load."""
+def test_members_are_added_removed_moved_and_all_swapped_under_load(operator: Operator) -> None:
+    """From 1 to 3, 5 and 3 members; then one gets another address, and three other hosts replace all three."""
     for _ in range(3):
         operator.lab.add_machine()
     moved = operator.lab.machines[0]
@@ -39,10 +39,9 @@ def test_one_three_five_three_and_three_others(operator: Operator) -> None:
         for numbers in ((1, 2, 3), (1, 2, 3, 4, 5), (1, 4, 5)):
             write_members(operator, machine_names(operator, *numbers))
             apply_under_load(operator, load)
-        load.remove(moved.name)  # its clients go on at the new address
-        move_leadership(
-            operator, machine_names(operator, 4)[0]
-        )  # a leader that changes its address by hand is gone for an election
+        load.remove(moved.name)  # its clients resume at the new address
+        # A leader whose address is changed by hand causes an election.
+        move_leadership(operator, machine_names(operator, 4)[0])
         moved.readdress(MOVED)
         write_members(operator, machine_names(operator, 1, 4, 5))
         operator.apply()
@@ -62,7 +61,7 @@ def test_one_three_five_three_and_three_others(operator: Operator) -> None:
 
 
 def assert_archived(machine: Machine) -> None:
-    """Stopped, not started at boot, its data beside."""
+    """Assert that the member is stopped and not started at boot, and that its data is archived."""
     assert machine.run("systemctl is-active etcd", check=False).stdout.strip() == "inactive"
     assert machine.run("pgrep -x etcd", check=False).stdout == ""
     assert machine.run("ls -d /var/lib/etcd", check=False).returncode != 0
@@ -71,7 +70,7 @@ def assert_archived(machine: Machine) -> None:
 
 
 def assert_returns_after_power_cut(operator: Operator, members: Sequence[str]) -> None:
-    """Every machine there is loses power at once; the members come back by themselves, and only they."""
+    """Cut the power of all machines at once, and assert that exactly the members start again."""
     operator.lab.each(lambda machine: machine.kill())
     operator.lab.each(lambda machine: machine.start())
     operator.lab.wait_ssh()
@@ -82,7 +81,7 @@ def assert_returns_after_power_cut(operator: Operator, members: Sequence[str]) -
     assert running == set(members)
 
 
-# Where etcdup is killed: at its first word of this step on the machine of this number; 0 is any.
+# etcdup is killed at its first journal entry of this step on the machine with this number (0: any machine).
 SWAP_KILL_STEPS = (
     ("AddLearner", 4),
     ("start", 4),
@@ -100,8 +99,8 @@ GROW_KILL_STEPS = (
 )
 
 
-def test_killed_and_hosts_crashed_while_swapping_and_growing(operator: Operator) -> None:
-    """Cut again and again, each apply goes on where the last was killed; at every other cut a host crashes too."""
+def test_swapping_and_growing_resume_after_kills_and_crashes(operator: Operator) -> None:
+    """Each apply resumes after the last kill. At every second kill a host crashes too."""
     for _ in range(2):
         operator.lab.add_machine()
     write_members(operator, machine_names(operator, 1, 2, 3))
@@ -115,16 +114,18 @@ def test_killed_and_hosts_crashed_while_swapping_and_growing(operator: Operator)
         kill_repeatedly(operator, GROW_KILL_STEPS, operator.lab.machines[0])
         operator.apply()
         report = load.report()
-    assert report.lost == report.ghosts == ()
+    assert report.lost == report.unexpected == ()
     assert report.violation is None
     assert "nothing to do" in operator.apply()
     assert_returns_after_power_cut(operator, machine_names(operator, 1, 2, 3, 4, 5))
 
 
-def kill_repeatedly(operator: Operator, cuts: Iterable[tuple[str, int]], other: Machine) -> None:
-    for index, (step, number) in enumerate(cuts):
+def kill_repeatedly(operator: Operator, kills: Iterable[tuple[str, int]], other: Machine) -> None:
+    for index, (step, number) in enumerate(kills):
         crash = other.kill if index % 2 else None
-        apply_and_kill(operator, step, *machine_names(operator, *([number] if number else [])), at=crash)
+        apply_and_kill(
+            operator, step, *machine_names(operator, *([number] if number else [])), before_kill=crash
+        )
         if crash:
             other.start()
             other.wait_ssh()
@@ -132,5 +133,5 @@ def kill_repeatedly(operator: Operator, cuts: Iterable[tuple[str, int]], other: 
 
 
 def wait_until_serving(operator: Operator, name: str) -> None:
-    """Until etcd on this machine serves again."""
+    """Wait until etcd on this machine is ready again."""
     operator.lab[name].run("until systemctl is-active -q etcd; do sleep 0.2; done")

@@ -1,4 +1,4 @@
-"""The worst day, by its page: two of three machines are lost under writes, and both old members come back."""
+"""A lost quorum, by its guide: two of three machines are lost under writes, and both old members boot again."""
 
 import json
 import re
@@ -16,12 +16,12 @@ from tests.support.keyboard import CTRL_C, run_interactively
 
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
 PKI = "/etc/etcd/pki"
-# The fence's part of a unit's ExecStartPre, which is its end.
+# The startup fence is the end of a unit's ExecStartPre.
 FENCE_COMMAND = re.compile(r"; \\\n[^']*'\nExecStart=")
 
 
-def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
-    look, recover, grow = page_commands()
+def test_a_cluster_that_lost_two_of_three_members_is_recovered(operator: Operator) -> None:
+    status, recover, apply = page_commands()
     infra1, infra2, infra3 = operator.lab.machines
     operator.write(version=VERSION, install=path_install(VERSION))
     operator.apply()
@@ -30,25 +30,25 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     infra2.kill()
     infra3.kill()
 
-    assert "is not reachable" in operator.run(*look).stdout
+    assert "is not reachable" in operator.run(*status).stdout
     done = operator.run("recover", "--json")
     assert done.returncode == 4, output_of(done)
     assert "--fenced infra2" in done.stderr, output_of(done)
     refused = json.loads(done.stdout)["error"]["refused"]
     assert [each["host"] for each in refused] == ["infra2", "infra3"], output_of(done)
-    had = read_survivor_keys(operator)
-    # Each was acknowledged by the survivor itself, which has applied it by then.
-    assert set(read_acknowledged(infra1)) <= set(had)
+    before = read_survivor_keys(operator)
+    # The survivor itself acknowledged each of them, so it has applied them.
+    assert set(read_acknowledged(infra1)) <= set(before)
 
     check_questions(operator)
     done = operator.run(*recover, *YES)
     assert done.returncode == 0, output_of(done)
     assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
     print(done.stderr)
-    # Its log may end in a write that failed for want of a quorum.
-    assert set(had) <= set(has := read_survivor_keys(operator))
+    # The log may end in a write that failed because there was no quorum.
+    assert set(before) <= set(after := read_survivor_keys(operator))
     assert infra1.run("ls /var/lib/etcd.aside-*").stdout.split() == ["member"]
-    # A cold copy, byte for byte what was moved aside, for etcd alone.
+    # The copy equals the archived data, and only the user etcd can read it.
     assert infra1.run("diff -r /var/lib/etcd.cold-* /var/lib/etcd.aside-* && echo same").stdout == "same\n"
     assert infra1.run("stat -c '%U:%G %a' /var/lib/etcd.cold-*/member").stdout == "etcd:etcd 700\n"
     kept = max((operator.folder / "backups").glob("*-recover-infra1-*.db"))
@@ -56,27 +56,27 @@ def test_two_of_three_are_lost_for_good(operator: Operator) -> None:
     assert again.returncode == 4, output_of(again)
 
     show_split_brain_without_fence(operator)
-    bring_old_members_back(operator, grow)
-    # One of them is lost after all: a fresh machine takes its place.
+    bring_old_members_back(operator, apply)
+    # infra3 loses its disk: a new machine with its address replaces it.
     infra3.reset()
     infra3.wait_ssh()
     done = operator.run("member", "replace", "infra3", "--yes")
     assert done.returncode == 0, output_of(done)
     assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
     assert len(operator.status()["members"]) == 3
-    assert read_survivor_keys(operator) == has
+    assert read_survivor_keys(operator) == after
     assert "nothing to do" in operator.apply()
     restore_and_undo(operator, kept)
 
 
 def check_questions(operator: Operator) -> None:
-    """Each host that cannot be looked at is to be named, and the cluster last: another name is a no, as Ctrl-C is."""
+    """The operator types the name of each unreachable host, then of the cluster. A wrong name or Ctrl-C means no."""
     wrong = [(power_off_question("infra2"), "infra2"), (power_off_question("infra3"), "infra2")]
     code, screen = run_interactively(operator.on_terminal("recover"), wrong)
     assert (code, "this is not the name infra3; nothing was changed" in screen) == (130, True), screen
     assert not list((operator.folder / "backups").glob("*-recover-*")), screen
-    halt = [*((power_off_question(name), name) for name in ("infra2", "infra3")), ("(prod): ", CTRL_C)]
-    code, screen = run_interactively(operator.on_terminal("recover"), halt)
+    stopped = [*((power_off_question(name), name) for name in ("infra2", "infra3")), ("(prod): ", CTRL_C)]
+    code, screen = run_interactively(operator.on_terminal("recover"), stopped)
     assert code == 130, screen
     assert operator.lab["infra1"].run("ls -d /var/lib/etcd.*", check=False).stdout == ""
 
@@ -86,8 +86,10 @@ def power_off_question(name: str) -> str:
 
 
 def show_split_brain_without_fence(operator: Operator) -> None:
-    """Rule 65 shown on these very machines: without our fence both form the old cluster and take a write, beside the
-    one that went on from the survivor."""
+    """Without the startup fence, both old members form the old cluster again and accept a write (rule 65).
+
+    The recovered cluster runs at the same time, so there are two clusters.
+    """
     infra1, *old = operator.lab.machines
     units = {machine.name: machine.root / "etc/systemd/system/etcd.service" for machine in old}
     fenced = {name: unit.read_text() for name, unit in units.items()}
@@ -100,7 +102,7 @@ def show_split_brain_without_fence(operator: Operator) -> None:
     for machine in old:
         machine.wait_ssh()
         wait_for_put(machine, "/whose", "the-two")
-    assert infra1.run(f"{ETCDCTL} get /whose").stdout == "", "there is one cluster"
+    assert infra1.run(f"{ETCDCTL} get /whose").stdout == "", "the recovered cluster must not have the write"
     infra1.run(f"{ETCDCTL} put /whose the-survivor")
     for machine in old:
         machine.kill()
@@ -115,24 +117,23 @@ def wait_for_put(machine: Machine, key: str, value: str) -> None:
         time.sleep(0.2)
 
 
-def bring_old_members_back(operator: Operator, grow: tuple[str, ...]) -> None:
-    """At once, with their old data: a quorum of the old cluster (rule 65). Each asks before it starts, hears that it is
-    of the past, and stays down."""
+def bring_old_members_back(operator: Operator, apply: tuple[str, ...]) -> None:
+    """Boot both old members with their data, a quorum of the old cluster (rule 65). The fence keeps them stopped."""
     _, *old = operator.lab.machines
     for machine in old:
         machine.start()
     for machine in old:
         machine.wait_ssh()
         wait_for_fence(machine)
-        assert machine.run("journalctl -b _COMM=etcd -o cat").stdout == "", "its etcd was started"
+        assert machine.run("journalctl -b _COMM=etcd -o cat").stdout == "", "the old etcd was started"
         put = machine.run(f"{ETCDCTL} put second cluster", check=False)
-        assert put.returncode != 0, f"{machine.name} took a write"
-    told = operator.run("status").stdout
-    assert told.count("its data is of the cluster before the restore or recovery") == 2, told
+        assert put.returncode != 0, f"the old etcd of {machine.name} accepted a write"
+    shown = operator.run("status").stdout
+    assert shown.count("its data is of the cluster before the restore or recovery") == 2, shown
     plan = operator.run("plan")
     order = [plan.stdout.index(what) for what in ("stop etcd, archive its data", "add to the cluster")]
     assert order == sorted(order), output_of(plan)
-    done = operator.run(*grow, "--yes")
+    done = operator.run(*apply, "--yes")
     assert done.returncode == 0, output_of(done)
     assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
     for machine in old:
@@ -140,13 +141,13 @@ def bring_old_members_back(operator: Operator, grow: tuple[str, ...]) -> None:
 
 
 def restore_and_undo(operator: Operator, snapshot: Path) -> None:
-    """A restore that turns out to have been a mistake: what was written after the snapshot comes back."""
+    """Restore a snapshot and undo it: the keys that were written after the snapshot are back."""
     operator.ctl("put", "late", "written")
-    sure = ("--yes-restore", "prod")
-    done = operator.run("restore", str(snapshot), *sure)
+    confirm = ("--yes-restore", "prod")
+    done = operator.run("restore", str(snapshot), *confirm)
     assert done.returncode == 0, output_of(done)
     assert operator.ctl("get", "late") == ""
-    done = operator.run("restore", "--undo", *sure)
+    done = operator.run("restore", "--undo", *confirm)
     assert done.returncode == 0, output_of(done)
     assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
     assert operator.ctl("get", "late", "--print-value-only").strip() == "written"
@@ -167,11 +168,11 @@ def read_acknowledged(machine: Machine) -> list[str]:
 def wait_for_writes(machine: Machine, count: int) -> None:
     deadline = time.monotonic() + 60
     while len(read_acknowledged(machine)) < count:
-        assert time.monotonic() < deadline, "the writer does not write"
+        assert time.monotonic() < deadline, "the writer has too few acknowledged writes"
         time.sleep(0.2)
 
 
 def read_survivor_keys(operator: Operator) -> list[str]:
-    """By a read that needs no quorum."""
+    """Return the keys of the survivor, by a serializable read, which needs no quorum."""
     out = operator.lab.machines[0].run(f"{ETCDCTL} get key --prefix --consistency=s").stdout
     return sorted(out.split())

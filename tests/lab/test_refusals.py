@@ -1,4 +1,4 @@
-"""What stands against an apply, on real machines: a clear error with a hint, its exit code, and nothing changed."""
+"""Refusals of apply on real machines: an error with a hint, the exit code, and no change on any host."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSIO
 
 @dataclass(frozen=True)
 class Case:
-    """`spoil` makes it go wrong and gives further arguments for cluster.yaml; `words` must all be in the error."""
+    """`prepare` causes the fault and returns changes of cluster.yaml. The error must contain all `texts`."""
 
-    spoil: Callable[[Operator], dict[str, str]]
+    prepare: Callable[[Operator], dict[str, str]]
     status: int
-    words: tuple[str, ...]
+    texts: tuple[str, ...]
 
 
 def unknown_host_key(operator: Operator) -> dict[str, str]:
@@ -108,7 +108,7 @@ def foreign_data(operator: Operator) -> dict[str, str]:
 
 
 def foreign_etcd(operator: Operator) -> dict[str, str]:
-    """Debian's own single node, started by its package."""
+    """Install Debian's etcd package, which starts a single node."""
     operator.lab.serve_packages()
     operator.lab["infra2"].run("apt-get update -q && apt-get install -q -y etcd-server", timeout_s=180)
     return {}
@@ -176,10 +176,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_refused_with_a_hint_and_nothing_changed(operator: Operator, name: str, tmp_path: Path) -> None:
+def test_a_refused_apply_has_a_hint_and_changes_nothing(
+    operator: Operator, name: str, tmp_path: Path
+) -> None:
     case = CASES[name]
     operator.write(install=path_install(VERSION))
-    changes = case.spoil(operator)
+    changes = case.prepare(operator)
     if name in ("no such version", "a version that loses data"):
         operator.env["ETCDUP_CACHE"] = str(tmp_path / "cache")
     write_case(operator, changes)
@@ -187,7 +189,7 @@ def test_refused_with_a_hint_and_nothing_changed(operator: Operator, name: str, 
     done = operator.run("apply", "--yes")
     assert done.returncode == case.status, output_of(done)
     assert "Traceback" not in done.stderr
-    assert [word for word in case.words if word not in done.stderr] == [], output_of(done)
+    assert [text for text in case.texts if text not in done.stderr] == [], output_of(done)
     assert "error: " in done.stderr
     assert "hint: " in done.stderr, output_of(done)
     assert [host_traces(machine) for machine in operator.lab] == before

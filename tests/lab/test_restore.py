@@ -1,4 +1,4 @@
-"""A snapshot becomes the cluster again: on its own hosts under a watcher, on three others, on five and on three."""
+"""Restores of a snapshot: on the same hosts under a watcher, on three other hosts, on five and on three."""
 
 import json
 import subprocess
@@ -21,17 +21,17 @@ YES = ("--yes-restore", "prod")
 GREETING = f"{PREFIX}greeting"
 WAL_DISK = "/var/lib/etcd-log"
 WAL = f"{WAL_DISK}/wal"
-ON_ITS_OWN_DISK = f"etcd: {{wal_dir: {WAL}}}\n"
-# Where it is killed, one after the other: each time the same restore goes on.
+WAL_ON_ITS_OWN_DISK = f"etcd: {{wal_dir: {WAL}}}\n"
+# etcdup is killed at each of these steps, and the same restore resumes each time.
 KILL_STEPS = ("StageRestore", "StopMembers", "PlaceData", "start")
 
 
-def test_the_same_hosts_three_others_five_and_three(operator: Operator) -> None:
-    """The log on a disk of its own; killed again and again; undone; and all machines lose their power at the end."""
+def test_a_snapshot_is_restored_to_the_same_hosts_others_five_and_three(operator: Operator) -> None:
+    """The log has its own disk. The restore is killed, resumed and undone. At the end all machines lose power."""
     add_three_machines(operator)
     for machine in operator.lab.machines[:3]:
         machine.small_disk(WAL_DISK, 2000)
-    write_members(operator, machine_names(operator, 1, 2, 3), ON_ITS_OWN_DISK)
+    write_members(operator, machine_names(operator, 1, 2, 3), WAL_ON_ITS_OWN_DISK)
     operator.apply()
     with running_watcher(operator, machine_names(operator, 1, 2, 3)) as watcher:
         watcher.put("greeting", "kept")
@@ -40,7 +40,7 @@ def test_the_same_hosts_three_others_five_and_three(operator: Operator) -> None:
         watcher.put("late", "written")
         before = read_revision(operator)
         for step in KILL_STEPS:
-            apply_and_kill(operator, step, words=("restore", str(path)), sure=YES)
+            apply_and_kill(operator, step, command=("restore", str(path)), confirm=YES)
         middle = operator.run("apply", "--yes")
         assert middle.returncode == 4, output_of(middle)
         assert "was started and is not finished" in middle.stderr, output_of(middle)
@@ -55,13 +55,13 @@ def test_the_same_hosts_three_others_five_and_three(operator: Operator) -> None:
         modes = machine.run(f"stat -c '%U:%G %a' /var/lib/etcd /var/lib/etcd/member {WAL}").stdout
         assert modes.splitlines() == ["etcd:etcd 700"] * 3
     undo_restore(operator)
-    restore_as_clone(operator, str(path), ON_ITS_OWN_DISK)
+    restore_as_clone(operator, str(path), WAL_ON_ITS_OWN_DISK)
 
-    write_members(operator, machine_names(operator, 1, 2, 3, 4, 5), ON_ITS_OWN_DISK)
+    write_members(operator, machine_names(operator, 1, 2, 3, 4, 5), WAL_ON_ITS_OWN_DISK)
     restore(operator, str(path))
     assert read_revision(operator) > first
     assert len(operator.status()["members"]) == 5
-    write_members(operator, machine_names(operator, 1, 4, 5), ON_ITS_OWN_DISK)
+    write_members(operator, machine_names(operator, 1, 4, 5), WAL_ON_ITS_OWN_DISK)
     restore(operator, str(path), "--again")
     assert read_revision(operator) > first
     for machine in operator.lab.machines[1:3]:
@@ -76,8 +76,8 @@ def test_the_same_hosts_three_others_five_and_three(operator: Operator) -> None:
 
 
 @pytest.mark.parametrize("version", OTHERS)
-def test_of_another_version(operator: Operator, version: str) -> None:
-    """A backup by its name in the store: to the same hosts, to three others, to five and to three."""
+def test_a_backup_of_another_version_is_restored(operator: Operator, version: str) -> None:
+    """A backup is restored by its name: to the same hosts, to three others, to five and to three."""
     if reason := why_not(version):
         pytest.skip(reason)
     add_three_machines(operator)
@@ -87,7 +87,7 @@ def test_of_another_version(operator: Operator, version: str) -> None:
         watcher.put("greeting", "kept")
         taken = operator.run("backup", "now", "--json")
         assert taken.returncode == 0, output_of(taken)
-        assert json.loads(taken.stdout)["member"] != operator.status()["leader"], "a leader has enough to do"
+        assert json.loads(taken.stdout)["member"] != operator.status()["leader"], "not from the leader"
         watcher.put("greeting", "lost")
         before = read_revision(operator)
         restore(operator, "latest")
@@ -112,9 +112,9 @@ def write_version(operator: Operator, version: str, *numbers: int) -> None:
 
 
 def assert_watcher_notices_restore(operator: Operator, watcher: WatcherProcess, before: int) -> None:
-    """A watcher that goes on from what it knew is told to begin anew, rather than miss something (rule 58)."""
-    gone = operator.run("ctl", "--", "get", GREETING, f"--rev={before}")
-    assert "required revision has been compacted" in gone.stderr, output_of(gone)
+    """Assert that a watcher gets the error "compacted" and lists again, so that it misses nothing (rule 58)."""
+    compacted = operator.run("ctl", "--", "get", GREETING, f"--rev={before}")
+    assert "required revision has been compacted" in compacted.stderr, output_of(compacted)
     watcher.wait_for({GREETING: "kept"})
     assert watcher.lists == 2
     watcher.put("after", "the-restore")
@@ -122,8 +122,8 @@ def assert_watcher_notices_restore(operator: Operator, watcher: WatcherProcess, 
 
 
 def undo_restore(operator: Operator) -> None:
-    """What was written after the snapshot is there again. Killed with the first host's data back, it goes on."""
-    apply_and_kill(operator, "UndoData", words=("restore", "--undo"), sure=YES)
+    """Undo the restore, with a kill after the first host. Keys that were written after the snapshot are back."""
+    apply_and_kill(operator, "UndoData", command=("restore", "--undo"), confirm=YES)
     done = operator.run("restore", "--undo", *YES)
     assert done.returncode == 0, output_of(done)
     assert "Existing watches will hang without an error" in done.stderr, output_of(done)
@@ -135,7 +135,7 @@ def undo_restore(operator: Operator) -> None:
 
 
 def restore_as_clone(operator: Operator, snapshot: str, more: str = "") -> None:
-    """Onto the three other machines, beside the cluster that runs; these are as new afterwards."""
+    """Restore the snapshot as another cluster on the three other machines, and reset these machines."""
     (folder := operator.folder / "copy").mkdir()
     copy = Operator(operator.lab, folder)
     version = operator.status()["members"][0]["version"]
@@ -159,7 +159,7 @@ def restore_as_clone(operator: Operator, snapshot: str, more: str = "") -> None:
 
 
 def assert_three_archives(listed: str) -> None:
-    """The data of three clusters in turn lies beside: nothing was deleted."""
+    """Assert that the data of three clusters is archived, so nothing was deleted."""
     assert len(listed.split()) == 3, listed
 
 
@@ -178,7 +178,7 @@ def read_revision(operator: Operator) -> int:
 
 
 def save_snapshot(operator: Operator) -> Path:
-    """By etcdctl on a member's host, from that member alone (rule 53)."""
+    """Save a snapshot of one member with etcdctl on its host (rule 53), and return the file."""
     machine = operator.lab.machines[0]
     pki = "/etc/etcd/pki"
     machine.run(

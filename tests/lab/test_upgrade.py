@@ -1,4 +1,4 @@
-"""Up from 3.4 to 3.7 and down again to 3.5, one minor at a time, under load and compared key by key."""
+"""Upgrades from 3.4 to 3.7 and downgrades to 3.5, one minor at a time, under load. All keys are compared."""
 
 import pytest
 
@@ -10,8 +10,8 @@ from tests.support.etcd_binaries import why_not
 
 VERSION_PATH = ("3.4.23", "3.5.33", "3.6.14", "3.7.1", "3.6.14", "3.5.33")
 KEYS = 200
-# Each of these is still to come after the ones before it, whichever member's turn it was: a host that crashes once
-# its binary is switched comes up with the new one by itself.
+# Each of these steps still follows the steps before it, on any member. A host that crashes after its binary was
+# switched starts the new binary by itself.
 KILL_STEPS = ("InstallBinaries", "TakeSnapshot", "SwitchBinaries", "RestartMember", "SwitchBinaries")
 
 
@@ -23,7 +23,7 @@ def _binaries() -> None:
 
 
 @pytest.mark.alone
-def test_every_minor_up_and_down_again(operator: Operator) -> None:
+def test_upgrades_and_downgrades_over_all_minors_lose_no_key(operator: Operator) -> None:
     names = {machine.name for machine in operator.lab}
     operator.write(version=VERSION_PATH[0], install=path_install(VERSION_PATH[0]))
     operator.apply()
@@ -38,22 +38,22 @@ def test_every_minor_up_and_down_again(operator: Operator) -> None:
         report = load.report()
     report.assert_clean(restarted=names)
     snapshots = sorted(path.name for path in (operator.folder / "backups").glob("*.db"))
-    assert len(snapshots) == len(VERSION_PATH) - 1, "one before each change of minor"
+    assert len(snapshots) == len(VERSION_PATH) - 1, "one snapshot before each change of the minor version"
     assert "nothing to do" in operator.apply()
 
 
-def test_a_source_that_does_not_qualify_is_refused(operator: Operator) -> None:
+def test_an_upgrade_from_a_too_old_patch_version_is_refused(operator: Operator) -> None:
     operator.write(version="3.5.16", install=path_install("3.5.16"))
     operator.apply()
     operator.write(version="3.6.14", install=path_install("3.6.14"))
     done = operator.run("apply", "--yes")
     assert done.returncode == 4, output_of(done)
     assert "3.5.32 or later" in done.stderr
-    assert "3.5.33" in done.stderr, "the way is named"
+    assert "3.5.33" in done.stderr, "the refusal must name the version to install first"
     assert {member["version"] for member in operator.status()["members"]} == {"3.5.16"}
 
 
-def test_killed_five_times_and_a_host_crashed_twice_it_still_arrives(operator: Operator) -> None:
+def test_an_upgrade_is_completed_after_five_kills_and_two_crashes(operator: Operator) -> None:
     operator.write(version="3.5.33", install=path_install("3.5.33"))
     operator.apply()
     put_keys(operator)
@@ -64,14 +64,14 @@ def test_killed_five_times_and_a_host_crashed_twice_it_still_arrives(operator: O
         operator.apply()
         report = load.report()
     assert report.violation is None
-    assert report.lost == report.ghosts == ()
+    assert report.lost == report.unexpected == ()
     assert [member["version"] for member in operator.status()["members"]] == ["3.6.14"] * 3
     assert read_all_keys(operator) == before
     assert "nothing to do" in operator.apply()
 
 
 def put_keys(operator: Operator) -> None:
-    """Many keys in one call: etcdctl reads a transaction from stdin."""
+    """Put many keys with few calls: etcdctl reads transactions from stdin."""
     puts = "\n".join(f'put kept/{number} "value {number}"' for number in range(100))
     for part in range(KEYS // 100):
         text = f"\n{puts.replace('kept/', f'kept/{part}/')}\n\n\n"

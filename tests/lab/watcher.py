@@ -1,8 +1,8 @@
-"""A watcher as Kubernetes has them: `python -m tests.lab.watcher PKI RECORDS PREFIX ADDRESS...`, until stdin ends.
+"""A watcher like those of Kubernetes: `python -m tests.lab.watcher PKI RECORDS PREFIX ADDRESS...`, until stdin ends.
 
-It lists what is below the prefix, and watches from the revision after that. When its connection breaks it goes on
-through the next member, from the revision after the last that it saw; only when it is told that this revision is
-compacted does it list again. That is all that client-go does: a revision that went back would go by unnoticed.
+It lists the keys below the prefix, and watches from the next revision. After a broken connection it resumes through
+the next member, from the revision after its last event. It lists again only if etcd reports that this revision is
+compacted. client-go does no more than this, so it does not notice a revision that went back.
 """
 
 import json
@@ -21,11 +21,11 @@ CALL_S = 3.0
 
 
 class Compacted(Exception):
-    """What it wants to go on from is gone: it has to list."""
+    """The next revision is compacted, so the watcher has to list again."""
 
 
 class Seen(NamedTuple):
-    """A record: a whole list (its keys and values), or one event (its key, and its value or None)."""
+    """A record: a list with all keys and values, or one event with its key and its value (None: deleted)."""
 
     kind: str
     revision: int
@@ -33,7 +33,7 @@ class Seen(NamedTuple):
 
 
 class Watcher:
-    """One watch after the other, until stopped."""
+    """Opens one watch after the other."""
 
     def __init__(self, channels: Sequence[grpc.Channel], prefix: bytes, records: IO[str]) -> None:
         self._channels = cycle(channels)
@@ -60,7 +60,7 @@ class Watcher:
         self._record("list", found.header.revision, keys)
 
     def _watch(self, channel: grpc.Channel) -> None:
-        """Returns when the member ends it. A member that vanished is noticed by the channel's pings."""
+        """Watch until the member ends the stream. The channel's pings detect a member that is gone."""
         create = pb.WatchCreateRequest(
             key=self._prefix, range_end=self._end, start_revision=self._revision + 1
         )
@@ -72,12 +72,12 @@ class Watcher:
 
         call = services.WatchStub(channel).Watch(requests())
         try:
-            for answer in call:
-                if answer.compact_revision:
+            for response in call:
+                if response.compact_revision:
                     raise Compacted
-                if answer.canceled:
+                if response.canceled:
                     return
-                for event in answer.events:
+                for event in response.events:
                     value = None if event.type == event.DELETE else event.kv.value.decode()
                     self._record("event", event.kv.mod_revision, {event.kv.key.decode(): value})
         finally:
@@ -90,13 +90,13 @@ class Watcher:
 
 
 def read_records(path: Path) -> list[Seen]:
-    """Whole lines only: it may be writing."""
+    """Return all complete lines. The watcher may be writing the last one."""
     text = path.read_text()
     return [Seen(*json.loads(line)) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def state_of(records: Sequence[Seen]) -> dict[str, str]:
-    """What a controller that is told all this believes."""
+    """Return the keys and values of a controller that has processed these records."""
     state: dict[str, str] = {}
     for each in records:
         if each.kind == "list":

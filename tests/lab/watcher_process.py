@@ -1,4 +1,4 @@
-"""A watcher beside the machines, and what a test asks of it."""
+"""A running watcher, and assertions about its records."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ WAIT_S = 60.0
 
 
 class WatcherProcess:
-    """`written` are all values that the test has ever put below PREFIX, each once."""
+    """`written` has all values that the test has put below PREFIX, each once."""
 
     def __init__(self, operator: Operator, records: Path) -> None:
         self._operator = operator
@@ -33,7 +33,7 @@ class WatcherProcess:
         return sum(each.kind == "list" for each in self.seen)
 
     def put(self, key: str, value: str) -> None:
-        """Returns once the watcher has seen it."""
+        """Put a key, and wait until the watcher has received it."""
         self.written.append(value)
         self._operator.ctl("put", PREFIX + key, value)
         self.wait_for({PREFIX + key: value})
@@ -41,24 +41,23 @@ class WatcherProcess:
     def wait_for(self, keys: dict[str, str]) -> None:
         deadline = time.monotonic() + WAIT_S
         while not keys.items() <= state_of(self.seen).items():
-            assert time.monotonic() < deadline, f"the watcher does not see {keys}: {self.seen}"
+            assert time.monotonic() < deadline, f"the watcher has not received {keys}: {self.seen}"
             time.sleep(0.05)
 
     def assert_consistent(self) -> None:
-        """No revision went back, no event came twice or of something that was not written, and what it believes is
-        what there is."""
+        """Assert that revisions never went back, each event is a write and came once, and the final state is right."""
         seen = self.seen
         assert all(one.revision <= other.revision for one, other in pairwise(seen)), seen
-        told = [value for each in seen if each.kind == "event" for value in each.keys.values()]
-        assert len(told) == len(set(told)), seen
-        assert set(told) <= set(self.written), seen
+        values = [value for each in seen if each.kind == "event" for value in each.keys.values()]
+        assert len(values) == len(set(values)), seen
+        assert set(values) <= set(self.written), seen
         lines = self._operator.ctl("get", "--prefix", PREFIX).split()
         assert state_of(seen) == dict(zip(lines[::2], lines[1::2], strict=True))
 
 
 @contextmanager
 def running_watcher(operator: Operator, members: Sequence[str]) -> Iterator[WatcherProcess]:
-    """Through these members in turn; it has listed when the block begins."""
+    """Run a watcher through these members in turn. It has listed the keys before the block begins."""
     records = operator.folder / "watched.jsonl"
     records.touch()
     addresses = [operator.lab[name].address for name in members]
@@ -66,14 +65,14 @@ def running_watcher(operator: Operator, members: Sequence[str]) -> Iterator[Watc
         sys.executable, "-m", "tests.lab.watcher", operator.folder / "pki", records, PREFIX, *addresses,
     ]  # fmt: skip
     process = operator.lab.popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    watched = WatcherProcess(operator, records)
+    watcher = WatcherProcess(operator, records)
     try:
         deadline = time.monotonic() + WAIT_S
-        while not watched.lists:
+        while not watcher.lists:
             assert process.poll() is None, "the watcher has ended"
-            assert time.monotonic() < deadline, "the watcher does not begin"
+            assert time.monotonic() < deadline, "the watcher has not listed the keys"
             time.sleep(0.05)
-        yield watched
+        yield watcher
         assert process.poll() is None, "the watcher has ended"
     finally:
         process.kill()

@@ -1,4 +1,4 @@
-"""What a lab stands on: its id, folder, namespace. Claimed by a live process, swept when that has died."""
+"""The ID, folder and namespace of a lab. A live process owns them; the next lab removes those of dead processes."""
 
 import fcntl
 import itertools
@@ -26,7 +26,7 @@ class Workspace:
     folder: Path
     base: Path
     operator_address: str
-    owner: IO[str] = field(repr=False)  # a lock on it is held for as long as this process lives
+    owner: IO[str] = field(repr=False)  # this process holds a lock on the file until it ends
 
     @property
     def namespace(self) -> Namespace:
@@ -46,7 +46,7 @@ def runs() -> Path:
 
 
 def claim_workspace(base: Path, operator_address: str) -> Workspace:
-    """New grounds for this process, after what dead processes left is cleared."""
+    """Create a workspace for this process, after the workspaces of dead processes are removed."""
     with file_lock(runs() / ".lock"):
         remove_dead_workspaces()
         lab_id = f"etcdup-{os.getpid()}-{next(_counter)}"
@@ -58,20 +58,20 @@ def claim_workspace(base: Path, operator_address: str) -> Workspace:
     return Workspace(lab_id, folder, base, operator_address, owner)
 
 
-def release_workspace(grounds: Workspace) -> None:
-    remove_workspace(grounds.folder)
-    grounds.owner.close()
+def release_workspace(workspace: Workspace) -> None:
+    remove_workspace(workspace.folder)
+    workspace.owner.close()
 
 
 def remove_dead_workspaces() -> None:
-    """Labs whose process is dead: only what carries their ids is touched."""
+    """Remove the labs whose process is dead, and nothing that does not have their IDs."""
     for folder in runs().glob("etcdup-*"):
-        if not _owner_lives(folder):
+        if not _owner_is_alive(folder):
             remove_workspace(folder)
 
 
 def remove_workspace(folder: Path) -> None:
-    """Processes, mounts, namespace, control groups, files: all that the lab of this folder ever made."""
+    """Remove everything that the lab of this folder created: processes, mounts, namespace, control groups, files."""
     lab_id = folder.name
     cgroup = Cgroup(lab_id)
     cgroup.kill()
@@ -81,8 +81,8 @@ def remove_workspace(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _owner_lives(folder: Path) -> bool:
-    """The lock tells, not the process id: ids are used again, and differ between containers."""
+def _owner_is_alive(folder: Path) -> bool:
+    """Return whether the lock is held. A process ID proves nothing: IDs are reused and differ between containers."""
     try:
         with (folder / OWNER).open() as owner:
             fcntl.flock(owner, fcntl.LOCK_SH | fcntl.LOCK_NB)

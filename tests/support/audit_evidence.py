@@ -1,4 +1,4 @@
-"""What a check saw of a healthy cluster, and of one to which something happened."""
+"""Evidence of a healthy cluster for `check`, and functions that change it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,38 +23,38 @@ SAFE_SETTINGS = {
 
 
 async def gather_evidence(spec: Spec, folder: Path) -> Evidence:
-    """Members that etcdup set up, and nothing wrong with them."""
+    """Return the evidence of a healthy cluster that etcdup set up."""
     network = machines_for(spec)
     await bring_up(spec, network, folder)
     observed = await observe(world_of(spec, network, folder))
     names = list(observed.hosts)
-    ways = [(one, other) for one in names for other in names if one != other]
+    pairs = [(one, other) for one in names for other in names if one != other]
     return Evidence(
         observed,
         inspections={
             name: HostInspection(name, SAFE_SETTINGS, disks=(GOOD_DISK,), synchronised=True) for name in names
         },
-        links=tuple(Link(*way, port=port) for way in ways for port in get_args(LinkPort)),
+        links=tuple(Link(*pair, port=port) for pair in pairs for port in get_args(LinkPort)),
         hashes=tuple(MemberHash(name, 1, 10) for name in names),
         leaders=tuple(LeaderChanges(name, 1, 3600) for name in names),
     )
 
 
 def with_inspection(evidence: Evidence, name: str, **change: object) -> Evidence:
-    """The same, but for this host's closer look."""
+    """Return the evidence with changes in the inspection of one host."""
     changed = replace(evidence.inspections[name], **change)  # type: ignore[arg-type]
     return replace(evidence, inspections={**evidence.inspections, name: changed})
 
 
 def with_hosts(evidence: Evidence, **changed: Mapping[str, object]) -> Evidence:
-    """The same, but for what was seen of these hosts: `infra1={"hostname": "x"}` and so on."""
+    """Return the evidence with changes in the observation of hosts, for example `infra1={"hostname": "x"}`."""
     seen = evidence.observed.reachable()
     new = {name: replace(seen[name], **change) for name, change in changed.items()}  # type: ignore[arg-type]
     return replace(evidence, observed=replace(evidence.observed, hosts={**evidence.observed.hosts, **new}))
 
 
 def with_member(evidence: Evidence, name: str, **change: object) -> Evidence:
-    """The same, but for what this member says of itself."""
+    """Return the evidence with changes in the status of one member."""
     seen = evidence.observed.members[name]
     assert isinstance(seen, MemberSeen)
     members = {**evidence.observed.members, name: replace(seen, **change)}  # type: ignore[arg-type]

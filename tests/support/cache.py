@@ -1,4 +1,4 @@
-"""Things that take minutes to make and never change: made once, outside the repo, whole or not at all."""
+"""A cache for things that take minutes to build and never change: outside the checkout, and never partly built."""
 
 import fcntl
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """`$ETCDUP_CACHE`, or `~/.cache/etcdup`."""
+    """Return `$ETCDUP_CACHE`, or `~/.cache/etcdup`."""
     return Path(os.environ.get("ETCDUP_CACHE") or "~/.cache/etcdup").expanduser()
 
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """One process at a time; the kernel frees the lock when its holder dies."""
+    """Hold an exclusive lock on a file. The kernel releases it when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -24,7 +24,7 @@ def file_lock(path: Path) -> Iterator[None]:
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """The folder `target`; if missing, made by `build(an empty folder)` and renamed when complete."""
+    """Return the folder `target`. If it is missing, call `build` with a new folder, and rename that afterwards."""
     if target.exists():
         return target
     with file_lock(target.with_name(f".{target.name}.lock")):
@@ -34,7 +34,9 @@ def build_once(target: Path, build: Callable[[Path], None]) -> Path:
 
 
 def _build(target: Path, build: Callable[[Path], None]) -> None:
-    for unfinished in target.parent.glob(f".{target.name}.making-*"):  # its builder died: we hold the lock
+    for unfinished in target.parent.glob(
+        f".{target.name}.making-*"
+    ):  # its builder is dead, as the lock is ours
         shutil.rmtree(unfinished)
     making = Path(tempfile.mkdtemp(prefix=f".{target.name}.making-", dir=target.parent))
     try:

@@ -1,4 +1,4 @@
-"""A TCP server that sends back what it is sent."""
+"""A TCP server that sends back all data that it receives."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def echo_server() -> AsyncIterator[int]:
-    """Its port, on 127.0.0.1."""
+    """Run the server on 127.0.0.1; yields its port."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):

@@ -1,6 +1,6 @@
 """Real etcd binaries of the versions that tests need, cached: Debian's, or built from the Go module proxy.
 
-python -m tests.support.etcd_binaries [VERSION...]      get or build them, and print where they are
+python -m tests.support.etcd_binaries [VERSION...]      get or build them, and print their paths
 python -m tests.support.etcd_binaries --missing         get or build what is missing before the tests start
 """
 
@@ -18,12 +18,12 @@ from tempfile import TemporaryDirectory
 from tests.support.cache import build_once, cache_dir
 from tests.support.private_apt import PrivateApt
 
-# Debian's packages: the suite, and what makes them interesting is that operators have them installed.
+# Versions of Debian's packages, which operators have installed, with their suite.
 DEBIAN = {"3.4.23": "bookworm", "3.5.16": "trixie", "3.5.30": "forky"}
 GO = ("3.5.33", "3.6.14", "3.7.1")
 VERSIONS = (*DEBIAN, *GO)
 
-# Required by a module of our own: their go.mod files carry `replace`, which `go install pkg@version` refuses.
+# A temporary module requires them: their go.mod files have `replace`, which `go install pkg@version` refuses.
 GO_PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "etcdctl": "go.etcd.io/etcd/etcdctl/v3",
@@ -32,13 +32,13 @@ GO_PACKAGES = {
 
 
 class NoBinaries(Exception):
-    """These binaries cannot be had on this machine."""
+    """These binaries are not available on this machine."""
 
 
 def why_not(version: str) -> str | None:
-    """Why `etcd_binaries(version)` cannot be had here, before it is tried; None if it can."""
+    """Return why `etcd_binaries(version)` cannot succeed on this machine, or None."""
     if version not in VERSIONS:
-        return f"etcd {version} is none of {', '.join(VERSIONS)}"
+        return f"etcd {version} is not one of {', '.join(VERSIONS)}"
     if _folder(version).exists():
         return None
     needed = ("apt-get", "dpkg-deb") if version in DEBIAN else ("go",)
@@ -47,14 +47,14 @@ def why_not(version: str) -> str | None:
 
 
 def etcd_binaries(version: str) -> Path:
-    """A folder with `etcd`, `etcdctl` and, from 3.5 on, `etcdutl`."""
+    """Return a folder with `etcd`, `etcdctl` and, from 3.5 on, `etcdutl`. Build it if necessary."""
     if reason := why_not(version):
         raise NoBinaries(reason)
     return build_once(_folder(version), lambda making: _make(version, making))
 
 
 def release_tarball(version: str) -> Path:
-    """`etcd-v{version}-linux-amd64.tar.gz`, laid out as the official release; cached, so always the same."""
+    """Return `etcd-v{version}-linux-amd64.tar.gz` with the layout of a release. It is cached, so it never changes."""
     name = f"etcd-v{version}-linux-amd64"
     binaries = etcd_binaries(version)
     folder = build_once(cache_dir() / "release" / version, lambda making: _pack(binaries, name, making))
@@ -74,9 +74,9 @@ def _make(version: str, making: Path) -> None:
         _unpack_debian(version, making)
     else:
         _build_go(version, making)
-    said = _run([str(making / "etcd"), "--version"]).split("\n")[0]
-    if said != f"etcd Version: {version}":
-        raise NoBinaries(f"wanted etcd {version}, got: {said}")
+    output = _run([str(making / "etcd"), "--version"]).split("\n")[0]
+    if output != f"etcd Version: {version}":
+        raise NoBinaries(f"expected etcd {version}, but `etcd --version` prints: {output}")
 
 
 def _unpack_debian(version: str, making: Path) -> None:
@@ -108,11 +108,11 @@ def _pack(binaries: Path, name: str, making: Path) -> None:
     ):
         for path in (binaries, *sorted(binaries.iterdir())):
             inside = name if path == binaries else f"{name}/{path.name}"
-            tar.add(path, arcname=inside, recursive=False, filter=_anonymous)
+            tar.add(path, arcname=inside, recursive=False, filter=_with_foreign_owner)
 
 
-def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Owned by an odd user, as the official tarballs are: who unpacks must not keep that owner."""
+def _with_foreign_owner(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Return the entry with a foreign owner, as official tarballs have. Unpacking must not keep the owner."""
     entry.uid = entry.gid = 1000
     entry.uname = entry.gname = "builder"
     entry.mtime = 0
@@ -127,7 +127,7 @@ def _run(argv: list[str], cwd: str | None = None, env: dict[str, str] | None = N
 
 
 def make_missing() -> None:
-    """Say what is built, and why a version is not available; tests that need such a version are skipped."""
+    """Build the missing versions. Print why a version is not available: tests that need it are skipped."""
     for version in VERSIONS:
         if _folder(version).exists():
             continue

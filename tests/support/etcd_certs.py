@@ -1,4 +1,4 @@
-"""Certificates for tests, good ones and bad ones: made here, so that tests need none of our PKI code."""
+"""Valid and invalid certificates for tests, made without the PKI code of etcdup."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# Python's ssl takes no CA without it from 3.13 on (VERIFY_X509_STRICT).
-_SIGNS = x509.KeyUsage(
+# From 3.13 on, Python's ssl rejects a CA without this extension (VERIFY_X509_STRICT).
+_CA_KEY_USAGE = x509.KeyUsage(
     key_cert_sign=True, crl_sign=True, digital_signature=False, content_commitment=False, key_encipherment=False,
     data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
 )  # fmt: skip
@@ -20,7 +20,7 @@ _SIGNS = x509.KeyUsage(
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate and its key, PEM."""
+    """A certificate and its key in PEM."""
 
     cert: bytes
     key: bytes
@@ -33,15 +33,15 @@ class Pair:
 
 
 class Authority:
-    """A CA. Its leaves may be used by servers, peers and clients alike (rule 19)."""
+    """A CA. Its certificates are valid for servers, peers and clients (rule 19)."""
 
     def __init__(self, name: str = "test CA") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _named(name)
+        self._name = _x509_name(name)
         self._cert = (
             _builder(self._name, self._name, self._key.public_key(), days=30)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_SIGNS, critical=True)
+            .add_extension(_CA_KEY_USAGE, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -50,14 +50,14 @@ class Authority:
     def issue(
         self, common_name: str, addresses: Sequence[str] = (), names: Sequence[str] = (), *, days: float = 7
     ) -> Pair:
-        """A leaf for these IP addresses and DNS names; `days` below 0 makes one that has expired."""
+        """Return a certificate for these IP addresses and DNS names. With negative `days` it has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_named(common_name), self._name, key.public_key(), days).add_extension(
+        builder = _builder(_x509_name(common_name), self._name, key.public_key(), days).add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
             critical=False,
         )
-        # With these a leaf may carry its CA's own name, as the guide's does; without, OpenSSL takes it for
-        # self-signed.
+        # With these extensions a certificate may have the name of its CA, as in the guide. Without them, OpenSSL
+        # would regard it as self-signed.
         own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(own, critical=False).add_extension(issuer, critical=False)
@@ -68,7 +68,7 @@ class Authority:
         return Pair(cert.public_bytes(serialization.Encoding.PEM), _pem(key))
 
 
-def _named(name: str) -> x509.Name:
+def _x509_name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 

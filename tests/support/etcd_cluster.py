@@ -1,10 +1,10 @@
-"""Real etcd members on loopback, with TLS between all of them, started and stopped by pid.
+"""Real etcd members on loopback with TLS, started and stopped by pid.
 
     with etcd_cluster(etcd_binaries("3.6.14"), tmp_path) as cluster:
         async with cluster.client("m1") as client: ...
 
-A cluster takes a network of its own (networks.py), so that several live side by side, those of other test
-processes too. Members differ by address; ports are always etcd's own.
+A cluster has its own network (loopback_networks.py), so that several clusters can run at once, also in other test
+processes. Members have different addresses, and always the standard ports of etcd.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from tests.support.loopback_networks import own_network
 CLIENT_PORT = 2379
 PEER_PORT = 2380
 
-# No certificate of any member has it in a place where routing would look: for server_name in IPv6.
+# All server certificates have this address, but no member listens on it: for a server_name in IPv6.
 IPV6_OF_ALL = "2001:db8::77"
 
 START_TIMEOUT_S = 60.0
@@ -35,12 +35,12 @@ STOP_TIMEOUT_S = 15.0
 
 
 class MemberFailed(Exception):
-    """A member ended, or did not become healthy; the end of its log is in the message."""
+    """A member ended or did not become healthy. The message has the end of its log."""
 
 
 @dataclass
 class Member:
-    """One member's place, and its process while it has one."""
+    """One member: its address, its folder, and its process while it runs."""
 
     name: str
     address: str
@@ -65,7 +65,7 @@ class Member:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Alive, and silent: what a frozen machine looks like to the others."""
+        """Stop the process with SIGSTOP in the block. To the other members it is like a frozen machine."""
         assert self.process is not None, f"{self.name} is not running"
         self.process.send_signal(signal.SIGSTOP)
         try:
@@ -74,7 +74,7 @@ class Member:
             self.process.send_signal(signal.SIGCONT)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Ends the process, a paused one too. Does nothing where there is none."""
+        """End the process, also if it is paused. Without a process, do nothing."""
         if self.process is None:
             return
         self.process.send_signal(number)
@@ -88,7 +88,7 @@ class Member:
 
 
 class EtcdCluster:
-    """Members m1, m2, ... of one version. Its own client certificate names `root`, whom etcd's users know."""
+    """Members m1, m2, ... of one version. The client certificate has the common name `root`, a user of etcd's auth."""
 
     def __init__(
         self, binaries: Path, folder: Path, network: int, size: int, extra: Sequence[str] = ()
@@ -103,12 +103,12 @@ class EtcdCluster:
         root.write(folder, "root")
         (folder / "ca.pem").write_bytes(self.authority.pem)
         self.credentials = Credentials(ca=self.authority.pem, cert=root.cert, key=root.key)
-        self.members = {f"m{number}": self._place(number) for number in range(1, size + 1)}
+        self.members = {f"m{number}": self._create_member(number) for number in range(1, size + 1)}
 
-    def _place(self, number: int) -> Member:
+    def _create_member(self, number: int) -> Member:
         member = Member(f"m{number}", f"127.77.{self._network}.{number}", self.folder / f"m{number}")
         member.folder.mkdir()
-        # towards 127.77.x.y the kernel takes 127.0.0.1 as source, which peers check (rule 18)
+        # The kernel uses the source address 127.0.0.1 to connect to 127.77.x.y, and peers check it (rule 18).
         peer = self.authority.issue(member.name, [member.address, "127.0.0.1"])
         server = self.authority.issue(member.name, [member.address, IPV6_OF_ALL], [f"{member.name}.example"])
         peer.write(member.folder, "peer")
@@ -116,27 +116,27 @@ class EtcdCluster:
         return member
 
     def new_member(self) -> Member:
-        """A place for one more member: not started, and not in anybody's member list."""
-        member = self._place(len(self.members) + 1)
+        """Return one more member, which is not started and not in the member list."""
+        member = self._create_member(len(self.members) + 1)
         self.members[member.name] = member
         return member
 
     def discard(self, member: Member) -> None:
-        """Ends a member and clears its place, after it was removed."""
+        """End a member that was removed from the member list, and delete its folder."""
         member.stop(signal.SIGKILL)
         shutil.rmtree(member.folder)
         del self.members[member.name]
 
     def start(self, *names: str, initial: Mapping[str, str] | None = None) -> None:
-        """Starts members without waiting for them; `initial` is the list, by name, for one that joins."""
+        """Start members without waiting for them. A member that joins needs `initial`: peer URLs by name."""
         for position, name in enumerate(names or tuple(self.members)):
             if position == 1:
-                time.sleep(0.1)  # members that ask each other in the same instant wait 1 s (rule 2)
+                time.sleep(0.1)  # members that connect to each other at the same instant wait 1 s (rule 2)
             member = self.members[name]
             with (member.folder / "log").open("ab") as log:
                 member.process = subprocess.Popen(
                     [
-                        *_with_parent(),
+                        *_die_with_parent(),
                         str(self.binaries / "etcd"),
                         *self._flags(member, initial),
                         *self.extra,
@@ -178,13 +178,13 @@ class EtcdCluster:
         return flags
 
     def wait_healthy(self, *names: str, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Until each member's own /health, a read through the quorum, says so."""
+        """Wait until /health of each member, a read through the quorum, returns 200."""
         ends = time.monotonic() + timeout_s
         for name in names or tuple(self.members):
             member = self.members[name]
             while not self._is_healthy(member):
                 if time.monotonic() > ends or (member.process and member.process.poll() is not None):
-                    raise MemberFailed(f"{name} is not healthy; its log ends:\n{member.log[-3000:]}")
+                    raise MemberFailed(f"{name} is not healthy; the end of its log:\n{member.log[-3000:]}")
                 time.sleep(0.05)
 
     def _is_healthy(self, member: Member) -> bool:
@@ -207,7 +207,7 @@ class EtcdCluster:
     async def client(
         self, name: str, *, target: str = "", server_name: str = "", credentials: Credentials | None = None
     ) -> AsyncIterator[Etcd]:
-        """A client of one member, right in everything that is not given."""
+        """Yield a client of one member. Arguments that are not given have their correct values."""
         member = self.members[name]
         client = Etcd(
             name, target or member.target, server_name or member.address, credentials or self.credentials
@@ -218,7 +218,7 @@ class EtcdCluster:
             await client.close()
 
     def etcdctl(self, name: str, *arguments: str) -> str:
-        """What etcdctl of the same version says, as root."""
+        """Run etcdctl of the same version as user root, and return its output."""
         argv = [
             str(self.binaries / "etcdctl"),
             f"--endpoints={self.members[name].client_url}",
@@ -235,7 +235,7 @@ class EtcdCluster:
 def etcd_cluster(
     binaries: Path, folder: Path, size: int = 3, extra: Sequence[str] = ()
 ) -> Iterator[EtcdCluster]:
-    """A healthy cluster; all that was started in it is gone after the block. `extra` are flags of etcd."""
+    """Yield a healthy cluster, and end all its members after the block. `extra` are flags of etcd."""
     with own_network() as network:
         cluster = EtcdCluster(binaries, folder, network, size, extra)
         try:
@@ -254,6 +254,6 @@ def _clean_environment() -> dict[str, str]:
     }
 
 
-def _with_parent() -> tuple[str, ...]:
-    """Members end with the thread that started them, and so with the tests, even where these are killed."""
+def _die_with_parent() -> tuple[str, ...]:
+    """Return a prefix of the command that ends a member with its parent thread, even if the tests are killed."""
     return ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()

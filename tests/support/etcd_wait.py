@@ -1,4 +1,4 @@
-"""Waiting for what etcd does in its own time."""
+"""Waits for actions of etcd that take time."""
 
 import asyncio
 import contextlib
@@ -13,15 +13,15 @@ Answer = TypeVar("Answer")
 
 
 async def retry_while_refused(
-    call: Callable[[], Awaitable[Answer]], *, while_told: str, timeout_s: float = 30.0
+    call: Callable[[], Awaitable[Answer]], *, message: str, timeout_s: float = 30.0
 ) -> Answer:
-    """The answer to a call that etcd refuses with these words for a while. Any other refusal is raised."""
+    """Repeat a call while etcd refuses it with this message, and return its result. Other errors are raised."""
     async with asyncio.timeout(timeout_s):
         while True:
             try:
                 return await call()
             except EtcdRefused as refused:
-                if while_told not in refused.message:
+                if message not in refused.message:
                     raise
             await asyncio.sleep(0.1)
 
@@ -29,7 +29,7 @@ async def retry_while_refused(
 async def wait_for_status(
     client: EtcdClient, condition: Callable[[MemberSeen], bool], *, timeout_s: float = 30.0
 ) -> MemberSeen:
-    """The first status of which this is true; until then the member may as well not answer."""
+    """Return the first status for which the condition is true. Until then, errors of the member are ignored."""
     async with asyncio.timeout(timeout_s):
         while True:
             with contextlib.suppress(EtcdRpcError):

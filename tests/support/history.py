@@ -1,4 +1,4 @@
-"""Histories: what clients asked a store of keys for, when, and what they were told."""
+"""Histories: the requests of clients to a key-value store, with times and results."""
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ Outcome = Literal["ok", "failed", "unknown"]
 
 
 class BadHistory(Exception):
-    """The history is none that clients could have made, so that nothing can be said about it."""
+    """No clients can have made this history, so it cannot be checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a client asked for and was told. None is a key without a value; a write of None is a delete.
+    """A request and its result. The value None means that the key does not exist; a write of None is a delete.
 
-    `value` is what a read saw, and what a write or cas set. A cas sets it where `expected` stood before, and
-    `swapped` is its answer. "failed" is for sure: it was never applied. "unknown" may have been applied at any
-    time after it was called, and `returned_ns` does not count. Times are of one monotonic clock.
+    `value` is what a read returned, or what a write or cas sets. A cas sets it if the key has the value `expected`, and
+    `swapped` is its result. "failed" was never applied. "unknown" may have been applied at any time after its call,
+    and its `returned_ns` is ignored. All times are of one monotonic clock.
     """
 
     key: str
@@ -33,17 +33,17 @@ class Operation:
 
     @property
     def sets(self) -> bool:
-        """Whether the key's value is another one afterwards; of a cas with unknown outcome, perhaps."""
+        """Return whether it sets the value. A cas with unknown outcome may set it."""
         return self.kind == "write" or (self.kind == "cas" and self.swapped)
 
     def needs_any(self, values: Container[str | None]) -> bool:
-        """Whether it could only have happened while the key had one of these values."""
+        """Return whether it needs one of these values to have its result."""
         if self.kind == "read":
             return self.value in values
         return self.kind == "cas" and self.swapped and self.expected in values
 
     def fits(self, value: str | None) -> bool:
-        """Whether its answer is right where the key has this value."""
+        """Return whether its result is right if the key has this value."""
         if self.kind == "read":
             return self.value == value
         return self.kind == "write" or (self.expected == value) is self.swapped
@@ -57,12 +57,12 @@ class Operation:
 
 
 def check_clients(operations: Iterable[Operation]) -> None:
-    """A client does one thing after the other, whatever the key."""
+    """Raise BadHistory if a client has two requests at once, or a response before its call."""
     busy_until: dict[str, Operation] = {}
     for each in sorted(operations, key=lambda each: each.invoked_ns):
         if each.outcome == "ok" and each.returned_ns < each.invoked_ns:
-            raise BadHistory(f"an answer before its call: {each}")
+            raise BadHistory(f"a response before its call: {each}")
         last = busy_until.get(each.client)
         if last and last.outcome == "ok" and last.returned_ns > each.invoked_ns:
-            raise BadHistory(f"two calls of one client at once: {last}; {each}")
+            raise BadHistory(f"two requests of one client at once: {last}; {each}")
         busy_until[each.client] = each

@@ -1,7 +1,7 @@
-"""`python -m tests.support.kill_at_step KIND WORDS...`: etcdup WORDS, which dies of SIGKILL right after the first
-line of its journal that tells of a step of this kind.
+"""`python -m tests.support.kill_at_step KIND WORDS...`: run `etcdup WORDS`, and kill it at a kind of step.
 
-A test that reads the journal from outside kills a little later, on a busy machine much later: one step on.
+The process kills itself with SIGKILL after the first line of its journal with this kind of step. A test that reads
+the journal from another process would kill it later, on a busy machine one step later.
 """
 
 import os
@@ -13,17 +13,17 @@ from etcdup.cli.main import main
 from etcdup.ops.world.journal import Journal
 
 
-def die_at(kind: str) -> None:
+def kill_at(kind: str) -> None:
     record = Journal.record
 
-    def last_words(journal: Journal, event: str, facts: Mapping[str, object]) -> None:
+    def record_and_kill(journal: Journal, event: str, facts: Mapping[str, object]) -> None:
         record(journal, event, facts)
         if facts.get("step") == kind:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    setattr(Journal, "record", last_words)  # noqa: B010
+    setattr(Journal, "record", record_and_kill)  # noqa: B010
 
 
 if __name__ == "__main__":
-    die_at(sys.argv.pop(1))
+    kill_at(sys.argv.pop(1))
     main()

@@ -1,6 +1,6 @@
-"""kube-bench itself, built once from the Go module proxy, with Debian's `ps`, which it asks and a bare machine lacks.
+"""kube-bench, built once from the Go module proxy, with Debian's `ps`, which it needs and a bare machine has not.
 
-python -m tests.support.kube_bench      gets or builds it, and prints where it is
+python -m tests.support.kube_bench      get or build it, and print its path
 """
 
 import os
@@ -13,17 +13,20 @@ from tests.support.cache import build_once, cache_dir
 from tests.support.private_apt import AptError, PrivateApt
 
 VERSION = "0.6.10"
-BENCHMARK = "cis-1.23"  # its newest; section 2 says the same in cfg/cis-1.9 of later versions
+BENCHMARK = "cis-1.23"  # the newest of this version; section 2 of cfg/cis-1.9 in later versions is the same
 _MODULE = "github.com/aquasecurity/kube-bench"
-_SUITE = "bookworm"  # the machines'
+_SUITE = "bookworm"  # the Debian suite of the machines
 
 
 class NoKubeBench(Exception):
-    """It cannot be had on this machine."""
+    """kube-bench is not available on this machine."""
 
 
 def kube_bench_folder() -> Path:
-    """`kube-bench`, its `cfg`, and `root` with what goes into a machine besides. Raises NoKubeBench."""
+    """Return a folder with `kube-bench`, its `cfg`, and `root` with further files for a machine.
+
+    Raises NoKubeBench.
+    """
     target = cache_dir() / "kube-bench" / VERSION
     missing = [tool for tool in ("go", "apt-get", "dpkg-deb") if not shutil.which(tool)]
     if missing and not target.exists():
@@ -51,7 +54,7 @@ def _build(making: Path) -> None:
         flags = ["-trimpath", "-ldflags", "-s -w", "-o", str(making / "kube-bench")]
         _run(["nice", "-n", "10", "go", "build", *flags, _MODULE], module, env)
         source = _run(["go", "list", "-m", "-f", "{{.Dir}}", _MODULE], module, env).strip()
-        # Go's module cache is read-only, and so would a copy be.
+        # Go's module cache is read-only. copyfile does not copy the mode.
         shutil.copytree(Path(source, "cfg"), making / "cfg", copy_function=shutil.copyfile)
         for folder in (making / "cfg", *(making / "cfg").iterdir()):
             folder.chmod(0o755 if folder.is_dir() else 0o644)

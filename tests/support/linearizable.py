@@ -1,6 +1,6 @@
-"""Is a history of registers linearizable: did each operation take effect at one instant between call and answer?
+"""Checks whether a history is linearizable: each operation took effect at one instant between call and response.
 
-Each key is looked at by itself, since a history is linearizable if and only if each key's part of it is
+Each key is checked separately, because a history is linearizable if and only if each key's part of it is
 (Herlihy and Wing).
 
     violation = find_violation(history)
@@ -16,13 +16,13 @@ from tests.support.linear_order import Undecided, has_order
 
 __all__ = ["BadHistory", "Operation", "Undecided", "Violation", "find_violation"]
 
-# An honest history of 5000 operations on a key takes as many configurations; this many take a minute.
+# A valid history of 5000 operations on a key needs as many configurations. This many take a minute.
 LIMIT = 2_000_000
 
 
 @dataclass(frozen=True)
 class Violation:
-    """A key whose history no order explains; `window` are few operations of it that alone show this."""
+    """A key whose history no order explains. `window` has few of its operations that prove it alone."""
 
     key: str
     why: str
@@ -35,7 +35,7 @@ class Violation:
 
 
 def find_violation(history: Iterable[Operation], *, limit: int = LIMIT) -> Violation | None:
-    """The first key's violation, by name; None where every key has an order. Keys begin without a value."""
+    """Return the violation of the first key by name, or None. Keys have no value at the start."""
     by_key: defaultdict[str, list[Operation]] = defaultdict(list)
     for operation in sorted(history, key=lambda each: each.invoked_ns):
         by_key[operation.key].append(operation)
@@ -48,17 +48,20 @@ def find_violation(history: Iterable[Operation], *, limit: int = LIMIT) -> Viola
 
 def _violation_of(key: str, operations: list[Operation], limit: int) -> Violation | None:
     effective = [each for each in operations if each.outcome != "failed"]
-    telling = [each for each in effective if each.outcome == "ok" or each.sets]
-    if alone := _unwritten(key, operations):
-        return alone
-    if has_order(telling, limit):
+    relevant = [each for each in effective if each.outcome == "ok" or each.sets]
+    if unexplained := _unexplained_read(key, operations):
+        return unexplained
+    if has_order(relevant, limit):
         return None
-    window = _shrunk(_first_wrong(telling, limit), limit)
+    window = _minimise(_shortest_wrong_prefix(relevant, limit), limit)
     return Violation(key, f"no order explains these {len(window)} operations", tuple(window))
 
 
-def _unwritten(key: str, operations: Sequence[Operation]) -> Violation | None:
-    """A value out of nowhere needs no search, and has plainer words. `operations` are sorted by their call."""
+def _unexplained_read(key: str, operations: Sequence[Operation]) -> Violation | None:
+    """Return a violation by a read value that no write explains. `operations` are sorted by call time.
+
+    This needs no search, and gives a clearer message.
+    """
     setting: dict[str | None, Operation] = {}
     for each in operations:
         if each.sets and (each.value not in setting or setting[each.value].outcome == "failed"):
@@ -67,25 +70,28 @@ def _unwritten(key: str, operations: Sequence[Operation]) -> Violation | None:
         if each.kind != "read" or each.outcome != "ok" or each.value is None:
             continue
         source = setting.get(each.value)
-        if why := _out_of_nowhere(each, source):
+        if why := _why_unexplained(each, source):
             return Violation(key, why, (each, source) if source else (each,))
     return None
 
 
-def _out_of_nowhere(read: Operation, source: Operation | None) -> str:
-    """`source` is the first that set this value, one that failed only where there is no other."""
+def _why_unexplained(read: Operation, source: Operation | None) -> str:
+    """Return why a read is wrong, or "".
+
+    `source` is the first operation that set the value. It is a failed one only if there is no other.
+    """
     if source is None:
-        return "a value was read that nobody wrote"
+        return "a value was read that no client wrote"
     if source.outcome == "failed":
-        return "a write that failed for sure was read"
+        return "the value of a failed write was read"
     return "a value was read before it was written" if source.invoked_ns > read.returned_ns else ""
 
 
 # The window
 
 
-def _first_wrong(operations: Sequence[Operation], limit: int) -> list[Operation]:
-    """The shortest beginning that has no order: what was known when the answer came that cannot be right."""
+def _shortest_wrong_prefix(operations: Sequence[Operation], limit: int) -> list[Operation]:
+    """Return the shortest prefix of the history that has no order. It ends with the first wrong response."""
     ends = sorted(each.returned_ns for each in operations if each.outcome == "ok")
     low, high = 0, len(ends) - 1
     while low < high:
@@ -98,17 +104,17 @@ def _first_wrong(operations: Sequence[Operation], limit: int) -> list[Operation]
 
 
 def _until(operations: Sequence[Operation], end_ns: int) -> list[Operation]:
-    """Called until then; what only looks and had no answer by then says nothing yet."""
-    begun = [each for each in operations if each.invoked_ns <= end_ns]
+    """Return the operations that were called until then. Reads without a response until then are left out."""
+    called = [each for each in operations if each.invoked_ns <= end_ns]
     return [
         replace(each, outcome="unknown") if each.kind == "cas" and each.returned_ns > end_ns else each
-        for each in begun
+        for each in called
         if each.sets or each.returned_ns <= end_ns
     ]
 
 
-def _shrunk(operations: list[Operation], limit: int) -> list[Operation]:
-    """Fewer that still have no order: large pieces are left out first, then single operations."""
+def _minimise(operations: list[Operation], limit: int) -> list[Operation]:
+    """Return fewer operations that still have no order. Large pieces are left out first, then single operations."""
     size = max(1, len(operations) // 2)
     while True:
         before, at = len(operations), 0
@@ -124,21 +130,22 @@ def _shrunk(operations: list[Operation], limit: int) -> list[Operation]:
 
 
 def _without(operations: list[Operation], some: Sequence[Operation]) -> list[Operation]:
-    """Left out together with all that wrote the same values or needed them: then what had an order keeps it.
+    """Return the operations without some, and without all that wrote or needed the same values.
 
-    Not so for a cas that did not swap: what it needed was any other value. While there is one, writes stay.
+    Then a history that has an order keeps one. A cas that did not swap needed any other value, so writes are kept if
+    there is such a cas.
     """
-    blind = any(each.kind == "cas" and not each.swapped for each in operations)
-    gone = {each for each in some if not (blind and each.sets)}
+    has_failed_swap = any(each.kind == "cas" and not each.swapped for each in operations)
+    left_out = {each for each in some if not (has_failed_swap and each.sets)}
     values: set[str | None] = set()
-    while new := {each.value for each in gone if each.sets} - values:
-        if None in new:  # what a key begins with cannot be left out
+    while new := {each.value for each in left_out if each.sets} - values:
+        if None in new:  # the state of a new key cannot be left out
             return operations
         values |= new
-        gone |= {
+        left_out |= {
             each for each in operations if (each.sets and each.value in values) or each.needs_any(values)
         }
-    return [each for each in operations if each not in gone]
+    return [each for each in operations if each not in left_out]
 
 
 def _span(operation: Operation, began_ns: int) -> str:

@@ -1,20 +1,20 @@
-"""Loopback networks that clusters have to themselves: those of other test processes live beside them."""
+"""Loopback networks, each for one cluster, also across test processes."""
 
 import contextlib
 import socket
 from collections.abc import Iterator
 
-# Below are the demos of this machine's users, above are addresses that tests want nobody at.
+# Lower networks are for demos of this machine's users. Higher ones have addresses on which no program must listen.
 NETWORKS = range(32, 250)
 CLAIM_PORT = 2379
 
 
 class NoNetwork(Exception):
-    """All of them are taken."""
+    """All networks are in use."""
 
 
 def claim_network() -> tuple[int, socket.socket]:
-    """The x of a 127.77.x.0/24, and what holds it: whoever listens at its .254 has it."""
+    """Return the x of a free network 127.77.x.0/24, and the socket on its .254 that claims it."""
     for network in NETWORKS:
         claim = socket.socket()
         try:
@@ -24,12 +24,12 @@ def claim_network() -> tuple[int, socket.socket]:
             claim.close()
         else:
             return network, claim
-    raise NoNetwork("every network of 127.77.0.0/16 is taken")
+    raise NoNetwork("all networks of 127.77.0.0/16 are in use")
 
 
 @contextlib.contextmanager
 def own_network() -> Iterator[int]:
-    """The x of a 127.77.x.0/24 that nobody else uses in this block."""
+    """Yield the x of a network 127.77.x.0/24 that only this block uses."""
     network, claim = claim_network()
     with claim:
         yield network

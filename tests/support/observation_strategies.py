@@ -1,4 +1,4 @@
-"""Observations of every kind: hypothesis strategies for what etcdup may see, likely or not."""
+"""Hypothesis strategies for all observations that etcdup can make, likely or not."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -31,7 +31,7 @@ GIB = 1024**3
 
 
 def observations(spec: Spec) -> st.SearchStrategy[Observed]:
-    """Any Observed of this Spec: every host and member has an entry, and everything else is open."""
+    """Generate observations of a Spec. Each host and member has an entry, and all else is arbitrary."""
     names = [host.name for host in spec.hosts]
     return st.builds(
         Observed,
@@ -101,7 +101,7 @@ def directories(path: str) -> st.SearchStrategy[DirSeen]:
 
 
 def files(spec: Spec, name: str) -> st.SearchStrategy[dict[str, FileSeen]]:
-    """Any subset of the files that a host shall have, right, changed, or with other rights."""
+    """Generate a subset of the files that a host must have: correct, changed, or with another mode and owner."""
     host = spec.host(name)
     wanted = desired_files(spec, host, layout_of(spec, host), TOKENS[0], PkiSeen("managed"))
     choices = {

@@ -1,4 +1,4 @@
-"""One cluster of m1, m2 and m3 and what may befall it: on real etcd, and on the shipped fake."""
+"""A cluster of m1, m2 and m3 that tests start, stop and damage: with real etcd, and with etcdup.testing's fake."""
 
 import asyncio
 import shutil
@@ -16,36 +16,36 @@ from tests.support.etcd_binaries import etcd_binaries
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 
 SIZE = 3
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 class ClusterUnderTest(Protocol):
-    """A cluster of members by name, with room for more."""
+    """A cluster of members by name, to which tests can add members."""
 
     def client(self, name: str) -> AbstractAsyncContextManager[EtcdClient]: ...
 
     def peer_url(self, name: str) -> str: ...
 
     def new_member(self) -> str:
-        """The name of one more place for a member, not in the list and not started."""
+        """Return the name of one more member, which is not started and not in the member list."""
         ...
 
     async def start(self, name: str, initial: Mapping[str, str] | None = None) -> None:
-        """Starts a member; with `initial`, the list by name, it is to join an existing cluster."""
+        """Start a member. A member that joins an existing cluster needs `initial`: peer URLs by name."""
         ...
 
     async def stop(self, name: str) -> None: ...
 
     def kill(self, name: str) -> None:
-        """Ends a member at once, without a farewell."""
+        """Kill a member with SIGKILL, without an orderly stop."""
         ...
 
     def wipe(self, name: str) -> None:
-        """The same, and its data is gone."""
+        """Kill a member and delete its data."""
         ...
 
     async def wait_for_end(self, name: str) -> int:
-        """Waits until a member has ended by itself; 0 unless it failed."""
+        """Wait until a member has ended by itself, and return its exit status."""
         ...
 
     def log(self, name: str) -> str: ...
@@ -54,7 +54,7 @@ class ClusterUnderTest(Protocol):
 
 
 class RealClusterUnderTest:
-    """Processes on loopback."""
+    """Real etcd processes on loopback."""
 
     def __init__(self, cluster: EtcdCluster) -> None:
         self._cluster = cluster
@@ -84,7 +84,7 @@ class RealClusterUnderTest:
     async def wait_for_end(self, name: str) -> int:
         process = self._cluster.members[name].process
         assert process is not None
-        return await asyncio.to_thread(process.wait, PATIENCE_S)
+        return await asyncio.to_thread(process.wait, TIMEOUT_S)
 
     def log(self, name: str) -> str:
         return self._cluster.members[name].log
@@ -100,7 +100,7 @@ def real_cluster(version: str, folder: Path) -> Iterator[ClusterUnderTest]:
 
 
 class FakeClusterUnderTest:
-    """Machines in memory, with no more on them than etcd needs to start."""
+    """Machines in memory, with only the files that etcd needs to start."""
 
     def __init__(self, version: str, size: int = SIZE) -> None:
         self.network = FakeNetwork()
@@ -124,7 +124,7 @@ class FakeClusterUnderTest:
         return name
 
     def install(self, name: str, version: str) -> None:
-        """Puts a version's binary in place; what runs is another matter."""
+        """Install the binary of a version. A running member keeps its version."""
         self._machine(name).put(f"/opt/etcd/{version}/etcd", b"")
         self._machine(name).nodes["/opt/etcd/current"] = Node(link=version)
 
@@ -175,8 +175,8 @@ class FakeClusterUnderTest:
 
 
 async def fake_cluster(version: str) -> ClusterUnderTest:
-    """Three healthy members."""
-    place = FakeClusterUnderTest(version)
-    await place.bootstrap()
-    await place.wait(1)
-    return place
+    """Return a cluster of three healthy members."""
+    cluster = FakeClusterUnderTest(version)
+    await cluster.bootstrap()
+    await cluster.wait(1)
+    return cluster

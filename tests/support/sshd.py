@@ -1,4 +1,4 @@
-"""A real sshd of the test's own, on a loopback port, as root or as any user."""
+"""A real sshd for one test, on a loopback port, as root or as any user."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ START_WITHIN_S = 10
 
 
 def find_sshd() -> str:
-    """The sshd program; skips the test where there is none."""
+    """Return the path of sshd. Skip the test if it is not installed."""
     found = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None:
         pytest.skip("sshd is not installed (Debian: openssh-server)")
@@ -39,11 +39,11 @@ def free_port() -> int:
 
 
 def new_key(folder: Path, name: str, *, passphrase: str | None = None, kind: str = "ssh-ed25519") -> Path:
-    """A key pair in a folder; the path of its private half."""
+    """Create a key pair in a folder, and return the path of the private key."""
     key = asyncssh.generate_private_key(kind, comment=name)
     path = folder / name
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # bcrypt finds 16 rounds few, which is what ssh-keygen takes
+        warnings.simplefilter("ignore")  # bcrypt warns about 16 rounds, which is the default of ssh-keygen
         key.write_private_key(path, "openssh", passphrase, rounds=16)
     path.chmod(0o600)
     key.write_public_key(f"{path}.pub")
@@ -52,7 +52,7 @@ def new_key(folder: Path, name: str, *, passphrase: str | None = None, kind: str
 
 @dataclass
 class Sshd:
-    """A running sshd and the files of a user who may log in."""
+    """A running sshd, and the files of a user who can log in."""
 
     folder: Path
     port: int
@@ -64,7 +64,7 @@ class Sshd:
         return HostSpec(name=name, address=LOOPBACK)
 
     def ssh(self, **changes: object) -> SshSpec:
-        """How to reach it, hermetically: no ssh_config of the user's."""
+        """Return the SSH settings for this sshd. The user's ssh_config is not used."""
         settings: dict[str, object] = {
             "port": self.port,
             "identity_file": str(self.identity),
@@ -81,12 +81,12 @@ class Sshd:
         return (self.folder / "sshd.log").read_text()
 
     def cut(self) -> None:
-        """Kills every connection's process at once; the listener goes on."""
+        """Kill the processes of all connections. The listener keeps running."""
         for pid in _children(self.process.pid):
             _kill_tree(pid)
 
     def freeze(self) -> None:
-        """Stops every connection's process: the peer is there and says nothing."""
+        """Stop the processes of all connections with SIGSTOP, so that the peer is silent."""
         for pid in _children(self.process.pid):
             os.kill(pid, signal.SIGSTOP)
 
@@ -97,7 +97,7 @@ class Sshd:
 
 @contextmanager
 def run_sshd(folder: Path, *, identity: Path | None = None, options: str = "") -> Iterator[Sshd]:
-    """Starts sshd with its own host key; `options` are further lines of sshd_config, which win."""
+    """Run sshd with a new host key. `options` are further lines of sshd_config, which take precedence."""
     program = find_sshd()
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
@@ -115,7 +115,7 @@ def run_sshd(folder: Path, *, identity: Path | None = None, options: str = "") -
     sshd = Sshd(folder, port, identity, folder / "known_hosts", process)
     sshd.known_hosts.write_text(sshd.known_hosts_line())
     try:
-        _wait_until_it_listens(sshd)
+        _wait_until_ready(sshd)
         yield sshd
     finally:
         sshd.stop()
@@ -123,7 +123,7 @@ def run_sshd(folder: Path, *, identity: Path | None = None, options: str = "") -
 
 
 def _readable_by_all(public_key: str) -> Path:
-    """authorized_keys in a folder of its own: sshd reads it as the user who logs in."""
+    """Return an authorized_keys file that all users can read, because sshd reads it as the user who logs in."""
     folder = Path(tempfile.mkdtemp(prefix="etcdup-sshd-"))
     folder.chmod(0o755)
     path = folder / "authorized_keys"
@@ -146,13 +146,13 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 LogLevel VERBOSE
-# A bash below sshd reads ~/.bashrc unless it believes to be nested: whatever is in there is not under test.
+# A bash that sshd starts reads ~/.bashrc unless SHLVL is 2 or more. The user's ~/.bashrc is not under test.
 SetEnv SHLVL=2
 MaxStartups 100
 """
 
 
-def _wait_until_it_listens(sshd: Sshd) -> None:
+def _wait_until_ready(sshd: Sshd) -> None:
     deadline = time.monotonic() + START_WITHIN_S
     while time.monotonic() < deadline:
         if sshd.process.poll() is not None:
@@ -161,11 +161,11 @@ def _wait_until_it_listens(sshd: Sshd) -> None:
             if probe.recv(4) == b"SSH-":
                 return
         time.sleep(0.02)
-    raise RuntimeError(f"sshd does not listen: {sshd.log()}")
+    raise RuntimeError(f"sshd is not ready: {sshd.log()}")
 
 
 def wait_for_file(folder: Path, pattern: str) -> None:
-    """Waits until a file of this pattern is in the folder."""
+    """Wait until a file of this pattern is in the folder."""
     deadline = time.monotonic() + 10
     while not list(folder.glob(pattern)):
         assert time.monotonic() < deadline
@@ -183,7 +183,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _kill_tree(pid: int) -> None:
-    """Kills a process and all below it, parents first so that none starts another."""
+    """Kill a process and its descendants, parents first, so that no parent starts another child."""
     below = _children(pid)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

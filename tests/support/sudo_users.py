@@ -1,4 +1,4 @@
-"""Three users for the length of a test run: one with sudo, one with sudo and a password, one without sudo."""
+"""Three temporary users: one with sudo, one with sudo and a password, one without sudo."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ PASSWORD = 'a pass\'word $with "odd" things'
 
 @dataclass(frozen=True)
 class Users:
-    """Their login names; all three have PASSWORD."""
+    """The login names of the users. All have the password PASSWORD."""
 
     passwordless: str
     with_password: str
@@ -25,9 +25,9 @@ class Users:
 
 @contextmanager
 def temporary_users() -> Iterator[Users]:
-    """Makes the users and their rules, and removes both; skips where this process may not."""
+    """Create the users and their sudo rules, and remove them after the block. Skip the test without permission."""
     if os.geteuid() != 0 or not SUDOERS.is_dir() or shutil.which("useradd") is None:
-        pytest.skip("needs root, sudo and useradd, to make users for the length of the test")
+        pytest.skip("needs root, sudo and useradd to create temporary users")
     stem = f"etcdup-t{os.getpid()}"
     users = Users(f"{stem}-free", f"{stem}-asked", f"{stem}-barred")
     rules = SUDOERS / stem

@@ -1,4 +1,4 @@
-"""The judge of the histories that clients make under load: it must let every possible one pass, and no other."""
+"""The checker of histories of clients under load: it accepts all possible histories and no others."""
 
 import itertools
 import random
@@ -17,9 +17,10 @@ MS = 1_000_000
 
 
 def parse_history(text: str) -> list[Operation]:
-    """A line each: `CLIENT BEGIN-END WHAT`, times in ms; WHAT is `w a`, `r a`, `c a b` (swapped), `n a b` (not).
+    """Parse lines of the form `CLIENT BEGIN-END WHAT`, with times in ms.
 
-    `-` is no value; `?` at the end of a line: unknown outcome, `!`: failed for sure.
+    WHAT is `w a` (write), `r a` (read), `c a b` (cas, swapped) or `n a b` (cas, not swapped). `-` means no value.
+    At the end of a line, `?` means an unknown outcome and `!` a failure.
     """
     return [_operation(line.split()) for line in text.strip().splitlines()]
 
@@ -48,7 +49,7 @@ GOOD = {
     "one that happened late": "A 0-1 w a ?\nB 2-3 r -\nB 90-91 r a",
     "one that happened, was overwritten": "A 0-1 w a ?\nB 2-3 r a\nB 4-5 w b\nB 6-7 r b",
     "one that happened after a later write": "A 0-1 w a ?\nB 2-3 w b\nB 4-5 r b\nB 6-7 r a",
-    "a failed write that nobody saw": "A 0-1 w a !\nB 2-3 r -",
+    "a failed write that no client read": "A 0-1 w a !\nB 2-3 r -",
     "a failed read says nothing": "A 0-1 w a\nB 2-3 r - !\nB 4-5 r z ?",
     "the same value twice": "A 0-1 w a\nA 2-3 w b\nA 4-5 w a\nB 6-7 r a",
     "the same value twice, once of unknown outcome": "A 0-1 w a\nA 2-3 w b\nA 4-5 w a ?\nB 6-7 r b\nB 8-9 r a",
@@ -60,14 +61,14 @@ GOOD = {
     "calls and answers at the same instant": "A 0-1 w a\nB 1-2 r -\nB 2-2 r a",
 }
 
-# What each must be brought down to: the operations, by their place, that alone show what is wrong.
+# Each impossible history, with the positions of the operations that prove it alone.
 BAD = {
     "a stale read": ("A 0-1 w a\nA 2-3 w b\nB 4-5 r a", {0, 1, 2}),
     "a lost acknowledged write": ("A 0-1 w a\nA 2-3 w b\nB 4-5 r b\nC 6-7 r a\nC 8-9 r a", {0, 1, 3}),
     "a lost first write": ("A 0-1 w a\nB 2-3 r -", {0, 1}),
-    "a value that nobody wrote": ("A 0-1 w a\nB 2-3 r z", {1}),
-    "time travel": ("B 0-1 r a\nA 2-3 w a", {0, 1}),
-    "time travel to a write of unknown outcome": ("B 0-1 r a\nA 2-3 w a ?", {0, 1}),
+    "a value that no client wrote": ("A 0-1 w a\nB 2-3 r z", {1}),
+    "a read before its write": ("B 0-1 r a\nA 2-3 w a", {0, 1}),
+    "a read before its write of unknown outcome": ("B 0-1 r a\nA 2-3 w a ?", {0, 1}),
     "two reads out of order": ("A 0-9 w a\nB 1-2 r a\nC 3-4 r -", {0, 1, 2}),
     "two reads of writes at once out of order": (
         "A 0-9 w a\nB 0-9 w b\nC 10-11 r a\nD 12-13 r b",
@@ -95,17 +96,17 @@ def test_a_possible_history_passes(text: str) -> None:
     assert brute_force(parse_history(text)), "the oracle of these tests is wrong"
 
 
-@pytest.mark.parametrize(("text", "telling"), BAD.values(), ids=BAD.keys())
-def test_an_impossible_history_is_refused_with_what_shows_it(text: str, telling: set[int]) -> None:
+@pytest.mark.parametrize(("text", "window"), BAD.values(), ids=BAD.keys())
+def test_an_impossible_history_is_rejected_with_a_minimal_window(text: str, window: set[int]) -> None:
     operations = parse_history(text)
     assert not brute_force(operations), "the oracle of these tests is wrong"
     violation = find_violation(operations)
     assert violation is not None
     shown = {(each.client, each.invoked_ns) for each in violation.window}
-    assert {at for at, each in enumerate(operations) if (each.client, each.invoked_ns) in shown} == telling
+    assert {at for at, each in enumerate(operations) if (each.client, each.invoked_ns) in shown} == window
 
 
-def test_a_violation_reads_well() -> None:
+def test_a_violation_is_shown_with_its_operations_and_times() -> None:
     operations = parse_history("A 1-2 w a\nA 3-4 w b\nD 3-9 w c ?\nE 5-9 r c\nB 10-12 r a\nC 13-14 r c")
     assert str(find_violation(operations)) == (
         "k: no order explains these 3 operations; times in ms\n"
@@ -115,7 +116,7 @@ def test_a_violation_reads_well() -> None:
     )
 
 
-def test_the_first_wrong_key_is_named() -> None:
+def test_a_violation_has_its_key() -> None:
     good = parse_history("A 0-1 w a\nB 2-3 r a")
     bad = [replace(each, key="l", client=each.client + "l") for each in parse_history("A 0-1 w a\nB 2-3 r -")]
     violation = find_violation(good + bad)
@@ -125,29 +126,29 @@ def test_the_first_wrong_key_is_named() -> None:
 
 
 @pytest.mark.parametrize("text", ["A 5-4 w a", "A 0-5 w a\nA 4-6 r a"])
-def test_what_no_client_can_have_done_is_not_judged(text: str) -> None:
+def test_a_history_that_no_client_can_make_is_an_error(text: str) -> None:
     with pytest.raises(BadHistory):
         find_violation(parse_history(text))
 
 
-def test_what_takes_too_long_is_said_to() -> None:
+def test_a_search_over_the_limit_is_an_error() -> None:
     writes = "\n".join(f"W{number} 0-1 w {number % 5} ?" for number in range(20))
     reads = "\n".join(f"R {number}-{number} r {number % 5}" for number in range(2, 20))
     with pytest.raises(Undecided):
         find_violation(parse_history(f"{writes}\n{reads}\nR 50-51 r -"), limit=1000)
 
 
-# Against all orders there are, and against real executions
+# Compared with brute force over all orders, and with real executions
 
 
 def brute_force(operations: Sequence[Operation]) -> bool:
-    """Whether any order of any choice of those with unknown outcome explains the history. For a handful."""
+    """Return whether any order explains the history, by trying all. For few operations only."""
     certain = [each for each in operations if each.outcome == "ok"]
-    loose = [each for each in operations if each.outcome == "unknown" and each.sets]
+    optional = [each for each in operations if each.outcome == "unknown" and each.sets]
     return any(
         _explains(order)
-        for count in range(len(loose) + 1)
-        for chosen in itertools.combinations(loose, count)
+        for count in range(len(optional) + 1)
+        for chosen in itertools.combinations(optional, count)
         for order in itertools.permutations([*certain, *chosen])
     )
 
@@ -166,31 +167,32 @@ def _explains(order: Sequence[Operation]) -> bool:
 
 
 def executions(size: int, values: int) -> st.SearchStrategy[list[Operation]]:
-    """Histories of real sequential executions: each operation did its work at one instant of its span."""
+    """Generate histories of real executions: each operation took effect at one instant of its span."""
     kinds: list[Kind] = ["read", "write", "cas"]
     step = st.tuples(
         st.sampled_from(kinds), st.integers(0, 5), st.integers(0, 5), st.integers(0, values - 1),
         st.integers(0, values - 1), st.sampled_from(["answered", "answered", "applied", "lost"]),
     )  # fmt: skip
-    return st.lists(step, min_size=1, max_size=size).map(_executed)
+    return st.lists(step, min_size=1, max_size=size).map(_execute)
 
 
-def _executed(steps: Sequence[tuple[Kind, int, int, int, int, str]]) -> list[Operation]:
-    """Each by a client of its own, around the instants 0, 3, 6 ..., so that spans overlap."""
+def _execute(steps: Sequence[tuple[Kind, int, int, int, int, str]]) -> list[Operation]:
+    """Execute each step for a client of its own around the instants 0, 3, 6, ..., so that spans overlap."""
     value: str | None = None
     done = []
     for at, (kind, before, after, new, expected, fate) in enumerate(steps):
-        happened = fate != "lost"
+        applied = fate != "lost"
         swapped = kind == "cas" and value == str(expected)
         seen = value if kind == "read" else str(new)
         outcome: Outcome = "ok" if fate == "answered" else "unknown"
         if outcome == "unknown" and kind == "cas":
-            swapped, happened = True, happened and swapped  # what it asked for, not what became of it
+            # The result is unknown, so `swapped` is the requested effect.
+            swapped, applied = True, applied and swapped
         operation = Operation("k", kind, f"C{at}", 3 * at - before, 3 * at + after, seen, outcome)
         if kind == "cas":
             operation = replace(operation, expected=str(expected), swapped=swapped)
         done.append(operation)
-        if happened and (kind == "write" or (kind == "cas" and swapped)):
+        if applied and (kind == "write" or (kind == "cas" and swapped)):
             value = str(new)
     return done
 
@@ -203,18 +205,18 @@ def test_every_real_execution_passes(operations: list[Operation]) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(executions(size=6, values=3), st.data())
-def test_what_was_tampered_with_is_judged_as_by_trying_all_orders(
+def test_a_changed_history_gets_the_same_result_as_by_brute_force(
     operations: list[Operation], data: st.DataObject
 ) -> None:
     for at in data.draw(st.sets(st.integers(0, len(operations) - 1), max_size=3)):
-        operations[at] = _tampered(operations[at], data.draw(st.integers(0, 4)))
+        operations[at] = _changed(operations[at], data.draw(st.integers(0, 4)))
     violation = find_violation(operations)
     assert (violation is None) is brute_force(operations)
     if violation and "no order" in violation.why:
         assert not brute_force(violation.window), "the window alone must show it"
 
 
-def _tampered(operation: Operation, how: int) -> Operation:
+def _changed(operation: Operation, how: int) -> Operation:
     if how == 0:
         return replace(operation, value="2")
     if how == 1:
@@ -229,16 +231,16 @@ def _tampered(operation: Operation, how: int) -> Operation:
 # Size
 
 
-def under_load(count: int, clients: int, keys: int, seed: int) -> list[Operation]:
-    """As clients make it: each in turn reads or writes some key; one answer in fifty never comes."""
-    chance = random.Random(seed)
+def load_history(count: int, clients: int, keys: int, seed: int) -> list[Operation]:
+    """Return a history of clients that read and write random keys. One response in fifty is lost."""
+    randomness = random.Random(seed)
     values: dict[str, str | None] = {}
     free_at = dict.fromkeys(range(clients), 0)
     done = []
     for number in range(count):
         client = min(free_at, key=lambda each: free_at[each])
-        key, begin = f"r{chance.randrange(keys)}", free_at[client] + chance.randrange(1, 20 * MS)
-        end = begin + chance.randrange(2 * MS, 30 * MS)
+        key, begin = f"r{randomness.randrange(keys)}", free_at[client] + randomness.randrange(1, 20 * MS)
+        end = begin + randomness.randrange(2 * MS, 30 * MS)
         free_at[client] = end
         done.append((begin + (end - begin) // 2, begin, end, client, key, number))
     operations = []
@@ -246,7 +248,7 @@ def under_load(count: int, clients: int, keys: int, seed: int) -> list[Operation
         reads = client % 2 == 0
         if not reads:
             values[key] = f"{client}:{number}"
-        outcome: Outcome = "unknown" if chance.random() < 0.02 else "ok"
+        outcome: Outcome = "unknown" if randomness.random() < 0.02 else "ok"
         value = values.get(key)
         operations.append(
             Operation(key, "read" if reads else "write", f"C{client}", begin, end, value, outcome)
@@ -255,14 +257,14 @@ def under_load(count: int, clients: int, keys: int, seed: int) -> list[Operation
 
 
 def test_a_long_history_takes_seconds() -> None:
-    operations = under_load(30_000, clients=6, keys=10, seed=7)
+    operations = load_history(30_000, clients=6, keys=10, seed=7)
     began = time.process_time()
     assert find_violation(operations) is None
     assert time.process_time() - began < 20
 
 
-def test_one_wrong_read_in_a_long_history_is_found_and_shown_by_little() -> None:
-    operations = under_load(30_000, clients=6, keys=10, seed=8)
+def test_one_wrong_read_in_a_long_history_is_found_with_a_small_window() -> None:
+    operations = load_history(30_000, clients=6, keys=10, seed=8)
     reads = [at for at, each in enumerate(operations) if each.kind == "read" and each.outcome == "ok"]
     at = reads[len(reads) // 2]
     old = next(each for each in operations[at - 600 :] if each.key == operations[at].key and each.sets)

@@ -1,8 +1,8 @@
 #!/bin/sh
 # bring-up.sh SSH_CONFIG TARBALL VERSION ETCDCTL NAME=ADDRESS...
 #
-# A cluster as fast as ssh, tar and systemd can make it: everything a host needs is one tar stream into one command,
-# on all hosts at once. Works in the current folder, which keeps the certificates.
+# Makes a cluster as fast as ssh, tar and systemd can: one tar stream into one command for each host, on all hosts at
+# once. It works in the current folder, which contains the certificates afterwards.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 ssh_config=$1 tarball=$2 version=$3 etcdctl=$4
@@ -46,7 +46,7 @@ ETCD_AUTO_COMPACTION_RETENTION="8h"
 END
 }
 
-# What runs on a host, with the tar stream on its stdin. `systemctl start` returns when there is a quorum.
+# This script runs on a host with the tar stream on stdin. `systemctl enable --now` returns when there is a quorum.
 on_host='
 set -eu
 new=/opt/etcd/.new

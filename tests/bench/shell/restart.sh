@@ -1,7 +1,7 @@
 #!/bin/sh
 # restart.sh SSH_CONFIG HOST...
 #
-# One host after the other. `systemctl restart` returns when etcd says that it is ready: its unit is Type=notify.
+# Restarts one host after the other. `systemctl restart` returns when etcd is ready, because the unit is Type=notify.
 set -eu
 ssh_config=$1
 shift

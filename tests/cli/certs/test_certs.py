@@ -131,7 +131,7 @@ def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
             assert done.returncode == 0, done.stderr
     assert greeters.failed == []
     assert {len(seen) for seen in greeters.serials.values()} == {4}, "the first and three new ones"
-    assert min(greeters.greeted.values()) > 50
+    assert min(greeters.handshakes.values()) > 50
     assert "it has less than 100000 days left" in done.stderr
     shown = [line.split() for line in done.stdout.splitlines() if " serves serial " in line]
     assert {line[0].split(":")[0] for line in shown} == {"infra1", "infra2", "infra3"}

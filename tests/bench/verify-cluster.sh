@@ -1,4 +1,4 @@
-# Run on each machine, with the version as its argument: says on stderr what is not as it should be, and fails.
+# Runs on each machine. The argument is the version. If something is wrong, prints it on stderr and fails.
 set -u
 pki=/etc/etcd/pki
 expect() { [ "$2" = "$3" ] || { echo "$1 is '$2' instead of '$3'" >&2; exit 1; }; }
@@ -13,4 +13,4 @@ expect 'the version' "$(readlink /opt/etcd/current)" "$1"
 state=$(grep ^ETCD_INITIAL_CLUSTER_STATE= /etc/etcd/etcd.conf)
 expect 'the state' "$state" 'ETCD_INITIAL_CLUSTER_STATE="existing"'
 expect 'the count of healthy members' "$(healthy)" 3
-if ctl get x 2>/dev/null; then echo 'it serves clients without a certificate' >&2; exit 1; fi
+if ctl get x 2>/dev/null; then echo 'etcd serves a client without a certificate' >&2; exit 1; fi
