@@ -21,7 +21,7 @@ FENCE_COMMAND = re.compile(r"; \\\n[^']*'\nExecStart=")
 
 
 def test_a_cluster_that_lost_two_of_three_members_is_recovered(operator: Operator) -> None:
-    status, recover, apply = page_commands()
+    look, recover, apply = page_commands()
     infra1, infra2, infra3 = operator.lab.machines
     operator.write(version=VERSION, install=path_install(VERSION))
     operator.apply()
@@ -30,7 +30,7 @@ def test_a_cluster_that_lost_two_of_three_members_is_recovered(operator: Operato
     infra2.kill()
     infra3.kill()
 
-    assert "cannot be reached" in operator.run(*status).stdout
+    assert "cannot be reached" in operator.run(*look).stdout
     done = operator.run("recover", "--json")
     assert done.returncode == 4, output_of(done)
     assert "--fenced infra2" in done.stderr, output_of(done)
