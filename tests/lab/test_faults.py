@@ -101,15 +101,15 @@ def recover_from_full_disk(operator: Operator) -> None:
     """Recover with one machine off and one disk full. An incomplete copy may be deleted, old data may not (rule 68)."""
     _, small, off = operator.lab.machines
     off.kill()
-    half, old = f"{DATA}/aside-cold-prod-1.part", f"{DATA}/aside-20260101T000000Z"
+    incomplete, old = f"{DATA}/aside-cold-prod-1.part", f"{DATA}/aside-20260101T000000Z"
     small.run(
-        f"systemctl stop etcd; mkdir {half} {old}; fallocate -l 100M {half}/db; fallocate -l 5M {old}/db"
+        f"systemctl stop etcd; mkdir {incomplete} {old}; fallocate -l 100M {incomplete}/db; fallocate -l 5M {old}/db"
     )
     small.fill_disk(DATA)
     done = operator.run("recover", "--yes-recover", "prod")
     assert done.returncode == 0, output_of(done)
-    assert f"remove {half}" in " ".join(done.stderr.split()), output_of(done)
-    assert "The quorum is back: nothing was lost, and nothing was rebuilt." in done.stderr
+    assert f"remove {incomplete}" in " ".join(done.stderr.split()), output_of(done)
+    assert "The quorum is back. No data was lost, and nothing was rebuilt." in done.stderr
     assert "infra3 cannot be reached" in done.stderr
     assert done.stdout.rstrip().endswith("cluster is degraded"), output_of(done)
     assert small.run(f"ls {DATA}").stdout.split() == [old.rpartition("/")[2], "lost+found", "member"]

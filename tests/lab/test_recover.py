@@ -21,7 +21,7 @@ FENCE_COMMAND = re.compile(r"; \\\n[^']*'\nExecStart=")
 
 
 def test_a_cluster_that_lost_two_of_three_members_is_recovered(operator: Operator) -> None:
-    look, recover, apply = page_commands()
+    status, recover, apply = page_commands()
     infra1, infra2, infra3 = operator.lab.machines
     operator.write(version=VERSION, install=path_install(VERSION))
     operator.apply()
@@ -30,7 +30,7 @@ def test_a_cluster_that_lost_two_of_three_members_is_recovered(operator: Operato
     infra2.kill()
     infra3.kill()
 
-    assert "cannot be reached" in operator.run(*look).stdout
+    assert "is not reachable" in operator.run(*status).stdout
     done = operator.run("recover", "--json")
     assert done.returncode == 4, output_of(done)
     assert "--fenced infra2" in done.stderr, output_of(done)
@@ -73,7 +73,7 @@ def check_questions(operator: Operator) -> None:
     """The operator types the name of each unreachable host, then of the cluster. A wrong name or Ctrl-C means no."""
     wrong = [(power_off_question("infra2"), "infra2"), (power_off_question("infra3"), "infra2")]
     code, screen = run_interactively(operator.on_terminal("recover"), wrong)
-    assert (code, "that is not its name; nothing was changed" in screen) == (130, True), screen
+    assert (code, "this is not the name infra3; nothing was changed" in screen) == (130, True), screen
     assert not list((operator.folder / "backups").glob("*-recover-*")), screen
     stopped = [*((power_off_question(name), name) for name in ("infra2", "infra3")), ("(prod): ", CTRL_C)]
     code, screen = run_interactively(operator.on_terminal("recover"), stopped)
@@ -82,7 +82,7 @@ def check_questions(operator: Operator) -> None:
 
 
 def power_off_question(name: str) -> str:
-    return f"Switch it off, then type its name ({name}): "
+    return f"Power it off, then type its name ({name}): "
 
 
 def show_split_brain_without_fence(operator: Operator) -> None:
@@ -131,7 +131,7 @@ def bring_old_members_back(operator: Operator, apply: tuple[str, ...]) -> None:
     shown = operator.run("status").stdout
     assert shown.count("its data is of the cluster before the restore or recovery") == 2, shown
     plan = operator.run("plan")
-    order = [plan.stdout.index(what) for what in ("stop etcd, move data aside", "add to the cluster")]
+    order = [plan.stdout.index(what) for what in ("stop etcd, archive its data", "add to the cluster")]
     assert order == sorted(order), output_of(plan)
     done = operator.run(*apply, "--yes")
     assert done.returncode == 0, output_of(done)

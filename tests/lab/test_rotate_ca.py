@@ -34,19 +34,19 @@ def test_renewal_and_rotation_lose_no_write_and_reject_no_client(operator: Opera
         apply_and_kill(operator, "RotateAuthority", command=ROTATE)
         apply_and_kill(operator, "RestartMember", command=ROTATE)
         said_next = run_phase(operator, *ROTATE)
-    assert "give every consumer ./pki/ca.pem as its CA file" in said_next
-    assert read_served_fingerprints(operator) == old, "members serve what they served"
+    assert "give ./pki/ca.pem to each consumer as its CA file" in said_next
+    assert read_served_fingerprints(operator) == old, "the served certificates must not change in this phase"
     refused = operator.run(*ROTATE, "--yes")
     assert refused.returncode == 4, output_of(refused)
-    assert "consumers have to act before this phase" in refused.stderr
+    assert "consumers have to be ready before this phase" in refused.stderr
 
     with clients(operator):  # the clients trust both CAs and have certificates of the old one
         apply_and_kill(operator, "RotateAuthority", command=TRUSTING)
         apply_and_kill(operator, "InstallFiles", command=TRUSTING)
         said_next = run_phase(operator, *TRUSTING)
     assert "etcdup certs issue app" in said_next
-    assert "nothing to do: this phase is whole" in run_phase(operator, *TRUSTING), (
-        "the same again goes no further"
+    assert "nothing to do: this phase is complete" in run_phase(operator, *TRUSTING), (
+        "the same command must not start the next phase"
     )
     assert not old & read_served_fingerprints(operator)
     locked_out = operator.run(*RENEWED, "--yes")
@@ -59,8 +59,8 @@ def test_renewal_and_rotation_lose_no_write_and_reject_no_client(operator: Opera
     with clients(operator):  # the clients have certificates of the new CA
         apply_and_kill(operator, "RotateAuthority", command=RENEWED)
         apply_and_kill(operator, "RestartMember", command=RENEWED)
-        assert "the old CA is trusted no more" in run_phase(operator, *RENEWED)
-    assert "nothing to do: this phase is whole" in run_phase(operator, *RENEWED)
+        assert "no member trusts the old CA any more" in run_phase(operator, *RENEWED)
+    assert "nothing to do: this phase is complete" in run_phase(operator, *RENEWED)
     assert "nothing to do" in operator.apply()
     assert operator.run("certs", "list").returncode == 0
 
@@ -72,8 +72,8 @@ def check_old_client_stops_drop(operator: Operator) -> None:
         stopped = operator.run(*RENEWED, "--yes")
         assert stopped.returncode == 5, output_of(stopped)
         print(stopped.stderr)
-        assert "a client still shows a certificate of the old CA" in stopped.stderr
-        assert f"turned away {operator.lab.operator_address}" in stopped.stderr
+        assert "a client still uses a certificate of the old CA" in stopped.stderr
+        assert f"rejected {operator.lab.operator_address}" in stopped.stderr
         again = operator.run("apply", "--yes")
         assert again.returncode == 4, output_of(again)
         assert operator.lab.run(["sh", "-c", f"{etcdctl} put a b"]).stdout == "OK\n", "two members accept it"

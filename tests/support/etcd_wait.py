@@ -15,7 +15,7 @@ Answer = TypeVar("Answer")
 async def retry_while_refused(
     call: Callable[[], Awaitable[Answer]], *, while_told: str, timeout_s: float = 30.0
 ) -> Answer:
-    """Repeat a call while etcd refuses it with this text (`while_told`), and return its result. Other errors are raised."""
+    """Repeat a call while etcd refuses it with the text `while_told`, and return its result. Raise other errors."""
     async with asyncio.timeout(timeout_s):
         while True:
             try:
