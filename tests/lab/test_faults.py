@@ -89,7 +89,7 @@ def test_a_full_disk_is_safe_and_an_unmounted_disk_is_not_an_empty_one(operator:
 
     small.run(f"systemctl stop etcd; umount {DATA}")
     done = operator.run("apply", "--yes")
-    assert_stopped_safely(operator, done, f"infra2: {DATA} was a mount point", "mount the disk")
+    assert_stopped_safely(operator, done, f"infra2: {DATA} was a mount point", "mount the disk on infra2")
     assert small.run(f"ls {DATA}").stdout == "", "no member was started on the mount point"
     small.reboot()
     operator.wait_healthy()
@@ -110,7 +110,7 @@ def recover_from_full_disk(operator: Operator) -> None:
     assert done.returncode == 0, output_of(done)
     assert f"remove {incomplete}" in " ".join(done.stderr.split()), output_of(done)
     assert "The quorum is back. No data was lost, and nothing was rebuilt." in done.stderr
-    assert "infra3 cannot be reached" in done.stderr
+    assert "infra3 is not reachable" in done.stderr
     assert done.stdout.rstrip().endswith("cluster is degraded"), output_of(done)
     assert small.run(f"ls {DATA}").stdout.split() == [old.rpartition("/")[2], "lost+found", "member"]
     off.start()

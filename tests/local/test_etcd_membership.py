@@ -22,7 +22,7 @@ async def joining(cluster: EtcdCluster) -> AsyncIterator[tuple[Etcd, Etcd, int]]
         initial = {each.name: each.peer_url for each in cluster.members.values()}
         try:
             added = await retry_while_refused(
-                lambda: client.add_learner([member.peer_url], timeout_s=S), message="unhealthy cluster"
+                lambda: client.add_learner([member.peer_url], timeout_s=S), while_told="unhealthy cluster"
             )
             try:
                 cluster.start(member.name, initial=initial)
@@ -31,7 +31,7 @@ async def joining(cluster: EtcdCluster) -> AsyncIterator[tuple[Etcd, Etcd, int]]
                     yield client, learner, added.member_id
             finally:
                 await retry_while_refused(
-                    lambda: client.remove(added.member_id, timeout_s=S), message="unhealthy cluster"
+                    lambda: client.remove(added.member_id, timeout_s=S), while_told="unhealthy cluster"
                 )
         finally:
             cluster.discard(member)
@@ -42,7 +42,7 @@ async def test_a_learner_that_never_starts(cluster: EtcdCluster) -> None:
     async with cluster.client("m1") as client:
         url = "https://127.77.255.1:2380"
         learner = await retry_while_refused(
-            lambda: client.add_learner([url], timeout_s=S), message="unhealthy cluster"
+            lambda: client.add_learner([url], timeout_s=S), while_told="unhealthy cluster"
         )  # rule 25
         try:
             assert learner == ListedMember(learner.member_id, "", (url,), (), True)
@@ -72,7 +72,7 @@ async def test_a_learner_joins_and_is_promoted(cluster: EtcdCluster) -> None:
         assert await learner.get(b"nothing", linearizable=False, timeout_s=S) is None
 
         await retry_while_refused(
-            lambda: client.promote(member_id, timeout_s=S), message="in sync with leader"
+            lambda: client.promote(member_id, timeout_s=S), while_told="in sync with leader"
         )
         await wait_for_status(learner, lambda seen: not seen.is_learner)
         await learner.prove(b"proof", b"voter", timeout_s=S)

@@ -13,15 +13,15 @@ Answer = TypeVar("Answer")
 
 
 async def retry_while_refused(
-    call: Callable[[], Awaitable[Answer]], *, message: str, timeout_s: float = 30.0
+    call: Callable[[], Awaitable[Answer]], *, while_told: str, timeout_s: float = 30.0
 ) -> Answer:
-    """Repeat a call while etcd refuses it with this message, and return its result. Other errors are raised."""
+    """Repeat a call while etcd refuses it with the text `while_told`, and return its result. Raise other errors."""
     async with asyncio.timeout(timeout_s):
         while True:
             try:
                 return await call()
             except EtcdRefused as refused:
-                if message not in refused.message:
+                if while_told not in refused.message:
                     raise
             await asyncio.sleep(0.1)
 
