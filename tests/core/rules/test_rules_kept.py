@@ -105,3 +105,56 @@ def test_the_clients_to_restart_after_a_restore_are_named_in_order() -> None:
     programs = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
     positions = [_RESTART_WATCHERS.index(program) for program in programs]
     assert positions == sorted(positions)
+
+
+@pytest.mark.parametrize(
+    ("version", "checks"),
+    [
+        ("3.4.23", {"ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK": "true"}),
+        ("3.5.4", {"ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK": "true"}),
+        (
+            "3.5.5",
+            {
+                "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK": "true",
+                "ETCD_EXPERIMENTAL_COMPACT_HASH_CHECK_ENABLED": "true",
+            },
+        ),
+        ("3.6.14", {"ETCD_FEATURE_GATES": GATES}),
+        ("3.7.1", {"ETCD_FEATURE_GATES": GATES}),
+    ],
+)
+def test_corruption_checks_are_on_by_the_names_of_each_minor(version: str, checks: dict[str, str]) -> None:
+    """Rules 51 and 80."""
+    own = {name: value for name, value in variables(version).items() if "CHECK" in name or "GATES" in name}
+    assert own == checks
+
+
+@pytest.mark.parametrize("version", ["3.4.23", "3.5.33", "3.6.14", "3.7.1"])
+def test_defaults_that_differ_between_minors_are_set_alike(version: str) -> None:
+    """Rules 78, 87, 88 and 101. The election tick advance is on by default, and stays so."""
+    own = variables(version)
+    assert own["ETCD_SNAPSHOT_COUNT"] == "10000"
+    assert own.get("ETCD_PRE_VOTE") == ("true" if version.startswith("3.4.") else None)
+    assert "ETCD_INITIAL_ELECTION_TICK_ADVANCE" not in own
+    prefix = {"3.4": "", "3.5": "ETCD_EXPERIMENTAL_"}.get(version[:3], "ETCD_")
+    names = {name: value for name, value in own.items() if "WATCH_PROGRESS" in name}
+    assert names == ({f"{prefix}WATCH_PROGRESS_NOTIFY_INTERVAL": "5s"} if prefix else {})
+
+
+def test_metrics_are_on_loopback_and_clients_on_the_host() -> None:
+    """Rule 85."""
+    own = variables("3.6.14")
+    assert own["ETCD_LISTEN_METRICS_URLS"].startswith("http://127.0.0.1:")
+    urls = own["ETCD_LISTEN_CLIENT_URLS"].split(",")
+    assert all(url.startswith("https://") and "0.0.0.0" not in url for url in urls)
+    assert any(url.startswith("https://127.0.0.1:") for url in urls)
+
+
+def test_the_unit_is_hardened_and_starts_nothing_without_its_disk() -> None:
+    """Rule 89."""
+    wanted = {
+        "User=etcd", "NotifyAccess=main", "Restart=on-failure", "StartLimitIntervalSec=0", "LimitNOFILE=65536",
+        "OOMScoreAdjust=-999", "NoNewPrivileges=yes", "ProtectSystem=strict", "RequiresMountsFor=/var/lib/etcd",
+    }  # fmt: skip
+    assert wanted <= set(UNIT)
+    assert any(line.startswith("ExecStartPre=") and "/var/lib/etcd/member/wal" in line for line in UNIT)
