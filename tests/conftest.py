@@ -2,7 +2,7 @@
 
 The tests of one file go to one worker, so that a fixture of the file is made once. Tests marked `apart` share nothing,
 and each lab test has fresh machines: these go one by one to the next free worker. Tests marked `alone` measure times:
-scripts/test runs them at the end, with nothing beside them.
+scripts/test runs them at the end, one after the other.
 """
 
 import os

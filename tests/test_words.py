@@ -17,10 +17,10 @@ EXEMPT = ("STYLE.md", "tests/test_words.py")
 # Each is a regular expression, with what to write instead.
 WORDS = {
     r"whoever|whom": "clients that ..., operators who ...",
-    r"nobody|somebody": "no client, an operator",
+    r"nobody(?!:)|somebody": "no client, an operator",
     r"shall": "must, will",
     r"anew": "again",
-    r"(?<![.\-/])aside(?!-)": "rename to NAME.aside-TIME, archive",
+    r"(?<![.\-/`])aside(?![-`])": "rename to NAME.aside-TIME, archive",
     r"besides?": "next to, in addition to",
     r"of before": "previous",
     r"go(es)? on|went on": "continue, resume",

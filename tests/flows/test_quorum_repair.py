@@ -25,6 +25,7 @@ from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.flows.test_recover import BOTH, crash_survivor, lose_quorum, recover
 from tests.support.fake_world import RecordingReporter, spec_of, world_of
+from tests.support.kill_everywhere import kill_points
 from tests.support.observation_strategies import observations
 
 OLD_VERSION = "/opt/etcd/3.5.33/etcd"
@@ -195,7 +196,7 @@ async def test_after_a_kill_at_any_command_the_same_recover_finishes(
     whole, folder = start.copy_to("whole")
     await repair_quorum(spec, whole, folder)
     assert len(whole.commands) >= 2
-    for cut in range(1, len(whole.commands)):
+    for cut in kill_points(len(whole.commands)):
         network, folder = start.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises((Killed, EtcdupError)):

@@ -18,6 +18,7 @@ from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.fake_world import RecordingReporter, bring_up, machines_for, make_plan, spec_of, world_of
+from tests.support.kill_everywhere import kill_points
 from tests.support.observation_strategies import observations
 
 SPECS = [spec_of(1), spec_of(3)]
@@ -90,7 +91,7 @@ async def test_a_kill_at_any_command_leaves_the_rest_to_the_next_apply(
     whole, path = deepcopy(network), Path(shutil.copytree(folder, folder.with_name("whole")))
     await renew(spec_of(), whole, path)
     assert len(whole.commands) >= 6
-    for cut in range(1, len(whole.commands)):
+    for cut in kill_points(len(whole.commands)):
         cut_off, path = deepcopy(network), Path(shutil.copytree(folder, folder.with_name(str(cut))))
         cut_off.cut_after = cut
         with pytest.raises(Killed):

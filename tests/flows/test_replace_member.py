@@ -29,6 +29,7 @@ from tests.support.fake_world import (
     spec_of,
     world_of,
 )
+from tests.support.kill_everywhere import kill_points
 
 OLD, NEW = "192.168.8.67", "192.168.8.77"
 TEXT = """\
@@ -152,7 +153,7 @@ async def kill_everywhere(
     fresh = await bring_up_and_lose(start, loss)
     whole = copy_network(fresh, start, tmp_path / "whole")
     await replace(loss, whole, tmp_path / "whole")
-    for cut in range(1, len(whole.commands)):
+    for cut in kill_points(len(whole.commands)):
         folder = tmp_path / str(cut)
         network = copy_network(fresh, start, folder)
         network.cut_after = cut

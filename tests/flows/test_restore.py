@@ -20,7 +20,7 @@ from etcdup.testing.network import FakeNetwork, Killed
 from etcdup.testing.systemd import VOUCHED
 from tests.flows.test_destroy import contents
 from tests.support.fake_world import TOKEN, RecordingReporter, machines_for, make_plan, spec_of, world_of
-from tests.support.kill_everywhere import Start, apply_and_check, prepare_start
+from tests.support.kill_everywhere import Start, apply_and_check, kill_points, prepare_start
 
 CONTENT = b"/registry/a=1\n/registry/b=2\n"
 
@@ -142,7 +142,7 @@ async def test_after_a_kill_at_any_command_the_same_restore_finishes(
     await restore(spec, whole, folder, snapshot_in(folder))
     total = len(whole.commands)
     await assert_restored(spec, whole, folder)
-    for cut in range(1, total):
+    for cut in kill_points(total):
         network, folder = start.copy_to(str(cut))
         snapshot = snapshot_in(folder)
         network.cut_after = cut

@@ -18,7 +18,7 @@ from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.flows.test_restore import restore, snapshot_in
 from tests.support.fake_world import TOKEN, RecordingReporter, add_machines, spec_of, world_of
-from tests.support.kill_everywhere import apply_and_check, prepare_start
+from tests.support.kill_everywhere import apply_and_check, kill_points, prepare_start
 
 
 def read_marker(network: FakeNetwork, name: str) -> dict[str, object]:
@@ -53,7 +53,7 @@ async def test_a_new_member_has_the_history_and_its_restore_cannot_be_undone(tmp
     start.network.commands.clear()
     whole, folder = start.copy_to("whole")
     await replace_infra2(whole, folder)
-    for cut in range(1, len(whole.commands)):
+    for cut in kill_points(len(whole.commands)):
         network, folder = start.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):

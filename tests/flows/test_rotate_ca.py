@@ -16,7 +16,7 @@ from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.core.certs.test_connected_clients import ON_CLIENT, UNKNOWN, log_line
 from tests.support.fake_world import TOKEN, RecordingReporter, bring_up, make_plan, spec_of, world_of
-from tests.support.kill_everywhere import Start, apply_and_check, prepare_start
+from tests.support.kill_everywhere import Start, apply_and_check, kill_points, prepare_start
 
 SPEC = spec_of()
 STAGES: tuple[RotationStage, ...] = ("trust", "sign", "drop")
@@ -118,7 +118,7 @@ async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: RotationSta
     whole, path = here.copy_to("whole")
     assert await rotate(whole, path) == stage
     assert len(whole.commands) >= 6
-    for cut in range(1, len(whole.commands)):
+    for cut in kill_points(len(whole.commands)):
         for finish in ("rotate", "apply"):
             cut_off, path = here.copy_to(f"{cut}-{finish}")
             cut_off.cut_after = cut
@@ -291,7 +291,7 @@ async def test_a_kill_at_any_command_of_the_way_back(start: Start) -> None:
     whole, path = half.copy_to("whole")
     await rotate(whole, path, keep=True)
     assert len(whole.commands) >= 2
-    for cut in range(1, len(whole.commands)):
+    for cut in kill_points(len(whole.commands)):
         network, folder = half.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):

@@ -16,7 +16,7 @@ from etcdup.testing.network import FakeNetwork, Killed
 from tests.flows.test_destroy import contents
 from tests.flows.test_restore import cluster_of, cut_power, old_logs, restore, snapshot_in
 from tests.support.fake_world import RecordingReporter, make_plan, spec_of, world_of
-from tests.support.kill_everywhere import Start, apply_and_check, prepare_start
+from tests.support.kill_everywhere import Start, apply_and_check, kill_points, prepare_start
 
 
 async def undo_restore(spec: Spec, network: FakeNetwork, folder: Path, run: int = 7) -> Plan:
@@ -98,7 +98,7 @@ async def test_a_restore_can_be_undone_after_a_kill_at_any_command(tmp_path: Pat
     whole, folder = start.copy_to("whole")
     await restore(spec, whole, folder, snapshot_in(folder))
     # At every second cut all hosts lose their power, so that every enabled unit starts by itself.
-    for cut in range(1, len(whole.commands)):
+    for cut in kill_points(len(whole.commands)):
         network, folder = start.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):
@@ -119,7 +119,7 @@ async def test_after_a_kill_at_any_command_the_same_undo_resumes(tmp_path: Path)
     start.network.commands.clear()
     whole, folder = start.copy_to("whole")
     await undo_restore(spec, whole, folder)
-    for cut in range(1, len(whole.commands)):
+    for cut in kill_points(len(whole.commands)):
         network, folder = start.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):

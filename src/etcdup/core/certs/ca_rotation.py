@@ -217,10 +217,8 @@ def pki_with_old_ca(spec: Spec, observed: Observed) -> PkiSeen:
         ),
         "",
     )
-    trusted = (
-        *pki.trusted,
-        *pki.trusted,
-    )  # The first entry stands for the old CA: its certificate is in no file here yet.
+    # The first entry represents the old CA, whose certificate is in no file of the PKI any more.
+    trusted = (*pki.trusted, *pki.trusted)
     past, trust = pki.past | set(pki.trust.values()), dict.fromkeys(pki.trust, digest)
     return replace(pki, successor=pki.trusted[0], trusted=trusted, trust=trust, past=past)
 
