@@ -1,4 +1,4 @@
-"""Changing the membership of real clusters through remote/etcd/grpc_client.py."""
+"""Change the membership of real clusters with remote/etcd/grpc_client.py."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -16,17 +16,17 @@ S = 10.0  # more than any call here needs
 
 @contextlib.asynccontextmanager
 async def joining(cluster: EtcdCluster) -> AsyncIterator[tuple[Etcd, Etcd, int]]:
-    """A client of m1, one of a running learner, and its ID. Afterwards there is no such member any more."""
+    """Yield a client of m1, a client of a running learner, and its ID. The member is removed afterwards."""
     async with cluster.client("m1") as client:
-        place = cluster.new_member()
-        initial = {member.name: member.peer_url for member in cluster.members.values()}
+        member = cluster.new_member()
+        initial = {each.name: each.peer_url for each in cluster.members.values()}
         try:
             added = await retry_while_refused(
-                lambda: client.add_learner([place.peer_url], timeout_s=S), while_told="unhealthy cluster"
+                lambda: client.add_learner([member.peer_url], timeout_s=S), while_told="unhealthy cluster"
             )
             try:
-                cluster.start(place.name, initial=initial)
-                async with cluster.client(place.name) as learner:
+                cluster.start(member.name, initial=initial)
+                async with cluster.client(member.name) as learner:
                     await wait_for_status(learner, lambda seen: seen.is_learner)
                     yield client, learner, added.member_id
             finally:
@@ -34,7 +34,7 @@ async def joining(cluster: EtcdCluster) -> AsyncIterator[tuple[Etcd, Etcd, int]]
                     lambda: client.remove(added.member_id, timeout_s=S), while_told="unhealthy cluster"
                 )
         finally:
-            cluster.discard(place)
+            cluster.discard(member)
     cluster.wait_healthy()
 
 
