@@ -117,3 +117,12 @@ def test_the_index_lists_each_page_of_docs() -> None:
 def test_the_readme_is_short_and_is_among_the_pages() -> None:
     assert CHECKOUT / "README.md" in PAGES
     assert len((CHECKOUT / "README.md").read_text().splitlines()) < README_LINES
+
+
+def test_each_test_of_the_track_record_exists() -> None:
+    record = (CHECKOUT / "tests/README.md").read_text().partition("## Track record")[2]
+    named = re.findall(r"`(test_\w+)` \|$", record, flags=re.MULTILINE)
+    sources = (path.read_text() for path in CHECKOUT.glob("tests/**/test_*.py"))
+    tests = {name for source in sources for name in re.findall(r"def (test_\w+)", source)}
+    assert named
+    assert [name for name in named if name not in tests] == []

@@ -243,3 +243,18 @@ async def test_a_separate_wal_directory_is_exchanged_with_the_data(tmp_path: Pat
         kept = network.machines[name].file("/var/lib/etcd-log/wal.aside-1/0.wal")
         assert kept is not None
         assert kept.content == log.content
+
+
+async def test_a_restore_stops_the_leader_after_the_other_members(tmp_path: Path) -> None:
+    """A leader that is stopped together with the others waits seven seconds to transfer its leadership."""
+    spec = spec_of(3)
+    start = await prepare_start(spec, spec, tmp_path)
+    network, folder = start.copy_to("one")
+    observed = await observe(world_of(spec, network, folder))
+    (leader,) = (name for name, seen in observed.answering().items() if seen.leader_id == seen.member_id)
+    network.commands.clear()
+    await restore(spec, network, folder, snapshot_in(folder))
+    stopped = [name for name, argv in network.commands if argv[:2] == ("systemctl", "stop")][:3]
+    assert sorted(stopped) == [host.name for host in spec.hosts]
+    assert stopped[-1] == leader
+    assert leader != spec.hosts[-1].name, "the order of the hosts must not explain it"

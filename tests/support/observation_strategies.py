@@ -108,7 +108,7 @@ def files(spec: Spec, name: str) -> st.SearchStrategy[dict[str, FileSeen]]:
         file.path: st.sampled_from(
             [
                 FileSeen(file.path, file.sha256 or "11", file.mode, file.owner, "text"),
-                FileSeen(file.path, "22", 0o777, "nobody:nogroup", "ETCD_NAME=other\n"),
+                FileSeen(file.path, "22", 0o777, "daemon:daemon", "ETCD_NAME=other\n"),
             ]
         )
         for file in wanted
