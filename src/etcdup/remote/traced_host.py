@@ -39,10 +39,6 @@ class TracedHost:
         self._host = host
         self._trace = trace
 
-    @property
-    def near(self) -> bool:
-        return bool(getattr(self._host, "near", False))
-
     async def run(
         self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = COMMAND_TIMEOUT_S
     ) -> Result:
