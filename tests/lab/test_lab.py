@@ -229,8 +229,8 @@ def test_a_shifted_clock_applies_over_ssh_and_under_sudo(lab: Lab, machines: lis
 
 def test_a_command_has_status_output_environment_and_user(lab: Lab) -> None:
     script = "cat; echo $WORD; id -un; exit 3"
-    done = lab.run(["sh", "-c", script], env={"WORD": "x"}, user="daemon", stdin="in\n")
-    assert (done.returncode, done.stdout) == (3, "in\nx\ndaemon\n")
+    done = lab.run(["sh", "-c", script], env={"WORD": "x"}, user="nobody", stdin="in\n")
+    assert (done.returncode, done.stdout) == (3, "in\nx\nnobody\n")
 
 
 def test_popen_has_the_pid_of_the_command(lab: Lab) -> None:
