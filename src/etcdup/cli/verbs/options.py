@@ -93,7 +93,7 @@ def output_options() -> list[click.Option]:
             is_flag=True,
             expose_value=False,
             callback=_set_quiet,
-            help="Print only errors and data, and ask for no confirmation.",
+            help="Print only errors and data. A question is an error: pass `--yes` to answer it.",
         ),
         click.Option(
             ["--log-file"],

@@ -52,6 +52,11 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.use_local_subchannel_pool", 1),  # A new client makes a new handshake (rule 17).
 )
 
+# A snapshot is the only large stream. Without a fixed window gRPC lets it grow with the throughput, and memory with it.
+_SNAPSHOT_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 4 << 20),
+)
 # An alarm in the errors of a Status. It may have no member (rule 82). 3.7 writes one or two spaces.
 _ALARM = re.compile(r"(?:memberID:(\d+)\s+)?alarm:(\w+)")
 
@@ -228,7 +233,8 @@ class Etcd:
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         from etcdup.remote.etcd.snapshot_stream import stream_snapshot
 
-        channel = grpc.secure_channel(self._target, self._credentials, self._options)
+        options = [*self._options, *_SNAPSHOT_OPTIONS]
+        channel = grpc.secure_channel(self._target, self._credentials, options)
         async with aclosing(stream_snapshot(self.name, channel, timeout_s=timeout_s)) as pieces:
             async for piece in pieces:
                 yield piece
