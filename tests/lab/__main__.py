@@ -1,4 +1,7 @@
-"""`python -m tests.lab up`: run a lab to try things by hand, until Ctrl-C. `drill`: run the lost-quorum guide."""
+"""`python -m tests.lab up`: run a lab to try things by hand, until Ctrl-C. `drill`: run the lost-quorum guide.
+
+`prepare` builds the image of the machines and the package repository before the tests start.
+"""
 
 import argparse
 import signal
@@ -9,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from tests.lab import OPER_PASSWORD, Lab, LabError, why_not
 from tests.lab.lost_quorum_drill import run_drill
+from tests.lab.package_repository import package_repository
 
 INTRODUCTION = """\
 {count} machines, ready after {seconds:.1f} s.
@@ -54,13 +58,16 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     bring_up = verbs.add_parser("up", help="start machines and keep them until Ctrl-C")
     bring_up.add_argument("--machines", type=int, default=3, metavar="N")
+    verbs.add_parser("prepare", help="build the image of the machines and the package repository")
     verbs.add_parser("drill", help="run the commands of docs/guides/lost-quorum.md on three machines")
     arguments = parser.parse_args()
     if reason := why_not():
         print(f"the lab cannot run on this computer: {reason}", file=sys.stderr)
         return 1
     try:
-        if arguments.verb == "drill":
+        if arguments.verb == "prepare":
+            package_repository()
+        elif arguments.verb == "drill":
             drill()
         else:
             up(arguments.machines)
