@@ -7,6 +7,7 @@ import pytest
 from etcdup.core.plan.plan import Plan
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.fake_world import bring_up, machines_for, make_plan, spec_of
+from tests.support.kill_everywhere import kill_points
 
 
 def end_state(network: FakeNetwork) -> dict[str, object]:
@@ -32,6 +33,7 @@ async def test_bare_machines_become_a_healthy_cluster(tmp_path: Path, size: int)
     assert left.steps == ()
 
 
+@pytest.mark.quick
 async def test_a_kill_after_any_command_is_finished_by_the_next_apply(tmp_path: Path) -> None:
     spec = spec_of(3)
     whole = machines_for(spec)
@@ -39,7 +41,7 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_apply(tmp_path: 
     await bring_up(spec, whole, tmp_path / "whole")
     total = len(whole.commands)
     assert total > 60
-    for cut in range(1, total):
+    for cut in kill_points(total):
         network = machines_for(spec)
         folder = tmp_path / str(cut)
         folder.mkdir()

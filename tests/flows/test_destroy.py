@@ -14,6 +14,7 @@ from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.fake_world import TOKEN, RecordingReporter, machines_for, planner_of, spec_of, world_of
+from tests.support.kill_everywhere import kill_points
 
 
 async def bring_up(spec: Spec, network: FakeNetwork, folder: Path, token: str = TOKEN) -> None:
@@ -93,6 +94,7 @@ async def test_the_archived_paths_exist(tmp_path: Path) -> None:
         assert network.machines["infra1"].is_dir(path), path
 
 
+@pytest.mark.quick
 async def test_a_kill_after_any_command_is_finished_by_the_next_destroy(tmp_path: Path) -> None:
     spec = spec_of(3)
     whole = machines_for(spec)
@@ -101,7 +103,7 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_destroy(tmp_path
     await destroy(spec, whole, tmp_path)
     total = len(whole.commands)
     assert total >= 3 * 8
-    for cut in range(1, total + 1):
+    for cut in kill_points(total + 1):
         network = machines_for(spec)
         folder = tmp_path / str(cut)
         folder.mkdir()

@@ -85,6 +85,7 @@ async def test_with_days_all_leaves_are_renewed_and_nothing_is_restarted(
     assert kinds(await make_plan(spec_of(), network, folder)) == []
 
 
+@pytest.mark.quick
 async def test_a_kill_at_any_command_leaves_the_rest_to_the_next_apply(
     network: FakeNetwork, folder: Path
 ) -> None:

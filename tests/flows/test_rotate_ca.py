@@ -107,6 +107,7 @@ async def test_three_runs_replace_the_ca(start: Start) -> None:
     assert stage_of(network, folder) == "trust"
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: RotationStage) -> None:
     """The next run, or an apply, finishes this phase and does not start the next one."""

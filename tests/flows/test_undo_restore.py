@@ -111,6 +111,7 @@ async def test_a_restore_can_be_undone_after_a_kill_at_any_command(tmp_path: Pat
         await assert_old(spec, start, network, folder)
 
 
+@pytest.mark.quick
 async def test_after_a_kill_at_any_command_the_same_undo_resumes(tmp_path: Path) -> None:
     """Once the last member is started, nothing is left to undo."""
     spec, start = await prepare_old_cluster(3, tmp_path)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,3 +113,10 @@ def kill_points(commands: int, stride: int = 1) -> range:
     `make quick` kills only after every seventh of them.
     """
     return range(1, commands, stride * int(os.environ.get(STRIDE_VARIABLE, "1")))
+
+
+def quick_first(*cases: object) -> list[Any]:
+    """Return the cases for `parametrize`. Only the first one runs in `make quick`."""
+    first, *others = cases
+    values = first if isinstance(first, tuple) else (first,)
+    return [pytest.param(*values, marks=pytest.mark.quick), *others]

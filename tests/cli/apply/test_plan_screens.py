@@ -32,6 +32,8 @@ from tests.support.fake_world import (
     world_of,
 )
 
+pytestmark = pytest.mark.quick
+
 PLAIN = Paint(False)
 WIDTHS = (80, 120)
 

@@ -32,6 +32,8 @@ from tests.support.fake_world import (
     world_of,
 )
 
+pytestmark = pytest.mark.quick
+
 PLAIN, COLOURED = Paint(False), Paint(True)
 
 
