@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from etcdup.cli.views.check_view import check_json, render_check
 from etcdup.cli.views.health_view import render_health, verdict
 from etcdup.cli.views.plan_view import render_plan, render_refusal
