@@ -146,7 +146,7 @@ async def test_a_disk_is_used_only_if_its_log_is_newer_than_every_snapshot(
 @pytest.mark.parametrize(
     ("change", "message", "hint"),
     [
-        (fill_disk, "not enough free space on infra1 for a copy of its data", "restore the newest backup"),
+        (fill_disk, "infra1: /var/lib/etcd has ", "restore the newest backup"),
         (remove_etcd, "infra1 has the data of a member and no etcd binary", "restore the newest backup"),
     ],
 )
