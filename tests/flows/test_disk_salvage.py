@@ -201,7 +201,7 @@ async def test_if_its_ports_are_taken_the_salvage_starts_again_on_other_ports(tm
     with pytest.raises(EtcdupError, match="does not serve the copy of infra1's data: it has ended") as caught:
         await recover(spec, whole, folder)
     assert "address already in use" in caught.value.detail
-    assert "The data was not changed. Without this data, restore the newest backup" in caught.value.hint
+    assert "etcdup did not change the data. Without this data, restore the newest backup" in caught.value.hint
     holds = [number for number, (_, argv) in enumerate(whole.commands, 1) if argv[0] == "hold"]
     assert len(holds) == ATTEMPTS
     assert_nothing_left(whole)

@@ -185,7 +185,7 @@ async def test_old_members_that_start_together_are_cleared_before_any_other_step
         assert "it continues as prod-recovered-1 on infra1" in infra2.log[-1]
         explained = explain_log(infra2.log)
         assert explained is not None
-        assert "belongs to a cluster that was superseded" in explained[0].problem
+        assert "of a cluster that a restore or a recovery replaced" in explained[0].problem
         silent = (await observe(world_of(spec, network, folder))).members["infra2"]
         assert isinstance(silent, MemberSilent)
         assert "`etcdup apply` archives it" in silent.why
