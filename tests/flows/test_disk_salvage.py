@@ -146,7 +146,7 @@ async def test_a_disk_is_used_only_if_its_log_is_newer_than_every_snapshot(
 @pytest.mark.parametrize(
     ("change", "message", "hint"),
     [
-        (fill_disk, "not enough free space on infra1 for a copy of its data", "restore the newest backup"),
+        (fill_disk, "infra1: /var/lib/etcd has ", "restore the newest backup"),
         (remove_etcd, "infra1 has the data of a member and no etcd binary", "restore the newest backup"),
     ],
 )
@@ -201,7 +201,7 @@ async def test_if_its_ports_are_taken_the_salvage_starts_again_on_other_ports(tm
     with pytest.raises(EtcdupError, match="does not serve the copy of infra1's data: it has ended") as caught:
         await recover(spec, whole, folder)
     assert "address already in use" in caught.value.detail
-    assert "The data was not changed. Without this data, restore the newest backup" in caught.value.hint
+    assert "etcdup did not change the data. Without this data, restore the newest backup" in caught.value.hint
     holds = [number for number, (_, argv) in enumerate(whole.commands, 1) if argv[0] == "hold"]
     assert len(holds) == ATTEMPTS
     assert_nothing_left(whole)

@@ -130,8 +130,9 @@ async def test_if_a_disk_would_stay_full_nothing_is_removed(tmp_path: Path) -> N
     assert not can_free_enough(observed.reachable()["infra2"], spaces["infra2"])
     (reason,) = refuse_rebuild(spec, observed, spaces)
     assert reason.hint == (
-        "the disk of infra2 is full: free 64.0 MiB of disk space in /var/lib/etcd, then run `etcdup apply`. etcdup "
-        "does not remove the old data there, only you may move it: /var/lib/etcd.aside-20260101T000000Z (2.0 MiB)"
+        "the disk of infra2 is full: free 64.0 MiB on the file system of /var/lib/etcd, then run `etcdup apply`. "
+        "etcdup never removes this old data, but you can move it to another disk: "
+        "/var/lib/etcd.aside-20260101T000000Z (2.0 MiB)"
     )
     assert network.commands == []
 

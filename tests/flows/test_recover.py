@@ -185,7 +185,7 @@ async def test_old_members_that_start_together_are_cleared_before_any_other_step
         assert "it continues as prod-recovered-1 on infra1" in infra2.log[-1]
         explained = explain_log(infra2.log)
         assert explained is not None
-        assert "belongs to a cluster that was superseded" in explained[0].problem
+        assert "of a cluster that a restore or a recovery replaced" in explained[0].problem
         silent = (await observe(world_of(spec, network, folder))).members["infra2"]
         assert isinstance(silent, MemberSilent)
         assert "`etcdup apply` archives it" in silent.why
@@ -235,7 +235,7 @@ async def test_too_little_free_space_for_a_copy_is_refused_before_any_member_sto
     assert refuse_recovery_copies(one.spec, observed, snapshot, "prod-new", sizes) == ()
     network.machines["infra1"].free_bytes = space_needed(snapshot)
     (reason,) = refuse_recovery_copies(one.spec, await observe(one), snapshot, "prod-new", sizes)
-    assert reason.message.startswith("not enough free space on infra1 for a copy of its data")
+    assert reason.message.startswith("infra1: /var/lib/etcd has ")
     assert "--without-copy" in reason.hint
     assert network.commands == []
     plan = plan_recovery(one.spec, await observe(one), snapshot, "prod-new", "aside-1", (), copies=False)

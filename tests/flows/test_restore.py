@@ -167,7 +167,7 @@ async def test_apply_refuses_during_a_restore_and_its_hint_names_restore(tmp_pat
     network.restart_etcdup()
     answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Refusal)
-    assert "a restore of cluster prod was started and is not finished" in answer.reasons[0].message
+    assert "a restore, recovery or undo of cluster prod is not finished" in answer.reasons[0].message
     assert "etcdup restore" in answer.reasons[0].hint
 
 
@@ -190,7 +190,7 @@ def fill_disk(network: FakeNetwork) -> None:
     ("harm", "made_by", "message"),
     [
         (disconnect_host, "3.6.0", "infra2 cannot be reached"),
-        (fill_disk, "3.6.0", "not enough free space on infra2"),
+        (fill_disk, "3.6.0", "infra2: /var/lib/etcd has 1000 B of free space"),
         (None, "3.7.0", "the snapshot is from etcd 3.7, and `version` in cluster.yaml is 3.6.14"),
     ],
 )

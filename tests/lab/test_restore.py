@@ -43,7 +43,7 @@ def test_a_snapshot_is_restored_to_the_same_hosts_others_five_and_three(operator
             apply_and_kill(operator, step, command=("restore", str(path)), confirm=YES)
         middle = operator.run("apply", "--yes")
         assert middle.returncode == 4, output_of(middle)
-        assert "was started and is not finished" in middle.stderr, output_of(middle)
+        assert "is not finished on" in middle.stderr, output_of(middle)
         done = restore(operator, str(path))
         assert "kube-apiserver" in done.stderr, output_of(done)
         first = read_revision(operator)

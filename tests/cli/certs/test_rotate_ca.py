@@ -57,7 +57,7 @@ def test_the_certificates_and_then_the_ca_are_replaced(up: Etcdup) -> None:
     )
     assert b"ENCRYPTED" in (pki / "next-ca-key.pem").read_bytes()
     assert len(serials(up, "ca")) == 2
-    assert "Does each consumer" not in run_certs(up, "rotate-ca", "--yes", code=4).stderr
+    assert "Does each consumer trust" not in run_certs(up, "rotate-ca", "--yes", code=4).stderr
     assert "the new CA does not sign yet" in (
         run_certs(up, "rotate-ca", "--yes", "--consumers-have", "certs", code=2).stderr
     )

@@ -22,7 +22,7 @@ from tests.support.expired_certs import issue_expired_leaves
 from tests.support.keyboard import CTRL_C, run_interactively
 
 YES = ("--yes-recover", "demo")
-NAME_PROMPT = "Type the cluster's name to rebuild it (demo): "
+NAME_PROMPT = "Type the name of the cluster to confirm (demo): "
 PATIENCE_S = 90.0
 VERSION_OF_FIVE = "3.7.1"
 # The recovery is killed at a step of each kind. The same command resumes each time.
@@ -113,7 +113,7 @@ def test_expired_certificates_are_renewed_and_stopped_members_started(up: Etcdup
 
     done = up("recover", *YES)
     assert done.returncode == 0, done.stderr
-    assert "etcdup first tries steps that lose no data" in " ".join(done.stderr.split())
+    assert "this plan loses no data and does not rebuild the cluster" in " ".join(done.stderr.split())
     assert "The quorum is back. No data was lost, and nothing was rebuilt." in done.stderr
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
     assert read_cluster_id(up) == before
@@ -134,7 +134,7 @@ def test_members_that_run_and_do_not_respond_are_refused(up: Etcdup) -> None:
             os.kill(pid_of(up, number), signal.SIGCONT)
     assert done.returncode == 4, done.stderr
     assert "nothing is lost: infra1, infra2, infra3 can be reached and have their data" in done.stderr
-    assert "run `journalctl -u etcd` on infra2: its etcd runs and does not answer" in done.stderr
+    assert "run `journalctl -u etcd` on infra2 to see why its etcd runs and does not answer" in done.stderr
     (refused,) = json.loads(done.stdout)["error"]["refused"]
     assert refused["rules"] == [62, 68]
 

@@ -21,7 +21,7 @@ from tests.support.keyboard import CTRL_C, run_interactively
 VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
 YES = ("--yes-restore", "demo")
 UNDO = ("restore", "--undo", *YES)
-NAME_PROMPT = "Type the cluster's name to replace its data (demo): "
+NAME_PROMPT = "Type the name of the cluster to confirm (demo): "
 KILL_VERSIONS = ("3.5.33", "3.6.14", "3.7.1")
 # The verb is killed at a step of each kind. The same command resumes each time.
 KILL_STEPS = (
@@ -194,7 +194,7 @@ def _assert_others_refused(up: Etcdup) -> None:
     """The markers say that a restore is in progress."""
     middle = up("apply", "--yes")
     assert middle.returncode == 4, middle.stderr
-    assert "a restore of cluster demo was started and is not finished" in middle.stderr
+    assert "a restore, recovery or undo of cluster demo is not finished" in middle.stderr
     refused = up("backup", "now")
     assert (refused.returncode, "is not finished" in refused.stderr) == (4, True), refused.stderr
 

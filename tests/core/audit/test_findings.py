@@ -271,7 +271,7 @@ def test_leader_changes_that_could_not_be_read_are_reported(healthy: Evidence) -
 @pytest.mark.parametrize(
     ("alarm", "words"),
     [
-        ("CORRUPT on member 1", ("`etcdup member replace NAME`", "alarm disarm")),
+        ("CORRUPT on member 1", ("member remove ID", "alarm disarm", "`etcdup apply`")),
         ("NOSPACE", ("compaction REVISION", "defrag", "alarm disarm")),
         ("STRANGE", ("alarm list",)),
     ],

@@ -80,7 +80,7 @@ def test_the_path_is_one_minor_at_a_time(running: str, wanted: str, path: str) -
         ("3.5.33", "3.4.45", "cannot downgrade a cluster from 3.5 to 3.4", "restore a snapshot"),
         ("3.6.14", "3.4.45", "cannot downgrade a cluster from 3.6 to 3.4", "restore a snapshot"),
         ("3.5.33 3.6.14", "3.4.45", "cannot downgrade a cluster from 3.5 to 3.4", "restore a snapshot"),
-        ("3.4.23 3.6.14", "3.6.14", "more than one minor apart", "members of 3.4 to 3.5 by hand"),
+        ("3.4.23 3.6.14", "3.6.14", "more than one minor apart", "members of 3.4 to 3.5 without etcdup"),
         ("3.7.1 3.8.0", "3.8.0", "3.8.0 is newer than any", "a newer etcdup"),
     ],
 )

@@ -106,6 +106,6 @@ def test_an_old_copy_can_be_deleted_on_a_full_disk_and_old_data_cannot(tmp_path:
     kept = f"{data}/aside-20260101T000000Z" if mount else f"{data}.aside-20260101T000000Z"
     for folder in (str(data), copy, f"{copy}.part", kept):
         Path(folder, "member").mkdir(parents=True)
-    argv = ["sh", "-c", DISK_SPACE_SCRIPT, "room", str(data), str(tmp_path / "opt")]
+    argv = ["sh", "-c", DISK_SPACE_SCRIPT, "disk-space", str(data), str(tmp_path / "opt")]
     room = parse_disk_space(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
     assert (set(room.spare), set(room.kept)) == ({copy, f"{copy}.part"}, {kept})

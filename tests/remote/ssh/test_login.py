@@ -114,7 +114,7 @@ async def test_a_server_that_never_answers_is_a_timeout(sshd: Sshd) -> None:
             ssh = sshd.ssh(port=silent.getsockname()[1], connect_timeout="1s")
             error = await expect_refusal(sshd.host(), ssh)
     assert type(error) is ConnectFailed
-    assert "accepted the connection, but no login within 1 s" in error.message
+    assert "accepted the connection, but the login did not end within 1 s" in error.message
 
 
 async def test_dropped_packets_are_a_timeout(sshd: Sshd) -> None:

@@ -16,7 +16,11 @@ def destroy_cluster(file: Path, name: str | None) -> int:
     """Stop the cluster for good. `name` is its name if the operator confirmed with an option."""
     session = Session.begin(file, named=name)
     run = ChangeRun(session, "destroy")
-    confirm = ClusterName(session.spec.name, "destroy", "stop it for good")
+    cluster = session.spec.name
+    effect = (
+        f"This stops cluster {cluster} permanently and archives its data on each host. Nothing is deleted."
+    )
+    confirm = ClusterName(cluster, "destroy", effect)
     return run.run_to_exit(_destroy(run, None if name is not None else confirm))
 
 

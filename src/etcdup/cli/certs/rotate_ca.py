@@ -12,6 +12,7 @@ from etcdup.cli.views.health_view import render_health
 from etcdup.cli.views.rotation_view import (
     CONFIRMATIONS,
     NEXT_STAGE,
+    READY_QUESTIONS,
     Connected,
     continue_hint,
     finished_lines,
@@ -121,7 +122,7 @@ async def _confirm_consumers(
     if not terminal.can_confirm:
         message = "consumers have to be ready before this phase, and you have not confirmed it"
         raise_refusal(Refusal(session.spec.name, (Refused(message, hint=continue_hint(stage)),)))
-    if not await terminal.confirm("Does each consumer have it?"):
+    if not await terminal.confirm(READY_QUESTIONS[stage]):
         raise Interrupted("nothing was changed")
 
 

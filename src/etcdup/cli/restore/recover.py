@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
 from pathlib import Path
 
 from etcdup.cli.run.change import Change, ChangeRun, ClusterName, YesNo, make_plan, run_change
@@ -82,7 +81,7 @@ async def _repair_quorum(run: ChangeRun, world: World, observed: Observed, *, su
     plan = make_plan(planner, observed)
     if plan.is_empty:
         raise_refusal(Refusal(spec.name, refuse_rebuild(spec, observed, disks)))
-    question = YesNo("Apply this plan, which loses no data?", f"--yes-recover {spec.name}")
+    question = YesNo("This plan loses no data. Apply it?", f"--yes-recover {spec.name}")
     change = Change(planner, None if sure else question, prove=False)
     return await run_change(run, world, change, plan, observed) is not None
 
@@ -118,16 +117,20 @@ async def _rebuild(
     ):
         raise_refusal(Refusal(spec.name, reasons))
     fenced = await _confirm_powered_off(run, observed, fenced)
-    confirm = None if sure else _ask_name(spec.name, "rebuild it")
+    otherwise = "nothing was changed"
     if logs := await _read_logs(run, world, observed, copies=copies):
         chosen = await _salvage(run, world, observed, logs, fenced, sure=sure)
-        declined = f"nothing was rebuilt; etcd is stopped, and its data is unchanged; {run.resume_hint()}"
-        confirm = confirm and replace(confirm, otherwise=declined)
+        otherwise = f"nothing was rebuilt; etcd is stopped, and its data is unchanged; {run.resume_hint()}"
     else:
         async with terminal.wait_notice("saving a snapshot of each surviving member"):
             chosen = await choose_source(world, observed, fenced, terminal.report)
     if chosen is None:
         return
+    effect = (
+        f"This rebuilds cluster {spec.name} on {chosen.host} alone. It stops each old member that etcdup can reach, "
+        "and archives its data."
+    )
+    confirm = None if sure else ClusterName(spec.name, "recover", effect, otherwise)
     terminal.say(f"A snapshot of the data of {chosen.host} is in {chosen.path}.")
     one = world_of_one(world, observed, chosen.host, fenced)
     notes = recovery_notes(spec, observed, chosen.host, fenced, salvaged=chosen.salvaged)
@@ -142,17 +145,14 @@ async def _rebuild(
             terminal.say(line)
 
 
-def _ask_name(cluster: str, what: str) -> ClusterName:
-    return ClusterName(cluster, "recover", what)
-
-
 async def _confirm_powered_off(run: ChangeRun, observed: Observed, fenced: Set[str]) -> Set[str]:
     """Ask the operator to name each unreachable host as powered off (rule 65). Return all hosts that are named."""
     for name in sorted(observed.unreachable().keys() - fenced):
         if run.report is not None or not run.terminal.can_confirm:
             break
         run.terminal.say(
-            f"{name} is not reachable. If it still runs, it must not serve its old data to clients."
+            f"{name} is not reachable, so etcdup cannot stop its member. If the host still runs, clients can write to "
+            f"the old cluster there. After your answer, etcdup treats {name} as powered off."
         )
         typed = await run.terminal.ask(f"Power it off, then type its name ({name}): ")
         if typed != name:
@@ -186,7 +186,11 @@ async def _salvage(
     """Take a snapshot from the disk of a member that does not respond. Return None if the plan was only shown."""
     one, planner, chosen = await prepare_salvage(world, observed, logs, fenced, run.terminal.report)
     observed = await run.session.observe(one)
-    confirm = None if sure else _ask_name(world.spec.name, "stop etcd and copy its data from the disk")
+    effect = (
+        "This stops etcd on each host that etcdup can reach, and takes a snapshot from a copy of the data of "
+        f"{chosen.host}. The data itself is not changed. Then etcdup shows the next plan and asks again."
+    )
+    confirm = None if sure else ClusterName(world.spec.name, "recover", effect)
     change, plan = Change(planner, confirm, prove=False), make_plan(planner, observed)
     return chosen if await run_change(run, one, change, plan, observed) is not None else None
 
@@ -223,7 +227,7 @@ def _next_steps(name: str, chosen: str) -> tuple[str, ...]:
     return (
         "",
         f"Cluster {name} serves clients again, with {chosen} as its only member. It cannot lose a member yet.",
-        "Give the addresses of the lost hosts to new machines, or name other hosts in cluster.yaml. Then run "
-        "`etcdup apply`, which adds them one by one.",
+        "Start new machines with the addresses of the lost hosts, or write other hosts into cluster.yaml. Then run "
+        "`etcdup apply`, which adds the new members one by one.",
         f"Restart all clients that watch the cluster: {WATCHERS_TO_RESTART}.",
     )

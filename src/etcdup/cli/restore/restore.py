@@ -44,7 +44,7 @@ def restore_cluster(
         snapshot, origin or session.spec.name, Identity.read(identity) if identity else None
     )
     run = ChangeRun(session, f"restore {source.named}", as_json=as_json)
-    confirm = None if name is not None else _ask_name(session)
+    confirm = None if name is not None else _ask_name(session, _restore_effect(session, source))
 
     async def restore() -> None:
         with scratch_folder("restore") as folder:
@@ -69,15 +69,29 @@ def undo_restore(file: Path, name: str | None, *, as_json: bool = False) -> int:
     def choose(observed: Observed) -> Change:
         return Change(
             _undo_planner(session, observed),
-            None if name is not None else _ask_name(session),
+            None if name is not None else _ask_name(session, _undo_effect(session)),
             after=lambda plan: _undone_lines(session, plan),
         )
 
     return run.run_to_exit(converge(run, choose))
 
 
-def _ask_name(session: Session) -> ClusterName:
-    return ClusterName(session.spec.name, "restore", "replace its data")
+def _ask_name(session: Session, effect: str) -> ClusterName:
+    return ClusterName(session.spec.name, "restore", effect)
+
+
+def _restore_effect(session: Session, source: SnapshotSource) -> str:
+    return (
+        f"This replaces the data of cluster {session.spec.name} by the snapshot {source.named}. All members are "
+        "stopped until the restored data is in place. The old data is archived on each host."
+    )
+
+
+def _undo_effect(session: Session) -> str:
+    return (
+        f"This undoes the last restore of cluster {session.spec.name}: the old data is put back, and the restored data "
+        "is archived. Members that run on the restored data are stopped."
+    )
 
 
 async def _read_snapshot(session: Session, source: SnapshotSource, folder: Path) -> SnapshotFile:

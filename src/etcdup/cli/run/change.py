@@ -55,20 +55,21 @@ class YesNo:
 class ClusterName:
     """The operator types the cluster's name, because a yes is typed by habit too easily.
 
-    `what` is the effect of the change. `otherwise` is what is said if the answer is another one.
+    `effect` are sentences that say what the change does. `otherwise` is what is said if the answer is another one.
     """
 
     cluster: str
     verb: str
-    what: str
+    effect: str
     otherwise: str = "nothing was changed"
 
     async def ask(self, terminal: Terminal) -> None:
         if not terminal.can_confirm:
             hint = f"pass `--yes-{self.verb} {self.cluster}` to skip the confirmation"
             raise UsageError(f"confirmation required, but {terminal.why_no_question}", hint=hint)
-        if await terminal.ask(f"Type the cluster's name to {self.what} ({self.cluster}): ") != self.cluster:
-            raise Interrupted(f"this is not the cluster's name; {self.otherwise}")
+        terminal.say(self.effect)
+        if await terminal.ask(f"Type the name of the cluster to confirm ({self.cluster}): ") != self.cluster:
+            raise Interrupted(f"this is not the name of the cluster; {self.otherwise}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,11 @@ from etcdup.core.observed.model import Observed
 # What consumers need before a phase, as the operator confirms it with `--consumers-have`. Each phase has another value.
 # So the same command, run again after a kill, never confirms the next phase.
 CONFIRMATIONS: dict[RotationStage, str] = {"sign": "ca", "drop": "certs"}
+READY_QUESTIONS: dict[RotationStage, str] = {
+    "sign": "After this phase, clients that trust only the old CA cannot connect. Does each consumer trust both CAs?",
+    "drop": "After this phase, members reject certificates of the old CA. Does each consumer use a certificate of the "
+    "new CA?",
+}
 NEXT_STAGE: dict[RotationStage | None, RotationStage] = {"trust": "sign", "sign": "drop"}
 
 Connected = Mapping[str, Sequence[str]]
@@ -29,12 +34,12 @@ def instructions(folder: str, observed: Observed, before: RotationStage, connect
     ]
     return [
         "now: give each consumer a certificate of the new CA. Restart consumers that read it only when they start",
-        *(issue or ["  no consumer that etcdup issued a certificate to has one of the old CA only"]),
+        *(issue or ["  each consumer that etcdup has issued a certificate to has one of the new CA"]),
         *_connected_lines(connected),
-        "  etcdup cannot see which certificate a client uses while members accept both CAs. If you copied the `admin` "
-        "certificate, copy it again.",
-        "  Clients that still use an old-CA certificate will be rejected by the first member updated in the next "
-        "phase. The rotation pauses there. Clients configured with only that endpoint lose access.",
+        "  etcdup cannot observe which certificate a client uses while members accept both CAs. If you copied the "
+        "`admin` certificate, copy it again.",
+        "  In the next phase, the first member that drops the old CA rejects clients with a certificate of the old CA. "
+        "The rotation then stops. Clients that have only this endpoint cannot connect.",
     ]
 
 
@@ -45,12 +50,12 @@ def continue_hint(stage: RotationStage) -> str:
 def finished_lines(folder: str) -> list[str]:
     return [
         "no member trusts the old CA any more: no CA rotation is in progress",
-        f"consumers can drop it too: {folder}/ca.pem no longer contains it. Members reject clients that still use a "
-        "certificate of the old CA, and etcd logs each rejection",
+        f"consumers can drop the old CA too: {folder}/ca.pem no longer contains it. Members reject clients that still "
+        "use a certificate of the old CA, and etcd logs each rejection",
     ]
 
 
 def _connected_lines(connected: Connected) -> list[str]:
     if not connected:
-        return ["  no clients are connected except the cluster's own hosts"]
+        return ["  no client is connected, except from the hosts of the cluster"]
     return [f"  connected now: {address} (to {', '.join(names)})" for address, names in connected.items()]

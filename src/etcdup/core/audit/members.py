@@ -19,8 +19,8 @@ _ALARM_FIXES = {
     "`etcdup ctl -- endpoint status -w json` shows the newest revision. "
     "Run `etcdup ctl --endpoint MEMBER -- defrag` for one member after the other. "
     "Then run `etcdup ctl -- alarm disarm`.",
-    "CORRUPT": "Find the member whose data differs from the majority. Run `etcdup member replace NAME` for it, then "
-    "`etcdup ctl -- alarm disarm`.",
+    "CORRUPT": "Find the member whose data differs from the majority with `etcdup ctl -- endpoint hashkv`. Run "
+    "`etcdup ctl -- member remove ID` for it, then `etcdup ctl -- alarm disarm`, then `etcdup apply`.",
 }
 
 

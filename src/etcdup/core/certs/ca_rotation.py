@@ -127,8 +127,8 @@ def _refuse_keep_old(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
 def _refuse_unreachable(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     gone = observed.unreachable()
     hint = (
-        "bring the host back, or take it out of cluster.yaml and run `etcdup apply`. The other members would reject a "
-        "host with the previous CA"
+        "bring the host back, then run the same command again. If the host is lost, take it out of cluster.yaml and "
+        "run `etcdup apply` first. A host that keeps the previous CA file would be rejected by the other members"
     )
     return tuple(
         Refused(
@@ -157,7 +157,7 @@ def _refuse_other_ca_file(spec: Spec, observed: Observed) -> tuple[Refused, ...]
     return tuple(
         Refused(
             f"{host.name} runs with another CA file than the one that it must have",
-            hint="run `etcdup apply` to complete the current phase",
+            hint="run `etcdup apply`, which completes the current phase",
             host=host.name,
             rules=(14, 15),
         )
@@ -173,7 +173,12 @@ def _refuse_expired_ca(observed: Observed) -> tuple[Refused, ...]:
     if ca is None or observed.at < ca.not_after:
         return ()
     message = f"the CA expired on {ca.not_after:%Y-%m-%d %H:%M} UTC: no new handshake succeeds"
-    return (Refused(message, hint="take a backup, and restore it into a new cluster with another `tls.dir`"),)
+    return (
+        Refused(
+            message,
+            hint="restore the newest backup (`etcdup backup list`) into a new cluster with another `tls.dir`",
+        ),
+    )
 
 
 def _refuse_old_leaves(spec: Spec, observed: Observed) -> tuple[Refused, ...]:

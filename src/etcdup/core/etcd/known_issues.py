@@ -219,7 +219,7 @@ FAULTS = (
 
 VULNERABILITIES = (
     Advisory(
-        "all hosts that can connect to the ports can exhaust the memory with TLS handshakes (CVE-2026-73500)",
+        "each host that can connect to the ports can exhaust the memory by TLS handshakes (CVE-2026-73500)",
         _below("3.4.x", "3.5.33", "3.6.14", "3.7.1"),
         "warn",
         "GHSA-6vch-q96h-7gc3",

@@ -33,7 +33,7 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
         "certificate has expired",
         Meaning(
             "a certificate has expired, or a clock is wrong",
-            "compare `date` on the hosts; `etcdup certs list` shows when certificates expire",
+            "compare `date` on the hosts. If the clocks are right, run `etcdup certs renew`",
         ),
     ),
     (
@@ -64,14 +64,17 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
     ),
     (
         "no space left on device",
-        Meaning("the disk is full", "free disk space on the file system of the data directory"),
+        Meaning(
+            "the disk is full",
+            "free disk space on the file system of the data directory, then run `etcdup apply`",
+        ),
     ),
     (
         "has already been bootstrapped",
         Meaning(
             "its data is missing, but it is still in the member list",
-            "mount the data disk if it is not mounted; otherwise run `etcdup member replace HOST`, and never start the "
-            "member without its data",
+            "mount the data disk if it is not mounted. If the data is lost, run `etcdup member replace HOST`. Never "
+            "start the member without its data",
         ),
     ),
     (
@@ -83,44 +86,45 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
     (
         "the cluster of its data was superseded",
         Meaning(
-            "its data belongs to a cluster that was superseded by a new one",
-            "run `etcdup apply` when a host of the new cluster is reachable too, because apply reads the marker there; "
-            "it archives this data and adds the host to the new cluster",
+            "its data is of a cluster that a restore or a recovery replaced by a new one",
+            "make sure that a host of the new cluster is reachable, then run `etcdup apply`: it archives this data "
+            "and adds the host to the new cluster",
         ),
     ),
     (
         "crc mismatch",
         Meaning(
             "its write-ahead log is corrupt",
-            "run `etcdup member replace HOST`: the other members have all of its data",
+            "if the other members have a quorum, run `etcdup member replace HOST`: they have all committed data. "
+            "Otherwise run `etcdup recover`",
         ),
     ),
     (
         "tocommit(",
         Meaning(
             "it lost data that it had acknowledged",
-            "run `etcdup member replace HOST`; never start it without data under its old member ID",
+            "run `etcdup member replace HOST`. Never start the member without data under its old member ID",
         ),
     ),
     (
         "the data-dir used by this member must be removed",
         Meaning(
             "it was removed from the member list",
-            "run `etcdup ctl -- member list` to see the members",
+            "run `etcdup apply`: if cluster.yaml has the host, it archives the data and adds a new member there",
         ),
     ),
     (
         "invalid downgrade",
         Meaning(
             "this version of etcd is older than the cluster version",
-            "set `version` in cluster.yaml to the minor of the cluster",
+            "set `version` in cluster.yaml to the minor of the cluster, then run `etcdup apply`",
         ),
     ),
     (
         '\\" is not supported',  # 3.6 writes this if 3.7 wrote the data.
         Meaning(
             "this version of etcd is older than its data",
-            "set `version` in cluster.yaml to the minor of the cluster",
+            "set `version` in cluster.yaml to the minor of the cluster, then run `etcdup apply`",
         ),
     ),
     (
@@ -140,7 +144,10 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
     ),
     (
         "failed to verify flags",
-        Meaning("etcd rejects the value of one of the settings", "correct this value in cluster.yaml"),
+        Meaning(
+            "etcd rejects the value of one of the settings",
+            "correct this value in cluster.yaml, then run `etcdup apply`",
+        ),
     ),
     (
         "unrecognized level",

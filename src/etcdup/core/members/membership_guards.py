@@ -165,7 +165,8 @@ def _refuse_mixed_minors(name: str, observed: Observed) -> tuple[Refused, ...]:
     return (
         Refused(
             f"{name} cannot be added now, because the members run {shown}",
-            hint="complete the change of version first: set the previous hosts in cluster.yaml and run `etcdup apply`",
+            hint="complete the change of version first: write the previous hosts into cluster.yaml and run `etcdup "
+            "apply`. Then change the hosts",
             host=name,
             rules=(50,),
         ),
@@ -179,7 +180,8 @@ def _refuse_nospace_alarm(name: str, observed: Observed) -> tuple[Refused, ...]:
     return (
         Refused(
             f"{name} cannot be added now, because the cluster has a NOSPACE alarm",
-            hint="compact and defragment, or raise `etcd.quota`. Then run `etcdup ctl -- alarm disarm`",
+            hint="run `etcdup check`, which shows how to free space in the database, or raise `etcd.quota`. Then run "
+            "`etcdup ctl -- alarm disarm`",
             host=name,
             rules=(70,),
         ),

@@ -86,7 +86,7 @@ def refuse_start(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ..
     """Allow the start of a stopped member if its data and its marker are on the host. A start removes nothing."""
     host = observed.reachable().get(name)
     if host is None:
-        return (Refused(f"{name} cannot be reached", host=name),)
+        return (_unreachable(name),)
     if not host.has_member:
         return _refuse_lost_data(host)
     if not host.is_marked(spec.name):
@@ -111,7 +111,7 @@ def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:
     """Allow the restart of a running member if the others keep a quorum without it (rules 34, 38)."""
     host = observed.reachable().get(name)
     if host is None:
-        return (Refused(f"{name} cannot be reached", host=name),)
+        return (_unreachable(name),)
     if not host.has_member:
         return _refuse_lost_data(host)
     voting, alive = voter_count(observed), healthy(observed)
@@ -138,12 +138,19 @@ def refuse_corrupt_alarm(observed: Observed) -> tuple[Refused, ...]:
         return (
             Refused(
                 "the cluster has a CORRUPT alarm: the data of one member differs from the data of the others",
-                hint="find the member with `etcdup ctl -- endpoint hashkv`, run `etcdup member replace NAME` for "
-                "it, then run `etcdup ctl -- alarm disarm`",
+                hint="find the member that differs with `etcdup ctl -- endpoint hashkv`, and its ID with "
+                "`etcdup ctl -- member list`. Run `etcdup ctl -- member remove ID`, then `etcdup ctl -- alarm disarm`, "
+                "then `etcdup apply`, which archives its data and adds a new member",
                 rules=(82,),
             ),
         )
     return ()
+
+
+def _unreachable(name: str) -> Refused:
+    return Refused(
+        f"{name} cannot be reached", hint=f"make {name} reachable, then run the same command again", host=name
+    )
 
 
 def _unhealthy_others(name: str, observed: Observed) -> str:
@@ -161,7 +168,8 @@ def _refuse_lost_data(host: HostSeen) -> tuple[Refused, ...]:
     return (
         Refused(
             f"{host.host}: {host.data.path} contains no member, but {host.host} is a member of this cluster",
-            hint=f"mount the disk if it is not mounted. If the data is lost, run `etcdup member replace {host.host}`",
+            hint=f"mount the disk of {host.host} if it is not mounted. If the data is lost, run `etcdup member replace "
+            f"{host.host}`",
             host=host.host,
             rules=(32, 89),
         ),

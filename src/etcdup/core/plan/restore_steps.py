@@ -20,7 +20,7 @@ class StageRestore(HostStep):
     aside: str
     bump: int
     glyph: ClassVar[str] = "+"
-    if_cut: ClassVar[str] = "the running member is not changed; the same restore continues"
+    if_cut: ClassVar[str] = "the running members are not changed; the same command, run again, resumes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,9 @@ class StopMembers(Step):
     hosts: tuple[str, ...]
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "!"
-    if_cut: ClassVar[str] = "the cluster is stopped, its data is in place; the same restore continues"
+    if_cut: ClassVar[str] = (
+        "members are stopped, and their data is unchanged; the same command, run again, resumes"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class CopyData(HostStep):
 
     token: str
     glyph: ClassVar[str] = "+"
-    if_cut: ClassVar[str] = "the copy is complete or absent; the same recover continues"
+    if_cut: ClassVar[str] = "the copy is complete or absent; `etcdup recover`, run again, resumes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,9 @@ class FreeSpace(HostStep):
 
     paths: tuple[str, ...]
     glyph: ClassVar[str] = "-"
-    if_cut: ClassVar[str] = "some files are deleted, none that is needed; the same recover continues"
+    if_cut: ClassVar[str] = (
+        "some of these files are deleted, and etcd needs none of them; `etcdup recover`, run again, resumes"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,7 @@ class SalvageData(HostStep):
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
     if_cut: ClassVar[str] = (
-        "the member's data is in place; the same recover removes the rest of the copy and continues"
+        "the member's data is unchanged; `etcdup recover`, run again, removes the rest of the copy and resumes"
     )
 
 
@@ -82,7 +86,9 @@ class PlaceData(HostStep):
     aside: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "!"
-    if_cut: ClassVar[str] = "the host has both the old and the restored data; the same restore continues"
+    if_cut: ClassVar[str] = (
+        "the host has both the old and the restored data; the same command, run again, resumes"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +98,9 @@ class StartRestored(Step):
     hosts: tuple[str, ...]
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
-    if_cut: ClassVar[str] = "some members run and wait for the others; the same restore starts the others"
+    if_cut: ClassVar[str] = (
+        "some members run and wait for the others; the same command, run again, starts the others"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +113,7 @@ class FenceOff(HostStep):
     tokens: tuple[str, ...]
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "+"
-    if_cut: ClassVar[str] = "the restored cluster serves clients; the same restore continues"
+    if_cut: ClassVar[str] = "the restored cluster serves clients; the same command, run again, resumes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,4 +138,6 @@ class UndoData(HostStep):
     aside: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "!"
-    if_cut: ClassVar[str] = "the host has both the old and the restored data; the same undo continues"
+    if_cut: ClassVar[str] = (
+        "the host has both the old and the restored data; `etcdup restore --undo`, run again, resumes"
+    )

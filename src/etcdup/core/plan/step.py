@@ -32,8 +32,8 @@ class Step:
     # its guard is evaluated right before it.
     disruptive: ClassVar[bool] = False
     glyph: ClassVar[str] = "~"
-    # The state if etcdup is killed during this step, and what the next apply then does.
-    if_cut: ClassVar[str] = "no running member is changed; the next apply does the rest"
+    # The state if etcdup is killed during this step, and which run resumes.
+    if_cut: ClassVar[str] = "no running member is changed; the same command, run again, does the rest"
 
     @property
     def kind(self) -> str:

@@ -295,7 +295,8 @@ class EnableDowngrade(Step):
     target: str
     disruptive: ClassVar[bool] = True
     if_cut: ClassVar[str] = (
-        "all members still run the newer minor; the next apply continues, or cancels if `version` is newer again"
+        "all members still run the newer minor; the next apply continues, or cancels the downgrade if `version` in "
+        "cluster.yaml is the newer one again"
     )
 
     @property

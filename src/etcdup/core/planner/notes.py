@@ -61,7 +61,7 @@ def _ca_rotation_notes(spec: Spec, observed: Observed) -> Iterator[str]:
             "`etcdup certs rotate-ca` continues it"
         )
     if names := hosts_dropping_old_ca(spec, observed):
-        yield f"the old CA is being dropped, and is still trusted on {', '.join(names)}"
+        yield f"the members drop the old CA; {', '.join(names)} still trust it. `etcdup apply` continues"
 
 
 def _cloned_machine_notes(observed: Observed) -> Iterator[str]:
@@ -87,7 +87,7 @@ def _membership_notes(spec: Spec, observed: Observed, change: MembershipChange) 
             where = f"{spec.tls.dir}/members/{name.partition('@')[0]}"
             yield (
                 f"{name} has left the cluster and cannot be reached, so its data is not archived. If the host is gone "
-                f"for good, move {where} away"
+                f"for good, move {where} to another directory"
             )
     members = member_list(observed)
     for host in spec.hosts:

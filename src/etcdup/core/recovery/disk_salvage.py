@@ -71,16 +71,16 @@ def salvage_notes(spec: Spec, observed: Observed, logs: Mapping[str, LastEntry])
         f"{host.name}: {_why(host.name, observed)}" for host in spec.hosts if host.name not in answering
     )
     first = (
-        "a member's write-ahead log has entries that no responding member has applied. Clients may have seen them "
-        "acknowledged, so the data is recovered from that member's disk"
+        "a member's write-ahead log has entries that no responding member has applied. etcd may have acknowledged "
+        "them to clients, so the data is recovered from the disk of that member"
         if answering
         else f"no member answers, so the data is recovered from a member's disk ({why})"
     )
     return (
         first,
         f"the data of {newest_log(logs)} is used, {_logs_text(logs)}",
-        "the data itself is only read: etcdup serves a copy of it to itself only, takes a snapshot and removes the "
-        "copy. After that, etcdup shows the plan that rebuilds the cluster from the snapshot",
+        "the data is only read: an etcd on the host serves a copy of it to etcdup only, and etcdup removes the copy "
+        "after the snapshot. Then etcdup shows the plan that rebuilds the cluster from the snapshot",
     )
 
 
@@ -162,10 +162,12 @@ def serve_argv(seen: HostSeen, layout: Layout, lost_after_s: int, etcd: Sequence
 def _steps(spec: Spec, observed: Observed, host: str, last: LastEntry, snapshot: str) -> Iterator[Step]:
     if running := still_running(spec, observed):
         reason = "the data of a running member cannot be copied; without a quorum no member accepts a write"
-        yield StopMembers(hosts=running, reason=reason, rules=(1, 57), quorum="none: there is no quorum")
+        yield StopMembers(
+            hosts=running, reason=reason, rules=(1, 57), quorum="no effect: the quorum is already lost"
+        )
     yield SalvageData(
         host=host, term=last.term, index=last.index, snapshot=snapshot,
-        reason="the log may have entries that the database file does not contain", rules=(55, 62, 68),
+        reason="the write-ahead log may have entries that the database file does not contain", rules=(55, 62, 68),
     )  # fmt: skip
 
 
@@ -179,20 +181,20 @@ def _refuse_unreachable(observed: Observed) -> tuple[Refused, ...]:
 def _refuse_salvage(observed: Observed, host: str, size: int) -> tuple[Refused, ...]:
     seen = observed.reachable()[host]
     if not seen.current:
-        hint = f"start the machine of another member, or put the etcd binaries back on {host}. {BACKUP_HINT}"
+        hint = (
+            f"start the machine of another member, or put the etcd binaries back on {host}. Then run `etcdup recover` "
+            f"again. {BACKUP_HINT}"
+        )
         return (Refused(f"{host} has the data of a member and no etcd binary that can read it", hint, host),)
     if seen.data.free_bytes < size:
         free, need = show_size(seen.data.free_bytes), show_size(size)
-        message = (
-            f"not enough free space on {host} for a copy of its data: {seen.data.path} has {free} free, "
-            f"{need} are needed"
-        )
+        message = f"{host}: {seen.data.path} has {free} of free space, and a copy of its data needs {need}"
         other = (
             "Or pass `--without-copy`: the cluster is then rebuilt from the snapshot of a member that answers, without "
-            "the last entries of that log"
+            f"the last entries of the log on {host}"
         )
         hint = (
-            f"free disk space on {host}: the snapshot is taken from a copy. "
+            f"free disk space on {host}, then run the same command again: the snapshot is taken from a copy. "
             f"{other if observed.answering() else BACKUP_HINT}"
         )
         return (Refused(message, hint, host, (55, 62)),)

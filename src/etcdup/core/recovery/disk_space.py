@@ -35,7 +35,7 @@ def full_directory(seen: HostSeen) -> DirSeen | None:
 def disk_space_argv(spec: Spec, seen: HostSeen) -> tuple[str, ...]:
     """Return a read-only command that prints what uses space on the full disk."""
     directory, layout = full_directory(seen) or seen.data, layout_of(spec, spec.host(seen.host))
-    return ("sh", "-c", DISK_SPACE_SCRIPT, "room", directory.path, layout.versions, *_in_use(seen))
+    return ("sh", "-c", DISK_SPACE_SCRIPT, "disk-space", directory.path, layout.versions, *_in_use(seen))
 
 
 def parse_disk_space(stdout: str) -> DiskSpace:
@@ -61,7 +61,8 @@ def free_space_step(seen: HostSeen, space: DiskSpace) -> FreeSpace:
     return FreeSpace(
         host=seen.host,
         paths=tuple(sorted(space.spare)),
-        reason=f"{directory.path} has {show_size(directory.free_bytes)} free, etcd needs {show_size(FULL_BYTES)}",
+        reason=f"{directory.path} has {show_size(directory.free_bytes)} of free space, etcd needs "
+        f"{show_size(FULL_BYTES)}",
         rules=(68,),
     )
 
@@ -78,7 +79,8 @@ def refuse_free_space(step: FreeSpace, spec: Spec, observed: Observed) -> tuple[
         return ()
     return (
         Refused(
-            f"{wrong[0]} on {step.host} must not be removed: it is neither an unused etcd version nor a leftover copy",
+            f"{wrong[0]} on {step.host} must not be removed: it is neither an unused etcd version nor an incomplete "
+            "copy",
             hint="run the same command again: it makes a new plan",
             host=step.host,
         ),
@@ -89,11 +91,14 @@ def full_disk_remedy(seen: HostSeen, space: DiskSpace | None) -> str:
     """Return what an operator has to do about a full disk."""
     directory = full_directory(seen) or seen.data
     need = show_size(FULL_BYTES)
-    remedy = f"the disk of {seen.host} is full: free {need} of disk space in {directory.path}, then run `etcdup apply`"
+    where = f"the file system of {directory.path}"
+    remedy = f"the disk of {seen.host} is full: free {need} on {where}, then run `etcdup apply`"
     kept = sorted(space.kept.items(), key=lambda each: -each[1]) if space else []
     old = ", ".join(f"{path} ({show_size(size)})" for path, size in kept)
     return (
-        f"{remedy}. etcdup does not remove the old data there, only you may move it: {old}" if old else remedy
+        f"{remedy}. etcdup never removes this old data, but you can move it to another disk: {old}"
+        if old
+        else remedy
     )
 
 
@@ -107,8 +112,7 @@ def _can_remove(path: str, layout: Layout, seen: HostSeen) -> bool:
 
 def _in_use(seen: HostSeen) -> tuple[str, ...]:
     """Return the versions that run or that the next start would run."""
-    running = seen.unit.exe.removesuffix(" (deleted)").split("/")[-2:-1]
-    return tuple(dict.fromkeys((*running, *filter(None, (seen.current,)))))
+    return tuple(dict.fromkeys(filter(None, (seen.unit.running_version, seen.current))))
 
 
 DISK_SPACE_SCRIPT = r"""
@@ -116,20 +120,20 @@ set -eu
 directory=$1 versions=$2
 shift 2
 device=$(stat -c %d -- "$directory")
-told() {
+report() {
   [ -d "$2" ] && [ ! -L "$2" ] && [ "$(stat -c %d -- "$2")" = "$device" ] || return 0
   size=$(du -sk -- "$2")
   printf '%s %s %s\n' "$1" "${size%%[!0-9]*}" "$2"
 }
 for each in "$versions"/* "$versions"/.[!.]*; do
   for used in "$@"; do [ "${each##*/}" != "$used" ] || continue 2; done
-  told spare "$each"
+  report spare "$each"
 done
 for each in "$directory".aside-* "$directory".cold-* "$directory".salvage* "$directory"/@PREFIX@*; do
   case $each in
-    *cold-*.part | "$directory".salvage | "$directory".salvage.part) told spare "$each" ;;
-    "$directory"/@PREFIX@salvage | "$directory"/@PREFIX@salvage.part) told spare "$each" ;;
-    *) told kept "$each" ;;
+    *cold-*.part | "$directory".salvage | "$directory".salvage.part) report spare "$each" ;;
+    "$directory"/@PREFIX@salvage | "$directory"/@PREFIX@salvage.part) report spare "$each" ;;
+    *) report kept "$each" ;;
   esac
 done
 """.replace("@PREFIX@", ASIDE_PREFIX)

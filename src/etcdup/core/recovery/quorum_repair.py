@@ -83,7 +83,7 @@ def refuse_rebuild(spec: Spec, observed: Observed, spaces: DiskSpaces | None = N
             f"nothing is lost: {', '.join(quorum)} can be reached and have their data. They are a quorum of "
             f"{len(_voter_names(spec, observed))} voters, so the cluster is not rebuilt",
             hint="\n".join(filter(None, remedies))
-            or "run `etcdup check`, which tests the network between the members: they do not reach each other",
+            or "run `etcdup check`: the members run and do not reach each other, and this command tests their network",
             rules=(62, 68),
         ),
     )
@@ -109,7 +109,7 @@ def _notes(spec: Spec, observed: Observed, spaces: DiskSpaces) -> tuple[str, ...
     return (
         f"nothing is lost: {', '.join(quorum)} have their data. They are a quorum of "
         f"{len(_voter_names(spec, observed))} voters",
-        "etcdup first tries steps that lose no data; it does not rebuild the cluster",
+        "this plan loses no data and does not rebuild the cluster",
         *full_disks,
     )
 
@@ -126,7 +126,7 @@ def _remedy(seen: HostSeen, observed: Observed, spaces: DiskSpaces) -> str:
     silent = observed.members.get(name)
     if not isinstance(silent, MemberSilent):
         return ""
-    return f"run `journalctl -u etcd` on {name}: its etcd runs and does not answer ({silent.why})"
+    return f"run `journalctl -u etcd` on {name} to see why its etcd runs and does not answer ({silent.why})"
 
 
 def _has_expired(name: str, observed: Observed) -> bool:

@@ -74,7 +74,8 @@ def refuse_unfenced(observed: Observed, fenced: Collection[str]) -> tuple[Refuse
     return tuple(
         Refused(
             f"{name} cannot be reached and may still run: {gone.why}",
-            hint=f"power {name} off so that it does not start again by itself, then pass `--fenced {name}`",
+            hint=f"power {name} off so that it does not start again by itself, then run the same command again with "
+            f"`--fenced {name}`",
             host=name,
             rules=(62, 65),
         )
@@ -104,7 +105,10 @@ def plan_recovery(
     """
     copied = hosts_to_copy(spec, observed, token) if copies else ()
     plan = plan_restore(spec, observed, snapshot, token, suffix, copied)
-    kept = f"keep the snapshot {snapshot.path}: {show_size(snapshot.size)}, revision {snapshot.revision}, complete"
+    kept = (
+        f"do not delete the snapshot {snapshot.path} ({show_size(snapshot.size)}, revision {snapshot.revision}, "
+        "complete): an interrupted recovery needs it to resume"
+    )
     return replace(plan, notes=(*notes, kept))
 
 
@@ -140,10 +144,10 @@ def recovery_notes(
     )
     if off := sorted(set(fenced) & observed.unreachable().keys()):
         notes.append(
-            f"{', '.join(off)}: treated as powered off because you passed or confirmed `--fenced`. If an old member "
-            f"boots there, it first reads a key from {chosen} and stays stopped. If {chosen} does not answer, the old "
-            "member starts; a quorum of such members would be the old cluster again. The next `etcdup apply` that "
-            "reaches old members stops them first and archives their data"
+            f"{', '.join(off)}: treated as powered off because you passed `--fenced` or typed the name. If an old "
+            f"member starts there, it first reads a key from {chosen} and stays stopped. If {chosen} does not answer, "
+            "the old member starts; a quorum of such members would be the old cluster again. The next `etcdup apply` "
+            "that reaches old members stops them first and archives their data"
         )
     return tuple(notes)
 
@@ -208,7 +212,7 @@ def _no_survivor(spec: Spec, observed: Observed) -> Refused:
     )
     return Refused(
         f"no member answers, and no reachable host has the data of a member ({named})",
-        hint="start the machine of one member. If none starts, run `etcdup restore` with the newest backup "
-        "(`etcdup backup list`) on hosts that can be reached",
+        hint="start the machine of one member, then run `etcdup recover` again. If none starts, run `etcdup restore` "
+        "with the newest backup (`etcdup backup list`) on hosts that can be reached",
         rules=(55, 62, 68),
     )

@@ -69,10 +69,10 @@ def refuse_copy(
         if size and data.free_bytes < need:
             reasons.append(
                 Refused(
-                    f"not enough free space on {name} for a copy of its data: {data.path} has "
-                    f"{show_size(data.free_bytes)} free, {show_size(need)} are needed",
-                    hint=f"free disk space on {name}, or pass `--without-copy` (the old data is then renamed, not "
-                    "copied)",
+                    f"{name}: {data.path} has {show_size(data.free_bytes)} of free space, and a copy of its data"
+                    f"{' and the restored data need' if needs.get(name) else ' needs'} {show_size(need)}",
+                    hint=f"free disk space on {name}, then run the same command again. Or pass `--without-copy`: the "
+                    "old data is then renamed, not copied",
                     host=name,
                     rules=(62,),
                 )

@@ -103,13 +103,15 @@ def _steps(
             yield from binaries_steps(spec, host, seen, observed)
             yield StageRestore(
                 host=host.name, snapshot=snapshot.path, sha256=snapshot.sha256, token=token, aside=suffix,
-                bump=bump, reason="this proves that the file can be restored; the running members are not touched",
+                bump=bump, reason="this proves that the file can be restored; the running members are not changed",
                 rules=(4, 54, 56, 58, 59),
             )  # fmt: skip
     waiting = [name for name in names if stages[name] in ("", "staged")]
     if waiting and (running := still_running(spec, observed)):
         reason = "members of the old cluster must not run together with members of the restored cluster"
-        yield StopMembers(hosts=running, reason=reason, rules=(57,), quorum="no member serves from here on")
+        yield StopMembers(
+            hosts=running, reason=reason, rules=(57,), quorum="no member serves clients after this step"
+        )
     yield from copy_steps(copied, token)
     for name in _leaving(spec, observed):
         reason = "the restored cluster does not include this host"
@@ -123,13 +125,15 @@ def _steps(
             yield from switch_steps(spec, host, seen)
     if waiting or len(healthy(observed)) < spec.size:
         reason = "all hosts have data that was restored from the same file with the same token"
-        yield StartRestored(hosts=names, reason=reason, rules=(1, 2, 11), quorum="all members serve again")
+        yield StartRestored(
+            hosts=names, reason=reason, rules=(1, 2, 11), quorum="all members serve clients again"
+        )
     if former := former_tokens(spec, observed, token):
-        reason = "a key for each old token: an old member that starts later and reads its key stays stopped"
+        reason = "an old member that starts later and reads the key with its own token stays stopped"
         yield FenceOff(host=names[0], tokens=former, reason=reason, rules=(57, 65))
     for name in names:
         if stages[name] != "done":
-            yield SealRestore(host=name, reason="the member passed a write and a read")
+            yield SealRestore(host=name, reason="a write and a read through the member succeeded")
 
 
 def _refuse_restore(
@@ -138,7 +142,8 @@ def _refuse_restore(
     reasons = [
         Refused(
             f"{name} cannot be reached: {gone.why}",
-            hint=gone.hint or f"make {name} reachable: its member may still run",
+            hint=gone.hint
+            or f"make {name} reachable, then run the same command again: its member may still run",
             host=name,
             rules=(57, 62),
         )
@@ -187,8 +192,8 @@ def _refuse_restore_on_host(
         reasons.append(
             Refused(
                 f"{host.name} has an unfinished restore of another file (sha256 {marker.restored.sha256[:12]})",
-                hint="finish that restore first: run `etcdup restore` with the file that has this sha256, which "
-                "resumes it",
+                hint="run the interrupted command again, which resumes it: `etcdup restore` with the file that has "
+                "this sha256, or `etcdup recover`. `etcdup backup list --json` shows the sha256 of each backup",
                 host=host.name,
             )
         )
@@ -196,9 +201,10 @@ def _refuse_restore_on_host(
     if not _stage(seen, token) and seen.data.free_bytes < need:
         reasons.append(
             Refused(
-                f"not enough free space on {host.name}: {seen.data.path} has {show_size(seen.data.free_bytes)} free, "
-                f"the snapshot and the restored data need {show_size(need)}",
-                hint="free disk space, or use a larger disk: the old data stays next to the restored data",
+                f"{host.name}: {seen.data.path} has {show_size(seen.data.free_bytes)} of free space, and the snapshot "
+                f"and the restored data need {show_size(need)}",
+                hint=f"free disk space on {host.name}, or use a larger disk, then run the same command again. The old "
+                "data stays on the disk, next to the restored data",
                 host=host.name,
             )
         )
@@ -252,9 +258,7 @@ def _notes(snapshot: SnapshotFile) -> tuple[str, ...]:
         if snapshot.made_by
         else "from an unknown etcd version"
     )
-    unknown = (
-        "" if snapshot.origin or snapshot.members else ". The file does not say which cluster it is from"
-    )
+    unknown = "" if snapshot.origin or snapshot.members else ". It is unknown which cluster the file is from"
     members = (
         (f"the snapshot is from a cluster with the members {snapshot.members_text}",)
         if snapshot.members

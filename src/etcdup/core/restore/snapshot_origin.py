@@ -65,7 +65,7 @@ def _hint(spec: Spec, snapshot: SnapshotFile) -> str:
             "these hosts"
         )
     return (
-        "pass `--from-cluster NAME` to restore it here all the same, as a clone of cluster NAME. If "
+        "pass `--from-cluster NAME` to restore it here anyway, as a clone of cluster NAME. If "
         f"{exchanged}, pass `--from-cluster {spec.name}`"
     )
 

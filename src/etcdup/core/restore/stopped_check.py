@@ -58,9 +58,19 @@ def refuse_unfinished_restore(spec: Spec, observed: Observed) -> tuple[Refused, 
         return ()
     return (
         Refused(
-            f"a restore of cluster {spec.name} was started and is not finished: {', '.join(names)}",
-            hint="run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot, or "
-            "`etcdup recover`. To put the old data back instead, run `etcdup restore --undo`",
+            f"a restore, recovery or undo of cluster {spec.name} is not finished on {', '.join(names)}",
+            hint=_unfinished_hint(spec, observed),
             rules=(57,),
         ),
+    )
+
+
+def _unfinished_hint(spec: Spec, observed: Observed) -> str:
+    """Return which command resumes. A started undo refuses a restore, so only the undo is named then."""
+    markers = [seen.marker_of(spec.name) for seen in observed.reachable().values()]
+    if any(marker and marker.restored and marker.restored.stage == "undo" for marker in markers):
+        return "run `etcdup restore --undo` again, which resumes the undo"
+    return (
+        "run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot, or "
+        "`etcdup recover`. To put the old data back instead, run `etcdup restore --undo`, which needs every host"
     )

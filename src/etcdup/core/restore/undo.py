@@ -70,7 +70,7 @@ def _steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
     if (waiting and not untouched) or not all(host.unit.is_running for host in seen.values()):
         reason = "all hosts have their old data again"
         yield StartRestored(
-            hosts=tuple(seen), reason=reason, rules=(1, 2, 11), quorum="all members serve again"
+            hosts=tuple(seen), reason=reason, rules=(1, 2, 11), quorum="all members serve clients again"
         )
 
 
@@ -94,7 +94,9 @@ def _undo_steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
     waiting = [name for name, host in seen.items() if _stage(host)]
     if waiting and (running := tuple(name for name, host in seen.items() if not is_inactive(host))):
         reason = "members of the restored cluster must not run together with members of the old cluster"
-        yield StopMembers(hosts=running, reason=reason, rules=(57,), quorum="no member serves from here on")
+        yield StopMembers(
+            hosts=running, reason=reason, rules=(57,), quorum="no member serves clients after this step"
+        )
     for name in waiting:
         yield UndoData(
             host=name,
@@ -108,7 +110,8 @@ def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refu
     gone = [
         Refused(
             f"{name} cannot be reached: {why.why}",
-            hint=why.hint or f"make {name} reachable: an undo needs every host",
+            hint=why.hint
+            or f"make {name} reachable, then run the same command again: an undo needs every host",
             host=name,
             rules=(57, 62),
         )

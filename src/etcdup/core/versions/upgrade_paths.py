@@ -111,8 +111,8 @@ def refuse_hop(hop: VersionHop, running: Collection[Version], *, users: bool) ->
             Refused(
                 f"users are enabled in etcd: during an upgrade from {_minor(supported.source)} to "
                 f"{_minor(supported.target)} the members then cannot read each other's log",
-                hint="run `etcdup ctl -- auth disable` for the time of the upgrade, if your network permits this, then "
-                "run `etcdup apply` again",
+                hint="if your network permits that each client has all permissions, run `etcdup ctl -- auth disable`, "
+                "then run `etcdup apply` again. After the upgrade, run `etcdup ctl -- auth enable`",
                 rules=(45,),
             ),
         )
@@ -127,8 +127,8 @@ def hop_notes(hop: VersionHop, running: Collection[Version]) -> tuple[str, ...]:
         return (_way_back_note(hop, min(running)),)
     if hop.kind == "patch" and max(running) >= _CLEANS_MEMBERS > hop.target >= (3, 5, 0):
         return (
-            f"{hop.target} is older than {_CLEANS_MEMBERS}, which corrects the records of removed members in the data: "
-            f"before an upgrade to 3.6, all members must run {_CLEANS_MEMBERS} or later again",
+            f"{hop.target} is older than {_CLEANS_MEMBERS}, which corrects the records of removed members in the data. "
+            f"Before an upgrade to 3.6, all members must run {_CLEANS_MEMBERS} or later again",
         )
     return ()
 
@@ -172,7 +172,8 @@ def _refuse_span(running: Collection[Version], wanted: Version) -> tuple[Refused
             Refused(
                 f"the members run {_shown(running)}: they are more than one minor apart, and etcd does not support "
                 "this",
-                hint=f"upgrade the members of {_minor(low)} to {_minor(_above(low))} by hand, or run `etcdup restore`",
+                hint=f"upgrade the members of {_minor(low)} to {_minor(_above(low))} without etcdup, or run `etcdup "
+                "restore`",
                 rules=(42,),
             ),
         )
@@ -191,7 +192,7 @@ def _unknown_minor(version: Version) -> Refused:
     if version.series < _OLDEST:
         return Refused(
             f"etcd {version} is older than any version that etcdup supports, and etcd is upgraded one minor at a time",
-            hint=f"upgrade to {NEWEST[_OLDEST]} first, with the guide of etcd for the upgrade to {_minor(_OLDEST)}",
+            hint=f"upgrade to {NEWEST[_OLDEST]} first, as in the upgrade guide of etcd for {_minor(_OLDEST)}",
             rules=(42,),
         )
     return Refused(

@@ -66,8 +66,8 @@ def refuse_start_hop(spec: Spec, hop: VersionHop, observed: Observed) -> tuple[R
         reasons.append(
             Refused(
                 f"the minor version cannot be changed now, because {', '.join(ill)} is not healthy",
-                hint="set the running version in cluster.yaml and run `etcdup apply`. Change the version when all "
-                "members are healthy",
+                hint="set `version` in cluster.yaml to the running version and run `etcdup apply`. Set the new "
+                "version when all members are healthy",
                 rules=(43,),
             )
         )

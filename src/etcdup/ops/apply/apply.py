@@ -172,7 +172,7 @@ def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | R
         if step.identity not in shown and not _is_brought_up(step, plan):
             raise RefusedError(
                 f"the plan is stale: {_step_label(step)} is now also required ({step.reason})",
-                hint="run `etcdup plan` to see the new plan",
+                hint="run the same command again: it shows the new plan",
             )
     return next(iter(phases(left)), ())
 

@@ -128,9 +128,10 @@ async def _read_end(host: Host, folder: str, back: int) -> tuple[str, LogEnd]:
         raise EtcdupError(
             f"cannot read the write-ahead log of the member on {host.name}: {getattr(error, 'message', error)}",
             detail=result.stderr.strip(),
-            hint=f"check the disk of {host.name}, which may be damaged. Pass `--without-copy` to rebuild the cluster "
-            "from the snapshot of a member that answers, without the last entries of its log. To rebuild from another "
-            f"member, power {host.name} off and pass `--fenced {host.name}`. {BACKUP_HINT}",
+            hint=f"check the disk of {host.name}, which may be damaged. If a member answers, pass "
+            "`--without-copy`: the cluster is then rebuilt from its snapshot, without the last entries of the log on "
+            f"{host.name}. To rebuild from the disk of another member, power {host.name} off and pass `--fenced "
+            f"{host.name}`. {BACKUP_HINT}",
         ) from None
 
 
@@ -139,7 +140,8 @@ async def _close_log(performer: Performer, host: Host, step: SalvageData, seen: 
     if last != LastEntry(step.term, step.index):
         raise EtcdupError(
             f"the log of {step.host} has changed since etcdup read it: it ends at term {last.term}, index {last.index}",
-            hint="run the same command again, which reads the logs first: there may have been a quorum for a moment",
+            hint="run `etcdup recover` again, which reads the logs again. The cluster may have had a quorum for a "
+            "moment",
         )
     if more := commit_record(end, last):
         encoded = base64.b64encode(more).decode()
@@ -229,7 +231,7 @@ def _not_served(name: str, why: str, lines: list[str]) -> CopyNotServed:
     error = CopyNotServed(
         f"etcd does not serve the copy of {name}'s data: {why}",
         detail="\n".join(telling_lines(lines)),
-        hint=f"check the disk of {name}: its data may be damaged. The data was not changed. {BACKUP_HINT}",
+        hint=f"check the disk of {name}: its data may be damaged. etcdup did not change the data. {BACKUP_HINT}",
     )
     error.port_taken = any("address already in use" in line for line in lines)
     return error

@@ -141,7 +141,8 @@ async def _find_snapshot(world: World, sha256: str) -> Path:
     raise RefusedError(
         f"a restore is not finished, and its snapshot (sha256 {sha256[:12]}) is not one that `recover` saved in "
         f"{world.snapshots}",
-        hint="finish that restore first: run `etcdup restore` with the snapshot that it was started with",
+        hint="finish that restore first: run `etcdup restore` with the snapshot that it was started with. If it was an "
+        "`etcdup recover` on another machine, run it there again",
     )
 
 

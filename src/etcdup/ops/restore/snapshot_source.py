@@ -75,7 +75,7 @@ def read_source(source: SnapshotSource, folder: Path) -> SnapshotFile:
     if (manifest.size, manifest.sha256) != (snapshot.size, snapshot.sha256):
         raise RefusedError(
             f"{path} does not match {manifest.name + MANIFEST} next to it: its sha256 differs",
-            hint="choose another backup (`etcdup backup list`). To restore this file all the same, move it to a folder "
+            hint="choose another backup (`etcdup backup list`). To restore this file anyway, move it to a folder "
             "without that manifest",
         )
     return _with_manifest(snapshot, manifest)
@@ -111,5 +111,5 @@ def _check_cluster(what: str, owner: str | None, cluster: str) -> None:
     if owner != cluster:
         raise RefusedError(
             f"{what} is from cluster {owner}, not from {cluster}",
-            hint=f"pass `--from-cluster {owner}` to restore it here all the same, as a clone",
+            hint=f"pass `--from-cluster {owner}` to restore it here anyway, as a clone",
         )

@@ -21,7 +21,9 @@ async def take_minor_snapshot(performer: Performer, step: TakeSnapshot, observed
     """Take a snapshot from the follower whose log is furthest."""
     member = backup_source(observed)
     if member is None:
-        raise EtcdupError("no healthy member to take a snapshot from")
+        raise EtcdupError(
+            "no member is healthy, so no snapshot can be taken", hint="run `etcdup status` to see each member"
+        )
     world = performer.world
     client = await world.connect_directly(member)
     name = snapshot_name(world.spec.name, step.hop, observed.at)
@@ -106,7 +108,8 @@ async def verify_restart(performer: Performer, step: RestartMember, observed: Ob
     if difference := await versions.compare_hashes(clients, clock=clock):
         raise EtcdupError(
             f"after {step.host} changed to {step.version}, {difference}",
-            hint="do not continue: run `etcdup ctl -- endpoint hashkv`, and replace the member that differs",
+            hint="do not run `etcdup apply`. Run `etcdup ctl -- endpoint hashkv` to compare the members again. If one "
+            "differs again, run `etcdup check`, which names the fix",
         )
     others = [seen for name, seen in observed.answering().items() if name != step.host]
     if all(seen.version.series == then.series for seen in others):

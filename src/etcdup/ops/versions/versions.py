@@ -132,7 +132,7 @@ async def compare_hashes(clients: Clients, *, clock: Clock, timeout_s: float = 3
         return difference
     raise EtcdupError(
         f"the members' data could not be compared within {timeout_s:g} s: {why}",
-        hint="run `etcdup apply` again: it resumes here",
+        hint="run `etcdup apply` again, which resumes",
     )
 
 
@@ -159,7 +159,8 @@ async def ensure_no_v2_data(
         raise EtcdupError(
             "`etcdutl check v2store` cannot read this member's data",
             detail=output.strip(),
-            hint="run `etcdup apply` again; if the error stays, the data may be damaged: replace the member",
+            hint="run `etcdup apply` again. If the error is the same, the data may be damaged: set `version` back, "
+            "then run `etcdup member replace NAME` for this member",
         )
     if status:
         raise EtcdupError(

@@ -78,8 +78,8 @@ async def _host_lock(layout: Layout, host: Host, who: str) -> AsyncIterator[Held
             owner = lines[1] if len(lines) > 1 and lines[1] else "its owner is not recorded yet"
             raise LockedError(
                 f"{host.name} is locked by another etcdup: {owner}",
-                hint=f"wait until it ends, then try again; if its machine is down, {host.name} releases the lock "
-                f"within {LOST_AFTER_S} s",
+                hint="wait until that etcdup ends, then run the same command again. If its machine is down, "
+                f"{host.name} releases the lock within {LOST_AFTER_S} s",
             )
         if lines[:1] != ["locked"]:
             raise RemoteError(host.name, f"{host.name}: cannot take the lock", detail="\n".join(lines))

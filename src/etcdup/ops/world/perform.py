@@ -15,7 +15,8 @@ from etcdup.ops.world.world import World
 from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Host, HostCommand, HostFile, HostTask
 
 ACTION_HINTS = {
-    "No space left on device": "free disk space on the host, then run etcdup again; no data on the host is lost",
+    "No space left on device": "free disk space on the host, then run the same command again; no data on the host is "
+    "lost",
     "Read-only file system": "run `dmesg` on the host to see why the file system is mounted read-only",
     "Permission denied": "check that the login has root rights and that no security module denies the access",
     "invalid user": "create this user on the host first: etcdup writes files that it owns",

@@ -145,7 +145,8 @@ _REASONS = (
         ("alert_internal_error",),
         EtcdUntrusted,
         "etcd cannot use its server certificate and key",
-        "run `etcdup check`: they may not match, or etcd may not read them; etcd loads corrected files at once",
+        "run `etcdup check`: they may not match, or etcd may have no permission to read them. etcd loads corrected "
+        "files without a restart",
     ),
     _Reason(
         ("unwrap failed", "_alert_"),

@@ -42,7 +42,7 @@ def connection_lost_error(host: str, error: Exception | None) -> ConnectionLost:
         host,
         f"{host}: the SSH connection was lost",
         detail=str(error or ""),
-        hint="run the same command again: it observes first whether the last command has finished",
+        hint="run the same command again: it first observes what was done",
     )
 
 

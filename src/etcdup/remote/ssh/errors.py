@@ -121,7 +121,8 @@ def _key_exchange(error: asyncssh.KeyExchangeFailed, attempt: LoginAttempt) -> C
         attempt.host,
         f"{attempt.host}: no SSH algorithm in common with {attempt.place}",
         detail=error.reason,
-        hint="check HostKeyAlgorithms, KexAlgorithms and Ciphers of its sshd: it is very old or very restricted",
+        hint="check HostKeyAlgorithms, KexAlgorithms and Ciphers of the sshd on the host: it is very old or very "
+        "restricted",
     )
 
 
@@ -166,13 +167,13 @@ def _timed_out(attempt: LoginAttempt) -> ConnectFailed:
     if attempt.connected:
         return ConnectFailed(
             attempt.host,
-            f"{attempt.host}: {attempt.place} accepted the connection, but no login {after} (timed out)",
+            f"{attempt.host}: {attempt.place} accepted the connection, but the login did not end {after} (timed out)",
             hint=f"check that sshd uses port {attempt.port}; if the host is overloaded, raise `ssh.connect_timeout`",
         )
     return ConnectFailed(
         attempt.host,
         f"{attempt.host}: no answer from {attempt.place} {after} (timed out)",
-        hint="check whether the host runs, the address is right, and a firewall drops the packets",
+        hint="check whether the host runs, whether the address is right, and whether a firewall drops the packets",
     )
 
 
@@ -185,11 +186,11 @@ def _handshake(error: asyncssh.Error, attempt: LoginAttempt) -> ConnectFailed:
 
 
 _CLOSED_HINT = (
-    "check that sshd uses that port; its log says why it closed (MaxStartups, fail2ban, hosts.deny)"
+    "check that sshd uses this port. The log of sshd has the reason (MaxStartups, fail2ban, hosts.deny)"
 )
 _REFUSED = (
     "the connection was refused",
-    "start sshd on the host, or set `ssh.port`: no program listens on that port",
+    "start sshd on the host, or correct `ssh.port`: no program listens on this port",
 )
 _NO_ROUTE = ("there is no route", "check the address, and the network or VPN of this machine")
 _RESET = ("the connection was reset", _CLOSED_HINT)
