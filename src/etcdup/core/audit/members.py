@@ -112,7 +112,8 @@ def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         yield Finding("untried", "", what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,), code="hashes-not-compared")
     if spec.size > 1 and len(names := list(evidence.observed.answering())) == 1:
         what = f"The data of the members was not compared: only {names[0]} answers."
-        yield Finding("untried", "", what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,), code="hashes-not-compared")
+        fix = "Run `etcdup status` to see why the other members do not answer. Then run `etcdup check` again."
+        yield Finding("untried", "", what, _UNCOMPARED, fix, (81,), code="hashes-not-compared")
 
 
 def _leader_findings(evidence: Evidence) -> Iterator[Finding]:

@@ -217,8 +217,8 @@ def _refuse_clock(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     return (
         Refused(
             f"{host.name}: the clock is {abs(seen.clock_ahead_s):.0f} s {where} the clock of this machine",
-            hint="set up chrony or systemd-timesyncd on both machines. `timedatectl` shows the state of the "
-            "synchronisation",
+            hint="install chrony or systemd-timesyncd on both machines, then run `timedatectl set-ntp true`. "
+            "`timedatectl` shows whether the clock is synchronised",
             host=host.name,
             rules=(94,),
         ),
