@@ -13,10 +13,10 @@ from etcdup.errors import EtcdupError, PartlyApplied
 
 
 def destroy_cluster(file: Path, name: str | None) -> int:
-    """Stop the cluster for good. `name` is its name if the operator confirmed with an option."""
+    """Stop the cluster permanently. `name` is its name if the operator confirmed with an option."""
     session = Session.begin(file, named=name)
     run = ChangeRun(session, "destroy")
-    confirm = ClusterName(session.spec.name, "destroy", "stop it for good")
+    confirm = ClusterName(session.spec.name, "destroy", "stop it permanently")
     return run.run_to_exit(_destroy(run, None if name is not None else confirm))
 
 

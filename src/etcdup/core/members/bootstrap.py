@@ -73,7 +73,7 @@ def _unreachable_host(spec: Spec, gone: Unreachable, observed: Observed) -> Refu
         return Refused(f"{gone.host}: {gone.why}", hint=gone.hint, host=gone.host, rules=(6,))
     return Refused(
         f"{gone.host} had a member of this cluster and cannot be reached: {gone.why}",
-        hint=f"bring {gone.host} back, because the first cluster may still run there. If the host is gone for ever, "
+        hint=f"bring {gone.host} back, because the first cluster may still run there. If the host is permanently lost, "
         f"move {spec.tls.dir}/members/{gone.host.partition('@')[0]} to another directory",
         host=gone.host,
         rules=(6, 62),
