@@ -129,7 +129,8 @@ def _leader_findings(evidence: Evidence) -> Iterator[Finding]:
             "",
             what,
             "Frequent leader changes show slow disks or a slow network.",
-            "Set `listen-metrics-urls` to `http://127.0.0.1:2381` on these members. etcdup does this on its members.",
+            "Run `etcdup check` again. On members that etcdup did not set up, first set `listen-metrics-urls` to "
+            "`http://127.0.0.1:2381`.",
             (85, 106),
             code="leader-changes-not-read",
         )

@@ -162,7 +162,8 @@ CLUSTER_CODES = (
         "The number of leader changes is not available",
         "etcdup could not read the metrics of these members.",
         "Frequent leader changes show slow disks or a slow network.",
-        "Set `listen-metrics-urls` to `http://127.0.0.1:2381` on these members.",
+        "Run `etcdup check` again. On members that etcdup did not set up, first set `listen-metrics-urls` to "
+        "`http://127.0.0.1:2381`.",
         (85, 106),
     ),
     Code(
