@@ -54,7 +54,7 @@ def _near_numbers(number: int) -> list[str]:
 
 
 def _near_codes(word: str) -> list[str]:
-    """The codes that contain the word, then those that are spelt like it."""
+    """Return the codes that contain the word, then those that are spelt like it."""
     holding = [code for code in CODES if word in code]
     return list(dict.fromkeys([*holding, *get_close_matches(word, CODES, n=3, cutoff=0.5)]))[:3]
 
@@ -66,7 +66,7 @@ def _unknown(message: str, near: Sequence[str]) -> UsageError:
 
 
 def explanation(found: Iterable[Rule | Code], width: int, paint: Paint) -> str:
-    """Each rule and each code in full, with an empty line between two."""
+    """Return the text of each rule and each code, with an empty line between two."""
     parts = [
         _rule_lines(each, width, paint) if isinstance(each, Rule) else _code_lines(each, width, paint)
         for each in found
@@ -109,7 +109,7 @@ def _paragraph(title: str, text: str, width: int, paint: Paint) -> Iterator[str]
 
 
 def overview(paint: Paint) -> str:
-    """All rules by topic, then all codes, each on one line."""
+    """Return all rules by topic, then all codes, each on one line."""
     lines = []
     for topic, rules in TOPICS.items():
         lines += [paint("bold", topic), *(_row(str(rule.number), 5, rule.title, paint) for rule in rules), ""]
@@ -121,18 +121,18 @@ def overview(paint: Paint) -> str:
 
 
 def _row(name: str, width: int, title: str, paint: Paint) -> str:
-    """A name and its title. `width` is the width of the names, negative to align them on the left."""
+    """Return a name and its title. `width` is the width of the names, negative to align them on the left."""
     aligned = f"  {name:<{-width}}" if width < 0 else f"{name:>{width}}"
     return f"{paint('cyan', aligned)}  {title}"
 
 
 def sources_of(rule: Rule) -> list[str]:
-    """The addresses and tests that a rule comes from."""
+    """Return the addresses and tests that a rule comes from."""
     return rule.source.split("; ")
 
 
 def explanation_json(found: Iterable[Rule | Code]) -> dict[str, Any]:
-    """Rules and codes as the types of JSON."""
+    """Return rules and codes as the types of JSON."""
     each = list(found)
     return {
         "format": 1,

@@ -13,7 +13,7 @@ from etcdup.errors import EtcdupError, PartlyApplied
 
 
 def destroy_cluster(file: Path, name: str | None) -> int:
-    """Stop the cluster for good. `name` is its name if the operator confirmed with an option."""
+    """Stop the cluster permanently. `name` is its name if the operator confirmed with an option."""
     session = Session.begin(file, named=name)
     run = ChangeRun(session, "destroy")
     cluster = session.spec.name

@@ -75,7 +75,7 @@ def _print_taken(session: Session, taken: TakenBackup) -> None:
     )
     with_key = " --identity FILE" if manifest.encrypted_to else ""
     session.terminal.say(
-        f"it is not proved yet: run `etcdup backup drill{with_key}` to restore it on this machine"
+        f"it is not proved yet: run `etcdup backup drill{with_key}` to restore it into a temporary etcd on this machine"
     )
 
 

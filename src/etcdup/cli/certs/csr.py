@@ -23,8 +23,9 @@ def write_requests(file: Path, out: Path, *, as_json: bool) -> int:
     )
     for line in (
         f"{count_text(len(written), 'request')} in {out}: have each request signed, with its names and usages",
-        "save each certificate next to its key, as server.pem, peer.pem and health.pem, followed by its intermediates. "
-        f"Save the CA certificate as {out}/ca.pem. Then add the section above to {file} and run `etcdup apply`",
+        "save each certificate next to its key, as server.pem, peer.pem and health.pem, followed by its "
+        f"intermediate certificates. Save the CA certificate as {out}/ca.pem. Then add the section above to {file} "
+        "and run `etcdup apply`",
         "use a separate CA for peer.csr if you can (`peer_ca`): a program with any certificate of that CA can send "
         "raft messages",
         f"keep the keys in {out} secret, and keep a backup of them",

@@ -20,7 +20,9 @@ def write_file(path: Path, name: str, addresses: Sequence[str], user: str) -> in
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{path} already exists", hint="name another file with `-f FILE`") from None
+        raise UsageError(
+            f"{path} already exists", hint="run `etcdup init -f FILE` to write another file"
+        ) from None
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
     _print_next_steps(terminal, path, has_hosts=bool(hosts))
@@ -29,7 +31,7 @@ def write_file(path: Path, name: str, addresses: Sequence[str], user: str) -> in
 
 def _print_next_steps(terminal: Terminal, path: Path, *, has_hosts: bool) -> None:
     option = "" if path == Path("cluster.yaml") else f" -f {path}"
-    first = [] if has_hosts else [f"add your hosts' addresses to {path}"]
+    first = [] if has_hosts else [f"replace the example hosts in {path} with your hosts"]
     steps = [
         *first,
         f"run `etcdup{option} plan` to see what etcdup would do",

@@ -10,7 +10,9 @@ from etcdup.cli.verbs.options import HELP_OPTIONS, file_option
 @click.command(context_settings={**HELP_OPTIONS, "ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="-- ARGS...")
 @click.option(
-    "--endpoint", metavar="MEMBER", help="Use only this member's endpoint (for example for `snapshot save`)."
+    "--endpoint",
+    metavar="MEMBER",
+    help="Use only the endpoint of this member (for example for `snapshot save`).",
 )
 @file_option
 def ctl(file: Path, endpoint: str | None, arguments: tuple[str, ...]) -> int:

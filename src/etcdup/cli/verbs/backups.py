@@ -16,7 +16,10 @@ def backup() -> None:
 @json_option
 @file_option
 def now(file: Path, as_json: bool) -> int:
-    """Take a backup from a follower, write it to all destinations of `backup.to`, and read it back."""
+    """Take a backup, and read it back.
+
+    It is taken from a follower and written to all destinations of `backup.to`.
+    """
     from etcdup.cli.backups.backups import take_now
 
     return take_now(file, as_json=as_json)
@@ -39,9 +42,10 @@ def list_(file: Path, as_json: bool) -> int:
 @json_option
 @file_option
 def verify(file: Path, name: str, every: bool, identity: Path | None, as_json: bool) -> int:
-    """Read a backup (the latest, or NAME) and compare it with its checksums.
+    """Compare a backup with its checksums.
 
-    The exit code is 1 if a copy is damaged. With --identity, an encrypted backup is also decrypted.
+    It reads the backup NAME, or the newest backup. The exit code is 1 if a copy is damaged. With --identity, an
+    encrypted backup is also decrypted.
 
     \b
     Examples:
@@ -73,9 +77,10 @@ def prune(file: Path, yes: bool, as_json: bool) -> int:
 @json_option
 @file_option
 def drill(file: Path, name: str, identity: Path | None, as_json: bool) -> int:
-    """Restore a backup (the latest, or NAME) into a temporary etcd on this machine, and compare its data.
+    """Restore a backup on this machine, and compare its data.
 
-    A backup that passes is proved. The cluster is not changed.
+    It restores the backup NAME, or the newest backup, into a temporary etcd. A backup that passes is proved. The
+    cluster is not changed.
     """
     from etcdup.cli.backups.verify import drill_backup
 

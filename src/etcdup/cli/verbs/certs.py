@@ -24,10 +24,11 @@ def certs() -> None:
 @json_option
 @file_option
 def list_(file: Path, as_json: bool, days: int | None) -> int:
-    """List all certificates: on this machine, on each host, and as each port serves them.
+    """List all certificates: here, on the hosts and on the ports.
 
-    The exit code is 1 if a certificate expires soon, differs between these places, or cannot be read. Without --days,
-    "soon" means that less than a third of its lifetime is left, or 30 days for a CA and for provided certificates.
+    It shows the certificates on this machine, those on each host, and those that each port serves. The exit code is
+    1 if a certificate expires soon, differs between these places, or cannot be read. Without --days, "soon" means
+    that less than a third of its lifetime is left, or 30 days for a CA and for provided certificates.
 
     \b
     Examples:
@@ -47,7 +48,7 @@ def list_(file: Path, as_json: bool, days: int | None) -> int:
 @json_option
 @file_option
 def renew(file: Path, days: int | None, yes: bool, as_json: bool) -> int:
-    """Renew certificates and install them on the members, without a restart.
+    """Renew certificates on the members, without a restart.
 
     Without --days, certificates are renewed that have less than a third of their lifetime left, as apply does. The keys
     stay the same, so that no handshake fails during the renewal; `certs rotate-ca` creates new keys.
@@ -79,7 +80,7 @@ def renew(file: Path, days: int | None, yes: bool, as_json: bool) -> int:
     help="Sign this request instead of creating a key.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also copy the files to this folder."
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also copy the files to this directory."
 )
 @click.option(
     "--renew", is_flag=True, help="Issue a new key and certificate, even if the old certificate is valid."
@@ -89,7 +90,9 @@ def renew(file: Path, days: int | None, yes: bool, as_json: bool) -> int:
 def issue(
     file: Path, name: str, role: str | None, csr: Path | None, out: Path | None, renew: bool, as_json: bool
 ) -> int:
-    """Issue a client certificate to the consumer NAME, and print its configuration.
+    """Issue a client certificate to the consumer NAME.
+
+    It also prints the configuration for the consumer.
 
     \b
     Examples:
@@ -108,15 +111,16 @@ def issue(
     metavar="DIR",
     default=Path("requests"),
     show_default=True,
-    help="The folder for keys and requests.",
+    help="The directory for keys and requests.",
 )
 @json_option
 @file_option
 def csr(file: Path, out: Path, as_json: bool) -> int:
-    """Write certificate requests for all members, for an external CA, and print the tls section for cluster.yaml.
+    """Write certificate requests for an external CA.
 
-    A key is created for each request that has none. The keys stay on this machine. Certificates must have the names and
-    usages of the requests.
+    It writes the requests of all members, and prints the tls section for cluster.yaml. A key is created for each
+    request that has none. The keys stay on this machine. Certificates must have the names and usages of the
+    requests.
     """
     from etcdup.cli.certs.csr import write_requests
 
@@ -168,9 +172,9 @@ def rotate_ca(file: Path, yes: bool, consumers_have: str | None, keep_old: bool,
 @json_option
 @file_option
 def forget(file: Path, name: str, as_json: bool) -> int:
-    """Archive the certificate of the consumer NAME: it is not renewed any more.
+    """Archive the certificate of the consumer NAME.
 
-    etcd still accepts it until it expires, or until a CA rotation drops the CA that signed it.
+    It is no longer renewed. etcd still accepts it until it expires, or until a CA rotation drops the CA that signed it.
     """
     from etcdup.cli.certs.issue import forget_consumer
 

@@ -9,7 +9,7 @@ from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, identity_option,
 
 @click.command(context_settings=HELP_OPTIONS)
 @click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
-@click.option("--name", default="prod", show_default=True, help="The cluster's name.")
+@click.option("--name", default="prod", show_default=True, help="The name of the cluster.")
 @click.option("--user", default="root", show_default=True, help="The login user for SSH.")
 @file_option
 def init(addresses: tuple[str, ...], name: str, user: str, file: Path) -> int:
@@ -50,10 +50,10 @@ def plan(file: Path, as_json: bool, out: Path | None, exit_code: bool) -> int:
 @json_option
 @file_option
 def apply(file: Path, plan: Path | None, yes: bool, as_json: bool) -> int:
-    """Make the cluster match its file. PLAN is a file from `plan --out`.
+    """Make the cluster match cluster.yaml.
 
-    If apply is interrupted, the next apply resumes. With --json and without --yes, it only prints the plan, and the
-    exit code is 3.
+    PLAN is a file from `plan --out`. If apply is interrupted, the next apply resumes. With --json and without
+    --yes, it only prints the plan, and the exit code is 3.
 
     \b
     Examples:
@@ -79,9 +79,10 @@ def member() -> None:
 @click.option("-y", "--yes", is_flag=True, help="Skip the confirmation.")
 @file_option
 def replace(name: str, address: str | None, yes: bool, file: Path) -> int:
-    """Replace the member NAME by a new one, on a new machine or on a host that lost its disk.
+    """Put a new member in place of the member NAME.
 
-    The old member need not run. If its disk still exists, its data is archived, never deleted.
+    The new member runs on a new machine, or on a host that lost its disk. The old member need not run. If its disk
+    still exists, its data is archived, never deleted.
 
     \b
     Examples:

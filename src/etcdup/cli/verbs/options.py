@@ -32,7 +32,7 @@ def file_option(decorated: Decorated) -> Decorated:
         type=click.Path(path_type=Path),
         metavar="FILE",
         callback=_choose_file,
-        help=f"The file of the cluster.  [default: ${FILE_VARIABLE} or cluster.yaml]",
+        help=f"The path of cluster.yaml.  [default: ${FILE_VARIABLE} or cluster.yaml]",
     )
     return option(decorated)
 

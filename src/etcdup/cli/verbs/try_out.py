@@ -9,11 +9,23 @@ from etcdup.cli.verbs.options import HELP_OPTIONS
 
 @click.command(context_settings=HELP_OPTIONS)
 @click.option(
-    "--dir", "folder", type=click.Path(path_type=Path), metavar="DIR", help="The folder of the demo."
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The directory of the demo.  [default: ~/.local/share/etcdup/demo]",
 )
-@click.option("--version", metavar="X.Y.Z", help="The version of etcd.")
-@click.option("--members", type=click.Choice(["1", "3", "5", "7"]), default="3", show_default=True)
-@click.option("--down", is_flag=True, help="Stop the demo and delete its folder.")
+@click.option(
+    "--version", metavar="X.Y.Z", help="The version of etcd.  [default: the newest that is available]"
+)
+@click.option(
+    "--members",
+    type=click.Choice(["1", "3", "5", "7"]),
+    default="3",
+    show_default=True,
+    help="The number of members.",
+)
+@click.option("--down", is_flag=True, help="Stop the demo and delete its directory.")
 def demo(folder: Path | None, version: str | None, members: str, down: bool) -> int:
     """Start three real members with TLS on this machine.
 

@@ -54,7 +54,7 @@ def _measurement_lines(closer: HostInspection | None) -> list[str]:
         p99 = sorted(closer.fsyncs_ms)[len(closer.fsyncs_ms) * 99 // 100 - 1]
         said.append(f"99 % of small writes within {p99:.1f} ms")
     if closer.exposure is not None and closer.settings:
-        said.append(f"systemd rates the unit's exposure {closer.exposure} of 10 (lower is safer)")
+        said.append(f"systemd rates the exposure of the unit {closer.exposure} of 10 (0 is safest)")
     lines = [*map(_disk, closer.disks), *(["; ".join(said)] if said else [])]
     heads = [f"{closer.host}:", *[" " * (len(closer.host) + 1)] * len(lines)]
     return [f"  {head} {line}" for head, line in zip(heads, lines, strict=False)]
@@ -69,8 +69,7 @@ def _verdict(findings: Sequence[Finding], paint: Paint) -> str:
     if not findings:
         return paint("bold green", "no findings")
     counts = {level: sum(each.level == level for each in findings) for level in LEVELS}
-    words = {"wrong": "wrong", "advice": "advice", "untried": "not checked"}
-    said = ", ".join(f"{count} {words[level]}" for level, count in counts.items() if count)
+    said = ", ".join(f"{count} {level}" for level, count in counts.items() if count)
     style = _STYLES[worst_level(tuple(findings)) or "untried"]
     return f"{count_text(len(findings), 'finding')}: {paint(style, said)}"
 

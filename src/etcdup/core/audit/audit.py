@@ -14,7 +14,7 @@ _EQUAL_SETTINGS = (
     (
         "heartbeat-differs",
         "heartbeat-interval",
-        "Some members miss heartbeats that the leader never sends.",
+        "The leader can send heartbeats less often than another member expects them.",
         87,
     ),
     (
@@ -31,12 +31,16 @@ _EQUAL_SETTINGS = (
     ),
 )
 _MAKE_EQUAL_HINT = (
-    "Run `etcdup apply`. On a cluster that etcdup did not set up, set one value and restart one member after "
-    "the other."
+    "Run `etcdup apply`. On a cluster that etcdup did not set up, set the same value on all members and restart "
+    "one member after the other."
 )
 
-_NEW_MACHINE_ID = "On all but one of them, run `rm /etc/machine-id; systemd-machine-id-setup`, and reboot."
-_NEW_HOSTNAME = "Run `hostnamectl hostname NAME` on each of them, with a name of its own."
+# Without the second file, because systemd copies the machine ID of D-Bus if there is one.
+_NEW_MACHINE_ID = (
+    "On all of them except one, run `rm -f /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup`. "
+    "Then reboot one host after the other."
+)
+_NEW_HOSTNAME = "Run `hostnamectl set-hostname NAME` on each of them, each time with another name."
 
 
 def audit(spec: Spec, evidence: Evidence) -> tuple[Finding, ...]:
@@ -115,7 +119,7 @@ def _cloned_machine_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding
                 "wrong",
                 "",
                 f"{' and '.join(names)} have the same {what}.",
-                "They were probably cloned. DHCP servers, journals and monitoring take them for one machine.",
+                "They were probably cloned. DHCP servers, journals and monitoring cannot distinguish them.",
                 fix,
                 (96,),
                 code=code,

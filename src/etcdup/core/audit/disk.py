@@ -136,7 +136,8 @@ def fullness_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
                 name,
                 f"The database of {name} uses {show_size(seen.db_size)} of its quota of {show_size(quota)}.",
                 "A member with a full database raises NOSPACE, and the cluster refuses writes.",
-                "Compact and defragment, or raise `quota` in cluster.yaml and run `etcdup apply`.",
+                "Run `etcdup ctl -- compaction REVISION`, then `etcdup ctl --endpoint MEMBER -- defrag` for one member "
+                "after the other. Or raise `quota` in cluster.yaml and run `etcdup apply`.",
                 (107,),
                 code="database-nearly-full",
             )

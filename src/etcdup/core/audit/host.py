@@ -34,9 +34,18 @@ _PROGRAMS = {
         18,
     ),
 }
-_SYNC = "set up chrony or systemd-timesyncd. `timedatectl` shows the state of the synchronisation."
-_RENEW = "Run `etcdup certs renew`. No member is restarted."
-_CLOCK_WHY = "Each host compares certificates with its own clock, and etcd warns above 1 s between members."
+_SYNC = (
+    "install chrony or systemd-timesyncd, then run `timedatectl set-ntp true`. `timedatectl` shows whether the clock "
+    "is synchronised."
+)
+_RENEW = (
+    "Run `etcdup certs renew`. It restarts no member. With `tls: {mode: provided}`, replace the files and run "
+    "`etcdup apply` instead."
+)
+_CLOCK_WHY = (
+    "With a wrong clock, a host can reject a valid certificate. etcd logs a warning if the clocks of two members "
+    "differ by more than 1 s."
+)
 _DRIFT_WHY = "It differs more and more from the clocks of the other hosts."
 
 
@@ -112,7 +121,7 @@ def _setup_findings(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Find
             "wrong",
             host.name,
             f"etcd does not run (etcd.service is {seen.unit.active}).",
-            "The cluster tolerates one failure less.",
+            "The cluster can now lose fewer members without losing the quorum.",
             "Run `etcdup apply`. It starts the member, or reports why it cannot.",
             (11,),
             code="etcd-stopped",
@@ -187,7 +196,7 @@ def _inspection_findings(
             code="second-etcd",
         )
     if inspection.swap and not host.root:
-        why = "A member whose memory is on the disk misses heartbeats."
+        why = "A member whose memory is swapped out misses heartbeats."
         yield Finding(
             "advice",
             host.name,
@@ -216,7 +225,7 @@ def _inspection_findings(
                 host.name,
                 f"{what} {host.name} was not measured: the host has no {program}.",
                 why,
-                f"Install the package {package} on {host.name}, then run `etcdup check` again.",
+                f"Install {program} on {host.name} (on Debian: the package {package}), then run `etcdup check` again.",
                 (rule,),
                 code=code,
             )
@@ -288,7 +297,7 @@ def _served_cert_findings(each: CertInspection, evidence: Evidence) -> Iterator[
             "wrong",
             each.host,
             f"{served} has no extended key usage {' and '.join(missing)}.",
-            "A member is server and client with it. Half of the links fail, and the health does not show it.",
+            "A member uses it as server and as client. Links in one direction fail, and `etcdup health` can succeed.",
             "Issue the certificate for serverAuth and clientAuth, then run `etcdup apply`.",
             (19,),
             code="key-usage-missing",
@@ -318,6 +327,7 @@ def _source_address_findings(each: CertInspection, evidence: Evidence) -> Iterat
     assert each.facts is not None
     inspection = evidence.inspections.get(each.host)
     named = each.facts.cert.addresses
+    own = [address for address in named if address not in ("127.0.0.1", "::1")]
     sources = {s for s in inspection.sources.values() if is_ip(s)} if inspection is not None else set()
     for source in sorted(sources - set(named)) if named else ():
         yield Finding(
@@ -325,7 +335,9 @@ def _source_address_findings(each: CertInspection, evidence: Evidence) -> Iterat
             each.host,
             f"{each.host} connects to its peers from {source}, which is not in its peer certificate.",
             "The peers reject these connections.",
-            f"Add {source} to the peer certificate, or change the route to use {' or '.join(named)}.",
+            f"Change the route so that {each.host} connects from {' or '.join(own or named)}. Or set `address` of "
+            f"{each.host} to {source} in cluster.yaml, then run `etcdup apply`. With `tls: {{mode: provided}}`, you "
+            f"can add {source} to the peer certificate instead.",
             (18,),
             code="source-address-missing",
         )

@@ -112,7 +112,8 @@ def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         yield Finding("untried", "", what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,), code="hashes-not-compared")
     if spec.size > 1 and len(names := list(evidence.observed.answering())) == 1:
         what = f"The data of the members was not compared: only {names[0]} answers."
-        yield Finding("untried", "", what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,), code="hashes-not-compared")
+        fix = "Run `etcdup status` to see why the other members do not answer. Then run `etcdup check` again."
+        yield Finding("untried", "", what, _UNCOMPARED, fix, (81,), code="hashes-not-compared")
 
 
 def _leader_findings(evidence: Evidence) -> Iterator[Finding]:
@@ -128,7 +129,8 @@ def _leader_findings(evidence: Evidence) -> Iterator[Finding]:
             "",
             what,
             "Frequent leader changes show slow disks or a slow network.",
-            "Set `listen-metrics-urls` to `http://127.0.0.1:2381` on these members. etcdup does this on its members.",
+            "Run `etcdup check` again. On members that etcdup did not set up, first set `listen-metrics-urls` to "
+            "`http://127.0.0.1:2381`.",
             (85, 106),
             code="leader-changes-not-read",
         )

@@ -205,7 +205,7 @@ def _rights_findings(inspection: HostInspection) -> Iterator[Finding]:
 
 def _data_rights_findings(host: str, data: FileRights) -> Iterator[Finding]:
     if data.mode & 0o077:
-        why = "A user who can read the database has each secret in it."
+        why = "A user who can read the database can read each secret in it."
         yield Finding(
             "wrong",
             host,

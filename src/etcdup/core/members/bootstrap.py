@@ -73,7 +73,7 @@ def _unreachable_host(spec: Spec, gone: Unreachable, observed: Observed) -> Refu
         return Refused(f"{gone.host}: {gone.why}", hint=gone.hint, host=gone.host, rules=(6,))
     return Refused(
         f"{gone.host} had a member of this cluster and cannot be reached: {gone.why}",
-        hint=f"bring {gone.host} back, because the first cluster may still run there. If the host is gone for good, "
+        hint=f"bring {gone.host} back, because the first cluster may still run there. If the host is permanently lost, "
         f"move {spec.tls.dir}/members/{gone.host.partition('@')[0]} to another directory",
         host=gone.host,
         rules=(6, 62),
@@ -217,8 +217,8 @@ def _refuse_clock(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
     return (
         Refused(
             f"{host.name}: the clock is {abs(seen.clock_ahead_s):.0f} s {where} the clock of this machine",
-            hint="set up chrony or systemd-timesyncd on both machines. `timedatectl` shows the state of the "
-            "synchronisation",
+            hint="install chrony or systemd-timesyncd on both machines, then run `timedatectl set-ntp true`. "
+            "`timedatectl` shows whether the clock is synchronised",
             host=host.name,
             rules=(94,),
         ),

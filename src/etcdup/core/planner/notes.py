@@ -86,8 +86,8 @@ def _membership_notes(spec: Spec, observed: Observed, change: MembershipChange) 
         if name in observed.unreachable():
             where = f"{spec.tls.dir}/members/{name.partition('@')[0]}"
             yield (
-                f"{name} has left the cluster and cannot be reached, so its data is not archived. If the host is gone "
-                f"for good, move {where} to another directory"
+                f"{name} has left the cluster and cannot be reached, so its data is not archived. If the host is "
+                f"permanently lost, move {where} to another directory"
             )
     members = member_list(observed)
     for host in spec.hosts:

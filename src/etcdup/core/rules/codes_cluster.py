@@ -30,8 +30,9 @@ CLUSTER_CODES = (
         "same-machine-id",
         "Two hosts have the same machine ID",
         "Two or more hosts have the same `/etc/machine-id`. They were probably cloned.",
-        "DHCP servers and journals take them for one machine.",
-        "On all but one, run `rm /etc/machine-id; systemd-machine-id-setup`, and reboot.",
+        "DHCP servers and journals cannot distinguish them.",
+        "On all of them except one, run `rm -f /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup`. "
+        "Then reboot one host after the other.",
         (96,),
     ),
     Code(
@@ -39,7 +40,7 @@ CLUSTER_CODES = (
         "Two hosts have the same host name",
         "Two or more hosts have the same host name. They were probably cloned.",
         "Logs and monitoring cannot distinguish them.",
-        "Run `hostnamectl hostname NAME` on each of them.",
+        "Run `hostnamectl set-hostname NAME` on each of them, each time with another name.",
         (96,),
     ),
     Code(
@@ -78,7 +79,7 @@ CLUSTER_CODES = (
         "heartbeat-differs",
         "Members have different heartbeat intervals",
         "The running members have different values of `heartbeat-interval`.",
-        "Some members then miss heartbeats that the leader never sends.",
+        "The leader can send heartbeats less often than another member expects them.",
         "Run `etcdup apply`. On a cluster that etcdup did not set up, change one member after the other.",
         (87,),
     ),
@@ -161,7 +162,8 @@ CLUSTER_CODES = (
         "The number of leader changes is not available",
         "etcdup could not read the metrics of these members.",
         "Frequent leader changes show slow disks or a slow network.",
-        "Set `listen-metrics-urls` to `http://127.0.0.1:2381` on these members.",
+        "Run `etcdup check` again. On members that etcdup did not set up, first set `listen-metrics-urls` to "
+        "`http://127.0.0.1:2381`.",
         (85, 106),
     ),
     Code(

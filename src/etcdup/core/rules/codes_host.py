@@ -2,8 +2,14 @@
 
 from etcdup.core.rules.model import Code
 
-_RENEW = "Run `etcdup certs renew`. No member is restarted."
-_SYNC = "Set up chrony or systemd-timesyncd. `timedatectl` shows the state of the synchronisation."
+_RENEW = (
+    "Run `etcdup certs renew`. It restarts no member. With `tls: {mode: provided}`, replace the files and run "
+    "`etcdup apply` instead."
+)
+_SYNC = (
+    "Install chrony or systemd-timesyncd, then run `timedatectl set-ntp true`. `timedatectl` shows whether the clock "
+    "is synchronised."
+)
 
 HOST_CODES = (
     Code(
@@ -18,7 +24,7 @@ HOST_CODES = (
         "clock-differs",
         "The clock of a host is wrong",
         "The clock of a host differs by more than 1 s from this machine or from another host.",
-        "Each host compares certificates with its own clock, and etcd warns above 1 s.",
+        "With a wrong clock, a host can reject a valid certificate. etcd logs a warning above 1 s.",
         _SYNC,
         (94,),
     ),
@@ -57,7 +63,7 @@ HOST_CODES = (
         "etcd-stopped",
         "etcd does not run",
         "The host belongs to the cluster, but its etcd.service is not active.",
-        "The cluster tolerates one failure less.",
+        "The cluster can now lose fewer members without losing the quorum.",
         "Run `etcdup apply`. It starts the member, or reports why it cannot.",
         (11,),
     ),
@@ -113,7 +119,7 @@ HOST_CODES = (
         "swap-on",
         "Swap is on",
         "The host uses swap.",
-        "A member whose memory is on the disk misses heartbeats.",
+        "A member whose memory is swapped out misses heartbeats.",
         "Run `swapoff -a`, and remove the swap entry from `/etc/fstab`.",
         (93,),
     ),
@@ -130,7 +136,7 @@ HOST_CODES = (
         "The round-trip time from a host was not measured",
         "The host has no `ping`.",
         "Timeouts that are too short for the network cause elections.",
-        "Install the package iputils-ping, and run `etcdup check` again.",
+        "Install ping (on Debian: the package iputils-ping), and run `etcdup check` again.",
         (87,),
     ),
     Code(
@@ -138,7 +144,7 @@ HOST_CODES = (
         "The source address of a host is unknown",
         "The host has no `ip`.",
         "Peers reject a member whose source address is missing from its certificate.",
-        "Install the package iproute2, and run `etcdup check` again.",
+        "Install ip (on Debian: the package iproute2), and run `etcdup check` again.",
         (18,),
     ),
     Code(
@@ -161,7 +167,7 @@ HOST_CODES = (
         "key-usage-missing",
         "A certificate has no serverAuth or no clientAuth",
         "The served certificate does not have both extended key usages.",
-        "A member is server and client with it. Half of the links fail, and the health does not show it.",
+        "A member uses it as server and as client. Links in one direction fail, and `etcdup health` can succeed.",
         "Issue the certificate for serverAuth and clientAuth, then run `etcdup apply`.",
         (19,),
     ),
@@ -177,7 +183,7 @@ HOST_CODES = (
         "certificate-expires-soon",
         "A served certificate expires soon",
         "A port serves a certificate with less than 30 days and less than a third of its lifetime left.",
-        "After its end, no new connection succeeds.",
+        "After it expires, no new connection succeeds.",
         _RENEW,
         (17,),
     ),
@@ -186,7 +192,8 @@ HOST_CODES = (
         "A source address is not in the certificate",
         "The host connects to its peers from an address that is not in its peer certificate.",
         "The peers reject these connections.",
-        "Add the address to the certificate, or change the route to an address in it.",
+        "Change the route to use an address in the certificate, or set `address` of the host in cluster.yaml. "
+        "With `tls: {mode: provided}`, you can add the address to the certificate instead.",
         (18,),
     ),
     Code(
@@ -242,7 +249,8 @@ HOST_CODES = (
         "The database is nearly full",
         "The database of a member uses more than 80 % of its quota.",
         "A member with a full database raises NOSPACE, and the cluster refuses writes.",
-        "Compact and defragment, or raise `quota` in cluster.yaml and run `etcdup apply`.",
+        "Run `etcdup ctl -- compaction REVISION`, then `etcdup ctl --endpoint MEMBER -- defrag` for one member after "
+        "the other. Or raise `quota` in cluster.yaml and run `etcdup apply`.",
         (107,),
     ),
 )

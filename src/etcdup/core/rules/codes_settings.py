@@ -164,7 +164,7 @@ SETTINGS_CODES = (
         "data-readable",
         "Other users can read the data directory",
         "The mode of the data directory or of the log directory is not 0700.",
-        "A user who can read the database has each secret in it.",
+        "A user who can read the database can read each secret in it.",
         "Run `chmod 700 DIRECTORY` on the host.",
         (84,),
         "1.1.11",

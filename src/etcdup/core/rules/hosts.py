@@ -36,7 +36,7 @@ HOSTS = (
         "Synchronise the clocks",
         "Synchronise the clock of each host. "
         "Let certificates begin at least 5 minutes in the past. Check the clock of a host before you issue one.",
-        "Each host compares certificates with its own clock. "
+        "With a wrong clock, a host can reject a valid certificate. "
         "etcd logs a warning if the clocks of two members differ by more than 1 s.",
         f"{DOCS}op-guide/security/; {CODE}server/etcdserver/api/rafthttp/probing_status.go",
     ),

@@ -158,7 +158,7 @@ class KeepSpec(_Section):
 
 
 class BackupSpec(_Section):
-    """The destinations of backups, how often a backup is taken, and how many backups are kept."""
+    """The destinations of backups, and how many backups are kept. `every` is not used yet."""
 
     # Each backup is written to all destinations at once. It is read from the first that has the whole backup.
     to: Annotated[tuple[str, ...], BeforeValidator(_destinations)] = ("./backups",)

@@ -38,10 +38,10 @@ version: {version}
 hosts:
 {lines}
 
-# SSH. A key that is absent here has the value of your ssh_config. Add `sudo: true` if the user is not root.
+# SSH. Settings that are absent here come from your ssh_config. Add `sudo: true` if the user is not root.
 ssh: {_ssh(ssh_user, identity_file)}
 
-# Source of etcd's binaries: auto, release, package, go or path. `from: path` also needs `path: DIRECTORY`.
+# Source of the binaries of etcd: auto, release, package, go or path. `from: path` also needs `path: DIRECTORY`.
 install: {{from: auto}}
 
 etcd:
@@ -54,8 +54,9 @@ etcd:
 tls: {{mode: managed, dir: ./pki}}
 
 # Destination of backups: a directory on this machine, or s3://bucket/prefix.
-# `etcdup backup now` takes a backup. `etcdup backup prune` deletes backups that `keep` does not require.
-backup: {{to: ./backups, every: 1h, keep: {{hourly: 24, daily: 7}}}}
+# etcdup takes no backup by itself: run `etcdup backup now` from cron or a systemd timer.
+# `etcdup backup prune` deletes the backups that `keep` does not keep.
+backup: {{to: ./backups, keep: {{hourly: 24, daily: 7}}}}
 """
 
 
