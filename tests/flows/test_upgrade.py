@@ -98,7 +98,7 @@ async def test_members_and_minor_are_not_changed_together(tmp_path: Path) -> Non
     add_machines(network, spec)
     answer = await make_plan(spec, network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert any("at once" in reason.message for reason in answer.reasons)
+    assert any("at the same time" in reason.message for reason in answer.reasons)
 
 
 @pytest.mark.parametrize(("before", "after"), [("3.5.33", "3.6.14"), ("3.6.14", "3.5.33")])

@@ -268,7 +268,7 @@ def test_two_destinations(up: Etcdup, folder: Path) -> None:
         assert up("backup", "list").returncode == 1
         assert up("backup", "prune", "--yes").returncode == 1
         second.unlink()
-        assert "the last one is not in ./second" in up("status").stdout
+        assert "the last backup is not in ./second" in up("status").stdout
         assert f"{told['name']} in {second}: there is no copy" in up("backup", "verify").stdout
 
         name = take_now(up)

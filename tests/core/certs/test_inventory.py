@@ -87,7 +87,7 @@ def test_archived_certificates_are_listed_and_need_no_renewal(role: str, why: st
     assert [row.is_archived for row in found.rows] == [False, True]
     text = render_inventory(found, "", Paint(colour=False))
     assert "etcd still accepts 1 certificate that no client should use" in text
-    assert "the first ends in 300 days" in text, "the first one in use"
+    assert "the first expires in 300 days" in text, "the first one in use"
 
 
 def test_one_certificate_is_one_row_with_all_locations() -> None:
