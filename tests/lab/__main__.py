@@ -1,6 +1,6 @@
 """`python -m tests.lab up`: run a lab to try things by hand, until Ctrl-C. `drill`: run the lost-quorum guide.
 
-`prepare` builds the image of the machines and the package repository before the tests start.
+`prepare` builds the image of the machines, the package repository and kube-bench before the tests start.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from tests.lab import OPER_PASSWORD, Lab, LabError, why_not
 from tests.lab.lost_quorum_drill import run_drill
 from tests.lab.package_repository import package_repository
+from tests.support.kube_bench import NoKubeBench, kube_bench_folder
 
 INTRODUCTION = """\
 {count} machines, ready after {seconds:.1f} s.
@@ -44,6 +45,15 @@ def drill() -> None:
         run_drill(lab, Path(folder))
 
 
+def prepare() -> None:
+    """Build what takes minutes. Without kube-bench its test says why it is skipped."""
+    package_repository()
+    try:
+        kube_bench_folder()
+    except NoKubeBench as error:
+        print(f"kube-bench is not available: {error}", file=sys.stderr)
+
+
 def _introduction(lab: Lab, seconds: float) -> str:
     return INTRODUCTION.format(
         count=len(lab.machines), seconds=seconds, password=OPER_PASSWORD, ssh_config=lab.ssh_config,
@@ -58,7 +68,7 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     bring_up = verbs.add_parser("up", help="start machines and keep them until Ctrl-C")
     bring_up.add_argument("--machines", type=int, default=3, metavar="N")
-    verbs.add_parser("prepare", help="build the image of the machines and the package repository")
+    verbs.add_parser("prepare", help="build the image of the machines, the package repository and kube-bench")
     verbs.add_parser("drill", help="run the commands of docs/guides/lost-quorum.md on three machines")
     arguments = parser.parse_args()
     if reason := why_not():
@@ -66,7 +76,7 @@ def main() -> int:
         return 1
     try:
         if arguments.verb == "prepare":
-            package_repository()
+            prepare()
         elif arguments.verb == "drill":
             drill()
         else:
