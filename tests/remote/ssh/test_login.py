@@ -133,7 +133,7 @@ async def test_a_port_without_ssh_is_reported(sshd: Sshd) -> None:
     async with _BannerServer(b"HTTP/1.0 400 Bad Request\r\n\r\n") as port:
         error = await expect_refusal(sshd.host(), sshd.ssh(port=port))
     assert type(error) is ConnectFailed
-    assert "check that sshd uses that port" in error.hint
+    assert "check that sshd uses this port" in error.hint
 
 
 async def test_a_key_that_is_not_authorized_names_user_and_key(sshd: Sshd, tmp_path: Path) -> None:
