@@ -92,7 +92,7 @@ def test_no_key_is_in_any_output_file_or_command_line(operator: Operator) -> Non
         second.run("stat -c '%a %U:%G' /etc/etcd/pki/*-key.pem").stdout.split("\n")[:-1]
         == ["600 etcd:etcd"] * 3
     )
-    assert "ca-key.pem is accessible to other users (mode 0644): it is 0600 now" in "".join(outputs)
+    assert "ca-key.pem is accessible to other users (mode 0644): its mode is now 0600" in "".join(outputs)
     assert stat.S_IMODE((operator.folder / "pki/ca-key.pem").stat().st_mode) == 0o600
 
     secrets |= secrets_of(operator.folder / "pki")
