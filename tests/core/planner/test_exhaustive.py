@@ -42,6 +42,8 @@ from tests.support.memoize import memoized
 from tests.support.observed_model import TOKEN, ObservedModel
 from tests.support.state_exploration import Exploration, Planner
 
+pytestmark = pytest.mark.slow
+
 ALL_KINDS = "".join(STATES.values())
 WHOLE = bool(os.environ.get("ETCDUP_EXHAUSTIVE"))
 # Of five members, only the whole run has these kinds: unreachable only for etcdup, fresh, and of an older patch. To the

@@ -15,6 +15,8 @@ from etcdup.core.spec.model import Spec
 from tests.support.fake_world import TOKEN, spec_of
 from tests.support.observation_strategies import observations
 
+pytestmark = pytest.mark.slow
+
 SPECS = [spec_of(1), spec_of(3), spec_of(5)]
 
 

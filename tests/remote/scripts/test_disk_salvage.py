@@ -59,7 +59,9 @@ async def test_a_log_that_cannot_be_read_is_an_error(host: LocalHost, tmp_path: 
         (folder / "0000-00.wal").unlink()
     if spoilt == "no log":
         (folder / "0001-08.wal").write_bytes(b"\0" * 5000)
-    with pytest.raises(EtcdupError, match="cannot read the write-ahead log of the member on infra1") as caught:
+    with pytest.raises(
+        EtcdupError, match="cannot read the write-ahead log of the member on infra1"
+    ) as caught:
         await read_log_end(host, str(folder))
     assert "--fenced infra1" in caught.value.hint
 
