@@ -190,7 +190,7 @@ def fill_disk(network: FakeNetwork) -> None:
     ("harm", "made_by", "message"),
     [
         (disconnect_host, "3.6.0", "infra2 cannot be reached"),
-        (fill_disk, "3.6.0", "infra2: /var/lib/etcd has 1000 B of free space"),
+        (fill_disk, "3.6.0", "infra2: /var/lib/etcd has 0 B of free space"),
         (None, "3.7.0", "the snapshot is from etcd 3.7, and `version` in cluster.yaml is 3.6.14"),
     ],
 )
