@@ -142,7 +142,7 @@ def csr(file: Path, out: Path, as_json: bool) -> int:
 @json_option
 @file_option
 def rotate_ca(file: Path, yes: bool, consumers_have: str | None, keep_old: bool, as_json: bool) -> int:
-    """Replace the CA of the cluster in three phases, without losing a write.
+    """Replace the CA of the cluster in three phases.
 
     Each run does one phase, proves it by new handshakes, and says what consumers need before the next phase. If a run
     is interrupted, run the same command again to resume.
