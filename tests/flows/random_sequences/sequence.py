@@ -1,7 +1,7 @@
 """One random sequence: the operator edits the file and runs verbs, while hosts and etcdup itself fail.
 
 At the end the faults are over, and a careful operator follows the hints. The cluster must settle in an empty plan of
-the file, or first of the file of before. No acknowledged write may be missing.
+the file, or first of the previous file. No acknowledged write may be missing.
 """
 
 import random

@@ -30,7 +30,7 @@ class WatchedNetwork(FakeNetwork):
         self.served = bool(self.serving())
 
     def begin_command(self, *, stops_members: bool) -> None:
-        """Forget the faults of before and the restrictions of the last verb."""
+        """Forget the earlier faults and the restrictions of the last verb."""
         self.stops_members = stops_members
         self.served = bool(self.serving())
         self.last_fault = -UNSEEN_COMMANDS
