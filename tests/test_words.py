@@ -88,8 +88,9 @@ def texts() -> list[Path]:
     )  # fmt: skip
 
 
-def test_plain_words_are_used() -> None:
-    assert [fault for path in texts() for fault in faults_in(path)] == []
+@pytest.mark.parametrize("path", texts(), ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_plain_words_are_used(path: Path) -> None:
+    assert faults_in(path) == []
 
 
 @pytest.mark.parametrize(

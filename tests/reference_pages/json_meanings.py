@@ -161,6 +161,7 @@ FIELD_MEANINGS: dict[str, str] = {
     "consumers": "The consumers without a certificate of the new CA.",
     "connected": "The clients that are connected to a client port now.",
     "certs rotate-ca: next.connected[].to": "The members that the client is connected to.",
+    "certs rotate-ca: next.connected[].program": "The program, if the client runs on a host of the cluster.",
     "command": "The command to type next.",
     # Backups
     "backups": "The backups.",

@@ -4,14 +4,16 @@ import hashlib
 from copy import copy
 from pathlib import PurePosixPath
 
-from etcdup.core.host.actions import RESTART_UNIT
+from etcdup.core.host.actions import PAUSE_UNIT, RESTART_UNIT
 from etcdup.core.host.commands import MOVE_IF_THERE, OWN_FOLDER_SCRIPT, UNPACK
+from etcdup.core.observed.connections import CONNECTIONS
 from etcdup.core.observed.probe import PROBE
 from etcdup.core.recovery.disk_salvage import APPEND, CLEAR, LAST_LOG, SERVE
 from etcdup.core.recovery.disk_space import DISK_SPACE_SCRIPT
 from etcdup.core.restore.commands import PLACE, RECEIVE, UNDO
 from etcdup.core.restore.data_copy import COPY_SCRIPT, SIZE_SCRIPT
 from etcdup.errors import CommandFailed
+from etcdup.testing.gateway_client import print_connections
 from etcdup.testing.machine import UNIT, Answer, Command, FakeMachine, Node
 from etcdup.testing.probe import run_probe
 from etcdup.testing.process import converge
@@ -26,7 +28,7 @@ def is_changing(argv: tuple[str, ...]) -> bool:
     """Return whether a command may change the machine: tests kill etcdup only after such commands."""
     return not (
         argv[0] in READ_ONLY
-        or any(script in argv for script in (PROBE, SIZE_SCRIPT, DISK_SPACE_SCRIPT, LAST_LOG))
+        or any(script in argv for script in (PROBE, CONNECTIONS, SIZE_SCRIPT, DISK_SPACE_SCRIPT, LAST_LOG))
         or argv[-1] == "--version"
         or "v2store" in argv
     )
@@ -342,7 +344,9 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         if path in machine.nodes:
             machine.move(path, f"{folder}/{PurePosixPath(path).name}")
         return OK
-    if script == RESTART_UNIT:
+    if script == CONNECTIONS:
+        return (0, print_connections(machine), "")
+    if script in (RESTART_UNIT, PAUSE_UNIT):
         _systemctl(machine, ("systemctl", "stop", "etcd.service"), stdin)
         return _systemctl(machine, ("systemctl", "start", "--no-block", "etcd.service"), stdin)
     if script.startswith("exit "):

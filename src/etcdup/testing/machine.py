@@ -1,6 +1,6 @@
 """One machine in memory: its files, its unit, its etcd process and its power."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -19,6 +19,20 @@ class Killed(BaseException):
     """etcdup was killed at this command; nothing after it happens."""
 
 
+class GatewayClient(Protocol):
+    """What machines use of FakeGatewayClient."""
+
+    address: str
+    machine: str
+    program: str
+    pid: int
+    port: int
+    member: str
+    process: "FakeProcess | None"
+
+    def keep_connected(self, network: "Network") -> None: ...
+
+
 class Network(Protocol):
     """What a machine and its processes use of FakeNetwork."""
 
@@ -31,8 +45,15 @@ class Network(Protocol):
     @property
     def killed(self) -> bool: ...
 
+    @property
+    def clients(self) -> Sequence["GatewayClient"]: ...
+
     def now(self) -> float:
         """Return the virtual time, in seconds since the epoch."""
+        ...
+
+    def now_text(self) -> str:
+        """Return the virtual time as in a log line of etcd."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...
@@ -57,7 +78,8 @@ class FakeProcess:
     """A running etcd: its settings, and the member that it is.
 
     `ready`: it has published itself through a quorum, and only then serves clients (rule 1). `lost_log`: it has lost
-    data that it had acknowledged, and panics when the leader sends its log (rule 32).
+    data that it had acknowledged, and panics when the leader sends its log (rule 32). `ca_file` is the content of its
+    CA file at its start: etcd does not read it again (rule 14).
     """
 
     exe: str
@@ -67,6 +89,7 @@ class FakeProcess:
     member_id: int
     lost_log: bool = False
     ready: bool = False
+    ca_file: bytes = b""
 
     @property
     def version(self) -> Version:

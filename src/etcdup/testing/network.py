@@ -7,8 +7,10 @@ tests them too. An unknown command has exit status 127, as on a host without thi
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from etcdup.testing.cluster import FakeClusters
+from etcdup.testing.gateway_client import FakeGatewayClient
 from etcdup.testing.machine import FakeMachine, Killed, Node
 from etcdup.testing.process import converge
 from etcdup.testing.systemd import restart_failed, start_enabled_unit
@@ -31,6 +33,7 @@ class FakeNetwork:
     commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     events: dict[int, Callable[[], None]] = field(default_factory=dict)
     etcd: FakeClusters = field(default_factory=FakeClusters)
+    clients: list[FakeGatewayClient] = field(default_factory=list)
 
     def add(self, name: str, **facts: object) -> FakeMachine:
         self.machines[name] = FakeMachine(name, self, **facts)  # type: ignore[arg-type]
@@ -38,6 +41,9 @@ class FakeNetwork:
 
     def now(self) -> float:
         return self.time
+
+    def now_text(self) -> str:
+        return datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     async def sleep(self, seconds: float) -> None:
         self.time += seconds

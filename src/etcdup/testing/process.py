@@ -81,7 +81,7 @@ def is_in_sync(network: Network, machine: FakeMachine, member_id: int) -> bool:
 
 def converge(network: Network) -> None:
     """Change each cluster as etcd does by itself: with a quorum it elects a leader, started members are published,
-    removed members exit, and the cluster version is updated. Elections take no time here."""
+    removed members exit, the cluster version is updated, and clients reconnect. Elections take no time here."""
     for cluster in network.etcd.by_id.values():
         _elect(network, cluster)
         if not cluster.leader:
@@ -91,6 +91,8 @@ def converge(network: Network) -> None:
         led = [each for each in running_in(network, cluster) if leader_of(network, each)]
         running = [each.process.version.series for each in led if each.process is not None]
         cluster.follow_versions(running, network.now())
+    for client in network.clients:
+        client.keep_connected(network)
 
 
 def _elect(network: Network, cluster: FakeCluster) -> None:

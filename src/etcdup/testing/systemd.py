@@ -87,6 +87,8 @@ def _start(machine: FakeMachine) -> FakeProcess:
     process = FakeProcess(
         exe, environment, machine.network.now(), cluster, data.member_id, lost_log=data.lost_log
     )
+    if (ca := machine.file(environment.get("ETCD_TRUSTED_CA_FILE", ""))) is not None:
+        process.ca_file = ca.content or b""
     _check_minor(cluster, process.version.series)
     return process
 

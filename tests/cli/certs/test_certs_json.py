@@ -11,6 +11,7 @@ import pytest
 from etcdup.cli.main import run
 from etcdup.cli.views.certs_json import next_phase_json, renewal_json, rotation_json
 from etcdup.cli.views.text import json_text
+from etcdup.core.observed.model import Client
 from etcdup.ops.certs.proof import ServedCert
 from etcdup.ops.world.health import prove
 from etcdup.ops.world.observe import observe
@@ -78,7 +79,9 @@ async def test_a_renewal_and_a_ca_rotation(tmp_path: Path) -> None:
     world.pki.rotate_ca("trust", observed.at)
     world.pki.rotate_ca("sign", observed.at)
     turned = replace(observed, pki=world.pki.observe())
-    following = next_phase_json(turned, "drop", "certs", "/x/pki/ca.pem", {"192.168.8.9": ["infra1"]})
+    following = next_phase_json(
+        turned, "drop", "certs", "/x/pki/ca.pem", {Client("192.168.8.9", "patroni", 812): ["infra1"]}
+    )
     told = rotation_json(spec, turned, 5, 4, results, following)
     assert_output("certs-rotate-ca.json", json_text(told), tmp_path)
     world.pki.rotate_ca("drop", observed.at)

@@ -34,6 +34,7 @@ from etcdup.errors import UsageError
 from etcdup.ops.certs.export import admin_files
 from etcdup.ops.certs.proof import prove_links
 from etcdup.ops.world.connected_clients import (
+    members_by_client,
     observe_connected_clients,
     read_rejected_clients,
 )
@@ -42,11 +43,17 @@ from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.world import World
 
 
-def rotate_cluster_ca(file: Path, *, yes: bool, have: str | None, keep: bool, as_json: bool) -> int:
-    """Do one phase of the rotation. New handshakes prove the cluster before and after it."""
+def rotate_cluster_ca(
+    file: Path, *, yes: bool, have: str | None, keep: bool, accepted: frozenset[str], as_json: bool
+) -> int:
+    """Do one phase of the rotation. New handshakes prove the cluster before and after it.
+
+    `accepted` are the addresses of clients that the operator vouches for.
+    """
     option = f" --consumers-have {have}" if have else " --keep-old" if keep else ""
+    option += "".join(f" --accept-client {address}" for address in sorted(accepted))
     run = ChangeRun(Session.begin(file), f"certs rotate-ca{option}")
-    return run.run_to_exit(_rotate(run, yes=yes, have=have, keep=keep, as_json=as_json))
+    return run.run_to_exit(_rotate(run, yes=yes, have=have, keep=keep, accepted=accepted, as_json=as_json))
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,11 @@ class _Phase:
         return self.stage != self.current
 
 
-async def _rotate(run: ChangeRun, *, yes: bool, have: str | None, keep: bool, as_json: bool) -> None:
+async def _rotate(
+    run: ChangeRun, *, yes: bool, have: str | None, keep: bool, accepted: frozenset[str], as_json: bool
+) -> None:
     async with run.session.world() as world:
+        world.accepted_clients = accepted
         observed = await run.session.observe(world)
         phase = _choose_phase(run.session, observed, keep=keep)
         if _is_complete(phase, have):
@@ -106,7 +116,7 @@ async def _check_before_phase(
     """Check the hosts and the PKI, ask whether consumers are ready, and prove all links by new handshakes."""
     if reasons := refuse_rotate_ca(stage, session.spec, observed):
         raise_refusal(Refusal(session.spec.name, reasons))
-    connected = await observe_connected_clients(world)
+    connected = members_by_client(await observe_connected_clients(world, observed))
     if stage != "trust" and have != CONFIRMATIONS[stage]:
         await _confirm_consumers(session, observed, stage, connected)
     await _prove_links(session, world, observed, "before")
@@ -141,7 +151,7 @@ async def _prove(run: ChangeRun, world: World, *, as_json: bool) -> None:
     observed = await run.session.observe(world)
     results = await prove_whole(world, observed)
     made = await _prove_links(run.session, world, observed, "after")
-    connected = await observe_connected_clients(world)
+    connected = members_by_client(await observe_connected_clients(world, observed))
     if as_json:
         _print_json(run, world, observed, made, results, connected)
     else:

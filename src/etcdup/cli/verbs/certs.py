@@ -135,14 +135,29 @@ def csr(file: Path, out: Path, as_json: bool) -> int:
     help="Confirm that all consumers have the CA file with both CAs (ca), or certificates of the new CA (certs).",
 )
 @click.option(
+    "--accept-client",
+    "accepted",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Drop the old CA although etcdup could not see that this client has a certificate of the new CA. Can be "
+    "repeated.",
+)
+@click.option(
     "--keep-old",
     is_flag=True,
     help="Undo an incomplete third phase: trust the old CA again.",
 )
 @json_option
 @file_option
-def rotate_ca(file: Path, yes: bool, consumers_have: str | None, keep_old: bool, as_json: bool) -> int:
-    """Replace the CA of the cluster in three phases.
+def rotate_ca(
+    file: Path,
+    yes: bool,
+    consumers_have: str | None,
+    accepted: tuple[str, ...],
+    keep_old: bool,
+    as_json: bool,
+) -> int:
+    """Replace the CA of the cluster in three phases, without losing a write.
 
     Each run does one phase, proves it by new handshakes, and says what consumers need before the next phase. If a run
     is interrupted, run the same command again to resume.
@@ -152,7 +167,9 @@ def rotate_ca(file: Path, yes: bool, consumers_have: str | None, keep_old: bool,
     Phase 2: all members use certificates of the new CA.
     Phase 3: all members trust only the new CA.
 
-    Phase 3 pauses after the first member that rejects a client with a certificate of the old CA.
+    In phase 3, a member drops the old CA only after each of its clients was seen on a member without it. For this,
+    etcdup restarts members so that their clients connect to other members. It stops if a client is rejected, or is not
+    seen, and names it.
 
     \b
     Examples:
@@ -164,7 +181,11 @@ def rotate_ca(file: Path, yes: bool, consumers_have: str | None, keep_old: bool,
 
     if keep_old and consumers_have:
         raise click.UsageError("--keep-old and --consumers-have exclude each other")
-    return rotate_cluster_ca(file, yes=yes, have=consumers_have, keep=keep_old, as_json=as_json)
+    if accepted and consumers_have != "certs":
+        raise click.UsageError("--accept-client needs --consumers-have certs")
+    return rotate_cluster_ca(
+        file, yes=yes, have=consumers_have, keep=keep_old, accepted=frozenset(accepted), as_json=as_json
+    )
 
 
 @certs.command(context_settings=HELP_OPTIONS)

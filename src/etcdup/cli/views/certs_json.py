@@ -11,7 +11,7 @@ from etcdup.cli.views.health_view import member_json
 from etcdup.core.certs.ca_rotation import RotationStage, consumers_of_old_ca, rotation_stage
 from etcdup.core.certs.renewal import CertsToRenew
 from etcdup.core.certs.required import desired_certs
-from etcdup.core.observed.model import CertSeen, Observed
+from etcdup.core.observed.model import CertSeen, Client, Observed
 from etcdup.core.spec.model import Spec
 from etcdup.ops.certs.consumers import IssuedConsumer
 from etcdup.ops.certs.proof import ServedCert
@@ -134,17 +134,20 @@ def rotation_json(
 
 
 def next_phase_json(
-    observed: Observed, stage: RotationStage, need: str, ca: str, connected: Mapping[str, Sequence[str]]
+    observed: Observed, stage: RotationStage, need: str, ca: str, connected: Mapping[Client, Sequence[str]]
 ) -> dict[str, Any]:
     """Return the next phase. `consumers` are those whose newest certificate in the PKI is signed by the old CA.
 
-    `connected` are the addresses that have a connection to a client port now, with any certificate.
+    `connected` are the clients that have a connection to a client port now, with any certificate.
     """
     return {
         "phase": stage,
         "consumers_need": need,
         "ca": ca,
         "consumers": list(consumers_of_old_ca(observed.pki)) if stage == "drop" else [],
-        "connected": [{"address": address, "to": list(to)} for address, to in connected.items()],
+        "connected": [
+            {"address": client.address, "program": client.program or None, "to": list(to)}
+            for client, to in sorted(connected.items())
+        ],
         "command": f"etcdup certs rotate-ca --consumers-have {need}",
     }

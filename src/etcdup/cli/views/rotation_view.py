@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from etcdup.core.certs.ca_rotation import RotationStage, consumers_of_old_ca
-from etcdup.core.observed.model import Observed
+from etcdup.core.observed.model import Client, Observed
 
 # What consumers need before a phase, as the operator confirms it with `--consumers-have`. Each phase has another value.
 # So the same command, run again after a kill, never confirms the next phase.
@@ -15,7 +15,7 @@ READY_QUESTIONS: dict[RotationStage, str] = {
 }
 NEXT_STAGE: dict[RotationStage | None, RotationStage] = {"trust": "sign", "sign": "drop"}
 
-Connected = Mapping[str, Sequence[str]]
+Connected = Mapping[Client, Sequence[str]]
 
 
 def instructions(folder: str, observed: Observed, before: RotationStage, connected: Connected) -> list[str]:
@@ -38,8 +38,10 @@ def instructions(folder: str, observed: Observed, before: RotationStage, connect
         *_connected_lines(connected),
         "  etcdup cannot observe which certificate a client uses while members accept both CAs. If you copied the "
         "`admin` certificate, copy it again.",
-        "  In the next phase, the first member that drops the old CA rejects clients with a certificate of the old CA. "
-        "The rotation then stops. Clients that have only this endpoint cannot connect.",
+        "  In the next phase, members drop the old CA one after the other. Each client must first be seen on a member "
+        "without the old CA. For this, etcdup restarts members so that their clients connect to another one.",
+        "  If a client is rejected or is not seen, the rotation stops and names it. Clients that have only the "
+        "endpoint of the first member cannot connect then.",
     ]
 
 
@@ -57,5 +59,5 @@ def finished_lines(folder: str) -> list[str]:
 
 def _connected_lines(connected: Connected) -> list[str]:
     if not connected:
-        return ["  no client is connected, except from the hosts of the cluster"]
-    return [f"  connected now: {address} (to {', '.join(names)})" for address, names in connected.items()]
+        return ["  no client is connected at this moment"]
+    return [f"  connected now: {client} to {', '.join(names)}" for client, names in sorted(connected.items())]

@@ -40,6 +40,7 @@ _KIND_TEXTS = {
     "PromoteMember": "promote to voter once in sync",
     "CheckV2Store": "check for data of the v2 API",
     "RestartMember": "restart etcd",
+    "MoveClients": "restart etcd with both CAs, so that its clients connect to other members",
     "UpdatePeerUrl": "update the peer URL in the member list",
     "TakeSnapshot": "take a snapshot",
     "EnableDowngrade": "enable the downgrade",

@@ -71,6 +71,12 @@ def hosts_dropping_old_ca(spec: Spec, observed: Observed) -> tuple[str, ...]:
     )
 
 
+def has_past_ca_file(spec: Spec, name: str, observed: Observed) -> bool:
+    """Return whether the next start of the member on this host still trusts the old CA."""
+    seen = observed.reachable().get(name)
+    return seen is not None and _has_past_file(spec, spec.host(name), seen, observed.pki)
+
+
 def _has_past_file(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> bool:
     """Return whether the host has a previous CA file. After `keep`, a previous file can also be the wanted one."""
     file = seen.files.get(layout_of(spec, host).ca())

@@ -1,53 +1,31 @@
-"""The clients of the members: which addresses are connected, and which were rejected because of their certificate.
+"""The clients of the members while a rotation drops the old CA: which are proved, and which were rejected.
 
-Neither etcd nor the kernel reports the certificate of an open connection. A client with a certificate of the old CA
-becomes visible when a member that trusts only the new CA rejects it: etcd then logs the address of the client.
+Neither etcd nor the kernel reports the certificate of an open connection. A client is proved when it is connected to a
+member that trusts only the new CA. If that member rejects it, etcd logs its address. A client that keeps one connection
+to another member shows neither. So that member is first restarted with both CAs: its clients then connect to other
+members, and still can come back if the others reject them.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca
-from etcdup.core.observed.model import Observed
+from etcdup.core.certs.ca_rotation import has_past_ca_file, hosts_dropping_old_ca
+from etcdup.core.observed.model import Client, Observed
 from etcdup.core.plan.plan import Refused
+from etcdup.core.plan.steps import MoveClients
 from etcdup.core.spec.model import Spec
 
 # A rejected gRPC client tries again after 144 s at the latest: its backoff ends at 120 s, plus up to a fifth. A client
 # that did not try again in this time has a new certificate, or does not run any more.
 CLIENT_RETRY = timedelta(seconds=150)
 
-_ESTABLISHED = "01"
 # Texts of etcd 3.4 to 3.7 and of TLS in Go. If a trusted CA has the name of the issuer and did not sign the
 # certificate, Go names that CA. This distinguishes a certificate of the old CA of this cluster from an unrelated one.
 _STARTING = "starting an etcd server"
 _REJECTED = "rejected connection"
 _OF_ANOTHER_CA = "certificate signed by unknown authority"
 _OF_OUR_NAME = "candidate authority certificate"
-
-
-def connected_addresses(tables: str, port: int) -> tuple[str, ...]:
-    """Return the addresses with an open connection to `port`, from /proc/net/tcp and tcp6, without own addresses."""
-    found, own = set(), set()
-    for line in tables.splitlines():
-        words = line.split()
-        if len(words) < 4 or words[3] != _ESTABLISHED:
-            continue
-        (local, local_port), (remote, _) = _parse_socket_address(words[1]), _parse_socket_address(words[2])
-        own.add(local)
-        if local_port == port:
-            found.add(remote)
-    return tuple(sorted(found - own))
-
-
-def _parse_socket_address(word: str) -> tuple[str, int]:
-    """Parse `4201A8C0:094B`: groups of four bytes, the lowest byte first."""
-    address, _, port = word.partition(":")
-    packed = b"".join(bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8))
-    ip: IPv4Address | IPv6Address = ip_address(packed)
-    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
-    return str(mapped or ip), int(port, 16)
 
 
 def rejected_addresses(log: Iterable[str], since: datetime) -> tuple[str, ...]:
@@ -74,8 +52,53 @@ def _rejected_connections(log: Iterable[str]) -> Iterator[tuple[datetime, str]]:
             continue
 
 
-def refuse_drop_old_ca(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Allow the next member to drop the old CA only if the members without the old CA reject no client (rule 15)."""
+def members_without_old_ca(spec: Spec, observed: Observed) -> tuple[str, ...]:
+    """Return the members that run without the old CA while others still trust it."""
+    left = hosts_dropping_old_ca(spec, observed)
+    running = [name for name, seen in observed.reachable().items() if seen.unit.is_running]
+    return tuple(name for name in running if name not in left) if left else ()
+
+
+def unproved_clients(name: str, spec: Spec, observed: Observed) -> tuple[Client, ...]:
+    """Return the clients of a member that trusts the old CA, without those that are proved.
+
+    Until a first member has dropped the old CA, no client can be proved. Return none then.
+    """
+    if name not in hosts_dropping_old_ca(spec, observed) or not members_without_old_ca(spec, observed):
+        return ()
+    return tuple(each for each in observed.clients.get(name, ()) if each not in observed.proved_clients)
+
+
+def move_clients_steps(spec: Spec, observed: Observed) -> dict[str, MoveClients]:
+    """Return, by member, the step that makes its clients connect to other members, if one of them is not proved.
+
+    If the host already has the file with only the new CA, a restart would drop the old CA: then there is no such step.
+    """
+    steps = {}
+    for name in hosts_dropping_old_ca(spec, observed):
+        unproved = unproved_clients(name, spec, observed)
+        if unproved and has_past_ca_file(spec, name, observed):
+            why = f"{_names(unproved)}: not yet seen on a member that trusts only the new CA"
+            steps[name] = MoveClients(host=name, reason=why, rules=(15, 38))
+    return steps
+
+
+def drop_order(spec: Spec, observed: Observed) -> dict[str, int]:
+    """Return a rank for each member: lower ranks drop the old CA earlier.
+
+    The first member is the one with the fewest clients. Then follow members whose clients are all proved, and then
+    the member with the most clients that are not. Otherwise all of them would move to the member that is last.
+    """
+    left, done = hosts_dropping_old_ca(spec, observed), members_without_old_ca(spec, observed)
+    if not done:
+        return {name: len(observed.clients.get(name, ())) for name in left}
+    counts = {name: len(unproved_clients(name, spec, observed)) for name in left}
+    most = max(counts.values(), default=0)
+    return {name: most - count + 1 if count else 0 for name, count in counts.items()}
+
+
+def refuse_move_clients(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Allow the next step on a member that trusts the old CA only if no member without the old CA rejects a client."""
     if name not in hosts_dropping_old_ca(spec, observed) or not any(observed.rejected_clients.values()):
         return ()
     who = "; ".join(describe_rejected(observed.rejected_clients))
@@ -89,6 +112,34 @@ def refuse_drop_old_ca(name: str, spec: Spec, observed: Observed) -> tuple[Refus
             rules=(15,),
         ),
     )
+
+
+def refuse_drop_old_ca(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Allow a member to drop the old CA if no client was rejected, and if each of its clients is proved (rule 15)."""
+    if rejected := refuse_move_clients(name, spec, observed):
+        return rejected
+    unproved = unproved_clients(name, spec, observed)
+    if not unproved:
+        return ()
+    done = ", ".join(members_without_old_ca(spec, observed))
+    options = " ".join(
+        f"--accept-client {address}" for address in dict.fromkeys(each.address for each in unproved)
+    )
+    return (
+        Refused(
+            f"{name} keeps the old CA, because it is not proved that these clients have a certificate of the new CA: "
+            f"{_names(unproved)}. They are connected to {name}, and were not seen on {done}",
+            hint="check that each of them has a certificate of the new CA and the endpoints of all members, and "
+            "restart it, or stop it. Then run `etcdup apply` again. If you are sure that it has that certificate, run "
+            f"`etcdup certs rotate-ca --consumers-have certs {options}`",
+            host=name,
+            rules=(15,),
+        ),
+    )
+
+
+def _names(clients: Iterable[Client]) -> str:
+    return ", ".join(map(str, clients))
 
 
 def describe_rejected(rejected: Mapping[str, tuple[str, ...]]) -> Iterator[str]:

@@ -7,6 +7,8 @@ from etcdup.core.spec.layout import Layout
 
 # A graceful stop transfers leadership and takes about a second. The unit allows etcd one minute (rule 40).
 STOP_TIMEOUT_S = 90.0
+# Clients that lose their connection try another member within about one second.
+PAUSE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,20 @@ def restart_commands(layout: Layout) -> list[RunCommand]:
     ]
 
 
+def pause_commands(layout: Layout) -> list[RunCommand]:
+    """Return the commands that restart etcd with a pause, in which its clients connect to other members.
+
+    Without the pause, a client that connects again at once finds the same member.
+    """
+    if layout.supervisor == "process":
+        pause = RunCommand(("sleep", f"{PAUSE_S:g}"), "waiting for its clients to leave")
+        return [stop_command(layout), pause, start_command(layout)]
+    argv = ("sh", "-c", PAUSE_UNIT, "pause-etcd", f"{PAUSE_S:g}")
+    return [RunCommand(argv, "restarting etcd, with a pause", timeout_s=STOP_TIMEOUT_S + PAUSE_S)]
+
+
 RESTART_UNIT = "systemctl stop etcd.service && systemctl start --no-block etcd.service"
+PAUSE_UNIT = 'systemctl stop etcd.service && { sleep "$1"; systemctl start --no-block etcd.service; }'
 
 # The process is killed only if its binary is in our own directory, because the pid may belong to another process now.
 STOP_PROCESS = r"""

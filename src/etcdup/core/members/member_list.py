@@ -55,6 +55,15 @@ def leaving_host(spec: Spec, member: ListedMember) -> HostSpec:
     )
 
 
+def client_ports(spec: Spec, observed: Observed, name: str) -> frozenset[int]:
+    """Return the client ports of a member: the one of cluster.yaml, and the one that the member listens on now."""
+    listed = (url for each in member_list(observed) if each.name == name for url in each.client_urls)
+    urls = (urlsplit(url) for url in listed)
+    return frozenset(
+        {spec.client_port(host_of(spec, observed, name)), *(url.port for url in urls if url.port)}
+    )
+
+
 def host_of(spec: Spec, observed: Observed, name: str) -> HostSpec:
     """Return the host with that name, in cluster.yaml or leaving. Raise KeyError if there is none."""
     return observed.leaving[name] if name in observed.leaving else spec.host(name)

@@ -5,13 +5,16 @@ that etcd rejects stops one member, not all members at the next power failure. A
 a host whose restart is not due yet.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from etcdup.core.host.drift import restart_reasons, settings_steps, switch_steps
 from etcdup.core.observed.model import HostSeen, MemberSeen, Observed
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import RestartMember
 from etcdup.core.spec.model import Spec
+
+NO_RANKS: Mapping[str, int] = MappingProxyType({})
 
 
 def restarts_due(spec: Spec, observed: Observed, token: str) -> dict[str, tuple[str, ...]]:
@@ -25,16 +28,25 @@ def restarts_due(spec: Spec, observed: Observed, token: str) -> dict[str, tuple[
 
 
 def rolling_restart_steps(
-    spec: Spec, observed: Observed, token: str, due: dict[str, tuple[str, ...]], *, one_way: bool = False
+    spec: Spec,
+    observed: Observed,
+    token: str,
+    due: dict[str, tuple[str, ...]],
+    *,
+    one_way: bool = False,
+    ranks: Mapping[str, int] = NO_RANKS,
+    before: Mapping[str, Step] = MappingProxyType({}),
 ) -> list[Step]:
     """Return the steps for files, binary and restart of each member.
 
-    `one_way`: after the restart of the last member, no member can go back to the old version.
+    `one_way`: after the restart of the last member, no member can go back to the old version. `ranks` orders the
+    followers. `before` has the step that comes before the files of a member.
     """
     steps: list[Step] = []
-    order = restart_order(due, observed)
+    order = restart_order(due, observed, ranks)
     for name in order:
         seen = observed.reachable()[name]
+        steps += [before[name]] if name in before else []
         steps += _install_steps(spec, observed, token, seen)
         steps.append(
             RestartMember(
@@ -48,12 +60,12 @@ def rolling_restart_steps(
     return steps
 
 
-def restart_order(names: Iterable[str], observed: Observed) -> list[str]:
+def restart_order(names: Iterable[str], observed: Observed, ranks: Mapping[str, int] = NO_RANKS) -> list[str]:
     """Return the order of restarts: members that do not answer first, the leader last.
 
-    So the leadership moves at most once.
+    So the leadership moves at most once. `ranks` orders the members in between.
     """
-    return sorted(names, key=lambda name: (_rank(name, observed), name))
+    return sorted(names, key=lambda name: (_rank(name, observed), ranks.get(name, 0), name))
 
 
 def _install_steps(spec: Spec, observed: Observed, token: str, seen: HostSeen) -> list[Step]:

@@ -327,6 +327,22 @@ class SnapshotSeen:
     size: int
 
 
+@dataclass(frozen=True, order=True)
+class Client:
+    """A program with a connection to a client port. Neither etcd nor the kernel reports its certificate.
+
+    The program and its process ID are known only on the hosts of the cluster. Elsewhere, all clients with one address
+    are one Client.
+    """
+
+    address: str
+    program: str = ""
+    pid: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.address} ({self.program}, pid {self.pid})" if self.program else self.address
+
+
 @dataclass(frozen=True)
 class Observed:
     """Everything that etcdup read from hosts, members and the PKI, at one time.
@@ -334,7 +350,8 @@ class Observed:
     Each host and member of the Spec has an entry, and so has each further member of the cluster. `leaving` has the
     hosts of those further members. `auth` says whether etcd's user authentication is enabled; None means not known.
     `rejected_clients` maps a member to the addresses of clients that it rejected recently, because the old CA signed
-    their certificates. It is read only while a rotation drops the old CA.
+    their certificates. `clients` are the clients that are connected to each member, and `proved_clients` those that
+    this run saw on a member without the old CA. All three are read only while a rotation drops the old CA.
     """
 
     at: datetime
@@ -346,6 +363,8 @@ class Observed:
     snapshots: tuple[SnapshotSeen, ...] = ()
     auth: bool | None = None
     rejected_clients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    clients: Mapping[str, tuple[Client, ...]] = field(default_factory=dict)
+    proved_clients: frozenset[Client] = frozenset()
 
     @cached_property
     def member_list(self) -> tuple[ListedMember, ...]:

@@ -28,6 +28,7 @@ from etcdup.core.plan.steps import (
     IssueCertificates,
     JoinMember,
     MarkReplacement,
+    MoveClients,
     ObtainBinaries,
     PrepareHost,
     PromoteMember,
@@ -58,6 +59,7 @@ STEPS: dict[str, type[Step]] = {
         SealCluster,
         StartMember,
         RestartMember,
+        MoveClients,
         RetireMember,
         MarkReplacement,
         SetAside,
@@ -86,4 +88,4 @@ STEPS: dict[str, type[Step]] = {
     )
 }
 # Steps whose result is not part of an observation. A new plan contains them again, even after they were done.
-LASTING = (ObtainBinaries, CheckV2Store, CopyData, SalvageData, FenceOff)
+LASTING = (ObtainBinaries, CheckV2Store, MoveClients, CopyData, SalvageData, FenceOff)

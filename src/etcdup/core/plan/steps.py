@@ -158,6 +158,20 @@ class RestartMember(HostStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MoveClients(HostStep):
+    """Restart a member with its present files, with a pause, so that its clients connect to other members.
+
+    Members that trust only the new CA accept or reject these clients. The restarted member still accepts all of them.
+    """
+
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "!"
+    if_cut: ClassVar[str] = (
+        "this member is stopped or starting with both CAs, the others serve clients; the next apply continues"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetireMember(HostStep):
     """Stop and disable etcd, and archive its data and settings under this suffix. Nothing is deleted."""
 

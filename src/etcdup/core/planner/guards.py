@@ -6,7 +6,7 @@ The planner calls the guards to predict refusals. Apply calls them again on a ne
 from collections.abc import Iterable
 
 from etcdup.core.certs.ca_rotation import refuse_rotate_ca
-from etcdup.core.certs.connected_clients import refuse_drop_old_ca
+from etcdup.core.certs.connected_clients import refuse_drop_old_ca, refuse_move_clients
 from etcdup.core.members.bootstrap import refuse_form
 from etcdup.core.members.membership_guards import (
     refuse_add,
@@ -27,6 +27,8 @@ from etcdup.core.plan.steps import (
     DetachMember,
     EnableDowngrade,
     FormCluster,
+    InstallFiles,
+    MoveClients,
     PromoteMember,
     RemoveMember,
     RestartMember,
@@ -54,6 +56,10 @@ def refuse_step(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ..
             )
         case RestartMember(host=host):
             return refuse_restart(host, observed) or refuse_drop_old_ca(host, spec, observed)
+        case InstallFiles(host=host):
+            return refuse_drop_old_ca(host, spec, observed)
+        case MoveClients(host=host):
+            return refuse_restart(host, observed) or refuse_move_clients(host, spec, observed)
         case AddLearner(host=host):
             return refuse_add(host, observed)
         case PromoteMember(host=host):

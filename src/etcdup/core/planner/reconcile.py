@@ -8,6 +8,7 @@ come last, when all members are healthy.
 from collections.abc import Sequence
 from dataclasses import replace
 
+from etcdup.core.certs.connected_clients import drop_order, move_clients_steps
 from etcdup.core.certs.issue import certificate_steps, pki_without_due
 from etcdup.core.host.drift import binaries_steps, host_steps, preparation_steps
 from etcdup.core.host.obtain_binaries import with_obtain_steps
@@ -119,7 +120,14 @@ def _steps(
         *(
             version_change_steps(spec, path, observed, token)
             if minor
-            else rolling_restart_steps(spec, observed, token, due)
+            else rolling_restart_steps(
+                spec,
+                observed,
+                token,
+                due,
+                ranks=drop_order(spec, observed),
+                before=move_clients_steps(spec, observed),
+            )
         ),
         *(cancel_downgrade_steps(spec, observed) if not path else []),
     ]

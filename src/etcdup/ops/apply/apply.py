@@ -8,7 +8,6 @@ any line is therefore harmless, since the next apply does the same.
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from etcdup.core.members.membership import departed_hosts
@@ -17,7 +16,7 @@ from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.step_registry import LASTING
-from etcdup.core.plan.steps import RestartMember, StartMember
+from etcdup.core.plan.steps import MoveClients, RestartMember, StartMember
 from etcdup.core.planner.guards import refuse_step
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.polling import wait_until
@@ -32,7 +31,7 @@ from etcdup.ops.world.world import World
 
 # Members retry a failed connection ten times a second. The rest of the time is for slow hosts.
 ANSWER_S = 5.0
-BRING_UP = (StartMember, RestartMember)
+BRING_UP = (StartMember, RestartMember, MoveClients)
 
 Confirm = Callable[[RestartMember], Awaitable[None]]
 
@@ -172,7 +171,7 @@ def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | R
             raise OutcomeNotObserved(step)
         if step.identity not in shown and not _is_brought_up(step, plan):
             raise RefusedError(
-                f"the plan is stale: {_step_label(step)} is now also needed ({step.reason})",
+                f"the plan is stale: {_step_label(step)} is now also required ({step.reason})",
                 hint="run the same command again: it shows the new plan",
             )
     return next(iter(phases(left)), ())
@@ -182,7 +181,8 @@ def _is_brought_up(step: Step, plan: Plan) -> bool:
     """Return whether the plan starts or restarts this member.
 
     A member that keeps failing, and that systemd keeps starting, runs in one observation and does not run in the next.
-    So the confirmed plan may start it, and the new plan may restart it.
+    So the confirmed plan may start it, and the new plan may restart it. A plan that restarts a member may also have to
+    move its clients first: they can connect at any time.
     """
     return isinstance(step, BRING_UP) and any(
         isinstance(each, BRING_UP) and each.host == step.host for each in plan.steps
@@ -190,9 +190,7 @@ def _is_brought_up(step: Step, plan: Plan) -> bool:
 
 
 def _step_label(step: Step) -> str:
-    """Return the step in words, for example `start member on infra2`."""
-    words = re.sub(r"(?<!^)(?=[A-Z])", " ", step.kind).lower()
-    return f"`{words}` on {step.host}" if isinstance(step, HostStep) else f"`{words}`"
+    return f"{step.kind} on {step.host}" if isinstance(step, HostStep) else step.kind
 
 
 def _check_guards(world: World, steps: Sequence[Step], observed: Observed) -> None:

@@ -16,6 +16,7 @@ from etcdup.core.plan.steps import (
     FormCluster,
     IssueCertificates,
     JoinMember,
+    MoveClients,
     ObtainBinaries,
     PromoteMember,
     RemoveMember,
@@ -29,7 +30,7 @@ from etcdup.core.plan.steps import (
 )
 from etcdup.core.planner.commands import commands_of
 from etcdup.errors import EtcdupError
-from etcdup.ops.members.lifecycle import form, restart, seal, start
+from etcdup.ops.members.lifecycle import form, move_clients, restart, seal, start
 from etcdup.ops.members.members import add_learner, join, promote, remove, stop_and_archive, update_peer_url
 from etcdup.ops.recovery.disk_salvage import salvage
 from etcdup.ops.restore.restore import fence_off, start_restored, stop_all
@@ -76,6 +77,8 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await start(performer, host, observed)
         case RestartMember():
             await restart(performer, step, observed)
+        case MoveClients():
+            await move_clients(performer, step, observed)
         case AddLearner():
             await add_learner(performer, step, observed)
         case JoinMember():

@@ -1,17 +1,20 @@
 """Form the cluster, start and restart members, and wait until the outcome is observed."""
 
 import asyncio
+from collections.abc import Sequence
 
-from etcdup.core.host.actions import restart_commands, start_command
+from etcdup.core.host.actions import RunCommand, pause_commands, restart_commands, start_command
 from etcdup.core.host.commands import form_commands, seal_commands
 from etcdup.core.members.quorum import healthy, quorum_of, voter_count
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.observed.state import is_stopped
-from etcdup.core.plan.steps import FormCluster, RestartMember
+from etcdup.core.plan.step import HostStep
+from etcdup.core.plan.steps import FormCluster, MoveClients, RestartMember
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import EtcdupError
 from etcdup.ops.polling import wait_until
 from etcdup.ops.versions.version_steps import prepare_restart, verify_restart
+from etcdup.ops.world.connected_clients import wait_for_moved_clients
 from etcdup.ops.world.health import prove_voters
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
@@ -77,18 +80,30 @@ async def restart(performer: Performer, step: RestartMember, observed: Observed)
 
     Without a healthy member there is no quorum to protect, and the restart may restore it.
     """
-    world, name = performer.world, step.host
+    layout = layout_of(performer.world.spec, performer.world.spec.host(step.host))
     await prepare_restart(performer, step, observed)
+    await _stop_and_start(performer, step, observed, restart_commands(layout))
+    await verify_restart(performer, step, observed)
+    performer.reporter.doing(step.host, "")
+
+
+async def move_clients(performer: Performer, step: MoveClients, observed: Observed) -> None:
+    """Restart a member with a pause, and wait until its clients are seen on other members (rule 15)."""
+    layout = layout_of(performer.world.spec, performer.world.spec.host(step.host))
+    await _stop_and_start(performer, step, observed, pause_commands(layout))
+    await wait_for_moved_clients(performer, observed, step.host)
+
+
+async def _stop_and_start(
+    performer: Performer, step: HostStep, observed: Observed, commands: Sequence[RunCommand]
+) -> None:
+    world, name = performer.world, step.host
     if healthy(observed):
         await _prove_others(world, observed, name)
         await move_leader(performer, name, observed)
-    host = world.hosts[name]
-    layout = layout_of(world.spec, world.spec.host(name))
-    await performer.perform(host, restart_commands(layout), "RestartMember")
+    await performer.perform(world.hosts[name], commands, step.kind)
     performer.reporter.doing(name, "waiting until it is healthy")
     await wait_for_condition(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
-    await verify_restart(performer, step, observed)
-    performer.reporter.doing(name, "")
 
 
 async def _wait_until_started(world: World, name: str) -> None:

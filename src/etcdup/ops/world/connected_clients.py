@@ -1,13 +1,20 @@
 """Observe the clients of members: which ones are connected, and which ones are rejected while the old CA is dropped."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca
-from etcdup.core.certs.connected_clients import CLIENT_RETRY, connected_addresses, rejected_addresses
-from etcdup.core.observed.model import Observed
+from etcdup.core.certs.connected_clients import CLIENT_RETRY, members_without_old_ca, rejected_addresses
+from etcdup.core.members.member_list import client_ports, host_of
+from etcdup.core.observed.connections import (
+    HostConnections,
+    clients_of_members,
+    connections_argv,
+    parse_connections,
+)
+from etcdup.core.observed.model import Client, Observed
 from etcdup.errors import RemoteError
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.perform import Performer
@@ -16,52 +23,65 @@ from etcdup.ops.world.world import World, read_log_tail
 # A client that lost its connection when a member restarted reconnects within seconds. gRPC retries after 1, 1.6 and
 # 2.6 s (https://github.com/grpc/grpc/blob/master/doc/connection-backoff.md).
 RECONNECT_S = 5.0
-# Each poll reads up to 1000 log lines on each host.
-LOG_INTERVAL_S = 0.5
+# Patroni uses its connection at least every ten seconds (`loop_wait`), so it then connects to another member.
+MOVE_S = 15.0
+# Each poll reads the sockets and up to 1000 log lines on each host.
+POLL_INTERVAL_S = 0.5
 
-ConnectedClients = dict[str, list[str]]
 
+async def observe_dropping(world: World, observed: Observed) -> Observed:
+    """Add the connected, the proved and the rejected clients, if a rotation drops the old CA now.
 
-async def observe_rejected_clients(world: World, observed: Observed) -> Mapping[str, tuple[str, ...]]:
-    """Return, by member, the addresses of clients that it rejected because the old CA signed their certificate.
-
-    Only members that have dropped the old CA are observed, and only while other hosts still trust it.
+    A client that was proved once in this run stays proved, whichever member it is connected to later.
     """
-    done = _members_without_old_ca(world, observed)
-    return await read_rejected_clients(world, observed, done) if done else {}
-
-
-def _members_without_old_ca(world: World, observed: Observed) -> list[str]:
-    """Return the members that run without the old CA while others still trust it."""
-    left = hosts_dropping_old_ca(world.spec, observed)
-    running = [name for name, seen in observed.reachable().items() if seen.unit.is_running]
-    return [name for name in running if name not in left] if left else []
+    if not hosts_dropping_old_ca(world.spec, observed):
+        return observed
+    done = members_without_old_ca(world.spec, observed)
+    clients = await observe_connected_clients(world, observed)
+    world.proved_clients.update(each for name in done for each in clients.get(name, ()))
+    accepted = {
+        each for found in clients.values() for each in found if each.address in world.accepted_clients
+    }
+    rejected = await read_rejected_clients(world, observed, done) if done else {}
+    proved = frozenset(world.proved_clients | accepted)
+    return replace(observed, rejected_clients=rejected, clients=clients, proved_clients=proved)
 
 
 async def wait_for_rejected_clients(performer: Performer, observed: Observed, heard: set[str]) -> Observed:
     """Wait until clients had the time to reconnect to the members that have just dropped the old CA.
 
-    The guard of the next member reads the rejected clients from the returned observation. `heard` contains the
-    members that were waited for before.
+    The guard of the next member reads the clients from the returned observation. `heard` contains the members that
+    were waited for before.
     """
-    world = performer.world
-    fresh = [name for name in _members_without_old_ca(world, observed) if name not in heard]
-    if not fresh:
-        return observed
+    fresh = [name for name in members_without_old_ca(performer.world.spec, observed) if name not in heard]
     heard.update(fresh)
+    return await _wait_for_clients(performer, observed, fresh, (), RECONNECT_S) if fresh else observed
 
-    async def is_any_rejected() -> bool:
-        nonlocal observed
-        observed = replace(observed, rejected_clients=await observe_rejected_clients(world, observed))
-        return any(observed.rejected_clients.values())
 
-    for name in fresh:
+async def wait_for_moved_clients(performer: Performer, observed: Observed, name: str) -> None:
+    """Wait until the clients that this member had before its restart are proved, or a client is rejected."""
+    await _wait_for_clients(performer, observed, [name], observed.clients.get(name, ()), MOVE_S)
+
+
+async def _wait_for_clients(
+    performer: Performer, observed: Observed, names: list[str], moved: Collection[Client], timeout_s: float
+) -> Observed:
+    """Observe the clients until one is rejected, or all `moved` ones are proved, or the time is over."""
+    world, latest = performer.world, observed
+
+    async def is_over() -> bool:
+        nonlocal latest
+        latest = await observe_dropping(world, latest)
+        proved = bool(moved) and latest.proved_clients.issuperset(moved)
+        return proved or any(latest.rejected_clients.values())
+
+    for name in names:
         performer.reporter.doing(name, "waiting for clients that use a certificate of the old CA")
     if not any(observed.rejected_clients.values()):
-        await wait_until(world.clock, is_any_rejected, RECONNECT_S, LOG_INTERVAL_S)
-    for name in fresh:
+        await wait_until(world.clock, is_over, timeout_s, POLL_INTERVAL_S)
+    for name in names:
         performer.reporter.doing(name, "")
-    return observed
+    return latest
 
 
 async def read_rejected_clients(
@@ -79,19 +99,27 @@ async def read_rejected_clients(
     return dict(zip(chosen, await asyncio.gather(*map(read, chosen)), strict=True))
 
 
-async def observe_connected_clients(world: World) -> ConnectedClients:
-    """Return the addresses that are connected to a client port, each with the members that it is connected to.
+async def observe_connected_clients(world: World, observed: Observed) -> dict[str, tuple[Client, ...]]:
+    """Return the clients that are connected to each member now. A host that cannot be read is left out."""
+    names = list(observed.reachable())
+    hosts = {name: host_of(world.spec, observed, name) for name in names}
+    ports = {name: client_ports(world.spec, observed, name) for name in names}
+    argv = connections_argv(port for each in ports.values() for port in each)
 
-    The hosts of members are left out. So are the connections of etcdup, because they come from those hosts.
-    """
-    found: ConnectedClients = {}
-    ours = {host.address for host in world.spec.hosts}
-    for host in world.spec.hosts:
+    async def read(name: str) -> HostConnections | None:
         try:
-            tables = await world.hosts[host.name].run(["cat", "/proc/net/tcp", "/proc/net/tcp6"])
+            return parse_connections((await world.hosts[name].run(argv)).stdout)
         except (KeyError, RemoteError):
-            continue
-        for address in connected_addresses(tables.stdout, world.spec.client_port(host)):
-            if address not in ours:
-                found.setdefault(address, []).append(host.name)
+            return None
+
+    read_all = dict(zip(names, await asyncio.gather(*map(read, names)), strict=True))
+    return clients_of_members(hosts, ports, {name: seen for name, seen in read_all.items() if seen})
+
+
+def members_by_client(clients: Mapping[str, Iterable[Client]]) -> dict[Client, list[str]]:
+    """Return the clients, each with the members that it is connected to."""
+    found: dict[Client, list[str]] = {}
+    for name, each in clients.items():
+        for client in each:
+            found.setdefault(client, []).append(name)
     return found

@@ -25,7 +25,7 @@ from etcdup.core.spec.model import HostSpec
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.backups.snapshot import find_snapshots
 from etcdup.ops.polling import wait_until
-from etcdup.ops.world.connected_clients import observe_rejected_clients
+from etcdup.ops.world.connected_clients import observe_dropping
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdUntrusted
 
@@ -43,11 +43,8 @@ async def observe(world: World) -> Observed:
     MemberSilent.
     """
     found = await _observe_all_hosts(world)
-    return replace(
-        explain_superseded(world.spec, found),
-        auth=await _observe_auth(world, found),
-        rejected_clients=await observe_rejected_clients(world, found),
-    )
+    found = replace(explain_superseded(world.spec, found), auth=await _observe_auth(world, found))
+    return await observe_dropping(world, found)
 
 
 async def _observe_all_hosts(world: World) -> Observed:

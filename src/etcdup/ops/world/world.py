@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from etcdup.core.observed.model import Binaries, Unreachable
+from etcdup.core.observed.model import Binaries, Client, Unreachable
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.errors import RemoteError
@@ -48,6 +48,10 @@ class World:
     extra_hosts: dict[str, HostSpec] = field(default_factory=dict)
     # Unreachable hosts that are powered off, as the operator has confirmed. etcdup does not observe them (rule 65).
     fenced: frozenset[str] = frozenset()
+    # Clients that this run saw on a member that trusts only the new CA, and addresses of clients that the operator
+    # vouches for (rule 15).
+    proved_clients: set[Client] = field(default_factory=set)
+    accepted_clients: frozenset[str] = frozenset()
     # An election or a start did not end within the wait. etcdup does not wait for it a second time.
     is_unsteady: bool = False
 
