@@ -1,6 +1,8 @@
 """Quorum repair on fakes: what is tried, what is never changed, and a kill after every command."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -176,6 +178,19 @@ async def test_a_member_of_a_superseded_cluster_is_never_started_again(tmp_path:
     renewal = plan_renewal(spec, observed, {})
     assert isinstance(renewal, Plan)
     assert [step.host for step in renewal.steps if isinstance(step, StartMember)] == ["infra1"]
+
+
+@pytest.mark.parametrize(("mode", "renews"), [("managed", True), ("provided", False)])
+async def test_expired_certificates_are_renewed_by_their_owner(
+    tmp_path: Path, mode: str, renews: bool
+) -> None:
+    spec, start = await lose_quorum(tmp_path)
+    stop_infra2(start.network)
+    observed = await observe(world_of(spec, start.network, start.folder))
+    later = replace(observed, at=observed.at + timedelta(days=spec.tls.days + 1))
+    spec = spec.model_copy(update={"tls": spec.tls.model_copy(update={"mode": mode})})
+    (reason,) = refuse_rebuild(spec, later)
+    assert ("certs renew" in reason.hint) == renews
 
 
 @settings(max_examples=100, deadline=None)

@@ -157,7 +157,7 @@ def rotate_ca(
     keep_old: bool,
     as_json: bool,
 ) -> int:
-    """Replace the CA of the cluster in three phases, without losing a write.
+    """Replace the CA of the cluster in three phases.
 
     Each run does one phase, proves it by new handshakes, and says what consumers need before the next phase. If a run
     is interrupted, run the same command again to resume.

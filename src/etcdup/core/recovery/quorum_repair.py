@@ -77,7 +77,7 @@ def refuse_rebuild(spec: Spec, observed: Observed, spaces: DiskSpaces | None = N
     quorum = reachable_quorum(spec, observed)
     if not quorum:
         return ()
-    remedies = dict.fromkeys(_remedy(seen, observed, spaces or {}) for seen in quorum.values())
+    remedies = dict.fromkeys(_remedy(spec, seen, observed, spaces or {}) for seen in quorum.values())
     return (
         Refused(
             f"nothing is lost: {', '.join(quorum)} can be reached and have their data. They are a quorum of "
@@ -114,11 +114,11 @@ def _notes(spec: Spec, observed: Observed, spaces: DiskSpaces) -> tuple[str, ...
     )
 
 
-def _remedy(seen: HostSeen, observed: Observed, spaces: DiskSpaces) -> str:
+def _remedy(spec: Spec, seen: HostSeen, observed: Observed, spaces: DiskSpaces) -> str:
     """Return what an operator has to do about one host; empty if nothing is wrong with it."""
     name = seen.host
     if _has_expired(name, observed):
-        return "run `etcdup certs renew`: certificates have expired"
+        return _expired_remedy(spec)
     if full_directory(seen) is not None:
         return full_disk_remedy(seen, spaces.get(name))
     if not seen.unit.is_running:
@@ -127,6 +127,12 @@ def _remedy(seen: HostSeen, observed: Observed, spaces: DiskSpaces) -> str:
     if not isinstance(silent, MemberSilent):
         return ""
     return f"run `journalctl -u etcd` on {name} to see why its etcd runs and does not answer ({silent.why})"
+
+
+def _expired_remedy(spec: Spec) -> str:
+    if spec.tls.mode == "managed":
+        return "run `etcdup certs renew`: certificates have expired"
+    return "put valid certificates into the files of `tls` in cluster.yaml, then run `etcdup apply`: they have expired"
 
 
 def _has_expired(name: str, observed: Observed) -> bool:

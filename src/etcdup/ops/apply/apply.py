@@ -8,6 +8,7 @@ any line is therefore harmless, since the next apply does the same.
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from etcdup.core.members.membership import departed_hosts
@@ -171,7 +172,7 @@ def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | R
             raise OutcomeNotObserved(step)
         if step.identity not in shown and not _is_brought_up(step, plan):
             raise RefusedError(
-                f"the plan is stale: {_step_label(step)} is now also required ({step.reason})",
+                f"the plan is stale: {_step_label(step)} is now also needed ({step.reason})",
                 hint="run the same command again: it shows the new plan",
             )
     return next(iter(phases(left)), ())
@@ -190,7 +191,9 @@ def _is_brought_up(step: Step, plan: Plan) -> bool:
 
 
 def _step_label(step: Step) -> str:
-    return f"{step.kind} on {step.host}" if isinstance(step, HostStep) else step.kind
+    """Return the step in words, for example `start member on infra2`."""
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", step.kind).lower()
+    return f"`{words}` on {step.host}" if isinstance(step, HostStep) else f"`{words}`"
 
 
 def _check_guards(world: World, steps: Sequence[Step], observed: Observed) -> None:

@@ -1,0 +1,234 @@
+"""One random sequence: the operator edits the file and runs verbs, while hosts and etcdup itself fail.
+
+At the end the faults are over, and a careful operator follows the hints. The cluster must settle in an empty plan of
+the file, or first of the previous file. No acknowledged write may be missing.
+"""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from etcdup.core.plan.plan import Plan
+from etcdup.core.spec.model import Spec
+from etcdup.errors import EtcdupError, RefusedError
+from etcdup.testing.network import Killed
+from tests.flows.random_sequences.verbs import (
+    Operator,
+    Verb,
+    apply_file,
+    recover_without,
+    renew_certs,
+    replace_member,
+    restore_backup,
+    rotate_ca,
+    undo_restore,
+)
+from tests.flows.random_sequences.watched_network import WatchedNetwork
+from tests.support.fake_world import make_plan, spec_of
+
+HOSTS = ((1, 2, 3), (1, 2, 3, 4, 5), (2, 3, 4), (1, 2, 3, 4), (1,), (3, 4, 5))
+VERSIONS = ("3.5.33", "3.6.14", "3.7.1")
+SETTINGS = ("", "etcd: {heartbeat_ms: 110, election_ms: 1100}\n", "etcd: {quota: 4GiB}\n")
+MACHINES = 5
+ACTIONS = 6
+ATTEMPTS = 3
+# A verb has 10 to 120 commands on fakes.
+LAST_CUT = 90
+
+
+@dataclass(frozen=True)
+class File:
+    """A cluster.yaml of a sequence."""
+
+    hosts: tuple[int, ...]
+    version: str
+    settings: str
+
+    def spec(self) -> Spec:
+        return spec_of(self.hosts, self.settings, self.version)
+
+
+class LockedOut(AssertionError):
+    """No file and no verb that a careful operator would try reaches an empty plan."""
+
+
+@dataclass
+class Sequence:
+    """The state of a sequence. `history` describes each action, for the message of a failure."""
+
+    rng: random.Random
+    folder: Path
+    network: WatchedNetwork = field(default_factory=WatchedNetwork)
+    file: File = File((1, 2, 3), "3.6.14", "")
+    settled: File = File((1, 2, 3), "3.6.14", "")
+    history: list[str] = field(default_factory=list)
+    runs: int = 0
+    rebuilt: bool = False
+    undoing: bool = False
+
+    async def run(self) -> None:
+        """Form a cluster, do random actions, and let the cluster settle."""
+        for number in range(1, MACHINES + 1):
+            self.network.add(f"infra{number}")
+        await self._verb("apply", apply_file)
+        first = {each.cluster_id for each in self.network.serving()}
+        for _ in range(ACTIONS):
+            await self._act()
+        await self._settle()
+        self._judge(first)
+
+    # Actions
+
+    async def _act(self) -> None:
+        if self.rng.random() < 0.6:
+            self._edit()
+        if self.rng.random() < 0.2:
+            self._harm(self._random_host())
+        self._plan_fault()
+        name, verb = self._choose_verb()
+        await self._verb(name, verb)
+        if self.rng.random() < 0.5:
+            self._heal()
+        await self.network.sleep(self.rng.choice((0, 1, 60)))
+
+    def _edit(self) -> None:
+        change: Callable[[], File] = self.rng.choice(
+            (
+                lambda: replace(self.file, hosts=self.rng.choice(HOSTS)),
+                lambda: replace(self.file, hosts=self.rng.choice(HOSTS)),
+                lambda: replace(self.file, settings=self.rng.choice(SETTINGS)),
+                lambda: replace(self.file, version=self.rng.choice(VERSIONS)),
+                lambda: self.settled,
+            )
+        )
+        self.file = change()
+        self.history.append(f"edit: {self.file}")
+
+    def _choose_verb(self) -> tuple[str, Verb]:
+        host = f"infra{self.rng.choice(self.file.hosts)}"
+        return self.rng.choices(
+            (
+                ("apply", apply_file),
+                ("member replace " + host, replace_member(host)),
+                ("certs renew", renew_certs),
+                ("certs rotate-ca", rotate_ca),
+                ("restore", restore_backup),
+                ("restore --undo", undo_restore),
+                ("recover", recover_without(self._unreachable())),
+            ),
+            weights=(12, 3, 2, 2, 1, 1, 2),
+        )[0]
+
+    async def _verb(self, name: str, verb: Verb) -> bool:
+        """Run a verb. Return whether it did all that it had to do."""
+        self.runs += 1
+        stops = name.startswith(("restore", "recover"))
+        self.network.begin_command(stops_members=stops)
+        try:
+            await verb(Operator(self.file.spec(), self.network, self.folder, self.runs))
+            end = "done"
+        except Killed:
+            end = "killed"
+        except EtcdupError as error:
+            end = f"{type(error).__name__}: {error.message[:300]} hint: {error.hint[:200]}"
+        except AssertionError as error:  # a refusal of a verb that another flow runs
+            end = f"refused: {str(error)[:300]}"
+        self.history.append(f"{name} ({len(self.network.commands)} commands): {end}")
+        if end == "done" and verb is apply_file:
+            self.settled = self.file
+        changed = bool(self.network.commands)
+        self.network.restart_etcdup()
+        self.rebuilt |= stops and changed
+        if stops and changed:
+            self.undoing = name == "restore --undo"
+        return end == "done"
+
+    # Faults
+
+    def _plan_fault(self) -> None:
+        if self.rng.random() < 0.5:
+            self.network.cut_after = self.rng.randint(1, LAST_CUT)
+        if self.rng.random() < 0.4:
+            host = self._random_host()
+            self.network.at(self.rng.randint(1, LAST_CUT), lambda: self._harm(host))
+
+    def _harm(self, host: str) -> None:
+        harm = self.rng.choice((self.network.crash, self.network.cut_off, self._stop, self._fill, self._kill))
+        if host in self._unreachable():
+            return
+        self.history.append(f"{getattr(harm, '__name__', harm)} {host}")
+        harm(host)
+        self.network.last_fault = len(self.network.commands)
+
+    def _stop(self, host: str) -> None:
+        machine = self.network.machines[host]
+        machine.process, machine.failed_at = None, None
+
+    def _kill(self, host: str) -> None:
+        if self.network.machines[host].process is not None:
+            self.network.machines[host].end_etcd(137)
+
+    def _fill(self, host: str) -> None:
+        self.network.machines[host].free_bytes = 0
+
+    def _heal(self) -> None:
+        for name, machine in self.network.machines.items():
+            machine.free_bytes = 20 * 1024**3
+            if not machine.powered:
+                self.network.reboot(name)
+            self.network.reconnect(name)
+        self.history.append("the hosts are well again")
+
+    def _random_host(self) -> str:
+        return f"infra{self.rng.randint(1, MACHINES)}"
+
+    def _unreachable(self) -> tuple[str, ...]:
+        return tuple(name for name, machine in self.network.machines.items() if not machine.answers)
+
+    # The end
+
+    async def _settle(self) -> None:
+        self._heal()
+        await self.network.sleep(60)
+        for file in (self.file, self.settled, replace(self.file, version=self.settled.version)):
+            self.history.append(f"settle with {file}")
+            self.file = file
+            if await self._reaches_empty_plan():
+                return
+        raise LockedOut(self.story())
+
+    async def _reaches_empty_plan(self) -> bool:
+        for _ in range(ATTEMPTS):
+            done = await self._verb("apply", apply_file)
+            if done and await self._is_empty():
+                return True
+            await self.network.sleep(10)
+            for name, verb in self._rescues():
+                if await self._verb(name, verb):
+                    break
+        return False
+
+    def _rescues(self) -> list[tuple[str, Verb]]:
+        """Return what a careful operator tries next, by the hints."""
+        verbs: list[tuple[str, Verb]] = []
+        if self.rebuilt:
+            verbs.append(("restore --undo", undo_restore) if self.undoing else ("restore", restore_backup))
+        return [*verbs, ("recover", recover_without(()))]
+
+    async def _is_empty(self) -> bool:
+        with suppress(RefusedError):
+            left = await make_plan(self.file.spec(), self.network, self.folder)
+            return isinstance(left, Plan) and left.steps == ()
+        return False
+
+    def _judge(self, first: set[int]) -> None:
+        (cluster,) = self.network.serving()
+        missing = self.network.acknowledged.get(cluster.cluster_id, set()) - cluster.keys.keys()
+        assert not missing, f"{len(missing)} acknowledged writes are missing\n{self.story()}"
+        assert self.rebuilt or {cluster.cluster_id} == first, f"another cluster was formed\n{self.story()}"
+        assert not self.network.broken, f"{self.network.broken}\n{self.story()}"
+
+    def story(self) -> str:
+        return "\n".join(self.history)

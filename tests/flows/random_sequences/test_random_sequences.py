@@ -1,0 +1,17 @@
+"""Each seed is one sequence. `ETCDUP_TEST_SEQUENCES=200 pytest tests/flows/random_sequences` runs more of them."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.flows.random_sequences.sequence import Sequence
+
+SEQUENCES = int(os.environ.get("ETCDUP_TEST_SEQUENCES", "20"))
+FIRST = int(os.environ.get("ETCDUP_TEST_FIRST_SEED", "0"))
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEQUENCES))
+async def test_what_must_always_hold(tmp_path: Path, seed: int) -> None:
+    await Sequence(random.Random(seed), tmp_path).run()

@@ -1,0 +1,110 @@
+"""The verbs of a random sequence, as in the other flows, without the terminal."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from etcdup.core.certs.renewal import certs_to_renew, plan_renewal
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.planner.replace import id_to_replace, plan_replacement
+from etcdup.core.planner.rotate_ca import next_stage, plan_ca_rotation
+from etcdup.core.restore.restore import plan_restore, restore_token
+from etcdup.core.restore.undo import can_undo, plan_undo
+from etcdup.core.spec.model import Spec
+from etcdup.ops.apply.apply import apply, apply_without_proof
+from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.observe import observe
+from etcdup.ops.world.refusal import raise_refusal
+from etcdup.ops.world.world import World
+from etcdup.testing.network import FakeNetwork
+from tests.flows.test_recover import recover
+from tests.flows.test_restore import snapshot_in
+from tests.support.fake_world import TOKEN, RecordingReporter, planner_of, world_of
+
+RENEW_ALL_DAYS = 100_000
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A cluster.yaml and the folder next to it. `run` makes the names of moved data unique."""
+
+    spec: Spec
+    network: FakeNetwork
+    folder: Path
+    run: int
+
+    def world(self) -> World:
+        return world_of(self.spec, self.network, self.folder)
+
+
+Verb = Callable[[Operator], Awaitable[None]]
+Answer = Callable[[Observed], Plan | Refusal]
+
+
+async def apply_file(operator: Operator) -> None:
+    await _carry_out(operator, planner_of(operator.spec), proved=True)
+
+
+async def renew_certs(operator: Operator) -> None:
+    chosen = certs_to_renew(operator.spec, await observe(operator.world()), RENEW_ALL_DAYS)
+    await _carry_out(operator, lambda fresh: plan_renewal(operator.spec, fresh, chosen), proved=False)
+
+
+async def rotate_ca(operator: Operator) -> None:
+    stage = next_stage(operator.spec, await observe(operator.world()), TOKEN)
+    await _carry_out(
+        operator, lambda fresh: plan_ca_rotation(operator.spec, fresh, TOKEN, stage), proved=True
+    )
+
+
+def replace_member(name: str) -> Verb:
+    async def run(operator: Operator) -> None:
+        spec = operator.spec
+        member_id = id_to_replace(spec, name, await observe(operator.world()), moves=False)
+        if not isinstance(member_id, int):
+            raise_refusal(Refusal(spec.name, (member_id,)))
+        await _carry_out(
+            operator, lambda fresh: plan_replacement(spec, name, member_id, fresh, TOKEN), proved=True
+        )
+
+    return run
+
+
+async def restore_backup(operator: Operator) -> None:
+    spec, snapshot = operator.spec, snapshot_in(operator.folder)
+    token = restore_token(spec, await observe(operator.world()), f"prod-restored-{operator.run}")
+    await _carry_out(
+        operator,
+        lambda fresh: plan_restore(spec, fresh, snapshot, token, f"aside-{operator.run}"),
+        proved=True,
+    )
+
+
+async def undo_restore(operator: Operator) -> None:
+    resumed = can_undo(operator.spec, await observe(operator.world()))
+    await _carry_out(
+        operator,
+        lambda fresh: plan_undo(operator.spec, fresh, f"aside-{operator.run}", resumed=resumed),
+        proved=True,
+    )
+
+
+def recover_without(fenced: tuple[str, ...]) -> Verb:
+    async def run(operator: Operator) -> None:
+        await recover(operator.spec, operator.network, operator.folder, fenced, operator.run)
+
+    return run
+
+
+async def _carry_out(operator: Operator, planner: Answer, *, proved: bool) -> None:
+    world = operator.world()
+    plan = planner(await observe(world))
+    if isinstance(plan, Refusal):
+        raise_refusal(plan)
+    with Journal.in_folder(operator.folder, operator.spec.name) as journal:
+        reporter = RecordingReporter([])
+        if proved:
+            await apply(world, plan, planner, reporter, journal)
+        else:
+            await apply_without_proof(world, plan, planner, reporter, journal)
