@@ -17,6 +17,7 @@ from etcdup.remote.etcd.errors import (
     EtcdUnavailable,
     EtcdUnsupported,
     NoLeader,
+    NoSpace,
 )
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
@@ -199,7 +200,7 @@ async def test_a_full_member_raises_an_alarm_that_is_disarmed_in_order(
             await client.compact(await client.revision(timeout_s=S), timeout_s=S)
             await client.defragment(timeout_s=S)
             assert (await client.status(timeout_s=S)).db_size < seen.db_size / 2
-            assert await client.disarm(timeout_s=S) == expected
+            assert await client.disarm("NOSPACE", timeout_s=S) == expected
             assert await client.alarms(timeout_s=S) == (await client.status(timeout_s=S)).alarms == ()
             await client.prove(b"proof", b"again", timeout_s=S)
 
@@ -247,3 +248,30 @@ async def test_a_client_may_be_closed_twice(cluster: EtcdCluster) -> None:
     await client.status(timeout_s=S)
     await client.close()
     await client.close()
+
+
+async def test_a_larger_quota_counts_once_each_process_has_it(binaries: Path, tmp_path: Path) -> None:
+    """Rules 70, 77: reads and members work during NOSPACE. A restart keeps the alarm, and a disarm ends it."""
+    with etcd_cluster(binaries, tmp_path, 3, ["--quota-backend-bytes=8388608"]) as small:
+        async with small.client("m1") as client:
+            with pytest.raises(NoSpace):
+                await fill_database(client)
+            await client.get(b"big", timeout_s=S)
+            assert await client.disarm("NOSPACE", timeout_s=S)
+            with pytest.raises(NoSpace):  # The write raises the alarm again.
+                await client.put(b"big", bytes(1_000_000), timeout_s=S)
+            assert await client.disarm("CORRUPT", timeout_s=S) == ()
+            seen = await client.status(timeout_s=S)
+            assert seen.alarms
+            assert seen.db_quota == (8388608 if seen.version >= (3, 6, 0) else 0)
+        small.extra = ("--quota-backend-bytes=67108864",)
+        for name in small.members:
+            small.members[name].stop()
+            small.start(name)
+            async with small.client(name) as client:
+                await wait_for_status(client, lambda found: bool(found.leader_id))
+        async with small.client("m1") as client:
+            with pytest.raises(NoSpace):
+                await client.put(b"k", b"v", timeout_s=S)
+            assert await client.disarm("NOSPACE", timeout_s=S)
+            await client.prove(b"proof", b"again", timeout_s=S)

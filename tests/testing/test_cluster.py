@@ -248,7 +248,7 @@ async def test_alarms_auth_and_hashes_are_the_clusters() -> None:
     assert await etcd(place, "m1").is_auth_enabled(timeout_s=S)
     with pytest.raises(EtcdRefused, match="database space exceeded"):
         await etcd(place, "m1").put(b"k", b"v", timeout_s=S)
-    assert await etcd(place, "m1").disarm(timeout_s=S) == ("NOSPACE on member 1",)
+    assert await etcd(place, "m1").disarm("NOSPACE", timeout_s=S) == ("NOSPACE on member 1",)
     await etcd(place, "m1").put(b"k", b"v", timeout_s=S)
     hashes = [await etcd(place, name).hash_kv(timeout_s=S) for name in ("m1", "m2", "m3")]
     assert len(set(hashes)) == 1

@@ -40,7 +40,7 @@ class FakeMember:
 
 @dataclass
 class FakeCluster:
-    """The state that all members agree on. Tests set `auth` and `alarms`.
+    """The state that all members agree on. Tests set `auth`, `alarms` and `db_size`.
 
     `version` is the minor of the cluster; since `changing_since` all members are ready for another minor.
     """
@@ -52,6 +52,7 @@ class FakeCluster:
     index: int = 4
     keys: dict[bytes, bytes] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
+    db_size: int = 20_480
     auth: bool = False
     version: Series | None = None
     downgrade_to: Series | None = None

@@ -50,7 +50,7 @@ class FakeEtcd:
             raft_term=cluster.term,
             raft_index=cluster.index,
             applied_index=cluster.index,
-            db_size=20_480,
+            db_size=cluster.db_size,
             db_in_use=16_384,
             is_learner=learner,
             members=() if learner else _listed(cluster),
@@ -58,6 +58,7 @@ class FakeEtcd:
             errors=() if leader else ("etcdserver: no leader",),
             storage_version=_shown(cluster.version) if newer else "",
             downgrade_to=_shown(cluster.downgrade_to) if newer else "",
+            db_quota=_quota(process) if newer else 0,
         )
 
     async def members(self, *, linearizable: bool = True, timeout_s: float) -> tuple[ListedMember, ...]:
@@ -70,7 +71,12 @@ class FakeEtcd:
         await self.put(key, value, timeout_s=timeout_s)
 
     async def put(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
-        cluster = (await self._require_process(timeout_s)).cluster
+        process = await self._require_process(timeout_s)
+        cluster, alarm = process.cluster, f"NOSPACE on member {process.member_id:x}"
+        if cluster.db_size >= _quota(
+            process
+        ):  # Each write that does not fit raises the alarm again (rule 70).
+            cluster.alarms = tuple(dict.fromkeys((*cluster.alarms, alarm)))
         if any(alarm.startswith("NOSPACE") for alarm in cluster.alarms):
             raise self._as_rpc_error(FakeRefusal("mvcc: database space exceeded", "RESOURCE_EXHAUSTED"))
         await self._require_quorum(timeout_s)
@@ -159,11 +165,13 @@ class FakeEtcd:
         await self._require_quorum(timeout_s)
         return cluster.alarms
 
-    async def disarm(self, *, timeout_s: float) -> tuple[str, ...]:
+    async def disarm(self, kind: str, *, timeout_s: float) -> tuple[str, ...]:
         raised = await self.alarms(timeout_s=timeout_s)
-        (await self._require_process(timeout_s)).cluster.alarms = ()
+        disarmed = tuple(alarm for alarm in raised if alarm.startswith(kind))
+        cluster = (await self._require_process(timeout_s)).cluster
+        cluster.alarms = tuple(alarm for alarm in raised if alarm not in disarmed)
         self._record_change("disarm")
-        return raised
+        return disarmed
 
     async def is_auth_enabled(self, *, timeout_s: float) -> bool:
         return (await self._require_process(timeout_s)).cluster.auth
@@ -253,6 +261,10 @@ def _member(member: FakeMember) -> ListedMember:
     return ListedMember(
         member.member_id, member.name, member.peer_urls, member.client_urls, member.is_learner
     )
+
+
+def _quota(process: FakeProcess) -> int:
+    return int(process.environment.get("ETCD_QUOTA_BACKEND_BYTES", 2 * 1024**3))
 
 
 def _series(version: str) -> Series:

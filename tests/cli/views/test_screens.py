@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from etcdup.cli.views.check_view import check_json, render_check
-from etcdup.cli.views.health_view import render_health, verdict
+from etcdup.cli.views.health_view import health_json, render_health, verdict
 from etcdup.cli.views.plan_view import render_plan, render_refusal
 from etcdup.cli.views.status_view import render_status, status_json, status_of
 from etcdup.cli.views.text import Paint
 from etcdup.core.audit.audit import audit
 from etcdup.core.audit.findings import Disk, Evidence, MemberHash, PortProbe
+from etcdup.core.members.limits import limit_notes, limits
 from etcdup.core.members.member_list import member_list_differences
 from etcdup.core.observed.model import MemberSilent, Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.recovery.recovery import refuse_recovery
 from etcdup.core.spec.model import Spec
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.health import Health, prove, prove_each
@@ -145,6 +147,50 @@ async def test_the_health_of_a_cluster_that_differs_from_its_file(tmp_path: Path
         "infra5 is in the member list and not in cluster.yaml",
         "cluster is degraded",
     ]
+
+
+async def test_a_full_database_is_reported_in_the_same_way_by_each_verb(tmp_path: Path) -> None:
+    """All members vote. The alarm is listed once, with the host that raised it and the command that helps."""
+    spec = spec_of(3, more="etcd: {quota: 400MiB}\n")
+    network = await bring_up_network(spec, tmp_path)
+    cluster = network.etcd.only()
+    cluster.db_size = 400 * 1024**2
+    cluster.alarms = tuple(f"NOSPACE on member {each:x}" for each in sorted(cluster.members))
+    world, larger = world_of(spec, network, tmp_path), spec_of(3, more="etcd: {quota: 1GiB}\n")
+    observed = await observe(world)
+    results, notes = await prove_each(world, observed), limit_notes(spec, observed)
+    # cluster.yaml has a larger quota, and the processes do not have it yet.
+    status = status_of(larger, observed)
+    assert_golden("status-full.txt", render_status(status, PLAIN))
+    assert_golden_json("status-full.json", status_json(status))
+    assert_golden("health-full.txt", render_health(results, PLAIN, (), notes))
+    assert_golden_json("health-full.json", health_json(results, (), limits(spec, observed)))
+    assert status_json(status)["has_quorum"] is True
+    assert verdict(results) == "degraded"
+    plan = await make_plan(spec, network, tmp_path)
+    assert_golden("plan-full.txt", render_plan(plan, PLAIN, 120))
+    assert_golden("plan-disarm.txt", render_plan(await make_plan(larger, network, tmp_path), PLAIN, 120))
+    assert str(plan.notes) == str(notes)
+    refused = refuse_recovery(spec, observed, ())
+    assert_golden("recover-full.txt", render_refusal(Refusal(spec.name, refused), PLAIN))
+
+
+@pytest.mark.parametrize("member", ["infra2", ""])
+async def test_a_corrupt_member_is_not_healthy_and_votes(tmp_path: Path, member: str) -> None:
+    """Rule 82: etcd does not always name the member whose data differs."""
+    spec = spec_of(3)
+    network = await bring_up_network(spec, tmp_path)
+    cluster = network.etcd.only()
+    (ident,) = (each for each, seen in cluster.members.items() if seen.name == "infra2")
+    cluster.alarms = (f"CORRUPT on member {ident:x}" if member else "CORRUPT",)
+    observed = await observe_steady(spec, network, tmp_path)
+    shown = status_json(status_of(spec, observed))
+    assert (shown["has_quorum"], shown["can_lose"], shown["healthy"]) == (True, 1, 0)
+    (limit,) = shown["limits"]
+    assert limit["kind"] == "CORRUPT"
+    assert ("infra2" in limit["why"]) == bool(member)
+    if member:
+        assert_golden("status-corrupt.txt", render_status(status_of(spec, observed), PLAIN))
 
 
 async def test_a_cluster_without_responding_members_is_not_called_one_without_quorum(tmp_path: Path) -> None:

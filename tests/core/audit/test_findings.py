@@ -272,13 +272,16 @@ def test_leader_changes_that_could_not_be_read_are_reported(healthy: Evidence) -
     ("alarm", "words"),
     [
         ("CORRUPT on member 1", ("member remove ID", "alarm disarm", "`etcdup apply`")),
-        ("NOSPACE", ("compaction REVISION", "defrag", "alarm disarm")),
+        ("NOSPACE", ("compaction REVISION", "--command-timeout", "`etcdup apply`, which disarms")),
         ("STRANGE", ("alarm list",)),
     ],
 )
 def test_each_alarm_has_its_fix(healthy: Evidence, alarm: str, words: tuple[str, ...]) -> None:
-    found = single_finding(with_member(healthy, "infra1", alarms=(alarm,)))
-    assert summary_of(found) == ("wrong", "", f"etcd has raised an alarm: {alarm}.")
+    """A database that has reached its quota is larger than the quota of cluster.yaml, too."""
+    full = with_member(healthy, "infra1", alarms=(alarm,), db_size=SPEC.etcd.quota, db_quota=SPEC.etcd.quota)
+    (found,) = (each for each in audit(SPEC, full) if each.code == "alarm-raised")
+    assert (found.level, found.host) == ("wrong", "")
+    assert found.what.startswith("3 of 3 voters follow a leader; ")
     assert [word for word in words if word not in found.fix] == []
 
 

@@ -17,6 +17,7 @@ from etcdup.remote.etcd.errors import (
     EtcdUntrusted,
     LearnerUnsupported,
     NoLeader,
+    NoSpace,
     translate,
 )
 from etcdup.remote.etcd.grpc_client import Credentials
@@ -55,7 +56,7 @@ def test_any_code_with_any_text_is_an_error_with_a_message(code: str, details: s
         ("UNAVAILABLE", "etcdserver: rpc not supported for learner", LearnerUnsupported),
         ("FAILED_PRECONDITION", "etcdserver: rpc not supported for learner", LearnerUnsupported),
         ("FAILED_PRECONDITION", "etcdserver: not leader", EtcdRefused),
-        ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", EtcdRefused),
+        ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", NoSpace),
         ("INVALID_ARGUMENT", "etcdserver: user name is empty", AuthRequired),
         ("PERMISSION_DENIED", "etcdserver: permission denied", AuthRequired),
         ("UNAUTHENTICATED", "etcdserver: invalid auth token", AuthRequired),

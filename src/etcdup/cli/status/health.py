@@ -5,6 +5,7 @@ from pathlib import Path
 
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.health_view import health_json, render_health, verdict
+from etcdup.core.members.limits import limit_notes, limits
 from etcdup.core.members.member_list import member_list_differences
 from etcdup.core.observed.model import Observed
 from etcdup.errors import EXIT_DONE, EXIT_FAILED
@@ -16,10 +17,13 @@ def show_health(file: Path, *, as_json: bool) -> int:
     session = Session.begin(file)
     observed, results = session.run(_prove(session))
     differing = member_list_differences(session.spec, observed)
+    found = limits(session.spec, observed)
     if as_json:
-        session.terminal.print_data(json.dumps(health_json(results, differing), indent=1) + "\n")
+        session.terminal.print_data(json.dumps(health_json(results, differing, found), indent=1) + "\n")
     else:
-        session.terminal.print_data(render_health(results, session.terminal.out, differing))
+        session.terminal.print_data(
+            render_health(results, session.terminal.out, differing, limit_notes(session.spec, observed))
+        )
     for gone in observed.unreachable().values():
         session.terminal.warn(f"cannot connect to {gone.host} over SSH: {gone.why}")
     return EXIT_DONE if verdict(results, differing) == "healthy" else EXIT_FAILED

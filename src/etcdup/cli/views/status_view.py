@@ -7,12 +7,14 @@ from typing import Any
 
 from etcdup.cli.views.step_texts import count_text
 from etcdup.cli.views.text import Paint, table_lines
+from etcdup.core.members.limits import Limit, describe_followers, limits
 from etcdup.core.members.member_list import host_of, member_list_differences
 from etcdup.core.members.quorum import healthy, quorum_of, voter_count
+from etcdup.core.members.space import quota_of
 from etcdup.core.observed.model import CertSeen, HostSeen, MemberSeen, Observed
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_duration, show_size
-from etcdup.ops.world.health import why_unhealthy
+from etcdup.ops.world.health import why_unhealthy, why_without_vote
 
 CERT_SOON_DAYS = 30
 
@@ -22,7 +24,9 @@ class Status:
     """One cluster at one time. `members` has the order of cluster.yaml, followed by members that it does not name.
 
     `voters` is the number of voters in the member list. If no member reports a list, it is the size in cluster.yaml.
-    `differences` are lines of text. `downgrade_to` is the target minor of a downgrade that is enabled.
+    `following` is the number of voters that follow a leader, and `followers` says so. `limits` are what etcd refuses
+    although a quorum may follow a leader. `differences` are lines of text. `downgrade_to` is the target minor of a
+    downgrade that is enabled.
     """
 
     cluster: str
@@ -30,6 +34,9 @@ class Status:
     members: tuple[dict[str, Any], ...]
     alarms: tuple[str, ...]
     voters: int
+    following: int
+    followers: str
+    limits: tuple[Limit, ...] = ()
     differences: tuple[str, ...] = ()
     downgrade_to: str = ""
     backups: dict[str, Any] | None = None
@@ -40,8 +47,8 @@ class Status:
 
     @property
     def can_lose(self) -> int:
-        """Return how many healthy voters can fail before the quorum is lost. Below 0, it is lost."""
-        return self.healthy - quorum_of(self.voters)
+        """Return how many more voters can fail before the quorum is lost. Below 0, it is lost."""
+        return self.following - quorum_of(self.voters)
 
     @property
     def answers(self) -> bool:
@@ -58,6 +65,9 @@ def status_of(spec: Spec, observed: Observed, backups: dict[str, Any] | None = N
         members=tuple(_member(spec, observed, name) for name in names),
         alarms=tuple(sorted(alarms)),
         voters=voter_count(observed) or spec.size,
+        following=len(healthy(observed)),
+        followers=describe_followers(spec, observed),
+        limits=limits(spec, observed),
         differences=member_list_differences(spec, observed),
         downgrade_to=max((seen.downgrade_to for seen in answering), default="").rpartition(".")[0],
         backups=backups,
@@ -77,6 +87,7 @@ def status_json(status: Status) -> dict[str, Any]:
         "has_quorum": status.can_lose >= 0,
         "leader": next((member["name"] for member in status.members if member["role"] == "leader"), None),
         "alarms": list(status.alarms),
+        "limits": limits_json(status.limits),
         "differences": list(status.differences),
         "downgrade_to": status.downgrade_to or None,
         "members": list(status.members),
@@ -84,11 +95,16 @@ def status_json(status: Status) -> dict[str, Any]:
     }
 
 
+def limits_json(found: Sequence[Limit]) -> list[dict[str, str]]:
+    return [{"kind": each.kind, "what": each.what, "why": each.why, "hint": each.hint} for each in found]
+
+
 def render_status(status: Status, paint: Paint) -> str:
     """Return a heading, one row for each member, why a member is unhealthy, and the differences from cluster.yaml."""
     parts = [_heading(status, paint), ""]
     parts += _table([_HEADINGS, *(_row(member) for member in status.members)], status.members, paint)
-    whys = [line for member in status.members for line in _why_lines(member, paint)]
+    whys = [line for each in status.limits for line in _limit_lines(each, paint)]
+    whys += [line for member in status.members for line in _why_lines(member, paint)]
     whys += [f"  {paint('yellow', '!')} {difference}" for difference in status.differences]
     backups = ["", f"  {_backups(status.backups, status.at)}"] if status.backups else []
     return "\n".join([*parts, *(["", *whys] if whys else []), *backups]) + "\n"
@@ -109,6 +125,7 @@ def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:
     host, there, seen = host_of(spec, observed, name), observed.hosts[name], observed.members[name]
     reached = isinstance(there, HostSeen)
     why = why_unhealthy(observed, seen) if isinstance(seen, MemberSeen) else seen.why
+    limited = isinstance(seen, MemberSeen) and bool(why) and not why_without_vote(observed, seen)
     return {
         "name": name,
         "address": host.address,
@@ -119,8 +136,9 @@ def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:
         "unit": there.unit.active if isinstance(there, HostSeen) else None,
         "healthy": name in healthy(observed) and not why,
         "why": why or None,
+        "limited": limited,
         "role": _role(seen) if isinstance(seen, MemberSeen) else None,
-        "quota": spec.etcd.quota,
+        "quota": quota_of(spec, observed, name),
         **(_answer_facts(seen) if isinstance(seen, MemberSeen) else dict.fromkeys(_ANSWER_KEYS)),
         "certificate": _certificate(observed, name),
     }
@@ -164,16 +182,18 @@ def _days(cert: CertSeen, now: datetime) -> int:
 
 def _heading(status: Status, paint: Paint) -> str:
     healthy = f"{status.healthy} of {count_text(status.voters, 'member')} healthy"
+    if status.limits:
+        healthy = status.followers
     parts = [paint("bold", f"cluster {status.cluster}")]
     if status.can_lose < 0:
         what = "no quorum: no writes" if status.answers else "no member responds"
         parts += [paint("bold red", healthy), paint("bold red", what)]
     else:
-        colour = "green" if status.healthy == status.voters else "yellow"
+        colour = "green" if status.following == status.voters else "yellow"
         parts += [paint(colour, healthy), f"can lose {status.can_lose}"]
-    alarms = ", ".join(status.alarms)
-    if status.answers:
-        parts.append(paint("bold red", f"alarm: {alarms}") if alarms else paint("dim", "no alarms"))
+    parts += [paint("bold red", each.what) for each in status.limits]
+    if status.answers and not status.limits:
+        parts.append(paint("dim", "no alarms"))
     if status.downgrade_to:
         parts.append(paint("yellow", f"downgrade to {status.downgrade_to} enabled"))
     return paint("dim", " · ").join(parts)
@@ -227,9 +247,16 @@ def _painted_row(line: str, row: tuple[str, ...], member: dict[str, Any], paint:
     return line.replace(" leader ", paint("bold", " leader "), 1)
 
 
+def _limit_lines(limit: Limit, paint: Paint) -> list[str]:
+    return [
+        f"  {paint('red', '✗')} {limit.what}: {limit.why}",
+        f"    {paint('bold cyan', 'hint:')} {limit.hint}",
+    ]
+
+
 def _why_lines(member: dict[str, Any], paint: Paint) -> list[str]:
     lines = []
-    if member["why"]:
+    if member["why"] and not member["limited"]:
         symbol = paint("yellow" if member["role"] else "red", "✗")
         lines.append(f"  {symbol} {member['name']}: {member['why']}")
     if not member["reachable"]:

@@ -42,6 +42,7 @@ _KIND_TEXTS = {
     "RestartMember": "restart etcd",
     "MoveClients": "restart etcd with both CAs, so that its clients connect to other members",
     "UpdatePeerUrl": "update the peer URL in the member list",
+    "DisarmSpaceAlarm": "disarm the NOSPACE alarm",
     "TakeSnapshot": "take a snapshot",
     "EnableDowngrade": "enable the downgrade",
     "CancelDowngrade": "cancel the downgrade",

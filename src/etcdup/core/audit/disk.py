@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from etcdup.core.audit.findings import Disk, Evidence, Finding, HostInspection
 from etcdup.core.audit.process_settings import number_of
-from etcdup.core.observed.model import HostSeen
+from etcdup.core.observed.model import HostSeen, MemberSeen
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import show_size
 
@@ -121,23 +121,25 @@ def fsync_findings(host: str, inspection: HostInspection) -> Iterator[Finding]:
         )
 
 
-def quota_of(spec: Spec, inspection: HostInspection | None) -> int:
+def quota_of(spec: Spec, inspection: HostInspection | None, seen: MemberSeen | None = None) -> int:
     """Return the quota of the running process; without a known one, the quota of cluster.yaml."""
-    return number_of(inspection.settings if inspection else {}, "quota-backend-bytes", spec.etcd.quota)
+    otherwise = (seen.db_quota if seen else 0) or spec.etcd.quota
+    return number_of(inspection.settings if inspection else {}, "quota-backend-bytes", otherwise)
 
 
 def fullness_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """Compare the size of each database with the quota of its own process (rule 107)."""
     for name, seen in evidence.observed.answering().items():
-        quota = quota_of(spec, evidence.inspections.get(name))
+        quota = quota_of(spec, evidence.inspections.get(name), seen)
         if 0 < _NEARLY_FULL * quota < seen.db_size:
             yield Finding(
                 "advice",
                 name,
                 f"The database of {name} uses {show_size(seen.db_size)} of its quota of {show_size(quota)}.",
                 "A member with a full database raises NOSPACE, and the cluster refuses writes.",
-                "Run `etcdup ctl -- compaction REVISION`, then `etcdup ctl --endpoint MEMBER -- defrag` for one member "
-                "after the other. Or raise `quota` in cluster.yaml and run `etcdup apply`.",
+                "Run `etcdup ctl -- compaction REVISION`, then `etcdup ctl --endpoint MEMBER -- defrag "
+                "--command-timeout=10m` for one member after the other. Or raise `quota` in cluster.yaml and run "
+                "`etcdup apply`.",
                 (107,),
                 code="database-nearly-full",
             )

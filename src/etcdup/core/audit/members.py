@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from etcdup.core.audit.disk import fullness_findings
 from etcdup.core.audit.findings import Evidence, Finding, LeaderChanges, MemberHash, as_sentence
+from etcdup.core.members.limits import describe_followers, limits
 from etcdup.core.members.member_list import member_list_differences
 from etcdup.core.observed.model import MemberSilent
 from etcdup.core.spec.model import Spec
@@ -14,14 +15,6 @@ from etcdup.core.versions.advisories import Advisory, blocking_advisories, newes
 _MANY_LEADERS, _OFTEN_S = 4, 3600
 _UNCOMPARED = "If members have different data, clients read different values, and no other check shows it."
 _RUN_AGAIN_HINT = "Run `etcdup check` again. A compaction or a member behind the leader is often the cause."
-_ALARM_FIXES = {
-    "NOSPACE": "Delete keys that you do not need. Run `etcdup ctl -- compaction REVISION`. "
-    "`etcdup ctl -- endpoint status -w json` shows the newest revision. "
-    "Run `etcdup ctl --endpoint MEMBER -- defrag` for one member after the other. "
-    "Then run `etcdup ctl -- alarm disarm`.",
-    "CORRUPT": "Find the member whose data differs from the majority with `etcdup ctl -- endpoint hashkv`. Run "
-    "`etcdup ctl -- member remove ID` for it, then `etcdup ctl -- alarm disarm`, then `etcdup apply`.",
-}
 
 
 def members_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
@@ -52,14 +45,12 @@ def _member_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             why = "Without a leader, no write is possible."
             fix = "Run `etcdup status`. A majority of the members must run and reach each other."
             yield Finding("wrong", name, f"{name} reports no leader.", why, fix, (11,), code="no-leader")
-    for alarm in sorted({alarm for seen in observed.answering().values() for alarm in seen.alarms}):
-        why = "The cluster refuses writes until the alarm is disarmed."
-        fix = next(
-            (fix for kind, fix in _ALARM_FIXES.items() if kind in alarm), "Run `etcdup ctl -- alarm list`."
+    for limit in limits(spec, observed):
+        what = f"{describe_followers(spec, observed)}; {limit.what}: {limit.why}."
+        why = (
+            "The quorum is not lost. Reads work, and the cluster refuses writes until the alarm is disarmed."
         )
-        yield Finding(
-            "wrong", "", f"etcd has raised an alarm: {alarm}.", why, fix, (70, 82), code="alarm-raised"
-        )
+        yield Finding("wrong", "", what, why, as_sentence(limit.hint), (70, 82), code="alarm-raised")
     for line in member_list_differences(spec, observed):
         why = "The member list of etcd differs from cluster.yaml."
         yield Finding(

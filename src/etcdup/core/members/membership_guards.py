@@ -35,7 +35,7 @@ def refuse_add(name: str, observed: Observed) -> tuple[Refused, ...]:
                 rules=(26, 28),
             ),
         )
-    return _refuse_mixed_minors(name, observed) or _refuse_nospace_alarm(name, observed)
+    return _refuse_mixed_minors(name, observed)
 
 
 def refuse_promote(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
@@ -169,20 +169,5 @@ def _refuse_mixed_minors(name: str, observed: Observed) -> tuple[Refused, ...]:
             "apply`. Then change the hosts",
             host=name,
             rules=(50,),
-        ),
-    )
-
-
-def _refuse_nospace_alarm(name: str, observed: Observed) -> tuple[Refused, ...]:
-    alarms = {alarm for seen in observed.answering().values() for alarm in seen.alarms}
-    if not any("NOSPACE" in alarm for alarm in alarms):
-        return ()
-    return (
-        Refused(
-            f"{name} cannot be added now, because the cluster has a NOSPACE alarm",
-            hint="run `etcdup check`, which shows how to free space in the database, or raise `etcd.quota`. Then run "
-            "`etcdup ctl -- alarm disarm`",
-            host=name,
-            rules=(70,),
         ),
     )

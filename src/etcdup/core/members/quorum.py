@@ -9,6 +9,12 @@ from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.steps import StartMember
 from etcdup.core.spec.model import Spec
 
+REPLACE_CORRUPT_HINT = (
+    "find the member that differs with `etcdup ctl -- endpoint hashkv`, and its ID with `etcdup ctl -- member list`. "
+    "Run `etcdup ctl -- member remove ID`, then `etcdup ctl -- alarm disarm`, then `etcdup apply`, which archives its "
+    "data and adds a new member"
+)
+
 
 def quorum_of(voters: int) -> int:
     """Return the number of voters that must be alive, so that the cluster accepts writes."""
@@ -138,9 +144,7 @@ def refuse_corrupt_alarm(observed: Observed) -> tuple[Refused, ...]:
         return (
             Refused(
                 "the cluster has a CORRUPT alarm: the data of one member differs from the data of the others",
-                hint="find the member that differs with `etcdup ctl -- endpoint hashkv`, and its ID with "
-                "`etcdup ctl -- member list`. Run `etcdup ctl -- member remove ID`, then `etcdup ctl -- alarm disarm`, "
-                "then `etcdup apply`, which archives its data and adds a new member",
+                hint=REPLACE_CORRUPT_HINT,
                 rules=(82,),
             ),
         )

@@ -219,7 +219,8 @@ class MemberSeen:
     """A member that answered over its API. `alarms` are those of the whole cluster: `KIND` or `KIND on member ID`.
 
     `storage_version` is the minor whose format the data has, for example `3.6.0`. `downgrade_to` is the target of an
-    enabled downgrade, for example `3.5.0`. etcd reports both from 3.6 on. They are empty if etcd reports none.
+    enabled downgrade, for example `3.5.0`. `db_quota` is the quota of its process in bytes. etcd reports these from 3.6
+    on. They are empty, or 0, if etcd reports none.
     """
 
     member_id: int
@@ -237,6 +238,7 @@ class MemberSeen:
     errors: tuple[str, ...] = ()
     storage_version: str = ""
     downgrade_to: str = ""
+    db_quota: int = 0
 
 
 @dataclass(frozen=True)

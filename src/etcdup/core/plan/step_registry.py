@@ -20,6 +20,7 @@ from etcdup.core.plan.steps import (
     CancelDowngrade,
     CheckV2Store,
     DetachMember,
+    DisarmSpaceAlarm,
     EnableDowngrade,
     EnableUnit,
     FormCluster,
@@ -69,6 +70,7 @@ STEPS: dict[str, type[Step]] = {
         JoinMember,
         PromoteMember,
         UpdatePeerUrl,
+        DisarmSpaceAlarm,
         TakeSnapshot,
         CheckV2Store,
         EnableDowngrade,
@@ -87,5 +89,6 @@ STEPS: dict[str, type[Step]] = {
         UndoData,
     )
 }
-# Steps whose result is not part of an observation. A new plan contains them again, even after they were done.
-LASTING = (ObtainBinaries, CheckV2Store, MoveClients, CopyData, SalvageData, FenceOff)
+# Steps whose result is not part of an observation, or does not last: a client can raise NOSPACE again. A new plan
+# contains them again, even after they were done.
+LASTING = (ObtainBinaries, CheckV2Store, DisarmSpaceAlarm, MoveClients, CopyData, SalvageData, FenceOff)

@@ -17,6 +17,7 @@ from etcdup.core.members.membership_guards import (
     refuse_update_peer_url,
 )
 from etcdup.core.members.quorum import refuse_corrupt_alarm, refuse_restart, refuse_start
+from etcdup.core.members.space import refuse_disarm
 from etcdup.core.members.superseded import refuse_superseded
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
@@ -25,6 +26,7 @@ from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import (
     AddLearner,
     DetachMember,
+    DisarmSpaceAlarm,
     EnableDowngrade,
     FormCluster,
     InstallFiles,
@@ -72,6 +74,8 @@ def refuse_step(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ..
             return refuse_archive_data(host, observed)
         case UpdatePeerUrl(host=host):
             return refuse_update_peer_url(host, observed)
+        case DisarmSpaceAlarm():
+            return refuse_disarm(observed)
         case FreeSpace():
             return refuse_free_space(step, spec, observed)
         case CopyData() | SalvageData() | PlaceData() | UndoData():

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca, rotation_stage
+from etcdup.core.members.limits import limit_notes
 from etcdup.core.members.member_list import entry_of, member_list, name_of
 from etcdup.core.members.membership import MembershipChange, departed_hosts, is_replaced
 from etcdup.core.observed.model import MemberSeen, MemberSilent, Observed
@@ -21,6 +22,7 @@ def notes(
     return (
         *_unreachable_notes(observed),
         *_unhealthy_notes(observed),
+        *limit_notes(spec, observed),
         *_cloned_machine_notes(observed),
         *_ca_rotation_notes(spec, observed),
         *(_membership_notes(spec, observed, change) if change else ()),
@@ -47,8 +49,6 @@ def _unhealthy_notes(observed: Observed) -> Iterator[str]:
             yield f"{name} runs but does not answer: {seen.why}"
         if isinstance(seen, MemberSeen):
             yield from (f"{name} reports {error}" for error in seen.errors)
-    for alarm in sorted({alarm for seen in observed.answering().values() for alarm in seen.alarms}):
-        yield f"alarm: {alarm}"
 
 
 def _ca_rotation_notes(spec: Spec, observed: Observed) -> Iterator[str]:

@@ -18,6 +18,7 @@ from etcdup.core.members.membership import MembershipChange, membership_change
 from etcdup.core.members.quorum import refuse_start, start_step
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.members.rolling_restart import restarts_due, rolling_restart_steps
+from etcdup.core.members.space import can_disarm_now, disarm_steps, refuse_smaller_quota
 from etcdup.core.members.superseded import refuse_mixed_clusters
 from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import is_stopped
@@ -49,6 +50,8 @@ def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal
         return Refusal(spec.name, reasons, plan_notes)
     assert not isinstance(path, Refused)
     steps = [*issuing, *_steps(spec, observed, token, change, path, stopped)]
+    disarming = disarm_steps(spec, observed)
+    steps = [*disarming, *steps] if can_disarm_now(spec, observed) else [*steps, *disarming]
     steps = with_quorum_effects(with_obtain_steps(steps, observed), observed)
     if reasons := refuse_first_disruptive(steps, spec, observed):
         return Refusal(spec.name, reasons, plan_notes)
@@ -67,6 +70,7 @@ def _refuse_reconcile(
     reasons = list(change.refused)
     reasons += [path] if isinstance(path, Refused) else _refuse_version_change(spec, observed, change, path)
     reasons += [reason for name in stopped for reason in refuse_start(name, spec, observed)]
+    reasons += refuse_smaller_quota(spec, observed)
     return tuple(reasons)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from etcdup.core.backups.snapshot import SnapshotFile
+from etcdup.core.members.limits import limits
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.members.quorum import quorum_of, voter_count
 from etcdup.core.members.superseded import refuse_mixed_clusters, refuse_superseded, refuse_two_clusters
@@ -49,7 +50,7 @@ def refuse_recovery(spec: Spec, observed: Observed, fenced: Collection[str]) -> 
     if split := refuse_mixed_clusters(observed):
         return split
     if leading := _members_with_leader(observed):
-        return (_quorum_exists(leading, observed),)
+        return (_quorum_exists(leading, spec, observed),)
     if several := _refuse_several_clusters(spec, observed):
         return several
     if repairable := refuse_rebuild(spec, observed):
@@ -194,9 +195,13 @@ def _members_with_leader(observed: Observed) -> list[str]:
     return [name for name, seen in sorted(observed.answering().items()) if seen.leader_id]
 
 
-def _quorum_exists(leading: list[str], observed: Observed) -> Refused:
+def _quorum_exists(leading: list[str], spec: Spec, observed: Observed) -> Refused:
+    what = f"the cluster has a quorum: {', '.join(leading)} of {voter_count(observed)} voters follow a leader"
+    if found := limits(spec, observed):
+        refused = "; ".join(f"{each.what}: {each.why}" for each in found)
+        return Refused(f"{what}; {refused}", hint="\n".join(each.hint for each in found), rules=(62, 70, 82))
     return Refused(
-        f"the cluster has a quorum: {', '.join(leading)} of {voter_count(observed)} voters follow a leader",
+        what,
         hint="run `etcdup apply` to start stopped members, or `etcdup member replace NAME` to replace a lost member. "
         "There is nothing to recover",
         rules=(62,),

@@ -120,9 +120,10 @@ CLUSTER_CODES = (
         "etcd has raised an alarm",
         "NOSPACE means that a database has reached its quota. "
         "CORRUPT means that the data of the members differs.",
-        "The cluster refuses writes until the alarm is disarmed.",
-        "For NOSPACE, compact, defragment one member after the other, and run `etcdup ctl -- alarm disarm`. "
-        "For CORRUPT, replace the member whose data differs from the majority, then disarm.",
+        "The quorum is not lost. Reads work, and the cluster refuses writes until the alarm is disarmed.",
+        "For NOSPACE, raise `quota` in cluster.yaml, or compact and defragment one member after the other. Then run "
+        "`etcdup apply`, which disarms the alarm. For CORRUPT, replace the member whose data differs from the "
+        "majority, then disarm.",
         (70, 82),
     ),
     Code(

@@ -17,7 +17,7 @@ from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.step_registry import LASTING
-from etcdup.core.plan.steps import MoveClients, RestartMember, StartMember
+from etcdup.core.plan.steps import DisarmSpaceAlarm, MoveClients, RestartMember, StartMember
 from etcdup.core.planner.guards import refuse_step
 from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
 from etcdup.ops.polling import wait_until
@@ -165,8 +165,14 @@ def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | R
     """
     if isinstance(fresh, Refusal):
         raise_refusal(fresh)
-    left = [step for step in fresh.steps if not (isinstance(step, LASTING) and step.identity in done)]
     shown = {step.identity for step in plan.steps}
+    left = [
+        step
+        for step in fresh.steps
+        if not (isinstance(step, LASTING) and step.identity in done)
+        # An alarm can be raised, or seen, only after the plan was confirmed. The next run disarms it.
+        and (not isinstance(step, DisarmSpaceAlarm) or step.identity in shown)
+    ]
     for step in left:
         if step.identity in done:
             raise OutcomeNotObserved(step)

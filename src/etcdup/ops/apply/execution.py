@@ -12,6 +12,7 @@ from etcdup.core.plan.steps import (
     CancelDowngrade,
     CheckV2Store,
     DetachMember,
+    DisarmSpaceAlarm,
     EnableDowngrade,
     FormCluster,
     IssueCertificates,
@@ -30,6 +31,7 @@ from etcdup.core.plan.steps import (
 )
 from etcdup.core.planner.commands import commands_of
 from etcdup.errors import EtcdupError
+from etcdup.ops.members.alarms import disarm_space_alarm
 from etcdup.ops.members.lifecycle import form, move_clients, restart, seal, start
 from etcdup.ops.members.members import add_learner, join, promote, remove, stop_and_archive, update_peer_url
 from etcdup.ops.recovery.disk_salvage import salvage
@@ -91,6 +93,8 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await remove(performer, step, observed)
         case UpdatePeerUrl():
             await update_peer_url(performer, step, observed)
+        case DisarmSpaceAlarm():
+            await disarm_space_alarm(performer, step, observed)
         case TakeSnapshot():
             await take_minor_snapshot(performer, step, observed)
         case CheckV2Store():

@@ -20,6 +20,8 @@ from etcdup.ops.world.world import World
 # The timeout of etcdctl. That of the SSH command is longer, so that etcdctl can report its error first.
 LINK_TIMEOUT_S = 3.0
 _HANDSHAKE_FAILED = "authentication handshake failed: "
+# Answers of a member that is connected: etcdctl then calls it unhealthy for another reason than the link.
+_ANSWERED = ("Active Alarm(s)", "Unable to fetch the alarm list", "etcdserver: ")
 
 
 async def probe_links(world: World, observed: Observed) -> list[Link]:
@@ -81,9 +83,13 @@ def _parse_answers(stdout: str) -> dict[str, dict[str, object]]:
 
 
 def _why(answer: dict[str, object] | None, stderr: str) -> str:
-    """Return why there is no link, or an empty text. etcdctl often reports only a timeout; its log has the cause."""
-    if answer is not None and answer.get("health"):
+    """Return why there is no link, or an empty text. etcdctl often reports only a timeout; its log has the cause.
+
+    A link is good if the member answered. `check` reports alarms and members without a leader on its own.
+    """
+    problem = str((answer or {}).get("error") or "")
+    if answer is not None and (answer.get("health") or problem.startswith(_ANSWERED)):
         return ""
     if _HANDSHAKE_FAILED in stderr:
         return "handshake failed: " + stderr.split(_HANDSHAKE_FAILED)[-1].split('"')[0].split("\n")[0]
-    return str((answer or {}).get("error") or "no healthy answer")
+    return problem or "no healthy answer"

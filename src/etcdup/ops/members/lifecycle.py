@@ -139,7 +139,7 @@ async def start_unit(performer: Performer, name: str) -> None:
 
 async def _prove_others(world: World, observed: Observed, name: str) -> None:
     results = [result for result in await prove_voters(world, observed) if result.name != name]
-    faults = [f"{result.name}: {result.why}" for result in results if not result.ok]
+    faults = [f"{result.name}: {result.why}" for result in results if not result.votes]
     if faults and len(results) - len(faults) < quorum_of(voter_count(observed)):
         raise EtcdupError(
             f"{name} is not restarted: without it the cluster would have no quorum",

@@ -13,7 +13,7 @@ from etcdup.ops.world.health import (
     prove,
     prove_voters,
     why_not_as_specified,
-    why_unhealthy,
+    why_without_vote,
 )
 from etcdup.ops.world.observe import observe, observe_members
 from etcdup.ops.world.world import World, read_log_tail
@@ -56,26 +56,31 @@ async def wait_for_condition(
 
 
 def all_proved(world: World) -> Condition:
-    """Return a condition: every host of cluster.yaml has a healthy member, and the cluster has no other members."""
+    """Return a condition: every host of cluster.yaml has a member that votes, and the cluster has no other members.
+
+    An alarm does not end by waiting, so it is reported at the end (`prove_whole`)."""
     names = [host.name for host in world.spec.hosts]
 
     async def reached(observed: Observed) -> str:
         if waiting := _not_ready(observed, names, partial(why_not_as_specified, world.spec)):
             return waiting
         results = await prove(world, observed)
-        return "; ".join(f"{result.name}: {result.why}" for result in results if not result.ok)
+        return "; ".join(f"{result.name}: {result.why}" for result in results if not result.votes)
 
     return reached
 
 
 def one_proved(world: World, name: str) -> Condition:
-    """Return a condition: this member is a healthy voter, and enough voters are healthy for a quorum."""
+    """Return a condition: this member is proved to vote, and enough voters are proved for a quorum."""
 
     async def reached(observed: Observed) -> str:
-        if waiting := _not_ready(observed, [name], why_unhealthy):
+        if waiting := _not_ready(observed, [name], why_without_vote):
             return waiting
         results = await prove_voters(world, observed)
-        own = next((result.why for result in results if result.name == name), "it is not in the member list")
+        own = next(
+            ("" if result.votes else result.why for result in results if result.name == name),
+            "it is not in the member list",
+        )
         return own or ("" if has_quorum(results) else "the cluster has no quorum")
 
     return reached

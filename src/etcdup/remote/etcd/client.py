@@ -94,8 +94,8 @@ class EtcdClient(Protocol):
         """Return the alarms of the cluster, as in MemberSeen. It needs a raft entry, so poll status() instead."""
         ...
 
-    async def disarm(self, *, timeout_s: float) -> tuple[str, ...]:
-        """Disarm each alarm of each member (rule 70), and return them."""
+    async def disarm(self, kind: str, *, timeout_s: float) -> tuple[str, ...]:
+        """Disarm the alarm of this kind on each member that raised it (rule 70), and return these alarms."""
         ...
 
     async def defragment(self, *, timeout_s: float) -> None:

@@ -6,6 +6,7 @@
     ├── EtcdTimeout            no answer in time; a requested change may have been made (rule 72)
     ├── NoLeader               the member runs, but has no leader; waiting may help
     ├── EtcdRefused            etcd refused the call; the message is etcd's
+    │   ├── NoSpace            the database has reached its quota: reads and deletes still work (rule 70)
     │   ├── AuthRequired       etcd's authentication is enabled, and the user has no permission
     │   └── LearnerUnsupported a learner does not serve linearizable reads or changes (rule 30)
     ├── EtcdUnsupported        this version of etcd does not have the call
@@ -45,6 +46,10 @@ class NoLeader(EtcdRpcError):
 
 class EtcdRefused(EtcdRpcError):
     """etcd refused the call."""
+
+
+class NoSpace(EtcdRefused):
+    """The database of a member has reached its quota, so that etcd refuses the write."""
 
 
 class AuthRequired(EtcdRefused):
@@ -92,6 +97,7 @@ _BY_TEXT: tuple[tuple[str, type[EtcdRpcError]], ...] = (
     ("raft proposal dropped", NoLeader),
     ("etcdserver: request timed out", EtcdTimeout),
     ("context deadline exceeded", EtcdTimeout),
+    ("etcdserver: mvcc: database space exceeded", NoSpace),
     ("etcdserver: rpc not supported for learner", LearnerUnsupported),
     ("etcdserver: user name is empty", AuthRequired),
     ("etcdserver: authentication failed", AuthRequired),

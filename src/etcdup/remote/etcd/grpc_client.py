@@ -214,8 +214,8 @@ class Etcd:
         raised = await self._alarms(timeout_s)
         return tuple(_alarm(pb.AlarmType.Name(alarm.alarm), alarm.memberID) for alarm in raised)
 
-    async def disarm(self, *, timeout_s: float) -> tuple[str, ...]:
-        raised = await self._alarms(timeout_s)
+    async def disarm(self, kind: str, *, timeout_s: float) -> tuple[str, ...]:
+        raised = [each for each in await self._alarms(timeout_s) if pb.AlarmType.Name(each.alarm) == kind]
         for alarm in raised:
             request = pb.AlarmRequest(
                 action=pb.AlarmRequest.DEACTIVATE, memberID=alarm.memberID, alarm=alarm.alarm
@@ -284,6 +284,7 @@ def _member_seen(response: "pb.StatusResponse", listed: tuple[ListedMember, ...]
         errors=tuple(error for error in response.errors if not _ALARM.match(error)),
         storage_version=response.storageVersion,
         downgrade_to=response.downgradeInfo.targetVersion if response.downgradeInfo.enabled else "",
+        db_quota=response.dbSizeQuota,
     )
 
 
