@@ -7,9 +7,9 @@ MAINTENANCE = (
         70,
         "Clear a NOSPACE alarm in the right order",
         "Reduce writes, compact to the current revision with `--physical`, and defragment one member after the other. "
-        "Check on each member that the database is below the quota. "
-        "Then run `etcdctl alarm disarm`, test a write, and check that no alarm is left. "
-        "Or raise the quota, restart one member after the other, and disarm when each member runs with it.",
+        "Or raise the quota, and restart one member after the other. "
+        "When the database of each member is below the quota of its process, run `etcdctl alarm disarm`, test a write, "
+        "and check that no alarm is left.",
         "A restart, a compaction or a defragmentation alone does not clear the alarm. "
         "Each member raises its own alarm, and etcd raises it again if the space was not freed.",
         f"{DOCS}op-guide/maintenance/; {TESTED} 3.4.23 with a quota of 16 MiB",
