@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test quick test-core test-flows test-local test-cli test-lab check fix docs lab drill bench stubs wheel clean
+.PHONY: demo test quick test-core test-flows test-local test-cli test-lab test-clients check fix docs lab drill bench stubs wheel clean
 
 demo: $(VENV)/.installed        ## start three real members with TLS on this machine
 	@$(BIN)/etcdup demo
@@ -30,6 +30,9 @@ test-cli: $(VENV)/.tests        ## run the commands as users type them, on real 
 
 test-lab: $(VENV)/.tests        ## run the tests on real Debian machines (needs root)
 	@scripts/test $(BIN) lab $(ARGS)
+
+test-clients: $(VENV)/.tests    ## run kube-apiserver and Patroni through each operation, and print a table (needs root)
+	@scripts/test $(BIN) clients $(ARGS)
 
 check: $(VENV)/.tests           ## check style and types
 	$(BIN)/ruff check .

@@ -46,12 +46,12 @@ apt-get clean
 rm -rf /var/lib/apt/lists/*
 """
 
-_RECIPE = hashlib.sha256(repr((SUITE, PACKAGES, FILES, CONFIGURE_SCRIPT)).encode()).hexdigest()[:12]
+RECIPE = hashlib.sha256(repr((SUITE, PACKAGES, FILES, CONFIGURE_SCRIPT)).encode()).hexdigest()[:12]
 
 
 def base_image() -> Path:
     """Return the folder with the root file system. The first build of a recipe takes a minute."""
-    return build_once(cache_dir() / "lab" / f"base-{_RECIPE}", _build)
+    return build_once(cache_dir() / "lab" / f"base-{RECIPE}", _build)
 
 
 def _build(root: Path) -> None:

@@ -66,16 +66,18 @@ def _why_no_namespaces() -> str | None:
 class Lab:
     """`with Lab(machines=3) as lab:` starts infra1, infra2, ... at 192.168.8.66, .67, ...; sshd is ready on all.
 
-    The operator has the address 192.168.8.1.
+    The operator has the address 192.168.8.1. `image` is the root file system of all machines (default: the base image).
     """
 
     def __init__(
-        self, machines: int = 3, *, names: Sequence[str] = (), first_address: str = "192.168.8.66"
-    ) -> None:
+        self, machines: int = 3, *, names: Sequence[str] = (), first_address: str = "192.168.8.66",
+        image: Path | None = None,
+    ) -> None:  # fmt: skip
         self.machines: list[Machine] = []
         self.http_servers: list[HttpServer] = []
         self._initial_names = list(names) or [f"infra{number + 1}" for number in range(machines)]
         self._first_address = IPv4Address(first_address)
+        self._image = image
         self._workspace: workspace.Workspace | None = None
         self._machine_count = 0
         self._commands: list[subprocess.Popen[str]] = []
@@ -104,7 +106,7 @@ class Lab:
 
     def _open(self) -> None:
         operator_address = str(IPv4Address(int(self._first_address) & ~0xFF | 1))
-        self._workspace = workspace.claim_workspace(base_image(), operator_address)
+        self._workspace = workspace.claim_workspace(self._image or base_image(), operator_address)
         self._workspace.namespace.create(operator_address)
         self._workspace.keys.create()
         for name in self._initial_names:
