@@ -31,13 +31,13 @@ class JournalReader:
         return [json.loads(line) for line in whole.splitlines()]
 
 
-def apply_under_load(operator: Operator, load: Load) -> str:
+def apply_under_load(operator: Operator, load: Load, *options: str) -> str:
     """Run an apply that must succeed, and return its stderr.
 
     A member has clients from its promotion to a voter until its removal.
     """
     journal = JournalReader(operator)
-    running = operator.start("apply", "--yes")
+    running = operator.start("apply", "--yes", *options)
     for entry in _follow_journal(running, journal):
         if entry.get("step") == "PromoteMember" and entry.get("run", [""])[0] == "rm":
             load.add(entry["host"])

@@ -66,9 +66,9 @@ class Operator:
 
         return start
 
-    def apply(self, env: dict[str, str] | None = None) -> str:
+    def apply(self, *options: str, env: dict[str, str] | None = None) -> str:
         """Run an apply that must succeed, and return its stdout and stderr."""
-        done = self.run("apply", "--yes", env=env)
+        done = self.run("apply", "--yes", *options, env=env)
         assert done.returncode == 0, output_of(done)
         assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
         return done.stdout + done.stderr

@@ -1,11 +1,16 @@
 """Rotation of the CA on three real machines under load: each phase is killed and resumed, and no write is lost."""
 
+import shutil
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.lab.apply_with_faults import apply_and_kill
+from tests.lab.gateway_client import longest_gap, read_requests
 from tests.lab.load import load_on
 from tests.lab.machine import Machine
 from tests.lab.operator import HEALTHY, Operator, output_of
@@ -13,6 +18,7 @@ from tests.lab.test_bootstrap import path_install
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.expired_certs import issue_expired_leaves
 
+ROOT = Path(__file__).parents[2]
 VERSION = "3.6.14"
 VERSIONS = ("3.4.23", "3.5.33", VERSION, "3.7.1")
 ROTATE = ("certs", "rotate-ca")
@@ -108,6 +114,38 @@ def run_phase(operator: Operator, *words: str) -> str:
     assert done.stdout.rstrip().endswith(HEALTHY), output_of(done)
     print(done.stderr)
     return done.stderr
+
+
+def test_a_client_that_keeps_its_connection_is_moved_before_the_old_ca_is_dropped(operator: Operator) -> None:
+    """With an old certificate it stops the phase and is still served. With a new one, the phase moves it and ends."""
+    bring_up(operator, VERSION)
+    assert operator.run("certs", "issue", "app", "--out", "used").returncode == 0
+    run_phase(operator, *ROTATE)
+    assert operator.run("certs", "issue", "app", "--out", "used").returncode == 0
+    run_phase(operator, *TRUSTING)
+    assert operator.run("certs", "issue", "app", "--out", "new").returncode == 0
+    used, log = operator.folder / "used", operator.folder / "client.log"
+    shutil.copy(operator.folder / "new/ca.pem", used / "ca.pem")
+    # The last member in the list is the first one of the client.
+    urls = [f"https://{machine.address}:2379" for machine in reversed(list(operator.lab))]
+    argv: list[str | Path] = [sys.executable, "-m", "tests.lab.gateway_client", used, *urls]
+    with log.open("w") as lines, operator.lab.popen(argv, cwd=ROOT, stdout=lines) as client:
+        stopped = operator.run(*RENEWED, "--yes")
+        print(stopped.stderr)
+        assert stopped.returncode == 5, output_of(stopped)
+        assert operator.lab.operator_address in stopped.stderr
+        run_phase(operator, *ROTATE, "--keep-old")
+        for name in ("app.pem", "app-key.pem"):
+            shutil.copy(operator.folder / "new" / name, used / name)
+        said = run_phase(operator, *RENEWED)
+        assert "no member trusts the old CA any more" in said
+        time.sleep(3)
+        client.kill()
+    requests = read_requests(log.read_text())
+    print(f"longest gap of the client: {longest_gap(requests):.2f} s")
+    assert requests[-1].ok
+    assert longest_gap(requests) < 15
+    assert "nothing to do" in operator.apply()
 
 
 def read_served_fingerprints(operator: Operator) -> set[str]:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from etcdup.core.members.endpoints import replaces_all_endpoints
 from etcdup.core.observed.model import Binaries, Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import Step
+from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.load import load
 from etcdup.core.spec.model import HostSpec, Spec
@@ -137,11 +139,19 @@ def planner_of(spec: Spec, token: str = TOKEN) -> Planner:
     return planner
 
 
-async def bring_up(spec: Spec, network: FakeNetwork, folder: Path) -> tuple[Health, ...]:
-    """Run `etcdup apply`, without the terminal."""
+async def bring_up(
+    spec: Spec, network: FakeNetwork, folder: Path, *, confirmed: bool | None = None
+) -> tuple[Health, ...]:
+    """Run `etcdup apply`, without the terminal.
+
+    `confirmed`: with `--consumers-have endpoints`. By default this option is passed if apply would need it.
+    """
     world = world_of(spec, network, folder)
     planner = planner_of(spec)
-    plan = planner(await observe(world))
+    observed = await observe(world)
+    if replaces_all_endpoints(spec, observed) if confirmed is None else confirmed:
+        planner = with_confirmed_endpoints(spec, planner)
+    plan = planner(observed)
     assert isinstance(plan, Plan), plan
     with Journal.in_folder(folder, spec.name) as journal:
         return await apply(world, plan, planner, RecordingReporter([]), journal)

@@ -43,11 +43,13 @@ UNSEEN = MemberSilent("no connection to its host")
 class ObservedModel:
     """Observations by etcdup with the cluster.yaml `target` of clusters that were formed with `base`.
 
+    `endpoints` are those that all markers record. By default clients have those of `base` and of `target`.
     Computed parts are kept and used again, because most states differ in few parts.
     """
 
     base: Spec
     target: Spec
+    endpoints: tuple[str, ...] = ()
     _hosts: dict[object, HostSeen | Unreachable] = field(default_factory=dict)
     _pkis: dict[object, PkiSeen] = field(default_factory=dict)
     _leaving: dict[object, HostSpec] = field(default_factory=dict)
@@ -58,6 +60,11 @@ class ObservedModel:
         return tuple(
             Binaries(each, "cache", "etcd.tar.gz", "it is in the cache", {"amd64": "00"}) for each in versions
         )
+
+    @cached_property
+    def recorded(self) -> tuple[str, ...]:
+        both = {spec.client_url(host) for spec in (self.base, self.target) for host in spec.hosts}
+        return self.endpoints or tuple(sorted(both))
 
     def observed(self, cluster: Cluster) -> Observed:
         """Observe the hosts of cluster.yaml, then other hosts of the cluster, as ops/world/observe.py does."""
@@ -170,7 +177,7 @@ class ObservedModel:
             current=slot.current,
             marker=None if fresh else Marker(
                 spec.name, slot.name, TOKEN, layout.data_dir, slot.marker == "formed",
-                replaces if slot.marker == "replacing" else "",
+                replaces if slot.marker == "replacing" else "", endpoints=self.recorded,
             ),
             joining=slot.joining,
         )  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 from etcdup.core.certs.renewal import certs_to_renew, plan_renewal
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.planner.rotate_ca import next_stage, plan_ca_rotation
 from etcdup.core.restore.restore import plan_restore, restore_token
@@ -43,7 +44,8 @@ Answer = Callable[[Observed], Plan | Refusal]
 
 
 async def apply_file(operator: Operator) -> None:
-    await _carry_out(operator, planner_of(operator.spec), proved=True)
+    planner = with_confirmed_endpoints(operator.spec, planner_of(operator.spec))
+    await _carry_out(operator, planner, proved=True)
 
 
 async def renew_certs(operator: Operator) -> None:
@@ -64,9 +66,11 @@ def replace_member(name: str) -> Verb:
         member_id = id_to_replace(spec, name, await observe(operator.world()), moves=False)
         if not isinstance(member_id, int):
             raise_refusal(Refusal(spec.name, (member_id,)))
-        await _carry_out(
-            operator, lambda fresh: plan_replacement(spec, name, member_id, fresh, TOKEN), proved=True
-        )
+
+        def planner(fresh: Observed) -> Plan | Refusal:
+            return plan_replacement(spec, name, member_id, fresh, TOKEN)
+
+        await _carry_out(operator, with_confirmed_endpoints(spec, planner), proved=True)
 
     return run
 

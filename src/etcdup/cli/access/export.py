@@ -9,6 +9,7 @@ from etcdup.core.certs.exports import env_text, kube_apiserver_text, kubeadm_tex
 from etcdup.errors import EXIT_DONE
 from etcdup.ops.certs.export import admin_files, issue_consumer_files
 from etcdup.ops.pki.open import open_pki
+from etcdup.ops.previous_endpoints import read_previous_endpoints
 
 _FOR_KUBERNETES = {"kubeadm": kubeadm_text, "kube-apiserver": kube_apiserver_text}
 
@@ -23,10 +24,11 @@ def print_export(file: Path, kind: str) -> int:
         else None
     )
     pki = open_pki(spec, folder, ask)
+    previous = read_previous_endpoints(spec, folder)
     if kind == "env":
-        text = env_text(spec, admin_files(spec, folder, pki))
+        text = env_text(spec, admin_files(spec, folder, pki), previous)
     else:
         files = issue_consumer_files(spec, folder, pki, "kube-apiserver", datetime.now(UTC))
-        text = _FOR_KUBERNETES[kind](spec, files)
+        text = _FOR_KUBERNETES[kind](spec, files, previous)
     terminal.print_data(text)
     return EXIT_DONE

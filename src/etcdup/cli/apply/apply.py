@@ -9,22 +9,32 @@ from etcdup.cli.run.change import Change, ChangeRun, YesNo, apply_change, confir
 from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.certs_view import render_served
 from etcdup.core.certs.renewal import replaces_leaves
+from etcdup.core.host.known_endpoints import served_endpoints
+from etcdup.core.members.endpoints import CONFIRMATION, consumer_names, desired_endpoints
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.ops.apply.apply import finish
+from etcdup.ops.previous_endpoints import write_previous_endpoints
+from etcdup.ops.world.connected_clients import members_by_client, observe_connected_clients
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World
 
 
-def apply_file(file: Path, *, saved: Path | None, yes: bool, as_json: bool = False) -> int:
-    """Show the plan, ask, apply it, and prove that all members are healthy."""
+def apply_file(
+    file: Path, *, saved: Path | None, yes: bool, as_json: bool = False, confirmed: bool = False
+) -> int:
+    """Show the plan, ask, apply it, and prove that all members are healthy.
+
+    `confirmed`: the operator says that clients have the endpoints of cluster.yaml.
+    """
     session = Session.begin(file)
     check_tls_files(session)
     plan = read_plan(saved, session.spec.name) if saved else None
-    run = ChangeRun(session, "apply", as_json=as_json)
+    run = ChangeRun(session, f"apply {CONFIRMATION}" if confirmed else "apply", as_json=as_json)
 
     def choose(_: Observed) -> Change:
-        return Change(session.planner(plan.token if plan else ""), None if yes else ask_to_apply(session))
+        planner = session.planner(plan.token if plan else "", confirmed=confirmed)
+        return Change(planner, None if yes else ask_to_apply(session))
 
     return run.run_to_exit(converge(run, choose, saved=plan))
 
@@ -56,14 +66,35 @@ async def converge(
             run.show_plan(plan)
             raise_refusal(Refusal(plan.cluster, reasons))
         print_warnings(session, observed)
+        leaving = served_endpoints(observed) - desired_endpoints(session.spec)
         if plan.is_empty:
             restrict_keys(session, world.pki)
+            write_previous_endpoints(session.spec, session.folder, leaving)
             await _report_nothing_to_do(run, world, plan, observed)
         elif await confirm_change(run, change, plan):
             restrict_keys(session, world.pki)
+            write_previous_endpoints(session.spec, session.folder, leaving)
             results = await apply_change(run, world, change, plan, observed)
             await _prove_served(run, world, plan)
             run.report_health(results)
+            write_previous_endpoints(session.spec, session.folder, ())
+            await _say_new_endpoints(run, world, observed)
+
+
+async def _say_new_endpoints(run: ChangeRun, world: World, before: Observed) -> None:
+    """Say what clients have to do after a change of endpoints, and which clients there are. `before` is from before."""
+    spec, terminal = run.session.spec, run.terminal
+    served = served_endpoints(before)
+    if run.report is not None or not served or served == desired_endpoints(spec):
+        return
+    terminal.say()
+    terminal.say(f"now: give clients these endpoints: {spec.endpoints()}")
+    terminal.say("  `etcdup export` and `etcdup certs issue NAME` print the configuration of a client")
+    if names := consumer_names(before):
+        terminal.say(f"  etcdup has issued certificates to {', '.join(names)}")
+    clients = members_by_client(await observe_connected_clients(world, before))
+    for client, members in sorted(clients.items()):
+        terminal.say(f"  connected now: {client} to {', '.join(members)}")
 
 
 async def _report_nothing_to_do(run: ChangeRun, world: World, plan: Plan, observed: Observed) -> None:

@@ -13,11 +13,13 @@ from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, BadFile, Proble
 from etcdup.ops.pki.open import open_pki
 
 
-def show_plan(file: Path, *, as_json: bool, out: Path | None, signal_changes: bool) -> int:
+def show_plan(
+    file: Path, *, as_json: bool, out: Path | None, signal_changes: bool, confirmed: bool = False
+) -> int:
     """Print the plan, or why it is refused (exit code 4)."""
     session = Session.begin(file)
     check_tls_files(session)
-    observed, planned = session.run(_plan(session))
+    observed, planned = session.run(_plan(session, confirmed))
     print_warnings(session, observed)
     warn_of_exposed_keys(session, open_pki(session.spec, session.folder))
     if isinstance(planned, Refusal):
@@ -33,10 +35,10 @@ def show_plan(file: Path, *, as_json: bool, out: Path | None, signal_changes: bo
     return EXIT_CHANGES if signal_changes and not planned.is_empty else EXIT_DONE
 
 
-async def _plan(session: Session) -> tuple[Observed, Plan | Refusal]:
+async def _plan(session: Session, confirmed: bool) -> tuple[Observed, Plan | Refusal]:
     async with session.world() as world:
         observed = await session.resolve_binaries(world, await session.observe(world))
-        return observed, session.planner()(observed)
+        return observed, session.planner(confirmed=confirmed)(observed)
 
 
 def save_plan(plan: Plan, path: Path) -> None:

@@ -11,8 +11,10 @@ from etcdup.cli.run.cluster_file import read_bytes, replace_text
 from etcdup.cli.run.session import Session
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.plan_view import render_edit
+from etcdup.core.members.endpoints import CONFIRMATION
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
+from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.spec.address import parse_address
 from etcdup.core.spec.edit import machine_bindings, with_address
@@ -23,8 +25,11 @@ from etcdup.errors import BadFile, UsageError
 from etcdup.ops.world.refusal import Planner, raise_refusal
 
 
-def replace_member(file: Path, name: str, *, address: str | None, yes: bool) -> int:
-    """Replace a member. `address` is that of the new machine, if it differs from that of the old one."""
+def replace_member(file: Path, name: str, *, address: str | None, yes: bool, confirmed: bool = False) -> int:
+    """Replace a member. `address` is that of the new machine, if it differs from that of the old one.
+
+    `confirmed`: the operator says that clients have the endpoints of cluster.yaml.
+    """
     data = read_bytes(file)
     spec, edit = load_bytes(data, str(file)), None
     if name not in [host.name for host in spec.hosts]:
@@ -35,11 +40,12 @@ def replace_member(file: Path, name: str, *, address: str | None, yes: bool) -> 
     session = Session(spec, file.absolute().parent, Terminal())
     check_tls_files(session)
     verb = f"member replace {name}" + (f" --address {address}" if address else "")
+    verb += f" {CONFIRMATION}" if confirmed else ""
     run = ChangeRun(session, verb, resume=lambda done: _resume_hint(verb, edit, done))
 
     def choose(observed: Observed) -> Change:
         return Change(
-            _choose_planner(session, name, observed, moves=address is not None),
+            _choose_planner(session, name, observed, moves=address is not None, confirmed=confirmed),
             None if yes else ask_to_apply(session),
             preface=render_edit(str(file), edit.diff, session.terminal.err) if edit else "",
             prepare=edit.write if edit else lambda: False,
@@ -87,7 +93,9 @@ def _edit_address(file: Path, text: str, spec: Spec, name: str, address: str) ->
     return load(edited, str(file)), Edit(file, text, edited)
 
 
-def _choose_planner(session: Session, name: str, observed: Observed, *, moves: bool) -> Planner:
+def _choose_planner(
+    session: Session, name: str, observed: Observed, *, moves: bool, confirmed: bool
+) -> Planner:
     """Return the planner. The member ID is decided once, because later observations may have the new member."""
     spec, token = session.spec, session.generate_token()
     member_id = id_to_replace(spec, name, observed, moves=moves)
@@ -97,7 +105,7 @@ def _choose_planner(session: Session, name: str, observed: Observed, *, moves: b
     def planner(observed: Observed) -> Plan | Refusal:
         return plan_replacement(spec, name, member_id, observed, token)
 
-    return planner
+    return with_confirmed_endpoints(spec, planner) if confirmed else planner
 
 
 def _resume_hint(verb: str, edit: Edit | None, done: int) -> str:

@@ -14,6 +14,7 @@ from etcdup.errors import EXIT_DONE, UsageError
 from etcdup.ops.certs.consumers import IssuedConsumer, ReplacedCert, export_consumer, issue_consumer
 from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.x509 import UnusableFile, read_file
+from etcdup.ops.previous_endpoints import read_previous_endpoints
 
 
 def issue_certificate(
@@ -33,7 +34,7 @@ def issue_certificate(
     if out is not None:
         issued = replace(issued, files=export_consumer(issued, out.absolute()))
     role = role or role_of(name)
-    text = consumer_text(role, spec, issued.files)
+    text = consumer_text(role, spec, issued.files, read_previous_endpoints(spec, folder))
     terminal.print_data(json_text(consumer_json(spec, name, role, issued, text)) if as_json else text)
     for line in (*_holder_notes(name, issued), *_replaced_notes(spec, name, issued.replaced)):
         terminal.say(f"{terminal.err('yellow', 'note:')} {line}")

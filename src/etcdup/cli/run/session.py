@@ -13,6 +13,7 @@ from etcdup.cli.run.terminal import Terminal
 from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError, RefusedError
@@ -80,14 +81,17 @@ class Session:
         """Return a new initial-cluster-token, in case this run forms a cluster."""
         return f"{self.spec.name}-{secrets.token_hex(6)}"
 
-    def planner(self, token: str = "") -> Callable[[Observed], Plan | Refusal]:
-        """Return the planner of this run. `token` is the token of a saved plan."""
+    def planner(self, token: str = "", *, confirmed: bool = False) -> Callable[[Observed], Plan | Refusal]:
+        """Return the planner of this run. `token` is the token of a saved plan.
+
+        `confirmed`: the operator says that clients have the endpoints of cluster.yaml.
+        """
         fresh = token or self.generate_token()
 
         def make(observed: Observed) -> Plan | Refusal:
             return plan(self.spec, observed, fresh)
 
-        return make
+        return with_confirmed_endpoints(self.spec, make) if confirmed else make
 
     def run(self, work: Coroutine[Any, Any, T], describe: Callable[[], str] = lambda: "interrupted") -> T:
         """Run to the end. `describe` returns what was done, in case of an interruption."""

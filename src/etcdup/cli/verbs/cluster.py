@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, identity_option, json_option
+from etcdup.cli.verbs.options import HELP_OPTIONS, consumers_option, file_option, identity_option, json_option
 
 
 @click.command(context_settings=HELP_OPTIONS)
@@ -30,8 +30,9 @@ def init(addresses: tuple[str, ...], name: str, user: str, file: Path) -> int:
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="Save the plan for `apply FILE`."
 )
 @click.option("--exit-code", is_flag=True, help="Exit with 3 if there is something to do.")
+@consumers_option
 @file_option
-def plan(file: Path, as_json: bool, out: Path | None, exit_code: bool) -> int:
+def plan(file: Path, as_json: bool, out: Path | None, exit_code: bool, consumers_have: str | None) -> int:
     """Show the steps of apply, and the reason of each step. Change nothing.
 
     \b
@@ -41,29 +42,36 @@ def plan(file: Path, as_json: bool, out: Path | None, exit_code: bool) -> int:
     """
     from etcdup.cli.apply.plan import show_plan
 
-    return show_plan(file, as_json=as_json, out=out, signal_changes=exit_code)
+    return show_plan(
+        file, as_json=as_json, out=out, signal_changes=exit_code, confirmed=consumers_have is not None
+    )
 
 
 @click.command(context_settings=HELP_OPTIONS)
 @click.argument("plan", type=click.Path(path_type=Path), required=False, metavar="[PLAN]")
 @click.option("-y", "--yes", is_flag=True, help="Skip the confirmation.")
 @json_option
+@consumers_option
 @file_option
-def apply(file: Path, plan: Path | None, yes: bool, as_json: bool) -> int:
+def apply(file: Path, plan: Path | None, yes: bool, as_json: bool, consumers_have: str | None) -> int:
     """Make the cluster match cluster.yaml.
 
     PLAN is a file from `plan --out`. If apply is interrupted, the next apply resumes. With --json and without
     --yes, it only prints the plan, and the exit code is 3.
 
+    If cluster.yaml replaces all endpoints, apply stops before the last one that clients may know leaves. Give the
+    clients the present and the new endpoints, then run it with --consumers-have endpoints.
+
     \b
     Examples:
       etcdup apply
       etcdup apply --yes --json
+      etcdup apply --consumers-have endpoints
       etcdup apply plan.json
     """
     from etcdup.cli.apply.apply import apply_file
 
-    return apply_file(file, saved=plan, yes=yes, as_json=as_json)
+    return apply_file(file, saved=plan, yes=yes, as_json=as_json, confirmed=consumers_have is not None)
 
 
 @click.group(context_settings=HELP_OPTIONS)
@@ -77,8 +85,9 @@ def member() -> None:
     "--address", metavar="NEW", help="The address of the new machine. It is written into cluster.yaml."
 )
 @click.option("-y", "--yes", is_flag=True, help="Skip the confirmation.")
+@consumers_option
 @file_option
-def replace(name: str, address: str | None, yes: bool, file: Path) -> int:
+def replace(name: str, address: str | None, yes: bool, file: Path, consumers_have: str | None) -> int:
     """Put a new member in place of the member NAME.
 
     The new member runs on a new machine, or on a host that lost its disk. The old member need not run. If its disk
@@ -91,7 +100,7 @@ def replace(name: str, address: str | None, yes: bool, file: Path) -> int:
     """
     from etcdup.cli.apply.replace import replace_member
 
-    return replace_member(file, name, address=address, yes=yes)
+    return replace_member(file, name, address=address, yes=yes, confirmed=consumers_have is not None)
 
 
 @click.command(context_settings=HELP_OPTIONS)

@@ -42,6 +42,16 @@ def json_option(decorated: Decorated) -> Decorated:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(decorated)
 
 
+def consumers_option(decorated: Decorated) -> Decorated:
+    """Add `--consumers-have endpoints`: the operator's word that clients have the endpoints of cluster.yaml."""
+    option = click.option(
+        "--consumers-have",
+        type=click.Choice(("endpoints",)),
+        help="Confirm that all clients have the endpoints of cluster.yaml.",
+    )
+    return option(decorated)
+
+
 def identity_option(decorated: Decorated) -> Decorated:
     """Add `--identity FILE`: the private key that decrypts a backup."""
     option = click.option(

@@ -10,6 +10,7 @@ from etcdup.core.plan.steps import (
     InstallFiles,
     IssueCertificates,
     ObtainBinaries,
+    RecordEndpoints,
     RestartMember,
     RotateAuthority,
     SealCluster,
@@ -30,6 +31,7 @@ _KIND_TEXTS = {
     "StartMember": "start etcd",
     "FormCluster": "form the cluster",
     "SealCluster": "seal the cluster",
+    "RecordEndpoints": "record the endpoints that clients may know",
     "RetireMember": "stop etcd, archive its data",
     "MarkReplacement": "write the marker for a new member",
     "SetAside": "stop etcd, archive its data",
@@ -80,6 +82,8 @@ def step_text(step: Step) -> str:
             return f"install etcd {version}" + (" package" if source == "package" else "")
         case InstallFiles(changes=changes):
             return f"write {count_text(len(changes), 'file')}"
+        case RecordEndpoints(endpoints=endpoints):
+            return f"record the endpoints that clients may know: {', '.join(endpoints)}"
         case SwitchBinaries(version=version):
             return f"switch to etcd {version}"
         case RestartMember(no_way_back=no_way_back):
@@ -108,7 +112,8 @@ def hosts_of(step: Step) -> tuple[str, ...]:
     """Return the hosts of a step, none for a step on the operator's machine."""
     if isinstance(step, HostStep):
         return (step.host,)
-    return step.hosts if isinstance(step, FormCluster | SealCluster | StopMembers | StartRestored) else ()
+    several = FormCluster | SealCluster | RecordEndpoints | StopMembers | StartRestored
+    return step.hosts if isinstance(step, several) else ()
 
 
 def count_text(number: int, what: str) -> str:

@@ -1,5 +1,6 @@
 """The configuration of other programs that use the cluster, as text. Paths are those of kubeadm (rule 105)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from etcdup.core.spec.model import Spec
@@ -23,13 +24,28 @@ ON_CONTROL_PLANE = ClientFiles(
 )
 
 
-def kubeadm_text(spec: Spec, files: ClientFiles) -> str:
+def endpoints_of(spec: Spec, previous: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the client URLs of all members. `previous` are those of members that leave, in an unfinished change."""
+    return tuple(dict.fromkeys((*previous, *map(spec.client_url, spec.hosts))))
+
+
+def previous_comment(previous: Sequence[str]) -> str:
+    """Return a comment about endpoints that will not work any more, with its line end; empty if there are none."""
+    if not previous:
+        return ""
+    return (
+        f"# The cluster is changing its hosts: {', '.join(previous)} will leave.\n"
+        "# When `etcdup apply` is complete, print this again, and remove these endpoints from the configuration.\n"
+    )
+
+
+def kubeadm_text(spec: Spec, files: ClientFiles, previous: Sequence[str] = ()) -> str:
     """Return a ClusterConfiguration of kubeadm with this cluster as external etcd. `files` are on this machine."""
-    endpoints = "\n".join(f"      - {spec.client_url(host)}" for host in spec.hosts)
+    endpoints = "\n".join(f"      - {url}" for url in endpoints_of(spec, previous))
     there = ON_CONTROL_PLANE
     return f"""\
 # kubeadm with the cluster {spec.name} as external etcd. Run `kubeadm init --config THIS_FILE`.
-{copy_comments(files)}
+{previous_comment(previous)}{copy_comments(files)}
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 etcd:
@@ -42,27 +58,27 @@ etcd:
 """
 
 
-def kube_apiserver_text(spec: Spec, files: ClientFiles) -> str:
+def kube_apiserver_text(spec: Spec, files: ClientFiles, previous: Sequence[str] = ()) -> str:
     """Return the flags of kube-apiserver, one on each line."""
     there = ON_CONTROL_PLANE
     return f"""\
 # The flags of kube-apiserver for the cluster {spec.name}.
-{copy_comments(files)}
---etcd-servers={spec.endpoints()}
+{previous_comment(previous)}{copy_comments(files)}
+--etcd-servers={",".join(endpoints_of(spec, previous))}
 --etcd-cafile={there.ca}
 --etcd-certfile={there.cert}
 --etcd-keyfile={there.key}
 """
 
 
-def env_text(spec: Spec, files: ClientFiles) -> str:
+def env_text(spec: Spec, files: ClientFiles, previous: Sequence[str] = ()) -> str:
     """Return etcdctl variables for a shell on this machine. The machine must reach the client ports directly."""
-    variables = etcdctl_variables(spec.endpoints(), files)
+    variables = etcdctl_variables(",".join(endpoints_of(spec, previous)), files)
     lines = "\n".join(f"export {name}={_quoted(value)}" for name, value in variables.items())
     return f"""\
 # etcdctl for the cluster {spec.name}, as its administrator: eval "$(etcdup export env)"
 # If this machine reaches the members only over SSH, use `etcdup ctl -- ARGS`.
-{lines}
+{previous_comment(previous)}{lines}
 """
 
 

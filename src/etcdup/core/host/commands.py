@@ -5,6 +5,7 @@ first command.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from etcdup.core.host.actions import (
     ArchiveInput,
@@ -16,6 +17,7 @@ from etcdup.core.host.actions import (
 )
 from etcdup.core.host.content import TextContent
 from etcdup.core.host.files import desired_files, parent_folder
+from etcdup.core.host.known_endpoints import known_endpoints
 from etcdup.core.host.marker import inherited_restore, marker_file
 from etcdup.core.host.packages import install_commands, manager_of, tools_of
 from etcdup.core.observed.model import HostSeen, ListedMember, Marker, Observed, UnitSeen, aside_suffix
@@ -28,6 +30,7 @@ from etcdup.core.plan.steps import (
     InstallFiles,
     MarkReplacement,
     PrepareHost,
+    RecordEndpoints,
     RetireMember,
     SetAside,
     SwitchBinaries,
@@ -51,7 +54,7 @@ def host_commands(
     layout = layout_of(spec, host)
     match step:
         case PrepareHost():
-            yield from _prepare(step, spec, host, layout)
+            yield from _prepare(step, spec, host, layout, known_endpoints(spec.name, observed))
         case InstallBinaries():
             yield from _install_binaries(step, seen, layout)
         case InstallFiles():
@@ -118,17 +121,54 @@ def seal_commands(spec: Spec, host: HostSpec, observed: Observed, token: str) ->
     """
     layout, mount = layout_of(spec, host), observed.reachable()[host.name].data.mount
     restored = inherited_restore(host.name, observed, token)
-    marker = Marker(spec.name, host.name, token, layout.data_dir, formed=True, mount=mount, restored=restored)
+    endpoints = _recorded_endpoints(spec, host.name, observed) or tuple(
+        sorted(map(spec.client_url, spec.hosts))
+    )
+    marker = Marker(
+        spec.name,
+        host.name,
+        token,
+        layout.data_dir,
+        True,
+        mount=mount,
+        restored=restored,
+        endpoints=endpoints,
+    )
     yield WriteFiles((marker_file(layout, marker),), "writing the marker")
     yield RunCommand(("rm", "-f", layout.join), "deleting the settings for the first start")
+
+
+def _recorded_endpoints(spec: Spec, name: str, observed: Observed) -> tuple[str, ...]:
+    """Return the endpoints that the marker of this host records, or otherwise those of the other members."""
+    seen = observed.reachable().get(name)
+    own = seen.marker_of(spec.name) if seen else None
+    return (own.endpoints if own else ()) or known_endpoints(spec.name, observed)
+
+
+def record_endpoints_command(
+    step: RecordEndpoints, spec: Spec, host: HostSpec, observed: Observed
+) -> Iterator[HostAction]:
+    """Yield the action that writes the endpoints into the marker of a host."""
+    marker = observed.reachable()[host.name].marker_of(spec.name)
+    assert marker is not None, "the planner takes only hosts with a marker"
+    changed = replace(marker, endpoints=step.endpoints)
+    yield WriteFiles((marker_file(layout_of(spec, host), changed),), "recording the endpoints")
 
 
 def _mark_replacement(
     step: MarkReplacement, spec: Spec, host: HostSpec, layout: Layout, observed: Observed, token: str
 ) -> Iterator[HostAction]:
     restored = inherited_restore(host.name, observed, token, ignore_own=True)
+    endpoints = _recorded_endpoints(spec, host.name, observed)
     marker = Marker(
-        spec.name, host.name, token, layout.data_dir, formed=False, replaces=step.member_id, restored=restored
+        spec.name,
+        host.name,
+        token,
+        layout.data_dir,
+        False,
+        step.member_id,
+        restored=restored,
+        endpoints=endpoints,
     )
     doing = "writing the marker"
     yield RunCommand(("mkdir", "-p", layout.etc), doing)
@@ -147,12 +187,14 @@ def v2store_command(seen: HostSeen, layout: Layout) -> RunCommand:
     return RunCommand(tuple(argv), "checking for data of the v2 store", timeout_s=V2STORE_TIMEOUT_S)
 
 
-def _prepare(step: PrepareHost, spec: Spec, host: HostSpec, layout: Layout) -> Iterator[HostAction]:
+def _prepare(
+    step: PrepareHost, spec: Spec, host: HostSpec, layout: Layout, endpoints: tuple[str, ...]
+) -> Iterator[HostAction]:
     # The marker is written before the data directory is created. So a directory without a marker is never ours.
     doing = "preparing the host"
     supervised = layout.supervisor == "systemd"
     yield RunCommand(("mkdir", "-p", layout.etc, layout.versions), doing)
-    marker = Marker(spec.name, host.name, step.token, layout.data_dir, formed=False)
+    marker = Marker(spec.name, host.name, step.token, layout.data_dir, formed=False, endpoints=endpoints)
     files = [marker_file(layout, marker)] if "marker" in step.missing else []
     if supervised:
         text = TextContent(SYSUSERS.format(data_dir=layout.data_dir))

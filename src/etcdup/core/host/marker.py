@@ -51,6 +51,8 @@ def marker_text(marker: Marker) -> str:
         values["replaces"] = marker.replaces
     if marker.mount:
         values["mount"] = True
+    if marker.endpoints:
+        values["endpoints"] = list(marker.endpoints)
     if marker.restored:
         values["restored"] = asdict(marker.restored)
     return json.dumps(values, indent=1) + "\n"

@@ -130,7 +130,7 @@ class Marker:
 
     `formed` is True after the member was proved healthy in a cluster (rules 6, 7). `replaces` is the ID, in
     hexadecimal, of the member that the new member on this host must replace. `mount` says that the data directory was a
-    mount point when the marker was written.
+    mount point when the marker was written. `endpoints` are the client URLs that clients may know.
     """
 
     cluster: str
@@ -141,6 +141,7 @@ class Marker:
     replaces: str = ""
     mount: bool = False
     restored: Restored | None = None
+    endpoints: tuple[str, ...] = ()
 
     def former(self, token: str) -> tuple[str, ...]:
         """Return the tokens of the clusters that a cluster with this token supersedes on the host."""
@@ -353,7 +354,8 @@ class Observed:
     hosts of those further members. `auth` says whether etcd's user authentication is enabled; None means not known.
     `rejected_clients` maps a member to the addresses of clients that it rejected recently, because the old CA signed
     their certificates. `clients` are the clients that are connected to each member, and `proved_clients` those that
-    this run saw on a member without the old CA. All three are read only while a rotation drops the old CA.
+    this run saw on a member without the old CA. All three are read only while a rotation drops the old CA; `clients`
+    also while cluster.yaml replaces all endpoints.
     """
 
     at: datetime

@@ -9,6 +9,9 @@ from etcdup.core.spec.layout import Layout
 
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 
+# A cluster has up to seven members, and up to eight while it changes.
+MAX_ENDPOINTS = 16
+
 Sections = Mapping[str, list[str]]
 
 
@@ -167,6 +170,7 @@ def _marker(sections: Sections, layout: Layout) -> Marker | None:
             str(data.get("replaces", "")),
             bool(data.get("mount", False)),
             _restored(data["restored"]) if "restored" in data else None,
+            _endpoints(data.get("endpoints")),
         )
     except (ValueError, KeyError, TypeError):
         return None
@@ -174,6 +178,13 @@ def _marker(sections: Sections, layout: Layout) -> Marker | None:
 
 def _restored(values: dict[str, Any]) -> Restored:
     return Restored(**{**values, "former": tuple(values.get("former", ()))})
+
+
+def _endpoints(values: object) -> tuple[str, ...]:
+    """Return the recorded endpoints, or none if they are invalid: the rest of the marker counts all the same."""
+    if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
+        return ()
+    return tuple(each for each in values if each.isprintable())[:MAX_ENDPOINTS]
 
 
 def _listening(lines: list[str]) -> tuple[ListeningPort, ...]:

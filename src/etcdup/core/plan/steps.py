@@ -128,6 +128,14 @@ class SealCluster(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordEndpoints(Step):
+    """Write into the markers of these hosts which endpoints clients may know."""
+
+    hosts: tuple[str, ...]
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class StartMember(HostStep):
     """Start a stopped member that has its data."""
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from etcdup.core.certs.ca_rotation import refuse_rotate_ca
 from etcdup.core.certs.connected_clients import refuse_drop_old_ca, refuse_move_clients
 from etcdup.core.members.bootstrap import refuse_form
+from etcdup.core.members.endpoints import refuse_move_endpoint, refuse_remove_endpoint
 from etcdup.core.members.membership_guards import (
     refuse_add,
     refuse_archive_data,
@@ -30,6 +31,7 @@ from etcdup.core.plan.steps import (
     EnableDowngrade,
     FormCluster,
     InstallFiles,
+    MarkReplacement,
     MoveClients,
     PromoteMember,
     RemoveMember,
@@ -57,9 +59,13 @@ def refuse_step(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ..
                 reason for reason in refuse_superseded(spec, observed) if reason.host == host
             )
         case RestartMember(host=host):
-            return refuse_restart(host, observed) or refuse_drop_old_ca(host, spec, observed)
+            return (
+                refuse_restart(host, observed)
+                or refuse_drop_old_ca(host, spec, observed)
+                or refuse_move_endpoint(host, spec, observed)
+            )
         case InstallFiles(host=host):
-            return refuse_drop_old_ca(host, spec, observed)
+            return refuse_drop_old_ca(host, spec, observed) or refuse_move_endpoint(host, spec, observed)
         case MoveClients(host=host):
             return refuse_restart(host, observed) or refuse_move_clients(host, spec, observed)
         case AddLearner(host=host):
@@ -67,13 +73,17 @@ def refuse_step(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ..
         case PromoteMember(host=host):
             return refuse_promote(host, spec, observed)
         case RemoveMember(member_id=member_id):
-            return refuse_remove(int(member_id, 16), observed)
+            ident = int(member_id, 16)
+            return refuse_remove(ident, observed) or refuse_remove_endpoint(ident, spec, observed)
+        case MarkReplacement(host=host, member_id=member_id):
+            command = f"member replace {host} --address ADDRESS"
+            return refuse_remove_endpoint(int(member_id, 16), spec, observed, command=command)
         case DetachMember(host=host):
             return refuse_detach(host, observed)
         case SetAside(host=host):
             return refuse_archive_data(host, observed)
         case UpdatePeerUrl(host=host):
-            return refuse_update_peer_url(host, observed)
+            return refuse_update_peer_url(host, observed) or refuse_move_endpoint(host, spec, observed)
         case DisarmSpaceAlarm():
             return refuse_disarm(observed)
         case FreeSpace():

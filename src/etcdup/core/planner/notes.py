@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca, rotation_stage
+from etcdup.core.members.endpoints import endpoint_notes
 from etcdup.core.members.limits import limit_notes
 from etcdup.core.members.member_list import entry_of, member_list, name_of
 from etcdup.core.members.membership import MembershipChange, departed_hosts, is_replaced
@@ -95,6 +96,4 @@ def _membership_notes(spec: Spec, observed: Observed, change: MembershipChange) 
         replaced = entry is not None and is_replaced(observed.reachable().get(host.name), entry)
         if entry is not None and replaced and spec.peer_url(host) not in entry.peer_urls:
             yield f"the machine where {name_of(entry)} ran ({', '.join(entry.peer_urls)}) is not changed"
-    known = {url for each in members for url in each.client_urls}
-    if known and known != {spec.client_url(host) for host in spec.hosts}:
-        yield "clients that have a list of endpoints need the new list afterwards: `etcdup export` writes it"
+    yield from endpoint_notes(spec, observed)

@@ -5,7 +5,7 @@ members with a new address get it. Then new members join and old members leave, 
 come last, when all members are healthy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from etcdup.core.certs.connected_clients import drop_order, move_clients_steps
@@ -13,6 +13,7 @@ from etcdup.core.certs.issue import certificate_steps, pki_without_due
 from etcdup.core.host.drift import binaries_steps, host_steps, preparation_steps
 from etcdup.core.host.obtain_binaries import with_obtain_steps
 from etcdup.core.members.bootstrap import seal_step
+from etcdup.core.members.endpoints import record_endpoints_steps
 from etcdup.core.members.member_list import member_list
 from etcdup.core.members.membership import MembershipChange, membership_change
 from etcdup.core.members.quorum import refuse_start, start_step
@@ -36,6 +37,9 @@ from etcdup.core.versions.version_steps import (
     version_change_steps,
     version_path,
 )
+
+# The variable of a process that has its own peer URL.
+PEER_URLS = "ETCD_INITIAL_ADVERTISE_PEER_URLS"
 
 
 def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal:
@@ -106,18 +110,18 @@ def _steps(
     # after its promotion, so it needs a restart.
     added = {step.host for step in change.turns if isinstance(step, AddLearner)}
     due = {name: why for name, why in due.items() if name not in added}
-    moved = {step.host: due.pop(step.host) for step in change.moves if step.host in due}
+    moving = {name: due.pop(name) for name in _moving_hosts(spec, observed, change, due)}
     moved_late = {step.host: due.pop(step.host) for step in change.late_moves if step.host in due}
     unsealed = _unsealed_hosts(spec, observed, change)
     return [
+        *record_endpoints_steps(spec, observed),
         *_preparation_steps(
-            first, observed, token, late={*due, *moved, *moved_late}, with_binaries=not minor
+            first, observed, token, late={*due, *moving, *moved_late}, with_binaries=not minor
         ),
         *([seal_step(unsealed)] if unsealed else []),
         *change.removals,
         *map(start_step, stopped),
-        *change.moves,
-        *rolling_restart_steps(first, observed, token, moved),
+        *_move_steps(first, observed, token, change, moving),
         *change.turns,
         *change.late_moves,
         *rolling_restart_steps(first, observed, token, moved_late),
@@ -134,6 +138,34 @@ def _steps(
             )
         ),
         *(cancel_downgrade_steps(spec, observed) if not path else []),
+    ]
+
+
+def _moving_hosts(
+    spec: Spec, observed: Observed, change: MembershipChange, due: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the voters whose process has another peer URL than cluster.yaml."""
+    return tuple(
+        name
+        for name in due
+        if name not in change.joining
+        and observed.reachable()[name].unit.environment.get(PEER_URLS) != spec.peer_url(spec.host(name))
+    )
+
+
+def _move_steps(
+    spec: Spec, observed: Observed, token: str, change: MembershipChange, due: dict[str, tuple[str, ...]]
+) -> list[Step]:
+    """Return the steps that give members another address: one member after the other, its peer URL and its restart.
+
+    Between these two steps the other members may not reach it. So members that an earlier run left there come first,
+    and members that run at the new address already.
+    """
+    urls = {step.host: step for step in change.moves}
+    ranks = {name: int(name in urls) for name in due}
+    return [
+        *(step for step in change.moves if step.host not in due),
+        *rolling_restart_steps(spec, observed, token, due, ranks=ranks, before=urls),
     ]
 
 

@@ -104,8 +104,16 @@ def _stage(
     formed = seen.marker is not None and seen.marker.formed
     former = seen.marker.former(step.token) if seen.marker else ()
     restored = Restored(step.sha256, "staged", step.aside, step.bump, former)
+    endpoints = seen.marker.endpoints if seen.marker else ()
     marker = Marker(
-        spec.name, host.name, step.token, layout.data_dir, formed, mount=seen.data.mount, restored=restored
+        spec.name,
+        host.name,
+        step.token,
+        layout.data_dir,
+        formed,
+        mount=seen.data.mount,
+        restored=restored,
+        endpoints=endpoints,
     )
     yield WriteFiles((marker_file(layout, marker),), "writing the marker")
 

@@ -20,6 +20,7 @@ from etcdup.core.plan.steps import (
     MoveClients,
     ObtainBinaries,
     PromoteMember,
+    RecordEndpoints,
     RemoveMember,
     RestartMember,
     RotateAuthority,
@@ -32,7 +33,14 @@ from etcdup.core.plan.steps import (
 from etcdup.core.planner.commands import commands_of
 from etcdup.errors import EtcdupError
 from etcdup.ops.members.alarms import disarm_space_alarm
-from etcdup.ops.members.lifecycle import form, move_clients, restart, seal, start
+from etcdup.ops.members.lifecycle import (
+    form,
+    move_clients,
+    record_endpoints,
+    restart,
+    seal,
+    start,
+)
 from etcdup.ops.members.members import add_learner, join, promote, remove, stop_and_archive, update_peer_url
 from etcdup.ops.recovery.disk_salvage import salvage
 from etcdup.ops.restore.restore import fence_off, start_restored, stop_all
@@ -75,6 +83,8 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await form(performer, step, observed)
         case SealCluster(hosts=hosts):
             await seal(performer, hosts, observed, token)
+        case RecordEndpoints():
+            await record_endpoints(performer, step, observed)
         case StartMember(host=host):
             await start(performer, host, observed)
         case RestartMember():

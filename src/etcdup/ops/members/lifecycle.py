@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Sequence
 
 from etcdup.core.host.actions import RunCommand, pause_commands, restart_commands, start_command
-from etcdup.core.host.commands import form_commands, seal_commands
+from etcdup.core.host.commands import form_commands, record_endpoints_command, seal_commands
+from etcdup.core.members.member_list import host_of
 from etcdup.core.members.quorum import healthy, quorum_of, voter_count
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.step import HostStep
-from etcdup.core.plan.steps import FormCluster, MoveClients, RestartMember
+from etcdup.core.plan.steps import FormCluster, MoveClients, RecordEndpoints, RestartMember
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import EtcdupError
 from etcdup.ops.polling import wait_until
@@ -58,6 +59,21 @@ async def seal(performer: Performer, hosts: tuple[str, ...], observed: Observed,
                 "SealCluster",
             )
             for name in hosts
+        )
+    )
+
+
+async def record_endpoints(performer: Performer, step: RecordEndpoints, observed: Observed) -> None:
+    """Write the endpoints into the markers of all hosts, at the same time."""
+    spec = performer.world.spec
+    await asyncio.gather(
+        *(
+            performer.perform(
+                performer.world.hosts[name],
+                record_endpoints_command(step, spec, host_of(spec, observed, name), observed),
+                step.kind,
+            )
+            for name in step.hosts
         )
     )
 

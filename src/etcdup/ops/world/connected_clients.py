@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca
 from etcdup.core.certs.connected_clients import CLIENT_RETRY, members_without_old_ca, rejected_addresses
+from etcdup.core.members.endpoints import replaces_all_endpoints
 from etcdup.core.members.member_list import client_ports, host_of
 from etcdup.core.observed.connections import (
     HostConnections,
@@ -27,6 +28,13 @@ RECONNECT_S = 5.0
 MOVE_S = 15.0
 # Each poll reads the sockets and up to 1000 log lines on each host.
 POLL_INTERVAL_S = 0.5
+
+
+async def observe_clients(world: World, observed: Observed) -> Observed:
+    """Add the clients that the next steps depend on. Most runs need none."""
+    if replaces_all_endpoints(world.spec, observed):
+        observed = replace(observed, clients=await observe_connected_clients(world, observed))
+    return await observe_dropping(world, observed)
 
 
 async def observe_dropping(world: World, observed: Observed) -> Observed:

@@ -25,7 +25,7 @@ from etcdup.core.spec.model import HostSpec
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.backups.snapshot import find_snapshots
 from etcdup.ops.polling import wait_until
-from etcdup.ops.world.connected_clients import observe_dropping
+from etcdup.ops.world.connected_clients import observe_clients
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdUntrusted
 
@@ -44,7 +44,7 @@ async def observe(world: World) -> Observed:
     """
     found = await _observe_all_hosts(world)
     found = replace(explain_superseded(world.spec, found), auth=await _observe_auth(world, found))
-    return await observe_dropping(world, found)
+    return await observe_clients(world, found)
 
 
 async def _observe_all_hosts(world: World) -> Observed:
