@@ -195,4 +195,9 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     105: "test_exported_files_exist_and_work",
     106: "test_many_leader_changes_are_reported",
     107: "test_a_database_is_compared_with_the_quota_of_its_process",
+    111: (
+        "test_only_a_committed_snapshot_after_the_last_request_counts",
+        "test_a_stopped_member_is_proved_before_it_starts_with_3_7",
+        "test_a_quiet_cluster_reaches_3_7",
+    ),
 }

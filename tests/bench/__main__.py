@@ -44,15 +44,18 @@ def main() -> int:
     try:
         if arguments.only in (None, "startup"):
             _add_startup(works, verdicts)
+        version = "" if arguments.only == "startup" else _version(arguments.etcd)
         if arguments.only in (None, "bootstrap", "idle"):
             without = {OTHERS[name] for name in arguments.without}
-            _add_rounds(arguments.runs, arguments.only, without, works, verdicts)
+            _add_rounds(arguments.runs, version, arguments.only, without, works, verdicts)
         if arguments.only in (None, "check"):
-            _add_checks(arguments.runs, works, verdicts)
+            _add_checks(arguments.runs, version, works, verdicts)
         if arguments.only in (None, "roll"):
-            seen = _add_rolls(arguments.runs, works, verdicts)
+            seen = _add_rolls(arguments.runs, version, works, verdicts)
         if arguments.only in (None, "backup", "restore"):
-            _add_backups(arguments.runs, arguments.only, arguments.s3 or default_store(), works, verdicts)
+            _add_backups(
+                arguments.runs, version, arguments.only, arguments.s3 or default_store(), works, verdicts
+            )
     except (CannotRun, LabError, etcd_binaries.NoBinaries) as error:
         print(f"the bench could not run: {error}", file=sys.stderr)
         return 2
@@ -83,6 +86,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--s3", choices=STORES, help=f"S3 server for the backups (default: {STORES[0]} if Go can build it)"
     )
+    parser.add_argument(
+        "--etcd",
+        choices=etcd_binaries.VERSIONS,
+        help=f"version of etcd (default: the first available of {VERSIONS})",
+    )
     arguments = parser.parse_args()
     if arguments.runs < 1:
         parser.error("--runs must be 1 or more")
@@ -105,9 +113,14 @@ def _add_startup(works: list[Work], verdicts: list[Verdict]) -> None:
 
 
 def _add_rounds(
-    runs: int, only: str | None, without: Collection[str], works: list[Work], verdicts: list[Verdict]
+    runs: int,
+    version: str,
+    only: str | None,
+    without: Collection[str],
+    works: list[Work],
+    verdicts: list[Verdict],
 ) -> None:
-    measured = _measure(runs, only, without)
+    measured = _measure(runs, version, only, without)
     if only in (None, "bootstrap"):
         work = Work(BOOTSTRAP, measured.first)
         works.append(work)
@@ -124,10 +137,9 @@ def _ratios(work: Work, limits: dict[str, float]) -> list[Verdict]:
     return [ratio(work, Etcdup.name, who, limit) for who, limit in limits.items() if who in work.timings]
 
 
-def _measure(runs: int, only: str | None, without: Collection[str]) -> Measured:
+def _measure(runs: int, version: str, only: str | None, without: Collection[str]) -> Measured:
     if reason := why_not():
         raise CannotRun(reason)
-    version = _version()
     makes: list[Callable[[str], Contender]] = [
         each
         for each in (Etcdup, Shell, Ansible)
@@ -140,20 +152,20 @@ def _measure(runs: int, only: str | None, without: Collection[str]) -> Measured:
         return measure_rounds(lab, contenders, version, runs, again, lambda line: print(line, flush=True))
 
 
-def _add_checks(runs: int, works: list[Work], verdicts: list[Verdict]) -> None:
+def _add_checks(runs: int, version: str, works: list[Work], verdicts: list[Verdict]) -> None:
     if reason := why_not():
         raise CannotRun(reason)
-    version = _version()
     with Lab(machines=3) as lab:
         work = Work(CHECK, {"etcdup": measure_checks(lab, version, runs)})
     works.append(work)
     verdicts.append(Verdict(f"{CHECK}: etcdup", work.median_s("etcdup"), 3.0, "s"))
 
 
-def _add_rolls(runs: int, works: list[Work], verdicts: list[Verdict]) -> dict[str, list[Interruption]]:
+def _add_rolls(
+    runs: int, version: str, works: list[Work], verdicts: list[Verdict]
+) -> dict[str, list[Interruption]]:
     if reason := why_not():
         raise CannotRun(reason)
-    version = _version()
     rollers = (EtcdupRoll(version), SystemctlRoll(), AnsibleRoll())
     with Lab(machines=3) as lab:
         print(f"{ROLL}: etcd {version}, {runs} rounds", flush=True)
@@ -165,11 +177,12 @@ def _add_rolls(runs: int, works: list[Work], verdicts: list[Verdict]) -> dict[st
     return rolled.interruptions
 
 
-def _add_backups(runs: int, only: str | None, store: str, works: list[Work], verdicts: list[Verdict]) -> None:
+def _add_backups(
+    runs: int, version: str, only: str | None, store: str, works: list[Work], verdicts: list[Verdict]
+) -> None:
     """Measure backups and one restore. A restore has no contender and takes minutes. Its row shows the RTO."""
     if reason := why_not():
         raise CannotRun(reason)
-    version = _version()
     with Lab(machines=3) as lab:
         print(f"{BACKUP} ({store}): etcd {version}, {runs} rounds", flush=True)
         measured = measure_backups(
@@ -186,12 +199,13 @@ def _add_backups(runs: int, only: str | None, store: str, works: list[Work], ver
         works.append(Work(RESTORE, {Etcdup.name: measured.restores}))
 
 
-def _version() -> str:
-    """Return the first version that this computer has or can build."""
-    for version in VERSIONS:
+def _version(wanted: str | None) -> str:
+    """Return the wanted version, or the first one that this computer has or can build."""
+    versions = (wanted,) if wanted else VERSIONS
+    for version in versions:
         if etcd_binaries.why_not(version) is None:
             return version
-    raise CannotRun(etcd_binaries.why_not(VERSIONS[0]) or "")
+    raise CannotRun(etcd_binaries.why_not(versions[0]) or "")
 
 
 if __name__ == "__main__":

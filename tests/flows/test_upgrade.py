@@ -58,6 +58,7 @@ async def test_a_plan_over_several_minors_shows_every_hop(tmp_path: Path) -> Non
     assert [step.no_way_back for step in restarts] == [False, False, True] * 3
     assert [step.kind for step in answer.steps].count("TakeSnapshot") == 3
     assert [step.kind for step in answer.steps].count("CheckV2Store") == 3
+    assert [step.kind for step in answer.steps].count("EnsureRaftSnapshot") == 3
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from tests.support.private_apt import PrivateApt
 
 # Versions of Debian's packages, which operators have installed, with their suite.
 DEBIAN = {"3.4.23": "bookworm", "3.5.16": "trixie", "3.5.30": "forky"}
-GO = ("3.5.33", "3.6.14", "3.7.1")
+# The newest patches of 3.6 and 3.7 are for the upgrade between them.
+GO = ("3.5.33", "3.6.14", "3.7.1", "3.6.16", "3.7.3")
 VERSIONS = (*DEBIAN, *GO)
 
 # A temporary module requires them: their go.mod files have `replace`, which `go install pkg@version` refuses.

@@ -19,6 +19,7 @@ from etcdup.core.plan.steps import (
     DetachMember,
     EnableDowngrade,
     EnableUnit,
+    EnsureRaftSnapshot,
     FormCluster,
     InstallBinaries,
     InstallFiles,
@@ -68,7 +69,7 @@ def actions(step: Step, observed: Observed, desired: DesiredSpec) -> Iterator[Ac
     match step:
         case IssueCertificates(roles=roles):
             yield lambda cluster: _issued(cluster, {role.partition("/")[2] for role in roles})
-        case ObtainBinaries() | CheckV2Store():
+        case ObtainBinaries() | CheckV2Store() | EnsureRaftSnapshot():
             return
         case FormCluster():
             yield _formed

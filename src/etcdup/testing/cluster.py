@@ -42,7 +42,8 @@ class FakeMember:
 class FakeCluster:
     """The state that all members agree on. Tests set `auth`, `alarms` and `db_size`.
 
-    `version` is the minor of the cluster; since `changing_since` all members are ready for another minor.
+    `version` is the minor of the cluster; since `changing_since` all members are ready for another minor. `last_v2` is
+    the index of the last v2 request in the log, `raft_snapshots` the index of the newest raft snapshot by member ID.
     """
 
     cluster_id: int
@@ -58,6 +59,8 @@ class FakeCluster:
     downgrade_to: Series | None = None
     changing_since: float | None = None
     added: int = 0
+    last_v2: int = 0
+    raft_snapshots: dict[int, int] = field(default_factory=dict)
 
     @property
     def voters(self) -> dict[int, FakeMember]:

@@ -6,9 +6,10 @@ from pathlib import PurePosixPath
 
 from etcdup.core.host.actions import PAUSE_UNIT, RESTART_UNIT
 from etcdup.core.host.commands import MOVE_IF_THERE, OWN_FOLDER_SCRIPT, UNPACK
+from etcdup.core.host.log_files import LOG_FILE
 from etcdup.core.observed.connections import CONNECTIONS
 from etcdup.core.observed.probe import PROBE
-from etcdup.core.recovery.disk_salvage import APPEND, CLEAR, LAST_LOG, SERVE
+from etcdup.core.recovery.disk_salvage import APPEND, CLEAR, SERVE
 from etcdup.core.recovery.disk_space import DISK_SPACE_SCRIPT
 from etcdup.core.restore.commands import PLACE, RECEIVE, UNDO
 from etcdup.core.restore.data_copy import COPY_SCRIPT, SIZE_SCRIPT
@@ -17,7 +18,7 @@ from etcdup.testing.gateway_client import print_connections
 from etcdup.testing.machine import UNIT, Answer, Command, FakeMachine, Node
 from etcdup.testing.probe import run_probe
 from etcdup.testing.process import converge
-from etcdup.testing.salvage import append_log, clear_copy, last_log, serve_copy, stop_serving_copy
+from etcdup.testing.salvage import append_log, clear_copy, log_file, serve_copy, stop_serving_copy
 from etcdup.testing.systemd import start_unit
 
 OK: Answer = (0, "", "")
@@ -28,7 +29,7 @@ def is_changing(argv: tuple[str, ...]) -> bool:
     """Return whether a command may change the machine: tests kill etcdup only after such commands."""
     return not (
         argv[0] in READ_ONLY
-        or any(script in argv for script in (PROBE, CONNECTIONS, SIZE_SCRIPT, DISK_SPACE_SCRIPT, LAST_LOG))
+        or any(script in argv for script in (PROBE, CONNECTIONS, SIZE_SCRIPT, DISK_SPACE_SCRIPT, LOG_FILE))
         or argv[-1] == "--version"
         or "v2store" in argv
     )
@@ -331,8 +332,8 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         return (0, f"{_kib(machine, arguments)}\n", "")
     if script == DISK_SPACE_SCRIPT:
         return (0, _disk_usage(machine, arguments[0], arguments[1], arguments[2:]), "")
-    if script == LAST_LOG:
-        return last_log(machine, *arguments)
+    if script == LOG_FILE:
+        return log_file(machine, *arguments)
     if script == APPEND:
         return append_log(machine, *arguments)
     if script == CLEAR:

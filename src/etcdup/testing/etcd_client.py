@@ -15,6 +15,7 @@ from etcdup.remote.etcd.errors import EtcdRpcError, EtcdTimeout, EtcdUnavailable
 from etcdup.testing.cluster import FakeCluster, FakeMember, FakeRefusal, Series, stable_id
 from etcdup.testing.machine import FakeMachine, FakeProcess, Killed
 from etcdup.testing.process import (
+    append_entry,
     converge,
     is_in_sync,
     leader_of,
@@ -163,6 +164,7 @@ class FakeEtcd:
     async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:
         cluster = (await self._require_process(timeout_s)).cluster
         await self._require_quorum(timeout_s)
+        append_entry(self._network, cluster)
         return cluster.alarms
 
     async def disarm(self, kind: str, *, timeout_s: float) -> tuple[str, ...]:

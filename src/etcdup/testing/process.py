@@ -69,6 +69,16 @@ def steady_voters(network: Network, machine: FakeMachine) -> set[int]:
     return found & set(machine.process.cluster.voters)
 
 
+def append_entry(network: Network, cluster: FakeCluster) -> None:
+    """Append an entry to the log. Members whose snapshot-count is exceeded write a raft snapshot."""
+    cluster.index += 1
+    for machine in running_in(network, cluster):
+        assert machine.process is not None
+        count = int(machine.process.environment.get("ETCD_SNAPSHOT_COUNT", "100000"))
+        if cluster.index - cluster.raft_snapshots.get(machine.process.member_id, 0) > count:
+            cluster.raft_snapshots[machine.process.member_id] = cluster.index
+
+
 def is_in_sync(network: Network, machine: FakeMachine, member_id: int) -> bool:
     """Return whether the leader of this member has sent all of its log to the other member."""
     started = [
@@ -129,6 +139,8 @@ def _follow_leader(network: Network, machine: FakeMachine) -> None:
     elif process.lost_log:
         machine.end_etcd(2, PANIC)
     else:
+        if not process.ready and process.version < (3, 6, 0):
+            process.cluster.last_v2 = process.cluster.index
         process.ready = True
         process.member.name = process.environment["ETCD_NAME"]
         process.member.client_urls = tuple(process.environment["ETCD_ADVERTISE_CLIENT_URLS"].split(","))

@@ -2,8 +2,9 @@
 
 import base64
 import gzip
+from pathlib import PurePosixPath
 
-from etcdup.core.etcd.wal import CRC, ENTRY, STATE, encode_record
+from etcdup.core.etcd.wal import CRC, ENTRY, SNAPSHOT, STATE, encode_record
 from etcdup.core.observed.model import MemberSeen
 from etcdup.core.recovery.disk_salvage import SERVE
 from etcdup.remote.etcd.errors import EtcdUnavailable
@@ -12,25 +13,53 @@ from etcdup.testing.machine import Answer, FakeMachine, FakeProcess
 from etcdup.testing.systemd import MemberData
 
 OK: Answer = (0, "", "")
+LOG_NAME = f"{0:016x}-{0:016x}.wal"
+# The data of an entry: ID 7, method PUT, path /0/version, value 3.5.0, not a directory.
+V2_REQUEST = b"\x22\x1c\x08\x07\x12\x03PUT\x1a\x0a/0/version\x22\x053.5.0\x28\x00"
 
 
-def last_log(machine: FakeMachine, folder: str, back: str) -> Answer:
+def log_file(machine: FakeMachine, user: str, folder: str, back: str, most: str, *texts: str) -> Answer:
     """Return a log of one file. Its member does not know that the last entry is committed."""
     node = machine.file(f"{folder}/0.wal")
-    if node is None or back != "0":
+    if node is None:
         return (1, "", f"no log: {folder}/*.wal")
-    cluster = machine.network.etcd.by_id[MemberData.decode(node.content or b"").cluster_id]
+    content = node.content or b""
+    try:
+        data = MemberData.decode(content)
+    except ValueError:
+        return _printed(content)
+    cluster = machine.network.etcd.by_id[data.cluster_id]
+    if back != "0" or (texts and not cluster.last_v2):
+        return OK
     term, index = machine.log_end or (cluster.term, cluster.index)
+    records = [
+        (SNAPSHOT, _message((1, cluster.raft_snapshots.get(data.member_id, 0)), (2, term))),
+        *([(ENTRY, _message((2, term), (3, cluster.last_v2)) + V2_REQUEST)] if cluster.last_v2 else []),
+        (STATE, _message((1, term), (3, index - 1))),
+        (ENTRY, _message((2, term), (3, index))),
+    ]
     file, crc = encode_record(CRC, b"", 0)
-    for kind, first, second in ((STATE, (1, term), (3, index - 1)), (ENTRY, (2, term), (3, index))):
-        data = b"".join(bytes((number << 3, value)) for number, value in (first, second))
-        record, crc = encode_record(kind, data, crc)
+    for kind, message in records:
+        record, crc = encode_record(kind, message, crc)
         file += record
-    return (0, "0.wal\n" + base64.b64encode(gzip.compress(file, mtime=0)).decode(), "")
+    return _printed(file)
+
+
+def _printed(file: bytes) -> Answer:
+    return (0, f"{LOG_NAME}\n" + base64.b64encode(gzip.compress(file, mtime=0)).decode(), "")
 
 
 def append_log(machine: FakeMachine, path: str, size: str, encoded: str) -> Answer:
-    return OK if machine.file(path) else (1, "", f"truncate: cannot open '{path}'")
+    is_there = machine.file(str(PurePosixPath(path).with_name("0.wal")))
+    return OK if is_there else (1, "", f"truncate: cannot open '{path}'")
+
+
+def _message(*fields: tuple[int, int]) -> bytes:
+    return b"".join(_varint(number << 3) + _varint(value) for number, value in fields)
+
+
+def _varint(value: int) -> bytes:
+    return bytes((value,)) if value < 128 else bytes((value & 127 | 128,)) + _varint(value >> 7)
 
 
 def clear_copy(machine: FakeMachine, *folders: str) -> Answer:

@@ -61,6 +61,7 @@ def restart_failed(machine: FakeMachine) -> None:
 
 
 RESTART_S = 5.0
+V2_PANIC = "panic: unmarshal should never fail (proto: cannot parse invalid wire-format data) [recovered]"
 
 
 def _start(machine: FakeMachine) -> FakeProcess:
@@ -84,6 +85,10 @@ def _start(machine: FakeMachine) -> FakeProcess:
     else:
         data = MemberData.decode(log.content or b"")
     cluster = machine.network.etcd.by_id[data.cluster_id]
+    if parse_version(exe.split("/")[-2]) >= (3, 7, 0) and cluster.last_v2 > cluster.raft_snapshots.get(
+        data.member_id, 0
+    ):
+        raise StartFailed(V2_PANIC)
     process = FakeProcess(
         exe, environment, machine.network.now(), cluster, data.member_id, lost_log=data.lost_log
     )
@@ -162,6 +167,8 @@ def _join(
     if cluster.version is not None and series < cluster.version:
         raise StartFailed("incompatible with current running cluster")
     member = next(each for each in cluster.members.values() if set(each.peer_urls) == set(initial[name]))
+    # The leader sends its log from its own newest snapshot on.
+    cluster.raft_snapshots[member.member_id] = cluster.raft_snapshots.get(cluster.leader, 0)
     return MemberData(cluster.cluster_id, member.member_id, lost_log=bool(member.name))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.audit.audit import audit
-from etcdup.core.audit.findings import Disk, Evidence, Finding, LeaderChanges, MemberHash
+from etcdup.core.audit.findings import Disk, Evidence, Finding, LeaderChanges, MemberHash, MemberLog
 from etcdup.core.certs.inventory import CertFacts, CertInspection
 from etcdup.core.observed.model import CertSeen, DirSeen, ListeningPort, UnitSeen
 from etcdup.core.spec.model import Spec
@@ -266,6 +266,23 @@ def test_leader_changes_that_could_not_be_read_are_reported(healthy: Evidence) -
         "",
         f"The number of leader changes was not read from infra2, infra3: {why}.",
     )
+
+
+def test_members_that_3_7_could_not_start_are_reported(healthy: Evidence) -> None:
+    logs = (MemberLog("infra1", reads_v2=True), MemberLog("infra2"), MemberLog("infra3", reads_v2=True))
+    found = single_finding(replace(healthy, logs=logs))
+    assert (found.level, found.code, found.host, found.rules) == (
+        "advice",
+        "log-prevents-upgrade",
+        "",
+        (111,),
+    )
+    assert "infra1, infra3" in found.what
+
+
+def test_a_log_that_could_not_be_read_is_reported(healthy: Evidence) -> None:
+    found = single_finding(replace(healthy, logs=(MemberLog("infra2", why="it is not a log"),)))
+    assert (found.level, found.code, found.host) == ("untried", "log-not-read", "infra2")
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,12 @@ def test_vouched_binaries_give_warnings_and_are_never_refused(version: str) -> N
     assert set(blocking_advisories(parsed)) <= set(warning_advisories(parsed, vouched=True))
 
 
+@pytest.mark.parametrize(("version", "warned"), [("3.5.33", 0), ("3.6.14", 1), ("3.6.16", 1), ("3.7.1", 0)])
+def test_requests_of_3_5_are_a_known_fault_of_the_upgrade_to_3_7(version: str, warned: int) -> None:
+    found = warning_advisories(parse_version(version), scopes=["source-for-3.7"])
+    assert sum("panics at the start with 3.7" in fault.problem for fault in found) == warned
+
+
 def test_no_package_is_a_source_for_3_6() -> None:
     """No patch of a distribution removes what 3.5 before 3.5.32 wrote into the data (rule 44)."""
     for version, refused in (("3.5.16", True), ("3.5.30", True), ("3.5.31", True), ("3.5.32", False)):

@@ -201,6 +201,14 @@ def test_only_the_hop_from_3_5_checks_v2_data() -> None:
     assert not first_step("3.6.14 3.5.33", "3.5.33").checks_v2store
 
 
+def test_only_the_hop_from_3_6_needs_a_raft_snapshot() -> None:
+    assert first_step("3.6.14", "3.7.1").needs_raft_snapshot
+    assert first_step("3.7.1 3.6.14", "3.7.1").needs_raft_snapshot
+    assert not first_step("3.5.33", "3.7.1").needs_raft_snapshot
+    assert not first_step("3.7.1 3.6.14", "3.6.14").needs_raft_snapshot
+    assert not first_step("3.7.0", "3.7.1").needs_raft_snapshot
+
+
 def test_hops_are_between_known_neighbouring_minors() -> None:
     for hop in SUPPORTED_HOPS:
         assert {hop.source, hop.target} <= set(NEWEST)

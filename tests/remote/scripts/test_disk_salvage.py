@@ -42,11 +42,11 @@ async def test_the_last_entry_may_be_in_the_file_before_and_is_committed(
 ) -> None:
     folder = tmp_path / "a log/wal"
     begun = write_log(folder)
-    path, end, last = await read_log_end(host, str(folder))
+    path, end, last = await read_log_end(host, str(folder), user="")
     assert (path, end.size, end.commit, last) == (f"{folder}/0001-08.wal", len(begun), 6, LastEntry(2, 7))
     command = append_command(path, end.size, base64.b64encode(commit_record(end, last)).decode())
     (await host.run(command.argv)).check()
-    path, end, last = await read_log_end(host, str(folder))
+    path, end, last = await read_log_end(host, str(folder), user="")
     assert (end.vote, end.commit, last) == (5, 7, LastEntry(2, 7))
     assert (folder / "0001-08.wal").read_bytes().startswith(begun)
 
@@ -62,7 +62,7 @@ async def test_a_log_that_cannot_be_read_is_an_error(host: LocalHost, tmp_path: 
     with pytest.raises(
         EtcdupError, match="cannot read the write-ahead log of the member on infra1"
     ) as caught:
-        await read_log_end(host, str(folder))
+        await read_log_end(host, str(folder), user="")
     assert "--fenced infra1" in caught.value.hint
 
 

@@ -41,6 +41,7 @@ _KIND_TEXTS = {
     "JoinMember": "start the new member",
     "PromoteMember": "promote to voter once in sync",
     "CheckV2Store": "check for data of the v2 API",
+    "EnsureRaftSnapshot": "make sure of a new raft snapshot",
     "RestartMember": "restart etcd",
     "MoveClients": "restart etcd with both CAs, so that its clients connect to other members",
     "UpdatePeerUrl": "update the peer URL in the member list",

@@ -124,6 +124,18 @@ class LeaderChanges:
 
 
 @dataclass(frozen=True)
+class MemberLog:
+    """The log of a member that runs 3.6: whether it has v2 requests that 3.7 would read at its start (rule 111).
+
+    `why` is the reason if the log could not be read.
+    """
+
+    member: str
+    reads_v2: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All observations that `check` evaluates. `not_inspected` has the hosts whose inspection failed, and why."""
 
@@ -133,6 +145,7 @@ class Evidence:
     links: tuple[Link, ...] = ()
     hashes: tuple[MemberHash, ...] = ()
     leaders: tuple[LeaderChanges, ...] = ()
+    logs: tuple[MemberLog, ...] = ()
     not_inspected: Mapping[str, str] = field(default_factory=dict)
 
 

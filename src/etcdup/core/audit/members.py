@@ -22,6 +22,7 @@ def members_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     yield from fullness_findings(spec, evidence)
     yield from _hash_findings(spec, evidence)
     yield from _leader_findings(evidence)
+    yield from _log_findings(evidence)
     yield from _version_findings(spec, evidence)
 
 
@@ -140,6 +141,32 @@ def _frequent_leader_findings(seen: LeaderChanges) -> Iterator[Finding]:
             "Check the disks, the round-trip times and the CPU load of the members.",
             (87, 106),
             code="leader-changes-often",
+        )
+
+
+def _log_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Report members that could not start with 3.7 (rule 111)."""
+    for each in evidence.logs:
+        if each.why:
+            yield Finding(
+                "untried",
+                each.member,
+                f"The write-ahead log of {each.member} was not read: {each.why}.",
+                "A log with requests of etcd 3.5 prevents the start of etcd 3.7.",
+                "Run `etcdup check` again.",
+                (111,),
+                code="log-not-read",
+            )
+    if names := [each.member for each in evidence.logs if each.reads_v2]:
+        yield Finding(
+            "advice",
+            "",
+            f"etcd 3.7 would not start on {', '.join(names)}: the log has requests of etcd 3.5 or older after the "
+            "newest raft snapshot.",
+            "etcd 3.7 panics when it reads these requests.",
+            "Use `etcdup apply` for the upgrade to 3.7: it first makes a new raft snapshot on every member.",
+            (111,),
+            code="log-prevents-upgrade",
         )
 
 

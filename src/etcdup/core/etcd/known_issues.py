@@ -169,6 +169,15 @@ FAULTS = (
         may_be_patched=False,
     ),
     Advisory(
+        # Rule 111. 3.7.3 still has it.
+        "a member panics at the start with 3.7 if its log has requests of 3.5 or older after its newest raft snapshot",
+        _below("3.6.x"),
+        "warn",
+        "etcd's server/etcdserver/apply/apply.go in 3.7",
+        "source-for-3.7",
+        may_be_patched=False,
+    ),
+    Advisory(
         "force-new-cluster does not remove all old members and learners",
         _below("3.4.x", "3.5.25", "3.6.6"),
         "refuse",

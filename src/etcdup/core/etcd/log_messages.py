@@ -136,6 +136,14 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
         ),
     ),
     (
+        "cannot parse invalid wire-format data",
+        Meaning(
+            "its write-ahead log has requests of etcd 3.5 or older, which etcd 3.7 cannot read",
+            "set `version` to the newest 3.6 and run `etcdup apply`. Then set the new version again and run `etcdup "
+            "apply`: the upgrade makes a new raft snapshot first",
+        ),
+    ),
+    (
         "flag provided but not defined",
         Meaning(
             "this version of etcd does not have one of the settings",

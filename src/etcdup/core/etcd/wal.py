@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from etcdup.core.etcd.varint import read_varint
 
-ENTRY, STATE, CRC = 2, 3, 4
+ENTRY, STATE, CRC, SNAPSHOT = 2, 3, 4, 5
 _FRAME = struct.Struct("<Q")
 _LENGTH = (1 << 56) - 1
 _PADDED = 0x80
@@ -52,7 +52,9 @@ class LogEnd:
     last: LastEntry | None
 
 
-class _Record(NamedTuple):
+class Record(NamedTuple):
+    """One record of a log file, and the offset after it."""
+
     end: int
     kind: int
     crc: int
@@ -61,14 +63,20 @@ class _Record(NamedTuple):
 
 def parse_log_end(file: bytes) -> LogEnd:
     """Return the end of the log in this file. Raise ValueError if the file is not a write-ahead log."""
+    records = complete_records(file)
+    states = [record.data for record in records if record.kind == STATE]
+    entries = [record.data for record in records if record.kind == ENTRY]
+    term, vote, commit = numbers_of(states[-1], 1, 2, 3) if states else (0, 0, 0)
+    last = LastEntry(*numbers_of(entries[-1], 2, 3)) if entries else None
+    return LogEnd(records[-1].end, records[-1].crc, term, vote, commit, last)
+
+
+def complete_records(file: bytes) -> list[Record]:
+    """Return the records of the file, without a torn one at its end. Raise ValueError if it is not a log."""
     records = _without_torn(list(_records(file)))
     if not records or records[0].kind != CRC:
         raise ValueError("the file does not begin as a write-ahead log does")
-    states = [record.data for record in records if record.kind == STATE]
-    entries = [record.data for record in records if record.kind == ENTRY]
-    term, vote, commit = _numbers(states[-1], 1, 2, 3) if states else (0, 0, 0)
-    last = LastEntry(*_numbers(entries[-1], 2, 3)) if entries else None
-    return LogEnd(records[-1].end, records[-1].crc, term, vote, commit, last)
+    return records
 
 
 def commit_record(end: LogEnd, last: LastEntry) -> bytes:
@@ -100,7 +108,7 @@ def crc32c(data: bytes, previous: int = 0) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def _records(file: bytes) -> Iterator[_Record]:
+def _records(file: bytes) -> Iterator[Record]:
     """Yield the records up to the preallocated space (zeros), or up to the first bytes that are not a record."""
     at = 0
     while at + _FRAME.size <= len(file):
@@ -116,15 +124,15 @@ def _records(file: bytes) -> Iterator[_Record]:
         at = end
 
 
-def _record(file: bytes, begin: int, stop: int, end: int) -> _Record:
-    fields = dict(_fields(file, begin, stop))
+def _record(file: bytes, begin: int, stop: int, end: int) -> Record:
+    fields = dict(fields_of(file, begin, stop))
     kind, crc, data = fields.get(1), fields.get(2, 0), fields.get(3, b"")
     if not isinstance(kind, int) or not isinstance(crc, int) or not isinstance(data, bytes):
         raise ValueError("not a record of a write-ahead log")
-    return _Record(end, kind, crc, data)
+    return Record(end, kind, crc, data)
 
 
-def _without_torn(records: list[_Record]) -> list[_Record]:
+def _without_torn(records: list[Record]) -> list[Record]:
     """Return the records before the first one near the end whose checksum is wrong, because a power failure tore it."""
     for number, (previous, record) in enumerate(pairwise(records), 1):
         is_checked = record.end > records[-1].end - _CHECKED_BYTES or record is records[-1]
@@ -133,14 +141,16 @@ def _without_torn(records: list[_Record]) -> list[_Record]:
     return records
 
 
-def _numbers(message: bytes, *wanted: int) -> tuple[int, ...]:
-    fields = dict(_fields(message, 0, len(message)))
+def numbers_of(message: bytes, *wanted: int) -> tuple[int, ...]:
+    """Return the values of these fields of a protobuf message. A field that is missing is 0."""
+    fields = dict(fields_of(message))
     found = (fields.get(number, 0) for number in wanted)
     return tuple(value if isinstance(value, int) else 0 for value in found)
 
 
-def _fields(message: bytes, at: int, stop: int) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the number and the value of each field of a protobuf message."""
+def fields_of(message: bytes, at: int = 0, stop: int | None = None) -> Iterator[tuple[int, int | bytes]]:
+    """Yield the number and the value of each field of a protobuf message. Raise ValueError if it is not one."""
+    stop = len(message) if stop is None else stop
     while at < stop:
         key, at = read_varint(message, at)
         number, kind = key >> 3, key & 7

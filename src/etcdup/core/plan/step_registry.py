@@ -23,6 +23,7 @@ from etcdup.core.plan.steps import (
     DisarmSpaceAlarm,
     EnableDowngrade,
     EnableUnit,
+    EnsureRaftSnapshot,
     FormCluster,
     InstallBinaries,
     InstallFiles,
@@ -75,6 +76,7 @@ STEPS: dict[str, type[Step]] = {
         DisarmSpaceAlarm,
         TakeSnapshot,
         CheckV2Store,
+        EnsureRaftSnapshot,
         EnableDowngrade,
         CancelDowngrade,
         StageRestore,
@@ -93,4 +95,13 @@ STEPS: dict[str, type[Step]] = {
 }
 # Steps whose result is not part of an observation, or does not last: a client can raise NOSPACE again. A new plan
 # contains them again, even after they were done.
-LASTING = (ObtainBinaries, CheckV2Store, DisarmSpaceAlarm, MoveClients, CopyData, SalvageData, FenceOff)
+LASTING = (
+    ObtainBinaries,
+    CheckV2Store,
+    EnsureRaftSnapshot,
+    DisarmSpaceAlarm,
+    MoveClients,
+    CopyData,
+    SalvageData,
+    FenceOff,
+)

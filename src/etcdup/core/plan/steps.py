@@ -319,6 +319,17 @@ class CheckV2Store(HostStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnsureRaftSnapshot(HostStep):
+    """Prove on the disk that the member reads no v2 request from its log when it starts (rule 111).
+
+    If it would, entries without effect are appended first, so that every member makes a raft snapshot.
+    """
+
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = "no member is changed, the log may have more entries; the next apply checks again"
+
+
+@dataclass(frozen=True, kw_only=True)
 class EnableDowngrade(Step):
     """Enable the downgrade to this minor. The members then convert their data to the older format (rule 47)."""
 

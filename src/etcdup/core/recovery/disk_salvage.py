@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from etcdup.core.etcd.wal import LastEntry
 from etcdup.core.host.actions import HostAction, RunCommand
+from etcdup.core.host.log_files import log_folder
 from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, MemberSilent, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import SalvageData, StopMembers
@@ -99,9 +100,9 @@ def salvage_keys_path(layout: Layout) -> str:
 
 def wal_path(seen: HostSeen, *, copied: bool = False) -> str:
     """Return the directory of the write-ahead log, of the member or of the copy."""
-    if seen.wal is not None:
-        return salvage_path(seen.wal) if copied else seen.wal.path
-    return f"{salvage_path(seen.data) if copied else seen.data.path}/member/wal"
+    if not copied:
+        return log_folder(seen)
+    return salvage_path(seen.wal) if seen.wal is not None else f"{salvage_path(seen.data)}/member/wal"
 
 
 def salvage_size_argv(seen: HostSeen) -> tuple[str, ...]:
@@ -137,14 +138,6 @@ def clear_copy_commands(
     yield RunCommand(argv, doing, timeout_s=COPY_TIMEOUT_S)
 
 
-def last_log_argv(folder: str, back: int) -> tuple[str, ...]:
-    """Return a read-only command that prints the name and the content of a log file.
-
-    `back` counts from the last file: 0 is the last file, 1 the file before it.
-    """
-    return ("sh", "-c", LAST_LOG, "last-log", folder, str(back))
-
-
 def append_command(path: str, size: int, encoded: str) -> RunCommand:
     """Return the command that replaces everything after the first `size` bytes of a file."""
     argv = ("sh", "-c", APPEND, "append", path, str(size), encoded)
@@ -153,9 +146,8 @@ def append_command(path: str, size: int, encoded: str) -> RunCommand:
 
 def serve_argv(seen: HostSeen, layout: Layout, lost_after_s: int, etcd: Sequence[str]) -> tuple[str, ...]:
     """Return the command that serves the copy while it receives bytes, and then removes it. `etcd` are flags."""
-    user = "etcd" if layout.supervisor == "systemd" else ""
     folders = (salvage_path(seen.data), salvage_path(seen.wal) if seen.wal else "")
-    words = (str(lost_after_s), user, salvage_keys_path(layout), *folders, f"{layout.current}/etcd")
+    words = (str(lost_after_s), layout.user, salvage_keys_path(layout), *folders, f"{layout.current}/etcd")
     return ("sh", "-c", SERVE, "etcdup-salvage", *words, *etcd)
 
 
@@ -214,17 +206,6 @@ def _why(name: str, observed: Observed) -> str:
     seen = observed.members.get(name)
     return seen.why if isinstance(seen, MemberSilent) else ""
 
-
-LAST_LOG = """\
-set -eu
-back=$2
-set -- "$1"/*.wal
-[ $# -gt "$back" ] || { echo "no such file of a log: $1" >&2; exit 1; }
-shift $(($# - back - 1))
-[ -f "$1" ] || { echo "no log: $1" >&2; exit 1; }
-echo "${1##*/}"
-gzip -c -1 -- "$1" | base64 -w 0
-"""
 
 APPEND = """\
 set -eu

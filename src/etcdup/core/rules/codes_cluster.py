@@ -168,6 +168,24 @@ CLUSTER_CODES = (
         (85, 106),
     ),
     Code(
+        "log-prevents-upgrade",
+        "etcd 3.7 would not start on these members",
+        "The write-ahead log has requests of etcd 3.5 or older after the newest raft snapshot. "
+        "etcd reads this part of the log again at each start.",
+        "etcd 3.7 panics when it reads these requests.",
+        "Use `etcdup apply` for the upgrade to 3.7: it first makes a new raft snapshot on every member. "
+        "Without etcdup, write more entries than `snapshot-count` before the upgrade.",
+        (111,),
+    ),
+    Code(
+        "log-not-read",
+        "The write-ahead log of a member was not read",
+        "etcdup could not read the last file of the write-ahead log on this host.",
+        "A log with requests of etcd 3.5 prevents the start of etcd 3.7.",
+        "Run `etcdup check` again. If it fails again, check the disk of the host.",
+        (111,),
+    ),
+    Code(
         "leader-changes-often",
         "The leader changes often",
         "The leader changed at least four times, and more than once an hour, since the member started.",

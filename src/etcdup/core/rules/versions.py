@@ -129,8 +129,9 @@ VERSIONS = (
         111,
         "Before 3.7, each member needs a new raft snapshot",
         "Before the upgrade to 3.7, the newest raft snapshot of each member must be newer than its last v2 entry. "
-        "If it is not, set a small `snapshot-count`, write a few keys and check the snapshot file.",
-        "3.7 panics when it replays v2 entries, which 3.5 writes into its log. "
+        "If it is not, `etcdup apply` appends entries without effect until each member makes a snapshot. "
+        "It reads the log of each member again before it starts 3.7.",
+        "3.7 panics when it replays v2 entries, which 3.5 and older write into the log. "
         "A cluster with few writes that came from 3.5 is affected.",
         f"{TESTED} 3.5.33 to 3.6.14 to 3.7.1, 3.5.33 to 3.6.16 to 3.7.3",
     ),

@@ -28,6 +28,11 @@ class Layout:
     links: str | None
 
     @property
+    def user(self) -> str:
+        """The user that etcd runs as. Empty for a local member, which has the user who started it."""
+        return "etcd" if self.supervisor == "systemd" else ""
+
+    @property
     def conf(self) -> str:
         """The file with the `ETCD_*` variables."""
         return f"{self.etc}/etcd.conf"

@@ -24,7 +24,8 @@ class SupportedHop:
 
     `scope` names the faults that no member may have before the hop.
     `users` is whether users may be enabled in etcd during the hop.
-    `v2store` is whether the data must contain no v2 data.
+    `v2store` is whether the data must contain no v2 data, and `v2log` whether no member may start from a log with v2
+    requests.
     """
 
     source: Series
@@ -32,6 +33,7 @@ class SupportedHop:
     scope: Scope | None = None
     users: bool = True
     v2store: bool = False
+    v2log: bool = False
 
 
 # A downgrade to 3.4 works only with late patches of 3.4 (rule 47). A restore does the same and is safer, so etcdup does
@@ -39,7 +41,7 @@ class SupportedHop:
 SUPPORTED_HOPS = (
     SupportedHop((3, 4), (3, 5), users=False),  # rule 45
     SupportedHop((3, 5), (3, 6), scope="source-for-3.6", v2store=True),  # rule 44
-    SupportedHop((3, 6), (3, 7), scope="source-for-3.7"),
+    SupportedHop((3, 6), (3, 7), scope="source-for-3.7", v2log=True),  # rule 111
     SupportedHop((3, 7), (3, 6)),
     SupportedHop((3, 6), (3, 5)),
 )
@@ -68,6 +70,11 @@ class VersionHop:
     def checks_v2store(self) -> bool:
         """Return whether the data of each member must contain no v2 data before the hop."""
         return self.kind == "upgrade" and _UP[self.source].v2store
+
+    @property
+    def needs_raft_snapshot(self) -> bool:
+        """Return whether each member must have a raft snapshot after the last v2 request of its log before the hop."""
+        return self.kind == "upgrade" and next_minor_needs_raft_snapshot(self.source)
 
     @property
     def has_no_return(self) -> bool:
@@ -119,6 +126,11 @@ def refuse_hop(hop: VersionHop, running: Collection[Version], *, users: bool) ->
     return _refuse_sources(
         supported, [version for version in running if version.series == hop.source], running
     )
+
+
+def next_minor_needs_raft_snapshot(series: Series) -> bool:
+    """Return whether the log of a member of this minor can prevent a start with the next minor (rule 111)."""
+    return series in _UP and _UP[series].v2log
 
 
 def hop_notes(hop: VersionHop, running: Collection[Version]) -> tuple[str, ...]:

@@ -15,7 +15,13 @@ from etcdup.core.members.rolling_restart import rolling_restart_steps
 from etcdup.core.observed.model import FileSeen, HostSeen, MemberSeen, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import CancelDowngrade, CheckV2Store, EnableDowngrade, TakeSnapshot
+from etcdup.core.plan.steps import (
+    CancelDowngrade,
+    CheckV2Store,
+    EnableDowngrade,
+    EnsureRaftSnapshot,
+    TakeSnapshot,
+)
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import WrongValue
@@ -104,11 +110,14 @@ def restarts_for_hop(spec: Spec, observed: Observed, token: str) -> dict[str, tu
 
 def _hop_steps(spec: Spec, hop: VersionHop, observed: Observed, token: str) -> list[Step]:
     due = restarts_for_hop(spec, observed, token)
-    old = [name for name in due if _series_of(name, observed) == hop.source]
+    old = sorted(name for name in due if _next_series(name, observed) == hop.source)
     steps = [*_hop_binaries_steps(spec, observed), *_snapshot_steps(spec, hop, observed)]
     if hop.checks_v2store:
         reason = "etcd 3.6 cannot read data of the v2 API"
-        steps += [CheckV2Store(host=name, reason=reason, rules=(44,)) for name in sorted(old)]
+        steps += [CheckV2Store(host=name, reason=reason, rules=(44,)) for name in old]
+    if hop.needs_raft_snapshot:
+        reason = f"etcd {_minor(hop)} cannot read again what etcd 3.5 and older wrote to the log"
+        steps += [EnsureRaftSnapshot(host=name, reason=reason, rules=(111,)) for name in old]
     steps += _downgrade_steps(hop, observed)
     return [*steps, *rolling_restart_steps(spec, observed, token, due, one_way=hop.has_no_return)]
 
@@ -178,9 +187,12 @@ def _minor(hop: VersionHop) -> str:
     return f"{major}.{minor}"
 
 
-def _series_of(name: str, observed: Observed) -> tuple[int, int] | None:
+def _next_series(name: str, observed: Observed) -> tuple[int, int] | None:
+    """Return the minor that the member runs; for a member that does not answer, the minor of its next start."""
     seen = observed.members[name]
-    return seen.version.series if isinstance(seen, MemberSeen) else None
+    if isinstance(seen, MemberSeen):
+        return seen.version.series
+    return next((version.series for version in _parsed(observed.reachable()[name].current)), None)
 
 
 def _parsed(version: str) -> set[Version]:

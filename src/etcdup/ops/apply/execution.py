@@ -14,6 +14,7 @@ from etcdup.core.plan.steps import (
     DetachMember,
     DisarmSpaceAlarm,
     EnableDowngrade,
+    EnsureRaftSnapshot,
     FormCluster,
     IssueCertificates,
     JoinMember,
@@ -48,6 +49,7 @@ from etcdup.ops.versions.version_steps import (
     cancel_downgrade,
     check_v2store,
     enable_downgrade,
+    ensure_raft_snapshot,
     take_minor_snapshot,
 )
 from etcdup.ops.world.perform import Performer
@@ -109,6 +111,8 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await take_minor_snapshot(performer, step, observed)
         case CheckV2Store():
             await check_v2store(performer, step, observed)
+        case EnsureRaftSnapshot():
+            await ensure_raft_snapshot(performer, step, observed)
         case EnableDowngrade():
             await enable_downgrade(performer, step, observed)
         case CancelDowngrade():

@@ -6,18 +6,22 @@ It is read-only, except for the disk test, which writes a file.
 import asyncio
 from collections.abc import Sequence
 
-from etcdup.core.audit.findings import Evidence, HostInspection, LeaderChanges, MemberHash
+from etcdup.core.audit.findings import Evidence, HostInspection, LeaderChanges, MemberHash, MemberLog
 from etcdup.core.audit.inspection import inspection_argv, parse_inspection
 from etcdup.core.audit.members import is_comparable
 from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.certs.inventory import CertInspection, Link
+from etcdup.core.etcd.replay import V2_PATHS, parse_log_part
+from etcdup.core.host.log_files import log_folder
 from etcdup.core.observed.model import HostSeen, Observed
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec
+from etcdup.core.versions.upgrade_paths import next_minor_needs_raft_snapshot
 from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.audit.metrics import read_leader_changes
 from etcdup.ops.certs.links import probe_links
 from etcdup.ops.certs.survey import inspect_served_certs
+from etcdup.ops.world.log_files import read_log_file
 from etcdup.ops.world.world import World
 
 INSPECTION_TIMEOUT_S = 60.0
@@ -32,11 +36,12 @@ async def gather_evidence(
 
     `client` is the certificate for TLS handshakes with client ports. `disk` runs the disk test.
     """
-    (inspected, leaders), served, links, hashes = await asyncio.gather(
+    (inspected, leaders), served, links, hashes, logs = await asyncio.gather(
         _inspect_hosts(world, observed, client, disk=disk),
         _inspect_served(world, observed, client),
         _probe_links(world, observed),
         read_hashes(world, observed),
+        _read_logs(world, observed),
     )
     return Evidence(
         observed=observed,
@@ -45,6 +50,7 @@ async def gather_evidence(
         links=tuple(links),
         hashes=hashes,
         leaders=leaders,
+        logs=logs,
         not_inspected={name: why for name, why in inspected.items() if isinstance(why, str)},
     )
 
@@ -123,6 +129,30 @@ async def read_hashes(world: World, observed: Observed) -> tuple[MemberHash, ...
         return found
     await world.clock.sleep(RETRY_S)
     return await _read_hashes_once(world, names)
+
+
+async def _read_logs(world: World, observed: Observed) -> tuple[MemberLog, ...]:
+    """Return what the log of each member that the next minor may be unable to read contains."""
+    names = [
+        name
+        for name, seen in observed.answering().items()
+        if name in observed.reachable() and next_minor_needs_raft_snapshot(seen.version.series)
+    ]
+    return tuple(await asyncio.gather(*(_read_log(world, observed, name) for name in names)))
+
+
+async def _read_log(world: World, observed: Observed, name: str) -> MemberLog:
+    """Read only the last file, and only if it may have a v2 request: `check` must not take long."""
+    user = layout_of(world.spec, world.spec.host(name)).user
+    folder = log_folder(observed.reachable()[name])
+    try:
+        file = await read_log_file(world.hosts[name], folder, 0, user, only_with=V2_PATHS)
+        part = await asyncio.to_thread(parse_log_part, *file) if file else None
+    except RemoteError as error:
+        return MemberLog(name, why=error.message.removeprefix(f"{name}: "))
+    except ValueError as error:
+        return MemberLog(name, why=str(error))
+    return MemberLog(name, reads_v2=part is not None and part.reads_v2)
 
 
 async def _read_hashes_once(world: World, names: Sequence[str]) -> tuple[MemberHash, ...]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import gzip
 import random
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -18,7 +17,6 @@ from etcdup.core.recovery.disk_salvage import (
     append_command,
     clear_copy_commands,
     copy_commands,
-    last_log_argv,
     salvage_keys_path,
     salvage_path,
     salvage_size_argv,
@@ -27,17 +25,17 @@ from etcdup.core.recovery.disk_salvage import (
 )
 from etcdup.core.restore.data_copy import SIZE_TIMEOUT_S
 from etcdup.core.spec.layout import Layout, layout_of
-from etcdup.errors import EtcdupError, RemoteError
+from etcdup.errors import CommandFailed, EtcdupError, RemoteError
 from etcdup.ops import polling
 from etcdup.ops.backups.snapshot import save_snapshot
 from etcdup.ops.backups.temporary_etcd import etcd_flags, key_files, make_credentials
+from etcdup.ops.world.log_files import read_log_file
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.etcd.grpc_client import Credentials, EtcdClient
 from etcdup.remote.host import Held, Host, HostFile
 
-READ_TIMEOUT_S = 300.0
 # etcd reads the whole log again before it answers, which takes long if the log is large.
 SERVE_TIMEOUT_S = 900.0
 SILENCE_S = 30.0
@@ -64,7 +62,8 @@ async def read_last_entries(world: World, observed: Observed, names: Iterable[st
     seen = observed.reachable()
 
     async def one(name: str) -> LastEntry:
-        return (await read_log_end(world.hosts[name], wal_path(seen[name])))[2]
+        user = layout_of(world.spec, host_of(world.spec, observed, name)).user
+        return (await read_log_end(world.hosts[name], wal_path(seen[name]), user))[2]
 
     wanted = tuple(names)
     return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
@@ -77,12 +76,12 @@ async def measure_copy(world: World, observed: Observed, name: str) -> int:
     return int(result.check().stdout) * 1024
 
 
-async def read_log_end(host: Host, folder: str) -> tuple[str, LogEnd, LastEntry]:
+async def read_log_end(host: Host, folder: str, user: str) -> tuple[str, LogEnd, LastEntry]:
     """Return the path of the last log file, its end, and the last entry, which may be in an earlier file."""
-    name, end = await _read_end(host, folder, 0)
+    name, end = await _read_end(host, folder, 0, user)
     last, back = end.last, 1
     while last is None:
-        last, back = (await _read_end(host, folder, back))[1].last, back + 1
+        last, back = (await _read_end(host, folder, back, user))[1].last, back + 1
     return f"{folder}/{name}", end, last
 
 
@@ -107,7 +106,7 @@ async def _salvage_once(performer: Performer, step: SalvageData, observed: Obser
     layout, host = layout_of(world.spec, host_of(world.spec, observed, step.host)), world.hosts[step.host]
     await performer.perform(host, copy_commands(seen, layout), step.kind)
     try:
-        await _close_log(performer, host, step, seen)
+        await _close_log(performer, host, step, seen, layout.user)
         await performer.send_request(
             step.kind, step.host, f"save a snapshot of the copy as {Path(step.snapshot).name}",
             lambda: _save_snapshot_of_copy(performer, step, seen, layout),
@@ -117,17 +116,16 @@ async def _salvage_once(performer: Performer, step: SalvageData, observed: Obser
             await performer.perform(host, clear_copy_commands(seen, layout), step.kind)
 
 
-async def _read_end(host: Host, folder: str, back: int) -> tuple[str, LogEnd]:
-    result = await host.run(last_log_argv(folder, back), timeout_s=READ_TIMEOUT_S)
+async def _read_end(host: Host, folder: str, back: int, user: str) -> tuple[str, LogEnd]:
     try:
-        name, _, content = result.check().stdout.partition("\n")
-        return name, await asyncio.to_thread(
-            lambda: parse_log_end(gzip.decompress(base64.b64decode(content)))
-        )
-    except (ValueError, EOFError, OSError, RemoteError) as error:
+        file = await read_log_file(host, folder, back, user)
+        if file is None:
+            raise ValueError("it has no entry")
+        return file[0], await asyncio.to_thread(parse_log_end, file[1])
+    except (ValueError, CommandFailed) as error:
         raise EtcdupError(
             f"cannot read the write-ahead log of the member on {host.name}: {getattr(error, 'message', error)}",
-            detail=result.stderr.strip(),
+            detail=getattr(error, "detail", ""),
             hint=f"check the disk of {host.name}, which may be damaged. If a member answers, pass "
             "`--without-copy`: the cluster is then rebuilt from its snapshot, without the last entries of the log on "
             f"{host.name}. To rebuild from the disk of another member, power {host.name} off and pass `--fenced "
@@ -135,8 +133,8 @@ async def _read_end(host: Host, folder: str, back: int) -> tuple[str, LogEnd]:
         ) from None
 
 
-async def _close_log(performer: Performer, host: Host, step: SalvageData, seen: HostSeen) -> None:
-    path, end, last = await read_log_end(host, wal_path(seen, copied=True))
+async def _close_log(performer: Performer, host: Host, step: SalvageData, seen: HostSeen, user: str) -> None:
+    path, end, last = await read_log_end(host, wal_path(seen, copied=True), user)
     if last != LastEntry(step.term, step.index):
         raise EtcdupError(
             f"the log of {step.host} has changed since etcdup read it: it ends at term {last.term}, index {last.index}",

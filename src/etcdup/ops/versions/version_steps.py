@@ -4,17 +4,21 @@ from etcdup.core.backups.backups import backup_source
 from etcdup.core.host.commands import v2store_command
 from etcdup.core.members.member_list import voter_names
 from etcdup.core.observed.model import MemberSeen, Observed
-from etcdup.core.plan.steps import CancelDowngrade, CheckV2Store, EnableDowngrade, RestartMember, TakeSnapshot
+from etcdup.core.plan.steps import (
+    CancelDowngrade,
+    CheckV2Store,
+    EnableDowngrade,
+    EnsureRaftSnapshot,
+    RestartMember,
+    TakeSnapshot,
+)
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.version import Version, parse_version
 from etcdup.errors import EtcdupError
 from etcdup.ops.backups.snapshot import snapshot_name, take_snapshot
-from etcdup.ops.versions import versions
+from etcdup.ops.versions import raft_snapshot, versions
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.world import World
-
-# The default of --snapshot-count in etcd 3.5 (rule 78).
-SNAPSHOT_COUNT = "100000"
 
 
 async def take_minor_snapshot(performer: Performer, step: TakeSnapshot, observed: Observed) -> None:
@@ -51,11 +55,17 @@ async def check_v2store(performer: Performer, step: CheckV2Store, observed: Obse
         result = await world.hosts[step.host].run(check.argv, timeout_s=check.timeout_s)
         return result.status, result.stdout + result.stderr
 
-    entries = int(seen.unit.environment.get("ETCD_SNAPSHOT_COUNT", SNAPSHOT_COUNT)) + 1
+    entries = versions.entries_for_snapshot(observed)
     await versions.ensure_no_v2_data(
         run_check, await _connect_voters(world, observed), entries, clock=world.clock
     )
     performer.reporter.doing(step.host, "")
+
+
+async def ensure_raft_snapshot(performer: Performer, step: EnsureRaftSnapshot, observed: Observed) -> None:
+    """Prove that the member can start without reading v2 requests again (rule 111)."""
+    voters = await _connect_voters(performer.world, observed)
+    await raft_snapshot.ensure_raft_snapshot(performer, step, observed, voters)
 
 
 async def enable_downgrade(performer: Performer, step: EnableDowngrade, observed: Observed) -> None:

@@ -5,10 +5,11 @@ members. Each wait below ends within 4 s there.
 """
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
-from etcdup.core.observed.model import MemberSeen
+from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.errors import EtcdupError
 from etcdup.ops.polling import POLL_S, Clock, wait_until
 from etcdup.remote.etcd.client import EtcdClient, KvHash
@@ -29,6 +30,10 @@ _ENTRIES_AT_ONCE = 64
 _IN_LOG = "detected custom v2 content in WAL records"
 _NOT_BELOW = "invalid downgrade target version"
 _IN_PROGRESS = "downgrade job in progress"
+# The default of --snapshot-count in etcd 3.5 (rule 78). Later versions have a smaller one.
+SNAPSHOT_COUNT = 100_000
+# A larger count, or none, is not believed: a host may report any text.
+_COUNT = re.compile(r"[1-9]\d{0,5}", re.ASCII)
 
 
 async def read_cluster_version(client: EtcdClient, *, timeout_s: float = CALL_S) -> str:
@@ -168,6 +173,13 @@ async def ensure_no_v2_data(
             detail=output.strip(),
             hint="etcd 3.6 does not have the v2 API: move or delete the v2 data while etcd 3.5 runs",
         )
+
+
+def entries_for_snapshot(observed: Observed) -> int:
+    """Return how many entries make every member write a raft snapshot: the largest snapshot-count plus one."""
+    counts = [seen.unit.environment.get("ETCD_SNAPSHOT_COUNT", "") for seen in observed.reachable().values()]
+    known = [int(count) if _COUNT.fullmatch(count) else SNAPSHOT_COUNT for count in counts]
+    return max(known, default=SNAPSHOT_COUNT) + 1
 
 
 async def append_empty_entries(
