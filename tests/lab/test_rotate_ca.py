@@ -81,7 +81,8 @@ def check_old_client_stops_drop(operator: Operator) -> None:
         assert "a client still uses a certificate of the old CA" in stopped.stderr
         assert f"rejected {operator.lab.operator_address}" in stopped.stderr
         again = operator.run("apply", "--yes")
-        assert again.returncode == 4, output_of(again)
+        # Rejected before this run, the client gets another chance while it is connected to a member with both CAs.
+        assert again.returncode in (4, 5), output_of(again)
         assert operator.lab.run(["sh", "-c", f"{etcdctl} put a b"]).stdout == "OK\n", "two members accept it"
         assert "etcdup certs rotate-ca --consumers-have certs" in run_phase(operator, *ROTATE, "--keep-old")
         for machine in operator.lab:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from etcdup.core.certs.connected_clients import rejected_addresses
+from etcdup.core.certs.connected_clients import last_rejections
 
 UNKNOWN = (
     'x509: certificate signed by unknown authority (possibly because of "x509: ECDSA verification failure" while '
@@ -49,7 +49,7 @@ LOGS = {
 def test_addresses_rejected_for_the_old_ca_are_read(version: str, address: str) -> None:
     cut = LOGS["3.5.33"].replace("}", "")
     log = ["Started etcd.service", cut, *LOGS.values()]
-    seen = rejected_addresses([LOGS[version]], datetime(2026, 11, 25, 15, tzinfo=UTC))
-    assert seen == (address,)
-    assert rejected_addresses(log, datetime(2026, 11, 25, 15, tzinfo=UTC)) == ("10.0.0.9", "2001:db8::9")
-    assert rejected_addresses(log, datetime(2026, 11, 25, 15, 6, tzinfo=UTC)) == ()
+    seen = last_rejections([LOGS[version]], datetime(2026, 11, 25, 15, tzinfo=UTC))
+    assert tuple(seen) == (address,)
+    assert tuple(last_rejections(log, datetime(2026, 11, 25, 15, tzinfo=UTC))) == ("10.0.0.9", "2001:db8::9")
+    assert tuple(last_rejections(log, datetime(2026, 11, 25, 15, 6, tzinfo=UTC))) == ()

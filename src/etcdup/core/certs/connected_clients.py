@@ -28,16 +28,16 @@ _OF_ANOTHER_CA = "certificate signed by unknown authority"
 _OF_OUR_NAME = "candidate authority certificate"
 
 
-def rejected_addresses(log: Iterable[str], since: datetime) -> tuple[str, ...]:
+def last_rejections(log: Iterable[str], since: datetime) -> dict[str, datetime]:
     """Return the addresses of clients with a certificate of the old CA of this cluster, which the member rejected.
 
-    Only lines since the last start of etcd count: before it, the member may have trusted other CAs.
+    Each one has the time of its last rejection. Only lines since the last start of etcd count: before it, the member
+    may have trusted other CAs.
     """
     lines = list(log)
     started = max((at for at, line in enumerate(lines) if _STARTING in line), default=0)
-    return tuple(
-        sorted({address for when, address in _rejected_connections(lines[started:]) if when >= since})
-    )
+    found = sorted(_rejected_connections(lines[started:]))
+    return {address: when for when, address in found if when >= since}
 
 
 def _rejected_connections(log: Iterable[str]) -> Iterator[tuple[datetime, str]]:

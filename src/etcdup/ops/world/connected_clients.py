@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca
-from etcdup.core.certs.connected_clients import CLIENT_RETRY, members_without_old_ca, rejected_addresses
+from etcdup.core.certs.connected_clients import CLIENT_RETRY, last_rejections, members_without_old_ca
 from etcdup.core.members.endpoints import replaces_all_endpoints
 from etcdup.core.members.member_list import client_ports, host_of
 from etcdup.core.observed.connections import (
@@ -24,8 +24,9 @@ from etcdup.ops.world.world import World, read_log_tail
 # A client that lost its connection when a member restarted reconnects within seconds. gRPC retries after 1, 1.6 and
 # 2.6 s (https://github.com/grpc/grpc/blob/master/doc/connection-backoff.md).
 RECONNECT_S = 5.0
-# Patroni uses its connection at least every ten seconds (`loop_wait`), so it then connects to another member.
-MOVE_S = 15.0
+# The longest time until a client that lost its connection is seen again. Most are seen within seconds, and the wait
+# then ends.
+MOVE_S = CLIENT_RETRY.total_seconds()
 # Each poll reads the sockets and up to 1000 log lines on each host.
 POLL_INTERVAL_S = 0.5
 
@@ -50,7 +51,8 @@ async def observe_dropping(world: World, observed: Observed) -> Observed:
     accepted = {
         each for found in clients.values() for each in found if each.address in world.accepted_clients
     }
-    rejected = await read_rejected_clients(world, observed, done) if done else {}
+    connected = {each.address for found in clients.values() for each in found}
+    rejected = await _read_rejections(world, observed, done, connected)
     proved = frozenset(world.proved_clients | accepted)
     return replace(observed, rejected_clients=rejected, clients=clients, proved_clients=proved)
 
@@ -92,19 +94,39 @@ async def _wait_for_clients(
     return latest
 
 
-async def read_rejected_clients(
-    world: World, observed: Observed, names: Iterable[str] = ()
+async def _read_rejections(
+    world: World, observed: Observed, names: Iterable[str], connected: Collection[str]
 ) -> dict[str, tuple[str, ...]]:
+    """Return, by member, the clients that it rejected recently.
+
+    A client that was rejected before this run, and that is connected now, is left out: perhaps it has another
+    certificate since. It has to be proved in this run as all other clients.
+    """
+    world.began = world.began or world.clock.now()
+    began = datetime.fromtimestamp(world.began, UTC)
+    found = await asyncio.gather(*(_read_last_rejections(world, observed, name) for name in names))
+    return {
+        name: tuple(
+            sorted(address for address, when in each.items() if when >= began or address not in connected)
+        )
+        for name, each in zip(names, found, strict=True)
+    }
+
+
+async def read_rejected_clients(world: World, observed: Observed) -> dict[str, tuple[str, ...]]:
     """Return, by member, the clients that it rejected recently because a former CA of this cluster signed their
-    certificate. Without `names` all reachable members are read."""
+    certificate. All reachable members are read."""
+    names = [name for name in observed.reachable() if name not in observed.leaving]
+    found = await asyncio.gather(*(_read_last_rejections(world, observed, name) for name in names))
+    return {name: tuple(sorted(each)) for name, each in zip(names, found, strict=True)}
 
-    async def read(name: str) -> tuple[str, ...]:
-        host_time = world.clock.now() + observed.reachable()[name].clock_ahead_s
-        since = datetime.fromtimestamp(host_time, UTC) - CLIENT_RETRY
-        return rejected_addresses(await read_log_tail(world, name), since)
 
-    chosen = [name for name in names or observed.reachable() if name not in observed.leaving]
-    return dict(zip(chosen, await asyncio.gather(*map(read, chosen)), strict=True))
+async def _read_last_rejections(world: World, observed: Observed, name: str) -> dict[str, datetime]:
+    """Return the clients that this member rejected recently, each with the time on the clock of this machine."""
+    ahead = timedelta(seconds=observed.reachable()[name].clock_ahead_s)
+    since = datetime.fromtimestamp(world.clock.now(), UTC) + ahead - CLIENT_RETRY
+    found = last_rejections(await read_log_tail(world, name), since)
+    return {address: when - ahead for address, when in found.items()}
 
 
 async def observe_connected_clients(world: World, observed: Observed) -> dict[str, tuple[Client, ...]]:

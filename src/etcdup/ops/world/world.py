@@ -52,6 +52,8 @@ class World:
     # vouches for (rule 15).
     proved_clients: set[Client] = field(default_factory=set)
     accepted_clients: frozenset[str] = frozenset()
+    # When this run first read the clients that members reject, in seconds since the epoch.
+    began: float = 0.0
     # An election or a start did not end within the wait. etcdup does not wait for it a second time.
     is_unsteady: bool = False
 
