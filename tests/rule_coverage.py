@@ -200,4 +200,9 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
         "test_a_stopped_member_is_proved_before_it_starts_with_3_7",
         "test_a_quiet_cluster_reaches_3_7",
     ),
+    # Users of etcd
+    118: (
+        "test_each_verb_refuses_and_changes_nothing",
+        "test_with_users_the_gateway_accepts_only_certificates_without_a_name",
+    ),
 }

@@ -40,7 +40,9 @@ class FakeMember:
 
 @dataclass
 class FakeCluster:
-    """The state that all members agree on. Tests set `auth`, `alarms` and `db_size`.
+    """The state that all members agree on. Tests set `auth`, `denied`, `roles`, `alarms` and `db_size`.
+
+    `denied` is the answer of etcd to requests of etcdup while its users are enabled. `roles` are those of users.
 
     `version` is the minor of the cluster; since `changing_since` all members are ready for another minor. `last_v2` is
     the index of the last v2 request in the log, `raft_snapshots` the index of the newest raft snapshot by member ID.
@@ -55,6 +57,8 @@ class FakeCluster:
     alarms: tuple[str, ...] = ()
     db_size: int = 20_480
     auth: bool = False
+    denied: str = ""
+    roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
     version: Series | None = None
     downgrade_to: Series | None = None
     changing_since: float | None = None

@@ -39,7 +39,7 @@ class FakeEtcd:
         self._network = machine.network
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
-        process = await self._require_process(timeout_s, learners=True)
+        process = await self._require_process(timeout_s, learners=True, anyone=True)
         cluster, leader = process.cluster, leader_of(self._network, self._machine)
         learner = process.member is not None and process.member.is_learner
         newer = process.version >= (3, 6, 0)
@@ -63,7 +63,7 @@ class FakeEtcd:
         )
 
     async def members(self, *, linearizable: bool = True, timeout_s: float) -> tuple[ListedMember, ...]:
-        process = await self._require_process(timeout_s)
+        process = await self._require_process(timeout_s, anyone=True)
         if linearizable and process.version >= (3, 5, 0):
             await self._require_quorum(timeout_s)
         return _listed(process.cluster)
@@ -72,7 +72,10 @@ class FakeEtcd:
         await self.put(key, value, timeout_s=timeout_s)
 
     async def put(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
-        process = await self._require_process(timeout_s)
+        process = await self._require_process(timeout_s, anyone=True)
+        if process.cluster.denied:
+            await self._require_quorum(timeout_s)
+            self._require_access(process)
         cluster, alarm = process.cluster, f"NOSPACE on member {process.member_id:x}"
         if cluster.db_size >= _quota(
             process
@@ -86,9 +89,10 @@ class FakeEtcd:
         self._record_change("put")
 
     async def get(self, key: bytes, *, linearizable: bool = True, timeout_s: float) -> bytes | None:
-        process = await self._require_process(timeout_s, learners=not linearizable)
+        process = await self._require_process(timeout_s, learners=not linearizable, anyone=True)
         if linearizable:
             await self._require_quorum(timeout_s)
+        self._require_access(process)  # etcd checks the user after it has confirmed the quorum.
         return process.cluster.keys.get(key)
 
     async def delete(self, key: bytes, *, timeout_s: float) -> bool:
@@ -176,7 +180,13 @@ class FakeEtcd:
         return disarmed
 
     async def is_auth_enabled(self, *, timeout_s: float) -> bool:
-        return (await self._require_process(timeout_s)).cluster.auth
+        return (await self._require_process(timeout_s, anyone=True)).cluster.auth
+
+    async def refused_access(self, *, timeout_s: float) -> str:
+        return (await self._require_process(timeout_s, anyone=True)).cluster.denied
+
+    async def user_roles(self, name: str, *, timeout_s: float) -> tuple[str, ...] | None:
+        return (await self._require_process(timeout_s)).cluster.roles.get(name)
 
     async def defragment(self, *, timeout_s: float) -> None:
         await self._require_process(timeout_s)
@@ -211,8 +221,13 @@ class FakeEtcd:
     async def close(self) -> None:
         """Do nothing: there is no connection."""
 
-    async def _require_process(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
-        """Return the process of the member. `learners`: whether a learner serves this call too (rule 30)."""
+    async def _require_process(
+        self, timeout_s: float, *, learners: bool = False, anyone: bool = False
+    ) -> FakeProcess:
+        """Return the process of the member. `learners`: whether a learner serves this call too (rule 30).
+
+        `anyone`: whether a client without a user is served too.
+        """
         await asyncio.sleep(0)
         self._check_alive()
         converge(self._network)
@@ -224,7 +239,13 @@ class FakeEtcd:
             raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
         if process.member is not None and process.member.is_learner and not learners:
             raise self._as_rpc_error(FakeRefusal("rpc not supported for learner", "UNAVAILABLE"))
+        if not anyone:
+            self._require_access(process)
         return process
+
+    def _require_access(self, process: FakeProcess) -> None:
+        if process.cluster.denied:
+            raise self._as_rpc_error(FakeRefusal(process.cluster.denied, "PERMISSION_DENIED"))
 
     def _check_alive(self) -> None:
         if self._network.killed:

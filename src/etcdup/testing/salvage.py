@@ -104,7 +104,9 @@ class FakeTemporaryEtcd(FakeEtcd):
             cluster.index, cluster.index, db_size=20_480, db_in_use=16_384, is_learner=False, members=(),
         )  # fmt: skip
 
-    async def _require_process(self, timeout_s: float, *, learners: bool = False) -> FakeProcess:
+    async def _require_process(
+        self, timeout_s: float, *, learners: bool = False, anyone: bool = False
+    ) -> FakeProcess:
         self._check_alive()
         if self._machine.temporary_etcd is None or not self._machine.answers:
             raise EtcdUnavailable(self.name, "no program listens on the client port")

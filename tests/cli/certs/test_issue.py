@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from ruamel.yaml import YAML
 
 from etcdup.cli.main import run
 from etcdup.core.spec.load import load
@@ -252,3 +253,60 @@ def test_a_consumer_is_forgotten(folder: Path, capsys: pytest.CaptureFixture[str
     assert run(["certs", "forget", "app"]) == 1
     assert "there is no certificate of a consumer app" in capsys.readouterr().err
     assert len(list((folder / "pki/former/clients").iterdir())) == 4, "nothing is overwritten"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "subject"),
+    [
+        (["patroni"], "O=prod"),
+        (["pg-east", "--role", "patroni"], "O=prod"),
+        (["apisix"], "O=prod"),
+        (["jsonclient", "--role", "gateway"], "O=prod"),
+        (["kube-apiserver"], "CN=kube-apiserver,O=prod"),
+        (["prometheus"], "CN=prometheus,O=prod"),
+        (["app"], "CN=app,O=prod"),
+    ],
+)
+@pytest.mark.parametrize("by_request", [False, True])
+def test_a_client_of_the_json_gateway_has_no_common_name(
+    folder: Path, arguments: list[str], subject: str, by_request: bool
+) -> None:
+    """Rule 118. It has no alternative name either, because etcd compares these with the address of the client."""
+    csr = ["--csr", str(make_request(folder, "-newkey", "ed25519"))] if by_request else []
+    assert run(["certs", "issue", *arguments, *csr]) == 0
+    made = leaf(folder / f"pki/clients/{arguments[0]}.pem")
+    assert made.subject.rfc4514_string() == subject
+    with pytest.raises(x509.ExtensionNotFound):
+        made.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    # A renewal without the role keeps the form.
+    assert run(["certs", "issue", arguments[0], *(csr or ["--renew"])]) == 0
+    assert leaf(folder / f"pki/clients/{arguments[0]}.pem").subject.rfc4514_string() == subject
+
+
+def test_a_gateway_certificate_with_a_name_is_kept_reported_and_renewed_without_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An earlier etcdup issued it. It works until the users of etcd are enabled."""
+    pki, cert = open_pki(load(CLUSTER, "cluster.yaml"), folder), folder / "pki/clients/patroni.pem"
+    pki.issue_consumer("patroni", datetime.now(UTC), role="client")
+    first = cert.read_bytes()
+    assert run(["certs", "issue", "patroni"]) == 0
+    assert cert.read_bytes() == first
+    assert "`etcdup certs issue patroni --role patroni --renew`" in capsys.readouterr().err
+    assert run(["certs", "issue", "patroni", "--renew"]) == 0
+    assert leaf(cert).subject.rfc4514_string() == "O=prod"
+    assert "--renew`" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["kubeadm", "kube-apiserver", "patroni", "prometheus", "apisix"])
+def test_each_export_issues_a_certificate_and_says_where_the_files_go(
+    folder: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", kind]) == 0
+    name = "kube-apiserver" if kind == "kubeadm" else kind
+    text = capsys.readouterr().out
+    assert (folder / f"pki/clients/{name}-key.pem").exists()
+    owner = {"patroni": "postgres", "prometheus": "prometheus", "apisix": "nobody"}.get(kind, "root")
+    assert f"#   install -D -o {owner} -m 600 {name}-key.pem /" in text
+    plain = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    YAML(typ="safe").load(plain)

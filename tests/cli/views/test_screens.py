@@ -175,6 +175,24 @@ async def test_a_full_database_is_reported_in_the_same_way_by_each_verb(tmp_path
     assert_golden("recover-full.txt", render_refusal(Refusal(spec.name, refused), PLAIN))
 
 
+async def test_users_that_exclude_etcdup_are_reported_in_the_same_way_by_each_verb(tmp_path: Path) -> None:
+    """All members vote, so the cluster is not unavailable. The commands that help are shown."""
+    spec = spec_of(3)
+    network = await bring_up_network(spec, tmp_path)
+    network.etcd.only().denied = "user name not found"
+    world = world_of(spec, network, tmp_path)
+    observed = await observe(world)
+    results, status = await prove_each(world, observed), status_of(spec, observed)
+    assert_golden("status-denied.txt", render_status(status, PLAIN))
+    assert_golden("health-denied.txt", render_health(results, PLAIN, (), limit_notes(spec, observed)))
+    assert (status_json(status)["has_quorum"], verdict(results)) == (True, "degraded")
+    refused = planner_of(spec)(observed)
+    assert isinstance(refused, Refusal)
+    assert_golden("plan-denied.txt", render_refusal(refused, PLAIN))
+    (found,) = (each for each in audit(spec, Evidence(observed)) if each.code == "access-denied")
+    assert found.fix[1:] == refused.reasons[0].hint[1:] + "."
+
+
 @pytest.mark.parametrize("member", ["infra2", ""])
 async def test_a_corrupt_member_is_not_healthy_and_votes(tmp_path: Path, member: str) -> None:
     """Rule 82: etcd does not always name the member whose data differs."""

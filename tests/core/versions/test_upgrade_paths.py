@@ -230,3 +230,14 @@ def test_each_path_ends_at_the_wanted_version(running: set[Version], wanted: Ver
         at = {hop.target}
     assert at <= {wanted} or not running
     assert len(found) <= 4
+
+
+def test_clients_of_the_gateway_are_named_before_3_6() -> None:
+    """Errors of the JSON gateway have another form from 3.6 on, which older releases of Patroni do not read."""
+    hops = (("3.5.33", "3.6.14"), ("3.6.14", "3.7.1"), ("3.4.45", "3.5.33"))
+    notes = {to: " ".join(hop_notes(first_step(at, to), versions_of(at))) for at, to in hops}
+    assert {to: "Patroni" in note for to, note in notes.items()} == {
+        "3.6.14": True,
+        "3.7.1": False,
+        "3.5.33": False,
+    }

@@ -3,14 +3,18 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session
 from etcdup.core.backups.backups import backup_source
+from etcdup.core.certs.consumer_roles import gateway_clients
 from etcdup.core.certs.exports import ClientFiles, etcdctl_variables
+from etcdup.core.certs.user_access import access_problems
 from etcdup.errors import EXIT_INTERRUPTED, EtcdupError, UsageError
 from etcdup.ops.certs.export import admin_files
+from etcdup.ops.certs.users import read_users
 from etcdup.ops.etcdctl import find_etcdctl, resolve_endpoints
 from etcdup.ops.world.world import World
 
@@ -40,8 +44,28 @@ async def _run_on_members(session: Session, arguments: Sequence[str], names: Seq
             and [each for each in arguments if not each.startswith("-")][:2] == _SINGLE_MEMBER_COMMAND
         ):
             names = [await _choose_member(session, world)]
+        if _is_auth_enable(arguments):
+            await _warn_before_auth(session, world)
         endpoints = await resolve_endpoints(world, names)
         return await _run_process(etcdctl, arguments, ",".join(endpoints), files)
+
+
+def _is_auth_enable(arguments: Sequence[str]) -> bool:
+    words = [each for each in arguments if not each.startswith("-")]
+    return ("auth", "enable") in pairwise(words)
+
+
+async def _warn_before_auth(session: Session, world: World) -> None:
+    """Warn of clients that etcd refuses as soon as its users are enabled."""
+    observed = await session.observe(world)
+    _, roles = await read_users(world, observed)
+    for problem in access_problems(observed.pki, roles):
+        session.terminal.warn(f"{problem.what} {problem.why} {problem.fix}")
+    if gateways := gateway_clients(observed.pki):
+        session.terminal.warn(
+            f"{', '.join(gateways)} use the JSON gateway of etcd, so they need a user and a password in their "
+            "configuration"
+        )
 
 
 async def _choose_member(session: Session, world: World) -> str:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from etcdup.cli.run.cluster_file import read_spec
 from etcdup.cli.run.terminal import Terminal
-from etcdup.core.certs.exports import env_text, kube_apiserver_text, kubeadm_text
+from etcdup.core.certs.client_configs import consumer_text
+from etcdup.core.certs.consumer_roles import KUBE_APISERVER
+from etcdup.core.certs.exports import env_text, kubeadm_text
 from etcdup.errors import EXIT_DONE
 from etcdup.ops.certs.export import admin_files, issue_consumer_files
 from etcdup.ops.pki.open import open_pki
 from etcdup.ops.previous_endpoints import read_previous_endpoints
-
-_FOR_KUBERNETES = {"kubeadm": kubeadm_text, "kube-apiserver": kube_apiserver_text}
 
 
 def print_export(file: Path, kind: str) -> int:
@@ -28,7 +28,12 @@ def print_export(file: Path, kind: str) -> int:
     if kind == "env":
         text = env_text(spec, admin_files(spec, folder, pki), previous)
     else:
-        files = issue_consumer_files(spec, folder, pki, "kube-apiserver", datetime.now(UTC))
-        text = _FOR_KUBERNETES[kind](spec, files, previous)
+        name = KUBE_APISERVER if kind == "kubeadm" else kind
+        files = issue_consumer_files(spec, folder, pki, name, datetime.now(UTC))
+        text = (
+            kubeadm_text(spec, files, previous)
+            if kind == "kubeadm"
+            else consumer_text(kind, spec, files, previous)
+        )
     terminal.print_data(text)
     return EXIT_DONE

@@ -8,6 +8,7 @@ from etcdup.cli.apply.warnings import check_tls_files, print_warnings, restrict_
 from etcdup.cli.run.change import Change, ChangeRun, YesNo, apply_change, confirm_change, make_plan
 from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.certs_view import render_served
+from etcdup.core.certs.consumer_roles import CONSUMER_ROLES, likely_role
 from etcdup.core.certs.renewal import replaces_leaves
 from etcdup.core.host.known_endpoints import served_endpoints
 from etcdup.core.members.endpoints import CONFIRMATION, consumer_names, desired_endpoints
@@ -90,8 +91,10 @@ async def _say_new_endpoints(run: ChangeRun, world: World, before: Observed) -> 
     terminal.say()
     terminal.say(f"now: give clients these endpoints: {spec.endpoints()}")
     terminal.say("  `etcdup export` and `etcdup certs issue NAME` print the configuration of a client")
-    if names := consumer_names(before):
-        terminal.say(f"  etcdup has issued certificates to {', '.join(names)}")
+    for name in consumer_names(before):
+        terminal.say(
+            f"  {name}, to which etcdup has issued a certificate: {CONSUMER_ROLES[likely_role(name)].endpoints}"
+        )
     clients = members_by_client(await observe_connected_clients(world, before))
     for client, members in sorted(clients.items()):
         terminal.say(f"  connected now: {client} to {', '.join(members)}")

@@ -8,7 +8,8 @@ from etcdup.cli.run.cluster_file import read_spec
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.certs_json import archived_consumer_json, consumer_json
 from etcdup.cli.views.text import json_text
-from etcdup.core.certs.client_configs import consumer_text, role_of
+from etcdup.core.certs.client_configs import consumer_text
+from etcdup.core.certs.consumer_roles import KUBE_APISERVER, is_gateway_role, role_of
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EXIT_DONE, UsageError
 from etcdup.ops.certs.consumers import IssuedConsumer, ReplacedCert, export_consumer, issue_consumer
@@ -30,13 +31,13 @@ def issue_certificate(
     )
     request = _read_request(csr) if csr is not None else None
     pki, now = open_pki(spec, folder, ask), datetime.now(UTC)
-    issued = issue_consumer(spec, folder, pki, name, now, csr=request, renew=renew)
+    issued = issue_consumer(spec, folder, pki, name, now, csr=request, renew=renew, consumer_role=role)
     if out is not None:
         issued = replace(issued, files=export_consumer(issued, out.absolute()))
     role = role or role_of(name)
     text = consumer_text(role, spec, issued.files, read_previous_endpoints(spec, folder))
     terminal.print_data(json_text(consumer_json(spec, name, role, issued, text)) if as_json else text)
-    for line in (*_holder_notes(name, issued), *_replaced_notes(spec, name, issued.replaced)):
+    for line in (*_holder_notes(name, role, issued), *_replaced_notes(spec, issued.replaced)):
         terminal.say(f"{terminal.err('yellow', 'note:')} {line}")
     return EXIT_DONE
 
@@ -50,10 +51,12 @@ def forget_consumer(file: Path, name: str, *, as_json: bool) -> int:
     kept = pki.archive_consumer(name)
     if as_json and cert is not None:
         terminal.print_data(json_text(archived_consumer_json(spec, name, kept, cert)))
+    user = cert.common_name if cert else name
+    end = f"enable etcd's `auth` without a user {user}" if user else "enable etcd's `auth`"
     terminal.say(f"{name} is forgotten: its certificate is archived in {spec.tls.dir}/former/clients")
     terminal.say(
         f"{terminal.err('yellow', 'note:')} etcd checks no revocation list, so it accepts this certificate until "
-        f"it expires; to end it now, enable etcd's `auth` without a user {name}, or run `etcdup certs rotate-ca`"
+        f"it expires; to end it now, {end}, or run `etcdup certs rotate-ca`"
     )
     return EXIT_DONE
 
@@ -65,24 +68,40 @@ def _read_request(path: Path) -> bytes:
         raise UsageError(f"--csr: {unusable.message}") from None
 
 
-def _holder_notes(name: str, issued: IssuedConsumer) -> tuple[str, ...]:
-    """Return what the holder of the certificate can do, and until when (rule 20). etcd checks no revocation list."""
-    until = f"{issued.cert.not_after:%Y-%m-%d}"
-    return (
-        "a client with this key can read and write all data. If etcd's `auth` is enabled, it has only the rights of "
-        f"the user {name}",
-        f"it is valid until {until} and cannot be revoked. If the key is compromised, enable `auth` without a user "
-        f"{name}, or run `etcdup certs rotate-ca`",
-    )
+def _holder_notes(name: str, role: str, issued: IssuedConsumer) -> tuple[str, ...]:
+    """Return what the holder of the certificate can do, and until when (rules 20, 118)."""
+    until, user = f"{issued.cert.not_after:%Y-%m-%d}", issued.cert.common_name
+    rights, end = f"it has only the rights of the user {user}", f"enable `auth` without a user {user}"
+    if not user:
+        rights, end = "it needs a user and a password: it has no common name", "enable `auth`"
+    notes = [
+        f"a client with this key can read and write all data. If etcd's `auth` is enabled, {rights}",
+        f"it is valid until {until} and cannot be revoked. If the key is compromised, {end}, or run `etcdup certs "
+        "rotate-ca`",
+    ]
+    if user and is_gateway_role(role):
+        notes.append(
+            f"it has the common name {user}. With `auth` enabled, etcd refuses each request of such a client at its "
+            f"JSON gateway. Before you enable it, run `etcdup certs issue {name} --role {role} --renew` and copy the "
+            "files"
+        )
+    if role == KUBE_APISERVER:
+        notes.append(f"with `auth` enabled, the user {user} needs the role root: otherwise it cannot compact")
+    return tuple(notes)
 
 
-def _replaced_notes(spec: Spec, name: str, replaced: ReplacedCert | None) -> tuple[str, ...]:
+def _replaced_notes(spec: Spec, replaced: ReplacedCert | None) -> tuple[str, ...]:
     if replaced is None:
         return ()
     return (
         f"the previous certificate is in {spec.tls.dir}/former/clients. etcd accepts it too until "
         f"{replaced.cert.not_after:%Y-%m-%d}, because it checks no revocation list. `etcdup certs list` shows it until "
         "then",
-        "if its key may be compromised, run `etcdup certs rotate-ca`. etcd's `auth` alone does not help, because both "
-        f"certificates are the user {name}: issue a certificate with another name, and delete the user {name}",
+        "if its key may be compromised, run `etcdup certs rotate-ca`. etcd's `auth` alone does not help"
+        + (
+            f", because both certificates are the user {user}: issue a certificate with another name, and delete the "
+            f"user {user}"
+            if (user := replaced.cert.common_name)
+            else " if its holder also has the password"
+        ),
     )

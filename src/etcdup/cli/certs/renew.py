@@ -9,6 +9,7 @@ from etcdup.cli.views.certs_view import render_served
 from etcdup.cli.views.health_view import render_health
 from etcdup.cli.views.step_texts import count_text
 from etcdup.cli.views.text import json_text
+from etcdup.core.certs.consumer_roles import due_consumers
 from etcdup.core.certs.renewal import CertsToRenew, certs_to_renew, plan_renewal
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
@@ -45,12 +46,20 @@ async def _replace_due(run: ChangeRun, world: World, *, days: int | None, yes: b
         for note in plan.notes:
             terminal.say(f"{terminal.err('yellow', 'note:')} {note}")
         terminal.say("no certificate is due for renewal")
+        _warn_of_consumers(run, observed, days)
         return {}
     confirm = None if yes else YesNo(f"Renew the certificates of cluster {plan.cluster}?")
     await run_change(run, world, Change(planner, confirm, prove=False), plan, observed)
     terminal.say(f"{count_text(len(plan.steps), 'step')} done")
+    _warn_of_consumers(run, observed, days)
     terminal.say()
     return chosen
+
+
+def _warn_of_consumers(run: ChangeRun, observed: Observed, days: int | None) -> None:
+    """Name the consumers whose certificates are due: their new files have to be copied by the operator."""
+    for line in due_consumers(observed, days):
+        run.terminal.warn(line)
 
 
 async def _prove(run: ChangeRun, world: World, renewed: CertsToRenew, *, as_json: bool) -> None:

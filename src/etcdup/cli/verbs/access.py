@@ -6,6 +6,8 @@ import click
 
 from etcdup.cli.verbs.options import HELP_OPTIONS, file_option
 
+EXPORTS = ("kubeadm", "kube-apiserver", "patroni", "prometheus", "apisix", "env")
+
 
 @click.command(context_settings={**HELP_OPTIONS, "ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="-- ARGS...")
@@ -32,13 +34,14 @@ def ctl(file: Path, endpoint: str | None, arguments: tuple[str, ...]) -> int:
 
 
 @click.command(context_settings=HELP_OPTIONS)
-@click.argument("kind", metavar="KIND", type=click.Choice(["kubeadm", "kube-apiserver", "env"]))
+@click.argument("kind", metavar="KIND", type=click.Choice(EXPORTS))
 @file_option
 def export(file: Path, kind: str) -> int:
     """Print the configuration of a client.
 
-    KIND is kubeadm, kube-apiserver or env (for a shell). For kubeadm and kube-apiserver, a certificate is issued if
-    there is none.
+    KIND is kubeadm, kube-apiserver, patroni, prometheus, apisix or env (for a shell). Except for env, a certificate
+    of that name is issued if there is none. For a consumer with another name, run `etcdup certs issue NAME --role
+    ROLE`.
 
     \b
     Examples:

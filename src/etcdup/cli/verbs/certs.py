@@ -6,7 +6,7 @@ import click
 
 from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, json_option
 
-ROLES = ("kube-apiserver", "patroni", "prometheus", "client")
+ROLES = ("kube-apiserver", "patroni", "prometheus", "apisix", "gateway", "client")
 
 
 @click.group(context_settings=HELP_OPTIONS)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from etcdup.core.certs.ca_rotation import RotationStage, consumers_of_old_ca
+from etcdup.core.certs.consumer_roles import CONSUMER_ROLES, likely_role
 from etcdup.core.observed.model import Client, Observed
 
 # What consumers need before a phase, as the operator confirms it with `--consumers-have`. Each phase has another value.
@@ -23,17 +24,17 @@ def instructions(folder: str, observed: Observed, before: RotationStage, connect
     if before == "sign":
         return [
             f"now: give {folder}/ca.pem to each consumer as its CA file. It contains the old CA and the new CA",
-            "  kube-apiserver: set --etcd-cafile on each control plane host, then restart it; "
-            "patroni: etcd3.cacert; prometheus: ca_file",
+            *(f"  {each.name}: {each.ca_file}" for each in CONSUMER_ROLES.values()),
             "  Clients that trust only the old CA cannot connect after the next phase.",
             *_connected_lines(connected),
         ]
     issue = [
-        f"  etcdup certs issue {name} --out DIR      (or --csr FILE, or `certs forget {name}`)"
+        f"  etcdup certs issue {name} --out DIR      (or --csr FILE, or `certs forget {name}`); "
+        f"{CONSUMER_ROLES[likely_role(name)].cert_file}"
         for name in consumers_of_old_ca(observed.pki)
     ]
     return [
-        "now: give each consumer a certificate of the new CA. Restart consumers that read it only when they start",
+        "now: give each consumer a certificate of the new CA",
         *(issue or ["  each consumer that etcdup has issued a certificate to has one of the new CA"]),
         *_connected_lines(connected),
         "  etcdup cannot observe which certificate a client uses while members accept both CAs. If you copied the "
@@ -60,4 +61,10 @@ def finished_lines(folder: str) -> list[str]:
 def _connected_lines(connected: Connected) -> list[str]:
     if not connected:
         return ["  no client is connected at this moment"]
-    return [f"  connected now: {client} to {', '.join(names)}" for client, names in sorted(connected.items())]
+    shown = [
+        f"  connected now: {client} to {', '.join(names)}" for client, names in sorted(connected.items())
+    ]
+    return [
+        *shown,
+        "  Clients that connect only from time to time, such as Prometheus, can be missing in this list.",
+    ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from etcdup.core.certs.inventory import CertInspection, Link
+from etcdup.core.certs.user_access import UserRoles
 from etcdup.core.observed.model import Observed
 
 # `wrong` must be fixed, `advice` can be an improvement, `untried` could not be checked.
@@ -137,7 +138,10 @@ class MemberLog:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All observations that `check` evaluates. `not_inspected` has the hosts whose inspection failed, and why."""
+    """All observations that `check` evaluates. `not_inspected` has the hosts whose inspection failed, and why.
+
+    `auth` says whether the users of etcd are enabled, and `roles` has the roles of some of them.
+    """
 
     observed: Observed
     inspections: Mapping[str, HostInspection] = field(default_factory=dict)
@@ -147,6 +151,8 @@ class Evidence:
     leaders: tuple[LeaderChanges, ...] = ()
     logs: tuple[MemberLog, ...] = ()
     not_inspected: Mapping[str, str] = field(default_factory=dict)
+    auth: bool = False
+    roles: UserRoles = field(default_factory=dict)
 
 
 def worst_level(findings: tuple[Finding, ...]) -> Level | None:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from etcdup.core.audit.disk import fullness_findings
-from etcdup.core.audit.findings import Evidence, Finding, LeaderChanges, MemberHash, as_sentence
-from etcdup.core.members.limits import describe_followers, limits
+from etcdup.core.audit.findings import Evidence, Finding, LeaderChanges, Level, MemberHash, as_sentence
+from etcdup.core.certs.user_access import gateway_problems, kubernetes_problems
+from etcdup.core.members.limits import AUTH, describe_followers, limits
 from etcdup.core.members.member_list import member_list_differences
 from etcdup.core.observed.model import MemberSilent
 from etcdup.core.spec.model import Spec
@@ -20,6 +21,7 @@ _RUN_AGAIN_HINT = "Run `etcdup check` again. A compaction or a member behind the
 def members_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     yield from _member_findings(spec, evidence)
     yield from fullness_findings(spec, evidence)
+    yield from _access_findings(evidence)
     yield from _hash_findings(spec, evidence)
     yield from _leader_findings(evidence)
     yield from _log_findings(evidence)
@@ -48,10 +50,13 @@ def _member_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             yield Finding("wrong", name, f"{name} reports no leader.", why, fix, (11,), code="no-leader")
     for limit in limits(spec, observed):
         what = f"{describe_followers(spec, observed)}; {limit.what}: {limit.why}."
-        why = (
-            "The quorum is not lost. Reads work, and the cluster refuses writes until the alarm is disarmed."
-        )
-        yield Finding("wrong", "", what, why, as_sentence(limit.hint), (70, 82), code="alarm-raised")
+        fix = as_sentence(limit.hint)
+        if limit.kind == AUTH:
+            why = "The quorum is not lost. etcdup cannot change members or take backups."
+            yield Finding("wrong", "", what, why, fix, (118,), code="access-denied")
+        else:
+            why = "The quorum is not lost. The cluster refuses writes until the alarm is disarmed."
+            yield Finding("wrong", "", what, why, fix, (70, 82), code="alarm-raised")
     for line in member_list_differences(spec, observed):
         why = "The member list of etcd differs from cluster.yaml."
         yield Finding(
@@ -63,6 +68,16 @@ def _member_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             (107,),
             code="members-differ-from-file",
         )
+
+
+def _access_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Report clients that do not work with the users of etcd. While these are not enabled, some are advice."""
+    pki, roles = evidence.observed.pki, evidence.roles
+    level: Level = "wrong" if evidence.auth else "advice"
+    for each in gateway_problems(pki):
+        yield Finding(level, "", each.what, each.why, each.fix, (118,), code="gateway-certificate-with-name")
+    for each in kubernetes_problems(pki, roles) if evidence.auth else ():
+        yield Finding("wrong", "", each.what, each.why, each.fix, (118,), code="kube-apiserver-without-root")
 
 
 def is_comparable(hashes: Sequence[MemberHash]) -> bool:

@@ -14,6 +14,7 @@ from etcdup.core.certs.trust import refuse_other_ca
 from etcdup.core.host.content import CertContent
 from etcdup.core.host.drift import file_changes
 from etcdup.core.host.files import desired_files
+from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum import start_step
 from etcdup.core.members.superseded import superseded_hosts
 from etcdup.core.observed.model import HostSeen, Observed
@@ -43,7 +44,7 @@ def certs_to_renew(spec: Spec, observed: Observed, days: int | None) -> CertsToR
 
 def plan_renewal(spec: Spec, observed: Observed, chosen: CertsToRenew) -> Plan | Refusal:
     """Return the steps that are left to renew `chosen`. Certificates that were issued since then are left out."""
-    if reasons := refuse_leaf_issue(spec, observed):
+    if reasons := refuse_without_access(observed) or refuse_leaf_issue(spec, observed):
         return Refusal(spec.name, reasons)
     past = superseded_hosts(spec, observed)
     starting = [

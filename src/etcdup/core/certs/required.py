@@ -39,9 +39,13 @@ def desired_certs(spec: Spec) -> tuple[DesiredCert, ...]:
     return (*members, DesiredCert("admin", ADMIN_USER))
 
 
-def desired_consumer_cert(name: str) -> DesiredCert:
-    """Return the certificate of a consumer of the cluster, such as kube-apiserver."""
-    return DesiredCert(f"client/{name}", name)
+def desired_consumer_cert(name: str, *, gateway: bool = False) -> DesiredCert:
+    """Return the certificate of a consumer of the cluster, such as kube-apiserver.
+
+    That of a client of the JSON gateway has no common name. It has no alternative name either: etcd compares these with
+    the address of the client (rule 18).
+    """
+    return DesiredCert(f"client/{name}", "" if gateway else name)
 
 
 def _member_certs(spec: Spec, host: HostSpec) -> tuple[DesiredCert, ...]:
@@ -81,7 +85,7 @@ def why_due(
         return "there is no CA yet"
     if seen is None:
         return "it does not exist yet"
-    return _why_unfit(wanted, seen, authority) or _why_ageing(seen, now)
+    return _why_unfit(wanted, seen, authority) or why_ageing(seen, now)
 
 
 def _why_unfit(wanted: DesiredCert, seen: CertSeen, authority: CertSeen) -> str | None:
@@ -89,7 +93,7 @@ def _why_unfit(wanted: DesiredCert, seen: CertSeen, authority: CertSeen) -> str 
         return "its key is missing or does not match"
     if seen.issuer_key != authority.key:
         return "it was signed by another CA"
-    if seen.common_name != wanted.common_name:
+    if seen.common_name not in _accepted_names(wanted):
         return f"its common name is `{seen.common_name}`, not `{wanted.common_name}`"
     if missing := [n for n in (*wanted.addresses, *wanted.dns_names) if not _is_named(n, seen)]:
         return f"it does not contain {', '.join(missing)}"
@@ -98,7 +102,14 @@ def _why_unfit(wanted: DesiredCert, seen: CertSeen, authority: CertSeen) -> str 
     return None
 
 
-def _why_ageing(seen: CertSeen, now: datetime) -> str | None:
+def _accepted_names(wanted: DesiredCert) -> tuple[str, ...]:
+    """Return the common names that need no new certificate. A consumer keeps its form until it is renewed."""
+    kind, _, name = wanted.role.partition("/")
+    return (wanted.common_name, name, "") if kind == "client" else (wanted.common_name,)
+
+
+def why_ageing(seen: CertSeen, now: datetime) -> str | None:
+    """Return why a certificate is due because of its validity, or None."""
     if now >= seen.not_after:
         return f"it expired on {_day(seen.not_after)}"
     if now < seen.not_before:
@@ -244,13 +255,13 @@ def _needed_names(host: HostSpec, role: str) -> list[str]:
 
 def validity_faults(cert: CertSeen, now: datetime, *, soon: timedelta = EXPIRES_SOON) -> list[Fault]:
     """Return the faults of the validity: not valid yet, expired, or a warning if it expires soon."""
-    whose = f"contains the certificate of `{cert.common_name}`, which"
+    whose = f"contains the certificate of `{cert.common_name}`, which" if cert.common_name else ""
     if now < cert.not_before:
         hint = "check the clock of this machine, and the clock of the machine that issued it"
-        return [Fault(cert.path, f"{whose} is not valid before {_day(cert.not_before)}", hint)]
+        return [Fault(cert.path, f"{whose} is not valid before {_day(cert.not_before)}".strip(), hint)]
     if now >= cert.not_after:
-        return [Fault(cert.path, f"{whose} expired on {_day(cert.not_after)}", "issue it again")]
+        return [Fault(cert.path, f"{whose} expired on {_day(cert.not_after)}".strip(), "issue it again")]
     if cert.not_after - now < soon:
-        message = f"{whose} expires on {_day(cert.not_after)}"
+        message = f"{whose} expires on {_day(cert.not_after)}".strip()
         return [Fault(cert.path, message, "issue it again", is_warning=True)]
     return []

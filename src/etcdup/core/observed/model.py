@@ -352,6 +352,7 @@ class Observed:
 
     Each host and member of the Spec has an entry, and so has each further member of the cluster. `leaving` has the
     hosts of those further members. `auth` says whether etcd's user authentication is enabled; None means not known.
+    `denied` is why etcd refuses etcdup what only an administrator may do, in the words of etcd; empty if it does not.
     `rejected_clients` maps a member to the addresses of clients that it rejected recently, because the old CA signed
     their certificates. `clients` are the clients that are connected to each member, and `proved_clients` those that
     this run saw on a member without the old CA. All three are read only while a rotation drops the old CA; `clients`
@@ -366,6 +367,7 @@ class Observed:
     leaving: Mapping[str, HostSpec] = field(default_factory=dict)
     snapshots: tuple[SnapshotSeen, ...] = ()
     auth: bool | None = None
+    denied: str = ""
     rejected_clients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     clients: Mapping[str, tuple[Client, ...]] = field(default_factory=dict)
     proved_clients: frozenset[Client] = frozenset()

@@ -11,6 +11,7 @@ from etcdup.core.certs.trust import refuse_ca_swap, refuse_other_ca
 from etcdup.core.host.drift import host_steps
 from etcdup.core.host.obtain_binaries import with_obtain_steps
 from etcdup.core.members.bootstrap import cluster_phase, refuse_form, refuse_prepare, seal_step
+from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum import describe_quorum, healthy
 from etcdup.core.members.superseded import (
     clear_superseded_steps,
@@ -41,6 +42,8 @@ def plan(spec: Spec, observed: Observed, fresh_token: str) -> Plan | Refusal:
     if split := refuse_two_clusters(spec, observed):
         return Refusal(spec.name, split)
     phase = cluster_phase(spec, observed, fresh_token)
+    if denied := refuse_without_access(observed):
+        return Refusal(spec.name, denied)
     reasons = _refuse_any_plan(spec, observed)
     reasons += refuse_form(spec, observed) if phase.name != "formed" else ()
     if reasons:

@@ -11,6 +11,7 @@ from etcdup.core.certs.ca_rotation import (
     refuse_rotate_ca,
     rotation_stage,
 )
+from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.observed.model import Observed, PkiSeen
 from etcdup.core.plan.plan import Plan, Refusal, Refused
@@ -38,6 +39,8 @@ def plan_ca_rotation(spec: Spec, observed: Observed, token: str, stage: Rotation
 
     Once the PKI has made the change of this phase, these are the steps of an ordinary apply.
     """
+    if denied := refuse_without_access(observed):
+        return Refusal(spec.name, denied)
     left = plan(spec, observed, token)
     if stage == "keep" and not is_stage_done(stage, observed.pki):
         return _plan_keep_old(spec, observed, token)

@@ -16,6 +16,7 @@ from etcdup.core.host.drift import binaries_steps, preparation_steps, settings_s
 from etcdup.core.host.obtain_binaries import with_obtain_steps
 from etcdup.core.host.startup_fence import former_tokens
 from etcdup.core.members.bootstrap import refuse_join, refuse_prepare
+from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import HostSeen, Marker, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
@@ -58,6 +59,12 @@ def was_restored(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool
     return len(same) == spec.size and len({marker.token for marker in same}) == 1
 
 
+def _refuse_denied(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Refuse to begin a restore that etcd would stop at its end. One that has begun is finished."""
+    begun = any(marker.is_being_restored for marker in _markers(spec, observed))
+    return () if begun else refuse_without_access(observed)
+
+
 def plan_restore(
     spec: Spec,
     observed: Observed,
@@ -74,7 +81,7 @@ def plan_restore(
     whose data is copied before other data replaces it.
     """
     notes = _notes(snapshot)
-    if reasons := against + _refuse_restore(spec, observed, snapshot, token):
+    if reasons := against + _refuse_denied(spec, observed) + _refuse_restore(spec, observed, snapshot, token):
         return Refusal(spec.name, reasons, notes)
     stages = {host.name: _stage(observed.reachable()[host.name], token) for host in spec.hosts}
     if set(stages.values()) == {"done"}:

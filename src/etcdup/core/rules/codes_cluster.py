@@ -127,6 +127,31 @@ CLUSTER_CODES = (
         (70, 82),
     ),
     Code(
+        "access-denied",
+        "etcd refuses etcdup",
+        "The users of etcd are enabled, and the client certificate of etcdup is for no user with the role root.",
+        "etcdup cannot change members, take backups or prove a write. The quorum is not lost.",
+        "Add the user and grant it the role root, with the commands in the finding. "
+        "Or run `etcdup ctl -- --user root auth disable`.",
+        (118,),
+    ),
+    Code(
+        "gateway-certificate-with-name",
+        "A client of the JSON gateway has a certificate with a common name",
+        "etcdup issued the certificate of this Patroni or APISIX before it left out the common name.",
+        "With the users of etcd enabled, etcd refuses each request of this client, with a password too.",
+        "Run `etcdup certs issue NAME --renew`, copy the files to the hosts of NAME, and set a user and a password.",
+        (118,),
+    ),
+    Code(
+        "kube-apiserver-without-root",
+        "kube-apiserver cannot compact",
+        "The users of etcd are enabled, and the user of kube-apiserver has no role root.",
+        "etcd permits a compaction only with this role. Without compactions the database grows until NOSPACE.",
+        "Run `etcdup ctl -- user grant-role kube-apiserver root`.",
+        (118,),
+    ),
+    Code(
         "members-differ-from-file",
         "The member list differs from cluster.yaml",
         "A member is missing, unknown, not started, a learner, or has another URL than in cluster.yaml.",

@@ -106,4 +106,15 @@ HARDENING = (
         "A misspelt variable, or one of a removed flag, has no effect.",
         f"{CODE}pkg/flags/flag.go; {TESTED} 3.6.14, 3.7.1",
     ),
+    Rule(
+        118,
+        "Prepare each client before you enable the users of etcd",
+        "The common name of a client certificate is a user of etcd, which needs its roles before `auth enable`. "
+        "kube-apiserver and etcdup need the role root. "
+        "A client of the JSON gateway, such as Patroni or APISIX, needs a certificate without a common name, and a "
+        "password.",
+        "etcd answers each request to its gateway with 400 if the certificate has a common name. "
+        "It permits compactions, changes of members and snapshots only with the role root.",
+        f"{CODE}server/embed/serve.go; {TESTED} 3.4.23, 3.5.33, 3.6.14, 3.7.1",
+    ),
 )

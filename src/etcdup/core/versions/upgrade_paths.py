@@ -133,10 +133,17 @@ def next_minor_needs_raft_snapshot(series: Series) -> bool:
     return series in _UP and _UP[series].v2log
 
 
+_GATEWAY_NOTE = (
+    "from 3.6 on, errors of the JSON gateway have another form: Patroni needs release 4.1.5 or later. Older releases "
+    "do not recognise a lost lock or a wrong password"
+)
+
+
 def hop_notes(hop: VersionHop, running: Collection[Version]) -> tuple[str, ...]:
     """Return facts that the operator must know before the hop, and that no step can change."""
     if hop.kind == "upgrade":
-        return (_way_back_note(hop, min(running)),)
+        gateway = (_GATEWAY_NOTE,) if hop.target.series == (3, 6) else ()
+        return (_way_back_note(hop, min(running)), *gateway)
     if hop.kind == "patch" and max(running) >= _CLEANS_MEMBERS > hop.target >= (3, 5, 0):
         return (
             f"{hop.target} is older than {_CLEANS_MEMBERS}, which corrects the records of removed members in the data. "

@@ -21,6 +21,7 @@ from etcdup.errors import EtcdupError, RemoteError
 from etcdup.ops.audit.metrics import read_leader_changes
 from etcdup.ops.certs.links import probe_links
 from etcdup.ops.certs.survey import inspect_served_certs
+from etcdup.ops.certs.users import read_users
 from etcdup.ops.world.log_files import read_log_file
 from etcdup.ops.world.world import World
 
@@ -36,12 +37,13 @@ async def gather_evidence(
 
     `client` is the certificate for TLS handshakes with client ports. `disk` runs the disk test.
     """
-    (inspected, leaders), served, links, hashes, logs = await asyncio.gather(
+    (inspected, leaders), served, links, hashes, logs, (auth, roles) = await asyncio.gather(
         _inspect_hosts(world, observed, client, disk=disk),
         _inspect_served(world, observed, client),
         _probe_links(world, observed),
         read_hashes(world, observed),
         _read_logs(world, observed),
+        read_users(world, observed),
     )
     return Evidence(
         observed=observed,
@@ -51,6 +53,8 @@ async def gather_evidence(
         hashes=hashes,
         leaders=leaders,
         logs=logs,
+        auth=auth,
+        roles=roles,
         not_inspected={name: why for name, why in inspected.items() if isinstance(why, str)},
     )
 

@@ -37,7 +37,15 @@ class IssuedConsumer:
 
 
 def issue_consumer(
-    spec: Spec, folder: Path, pki: Pki, name: str, now: datetime, *, csr: bytes | None, renew: bool
+    spec: Spec,
+    folder: Path,
+    pki: Pki,
+    name: str,
+    now: datetime,
+    *,
+    csr: bytes | None,
+    renew: bool,
+    consumer_role: str | None = None,
 ) -> IssuedConsumer:
     """Return the consumer's certificate. It is issued again if it is due or `renew` is set.
 
@@ -53,9 +61,9 @@ def issue_consumer(
     role = f"client/{name}"
     before = pki.observe().certs.get(role) if spec.tls.mode == "managed" else None
     if csr is None:
-        pki.issue_consumer(name, now, renew=renew)
+        pki.issue_consumer(name, now, renew=renew, role=consumer_role)
     else:
-        pki.sign_consumer(name, csr, now)
+        pki.sign_consumer(name, csr, now, role=consumer_role)
     files = client_files(spec, folder, name)
     if csr is not None:
         files = replace(files, key=KEY_OF_REQUEST)

@@ -12,7 +12,7 @@ again. The CA certificate is then made for the existing CA key. No code path cre
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -20,6 +20,7 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
+from etcdup.core.certs.consumer_roles import is_gateway_client
 from etcdup.core.certs.required import (
     DesiredCert,
     Fault,
@@ -109,7 +110,9 @@ class Managed(Pki):
         )
 
     def issue(self, roles: Iterable[str], now: datetime) -> None:
-        wanted = [self._desired_cert(role) for role in roles]
+        self._issue_all([self._desired_cert(role) for role in roles], now)
+
+    def _issue_all(self, wanted: Sequence[DesiredCert], now: datetime) -> None:
         with folder_lock(self._root):
             for folder in (self._root, self._root / "clients", *self._root.glob("members/*")):
                 remove_partial_files(folder, "*.pem")
@@ -123,8 +126,10 @@ class Managed(Pki):
                 kept = self._key_to_keep(each.role, seen)
                 self._issue(with_previous_addresses(each, seen.certs.get(each.role)), kept, authority, now)
 
-    def issue_consumer(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
-        wanted = self._desired_cert(f"client/{name}")
+    def issue_consumer(
+        self, name: str, now: datetime, *, renew: bool = False, role: str | None = None
+    ) -> tuple[bytes, bytes]:
+        wanted = self._desired_cert(f"client/{name}", role)
         if self._cert(wanted.role).exists() and not self._key(wanted.role).exists():
             hint = f"make a new request where the key is, then run `etcdup certs issue {name} --csr FILE`"
             raise PkiError(
@@ -132,11 +137,11 @@ class Managed(Pki):
             )
         seen = self.observe()
         if renew or why_due(wanted, seen.certs.get(wanted.role), seen.ca, now):
-            self.issue((wanted.role,), now)
+            self._issue_all((wanted,), now)
         return self.pair(wanted.role)
 
-    def sign_consumer(self, name: str, csr: bytes, now: datetime) -> bytes:
-        wanted = self._desired_cert(f"client/{name}")
+    def sign_consumer(self, name: str, csr: bytes, now: datetime, *, role: str | None = None) -> bytes:
+        wanted = self._desired_cert(f"client/{name}", role)
         if self._key(wanted.role).exists():
             hint = f"use another name for the consumer, or move {self._key(wanted.role)} to another folder"
             raise PkiError(
@@ -236,14 +241,21 @@ class Managed(Pki):
         names = [path.stem for path in clients if not path.stem.endswith("-key") and path.stem != "admin"]
         return list(dict.fromkeys([*self._specified, *former, *(f"client/{name}" for name in names)]))
 
-    def _desired_cert(self, role: str) -> DesiredCert:
+    def _desired_cert(self, role: str, consumer: str | None = None) -> DesiredCert:
+        """Return the certificate of this role. `consumer` is the role of a consumer, if the operator named one."""
         if role in self._specified:
             return self._specified[role]
         kind, _, name = role.partition("/")
         if kind != "client" or not _CONSUMER_NAME.fullmatch(name):
             hint = "use a-z, 0-9, `-`, `.` for the name of a consumer; it is not `admin` and does not end in `-key`"
             raise PkiError(f"there is no certificate `{role}` in this cluster", hint=hint)
-        return desired_consumer_cert(name)
+        seen = self._observe_cert(role)
+        return desired_consumer_cert(name, gateway=is_gateway_client(name, consumer, seen))
+
+    def _observe_cert(self, role: str) -> CertSeen | None:
+        pem = read_if_exists(self._ca)
+        pair = self._observe_pair(role, Pem.parse(self._ca, pem)) if pem else None
+        return pair[0] if pair else None
 
     def _cert(self, role: str) -> Path:
         kind, _, name = role.partition("/")

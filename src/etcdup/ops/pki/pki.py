@@ -34,14 +34,17 @@ class Pki(ABC):
         """
 
     @abstractmethod
-    def issue_consumer(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
+    def issue_consumer(
+        self, name: str, now: datetime, *, renew: bool = False, role: str | None = None
+    ) -> tuple[bytes, bytes]:
         """Return certificate and key of a consumer. They are issued if they are missing or due, or if `renew` is set.
 
+        `role` is one of CONSUMER_ROLES. A new certificate of a client of the JSON gateway has no common name.
         A pair that is replaced is in `archived_consumers` from then on.
         """
 
     @abstractmethod
-    def sign_consumer(self, name: str, csr: bytes, now: datetime) -> bytes:
+    def sign_consumer(self, name: str, csr: bytes, now: datetime, *, role: str | None = None) -> bytes:
         """Return a new certificate for a consumer that keeps its key. The PKI stores the certificate without a key."""
 
     @abstractmethod

@@ -103,12 +103,14 @@ class Provided(Pki):
         del now
         raise self._unsupported(", ".join(roles))
 
-    def issue_consumer(self, name: str, now: datetime, *, renew: bool = False) -> tuple[bytes, bytes]:
-        del now, renew
+    def issue_consumer(
+        self, name: str, now: datetime, *, renew: bool = False, role: str | None = None
+    ) -> tuple[bytes, bytes]:
+        del now, renew, role
         raise self._unsupported(f"client/{name}")
 
-    def sign_consumer(self, name: str, csr: bytes, now: datetime) -> bytes:
-        del csr, now
+    def sign_consumer(self, name: str, csr: bytes, now: datetime, *, role: str | None = None) -> bytes:
+        del csr, now, role
         raise self._unsupported(f"client/{name}")
 
     def pair(self, role: str) -> tuple[bytes, bytes]:

@@ -95,8 +95,9 @@ def _builder(subject: x509.Name, key: Holder, now: datetime) -> x509.Certificate
 
 
 def _subject(cluster: str, name: str) -> x509.Name:
+    """Return the subject. Without a name it has no common name, and etcd takes it for no user."""
     organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, cluster)
-    return x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return x509.Name([organization, *([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])])
 
 
 def _digest(key: PrivateKey) -> hashes.SHA256 | None:

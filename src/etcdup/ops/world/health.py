@@ -1,14 +1,22 @@
 """Prove the health of members by a write and a linearizable read through each of them (rule 11).
 
-During an alarm etcd refuses writes. A linearizable read alone then proves that a member is part of a quorum.
+During an alarm etcd refuses writes, and without a user it refuses all requests for keys. A linearizable read alone
+then proves that a member is part of a quorum.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from etcdup.core.members.limits import describe_followers, limits, member_limit, refused_writes
+from etcdup.core.members.limits import (
+    describe_followers,
+    limits,
+    member_limit,
+    refused_access,
+    refused_writes,
+)
 from etcdup.core.members.member_list import host_of, voter_names
 from etcdup.core.members.quorum import quorum_of
 from etcdup.core.members.space import NOSPACE
@@ -17,7 +25,7 @@ from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import EtcdClient
-from etcdup.remote.etcd.errors import NoSpace
+from etcdup.remote.etcd.errors import AuthRequired, NoSpace
 
 PROOF_TIMEOUT_S = 5.0
 
@@ -28,7 +36,8 @@ MemberCheck = Callable[[Observed, MemberSeen], str]
 class Health:
     """The result of one member's health proof. `why` is empty if and only if the member is healthy.
 
-    `limited`: a linearizable read through the member succeeded, and etcd refuses writes because of an alarm.
+    `limited`: a linearizable read through the member succeeded, and etcd refuses writes because of an alarm, or all
+    requests of etcdup because its users are enabled.
     """
 
     name: str
@@ -106,7 +115,10 @@ async def _prove_through(client: EtcdClient, limit: str, now: float, timeout_s: 
             return ""
         except NoSpace:
             limit = refused_writes(NOSPACE)
-    await client.get(key, timeout_s=timeout_s)
+        except AuthRequired as refused:
+            limit = refused_access(refused.message.removeprefix(f"{client.name}: "))
+    with suppress(AuthRequired):  # etcd answers so only after a quorum has confirmed the read.
+        await client.get(key, timeout_s=timeout_s)
     return limit
 
 

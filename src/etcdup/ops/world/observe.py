@@ -43,7 +43,8 @@ async def observe(world: World) -> Observed:
     MemberSilent.
     """
     found = await _observe_all_hosts(world)
-    found = replace(explain_superseded(world.spec, found), auth=await _observe_auth(world, found))
+    auth, denied = await asyncio.gather(_observe_auth(world, found), _observe_access(world, found))
+    found = replace(explain_superseded(world.spec, found), auth=auth, denied=denied)
     return await observe_clients(world, found)
 
 
@@ -92,6 +93,22 @@ async def _observe_auth(world: World, found: Observed) -> bool | None:
         return await client.is_auth_enabled(timeout_s=STATUS_TIMEOUT_S)
     except EtcdupError:
         return None
+
+
+async def _observe_access(world: World, found: Observed) -> str:
+    """Return why etcd refuses etcdup the rights of an administrator, or an empty text.
+
+    If the users of etcd are enabled, the status of a member and the member list are still readable without a user.
+    """
+    names = [name for name, seen in found.answering().items() if not seen.is_learner]
+    return next(filter(None, await asyncio.gather(*(_refused_access(world, name) for name in names))), "")
+
+
+async def _refused_access(world: World, name: str) -> str:
+    try:
+        return await (await world.etcd(name)).refused_access(timeout_s=STATUS_TIMEOUT_S)
+    except EtcdupError:
+        return ""
 
 
 async def observe_members(world: World, before: Observed) -> Observed:

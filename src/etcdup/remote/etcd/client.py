@@ -114,6 +114,18 @@ class EtcdClient(Protocol):
         """Return the cluster version. `version` is the minor to downgrade to, for example 3.5; empty for `cancel`."""
         ...
 
+    async def refused_access(self, *, timeout_s: float) -> str:
+        """Return why etcd refuses this client what only an administrator may do, in the words of etcd.
+
+        Return an empty text if etcd permits it: its users are not enabled, or the user of this client has the role
+        root. It needs no quorum. Without an answer, the result is an empty text too.
+        """
+        ...
+
+    async def user_roles(self, name: str, *, timeout_s: float) -> tuple[str, ...] | None:
+        """Return the roles of a user of etcd, or None if there is no such user."""
+        ...
+
     async def is_auth_enabled(self, *, timeout_s: float) -> bool:
         """Return whether the authentication of etcd is enabled."""
         ...

@@ -100,10 +100,13 @@ _BY_TEXT: tuple[tuple[str, type[EtcdRpcError]], ...] = (
     ("etcdserver: mvcc: database space exceeded", NoSpace),
     ("etcdserver: rpc not supported for learner", LearnerUnsupported),
     ("etcdserver: user name is empty", AuthRequired),
+    ("etcdserver: user name not found", AuthRequired),
     ("etcdserver: authentication failed", AuthRequired),
+    ("auth: ", AuthRequired),  # 3.4 and 3.5 do not translate these: user not found, permission denied.
     ("etcdserver: server stopped", EtcdUnavailable),
 )
 
+_ACCESS_HINT = "the users of etcd are enabled: run `etcdup status`, which shows the commands that help"
 _OWN_CERTIFICATE_HINT = "run `etcdup certs list`: it shows which certificate or key is wrong"
 
 
@@ -197,7 +200,7 @@ def translate(member: str, code: str, details: str, timeout_s: float) -> EtcdRpc
     """Return the error for the gRPC status of a failed call. Each code, with any text, has an error."""
     for text, kind in _BY_TEXT:
         if details.startswith(text):
-            return kind(member, details)
+            return kind(member, details, hint=_ACCESS_HINT if kind is AuthRequired else "")
     kind = BY_CODE.get(code, EtcdInternalError)
     if kind is EtcdTimeout:
         return EtcdTimeout(member, f"no answer within {timeout_s:g} s", detail=details)
@@ -208,7 +211,7 @@ def translate(member: str, code: str, details: str, timeout_s: float) -> EtcdRpc
             if details.startswith("etcdserver: ")
             else _connection_lost(member, details)
         )
-    return kind(member, details or code)
+    return kind(member, details or code, hint=_ACCESS_HINT if kind is AuthRequired else "")
 
 
 def _connection_lost(member: str, details: str) -> EtcdUnavailable:

@@ -57,6 +57,7 @@ _SNAPSHOT_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 4 << 20),
 )
+_NO_REVISION = 1 << 62
 # An alarm in the errors of a Status. It may have no member (rule 82). 3.7 writes one or two spaces.
 _ALARM = re.compile(r"(?:memberID:(\d+)\s+)?alarm:(\w+)")
 
@@ -243,6 +244,26 @@ class Etcd:
         kinds = pb.DowngradeRequest.DowngradeAction
         request = pb.DowngradeRequest(action=kinds.Value(action.upper()), version=version)
         return (await self._call(self._maintenance.Downgrade, request, timeout_s)).version
+
+    async def refused_access(self, *, timeout_s: float) -> str:
+        """Request the hash at a revision that does not exist: etcd checks the role root first, and computes nothing."""
+        try:
+            await self._call(self._maintenance.HashKV, pb.HashKVRequest(revision=_NO_REVISION), timeout_s)
+        except AuthRequired as refused:
+            return refused.message.removeprefix(f"{self.name}: ")
+        except EtcdRpcError:
+            return ""
+        return ""
+
+    async def user_roles(self, name: str, *, timeout_s: float) -> tuple[str, ...] | None:
+        try:
+            return tuple(
+                (await self._call(self._auth.UserGet, pb.AuthUserGetRequest(name=name), timeout_s)).roles
+            )
+        except AuthRequired as refused:
+            if "user name not found" not in refused.message:
+                raise
+            return None
 
     async def is_auth_enabled(self, *, timeout_s: float) -> bool:
         """Try a login without a user name, which each version refuses: 3.4 has no AuthStatus."""

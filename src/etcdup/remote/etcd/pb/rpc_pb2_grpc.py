@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from etcdup.remote.etcd.pb import rpc_pb2 as etcdup_dot_remote_dot_pb_dot_rpc__pb2
+from etcdup.remote.etcd.pb import rpc_pb2 as etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2
 
 GRPC_GENERATED_VERSION = '1.71.0'
 GRPC_VERSION = grpc.__version__
@@ -36,28 +36,28 @@ class KVStub(object):
         """
         self.Range = channel.unary_unary(
                 '/etcdserverpb.KV/Range',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.RangeRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.RangeResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.RangeRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.RangeResponse.FromString,
                 _registered_method=True)
         self.Put = channel.unary_unary(
                 '/etcdserverpb.KV/Put',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.PutRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.PutResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.PutRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.PutResponse.FromString,
                 _registered_method=True)
         self.DeleteRange = channel.unary_unary(
                 '/etcdserverpb.KV/DeleteRange',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DeleteRangeRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DeleteRangeResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DeleteRangeRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DeleteRangeResponse.FromString,
                 _registered_method=True)
         self.Txn = channel.unary_unary(
                 '/etcdserverpb.KV/Txn',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.TxnRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.TxnResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.TxnRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.TxnResponse.FromString,
                 _registered_method=True)
         self.Compact = channel.unary_unary(
                 '/etcdserverpb.KV/Compact',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.CompactionRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.CompactionResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.CompactionRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.CompactionResponse.FromString,
                 _registered_method=True)
 
 
@@ -99,28 +99,28 @@ def add_KVServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Range': grpc.unary_unary_rpc_method_handler(
                     servicer.Range,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.RangeRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.RangeResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.RangeRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.RangeResponse.SerializeToString,
             ),
             'Put': grpc.unary_unary_rpc_method_handler(
                     servicer.Put,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.PutRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.PutResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.PutRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.PutResponse.SerializeToString,
             ),
             'DeleteRange': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRange,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DeleteRangeRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DeleteRangeResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DeleteRangeRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DeleteRangeResponse.SerializeToString,
             ),
             'Txn': grpc.unary_unary_rpc_method_handler(
                     servicer.Txn,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.TxnRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.TxnResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.TxnRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.TxnResponse.SerializeToString,
             ),
             'Compact': grpc.unary_unary_rpc_method_handler(
                     servicer.Compact,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.CompactionRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.CompactionResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.CompactionRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.CompactionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -148,8 +148,8 @@ class KV(object):
             request,
             target,
             '/etcdserverpb.KV/Range',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.RangeRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.RangeResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.RangeRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.RangeResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -175,8 +175,8 @@ class KV(object):
             request,
             target,
             '/etcdserverpb.KV/Put',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.PutRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.PutResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.PutRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.PutResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -202,8 +202,8 @@ class KV(object):
             request,
             target,
             '/etcdserverpb.KV/DeleteRange',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.DeleteRangeRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.DeleteRangeResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DeleteRangeRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DeleteRangeResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -229,8 +229,8 @@ class KV(object):
             request,
             target,
             '/etcdserverpb.KV/Txn',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.TxnRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.TxnResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.TxnRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.TxnResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -256,8 +256,8 @@ class KV(object):
             request,
             target,
             '/etcdserverpb.KV/Compact',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.CompactionRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.CompactionResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.CompactionRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.CompactionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -280,8 +280,8 @@ class WatchStub(object):
         """
         self.Watch = channel.stream_stream(
                 '/etcdserverpb.Watch/Watch',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.WatchRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.WatchResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.WatchRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.WatchResponse.FromString,
                 _registered_method=True)
 
 
@@ -299,8 +299,8 @@ def add_WatchServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Watch': grpc.stream_stream_rpc_method_handler(
                     servicer.Watch,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.WatchRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.WatchResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.WatchRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.WatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -328,8 +328,8 @@ class Watch(object):
             request_iterator,
             target,
             '/etcdserverpb.Watch/Watch',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.WatchRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.WatchResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.WatchRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -352,13 +352,13 @@ class LeaseStub(object):
         """
         self.LeaseGrant = channel.unary_unary(
                 '/etcdserverpb.Lease/LeaseGrant',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseGrantRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseGrantResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseGrantRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseGrantResponse.FromString,
                 _registered_method=True)
         self.LeaseRevoke = channel.unary_unary(
                 '/etcdserverpb.Lease/LeaseRevoke',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseRevokeRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseRevokeResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeResponse.FromString,
                 _registered_method=True)
 
 
@@ -382,13 +382,13 @@ def add_LeaseServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'LeaseGrant': grpc.unary_unary_rpc_method_handler(
                     servicer.LeaseGrant,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseGrantRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseGrantResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseGrantRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseGrantResponse.SerializeToString,
             ),
             'LeaseRevoke': grpc.unary_unary_rpc_method_handler(
                     servicer.LeaseRevoke,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseRevokeRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseRevokeResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -416,8 +416,8 @@ class Lease(object):
             request,
             target,
             '/etcdserverpb.Lease/LeaseGrant',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseGrantRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseGrantResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseGrantRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseGrantResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -443,8 +443,8 @@ class Lease(object):
             request,
             target,
             '/etcdserverpb.Lease/LeaseRevoke',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseRevokeRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.LeaseRevokeResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -467,28 +467,28 @@ class ClusterStub(object):
         """
         self.MemberAdd = channel.unary_unary(
                 '/etcdserverpb.Cluster/MemberAdd',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberAddRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberAddResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberAddRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberAddResponse.FromString,
                 _registered_method=True)
         self.MemberRemove = channel.unary_unary(
                 '/etcdserverpb.Cluster/MemberRemove',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberRemoveRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberRemoveResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberRemoveRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberRemoveResponse.FromString,
                 _registered_method=True)
         self.MemberUpdate = channel.unary_unary(
                 '/etcdserverpb.Cluster/MemberUpdate',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberUpdateRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberUpdateResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberUpdateRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberUpdateResponse.FromString,
                 _registered_method=True)
         self.MemberList = channel.unary_unary(
                 '/etcdserverpb.Cluster/MemberList',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberListRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberListResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberListRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberListResponse.FromString,
                 _registered_method=True)
         self.MemberPromote = channel.unary_unary(
                 '/etcdserverpb.Cluster/MemberPromote',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberPromoteRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberPromoteResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberPromoteRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberPromoteResponse.FromString,
                 _registered_method=True)
 
 
@@ -530,28 +530,28 @@ def add_ClusterServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'MemberAdd': grpc.unary_unary_rpc_method_handler(
                     servicer.MemberAdd,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberAddRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberAddResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberAddRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberAddResponse.SerializeToString,
             ),
             'MemberRemove': grpc.unary_unary_rpc_method_handler(
                     servicer.MemberRemove,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberRemoveRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberRemoveResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberRemoveRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberRemoveResponse.SerializeToString,
             ),
             'MemberUpdate': grpc.unary_unary_rpc_method_handler(
                     servicer.MemberUpdate,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberUpdateRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberUpdateResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberUpdateRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberUpdateResponse.SerializeToString,
             ),
             'MemberList': grpc.unary_unary_rpc_method_handler(
                     servicer.MemberList,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberListRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberListResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberListRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberListResponse.SerializeToString,
             ),
             'MemberPromote': grpc.unary_unary_rpc_method_handler(
                     servicer.MemberPromote,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberPromoteRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberPromoteResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberPromoteRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberPromoteResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -579,8 +579,8 @@ class Cluster(object):
             request,
             target,
             '/etcdserverpb.Cluster/MemberAdd',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberAddRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberAddResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberAddRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberAddResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -606,8 +606,8 @@ class Cluster(object):
             request,
             target,
             '/etcdserverpb.Cluster/MemberRemove',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberRemoveRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberRemoveResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberRemoveRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberRemoveResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -633,8 +633,8 @@ class Cluster(object):
             request,
             target,
             '/etcdserverpb.Cluster/MemberUpdate',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberUpdateRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberUpdateResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberUpdateRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberUpdateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -660,8 +660,8 @@ class Cluster(object):
             request,
             target,
             '/etcdserverpb.Cluster/MemberList',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberListRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberListResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberListRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberListResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -687,8 +687,8 @@ class Cluster(object):
             request,
             target,
             '/etcdserverpb.Cluster/MemberPromote',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberPromoteRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MemberPromoteResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberPromoteRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MemberPromoteResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -712,43 +712,43 @@ class MaintenanceStub(object):
         """
         self.Alarm = channel.unary_unary(
                 '/etcdserverpb.Maintenance/Alarm',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AlarmRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AlarmResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AlarmRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AlarmResponse.FromString,
                 _registered_method=True)
         self.Status = channel.unary_unary(
                 '/etcdserverpb.Maintenance/Status',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.StatusRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.StatusResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.StatusRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.StatusResponse.FromString,
                 _registered_method=True)
         self.Defragment = channel.unary_unary(
                 '/etcdserverpb.Maintenance/Defragment',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DefragmentRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DefragmentResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DefragmentRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DefragmentResponse.FromString,
                 _registered_method=True)
         self.Hash = channel.unary_unary(
                 '/etcdserverpb.Maintenance/Hash',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashResponse.FromString,
                 _registered_method=True)
         self.HashKV = channel.unary_unary(
                 '/etcdserverpb.Maintenance/HashKV',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashKVRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashKVResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashKVRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashKVResponse.FromString,
                 _registered_method=True)
         self.Snapshot = channel.unary_stream(
                 '/etcdserverpb.Maintenance/Snapshot',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.SnapshotRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.SnapshotResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.SnapshotResponse.FromString,
                 _registered_method=True)
         self.MoveLeader = channel.unary_unary(
                 '/etcdserverpb.Maintenance/MoveLeader',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MoveLeaderRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MoveLeaderResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MoveLeaderRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MoveLeaderResponse.FromString,
                 _registered_method=True)
         self.Downgrade = channel.unary_unary(
                 '/etcdserverpb.Maintenance/Downgrade',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DowngradeRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DowngradeResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DowngradeRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DowngradeResponse.FromString,
                 _registered_method=True)
 
 
@@ -811,43 +811,43 @@ def add_MaintenanceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Alarm': grpc.unary_unary_rpc_method_handler(
                     servicer.Alarm,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AlarmRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AlarmResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AlarmRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AlarmResponse.SerializeToString,
             ),
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.StatusRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.StatusResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.StatusRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.StatusResponse.SerializeToString,
             ),
             'Defragment': grpc.unary_unary_rpc_method_handler(
                     servicer.Defragment,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DefragmentRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DefragmentResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DefragmentRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DefragmentResponse.SerializeToString,
             ),
             'Hash': grpc.unary_unary_rpc_method_handler(
                     servicer.Hash,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashResponse.SerializeToString,
             ),
             'HashKV': grpc.unary_unary_rpc_method_handler(
                     servicer.HashKV,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashKVRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashKVResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashKVRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashKVResponse.SerializeToString,
             ),
             'Snapshot': grpc.unary_stream_rpc_method_handler(
                     servicer.Snapshot,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.SnapshotRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.SnapshotResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.SnapshotRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.SnapshotResponse.SerializeToString,
             ),
             'MoveLeader': grpc.unary_unary_rpc_method_handler(
                     servicer.MoveLeader,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MoveLeaderRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.MoveLeaderResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MoveLeaderRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MoveLeaderResponse.SerializeToString,
             ),
             'Downgrade': grpc.unary_unary_rpc_method_handler(
                     servicer.Downgrade,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DowngradeRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.DowngradeResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DowngradeRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DowngradeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -876,8 +876,8 @@ class Maintenance(object):
             request,
             target,
             '/etcdserverpb.Maintenance/Alarm',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.AlarmRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.AlarmResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AlarmRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AlarmResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -903,8 +903,8 @@ class Maintenance(object):
             request,
             target,
             '/etcdserverpb.Maintenance/Status',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.StatusRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.StatusResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.StatusRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.StatusResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -930,8 +930,8 @@ class Maintenance(object):
             request,
             target,
             '/etcdserverpb.Maintenance/Defragment',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.DefragmentRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.DefragmentResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DefragmentRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DefragmentResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -957,8 +957,8 @@ class Maintenance(object):
             request,
             target,
             '/etcdserverpb.Maintenance/Hash',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -984,8 +984,8 @@ class Maintenance(object):
             request,
             target,
             '/etcdserverpb.Maintenance/HashKV',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashKVRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.HashKVResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashKVRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.HashKVResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1011,8 +1011,8 @@ class Maintenance(object):
             request,
             target,
             '/etcdserverpb.Maintenance/Snapshot',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.SnapshotRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.SnapshotResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.SnapshotRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.SnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1038,8 +1038,8 @@ class Maintenance(object):
             request,
             target,
             '/etcdserverpb.Maintenance/MoveLeader',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MoveLeaderRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.MoveLeaderResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MoveLeaderRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.MoveLeaderResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1065,8 +1065,8 @@ class Maintenance(object):
             request,
             target,
             '/etcdserverpb.Maintenance/Downgrade',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.DowngradeRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.DowngradeResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DowngradeRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.DowngradeResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1089,13 +1089,18 @@ class AuthStub(object):
         """
         self.Authenticate = channel.unary_unary(
                 '/etcdserverpb.Auth/Authenticate',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthenticateRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthenticateResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthenticateRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthenticateResponse.FromString,
                 _registered_method=True)
         self.AuthStatus = channel.unary_unary(
                 '/etcdserverpb.Auth/AuthStatus',
-                request_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthStatusRequest.SerializeToString,
-                response_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthStatusResponse.FromString,
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthStatusRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthStatusResponse.FromString,
+                _registered_method=True)
+        self.UserGet = channel.unary_unary(
+                '/etcdserverpb.Auth/UserGet',
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthUserGetRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthUserGetResponse.FromString,
                 _registered_method=True)
 
 
@@ -1116,18 +1121,29 @@ class AuthServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UserGet(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Authenticate': grpc.unary_unary_rpc_method_handler(
                     servicer.Authenticate,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthenticateRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthenticateResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthenticateRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthenticateResponse.SerializeToString,
             ),
             'AuthStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.AuthStatus,
-                    request_deserializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthStatusRequest.FromString,
-                    response_serializer=etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthStatusResponse.SerializeToString,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthStatusRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthStatusResponse.SerializeToString,
+            ),
+            'UserGet': grpc.unary_unary_rpc_method_handler(
+                    servicer.UserGet,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthUserGetRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthUserGetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1155,8 +1171,8 @@ class Auth(object):
             request,
             target,
             '/etcdserverpb.Auth/Authenticate',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthenticateRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthenticateResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthenticateRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthenticateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1182,8 +1198,35 @@ class Auth(object):
             request,
             target,
             '/etcdserverpb.Auth/AuthStatus',
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthStatusRequest.SerializeToString,
-            etcdup_dot_remote_dot_pb_dot_rpc__pb2.AuthStatusResponse.FromString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthStatusRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UserGet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/etcdserverpb.Auth/UserGet',
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthUserGetRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.AuthUserGetResponse.FromString,
             options,
             channel_credentials,
             insecure,
