@@ -39,6 +39,7 @@ def _machine(machine: FakeMachine, join: str) -> list[str]:
         machine.arch,
         machine.name,
         sha256(machine.name.encode())[:32],
+        sha256(f"{machine.name} boot {machine.boots}".encode())[:32],
         machine.distribution,
         "12",
         user,

@@ -31,8 +31,8 @@ def stray_members(spec: Spec, members: Iterable[ListedMember]) -> tuple[ListedMe
 
 
 def name_of(member: ListedMember) -> str:
-    """Return the name of the member in plans: its name, or its ID if it never started."""
-    return member.name or f"member-{member.member_id:x}"
+    """Return the name of the member in plans: its name, or its former host or its ID if it never started."""
+    return member.name or member.former_host or f"member-{member.member_id:x}"
 
 
 def leaving_host(spec: Spec, member: ListedMember) -> HostSpec:

@@ -125,7 +125,8 @@ def _is_lost(seen: HostSeen | None) -> bool:
 def _refuse_joining(spec: Spec, host: HostSpec, observed: Observed) -> tuple[Refused, ...]:
     gone = observed.unreachable().get(host.name)
     if gone is not None:
-        hint = gone.hint or f"bring {host.name} back, or take it out of cluster.yaml for now"
+        hint = f"take {host.name} out of cluster.yaml for now, or make it reachable"
+        hint = f"{hint}: {gone.hint}" if gone.hint else hint
         return (
             Refused(
                 f"{host.name} cannot join the cluster, because the host cannot be reached: {gone.why}",

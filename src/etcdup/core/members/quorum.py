@@ -123,12 +123,14 @@ def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:
     voting, alive = voter_count(observed), healthy(observed)
     if name in alive and voting == 1:
         return ()
+    if voting == 0:
+        return (_unknown_quorum(name),)
     left = len(alive) - (name in alive)
-    if left < quorum_of(max(voting, 1)) and (alive or voting == 0):
+    if left < quorum_of(voting) and alive:
         return (
             Refused(
                 f"stopping {name} would lose the quorum: {left} of {voting} members would be healthy, "
-                f"{quorum_of(max(voting, 1))} are needed",
+                f"{quorum_of(voting)} are needed",
                 hint=f"bring {_unhealthy_others(name, observed)} back first. `etcdup status` shows the fault of each",
                 host=name,
                 rules=(34, 38),
@@ -149,6 +151,16 @@ def refuse_corrupt_alarm(observed: Observed) -> tuple[Refused, ...]:
             ),
         )
     return ()
+
+
+def _unknown_quorum(name: str) -> Refused:
+    return Refused(
+        f"{name} cannot be restarted: no member reports the member list, so it is unknown whether the others are a "
+        "quorum",
+        hint="run `etcdup status`, which shows why each member does not respond, and bring members back first",
+        host=name,
+        rules=(34, 38),
+    )
 
 
 def _unreachable(name: str) -> Refused:

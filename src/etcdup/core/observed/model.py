@@ -6,9 +6,10 @@ state. For example, the running version comes from the running process, not from
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from urllib.parse import urlsplit
 
 from etcdup.core.spec.model import HostSpec
 from etcdup.core.spec.version import Version
@@ -188,6 +189,7 @@ class HostSeen:
     listening: tuple[ListeningPort, ...] = ()
     joining: bool = False
     is_root: bool = True
+    boot_id: str = ""
 
     def is_marked(self, cluster: str) -> bool:
         """Return True if the marker says that the host has this cluster's member of the same name."""
@@ -199,6 +201,15 @@ class HostSeen:
         return self.marker if self.marker is not None and self.marker.cluster == cluster else None
 
     @property
+    def machine(self) -> tuple[str, str] | None:
+        """Return the identity of the machine, or None if it is not known.
+
+        Cloned machines have the same machine-id. The kernel makes a new boot-id at each boot.
+        """
+        known = self.machine_id not in ("", "unknown") and self.boot_id not in ("", "unknown")
+        return (self.machine_id, self.boot_id) if known else None
+
+    @property
     def has_member(self) -> bool:
         """Return True if etcd would start as the existing member, not as a new one without data (rules 7, 32)."""
         return (self.wal or self.data).has_wal
@@ -206,13 +217,17 @@ class HostSeen:
 
 @dataclass(frozen=True)
 class ListedMember:
-    """A member in the member list. An empty name means that it was added but has never started."""
+    """A member in the member list. An empty name means that it was added but has never started.
+
+    `former_host` is then the former host that has the address of its peer URL, if there is exactly one.
+    """
 
     member_id: int
     name: str
     peer_urls: tuple[str, ...]
     client_urls: tuple[str, ...]
     is_learner: bool
+    former_host: str = ""
 
 
 @dataclass(frozen=True)
@@ -274,6 +289,11 @@ class CertSeen:
     issuer_key: str
     key: str
     is_ca: bool
+
+    @property
+    def first_address(self) -> str:
+        """Return the address of the host that a server certificate is of, or an empty text if it has none."""
+        return next(iter((*self.addresses, *self.dns_names)), "")
 
 
 @dataclass(frozen=True)
@@ -374,11 +394,27 @@ class Observed:
 
     @cached_property
     def member_list(self) -> tuple[ListedMember, ...]:
-        """The newest member list among the answers; empty if no voter answered. A learner returns no list."""
+        """The newest member list among the answers; empty if no voter answered. A learner returns no list.
+
+        A member that never started has no name. If its peer URL has the address of a former host, it is of that host:
+        one machine is one host.
+        """
         lists = [seen for seen in self.answering().values() if seen.members]
         if not lists:
             return ()
-        return max(lists, key=lambda seen: (seen.raft_term, seen.applied_index)).members
+        newest = max(lists, key=lambda seen: (seen.raft_term, seen.applied_index)).members
+        return tuple(each if each.name else self._with_former_host(each) for each in newest)
+
+    def _with_former_host(self, member: ListedMember) -> ListedMember:
+        in_file = self.hosts.keys() - self.leaving.keys()
+        names = [
+            name
+            for role, cert in self.pki.certs.items()
+            if (name := role.removeprefix("server/")) != role
+            and name not in in_file
+            and any(_address_in(url) == cert.first_address for url in member.peer_urls)
+        ]
+        return replace(member, former_host=names[0]) if len(names) == 1 else member
 
     def binaries_of(self, version: Version) -> Binaries | None:
         """Return the source of this version, or None if all hosts have it already."""
@@ -395,3 +431,10 @@ class Observed:
     def answering(self) -> dict[str, MemberSeen]:
         """Return the members that answered over their API. Only they prove that the cluster exists and runs."""
         return {name: seen for name, seen in self.members.items() if isinstance(seen, MemberSeen)}
+
+
+def _address_in(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

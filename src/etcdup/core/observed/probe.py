@@ -19,6 +19,7 @@ say machine
 id -u; uname -m
 line_of /proc/sys/kernel/hostname
 line_of /etc/machine-id
+line_of /proc/sys/kernel/random/boot_id
 distribution=unknown release=unknown
 while IFS='=' read -r name value; do
   value=${value#[\"\']}; value=${value%[\"\']}

@@ -1,7 +1,7 @@
 """Observe all hosts and members at once, read-only. A failure of one host does not hide the others."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -62,6 +62,10 @@ async def _observe_all_hosts(world: World) -> Observed:
     while True:
         seen = await asyncio.gather(*(_observe_host(world, each, pki) for each in host_specs))
         for host_spec, (host, member) in zip(host_specs, seen, strict=True):
+            if host_spec.name in leaving and _is_observed(host_spec, host, hosts, leaving):
+                world.other_names.add(host_spec.name)
+                del leaving[host_spec.name], world.extra_hosts[host_spec.name]
+                continue
             hosts[host_spec.name], members[host_spec.name] = host, member
         found = Observed(at, hosts, members, pki, world.binaries, leaving, snapshots)
         host_specs = _hosts_to_add(world, found)
@@ -72,11 +76,27 @@ async def _observe_all_hosts(world: World) -> Observed:
         await asyncio.gather(*(world.connect_host(each) for each in host_specs))
 
 
+def _is_observed(
+    host: HostSpec,
+    seen: HostSeen | Unreachable,
+    hosts: Mapping[str, HostSeen | Unreachable],
+    leaving: Mapping[str, HostSpec],
+) -> bool:
+    """Return whether this machine is observed under another name. Members on this machine have a root each."""
+    machine = seen.machine if isinstance(seen, HostSeen) else None
+    same = (
+        name
+        for name, other in hosts.items()
+        if machine is not None and isinstance(other, HostSeen) and other.machine == machine
+    )
+    return host.root is None and any(name not in leaving or leaving[name].root is None for name in same)
+
+
 def _hosts_to_add(world: World, found: Observed) -> list[HostSpec]:
     """Return the hosts of members that cluster.yaml does not name and that are not observed yet."""
     strays = (leaving_host(world.spec, each) for each in stray_members(world.spec, found.member_list))
     named = {each.name: each for each in (*former_hosts(world.spec, found), *strays)} | world.extra_hosts
-    known = found.hosts.keys() | world.fenced
+    known = found.hosts.keys() | world.fenced | world.other_names
     return [each for name, each in named.items() if name not in known]
 
 
