@@ -6,10 +6,12 @@
     ├── RefusedError            4  a guard refused a step; the step changed nothing
     │   └── LockedError         4  another etcdup holds the lock of this cluster
     ├── PartlyApplied           5  some steps are done; the same apply, run again, continues
+    │   └── LockLost            5  this run does not hold the lock of the cluster any more
     ├── RemoteError             1  a host could not be reached, or an operation on it failed
     │   ├── UnreachableError       HostKeyUnknown, HostKeyChanged, AuthFailed, ConnectFailed, ConnectionLost
     │   ├── SudoFailed             the login user could not become root
-    │   └── CommandFailed          a command exited with a status other than 0, or timed out
+    │   ├── CommandFailed          a command exited with a status other than 0, or timed out
+    │   └── NotLocked              the host did nothing, because this run does not hold its lock
     ├── InstallError            1  the binaries of etcd are not available, or are not the expected ones
     └── PkiError                1  a certificate or key could not be created, read or used
 
@@ -92,6 +94,10 @@ class PartlyApplied(EtcdupError):
     exit_code = EXIT_PARTLY
 
 
+class LockLost(PartlyApplied):
+    """This run does not hold the lock of the cluster any more. It stopped before its next command."""
+
+
 class RemoteError(EtcdupError):
     """A host could not be reached, or an operation on it failed. `host` is its name in cluster.yaml."""
 
@@ -122,6 +128,14 @@ class ConnectFailed(UnreachableError):
 
 class ConnectionLost(UnreachableError):
     """The connection broke while it was in use. The running command may or may not have finished."""
+
+
+class NotLocked(RemoteError):
+    """The host did nothing, because this run does not hold its lock. `holder` is the run that does, or empty."""
+
+    def __init__(self, host: str, holder: str) -> None:
+        super().__init__(host, f"{host}: this run does not hold the lock of the host")
+        self.holder = holder
 
 
 class SudoFailed(RemoteError):

@@ -90,9 +90,12 @@ class Etcdup:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return self._start(self.argv(*arguments), self.environment)
+
+    def _start(self, argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.argv(*arguments),
-            env=self.environment,
+            argv,
+            env=environment,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -124,6 +127,11 @@ class Etcdup:
         argv, environment = self._kill_command(kind, *arguments)
         done = self._run(argv, environment)
         assert done.returncode == -signal.SIGKILL, f"it was not cut at {kind}:\n{done.stdout}{done.stderr}"
+
+    def start_and_stop_at(self, kind: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start etcdup, which stops at the first journal line of a step of this kind, until it gets SIGCONT."""
+        argv, environment = self._kill_command(kind, *arguments)
+        return self._start(argv, environment | {"STEP_SIGNAL": "STOP"})
 
     def _kill_command(self, kind: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
         argv = [sys.executable, "-m", "tests.support.kill_at_step", kind, *arguments]

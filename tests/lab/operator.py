@@ -116,7 +116,7 @@ def host_traces(machine: Machine) -> str:
     folders = "/etc/etcd /opt/etcd /var/lib/etcd /run/etcdup /etc/systemd/system /usr/local/bin"
     # The lock is taken before the last observation, so it is not a trace of a change. A running etcd also writes.
     return machine.run(
-        f"find {folders} ! -name lock ! -name etcdup -printf '%p %m %u:%g %y %l\\n' 2>/dev/null | sort;"
+        f"find {folders} ! -name 'lock*' ! -name etcdup -printf '%p %m %u:%g %y %l\\n' 2>/dev/null | sort;"
         "find /etc -xdev -type f -exec sha256sum {} + | sort; id etcd 2>&1",
         check=False,
     ).stdout

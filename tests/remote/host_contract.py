@@ -14,9 +14,9 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from etcdup.errors import CommandFailed
-from etcdup.ops.world.lock import LOCK
-from etcdup.remote.host import Held, Host, HostCommand, HostFile, HostTask
+from etcdup.errors import CommandFailed, NotLocked
+from etcdup.remote.host import Held, Host, HostCommand, HostFile, HostLock, HostTask
+from etcdup.remote.lock_scripts import lock_argv
 
 Promise = Callable[[Host, str], Awaitable[None]]
 
@@ -132,7 +132,7 @@ async def a_timeout_ends_the_command(host: Host, folder: str) -> None:
 
 async def only_one_holds_the_lock_at_a_time(host: Host, folder: str) -> None:
     def locking(who: str) -> AbstractAsyncContextManager[Held]:
-        return host.hold(["sh", "-c", LOCK, "etcdup-lock", f"{folder}/run/lock", who, "30"])
+        return host.hold(lock_argv(HostLock(f"{folder}/run/lock", who)))
 
     async with locking("first") as held:
         assert await anext(held.lines()) == "locked"
@@ -140,6 +140,26 @@ async def only_one_holds_the_lock_at_a_time(host: Host, folder: str) -> None:
             assert [line async for line in refused.lines()] == ["held", "first"]
     async with locking("third") as held:
         assert await anext(held.lines()) == "locked"
+
+
+async def a_command_with_a_lock_runs_only_while_the_lock_is_held(host: Host, folder: str) -> None:
+    first, second = (HostLock(f"{folder}/run/lock", who) for who in ("first", "second"))
+    tasks: list[HostTask] = [HostCommand(("mkdir", "-p", f"{folder}/made"))]
+
+    async def check_refused(lock: HostLock, holder: str) -> None:
+        with pytest.raises(NotLocked) as refused:
+            await host.run_all(tasks, lock=lock)
+        assert refused.value.holder == holder
+
+    await check_refused(first, "")
+    async with host.hold(lock_argv(first)) as held:
+        assert await anext(held.lines()) == "locked"
+        assert [result.status for result in await host.run_all(tasks, lock=first)] == [0]
+        await check_refused(second, "first")
+    await check_refused(first, "")
+    async with host.hold(lock_argv(second)) as held:
+        assert await anext(held.lines()) == "locked"
+        await check_refused(first, "second")
 
 
 async def closing_twice_is_safe(host: Host, folder: str) -> None:
@@ -162,5 +182,6 @@ HOST_PROMISES: tuple[Promise, ...] = (
     stdin_reaches_the_command,
     a_timeout_ends_the_command,
     only_one_holds_the_lock_at_a_time,
+    a_command_with_a_lock_runs_only_while_the_lock_is_held,
     closing_twice_is_safe,
 )

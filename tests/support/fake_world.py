@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +20,16 @@ from etcdup.ops.apply.apply import apply
 from etcdup.ops.pki.open import open_pki
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.journal import Journal
+from etcdup.ops.world.lock import ClusterLock, cluster_lock, holder
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import Planner
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import Credentials, EtcdClient
 from etcdup.remote.etcd.errors import EtcdUnavailable
-from etcdup.remote.host import Host
+from etcdup.remote.host import Host, HostLock
 from etcdup.testing.etcd_client import FakeEtcd
 from etcdup.testing.host import FakeHost
-from etcdup.testing.network import FakeNetwork
+from etcdup.testing.network import FakeMachine, FakeNetwork
 from etcdup.testing.salvage import FakeTemporaryEtcd
 
 TOKEN = "prod-0123456789ab"
@@ -53,7 +55,7 @@ def add_machines(network: FakeNetwork, spec: Spec) -> None:
     """Add bare machines for the hosts that have none yet."""
     for host in spec.hosts:
         if host.name not in network.machines:
-            network.add(host.name)
+            network.add(host.name, address=host.address)
 
 
 @dataclass
@@ -69,20 +71,47 @@ class RecordingReporter:
         """Ignore what hosts do: it is text for operators."""
 
 
+class UntakenLock(ClusterLock):
+    """The lock of a run that takes none, for tests without `cluster_lock`. The fakes still require its checks."""
+
+    def __init__(self, network: FakeNetwork) -> None:
+        super().__init__({}, {})
+        self._network = network
+
+    def on(self, name: str) -> HostLock:
+        return HostLock("", "")
+
+    async def confirm(self) -> None:
+        self._network.confirm_lock()
+
+
+def lock_of(
+    world: World, network: FakeNetwork, verb: str = "apply"
+) -> AbstractAsyncContextManager[ClusterLock]:
+    """Return the lock of the cluster, as a change takes it. It is stale after etcdup has stood still."""
+    return cluster_lock(
+        world.spec, world.hosts, holder(verb), world.extra_hosts, boot_time=lambda: network.stood_still_s
+    )
+
+
 def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str] = ()) -> World:
     """Return a World of these machines as they are now. `more` are additional available versions."""
+    network.changes_need_lock = True
     hosts: dict[str, Host] = {}
     unreachable: dict[str, Unreachable] = {}
+    machines: dict[str, FakeMachine] = {}
 
     async def connect_host(host: HostSpec) -> None:
         reach(host)
 
     def reach(host: HostSpec) -> None:
-        if host.name not in network.machines:
+        machine = network.machine_of(host)
+        if machine is None:
             unreachable[host.name] = Unreachable(host.name, "no such machine")
             return
+        machines[host.name] = machine
         try:
-            hosts[host.name] = FakeHost(network.machines[host.name])
+            hosts[host.name] = FakeHost(machine, host.name)
         except UnreachableError as error:
             unreachable[host.name] = Unreachable(host.name, error.message, error.hint)
 
@@ -90,12 +119,12 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         reach(host)
 
     async def etcd(name: str) -> EtcdClient:
-        if name not in network.machines:
+        if name not in machines:
             raise EtcdUnavailable(name, "no such machine")
-        return FakeEtcd(network.machines[name])
+        return FakeEtcd(machines[name])
 
     async def temporary_etcd(name: str, port: int, credentials: Credentials) -> EtcdClient:
-        return FakeTemporaryEtcd(network.machines[name])
+        return FakeTemporaryEtcd(machines[name])
 
     archive = folder / "etcd.tar.gz"
     archive.write_bytes(gzip.compress(b"an archive", mtime=0))
@@ -117,6 +146,7 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         connect_host=connect_host,
         snapshots=folder / "backups",
         binaries=tuple(_available_binaries(version, archive) for version in versions),
+        lock=UntakenLock(network),
     )
 
 
@@ -154,7 +184,8 @@ async def bring_up(
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
     with Journal.in_folder(folder, spec.name) as journal:
-        return await apply(world, plan, planner, RecordingReporter([]), journal)
+        async with lock_of(world, network) as world.lock:
+            return await apply(world, plan, planner, RecordingReporter([]), journal)
 
 
 async def make_plan(spec: Spec, network: FakeNetwork, folder: Path) -> Plan | Refusal:

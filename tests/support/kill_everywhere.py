@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ async def prepare_start(before: Spec, after: Spec, folder: Path) -> Start:
     network = machines_for(before)
     await bring_up(before, network, operator_folder)
     add_machines(network, after)
-    network.commands.clear()
+    network.restart_etcdup()
     return Start(network, operator_folder)
 
 
@@ -74,6 +74,18 @@ async def kill_everywhere(start: Start, spec: Spec) -> int:
     return total
 
 
+async def run_to_each_kill(
+    start: Start, spec: Spec, stride: int, *, offset: int
+) -> AsyncIterator[tuple[FakeNetwork, Path]]:
+    """Yield the cluster after a kill at every n-th command of an apply, for another run than the same one."""
+    async for cut, network, folder in _kill_points(start, spec, stride, offset):
+        network.cut_after = cut
+        with pytest.raises(Killed):
+            await bring_up(spec, network, folder)
+        network.restart_etcdup()
+        yield network, folder
+
+
 async def crash_everywhere(start: Start, spec: Spec, *, killed: bool, stride: int = 3) -> int:
     """Cut the power of one host at every third command in turn, another host each time.
 
@@ -96,23 +108,29 @@ async def crash_everywhere(start: Start, spec: Spec, *, killed: bool, stride: in
 
 
 async def _kill_points(
-    start: Start, spec: Spec, stride: int = 1
+    start: Start, spec: Spec, stride: int = 1, offset: int = 0
 ) -> AsyncIterator[tuple[int, FakeNetwork, Path]]:
     """Yield a new copy of the start for each command of an uninterrupted apply."""
     whole, folder = start.copy_to("whole")
     await apply_and_check(spec, whole, folder)
-    for cut in kill_points(len(whole.commands), stride):
+    for cut in kill_points(len(whole.commands), stride, offset):
         network, folder = start.copy_to(str(cut))
         yield cut, network, folder
         shutil.rmtree(folder)
 
 
-def kill_points(commands: int, stride: int = 1) -> range:
+def kill_points(commands: int, stride: int = 1, offset: int = 0) -> range:
     """Return after which commands to kill: after each one, except after the last one.
 
-    `make quick` kills only after every seventh of them.
+    With a stride, tests with different offsets kill after different commands. `make quick` kills only after every
+    seventh of them.
     """
-    return range(1, commands, stride * int(os.environ.get(STRIDE_VARIABLE, "1")))
+    return range(1 + offset % stride, commands, stride * int(os.environ.get(STRIDE_VARIABLE, "1")))
+
+
+def strided(points: Sequence[int], stride: int, *, offset: int = 0) -> Sequence[int]:
+    """Return every n-th point. Tests with different offsets take different points."""
+    return points[offset % stride :: stride * int(os.environ.get(STRIDE_VARIABLE, "1"))]
 
 
 def quick_first(*cases: object) -> list[Any]:

@@ -67,6 +67,14 @@ class HostCommand:
 HostTask = HostCommand | tuple[HostFile, ...]
 
 
+@dataclass(frozen=True)
+class HostLock:
+    """The lock file of a host, and the line that it has while this run holds the lock. No two runs have the same."""
+
+    path: str
+    line: str
+
+
 class Held(Protocol):
     """A command that runs as long as its connection; `lines` yields its stdout while it is written."""
 
@@ -115,16 +123,24 @@ class Host(Protocol):
         """
         ...
 
-    async def run_all(self, tasks: Sequence[HostTask], *, stdin: Stdin = b"") -> list[Result]:
+    async def run_all(
+        self, tasks: Sequence[HostTask], *, stdin: Stdin = b"", lock: HostLock | None = None
+    ) -> list[Result]:
         """Run commands and write files in one round trip, in order, as `run` and `write_all` do.
 
         `stdin` is for the last command. The first task that fails is the last that is done, and the last Result of
         the list. After a lost connection it is unknown which tasks were done; tasks not begun are not done.
+
+        With `lock`, the host first checks that this run still holds the lock. If not, no task is done, and NotLocked
+        is raised. No other run gets the lock before the last task has ended.
         """
         ...
 
-    def hold(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Held]:
-        """Start a command that runs as long as the block. Its stdin ends with the block or the connection."""
+    def hold(self, argv: Sequence[str], *, lock: HostLock | None = None) -> AbstractAsyncContextManager[Held]:
+        """Start a command that runs as long as the block. Its stdin ends with the block or the connection.
+
+        With `lock`, it starts only if this run still holds the lock. Otherwise it ends at once, without output.
+        """
         ...
 
     async def forward(self, address: str, port: int) -> tuple[str, int]:

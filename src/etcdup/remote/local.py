@@ -10,7 +10,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 from etcdup.core.spec.model import HostSpec, SshSpec
 from etcdup.errors import RemoteError
-from etcdup.remote.host import Held
+from etcdup.remote.host import Held, HostLock
+from etcdup.remote.lock_scripts import if_locked
 from etcdup.remote.posix import PosixHost, chunks
 from etcdup.remote.secrets import SshSecrets
 from etcdup.remote.sudo import RawResult, become_root
@@ -47,8 +48,8 @@ class LocalHost(PosixHost):
 
         self._become = await become_root(self.name, user, probe, secrets)
 
-    def hold(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Held]:
-        return self._hold(argv)
+    def hold(self, argv: Sequence[str], *, lock: HostLock | None = None) -> AbstractAsyncContextManager[Held]:
+        return self._hold(if_locked(argv, lock))
 
     async def forward(self, address: str, port: int) -> tuple[str, int]:
         return address, port

@@ -7,9 +7,20 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from itertools import pairwise
 
-from etcdup.errors import CommandFailed, RemoteError, SudoFailed
+from etcdup.errors import CommandFailed, NotLocked, RemoteError, SudoFailed
 from etcdup.remote import scripts
-from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Held, HostCommand, HostFile, HostTask, Result, Stdin
+from etcdup.remote.host import (
+    COMMAND_TIMEOUT_S,
+    Blob,
+    Held,
+    HostCommand,
+    HostFile,
+    HostLock,
+    HostTask,
+    Result,
+    Stdin,
+)
+from etcdup.remote.lock_scripts import parse_not_locked
 from etcdup.remote.sudo import AsLogin, Become, BySudoWithPassword, RawResult
 
 CHUNK = 256 * 1024
@@ -59,20 +70,27 @@ class PosixHost(ABC):
         if ended.status != 0:
             raise self._failed(f"writing {', '.join(file.path for file in files)}", ended)
 
-    async def run_all(self, tasks: Sequence[HostTask], *, stdin: Stdin = b"") -> list[Result]:
+    async def run_all(
+        self, tasks: Sequence[HostTask], *, stdin: Stdin = b"", lock: HostLock | None = None
+    ) -> list[Result]:
         argvs = [task.argv if isinstance(task, HostCommand) else self._write_argv(task) for task in tasks]
         bounds = [task.timeout_s if isinstance(task, HostCommand) else COMMAND_TIMEOUT_S for task in tasks]
         reads = [*(not isinstance(task, HostCommand) for task in tasks[:-1]), True]
         contents = _contents([file for task in tasks if not isinstance(task, HostCommand) for file in task])
-        script = scripts.in_sequence([*zip(map(scripts.bounded, argvs, bounds), reads, strict=True)])
+        script = scripts.in_sequence([*zip(map(scripts.bounded, argvs, bounds), reads, strict=True)], lock)
         ended = await self._run_raw(script, stdin, sum(bounds), first=contents)
+        holder = parse_not_locked(ended.status, ended.stderr.decode(errors="replace"))
+        if lock is not None and holder is not None:
+            raise NotLocked(self.name, holder)
         return [
             self._result(task, bound, *part)
             for task, bound, part in zip(tasks, bounds, _parts(ended), strict=False)
         ]
 
     @abstractmethod
-    def hold(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Held]: ...
+    def hold(
+        self, argv: Sequence[str], *, lock: HostLock | None = None
+    ) -> AbstractAsyncContextManager[Held]: ...
 
     @abstractmethod
     async def forward(self, address: str, port: int) -> tuple[str, int]: ...

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 
+from etcdup.remote.host import HostLock
+from etcdup.remote.lock_scripts import FENCE
+
 # A command that ignores SIGTERM at its timeout gets SIGKILL this much later.
 KILL_AFTER_S = 2
 
@@ -70,11 +73,17 @@ sync -- {all_temps}
 sync -- {targets}
 """
 
-# Run several commands. The arguments of each are: whether it reads stdin, the number of its words, and its words.
+# Run several commands. The first two arguments are the lock file and its line, both empty without a lock. The arguments
+# of each command are: whether it reads stdin, the number of its words, and its words. A command does not inherit file
+# descriptor 8, because an etcd that it starts in the background would hold it as long as it runs.
 # A line with the time separates the outputs of the commands, on stdout and stderr. If the connection is lost, writing
 # that line fails and ends the script: no command begins after etcdup has ended.
-_SEVERAL = r"""
+_SEVERAL = (
+    FENCE
+    + r"""
 set -eu
+[ -z "$1" ] || fence "$1" "$2"
+shift 2
 mark() { read -r up _ </proc/uptime; printf '\036etcdup %s\n' "$up"; printf '\036etcdup %s\n' "$up" >&2; }
 first() { words= n=0; while [ "$n" -lt "$1" ]; do n=$((n + 1)); words="$words \"\${$n}\""; done; }
 trap mark EXIT
@@ -83,10 +92,11 @@ while [ $# -gt 0 ]; do
     shift 2
     mark
     first "$size"
-    if [ "$reads" = stdin ]; then eval "$words"; else eval "$words </dev/null"; fi
+    if [ "$reads" = stdin ]; then eval "$words 8>&-"; else eval "$words </dev/null 8>&-"; fi
     shift "$size"
 done
 """
+)
 # /proc/uptime counts hundredths of a second, so a measured duration may be that much too short.
 TICK_S = 0.011
 _MARK = re.compile(rb"\x1eetcdup ([0-9.]+)\n")
@@ -146,14 +156,20 @@ def _first_of_each_folder(paths: Sequence[str]) -> dict[str, int]:
     return firsts
 
 
-def in_sequence(commands: Sequence[tuple[Sequence[str], bool]]) -> tuple[str, ...]:
-    """Return the command that runs commands in order until one fails. Stdin is empty for those without True."""
+def in_sequence(
+    commands: Sequence[tuple[Sequence[str], bool]], lock: HostLock | None = None
+) -> tuple[str, ...]:
+    """Return the command that runs commands in order until one fails. Stdin is empty for those without True.
+
+    With `lock`, none is run unless this run holds the lock.
+    """
     words = (
         word
         for argv, reads_stdin in commands
         for word in ("stdin" if reads_stdin else "nothing", str(len(argv)), *argv)
     )
-    return ("sh", "-c", _SEVERAL, "sh", *words)
+    held = (lock.path, lock.line) if lock else ("", "")
+    return ("sh", "-c", _SEVERAL, "sh", *held, *words)
 
 
 def split_output(output: bytes) -> tuple[list[float], list[bytes]]:

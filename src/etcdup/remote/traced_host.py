@@ -8,7 +8,17 @@ from typing import Protocol
 from etcdup.core.spec.model import HostSpec, SshSpec
 from etcdup.errors import RemoteError
 from etcdup.remote.fleet import Connect
-from etcdup.remote.host import COMMAND_TIMEOUT_S, Held, Host, HostCommand, HostFile, HostTask, Result, Stdin
+from etcdup.remote.host import (
+    COMMAND_TIMEOUT_S,
+    Held,
+    Host,
+    HostCommand,
+    HostFile,
+    HostLock,
+    HostTask,
+    Result,
+    Stdin,
+)
 from etcdup.remote.secrets import SshSecrets
 
 
@@ -65,18 +75,20 @@ class TracedHost:
             await self._host.write_all(files, timeout_s=timeout_s)
         self._record_success(argv, began)
 
-    async def run_all(self, tasks: Sequence[HostTask], *, stdin: Stdin = b"") -> list[Result]:
+    async def run_all(
+        self, tasks: Sequence[HostTask], *, stdin: Stdin = b"", lock: HostLock | None = None
+    ) -> list[Result]:
         with self._record_failure(*map(_argv, tasks)):
-            results = await self._host.run_all(tasks, stdin=stdin)
+            results = await self._host.run_all(tasks, stdin=stdin, lock=lock)
         for result in results:
             self._record(result)
         return results
 
     @asynccontextmanager
-    async def hold(self, argv: Sequence[str]) -> AsyncIterator[Held]:
+    async def hold(self, argv: Sequence[str], *, lock: HostLock | None = None) -> AsyncIterator[Held]:
         began = time.monotonic()
         with self._record_failure(argv):
-            async with self._host.hold(argv) as held:
+            async with self._host.hold(argv, lock=lock) as held:
                 yield held
         self._trace.record_command(self.name, argv, None, time.monotonic() - began)
 

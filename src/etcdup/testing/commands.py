@@ -397,20 +397,24 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def start_held_command(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str]:
-    """Return the output of a held command, and the key that releases it. Only a lock and a served copy have output."""
+def start_held_command(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str, str]:
+    """Return the output of a held command, and the two keys that release it.
+
+    Only a lock and a served copy have output.
+    """
     if SERVE in argv:
-        return serve_copy(machine, argv)
-    if len(argv) < 7 or argv[3] != "etcdup-lock":
-        return [], ""
+        return serve_copy(machine, argv), SERVE, ""
+    if "etcdup-lock" not in argv:
+        return [], "", ""
     path, who = argv[4], argv[5]
     if path in machine.locks:
-        return ["held", machine.locks[path]], ""
+        return ["held", machine.locks[path]], "", ""
     machine.locks[path] = who
-    return ["locked"], path
+    return ["locked"], path, who
 
 
-def release_held_command(machine: FakeMachine, key: str) -> None:
+def release_held_command(machine: FakeMachine, key: str, who: str) -> None:
     if key == SERVE:
         stop_serving_copy(machine)
-    machine.locks.pop(key, None)
+    elif machine.locks.get(key) == who:
+        del machine.locks[key]

@@ -26,6 +26,8 @@ from etcdup.testing.process import (
 # The timeout of etcd for a proposal. A shorter timeout of the caller counts first.
 PROPOSAL_TIMEOUT_S = 7.0
 PAGE = 512
+# Changes that clients make, too. Tests make them without the lock.
+OF_CLIENTS = ("put", "delete", "disarm", "defragment")
 
 Outcome = TypeVar("Outcome")
 
@@ -270,8 +272,12 @@ class FakeEtcd:
 
     def _record_change(self, call: str) -> None:
         """The change is made; whether its answer arrives is another matter."""
+        if call not in OF_CLIENTS:
+            self._network.require_confirmed_lock(call)
         converge(self._network)
         self._network.count(self.name, ("etcd", call))
+        if call not in OF_CLIENTS:
+            self._network.end_round_trip()
         if not self._machine.answers:
             raise EtcdUnavailable(self.name, "the connection to the client port was closed")
 

@@ -58,6 +58,21 @@ class Network(Protocol):
 
     async def sleep(self, seconds: float) -> None: ...
 
+    @property
+    def changes_need_lock(self) -> bool: ...
+
+    def confirm_lock(self) -> None:
+        """Note that a host has confirmed the lock."""
+        ...
+
+    def require_confirmed_lock(self, call: str) -> None:
+        """Fail the test unless a host confirmed the lock right before this call."""
+        ...
+
+    def end_round_trip(self) -> None:
+        """Note the end of a round trip to a host or of a request, after which another run may act."""
+        ...
+
     def count(self, name: str, argv: tuple[str, ...]) -> None:
         """Count a command or call that changes something. Raises Killed at the place where etcdup is killed."""
         ...
@@ -142,6 +157,8 @@ class FakeMachine:
     restarts: int = 0
     v2store: bool = False
     locks: dict[str, str] = field(default_factory=dict)
+    address: str = ""
+    boots: int = 0
     log: list[str] = field(default_factory=list)
 
     def real(self, path: str) -> str:
@@ -203,6 +220,7 @@ class FakeMachine:
     def crash(self) -> None:
         """Cut the power: processes, /run and all connections are lost."""
         self.powered, self.process, self.failed_at, self.restarts = False, None, None, 0
+        self.boots += 1
         self.temporary_etcd = None
         self.remove("/run")
         self.locks.clear()

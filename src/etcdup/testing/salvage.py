@@ -6,7 +6,6 @@ from pathlib import PurePosixPath
 
 from etcdup.core.etcd.wal import CRC, ENTRY, SNAPSHOT, STATE, encode_record
 from etcdup.core.observed.model import MemberSeen
-from etcdup.core.recovery.disk_salvage import SERVE
 from etcdup.remote.etcd.errors import EtcdUnavailable
 from etcdup.testing.etcd_client import FakeEtcd
 from etcdup.testing.machine import Answer, FakeMachine, FakeProcess
@@ -70,23 +69,23 @@ def clear_copy(machine: FakeMachine, *folders: str) -> Answer:
     return OK
 
 
-def serve_copy(machine: FakeMachine, argv: tuple[str, ...]) -> tuple[list[str], str]:
+def serve_copy(machine: FakeMachine, argv: tuple[str, ...]) -> list[str]:
     """Start an etcd on the copy. It ends at once if a file that it needs is missing."""
     machine.network.count(machine.name, ("hold", "etcdup-salvage"))
     keys, data, wal, exe = argv[6:10]
     log = machine.file(f"{wal or data + '/member/wal'}/0.wal")
     has_keys = all(machine.file(f"{keys}/{name}.pem") for name in ("ca", "cert", "key"))
     if log is None or not has_keys or machine.file(exe) is None or "--force-new-cluster" not in argv:
-        return ["ended"], SERVE
+        return ["ended"]
     if any(f":{port}" in argument for port in machine.ports_taken for argument in argv):
         machine.log.append("listen tcp: bind: address already in use")
-        return ["ended"], SERVE
+        return ["ended"]
     member = MemberData.decode(log.content or b"")
     cluster = machine.network.etcd.by_id[member.cluster_id]
     machine.temporary_etcd = FakeProcess(
         machine.real(exe), {}, machine.network.now(), cluster, member.member_id, ready=True
     )
-    return [], SERVE
+    return []
 
 
 def stop_serving_copy(machine: FakeMachine) -> None:

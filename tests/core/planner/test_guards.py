@@ -1,11 +1,16 @@
 """Faults of guards and plans that test_exhaustive.py once found, each by its smallest state."""
 
+from dataclasses import replace
+
 import pytest
 
 from etcdup.core.members.membership_guards import refuse_detach
-from etcdup.core.plan.plan import Plan
+from etcdup.core.members.quorum import refuse_restart
+from etcdup.core.observed.model import MemberSilent, Unreachable
+from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep
-from etcdup.core.plan.steps import InstallFiles, IssueCertificates
+from etcdup.core.plan.steps import InstallFiles, IssueCertificates, RestartMember, StartMember
+from etcdup.core.planner.guards import refuse_step, refuse_without_majority
 from etcdup.core.planner.planner import plan
 from tests.support.fake_world import TOKEN, spec_of
 from tests.support.initial_states import BASE, first_states, prepared, targets
@@ -51,3 +56,40 @@ def test_a_running_learner_is_restarted_with_new_settings_after_its_promotion(ch
     assert kinds.index("PromoteMember") < kinds.index("RestartMember")
     assert ("UpdatePeerUrl" in kinds) == (change == "an address")
     assert "UpdatePeerUrl" not in kinds[: kinds.index("PromoteMember")]
+
+
+@pytest.mark.parametrize(
+    ("members", "refused"),
+    [("HHH", False), ("HHX", False), ("HXX", True), ("HUU", True), ("HXD", False)],
+)
+def test_a_disruptive_step_needs_the_lock_on_a_majority_of_the_hosts(members: str, refused: bool) -> None:
+    """Two operators can reach different hosts. Two majorities have a host in common, and it has one lock."""
+    observed = ObservedModel(SPEC, SPEC).observed(next(first_states(tuple(members))))
+    assert bool(refuse_without_majority(SPEC, observed)) == refused
+    restart = RestartMember(host="infra1", version=BASE, reason="a setting")
+    assert (not refused) or refuse_step(restart, SPEC, observed)
+    start = StartMember(host="infra1", reason="it does not run")
+    assert refuse_step(start, SPEC, observed) == ()
+
+
+def test_a_member_without_any_answer_is_not_counted_as_0_of_0() -> None:
+    observed = ObservedModel(SPEC, SPEC).observed(next(first_states(tuple("DDD"))))
+    (reason,) = refuse_restart("infra1", observed)
+    assert "0 of 0" not in reason.message
+    assert "no member reports the member list" in reason.message
+
+
+def test_a_host_that_cannot_join_is_taken_out_of_the_file_first() -> None:
+    """The hint of SSH alone hides that the file can name fewer hosts."""
+    five = spec_of(5, version=BASE)
+    gone = {name: Unreachable(name, "no route to host", "check the network") for name in ("infra4", "infra5")}
+    observed = ObservedModel(SPEC, SPEC).observed(next(first_states(tuple("HHH"))))
+    observed = replace(
+        observed,
+        hosts={**observed.hosts, **gone},
+        members={**observed.members, **dict.fromkeys(gone, MemberSilent("no route to host"))},
+    )
+    answer = plan(five, observed, TOKEN)
+    assert isinstance(answer, Refusal)
+    hint = next(reason.hint for reason in answer.reasons if reason.host == "infra4")
+    assert hint == "take infra4 out of cluster.yaml for now, or make it reachable: check the network"

@@ -190,7 +190,7 @@ async def apply_change(
 ) -> tuple[Health, ...]:
     """Carry out a plan that is confirmed, under the cluster's lock."""
     session, began = run.session, time.monotonic()
-    async with cluster_lock(session.spec, world.hosts, holder(run.verb), observed.leaving):
+    async with cluster_lock(session.spec, world.hosts, holder(run.verb), observed.leaving) as world.lock:
         prepared = change.prepare()
         with (
             progress_of(run.terminal, plan, tuple(observed.hosts)) as shown,

@@ -17,12 +17,12 @@ from etcdup.core.members.membership_guards import (
     refuse_remove,
     refuse_update_peer_url,
 )
-from etcdup.core.members.quorum import refuse_corrupt_alarm, refuse_restart, refuse_start
+from etcdup.core.members.quorum import quorum_of, refuse_corrupt_alarm, refuse_restart, refuse_start
 from etcdup.core.members.space import refuse_disarm
 from etcdup.core.members.superseded import refuse_superseded
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
-from etcdup.core.plan.restore_steps import CopyData, FreeSpace, PlaceData, SalvageData, UndoData
+from etcdup.core.plan.restore_steps import CopyData, FreeSpace, PlaceData, SalvageData, StopMembers, UndoData
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import (
     AddLearner,
@@ -46,9 +46,48 @@ from etcdup.core.recovery.disk_space import refuse_free_space
 from etcdup.core.restore.stopped_check import refuse_data_change
 from etcdup.core.spec.model import Spec
 
+# Steps that can take the quorum or the data of a cluster. Two operators who reach different hosts must not do them at
+# the same time: each of these steps needs the lock on a majority of the hosts.
+NEED_MAJORITY = (
+    RestartMember,
+    MoveClients,
+    AddLearner,
+    PromoteMember,
+    RemoveMember,
+    DetachMember,
+    SetAside,
+    UpdatePeerUrl,
+    MarkReplacement,
+    StopMembers,
+    EnableDowngrade,
+)
+
 
 def refuse_step(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Return every reason against this step now; an empty tuple means that the step is allowed."""
+    if isinstance(step, NEED_MAJORITY) and (reasons := refuse_without_majority(spec, observed)):
+        return reasons
+    return _refuse_kind(step, spec, observed)
+
+
+def refuse_without_majority(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Allow a step only if this machine reaches a majority of the hosts. It locks each host that it reaches."""
+    names = [host.name for host in spec.hosts]
+    silent = [name for name in names if name not in observed.reachable()]
+    if len(names) - len(silent) >= quorum_of(len(names)):
+        return ()
+    return (
+        Refused(
+            f"the lock of a majority of the hosts is needed, and {', '.join(silent)} cannot be reached",
+            hint=f"make {', '.join(silent)} reachable, then run the same command again. Until then, another operator "
+            "could change the cluster at the same time",
+            host=silent[0],
+            rules=(34,),
+        ),
+    )
+
+
+def _refuse_kind(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     match step:
         case FormCluster():
             return refuse_form(spec, observed)

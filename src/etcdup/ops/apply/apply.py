@@ -214,6 +214,8 @@ async def finish(world: World, observed: Observed) -> tuple[Health, ...]:
 
     Raises EtcdupError if a host is unreachable or a member is not healthy.
     """
+    if world.lock is not None:
+        world.lock.check()
     for name in departed_hosts(observed):
         if name in observed.reachable():
             await asyncio.to_thread(world.pki.archive_member, name)

@@ -32,7 +32,7 @@ from etcdup.core.plan.steps import (
     UpdatePeerUrl,
 )
 from etcdup.core.planner.commands import commands_of
-from etcdup.errors import EtcdupError
+from etcdup.errors import EtcdupError, LockLost
 from etcdup.ops.members.alarms import disarm_space_alarm
 from etcdup.ops.members.lifecycle import (
     form,
@@ -57,6 +57,7 @@ from etcdup.ops.world.perform import Performer
 
 async def run_phase(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
     """Do the steps of one phase and report their states. Raises the error of the step that failed."""
+    performer.world.held_lock.check()
     for step in steps:
         performer.reporter.step(step, "doing")
     try:
@@ -126,6 +127,7 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
         case FenceOff():
             await fence_off(performer, step, observed, token)
         case RotateAuthority(stage=stage):
+            await performer.world.held_lock.confirm()
             await asyncio.to_thread(performer.world.pki.rotate_ca, stage, observed.at)
             performer.changed += 1
             performer.journal.record("command", {"step": step.kind, "host": "operator", "stage": stage})
@@ -177,9 +179,12 @@ async def _run_steps_on_host(
 
 
 def raise_together(errors: Sequence[BaseException]) -> None:
-    """Raise the errors of several hosts as one. An error that is not an EtcdupError is raised first and alone."""
+    """Raise the errors of several hosts as one.
+
+    An error that is not an EtcdupError is raised first and alone, and so is a lost lock: it concerns the whole run.
+    """
     for error in errors:
-        if not isinstance(error, EtcdupError):
+        if not isinstance(error, EtcdupError) or isinstance(error, LockLost):
             raise error
     known = [error for error in errors if isinstance(error, EtcdupError)]
     if len(known) == 1:

@@ -181,6 +181,7 @@ async def move_leader(performer: Performer, name: str, observed: Observed) -> No
         return
     performer.reporter.doing(name, "transferring leadership")
     target = max(others, key=lambda other: other.applied_index)
+    await performer.world.held_lock.confirm()
     try:
         client = await performer.world.etcd(name)
         await client.move_leader(target.member_id, timeout_s=10.0)

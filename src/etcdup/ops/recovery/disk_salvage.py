@@ -25,7 +25,7 @@ from etcdup.core.recovery.disk_salvage import (
 )
 from etcdup.core.restore.data_copy import SIZE_TIMEOUT_S
 from etcdup.core.spec.layout import Layout, layout_of
-from etcdup.errors import CommandFailed, EtcdupError, RemoteError
+from etcdup.errors import CommandFailed, EtcdupError, LockLost, RemoteError
 from etcdup.ops import polling
 from etcdup.ops.backups.snapshot import save_snapshot
 from etcdup.ops.backups.temporary_etcd import etcd_flags, key_files, make_credentials
@@ -112,7 +112,8 @@ async def _salvage_once(performer: Performer, step: SalvageData, observed: Obser
             lambda: _save_snapshot_of_copy(performer, step, seen, layout),
         )  # fmt: skip
     finally:
-        with suppress(RemoteError):
+        # Without the lock, the copy may be one of another run, which then removes it.
+        with suppress(RemoteError, LockLost):
             await performer.perform(host, clear_copy_commands(seen, layout), step.kind)
 
 
@@ -151,7 +152,7 @@ async def _save_snapshot_of_copy(
 ) -> None:
     world, host = performer.world, performer.world.hosts[step.host]
     credentials = make_credentials(world.spec.name)
-    await _write_keys(host, layout, credentials)
+    await performer.write_temporary(host, _temporary_keys(layout, credentials))
     target = Path(step.snapshot)
 
     def report(what: str) -> None:
@@ -163,12 +164,11 @@ async def _save_snapshot_of_copy(
     report("")
 
 
-async def _write_keys(host: Host, layout: Layout, credentials: Credentials) -> None:
-    files = [
+def _temporary_keys(layout: Layout, credentials: Credentials) -> tuple[HostFile, ...]:
+    return tuple(
         HostFile(f"{salvage_keys_path(layout)}/{name}", pem, 0o600, "etcd:etcd")
         for name, pem in key_files(credentials)
-    ]
-    await host.write_all(files)
+    )
 
 
 @asynccontextmanager
@@ -179,7 +179,8 @@ async def _copy_server(
     data, keys = PurePosixPath(salvage_path(seen.data)), PurePosixPath(salvage_keys_path(layout))
     more = (f"--wal-dir={wal_path(seen, copied=True)}",) if seen.wal else ()
     etcd = etcd_flags(name, data, keys, (client_port, peer_port), "--force-new-cluster", *more)
-    async with world.hosts[name].hold(serve_argv(seen, layout, LOST_AFTER_S, etcd)) as held:
+    argv = serve_argv(seen, layout, LOST_AFTER_S, etcd)
+    async with world.hosts[name].hold(argv, lock=world.held_lock.on(name)) as held:
         beating = asyncio.create_task(_send_heartbeats(held))
         ending = asyncio.create_task(_wait_for_end(held))
         client = await world.connect_temporary(name, client_port, credentials)
@@ -206,6 +207,7 @@ async def _wait_until_serving(
 
     async def serves_or_has_ended() -> bool:
         nonlocal why, serving
+        world.held_lock.check()
         if ending.done() and (ending.result() or world.clock.now() >= began + SILENCE_S):
             return True
         try:

@@ -9,7 +9,7 @@ from typing import Protocol
 from etcdup.core.host.actions import HostAction, LocalFileInput, RunCommand, WriteFiles
 from etcdup.core.host.content import CaContent, CertContent, Content, TextContent
 from etcdup.core.plan.step import Step
-from etcdup.errors import EtcdupError, RemoteError
+from etcdup.errors import EtcdupError, NotLocked, RemoteError
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.world import World
 from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Host, HostCommand, HostFile, HostTask
@@ -73,13 +73,23 @@ class Performer:
             await self._run_round_trip(host, round_trip)
         self.reporter.doing(host.name, "")
 
+    async def write_temporary(self, host: Host, files: tuple[HostFile, ...]) -> None:
+        """Write files that only this run needs, such as temporary keys. They are not journaled."""
+        try:
+            (result,) = await host.run_all([files], lock=self.world.held_lock.on(host.name))
+            self.changed += 1
+            result.check()
+        except NotLocked as error:
+            raise self.world.held_lock.lost_on(error) from None
+
     async def send_request(
         self, step: str, member: str, what: str, request: Callable[[], Awaitable[object]]
     ) -> None:
-        """Send a request to etcd that changes something, and journal it.
+        """Send a request to etcd that changes something, and journal it. Raises LockLost before it.
 
         A request without an answer counts as a change, since etcd may have applied it.
         """
+        await self.world.held_lock.confirm()
         began = time.monotonic()
         failed = ""
         self.changed += 1
@@ -101,7 +111,10 @@ class Performer:
         began = time.monotonic()
         try:
             stdin = await self._open_stdin(round_trip[-1].action)
-            results = await host.run_all([self._host_task(act.action) for act in round_trip], stdin=stdin)
+            tasks = [self._host_task(act.action) for act in round_trip]
+            results = await host.run_all(tasks, stdin=stdin, lock=self.world.held_lock.on(host.name))
+        except NotLocked as error:
+            raise self.world.held_lock.lost_on(error) from None
         except RemoteError as error:
             # With a lost connection it is not known which actions ran before it.
             self.changed += len(round_trip) > 1

@@ -34,13 +34,15 @@ async def wait_for_condition(
 ) -> None:
     """Wait until `condition` returns no reason. Raises EtcdupError after `timeout_s`.
 
-    The wait ends early if etcd on one of the hosts `names` keeps exiting, or rejects the certificate of etcdup.
+    The wait ends early if the lock is lost, or if etcd on one of the hosts `names` keeps exiting, or rejects the
+    certificate of etcdup.
     """
     observed, why = before, ""
     began = observed_at = world.clock.now()
 
     async def is_reached() -> bool:
         nonlocal observed, observed_at, why
+        world.held_lock.check()
         if world.clock.now() >= observed_at + OBSERVE_INTERVAL_S:
             observed, observed_at = await observe(world), world.clock.now()
             await _give_up_on_failures(world, before, observed, names)

@@ -13,6 +13,7 @@ from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.errors import RemoteError
 from etcdup.ops.pki.pki import Pki
 from etcdup.ops.polling import Clock
+from etcdup.ops.world.lock import ClusterLock
 from etcdup.remote.etcd.grpc_client import Credentials, EtcdClient
 from etcdup.remote.host import Host
 
@@ -46,6 +47,8 @@ class World:
     # Hosts that cluster.yaml does not name and that this run has observed. After its member is removed, no member
     # list names such a host any more.
     extra_hosts: dict[str, HostSpec] = field(default_factory=dict)
+    # Hosts that cluster.yaml does not name, whose machines this run has observed under other names.
+    other_names: set[str] = field(default_factory=set)
     # Unreachable hosts that are powered off, as the operator has confirmed. etcdup does not observe them (rule 65).
     fenced: frozenset[str] = frozenset()
     # Clients that this run saw on a member that trusts only the new CA, and addresses of clients that the operator
@@ -54,8 +57,16 @@ class World:
     accepted_clients: frozenset[str] = frozenset()
     # When this run first read the clients that members reject, in seconds since the epoch.
     began: float = 0.0
+    # The lock of the cluster, while this run holds it. Each change needs it.
+    lock: ClusterLock | None = None
     # An election or a start did not end within the wait. etcdup does not wait for it a second time.
     is_unsteady: bool = False
+
+    @property
+    def held_lock(self) -> ClusterLock:
+        """Return the lock, for a change."""
+        assert self.lock is not None, "a change needs the lock of the cluster"
+        return self.lock
 
     def binaries_of(self, version: str) -> Binaries:
         """Return where this version comes from. It is resolved before planning, so a KeyError is a bug of etcdup."""

@@ -6,7 +6,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from etcdup.core.spec.model import HostSpec, SshSpec
 from etcdup.remote import scripts
-from etcdup.remote.host import Held
+from etcdup.remote.host import Held, HostLock
+from etcdup.remote.lock_scripts import if_locked
 from etcdup.remote.posix import PosixHost, chunks
 from etcdup.remote.secrets import SshSecrets
 from etcdup.remote.ssh.command import connection_lost_error, execute, start_held
@@ -55,8 +56,8 @@ class SshHost(PosixHost):
 
         self._become = await become_root(self.name, self._dialled.user, probe, secrets)
 
-    def hold(self, argv: Sequence[str]) -> AbstractAsyncContextManager[Held]:
-        return self._hold(argv)
+    def hold(self, argv: Sequence[str], *, lock: HostLock | None = None) -> AbstractAsyncContextManager[Held]:
+        return self._hold(if_locked(argv, lock))
 
     async def forward(self, address: str, port: int) -> tuple[str, int]:
         return await self._forwards.open(address, port)

@@ -1,0 +1,73 @@
+"""A suspended laptop: etcdup is stopped in the middle of a roll, and continues while another operator is at work."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import VERSION, Etcdup, prepare_demo
+from tests.support.etcd_binaries import why_not
+
+pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
+
+MEMBERS = ("infra1", "infra2", "infra3")
+# The hosts release the lock after 30 s without a heartbeat.
+RELEASED_WITHIN_S = 60.0
+AT_WORK_WITHIN_S = 60.0
+
+
+@pytest.fixture
+def place(etcdup: Etcdup) -> Iterator[Path]:
+    """Return the folder of a running demo."""
+    folder = etcdup.folder / ".local/share/etcdup/demo"
+    prepare_demo(etcdup, folder)
+    done = etcdup("apply", "-f", str(folder / "cluster.yaml"), "--yes")
+    assert done.returncode == 0, done.stderr
+    yield folder
+    etcdup("demo", "--down")
+
+
+def file_with(place: Path, name: str, setting: str) -> str:
+    path = place / name
+    text = (place / "cluster.yaml").read_text()
+    path.write_text(text.replace("etcd: {", f"etcd: {{{setting}, "))
+    return str(path)
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+    ends = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < ends, what
+        time.sleep(0.05)
+
+
+def locks(place: Path) -> list[str]:
+    return [(place / member / "run/etcdup/lock").read_text() for member in MEMBERS]
+
+
+def pids(place: Path) -> list[str]:
+    files = (place / member / "run/etcdup/etcd.pid" for member in MEMBERS)
+    return [path.read_text() if path.exists() else "" for path in files]
+
+
+def test_an_operator_who_slept_stops_before_the_next_command(etcdup: Etcdup, place: Path) -> None:
+    first = file_with(place, "first.yaml", "heartbeat_ms: 110, election_ms: 1100")
+    second = file_with(place, "second.yaml", "heartbeat_ms: 120, election_ms: 1200")
+    asleep = etcdup.start_and_stop_at("RestartMember", "apply", "-f", first, "--yes")
+    wait_for(lambda: all(locks(place)), AT_WORK_WITHIN_S, "the lock is not taken")
+    wait_for(lambda: not any(locks(place)), RELEASED_WITHIN_S, "the lock is not released")
+    before = pids(place)
+    other = etcdup.start("apply", "-f", second, "--yes")
+    wait_for(lambda: pids(place) != before, AT_WORK_WITHIN_S, "the second operator restarts no member")
+    asleep.send_signal(signal.SIGCONT)
+    _, said = asleep.communicate(timeout=AT_WORK_WITHIN_S)
+    assert asleep.returncode == 5, said
+    assert "the lock on infra1, infra2, infra3 was lost: this machine stood still for" in said
+    assert "run `etcdup apply" in said
+    assert other.communicate(timeout=AT_WORK_WITHIN_S)[1]
+    assert other.returncode == 0
+    assert etcdup("plan", "-f", second).returncode == 0
+    for member in MEMBERS:
+        assert oct((place / member / "run/etcdup/lock").stat().st_mode & 0o777) == "0o600"
