@@ -34,6 +34,7 @@ class UserCluster:
         )
         self.pki = open_pki(spec, folder)
         self.pki.issue([each.role for each in desired_certs(spec)], datetime.now(UTC))
+        self.cluster.credentials = Credentials(*self.pki.credentials())
         (folder / "ca.pem").write_bytes(self.pki.ca_file("ca"))
         for role, path in (
             ("admin", folder / "root"),
