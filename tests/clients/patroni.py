@@ -24,8 +24,8 @@ HERE = Path(__file__).parent
 START_S = 180.0
 ISSUE = ("certs", "issue", "patroni", "--role", "patroni")
 COPY = re.compile(r"^#\s+(\S+)\s+->\s+(\S+)$", re.MULTILINE)
-PROMOTED = "promoted self to leader"
-DEMOTED = "[Dd]emot(ing|ed) self"
+PROMOTED = re.compile("promoted self to leader")
+DEMOTED = re.compile(r"Demoting self \(")
 UNIT = """\
 [Service]
 User=postgres
@@ -150,30 +150,38 @@ class Patroni:
             yield measured
         finally:
             resumed = {name: load.wait_written([name]) for name in names}
-            found = load.stop()
+            found, logs = load.stop(), self._save_logs(begun)
             measured.rows = [
-                self._row(operation, scope, found, begun, resumed=resumed[scope.name]) for scope in SCOPES
+                self._row(operation, scope, found, logs[scope.name], resumed=resumed[scope.name])
+                for scope in SCOPES
             ]
             self._rows += measured.rows
             print(f"\n{measured}", flush=True)
 
     def _row(
-        self, operation: str, scope: Scope, records: list[Record], begun: float, *, resumed: bool
+        self, operation: str, scope: Scope, records: list[Record], log: str, *, resumed: bool
     ) -> PatroniRow:
         mine = [each for each in records if each["scope"] == scope.name]
         writes = writes_of(mine, scope.name, resumed=resumed)
         kept = set(next(each["kept"] for each in mine if each["kind"] == "end"))
         return PatroniRow(
             operation, scope.label, writes, len(set(writes.acknowledged) - kept),
-            promotions=self._logged(scope, PROMOTED, begun), demotions=self._logged(scope, DEMOTED, begun),
+            promotions=len(PROMOTED.findall(log)), demotions=len(DEMOTED.findall(log)),
             two_primaries_s=two_primaries_s(mine),
         )  # fmt: skip
 
-    def _logged(self, scope: Scope, pattern: str, since: float) -> int:
-        command = f"journalctl -u {scope.unit} -o cat --since=@{int(since)} | grep -cE '{pattern}'"
-        return sum(
-            int(machine.run(command, check=False).stdout) for machine in self.machines if machine.is_on()
-        )
+    def _save_logs(self, since: float) -> dict[str, str]:
+        """Return what each Patroni cluster logged, and keep it in files of the test."""
+        logs = {}
+        for scope in SCOPES:
+            command = f"journalctl -u {scope.unit} -o short-precise --since=@{int(since)}"
+            logs[scope.name] = "".join(
+                f"{machine.name}\n{machine.run(command).stdout}"
+                for machine in self.machines
+                if machine.is_on()
+            )
+            (self._folder / f"{int(since)}-{scope.unit}.log").write_text(logs[scope.name])
+        return logs
 
     # Configuration and state
 
