@@ -77,7 +77,6 @@ class Patroni:
         self.machines = machines
         self._folder = folder
         self._rows = rows
-        self._user: dict[str, str] = {}
 
     def start(self) -> None:
         self._folder.mkdir()
@@ -111,11 +110,22 @@ class Patroni:
 
     def update_endpoints(self) -> None:
         """Write the printed section and restart Patroni, while PostgreSQL continues."""
-        self._change_section({})
+        section = self.install()
+        for scope in SCOPES:
+            self.machines[0].run(scope.command(f"pause --wait {scope.name}"))
+            for machine in self.machines:
+                self._write_configuration(machine, scope, section)
+                machine.run(f"systemctl restart {scope.unit}")
+            self._wait(f"{scope.label} is not complete", partial(self._is_complete, scope))
+            self.machines[0].run(scope.command(f"resume --wait {scope.name}"))
 
-    def log_in(self, user: str, password: str) -> None:
-        self._user = {"username": user, "password": password}
-        self._change_section({})
+    def log_in(self, user: str, password: str, *scopes: Scope) -> None:
+        """Add the user of etcd to the section of these Patroni clusters. A reload is enough."""
+        section = self.install()
+        section["etcd3"] |= {"username": user, "password": password}
+        for scope, machine in itertools.product(scopes, self.machines):
+            self._write_configuration(machine, scope, section)
+            machine.run(f"systemctl reload {scope.unit}")
 
     def primary(self, scope: Scope = SCOPES[0]) -> Machine:
         for machine in self.machines:
@@ -196,17 +206,6 @@ class Patroni:
         text = json.dumps(configuration(machine, scope) | section)
         machine.write(f"/etc/patroni/{scope.name}.yml", text, "600")
         machine.run(f"chown postgres: /etc/patroni/{scope.name}.yml")
-
-    def _change_section(self, more: dict[str, Any]) -> None:
-        section = self.install()
-        section["etcd3"] |= self._user | more
-        for scope in SCOPES:
-            self.machines[0].run(scope.command(f"pause --wait {scope.name}"))
-            for machine in self.machines:
-                self._write_configuration(machine, scope, section)
-                machine.run(f"systemctl restart {scope.unit}")
-            self._wait(f"{scope.label} is not complete", partial(self._is_complete, scope))
-            self.machines[0].run(scope.command(f"resume --wait {scope.name}"))
 
     def _runs(self, machine: Machine) -> bool:
         return all(self._state(machine, scope).get("state") in RUNNING for scope in SCOPES)
