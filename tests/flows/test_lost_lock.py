@@ -67,7 +67,7 @@ async def test_a_run_that_stood_still_changes_nothing_more(
     """The clock of a paused virtual machine does not count the time: then only the hosts notice the lost lock."""
     before, first, second = CHANGES[change]
     start = await prepare_start(before, first, tmp_path)
-    for end in strided(await ends_of_round_trips(start, first), 3, offset=is_counted):
+    for end in strided(await ends_of_round_trips(start, first), 5, offset=2 * is_counted):
         network, folder = start.copy_to(str(end))
         after_second: list[int] = []
 
