@@ -34,6 +34,7 @@ MODULES = {
 # for an operator whose other hosts are lost.
 ALONE = {
     "RotateAuthority", "FormCluster", "StartMember", "RetireMember", "JoinMember", "TakeSnapshot", "CheckV2Store",
+    "EnsureRaftSnapshot",
     "CancelDowngrade", "DisarmSpaceAlarm", "SalvageData", "PlaceData", "StartRestored", "FenceOff", "UndoData",
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from etcdup.core.host.actions import (
 )
 from etcdup.core.host.content import TextContent
 from etcdup.core.host.files import desired_files, parent_folder
-from etcdup.core.host.known_endpoints import known_endpoints
+from etcdup.core.host.known_endpoints import known_endpoints, member_markers
 from etcdup.core.host.marker import inherited_restore, marker_file
 from etcdup.core.host.packages import install_commands, manager_of, tools_of
 from etcdup.core.observed.model import HostSeen, ListedMember, Marker, Observed, UnitSeen, aside_suffix
@@ -139,9 +139,11 @@ def seal_commands(spec: Spec, host: HostSpec, observed: Observed, token: str) ->
 
 
 def _recorded_endpoints(spec: Spec, name: str, observed: Observed) -> tuple[str, ...]:
-    """Return the endpoints that the marker of this host records, or otherwise those of the other members."""
+    """Return the endpoints that the marker of this member records, or otherwise those of the other members."""
     seen = observed.reachable().get(name)
     own = seen.marker_of(spec.name) if seen else None
+    if observed.member_list:
+        own = member_markers(spec.name, observed).get(name)
     return (own.endpoints if own else ()) or known_endpoints(spec.name, observed)
 
 

@@ -11,8 +11,11 @@ from etcdup.core.observed.model import Marker, Observed
 
 
 def member_markers(cluster: str, observed: Observed) -> Mapping[str, Marker]:
-    """Return the markers of reachable hosts whose member is in the member list."""
-    listed = {each.name for each in observed.member_list}
+    """Return the markers of reachable hosts whose member is a voter.
+
+    A host that left and joins again can have the marker of its former member until its new member is promoted.
+    """
+    listed = {each.name for each in observed.member_list if not each.is_learner}
     return {
         name: marker
         for name, seen in sorted(observed.reachable().items())

@@ -19,7 +19,7 @@ from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.step_registry import LASTING
 from etcdup.core.plan.steps import DisarmSpaceAlarm, MoveClients, RestartMember, StartMember
 from etcdup.core.planner.guards import refuse_step
-from etcdup.errors import EtcdupError, PartlyApplied, RefusedError
+from etcdup.errors import EtcdupError, LockLost, PartlyApplied, RefusedError
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.connected_clients import wait_for_rejected_clients
 from etcdup.ops.world.health import Health, prove_whole
@@ -152,6 +152,11 @@ def _runs_silently(observed: Observed, name: str) -> bool:
 
 
 def _as_partly_applied(performer: Performer, error: EtcdupError) -> EtcdupError:
+    """Return the error to raise. A lost lock is the cause of any other error: another run changed the hosts."""
+    try:
+        performer.world.held_lock.check()
+    except LockLost as lost:
+        return lost
     if performer.changed == 0 or isinstance(error, PartlyApplied):
         return error
     return PartlyApplied(error.message, detail=error.detail, hint=error.hint)

@@ -69,8 +69,15 @@ async def ensure_raft_snapshot(performer: Performer, step: EnsureRaftSnapshot, o
 
 
 async def enable_downgrade(performer: Performer, step: EnableDowngrade, observed: Observed) -> None:
-    """Enable the downgrade, and wait until the storage version of every member is the older one (rule 49)."""
+    """Enable the downgrade, and wait until the storage version of every member is the older one (rule 49).
+
+    Right after the last restart of an upgrade, the cluster version is still the older one. etcd then refuses the
+    request.
+    """
     clients = await _connect_voters(performer.world, observed)
+    running = {seen.version for seen in observed.answering().values()}
+    if len({version.series for version in running}) == 1:
+        await versions.wait_for_cluster_version(clients, _minor(max(running)), clock=performer.world.clock)
     await performer.send_request(
         step.kind, "the cluster", f"to enable the downgrade to {step.target}",
         lambda: versions.enable_downgrade(clients, step.target),
