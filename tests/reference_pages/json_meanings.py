@@ -94,6 +94,7 @@ FIELD_MEANINGS: dict[str, str] = {
     "snapshot": "The path of the snapshot.",
     "sha256": "The SHA-256.",
     "changes": "The files to write.",
+    "proof": "What proves the files before another host gets such files: `handshake`, `restart` or empty.",
     "path": "The path.",
     "action": "`create` or `update`.",
     "diff": "The difference. Empty for keys and certificates.",

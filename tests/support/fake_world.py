@@ -2,10 +2,14 @@
 
 import gzip
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from cryptography import x509
+
+from etcdup.core.certs.inventory import LinkPort
 from etcdup.core.members.endpoints import replaces_all_endpoints
 from etcdup.core.observed.model import Binaries, Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal
@@ -15,9 +19,10 @@ from etcdup.core.planner.planner import plan
 from etcdup.core.spec.load import load
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.version import NEWEST, Version, parse_version
-from etcdup.errors import UnreachableError
+from etcdup.errors import PkiError, UnreachableError
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.pki.open import open_pki
+from etcdup.ops.pki.pki import Pki
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.lock import ClusterLock, cluster_lock, holder
@@ -25,7 +30,8 @@ from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import Planner
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import Credentials, EtcdClient
-from etcdup.remote.etcd.errors import EtcdUnavailable
+from etcdup.remote.etcd.errors import EtcdUnavailable, EtcdUntrusted
+from etcdup.remote.etcd.handshake import HandshakeFailed, NotServing, fingerprint_of
 from etcdup.remote.host import Host, HostLock
 from etcdup.testing.etcd_client import FakeEtcd
 from etcdup.testing.host import FakeHost
@@ -118,13 +124,20 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
     for host in spec.hosts:
         reach(host)
 
+    pki = open_pki(spec, folder)
+
     async def etcd(name: str) -> EtcdClient:
         if name not in machines:
             raise EtcdUnavailable(name, "no such machine")
+        if why := why_untrusted(pki, machines[name]):
+            raise EtcdUntrusted(name, why)
         return FakeEtcd(machines[name])
 
     async def temporary_etcd(name: str, port: int, credentials: Credentials) -> EtcdClient:
         return FakeTemporaryEtcd(machines[name])
+
+    async def served_cert(host: HostSpec, port: LinkPort) -> str:
+        return served_fingerprint(machines[host.name], port)
 
     archive = folder / "etcd.tar.gz"
     archive.write_bytes(gzip.compress(b"an archive", mtime=0))
@@ -137,17 +150,52 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         spec=spec,
         hosts=hosts,
         unreachable=unreachable,
-        pki=open_pki(spec, folder),
+        pki=pki,
         clock=network,
         etcd=etcd,
         connect_directly=etcd,
         connect_temporary=temporary_etcd,
         obtain_archive=obtain_archive,
+        served_cert=served_cert,
         connect_host=connect_host,
         snapshots=folder / "backups",
         binaries=tuple(_available_binaries(version, archive) for version in versions),
         lock=UntakenLock(network),
     )
+
+
+def served_fingerprint(machine: FakeMachine, port: LinkPort) -> str:
+    """Return the fingerprint of the certificate that a port serves, or raise HandshakeFailed as a real port does."""
+    process, name = machine.process, "server" if port == "client" else "peer"
+    if process is None or (port == "client" and not process.ready):
+        raise NotServing("no process listens on the port")
+    if machine.why_unusable(name):
+        raise HandshakeFailed("the handshake failed: TLSV1_ALERT_INTERNAL_ERROR")
+    node = machine.file(f"/etc/etcd/pki/{name}.pem")
+    assert node is not None
+    return fingerprint_of(x509.load_pem_x509_certificate(node.content or b""))
+
+
+def why_untrusted(pki: Pki, machine: FakeMachine) -> str:
+    """Return why a member and etcdup do not accept the certificates of each other now; signatures do not count."""
+    server = machine.file("/etc/etcd/pki/server.pem")
+    with suppress(PkiError):
+        admin = pki.paths("admin")[0]
+        for content in (admin.read_bytes() if admin.exists() else b"", server.content if server else b""):
+            if content and not _is_valid(content, machine.network.now()):
+                return "its certificate is expired or not valid yet"
+    return ""
+
+
+def _is_valid(content: bytes, at: float) -> bool:
+    begins, ends = _validity(content)
+    return begins <= at < ends
+
+
+@cache
+def _validity(content: bytes) -> tuple[float, float]:
+    cert = x509.load_pem_x509_certificate(content)
+    return cert.not_valid_before_utc.timestamp(), cert.not_valid_after_utc.timestamp()
 
 
 def _available_binaries(version: Version, archive: Path) -> Binaries:

@@ -106,6 +106,10 @@ def _quiet(step: Step, label: str) -> Iterator[Action]:
             yield lambda cluster: cluster.with_slot(
                 _number(cluster, name), versions=tuple(sorted({*cluster.slot(name).versions, version}))
             )
+        case InstallFiles(host=name, proof="handshake"):
+            yield lambda cluster: converge(
+                cluster.with_slot(_number(cluster, name), certs=cluster.pki[cluster.number(name)])
+            )
         case InstallFiles(host=name, version=version):
             yield lambda cluster: converge(
                 cluster.with_slot(

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from etcdup.core.host.actions import PAUSE_UNIT, RESTART_UNIT
 from etcdup.core.host.commands import MOVE_IF_THERE, OWN_FOLDER_SCRIPT, UNPACK
 from etcdup.core.host.log_files import LOG_FILE
+from etcdup.core.host.unproved import KEEP, OTHER_VERSION, PUT_BACK, RUN_BINARY
 from etcdup.core.observed.connections import CONNECTIONS
 from etcdup.core.observed.probe import PROBE
 from etcdup.core.recovery.disk_salvage import APPEND, CLEAR, SERVE
@@ -22,7 +23,7 @@ from etcdup.testing.salvage import append_log, clear_copy, log_file, serve_copy,
 from etcdup.testing.systemd import start_unit
 
 OK: Answer = (0, "", "")
-READ_ONLY = frozenset({"cat", "printf", "sleep", "true", "false", "journalctl", "tail", "sha256sum"})
+READ_ONLY = frozenset({"cat", "head", "printf", "sleep", "true", "false", "journalctl", "tail", "sha256sum"})
 
 
 def is_changing(argv: tuple[str, ...]) -> bool:
@@ -31,6 +32,7 @@ def is_changing(argv: tuple[str, ...]) -> bool:
         argv[0] in READ_ONLY
         or any(script in argv for script in (PROBE, CONNECTIONS, SIZE_SCRIPT, DISK_SPACE_SCRIPT, LOG_FILE))
         or argv[-1] == "--version"
+        or argv[2:3] == (RUN_BINARY,)
         or "v2store" in argv
     )
 
@@ -253,6 +255,47 @@ def _unpack(machine: FakeMachine, fresh: str, target: str, archive: bytes) -> An
     return OK
 
 
+def _run_binary(machine: FakeMachine, folder: str, version: str) -> Answer:
+    path = machine.real(f"{folder}/etcd")
+    node = machine.file(path)
+    if node is None or not (node.content or b"").startswith(b"\x7fELF"):
+        return (1, "", f"{path}: cannot execute binary file: Exec format error")
+    return OK if PurePosixPath(path).parent.name == version else (1, "", f"{path} is not etcd {version}")
+
+
+def _keep(machine: FakeMachine, kept: str, current: str, pki: str, *files: str) -> Answer:
+    """Run the commands of the script for each file, and count each: tests kill etcdup between them."""
+    if kept in machine.nodes:
+        return OK
+    machine.remove(f"{kept}.new")
+    machine.make_dir(f"{kept}.new/{PurePosixPath(pki).name}")
+    machine.network.count(machine.name, ("mkdir", f"{kept}.new"))
+    inside = [f"{pki}/{name}" for name in machine.children(pki)]
+    for path in (current, *inside, *files):
+        if path in machine.nodes:
+            below = f"{PurePosixPath(pki).name}/" if path in inside else ""
+            machine.nodes[f"{kept}.new/{below}{PurePosixPath(path).name}"] = copy(machine.nodes[path])
+    machine.move(f"{kept}.new", kept)
+    return OK
+
+
+def _put_back(machine: FakeMachine, kept: str, current: str, pki: str, *files: str) -> Answer:
+    """Run the commands of the script for each file, and count each: tests kill etcdup between them."""
+    if kept not in machine.nodes:
+        return OK
+    certs = f"{kept}/{PurePosixPath(pki).name}"
+    for name in machine.children(certs):
+        machine.nodes[f"{pki}/{name}"] = copy(machine.nodes[f"{certs}/{name}"])
+        machine.network.count(machine.name, ("mv", f"{pki}/{name}"))
+    if machine.nodes[f"{kept}/{PurePosixPath(current).name}"].link != machine.nodes[current].link:
+        return (OTHER_VERSION, "", "")
+    for path in files:
+        machine.nodes[path] = copy(machine.nodes[f"{kept}/{PurePosixPath(path).name}"])
+        machine.network.count(machine.name, ("mv", path))
+    machine.remove(kept)
+    return OK
+
+
 def _install(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     """Run `install -d -m MODE [-o USER -g GROUP] DIRECTORY...`."""
     words = list(argv[2:])
@@ -318,8 +361,14 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     if script == PROBE:
         return (0, run_probe(machine, arguments), "")
     if script == UNPACK:
-        fresh, target, *_ = arguments
+        _supervisor, fresh, target, *_ = arguments
         return _unpack(machine, fresh, target, stdin)
+    if script == RUN_BINARY:
+        return _run_binary(machine, *arguments[1:])
+    if script == KEEP:
+        return _keep(machine, *arguments)
+    if script == PUT_BACK:
+        return _put_back(machine, *arguments)
     if script == OWN_FOLDER_SCRIPT:
         return _install(machine, ("install", "-d", "-m", "0700", arguments[0]), stdin)
     if script == RECEIVE:
@@ -389,6 +438,7 @@ COMMANDS: dict[str, Command] = {
     "systemctl": _systemctl,
     "sh": _sh,
     "cat": _cat,
+    "head": _cat,
     "printf": _printf,
     "journalctl": _log,
     "tail": _log,

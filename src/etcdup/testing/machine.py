@@ -177,6 +177,14 @@ class FakeMachine:
         node = self.nodes.get(self.real(path))
         return node if node is not None and node.content is not None else None
 
+    def why_unusable(self, name: str) -> str:
+        """Return why etcd cannot use its certificate of this name. Go reads no PEM after a byte-order mark."""
+        cert, key = (self.file(f"/etc/etcd/pki/{name}{suffix}.pem") for suffix in ("", "-key"))
+        for what, node in (("certificate", cert), ("key", key)):
+            if node is not None and (node.content or b"").startswith(b"\xef\xbb\xbf"):
+                return f"tls: failed to find any PEM data in {what} input"
+        return ""
+
     def is_dir(self, path: str) -> bool:
         node = self.nodes.get(self.real(path))
         return node is not None and node.content is None

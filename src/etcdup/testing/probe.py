@@ -44,6 +44,7 @@ def _machine(machine: FakeMachine, join: str) -> list[str]:
         "12",
         user,
         joining,
+        "unproved" if machine.is_dir("/etc/etcd/unproved") else "proved",
     ]
 
 

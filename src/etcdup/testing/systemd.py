@@ -70,6 +70,7 @@ def _start(machine: FakeMachine) -> FakeProcess:
     if conf is None or machine.file(exe) is None:
         raise StartFailed
     environment = _variables(conf) | (_variables(join) if join else {})
+    _check_settings(machine, environment)
     unit = (machine.loaded_unit or b"").decode()
     environment["ETCDUP_UNIT"] = unit.partition("ETCDUP_UNIT=")[2].partition("\n")[0]
     wal = _wal(environment)
@@ -96,6 +97,15 @@ def _start(machine: FakeMachine) -> FakeProcess:
         process.ca_file = ca.content or b""
     _check_minor(cluster, process.version.series)
     return process
+
+
+def _check_settings(machine: FakeMachine, environment: dict[str, str]) -> None:
+    """Refuse a value or a certificate that etcd cannot parse. Most values are not checked here."""
+    if not environment.get("ETCD_MAX_TXN_OPS", "0").isdigit():
+        raise StartFailed("invalid value for flag -max-txn-ops: parse error")
+    for name in ("server", "peer"):
+        if reason := machine.why_unusable(name):
+            raise StartFailed(reason)
 
 
 def _check_fence(machine: FakeMachine, environment: dict[str, str]) -> None:

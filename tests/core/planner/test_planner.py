@@ -5,9 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etcdup.core.members.bootstrap import refuse_prepare
+from etcdup.core.members.quorum import refuse_unanswered
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, plan_from_json, plan_to_json
 from etcdup.core.plan.step import HostStep
+from etcdup.core.plan.steps import InstallFiles
 from etcdup.core.planner.commands import commands_of
 from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.planner.planner import plan
@@ -36,7 +38,11 @@ def test_every_observation_has_an_answer(state: tuple[Spec, Observed]) -> None:
         return
     assert plan_from_json(plan_to_json(answer)) == answer
     assert all(step.reason for step in answer.steps)
-    assert refuse_first_disruptive(answer.steps, spec, observed) == ()
+    # New certificates may change that no member answers.
+    later = [each for host in spec.hosts for each in refuse_unanswered(host.name)]
+    repairs = any(isinstance(step, InstallFiles) and step.proof == "handshake" for step in answer.steps)
+    refused = refuse_first_disruptive(answer.steps, spec, observed)
+    assert [each for each in refused if not (repairs and each in later)] == []
 
 
 @settings(max_examples=100, deadline=None)

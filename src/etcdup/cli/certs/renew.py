@@ -10,6 +10,7 @@ from etcdup.cli.views.health_view import render_health
 from etcdup.cli.views.step_texts import count_text
 from etcdup.cli.views.text import json_text
 from etcdup.core.certs.consumer_roles import due_consumers
+from etcdup.core.certs.generation import unknown_changes
 from etcdup.core.certs.renewal import CertsToRenew, certs_to_renew, plan_renewal
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
@@ -18,28 +19,44 @@ from etcdup.ops.certs.proof import ServedCert, prove_served, raise_unproved, wai
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.world import World
 
-
-def renew_certificates(file: Path, *, days: int | None, yes: bool, as_json: bool) -> int:
-    """Show the plan, ask, renew, and prove by new handshakes that each port serves its new certificate."""
-    run = ChangeRun(Session.begin(file), "certs renew")
-    return run.run_to_exit(_renew(run, days=days, yes=yes, as_json=as_json))
+# More days than any certificate is valid.
+EVERY = 1_000_000
 
 
-async def _renew(run: ChangeRun, *, days: int | None, yes: bool, as_json: bool) -> None:
+def renew_certificates(
+    file: Path, *, days: int | None, this_copy: bool = False, yes: bool, as_json: bool
+) -> int:
+    """Show the plan, ask, renew, and prove by new handshakes that each port serves its new certificate.
+
+    With `this_copy` all certificates are renewed, and this copy of the PKI directory becomes the newest one.
+    """
+    run = ChangeRun(Session.begin(file), "certs renew" + (" --this-copy" if this_copy else ""))
+    days = EVERY if this_copy else days
+    return run.run_to_exit(_renew(run, days=days, this_copy=this_copy, yes=yes, as_json=as_json))
+
+
+async def _renew(run: ChangeRun, *, days: int | None, this_copy: bool, yes: bool, as_json: bool) -> None:
     async with run.session.world() as world:
-        renewed = await _replace_due(run, world, days=days, yes=yes)
+        renewed = await _replace_due(run, world, days=days, this_copy=this_copy, yes=yes)
     # The connections from before the renewal may still use an expired certificate of the operator.
     async with run.session.world() as world:
         await _prove(run, world, renewed, as_json=as_json)
 
 
-async def _replace_due(run: ChangeRun, world: World, *, days: int | None, yes: bool) -> CertsToRenew:
+async def _replace_due(
+    run: ChangeRun, world: World, *, days: int | None, this_copy: bool, yes: bool
+) -> CertsToRenew:
     """Return the renewed certificates. The next run, or any apply, completes what a killed run began."""
     session, terminal, observed = run.session, run.terminal, await run.session.observe(world)
     chosen = certs_to_renew(session.spec, observed, days)
 
     def planner(fresh: Observed) -> Plan | Refusal:
-        return plan_renewal(session.spec, fresh, chosen)
+        return plan_renewal(session.spec, fresh, chosen, this_copy=this_copy)
+
+    def prepare() -> bool:
+        if this_copy:
+            world.pki.supersede(unknown_changes(observed).values())
+        return this_copy
 
     plan = make_plan(planner, observed)
     if plan.is_empty:
@@ -49,7 +66,7 @@ async def _replace_due(run: ChangeRun, world: World, *, days: int | None, yes: b
         _warn_of_consumers(run, observed, days)
         return {}
     confirm = None if yes else YesNo(f"Renew the certificates of cluster {plan.cluster}?")
-    await run_change(run, world, Change(planner, confirm, prove=False), plan, observed)
+    await run_change(run, world, Change(planner, confirm, prove=False, prepare=prepare), plan, observed)
     terminal.say(f"{count_text(len(plan.steps), 'step')} done")
     _warn_of_consumers(run, observed, days)
     terminal.say()

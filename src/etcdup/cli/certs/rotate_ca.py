@@ -22,7 +22,7 @@ from etcdup.cli.views.step_texts import count_text
 from etcdup.cli.views.text import json_text
 from etcdup.core.certs.ca_rotation import (
     RotationStage,
-    hosts_dropping_old_ca,
+    is_dropping,
     refuse_rotate_ca,
     rotation_stage,
 )
@@ -94,7 +94,7 @@ def _choose_phase(session: Session, observed: Observed, *, keep: bool) -> _Phase
     def planner(fresh: Observed) -> Plan | Refusal:
         return plan_ca_rotation(spec, fresh, token, stage)
 
-    dropping: RotationStage | None = "drop" if hosts_dropping_old_ca(spec, observed) else None
+    dropping: RotationStage | None = "drop" if is_dropping(spec, observed) else None
     return _Phase(stage, rotation_stage(observed.pki) or dropping, planner)
 
 

@@ -44,10 +44,15 @@ def list_(file: Path, as_json: bool, days: int | None) -> int:
 @click.option(
     "--days", type=click.IntRange(min=1), metavar="N", help="Renew certificates that have fewer days left."
 )
+@click.option(
+    "--this-copy",
+    is_flag=True,
+    help="Renew all certificates from this copy of the PKI directory, because no newer copy exists.",
+)
 @click.option("-y", "--yes", is_flag=True, help="Renew without a confirmation.")
 @json_option
 @file_option
-def renew(file: Path, days: int | None, yes: bool, as_json: bool) -> int:
+def renew(file: Path, days: int | None, this_copy: bool, yes: bool, as_json: bool) -> int:
     """Renew certificates on the members, without a restart.
 
     Without --days, certificates are renewed that have less than a third of their lifetime left, as apply does. The keys
@@ -63,7 +68,7 @@ def renew(file: Path, days: int | None, yes: bool, as_json: bool) -> int:
     """
     from etcdup.cli.certs.renew import renew_certificates
 
-    return renew_certificates(file, days=days, yes=yes, as_json=as_json)
+    return renew_certificates(file, days=days, this_copy=this_copy, yes=yes, as_json=as_json)
 
 
 @certs.command(context_settings=HELP_OPTIONS)

@@ -28,6 +28,7 @@ WATCHERS_TO_RESTART = (
 _KIND_TEXTS = {
     "PrepareHost": "prepare the host",
     "EnableUnit": "enable etcd.service",
+    "ProveFiles": "prove the files of an earlier run",
     "StartMember": "start etcd",
     "FormCluster": "form the cluster",
     "SealCluster": "seal the cluster",

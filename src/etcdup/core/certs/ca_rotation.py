@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Literal
 
 from etcdup.core.certs.required import desired_certs, why_due
+from etcdup.core.host.clocks import BACKDATED, host_clocks, refuse_clocks
 from etcdup.core.host.files import ca_digest
 from etcdup.core.members.quorum import healthy, refuse_corrupt_alarm
 from etcdup.core.observed.model import CertSeen, HostSeen, Observed, PkiSeen
@@ -77,6 +78,14 @@ def has_past_ca_file(spec: Spec, name: str, observed: Observed) -> bool:
     return seen is not None and _has_past_file(spec, spec.host(name), seen, observed.pki)
 
 
+def is_dropping(spec: Spec, observed: Observed) -> bool:
+    """Return whether the phase `drop` is not complete: a host has a previous CA file, or files that are not proved."""
+    hosts = observed.reachable()
+    unproved = any(host.name in hosts and hosts[host.name].is_unproved for host in spec.hosts)
+    is_past = rotation_stage(observed.pki) is None and bool(observed.pki.past)
+    return bool(hosts_dropping_old_ca(spec, observed)) or (is_past and unproved)
+
+
 def _has_past_file(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> bool:
     """Return whether the host has a previous CA file. After `keep`, a previous file can also be the wanted one."""
     file = seen.files.get(layout_of(spec, host).ca())
@@ -103,6 +112,7 @@ def refuse_rotate_ca(stage: RotationStage, spec: Spec, observed: Observed) -> tu
             ),
         )
     reasons = [
+        *refuse_clocks(host_clocks(spec, observed), BACKDATED.total_seconds()),
         *_refuse_unreachable(spec, observed),
         *_refuse_unhealthy(spec, observed),
         *_refuse_other_ca_file(spec, observed),

@@ -1,13 +1,15 @@
 """The steps that issue certificates, and the PKI without the certificates that are due."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from etcdup.core.certs.required import desired_certs
 from etcdup.core.certs.required import why_due as due_certificate
+from etcdup.core.host.clocks import BACKDATED, host_clocks, refuse_clocks
 from etcdup.core.observed.model import Observed, PkiSeen
+from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import IssueCertificates
+from etcdup.core.plan.steps import InstallFiles, IssueCertificates, RotateAuthority
 from etcdup.core.spec.model import Spec
 
 
@@ -39,6 +41,22 @@ def pki_without_due(pki: PkiSeen, issuing: Sequence[Step]) -> PkiSeen:
         if due
         else pki
     )
+
+
+def refuse_untimely(steps: Iterable[Step], spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Refuse steps that issue or install certificates while a clock differs by more than certificates are backdated.
+
+    A host whose clock is behind would reject the new certificates (rule 94).
+    """
+    if not any(_needs_right_clock(step) for step in steps):
+        return ()
+    return refuse_clocks(host_clocks(spec, observed), BACKDATED.total_seconds())
+
+
+def _needs_right_clock(step: Step) -> bool:
+    if isinstance(step, InstallFiles):
+        return any(change.path.endswith(".pem") and not change.diff for change in step.changes)
+    return isinstance(step, IssueCertificates | RotateAuthority)
 
 
 def by_reason(why: Mapping[str, str]) -> Iterator[str]:

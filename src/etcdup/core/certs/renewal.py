@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from etcdup.core.certs.issue import by_reason, pki_without_due
+from etcdup.core.certs.generation import refuse_stale_pki
+from etcdup.core.certs.issue import by_reason, pki_without_due, refuse_untimely
 from etcdup.core.certs.required import desired_certs, why_due
 from etcdup.core.certs.trust import refuse_other_ca
 from etcdup.core.host.content import CertContent
@@ -17,6 +18,7 @@ from etcdup.core.host.files import desired_files
 from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum import start_step
 from etcdup.core.members.superseded import superseded_hosts
+from etcdup.core.members.unproved import prove_steps
 from etcdup.core.observed.model import HostSeen, Observed
 from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
@@ -42,9 +44,15 @@ def certs_to_renew(spec: Spec, observed: Observed, days: int | None) -> CertsToR
     return chosen
 
 
-def plan_renewal(spec: Spec, observed: Observed, chosen: CertsToRenew) -> Plan | Refusal:
-    """Return the steps that are left to renew `chosen`. Certificates that were issued since then are left out."""
-    if reasons := refuse_without_access(observed) or refuse_leaf_issue(spec, observed):
+def plan_renewal(
+    spec: Spec, observed: Observed, chosen: CertsToRenew, *, this_copy: bool = False
+) -> Plan | Refusal:
+    """Return the steps that are left to renew `chosen`. Certificates that were issued since then are left out.
+
+    `this_copy`: the operator says that no newer copy of the PKI directory exists.
+    """
+    stale = () if this_copy else refuse_stale_pki(spec, observed)
+    if reasons := stale or refuse_without_access(observed) or refuse_leaf_issue(spec, observed):
         return Refusal(spec.name, reasons)
     past = superseded_hosts(spec, observed)
     starting = [
@@ -57,6 +65,8 @@ def plan_renewal(spec: Spec, observed: Observed, chosen: CertsToRenew) -> Plan |
         and host.name not in past
     ]
     issuing, installing = leaf_steps(spec, observed, chosen)
+    if reasons := refuse_untimely((*issuing, *installing), spec, observed):
+        return Refusal(spec.name, reasons)
     return Plan(spec.name, (*issuing, *installing, *starting), _notes(spec, observed))
 
 
@@ -79,8 +89,13 @@ def leaf_steps(
             ),
         )
     after = replace(observed, pki=pki_without_due(observed.pki, issuing))
-    hosts = _own_hosts(spec, observed)
-    return issuing, tuple(step for host, seen in hosts for step in _install_steps(spec, host, seen, after))
+    # A member that does not run proves nothing, so it gets its files last.
+    hosts = sorted(
+        _own_hosts(spec, observed), key=lambda each: (not each[1].is_unproved, not each[1].unit.is_running)
+    )
+    installing = [step for host, seen in hosts for step in _install_steps(spec, host, seen, after)]
+    proofs = prove_steps(spec, observed, {step.host for step in installing})
+    return issuing, (*proofs, *installing)
 
 
 def replaces_leaves(plan: Plan) -> bool:
@@ -131,14 +146,20 @@ def _own_hosts(spec: Spec, observed: Observed) -> list[tuple[HostSpec, HostSeen]
     ]
 
 
-def _install_steps(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterable[Step]:
+def _install_steps(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterable[InstallFiles]:
     """Yield a step for changed certificates and keys only. An unchanged key is written with its pair (rule 16)."""
     files = desired_files(spec, host, layout_of(spec, host), "", observed.pki)
     changes = file_changes((file for file in files if isinstance(file.content, CertContent)), seen)
     if changes:
+        running = seen.unit.is_running
         reason = "etcd reads certificate and key for each handshake, so no restart is needed"
         yield InstallFiles(
-            host=host.name, version=str(spec.version), changes=changes, reason=reason, rules=(12, 16)
+            host=host.name,
+            version=str(spec.version),
+            changes=changes,
+            proof="handshake" if running else "",
+            reason=reason,
+            rules=(12, 16),
         )
 
 

@@ -4,6 +4,7 @@ All lists of commands are idempotent: etcdup can be killed after any command, an
 first command.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,12 +16,21 @@ from etcdup.core.host.actions import (
     WriteFiles,
     stop_command,
 )
-from etcdup.core.host.content import TextContent
+from etcdup.core.host.content import CaContent, CertContent, TextContent
 from etcdup.core.host.files import desired_files, parent_folder
 from etcdup.core.host.known_endpoints import known_endpoints, member_markers
 from etcdup.core.host.marker import inherited_restore, marker_file
 from etcdup.core.host.packages import install_commands, manager_of, tools_of
-from etcdup.core.observed.model import HostSeen, ListedMember, Marker, Observed, UnitSeen, aside_suffix
+from etcdup.core.host.unproved import RUN_BINARY, keep_command, run_binary_command
+from etcdup.core.observed.model import (
+    HostSeen,
+    ListedMember,
+    Marker,
+    Observed,
+    PkiSeen,
+    UnitSeen,
+    aside_suffix,
+)
 from etcdup.core.plan.restore_steps import FreeSpace
 from etcdup.core.plan.step import HostStep
 from etcdup.core.plan.steps import (
@@ -60,7 +70,7 @@ def host_commands(
         case InstallFiles():
             yield from _install_files(step, spec.at(parse_version(step.version)), host, observed, token)
         case SwitchBinaries():
-            yield from _switch(step, layout)
+            yield from _switch(step, seen, layout)
         case EnableUnit():
             yield RunCommand(
                 ("systemctl", "enable", *_unit_reload(seen.unit), "etcd.service"), "enabling the unit"
@@ -230,12 +240,15 @@ def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> 
     # A directory whose name begins with a dot does not count as a version. The rename at the end makes it one.
     fresh = f"{layout.versions}/.{step.version}.new"
     tools = tools_of(parse_version(step.version))
-    argv = ("sh", "-c", UNPACK, "unpack", fresh, layout.version_dir(step.version), *tools)
+    target = layout.version_dir(step.version)
+    argv = ("sh", "-c", UNPACK, "unpack", layout.supervisor, fresh, target, step.version, RUN_BINARY, *tools)
     doing = f"sending etcd {step.version}"
     yield RunCommand(argv, doing, ArchiveInput(step.version, seen.arch), UNPACK_TIMEOUT_S)
 
 
-def _switch(step: SwitchBinaries, layout: Layout) -> Iterator[HostAction]:
+def _switch(step: SwitchBinaries, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
+    if seen.has_member:  # A new binary ran when it was unpacked. An existing one may have changed since.
+        yield run_binary_command(layout, layout.version_dir(step.version), step.version)
     # `current` is switched last. If etcdup is killed before that, the next run does all of this again.
     fresh = f"{layout.versions}/.current.new"
     doing = f"switching to {step.version}"
@@ -250,6 +263,8 @@ def _install_files(
     step: InstallFiles, spec: Spec, host: HostSpec, observed: Observed, token: str
 ) -> Iterator[HostAction]:
     layout = layout_of(spec, host)
+    if step.proof:
+        yield keep_command(layout)
     changed = {change.path for change in step.changes}
     yield RunCommand(("mkdir", "-p", *sorted({parent_folder(path) for path in changed})), "writing files")
     desired = desired_files(spec, host, layout, token, observed.pki)
@@ -258,7 +273,18 @@ def _install_files(
         for file in desired
         if file.path in changed
     ]
+    if observed.pki.changes and any(isinstance(file.content, CertContent | CaContent) for file in files):
+        files.insert(0, _generation_file(layout, observed.pki))
     yield WriteFiles(tuple(files), "writing configuration and certificates")
+
+
+def _generation_file(layout: Layout, pki: PkiSeen) -> FileToWrite:
+    """Return the file that names the last change of the PKI.
+
+    It is written before the certificates. After a kill in between, the next run writes both again.
+    """
+    values = {"generation": len(pki.changes), "change": pki.changes[-1]}
+    return FileToWrite(layout.generation, TextContent(json.dumps(values) + "\n"), 0o644, "root:root")
 
 
 def _archive_data(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
@@ -286,8 +312,8 @@ def _archive_host(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostA
     yield RunCommand(("rm", "-f", layout.join), "archiving settings")
     kept = f"{layout.etc}.{suffix}"
     yield RunCommand(("mkdir", "-p", kept), "archiving settings")
-    for path in (layout.conf, layout.unit, layout.pki):
-        if path == layout.pki or path in seen.files:
+    for path in (layout.conf, layout.unit, layout.pki, layout.unproved):
+        if path in (layout.pki, layout.unproved) or path in seen.files:
             yield RunCommand(("sh", "-c", MOVE_IF_THERE, "move", path, kept), "archiving settings")
     if layout.supervisor == "systemd":
         yield RunCommand(("systemctl", "daemon-reload"), "reloading systemd")
@@ -309,15 +335,15 @@ def _archive_folder(path: str, mount: bool, entries: tuple[str, ...], suffix: st
 # tar does not report a stream that ends between two files. So the script checks that each program has arrived.
 UNPACK = """\
 set -eu
-new=$1 place=$2
-shift 2
+supervisor=$1 new=$2 place=$3 version=$4 run_binary=$5
+shift 5
 rm -rf -- "$new"
 mkdir -p -- "$new"
 tar -xz --strip-components=1 --no-same-owner -C "$new"
 for tool in "$@"; do
   [ -f "$new/$tool" ] || { echo "the received archive has no $tool" >&2; exit 1; }
 done
-"$new/etcd" --version
+sh -c "$run_binary" run-etcd "$supervisor" "$new" "$version"
 mv -T -- "$new" "$place"
 """
 

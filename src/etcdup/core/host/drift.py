@@ -2,13 +2,15 @@
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Literal
 
-from etcdup.core.host.content import TextContent
+from etcdup.core.host.content import CertContent, TextContent
 from etcdup.core.host.files import DesiredFile, desired_files, desired_settings
 from etcdup.core.host.settings import changed_variables
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
-from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
+from etcdup.core.observed.model import FileSeen, HostSeen, Observed, PkiSeen
 from etcdup.core.plan.step import FileChange, Step
 from etcdup.core.plan.steps import EnableUnit, InstallBinaries, InstallFiles, PrepareHost, SwitchBinaries
 from etcdup.core.spec.layout import Layout, layout_of
@@ -49,7 +51,15 @@ def binaries_steps(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observe
     return [InstallBinaries(host=host.name, version=version, source=source, reason=reason, rules=(52,))]
 
 
-def settings_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, pki: PkiSeen) -> list[Step]:
+def settings_steps(
+    spec: Spec,
+    host: HostSpec,
+    seen: HostSeen,
+    token: str,
+    pki: PkiSeen,
+    *,
+    proof: Literal["", "restart"] = "",
+) -> list[Step]:
     """Return the steps that write files that differ, and that make systemd read or enable the unit."""
     layout = layout_of(spec, host)
     changes = file_changes(desired_files(spec, host, layout, token, pki), seen)
@@ -57,10 +67,45 @@ def settings_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, pki: 
     if changes:
         version = str(spec.version)
         reason = _reason_of_changes(changes)
-        steps.append(InstallFiles(host=host.name, version=version, changes=changes, reason=reason))
+        steps.append(
+            InstallFiles(host=host.name, version=version, changes=changes, proof=proof, reason=reason)
+        )
     if reason := _reason_to_enable(layout, changes, seen):
         steps.append(EnableUnit(host=host.name, reason=reason))
     return steps
+
+
+def leaf_steps(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> list[InstallFiles]:
+    """Return the step that replaces certificates and keys of a running member.
+
+    Changes of rights only are left to `settings_steps`.
+    """
+    if not seen.unit.is_running:
+        return []
+    desired = desired_files(spec, host, layout_of(spec, host), "", pki)
+    leaves = (file for file in desired if isinstance(file.content, CertContent))
+    changes = tuple(change for change in file_changes(leaves, seen) if not change.diff)
+    if not changes:
+        return []
+    reason, version = _reason_of_changes(changes), str(spec.version)
+    return [
+        InstallFiles(
+            host=host.name, version=version, changes=changes, proof="handshake", reason=reason, rules=(12, 16)
+        )
+    ]
+
+
+def with_files_written(
+    seen: HostSeen, changes: Iterable[FileChange], desired: Iterable[DesiredFile]
+) -> HostSeen:
+    """Return the host as it will be after these files are written."""
+    changed = {change.path for change in changes}
+    files = {
+        file.path: FileSeen(file.path, file.sha256 or "", file.mode, file.owner)
+        for file in desired
+        if file.path in changed
+    }
+    return replace(seen, files={**seen.files, **files})
 
 
 def switch_steps(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Step]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from etcdup.core.host.clocks import host_clocks, refuse_clocks
 from etcdup.core.members.quorum import refuse_unmounted
 from etcdup.core.members.superseded import cluster_markers
 from etcdup.core.observed.model import HostSeen, Observed, Unreachable
@@ -46,6 +47,7 @@ def cluster_phase(spec: Spec, observed: Observed, fresh_token: str) -> ClusterPh
 def refuse_form(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Return every reason against forming this cluster now. It is formed with all hosts or not at all (rule 6)."""
     reasons = [_unreachable_host(spec, gone, observed) for gone in observed.unreachable().values()]
+    reasons += refuse_clocks(host_clocks(spec, observed), CLOCK_LIMIT_S)
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
         if seen is not None:
@@ -53,9 +55,16 @@ def refuse_form(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     return (*reasons, *_refuse_several_attempts(spec, observed))
 
 
-def refuse_join(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
-    """Return every reason against a new member on this host, in a cluster that exists."""
-    return (*_refuse_machine(spec, host, seen), *refuse_unmounted(seen))
+def refuse_join(
+    spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed | None = None
+) -> tuple[Refused, ...]:
+    """Return every reason against a new member on this host, in a cluster that exists.
+
+    With `observed`, the clocks of the other hosts show whether the clock of this machine is the wrong one.
+    """
+    clocks = {**(host_clocks(spec, observed) if observed else {}), host.name: seen.clock_ahead_s}
+    clock = (each for each in refuse_clocks(clocks, CLOCK_LIMIT_S) if each.host in ("", host.name))
+    return (*_refuse_machine(spec, host, seen), *clock, *refuse_unmounted(seen))
 
 
 def refuse_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
@@ -90,7 +99,6 @@ def _refuse_machine(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused
         *_refuse_foreign_unit(host, seen),
         *_refuse_arch(host, seen),
         *_refuse_without_systemd(spec, host, seen),
-        *_refuse_clock(host, seen),
         *refuse_taken_ports(spec, host, seen),
         *_refuse_full_disk(spec, host, seen),
     )
@@ -206,21 +214,6 @@ def _refuse_without_systemd(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple
             f"{host.name} does not run systemd, and etcdup starts etcd as a systemd unit",
             hint="use another host, with systemd",
             host=host.name,
-        ),
-    )
-
-
-def _refuse_clock(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
-    if abs(seen.clock_ahead_s) <= CLOCK_LIMIT_S:
-        return ()
-    where = "ahead of" if seen.clock_ahead_s > 0 else "behind"
-    return (
-        Refused(
-            f"{host.name}: the clock is {abs(seen.clock_ahead_s):.0f} s {where} the clock of this machine",
-            hint="install chrony or systemd-timesyncd on both machines, then run `timedatectl set-ntp true`. "
-            "`timedatectl` shows whether the clock is synchronised",
-            host=host.name,
-            rules=(94,),
         ),
     )
 

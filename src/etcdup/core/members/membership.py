@@ -135,7 +135,7 @@ def _refuse_joining(spec: Spec, host: HostSpec, observed: Observed) -> tuple[Ref
                 (25,),
             ),
         )
-    return refuse_join(spec, host, observed.reachable()[host.name])
+    return refuse_join(spec, host, observed.reachable()[host.name], observed)
 
 
 def _refuse_moving(spec: Spec, host: HostSpec, observed: Observed) -> tuple[Refused, ...]:

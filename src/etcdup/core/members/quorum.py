@@ -124,7 +124,7 @@ def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:
     if name in alive and voting == 1:
         return ()
     if voting == 0:
-        return (_unknown_quorum(name),)
+        return refuse_unanswered(name)
     left = len(alive) - (name in alive)
     if left < quorum_of(voting) and alive:
         return (
@@ -153,13 +153,16 @@ def refuse_corrupt_alarm(observed: Observed) -> tuple[Refused, ...]:
     return ()
 
 
-def _unknown_quorum(name: str) -> Refused:
-    return Refused(
-        f"{name} cannot be restarted: no member reports the member list, so it is unknown whether the others are a "
-        "quorum",
-        hint="run `etcdup status`, which shows why each member does not respond, and bring members back first",
-        host=name,
-        rules=(34, 38),
+def refuse_unanswered(name: str) -> tuple[Refused, ...]:
+    """Refuse a restart while no member reports the member list."""
+    return (
+        Refused(
+            f"{name} cannot be restarted: no member reports the member list, so it is unknown whether the others are a "
+            "quorum",
+            hint="run `etcdup status`, which shows why each member does not respond, and bring members back first",
+            host=name,
+            rules=(34, 38),
+        ),
     )
 
 

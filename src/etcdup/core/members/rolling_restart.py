@@ -63,14 +63,20 @@ def rolling_restart_steps(
 def restart_order(names: Iterable[str], observed: Observed, ranks: Mapping[str, int] = NO_RANKS) -> list[str]:
     """Return the order of restarts: members that do not answer first, the leader last.
 
-    So the leadership moves at most once. `ranks` orders the members in between.
+    So the leadership moves at most once. `ranks` orders the members in between. A member with unproved files is before
+    all others.
     """
-    return sorted(names, key=lambda name: (_rank(name, observed), ranks.get(name, 0), name))
+    hosts = observed.reachable()
+    return sorted(
+        names,
+        key=lambda name: (not hosts[name].is_unproved, _rank(name, observed), ranks.get(name, 0), name),
+    )
 
 
 def _install_steps(spec: Spec, observed: Observed, token: str, seen: HostSeen) -> list[Step]:
     host = spec.host(seen.host)
-    return [*settings_steps(spec, host, seen, token, observed.pki), *switch_steps(spec, host, seen)]
+    settings = settings_steps(spec, host, seen, token, observed.pki, proof="restart")
+    return [*settings, *switch_steps(spec, host, seen)]
 
 
 def _rank(name: str, observed: Observed) -> int:

@@ -166,7 +166,11 @@ class ListeningPort:
 
 @dataclass(frozen=True)
 class HostSeen:
-    """One reachable host."""
+    """One reachable host.
+
+    `pki_change` is the change of the PKI whose certificates it has; empty if not known. `is_unproved` says that files
+    were written which are not proved yet: the host keeps the previous ones (core/host/unproved.py).
+    """
 
     host: str
     arch: str
@@ -190,6 +194,8 @@ class HostSeen:
     joining: bool = False
     is_root: bool = True
     boot_id: str = ""
+    pki_change: str = ""
+    is_unproved: bool = False
 
     def is_marked(self, cluster: str) -> bool:
         """Return True if the marker says that the host has this cluster's member of the same name."""
@@ -303,7 +309,7 @@ class PkiSeen:
     `files` maps a role to the sha256 of its certificate file and of its key file, as they are sent to hosts. `trust`
     maps `ca` and `peer-ca` to the sha256 of the CA file. The CA file contains the certificates of `trusted`: one CA, or
     two during a CA rotation. `successor` is the new CA of a rotation, or None. `past` has the sha256 of previous CA
-    files.
+    files. `changes` are the names of all changes of this directory, the last one at the end (certs/generation.py).
     """
 
     mode: str
@@ -314,6 +320,7 @@ class PkiSeen:
     trusted: tuple[CertSeen, ...] = ()
     successor: CertSeen | None = None
     past: frozenset[str] = frozenset()
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -377,6 +384,8 @@ class Observed:
     their certificates. `clients` are the clients that are connected to each member, and `proved_clients` those that
     this run saw on a member without the old CA. All three are read only while a rotation drops the old CA; `clients`
     also while cluster.yaml replaces all endpoints.
+    `other_leaves` maps a host to the server certificate on its disk, if a CA of the PKI signed it and it is not the
+    certificate in the PKI.
     """
 
     at: datetime
@@ -391,6 +400,7 @@ class Observed:
     rejected_clients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     clients: Mapping[str, tuple[Client, ...]] = field(default_factory=dict)
     proved_clients: frozenset[Client] = frozenset()
+    other_leaves: Mapping[str, CertSeen] = field(default_factory=dict)
 
     @cached_property
     def member_list(self) -> tuple[ListedMember, ...]:

@@ -1,12 +1,15 @@
 """Parse the output of the probe into a HostSeen. The section names are those of probe.py."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from etcdup.core.observed.model import DirSeen, FileSeen, HostSeen, ListeningPort, Marker, Restored, UnitSeen
 from etcdup.core.spec.layout import Layout
 
+# The name of a change of the PKI. A host may have written anything else into the file.
+_CHANGE = re.compile(r"[0-9a-f]{16}")
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 # A cluster has up to seven members, and up to eight while it changes.
@@ -37,6 +40,7 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             distribution_version=machine[6],
             etcd_user=machine[7] == "etcd-user",
             joining=machine[8] == "joining",
+            is_unproved=machine[9:] == ["unproved"],
             systemd=supervised and sections["systemd"][0] == "1",
             clock_ahead_s=_clock_ahead(float(sections["clock"][0]), asked_at, answered_at),
             opt_free_bytes=_product(sections["free-space"][0]),
@@ -51,6 +55,7 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             current=sections["versions"][0].removeprefix("none").rpartition("/")[2],
             marker=_marker(sections, layout),
             listening=_listening(sections["listening"]),
+            pki_change=_pki_change(_text(layout.generation, sections)),
         )
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError(f"the output of the probe cannot be parsed: {error}") from error
@@ -175,6 +180,15 @@ def _marker(sections: Sections, layout: Layout) -> Marker | None:
         )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _pki_change(text: str | None) -> str:
+    """Return the change that the generation file names; empty if there is no valid file."""
+    try:
+        change = str(json.loads(text or "{}")["change"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return change if _CHANGE.fullmatch(change) else ""
 
 
 def _restored(values: dict[str, Any]) -> Restored:

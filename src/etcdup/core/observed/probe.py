@@ -28,6 +28,7 @@ done 2>/dev/null </etc/os-release
 printf '%s\n' "$distribution" "$release"
 if id -u etcd >/dev/null 2>&1; then echo etcd-user; else echo no-user; fi
 [ -e "$join" ] && echo joining || echo settled
+[ -d "${marker%/*}/unproved" ] && echo unproved || echo proved
 
 pid=0
 if [ "$supervisor" = systemd ]; then
@@ -106,7 +107,7 @@ date +%s.%N
 
 def text_files(layout: Layout) -> tuple[str, ...]:
     """Return the files without secrets, whose content is read for the diffs of a plan. The marker is the last one."""
-    return (layout.conf, layout.unit, layout.sysusers, layout.marker)
+    return (layout.conf, layout.unit, layout.sysusers, layout.generation, layout.marker)
 
 
 def probe_argv(layout: Layout, files: tuple[str, ...], ports: tuple[int, ...]) -> tuple[str, ...]:

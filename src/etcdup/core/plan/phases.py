@@ -16,7 +16,11 @@ def phases(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
     Each other step is a phase of its own.
     """
     found: list[tuple[Step, ...]] = []
-    for is_quiet, run in groupby(steps, key=lambda step: isinstance(step, QUIET) and not step.disruptive):
+    for is_quiet, run in groupby(steps, key=_is_quiet):
         steps_of_run = tuple(run)
         found += [steps_of_run] if is_quiet else [(step,) for step in steps_of_run]
     return found
+
+
+def _is_quiet(step: Step) -> bool:
+    return isinstance(step, QUIET) and not (step.disruptive or step.is_alone)

@@ -41,6 +41,11 @@ class Step:
         return type(self).__name__
 
     @property
+    def is_alone(self) -> bool:
+        """Return whether the step is a phase of its own, although it is not disruptive."""
+        return False
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """Return a value that is equal for the same step in two plans, even if the reasons differ."""
         return (self.kind,)

@@ -34,6 +34,7 @@ from etcdup.core.plan.steps import (
     ObtainBinaries,
     PrepareHost,
     PromoteMember,
+    ProveFiles,
     RecordEndpoints,
     RemoveMember,
     RestartMember,
@@ -56,6 +57,7 @@ STEPS: dict[str, type[Step]] = {
         PrepareHost,
         InstallBinaries,
         InstallFiles,
+        ProveFiles,
         SwitchBinaries,
         EnableUnit,
         FormCluster,
@@ -97,6 +99,7 @@ STEPS: dict[str, type[Step]] = {
 # contains them again, even after they were done.
 LASTING = (
     ObtainBinaries,
+    ProveFiles,
     CheckV2Store,
     EnsureRaftSnapshot,
     DisarmSpaceAlarm,

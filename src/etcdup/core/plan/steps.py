@@ -77,15 +77,36 @@ class InstallBinaries(HostStep):
 class InstallFiles(HostStep):
     """Write the configuration, the unit and the certificates atomically. A running member reads them at its restart.
 
-    `version` is the version of etcd that the files are for.
+    `version` is the version of etcd that the files are for. `proof` says what proves the files before another host gets
+    such files: `handshake` for certificates and keys of a running member, which it reads for each handshake (rule 12),
+    and `restart` for files of a member that is restarted next. The host keeps the previous files until then.
     """
 
     changes: tuple[FileChange, ...]
     version: str
+    proof: Literal["", "handshake", "restart"] = ""
 
     @property
     def identity(self) -> tuple[str, ...]:
-        return (self.kind, self.host, self.version)
+        return (self.kind, self.host, self.version, *((self.proof,) if self.proof == "handshake" else ()))
+
+    @property
+    def is_alone(self) -> bool:
+        return self.proof == "handshake"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProveFiles(HostStep):
+    """Prove files that an earlier run wrote and did not prove, or put the previous files back.
+
+    `handshake_only`: only new handshakes are done. A start or restart of the member proves its settings later.
+    """
+
+    handshake_only: bool = False
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = (
+        "the host has the new or the previous files; the next run proves them before another host gets such files"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

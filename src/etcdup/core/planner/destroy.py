@@ -1,5 +1,6 @@
 """The plan of `destroy`: stop and disable etcd on all hosts and archive the data. Nothing is deleted."""
 
+from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.members.member_list import host_of
 from etcdup.core.observed.model import ASIDE_PREFIX, HostSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal, Refused
@@ -26,6 +27,7 @@ def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:
             against += _refuse_data_elsewhere(seen)
         elif note := _why_left_alone(seen):
             notes.append(f"{name} is not changed: {note}")
+    against += refuse_stale_pki(spec, observed)
     if against:
         return Refusal(spec.name, tuple(against), tuple(notes))
     return Plan(spec.name, tuple(steps), tuple(notes))

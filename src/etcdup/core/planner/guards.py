@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from etcdup.core.certs.ca_rotation import refuse_rotate_ca
 from etcdup.core.certs.connected_clients import refuse_drop_old_ca, refuse_move_clients
+from etcdup.core.certs.issue import refuse_untimely
 from etcdup.core.members.bootstrap import refuse_form
 from etcdup.core.members.endpoints import refuse_move_endpoint, refuse_remove_endpoint
 from etcdup.core.members.membership_guards import (
@@ -31,6 +32,7 @@ from etcdup.core.plan.steps import (
     EnableDowngrade,
     FormCluster,
     InstallFiles,
+    IssueCertificates,
     MarkReplacement,
     MoveClients,
     PromoteMember,
@@ -92,7 +94,9 @@ def _refuse_kind(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, .
         case FormCluster():
             return refuse_form(spec, observed)
         case RotateAuthority(stage=stage):
-            return refuse_rotate_ca(stage, spec, observed)
+            return refuse_rotate_ca(stage, spec, observed) or refuse_untimely((step,), spec, observed)
+        case IssueCertificates():
+            return refuse_untimely((step,), spec, observed)
         case StartMember(host=host):
             return refuse_start(host, spec, observed) or tuple(
                 reason for reason in refuse_superseded(spec, observed) if reason.host == host
@@ -104,7 +108,11 @@ def _refuse_kind(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, .
                 or refuse_move_endpoint(host, spec, observed)
             )
         case InstallFiles(host=host):
-            return refuse_drop_old_ca(host, spec, observed) or refuse_move_endpoint(host, spec, observed)
+            return (
+                refuse_drop_old_ca(host, spec, observed)
+                or refuse_move_endpoint(host, spec, observed)
+                or refuse_untimely((step,), spec, observed)
+            )
         case MoveClients(host=host):
             return refuse_restart(host, observed) or refuse_move_clients(host, spec, observed)
         case AddLearner(host=host):

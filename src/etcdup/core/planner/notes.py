@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca, rotation_stage
+from etcdup.core.certs.generation import stale_pki_notes
 from etcdup.core.members.endpoints import endpoint_notes
 from etcdup.core.members.limits import limit_notes
 from etcdup.core.members.member_list import entry_of, member_list, name_of
@@ -26,6 +27,7 @@ def notes(
         *limit_notes(spec, observed),
         *_cloned_machine_notes(observed),
         *_ca_rotation_notes(spec, observed),
+        *stale_pki_notes(observed),
         *(_membership_notes(spec, observed, change) if change else ()),
         *_hop_notes(running_versions(spec, observed), path),
     )

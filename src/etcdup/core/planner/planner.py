@@ -6,6 +6,7 @@ again on a new observation (ops/apply/apply.py).
 
 from dataclasses import replace
 
+from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.certs.issue import certificate_steps, pki_without_due
 from etcdup.core.certs.trust import refuse_ca_swap, refuse_other_ca
 from etcdup.core.host.drift import host_steps
@@ -37,6 +38,8 @@ def plan(spec: Spec, observed: Observed, fresh_token: str) -> Plan | Refusal:
     """
     if unfinished := refuse_unfinished_restore(spec, observed):
         return Refusal(spec.name, unfinished)
+    if stale := refuse_stale_pki(spec, observed):
+        return Refusal(spec.name, stale)
     if old := superseded_hosts(spec, observed):
         return _plan_clearing_first(spec, old, observed, fresh_token)
     if split := refuse_two_clusters(spec, observed):

@@ -9,25 +9,39 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from etcdup.core.certs.connected_clients import drop_order, move_clients_steps
-from etcdup.core.certs.issue import certificate_steps, pki_without_due
-from etcdup.core.host.drift import binaries_steps, host_steps, preparation_steps
+from etcdup.core.certs.issue import certificate_steps, pki_without_due, refuse_untimely
+from etcdup.core.host.drift import (
+    binaries_steps,
+    host_steps,
+    leaf_steps,
+    preparation_steps,
+    with_files_written,
+)
+from etcdup.core.host.files import desired_files
 from etcdup.core.host.obtain_binaries import with_obtain_steps
 from etcdup.core.members.bootstrap import seal_step
 from etcdup.core.members.endpoints import record_endpoints_steps
 from etcdup.core.members.member_list import member_list
 from etcdup.core.members.membership import MembershipChange, membership_change
-from etcdup.core.members.quorum import refuse_start, start_step
+from etcdup.core.members.quorum import refuse_start, refuse_unanswered, start_step
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.members.rolling_restart import restarts_due, rolling_restart_steps
 from etcdup.core.members.space import can_disarm_now, disarm_steps, refuse_smaller_quota
 from etcdup.core.members.superseded import refuse_mixed_clusters
+from etcdup.core.members.unproved import prove_steps
 from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
-from etcdup.core.plan.steps import AddLearner
+from etcdup.core.plan.steps import (
+    AddLearner,
+    InstallFiles,
+    RestartMember,
+    StartMember,
+)
 from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.planner.notes import notes
+from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
 from etcdup.core.versions.upgrade_paths import VersionHop
 from etcdup.core.versions.version_steps import (
@@ -53,13 +67,54 @@ def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal
     if reasons := _refuse_reconcile(spec, observed, change, path, stopped):
         return Refusal(spec.name, reasons, plan_notes)
     assert not isinstance(path, Refused)
-    steps = [*issuing, *_steps(spec, observed, token, change, path, stopped)]
+    moving = {step.host for step in (*change.moves, *change.late_moves)}
+    leaves = _leaf_steps(spec, observed, moving)
+    after = _with_leaves_written(spec, observed, leaves)
+    rest = _steps(spec, after, token, change, path, stopped)
+    restarted = {step.host for step in rest if isinstance(step, RestartMember | StartMember)}
+    proofs = prove_steps(spec, observed, {step.host for step in leaves}, restarted)
+    steps = [*issuing, *proofs, *leaves, *rest]
     disarming = disarm_steps(spec, observed)
     steps = [*disarming, *steps] if can_disarm_now(spec, observed) else [*steps, *disarming]
     steps = with_quorum_effects(with_obtain_steps(steps, observed), observed)
-    if reasons := refuse_first_disruptive(steps, spec, observed):
+    if reasons := refuse_untimely(steps, spec, observed):
+        return Refusal(spec.name, reasons, plan_notes)
+    if reasons := _refuse_first_disruptive(steps, spec, observed, repairs=bool(leaves)):
         return Refusal(spec.name, reasons, plan_notes)
     return Plan(spec.name, tuple(steps), plan_notes, token)
+
+
+def _leaf_steps(spec: Spec, observed: Observed, moving: set[str]) -> list[InstallFiles]:
+    """Return the steps that replace certificates of running members, before any other step.
+
+    A member may answer no client because of its certificates. A member that moves keeps its certificate until its
+    restart, because clients use its old address until then.
+    """
+    hosts = observed.reachable()
+    staying = [host for host in spec.hosts if host.name not in moving and host.name in hosts]
+    staying.sort(key=lambda host: not hosts[host.name].is_unproved)
+    return [step for host in staying for step in leaf_steps(spec, host, hosts[host.name], observed.pki)]
+
+
+def _refuse_first_disruptive(
+    steps: Sequence[Step], spec: Spec, observed: Observed, *, repairs: bool
+) -> tuple[Refused, ...]:
+    """Return the reasons against the first disruptive step.
+
+    `repairs`: certificates are replaced first. If no member answers, that may change it, and the guard decides then.
+    """
+    reasons = refuse_first_disruptive(steps, spec, observed)
+    unanswered = [each for host in spec.hosts for each in refuse_unanswered(host.name)]
+    return tuple(each for each in reasons if not (repairs and each in unanswered))
+
+
+def _with_leaves_written(spec: Spec, observed: Observed, leaves: Sequence[InstallFiles]) -> Observed:
+    hosts = dict(observed.hosts)
+    for step in leaves:
+        host, seen = spec.host(step.host), observed.reachable()[step.host]
+        desired = desired_files(spec, host, layout_of(spec, host), "", observed.pki)
+        hosts[step.host] = with_files_written(seen, step.changes, desired)
+    return replace(observed, hosts=hosts)
 
 
 def _refuse_reconcile(

@@ -106,7 +106,7 @@ def _refuse_replacement(
                 rules=(35,),
             ),
         )
-    return refuse_join(spec, host, observed.reachable()[host.name])
+    return refuse_join(spec, host, observed.reachable()[host.name], observed)
 
 
 def _why(entry: ListedMember, seen: HostSeen, observed: Observed) -> str:

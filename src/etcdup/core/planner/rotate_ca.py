@@ -5,7 +5,7 @@ from dataclasses import replace
 from etcdup.core.certs.ca_rotation import (
     STAGE_REASONS,
     RotationStage,
-    hosts_dropping_old_ca,
+    is_dropping,
     pki_after_stage,
     pki_with_old_ca,
     refuse_rotate_ca,
@@ -27,7 +27,7 @@ def next_stage(spec: Spec, observed: Observed, token: str) -> RotationStage:
     """
     now = rotation_stage(observed.pki)
     if now is None:
-        return "drop" if hosts_dropping_old_ca(spec, observed) else "trust"
+        return "drop" if is_dropping(spec, observed) else "trust"
     left = plan(spec, observed, token)
     if isinstance(left, Refusal) or left.steps:
         return now

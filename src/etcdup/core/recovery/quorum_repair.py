@@ -6,10 +6,12 @@ full disks, and stopped members are started. No running member is restarted, and
 
 from collections.abc import Mapping
 
+from etcdup.core.certs.generation import refuse_stale_pki
+from etcdup.core.certs.issue import refuse_untimely
 from etcdup.core.certs.renewal import CertsToRenew, certs_to_renew, leaf_steps, refuse_leaf_issue
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.members.quorum import quorum_of, start_step
-from etcdup.core.observed.model import HostSeen, MemberSilent, Observed
+from etcdup.core.observed.model import CertSeen, HostSeen, MemberSilent, Observed
 from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
@@ -35,14 +37,14 @@ def reachable_quorum(spec: Spec, observed: Observed) -> dict[str, HostSeen]:
 
 
 def expired_certs(spec: Spec, observed: Observed) -> CertsToRenew:
-    """Return the certificates that must be issued again: only those that have expired."""
+    """Return the certificates that must be issued again: only those that have expired or are not valid yet."""
     if spec.tls.mode != "managed":
         return {}
     certs = observed.pki.certs
     return {
         role: why
         for role, why in certs_to_renew(spec, observed, None).items()
-        if role in certs and certs[role].not_after <= observed.at
+        if role in certs and not _is_valid(certs[role], observed)
     }
 
 
@@ -50,12 +52,16 @@ def plan_quorum_repair(
     spec: Spec, observed: Observed, expired: CertsToRenew, spaces: DiskSpaces
 ) -> Plan | Refusal:
     """Return the steps that are left to try. `expired` and `spaces` are from the first observation."""
+    if stale := refuse_stale_pki(spec, observed):
+        return Refusal(spec.name, stale)
     issuing: tuple[Step, ...] = ()
     installing: tuple[Step, ...] = ()
     if spec.tls.mode == "managed":
         if reasons := refuse_leaf_issue(spec, observed):
             return Refusal(spec.name, reasons)
         issuing, installing = leaf_steps(spec, observed, expired)
+        if reasons := refuse_untimely((*issuing, *installing), spec, observed):
+            return Refusal(spec.name, reasons)
     own = {host.name for host in spec.hosts}
     quorum = {name: seen for name, seen in reachable_quorum(spec, observed).items() if name in own}
     freeing = [
@@ -137,4 +143,8 @@ def _expired_remedy(spec: Spec) -> str:
 
 def _has_expired(name: str, observed: Observed) -> bool:
     certs = (observed.pki.certs.get(f"{role}/{name}") for role in ("server", "peer"))
-    return any(cert is not None and cert.not_after <= observed.at for cert in certs)
+    return any(cert is not None and not _is_valid(cert, observed) for cert in certs)
+
+
+def _is_valid(cert: CertSeen, observed: Observed) -> bool:
+    return cert.not_before <= observed.at < cert.not_after

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from etcdup.core.backups.snapshot import SnapshotFile
+from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.members.limits import limits
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.members.quorum import quorum_of, voter_count
@@ -47,6 +48,8 @@ def refuse_recovery(spec: Spec, observed: Observed, fenced: Collection[str]) -> 
 
     A survivor that was restarted without a quorum does not answer (rule 1). Its data is salvaged (disk_salvage.py).
     """
+    if stale := refuse_stale_pki(spec, observed):
+        return stale
     if split := refuse_mixed_clusters(observed):
         return split
     if leading := _members_with_leader(observed):

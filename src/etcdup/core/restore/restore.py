@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from etcdup.core.backups.snapshot import SnapshotFile
-from etcdup.core.certs.issue import certificate_steps, pki_without_due
+from etcdup.core.certs.generation import refuse_stale_pki
+from etcdup.core.certs.issue import certificate_steps, pki_without_due, refuse_untimely
 from etcdup.core.certs.trust import refuse_other_ca
 from etcdup.core.host.drift import binaries_steps, preparation_steps, settings_steps, switch_steps
 from etcdup.core.host.obtain_binaries import with_obtain_steps
@@ -89,6 +90,8 @@ def plan_restore(
     issuing = certificate_steps(spec, observed)
     observed = replace(observed, pki=pki_without_due(observed.pki, issuing))
     steps = [*issuing, *_steps(spec, observed, snapshot, token, suffix, stages, copied)]
+    if reasons := refuse_untimely(steps, spec, observed):
+        return Refusal(spec.name, reasons, notes)
     return Plan(spec.name, tuple(with_obtain_steps(steps, observed)), notes, token)
 
 
@@ -156,7 +159,7 @@ def _refuse_restore(
         )
         for name, gone in observed.unreachable().items()
     ]
-    reasons += _refuse_newer_snapshot(spec, snapshot)
+    reasons += [*refuse_stale_pki(spec, observed), *_refuse_newer_snapshot(spec, snapshot)]
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
         if seen is not None:
@@ -182,7 +185,9 @@ def _refuse_newer_snapshot(spec: Spec, snapshot: SnapshotFile) -> tuple[Refused,
 def _refuse_restore_on_host(
     spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed, snapshot: SnapshotFile, token: str
 ) -> tuple[Refused, ...]:
-    fresh = refuse_join(spec, host, seen) if seen.marker is None else refuse_prepare(spec, host, seen)
+    fresh = (
+        refuse_join(spec, host, seen, observed) if seen.marker is None else refuse_prepare(spec, host, seen)
+    )
     reasons = [*fresh, *refuse_other_ca(spec, seen, observed)]
     marker = seen.marker
     if _stage(seen, token) == "undo":

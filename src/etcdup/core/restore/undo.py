@@ -6,6 +6,7 @@ partly undone. Then all members are stopped, the directories are exchanged, and 
 
 from collections.abc import Iterator
 
+from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.host.drift import settings_steps
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import HostSeen, Observed
@@ -22,7 +23,7 @@ def plan_undo(spec: Spec, observed: Observed, suffix: str, *, resumed: bool = Fa
     `suffix` is `aside-TIME`. `resumed` means that this run or an earlier run has started the undo, so some hosts may be
     undone already.
     """
-    if reasons := _refuse_undo(spec, observed, resumed=resumed):
+    if reasons := refuse_stale_pki(spec, observed) or _refuse_undo(spec, observed, resumed=resumed):
         return Refusal(spec.name, reasons)
     token = next((_token(seen) for seen in _own_hosts(spec, observed).values()), "")
     return Plan(spec.name, tuple(_steps(spec, observed, suffix)), _notes(spec, observed), token)

@@ -35,7 +35,8 @@ HOSTS = (
         94,
         "Synchronise the clocks",
         "Synchronise the clock of each host. "
-        "Let certificates begin at least 5 minutes in the past. Check the clock of a host before you issue one.",
+        "Let certificates begin at least 5 minutes in the past. "
+        "Compare the clock of each host with your own before you issue one.",
         "With a wrong clock, a host can reject a valid certificate. "
         "etcd logs a warning if the clocks of two members differ by more than 1 s.",
         f"{DOCS}op-guide/security/; {CODE}server/etcdserver/api/rafthttp/probing_status.go",

@@ -47,6 +47,16 @@ class Layout:
         return f"{self.etc}/etcdup.json"
 
     @property
+    def generation(self) -> str:
+        """The file that names the change of the PKI whose certificates are on the host (certs/generation.py)."""
+        return f"{self.pki}/generation.json"
+
+    @property
+    def unproved(self) -> str:
+        """The directory of the previous files, as long as newer ones are not proved (host/unproved.py)."""
+        return f"{self.etc}/unproved"
+
+    @property
     def sysusers(self) -> str:
         """The file that declares the `etcd` user for systemd-sysusers."""
         return f"{self.etc}/sysusers.conf"

@@ -17,7 +17,7 @@ from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.step_registry import LASTING
-from etcdup.core.plan.steps import DisarmSpaceAlarm, MoveClients, RestartMember, StartMember
+from etcdup.core.plan.steps import DisarmSpaceAlarm, MoveClients, ProveFiles, RestartMember, StartMember
 from etcdup.core.planner.guards import refuse_step
 from etcdup.errors import EtcdupError, LockLost, PartlyApplied, RefusedError
 from etcdup.ops.polling import wait_until
@@ -194,8 +194,10 @@ def _is_brought_up(step: Step, plan: Plan) -> bool:
 
     A member that keeps failing, and that systemd keeps starting, runs in one observation and does not run in the next.
     So the confirmed plan may start it, and the new plan may restart it. A plan that restarts a member may also have to
-    move its clients first: they can connect at any time.
+    move its clients first: they can connect at any time. A proof of files changes nothing.
     """
+    if isinstance(step, ProveFiles):
+        return True
     return isinstance(step, BRING_UP) and any(
         isinstance(each, BRING_UP) and each.host == step.host for each in plan.steps
     )
@@ -211,7 +213,7 @@ def _check_guards(world: World, steps: Sequence[Step], observed: Observed) -> No
     """Check the planner's own guards on the new observation."""
     refused = [reason for step in steps for reason in refuse_step(step, world.spec, observed)]
     if refused:
-        raise_refusal(Refusal(world.spec.name, tuple(refused)))
+        raise_refusal(Refusal(world.spec.name, tuple(dict.fromkeys(refused))))
 
 
 async def finish(world: World, observed: Observed) -> tuple[Health, ...]:

@@ -16,11 +16,13 @@ from etcdup.core.plan.steps import (
     EnableDowngrade,
     EnsureRaftSnapshot,
     FormCluster,
+    InstallFiles,
     IssueCertificates,
     JoinMember,
     MoveClients,
     ObtainBinaries,
     PromoteMember,
+    ProveFiles,
     RecordEndpoints,
     RemoveMember,
     RestartMember,
@@ -43,6 +45,7 @@ from etcdup.ops.members.lifecycle import (
     start,
 )
 from etcdup.ops.members.members import add_learner, join, promote, remove, stop_and_archive, update_peer_url
+from etcdup.ops.members.proof import install_and_prove, prove_files
 from etcdup.ops.recovery.disk_salvage import salvage
 from etcdup.ops.restore.restore import fence_off, start_restored, stop_all
 from etcdup.ops.versions.version_steps import (
@@ -94,6 +97,10 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await restart(performer, step, observed)
         case MoveClients():
             await move_clients(performer, step, observed)
+        case InstallFiles(proof="handshake"):
+            await install_and_prove(performer, step, observed, token)
+        case ProveFiles():
+            await prove_files(performer, step, observed)
         case AddLearner():
             await add_learner(performer, step, observed)
         case JoinMember():

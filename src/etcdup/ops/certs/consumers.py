@@ -7,9 +7,9 @@ from pathlib import Path
 
 from etcdup.core.certs.client_configs import RESERVED
 from etcdup.core.certs.exports import ClientFiles
-from etcdup.core.observed.model import CertSeen
+from etcdup.core.observed.model import CertSeen, PkiSeen
 from etcdup.core.spec.model import Spec
-from etcdup.errors import PkiError, UsageError
+from etcdup.errors import PkiError, RefusedError, UsageError
 from etcdup.ops.certs.export import client_files
 from etcdup.ops.files import write_file
 from etcdup.ops.pki.files import CERT_MODE, KEY_MODE, make_private_folder
@@ -58,6 +58,8 @@ def issue_consumer(
         )
     if spec.tls.mode == "managed" and pki.observe().ca is None:
         raise PkiError("this cluster has no CA yet", hint="run `etcdup apply`, which creates it")
+    if spec.tls.mode == "managed":
+        refuse_early_clock(pki.observe(), now)
     role = f"client/{name}"
     before = pki.observe().certs.get(role) if spec.tls.mode == "managed" else None
     if csr is None:
@@ -70,6 +72,21 @@ def issue_consumer(
     seen = pki.observe()
     replaced = _find_replaced(pki, before, seen.certs[role], now)
     return IssuedConsumer(files, seen.certs[role], csr is None, seen.past, replaced)
+
+
+def refuse_early_clock(pki: PkiSeen, now: datetime) -> None:
+    """Refuse to issue while this machine's time is before the start of a certificate that etcdup issued.
+
+    This verb connects to no host. The certificates of members show only a clock that is behind.
+    """
+    own = [cert for role, cert in pki.certs.items() if not role.startswith("client/")]
+    early = [cert for cert in (*([pki.ca] if pki.ca else []), *own) if cert.not_before > now]
+    if early:
+        raise RefusedError(
+            f"the clock of this machine is behind, or {early[0].path} was issued with a wrong clock: it is not valid "
+            f"before {early[0].not_before:%Y-%m-%d %H:%M} UTC",
+            hint="set the clock of this machine. If it is right, run `etcdup apply`: it issues that certificate again",
+        )
 
 
 def _find_replaced(pki: Pki, before: CertSeen | None, made: CertSeen, now: datetime) -> ReplacedCert | None:

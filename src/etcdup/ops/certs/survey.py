@@ -12,10 +12,10 @@ from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS, Layout, layout_of
 from etcdup.core.spec.model import HostSpec
 from etcdup.errors import EtcdupError, PkiError, RemoteError
-from etcdup.ops.certs.handshake import HandshakeFailed, fetch_served_cert
 from etcdup.ops.pki.x509 import Pem, cert_facts, parse_certs
-from etcdup.ops.world.open import ANY_ADDRESS
+from etcdup.ops.world.open import resolve_port
 from etcdup.ops.world.world import World
+from etcdup.remote.etcd.handshake import HandshakeFailed, fetch_served_cert
 
 
 async def inspect_certs(world: World, observed: Observed, client: ClientFiles | None) -> list[CertInspection]:
@@ -151,8 +151,4 @@ async def _inspect_port(
 
 async def resolve_target(world: World, host: HostSpec, port: int) -> tuple[str, int]:
     """Return the address and port for a connection, through the host's SSH connection if there is one."""
-    reached = world.hosts.get(host.name)
-    if reached is None or host.local:
-        return host.address, port
-    listen = host.listen_address or host.address
-    return await reached.forward(ANY_ADDRESS.get(listen, listen), port)
+    return await resolve_port(host, port, world.hosts.get(host.name))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from etcdup.core.host.actions import RunCommand, pause_commands, restart_commands, start_command
 from etcdup.core.host.commands import form_commands, record_endpoints_command, seal_commands
+from etcdup.core.host.unproved import run_binary_command
 from etcdup.core.members.member_list import host_of
 from etcdup.core.members.quorum import healthy, quorum_of, voter_count
 from etcdup.core.observed.model import MemberSeen, Observed
@@ -13,6 +14,7 @@ from etcdup.core.plan.step import HostStep
 from etcdup.core.plan.steps import FormCluster, MoveClients, RecordEndpoints, RestartMember
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import EtcdupError
+from etcdup.ops.members.proof import forget_previous, prove_served_files, with_previous_files
 from etcdup.ops.polling import wait_until
 from etcdup.ops.versions.version_steps import prepare_restart, verify_restart
 from etcdup.ops.world.connected_clients import wait_for_moved_clients
@@ -85,21 +87,32 @@ async def start(performer: Performer, name: str, observed: Observed) -> None:
     """
     world = performer.world
     await start_unit(performer, name)
-    if healthy(observed):
-        await wait_for_condition(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
-    else:
+    if not healthy(observed):
         await _wait_until_started(world, name)
+        return
+    try:
+        await wait_for_condition(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
+    except EtcdupError as failure:
+        raise await with_previous_files(performer, name, failure) from failure
+    if observed.reachable()[name].is_unproved:
+        await forget_previous(performer, name)
 
 
 async def restart(performer: Performer, step: RestartMember, observed: Observed) -> None:
     """Restart one member: prove the others, transfer leadership, stop, start, prove this member (rules 38-40).
 
-    Without a healthy member there is no quorum to protect, and the restart may restore it.
+    Without a healthy member there is no quorum to protect, and the restart may restore it. The new binary runs once
+    before the member is stopped. If the member is not healthy with new files, the previous files are put back.
     """
-    layout = layout_of(performer.world.spec, performer.world.spec.host(step.host))
+    world, name = performer.world, step.host
+    layout = layout_of(world.spec, world.spec.host(name))
+    await _run_new_binary(performer, step, observed)
     await prepare_restart(performer, step, observed)
     await _stop_and_start(performer, step, observed, restart_commands(layout))
     await verify_restart(performer, step, observed)
+    if observed.reachable()[name].is_unproved:
+        await prove_served_files(performer, world.spec.host(name), [])
+        await forget_previous(performer, name)
     performer.reporter.doing(step.host, "")
 
 
@@ -119,7 +132,19 @@ async def _stop_and_start(
         await move_leader(performer, name, observed)
     await performer.perform(world.hosts[name], commands, step.kind)
     performer.reporter.doing(name, "waiting until it is healthy")
-    await wait_for_condition(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
+    try:
+        await wait_for_condition(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
+    except EtcdupError as failure:
+        raise await with_previous_files(performer, name, failure) from failure
+
+
+async def _run_new_binary(performer: Performer, step: RestartMember, observed: Observed) -> None:
+    """Run the binary of the next start as user etcd, if it is another one than the member runs."""
+    if observed.reachable()[step.host].unit.running_version == step.version:
+        return
+    layout = layout_of(performer.world.spec, performer.world.spec.host(step.host))
+    command = run_binary_command(layout, layout.current, step.version)
+    await performer.perform(performer.world.hosts[step.host], [command], step.kind)
 
 
 async def _wait_until_started(world: World, name: str) -> None:

@@ -4,6 +4,7 @@
     next-ca.pem, next-ca-key.pem              the new CA of a rotation: see rotation.py
     members/NAME/{server,peer,health}.pem     and -key.pem
     clients/NAME.pem                          and -key.pem; `admin` is for etcdup itself
+    generation.json                           the names of all changes: see generation.py
     former/                                   archived files: see former.py, rotation.py
 
 A renewed certificate of a member is for its existing key. A consumer, and each role after a rotation of the CA, gets
@@ -43,6 +44,7 @@ from etcdup.ops.pki.files import (
     restrict_to_owner,
 )
 from etcdup.ops.pki.former import ArchivedConsumers
+from etcdup.ops.pki.generation import Generation
 from etcdup.ops.pki.passphrase import VARIABLE, configured_passphrase
 from etcdup.ops.pki.pki import AskPassphrase, Pki
 from etcdup.ops.pki.rotation import CaRotation
@@ -80,6 +82,7 @@ class Managed(Pki):
         self._specified = {wanted.role: wanted for wanted in desired_certs(spec)}
         self._rotation = CaRotation(self._root, self._read_key)
         self._former = ArchivedConsumers(self._root)
+        self._generation = Generation(self._root)
         self._asked: str | None = None
         self._unlocked: SigningCa | None = None
         # The facts of each pair of files, by role and content: verifying signatures is slow, and files rarely change.
@@ -107,6 +110,7 @@ class Managed(Pki):
             trusted=tuple(see_cert(ca, cert, ca.certs, has_key=True) for cert in ca.certs),
             successor=see_cert(ca, successor, (successor,), has_key=True) if successor else None,
             past=self._rotation.past_ca_files(),
+            changes=self._generation.changes(),
         )
 
     def issue(self, roles: Iterable[str], now: datetime) -> None:
@@ -122,6 +126,8 @@ class Managed(Pki):
                 make_private_folder(folder.parent)
                 make_private_folder(folder)
             seen = self.observe()
+            if any(not each.role.startswith("client/") for each in wanted):
+                self._generation.advance()
             for each in wanted:
                 kept = self._key_to_keep(each.role, seen)
                 self._issue(with_previous_addresses(each, seen.certs.get(each.role)), kept, authority, now)
@@ -170,6 +176,19 @@ class Managed(Pki):
     def credentials(self) -> tuple[bytes, bytes, bytes]:
         return (self.ca_file("ca"), *self.pair("admin"))
 
+    def see_leaf(self, content: bytes) -> CertSeen | None:
+        trusted = Pem.read(self._ca)
+        try:
+            pem = Pem.parse(Path("server.pem"), content)
+        except UnusableFile:
+            return None
+        seen = see_cert(pem, pem.certs[0], trusted.certs, has_key=True)
+        return seen if seen.issuer_key else None
+
+    def supersede(self, changes: Iterable[str]) -> None:
+        with folder_lock(self._root):
+            self._generation.advance(changes)
+
     def archive_member(self, name: str) -> None:
         folder = self._root / "members" / name
         if not folder.is_dir():
@@ -184,6 +203,7 @@ class Managed(Pki):
         with folder_lock(self._root):
             remove_partial_files(self._root, "*.pem")
             authority = self._unlock_ca(now)  # This also verifies the passphrase, if there is one.
+            self._generation.advance()
             if stage == "trust":
                 # The new key is encrypted if the old key is.
                 secret = (

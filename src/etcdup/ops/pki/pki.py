@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from etcdup.core.certs.required import Fault
-from etcdup.core.observed.model import PkiSeen
+from etcdup.core.observed.model import CertSeen, PkiSeen
 
 AskPassphrase = Callable[[], str]
 
@@ -58,6 +58,15 @@ class Pki(ABC):
     @abstractmethod
     def ca_file(self, kind: str) -> bytes:
         """Return the CA file that verifies clients and servers (`ca`) or peers (`peer-ca`)."""
+
+    def see_leaf(self, content: bytes) -> CertSeen | None:
+        """Return the certificate from a host if a CA of this PKI signed it, otherwise None."""
+        del content
+        return None
+
+    def supersede(self, changes: Iterable[str]) -> None:
+        """Make this copy of the directory newer than the copies that made these changes."""
+        del changes
 
     @abstractmethod
     def credentials(self) -> tuple[bytes, bytes, bytes]:

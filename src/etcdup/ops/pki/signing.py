@@ -10,13 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from etcdup.core.certs.required import DesiredCert
+from etcdup.core.host.clocks import BACKDATED
 from etcdup.core.spec.names import common_name
 from etcdup.ops.pki.x509 import USAGES, PrivateKey
 
 # The objects that contain the public key of a certificate.
 Holder = PrivateKey | x509.CertificateSigningRequest
-# The clock of a host may be behind the clock of this machine. A certificate that starts later is refused (rule 94).
-BACKDATED = timedelta(hours=1)
 _OIDS = {name: oid for oid, name in USAGES.items()}
 
 

@@ -10,6 +10,7 @@ from etcdup.core.members.member_list import former_hosts, leaving_host, stray_me
 from etcdup.core.members.quorum import is_electing, starting_members
 from etcdup.core.members.superseded import explain_superseded
 from etcdup.core.observed.model import (
+    CertSeen,
     HostSeen,
     MemberSeen,
     MemberSilent,
@@ -22,7 +23,7 @@ from etcdup.core.observed.parse_probe import parse_probe
 from etcdup.core.observed.probe import probe_argv
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec
-from etcdup.errors import EtcdupError, RemoteError
+from etcdup.errors import EtcdupError, PkiError, RemoteError
 from etcdup.ops.backups.snapshot import find_snapshots
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.connected_clients import observe_clients
@@ -31,6 +32,8 @@ from etcdup.remote.etcd.errors import EtcdUntrusted
 
 PROBE_TIMEOUT_S = 20.0
 STATUS_TIMEOUT_S = 2.0
+# More than a certificate with its chain. A host may have anything there.
+LEAF_BYTES = 65_536
 # The longest wait for a member that starts, and the number of election timeouts that an election may take.
 STEADY_S = 10.0
 ELECTIONS = 4
@@ -44,7 +47,8 @@ async def observe(world: World) -> Observed:
     """
     found = await _observe_all_hosts(world)
     auth, denied = await asyncio.gather(_observe_auth(world, found), _observe_access(world, found))
-    found = replace(explain_superseded(world.spec, found), auth=auth, denied=denied)
+    leaves = await _observe_other_leaves(world, found)
+    found = replace(explain_superseded(world.spec, found), auth=auth, denied=denied, other_leaves=leaves)
     return await observe_clients(world, found)
 
 
@@ -129,6 +133,41 @@ async def _refused_access(world: World, name: str) -> str:
         return await (await world.etcd(name)).refused_access(timeout_s=STATUS_TIMEOUT_S)
     except EtcdupError:
         return ""
+
+
+async def _observe_other_leaves(world: World, found: Observed) -> dict[str, CertSeen]:
+    """Return the server certificates on hosts that are not the ones of the PKI, if a CA of the PKI signed them.
+
+    A host whose certificates are of a known change is not asked.
+    """
+    names = [name for name, seen in found.reachable().items() if _has_other_leaf(world, seen, found.pki)]
+    leaves = await asyncio.gather(*(_read_leaf(world, name) for name in names))
+    return {name: leaf for name, leaf in zip(names, leaves, strict=True) if leaf is not None}
+
+
+def _has_other_leaf(world: World, seen: HostSeen, pki: PkiSeen) -> bool:
+    file = seen.files.get(layout_of(world.spec, _host_spec(world, seen.host)).cert("server"))
+    if (
+        pki.ca is None
+        or file is None
+        or not seen.is_marked(world.spec.name)
+        or seen.pki_change in pki.changes
+    ):
+        return False
+    return file.sha256 != pki.files.get(f"server/{seen.host}", ("", ""))[0]
+
+
+async def _read_leaf(world: World, name: str) -> CertSeen | None:
+    path = layout_of(world.spec, _host_spec(world, name)).cert("server")
+    try:
+        result = await world.hosts[name].run(("head", "-c", str(LEAF_BYTES), "--", path))
+        return world.pki.see_leaf(result.stdout.encode())
+    except (RemoteError, PkiError):
+        return None
+
+
+def _host_spec(world: World, name: str) -> HostSpec:
+    return world.extra_hosts.get(name) or world.spec.host(name)
 
 
 async def observe_members(world: World, before: Observed) -> Observed:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+from etcdup.core.certs.exports import ClientFiles
+from etcdup.core.certs.inventory import LinkPort
 from etcdup.core.observed.model import Binaries, HostSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Refusal
 from etcdup.core.spec.model import HostSpec, Spec, bracketed
@@ -63,6 +65,14 @@ async def open_world(
             if host.name in fleet.unreachable:
                 unreachable[host.name] = _unreachable(host.name, fleet.unreachable[host.name])
 
+        async def served_cert(host: HostSpec, port: LinkPort) -> str:
+            from etcdup.remote.etcd.handshake import fetch_served_cert, fingerprint_of
+
+            number = spec.client_port(host) if port == "client" else spec.peer_port(host)
+            address, reached = await resolve_port(host, number, fleet.hosts.get(host.name))
+            client = ClientFiles("", *map(str, pki.paths("admin"))) if port == "client" else None
+            return fingerprint_of(await fetch_served_cert(address, reached, client))
+
         try:
             yield World(
                 spec=spec,
@@ -74,6 +84,7 @@ async def open_world(
                 connect_directly=members.connect_directly,
                 connect_temporary=members.connect_temporary,
                 obtain_archive=Archives(spec, folder, report).obtain,
+                served_cert=served_cert,
                 connect_host=connect_host,
                 snapshots=folder / Path(snapshot_folder(spec)).expanduser(),  # noqa: ASYNC240 (reads $HOME)
             )
@@ -126,7 +137,7 @@ async def _resolve(
 
 
 class MemberClients:
-    """One client for each member, made when it is first used."""
+    """One client for each member, made when it is first used, and again when etcdup's own certificate was replaced."""
 
     def __init__(self, spec: Spec, hosts: Mapping[str, Host], pki: Pki) -> None:
         self.host_specs = {host.name: host for host in spec.hosts}
@@ -136,6 +147,8 @@ class MemberClients:
         self._clients: dict[str, Etcd] = {}
         self._direct: dict[str, Etcd] = {}
         self._credentials: Credentials | None = None
+        self._stamp = 0
+        self._replaced: list[Etcd] = []
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def connect(self, name: str) -> EtcdClient:
@@ -144,6 +157,7 @@ class MemberClients:
         Raises EtcdRpcError if there is no client certificate, and RemoteError if the port cannot be forwarded.
         """
         async with self._making[name]:
+            self._forget_replaced_credentials()
             if name not in self._clients:
                 self._credentials = self._credentials or self._read_credentials(name)
                 host_spec = self.host_specs[name]
@@ -177,8 +191,21 @@ class MemberClients:
         return Etcd(name, f"{address}:{forwarded}", server_name=LOOPBACK, credentials=credentials)
 
     async def close(self) -> None:
-        clients = (*self._clients.values(), *self._direct.values())
+        clients = (*self._clients.values(), *self._direct.values(), *self._replaced)
         await asyncio.gather(*(client.close() for client in clients))
+
+    def _forget_replaced_credentials(self) -> None:
+        """Make new clients if the certificate was replaced: members may reject the previous one."""
+        try:
+            stamp = self._pki.paths("admin")[0].stat().st_mtime_ns
+        except (OSError, PkiError):
+            return
+        if self._credentials is not None and stamp != self._stamp:
+            self._replaced += [*self._clients.values(), *self._direct.values()]
+            self._clients.clear()
+            self._direct.clear()
+            self._credentials = None
+        self._stamp = stamp
 
     def _read_credentials(self, name: str) -> Credentials:
         try:
@@ -203,6 +230,14 @@ async def resolve_member_target(spec: Spec, host: HostSpec, reached: Host | None
     listen = host.listen_address or host.address
     address, forwarded = await reached.forward(ANY_ADDRESS.get(listen, listen), port)
     return f"{bracketed(address)}:{forwarded}"
+
+
+async def resolve_port(host: HostSpec, port: int, reached: Host | None) -> tuple[str, int]:
+    """Return the address and port for a connection, through the host's SSH connection if there is one."""
+    if reached is None or host.local:
+        return host.address, port
+    listen = host.listen_address or host.address
+    return await reached.forward(ANY_ADDRESS.get(listen, listen), port)
 
 
 class Archives:

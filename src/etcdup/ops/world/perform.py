@@ -20,6 +20,8 @@ ACTION_HINTS = {
     "Read-only file system": "run `dmesg` on the host to see why the file system is mounted read-only",
     "Permission denied": "check that the login has root rights and that no security module denies the access",
     "invalid user": "create this user on the host first: etcdup writes files that it owns",
+    "user etcd cannot run": "check the modes of the directories above this file, and whether its file system is "
+    "mounted with `noexec`. If the file is damaged, remove its directory and run the same command again",
     "invalid group": "create this group on the host first: etcdup writes files that it owns",
 }
 
@@ -128,7 +130,7 @@ class Performer:
         try:
             results[-1].check()
         except RemoteError as error:
-            raise _with_hint(error) from None
+            raise _with_hint(_without_script(error, host.name, round_trip[len(results) - 1].action)) from None
 
     def _host_task(self, action: HostAction) -> HostTask:
         if isinstance(action, RunCommand):
@@ -178,6 +180,13 @@ def _round_trips(acts: Iterable[StepAction]) -> Iterator[list[StepAction]]:
             round_trip = []
     if round_trip:
         yield round_trip
+
+
+def _without_script(error: RemoteError, host: str, action: HostAction) -> RemoteError:
+    """Name the action instead of its shell script, which can have many lines."""
+    if isinstance(action, RunCommand) and action.argv[:2] == ("sh", "-c"):
+        error.message = f"{host}: {action.doing} failed"
+    return error
 
 
 def _with_hint(error: RemoteError) -> RemoteError:

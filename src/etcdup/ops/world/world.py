@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from etcdup.core.certs.inventory import LinkPort
 from etcdup.core.observed.model import Binaries, Client, Unreachable
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
@@ -27,6 +28,8 @@ class World:
     connect_temporary  Return a client of an etcd that listens on this port of a host's loopback address, with these
                        credentials. The caller closes it.
     obtain_archive     Return the path of etcd's archive for this architecture.
+    served_cert        Return the fingerprint of the certificate that a port of a member serves to a new
+                       handshake. Raises HandshakeFailed.
     connect_host       Connect to a host that cluster.yaml does not name, and add it to `hosts` or `unreachable`.
     snapshots          The operator's folder for the snapshots that are taken before a change of the minor version.
     binaries           Where the versions come from that hosts do not have yet. Empty until that is resolved.
@@ -41,6 +44,7 @@ class World:
     connect_directly: Callable[[str], Awaitable[EtcdClient]]
     connect_temporary: Callable[[str, int, Credentials], Awaitable[EtcdClient]]
     obtain_archive: Callable[[Binaries, str], Awaitable[Path]]
+    served_cert: Callable[[HostSpec, LinkPort], Awaitable[str]]
     connect_host: Callable[[HostSpec], Awaitable[None]]
     snapshots: Path
     binaries: tuple[Binaries, ...] = ()

@@ -130,8 +130,9 @@ _REASONS = (
     _Reason(
         ("certificate is not yet valid",),
         EtcdUntrusted,
-        "the server certificate is not valid yet: the clock of this machine is behind the clock that issued it",
-        "run `etcdup check`: it compares the clocks",
+        "the server certificate is not valid yet: a clock is wrong now, or was wrong when it was issued",
+        "run `etcdup check`: it compares the clocks. If they are right, run `etcdup apply`: it issues the certificate "
+        "again",
     ),
     _Reason(
         (
@@ -160,8 +161,10 @@ _REASONS = (
     _Reason(
         ("unwrap failed", "_alert_"),
         EtcdUntrusted,
-        "etcd does not accept the client certificate of etcdup: it has expired, or another CA signed it",
-        _OWN_CERTIFICATE_HINT,
+        "etcd does not accept the client certificate of etcdup: it has expired or is not valid yet, or another CA "
+        "signed it",
+        "run `etcdup apply`: it issues a certificate that is expired or not valid yet again. `etcdup certs list` shows "
+        "all certificates",
     ),
     _Reason(
         ("security handshaker", "empty address list", "pem lib", "no start line", "key values mismatch"),

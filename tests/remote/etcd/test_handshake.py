@@ -9,8 +9,8 @@ import pytest
 from cryptography import x509
 
 from etcdup.core.certs.required import BOTH, DesiredCert
-from etcdup.ops.certs.handshake import HandshakeFailed, fetch_served_cert
 from etcdup.ops.pki.signing import SigningCa, cert_pem, key_pem, make_ca, make_cert, new_key
+from etcdup.remote.etcd.handshake import HandshakeFailed, fetch_served_cert
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.ssh import connect
 from tests.support.sshd import run_sshd

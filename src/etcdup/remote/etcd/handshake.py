@@ -8,6 +8,7 @@ import ssl
 from contextlib import suppress
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from etcdup.core.certs.exports import ClientFiles
 
@@ -20,6 +21,15 @@ _HANDSHAKE_RECORD, _CERTIFICATE_MESSAGE = 22, 11
 
 class HandshakeFailed(Exception):
     """No certificate was received. The message is the reason."""
+
+
+class NotServing(HandshakeFailed):
+    """No process listens on the port, or it does not answer: etcd serves clients only after it has had a quorum."""
+
+
+def fingerprint_of(cert: x509.Certificate) -> str:
+    """Return the fingerprint, as `CertSeen.fingerprint` has it."""
+    return cert.fingerprint(hashes.SHA256()).hex()
 
 
 async def fetch_served_cert(address: str, port: int, client: ClientFiles | None = None) -> x509.Certificate:
@@ -36,7 +46,9 @@ async def fetch_served_cert(address: str, port: int, client: ClientFiles | None 
             finally:
                 writer.close()
     except TimeoutError:
-        raise HandshakeFailed(f"no handshake within {TIMEOUT_S:.0f} s") from None
+        raise NotServing(f"no handshake within {TIMEOUT_S:.0f} s") from None
+    except ConnectionRefusedError as error:
+        raise NotServing(error.strerror or str(error)) from None
     except OSError as error:
         raise HandshakeFailed(error.strerror or str(error)) from None
     except ValueError:
@@ -64,7 +76,7 @@ async def _read_leaf(
             if leaf := _tls12_leaf(received):
                 return leaf
             if not received:  # a forwarded port accepts every connection, and closes it if no process listens
-                raise HandshakeFailed(
+                raise NotServing(
                     "the connection was closed at once: no process listens on the port"
                 ) from None
             raise HandshakeFailed(f"the handshake failed: {error.reason or error}") from None

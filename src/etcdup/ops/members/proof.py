@@ -1,0 +1,150 @@
+"""Prove the new files of one member before another host gets such files, and put the previous files back otherwise.
+
+core/host/unproved.py has the commands. While the previous files are kept on the host, the new ones are not proved.
+"""
+
+from dataclasses import replace
+from typing import get_args
+
+from etcdup.core.certs.inventory import LinkPort
+from etcdup.core.host.actions import restart_commands
+from etcdup.core.host.unproved import OTHER_VERSION, forget_command, put_back_commands
+from etcdup.core.members.quorum import healthy
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.steps import InstallFiles, ProveFiles
+from etcdup.core.planner.commands import commands_of
+from etcdup.core.spec.layout import layout_of
+from etcdup.core.spec.model import HostSpec
+from etcdup.errors import CommandFailed, EtcdupError
+from etcdup.ops.polling import wait_until
+from etcdup.ops.world.observe import observe
+from etcdup.ops.world.perform import Performer
+from etcdup.ops.world.wait import one_proved, wait_for_condition
+from etcdup.ops.world.world import World
+from etcdup.remote.etcd.handshake import HandshakeFailed, NotServing
+
+# etcd reads its certificates for each handshake. The time is for a slow host.
+SERVED_TIMEOUT_S = 10.0
+HEALTHY_TIMEOUT_S = 120.0
+_ROLES: dict[LinkPort, str] = {"client": "server", "peer": "peer"}
+
+
+async def install_and_prove(performer: Performer, step: InstallFiles, observed: Observed, token: str) -> None:
+    """Write certificates of a running member, and prove by new handshakes that both ports serve them."""
+    world, name = performer.world, step.host
+    host = world.spec.host(name)
+    before = [port for port in get_args(LinkPort) if await _answers(world, host, port)]
+    fresh = replace(observed, pki=world.pki.observe())
+    actions = commands_of(step, world.spec, fresh, token)
+    await performer.perform(world.hosts[name], actions, step.kind)
+    await prove_served_files(performer, host, before)
+    if not observed.reachable()[
+        name
+    ].is_unproved:  # otherwise a later step proves the settings of an earlier run
+        await forget_previous(performer, name)
+
+
+async def prove_files(performer: Performer, step: ProveFiles, observed: Observed) -> None:
+    """Prove files that an earlier run wrote, by new handshakes and by the health of the member."""
+    world, name = performer.world, step.host
+    await prove_served_files(performer, world.spec.host(name), [])
+    if step.handshake_only:
+        return
+    try:
+        await wait_for_condition(world, observed, one_proved(world, name), HEALTHY_TIMEOUT_S, (name,))
+    except EtcdupError as failure:
+        raise await with_previous_files(performer, name, failure) from failure
+    await forget_previous(performer, name)
+
+
+async def prove_served_files(performer: Performer, host: HostSpec, before: list[LinkPort]) -> None:
+    """Raise EtcdupError, after the previous files are back, if a port does not serve the certificate of the PKI.
+
+    `before` are the ports that answered a handshake before the files were written.
+    """
+    world, why = performer.world, ""
+    performer.reporter.doing(host.name, "doing TLS handshakes")
+
+    async def is_served() -> bool:
+        nonlocal why
+        why = await _why_not_served(world, host, before)
+        return not why
+
+    if await wait_until(world.clock, is_served, SERVED_TIMEOUT_S):
+        performer.reporter.doing(host.name, "")
+        return
+    await _put_back(performer, host.name)
+    raise EtcdupError(
+        f"the new certificates do not work on {host.name}: {why}. The previous files are back on {host.name}, and no "
+        "other host got new ones",
+        hint="correct the certificate files on this machine, then run the same command again",
+    )
+
+
+async def with_previous_files(performer: Performer, name: str, failure: EtcdupError) -> EtcdupError:
+    """Return the error, after the member is started with its previous files.
+
+    Nothing is put back if no files are kept, if the member is healthy by now, or if its version was changed.
+    """
+    world = performer.world
+    fresh = await observe(world)
+    seen = fresh.reachable().get(name)
+    if seen is None or not seen.is_unproved or name in healthy(fresh) or not await _put_back(performer, name):
+        return failure
+    layout = layout_of(world.spec, world.spec.host(name))
+    await performer.perform(world.hosts[name], restart_commands(layout), "RestartMember")
+    done = "its previous files are back, and the member is healthy with them"
+    try:
+        await wait_for_condition(world, fresh, one_proved(world, name), HEALTHY_TIMEOUT_S, (name,))
+    except EtcdupError as again:
+        done = f"its previous files are back, and the member is not healthy with them either: {again.message}"
+    return EtcdupError(f"{failure.message}. {name}: {done}", detail=failure.detail, hint=failure.hint)
+
+
+async def forget_previous(performer: Performer, name: str) -> None:
+    """Remove the previous files from the host, because the new ones are proved."""
+    layout = layout_of(performer.world.spec, performer.world.spec.host(name))
+    await performer.perform(performer.world.hosts[name], [forget_command(layout)], "ProveFiles")
+
+
+async def _put_back(performer: Performer, name: str) -> bool:
+    """Put the previous files back. Return False if only certificates are back, because the version was changed."""
+    layout = layout_of(performer.world.spec, performer.world.spec.host(name))
+    try:
+        await performer.perform(performer.world.hosts[name], put_back_commands(layout), "ProveFiles")
+    except CommandFailed as error:
+        if error.status != OTHER_VERSION:
+            raise
+        return False
+    return True
+
+
+async def _answers(world: World, host: HostSpec, port: LinkPort) -> bool:
+    try:
+        await world.served_cert(host, port)
+    except NotServing:
+        return False
+    except HandshakeFailed:
+        return True
+    return True
+
+
+async def _why_not_served(world: World, host: HostSpec, before: list[LinkPort]) -> str:
+    """Return why a port does not serve the certificate of the PKI; empty if each port that answers serves it.
+
+    A member without a quorum does not answer on its client port.
+    """
+    certs = world.pki.observe().certs
+    for port, role in _ROLES.items():
+        try:
+            found = await world.served_cert(host, port)
+        except NotServing as closed:
+            if port in before:
+                return f"the {port} port: {closed}"
+            continue
+        except HandshakeFailed as failed:
+            return f"the {port} port: {failed}"
+        wanted = certs.get(f"{role}/{host.name}")
+        if wanted is None or wanted.fingerprint != found:
+            return f"the {port} port serves another certificate"
+    return ""

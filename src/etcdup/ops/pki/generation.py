@@ -1,0 +1,34 @@
+"""The changes of the PKI directory, in `generation.json` (core/certs/generation.py)."""
+
+import json
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from etcdup.ops.files import write_file
+from etcdup.ops.pki.files import CERT_MODE
+from etcdup.ops.pki.x509 import UnusableFile, read_if_exists
+
+
+class Generation:
+    """The names of all changes. Call `advance` under the lock of the PKI folder, before the files of a change."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / "generation.json"
+
+    def changes(self) -> tuple[str, ...]:
+        """Return the names, the last change at the end. A directory of an earlier etcdup has none."""
+        content = read_if_exists(self._path)
+        if content is None:
+            return ()
+        try:
+            return tuple(map(str, json.loads(content)["changes"]))
+        except (ValueError, KeyError, TypeError):
+            hint = "restore the directory from the same backup, or from the copy that was used last"
+            raise UnusableFile(self._path, "is damaged", hint=hint) from None
+
+    def advance(self, superseded: Iterable[str] = ()) -> None:
+        """Add a new change, after changes of other copies that it supersedes."""
+        names = dict.fromkeys((*self.changes(), *superseded, secrets.token_hex(8)))
+        text = json.dumps({"generation": len(names), "changes": list(names)}, indent=1) + "\n"
+        write_file(self._path, text.encode(), CERT_MODE)
