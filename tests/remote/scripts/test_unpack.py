@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.host.commands import UNPACK
+from etcdup.core.host.unproved import RUN_BINARY
 from etcdup.remote.host import Result
 from etcdup.remote.local import LocalHost
 
@@ -28,7 +29,8 @@ def made_tar() -> bytes:
 
 
 def unpack(folder: Path, tar: bytes) -> Result:
-    words = (str(folder / ".3.6.14.new"), str(folder / "3.6.14"), *TOOLS)
+    folders = (str(folder / ".3.6.14.new"), str(folder / "3.6.14"))
+    words = ("process", *folders, "3.6.14", RUN_BINARY, *TOOLS)
     return asyncio.run(
         LocalHost("here").run(("sh", "-c", UNPACK, "unpack", *words), stdin=gzip.compress(tar))
     )
@@ -36,7 +38,7 @@ def unpack(folder: Path, tar: bytes) -> Result:
 
 def test_a_whole_archive_is_put_in_place(tmp_path: Path) -> None:
     done = unpack(tmp_path, made_tar())
-    assert (done.status, done.stdout) == (0, "etcd Version: 3.6.14\n")
+    assert done.status == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "3.6.14").iterdir()) == sorted(TOOLS)
     assert not (tmp_path / ".3.6.14.new").exists()
 
