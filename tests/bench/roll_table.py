@@ -7,6 +7,10 @@ from tests.bench.interruption import Interruption
 from tests.bench.verdict import Verdict, columns
 
 GAP_LIMIT_S = 1.0
+# A leader drops writes during a transfer of its leadership (rule 39). On average, each transfer dropped 2 to 4 writes
+# at 300 writes per second on a busy machine.
+DROPPED = ("raft proposal dropped", "request timed out")
+DROPPED_LIMIT = 5
 
 
 def show_interruptions(title: str, seen: Mapping[str, Sequence[Interruption]]) -> str:
@@ -42,11 +46,19 @@ def roll_verdicts(title: str, who: str, rounds: Sequence[Interruption]) -> list[
     """Return the verdicts on the worst round, because each round must meet the limits."""
     gap_s = max(each.gap_s for each in rounds)
     up_gap_s = max(each.up_gap_s for each in rounds)
-    failed = sum(len(each.failed_up) for each in rounds)
+    dropped = max(sum(map(_is_dropped, each.failed_up)) for each in rounds)
+    failed = sum(not _is_dropped(error) for each in rounds for error in each.failed_up)
     lost = sum(len(each.lost) for each in rounds)
     return [
         Verdict(f"{title}: {who}, longest gap of all writers", gap_s, GAP_LIMIT_S, "s"),
         Verdict(f"{title}: {who}, longest gap of a member that is up", up_gap_s, GAP_LIMIT_S, "s"),
-        Verdict(f"{title}: {who}, failed writes to members that are up", failed, 0, "writes"),
+        Verdict(
+            f"{title}: {who}, writes dropped by a transfer of leadership", dropped, DROPPED_LIMIT, "writes"
+        ),
+        Verdict(f"{title}: {who}, other failed writes to members that are up", failed, 0, "writes"),
         Verdict(f"{title}: {who}, lost acknowledged writes", lost, 0, "writes"),
     ]
+
+
+def _is_dropped(error: str) -> bool:
+    return any(text in error for text in DROPPED)

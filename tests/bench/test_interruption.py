@@ -1,6 +1,7 @@
 """Faults in the history of writers are reported: otherwise the bench would rate each contender as perfect."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -66,8 +67,12 @@ def test_a_writer_without_another_success_has_a_gap_until_its_last_attempt() -> 
 def test_the_worst_round_decides_each_verdict() -> None:
     good = measure_interruption({"a": written(1, 1.1)}, {"a": LATER})
     bad = measure_interruption({"a": written(1, 3.5, failed=(2,), lost=("a/0",))}, {"a": LATER})
-    assert [verdict.met for verdict in roll_verdicts("restart", "etcdup", [good, good])] == [True] * 4
-    assert [verdict.met for verdict in roll_verdicts("restart", "etcdup", [good, bad])] == [False] * 4
+    assert [verdict.met for verdict in roll_verdicts("restart", "etcdup", [good, good])] == [True] * 5
+    met = [verdict.met for verdict in roll_verdicts("restart", "etcdup", [good, bad])]
+    assert met == [False, False, True, False, False]
+    few, many = (replace(good, failed_up=("NoLeader: raft proposal dropped",) * count) for count in (5, 6))
+    assert [verdict.met for verdict in roll_verdicts("restart", "etcdup", [few, few])] == [True] * 5
+    assert [verdict.met for verdict in roll_verdicts("restart", "etcdup", [few, many])].index(False) == 2
     row = show_interruptions("restart", {"etcdup": [good, bad]}).splitlines()[-1]
     spread = "0.100 / 1.300 / 2.500"
     assert " ".join(row.split()) == f"etcdup {spread} {spread} 0.000 / 0.000 / 0.000 4 1 1 1"
