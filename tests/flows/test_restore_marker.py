@@ -11,6 +11,7 @@ import pytest
 
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
+from etcdup.core.restore.restore import was_restored
 from etcdup.core.restore.undo import plan_undo
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
@@ -36,6 +37,9 @@ async def test_the_history_outlives_the_replacement_of_every_host(tmp_path: Path
     for host in after.hosts:
         history = read_marker(network, host.name)
         assert (history["stage"], history["bump"], history["former"]) == ("joined", 1_000_000_000, [TOKEN])
+    observed = await observe(world_of(after, network, folder))
+    assert was_restored(after, observed, snapshot_in(folder))
+    assert not was_restored(after, observed, snapshot_in(folder, content=b"/another=1\n"))
     await restore(after, network, folder, snapshot_in(folder), run=2)
     raised = {
         argv[argv.index("--bump-revision") + 1] for _, argv in network.commands if "--bump-revision" in argv
@@ -64,6 +68,8 @@ async def test_a_new_member_has_the_history_and_its_restore_cannot_be_undone(tmp
         await apply_and_check(spec, network, folder)
         history = read_marker(network, "infra2")
         assert (history["stage"], history["bump"], history["former"]) == ("joined", 1_000_000_000, [TOKEN])
+        observed = await observe(world_of(spec, network, folder))
+        assert was_restored(spec, observed, snapshot_in(folder)), "its restore is not repeated by mistake"
     answer = plan_undo(spec, await observe(world_of(spec, network, folder)), "aside-7")
     assert isinstance(answer, Refusal)
     assert answer.reasons[0].message.startswith("infra2 has no data from before the restore")

@@ -7,12 +7,14 @@ import pytest
 from etcdup.core.host.startup_fence import FENCE_PREFIX
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.restore_steps import EnableFence
 from etcdup.core.restore.undo import can_undo, plan_undo
 from etcdup.core.spec.model import Spec
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.systemd import VOUCHED
 from tests.flows.test_destroy import contents
 from tests.flows.test_restore import cluster_of, cut_power, old_logs, restore, snapshot_in
 from tests.support.fake_world import RecordingReporter, make_plan, spec_of, world_of
@@ -113,7 +115,6 @@ async def test_a_restore_can_be_undone_after_a_kill_at_any_command(tmp_path: Pat
 
 @pytest.mark.quick
 async def test_after_a_kill_at_any_command_the_same_undo_resumes(tmp_path: Path) -> None:
-    """Once the last member is started, nothing is left to undo."""
     spec, start = await prepare_old_cluster(3, tmp_path)
     await restore(spec, start.network, start.folder, snapshot_in(start.folder))
     new = old_logs(start)
@@ -126,12 +127,37 @@ async def test_after_a_kill_at_any_command_the_same_undo_resumes(tmp_path: Path)
         with pytest.raises(Killed):
             await undo_restore(spec, network, folder)
         network.restart_etcdup()
-        if can_undo(spec, await observe(world_of(spec, network, folder))):
-            await undo_restore(spec, network, folder, run=8)
+        await undo_restore(spec, network, folder, run=8)
         assert all(machine.process for machine in network.machines.values()), cut
+        assert not any(machine.file(VOUCHED) for machine in network.machines.values()), cut
         await assert_old(spec, Start(whole, folder), network, folder)
         for name, log in new.items():
             assert log in contents(network)[name], (cut, name)
+
+
+async def test_an_apply_enables_the_fence_that_a_killed_undo_left_disabled(tmp_path: Path) -> None:
+    """The operator may run another command than before: apply finishes the start, and no fence stays disabled."""
+    spec, start = await prepare_old_cluster(3, tmp_path)
+    await restore(spec, start.network, start.folder, snapshot_in(start.folder))
+    start.network.commands.clear()
+    whole, folder = start.copy_to("whole")
+    await undo_restore(spec, whole, folder)
+    disabled = 0
+    for cut in kill_points(len(whole.commands)):
+        network, folder = start.copy_to(str(cut))
+        network.cut_after = cut
+        with pytest.raises(Killed):
+            await undo_restore(spec, network, folder)
+        network.restart_etcdup()
+        plan = await make_plan(spec, network, folder)
+        if isinstance(plan, Refusal):
+            continue
+        left = {name for name, machine in network.machines.items() if machine.file(VOUCHED)}
+        disabled += len(left)
+        assert {step.host for step in plan.steps if isinstance(step, EnableFence)} == left
+        await assert_old(spec, Start(whole, folder), network, folder)
+        assert not any(machine.file(VOUCHED) for machine in network.machines.values()), cut
+    assert disabled
 
 
 async def test_an_undo_starts_only_hosts_that_were_undone_together(tmp_path: Path) -> None:

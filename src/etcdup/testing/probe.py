@@ -10,10 +10,10 @@ BLOCK = 4096
 
 def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
     """Return the output of the probe with these arguments."""
-    supervisor, _unit, _pid_file, versions, join, data, wal, texts, ports = arguments[:9]
-    files = arguments[9:]
+    supervisor, _unit, _pid_file, versions, join, data, wal, texts, ports, disabled = arguments[:10]
+    files = arguments[10:]
     lines = [
-        *_machine(machine, join),
+        *_machine(machine, join, disabled),
         *(_systemd(machine) if supervisor == "systemd" else ()),
         *_process(machine),
         *_directory(machine, data),
@@ -30,7 +30,7 @@ def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _machine(machine: FakeMachine, join: str) -> list[str]:
+def _machine(machine: FakeMachine, join: str, fence_disabled: str) -> list[str]:
     user = "etcd-user" if "etcd" in machine.users else "no-user"
     joining = "joining" if machine.file(join) else "settled"
     return [
@@ -45,6 +45,7 @@ def _machine(machine: FakeMachine, join: str) -> list[str]:
         user,
         joining,
         "unproved" if machine.is_dir("/etc/etcd/unproved") else "proved",
+        "unfenced" if machine.file(fence_disabled) else "fenced",
     ]
 
 

@@ -57,29 +57,35 @@ async def converge(
 
     Other verbs that end with a healthy cluster call this with their own planners.
     """
+    async with run.session.world() as world:
+        observed = await run.session.observe(world)
+        await converge_to(run, world, observed, choose(observed), saved=saved)
+
+
+async def converge_to(
+    run: ChangeRun, world: World, observed: Observed, change: Change, *, saved: Plan | None = None
+) -> None:
+    """Plan from this observation, show, confirm, apply and prove."""
     session = run.session
-    async with session.world() as world:
-        observed = await session.observe(world)
-        change = choose(observed)
-        observed = await session.resolve_binaries(world, observed)
-        plan = make_plan(change.planner, observed)
-        if saved is not None and (reasons := refuse_stale_plan(saved, plan)):
-            run.show_plan(plan)
-            raise_refusal(Refusal(plan.cluster, reasons))
-        print_warnings(session, observed)
-        leaving = served_endpoints(observed) - desired_endpoints(session.spec)
-        if plan.is_empty:
-            restrict_keys(session, world.pki)
-            write_previous_endpoints(session.spec, session.folder, leaving)
-            await _report_nothing_to_do(run, world, plan, observed)
-        elif await confirm_change(run, change, plan):
-            restrict_keys(session, world.pki)
-            write_previous_endpoints(session.spec, session.folder, leaving)
-            results = await apply_change(run, world, change, plan, observed)
-            await _prove_served(run, world, plan)
-            run.report_health(results)
-            write_previous_endpoints(session.spec, session.folder, ())
-            await _say_new_endpoints(run, world, observed)
+    observed = await session.resolve_binaries(world, observed)
+    plan = make_plan(change.planner, observed)
+    if saved is not None and (reasons := refuse_stale_plan(saved, plan)):
+        run.show_plan(plan)
+        raise_refusal(Refusal(plan.cluster, reasons))
+    print_warnings(session, observed)
+    leaving = served_endpoints(observed) - desired_endpoints(session.spec)
+    if plan.is_empty:
+        restrict_keys(session, world.pki)
+        write_previous_endpoints(session.spec, session.folder, leaving)
+        await _report_nothing_to_do(run, world, plan, observed)
+    elif await confirm_change(run, change, plan):
+        restrict_keys(session, world.pki)
+        write_previous_endpoints(session.spec, session.folder, leaving)
+        results = await apply_change(run, world, change, plan, observed)
+        await _prove_served(run, world, plan)
+        run.report_health(results)
+        write_previous_endpoints(session.spec, session.folder, ())
+        await _say_new_endpoints(run, world, observed)
 
 
 async def _say_new_endpoints(run: ChangeRun, world: World, before: Observed) -> None:

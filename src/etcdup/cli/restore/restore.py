@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from etcdup.cli.apply.apply import converge
+from etcdup.cli.apply.apply import converge, converge_to
 from etcdup.cli.run.change import Change, ChangeRun, ClusterName
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.step_texts import WATCHERS_TO_RESTART
@@ -11,7 +11,13 @@ from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.observed.model import Observed, aside_suffix
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.restore_steps import StartRestored
-from etcdup.core.restore.restore import can_bump, plan_restore, restore_token, was_restored
+from etcdup.core.restore.restore import (
+    begun_restore,
+    can_bump,
+    plan_restore,
+    restore_token,
+    was_restored,
+)
 from etcdup.core.restore.snapshot_origin import refuse_foreign_snapshot
 from etcdup.core.restore.undo import can_undo, plan_undo
 from etcdup.errors import RefusedError
@@ -48,15 +54,19 @@ def restore_cluster(
 
     async def restore() -> None:
         with scratch_folder("restore") as folder:
-            read = await _read_snapshot(session, source, folder)
-
-            def choose(observed: Observed) -> Change:
+            # Which backup is `latest` depends on what the hosts say. Other files are read before any connection.
+            read = None if source.is_latest else await _read_snapshot(session, source, folder)
+            async with session.world() as world:
+                observed = await session.observe(world)
+                if read is None:
+                    begun = begun_restore(session.spec, observed)
+                    read = await _read_snapshot(session, source, folder, begun)
+                    observed = await session.observe(world)
                 planner = _restore_planner(
                     session, observed, read, again=again, is_foreign=origin is not None
                 )
-                return Change(planner, confirm, after=lambda _: _restored_lines(session))
-
-            await converge(run, choose)
+                change = Change(planner, confirm, after=lambda _: _restored_lines(session))
+                await converge_to(run, world, observed, change)
 
     return run.run_to_exit(restore())
 
@@ -94,14 +104,16 @@ def _undo_effect(session: Session) -> str:
     )
 
 
-async def _read_snapshot(session: Session, source: SnapshotSource, folder: Path) -> SnapshotFile:
+async def _read_snapshot(
+    session: Session, source: SnapshotSource, folder: Path, begun: str = ""
+) -> SnapshotFile:
     terminal = session.terminal
     if not source.is_in_store:
         async with terminal.wait_notice(f"reading {source.named}"):
             return await asyncio.to_thread(read_source, source, folder)
     destinations = open_destinations(session.spec.backup, session.folder)
     async with terminal.wait_notice(f"fetching {source.named} from {destinations.title}"):
-        return await fetch_source(destinations, source, folder, terminal.report, terminal.warn)
+        return await fetch_source(destinations, source, folder, terminal.report, terminal.warn, begun)
 
 
 def _restore_planner(

@@ -59,6 +59,7 @@ _KIND_TEXTS = {
     "StartRestored": "start the restored members together",
     "FenceOff": "write the keys of the startup fence",
     "SealRestore": "write the marker: restore is complete",
+    "EnableFence": "enable the startup fence",
     "ForgetRestore": "delete the staged data",
     "MarkUndo": "write the marker: undo has begun",
     "UndoData": "archive the restored data, put the old data back",

@@ -291,7 +291,7 @@ def _archive_data(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostA
     # Only the data is archived. Settings, unit and marker stay for the new member.
     if seen.unit.load != "not-found":
         yield stop_command(layout)
-    yield RunCommand(("rm", "-f", layout.join), "archiving data")
+    yield RunCommand(("rm", "-f", layout.join, layout.fence_disabled), "archiving data")
     by_etcd = ("-o", "etcd", "-g", "etcd") if layout.supervisor == "systemd" else ()
     for directory in filter(None, (seen.data, seen.wal)):
         if directory.entries is not None and not directory.is_empty:
@@ -309,7 +309,7 @@ def _archive_host(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostA
         if directory.entries is None or directory.is_empty:
             continue
         yield from _archive_folder(directory.path, directory.mount, directory.entries or (), suffix)
-    yield RunCommand(("rm", "-f", layout.join), "archiving settings")
+    yield RunCommand(("rm", "-f", layout.join, layout.fence_disabled), "archiving settings")
     kept = f"{layout.etc}.{suffix}"
     yield RunCommand(("mkdir", "-p", kept), "archiving settings")
     for path in (layout.conf, layout.unit, layout.pki, layout.unproved):

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from etcdup.core.host.actions import FileToWrite
 from etcdup.core.host.content import TextContent
-from etcdup.core.observed.model import Marker, Observed, Restored
+from etcdup.core.observed.model import COMPLETE, Marker, Observed, Restored
 from etcdup.core.spec.layout import Layout
 
 
@@ -35,7 +35,8 @@ def inherited_restore(
         return None
     former = tuple(dict.fromkeys(each for restored in known for each in restored.former))
     bump = max(restored.bump for restored in known)
-    return Restored(sha256="", stage="joined", aside="", bump=bump, former=former)
+    sha256 = next((restored.sha256 for restored in known if restored.stage in COMPLETE), "")
+    return Restored(sha256, stage="joined", aside="", bump=bump, former=former)
 
 
 def marker_text(marker: Marker) -> str:

@@ -105,6 +105,10 @@ class UnitSeen:
         return "".join(self.exe.removesuffix(" (deleted)").split("/")[-2:-1])
 
 
+# The stages of a restore that is part of the present cluster.
+COMPLETE = ("done", "joined")
+
+
 @dataclass(frozen=True)
 class Restored:
     """A restore on this host: the snapshot, the stage, and where the old data is.
@@ -192,6 +196,8 @@ class HostSeen:
     marker: Marker | None = None
     listening: tuple[ListeningPort, ...] = ()
     joining: bool = False
+    # The next start of etcd does not check the startup fence (core/host/startup_fence.py).
+    fence_disabled: bool = False
     is_root: bool = True
     boot_id: str = ""
     pki_change: str = ""

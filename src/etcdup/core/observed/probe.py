@@ -14,6 +14,8 @@ nearest() { near=$1; while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}
 supervisor=$1 unit=$2 pid_file=$3 versions=$4 join=$5 data=$6 wal=$7 texts=$8 ports=$9
 marker=${texts##* }
 shift 9
+fence_disabled=$1
+shift
 
 say machine
 id -u; uname -m
@@ -29,6 +31,7 @@ printf '%s\n' "$distribution" "$release"
 if id -u etcd >/dev/null 2>&1; then echo etcd-user; else echo no-user; fi
 [ -e "$join" ] && echo joining || echo settled
 [ -d "${marker%/*}/unproved" ] && echo unproved || echo proved
+[ -e "$fence_disabled" ] && echo unfenced || echo fenced
 
 pid=0
 if [ "$supervisor" = systemd ]; then
@@ -121,5 +124,7 @@ def probe_argv(layout: Layout, files: tuple[str, ...], ports: tuple[int, ...]) -
         layout.data_dir,
         layout.wal_dir or "",
     )
-    arguments = (layout.supervisor, *paths, " ".join(texts), " ".join(map(str, ports)))
+    arguments = (
+        layout.supervisor, *paths, " ".join(texts), " ".join(map(str, ports)), layout.fence_disabled
+    )  # fmt: skip
     return ("sh", "-c", PROBE, "etcdup-probe", *arguments, *texts, *files)

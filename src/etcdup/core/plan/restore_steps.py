@@ -122,6 +122,11 @@ class SealRestore(HostStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnableFence(HostStep):
+    """Delete the file that an interrupted start of restored members left. With it, etcd starts without the fence."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ForgetRestore(HostStep):
     """Cancel a restore that is only staged: delete the staged data. The running member is not changed."""
 

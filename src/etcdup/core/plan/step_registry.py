@@ -2,6 +2,7 @@
 
 from etcdup.core.plan.restore_steps import (
     CopyData,
+    EnableFence,
     FenceOff,
     ForgetRestore,
     FreeSpace,
@@ -90,6 +91,7 @@ STEPS: dict[str, type[Step]] = {
         StartRestored,
         FenceOff,
         SealRestore,
+        EnableFence,
         ForgetRestore,
         MarkUndo,
         UndoData,

@@ -8,6 +8,7 @@ from etcdup.core.members.member_list import host_of
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.restore_steps import (
     CopyData,
+    EnableFence,
     ForgetRestore,
     MarkUndo,
     PlaceData,
@@ -19,7 +20,9 @@ from etcdup.core.plan.step import HostStep
 from etcdup.core.restore.commands import restore_commands
 from etcdup.core.spec.model import Spec
 
-_RESTORE_STEPS = (StageRestore, CopyData, PlaceData, SealRestore, ForgetRestore, MarkUndo, UndoData)
+_RESTORE_STEPS = (
+    StageRestore, CopyData, PlaceData, SealRestore, EnableFence, ForgetRestore, MarkUndo, UndoData,
+)  # fmt: skip
 
 
 def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> Iterator[HostAction]:

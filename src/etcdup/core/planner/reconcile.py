@@ -32,6 +32,7 @@ from etcdup.core.members.unproved import prove_steps
 from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
+from etcdup.core.plan.restore_steps import EnableFence
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import (
     AddLearner,
@@ -193,6 +194,17 @@ def _steps(
             )
         ),
         *(cancel_downgrade_steps(spec, observed) if not path else []),
+        *_enable_fence_steps(spec, observed),
+    ]
+
+
+def _enable_fence_steps(spec: Spec, observed: Observed) -> list[EnableFence]:
+    """Return the last steps of a plan: the members that it starts together answer by then."""
+    reason = "an interrupted restore or undo disabled it for one start"
+    return [
+        EnableFence(host=host.name, reason=reason, rules=(65,))
+        for host in spec.hosts
+        if (seen := observed.reachable().get(host.name)) is not None and seen.fence_disabled
     ]
 
 

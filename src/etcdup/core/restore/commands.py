@@ -19,6 +19,7 @@ from etcdup.core.host.marker import marker_file
 from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Marker, Restored
 from etcdup.core.plan.restore_steps import (
     CopyData,
+    EnableFence,
     ForgetRestore,
     MarkUndo,
     PlaceData,
@@ -32,7 +33,9 @@ from etcdup.core.spec.model import HostSpec, Spec
 
 RESTORE_TIMEOUT_S = 3600.0
 
-RestoreStep = StageRestore | CopyData | PlaceData | SealRestore | ForgetRestore | MarkUndo | UndoData
+RestoreStep = (
+    StageRestore | CopyData | PlaceData | SealRestore | EnableFence | ForgetRestore | MarkUndo | UndoData
+)
 
 
 def restore_commands(
@@ -56,6 +59,8 @@ def restore_commands(
             yield from _forget(seen, layout)
         case UndoData():
             yield from _undo(step, seen, layout)
+        case EnableFence():
+            yield from enable_fence_commands(layout)
         case SealRestore():
             yield from _mark_stage(seen, layout, "done")
             copy = f"{staged_path(seen.data)}.db"

@@ -19,7 +19,7 @@ from etcdup.core.host.startup_fence import former_tokens
 from etcdup.core.members.bootstrap import refuse_join, refuse_prepare
 from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum import healthy
-from etcdup.core.observed.model import HostSeen, Marker, Observed
+from etcdup.core.observed.model import COMPLETE, HostSeen, Marker, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import (
     FenceOff,
@@ -50,14 +50,28 @@ def restore_token(spec: Spec, observed: Observed, fresh: str) -> str:
     return begun[0] if begun else fresh
 
 
-def was_restored(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool:
-    """Return whether the last complete restore of all hosts was from this file."""
-    same = [
-        marker
+def begun_restore(spec: Spec, observed: Observed) -> str:
+    """Return the sha256 of the snapshot whose restore is in progress; empty if there is none."""
+    begun = [
+        marker.restored.sha256
         for marker in _markers(spec, observed)
-        if marker.restored and (marker.restored.sha256, marker.restored.stage) == (snapshot.sha256, "done")
+        if marker.restored and marker.is_being_restored and marker.restored.stage != "undo"
     ]
-    return len(same) == spec.size and len({marker.token for marker in same}) == 1
+    return min(begun, default="")
+
+
+def was_restored(spec: Spec, observed: Observed, snapshot: SnapshotFile) -> bool:
+    """Return whether the last complete restore of the present cluster was from this file.
+
+    Members that joined after the restore have its sha256 from the markers of the others (core/host/marker.py).
+    """
+    markers = _markers(spec, observed)
+    past = {token for marker in markers if marker.restored for token in marker.restored.former}
+    present = [marker for marker in markers if marker.token not in past]
+    if len({marker.token for marker in present}) != 1 or any(marker.is_being_restored for marker in present):
+        return False
+    restored = [marker.restored for marker in present if marker.restored]
+    return any(each.stage in COMPLETE and each.sha256 == snapshot.sha256 for each in restored)
 
 
 def _refuse_denied(spec: Spec, observed: Observed) -> tuple[Refused, ...]:

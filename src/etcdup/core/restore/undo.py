@@ -43,16 +43,16 @@ def is_undo_begun(spec: Spec, observed: Observed) -> bool:
 
 
 def is_undo_unstarted(spec: Spec, observed: Observed) -> bool:
-    """Return whether an undo was interrupted between its last marker and the start of all members.
+    """Return whether an undo was interrupted between its last marker and the proof of all members.
 
-    Then all hosts have their old data, of one cluster, and at least one member is stopped.
+    Then all hosts have their old data, of one cluster. At least one member is stopped, or started without the fence.
     """
     markers = [seen.marker for seen in _own_hosts(spec, observed).values() if seen.marker]
     undone = [marker for marker in markers if marker.restored and marker.restored.stage == "undone"]
     return (
         len(undone) == spec.size
         and len({marker.token for marker in undone}) == 1
-        and any(is_inactive(seen) for seen in observed.reachable().values())
+        and any(is_inactive(seen) or seen.fence_disabled for seen in observed.reachable().values())
     )
 
 
@@ -68,7 +68,8 @@ def _steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
         if not untouched:
             yield from settings_steps(spec, spec.host(name), host, _token(host), observed.pki)
     waiting = any(_stage(host) for host in seen.values())
-    if (waiting and not untouched) or not all(host.unit.is_running for host in seen.values()):
+    unproved = any(host.fence_disabled or not host.unit.is_running for host in seen.values())
+    if (waiting and not untouched) or unproved:
         reason = "all hosts have their old data again"
         yield StartRestored(
             hosts=tuple(seen), reason=reason, rules=(1, 2, 11), quorum="all members serve clients again"

@@ -5,6 +5,7 @@ backup destinations.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +18,16 @@ from etcdup.core.backups.backups import (
     read_manifest,
 )
 from etcdup.core.backups.snapshot import SnapshotFile
-from etcdup.errors import RefusedError, UsageError
-from etcdup.ops.backups.backups import IDENTITY_HINT, Report
-from etcdup.ops.backups.destinations import LATEST, Destinations, Warn, fetch_whole, list_destinations
+from etcdup.errors import EtcdupError, RefusedError, UsageError
+from etcdup.ops.backups.backups import IDENTITY_HINT, Report, load_manifest
+from etcdup.ops.backups.destinations import (
+    LATEST,
+    Contents,
+    Destinations,
+    Warn,
+    fetch_whole,
+    list_destinations,
+)
 from etcdup.ops.backups.encryption import Identity, decrypt_file
 from etcdup.ops.backups.snapshot_file import read_snapshot
 
@@ -42,23 +50,43 @@ class SnapshotSource:
             text == LATEST or ("/" not in text and cluster_of_backup(text) is not None)
         )
 
+    @property
+    def is_latest(self) -> bool:
+        """Return whether this names the newest backup, whatever its name."""
+        return str(self.named) == LATEST and self.is_in_store
+
 
 async def fetch_source(
-    places: Destinations, source: SnapshotSource, folder: Path, report: Report, warn: Warn
+    places: Destinations, source: SnapshotSource, folder: Path, report: Report, warn: Warn, begun: str = ""
 ) -> SnapshotFile:
-    """Fetch the backup into `folder`, decrypted, from the first destination that has all of it. Raises EtcdupError."""
+    """Fetch the backup into `folder`, decrypted, from the first destination that has all of it. Raises EtcdupError.
+
+    `begun` is the sha256 of the snapshot whose restore is in progress. `latest` is then that backup, also if there is a
+    newer one: an interrupted restore is never continued with other data.
+    """
     named = str(source.named)
-    if named != LATEST:
+    if not source.is_latest:
         _check_cluster(named, cluster_of_backup(named), source.cluster)
     contents = await list_destinations(places, source.cluster)
     for error in contents.failed.values():
         warn(error.message)
-    name = contents.chosen(source.cluster, named).name
+    resumed = await _find_backup(contents, begun) if begun and source.is_latest else None
+    name = resumed or contents.chosen(source.cluster, named).name
     fetched = await fetch_whole(
         contents.holders(name), name, folder, report=report, warn=warn, identity=source.identity
     )
     _check_cluster(name, fetched.manifest.cluster, source.cluster)
     return _with_manifest(await asyncio.to_thread(read_snapshot, fetched.path), fetched.manifest)
+
+
+async def _find_backup(contents: Contents, sha256: str) -> str | None:
+    """Return the newest backup whose database has this sha256, or None. Manifests that are not readable are skipped."""
+    for entry in reversed(contents.backups):
+        for store in contents.holders(entry.name):
+            with suppress(EtcdupError):
+                if (await load_manifest(store, entry.name)).sha256 == sha256:
+                    return entry.name
+    return None
 
 
 def read_source(source: SnapshotSource, folder: Path) -> SnapshotFile:
