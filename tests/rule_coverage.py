@@ -123,6 +123,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     56: "test_same_hosts",
     57: ("test_same_hosts", "test_reachable_members_are_cleared_by_recover_itself"),
     58: (
+        "test_a_complete_restore_is_undone_with_higher_revisions",
         "test_the_history_outlives_the_replacement_of_every_host",
         "test_a_snapshot_is_restored_to_the_same_hosts_others_five_and_three",
     ),
@@ -142,6 +143,7 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     67: "test_one_survivor_serves_alone_and_grows_back",
     68: ("test_a_quorum_repair_brings_the_quorum_back", "test_recover_is_refused_if_less_is_enough"),
     69: "test_the_clients_to_restart_after_a_restore_are_named_in_order",
+    119: "test_no_client_reads_a_key_on_a_lease_of_the_snapshot",
     # Maintenance
     70: "test_a_full_member_raises_an_alarm_that_is_disarmed_in_order",
     72: ("test_a_possible_history_passes", "test_lost_writes_and_failed_writes_that_exist_are_reported"),

@@ -12,10 +12,12 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.restore.restore import plan_restore, restore_token
 from etcdup.core.spec.model import Spec
+from etcdup.errors import EtcdupError
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.cluster import FakeCluster
+from etcdup.testing.machine import CLOSED
 from etcdup.testing.network import FakeNetwork, Killed
 from etcdup.testing.systemd import VOUCHED
 from tests.flows.test_destroy import contents
@@ -33,7 +35,13 @@ def snapshot_in(folder: Path, made_by: str = "3.6.0", content: bytes = CONTENT) 
 
 
 async def restore(
-    spec: Spec, network: FakeNetwork, folder: Path, snapshot: SnapshotFile, run: int = 1
+    spec: Spec,
+    network: FakeNetwork,
+    folder: Path,
+    snapshot: SnapshotFile,
+    run: int = 1,
+    *,
+    keep_leases: bool = False,
 ) -> Plan:
     """Run `etcdup restore`, without the terminal."""
     world = world_of(spec, network, folder)
@@ -41,7 +49,7 @@ async def restore(
     token = restore_token(spec, observed, f"prod-restored-{run}")
 
     def planner(observed: Observed) -> Plan | Refusal:
-        return plan_restore(spec, observed, snapshot, token, f"aside-{run}")
+        return plan_restore(spec, observed, snapshot, token, f"aside-{run}", keep_leases=keep_leases)
 
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
@@ -102,7 +110,8 @@ async def test_same_hosts(tmp_path: Path) -> None:
         *["StageRestore"] * 3,
         "StopMembers",
         *["PlaceData"] * 3,
-        *["InstallFiles"] * 3,
+        "RevokeLeases",
+        *["OpenClients"] * 3,
         "StartRestored",
         "FenceOff",
         *["SealRestore"] * 3,
@@ -258,3 +267,102 @@ async def test_a_restore_stops_the_leader_after_the_other_members(tmp_path: Path
     assert sorted(stopped) == [host.name for host in spec.hosts]
     assert stopped[-1] == leader
     assert leader != spec.hosts[-1].name, "the order of the hosts must not explain it"
+
+
+LEASED = b"@7 /service/pg/leader=pg2\n@7 /service/pg/members/pg2=x\n@8 /masterleases/m=y\n" + CONTENT
+
+
+def record_claims(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets an entry whenever a client could read a key on a lease of the restored data."""
+    found: list[str] = []
+    count = FakeNetwork.count
+
+    def counting(network: FakeNetwork, name: str, argv: tuple[str, ...]) -> None:
+        for machine in network.machines.values():
+            process = machine.process
+            token = process.environment["ETCD_INITIAL_CLUSTER_TOKEN"] if process else ""
+            if process and process.ready and not process.is_closed and token.startswith("prod-restored"):
+                found.extend(f"{machine.name} after {argv}" for _ in process.cluster.leases)
+        count(network, name, argv)
+
+    monkeypatch.setattr(FakeNetwork, "count", counting)
+    return found
+
+
+@pytest.mark.parametrize("size", quick_first(3, 1))
+async def test_no_client_reads_a_key_on_a_lease_of_the_snapshot(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This holds wherever the restore is killed, and although all hosts boot again at every second kill."""
+    spec = spec_of(size)
+    start = await prepare_start(spec, spec, tmp_path)
+    claims = record_claims(monkeypatch)
+    whole, folder = start.copy_to("whole")
+    await restore(spec, whole, folder, snapshot_in(folder, content=LEASED))
+    for cut in kill_points(len(whole.commands)):
+        network, folder = start.copy_to(str(cut))
+        snapshot = snapshot_in(folder, content=LEASED)
+        network.cut_after = cut
+        with pytest.raises(Killed):
+            await restore(spec, network, folder, snapshot)
+        network.restart_etcdup()
+        if cut % 2:
+            cut_power(network)
+        await restore(spec, network, folder, snapshot, run=2)
+        await assert_restored(spec, network, folder)
+        assert cluster_of(network).leases == {}
+        assert b"/service/pg/leader" not in cluster_of(network).keys
+        assert not any(machine.children(CLOSED) for machine in network.machines.values()), cut
+        assert claims == [], cut
+
+
+async def test_leases_are_kept_on_request(tmp_path: Path) -> None:
+    """The option may be given only to the command that resumes: it counts until clients can connect."""
+    spec = spec_of(3)
+    start = await prepare_start(spec, spec, tmp_path)
+    whole, folder = start.copy_to("whole")
+    plan = await restore(spec, whole, folder, snapshot_in(folder, content=LEASED), keep_leases=True)
+    assert {"RevokeLeases", "OpenClients"}.isdisjoint(step.kind for step in plan.steps)
+    assert set(cluster_of(whole).leases) == {7, 8}
+    assert b"/service/pg/leader" in cluster_of(whole).keys
+    for cut in kill_points(len(whole.commands), 3):
+        for first in (True, False):
+            network, folder = start.copy_to(f"{cut}-{first}")
+            snapshot = snapshot_in(folder, content=LEASED)
+            network.cut_after = cut
+            with pytest.raises(Killed):
+                await restore(spec, network, folder, snapshot, keep_leases=first)
+            network.restart_etcdup()
+            await restore(spec, network, folder, snapshot, run=2, keep_leases=not first)
+            await assert_restored(spec, network, folder)
+            assert not any(machine.children(CLOSED) for machine in network.machines.values()), cut
+
+
+async def test_a_member_that_boots_before_the_leases_are_revoked_serves_no_client(tmp_path: Path) -> None:
+    spec = spec_of(3)
+    start = await prepare_start(spec, spec, tmp_path)
+    network, folder = start.copy_to("one")
+    snapshot = snapshot_in(folder, content=LEASED)
+    world = world_of(spec, network, folder)
+
+    def check() -> None:
+        if placed(network):
+            cut_power(network)
+
+    for number in range(1, 200):
+        network.at(number, check)
+    with pytest.raises(EtcdupError):
+        await restore(spec, network, folder, snapshot)
+    network.restart_etcdup()
+    await network.sleep(20)
+    assert all(machine.process is None for machine in network.machines.values())
+    assert (await observe(world)).answering() == {}
+    await restore(spec, network, folder, snapshot, run=2)
+    await assert_restored(spec, network, folder)
+    assert cluster_of(network).leases == {}
+
+
+def placed(network: FakeNetwork) -> bool:
+    """Return whether all hosts have the restored data in place."""
+    marks = [machine.file("/etc/etcd/etcdup.json") for machine in network.machines.values()]
+    return all(mark and b'"placed"' in (mark.content or b"") for mark in marks)

@@ -33,7 +33,7 @@ from etcdup.remote.etcd.client import Credentials, EtcdClient
 from etcdup.remote.etcd.errors import EtcdUnavailable, EtcdUntrusted
 from etcdup.remote.etcd.handshake import HandshakeFailed, NotServing, fingerprint_of
 from etcdup.remote.host import Host, HostLock
-from etcdup.testing.etcd_client import FakeEtcd
+from etcdup.testing.etcd_client import FakeClosedEtcd, FakeEtcd
 from etcdup.testing.host import FakeHost
 from etcdup.testing.network import FakeMachine, FakeNetwork
 from etcdup.testing.salvage import FakeTemporaryEtcd
@@ -133,7 +133,9 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
             raise EtcdUntrusted(name, why)
         return FakeEtcd(machines[name])
 
-    async def temporary_etcd(name: str, port: int, credentials: Credentials) -> EtcdClient:
+    async def temporary_etcd(name: str, listen: str, port: int, credentials: Credentials) -> EtcdClient:
+        if port == spec.client_port(spec.host(name)):
+            return FakeClosedEtcd(machines[name], credentials)
         return FakeTemporaryEtcd(machines[name])
 
     async def served_cert(host: HostSpec, port: LinkPort) -> str:

@@ -46,6 +46,7 @@ class FakeCluster:
 
     `version` is the minor of the cluster; since `changing_since` all members are ready for another minor. `last_v2` is
     the index of the last v2 request in the log, `raft_snapshots` the index of the newest raft snapshot by member ID.
+    `leases` are the keys on each lease.
     """
 
     cluster_id: int
@@ -54,6 +55,7 @@ class FakeCluster:
     term: int = 1
     index: int = 4
     keys: dict[bytes, bytes] = field(default_factory=dict)
+    leases: dict[int, set[bytes]] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
     db_size: int = 20_480
     auth: bool = False
@@ -78,6 +80,32 @@ class FakeCluster:
         if member_id not in self.members:
             raise FakeRefusal("member not found", "NOT_FOUND")
         return self.members[member_id]
+
+    def revoke(self, lease: int) -> None:
+        """Revoke a lease, and delete the keys on it."""
+        for key in self.leases.pop(lease, set()):
+            self.keys.pop(key, None)
+        self.index += 1
+
+    def load(self, snapshot: bytes) -> None:
+        """Take the keys of a snapshot: lines of `key=value`, or of `@ID key=value` for a key on the lease with this ID.
+
+        A lease without keys is not in a snapshot.
+        """
+        self.keys, self.leases = {}, {}
+        for line in snapshot.partition(b"\0")[0].splitlines():
+            lease, on_lease, rest = line[1:].partition(b" ") if line.startswith(b"@") else (b"", b"", line)
+            key, _, value = rest.partition(b"=")
+            self.keys[key] = value
+            if on_lease:
+                self.leases.setdefault(int(lease), set()).add(key)
+
+    def dump(self) -> bytes:
+        """Return the keys as a snapshot for `load`."""
+        owners = {key: b"@%d " % lease for lease, keys in self.leases.items() for key in keys}
+        return b"".join(
+            owners.get(key, b"") + b"%s=%s\n" % (key, self.keys[key]) for key in sorted(self.keys)
+        )
 
     def add_learner(self, urls: Sequence[str]) -> FakeMember:
         """Add a learner, with a new ID each time (rule 31). etcd computes the ID from the URLs and the time in seconds;

@@ -82,7 +82,7 @@ def _etcdutl(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
 def _restore(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
     """Restore a member of the cluster that token and URLs determine, with the keys of the file (rules 4, 56).
 
-    A snapshot here has lines of `key=value`.
+    The format of a snapshot here is that of FakeCluster.load.
     """
     options = dict(zip(argv[4::2], argv[5::2], strict=False))
     folder, node = options["--data-dir"], machine.file(argv[3])
@@ -96,8 +96,7 @@ def _restore(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
         initial[name] = (*initial.get(name, ()), url)
     etcd = machine.network.etcd
     cluster, member_id = etcd.bootstrap(options["--initial-cluster-token"], initial, options["--name"])
-    lines = (node.content or b"").partition(b"\0")[0].splitlines()
-    cluster.keys = {key: value for key, _, value in (line.partition(b"=") for line in lines)}
+    cluster.load(node.content or b"")
     wal = f"{options['--wal-dir']}/0.wal" if "--wal-dir" in options else f"{folder}/member/wal/0.wal"
     machine.put(wal, f"{cluster.cluster_id} {member_id} 0".encode(), 0o600)
     machine.put(f"{folder}/member/snap/db", node.content or b"", 0o600)

@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from etcdup.core.observed.model import ListedMember, MemberSeen
 from etcdup.core.spec.version import Version
-from etcdup.remote.etcd.client import DowngradeAction, KeyspaceSize, KvHash
+from etcdup.remote.etcd.client import Credentials, DowngradeAction, KeyspaceSize, KvHash
 from etcdup.remote.etcd.errors import EtcdRpcError, EtcdTimeout, EtcdUnavailable, translate
 from etcdup.testing.cluster import FakeCluster, FakeMember, FakeRefusal, Series, stable_id
-from etcdup.testing.machine import FakeMachine, FakeProcess, Killed
+from etcdup.testing.machine import CLOSED, FakeMachine, FakeProcess, Killed
 from etcdup.testing.process import (
     append_entry,
     converge,
@@ -34,6 +34,9 @@ Outcome = TypeVar("Outcome")
 
 class FakeEtcd:
     """The EtcdClient of the member that runs on a machine."""
+
+    # Whether it reaches a member that only etcdup can reach (core/host/closed_member.py), and no other member.
+    reaches_closed = False
 
     def __init__(self, machine: FakeMachine) -> None:
         self.name = machine.name
@@ -103,6 +106,16 @@ class FakeEtcd:
         was_there = cluster.keys.pop(key, None) is not None
         self._record_change("delete")
         return was_there
+
+    async def leases(self, *, timeout_s: float) -> tuple[int, ...]:
+        return tuple((await self._require_process(timeout_s)).cluster.leases)
+
+    async def revoke_leases(self, leases: Sequence[int], *, timeout_s: float) -> None:
+        cluster = (await self._require_process(timeout_s)).cluster
+        await self._require_quorum(timeout_s)
+        for lease in leases:
+            cluster.revoke(lease)
+        self._record_change("lease-revoke")
 
     async def add_learner(self, peer_urls: Sequence[str], *, timeout_s: float) -> ListedMember:
         process = await self._require_process(timeout_s)
@@ -195,9 +208,9 @@ class FakeEtcd:
         self._record_change("defragment")
 
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
-        """Yield lines of `key=value` in whole pages, as a real database has (rule 54)."""
+        """Yield the keys in whole pages, as a real database has (rule 54)."""
         cluster = (await self._require_process(timeout_s, learners=True)).cluster
-        content = b"".join(b"%s=%s\n" % pair for pair in sorted(cluster.keys.items()))
+        content = cluster.dump()
         database = content.ljust(-(-max(len(content), 1) // PAGE) * PAGE, b"\0")
         for start in range(0, len(database), PAGE):
             yield database[start : start + PAGE]
@@ -234,7 +247,7 @@ class FakeEtcd:
         self._check_alive()
         converge(self._network)
         process = self._machine.process
-        if process is None or not self._machine.answers:
+        if process is None or not self._machine.answers or process.is_closed != self.reaches_closed:
             raise EtcdUnavailable(self.name, "no program listens on the client port")
         if not process.ready:
             await self._network.sleep(timeout_s)
@@ -280,6 +293,27 @@ class FakeEtcd:
             self._network.end_round_trip()
         if not self._machine.answers:
             raise EtcdUnavailable(self.name, "the connection to the client port was closed")
+
+
+class FakeClosedEtcd(FakeEtcd):
+    """The EtcdClient of a member that only etcdup can reach. Its certificate is that of the member's start.
+
+    It is for `root`, which may do everything if the authentication is enabled.
+    """
+
+    reaches_closed = True
+
+    def __init__(self, machine: FakeMachine, credentials: Credentials) -> None:
+        super().__init__(machine)
+        self._credentials = credentials
+
+    async def _require_process(
+        self, timeout_s: float, *, learners: bool = False, anyone: bool = False
+    ) -> FakeProcess:
+        cert = self._machine.file(f"{CLOSED}/cert.pem")
+        if cert is None or cert.content != self._credentials.cert:
+            raise EtcdUnavailable(self.name, "the certificate of the member is not the expected one")
+        return await super()._require_process(timeout_s, learners=learners, anyone=True)
 
 
 def _listed(cluster: FakeCluster) -> tuple[ListedMember, ...]:

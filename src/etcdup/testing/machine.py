@@ -9,6 +9,8 @@ from etcdup.core.spec.version import Version, parse_version
 from etcdup.testing.cluster import FakeCluster, FakeClusters, FakeMember
 
 UNIT = "/etc/systemd/system/etcd.service"
+# The directory of the keys of a member that only etcdup can reach.
+CLOSED = "/run/etcdup/closed"
 
 # Exit status, stdout and stderr of a command.
 Answer = tuple[int, str, str]
@@ -115,6 +117,11 @@ class FakeProcess:
     def member(self) -> FakeMember | None:
         """Return its entry in the member list, or None after it was removed."""
         return self.cluster.members.get(self.member_id)
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether only etcdup can reach it (core/host/closed_member.py)."""
+        return self.environment.get("ETCD_CERT_FILE", "").startswith(CLOSED)
 
     @property
     def is_where_listed(self) -> bool:

@@ -6,7 +6,7 @@ from typing import NoReturn
 from etcdup.core.host.startup_fence import FENCE_PREFIX, MEMBERS_VARIABLE, superseded_key
 from etcdup.core.spec.version import parse_version
 from etcdup.testing.cluster import FakeCluster
-from etcdup.testing.machine import UNIT, FakeMachine, FakeProcess, Node
+from etcdup.testing.machine import CLOSED, UNIT, FakeMachine, FakeProcess, Node
 from etcdup.testing.process import converge
 
 CONF = "/etc/etcd/etcd.conf"
@@ -71,6 +71,9 @@ def _start(machine: FakeMachine) -> FakeProcess:
         raise StartFailed
     environment = _variables(conf) | (_variables(join) if join else {})
     _check_settings(machine, environment)
+    cert = environment.get("ETCD_CERT_FILE", "")
+    if cert.startswith(CLOSED) and machine.file(cert) is None:
+        raise StartFailed(f"open {cert}: no such file or directory")
     unit = (machine.loaded_unit or b"").decode()
     environment["ETCDUP_UNIT"] = unit.partition("ETCDUP_UNIT=")[2].partition("\n")[0]
     wal = _wal(environment)
@@ -114,7 +117,9 @@ def _check_fence(machine: FakeMachine, environment: dict[str, str]) -> None:
     key = superseded_key(environment["ETCD_INITIAL_CLUSTER_TOKEN"])
     for each in machine.network.machines.values():
         process = each.process
-        if machine.isolated or each.isolated or process is None or not process.ready or process.cluster.auth:
+        if process is None or not process.ready or process.is_closed or process.cluster.auth:
+            continue
+        if machine.isolated or each.isolated:
             continue
         urls = process.environment["ETCD_ADVERTISE_CLIENT_URLS"].split(",")
         if members.intersection(urls) and (reason := process.cluster.keys.get(key)):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.cli.restore.restore import _RESTART_WATCHERS
 from etcdup.core.audit.findings import HostInspection
 from etcdup.core.audit.settings import settings_findings
 from etcdup.core.host.actions import STOP_TIMEOUT_S, start_command, stop_command
@@ -12,7 +11,9 @@ from etcdup.core.host.settings import settings_of
 from etcdup.core.host.unit import unit_text
 from etcdup.core.plan.plan import Plan
 from etcdup.core.planner.planner import plan
+from etcdup.core.restore.client_notes import WATCHERS_TO_RESTART, restart_line
 from etcdup.core.spec.layout import layout_of
+from etcdup.core.spec.version import parse_version
 from etcdup.ops.members.lifecycle import FORM_TIMEOUT_S, HEAD_START_S
 from tests.support.audit_evidence import SAFE_SETTINGS
 from tests.support.fake_world import TOKEN, bring_up, machines_for, spec_of
@@ -103,8 +104,10 @@ def test_etcd_has_time_to_stop() -> None:
 def test_the_clients_to_restart_after_a_restore_are_named_in_order() -> None:
     """Rules 69 and 104."""
     programs = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
-    positions = [_RESTART_WATCHERS.index(program) for program in programs]
+    positions = [WATCHERS_TO_RESTART.index(program) for program in programs]
     assert positions == sorted(positions)
+    assert WATCHERS_TO_RESTART in restart_line(parse_version("3.4.23"))
+    assert WATCHERS_TO_RESTART not in restart_line(parse_version("3.5.33")), "the revisions are raised there"
 
 
 @pytest.mark.parametrize(

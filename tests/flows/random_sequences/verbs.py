@@ -11,7 +11,6 @@ from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.planner.rotate_ca import next_stage, plan_ca_rotation
 from etcdup.core.restore.restore import plan_restore, restore_token
-from etcdup.core.restore.undo import can_undo, plan_undo
 from etcdup.core.spec.model import Spec
 from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.world.journal import Journal
@@ -21,6 +20,7 @@ from etcdup.ops.world.world import World
 from etcdup.testing.network import FakeNetwork
 from tests.flows.test_recover import recover
 from tests.flows.test_restore import snapshot_in
+from tests.flows.test_undo_restore import undo_restore as undo
 from tests.support.fake_world import TOKEN, RecordingReporter, planner_of, world_of
 
 RENEW_ALL_DAYS = 100_000
@@ -86,12 +86,7 @@ async def restore_backup(operator: Operator) -> None:
 
 
 async def undo_restore(operator: Operator) -> None:
-    resumed = can_undo(operator.spec, await observe(operator.world()))
-    await _carry_out(
-        operator,
-        lambda fresh: plan_undo(operator.spec, fresh, f"aside-{operator.run}", resumed=resumed),
-        proved=True,
-    )
+    await undo(operator.spec, operator.network, operator.folder, operator.run)
 
 
 def recover_without(fenced: tuple[str, ...]) -> Verb:

@@ -7,7 +7,6 @@ from pathlib import Path
 from etcdup.cli.run.change import Change, ChangeRun, ClusterName, YesNo, make_plan, run_change
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session
-from etcdup.cli.views.step_texts import WATCHERS_TO_RESTART
 from etcdup.core.etcd.wal import LastEntry
 from etcdup.core.observed.model import Observed, aside_suffix
 from etcdup.core.plan.plan import Plan, Refusal
@@ -21,7 +20,9 @@ from etcdup.core.recovery.recovery import (
     refuse_recovery_copies,
     survivors,
 )
+from etcdup.core.restore.client_notes import restart_line
 from etcdup.core.restore.restore import restore_token
+from etcdup.core.spec.model import Spec
 from etcdup.errors import PartlyApplied, UsageError
 from etcdup.ops.backups.snapshot_file import read_snapshot
 from etcdup.ops.recovery.quorum_repair import inspect_full_disks, wait_for_quorum
@@ -141,7 +142,7 @@ async def _rebuild(
     results = await run_change(run, one, Change(planner, confirm), plan, observed)
     if results is not None:
         run.report_health(results)
-        for line in _next_steps(spec.name, chosen.host):
+        for line in _next_steps(spec, chosen.host):
             terminal.say(line)
 
 
@@ -223,11 +224,11 @@ def _quorum_repaired_lines(observed: Observed) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _next_steps(name: str, chosen: str) -> tuple[str, ...]:
+def _next_steps(spec: Spec, chosen: str) -> tuple[str, ...]:
     return (
         "",
-        f"Cluster {name} serves clients again, with {chosen} as its only member. It cannot lose a member yet.",
+        f"Cluster {spec.name} serves clients again, with {chosen} as its only member. It cannot lose a member yet.",
         "Start new machines with the addresses of the lost hosts, or write other hosts into cluster.yaml. Then run "
         "`etcdup apply`, which adds the new members one by one.",
-        f"Restart all clients that watch the cluster: {WATCHERS_TO_RESTART}.",
+        restart_line(spec.version),
     )

@@ -3,31 +3,26 @@
 import asyncio
 from pathlib import Path
 
-from etcdup.cli.apply.apply import converge, converge_to
+from etcdup.cli.apply.apply import converge_to
 from etcdup.cli.run.change import Change, ChangeRun, ClusterName
 from etcdup.cli.run.session import Session
-from etcdup.cli.views.step_texts import WATCHERS_TO_RESTART
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.observed.model import Observed, aside_suffix
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.plan.restore_steps import StartRestored
+from etcdup.core.restore.client_notes import restart_line
 from etcdup.core.restore.restore import (
     begun_restore,
-    can_bump,
     plan_restore,
     restore_token,
     was_restored,
 )
 from etcdup.core.restore.snapshot_origin import refuse_foreign_snapshot
-from etcdup.core.restore.undo import can_undo, plan_undo
 from etcdup.errors import RefusedError
 from etcdup.ops.backups.destinations import open_destinations
 from etcdup.ops.backups.encryption import Identity
 from etcdup.ops.backups.scratch_folder import scratch_folder
 from etcdup.ops.restore.snapshot_source import SnapshotSource, fetch_source, read_source
 from etcdup.ops.world.refusal import Planner
-
-_RESTART_WATCHERS = f"Restart all clients that watch the cluster now: {WATCHERS_TO_RESTART}."
 
 
 def restore_cluster(
@@ -36,6 +31,7 @@ def restore_cluster(
     name: str | None,
     *,
     again: bool,
+    keep_leases: bool = False,
     origin: str | None = None,
     identity: Path | None = None,
     as_json: bool = False,
@@ -49,7 +45,8 @@ def restore_cluster(
     source = SnapshotSource(
         snapshot, origin or session.spec.name, Identity.read(identity) if identity else None
     )
-    run = ChangeRun(session, f"restore {source.named}", as_json=as_json)
+    verb = f"restore {source.named}{' --keep-leases' if keep_leases else ''}"
+    run = ChangeRun(session, verb, as_json=as_json)
     confirm = None if name is not None else _ask_name(session, _restore_effect(session, source))
 
     async def restore() -> None:
@@ -63,27 +60,17 @@ def restore_cluster(
                     read = await _read_snapshot(session, source, folder, begun)
                     observed = await session.observe(world)
                 planner = _restore_planner(
-                    session, observed, read, again=again, is_foreign=origin is not None
+                    session,
+                    observed,
+                    read,
+                    again=again,
+                    is_foreign=origin is not None,
+                    keep_leases=keep_leases,
                 )
                 change = Change(planner, confirm, after=lambda _: _restored_lines(session))
                 await converge_to(run, world, observed, change)
 
     return run.run_to_exit(restore())
-
-
-def undo_restore(file: Path, name: str | None, *, as_json: bool = False) -> int:
-    """Put the data back that the last restore archived."""
-    session = Session.begin(file, named=name)
-    run = ChangeRun(session, "restore --undo", as_json=as_json)
-
-    def choose(observed: Observed) -> Change:
-        return Change(
-            _undo_planner(session, observed),
-            None if name is not None else _ask_name(session, _undo_effect(session)),
-            after=lambda plan: _undone_lines(session, plan),
-        )
-
-    return run.run_to_exit(converge(run, choose))
 
 
 def _ask_name(session: Session, effect: str) -> ClusterName:
@@ -94,13 +81,6 @@ def _restore_effect(session: Session, source: SnapshotSource) -> str:
     return (
         f"This replaces the data of cluster {session.spec.name} by the snapshot {source.named}. All members are "
         "stopped until the restored data is in place. The old data is archived on each host."
-    )
-
-
-def _undo_effect(session: Session) -> str:
-    return (
-        f"This undoes the last restore of cluster {session.spec.name}: the old data is put back, and the restored data "
-        "is archived. Members that run on the restored data are stopped."
     )
 
 
@@ -117,7 +97,13 @@ async def _read_snapshot(
 
 
 def _restore_planner(
-    session: Session, observed: Observed, snapshot: SnapshotFile, *, again: bool, is_foreign: bool
+    session: Session,
+    observed: Observed,
+    snapshot: SnapshotFile,
+    *,
+    again: bool,
+    is_foreign: bool,
+    keep_leases: bool,
 ) -> Planner:
     """Return the planner of the whole run. Its token and its suffix come from the first observation."""
     spec, suffix = session.spec, aside_suffix(observed.at)
@@ -128,41 +114,12 @@ def _restore_planner(
     against = () if is_foreign else refuse_foreign_snapshot(spec, observed, snapshot)
 
     def planner(observed: Observed) -> Plan | Refusal:
-        return plan_restore(spec, observed, snapshot, token, suffix, against=against)
-
-    return planner
-
-
-def _undo_planner(session: Session, observed: Observed) -> Planner:
-    spec, suffix = session.spec, aside_suffix(observed.at)
-    begun = can_undo(spec, observed)
-
-    def planner(observed: Observed) -> Plan | Refusal:
-        return plan_undo(spec, observed, suffix, resumed=begun)
+        return plan_restore(spec, observed, snapshot, token, suffix, against=against, keep_leases=keep_leases)
 
     return planner
 
 
 def _restored_lines(session: Session) -> tuple[str, ...]:
     """Return what operators of the clients have to do (rules 69, 104)."""
-    watchers = (
-        "Its revisions are higher than before, so that watches notice the restore"
-        if can_bump(session.spec.version)
-        else "This version of etcd cannot raise the revisions: watches miss changes until their clients restart"
-    )
-    return (f"Cluster {session.spec.name} has the data of the snapshot. {watchers}.", _RESTART_WATCHERS, "")
-
-
-def _undone_lines(session: Session, plan: Plan) -> tuple[str, ...]:
-    """Return what operators of the clients have to do after an undo.
-
-    Only etcd's own restore can raise revisions, and an undo does not run it (rule 58).
-    """
-    if not any(isinstance(step, StartRestored) for step in plan.steps):
-        return ()
-    return (
-        f"Cluster {session.spec.name} has the data from before the restore again. Revisions are now lower than in the "
-        "restored cluster. Existing watches will hang without an error.",
-        _RESTART_WATCHERS,
-        "",
-    )
+    name, version = session.spec.name, session.spec.version
+    return (f"Cluster {name} has the data of the snapshot.", restart_line(version), "")

@@ -138,6 +138,11 @@ def health(file: Path, as_json: bool) -> int:
     "--again", is_flag=True, help="Restore even if this snapshot was the last one that was restored."
 )
 @click.option(
+    "--keep-leases",
+    is_flag=True,
+    help="Keep the leases of the snapshot and the keys on them. Without it, they are removed.",
+)
+@click.option(
     "--from-cluster",
     metavar="NAME",
     help="The cluster that the snapshot comes from, to clone it.",
@@ -151,6 +156,7 @@ def restore(
     yes_restore: str | None,
     again: bool,
     undo: bool,
+    keep_leases: bool,
     from_cluster: str | None,
     identity: Path | None,
     as_json: bool,
@@ -159,6 +165,9 @@ def restore(
 
     SNAPSHOT is a file, the name of a backup in `backup.to`, or `latest` for the newest backup. All data that was
     written after the snapshot is lost for clients. The old data is archived on each host, and --undo puts it back.
+
+    A lease in a snapshot is a claim of a process at that time, for example of a Patroni leader. So all leases and the
+    keys on them are removed before a client can connect.
 
     If a restore is interrupted, run the same command again to resume. With --json and without --yes-restore, it only
     prints the plan, and the exit code is 3.
@@ -169,14 +178,22 @@ def restore(
       etcdup restore ./db.snapshot --from-cluster staging
       etcdup restore --undo
     """
-    from etcdup.cli.restore.restore import restore_cluster, undo_restore
+    from etcdup.cli.restore.restore import restore_cluster
+    from etcdup.cli.restore.undo import undo_restore
 
     if undo == (snapshot is not None):
         raise click.UsageError("pass a SNAPSHOT or --undo, and not both")
     if snapshot is None:
-        return undo_restore(file, yes_restore, as_json=as_json)
+        return undo_restore(file, yes_restore, keep_leases=keep_leases, as_json=as_json)
     return restore_cluster(
-        file, snapshot, yes_restore, again=again, origin=from_cluster, identity=identity, as_json=as_json
+        file,
+        snapshot,
+        yes_restore,
+        again=again,
+        keep_leases=keep_leases,
+        origin=from_cluster,
+        identity=identity,
+        as_json=as_json,
     )
 
 

@@ -1,6 +1,6 @@
 """What a step does, in a few words, and how counts are written."""
 
-from etcdup.core.plan.restore_steps import FreeSpace, StartRestored, StopMembers
+from etcdup.core.plan.restore_steps import FreeSpace, RevokeLeases, StartRestored, StopMembers
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.steps import (
     CancelDowngrade,
@@ -17,11 +17,6 @@ from etcdup.core.plan.steps import (
     SwitchBinaries,
     TakeSnapshot,
     UpdatePeerUrl,
-)
-
-# The components of Kubernetes that watch etcd, in the order of their restarts (rules 69, 104).
-WATCHERS_TO_RESTART = (
-    "for Kubernetes every kube-apiserver, then kube-controller-manager, kube-scheduler and the kubelets"
 )
 
 # By kind, without the values of the single step.
@@ -55,7 +50,10 @@ _KIND_TEXTS = {
     "CopyData": "copy the data of the stopped member",
     "FreeSpace": "free disk space",
     "SalvageData": "take a snapshot from a copy of the data",
+    "SalvageArchive": "take a snapshot from a copy of the archived data",
     "PlaceData": "archive the old data, put the restored data in place",
+    "RevokeLeases": "revoke all leases before clients can connect",
+    "OpenClients": "write the settings for clients",
     "StartRestored": "start the restored members together",
     "FenceOff": "write the keys of the startup fence",
     "SealRestore": "write the marker: restore is complete",
@@ -115,7 +113,7 @@ def hosts_of(step: Step) -> tuple[str, ...]:
     """Return the hosts of a step, none for a step on the operator's machine."""
     if isinstance(step, HostStep):
         return (step.host,)
-    several = FormCluster | SealCluster | RecordEndpoints | StopMembers | StartRestored
+    several = FormCluster | SealCluster | RecordEndpoints | StopMembers | RevokeLeases | StartRestored
     return step.hosts if isinstance(step, several) else ()
 
 

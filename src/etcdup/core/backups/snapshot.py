@@ -1,7 +1,8 @@
 """A snapshot file and the known facts about its content."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from etcdup.core.etcd.leases import LeaseUse
 from etcdup.core.members.member_list import name_of
 from etcdup.core.observed.model import ListedMember
 
@@ -23,6 +24,7 @@ class SnapshotFile:
     origin: str = ""
     members: tuple[ListedMember, ...] = ()
     cluster_id: str = ""
+    leases: LeaseUse = field(default_factory=LeaseUse)
 
     @property
     def title(self) -> str:

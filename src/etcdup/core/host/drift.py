@@ -59,10 +59,15 @@ def settings_steps(
     pki: PkiSeen,
     *,
     proof: Literal["", "restart"] = "",
+    with_conf: bool = True,
 ) -> list[Step]:
-    """Return the steps that write files that differ, and that make systemd read or enable the unit."""
+    """Return the steps that write files that differ, and that make systemd read or enable the unit.
+
+    `with_conf` is False while etcd.conf has the settings of a member that only etcdup can reach.
+    """
     layout = layout_of(spec, host)
-    changes = file_changes(desired_files(spec, host, layout, token, pki), seen)
+    desired = desired_files(spec, host, layout, token, pki)
+    changes = file_changes([file for file in desired if with_conf or file.path != layout.conf], seen)
     steps: list[Step] = []
     if changes:
         version = str(spec.version)

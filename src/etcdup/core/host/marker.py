@@ -55,7 +55,8 @@ def marker_text(marker: Marker) -> str:
     if marker.endpoints:
         values["endpoints"] = list(marker.endpoints)
     if marker.restored:
-        values["restored"] = asdict(marker.restored)
+        history = asdict(marker.restored)
+        values["restored"] = {name: value for name, value in history.items() if value or name != "undoes"}
     return json.dumps(values, indent=1) + "\n"
 
 

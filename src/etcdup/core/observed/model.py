@@ -114,12 +114,14 @@ class Restored:
     """A restore on this host: the snapshot, the stage, and where the old data is.
 
     Stages: `staged`: the restored data is next to the data directory. `placed`: it is in the data directory, and the
-    old data is archived under the suffix `aside`. `done`: the member was proved healthy. `undo`: an undo has begun.
+    old data is archived under the suffix `aside`. `open`: its leases are revoked, or kept on purpose, so clients may
+    connect. `done`: the member was proved healthy. `undo`: an undo has begun.
     `undone`: the old data is in the data directory again. `joined`: the member joined after the restore, and its marker
     has this entry from the markers of the other members.
 
     `sha256` is the hash of the snapshot file. `bump` was added to its revision. `former` are the tokens of the
     superseded clusters. A host whose marker has one of these tokens belongs to a superseded cluster.
+    `undoes` is set if this restore undoes another one: the suffix of the archived data that the snapshot is from.
     """
 
     sha256: str
@@ -127,6 +129,7 @@ class Restored:
     aside: str
     bump: int = 0
     former: tuple[str, ...] = ()
+    undoes: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ class StageRestore(HostStep):
     """Send the snapshot to the host, and restore it with etcd's own tool next to the data directory.
 
     The running member is not changed. `snapshot` is the file on the operator's machine, `token` is the token of the new
-    cluster (rules 4, 56).
+    cluster (rules 4, 56). In an undo, `undoes` is the suffix of the archived data that the snapshot is from.
     """
 
     snapshot: str
@@ -19,6 +19,7 @@ class StageRestore(HostStep):
     token: str
     aside: str
     bump: int
+    undoes: str = ""
     glyph: ClassVar[str] = "+"
     if_cut: ClassVar[str] = "the running members are not changed; the same command, run again, resumes"
 
@@ -80,14 +81,57 @@ class SalvageData(HostStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SalvageArchive(SalvageData):
+    """Read a snapshot from a copy of data that a restore archived. No member is stopped.
+
+    `archive` is the suffix of the archived data.
+    """
+
+    archive: str
+    disruptive: ClassVar[bool] = False
+    if_cut: ClassVar[str] = (
+        "no member is changed; `etcdup restore --undo`, run again, removes the rest of the copy and resumes"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlaceData(HostStep):
-    """Archive the old data and put the restored data in its place. All members are stopped at that time."""
+    """Archive the old data and put the restored data in its place. All members are stopped at that time.
+
+    `closed`: the settings are written first with which only etcdup can reach the member (core/host/closed_member.py).
+    """
 
     aside: str
+    closed: bool = True
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "!"
     if_cut: ClassVar[str] = (
         "the host has both the old and the restored data; the same command, run again, resumes"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevokeLeases(Step):
+    """Start the restored members so that only etcdup reaches them, and revoke every lease of the restored data.
+
+    A lease in a snapshot is a claim of a process at that time. The step ends when no member has a lease.
+    """
+
+    hosts: tuple[str, ...]
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "!"
+    if_cut: ClassVar[str] = (
+        "no client can connect to the restored members; the same command, run again, resumes"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenClients(HostStep):
+    """Stop the member that only etcdup reaches, and write the settings for clients. No client is connected to it."""
+
+    glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = (
+        "no client can connect to the restored members; the same command, run again, resumes"
     )
 
 

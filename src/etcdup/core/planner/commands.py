@@ -11,6 +11,7 @@ from etcdup.core.plan.restore_steps import (
     EnableFence,
     ForgetRestore,
     MarkUndo,
+    OpenClients,
     PlaceData,
     SealRestore,
     StageRestore,
@@ -21,7 +22,7 @@ from etcdup.core.restore.commands import restore_commands
 from etcdup.core.spec.model import Spec
 
 _RESTORE_STEPS = (
-    StageRestore, CopyData, PlaceData, SealRestore, EnableFence, ForgetRestore, MarkUndo, UndoData,
+    StageRestore, CopyData, PlaceData, OpenClients, SealRestore, EnableFence, ForgetRestore, MarkUndo, UndoData,
 )  # fmt: skip
 
 
@@ -29,5 +30,5 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
     """Yield the actions of a step on its host, which must be reachable in `observed`. `token` is the plan's token."""
     host = host_of(spec, observed, step.host)
     if isinstance(step, _RESTORE_STEPS):
-        return restore_commands(step, spec, host, observed.reachable()[step.host])
+        return restore_commands(step, spec, host, observed.reachable()[step.host], observed.pki)
     return host_commands(step, spec, host, observed, token)

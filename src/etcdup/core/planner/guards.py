@@ -23,7 +23,15 @@ from etcdup.core.members.space import refuse_disarm
 from etcdup.core.members.superseded import refuse_superseded
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
-from etcdup.core.plan.restore_steps import CopyData, FreeSpace, PlaceData, SalvageData, StopMembers, UndoData
+from etcdup.core.plan.restore_steps import (
+    CopyData,
+    FreeSpace,
+    PlaceData,
+    SalvageArchive,
+    SalvageData,
+    StopMembers,
+    UndoData,
+)
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import (
     AddLearner,
@@ -135,6 +143,8 @@ def _refuse_kind(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, .
             return refuse_disarm(observed)
         case FreeSpace():
             return refuse_free_space(step, spec, observed)
+        case SalvageArchive():
+            return ()
         case CopyData() | SalvageData() | PlaceData() | UndoData():
             return refuse_data_change(spec, observed)
         case TakeSnapshot() | EnableDowngrade():

@@ -11,6 +11,7 @@ before 3.5.25 and 3.6.6 leave old entries in its member list; a restore of its s
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from etcdup.core.etcd.wal import LastEntry
 from etcdup.core.host.actions import HostAction, RunCommand
@@ -60,7 +61,7 @@ def plan_salvage(
     `spec` has that host only, as for a recovery. `size` is the bytes of a copy of its data. `snapshot` is the file that
     is written on the operator's machine.
     """
-    if reasons := _refuse_unreachable(observed) or _refuse_salvage(observed, host, size):
+    if reasons := _refuse_unreachable(observed) or refuse_salvage(observed, host, size):
         return Refusal(spec.name, reasons)
     return Plan(spec.name, tuple(_steps(spec, observed, host, last, snapshot)), tuple(notes))
 
@@ -91,6 +92,20 @@ def salvage_path(directory: DirSeen) -> str:
     Inside a mount point, a name that starts with `aside-` does not count as data.
     """
     return f"{directory.path}/{ASIDE_PREFIX}salvage" if directory.mount else f"{directory.path}.salvage"
+
+
+def with_archived_data(seen: HostSeen, suffix: str) -> HostSeen:
+    """Return the host with the data that was archived under this suffix in place of its data (rule 56)."""
+    return replace(
+        seen,
+        data=_archived(seen.data, suffix),
+        wal=_archived(seen.wal, suffix) if seen.wal else None,
+    )
+
+
+def _archived(directory: DirSeen, suffix: str) -> DirSeen:
+    path = f"{directory.path}/{suffix}" if directory.mount else f"{directory.path}.{suffix}"
+    return replace(directory, path=path, mount=False, has_wal=True)
 
 
 def salvage_keys_path(layout: Layout) -> str:
@@ -170,7 +185,8 @@ def _refuse_unreachable(observed: Observed) -> tuple[Refused, ...]:
     )
 
 
-def _refuse_salvage(observed: Observed, host: str, size: int) -> tuple[Refused, ...]:
+def refuse_salvage(observed: Observed, host: str, size: int) -> tuple[Refused, ...]:
+    """Refuse a salvage if the host has no etcd that can read the data, or no free space for a copy of it."""
     seen = observed.reachable()[host]
     if not seen.current:
         hint = (

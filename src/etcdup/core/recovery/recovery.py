@@ -105,10 +105,10 @@ def plan_recovery(
     """Return the steps that rebuild the cluster from `snapshot`, or the reasons against it.
 
     `spec` is the result of `single_host_spec`; `notes` is the result of `recovery_notes` on the first observation.
-    `copies`: old data is copied before it is replaced.
+    `copies`: old data is copied before it is replaced. The leases are kept: they are those of the present clients.
     """
     copied = hosts_to_copy(spec, observed, token) if copies else ()
-    plan = plan_restore(spec, observed, snapshot, token, suffix, copied)
+    plan = plan_restore(spec, observed, snapshot, token, suffix, copied, keep_leases=True)
     kept = (
         f"do not delete the snapshot {snapshot.path} ({show_size(snapshot.size)}, revision {snapshot.revision}, "
         "complete): an interrupted recovery needs it to resume"

@@ -14,14 +14,18 @@ from etcdup.core.host.actions import (
     WriteFiles,
     stop_command,
 )
+from etcdup.core.host.closed_member import closed_settings
 from etcdup.core.host.content import TextContent
+from etcdup.core.host.files import desired_settings
 from etcdup.core.host.marker import marker_file
-from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Marker, Restored
+from etcdup.core.host.settings import show_settings
+from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Marker, PkiSeen, Restored
 from etcdup.core.plan.restore_steps import (
     CopyData,
     EnableFence,
     ForgetRestore,
     MarkUndo,
+    OpenClients,
     PlaceData,
     SealRestore,
     StageRestore,
@@ -34,15 +38,20 @@ from etcdup.core.spec.model import HostSpec, Spec
 RESTORE_TIMEOUT_S = 3600.0
 
 RestoreStep = (
-    StageRestore | CopyData | PlaceData | SealRestore | EnableFence | ForgetRestore | MarkUndo | UndoData
+    StageRestore
+    | CopyData
+    | PlaceData
+    | OpenClients
+    | SealRestore
+    | EnableFence
+    | ForgetRestore
+    | MarkUndo
+    | UndoData
 )
 
 
 def restore_commands(
-    step: RestoreStep,
-    spec: Spec,
-    host: HostSpec,
-    seen: HostSeen,
+    step: RestoreStep, spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen
 ) -> Iterator[HostAction]:
     """Yield the commands of a step. The marker is written last: it means that all commands before it are done."""
     layout = layout_of(spec, host)
@@ -52,7 +61,9 @@ def restore_commands(
         case CopyData():
             yield from _copy(step, seen, layout)
         case PlaceData():
-            yield from _place_data(seen, layout)
+            yield from _place_data(step, spec, host, seen, pki)
+        case OpenClients():
+            yield from _open_clients(spec, host, seen, pki)
         case MarkUndo():
             yield from _mark_stage(seen, layout, "undo")
         case ForgetRestore():
@@ -108,7 +119,7 @@ def _stage(
     yield RunCommand(("chmod", "0700", *folders), doing)
     formed = seen.marker is not None and seen.marker.formed
     former = seen.marker.former(step.token) if seen.marker else ()
-    restored = Restored(step.sha256, "staged", step.aside, step.bump, former)
+    restored = Restored(step.sha256, "staged", step.aside, step.bump, former, step.undoes)
     endpoints = seen.marker.endpoints if seen.marker else ()
     marker = Marker(
         spec.name,
@@ -154,22 +165,63 @@ def _copy(step: CopyData, seen: HostSeen, layout: Layout) -> Iterator[HostAction
         yield RunCommand(argv, "copying the data", timeout_s=COPY_TIMEOUT_S)
 
 
-def _place_data(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
+def _place_data(
+    step: PlaceData, spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen
+) -> Iterator[HostAction]:
     """Yield the commands that put the restored data in place (rule 57).
 
-    etcd is stopped again first, in case it has started since it was seen to be stopped.
+    etcd is stopped again first, in case it has started since it was seen to be stopped. The settings that keep clients
+    out are written before the data is there, so a host that boots at any time serves no client on this data.
     """
     assert seen.marker is not None
     assert seen.marker.restored is not None
+    layout = layout_of(spec, host)
     doing = "archiving the old data, putting the restored data in place"
     if seen.unit.load != "not-found":
         yield stop_command(layout)
     yield RunCommand(("rm", "-f", layout.join), doing)
+    if step.closed:
+        yield _conf_file(spec, host, seen.marker.token, pki, closed=True)
     for directory in filter(None, (seen.data, seen.wal)):
         where = "mount" if directory.mount else "folder"
         paths = (staged_path(directory), directory.path, seen.marker.restored.aside)
         yield RunCommand(("sh", "-c", PLACE, "place", *paths, where), doing)
+    yield from _mark_stage(seen, layout, "placed" if step.closed else "open")
+
+
+def close_commands(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> Iterator[HostAction]:
+    """Yield the commands that prepare a start in which only etcdup reaches the member. The caller writes the keys.
+
+    The marker says `placed` before the settings change: with `open`, the settings are those for clients.
+    """
+    assert seen.marker is not None
+    layout, doing = layout_of(spec, host), "preparing a start without clients"
+    yield stop_command(layout)
     yield from _mark_stage(seen, layout, "placed")
+    yield _conf_file(spec, host, seen.marker.token, pki, closed=True)
+    yield from disable_fence_commands(layout)
+    by_etcd = ("-o", "etcd", "-g", "etcd") if layout.supervisor == "systemd" else ()
+    yield RunCommand(("install", "-d", "-m", "0700", *by_etcd, layout.closed), doing)
+
+
+def _open_clients(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> Iterator[HostAction]:
+    assert seen.marker is not None
+    layout = layout_of(spec, host)
+    yield stop_command(layout)
+    yield _conf_file(spec, host, seen.marker.token, pki, closed=False)
+    yield RunCommand(("rm", "-rf", "--", layout.closed), "deleting the temporary keys")
+    yield from _mark_stage(seen, layout, "open")
+
+
+def _conf_file(spec: Spec, host: HostSpec, token: str, pki: PkiSeen, *, closed: bool) -> WriteFiles:
+    """Return the write of etcd.conf, for clients or for etcdup only."""
+    layout = layout_of(spec, host)
+    settings = desired_settings(spec, host, layout, token, pki)
+    if closed:
+        settings = closed_settings(settings, spec, host, layout)
+    content = TextContent(show_settings(settings))
+    doing = "writing settings that keep clients out" if closed else "writing the settings for clients"
+    return WriteFiles((FileToWrite(layout.conf, content, 0o640, "root:etcd"),), doing)
 
 
 def _undo(step: UndoData, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:

@@ -6,7 +6,7 @@ together. The marker of each host records how far the restore is, so that the sa
 interruption.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from etcdup.core.backups.snapshot import SnapshotFile
@@ -23,7 +23,9 @@ from etcdup.core.observed.model import COMPLETE, HostSeen, Marker, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import (
     FenceOff,
+    OpenClients,
     PlaceData,
+    RevokeLeases,
     SealRestore,
     StageRestore,
     StartRestored,
@@ -31,11 +33,12 @@ from etcdup.core.plan.restore_steps import (
 )
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import RetireMember
+from etcdup.core.restore.client_notes import can_bump, client_note, lease_notes
 from etcdup.core.restore.data_copy import copy_steps
 from etcdup.core.restore.stopped_check import still_running
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import show_size
-from etcdup.core.spec.version import Version, parse_version
+from etcdup.core.spec.version import parse_version
 
 # A watcher never sees revisions go back, as long as fewer revisions than this were written after the snapshot
 # (rule 58). https://etcd.io/docs/v3.6/op-guide/recovery/
@@ -55,7 +58,10 @@ def begun_restore(spec: Spec, observed: Observed) -> str:
     begun = [
         marker.restored.sha256
         for marker in _markers(spec, observed)
-        if marker.restored and marker.is_being_restored and marker.restored.stage != "undo"
+        if marker.restored
+        and marker.is_being_restored
+        and marker.restored.stage != "undo"
+        and not marker.restored.undoes
     ]
     return min(begun, default="")
 
@@ -88,22 +94,30 @@ def plan_restore(
     suffix: str,
     copied: Collection[str] = (),
     against: tuple[Refused, ...] = (),
+    *,
+    keep_leases: bool = False,
+    undoes: Mapping[str, str] | None = None,
 ) -> Plan | Refusal:
     """Return the steps of a restore, or the reasons against it.
 
     `token` is the result of `restore_token`, and `against` the result of `refuse_foreign_snapshot`, both on the first
     observation: a restore in progress changes the facts that they need. `suffix` is `aside-TIME`. `copied` are hosts
-    whose data is copied before other data replaces it.
+    whose data is copied before other data replaces it. Unless `keep_leases`, all leases are revoked before clients can
+    connect. If this restore undoes another one, `undoes` are the suffixes of the archived data by host.
     """
-    notes = _notes(snapshot)
-    if reasons := against + _refuse_denied(spec, observed) + _refuse_restore(spec, observed, snapshot, token):
+    notes = restore_notes(spec, snapshot, keep_leases=keep_leases)
+    refused = _refuse_restore(spec, observed, snapshot, token, is_undo=undoes is not None)
+    if reasons := against + _refuse_denied(spec, observed) + refused:
         return Refusal(spec.name, reasons, notes)
     stages = {host.name: _stage(observed.reachable()[host.name], token) for host in spec.hosts}
     if set(stages.values()) == {"done"}:
         return Plan(spec.name, (), notes, token)
     issuing = certificate_steps(spec, observed)
     observed = replace(observed, pki=pki_without_due(observed.pki, issuing))
-    steps = [*issuing, *_steps(spec, observed, snapshot, token, suffix, stages, copied)]
+    steps = [
+        *issuing,
+        *_steps(spec, observed, snapshot, token, suffix, stages, copied, keep_leases, undoes or {}),
+    ]
     if reasons := refuse_untimely(steps, spec, observed):
         return Refusal(spec.name, reasons, notes)
     return Plan(spec.name, tuple(with_obtain_steps(steps, observed)), notes, token)
@@ -117,6 +131,8 @@ def _steps(
     suffix: str,
     stages: dict[str, str],
     copied: Collection[str],
+    keep_leases: bool,
+    undoes: Mapping[str, str],
 ) -> Iterator[Step]:
     hosts = [(host, observed.reachable()[host.name]) for host in spec.hosts]
     names = tuple(host.name for host in spec.hosts)
@@ -125,13 +141,14 @@ def _steps(
         if not stages[host.name]:
             yield from preparation_steps(spec, host, seen, token)
             yield from binaries_steps(spec, host, seen, observed)
+            reason = "this proves that the file can be restored; the running members are not changed"
             yield StageRestore(
                 host=host.name, snapshot=snapshot.path, sha256=snapshot.sha256, token=token, aside=suffix,
-                bump=bump, reason="this proves that the file can be restored; the running members are not changed",
+                bump=bump, undoes=undoes.get(host.name, ""), reason=reason,
                 rules=(4, 54, 56, 58, 59),
             )  # fmt: skip
     waiting = [name for name in names if stages[name] in ("", "staged")]
-    if waiting and (running := still_running(spec, observed)):
+    if waiting and (running := still_running(spec, observed, token)):
         reason = "members of the old cluster must not run together with members of the restored cluster"
         yield StopMembers(
             hosts=running, reason=reason, rules=(57,), quorum="no member serves clients after this step"
@@ -142,12 +159,15 @@ def _steps(
         yield RetireMember(host=name, suffix=suffix, reason=reason, rules=(57,))
     for name in waiting:
         reason = "the restored data is ready; the old data is renamed, not deleted"
-        yield PlaceData(host=name, aside=suffix, reason=reason, rules=(56,))
+        yield PlaceData(host=name, aside=suffix, closed=not keep_leases, reason=reason, rules=(56,))
     for host, seen in hosts:
-        if stages[host.name] != "done":
-            yield from settings_steps(spec, host, seen, token, observed.pki)
+        if (stage := stages[host.name]) != "done":
+            with_conf = keep_leases or stage == "open"
+            yield from settings_steps(spec, host, seen, token, observed.pki, with_conf=with_conf)
             yield from switch_steps(spec, host, seen)
-    if waiting or len(healthy(observed)) < spec.size:
+    opening = tuple(_lease_steps(stages, keep_leases=keep_leases))
+    yield from opening
+    if waiting or opening or len(healthy(observed)) < spec.size:
         reason = "all hosts have data that was restored from the same file with the same token"
         yield StartRestored(
             hosts=names, reason=reason, rules=(1, 2, 11), quorum="all members serve clients again"
@@ -160,8 +180,29 @@ def _steps(
             yield SealRestore(host=name, reason="a write and a read through the member succeeded")
 
 
+def _lease_steps(stages: dict[str, str], *, keep_leases: bool) -> Iterator[Step]:
+    """Yield the steps between the restored data and its clients.
+
+    All hosts are `open` only after the leases were revoked or kept. Otherwise an interrupted revocation is repeated.
+    """
+    closed = [name for name, stage in stages.items() if stage in ("", "staged", "placed")]
+    if not closed:
+        return
+    if keep_leases:
+        opened = [name for name in closed if stages[name] == "placed"]
+    else:
+        opened = list(stages)
+        reason = (
+            "a lease in a snapshot is a claim of a process at that time, and another process may have it now"
+        )
+        yield RevokeLeases(hosts=tuple(stages), reason=reason, rules=(119,))
+    for name in opened:
+        reason = "the leases are kept" if keep_leases else "the restored data has no lease"
+        yield OpenClients(host=name, reason=reason)
+
+
 def _refuse_restore(
-    spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str
+    spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str, *, is_undo: bool
 ) -> tuple[Refused, ...]:
     reasons = [
         Refused(
@@ -177,7 +218,7 @@ def _refuse_restore(
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
         if seen is not None:
-            reasons += _refuse_restore_on_host(spec, host, seen, observed, snapshot, token)
+            reasons += _refuse_restore_on_host(spec, host, seen, observed, snapshot, token, is_undo=is_undo)
     return tuple(reasons)
 
 
@@ -197,7 +238,14 @@ def _refuse_newer_snapshot(spec: Spec, snapshot: SnapshotFile) -> tuple[Refused,
 
 
 def _refuse_restore_on_host(
-    spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed, snapshot: SnapshotFile, token: str
+    spec: Spec,
+    host: HostSpec,
+    seen: HostSeen,
+    observed: Observed,
+    snapshot: SnapshotFile,
+    token: str,
+    *,
+    is_undo: bool,
 ) -> tuple[Refused, ...]:
     fresh = (
         refuse_join(spec, host, seen, observed) if seen.marker is None else refuse_prepare(spec, host, seen)
@@ -212,13 +260,15 @@ def _refuse_restore_on_host(
                 host=host.name,
             )
         )
-    elif (
-        marker and marker.restored and marker.is_being_restored and marker.restored.sha256 != snapshot.sha256
-    ):
+    elif _is_unfinished(marker, snapshot) and not is_undo:
+        assert marker is not None
+        assert marker.restored is not None
         reasons.append(
             Refused(
                 f"{host.name} has an unfinished restore of another file (sha256 {marker.restored.sha256[:12]})",
-                hint="run the interrupted command again, which resumes it: `etcdup restore` with the file that has "
+                hint="run `etcdup restore --undo` again, which resumes it"
+                if marker.restored.undoes
+                else "run the interrupted command again, which resumes it: `etcdup restore` with the file that has "
                 "this sha256, or `etcdup recover`. `etcdup backup list --json` shows the sha256 of each backup",
                 host=host.name,
             )
@@ -235,6 +285,13 @@ def _refuse_restore_on_host(
             )
         )
     return tuple(reasons)
+
+
+def _is_unfinished(marker: Marker | None, snapshot: SnapshotFile) -> bool:
+    """Return whether a restore of another file is in progress."""
+    if marker is None or marker.restored is None or not marker.is_being_restored:
+        return False
+    return marker.restored.sha256 != snapshot.sha256
 
 
 def space_needed(snapshot: SnapshotFile) -> int:
@@ -272,13 +329,8 @@ def _bump(spec: Spec, observed: Observed) -> int:
     return BUMP + max(bumps, default=0)
 
 
-def can_bump(version: Version) -> bool:
-    """Return whether this version's restore command has `--bump-revision`."""
-    return version >= (3, 5, 10) or (3, 4, 27) <= version < (3, 5, 0)
-
-
-def _notes(snapshot: SnapshotFile) -> tuple[str, ...]:
-    """Return what an operator needs to know about the snapshot: its content, its origin, and what is not in it."""
+def restore_notes(spec: Spec, snapshot: SnapshotFile, *, keep_leases: bool) -> tuple[str, ...]:
+    """Return what an operator needs to know: the content and origin of the snapshot, and what clients will notice."""
     made = (
         f"from etcd {snapshot.made_by.rpartition('.')[0]}"
         if snapshot.made_by
@@ -296,4 +348,6 @@ def _notes(snapshot: SnapshotFile) -> tuple[str, ...]:
         *members,
         "the restored cluster does not contain what was written after the snapshot; the old data stays on each host, "
         "renamed to NAME.aside-TIME",
+        *lease_notes(snapshot.leases, keep_leases=keep_leases),
+        client_note(spec.version),
     )

@@ -6,17 +6,20 @@ from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
 
 
-def still_running(spec: Spec, observed: Observed) -> tuple[str, ...]:
+def still_running(spec: Spec, observed: Observed, token: str = "") -> tuple[str, ...]:
     """Return the hosts where a member of the old cluster runs, or systemd is about to start one.
 
-    A host whose restored data is in place runs a restored member, so it is not included.
+    A host whose restored data is in place runs a restored member, so it is not included. With `token`, only the restore
+    with this token counts: another one may have ended on the host before its marker said so.
     """
     return tuple(
         name
         for name, seen in observed.reachable().items()
         if not is_inactive(seen)
         and (marker := seen.marker_of(spec.name))
-        and not (marker.restored and marker.restored.stage == "placed")
+        and not (
+            marker.restored and marker.restored.stage in ("placed", "open") and token in ("", marker.token)
+        )
     )
 
 
@@ -68,7 +71,10 @@ def refuse_unfinished_restore(spec: Spec, observed: Observed) -> tuple[Refused, 
 def _unfinished_hint(spec: Spec, observed: Observed) -> str:
     """Return which command resumes. A started undo refuses a restore, so only the undo is named then."""
     markers = [seen.marker_of(spec.name) for seen in observed.reachable().values()]
-    if any(marker and marker.restored and marker.restored.stage == "undo" for marker in markers):
+    restores = [
+        marker.restored for marker in markers if marker and marker.restored and marker.is_being_restored
+    ]
+    if any(restored.stage == "undo" or restored.undoes for restored in restores):
         return "run `etcdup restore --undo` again, which resumes the undo"
     return (
         "run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot, or "

@@ -1,4 +1,7 @@
-"""The plan of `restore --undo`: put the archived data back, and archive the restored data.
+"""The plan of `restore --undo` if the restored data has never served a client: put the archived data back.
+
+Otherwise the archived data is restored with higher revisions (core/recovery/undo_by_restore.py). An undo of this kind
+that an earlier version of etcdup began is completed here too.
 
 First the marker of every host is set to `undo`, so that neither apply nor a restore works on a cluster that is only
 partly undone. Then all members are stopped, the directories are exchanged, and the old members start together.
@@ -52,7 +55,7 @@ def is_undo_unstarted(spec: Spec, observed: Observed) -> bool:
     return (
         len(undone) == spec.size
         and len({marker.token for marker in undone}) == 1
-        and any(is_inactive(seen) or seen.fence_disabled for seen in observed.reachable().values())
+        and any(not seen.unit.is_running or seen.fence_disabled for seen in observed.reachable().values())
     )
 
 
@@ -108,8 +111,9 @@ def _undo_steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
         )
 
 
-def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refused, ...]:
-    gone = [
+def refuse_unreachable(observed: Observed) -> tuple[Refused, ...]:
+    """Refuse an undo while a host cannot be reached."""
+    return tuple(
         Refused(
             f"{name} cannot be reached: {why.why}",
             hint=why.hint
@@ -118,9 +122,12 @@ def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refu
             rules=(57, 62),
         )
         for name, why in observed.unreachable().items()
-    ]
-    if gone:
-        return tuple(gone)
+    )
+
+
+def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refused, ...]:
+    if gone := refuse_unreachable(observed):
+        return gone
     seen = _own_hosts(spec, observed)
     if not resumed and is_undo_unstarted(spec, observed):
         return ()
@@ -135,13 +142,14 @@ def _refuse_undo(spec: Spec, observed: Observed, *, resumed: bool) -> tuple[Refu
     stages = {_stage(host) for host in seen.values()}
     if "" in stages and stages & {"placed", "done"}:
         joined = [name for name, host in seen.items() if not _stage(host)]
-        return tuple(_no_way_back(name) for name in joined)
+        return tuple(refuse_host_without_archive(name) for name in joined)
     begun = resumed or is_undo_begun(spec, observed) or stages <= {"", "staged"}
     others = [host.name for host in spec.hosts if not begun and not _can_undo_host(seen.get(host.name))]
-    return tuple(_no_way_back(name) for name in others)
+    return tuple(refuse_host_without_archive(name) for name in others)
 
 
-def _no_way_back(name: str) -> Refused:
+def refuse_host_without_archive(name: str) -> Refused:
+    """Return the refusal of an undo for a host that has no data from before the restore."""
     return Refused(
         f"{name} has no data from before the restore, so the restore cannot be undone",
         hint="restore a backup instead (`etcdup backup list`, `etcdup restore`). For an undo, cluster.yaml must name "

@@ -47,7 +47,7 @@ BACKUPS = (
         58,
         "Raise the revision in a restore",
         "If clients use watches, restore with `--bump-revision 1000000000 --mark-compacted`. "
-        "The options exist from 3.4.27 and 3.5.10 on. Restart clients with watches after the restore.",
+        "The options exist from 3.4.27 and 3.5.10 on. Without them, restart clients with watches after the restore.",
         "Otherwise the revision goes back. Watches then miss events, and local caches stay wrong.",
         f"{DOCS}op-guide/recovery/; {CHANGES}3.5.md; {TESTED} 3.5.16, 3.5.30",
     ),
@@ -150,5 +150,13 @@ QUORUM_LOSS = (
         "kube-controller-manager and kubelet.",
         "These programs keep copies of old data, and would write by it.",
         f"{KUBERNETES}tasks/administer-cluster/configure-upgrade-etcd/",
+    ),
+    Rule(
+        119,
+        "Remove the leases of a snapshot before clients connect",
+        "After a restore, start the members without clients, revoke each lease, and only then open the client port.",
+        "A lease in a snapshot is a claim of a process at that time. Patroni then has two primaries and loses "
+        "transactions.",
+        f"{DOCS}learning/api/#lease-api; {TESTED} Patroni 4.1.5 with 3.5.33 and 3.7.1",
     ),
 )

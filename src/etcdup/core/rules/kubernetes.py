@@ -47,8 +47,8 @@ KUBERNETES_RULES = (
     Rule(
         104,
         "Restore the store of Kubernetes with a higher revision",
-        "Stop each kube-apiserver and restore with `--bump-revision` and `--mark-compacted`. "
-        "Then restart each program that uses watches.",
+        "Restore with `--bump-revision` and `--mark-compacted`: each kube-apiserver then reads all keys again. "
+        "If etcd is older than 3.4.27 or 3.5.10, stop each kube-apiserver and restart each program that uses watches.",
         "Otherwise controllers work with data from after the snapshot, which no longer exists.",
         f"{DOCS}op-guide/recovery/",
     ),

@@ -80,6 +80,11 @@ class Layout:
         return f"{self.run}/vouched"
 
     @property
+    def closed(self) -> str:
+        """The directory of the keys of a member that only etcdup can reach (host/closed_member.py). It is on tmpfs."""
+        return f"{self.run}/closed"
+
+    @property
     def wal_parent(self) -> str | None:
         """The parent directory of the write-ahead log, or None.
 

@@ -5,7 +5,13 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
 from etcdup.core.observed.model import Observed
-from etcdup.core.plan.restore_steps import FenceOff, SalvageData, StartRestored, StopMembers
+from etcdup.core.plan.restore_steps import (
+    FenceOff,
+    RevokeLeases,
+    SalvageData,
+    StartRestored,
+    StopMembers,
+)
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.steps import (
     AddLearner,
@@ -47,6 +53,7 @@ from etcdup.ops.members.lifecycle import (
 from etcdup.ops.members.members import add_learner, join, promote, remove, stop_and_archive, update_peer_url
 from etcdup.ops.members.proof import install_and_prove, prove_files
 from etcdup.ops.recovery.disk_salvage import salvage
+from etcdup.ops.restore.leases import revoke_leases
 from etcdup.ops.restore.restore import fence_off, start_restored, stop_all
 from etcdup.ops.versions.version_steps import (
     cancel_downgrade,
@@ -129,6 +136,8 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await stop_all(performer, step, observed)
         case SalvageData():
             await salvage(performer, step, observed)
+        case RevokeLeases():
+            await revoke_leases(performer, step, observed)
         case StartRestored():
             await start_restored(performer, step, observed)
         case FenceOff():

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from etcdup.core.backups.backups import HASH_BYTES, can_be_whole
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.etcd.bbolt import Bolt, cluster_version, newest_revision, open_bolt
+from etcdup.core.etcd.leases import LeaseUse, read_leases
 from etcdup.core.observed.model import ListedMember
 from etcdup.core.restore.snapshot_origin import read_members
 from etcdup.errors import RefusedError
@@ -29,7 +30,7 @@ def read_snapshot(path: Path) -> SnapshotFile:
         raise RefusedError(f"cannot read {path}: {error.strerror}") from None
     return SnapshotFile(
         str(path.absolute()), checksum.sha256, checksum.size,
-        contents.revision, contents.made_by, members=contents.members,
+        contents.revision, contents.made_by, members=contents.members, leases=contents.leases,
     )  # fmt: skip
 
 
@@ -38,6 +39,7 @@ class _Contents:
     revision: int
     made_by: str
     members: tuple[ListedMember, ...]
+    leases: LeaseUse
 
 
 def _checksum_file(path: Path, file: BinaryIO) -> StreamChecksum:
@@ -62,7 +64,7 @@ def _read_contents(path: Path, file: BinaryIO, end: int) -> _Contents:
 
 def _contents(bolt: Bolt) -> _Contents:
     members = read_members(value for _, value in bolt.items(b"members"))
-    return _Contents(newest_revision(bolt), cluster_version(bolt), members)
+    return _Contents(newest_revision(bolt), cluster_version(bolt), members, read_leases(bolt))
 
 
 def _damaged(path: Path, why: str) -> RefusedError:

@@ -11,7 +11,7 @@ from etcdup.core.etcd.log_messages import telling_lines
 from etcdup.core.etcd.wal import LastEntry, LogEnd, commit_record, parse_log_end
 from etcdup.core.members.member_list import host_of
 from etcdup.core.observed.model import HostSeen, Observed
-from etcdup.core.plan.restore_steps import SalvageData
+from etcdup.core.plan.restore_steps import SalvageArchive, SalvageData
 from etcdup.core.recovery.disk_salvage import (
     BACKUP_HINT,
     append_command,
@@ -22,13 +22,14 @@ from etcdup.core.recovery.disk_salvage import (
     salvage_size_argv,
     serve_argv,
     wal_path,
+    with_archived_data,
 )
 from etcdup.core.restore.data_copy import SIZE_TIMEOUT_S
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.errors import CommandFailed, EtcdupError, LockLost, RemoteError
 from etcdup.ops import polling
 from etcdup.ops.backups.snapshot import save_snapshot
-from etcdup.ops.backups.temporary_etcd import etcd_flags, key_files, make_credentials
+from etcdup.ops.backups.temporary_etcd import LOOPBACK, etcd_flags, key_files, make_credentials
 from etcdup.ops.world.log_files import read_log_file
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.world import World
@@ -103,6 +104,8 @@ async def _salvage_once(performer: Performer, step: SalvageData, observed: Obser
     is lost, the next run removes it.
     """
     world, seen = performer.world, observed.reachable()[step.host]
+    if isinstance(step, SalvageArchive):
+        seen = with_archived_data(seen, step.archive)
     layout, host = layout_of(world.spec, host_of(world.spec, observed, step.host)), world.hosts[step.host]
     await performer.perform(host, copy_commands(seen, layout), step.kind)
     try:
@@ -139,7 +142,7 @@ async def _close_log(performer: Performer, host: Host, step: SalvageData, seen: 
     if last != LastEntry(step.term, step.index):
         raise EtcdupError(
             f"the log of {step.host} has changed since etcdup read it: it ends at term {last.term}, index {last.index}",
-            hint="run `etcdup recover` again, which reads the logs again. The cluster may have had a quorum for a "
+            hint="run the same command again, which reads the logs again. The cluster may have had a quorum for a "
             "moment",
         )
     if more := commit_record(end, last):
@@ -183,7 +186,7 @@ async def _copy_server(
     async with world.hosts[name].hold(argv, lock=world.held_lock.on(name)) as held:
         beating = asyncio.create_task(_send_heartbeats(held))
         ending = asyncio.create_task(_wait_for_end(held))
-        client = await world.connect_temporary(name, client_port, credentials)
+        client = await world.connect_temporary(name, LOOPBACK, client_port, credentials)
         try:
             await _wait_until_serving(world, name, client, ending, f"{keys}/log")
             yield client

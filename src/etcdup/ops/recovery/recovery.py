@@ -1,7 +1,6 @@
 """What recover does before it changes anything: it saves the data of every survivor on the operator's machine."""
 
 import asyncio
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from etcdup.core.recovery.recovery import (
 from etcdup.core.restore.data_copy import SIZE_TIMEOUT_S, hosts_to_copy, size_argv
 from etcdup.errors import RefusedError
 from etcdup.ops.backups.snapshot import Report, save_snapshot
+from etcdup.ops.install.archive import sha256_of
 from etcdup.ops.recovery.disk_salvage import measure_copy, read_last_entries
 from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.world import World
@@ -136,7 +136,7 @@ def _snapshot_file(observed: Observed, name: str) -> str:
 async def _find_snapshot(world: World, sha256: str) -> Path:
     """Return the file of the snapshot that a recovery in progress was started with."""
     for path in sorted(world.snapshots.glob("*-recover-*Z.db"), reverse=True):
-        if await asyncio.to_thread(_sha256, path) == sha256:
+        if await asyncio.to_thread(sha256_of, path) == sha256:
             return path
     raise RefusedError(
         f"a restore is not finished, and its snapshot (sha256 {sha256[:12]}) is not one that `recover` saved in "
@@ -144,8 +144,3 @@ async def _find_snapshot(world: World, sha256: str) -> Path:
         hint="finish that restore first: run `etcdup restore` with the snapshot that it was started with. If it was an "
         "`etcdup recover` on another machine, run it there again",
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,7 @@
 """Stop a whole cluster, start a restored one, and record in it which clusters it superseded."""
 
 import asyncio
+from collections.abc import Collection
 from functools import partial
 
 from etcdup.core.host.actions import start_command, stop_command
@@ -23,15 +24,20 @@ async def stop_all(performer: Performer, step: StopMembers, observed: Observed) 
     A leader transfers leadership before it ends, and waits up to seven seconds for members that are stopping. With no
     member left, it ends at once. The next plan's observation shows whether all of them are stopped.
     """
-    spec = performer.world.spec
     last = {name for name, seen in observed.answering().items() if seen.leader_id == seen.member_id}
+    for names in (set(step.hosts) - last, last.intersection(step.hosts)):
+        await stop_members(performer, names, observed, step.kind)
+
+
+async def stop_members(performer: Performer, names: Collection[str], observed: Observed, step: str) -> None:
+    """Stop these members at the same time."""
+    spec = performer.world.spec
 
     async def stop(name: str) -> None:
         layout = layout_of(spec, host_of(spec, observed, name))
-        await performer.perform(performer.world.hosts[name], [stop_command(layout)], step.kind)
+        await performer.perform(performer.world.hosts[name], [stop_command(layout)], step)
 
-    for names in (set(step.hosts) - last, last.intersection(step.hosts)):
-        await asyncio.gather(*(stop(name) for name in step.hosts if name in names))
+    await asyncio.gather(*map(stop, sorted(names)))
 
 
 async def start_restored(performer: Performer, step: StartRestored, observed: Observed) -> None:

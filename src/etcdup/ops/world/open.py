@@ -185,9 +185,11 @@ class MemberClients:
             return through
         return self._direct[name]
 
-    async def connect_temporary(self, name: str, port: int, credentials: Credentials) -> EtcdClient:
-        """Return a client of an etcd that listens on this port of the host's loopback address."""
-        address, forwarded = await self._hosts[name].forward(LOOPBACK, port)
+    async def connect_temporary(
+        self, name: str, listen: str, port: int, credentials: Credentials
+    ) -> EtcdClient:
+        """Return a client of an etcd that listens on this address of the host, with a certificate for loopback."""
+        address, forwarded = await self._hosts[name].forward(listen, port)
         return Etcd(name, f"{address}:{forwarded}", server_name=LOOPBACK, credentials=credentials)
 
     async def close(self) -> None:

@@ -25,7 +25,7 @@ class World:
 
     etcd               Return a client of the member of this name, through the SSH connection to its host.
     connect_directly   Return a client that does not use SSH if the member is reachable without it. For large data.
-    connect_temporary  Return a client of an etcd that listens on this port of a host's loopback address, with these
+    connect_temporary  Return a client of an etcd that listens on this address and port of a host, with these
                        credentials. The caller closes it.
     obtain_archive     Return the path of etcd's archive for this architecture.
     served_cert        Return the fingerprint of the certificate that a port of a member serves to a new
@@ -42,7 +42,7 @@ class World:
     clock: Clock
     etcd: Callable[[str], Awaitable[EtcdClient]]
     connect_directly: Callable[[str], Awaitable[EtcdClient]]
-    connect_temporary: Callable[[str, int, Credentials], Awaitable[EtcdClient]]
+    connect_temporary: Callable[[str, str, int, Credentials], Awaitable[EtcdClient]]
     obtain_archive: Callable[[Binaries, str], Awaitable[Path]]
     served_cert: Callable[[HostSpec, LinkPort], Awaitable[str]]
     connect_host: Callable[[HostSpec], Awaitable[None]]

@@ -66,6 +66,14 @@ class EtcdClient(Protocol):
         """Delete a key. The result is whether the key existed."""
         ...
 
+    async def leases(self, *, timeout_s: float) -> tuple[int, ...]:
+        """Return the IDs of all leases that this member has applied. No quorum is needed."""
+        ...
+
+    async def revoke_leases(self, leases: Sequence[int], *, timeout_s: float) -> None:
+        """Revoke leases at the same time, and delete the keys on them. A lease that is gone counts as revoked."""
+        ...
+
     async def members(self, *, linearizable: bool = True, timeout_s: float) -> tuple[ListedMember, ...]:
         """Return the member list, by ID. A 3.4 member always returns its own list, which may be stale."""
         ...

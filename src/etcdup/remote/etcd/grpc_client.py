@@ -86,6 +86,7 @@ class Etcd:
         ]
         self._channel = grpc.aio.secure_channel(target, self._credentials, options=self._options)
         self._kv = services.KVStub(self._channel)
+        self._lease = services.LeaseStub(self._channel)
         self._cluster = services.ClusterStub(self._channel)
         self._maintenance = services.MaintenanceStub(self._channel)
         self._auth = services.AuthStub(self._channel)
@@ -164,6 +165,20 @@ class Etcd:
     async def delete(self, key: bytes, *, timeout_s: float) -> bool:
         response = await self._call(self._kv.DeleteRange, pb.DeleteRangeRequest(key=key), timeout_s)
         return response.deleted > 0
+
+    async def leases(self, *, timeout_s: float) -> tuple[int, ...]:
+        response = await self._call(self._lease.LeaseLeases, pb.LeaseLeasesRequest(), timeout_s)
+        return tuple(lease.ID for lease in response.leases)
+
+    async def revoke_leases(self, leases: Sequence[int], *, timeout_s: float) -> None:
+        await asyncio.gather(*(self._revoke(lease, timeout_s) for lease in leases))
+
+    async def _revoke(self, lease: int, timeout_s: float) -> None:
+        try:
+            await self._call(self._lease.LeaseRevoke, pb.LeaseRevokeRequest(ID=lease), timeout_s)
+        except EtcdRefused as refused:
+            if "requested lease not found" not in refused.message:
+                raise
 
     async def revision(self, *, timeout_s: float) -> int:
         """The store's revision, by a linearizable read."""

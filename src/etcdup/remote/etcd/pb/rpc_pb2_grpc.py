@@ -360,6 +360,11 @@ class LeaseStub(object):
                 request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeRequest.SerializeToString,
                 response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeResponse.FromString,
                 _registered_method=True)
+        self.LeaseLeases = channel.unary_unary(
+                '/etcdserverpb.Lease/LeaseLeases',
+                request_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseLeasesRequest.SerializeToString,
+                response_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseLeasesResponse.FromString,
+                _registered_method=True)
 
 
 class LeaseServicer(object):
@@ -377,6 +382,12 @@ class LeaseServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LeaseLeases(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LeaseServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -389,6 +400,11 @@ def add_LeaseServicer_to_server(servicer, server):
                     servicer.LeaseRevoke,
                     request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeRequest.FromString,
                     response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeResponse.SerializeToString,
+            ),
+            'LeaseLeases': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaseLeases,
+                    request_deserializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseLeasesRequest.FromString,
+                    response_serializer=etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseLeasesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -445,6 +461,33 @@ class Lease(object):
             '/etcdserverpb.Lease/LeaseRevoke',
             etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeRequest.SerializeToString,
             etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseRevokeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaseLeases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/etcdserverpb.Lease/LeaseLeases',
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseLeasesRequest.SerializeToString,
+            etcdup_dot_remote_dot_etcd_dot_pb_dot_rpc__pb2.LeaseLeasesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,140 @@
+"""The undo of a restore whose cluster has served clients.
+
+To put the archived data back would let revisions go back: watches would continue without an error and miss changes. So
+a snapshot is taken from a copy of the archived data (disk_salvage.py) while the restored cluster still runs. It is then
+restored like a backup: with higher revisions, and without the leases of that time. The archived data is only read.
+
+If the restored data was never served, core/restore/undo.py puts the archived data back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from etcdup.core.backups.snapshot import SnapshotFile
+from etcdup.core.etcd.wal import LastEntry
+from etcdup.core.observed.model import Marker, Observed, Restored
+from etcdup.core.plan.plan import Plan, Refusal, Refused
+from etcdup.core.plan.restore_steps import SalvageArchive
+from etcdup.core.recovery.disk_salvage import newest_log, refuse_salvage, with_archived_data
+from etcdup.core.restore.client_notes import client_note, lease_notes
+from etcdup.core.restore.restore import plan_restore
+from etcdup.core.restore.undo import is_undo_begun, refuse_host_without_archive, refuse_unreachable
+from etcdup.core.spec.model import Spec
+
+SERVED = ("open", "done")
+
+
+def is_undone_by_restore(spec: Spec, observed: Observed) -> bool:
+    """Return whether the restored data has served clients, or an undo of this kind is in progress."""
+    if begun_undo(spec, observed):
+        return True
+    stages = {restored.stage for _, restored in _restored(spec, observed)}
+    return bool(stages.intersection(SERVED)) and not is_undo_begun(spec, observed)
+
+
+def begun_undo(spec: Spec, observed: Observed) -> tuple[Marker, ...]:
+    """Return the markers of the undo that is in progress; none if there is none."""
+    return tuple(
+        marker
+        for marker, restored in _restored(spec, observed)
+        if restored.undoes and marker.is_being_restored
+    )
+
+
+def needs_snapshot(spec: Spec, observed: Observed) -> bool:
+    """Return whether the undo needs the file of its snapshot.
+
+    Data is put in place only after every host has the restored data. So from then on the file is not needed.
+    """
+    return all(marker.restored and marker.restored.stage == "staged" for marker in begun_undo(spec, observed))
+
+
+def placed_snapshot(spec: Spec, observed: Observed) -> SnapshotFile:
+    """Return the snapshot of an undo that does not need the file any more."""
+    (first, *_) = begun_undo(spec, observed)
+    assert first.restored is not None
+    return SnapshotFile(path="", sha256=first.restored.sha256, size=0, revision=0, made_by="")
+
+
+def archives(spec: Spec, observed: Observed) -> dict[str, str]:
+    """Return the suffix of the data from before the restore, by host. A host without such data is left out."""
+    found = {}
+    for host in spec.hosts:
+        seen = observed.reachable().get(host.name)
+        marker = seen.marker_of(spec.name) if seen else None
+        if marker is None or marker.restored is None or not marker.restored.former:
+            continue
+        restored = marker.restored
+        if restored.undoes and marker.is_being_restored:
+            found[host.name] = restored.undoes
+        elif restored.stage in ("placed", *SERVED):
+            found[host.name] = restored.aside
+    return found
+
+
+def refuse_undo_by_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Refuse an undo if a host is unreachable, has no archived data, or the restore was undone already."""
+    if gone := refuse_unreachable(observed):
+        return gone
+    if begun_undo(spec, observed):
+        return ()
+    if any(restored.undoes and restored.stage == "done" for _, restored in _restored(spec, observed)):
+        hint = "run `etcdup restore` with a backup (`etcdup backup list`) to restore other data"
+        message = f"the last restore of cluster {spec.name} was undone: there is nothing to undo"
+        return (Refused(message, hint=hint),)
+    there = archives(spec, observed)
+    return tuple(refuse_host_without_archive(host.name) for host in spec.hosts if host.name not in there)
+
+
+def with_archives(observed: Observed, suffixes: Mapping[str, str]) -> Observed:
+    """Return the observation with the archived data in place of the data of these hosts."""
+    seen = observed.reachable()
+    changed = {name: with_archived_data(seen[name], suffix) for name, suffix in suffixes.items()}
+    return replace(observed, hosts={**observed.hosts, **changed})
+
+
+def plan_archive_snapshot(
+    spec: Spec, observed: Observed, logs: Mapping[str, LastEntry], snapshot: str, size: int
+) -> Plan | Refusal:
+    """Return the step that takes a snapshot of archived data. `size` is the bytes of a copy of that data.
+
+    `logs` are the ends of the archived logs. By the rules of raft, the newest one has every committed entry.
+    """
+    host, suffixes = newest_log(logs), archives(spec, observed)
+    if reasons := refuse_unreachable(observed) or refuse_salvage(
+        with_archives(observed, suffixes), host, size
+    ):
+        return Refusal(spec.name, reasons)
+    step = SalvageArchive(
+        host=host, term=logs[host].term, index=logs[host].index, snapshot=snapshot, archive=suffixes[host],
+        reason="it has the newest data from before the restore, and the restore of a snapshot can raise the revisions",
+        rules=(58, 62),
+    )  # fmt: skip
+    note = (
+        "no member is stopped in this part. An etcd on the host serves a copy of the archived data to etcdup only, "
+        "and etcdup removes the copy. Then etcdup shows the plan of the undo"
+    )
+    return Plan(spec.name, (step,), (note,))
+
+
+def plan_undo_by_restore(
+    spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str, suffix: str, *, keep_leases: bool
+) -> Plan | Refusal:
+    """Return the steps that restore the snapshot of the archived data, or the reasons against them."""
+    plan = plan_restore(
+        spec, observed, snapshot, token, suffix, keep_leases=keep_leases, undoes=archives(spec, observed)
+    )
+    notes = (
+        "the old data does not contain what was written after the restore; the restored data stays on each host, "
+        "renamed to NAME.aside-TIME, and the archived data stays too",
+        *((f"the snapshot of the old data is {snapshot.path}",) if snapshot.path else ()),
+        *lease_notes(snapshot.leases, keep_leases=keep_leases),
+        client_note(spec.version),
+    )
+    return replace(plan, notes=notes)
+
+
+def _restored(spec: Spec, observed: Observed) -> list[tuple[Marker, Restored]]:
+    hosts = map(observed.reachable().get, (host.name for host in spec.hosts))
+    markers = [marker for seen in hosts if seen and (marker := seen.marker_of(spec.name))]
+    return [(marker, marker.restored) for marker in markers if marker.restored]
