@@ -68,7 +68,9 @@ def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal
     if reasons := _refuse_reconcile(spec, observed, change, path, stopped):
         return Refusal(spec.name, reasons, plan_notes)
     assert not isinstance(path, Refused)
-    moving = {step.host for step in (*change.moves, *change.late_moves)}
+    moving = {step.host for step in (*change.moves, *change.late_moves)} | _at_previous_address(
+        spec, observed
+    )
     leaves = _leaf_steps(spec, observed, moving)
     after = _with_leaves_written(spec, observed, leaves)
     rest = _steps(spec, after, token, change, path, stopped)
@@ -206,6 +208,17 @@ def _enable_fence_steps(spec: Spec, observed: Observed) -> list[EnableFence]:
         for host in spec.hosts
         if (seen := observed.reachable().get(host.name)) is not None and seen.fence_disabled
     ]
+
+
+def _at_previous_address(spec: Spec, observed: Observed) -> set[str]:
+    """Return the hosts whose process has another peer URL than cluster.yaml. Its certificate is for that address."""
+    hosts = observed.reachable()
+    return {
+        host.name
+        for host in spec.hosts
+        if host.name in hosts
+        and hosts[host.name].unit.environment.get(PEER_URLS, spec.peer_url(host)) != spec.peer_url(host)
+    }
 
 
 def _moving_hosts(
