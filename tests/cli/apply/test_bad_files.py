@@ -1,8 +1,15 @@
-"""`etcdup apply` on real members: a bad file is put back on the first member."""
+"""`etcdup apply` on real members: bad files, wrong clocks and older copies of the PKI directory."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from tests.cli.certs.test_certs import demo_folder, pids
+from etcdup.core.certs.required import desired_certs
+from etcdup.core.spec.layout import MEMBER_CERTS, layout_of
+from etcdup.ops.pki.open import open_pki
+from tests.cli.certs.test_certs import demo_folder, pids, spec_of
 from tests.cli.conftest import VERSION, Etcdup, prepare_demo
 from tests.support.etcd_binaries import why_not
 
@@ -69,4 +76,39 @@ def test_a_member_that_rejects_its_settings_starts_with_the_previous_ones(up: Et
     assert "its previous files are back, and the member is healthy with them" in done.stderr
     assert served_files(up) == before
     assert sum(one != other for one, other in zip(pids(up), running, strict=True)) == 1
+    assert_nothing_to_do(up)
+
+
+def test_certificates_that_are_not_valid_yet_are_replaced_before_any_restart(up: Etcdup) -> None:
+    """A machine with a wrong clock issued and installed them. No member answers. The setting changes too."""
+    spec, folder = spec_of(up), demo_folder(up)
+    pki = open_pki(spec, folder)
+    pki.issue([each.role for each in desired_certs(spec)], datetime.now(UTC) + timedelta(days=250))
+    for host in spec.hosts:
+        for kind in MEMBER_CERTS:
+            Path(layout_of(spec, host).cert(kind)).write_bytes(pki.pair(f"{kind}/{host.name}")[0])
+    file = folder / "cluster.yaml"
+    file.write_text(with_extra(file.read_text(), "max-txn-ops: 256"))
+    assert up("health").returncode == 1
+    done = up("apply", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "it is not valid before" in " ".join(done.stderr.split())
+    assert done.stdout.splitlines()[-1] == "cluster is healthy"
+    assert_nothing_to_do(up)
+
+
+def test_an_older_copy_of_the_pki_is_refused_until_it_is_made_the_newest_one(up: Etcdup) -> None:
+    pki, older = demo_folder(up) / "pki", demo_folder(up) / "away/older"
+    shutil.copytree(pki, older)
+    assert up("certs", "renew", "--days", "100000", "--yes").returncode == 0
+    before = served_files(up)
+    pki.rename(demo_folder(up) / "away/newer")
+    older.rename(pki)
+    for verb in (("apply", "--yes"), ("certs", "renew", "--days", "100000", "--yes"), ("plan",)):
+        done = up(*verb)
+        assert done.returncode == 4, done.stdout + done.stderr
+        assert "older copy of the PKI directory" in " ".join((done.stdout + done.stderr).split())
+    assert served_files(up) == before
+    done = up("certs", "renew", "--this-copy", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
     assert_nothing_to_do(up)

@@ -12,12 +12,20 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from etcdup.core.members.membership import departed_hosts
+from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import MemberSilent, Observed
 from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.step_registry import LASTING
-from etcdup.core.plan.steps import DisarmSpaceAlarm, MoveClients, ProveFiles, RestartMember, StartMember
+from etcdup.core.plan.steps import (
+    DisarmSpaceAlarm,
+    InstallFiles,
+    MoveClients,
+    ProveFiles,
+    RestartMember,
+    StartMember,
+)
 from etcdup.core.planner.guards import refuse_step
 from etcdup.errors import EtcdupError, LockLost, PartlyApplied, RefusedError
 from etcdup.ops.polling import wait_until
@@ -102,10 +110,16 @@ async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm
     world = performer.world
     done: dict[tuple[str, ...], Step] = {}
     heard: set[str] = set()
+    repaired = False
     while True:
         observed = await wait_for_rejected_clients(performer, await observe(world), heard)
+        fresh = planner(observed)
+        if repaired and _needs_members(fresh):
+            repaired = False
+            await _wait_until_followed(world, observed)
+            continue
         try:
-            phase = next_phase(plan, done, planner(observed))
+            phase = next_phase(plan, done, fresh)
         except OutcomeNotObserved as unseen:
             raise await _explain_not_observed(world, unseen) from None
         if not phase:
@@ -116,6 +130,27 @@ async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm
                 await confirm(step)
         await run_phase(performer, phase, observed, plan.token)
         done |= {step.identity: step for step in phase}
+        repaired = repaired or any(
+            isinstance(step, InstallFiles) and step.proof == "handshake" for step in phase
+        )
+
+
+def _needs_members(fresh: Plan | Refusal) -> bool:
+    """Return whether the next step, or the reason against it, depends on the health of the members."""
+    return isinstance(fresh, Refusal) or any(step.disruptive for step in fresh.steps[:1])
+
+
+async def _wait_until_followed(world: World, observed: Observed) -> None:
+    """Wait until every running member is healthy, at most ANSWER_S.
+
+    Members that rejected each other's certificates retry their connections, and then follow a leader again.
+    """
+    running = [name for name, seen in observed.reachable().items() if seen.unit.is_running]
+
+    async def is_followed() -> bool:
+        return set(running) <= healthy(await observe_members(world, observed)).keys()
+
+    await wait_until(world.clock, is_followed, ANSWER_S)
 
 
 async def _explain_not_observed(world: World, unseen: OutcomeNotObserved) -> EtcdupError:
