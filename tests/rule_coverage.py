@@ -33,6 +33,10 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
         "test_each_member_passes_the_health_proof",
         "test_health_separates_unhealthy_from_silent_and_degraded_from_unavailable",
     ),
+    115: (
+        "test_a_start_that_waits_in_the_queue_names_what_it_waits_for",
+        "test_every_start_waits_for_systemd",
+    ),
     # Certificates
     12: ("test_all_leaves_are_renewed_without_a_restart", "test_a_member_whose_certificate_has_expired"),
     14: "test_new_leaves_wait_for_the_last_restart_with_both_cas",

@@ -33,6 +33,8 @@ class EtcdupError(Exception):
     """The base of all errors. `str(error)` says what happened and why; `hint` says what to do next."""
 
     exit_code = EXIT_FAILED
+    # Whether the same command resumes. If it is False, the hint says what to change first.
+    resumes = True
 
     def __init__(self, message: str, *, detail: str = "", hint: str = "") -> None:
         super().__init__(message)

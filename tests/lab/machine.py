@@ -19,6 +19,18 @@ from tests.lab.workspace import Workspace
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SIGRTMIN_PLUS_4 = "38"  # the signal on which systemd as process 1 powers off
 FILLER = ".lab-filler"
+LATE_NETWORK = "lab-late-network.service"
+LATE_NETWORK_UNIT = """\
+[Unit]
+DefaultDependencies=no
+Before=network-online.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sleep {seconds}
+[Install]
+WantedBy=network-online.target
+"""
 
 
 class Machine:
@@ -189,6 +201,13 @@ class Machine:
     def write(self, path: str, text: str, mode: str = "644") -> None:
         quoted = shlex.quote(path)
         self.run(f"mkdir -p $(dirname {quoted}); cat >{quoted}; chmod {mode} {quoted}", stdin=text)
+
+    # Network of systemd
+
+    def delay_network_online(self, seconds: float) -> None:
+        """Let network-online.target be reached only this long after it is first needed, now and after each boot."""
+        self.write(f"/etc/systemd/system/{LATE_NETWORK}", LATE_NETWORK_UNIT.format(seconds=seconds))
+        self.run(f"systemctl daemon-reload; systemctl enable {LATE_NETWORK}")
 
     # Clock
 

@@ -12,9 +12,10 @@ from tests.support.simulator import DesiredSpec
 BASE = "3.6.14"
 OLD_PATCH = "3.6.13"
 OLD_MINOR = "3.5.33"
+NEW_MINOR = "3.7.1"
 STATES = {
     "healthy": "H", "down": "D", "unreachable": "U", "unseen": "X", "learner": "L", "unstarted": "N",
-    "wiped": "W", "fresh": "F", "old patch": "P", "old minor": "M", "expired": "E",
+    "wiped": "W", "fresh": "F", "old patch": "P", "old minor": "M", "expired": "E", "failed upgrade": "V",
 }  # fmt: skip
 
 
@@ -81,6 +82,9 @@ def _slot(number: int, kind: str) -> Slot:
             )  # fmt: skip
         case "E":
             return replace(slot, certs=0)
+        case "V":
+            newer = Conf("base", NEW_MINOR)
+            return replace(slot, process=None, conf=newer, versions=(version, NEW_MINOR), current=NEW_MINOR)
         case _:
             return slot
 

@@ -17,10 +17,16 @@ from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.step_registry import LASTING
+from etcdup.core.plan.steps import InstallBinaries, InstallFiles, RestartMember, StartMember, SwitchBinaries
 from etcdup.core.planner.guards import refuse_step
+from etcdup.core.spec.model import Spec
+from etcdup.core.versions.version_steps import spec_of_start, version_path
 from tests.support.cluster_model import Cluster, canonical_form, crash, member_id, power_on
 from tests.support.observed_model import TOKEN, ObservedModel
 from tests.support.simulator import Action, DesiredSpec, StepFailed, actions
+
+# Steps after which a member needs another start.
+REPLACING = (InstallBinaries, InstallFiles, SwitchBinaries, RestartMember)
 
 Planner = Callable[[Observed], Plan | Refusal]
 
@@ -89,6 +95,8 @@ class Exploration:
             self.ends["refused"] += 1
             self._expect(bool(plan.reasons), state, "a refusal without a reason")
             return
+        for problem in early_starts(self.observed_model.target, observed, plan):
+            self._expect(False, state, problem)
         if plan.is_empty:
             self.ends["done"] += 1
             self._check_end(state)
@@ -237,6 +245,18 @@ class Exploration:
             lines.append(cluster_line(at.cluster) + (f"   <- {step[1]}" if step else "   first"))
             at = step[0] if step else None
         return "\n".join(reversed(lines))
+
+
+def early_starts(spec: Spec, observed: Observed, plan: Plan) -> Iterator[str]:
+    """Yield each start of a member whose files or binary the plan replaces after it. A later hop may replace them."""
+    path = version_path(spec, observed)
+    started: dict[str, str] = {}
+    for step in plan.steps:
+        if isinstance(step, StartMember) and isinstance(path, tuple):
+            own = spec_of_start(spec, path, observed.reachable()[step.host], observed)
+            started[step.host] = str(own.version)
+        if isinstance(step, REPLACING) and started.get(step.host) == step.version:
+            yield f"{step.host} is started before {step.kind}"
 
 
 def cluster_line(cluster: Cluster) -> str:

@@ -31,9 +31,16 @@ class Result:
         """Return this result if the command succeeded. Raises CommandFailed otherwise."""
         if self.status != 0:
             raise CommandFailed(
-                self.host, shlex.join(self.argv), self.status, self.stdout, self.stderr, hint=hint
+                self.host, command_text(self.argv), self.status, self.stdout, self.stderr, hint=hint
             )
         return self
+
+
+def command_text(argv: Sequence[str]) -> str:
+    """Return the beginning of a command, for messages. A script is shown by its name and arguments only."""
+    is_script = tuple(argv[:2]) == ("sh", "-c") and len(argv) > 3
+    words = " ".join((f"script {shlex.join(argv[3:])}" if is_script else shlex.join(argv)).split())
+    return words if len(words) <= 100 else words[:99] + "…"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from etcdup.remote.host import (
     HostTask,
     Result,
     Stdin,
+    command_text,
 )
 from etcdup.remote.lock_scripts import parse_not_locked
 from etcdup.remote.sudo import AsLogin, Become, BySudoWithPassword, RawResult
@@ -190,12 +191,6 @@ def _parts(several: RawResult) -> list[tuple[RawResult, float]]:
     took_s = [after - before for before, after in pairwise(times)] or [0.0]
     ended = [RawResult(*each) for each in zip(statuses, stdouts, stderrs, strict=False)]
     return list(zip(ended, took_s, strict=False))
-
-
-def command_text(argv: Sequence[str]) -> str:
-    """Return the beginning of a command, for messages: a whole script would fill the screen."""
-    words = " ".join(" ".join(argv).split())
-    return words if len(words) <= 100 else words[:99] + "…"
 
 
 async def chunks(preface: bytes, stdin: Stdin) -> AsyncGenerator[bytes, None]:

@@ -1,6 +1,8 @@
 """The commands of a FakeMachine: those that etcdup runs, and a few that the contract suite needs."""
 
 import hashlib
+import json
+from bisect import bisect_right
 from copy import copy
 from pathlib import PurePosixPath
 
@@ -17,7 +19,7 @@ from etcdup.core.restore.data_copy import COPY_SCRIPT, SIZE_SCRIPT
 from etcdup.errors import CommandFailed
 from etcdup.testing.gateway_client import print_connections
 from etcdup.testing.machine import UNIT, Answer, Command, FakeMachine, Node
-from etcdup.testing.probe import run_probe
+from etcdup.testing.probe import invocation_id, run_probe
 from etcdup.testing.process import converge
 from etcdup.testing.salvage import append_log, clear_copy, log_file, serve_copy, stop_serving_copy
 from etcdup.testing.systemd import start_unit
@@ -351,7 +353,7 @@ def _start(machine: FakeMachine, *, again: bool) -> None:
 
 def _stop(machine: FakeMachine) -> None:
     """Stop the unit. A leader transfers its leadership first (rule 39), so the others have a leader at once."""
-    machine.process, machine.failed_at, machine.restarts = None, None, 0
+    machine.process, machine.failed_at, machine.restarts, machine.queued = None, None, 0, False
     converge(machine.network)
 
 
@@ -421,7 +423,13 @@ def _printf(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer
 
 
 def _log(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
-    return (0, "\n".join(machine.log), "")
+    if "--output=json" not in argv:
+        return (0, "\n".join(machine.log), "")
+    entries = (
+        {"MESSAGE": line, "_SYSTEMD_INVOCATION_ID": invocation_id(bisect_right(machine.starts, number))}
+        for number, line in enumerate(machine.log)
+    )
+    return (0, "\n".join(map(json.dumps, entries)), "")
 
 
 COMMANDS: dict[str, Command] = {

@@ -137,7 +137,10 @@ class FakeMachine:
     `reachable`: etcdup can connect to it; `isolated`: its peers cannot. `failed_at` is when etcd exited with an error;
     systemd starts it again, and `restarts` counts that. `v2store`: its data contains data of the v2 API, which 3.6 does
     not read (rule 44). `temporary_etcd` is an etcd on a copy of its data. `log_end` is the term and index of the last
-    entry in the log of its member, if they differ from those of the cluster.
+    entry in the log of its member, if they differ from those of the cluster. `online_at` is when network-online.target
+    is reached: before that, a start of the unit is `queued`. `starts` has the length of `log` at each start of etcd.
+    `start_s` is how long etcd reads its data before it answers. `rejects` maps a text in the path of the binary or in
+    etcd.conf to the log line with which etcd then exits.
     """
 
     name: str
@@ -162,6 +165,11 @@ class FakeMachine:
     log_end: tuple[int, int] | None = None
     failed_at: float | None = None
     restarts: int = 0
+    online_at: float = 0.0
+    queued: bool = False
+    starts: list[int] = field(default_factory=list)
+    start_s: float = 0.0
+    rejects: dict[str, str] = field(default_factory=dict)
     v2store: bool = False
     locks: dict[str, str] = field(default_factory=dict)
     address: str = ""
@@ -236,7 +244,7 @@ class FakeMachine:
         """Cut the power: processes, /run and all connections are lost."""
         self.powered, self.process, self.failed_at, self.restarts = False, None, None, 0
         self.boots += 1
-        self.temporary_etcd = None
+        self.temporary_etcd, self.queued = None, False
         self.remove("/run")
         self.locks.clear()
 

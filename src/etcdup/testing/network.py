@@ -15,7 +15,7 @@ from etcdup.testing.cluster import FakeClusters
 from etcdup.testing.gateway_client import FakeGatewayClient
 from etcdup.testing.machine import FakeMachine, Killed, Node
 from etcdup.testing.process import converge
-from etcdup.testing.systemd import restart_failed, start_enabled_unit
+from etcdup.testing.systemd import restart_failed, start_enabled_unit, start_queued
 
 __all__ = ["FakeMachine", "FakeNetwork", "Killed", "Node"]
 
@@ -62,6 +62,7 @@ class FakeNetwork:
         self.time += seconds
         for machine in self.machines.values():
             restart_failed(machine)
+            start_queued(machine)
         converge(self)
         await asyncio.sleep(0)
 

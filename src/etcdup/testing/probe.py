@@ -66,8 +66,22 @@ def _systemd(machine: FakeMachine) -> list[str]:
         f"MainPID={4711 if machine.process else 0}",
         f"NRestarts={machine.restarts}",
         "NeedDaemonReload=" + ("yes" if stale else "no"),
+        f"InvocationID={invocation_id(len(machine.starts)) if machine.starts else ''}",
+        *(_QUEUED_START if machine.queued else ()),
         "@units",
     ]
+
+
+def invocation_id(number: int) -> str:
+    """Return the invocation ID of the start with this number."""
+    return f"{number:032x}"
+
+
+_QUEUED_START = (
+    "Job=80", "@jobs", "80 etcd.service start waiting", "79 network-online.target start waiting",
+    "78 systemd-networkd-wait-online.service start running", "@after",
+    "After=system.slice network-online.target basic.target",
+)  # fmt: skip
 
 
 def _state(machine: FakeMachine) -> tuple[str, str]:

@@ -138,7 +138,7 @@ def _follow_leader(network: Network, machine: FakeMachine) -> None:
         machine.end_etcd(0, *REMOVED)
     elif process.lost_log:
         machine.end_etcd(2, PANIC)
-    else:
+    elif process.ready or network.now() >= process.started_at + machine.start_s:
         if not process.ready and process.version < (3, 6, 0):
             process.cluster.last_v2 = process.cluster.index
         process.ready = True

@@ -36,9 +36,16 @@ class StartFailed(Exception):
 
 
 def start_unit(machine: FakeMachine) -> None:
-    """Restart the unit, as `systemctl restart` does: a running etcd is stopped first."""
+    """Restart the unit, as `systemctl restart` does: a running etcd is stopped first.
+
+    The start waits in systemd's queue until network-online.target is reached.
+    """
     machine.process, machine.failed_at = None, None
     converge(machine.network)
+    machine.queued = machine.network.now() < machine.online_at
+    if machine.queued:
+        return
+    machine.starts.append(len(machine.log))
     try:
         machine.process = _start(machine)
     except StartFailed as end:
@@ -60,6 +67,12 @@ def restart_failed(machine: FakeMachine) -> None:
         start_unit(machine)
 
 
+def start_queued(machine: FakeMachine) -> None:
+    """Start the unit whose start was queued, once network-online.target is reached."""
+    if machine.queued and machine.network.now() >= machine.online_at:
+        start_unit(machine)
+
+
 RESTART_S = 5.0
 V2_PANIC = "panic: unmarshal should never fail (proto: cannot parse invalid wire-format data) [recovered]"
 
@@ -69,6 +82,9 @@ def _start(machine: FakeMachine) -> FakeProcess:
     exe = machine.real("/opt/etcd/current/etcd")
     if conf is None or machine.file(exe) is None:
         raise StartFailed
+    for text, line in machine.rejects.items():
+        if text in exe or text.encode() in (conf.content or b""):
+            raise StartFailed(line)
     environment = _variables(conf) | (_variables(join) if join else {})
     _check_settings(machine, environment)
     cert = environment.get("ETCD_CERT_FILE", "")

@@ -9,7 +9,7 @@ import pytest
 from etcdup.core.audit.audit import audit
 from etcdup.core.audit.findings import Disk, Evidence, Finding, LeaderChanges, MemberHash, MemberLog
 from etcdup.core.certs.inventory import CertFacts, CertInspection
-from etcdup.core.observed.model import CertSeen, DirSeen, ListeningPort, UnitSeen
+from etcdup.core.observed.model import CertSeen, DirSeen, ListeningPort, MemberSilent, UnitSeen
 from etcdup.core.spec.model import Spec
 from tests.support.audit_evidence import (
     GOOD_DISK,
@@ -177,6 +177,22 @@ def test_the_program_on_the_port_of_a_stopped_member_is_named(healthy: Evidence)
         ("wrong", "infra1", "infra1: port 2379 (client) is in use by nginx (pid 815)."),
         ("wrong", "infra1", "infra1: port 2380 (peer) is in use."),
     ]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        UnitSeen(load="loaded", enabled="enabled", queued=True, waits_for=("network-online.target",)),
+        UnitSeen(load="loaded", enabled="enabled", active="activating", sub="auto-restart", restarts=6),
+    ],
+)
+def test_a_member_that_systemd_starts_is_reported_with_the_observed_reason(
+    healthy: Evidence, unit: UnitSeen
+) -> None:
+    found = with_hosts(healthy, infra1={"unit": unit})
+    silent = {**found.observed.members, "infra1": MemberSilent("etcd is not there yet: a reason")}
+    found = replace(found, observed=replace(found.observed, members=silent))
+    assert ("wrong", "infra1", "etcd is not there yet: a reason.") in map(summary_of, audit(SPEC, found))
 
 
 @pytest.mark.parametrize(("source", "rejected"), [("192.168.8.66", False), ("10.0.0.7", True)])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from etcdup.core.etcd.log_messages import explain_log, telling_lines
+from etcdup.core.etcd.log_messages import explain_log, explain_starts, telling_lines
 
 SYSTEMD = [
     "etcd.service: Main process exited, code=exited, status=1/FAILURE",
@@ -46,3 +46,24 @@ def test_a_setting_that_etcd_rejects_is_reported() -> None:
 )
 def test_an_unknown_message_is_shown_without_routine_lines(lines: list[str], expected: str) -> None:
     assert telling_lines([*lines, *SYSTEMD, *lines, *SYSTEMD]) == [expected]
+
+
+ROUTINE = [
+    '{"level":"warn","msg":"simple token is not cryptographically signed"}',
+    '{"level":"warn","msg":"Running http and grpc server on single port. This is not recommended for production."}',
+]
+WARNING = '{"level":"warn","msg":"slow fdatasync"}'
+
+
+def test_warnings_that_every_start_writes_are_no_reason() -> None:
+    assert telling_lines(ROUTINE) == []
+    assert explain_starts([ROUTINE]) == ([], "")
+    assert explain_starts([[*ROUTINE, WARNING]]) == (["slow fdatasync"], "")
+
+
+def test_the_newest_start_that_has_a_reason_explains_the_failure() -> None:
+    shown, hint = explain_starts([[BANANA], [*ROUTINE, WARNING]])
+    assert "settings" in shown[0]
+    assert hint
+    assert explain_starts([[BANANA], [STRANGE, WARNING]]) == (["something new never heard of"], "")
+    assert explain_starts([]) == ([], "")

@@ -4,9 +4,9 @@ There is always a plan or a refusal. No plan takes the quorum away or loses an a
 killed and whichever host crashes.
 
 Members are healthy, down, unreachable for all, unreachable only for etcdup, learners, added and not started, wiped,
-fresh machines, of an older patch or minor, or have expired certificates. States are multisets of these kinds, with each
-kind as the leader and each kind as the subject of the change. Machines that a change treats alike are not
-distinguished.
+fresh machines, of an older patch or minor, stopped with a newer minor, or have expired certificates. States are
+multisets of these kinds, with each kind as the leader and each kind as the subject of the change. Machines that a
+change treats alike are not distinguished.
 
 Plans are carried out in every state of one and three members, and in states of five with at most one member that is not
 healthy. Hosts crash at every point in states of one and three with at most one member that is not healthy, and in the

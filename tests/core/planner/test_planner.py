@@ -16,6 +16,7 @@ from etcdup.core.planner.planner import plan
 from etcdup.core.spec.model import Spec
 from tests.support.fake_world import TOKEN, spec_of
 from tests.support.observation_strategies import observations
+from tests.support.state_exploration import early_starts
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +57,15 @@ def test_steps_change_only_reachable_hosts_of_this_cluster(state: tuple[Spec, Ob
         if isinstance(step, HostStep):
             seen = observed.reachable()[step.host]
             assert refuse_prepare(spec, spec.host(step.host), seen) == ()
+
+
+@settings(max_examples=250, deadline=None)
+@given(specs_and_observations())
+def test_no_member_is_started_with_what_the_plan_replaces(state: tuple[Spec, Observed]) -> None:
+    spec, observed = state
+    answer = plan(spec, observed, TOKEN)
+    if isinstance(answer, Plan):
+        assert list(early_starts(spec, observed, answer)) == []
 
 
 @settings(max_examples=100, deadline=None)

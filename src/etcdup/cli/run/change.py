@@ -200,7 +200,7 @@ async def apply_change(
             try:
                 results = await _apply(run, world, change, plan, observed, journal)
             except EtcdupError as error:
-                if prepared or isinstance(error, PartlyApplied):
+                if error.resumes and (prepared or isinstance(error, PartlyApplied)):
                     error.hint = "\n".join(filter(None, (error.hint, run.resume_hint())))
                 raise
     if change.prove:

@@ -11,7 +11,7 @@ from etcdup.core.host.content import CertContent
 from etcdup.core.host.drift import file_changes
 from etcdup.core.host.files import desired_files
 from etcdup.core.members.bootstrap import refuse_join, refuse_taken_ports
-from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.model import HostSeen, MemberSilent, Observed
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec, is_ip
 
@@ -53,7 +53,7 @@ def host_findings(spec: Spec, host: HostSpec, evidence: Evidence) -> Iterator[Fi
     """Return all findings about one reachable host, without those about its clock and its served certificates."""
     seen = evidence.observed.hosts[host.name]
     assert isinstance(seen, HostSeen)
-    yield from _setup_findings(spec, host, seen)
+    yield from _setup_findings(spec, host, seen, evidence.observed)
     yield from _file_findings(spec, host, seen, evidence.observed)
     inspection = evidence.inspections.get(host.name)
     yield from disk_findings(spec, host, seen, inspection)
@@ -89,7 +89,15 @@ def _clock_difference(seconds: float) -> str:
     return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'}"
 
 
-def _setup_findings(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Finding]:
+def _why_stopped(seen: HostSeen, observed: Observed) -> str:
+    """Return why etcd does not run. If systemd starts it by itself, the observation says what it waits for."""
+    silent = observed.members.get(seen.host)
+    if seen.unit.is_coming_up and isinstance(silent, MemberSilent):
+        return as_sentence(silent.why)
+    return f"etcd does not run (etcd.service is {seen.unit.active})."
+
+
+def _setup_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterator[Finding]:
     """Report what prevents a setup of this host, by the guards of the planner.
 
     Their refusal of the clock (rule 94) is left out: `clock_findings` reports the clock at a lower limit.
@@ -120,7 +128,7 @@ def _setup_findings(spec: Spec, host: HostSpec, seen: HostSeen) -> Iterator[Find
         yield Finding(
             "wrong",
             host.name,
-            f"etcd does not run (etcd.service is {seen.unit.active}).",
+            _why_stopped(seen, observed),
             "The cluster can now lose fewer members without losing the quorum.",
             "Run `etcdup apply`. It starts the member, or reports why it cannot.",
             (11,),

@@ -56,7 +56,7 @@ def plan_renewal(
         return Refusal(spec.name, reasons)
     past = superseded_hosts(spec, observed)
     starting = [
-        start_step(host.name, rules=(17, 68))
+        start_step(host.name, observed, rules=(17, 68))
         for host, seen in _own_hosts(spec, observed)
         if seen.has_member
         and seen.marker

@@ -187,8 +187,29 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
     ),
 )
 
+# Warnings that every etcd writes when it starts. They are no reason for a failure.
+ROUTINE_WARNINGS = (
+    "simple token is not cryptographically signed",
+    "Running http and grpc server on single port",
+)
+
 _SYSTEMD = re.compile(r"etcd\.service: |(Starting|Started|Stopping|Stopped|Failed to start) etcd\.service")
 _STACK = re.compile(r"\s|goroutine \d+ \[|created by |[\w./]+[\w.*()/]*\(.*\)$")
+_LINE_LIMIT = 500
+
+
+def explain_starts(starts: Sequence[Sequence[str]]) -> tuple[list[str], str]:
+    """Return why a member does not stay up, as lines to show, and a hint. Both are empty if the log has no reason.
+
+    `starts` has the lines of each start, the newest last. A start that has just begun has no reason yet, so the newest
+    start that has one counts.
+    """
+    for lines in reversed(starts):
+        if known := explain_log(lines):
+            return [f"{known[0].problem}: {known[1]}"], known[0].hint
+        if failures := telling_lines(lines, levels=_FAILURES):
+            return failures, ""
+    return next(filter(None, map(telling_lines, reversed(starts))), []), ""
 
 
 def explain_log(lines: Sequence[str]) -> tuple[Meaning, str] | None:
@@ -200,25 +221,33 @@ def explain_log(lines: Sequence[str]) -> tuple[Meaning, str] | None:
     return None
 
 
-def telling_lines(lines: Sequence[str], count: int = 3) -> list[str]:
-    """Return the last lines that are neither routine reports nor stack traces, each once."""
-    kept = [_plain_message(line) for line in lines if not _is_uninformative(line)]
+# The levels of etcd's log. A line without a level is of systemd, of a script, or of a panic.
+_FAILURES = ("error", "dpanic", "panic", "fatal", "")
+_WARNINGS = ("warn", *_FAILURES)
+
+
+def telling_lines(lines: Sequence[str], count: int = 3, levels: Sequence[str] = _WARNINGS) -> list[str]:
+    """Return the last lines of these levels that are neither routine reports nor stack traces, each once."""
+    kept = [_plain_message(line) for line in lines if _level(line) in levels and not _is_uninformative(line)]
     return list(dict.fromkeys(reversed(kept)))[:count][::-1]
 
 
 def _is_uninformative(line: str) -> bool:
-    """Return True for etcd's info messages, systemd's messages of starts and stops, and the stack of a panic."""
-    entry = _entry(line)
-    if entry:
-        return entry.get("level") in ("info", "debug")
+    """Return True for warnings of every start, systemd's messages of starts and stops, and the stack of a panic."""
+    if _entry(line):
+        return any(text in line for text in ROUTINE_WARNINGS)
     return not line.strip() or _SYSTEMD.match(line) is not None or _STACK.match(line) is not None
+
+
+def _level(line: str) -> str:
+    return str(_entry(line).get("level", ""))
 
 
 def _plain_message(line: str) -> str:
     """Return the message and the error of a log line, without the JSON around them."""
     entry = _entry(line)
     parts = (str(entry[key]) for key in ("msg", "error") if entry.get(key))
-    return " ".join(parts) if entry else line.strip()
+    return (" ".join(parts) if entry else line.strip())[:_LINE_LIMIT]
 
 
 def _entry(line: str) -> dict[str, object]:

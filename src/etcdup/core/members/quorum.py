@@ -4,7 +4,7 @@ Only healthy members count. etcd counts a dead member that started once as start
 """
 
 from etcdup.core.members.member_list import member_list, name_of
-from etcdup.core.observed.model import HostSeen, MemberSeen, Observed
+from etcdup.core.observed.model import HostSeen, MemberSeen, MemberSilent, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.steps import StartMember
 from etcdup.core.spec.model import Spec
@@ -106,11 +106,16 @@ def refuse_start(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ..
     return ()
 
 
-def start_step(name: str, rules: tuple[int, ...] = (68,)) -> StartMember:
+def start_step(name: str, observed: Observed, rules: tuple[int, ...] = (68,)) -> StartMember:
     """Return the step that starts a stopped member whose data is on the host."""
-    return StartMember(
-        host=name, reason="etcd does not run, and the member's data is on the host", rules=rules
-    )
+    reason, silent = "etcd does not run, and the member's data is on the host", observed.members[name]
+    if (
+        (host := observed.reachable().get(name))
+        and host.unit.is_coming_up
+        and isinstance(silent, MemberSilent)
+    ):
+        reason = silent.why
+    return StartMember(host=name, reason=reason, rules=rules)
 
 
 def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:

@@ -75,6 +75,9 @@ class UnitSeen:
 
     `environment` has the ETCD_* and ETCDUP_* variables of the running process. They are the settings in use, even if
     the files on disk have changed since. `exe` is the binary of the process.
+
+    `queued` says that a start of the unit waits in systemd's queue for the units `waits_for` (rule 115). `invocation`
+    identifies the last start. `restarts` counts the starts that systemd made by itself since the unit was started.
     """
 
     load: str = "not-found"
@@ -86,6 +89,9 @@ class UnitSeen:
     needs_reload: bool = False
     exe: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    invocation: str = ""
+    queued: bool = False
+    waits_for: tuple[str, ...] = ()
 
     @property
     def is_running(self) -> bool:
@@ -97,6 +103,25 @@ class UnitSeen:
     def is_starting(self) -> bool:
         """Return True if systemd runs ExecStartPre or starts etcd. The delay before a restart does not count."""
         return self.active == "activating" and self.sub in ("start-pre", "start")
+
+    @property
+    def is_retrying(self) -> bool:
+        """Return True if etcd has exited, and systemd will start it again after a delay.
+
+        The states of that delay are `auto-restart` and, from systemd 254 on, others that contain this word.
+        """
+        return "auto-restart" in self.sub
+
+    @property
+    def is_coming_up(self) -> bool:
+        """Return True if systemd starts etcd or will start it by itself, and etcd is not ready yet."""
+        return self.queued or self.is_retrying or self.active == "activating"
+
+    @property
+    def has_failed(self) -> bool:
+        """Return True if etcd has exited with an error since it was started, and has not become ready after that."""
+        again = self.active == "activating" and self.restarts > 0
+        return not self.queued and (self.is_retrying or self.active == "failed" or again)
 
     @property
     def running_version(self) -> str:

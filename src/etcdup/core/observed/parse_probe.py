@@ -11,6 +11,8 @@ from etcdup.core.spec.layout import Layout
 # The name of a change of the PKI. A host may have written anything else into the file.
 _CHANGE = re.compile(r"[0-9a-f]{16}")
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
+START_JOBS = ("start", "restart", "reload-or-start")
+UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,100}")
 
 # A cluster has up to seven members, and up to eight while it changes.
 MAX_ENDPOINTS = 16
@@ -139,7 +141,33 @@ def _unit(sections: Sections) -> UnitSeen:
         needs_reload=shown.get("NeedDaemonReload") == "yes",
         exe=process[1] if len(process) > 1 else "",
         environment=_environment(process[2:]),
+        invocation=shown.get("InvocationID", ""),
+        queued=_is_start_queued(sections),
+        waits_for=_waits_for(sections),
     )
+
+
+def _is_start_queued(sections: Sections) -> bool:
+    """Return whether a start of the unit waits in systemd's queue. A start that runs is not in the queue."""
+    return any(
+        unit == "etcd.service" and kind in START_JOBS and state == "waiting"
+        for unit, kind, state in _jobs(sections)
+    )
+
+
+def _waits_for(sections: Sections) -> tuple[str, ...]:
+    """Return the first units that the start waits for: those of `After=` that have a job themselves."""
+    if not _is_start_queued(sections):
+        return ()
+    after = _environment(sections.get("after", [])).get("After", "").split()
+    busy = {unit for unit, _, _ in _jobs(sections)}
+    return tuple(unit for unit in after if unit in busy and UNIT_NAME.fullmatch(unit))[:3]
+
+
+def _jobs(sections: Sections) -> list[tuple[str, str, str]]:
+    """Return unit, kind and state of each job of `systemctl list-jobs`."""
+    lines = (line.split() for line in sections.get("jobs", []))
+    return [(words[1], words[2], words[3]) for words in lines if len(words) == 4]
 
 
 def _process_as_unit(sections: Sections, layout: Layout) -> UnitSeen:

@@ -39,8 +39,14 @@ if [ "$supervisor" = systemd ]; then
   [ -d /run/systemd/system ] && echo 1 || echo 0
   say unit
   shown=$(systemctl show etcd.service --property=LoadState,ActiveState,SubState,UnitFileState \
-    --property=MainPID,NRestarts,NeedDaemonReload 2>/dev/null)
+    --property=MainPID,NRestarts,NeedDaemonReload,InvocationID,Job 2>/dev/null)
   printf '%s\n' "$shown"
+  case $shown in *Job=[1-9]*)
+    say jobs
+    systemctl list-jobs --no-legend --plain --full 2>/dev/null
+    say after
+    systemctl show etcd.service --property=After 2>/dev/null ;;
+  esac
   case $shown in *MainPID=*) pid=${shown##*MainPID=}; pid=${pid%%[!0-9]*} ;; esac
   say units
   # Only hosts without a marker are searched for other etcd units. A host with a marker was searched before it got one.

@@ -50,6 +50,8 @@ def _unhealthy_notes(observed: Observed) -> Iterator[str]:
         host = observed.reachable().get(name)
         if isinstance(seen, MemberSilent) and host is not None and host.unit.is_running:
             yield f"{name} runs but does not answer: {seen.why}"
+        elif isinstance(seen, MemberSilent) and host is not None and host.unit.is_starting:
+            yield f"{name}: {seen.why}"
         if isinstance(seen, MemberSeen):
             yield from (f"{name} reports {error}" for error in seen.errors)
 

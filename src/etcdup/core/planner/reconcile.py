@@ -5,7 +5,7 @@ members with a new address get it. Then new members join and old members leave, 
 come last, when all members are healthy.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from etcdup.core.certs.connected_clients import drop_order, move_clients_steps
@@ -15,6 +15,8 @@ from etcdup.core.host.drift import (
     host_steps,
     leaf_steps,
     preparation_steps,
+    settings_steps,
+    switch_steps,
     with_files_written,
 )
 from etcdup.core.host.files import desired_files
@@ -29,7 +31,7 @@ from etcdup.core.members.rolling_restart import restarts_due, rolling_restart_st
 from etcdup.core.members.space import can_disarm_now, disarm_steps, refuse_smaller_quota
 from etcdup.core.members.superseded import refuse_mixed_clusters
 from etcdup.core.members.unproved import prove_steps
-from etcdup.core.observed.model import Observed
+from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
 from etcdup.core.observed.state import is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import EnableFence
@@ -43,14 +45,18 @@ from etcdup.core.plan.steps import (
 from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.planner.notes import notes
 from etcdup.core.spec.layout import layout_of
-from etcdup.core.spec.model import Spec
+from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.versions.upgrade_paths import VersionHop
 from etcdup.core.versions.version_steps import (
+    DataCheck,
     cancel_downgrade_steps,
+    data_checks,
     refuse_start_hop,
     restarts_for_hop,
+    spec_of_start,
     version_change_steps,
     version_path,
+    with_started_hosts,
 )
 
 # The variable of a process that has its own peer URL.
@@ -63,7 +69,7 @@ def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal
     observed = replace(observed, pki=pki_without_due(observed.pki, issuing))
     change = membership_change(spec, observed)
     path = version_path(spec, observed)
-    stopped = _stopped_hosts(spec, observed, change)
+    stopped = _stopped_hosts(spec, observed, token, change, path)
     plan_notes = notes(spec, observed, change, () if isinstance(path, Refused) else path)
     if reasons := _refuse_reconcile(spec, observed, change, path, stopped):
         return Refusal(spec.name, reasons, plan_notes)
@@ -125,7 +131,7 @@ def _refuse_reconcile(
     observed: Observed,
     change: MembershipChange,
     path: tuple[VersionHop, ...] | Refused,
-    stopped: Sequence[str],
+    stopped: Mapping[str, Spec],
 ) -> tuple[Refused, ...]:
     if split := refuse_mixed_clusters(observed):
         return split
@@ -142,7 +148,9 @@ def _refuse_version_change(
     if not path or not path[0].changes_minor:
         return ()
     reasons = list(refuse_start_hop(spec, path[0], observed))
-    if change.removals or change.turns or change.moves:
+    # If all members that answer run the version of the hop, only stopped members change, before the member list does.
+    done = all(seen.version.series == path[0].target.series for seen in observed.answering().values())
+    if (change.removals or change.turns or change.moves) and not done:
         reasons.append(
             Refused(
                 "cluster.yaml changes the minor version and the members at the same time",
@@ -159,32 +167,38 @@ def _steps(
     token: str,
     change: MembershipChange,
     path: tuple[VersionHop, ...],
-    stopped: Sequence[str],
+    stopped: Mapping[str, Spec],
 ) -> list[Step]:
     minor = bool(path) and path[0].changes_minor
     first = spec.at(path[0].target) if path else spec
-    due = restarts_for_hop(first, observed, token) if minor else restarts_due(spec, observed, token)
+    started = with_started_hosts(stopped, observed, token)
+    checks = data_checks(path[0], _crossing(stopped, first), observed) if path else []
+    due = restarts_for_hop(first, started, token) if minor else restarts_due(spec, observed, token)
     # A member that this plan adds starts with the new settings. A learner that runs already keeps its old settings
     # after its promotion, so it needs a restart.
     added = {step.host for step in change.turns if isinstance(step, AddLearner)}
     due = {name: why for name, why in due.items() if name not in added}
-    moving = {name: due.pop(name) for name in _moving_hosts(spec, observed, change, due)}
+    moving = {name: due.pop(name) for name in _moving_hosts(spec, started, change, due)}
     moved_late = {step.host: due.pop(step.host) for step in change.late_moves if step.host in due}
     unsealed = _unsealed_hosts(spec, observed, change)
     return [
         *record_endpoints_steps(spec, observed),
         *_preparation_steps(
-            first, observed, token, late={*due, *moving, *moved_late}, with_binaries=not minor
+            first,
+            observed,
+            token,
+            late={*due, *moving, *moved_late, *(step.host for step in checks)},
+            with_binaries=not minor,
         ),
         *([seal_step(unsealed)] if unsealed else []),
         *change.removals,
-        *map(start_step, stopped),
+        *_start_steps(first, observed, token, stopped, checks),
         *_move_steps(first, observed, token, change, moving),
         *change.turns,
         *change.late_moves,
         *rolling_restart_steps(first, observed, token, moved_late),
         *(
-            version_change_steps(spec, path, observed, token)
+            version_change_steps(spec, path, started, token)
             if minor
             else rolling_restart_steps(
                 spec,
@@ -266,6 +280,34 @@ def _preparation_steps(
     return steps
 
 
+def _crossing(stopped: Mapping[str, Spec], first: Spec) -> list[str]:
+    """Return the stopped members that are started with the version of the first hop."""
+    return [name for name, spec in stopped.items() if spec.version == first.version]
+
+
+def _start_steps(
+    first: Spec,
+    observed: Observed,
+    token: str,
+    stopped: Mapping[str, Spec],
+    checks: Sequence[DataCheck],
+) -> list[Step]:
+    """Return the steps that start stopped members. Most have their files and their binary from the preparation.
+
+    Where the data must be checked before the new version reads it, the files and the binary follow the check. A member
+    that is started with its old version gets the files for that version.
+    """
+    steps: list[Step] = []
+    for name, spec in stopped.items():
+        host, seen = spec.host(name), observed.reachable()[name]
+        check = [each for each in checks if each.host == name]
+        if check or spec.version != first.version:
+            steps += [*(binaries_steps(spec, host, seen, observed) if check else []), *check]
+            steps += [*settings_steps(spec, host, seen, token, observed.pki), *switch_steps(spec, host, seen)]
+        steps.append(start_step(name, observed))
+    return steps
+
+
 def _unsealed_hosts(spec: Spec, observed: Observed, change: MembershipChange) -> tuple[str, ...]:
     """Return the voters whose hosts have no `formed` marker, or still have the settings of a first start.
 
@@ -283,9 +325,30 @@ def _unsealed_hosts(spec: Spec, observed: Observed, change: MembershipChange) ->
     )
 
 
-def _stopped_hosts(spec: Spec, observed: Observed, change: MembershipChange) -> list[str]:
-    return [
-        host.name
-        for host in spec.hosts
-        if host.name not in change.joining and is_stopped(observed, host.name)
-    ]
+def _stopped_hosts(
+    spec: Spec,
+    observed: Observed,
+    token: str,
+    change: MembershipChange,
+    path: tuple[VersionHop, ...] | Refused,
+) -> dict[str, Spec]:
+    """Return the hosts whose member must be started, each with the Spec that it is started with.
+
+    The member is stopped, or systemd starts it with old files.
+    """
+    hops = path if isinstance(path, tuple) else ()
+    found = {}
+    for host in spec.hosts:
+        seen = observed.reachable().get(host.name)
+        if seen is None or host.name in change.joining:
+            continue
+        own = spec_of_start(spec, hops, seen, observed)
+        if is_stopped(observed, host.name) or _starts_with_old_files(own, host, seen, token, observed.pki):
+            found[host.name] = own
+    return found
+
+
+def _starts_with_old_files(spec: Spec, host: HostSpec, seen: HostSeen, token: str, pki: PkiSeen) -> bool:
+    if seen.unit.is_running or not seen.unit.is_starting:
+        return False
+    return bool(settings_steps(spec, host, seen, token, pki) or switch_steps(spec, host, seen))

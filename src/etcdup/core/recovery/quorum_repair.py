@@ -68,7 +68,7 @@ def plan_quorum_repair(
         free_space_step(seen, spaces[name]) for name, seen in quorum.items() if _can_free(name, seen, spaces)
     ]
     starting = [
-        start_step(name)
+        start_step(name, observed)
         for name, seen in quorum.items()
         if is_stopped(observed, name) and can_free_enough(seen, spaces.get(name))
     ]

@@ -3,6 +3,7 @@
 The supported hops are data, in upgrade_paths.py.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,7 +11,9 @@ from etcdup.core.host.content import TextContent
 from etcdup.core.host.drift import binaries_steps, restart_reasons
 from etcdup.core.host.files import desired_files, desired_settings
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
-from etcdup.core.members.quorum import unhealthy
+from etcdup.core.members.member_list import entry_of, member_list
+from etcdup.core.members.membership import is_replaced
+from etcdup.core.members.quorum import healthy, unhealthy
 from etcdup.core.members.rolling_restart import rolling_restart_steps
 from etcdup.core.observed.model import FileSeen, HostSeen, MemberSeen, Observed
 from etcdup.core.plan.plan import Refused
@@ -34,6 +37,8 @@ from etcdup.core.versions.upgrade_paths import (
     version_hops,
 )
 
+DataCheck = CheckV2Store | EnsureRaftSnapshot
+
 # An apply that resumes an interrupted one uses its snapshot. An older snapshot misses too many writes.
 FRESH_SNAPSHOT = timedelta(minutes=10)
 
@@ -43,7 +48,20 @@ def version_path(spec: Spec, observed: Observed) -> tuple[VersionHop, ...] | Ref
     versions = running_versions(spec, observed)
     if not versions:
         return ()
-    return version_hops(versions, spec.version, one_version_only=spec.install.source in ("path", "package"))
+    hops = version_hops(versions, spec.version, one_version_only=spec.install.source in ("path", "package"))
+    if isinstance(hops, tuple) and hops and hops[0].changes_minor and _has_failed_hop(hops[0], observed):
+        return (replace(hops[0], kind="return"), *hops[1:])
+    return hops
+
+
+def _has_failed_hop(hop: VersionHop, observed: Observed) -> bool:
+    """Return whether no member answers, and every member fails on its version and had the version of the hop before.
+
+    Then the members go back. If the data has the format of another minor, etcd refuses to start and does not change it.
+    """
+    members = [seen for seen in observed.reachable().values() if seen.has_member]
+    had = [seen.unit.has_failed and str(hop.target) in seen.versions for seen in members]
+    return not observed.answering() and bool(had) and all(had)
 
 
 def versions_ahead(spec: Spec, observed: Observed) -> tuple[Version, ...]:
@@ -54,21 +72,61 @@ def versions_ahead(spec: Spec, observed: Observed) -> tuple[Version, ...]:
 
 
 def running_versions(spec: Spec, observed: Observed) -> frozenset[Version]:
-    """Return the versions that the members report; for a stopped member, the version of its next start."""
+    """Return the versions that the members report; for a stopped member, the version of its next start.
+
+    A member that is being replaced is not started again, so its version does not count.
+    """
     found = {seen.version for seen in observed.answering().values()}
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
-        if seen is not None and seen.has_member and host.name not in observed.answering():
+        entry = entry_of(spec, host, member_list(observed))
+        if seen is None or host.name in observed.answering() or is_replaced(seen, entry):
+            continue
+        if seen.has_member:
             found |= _parsed(seen.current)
     return frozenset(found)
+
+
+def spec_of_start(spec: Spec, path: tuple[VersionHop, ...], seen: HostSeen, observed: Observed) -> Spec:
+    """Return the Spec with the version that a stopped member is started with: that of the first hop.
+
+    Before a hop has begun, the members must be healthy on the version that they have.
+    """
+    if path and path[0].changes_minor and not is_begun(spec, path[0], observed):
+        return spec.at(next(iter(_parsed(seen.current)), path[0].target))
+    return spec.at(path[0].target) if path else spec
+
+
+def is_begun(spec: Spec, hop: VersionHop, observed: Observed) -> bool:
+    """Return whether a member has made the hop, or fails on it."""
+    versions = running_versions(spec, observed)
+    return hop.kind == "return" or any(version.series == hop.target.series for version in versions)
+
+
+def with_started_hosts(specs: Mapping[str, Spec], observed: Observed, token: str) -> Observed:
+    """Return the observation as it will be when each of these hosts has the files and the binary of its Spec."""
+    hosts = dict(observed.hosts)
+    for name, spec in specs.items():
+        hosts[name] = _host_after(spec, spec.host(name), observed.reachable()[name], observed, token)
+    return replace(observed, hosts=hosts)
+
+
+def version_before(name: str, observed: Observed) -> str:
+    """Return the version that a member with a new version can go back to: the other one that healthy members run.
+
+    Return an empty text if they do not run exactly one other version.
+    """
+    seen = observed.reachable().get(name)
+    others = {str(each.version) for other, each in healthy(observed).items() if other != name}
+    others -= {seen.current if seen else ""}
+    return others.pop() if len(others) == 1 else ""
 
 
 def refuse_start_hop(spec: Spec, hop: VersionHop, observed: Observed) -> tuple[Refused, ...]:
     """Return the reasons against a hop. All members must be healthy before the first one makes it (rule 43)."""
     versions = running_versions(spec, observed)
     reasons = list(refuse_hop(hop, versions, users=bool(observed.auth)))
-    begun = any(version.series == hop.target.series for version in versions)
-    if not begun and (ill := unhealthy(observed)):
+    if not is_begun(spec, hop, observed) and (ill := unhealthy(observed)):
         reasons.append(
             Refused(
                 f"the minor version cannot be changed now, because {', '.join(ill)} is not healthy",
@@ -110,16 +168,23 @@ def restarts_for_hop(spec: Spec, observed: Observed, token: str) -> dict[str, tu
 
 def _hop_steps(spec: Spec, hop: VersionHop, observed: Observed, token: str) -> list[Step]:
     due = restarts_for_hop(spec, observed, token)
-    old = sorted(name for name in due if _next_series(name, observed) == hop.source)
     steps = [*_hop_binaries_steps(spec, observed), *_snapshot_steps(spec, hop, observed)]
+    steps += data_checks(hop, sorted(due), observed)
+    steps += _downgrade_steps(hop, observed)
+    return [*steps, *rolling_restart_steps(spec, observed, token, due, one_way=hop.has_no_return)]
+
+
+def data_checks(hop: VersionHop, names: Iterable[str], observed: Observed) -> list[DataCheck]:
+    """Return the checks of those members whose data the new minor reads for the first time in this hop."""
+    old = [name for name in names if _next_series(name, observed) == hop.source]
+    steps: list[DataCheck] = []
     if hop.checks_v2store:
         reason = "etcd 3.6 cannot read data of the v2 API"
         steps += [CheckV2Store(host=name, reason=reason, rules=(44,)) for name in old]
     if hop.needs_raft_snapshot:
         reason = f"etcd {_minor(hop)} cannot read again what etcd 3.5 and older wrote to the log"
         steps += [EnsureRaftSnapshot(host=name, reason=reason, rules=(111,)) for name in old]
-    steps += _downgrade_steps(hop, observed)
-    return [*steps, *rolling_restart_steps(spec, observed, token, due, one_way=hop.has_no_return)]
+    return steps
 
 
 def _hop_binaries_steps(spec: Spec, observed: Observed) -> list[Step]:
@@ -189,10 +254,10 @@ def _minor(hop: VersionHop) -> str:
 
 def _next_series(name: str, observed: Observed) -> tuple[int, int] | None:
     """Return the minor that the member runs; for a member that does not answer, the minor of its next start."""
-    seen = observed.members[name]
+    seen, host = observed.members[name], observed.reachable().get(name)
     if isinstance(seen, MemberSeen):
         return seen.version.series
-    return next((version.series for version in _parsed(observed.reachable()[name].current)), None)
+    return next((version.series for version in _parsed(host.current if host else "")), None)
 
 
 def _parsed(version: str) -> set[Version]:

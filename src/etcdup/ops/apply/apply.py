@@ -35,7 +35,7 @@ from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe, observe_members
 from etcdup.ops.world.perform import Performer, Reporter
 from etcdup.ops.world.refusal import Planner, raise_refusal
-from etcdup.ops.world.wait import explain_failure
+from etcdup.ops.world.wait import MEMBER_TIMEOUT_S, all_answer, explain_failure, wait_for_condition
 from etcdup.ops.world.world import World
 
 # Members retry a failed connection ten times a second. The rest of the time is for slow hosts.
@@ -79,7 +79,7 @@ async def apply(
     performer = Performer(world, reporter, journal)
     try:
         observed = await _carry_out(performer, plan, planner, confirm)
-        return await finish(world, await _wait_until_answering(world, observed))
+        return await finish(world, await _wait_until_answering(performer, observed))
     except EtcdupError as error:
         raise _as_partly_applied(performer, error) from error
 
@@ -110,10 +110,15 @@ async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm
     world = performer.world
     done: dict[tuple[str, ...], Step] = {}
     heard: set[str] = set()
+    awaited: set[str] = set()
     repaired = False
     while True:
         observed = await wait_for_rejected_clients(performer, await observe(world), heard)
         fresh = planner(observed)
+        if names := _members_started_by_systemd(plan, fresh, observed) - awaited:
+            awaited |= names
+            await _wait_for_members(performer, observed, tuple(sorted(names)))
+            continue
         if repaired and _needs_members(fresh):
             repaired = False
             await _wait_until_followed(world, observed)
@@ -121,7 +126,7 @@ async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm
         try:
             phase = next_phase(plan, done, fresh)
         except OutcomeNotObserved as unseen:
-            raise await _explain_not_observed(world, unseen) from None
+            raise await _explain_not_observed(world, unseen, observed) from None
         if not phase:
             return observed
         _check_guards(world, phase, observed)
@@ -153,19 +158,54 @@ async def _wait_until_followed(world: World, observed: Observed) -> None:
     await wait_until(world.clock, is_followed, ANSWER_S)
 
 
-async def _explain_not_observed(world: World, unseen: OutcomeNotObserved) -> EtcdupError:
+def _members_started_by_systemd(plan: Plan, fresh: Plan | Refusal, observed: Observed) -> set[str]:
+    """Return the members of the confirmed plan that need no step any more, because systemd is starting them.
+
+    systemd starts a failed member again by itself, and that start has the new files. Until the member answers, it is
+    not healthy, and the guards refuse the steps of the other members. Without a quorum no member can become healthy.
+    """
+    if not healthy(observed):
+        return set()
+    left = () if isinstance(fresh, Refusal) else fresh.steps
+    names = _hosts_of(plan.steps) - _hosts_of(left)
+    return {name for name in names & observed.reachable().keys() if _is_coming_up(observed, name)}
+
+
+def _hosts_of(steps: Sequence[Step]) -> set[str]:
+    return {step.host for step in steps if isinstance(step, HostStep)}
+
+
+def _is_coming_up(observed: Observed, name: str) -> bool:
+    silent = isinstance(observed.members[name], MemberSilent)
+    return silent and observed.reachable()[name].unit.is_coming_up
+
+
+async def _wait_for_members(performer: Performer, observed: Observed, names: tuple[str, ...]) -> None:
+    await wait_for_condition(
+        performer.world, observed, all_answer(names), MEMBER_TIMEOUT_S, names,
+        reporter=performer.reporter, doing="waiting until it responds",
+    )  # fmt: skip
+
+
+async def _explain_not_observed(world: World, unseen: OutcomeNotObserved, observed: Observed) -> EtcdupError:
     """Explain, from its log, why a member that was started is down again."""
     step = unseen.step
     if not isinstance(step, BRING_UP):
         return unseen
-    return await explain_failure(world, (step.host,), f"etcd on {step.host} does not stay up")
+    return await explain_failure(world, observed, (step.host,), f"etcd on {step.host} does not stay up")
 
 
-async def _wait_until_answering(world: World, observed: Observed) -> Observed:
-    """Wait until every running etcd answers, and return the new observation. Return after ANSWER_S in any case.
+async def _wait_until_answering(performer: Performer, observed: Observed) -> Observed:
+    """Wait until every etcd that runs or is starting answers, and return the new observation.
 
-    After certificates of a running member were replaced, the members retry the connections that had failed before.
+    A member that this run may have changed gets the time of a start. For other members, return after ANSWER_S in any
+    case: after certificates of a running member were replaced, the members retry the connections that had failed.
     """
+    world = performer.world
+    starting = tuple(name for name in sorted(observed.reachable()) if _is_coming_up(observed, name))
+    if performer.changed and starting:
+        await _wait_for_members(performer, observed, starting)
+        observed = await observe(world)
     if not _is_any_silent(observed):
         return observed
 
@@ -194,7 +234,9 @@ def _as_partly_applied(performer: Performer, error: EtcdupError) -> EtcdupError:
         return lost
     if performer.changed == 0 or isinstance(error, PartlyApplied):
         return error
-    return PartlyApplied(error.message, detail=error.detail, hint=error.hint)
+    partly = PartlyApplied(error.message, detail=error.detail, hint=error.hint)
+    partly.resumes = error.resumes
+    return partly
 
 
 def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | Refusal) -> tuple[Step, ...]:

@@ -15,19 +15,16 @@ from etcdup.core.plan.steps import FormCluster, MoveClients, RecordEndpoints, Re
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import EtcdupError
 from etcdup.ops.members.proof import forget_previous, prove_served_files, with_previous_files
-from etcdup.ops.polling import wait_until
 from etcdup.ops.versions.version_steps import prepare_restart, verify_restart
 from etcdup.ops.world.connected_clients import wait_for_moved_clients
 from etcdup.ops.world.health import prove_voters
-from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
-from etcdup.ops.world.wait import all_proved, one_proved, wait_for_condition
+from etcdup.ops.world.wait import MEMBER_TIMEOUT_S, Condition, all_proved, one_proved, wait_for_condition
 from etcdup.ops.world.world import World
 
 # A cold start takes 0.3 to 3.6 s (rule 3). The rest of the time is for slow disks and networks.
 FORM_TIMEOUT_S = 60.0
-RESTART_TIMEOUT_S = 120.0
-START_TIMEOUT_S = 5.0
+START_TIMEOUT_S = 30.0
 # The first member starts before the others: members that start at the same instant wait for each other (rule 2). The
 # settings of the others are written during this time too. They start about 0.12 s after the first one.
 HEAD_START_S = 0.06
@@ -41,13 +38,10 @@ async def form(performer: Performer, step: FormCluster, observed: Observed) -> N
         if idle[1:] and len(idle) == len(step.hosts):
             await performer.world.clock.sleep(HEAD_START_S)
         await asyncio.gather(*(_start_first_time(performer, name, step.token) for name in idle[1:]))
-    for name in step.hosts:
-        performer.reporter.doing(name, "waiting for the cluster to form")
     await wait_for_condition(
-        performer.world, observed, all_proved(performer.world), FORM_TIMEOUT_S, step.hosts
-    )
-    for name in step.hosts:
-        performer.reporter.doing(name, "")
+        performer.world, observed, all_proved(performer.world), FORM_TIMEOUT_S, step.hosts,
+        reporter=performer.reporter, doing="waiting for the cluster to form",
+    )  # fmt: skip
 
 
 async def seal(performer: Performer, hosts: tuple[str, ...], observed: Observed, token: str) -> None:
@@ -88,12 +82,12 @@ async def start(performer: Performer, name: str, observed: Observed) -> None:
     world = performer.world
     await start_unit(performer, name)
     if not healthy(observed):
-        await _wait_until_started(world, name)
+        await wait_for_condition(
+            world, observed, _is_started(name), START_TIMEOUT_S, (name,),
+            reporter=performer.reporter, doing="starting etcd", interval_s=0.0,
+        )  # fmt: skip
         return
-    try:
-        await wait_for_condition(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
-    except EtcdupError as failure:
-        raise await with_previous_files(performer, name, failure) from failure
+    await _wait_until_healthy(performer, name, observed)
     if observed.reachable()[name].is_unproved:
         await forget_previous(performer, name)
 
@@ -131,11 +125,7 @@ async def _stop_and_start(
         await _prove_others(world, observed, name)
         await move_leader(performer, name, observed)
     await performer.perform(world.hosts[name], commands, step.kind)
-    performer.reporter.doing(name, "waiting until it is healthy")
-    try:
-        await wait_for_condition(world, observed, one_proved(world, name), RESTART_TIMEOUT_S, (name,))
-    except EtcdupError as failure:
-        raise await with_previous_files(performer, name, failure) from failure
+    await _wait_until_healthy(performer, name, observed)
 
 
 async def _run_new_binary(performer: Performer, step: RestartMember, observed: Observed) -> None:
@@ -147,13 +137,25 @@ async def _run_new_binary(performer: Performer, step: RestartMember, observed: O
     await performer.perform(performer.world.hosts[step.host], [command], step.kind)
 
 
-async def _wait_until_started(world: World, name: str) -> None:
-    """Wait until the unit is not stopped any more. The start command returns before systemd starts the unit."""
+async def _wait_until_healthy(performer: Performer, name: str, observed: Observed) -> None:
+    """Wait until a member that was just started is healthy. Otherwise put its previous files back, if there are any."""
+    world = performer.world
+    try:
+        await wait_for_condition(
+            world, observed, one_proved(world, name), MEMBER_TIMEOUT_S, (name,),
+            reporter=performer.reporter, doing="waiting until it is healthy",
+        )  # fmt: skip
+    except EtcdupError as failure:
+        raise await with_previous_files(performer, name, failure) from failure
 
-    async def is_started() -> bool:
-        return not is_stopped(await observe(world), name)
 
-    await wait_until(world.clock, is_started, START_TIMEOUT_S)
+def _is_started(name: str) -> Condition:
+    """Return a condition: the unit is not stopped any more. The start command returns before systemd starts it."""
+
+    async def reached(observed: Observed) -> str:
+        return f"{name}: etcd does not run" if is_stopped(observed, name) else ""
+
+    return reached
 
 
 def _runs_for(observed: Observed, name: str, token: str) -> bool:

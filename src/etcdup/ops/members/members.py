@@ -23,7 +23,7 @@ from etcdup.ops.members.lifecycle import move_leader, start_unit
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
-from etcdup.ops.world.wait import Condition, one_proved, wait_for_condition
+from etcdup.ops.world.wait import Condition, all_answer, one_proved, wait_for_condition
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import EtcdClient
 from etcdup.remote.etcd.errors import EtcdRpcError, EtcdTimeout
@@ -68,17 +68,20 @@ async def join(performer: Performer, step: JoinMember, observed: Observed) -> No
             actions = join_commands(world.spec, world.spec.host(name), members)
             await performer.perform(world.hosts[name], actions, step.kind)
         await start_unit(performer, name)
-    performer.reporter.doing(name, "waiting until it responds")
-    await wait_for_condition(world, observed, _answers(name), JOIN_TIMEOUT_S, (name,))
-    performer.reporter.doing(name, "")
+    await wait_for_condition(
+        world, observed, all_answer([name]), JOIN_TIMEOUT_S, (name,),
+        reporter=performer.reporter, doing="waiting until it responds",
+    )  # fmt: skip
 
 
 async def promote(performer: Performer, step: PromoteMember, observed: Observed) -> None:
     """Promote the learner as soon as it is in sync, prove it, and set the marker of its host to `formed`."""
     name = step.host
     world = performer.world
-    performer.reporter.doing(name, "copying the leader's data")
-    await wait_for_condition(world, observed, _in_sync(name), SYNC_TIMEOUT_S, (name,))
+    await wait_for_condition(
+        world, observed, _in_sync(name), SYNC_TIMEOUT_S, (name,),
+        reporter=performer.reporter, doing="copying the leader's data",
+    )  # fmt: skip
     fresh = await observe(world)
     entry = _entry(world, name, fresh)
     if entry is not None and entry.is_learner:
@@ -87,8 +90,10 @@ async def promote(performer: Performer, step: PromoteMember, observed: Observed)
             performer, step, "promoting the learner",
             lambda: client.promote(entry.member_id, timeout_s=REQUEST_TIMEOUT_S),
         )  # fmt: skip
-    performer.reporter.doing(name, "waiting until it is healthy")
-    await wait_for_condition(world, fresh, one_proved(world, name), JOIN_TIMEOUT_S, (name,))
+    await wait_for_condition(
+        world, fresh, one_proved(world, name), JOIN_TIMEOUT_S, (name,),
+        reporter=performer.reporter, doing="waiting until it is healthy",
+    )  # fmt: skip
     marker = fresh.reachable()[name].marker
     assert marker is not None, "a host has a marker before a member joins on it"
     await performer.perform(
@@ -178,16 +183,6 @@ async def _request(
             raise refusals[-1]
     finally:
         performer.reporter.doing(step.host, "")
-
-
-def _answers(name: str) -> Condition:
-    async def reached(observed: Observed) -> str:
-        seen = observed.members[name]
-        if not isinstance(seen, MemberSeen):
-            return f"{name}: {seen.why}"
-        return "" if seen.leader_id else f"{name} has no leader yet"
-
-    return reached
 
 
 def _in_sync(name: str) -> Condition:

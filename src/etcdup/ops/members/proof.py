@@ -84,12 +84,15 @@ async def prove_served_files(performer: Performer, host: HostSpec, before: list[
 async def with_previous_files(performer: Performer, name: str, failure: EtcdupError) -> EtcdupError:
     """Return the error, after the member is started with its previous files.
 
-    Nothing is put back if no files are kept, if the member is healthy by now, or if its version was changed.
+    Nothing is put back if no files are kept, if systemd has not started etcd with the new ones, if the member is
+    healthy by now, or if its version was changed.
     """
     world = performer.world
     fresh = await observe(world)
     seen = fresh.reachable().get(name)
-    if seen is None or not seen.is_unproved or name in healthy(fresh) or not await _put_back(performer, name):
+    if seen is None or not seen.is_unproved or seen.unit.queued or name in healthy(fresh):
+        return failure
+    if not await _put_back(performer, name):
         return failure
     layout = layout_of(world.spec, world.spec.host(name))
     await performer.perform(world.hosts[name], restart_commands(layout), "RestartMember")

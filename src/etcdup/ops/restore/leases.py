@@ -15,8 +15,9 @@ from etcdup.ops.backups.temporary_etcd import key_files, make_credentials
 from etcdup.ops.members.lifecycle import FORM_TIMEOUT_S, HEAD_START_S
 from etcdup.ops.polling import wait_until
 from etcdup.ops.restore.restore import stop_members
+from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
-from etcdup.ops.world.wait import explain_failure
+from etcdup.ops.world.wait import explain_failure, wait_for_condition
 from etcdup.remote.etcd.client import Credentials, EtcdClient
 from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.host import HostFile
@@ -40,7 +41,7 @@ async def revoke_leases(performer: Performer, step: RevokeLeases, observed: Obse
     await performer.world.clock.sleep(HEAD_START_S)
     await asyncio.gather(*(_start_closed(performer, name, observed, credentials) for name in others))
     async with _closed_clients(performer, step.hosts, credentials) as clients:
-        leader = await _wait_for_leader(performer, clients)
+        leader = await _wait_for_leader(performer, clients, observed)
         await _revoke_all(performer, clients)
     # A leader that stops at the same time as the others waits seven seconds to transfer its leadership.
     await stop_members(performer, set(step.hosts) - {leader}, observed, step.kind)
@@ -79,7 +80,9 @@ async def _closed_clients(
         await asyncio.gather(*(client.close() for client in clients.values()))
 
 
-async def _wait_for_leader(performer: Performer, clients: Mapping[str, EtcdClient]) -> str:
+async def _wait_for_leader(
+    performer: Performer, clients: Mapping[str, EtcdClient], observed: Observed
+) -> str:
     """Wait until every member follows a leader, and return its name. Raises EtcdupError with the logs otherwise."""
     why = dict.fromkeys(clients, "")
     leader = ""
@@ -93,19 +96,14 @@ async def _wait_for_leader(performer: Performer, clients: Mapping[str, EtcdClien
         except EtcdRpcError as error:
             why[name] = error.message.removeprefix(f"{name}: ")
 
-    async def follow() -> bool:
+    async def follow(_: Observed) -> str:
         await asyncio.gather(*(ask(name, client) for name, client in clients.items()))
-        return not any(why.values())
+        return "; ".join(f"{name}: {reason}" for name, reason in why.items() if reason)
 
-    for name in clients:
-        performer.reporter.doing(name, "waiting for the restored member, without clients")
-    if not await wait_until(performer.world.clock, follow, FORM_TIMEOUT_S):
-        late = "; ".join(f"{name}: {reason}" for name, reason in why.items() if reason)
-        raise await explain_failure(
-            performer.world, tuple(clients), f"timeout after {FORM_TIMEOUT_S:.0f} s: {late}"
-        )
-    for name in clients:
-        performer.reporter.doing(name, "")
+    await wait_for_condition(
+        performer.world, observed, follow, FORM_TIMEOUT_S, tuple(clients),
+        reporter=performer.reporter, doing="waiting for the restored member, without clients",
+    )  # fmt: skip
     return leader
 
 
@@ -127,5 +125,6 @@ async def _revoke_all(performer: Performer, clients: Mapping[str, EtcdClient]) -
 
     if not await wait_until(performer.world.clock, is_none_left, APPLY_TIMEOUT_S):
         late = tuple(each for each, count in left.items() if count)
-        raise await explain_failure(performer.world, late, f"{', '.join(late)} still has leases")
+        found = await observe(performer.world)
+        raise await explain_failure(performer.world, found, late, f"{', '.join(late)} still has leases")
     performer.reporter.doing(name, "")

@@ -48,9 +48,10 @@ async def start_restored(performer: Performer, step: StartRestored, observed: Ob
         await _start_restored_member(performer, name)
         await world.clock.sleep(HEAD_START_S)
     await asyncio.gather(*(_start_restored_member(performer, name) for name in idle[1:]))
-    for name in step.hosts:
-        performer.reporter.doing(name, "waiting until the restored cluster is healthy")
-    await wait_for_condition(world, observed, all_proved(world), FORM_TIMEOUT_S, step.hosts)
+    await wait_for_condition(
+        world, observed, all_proved(world), FORM_TIMEOUT_S, step.hosts,
+        reporter=performer.reporter, doing="waiting until the restored cluster is healthy",
+    )  # fmt: skip
     await asyncio.gather(*(_enable_fence(performer, name) for name in step.hosts))
 
 

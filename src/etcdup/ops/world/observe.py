@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from etcdup.core.etcd.log_messages import explain_starts
 from etcdup.core.host.files import desired_files
 from etcdup.core.members.member_list import former_hosts, leaving_host, stray_members
 from etcdup.core.members.quorum import is_electing, starting_members
@@ -27,7 +28,7 @@ from etcdup.errors import EtcdupError, PkiError, RemoteError
 from etcdup.ops.backups.snapshot import find_snapshots
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.connected_clients import observe_clients
-from etcdup.ops.world.world import World
+from etcdup.ops.world.world import World, read_starts
 from etcdup.remote.etcd.errors import EtcdUntrusted
 
 PROBE_TIMEOUT_S = 20.0
@@ -214,15 +215,35 @@ async def _observe_host(
     world: World, host: HostSpec, pki: PkiSeen
 ) -> tuple[HostSeen | Unreachable, MemberSeen | MemberSilent]:
     seen = await _probe(world, host, pki)
-    if isinstance(seen, HostSeen) and not seen.unit.is_running:
-        return seen, MemberSilent(_why_silent(seen.unit))
-    return seen, await _observe_member(world, host.name)
+    if not isinstance(seen, HostSeen):
+        return seen, await _observe_member(world, host.name)
+    if seen.unit.is_running:
+        member = await _observe_member(world, host.name)
+    else:
+        member = MemberSilent(_why_not_running(seen.unit))
+    if isinstance(member, MemberSilent) and seen.unit.has_failed:
+        return seen, await _with_reason(world, host.name, seen.unit, member)
+    return seen, member
 
 
-def _why_silent(unit: UnitSeen) -> str:
-    if unit.active == "activating" and unit.restarts:
-        return f"etcd does not stay up: systemd has started it {unit.restarts + 1} times"
+def _why_not_running(unit: UnitSeen) -> str:
+    if unit.queued:
+        waits_for = ", ".join(unit.waits_for) or "other jobs of systemd"
+        return f"etcd is not started yet: systemd waits for {waits_for}"
+    if unit.is_starting:
+        return "etcd is starting"
     return "etcd does not run"
+
+
+async def _with_reason(world: World, name: str, unit: UnitSeen, silent: MemberSilent) -> MemberSilent:
+    """Return why the member is silent, with the number of its starts and the reason that its log has."""
+    why = silent.why
+    if unit.active == "activating":
+        state = "does not stay up" if unit.is_retrying else "is starting"
+        count = "once" if unit.restarts == 0 else f"{unit.restarts + 1} times"
+        why = f"etcd {state}: systemd has started it {count}"
+    shown, hint = explain_starts(await read_starts(world, name, unit, unit.restarts + 1))
+    return MemberSilent(": ".join([why, *shown[-1:]]), silent.hint or hint, silent.lasting)
 
 
 async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unreachable:

@@ -1,10 +1,12 @@
 """Wait until the outcome of a step is observed, and explain why it is not."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
-from etcdup.core.etcd.log_messages import explain_log, telling_lines
+from etcdup.core.etcd.log_messages import explain_starts
 from etcdup.core.observed.model import HostSeen, MemberSeen, MemberSilent, Observed, UnitSeen
+from etcdup.core.versions.version_steps import version_before
 from etcdup.errors import EtcdupError
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.health import (
@@ -16,46 +18,112 @@ from etcdup.ops.world.health import (
     why_without_vote,
 )
 from etcdup.ops.world.observe import observe, observe_members
-from etcdup.ops.world.world import World, read_log_tail
+from etcdup.ops.world.perform import Reporter
+from etcdup.ops.world.world import World, read_starts
 
+# The longest wait for one member that starts. It reads its whole data first.
+MEMBER_TIMEOUT_S = 120.0
 # Hosts are observed less often than members: a probe takes CPU time from an etcd that is starting.
 OBSERVE_INTERVAL_S = 2.0
 # If two starts failed in a row, the next one fails for the same reason.
 RESTARTS_LIMIT = 2
 # A certificate that is rejected now is rejected later too. A member that starts gets this time first.
 LASTING_S = 5.0
+# systemd-networkd-wait-online gives up after 120 s, and systemd then starts the units that wait for the network.
+QUEUE_TIMEOUT_S = 180.0
 
 # Return why the awaited state is not reached yet, or an empty text if it is.
 Condition = Callable[[Observed], Awaitable[str]]
 
 
 async def wait_for_condition(
-    world: World, before: Observed, condition: Condition, timeout_s: float, names: tuple[str, ...]
+    world: World,
+    before: Observed,
+    condition: Condition,
+    timeout_s: float,
+    names: tuple[str, ...],
+    *,
+    reporter: Reporter | None = None,
+    doing: str = "",
+    interval_s: float = OBSERVE_INTERVAL_S,
 ) -> None:
     """Wait until `condition` returns no reason. Raises EtcdupError after `timeout_s`.
 
     The wait ends early if the lock is lost, or if etcd on one of the hosts `names` keeps exiting, or rejects the
-    certificate of etcdup.
+    certificate of etcdup. The time in which systemd does not start etcd yet, because it waits for other units, does not
+    count. `reporter` shows that such a host waits for them, and otherwise that it does `doing`.
     """
-    observed, why = before, ""
-    began = observed_at = world.clock.now()
+    wait = _Wait(world, before, condition, timeout_s, names, reporter, doing, interval_s)
+    wait.report()
+    await wait_until(world.clock, wait.is_over)
+    wait.report_end()
 
-    async def is_reached() -> bool:
-        nonlocal observed, observed_at, why
-        if world.lock is not None:  # A proof after a change holds no lock.
-            world.lock.check()
-        if world.clock.now() >= observed_at + OBSERVE_INTERVAL_S:
-            observed, observed_at = await observe(world), world.clock.now()
-            await _give_up_on_failures(world, before, observed, names)
+
+@dataclass
+class _Wait:
+    """One wait. `observed` is the last observation. Before `counts_from`, systemd had not begun to start etcd."""
+
+    world: World
+    observed: Observed
+    condition: Condition
+    timeout_s: float
+    names: tuple[str, ...]
+    reporter: Reporter | None
+    doing: str
+    interval_s: float
+    first_restarts: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.began = self.counts_from = self.observed_at = self.world.clock.now()
+
+    async def is_over(self) -> bool:
+        """Return whether the condition is reached. Raises EtcdupError if it cannot be reached, or is late."""
+        if self.world.lock is not None:  # A proof after a change holds no lock.
+            self.world.lock.check()
+        now = self.world.clock.now()
+        if now >= self.observed_at + self.interval_s:
+            self.observed, self.observed_at = await observe(self.world), now
+            await self._check_hosts(now)
         else:
-            observed = await observe_members(world, observed)
-        why = await condition(observed)
-        if why and world.clock.now() >= began + LASTING_S:
-            _give_up_on_rejected_certs(observed, names)
+            self.observed = await observe_members(self.world, self.observed)
+        why = await self.condition(self.observed)
+        if why and now >= self.began + LASTING_S:
+            _give_up_on_rejected_certs(self.observed, self.names)
+        if why and now >= self.counts_from + self.timeout_s:
+            raise await self._failure(self.names, f"timeout after {self.timeout_s:.0f} s: {why}")
         return not why
 
-    if not await wait_until(world.clock, is_reached, timeout_s):
-        raise await explain_failure(world, names, f"timeout after {timeout_s:.0f} s: {why}")
+    async def _check_hosts(self, now: float) -> None:
+        for name in self.names:
+            host = self.observed.hosts[name]
+            if not isinstance(host, HostSeen):
+                raise EtcdupError(
+                    f"{name} became unreachable while its member started: {host.why}", hint=host.hint
+                )
+            if host.unit.queued:
+                self.counts_from = now
+                _give_up_on_queued_start(name, host.unit, now - self.began)
+            first = self.first_restarts.setdefault(name, host.unit.restarts)
+            if is_failing(first, host.unit):
+                raise await self._failure((name,), f"etcd on {name} does not stay up")
+        self.report()
+
+    async def _failure(self, names: tuple[str, ...], message: str) -> EtcdupError:
+        return await explain_failure(self.world, self.observed, names, message, self.first_restarts)
+
+    def report(self) -> None:
+        """Report what each host does. Until the first observation this is what the step does."""
+        for name in self.names:
+            host = self.observed.reachable().get(name)
+            self._report(name, waiting_text(name, host.unit) if host and host.unit.queued else self.doing)
+
+    def report_end(self) -> None:
+        for name in self.names:
+            self._report(name, "")
+
+    def _report(self, name: str, doing: str) -> None:
+        if self.reporter is not None:
+            self.reporter.doing(name, doing)
 
 
 def all_proved(world: World) -> Condition:
@@ -100,28 +168,52 @@ def _not_ready(observed: Observed, names: Iterable[str], check: MemberCheck) -> 
     return ""
 
 
-async def _give_up_on_failures(
-    world: World, before: Observed, observed: Observed, names: tuple[str, ...]
-) -> None:
-    for name in names:
-        host = observed.hosts[name]
-        if not isinstance(host, HostSeen):
-            raise EtcdupError(
-                f"{name} became unreachable while its member started: {host.why}", hint=host.hint
-            )
-        old = before.hosts[name]
-        if is_failing(old.unit if isinstance(old, HostSeen) else UnitSeen(), host.unit):
-            raise await explain_failure(world, (name,), f"etcd on {name} does not stay up")
+def all_answer(names: Iterable[str]) -> Condition:
+    """Return a condition: each of these members answers and has a leader."""
+
+    async def reached(observed: Observed) -> str:
+        for name in names:
+            seen = observed.members[name]
+            if not isinstance(seen, MemberSeen):
+                return f"{name}: {seen.why}"
+            if not seen.leader_id:
+                return f"{name} has no leader yet"
+        return ""
+
+    return reached
 
 
-def is_failing(before: UnitSeen, now: UnitSeen) -> bool:
-    """Return whether etcd has ended, or ended again and again, since `before`.
+def waiting_text(name: str, unit: UnitSeen) -> str:
+    """Return which units systemd waits for before it starts etcd."""
+    return f"waiting for {', '.join(unit.waits_for) or 'other jobs of systemd'} on {name}"
+
+
+def is_failing(first_restarts: int, now: UnitSeen) -> bool:
+    """Return whether etcd has ended, or ended again and again, since it had this number of restarts.
 
     systemd resets its restart counter when a unit is stopped. It keeps the counter when a unit is started that waits
-    for its next restart: those older failures do not belong to this start.
+    for its next restart: those older failures do not belong to this start. A start that is in progress may succeed,
+    however many failed before it.
     """
-    fresh = now.restarts - before.restarts if now.restarts >= before.restarts else now.restarts
-    return now.active in ("failed", "inactive") or fresh >= RESTARTS_LIMIT
+    if now.queued:
+        return False
+    if not now.is_retrying:
+        return now.active in ("failed", "inactive")
+    return _fresh_restarts(first_restarts, now) >= RESTARTS_LIMIT
+
+
+def _fresh_restarts(first_restarts: int, now: UnitSeen) -> int:
+    """Return how often systemd has restarted the unit since it had this number of restarts."""
+    return now.restarts - first_restarts if now.restarts >= first_restarts else now.restarts
+
+
+def _give_up_on_queued_start(name: str, unit: UnitSeen, waited_s: float) -> None:
+    if waited_s >= QUEUE_TIMEOUT_S:
+        raise EtcdupError(
+            f"etcd is not started yet after {waited_s:.0f} s: still {waiting_text(name, unit)}",
+            hint=f"run `systemctl list-jobs --after` on {name} to see what systemd waits for. Then run the same "
+            "command again",
+        )
 
 
 def _give_up_on_rejected_certs(observed: Observed, names: tuple[str, ...]) -> None:
@@ -133,16 +225,33 @@ def _give_up_on_rejected_certs(observed: Observed, names: tuple[str, ...]) -> No
             )
 
 
-async def explain_failure(world: World, names: tuple[str, ...], message: str) -> EtcdupError:
-    """Return the error, with the last lines of each member's log and their known meaning."""
+async def explain_failure(
+    world: World,
+    observed: Observed,
+    names: tuple[str, ...],
+    message: str,
+    first_restarts: Mapping[str, int] | None = None,
+) -> EtcdupError:
+    """Return the error, with the reason that each member's log has, and how to go back from a new version.
+
+    `first_restarts` is how often systemd had restarted a unit when this start began. Older starts do not count.
+    """
     parts, hint = [], ""
     for name in names:
-        lines = await read_log_tail(world, name)
-        known = explain_log(lines)
-        shown = [f"{known[0].problem}: {known[1]}"] if known else telling_lines(lines)
+        host = observed.hosts[name]
+        if not isinstance(host, HostSeen):
+            continue
+        restarts = _fresh_restarts((first_restarts or {}).get(name, 0), host.unit)
+        starts = await read_starts(world, name, host.unit, restarts + 1)
+        shown, known_hint = explain_starts(starts)
         parts += [f"{name}: {line}" for line in shown]
-        hint = hint or (known[0].hint if known else "")
-    return EtcdupError(message, detail="\n".join(parts), hint=hint or _log_hint(names))
+        hint = hint or known_hint
+    error = EtcdupError(message, detail="\n".join(parts), hint=hint or _log_hint(names))
+    for name in names:
+        if old := version_before(name, observed):
+            back = f"write `version: {old}` in cluster.yaml, then run `etcdup apply`: it starts {name} with {old} again"
+            error.hint, error.resumes = f"{back}\n{error.hint}", False
+    return error
 
 
 def _log_hint(names: tuple[str, ...]) -> str:

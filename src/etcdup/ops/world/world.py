@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etcdup.core.certs.inventory import LinkPort
-from etcdup.core.observed.model import Binaries, Client, Unreachable
+from etcdup.core.observed.model import Binaries, Client, UnitSeen, Unreachable
+from etcdup.core.observed.unit_log import LOG_ARGV, lines_of_starts
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.errors import RemoteError
@@ -78,6 +79,16 @@ class World:
             if str(each.version) == version:
                 return each
         raise KeyError(version)
+
+
+async def read_starts(world: World, name: str, unit: UnitSeen, count: int) -> list[list[str]]:
+    """Return the log lines of the last `count` starts of a member, the newest last. None of an unreadable log."""
+    if layout_of(world.spec, world.spec.host(name)).supervisor == "process":
+        return [await read_log_tail(world, name)]
+    try:
+        return lines_of_starts((await world.hosts[name].run(LOG_ARGV)).stdout, unit, count)
+    except RemoteError:
+        return []
 
 
 async def read_log_tail(world: World, name: str) -> list[str]:
