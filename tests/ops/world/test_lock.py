@@ -34,8 +34,8 @@ MODULES = {
 # for an operator whose other hosts are lost.
 ALONE = {
     "RotateAuthority", "FormCluster", "StartMember", "RetireMember", "JoinMember", "TakeSnapshot", "CheckV2Store",
-    "EnsureRaftSnapshot",
-    "CancelDowngrade", "DisarmSpaceAlarm", "SalvageData", "PlaceData", "StartRestored", "FenceOff", "UndoData",
+    "EnsureRaftSnapshot", "CancelDowngrade", "DisarmSpaceAlarm", "SalvageData", "PlaceData", "RevokeLeases",
+    "StartRestored", "FenceOff", "UndoData",
 }  # fmt: skip
 
 

@@ -44,6 +44,7 @@ from etcdup.core.plan.steps import (
     MarkReplacement,
     MoveClients,
     PromoteMember,
+    ProveFiles,
     RemoveMember,
     RestartMember,
     RotateAuthority,
@@ -59,6 +60,7 @@ from etcdup.core.spec.model import Spec
 # Steps that can take the quorum or the data of a cluster. Two operators who reach different hosts must not do them at
 # the same time: each of these steps needs the lock on a majority of the hosts.
 NEED_MAJORITY = (
+    ProveFiles,
     RestartMember,
     MoveClients,
     AddLearner,
