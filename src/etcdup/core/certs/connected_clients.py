@@ -99,12 +99,14 @@ def drop_order(spec: Spec, observed: Observed) -> dict[str, int]:
 
 def refuse_move_clients(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Allow the next step on a member that trusts the old CA only if no member without the old CA rejects a client."""
-    if name not in hosts_dropping_old_ca(spec, observed) or not any(observed.rejected_clients.values()):
+    accepting = hosts_dropping_old_ca(spec, observed)
+    if name not in accepting or not any(observed.rejected_clients.values()):
         return ()
     who = "; ".join(describe_rejected(observed.rejected_clients))
     return (
         Refused(
-            f"a client still uses a certificate of the old CA, which {name} and other members still accept: {who}",
+            f"a client still uses a certificate of the old CA: {who}. Members that still accept it: "
+            f"{', '.join(sorted(accepting))}",
             hint="give that client a certificate of the new CA (`etcdup certs issue NAME`), or stop it. After "
             f"{CLIENT_RETRY.total_seconds():.0f} s without a rejected connection, run `etcdup apply` again. "
             "To trust the old CA again, run `etcdup certs rotate-ca --keep-old`",
