@@ -67,6 +67,7 @@ class Sequence:
     runs: int = 0
     rebuilt: bool = False
     undoing: bool = False
+    wiped: str = ""
 
     async def run(self) -> None:
         """Form a cluster, do random actions, and let the cluster settle."""
@@ -86,6 +87,8 @@ class Sequence:
             self._edit()
         if self.rng.random() < 0.2:
             self._harm(self._random_host())
+        if self.rng.random() < 0.1:
+            self._wipe(self._random_host())
         self._plan_fault()
         name, verb = self._choose_verb()
         await self._verb(name, verb)
@@ -173,6 +176,15 @@ class Sequence:
     def _fill(self, host: str) -> None:
         self.network.machines[host].free_bytes = 0
 
+    def _wipe(self, host: str) -> None:
+        """Give one host of the sequence a new disk, if the cluster keeps a quorum without its data."""
+        serving = self.network.serving()
+        if self.wiped or self.rebuilt or not serving or len(serving[0].voters) < 3 or self._unreachable():
+            return
+        self.history.append(f"wipe {host}")
+        self.wiped = host
+        self.network.wipe(host)
+
     def _heal(self) -> None:
         for name, machine in self.network.machines.items():
             machine.free_bytes = 20 * 1024**3
@@ -213,6 +225,8 @@ class Sequence:
     def _rescues(self) -> list[tuple[str, Verb]]:
         """Return what a careful operator tries next, by the hints."""
         verbs: list[tuple[str, Verb]] = []
+        if self.wiped in {f"infra{number}" for number in self.file.hosts}:
+            verbs.append((f"member replace {self.wiped}", replace_member(self.wiped)))
         if self.rebuilt:
             verbs.append(("restore --undo", undo_restore) if self.undoing else ("restore", restore_backup))
         return [*verbs, ("recover", recover_without(()))]
