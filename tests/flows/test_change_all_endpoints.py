@@ -28,6 +28,8 @@ from tests.support.kill_everywhere import Start, apply_and_check, kill_points, p
 
 SPEC = spec_of()
 MARKER = "/etc/etcd/etcdup.json"
+# An exchange has about 200 commands. test_exhaustive_endpoints.py has every state between them.
+CUT_STRIDE = 3
 
 
 def at_addresses(*addresses: str, more: str = "") -> Spec:
@@ -109,7 +111,7 @@ async def test_a_kill_after_any_command(tmp_path: Path, change: str) -> None:
     whole, path = start.copy_to("whole")
     with pytest.raises(PartlyApplied):
         await apply_unconfirmed(after, whole, path)
-    for cut in kill_points(len(whole.commands)):
+    for cut in kill_points(len(whole.commands), CUT_STRIDE):
         network, folder = start.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):
@@ -136,7 +138,7 @@ async def test_a_kill_after_any_command_of_the_confirmed_run(tmp_path: Path) -> 
     start.network.commands.clear()
     whole, path = start.copy_to("whole")
     await bring_up(after, whole, path, confirmed=True)
-    for cut in kill_points(len(whole.commands)):
+    for cut in kill_points(len(whole.commands), CUT_STRIDE):
         network, folder = start.copy_to(str(cut))
         network.cut_after = cut
         with pytest.raises(Killed):
