@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from etcdup.ops.files import write_file
+from etcdup.ops.files import remove_partial_files, write_file
 from etcdup.ops.pki.files import CERT_MODE
 from etcdup.ops.pki.x509 import UnusableFile, read_if_exists
 
@@ -31,4 +31,5 @@ class Generation:
         """Add a new change, after changes of other copies that it supersedes."""
         names = dict.fromkeys((*self.changes(), *superseded, secrets.token_hex(8)))
         text = json.dumps({"generation": len(names), "changes": list(names)}, indent=1) + "\n"
+        remove_partial_files(self._path.parent, self._path.name)
         write_file(self._path, text.encode(), CERT_MODE)
