@@ -215,7 +215,7 @@ async def test_a_client_with_a_certificate_of_the_old_ca_stops_the_drop(start: S
     # A client of an unknown CA. Members rejected it before the rotation as well.
     log_rejected_client(network, "10.0.0.8", UNKNOWN.partition(" (")[0])
     log_rejected_client(network, "10.0.0.9")
-    with pytest.raises(PartlyApplied, match=r"a client still uses .*: infra\d rejected 10\.0\.0\.9$"):
+    with pytest.raises(PartlyApplied, match=r"a client still uses .*: infra\d rejected 10\.0\.0\.9\."):
         await rotate(network, folder)
     assert [
         machine.nodes["/etc/etcd/pki/ca.pem"].content in both for machine in network.machines.values()

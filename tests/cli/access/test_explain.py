@@ -62,7 +62,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("what", "near"),
-    [("118", "`etcdup explain 117`"), ("0", "`etcdup explain 1`"), ("clock-difers", "`etcdup explain clock-differs`"),
+    [("120", "`etcdup explain 119`"), ("0", "`etcdup explain 1`"), ("clock-difers", "`etcdup explain clock-differs`"),
      ("swap", "`etcdup explain swap-on`"), ("9.9.9", "`etcdup explain`")],
 )  # fmt: skip
 def test_an_unknown_name_is_an_error_with_similar_names(what: str, near: str) -> None:

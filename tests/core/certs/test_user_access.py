@@ -32,9 +32,9 @@ def pki_with(**names: str) -> PkiSeen:
     ("consumers", "roles", "codes"),
     [
         ({"patroni": ""}, {"root": ("root",)}, []),
-        ({"patroni": "patroni"}, {"root": ("root",)}, ["gateway-certificate-with-name"]),
-        ({"patroni_east": "patroni-east"}, {}, ["gateway-certificate-with-name"]),
-        ({"apisix": "apisix"}, {}, ["gateway-certificate-with-name"]),
+        ({"patroni": "patroni"}, {"root": ("root",)}, ["gateway-common-name"]),
+        ({"patroni_east": "patroni-east"}, {}, ["gateway-common-name"]),
+        ({"apisix": "apisix"}, {}, ["gateway-common-name"]),
         ({"app": "app", "prometheus": "prometheus"}, {"root": ("root",)}, []),
         ({"kube_apiserver": "kube-apiserver"}, {"kube-apiserver": ("root",)}, []),
         ({"kube_apiserver": "kube-apiserver"}, {"kube-apiserver": ("registry",)}, ["kube-apiserver-without-root"]),
@@ -55,7 +55,7 @@ def test_clients_that_etcd_would_refuse(
     levels = {each.code: each.level for each in audit(spec_of(), replace(evidence, auth=True))}
     assert [levels[code] for code in codes] == ["wrong"] * len(codes)
     without = {each.code for each in audit(spec_of(), evidence)}
-    assert without & {*codes} == {*codes} & {"gateway-certificate-with-name"}
+    assert without & {*codes} == {*codes} & {"gateway-common-name"}
 
 
 def test_the_users_that_are_read() -> None:

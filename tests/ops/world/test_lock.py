@@ -4,6 +4,7 @@ import ast
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
@@ -60,6 +61,10 @@ class Machine:
                 words = path.read_bytes().split(b"\0")
                 if b"etcdup-lock" in words and os.fsencode(self.lock_file) in words:
                     os.killpg(int(path.parent.name), signal.SIGKILL)
+
+    def is_free(self) -> bool:
+        """Return whether no process holds the lock. A child of a killed shell ends a moment after it."""
+        return subprocess.run(["flock", "--nonblock", self.lock_file, "true"], check=False).returncode == 0
 
 
 @pytest.fixture
@@ -125,6 +130,7 @@ async def test_the_next_holder_waits_for_the_last_command_of_the_previous_one(ma
         last = asyncio.create_task(machine.host.run_all([command], lock=lock.on("infra1")))
         await wait_until(told.exists)
         machine.kill_shell()
+        await wait_until(machine.is_free)
         async with machine.lock():
             assert told.read_text() == "ended\n"
         await last

@@ -75,7 +75,7 @@ def _access_findings(evidence: Evidence) -> Iterator[Finding]:
     pki, roles = evidence.observed.pki, evidence.roles
     level: Level = "wrong" if evidence.auth else "advice"
     for each in gateway_problems(pki):
-        yield Finding(level, "", each.what, each.why, each.fix, (118,), code="gateway-certificate-with-name")
+        yield Finding(level, "", each.what, each.why, each.fix, (118,), code="gateway-common-name")
     for each in kubernetes_problems(pki, roles) if evidence.auth else ():
         yield Finding("wrong", "", each.what, each.why, each.fix, (118,), code="kube-apiserver-without-root")
 

@@ -136,8 +136,8 @@ CLUSTER_CODES = (
         (118,),
     ),
     Code(
-        "gateway-certificate-with-name",
-        "A client of the JSON gateway has a certificate with a common name",
+        "gateway-common-name",
+        "The certificate of a gateway client has a name",
         "etcdup issued the certificate of this Patroni or APISIX before it left out the common name.",
         "With the users of etcd enabled, etcd refuses each request of this client, with a password too.",
         "Run `etcdup certs issue NAME --renew`, copy the files to the hosts of NAME, and set a user and a password.",
