@@ -90,11 +90,16 @@ def running_versions(spec: Spec, observed: Observed) -> frozenset[Version]:
 def spec_of_start(spec: Spec, path: tuple[VersionHop, ...], seen: HostSeen, observed: Observed) -> Spec:
     """Return the Spec with the version that a stopped member is started with: that of the first hop.
 
-    Before a hop has begun, the members must be healthy on the version that they have.
+    Before a hop has begun, the members must be healthy on the version that they have. A member that may need a raft
+    snapshot for the hop makes it with the version that it has.
     """
-    if path and path[0].changes_minor and not is_begun(spec, path[0], observed):
-        return spec.at(next(iter(_parsed(seen.current)), path[0].target))
-    return spec.at(path[0].target) if path else spec
+    if not path:
+        return spec
+    hop, own = path[0], next(iter(_parsed(seen.current)), path[0].target)
+    needs_snapshot = hop.needs_raft_snapshot and own.series == hop.source
+    if hop.changes_minor and (needs_snapshot or not is_begun(spec, hop, observed)):
+        return spec.at(own)
+    return spec.at(hop.target)
 
 
 def is_begun(spec: Spec, hop: VersionHop, observed: Observed) -> bool:

@@ -40,6 +40,8 @@ from etcdup.ops.world.world import World
 
 # Members retry a failed connection ten times a second. The rest of the time is for slow hosts.
 ANSWER_S = 5.0
+# Members without a quorum also elect a leader first. On a busy host, several elections can fail.
+FOLLOWED_S = 30.0
 BRING_UP = (StartMember, RestartMember, MoveClients)
 
 Confirm = Callable[[RestartMember], Awaitable[None]]
@@ -146,7 +148,7 @@ def _needs_members(fresh: Plan | Refusal) -> bool:
 
 
 async def _wait_until_followed(world: World, observed: Observed) -> None:
-    """Wait until every running member is healthy, at most ANSWER_S.
+    """Wait until every running member is healthy, at most FOLLOWED_S.
 
     Members that rejected each other's certificates retry their connections, and then follow a leader again.
     """
@@ -155,7 +157,7 @@ async def _wait_until_followed(world: World, observed: Observed) -> None:
     async def is_followed() -> bool:
         return set(running) <= healthy(await observe_members(world, observed)).keys()
 
-    await wait_until(world.clock, is_followed, ANSWER_S)
+    await wait_until(world.clock, is_followed, FOLLOWED_S)
 
 
 def _members_started_by_systemd(plan: Plan, fresh: Plan | Refusal, observed: Observed) -> set[str]:
