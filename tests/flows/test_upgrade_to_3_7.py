@@ -58,9 +58,10 @@ async def commands_until_a_restart(start: Start) -> int:
 
 
 async def codes_of(spec: Spec, start: Start) -> set[str]:
-    start.network.changes_need_lock = False  # `check` takes no lock. Its etcdctl changes nothing.
     world = world_of(spec, start.network, start.folder)
-    evidence = await gather_evidence(world, await observe(world), None, disk=False)
+    observed = await observe(world)
+    start.network.changes_need_lock = False  # `check` takes no lock. Its commands change nothing.
+    evidence = await gather_evidence(world, observed, None, disk=False)
     return {finding.code for finding in audit(spec, replace(evidence, not_inspected={}))}
 
 
