@@ -102,7 +102,7 @@ async def _wait_for_leader(
 
     await wait_for_condition(
         performer.world, observed, follow, FORM_TIMEOUT_S, tuple(clients),
-        reporter=performer.reporter, doing="waiting for the restored member, without clients",
+        reporter=performer.reporter, doing="waiting for the restored member, without clients", closed=True,
     )  # fmt: skip
     return leader
 

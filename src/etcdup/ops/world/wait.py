@@ -46,14 +46,16 @@ async def wait_for_condition(
     reporter: Reporter | None = None,
     doing: str = "",
     interval_s: float = OBSERVE_INTERVAL_S,
+    closed: bool = False,
 ) -> None:
     """Wait until `condition` returns no reason. Raises EtcdupError after `timeout_s`.
 
     The wait ends early if the lock is lost, or if etcd on one of the hosts `names` keeps exiting, or rejects the
     certificate of etcdup. The time in which systemd does not start etcd yet, because it waits for other units, does not
-    count. `reporter` shows that such a host waits for them, and otherwise that it does `doing`.
+    count. `reporter` shows that such a host waits for them, and otherwise that it does `doing`. `closed`: the members
+    have temporary certificates, so that they reject that of etcdup on purpose.
     """
-    wait = _Wait(world, before, condition, timeout_s, names, reporter, doing, interval_s)
+    wait = _Wait(world, before, condition, timeout_s, names, reporter, doing, interval_s, closed)
     wait.report()
     await wait_until(world.clock, wait.is_over)
     wait.report_end()
@@ -71,6 +73,7 @@ class _Wait:
     reporter: Reporter | None
     doing: str
     interval_s: float
+    closed: bool
     first_restarts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,7 +90,7 @@ class _Wait:
         else:
             self.observed = await observe_members(self.world, self.observed)
         why = await self.condition(self.observed)
-        if why and now >= self.began + LASTING_S:
+        if why and not self.closed and now >= self.began + LASTING_S:
             _give_up_on_rejected_certs(self.observed, self.names)
         if why and now >= self.counts_from + self.timeout_s:
             raise await self._failure(self.names, f"timeout after {self.timeout_s:.0f} s: {why}")
