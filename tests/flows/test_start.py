@@ -150,6 +150,14 @@ def stop(machine: FakeMachine) -> None:
 STATES = [fail_once, stop]
 
 
+async def test_the_failing_member_of_a_host_that_leaves_is_explained(tmp_path: Path) -> None:
+    """cluster.yaml does not name the host any more."""
+    network = await running(spec_of(), tmp_path)
+    network.machines["infra3"].log.append('{"level":"fatal","msg":"discovery failed"}')
+    fail_once(network.machines["infra3"])
+    assert "systemd has started it 7 times" in await member_why(spec_of(1), network, tmp_path, "infra3")
+
+
 async def upgrade_fails(network: FakeNetwork, folder: Path, state: Break | None) -> EtcdupError:
     """Upgrade to a version that exits at its start on infra1, and return the error."""
     for machine in network.machines.values():

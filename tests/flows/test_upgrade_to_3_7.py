@@ -110,8 +110,10 @@ async def test_no_member_is_changed_if_the_log_of_one_cannot_be_read(tmp_path: P
     assert "log-not-read" in await codes_of(spec_for("3.6.14"), start)
 
 
-async def test_check_reports_logs_that_3_7_cannot_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hosts", [3, 1])
+async def test_check_reports_logs_that_3_7_cannot_read(tmp_path: Path, hosts: int) -> None:
+    """Also that of a host which cluster.yaml does not name any more."""
     start = await from_3_5(tmp_path)
-    assert "log-prevents-upgrade" in await codes_of(spec_for("3.6.14"), start)
+    assert "log-prevents-upgrade" in await codes_of(spec_for("3.6.14", hosts), start)
     await bring_up(spec_for("3.7.1"), start.network, start.folder)
     assert "log-prevents-upgrade" not in await codes_of(spec_for("3.7.1"), start)

@@ -147,7 +147,7 @@ async def _read_logs(world: World, observed: Observed) -> tuple[MemberLog, ...]:
 
 async def _read_log(world: World, observed: Observed, name: str) -> MemberLog:
     """Read only the last file, and only if it may have a v2 request: `check` must not take long."""
-    user = layout_of(world.spec, world.spec.host(name)).user
+    user = layout_of(world.spec, world.host_spec(name)).user
     folder = log_folder(observed.reachable()[name])
     try:
         file = await read_log_file(world.hosts[name], folder, 0, user, only_with=V2_PATHS)

@@ -147,7 +147,7 @@ async def _observe_other_leaves(world: World, found: Observed) -> dict[str, Cert
 
 
 def _has_other_leaf(world: World, seen: HostSeen, pki: PkiSeen) -> bool:
-    file = seen.files.get(layout_of(world.spec, _host_spec(world, seen.host)).cert("server"))
+    file = seen.files.get(layout_of(world.spec, world.host_spec(seen.host)).cert("server"))
     if (
         pki.ca is None
         or file is None
@@ -159,16 +159,12 @@ def _has_other_leaf(world: World, seen: HostSeen, pki: PkiSeen) -> bool:
 
 
 async def _read_leaf(world: World, name: str) -> CertSeen | None:
-    path = layout_of(world.spec, _host_spec(world, name)).cert("server")
+    path = layout_of(world.spec, world.host_spec(name)).cert("server")
     try:
         result = await world.hosts[name].run(("head", "-c", str(LEAF_BYTES), "--", path))
         return world.pki.see_leaf(result.stdout.encode())
     except (RemoteError, PkiError):
         return None
-
-
-def _host_spec(world: World, name: str) -> HostSpec:
-    return world.extra_hosts.get(name) or world.spec.host(name)
 
 
 async def observe_members(world: World, before: Observed) -> Observed:

@@ -73,6 +73,10 @@ class World:
         assert self.lock is not None, "a change needs the lock of the cluster"
         return self.lock
 
+    def host_spec(self, name: str) -> HostSpec:
+        """Return the host of this name, also if cluster.yaml does not name it. Raises KeyError for any other name."""
+        return self.extra_hosts.get(name) or self.spec.host(name)
+
     def binaries_of(self, version: str) -> Binaries:
         """Return where this version comes from. It is resolved before planning, so a KeyError is a bug of etcdup."""
         for each in self.binaries:
@@ -83,7 +87,7 @@ class World:
 
 async def read_starts(world: World, name: str, unit: UnitSeen, count: int) -> list[list[str]]:
     """Return the log lines of the last `count` starts of a member, the newest last. None of an unreadable log."""
-    if layout_of(world.spec, world.spec.host(name)).supervisor == "process":
+    if layout_of(world.spec, world.host_spec(name)).supervisor == "process":
         return [await read_log_tail(world, name)]
     try:
         return lines_of_starts((await world.hosts[name].run(LOG_ARGV)).stdout, unit, count)
@@ -93,7 +97,7 @@ async def read_starts(world: World, name: str, unit: UnitSeen, count: int) -> li
 
 async def read_log_tail(world: World, name: str) -> list[str]:
     """Return the last lines of a member's log, or no lines if the log is not readable."""
-    layout = layout_of(world.spec, world.spec.host(name))
+    layout = layout_of(world.spec, world.host_spec(name))
     if layout.supervisor == "process":
         argv = ["tail", "-n", "1000", layout.log]
     else:
