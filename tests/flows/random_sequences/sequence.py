@@ -204,7 +204,7 @@ class Sequence:
     async def _settle(self) -> None:
         self._heal()
         await self.network.sleep(60)
-        for file in (self.file, self.settled, replace(self.file, version=self.settled.version)):
+        for file in (self.file, self.settled, *(replace(self.file, version=each) for each in VERSIONS)):
             self.history.append(f"settle with {file}")
             self.file = file
             if await self._reaches_empty_plan():

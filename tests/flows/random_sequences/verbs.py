@@ -10,6 +10,7 @@ from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.planner.rotate_ca import next_stage, plan_ca_rotation
+from etcdup.core.recovery.recovery import can_come_back
 from etcdup.core.restore.restore import plan_restore, restore_token
 from etcdup.core.spec.model import Spec
 from etcdup.ops.apply.apply import apply, apply_without_proof
@@ -18,6 +19,7 @@ from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World
 from etcdup.testing.network import FakeNetwork
+from tests.flows.test_quorum_repair import repair_quorum
 from tests.flows.test_recover import recover
 from tests.flows.test_restore import snapshot_in
 from tests.flows.test_undo_restore import undo_restore as undo
@@ -90,7 +92,12 @@ async def undo_restore(operator: Operator) -> None:
 
 
 def recover_without(fenced: tuple[str, ...]) -> Verb:
+    """Return the verb: it repairs the quorum where that is possible, and rebuilds the cluster otherwise."""
+
     async def run(operator: Operator) -> None:
+        if can_come_back(operator.spec, await observe(operator.world())):
+            await repair_quorum(operator.spec, operator.network, operator.folder)
+            return
         await recover(operator.spec, operator.network, operator.folder, fenced, operator.run)
 
     return run
