@@ -116,7 +116,7 @@ def _refuse_without_quorum(name: str, done: str, observed: Observed) -> tuple[Re
     return (
         Refused(
             f"{name} cannot be {done}: the cluster has no quorum ({alive} of {voting} voters are healthy)",
-            hint="run `etcdup status` to see the fault of each member, and bring members back first",
+            hint="run `etcdup recover`: it starts stopped members, or says what each host needs",
             host=name,
             rules=(34,),
         ),
