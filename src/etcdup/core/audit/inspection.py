@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from etcdup.core.audit.findings import Disk, FileRights, HostInspection, LeaderChanges, PortProbe
 from etcdup.core.audit.process_settings import process_settings
+from etcdup.core.observed.sections import sections_of
 from etcdup.core.spec.layout import Layout
 
 PORT_PROBE_S = 2
@@ -143,13 +144,7 @@ def inspection_argv(
 
 def parse_inspection(host: str, output: str) -> HostInspection:
     """Parse the output of the script. Raise ValueError if it is incomplete or not from the script."""
-    sections: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in output.splitlines():
-        if line.startswith("@"):
-            lines = sections.setdefault(line[1:], [])
-        elif line:
-            lines.append(line)
+    sections = sections_of(filter(None, output.splitlines()))
     if "end" not in sections:
         raise ValueError("the output of the inspection is not complete")
     network = [line.split() for line in sections["network"]]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from etcdup.core.observed.model import Client
+from etcdup.core.observed.sections import sections_of
 from etcdup.core.spec.model import HostSpec
 
 _ESTABLISHED = "01"
@@ -79,13 +80,7 @@ class HostConnections:
 
 def parse_connections(output: str) -> HostConnections:
     """Return the connections that the script printed. Lines that it does not print are ignored."""
-    sections: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in output.splitlines():
-        if line.startswith("@"):
-            lines = sections.setdefault(line[1:], [])
-        else:
-            lines.append(line)
+    sections = sections_of(output.splitlines())
     owners: dict[str, tuple[int, str]] = {}
     for inode, pid, name in _owners(sections.get("owners", [])):
         owners.setdefault(inode, (int(pid), name))  # A process that was forked has the socket too.

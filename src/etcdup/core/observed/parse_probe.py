@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from etcdup.core.observed.model import DirSeen, FileSeen, HostSeen, ListeningPort, Marker, Restored, UnitSeen
+from etcdup.core.observed.sections import sections_of
 from etcdup.core.spec.layout import Layout
 
 # The name of a change of the PKI. A host may have written anything else into the file.
@@ -27,7 +28,7 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
 
     Raise ValueError if the output is not from the probe, for example a login banner, or the error of another shell.
     """
-    sections = _sections(output)
+    sections = sections_of(output.splitlines())
     try:
         machine = sections["machine"]
         supervised = layout.supervisor == "systemd"
@@ -62,17 +63,6 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
         )
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError(f"the output of the probe cannot be parsed: {error}") from error
-
-
-def _sections(output: str) -> dict[str, list[str]]:
-    sections: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in output.splitlines():
-        if line.startswith("@"):
-            lines = sections.setdefault(line[1:], [])
-        else:
-            lines.append(line)
-    return sections
 
 
 def _clock_ahead(theirs: float, asked_at: float, answered_at: float) -> float:
