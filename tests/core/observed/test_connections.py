@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+from pathlib import Path
 
 from etcdup.core.observed.connections import clients_of_members, connections_argv, parse_connections
 from etcdup.core.observed.model import Client
@@ -76,6 +77,24 @@ def test_hostile_output_gives_no_client() -> None:
     text = "@sockets\n 0: zz:094B 1:2 01 0 0 0 0 0 1\n 1: 4208A8C0:xx\n@owners\n1 -2 x\nx y\n@ours\nroot\n"
     assert clients_of_members(HOSTS, PORTS, {"infra1": parse_connections(text)}) == {"infra1": ()}
     assert parse_connections("a login banner\n") == parse_connections("")
+
+
+def test_the_name_of_a_program_is_not_read_as_a_section() -> None:
+    """A program can set its own name to any 15 bytes."""
+    assert parse_connections("@owners\n10 900 x\x1c@ours\x1c987\n").ours == frozenset()
+    own_name = Path("/proc/self/comm")
+    before = own_name.read_text()
+    try:
+        for name in ("x\n@ours\n987654", r"x\n@ours\n98765"):
+            own_name.write_text(name)
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                argv = connections_argv([server.getsockname()[1]])
+                done = subprocess.run(argv, capture_output=True, text=True, check=True)
+                seen = parse_connections(done.stdout)
+            assert (os.getpid(), name.partition("\n")[0]) in seen.owners.values()
+            assert not seen.ours & {987654, 98765}
+    finally:
+        own_name.write_text(before)
 
 
 def test_the_script_finds_this_process() -> None:

@@ -16,6 +16,7 @@ _ESTABLISHED = "01"
 
 # Prints the processes of this session, all TCP sockets, and the process of each socket that listens on one of the
 # ports, or is connected to one. The ports are arguments, as four hexadecimal digits. It needs only sh and coreutils.
+# A program can choose its name, with line breaks and backslashes. Only the first line is printed, as it is.
 CONNECTIONS = r"""
 say() { printf '@%s\n' "$*"; }
 ports=" $* "
@@ -39,7 +40,10 @@ say owners
   opened=$(ls -l "$process/fd" 2>/dev/null)
   for inode in $inodes; do
     case $opened in
-      *"socket:[$inode]"*) echo "$inode ${process#/proc/} $(cat "$process/comm" 2>/dev/null)" ;;
+      *"socket:[$inode]"*)
+        name=
+        read -r name 2>/dev/null <"$process/comm"
+        printf '%s\n' "$inode ${process#/proc/} $name" ;;
     esac
   done
 done
@@ -80,7 +84,8 @@ class HostConnections:
 
 def parse_connections(output: str) -> HostConnections:
     """Return the connections that the script printed. Lines that it does not print are ignored."""
-    sections = sections_of(output.splitlines())
+    # `splitlines` also splits at other characters, which the name of a program can contain.
+    sections = sections_of(output.split("\n"))
     owners: dict[str, tuple[int, str]] = {}
     for inode, pid, name in _owners(sections.get("owners", [])):
         owners.setdefault(inode, (int(pid), name))  # A process that was forked has the socket too.

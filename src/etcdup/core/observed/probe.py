@@ -94,10 +94,15 @@ say listening
   owner='0 '
   for process in /proc/[0-9]*; do
     case $(ls -l "$process/fd" 2>/dev/null) in
-      *"socket:[$inode]"*) owner="${process#/proc/} $(cat "$process/comm")"; break ;;
+      *"socket:[$inode]"*)
+        # A program can choose its name, with line breaks and backslashes. Only the first line is printed, as it is.
+        name=
+        read -r name 2>/dev/null <"$process/comm"
+        owner="${process#/proc/} $name"
+        break ;;
     esac
   done
-  echo "$port $owner"
+  printf '%s\n' "$port $owner"
 done
 
 say sums
