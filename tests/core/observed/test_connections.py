@@ -75,6 +75,7 @@ def test_a_local_member_has_only_its_own_connections() -> None:
 
 def test_hostile_output_gives_no_client() -> None:
     text = "@sockets\n 0: zz:094B 1:2 01 0 0 0 0 0 1\n 1: 4208A8C0:xx\n@owners\n1 -2 x\nx y\n@ours\nroot\n"
+    text += "\u00b2\n" + "1" * 5000 + "\n"  # `int` accepts neither, although `isdigit` does.
     assert clients_of_members(HOSTS, PORTS, {"infra1": parse_connections(text)}) == {"infra1": ()}
     assert parse_connections("a login banner\n") == parse_connections("")
 

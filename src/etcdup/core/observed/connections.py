@@ -4,6 +4,7 @@ An address alone does not show which program has a connection: a client can run 
 and to the SSH session of etcdup. So the script also reads which process has each socket.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -13,6 +14,7 @@ from etcdup.core.observed.sections import sections_of
 from etcdup.core.spec.model import HostSpec
 
 _ESTABLISHED = "01"
+_NUMBER = re.compile(r"[0-9]{1,20}")
 
 # Prints the processes of this session, all TCP sockets, and the process of each socket that listens on one of the
 # ports, or is connected to one. The ports are arguments, as four hexadecimal digits. It needs only sh and coreutils.
@@ -92,7 +94,7 @@ def parse_connections(output: str) -> HostConnections:
     return HostConnections(
         tuple(_sockets(sections.get("sockets", []))),
         owners,
-        frozenset(int(line) for line in sections.get("ours", []) if line.isdigit()),
+        frozenset(int(line) for line in sections.get("ours", []) if _NUMBER.fullmatch(line)),
     )
 
 
@@ -111,7 +113,7 @@ def _sockets(lines: Iterable[str]) -> Iterator[Socket]:
 def _owners(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     for line in lines:
         inode, pid, name = [*line.split(" ", 2), "", ""][:3]
-        if inode.isdigit() and pid.isdigit():
+        if _NUMBER.fullmatch(inode) and _NUMBER.fullmatch(pid):
             yield inode, pid, name.strip()
 
 
