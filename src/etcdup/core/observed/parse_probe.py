@@ -197,7 +197,7 @@ def _marker(sections: Sections, layout: Layout) -> Marker | None:
             _restored(data["restored"]) if "restored" in data else None,
             _endpoints(data.get("endpoints")),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

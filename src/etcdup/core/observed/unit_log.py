@@ -35,7 +35,7 @@ def _entries(output: str) -> Iterator[tuple[str, str]]:
     for line in output.splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict):
             invocation = next((entry[name] for name in ID_FIELDS if entry.get(name)), None)
