@@ -1,9 +1,9 @@
 """A member that only etcdup can reach: how its settings differ from those for clients.
 
 Restored data has leases of processes of an earlier time. etcdup revokes them before a client can connect. Until then
-the member listens on loopback only, and it accepts no certificate but one that etcdup has made for this start. Its
-settings are in etcd.conf, so they outlive a reboot. Its keys are on tmpfs: without them etcd does not start. So a host
-that boots at that time serves no client.
+the member listens on loopback only, and it accepts only a certificate that etcdup makes for this start. Its settings
+are in etcd.conf, so they are still there after a reboot. Its keys are on tmpfs, so they are not, and etcd does not
+start without them. So a host that boots at that time serves no client.
 """
 
 from dataclasses import replace

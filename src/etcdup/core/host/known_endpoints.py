@@ -1,8 +1,8 @@
 """The endpoints that clients may know, as the markers of the members' hosts record them.
 
 etcdup cannot read the configuration of clients. The endpoints of a new cluster are recorded when it is formed. They
-stay recorded while members come and go, in one run or in several, until the operator confirms that the clients have
-other ones. Each new member gets the record of the others.
+stay recorded while members are added and removed, in one run or in several, until the operator confirms that the
+clients have the new endpoints. The marker of each new member gets the record of the other members.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Guards for the endpoints of clients: the last one that clients may know never leaves without the operator's word.
+"""Guards for the endpoints of clients: the last one that clients may know needs a confirmation before it is removed.
 
 A client that has only endpoints of former members cannot connect any more, and no member can report the new ones to it.
 So a plan that replaces all endpoints stops before the last one of them that works.
@@ -106,7 +106,10 @@ def _refuse_last_endpoint(
 
 
 def describe_clients(name: str, observed: Observed) -> str:
-    """Return which clients are connected to this member now, and which have certificates. Both lists can be short."""
+    """Return which clients are connected to this member now, and which have certificates.
+
+    Both lists can be incomplete.
+    """
     clients = ", ".join(map(str, observed.clients.get(name, ())))
     shown = (
         f"connected to {name} now: {clients}"

@@ -102,7 +102,7 @@ def fits_cluster_file(spec: Spec, observed: Observed) -> bool:
 
 
 def refuse_disarm(observed: Observed) -> tuple[Refused, ...]:
-    """Allow it if the database of every member has space in the quota of its process (rule 70).
+    """Allow the disarming of NOSPACE if the database of every member has space in the quota of its process (rule 70).
 
     Otherwise the next write raises the alarm again. In some versions of etcd, the request also ends the effect of a
     CORRUPT alarm.

@@ -332,7 +332,7 @@ class CertSeen:
 
     @property
     def first_address(self) -> str:
-        """Return the address of the host that a server certificate is of, or an empty text if it has none."""
+        """Return the first address; empty if there is none. In a server certificate, it is the address of the host."""
         return next(iter((*self.addresses, *self.dns_names)), "")
 
 
@@ -413,7 +413,7 @@ class Observed:
 
     Each host and member of the Spec has an entry, and so has each further member of the cluster. `leaving` has the
     hosts of those further members. `auth` says whether etcd's user authentication is enabled; None means not known.
-    `denied` is why etcd refuses etcdup what only an administrator may do, in the words of etcd; empty if it does not.
+    `denied` is the error with which etcd refuses etcdup a request of an administrator; empty if etcd accepts it.
     `rejected_clients` maps a member to the addresses of clients that it rejected recently, because the old CA signed
     their certificates. `clients` are the clients that are connected to each member, and `proved_clients` those that
     this run saw on a member without the old CA. All three are read only while a rotation drops the old CA; `clients`

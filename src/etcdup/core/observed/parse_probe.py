@@ -215,7 +215,7 @@ def _restored(values: dict[str, Any]) -> Restored:
 
 
 def _endpoints(values: object) -> tuple[str, ...]:
-    """Return the recorded endpoints, or none if they are invalid: the rest of the marker counts all the same."""
+    """Return the recorded endpoints, or none if they are invalid. The rest of the marker is valid without them."""
     if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
         return ()
     return tuple(each for each in values if each.isprintable())[:MAX_ENDPOINTS]

@@ -25,7 +25,7 @@ def lines_of_starts(output: str, unit: UnitSeen, count: int) -> list[list[str]]:
     starts: dict[str, list[str]] = {}
     for invocation, text in _entries(output):
         starts.setdefault(invocation, []).append(text)
-    if unit.invocation:  # a start of a moment ago may have no lines yet
+    if unit.invocation:  # A start of a moment ago may have no lines yet.
         starts[unit.invocation] = starts.pop(unit.invocation, [])
     return list(starts.values())[-count:]
 

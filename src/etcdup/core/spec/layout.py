@@ -29,7 +29,7 @@ class Layout:
 
     @property
     def user(self) -> str:
-        """The user that etcd runs as. Empty for a local member, which has the user who started it."""
+        """The user that etcd runs as. Empty for a local member, which runs as the user who started it."""
         return "etcd" if self.supervisor == "systemd" else ""
 
     @property

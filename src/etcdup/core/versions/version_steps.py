@@ -55,7 +55,7 @@ def version_path(spec: Spec, observed: Observed) -> tuple[VersionHop, ...] | Ref
 
 
 def _has_failed_hop(hop: VersionHop, observed: Observed) -> bool:
-    """Return whether no member answers, and every member fails on its version and had the version of the hop before.
+    """Return whether no member answers, every member fails on its version, and every host has the version of the hop.
 
     Then the members go back. If the data has the format of another minor, etcd refuses to start and does not change it.
     """
