@@ -105,12 +105,14 @@ def with_files_written(
 ) -> HostSeen:
     """Return the host as it will be after these files are written."""
     changed = {change.path for change in changes}
-    files = {
-        file.path: FileSeen(file.path, file.sha256 or "", file.mode, file.owner)
-        for file in desired
-        if file.path in changed
-    }
+    files = {file.path: written_file(file) for file in desired if file.path in changed}
     return replace(seen, files={**seen.files, **files})
+
+
+def written_file(file: DesiredFile) -> FileSeen:
+    """Return the file as it will be observed after it is written."""
+    text = file.content.text if isinstance(file.content, TextContent) else None
+    return FileSeen(file.path, file.sha256 or "", file.mode, file.owner, text)
 
 
 def switch_steps(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Step]:

@@ -37,11 +37,10 @@ def put_back_commands(layout: Layout) -> list[RunCommand]:
         layout.conf,
         layout.unit,
     )
-    reload = [RunCommand(("systemctl", "daemon-reload"), "reloading systemd")]
-    return [
-        RunCommand(argv, "putting the previous files back"),
-        *(reload if layout.supervisor == "systemd" else []),
-    ]
+    commands = [RunCommand(argv, "putting the previous files back")]
+    if layout.supervisor == "systemd":
+        commands.append(RunCommand(("systemctl", "daemon-reload"), "reloading systemd"))
+    return commands
 
 
 def run_binary_command(layout: Layout, folder: str, version: str) -> RunCommand:

@@ -108,13 +108,10 @@ def refuse_start(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ..
 
 def start_step(name: str, observed: Observed, rules: tuple[int, ...] = (68,)) -> StartMember:
     """Return the step that starts a stopped member whose data is on the host."""
-    reason, silent = "etcd does not run, and the member's data is on the host", observed.members[name]
-    if (
-        (host := observed.reachable().get(name))
-        and host.unit.is_coming_up
-        and isinstance(silent, MemberSilent)
-    ):
-        reason = silent.why
+    host, member = observed.reachable().get(name), observed.members[name]
+    reason = "etcd does not run, and the member's data is on the host"
+    if host is not None and host.unit.is_coming_up and isinstance(member, MemberSilent):
+        reason = member.why
     return StartMember(host=name, reason=reason, rules=rules)
 
 

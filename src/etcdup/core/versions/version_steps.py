@@ -7,15 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from etcdup.core.host.content import TextContent
-from etcdup.core.host.drift import binaries_steps, restart_reasons
+from etcdup.core.host.drift import binaries_steps, restart_reasons, written_file
 from etcdup.core.host.files import desired_files, desired_settings
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
 from etcdup.core.members.member_list import entry_of, member_list
 from etcdup.core.members.membership import is_replaced
 from etcdup.core.members.quorum import healthy, unhealthy
 from etcdup.core.members.rolling_restart import rolling_restart_steps
-from etcdup.core.observed.model import FileSeen, HostSeen, MemberSeen, Observed
+from etcdup.core.observed.model import HostSeen, MemberSeen, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import (
@@ -289,17 +288,8 @@ def _observed_after(spec: Spec, observed: Observed, token: str) -> Observed:
 def _host_after(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed, token: str) -> HostSeen:
     layout = layout_of(spec, host)
     version = str(spec.version)
-    wanted = desired_files(spec, host, layout, token, observed.pki)
-    files = {
-        file.path: FileSeen(
-            file.path,
-            file.sha256 or "",
-            file.mode,
-            file.owner,
-            file.content.text if isinstance(file.content, TextContent) else None,
-        )
-        for file in wanted
-    }
+    desired = desired_files(spec, host, layout, token, observed.pki)
+    files = {file.path: written_file(file) for file in desired}
     unit_text = files[layout.unit].text or ""
     environment = desired_settings(spec, host, layout, token, observed.pki).variables()
     unit = replace(
