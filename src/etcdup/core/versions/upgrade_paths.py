@@ -52,6 +52,10 @@ _OLDEST, _LATEST = min(NEWEST), max(NEWEST)
 _SUPPORTS_DOWNGRADE = Version(3, 4, 32)
 # From this patch of 3.5 on, etcd deletes members that were removed long ago from its data (rule 44).
 _CLEANS_MEMBERS = Version(3, 5, 26)
+_GATEWAY_NOTE = (
+    "from 3.6 on, errors of the JSON gateway have another form: Patroni needs release 4.1.5 or later. Older releases "
+    "do not recognise a lost lock or a wrong password"
+)
 
 
 @dataclass(frozen=True)
@@ -131,12 +135,6 @@ def refuse_hop(hop: VersionHop, running: Collection[Version], *, users: bool) ->
 def next_minor_needs_raft_snapshot(series: Series) -> bool:
     """Return whether the log of a member of this minor can prevent a start with the next minor (rule 111)."""
     return series in _UP and _UP[series].v2log
-
-
-_GATEWAY_NOTE = (
-    "from 3.6 on, errors of the JSON gateway have another form: Patroni needs release 4.1.5 or later. Older releases "
-    "do not recognise a lost lock or a wrong password"
-)
 
 
 def hop_notes(hop: VersionHop, running: Collection[Version]) -> tuple[str, ...]:
