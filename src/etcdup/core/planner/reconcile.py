@@ -15,8 +15,6 @@ from etcdup.core.host.drift import (
     host_steps,
     leaf_steps,
     preparation_steps,
-    settings_steps,
-    switch_steps,
     with_files_written,
 )
 from etcdup.core.host.files import desired_files
@@ -25,14 +23,13 @@ from etcdup.core.members.bootstrap import seal_step
 from etcdup.core.members.endpoints import record_endpoints_steps
 from etcdup.core.members.member_list import member_list
 from etcdup.core.members.membership import MembershipChange, membership_change
-from etcdup.core.members.quorum import refuse_start, refuse_unanswered, start_step
+from etcdup.core.members.quorum import refuse_start, refuse_unanswered
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.members.rolling_restart import restarts_due, rolling_restart_steps
 from etcdup.core.members.space import can_disarm_now, disarm_steps, refuse_smaller_quota
 from etcdup.core.members.superseded import refuse_mixed_clusters
 from etcdup.core.members.unproved import prove_steps
-from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
-from etcdup.core.observed.state import is_stopped
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import EnableFence
 from etcdup.core.plan.step import Step
@@ -44,16 +41,15 @@ from etcdup.core.plan.steps import (
 )
 from etcdup.core.planner.guards import refuse_first_disruptive
 from etcdup.core.planner.notes import notes
+from etcdup.core.planner.stopped_members import crossing_hosts, start_steps, stopped_hosts
 from etcdup.core.spec.layout import layout_of
-from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.core.spec.model import Spec
 from etcdup.core.versions.upgrade_paths import VersionHop
 from etcdup.core.versions.version_steps import (
-    DataCheck,
     cancel_downgrade_steps,
     data_checks,
     refuse_start_hop,
     restarts_for_hop,
-    spec_of_start,
     version_change_steps,
     version_path,
     with_started_hosts,
@@ -69,7 +65,7 @@ def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal
     observed = replace(observed, pki=pki_without_due(observed.pki, issuing))
     change = membership_change(spec, observed)
     path = version_path(spec, observed)
-    stopped = _stopped_hosts(spec, observed, token, change, path)
+    stopped = stopped_hosts(spec, observed, token, change, path)
     plan_notes = notes(spec, observed, change, () if isinstance(path, Refused) else path)
     if reasons := _refuse_reconcile(spec, observed, change, path, stopped):
         return Refusal(spec.name, reasons, plan_notes)
@@ -172,7 +168,7 @@ def _steps(
     minor = bool(path) and path[0].changes_minor
     first = spec.at(path[0].target) if path else spec
     started = with_started_hosts(stopped, observed, token)
-    checks = data_checks(path[0], _crossing(stopped, first), observed) if path else []
+    checks = data_checks(path[0], crossing_hosts(stopped, first), observed) if path else []
     due = restarts_for_hop(first, started, token) if minor else restarts_due(spec, observed, token)
     # A member that this plan adds starts with the new settings. A learner that runs already keeps its old settings
     # after its promotion, so it needs a restart.
@@ -192,7 +188,7 @@ def _steps(
         ),
         *([seal_step(unsealed)] if unsealed else []),
         *change.removals,
-        *_start_steps(first, observed, token, stopped, checks),
+        *start_steps(first, observed, token, stopped, checks),
         *_move_steps(first, observed, token, change, moving),
         *change.turns,
         *change.late_moves,
@@ -280,34 +276,6 @@ def _preparation_steps(
     return steps
 
 
-def _crossing(stopped: Mapping[str, Spec], first: Spec) -> list[str]:
-    """Return the stopped members that are started with the version of the first hop."""
-    return [name for name, spec in stopped.items() if spec.version == first.version]
-
-
-def _start_steps(
-    first: Spec,
-    observed: Observed,
-    token: str,
-    stopped: Mapping[str, Spec],
-    checks: Sequence[DataCheck],
-) -> list[Step]:
-    """Return the steps that start stopped members. Most have their files and their binary from the preparation.
-
-    Where the data must be checked before the new version reads it, the files and the binary follow the check. A member
-    that is started with its old version gets the files for that version.
-    """
-    steps: list[Step] = []
-    for name, spec in stopped.items():
-        host, seen = spec.host(name), observed.reachable()[name]
-        check = [each for each in checks if each.host == name]
-        if check or spec.version != first.version:
-            steps += [*(binaries_steps(spec, host, seen, observed) if check else []), *check]
-            steps += [*settings_steps(spec, host, seen, token, observed.pki), *switch_steps(spec, host, seen)]
-        steps.append(start_step(name, observed))
-    return steps
-
-
 def _unsealed_hosts(spec: Spec, observed: Observed, change: MembershipChange) -> tuple[str, ...]:
     """Return the voters whose hosts have no `formed` marker, or still have the settings of a first start.
 
@@ -323,32 +291,3 @@ def _unsealed_hosts(spec: Spec, observed: Observed, change: MembershipChange) ->
         and seen.has_member
         and (seen.joining or (seen.marker is not None and not seen.marker.formed))
     )
-
-
-def _stopped_hosts(
-    spec: Spec,
-    observed: Observed,
-    token: str,
-    change: MembershipChange,
-    path: tuple[VersionHop, ...] | Refused,
-) -> dict[str, Spec]:
-    """Return the hosts whose member must be started, each with the Spec that it is started with.
-
-    The member is stopped, or systemd starts it with old files.
-    """
-    hops = path if isinstance(path, tuple) else ()
-    found = {}
-    for host in spec.hosts:
-        seen = observed.reachable().get(host.name)
-        if seen is None or host.name in change.joining:
-            continue
-        own = spec_of_start(spec, hops, seen, observed)
-        if is_stopped(observed, host.name) or _starts_with_old_files(own, host, seen, token, observed.pki):
-            found[host.name] = own
-    return found
-
-
-def _starts_with_old_files(spec: Spec, host: HostSpec, seen: HostSeen, token: str, pki: PkiSeen) -> bool:
-    if seen.unit.is_running or not seen.unit.is_starting:
-        return False
-    return bool(settings_steps(spec, host, seen, token, pki) or switch_steps(spec, host, seen))
