@@ -15,6 +15,8 @@ ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 START_JOBS = ("start", "restart", "reload-or-start")
 UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,100}")
 
+# Python has only dates of the years 1 to 9999. This is 1584 years before or after 1970.
+MAX_TIME_S = 5e10
 # A cluster has up to seven members, and up to eight while it changes.
 MAX_ENDPOINTS = 16
 
@@ -46,7 +48,7 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             is_unproved="unproved" in machine[9:],
             fence_disabled="unfenced" in machine[9:],
             systemd=supervised and sections["systemd"][0] == "1",
-            clock_ahead_s=_clock_ahead(float(sections["clock"][0]), asked_at, answered_at),
+            clock_ahead_s=_clock_ahead(_time(sections["clock"][0]), asked_at, answered_at),
             opt_free_bytes=_product(sections["free-space"][0]),
             data=_directory(layout.data_dir, sections),
             wal=_directory(layout.wal_dir, sections) if layout.wal_dir else None,
@@ -63,6 +65,14 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
         )
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError(f"the output of the probe cannot be parsed: {error}") from error
+
+
+def _time(line: str) -> float:
+    """Return the time on the clock of the host. Raise ValueError if it is not a number, or too far from 1970."""
+    seconds = float(line)
+    if not abs(seconds) < MAX_TIME_S:  # `nan` is not less than any number.
+        raise ValueError(f"the clock of the host shows {line!r}")
+    return seconds
 
 
 def _clock_ahead(theirs: float, asked_at: float, answered_at: float) -> float:
