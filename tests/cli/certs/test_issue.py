@@ -10,6 +10,8 @@ from cryptography import x509
 from ruamel.yaml import YAML
 
 from etcdup.cli.main import run
+from etcdup.cli.verbs import certs as verbs
+from etcdup.core.certs.consumer_roles import ROLES
 from etcdup.core.spec.load import load
 from etcdup.ops.pki.open import open_pki
 from tests.cli.conftest import CLUSTER
@@ -28,6 +30,11 @@ def make_request(folder: Path, *kind: str) -> Path:
     openssl("req", "-new", *kind, "-nodes", "-keyout", str(folder / "own.key"), "-out", str(folder / "own.csr"),
             "-subj", "/CN=someone-else/O=system:masters", "-addext", "basicConstraints=CA:TRUE")  # fmt: skip
     return folder / "own.csr"
+
+
+def test_the_verb_has_all_roles() -> None:
+    """It has its own list, because `--help` imports nothing of `core`."""
+    assert verbs.ROLES == ROLES
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def rotate_cluster_ca(
 ) -> int:
     """Do one phase of the rotation. New handshakes prove the cluster before and after it.
 
-    `accepted` are the addresses of clients that the operator vouches for.
+    `accepted` are the addresses of clients that have a certificate of the new CA, as the operator confirms.
     """
     option = f" --consumers-have {have}" if have else " --keep-old" if keep else ""
     option += "".join(f" --accept-client {address}" for address in sorted(accepted))

@@ -43,7 +43,7 @@ def json_option(decorated: Decorated) -> Decorated:
 
 
 def consumers_option(decorated: Decorated) -> Decorated:
-    """Add `--consumers-have endpoints`: the operator's word that clients have the endpoints of cluster.yaml."""
+    """Add `--consumers-have endpoints`: the operator confirms that clients have the endpoints of cluster.yaml."""
     option = click.option(
         "--consumers-have",
         type=click.Choice(("endpoints",)),

@@ -3,7 +3,7 @@
 Neither etcd nor the kernel reports the certificate of an open connection. A client is proved when it is connected to a
 member that trusts only the new CA. If that member rejects it, etcd logs its address. A client that keeps one connection
 to another member shows neither. So that member is first restarted with both CAs: its clients then connect to other
-members, and still can come back if the others reject them.
+members, and can still return if the others reject them.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What etcdup knows of each kind of consumer: its form of certificate, and what new files and etcd's users mean for it.
+"""The kinds of consumers: the form of their certificates, and what they need after new files or new endpoints.
 
 etcd takes the common name of a client certificate as the name of its user. Its JSON gateway refuses each request of a
 client whose certificate has a common name, as soon as users are enabled, with a password too (tested with 3.4 to 3.7).
@@ -30,6 +30,8 @@ class ConsumerRole:
 
 
 _EACH_CONNECTION = "nothing has to be restarted: the files are read for each new connection"
+_FILES_AT_START = "restart it if it reads files only when it starts"
+_SETTINGS_AT_START = "restart it if it reads its settings only when it starts"
 _ROLES = (
     ConsumerRole(
         KUBE_APISERVER,
@@ -59,16 +61,16 @@ _ROLES = (
     ),
     ConsumerRole(
         "gateway",
-        "restart it if it reads files only when it starts",
-        "restart it if it reads files only when it starts",
-        "restart it if it reads its settings only when it starts",
+        _FILES_AT_START,
+        _FILES_AT_START,
+        _SETTINGS_AT_START,
         gateway=True,
     ),
     ConsumerRole(
         CLIENT,
-        "restart it if it reads files only when it starts",
-        "restart it if it reads files only when it starts",
-        "restart it if it reads its settings only when it starts",
+        _FILES_AT_START,
+        _FILES_AT_START,
+        _SETTINGS_AT_START,
     ),
 )
 CONSUMER_ROLES = {each.name: each for each in _ROLES}
@@ -92,11 +94,11 @@ def is_gateway_role(role: str) -> bool:
 def is_gateway_client(name: str, role: str | None, seen: CertSeen | None) -> bool:
     """Return whether the certificate of this consumer must have no common name.
 
-    Without an explicit role, the existing certificate or else the name of the consumer says so.
+    Without an explicit role, the name or the existing certificate of the consumer shows it.
     """
     if role is not None:
-        return CONSUMER_ROLES[role].gateway
-    return CONSUMER_ROLES[role_of(name)].gateway or (seen is not None and not seen.common_name)
+        return is_gateway_role(role)
+    return is_gateway_role(role_of(name)) or (seen is not None and not seen.common_name)
 
 
 def consumers(pki: PkiSeen) -> dict[str, CertSeen]:

@@ -4,7 +4,7 @@ Each change of the CA or of a member's certificate gets a random name. The PKI d
 changes, and a host has the name of the last change whose certificates were written to it. A copy of the directory that
 does not have the change of a host is older than the copy that was used there, or two copies were changed separately.
 
-A host's word counts for that host only. So one host that names an unknown change is not enough. A second witness is
+What a host reports counts for that host only. So one host that has an unknown change is not enough. A second witness is
 another host with the same change, or a certificate of the host that our CA signed after the certificate in this copy.
 """
 
@@ -25,7 +25,7 @@ def unknown_changes(observed: Observed) -> dict[str, str]:
 
 
 def refuse_stale_pki(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Refuse if two witnesses say that this copy of the PKI is older than another one."""
+    """Refuse if two witnesses show that this copy of the PKI is older than another one."""
     if spec.tls.mode != "managed" or observed.pki.ca is None:
         return ()
     evidence = _newer_leaves(observed) or _several_hosts(unknown_changes(observed))
@@ -35,8 +35,8 @@ def refuse_stale_pki(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     return (
         Refused(
             f"{folder} is an older copy of the PKI directory: {evidence}",
-            hint=f"copy {folder} from the machine that changed the cluster last. If no newer copy exists any more, run "
-            "`etcdup certs renew --this-copy`, which makes this copy the newest one",
+            hint=f"copy {folder} from the machine that changed the cluster last, then run the same command again. If "
+            "no newer copy exists any more, run `etcdup certs renew --this-copy`, which makes this copy the newest one",
             rules=(20,),
         ),
     )
@@ -75,6 +75,7 @@ def _is_newer(leaf: CertSeen, ours: CertSeen | None, seen: HostSeen, observed: O
 
 
 def _several_hosts(unknown: dict[str, str]) -> str:
+    """Return which hosts have the same unknown change, as text; empty if there are none."""
     for change in dict.fromkeys(unknown.values()):
         names = [name for name, each in unknown.items() if each == change]
         if len(names) >= WITNESSES:

@@ -89,7 +89,7 @@ def leaf_steps(
             ),
         )
     after = replace(observed, pki=pki_without_due(observed.pki, issuing))
-    # A member that does not run proves nothing, so it gets its files last.
+    # Hosts with unproved files are first. A member that does not run proves nothing, so it gets its files last.
     hosts = sorted(
         _own_hosts(spec, observed), key=lambda each: (not each[1].is_unproved, not each[1].unit.is_running)
     )
@@ -151,13 +151,12 @@ def _install_steps(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observe
     files = desired_files(spec, host, layout_of(spec, host), "", observed.pki)
     changes = file_changes((file for file in files if isinstance(file.content, CertContent)), seen)
     if changes:
-        running = seen.unit.is_running
         reason = "etcd reads certificate and key for each handshake, so no restart is needed"
         yield InstallFiles(
             host=host.name,
             version=str(spec.version),
             changes=changes,
-            proof="handshake" if running else "",
+            proof="handshake" if seen.unit.is_running else "",
             reason=reason,
             rules=(12, 16),
         )

@@ -255,13 +255,13 @@ def _needed_names(host: HostSpec, role: str) -> list[str]:
 
 def validity_faults(cert: CertSeen, now: datetime, *, soon: timedelta = EXPIRES_SOON) -> list[Fault]:
     """Return the faults of the validity: not valid yet, expired, or a warning if it expires soon."""
-    whose = f"contains the certificate of `{cert.common_name}`, which" if cert.common_name else ""
+    whose = f"contains the certificate of `{cert.common_name}`, which " if cert.common_name else ""
     if now < cert.not_before:
         hint = "check the clock of this machine, and the clock of the machine that issued it"
-        return [Fault(cert.path, f"{whose} is not valid before {_day(cert.not_before)}".strip(), hint)]
+        return [Fault(cert.path, f"{whose}is not valid before {_day(cert.not_before)}", hint)]
     if now >= cert.not_after:
-        return [Fault(cert.path, f"{whose} expired on {_day(cert.not_after)}".strip(), "issue it again")]
+        return [Fault(cert.path, f"{whose}expired on {_day(cert.not_after)}", "issue it again")]
     if cert.not_after - now < soon:
-        message = f"{whose} expires on {_day(cert.not_after)}".strip()
+        message = f"{whose}expires on {_day(cert.not_after)}"
         return [Fault(cert.path, message, "issue it again", is_warning=True)]
     return []
