@@ -199,6 +199,7 @@ def test_another_clusters_data_is_refused_before_anything_stops(
         assert f"{whose}: its members are m1 (https://127.77." in refused.stderr
     pending = json.loads(up("restore", namesake, "--from-cluster", "demo", "--json").stdout)
     assert (pending["outcome"], "m1 (https://" in pending["plan"]["notes"][1]) == ("pending", True)
+    assert pending["verb"] == f"restore {namesake} --from-cluster demo", "the command that resumes"
 
     assert journal.read_text() == before
     assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"

@@ -10,12 +10,7 @@ from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.observed.model import Observed, aside_suffix
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.restore.client_notes import restart_line
-from etcdup.core.restore.restore import (
-    begun_restore,
-    plan_restore,
-    restore_token,
-    was_restored,
-)
+from etcdup.core.restore.restore import begun_restore, plan_restore, restore_token, was_restored
 from etcdup.core.restore.snapshot_origin import refuse_foreign_snapshot
 from etcdup.errors import RefusedError
 from etcdup.ops.backups.destinations import open_destinations
@@ -45,13 +40,17 @@ def restore_cluster(
     source = SnapshotSource(
         snapshot, origin or session.spec.name, Identity.read(identity) if identity else None
     )
-    verb = f"restore {source.named}{' --keep-leases' if keep_leases else ''}"
-    run = ChangeRun(session, verb, as_json=as_json)
+    options = (
+        f" --from-cluster {origin}" if origin else "",
+        f" --identity {identity}" if identity else "",
+        " --keep-leases" if keep_leases else "",
+    )
+    run = ChangeRun(session, f"restore {source.named}{''.join(options)}", as_json=as_json)
     confirm = None if name is not None else _ask_name(session, _restore_effect(session, source))
 
     async def restore() -> None:
         with scratch_folder("restore") as folder:
-            # Which backup is `latest` depends on what the hosts say. Other files are read before any connection.
+            # Which backup is `latest` depends on the markers of the hosts. Other files are read before any connection.
             read = None if source.is_latest else await _read_snapshot(session, source, folder)
             async with session.world() as world:
                 observed = await session.observe(world)

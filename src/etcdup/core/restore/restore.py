@@ -19,7 +19,7 @@ from etcdup.core.host.startup_fence import former_tokens
 from etcdup.core.members.bootstrap import refuse_join, refuse_prepare
 from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum import healthy
-from etcdup.core.observed.model import COMPLETE, HostSeen, Marker, Observed
+from etcdup.core.observed.model import COMPLETE, HostSeen, Marker, Observed, Restored
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import (
     FenceOff,
@@ -251,7 +251,6 @@ def _refuse_restore_on_host(
         refuse_join(spec, host, seen, observed) if seen.marker is None else refuse_prepare(spec, host, seen)
     )
     reasons = [*fresh, *refuse_other_ca(spec, seen, observed)]
-    marker = seen.marker
     if _stage(seen, token) == "undo":
         reasons.append(
             Refused(
@@ -260,14 +259,12 @@ def _refuse_restore_on_host(
                 host=host.name,
             )
         )
-    elif _is_unfinished(marker, snapshot) and not is_undo:
-        assert marker is not None
-        assert marker.restored is not None
+    elif not is_undo and (other := _unfinished_restore(seen.marker, snapshot)):
         reasons.append(
             Refused(
-                f"{host.name} has an unfinished restore of another file (sha256 {marker.restored.sha256[:12]})",
+                f"{host.name} has an unfinished restore of another file (sha256 {other.sha256[:12]})",
                 hint="run `etcdup restore --undo` again, which resumes it"
-                if marker.restored.undoes
+                if other.undoes
                 else "run the interrupted command again, which resumes it: `etcdup restore` with the file that has "
                 "this sha256, or `etcdup recover`. `etcdup backup list --json` shows the sha256 of each backup",
                 host=host.name,
@@ -287,11 +284,11 @@ def _refuse_restore_on_host(
     return tuple(reasons)
 
 
-def _is_unfinished(marker: Marker | None, snapshot: SnapshotFile) -> bool:
-    """Return whether a restore of another file is in progress."""
+def _unfinished_restore(marker: Marker | None, snapshot: SnapshotFile) -> Restored | None:
+    """Return the restore of another file that is in progress, or None."""
     if marker is None or marker.restored is None or not marker.is_being_restored:
-        return False
-    return marker.restored.sha256 != snapshot.sha256
+        return None
+    return marker.restored if marker.restored.sha256 != snapshot.sha256 else None
 
 
 def space_needed(snapshot: SnapshotFile) -> int:

@@ -10,7 +10,7 @@ def still_running(spec: Spec, observed: Observed, token: str = "") -> tuple[str,
     """Return the hosts where a member of the old cluster runs, or systemd is about to start one.
 
     A host whose restored data is in place runs a restored member, so it is not included. With `token`, only the restore
-    with this token counts: another one may have ended on the host before its marker said so.
+    with this token counts: another one may have ended on the host before its marker recorded that.
     """
     return tuple(
         name
