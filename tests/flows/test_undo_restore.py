@@ -205,6 +205,28 @@ async def test_a_restore_can_be_undone_after_a_kill_at_any_command(tmp_path: Pat
         await assert_old(spec, old_logs(start), network, folder)
 
 
+async def test_a_restore_with_data_in_place_on_some_hosts_is_completed_before_its_undo(
+    tmp_path: Path,
+) -> None:
+    """With its leases kept, members may serve clients as soon as the data is in place."""
+    spec, start = await prepare_old_cluster(3, tmp_path)
+    network, folder = start.copy_to("one")
+    kill_when(network, lambda: any(b'"open"' in text for text in markers(network)))
+    with pytest.raises(Killed):
+        await restore(spec, network, folder, snapshot_in(folder), keep_leases=True)
+    network.restart_etcdup()
+    observed = await observe(world_of(spec, network, folder))
+    assert is_undone_by_restore(spec, observed)
+    reasons = refuse_undo_by_restore(spec, observed)
+    assert len(reasons) == sum(b'"staged"' in text for text in markers(network)) > 0
+    assert all(
+        "is not complete" in reason.message and "`etcdup restore`" in reason.hint for reason in reasons
+    )
+    await restore(spec, network, folder, snapshot_in(folder), keep_leases=True)
+    await undo_restore(spec, network, folder)
+    await assert_old(spec, old_logs(start), network, folder)
+
+
 @pytest.mark.quick
 async def test_after_a_kill_at_any_command_the_same_undo_resumes(tmp_path: Path) -> None:
     spec, start = await prepare_old_cluster(3, tmp_path)

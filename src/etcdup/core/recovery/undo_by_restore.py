@@ -73,7 +73,10 @@ def archives(spec: Spec, observed: Observed) -> dict[str, str]:
 
 
 def refuse_undo_by_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Refuse an undo if a host is unreachable, has no archived data, or the restore was undone already."""
+    """Refuse an undo if a host is unreachable, has no archived data, or the restore was undone already.
+
+    A host without archived data can be one on which the restore is not complete.
+    """
     if gone := refuse_unreachable(observed):
         return gone
     if begun_undo(spec, observed):
@@ -83,7 +86,24 @@ def refuse_undo_by_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...
         message = f"the last restore of cluster {spec.name} was undone: there is nothing to undo"
         return (Refused(message, hint=hint),)
     there = archives(spec, observed)
-    return tuple(refuse_host_without_archive(host.name) for host in spec.hosts if host.name not in there)
+    staged = {marker.member for marker, restored in _restored(spec, observed) if restored.stage == "staged"}
+    return tuple(
+        _refuse_incomplete_restore(host.name)
+        if host.name in staged
+        else refuse_host_without_archive(host.name)
+        for host in spec.hosts
+        if host.name not in there
+    )
+
+
+def _refuse_incomplete_restore(name: str) -> Refused:
+    return Refused(
+        f"the restore on {name} is not complete, so it cannot be undone yet",
+        hint="run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot, or "
+        "`etcdup recover`. Then run `etcdup restore --undo` again",
+        host=name,
+        rules=(56, 57),
+    )
 
 
 def with_archives(observed: Observed, suffixes: Mapping[str, str]) -> Observed:
