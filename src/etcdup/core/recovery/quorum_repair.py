@@ -137,8 +137,11 @@ def _remedy(spec: Spec, seen: HostSeen, observed: Observed, spaces: DiskSpaces) 
 
 def _expired_remedy(spec: Spec) -> str:
     if spec.tls.mode == "managed":
-        return "run `etcdup certs renew`: certificates have expired"
-    return "put valid certificates into the files of `tls` in cluster.yaml, then run `etcdup apply`: they have expired"
+        return "run `etcdup certs renew`: certificates have expired or are not valid yet"
+    return (
+        "put valid certificates into the files of `tls` in cluster.yaml, then run `etcdup apply`: they have expired or "
+        "are not valid yet"
+    )
 
 
 def _has_expired(name: str, observed: Observed) -> bool:
