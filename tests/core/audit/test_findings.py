@@ -318,6 +318,13 @@ def test_each_alarm_has_its_fix(healthy: Evidence, alarm: str, words: tuple[str,
     assert [word for word in words if word not in found.fix] == []
 
 
+def test_an_alarm_does_not_claim_a_quorum_that_is_lost(healthy: Evidence) -> None:
+    full = with_member(healthy, "infra1", alarms=("NOSPACE",))
+    lost = with_member(with_member(full, "infra2", leader_id=0), "infra3", leader_id=0)
+    whys = [each.why for case in (full, lost) for each in audit(SPEC, case) if each.code == "alarm-raised"]
+    assert ["The quorum is not lost." in why for why in whys] == [True, False]
+
+
 def test_the_data_of_a_single_answering_member_is_not_compared(healthy: Evidence) -> None:
     alone = {name: seen for name, seen in healthy.observed.members.items() if name == "infra1"}
     found = audit(SPEC, replace(healthy, observed=replace(healthy.observed, members=alone), hashes=()))

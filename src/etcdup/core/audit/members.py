@@ -7,6 +7,7 @@ from etcdup.core.audit.findings import Evidence, Finding, LeaderChanges, Level, 
 from etcdup.core.certs.user_access import gateway_problems, kubernetes_problems
 from etcdup.core.members.limits import AUTH, describe_followers, limits
 from etcdup.core.members.member_list import member_list_differences
+from etcdup.core.members.quorum import healthy, quorum_of, voter_count
 from etcdup.core.observed.model import MemberSilent
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
@@ -48,14 +49,16 @@ def _member_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             why = "Without a leader, no write is possible."
             fix = "Run `etcdup status`. A majority of the members must run and reach each other."
             yield Finding("wrong", name, f"{name} reports no leader.", why, fix, (11,), code="no-leader")
+    has_quorum = len(healthy(observed)) >= quorum_of(voter_count(observed) or spec.size)
+    quorum = "The quorum is not lost. " if has_quorum else ""
     for limit in limits(spec, observed):
         what = f"{describe_followers(spec, observed)}; {limit.what}: {limit.why}."
         fix = as_sentence(limit.hint)
         if limit.kind == AUTH:
-            why = "The quorum is not lost. etcdup cannot change members or take backups."
+            why = f"{quorum}etcdup cannot change members or take backups."
             yield Finding("wrong", "", what, why, fix, (118,), code="access-denied")
         else:
-            why = "The quorum is not lost. The cluster refuses writes until the alarm is disarmed."
+            why = f"{quorum}The cluster refuses writes until the alarm is disarmed."
             yield Finding("wrong", "", what, why, fix, (70, 82), code="alarm-raised")
     for line in member_list_differences(spec, observed):
         why = "The member list of etcd differs from cluster.yaml."
