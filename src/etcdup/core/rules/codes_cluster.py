@@ -138,7 +138,7 @@ CLUSTER_CODES = (
     Code(
         "gateway-common-name",
         "The certificate of a gateway client has a name",
-        "etcdup issued the certificate of this Patroni or APISIX before it left out the common name.",
+        "The certificate of this Patroni or APISIX has a common name. An earlier version of etcdup issued it.",
         "With the users of etcd enabled, etcd refuses each request of this client, with a password too.",
         "Run `etcdup certs issue NAME --renew`, copy the files to the hosts of NAME, and set a user and a password.",
         (118,),
