@@ -39,10 +39,7 @@ async def _run_on_members(session: Session, arguments: Sequence[str], names: Seq
     async with session.world() as world:
         files = admin_files(session.spec, session.folder, world.pki)
         etcdctl = await find_etcdctl(world, session.folder, session.terminal.report)
-        if (
-            len(names) > 1
-            and [each for each in arguments if not each.startswith("-")][:2] == _SINGLE_MEMBER_COMMAND
-        ):
+        if len(names) > 1 and _words(arguments)[:2] == _SINGLE_MEMBER_COMMAND:
             names = [await _choose_member(session, world)]
         if _is_auth_enable(arguments):
             await _warn_before_auth(session, world)
@@ -50,9 +47,14 @@ async def _run_on_members(session: Session, arguments: Sequence[str], names: Seq
         return await _run_process(etcdctl, arguments, ",".join(endpoints), files)
 
 
+def _words(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of etcdctl without its options."""
+    return [each for each in arguments if not each.startswith("-")]
+
+
 def _is_auth_enable(arguments: Sequence[str]) -> bool:
-    words = [each for each in arguments if not each.startswith("-")]
-    return ("auth", "enable") in pairwise(words)
+    """Return whether etcdctl enables the users of etcd. An option with a separate value can be before the command."""
+    return ("auth", "enable") in pairwise(_words(arguments))
 
 
 async def _warn_before_auth(session: Session, world: World) -> None:

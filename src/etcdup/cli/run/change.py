@@ -55,7 +55,7 @@ class YesNo:
 class ClusterName:
     """The operator types the cluster's name, because a yes is typed by habit too easily.
 
-    `effect` are sentences that say what the change does. `otherwise` is what is said if the answer is another one.
+    `effect` has sentences about what the change does. `otherwise` is what is said if the answer is another one.
     """
 
     cluster: str

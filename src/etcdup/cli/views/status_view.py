@@ -181,9 +181,11 @@ def _days(cert: CertSeen, now: datetime) -> int:
 
 
 def _heading(status: Status, paint: Paint) -> str:
-    healthy = f"{status.healthy} of {count_text(status.voters, 'member')} healthy"
-    if status.limits:
-        healthy = status.followers
+    healthy = (
+        status.followers
+        if status.limits
+        else f"{status.healthy} of {count_text(status.voters, 'member')} healthy"
+    )
     parts = [paint("bold", f"cluster {status.cluster}")]
     if status.can_lose < 0:
         what = "no quorum: no writes" if status.answers else "no member responds"
