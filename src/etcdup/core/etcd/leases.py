@@ -72,7 +72,7 @@ def _attached_keys(bolt: Bolt, max_revisions: int) -> set[bytes] | None:
 
 
 def _key_and_lease(message: bytes) -> tuple[bytes, int]:
-    """Return two fields of a KeyValue. Raise ValueError if it is damaged."""
+    """Return two fields of a KeyValue. Raise ValueError if it is damaged. The value is not copied."""
     key, lease, at = b"", 0, 0
     while at < len(message):
         tag, at = read_varint(message, at)

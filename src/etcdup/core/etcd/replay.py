@@ -89,7 +89,9 @@ def parse_log_part(name: str, file: bytes) -> LogPart:
         elif record.kind == ENTRY:
             index, is_v2 = _entry(record.data)
             first = index if first is None else min(first, index)
-            v2 = [each for each in v2 if each < index] + [index] * is_v2
+            while v2 and v2[-1] >= index:
+                v2.pop()
+            v2 += [index] * is_v2
     return LogPart(int(match[1], 16), first, commit, tuple(snapshots), tuple(v2))
 
 
