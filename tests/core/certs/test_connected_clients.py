@@ -42,6 +42,9 @@ LOGS = {
         "10.0.0.7:35630",
         "tls: failed to verify certificate: x509: certificate signed by unknown authority",
     ),
+    "time without a zone": log_line(
+        "2026-11-25T15:05:58", ON_CLIENT, "10.0.0.6:35630", f"tls: failed to verify certificate: {UNKNOWN}"
+    ),
 }
 
 

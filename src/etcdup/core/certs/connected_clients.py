@@ -47,9 +47,11 @@ def _rejected_connections(log: Iterable[str]) -> Iterator[tuple[datetime, str]]:
         try:
             entry = json.loads(line)
             address = str(entry["remote-addr"]).rpartition(":")[0].strip("[]")
-            yield datetime.fromisoformat(entry["ts"]), address
-        except (ValueError, KeyError, TypeError):
+            when = datetime.fromisoformat(entry["ts"])
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
+        if when.tzinfo is not None:  # Every time of etcd has its zone. Without it, times cannot be compared.
+            yield when, address
 
 
 def members_without_old_ca(spec: Spec, observed: Observed) -> tuple[str, ...]:

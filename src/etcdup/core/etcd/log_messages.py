@@ -253,6 +253,6 @@ def _plain_message(line: str) -> str:
 def _entry(line: str) -> dict[str, object]:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return entry if isinstance(entry, dict) else {}
