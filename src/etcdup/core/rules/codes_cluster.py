@@ -140,7 +140,8 @@ CLUSTER_CODES = (
         "The certificate of a gateway client has a name",
         "The certificate of this Patroni or APISIX has a common name. An earlier version of etcdup issued it.",
         "With the users of etcd enabled, etcd refuses each request of this client, with a password too.",
-        "Run `etcdup certs issue NAME --renew`, copy the files to the hosts of NAME, and set a user and a password.",
+        "Run `etcdup certs issue NAME --role ROLE --renew`, and copy the files to the hosts of NAME. "
+        "Then set a user and a password in its configuration.",
         (118,),
     ),
     Code(
