@@ -33,8 +33,8 @@ def restart_line(version: Version) -> str:
     """Return which clients to restart after the restore, as a sentence."""
     if can_bump(version):
         return (
-            "Its revisions are higher than before. Each watch ends with the error `compacted`, and clients read all "
-            "keys again: no kube-apiserver has to be restarted."
+            "The revisions of the cluster are higher than before. Each watch ends with the error `compacted`, and "
+            "clients read all keys again: no kube-apiserver has to be restarted."
         )
     return (
         f"etcd {version} cannot raise the revisions. Restart all clients that watch the cluster now: "
