@@ -50,7 +50,8 @@ fi
 
 NOT_LOCKED_STATUS = 97
 NOT_LOCKED_WORD = "etcdup-lock-lost"
-_NOT_LOCKED = re.compile(rf"{NOT_LOCKED_WORD}(?: (.*))?\n")
+# sudo and a login shell can write warnings before it, for example about the name of the host or the locale.
+_NOT_LOCKED = re.compile(rf"^{NOT_LOCKED_WORD}(?: (.*))?\n\Z", re.MULTILINE)
 _LINE_LIMIT = 200
 
 # `fence FILE LINE` ends the shell with its own status and word, unless this run holds the lock. The shared lock on
@@ -84,7 +85,7 @@ def if_locked(argv: Sequence[str], lock: HostLock | None) -> tuple[str, ...]:
 
 def parse_not_locked(status: int, stderr: str) -> str | None:
     """Return the line of the present holder if the fence ended the command: empty if no run holds the lock."""
-    found = _NOT_LOCKED.fullmatch(stderr)
+    found = _NOT_LOCKED.search(stderr)
     return shown_line(found[1] or "") if status == NOT_LOCKED_STATUS and found else None
 
 

@@ -5,7 +5,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from etcdup.ops import polling
 from etcdup.ops.world.lock import ClusterLock, cluster_lock, holder
 from etcdup.remote.host import HostCommand
 from etcdup.remote.local import LocalHost
+from etcdup.remote.sudo import RawResult
 from etcdup.testing.host import FakeHost
 from etcdup.testing.network import FakeNetwork
 from tests.support.fake_world import spec_of
@@ -40,6 +41,19 @@ ALONE = {
 }  # fmt: skip
 
 
+class NoisyHost(LocalHost):
+    """A local host that can write a warning before each command, as sudo does."""
+
+    noise: tuple[str, ...] = ()
+
+    def use_noisy_sudo(self) -> None:
+        warning = "sudo: unable to resolve host infra1: Name or service not known"
+        self.noise = ("sh", "-c", f'echo "{warning}" >&2; exec "$@"', "sh")
+
+    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> RawResult:
+        return await super()._execute((*self.noise, *argv), stdin)
+
+
 class Machine:
     """A local host with a lock, whose shell a test can kill."""
 
@@ -49,7 +63,7 @@ class Machine:
             "name: prod\nversion: 3.6.14\nhosts:\n"
             f"  - {{name: infra1, address: 127.0.0.1, local: true, root: {folder}}}\n"
         )
-        self.host = LocalHost("infra1", own_folder=True)
+        self.host = NoisyHost("infra1", own_folder=True)
 
     def lock(self) -> AbstractAsyncContextManager[ClusterLock]:
         return cluster_lock(self.spec, {"infra1": self.host}, holder("apply"))
@@ -120,6 +134,28 @@ async def test_a_line_that_no_shell_holds_is_no_lock(machine: Machine) -> None:
         assert machine.lock_file.read_text() == f"{own.line}\n"
         with pytest.raises(NotLocked):
             await machine.host.run_all([HostCommand(("true",))], lock=own)
+
+
+async def test_a_lost_lock_is_noticed_behind_a_warning_of_sudo(machine: Machine) -> None:
+    """sudo writes to stderr, for example that it cannot resolve the name of the host."""
+    async with machine.lock() as lock:
+        own = lock.on("infra1")
+        machine.host.use_noisy_sudo()
+        await lock.confirm()
+        machine.lock_file.write_text("another run\n")
+        with pytest.raises(NotLocked) as refused:
+            await machine.host.run_all([HostCommand(("true",))], lock=own)
+        assert refused.value.holder == "another run"
+        with pytest.raises(LockLost, match="now this run holds it: another run"):
+            await lock.confirm()
+
+
+async def test_a_host_that_cannot_check_the_lock_does_not_confirm_it(machine: Machine) -> None:
+    async with machine.lock() as lock:
+        machine.lock_file.with_name("lock.busy").unlink()
+        machine.lock_file.with_name("lock.busy").mkdir()
+        with pytest.raises(LockLost, match="these hosts do not respond"):
+            await lock.confirm()
 
 
 async def test_the_next_holder_waits_for_the_last_command_of_the_previous_one(machine: Machine) -> None:

@@ -140,7 +140,8 @@ class ClusterLock:
 
     async def _is_confirmed(self, own: HeldLock) -> bool:
         try:
-            await self._hosts[own.name].run_all([CONFIRM], lock=own.lock)
+            (result,) = await self._hosts[own.name].run_all([CONFIRM], lock=own.lock)
+            result.check()
         except NotLocked as error:
             self.lost_on(error)
         except RemoteError:
