@@ -64,7 +64,7 @@ def test_an_operator_who_slept_stops_before_the_next_command(etcdup: Etcdup, pla
     asleep.send_signal(signal.SIGCONT)
     _, said = asleep.communicate(timeout=AT_WORK_WITHIN_S)
     assert asleep.returncode == 5, said
-    assert "the lock on infra1, infra2, infra3 was lost: this machine stood still for" in said
+    assert "the lock on infra1, infra2, infra3 was lost: this run sent no heartbeat for" in said
     assert "run `etcdup apply" in said
     assert other.communicate(timeout=AT_WORK_WITHIN_S)[1]
     assert other.returncode == 0

@@ -154,7 +154,7 @@ async def test_a_host_that_cannot_check_the_lock_does_not_confirm_it(machine: Ma
     async with machine.lock() as lock:
         machine.lock_file.with_name("lock.busy").unlink()
         machine.lock_file.with_name("lock.busy").mkdir()
-        with pytest.raises(LockLost, match="these hosts do not respond"):
+        with pytest.raises(LockLost, match="these hosts do not confirm it"):
             await lock.confirm()
 
 

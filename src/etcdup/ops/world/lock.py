@@ -65,15 +65,15 @@ class HeldLock:
     beat_at: float
     lost: str = ""
 
-    def note_standstill(self) -> None:
+    def note_missed_heartbeats(self) -> None:
         """Note that this run sent no heartbeat for so long that the host may have released the lock."""
         gap_s = self.boot_time() - self.beat_at
         if self.held is not None and gap_s > STALE_AFTER_S:
-            self.lost = self.lost or f"this machine stood still for {gap_s:.0f} s"
+            self.lost = self.lost or f"this run sent no heartbeat for {gap_s:.0f} s"
 
     async def send_heartbeats(self) -> None:
         while self.held is not None and not self.lost:
-            self.note_standstill()
+            self.note_missed_heartbeats()
             now = self.boot_time()
             try:
                 await self.held.send(b".")
@@ -91,7 +91,7 @@ class HeldLock:
         self._note_end()
 
     def _note_end(self) -> None:
-        self.note_standstill()
+        self.note_missed_heartbeats()
         self.lost = self.lost or f"the connection to {self.name} that held it has ended"
 
 
@@ -103,9 +103,9 @@ class ClusterLock:
         self._hosts = hosts
 
     def check(self) -> None:
-        """Raise LockLost if this run knows that it does not hold a lock any more. No host is asked."""
+        """Raise LockLost if this run knows that it does not hold a lock any more. It contacts no host."""
         for each in self._locks.values():
-            each.note_standstill()
+            each.note_missed_heartbeats()
         if lost := [each for each in self._locks.values() if each.lost]:
             raise _lock_lost([each.name for each in lost], lost[0].lost)
 
@@ -119,7 +119,7 @@ class ClusterLock:
     def lost_on(self, error: NotLocked) -> LockLost:
         """Return the error for a command that a host refused because this run does not hold its lock."""
         own = self._locks[error.host]
-        own.note_standstill()
+        own.note_missed_heartbeats()
         other = f"now this run holds it: {error.holder}" if error.holder else f"{own.name} has released it"
         own.lost = own.lost or other
         return _lock_lost([own.name], own.lost)
@@ -136,7 +136,7 @@ class ClusterLock:
             silent = [
                 each.name for each, held in zip(self._locks.values(), confirmed, strict=True) if not held
             ]
-            raise _lock_lost(silent, "these hosts do not respond")
+            raise _lock_lost(silent, "these hosts do not confirm it")
 
     async def _is_confirmed(self, own: HeldLock) -> bool:
         try:
