@@ -162,9 +162,8 @@ async def clear_v2_requests(cluster: EtcdCluster, clients: dict[str, Etcd]) -> N
         assert await check_v2store(cluster, name) == (1, "Error: detected custom v2 content in WAL records")
     before = await clients["m1"].revision(timeout_s=S)
     for name in clients:
-        await ensure_no_v2_data(
-            partial(check_v2store, cluster, name), clients, SNAPSHOT_COUNT + 1, clock=CLOCK
-        )
+        append = partial(append_empty_entries, clients, SNAPSHOT_COUNT + 1, clock=CLOCK)
+        await ensure_no_v2_data(partial(check_v2store, cluster, name), append, clock=CLOCK)
         assert await check_v2store(cluster, name) == CLEAN
     assert await clients["m1"].revision(timeout_s=S) == before
 
@@ -333,7 +332,11 @@ async def test_each_wait_has_a_timeout(tmp_path: Path) -> None:
             ("Error: crc mismatch", "cannot read this member's data"),
         ):
             with pytest.raises(EtcdupError, match=why) as caught:
-                await ensure_no_v2_data(partial(return_answer, 1, output), clients, 1, clock=CLOCK)
+                await ensure_no_v2_data(
+                    partial(return_answer, 1, output),
+                    partial(append_empty_entries, clients, 1, clock=CLOCK),
+                    clock=CLOCK,
+                )
             assert caught.value.detail == output
         with pytest.raises(EtcdupError, match=r"entries were written to the log within 0\.1 s"):
             await append_empty_entries(clients, 100_000, clock=CLOCK, timeout_s=0.1)

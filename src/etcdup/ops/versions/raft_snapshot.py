@@ -5,6 +5,7 @@ import asyncio
 from etcdup.core.etcd.replay import LogPart, parse_log_part
 from etcdup.core.host.log_files import log_folder
 from etcdup.core.observed.model import HostSeen, MemberSeen, Observed
+from etcdup.core.plan.step import HostStep
 from etcdup.core.plan.steps import EnsureRaftSnapshot
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import CommandFailed, EtcdupError
@@ -39,16 +40,21 @@ async def ensure_raft_snapshot(
         return part.starts_without_v2
 
     if not part.starts_without_v2 and isinstance(observed.members[name], MemberSeen):
-        entries = entries_for_snapshot(observed)
-        performer.reporter.doing(name, f"appending {entries} entries to the log")
-        await performer.send_request(
-            step.kind, name, f"{entries} entries without effect",
-            lambda: append_empty_entries(voters, entries, clock=world.clock),
-        )  # fmt: skip
+        await append_entries(performer, step, observed, voters)
         await wait_until(world.clock, is_proved, SNAPSHOT_S, INTERVAL_S)
     if not part.starts_without_v2:
         raise _not_proved(name, seen, part)
     performer.reporter.doing(name, "")
+
+
+async def append_entries(performer: Performer, step: HostStep, observed: Observed, voters: Clients) -> None:
+    """Append as many entries without effect as make every member write a raft snapshot."""
+    entries = entries_for_snapshot(observed)
+    performer.reporter.doing(step.host, f"appending {entries} entries to the log")
+    await performer.send_request(
+        step.kind, step.host, f"{entries} entries without effect",
+        lambda: append_empty_entries(voters, entries, clock=performer.world.clock),
+    )  # fmt: skip
 
 
 async def read_replay(host: Host, folder: str, user: str) -> LogPart:

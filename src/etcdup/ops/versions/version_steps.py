@@ -1,5 +1,7 @@
 """The steps of a change of the minor version: a snapshot before it, and checks before and after each restart."""
 
+from functools import partial
+
 from etcdup.core.backups.backups import backup_source
 from etcdup.core.host.commands import v2store_command
 from etcdup.core.members.member_list import voter_names
@@ -55,10 +57,9 @@ async def check_v2store(performer: Performer, step: CheckV2Store, observed: Obse
         result = await world.hosts[step.host].run(check.argv, timeout_s=check.timeout_s)
         return result.status, result.stdout + result.stderr
 
-    entries = versions.entries_for_snapshot(observed)
-    await versions.ensure_no_v2_data(
-        run_check, await _connect_voters(world, observed), entries, clock=world.clock
-    )
+    voters = await _connect_voters(world, observed)
+    append_entries = partial(raft_snapshot.append_entries, performer, step, observed, voters)
+    await versions.ensure_no_v2_data(run_check, append_entries, clock=world.clock)
     performer.reporter.doing(step.host, "")
 
 

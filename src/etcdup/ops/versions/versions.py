@@ -142,13 +142,16 @@ async def compare_hashes(clients: Clients, *, clock: Clock, timeout_s: float = 3
 
 
 async def ensure_no_v2_data(
-    run_check: Callable[[], Awaitable[tuple[int, str]]], clients: Clients, entries: int, *, clock: Clock
+    run_check: Callable[[], Awaitable[tuple[int, str]]],
+    append_entries: Callable[[], Awaitable[None]],
+    *,
+    clock: Clock,
 ) -> None:
     """Return after a member's data and log contain nothing that 3.6 does not read (rule 44). Raises EtcdupError.
 
     `run_check` runs `etcdutl check v2store` of 3.5.32 or later on the member's data directory, and returns its exit
-    status and output. The member may run meanwhile. If only the log has v2 requests, `entries` new entries make the
-    member leave them behind (see append_empty_entries). etcdup does not change v2 data.
+    status and output. The member may run meanwhile. If only the log has v2 requests, `append_entries` makes the member
+    leave them behind (see append_empty_entries). etcdup does not change v2 data.
     """
     status, output = await run_check()
 
@@ -158,7 +161,7 @@ async def ensure_no_v2_data(
         return status == 0
 
     if status and _IN_LOG in output:
-        await append_empty_entries(clients, entries, clock=clock)
+        await append_entries()
         await wait_until(clock, is_clean, SNAPSHOT_S, INTERVAL_S)
     if status and "custom" not in output:
         raise EtcdupError(
