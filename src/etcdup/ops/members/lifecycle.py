@@ -14,12 +14,12 @@ from etcdup.core.plan.step import HostStep
 from etcdup.core.plan.steps import FormCluster, MoveClients, RecordEndpoints, RestartMember
 from etcdup.core.spec.layout import layout_of
 from etcdup.errors import EtcdupError
-from etcdup.ops.members.proof import forget_previous, prove_served_files, with_previous_files
+from etcdup.ops.members.proof import forget_previous, prove_served_files, wait_until_healthy
 from etcdup.ops.versions.version_steps import prepare_restart, verify_restart
 from etcdup.ops.world.connected_clients import wait_for_moved_clients
 from etcdup.ops.world.health import prove_voters
 from etcdup.ops.world.perform import Performer
-from etcdup.ops.world.wait import MEMBER_TIMEOUT_S, Condition, all_proved, one_proved, wait_for_condition
+from etcdup.ops.world.wait import Condition, all_proved, wait_for_condition
 from etcdup.ops.world.world import World
 
 # A cold start takes 0.3 to 3.6 s (rule 3). The rest of the time is for slow disks and networks.
@@ -87,7 +87,7 @@ async def start(performer: Performer, name: str, observed: Observed) -> None:
             reporter=performer.reporter, doing="starting etcd", interval_s=0.0,
         )  # fmt: skip
         return
-    await _wait_until_healthy(performer, name, observed)
+    await wait_until_healthy(performer, name, observed)
     if observed.reachable()[name].is_unproved:
         await forget_previous(performer, name)
 
@@ -125,7 +125,7 @@ async def _stop_and_start(
         await _prove_others(world, observed, name)
         await move_leader(performer, name, observed)
     await performer.perform(world.hosts[name], commands, step.kind)
-    await _wait_until_healthy(performer, name, observed)
+    await wait_until_healthy(performer, name, observed)
 
 
 async def _run_new_binary(performer: Performer, step: RestartMember, observed: Observed) -> None:
@@ -135,18 +135,6 @@ async def _run_new_binary(performer: Performer, step: RestartMember, observed: O
     layout = layout_of(performer.world.spec, performer.world.spec.host(step.host))
     command = run_binary_command(layout, layout.current, step.version)
     await performer.perform(performer.world.hosts[step.host], [command], step.kind)
-
-
-async def _wait_until_healthy(performer: Performer, name: str, observed: Observed) -> None:
-    """Wait until a member that was just started is healthy. Otherwise put its previous files back, if there are any."""
-    world = performer.world
-    try:
-        await wait_for_condition(
-            world, observed, one_proved(world, name), MEMBER_TIMEOUT_S, (name,),
-            reporter=performer.reporter, doing="waiting until it is healthy",
-        )  # fmt: skip
-    except EtcdupError as failure:
-        raise await with_previous_files(performer, name, failure) from failure
 
 
 def _is_started(name: str) -> Condition:

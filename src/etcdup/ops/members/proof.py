@@ -19,13 +19,12 @@ from etcdup.errors import CommandFailed, EtcdupError
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
-from etcdup.ops.world.wait import one_proved, wait_for_condition
+from etcdup.ops.world.wait import MEMBER_TIMEOUT_S, one_proved, wait_for_condition
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.handshake import HandshakeFailed, NotServing
 
 # etcd reads its certificates for each handshake. The time is for a slow host.
 SERVED_TIMEOUT_S = 10.0
-HEALTHY_TIMEOUT_S = 120.0
 _ROLES: dict[LinkPort, str] = {"client": "server", "peer": "peer"}
 
 
@@ -38,9 +37,8 @@ async def install_and_prove(performer: Performer, step: InstallFiles, observed: 
     actions = commands_of(step, world.spec, fresh, token)
     await performer.perform(world.hosts[name], actions, step.kind)
     await prove_served_files(performer, host, before)
-    if not observed.reachable()[
-        name
-    ].is_unproved:  # otherwise a later step proves the settings of an earlier run
+    # The settings of an earlier run are not proved yet: a later step does that.
+    if not observed.reachable()[name].is_unproved:
         await forget_previous(performer, name)
 
 
@@ -50,11 +48,20 @@ async def prove_files(performer: Performer, step: ProveFiles, observed: Observed
     await prove_served_files(performer, world.spec.host(name), [])
     if step.handshake_only:
         return
-    try:
-        await wait_for_condition(world, observed, one_proved(world, name), HEALTHY_TIMEOUT_S, (name,))
-    except EtcdupError as failure:
-        raise await with_previous_files(performer, name, failure) from failure
+    await wait_until_healthy(performer, name, observed)
     await forget_previous(performer, name)
+
+
+async def wait_until_healthy(performer: Performer, name: str, observed: Observed) -> None:
+    """Wait until this member is healthy. Otherwise put its previous files back, if there are any."""
+    world = performer.world
+    try:
+        await wait_for_condition(
+            world, observed, one_proved(world, name), MEMBER_TIMEOUT_S, (name,),
+            reporter=performer.reporter, doing="waiting until it is healthy",
+        )  # fmt: skip
+    except EtcdupError as failure:
+        raise await _with_previous_files(performer, name, failure) from failure
 
 
 async def prove_served_files(performer: Performer, host: HostSpec, before: list[LinkPort]) -> None:
@@ -81,7 +88,7 @@ async def prove_served_files(performer: Performer, host: HostSpec, before: list[
     )
 
 
-async def with_previous_files(performer: Performer, name: str, failure: EtcdupError) -> EtcdupError:
+async def _with_previous_files(performer: Performer, name: str, failure: EtcdupError) -> EtcdupError:
     """Return the error, after the member is started with its previous files.
 
     Nothing is put back if no files are kept, if systemd has not started etcd with the new ones, if the member is
@@ -98,7 +105,7 @@ async def with_previous_files(performer: Performer, name: str, failure: EtcdupEr
     await performer.perform(world.hosts[name], restart_commands(layout), "RestartMember")
     done = "its previous files are back, and the member is healthy with them"
     try:
-        await wait_for_condition(world, fresh, one_proved(world, name), HEALTHY_TIMEOUT_S, (name,))
+        await wait_for_condition(world, fresh, one_proved(world, name), MEMBER_TIMEOUT_S, (name,))
     except EtcdupError as again:
         done = f"its previous files are back, and the member is not healthy with them either: {again.message}"
     return EtcdupError(f"{failure.message}. {name}: {done}", detail=failure.detail, hint=failure.hint)
