@@ -47,31 +47,18 @@ async def form(performer: Performer, step: FormCluster, observed: Observed) -> N
 async def seal(performer: Performer, hosts: tuple[str, ...], observed: Observed, token: str) -> None:
     """Set the marker of every host to `formed`, on all hosts at the same time."""
     spec = performer.world.spec
-    await asyncio.gather(
-        *(
-            performer.perform(
-                performer.world.hosts[name],
-                seal_commands(spec, spec.host(name), observed, token),
-                "SealCluster",
-            )
-            for name in hosts
-        )
-    )
+    commands = {name: seal_commands(spec, spec.host(name), observed, token) for name in hosts}
+    await performer.perform_on_each(commands, "SealCluster")
 
 
 async def record_endpoints(performer: Performer, step: RecordEndpoints, observed: Observed) -> None:
     """Write the endpoints into the markers of all hosts, at the same time."""
     spec = performer.world.spec
-    await asyncio.gather(
-        *(
-            performer.perform(
-                performer.world.hosts[name],
-                record_endpoints_command(step, spec, host_of(spec, observed, name), observed),
-                step.kind,
-            )
-            for name in step.hosts
-        )
-    )
+    commands = {
+        name: record_endpoints_command(step, spec, host_of(spec, observed, name), observed)
+        for name in step.hosts
+    }
+    await performer.perform_on_each(commands, step.kind)
 
 
 async def start(performer: Performer, name: str, observed: Observed) -> None:

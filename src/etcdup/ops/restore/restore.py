@@ -32,12 +32,8 @@ async def stop_all(performer: Performer, step: StopMembers, observed: Observed) 
 async def stop_members(performer: Performer, names: Collection[str], observed: Observed, step: str) -> None:
     """Stop these members at the same time."""
     spec = performer.world.spec
-
-    async def stop(name: str) -> None:
-        layout = layout_of(spec, host_of(spec, observed, name))
-        await performer.perform(performer.world.hosts[name], [stop_command(layout)], step)
-
-    await asyncio.gather(*map(stop, sorted(names)))
+    layouts = {name: layout_of(spec, host_of(spec, observed, name)) for name in sorted(names)}
+    await performer.perform_on_each({name: [stop_command(each)] for name, each in layouts.items()}, step)
 
 
 async def start_restored(performer: Performer, step: StartRestored, observed: Observed) -> None:
@@ -52,18 +48,15 @@ async def start_restored(performer: Performer, step: StartRestored, observed: Ob
         world, observed, all_proved(world), FORM_TIMEOUT_S, step.hosts,
         reporter=performer.reporter, doing="waiting until the restored cluster is healthy",
     )  # fmt: skip
-    await asyncio.gather(*(_enable_fence(performer, name) for name in step.hosts))
+    layouts = {name: layout_of(world.spec, world.spec.host(name)) for name in step.hosts}
+    commands = {name: enable_fence_commands(each) for name, each in layouts.items()}
+    await performer.perform_on_each(commands, step.kind)
 
 
 async def _start_restored_member(performer: Performer, name: str) -> None:
     layout = layout_of(performer.world.spec, performer.world.spec.host(name))
     work = [("StartRestored", disable_fence_commands(layout)), ("start", [start_command(layout)])]
     await performer.perform_steps(performer.world.hosts[name], work)
-
-
-async def _enable_fence(performer: Performer, name: str) -> None:
-    layout = layout_of(performer.world.spec, performer.world.spec.host(name))
-    await performer.perform(performer.world.hosts[name], enable_fence_commands(layout), "StartRestored")
 
 
 async def fence_off(performer: Performer, step: FenceOff, observed: Observed, token: str) -> None:

@@ -1,7 +1,8 @@
 """Run a plan's actions on hosts: prepare their input, report and journal them, and stop at the first failure."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +13,16 @@ from etcdup.core.plan.step import Step
 from etcdup.errors import EtcdupError, NotLocked, RemoteError
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.world import World
-from etcdup.remote.host import COMMAND_TIMEOUT_S, Blob, Host, HostCommand, HostFile, HostTask
+from etcdup.remote.host import (
+    COMMAND_TIMEOUT_S,
+    Blob,
+    Host,
+    HostCommand,
+    HostFile,
+    HostTask,
+    Result,
+    Stdin,
+)
 
 ACTION_HINTS = {
     "No space left on device": "free disk space on the host, then run the same command again; no data on the host is "
@@ -66,6 +76,12 @@ class Performer:
         """Run the actions in order. The first one that fails raises a RemoteError, and the others do not run."""
         await self.perform_steps(host, [(step, actions)])
 
+    async def perform_on_each(self, actions: Mapping[str, Iterable[HostAction]], step: str) -> None:
+        """Run the actions of each host, on all hosts at the same time."""
+        await asyncio.gather(
+            *(self.perform(self.world.hosts[name], own, step) for name, own in actions.items())
+        )
+
     async def perform_steps(self, host: Host, steps: Iterable[tuple[str, Iterable[HostAction]]]) -> None:
         """Run the actions of several steps, in as few round trips as possible."""
         for round_trip in _round_trips(
@@ -77,12 +93,9 @@ class Performer:
 
     async def write_temporary(self, host: Host, files: tuple[HostFile, ...]) -> None:
         """Write files that only this run needs, such as temporary keys. They are not journaled."""
-        try:
-            (result,) = await host.run_all([files], lock=self.world.held_lock.on(host.name))
-            self.changed += 1
-            result.check()
-        except NotLocked as error:
-            raise self.world.held_lock.lost_on(error) from None
+        (result,) = await self._run_locked(host, [files])
+        self.changed += 1
+        result.check()
 
     async def send_request(
         self, step: str, member: str, what: str, request: Callable[[], Awaitable[object]]
@@ -114,9 +127,7 @@ class Performer:
         try:
             stdin = await self._open_stdin(round_trip[-1].action)
             tasks = [self._host_task(act.action) for act in round_trip]
-            results = await host.run_all(tasks, stdin=stdin, lock=self.world.held_lock.on(host.name))
-        except NotLocked as error:
-            raise self.world.held_lock.lost_on(error) from None
+            results = await self._run_locked(host, tasks, stdin)
         except RemoteError as error:
             # With a lost connection it is not known which actions ran before it.
             self.changed += len(round_trip) > 1
@@ -131,6 +142,13 @@ class Performer:
             results[-1].check()
         except RemoteError as error:
             raise _with_hint(_without_script(error, host.name, round_trip[len(results) - 1].action)) from None
+
+    async def _run_locked(self, host: Host, tasks: Sequence[HostTask], stdin: Stdin = b"") -> list[Result]:
+        """Do the tasks while this run holds the lock of the host. Raises LockLost, and then no task is done."""
+        try:
+            return await host.run_all(tasks, stdin=stdin, lock=self.world.held_lock.on(host.name))
+        except NotLocked as error:
+            raise self.world.held_lock.lost_on(error) from None
 
     def _host_task(self, action: HostAction) -> HostTask:
         if isinstance(action, RunCommand):
