@@ -152,12 +152,8 @@ async def _wait_until_followed(world: World, observed: Observed) -> None:
 
     Members that rejected each other's certificates retry their connections, and then follow a leader again.
     """
-    running = [name for name, seen in observed.reachable().items() if seen.unit.is_running]
-
-    async def is_followed() -> bool:
-        return set(running) <= healthy(await observe_members(world, observed)).keys()
-
-    await wait_until(world.clock, is_followed, FOLLOWED_S)
+    running = {name for name, seen in observed.reachable().items() if seen.unit.is_running}
+    await _poll_members(world, observed, lambda latest: running <= healthy(latest).keys(), FOLLOWED_S)
 
 
 def _members_started_by_systemd(plan: Plan, fresh: Plan | Refusal, observed: Observed) -> set[str]:
@@ -210,13 +206,20 @@ async def _wait_until_answering(performer: Performer, observed: Observed) -> Obs
         observed = await observe(world)
     if not _is_any_silent(observed):
         return observed
+    return await _poll_members(world, observed, lambda latest: not _is_any_silent(latest), ANSWER_S)
 
-    async def is_answering() -> bool:
+
+async def _poll_members(
+    world: World, observed: Observed, is_reached: Callable[[Observed], bool], timeout_s: float
+) -> Observed:
+    """Observe the members until `is_reached`, or until the time is over. Return the last observation."""
+
+    async def is_over() -> bool:
         nonlocal observed
         observed = await observe_members(world, observed)
-        return not _is_any_silent(observed)
+        return is_reached(observed)
 
-    await wait_until(world.clock, is_answering, ANSWER_S)
+    await wait_until(world.clock, is_over, timeout_s)
     return observed
 
 

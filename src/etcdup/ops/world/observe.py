@@ -23,7 +23,7 @@ from etcdup.core.observed.model import (
 from etcdup.core.observed.parse_probe import parse_probe
 from etcdup.core.observed.probe import probe_argv
 from etcdup.core.spec.layout import layout_of
-from etcdup.core.spec.model import HostSpec
+from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.errors import EtcdupError, PkiError, RemoteError
 from etcdup.ops.backups.snapshot import find_snapshots
 from etcdup.ops.polling import wait_until
@@ -47,8 +47,9 @@ async def observe(world: World) -> Observed:
     MemberSilent.
     """
     found = await _observe_all_hosts(world)
-    auth, denied = await asyncio.gather(_observe_auth(world, found), _observe_access(world, found))
-    leaves = await _observe_other_leaves(world, found)
+    auth, denied, leaves = await asyncio.gather(
+        _observe_auth(world, found), _observe_access(world, found), _observe_other_leaves(world, found)
+    )
     found = replace(explain_superseded(world.spec, found), auth=auth, denied=denied, other_leaves=leaves)
     return await observe_clients(world, found)
 
@@ -139,27 +140,23 @@ async def _refused_access(world: World, name: str) -> str:
 async def _observe_other_leaves(world: World, found: Observed) -> dict[str, CertSeen]:
     """Return the server certificates on hosts that are not the ones of the PKI, if a CA of the PKI signed them.
 
-    A host whose certificates are of a known change is not asked.
+    etcdup does not read a host whose certificates are of a known change.
     """
-    names = [name for name, seen in found.reachable().items() if _has_other_leaf(world, seen, found.pki)]
-    leaves = await asyncio.gather(*(_read_leaf(world, name) for name in names))
+    spec, seen = world.spec, found.reachable()
+    paths = {name: layout_of(spec, world.host_spec(name)).cert("server") for name in seen}
+    names = [name for name, path in paths.items() if _has_other_leaf(spec, seen[name], path, found.pki)]
+    leaves = await asyncio.gather(*(_read_leaf(world, name, paths[name]) for name in names))
     return {name: leaf for name, leaf in zip(names, leaves, strict=True) if leaf is not None}
 
 
-def _has_other_leaf(world: World, seen: HostSeen, pki: PkiSeen) -> bool:
-    file = seen.files.get(layout_of(world.spec, world.host_spec(seen.host)).cert("server"))
-    if (
-        pki.ca is None
-        or file is None
-        or not seen.is_marked(world.spec.name)
-        or seen.pki_change in pki.changes
-    ):
+def _has_other_leaf(spec: Spec, seen: HostSeen, path: str, pki: PkiSeen) -> bool:
+    file = seen.files.get(path)
+    if pki.ca is None or file is None or not seen.is_marked(spec.name) or seen.pki_change in pki.changes:
         return False
     return file.sha256 != pki.files.get(f"server/{seen.host}", ("", ""))[0]
 
 
-async def _read_leaf(world: World, name: str) -> CertSeen | None:
-    path = layout_of(world.spec, world.host_spec(name)).cert("server")
+async def _read_leaf(world: World, name: str, path: str) -> CertSeen | None:
     try:
         result = await world.hosts[name].run(("head", "-c", str(LEAF_BYTES), "--", path))
         return world.pki.see_leaf(result.stdout.encode())
@@ -224,11 +221,15 @@ async def _observe_host(
 
 def _why_not_running(unit: UnitSeen) -> str:
     if unit.queued:
-        waits_for = ", ".join(unit.waits_for) or "other jobs of systemd"
-        return f"etcd is not started yet: systemd waits for {waits_for}"
+        return f"etcd is not started yet: systemd waits for {awaited_units(unit)}"
     if unit.is_starting:
         return "etcd is starting"
     return "etcd does not run"
+
+
+def awaited_units(unit: UnitSeen) -> str:
+    """Return the units that systemd waits for before it starts etcd."""
+    return ", ".join(unit.waits_for) or "other jobs of systemd"
 
 
 async def _with_reason(world: World, name: str, unit: UnitSeen, silent: MemberSilent) -> MemberSilent:

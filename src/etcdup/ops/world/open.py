@@ -226,12 +226,8 @@ async def resolve_member_target(spec: Spec, host: HostSpec, reached: Host | None
     The connection goes through the host's SSH connection, if there is one. Without one it goes directly to the member,
     so that etcdup can report whether the member answers although SSH fails.
     """
-    port = spec.client_port(host)
-    if reached is None or host.local:
-        return f"{bracketed(host.address)}:{port}"
-    listen = host.listen_address or host.address
-    address, forwarded = await reached.forward(ANY_ADDRESS.get(listen, listen), port)
-    return f"{bracketed(address)}:{forwarded}"
+    address, port = await resolve_port(host, spec.client_port(host), reached)
+    return f"{bracketed(address)}:{port}"
 
 
 async def resolve_port(host: HostSpec, port: int, reached: Host | None) -> tuple[str, int]:

@@ -17,7 +17,7 @@ from etcdup.ops.world.health import (
     why_not_as_specified,
     why_without_vote,
 )
-from etcdup.ops.world.observe import observe, observe_members
+from etcdup.ops.world.observe import awaited_units, observe, observe_members
 from etcdup.ops.world.perform import Reporter
 from etcdup.ops.world.world import World, read_starts
 
@@ -53,7 +53,7 @@ async def wait_for_condition(
     The wait ends early if the lock is lost, or if etcd on one of the hosts `names` keeps exiting, or rejects the
     certificate of etcdup. The time in which systemd does not start etcd yet, because it waits for other units, does not
     count. `reporter` shows that such a host waits for them, and otherwise that it does `doing`. `closed`: the members
-    have temporary certificates, so that they reject that of etcdup on purpose.
+    have temporary certificates, and reject the usual certificate of etcdup.
     """
     wait = _Wait(world, before, condition, timeout_s, names, reporter, doing, interval_s, closed)
     wait.report()
@@ -188,7 +188,7 @@ def all_answer(names: Iterable[str]) -> Condition:
 
 def waiting_text(name: str, unit: UnitSeen) -> str:
     """Return which units systemd waits for before it starts etcd."""
-    return f"waiting for {', '.join(unit.waits_for) or 'other jobs of systemd'} on {name}"
+    return f"waiting for {awaited_units(unit)} on {name}"
 
 
 def is_failing(first_restarts: int, now: UnitSeen) -> bool:
