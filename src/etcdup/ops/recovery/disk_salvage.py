@@ -30,7 +30,7 @@ from etcdup.errors import CommandFailed, EtcdupError, LockLost, RemoteError
 from etcdup.ops import polling
 from etcdup.ops.backups.snapshot import save_snapshot
 from etcdup.ops.backups.temporary_etcd import LOOPBACK, etcd_flags, key_files, make_credentials
-from etcdup.ops.world.log_files import read_log_file
+from etcdup.ops.world.log_files import read_log_file, unreadable_log
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdRpcError
@@ -127,14 +127,13 @@ async def _read_end(host: Host, folder: str, back: int, user: str) -> tuple[str,
             raise ValueError("it has no entry")
         return file[0], await asyncio.to_thread(parse_log_end, file[1])
     except (ValueError, CommandFailed) as error:
-        raise EtcdupError(
-            f"cannot read the write-ahead log of the member on {host.name}: {getattr(error, 'message', error)}",
-            detail=getattr(error, "detail", ""),
-            hint=f"check the disk of {host.name}, which may be damaged. If a member answers, pass "
+        hint = (
+            f"check the disk of {host.name}, which may be damaged. If a member answers, pass "
             "`--without-copy`: the cluster is then rebuilt from its snapshot, without the last entries of the log on "
             f"{host.name}. To rebuild from the disk of another member, power {host.name} off and pass `--fenced "
-            f"{host.name}`. {BACKUP_HINT}",
-        ) from None
+            f"{host.name}`. {BACKUP_HINT}"
+        )
+        raise unreadable_log(host, error, hint) from None
 
 
 async def _close_log(performer: Performer, host: Host, step: SalvageData, seen: HostSeen, user: str) -> None:

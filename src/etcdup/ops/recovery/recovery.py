@@ -133,11 +133,16 @@ def _snapshot_file(observed: Observed, name: str) -> str:
     return f"{marker.token if marker else 'unmarked'}-recover-{name}-{observed.at:%Y%m%dT%H%M%SZ}.db"
 
 
+def find_by_sha256(folder: Path, pattern: str, sha256: str) -> Path | None:
+    """Return the last file with this checksum, by its name, or None. It reads whole files: call it in a thread."""
+    paths = sorted(folder.glob(pattern), reverse=True)
+    return next((path for path in paths if sha256_of(path) == sha256), None)
+
+
 async def _find_snapshot(world: World, sha256: str) -> Path:
     """Return the file of the snapshot that a recovery in progress was started with."""
-    for path in sorted(world.snapshots.glob("*-recover-*Z.db"), reverse=True):
-        if await asyncio.to_thread(sha256_of, path) == sha256:
-            return path
+    if path := await asyncio.to_thread(find_by_sha256, world.snapshots, "*-recover-*Z.db", sha256):
+        return path
     raise RefusedError(
         f"a restore is not finished, and its snapshot (sha256 {sha256[:12]}) is not one that `recover` saved in "
         f"{world.snapshots}",

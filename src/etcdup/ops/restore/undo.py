@@ -11,8 +11,8 @@ from etcdup.core.recovery.undo_by_restore import (
     plan_archive_snapshot,
     with_archives,
 )
-from etcdup.ops.install.archive import sha256_of
 from etcdup.ops.recovery.disk_salvage import measure_copy, read_last_entries
+from etcdup.ops.recovery.recovery import find_by_sha256
 from etcdup.ops.world.refusal import Planner
 from etcdup.ops.world.world import World
 
@@ -20,9 +20,9 @@ from etcdup.ops.world.world import World
 async def find_undo_snapshot(world: World, observed: Observed) -> Path | None:
     """Return the file of the snapshot of the undo that is in progress, or None."""
     for marker in begun_undo(world.spec, observed)[:1]:
-        for path in sorted(world.snapshots.glob("*-undo-*Z.db"), reverse=True):
-            if marker.restored and await asyncio.to_thread(sha256_of, path) == marker.restored.sha256:
-                return path
+        if marker.restored:
+            sha256 = marker.restored.sha256
+            return await asyncio.to_thread(find_by_sha256, world.snapshots, "*-undo-*Z.db", sha256)
     return None
 
 

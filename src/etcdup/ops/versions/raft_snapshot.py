@@ -11,7 +11,7 @@ from etcdup.core.spec.layout import layout_of
 from etcdup.errors import CommandFailed, EtcdupError
 from etcdup.ops.polling import wait_until
 from etcdup.ops.versions.versions import SNAPSHOT_S, Clients, append_empty_entries, entries_for_snapshot
-from etcdup.ops.world.log_files import read_log_file
+from etcdup.ops.world.log_files import read_log_file, unreadable_log
 from etcdup.ops.world.perform import Performer
 from etcdup.remote.host import Host
 
@@ -66,12 +66,11 @@ async def read_replay(host: Host, folder: str, user: str) -> LogPart:
                 break
             part = part.after(await _read_part(host, folder, back, user))
     except (ValueError, CommandFailed) as error:
-        raise EtcdupError(
-            f"cannot read the write-ahead log of the member on {host.name}: {getattr(error, 'message', error)}",
-            detail=getattr(error, "detail", ""),
-            hint=f"check the disk of {host.name}. If it is damaged, set `version` back, then run `etcdup member "
-            f"replace {host.name}`",
-        ) from None
+        hint = (
+            f"check the disk of {host.name}. If it is damaged, set `version` back, then run `etcdup member "
+            f"replace {host.name}`"
+        )
+        raise unreadable_log(host, error, hint) from None
     return part
 
 

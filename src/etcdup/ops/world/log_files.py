@@ -4,6 +4,7 @@ import base64
 import zlib
 
 from etcdup.core.host.log_files import MOST_BYTES, log_file_argv
+from etcdup.errors import CommandFailed, EtcdupError
 from etcdup.remote.host import Host
 
 READ_TIMEOUT_S = 300.0
@@ -20,6 +21,14 @@ async def read_log_file(
     argv = log_file_argv(folder, back, user, only_with=only_with)
     name, _, content = (await host.run(argv, timeout_s=READ_TIMEOUT_S)).check().stdout.partition("\n")
     return (name, _unpack(content)) if name else None
+
+
+def unreadable_log(host: Host, error: ValueError | CommandFailed, hint: str) -> EtcdupError:
+    """Return the error for a log that `read_log_file` could not read, or that is damaged."""
+    why, detail = (error.message, error.detail) if isinstance(error, CommandFailed) else (str(error), "")
+    return EtcdupError(
+        f"cannot read the write-ahead log of the member on {host.name}: {why}", detail=detail, hint=hint
+    )
 
 
 def _unpack(content: str) -> bytes:
