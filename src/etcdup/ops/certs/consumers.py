@@ -56,12 +56,14 @@ def issue_consumer(
         raise PkiError(
             f"`{name}` is not a valid name for a consumer: one of etcdup's own certificates has it"
         )
-    if spec.tls.mode == "managed" and pki.observe().ca is None:
-        raise PkiError("this cluster has no CA yet", hint="run `etcdup apply`, which creates it")
-    if spec.tls.mode == "managed":
-        refuse_early_clock(pki.observe(), now)
     role = f"client/{name}"
-    before = pki.observe().certs.get(role) if spec.tls.mode == "managed" else None
+    before: CertSeen | None = None
+    if spec.tls.mode == "managed":
+        found = pki.observe()
+        if found.ca is None:
+            raise PkiError("this cluster has no CA yet", hint="run `etcdup apply`, which creates it")
+        refuse_early_clock(found, now)
+        before = found.certs.get(role)
     if csr is None:
         pki.issue_consumer(name, now, renew=renew, role=consumer_role)
     else:
