@@ -1,4 +1,4 @@
-"""The endpoints that leave in an unfinished change of hosts, on the operator's machine.
+"""The endpoints of members that leave in an unfinished change of hosts, on the operator's machine.
 
 `export` and `certs issue` connect to no host. So apply writes these endpoints into a file, and deletes it when the
 change is complete. The file is only for the display of configurations: no plan depends on it.

@@ -82,9 +82,8 @@ class FakeEtcd:
             await self._require_quorum(timeout_s)
             self._require_access(process)
         cluster, alarm = process.cluster, f"NOSPACE on member {process.member_id:x}"
-        if cluster.db_size >= _quota(
-            process
-        ):  # Each write that does not fit raises the alarm again (rule 70).
+        # Each write that does not fit raises the alarm again (rule 70).
+        if cluster.db_size >= _quota(process):
             cluster.alarms = tuple(dict.fromkeys((*cluster.alarms, alarm)))
         if any(alarm.startswith("NOSPACE") for alarm in cluster.alarms):
             raise self._as_rpc_error(FakeRefusal("mvcc: database space exceeded", "RESOURCE_EXHAUSTED"))

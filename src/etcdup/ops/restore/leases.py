@@ -125,6 +125,9 @@ async def _revoke_all(performer: Performer, clients: Mapping[str, EtcdClient]) -
 
     if not await wait_until(performer.world.clock, is_none_left, APPLY_TIMEOUT_S):
         late = tuple(each for each, count in left.items() if count)
+        why = "; ".join(f"{each} still has leases ({left[each]})" for each in late)
         found = await observe(performer.world)
-        raise await explain_failure(performer.world, found, late, f"{', '.join(late)} still has leases")
+        raise await explain_failure(
+            performer.world, found, late, f"timeout after {APPLY_TIMEOUT_S:.0f} s: {why}"
+        )
     performer.reporter.doing(name, "")

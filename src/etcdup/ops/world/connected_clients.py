@@ -95,12 +95,12 @@ async def _wait_for_clients(
 
 
 async def _read_rejections(
-    world: World, observed: Observed, names: Iterable[str], connected: Collection[str]
+    world: World, observed: Observed, names: Collection[str], connected: Collection[str]
 ) -> dict[str, tuple[str, ...]]:
     """Return, by member, the clients that it rejected recently.
 
     A client that was rejected before this run, and that is connected now, is left out: perhaps it has another
-    certificate since. It has to be proved in this run as all other clients.
+    certificate since. It has to be proved in this run like all other clients.
     """
     world.began = world.began or world.clock.now()
     began = datetime.fromtimestamp(world.began, UTC)

@@ -57,7 +57,7 @@ class World:
     # Unreachable hosts that are powered off, as the operator has confirmed. etcdup does not observe them (rule 65).
     fenced: frozenset[str] = frozenset()
     # Clients that this run saw on a member that trusts only the new CA, and addresses of clients that the operator
-    # vouches for (rule 15).
+    # accepts (rule 15).
     proved_clients: set[Client] = field(default_factory=set)
     accepted_clients: frozenset[str] = frozenset()
     # When this run first read the clients that members reject, in seconds since the epoch.

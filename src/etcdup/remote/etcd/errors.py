@@ -163,8 +163,8 @@ _REASONS = (
         EtcdUntrusted,
         "etcd does not accept the client certificate of etcdup: it has expired or is not valid yet, or another CA "
         "signed it",
-        "run `etcdup apply`: it issues a certificate that is expired or not valid yet again. `etcdup certs list` shows "
-        "all certificates",
+        "run `etcdup apply`: it replaces a certificate that is expired or not valid yet. `etcdup certs list` shows all "
+        "certificates",
     ),
     _Reason(
         ("security handshaker", "empty address list", "pem lib", "no start line", "key values mismatch"),
