@@ -276,7 +276,8 @@ def _is_brought_up(step: Step, plan: Plan) -> bool:
 
     A member that keeps failing, and that systemd keeps starting, runs in one observation and does not run in the next.
     So the confirmed plan may start it, and the new plan may restart it. A plan that restarts a member may also have to
-    move its clients first: they can connect at any time. A proof of files changes nothing.
+    move its clients first: they can connect at any time. A proof of files changes nothing, except that it puts the
+    previous files back if the new ones do not work.
     """
     if isinstance(step, ProveFiles):
         return True
