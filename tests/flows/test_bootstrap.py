@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.plan.plan import Plan
-from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.network import FakeNetwork
 from tests.support.fake_world import bring_up, machines_for, make_plan, spec_of
-from tests.support.kill_everywhere import kill_points
+from tests.support.kill_everywhere import kill_after, kill_points
 
 
 def end_state(network: FakeNetwork) -> dict[str, object]:
@@ -45,10 +45,7 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_apply(tmp_path: 
         network = machines_for(spec)
         folder = tmp_path / str(cut)
         folder.mkdir()
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await bring_up(spec, network, folder)
-        network.restart_etcdup()
+        await kill_after(cut, network, bring_up(spec, network, folder))
         results = await bring_up(spec, network, folder)
         assert all(result.ok for result in results), cut
         assert end_state(network) == end_state(whole), cut

@@ -21,10 +21,10 @@ from etcdup.errors import EtcdupError, PartlyApplied
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.testing.gateway_client import FakeGatewayClient
-from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.network import FakeNetwork
 from etcdup.testing.process import converge
 from tests.support.fake_world import TOKEN, bring_up, make_plan, planner_of, spec_of, world_of
-from tests.support.kill_everywhere import Start, apply_and_check, kill_points, prepare_start
+from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
 
 SPEC = spec_of()
 MARKER = "/etc/etcd/etcdup.json"
@@ -113,10 +113,7 @@ async def test_a_kill_after_any_command(tmp_path: Path, change: str) -> None:
         await apply_unconfirmed(after, whole, path)
     for cut in kill_points(len(whole.commands), CUT_STRIDE):
         network, folder = start.copy_to(str(cut))
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await apply_unconfirmed(after, network, folder)
-        network.restart_etcdup()
+        await kill_after(cut, network, apply_unconfirmed(after, network, folder))
         assert await is_served(network)
         with pytest.raises(EtcdupError):
             await apply_unconfirmed(after, network, folder)
@@ -140,10 +137,7 @@ async def test_a_kill_after_any_command_of_the_confirmed_run(tmp_path: Path) -> 
     await bring_up(after, whole, path, confirmed=True)
     for cut in kill_points(len(whole.commands), CUT_STRIDE):
         network, folder = start.copy_to(str(cut))
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await bring_up(after, network, folder, confirmed=True)
-        network.restart_etcdup()
+        await kill_after(cut, network, bring_up(after, network, folder, confirmed=True))
         await bring_up(after, network, folder, confirmed=True)
         await apply_and_check(after, network, folder)
         assert await is_served(network)

@@ -12,9 +12,9 @@ from etcdup.core.spec.model import Spec
 from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
-from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.network import FakeNetwork
 from tests.support.fake_world import TOKEN, RecordingReporter, machines_for, planner_of, spec_of, world_of
-from tests.support.kill_everywhere import kill_points
+from tests.support.kill_everywhere import kill_after, kill_points
 
 
 async def bring_up(spec: Spec, network: FakeNetwork, folder: Path, token: str = TOKEN) -> None:
@@ -110,10 +110,7 @@ async def test_a_kill_after_any_command_is_finished_by_the_next_destroy(tmp_path
         await bring_up(spec, network, folder)
         before = contents(network)
         network.restart_etcdup()
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await destroy(spec, network, folder)
-        network.restart_etcdup()
+        await kill_after(cut, network, destroy(spec, network, folder))
         await destroy(spec, network, folder, run=2)
         assert_gone(network)
         assert contents(network) == before, cut

@@ -18,10 +18,10 @@ from etcdup.ops.world.connected_clients import observe_connected_clients
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.gateway_client import FakeGatewayClient
-from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.network import FakeNetwork
 from tests.flows.test_rotate_ca import SPEC, rotate, stage_of
 from tests.support.fake_world import TOKEN, RecordingReporter, bring_up, make_plan, world_of
-from tests.support.kill_everywhere import Start, apply_and_check, kill_points, prepare_start
+from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
 
 URLS = {host.name: SPEC.client_url(host) for host in SPEC.hosts}
 ADDRESSES = {host.name: host.address for host in SPEC.hosts}
@@ -191,10 +191,7 @@ async def test_a_kill_at_any_command(signed: Start, issuer: str) -> None:
             await drop(whole, path)
     for cut in kill_points(len(whole.commands)):
         network, folder = signed.copy_to(str(cut))
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await drop(network, folder)
-        network.restart_etcdup()
+        await kill_after(cut, network, drop(network, folder))
         await assert_all_served(network)
         if issuer == "new":
             await drop(network, folder)

@@ -23,6 +23,7 @@ from tests.support.fake_world import (
     machines_for,
     make_plan,
     planner_of,
+    running_network,
     spec_of,
     world_of,
 )
@@ -35,10 +36,7 @@ DATA = "/var/lib/etcd"
 @pytest.fixture
 async def network(tmp_path: Path) -> FakeNetwork:
     """Return three machines with a healthy cluster."""
-    network = machines_for(spec_of())
-    await bring_up(spec_of(), network, tmp_path)
-    network.commands.clear()
-    return network
+    return await running_network(spec_of(), tmp_path)
 
 
 def kinds(answer: Plan | Refusal) -> list[str]:

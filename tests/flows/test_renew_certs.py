@@ -16,9 +16,9 @@ from etcdup.core.spec.model import Spec
 from etcdup.ops.apply.apply import apply_without_proof
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
-from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.network import FakeNetwork
 from tests.support.fake_world import RecordingReporter, bring_up, machines_for, make_plan, spec_of, world_of
-from tests.support.kill_everywhere import kill_points
+from tests.support.kill_everywhere import kill_after, kill_points
 from tests.support.observation_strategies import observations
 
 SPECS = [spec_of(1), spec_of(3)]
@@ -94,10 +94,7 @@ async def test_a_kill_at_any_command_leaves_the_rest_to_the_next_apply(
     assert len(whole.commands) >= 6
     for cut in kill_points(len(whole.commands)):
         cut_off, path = deepcopy(network), Path(shutil.copytree(folder, folder.with_name(str(cut))))
-        cut_off.cut_after = cut
-        with pytest.raises(Killed):
-            await renew(spec_of(), cut_off, path)
-        cut_off.restart_etcdup()
+        await kill_after(cut, cut_off, renew(spec_of(), cut_off, path))
         assert all(result.ok for result in await bring_up(spec_of(), cut_off, path))
         assert kinds(await make_plan(spec_of(), cut_off, path)) == []
 

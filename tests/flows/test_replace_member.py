@@ -19,7 +19,7 @@ from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import raise_refusal
-from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.network import FakeNetwork
 from tests.support.fake_world import (
     TOKEN,
     RecordingReporter,
@@ -29,7 +29,7 @@ from tests.support.fake_world import (
     spec_of,
     world_of,
 )
-from tests.support.kill_everywhere import kill_points, quick_first
+from tests.support.kill_everywhere import kill_after, kill_points, quick_first
 
 OLD, NEW = "192.168.8.67", "192.168.8.77"
 TEXT = """\
@@ -156,10 +156,7 @@ async def kill_everywhere(
     for cut in kill_points(len(whole.commands)):
         folder = tmp_path / str(cut)
         network = copy_network(fresh, start, folder)
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await replace(loss, network, folder)
-        network.restart_etcdup()
+        await kill_after(cut, network, replace(loss, network, folder))
         await finish(loss, network, folder)
         await assert_whole(loss, network, folder)
 

@@ -18,11 +18,18 @@ from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.cluster import FakeCluster
 from etcdup.testing.machine import CLOSED
-from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.network import FakeNetwork
 from etcdup.testing.systemd import VOUCHED
 from tests.flows.test_destroy import contents
 from tests.support.fake_world import TOKEN, RecordingReporter, machines_for, make_plan, spec_of, world_of
-from tests.support.kill_everywhere import Start, apply_and_check, kill_points, prepare_start, quick_first
+from tests.support.kill_everywhere import (
+    Start,
+    apply_and_check,
+    kill_after,
+    kill_points,
+    prepare_start,
+    quick_first,
+)
 
 CONTENT = b"/registry/a=1\n/registry/b=2\n"
 
@@ -154,10 +161,7 @@ async def test_after_a_kill_at_any_command_the_same_restore_finishes(
     for cut in kill_points(total):
         network, folder = start.copy_to(str(cut))
         snapshot = snapshot_in(folder)
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await restore(spec, network, folder, snapshot)
-        network.restart_etcdup()
+        await kill_after(cut, network, restore(spec, network, folder, snapshot))
         await restore(spec, network, folder, snapshot, run=2)
         await assert_restored(spec, network, folder)
         assert superseded_key(TOKEN) in cluster_of(network).keys
@@ -170,10 +174,7 @@ async def test_apply_refuses_during_a_restore_and_its_hint_names_restore(tmp_pat
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.copy_to("one")
-    network.cut_after = 20
-    with pytest.raises(Killed):
-        await restore(spec, network, folder, snapshot_in(folder))
-    network.restart_etcdup()
+    await kill_after(20, network, restore(spec, network, folder, snapshot_in(folder)))
     answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Refusal)
     assert "a restore, recovery or undo of cluster prod is not finished" in answer.reasons[0].message
@@ -229,10 +230,7 @@ async def test_another_file_during_a_restore_is_refused(tmp_path: Path) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
     network, folder = start.copy_to("one")
-    network.cut_after = 20
-    with pytest.raises(Killed):
-        await restore(spec, network, folder, snapshot_in(folder))
-    network.restart_etcdup()
+    await kill_after(20, network, restore(spec, network, folder, snapshot_in(folder)))
     other = snapshot_in(folder, content=b"/registry/c=3\n")
     assert all(
         "an unfinished restore of another file" in why
@@ -302,10 +300,7 @@ async def test_no_client_reads_a_key_on_a_lease_of_the_snapshot(
     for cut in kill_points(len(whole.commands)):
         network, folder = start.copy_to(str(cut))
         snapshot = snapshot_in(folder, content=LEASED)
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await restore(spec, network, folder, snapshot)
-        network.restart_etcdup()
+        await kill_after(cut, network, restore(spec, network, folder, snapshot))
         if cut % 2:
             cut_power(network)
         await restore(spec, network, folder, snapshot, run=2)
@@ -329,10 +324,7 @@ async def test_leases_are_kept_on_request(tmp_path: Path) -> None:
         for first in (True, False):
             network, folder = start.copy_to(f"{cut}-{first}")
             snapshot = snapshot_in(folder, content=LEASED)
-            network.cut_after = cut
-            with pytest.raises(Killed):
-                await restore(spec, network, folder, snapshot, keep_leases=first)
-            network.restart_etcdup()
+            await kill_after(cut, network, restore(spec, network, folder, snapshot, keep_leases=first))
             await restore(spec, network, folder, snapshot, run=2, keep_leases=not first)
             await assert_restored(spec, network, folder)
             assert not any(machine.children(CLOSED) for machine in network.machines.values()), cut

@@ -7,8 +7,6 @@ as a member of a superseded cluster.
 import json
 from pathlib import Path
 
-import pytest
-
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.restore.restore import was_restored
@@ -16,10 +14,10 @@ from etcdup.core.restore.undo import plan_undo
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
-from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.network import FakeNetwork
 from tests.flows.test_restore import restore, snapshot_in
 from tests.support.fake_world import TOKEN, RecordingReporter, add_machines, spec_of, world_of
-from tests.support.kill_everywhere import apply_and_check, kill_points, prepare_start
+from tests.support.kill_everywhere import apply_and_check, kill_after, kill_points, prepare_start
 
 
 def read_marker(network: FakeNetwork, name: str) -> dict[str, object]:
@@ -59,10 +57,7 @@ async def test_a_new_member_has_the_history_and_its_restore_cannot_be_undone(tmp
     await replace_infra2(whole, folder)
     for cut in kill_points(len(whole.commands)):
         network, folder = start.copy_to(str(cut))
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await replace_infra2(network, folder)
-        network.restart_etcdup()
+        await kill_after(cut, network, replace_infra2(network, folder))
         assert read_marker(network, "infra2")["bump"] == 1_000_000_000
         await replace_infra2(network, folder)
         await apply_and_check(spec, network, folder)

@@ -13,10 +13,10 @@ from etcdup.errors import PartlyApplied, PkiError, RefusedError
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
-from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.network import FakeNetwork
 from tests.core.certs.test_connected_clients import ON_CLIENT, UNKNOWN, log_line
 from tests.support.fake_world import TOKEN, RecordingReporter, bring_up, make_plan, spec_of, world_of
-from tests.support.kill_everywhere import Start, apply_and_check, kill_points, prepare_start
+from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
 
 SPEC = spec_of()
 STAGES: tuple[RotationStage, ...] = ("trust", "sign", "drop")
@@ -122,10 +122,7 @@ async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: RotationSta
     for cut in kill_points(len(whole.commands)):
         for finish in ("rotate", "apply"):
             cut_off, path = here.copy_to(f"{cut}-{finish}")
-            cut_off.cut_after = cut
-            with pytest.raises(Killed):
-                await rotate(cut_off, path)
-            cut_off.restart_etcdup()
+            await kill_after(cut, cut_off, rotate(cut_off, path))
             turned = stage_of(cut_off, path) == NEXT_STAGE[stage]
             if finish == "rotate" and kinds(await make_plan(SPEC, cut_off, path)):
                 assert await rotate(cut_off, path) == stage
@@ -294,10 +291,7 @@ async def test_a_kill_at_any_command_of_the_way_back(start: Start) -> None:
     assert len(whole.commands) >= 2
     for cut in kill_points(len(whole.commands)):
         network, folder = half.copy_to(str(cut))
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await rotate(network, folder, keep=True)
-        network.restart_etcdup()
+        await kill_after(cut, network, rotate(network, folder, keep=True))
         assert stage_of(network, folder) == "sign", "the PKI changes before any command runs on a host"
         await apply_and_check(SPEC, network, folder)
         assert len(ca_files(network)) == 1

@@ -28,7 +28,14 @@ from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.fake_world import TOKEN, RecordingReporter, bring_up, make_plan, spec_of, world_of
-from tests.support.kill_everywhere import Start, apply_and_check, kill_points, prepare_start, quick_first
+from tests.support.kill_everywhere import (
+    Start,
+    apply_and_check,
+    kill_after,
+    kill_points,
+    prepare_start,
+    quick_first,
+)
 
 SPEC = spec_of()
 ALL = 100_000
@@ -214,10 +221,7 @@ async def test_a_kill_at_any_command_of_a_renewal_from_a_backup(start: Start) ->
     await renew(whole, path, this_copy=True)
     for cut in kill_points(len(whole.commands)):
         cut_off, path = deepcopy(network), copy_of(backup, str(cut))
-        cut_off.cut_after = cut
-        with pytest.raises(Killed):
-            await renew(cut_off, path, this_copy=True)
-        cut_off.restart_etcdup()
+        await kill_after(cut, cut_off, renew(cut_off, path, this_copy=True))
         await renew(cut_off, path, this_copy=True)
         await apply_and_check(SPEC, cut_off, path)
 
@@ -227,8 +231,5 @@ async def test_a_killed_renewal_leaves_no_older_copy(start: Start) -> None:
     network.commands.clear()
     for cut in (1, 2, 3, 5, 8):
         cut_off, path = deepcopy(network), copy_of(folder, str(cut))
-        cut_off.cut_after = cut
-        with pytest.raises(Killed):
-            await renew(cut_off, path)
-        cut_off.restart_etcdup()
+        await kill_after(cut, cut_off, renew(cut_off, path))
         await apply_and_check(SPEC, cut_off, path)

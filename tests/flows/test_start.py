@@ -22,6 +22,7 @@ from tests.support.fake_world import (
     machines_for,
     make_plan,
     planner_of,
+    running_network,
     spec_of,
     world_of,
 )
@@ -54,13 +55,6 @@ async def apply_on_screen(spec: Spec, network: FakeNetwork, folder: Path) -> Scr
     return screen
 
 
-async def running(spec: Spec, folder: Path) -> FakeNetwork:
-    network = machines_for(spec)
-    await bring_up(spec, network, folder)
-    network.commands.clear()
-    return network
-
-
 def boot_late(network: FakeNetwork, *names: str) -> None:
     """Let network-online.target of these machines be reached only after a while."""
     for name in names:
@@ -85,7 +79,7 @@ async def test_a_cluster_forms_on_machines_that_booted_a_moment_ago(tmp_path: Pa
 
 @pytest.mark.parametrize("verb", ["join", "restart", "start"])
 async def test_every_start_waits_for_systemd(tmp_path: Path, verb: str) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     spec = {"join": spec_of(5), "restart": spec_of(more=SETTING), "start": spec_of()}[verb]
     add_machines(network, spec)
     name = "infra4" if verb == "join" else "infra2"
@@ -98,7 +92,7 @@ async def test_every_start_waits_for_systemd(tmp_path: Path, verb: str) -> None:
 
 
 async def test_after_a_power_cut_apply_waits_for_all_machines(tmp_path: Path) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     boot_late(network, *network.machines)
     for name in network.machines:
         network.reboot(name)
@@ -112,7 +106,7 @@ async def test_after_a_power_cut_apply_waits_for_all_machines(tmp_path: Path) ->
 
 
 async def test_a_start_that_is_queued_for_too_long_is_named(tmp_path: Path) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     network.machines["infra2"].online_at = network.now() + 10_000
     network.reboot("infra2")
     network.machines["infra2"].log.append('{"level":"error","msg":"a line of the last life"}')
@@ -152,7 +146,7 @@ STATES = [fail_once, stop]
 
 async def test_the_failing_member_of_a_host_that_leaves_is_explained(tmp_path: Path) -> None:
     """cluster.yaml does not name the host any more."""
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     network.machines["infra3"].log.append('{"level":"fatal","msg":"discovery failed"}')
     fail_once(network.machines["infra3"])
     assert "systemd has started it 7 times" in await member_why(spec_of(1), network, tmp_path, "infra3")
@@ -175,7 +169,7 @@ PANIC = 'panic: {"level":"panic","msg":"cannot parse a v2 request"}'
 
 
 async def test_a_failed_upgrade_says_how_to_go_back(tmp_path: Path) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     error = await upgrade_fails(network, tmp_path, None)
     assert "does not stay up" in error.message
     assert PANIC in error.detail
@@ -188,7 +182,7 @@ async def test_a_failed_upgrade_says_how_to_go_back(tmp_path: Path) -> None:
 async def test_a_failed_upgrade_is_taken_back_in_any_state(
     tmp_path: Path, state: Break | None, more: str
 ) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     await upgrade_fails(network, tmp_path, state)
     network.commands.clear()
     await apply_on_screen(spec_of(more=more), network, tmp_path)
@@ -198,7 +192,7 @@ async def test_a_failed_upgrade_is_taken_back_in_any_state(
 
 
 async def test_a_failed_upgrade_of_a_single_member_is_taken_back(tmp_path: Path) -> None:
-    network = await running(spec_of(1), tmp_path)
+    network = await running_network(spec_of(1), tmp_path)
     network.machines["infra1"].rejects = {"/3.7.1/": PANIC}
     with pytest.raises(PartlyApplied, match="does not stay up"):
         await bring_up(spec_of(1, version="3.7.1"), network, tmp_path)
@@ -210,7 +204,7 @@ async def test_a_failed_upgrade_of_a_single_member_is_taken_back(tmp_path: Path)
 
 async def test_a_member_that_stopped_before_its_hop_is_started_with_the_new_version(tmp_path: Path) -> None:
     """The cluster has begun the hop, so the member makes it too: checked, and then started once."""
-    network = await running(spec_of(version="3.5.33"), tmp_path)
+    network = await running_network(spec_of(version="3.5.33"), tmp_path)
     (leader,) = network.etcd.leaders.values()
     network.machines[leader].rejects = {"/3.6.14/": PANIC}
     with pytest.raises(PartlyApplied, match="does not stay up"):
@@ -237,7 +231,7 @@ async def test_a_kill_while_an_upgrade_is_taken_back(tmp_path: Path, state: Brea
 async def test_a_stopped_member_gets_its_files_and_its_binary_before_one_start(
     tmp_path: Path, state: Break
 ) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     await upgrade_fails(network, tmp_path, state)
     plan = await make_plan(spec_of(more=SETTING), network, tmp_path)
     assert isinstance(plan, Plan), plan
@@ -248,7 +242,7 @@ async def test_a_stopped_member_gets_its_files_and_its_binary_before_one_start(
 
 @pytest.mark.parametrize("state", STATES)
 async def test_a_member_that_failed_on_a_new_version_can_be_replaced(tmp_path: Path, state: Break) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     await upgrade_fails(network, tmp_path, state)
     (failed,) = [name for name, machine in network.machines.items() if machine.process is None]
     observed = await observe(world_of(spec_of(), network, tmp_path))
@@ -260,7 +254,7 @@ async def test_a_member_that_failed_on_a_new_version_can_be_replaced(tmp_path: P
 
 
 async def test_hosts_are_not_refused_because_a_stopped_member_has_another_version(tmp_path: Path) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     await upgrade_fails(network, tmp_path, stop)
     spec = spec_of([1, 2, 3, 4, 5])
     add_machines(network, spec)
@@ -268,7 +262,7 @@ async def test_hosts_are_not_refused_because_a_stopped_member_has_another_versio
 
 
 async def test_a_member_with_a_bad_file_is_taken_back(tmp_path: Path) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     bad = spec_of(more="etcd: {extra: {snapshot-count: 7}}\n")
     for machine in network.machines.values():
         machine.rejects = {'ETCD_SNAPSHOT_COUNT="7"': PANIC}
@@ -301,7 +295,7 @@ async def test_the_start_that_systemd_makes_with_the_new_files_is_awaited(tmp_pa
 async def test_a_crash_loop_on_a_full_disk_names_the_disk_in_status_and_in_the_next_apply(
     tmp_path: Path,
 ) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     full = network.machines["infra3"]
     full.rejects = {"/opt/etcd/": FULL_DISK}
     full.end_etcd(2, FULL_DISK)
@@ -313,7 +307,7 @@ async def test_a_crash_loop_on_a_full_disk_names_the_disk_in_status_and_in_the_n
 
 
 async def test_an_archive_that_does_not_fit_is_reported_without_the_script(tmp_path: Path) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     network.machines["infra2"].free_bytes = 10
     with pytest.raises(EtcdupError) as raised:
         await bring_up(spec_of(version="3.7.1"), network, tmp_path)
@@ -324,7 +318,7 @@ async def test_an_archive_that_does_not_fit_is_reported_without_the_script(tmp_p
 
 
 async def test_a_learner_with_a_bad_file_is_taken_back(tmp_path: Path) -> None:
-    network = await running(spec_of(), tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     bad = spec_of(5, "etcd: {extra: {snapshot-count: 7}}\n")
     add_machines(network, bad)
     network.machines["infra4"].rejects = {'ETCD_SNAPSHOT_COUNT="7"': PANIC}

@@ -35,7 +35,7 @@ from etcdup.testing.systemd import VOUCHED
 from tests.flows.test_destroy import contents
 from tests.flows.test_restore import cluster_of, cut_power, old_logs, placed, restore, snapshot_in
 from tests.support.fake_world import RecordingReporter, make_plan, spec_of, world_of
-from tests.support.kill_everywhere import Start, apply_and_check, kill_points, prepare_start
+from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
 
 
 async def undo_restore(spec: Spec, network: FakeNetwork, folder: Path, run: int = 7) -> Plan:
@@ -175,10 +175,7 @@ async def test_other_verbs_are_refused_while_such_an_undo_is_in_progress(tmp_pat
 async def test_a_staged_restore_is_undone_without_stopping_a_member(tmp_path: Path) -> None:
     spec, start = await prepare_old_cluster(3, tmp_path)
     network, folder = start.copy_to("one")
-    network.cut_after = 17
-    with pytest.raises(Killed):
-        await restore(spec, network, folder, snapshot_in(folder))
-    network.restart_etcdup()
+    await kill_after(17, network, restore(spec, network, folder, snapshot_in(folder)))
     assert isinstance(await make_plan(spec, network, folder), Refusal)
     plan = await undo_restore(spec, network, folder)
     assert {step.kind for step in plan.steps} == {"ForgetRestore"}
@@ -193,10 +190,7 @@ async def test_a_restore_can_be_undone_after_a_kill_at_any_command(tmp_path: Pat
     # At every second cut all hosts lose their power, so that every enabled unit starts by itself.
     for cut in kill_points(len(whole.commands)):
         network, folder = start.copy_to(str(cut))
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await restore(spec, network, folder, snapshot_in(folder))
-        network.restart_etcdup()
+        await kill_after(cut, network, restore(spec, network, folder, snapshot_in(folder)))
         for name in network.machines if cut % 2 else ():
             network.reboot(name)
         observed = await observe(world_of(spec, network, folder))
@@ -275,10 +269,7 @@ async def assert_undo_resumes(spec: Spec, start: Start, old: Mapping[str, bytes]
     assert whole.commands
     for cut in kill_points(len(whole.commands)):
         network, folder = start.copy_to(str(cut))
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await undo_restore(spec, network, folder)
-        network.restart_etcdup()
+        await kill_after(cut, network, undo_restore(spec, network, folder))
         if cut % 2:
             cut_power(network)
         if cut % 3 == 0:
@@ -303,10 +294,7 @@ async def test_an_apply_enables_the_fence_that_a_killed_undo_left_disabled(tmp_p
     disabled = 0
     for cut in kill_points(len(whole.commands)):
         network, folder = start.copy_to(str(cut))
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await undo_restore(spec, network, folder)
-        network.restart_etcdup()
+        await kill_after(cut, network, undo_restore(spec, network, folder))
         plan = await make_plan(spec, network, folder)
         if isinstance(plan, Refusal):
             continue

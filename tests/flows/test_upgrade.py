@@ -7,18 +7,14 @@ import pytest
 from etcdup.core.host.actions import RESTART_UNIT
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.steps import RestartMember
-from etcdup.testing.network import FakeNetwork, Killed
-from tests.support.fake_world import add_machines, bring_up, machines_for, make_plan, spec_of
-from tests.support.kill_everywhere import crash_everywhere, kill_everywhere, prepare_start
+from etcdup.testing.network import FakeNetwork
+from tests.support.fake_world import add_machines, bring_up, make_plan, running_network, spec_of
+from tests.support.kill_everywhere import crash_everywhere, kill_after, kill_everywhere, prepare_start
 
 
 async def bring_up_version(version: str, folder: Path) -> FakeNetwork:
     """Return machines with a healthy cluster of three members of this version."""
-    spec = spec_of(version=version)
-    network = machines_for(spec)
-    await bring_up(spec, network, folder)
-    network.commands.clear()
-    return network
+    return await running_network(spec_of(version=version), folder)
 
 
 async def apply_version(version: str, network: FakeNetwork, folder: Path) -> None:
@@ -124,8 +120,5 @@ async def test_a_half_done_upgrade_goes_back(tmp_path: Path) -> None:
     folder = tmp_path / "half"
     folder.mkdir()
     network = await bring_up_version("3.5.33", folder)
-    network.cut_after = restarts[1] + 1
-    with pytest.raises(Killed):
-        await bring_up(spec_of(version="3.6.14"), network, folder)
-    network.restart_etcdup()
+    await kill_after(restarts[1] + 1, network, bring_up(spec_of(version="3.6.14"), network, folder))
     await apply_version("3.5.33", network, folder)

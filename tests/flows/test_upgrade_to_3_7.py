@@ -15,10 +15,10 @@ from etcdup.errors import EtcdupError
 from etcdup.ops.audit.gather import gather_evidence
 from etcdup.ops.world.observe import observe
 from etcdup.testing.machine import FakeMachine
-from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.network import FakeNetwork
 from etcdup.testing.systemd import V2_PANIC
 from tests.support.fake_world import add_machines, bring_up, machines_for, spec_of, world_of
-from tests.support.kill_everywhere import Start, crash_everywhere, kill_everywhere
+from tests.support.kill_everywhere import Start, crash_everywhere, kill_after, kill_everywhere
 
 # As few entries as possible, since most of these tests apply many times.
 QUICK = "etcd: {extra: {snapshot-count: 20}}\n"
@@ -87,10 +87,9 @@ async def test_a_stopped_member_is_proved_before_it_starts_with_3_7(tmp_path: Pa
     """infra3 stops in the middle of the upgrade, and its log is one that 3.7 cannot read."""
     start = await from_3_5(tmp_path)
     network = start.network
-    network.cut_after = await commands_until_a_restart(start)
-    with pytest.raises(Killed):
-        await bring_up(spec_for("3.7.1"), network, start.folder)
-    network.restart_etcdup()
+    await kill_after(
+        await commands_until_a_restart(start), network, bring_up(spec_for("3.7.1"), network, start.folder)
+    )
     assert [runs(machine, "3.7.1") for machine in network.machines.values()].count(True) == 1
     forget_snapshot(network, "infra3")
     network.crash("infra3")

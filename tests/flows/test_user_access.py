@@ -14,7 +14,14 @@ from etcdup.ops.world.health import has_quorum, prove_each
 from etcdup.ops.world.observe import observe
 from etcdup.remote.etcd.errors import AuthRequired
 from etcdup.testing.network import FakeNetwork
-from tests.support.fake_world import TOKEN, bring_up, machines_for, make_plan, spec_of, world_of
+from tests.support.fake_world import (
+    TOKEN,
+    bring_up,
+    make_plan,
+    running_network,
+    spec_of,
+    world_of,
+)
 
 CHANGED = "etcd: {heartbeat_ms: 150, election_ms: 1500}\n"
 
@@ -22,11 +29,9 @@ CHANGED = "etcd: {heartbeat_ms: 150, election_ms: 1500}\n"
 @pytest.fixture(params=["user name not found", "permission denied"])
 async def network(request: pytest.FixtureRequest, tmp_path: Path) -> FakeNetwork:
     """Return three members whose users exclude etcdup, or do not give it the role root."""
-    network = machines_for(spec_of())
-    await bring_up(spec_of(), network, tmp_path)
+    network = await running_network(spec_of(), tmp_path)
     cluster = network.etcd.only()
     cluster.auth, cluster.denied = True, request.param
-    network.commands.clear()
     return network
 
 

@@ -238,5 +238,13 @@ async def bring_up(
             return await apply(world, plan, planner, RecordingReporter([]), journal)
 
 
+async def running_network(spec: Spec, folder: Path) -> FakeNetwork:
+    """Return machines on which this cluster runs. The record of commands is empty."""
+    network = machines_for(spec)
+    await bring_up(spec, network, folder)
+    network.commands.clear()
+    return network
+
+
 async def make_plan(spec: Spec, network: FakeNetwork, folder: Path) -> Plan | Refusal:
     return planner_of(spec)(await observe(world_of(spec, network, folder)))

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -61,14 +61,19 @@ async def apply_and_check(spec: Spec, network: FakeNetwork, folder: Path, *, spa
     assert enabled - {spared} == wanted.keys() - {spared}
 
 
+async def kill_after(commands: int, network: FakeNetwork, run: Awaitable[object]) -> None:
+    """Kill a run of etcdup after this many commands. Then another etcdup can start."""
+    network.cut_after = commands
+    with pytest.raises(Killed):
+        await run
+    network.restart_etcdup()
+
+
 async def kill_everywhere(start: Start, spec: Spec) -> int:
     """Kill etcdup after every command in turn; the next apply must finish. Return the number of kills."""
     total = 0
     async for cut, network, folder in _kill_points(start, spec):
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await bring_up(spec, network, folder)
-        network.restart_etcdup()
+        await kill_after(cut, network, bring_up(spec, network, folder))
         await apply_and_check(spec, network, folder)
         total += 1
     return total
@@ -79,10 +84,7 @@ async def run_to_each_kill(
 ) -> AsyncIterator[tuple[FakeNetwork, Path]]:
     """Yield the cluster after a kill at every n-th command of an apply, for another run than the same one."""
     async for cut, network, folder in _kill_points(start, spec, stride, offset):
-        network.cut_after = cut
-        with pytest.raises(Killed):
-            await bring_up(spec, network, folder)
-        network.restart_etcdup()
+        await kill_after(cut, network, bring_up(spec, network, folder))
         yield network, folder
 
 

@@ -24,10 +24,9 @@ from tests.cli.golden import assert_golden
 from tests.support.fake_world import (
     TOKEN,
     add_machines,
-    bring_up,
-    machines_for,
     make_plan,
     planner_of,
+    running_network,
     spec_of,
     world_of,
 )
@@ -36,12 +35,6 @@ pytestmark = pytest.mark.quick
 
 PLAIN = Paint(False)
 WIDTHS = (80, 120)
-
-
-async def bring_up_network(spec: Spec, folder: Path) -> FakeNetwork:
-    network = machines_for(spec)
-    await bring_up(spec, network, folder)
-    return network
 
 
 def assert_shown(name: str, answer: Plan | Refusal, widths: Sequence[int] = WIDTHS) -> None:
@@ -72,7 +65,7 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 async def test_a_change_of_members(tmp_path: Path, name: str) -> None:
     before, after = CHANGES[name]
-    network = await bring_up_network(spec_of(before), tmp_path)
+    network = await running_network(spec_of(before), tmp_path)
     spec = spec_of(after)
     add_machines(network, spec)
     assert_shown(f"plan-{name}", await make_plan(spec, network, tmp_path))
@@ -80,14 +73,14 @@ async def test_a_change_of_members(tmp_path: Path, name: str) -> None:
 
 async def test_a_replacement_of_a_wiped_member(tmp_path: Path) -> None:
     spec = spec_of(3)
-    network = await bring_up_network(spec, tmp_path)
+    network = await running_network(spec, tmp_path)
     network.wipe("infra2")
     assert_shown("replace-wiped", await plan_replace(spec, "infra2", network, tmp_path))
 
 
 async def test_a_replacement_of_a_healthy_member(tmp_path: Path) -> None:
     spec = spec_of(3)
-    network = await bring_up_network(spec, tmp_path)
+    network = await running_network(spec, tmp_path)
     assert_shown("replace-healthy", await plan_replace(spec, "infra2", network, tmp_path))
 
 
@@ -102,7 +95,7 @@ VERSION_PATHS = {
 @pytest.mark.parametrize("name", VERSION_PATHS)
 async def test_a_change_of_version(tmp_path: Path, name: str) -> None:
     before, after = VERSION_PATHS[name]
-    network = await bring_up_network(spec_of(3, version=before), tmp_path)
+    network = await running_network(spec_of(3, version=before), tmp_path)
     assert_shown(f"plan-{name}", await make_plan(spec_of(3, version=after), network, tmp_path))
 
 
@@ -124,7 +117,7 @@ class FixedAnswerTerminal(Terminal):
 
 async def find_last_step(folder: Path) -> tuple[Plan, RestartMember, Observed]:
     """The end of the second hop from 3.4 to 3.6."""
-    network = await bring_up_network(spec_of(3, version="3.4.23"), folder)
+    network = await running_network(spec_of(3, version="3.4.23"), folder)
     spec = spec_of(3, version="3.6.14")
     observed = await observe(world_of(spec, network, folder))
     plan = planner_of(spec)(observed)
@@ -151,7 +144,7 @@ async def test_after_a_no_the_last_member_keeps_its_version(tmp_path: Path) -> N
 async def test_two_observations_of_an_unchanged_cluster_give_the_same_plan(tmp_path: Path, name: str) -> None:
     before, after = CHANGES.get(name, ([1, 2, 3], [1, 2, 3]))
     versions = VERSION_PATHS.get(name, ("3.6.14", "3.6.14"))
-    network = await bring_up_network(spec_of(before, version=versions[0]), tmp_path)
+    network = await running_network(spec_of(before, version=versions[0]), tmp_path)
     spec = spec_of(after, version=versions[1])
     add_machines(network, spec)
     first = await make_plan(spec, network, tmp_path)
@@ -165,7 +158,7 @@ async def test_two_observations_of_an_unchanged_cluster_give_the_same_plan(tmp_p
 
 
 async def test_a_plan_with_other_steps_is_stale(tmp_path: Path) -> None:
-    network = await bring_up_network(spec_of(5), tmp_path)
+    network = await running_network(spec_of(5), tmp_path)
     spec = spec_of(3)
     shown = await make_plan(spec, network, tmp_path)
     network.crash("infra4")
