@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.spec.load import load
+from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import parse_version
 from etcdup.ops.demo import claimed, write_cluster_file
 from etcdup.ops.pki.open import open_pki
@@ -157,6 +158,30 @@ def prepare_demo(etcdup: Etcdup, place: Path, members: int = 3, version: str = V
     network, claim = claim_network()
     _claims.append(claim)
     path.write_text(re.sub(r"127\.77\.\d+\.", f"127.77.{network}.", text))
+
+
+def demo_folder(etcdup: Etcdup) -> Path:
+    """Return the folder in which `etcdup demo` sets its cluster up."""
+    return etcdup.folder / ".local/share/etcdup/demo"
+
+
+def demo_spec(etcdup: Etcdup) -> Spec:
+    file = demo_folder(etcdup) / "cluster.yaml"
+    return load(file.read_text(), str(file))
+
+
+def demo_pids(etcdup: Etcdup) -> list[int]:
+    """Return the process IDs of the three members."""
+    return [int((demo_folder(etcdup) / f"infra{n}/run/etcdup/etcd.pid").read_text()) for n in (1, 2, 3)]
+
+
+def start_demo(etcdup: Etcdup, *options: str, version: str = VERSION) -> str:
+    """Start a demo, and return its stderr. Its cluster.yaml is the default file of each later run."""
+    prepare_demo(etcdup, demo_folder(etcdup), version=version)
+    done = etcdup("demo", *options)
+    assert done.returncode == 0, done.stderr
+    etcdup.extra["ETCDUP_FILE"] = str(demo_folder(etcdup) / "cluster.yaml")
+    return done.stderr
 
 
 @pytest.fixture(scope="module")

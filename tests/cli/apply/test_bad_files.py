@@ -9,8 +9,7 @@ import pytest
 from etcdup.core.certs.required import desired_certs
 from etcdup.core.spec.layout import MEMBER_CERTS, layout_of
 from etcdup.ops.pki.open import open_pki
-from tests.cli.certs.test_certs import demo_folder, pids, spec_of
-from tests.cli.conftest import VERSION, Etcdup, prepare_demo
+from tests.cli.conftest import VERSION, Etcdup, demo_folder, demo_pids, demo_spec, start_demo
 from tests.support.etcd_binaries import why_not
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
@@ -21,11 +20,7 @@ NAMES = ("infra1", "infra2", "infra3")
 
 @pytest.fixture(scope="module")
 def up(etcdup: Etcdup) -> Etcdup:
-    place = etcdup.folder / ".local/share/etcdup/demo"
-    prepare_demo(etcdup, place)
-    done = etcdup("demo")
-    assert done.returncode == 0, done.stderr
-    etcdup.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
+    start_demo(etcdup)
     return etcdup
 
 
@@ -51,7 +46,7 @@ def with_extra(text: str, flag: str) -> str:
 @pytest.mark.parametrize("kind", ["server", "peer-key"])
 def test_a_certificate_that_etcd_cannot_parse_is_put_back(up: Etcdup, kind: str) -> None:
     """etcd 3.4 reads it for the next handshake. The cluster stays healthy, and no other host gets its file."""
-    before, running = served_files(up), pids(up)
+    before, running = served_files(up), demo_pids(up)
     files = [demo_folder(up) / f"pki/members/{name}/{kind}.pem" for name in NAMES]
     for path in files:
         path.write_bytes(BOM + path.read_bytes())
@@ -59,14 +54,14 @@ def test_a_certificate_that_etcd_cannot_parse_is_put_back(up: Etcdup, kind: str)
     assert done.returncode == 5, done.stderr
     assert "the new certificates do not work on infra1" in done.stderr
     assert served_files(up) == before
-    assert pids(up) == running
+    assert demo_pids(up) == running
     for path in files:
         path.write_bytes(path.read_bytes().removeprefix(BOM))
     assert_nothing_to_do(up)
 
 
 def test_a_member_that_rejects_its_settings_starts_with_the_previous_ones(up: Etcdup) -> None:
-    before, running = served_files(up), pids(up)
+    before, running = served_files(up), demo_pids(up)
     file = demo_folder(up) / "cluster.yaml"
     text = file.read_text()
     file.write_text(with_extra(text, "max-txn-ops: many"))
@@ -75,13 +70,13 @@ def test_a_member_that_rejects_its_settings_starts_with_the_previous_ones(up: Et
     assert done.returncode == 5, done.stderr
     assert "its previous files are back, and the member is healthy with them" in done.stderr
     assert served_files(up) == before
-    assert sum(one != other for one, other in zip(pids(up), running, strict=True)) == 1
+    assert sum(one != other for one, other in zip(demo_pids(up), running, strict=True)) == 1
     assert_nothing_to_do(up)
 
 
 def test_certificates_that_are_not_valid_yet_are_replaced_before_any_restart(up: Etcdup) -> None:
     """A machine with a wrong clock issued and installed them. No member answers. The setting changes too."""
-    spec, folder = spec_of(up), demo_folder(up)
+    spec, folder = demo_spec(up), demo_folder(up)
     pki = open_pki(spec, folder)
     pki.issue([each.role for each in desired_certs(spec)], datetime.now(UTC) + timedelta(days=250))
     for host in spec.hosts:

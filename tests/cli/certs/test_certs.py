@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from etcdup.core.spec.layout import layout_of
-from etcdup.core.spec.load import load
-from etcdup.core.spec.model import Spec
-from tests.cli.conftest import VERSION, Etcdup, prepare_demo
+from tests.cli.conftest import VERSION, Etcdup, demo_folder, demo_pids, demo_spec, start_demo
 from tests.support.etcd_binaries import why_not
 from tests.support.expired_certs import issue_expired_leaves
 from tests.support.handshake_clients import HandshakeClients
@@ -23,16 +21,8 @@ pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not
 
 @pytest.fixture(scope="module")
 def up(etcdup: Etcdup) -> Etcdup:
-    place = etcdup.folder / ".local/share/etcdup/demo"
-    prepare_demo(etcdup, place)
-    done = etcdup("demo")
-    assert done.returncode == 0, done.stderr
-    etcdup.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
+    start_demo(etcdup)
     return etcdup
-
-
-def demo_folder(etcdup: Etcdup) -> Path:
-    return etcdup.folder / ".local/share/etcdup/demo"
 
 
 def list_certs(etcdup: Etcdup, *options: str, code: int = 0) -> dict[str, Any]:
@@ -108,19 +98,13 @@ def yaml_without_tls(file: Path) -> str:
     return "".join(line for line in file.read_text().splitlines(keepends=True) if not line.startswith("tls:"))
 
 
-def spec_of(etcdup: Etcdup) -> Spec:
-    file = demo_folder(etcdup) / "cluster.yaml"
-    return load(file.read_text(), str(file))
-
-
-def pids(etcdup: Etcdup) -> list[int]:
-    return [int((demo_folder(etcdup) / f"infra{n}/run/etcdup/etcd.pid").read_text()) for n in (1, 2, 3)]
-
-
 def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
     """No TLS handshake with the ports of two members fails during the renewal (rule 16)."""
-    before, serials = pids(up), {row["serial"] for row in list_certs(up)["certificates"] if not row["is_ca"]}
-    spec, pki = spec_of(up), demo_folder(up) / "pki"
+    before, serials = (
+        demo_pids(up),
+        {row["serial"] for row in list_certs(up)["certificates"] if not row["is_ca"]},
+    )
+    spec, pki = demo_spec(up), demo_folder(up) / "pki"
     ports = [
         (host.address, port(host)) for host in spec.hosts[:2] for port in (spec.client_port, spec.peer_port)
     ]
@@ -137,7 +121,7 @@ def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
     assert {line[0].split(":")[0] for line in shown} == {"infra1", "infra2", "infra3"}
     assert len(shown) == 6
     assert not serials & {line[3] for line in shown}
-    assert pids(up) == before
+    assert demo_pids(up) == before
     assert not serials & {row["serial"] for row in list_certs(up)["certificates"]}
 
 
@@ -164,7 +148,7 @@ def expire_all(etcdup: Etcdup) -> None:
 
 
 def stop(etcdup: Etcdup) -> None:
-    for pid in pids(etcdup):
+    for pid in demo_pids(etcdup):
         os.kill(pid, signal.SIGTERM)
         while Path(f"/proc/{pid}").exists():
             time.sleep(0.05)
@@ -184,12 +168,12 @@ def test_a_cluster_whose_certificates_have_all_expired_is_repaired(up: Etcdup, m
         start(up)
     expired = list_certs(up, code=1)
     assert {row["days_left"] for row in expired["certificates"] if not row["is_ca"]} == {-36}
-    before = pids(up) if members != "stopped" else []
+    before = demo_pids(up) if members != "stopped" else []
     done = up("certs", "renew", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "it expired on" in done.stderr
     assert done.stdout.splitlines()[-1] == "cluster is healthy"
-    assert members == "stopped" or pids(up) == before
+    assert members == "stopped" or demo_pids(up) == before
     assert list_certs(up)["well"]
     assert "nothing to do" in up("apply").stderr
 
@@ -202,10 +186,10 @@ def test_etcd_accepts_a_consumer_with_its_own_key(up: Etcdup) -> None:
     )
     done = up("certs", "issue", "app", "--csr", csr, "--out", out)
     assert done.returncode == 0, done.stderr
-    host = spec_of(up).hosts[0]
+    host = demo_spec(up).hosts[0]
     etcdctl = [
-        f"{layout_of(spec_of(up), host).current}/etcdctl",
-        f"--endpoints={spec_of(up).client_url(host)}",
+        f"{layout_of(demo_spec(up), host).current}/etcdctl",
+        f"--endpoints={demo_spec(up).client_url(host)}",
     ]
     files = [f"--cacert={out}/ca.pem", f"--cert={out}/app.pem", f"--key={key}"]
     put = subprocess.run(
@@ -226,7 +210,7 @@ def test_etcd_accepts_a_consumer_with_its_own_key(up: Etcdup) -> None:
 
 
 def test_a_port_without_a_server_is_a_finding(up: Etcdup) -> None:
-    pid = pids(up)[2]
+    pid = demo_pids(up)[2]
     os.kill(pid, signal.SIGTERM)
     while Path(f"/proc/{pid}").exists():
         time.sleep(0.05)

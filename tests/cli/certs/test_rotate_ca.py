@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Etcdup, prepare_demo
+from tests.cli.conftest import Etcdup, start_demo
 from tests.support.etcd_binaries import why_not
 
 VERSION = "3.7.1"
@@ -20,12 +20,8 @@ pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSIO
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Etcdup]:
     called = Etcdup(tmp_path)
-    place = tmp_path / ".local/share/etcdup/demo"
-    prepare_demo(called, place, version=VERSION)
     try:
-        done = called("demo")
-        assert done.returncode == 0, done.stderr
-        called.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
+        start_demo(called, version=VERSION)
         called.extra["ETCDUP_CA_PASSPHRASE"] = "correct horse"
         yield called
     finally:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import VERSION, Etcdup, prepare_demo
+from tests.cli.conftest import VERSION, Etcdup, demo_folder, prepare_demo
 from tests.support.etcd_binaries import why_not
 from tests.support.expired_certs import issue_expired_leaves
 from tests.support.keyboard import CTRL_C, run_interactively
@@ -64,10 +64,6 @@ def running_demo(folder: Path, members: int, version: str) -> Iterator[Etcdup]:
     assert done.returncode == 0, done.stderr
     yield etcdup
     etcdup("destroy", "--yes-destroy", "demo")
-
-
-def demo_folder(etcdup: Etcdup) -> Path:
-    return etcdup.folder / ".local/share/etcdup/demo"
 
 
 def pid_of(etcdup: Etcdup, number: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import VERSION, Etcdup, prepare_demo
+from tests.cli.conftest import VERSION, Etcdup, demo_folder, prepare_demo
 from tests.support.etcd_binaries import why_not
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
@@ -21,7 +21,7 @@ AT_WORK_WITHIN_S = 60.0
 @pytest.fixture
 def place(etcdup: Etcdup) -> Iterator[Path]:
     """Return the folder of a running demo."""
-    folder = etcdup.folder / ".local/share/etcdup/demo"
+    folder = demo_folder(etcdup)
     prepare_demo(etcdup, folder)
     done = etcdup("apply", "-f", str(folder / "cluster.yaml"), "--yes")
     assert done.returncode == 0, done.stderr

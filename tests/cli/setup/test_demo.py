@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from etcdup.cli.setup.demo import program_text
-from tests.cli.conftest import VERSION, Etcdup, prepare_demo, run_and_answer
+from tests.cli.conftest import VERSION, Etcdup, prepare_demo, run_and_answer, start_demo
 from tests.support.etcd_binaries import why_not
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
@@ -28,12 +28,8 @@ HEALTHY_LINE = ": got healthy result from https://127.77."
 @pytest.fixture(scope="module")
 def up(etcdup: Etcdup) -> Etcdup:
     """The running demo. Its cluster.yaml is the default file of each run."""
-    place = etcdup.folder / ".local/share/etcdup/demo"
-    prepare_demo(etcdup, place)
-    done = etcdup("demo", "--verbose", "--log-file", str(etcdup.folder / "demo.log"))
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"infra1: .*\(exit status 0, \d+\.\d\d s\)", done.stderr)
-    etcdup.extra["ETCDUP_FILE"] = str(place / "cluster.yaml")
+    shown = start_demo(etcdup, "--verbose", "--log-file", str(etcdup.folder / "demo.log"))
+    assert re.search(r"infra1: .*\(exit status 0, \d+\.\d\d s\)", shown)
     return etcdup
 
 
