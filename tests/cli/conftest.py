@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from tests.support.loopback_networks import claim_network
 VERSION = "3.4.23"
 SOURCE = Path(__file__).parents[2] / "src"
 TIMEOUT_S = 120.0
+PATIENCE_S = 90.0
 
 CLUSTER = """\
 name: prod
@@ -137,6 +139,14 @@ class Etcdup:
     def _kill_command(self, kind: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
         argv = [sys.executable, "-m", "tests.support.kill_at_step", kind, *arguments]
         return argv, self.environment | {"PYTHONPATH": f"{SOURCE}:{SOURCE.parent}"}
+
+
+def wait_until(condition: Callable[[], bool], why: str, timeout_s: float = PATIENCE_S) -> None:
+    """Wait until the condition is true. Fail with `why` after this time."""
+    ends = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < ends, why
+        time.sleep(0.02)
 
 
 def run_and_answer(etcdup: Etcdup, answer: str | signal.Signals, *arguments: str) -> int:

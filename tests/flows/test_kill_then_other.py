@@ -8,11 +8,17 @@ import pytest
 
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError, RefusedError
-from etcdup.testing.network import FakeNetwork, Killed
+from etcdup.testing.network import FakeNetwork
 from tests.flows.random_sequences.verbs import Operator, Verb, renew_certs, replace_member
 from tests.flows.test_destroy import destroy
 from tests.support.fake_world import bring_up, spec_of
-from tests.support.kill_everywhere import apply_and_check, prepare_start, quick_first, run_to_each_kill
+from tests.support.kill_everywhere import (
+    apply_and_check,
+    kill_after,
+    prepare_start,
+    quick_first,
+    run_to_each_kill,
+)
 
 # The previous file, and the file of the apply that is killed.
 CHANGES = {
@@ -102,14 +108,9 @@ async def killed_after_addition(before: Spec, after: Spec, folder: Path) -> tupl
     """Return the cluster after a kill between the addition of a learner and its first start."""
     start = await prepare_start(before, after, folder)
     network = start.network
-    network.cut_after = 1 + next(
-        number
-        for number, (_, argv) in enumerate(await commands_of(start.copy_to("whole"), after))
-        if argv == ("etcd", "member-add")
-    )
-    with pytest.raises(Killed):
-        await bring_up(after, network, start.folder)
-    network.restart_etcdup()
+    commands = await commands_of(start.copy_to("whole"), after)
+    added = next(n for n, (_, argv) in enumerate(commands, 1) if argv == ("etcd", "member-add"))
+    await kill_after(added, network, bring_up(after, network, start.folder))
     return network, start.folder
 
 

@@ -15,6 +15,7 @@ from etcdup.ops.world.observe import observe
 from tests.support.fake_world import bring_up, make_plan, planner_of, spec_of, world_of
 from tests.support.kill_everywhere import Start, apply_and_check, kill_everywhere, prepare_start
 
+CONF = "/etc/etcd/etcd.conf"
 MIB = 1024**2
 FULL = "etcd: {quota: 400MiB}\n"
 LARGER = "etcd: {quota: 1GiB}\n"
@@ -76,9 +77,14 @@ async def test_freed_space_is_enough_to_disarm(tmp_path: Path) -> None:
 
 
 async def test_an_alarm_is_disarmed_only_if_every_process_has_space(tmp_path: Path) -> None:
-    """The file on one host has the larger quota already, and its process still has the small one."""
+    """The files on the hosts have the larger quota already, and the processes still have the small one."""
     spec = spec_of(more=LARGER)
-    network, folder = (await fill(tmp_path, spec)).copy_to("one")
+    start = await fill(tmp_path, spec)
+    whole, folder = start.copy_to("whole")
+    await apply_and_check(spec, whole, folder)
+    network, folder = start.copy_to("one")
+    for name, machine in network.machines.items():
+        machine.nodes[CONF] = whole.machines[name].nodes[CONF]
     answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Plan)
     order = [type(step) for step in answer.steps if isinstance(step, RestartMember | DisarmSpaceAlarm)]

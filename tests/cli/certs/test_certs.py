@@ -100,10 +100,8 @@ def yaml_without_tls(file: Path) -> str:
 
 def test_all_leaves_are_renewed_without_a_restart(up: Etcdup) -> None:
     """No TLS handshake with the ports of two members fails during the renewal (rule 16)."""
-    before, serials = (
-        demo_pids(up),
-        {row["serial"] for row in list_certs(up)["certificates"] if not row["is_ca"]},
-    )
+    before = demo_pids(up)
+    serials = {row["serial"] for row in list_certs(up)["certificates"] if not row["is_ca"]}
     spec, pki = demo_spec(up), demo_folder(up) / "pki"
     ports = [
         (host.address, port(host)) for host in spec.hosts[:2] for port in (spec.client_port, spec.peer_port)

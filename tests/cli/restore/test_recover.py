@@ -8,22 +8,20 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import VERSION, Etcdup, demo_folder, prepare_demo
+from tests.cli.conftest import VERSION, Etcdup, demo_folder, prepare_demo, wait_until
 from tests.support.etcd_binaries import why_not
 from tests.support.expired_certs import issue_expired_leaves
 from tests.support.keyboard import CTRL_C, run_interactively
 
 YES = ("--yes-recover", "demo")
 NAME_PROMPT = "Type the name of the cluster to confirm (demo): "
-PATIENCE_S = 90.0
 VERSION_OF_FIVE = "3.7.1"
 # The recovery is killed at a step of each kind. The same command resumes each time.
 KILL_STEPS = (
@@ -209,10 +207,3 @@ def data_dir(etcdup: Etcdup, number: int) -> Path:
 
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def wait_until(so: Callable[[], bool], why: str) -> None:
-    ends = time.monotonic() + PATIENCE_S
-    while not so():
-        assert time.monotonic() < ends, why
-        time.sleep(0.05)

@@ -6,8 +6,7 @@ Each of them is killed at each kind of step.
 import json
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from etcdup.core.restore.client_notes import can_bump
 from etcdup.core.spec.version import parse_version
 from etcdup.ops.demo import destroy_demo
-from tests.cli.conftest import Etcdup, prepare_demo
+from tests.cli.conftest import Etcdup, prepare_demo, wait_until
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.keyboard import CTRL_C, run_interactively
 
@@ -165,13 +164,6 @@ def watched_key(etcdup: Etcdup, key: str) -> Iterator[list[str]]:
             thread.join()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.1)
-
-
 def test_restore(up: Etcdup) -> None:
     run_etcdctl(up, "put", "/a", "kept")
     put_on_lease(up, "/service/pg/leader", "pg2")
@@ -193,7 +185,7 @@ def test_restore(up: Etcdup) -> None:
             if kind == "PlaceData":
                 _assert_others_refused(up)
         _finish(up, path)
-        wait_for(lambda: seen[-1:] == [""])
+        wait_until(lambda: seen[-1:] == [""], "the claim of the previous cluster is still there", 30)
     assert "pg1" in seen
     assert "pg2" not in seen, "a client has read the claim of a process of another time"
     assert run_etcdctl(up, "lease", "list").split() == ["found", "0", "leases"]

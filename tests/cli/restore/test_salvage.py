@@ -6,13 +6,12 @@ import re
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Etcdup, prepare_demo
+from tests.cli.conftest import Etcdup, prepare_demo, wait_until
 from tests.support.etcd_binaries import why_not
 
 MEMBERS = ("infra1", "infra2", "infra3")
@@ -20,7 +19,6 @@ MEMBERS = ("infra1", "infra2", "infra3")
 VERSIONS = ("3.4.23", "3.5.33", "3.7.1")
 # The member of this version has its write-ahead log in a separate folder.
 WITH_WAL_DIR, LOG = "3.7.1", "var/lib/etcd-log"
-PATIENCE_S = 90.0
 
 pytestmark = pytest.mark.apart
 
@@ -143,10 +141,3 @@ def lose_disk(etcdup: Etcdup, name: str) -> None:
     kill(etcdup, name)
     shutil.rmtree(demo_folder(etcdup) / name / "var/lib/etcd")
     shutil.rmtree(demo_folder(etcdup) / name / LOG, ignore_errors=True)
-
-
-def wait_until(so: Callable[[], bool], why: str) -> None:
-    ends = time.monotonic() + PATIENCE_S
-    while not so():
-        assert time.monotonic() < ends, why
-        time.sleep(0.02)

@@ -1,13 +1,12 @@
 """A suspended laptop: etcdup is stopped in the middle of a roll, and continues while another operator is at work."""
 
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import VERSION, Etcdup, demo_folder, prepare_demo
+from tests.cli.conftest import VERSION, Etcdup, demo_folder, prepare_demo, wait_until
 from tests.support.etcd_binaries import why_not
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
@@ -36,13 +35,6 @@ def file_with(place: Path, name: str, setting: str) -> str:
     return str(path)
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-    ends = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < ends, what
-        time.sleep(0.05)
-
-
 def locks(place: Path) -> list[str]:
     return [(place / member / "run/etcdup/lock").read_text() for member in MEMBERS]
 
@@ -56,11 +48,11 @@ def test_an_operator_who_slept_stops_before_the_next_command(etcdup: Etcdup, pla
     first = file_with(place, "first.yaml", "heartbeat_ms: 110, election_ms: 1100")
     second = file_with(place, "second.yaml", "heartbeat_ms: 120, election_ms: 1200")
     asleep = etcdup.start_and_stop_at("RestartMember", "apply", "-f", first, "--yes")
-    wait_for(lambda: all(locks(place)), AT_WORK_WITHIN_S, "the lock is not taken")
-    wait_for(lambda: not any(locks(place)), RELEASED_WITHIN_S, "the lock is not released")
+    wait_until(lambda: all(locks(place)), "the lock is not taken", AT_WORK_WITHIN_S)
+    wait_until(lambda: not any(locks(place)), "the lock is not released", RELEASED_WITHIN_S)
     before = pids(place)
     other = etcdup.start("apply", "-f", second, "--yes")
-    wait_for(lambda: pids(place) != before, AT_WORK_WITHIN_S, "the second operator restarts no member")
+    wait_until(lambda: pids(place) != before, "the second operator restarts no member", AT_WORK_WITHIN_S)
     asleep.send_signal(signal.SIGCONT)
     _, said = asleep.communicate(timeout=AT_WORK_WITHIN_S)
     assert asleep.returncode == 5, said
