@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import re
 import shutil
 import ssl
 import subprocess
@@ -13,6 +12,7 @@ from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 
 from tests.clients.load import Load, Record, writes_of
+from tests.clients.printed_files import files_to_copy
 from tests.clients.table import KubernetesRow, Measured, Row
 from tests.lab.operator import Operator, output_of
 from tests.lab.shell import LabError
@@ -22,8 +22,6 @@ PORT = 6443
 TOKEN = "lab-administrator"
 KEYS = "/registry/configmaps/default/"
 START_S = 180.0
-# A line of the comments that name the target of each file.
-COPY = re.compile(r"^#\s+(\S+)\s+->\s+(\S+)$", re.MULTILINE)
 
 _numbers = itertools.count(1)
 
@@ -52,7 +50,7 @@ class Apiserver:
         """Copy the files that this command of etcdup names, and return its flags."""
         done = self.operator.run(*words)
         assert done.returncode == 0, output_of(done)
-        for source, target in COPY.findall(done.stdout):
+        for source, target in files_to_copy(done.stdout):
             there = self._path(target)
             there.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.operator.folder / source, there)

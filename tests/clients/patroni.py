@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from tests.clients.load import Load, Record, writes_of
 from tests.clients.patroni_image import PYPI_FOLDER, patroni_image
+from tests.clients.printed_files import files_to_copy
 from tests.clients.table import Measured, PatroniRow, Row
 from tests.lab.machine import Machine
 from tests.lab.operator import Operator, output_of
@@ -23,7 +24,6 @@ from tests.lab.shell import LabError
 HERE = Path(__file__).parent
 START_S = 180.0
 ISSUE = ("certs", "issue", "patroni", "--role", "patroni")
-COPY = re.compile(r"^#\s+(\S+)\s+->\s+(\S+)$", re.MULTILINE)
 PROMOTED = re.compile("promoted self to leader")
 DEMOTED = re.compile(r"Demoting self \(")
 UNIT = """\
@@ -94,7 +94,7 @@ class Patroni:
         done = self.operator.run(*ISSUE)
         assert done.returncode == 0, output_of(done)
         for machine in machines or self.machines:
-            for source, target in COPY.findall(done.stdout):
+            for source, target in files_to_copy(done.stdout):
                 machine.write(target, (self.operator.folder / source).read_text(), "600")
                 machine.run(f"chown -R postgres: {Path(target).parent}")
         section: dict[str, Any] = YAML(typ="safe").load(done.stdout)
