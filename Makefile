@@ -5,13 +5,16 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test quick test-core test-flows test-local test-cli test-lab test-clients check fix docs lab drill bench stubs wheel clean
+.PHONY: demo test test-full quick test-core test-flows test-local test-cli test-lab test-clients check fix docs lab drill bench stubs wheel clean
 
 demo: $(VENV)/.installed        ## start three real members with TLS on this machine
 	@$(BIN)/etcdup demo
 
-test: $(VENV)/.tests            ## run every test, including set-up; WING=certs runs the tests of one wing
+test: $(VENV)/.tests            ## run all kinds of tests, including set-up; WING=certs runs the tests of one wing
 	@scripts/test $(BIN) $(if $(WING),wing $(WING),all) $(ARGS)
+
+test-full: $(VENV)/.tests       ## run all cases of all tests, before a release
+	@scripts/test $(BIN) full $(ARGS)
 
 quick: $(VENV)/.tests           ## run style, types and the fast tests: no root, no network, no etcd
 	@scripts/test $(BIN) quick $(ARGS)

@@ -8,10 +8,9 @@ import pytest
 
 from tests.lab import OPER_PASSWORD, Lab
 from tests.lab.operator import Operator
+from tests.support.cases import others_in_full
 from tests.support.etcd_binaries import etcd_binaries, release_tarball, why_not
 from tests.support.etcd_certs import Authority
-
-VERSIONS = ("3.4.23", "3.5.33", "3.6.14", "3.7.1")
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +40,7 @@ def path_install(version: str) -> str:
     return f"from: path, path: {etcd_binaries(version)}"
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", others_in_full("3.7.1", "3.4.23", "3.5.33", "3.6.14"))
 def test_five_members_by_path(operator: Operator, version: str) -> None:
     operator.lab.add_machine()
     operator.lab.add_machine()

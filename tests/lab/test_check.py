@@ -72,6 +72,7 @@ def install_server_only_pair(operator: Operator, machine: Machine) -> None:
     machine.write("/etc/etcd/pki/peer.pem", (folder / "half.pem").read_text(), "640")
 
 
+@pytest.mark.full
 def test_check_finds_each_fault_and_its_hint_fixes_it(operator: Operator) -> None:
     first, second, third = operator.lab.machines
     # The quota is the smallest that is allowed, because one of the faults is a full database.

@@ -60,6 +60,7 @@ def all_verbs(plan: Path, identity: Path) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
+@pytest.mark.full
 def test_no_key_is_in_any_output_file_or_command_line(operator: Operator) -> None:
     identity, age = operator.folder / "identity.txt", x25519.Identity.generate()
     identity.write_text(f"{age}\n")

@@ -25,6 +25,7 @@ def _binaries() -> None:
             pytest.skip(f"no etcd {version}: {reason}")
 
 
+@pytest.mark.full
 def test_killed_restarts_replacements_and_downgrades_are_completed(operator: Operator) -> None:
     write_version(operator, NEW)
     operator.apply()

@@ -113,6 +113,7 @@ def test_a_power_cut_keeps_the_disk_and_a_reset_does_not(lab: Lab, machines: lis
     assert lab.ssh("infra1", "ls /var/lib/kept || echo gone").endswith("gone\n")
 
 
+@pytest.mark.full
 def test_many_reboots_in_a_row(lab: Lab, machines: list[Machine]) -> None:
     machines[1].small_disk("/srv/small", 16)
     for count in range(5):

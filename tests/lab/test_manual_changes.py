@@ -64,6 +64,7 @@ def test_members_that_were_added_by_hand_are_removed_or_started(operator: Operat
     assert "nothing to do" in operator.apply()
 
 
+@pytest.mark.full
 @pytest.mark.alone
 def test_members_replaced_under_load(operator: Operator) -> None:
     """Replace a member with a wiped disk, one of a dead host by a host at another address, and a healthy one."""

@@ -100,6 +100,7 @@ GROW_KILL_STEPS = (
 )
 
 
+@pytest.mark.full
 def test_swapping_and_growing_resume_after_kills_and_crashes(operator: Operator) -> None:
     """Each apply resumes after the last kill. At every second kill a host crashes too."""
     for _ in range(2):

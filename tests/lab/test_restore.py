@@ -83,6 +83,7 @@ def test_a_snapshot_is_restored_to_the_same_hosts_others_five_and_three(operator
     assert operator.ctl("get", GREETING, "--print-value-only").strip() == "kept"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("version", OTHERS)
 def test_a_backup_of_another_version_is_restored(operator: Operator, version: str) -> None:
     """A backup is restored by its name: to the same hosts, to three others, to five and to three."""

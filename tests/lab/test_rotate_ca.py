@@ -15,18 +15,18 @@ from tests.lab.load import load_on
 from tests.lab.machine import Machine
 from tests.lab.operator import HEALTHY, Operator, output_of
 from tests.lab.test_bootstrap import path_install
+from tests.support.cases import others_in_full
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.expired_certs import issue_expired_leaves
 
 ROOT = Path(__file__).parents[2]
 VERSION = "3.6.14"
-VERSIONS = ("3.4.23", "3.5.33", VERSION, "3.7.1")
 ROTATE = ("certs", "rotate-ca")
 TRUSTING = (*ROTATE, "--consumers-have", "ca")
 RENEWED = (*ROTATE, "--consumers-have", "certs")
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", others_in_full("3.5.33", "3.4.23", "3.6.14", "3.7.1"))
 def test_renewal_and_rotation_lose_no_write_and_reject_no_client(operator: Operator, version: str) -> None:
     bring_up(operator, version)
     assert operator.run("certs", "issue", "app", "--out", "old").returncode == 0
@@ -168,7 +168,7 @@ def clients(operator: Operator) -> Iterator[None]:
     assert report.violation is None
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", others_in_full("3.4.23", "3.5.33", "3.6.14", "3.7.1"))
 def test_a_rebooted_cluster_with_expired_certificates_is_repaired(operator: Operator, version: str) -> None:
     """Open connections hide an expired certificate until the next start (rule 17). Then no member connects."""
     bring_up(operator, version)

@@ -8,6 +8,7 @@ import pytest
 from tests.lab.machine import Machine
 from tests.lab.operator import Operator, output_of
 from tests.lab.test_bootstrap import path_install
+from tests.support.cases import others_in_full
 from tests.support.etcd_binaries import why_not
 
 VERSION, NEWER = "3.6.14", "3.7.1"
@@ -55,7 +56,7 @@ def test_apply_waits_for_a_network_that_is_late(operator: Operator) -> None:
 
 
 @pytest.mark.parametrize(
-    "state", [(), ("systemctl", "stop", "etcd"), ("systemctl", "kill", "--signal=KILL", "etcd")]
+    "state", others_in_full((), ("systemctl", "stop", "etcd"), ("systemctl", "kill", "--signal=KILL", "etcd"))
 )
 def test_a_member_that_fails_on_a_new_version_is_taken_back(operator: Operator, state: Sequence[str]) -> None:
     if reason := why_not(NEWER):

@@ -2,8 +2,8 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,10 @@ from etcdup.errors import EtcdupError
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.support.fake_world import add_machines, bring_up, machines_for, make_plan
 
-# `make quick` kills after every seventh command only (tests/conftest.py).
+# `make test-full` kills after each command. `make test` kills after every n-th one (tests/conftest.py), and the offset
+# gives each commit other commands (scripts/test).
 STRIDE_VARIABLE = "ETCDUP_TEST_STRIDE"
+OFFSET_VARIABLE = "ETCDUP_TEST_OFFSET"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Start:
     def copy_to(self, name: str) -> tuple[FakeNetwork, Path]:
         folder = self.folder.with_name(f"{self.folder.name}-{name}")
         return deepcopy(self.network), Path(shutil.copytree(self.folder, folder))
+
+    @contextmanager
+    def copied(self, name: object) -> Iterator[tuple[FakeNetwork, Path]]:
+        """Yield a copy whose files are deleted afterwards."""
+        network, folder = self.copy_to(str(name))
+        yield network, folder
+        shutil.rmtree(folder)
 
 
 async def prepare_start(before: Spec, after: Spec, folder: Path) -> Start:
@@ -70,69 +79,71 @@ async def kill_after(commands: int, network: FakeNetwork, run: Awaitable[object]
 
 
 async def kill_everywhere(start: Start, spec: Spec) -> int:
-    """Kill etcdup after every command in turn; the next apply must finish. Return the number of kills."""
-    total = 0
-    async for cut, network, folder in _kill_points(start, spec):
-        await kill_after(cut, network, bring_up(spec, network, folder))
-        await apply_and_check(spec, network, folder)
-        total += 1
-    return total
+    """Kill etcdup after every command in turn; the next apply must finish. Return the number of commands."""
+    commands = await _count_commands(start, spec)
+    for cut in kill_points(commands):
+        with start.copied(cut) as (network, folder):
+            await kill_after(cut, network, bring_up(spec, network, folder))
+            await apply_and_check(spec, network, folder)
+    return commands
 
 
 async def run_to_each_kill(
     start: Start, spec: Spec, stride: int, *, offset: int
 ) -> AsyncIterator[tuple[FakeNetwork, Path]]:
     """Yield the cluster after a kill at every n-th command of an apply, for another run than the same one."""
-    async for cut, network, folder in _kill_points(start, spec, stride, offset):
-        await kill_after(cut, network, bring_up(spec, network, folder))
-        yield network, folder
+    for cut in kill_points(await _count_commands(start, spec), stride, offset):
+        with start.copied(cut) as (network, folder):
+            await kill_after(cut, network, bring_up(spec, network, folder))
+            yield network, folder
 
 
 async def crash_everywhere(start: Start, spec: Spec, *, killed: bool, stride: int = 3) -> int:
     """Cut the power of one host at every third command in turn, another host each time.
 
     `killed`: etcdup is killed at the same time. Otherwise it continues and must stop or finish safely. When the host
-    runs again, the next apply must finish.
+    runs again, the next apply must finish. Return the number of commands.
     """
-    names = sorted(start.network.machines)
-    total = 0
-    async for cut, network, folder in _kill_points(start, spec, stride):
-        victim = names[total % len(names)]
-        network.at(cut, lambda network=network, victim=victim: network.crash(victim))  # type: ignore[misc]
-        network.cut_after = cut if killed else None
-        with suppress(Killed, EtcdupError):
-            await bring_up(spec, network, folder)
-        network.restart_etcdup()
-        network.reboot(victim)
-        await apply_and_check(spec, network, folder, spared=victim)
-        total += 1
-    return total
+    commands, names = await _count_commands(start, spec), sorted(start.network.machines)
+    for number, cut in enumerate(kill_points(commands, stride)):
+        with start.copied(cut) as (network, folder):
+            await _crash_once(network, names[number % len(names)], cut, killed, spec, folder)
+    return commands
 
 
-async def _kill_points(
-    start: Start, spec: Spec, stride: int = 1, offset: int = 0
-) -> AsyncIterator[tuple[int, FakeNetwork, Path]]:
-    """Yield a new copy of the start for each command of an uninterrupted apply."""
-    whole, folder = start.copy_to("whole")
-    await apply_and_check(spec, whole, folder)
-    for cut in kill_points(len(whole.commands), stride, offset):
-        network, folder = start.copy_to(str(cut))
-        yield cut, network, folder
-        shutil.rmtree(folder)
+async def _crash_once(
+    network: FakeNetwork, victim: str, cut: int, killed: bool, spec: Spec, folder: Path
+) -> None:
+    network.at(cut, lambda: network.crash(victim))
+    network.cut_after = cut if killed else None
+    with suppress(Killed, EtcdupError):
+        await bring_up(spec, network, folder)
+    network.restart_etcdup()
+    network.reboot(victim)
+    await apply_and_check(spec, network, folder, spared=victim)
 
 
-def kill_points(commands: int, stride: int = 1, offset: int = 0) -> range:
-    """Return after which commands to kill: after each one, except after the last one.
+async def _count_commands(start: Start, spec: Spec) -> int:
+    """Return the number of commands of an uninterrupted apply."""
+    with start.copied("whole") as (network, folder):
+        await apply_and_check(spec, network, folder)
+        return len(network.commands)
 
-    With a stride, tests with different offsets kill after different commands. `make quick` kills only after every
-    seventh of them.
-    """
-    return range(1 + offset % stride, commands, stride * int(os.environ.get(STRIDE_VARIABLE, "1")))
+
+def kill_points(commands: int, stride: int = 1, offset: int = 0) -> Sequence[int]:
+    """Return after which commands to kill: after each one, except after the last one."""
+    return strided(range(1, commands), stride, offset=offset)
 
 
 def strided(points: Sequence[int], stride: int, *, offset: int = 0) -> Sequence[int]:
-    """Return every n-th point. Tests with different offsets take different points."""
-    return points[offset % stride :: stride * int(os.environ.get(STRIDE_VARIABLE, "1"))]
+    """Return every n-th point. Tests with different offsets take different points.
+
+    Outside `make test-full`, this returns only some of them: other ones for each commit.
+    """
+    chosen = points[offset % stride :: stride]
+    sample = int(os.environ.get(STRIDE_VARIABLE, "1"))
+    first = int(os.environ.get(OFFSET_VARIABLE, "0")) % max(1, min(sample, len(chosen)))
+    return chosen[first::sample]
 
 
 def quick_first(*cases: object) -> list[Any]:

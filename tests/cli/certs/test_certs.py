@@ -12,6 +12,7 @@ import pytest
 
 from etcdup.core.spec.layout import layout_of
 from tests.cli.conftest import VERSION, Etcdup, demo_folder, demo_pids, demo_spec, start_demo
+from tests.support.cases import others_in_full
 from tests.support.etcd_binaries import why_not
 from tests.support.expired_certs import issue_expired_leaves
 from tests.support.handshake_clients import HandshakeClients
@@ -157,7 +158,7 @@ def start(etcdup: Etcdup) -> None:
         subprocess.run(["sh", str(demo_folder(etcdup) / f"infra{n}/etc/start-etcd")], check=True, timeout=30)
 
 
-@pytest.mark.parametrize("members", ["never restarted", "restarted", "stopped"])
+@pytest.mark.parametrize("members", others_in_full("restarted", "never restarted", "stopped"))
 def test_a_cluster_whose_certificates_have_all_expired_is_repaired(up: Etcdup, members: str) -> None:
     expire_all(up)
     if members != "never restarted":
