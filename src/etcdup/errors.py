@@ -8,7 +8,8 @@
     ├── PartlyApplied           5  some steps are done; the same apply, run again, continues
     │   └── LockLost            5  this run does not hold the lock of the cluster any more
     ├── RemoteError             1  a host could not be reached, or an operation on it failed
-    │   ├── UnreachableError       HostKeyUnknown, HostKeyChanged, AuthFailed, ConnectFailed, ConnectionLost
+    │   ├── UnreachableError       HostKeyUnknown, HostKeyChanged, AuthFailed, LoginUnusable, ConnectFailed,
+    │   │                          ConnectionLost
     │   ├── SudoFailed             the login user could not become root
     │   ├── CommandFailed          a command exited with a status other than 0, or timed out
     │   └── NotLocked              the host did nothing, because this run does not hold its lock
@@ -122,6 +123,10 @@ class HostKeyChanged(UnreachableError):
 
 class AuthFailed(UnreachableError):
     """The host accepted none of the operator's SSH keys."""
+
+
+class LoginUnusable(UnreachableError):
+    """The host accepts the login and runs no command in it. The message has what the host printed instead."""
 
 
 class ConnectFailed(UnreachableError):

@@ -4,7 +4,6 @@ Paths, owners and commands are positional arguments of the scripts. They are nev
 """
 
 import re
-import shlex
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -206,8 +205,3 @@ def by_sudo_with_password(argv: Sequence[str]) -> tuple[str, ...]:
     `-k` makes sudo read the password each time, so the content of stdin never depends on an earlier command.
     """
     return plain(("sudo", "-k", "-S", "-p", "", "--", "sh", "-c", _GUARD, "sh", *argv))
-
-
-def as_line(argv: Sequence[str]) -> str:
-    """Return the command line for the login shell that sshd starts. `exec` saves the process of that shell."""
-    return "exec " + shlex.join(argv)

@@ -30,6 +30,7 @@ from etcdup.ops.polling import wait_until
 from etcdup.ops.world.connected_clients import observe_clients
 from etcdup.ops.world.world import World, read_starts
 from etcdup.remote.etcd.errors import EtcdUntrusted
+from etcdup.remote.host import Result
 
 PROBE_TIMEOUT_S = 20.0
 STATUS_TIMEOUT_S = 2.0
@@ -258,10 +259,19 @@ async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unrea
         result = await world.hosts[host.name].run(argv, timeout_s=PROBE_TIMEOUT_S)
         return parse_probe(host.name, result.stdout, layout, asked_at, world.clock.now())
     except RemoteError as error:
-        return Unreachable(host.name, error.message, error.hint)
+        return Unreachable(host.name, error.message.removeprefix(f"{host.name}: "), error.hint)
     except ValueError as error:
-        hint = f"make sure that the login shell on {host.name} prints nothing by itself"
-        return Unreachable(host.name, str(error), hint)
+        return Unreachable(host.name, _unreadable(error, result), _UNREADABLE_HINT.format(host=host.name))
+
+
+_UNREADABLE_HINT = "check that sh, coreutils and /proc work on {host}, then run the same command again"
+
+
+def _unreadable(error: ValueError, result: Result) -> str:
+    """Return why the output of the probe is unusable, with its status and what the host printed last."""
+    said = "".join(each for each in result.stderr.strip().rpartition("\n")[2] if each.isprintable())[:200]
+    ended = f"the probe exited with status {result.status}" if result.status else ""
+    return "; ".join(filter(None, (str(error), ended, said)))
 
 
 async def _observe_member(world: World, name: str) -> MemberSeen | MemberSilent:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from etcdup.errors import ConnectionLost, RemoteError
 from etcdup.remote.ssh.library import asyncssh
+from etcdup.remote.ssh.login_shell import STARTED, has_started, login_unusable
 from etcdup.remote.sudo import RawResult
 
 T = TypeVar("T")
@@ -18,22 +19,28 @@ WINDOW = 8 * 1024 * 1024
 WRITE_BUFFER = 1024 * 1024
 
 HELD_ENDS_WITHIN_S = 2.0
+# A login that has not started the command by then waits for something that etcdup cannot send.
+START_WITHIN_S = 12.0
 OPEN_AGAIN_AFTER_S = (0.01, 0.05, 0.2, 0.5)
 
 
 async def execute(
     host: str, connection: asyncssh.SSHClientConnection, line: str, stdin: AsyncIterator[bytes]
 ) -> RawResult:
-    """Run a command line to its end. If cancelled, send it a signal and close its channel."""
+    """Run a command line to its end. If cancelled, send it a signal and close its channel.
+
+    If the login does not start the command in time, the status of the result is -1.
+    """
     exchange = await _open(host, connection, line)
     try:
         await exchange.feed(stdin)
-        await exchange.closed.wait()
+        ended = await exchange.wait_for_end()
     finally:
         exchange.abandon()
-    if exchange.status is None:
+    if ended and exchange.status is None:
         raise connection_lost_error(host, exchange.error)
-    return RawResult(exchange.status, b"".join(exchange.stdout), b"".join(exchange.stderr))
+    status = -1 if exchange.status is None else exchange.status
+    return RawResult(status, b"".join(exchange.stdout), b"".join(exchange.stderr))
 
 
 def connection_lost_error(host: str, error: Exception | None) -> ConnectionLost:
@@ -112,6 +119,17 @@ class _CommandSession(asyncssh.SSHClientSession[bytes]):
                 await self._writable.wait()
             self._channel.write_eof()
 
+    async def wait_for_end(self) -> bool:
+        """Wait until the command has ended. Return False if the login did not start it in time."""
+        try:
+            async with asyncio.timeout(START_WITHIN_S):
+                await self.closed.wait()
+        except TimeoutError:
+            if not has_started(b"".join(self.stdout)):
+                return False
+            await self.closed.wait()
+        return True
+
     def abandon(self) -> None:
         if self.closed.is_set():
             return
@@ -152,12 +170,15 @@ class _CommandSession(asyncssh.SSHClientSession[bytes]):
 class HeldOverSsh:
     """A held command: it runs as long as its connection."""
 
-    def __init__(self, host: str, process: asyncssh.SSHClientProcess[bytes]) -> None:
+    def __init__(self, host: str, user: str, process: asyncssh.SSHClientProcess[bytes]) -> None:
         self._host = host
+        self._user = user
+        self._started = False
         self._process = process
 
     async def lines(self) -> AsyncIterator[str]:
         try:
+            await self._skip_greeting()
             while line := await self._process.stdout.readline():
                 yield line.decode(errors="replace").removesuffix("\n")
         except (asyncssh.Error, OSError) as error:
@@ -166,6 +187,19 @@ class HeldOverSsh:
             await self._process.wait_closed()
             if self._process.exit_status is None:
                 raise connection_lost_error(self._host, None)
+
+    async def _skip_greeting(self) -> None:
+        """Read until the marker that sh prints before the command. A second call reads nothing."""
+        greeting = b""
+        while not self._started and (line := await self._process.stdout.readline()):
+            greeting += line
+            self._started = greeting.endswith(STARTED)
+        if self._started:
+            return
+        await self._process.wait_closed()
+        if self._process.exit_status is not None:
+            ended = RawResult(self._process.exit_status, greeting, b"")
+            raise login_unusable(self._host, self._user, ended)
 
     async def send(self, data: bytes) -> None:
         try:
@@ -188,13 +222,15 @@ class HeldOverSsh:
             self._process.channel.abort()
 
 
-async def start_held(host: str, connection: asyncssh.SSHClientConnection, line: str) -> HeldOverSsh:
+async def start_held(
+    host: str, user: str, connection: asyncssh.SSHClientConnection, line: str
+) -> HeldOverSsh:
     """Start a held command."""
 
     async def start() -> HeldOverSsh:
         process = await connection.create_process(
             line, encoding=None, env={}, send_env=[], request_pty=False, stderr=asyncssh.DEVNULL
         )
-        return HeldOverSsh(host, process)
+        return HeldOverSsh(host, user, process)
 
     return await _start_with_retries(host, connection, start)

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from etcdup.core.spec.model import HostSpec, SshSpec
-from etcdup.remote import scripts
 from etcdup.remote.host import Held, HostLock
 from etcdup.remote.lock_scripts import if_locked
 from etcdup.remote.posix import PosixHost, chunks
@@ -13,6 +12,7 @@ from etcdup.remote.secrets import SshSecrets
 from etcdup.remote.ssh.command import connection_lost_error, execute, start_held
 from etcdup.remote.ssh.dial import SshConnection, dial
 from etcdup.remote.ssh.forwarding import Forwards
+from etcdup.remote.ssh.login_shell import as_line, without_greeting
 from etcdup.remote.sudo import RawResult, become_root
 
 # sshd allows ten sessions in a connection (MaxSessions). Two are left for held commands.
@@ -67,12 +67,13 @@ class SshHost(PosixHost):
         await self._dialled.close()
 
     async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> RawResult:
-        return await execute(self.name, self._dialled.connection, scripts.as_line(argv), stdin)
+        ended = await execute(self.name, self._dialled.connection, as_line(argv), stdin)
+        return without_greeting(self.name, self._dialled.user, ended)
 
     @asynccontextmanager
     async def _hold(self, argv: Sequence[str]) -> AsyncIterator[Held]:
-        line = scripts.as_line(self._become.wrap(argv))
-        held = await start_held(self.name, self._dialled.connection, line)
+        line = as_line(self._become.wrap(argv))
+        held = await start_held(self.name, self._dialled.user, self._dialled.connection, line)
         try:
             if self._become.preface:
                 await held.send(self._become.preface)
