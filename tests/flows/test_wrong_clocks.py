@@ -124,13 +124,14 @@ async def test_a_clock_that_changes_during_the_run_stops_it(start: Start) -> Non
     assert not (folder / "pki/members/infra1/server.pem").exists()
 
 
-def issue_with_wrong_clock(network: FakeNetwork, folder: Path, by: timedelta) -> None:
-    """Issue all certificates as a machine with a wrong clock does, and install them on infra1 only."""
+def issue_with_wrong_clock(network: FakeNetwork, folder: Path, by: timedelta, hosts: int = 1) -> None:
+    """Issue all certificates as a machine with a wrong clock does, and install them on the first hosts."""
     pki, now = open_pki(SPEC, folder), datetime.fromtimestamp(network.now(), UTC)
     pki.issue([wanted.role for wanted in desired_certs(SPEC)], now + by)
-    for kind in ("server", "peer", "health"):
-        cert, _ = pki.pair(f"{kind}/infra1")
-        network.machines["infra1"].nodes[f"/etc/etcd/pki/{kind}.pem"].content = cert
+    for name in list(network.machines)[:hosts]:
+        for kind in ("server", "peer", "health"):
+            cert, _ = pki.pair(f"{kind}/{name}")
+            network.machines[name].nodes[f"/etc/etcd/pki/{kind}.pem"].content = cert
 
 
 WRONG = {"not valid yet": timedelta(days=250), "expired": timedelta(days=-400)}
@@ -150,10 +151,11 @@ async def test_certificates_come_first_if_no_member_answers(start: Start, by: ti
     await apply_and_check(ROLLED, network, folder)
 
 
-@pytest.mark.quick
-async def test_the_repair_is_finished_after_a_kill_at_any_command(start: Start) -> None:
+@pytest.mark.parametrize("hosts", quick_first(1, 3))
+async def test_the_repair_is_finished_after_a_kill_at_any_command(start: Start, hosts: int) -> None:
+    """If all members have such certificates, the first new ones bring back one member, which has no quorum."""
     network, folder = start.copy_to("silent")
-    issue_with_wrong_clock(network, folder, timedelta(days=250))
+    issue_with_wrong_clock(network, folder, timedelta(days=250), hosts)
     network.commands.clear()
     assert await kill_everywhere(Start(network, folder), ROLLED) > 0
 

@@ -144,7 +144,9 @@ def restore_and_undo(operator: Operator, snapshot: Path) -> None:
     """Restore a snapshot and undo it: the keys that were written after the snapshot are back."""
     operator.ctl("put", "late", "written")
     confirm = ("--yes-restore", "prod")
-    done = operator.run("restore", str(snapshot), *confirm)
+    refused = operator.run("restore", str(snapshot), *confirm)
+    assert refused.returncode == 4, "the recovery restored this snapshot already"
+    done = operator.run("restore", str(snapshot), "--again", *confirm)
     assert done.returncode == 0, output_of(done)
     assert operator.ctl("get", "late") == ""
     done = operator.run("restore", "--undo", *confirm)

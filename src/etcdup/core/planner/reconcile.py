@@ -23,13 +23,13 @@ from etcdup.core.members.bootstrap import seal_step
 from etcdup.core.members.endpoints import record_endpoints_steps
 from etcdup.core.members.member_list import member_list
 from etcdup.core.members.membership import MembershipChange, membership_change
-from etcdup.core.members.quorum import refuse_start, refuse_unanswered
+from etcdup.core.members.quorum import refuse_start
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.members.rolling_restart import restarts_due, rolling_restart_steps
 from etcdup.core.members.space import can_disarm_now, disarm_steps, refuse_smaller_quota
 from etcdup.core.members.superseded import refuse_mixed_clusters
 from etcdup.core.members.unproved import prove_steps
-from etcdup.core.observed.model import Observed
+from etcdup.core.observed.model import MemberSilent, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import EnableFence
 from etcdup.core.plan.step import Step
@@ -84,7 +84,7 @@ def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal
     steps = with_quorum_effects(with_obtain_steps(steps, observed), observed)
     if reasons := refuse_untimely(steps, spec, observed):
         return Refusal(spec.name, reasons, plan_notes)
-    if reasons := _refuse_first_disruptive(steps, spec, observed, repairs=bool(leaves)):
+    if reasons := _refuse_first_disruptive(steps, spec, observed, leaves):
         return Refusal(spec.name, reasons, plan_notes)
     return Plan(spec.name, tuple(steps), plan_notes, token)
 
@@ -102,15 +102,16 @@ def _leaf_steps(spec: Spec, observed: Observed, moving: set[str]) -> list[Instal
 
 
 def _refuse_first_disruptive(
-    steps: Sequence[Step], spec: Spec, observed: Observed, *, repairs: bool
+    steps: Sequence[Step], spec: Spec, observed: Observed, leaves: Sequence[InstallFiles]
 ) -> tuple[Refused, ...]:
     """Return the reasons against the first disruptive step.
 
-    `repairs`: certificates are replaced first. If no member answers, that may change it, and the guard decides then.
+    A running member that does not answer may answer with its new certificates, which come first. So apply decides
+    later, when they are installed.
     """
-    reasons = refuse_first_disruptive(steps, spec, observed)
-    unanswered = [each for host in spec.hosts for each in refuse_unanswered(host.name)]
-    return tuple(each for each in reasons if not (repairs and each in unanswered))
+    if any(isinstance(observed.members.get(step.host), MemberSilent) for step in leaves):
+        return ()
+    return refuse_first_disruptive(steps, spec, observed)
 
 
 def _with_leaves_written(spec: Spec, observed: Observed, leaves: Sequence[InstallFiles]) -> Observed:
