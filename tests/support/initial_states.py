@@ -109,6 +109,9 @@ def targets(size: int) -> Iterator[Target]:
         yield Target("one other", spec_of([*rest, size + 1], version=BASE), (number - 1,))
         yield Target("an address", _moved(spec_of(every, version=BASE), number), (number - 1,))
         yield Target("one replaced", spec_of(every, version=BASE), (number - 1,), number - 1)
+        yield Target(
+            "one replaced and a minor down", spec_of(every, version=OLD_MINOR), (number - 1,), number - 1
+        )
         yield Target("one replaced elsewhere", _elsewhere(spec_of(every, version=BASE), number), (number - 1,),
                      number - 1, moved=True)  # fmt: skip
     for one, other in product(every, every):

@@ -4,11 +4,14 @@ The check of etcd is not enough: it counts dead members as started. From 3.5.30 
 is dead (rule 28).
 """
 
+from collections.abc import Collection
+
 from etcdup.core.members.member_list import answer_of, entry_of, member_list, name_of
 from etcdup.core.members.quorum import healthy, quorum_of, refuse_corrupt_alarm, unhealthy, voter_count
 from etcdup.core.observed.model import ListedMember, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
+from etcdup.core.spec.version import Version
 
 
 def refuse_add(name: str, observed: Observed) -> tuple[Refused, ...]:
@@ -35,7 +38,8 @@ def refuse_add(name: str, observed: Observed) -> tuple[Refused, ...]:
                 rules=(26, 28),
             ),
         )
-    return _refuse_mixed_minors(name, observed)
+    versions = [seen.version for seen in observed.answering().values()]
+    return refuse_add_while_mixed(name, versions, voter_count(observed), observed)
 
 
 def refuse_promote(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
@@ -157,17 +161,28 @@ def _quorum_loss(name: str, doing: str, voting: int, alive: int) -> Refused:
     )
 
 
-def _refuse_mixed_minors(name: str, observed: Observed) -> tuple[Refused, ...]:
-    minors = sorted({seen.version.series for seen in observed.answering().values()})
-    if len(minors) < 2:
+def refuse_add_while_mixed(
+    name: str, versions: Collection[Version], voting: int, observed: Observed
+) -> tuple[Refused, ...]:
+    """While members run two minors, allow only an addition in place of a member that left (rule 50).
+
+    The marker of the host shows this, or the number of voters, which is even without that member.
+    """
+    seen = observed.reachable().get(name)
+    replaces = seen is not None and seen.marker is not None and bool(seen.marker.replaces)
+    if replaces or voting % 2 == 0 or len({version.series for version in versions}) < 2:
         return ()
+    return (refuse_while_mixed(name, "added", versions),)
+
+
+def refuse_while_mixed(name: str, done: str, versions: Collection[Version]) -> Refused:
+    """Return the reason against a change of the members while members run two minors (rule 50)."""
+    minors = sorted({version.series for version in versions})
     shown = " and ".join(f"{major}.{minor}" for major, minor in minors)
-    return (
-        Refused(
-            f"{name} cannot be added now, because the members run {shown}",
-            hint="complete the change of version first: write the previous hosts into cluster.yaml and run `etcdup "
-            "apply`. Then change the hosts",
-            host=name,
-            rules=(50,),
-        ),
+    return Refused(
+        f"{name} cannot be {done} now, because the members run {shown}",
+        hint="complete the change of version first: run `etcdup apply` with the previous hosts in cluster.yaml. Then "
+        "change the members",
+        host=name,
+        rules=(50,),
     )

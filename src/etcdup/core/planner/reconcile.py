@@ -36,6 +36,7 @@ from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import (
     AddLearner,
     InstallFiles,
+    JoinMember,
     RestartMember,
     StartMember,
 )
@@ -44,15 +45,15 @@ from etcdup.core.planner.notes import notes
 from etcdup.core.planner.stopped_members import crossing_hosts, start_steps, stopped_hosts
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
+from etcdup.core.versions.mixed_minors import refuse_version_change
+from etcdup.core.versions.observed_after import with_joined_hosts, with_started_hosts
 from etcdup.core.versions.upgrade_paths import VersionHop
 from etcdup.core.versions.version_steps import (
     cancel_downgrade_steps,
     data_checks,
-    refuse_start_hop,
     restarts_for_hop,
     version_change_steps,
     version_path,
-    with_started_hosts,
 )
 
 # The variable of a process that has its own peer URL.
@@ -133,28 +134,9 @@ def _refuse_reconcile(
     if split := refuse_mixed_clusters(observed):
         return split
     reasons = list(change.refused)
-    reasons += [path] if isinstance(path, Refused) else _refuse_version_change(spec, observed, change, path)
+    reasons += [path] if isinstance(path, Refused) else refuse_version_change(spec, observed, change, path)
     reasons += [reason for name in stopped for reason in refuse_start(name, spec, observed)]
     reasons += refuse_smaller_quota(spec, observed)
-    return tuple(reasons)
-
-
-def _refuse_version_change(
-    spec: Spec, observed: Observed, change: MembershipChange, path: tuple[VersionHop, ...]
-) -> tuple[Refused, ...]:
-    if not path or not path[0].changes_minor:
-        return ()
-    reasons = list(refuse_start_hop(spec, path[0], observed))
-    # If all members that answer run the version of the hop, only stopped members change, before the member list does.
-    done = all(seen.version.series == path[0].target.series for seen in observed.answering().values())
-    if (change.removals or change.turns or change.moves) and not done:
-        reasons.append(
-            Refused(
-                "cluster.yaml changes the minor version and the members at the same time",
-                hint="change one after the other: set `version` back, run `etcdup apply`, then set `version` again",
-                rules=(50,),
-            )
-        )
     return tuple(reasons)
 
 
@@ -175,6 +157,7 @@ def _steps(
     # after its promotion, so it needs a restart.
     added = {step.host for step in change.turns if isinstance(step, AddLearner)}
     due = {name: why for name, why in due.items() if name not in added}
+    joining = [step.host for step in change.turns if isinstance(step, JoinMember)]
     moving = {name: due.pop(name) for name in _moving_hosts(spec, started, change, due)}
     moved_late = {step.host: due.pop(step.host) for step in change.late_moves if step.host in due}
     unsealed = _unsealed_hosts(spec, observed, change)
@@ -195,7 +178,7 @@ def _steps(
         *change.late_moves,
         *rolling_restart_steps(first, observed, token, moved_late),
         *(
-            version_change_steps(spec, path, started, token)
+            version_change_steps(spec, path, with_joined_hosts(joining, first, started, token), token)
             if minor
             else rolling_restart_steps(
                 spec,

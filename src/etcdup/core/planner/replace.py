@@ -7,14 +7,16 @@ ordinary plan does the rest, so an apply also finishes an interrupted replacemen
 from dataclasses import replace
 
 from etcdup.core.members.bootstrap import cluster_phase, refuse_join
-from etcdup.core.members.member_list import entry_of, member_list
+from etcdup.core.members.member_list import entry_of, member_list, name_of
 from etcdup.core.members.membership import is_replaced
+from etcdup.core.members.membership_guards import refuse_while_mixed
 from etcdup.core.members.quorum import healthy, voter_count
 from etcdup.core.observed.model import HostSeen, ListedMember, Marker, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.steps import MarkReplacement
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.core.versions.version_steps import running_versions
 
 
 def plan_replacement(spec: Spec, name: str, member_id: int, observed: Observed, token: str) -> Plan | Refusal:
@@ -106,6 +108,9 @@ def _refuse_replacement(
                 rules=(35,),
             ),
         )
+    versions = running_versions(spec, observed)
+    if len({version.series for version in versions}) > 1 and name_of(entry) in healthy(observed):
+        return (refuse_while_mixed(host.name, "replaced", versions),)
     return refuse_join(spec, host, observed.reachable()[host.name], observed)
 
 

@@ -105,9 +105,12 @@ VERSIONS = (
     Rule(
         50,
         "Keep a mixture of versions short",
-        "Finish an upgrade within hours. Change no members while two minor versions run.",
-        "Directly after each restart, etcd refuses `member add`.",
-        f"{TESTED} `member add` during an upgrade",
+        "Finish an upgrade within hours. While two minor versions run, replace only a lost member. "
+        "Start it with the lower minor version.",
+        "The lower minor version is the cluster version, with which all members work. "
+        "A new member of the higher one panics during a downgrade, and 3.7 panics at v2 requests in the log of 3.6.",
+        f"{TESTED} `member add` during an upgrade; "
+        f"{TESTED} 3.7 with the log of a member that joined with 3.6",
     ),
     Rule(
         51,

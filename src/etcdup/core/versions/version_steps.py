@@ -3,13 +3,11 @@
 The supported hops are data, in upgrade_paths.py.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from etcdup.core.host.drift import binaries_steps, restart_reasons, written_file
-from etcdup.core.host.files import desired_files, desired_settings
-from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
+from etcdup.core.host.drift import binaries_steps, restart_reasons
 from etcdup.core.members.member_list import entry_of, member_list
 from etcdup.core.members.membership import is_replaced
 from etcdup.core.members.quorum import healthy, unhealthy
@@ -24,10 +22,10 @@ from etcdup.core.plan.steps import (
     EnsureRaftSnapshot,
     TakeSnapshot,
 )
-from etcdup.core.spec.layout import layout_of
-from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import WrongValue
 from etcdup.core.spec.version import Version, parse_version
+from etcdup.core.versions.observed_after import observed_after_hop
 from etcdup.core.versions.upgrade_paths import (
     VersionHop,
     downgrade_request,
@@ -107,14 +105,6 @@ def is_begun(spec: Spec, hop: VersionHop, observed: Observed) -> bool:
     return hop.kind == "return" or any(version.series == hop.target.series for version in versions)
 
 
-def with_started_hosts(specs: Mapping[str, Spec], observed: Observed, token: str) -> Observed:
-    """Return the observation as it will be when each of these hosts has the files and the binary of its Spec."""
-    hosts = dict(observed.hosts)
-    for name, spec in specs.items():
-        hosts[name] = _host_after(spec, spec.host(name), observed.reachable()[name], observed, token)
-    return replace(observed, hosts=hosts)
-
-
 def version_before(name: str, observed: Observed) -> str:
     """Return the version that a member with a new version can go back to: the other one that healthy members run.
 
@@ -150,7 +140,7 @@ def version_change_steps(
     for hop in path:
         at = spec.at(hop.target)
         steps += _hop_steps(at, hop, observed, token)
-        observed = _observed_after(at, observed, token)
+        observed = observed_after_hop(at, observed, token)
     return steps
 
 
@@ -228,6 +218,11 @@ def cancel_downgrade_steps(spec: Spec, observed: Observed) -> list[Step]:
     return [CancelDowngrade(target=target, reason=reason, rules=(47,))]
 
 
+def is_downgrading(observed: Observed) -> bool:
+    """Return whether etcd has a downgrade that is not complete or cancelled yet."""
+    return bool(_downgrade_target(observed))
+
+
 def _downgrade_target(observed: Observed) -> str:
     return max((seen.downgrade_to for seen in observed.answering().values()), default="")
 
@@ -269,35 +264,3 @@ def _parsed(version: str) -> set[Version]:
         return {parse_version(version)}
     except WrongValue:
         return set()
-
-
-def _observed_after(spec: Spec, observed: Observed, token: str) -> Observed:
-    """Return the observation as it will be when every member has made this hop."""
-    hosts = dict(observed.hosts)
-    for host in spec.hosts:
-        seen = hosts[host.name]
-        if isinstance(seen, HostSeen):
-            hosts[host.name] = _host_after(spec, host, seen, observed, token)
-    members = {
-        name: replace(seen, version=spec.version, downgrade_to="") if isinstance(seen, MemberSeen) else seen
-        for name, seen in observed.members.items()
-    }
-    return replace(observed, hosts=hosts, members=members)
-
-
-def _host_after(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed, token: str) -> HostSeen:
-    layout = layout_of(spec, host)
-    version = str(spec.version)
-    desired = desired_files(spec, host, layout, token, observed.pki)
-    files = {file.path: written_file(file) for file in desired}
-    unit_text = files[layout.unit].text or ""
-    environment = desired_settings(spec, host, layout, token, observed.pki).variables()
-    unit = replace(
-        seen.unit,
-        exe=f"{layout.version_dir(version)}/etcd",
-        environment={**environment, UNIT_VARIABLE: unit_digest(unit_text)},
-        enabled="enabled",
-        needs_reload=False,
-    )
-    versions = tuple(dict.fromkeys((*seen.versions, version)))
-    return replace(seen, files=files, unit=unit, versions=versions, current=version)
