@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Collection
+from statistics import median
 
 from tests.bench.audits import measure_checks
 from tests.bench.backups import ETCDCTL, STORES, WRITTEN, default_store, measure_backups
@@ -28,6 +29,7 @@ BOOTSTRAP = "three fresh hosts to a healthy TLS cluster"
 IDLE = "the same again, with nothing to do"
 STARTUP = "startup"
 CHECK = "check of three hosts"
+OBSERVATION = "observation of three hosts"
 BACKUP = "backup of 1 GiB to S3"
 RESTORE = "restore of 1 GiB to three hosts"
 ROLL = "restart of 3 under writers"
@@ -156,9 +158,13 @@ def _add_checks(runs: int, version: str, works: list[Work], verdicts: list[Verdi
     if reason := why_not():
         raise CannotRun(reason)
     with Lab(machines=3) as lab:
-        work = Work(CHECK, {"etcdup": measure_checks(lab, version, runs)})
-    works.append(work)
+        checks, observations = measure_checks(lab, version, runs)
+    work = Work(CHECK, {"etcdup": checks})
+    works += [work, Work(OBSERVATION, observations)]
     verdicts.append(Verdict(f"{CHECK}: etcdup", work.median_s("etcdup"), 3.0, "s"))
+    for verb, timings in observations.items():
+        cpu_s = median(timing.cpu_s for timing in timings)
+        verdicts.append(Verdict(f"{OBSERVATION}: {verb}, CPU time of etcdup", cpu_s, 0.6, "s"))
 
 
 def _add_rolls(

@@ -10,7 +10,6 @@ from etcdup.errors import EtcdupError, RemoteError, SudoFailed, UnreachableError
 from etcdup.remote import local
 from etcdup.remote.host import Host
 from etcdup.remote.secrets import SshSecrets
-from etcdup.remote.ssh import ssh
 
 T = TypeVar("T")
 
@@ -63,6 +62,9 @@ async def connect(host: HostSpec, ssh_spec: SshSpec, secrets: SshSecrets) -> Hos
     """Return one host: this machine if `local` is set, a host over SSH otherwise."""
     if host.local:
         return await local.connect_local(host, ssh_spec, secrets=secrets)
+    # asyncssh takes longer to import than all of etcdup, and a cluster on this machine does not need it.
+    from etcdup.remote.ssh import ssh
+
     return await ssh.connect(host, ssh_spec, secrets=secrets)
 
 

@@ -13,8 +13,6 @@ from etcdup.cli.run.terminal import Terminal
 from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints
-from etcdup.core.planner.planner import plan
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError, RefusedError
 from etcdup.ops.certs.export import admin_files
@@ -86,6 +84,10 @@ class Session:
 
         `confirmed`: the operator says that clients have the endpoints of cluster.yaml.
         """
+        # A verb that only observes does not need the planner, which imports most of core/.
+        from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints
+        from etcdup.core.planner.planner import plan
+
         fresh = token or self.generate_token()
 
         def make(observed: Observed) -> Plan | Refusal:

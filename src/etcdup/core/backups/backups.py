@@ -10,10 +10,11 @@ A backup NAME consists of up to three objects. The manifest is written last, and
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from etcdup.core.dataclass import dataclass
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import Observed
 from etcdup.core.spec.model import KeepSpec

@@ -1,7 +1,6 @@
 """The actions on a host: run a command, or write files. And the commands that several steps use."""
 
-from dataclasses import dataclass
-
+from etcdup.core.dataclass import dataclass
 from etcdup.core.host.content import Content
 from etcdup.core.spec.layout import Layout
 

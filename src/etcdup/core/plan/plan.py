@@ -1,10 +1,10 @@
 """The plan (steps in order, with notes) or the refusal (all reasons against a plan), and the JSON form of a plan."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from typing import Any
 
+from etcdup.core.dataclass import dataclass
 from etcdup.core.plan.step import FileChange, Step
-from etcdup.core.plan.step_registry import STEPS
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,9 @@ def plan_from_json(data: dict[str, Any]) -> Plan:
 
 
 def _step_from_json(item: dict[str, Any]) -> Step:
+    # Only a saved plan needs all kinds of steps. To create 46 classes takes 50 ms.
+    from etcdup.core.plan.step_registry import STEPS
+
     kind = STEPS[item["step"]]
     known = {field.name for field in fields(kind)}
     values = {name: _frozen(name, value) for name, value in item.items() if name in known}
