@@ -37,6 +37,8 @@ sys.exit(code)
         ("plan", "--bogus"),
         ("explain", "--help"),
         ("explain",),
+        ("help", "plan"),
+        ("helth",),
         ("explain", "18"),
         ("--log-file", "/dev/null", "--version"),
         (),

@@ -6,6 +6,7 @@ This module and `verbs` import nothing heavy. Each verb imports its own module w
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,15 +17,9 @@ import click
 from etcdup import __version__
 from etcdup.cli.run.failure import error_text, show_failure
 from etcdup.cli.run.output import Output
-from etcdup.cli.verbs import access, backups, certs, cluster, explain, try_out
+from etcdup.cli.verbs import access, backups, certs, cluster, explain, help, try_out
+from etcdup.cli.verbs.groups import Verbs
 from etcdup.cli.verbs.options import HELP_OPTIONS, add_options, file_option, output_options
-
-
-class Verbs(click.Group):
-    """A group that lists its verbs in the order of their definition, not by name."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(self.commands)
 
 
 @click.group(cls=Verbs, context_settings=HELP_OPTIONS)
@@ -34,7 +29,7 @@ def cli(file: Path) -> None:
     """Deploy and operate highly available etcd clusters on Linux hosts over SSH, from one YAML file."""
 
 
-for module in (try_out, cluster, certs, backups, access, explain):
+for module in (try_out, cluster, certs, backups, access, explain, help):
     for verb in module.VERBS:
         cli.add_command(verb)
 add_options(cli, output_options())
@@ -62,7 +57,10 @@ def main() -> None:
     """Run the installed command `etcdup`. Everything is closed when `run` returns."""
     # Imports create many permanent objects. To scan them for garbage again and again takes 100 ms.
     gc.set_threshold(50_000)
+    # `run` turns KeyboardInterrupt into a message. `__main__` has another handler for the imports before it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     code = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError):  # The reader may have closed the pipe.
         sys.stdout.flush()
         sys.stderr.flush()

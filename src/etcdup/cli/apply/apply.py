@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from etcdup.cli.apply.plan import read_plan, refuse_stale_plan
+from etcdup.cli.apply.plan import read_plan, refuse_cluster_file, refuse_stale_plan
 from etcdup.cli.apply.warnings import check_tls_files, print_warnings, restrict_keys
 from etcdup.cli.run.change import Change, ChangeRun, YesNo, apply_change, confirm_change, make_plan
 from etcdup.cli.run.session import Session, admin_client
@@ -28,6 +28,8 @@ def apply_file(
 
     `confirmed`: the operator says that clients have the endpoints of cluster.yaml.
     """
+    if saved is not None:
+        refuse_cluster_file(saved)
     session = Session.begin(file)
     check_tls_files(session)
     plan = read_plan(saved, session.spec.name) if saved else None

@@ -1,6 +1,7 @@
 """`etcdup plan`."""
 
 import json
+import shlex
 from pathlib import Path
 
 from etcdup.cli.apply.warnings import check_tls_files, print_warnings, warn_of_exposed_keys
@@ -47,6 +48,15 @@ def save_plan(plan: Plan, path: Path) -> None:
         path.write_text(json_text(plan_to_json(plan)), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def refuse_cluster_file(path: Path) -> None:
+    """Raise UsageError if this is a cluster.yaml, because other tools take it as an argument."""
+    if path.suffix in (".yaml", ".yml"):
+        raise UsageError(
+            f"{path} is not a saved plan: `apply` takes the path of cluster.yaml with `-f`",
+            hint=f"run `etcdup -f {shlex.quote(str(path))} apply`",
+        )
 
 
 def read_plan(path: Path, cluster: str) -> Plan:

@@ -62,7 +62,9 @@ def _text_and_exit_code(error: BaseException, argv: list[str]) -> tuple[str, int
             return failure_text(error.message, error.detail, error.hint, paint), error.exit_code
         case click.ClickException():
             return failure_text(_click_message(error), "", _usage_hint(error), paint), EXIT_USAGE
-        case click.Abort() | KeyboardInterrupt():
+        case click.Abort():  # click has ended the line
+            return "interrupted", EXIT_INTERRUPTED
+        case KeyboardInterrupt():
             return "\ninterrupted", EXIT_INTERRUPTED
         case OSError() if error.errno == errno.EPIPE:
             return "", EXIT_FAILED

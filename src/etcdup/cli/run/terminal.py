@@ -113,11 +113,17 @@ class Terminal:
     def _read_keyboard(self, prompt: str, ask: Callable[[str], str]) -> str:
         """Read an answer. The thread that reads cannot be cancelled, so the signal handler checks `asking`."""
         with self._hidden():
+            self._drop_typed_ahead()
             self.asking = True
             try:
                 return ask(prompt)
             finally:
                 self.asking = False
+
+    def _drop_typed_ahead(self) -> None:
+        """Drop what was typed before the question, because it cannot be an answer to it."""
+        if self._attributes is not None:
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
     def restore(self) -> None:
         """Restore echo and cursor before the process exits without unwinding."""

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
+from etcdup.cli.verbs.groups import Verbs
 from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, identity_option, json_option
 
 
-@click.group(context_settings=HELP_OPTIONS)
+@click.group(cls=Verbs, context_settings=HELP_OPTIONS)
 def backup() -> None:
     """Take, list, verify, prove and delete backups."""
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+from etcdup.cli.verbs.groups import Verbs
 from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, json_option
 
 ROLES = ("kube-apiserver", "patroni", "prometheus", "apisix", "gateway", "client")
 
 
-@click.group(context_settings=HELP_OPTIONS)
+@click.group(cls=Verbs, context_settings=HELP_OPTIONS)
 def certs() -> None:
     """List, renew and issue certificates, and rotate the CA."""
 

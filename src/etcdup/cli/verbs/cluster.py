@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from etcdup.cli.verbs.groups import Verbs
 from etcdup.cli.verbs.options import HELP_OPTIONS, consumers_option, file_option, identity_option, json_option
 
 
@@ -74,7 +75,7 @@ def apply(file: Path, plan: Path | None, yes: bool, as_json: bool, consumers_hav
     return apply_file(file, saved=plan, yes=yes, as_json=as_json, confirmed=consumers_have is not None)
 
 
-@click.group(context_settings=HELP_OPTIONS)
+@click.group(cls=Verbs, context_settings=HELP_OPTIONS)
 def member() -> None:
     """Replace a member. To add or remove members, edit `hosts` in cluster.yaml and run apply."""
 
