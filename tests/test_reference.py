@@ -2,10 +2,10 @@
 
 import pytest
 
+from etcdup.core.spec.key_meanings import MEANINGS
 from tests.reference_pages.cluster_yaml import keys_in_model
 from tests.reference_pages.json_fields import field_meaning, field_types
 from tests.reference_pages.json_sources import SOURCES, Source
-from tests.reference_pages.key_meanings import MEANINGS
 from tests.reference_pages.pages import FOLDER, pages
 
 PAGES = pages()

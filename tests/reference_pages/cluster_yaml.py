@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from etcdup.core.spec import model
 from etcdup.core.spec.address import parse_address, parse_listen_address, parse_ssh_address
-from tests.reference_pages.key_meanings import MEANINGS, SECTIONS
+from etcdup.core.spec.key_meanings import MEANINGS, SECTIONS
 from tests.reference_pages.markdown import GENERATED, filled, table
 
 _TYPES: tuple[tuple[Any, str], ...] = (

@@ -107,6 +107,17 @@ FIELD_MEANINGS: dict[str, str] = {
     "detail": "Further lines.",
     "verb": "The verb with its arguments.",
     "outcome": "See above.",
+    # validate
+    "file": "The path of cluster.yaml.",
+    "valid": "Whether the file has no problem.",
+    "validate: cluster": "The name of the cluster. Null if the file is not valid.",
+    "validate: version": "The version of etcd. Null if the file is not valid.",
+    "validate: hosts": "The names of the hosts.",
+    "warnings": "Values that are allowed, but have a risk.",
+    "problems": "The problems of the file.",
+    "line": "The line, from 1.",
+    "column": "The column, from 1.",
+    "validate: problems[].message": "What is wrong.",
     # check
     "worst": "The worst level of the findings.",
     "findings": "The findings.",

@@ -31,6 +31,10 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source("health", "`cluster` is `healthy`, `degraded` or `unavailable`.", ("restore-done.json",), "health"),
     Source(
+        "validate", "`problems` is empty if the file is valid. Line 0 means the file as a whole.",
+        ("validate.json", "validate-problems.json"),
+    ),
+    Source(
         "plan", "Each step has the fields of its kind. `plan --out FILE` writes the same document.",
         ("restore-done.json", "restore-pending.json", "recover-pending.json"), "plan",
     ),

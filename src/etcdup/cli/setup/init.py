@@ -1,11 +1,14 @@
 """`etcdup init`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from etcdup.cli.run.terminal import Terminal
+from etcdup.cli.views.text import json_text
 from etcdup.core.spec.load import load
-from etcdup.core.spec.template import cluster_yaml
+from etcdup.core.spec.schema import cluster_schema
+from etcdup.core.spec.template import SCHEMA_FILE, cluster_yaml
 from etcdup.errors import EXIT_DONE, UsageError
 from etcdup.ops.install.pins import load_pins, newest_pinned
 
@@ -25,8 +28,16 @@ def write_file(path: Path, name: str, addresses: Sequence[str], user: str) -> in
         ) from None
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    _write_schema(path.parent / SCHEMA_FILE)
     _print_next_steps(terminal, path, has_hosts=bool(hosts))
     return EXIT_DONE
+
+
+def _write_schema(path: Path) -> None:
+    """Write the schema that the first line of cluster.yaml names. Only editors need it."""
+    with suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json_text(cluster_schema()), encoding="utf-8")
 
 
 def _print_next_steps(terminal: Terminal, path: Path, *, has_hosts: bool) -> None:

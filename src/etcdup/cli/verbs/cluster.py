@@ -27,6 +27,34 @@ def init(addresses: tuple[str, ...], name: str, user: str, file: Path) -> int:
 
 @click.command(context_settings=HELP_OPTIONS)
 @json_option
+@file_option
+def validate(file: Path, as_json: bool) -> int:
+    """Check cluster.yaml without a connection to a host.
+
+    It also checks the certificates that `tls` names. The exit code is 2 if there is a problem.
+    """
+    from etcdup.cli.setup.validate import validate_file
+
+    return validate_file(file, as_json=as_json)
+
+
+@click.command(context_settings=HELP_OPTIONS)
+def schema() -> int:
+    """Print the JSON schema of cluster.yaml, for editors.
+
+    `etcdup init` writes it to `.etcdup/cluster.schema.json`, and the first line of cluster.yaml names that file.
+
+    \b
+    Example:
+      etcdup schema > .etcdup/cluster.schema.json
+    """
+    from etcdup.cli.setup.validate import print_schema
+
+    return print_schema()
+
+
+@click.command(context_settings=HELP_OPTIONS)
+@json_option
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="Save the plan for `apply FILE`."
 )
@@ -259,5 +287,5 @@ def destroy(file: Path, yes_destroy: str | None) -> int:
 
 
 VERBS: tuple[click.Command, ...] = (
-    init, plan, apply, member, status, health, check, restore, recover, destroy,
+    init, validate, schema, plan, apply, member, status, health, check, restore, recover, destroy,
 )  # fmt: skip

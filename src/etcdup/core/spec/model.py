@@ -54,9 +54,12 @@ def _destinations(value: Any) -> Any:
 Name = Annotated[str, AfterValidator(_name)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
-Size = Annotated[int, BeforeValidator(parse_size)]
-Seconds = Annotated[int, BeforeValidator(parse_duration)]
-EtcdVersion = Annotated[Version, BeforeValidator(parse_version)]
+Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str)]
+Seconds = Annotated[int, BeforeValidator(parse_duration, json_schema_input_type=int | str)]
+Destinations = Annotated[
+    tuple[str, ...], BeforeValidator(_destinations, json_schema_input_type=str | tuple[str, ...])
+]
+EtcdVersion = Annotated[Version, BeforeValidator(parse_version, json_schema_input_type=str)]
 
 
 class _Section(BaseModel):
@@ -161,7 +164,9 @@ class BackupSpec(_Section):
     """The destinations of backups, and how many backups are kept. `every` is not used yet."""
 
     # Each backup is written to all destinations at once. It is read from the first that has the whole backup.
-    to: Annotated[tuple[str, ...], BeforeValidator(_destinations)] = ("./backups",)
+    to: Annotated[
+        tuple[str, ...], BeforeValidator(_destinations, json_schema_input_type=str | tuple[str, ...])
+    ] = ("./backups",)
     endpoint: str | None = None
     region: str | None = None
     # True: the bucket is in the path of the URL, as most S3 stores other than Amazon's require.

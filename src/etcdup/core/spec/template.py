@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from etcdup.core.spec.version import Version
 
+# The schema for editors, next to cluster.yaml. `etcdup init` writes it.
+SCHEMA_FILE = ".etcdup/cluster.schema.json"
 # Example hosts for `init` without addresses. The operator replaces them.
 EXAMPLE_HOSTS = (("infra1", "192.168.8.66"), ("infra2", "192.168.8.67"), ("infra3", "192.168.8.68"))
 _REPLACE_HOSTS = "# These are examples: replace the names and addresses with those of your hosts.\n"
@@ -28,6 +30,7 @@ def cluster_yaml(
         f"  - {{name: {_scalar(each)}, address: {_scalar(at)}}}" for each, at in hosts or EXAMPLE_HOSTS
     )
     return f"""\
+# yaml-language-server: $schema={SCHEMA_FILE}
 # An etcd cluster. `etcdup plan` shows the steps, `etcdup apply` runs them.
 name: {_scalar(name)}
 version: {version}
