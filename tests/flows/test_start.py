@@ -121,7 +121,7 @@ async def test_a_kill_while_starts_are_queued_is_finished_by_the_next_apply(tmp_
     boot_late(start.network, *start.network.machines)
     for name in start.network.machines:
         start.network.reboot(name)
-    assert await kill_everywhere(start, spec_of()) >= 3
+    assert await kill_everywhere(start, spec_of()) > 3
 
 
 # A member that fails
@@ -224,7 +224,7 @@ async def test_a_kill_while_an_upgrade_is_taken_back(tmp_path: Path, state: Brea
     start = await prepare_start(spec_of(), spec_of(), tmp_path)
     await upgrade_fails(start.network, start.folder, state)
     start.network.restart_etcdup()
-    assert await kill_everywhere(start, spec_of()) >= 3
+    assert await kill_everywhere(start, spec_of()) > 3
 
 
 @pytest.mark.parametrize("state", STATES)

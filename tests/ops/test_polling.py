@@ -1,11 +1,12 @@
 """`wait_until`: when it calls the condition, how long it waits, and what ends it."""
 
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import pytest
 
 from etcdup.errors import EtcdupError
-from etcdup.ops.polling import POLL_S, MonotonicClock, WallClock, wait_until
+from etcdup.ops.polling import LONGEST_POLL_S, POLL_S, MonotonicClock, WallClock, wait_until
 from etcdup.testing.network import FakeNetwork
 
 
@@ -43,6 +44,20 @@ async def test_a_wait_ends_after_the_timeout() -> None:
     began = clock.now()
     assert not await wait_until(clock, answers(False), 1.0)
     assert 1.0 <= clock.now() - began < 1.0 + 2 * POLL_S
+
+
+async def test_a_long_wait_polls_less_often() -> None:
+    clock, checked = FakeNetwork(), list[float]()
+    began = clock.now()
+
+    async def predicate() -> bool:
+        checked.append(clock.now() - began)
+        return False
+
+    await wait_until(clock, predicate, 60.0)
+    assert len([each for each in checked if each <= 1.0]) >= 20
+    assert len(checked) < 140
+    assert max(later - earlier for earlier, later in pairwise(checked)) == pytest.approx(LONGEST_POLL_S)
 
 
 async def test_an_error_of_the_condition_ends_the_wait() -> None:

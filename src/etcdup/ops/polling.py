@@ -9,6 +9,10 @@ from typing import Protocol
 # The interval for conditions that cost little, such as a status request to each member. A condition that reads a
 # log or a whole keyspace needs a longer interval.
 POLL_S = 0.05
+# A long wait polls less often: after this part of the time that has passed, and at least once per second. Requests cost
+# CPU time of members that may be starting.
+PART_OF_WAIT = 0.05
+LONGEST_POLL_S = 1.0
 
 
 class Clock(Protocol):
@@ -51,12 +55,13 @@ async def wait_until(
 ) -> bool:
     """Return True as soon as `predicate` returns True, and False after `timeout_s`.
 
-    The predicate is called at once, then after each `interval_s`, and one last time after the timeout. It may raise
-    to end the wait early.
+    The predicate is called at once, then after each interval, and one last time after the timeout. It may raise to end
+    the wait early. The interval is `interval_s` at first, and longer in a long wait.
     """
-    ends = clock.now() + timeout_s
+    began = clock.now()
     while not await predicate():
-        if clock.now() >= ends:
+        passed = clock.now() - began
+        if passed >= timeout_s:
             return False
-        await clock.sleep(interval_s)
+        await clock.sleep(max(interval_s, min(passed * PART_OF_WAIT, LONGEST_POLL_S)))
     return True
