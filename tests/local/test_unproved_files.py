@@ -84,6 +84,6 @@ def test_a_binary_must_run_and_report_its_version(tmp_path: Path, text: str, *, 
     etcd = tmp_path / "etcd"
     etcd.write_text(text)
     etcd.chmod(0o755)
-    argv = ["sh", "-c", RUN_BINARY, "run-etcd", "process", str(tmp_path), "3.6.14"]
+    argv = ["sh", "-c", RUN_BINARY, "run-etcd", "", str(tmp_path), "3.6.14"]
     done = subprocess.run(argv, capture_output=True, timeout=10, check=False)
     assert (done.returncode == 0) == works, done.stderr

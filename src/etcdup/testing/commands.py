@@ -1,27 +1,29 @@
 """The commands of a FakeMachine: those that etcdup runs, and a few that the contract suite needs."""
 
-import hashlib
 import json
 from bisect import bisect_right
 from copy import copy
 from pathlib import PurePosixPath
 
 from etcdup.core.host.actions import PAUSE_UNIT, RESTART_UNIT
-from etcdup.core.host.commands import MOVE_IF_THERE, OWN_FOLDER_SCRIPT, UNPACK
+from etcdup.core.host.commands import MOVE_IF_THERE, ONLY_LOG, UNPACK
 from etcdup.core.host.log_files import LOG_FILE
+from etcdup.core.host.member_user import OWN_FOLDER
 from etcdup.core.host.unproved import KEEP, OTHER_VERSION, PUT_BACK, RUN_BINARY
 from etcdup.core.observed.connections import CONNECTIONS
 from etcdup.core.observed.probe import PROBE
-from etcdup.core.recovery.disk_salvage import APPEND, CLEAR, SERVE
+from etcdup.core.recovery.disk_salvage import APPEND, END_COPY_SERVER, SERVE
 from etcdup.core.recovery.disk_space import DISK_SPACE_SCRIPT
-from etcdup.core.restore.commands import PLACE, RECEIVE, UNDO
-from etcdup.core.restore.data_copy import COPY_SCRIPT, SIZE_SCRIPT
+from etcdup.core.restore.commands import RESTORE
+from etcdup.core.restore.data_copy import SIZE_SCRIPT
 from etcdup.errors import CommandFailed
+from etcdup.testing.data_scripts import DATA_SCRIPTS
 from etcdup.testing.gateway_client import print_connections
 from etcdup.testing.machine import UNIT, Answer, Command, FakeMachine, Node
+from etcdup.testing.member_user import enter, own_command, own_folder, require_safe_paths
 from etcdup.testing.probe import invocation_id, run_probe
 from etcdup.testing.process import converge
-from etcdup.testing.salvage import append_log, clear_copy, log_file, serve_copy, stop_serving_copy
+from etcdup.testing.salvage import append_log, end_copy_server, log_file, serve_copy, stop_serving_copy
 from etcdup.testing.systemd import start_unit
 
 OK: Answer = (0, "", "")
@@ -30,6 +32,7 @@ READ_ONLY = frozenset({"cat", "head", "printf", "sleep", "true", "false", "journ
 
 def is_changing(argv: tuple[str, ...]) -> bool:
     """Return whether a command may change the machine: tests kill etcdup only after such commands."""
+    argv = own_command(argv)
     return not (
         argv[0] in READ_ONLY
         or any(script in argv for script in (PROBE, CONNECTIONS, SIZE_SCRIPT, DISK_SPACE_SCRIPT, LOG_FILE))
@@ -41,12 +44,18 @@ def is_changing(argv: tuple[str, ...]) -> bool:
 
 async def execute(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes, timeout_s: float) -> Answer:
     """Run a command. An unknown command has exit status 127."""
+    if is_changing(argv):
+        require_safe_paths(machine, argv)
+    enter(machine, argv)
+    argv = own_command(argv)
     if argv[0] == "sleep":
         return await _sleep(machine, argv, timeout_s)
     if argv[-1] == "--version" and argv[0].endswith("/etcd"):
         return _etcd_version(machine, argv)
     if argv[0].endswith("/etcdutl"):
         return _etcdutl(machine, argv)
+    if argv[2:3] == (RESTORE,):
+        return _restore_staged(machine, argv[4], argv[5:])
     command = COMMANDS.get(argv[0])
     if command is None:
         return (127, "", f"{argv[0]}: command not found")
@@ -105,35 +114,18 @@ def _restore(machine: FakeMachine, argv: tuple[str, ...]) -> Answer:
     return OK
 
 
-def _receive(machine: FakeMachine, path: str, digest: str, content: bytes) -> Answer:
-    if hashlib.sha256(content).hexdigest() != digest:
-        return (1, "", "the snapshot arrived damaged")
-    machine.put(path, content, 0o600)
-    return OK
-
-
-def _move_into_place(machine: FakeMachine, staged: str, target: str, suffix: str) -> Answer:
-    """Run the commands of the script for a directory, and count each: tests kill etcdup between them."""
-    if staged not in machine.nodes:
-        return OK
-    if target in machine.nodes:
-        machine.move(target, f"{target}.{suffix}")
-        machine.network.count(machine.name, ("mv", target))
-    machine.move(staged, target)
-    return OK
-
-
-def _copy(machine: FakeMachine, source: str, target: str) -> Answer:
-    """Run the commands of the script for a directory, and count each: tests kill etcdup between them."""
-    if target in machine.nodes:
-        return OK
-    part = f"{target}.part"
-    machine.remove(part)
-    for path in [each for each in machine.nodes if each == source or each.startswith(source + "/")]:
-        machine.nodes[part + path[len(source) :]] = copy(machine.nodes[path])
-    machine.network.count(machine.name, ("cp", "-a", source, part))
-    machine.move(part, target)
-    return OK
+def _restore_staged(machine: FakeMachine, staged: str, argv: tuple[str, ...]) -> Answer:
+    """Run the tool that restores to a new directory in the staged one, and move the data up."""
+    before = set(machine.nodes)
+    status, out, err = _etcdutl(machine, argv)
+    for path in machine.nodes.keys() - before:
+        node = machine.nodes[path]
+        node.owner, node.mode = "etcd:etcd", 0o700 if node.content is None else 0o600
+    if status == 0:
+        machine.network.count(machine.name, ("restore", f"{staged}/new"))
+        machine.move(f"{staged}/new/member", f"{staged}/member")
+        machine.remove(f"{staged}/new")
+    return (status, out, err)
 
 
 def _kib(machine: FakeMachine, pairs: tuple[str, ...]) -> int:
@@ -165,44 +157,18 @@ def _disk_usage(machine: FakeMachine, data: str, versions: str, used: tuple[str,
     return "".join(f"{kind} {_size(machine, path) // 1024} {path}\n" for kind, path in lines)
 
 
-def _undo(machine: FakeMachine, target: str, old: str, suffix: str) -> Answer:
-    if f"{target}.{old}" not in machine.nodes:
-        return OK
-    if target in machine.nodes:
-        machine.move(target, f"{target}.{suffix}")
-        machine.network.count(machine.name, ("mv", target))
-    machine.move(f"{target}.{old}", target)
-    return OK
-
-
-def _paths(argv: tuple[str, ...]) -> list[str]:
-    return [each for each in argv[1:] if not each.startswith("-")]
+def _paths(machine: FakeMachine, argv: tuple[str, ...]) -> list[str]:
+    return [machine.path(each) for each in argv[1:] if not each.startswith("-")]
 
 
 def _mkdir(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
-    for path in _paths(argv):
+    for path in _paths(machine, argv):
         machine.make_dir(path)
     return OK
 
 
-def _chmod(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
-    mode, *paths = _paths(argv)
-    for path in paths:
-        machine.nodes[machine.real(path)].mode = int(mode, 8)
-    return OK
-
-
-def _chown(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
-    owner, *paths = _paths(argv)
-    if "etcd" in owner and "etcd" not in machine.users:
-        return (1, "", f"chown: invalid user: '{owner}'")
-    for path in paths:
-        machine.nodes[machine.real(path)].owner = owner
-    return OK
-
-
 def _mv(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
-    source, target = _paths(argv)
+    source, target = _paths(machine, argv)
     if source not in machine.nodes:
         return (1, "", f"mv: cannot stat '{source}': No such file or directory")
     if machine.is_dir(target) and machine.nodes[target].link is None and machine.children(target):
@@ -212,7 +178,7 @@ def _mv(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
 
 
 def _ln(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
-    *targets, where = _paths(argv)
+    *targets, where = (each for each in argv[1:] if not each.startswith("-"))
     into = len(targets) > 1 or (machine.is_dir(where) and machine.nodes[where].link is None)
     for target in targets:
         path = f"{where}/{PurePosixPath(target).name}" if into else where
@@ -221,7 +187,7 @@ def _ln(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
 
 
 def _rm(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
-    for path in _paths(argv):
+    for path in _paths(machine, argv):
         machine.free_bytes += _size(machine, path)
         machine.remove(path)
     return OK
@@ -297,23 +263,6 @@ def _put_back(machine: FakeMachine, kept: str, current: str, pki: str, *files: s
     return OK
 
 
-def _install(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
-    """Run `install -d -m MODE [-o USER -g GROUP] DIRECTORY...`."""
-    words = list(argv[2:])
-    options = {}
-    while words[0].startswith("-"):
-        flag, value = words.pop(0), words.pop(0)
-        options[flag] = value
-    owner = f"{options.get('-o', 'root')}:{options.get('-g', 'root')}"
-    if "etcd" in owner and "etcd" not in machine.users:
-        return (1, "", "install: invalid user: 'etcd'")
-    for path in words:
-        machine.make_dir(path)
-        node = machine.nodes[machine.real(path)]
-        node.mode, node.owner = int(options["-m"], 8), owner
-    return OK
-
-
 def _sysusers(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     machine.users.add("etcd")
     return OK
@@ -362,7 +311,7 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     if script == PROBE:
         return (0, run_probe(machine, arguments), "")
     if script == UNPACK:
-        _supervisor, fresh, target, *_ = arguments
+        _user, fresh, target, *_ = arguments
         return _unpack(machine, fresh, target, stdin)
     if script == RUN_BINARY:
         return _run_binary(machine, *arguments[1:])
@@ -370,14 +319,13 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         return _keep(machine, *arguments)
     if script == PUT_BACK:
         return _put_back(machine, *arguments)
-    if script == OWN_FOLDER_SCRIPT:
-        return _install(machine, ("install", "-d", "-m", "0700", arguments[0]), stdin)
-    if script == RECEIVE:
-        return _receive(machine, arguments[0], arguments[1], stdin)
-    if script == PLACE:
-        return _move_into_place(machine, *arguments[:3])
-    if script == COPY_SCRIPT:
-        return _copy(machine, *arguments[:2])
+    if script == OWN_FOLDER:
+        error = own_folder(machine, *arguments[1:])
+        return (1, "", error) if error else OK
+    if script == ONLY_LOG:
+        return OK
+    if script in DATA_SCRIPTS:
+        return DATA_SCRIPTS[script](machine, arguments, stdin)
     if script == SIZE_SCRIPT:
         return (0, f"{_kib(machine, arguments)}\n", "")
     if script == DISK_SPACE_SCRIPT:
@@ -386,10 +334,8 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         return log_file(machine, *arguments)
     if script == APPEND:
         return append_log(machine, *arguments)
-    if script == CLEAR:
-        return clear_copy(machine, *arguments[1:])
-    if script == UNDO:
-        return _undo(machine, *arguments[:3])
+    if script == END_COPY_SERVER:
+        return end_copy_server(machine)
     if script == MOVE_IF_THERE:
         path, folder = arguments
         if path in machine.nodes:
@@ -434,9 +380,6 @@ def _log(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
 
 COMMANDS: dict[str, Command] = {
     "mkdir": _mkdir,
-    "install": _install,
-    "chmod": _chmod,
-    "chown": _chown,
     "mv": _mv,
     "ln": _ln,
     "rm": _rm,

@@ -18,6 +18,7 @@ from etcdup.remote.host import (
 )
 from etcdup.testing.commands import execute, is_changing, release_held_command, start_held_command
 from etcdup.testing.machine import FakeMachine, Killed, Node
+from etcdup.testing.member_user import require_safe_paths
 
 
 class FakeHost:
@@ -63,6 +64,7 @@ class FakeHost:
 
     def _write_all(self, files: Sequence[HostFile]) -> None:
         for file in files:
+            require_safe_paths(self.machine, ("write", file.path))
             parent = str(PurePosixPath(file.path).parent)
             problem = ""
             if not self.machine.is_dir(parent):

@@ -177,6 +177,11 @@ class FakeMachine:
     address: str = ""
     boots: int = 0
     log: list[str] = field(default_factory=list)
+    cwd: str = "/"
+
+    def path(self, name: str) -> str:
+        """Return the absolute path of a name in the directory of the command that runs."""
+        return str(PurePosixPath(self.cwd) / name)
 
     def real(self, path: str) -> str:
         """Return the path after following its links, as far as their targets exist."""

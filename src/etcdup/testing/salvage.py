@@ -17,7 +17,7 @@ LOG_NAME = f"{0:016x}-{0:016x}.wal"
 V2_REQUEST = b"\x22\x1c\x08\x07\x12\x03PUT\x1a\x0a/0/version\x22\x053.5.0\x28\x00"
 
 
-def log_file(machine: FakeMachine, user: str, folder: str, back: str, most: str, *texts: str) -> Answer:
+def log_file(machine: FakeMachine, folder: str, back: str, most: str, *texts: str) -> Answer:
     """Return a log of one file. Its member does not know that the last entry is committed."""
     node = machine.file(f"{folder}/0.wal")
     if node is None:
@@ -61,11 +61,8 @@ def _varint(value: int) -> bytes:
     return bytes((value,)) if value < 128 else bytes((value & 127 | 128,)) + _varint(value >> 7)
 
 
-def clear_copy(machine: FakeMachine, *folders: str) -> Answer:
+def end_copy_server(machine: FakeMachine) -> Answer:
     machine.temporary_etcd = None
-    for folder in folders:
-        machine.remove(folder)
-        machine.remove(f"{folder}.part")
     return OK
 
 

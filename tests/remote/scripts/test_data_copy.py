@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.observed.model import DirSeen
-from etcdup.core.restore.data_copy import COPY_SCRIPT, SIZE_SCRIPT, copy_path
+from etcdup.core.restore.data_copy import SIZE_SCRIPT, copy_data_commands, copy_path
+from tests.support.layouts import local_layout
 
 FILES = {"member/wal/0.wal": b"log" * 1000, "member/snap/db": b"\0" * 300_000, "wal-of-its-own.wal": b"log"}
 
@@ -29,23 +30,30 @@ def names(folder: Path) -> tuple[str, ...]:
     return tuple(each.name for each in folder.iterdir())
 
 
-def run(script: str, *arguments: str) -> str:
-    done = subprocess.run(
-        ["sh", "-c", script, "copy", *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
+def run(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+def measure(*paths: str) -> int:
+    return int(run("sh", "-c", SIZE_SCRIPT, "size", *paths))
+
+
+def copy(data: DirSeen, copied: str) -> None:
+    for command in copy_data_commands(local_layout(Path(data.path)), data, copied, ""):
+        run(*command.argv)
+
+
 def test_a_copy_is_complete_or_absent(data: DirSeen) -> None:
-    copied, where = copy_path(data, "prod-1"), "mount" if data.mount else "folder"
+    copied = copy_path(data, "prod-1")
     source = f"{data.path}/member" if data.mount else data.path
-    size = int(run(SIZE_SCRIPT, source, copied))
+    size = measure(source, copied)
     assert 303 - 10 <= size < 1000, "archived data is not copied"
     # An interrupted run left it, and no data has this name.
     Path(f"{copied}.part/member").mkdir(parents=True)
     Path(f"{copied}.part/member/half").write_bytes(b"half")
-    run(COPY_SCRIPT, data.path, copied, where)
+    copy(data, copied)
     found = {
         str(path.relative_to(copied)): path.read_bytes() for path in Path(copied).rglob("*") if path.is_file()
     }
@@ -53,14 +61,14 @@ def test_a_copy_is_complete_or_absent(data: DirSeen) -> None:
     assert Path(copied).stat().st_mode & 0o777 == 0o700
     assert Path(copied, "member").stat().st_mode & 0o777 == 0o700
     assert not Path(f"{copied}.part").exists()
-    assert int(run(SIZE_SCRIPT, source, copied)) == 0
+    assert measure(source, copied) == 0
 
     Path(data.path, "member/wal/0.wal").write_bytes(b"restored since")
-    run(COPY_SCRIPT, data.path, copied, where)
+    copy(data, copied)
     assert Path(copied, "member/wal/0.wal").read_bytes() == FILES["member/wal/0.wal"]
     here = DirSeen(data.path, tuple(set(names(Path(data.path))) - {"member", "wal-of-its-own.wal"}))
     assert here.is_empty
 
 
 def test_without_data_there_is_no_copy(tmp_path: Path) -> None:
-    assert run(SIZE_SCRIPT, str(tmp_path / "none"), str(tmp_path / "none.cold")) == "0\n"
+    assert measure(str(tmp_path / "none"), str(tmp_path / "none.cold")) == 0

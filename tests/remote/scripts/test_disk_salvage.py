@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.etcd.wal import CRC, ENTRY, STATE, LastEntry, commit_record, encode_record
+from etcdup.core.host.member_user import remove_argv
 from etcdup.core.observed.model import DirSeen
-from etcdup.core.recovery.disk_salvage import CLEAR, append_command, salvage_path
+from etcdup.core.recovery.disk_salvage import END_COPY_SERVER, append_command, salvage_path
 from etcdup.core.recovery.disk_space import DISK_SPACE_SCRIPT, parse_disk_space
 from etcdup.errors import EtcdupError
 from etcdup.ops.recovery.disk_salvage import read_log_end
 from etcdup.remote.local import LocalHost
+from tests.support.layouts import local_layout
 
 ENTRY_7 = b"\x10\x02\x18\x07"
 
@@ -44,7 +46,7 @@ async def test_the_last_entry_may_be_in_the_file_before_and_is_committed(
     begun = write_log(folder)
     path, end, last = await read_log_end(host, str(folder), user="")
     assert (path, end.size, end.commit, last) == (f"{folder}/0001-08.wal", len(begun), 6, LastEntry(2, 7))
-    command = append_command(path, end.size, base64.b64encode(commit_record(end, last)).decode())
+    command = append_command("", path, end.size, base64.b64encode(commit_record(end, last)).decode())
     (await host.run(command.argv)).check()
     path, end, last = await read_log_end(host, str(folder), user="")
     assert (end.vote, end.commit, last) == (5, 7, LastEntry(2, 7))
@@ -87,11 +89,12 @@ def test_an_etcd_on_an_old_copy_is_ended_and_no_other(tmp_path: Path) -> None:
 
     left = start(versions / "etcd", copy)
     others = [start(versions / "etcd", tmp_path / "etcd"), start(Path("/bin/sh"), copy)]
-    argv = ["sh", "-c", CLEAR, "clear", str(versions), str(copy)]
+    end = ("sh", "-c", END_COPY_SERVER, "end-etcd", str(versions), str(copy))
     try:
-        # A process that was not waited for has ended for CLEAR, but still exists for this test.
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
+        # A process that was not waited for has ended for the script, but still exists for this test.
+        for argv in (end, remove_argv(local_layout(tmp_path), str(copy), ".part")):
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0, done.stderr
         assert left.wait(10) == -signal.SIGKILL
         assert [each.poll() for each in others] == [None, None]
         assert [each for each in tmp_path.iterdir() if "salvage" in each.name] == []

@@ -1,11 +1,11 @@
-"""The script that gives a directory to etcd, with a real sh: it takes no directory with other files."""
+"""The script that checks the directory of the log, with a real sh: it takes no directory with other files."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from etcdup.core.host.commands import OWN_FOLDER_SCRIPT
+from etcdup.core.host.commands import ONLY_LOG
 
 
 @pytest.mark.parametrize("other", ["books", ".hidden", "wallet"])
@@ -13,8 +13,8 @@ def test_a_directory_with_other_files_is_not_changed(tmp_path: Path, other: str)
     for name in ("wal", "wal.aside-1", "wal.tmp", "lost+found", other):
         (tmp_path / name).mkdir()
     tmp_path.chmod(0o755)
-    argv = ["sh", "-c", OWN_FOLDER_SCRIPT, "own", str(tmp_path), f"{tmp_path}/wal"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    argv = ["sh", "-c", ONLY_LOG, "only-log", str(tmp_path), "wal"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert (
         done.stderr

@@ -30,7 +30,7 @@ def made_tar() -> bytes:
 
 def unpack(folder: Path, tar: bytes) -> Result:
     folders = (str(folder / ".3.6.14.new"), str(folder / "3.6.14"))
-    words = ("process", *folders, "3.6.14", RUN_BINARY, *TOOLS)
+    words = ("", *folders, "3.6.14", RUN_BINARY, *TOOLS)
     return asyncio.run(
         LocalHost("here").run(("sh", "-c", UNPACK, "unpack", *words), stdin=gzip.compress(tar))
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from etcdup.core.audit.findings import Disk, FileRights, HostInspection, LeaderChanges, PortProbe
 from etcdup.core.audit.process_settings import process_settings
+from etcdup.core.host.member_user import RIGHTS
 from etcdup.core.observed.sections import sections_of
 from etcdup.core.spec.layout import Layout
 
@@ -114,21 +115,31 @@ say fsyncs
 if [ "$try_disk" = yes ]; then
   log=${wal:-$data}
   nearest "$log"
-  file="$near/.etcdup-check-$$" member=
+  member=
   for kept in "$data"/member "$log"/*.wal; do [ -e "$kept" ] && member=yes; done
-  trap 'rm -f "$file"' EXIT
-  trap 'exit 1' HUP INT TERM
+  user=
+  [ "$supervisor" = systemd ] && id -u etcd >/dev/null 2>&1 && user=etcd
   if [ "$pid" != 0 ]; then echo "untried etcd runs"
   elif [ -n "$member" ]; then echo "untried a member has data there"
-  elif { true >"$file"; } 2>/dev/null; then
-    for _ in 1 2 3 4 5 6 7 8 9 10; do for _ in 1 2 3 4 5 6 7 8 9 10; do
-      dd if=/dev/zero of="$file" bs=2300 count=1 oflag=append,dsync conv=notrunc 2>&1 | tail -n 1
-    done; done
+  # The directory can belong to user etcd.
+  elif (
+    @RIGHTS@
+    become "$user"
+    enter "$near"
+    exec $by sh -c '
+      file=.etcdup-check-$$
+      trap "rm -f $file" EXIT
+      trap "exit 1" HUP INT TERM
+      { set -C; true >"$file"; } 2>/dev/null || exit 1
+      for _ in 1 2 3 4 5 6 7 8 9 10; do for _ in 1 2 3 4 5 6 7 8 9 10; do
+        dd if=/dev/zero of="$file" bs=2300 count=1 oflag=append,dsync conv=notrunc 2>&1 | tail -n 1
+      done; done'
+  ); then :
   else echo "untried cannot write to $near"
   fi
 fi
 say end
-"""
+""".replace("@RIGHTS@", RIGHTS)
 
 
 def inspection_argv(

@@ -20,9 +20,11 @@ from etcdup.core.host.content import CaContent, CertContent, TextContent
 from etcdup.core.host.files import desired_files, parent_folder
 from etcdup.core.host.known_endpoints import known_endpoints, member_markers
 from etcdup.core.host.marker import inherited_restore, marker_file
+from etcdup.core.host.member_user import as_user, in_folder, in_folder_of, name_of, own_folder, remove_argv
 from etcdup.core.host.packages import install_commands, manager_of, tools_of
 from etcdup.core.host.unproved import RUN_BINARY, keep_command, run_binary_command
 from etcdup.core.observed.model import (
+    DirSeen,
     HostSeen,
     ListedMember,
     Marker,
@@ -84,7 +86,8 @@ def host_commands(
         case MarkReplacement():
             yield from _mark_replacement(step, spec, host, layout, observed, token)
         case FreeSpace(paths=paths):
-            yield RunCommand(("rm", "-rf", "--", *paths), "freeing disk space")
+            for path in paths:
+                yield RunCommand(remove_argv(layout, path), "freeing disk space")
         case _:
             raise AssertionError(f"{step.kind} has no list of commands")
 
@@ -190,13 +193,14 @@ def _mark_replacement(
 def v2store_command(seen: HostSeen, layout: Layout) -> RunCommand:
     """Return the command that checks the data of the running member for v2 data.
 
-    It uses the etcdutl of the version that runs, and it only reads.
+    It uses the etcdutl of the version that runs, and it only reads, as the member's user.
     """
     version = seen.unit.running_version or seen.current
     argv = [f"{layout.version_dir(version)}/etcdutl", "check", "v2store", "--data-dir", layout.data_dir]
     if layout.wal_dir:
         argv += ["--wal-dir", layout.wal_dir]
-    return RunCommand(tuple(argv), "checking for data of the v2 store", timeout_s=V2STORE_TIMEOUT_S)
+    doing = "checking for data of the v2 store"
+    return RunCommand(as_user(layout.user, argv), doing, timeout_s=V2STORE_TIMEOUT_S)
 
 
 def _prepare(
@@ -215,15 +219,13 @@ def _prepare(
         yield WriteFiles(tuple(files), "writing the marker")
     if supervised:
         yield RunCommand(("systemd-sysusers", layout.sysusers), "creating the etcd user")
-    by_etcd = ("-o", "etcd", "-g", "etcd") if supervised else ()
-    by_root = ("-o", "root", "-g", "etcd") if supervised else ()
-    if layout.wal_parent and supervised:
-        yield RunCommand(
-            ("sh", "-c", OWN_FOLDER_SCRIPT, "own", layout.wal_parent, str(layout.wal_dir)), doing
-        )
-    folders = (layout.data_dir, *([layout.wal_dir] if layout.wal_dir else []))
-    yield RunCommand(("install", "-d", "-m", "0700", *by_etcd, *folders), doing)
-    yield RunCommand(("install", "-d", "-m", "0750", *by_root, layout.pki), doing)
+    if layout.wal_parent and layout.wal_dir and supervised:
+        only_log = ("sh", "-c", ONLY_LOG, "only-log", layout.wal_parent, name_of(layout.wal_dir))
+        yield RunCommand(in_folder(layout, layout.wal_parent, *only_log), doing)
+        yield RunCommand(own_folder(layout, layout.wal_parent), doing)
+    for folder in filter(None, (layout.data_dir, layout.wal_dir)):
+        yield RunCommand(own_folder(layout, folder), doing)
+    yield RunCommand(own_folder(layout, layout.pki, "0750", "root:etcd"), doing)
 
 
 def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
@@ -241,7 +243,7 @@ def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> 
     fresh = f"{layout.versions}/.{step.version}.new"
     tools = tools_of(parse_version(step.version))
     target = layout.version_dir(step.version)
-    argv = ("sh", "-c", UNPACK, "unpack", layout.supervisor, fresh, target, step.version, RUN_BINARY, *tools)
+    argv = ("sh", "-c", UNPACK, "unpack", layout.user, fresh, target, step.version, RUN_BINARY, *tools)
     doing = f"sending etcd {step.version}"
     yield RunCommand(argv, doing, ArchiveInput(step.version, seen.arch), UNPACK_TIMEOUT_S)
 
@@ -292,11 +294,9 @@ def _archive_data(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostA
     if seen.unit.load != "not-found":
         yield stop_command(layout)
     yield RunCommand(("rm", "-f", layout.join, layout.fence_disabled), "archiving data")
-    by_etcd = ("-o", "etcd", "-g", "etcd") if layout.supervisor == "systemd" else ()
     for directory in filter(None, (seen.data, seen.wal)):
-        if directory.entries is not None and not directory.is_empty:
-            yield from _archive_folder(directory.path, directory.mount, directory.entries, suffix)
-        yield RunCommand(("install", "-d", "-m", "0700", *by_etcd, directory.path), "archiving data")
+        yield from _archive_folder(directory, layout, suffix)
+        yield RunCommand(own_folder(layout, directory.path), "archiving data")
 
 
 def _archive_host(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
@@ -306,9 +306,7 @@ def _archive_host(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostA
     if layout.supervisor == "systemd" and seen.unit.load != "not-found":
         yield RunCommand(("systemctl", "disable", "etcd.service"), "disabling the unit")
     for directory in filter(None, (seen.data, seen.wal)):
-        if directory.entries is None or directory.is_empty:
-            continue
-        yield from _archive_folder(directory.path, directory.mount, directory.entries or (), suffix)
+        yield from _archive_folder(directory, layout, suffix)
     yield RunCommand(("rm", "-f", layout.join, layout.fence_disabled), "archiving settings")
     kept = f"{layout.etc}.{suffix}"
     yield RunCommand(("mkdir", "-p", kept), "archiving settings")
@@ -320,45 +318,46 @@ def _archive_host(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostA
     yield RunCommand(("sh", "-c", MOVE_IF_THERE, "move", layout.marker, kept), "archiving settings")
 
 
-def _archive_folder(path: str, mount: bool, entries: tuple[str, ...], suffix: str) -> Iterator[HostAction]:
+def _archive_folder(directory: DirSeen, layout: Layout, suffix: str) -> Iterator[HostAction]:
     # A mount point cannot be renamed. So its content is moved into a directory on the same file system.
-    if not mount:
-        yield RunCommand(("mv", "-T", path, f"{path}.{suffix}"), "archiving data")
+    if directory.entries is None or directory.is_empty:
         return
-    kept = f"{path}/{suffix}"
-    yield RunCommand(("mkdir", "-p", kept), "archiving data")
-    for name in entries:
+    path, doing = directory.path, "archiving data"
+    if not directory.mount:
+        name = name_of(path)
+        yield RunCommand(in_folder_of(layout, path, "mv", "-T", "--", name, f"{name}.{suffix}"), doing)
+        return
+    yield RunCommand(in_folder(layout, path, "mkdir", "-p", "--", suffix), doing)
+    for name in directory.entries:
         if name == "member" or name.endswith((".wal", ".tmp")):
-            yield RunCommand(("mv", "-T", f"{path}/{name}", f"{kept}/{name}"), "archiving data")
+            yield RunCommand(in_folder(layout, path, "mv", "-T", "--", name, f"{suffix}/{name}"), doing)
 
 
 # tar does not report a stream that ends between two files. So the script checks that each program has arrived.
 UNPACK = """\
 set -eu
-supervisor=$1 new=$2 place=$3 version=$4 run_binary=$5
+user=$1 new=$2 place=$3 version=$4 run_binary=$5
 shift 5
 rm -rf -- "$new"
 mkdir -p -- "$new"
 tar -xz --strip-components=1 --no-same-owner -C "$new"
 for tool in "$@"; do
-  [ -f "$new/$tool" ] || { echo "the received archive has no $tool" >&2; exit 1; }
+  [ -f "$new/$tool" ] && [ ! -L "$new/$tool" ] || { echo "the received archive has no $tool" >&2; exit 1; }
+  chmod 0755 -- "$new" "$new/$tool"
 done
-sh -c "$run_binary" run-etcd "$supervisor" "$new" "$version"
+sh -c "$run_binary" run-etcd "$user" "$new" "$version"
 mv -T -- "$new" "$place"
 """
 
 # The parent directory of the write-ahead log must belong to etcd, because etcd creates a new log directory there and
-# renames it. The script refuses a directory that contains other files.
-OWN_FOLDER_SCRIPT = """\
+# renames it. The script refuses a directory that contains other files. It runs in that directory.
+ONLY_LOG = """\
 set -eu
-mkdir -p -- "$1"
-for each in "$1"/* "$1"/.[!.]*; do
-  case $each in "$2" | "$2".* | "$1/lost+found" | "$1/*" | "$1/.[!.]*") ;;
-  *) echo "$1 must contain only etcd's write-ahead log, but contains $each" >&2; exit 1 ;;
+for each in * .[!.]*; do
+  case $each in "$2" | "$2".* | lost+found | "*" | ".[!.]*") ;;
+  *) echo "$1 must contain only etcd's write-ahead log, but contains $1/$each" >&2; exit 1 ;;
   esac
 done
-chown etcd:etcd "$1"
-chmod 0700 "$1"
 """
 
 MOVE_IF_THERE = '[ ! -e "$1" ] || mv "$1" "$2/"'

@@ -1,5 +1,6 @@
 """The files of a member's write-ahead log (WAL) on its host, and the command that reads one of them."""
 
+from etcdup.core.host.member_user import as_user
 from etcdup.core.observed.model import HostSeen
 
 # etcd begins a new file after 64 MiB, and completes the entries that it is writing.
@@ -18,16 +19,10 @@ def log_file_argv(folder: str, back: int, user: str, *, only_with: tuple[str, ..
     no such file, or if the file contains none of the texts `only_with`. It reads as `user`, the user of the member,
     because that user can replace each file by a link.
     """
-    return ("sh", "-c", LOG_FILE, "log-file", user, folder, str(back), str(MOST_BYTES), *only_with)
+    return as_user(user, ("sh", "-c", LOG_FILE, "log-file", folder, str(back), str(MOST_BYTES), *only_with))
 
 
 LOG_FILE = r"""
-set -eu
-user=$1
-shift
-as=
-if [ -n "$user" ]; then as="setpriv --reuid=$(id -u "$user") --regid=$(id -g "$user") --clear-groups"; fi
-exec $as sh -c '
 set -eu
 folder=$1 back=$2 most=$3
 shift 3
@@ -41,5 +36,4 @@ shift $(($# - back - 1))
 [ -z "$texts" ] || grep -qaF $texts -- "$1" || exit 0
 echo "${1##*/}"
 head -c "$most" -- "$1" | gzip -c -1 | base64 -w 0
-' log-file "$@"
 """

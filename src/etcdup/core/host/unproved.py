@@ -7,6 +7,7 @@ gets such files. After a kill, the next run finds the directory. The files in it
 """
 
 from etcdup.core.host.actions import RunCommand
+from etcdup.core.host.member_user import RIGHTS
 from etcdup.core.spec.layout import Layout
 
 # The exit status of the script that puts files back, if another version was in use then.
@@ -45,7 +46,7 @@ def put_back_commands(layout: Layout) -> list[RunCommand]:
 
 def run_binary_command(layout: Layout, folder: str, version: str) -> RunCommand:
     """Return the command that runs etcd from this directory as user etcd. It fails unless etcd reports the version."""
-    argv = ("sh", "-c", RUN_BINARY, "run-etcd", layout.supervisor, folder, version)
+    argv = ("sh", "-c", RUN_BINARY, "run-etcd", layout.user, folder, version)
     return RunCommand(argv, f"running etcd {version} as user etcd")
 
 
@@ -79,14 +80,12 @@ sync
 rm -rf -- "$kept"
 """
 
-# setpriv and runuser are parts of util-linux, which systemd requires.
-RUN_BINARY = """\
-set -eu
-run=
-if [ "$1" = systemd ] && id -u etcd >/dev/null 2>&1; then
-  if command -v setpriv >/dev/null; then run='setpriv --reuid=etcd --regid=etcd --clear-groups'
-  elif command -v runuser >/dev/null; then run='runuser -u etcd --'; fi
-fi
-found=$(cd / && $run "$2/etcd" --version) || { echo "user etcd cannot run $2/etcd" >&2; exit 1; }
+# Root never runs a new binary: the operator may have got it from a mirror.
+RUN_BINARY = (
+    RIGHTS
+    + """\
+become "$1"
+found=$(cd / && $as "$2/etcd" --version) || { echo "user etcd cannot run $2/etcd" >&2; exit 1; }
 case $found in *"etcd Version: $3"*) ;; *) echo "$2/etcd is not etcd $3: $found" >&2; exit 1 ;; esac
 """
+)

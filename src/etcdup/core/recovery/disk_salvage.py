@@ -16,11 +16,12 @@ from dataclasses import replace
 from etcdup.core.etcd.wal import LastEntry
 from etcdup.core.host.actions import HostAction, RunCommand
 from etcdup.core.host.log_files import log_folder
+from etcdup.core.host.member_user import RIGHTS, as_user, own_folder, remove_argv
 from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, MemberSilent, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import SalvageData, StopMembers
 from etcdup.core.plan.step import Step
-from etcdup.core.restore.data_copy import COPY_SCRIPT, COPY_TIMEOUT_S, SIZE_SCRIPT
+from etcdup.core.restore.data_copy import COPY_TIMEOUT_S, SIZE_SCRIPT, copy_data_commands
 from etcdup.core.restore.stopped_check import still_running
 from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.model import Spec
@@ -136,26 +137,25 @@ def copy_commands(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
     doing = "copying the data for a snapshot"
     yield from clear_copy_commands(seen, layout, doing)
     for directory in filter(None, (seen.data, seen.wal)):
-        where = "mount" if directory.mount else "folder"
-        argv = ("sh", "-c", COPY_SCRIPT, "copy", directory.path, salvage_path(directory), where)
-        yield RunCommand(argv, doing, timeout_s=COPY_TIMEOUT_S)
-    by_etcd = ("-o", "etcd", "-g", "etcd") if layout.supervisor == "systemd" else ()
-    yield RunCommand(("mkdir", "-p", layout.run), doing)
-    yield RunCommand(("install", "-d", "-m", "0700", *by_etcd, salvage_keys_path(layout)), doing)
+        yield from copy_data_commands(layout, directory, salvage_path(directory), doing)
+    yield RunCommand(own_folder(layout, salvage_keys_path(layout), "0750", "root:etcd"), doing)
 
 
 def clear_copy_commands(
     seen: HostSeen, layout: Layout, doing: str = "removing the copy"
 ) -> Iterator[HostAction]:
-    """Yield the command that removes the copy. An etcd that still runs on the copy is ended first."""
-    folders = [salvage_path(each) for each in (seen.data, seen.wal) if each]
-    argv = ("sh", "-c", CLEAR, "clear", layout.versions, *folders, salvage_keys_path(layout))
-    yield RunCommand(argv, doing, timeout_s=COPY_TIMEOUT_S)
+    """Yield the commands that remove the copy. An etcd that still runs on the copy is ended first."""
+    end = ("sh", "-c", END_COPY_SERVER, "end-etcd", layout.versions, salvage_path(seen.data))
+    yield RunCommand(end, doing)
+    for directory in filter(None, (seen.data, seen.wal)):
+        argv = remove_argv(layout, salvage_path(directory), ".part")
+        yield RunCommand(argv, doing, timeout_s=COPY_TIMEOUT_S)
+    yield RunCommand(remove_argv(layout, salvage_keys_path(layout)), doing)
 
 
-def append_command(path: str, size: int, encoded: str) -> RunCommand:
-    """Return the command that replaces everything after the first `size` bytes of a file."""
-    argv = ("sh", "-c", APPEND, "append", path, str(size), encoded)
+def append_command(user: str, path: str, size: int, encoded: str) -> RunCommand:
+    """Return the command that replaces everything after the first `size` bytes of a file of the copy."""
+    argv = as_user(user, ("sh", "-c", APPEND, "append", path, str(size), encoded))
     return RunCommand(argv, "completing the log of the copy")
 
 
@@ -230,27 +230,25 @@ printf %s "$3" | base64 -d >>"$1"
 """
 
 # A process is ended only if it is an etcd that etcdup installed, and runs on the copy.
-CLEAR = """\
+END_COPY_SERVER = """\
 set -eu
-versions=$1
-shift
 for process in /proc/[0-9]*; do
-  case $(readlink "$process/exe" 2>/dev/null) in "$versions"/*) ;; *) continue ;; esac
-  case " $(tr '\\0' ' ' <"$process/cmdline" 2>/dev/null)" in *" --data-dir=$1 "*) ;; *) continue ;; esac
+  case $(readlink "$process/exe" 2>/dev/null) in "$1"/*) ;; *) continue ;; esac
+  case " $(tr '\\0' ' ' <"$process/cmdline" 2>/dev/null)" in *" --data-dir=$2 "*) ;; *) continue ;; esac
   kill -KILL "${process##*/}" 2>/dev/null || :
   while [ -e "$process/exe" ]; do sleep 0.05; done
 done
-for folder in "$@"; do rm -rf -- "$folder" "$folder.part"; done
 """
 
 # When the bytes that etcdup sends stop, this shell ends and ends etcd, whatever happened to etcdup and its connection.
 # With `pdeathsig`, etcd ends even if this shell is killed.
-SERVE = """\
-set -u
-lost=$1 user=$2 keys=$3 data=$4 wal=$5
+SERVE = (
+    RIGHTS
+    + """\
+set +e
+lost=$1 keys=$3 data=$4 wal=$5
+become "$2"
 shift 5
-as=
-if [ -n "$user" ]; then as="setpriv --reuid=$(id -u "$user") --regid=$(id -g "$user") --clear-groups"; fi
 case $(setpriv --help 2>&1) in *pdeathsig*) as="${as:-setpriv} --pdeathsig KILL" ;; esac
 cd /
 env -i PATH="$PATH" $as "$@" >"$keys/log" 2>&1 </dev/null &
@@ -265,5 +263,6 @@ else
   timeout -s KILL "$lost" cat >/dev/null
 fi
 wait "$etcd"
-rm -rf -- "$keys" "$data" ${wal:+"$wal"}
+for folder in "$keys" "$data" ${wal:+"$wal"}; do ( set -e; enter "${folder%/*}"; $by rm -rf -- "./${folder##*/}" ); done
 """
+)

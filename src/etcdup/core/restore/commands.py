@@ -18,6 +18,15 @@ from etcdup.core.host.closed_member import closed_settings
 from etcdup.core.host.content import TextContent
 from etcdup.core.host.files import desired_settings
 from etcdup.core.host.marker import marker_file
+from etcdup.core.host.member_user import (
+    Argv,
+    as_user,
+    in_folder,
+    in_folder_of,
+    name_of,
+    own_folder,
+    remove_argv,
+)
 from etcdup.core.host.settings import show_settings
 from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Marker, PkiSeen, Restored
 from etcdup.core.plan.restore_steps import (
@@ -31,7 +40,7 @@ from etcdup.core.plan.restore_steps import (
     StageRestore,
     UndoData,
 )
-from etcdup.core.restore.data_copy import COPY_SCRIPT, COPY_TIMEOUT_S, copy_path
+from etcdup.core.restore.data_copy import copy_data_commands, copy_path
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 
@@ -74,8 +83,9 @@ def restore_commands(
             yield from enable_fence_commands(layout)
         case SealRestore():
             yield from _mark_stage(seen, layout, "done")
-            copy = f"{staged_path(seen.data)}.db"
-            yield RunCommand(("rm", "-f", copy, layout.fence_disabled), "removing the copy of the snapshot")
+            doing = "removing the copy of the snapshot"
+            yield RunCommand(remove_argv(layout, f"{staged_path(seen.data)}.db"), doing)
+            yield RunCommand(("rm", "-f", layout.fence_disabled), doing)
 
 
 def disable_fence_commands(layout: Layout) -> Iterator[HostAction]:
@@ -107,16 +117,16 @@ def _stage(
 ) -> Iterator[HostAction]:
     copy, folders = f"{staged_path(seen.data)}.db", [staged_path(d) for d in (seen.data, seen.wal) if d]
     doing = "restoring the snapshot next to the data directory"
-    argv = ("sh", "-c", RECEIVE, "receive", copy, step.sha256)
+    receive = ("sh", "-c", RECEIVE, "receive", name_of(copy), step.sha256, layout.user)
+    argv = in_folder_of(layout, copy, *receive)
     yield RunCommand(argv, "sending the snapshot", LocalFileInput(step.snapshot), RESTORE_TIMEOUT_S)
     # What is there is the rest of an interrupted attempt, never a member's data.
-    yield RunCommand(("rm", "-rf", "--", *folders), doing)
-    yield RunCommand(
-        _restore_argv(step, spec, host, layout, copy, folders), doing, timeout_s=RESTORE_TIMEOUT_S
-    )
-    if layout.supervisor == "systemd":
-        yield RunCommand(("chown", "-R", "etcd:etcd", *folders), doing)
-    yield RunCommand(("chmod", "0700", *folders), doing)
+    for folder in folders:
+        yield RunCommand(remove_argv(layout, folder), doing)
+    yield RunCommand(own_folder(layout, folders[0]), doing)
+    restore = ("sh", "-c", RESTORE, "restore", folders[0])
+    argv = as_user(layout.user, (*restore, *_restore_argv(step, spec, host, layout, copy, folders)))
+    yield RunCommand(argv, doing, timeout_s=RESTORE_TIMEOUT_S)
     formed = seen.marker is not None and seen.marker.formed
     former = seen.marker.former(step.token) if seen.marker else ()
     restored = Restored(step.sha256, "staged", step.aside, step.bump, former, step.undoes)
@@ -148,7 +158,7 @@ def _restore_argv(
     return (
         *tool, "snapshot", "restore", copy, "--name", host.name, "--initial-cluster", spec.initial_cluster(),
         "--initial-cluster-token", step.token, "--initial-advertise-peer-urls", spec.peer_url(host),
-        "--data-dir", folders[0], *(("--wal-dir", folders[1]) if len(folders) > 1 else ()), *bump,
+        "--data-dir", f"{folders[0]}/new", *(("--wal-dir", folders[1]) if len(folders) > 1 else ()), *bump,
     )  # fmt: skip
 
 
@@ -160,9 +170,8 @@ def _copy(step: CopyData, seen: HostSeen, layout: Layout) -> Iterator[HostAction
     if seen.unit.load != "not-found":
         yield stop_command(layout)
     for directory in filter(None, (seen.data, seen.wal)):
-        where = "mount" if directory.mount else "folder"
-        argv = ("sh", "-c", COPY_SCRIPT, "copy", directory.path, copy_path(directory, step.token), where)
-        yield RunCommand(argv, "copying the data", timeout_s=COPY_TIMEOUT_S)
+        copy = copy_path(directory, step.token)
+        yield from copy_data_commands(layout, directory, copy, "copying the data")
 
 
 def _place_data(
@@ -183,10 +192,18 @@ def _place_data(
     if step.closed:
         yield _conf_file(spec, host, seen.marker.token, pki, closed=True)
     for directory in filter(None, (seen.data, seen.wal)):
-        where = "mount" if directory.mount else "folder"
-        paths = (staged_path(directory), directory.path, seen.marker.restored.aside)
-        yield RunCommand(("sh", "-c", PLACE, "place", *paths, where), doing)
+        staged = name_of(staged_path(directory))
+        yield RunCommand(
+            _move_argv(layout, directory, PLACE, "place", staged, seen.marker.restored.aside), doing
+        )
     yield from _mark_stage(seen, layout, "placed" if step.closed else "open")
+
+
+def _move_argv(layout: Layout, directory: DirSeen, script: str, *arguments: str) -> Argv:
+    """Return the command that exchanges data: in the directory if it is a mount point, otherwise next to it."""
+    if directory.mount:
+        return in_folder(layout, directory.path, "sh", "-c", script, *arguments, "")
+    return in_folder_of(layout, directory.path, "sh", "-c", script, *arguments, name_of(directory.path))
 
 
 def close_commands(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> Iterator[HostAction]:
@@ -200,8 +217,7 @@ def close_commands(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> 
     yield from _mark_stage(seen, layout, "placed")
     yield _conf_file(spec, host, seen.marker.token, pki, closed=True)
     yield from disable_fence_commands(layout)
-    by_etcd = ("-o", "etcd", "-g", "etcd") if layout.supervisor == "systemd" else ()
-    yield RunCommand(("install", "-d", "-m", "0700", *by_etcd, layout.closed), doing)
+    yield RunCommand(own_folder(layout, layout.closed, "0750", "root:etcd"), doing)
 
 
 def _open_clients(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> Iterator[HostAction]:
@@ -236,19 +252,17 @@ def _undo(step: UndoData, seen: HostSeen, layout: Layout) -> Iterator[HostAction
     if seen.unit.load != "not-found":
         yield stop_command(layout)
     for directory in filter(None, (seen.data, seen.wal)):
-        where = "mount" if directory.mount else "folder"
-        paths = (directory.path, marker.restored.aside, step.aside, where)
-        yield RunCommand(("sh", "-c", UNDO, "undo", *paths), doing)
-        staged = staged_path(directory)
-        yield RunCommand(("rm", "-rf", "--", staged, f"{staged}.db", f"{staged}.db.part"), doing)
+        suffixes = (marker.restored.aside, step.aside)
+        yield RunCommand(_move_argv(layout, directory, UNDO, "undo", *suffixes), doing)
+        yield RunCommand(remove_argv(layout, staged_path(directory), ".db", ".db.part"), doing)
     yield from _mark_undone(marker, layout)
 
 
 def _forget(seen: HostSeen, layout: Layout) -> Iterator[HostAction]:
     assert seen.marker is not None
-    folders = [staged_path(each) for each in (seen.data, seen.wal) if each]
-    copies = [f"{folders[0]}.db", f"{folders[0]}.db.part"]
-    yield RunCommand(("rm", "-rf", "--", *folders, *copies), "removing the staged data")
+    for directory in filter(None, (seen.data, seen.wal)):
+        argv = remove_argv(layout, staged_path(directory), ".db", ".db.part")
+        yield RunCommand(argv, "removing the staged data")
     yield from _mark_undone(seen.marker, layout)
 
 
@@ -276,49 +290,67 @@ def _mark_stage(seen: HostSeen, layout: Layout, stage: str) -> Iterator[HostActi
     yield WriteFiles((marker_file(layout, marker),), "writing the marker")
 
 
-# Only the last rename makes the file visible, so it is either complete or absent.
+# Only the last rename makes the file visible, so it is either complete or absent. If root receives it, no other user
+# can change it, and the member's user can read it.
 RECEIVE = """\
 set -eu
 umask 077
+rm -rf -- "$1.part"
 cat >"$1.part"
 echo "$2  $1.part" | sha256sum -c --status || { echo "the snapshot arrived damaged" >&2; exit 1; }
+if [ -n "$3" ] && [ "$(id -u)" = 0 ]; then chgrp -- "$3" "$1.part"; chmod 0640 "$1.part"; fi
 mv -T -- "$1.part" "$1"
+"""
+
+# etcdctl 3.4 restores only to a directory that does not exist. The member's user can make one in its own directory.
+RESTORE = """\
+set -eu
+staged=$1
+shift
+"$@"
+mv -T -- "$staged/new/member" "$staged/member"
+rmdir -- "$staged/new"
 """
 
 # The script may be interrupted anywhere and run again. It never archives restored data as old data: it archives only
 # while the staged directory exists, and that directory is renamed before restored data is in the data directory.
+# Arguments: the staged directory, the suffix of the old data, and the data directory. Without the last one, the script
+# runs in the data directory.
 PLACE = """\
 set -eu
-if [ "$4" = mount ]; then
+if [ -z "$3" ]; then
   if [ -e "$1" ]; then
-    mkdir -p -- "$2/$3"
-    for old in "$2"/member "$2"/*.wal "$2"/*.tmp; do [ ! -e "$old" ] || mv -- "$old" "$2/$3/"; done
+    mkdir -p -- "$2"
+    for old in member *.wal *.tmp; do [ ! -e "$old" ] || mv -- "$old" "$2/"; done
     mv -T -- "$1" "$1.placing"
   fi
   [ -e "$1.placing" ] || exit 0
-  for new in "$1.placing"/*; do [ ! -e "$new" ] || mv -- "$new" "$2/"; done
+  for new in "$1.placing"/*; do [ ! -e "$new" ] || mv -- "$new" ./; done
   rmdir -- "$1.placing"
 elif [ -e "$1" ]; then
-  [ ! -e "$2" ] || mv -T -- "$2" "$2.$3"
-  mv -T -- "$1" "$2"
+  [ ! -e "$3" ] || mv -T -- "$3" "$3.$2"
+  mv -T -- "$1" "$3"
 fi
 """
 
 # The script may be interrupted anywhere and run again. It never archives old data as restored data: it archives only
 # while the directory of the old data exists, and that is renamed before old data is in the data directory again.
+# Arguments: the suffixes of the old and of the restored data, and the data directory. Without the last one, the script
+# runs in the data directory. An earlier etcdup made the directory of old data there as root.
 UNDO = """\
 set -eu
-if [ "$4" = mount ]; then
-  if [ -e "$1/$2" ]; then
-    mkdir -p -- "$1/$3"
-    for new in "$1"/member "$1"/*.wal "$1"/*.tmp; do [ ! -e "$new" ] || mv -- "$new" "$1/$3/"; done
-    mv -T -- "$1/$2" "$1/$2.undoing"
+if [ -z "$3" ]; then
+  if [ -e "$1" ]; then
+    [ -w "$1" ] || { echo "user etcd must own $(pwd -P)/$1: run chown etcd:etcd $(pwd -P)/$1" >&2; exit 1; }
+    mkdir -p -- "$2"
+    for new in member *.wal *.tmp; do [ ! -e "$new" ] || mv -- "$new" "$2/"; done
+    mv -T -- "$1" "$1.undoing"
   fi
-  [ -e "$1/$2.undoing" ] || exit 0
-  for old in "$1/$2.undoing"/*; do [ ! -e "$old" ] || mv -- "$old" "$1/"; done
-  rmdir -- "$1/$2.undoing"
-elif [ -e "$1.$2" ]; then
-  [ ! -e "$1" ] || mv -T -- "$1" "$1.$3"
-  mv -T -- "$1.$2" "$1"
+  [ -e "$1.undoing" ] || exit 0
+  for old in "$1.undoing"/*; do [ ! -e "$old" ] || mv -- "$old" ./; done
+  rmdir -- "$1.undoing"
+elif [ -e "$3.$1" ]; then
+  [ ! -e "$3" ] || mv -T -- "$3" "$3.$2"
+  mv -T -- "$3.$1" "$3"
 fi
 """

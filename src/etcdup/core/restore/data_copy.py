@@ -6,9 +6,12 @@ the quorum was lost. Its name contains the new cluster's token, so that an inter
 
 from collections.abc import Collection, Iterator, Mapping
 
+from etcdup.core.host.actions import RunCommand
+from etcdup.core.host.member_user import as_user, in_folder_of, name_of
 from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.restore_steps import CopyData
+from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 
@@ -26,6 +29,16 @@ def copy_path(directory: DirSeen, token: str) -> str:
         if directory.mount
         else f"{directory.path}.cold-{token}"
     )
+
+
+def copy_data_commands(layout: Layout, directory: DirSeen, copy: str, doing: str) -> Iterator[RunCommand]:
+    """Yield the commands that copy the data of a stopped member. The member's user reads and writes the files."""
+    name = name_of(copy)
+    prepare = ("sh", "-c", PREPARE_COPY, "prepare-copy", name, layout.user)
+    yield RunCommand(in_folder_of(layout, copy, *prepare), doing, timeout_s=COPY_TIMEOUT_S)
+    argv = as_user(layout.user, ("sh", "-c", COPY_SCRIPT, "copy", directory.path, copy))
+    yield RunCommand(argv, doing, timeout_s=COPY_TIMEOUT_S)
+    yield RunCommand(in_folder_of(layout, copy, "sh", "-c", FINISH_COPY, "finish-copy", name), doing)
 
 
 def hosts_to_copy(spec: Spec, observed: Observed, token: str) -> tuple[str, ...]:
@@ -90,18 +103,24 @@ done
 echo "$total"
 """
 
-# The script may be interrupted and run again: only the last rename gives the copy its name, so a copy that has the
-# name is complete.
+# The three scripts may be interrupted and run again: only the last rename gives the copy its name, so a copy that has
+# the name is complete.
+PREPARE_COPY = """\
+set -eu
+[ ! -e "$1" ] || exit 0
+rm -rf -- "$1.part"
+mkdir -m 0700 -- "$1.part"
+[ -z "$2" ] || chown -- "$2:$2" "$1.part"
+"""
+
 COPY_SCRIPT = """\
 set -eu
 [ ! -e "$2" ] || exit 0
-rm -rf -- "$2.part"
-mkdir -m 0700 -- "$2.part"
-if [ "$3" = mount ]; then
-  for each in "$1"/member "$1"/*.wal "$1"/*.tmp; do [ ! -e "$each" ] || cp -a --reflink=auto -- "$each" "$2.part/"; done
-else
-  cp -a --reflink=auto -- "$1/." "$2.part/"
-fi
+for each in "$1"/member "$1"/*.wal "$1"/*.tmp; do [ ! -e "$each" ] || cp -a --reflink=auto -- "$each" "$2.part/"; done
 sync -f "$2.part"
-mv -T -- "$2.part" "$2"
+"""
+
+FINISH_COPY = """\
+set -eu
+[ -e "$1" ] || mv -T -- "$1.part" "$1"
 """

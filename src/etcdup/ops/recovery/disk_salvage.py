@@ -146,7 +146,7 @@ async def _close_log(performer: Performer, host: Host, step: SalvageData, seen: 
         )
     if more := commit_record(end, last):
         encoded = base64.b64encode(more).decode()
-        await performer.perform(host, [append_command(path, end.size, encoded)], step.kind)
+        await performer.perform(host, [append_command(user, path, end.size, encoded)], step.kind)
 
 
 async def _save_snapshot_of_copy(

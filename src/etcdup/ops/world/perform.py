@@ -28,7 +28,9 @@ ACTION_HINTS = {
     "No space left on device": "free disk space on the host, then run the same command again; no data on the host is "
     "lost",
     "Read-only file system": "run `dmesg` on the host to see why the file system is mounted read-only",
-    "Permission denied": "check that the login has root rights and that no security module denies the access",
+    "Permission denied": "check that the login has root rights, that user etcd owns the files in the data directory, "
+    "and that no security module denies the access",
+    "setpriv is not installed": "install util-linux on the host, then run the same command again",
     "invalid user": "create this user on the host first: etcdup writes files that it owns",
     "user etcd cannot run": "check the modes of the directories above this file, and whether its file system is "
     "mounted with `noexec`. If the file is damaged, remove its directory and run the same command again",
