@@ -15,7 +15,10 @@ VERSION = "3.6.14"
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
 DATA = "/var/lib/etcd"
 # More than a taken-over etcd can do: its unit hides most of the file system.
-AS_ETCD = "exec setpriv --reuid=etcd --regid=etcd --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all sh -c "
+AS_ETCD = (
+    "exec setpriv --reuid=etcd --regid=etcd --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "
+    "sh -c "
+)
 PLANT = f"""'
 cd {DATA}
 for name in restore restore.db restore.db.part restore.placing salvage salvage.part; do
