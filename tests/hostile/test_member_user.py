@@ -1,4 +1,4 @@
-"""The scripts that choose the user of a command, as root with a real sh. User `nobody` takes the part of user etcd."""
+"""The scripts that choose the user of a command, as root with a real sh. User `daemon` takes the part of user etcd."""
 
 import os
 import pwd
@@ -13,7 +13,7 @@ import pytest
 
 from etcdup.core.host.member_user import AS_USER, IN_FOLDER, OWN_FOLDER
 
-USER = "nobody"
+USER = "daemon"
 why_not = "" if os.geteuid() == 0 and shutil.which("setpriv") else "it needs root and setpriv"
 pytestmark = pytest.mark.skipif(bool(why_not), reason=why_not)
 

@@ -50,8 +50,8 @@ def name_of(path: str) -> str:
 #
 # `enter DIRECTORY` enters a directory, one name after the other, and makes the directories that do not exist. It sets
 # `by`: empty as long as only root can change names in each directory on the way, and otherwise `as`. So root follows no
-# link that another user can change. Each directory is checked after it was entered, when nobody can replace it. `via`
-# is `by` of the directory that contains the last name.
+# link that another user can change. Each directory is checked after it was entered, when no other user can replace it.
+# `via` is `by` of the directory that contains the last name.
 RIGHTS = r"""
 set -eu
 umask 022
