@@ -8,6 +8,7 @@
     ├── PartlyApplied           5  some steps are done; the same apply, run again, continues
     │   └── LockLost            5  this run does not hold the lock of the cluster any more
     ├── RemoteError             1  a host could not be reached, or an operation on it failed
+    │   ├── ForwardForbidden       sshd does not forward to a port, and the port is not reachable without it
     │   ├── UnreachableError       HostKeyUnknown, HostKeyChanged, AuthFailed, LoginUnusable, ConnectFailed,
     │   │                          ConnectionLost
     │   ├── SudoFailed             the login user could not become root
@@ -34,6 +35,8 @@ class EtcdupError(Exception):
     """The base of all errors. `str(error)` says what happened and why; `hint` says what to do next."""
 
     exit_code = EXIT_FAILED
+    # Whether waiting does not help. A wait ends at such an error.
+    lasting = False
     # Whether the same command resumes. If it is False, the hint says what to change first.
     resumes = True
 
@@ -107,6 +110,16 @@ class RemoteError(EtcdupError):
     def __init__(self, host: str, message: str, *, detail: str = "", hint: str = "") -> None:
         super().__init__(message, detail=detail, hint=hint)
         self.host = host
+
+
+class ForwardForbidden(RemoteError):
+    """sshd does not forward to a port. `lasting`: this machine cannot reach the port without sshd either."""
+
+    def __init__(
+        self, host: str, message: str, *, detail: str = "", hint: str = "", lasting: bool = True
+    ) -> None:
+        super().__init__(host, message, detail=detail, hint=hint)
+        self.lasting = lasting
 
 
 class UnreachableError(RemoteError):

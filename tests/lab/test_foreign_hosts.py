@@ -88,3 +88,26 @@ def test_logins_that_run_no_commands_and_logins_that_greet(operator: Operator, l
     done = operator.run("certs", "list")
     assert done.returncode == 0, output_of(done)
     assert "does not reach" not in operator.run("check").stdout
+
+
+def test_sshd_without_forwarding(operator: Operator, lab: Lab) -> None:
+    """The port of each member is used directly. If that is not possible either, plan and apply refuse."""
+    operator.write(install=path_install(VERSION))
+    strict = "printf 'AllowTcpForwarding no\n' >/etc/ssh/sshd_config.d/00-hard.conf; systemctl reload ssh"
+    lab.each(lambda machine: machine.run(strict))
+    closed = Recipe(
+        "no forwarding, and a firewall",
+        "nft add table inet own; nft add chain inet own in '{ type filter hook input priority 0; }';"
+        " nft add rule inet own in ip saddr 192.168.8.1 tcp dport 2379 drop",
+        "nft delete table inet own",
+        ("infra2", "forbids forwarding", "does not reach", "AllowTcpForwarding yes"),
+    )
+    if lab["infra2"].run("command -v nft", check=False).returncode == 0:
+        expect_refusal(operator, closed)
+    operator.apply()
+    operator.health()
+    operator.file.write_text(operator.file.read_text() + "etcd: {quota: 4GiB}\n")
+    operator.apply()
+    found = operator.run("check").stdout
+    assert "handshake-failed" not in found
+    assert operator.run("backup", "now").returncode == 0

@@ -1,15 +1,19 @@
 """How etcdup becomes root, and each way in which it fails, with a real sudo."""
 
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from etcdup.errors import SudoFailed
+from etcdup.errors import NotLocked, SudoFailed
+from etcdup.remote.host import HostCommand, HostLock
+from etcdup.remote.lock_scripts import lock_argv
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.ssh import connect
 from etcdup.remote.sudo import BySudoWithPassword, RawResult, sudo_failed
-from tests.support.sshd import Sshd
+from tests.support.sshd import Sshd, run_sshd
 from tests.support.sudo_users import PASSWORD, SUDOERS, Users
 
 NOBODY_TO_ASK = Secrets(environ={})
@@ -17,6 +21,37 @@ NOBODY_TO_ASK = Secrets(environ={})
 
 def password_secrets(password: str) -> Secrets:
     return Secrets(environ={"ETCDUP_SUDO_PASSWORD": password})
+
+
+# sudo-rs has no option -p, and other words: src/common/error.rs and src/cli/help.rs of its source.
+SUDO_RS = """\
+#!/bin/sh
+case " $* " in *' -p '*) echo 'sudo: invalid option' >&2; exit 1 ;; esac
+exec 3>&1
+{ /usr/bin/sudo "$@" 2>&1 >&3 3>&-; echo "$?" >"$0.$$"; } | sed -u \\
+  -e 's/^sudo: a password is required/sudo: interactive authentication is required/' \\
+  -e 's/Sorry, try again\\./sudo: Authentication failed, try again./' \\
+  -e 's/^sudo: [0-9]* incorrect password attempts*/sudo: Maximum 3 incorrect authentication attempts/' \\
+  -e "s/^\\(.*\\) is not in the sudoers file.*/sudo: I'm sorry \\1. I'm afraid I can't do that/" >&2
+exit "$(cat "$0.$$")"
+"""
+
+
+@pytest.fixture(scope="module")
+def sudo_rs() -> Iterator[Sshd]:
+    """An sshd whose users find a program in place of sudo that behaves as sudo-rs does."""
+    if shutil.which("sudo") != "/usr/bin/sudo":
+        pytest.skip("there is no /usr/bin/sudo")
+    folder = Path(tempfile.mkdtemp(prefix="etcdup-sudo-rs-"))  # other users cannot enter pytest's directories
+    folder.chmod(0o777)
+    program = folder / "sudo"
+    program.write_text(SUDO_RS)
+    program.chmod(0o755)
+    try:
+        with run_sshd(folder / "sshd", options=f"SetEnv PATH={folder}:/usr/bin:/bin SHLVL=2") as running:
+            yield running
+    finally:
+        shutil.rmtree(folder)
 
 
 async def whoami(sshd: Sshd, user: str, secrets: Secrets) -> str:
@@ -42,6 +77,37 @@ async def test_without_a_password(sshd: Sshd, users: Users) -> None:
 
 async def test_with_a_password(sshd: Sshd, users: Users) -> None:
     assert await whoami(sshd, users.with_password, password_secrets(PASSWORD)) == "root"
+
+
+async def test_what_sudo_prints_is_no_output_of_a_command(sshd: Sshd, users: Users, tmp_path: Path) -> None:
+    """sudo prints its prompt and its lecture, and its PAM modules print warnings, for example about the password."""
+    rules = SUDOERS / f"{users.with_password}-lecture"
+    rules.write_text(f"Defaults:{users.with_password} lecture=always\n")
+    rules.chmod(0o440)
+    secrets = password_secrets(PASSWORD)
+    reached = await connect(sshd.host(), sshd.ssh(user=users.with_password, sudo=True), secrets=secrets)
+    lock = HostLock(str(tmp_path / "lock"), "this run")
+    try:
+        result = await reached.run(["sh", "-c", "echo out; echo err >&2"])
+        assert (result.stdout, result.stderr) == ("out\n", "err\n")
+        async with reached.hold(lock_argv(lock)) as held:
+            assert await anext(held.lines()) == "locked"
+        with pytest.raises(NotLocked):
+            await reached.run_all([HostCommand(("true",))], lock=lock)
+    finally:
+        rules.unlink()
+        await reached.close()
+
+
+async def test_sudo_rs_with_and_without_a_password(sudo_rs: Sshd, users: Users) -> None:
+    assert await whoami(sudo_rs, users.passwordless, NOBODY_TO_ASK) == "root"
+    assert await whoami(sudo_rs, users.with_password, password_secrets(PASSWORD)) == "root"
+    error = await expect_refusal(sudo_rs, users.with_password, NOBODY_TO_ASK)
+    assert "interactive authentication is required" in error.message
+    error = await expect_refusal(sudo_rs, users.with_password, password_secrets("wrong"))
+    assert f"did not accept the password of {users.with_password}" in error.message
+    error = await expect_refusal(sudo_rs, users.without_sudo, password_secrets(PASSWORD))
+    assert f"{users.without_sudo} may not use sudo" in error.message
 
 
 async def test_root_needs_no_sudo(sshd: Sshd, users: Users) -> None:
@@ -102,7 +168,9 @@ async def test_a_password_that_sudo_does_not_read_is_no_input(
     [
         (RawResult(127, b"", b"env: 'sudo': No such file or directory"), "sudo is not installed"),
         (RawResult(1, b"", b"sudo: sorry, you must have a tty to run sudo"), "requires a terminal"),
-        (RawResult(1, b"", b"sudo: unable to resolve plugin"), "exited with status 1"),
+        (RawResult(1, b"", b"sudo: unable to resolve plugin"), "sudo: unable to resolve plugin"),
+        (RawResult(1, b"", b"sudo: Sorry, user admin may not run 'true' on infra1."), "may not use sudo"),
+        (RawResult(1, b"", b"sudo: interactive authentication is required"), "requires the password"),
     ],
 )
 def test_each_other_failure_of_sudo_has_its_message(ended: RawResult, words: str) -> None:

@@ -19,7 +19,7 @@ from etcdup.core.planner.planner import plan
 from etcdup.core.spec.load import load
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.version import NEWEST, Version, parse_version
-from etcdup.errors import PkiError, UnreachableError
+from etcdup.errors import ForwardForbidden, PkiError, UnreachableError
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import Pki
@@ -131,6 +131,8 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
             raise EtcdUnavailable(name, "no such machine")
         if why := why_untrusted(pki, machines[name]):
             raise EtcdUntrusted(name, why)
+        if not machines[name].routed:
+            raise no_route_to(name)
         return FakeEtcd(machines[name])
 
     async def temporary_etcd(name: str, listen: str, port: int, credentials: Credentials) -> EtcdClient:
@@ -140,6 +142,10 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
 
     async def served_cert(host: HostSpec, port: LinkPort) -> str:
         return served_fingerprint(machines[host.name], port)
+
+    async def check_route(host: HostSpec) -> None:
+        if not machines[host.name].routed:
+            raise no_route_to(host.name)
 
     archive = folder / "etcd.tar.gz"
     archive.write_bytes(gzip.compress(b"an archive", mtime=0))
@@ -159,11 +165,17 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         connect_temporary=temporary_etcd,
         obtain_archive=obtain_archive,
         served_cert=served_cert,
+        check_route=check_route,
         connect_host=connect_host,
         snapshots=folder / "backups",
         binaries=tuple(_available_binaries(version, archive) for version in versions),
         lock=UntakenLock(network),
     )
+
+
+def no_route_to(name: str) -> ForwardForbidden:
+    """Return the error for a client port that etcdup reaches neither through sshd nor without it."""
+    return ForwardForbidden(name, f"sshd on {name} forbids forwarding", hint="set `AllowTcpForwarding yes`")
 
 
 def served_fingerprint(machine: FakeMachine, port: LinkPort) -> str:

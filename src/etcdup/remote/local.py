@@ -94,7 +94,7 @@ class LocalHost(PosixHost):
             held = _LocalHeld(self.name, process)
             if self._become.preface:
                 await held.send(self._become.preface)
-            yield held
+            yield self._held(held)
         finally:
             await _end_held(process)
 

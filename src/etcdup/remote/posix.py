@@ -138,7 +138,11 @@ class PosixHost(ABC):
             if ended.status in scripts.TIMED_OUT and time.monotonic() - started >= timeout_s:
                 raise self._timed_out(argv, timeout_s, ended)
         self._check_password_taken(ended)
-        return ended
+        return RawResult(ended.status, scripts.after_sudo(ended.stdout), scripts.after_sudo(ended.stderr))
+
+    def _held(self, held: Held) -> Held:
+        """Return a held command without what sudo prints before it."""
+        return held if isinstance(self._become, AsLogin) else _HeldAsRoot(held)
 
     def _timed_out(self, argv: Sequence[str], timeout_s: float, ended: RawResult) -> CommandFailed:
         return CommandFailed(
@@ -152,7 +156,8 @@ class PosixHost(ABC):
 
     def _check_password_taken(self, ended: RawResult) -> None:
         guarded = isinstance(self._become, BySudoWithPassword)
-        if guarded and ended.status == scripts.GUARD_STATUS and not ended.stderr:
+        refused = ended.error_text().endswith(scripts.GUARD_WORD)
+        if guarded and ended.status == scripts.GUARD_STATUS and refused:
             raise SudoFailed(
                 self.name,
                 f"sudo on {self.name} requires a password for some commands and not for others",
@@ -163,6 +168,23 @@ class PosixHost(ABC):
         stdout, stderr = ended.stdout.decode(errors="replace"), ended.error_text()
         hint = next((hint for words, hint in _HINTS if words in stderr), "")
         return CommandFailed(self.name, what, ended.status, stdout, stderr, hint=hint)
+
+
+class _HeldAsRoot:
+    """A held command that runs by sudo."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._started = False
+
+    async def lines(self) -> AsyncIterator[str]:
+        async for line in self._held.lines():
+            if self._started:
+                yield line
+            self._started = self._started or f"{line}\n".encode().endswith(scripts.AS_ROOT)
+
+    async def send(self, data: bytes) -> None:
+        await self._held.send(data)
 
 
 _HINTS = (

@@ -100,11 +100,19 @@ done
 TICK_S = 0.011
 _MARK = re.compile(rb"\x1eetcdup ([0-9.]+)\n")
 
+# The line before the output of a command as root. sudo can print before it: a prompt, a lecture, or that a password
+# expires soon.
+AS_ROOT = b"\x1eetcdup-root\n"
+_EXEC_AS_ROOT = r"""printf '\036etcdup-root\n'; printf '\036etcdup-root\n' >&2; exec "$@" """
+
 # Run "$@" after the line that follows the password. If sudo required no password (a NOPASSWD rule for this command
 # only), the password is still on stdin, and the command must not read it.
 GUARD_WORD = "etcdup-sudo-took-the-password"
 GUARD_STATUS = 125
-_GUARD = f'IFS= read -r word; [ "$word" = {GUARD_WORD} ] || exit {GUARD_STATUS}; exec "$@"'
+_GUARD = f"""\
+IFS= read -r word
+[ "$word" = {GUARD_WORD} ] || {{ echo {GUARD_WORD} >&2; exit {GUARD_STATUS}; }}
+"""
 
 
 def write_files(files: Sequence[tuple[str, int, str, int]]) -> tuple[str, ...]:
@@ -196,12 +204,19 @@ def plain(argv: Sequence[str]) -> tuple[str, ...]:
 
 def by_sudo(argv: Sequence[str]) -> tuple[str, ...]:
     """Return the command as root, if sudo requires no password."""
-    return plain(("sudo", "-n", "--", *argv))
+    return plain(("sudo", "-n", "--", "sh", "-c", _EXEC_AS_ROOT, "sh", *argv))
 
 
 def by_sudo_with_password(argv: Sequence[str]) -> tuple[str, ...]:
     """Return the command as root. The password and GUARD_WORD are the first two lines of stdin.
 
-    `-k` makes sudo read the password each time, so the content of stdin never depends on an earlier command.
+    `-k` makes sudo read the password each time, so the content of stdin never depends on an earlier command. The
+    prompt is not changed with `-p`, because some versions of sudo-rs do not have this option.
     """
-    return plain(("sudo", "-k", "-S", "-p", "", "--", "sh", "-c", _GUARD, "sh", *argv))
+    return plain(("sudo", "-k", "-S", "--", "sh", "-c", _GUARD + _EXEC_AS_ROOT, "sh", *argv))
+
+
+def after_sudo(output: bytes) -> bytes:
+    """Return the output of a command without what sudo printed before it."""
+    before, mark, after = output.partition(AS_ROOT)
+    return after if mark else before

@@ -64,11 +64,12 @@ async def become_root(host: str, user: str, execute: Execute, secrets: SshSecret
     ended = await execute(scripts.by_sudo(("true",)), b"")
     if ended.status == 0:
         return BySudo()
-    if "a password is required" not in ended.error_text():
+    if _is_final(ended):
         raise sudo_failed(host, user, ended)
+    # sudo and sudo-rs have different words for this, and may change them.
     password = await secrets.sudo_password()
     if password is None:
-        raise _password_needed(host, user)
+        raise _password_needed(host, user, ended)
     by_password = BySudoWithPassword(f"{password}\n{scripts.GUARD_WORD}\n".encode())
     ended = await execute(by_password.wrap(("true",)), by_password.preface)
     if ended.status != 0:
@@ -76,10 +77,16 @@ async def become_root(host: str, user: str, execute: Execute, secrets: SshSecret
     return by_password
 
 
-def _password_needed(host: str, user: str) -> SudoFailed:
+def _is_final(ended: RawResult) -> bool:
+    """Return whether a password does not help: sudo is not installed, cannot work, or refuses the user."""
+    texts = (*_NOT_PERMITTED, *_NEEDS_TERMINAL, *_BROKEN)
+    return ended.status == NOT_FOUND_STATUS or any(text in ended.error_text() for text in texts)
+
+
+def _password_needed(host: str, user: str, ended: RawResult) -> SudoFailed:
     return SudoFailed(
         host,
-        f"sudo on {host} requires the password of {user}, and none was given",
+        f"sudo on {host} requires the password of {user}, and none was given: {_last_words(ended)}",
         hint=f"run etcdup in a terminal to type it, set {SUDO_PASSWORD_VARIABLE}, "
         f"or allow `{user} ALL=(ALL) NOPASSWD: ALL` with visudo",
     )
@@ -101,30 +108,48 @@ def sudo_failed(host: str, user: str, ended: RawResult) -> SudoFailed:
             )
     return SudoFailed(
         host,
-        f"{user} cannot become root on {host}: sudo exited with status {ended.status}",
+        f"{user} cannot become root on {host}: sudo exited with status {ended.status}: {_last_words(ended)}",
         detail=text,
         hint=f"log in to {host} as {user} and try `sudo true`",
     )
 
 
+def _last_words(ended: RawResult) -> str:
+    """Return the last line that sudo printed, without control characters."""
+    line = ended.error_text().rpartition("\n")[2]
+    return "".join(each for each in line if each.isprintable())[:_WORDS_LIMIT] or "it printed nothing"
+
+
+_WORDS_LIMIT = 200
+# Texts of sudo and of sudo-rs.
+_NOT_PERMITTED = ("not in the sudoers file", "is not allowed to", "may not run", "I'm afraid I can't do that")
+_NEEDS_TERMINAL = ("must have a tty",)
+_BROKEN = ("setuid bit", "no new privileges", "unable to initialize", "invalid configuration", "syntax error")
+
 _REASONS = (
     (
-        ("incorrect password", "Sorry, try again", "no password was provided"),
+        (
+            "incorrect password",
+            "Sorry, try again",
+            "no password was provided",
+            "incorrect authentication attempt",
+            "Authentication failed",
+        ),
         "sudo did not accept the password of {user} on {host}",
         f"check {SUDO_PASSWORD_VARIABLE} or the password that you typed; it must be the same on all hosts",
     ),
     (
-        ("not in the sudoers file", "is not allowed to", "may not run sudo"),
+        _NOT_PERMITTED,
         "{user} may not use sudo on {host}",
         "on {host}, as root: add {user} to the sudo group, or add `{user} ALL=(ALL) NOPASSWD: ALL` with visudo",
     ),
     (
-        ("must have a tty",),
+        _NEEDS_TERMINAL,
         "sudo on {host} requires a terminal",
         "run `visudo` on {host} and add `Defaults:{user} !requiretty`",
     ),
     (
-        ("password is required", "terminal is required"),
+        ("password is required", "terminal is required", "interactive authentication is required"),
         "sudo on {host} requires the password of {user}",
         f"run etcdup in a terminal to type it, or set {SUDO_PASSWORD_VARIABLE}",
     ),

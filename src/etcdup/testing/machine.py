@@ -142,12 +142,13 @@ class FakeMachine:
     entry in the log of its member, if they differ from those of the cluster. `online_at` is when network-online.target
     is reached: before that, a start of the unit is `queued`. `starts` has the length of `log` at each start of etcd.
     `start_s` is how long etcd reads its data before it answers. `rejects` maps a text in the path of the binary or in
-    etcd.conf to the log line with which etcd then exits.
+    etcd.conf to the log line with which etcd then exits. `routed`: etcdup can connect to its client port.
     """
 
     name: str
     network: Network
     reachable: bool = True
+    routed: bool = True
     isolated: bool = False
     powered: bool = True
     arch: str = "x86_64"

@@ -24,10 +24,10 @@ from etcdup.core.audit.host import clock_findings, synchronisation_findings
 from etcdup.core.audit.inspection import parse_inspection, parse_leaders
 from etcdup.core.audit.process_settings import process_settings
 from etcdup.core.audit.settings import settings_findings
-from etcdup.core.certs.inventory import Link, LinkPort
+from etcdup.core.certs.inventory import CertInspection, Link, LinkPort
 from etcdup.core.observed.model import MemberSilent, Observed, PkiSeen, Unreachable
 from etcdup.ops.world.observe import observe
-from tests.support.audit_evidence import SAFE_SETTINGS
+from tests.support.audit_evidence import SAFE_SETTINGS, gather_evidence
 from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
 from tests.support.observation_strategies import GIB, observations
 
@@ -286,3 +286,16 @@ def test_many_leader_changes_are_reported() -> None:
 def leader_findings(seen: LeaderChanges) -> list[str]:
     found = audit(spec_of(), replace(silent_cluster(), leaders=(seen,)))
     return [each.what for each in found if "leader changed" in each.what]
+
+
+async def test_a_question_that_etcdup_cannot_ask_is_untried_and_has_its_cure(tmp_path: Path) -> None:
+    evidence = await gather_evidence(spec_of(), tmp_path)
+    cure = "set `AllowTcpForwarding yes` in sshd_config on infra1"
+    link = Link("infra1", "infra2", "sshd on infra1 forbids forwarding", "peer", cure)
+    served = CertInspection("server/infra1", "served", "infra1", 2379, None, "sshd forbids it", cure)
+    found = audit(spec_of(), replace(evidence, links=(*evidence.links, link), cert_inspections=(served,)))
+    about = [each for each in found if "AllowTcpForwarding" in each.fix]
+    assert {(each.level, each.code) for each in about} == {
+        ("untried", "links-not-tried"),
+        ("untried", "port-not-tried"),
+    }

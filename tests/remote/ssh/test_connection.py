@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.errors import ConnectionLost, RemoteError
+from etcdup.core.spec.model import HostSpec
+from etcdup.errors import ConnectionLost, ForwardForbidden, RemoteError
+from etcdup.ops.world.open import resolve_port
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.ssh import SshHost, connect
 from tests.support.echo_server import echo_server
@@ -108,3 +110,21 @@ async def test_a_silent_peer_is_lost_after_fifteen_seconds(tmp_path: Path) -> No
         assert 9 < time.monotonic() - started < 60
         await reached.close()
         assert time.monotonic() - started < 60
+
+
+async def test_without_forwarding_the_port_of_the_member_is_used_directly(tmp_path: Path) -> None:
+    with run_sshd(tmp_path / "own", options="AllowTcpForwarding no") as own:
+        reached = await connect(own.host(), own.ssh(), secrets=NOBODY_TO_ASK)
+        try:
+            async with echo_server() as port:
+                assert await resolve_port(own.host(), port, reached) == ("127.0.0.1", port)
+            with pytest.raises(ForwardForbidden) as caught:
+                await resolve_port(own.host(), port, reached)
+            assert not caught.value.lasting  # a member that starts will listen there
+            away = HostSpec(name="infra1", address="240.0.0.1")
+            with pytest.raises(ForwardForbidden) as caught:
+                await resolve_port(away, port, reached)
+            assert caught.value.lasting
+            assert "AllowTcpForwarding yes" in caught.value.hint
+        finally:
+            await reached.close()

@@ -155,7 +155,12 @@ def _groups_of_equal(values: Mapping[str, str]) -> list[list[str]]:
 def _link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """Report TLS links that failed, timeouts that are too short, and settings that differ (rules 19, 77, 87, 95)."""
     for link in evidence.links:
-        if link.why:
+        if link.untried:
+            what = as_sentence(link.problem, link.source)
+            why = "etcdup does not know whether this connection works."
+            fix = as_sentence(link.untried)
+            yield Finding("untried", link.source, what, why, fix, (19, 95), code="links-not-tried")
+        elif link.why:
             yield Finding(
                 "wrong",
                 link.source,

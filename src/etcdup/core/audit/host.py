@@ -287,6 +287,11 @@ def certificate_findings(evidence: Evidence) -> Iterator[Finding]:
         if each.facts is None:
             if isinstance(evidence.observed.hosts[each.host], HostSeen):
                 what = as_sentence(f"{each.role} on port {each.port}: {each.why}", each.role)
+                if each.hint:
+                    why = "etcdup cannot read the certificate that this port serves."
+                    fix = as_sentence(each.hint)
+                    yield Finding("untried", each.host, what, why, fix, (16,), code="port-not-tried")
+                    continue
                 why = "No new client or peer can connect. Open connections continue and hide this."
                 fix = "Run `etcdup apply`, which corrects certificates and keys. `etcdup certs list` shows them."
                 yield Finding("wrong", each.host, what, why, fix, (16, 17), code="handshake-failed")

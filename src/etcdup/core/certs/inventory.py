@@ -33,7 +33,7 @@ class CertInspection:
     """One certificate at one location. Roles have the names of PkiSeen; CA files are `ca` and `peer-ca`.
 
     `port` is 0 except for a served certificate. `facts` is None if the certificate could not be read, and `why` is the
-    reason. An empty role means all certificates on a host.
+    reason. `hint` is set if the reason is on the way to the port. An empty role means all certificates on a host.
     """
 
     role: str
@@ -42,6 +42,7 @@ class CertInspection:
     port: int = 0
     facts: CertFacts | None = None
     why: str = ""
+    hint: str = ""
 
     @property
     def location(self) -> str:
@@ -52,16 +53,22 @@ class CertInspection:
 
 @dataclass(frozen=True)
 class Link:
-    """A TLS connection from the host of a member to a port of another member. `why` is the error; empty if it works."""
+    """A TLS connection from the host of a member to a port of another member. `why` is the error; empty if it works.
+
+    `untried` is set if etcdup could not try the connection, which may work: it is what the operator can do then.
+    """
 
     source: str
     target: str
     why: str = ""
     port: LinkPort = "client"
+    untried: str = ""
 
     @property
     def problem(self) -> str:
         """Return the error as text."""
+        if self.untried:
+            return f"{self.source}: a TLS connection to the {self.port} port of {self.target} was not tried: {self.why}"
         return f"{self.source} cannot connect to the {self.port} port of {self.target} with TLS: {self.why}"
 
 

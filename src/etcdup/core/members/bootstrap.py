@@ -100,6 +100,7 @@ def _refuse_machine(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused
         *_refuse_arch(host, seen),
         *_refuse_without_systemd(spec, host, seen),
         *refuse_taken_ports(spec, host, seen),
+        *_refuse_without_route(seen),
         *_refuse_full_disk(spec, host, seen),
     )
 
@@ -240,6 +241,12 @@ def refuse_taken_ports(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refu
         for taken in seen.listening
         if taken.port in wanted
     )
+
+
+def _refuse_without_route(seen: HostSeen) -> tuple[Refused, ...]:
+    """Refuse a member that etcdup could start and then not reach: no health proof would be possible."""
+    gone = seen.no_route
+    return (Refused(f"{gone.host}: {gone.why}", hint=gone.hint, host=gone.host),) if gone else ()
 
 
 def _refuse_full_disk(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:

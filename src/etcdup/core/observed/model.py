@@ -231,6 +231,8 @@ class HostSeen:
     boot_id: str = ""
     pki_change: str = ""
     is_unproved: bool = False
+    # Why etcdup could not connect to the client port if etcd ran. It is only observed while etcd does not run.
+    no_route: Unreachable | None = None
 
     def is_marked(self, cluster: str) -> bool:
         """Return True if the marker says that the host has this cluster's member of the same name."""

@@ -164,6 +164,14 @@ HOST_CODES = (
         (16, 17),
     ),
     Code(
+        "port-not-tried",
+        "A port of a member is not reachable for etcdup",
+        "sshd on the host forbids TCP forwarding, and this machine cannot connect to the port without it.",
+        "etcdup cannot read the certificate that this port serves. The member may be healthy.",
+        "Set `AllowTcpForwarding yes` in sshd_config on that host, or open the port to this machine.",
+        (16,),
+    ),
+    Code(
         "key-usage-missing",
         "A certificate has no serverAuth or no clientAuth",
         "The served certificate does not have both extended key usages.",

@@ -9,7 +9,7 @@ import ssl
 
 from etcdup.core.certs.inventory import LinkPort
 from etcdup.core.spec.model import HostSpec
-from etcdup.errors import EtcdupError, PkiError
+from etcdup.errors import EtcdupError, ForwardForbidden, PkiError
 from etcdup.ops.certs.survey import resolve_target
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.tls import context_for_ca
@@ -20,7 +20,7 @@ _LEAF = {"client": "server", "peer": "peer"}
 
 
 async def probe_link(world: World, source: HostSpec, target: HostSpec, port: LinkPort) -> str:
-    """Return why a port of `target` does not answer `source`, or an empty text if it does.
+    """Return why a port of `target` does not answer `source`, or an empty text if it does. Raises ForwardForbidden.
 
     The connection uses the leaf certificate that `source` has for that port, and goes through the host of `source`:
     `target` verifies the address of the client as well (rule 18).
@@ -37,6 +37,8 @@ async def probe_link(world: World, source: HostSpec, target: HostSpec, port: Lin
         return f"its certificate is not valid: {error.verify_message}"
     except ssl.SSLError as error:
         return f"it rejected the handshake: {_alert_text(error)}"
+    except ForwardForbidden:
+        raise
     except EtcdupError as error:
         return error.message
     except OSError as error:

@@ -13,12 +13,13 @@ from etcdup.core.certs.inventory import Link
 from etcdup.core.observed.model import Observed
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec
-from etcdup.errors import RemoteError
+from etcdup.errors import ForwardForbidden, RemoteError
 from etcdup.ops.certs.link_probe import probe_link
 from etcdup.ops.world.world import World
 
 # The timeout of etcdctl. That of the SSH command is longer, so that etcdctl can report its error first.
 LINK_TIMEOUT_S = 3.0
+_RUN_BY_HAND = "run `etcdctl endpoint health` on that host to see why etcdctl does not work there"
 _HANDSHAKE_FAILED = "authentication handshake failed: "
 # Answers of a member that is connected: etcdctl then calls it unhealthy for another reason than the link.
 _ANSWERED = ("Active Alarm(s)", "Unable to fetch the alarm list", "etcdserver: ")
@@ -51,7 +52,10 @@ def _peer_links(world: World, observed: Observed) -> Iterator[Awaitable[list[Lin
 
 
 async def _probe_peer_link(world: World, source: HostSpec, target: HostSpec) -> list[Link]:
-    return [Link(source.name, target.name, await probe_link(world, source, target, "peer"), "peer")]
+    try:
+        return [Link(source.name, target.name, await probe_link(world, source, target, "peer"), "peer")]
+    except ForwardForbidden as error:
+        return [Link(source.name, target.name, error.message, "peer", error.hint)]
 
 
 async def _probe_client_links(world: World, host: HostSpec) -> list[Link]:
@@ -66,13 +70,21 @@ async def _probe_client_links(world: World, host: HostSpec) -> list[Link]:
     try:
         result = await world.hosts[host.name].run(argv, timeout_s=LINK_TIMEOUT_S * 4)
     except RemoteError as error:
-        return [Link(host.name, name, error.message) for name in others.values()]
+        return [Link(host.name, name, error.message, "client", _RUN_BY_HAND) for name in others.values()]
     answers = _parse_answers(result.stdout)
-    no_answer = result.stderr.strip().rpartition("\n")[2] or "etcdctl gave no answer"
-    return [
-        Link(host.name, name, _why(answers.get(url), result.stderr) if url in answers else no_answer)
-        for url, name in others.items()
-    ]
+    if not answers.keys() & others.keys():
+        why = f"etcdctl gave no answer (exit status {result.status}): {_last_words(result.stderr)}"
+        return [Link(host.name, name, why, "client", _RUN_BY_HAND) for name in others.values()]
+    return [Link(host.name, name, _why(answers.get(url), result.stderr)) for url, name in others.items()]
+
+
+def _last_words(stderr: str) -> str:
+    """Return the last line that etcdctl printed. Of a line in JSON it is only the message."""
+    line = stderr.strip().rpartition("\n")[2]
+    try:
+        return str(json.loads(line)["msg"])
+    except (ValueError, KeyError, TypeError):
+        return line
 
 
 def _parse_answers(stdout: str) -> dict[str, dict[str, object]]:

@@ -11,7 +11,7 @@ from etcdup.core.certs.inventory import CA_ROLES, CertInspection, archived_name
 from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS, Layout, layout_of
 from etcdup.core.spec.model import HostSpec
-from etcdup.errors import EtcdupError, PkiError, RemoteError
+from etcdup.errors import EtcdupError, ForwardForbidden, PkiError, RemoteError
 from etcdup.ops.pki.x509 import Pem, cert_facts, parse_certs
 from etcdup.ops.world.open import resolve_port
 from etcdup.ops.world.world import World
@@ -143,6 +143,8 @@ async def _inspect_port(
     role = f"{kind}/{host.name}"
     try:
         cert = await fetch_served_cert(*await resolve_target(world, host, port), client)
+    except ForwardForbidden as error:
+        return [CertInspection(role, "served", host.name, port, why=error.message, hint=error.hint)]
     except (HandshakeFailed, EtcdupError) as error:
         return [CertInspection(role, "served", host.name, port, why=str(error))]
     facts = cert_facts(f"{host.name}:{port}", b"", cert, authorities)

@@ -24,12 +24,11 @@ from etcdup.core.observed.parse_probe import parse_probe
 from etcdup.core.observed.probe import probe_argv
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
-from etcdup.errors import EtcdupError, PkiError, RemoteError
+from etcdup.errors import EtcdupError, ForwardForbidden, PkiError, RemoteError
 from etcdup.ops.backups.snapshot import find_snapshots
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.connected_clients import observe_clients
 from etcdup.ops.world.world import World, read_starts
-from etcdup.remote.etcd.errors import EtcdUntrusted
 from etcdup.remote.host import Result
 
 PROBE_TIMEOUT_S = 20.0
@@ -215,9 +214,21 @@ async def _observe_host(
         member = await _observe_member(world, host.name)
     else:
         member = MemberSilent(_why_not_running(seen.unit))
+        seen = replace(seen, no_route=await _find_no_route(world, host))
     if isinstance(member, MemberSilent) and seen.unit.has_failed:
         return seen, await _with_reason(world, host.name, seen.unit, member)
     return seen, member
+
+
+async def _find_no_route(world: World, host: HostSpec) -> Unreachable | None:
+    """Return why etcdup could not connect to the member if it ran, or None."""
+    try:
+        await world.check_route(host)
+    except ForwardForbidden as error:
+        return Unreachable(host.name, error.message, error.hint) if error.lasting else None
+    except RemoteError:  # The next observation reports a lost connection.
+        return None
+    return None
 
 
 def _why_not_running(unit: UnitSeen) -> str:
@@ -279,5 +290,4 @@ async def _observe_member(world: World, name: str) -> MemberSeen | MemberSilent:
         client = await world.etcd(name)
         return await client.status(timeout_s=STATUS_TIMEOUT_S)
     except EtcdupError as error:
-        lasting = isinstance(error, EtcdUntrusted)
-        return MemberSilent(error.message.removeprefix(f"{name}: "), error.hint, lasting)
+        return MemberSilent(error.message.removeprefix(f"{name}: "), error.hint, error.lasting)

@@ -16,7 +16,7 @@ from etcdup.core.spec.model import HostSpec, Spec, bracketed
 from etcdup.core.spec.version import Version
 from etcdup.core.versions.advisories import refuse_version
 from etcdup.core.versions.version_steps import snapshot_folder, versions_ahead
-from etcdup.errors import PkiError, RemoteError
+from etcdup.errors import ForwardForbidden, PkiError, RemoteError
 from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import AskPassphrase, Pki
 from etcdup.ops.polling import WallClock
@@ -73,6 +73,9 @@ async def open_world(
             client = ClientFiles("", *map(str, pki.paths("admin"))) if port == "client" else None
             return fingerprint_of(await fetch_served_cert(address, reached, client))
 
+        async def check_route(host: HostSpec) -> None:
+            await resolve_port(host, spec.client_port(host), fleet.hosts.get(host.name))
+
         try:
             yield World(
                 spec=spec,
@@ -85,6 +88,7 @@ async def open_world(
                 connect_temporary=members.connect_temporary,
                 obtain_archive=Archives(spec, folder, report).obtain,
                 served_cert=served_cert,
+                check_route=check_route,
                 connect_host=connect_host,
                 snapshots=folder / Path(snapshot_folder(spec)).expanduser(),  # noqa: ASYNC240 (reads $HOME)
             )
@@ -231,11 +235,38 @@ async def resolve_member_target(spec: Spec, host: HostSpec, reached: Host | None
 
 
 async def resolve_port(host: HostSpec, port: int, reached: Host | None) -> tuple[str, int]:
-    """Return the address and port for a connection, through the host's SSH connection if there is one."""
+    """Return the address and port for a connection, through the host's SSH connection if there is one.
+
+    If sshd forbids that, it is the port of the member itself. Raises ForwardForbidden if that is not reachable either.
+    """
     if reached is None or host.local:
         return host.address, port
     listen = host.listen_address or host.address
-    return await reached.forward(ANY_ADDRESS.get(listen, listen), port)
+    try:
+        return await reached.forward(ANY_ADDRESS.get(listen, listen), port)
+    except ForwardForbidden as error:
+        await _require_direct(host, port, error)
+        return host.address, port
+
+
+async def _require_direct(host: HostSpec, port: int, forbidden: ForwardForbidden) -> None:
+    """Connect to the port without SSH. Raises ForwardForbidden if that fails.
+
+    A refused connection shows that packets arrive, and that no program listens on the port yet.
+    """
+    where = f"{bracketed(host.address)} port {port}"
+    try:
+        async with asyncio.timeout(DIRECT_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(host.address, port)
+        writer.close()
+    except ConnectionRefusedError:
+        why, lasting = f"no program listens on {where}", False
+    except (OSError, TimeoutError):
+        why, lasting = f"this machine does not reach {where}", True
+    else:
+        return
+    hint = f"{forbidden.hint}. Or open that port to this machine, then etcdup uses it without SSH"
+    raise ForwardForbidden(host.name, f"{forbidden.message}, and {why}", hint=hint, lasting=lasting)
 
 
 class Archives:

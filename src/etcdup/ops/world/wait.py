@@ -27,7 +27,8 @@ MEMBER_TIMEOUT_S = 120.0
 OBSERVE_INTERVAL_S = 2.0
 # If two starts failed in a row, the next one fails for the same reason.
 RESTARTS_LIMIT = 2
-# A certificate that is rejected now is rejected later too. A member that starts gets this time first.
+# A certificate that is rejected now is rejected later too, and so is a port that sshd does not forward to. A member
+# that starts gets this time first.
 LASTING_S = 5.0
 # systemd-networkd-wait-online gives up after 120 s, and systemd then starts the units that wait for the network.
 QUEUE_TIMEOUT_S = 180.0
@@ -50,10 +51,10 @@ async def wait_for_condition(
 ) -> None:
     """Wait until `condition` returns no reason. Raises EtcdupError after `timeout_s`.
 
-    The wait ends early if the lock is lost, or if etcd on one of the hosts `names` keeps exiting, or rejects the
-    certificate of etcdup. The time in which systemd does not start etcd yet, because it waits for other units, does not
-    count. `reporter` shows that such a host waits for them, and otherwise that it does `doing`. `closed`: the members
-    have temporary certificates, and reject the usual certificate of etcdup.
+    The wait ends early if the lock is lost, or if etcd on one of the hosts `names` keeps exiting, or if a connection to
+    it fails for a reason that stays. The time in which systemd does not start etcd yet, because it waits for other
+    units, does not count. `reporter` shows that such a host waits for them, and otherwise that it does `doing`.
+    `closed`: the members have temporary certificates, and reject the usual certificate of etcdup.
     """
     wait = _Wait(world, before, condition, timeout_s, names, reporter, doing, interval_s, closed)
     wait.report()
@@ -91,7 +92,7 @@ class _Wait:
             self.observed = await observe_members(self.world, self.observed)
         why = await self.condition(self.observed)
         if why and not self.closed and now >= self.began + LASTING_S:
-            _give_up_on_rejected_certs(self.observed, self.names)
+            _give_up_on_lasting_fault(self.observed, self.names)
         if why and now >= self.counts_from + self.timeout_s:
             raise await self._failure(self.names, f"timeout after {self.timeout_s:.0f} s: {why}")
         return not why
@@ -219,7 +220,7 @@ def _give_up_on_queued_start(name: str, unit: UnitSeen, waited_s: float) -> None
         )
 
 
-def _give_up_on_rejected_certs(observed: Observed, names: tuple[str, ...]) -> None:
+def _give_up_on_lasting_fault(observed: Observed, names: tuple[str, ...]) -> None:
     for name in names:
         seen = observed.members[name]
         if isinstance(seen, MemberSilent) and seen.lasting:

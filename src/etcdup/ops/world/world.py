@@ -31,6 +31,7 @@ class World:
     obtain_archive     Return the path of etcd's archive for this architecture.
     served_cert        Return the fingerprint of the certificate that a port of a member serves to a new
                        handshake. Raises HandshakeFailed.
+    check_route        Raise ForwardForbidden if neither sshd nor the network leads to the client port of a host.
     connect_host       Connect to a host that cluster.yaml does not name, and add it to `hosts` or `unreachable`.
     snapshots          The operator's folder for the snapshots that are taken before a change of the minor version.
     binaries           Where the versions come from that hosts do not have yet. Empty until that is resolved.
@@ -48,6 +49,7 @@ class World:
     served_cert: Callable[[HostSpec, LinkPort], Awaitable[str]]
     connect_host: Callable[[HostSpec], Awaitable[None]]
     snapshots: Path
+    check_route: Callable[[HostSpec], Awaitable[None]]
     binaries: tuple[Binaries, ...] = ()
     # Hosts that cluster.yaml does not name and that this run has observed. After its member is removed, no member
     # list names such a host any more.

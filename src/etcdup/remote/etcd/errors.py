@@ -35,6 +35,8 @@ class EtcdUnavailable(EtcdRpcError):
 class EtcdUntrusted(EtcdUnavailable):
     """The TLS handshake failed because of the server certificate or the client certificate."""
 
+    lasting = True
+
 
 class EtcdTimeout(EtcdRpcError):
     """There is no answer in time, from the member or from the quorum."""

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 
-from etcdup.errors import ConnectionLost, RemoteError
+from etcdup.errors import ConnectionLost, ForwardForbidden
 from etcdup.remote.ssh.library import asyncssh
 
 LOOPBACK = "127.0.0.1"
@@ -44,11 +44,12 @@ class Forwards:
                 raise ConnectionLost(self._host, f"{self._host}: the SSH connection was lost") from error
             if error.code != asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
                 return  # No program listens on the port yet; it may listen later.
-            raise RemoteError(
+            raise ForwardForbidden(
                 self._host,
                 f"sshd on {self._host} forbids forwarding to {forward.address} port {forward.port}",
                 detail=error.reason,
-                hint=f"set `AllowTcpForwarding yes` in sshd_config on {self._host}, and check PermitOpen",
+                hint=f"set `AllowTcpForwarding yes` in sshd_config on {self._host}, and check PermitOpen there and "
+                "`no-port-forwarding` or `restrict` in authorized_keys",
             ) from error
 
     async def close(self) -> None:

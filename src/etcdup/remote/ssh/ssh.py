@@ -77,6 +77,6 @@ class SshHost(PosixHost):
         try:
             if self._become.preface:
                 await held.send(self._become.preface)
-            yield held
+            yield self._held(held)
         finally:
             await held.end()
