@@ -176,7 +176,7 @@ def test_there_is_nothing_to_export_before_there_is_a_cluster(
 
 def test_ctl_without_a_certificate_says_so(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ctl", "--", "member", "list"]) == 1
-    assert capsys.readouterr().err.startswith("error: the PKI has no admin certificate yet")
+    assert capsys.readouterr().err.startswith("error: ./pki on this machine has no CA")
 
 
 def test_missing_binaries_fail_with_1(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,8 @@ class Status:
 
     @property
     def healthy(self) -> int:
-        return sum(member["healthy"] for member in self.members)
+        # A renamed host is in the list under both names, with one member.
+        return len({member["member_id"] for member in self.members if member["healthy"]})
 
     @property
     def can_lose(self) -> int:
@@ -65,7 +66,7 @@ def status_of(spec: Spec, observed: Observed, backups: dict[str, Any] | None = N
         members=tuple(_member(spec, observed, name) for name in names),
         alarms=tuple(sorted(alarms)),
         voters=voter_count(observed) or spec.size,
-        following=len(healthy(observed)),
+        following=len({seen.member_id for seen in healthy(observed).values()}),
         followers=describe_followers(spec, observed),
         limits=limits(spec, observed),
         differences=member_list_differences(spec, observed),

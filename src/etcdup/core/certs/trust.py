@@ -18,11 +18,23 @@ def refuse_other_ca(spec: Spec, seen: HostSeen, observed: Observed) -> tuple[Ref
         return ()
     if on_host.sha256 == ours or on_host.sha256 in observed.pki.past:
         return ()
+    message = (
+        f"{seen.host} trusts a CA that is not the CA in {spec.tls.dir}"
+        if ours
+        else f"{seen.host} has certificates of a CA, and {spec.tls.dir} on this machine has no CA"
+    )
+    hint = (
+        f"copy the directory {spec.tls.dir} from the machine where this cluster was formed. With a second CA, the "
+        "members reject each other"
+    )
+    if not seen.pki_change:  # etcdup writes it to each host with its own certificates
+        hint += (
+            ". If the certificates of this cluster were provided, write `mode: provided` and its files back"
+        )
     return (
         Refused(
-            f"{seen.host} trusts a CA that is not the CA in {spec.tls.dir}",
-            hint=f"restore the directory {spec.tls.dir} that was used when this cluster was formed. "
-            "With a second CA, the members reject each other",
+            message,
+            hint=hint,
             host=seen.host,
             rules=(15, 20),
         ),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from etcdup.core.host.clocks import host_clocks, refuse_clocks
+from etcdup.core.members.fixed_values import refuse_foreign_marker
 from etcdup.core.members.quorum import refuse_unmounted
 from etcdup.core.members.superseded import cluster_markers
 from etcdup.core.observed.model import HostSeen, Observed, Unreachable
@@ -71,7 +72,7 @@ def refuse_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused,
     """Return every reason against writing to this host: no root, another cluster, foreign data (rules 6, 96)."""
     return (
         *_refuse_without_root(spec, host, seen),
-        *_refuse_foreign_marker(spec, host, seen),
+        *refuse_foreign_marker(spec, host, seen),
         *_refuse_foreign_data(host, seen),
         *_refuse_wal_mount_point(host, seen),
     )
@@ -114,21 +115,6 @@ def _refuse_without_root(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Re
             f"{host.name}: the SSH user{user} is not root",
             hint="set `sudo: true` below `ssh` in cluster.yaml, or set `user: root` there",
             host=host.name,
-        ),
-    )
-
-
-def _refuse_foreign_marker(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
-    marker = seen.marker
-    if marker is None or seen.is_marked(spec.name):
-        return ()
-    return (
-        Refused(
-            f"{host.name} belongs to the cluster {marker.cluster}, as its member {marker.member}",
-            hint=f"use another host, or first take {marker.member} out of the cluster.yaml of {marker.cluster} and run "
-            "`etcdup apply` there",
-            host=host.name,
-            rules=(6,),
         ),
     )
 

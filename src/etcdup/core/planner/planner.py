@@ -12,6 +12,7 @@ from etcdup.core.certs.trust import refuse_ca_swap, refuse_other_ca
 from etcdup.core.host.drift import host_steps
 from etcdup.core.host.obtain_binaries import with_obtain_steps
 from etcdup.core.members.bootstrap import cluster_phase, refuse_form, refuse_prepare, seal_step
+from etcdup.core.members.fixed_values import refuse_moved_data
 from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum import describe_quorum, healthy
 from etcdup.core.members.superseded import (
@@ -85,7 +86,8 @@ def _refuse_any_plan(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
         if seen is not None:
-            reasons += [*refuse_prepare(spec, host, seen), *refuse_other_ca(spec, seen, observed)]
+            reasons += [*refuse_prepare(spec, host, seen), *refuse_moved_data(spec, host, seen)]
+            reasons += refuse_other_ca(spec, seen, observed)
             reasons += refuse_ca_swap(spec, seen, observed.pki)
     return tuple(reasons)
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.spec.model import Spec, TlsSpec
 from etcdup.errors import PkiError
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.pki import Pki, missing_admin
 
 ADMIN = "admin"
 
 
 def admin_files(spec: Spec, folder: Path, pki: Pki) -> ClientFiles:
     """Return the operator's own files. `folder` is the folder of cluster.yaml. Raises PkiError if there are none."""
-    if ADMIN not in pki.observe().files:
-        raise PkiError("the PKI has no admin certificate yet", hint="run `etcdup apply`, which issues it")
+    if ADMIN not in (seen := pki.observe()).files:
+        raise missing_admin(seen, spec.tls.dir)
     return client_files(spec, folder, ADMIN)
 
 

@@ -11,8 +11,20 @@ from pathlib import Path
 
 from etcdup.core.certs.required import Fault
 from etcdup.core.observed.model import CertSeen, PkiSeen
+from etcdup.errors import PkiError
 
 AskPassphrase = Callable[[], str]
+
+
+def missing_admin(seen: PkiSeen, directory: str) -> PkiError:
+    """Return the error for a PKI without the certificate of the operator. `directory` is `tls.dir`."""
+    if seen.mode == "managed" and seen.ca is None:
+        return PkiError(
+            f"{directory} on this machine has no CA and no certificates, so etcdup cannot connect to a member",
+            hint=f"copy {directory} from the machine where the cluster was formed\n"
+            "run `etcdup apply`, which creates it, if the cluster is new",
+        )
+    return PkiError("the PKI has no admin certificate yet", hint="run `etcdup apply`, which issues it")
 
 
 class Pki(ABC):

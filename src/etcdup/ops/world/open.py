@@ -18,7 +18,7 @@ from etcdup.core.versions.advisories import refuse_version
 from etcdup.core.versions.version_steps import snapshot_folder, versions_ahead
 from etcdup.errors import ForwardForbidden, PkiError, RemoteError
 from etcdup.ops.pki.open import open_pki
-from etcdup.ops.pki.pki import AskPassphrase, Pki
+from etcdup.ops.pki.pki import AskPassphrase, Pki, missing_admin
 from etcdup.ops.polling import WallClock
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World
@@ -215,10 +215,8 @@ class MemberClients:
 
     def _read_credentials(self, name: str) -> Credentials:
         try:
-            if "admin" not in self._pki.observe().files:
-                raise EtcdRpcError(
-                    name, "the PKI has no admin certificate yet", hint="run `etcdup apply`, which issues it"
-                )
+            if "admin" not in (seen := self._pki.observe()).files:
+                raise missing_admin(seen, self._spec.tls.dir)
             return Credentials(*self._pki.credentials())
         except PkiError as error:
             raise EtcdRpcError(name, error.message, detail=error.detail, hint=error.hint) from None
