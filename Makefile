@@ -5,7 +5,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-full quick test-core test-flows test-local test-cli test-lab test-clients check fix docs lab drill bench stubs wheel clean
+.PHONY: demo test test-full quick test-core test-flows test-hostile test-local test-cli test-lab test-clients \
+	check fix docs lab drill bench stubs wheel clean
 
 demo: $(VENV)/.installed        ## start three real members with TLS on this machine
 	@$(BIN)/etcdup demo
@@ -24,6 +25,9 @@ test-core: $(VENV)/.tests       ## run the tests of pure code
 
 test-flows: $(VENV)/.tests      ## run whole commands on fake hosts, killed after every command
 	@scripts/test $(BIN) flows $(ARGS)
+
+test-hostile: $(VENV)/.tests    ## run the tests with hostile hosts, members, files and certificates
+	@scripts/test $(BIN) hostile $(ARGS)
 
 test-local: $(VENV)/.tests      ## run the tests on real etcd and sshd on loopback
 	@scripts/test $(BIN) local $(ARGS)
