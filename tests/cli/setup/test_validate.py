@@ -44,6 +44,36 @@ def test_missing_certificates(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert shown["problems"]
 
 
+@pytest.mark.parametrize(
+    ("shown", "arguments", "ssh"),
+    [
+        ("port 22\nuser admin\n", [], "ssh: {user: admin, sudo: true}"),
+        ("user root\n", [], "ssh: {user: root}"),
+        ("user admin\n", ["--user", "root"], "ssh: {user: root}"),
+        ("user admin\n", ["--user", "ubuntu"], "ssh: {user: ubuntu, sudo: true}"),
+    ],
+)
+def test_init_proposes_the_user_of_ssh(
+    shown: str, arguments: list[str], ssh: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program in place of OpenSSH prints the settings of a host."""
+    program = folder / "ssh"
+    program.write_text(f"#!/bin/sh\n[ \"$*\" = '-G -- 10.0.0.1' ] && cat <<END\n{shown}END\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    assert run(["init", *arguments, "10.0.0.1"]) == 0
+    assert ssh in (folder / "cluster.yaml").read_text().splitlines()
+
+
+def test_init_without_openssh_proposes_the_user_of_this_machine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("LOGNAME", "jo")
+    assert run(["init", "10.0.0.1"]) == 0
+    assert "ssh: {user: jo, sudo: true}" in (folder / "cluster.yaml").read_text().splitlines()
+
+
 def test_the_first_line_of_a_new_file_names_a_schema_that_exists(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

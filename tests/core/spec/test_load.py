@@ -106,7 +106,7 @@ def test_the_file_of_init_loads_without_warnings(version: str, hosts: tuple[tupl
     spec = load(cluster_yaml("on", hosts, version, ssh_user="me", identity_file="~/.ssh/my key"))
     assert (spec.name, str(spec.version)) == ("on", version)
     assert [(host.name, host.address) for host in spec.hosts] == list(hosts or EXAMPLE_HOSTS)
-    assert (spec.ssh.user, spec.ssh.identity_file) == ("me", "~/.ssh/my key")
+    assert (spec.ssh.user, spec.ssh.identity_file, spec.ssh.sudo) == ("me", "~/.ssh/my key", True)
     assert all("a cluster of 1 member" in each for each in warnings(spec))
 
 

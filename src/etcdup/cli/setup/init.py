@@ -8,15 +8,17 @@ from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.text import json_text
 from etcdup.core.spec.load import load
 from etcdup.core.spec.schema import cluster_schema
-from etcdup.core.spec.template import SCHEMA_FILE, cluster_yaml
+from etcdup.core.spec.template import EXAMPLE_HOSTS, SCHEMA_FILE, cluster_yaml
 from etcdup.errors import EXIT_DONE, UsageError
 from etcdup.ops.install.pins import load_pins, newest_pinned
+from etcdup.remote.ssh.login_user import login_user
 
 
-def write_file(path: Path, name: str, addresses: Sequence[str], user: str) -> int:
+def write_file(path: Path, name: str, addresses: Sequence[str], user: str | None) -> int:
     """Write cluster.yaml. Never overwrite a file."""
     terminal = Terminal()
     hosts = [(f"infra{number}", address) for number, address in enumerate(addresses, start=1)]
+    user = user or login_user(addresses[0] if addresses else EXAMPLE_HOSTS[0][1])
     text = cluster_yaml(name, hosts, newest_pinned(load_pins()), ssh_user=user)
     load(text, str(path))
     try:

@@ -11,9 +11,13 @@ from etcdup.cli.verbs.options import HELP_OPTIONS, consumers_option, file_option
 @click.command(context_settings=HELP_OPTIONS)
 @click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
 @click.option("--name", default="prod", show_default=True, help="The name of the cluster.")
-@click.option("--user", default="root", show_default=True, help="The login user for SSH.")
+@click.option(
+    "--user",
+    metavar="USER",
+    help="The login user for SSH.  [default: the user that `ssh ADDRESS` logs in as]",
+)
 @file_option
-def init(addresses: tuple[str, ...], name: str, user: str, file: Path) -> int:
+def init(addresses: tuple[str, ...], name: str, user: str | None, file: Path) -> int:
     """Write a commented cluster.yaml to start with.
 
     \b

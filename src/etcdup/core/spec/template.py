@@ -41,7 +41,7 @@ version: {version}
 hosts:
 {lines}
 
-# SSH. Settings that are absent here come from your ssh_config. Add `sudo: true` if the user is not root.
+# SSH. Settings that are absent here come from your ssh_config. A user other than root needs `sudo: true`.
 ssh: {_ssh(ssh_user, identity_file)}
 
 # Source of the binaries of etcd: auto, release, package, go or path. `from: path` also needs `path: DIRECTORY`.
@@ -65,7 +65,10 @@ backup: {{to: ./backups, keep: {{hourly: 24, daily: 7}}}}
 
 def _ssh(user: str | None, identity_file: str | None) -> str:
     pairs = [("user", user), ("identity_file", identity_file)]
-    return "{" + ", ".join(f"{key}: {_scalar(value)}" for key, value in pairs if value) + "}"
+    written = [f"{key}: {_scalar(value)}" for key, value in pairs if value]
+    if user not in (None, "root"):
+        written.append("sudo: true")
+    return "{" + ", ".join(written) + "}"
 
 
 def _scalar(text: str) -> str:
