@@ -3,7 +3,7 @@
 import pytest
 
 from etcdup.cli.run.progress import LiveProgress, progress_of
-from etcdup.cli.run.terminal import Terminal
+from etcdup.cli.run.terminal import Terminal, WaitingLine
 from etcdup.core.plan.plan import Plan
 
 PLAN = Plan("prod")
@@ -18,6 +18,16 @@ def test_each_host_has_a_line_that_fits() -> None:
     assert lines[-1].startswith("  0 of 0 steps")
     live.report("etcd.tar.gz: 12 MiB")
     assert "this machine" in live.lines(60)[0]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_wait_has_one_line_that_fits(width: int) -> None:
+    line = WaitingLine(Terminal(), "reading prod-20261129T011311Z back from /srv/prod/backups: 16.0 MiB")
+    shown = line.line(75.2, width)
+    assert len(shown) < width
+    assert shown.endswith(" 75 s")
+    line.report("reading\nmore")
+    assert line.line(0, width) == "  reading more 0 s"
 
 
 def test_the_lines_are_erased_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,7 +135,7 @@ class Terminal:
     @asynccontextmanager
     async def wait_notice(self, what: str) -> AsyncIterator[None]:
         """Say what the block waits for, if it takes longer than WAIT_NOTICE_AFTER_S."""
-        line = _WaitingLine(self, what)
+        line = WaitingLine(self, what)
         waiting = asyncio.create_task(line.run())
         try:
             yield
@@ -158,7 +158,7 @@ class Terminal:
                 self.display.show()
 
 
-class _WaitingLine:
+class WaitingLine:
     """One line that is redrawn on a terminal, or printed once if there is no terminal."""
 
     def __init__(self, terminal: Terminal, what: str) -> None:
@@ -175,10 +175,15 @@ class _WaitingLine:
         self._terminal.display = self
         while True:
             if not self._hidden:
-                passed = self._terminal.err("dim", f"{time.monotonic() - began:.0f} s")
-                sys.stderr.write(f"\r\x1b[K  {self._what} {passed}")
+                sys.stderr.write(f"\r\x1b[K{self.line(time.monotonic() - began, self._terminal.width)}")
                 sys.stderr.flush()
             await asyncio.sleep(_REDRAW_S)
+
+    def line(self, passed_s: float, width: int) -> str:
+        """Return what is drawn. A line as wide as the terminal would begin a second one, which stays on the screen."""
+        passed = f"{passed_s:.0f} s"
+        what = shorten(self._what, max(width - len(passed) - 4, 8))
+        return f"  {what} {self._terminal.err('dim', passed)}"
 
     def hide(self) -> None:
         self._hidden = True
