@@ -83,4 +83,5 @@ def test_the_first_line_of_a_new_file_names_a_schema_that_exists(
     named = folder / "made" / first.partition("$schema=")[2]
     assert run(["schema"]) == 0
     assert named.read_text() == capsys.readouterr().out
+    assert named.parent.stat().st_mode & 0o777 == 0o700
     assert json.loads(named.read_text())["required"] == ["name", "version", "hosts"]

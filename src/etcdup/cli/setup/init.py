@@ -38,7 +38,7 @@ def write_file(path: Path, name: str, addresses: Sequence[str], user: str | None
 def _write_schema(path: Path) -> None:
     """Write the schema that the first line of cluster.yaml names. Only editors need it."""
     with suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)  # the journal of commands is there too
         path.write_text(json_text(cluster_schema()), encoding="utf-8")
 
 
