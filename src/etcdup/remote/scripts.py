@@ -75,6 +75,7 @@ sync -- {targets}
 # Run several commands. The first two arguments are the lock file and its line, both empty without a lock. The arguments
 # of each command are: whether it reads stdin, the number of its words, and its words. A command does not inherit file
 # descriptor 8, because an etcd that it starts in the background would hold it as long as it runs.
+# The umask of the login has no effect on the modes of new directories.
 # A line with the time separates the outputs of the commands, on stdout and stderr. If the connection is lost, writing
 # that line fails and ends the script: no command begins after etcdup has ended.
 _SEVERAL = (
@@ -83,6 +84,7 @@ _SEVERAL = (
 set -eu
 [ -z "$1" ] || fence "$1" "$2"
 shift 2
+umask 022
 mark() { read -r up _ </proc/uptime; printf '\036etcdup %s\n' "$up"; printf '\036etcdup %s\n' "$up" >&2; }
 first() { words= n=0; while [ "$n" -lt "$1" ]; do n=$((n + 1)); words="$words \"\${$n}\""; done; }
 trap mark EXIT

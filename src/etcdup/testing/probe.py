@@ -10,8 +10,8 @@ BLOCK = 4096
 
 def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
     """Return the output of the probe with these arguments."""
-    supervisor, _unit, _pid_file, versions, join, data, wal, texts, ports, disabled = arguments[:10]
-    files = arguments[10:]
+    supervisor, _unit, _pid_file, versions, join, data, wal, texts, ports, disabled, folders = arguments[:11]
+    files = arguments[11:]
     lines = [
         *_machine(machine, join, disabled),
         *(_systemd(machine) if supervisor == "systemd" else ()),
@@ -22,6 +22,7 @@ def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
         f"{machine.free_bytes // BLOCK} {BLOCK}",
         *_versions(machine, versions),
         *_listening(machine, ports),
+        *_folders(machine, folders.split()),
         *_files(machine, files),
         *_texts(machine, texts.split()),
         "@clock",
@@ -125,6 +126,11 @@ def _listening(machine: FakeMachine, ports: str) -> list[str]:
     if machine.process:
         return ["@listening"]
     return ["@listening", *(f"{port} {who}" for port, who in taken.items() if str(port) in ports.split())]
+
+
+def _folders(machine: FakeMachine, folders: list[str]) -> list[str]:
+    found = ((path, machine.nodes.get(machine.real(path))) for path in folders)
+    return ["@folders", *(f"{node.mode:o} {node.owner} {path}" for path, node in found if node is not None)]
 
 
 def _files(machine: FakeMachine, files: tuple[str, ...]) -> list[str]:

@@ -18,6 +18,7 @@ from etcdup.core.host.actions import (
 )
 from etcdup.core.host.content import CaContent, CertContent, TextContent
 from etcdup.core.host.files import desired_files, parent_folder
+from etcdup.core.host.folders import own_rights, rights_label
 from etcdup.core.host.known_endpoints import known_endpoints, member_markers
 from etcdup.core.host.marker import inherited_restore, marker_file
 from etcdup.core.host.member_user import as_user, in_folder, in_folder_of, name_of, own_folder, remove_argv
@@ -211,6 +212,14 @@ def _prepare(
     supervised = layout.supervisor == "systemd"
     yield RunCommand(("mkdir", "-p", layout.etc, layout.versions), doing)
     marker = Marker(spec.name, host.name, step.token, layout.data_dir, formed=False, endpoints=endpoints)
+    corrections = [
+        RunCommand(own_folder(layout, folder, f"{mode:04o}", owner), doing)
+        for folder, (mode, owner) in own_rights(layout).items()
+        if rights_label(folder) in step.missing
+    ]
+    # If user etcd exists already, it may be the one that can write these directories.
+    has_user = "etcd user" not in step.missing
+    yield from corrections if has_user else ()
     files = [marker_file(layout, marker)] if "marker" in step.missing else []
     if supervised:
         text = TextContent(SYSUSERS.format(data_dir=layout.data_dir))
@@ -219,6 +228,7 @@ def _prepare(
         yield WriteFiles(tuple(files), "writing the marker")
     if supervised:
         yield RunCommand(("systemd-sysusers", layout.sysusers), "creating the etcd user")
+    yield from () if has_user else corrections
     if layout.wal_parent and layout.wal_dir and supervised:
         only_log = ("sh", "-c", ONLY_LOG, "only-log", layout.wal_parent, name_of(layout.wal_dir))
         yield RunCommand(in_folder(layout, layout.wal_parent, *only_log), doing)

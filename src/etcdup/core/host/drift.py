@@ -8,6 +8,7 @@ from typing import Literal
 
 from etcdup.core.host.content import CertContent, TextContent
 from etcdup.core.host.files import DesiredFile, desired_files, desired_settings
+from etcdup.core.host.folders import rights_label, wrong_folders
 from etcdup.core.host.settings import changed_variables
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
 from etcdup.core.observed.model import FileSeen, HostSeen, Observed, PkiSeen
@@ -134,10 +135,12 @@ def missing_parts(seen: HostSeen, layout: Layout) -> tuple[str, ...]:
     if seen.data.entries is None:
         missing.append(seen.data.path)
     elif layout.supervisor == "systemd" and (seen.data.owner, seen.data.mode) != ("etcd:etcd", 0o700):
-        missing.append(f"mode and owner of {seen.data.path}")
+        missing.append(rights_label(seen.data.path))
     if seen.wal is not None and seen.wal.entries is None:
         missing.append(seen.wal.path)
-    return tuple(missing)
+    elif seen.wal is not None and layout.supervisor == "systemd" and seen.wal.mode not in (0, 0o700):
+        missing.append(rights_label(seen.wal.path))
+    return (*missing, *map(rights_label, wrong_folders(seen, layout)))
 
 
 def file_changes(desired: Iterable[DesiredFile], seen: HostSeen) -> tuple[FileChange, ...]:

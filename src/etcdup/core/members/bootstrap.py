@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from etcdup.core.host.clocks import host_clocks, refuse_clocks
+from etcdup.core.host.folders import refuse_closed_folders
 from etcdup.core.members.fixed_values import refuse_foreign_marker
 from etcdup.core.members.quorum import refuse_unmounted
 from etcdup.core.members.superseded import cluster_markers
@@ -75,6 +76,7 @@ def refuse_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused,
         *refuse_foreign_marker(spec, host, seen),
         *_refuse_foreign_data(host, seen),
         *_refuse_wal_mount_point(host, seen),
+        *refuse_closed_folders(host.name, seen, layout_of(spec, host)),
     )
 
 

@@ -71,6 +71,15 @@ class DirSeen:
 
 
 @dataclass(frozen=True)
+class FolderSeen:
+    """The mode and the owner of a directory that etcdup or etcd uses."""
+
+    path: str
+    mode: int
+    owner: str
+
+
+@dataclass(frozen=True)
 class UnitSeen:
     """The state of etcd.service as systemd reports it, and its process.
 
@@ -233,6 +242,7 @@ class HostSeen:
     is_unproved: bool = False
     # Why etcdup could not connect to the client port if etcd ran. It is only observed while etcd does not run.
     no_route: Unreachable | None = None
+    folders: Mapping[str, FolderSeen] = field(default_factory=dict)
 
     def is_marked(self, cluster: str) -> bool:
         """Return True if the marker says that the host has this cluster's member of the same name."""

@@ -5,7 +5,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from etcdup.core.observed.model import DirSeen, FileSeen, HostSeen, ListeningPort, Marker, Restored, UnitSeen
+from etcdup.core.observed.model import (
+    DirSeen,
+    FileSeen,
+    FolderSeen,
+    HostSeen,
+    ListeningPort,
+    Marker,
+    Restored,
+    UnitSeen,
+)
 from etcdup.core.observed.sections import sections_of
 from etcdup.core.spec.layout import Layout
 
@@ -62,6 +71,7 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             marker=_marker(sections, layout),
             listening=_listening(sections["listening"]),
             pki_change=_pki_change(_text(layout.generation, sections)),
+            folders=_folders(sections.get("folders", [])),
         )
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError(f"the output of the probe cannot be parsed: {error}") from error
@@ -106,6 +116,11 @@ def _directory(path: str, sections: Sections) -> DirSeen:
         filesystem=filesystem,
         free_bytes=_product(free),
     )
+
+
+def _folders(lines: list[str]) -> dict[str, FolderSeen]:
+    parts = (line.split(" ", 2) for line in lines)
+    return {path: FolderSeen(path, int(mode, 8), owner) for mode, owner, path in parts}
 
 
 def _files(sections: Sections) -> dict[str, FileSeen]:

@@ -14,8 +14,8 @@ nearest() { near=$1; while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}
 supervisor=$1 unit=$2 pid_file=$3 versions=$4 join=$5 data=$6 wal=$7 texts=$8 ports=$9
 marker=${texts##* }
 shift 9
-fence_disabled=$1
-shift
+fence_disabled=$1 folders=$2
+shift 2
 
 say machine
 id -u; uname -m
@@ -105,6 +105,9 @@ say listening
   printf '%s\n' "$port $owner"
 done
 
+say folders
+stat -L -c '%a %U:%G %n' -- $folders 2>/dev/null
+
 say sums
 sha256sum -- "$@" 2>/dev/null
 say stats
@@ -124,8 +127,13 @@ def text_files(layout: Layout) -> tuple[str, ...]:
     return (layout.conf, layout.unit, layout.sysusers, layout.generation, layout.marker)
 
 
-def probe_argv(layout: Layout, files: tuple[str, ...], ports: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the command that observes a host. It hashes `files`, and reports which of `ports` are in use."""
+def probe_argv(
+    layout: Layout, files: tuple[str, ...], ports: tuple[int, ...], folders: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """Return the command that observes a host.
+
+    It hashes `files`, reads the rights of `folders`, and reports which of `ports` are in use.
+    """
     texts = text_files(layout)
     paths = (
         layout.unit,
@@ -136,6 +144,7 @@ def probe_argv(layout: Layout, files: tuple[str, ...], ports: tuple[int, ...]) -
         layout.wal_dir or "",
     )
     arguments = (
-        layout.supervisor, *paths, " ".join(texts), " ".join(map(str, ports)), layout.fence_disabled
+        layout.supervisor, *paths, " ".join(texts), " ".join(map(str, ports)), layout.fence_disabled,
+        " ".join(folders),
     )  # fmt: skip
     return ("sh", "-c", PROBE, "etcdup-probe", *arguments, *texts, *files)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from etcdup.core.etcd.log_messages import explain_starts
 from etcdup.core.host.files import desired_files
+from etcdup.core.host.folders import observed_folders
 from etcdup.core.members.member_list import former_hosts, leaving_host, stray_members
 from etcdup.core.members.quorum import is_electing, starting_members
 from etcdup.core.members.superseded import explain_superseded
@@ -266,7 +267,7 @@ async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unrea
     ports = () if host.root else (spec.client_port(host), spec.peer_port(host), spec.metrics_port(host))
     asked_at = world.clock.now()
     try:
-        argv = probe_argv(layout, files, ports)
+        argv = probe_argv(layout, files, ports, observed_folders(layout))
         result = await world.hosts[host.name].run(argv, timeout_s=PROBE_TIMEOUT_S)
         return parse_probe(host.name, result.stdout, layout, asked_at, world.clock.now())
     except RemoteError as error:

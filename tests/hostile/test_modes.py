@@ -1,0 +1,92 @@
+"""The modes of directories: no umask decides them, and wrong ones are corrected or named before a host is changed."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.host.folders import own_rights
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.steps import PrepareHost
+from etcdup.core.spec.layout import layout_of
+from etcdup.remote.host import HostCommand
+from etcdup.remote.local import LocalHost
+from etcdup.testing.network import FakeNetwork
+from tests.support.fake_world import bring_up, machines_for, make_plan, spec_of
+from tests.support.kill_everywhere import Start, apply_and_check, kill_everywhere, prepare_start
+
+SPEC = spec_of(1)
+LAYOUT = layout_of(SPEC, SPEC.hosts[0])
+LOG = "/var/lib/etcd-log/wal"
+
+
+@pytest.mark.parametrize("umask", ["000", "077", "777"])
+def test_the_umask_of_a_login_does_not_decide_modes(tmp_path: Path, umask: str) -> None:
+    before = os.umask(int(umask, 8))
+    try:
+        asyncio.run(LocalHost("here").run_all([HostCommand(("mkdir", "-p", f"{tmp_path}/a/b"), 10.0)]))
+    finally:
+        os.umask(before)
+    assert [each.stat().st_mode & 0o777 for each in (tmp_path / "a", tmp_path / "a/b")] == [0o755, 0o755]
+
+
+@pytest.mark.parametrize("path", own_rights(LAYOUT))
+@pytest.mark.parametrize(
+    ("mode", "owner"),
+    [(0o700, "root:root"), (0o777, "root:root"), (0o775, "root:staff"), (0o755, "etcd:etcd")],
+)
+async def test_apply_corrects_the_directories_of_etcdup(
+    tmp_path: Path, path: str, mode: int, owner: str
+) -> None:
+    start = await prepare_start(SPEC, SPEC, tmp_path)
+    machine = start.network.machines["infra1"]
+    node = machine.nodes[machine.real(path)]
+    node.mode, node.owner = mode, owner
+    plan = await make_plan(SPEC, start.network, start.folder)
+    assert isinstance(plan, Plan)
+    assert [type(step) for step in plan.steps] == [PrepareHost], "no member restarts"
+    await apply_and_check(SPEC, start.network, start.folder)
+    assert (node.mode, node.owner) == own_rights(LAYOUT)[path]
+
+
+async def test_the_correction_is_finished_after_a_kill(tmp_path: Path) -> None:
+    spec = spec_of(1, f"etcd: {{wal_dir: {LOG}}}\n")
+    start = await prepare_start(spec, spec, tmp_path)
+    machine = start.network.machines["infra1"]
+    for path in (LAYOUT.etc, LAYOUT.versions, LOG):
+        machine.nodes[path].mode = 0o777
+    assert await kill_everywhere(start, spec)
+    assert machine.nodes[LOG].mode == 0o777, "each run has a copy"
+
+
+@pytest.mark.parametrize("closed", ["/opt", "/var/lib", "/var"])
+async def test_a_parent_that_user_etcd_cannot_enter_is_named_before_a_change(
+    tmp_path: Path, closed: str
+) -> None:
+    network = machines_for(SPEC)
+    machine = network.machines["infra1"]
+    machine.make_dir("/var/lib")
+    machine.make_dir("/opt")
+    machine.nodes[closed].mode = 0o750
+    await assert_refused(network, tmp_path, f"user etcd cannot enter {closed}: mode 0750 root:root")
+    machine.nodes[closed].mode = 0o711
+    await bring_up(SPEC, network, tmp_path)
+
+
+async def test_a_log_of_another_user_is_named_before_a_change(tmp_path: Path) -> None:
+    spec = spec_of(1, f"etcd: {{wal_dir: {LOG}}}\n")
+    start: Start = await prepare_start(spec, spec, tmp_path)
+    machine = start.network.machines["infra1"]
+    machine.nodes[LOG].owner, machine.nodes[LOG].mode = "root:root", 0o755
+    plan = await make_plan(spec, start.network, start.folder)
+    assert isinstance(plan, Refusal)
+    assert f"{LOG} belongs to root:root" in plan.reasons[0].message
+
+
+async def assert_refused(network: FakeNetwork, folder: Path, message: str) -> None:
+    before = {name: dict(machine.nodes) for name, machine in network.machines.items()}
+    plan = await make_plan(SPEC, network, folder)
+    assert isinstance(plan, Refusal)
+    assert any(message in reason.message and reason.hint for reason in plan.reasons), plan
+    assert {name: dict(machine.nodes) for name, machine in network.machines.items()} == before
