@@ -9,7 +9,7 @@ import pytest
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.etcd.log_messages import explain_log
 from etcdup.core.host.startup_fence import superseded_key
-from etcdup.core.observed.model import MemberSilent, Observed
+from etcdup.core.observed.model import MemberSilent, Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import HostStep
 from etcdup.core.recovery.recovery import (
@@ -334,8 +334,12 @@ async def test_recover_is_refused_if_less_is_enough(
     assert hint in refusal[1]
 
 
-async def test_two_clusters_with_one_name_are_refused(tmp_path: Path) -> None:
-    """Without the marker of a restore, etcdup cannot know which cluster is the old one."""
+@pytest.mark.parametrize("is_member", [True, False])
+async def test_two_clusters_with_one_name_are_refused(tmp_path: Path, is_member: bool) -> None:
+    """Without the marker of a restore, etcdup cannot know which cluster is the old one.
+
+    If etcd itself shows that the host is a member of this cluster, its marker is wrong. Then the host is not changed.
+    """
     spec, start = await lose_quorum(tmp_path)
     network, folder = start.copy_to("one")
     for name in BOTH:
@@ -344,6 +348,15 @@ async def test_two_clusters_with_one_name_are_refused(tmp_path: Path) -> None:
     marker = network.machines["infra3"].file("/etc/etcd/etcdup.json")
     assert marker is not None
     marker.content = (marker.content or b"").replace(b"prod-0123456789ab", b"prod-another")
+    if is_member:
+        seen = (await observe(world_of(spec, network, folder))).hosts["infra3"]
+        assert isinstance(seen, Unreachable)
+        assert "prod-another" in seen.why
+        assert await make_plan(spec, network, folder) == Plan(
+            spec.name, (), (f"infra3 cannot be reached and is not changed: {seen.why}",), TOKEN
+        )
+        return
+    network.machines["infra3"].end_etcd(1)
     answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Refusal)
     assert answer.reasons[0].message.startswith("hosts belong to different clusters called prod")

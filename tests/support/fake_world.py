@@ -28,6 +28,7 @@ from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.lock import ClusterLock, cluster_lock, holder
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import Planner
+from etcdup.ops.world.superseded_record import record_path
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import Credentials, EtcdClient
 from etcdup.remote.etcd.errors import EtcdUnavailable, EtcdUntrusted
@@ -168,6 +169,7 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         check_route=check_route,
         connect_host=connect_host,
         snapshots=folder / "backups",
+        superseded_file=record_path(folder, spec.name),
         binaries=tuple(_available_binaries(version, archive) for version in versions),
         lock=UntakenLock(network),
     )

@@ -96,7 +96,7 @@ def _process(machine: FakeMachine) -> list[str]:
     if machine.process is None:
         return ["@process", "0"]
     variables = [f"{name}={value}" for name, value in machine.process.environment.items()]
-    return ["@process", "4711", machine.process.exe, *variables]
+    return ["@process", "4711", f"={machine.process.exe}", *variables]
 
 
 def _directory(machine: FakeMachine, path: str) -> list[str]:
@@ -110,7 +110,7 @@ def _directory(machine: FakeMachine, path: str) -> list[str]:
         f"{node.mode:o} {node.owner} 1",
         f"755 root:root {parent}",
         "wal" if machine.file(f"{path}/member/wal/0.wal") or machine.file(f"{path}/0.wal") else "no-wal",
-        *machine.children(path),
+        *(f"={name}" for name in machine.children(path)),
     ]
 
 
@@ -122,7 +122,7 @@ def _versions(machine: FakeMachine, folder: str) -> list[str]:
 
 
 def _listening(machine: FakeMachine, ports: str) -> list[str]:
-    taken = {port: f"815 {who}" for port, who in machine.ports_taken.items()}
+    taken = {port: f"815 ={who}" for port, who in machine.ports_taken.items()}
     if machine.process:
         return ["@listening"]
     return ["@listening", *(f"{port} {who}" for port, who in taken.items() if str(port) in ports.split())]

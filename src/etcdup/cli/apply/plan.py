@@ -10,6 +10,7 @@ from etcdup.cli.views.plan_view import refusal_json, render_plan, render_refusal
 from etcdup.cli.views.text import json_text
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused, plan_from_json, plan_to_json
+from etcdup.core.spec.plain_value import is_token
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, BadFile, Problem, UsageError
 from etcdup.ops.pki.open import open_pki
 
@@ -65,9 +66,12 @@ def read_plan(path: Path, cluster: str) -> Plan:
         plan = plan_from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         hint = "run `etcdup plan --out FILE` to write one"
         raise BadFile(str(path), (Problem(0, 0, f"this is not a saved plan: {error}", hint),)) from None
+    if not is_token(plan.token):
+        message = "this is not a saved plan: its token is not the token of a cluster"
+        raise BadFile(str(path), (Problem(0, 0, message, "run `etcdup plan --out FILE` to write one"),))
     if plan.cluster != cluster:
         message = f"this is a plan of cluster {plan.cluster}, but cluster.yaml is of cluster {cluster}"
         raise BadFile(str(path), (Problem(0, 0, message),))

@@ -155,7 +155,7 @@ def inspection_argv(
 
 def parse_inspection(host: str, output: str) -> HostInspection:
     """Parse the output of the script. Raise ValueError if it is incomplete or not from the script."""
-    sections = sections_of(filter(None, output.splitlines()))
+    sections = sections_of(filter(None, output.split("\n")))
     if "end" not in sections:
         raise ValueError("the output of the inspection is not complete")
     network = [line.split() for line in sections["network"]]
@@ -216,6 +216,6 @@ def parse_leaders(member: str, metrics: str, now: float) -> LeaderChanges:
     values = dict(line.split(" ", 1) for line in metrics.splitlines() if line.startswith(_LEADER_METRICS))
     try:
         changes, started = (float(values[name]) for name in _LEADER_METRICS)
-    except (KeyError, ValueError):
+        return LeaderChanges(member, int(changes), now - started)
+    except (KeyError, ValueError, OverflowError):  # infinity and `nan` are no numbers of changes
         return LeaderChanges(member, why="its metrics do not contain it")
-    return LeaderChanges(member, int(changes), now - started)

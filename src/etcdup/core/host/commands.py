@@ -50,6 +50,7 @@ from etcdup.core.plan.steps import (
 )
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.core.spec.plain_value import environment_line, words
 from etcdup.core.spec.version import parse_version
 
 # A package manager waits up to two minutes for its lock before it begins.
@@ -123,7 +124,7 @@ def join_commands(spec: Spec, host: HostSpec, members: tuple[ListedMember, ...])
 
 def _first_start(layout: Layout, variables: dict[str, str]) -> Iterator[HostAction]:
     doing = "preparing the first start"
-    text = "".join(f'{name}="{value}"\n' for name, value in variables.items())
+    text = "".join(environment_line(name, value) for name, value in variables.items())
     yield RunCommand(("mkdir", "-p", layout.run), doing)
     yield WriteFiles((FileToWrite(layout.join, TextContent(text), 0o644, "root:root"),), doing)
 
@@ -222,7 +223,7 @@ def _prepare(
     yield from corrections if has_user else ()
     files = [marker_file(layout, marker)] if "marker" in step.missing else []
     if supervised:
-        text = TextContent(SYSUSERS.format(data_dir=layout.data_dir))
+        text = TextContent(SYSUSERS.format(**words(data_dir=layout.data_dir)))
         files.append(FileToWrite(layout.sysusers, text, 0o644, "root:root"))
     if files:
         yield WriteFiles(tuple(files), "writing the marker")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from etcdup.core.host.startup_fence import MEMBERS_VARIABLE, fence_endpoints
 from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.model import HostSpec, Spec, bracketed
+from etcdup.core.spec.plain_value import environment_line
 from etcdup.core.spec.version import Version
 
 # etcd reads these only at a start without data (rule 7). So a difference in them needs no restart.
@@ -55,7 +56,7 @@ def show_settings(settings: Settings) -> str:
     parts = [settings.heading + "\n"]
     for title, values in settings.groups:
         parts.append(f"\n# {title}\n")
-        parts.extend(f'{name}="{value}"\n' for name, value in values)
+        parts.extend(environment_line(name, value) for name, value in values)
     return "".join(parts)
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from etcdup.core.observed.model import Observed
 from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.model import Spec
+from etcdup.core.spec.plain_value import words
 
 FENCE_PREFIX = "etcdup/superseded/"
 # The client URLs of all members, in each etcd.conf. etcd does not use this variable.
@@ -48,16 +49,16 @@ def fence_command(layout: Layout) -> str:
     It reads from all other members at the same time, so members that do not answer cost the timeout only once. It has
     no single quote, because the unit puts it in single quotes.
     """
-    return _FENCE_SCRIPT.format(
+    paths = words(
         join=layout.join,
         disabled=layout.fence_disabled,
-        seconds=FENCE_TIMEOUT_S[layout.supervisor],
         current=layout.current,
         ca=layout.ca(),
         cert=layout.cert("health"),
         key=layout.key("health"),
-        prefix=FENCE_PREFIX,
-        members=MEMBERS_VARIABLE,
+    )
+    return _FENCE_SCRIPT.format(
+        **paths, seconds=FENCE_TIMEOUT_S[layout.supervisor], prefix=FENCE_PREFIX, members=MEMBERS_VARIABLE
     )
 
 

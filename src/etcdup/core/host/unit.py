@@ -4,6 +4,7 @@ import hashlib
 
 from etcdup.core.host.startup_fence import fence_command
 from etcdup.core.spec.layout import Layout
+from etcdup.core.spec.plain_value import words
 
 # The unit sets this variable to a digest of its own text. So the environment of the running process shows from which
 # unit text it was started. systemd does not know that after a daemon-reload.
@@ -12,16 +13,19 @@ UNIT_VARIABLE = "ETCDUP_UNIT"
 
 def unit_text(cluster: str, member: str, layout: Layout) -> str:
     """Return the text of etcd.service, with hardening (rule 89)."""
-    body = _BODY.format(
+    values = words(
         cluster=cluster,
         member=member,
         data_dir=layout.data_dir,
         wal_dir=layout.wal_dir or f"{layout.data_dir}/member/wal",
-        mounts=" ".join(filter(None, (layout.data_dir, layout.wal_dir))),
-        writable=" ".join(filter(None, (layout.data_dir, layout.wal_parent))),
         conf=layout.conf,
         join=layout.join,
         current=layout.current,
+    )
+    body = _BODY.format(
+        **values,
+        mounts=" ".join(filter(None, (layout.data_dir, layout.wal_dir))),
+        writable=" ".join(filter(None, (layout.data_dir, layout.wal_parent))),
         fence=fence_command(layout).replace("$", "$$"),  # systemd would expand a single `$` itself
     )
     return body.replace("@UNIT@", text_digest(body))
@@ -104,7 +108,7 @@ WantedBy=multi-user.target
 
 def start_script(layout: Layout) -> str:
     """Return the script that starts a local member in the background, with the same settings and checks as the unit."""
-    body = _SCRIPT.format(
+    values = words(
         conf=layout.conf,
         join=layout.join,
         data_dir=layout.data_dir,
@@ -113,8 +117,8 @@ def start_script(layout: Layout) -> str:
         pid_file=layout.pid_file,
         log=layout.log,
         current=layout.current,
-        fence=fence_command(layout),
     )
+    body = _SCRIPT.format(**values, fence=fence_command(layout))
     return body.replace("@UNIT@", text_digest(body))
 
 

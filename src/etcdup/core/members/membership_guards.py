@@ -42,6 +42,21 @@ def refuse_add(name: str, observed: Observed) -> tuple[Refused, ...]:
     return refuse_add_while_mixed(name, versions, voter_count(observed), observed)
 
 
+def refuse_start_learner(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Allow the first start of a member on a reachable host, if the member list has it and it is no voter yet."""
+    entry = entry_of(spec, spec.host(name), member_list(observed))
+    if name in observed.reachable() and entry is not None and (entry.is_learner or not entry.name):
+        return ()
+    return (
+        Refused(
+            f"{name} cannot be started as a new member: the member list has no learner for it",
+            hint="run `etcdup apply` again: it observes the member list again and plans the rest",
+            host=name,
+            rules=(25, 31),
+        ),
+    )
+
+
 def refuse_promote(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Allow the promotion of a learner that answers, if the healthy voters are a quorum after it (rule 35)."""
     entry = entry_of(spec, spec.host(name), member_list(observed))

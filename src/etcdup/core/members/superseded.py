@@ -5,24 +5,82 @@ old data. Two such hosts of three are a quorum of the old cluster (rule 65). So 
 other step, and can then join as new members.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from etcdup.core.observed.model import HostSeen, Marker, MemberSilent, Observed, UnitSeen, aside_suffix
+from etcdup.core.observed.model import (
+    HostSeen,
+    Marker,
+    MemberSilent,
+    Observed,
+    UnitSeen,
+    Unreachable,
+    aside_suffix,
+)
 from etcdup.core.plan.plan import Refused
+from etcdup.core.plan.restore_steps import FenceOff
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import RetireMember
 from etcdup.core.spec.model import Spec
 
+_CONFLICT_HINT = (
+    "find the cluster that your clients use before you change anything. If it is the restored one, run `systemctl stop "
+    "etcd` on the other hosts, then `etcdup apply`, which archives their data"
+)
 
-def superseded_hosts(spec: Spec, observed: Observed) -> tuple[str, ...]:
-    """Return the hosts whose token another marker names as former.
+
+def named_as_superseded(spec: Spec, observed: Observed) -> tuple[str, ...]:
+    """Return the hosts whose token another marker names as former. None of them is started.
 
     Two different tokens alone do not show which of the two clusters is the old one.
     """
+    return tuple(
+        name
+        for name, marker in sorted(cluster_markers(spec, observed).items())
+        if _witnesses(marker, spec, observed)
+    )
+
+
+def superseded_hosts(spec: Spec, observed: Observed) -> tuple[str, ...]:
+    """Return the hosts of a superseded cluster: a marker names their token as former, and something confirms it."""
+    return tuple(name for name in named_as_superseded(spec, observed) if _is_confirmed(name, spec, observed))
+
+
+def _is_confirmed(name: str, spec: Spec, observed: Observed) -> bool:
+    """Return whether a host may be cleared: one marker is the word of one host, and does not decide about another.
+
+    The operator's record of restores and recoveries (`observed.superseded`) confirms it, and so does the marker of a
+    second host. Without them, a healthy voter is never cleared. A member that is not healthy is cleared if the member
+    of the host with the marker follows a leader in a cluster in which nothing has the old token.
+    """
     markers = cluster_markers(spec, observed)
-    past = {token for marker in markers.values() if marker.restored for token in marker.restored.former}
-    return tuple(name for name, marker in sorted(markers.items()) if marker.token in past)
+    token = markers[name].token
+    witnesses = _witnesses(markers[name], spec, observed)
+    if token in observed.superseded or len(witnesses) > 1:
+        return True
+    witness = observed.answering().get(witnesses[0])
+    if witness is None or not witness.leader_id or witness.is_learner or is_served(name, observed):
+        return False
+    return not any(
+        seen.cluster_id == witness.cluster_id and other in markers and markers[other].token == token
+        for other, seen in observed.answering().items()
+    )
+
+
+def is_served(name: str, observed: Observed) -> bool:
+    """Return whether the member of this host answers and follows a leader, in whichever cluster."""
+    seen = observed.answering().get(name)
+    return seen is not None and bool(seen.leader_id) and not seen.is_learner
+
+
+def _witnesses(marker: Marker, spec: Spec, observed: Observed) -> list[str]:
+    """Return the hosts whose markers name the token of this marker as former. Their own token is another one."""
+    return [
+        name
+        for name, other in sorted(cluster_markers(spec, observed).items())
+        if other.restored and marker.token in other.restored.former and other.token != marker.token
+    ]
 
 
 def refuse_superseded(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
@@ -34,7 +92,76 @@ def refuse_superseded(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
             host=name,
             rules=(57, 65),
         )
-        for name in superseded_hosts(spec, observed)
+        for name in named_as_superseded(spec, observed)
+    )
+
+
+def refuse_retire(step: RetireMember, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Allow the clearing of a host with a marker of this cluster.
+
+    If another marker is the reason, the host must belong to a superseded cluster. Otherwise the operator named the
+    host, by `destroy` or by a restore without it.
+    """
+    seen = observed.reachable().get(step.host)
+    if seen is None or seen.marker_of(spec.name) is None:
+        why = "cannot be reached" if seen is None else f"has no marker of cluster {spec.name}"
+        return (Refused(f"{step.host} cannot be cleared: it {why}", host=step.host, rules=(6, 62)),)
+    if step.superseded and step.host not in superseded_hosts(spec, observed):
+        return (
+            Refused(
+                f"{step.host} cannot be cleared: only the marker of another host says that its cluster was superseded",
+                hint=_CONFLICT_HINT,
+                host=step.host,
+                rules=(57, 65),
+            ),
+        )
+    return ()
+
+
+def refuse_fence(step: FenceOff, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Refuse to write the key that keeps the members of the present cluster stopped at their next start."""
+    names = {host.name for host in spec.hosts}
+    present = [
+        name
+        for name, marker in sorted(cluster_markers(spec, observed).items())
+        if name in names and marker.token in step.tokens
+    ]
+    return tuple(
+        Refused(
+            f"the members on {name} must not be fenced off: the host belongs to the present cluster",
+            hint="run `etcdup status`, then run the same command again",
+            host=name,
+            rules=(65,),
+        )
+        for name in present
+    )
+
+
+def distrust_markers(spec: Spec, observed: Observed) -> Observed:
+    """Return the observation without the hosts whose markers contradict etcd.
+
+    The members of one etcd cluster have one token. If most of their markers have the same token, a marker with another
+    one is wrong, by a mistake or by intent, and nothing is decided from it. During a restore the tokens differ.
+    """
+    groups: dict[int, dict[str, str]] = {}
+    for name, marker in cluster_markers(spec, observed).items():
+        member = observed.answering().get(name)
+        if member is not None and not marker.is_being_restored:
+            groups.setdefault(member.cluster_id, {})[name] = marker.token
+    wrong: dict[str, HostSeen | Unreachable] = {}
+    for tokens in groups.values():
+        token, count = Counter(tokens.values()).most_common(1)[0]
+        if count * 2 > len(tokens):
+            wrong |= {name: _contradicting(name, own) for name, own in tokens.items() if own != token}
+    return replace(observed, hosts={**observed.hosts, **wrong}) if wrong else observed
+
+
+def _contradicting(name: str, token: str) -> Unreachable:
+    return Unreachable(
+        name,
+        f"its marker has the token {token}, but the other members of its etcd cluster have another one",
+        f"find out who wrote the marker on {name}: only etcdup, as root, writes it. Then set `token` in it to "
+        "the token in the marker of another member",
     )
 
 
@@ -44,7 +171,10 @@ def clear_superseded_steps(names: tuple[str, ...], observed: Observed) -> tuple[
     reason = (
         "its data is of the cluster before the restore, and two such members could form the old cluster again"
     )
-    return tuple(RetireMember(host=name, suffix=suffix, reason=reason, rules=(57, 65)) for name in names)
+    return tuple(
+        RetireMember(host=name, suffix=suffix, reason=reason, rules=(57, 65), superseded=True)
+        for name in names
+    )
 
 
 def without_superseded(names: tuple[str, ...], observed: Observed) -> Observed:
@@ -69,9 +199,11 @@ def explain_superseded(spec: Spec, observed: Observed) -> Observed:
 
 
 def refuse_two_clusters(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Return a refusal if the markers name two formed clusters, and none of them replaced the other."""
+    """Return a refusal if the markers name two formed clusters, and it is not confirmed which one is superseded."""
     tokens = {name: marker.token for name, marker in cluster_markers(spec, observed).items() if marker.formed}
-    return _refuse_different_clusters("hosts", spec.name, tokens)
+    refused = _refuse_different_clusters("hosts", spec.name, tokens)
+    is_named = bool(named_as_superseded(spec, observed))
+    return tuple(replace(reason, hint=_CONFLICT_HINT) for reason in refused) if is_named else refused
 
 
 def refuse_mixed_clusters(observed: Observed) -> tuple[Refused, ...]:

@@ -431,6 +431,7 @@ class Observed:
     their certificates. `clients` are the clients that are connected to each member, and `proved_clients` those that
     this run saw on a member without the old CA. All three are read only while a rotation drops the old CA; `clients`
     also while cluster.yaml replaces all endpoints.
+    `superseded` are the tokens of clusters that a restore or a recovery from this machine replaced.
     `other_leaves` maps a host to the server certificate on its disk, if a CA of the PKI signed it and it is not the
     certificate in the PKI.
     """
@@ -448,6 +449,7 @@ class Observed:
     clients: Mapping[str, tuple[Client, ...]] = field(default_factory=dict)
     proved_clients: frozenset[Client] = frozenset()
     other_leaves: Mapping[str, CertSeen] = field(default_factory=dict)
+    superseded: frozenset[str] = frozenset()
 
     @cached_property
     def member_list(self) -> tuple[ListedMember, ...]:

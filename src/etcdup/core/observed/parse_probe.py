@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from etcdup.core.observed.model import (
     DirSeen,
@@ -12,22 +11,21 @@ from etcdup.core.observed.model import (
     HostSeen,
     ListeningPort,
     Marker,
-    Restored,
     UnitSeen,
 )
+from etcdup.core.observed.parse_marker import UnreadableMarker, parse_marker
 from etcdup.core.observed.sections import sections_of
 from etcdup.core.spec.layout import Layout
 
 # The name of a change of the PKI. A host may have written anything else into the file.
 _CHANGE = re.compile(r"[0-9a-f]{16}")
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
+_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 START_JOBS = ("start", "restart", "reload-or-start")
 UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,100}")
 
 # Python has only dates of the years 1 to 9999. This is 1584 years before or after 1970.
 MAX_TIME_S = 5e10
-# A cluster has up to seven members, and up to eight while it changes.
-MAX_ENDPOINTS = 16
 
 Sections = Mapping[str, list[str]]
 
@@ -37,10 +35,11 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
 
     `asked_at` and `answered_at` are times on the operator's clock, in seconds, before and after the probe.
 
-    Raise ValueError if the output is not from the probe, for example a login banner, or the error of another shell.
+    Raise ValueError if the output is not from the probe, for example a login banner, or the error of another shell,
+    and UnreadableMarker if the marker of the host is not one that etcdup wrote.
     """
-    sections = sections_of(output.splitlines())
     try:
+        sections = sections_of(output.split("\n"), once=True)
         machine = sections["machine"]
         supervised = layout.supervisor == "systemd"
         return HostSeen(
@@ -73,7 +72,9 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             pki_change=_pki_change(_text(layout.generation, sections)),
             folders=_folders(sections.get("folders", [])),
         )
-    except (KeyError, IndexError, ValueError) as error:
+    except UnreadableMarker:
+        raise
+    except (KeyError, IndexError, ValueError, OverflowError) as error:
         raise ValueError(f"the output of the probe cannot be parsed: {error}") from error
 
 
@@ -97,7 +98,14 @@ def _clock_ahead(theirs: float, asked_at: float, answered_at: float) -> float:
 
 def _product(line: str) -> int:
     blocks, size = line.split()
-    return int(blocks) * int(size)
+    return _number(blocks) * _number(size)
+
+
+def _number(word: str) -> int:
+    """Return a number of at most 64 bits. Raise ValueError for anything else, also for a sign or a space."""
+    if not _NUMBER.fullmatch(word):
+        raise ValueError(f"{word[:40]!r} is not a number")
+    return int(word)
 
 
 def _directory(path: str, sections: Sections) -> DirSeen:
@@ -108,7 +116,7 @@ def _directory(path: str, sections: Sections) -> DirSeen:
     mode, owner, device = lines[1].split()
     return DirSeen(
         path,
-        entries=tuple(lines[4:]),
+        entries=tuple(map(_quoted, lines[4:])),
         owner=owner,
         mode=int(mode, 8),
         mount=device != lines[2].split()[-1],
@@ -136,11 +144,24 @@ def _files(sections: Sections) -> dict[str, FileSeen]:
 
 def _text(path: str, sections: Sections) -> str | None:
     lines = sections.get(f"text {path}")
-    return None if lines is None else "".join(f"{line[1:]}\n" for line in lines)
+    return None if lines is None else "".join(f"{_quoted(line)}\n" for line in lines)
+
+
+def _quoted(line: str) -> str:
+    """Return what another user of the host has chosen, without the `=` before it."""
+    if not line.startswith("="):
+        raise ValueError(f"a line without `=`: {line[:40]!r}")
+    return line[1:]
+
+
+def _exe(process: list[str]) -> str:
+    """Return the path of the binary. A path with a line break is not a binary that etcdup installed."""
+    lines = [line for line in process[1:] if line.startswith("=")]
+    return _quoted(lines[0]) if len(lines) == 1 else ""
 
 
 def _environment(lines: list[str]) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in lines if "=" in line)
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("="))
 
 
 def _unit(sections: Sections) -> UnitSeen:
@@ -151,11 +172,11 @@ def _unit(sections: Sections) -> UnitSeen:
         active=shown.get("ActiveState", "inactive"),
         sub=shown.get("SubState", "dead"),
         enabled=shown.get("UnitFileState", ""),
-        main_pid=int(process[0]),
-        restarts=int(shown.get("NRestarts") or 0),
+        main_pid=_number(process[0]),
+        restarts=_number(shown.get("NRestarts") or "0"),
         needs_reload=shown.get("NeedDaemonReload") == "yes",
-        exe=process[1] if len(process) > 1 else "",
-        environment=_environment(process[2:]),
+        exe=_exe(process),
+        environment=_environment(process[1:]),
         invocation=shown.get("InvocationID", ""),
         queued=_is_start_queued(sections),
         waits_for=_waits_for(sections),
@@ -188,15 +209,15 @@ def _jobs(sections: Sections) -> list[tuple[str, str, str]]:
 def _process_as_unit(sections: Sections, layout: Layout) -> UnitSeen:
     """Return the state of a local member without systemd in the same form. It is loaded if its start script exists."""
     process = sections["process"]
-    running = int(process[0]) > 0
+    running = _number(process[0]) > 0
     return UnitSeen(
         load="loaded" if layout.unit in _files(sections) else "not-found",
         active="active" if running else "inactive",
         sub="running" if running else "dead",
         enabled="enabled",
-        main_pid=int(process[0]),
-        exe=process[1] if len(process) > 1 else "",
-        environment=_environment(process[2:]),
+        main_pid=_number(process[0]),
+        exe=_exe(process),
+        environment=_environment(process[1:]),
     )
 
 
@@ -205,25 +226,9 @@ def _first_words(lines: list[str]) -> list[str]:
 
 
 def _marker(sections: Sections, layout: Layout) -> Marker | None:
-    """Return the marker, or None if it is absent or invalid. Without it, etcdup does not treat the data as its own."""
+    """Return the marker, or None if there is none. Without it, etcdup does not treat the data as its own."""
     text = _text(layout.marker, sections)
-    if text is None:
-        return None
-    try:
-        data = json.loads(text)
-        return Marker(
-            data["cluster"],
-            data["member"],
-            data["token"],
-            data["data_dir"],
-            bool(data["formed"]),
-            str(data.get("replaces", "")),
-            bool(data.get("mount", False)),
-            _restored(data["restored"]) if "restored" in data else None,
-            _endpoints(data.get("endpoints")),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+    return None if text is None else parse_marker(text)
 
 
 def _pki_change(text: str | None) -> str:
@@ -235,20 +240,9 @@ def _pki_change(text: str | None) -> str:
     return change if _CHANGE.fullmatch(change) else ""
 
 
-def _restored(values: dict[str, Any]) -> Restored:
-    return Restored(**{**values, "former": tuple(values.get("former", ()))})
-
-
-def _endpoints(values: object) -> tuple[str, ...]:
-    """Return the recorded endpoints, or none if they are invalid. The rest of the marker is valid without them."""
-    if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
-        return ()
-    return tuple(each for each in values if each.isprintable())[:MAX_ENDPOINTS]
-
-
 def _listening(lines: list[str]) -> tuple[ListeningPort, ...]:
     found = []
     for line in lines:
-        port, pid, program = [*line.split(" ", 2), "", ""][:3]
-        found.append(ListeningPort(int(port), int(pid or 0), program.strip()))
+        port, pid, program = line.split(" ", 2)
+        found.append(ListeningPort(_number(port), _number(pid), _quoted(program).strip()))
     return tuple(dict.fromkeys(found))

@@ -1,8 +1,9 @@
 """The probe: one read-only shell script that observes a host in one round trip.
 
 It needs only sh and coreutils; it reads /proc and calls systemctl. `parse_probe.py` parses its output. A section begins
-with `@` and each line of a file with `=`, so the content of a file is never read as a section. The script starts as
-few programs as possible, to put little load on the host.
+with `@`. Each line that a user other than root can choose begins with `=`, so it is never read as a section: the
+content of files, the names in directories of etcd, and the names and paths of programs. The script starts as few
+programs as possible, to put little load on the host.
 """
 
 from etcdup.core.spec.layout import Layout
@@ -10,6 +11,13 @@ from etcdup.core.spec.layout import Layout
 PROBE = r"""
 say() { printf '@%s\n' "$*"; }
 line_of() { line=; IFS= read -r line 2>/dev/null <"$1" || [ -n "$line" ] || line=unknown; printf '%s\n' "$line"; }
+quoted() {
+  count=0
+  while [ "$count" -lt 2000 ] && { IFS= read -r line || [ -n "$line" ]; }; do
+    printf '=%s\n' "$line"
+    count=$((count + 1))
+  done
+}
 nearest() { near=$1; while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}; done; }
 supervisor=$1 unit=$2 pid_file=$3 versions=$4 join=$5 data=$6 wal=$7 texts=$8 ports=$9
 marker=${texts##* }
@@ -57,7 +65,7 @@ fi
 say process
 echo "${pid:=0}"
 if [ "$pid" -gt 0 ]; then
-  readlink "/proc/$pid/exe"
+  readlink "/proc/$pid/exe" | quoted
   tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null |
     while IFS= read -r line; do case $line in ETCD*) printf '%s\n' "$line" ;; esac; done
 fi
@@ -72,7 +80,7 @@ directory() {
   log=no-wal
   for file in "$1"/member/wal/*.wal "$1"/*.wal; do [ -e "$file" ] && log=wal; done
   echo "$log"
-  ls -A "$1"
+  ls -Aq "$1" | quoted # -q prints `?` for a character that is not printable, for example a line break
 }
 directory "$data"
 [ -z "$wal" ] || directory "$wal"
@@ -91,14 +99,14 @@ say listening
   [ "$state" = 0A ] || continue
   port=$((0x${local##*:}))
   case " $ports " in *" $port "*) ;; *) continue ;; esac
-  owner='0 '
+  owner='0 ='
   for process in /proc/[0-9]*; do
     case $(ls -l "$process/fd" 2>/dev/null) in
       *"socket:[$inode]"*)
         # A program can choose its name, with line breaks and backslashes. Only the first line is printed, as it is.
         name=
         read -r name 2>/dev/null <"$process/comm"
-        owner="${process#/proc/} $name"
+        owner="${process#/proc/} =$name"
         break ;;
     esac
   done
@@ -115,7 +123,7 @@ stat -c '%a %U:%G %n' -- "$@" 2>/dev/null
 for file in $texts; do
   [ -f "$file" ] || continue
   say "text $file"
-  while IFS= read -r line || [ -n "$line" ]; do printf '=%s\n' "$line"; done <"$file"
+  quoted <"$file"
 done
 say clock
 date +%s.%N

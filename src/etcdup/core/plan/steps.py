@@ -202,9 +202,13 @@ class MoveClients(HostStep):
 
 @dataclass(frozen=True, kw_only=True)
 class RetireMember(HostStep):
-    """Stop and disable etcd, and archive its data and settings under this suffix. Nothing is deleted."""
+    """Stop and disable etcd, and archive its data and settings under this suffix. Nothing is deleted.
+
+    `superseded`: the reason is that another cluster has superseded the one of this host.
+    """
 
     suffix: str
+    superseded: bool = False
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "-"
     if_cut: ClassVar[str] = "archived files stay archived; the same command, run again, does the rest"

@@ -16,37 +16,46 @@ from etcdup.core.members.membership_guards import (
     refuse_detach,
     refuse_promote,
     refuse_remove,
+    refuse_start_learner,
     refuse_update_peer_url,
 )
 from etcdup.core.members.quorum import quorum_of, refuse_corrupt_alarm, refuse_restart, refuse_start
 from etcdup.core.members.space import refuse_disarm
-from etcdup.core.members.superseded import refuse_superseded
+from etcdup.core.members.superseded import refuse_fence, refuse_retire, refuse_superseded
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.restore_steps import (
     CopyData,
+    FenceOff,
     FreeSpace,
     PlaceData,
+    RevokeLeases,
     SalvageArchive,
     SalvageData,
+    StartRestored,
     StopMembers,
     UndoData,
 )
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import (
     AddLearner,
+    CancelDowngrade,
+    CheckV2Store,
     DetachMember,
     DisarmSpaceAlarm,
     EnableDowngrade,
+    EnsureRaftSnapshot,
     FormCluster,
     InstallFiles,
     IssueCertificates,
+    JoinMember,
     MarkReplacement,
     MoveClients,
     PromoteMember,
     ProveFiles,
     RemoveMember,
     RestartMember,
+    RetireMember,
     RotateAuthority,
     SetAside,
     StartMember,
@@ -54,7 +63,7 @@ from etcdup.core.plan.steps import (
     UpdatePeerUrl,
 )
 from etcdup.core.recovery.disk_space import refuse_free_space
-from etcdup.core.restore.stopped_check import refuse_data_change
+from etcdup.core.restore.stopped_check import refuse_data_change, refuse_foreign_hosts
 from etcdup.core.spec.model import Spec
 
 # Steps that can take the quorum or the data of a cluster. Two operators who reach different hosts must not do them at
@@ -135,6 +144,8 @@ def _refuse_kind(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, .
         case MarkReplacement(host=host, member_id=member_id):
             command = f"member replace {host} --address ADDRESS"
             return refuse_remove_endpoint(int(member_id, 16), spec, observed, command=command)
+        case RetireMember():
+            return refuse_retire(step, spec, observed)
         case DetachMember(host=host):
             return refuse_detach(host, observed)
         case SetAside(host=host):
@@ -149,9 +160,20 @@ def _refuse_kind(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, .
             return ()
         case CopyData() | SalvageData() | PlaceData() | UndoData():
             return refuse_data_change(spec, observed)
-        case TakeSnapshot() | EnableDowngrade():
+        case TakeSnapshot() | EnableDowngrade() | CancelDowngrade() | CheckV2Store() | EnsureRaftSnapshot():
             return refuse_corrupt_alarm(observed)
+        case ProveFiles(host=host):
+            return refuse_foreign_hosts((host,), spec, observed)
+        case StopMembers(hosts=hosts) | RevokeLeases(hosts=hosts):
+            return refuse_foreign_hosts(hosts, spec, observed)
+        case StartRestored(hosts=hosts):
+            return tuple(reason for host in hosts for reason in refuse_start(host, spec, observed))
+        case FenceOff():
+            return refuse_fence(step, spec, observed) or refuse_foreign_hosts((step.host,), spec, observed)
+        case JoinMember(host=host):
+            return refuse_start_learner(host, spec, observed)
         case _:
+            assert not step.disruptive, f"{step.kind} has no guard"
             return ()
 
 

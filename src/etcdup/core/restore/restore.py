@@ -20,6 +20,7 @@ from etcdup.core.members.bootstrap import refuse_join, refuse_prepare
 from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import COMPLETE, HostSeen, Marker, Observed, Restored
+from etcdup.core.observed.parse_marker import MAX_BUMP
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import (
     FenceOff,
@@ -323,7 +324,7 @@ def _bump(spec: Spec, observed: Observed) -> int:
     if not can_bump(spec.version):
         return 0
     bumps = [marker.restored.bump for marker in _markers(spec, observed) if marker.restored]
-    return BUMP + max(bumps, default=0)
+    return min(BUMP + max(bumps, default=0), MAX_BUMP)
 
 
 def restore_notes(spec: Spec, snapshot: SnapshotFile, *, keep_leases: bool) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """Checks that every member of a cluster is known to be stopped before its data is exchanged (rule 57)."""
 
+from collections.abc import Collection
+
 from etcdup.core.observed.model import Observed
 from etcdup.core.observed.state import is_inactive
 from etcdup.core.plan.plan import Refused
@@ -45,6 +47,22 @@ def refuse_data_change(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
             ),
         )
     return ()
+
+
+def refuse_foreign_hosts(names: Collection[str], spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Refuse to stop or start members on hosts that cannot be observed, or that have no marker of this cluster."""
+    reached = observed.reachable()
+    return tuple(
+        Refused(
+            f"{name} cannot be changed: it "
+            + ("cannot be reached" if name not in reached else f"has no marker of cluster {spec.name}"),
+            hint=f"run `etcdup status` to see the state of {name}, then run the same command again",
+            host=name,
+            rules=(6, 62),
+        )
+        for name in names
+        if name not in reached or reached[name].marker_of(spec.name) is None
+    )
 
 
 def refuse_unfinished_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...]:

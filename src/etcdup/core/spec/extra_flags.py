@@ -2,10 +2,10 @@
 
 import re
 
+from etcdup.core.spec.plain_value import is_plain
+
 _FLAG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
-# systemd and sh both read etcd.conf, where the value is in double quotes. These characters are special to one of them.
-_VALUE = re.compile(r"[^\x00-\x1f\x7f\"\\$`%]*")
-_VALUE_HINT = 'remove `"`, `\\`, `$`, `%`, back-quotes and line breaks'
+_VALUE_HINT = "remove quotes, `\\`, `$`, `%`, back-quotes and control characters"
 
 # Flags that etcdup sets, each with the key to use instead. A second value could contradict the first.
 _PORTS = "use `address`, `listen_address`, `client_port` and `peer_port`"
@@ -98,7 +98,7 @@ def flag_refusal(flag: str, value: object) -> tuple[str, str] | None:
     unsafe, why = _REFUSED_VALUES.get(bare, ("", ""))
     if unsafe and _text(value) in unsafe.split():
         return f"`{flag}: {_text(value)}` is not allowed in `extra`: {why}", f"remove `{flag}`"
-    if not _VALUE.fullmatch(str(value)):
+    if not is_plain(str(value)):
         return f"the value of `{flag}` has a character that is not allowed in etcd.conf", _VALUE_HINT
     if bare != flag:
         return f"`{flag}` has the wrong form for a flag in `extra`", f"write `{bare}`"

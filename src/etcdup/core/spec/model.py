@@ -18,7 +18,8 @@ from etcdup.core.spec.version import Version, parse_version
 GIB = 1024**3
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
-_PATH = re.compile(r"/[^\x00-\x20\x7f\"'\\$%]*")
+# sh and systemd read these characters as they are, without quotes.
+_PATH = re.compile(r"/[A-Za-z0-9_.,:/@+=-]*", re.ASCII)
 
 
 def _name(value: str) -> str:
@@ -33,7 +34,7 @@ def _absolute(value: str) -> str:
     if not value.startswith("/"):
         raise WrongValue(f"`{value}` is not an absolute path", "write the full path, beginning with /")
     if not _PATH.fullmatch(value):
-        hint = "use a path without spaces, quotes, `\\`, `$` and `%`: systemd treats these specially"
+        hint = "use letters, digits and `/ . _ - + @ : , =` only: sh and systemd treat other characters specially"
         raise WrongValue(f"`{value}` contains a character that is not allowed in a path", hint)
     if ".." in value.split("/"):
         raise WrongValue(f"`{value}` contains `..`", "write the path without `..`")

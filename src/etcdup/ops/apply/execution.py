@@ -139,7 +139,7 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
         case RevokeLeases():
             await revoke_leases(performer, step, observed)
         case StartRestored():
-            await start_restored(performer, step, observed)
+            await start_restored(performer, step, observed, token)
         case FenceOff():
             await fence_off(performer, step, observed, token)
         case RotateAuthority(stage=stage):

@@ -94,7 +94,7 @@ async def _inspect_host(world: World, host: HostSpec, *, disk: bool) -> HostInsp
         return parse_inspection(host.name, result.stdout)
     except RemoteError as error:
         return error.message
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError, OverflowError) as error:
         return str(error)
 
 

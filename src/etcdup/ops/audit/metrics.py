@@ -10,6 +10,7 @@ from etcdup.core.audit.findings import LeaderChanges
 from etcdup.core.audit.inspection import parse_leaders
 from etcdup.core.audit.process_settings import urls_of
 from etcdup.core.certs.exports import ClientFiles
+from etcdup.core.spec.plain_value import is_member_url
 from etcdup.errors import RemoteError
 from etcdup.ops.world.open import ANY_ADDRESS
 from etcdup.remote.etcd.tls import context_for_ca
@@ -45,7 +46,7 @@ async def read_leader_changes(
 
 def _metrics_url(settings: Mapping[str, str], *, with_tls: bool) -> SplitResult | None:
     """Return the URL of the metrics. Plain http comes first, since it requires no certificate."""
-    urls = [urlsplit(url) for flag in _URLS for url in urls_of(settings, flag)]
+    urls = [urlsplit(url) for flag in _URLS for url in urls_of(settings, flag) if is_member_url(url)]
     schemes = ("http", "https") if with_tls else ("http",)
     return next(
         (url for scheme in schemes for url in urls if url.scheme == scheme and url.hostname and url.port),
@@ -72,6 +73,9 @@ async def _get(address: str, port: int, tls: ssl.SSLContext | None) -> str:
     try:
         writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
         await writer.drain()
-        return (await reader.read()).decode(errors="replace")
+        text = b""
+        while len(text) < _MOST_BYTES and (piece := await reader.read(_MOST_BYTES)):
+            text += piece
+        return text.decode(errors="replace")
     finally:
         writer.close()

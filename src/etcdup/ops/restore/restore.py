@@ -13,6 +13,7 @@ from etcdup.core.restore.commands import disable_fence_commands, enable_fence_co
 from etcdup.core.spec.layout import layout_of
 from etcdup.ops.members.lifecycle import FORM_TIMEOUT_S, HEAD_START_S
 from etcdup.ops.world.perform import Performer
+from etcdup.ops.world.superseded_record import record_superseded
 from etcdup.ops.world.wait import all_proved, wait_for_condition
 
 PUT_S = 10.0
@@ -36,7 +37,7 @@ async def stop_members(performer: Performer, names: Collection[str], observed: O
     await performer.perform_on_each({name: [stop_command(each)] for name, each in layouts.items()}, step)
 
 
-async def start_restored(performer: Performer, step: StartRestored, observed: Observed) -> None:
+async def start_restored(performer: Performer, step: StartRestored, observed: Observed, token: str) -> None:
     """Start the restored members and wait until all are proved healthy. The first starts a little earlier (rule 2)."""
     world, seen = performer.world, observed.reachable()
     idle = [name for name in step.hosts if not seen[name].unit.is_running]
@@ -51,6 +52,7 @@ async def start_restored(performer: Performer, step: StartRestored, observed: Ob
     layouts = {name: layout_of(world.spec, world.spec.host(name)) for name in step.hosts}
     commands = {name: enable_fence_commands(each) for name, each in layouts.items()}
     await performer.perform_on_each(commands, step.kind)
+    record_superseded(world.superseded_file, (), token)
 
 
 async def _start_restored_member(performer: Performer, name: str) -> None:
@@ -62,6 +64,7 @@ async def _start_restored_member(performer: Performer, name: str) -> None:
 async def fence_off(performer: Performer, step: FenceOff, observed: Observed, token: str) -> None:
     """Write one key for each former token, so that old members with that token stay stopped. Safe to repeat."""
     world = performer.world
+    record_superseded(world.superseded_file, step.tokens, token)
     value = superseded_value(tuple(host.name for host in world.spec.hosts), token, observed.at)
     client = await world.etcd(step.host)
     for former in step.tokens:

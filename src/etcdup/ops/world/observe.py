@@ -10,7 +10,7 @@ from etcdup.core.host.files import desired_files
 from etcdup.core.host.folders import observed_folders
 from etcdup.core.members.member_list import former_hosts, leaving_host, stray_members
 from etcdup.core.members.quorum import is_electing, starting_members
-from etcdup.core.members.superseded import explain_superseded
+from etcdup.core.members.superseded import distrust_markers, explain_superseded
 from etcdup.core.observed.model import (
     CertSeen,
     HostSeen,
@@ -21,6 +21,7 @@ from etcdup.core.observed.model import (
     UnitSeen,
     Unreachable,
 )
+from etcdup.core.observed.parse_marker import UnreadableMarker
 from etcdup.core.observed.parse_probe import parse_probe
 from etcdup.core.observed.probe import probe_argv
 from etcdup.core.spec.layout import layout_of
@@ -29,6 +30,7 @@ from etcdup.errors import EtcdupError, ForwardForbidden, PkiError, RemoteError
 from etcdup.ops.backups.snapshot import find_snapshots
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.connected_clients import observe_clients
+from etcdup.ops.world.superseded_record import read_superseded
 from etcdup.ops.world.world import World, read_starts
 from etcdup.remote.host import Result
 
@@ -51,6 +53,7 @@ async def observe(world: World) -> Observed:
     auth, denied, leaves = await asyncio.gather(
         _observe_auth(world, found), _observe_access(world, found), _observe_other_leaves(world, found)
     )
+    found = distrust_markers(world.spec, found)
     found = replace(explain_superseded(world.spec, found), auth=auth, denied=denied, other_leaves=leaves)
     return await observe_clients(world, found)
 
@@ -62,6 +65,7 @@ async def _observe_all_hosts(world: World) -> Observed:
     """
     at, pki = datetime.fromtimestamp(world.clock.now(), UTC), world.pki.observe()
     snapshots = find_snapshots(world.snapshots, world.spec.name)
+    superseded = read_superseded(world.superseded_file)
     hosts: dict[str, HostSeen | Unreachable] = {}
     members: dict[str, MemberSeen | MemberSilent] = {}
     leaving: dict[str, HostSpec] = {}
@@ -74,7 +78,7 @@ async def _observe_all_hosts(world: World) -> Observed:
                 del leaving[host_spec.name], world.extra_hosts[host_spec.name]
                 continue
             hosts[host_spec.name], members[host_spec.name] = host, member
-        found = Observed(at, hosts, members, pki, world.binaries, leaving, snapshots)
+        found = Observed(at, hosts, members, pki, world.binaries, leaving, snapshots, superseded=superseded)
         host_specs = _hosts_to_add(world, found)
         if not host_specs:
             return found
@@ -272,6 +276,10 @@ async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unrea
         return parse_probe(host.name, result.stdout, layout, asked_at, world.clock.now())
     except RemoteError as error:
         return Unreachable(host.name, error.message.removeprefix(f"{host.name}: "), error.hint)
+    except UnreadableMarker as error:
+        return Unreachable(
+            host.name, f"{layout.marker} is not a marker of etcdup: {error}", _marker_hint(host.name)
+        )
     except ValueError as error:
         return Unreachable(host.name, _unreadable(error, result), _UNREADABLE_HINT.format(host=host.name))
 
@@ -284,6 +292,13 @@ def _unreadable(error: ValueError, result: Result) -> str:
     said = "".join(each for each in result.stderr.strip().rpartition("\n")[2] if each.isprintable())[:200]
     ended = f"the probe exited with status {result.status}" if result.status else ""
     return "; ".join(filter(None, (str(error), ended, said)))
+
+
+def _marker_hint(host: str) -> str:
+    return (
+        f"find out who wrote the file on {host}: only etcdup, as root, writes it. Then restore it, or copy it from "
+        f"another member and set `member` to {host}"
+    )
 
 
 async def _observe_member(world: World, name: str) -> MemberSeen | MemberSilent:

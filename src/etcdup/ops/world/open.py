@@ -21,6 +21,7 @@ from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import AskPassphrase, Pki, missing_admin
 from etcdup.ops.polling import WallClock
 from etcdup.ops.world.refusal import raise_refusal
+from etcdup.ops.world.superseded_record import record_path
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
@@ -91,6 +92,7 @@ async def open_world(
                 check_route=check_route,
                 connect_host=connect_host,
                 snapshots=folder / Path(snapshot_folder(spec)).expanduser(),  # noqa: ASYNC240 (reads $HOME)
+                superseded_file=record_path(folder, spec.name),
             )
         finally:
             await ahead

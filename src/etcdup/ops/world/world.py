@@ -34,6 +34,7 @@ class World:
     check_route        Raise ForwardForbidden if neither sshd nor the network leads to the client port of a host.
     connect_host       Connect to a host that cluster.yaml does not name, and add it to `hosts` or `unreachable`.
     snapshots          The operator's folder for the snapshots that are taken before a change of the minor version.
+    superseded_file    The operator's record of the clusters that restores and recoveries replaced.
     binaries           Where the versions come from that hosts do not have yet. Empty until that is resolved.
     """
 
@@ -50,6 +51,7 @@ class World:
     connect_host: Callable[[HostSpec], Awaitable[None]]
     snapshots: Path
     check_route: Callable[[HostSpec], Awaitable[None]]
+    superseded_file: Path
     binaries: tuple[Binaries, ...] = ()
     # Hosts that cluster.yaml does not name and that this run has observed. After its member is removed, no member
     # list names such a host any more.
