@@ -4,7 +4,7 @@ import pytest
 
 from etcdup.core.observed.model import MemberSeen
 from etcdup.errors import EXIT_FAILED, EtcdupError
-from etcdup.remote.etcd import grpc_client as etcd
+from etcdup.remote.etcd.answers import member_seen
 from etcdup.remote.etcd.errors import (
     BY_CODE,
     AuthRequired,
@@ -97,5 +97,5 @@ def test_keys_are_not_shown() -> None:
 def test_alarms_are_separated_from_other_errors_in_a_status(
     said: list[str], alarms: tuple[str, ...], errors: tuple[str, ...]
 ) -> None:
-    seen: MemberSeen = etcd._member_seen(pb.StatusResponse(version="3.6.14", errors=said), ())
+    seen: MemberSeen = member_seen("infra1", pb.StatusResponse(version="3.6.14", errors=said), ())
     assert (seen.alarms, seen.errors) == (alarms, errors)

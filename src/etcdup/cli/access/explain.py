@@ -8,7 +8,7 @@ from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Any
 
-from etcdup.cli.views.text import Paint, json_text, wrap_text
+from etcdup.cli.views.text import Paint, json_text, to_terminal, wrap_text
 from etcdup.core.rules import CODES, RULES, TOPICS, Code, Rule
 from etcdup.errors import EXIT_DONE, UsageError
 
@@ -25,7 +25,7 @@ def explain(what: str, *, as_json: bool) -> int:
         width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns))
         paint = Paint.for_stream(sys.stdout)
         text = explanation(found, width, paint) if found else overview(paint)
-    sys.stdout.write(text)
+    sys.stdout.write(to_terminal(text))
     return EXIT_DONE
 
 

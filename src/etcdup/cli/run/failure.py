@@ -8,7 +8,8 @@ import traceback
 
 import click
 
-from etcdup.cli.views.text import Paint
+from etcdup.cli.views.text import Paint, to_terminal
+from etcdup.core.spec.visible import MESSAGE_LIMIT, one_line, visible
 from etcdup.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, EtcdupError
 
 REPORT_AT = "https://github.com/etcdup/etcdup/issues"
@@ -25,10 +26,10 @@ def show_failure(error: BaseException, argv: list[str]) -> int:
     """Print the error and its hint to stderr, and return the exit code."""
     error = _first_own_error(error)
     if is_debugging():
-        traceback.print_exception(error)
+        print(to_terminal("".join(traceback.format_exception(error))), file=sys.stderr)
     text, code = _text_and_exit_code(error, argv)
     if text:
-        print(text, file=sys.stderr)
+        print(to_terminal(text), file=sys.stderr)
     return code
 
 
@@ -45,8 +46,8 @@ def is_debugging() -> bool:
 
 def failure_text(message: str, detail: str, hint: str, paint: Paint) -> str:
     """Return `error: MESSAGE`, the indented detail, and after an empty line `hint: HINT`."""
-    parts = [f"{paint('bold red', 'error:')} {message}"]
-    parts += [f"  {line}" for line in detail.splitlines()]
+    parts = [f"{paint('bold red', 'error:')} {one_line(message, MESSAGE_LIMIT)}"]
+    parts += [f"  {line}" for line in visible(detail, MESSAGE_LIMIT).split("\n") if detail]
     hints = hint.splitlines()
     if hints:
         parts += ["", *(f"{paint('bold cyan', 'hint:')} {line}" for line in hints)]

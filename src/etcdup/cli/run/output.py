@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from etcdup.core.spec.visible import visible_values
 from etcdup.errors import UsageError
 
 # No command of etcdup has a secret in its arguments. This is the second line of defence.
@@ -43,7 +44,9 @@ class Output:
 
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event}
         try:
-            os.write(self._log, (json.dumps(line | facts, ensure_ascii=False) + "\n").encode())
+            os.write(
+                self._log, (json.dumps(visible_values(line | facts), ensure_ascii=False) + "\n").encode()
+            )
         except OSError:
             os.close(self._log)
             self._log = None

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.step_texts import hosts_of, step_text
-from etcdup.cli.views.text import shorten
+from etcdup.cli.views.text import shorten, to_terminal
 from etcdup.core.plan.plan import Plan
 from etcdup.core.plan.step import Step
 from etcdup.core.spec.units import show_duration
@@ -134,7 +134,7 @@ class LiveProgress:
     def _draw(self) -> None:
         columns, rows = shutil.get_terminal_size()
         lines = self.lines(columns)[-(rows - 1) :]
-        text = "".join(f"{line}{_CLEAR_LINE}\n" for line in lines)
+        text = "".join(f"{to_terminal(line)}{_CLEAR_LINE}\n" for line in lines)
         self._write(f"{_HIDE_CURSOR}{self._to_first_line()}{text}{_CLEAR_BELOW}")
         self._height = len(lines)
 

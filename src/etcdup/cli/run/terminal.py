@@ -13,13 +13,16 @@ from typing import Any, Protocol
 import click
 
 from etcdup.cli.run.output import Output, command_text
-from etcdup.cli.views.text import Paint, shorten
+from etcdup.cli.views.text import Paint, shorten, to_terminal
+from etcdup.core.spec.visible import MESSAGE_LIMIT, visible
 
 # A shorter wait needs no notice.
 WAIT_NOTICE_AFTER_S = 0.7
 _REDRAW_S = 0.2
 _REPORT_INTERVAL_S = 5.0
 _COMMAND_WIDTH = 120
+# Go to the first line and overwrite all lines. To clear the screen first would flicker.
+_HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 class Display(Protocol):
@@ -55,14 +58,20 @@ class Terminal:
 
     def print_data(self, text: str) -> None:
         """Write data to stdout. The text has its own line ends."""
-        sys.stdout.write(text)
+        sys.stdout.write(to_terminal(text))
+        sys.stdout.flush()
+
+    def draw_screen(self, text: str) -> None:
+        """Write the text over the previous one, from the first line of the screen."""
+        lines = to_terminal(text).replace("\n", f"{_CLEAR_LINE}\n")
+        sys.stdout.write(f"{_HOME}{lines}{_CLEAR_BELOW}")
         sys.stdout.flush()
 
     def say(self, text: str = "") -> None:
         if self.output.quiet:
             return
         with self._hidden():
-            print(text, file=sys.stderr, flush=True)
+            print(to_terminal(text), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         self.output.log("warning", "warning", message=text)
@@ -88,7 +97,7 @@ class Terminal:
     def report(self, text: str) -> None:
         """Show the progress of long work such as a download: in place on a terminal, otherwise as a line every 5 s."""
         if self.display is not None:
-            self.display.report(text)
+            self.display.report(visible(text, MESSAGE_LIMIT))
             return
         kind = text.partition(":")[0]
         if time.monotonic() - self._reported.get(kind, -_REPORT_INTERVAL_S) >= _REPORT_INTERVAL_S:
@@ -116,7 +125,7 @@ class Terminal:
             self._drop_typed_ahead()
             self.asking = True
             try:
-                return ask(prompt)
+                return ask(to_terminal(prompt))
             finally:
                 self.asking = False
 
@@ -175,7 +184,8 @@ class WaitingLine:
         self._terminal.display = self
         while True:
             if not self._hidden:
-                sys.stderr.write(f"\r\x1b[K{self.line(time.monotonic() - began, self._terminal.width)}")
+                line = to_terminal(self.line(time.monotonic() - began, self._terminal.width))
+                sys.stderr.write(f"\r\x1b[K{line}")
                 sys.stderr.flush()
             await asyncio.sleep(_REDRAW_S)
 

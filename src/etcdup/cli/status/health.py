@@ -1,10 +1,10 @@
 """`etcdup health`."""
 
-import json
 from pathlib import Path
 
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.health_view import health_json, render_health, verdict
+from etcdup.cli.views.text import json_text
 from etcdup.core.members.limits import limit_notes, limits
 from etcdup.core.members.member_list import member_list_differences
 from etcdup.core.observed.model import Observed
@@ -19,7 +19,7 @@ def show_health(file: Path, *, as_json: bool) -> int:
     differing = member_list_differences(session.spec, observed)
     found = limits(session.spec, observed)
     if as_json:
-        session.terminal.print_data(json.dumps(health_json(results, differing, found), indent=1) + "\n")
+        session.terminal.print_data(json_text(health_json(results, differing, found)))
     else:
         session.terminal.print_data(
             render_health(results, session.terminal.out, differing, limit_notes(session.spec, observed))

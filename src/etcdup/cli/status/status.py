@@ -1,7 +1,6 @@
 """`etcdup status`."""
 
 import asyncio
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from etcdup.cli.backups.backups import find_last_backups
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.status_view import render_status, status_json, status_of
+from etcdup.cli.views.text import json_text
 from etcdup.core.observed.model import Observed
 from etcdup.errors import EXIT_DONE
 from etcdup.ops.world.observe import observe
@@ -18,8 +18,6 @@ WATCH_EVERY_S = 1.0
 # A backup destination may be slow.
 BACKUPS_EVERY_S = 60.0
 StatusData = tuple[Observed, dict[str, Any]]
-# Go to the first line and overwrite all lines. To clear the screen first would flicker.
-_HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 def show_status(file: Path, *, as_json: bool, watch: bool) -> int:
@@ -48,7 +46,7 @@ def _watch_until_interrupted(session: Session, *, as_json: bool) -> int:
 async def _watch(session: Session, *, as_json: bool) -> None:
     full_screen = session.terminal.out.colour and not as_json
     if full_screen:
-        session.terminal.print_data(f"{_HOME}{_CLEAR_BELOW}")
+        session.terminal.draw_screen("")
     async with session.world() as world:
         backups, looked = await find_last_backups(session.spec, session.folder), time.monotonic()
         while True:
@@ -56,8 +54,9 @@ async def _watch(session: Session, *, as_json: bool) -> None:
                 backups, looked = await find_last_backups(session.spec, session.folder), time.monotonic()
             text = _status_text(session, await observe(world), backups, as_json=as_json, indent=None)
             if full_screen:
-                text = _HOME + text.replace("\n", f"{_CLEAR_LINE}\n") + _CLEAR_BELOW
-            session.terminal.print_data(text)
+                session.terminal.draw_screen(text)
+            else:
+                session.terminal.print_data(text)
             await asyncio.sleep(WATCH_EVERY_S)
 
 
@@ -66,5 +65,5 @@ def _status_text(
 ) -> str:
     status = status_of(session.spec, observed, backups)
     if as_json:
-        return json.dumps(status_json(status), indent=indent, ensure_ascii=False) + "\n"
+        return json_text(status_json(status), indent)
     return render_status(status, session.terminal.out)

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import IO, Any
 
+from etcdup.core.spec.visible import LINE_LIMIT, visible, visible_values
+
+# The colours of etcdup have this number, which differs in each run. So no text from elsewhere has a colour.
+_OWN = str(int.from_bytes(os.urandom(6)))
+_PAINTED = re.compile(rf"\x1b\[([0-9;]{{1,9}});{_OWN}m")
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 # A space at which `wrap` does not break a line: a command stays on one line and can be copied.
 _FIXED_SPACE = "\N{NO-BREAK SPACE}"
@@ -29,14 +34,25 @@ class Paint:
         if not self.colour or not text:
             return text
         codes = ";".join(_CODES[word] for word in style.split())
-        return f"\x1b[{codes}m{text}\x1b[0m"
+        return f"\x1b[{codes};{_OWN}m{text}\x1b[0;{_OWN}m"
 
 
-def json_text(facts: Mapping[str, Any]) -> str:
+def to_terminal(text: str) -> str:
+    """Return the text as it is written to a terminal: with the colours of Paint, and without other control characters.
+
+    Each line is cut to LINE_LIMIT.
+    """
+    return "".join(
+        f"\x1b[{part}m" if number % 2 else "\n".join(visible(line, LINE_LIMIT) for line in part.split("\n"))
+        for number, part in enumerate(_PAINTED.split(text))
+    )
+
+
+def json_text(facts: Mapping[str, Any], indent: int | None = 1) -> str:
     """Return one JSON document with its line end, as every `--json` prints it."""
     import json  # not at the start: `--help` needs none
 
-    return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(visible_values(facts), indent=indent, ensure_ascii=False) + "\n"
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.certs.inventory import CA_ROLES, CertInspection, archived_name
@@ -142,7 +143,8 @@ async def _inspect_port(
     port = spec.client_port(host) if kind == "server" else spec.peer_port(host)
     role = f"{kind}/{host.name}"
     try:
-        cert = await fetch_served_cert(*await resolve_target(world, host, port), client)
+        served = await fetch_served_cert(*await resolve_target(world, host, port), client)
+        (cert,) = parse_certs(Path(kind), served.public_bytes(Encoding.PEM))  # reads all fields
     except ForwardForbidden as error:
         return [CertInspection(role, "served", host.name, port, why=error.message, hint=error.hint)]
     except (HandshakeFailed, EtcdupError) as error:

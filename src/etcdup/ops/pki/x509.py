@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from etcdup.core.certs.inventory import CertFacts
 from etcdup.core.certs.required import ANY_USAGE, CLIENT_AUTH, SERVER_AUTH
 from etcdup.core.observed.model import CertSeen
+from etcdup.core.spec.visible import one_line
 from etcdup.errors import PkiError
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -250,8 +251,8 @@ def cert_facts(
     """Return the facts that `certs list` shows of a certificate that was read at `place`."""
     return CertFacts(
         cert=see_cert(Pem(Path(place), content, (cert,)), cert, issuers, has_key=True),
-        subject=cert.subject.rfc4514_string(),
-        issuer=cert.issuer.rfc4514_string(),
+        subject=one_line(cert.subject.rfc4514_string()),
+        issuer=one_line(cert.issuer.rfc4514_string()),
         serial=f"{cert.serial_number:x}",
     )
 

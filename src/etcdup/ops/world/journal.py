@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from etcdup.core.spec.visible import visible_values
+
 
 class Journal:
     """An append-only file. A kill of etcdup loses at most the line that is being written."""
@@ -40,4 +42,4 @@ class Journal:
         """Append one line with the time (UTC), the event and its facts."""
         assert self._file is not None, "the journal is open only inside its `with` block"
         line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
-        os.write(self._file, (json.dumps(line, ensure_ascii=False) + "\n").encode())
+        os.write(self._file, (json.dumps(visible_values(line), ensure_ascii=False) + "\n").encode())

@@ -26,6 +26,7 @@ from etcdup.core.observed.parse_probe import parse_probe
 from etcdup.core.observed.probe import probe_argv
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.core.spec.visible import one_line
 from etcdup.errors import EtcdupError, ForwardForbidden, PkiError, RemoteError
 from etcdup.ops.backups.snapshot import find_snapshots
 from etcdup.ops.polling import wait_until
@@ -257,7 +258,7 @@ async def _with_reason(world: World, name: str, unit: UnitSeen, silent: MemberSi
         count = "once" if unit.restarts == 0 else f"{unit.restarts + 1} times"
         why = f"etcd {state}: systemd has started it {count}"
     shown, hint = explain_starts(await read_starts(world, name, unit, unit.restarts + 1))
-    return MemberSilent(": ".join([why, *shown[-1:]]), silent.hint or hint, silent.lasting)
+    return MemberSilent(one_line(": ".join([why, *shown[-1:]])), silent.hint or hint, silent.lasting)
 
 
 async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unreachable:
@@ -275,13 +276,15 @@ async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unrea
         result = await world.hosts[host.name].run(argv, timeout_s=PROBE_TIMEOUT_S)
         return parse_probe(host.name, result.stdout, layout, asked_at, world.clock.now())
     except RemoteError as error:
-        return Unreachable(host.name, error.message.removeprefix(f"{host.name}: "), error.hint)
+        return Unreachable(host.name, one_line(error.message.removeprefix(f"{host.name}: ")), error.hint)
     except UnreadableMarker as error:
         return Unreachable(
             host.name, f"{layout.marker} is not a marker of etcdup: {error}", _marker_hint(host.name)
         )
     except ValueError as error:
-        return Unreachable(host.name, _unreadable(error, result), _UNREADABLE_HINT.format(host=host.name))
+        return Unreachable(
+            host.name, one_line(_unreadable(error, result)), _UNREADABLE_HINT.format(host=host.name)
+        )
 
 
 _UNREADABLE_HINT = "check that sh, coreutils and /proc work on {host}, then run the same command again"
@@ -306,4 +309,4 @@ async def _observe_member(world: World, name: str) -> MemberSeen | MemberSilent:
         client = await world.etcd(name)
         return await client.status(timeout_s=STATUS_TIMEOUT_S)
     except EtcdupError as error:
-        return MemberSilent(error.message.removeprefix(f"{name}: "), error.hint, error.lasting)
+        return MemberSilent(one_line(error.message.removeprefix(f"{name}: ")), error.hint, error.lasting)

@@ -14,6 +14,7 @@ from etcdup.core.observed.model import Binaries, HostSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Refusal
 from etcdup.core.spec.model import HostSpec, Spec, bracketed
 from etcdup.core.spec.version import Version
+from etcdup.core.spec.visible import one_line
 from etcdup.core.versions.advisories import refuse_version
 from etcdup.core.versions.version_steps import snapshot_folder, versions_ahead
 from etcdup.errors import ForwardForbidden, PkiError, RemoteError
@@ -105,7 +106,7 @@ def _import_ahead() -> None:
 
 
 def _unreachable(name: str, error: RemoteError) -> Unreachable:
-    return Unreachable(name, error.message.removeprefix(f"{name}: "), error.hint)
+    return Unreachable(name, one_line(error.message.removeprefix(f"{name}: ")), error.hint)
 
 
 async def resolve_binaries(world: World, observed: Observed, folder: Path, report: Report) -> Observed:

@@ -5,14 +5,13 @@ write of a health proof is repeated here, since a change that timed out may have
 """
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from etcdup.core.observed.model import ListedMember, MemberSeen
-from etcdup.core.spec.version import parse_version
+from etcdup.remote.etcd.answers import alarm_text, listed_member, listed_members, member_seen
 from etcdup.remote.etcd.client import Credentials, DowngradeAction, EtcdClient, KeyspaceSize, KvHash
 from etcdup.remote.etcd.errors import (
     AuthRequired,
@@ -40,7 +39,8 @@ _ATTEMPTS_AT = (0.0, 0.2, 0.4)
 _LEADERLESS_PAUSE_S = 0.05
 
 _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", -1),  # A range may be larger than the default of 4 MB.
+    # A list of leases may be larger than the default of 4 MB. A piece of a snapshot has less than 1 MB.
+    ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.initial_reconnect_backoff_ms", 100),  # A member that starts is reached soon.
     ("grpc.max_reconnect_backoff_ms", 100),  # Pauses must not grow: each start would wait for them.
     ("grpc.min_reconnect_backoff_ms", 5000),  # Despite its name: the longest time of one attempt.
@@ -58,8 +58,6 @@ _SNAPSHOT_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.lookahead_bytes", 4 << 20),
 )
 _NO_REVISION = 1 << 62
-# An alarm in the errors of a Status. It may have no member (rule 82). 3.7 writes one or two spaces.
-_ALARM = re.compile(r"(?:memberID:(\d+)\s+)?alarm:(\w+)")
 
 
 def _import_grpc() -> None:
@@ -97,7 +95,7 @@ class Etcd:
     async def status(self, *, timeout_s: float) -> MemberSeen:
         listed = await self._read_own_list(timeout_s)
         response = await self._call(self._maintenance.Status, pb.StatusRequest(), timeout_s)
-        return _member_seen(response, listed)
+        return member_seen(self.name, response, listed)
 
     async def _read_own_list(self, timeout_s: float) -> tuple[ListedMember, ...]:
         """Return the member list of this member. Call it before Status: a Status makes a member panic that was removed
@@ -107,7 +105,7 @@ class Etcd:
             response = await self._call(self._cluster.MemberList, request, timeout_s)
         except LearnerUnsupported:
             return ()
-        listed = _listed_in(response)
+        listed = listed_members(self.name, response)
         if response.header.member_id not in {member.member_id for member in listed}:
             raise EtcdUnavailable(self.name, "the member was removed from the cluster, and stops by itself")
         return listed
@@ -192,12 +190,12 @@ class Etcd:
 
     async def members(self, *, linearizable: bool = True, timeout_s: float) -> tuple[ListedMember, ...]:
         request = pb.MemberListRequest(linearizable=linearizable)
-        return _listed_in(await self._call(self._cluster.MemberList, request, timeout_s))
+        return listed_members(self.name, await self._call(self._cluster.MemberList, request, timeout_s))
 
     async def add_learner(self, peer_urls: Sequence[str], *, timeout_s: float) -> ListedMember:
         request = pb.MemberAddRequest(peerURLs=peer_urls, isLearner=True)
         added = await self._call(self._cluster.MemberAdd, request, timeout_s)
-        return _listed(added.member)
+        return listed_member(self.name, added.member)
 
     async def promote(self, member_id: int, *, timeout_s: float) -> None:
         await self._call(self._cluster.MemberPromote, pb.MemberPromoteRequest(ID=member_id), timeout_s)
@@ -228,7 +226,7 @@ class Etcd:
 
     async def alarms(self, *, timeout_s: float) -> tuple[str, ...]:
         raised = await self._alarms(timeout_s)
-        return tuple(_alarm(pb.AlarmType.Name(alarm.alarm), alarm.memberID) for alarm in raised)
+        return tuple(alarm_text(pb.AlarmType.Name(alarm.alarm), alarm.memberID) for alarm in raised)
 
     async def disarm(self, kind: str, *, timeout_s: float) -> tuple[str, ...]:
         raised = [each for each in await self._alarms(timeout_s) if pb.AlarmType.Name(each.alarm) == kind]
@@ -237,7 +235,7 @@ class Etcd:
                 action=pb.AlarmRequest.DEACTIVATE, memberID=alarm.memberID, alarm=alarm.alarm
             )
             await self._call(self._maintenance.Alarm, request, timeout_s)
-        return tuple(_alarm(pb.AlarmType.Name(alarm.alarm), alarm.memberID) for alarm in raised)
+        return tuple(alarm_text(pb.AlarmType.Name(alarm.alarm), alarm.memberID) for alarm in raised)
 
     async def _alarms(self, timeout_s: float) -> "list[pb.AlarmMember]":
         request = pb.AlarmRequest(action=pb.AlarmRequest.GET)
@@ -299,40 +297,3 @@ class Etcd:
             return await rpc(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise translate(self.name, error.code().name, error.details() or "", timeout_s) from error
-
-
-def _member_seen(response: "pb.StatusResponse", listed: tuple[ListedMember, ...]) -> MemberSeen:
-    """Convert a Status. It contains the alarms: the call Alarm needs a raft entry and a quorum."""
-    alarms = [match for error in response.errors if (match := _ALARM.match(error))]
-    return MemberSeen(
-        member_id=response.header.member_id,
-        cluster_id=response.header.cluster_id,
-        version=parse_version(response.version),
-        leader_id=response.leader,
-        raft_term=response.raftTerm,
-        raft_index=response.raftIndex,
-        applied_index=response.raftAppliedIndex,
-        db_size=response.dbSize,
-        db_in_use=response.dbSizeInUse,
-        is_learner=response.isLearner,
-        members=listed,
-        alarms=tuple(_alarm(match[2], int(match[1] or 0)) for match in alarms),
-        errors=tuple(error for error in response.errors if not _ALARM.match(error)),
-        storage_version=response.storageVersion,
-        downgrade_to=response.downgradeInfo.targetVersion if response.downgradeInfo.enabled else "",
-        db_quota=response.dbSizeQuota,
-    )
-
-
-def _listed_in(response: "pb.MemberListResponse") -> tuple[ListedMember, ...]:
-    return tuple(_listed(member) for member in sorted(response.members, key=lambda member: member.ID))
-
-
-def _listed(member: "pb.Member") -> ListedMember:
-    return ListedMember(
-        member.ID, member.name, tuple(member.peerURLs), tuple(member.clientURLs), member.isLearner
-    )
-
-
-def _alarm(kind: str, member_id: int) -> str:
-    return f"{kind} on member {member_id:x}" if member_id else kind
