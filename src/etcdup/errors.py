@@ -12,6 +12,7 @@
     │   ├── UnreachableError       HostKeyUnknown, HostKeyChanged, AuthFailed, LoginUnusable, ConnectFailed,
     │   │                          ConnectionLost
     │   ├── SudoFailed             the login user could not become root
+    │   ├── OutputTooLong          a command printed more than any command of etcdup prints
     │   ├── CommandFailed          a command exited with a status other than 0, or timed out
     │   └── NotLocked              the host did nothing, because this run does not hold its lock
     ├── InstallError            1  the binaries of etcd are not available, or are not the expected ones
@@ -156,6 +157,17 @@ class NotLocked(RemoteError):
     def __init__(self, host: str, holder: str) -> None:
         super().__init__(host, f"{host}: this run does not hold the lock of the host")
         self.holder = holder
+
+
+class OutputTooLong(RemoteError):
+    """A command printed more than any command of etcdup prints. It was ended."""
+
+    def __init__(self, host: str, most_bytes: int) -> None:
+        super().__init__(
+            host,
+            f"{host}: a command printed more than {most_bytes >> 20} MiB, and was ended",
+            hint=f"find out what the login shell and ForceCommand of sshd on {host} print",
+        )
 
 
 class SudoFailed(RemoteError):

@@ -15,6 +15,8 @@ from etcdup.core.dataclass import dataclass
 from etcdup.errors import CommandFailed
 
 COMMAND_TIMEOUT_S = 30.0
+# The most that a command may print, both outputs together. The tables of 50,000 sockets have less.
+OUTPUT_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,18 @@ class Host(Protocol):
     name: str
 
     async def run(
-        self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = COMMAND_TIMEOUT_S
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Stdin = b"",
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        most_bytes: int = OUTPUT_BYTES,
     ) -> Result:
         """Run a command without a shell, and return its result with any exit status.
 
         stdout and stderr are decoded as UTF-8 with replacement. A command that does not exist has status 127. At the
-        timeout the command is ended and CommandFailed (status None) is raised.
+        timeout the command is ended and CommandFailed (status None) is raised. If it prints more than `most_bytes`, it
+        is ended and OutputTooLong is raised.
         """
         ...
 

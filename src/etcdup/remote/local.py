@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from etcdup.core.spec.model import HostSpec, SshSpec
-from etcdup.errors import RemoteError
-from etcdup.remote.host import Held, HostLock
+from etcdup.errors import OutputTooLong, RemoteError
+from etcdup.remote.host import OUTPUT_BYTES, Held, HostLock
 from etcdup.remote.lock_scripts import if_locked
 from etcdup.remote.posix import PosixHost, chunks
 from etcdup.remote.secrets import SshSecrets
@@ -60,18 +60,32 @@ class LocalHost(PosixHost):
     def _owner(self, owner: str) -> str:
         return "" if self._own_folder else owner
 
-    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> RawResult:
+    async def _execute(
+        self, argv: Sequence[str], stdin: AsyncIterator[bytes], most_bytes: int = OUTPUT_BYTES
+    ) -> RawResult:
         process = await self._start(argv, stderr=PIPE)
         assert process.stdout is not None
         assert process.stderr is not None
         try:
             _, out, err, status = await asyncio.gather(
-                _feed(process, stdin), process.stdout.read(), process.stderr.read(), process.wait()
+                _feed(process, stdin),
+                self._read(process.stdout, most_bytes),
+                self._read(process.stderr, most_bytes),
+                process.wait(),
             )
         except BaseException:
             await _end(process)
             raise
         return RawResult(status if status >= 0 else 128 - status, out, err)
+
+    async def _read(self, stream: asyncio.StreamReader, most_bytes: int) -> bytes:
+        pieces, size = [], 0
+        while piece := await stream.read(LINE_LIMIT):
+            pieces.append(piece)
+            size += len(piece)
+            if size > most_bytes:
+                raise OutputTooLong(self.name, most_bytes)
+        return b"".join(pieces)
 
     async def _start(self, argv: Sequence[str], *, stderr: int) -> Process:
         try:

@@ -11,6 +11,7 @@ from etcdup.errors import CommandFailed, NotLocked, RemoteError, SudoFailed
 from etcdup.remote import scripts
 from etcdup.remote.host import (
     COMMAND_TIMEOUT_S,
+    OUTPUT_BYTES,
     Blob,
     Held,
     HostCommand,
@@ -40,10 +41,15 @@ class PosixHost(ABC):
         self._slots = asyncio.Semaphore(at_once)
 
     async def run(
-        self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = COMMAND_TIMEOUT_S
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Stdin = b"",
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        most_bytes: int = OUTPUT_BYTES,
     ) -> Result:
         started = time.monotonic()
-        ended = await self._run_raw(argv, stdin, timeout_s)
+        ended = await self._run_raw(argv, stdin, timeout_s, most_bytes=most_bytes)
         return Result(
             host=self.name,
             argv=tuple(argv),
@@ -100,8 +106,13 @@ class PosixHost(ABC):
     async def close(self) -> None: ...
 
     @abstractmethod
-    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> RawResult:
-        """Run an argv unchanged. If cancelled, end the command as far as the transport can."""
+    async def _execute(
+        self, argv: Sequence[str], stdin: AsyncIterator[bytes], most_bytes: int = OUTPUT_BYTES
+    ) -> RawResult:
+        """Run an argv unchanged. If cancelled, end the command as far as the transport can.
+
+        Raises OutputTooLong if the command prints more than `most_bytes`. It is ended then.
+        """
 
     def _owner(self, owner: str) -> str:
         """Return the owner for a written file; empty means the user that writes."""
@@ -121,7 +132,13 @@ class PosixHost(ABC):
         return Result(self.name, argv, ended.status, stdout, stderr, took_s)
 
     async def _run_raw(
-        self, argv: Sequence[str], stdin: Stdin, timeout_s: float, *, first: bytes = b""
+        self,
+        argv: Sequence[str],
+        stdin: Stdin,
+        timeout_s: float,
+        *,
+        first: bytes = b"",
+        most_bytes: int = OUTPUT_BYTES,
     ) -> RawResult:
         """Run a command. `first` is sent to its stdin before `stdin`."""
         wrapped = self._become.wrap(scripts.bounded(argv, timeout_s))
@@ -132,7 +149,7 @@ class PosixHost(ABC):
                     asyncio.timeout(timeout_s + GRACE_S),
                     aclosing(chunks(self._become.preface + first, stdin)) as stream,
                 ):
-                    ended = await self._execute(wrapped, stream)
+                    ended = await self._execute(wrapped, stream, most_bytes)
             except TimeoutError:
                 raise self._timed_out(argv, timeout_s, RawResult(-1, b"", b"")) from None
             if ended.status in scripts.TIMED_OUT and time.monotonic() - started >= timeout_s:

@@ -10,6 +10,7 @@ from etcdup.errors import RemoteError
 from etcdup.remote.fleet import Connect
 from etcdup.remote.host import (
     COMMAND_TIMEOUT_S,
+    OUTPUT_BYTES,
     Held,
     Host,
     HostCommand,
@@ -50,10 +51,15 @@ class TracedHost:
         self._trace = trace
 
     async def run(
-        self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = COMMAND_TIMEOUT_S
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Stdin = b"",
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        most_bytes: int = OUTPUT_BYTES,
     ) -> Result:
         with self._record_failure(argv):
-            result = await self._host.run(argv, stdin=stdin, timeout_s=timeout_s)
+            result = await self._host.run(argv, stdin=stdin, timeout_s=timeout_s, most_bytes=most_bytes)
         self._record(result)
         return result
 

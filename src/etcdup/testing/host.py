@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import PurePosixPath
 
-from etcdup.errors import CommandFailed, ConnectFailed, ConnectionLost, NotLocked
+from etcdup.errors import CommandFailed, ConnectFailed, ConnectionLost, NotLocked, OutputTooLong
 from etcdup.remote.host import (
     COMMAND_TIMEOUT_S,
+    OUTPUT_BYTES,
     Blob,
     HostCommand,
     HostFile,
@@ -32,11 +33,19 @@ class FakeHost:
         self.machine = machine
 
     async def run(
-        self, argv: Sequence[str], *, stdin: Stdin = b"", timeout_s: float = COMMAND_TIMEOUT_S
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Stdin = b"",
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        most_bytes: int = OUTPUT_BYTES,
     ) -> Result:
         await self._check_alive()
         self._require_lock(None, tuple(argv))
-        return await self._run(argv, stdin, timeout_s)
+        result = await self._run(argv, stdin, timeout_s)
+        if len(result.stdout) + len(result.stderr) > most_bytes:
+            raise OutputTooLong(self.name, most_bytes)
+        return result
 
     async def _run(self, argv: Sequence[str], stdin: Stdin, timeout_s: float) -> Result:
         data = stdin.path.read_bytes() if isinstance(stdin, Blob) else stdin

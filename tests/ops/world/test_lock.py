@@ -17,7 +17,7 @@ from etcdup.core.spec.load import load
 from etcdup.errors import LockedError, LockLost, NotLocked, RefusedError
 from etcdup.ops import polling
 from etcdup.ops.world.lock import ClusterLock, cluster_lock, holder
-from etcdup.remote.host import HostCommand
+from etcdup.remote.host import OUTPUT_BYTES, HostCommand
 from etcdup.remote.local import LocalHost
 from etcdup.remote.sudo import RawResult
 from etcdup.testing.host import FakeHost
@@ -50,8 +50,10 @@ class NoisyHost(LocalHost):
         warning = "sudo: unable to resolve host infra1: Name or service not known"
         self.noise = ("sh", "-c", f'echo "{warning}" >&2; exec "$@"', "sh")
 
-    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> RawResult:
-        return await super()._execute((*self.noise, *argv), stdin)
+    async def _execute(
+        self, argv: Sequence[str], stdin: AsyncIterator[bytes], most_bytes: int = OUTPUT_BYTES
+    ) -> RawResult:
+        return await super()._execute((*self.noise, *argv), stdin, most_bytes)
 
 
 class Machine:

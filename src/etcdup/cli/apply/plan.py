@@ -69,12 +69,12 @@ def read_plan(path: Path, cluster: str) -> Plan:
     except (ValueError, RecursionError) as error:
         hint = "run `etcdup plan --out FILE` to write one"
         raise BadFile(str(path), (Problem(0, 0, f"this is not a saved plan: {error}", hint),)) from None
-    if not is_token(plan.token):
-        message = "this is not a saved plan: its token is not the token of a cluster"
-        raise BadFile(str(path), (Problem(0, 0, message, "run `etcdup plan --out FILE` to write one"),))
     if plan.cluster != cluster:
         message = f"this is a plan of cluster {plan.cluster}, but cluster.yaml is of cluster {cluster}"
         raise BadFile(str(path), (Problem(0, 0, message),))
+    if not is_token(plan.token):
+        message = "this is not a saved plan: its token is not the token of a cluster"
+        raise BadFile(str(path), (Problem(0, 0, message, "run `etcdup plan --out FILE` to write one"),))
     return plan
 
 

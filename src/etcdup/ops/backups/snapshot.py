@@ -25,6 +25,8 @@ Report = Callable[[str], None]
 # The longest time without data between two parts of the stream.
 STALL_S = 30.0
 STATUS_S = 10.0
+# How much a database can grow between the status of a member and its snapshot.
+GROWTH_BYTES = 1 << 30
 _MIB = 1 << 20
 # Progress is reported each time after this number of bytes, so that a fast line does not flood the terminal.
 _REPORT_BYTES = 16 * _MIB
@@ -70,9 +72,9 @@ async def save_snapshot(client: EtcdClient, folder: Path, name: str, *, report: 
     target, part = folder / name, folder / f".{name}.part"
     with _explained(folder):
         _prepare(folder, name)
-        await _check_free_space(client, folder)
+        size = await _check_free_space(client, folder)
         try:
-            await _stream(client, part, report)
+            await _stream(client, part, report, size)
             report(f"verifying {name}")
             await asyncio.to_thread(_verify, part, client.name)
             publish(part, target)
@@ -81,25 +83,36 @@ async def save_snapshot(client: EtcdClient, folder: Path, name: str, *, report: 
     return target
 
 
-async def _check_free_space(client: EtcdClient, folder: Path) -> None:
-    """Raise EtcdupError if the disk of the operator is too small, before anything is written."""
+async def _check_free_space(client: EtcdClient, folder: Path) -> int:
+    """Return the size of the database. Raise EtcdupError if the operator's disk is too small for it."""
     size = (await client.status(timeout_s=STATUS_S)).db_size
     free = shutil.disk_usage(folder).free
     if size > free:
         raise _no_space(folder, f"the snapshot needs {_mib(size)}, {_mib(free)} is free")
+    return size
 
 
-async def _stream(client: EtcdClient, part: Path, report: Report) -> None:
+def refuse_endless_snapshot(member: str, got: int, size: int) -> None:
+    """Raise EtcdupError if a member sends far more than the size of the database that it reported before."""
+    if got > 2 * size + GROWTH_BYTES:
+        raise EtcdupError(
+            f"{member} sent {_mib(got)} as its snapshot, and reported a database of {_mib(size)}",
+            hint=f"check {member}, or use another member",
+        )
+
+
+async def _stream(client: EtcdClient, part: Path, report: Report, size: int) -> None:
     async with aclosing(client.snapshot(timeout_s=STALL_S)) as stream:
-        await _write(stream, client.name, part, report)
+        await _write(stream, client.name, part, report, size)
 
 
-async def _write(stream: AsyncIterator[bytes], member: str, part: Path, report: Report) -> None:
+async def _write(stream: AsyncIterator[bytes], member: str, part: Path, report: Report, size: int) -> None:
     got = reported = 0
     with os.fdopen(create_empty_file(part, 0o600), "wb") as file:
         async for blob in stream:
             file.write(blob)
             got += len(blob)
+            refuse_endless_snapshot(member, got, size)
             if got - reported >= _REPORT_BYTES:
                 reported = got
                 report(f"snapshot from {member}: {_mib(got)}")

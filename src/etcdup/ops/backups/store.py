@@ -24,6 +24,8 @@ T = TypeVar("T")
 _PART_BYTES = 5 << 20
 _PARTS_AT_ONCE = 2
 _READ_BYTES = 1 << 20
+# A manifest has less than 2 KiB.
+TEXT_LIMIT = 64 * 1024
 # The longest time without data from a store, and how long a request is retried.
 STALL_S = 30.0
 RETRY_S = 20.0
@@ -131,7 +133,14 @@ class Store:
                 coming.exception()  # It was raised above, or the caller does not need it any more.
 
     async def read_text(self, name: str) -> bytes:
-        return b"".join([piece async for piece in self.read(name)])
+        """Return a small object. Raise StoreError if it is larger than TEXT_LIMIT: the store may have anything."""
+        text = b""
+        async with aclosing(self.read(name)) as pieces:
+            async for piece in pieces:
+                text += piece
+                if len(text) > TEXT_LIMIT:
+                    raise StoreError(f"{name} in {self.destination} is larger than {TEXT_LIMIT >> 10} KiB")
+        return text
 
     async def read_parts(self, name: str, look: Callable[[Read], T]) -> T:
         """Call `look` with a function that reads any range of the object, and return its result."""

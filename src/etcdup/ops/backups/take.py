@@ -36,6 +36,7 @@ from etcdup.ops.backups.checksum import StreamChecksum
 from etcdup.ops.backups.destinations import Destinations, Failures, combined_error
 from etcdup.ops.backups.encryption import encrypt_stream
 from etcdup.ops.backups.fan_out import SINK_TIMEOUT_S, Sink, fan_out
+from etcdup.ops.backups.snapshot import refuse_endless_snapshot
 from etcdup.ops.backups.store import Store, StoreError
 from etcdup.remote.etcd.client import EtcdClient, KvHash
 from etcdup.remote.etcd.errors import EtcdRefused
@@ -85,7 +86,7 @@ async def take_backup(
     checksum, stored = StreamChecksum(), StreamChecksum()
     begun = asyncio.Event()
     hashing = asyncio.create_task(_hash_once_begun(client, extent.revision, begun))
-    content = _stream_snapshot(client, checksum, report, begun, hashing)
+    content = _stream_snapshot(client, seen.db_size, checksum, report, begun, hashing)
     if encrypt_to:
         content = checksummed(encrypt_stream(content, encrypt_to), stored)
     began = time.monotonic()
@@ -159,12 +160,16 @@ def _check_trailer(checksum: StreamChecksum, member: str) -> None:
 
 async def _stream_snapshot(
     client: EtcdClient,
+    size: int,
     checksum: StreamChecksum,
     report: Report,
     begun: asyncio.Event,
     hashing: "asyncio.Task[KvHash]",
 ) -> Stream:
-    """Return the snapshot stream. It fails if the hash fails, because the backup could then not be proved."""
+    """Return the snapshot stream of a database of about `size` bytes.
+
+    It fails if the hash fails, because the backup could then not be proved.
+    """
     reported = 0
     async with aclosing(client.snapshot(timeout_s=STALL_S)) as pieces:
         async for piece in pieces:
@@ -172,6 +177,7 @@ async def _stream_snapshot(
             if hashing.done():
                 hashing.result()
             checksum.update(piece)
+            refuse_endless_snapshot(client.name, checksum.size, size)
             if checksum.size - reported >= REPORT_BYTES:
                 reported = checksum.size
                 report(f"backup from {client.name}: {show_size(checksum.size)}")

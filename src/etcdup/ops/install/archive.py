@@ -12,6 +12,9 @@ from etcdup.core.host.packages import tools_of
 from etcdup.core.spec.version import Version
 
 _CHUNK = 1024 * 1024
+# A program of etcd has about 25 MiB, and an archive of a release about 25 entries.
+MOST_BYTES = 256 * 1024 * 1024
+MOST_ENTRIES = 1000
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,9 @@ def unpack_tools(tarball: Path, version: Version, folder: Path) -> dict[str, Pat
     """
     found = {}
     with tarfile.open(tarball, "r:*") as tar:
-        for entry in tar:
+        for number, entry in enumerate(tar):
+            if number >= MOST_ENTRIES:
+                raise tarfile.TarError(f"it has more than {MOST_ENTRIES} entries")
             parts = entry.name.removeprefix("./").split("/")
             if entry.isfile() and parts[-1] in tools_of(version) and len(parts) <= 2:
                 content = tar.extractfile(entry)
@@ -73,8 +78,12 @@ def unpack_tools(tarball: Path, version: Version, folder: Path) -> dict[str, Pat
 
 
 def _write(content: IO[bytes], target: Path) -> Path:
+    left = MOST_BYTES
     with target.open("wb") as file:
         while chunk := content.read(_CHUNK):
+            left -= len(chunk)
+            if left < 0:
+                raise tarfile.TarError(f"{target.name} is larger than {MOST_BYTES >> 20} MiB")
             file.write(chunk)
     target.chmod(0o755)
     return target

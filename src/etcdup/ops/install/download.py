@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 SCHEMES = ("http", "https", "file")
 _SMALL_BYTES = 1024 * 1024
+# The archive of a release has about 25 MiB.
+MOST_BYTES = 512 * 1024 * 1024
 _CHUNK = 256 * 1024
 _REPORT_EVERY_S = 0.25
 _MIB = 1024 * 1024
@@ -123,6 +125,8 @@ class _Transfer:
                 file.write(chunk)
                 digest.update(chunk)
                 got += len(chunk)
+                if got > MOST_BYTES:
+                    raise InstallError(f"{url}: it is larger than {MOST_BYTES >> 20} MiB")
                 if time.monotonic() - reported_at >= _REPORT_EVERY_S or got == total:
                     reported_at = time.monotonic()
                     progress(f"{name}: {_amount(got, total)}")

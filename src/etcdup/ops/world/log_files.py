@@ -5,7 +5,7 @@ import zlib
 
 from etcdup.core.host.log_files import MOST_BYTES, log_file_argv
 from etcdup.errors import CommandFailed, EtcdupError
-from etcdup.remote.host import Host
+from etcdup.remote.host import Host, Result
 
 READ_TIMEOUT_S = 300.0
 _GZIP = 16 + zlib.MAX_WBITS
@@ -19,8 +19,13 @@ async def read_log_file(
     Raises RemoteError if the command failed, and ValueError if its output is not a file.
     """
     argv = log_file_argv(folder, back, user, only_with=only_with)
-    name, _, content = (await host.run(argv, timeout_s=READ_TIMEOUT_S)).check().stdout.partition("\n")
+    name, _, content = (await _read(host, argv)).check().stdout.partition("\n")
     return (name, _unpack(content)) if name else None
+
+
+async def _read(host: Host, argv: tuple[str, ...]) -> Result:
+    # base64 needs four characters for three bytes, and line ends.
+    return await host.run(argv, timeout_s=READ_TIMEOUT_S, most_bytes=MOST_BYTES * 3 // 2)
 
 
 def unreadable_log(host: Host, error: ValueError | CommandFailed, hint: str) -> EtcdupError:

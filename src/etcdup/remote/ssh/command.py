@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from etcdup.errors import ConnectionLost, RemoteError
+from etcdup.errors import ConnectionLost, OutputTooLong, RemoteError
 from etcdup.remote.ssh.library import asyncssh
 from etcdup.remote.ssh.login_shell import STARTED, has_started, login_unusable
 from etcdup.remote.sudo import RawResult
@@ -25,18 +25,24 @@ OPEN_AGAIN_AFTER_S = (0.01, 0.05, 0.2, 0.5)
 
 
 async def execute(
-    host: str, connection: asyncssh.SSHClientConnection, line: str, stdin: AsyncIterator[bytes]
+    host: str,
+    connection: asyncssh.SSHClientConnection,
+    line: str,
+    stdin: AsyncIterator[bytes],
+    most_bytes: int,
 ) -> RawResult:
     """Run a command line to its end. If cancelled, send it a signal and close its channel.
 
     If the login does not start the command in time, the status of the result is -1.
     """
-    exchange = await _open(host, connection, line)
+    exchange = await _open(host, connection, line, most_bytes)
     try:
         await exchange.feed(stdin)
         ended = await exchange.wait_for_end()
     finally:
         exchange.abandon()
+    if exchange.is_too_long:
+        raise OutputTooLong(host, most_bytes)
     if ended and exchange.status is None:
         raise connection_lost_error(host, exchange.error)
     status = -1 if exchange.status is None else exchange.status
@@ -53,9 +59,11 @@ def connection_lost_error(host: str, error: Exception | None) -> ConnectionLost:
     )
 
 
-async def _open(host: str, connection: asyncssh.SSHClientConnection, line: str) -> "_CommandSession":
+async def _open(
+    host: str, connection: asyncssh.SSHClientConnection, line: str, most_bytes: int
+) -> "_CommandSession":
     async def start() -> _CommandSession:
-        exchange = _CommandSession()
+        exchange = _CommandSession(most_bytes)
         await connection.create_session(
             lambda: exchange, line, encoding=None, env={}, send_env=[], request_pty=False, window=WINDOW
         )
@@ -100,12 +108,14 @@ def channel_refused_error(
 class _CommandSession(asyncssh.SSHClientSession[bytes]):
     """The stdin, stdout, stderr and status of a command."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
         self.stdout: list[bytes] = []
         self.stderr: list[bytes] = []
         self.status: int | None = None
         self.error: Exception | None = None
         self.closed = asyncio.Event()
+        self.is_too_long = False
         self._writable = asyncio.Event()
         self._writable.set()
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
@@ -143,6 +153,11 @@ class _CommandSession(asyncssh.SSHClientSession[bytes]):
         chan.set_write_buffer_limits(high=WRITE_BUFFER)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            self.is_too_long = True
+            self.abandon()
+            return
         (self.stderr if datatype == asyncssh.EXTENDED_DATA_STDERR else self.stdout).append(data)
 
     def eof_received(self) -> bool:

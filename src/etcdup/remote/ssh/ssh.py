@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from etcdup.core.spec.model import HostSpec, SshSpec
-from etcdup.remote.host import Held, HostLock
+from etcdup.remote.host import OUTPUT_BYTES, Held, HostLock
 from etcdup.remote.lock_scripts import if_locked
 from etcdup.remote.posix import PosixHost, chunks
 from etcdup.remote.secrets import SshSecrets
@@ -66,8 +66,10 @@ class SshHost(PosixHost):
         await self._forwards.close()
         await self._dialled.close()
 
-    async def _execute(self, argv: Sequence[str], stdin: AsyncIterator[bytes]) -> RawResult:
-        ended = await execute(self.name, self._dialled.connection, as_line(argv), stdin)
+    async def _execute(
+        self, argv: Sequence[str], stdin: AsyncIterator[bytes], most_bytes: int = OUTPUT_BYTES
+    ) -> RawResult:
+        ended = await execute(self.name, self._dialled.connection, as_line(argv), stdin, most_bytes)
         return without_greeting(self.name, self._dialled.user, ended)
 
     @asynccontextmanager
