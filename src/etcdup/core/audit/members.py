@@ -49,6 +49,11 @@ def _member_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             why = "Without a leader, no write is possible."
             fix = "Run `etcdup status`. A majority of the members must run and reach each other."
             yield Finding("wrong", name, f"{name} reports no leader.", why, fix, (11,), code="no-leader")
+    for name in observed.dissenting:
+        why = "The member is behind the others, or it is not the member that it should be."
+        fix = f"Run `etcdup check` again. If the list still differs, run `etcdup member replace {name}`."
+        what = f"{name} reports another member list than the other members."
+        yield Finding("wrong", name, what, why, fix, (107,), code="member-list-dissents")
     has_quorum = len(healthy(observed)) >= quorum_of(voter_count(observed) or spec.size)
     quorum = "The quorum is not lost. " if has_quorum else ""
     for limit in limits(spec, observed):

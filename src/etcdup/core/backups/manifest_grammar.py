@@ -1,4 +1,4 @@
-"""What the values of a manifest may be. Whoever can write to a store can write any manifest."""
+"""What the values of a manifest may be. A client of the store can write any manifest."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -6,7 +6,7 @@ A member is identified by its name. A member that was added and never started ha
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from etcdup.core.observed.model import CertSeen, ListedMember, MemberSeen, Observed
+from etcdup.core.observed.model import CertSeen, ListedMember, MemberSeen, Observed, PkiSeen
 from etcdup.core.spec.model import HostSpec, Spec
 
 
@@ -53,6 +53,15 @@ def leaving_host(spec: Spec, member: ListedMember) -> HostSpec:
         local=root is not None,
         root=root,
     )
+
+
+def is_known_address(pki: PkiSeen, address: str) -> bool:
+    """Return whether a server certificate of the operator's PKI has this address.
+
+    A member can report any address. etcdup connects only to those that the operator gave at some time.
+    """
+    servers = (cert for role, cert in pki.certs.items() if role.startswith("server/"))
+    return bool(address) and any(address in (*cert.addresses, *cert.dns_names) for cert in servers)
 
 
 def client_ports(spec: Spec, observed: Observed, name: str) -> frozenset[int]:

@@ -5,6 +5,7 @@ ops/world/observe.py builds it from the output of the probe (probe.py, parse_pro
 state. For example, the running version comes from the running process, not from cluster.yaml.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import field, replace
 from datetime import datetime
@@ -453,7 +454,9 @@ class Observed:
 
     @cached_property
     def member_list(self) -> tuple[ListedMember, ...]:
-        """The newest member list among the answers; empty if no voter answered. A learner returns no list.
+        """The member list of most members that answer; empty if no voter answered. A learner returns no list.
+
+        Without a majority it is the newest list. A member reports its own term, so it alone does not decide.
 
         A member that never started has no name. If its peer URL has the address of a former host, it is of that host:
         one machine is one host.
@@ -461,8 +464,17 @@ class Observed:
         lists = [seen for seen in self.answering().values() if seen.members]
         if not lists:
             return ()
-        newest = max(lists, key=lambda seen: (seen.raft_term, seen.applied_index)).members
-        return tuple(each if each.name else self._with_former_host(each) for each in newest)
+        common, count = Counter(seen.members for seen in lists).most_common(1)[0]
+        if 2 * count <= len(lists):
+            common = max(lists, key=lambda seen: (seen.raft_term, seen.applied_index)).members
+        return tuple(each if each.name else self._with_former_host(each) for each in common)
+
+    @cached_property
+    def dissenting(self) -> tuple[str, ...]:
+        """The members whose member list has other members or addresses than that of most members."""
+        lists = {name: seen.members for name, seen in sorted(self.answering().items()) if seen.members}
+        common, count = Counter(lists.values()).most_common(1)[0] if lists else ((), 0)
+        return tuple(name for name, each in lists.items() if each != common and 2 * count > len(lists))
 
     def _with_former_host(self, member: ListedMember) -> ListedMember:
         in_file = self.hosts.keys() - self.leaving.keys()

@@ -24,6 +24,7 @@ def notes(
     return (
         *_unreachable_notes(observed),
         *_unhealthy_notes(observed),
+        *(f"{name} reports another member list than the other members" for name in observed.dissenting),
         *limit_notes(spec, observed),
         *_cloned_machine_notes(observed),
         *_ca_rotation_notes(spec, observed),

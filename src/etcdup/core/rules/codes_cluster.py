@@ -12,6 +12,17 @@ CLUSTER_CODES = (
         (62,),
     ),
     Code(
+        "member-list-dissents",
+        "A member reports another member list than the others",
+        "Most members report the same member list, and this member reports another one.",
+        "The member is behind the others, for example because it cannot reach them. A member that was taken over can "
+        "also report any list. etcdup uses the list of most members, and connects to no address that only a member "
+        "reports.",
+        "Run `etcdup check` again. If the list still differs, find out what runs on the host, and run "
+        "`etcdup member replace NAME`.",
+        (107,),
+    ),
+    Code(
         "host-not-inspected",
         "The detailed inspection of a host failed",
         "etcdup has a connection to this host, but the commands of the inspection failed.",

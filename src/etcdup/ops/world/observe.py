@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from etcdup.core.etcd.log_messages import explain_starts
 from etcdup.core.host.files import desired_files
 from etcdup.core.host.folders import observed_folders
-from etcdup.core.members.member_list import former_hosts, leaving_host, stray_members
+from etcdup.core.members.member_list import former_hosts, is_known_address, leaving_host, stray_members
 from etcdup.core.members.quorum import is_electing, starting_members
 from etcdup.core.members.superseded import distrust_markers, explain_superseded
 from etcdup.core.observed.model import (
@@ -42,6 +42,8 @@ LEAF_BYTES = 65_536
 # The longest wait for a member that starts, and the number of election timeouts that an election may take.
 STEADY_S = 10.0
 ELECTIONS = 4
+_UNKNOWN = "no certificate in the PKI has its address, and etcdup does not connect to an address that a member reports"
+_UNKNOWN_HINT = "run `etcdup check`. If the member is yours, add its host to cluster.yaml"
 
 
 async def observe(world: World) -> Observed:
@@ -85,6 +87,10 @@ async def _observe_all_hosts(world: World) -> Observed:
             return found
         leaving |= {each.name: each for each in host_specs}
         world.extra_hosts |= leaving
+        unknown = [each.name for each in host_specs if not is_known_address(pki, each.address)]
+        hosts |= {name: Unreachable(name, _UNKNOWN, _UNKNOWN_HINT) for name in unknown}
+        members |= {name: MemberSilent(_UNKNOWN, _UNKNOWN_HINT) for name in unknown}
+        host_specs = [each for each in host_specs if each.name not in unknown]
         await asyncio.gather(*(world.connect_host(each) for each in host_specs))
 
 

@@ -24,7 +24,7 @@ from etcdup.ops.polling import WallClock
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.superseded_record import record_path
 from etcdup.ops.world.world import World
-from etcdup.remote.etcd.errors import EtcdRpcError
+from etcdup.remote.etcd.errors import EtcdRpcError, EtcdUnavailable
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
 from etcdup.remote.fleet import Connect, connect, open_fleet
 from etcdup.remote.host import Host
@@ -163,6 +163,8 @@ class MemberClients:
 
         Raises EtcdRpcError if there is no client certificate, and RemoteError if the port cannot be forwarded.
         """
+        if name not in self.host_specs:
+            raise EtcdUnavailable(name, "etcdup does not connect to a member that only the member list names")
         async with self._making[name]:
             self._forget_replaced_credentials()
             if name not in self._clients:
