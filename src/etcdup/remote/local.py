@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 from etcdup.core.spec.model import HostSpec, SshSpec
 from etcdup.errors import OutputTooLong, RemoteError
+from etcdup.remote.environment import child_environment
 from etcdup.remote.host import OUTPUT_BYTES, Held, HostLock
 from etcdup.remote.lock_scripts import if_locked
 from etcdup.remote.posix import PosixHost, chunks
@@ -95,7 +96,7 @@ class LocalHost(PosixHost):
                 stdout=PIPE,
                 stderr=stderr,
                 start_new_session=True,
-                env=_environment(),
+                env=child_environment(),
                 limit=LINE_LIMIT,
             )
         except OSError as error:
@@ -130,11 +131,6 @@ class _LocalHeld:
             await self._process.stdin.drain()
         except (BrokenPipeError, ConnectionResetError):
             raise RemoteError(self._host, "the held command has ended") from None
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment of this process without the variables of etcdup: some are secrets."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("ETCDUP_")}
 
 
 async def _feed(process: Process, stdin: AsyncIterator[bytes]) -> None:

@@ -5,7 +5,6 @@ afterwards, and all its files are deleted.
 """
 
 import asyncio
-import os
 import secrets
 import shutil
 import socket
@@ -23,6 +22,7 @@ from etcdup.ops.backups.encryption import Identity
 from etcdup.ops.backups.scratch_folder import scratch_folder
 from etcdup.ops.backups.store import Store
 from etcdup.ops.backups.temporary_etcd import LOOPBACK, etcd_flags, make_credentials, write_keys
+from etcdup.remote.environment import child_environment
 from etcdup.remote.etcd.client import EtcdClient
 from etcdup.remote.etcd.errors import EtcdRpcError
 from etcdup.remote.etcd.grpc_client import Etcd
@@ -87,7 +87,7 @@ async def _restore(tools: Path, path: Path, data: Path, peer_port: int) -> None:
         *_kill_with_parent(), tool, "snapshot", "restore", path, "--data-dir", data, "--name", "drill",
         "--initial-cluster", f"drill={url}", "--initial-advertise-peer-urls", url,
         "--initial-cluster-token", secrets.token_hex(8),
-        env=_environment() | {"ETCDCTL_API": "3"},
+        env=child_environment() | {"ETCDCTL_API": "3"},
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -114,7 +114,7 @@ async def _temporary_member(
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *_kill_with_parent(), tools / "etcd", *etcd_flags("drill", folder / "data", folder, ports),
-            cwd=folder, env=_environment(), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+            cwd=folder, env=child_environment(), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     client = Etcd("the restored member", f"{LOOPBACK}:{ports[0]}", LOOPBACK, credentials)
     try:
@@ -168,10 +168,6 @@ async def _compare(client: EtcdClient, manifest: Manifest, revision: int) -> Non
 def _mismatch(manifest: Manifest, what: str, got: object, noted: object) -> NotProved:
     message = f"the restored data of {manifest.name} has another {what}: {got}, the manifest has {noted}"
     return NotProved(message, hint=_HINT)
-
-
-def _environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith(("ETCD", "NOTIFY_"))}
 
 
 def _kill_with_parent() -> tuple[str, ...]:

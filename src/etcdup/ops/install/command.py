@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from etcdup.remote.environment import child_environment
+
 _GRACE_S = 3.0
 _TAIL_LINES = 15
 
@@ -28,11 +30,14 @@ class ProcessResult:
 async def run(
     argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: bytes = b""
 ) -> ProcessResult:
-    """Run the program and return its result. Raises OSError if the program cannot be started."""
+    """Run the program and return its result. Raises OSError if the program cannot be started.
+
+    Without `env`, the program gets only the variables that a program needs to run.
+    """
     process = await asyncio.create_subprocess_exec(
         *argv,
         cwd=cwd,
-        env=env,
+        env=child_environment() if env is None else env,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

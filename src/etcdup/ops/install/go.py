@@ -1,10 +1,9 @@
 """Build upstream's source on this machine. Go verifies the modules of the module proxy with its checksum database.
 
-The environment passes GOPROXY, GONOSUMDB, GOFLAGS and all other settings of Go.
+The environment passes GOPROXY, GONOSUMDB, GOFLAGS and all other settings of Go and Git.
 """
 
 import asyncio
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from etcdup.ops.install.cache import (
 from etcdup.ops.install.command import run
 from etcdup.ops.install.path import check_tools
 from etcdup.ops.install.wanted import SourceRequest
+from etcdup.remote.environment import child_environment
 
 # They are dependencies of a temporary module: their go.mod files contain `replace`, which `go install M@V` refuses.
 _MODULES = {
@@ -89,7 +89,7 @@ async def build(wanted: SourceRequest, arch: str, module: Path) -> dict[str, Pat
     """Build the programs in `module`, an empty folder. Raises InstallError."""
     (module / "go.mod").write_text("module etcdup.invalid/build\n", encoding="ascii")
     names = tools_of(wanted.version)
-    env = build_environment(os.environ, arch)
+    env = build_environment(child_environment("GO", "CGO_", "GIT_", "SSH_"), arch)
     wanted.report(f"downloading the modules of etcd {wanted.version}")
     await _run_go(["get", *(f"{_MODULES[name]}@v{wanted.version}" for name in names)], module, env)
     tools = {}

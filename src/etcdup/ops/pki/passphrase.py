@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from etcdup.errors import PkiError
+from etcdup.remote.environment import operator_environment
 
 VARIABLE = "ETCDUP_CA_PASSPHRASE"
 COMMAND_TIMEOUT_S = 60.0
@@ -35,7 +36,12 @@ def _run_command(command: str, folder: Path) -> str:
     try:
         argv = shlex.split(command)
         done = subprocess.run(
-            argv, stdout=subprocess.PIPE, cwd=folder, timeout=COMMAND_TIMEOUT_S, check=False
+            argv,
+            stdout=subprocess.PIPE,
+            cwd=folder,
+            env=operator_environment(),
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
         )
     except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
         why = error.strerror if isinstance(error, OSError) else type(error).__name__
