@@ -7,11 +7,10 @@
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from etcdup.core.dataclass import dataclass
 from etcdup.errors import CommandFailed
 
 COMMAND_TIMEOUT_S = 30.0

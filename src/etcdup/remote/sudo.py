@@ -1,9 +1,8 @@
 """How commands run as root: by login, by sudo, or by sudo with a password, which is only sent to stdin."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from etcdup.core.dataclass import dataclass
 from etcdup.errors import SudoFailed
 from etcdup.remote import scripts
 from etcdup.remote.secrets import SUDO_PASSWORD_VARIABLE, SshSecrets

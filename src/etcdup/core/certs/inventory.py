@@ -1,10 +1,10 @@
 """All certificates of a cluster and all locations where each was found: differences, and which expire soon."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from etcdup.core.dataclass import dataclass
 from etcdup.core.observed.model import CertSeen
 from etcdup.core.spec.model import Spec
 

@@ -4,10 +4,9 @@ One CA signs for clients and peers. All peer certificates have the same common n
 (rule 20). So a client certificate cannot send raft messages.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from etcdup.core.dataclass import dataclass
 from etcdup.core.observed.model import CertSeen
 from etcdup.core.spec.model import HostSpec, Spec, is_ip
 from etcdup.core.spec.names import peer_common_name

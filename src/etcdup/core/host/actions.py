@@ -1,6 +1,7 @@
 """The actions on a host: run a command, or write files. And the commands that several steps use."""
 
-from etcdup.core.dataclass import dataclass
+from dataclasses import dataclass
+
 from etcdup.core.host.content import Content
 from etcdup.core.spec.layout import Layout
 

@@ -1,8 +1,7 @@
 """The content of a file: a text, or a reference to a certificate, a key or a CA file."""
 
+from dataclasses import dataclass
 from typing import Literal
-
-from etcdup.core.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ state. For example, the running version comes from the running process, not from
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from etcdup.core.dataclass import dataclass
 from etcdup.core.spec.model import HostSpec
 from etcdup.core.spec.version import Version
 

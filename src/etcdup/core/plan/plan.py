@@ -1,9 +1,8 @@
 """The plan (steps in order, with notes) or the refusal (all reasons against a plan), and the JSON form of a plan."""
 
-from dataclasses import asdict, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from etcdup.core.dataclass import dataclass
 from etcdup.core.plan.step import FileChange, Step
 
 

@@ -1,8 +1,8 @@
 """The steps of a restore, of its undo, and of a recovery."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
-from etcdup.core.dataclass import dataclass
 from etcdup.core.plan.step import HostStep, Step
 
 

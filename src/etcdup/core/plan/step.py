@@ -4,9 +4,8 @@ It has no callables, no secrets and no clock. A step says which state is require
 commands from the step and a new observation. The plan from the next observation shows whether the state was reached.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
-
-from etcdup.core.dataclass import dataclass
 
 
 @dataclass(frozen=True)

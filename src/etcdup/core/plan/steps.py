@@ -1,8 +1,8 @@
 """The steps that prepare hosts, form a cluster, and change its certificates, its members or its version."""
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from etcdup.core.dataclass import dataclass
 from etcdup.core.plan.step import FileChange, HostStep, Step
 
 
