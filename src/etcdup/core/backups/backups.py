@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from etcdup.core.backups.manifest_grammar import manifest_fault
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import Observed
 from etcdup.core.spec.model import KeepSpec
