@@ -13,6 +13,9 @@ from etcdup.core.host.content import TextContent
 from etcdup.core.observed.model import COMPLETE, Marker, Observed, Restored
 from etcdup.core.spec.layout import Layout
 
+# The values of a restore that most restores do not have.
+OPTIONAL = ("undoes", "again")
+
 
 def inherited_restore(
     host: str, observed: Observed, token: str, *, ignore_own: bool = False
@@ -56,7 +59,9 @@ def marker_text(marker: Marker) -> str:
         values["endpoints"] = list(marker.endpoints)
     if marker.restored:
         history = asdict(marker.restored)
-        values["restored"] = {name: value for name, value in history.items() if value or name != "undoes"}
+        values["restored"] = {
+            name: value for name, value in history.items() if value or name not in OPTIONAL
+        }
     return json.dumps(values, indent=1) + "\n"
 
 

@@ -157,6 +157,8 @@ class Restored:
     `sha256` is the hash of the snapshot file. `bump` was added to its revision. `former` are the tokens of the
     superseded clusters. A host whose marker has one of these tokens belongs to a superseded cluster.
     `undoes` is set if this restore undoes another one: the suffix of the archived data that the snapshot is from.
+    `again` is set if an attempt of this restore was abandoned: the suffix under which the data of that attempt is
+    archived.
     """
 
     sha256: str
@@ -165,6 +167,7 @@ class Restored:
     bump: int = 0
     former: tuple[str, ...] = ()
     undoes: str = ""
+    again: str = ""
 
 
 @dataclass(frozen=True)

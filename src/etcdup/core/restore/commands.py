@@ -128,8 +128,6 @@ def _stage(
     argv = as_user(layout.user, (*restore, *_restore_argv(step, spec, host, layout, copy, folders)))
     yield RunCommand(argv, doing, timeout_s=RESTORE_TIMEOUT_S)
     formed = seen.marker is not None and seen.marker.formed
-    former = seen.marker.former(step.token) if seen.marker else ()
-    restored = Restored(step.sha256, "staged", step.aside, step.bump, former, step.undoes)
     endpoints = seen.marker.endpoints if seen.marker else ()
     marker = Marker(
         spec.name,
@@ -138,10 +136,26 @@ def _stage(
         layout.data_dir,
         formed,
         mount=seen.data.mount,
-        restored=restored,
+        restored=_staged(step, seen.marker),
         endpoints=endpoints,
     )
     yield WriteFiles((marker_file(layout, marker),), "writing the marker")
+
+
+def _staged(step: StageRestore, marker: Marker | None) -> Restored:
+    """Return the entry of the marker.
+
+    If the data in place is of an abandoned attempt, the data from before the restore is archived already. An undo needs
+    that archive and its token, which is the last one.
+    """
+    if marker is None:
+        return Restored(step.sha256, "staged", step.aside, step.bump, (), step.undoes)
+    earlier = marker.restored
+    if earlier is None or not marker.is_being_restored or not (earlier.again or earlier.stage != "staged"):
+        former = marker.former(step.token)
+        return Restored(step.sha256, "staged", step.aside, step.bump, former, step.undoes)
+    former = tuple(each for each in (marker.token, *earlier.former) if each != step.token)
+    return Restored(step.sha256, "staged", earlier.aside, step.bump, former, step.undoes, again=step.aside)
 
 
 def _restore_argv(
@@ -193,9 +207,8 @@ def _place_data(
         yield _conf_file(spec, host, seen.marker.token, pki, closed=True)
     for directory in filter(None, (seen.data, seen.wal)):
         staged = name_of(staged_path(directory))
-        yield RunCommand(
-            _move_argv(layout, directory, PLACE, "place", staged, seen.marker.restored.aside), doing
-        )
+        suffix = seen.marker.restored.again or seen.marker.restored.aside
+        yield RunCommand(_move_argv(layout, directory, PLACE, "place", staged, suffix), doing)
     yield from _mark_stage(seen, layout, "placed" if step.closed else "open")
 
 

@@ -36,6 +36,7 @@ from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import RetireMember
 from etcdup.core.restore.client_notes import can_bump, client_note, lease_notes
 from etcdup.core.restore.data_copy import copy_steps
+from etcdup.core.restore.lost_hosts import left_out, lost_hosts, must_prepare_again, stage_of
 from etcdup.core.restore.stopped_check import still_running
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import show_size
@@ -49,9 +50,14 @@ WAL_SPACE = 256 * 1024**2
 
 
 def restore_token(spec: Spec, observed: Observed, fresh: str) -> str:
-    """Return the token of the restore that is in progress, or `fresh` if there is none."""
-    begun = sorted(marker.token for marker in _markers(spec, observed) if marker.is_being_restored)
-    return begun[0] if begun else fresh
+    """Return the token of the restore that is in progress, or `fresh`.
+
+    It is `fresh` if no restore is in progress, or if all hosts must be prepared again.
+    """
+    markers = _markers(spec, observed)
+    abandoned = {token for marker in markers if marker.restored for token in marker.restored.former}
+    begun = sorted({marker.token for marker in markers if marker.is_being_restored} - abandoned)
+    return begun[0] if begun and not must_prepare_again(spec, observed, begun[0]) else fresh
 
 
 def begun_restore(spec: Spec, observed: Observed) -> str:
@@ -110,7 +116,12 @@ def plan_restore(
     refused = _refuse_restore(spec, observed, snapshot, token, is_undo=undoes is not None)
     if reasons := against + _refuse_denied(spec, observed) + refused:
         return Refusal(spec.name, reasons, notes)
-    stages = {host.name: _stage(observed.reachable()[host.name], token) for host in spec.hosts}
+    lost = left_out(spec, observed, token)
+    stages = {
+        host.name: stage_of(observed.reachable()[host.name], token)
+        for host in spec.hosts
+        if host.name not in lost
+    }
     if set(stages.values()) == {"done"}:
         return Plan(spec.name, (), notes, token)
     issuing = certificate_steps(spec, observed)
@@ -135,9 +146,9 @@ def _steps(
     keep_leases: bool,
     undoes: Mapping[str, str],
 ) -> Iterator[Step]:
-    hosts = [(host, observed.reachable()[host.name]) for host in spec.hosts]
-    names = tuple(host.name for host in spec.hosts)
-    bump = _bump(spec, observed)
+    hosts = [(host, observed.reachable()[host.name]) for host in spec.hosts if host.name in stages]
+    names = tuple(stages)
+    bump = _bump(spec, observed, token)
     for host, seen in hosts:
         if not stages[host.name]:
             yield from preparation_steps(spec, host, seen, token)
@@ -168,7 +179,7 @@ def _steps(
             yield from switch_steps(spec, host, seen)
     opening = tuple(_lease_steps(stages, keep_leases=keep_leases))
     yield from opening
-    if waiting or opening or len(healthy(observed)) < spec.size:
+    if waiting or opening or len(healthy(observed)) < len(names):
         reason = "all hosts have data that was restored from the same file with the same token"
         yield StartRestored(
             hosts=names, reason=reason, rules=(1, 2, 11), quorum="all members serve clients again"
@@ -179,6 +190,10 @@ def _steps(
     for name in names:
         if stages[name] != "done":
             yield SealRestore(host=name, reason="a write and a read through the member succeeded")
+    for name in left_out(spec, observed, token):
+        if stage_of(observed.reachable()[name], token) not in ("", "done"):
+            reason = "its restored data is lost, and the other members are a quorum"
+            yield SealRestore(host=name, reason=reason, rules=(32,))
 
 
 def _lease_steps(stages: dict[str, str], *, keep_leases: bool) -> Iterator[Step]:
@@ -216,6 +231,16 @@ def _refuse_restore(
         for name, gone in observed.unreachable().items()
     ]
     reasons += [*refuse_stale_pki(spec, observed), *_refuse_newer_snapshot(spec, snapshot)]
+    if not is_undo and must_prepare_again(spec, observed, token):
+        lost = lost_hosts(spec, observed, token)
+        reasons.append(
+            Refused(
+                f"{', '.join(lost)} has no restored data any more, and other members may have started with theirs",
+                hint="run the same command again: it prepares all hosts again, with a new token",
+                host=lost[0],
+                rules=(32,),
+            )
+        )
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
         if seen is not None:
@@ -252,7 +277,7 @@ def _refuse_restore_on_host(
         refuse_join(spec, host, seen, observed) if seen.marker is None else refuse_prepare(spec, host, seen)
     )
     reasons = [*fresh, *refuse_other_ca(spec, seen, observed)]
-    if _stage(seen, token) == "undo":
+    if stage_of(seen, token) == "undo":
         reasons.append(
             Refused(
                 f"the undo of the last restore on {host.name} is not complete",
@@ -272,7 +297,7 @@ def _refuse_restore_on_host(
             )
         )
     need = space_needed(snapshot)
-    if not _stage(seen, token) and seen.data.free_bytes < need:
+    if not stage_of(seen, token) and seen.data.free_bytes < need:
         reasons.append(
             Refused(
                 f"{host.name}: {seen.data.path} has {show_size(seen.data.free_bytes)} of free space, and the snapshot "
@@ -297,12 +322,6 @@ def space_needed(snapshot: SnapshotFile) -> int:
     return 2 * snapshot.size + WAL_SPACE
 
 
-def _stage(seen: HostSeen, token: str) -> str:
-    """Return the stage of this restore on a host; empty if it has not started there."""
-    marker = seen.marker
-    return marker.restored.stage if marker is not None and marker.restored and marker.token == token else ""
-
-
 def _markers(spec: Spec, observed: Observed) -> list[Marker]:
     hosts = map(observed.reachable().get, (host.name for host in spec.hosts))
     return [marker for seen in hosts if seen and (marker := seen.marker_of(spec.name))]
@@ -316,14 +335,19 @@ def _leaving(spec: Spec, observed: Observed) -> list[str]:
     ]
 
 
-def _bump(spec: Spec, observed: Observed) -> int:
+def _bump(spec: Spec, observed: Observed, token: str) -> int:
     """Return by how much to raise the revisions; 0 if the version cannot raise them (rule 58).
 
-    It is more than any earlier restore added, so that revisions do not go back if the same file is restored twice.
+    It is more than any earlier restore added, so that revisions do not go back if the same file is restored twice. A
+    restore that resumes adds what it added on the other hosts: members with different revisions would be corrupt.
     """
+    markers = [marker for marker in _markers(spec, observed) if marker.restored]
+    begun = [marker.restored.bump for marker in markers if marker.restored and marker.token == token]
+    if begun:
+        return begun[0]
     if not can_bump(spec.version):
         return 0
-    bumps = [marker.restored.bump for marker in _markers(spec, observed) if marker.restored]
+    bumps = [marker.restored.bump for marker in markers if marker.restored]
     return min(BUMP + max(bumps, default=0), MAX_BUMP)
 
 

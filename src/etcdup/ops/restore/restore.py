@@ -46,7 +46,7 @@ async def start_restored(performer: Performer, step: StartRestored, observed: Ob
         await world.clock.sleep(HEAD_START_S)
     await asyncio.gather(*(_start_restored_member(performer, name) for name in idle[1:]))
     await wait_for_condition(
-        world, observed, all_proved(world), FORM_TIMEOUT_S, step.hosts,
+        world, observed, all_proved(world, step.hosts), FORM_TIMEOUT_S, step.hosts,
         reporter=performer.reporter, doing="waiting until the restored cluster is healthy",
     )  # fmt: skip
     layouts = {name: layout_of(world.spec, world.spec.host(name)) for name in step.hosts}

@@ -1,6 +1,6 @@
 """Wait until the outcome of a step is observed, and explain why it is not."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -130,17 +130,20 @@ class _Wait:
             self.reporter.doing(name, doing)
 
 
-def all_proved(world: World) -> Condition:
+def all_proved(world: World, only: Collection[str] = ()) -> Condition:
     """Return a condition: every host of cluster.yaml has a member that votes, and the cluster has no other members.
 
+    `only`: the members of these hosts alone must vote.
+
     An alarm does not end by waiting, so it is reported at the end (`prove_whole`)."""
-    names = [host.name for host in world.spec.hosts]
+    names = [host.name for host in world.spec.hosts if not only or host.name in only]
 
     async def reached(observed: Observed) -> str:
         if waiting := _not_ready(observed, names, partial(why_not_as_specified, world.spec)):
             return waiting
         results = await prove(world, observed)
-        return "; ".join(f"{result.name}: {result.why}" for result in results if not result.votes)
+        without_vote = [result for result in results if result.name in names and not result.votes]
+        return "; ".join(f"{result.name}: {result.why}" for result in without_vote)
 
     return reached
 
