@@ -59,9 +59,7 @@ def marker_text(marker: Marker) -> str:
         values["endpoints"] = list(marker.endpoints)
     if marker.restored:
         history = asdict(marker.restored)
-        values["restored"] = {
-            name: value for name, value in history.items() if value or name not in OPTIONAL
-        }
+        values["restored"] = {name: value for name, value in history.items() if value or name not in OPTIONAL}
     return json.dumps(values, indent=1) + "\n"
 
 

@@ -84,7 +84,7 @@ def _is_bump(value: object) -> bool:
 
 def _is_restored(value: object) -> bool:
     """Return True, or raise UnreadableMarker with the key in the history of restores."""
-    _check(value, _RESTORED, optional=("bump", "former", "undoes"))
+    _check(value, _RESTORED, optional=("bump", "former", "undoes", "again"))
     return True
 
 
@@ -95,6 +95,7 @@ _RESTORED: Mapping[str, Callable[[Any], bool]] = {
     "bump": _is_bump,
     "former": _list_of(is_token, MAX_FORMER),
     "undoes": _matches(_ASIDE, or_empty=True),
+    "again": _matches(_ASIDE, or_empty=True),
 }
 _MARKER: Mapping[str, Callable[[Any], bool]] = {
     "cluster": _matches(_NAME),
