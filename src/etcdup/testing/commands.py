@@ -9,6 +9,7 @@ from etcdup.core.host.actions import PAUSE_UNIT, RESTART_UNIT
 from etcdup.core.host.commands import MOVE_IF_THERE, ONLY_LOG, UNPACK
 from etcdup.core.host.log_files import LOG_FILE
 from etcdup.core.host.member_user import OWN_FOLDER
+from etcdup.core.host.tool_links import LINK_TOOLS, UNLINK_TOOLS
 from etcdup.core.host.unproved import KEEP, OTHER_VERSION, PUT_BACK, RUN_BINARY
 from etcdup.core.observed.connections import CONNECTIONS
 from etcdup.core.observed.probe import PROBE
@@ -186,6 +187,17 @@ def _ln(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     return OK
 
 
+def _tool_links(machine: FakeMachine, make: bool, versions: str, links: str, *tools: str) -> Answer:
+    for tool in tools:
+        path, node = f"{links}/{tool}", machine.nodes.get(f"{links}/{tool}")
+        own = node is not None and (node.link or "").startswith(f"{versions}/")
+        if make and (own or node is None):
+            machine.nodes[path] = Node(link=f"{versions}/current/{tool}")
+        elif own and not make:
+            machine.remove(path)
+    return OK
+
+
 def _rm(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     for path in _paths(machine, argv):
         machine.free_bytes += _size(machine, path)
@@ -341,6 +353,8 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         if path in machine.nodes:
             machine.move(path, f"{folder}/{PurePosixPath(path).name}")
         return OK
+    if script in (LINK_TOOLS, UNLINK_TOOLS):
+        return _tool_links(machine, script == LINK_TOOLS, *arguments)
     if script == CONNECTIONS:
         return (0, print_connections(machine), "")
     if script in (RESTART_UNIT, PAUSE_UNIT):

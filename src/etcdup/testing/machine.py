@@ -143,6 +143,7 @@ class FakeMachine:
     is reached: before that, a start of the unit is `queued`. `starts` has the length of `log` at each start of etcd.
     `start_s` is how long etcd reads its data before it answers. `rejects` maps a text in the path of the binary or in
     etcd.conf to the log line with which etcd then exits. `routed`: etcdup can connect to its client port.
+    `path_faults` are lines of the probe about file systems.
     """
 
     name: str
@@ -175,6 +176,7 @@ class FakeMachine:
     rejects: dict[str, str] = field(default_factory=dict)
     v2store: bool = False
     locks: dict[str, str] = field(default_factory=dict)
+    path_faults: list[str] = field(default_factory=list)
     address: str = ""
     boots: int = 0
     log: list[str] = field(default_factory=list)

@@ -1,8 +1,10 @@
 """The output of the probe (core/observed/probe.py) on a FakeMachine."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from etcdup.core.host.tool_links import TOOLS
 from etcdup.testing.machine import UNIT, FakeMachine
 
 BLOCK = 4096
@@ -11,7 +13,7 @@ BLOCK = 4096
 def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
     """Return the output of the probe with these arguments."""
     supervisor, _unit, _pid_file, versions, join, data, wal, texts, ports, disabled, folders = arguments[:11]
-    files = arguments[11:]
+    links, *files = arguments[11:]
     lines = [
         *_machine(machine, join, disabled),
         *(_systemd(machine) if supervisor == "systemd" else ()),
@@ -20,10 +22,12 @@ def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
         *(_directory(machine, wal) if wal else ()),
         "@free-space",
         f"{machine.free_bytes // BLOCK} {BLOCK}",
+        "@path-faults",
+        *_path_faults(machine, (data, wal), versions, links),
         *_versions(machine, versions),
         *_listening(machine, ports),
         *_folders(machine, folders.split()),
-        *_files(machine, files),
+        *_files(machine, tuple(files)),
         *_texts(machine, texts.split()),
         "@clock",
         f"{machine.network.now() + machine.clock_ahead_s:.6f}",
@@ -112,6 +116,19 @@ def _directory(machine: FakeMachine, path: str) -> list[str]:
         "wal" if machine.file(f"{path}/member/wal/0.wal") or machine.file(f"{path}/0.wal") else "no-wal",
         *(f"={name}" for name in machine.children(path)),
     ]
+
+
+def _path_faults(machine: FakeMachine, folders: tuple[str, ...], versions: str, links: str) -> Iterator[str]:
+    for path in folders:
+        if (node := machine.nodes.get(path)) is not None and node.link:
+            yield f"link {path} {node.link}"
+    if machine.file("/etc/etcd/etcdup.json"):
+        return
+    yield from machine.path_faults
+    for tool in TOOLS:
+        node = machine.nodes.get(f"{links}/{tool}")
+        if node is not None and not (node.link or "").startswith(f"{versions}/"):
+            yield f"foreign {links}/{tool}"
 
 
 def _versions(machine: FakeMachine, folder: str) -> list[str]:

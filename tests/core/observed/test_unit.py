@@ -40,6 +40,7 @@ def observed_unit(jobs: str) -> UnitSeen:
         "",
         "",
         "",
+        "",
     )
     output = run_probe(FakeNetwork().add("infra1"), files)
     return parse_probe("infra1", output.replace("@units\n", f"{jobs}@units\n"), LAYOUT, 0.0, 0.0).unit

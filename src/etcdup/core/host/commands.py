@@ -23,6 +23,7 @@ from etcdup.core.host.known_endpoints import known_endpoints, member_markers
 from etcdup.core.host.marker import inherited_restore, marker_file
 from etcdup.core.host.member_user import as_user, in_folder, in_folder_of, name_of, own_folder, remove_argv
 from etcdup.core.host.packages import install_commands, manager_of, tools_of
+from etcdup.core.host.tool_links import link_tools, unlink_tools
 from etcdup.core.host.unproved import RUN_BINARY, keep_command, run_binary_command
 from etcdup.core.observed.model import (
     DirSeen,
@@ -265,9 +266,7 @@ def _switch(step: SwitchBinaries, seen: HostSeen, layout: Layout) -> Iterator[Ho
     # `current` is switched last. If etcdup is killed before that, the next run does all of this again.
     fresh = f"{layout.versions}/.current.new"
     doing = f"switching to {step.version}"
-    if layout.links:
-        tools = [f"{layout.current}/{tool}" for tool in ("etcd", "etcdctl", "etcdutl")]
-        yield RunCommand(("ln", "-sfn", *tools, layout.links), doing)
+    yield from link_tools(layout)
     yield RunCommand(("ln", "-sfn", step.version, fresh), doing)
     yield RunCommand(("mv", "-T", fresh, layout.current), doing)
 
@@ -319,6 +318,7 @@ def _archive_host(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostA
     for directory in filter(None, (seen.data, seen.wal)):
         yield from _archive_folder(directory, layout, suffix)
     yield RunCommand(("rm", "-f", layout.join, layout.fence_disabled), "archiving settings")
+    yield from unlink_tools(layout)
     kept = f"{layout.etc}.{suffix}"
     yield RunCommand(("mkdir", "-p", kept), "archiving settings")
     for path in (layout.conf, layout.unit, layout.pki, layout.unproved):

@@ -10,6 +10,9 @@ from etcdup.core.spec.plain_value import words
 # unit text it was started. systemd does not know that after a daemon-reload.
 UNIT_VARIABLE = "ETCDUP_UNIT"
 
+# The words in the first lines of a unit or start script of etcdup.
+WRITTEN_BY = "Written by etcdup"
+
 
 def unit_text(cluster: str, member: str, layout: Layout) -> str:
     """Return the text of etcd.service, with hardening (rule 89)."""

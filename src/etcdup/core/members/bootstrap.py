@@ -5,6 +5,8 @@ from typing import Literal
 
 from etcdup.core.host.clocks import host_clocks, refuse_clocks
 from etcdup.core.host.folders import refuse_closed_folders
+from etcdup.core.host.path_faults import refuse_links, refuse_mounts
+from etcdup.core.host.unit import WRITTEN_BY
 from etcdup.core.members.fixed_values import refuse_foreign_marker
 from etcdup.core.members.quorum import refuse_unmounted
 from etcdup.core.members.superseded import cluster_markers
@@ -77,6 +79,7 @@ def refuse_prepare(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused,
         *_refuse_foreign_data(host, seen),
         *_refuse_wal_mount_point(host, seen),
         *refuse_closed_folders(host.name, seen, layout_of(spec, host)),
+        *refuse_links(seen),
     )
 
 
@@ -100,10 +103,12 @@ def _refuse_machine(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused
     return (
         *refuse_prepare(spec, host, seen),
         *_refuse_foreign_unit(host, seen),
+        *_refuse_foreign_unit_file(spec, host, seen),
         *_refuse_arch(host, seen),
         *_refuse_without_systemd(spec, host, seen),
         *refuse_taken_ports(spec, host, seen),
         *_refuse_without_route(seen),
+        *refuse_mounts(seen),
         *_refuse_full_disk(spec, host, seen),
     )
 
@@ -158,6 +163,22 @@ def _refuse_foreign_unit(host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
         Refused(
             f"{host.name}: another etcd runs there: {', '.join(running)}",
             hint=f"run `systemctl disable --now {' '.join(running)}` on {host.name} if you do not need it",
+            host=host.name,
+            rules=(96,),
+        ),
+    )
+
+
+def _refuse_foreign_unit_file(spec: Spec, host: HostSpec, seen: HostSeen) -> tuple[Refused, ...]:
+    """Refuse to replace a unit that etcdup did not write, whether it runs or not."""
+    path = layout_of(spec, host).unit
+    file = seen.files.get(path)
+    if seen.marker is not None or file is None or file.text is None or WRITTEN_BY in file.text:
+        return ()
+    return (
+        Refused(
+            f"{host.name}: {path} was not written by etcdup, which needs this name",
+            hint=f"run `mv {path} {path}.old && systemctl daemon-reload` on {host.name} if you do not need that unit",
             host=host.name,
             rules=(96,),
         ),

@@ -201,6 +201,20 @@ class Marker:
 
 
 @dataclass(frozen=True)
+class PathFault:
+    """A path that etcdup cannot use as it is.
+
+    Kinds: `link`: a data or log directory is a link, to `detail`. `read-only`, `noexec`: the file system at `detail` is
+    mounted so, and the path is or will be on it. `foreign`: a program that etcdup did not make is at a path that etcdup
+    uses.
+    """
+
+    kind: str
+    path: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class ListeningPort:
     """A TCP port in use. `program` is the process that listens on it; empty if it is not known."""
 
@@ -246,6 +260,7 @@ class HostSeen:
     # Why etcdup could not connect to the client port if etcd ran. It is only observed while etcd does not run.
     no_route: Unreachable | None = None
     folders: Mapping[str, FolderSeen] = field(default_factory=dict)
+    path_faults: tuple[PathFault, ...] = ()
 
     def is_marked(self, cluster: str) -> bool:
         """Return True if the marker says that the host has this cluster's member of the same name."""

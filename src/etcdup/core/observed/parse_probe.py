@@ -11,6 +11,7 @@ from etcdup.core.observed.model import (
     HostSeen,
     ListeningPort,
     Marker,
+    PathFault,
     UnitSeen,
 )
 from etcdup.core.observed.parse_marker import UnreadableMarker, parse_marker
@@ -26,6 +27,8 @@ UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,100}")
 
 # Python has only dates of the years 1 to 9999. This is 1584 years before or after 1970.
 MAX_TIME_S = 5e10
+# The probe prints one line for each path that it checks.
+MAX_FAULTS = 16
 
 Sections = Mapping[str, list[str]]
 
@@ -69,6 +72,7 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             current=sections["versions"][0].removeprefix("none").rpartition("/")[2],
             marker=_marker(sections, layout),
             listening=_listening(sections["listening"]),
+            path_faults=_path_faults(sections.get("path-faults", [])),
             pki_change=_pki_change(_text(layout.generation, sections)),
             folders=_folders(sections.get("folders", [])),
         )
@@ -238,6 +242,15 @@ def _pki_change(text: str | None) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return change if _CHANGE.fullmatch(change) else ""
+
+
+def _path_faults(lines: list[str]) -> tuple[PathFault, ...]:
+    found = ([*line.split(" ", 2), "", ""][:3] for line in lines[:MAX_FAULTS])
+    return tuple(PathFault(kind, path, _printable(detail)) for kind, path, detail in found)
+
+
+def _printable(text: str) -> str:
+    return "".join(each for each in text if each.isprintable())[:200]
 
 
 def _listening(lines: list[str]) -> tuple[ListeningPort, ...]:

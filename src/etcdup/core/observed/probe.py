@@ -22,8 +22,8 @@ nearest() { near=$1; while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}
 supervisor=$1 unit=$2 pid_file=$3 versions=$4 join=$5 data=$6 wal=$7 texts=$8 ports=$9
 marker=${texts##* }
 shift 9
-fence_disabled=$1 folders=$2
-shift 2
+fence_disabled=$1 folders=$2 links=$3
+shift 3
 
 say machine
 id -u; uname -m
@@ -87,6 +87,25 @@ directory "$data"
 say free-space
 nearest "$versions"
 stat -f -c '%a %S' "$near"
+
+say path-faults
+for each in "$data" "$wal"; do
+  [ -z "$each" ] || [ ! -L "$each" ] || printf '%s\n' "link $each $(readlink -- "$each")"
+done
+# Only hosts without a marker are checked for the rest. etcdup has written and started etcd on a host with a marker.
+if [ "$supervisor" = systemd ] && [ ! -e "$marker" ]; then
+  for each in "${unit%/*}" "${marker%/*}" "$versions" "$data" "$wal"; do
+    [ -n "$each" ] || continue
+    nearest "$each"
+    [ -w "$near" ] || printf '%s\n' "read-only $each $near"
+  done
+  nearest "$versions"
+  case ,$(findmnt -n -o OPTIONS -T "$near" 2>/dev/null), in *,noexec,*) printf '%s\n' "noexec $versions $near" ;; esac
+  for each in etcd etcdctl etcdutl; do
+    case $(readlink -- "$links/$each") in "$versions"/*) continue ;; esac
+    if [ -e "$links/$each" ] || [ -L "$links/$each" ]; then printf '%s\n' "foreign $links/$each"; fi
+  done
+fi
 
 say versions
 readlink "$versions/current" 2>/dev/null || echo none
@@ -154,5 +173,6 @@ def probe_argv(
     arguments = (
         layout.supervisor, *paths, " ".join(texts), " ".join(map(str, ports)), layout.fence_disabled,
         " ".join(folders),
+        layout.links or "",
     )  # fmt: skip
     return ("sh", "-c", PROBE, "etcdup-probe", *arguments, *texts, *files)

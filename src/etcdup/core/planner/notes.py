@@ -4,12 +4,14 @@ from collections.abc import Collection, Iterator
 
 from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca, rotation_stage
 from etcdup.core.certs.generation import stale_pki_notes
+from etcdup.core.host.tool_links import foreign_tool_notes
 from etcdup.core.members.endpoints import endpoint_notes
 from etcdup.core.members.limits import limit_notes
 from etcdup.core.members.member_list import entry_of, member_list, name_of
 from etcdup.core.members.membership import MembershipChange, departed_hosts, is_replaced
 from etcdup.core.observed.model import MemberSeen, MemberSilent, Observed
 from etcdup.core.plan.steps import RemoveMember
+from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.core.versions import upgrade_paths
@@ -27,6 +29,7 @@ def notes(
         *(f"{name} reports another member list than the other members" for name in observed.dissenting),
         *limit_notes(spec, observed),
         *_cloned_machine_notes(observed),
+        *_foreign_tool_notes(spec, observed),
         *_ca_rotation_notes(spec, observed),
         *stale_pki_notes(observed),
         *(_membership_notes(spec, observed, change) if change else ()),
@@ -79,6 +82,12 @@ def _cloned_machine_notes(observed: Observed) -> Iterator[str]:
     yield from (
         f"{' and '.join(names)} have the same machine-id" for names in hosts_by_id.values() if len(names) > 1
     )
+
+
+def _foreign_tool_notes(spec: Spec, observed: Observed) -> Iterator[str]:
+    for host in spec.hosts:
+        if (seen := observed.reachable().get(host.name)) is not None:
+            yield from foreign_tool_notes(seen, layout_of(spec, host))
 
 
 def _membership_notes(spec: Spec, observed: Observed, change: MembershipChange) -> Iterator[str]:

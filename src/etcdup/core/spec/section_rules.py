@@ -44,6 +44,8 @@ _FORBIDDEN = (
     ),
     "/opt/etcd",  # the binaries of etcd
 )
+# Directories that the unit of etcd hides from it: ProtectHome= and PrivateTmp= of core/host/unit.py.
+_HIDDEN = ("/home", "/root", "/tmp", "/var/tmp")  # noqa: S108
 _TRIPLES = (("ca", "cert", "key"), ("peer_ca", "peer_cert", "peer_key"), ("client_cert", "client_key"))
 _SCHEMES = ("s3", "gs", "az")
 _DESTINATION_HINT = "write a directory, or s3://bucket/prefix"
@@ -103,6 +105,11 @@ def _folders(spec: Spec) -> Iterator[Mistake]:
             hint = f"set `{key}` to a directory that is only for etcd, for example /var/lib/etcd"
             message = f"`{key}` cannot be {folder}: the system uses this directory"
             yield Mistake((("etcd", key),), message, hint)
+        elif folder is not None and _is_hidden(spec, folder):
+            message = f"`{key}` cannot be {folder}: the unit of etcd has no access to home and temporary directories"
+            yield Mistake(
+                (("etcd", key),), message, f"set `{key}` to another directory, for example /var/lib/etcd"
+            )
     both: tuple[Loc, ...] = (("etcd", "wal_dir"), ("etcd", "data_dir"))
     if wal_dir is None:
         return
@@ -120,6 +127,11 @@ def _folders(spec: Spec) -> Iterator[Mistake]:
 
 def _is_system_folder(folder: str) -> bool:
     return folder in _SHARED or any(is_within(folder, system) for system in _FORBIDDEN)
+
+
+def _is_hidden(spec: Spec, folder: str) -> bool:
+    """Return whether a member under systemd cannot use this directory. A local member has no unit."""
+    return any(not host.root for host in spec.hosts) and any(is_within(folder, hidden) for hidden in _HIDDEN)
 
 
 def _extra(spec: Spec) -> Iterator[Mistake]:

@@ -5,13 +5,11 @@ from collections.abc import Iterator
 
 from etcdup.core.spec import extra_flags
 from etcdup.core.spec.address import is_loopback
-from etcdup.core.spec.host_rules import is_within
 from etcdup.core.spec.model import GIB, Spec
 from etcdup.core.spec.units import show_duration, show_size
 
 _LARGEST_QUOTA = 8 * GIB  # rule 77
 _SMALL_QUOTA = GIB // 4
-_EMPTIED_AT_BOOT = ("/tmp", "/dev/shm")  # noqa: S108  only compared with, never written to
 
 
 def warnings(spec: Spec) -> tuple[str, ...]:
@@ -50,9 +48,6 @@ def _etcd_warnings(spec: Spec) -> Iterator[str]:
     if etcd.election_ms < 10 * etcd.heartbeat_ms:
         short = f"{etcd.election_ms} is less than 10 x heartbeat_ms ({etcd.heartbeat_ms})"
         yield f"election_ms: {short}, so a short delay can cause a leader election"  # rule 87
-    for folder in {etcd.data_dir, etcd.wal_dir} - {None}:
-        if any(is_within(str(folder), volatile) for volatile in _EMPTIED_AT_BOOT):
-            yield f"data_dir: the system may empty {folder} at a reboot"  # rule 92
     for flag, value in etcd.extra.items():
         if warning := extra_flags.flag_warning(flag, value):
             yield warning
