@@ -111,3 +111,41 @@ def test_sshd_without_forwarding(operator: Operator, lab: Lab) -> None:
     found = operator.run("check").stdout
     assert "handshake-failed" not in found
     assert operator.run("backup", "now").returncode == 0
+
+
+PATHS = (
+    Recipe(
+        "the data directory is a link",
+        "mkdir -p /data/etcd; ln -s /data/etcd /var/lib/etcd",
+        "rm /var/lib/etcd; rm -r /data",
+        ("infra2", "/var/lib/etcd is a link to /data/etcd"),
+    ),
+    Recipe(
+        "/opt with noexec",
+        "mount -t tmpfs -o noexec none /opt",
+        "umount /opt",
+        ("infra2", "noexec", "/opt/etcd"),
+    ),
+    Recipe(
+        "/opt read-only",
+        "mount -t tmpfs -o ro none /opt",
+        "umount /opt",
+        ("infra2", "/opt/etcd cannot be written", "read-only"),
+    ),
+)
+
+
+def test_links_mounts_and_programs_of_the_operator(operator: Operator, lab: Lab) -> None:
+    operator.write(install=path_install(VERSION))
+    for recipe in PATHS:
+        expect_refusal(operator, recipe)
+    lab["infra1"].run(
+        "printf '#!/bin/sh\\necho mine\\n' >/usr/local/bin/etcdctl; chmod +x /usr/local/bin/etcdctl"
+    )
+    assert "/usr/local/bin/etcdctl" in operator.run("plan").stdout
+    operator.apply()
+    assert lab["infra1"].run("etcdctl").stdout == "mine\n"
+    done = operator.run("destroy", "--yes-destroy", "prod")
+    assert done.returncode == 0, output_of(done)
+    assert lab["infra1"].run("ls /usr/local/bin | grep etcd").stdout == "etcdctl\n"
+    assert lab["infra2"].run("ls /usr/local/bin | grep etcd", check=False).stdout == ""
