@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from etcdup.errors import EtcdupError
-from etcdup.testing.network import FakeNetwork
+from etcdup.testing.network import FakeNetwork, Killed
 from tests.flows.random_sequences.verbs import Operator, replace_member
 from tests.flows.test_destroy import contents
 from tests.flows.test_restore import assert_restored, old_logs, restore, snapshot_in
@@ -52,7 +52,15 @@ def stages(network: FakeNetwork) -> set[str]:
 async def restore_again(network: FakeNetwork, folder: Path, run: int) -> None:
     """Run the same restore. If clients may have written, it is completed without infra2, which is then replaced."""
     if not stages(network) or not stages(network) <= SERVED:
-        await restore(spec_of(3), network, folder, snapshot_in(folder), run)
+        try:
+            await restore(spec_of(3), network, folder, snapshot_in(folder), run)
+        except (
+            EtcdupError
+        ) as error:  # infra2 lost the data after it was put in place and before its marker said so
+            if "run the same command again" not in error.hint:
+                raise
+            network.restart_etcdup()
+            await restore(spec_of(3), network, folder, snapshot_in(folder), run + 2)
         return
     with suppress(EtcdupError):  # the end of the run reports that infra2 is not healthy
         await restore(spec_of(3), network, folder, snapshot_in(folder), run)
@@ -76,7 +84,10 @@ async def test_a_host_that_lost_its_data_does_not_get_it_with_the_same_token(
         was_in_place = stage_of_host(network, "infra2") in IN_PLACE
         lose(network)
         if killed_again and not before <= SERVED:
-            await kill_after(cut % 40 + 1, network, restore_again(network, folder, 2))
+            network.cut_after = cut % 40 + 1
+            with suppress(Killed):  # a restore that is almost complete has fewer commands
+                await restore_again(network, folder, 2)
+            network.restart_etcdup()
         await restore_again(network, folder, 3)
         await assert_restored(spec, network, folder)
         after = {name: marker["token"] for name, marker in markers(network).items()}

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from etcdup.core.backups.manifest_grammar import manifest_fault
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import Observed
 from etcdup.core.spec.model import KeepSpec
@@ -217,9 +218,14 @@ def read_manifest(text: bytes, name: str) -> Manifest:
         facts = json.loads(text)
         if facts.pop("format") != _FORMAT:
             raise InvalidManifest("it was written by a newer etcdup")
-        manifest = Manifest(**facts | {"taken_at": datetime.fromisoformat(facts["taken_at"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidManifest(str(error) or "it is not a manifest") from None
+        facts["taken_at"] = datetime.fromisoformat(facts["taken_at"])
+        if fault := manifest_fault(facts):
+            raise InvalidManifest(f"the value of `{fault}` is missing or not valid")
+        manifest = Manifest(**facts)
+    except InvalidManifest:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise InvalidManifest("it is not a manifest of etcdup") from None
     if manifest.name != name:
         raise InvalidManifest(f"it is the manifest of {manifest.name}")
     return manifest

@@ -34,7 +34,7 @@ def _member(entry: bytes) -> ListedMember | None:
             client_urls=tuple(map(str, facts.get("clientURLs") or ())),
             is_learner=bool(facts.get("isLearner")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

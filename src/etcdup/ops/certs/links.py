@@ -83,14 +83,14 @@ def _last_words(stderr: str) -> str:
     line = stderr.strip().rpartition("\n")[2]
     try:
         return str(json.loads(line)["msg"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return line
 
 
 def _parse_answers(stdout: str) -> dict[str, dict[str, object]]:
     try:
         return {each["endpoint"]: each for each in json.loads(stdout)}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return {}
 
 
