@@ -103,7 +103,8 @@ def recover_from_full_disk(operator: Operator) -> None:
     off.kill()
     incomplete, old = f"{DATA}/aside-cold-prod-1.part", f"{DATA}/aside-20260101T000000Z"
     small.run(
-        f"systemctl stop etcd; mkdir {incomplete} {old}; fallocate -l 100M {incomplete}/db; fallocate -l 5M {old}/db"
+        f"systemctl stop etcd; mkdir {incomplete} {old}; fallocate -l 100M {incomplete}/db; fallocate -l 5M {old}/db;"
+        f"chown -R etcd:etcd {incomplete} {old}"  # etcdup makes copies as user etcd
     )
     small.fill_disk(DATA)
     done = operator.run("recover", "--yes-recover", "prod")
