@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,37 @@ WAL_ON_ITS_OWN_DISK = f"etcd: {{wal_dir: {WAL}}}\n"
 KILL_STEPS = ("StageRestore", "StopMembers", "PlaceData", "RevokeLeases", "OpenClients", "start")
 
 
+def test_a_restore_is_killed_resumed_and_undone_under_a_watcher(operator: Operator) -> None:
+    restore_and_undo(operator, KILL_STEPS[2:3])
+
+
+@pytest.mark.full
 def test_a_snapshot_is_restored_to_the_same_hosts_others_five_and_three(operator: Operator) -> None:
-    """The log has its own disk. The restore is killed, resumed and undone. At the end all machines lose power."""
+    """The restore is also killed at each kind of step. At the end all machines lose power."""
     add_three_machines(operator)
+    path, first = restore_and_undo(operator, KILL_STEPS)
+    restore_as_clone(operator, str(path), WAL_ON_ITS_OWN_DISK)
+
+    write_members(operator, machine_names(operator, 1, 2, 3, 4, 5), WAL_ON_ITS_OWN_DISK)
+    restore(operator, str(path))
+    assert read_revision(operator) > first
+    assert len(operator.status()["members"]) == 5
+    write_members(operator, machine_names(operator, 1, 4, 5), WAL_ON_ITS_OWN_DISK)
+    restore(operator, str(path), "--again")
+    assert read_revision(operator) > first
+    for machine in operator.lab.machines[1:3]:
+        assert_four_archives(machine.run("ls -d /var/lib/etcd.aside-*").stdout)
+        assert_four_archives(machine.run(f"ls -d {WAL}.aside-*").stdout)
+        assert machine.run("pgrep -x etcd", check=False).stdout == ""
+    operator.lab.each(lambda machine: machine.kill())
+    operator.lab.each(lambda machine: machine.start())
+    operator.lab.wait_ssh()
+    operator.wait_healthy()
+    assert operator.ctl("get", GREETING, "--print-value-only").strip() == "kept"
+
+
+def restore_and_undo(operator: Operator, kill_steps: Sequence[str]) -> tuple[Path, int]:
+    """Restore a cluster whose log has its own disk, and undo it. Return the snapshot and the restored revision."""
     for machine in operator.lab.machines[:3]:
         machine.small_disk(WAL_DISK, 2000)
     write_members(operator, machine_names(operator, 1, 2, 3), WAL_ON_ITS_OWN_DISK)
@@ -43,7 +72,7 @@ def test_a_snapshot_is_restored_to_the_same_hosts_others_five_and_three(operator
         watcher.put("greeting", "lost")
         watcher.put("late", "written")
         before = read_revision(operator)
-        for step in KILL_STEPS:
+        for step in kill_steps:
             apply_and_kill(operator, step, command=("restore", str(path)), confirm=YES)
         middle = operator.run("apply", "--yes")
         assert middle.returncode == 4, output_of(middle)
@@ -63,24 +92,7 @@ def test_a_snapshot_is_restored_to_the_same_hosts_others_five_and_three(operator
         undo_restore(operator)
         watcher.wait_for({GREETING: "lost"})
         assert watcher.lists == 3, "the watch ended with an error, so the watcher has read all keys again"
-    restore_as_clone(operator, str(path), WAL_ON_ITS_OWN_DISK)
-
-    write_members(operator, machine_names(operator, 1, 2, 3, 4, 5), WAL_ON_ITS_OWN_DISK)
-    restore(operator, str(path))
-    assert read_revision(operator) > first
-    assert len(operator.status()["members"]) == 5
-    write_members(operator, machine_names(operator, 1, 4, 5), WAL_ON_ITS_OWN_DISK)
-    restore(operator, str(path), "--again")
-    assert read_revision(operator) > first
-    for machine in operator.lab.machines[1:3]:
-        assert_four_archives(machine.run("ls -d /var/lib/etcd.aside-*").stdout)
-        assert_four_archives(machine.run(f"ls -d {WAL}.aside-*").stdout)
-        assert machine.run("pgrep -x etcd", check=False).stdout == ""
-    operator.lab.each(lambda machine: machine.kill())
-    operator.lab.each(lambda machine: machine.start())
-    operator.lab.wait_ssh()
-    operator.wait_healthy()
-    assert operator.ctl("get", GREETING, "--print-value-only").strip() == "kept"
+    return path, first
 
 
 @pytest.mark.full
