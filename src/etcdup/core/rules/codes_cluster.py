@@ -13,7 +13,7 @@ CLUSTER_CODES = (
     ),
     Code(
         "member-list-dissents",
-        "A member reports another member list than the others",
+        "A member reports another member list",
         "Most members report the same member list, and this member reports another one.",
         "The member is behind the others, for example because it cannot reach them. A member that was taken over can "
         "also report any list. etcdup uses the list of most members, and connects to no address that only a member "
