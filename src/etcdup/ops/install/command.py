@@ -37,7 +37,8 @@ async def run(
     process = await asyncio.create_subprocess_exec(
         *argv,
         cwd=cwd,
-        env=child_environment() if env is None else env,
+        # apt reads the path of its configuration in APT_CONFIG.
+        env=child_environment("APT_") if env is None else env,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
