@@ -42,6 +42,7 @@ def leaf_of(observed: Observed, name: str, days: int) -> CertSeen:
     return replace(ours, fingerprint="other", common_name=name, not_before=begins)
 
 
+@pytest.mark.slow
 def test_an_older_copy_needs_two_witnesses() -> None:
     for changes, leaves in product(product(CHANGES, repeat=3), product(LEAVES, repeat=3)):
         observed = observe(changes, leaves)
