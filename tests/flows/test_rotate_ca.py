@@ -16,7 +16,14 @@ from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork
 from tests.core.certs.test_connected_clients import ON_CLIENT, UNKNOWN, log_line
 from tests.support.fake_world import TOKEN, RecordingReporter, bring_up, make_plan, spec_of, world_of
-from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
+from tests.support.kill_everywhere import (
+    Start,
+    apply_and_check,
+    kill_after,
+    kill_points,
+    prepare_start,
+    quick_first,
+)
 
 SPEC = spec_of()
 STAGES: tuple[RotationStage, ...] = ("trust", "sign", "drop")
@@ -107,8 +114,7 @@ async def test_three_runs_replace_the_ca(start: Start) -> None:
     assert stage_of(network, folder) == "trust"
 
 
-@pytest.mark.quick
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", quick_first(*STAGES))
 async def test_a_kill_at_any_command_of_a_phase(start: Start, stage: RotationStage) -> None:
     """The next run, or an apply, finishes this phase and does not start the next one."""
     network, folder = start.copy_to(stage)

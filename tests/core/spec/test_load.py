@@ -87,6 +87,7 @@ def test_an_empty_file_is_a_problem_of_the_whole_file() -> None:
     assert caught.value.lines()[0] == "cluster.yaml: the file is empty"
 
 
+@pytest.mark.slow
 def test_deeply_nested_brackets_are_rejected() -> None:
     for text in ("[" * 100_000, "{a: " * 5_000, "- " * 100_000):
         with pytest.raises(BadFile):
