@@ -23,7 +23,7 @@ quick: $(VENV)/.tests           ## run style, types and the fast tests: no root,
 test-core: $(VENV)/.tests       ## run the tests of pure code
 	@scripts/test $(BIN) core $(ARGS)
 
-test-flows: $(VENV)/.tests      ## run whole commands on fake hosts, killed after every command
+test-flows: $(VENV)/.tests      ## run whole commands on fake hosts, killed between commands
 	@scripts/test $(BIN) flows $(ARGS)
 
 test-hostile: $(VENV)/.tests    ## run the tests with hostile hosts, members, files and certificates

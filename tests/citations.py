@@ -55,13 +55,24 @@ def rules_argument(call: ast.Call) -> ast.expr | None:
 
 
 def codes_given(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
-    """Each code that a finding of this module can have, with the call that makes the finding."""
+    """Each code that a finding or a cause of this module can have, with the call that makes it."""
     for function, call in calls(tree):
-        if isinstance(call.func, ast.Name) and call.func.id == "Finding":
-            given = next((keyword.value for keyword in call.keywords if keyword.arg == "code"), None)
-            codes = [str(value) for value in values_of(given, function, tree)]
-            assert codes, f"line {call.lineno}: this finding has no code that can be read here"
-            yield from ((code, call) for code in codes)
+        name = call.func.id if isinstance(call.func, ast.Name) else ""
+        if name not in ("Finding", "Cause", "causes_of"):
+            continue
+        given = next((keyword.value for keyword in call.keywords if keyword.arg == "code"), None)
+        if name == "causes_of":
+            given = call.args[1]
+        codes = [str(value) for value in values_of(given, function, tree)]
+        assert codes or is_given_on(given), (
+            f"line {call.lineno}: this finding has no code that can be read here"
+        )
+        yield from ((code, call) for code in codes)
+
+
+def is_given_on(given: ast.expr | None) -> bool:
+    """Return whether a code is only passed on: `causes_of` gets it from its caller."""
+    return isinstance(given, ast.Name) and given.id == "code"
 
 
 def calls(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.Call]]:

@@ -153,7 +153,12 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     72: ("test_a_possible_history_passes", "test_lost_writes_and_failed_writes_that_exist_are_reported"),
     73: "test_a_defragmentation_blocks_its_member_and_outlives_its_client",
     74: "test_a_defragmentation_blocks_its_member_and_outlives_its_client",
-    75: "test_some_faults_matter_only_for_one_use",
+    75: (
+        "test_some_faults_matter_only_for_one_use",
+        "test_followers_are_first_and_the_leader_is_last",
+        "test_the_guards",
+    ),
+    76: "test_a_history_without_compactions_is_reported",
     77: (
         "test_settings_that_differ_between_members_are_reported",
         "test_a_good_file_gives_exactly_these_values_and_warnings",
@@ -201,6 +206,12 @@ TESTED_BY: dict[int, str | tuple[str, ...]] = {
     105: "test_exported_files_exist_and_work",
     106: "test_many_leader_changes_are_reported",
     107: "test_a_database_is_compared_with_the_quota_of_its_process",
+    110: (
+        "test_a_missing_or_damaged_list_is_replaced_without_a_restart",
+        "test_a_new_list_counts_for_the_next_connection_without_a_restart",
+        "test_a_consumer_is_rejected_by_every_member_without_a_restart",
+        "test_a_removal_revokes_the_certificates_and_deletes_the_keys",
+    ),
     111: (
         "test_only_a_committed_snapshot_after_the_last_request_counts",
         "test_a_stopped_member_is_proved_before_it_starts_with_3_7",

@@ -5,7 +5,7 @@
     │   └── BadFile             2  cluster.yaml, a certificate or a saved plan is wrong; has all problems of the file
     ├── RefusedError            4  a guard refused a step; the step changed nothing
     │   └── LockedError         4  another etcdup holds the lock of this cluster
-    ├── PartlyApplied           5  some steps are done; the same apply, run again, continues
+    ├── PartlyApplied           5  the run stopped after some steps were done; the same command continues
     │   └── LockLost            5  this run does not hold the lock of the cluster any more
     ├── RemoteError             1  a host could not be reached, or an operation on it failed
     │   ├── ForwardForbidden       sshd does not forward to a port, and the port is not reachable without it
@@ -96,7 +96,7 @@ class LockedError(RefusedError):
 
 
 class PartlyApplied(EtcdupError):
-    """Some steps are done and one failed. The same apply, run again, continues with the failed step."""
+    """The run stopped after some steps were done. The same command, run again, does the rest."""
 
     exit_code = EXIT_PARTLY
 
@@ -127,8 +127,24 @@ class UnreachableError(RemoteError):
     """There is no working connection to the host. The host may still be up (rule 62)."""
 
 
+@dataclass(frozen=True)
+class OfferedKey:
+    """The SSH key that a host or jump host offers, and the known_hosts file that it belongs into.
+
+    `line` is the line for that file. `host` is the name in cluster.yaml of the host behind it.
+    """
+
+    host: str
+    place: str
+    fingerprint: str
+    line: str
+    file: str
+
+
 class HostKeyUnknown(UnreachableError):
-    """The SSH key of the host is not in known_hosts."""
+    """The SSH key of the host is not in known_hosts. `offered` is that key, if it could be read."""
+
+    offered: OfferedKey | None = None
 
 
 class HostKeyChanged(UnreachableError):

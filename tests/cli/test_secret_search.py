@@ -24,8 +24,8 @@ def secrets(tmp_path: Path) -> Secrets:
 
 def test_each_secret_is_found_in_a_file_and_in_an_output(secrets: Secrets) -> None:
     assert secrets.find_leaks() == []
-    assert len(secrets.words) == 1 + 11 + 2, (
-        "any key; the CA, three for each member, the operator's; S3 and age"
+    assert len(secrets.words) == 1 + 12 + 2, (
+        "any key; the CA, the backups, three for each member, the operator's; S3 and age"
     )
     journal = secrets.folder / "journal of a host"
     for text in secrets.words:

@@ -21,13 +21,13 @@ def test_a_backup_is_restored_and_undone(operator: Operator, client: Client) -> 
     if isinstance(client, Patroni):
         for scope in SCOPES:
             client.switch_over(scope)
+    begun = time.time()
     with client.measure("restore latest") as measured:
-        begun = time.time()
         run(operator, *RESTORE, "latest")
         measured.rolled_back = (begun, time.time())
     measured.assert_consistent()
+    begun = time.time()
     with client.measure("restore --undo") as measured:
-        begun = time.time()
         run(operator, *RESTORE, "--undo")
         measured.rolled_back = (begun, time.time())
     measured.assert_consistent()

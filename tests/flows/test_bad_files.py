@@ -13,11 +13,12 @@ from etcdup.core.plan.steps import ProveFiles
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError, PartlyApplied
 from etcdup.testing.network import FakeNetwork, Killed
+from tests.support.cases import quick_first
 from tests.support.fake_world import bring_up, machines_for, make_plan, spec_of
-from tests.support.kill_everywhere import Start, apply_and_check, kill_points, prepare_start, quick_first
+from tests.support.kill_everywhere import Start, apply_and_check, kill_points, prepare_start
 from tests.support.openssl import Ca, make_ca, make_cert, make_key
+from tests.support.unparsable_cert import with_unparsable_uri
 
-BOM = b"\xef\xbb\xbf"
 PROVIDED = "tls: {mode: provided, ca: ca.pem, cert: '{name}.pem', key: '{name}-key.pem'}\n"
 KEPT = "/etc/etcd/unproved"
 SPEC = spec_of()
@@ -27,9 +28,10 @@ GOOD_SETTING = "etcd: {extra: {max-txn-ops: 256}}\n"
 
 def has_bad_file(network: FakeNetwork, name: str) -> bool:
     """Return whether a file of etcd on the host is bad, by its content."""
-    files = network.machines[name].nodes.items()
-    live = [node.content or b"" for path, node in files if not path.startswith((KEPT, f"{KEPT}.new"))]
-    return any(content.startswith(BOM) or b'="many"' in content for content in live)
+    machine = network.machines[name]
+    live = [node for path, node in machine.nodes.items() if not path.startswith((KEPT, f"{KEPT}.new"))]
+    bad_certs = [machine.why_unusable(kind) for kind in ("server", "peer")]
+    return any(bad_certs) or any(b'="many"' in (node.content or b"") for node in live)
 
 
 def bad_hosts(network: FakeNetwork) -> list[str]:
@@ -85,12 +87,14 @@ def write_leaves(folder: Path, spec: Spec) -> None:
 
 
 def spoil(path: Path) -> None:
-    path.write_bytes(BOM + path.read_bytes().removeprefix(BOM))
+    path.with_suffix(".good").write_bytes(path.read_bytes())
+    ca_key = Ca(path.parent / "ca").key.read_bytes()
+    path.write_bytes(with_unparsable_uri(path.read_bytes(), ca_key))
 
 
 def correct(folder: Path) -> None:
-    for path in folder.glob("infra*.pem"):
-        path.write_bytes(path.read_bytes().removeprefix(BOM))
+    for path in folder.glob("infra*.good"):
+        path.with_suffix(".pem").write_bytes(path.read_bytes())
 
 
 async def prepare_provided(tmp_path: Path, size: int = 3) -> Start:
@@ -109,7 +113,6 @@ async def prepare_provided(tmp_path: Path, size: int = 3) -> Start:
 BAD_FILES = {
     "all certificates": [f"infra{number}.pem" for number in (1, 2, 3)],
     "one certificate": ["infra2.pem"],
-    "one key": ["infra2-key.pem"],
 }
 
 
@@ -122,7 +125,7 @@ async def test_a_bad_certificate_is_put_back_on_the_first_member(tmp_path: Path,
     before = {name: deepcopy(machine.nodes) for name, machine in network.machines.items()}
     error = await fail(spec, network, folder)
     assert isinstance(error, PartlyApplied)
-    host = bad[0].partition(".")[0].removesuffix("-key")
+    host = bad[0].partition(".")[0]
     assert error.message.startswith(f"the new certificates do not work on {host}")
     for name in ("infra1", "infra2", "infra3"):
         same = network.machines[name].nodes == before[name]
@@ -133,7 +136,7 @@ async def test_a_bad_certificate_is_put_back_on_the_first_member(tmp_path: Path,
     await apply_and_check(spec, network, folder)
 
 
-@pytest.mark.parametrize("bad", quick_first(["infra1.pem"], ["infra2-key.pem"]))
+@pytest.mark.parametrize("bad", quick_first(["infra1.pem"], ["infra2.pem"]))
 async def test_a_kill_at_any_command_leaves_one_bad_certificate_at_most(
     tmp_path: Path, bad: list[str]
 ) -> None:

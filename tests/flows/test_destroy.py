@@ -1,4 +1,4 @@
-"""Destroy a cluster: all data is archived, none is deleted, and a second run finishes after a kill."""
+"""Destroy a cluster: all data is archived, only keys are deleted, and a second run finishes after a kill."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from etcdup.core.spec.model import Spec
 from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
+from etcdup.ops.world.refusal import raise_refusal
 from etcdup.testing.network import FakeNetwork
 from tests.support.fake_world import TOKEN, RecordingReporter, machines_for, planner_of, spec_of, world_of
 from tests.support.kill_everywhere import kill_after, kill_points
@@ -34,19 +35,20 @@ async def destroy(spec: Spec, network: FakeNetwork, folder: Path, run: int = 1) 
 
     world = world_of(spec, network, folder)
     plan = planner(await observe(world))
-    assert isinstance(plan, Plan), plan
+    if isinstance(plan, Refusal):
+        raise_refusal(plan)
     with Journal.in_folder(folder, spec.name) as journal:
         await apply_without_proof(world, plan, planner, RecordingReporter([]), journal)
     return plan
 
 
 def contents(network: FakeNetwork) -> dict[str, list[bytes]]:
-    """Return the content of every file on each machine, except those in /run, which a reboot deletes."""
+    """Return the content of every file on each machine, except private keys and files in /run."""
     return {
         name: sorted(
             node.content
             for path, node in machine.nodes.items()
-            if node.content is not None and not path.startswith("/run")
+            if node.content is not None and not path.startswith("/run") and not path.endswith("-key.pem")
         )
         for name, machine in network.machines.items()
     }
@@ -59,9 +61,10 @@ def assert_gone(network: FakeNetwork) -> None:
         assert not machine.is_dir("/var/lib/etcd")
         assert machine.file("/etc/etcd/etcdup.json") is None
         assert machine.file("/etc/systemd/system/etcd.service") is None
+        assert not [path for path in machine.nodes if path.endswith("-key.pem")]
 
 
-async def test_everything_is_archived_and_nothing_deleted(tmp_path: Path) -> None:
+async def test_everything_but_the_keys_is_archived(tmp_path: Path) -> None:
     spec = spec_of(3)
     network = machines_for(spec)
     await bring_up(spec, network, tmp_path)

@@ -37,7 +37,6 @@ async def test_the_hint_has_the_line_to_write_back(
 ) -> None:
     network = await running_network(before, tmp_path)
     files = {name: dict(machine.nodes) for name, machine in network.machines.items()}
-    network.commands.clear()
     answer = await make_plan(edited, network, tmp_path)
     assert isinstance(answer, Refusal)
     hints = " ".join(reason.hint for reason in answer.reasons)

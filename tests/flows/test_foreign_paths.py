@@ -17,8 +17,8 @@ WRAPPER = Node(content=b"#!/bin/sh\nexec docker exec etcd etcdctl\n")
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("read-only /opt/etcd /opt", "read-only file system"),
-        ("noexec /opt/etcd /opt", "noexec"),
+        ("read-only /opt/etcd /", "read-only file system"),
+        ("noexec /opt/etcd /", "noexec"),
         ("read-only /etc/etcd /etc", "/etc/etcd cannot be written"),
     ],
 )

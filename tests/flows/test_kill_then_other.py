@@ -11,14 +11,9 @@ from etcdup.errors import EtcdupError, RefusedError
 from etcdup.testing.network import FakeNetwork
 from tests.flows.random_sequences.verbs import Operator, Verb, renew_certs, replace_member
 from tests.flows.test_destroy import destroy
+from tests.support.cases import quick_first
 from tests.support.fake_world import bring_up, spec_of
-from tests.support.kill_everywhere import (
-    apply_and_check,
-    kill_after,
-    prepare_start,
-    quick_first,
-    run_to_each_kill,
-)
+from tests.support.kill_everywhere import apply_and_check, kill_after, prepare_start, run_to_each_kill
 
 # The previous file, and the file of the apply that is killed.
 CHANGES = {

@@ -57,3 +57,20 @@ async def test_a_change_of_all_addresses_never_forms_a_second_cluster(tmp_path: 
     assert (
         "infra1@192.168.8.66 had a member of this cluster and cannot be reached" in answer.reasons[0].message
     )
+
+
+async def test_a_member_stops_before_it_is_removed(tmp_path: Path) -> None:
+    """A removed member that runs fails the requests of its clients until it stops by itself."""
+    before, after = spec_of([1, 2, 3, 4, 5]), spec_of([1, 2, 3])
+    start = await prepare_start(before, after, tmp_path)
+    network = start.network
+    running: list[int] = []
+
+    def count_running() -> None:
+        running.append(sum(machine.process is not None for machine in network.machines.values()))
+
+    for number in range(1, 400):
+        network.at(number, count_running)
+    await apply_and_check(after, network, start.folder)
+    removals = [number for number, (_, argv) in enumerate(network.commands) if "member-remove" in argv]
+    assert [running[number - 1] for number in removals] == [4, 3]

@@ -73,7 +73,7 @@ async def test_another_ca_in_one_step_is_refused(network: FakeNetwork, tmp_path:
     shutil.copy(new.cert, tmp_path / "ca.pem")
     write_leaf(tmp_path, new)
     answer = await plan_spec(network, tmp_path)
-    assert "infra1 would get another CA file and other certificates in one run" in refusal_text(answer)
+    assert "infra1, infra2, infra3 would get another CA file and other certificates" in refusal_text(answer)
     assert isinstance(answer, Refusal)
     assert "put the old CA and the new CA into the file of `tls.ca`" in answer.reasons[0].hint
 
@@ -89,4 +89,4 @@ async def test_new_leaves_wait_for_the_last_restart_with_both_cas(
         network.machines["infra2"].nodes[f"/etc/etcd/pki/{name}"].content = both
     write_leaf(tmp_path, new)
     refusal = refusal_text(await plan_spec(network, tmp_path))
-    assert "infra2 would get another CA file" in refusal
+    assert "infra1, infra2, infra3 would get another CA file" in refusal

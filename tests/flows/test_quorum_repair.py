@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from etcdup.core.certs.renewal import plan_renewal
 from etcdup.core.observed.model import Observed
+from etcdup.core.observed.state import FULL_BYTES, free_space_hint
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.restore_steps import FreeSpace
 from etcdup.core.plan.steps import StartMember
 from etcdup.core.planner.guards import refuse_first_disruptive, refuse_step
-from etcdup.core.recovery.disk_space import FULL_BYTES, can_free_enough
+from etcdup.core.recovery.disk_space import can_free_enough
 from etcdup.core.recovery.quorum_repair import expired_certs, plan_quorum_repair, refuse_rebuild
 from etcdup.core.recovery.recovery import can_come_back, refuse_recovery
 from etcdup.core.spec.model import Spec
@@ -24,6 +25,7 @@ from etcdup.ops.apply.apply import apply_without_proof
 from etcdup.ops.recovery.quorum_repair import inspect_full_disks, wait_for_quorum
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
+from etcdup.ops.world.refusal import raise_refusal
 from etcdup.testing.network import FakeNetwork, Killed
 from tests.flows.test_recover import BOTH, crash_survivor, lose_quorum, recover
 from tests.support.fake_world import RecordingReporter, spec_of, world_of
@@ -48,7 +50,8 @@ async def repair_quorum(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:
         return plan_quorum_repair(spec, fresh, expired, spaces)
 
     plan = planner(observed)
-    assert isinstance(plan, Plan), plan
+    if isinstance(plan, Refusal):
+        raise_refusal(plan)
     with Journal.in_folder(folder, spec.name) as journal:
         await apply_without_proof(world, plan, planner, RecordingReporter([]), journal)
     return plan
@@ -132,8 +135,8 @@ async def test_if_a_disk_would_stay_full_nothing_is_removed(tmp_path: Path) -> N
     assert not can_free_enough(observed.reachable()["infra2"], spaces["infra2"])
     (reason,) = refuse_rebuild(spec, observed, spaces)
     assert reason.hint == (
-        "the disk of infra2 is full: free 64.0 MiB on the file system of /var/lib/etcd, then run `etcdup apply`. "
-        "etcdup never removes this old data, but you can move it to another disk: "
+        f"the disk of infra2 is full: {free_space_hint('infra2', observed.reachable()['infra2'].data)}. "
+        "You can move this old data to another disk, or delete it with `etcdup archive delete`: "
         "/var/lib/etcd.aside-20260101T000000Z (2.0 MiB)"
     )
     assert network.commands == []

@@ -1,5 +1,6 @@
 """Replace a member on fake machines: a lost disk, a dead host, a healthy member, also after a kill at every command."""
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -9,17 +10,20 @@ from shutil import copytree
 
 import pytest
 
-from etcdup.core.observed.model import Observed
+from etcdup.core.certs.revocation import certs_to_revoke
+from etcdup.core.observed.model import Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.spec.load import load
 from etcdup.core.spec.model import Spec
-from etcdup.errors import EtcdupError
+from etcdup.errors import EtcdupError, RefusedError
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.testing.network import FakeNetwork
+from tests.flows.test_revoke_certs import at_now, record_rejected_peers, revoked_serials
+from tests.support.cases import quick_first
 from tests.support.fake_world import (
     TOKEN,
     RecordingReporter,
@@ -29,7 +33,7 @@ from tests.support.fake_world import (
     spec_of,
     world_of,
 )
-from tests.support.kill_everywhere import kill_after, kill_points, quick_first
+from tests.support.kill_everywhere import kill_after, kill_points
 
 OLD, NEW = "192.168.8.67", "192.168.8.77"
 TEXT = """\
@@ -42,13 +46,29 @@ hosts:
 """
 
 
+def do_nothing(network: FakeNetwork) -> None:
+    """Leave the member healthy. It is replaced all the same."""
+
+
 @dataclass(frozen=True)
 class Loss:
-    """What happens to infra2, and the cluster.yaml for the replacement."""
+    """What happens to infra2, and the cluster.yaml for the replacement. `prepare` is before the cluster is formed."""
 
     happen: Callable[[FakeNetwork], object]
     spec: Spec
     moves: bool = False
+    prepare: Callable[[FakeNetwork], object] = do_nothing
+
+
+def mount_disks(network: FakeNetwork) -> None:
+    for machine in network.machines.values():
+        machine.make_dir("/var/lib/etcd")
+        machine.mounts.add("/var/lib/etcd")
+
+
+def lose_mount(network: FakeNetwork) -> None:
+    network.wipe("infra2")
+    network.machines["infra2"].mounts.clear()
 
 
 def replace_machine(network: FakeNetwork) -> None:
@@ -57,8 +77,14 @@ def replace_machine(network: FakeNetwork) -> None:
     network.add("infra2")
 
 
-def do_nothing(network: FakeNetwork) -> None:
-    """Leave the member healthy. It is replaced all the same."""
+def keep_previous_files(network: FakeNetwork) -> None:
+    """Leave what a killed apply leaves on the host: the previous files, because the new ones are not proved."""
+    network.machines["infra2"].put("/etc/etcd/unproved/etcd.conf", b"ETCD_NAME=infra2\n")
+
+
+def wipe_and_keep_previous_files(network: FakeNetwork) -> None:
+    network.wipe("infra2")
+    keep_previous_files(network)
 
 
 SAME, MOVED = spec_of(3), load(TEXT.replace(OLD, NEW))
@@ -67,11 +93,17 @@ LOSSES = {
     "a dead host, another at its address": Loss(replace_machine, SAME),
     "a dead host, another at a new address": Loss(replace_machine, MOVED, moves=True),
     "a healthy member": Loss(do_nothing, SAME),
+    "a healthy member with files that are not proved": Loss(keep_previous_files, SAME),
+    "a wiped disk, and files that are not proved": Loss(wipe_and_keep_previous_files, SAME),
+    "a dead disk, and a new one at its mount point": Loss(
+        lambda network: network.wipe("infra2"), SAME, prepare=mount_disks
+    ),
 }
 
 
 async def bring_up_and_lose(folder: Path, loss: Loss) -> FakeNetwork:
     network = machines_for(SAME)
+    loss.prepare(network)
     await bring_up(SAME, network, folder)
     loss.happen(network)
     network.commands.clear()
@@ -127,6 +159,17 @@ async def test_a_new_member_replaces_the_old_one(tmp_path: Path, name: str) -> N
     assert id_of(network, "infra2") != before
 
 
+async def test_a_disk_that_is_not_mounted_is_not_replaced(tmp_path: Path) -> None:
+    """The data may be on that disk. With a new empty disk at the mount point, it is replaced."""
+    loss = Loss(lose_mount, SAME, prepare=mount_disks)
+    network = await bring_up_and_lose(tmp_path, loss)
+    with pytest.raises(RefusedError):
+        await replace(loss, network, tmp_path)
+    mount_disks(network)
+    await replace(loss, network, tmp_path)
+    await assert_whole(loss, network, tmp_path)
+
+
 @pytest.mark.parametrize("name", quick_first(*LOSSES))
 async def test_a_kill_after_any_command_is_finished_by_the_same_command(tmp_path: Path, name: str) -> None:
     await kill_everywhere(LOSSES[name], tmp_path, replace)
@@ -143,6 +186,28 @@ async def test_a_kill_after_the_marker_is_finished_by_apply(tmp_path: Path, name
         await bring_up(loss.spec, network, folder)
 
     await kill_everywhere(LOSSES[name], tmp_path, finish)
+
+
+UNREACHABLE = {
+    "an unknown key": (
+        Unreachable("infra2", "unknown", "compare", has_unknown_key=True),
+        f"`etcdup trust {NEW}`",
+    ),
+    "another reason": (Unreachable("infra2", "changed", "run `ssh-keygen -R`"), "run `ssh-keygen -R`. If "),
+    "no hint": (Unreachable("infra2", "gone"), "start a machine"),
+}
+
+
+@pytest.mark.parametrize("name", UNREACHABLE)
+async def test_a_new_machine_without_a_login_is_refused(tmp_path: Path, name: str) -> None:
+    loss, (gone, hint) = LOSSES["a dead host, another at a new address"], UNREACHABLE[name]
+    network = await bring_up_and_lose(tmp_path, loss)
+    observed = await observe(world_of(loss.spec, network, tmp_path))
+    observed = dataclasses.replace(observed, hosts={**observed.hosts, "infra2": gone})
+    plan = plan_replacement(loss.spec, "infra2", id_of(network, "infra2"), observed, TOKEN)
+    assert isinstance(plan, Refusal)
+    assert [reason.host for reason in plan.reasons] == ["infra2"]
+    assert hint in plan.reasons[0].hint
 
 
 async def kill_everywhere(
@@ -228,3 +293,62 @@ async def test_the_only_member_is_not_replaced(tmp_path: Path) -> None:
     assert [reason.message for reason in answer.reasons] == [
         "infra1 is the only voter: no other member has its data"
     ]
+
+
+def serials_of(network: FakeNetwork, folder: Path) -> set[str]:
+    """Return the serial numbers of all certificates that were ever issued for infra2."""
+    pki = world_of(SAME, network, folder).pki
+    known = {**pki.archived_certs(), **pki.observe().certs}
+    return {each.cert.serial for each in certs_to_revoke("infra2", known, at_now(network))}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+async def test_the_certificates_of_the_old_member_are_revoked_before_the_new_one_is_added(
+    tmp_path: Path, name: str
+) -> None:
+    loss = LOSSES[name]
+    network = await bring_up_and_lose(tmp_path, loss)
+    old = serials_of(network, tmp_path)
+    observed = await observe(world_of(loss.spec, network, tmp_path))
+    plan = plan_replacement(loss.spec, "infra2", id_of(network, "infra2"), observed, TOKEN)
+    assert isinstance(plan, Plan)
+    order = [step.kind for step in plan.steps]
+    assert order.index("RemoveMember") < order.index("RevokeCertificates") < order.index("AddLearner")
+    lists = order[order.index("RevokeCertificates") : order.index("AddLearner")]
+    assert lists == ["RevokeCertificates", *["InstallFiles"] * 3]
+    rejected = record_rejected_peers(network)
+    await replace(loss, network, tmp_path)
+    await assert_whole(loss, network, tmp_path)
+    assert rejected == []
+    assert revoked_serials(network, tmp_path) == old
+    assert len(serials_of(network, tmp_path) - old) == 3
+
+
+@pytest.mark.parametrize("name", ["a healthy member", "a dead host, another at a new address"])
+async def test_after_a_kill_the_certificates_are_revoked_and_no_member_rejects_another_one(
+    tmp_path: Path, name: str
+) -> None:
+    async def finish(loss: Loss, network: FakeNetwork, folder: Path) -> None:
+        old = serials_of(network, tmp_path / "start")
+        rejected = record_rejected_peers(network)
+        await replace(loss, network, folder)
+        assert rejected == []
+        kept = {cert.serial for cert in world_of(SAME, network, folder).pki.observe().certs.values()}
+        assert old <= revoked_serials(network, folder)
+        assert not kept & revoked_serials(network, folder)
+
+    await kill_everywhere(LOSSES[name], tmp_path, finish)
+
+
+async def test_without_the_ca_key_the_new_member_has_the_same_certificates(tmp_path: Path) -> None:
+    loss = LOSSES["a dead host, another at its address"]
+    network = await bring_up_and_lose(tmp_path, loss)
+    old = serials_of(network, tmp_path)
+    (tmp_path / "pki/ca-key.pem").unlink()
+    observed = await observe(world_of(loss.spec, network, tmp_path))
+    plan = plan_replacement(loss.spec, "infra2", id_of(network, "infra2"), observed, TOKEN)
+    assert isinstance(plan, Plan)
+    assert any("`etcdup certs revoke infra2`" in note for note in plan.notes)
+    await replace(loss, network, tmp_path)
+    await assert_whole(loss, network, tmp_path)
+    assert serials_of(network, tmp_path) == old

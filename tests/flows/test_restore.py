@@ -1,7 +1,10 @@
 """A restore on fakes: on the same hosts, on other hosts, with another size, and with a kill after every command."""
 
+import asyncio
 import hashlib
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,8 @@ from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.host.startup_fence import FENCE_PREFIX, superseded_key
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
-from etcdup.core.restore.restore import plan_restore, restore_token
+from etcdup.core.restore.restore import BUMP, plan_restore, restore_token, was_restored
+from etcdup.core.restore.unfinished import refuse_unfinished_restore
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
 from etcdup.ops.apply.apply import apply
@@ -21,15 +25,17 @@ from etcdup.testing.machine import CLOSED
 from etcdup.testing.network import FakeNetwork
 from etcdup.testing.systemd import VOUCHED
 from tests.flows.test_destroy import contents
-from tests.support.fake_world import TOKEN, RecordingReporter, machines_for, make_plan, spec_of, world_of
-from tests.support.kill_everywhere import (
-    Start,
-    apply_and_check,
-    kill_after,
-    kill_points,
-    prepare_start,
-    quick_first,
+from tests.support.cases import quick_first
+from tests.support.fake_world import (
+    TOKEN,
+    RecordingReporter,
+    aside,
+    machines_for,
+    make_plan,
+    spec_of,
+    world_of,
 )
+from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
 
 CONTENT = b"/registry/a=1\n/registry/b=2\n"
 
@@ -56,7 +62,7 @@ async def restore(
     token = restore_token(spec, observed, f"prod-restored-{run}")
 
     def planner(observed: Observed) -> Plan | Refusal:
-        return plan_restore(spec, observed, snapshot, token, f"aside-{run}", keep_leases=keep_leases)
+        return plan_restore(spec, observed, snapshot, token, aside(run), keep_leases=keep_leases)
 
     plan = planner(observed)
     assert isinstance(plan, Plan), plan
@@ -125,12 +131,33 @@ async def test_same_hosts(tmp_path: Path) -> None:
     ]
     await assert_restored(spec, network, folder)
     for name, log in before.items():
-        kept = network.machines[name].file("/var/lib/etcd.aside-1/member/wal/0.wal")
+        kept = network.machines[name].file(f"/var/lib/etcd.{aside(1)}/member/wal/0.wal")
         assert kept is not None
         assert kept.content == log
         assert network.machines[name].file("/var/lib/etcd.restore.db") is None
     cut_power(network)
     await assert_restored(spec, network, folder)
+
+
+async def test_a_restore_on_other_hosts_after_all_hosts_are_lost(tmp_path: Path) -> None:
+    old, new = spec_of(3), spec_of([4, 5, 6])
+    start = await prepare_start(old, new, tmp_path)
+    network, folder = start.copy_to("one")
+    for name in ("infra1", "infra2", "infra3"):
+        del network.machines[name]
+    snapshot = snapshot_in(folder)
+    observed = await observe(world_of(new, network, folder))
+    answer = plan_restore(new, observed, snapshot, TOKEN, "aside-1")
+    assert isinstance(answer, Refusal), answer
+    assert [reason.host for reason in answer.reasons] == ["infra1", "infra2", "infra3"]
+    for reason in answer.reasons:
+        command = f"mkdir -p ./pki/former; mv ./pki/members/{reason.host} ./pki/former/"
+        assert f"`{command}`" in reason.hint
+        await asyncio.to_thread(subprocess.run, ["/bin/sh", "-c", command], cwd=folder, check=True)
+    await restore(new, network, folder, snapshot)
+    await assert_restored(new, network, folder)
+    world = world_of(new, network, folder)
+    assert "former/infra1/server" in world.pki.archived_certs(), "they can still be revoked"
 
 
 async def test_a_second_restore_raises_revisions_above_the_first(tmp_path: Path) -> None:
@@ -170,6 +197,50 @@ async def test_after_a_kill_at_any_command_the_same_restore_finishes(
             assert log in contents(network)[name], (cut, name)
 
 
+def bumps_of(commands: list[tuple[str, tuple[str, ...]]]) -> dict[str, set[int]]:
+    """Return by how much each host raises the revisions of the data, in all of its attempts."""
+    bumps: dict[str, set[int]] = {}
+    for name, argv in commands:
+        if "--bump-revision" in argv:
+            bumps.setdefault(name, set()).add(int(argv[argv.index("--bump-revision") + 1]))
+    return bumps
+
+
+def delete_file(snapshot: SnapshotFile) -> None:
+    """Delete the file, as the end of a run deletes its scratch folder."""
+    Path(snapshot.path).unlink()
+
+
+async def test_a_restore_of_an_earlier_revision_resumes_after_every_kill(tmp_path: Path) -> None:
+    """Each run writes its own file, with the same content. All hosts raise the revisions by the same number.
+
+    It is the number of the plan, in which the seven revisions that are left out are added. After a kill at the end the
+    restore is complete, and `etcdup restore` refuses to begin it again.
+    """
+    spec = spec_of(3)
+    start = await prepare_start(spec, spec, tmp_path)
+
+    def rewound_in(folder: Path) -> SnapshotFile:
+        folder.mkdir(exist_ok=True)
+        return replace(snapshot_in(folder), rewound_from="backup prod-20261122T120000Z", newest=10)
+
+    whole, folder = start.copy_to("whole")
+    plan = await restore(spec, whole, folder, rewound_in(folder))
+    total = len(whole.commands)
+    assert any("after revision 3;" in note for note in plan.notes)
+    await assert_restored(spec, whole, folder)
+    for cut in kill_points(total):
+        network, folder = start.copy_to(str(cut))
+        first, before = rewound_in(folder), network.commands
+        await kill_after(cut, network, restore(spec, network, folder, first))
+        delete_file(first)
+        second = rewound_in(folder / "second")
+        if not was_restored(spec, await observe(world_of(spec, network, folder)), second):
+            await restore(spec, network, folder, second, run=2)
+        await assert_restored(spec, network, folder)
+        assert bumps_of([*before, *network.commands]) == {host.name: {BUMP + 7} for host in spec.hosts}, cut
+
+
 async def test_apply_refuses_during_a_restore_and_its_hint_names_restore(tmp_path: Path) -> None:
     spec = spec_of(3)
     start = await prepare_start(spec, spec, tmp_path)
@@ -177,8 +248,22 @@ async def test_apply_refuses_during_a_restore_and_its_hint_names_restore(tmp_pat
     await kill_after(20, network, restore(spec, network, folder, snapshot_in(folder)))
     answer = await make_plan(spec, network, folder)
     assert isinstance(answer, Refusal)
-    assert "a restore, recovery or undo of cluster prod is not finished" in answer.reasons[0].message
+    assert answer.reasons == refuse_unfinished_restore(spec, await observe(world_of(spec, network, folder)))
     assert "etcdup restore" in answer.reasons[0].hint
+
+
+async def test_apply_after_a_restore_to_fewer_hosts_revokes_the_certificates_of_the_others(
+    tmp_path: Path,
+) -> None:
+    start = await prepare_start(spec_of(3), spec_of(1), tmp_path)
+    network, folder = start.copy_to("one")
+    plan = await restore(spec_of(1), network, folder, snapshot_in(folder))
+    assert [note for note in plan.notes if "infra2, infra3" in note]
+    network.restart_etcdup()
+    await assert_restored(spec_of(1), network, folder)
+    certs = world_of(spec_of(1), network, folder).pki.observe().former
+    assert {role.split("/")[1] for role in certs} == {"infra2", "infra3"}
+    assert all(cert.is_revoked for cert in certs.values())
 
 
 async def test_fresh_hosts_become_a_clone(tmp_path: Path) -> None:
@@ -247,7 +332,7 @@ async def test_a_separate_wal_directory_is_exchanged_with_the_data(tmp_path: Pat
     await assert_restored(spec, network, folder)
     for name, log in logs.items():
         assert log is not None
-        kept = network.machines[name].file("/var/lib/etcd-log/wal.aside-1/0.wal")
+        kept = network.machines[name].file(f"/var/lib/etcd-log/wal.{aside(1)}/0.wal")
         assert kept is not None
         assert kept.content == log.content
 

@@ -14,12 +14,12 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.restore_steps import EnableFence
 from etcdup.core.recovery.undo_by_restore import (
-    begun_undo,
     is_undone_by_restore,
     needs_snapshot,
     placed_snapshot,
     plan_undo_by_restore,
     refuse_undo_by_restore,
+    undo_token,
 )
 from etcdup.core.restore.restore import begun_restore, plan_restore, was_restored
 from etcdup.core.restore.undo import can_undo, plan_undo
@@ -28,13 +28,13 @@ from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.restore.undo import find_undo_snapshot, prepare_archive_snapshot
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
-from etcdup.ops.world.refusal import Planner
+from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.world import World
 from etcdup.testing.network import FakeNetwork, Killed
 from etcdup.testing.systemd import VOUCHED
 from tests.flows.test_destroy import contents
 from tests.flows.test_restore import cluster_of, cut_power, old_logs, placed, restore, snapshot_in
-from tests.support.fake_world import RecordingReporter, make_plan, spec_of, world_of
+from tests.support.fake_world import RecordingReporter, aside, make_plan, spec_of, world_of
 from tests.support.kill_everywhere import Start, apply_and_check, kill_after, kill_points, prepare_start
 
 
@@ -47,7 +47,7 @@ async def undo_restore(spec: Spec, network: FakeNetwork, folder: Path, run: int 
     resumed = can_undo(spec, observed)
 
     def planner(observed: Observed) -> Plan | Refusal:
-        return plan_undo(spec, observed, f"aside-{run}", resumed=resumed)
+        return plan_undo(spec, observed, aside(run), resumed=resumed)
 
     return await apply_plan(world, observed, planner, folder)
 
@@ -60,11 +60,11 @@ async def undo_by_restore(world: World, observed: Observed, folder: Path, run: i
         salvage, path = await prepare_archive_snapshot(world, observed)
         await apply_plan(world, observed, salvage, folder, prove=False)
     else:
-        token = begun_undo(spec, observed)[0].token
+        token = undo_token(spec, observed, token)
     snapshot = file_of(path) if path else placed_snapshot(spec, observed)
 
     def planner(observed: Observed) -> Plan | Refusal:
-        return plan_undo_by_restore(spec, observed, snapshot, token, f"aside-{run}", keep_leases=False)
+        return plan_undo_by_restore(spec, observed, snapshot, token, aside(run), keep_leases=False)
 
     return await apply_plan(world, await observe(world), planner, folder)
 
@@ -78,7 +78,8 @@ async def apply_plan(
     world: World, observed: Observed, planner: Planner, folder: Path, *, prove: bool = True
 ) -> Plan:
     plan = planner(observed)
-    assert isinstance(plan, Plan), plan
+    if isinstance(plan, Refusal):
+        raise_refusal(plan)
     with Journal.in_folder(folder, world.spec.name) as journal:
         run = apply if prove else apply_without_proof
         await run(world, plan, planner, RecordingReporter([]), journal)

@@ -76,7 +76,7 @@ async def test_enabled_authentication_forbids_the_upgrade_from_3_4_to_3_5(tmp_pa
     network.etcd.only().auth = True
     answer = await make_plan(spec_of(version="3.5.33"), network, tmp_path)
     assert isinstance(answer, Refusal)
-    assert any("users are enabled in etcd" in reason.message for reason in answer.reasons)
+    assert any("authentication (auth) is enabled" in reason.message for reason in answer.reasons)
 
 
 async def test_a_hop_does_not_start_while_a_member_is_down(tmp_path: Path) -> None:

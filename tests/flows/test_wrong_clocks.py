@@ -23,6 +23,7 @@ from etcdup.ops.pki.open import open_pki
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.testing.network import FakeNetwork
+from tests.support.cases import quick_first
 from tests.support.fake_world import (
     TOKEN,
     RecordingReporter,
@@ -32,7 +33,7 @@ from tests.support.fake_world import (
     spec_of,
     world_of,
 )
-from tests.support.kill_everywhere import Start, apply_and_check, kill_everywhere, prepare_start, quick_first
+from tests.support.kill_everywhere import Start, apply_and_check, kill_everywhere, prepare_start
 
 SPEC = spec_of()
 ROLLED = spec_of(more="etcd: {heartbeat_ms: 150, election_ms: 1500}\n")

@@ -23,7 +23,7 @@ from tests.hostile.test_markers import HOSTILE, SPEC
 
 NAME = "prod-20261122T120000Z"
 WHOLE = Manifest(
-    NAME, "prod", "7f", "infra1", {"infra1": "1"}, "3.6.14", datetime(2026, 11, 22, tzinfo=UTC), 20_512,
+    NAME, "prod", "7f", "infra1", {"infra1": "1"}, "3.6.14", datetime(2026, 11, 22, 12, tzinfo=UTC), 20_512,
     "ab" * 32, 7, 3, 12, -1, NAME,
 )  # fmt: skip
 
@@ -53,7 +53,14 @@ def test_any_value_in_a_manifest(key: str, value: Any) -> None:
     assert manifest_text(manifest)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "7", '"x"', "null", '{"format": 1}', "\xff"])
+@pytest.mark.parametrize("key", ["signed", "signature", "other", "\x1b[2J"])
+def test_an_unknown_key_in_a_manifest(key: str) -> None:
+    text = json.dumps(json.loads(manifest_text(WHOLE)) | {key: True})
+    with pytest.raises(InvalidManifest):
+        read_manifest(text.encode(), NAME)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "7", '"x"', "null", '{"format": 2}', "\xff"])
 def test_what_is_no_manifest(text: str) -> None:
     with pytest.raises(InvalidManifest):
         read_manifest(text.encode("latin-1"), NAME)
@@ -75,6 +82,16 @@ def test_a_program_in_an_archive_is_bounded(tmp_path: Path, monkeypatch: pytest.
         entry.size = 4 << 20
         tar.addfile(entry, io.BytesIO(bytes(entry.size)))
     assert bomb.stat().st_size < 10_000
+    with pytest.raises(tarfile.TarError):
+        archive.unpack_tools(bomb, Version(3, 6, 14), tmp_path)
+
+
+def test_headers_of_an_archive_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tarfile reads the long name of an entry into memory."""
+    monkeypatch.setattr(archive, "MOST_BYTES", 1 << 20)
+    bomb = tmp_path / "etcd.tar.gz"
+    with tarfile.open(bomb, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("x" * (4 << 20)))
     with pytest.raises(tarfile.TarError):
         archive.unpack_tools(bomb, Version(3, 6, 14), tmp_path)
 

@@ -1,14 +1,23 @@
-"""Child processes get no secrets of etcdup in their environment."""
+"""Child processes get no secrets of etcdup, and only sudo of the system gets the sudo password."""
 
 import asyncio
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from etcdup.core.spec.model import HostSpec, SshSpec
+from etcdup.errors import UnreachableError
 from etcdup.ops.install.command import run
 from etcdup.ops.pki.passphrase import _run_command
+from etcdup.remote import scripts
 from etcdup.remote.host import Result
 from etcdup.remote.local import LocalHost
+from etcdup.remote.secrets import Secrets
+from etcdup.remote.ssh.dial import dial
 
 SECRETS = {
     "ETCDUP_SUDO_PASSWORD": "hunter2-sudo",
@@ -40,3 +49,35 @@ def test_the_command_of_the_operator_gets_no_secret_of_etcdup(tmp_path: Path) ->
     shown = _run_command("sh -c 'env | tr \\\\n ,'", tmp_path)
     assert "hunter2-vault" in shown
     assert not [name for name in SECRETS if name.startswith("ETCDUP_") and SECRETS[name] in shown]
+
+
+async def test_a_proxy_command_gets_no_secret_of_etcdup(tmp_path: Path) -> None:
+    shown, words, key = tmp_path / "shown", tmp_path / "words", tmp_path / "key"
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+    await asyncio.to_thread(subprocess.run, make, check=True)
+    command = f"tr '\\0' '\\n' </proc/self/environ >{shown}; tr '\\0' ' ' </proc/$PPID/cmdline >{words}"
+    config = tmp_path / "config"
+    config.write_text(
+        f'Host *\n  ProxyCommand sh -c "{command}"\n  IdentityFile {key}\n  IdentitiesOnly yes\n'
+    )
+    host = HostSpec(name="infra1", address="10.0.0.1")
+    with pytest.raises(UnreachableError):
+        await dial(host, SshSpec(user="root", config_file=str(config)), secrets=Secrets(None))
+    environment = shown.read_text()
+    assert "hunter2-aws" in environment, "it is a command of the operator"
+    assert not [name for name in SECRETS if name.startswith("ETCDUP_") and SECRETS[name] in environment]
+    assert "hunter2" not in words.read_text()
+
+
+@pytest.mark.parametrize("wrap", [scripts.by_sudo, scripts.by_sudo_with_password])
+def test_the_path_of_a_login_does_not_choose_sudo(
+    tmp_path: Path, wrap: Callable[[Sequence[str]], tuple[str, ...]]
+) -> None:
+    taken = tmp_path / "taken"
+    for name in ("sudo", "env"):
+        (tmp_path / name).write_text(f"#!/bin/sh\ncat >{taken}\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    line = f"exec {shlex.join(wrap(('true',)))}"
+    subprocess.run(["sh", "-c", line], env=environment, input=b"password\n", timeout=30, check=False)
+    assert not taken.exists()

@@ -22,6 +22,7 @@ VALUES: dict[str, Any] = {
     "target": "3.5.33",
     "term": 1,
     "index": 1,
+    "bytes": 0,
 }
 DISRUPTIVE = sorted(name for name, kind in STEPS.items() if kind.disruptive)
 

@@ -44,6 +44,8 @@ VALID: dict[str, Any] = {
         "former": ["x"],
     },
     "endpoints": ["https://192.168.8.66:2379"],
+    "adopted": "waiting",
+    "settings": "ab" * 32,
 }
 INJECTION = f'{TOKEN}"\nETCD_CLIENT_CERT_AUTH="false"\nLD_PRELOAD="/x'
 HOSTILE: st.SearchStrategy[Any] = st.one_of(
@@ -156,7 +158,7 @@ def test_no_other_host_gets_a_step_that_it_would_not_get(members: str, key: str,
 
 
 def accusing(observed: Observed, *, other_cluster: bool = False) -> Observed:
-    """Return the observation of finding 2a: one marker names the token of the others as that of a former cluster."""
+    """Return an observation in which one marker names the token of the others as that of a former cluster."""
     lie = replace(
         observed.reachable()[LIAR].marker or Marker("prod", LIAR, TOKEN, "/var/lib/etcd", True),
         token="prod-ffffffffffff",
@@ -211,7 +213,7 @@ def test_the_guard_refuses_a_planned_clearing_once_the_member_is_healthy() -> No
 
 
 def test_the_token_of_a_first_cluster_is_a_word() -> None:
-    """Finding 2b: the token of one host is written to all hosts."""
+    """The token of one host is written to all hosts."""
     with pytest.raises(UnreadableMarker):
         parse_marker(json.dumps(VALID | {"token": INJECTION, "formed": False}))
     found = with_marker(observed_of(), json.dumps(VALID | {"token": INJECTION}))

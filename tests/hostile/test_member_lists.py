@@ -1,4 +1,4 @@
-"""A member can report any member list. It does not decide alone, and etcdup does not dial what only it reports."""
+"""A member can report any member list. It does not decide alone, and no address that only it reports is used."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from etcdup.core.audit.members import members_findings
+from etcdup.core.audit.audit import audit
 from etcdup.core.members.member_list import is_known_address, stray_members
 from etcdup.core.observed.model import ListedMember, MemberSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Plan
@@ -54,8 +54,8 @@ def test_without_a_majority_the_newest_list_counts() -> None:
 async def test_a_dissenting_list_is_a_finding(tmp_path: Path) -> None:
     evidence = await gather_evidence(SPEC, tmp_path)
     lied = replace(evidence, observed=with_lie(evidence.observed, "infra1"))
-    assert "member-list-dissents" in {each.code for each in members_findings(SPEC, lied)}
-    assert "member-list-dissents" not in {each.code for each in members_findings(SPEC, evidence)}
+    assert "member-list-dissents" in {each.code for each in audit(SPEC, lied)}
+    assert "member-list-dissents" not in {each.code for each in audit(SPEC, evidence)}
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Liar:
 async def test_an_address_that_only_members_report_is_never_dialled(
     liars: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Finding 3: the address reached the ProxyCommand of ssh_config."""
+    """Such an address would reach the ProxyCommand of ssh_config."""
     network = machines_for(SPEC)
     await bring_up(SPEC, network, tmp_path)
     world, dialled = world_of(SPEC, network, tmp_path), set()

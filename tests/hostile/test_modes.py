@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from etcdup.remote.host import HostCommand
 from etcdup.remote.local import LocalHost
 from etcdup.testing.network import FakeNetwork
 from tests.support.fake_world import bring_up, machines_for, make_plan, spec_of
-from tests.support.kill_everywhere import Start, apply_and_check, kill_everywhere, prepare_start
+from tests.support.kill_everywhere import apply_and_check, kill_everywhere, prepare_start
 
 SPEC = spec_of(1)
 LAYOUT = layout_of(SPEC, SPEC.hosts[0])
@@ -29,6 +31,15 @@ def test_the_umask_of_a_login_does_not_decide_modes(tmp_path: Path, umask: str) 
     finally:
         os.umask(before)
     assert [each.stat().st_mode & 0o777 for each in (tmp_path / "a", tmp_path / "a/b")] == [0o755, 0o755]
+
+
+def test_no_umask_lets_other_users_write_files_of_the_operator(tmp_path: Path) -> None:
+    """cluster.yaml can name commands, so other users must not write it."""
+    argv = [sys.executable, "-m", "etcdup", "-f", "cluster.yaml", "init", "10.0.0.1"]
+    subprocess.run(argv, cwd=tmp_path, umask=0, check=True, timeout=60, capture_output=True)
+    modes = {path.name: path.stat().st_mode & 0o022 for path in tmp_path.rglob("*")}
+    assert modes["cluster.yaml"] == 0
+    assert set(modes.values()) == {0}
 
 
 @pytest.mark.parametrize("path", own_rights(LAYOUT))
@@ -76,7 +87,7 @@ async def test_a_parent_that_user_etcd_cannot_enter_is_named_before_a_change(
 
 async def test_a_log_of_another_user_is_named_before_a_change(tmp_path: Path) -> None:
     spec = spec_of(1, f"etcd: {{wal_dir: {LOG}}}\n")
-    start: Start = await prepare_start(spec, spec, tmp_path)
+    start = await prepare_start(spec, spec, tmp_path)
     machine = start.network.machines["infra1"]
     machine.nodes[LOG].owner, machine.nodes[LOG].mode = "root:root", 0o755
     plan = await make_plan(spec, start.network, start.folder)

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from etcdup.core.host.actions import RunCommand
+from etcdup.core.plan.plan import Refusal
+from etcdup.core.restore.restore import plan_restore, restore_token
 from etcdup.core.spec.model import Spec
+from etcdup.ops.world.observe import observe
 from etcdup.testing.commands import execute
 from etcdup.testing.network import FakeNetwork
 from tests.flows.test_destroy import contents, destroy
 from tests.flows.test_restore import assert_restored, old_logs, restore, snapshot_in
 from tests.flows.test_undo_restore import assert_old, undo_restore
-from tests.support.fake_world import bring_up, machines_for, spec_of
+from tests.support.fake_world import bring_up, machines_for, spec_of, world_of
 from tests.support.kill_everywhere import Start, kill_after, kill_points
 
 DATA, LOG = "/var/lib/etcd", "/var/lib/etcd-log/wal"
@@ -79,6 +82,26 @@ async def test_an_interrupted_restore_is_undone_after_a_kill(spec: Spec, tmp_pat
         await undo_restore(spec, network, folder)
         await assert_old(spec, old, network, folder)
         assert_rights(network)
+
+
+async def test_a_restore_without_the_disk_is_refused(spec: Spec, tmp_path: Path) -> None:
+    """The restored data would be on the disk of the system, and the marker would no longer name a mount point."""
+    start = await start_on_mount(spec, tmp_path)
+    with start.copied("whole") as (whole, folder):
+        await restore(spec, whole, folder, snapshot_in(folder))
+    for cut in (0, *kill_points(len(whole.commands))):
+        with start.copied(cut) as (network, folder):
+            if cut:
+                await kill_after(cut, network, restore(spec, network, folder, snapshot_in(folder)))
+            machine = network.machines["infra1"]
+            machine.wipe(DATA)
+            machine.mounts.discard(DATA)
+            world = world_of(spec, network, folder)
+            observed = await observe(world)
+            token = restore_token(spec, observed, "prod-restored-2")
+            answer = plan_restore(spec, observed, snapshot_in(folder), token, "aside-2")
+            assert isinstance(answer, Refusal), cut
+            assert ("infra1", (32, 89)) in [(each.host, each.rules) for each in answer.reasons]
 
 
 async def test_a_destroy_is_finished_after_a_kill(spec: Spec, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from collections import Counter
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,19 @@ from etcdup.cli.run.failure import show_failure
 from etcdup.cli.run.output import Output
 from etcdup.cli.run.progress import LiveProgress
 from etcdup.cli.run.terminal import Terminal
+from etcdup.cli.views.change_log_view import change_line
+from etcdup.cli.views.keys_view import comparison_json, conflict_lines, conflicts_json, render_comparison
 from etcdup.cli.views.plan_view import render_plan
 from etcdup.cli.views.status_view import render_status, status_json, status_of
 from etcdup.cli.views.text import Paint, json_text, to_terminal
+from etcdup.core.backups.change_log import KeyChange
+from etcdup.core.backups.old_keys import OldKey
+from etcdup.core.etcd.keys import PresentKey
+from etcdup.core.etcd.leases import key_prefix
 from etcdup.core.observed.model import MemberSilent, Unreachable
 from etcdup.core.plan.plan import Plan, plan_to_json
 from etcdup.core.planner.planner import plan
+from etcdup.core.restore.restore_keys import Conflict, KeyComparison
 from etcdup.core.spec.visible import VALUE_LIMIT, one_line, visible
 from etcdup.errors import CommandFailed, EtcdupError, RemoteError
 from etcdup.ops.world.journal import Journal
@@ -157,3 +165,19 @@ def test_every_text_of_an_observation(attack: str, members: str) -> None:
     if isinstance(planned, Plan):
         assert is_safe(to_terminal(render_plan(planned, Paint())))
         assert is_safe(json_text(plan_to_json(planned)))
+
+
+@pytest.mark.parametrize("attack", [*ATTACKS, "a\nnothing to do: no key has to be written\n\t"])
+def test_keys_of_a_backup_and_of_the_cluster(attack: str) -> None:
+    """A key is one line, whatever clients wrote. Values are not shown."""
+    name = attack.encode("utf-8", "surrogatepass")
+    found = KeyComparison(name, name, with_leased=False, leased=Counter({key_prefix(name): 1}))
+    found.add(OldKey(name, b"secret", 0, (2, 0)), PresentKey(5, b"secret too", 0))
+    conflicts = [Conflict(name, 5, 6)]
+    change = change_line(KeyChange(2, 0, "created", name, 1, 0))
+    shown = render_comparison(found, "backup x", 7), conflict_lines(conflicts), change
+    assert [to_terminal(each).count("\n") for each in shown] == [6, 1, 1]
+    facts = json_text({**comparison_json(found, "backup x", 7), "not_written": conflicts_json(conflicts)})
+    for text in (*map(to_terminal, shown), facts):
+        assert is_safe(text)
+        assert "secret" not in text

@@ -69,7 +69,7 @@ def test_a_section_that_appears_twice_is_not_an_answer() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_names_in_a_directory_of_etcd_forge_nothing(name: str, tmp_path: Path) -> None:
-    """Finding 11, with the real script."""
+    """This runs the real script."""
     host = HostSpec(name="infra1", address="127.0.0.1", local=True, root=str(tmp_path))
     layout = layout_of(SPEC, host)
     Path(layout.data_dir).mkdir(parents=True)

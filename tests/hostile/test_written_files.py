@@ -95,7 +95,7 @@ def test_a_folder_is_refused_in_cluster_yaml_and_by_the_writers(folder: str) -> 
 
 @pytest.mark.parametrize("token", [*INJECTIONS, "", "../x", 7, None])
 def test_the_token_of_a_saved_plan_is_a_word(token: object, tmp_path: Path) -> None:
-    """Finding 7: the token of an edited plan was pasted into the settings of all members."""
+    """The token of a saved plan is written into the settings of all members."""
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(plan_to_json(Plan("prod", (), (), TOKEN)) | {"token": token}))
     with pytest.raises(BadFile):

@@ -1,4 +1,7 @@
-"""`lab`: three fresh machines for each test. One lab is reset between tests, because a new lab takes longer."""
+"""`lab`: three fresh machines for each test. One lab is reset between tests, because a new lab takes longer.
+
+A test that changed nothing on the machines says so with `lab.keep_machines()`. Then the next test needs no reset.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +24,7 @@ def lab_of_session() -> Iterator[Lab]:
 def lab(lab_of_session: Lab) -> Iterator[Lab]:
     lab_of_session.wait_ssh()
     yield lab_of_session
-    lab_of_session.reset(wait=False)  # the machines boot while pytest prepares the next test
+    lab_of_session.reset_changed()  # the machines boot while pytest prepares the next test
 
 
 @pytest.fixture

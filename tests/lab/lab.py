@@ -81,6 +81,7 @@ class Lab:
         self._workspace: workspace.Workspace | None = None
         self._machine_count = 0
         self._commands: list[subprocess.Popen[str]] = []
+        self._are_kept = False
         self._old_sigterm: Callable[[int, FrameType | None], Any] | int | None = None
 
     why_not = staticmethod(why_not)
@@ -162,6 +163,18 @@ class Lab:
         self.each(Machine.reset)
         if wait:
             self.wait_ssh()
+
+    def keep_machines(self) -> None:
+        """Say, at the end of a test, that it left the machines as they were: the next test needs no reset."""
+        self._are_kept = True
+
+    def reset_changed(self) -> None:
+        """Stop commands and servers. Reset the machines, without waiting, unless the test has kept them."""
+        if self._are_kept:
+            self._clear_operator()
+        else:
+            self.reset(wait=False)
+        self._are_kept = False
 
     def wait_ssh(self, timeout_s: float = 30) -> None:
         self.each(lambda machine: machine.wait_ssh(timeout_s))

@@ -85,7 +85,8 @@ class Load:
 
         def all_succeeded() -> bool:
             new = self.records()[before:]
-            return wanted <= {each.client for each in new if isinstance(each, Request) and not each.error}
+            answered = (each for each in new if isinstance(each, Request) and not each.error)
+            return wanted <= {each.client.partition("~")[0] for each in answered}
 
         self._wait_until(
             all_succeeded, f"some of these clients have no response: {', '.join(sorted(wanted))}"

@@ -6,13 +6,15 @@ mean `stop`. At the end each register is read once through each member.
 
 import asyncio
 import itertools
+import os
 import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import IO
 
 from etcdup.remote.etcd.errors import EtcdRpcError, LearnerUnsupported
@@ -24,14 +26,19 @@ TIMEOUT_S = 3.0
 # Six clients send about 300 requests a second. Most of two CPUs is left to etcd and the operation under test.
 PAUSE_S = 0.015
 PAUSE_AFTER_FAILURE_S = 0.05
+# A leader that transfers its leadership drops proposals without an answer (rule 39). A new client replaces one that
+# waits for such an answer. Otherwise a gap would show how long clients wait, and not how long the cluster accepts no
+# write.
+LATE_S = 0.25
 TICK_S = 0.02
+DISK_TICK_S = 0.05
 STALL_S = 0.05
 
 # gRPC reports this if it had no connection for the request.
 NEVER_SENT = "failed to connect to all addresses"
 
 Recorder = Callable[[Record], None]
-Work = Callable[["Client"], Awaitable[bool]]
+Work = Callable[["Client"], Coroutine[None, None, bool]]
 
 _numbers = itertools.count(1)
 
@@ -139,9 +146,16 @@ class Load:
 
     async def _run(self, member: Member, role: str, work: Work) -> None:
         client = self._client(member, role)
+        waiting: set[asyncio.Task[bool]] = set()
         while not member.stopping.is_set():
-            answered = await work(client)
+            request = asyncio.create_task(work(client))
+            done, late = await asyncio.wait({request}, timeout=LATE_S)
+            waiting = {each for each in waiting | late if not each.done()}
+            answered = bool(done) and request.result()
+            if late:
+                client = replace(client, name=f"{member.name}/{role}~{next(_numbers)}")
             await asyncio.sleep(PAUSE_S if answered else PAUSE_AFTER_FAILURE_S)
+        await asyncio.gather(*waiting)
         await client.etcd.close()
 
     async def _read_all(self, member: Member) -> None:
@@ -166,6 +180,23 @@ class Load:
             if late > STALL_S:
                 self._record(Event("stalled", "", time.monotonic_ns(), late))
 
+    async def record_disk_stalls(self, folder: Path) -> None:
+        """Record each small write that the disk needs long for: the members' logs are on the same disk."""
+        with NamedTemporaryFile(dir=folder) as file:
+            while True:
+                seconds = await asyncio.to_thread(_write_to_disk, file.fileno())
+                if seconds > STALL_S:
+                    self._record(Event("disk stalled", "", time.monotonic_ns(), seconds))
+                await asyncio.sleep(DISK_TICK_S)
+
+
+def _write_to_disk(file: int) -> float:
+    """Write like a member's log, and return the time in seconds."""
+    before = time.monotonic()
+    os.write(file, bytes(2048))
+    os.fdatasync(file)
+    return time.monotonic() - before
+
 
 async def run_commands(load: Load, commands: asyncio.StreamReader) -> None:
     while line := await commands.readline():
@@ -187,9 +218,11 @@ async def main(pki: Path, records: Path, folder: str) -> None:
     loop.add_signal_handler(signal.SIGTERM, commands.feed_eof)
     with records.open("a") as file:
         load = Load(admin(pki), Keys(folder), lambda record: _append(file, record))
-        stalls = asyncio.create_task(load.record_stalls())
+        watches = [load.record_stalls(), load.record_disk_stalls(records.parent)]
+        stalls = [asyncio.create_task(watch) for watch in watches]
         await run_commands(load, commands)
-        stalls.cancel()
+        for stall in stalls:
+            stall.cancel()
         await load.stop()
 
 

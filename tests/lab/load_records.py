@@ -11,7 +11,7 @@ from typing import Literal
 from tests.support.history import Outcome
 
 Kind = Literal["write", "append", "read"]
-EventKind = Literal["added", "removed", "stopped", "stalled"]
+EventKind = Literal["added", "removed", "stopped", "stalled", "disk stalled"]
 
 REGISTERS = 10
 
@@ -54,7 +54,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`member` is "" if the event concerns all. "stalled": the clients' process got no CPU for `seconds`."""
+    """`member` is "" if the event concerns all.
+
+    "stalled": the clients' process got no CPU for `seconds`. "disk stalled": this computer's disk needed `seconds` for
+    one small write. Both end at `at_ns`.
+    """
 
     event: EventKind
     member: str

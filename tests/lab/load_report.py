@@ -3,10 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
-from tests.lab.load_records import Event, Record, Request
+from tests.lab.load_records import Event, EventKind, Record, Request
 from tests.lab.restart_history import History, Span
 from tests.support.linearizable import Operation, Violation, find_violation
 
@@ -20,10 +21,18 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True)
 class Gap:
-    """The longest time without an acknowledged write. It began `after_s` after the first record."""
+    """The longest time without an acknowledged write. It began `after_s` after the first record.
+
+    For `stalled_s` of it, this computer gave the clients no CPU, or its disk wrote nothing. That is not the cluster's.
+    """
 
     seconds: float
     after_s: float
+    stalled_s: float = 0.0
+
+    @property
+    def of_cluster_s(self) -> float:
+        return self.seconds - self.stalled_s
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Report:
     """`lost`: keys of acknowledged appends that are gone. `unexpected`: keys of failed appends that exist.
 
     `gap` is of all clients together, `gaps` of each member's writer. `stall_s` is the longest time in which the
-    clients' process got no CPU: gaps of that size are not the cluster's. `machines` comes from the machines' journals.
+    clients' process got no CPU, `disk_stall_s` that of one small write. `machines` comes from the machines' journals.
     """
 
     seconds: float
@@ -46,6 +55,7 @@ class Report:
     failures: tuple[Request, ...]
     machines: History
     stall_s: float
+    disk_stall_s: float
     began_ns: int
 
     def __str__(self) -> str:
@@ -57,7 +67,7 @@ class Report:
             f"{self.operations} operations on {self.registers} registers {order}; "
             f"longest write gap {self.gap.seconds:.3f} s (by member: {gaps}); "
             f"failed requests: {self._failed()}, {len(self.during_transfer)} of them during a leadership transfer; "
-            f"clients without CPU for {self.stall_s:.3f} s"
+            f"clients without CPU for {self.stall_s:.3f} s; one write to the disk needed {self.disk_stall_s:.3f} s"
         )
 
     def _failed(self) -> str:
@@ -106,17 +116,28 @@ class Report:
             found.append(f"failed writes exist: {', '.join(self.unexpected[:MAX_SHOWN])}")
         if self.violation:
             found.append(f"not linearizable: {self.violation}")
-        if self.gap.seconds >= gap_s:
+        if self.gap.of_cluster_s >= gap_s:
             found.append(
-                f"no write was acknowledged for {self.gap.seconds:.3f} s, {self.gap.after_s:.3f} s after the start"
+                f"no write was acknowledged for {self.gap.seconds:.3f} s, {self.gap.after_s:.3f} s after the start; "
+                f"this computer stood still for {self.gap.stalled_s:.3f} s of it"
             )
+            found += self._messages_in_gap()
         if unexplained := self.unexplained(restarted):
             found.append(f"{len(unexplained)} requests failed on members that were not stopped:")
-            found += [f"  {self._after(each):8.3f} s {each}" for each in unexplained[:MAX_SHOWN]]
+            found += [f"  {self._after(each.invoked_ns):8.3f} s {each}" for each in unexplained[:MAX_SHOWN]]
         return found
 
-    def _after(self, request: Request) -> float:
-        return (request.invoked_ns - self.began_ns) / 1e9
+    def _messages_in_gap(self) -> list[str]:
+        """Return what systemd and etcd wrote in the longest gap, and in the seconds before and after it."""
+        begin_ns = self.began_ns + round(self.gap.after_s * 1e9)
+        messages = self.machines.telling_messages(
+            begin_ns - 10**9, begin_ns + round(self.gap.seconds * 1e9) + 10**9
+        )
+        return [f"  {self._after(each.at_ns):8.3f} s {each.member}: {each.line}" for each in messages]
+
+    def _after(self, at_ns: int) -> float:
+        """Return the time after the first record, in seconds."""
+        return (at_ns - self.began_ns) / 1e9
 
 
 def report_of(records: Iterable[Record], kept: Collection[str], machines: History) -> Report:
@@ -141,7 +162,8 @@ def report_of(records: Iterable[Record], kept: Collection[str], machines: Histor
         gaps=gaps.of_each(),
         failures=tuple(each for each in requests if each.outcome != "ok"),
         machines=machines,
-        stall_s=max((each.seconds for each in events if each.at_ns > gaps.first_ns()), default=0.0),
+        stall_s=gaps.longest_stall_s("stalled"),
+        disk_stall_s=gaps.longest_stall_s("disk stalled"),
         began_ns=began_ns,
     )
 
@@ -156,6 +178,10 @@ class _Gaps:
     def first_ns(self) -> int:
         """Return the time of the first acknowledged write. The time to connect before it is not a gap."""
         return min(self._times(), default=self.began_ns)
+
+    def longest_stall_s(self, kind: EventKind) -> float:
+        stalls = (each for each in self.events if each.event == kind and each.at_ns > self.first_ns())
+        return max((each.seconds for each in stalls), default=0.0)
 
     def of_all(self) -> Gap:
         return self._longest([*(sorted(self._times()) or [self.began_ns]), self.ended_ns])
@@ -190,9 +216,27 @@ class _Gaps:
         return self._longest([*(within or [begin_ns]), end_ns])
 
     def _longest(self, times: Sequence[int]) -> Gap:
-        spans = [(after - before, before) for before, after in pairwise(times)]
-        longest, before = max(spans)
-        return Gap(max(longest, 0) / 1e9, (before - self.began_ns) / 1e9)
+        """Return the gap that is the longest without the stalls of this computer."""
+        gaps = (
+            Gap((after - before) / 1e9, (before - self.began_ns) / 1e9, self._stalled_s(before, after))
+            for before, after in pairwise(times)
+        )
+        return max(gaps, key=lambda gap: gap.of_cluster_s)
+
+    def _stalled_s(self, begin_ns: int, end_ns: int) -> float:
+        """Return for how long this computer stood still in this time. Stalls at the same time count once."""
+        stalled_ns, until_ns = 0, begin_ns
+        for from_ns, to_ns in self.stalls:
+            until_ns, before_ns = max(until_ns, min(to_ns, end_ns)), until_ns
+            stalled_ns += max(until_ns - max(from_ns, before_ns), 0)
+        return stalled_ns / 1e9
+
+    @cached_property
+    def stalls(self) -> list[tuple[int, int]]:
+        """The begin and end of each stall, in order."""
+        return sorted(
+            (each.at_ns - round(each.seconds * 1e9), each.at_ns) for each in self.events if each.seconds
+        )
 
 
 def _is_acknowledged_write(request: Request) -> bool:

@@ -1,7 +1,8 @@
 """Stops, starts and leadership transfers of etcd on a machine, as the machine's journal shows them."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.lab.machine import Machine
@@ -45,29 +46,56 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Message:
+    """A message of systemd or etcd about this member. `what` is the ID of systemd's message, or the text of etcd's.
+
+    `line` is the whole line. It tells why a gap was long: an election, or a slow disk.
+    """
+
+    member: str
+    at_ns: int
+    what: str
+    line: str
+
+
+@dataclass(frozen=True)
 class History:
     """The history of one machine or several since their boot. A span that has not ended lasts FOREVER."""
 
     downtimes: tuple[Span, ...] = ()
     transfers: tuple[Span, ...] = ()
+    messages: tuple[Message, ...] = ()
 
     def __add__(self, other: "History") -> "History":
-        return History(self.downtimes + other.downtimes, self.transfers + other.transfers)
+        return History(
+            self.downtimes + other.downtimes,
+            self.transfers + other.transfers,
+            self.messages + other.messages,
+        )
+
+    def telling_messages(self, begin_ns: int, end_ns: int) -> list[Message]:
+        """Return systemd's messages of a time, and those of etcd that are warnings or about leaders, in order."""
+        within = (each for each in self.messages if begin_ns <= each.at_ns <= end_ns)
+        return sorted(filter(_is_telling, within), key=lambda each: each.at_ns)
 
 
 def history_of(machine: Machine) -> History:
-    messages = list(_read_messages(machine))
+    messages = tuple(_read_messages(machine))
     return History(
         tuple(_spans(machine.name, messages, (STOPPING, *REMOVED), STARTED)),
         tuple(_spans(machine.name, messages, (MOVING,), MOVED)),
+        messages,
     )
 
 
-def _spans(
-    member: str, messages: list[tuple[str, int]], begins: tuple[str, ...], ends: str
-) -> Iterator[Span]:
+def _is_telling(message: Message) -> bool:
+    level = re.search(r'"level":"(\w+)"', message.line)
+    return level is None or level[1] != "info" or "leader" in message.line
+
+
+def _spans(member: str, messages: Sequence[Message], begins: tuple[str, ...], ends: str) -> Iterator[Span]:
     from_ns: int | None = None
-    for what, at_ns in messages:
+    for what, at_ns in ((each.what, each.at_ns) for each in messages):
         if what in begins and from_ns is None:
             from_ns = at_ns - (0 if what == MOVING else EARLY_NS)
         elif what == ends and from_ns is not None:
@@ -77,8 +105,8 @@ def _spans(
         yield Span(member, from_ns, FOREVER)
 
 
-def _read_messages(machine: Machine) -> Iterator[tuple[str, int]]:
-    """Yield the ID of each systemd message about etcd, the text of each message of etcd, and its time in ns."""
+def _read_messages(machine: Machine) -> Iterator[Message]:
+    """Yield the messages of systemd about etcd, and those of etcd, in the order of the journal."""
     fields = "MESSAGE,MESSAGE_ID,_SOURCE_MONOTONIC_TIMESTAMP"
     journal = machine.run(
         f"journalctl --boot --quiet --unit=etcd.service --output=json --output-fields={fields}"
@@ -86,7 +114,9 @@ def _read_messages(machine: Machine) -> Iterator[tuple[str, int]]:
     for line in journal.stdout.splitlines():
         entry = json.loads(line)
         at_us = int(entry.get("_SOURCE_MONOTONIC_TIMESTAMP") or entry["__MONOTONIC_TIMESTAMP"])
-        yield entry.get("MESSAGE_ID") or _text(entry.get("MESSAGE")), at_us * 1000
+        line = entry.get("MESSAGE")
+        what = entry.get("MESSAGE_ID") or _text(line)
+        yield Message(machine.name, at_us * 1000, what, line if isinstance(line, str) else "")
 
 
 def _text(message: object) -> str:

@@ -32,6 +32,7 @@ def assert_stopped_safely(operator: Operator, done: subprocess.CompletedProcess[
     assert sum(member["healthy"] for member in operator.status()["members"]) >= 2
 
 
+@pytest.mark.in_turn(1, 2)
 def test_faults_during_a_rolling_restart_lose_no_write(operator: Operator) -> None:
     """An invalid setting of etcd, a host without network, a host that reboots."""
     write_spec(operator)

@@ -1,4 +1,4 @@
-"""Hosts as other people have built them: etcdup works on them, or refuses before it writes anything, with the cure.
+"""Hosts as other people have built them: etcdup works on them, or it refuses with a hint before it writes anything.
 
 The recipes of one test run one after the other on the same machines, because new machines take longer.
 """
@@ -24,7 +24,6 @@ class Recipe:
     make: str
     undo: str
     texts: tuple[str, ...]
-    user: str = "root"
 
 
 def expect_refusal(operator: Operator, recipe: Recipe) -> None:
@@ -78,6 +77,7 @@ GREETINGS = {
 }
 
 
+@pytest.mark.in_turn(0, 5)
 def test_logins_that_run_no_commands_and_logins_that_greet(operator: Operator, lab: Lab) -> None:
     operator.write(install=path_install(VERSION))
     for recipe in LOGINS:
@@ -90,6 +90,7 @@ def test_logins_that_run_no_commands_and_logins_that_greet(operator: Operator, l
     assert "does not reach" not in operator.run("check").stdout
 
 
+@pytest.mark.in_turn(1, 5)
 def test_sshd_without_forwarding(operator: Operator, lab: Lab) -> None:
     """The port of each member is used directly. If that is not possible either, plan and apply refuse."""
     operator.write(install=path_install(VERSION))
@@ -97,13 +98,12 @@ def test_sshd_without_forwarding(operator: Operator, lab: Lab) -> None:
     lab.each(lambda machine: machine.run(strict))
     closed = Recipe(
         "no forwarding, and a firewall",
-        "nft add table inet own; nft add chain inet own in '{ type filter hook input priority 0; }';"
-        " nft add rule inet own in ip saddr 192.168.8.1 tcp dport 2379 drop",
-        "nft delete table inet own",
+        # Answers from the port are dropped, as a firewall would drop the requests.
+        "ip rule add ipproto 6 sport 2379 to 192.168.8.1 blackhole",
+        "ip rule delete ipproto 6 sport 2379 to 192.168.8.1 blackhole",
         ("infra2", "forbids forwarding", "does not reach", "AllowTcpForwarding yes"),
     )
-    if lab["infra2"].run("command -v nft", check=False).returncode == 0:
-        expect_refusal(operator, closed)
+    expect_refusal(operator, closed)
     operator.apply()
     operator.health()
     operator.file.write_text(operator.file.read_text() + "etcd: {quota: 4GiB}\n")
@@ -135,6 +135,7 @@ PATHS = (
 )
 
 
+@pytest.mark.in_turn(2, 5)
 def test_links_mounts_and_programs_of_the_operator(operator: Operator, lab: Lab) -> None:
     operator.write(install=path_install(VERSION))
     for recipe in PATHS:
@@ -149,3 +150,89 @@ def test_links_mounts_and_programs_of_the_operator(operator: Operator, lab: Lab)
     assert done.returncode == 0, output_of(done)
     assert lab["infra1"].run("ls /usr/local/bin | grep etcd").stdout == "etcdctl\n"
     assert lab["infra2"].run("ls /usr/local/bin | grep etcd", check=False).stdout == ""
+
+
+UNFIT = (
+    Recipe(
+        "a host without setpriv",
+        "mv /usr/bin/setpriv /usr/bin/setpriv.off",
+        "mv /usr/bin/setpriv.off /usr/bin/setpriv",
+        ("infra2 has no setpriv", "install util-linux on infra2"),
+    ),
+    Recipe(
+        "a file in the place of a directory",
+        "touch /opt/etcd",
+        "rm /opt/etcd",
+        ("infra2", "/opt/etcd is not a directory"),
+    ),
+    Recipe(
+        "a firewall between peers",
+        # Answers from the port are dropped, as a firewall would drop the requests.
+        "ip rule add ipproto 6 sport 2380 blackhole",
+        "ip rule delete ipproto 6 sport 2380 blackhole",
+        ("infra1, infra3 do not reach infra2", "TCP port 2380", "nft add rule"),
+    ),
+    Recipe(
+        "a drop-in of an older etcd",
+        "mkdir -p /etc/systemd/system/etcd.service.d; "
+        "printf '[Service]\\nEnvironment=ETCD_LOG_LEVEL=debug\\n' >/etc/systemd/system/etcd.service.d/10-old.conf",
+        "rm -r /etc/systemd/system/etcd.service.d",
+        ("infra2", "/etc/systemd/system/etcd.service.d/10-old.conf", "ETCD_LOG_LEVEL"),
+    ),
+    Recipe(
+        "a variable of etcd in the environment of systemd",
+        "systemctl set-environment ETCD_VERSION=3.6.14",
+        "systemctl unset-environment ETCD_VERSION",
+        ("infra2", "systemd gives ETCD_VERSION", "unset-environment"),
+    ),
+)
+
+
+@pytest.mark.in_turn(3, 5)
+def test_programs_ports_and_settings_from_outside(operator: Operator, lab: Lab) -> None:
+    operator.write(install=path_install(VERSION))
+    for recipe in UNFIT:
+        expect_refusal(operator, recipe)
+    # Neither etcd nor its tools use the proxies and the variables of the hosts.
+    proxies = "https_proxy=http://192.0.2.1:3128 HTTPS_PROXY=http://192.0.2.1:3128"
+    tools = r"printf 'ETCDCTL_ENDPOINTS=https://127.0.0.1:2379\n%s\n' '{}' >>/etc/environment"
+    lab.each(lambda machine: machine.run(f"systemctl set-environment {proxies}"))
+    lab.each(lambda machine: machine.run(tools.format(proxies.replace(" ", r"\n"))))
+    operator.apply()
+    assert operator.run("certs", "list").returncode == 0
+    assert "does not reach" not in operator.run("check").stdout
+    # A drop-in that is made later is named, and restarts nothing.
+    machine = lab["infra2"]
+    machine.run(UNFIT[3].make + "; systemctl daemon-reload")
+    operator.file.write_text(operator.file.read_text() + "etcd: {quota: 4GiB}\n")
+    operator.apply()
+    started = machine.run("systemctl show etcd.service --property=InvocationID").stdout
+    done = operator.run("plan")
+    assert "ETCD_LOG_LEVEL" in done.stdout
+    assert "10-old.conf" in done.stdout
+    assert "settings-from-outside" in operator.run("check", "--json").stdout
+    operator.apply()
+    assert machine.run("systemctl show etcd.service --property=InvocationID").stdout == started
+
+
+@pytest.mark.in_turn(4, 5)
+def test_addresses_become_names(operator: Operator, lab: Lab) -> None:
+    operator.write(install=path_install(VERSION))
+    operator.apply()
+    by_address = operator.file.read_text()
+    names = "".join(f"{each.address} {each.name}.lab.test\\n" for each in lab)
+    by_name = by_address
+    for each in lab:
+        name = f"address: {each.name}.lab.test, listen_address: {each.address}, ssh_address: {each.address}"
+        by_name = by_name.replace(f"address: {each.address}", name)
+    operator.file.write_text(by_name)
+    done = operator.run("apply", "--yes", "--consumers-have", "endpoints")
+    assert done.returncode == 4, output_of(done)
+    assert "/etc/hosts" in done.stderr
+    lab.each(lambda machine: machine.run(f"printf '{names}' >>/etc/hosts"))
+    operator.apply("--consumers-have", "endpoints")
+    assert "infra1.lab.test:2380" in operator.ctl("member", "list")
+    assert operator.run("certs", "list").returncode == 0
+    operator.file.write_text(by_address)
+    operator.apply("--consumers-have", "endpoints")
+    operator.health()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.operator import HEALTHY, Operator, output_of
 from tests.lab.test_bootstrap import path_install
-from tests.support.cases import others_in_full
+from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import why_not
 
 VERSION = "3.6.14"
@@ -61,7 +61,8 @@ def finish_apply(operator: Operator) -> None:
         assert machine.run(f"find /opt/etcd /etc/etcd /run/etcdup {UNFINISHED}").stdout == ""
 
 
-@pytest.mark.parametrize("commands", others_in_full(*KILL_AFTER))
+@pytest.mark.parametrize("commands", one_in_turn(*KILL_AFTER))
+@pytest.mark.in_turn(0, 2)
 def test_a_killed_bootstrap_is_completed_by_the_next_apply(operator: Operator, commands: int) -> None:
     operator.write(version=VERSION, install=path_install(VERSION))
     done = kill_after(operator, commands)
@@ -71,7 +72,8 @@ def test_a_killed_bootstrap_is_completed_by_the_next_apply(operator: Operator, c
     finish_apply(operator)
 
 
-@pytest.mark.parametrize("path", others_in_full(*KILL_WHEN_WRITTEN))
+@pytest.mark.parametrize("path", one_in_turn(*KILL_WHEN_WRITTEN))
+@pytest.mark.in_turn(1, 2)
 def test_a_kill_within_a_round_trip_is_completed_by_the_next_apply(operator: Operator, path: str) -> None:
     operator.write(version=VERSION, install=path_install(VERSION))
     file = operator.lab.machines[0].root / path

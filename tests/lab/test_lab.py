@@ -57,11 +57,13 @@ def test_machines_have_debian_and_systemd_and_no_python(lab: Lab) -> None:
     assert lab.ssh("infra1", "cat /proc/1/comm") == "systemd\n"
     assert lab.ssh("infra1", "systemctl is-system-running --wait") == "running\n"
     assert lab.ssh("infra1", "ls /usr/bin | grep -c ^python || true") == "0\n"
+    lab.keep_machines()
 
 
 @pytest.mark.parametrize("user", USERS)
 def test_each_user_logs_in_with_the_operators_key(lab: Lab, user: str) -> None:
     assert lab.ssh("infra2", "id -un", user=user) == f"{user}\n"
+    lab.keep_machines()
 
 
 def test_sudo_works_for_admin_needs_a_password_for_oper_and_refuses_nosudo(lab: Lab) -> None:
@@ -70,6 +72,7 @@ def test_sudo_works_for_admin_needs_a_password_for_oper_and_refuses_nosudo(lab: 
     for user in ("oper", "nosudo"):
         with pytest.raises(LabError, match="password is required"):
             lab.ssh("infra1", "sudo -n id -un", user=user)
+    lab.keep_machines()
 
 
 def test_host_keys_are_checked(lab: Lab, machines: list[Machine]) -> None:
@@ -137,12 +140,19 @@ def test_an_orderly_shutdown_stops_services(machines: list[Machine]) -> None:
     assert (machine.root / "var/lib/stopped").exists()
 
 
-def test_a_reset_removes_added_machines() -> None:
+def test_a_reset_removes_added_machines_and_changes() -> None:
     with Lab(machines=1) as lab:
         assert lab.ssh(lab.add_machine().name, "hostname") == "infra2\n"
         lab.reset()
         assert [machine.name for machine in lab] == ["infra1"]
         assert not can_reach(lab, "192.168.8.67", timeout_s=0.2)
+        lab.machines[0].write("/root/kept", "here")
+        lab.keep_machines()
+        lab.reset_changed()
+        assert lab.machines[0].read("/root/kept") == "here"
+        lab.reset_changed()
+        lab.wait_ssh()
+        assert lab.machines[0].run("ls -A /root/kept", check=False).stdout == ""
 
 
 # Network
@@ -154,6 +164,7 @@ def test_a_machine_that_is_cut_off_hangs_until_it_is_reconnected(lab: Lab, machi
     assert machines[0].run("systemctl is-active ssh").stdout == "active\n"
     machines[0].reconnect()
     machines[0].wait_ssh(5)
+    lab.keep_machines()
 
 
 def test_a_machine_is_cut_off_from_one_machine_only(lab: Lab, machines: list[Machine]) -> None:
@@ -166,6 +177,7 @@ def test_a_machine_is_cut_off_from_one_machine_only(lab: Lab, machines: list[Mac
     assert can_reach(lab, one.address)
     one.reconnect()
     assert other.run(f"{ping} {one.address}").returncode == 0
+    lab.keep_machines()
 
 
 @pytest.mark.alone
@@ -188,6 +200,7 @@ def test_nothing_leaves_the_namespace(lab: Lab) -> None:
         "192.168.8.0/24 dev host0 proto kernel scope link src 192.168.8.66 "
     ]
     assert lab.run(["ip", "route", "show", "default"]).stdout == ""
+    lab.keep_machines()
 
 
 # Disk
@@ -223,6 +236,7 @@ def test_a_shifted_clock_applies_over_ssh_and_under_sudo(lab: Lab, machines: lis
     assert read_clock_offset(lab, "infra1", "date +%s.%N") == pytest.approx(0.5, abs=0.3)
     machines[0].shift_clock(0)
     assert read_clock_offset(lab, "infra1") == pytest.approx(0, abs=5)
+    lab.keep_machines()
 
 
 # The operator's side
@@ -233,6 +247,7 @@ def test_a_command_has_status_output_environment_and_user(lab: Lab) -> None:
     user = "nobody"
     done = lab.run(["sh", "-c", script], env={"WORD": "x"}, user=user, stdin="in\n")
     assert (done.returncode, done.stdout) == (3, f"in\nx\n{user}\n")
+    lab.keep_machines()
 
 
 def test_popen_has_the_pid_of_the_command(lab: Lab) -> None:
@@ -241,6 +256,7 @@ def test_popen_has_the_pid_of_the_command(lab: Lab) -> None:
         process.kill()
         assert process.wait() == -signal.SIGKILL
     assert pid == str(process.pid)
+    lab.keep_machines()
 
 
 def test_a_folder_is_served_until_the_server_is_stopped(lab: Lab, tmp_path: Path) -> None:
@@ -251,6 +267,7 @@ def test_a_folder_is_served_until_the_server_is_stopped(lab: Lab, tmp_path: Path
         assert server.requests == ["/file"]
     with lab.inside(), pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{server.url}file", timeout=5)
+    lab.keep_machines()
 
 
 # What is left on the computer

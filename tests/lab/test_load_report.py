@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tests.lab.load_records import Event, Kind, Record, Request, from_lines, to_line
 from tests.lab.load_report import Report, report_of
-from tests.lab.restart_history import FOREVER, History, Span
+from tests.lab.restart_history import FOREVER, History, Message, Span
 
 S = 1_000_000_000
 REFUSED = "EtcdUnavailable: failed to connect to all addresses"
@@ -45,7 +45,8 @@ def test_a_load_without_failures_is_clean() -> None:
     assert str(report) == (
         "load: 10.0 s, 201 writes acknowledged, 0 lost; 200 operations on 1 registers linearizable; "
         "longest write gap 0.050 s (by member: infra1 0.100, infra2 0.100); "
-        "failed requests: none, 0 of them during a leadership transfer; clients without CPU for 0.000 s"
+        "failed requests: none, 0 of them during a leadership transfer; clients without CPU for 0.000 s; "
+        "one write to the disk needed 0.000 s"
     )
 
 
@@ -55,8 +56,33 @@ def test_gaps_are_measured_over_all_members_and_for_each() -> None:
     assert round(report.gaps["infra1"].seconds, 2) == 1.6
     assert round(report.gaps["infra2"].seconds, 2) == 3.1
     assert (round(report.gap.seconds, 2), round(report.gap.after_s, 2)) == (1.6, 2.91)
-    assert report.faults() == ["no write was acknowledged for 1.600 s, 2.910 s after the start"]
+    assert report.faults() == [
+        "no write was acknowledged for 1.600 s, 2.910 s after the start; this computer stood still for 0.000 s of it"
+    ]
     assert report.faults(gap_s=2.0) == []
+
+
+def test_a_gap_is_reported_with_the_messages_of_its_time() -> None:
+    lines = {
+        1: '{"level":"warn","msg":"slow fdatasync"}',
+        4: '{"level":"info","msg":"elected leader"}',
+        5: '{"level":"info","msg":"apply"}',
+        6: '{"level":"warn","msg":"slow fdatasync","took":"1.9s"}',
+    }
+    messages = tuple(Message("infra2", at * S, "", line) for at, line in lines.items())
+    report = make_report(writes("infra1", [*tenths(0, 4), *tenths(7, 10)]), History(messages=messages))
+    assert report.faults()[1:] == [f"     4.000 s infra2: {lines[4]}", f"     6.000 s infra2: {lines[6]}"]
+
+
+def test_stalls_of_this_computer_are_not_part_of_a_gap() -> None:
+    """The disk stalls from 3.5 to 5.0, and the clients have no CPU from 4.5 to 5.5: 2 seconds together."""
+    stalls = [Event("disk stalled", "", 5 * S, 1.5), Event("stalled", "", 5 * S + S // 2, 1.0)]
+    records = [*writes("infra1", [*tenths(0, 3), *tenths(6, 8), *tenths(9, 10)]), *stalls]
+    report = make_report(records)
+    assert (round(report.gap.seconds, 2), round(report.gap.stalled_s, 2)) == (3.1, 2.0)
+    assert report.faults(gap_s=1.2) == []
+    assert len(report.faults(gap_s=1.05)) == 1
+    assert report.disk_stall_s == 1.5
 
 
 def test_a_gap_at_the_end_counts() -> None:

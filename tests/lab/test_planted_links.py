@@ -14,7 +14,7 @@ from tests.support.etcd_binaries import why_not
 VERSION = "3.6.14"
 pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSION}: {why_not(VERSION)}")
 DATA = "/var/lib/etcd"
-# More than a taken-over etcd can do: its unit hides most of the file system.
+# An attacker who controls etcd can do less: the unit of etcd hides most of the file system.
 AS_ETCD = (
     "exec setpriv --reuid=etcd --regid=etcd --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "
     "sh -c "

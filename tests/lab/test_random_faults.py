@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason="; ".join(MISSING))
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEQUENCES))
+@pytest.mark.in_turn(0, 2)
 def test_no_write_is_lost_and_the_cluster_settles(operator: Operator, seed: int) -> None:
     while len(operator.lab.machines) < MACHINES:
         operator.lab.add_machine()

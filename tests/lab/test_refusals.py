@@ -18,11 +18,15 @@ pytestmark = pytest.mark.skipif(bool(why_not(VERSION)), reason=f"no etcd {VERSIO
 
 @dataclass(frozen=True)
 class Case:
-    """`prepare` causes the fault and returns changes of cluster.yaml. The error must contain all `texts`."""
+    """`prepare` causes the fault and returns changes of cluster.yaml. The error must contain all `texts`.
+
+    `undo` repairs the machines. Without it, the machines are reset.
+    """
 
     prepare: Callable[[Operator], dict[str, str]]
     status: int
     texts: tuple[str, ...]
+    undo: Callable[[Operator], object] | None = lambda _: None
 
 
 def unknown_host_key(operator: Operator) -> dict[str, str]:
@@ -64,9 +68,17 @@ def closed_port(operator: Operator) -> dict[str, str]:
     return {}
 
 
+def open_port(operator: Operator) -> None:
+    operator.lab["infra2"].run("systemctl start ssh.service")
+
+
 def cut_off(operator: Operator) -> dict[str, str]:
     operator.lab["infra2"].cut_off()
     return {"ssh": "connect_timeout: 3s"}
+
+
+def reconnect(operator: Operator) -> None:
+    operator.lab["infra2"].reconnect()
 
 
 def no_sudo(operator: Operator) -> dict[str, str]:
@@ -107,6 +119,10 @@ def foreign_data(operator: Operator) -> dict[str, str]:
     return {}
 
 
+def remove_data(operator: Operator) -> None:
+    operator.lab["infra2"].run("rm -r /var/lib/etcd")
+
+
 def foreign_etcd(operator: Operator) -> dict[str, str]:
     """Install Debian's etcd package, which starts a single node."""
     operator.lab.serve_packages()
@@ -117,6 +133,10 @@ def foreign_etcd(operator: Operator) -> dict[str, str]:
 def wrong_clock(operator: Operator) -> dict[str, str]:
     operator.lab["infra2"].shift_clock(3600)
     return {}
+
+
+def correct_clock(operator: Operator) -> None:
+    operator.lab["infra2"].shift_clock(0)
 
 
 def missing_address(operator: Operator) -> dict[str, str]:
@@ -138,7 +158,8 @@ def expired_certs(operator: Operator) -> dict[str, str]:
 
 def no_such_version(operator: Operator) -> dict[str, str]:
     mirror = operator.lab.http_server(operator.folder)
-    return {"version": "3.6.99", "install": f"from: release, mirror: '{mirror.url}'"}
+    checksum = f"sha256: {{amd64: '{'0' * 64}'}}"
+    return {"version": "3.6.99", "install": f"from: release, mirror: '{mirror.url}', {checksum}"}
 
 
 def other_version_in_folder(operator: Operator) -> dict[str, str]:
@@ -151,20 +172,20 @@ def bad_version(operator: Operator) -> dict[str, str]:
 
 
 CASES = {
-    "unknown host key": Case(unknown_host_key, 4, ("infra2", "not in known_hosts", "ssh-keyscan")),
+    "unknown host key": Case(unknown_host_key, 4, ("infra2", "not in known_hosts", "etcdup trust")),
     "changed host key": Case(changed_host_key, 4, ("infra2", "changed", "ssh-keygen -R")),
     "wrong key": Case(wrong_key, 4, ("root", "infra1", "infra2", "infra3")),
-    "closed port": Case(closed_port, 4, ("infra2", "refused")),
-    "cut off": Case(cut_off, 4, ("infra2",)),
+    "closed port": Case(closed_port, 4, ("infra2", "refused"), open_port),
+    "cut off": Case(cut_off, 4, ("infra2",), reconnect),
     "no sudo": Case(no_sudo, 4, ("sudo", "nosudo")),
     "wrong sudo password": Case(wrong_sudo_password, 4, ("sudo", "password")),
-    "not root": Case(not_root, 4, ("infra1: the SSH user admin is not root", "sudo: true")),
-    "no space for data": Case(no_space_for_data, 4, ("infra2: /var/lib/etcd has ",)),
-    "no space for binaries": Case(no_space_for_binaries, 4, ("infra2: /opt/etcd has ",)),
-    "taken port": Case(taken_port, 4, ("infra2: port 2380 (peer) is in use by ",)),
-    "foreign data": Case(foreign_data, 4, ("infra2: /var/lib/etcd is not empty", "member")),
-    "foreign etcd": Case(foreign_etcd, 4, ("infra2: another etcd runs there", "etcd.service")),
-    "wrong clock": Case(wrong_clock, 4, ("infra2: the clock is 36", "ahead of")),
+    "not root": Case(not_root, 4, ("infra1, infra2, infra3: the SSH user admin is not root", "sudo: true")),
+    "no space for data": Case(no_space_for_data, 4, ("infra2: /var/lib/etcd has ",), None),
+    "no space for binaries": Case(no_space_for_binaries, 4, ("infra2: /opt/etcd has ",), None),
+    "taken port": Case(taken_port, 4, ("infra2: port 2380 (peer) is in use by ",), None),
+    "foreign data": Case(foreign_data, 4, ("infra2: /var/lib/etcd is not empty", "member"), remove_data),
+    "foreign etcd": Case(foreign_etcd, 4, ("infra2: another etcd runs there", "etcd.service"), None),
+    "wrong clock": Case(wrong_clock, 4, ("infra2: the clock is 36", "ahead of"), correct_clock),
     "a certificate without one address": Case(
         missing_address, 2, ("kubernetes.pem", "infra3", "192.168.8.68")
     ),
@@ -193,6 +214,9 @@ def test_a_refused_apply_has_a_hint_and_changes_nothing(
     assert "error: " in done.stderr
     assert "hint: " in done.stderr, output_of(done)
     assert [host_traces(machine) for machine in operator.lab] == before
+    if case.undo is not None:
+        case.undo(operator)
+        operator.lab.keep_machines()
 
 
 def write_case(operator: Operator, changes: dict[str, str]) -> None:

@@ -31,6 +31,7 @@ def test_a_rolling_restart_loses_no_write_and_has_no_long_gap(operator: Operator
     assert "nothing to do" in operator.apply()
 
 
+@pytest.mark.full
 def test_two_members_killed_at_once_are_reported(operator: Operator) -> None:
     """The load reports a lost quorum as a gap with failures, and no lost write."""
     operator.write(version=VERSION, install=path_install(VERSION))

@@ -15,7 +15,7 @@ from tests.lab.load import load_on
 from tests.lab.machine import Machine
 from tests.lab.operator import HEALTHY, Operator, output_of
 from tests.lab.test_bootstrap import path_install
-from tests.support.cases import others_in_full
+from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.expired_certs import issue_expired_leaves
 
@@ -26,7 +26,7 @@ TRUSTING = (*ROTATE, "--consumers-have", "ca")
 RENEWED = (*ROTATE, "--consumers-have", "certs")
 
 
-@pytest.mark.parametrize("version", others_in_full("3.5.33", "3.4.23", "3.6.14", "3.7.1"))
+@pytest.mark.parametrize("version", one_in_turn("3.5.33", "3.4.23", "3.6.14", "3.7.1"))
 def test_renewal_and_rotation_lose_no_write_and_reject_no_client(operator: Operator, version: str) -> None:
     bring_up(operator, version)
     assert operator.run("certs", "issue", "app", "--out", "old").returncode == 0
@@ -117,6 +117,7 @@ def run_phase(operator: Operator, *words: str) -> str:
     return done.stderr
 
 
+@pytest.mark.in_turn(0, 2)
 def test_a_client_that_keeps_its_connection_is_moved_before_the_old_ca_is_dropped(operator: Operator) -> None:
     """With an old certificate it stops the phase and is still served. With a new one, the phase moves it and ends."""
     bring_up(operator, VERSION)
@@ -168,7 +169,8 @@ def clients(operator: Operator) -> Iterator[None]:
     assert report.violation is None
 
 
-@pytest.mark.parametrize("version", others_in_full("3.4.23", "3.5.33", "3.6.14", "3.7.1"))
+@pytest.mark.parametrize("version", one_in_turn("3.4.23", "3.5.33", "3.6.14", "3.7.1"))
+@pytest.mark.in_turn(1, 2)
 def test_a_rebooted_cluster_with_expired_certificates_is_repaired(operator: Operator, version: str) -> None:
     """Open connections hide an expired certificate until the next start (rule 17). Then no member connects."""
     bring_up(operator, version)

@@ -17,6 +17,8 @@ _TYPES: tuple[tuple[Any, str], ...] = (
     (model.AbsolutePath, "absolute path"),
     (model.Size, "size"),
     (model.Seconds, "duration"),
+    (model.Compaction, "duration, or section"),
+    (model.MemberName, "string"),
     (model.EtcdVersion, "version"),
     (Annotated[str, BeforeValidator(parse_address)], "address"),
     (Annotated[str, BeforeValidator(parse_ssh_address)], "address"),
@@ -42,7 +44,6 @@ file.
 def cluster_yaml_page() -> str:
     parts = [_CLUSTER_YAML, GENERATED]
     for section, kind, text in SECTIONS:
-        assert issubclass(kind, BaseModel)
         parts += [f"## {section or 'Top level'}\n", f"{filled(text)}\n", _keys_table(section, kind)]
     return "\n".join(parts)
 
@@ -52,7 +53,6 @@ def keys_in_model() -> list[str]:
     return [
         _key_path(section, field.alias or name)
         for section, kind, _ in SECTIONS
-        if issubclass(kind, BaseModel)
         for name, field in kind.model_fields.items()
     ]
 
@@ -121,7 +121,7 @@ def _default_text(field: FieldInfo, hint: Any) -> str:
         return ""
     if hint == model.Size:
         return f"`{value // model.GIB}GiB`"
-    if hint == model.Seconds:
+    if hint in (model.Seconds, model.Compaction):
         return f"`{value // 3600}h`" if value % 3600 == 0 else f"`{value}s`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -10,31 +10,41 @@ _CODES: tuple[tuple[int, str, str], ...] = (
     (errors.EXIT_DONE, "Done, or nothing to do.", ""),
     (
         errors.EXIT_FAILED,
-        "Failed. The message says what failed, on which host, and why. `check` also ends with 1 for a finding of level "
-        "`wrong`, and `certs list` for a certificate that needs attention.",
+        "Failed. The message says what failed, on which host, and why. `health`, `check`, `status --exit-code`, "
+        "`certs list`, `backup list` and `backup verify` also end with 1 for what they find. `logs`, `trust` and "
+        "`plan --exit-code` end with 1 if a host does not answer.",
         "Follow the line that begins with `hint:`.",
     ),
     (
         errors.EXIT_USAGE,
-        "Wrong usage, or a wrong file: cluster.yaml, a certificate or a saved plan.",
-        "Correct the command or the file.",
+        "Wrong usage, or a wrong file: cluster.yaml, a certificate or a saved plan. A confirmation is required, and no "
+        "terminal can ask for it.",
+        "Correct the command or the file. To confirm without a terminal, pass the option that the hint names.",
     ),
     (
         errors.EXIT_CHANGES,
-        "Changes are pending: `plan --exit-code`, or `--json` without the confirmation option.",
-        "Read the plan, then confirm it.",
+        "Changes are pending: `plan --exit-code`. With `--json` and without their confirmation option, `apply`, "
+        "`restart`, `restore`, `recover` and `trust` also end with 3, and change nothing.",
+        "Read the plan, then run the command with its confirmation option.",
     ),
     (
         errors.EXIT_REFUSED,
-        "Refused by a guard. The refused step changed nothing.",
+        "Refused before the first change: by a guard, because another etcdup holds the lock, or because "
+        "`--consumers-have` must be confirmed first.",
         "Read the reason and its hint. `etcdup explain N` explains rule N.",
     ),
     (
         errors.EXIT_PARTLY,
-        "Partly applied: some steps are done, and one failed.",
-        "Remove the cause, then run the same command again.",
+        "Partly applied: the run stopped after some steps were done. A step failed, a guard refused the next one, the "
+        "lock was lost, or you answered no before the last member of a minor version. An `apply` that needs "
+        "`--consumers-have endpoints` ends with 5 if it changed something before that, otherwise with 4.",
+        "Follow the hint. After you removed the cause, the same command continues.",
     ),
-    (errors.EXIT_INTERRUPTED, "Interrupted by Ctrl-C or SIGTERM.", "Run the same command again."),
+    (
+        errors.EXIT_INTERRUPTED,
+        "Ctrl-C or SIGTERM, or you did not confirm a question. The message says how many steps are done.",
+        "Run the same command again.",
+    ),
 )
 
 

@@ -10,10 +10,14 @@ from typing import Any, get_origin, get_type_hints
 
 from etcdup.cli.views.certs_view import inventory_json
 from etcdup.cli.views.plan_view import refusal_json
+from etcdup.cli.views.revocation_view import revocation_json
 from etcdup.core.backups.backups import Manifest, Proof
 from etcdup.core.certs.inventory import CertFacts, CertRow, Inventory, Link
-from etcdup.core.observed.model import CertSeen
+from etcdup.core.certs.revocation import ToRevoke
+from etcdup.core.observed.model import CertSeen, CrlSeen, Observed, PkiSeen
 from etcdup.core.plan.plan import Refusal, Refused
+from etcdup.core.spec.model import Spec
+from etcdup.ops.certs.rejection import Rejection
 from tests.reference_pages.json_meanings import FIELD_MEANINGS
 from tests.reference_pages.json_sources import MAPPINGS, SOURCES, Source
 from tests.reference_pages.markdown import GENERATED, filled, table
@@ -103,15 +107,30 @@ def samples() -> dict[str, Any]:
     manifest, proof = _sample_of(Manifest), _sample_of(Proof)
     listed = {"format": 1, "places": ["./backups"], "failed": [{"place": "s3://b/p", "why": "timeout"}]}
     taken = {"places": ["./backups"], "written_s": 1.0, "read_back_s": 1.0, "failed": listed["failed"]}
-    row = {**manifest, "proved": True, "places": ["./backups"]}
+    row = {**manifest, "proved": True, "why": None, "places": ["./backups"]}
     copy = {"name": "prod", "place": "./backups", "why": None, "decrypted": True, "whole": True}
     cert = CertSeen(
         "/p", "", "f", "infra1", ("infra1",), ("10.0.0.1",), ("serverAuth",), at, at, "k", "k", False
     )
+    crl = CrlSeen("f", 2, at, at, "k", frozenset({"2a"}))
     facts = CertFacts(cert, "CN=infra1", "CN=ca", "2a")
     rows = (CertRow(("server/infra1",), facts, ("here",), ("infra1",), 364, False, True),)
     inventory = Inventory(
-        rows, ("a finding",), (Link("infra1", "infra2"), Link("infra1", "infra3", "timeout"))
+        rows, ("a finding",), (Link("infra1", "infra2"), Link("infra1", "infra3", "timeout")), (crl,)
+    )
+    hosts = [{"name": "infra1", "address": "10.0.0.1"}]
+    spec = Spec.model_validate({"name": "prod", "version": "3.6.14", "hosts": hosts})
+    proofs = (
+        Rejection("infra1", "client/app", True),
+        Rejection("infra2", "client/app", None, "its member does not run"),
+    )
+    observed = Observed(at, {}, {}, PkiSeen("managed", crls={"crl": crl}))
+    revoked = revocation_json(
+        spec,
+        observed,
+        (ToRevoke("client/app", cert),),
+        4,
+        proofs,
     )
     refusal = Refusal("prod", (Refused("why", "hint", "infra1", (25,)),), ("note",))
     newest = {"name": "prod", "taken_at": at.isoformat(), "proved": True}
@@ -125,9 +144,11 @@ def samples() -> dict[str, Any]:
             "format": 1,
             "deleted": ["prod"],
             "copies": [{"name": "prod", "place": "./backups"}],
+            "unused": [{"name": "prod", "place": "./backups", "why": "it is not signed"}],
         },
         "backup drill": {"format": 1, **proof},
         "certs list": inventory_json(inventory, "a link that raft reports as inactive"),
+        "certs revoke": revoked,
         "plan refused": refusal_json(refusal),
     }
 

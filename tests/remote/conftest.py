@@ -18,3 +18,10 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 def users() -> Iterator[Users]:
     with temporary_users() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def jump(sshd: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """Run an sshd as jump host, which accepts the same user key."""
+    with run_sshd(tmp_path_factory.mktemp("jump"), identity=sshd.identity) as running:
+        yield running

@@ -56,6 +56,6 @@ async def test_contract(promise: Promise, host: Host, folder: str) -> None:
 
 @pytest.mark.parametrize("promise", HOST_PROMISES, ids=named)
 async def test_contract_of_the_fake(promise: Promise) -> None:
-    machine = FakeNetwork().add("infra1")
+    machine = FakeNetwork(any_program=True).add("infra1")
     machine.make_dir("/folder")
     await promise(FakeHost(machine), "/folder")

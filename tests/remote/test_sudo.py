@@ -1,5 +1,6 @@
 """How etcdup becomes root, and each way in which it fails, with a real sudo."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -28,27 +29,33 @@ SUDO_RS = """\
 #!/bin/sh
 case " $* " in *' -p '*) echo 'sudo: invalid option' >&2; exit 1 ;; esac
 exec 3>&1
-{ /usr/bin/sudo "$@" 2>&1 >&3 3>&-; echo "$?" >"$0.$$"; } | sed -u \\
+{ FOLDER/sudo "$@" 2>&1 >&3 3>&-; echo "$?" >"FOLDER/status.$$"; } | sed -u \\
   -e 's/^sudo: a password is required/sudo: interactive authentication is required/' \\
   -e 's/Sorry, try again\\./sudo: Authentication failed, try again./' \\
   -e 's/^sudo: [0-9]* incorrect password attempts*/sudo: Maximum 3 incorrect authentication attempts/' \\
   -e "s/^\\(.*\\) is not in the sudoers file.*/sudo: I'm sorry \\1. I'm afraid I can't do that/" >&2
-exit "$(cat "$0.$$")"
+exit "$(cat "FOLDER/status.$$")"
+"""
+# etcdup uses no other sudo than that of the system, so the program is mounted on it, for this sshd only.
+IN_PLACE_OF_SUDO = """\
+mount --bind /usr/bin/sudo "$0/sudo" && mount --bind "$0/sudo-rs" /usr/bin/sudo && exec "$@"
 """
 
 
 @pytest.fixture(scope="module")
 def sudo_rs() -> Iterator[Sshd]:
-    """An sshd whose users find a program in place of sudo that behaves as sudo-rs does."""
-    if shutil.which("sudo") != "/usr/bin/sudo":
-        pytest.skip("there is no /usr/bin/sudo")
+    """An sshd whose users find a program in place of sudo that behaves as sudo-rs does. It needs root."""
+    if os.geteuid() != 0 or shutil.which("sudo") != "/usr/bin/sudo":
+        pytest.skip("it needs root and /usr/bin/sudo")
     folder = Path(tempfile.mkdtemp(prefix="etcdup-sudo-rs-"))  # other users cannot enter pytest's directories
     folder.chmod(0o777)
-    program = folder / "sudo"
-    program.write_text(SUDO_RS)
+    program = folder / "sudo-rs"
+    program.write_text(SUDO_RS.replace("FOLDER", str(folder)))
     program.chmod(0o755)
+    (folder / "sudo").touch()
     try:
-        with run_sshd(folder / "sshd", options=f"SetEnv PATH={folder}:/usr/bin:/bin SHLVL=2") as running:
+        wrapper = ("unshare", "--mount", "sh", "-c", IN_PLACE_OF_SUDO, str(folder))
+        with run_sshd(folder / "sshd", wrapper=wrapper) as running:
             yield running
     finally:
         shutil.rmtree(folder)

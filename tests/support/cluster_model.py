@@ -10,6 +10,10 @@ from typing import Literal, NamedTuple
 
 Series = tuple[int, int]
 NEVER = -99
+# The state of certificates that the revocation list contains.
+REVOKED = 2
+# The state of certificates that the PKI does not have.
+ABSENT = -1
 
 
 class Conf(NamedTuple):
@@ -66,7 +70,8 @@ class Slot:
 @dataclass(frozen=True)
 class Cluster:
     """The whole model. A slot's `url` is the peer URL that its entry has. `pki` is what the operator has for each slot,
-    as in Slot.certs. `leader` is the number of a slot, or None without a quorum."""
+    as in Slot.certs, or REVOKED. Each host has the newest list. `leader` is the number of a slot, or None without a
+    quorum."""
 
     slots: tuple[Slot, ...]
     leader: int | None

@@ -35,17 +35,18 @@ class Pair:
 class Authority:
     """A CA. Its certificates are valid for servers, peers and clients (rule 19)."""
 
-    def __init__(self, name: str = "test CA") -> None:
+    def __init__(self, name: str = "test CA", *, days: int = 30) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _x509_name(name)
         self._cert = (
-            _builder(self._name, self._name, self._key.public_key(), days=30)
+            _builder(self._name, self._name, self._key.public_key(), days=days)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_CA_KEY_USAGE, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         self.pem = self._cert.public_bytes(serialization.Encoding.PEM)
+        self.key_pem = _pem(self._key)
 
     def issue(
         self, common_name: str, addresses: Sequence[str] = (), names: Sequence[str] = (), *, days: float = 7

@@ -68,6 +68,7 @@ class Member:
         """Stop the process with SIGSTOP in the block. To the other members it is like a frozen machine."""
         assert self.process is not None, f"{self.name} is not running"
         self.process.send_signal(signal.SIGSTOP)
+        _wait_until_stopped(self.process.pid)
         try:
             yield
         finally:
@@ -85,6 +86,18 @@ class Member:
             self.process.kill()
             self.process.wait()
         self.process = None
+
+
+def _wait_until_stopped(pid: int) -> None:
+    """Wait until each thread is stopped. On a busy computer, some threads run for a moment after SIGSTOP."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while any(_thread_state(task) != "T" for task in Path(f"/proc/{pid}/task").iterdir()):
+        assert time.monotonic() < deadline, f"process {pid} does not stop"
+        time.sleep(0.005)
+
+
+def _thread_state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 class EtcdCluster:
@@ -233,17 +246,32 @@ class EtcdCluster:
 
 @contextlib.contextmanager
 def etcd_cluster(
-    binaries: Path, folder: Path, size: int = 3, extra: Sequence[str] = ()
+    binaries: Path, folder: Path, size: int = 3, extra: Sequence[str] = (), more_ca: bytes = b""
 ) -> Iterator[EtcdCluster]:
-    """Yield a healthy cluster, and end all its members after the block. `extra` are flags of etcd."""
+    """Yield a healthy cluster, and end all its members after the block.
+
+    `extra` are flags of etcd. Members also trust the CA `more_ca`.
+    """
     with own_network() as network:
         cluster = EtcdCluster(binaries, folder, network, size, extra)
+        (folder / "ca.pem").write_bytes(cluster.authority.pem + more_ca)
         try:
             cluster.start()
             cluster.wait_healthy()
             yield cluster
         finally:
             cluster.stop()
+
+
+def run_tool(binaries: Path, *arguments: str) -> str:
+    """Run etcdutl, or etcdctl before 3.5, and return its output."""
+    tool = next(path for path in (binaries / "etcdutl", binaries / "etcdctl") if path.exists())
+    env = _clean_environment() | {"ETCDCTL_API": "3"}
+    done = subprocess.run(
+        [tool, *arguments], env=env, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def _clean_environment() -> dict[str, str]:

@@ -1,42 +1,47 @@
 """A World of fake machines with a real PKI in a temporary directory."""
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 from cryptography import x509
 
 from etcdup.core.certs.inventory import LinkPort
+from etcdup.core.certs.required import verified_name
 from etcdup.core.members.endpoints import replaces_all_endpoints
-from etcdup.core.observed.model import Binaries, Observed, Unreachable
+from etcdup.core.observed.model import Binaries, Observed, Unreachable, aside_suffix
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.step import Step
 from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints
 from etcdup.core.planner.planner import plan
 from etcdup.core.spec.load import load
-from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.core.spec.model import HostSpec, Spec, is_ip
 from etcdup.core.spec.version import NEWEST, Version, parse_version
 from etcdup.errors import ForwardForbidden, PkiError, UnreachableError
 from etcdup.ops.apply.apply import apply
 from etcdup.ops.pki.open import open_pki
-from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.pki import Pki, missing_admin
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.lock import ClusterLock, cluster_lock, holder
+from etcdup.ops.world.metrics import NoMetrics
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import Planner
 from etcdup.ops.world.superseded_record import record_path
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import Credentials, EtcdClient
-from etcdup.remote.etcd.errors import EtcdUnavailable, EtcdUntrusted
+from etcdup.remote.etcd.errors import EtcdRpcError, EtcdUnavailable, EtcdUntrusted
 from etcdup.remote.etcd.handshake import HandshakeFailed, NotServing, fingerprint_of
 from etcdup.remote.host import Host, HostLock
+from etcdup.testing.crl import why_rejected
 from etcdup.testing.etcd_client import FakeClosedEtcd, FakeEtcd
 from etcdup.testing.host import FakeHost
 from etcdup.testing.network import FakeMachine, FakeNetwork
+from etcdup.testing.process import metrics_of
 from etcdup.testing.salvage import FakeTemporaryEtcd
 
 TOKEN = "prod-0123456789ab"
@@ -101,6 +106,11 @@ def lock_of(
     )
 
 
+def aside(run: int) -> str:
+    """Return the suffix of the data that the run with this number archives."""
+    return aside_suffix(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=run))
+
+
 def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str] = ()) -> World:
     """Return a World of these machines as they are now. `more` are additional available versions."""
     network.changes_need_lock = True
@@ -130,6 +140,11 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
     async def etcd(name: str) -> EtcdClient:
         if name not in machines:
             raise EtcdUnavailable(name, "no such machine")
+        if not pki.paths("admin")[0].exists():
+            error = missing_admin(pki.observe(), spec.tls.dir)
+            raise EtcdRpcError(name, error.message, hint=error.hint)
+        if not names_host(pki, machines[name], spec, name):
+            raise EtcdUntrusted(name, "its certificate does not contain its name")
         if why := why_untrusted(pki, machines[name]):
             raise EtcdUntrusted(name, why)
         if not machines[name].routed:
@@ -143,6 +158,14 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
 
     async def served_cert(host: HostSpec, port: LinkPort) -> str:
         return served_fingerprint(machines[host.name], port)
+
+    async def why_no_answer(host: HostSpec, port: LinkPort, cert: Path, key: Path) -> str:
+        return why_unanswered(machines[host.name], port, cert)
+
+    async def read_metrics(name: str, settings: Mapping[str, str]) -> str:
+        if name not in machines or machines[name].process is None:
+            raise NoMetrics("its metrics cannot be read: connection refused")
+        return metrics_of(machines[name])
 
     async def check_route(host: HostSpec) -> None:
         if not machines[host.name].routed:
@@ -166,6 +189,8 @@ def world_of(spec: Spec, network: FakeNetwork, folder: Path, more: Sequence[str]
         connect_temporary=temporary_etcd,
         obtain_archive=obtain_archive,
         served_cert=served_cert,
+        why_no_answer=why_no_answer,
+        read_metrics=read_metrics,
         check_route=check_route,
         connect_host=connect_host,
         snapshots=folder / "backups",
@@ -192,20 +217,56 @@ def served_fingerprint(machine: FakeMachine, port: LinkPort) -> str:
     return fingerprint_of(x509.load_pem_x509_certificate(node.content or b""))
 
 
+def why_unanswered(machine: FakeMachine, port: LinkPort, cert: Path) -> str:
+    """Return why a port does not answer a new connection with this certificate, or an empty text."""
+    process = machine.process
+    if process is None or (port == "client" and not process.ready):
+        return "no process listens on the port"
+    return why_rejected(machine, "crl" if port == "client" else "peer-crl", cert.read_bytes())
+
+
 def why_untrusted(pki: Pki, machine: FakeMachine) -> str:
     """Return why a member and etcdup do not accept the certificates of each other now; signatures do not count."""
+    if why := machine.why_unusable("server"):
+        return why
     server = machine.file("/etc/etcd/pki/server.pem")
     with suppress(PkiError):
-        admin = pki.paths("admin")[0]
-        for content in (admin.read_bytes() if admin.exists() else b"", server.content if server else b""):
-            if content and not _is_valid(content, machine.network.now()):
-                return "its certificate is expired or not valid yet"
+        path = pki.paths("admin")[0]
+        admin = path.read_bytes() if path.exists() else b""
+        for content in (admin, server.content if server else b""):
+            if content and (why := _why_not_valid(content, machine.network.now())):
+                return why
+        return why_rejected(machine, "crl", admin)
     return ""
 
 
-def _is_valid(content: bytes, at: float) -> bool:
+def names_host(pki: Pki, machine: FakeMachine, spec: Spec, name: str) -> bool:
+    """Return whether the certificate of a member contains the DNS name by which etcdup verifies it."""
+    host = next((host for host in spec.hosts if host.name == name), None)
+    if host is None or is_ip(host.address):  # To observe the PKI for each connection is slow.
+        return True
+    server = machine.file("/etc/etcd/pki/server.pem")
+    if server is None or not server.content:
+        return True
+    with suppress(PkiError):
+        verified = verified_name(host, pki.observe().certs.get(f"server/{name}"))
+        return is_ip(verified) or verified in _dns_names(server.content)
+    return True
+
+
+@cache
+def _dns_names(content: bytes) -> tuple[str, ...]:
+    certificate = x509.load_pem_x509_certificate(content)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return tuple(names.get_values_for_type(x509.DNSName))
+
+
+def _why_not_valid(content: bytes, at: float) -> str:
+    """Return the text of `etcdup.remote.etcd.errors` about a certificate that is not valid now."""
     begins, ends = _validity(content)
-    return begins <= at < ends
+    if at >= ends:
+        return "the server certificate has expired"
+    return "the server certificate is not valid yet" if at < begins else ""
 
 
 @cache

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pytest
 
@@ -15,17 +16,22 @@ from etcdup.core.plan.plan import Plan
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError
 from etcdup.testing.network import FakeNetwork, Killed
+from tests.support import cases
 from tests.support.fake_world import add_machines, bring_up, machines_for, make_plan
 
 # `make test-full` kills after each command. `make test` kills after every n-th one (tests/conftest.py), and the offset
-# gives each commit other commands (scripts/test).
+# gives each commit other commands (cases.py).
 STRIDE_VARIABLE = "ETCDUP_TEST_STRIDE"
-OFFSET_VARIABLE = "ETCDUP_TEST_OFFSET"
+
+# Most applies have fewer commands.
+MOST_COMMANDS = 300
+
+Point = TypeVar("Point")
 
 
 @dataclass(frozen=True)
 class Start:
-    """A cluster as it was before the change. Each kill starts from a copy of it."""
+    """A cluster at one moment, with the folder of its operator. Each kill starts from a copy of it."""
 
     network: FakeNetwork
     folder: Path
@@ -33,6 +39,18 @@ class Start:
     def copy_to(self, name: str) -> tuple[FakeNetwork, Path]:
         folder = self.folder.with_name(f"{self.folder.name}-{name}")
         return deepcopy(self.network), Path(shutil.copytree(self.folder, folder))
+
+    def copy_at(self, point: object) -> "Start":
+        """Return a copy of the cluster as it is at this point."""
+        return Start(*self.copy_to(str(point)))
+
+    @property
+    def parts(self) -> tuple[FakeNetwork, Path]:
+        return self.network, self.folder
+
+    def delete(self) -> None:
+        """Delete the files of a copy that is not needed any more."""
+        shutil.rmtree(self.folder)
 
     @contextmanager
     def copied(self, name: object) -> Iterator[tuple[FakeNetwork, Path]]:
@@ -80,11 +98,10 @@ async def kill_after(commands: int, network: FakeNetwork, run: Awaitable[object]
 
 async def kill_everywhere(start: Start, spec: Spec) -> int:
     """Kill etcdup after every command in turn; the next apply must finish. Return the number of commands."""
-    commands = await _count_commands(start, spec)
-    for cut in kill_points(commands):
-        with start.copied(cut) as (network, folder):
-            await kill_after(cut, network, bring_up(spec, network, folder))
-            await apply_and_check(spec, network, folder)
+    commands, killed = await _kill_at_points(start, spec)
+    for each in killed:
+        await apply_and_check(spec, each.network, each.folder)
+        each.delete()
     return commands
 
 
@@ -92,10 +109,10 @@ async def run_to_each_kill(
     start: Start, spec: Spec, stride: int, *, offset: int
 ) -> AsyncIterator[tuple[FakeNetwork, Path]]:
     """Yield the cluster after a kill at every n-th command of an apply, for another run than the same one."""
-    for cut in kill_points(await _count_commands(start, spec), stride, offset):
-        with start.copied(cut) as (network, folder):
-            await kill_after(cut, network, bring_up(spec, network, folder))
-            yield network, folder
+    _, killed = await _kill_at_points(start, spec, stride, offset)
+    for each in killed:
+        yield each.network, each.folder
+        each.delete()
 
 
 async def crash_everywhere(start: Start, spec: Spec, *, killed: bool, stride: int = 3) -> int:
@@ -104,23 +121,57 @@ async def crash_everywhere(start: Start, spec: Spec, *, killed: bool, stride: in
     `killed`: etcdup is killed at the same time. Otherwise it continues and must stop or finish safely. When the host
     runs again, the next apply must finish. Return the number of commands.
     """
-    commands, names = await _count_commands(start, spec), sorted(start.network.machines)
+    names = sorted(start.network.machines)
+    if killed:
+        commands, states = await _kill_at_points(start, spec, stride)
+        for number, each in enumerate(states):
+            each.network.crash(names[number % len(names)])
+            await _return_and_finish(each, names[number % len(names)], spec)
+        return commands
+    commands = await _count_commands(start, spec)
     for number, cut in enumerate(kill_points(commands, stride)):
-        with start.copied(cut) as (network, folder):
-            await _crash_once(network, names[number % len(names)], cut, killed, spec, folder)
+        victim, each = names[number % len(names)], start.copy_at(cut)
+        each.network.at(cut, partial(each.network.crash, victim))
+        with suppress(EtcdupError):
+            await bring_up(spec, each.network, each.folder)
+        await _return_and_finish(each, victim, spec)
     return commands
 
 
-async def _crash_once(
-    network: FakeNetwork, victim: str, cut: int, killed: bool, spec: Spec, folder: Path
-) -> None:
-    network.at(cut, lambda: network.crash(victim))
-    network.cut_after = cut if killed else None
-    with suppress(Killed, EtcdupError):
-        await bring_up(spec, network, folder)
-    network.restart_etcdup()
-    network.reboot(victim)
-    await apply_and_check(spec, network, folder, spared=victim)
+async def _return_and_finish(state: Start, victim: str, spec: Spec) -> None:
+    state.network.restart_etcdup()
+    state.network.reboot(victim)
+    await apply_and_check(spec, state.network, state.folder, spared=victim)
+    state.delete()
+
+
+async def _kill_at_points(
+    start: Start, spec: Spec, stride: int = 1, offset: int = 0
+) -> tuple[int, list[Start]]:
+    """Run an apply, and return the number of its commands, and what a kill leaves at each point of `kill_points`.
+
+    A kill leaves what is on the hosts and in the folder of the operator at that moment. So one run is enough, in which
+    the cluster is copied at each point. The points of a short apply are known only at its end: it is run again and
+    killed.
+    """
+    whole = start.copy_at("whole")
+    states: dict[int, Start] = {}
+
+    def keep() -> None:
+        number = len(whole.network.commands)
+        states[number] = whole.copy_at(number)
+        states[number].network.restart_etcdup()
+
+    for number in kill_points(MOST_COMMANDS, stride, offset):
+        whole.network.at(number, keep)
+    await apply_and_check(spec, whole.network, whole.folder)
+    commands = len(whole.network.commands)
+    points = kill_points(commands, stride, offset)
+    for number in points:
+        if number not in states:
+            states[number] = start.copy_at(number)
+            await kill_after(number, states[number].network, bring_up(spec, *states[number].parts))
+    return commands, [states[number] for number in points]
 
 
 async def _count_commands(start: Start, spec: Spec) -> int:
@@ -135,19 +186,12 @@ def kill_points(commands: int, stride: int = 1, offset: int = 0) -> Sequence[int
     return strided(range(1, commands), stride, offset=offset)
 
 
-def strided(points: Sequence[int], stride: int, *, offset: int = 0) -> Sequence[int]:
-    """Return every n-th point. Tests with different offsets take different points.
+def strided(points: Sequence[Point], stride: int = 1, *, offset: int = 0) -> Sequence[Point]:
+    """Return every n-th point, for example a command or a step. Tests with different offsets take different points.
 
     Outside `make test-full`, this returns only some of them: other ones for each commit.
     """
     chosen = points[offset % stride :: stride]
     sample = int(os.environ.get(STRIDE_VARIABLE, "1"))
-    first = int(os.environ.get(OFFSET_VARIABLE, "0")) % max(1, min(sample, len(chosen)))
+    first = cases.offset() % max(1, min(sample, len(chosen)))
     return chosen[first::sample]
-
-
-def quick_first(*cases: object) -> list[Any]:
-    """Return the cases for `parametrize`. Only the first one runs in `make quick`."""
-    first, *others = cases
-    values = first if isinstance(first, tuple) else (first,)
-    return [pytest.param(*values, marks=pytest.mark.quick), *others]

@@ -18,7 +18,9 @@ def memoized() -> Iterator[None]:
     """Memoize for plans of one cluster.yaml with any version. The keys contain everything else that matters."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("desired_files", "desired_settings"):
-            patch.setattr(drift, name, _memoize(getattr(drift, name), _of_host))
+            patch.setattr(drift, name, _memoize(vars(drift)[name], _of_host))
+        patch.setattr(drift, "pki_files", _memoize(vars(drift)["pki_files"], _of_pki_files))
+        patch.setattr(drift, "start_file", _memoize(vars(drift)["start_file"], _of_start_file))
         for module in (planner, reconcile):
             patch.setattr(module, "certificate_steps", _memoize(vars(module)["certificate_steps"], _of_pki))
         patch.setattr(planner, "refuse_version", _memoize(vars(planner)["refuse_version"], _of_version))
@@ -38,8 +40,16 @@ def _memoize(function: Callable[..., Any], key: Callable[..., object]) -> Callab
 
 
 def _of_host(spec: Spec, host: HostSpec, layout: Layout, token: str, pki: PkiSeen) -> object:
+    return spec.version, token, *_of_pki_files(host, layout, pki)
+
+
+def _of_pki_files(host: HostSpec, layout: Layout, pki: PkiSeen) -> tuple[object, ...]:
     roles = (f"{kind}/{host.name}" for kind in ("server", "peer", "health"))
-    return spec.version, host.name, token, *(pki.files.get(role) for role in roles)
+    return host.name, *(pki.files.get(role) for role in roles)
+
+
+def _of_start_file(spec: Spec, host: HostSpec, layout: Layout) -> object:
+    return host.name
 
 
 def _of_pki(spec: Spec, observed: Observed) -> object:

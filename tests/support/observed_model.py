@@ -12,6 +12,7 @@ from etcdup.core.members.member_list import former_hosts, leaving_host, member_l
 from etcdup.core.observed.model import (
     Binaries,
     CertSeen,
+    CrlSeen,
     DirSeen,
     FileSeen,
     HostSeen,
@@ -28,7 +29,7 @@ from etcdup.core.observed.model import (
 from etcdup.core.spec.layout import Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.version import NEWEST, parse_version
-from tests.support.cluster_model import Cluster, Conf, Process, Slot, connected, member_id
+from tests.support.cluster_model import REVOKED, Cluster, Conf, Process, Slot, connected, member_id
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 TOKEN = "prod-0123456789ab"
@@ -131,19 +132,22 @@ class ObservedModel:
         files: dict[str, tuple[str, str]] = {}
         held = {slot.name: state for slot, state in zip(cluster.slots, cluster.pki, strict=True)}
         for wanted in (*desired_certs(self.base), *desired_certs(self.target)):
-            state = held.get(wanted.role.partition("/")[2], 1)
-            if state < 0:
+            held_state = held.get(wanted.role.partition("/")[2], 1)
+            if held_state < 0:
                 continue
+            state = min(held_state, 1)
             ends = NOW + timedelta(days=300) if state else NOW - timedelta(days=1)
             certs[wanted.role] = CertSeen(
                 f"{wanted.role}.pem", f"{wanted.role} {state}", f"{wanted.role} {state}", wanted.common_name,
                 wanted.dns_names, wanted.addresses, wanted.usages, ends - timedelta(days=365), ends, "ca", "key",
-                False,
+                False, wanted.role, held_state == REVOKED,
             )  # fmt: skip
             files[wanted.role] = (f"{wanted.role} {state}", f"{wanted.role} {state} key")
         ends = NOW + timedelta(days=3000)
         authority = CertSeen("ca.pem", "aa", "ca", "ca", (), (), (), NOW, ends, "ca", "ca", True)
-        return PkiSeen("managed", authority, certs, files, {"ca": "aa", "peer-ca": "aa"})
+        crl = CrlSeen("list", 1, NOW, ends, "ca", frozenset())
+        trust, crls = {"ca": "aa", "peer-ca": "aa"}, {"crl": crl, "peer-crl": crl}
+        return PkiSeen("managed", authority, certs, files, trust, crls=crls)
 
     def _host(self, cluster: Cluster, name: str) -> HostSeen | Unreachable:
         slot = next((each for each in cluster.slots if each.name == name and not each.hidden), None)

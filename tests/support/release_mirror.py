@@ -29,6 +29,8 @@ class Mirror:
     lie: set[str] = field(default_factory=set)
     """Send the right number of bytes, with one byte changed."""
     no_head: bool = False
+    redirect: str = ""
+    """Redirect each request to the same path of this URL."""
     chunk_delay_s: float = 0.0
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -68,6 +70,11 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.mirror.requests.append(f"{method} {path}")
         file = self.mirror.root / path.lstrip("/")
+        if self.mirror.redirect:
+            self.send_response(302)
+            self.send_header("Location", self.mirror.redirect + path)
+            self.end_headers()
+            return
         if status := self._status(method, path, file):
             self.send_error(status)
             return

@@ -31,6 +31,7 @@ from etcdup.core.plan.steps import (
     PromoteMember,
     RemoveMember,
     RestartMember,
+    RevokeCertificates,
     SealCluster,
     SetAside,
     StartMember,
@@ -39,7 +40,9 @@ from etcdup.core.plan.steps import (
     UpdatePeerUrl,
 )
 from tests.support.cluster_model import (
+    ABSENT,
     NEVER,
+    REVOKED,
     Cluster,
     Conf,
     connected,
@@ -68,7 +71,9 @@ def actions(step: Step, observed: Observed, desired: DesiredSpec) -> Iterator[Ac
     """Yield the pieces of a step, chosen by `observed` as the operations do."""
     match step:
         case IssueCertificates(roles=roles):
-            yield lambda cluster: _issued(cluster, {role.partition("/")[2] for role in roles})
+            yield lambda cluster: _with_certs(cluster, {role.partition("/")[2] for role in roles}, 1)
+        case RevokeCertificates(roles=roles):
+            yield lambda cluster: _with_certs(cluster, {role.partition("/")[2] for role in roles}, REVOKED)
         case ObtainBinaries() | CheckV2Store() | EnsureRaftSnapshot():
             return
         case FormCluster():
@@ -120,7 +125,9 @@ def _quiet(step: Step, label: str) -> Iterator[Action]:
             yield _on(name, current=version)
         case EnableUnit(host=name):
             yield _on(name, enabled=True)
-        case MarkReplacement(host=name):
+        case MarkReplacement(host=name, new_certs=new_certs):
+            if new_certs:
+                yield lambda cluster: _with_certs(cluster, {name}, ABSENT)
             yield _on(name, marker="replacing")
 
 
@@ -191,9 +198,9 @@ def _on(name: str, **changes: object) -> Action:
     return lambda cluster: cluster.with_slot(_number(cluster, name), **changes)
 
 
-def _issued(cluster: Cluster, names: set[str]) -> Cluster:
+def _with_certs(cluster: Cluster, names: set[str], value: int) -> Cluster:
     pki = tuple(
-        1 if slot.name in names else state for slot, state in zip(cluster.slots, cluster.pki, strict=True)
+        value if slot.name in names else state for slot, state in zip(cluster.slots, cluster.pki, strict=True)
     )
     return replace(cluster, pki=pki)
 

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,8 +96,13 @@ class Sshd:
 
 
 @contextmanager
-def run_sshd(folder: Path, *, identity: Path | None = None, options: str = "") -> Iterator[Sshd]:
-    """Run sshd with a new host key. `options` are further lines of sshd_config, which take precedence."""
+def run_sshd(
+    folder: Path, *, identity: Path | None = None, options: str = "", wrapper: Sequence[str] = ()
+) -> Iterator[Sshd]:
+    """Run sshd with a new host key. `options` are further lines of sshd_config, which take precedence.
+
+    `wrapper` is a command that executes the words after it.
+    """
     program = find_sshd()
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
@@ -110,7 +115,7 @@ def run_sshd(folder: Path, *, identity: Path | None = None, options: str = "") -
     config.write_text(_config(port, host_key, authorized, options))
     with (folder / "sshd.log").open("wb") as log:
         process = subprocess.Popen(
-            [program, "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stderr=log
+            [*wrapper, program, "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stderr=log
         )
     sshd = Sshd(folder, port, identity, folder / "known_hosts", process)
     sshd.known_hosts.write_text(sshd.known_hosts_line())

@@ -17,7 +17,19 @@ import click
 from etcdup import __version__
 from etcdup.cli.run.failure import error_text, show_failure
 from etcdup.cli.run.output import Output
-from etcdup.cli.verbs import access, backups, certs, cluster, explain, help, try_out
+from etcdup.cli.verbs import (
+    access,
+    archives,
+    backups,
+    certs,
+    cluster,
+    explain,
+    help,
+    maintain,
+    restore_keys,
+    setup,
+    try_out,
+)
 from etcdup.cli.verbs.groups import Verbs
 from etcdup.cli.verbs.options import HELP_OPTIONS, add_options, file_option, output_options
 
@@ -29,7 +41,19 @@ def cli(file: Path) -> None:
     """Deploy and operate highly available etcd clusters on Linux hosts over SSH, from one YAML file."""
 
 
-for module in (try_out, cluster, certs, backups, access, explain, help):
+for module in (
+    try_out,
+    setup,
+    cluster,
+    maintain,
+    certs,
+    backups,
+    restore_keys,
+    archives,
+    access,
+    explain,
+    help,
+):
     for verb in module.VERBS:
         cli.add_command(verb)
 add_options(cli, output_options())
@@ -59,6 +83,8 @@ def main() -> None:
     gc.set_threshold(50_000)
     # `run` turns KeyboardInterrupt into a message. `__main__` has another handler for the imports before it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # cluster.yaml, saved plans and cached programs decide what runs as root: no umask lets other users write them.
+    os.umask(os.umask(0o022) | 0o022)
     code = run(sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError):  # The reader may have closed the pipe.

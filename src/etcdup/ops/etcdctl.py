@@ -12,7 +12,7 @@ from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
 from etcdup.ops.install import install
 from etcdup.ops.install.archive import BinaryArchive, unpack_tools
-from etcdup.ops.install.cache import Flavour, archive_path, find_archive
+from etcdup.ops.install.cache import Flavour, find_trusted
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.open import Report, resolve_member_target
 from etcdup.ops.world.world import World
@@ -76,9 +76,10 @@ async def _find_cached(version: Version) -> Path | None:
     folder = install.cache_dir() / "tools" / f"{version}-{arch}"
     if not (folder / TOOL).exists():
         for flavour in _FLAVOURS:
-            path = archive_path(install.cache_dir(), version, arch, flavour)
-            if path.exists() and isinstance(find_archive(path, version, arch), BinaryArchive):
-                return await asyncio.to_thread(_unpack, path, version, folder)
+            sums = install.load_pins().get(version, {})
+            found = find_trusted(install.cache_dir(), version, arch, flavour, sums)
+            if isinstance(found, BinaryArchive):
+                return await asyncio.to_thread(_unpack, found.path, version, folder)
     return folder / TOOL if (folder / TOOL).exists() else None
 
 

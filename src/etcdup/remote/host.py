@@ -5,7 +5,7 @@
 """
 
 import shlex
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Protocol
 from etcdup.errors import CommandFailed
 
 COMMAND_TIMEOUT_S = 30.0
-# The most that a command may print, both outputs together. The tables of 50,000 sockets have less.
+# The most that a command may print. A local host counts stdout and stderr separately. The tables of 50,000 sockets have
+# less.
 OUTPUT_BYTES = 16 * 1024 * 1024
 
 
@@ -47,9 +48,13 @@ def command_text(argv: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Blob:
-    """A file on the machine of the operator that is streamed to the stdin of a command."""
+    """A file on the machine of the operator that is streamed to the stdin of a command.
+
+    `on_read` gets the number of bytes that were read, and their total.
+    """
 
     path: Path
+    on_read: Callable[[int, int], None] = field(default=lambda _done, _total: None, compare=False)
 
 
 Stdin = bytes | Blob

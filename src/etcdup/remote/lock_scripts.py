@@ -11,6 +11,7 @@ mode 0600, because flock needs no more than the right to open a file.
 import re
 from collections.abc import Sequence
 
+from etcdup.core.spec.visible import one_line
 from etcdup.remote.host import HostLock
 
 # A host releases the lock if it gets no heartbeat for so long.
@@ -48,6 +49,14 @@ fi
 [ "$(cat "$1")" != "$2" ] || : >"$1"
 """
 
+# Print the line of the run that holds the lock. The kernel lists held locks by inode: to try the lock instead would
+# refuse it for a moment to a run that takes it.
+SHOW_HOLDER = r"""
+inode=$(stat -c %i -- "$1" 2>/dev/null) || exit 0
+grep -q "FLOCK .*WRITE .*:$inode 0 EOF" /proc/locks 2>/dev/null || exit 0
+cat -- "$1"
+"""
+
 NOT_LOCKED_STATUS = 97
 NOT_LOCKED_WORD = "etcdup-lock-lost"
 # sudo and a login shell can write warnings before it, for example about the name of the host or the locale.
@@ -78,6 +87,11 @@ def lock_argv(lock: HostLock, lost_after_s: int = LOST_AFTER_S) -> tuple[str, ..
     return ("sh", "-c", LOCK, "etcdup-lock", lock.path, lock.line, str(lost_after_s), str(BUSY_WAIT_S))
 
 
+def show_holder_argv(path: str) -> tuple[str, ...]:
+    """Return a command that prints the line of the run that holds the lock, or nothing. It takes no lock."""
+    return ("sh", "-c", SHOW_HOLDER, "etcdup-lock-holder", path)
+
+
 def if_locked(argv: Sequence[str], lock: HostLock | None) -> tuple[str, ...]:
     """Return the command that runs `argv` only while this run holds the lock."""
     return tuple(argv) if lock is None else ("sh", "-c", _HELD, "sh", lock.path, lock.line, *argv)
@@ -91,4 +105,4 @@ def parse_not_locked(status: int, stderr: str) -> str | None:
 
 def shown_line(line: str) -> str:
     """Return what a lock file contains, for a message: any local process may have written a host's output."""
-    return "".join(each for each in line if each.isprintable())[:_LINE_LIMIT]
+    return one_line(line, _LINE_LIMIT)

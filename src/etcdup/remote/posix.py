@@ -1,6 +1,7 @@
 """The common part of SSH and local hosts: commands, files and timeouts on top of one method that executes an argv."""
 
 import asyncio
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -155,7 +156,7 @@ class PosixHost(ABC):
             if ended.status in scripts.TIMED_OUT and time.monotonic() - started >= timeout_s:
                 raise self._timed_out(argv, timeout_s, ended)
         self._check_password_taken(ended)
-        return RawResult(ended.status, scripts.after_sudo(ended.stdout), scripts.after_sudo(ended.stderr))
+        return ended.after(scripts.AS_ROOT)
 
     def _held(self, held: Held) -> Held:
         """Return a held command without what sudo prints before it."""
@@ -238,9 +239,12 @@ async def chunks(preface: bytes, stdin: Stdin) -> AsyncGenerator[bytes, None]:
         yield preface
     if isinstance(stdin, Blob):
         file = await asyncio.to_thread(stdin.path.open, "rb", buffering=0)
+        done, total = 0, os.fstat(file.fileno()).st_size
         try:
             while piece := await asyncio.to_thread(file.read, CHUNK):
                 yield piece
+                done += len(piece)
+                stdin.on_read(done, total)
         finally:
             file.close()
         return

@@ -106,6 +106,8 @@ _MARK = re.compile(rb"\x1eetcdup ([0-9.]+)\n")
 # expires soon.
 AS_ROOT = b"\x1eetcdup-root\n"
 _EXEC_AS_ROOT = r"""printf '\036etcdup-root\n'; printf '\036etcdup-root\n' >&2; exec "$@" """
+# NixOS has sudo in /run/wrappers/bin.
+SYSTEM_PATH = "PATH=/run/wrappers/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 
 # Run "$@" after the line that follows the password. If sudo required no password (a NOPASSWD rule for this command
 # only), the password is still on stdin, and the command must not read it.
@@ -200,8 +202,12 @@ def bounded(argv: Sequence[str], timeout_s: float) -> tuple[str, ...]:
 
 
 def plain(argv: Sequence[str]) -> tuple[str, ...]:
-    """Return the command with messages in English, which can be parsed."""
-    return ("env", "LC_ALL=C", *argv)
+    """Return the command with messages in English, which can be parsed.
+
+    sudo gets the password, so it is found in directories of the system only, not in the PATH of the login.
+    """
+    path = (SYSTEM_PATH,) if argv[0] == "sudo" else ()
+    return ("/usr/bin/env", "LC_ALL=C", *path, *argv)
 
 
 def by_sudo(argv: Sequence[str]) -> tuple[str, ...]:
@@ -216,9 +222,3 @@ def by_sudo_with_password(argv: Sequence[str]) -> tuple[str, ...]:
     prompt is not changed with `-p`, because some versions of sudo-rs do not have this option.
     """
     return plain(("sudo", "-k", "-S", "--", "sh", "-c", _GUARD + _EXEC_AS_ROOT, "sh", *argv))
-
-
-def after_sudo(output: bytes) -> bytes:
-    """Return the output of a command without what sudo printed before it."""
-    before, mark, after = output.partition(AS_ROOT)
-    return after if mark else before

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from etcdup.core.spec.visible import one_line
 from etcdup.errors import SudoFailed
 from etcdup.remote import scripts
 from etcdup.remote.secrets import SUDO_PASSWORD_VARIABLE, SshSecrets
@@ -20,6 +21,15 @@ class RawResult:
 
     def error_text(self) -> str:
         return self.stderr.decode(errors="replace").strip()
+
+    def after(self, marker: bytes) -> "RawResult":
+        """Return the result without what the login shell, or sudo, printed before the marker of the command."""
+
+        def cut(output: bytes) -> bytes:
+            before, found, after = output.partition(marker)
+            return after if found else before
+
+        return RawResult(self.status, cut(self.stdout), cut(self.stderr))
 
 
 Execute = Callable[[Sequence[str], bytes], Awaitable[RawResult]]
@@ -114,9 +124,8 @@ def sudo_failed(host: str, user: str, ended: RawResult) -> SudoFailed:
 
 
 def _last_words(ended: RawResult) -> str:
-    """Return the last line that sudo printed, without control characters."""
-    line = ended.error_text().rpartition("\n")[2]
-    return "".join(each for each in line if each.isprintable())[:_WORDS_LIMIT] or "it printed nothing"
+    """Return the last line that sudo printed."""
+    return one_line(ended.error_text().rpartition("\n")[2], _WORDS_LIMIT) or "it printed nothing"
 
 
 _WORDS_LIMIT = 200

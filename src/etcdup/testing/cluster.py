@@ -40,13 +40,16 @@ class FakeMember:
 
 @dataclass
 class FakeCluster:
-    """The state that all members agree on. Tests set `auth`, `denied`, `roles`, `alarms` and `db_size`.
+    """The state that all members agree on. Tests set `auth`, `denied`, `roles`, `alarms`, `db_size`.
 
     `denied` is the answer of etcd to requests of etcdup while its users are enabled. `roles` are those of users.
 
     `version` is the minor of the cluster; since `changing_since` all members are ready for another minor. `last_v2` is
     the index of the last v2 request in the log, `raft_snapshots` the index of the newest raft snapshot by member ID.
-    `leases` are the keys on each lease.
+    `changed_at` has the revision of the last change of a key; without an entry, it is 1. `leases` are the keys on each
+    lease. `db_size` is the size of the databases with `db_in_use` bytes in use. `db_old` are those of the history,
+    which a compaction frees; it ends at `compacts_until`. `defragmented` has the size of those that were defragmented,
+    by member ID. `was_blocked_twice`: two members were defragmented at the same time.
     """
 
     cluster_id: int
@@ -55,9 +58,16 @@ class FakeCluster:
     term: int = 1
     index: int = 4
     keys: dict[bytes, bytes] = field(default_factory=dict)
+    changed_at: dict[bytes, int] = field(default_factory=dict)
     leases: dict[int, set[bytes]] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
     db_size: int = 20_480
+    db_in_use: int = 16_384
+    db_old: int = 0
+    compacted: int = 0
+    compacts_until: float = 0.0
+    defragmented: dict[int, int] = field(default_factory=dict)
+    was_blocked_twice: bool = False
     auth: bool = False
     denied: str = ""
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -81,6 +91,32 @@ class FakeCluster:
             raise FakeRefusal("member not found", "NOT_FOUND")
         return self.members[member_id]
 
+    def size_of(self, member_id: int) -> int:
+        """Return the size of the database of a member."""
+        return self.defragmented.get(member_id, self.db_size)
+
+    def compact(self, revision: int) -> bool:
+        """Free the space of the history. Return whether the revision was not compacted before."""
+        if revision <= self.compacted:
+            return False
+        self.compacted = revision
+        self.db_in_use, self.db_old = self.db_in_use - self.db_old, 0
+        return True
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Write a key, which then has no lease."""
+        self.index += 1
+        self.keys[key], self.changed_at[key] = value, self.index
+        for keys in self.leases.values():
+            keys.discard(key)
+
+    def revision_of(self, key: bytes) -> int:
+        """Return the revision of the last change of a key, 0 if it does not exist."""
+        return self.changed_at.get(key, 1) if key in self.keys else 0
+
+    def lease_of(self, key: bytes) -> int:
+        return next((lease for lease, keys in self.leases.items() if key in keys), 0)
+
     def revoke(self, lease: int) -> None:
         """Revoke a lease, and delete the keys on it."""
         for key in self.leases.pop(lease, set()):
@@ -90,10 +126,13 @@ class FakeCluster:
     def load(self, snapshot: bytes) -> None:
         """Take the keys of a snapshot: lines of `key=value`, or of `@ID key=value` for a key on the lease with this ID.
 
-        A lease without keys is not in a snapshot.
+        A line `!ALARM` is an alarm. A lease without keys is not in a snapshot.
         """
-        self.keys, self.leases = {}, {}
+        self.keys, self.leases, self.alarms = {}, {}, ()
         for line in snapshot.partition(b"\0")[0].splitlines():
+            if line.startswith(b"!"):
+                self.alarms += (line[1:].decode(),)
+                continue
             lease, on_lease, rest = line[1:].partition(b" ") if line.startswith(b"@") else (b"", b"", line)
             key, _, value = rest.partition(b"=")
             self.keys[key] = value
@@ -103,7 +142,8 @@ class FakeCluster:
     def dump(self) -> bytes:
         """Return the keys as a snapshot for `load`."""
         owners = {key: b"@%d " % lease for lease, keys in self.leases.items() for key in keys}
-        return b"".join(
+        alarms = b"".join(b"!%s\n" % alarm.encode() for alarm in self.alarms)
+        return alarms + b"".join(
             owners.get(key, b"") + b"%s=%s\n" % (key, self.keys[key]) for key in sorted(self.keys)
         )
 

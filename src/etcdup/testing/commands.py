@@ -5,19 +5,26 @@ from bisect import bisect_right
 from copy import copy
 from pathlib import PurePosixPath
 
+from etcdup.core.adopt.marker import REMOVE_MARKER
+from etcdup.core.adopt.scripts import processes_argv
+from etcdup.core.adopt.switch_commands import CHECK
+from etcdup.core.adopt.switch_state import STATE
 from etcdup.core.host.actions import PAUSE_UNIT, RESTART_UNIT
+from etcdup.core.host.archives import ARCHIVES_SCRIPT
 from etcdup.core.host.commands import MOVE_IF_THERE, ONLY_LOG, UNPACK
 from etcdup.core.host.log_files import LOG_FILE
 from etcdup.core.host.member_user import OWN_FOLDER
 from etcdup.core.host.tool_links import LINK_TOOLS, UNLINK_TOOLS
 from etcdup.core.host.unproved import KEEP, OTHER_VERSION, PUT_BACK, RUN_BINARY
 from etcdup.core.observed.connections import CONNECTIONS
+from etcdup.core.observed.peer_ports import PEER_PORTS
 from etcdup.core.observed.probe import PROBE
 from etcdup.core.recovery.disk_salvage import APPEND, END_COPY_SERVER, SERVE
 from etcdup.core.recovery.disk_space import DISK_SPACE_SCRIPT
 from etcdup.core.restore.commands import RESTORE
 from etcdup.core.restore.data_copy import SIZE_SCRIPT
 from etcdup.errors import CommandFailed
+from etcdup.remote.lock_scripts import SHOW_HOLDER
 from etcdup.testing.data_scripts import DATA_SCRIPTS
 from etcdup.testing.gateway_client import print_connections
 from etcdup.testing.machine import UNIT, Answer, Command, FakeMachine, Node
@@ -25,10 +32,26 @@ from etcdup.testing.member_user import enter, own_command, own_folder, require_s
 from etcdup.testing.probe import invocation_id, run_probe
 from etcdup.testing.process import converge
 from etcdup.testing.salvage import append_log, end_copy_server, log_file, serve_copy, stop_serving_copy
+from etcdup.testing.shell_programs import programs_of, unknown_programs
+from etcdup.testing.switch import SWITCH_SCRIPTS, print_processes
 from etcdup.testing.systemd import start_unit
 
 OK: Answer = (0, "", "")
 READ_ONLY = frozenset({"cat", "head", "printf", "sleep", "true", "false", "journalctl", "tail", "sha256sum"})
+PROCESSES = processes_argv()[2]
+UNCHANGING = {
+    PROBE,
+    PEER_PORTS,
+    CONNECTIONS,
+    SIZE_SCRIPT,
+    DISK_SPACE_SCRIPT,
+    ARCHIVES_SCRIPT,
+    LOG_FILE,
+    SHOW_HOLDER,
+    STATE,
+    CHECK,
+    PROCESSES,
+}
 
 
 def is_changing(argv: tuple[str, ...]) -> bool:
@@ -36,7 +59,7 @@ def is_changing(argv: tuple[str, ...]) -> bool:
     argv = own_command(argv)
     return not (
         argv[0] in READ_ONLY
-        or any(script in argv for script in (PROBE, CONNECTIONS, SIZE_SCRIPT, DISK_SPACE_SCRIPT, LOG_FILE))
+        or not UNCHANGING.isdisjoint(argv)
         or argv[-1] == "--version"
         or argv[2:3] == (RUN_BINARY,)
         or "v2store" in argv
@@ -47,6 +70,8 @@ async def execute(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes, tim
     """Run a command. An unknown command has exit status 127."""
     if is_changing(argv):
         require_safe_paths(machine, argv)
+    if missing := require_programs(machine, argv):
+        return (127, "", f"sh: 1: {missing}: not found")
     enter(machine, argv)
     argv = own_command(argv)
     if argv[0] == "sleep":
@@ -61,6 +86,20 @@ async def execute(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes, tim
     if command is None:
         return (127, "", f"{argv[0]}: command not found")
     return command(machine, argv, stdin)
+
+
+def require_programs(machine: FakeMachine, argv: tuple[str, ...]) -> str:
+    """Return a program that the command runs and the machine has not.
+
+    Fail the test if the command runs a program that core/host/programs.py does not have.
+    """
+    if PROCESSES in argv:  # It runs each program only if the host has it.
+        return ""
+    if not machine.network.any_program and (unknown := [*unknown_programs(argv)]):
+        raise AssertionError(f"not in the table of programs: {', '.join(unknown)}: {argv}")
+    if PROBE in argv:  # It only looks for them.
+        return ""
+    return next(iter(sorted(machine.missing_programs & programs_of(argv))), "")
 
 
 async def _sleep(machine: FakeMachine, argv: tuple[str, ...], timeout_s: float) -> Answer:
@@ -158,6 +197,11 @@ def _disk_usage(machine: FakeMachine, data: str, versions: str, used: tuple[str,
     return "".join(f"{kind} {_size(machine, path) // 1024} {path}\n" for kind, path in lines)
 
 
+def _archives(machine: FakeMachine, paths: tuple[str, ...]) -> str:
+    """Return the output of the script that measures archives. All of them are as old as the epoch."""
+    return "".join(f"{_size(machine, path) // 1024} 0 {path}\n" for path in paths)
+
+
 def _paths(machine: FakeMachine, argv: tuple[str, ...]) -> list[str]:
     return [machine.path(each) for each in argv[1:] if not each.startswith("-")]
 
@@ -202,6 +246,14 @@ def _rm(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     for path in _paths(machine, argv):
         machine.free_bytes += _size(machine, path)
         machine.remove(path)
+    return OK
+
+
+def _remove_marker(machine: FakeMachine, path: str) -> Answer:
+    machine.remove(path)
+    folder = str(PurePosixPath(path).parent)
+    if not machine.children(folder):
+        machine.remove(folder)
     return OK
 
 
@@ -305,6 +357,15 @@ def _systemctl(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Ans
     return OK
 
 
+def _tried_ports(machine: FakeMachine, pairs: tuple[str, ...]) -> str:
+    lines = (
+        f"{address} {port} {machine.blocked_why}"
+        for address, port in zip(pairs[::2], pairs[1::2], strict=True)
+        if address in machine.blocked
+    )
+    return "\n".join(("@firewall", *machine.firewall.split(), "@ports", *lines)) + "\n"
+
+
 def _start(machine: FakeMachine, *, again: bool) -> None:
     """Start the unit. systemd keeps its restart count if the unit waits for a restart: only a stop resets it."""
     if again or machine.process is None:
@@ -322,6 +383,8 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
     script, arguments = argv[2], argv[4:]
     if script == PROBE:
         return (0, run_probe(machine, arguments), "")
+    if script == PEER_PORTS:
+        return (0, _tried_ports(machine, arguments[1:]), "")
     if script == UNPACK:
         _user, fresh, target, *_ = arguments
         return _unpack(machine, fresh, target, stdin)
@@ -331,6 +394,12 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         return _keep(machine, *arguments)
     if script == PUT_BACK:
         return _put_back(machine, *arguments)
+    if script in SWITCH_SCRIPTS:
+        return SWITCH_SCRIPTS[script](machine, *arguments)
+    if script == PROCESSES:
+        return (0, print_processes(machine), "")
+    if script == REMOVE_MARKER:
+        return _remove_marker(machine, *arguments)
     if script == OWN_FOLDER:
         error = own_folder(machine, *arguments[1:])
         return (1, "", error) if error else OK
@@ -342,6 +411,8 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         return (0, f"{_kib(machine, arguments)}\n", "")
     if script == DISK_SPACE_SCRIPT:
         return (0, _disk_usage(machine, arguments[0], arguments[1], arguments[2:]), "")
+    if script == ARCHIVES_SCRIPT:
+        return (0, _archives(machine, arguments), "")
     if script == LOG_FILE:
         return log_file(machine, *arguments)
     if script == APPEND:
@@ -353,6 +424,8 @@ def _sh(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         if path in machine.nodes:
             machine.move(path, f"{folder}/{PurePosixPath(path).name}")
         return OK
+    if script == SHOW_HOLDER:
+        return (0, machine.locks.get(arguments[0], ""), "")
     if script in (LINK_TOOLS, UNLINK_TOOLS):
         return _tool_links(machine, script == LINK_TOOLS, *arguments)
     if script == CONNECTIONS:
@@ -389,7 +462,8 @@ def _log(machine: FakeMachine, argv: tuple[str, ...], stdin: bytes) -> Answer:
         {"MESSAGE": line, "_SYSTEMD_INVOCATION_ID": invocation_id(bisect_right(machine.starts, number))}
         for number, line in enumerate(machine.log)
     )
-    return (0, "\n".join(map(json.dumps, entries)), "")
+    count = next(int(each.removeprefix("--lines=")) for each in argv if each.startswith("--lines="))
+    return (0, "\n".join(map(json.dumps, list(entries)[-count:])), "")
 
 
 COMMANDS: dict[str, Command] = {

@@ -6,28 +6,34 @@ Each call that changes something is counted as a command after the change: tests
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
+from etcdup.core.etcd.keys import PresentKey
 from etcdup.core.observed.model import ListedMember, MemberSeen
 from etcdup.core.spec.version import Version
-from etcdup.remote.etcd.client import Credentials, DowngradeAction, KeyspaceSize, KvHash
+from etcdup.remote.etcd.client import Credentials, DowngradeAction, GuardedPut, KeyspaceSize, KvHash
 from etcdup.remote.etcd.errors import EtcdRpcError, EtcdTimeout, EtcdUnavailable, translate
 from etcdup.testing.cluster import FakeCluster, FakeMember, FakeRefusal, Series, stable_id
 from etcdup.testing.machine import CLOSED, FakeMachine, FakeProcess, Killed
 from etcdup.testing.process import (
     append_entry,
     converge,
+    end_defragmentation,
+    is_blocked,
     is_in_sync,
     leader_of,
     reached_ids,
+    running_in,
     steady_voters,
 )
 
 # The timeout of etcd for a proposal. A shorter timeout of the caller counts first.
 PROPOSAL_TIMEOUT_S = 7.0
 PAGE = 512
+# The default of etcd.
+MAX_TXN_OPS = 128
 # Changes that clients make, too. Tests make them without the lock.
-OF_CLIENTS = ("put", "delete", "disarm", "defragment")
+OF_CLIENTS = ("put", "delete", "disarm")
 
 Outcome = TypeVar("Outcome")
 
@@ -45,6 +51,7 @@ class FakeEtcd:
 
     async def status(self, *, timeout_s: float) -> MemberSeen:
         process = await self._require_process(timeout_s, learners=True, anyone=True)
+        await self._require_open_database(process, timeout_s)  # Status reads the version of the storage.
         cluster, leader = process.cluster, leader_of(self._network, self._machine)
         learner = process.member is not None and process.member.is_learner
         newer = process.version >= (3, 6, 0)
@@ -56,8 +63,8 @@ class FakeEtcd:
             raft_term=cluster.term,
             raft_index=cluster.index,
             applied_index=cluster.index,
-            db_size=cluster.db_size,
-            db_in_use=16_384,
+            db_size=cluster.size_of(process.member_id),
+            db_in_use=cluster.db_in_use,
             is_learner=learner,
             members=() if learner else _listed(cluster),
             alarms=cluster.alarms,
@@ -65,6 +72,7 @@ class FakeEtcd:
             storage_version=_shown(cluster.version) if newer else "",
             downgrade_to=_shown(cluster.downgrade_to) if newer else "",
             db_quota=_quota(process) if newer else 0,
+            revision=cluster.index,
         )
 
     async def members(self, *, linearizable: bool = True, timeout_s: float) -> tuple[ListedMember, ...]:
@@ -77,23 +85,56 @@ class FakeEtcd:
         await self.put(key, value, timeout_s=timeout_s)
 
     async def put(self, key: bytes, value: bytes, *, timeout_s: float) -> None:
+        cluster = await self._require_writable(timeout_s)
+        cluster.put(key, value)
+        self._record_change("put")
+
+    async def put_guarded(self, puts: Sequence[GuardedPut], *, timeout_s: float) -> bool:
+        cluster = await self._require_writable(timeout_s)
+        if len(puts) > MAX_TXN_OPS:
+            raise self._as_rpc_error(FakeRefusal("too many operations in txn request", "INVALID_ARGUMENT"))
+        is_met = all(cluster.revision_of(each.key) == each.revision for each in puts)
+        for each in puts if is_met else ():
+            cluster.put(each.key, each.value)
+        self._record_change("txn")
+        return is_met
+
+    async def read_keys(
+        self, keys: Sequence[bytes], revision: int = 0, *, timeout_s: float
+    ) -> tuple[PresentKey | None, ...]:
+        cluster = (await self._require_process(timeout_s)).cluster
+        await self._require_quorum(timeout_s)
+        return tuple(
+            PresentKey(cluster.revision_of(key), cluster.keys[key], cluster.lease_of(key))
+            if key in cluster.keys
+            else None
+            for key in keys
+        )
+
+    async def count_keys(self, prefix: bytes, *, timeout_s: float) -> KeyspaceSize:
+        cluster = (await self._require_process(timeout_s)).cluster
+        await self._require_quorum(timeout_s)
+        return KeyspaceSize(cluster.index, sum(key.startswith(prefix) for key in cluster.keys))
+
+    async def _require_writable(self, timeout_s: float) -> FakeCluster:
+        """Return the cluster if it accepts writes. A write that does not fit raises NOSPACE."""
         process = await self._require_process(timeout_s, anyone=True)
+        await self._require_open_database(process, timeout_s)
         if process.cluster.denied:
             await self._require_quorum(timeout_s)
             self._require_access(process)
         cluster, alarm = process.cluster, f"NOSPACE on member {process.member_id:x}"
         # Each write that does not fit raises the alarm again (rule 70).
-        if cluster.db_size >= _quota(process):
+        if cluster.size_of(process.member_id) >= _quota(process):
             cluster.alarms = tuple(dict.fromkeys((*cluster.alarms, alarm)))
         if any(alarm.startswith("NOSPACE") for alarm in cluster.alarms):
             raise self._as_rpc_error(FakeRefusal("mvcc: database space exceeded", "RESOURCE_EXHAUSTED"))
         await self._require_quorum(timeout_s)
-        cluster.keys[key] = value
-        cluster.index += 1
-        self._record_change("put")
+        return cluster
 
     async def get(self, key: bytes, *, linearizable: bool = True, timeout_s: float) -> bytes | None:
         process = await self._require_process(timeout_s, learners=not linearizable, anyone=True)
+        await self._require_open_database(process, timeout_s)
         if linearizable:
             await self._require_quorum(timeout_s)
         self._require_access(process)  # etcd checks the user after it has confirmed the quorum.
@@ -202,9 +243,28 @@ class FakeEtcd:
     async def user_roles(self, name: str, *, timeout_s: float) -> tuple[str, ...] | None:
         return (await self._require_process(timeout_s)).cluster.roles.get(name)
 
+    async def compact(self, revision: int, *, timeout_s: float) -> None:
+        process = await self._require_process(timeout_s)
+        await self._require_open_database(process, timeout_s)
+        await self._require_quorum(timeout_s)
+        self._record_change("compact")
+        is_new = process.cluster.compact(revision)
+        left_s = process.cluster.compacts_until - self._network.now()
+        if left_s > 0:
+            await self._network.sleep(min(left_s, timeout_s))
+        if left_s > timeout_s:
+            raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
+        if not is_new:
+            refused = FakeRefusal("mvcc: required revision has been compacted", "OUT_OF_RANGE")
+            raise self._as_rpc_error(refused)
+
     async def defragment(self, *, timeout_s: float) -> None:
-        await self._require_process(timeout_s)
+        """Begin a defragmentation, which continues without this client."""
+        process, network = await self._require_process(timeout_s), self._network
+        process.cluster.was_blocked_twice |= any(map(is_blocked, running_in(network, process.cluster)))
+        process.blocked_until = network.now() + self._machine.defrag_s
         self._record_change("defragment")
+        await self._require_open_database(process, timeout_s)
 
     async def snapshot(self, *, timeout_s: float) -> AsyncGenerator[bytes, None]:
         """Yield the keys in whole pages, as a real database has (rule 54)."""
@@ -245,17 +305,30 @@ class FakeEtcd:
         await asyncio.sleep(0)
         self._check_alive()
         converge(self._network)
+        end_defragmentation(self._machine)
         process = self._machine.process
-        if process is None or not self._machine.answers or process.is_closed != self.reaches_closed:
+        if not self._machine.answers:  # No packet comes back from a host that is off or cut off.
+            await self._time_out_of_etcdup(timeout_s)
+        if process is None or process.is_closed != self.reaches_closed:
             raise EtcdUnavailable(self.name, "no program listens on the client port")
         if not process.ready:
-            await self._network.sleep(timeout_s)
-            raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
+            await self._time_out_of_etcdup(timeout_s)
         if process.member is not None and process.member.is_learner and not learners:
             raise self._as_rpc_error(FakeRefusal("rpc not supported for learner", "UNAVAILABLE"))
         if not anyone:
             self._require_access(process)
         return process
+
+    async def _require_open_database(self, process: FakeProcess, timeout_s: float) -> None:
+        """Wait for the end of a defragmentation, as each request does that reads or writes the database."""
+        left_s = process.blocked_until - self._network.now()
+        if left_s > 0:
+            await self._network.sleep(min(left_s, timeout_s))
+        if self._machine.process is not process:
+            raise EtcdUnavailable(self.name, "the connection to the client port was closed")
+        if left_s > timeout_s:
+            raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
+        end_defragmentation(self._machine)
 
     def _require_access(self, process: FakeProcess) -> None:
         if process.cluster.denied:
@@ -268,6 +341,10 @@ class FakeEtcd:
     async def _require_quorum(self, timeout_s: float) -> None:
         if not leader_of(self._network, self._machine):
             await self._time_out(timeout_s)
+
+    async def _time_out_of_etcdup(self, timeout_s: float) -> NoReturn:
+        await self._network.sleep(timeout_s)
+        raise EtcdTimeout(self.name, f"no answer within {timeout_s:g} s")
 
     async def _time_out(self, timeout_s: float) -> None:
         await self._network.sleep(min(timeout_s, PROPOSAL_TIMEOUT_S))

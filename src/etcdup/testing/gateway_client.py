@@ -73,7 +73,8 @@ class FakeGatewayClient:
     def _connect(self, machine: FakeMachine) -> bool:
         process = machine.process
         assert process is not None
-        if self.issuer.strip() not in process.ca_file:
+        is_required = process.environment.get("ETCD_CLIENT_CERT_AUTH") != "false"
+        if is_required and self.issuer.strip() not in process.ca_file:
             self.rejections += 1
             machine.log.append(self._rejection(machine.network.now_text()))
             return False

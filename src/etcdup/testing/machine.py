@@ -3,9 +3,11 @@
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import PurePosixPath
 from typing import Protocol
+
+from cryptography import x509
 
 from etcdup.core.spec.version import Version, parse_version
 from etcdup.testing.cluster import FakeCluster, FakeClusters, FakeMember
@@ -17,6 +19,21 @@ CLOSED = "/run/etcdup/closed"
 # Exit status, stdout and stderr of a command.
 Answer = tuple[int, str, str]
 Command = Callable[["FakeMachine", tuple[str, ...], bytes], Answer]
+
+
+@cache
+def _why_not_parsed(pem: bytes) -> str:
+    """Return why Go does not parse the certificate. It parses each URI, and x509 does not."""
+    try:
+        names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        )
+    except ValueError:
+        return "tls: failed to find any PEM data in certificate input"
+    except x509.ExtensionNotFound:
+        return ""
+    bad = [uri for uri in names.value.get_values_for_type(x509.UniformResourceIdentifier) if "[" in uri]
+    return f'x509: cannot parse URI "{bad[0]}"' if bad else ""
 
 
 class Killed(BaseException):
@@ -65,6 +82,9 @@ class Network(Protocol):
     @property
     def changes_need_lock(self) -> bool: ...
 
+    @property
+    def any_program(self) -> bool: ...
+
     def confirm_lock(self) -> None:
         """Note that a host has confirmed the lock."""
         ...
@@ -98,7 +118,8 @@ class FakeProcess:
 
     `ready`: it has published itself through a quorum, and only then serves clients (rule 1). `lost_log`: it has lost
     data that it had acknowledged, and panics when the leader sends its log (rule 32). `ca_file` is the content of its
-    CA file at its start: etcd does not read it again (rule 14).
+    CA file at its start: etcd does not read it again (rule 14). `blocked_until` is when a defragmentation ends, and
+    `read_until` is when another program has read its snapshot.
     """
 
     exe: str
@@ -109,6 +130,8 @@ class FakeProcess:
     lost_log: bool = False
     ready: bool = False
     ca_file: bytes = b""
+    blocked_until: float = 0.0
+    read_until: float = 0.0
 
     @cached_property
     def version(self) -> Version:
@@ -143,7 +166,10 @@ class FakeMachine:
     is reached: before that, a start of the unit is `queued`. `starts` has the length of `log` at each start of etcd.
     `start_s` is how long etcd reads its data before it answers. `rejects` maps a text in the path of the binary or in
     etcd.conf to the log line with which etcd then exits. `routed`: etcdup can connect to its client port.
-    `path_faults` are lines of the probe about file systems.
+    `path_faults` are lines of the probe about file systems. A script that runs one of `missing_programs` fails.
+    `defrag_s` is how long a defragmentation takes.
+    It does not reach the addresses `blocked`, and `firewall` runs on it.
+    `drop_ins` maps paths to texts with `Environment=NAME=VALUE` lines.
     """
 
     name: str
@@ -156,6 +182,7 @@ class FakeMachine:
     distribution: str = "debian"
     clock_ahead_s: float = 0.0
     free_bytes: int = 20 * 1024**3
+    free_inodes: int = 1_000_000
     systemd: bool = True
     ports_taken: dict[int, str] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=lambda: {"/": Node()})
@@ -165,6 +192,8 @@ class FakeMachine:
     masked: bool = False
     loaded_unit: bytes | None = None
     process: FakeProcess | None = None
+    # The process of another tool, before its take-over.
+    old_process: FakeProcess | None = None
     temporary_etcd: FakeProcess | None = None
     log_end: tuple[int, int] | None = None
     failed_at: float | None = None
@@ -173,10 +202,18 @@ class FakeMachine:
     queued: bool = False
     starts: list[int] = field(default_factory=list)
     start_s: float = 0.0
+    defrag_s: float = 2.0
     rejects: dict[str, str] = field(default_factory=dict)
     v2store: bool = False
     locks: dict[str, str] = field(default_factory=dict)
     path_faults: list[str] = field(default_factory=list)
+    blocked: set[str] = field(default_factory=set)
+    blocked_why: str = "No route to host"
+    firewall: str = ""
+    drop_ins: dict[str, str] = field(default_factory=dict)
+    manager_environment: dict[str, str] = field(default_factory=dict)
+    missing_programs: set[str] = field(default_factory=set)
+    has_listen_address: bool = True
     address: str = ""
     boots: int = 0
     log: list[str] = field(default_factory=list)
@@ -190,9 +227,11 @@ class FakeMachine:
         """Return the path after following its links, as far as their targets exist."""
         # Tests spend much of their time here, and posixpath is much faster than pathlib.
         node = self.nodes.get(path)
-        parent, name = posixpath.split(path)
         if node is not None:
-            return path if node.link is None else self.real(posixpath.join(parent, node.link))
+            return (
+                path if node.link is None else self.real(posixpath.join(posixpath.dirname(path), node.link))
+            )
+        parent, name = posixpath.split(path)
         if parent != path:
             followed = self.real(parent)
             if followed != parent:
@@ -200,16 +239,15 @@ class FakeMachine:
         return path
 
     def file(self, path: str) -> Node | None:
-        node = self.nodes.get(self.real(path))
+        node = self.nodes.get(path)
+        if node is None or node.link is not None:
+            node = self.nodes.get(self.real(path))
         return node if node is not None and node.content is not None else None
 
     def why_unusable(self, name: str) -> str:
-        """Return why etcd cannot use its certificate of this name. Go reads no PEM after a byte-order mark."""
-        cert, key = (self.file(f"/etc/etcd/pki/{name}{suffix}.pem") for suffix in ("", "-key"))
-        for what, node in (("certificate", cert), ("key", key)):
-            if node is not None and (node.content or b"").startswith(b"\xef\xbb\xbf"):
-                return f"tls: failed to find any PEM data in {what} input"
-        return ""
+        """Return why etcd cannot use its certificate of this name."""
+        node = self.file(f"/etc/etcd/pki/{name}.pem")
+        return _why_not_parsed(node.content) if node is not None and node.content is not None else ""
 
     def is_dir(self, path: str) -> bool:
         node = self.nodes.get(self.real(path))

@@ -11,7 +11,8 @@ Argv = tuple[str, ...]
 def own_command(argv: Argv) -> Argv:
     """Return the command without the words that choose its user and its directory."""
     script = argv[2] if len(argv) > 2 else ""
-    return argv[5:] if script == AS_USER else argv[6:] if script == IN_FOLDER else argv
+    own = argv[5:] if script == AS_USER else argv[6:] if script == IN_FOLDER else argv
+    return own[2:] if own[:2] == ("env", "-i") else own
 
 
 def enter(machine: FakeMachine, argv: Argv) -> None:

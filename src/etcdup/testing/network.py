@@ -27,7 +27,8 @@ class FakeNetwork:
     `commands` are the commands so far that may change something. `cut_after` kills etcdup after this number of them.
     `events` happen after the command with their number, before etcdup gets its result. `changes_need_lock`: a change
     without a check of the lock fails the test. `pauses` are the numbers of the commands that end a round trip, and
-    `stood_still_s` is for how long etcdup was stopped.
+    `stood_still_s` is for how long etcdup was stopped. `any_program`: hosts run programs that the table of etcdup does
+    not have.
     """
 
     machines: dict[str, FakeMachine] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class FakeNetwork:
     etcd: FakeClusters = field(default_factory=FakeClusters)
     clients: list[FakeGatewayClient] = field(default_factory=list)
     changes_need_lock: bool = False
+    any_program: bool = False
     confirmed_at: int = -1
     pauses: list[int] = field(default_factory=list)
     stood_still_s: float = 0.0

@@ -13,13 +13,20 @@ BLOCK = 4096
 def run_probe(machine: FakeMachine, arguments: tuple[str, ...]) -> str:
     """Return the output of the probe with these arguments."""
     supervisor, _unit, _pid_file, versions, join, data, wal, texts, ports, disabled, folders = arguments[:11]
-    links, *files = arguments[11:]
+    links, programs, _listen, *files = arguments[11:]
     lines = [
         *_machine(machine, join, disabled),
+        "@missing-programs",
+        *sorted(machine.missing_programs.intersection(programs.split())),
+        "@ports",
+        "1024",
+        *(() if machine.has_listen_address else ("no-address",)),
         *(_systemd(machine) if supervisor == "systemd" else ()),
         *_process(machine),
         *_directory(machine, data),
         *(_directory(machine, wal) if wal else ()),
+        "@archives",
+        *_archives(machine, ("/etc/etcd", data, wal)),
         "@free-space",
         f"{machine.free_bytes // BLOCK} {BLOCK}",
         "@path-faults",
@@ -73,8 +80,16 @@ def _systemd(machine: FakeMachine) -> list[str]:
         "NeedDaemonReload=" + ("yes" if stale else "no"),
         f"InvocationID={invocation_id(len(machine.starts)) if machine.starts else ''}",
         *(_QUEUED_START if machine.queued else ()),
+        "@drop-ins",
+        *(line for path, text in machine.drop_ins.items() for line in _drop_in(path, text)),
+        "@manager",
+        *(() if machine.process else machine.manager_environment),
         "@units",
     ]
+
+
+def _drop_in(path: str, text: str) -> list[str]:
+    return [f"drop-in {path}", *(f"={line}" for line in text.splitlines())]
 
 
 def invocation_id(number: int) -> str:
@@ -118,6 +133,15 @@ def _directory(machine: FakeMachine, path: str) -> list[str]:
     ]
 
 
+def _archives(machine: FakeMachine, places: tuple[str, ...]) -> Iterator[str]:
+    for place in filter(None, places):
+        parent = str(PurePosixPath(place).parent)
+        paths = [f"{parent}/{name}" for name in machine.children(parent)]
+        paths += [f"{place}/{name}" for name in machine.children(place)]
+        starts = (f"{place}.aside-", f"{place}.cold-", f"{place}/aside-")
+        yield from (f"={path}" for path in paths if path.startswith(starts) and machine.is_dir(path))
+
+
 def _path_faults(machine: FakeMachine, folders: tuple[str, ...], versions: str, links: str) -> Iterator[str]:
     for path in folders:
         if (node := machine.nodes.get(path)) is not None and node.link:
@@ -129,6 +153,9 @@ def _path_faults(machine: FakeMachine, folders: tuple[str, ...], versions: str, 
         node = machine.nodes.get(f"{links}/{tool}")
         if node is not None and not (node.link or "").startswith(f"{versions}/"):
             yield f"foreign {links}/{tool}"
+    yield "@spaces"
+    space = f"{machine.free_bytes // BLOCK} {BLOCK} 2000000 {machine.free_inodes}"
+    yield from [space] * (5 + bool(folders[1]))
 
 
 def _versions(machine: FakeMachine, folder: str) -> list[str]:

@@ -1,8 +1,14 @@
 """Running etcd processes: which of them are connected, and what changes without etcdup while time passes."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from operator import attrgetter
+
 from etcdup.testing.cluster import FakeCluster
+from etcdup.testing.crl import why_rejected
 from etcdup.testing.machine import FakeMachine, Network
 
+PEER_CERT = "/etc/etcd/pki/peer.pem"
 # A membership change needs connections that are this old (rule 25).
 HEALTH_INTERVAL_S = 5.0
 # The time in which a learner receives the log of the leader.
@@ -17,8 +23,9 @@ PANIC = "panic: tocommit(58) is out of range [lastIndex(0)]. Was the raft log co
 
 def running_in(network: Network, cluster: FakeCluster) -> list[FakeMachine]:
     """Return the machines on which members of this cluster run, by name, with removed members and learners."""
-    machines = (machine for _, machine in sorted(network.machines.items()))
-    return [each for each in machines if each.process is not None and each.process.cluster is cluster]
+    machines = network.machines.values()
+    found = (each for each in machines if each.process is not None and each.process.cluster is cluster)
+    return sorted(found, key=attrgetter("name"))
 
 
 def is_connected(one: FakeMachine, other: FakeMachine) -> bool:
@@ -31,9 +38,15 @@ def is_connected(one: FakeMachine, other: FakeMachine) -> bool:
         return True
     assert one.process is not None
     assert other.process is not None
-    return not (one.isolated or other.isolated) and (
-        one.process.is_where_listed or other.process.is_where_listed
-    )
+    return not (one.isolated or other.isolated) and (_can_connect(one, other) or _can_connect(other, one))
+
+
+def _can_connect(source: FakeMachine, target: FakeMachine) -> bool:
+    """Return whether the target runs at its listed URL and does not reject the peer certificate of the source."""
+    process, cert = target.process, source.file(PEER_CERT)
+    if process is None or not process.is_where_listed:
+        return False
+    return not why_rejected(target, "peer-crl", (cert.content or b"") if cert else b"")
 
 
 def reached_from(network: Network, machine: FakeMachine) -> list[FakeMachine]:
@@ -89,24 +102,59 @@ def is_in_sync(network: Network, machine: FakeMachine, member_id: int) -> bool:
     return any(network.now() - each >= SYNC_S for each in started)
 
 
+def is_blocked(machine: FakeMachine) -> bool:
+    """Return whether a defragmentation is in progress."""
+    end_defragmentation(machine)
+    return machine.process is not None and machine.process.blocked_until > 0
+
+
+def end_defragmentation(machine: FakeMachine) -> None:
+    """Note the new size of a database if its defragmentation has ended."""
+    process = machine.process
+    if process is not None and 0 < process.blocked_until <= machine.network.now():
+        process.cluster.defragmented[process.member_id] = process.cluster.db_in_use
+        process.blocked_until = 0.0
+
+
+def metrics_of(machine: FakeMachine) -> str:
+    """Return the metrics of a running member that etcdup reads."""
+    assert machine.process is not None
+    stream = 'grpc_method="Snapshot",grpc_service="etcdserverpb.Maintenance",grpc_type="server_stream"'
+    return (
+        f"etcd_disk_defrag_inflight {int(is_blocked(machine))}\n"
+        f"grpc_server_started_total{{{stream}}} {3 + (machine.network.now() < machine.process.read_until)}\n"
+        f'grpc_server_handled_total{{grpc_code="OK",{stream}}} 3\n'
+    )
+
+
 def converge(network: Network) -> None:
     """Change each cluster as etcd does by itself: with a quorum it elects a leader, started members are published,
     removed members exit, the cluster version is updated, and clients reconnect. Elections take no time here."""
     for cluster in network.etcd.by_id.values():
-        _elect(network, cluster)
-        if not cluster.leader:
-            continue
-        for machine in running_in(network, cluster):
-            _follow_leader(network, machine)
-        led = [each for each in running_in(network, cluster) if leader_of(network, each)]
-        running = [each.process.version.series for each in led if each.process is not None]
-        cluster.follow_versions(running, network.now())
+        running = running_in(network, cluster)
+        # Tests spend much of their time here, so each pair of members is compared once.
+        reached = _reached_by_each(running)
+        _elect(cluster, running, reached)
+        if cluster.leader:
+            _follow(network, cluster, running, reached)
     for client in network.clients:
         client.keep_connected(network)
 
 
-def _elect(network: Network, cluster: FakeCluster) -> None:
-    candidates = [each for each in running_in(network, cluster) if _can_lead(network, each)]
+def _reached_by_each(running: Sequence[FakeMachine]) -> dict[str, list[FakeMachine]]:
+    """Return the machines that each of these members is connected to, and its own, by name."""
+    reached = {each.name: [each] for each in running}
+    for one, other in combinations(running, 2):
+        if is_connected(one, other):
+            reached[one.name].append(other)
+            reached[other.name].append(one)
+    return reached
+
+
+def _elect(
+    cluster: FakeCluster, running: Sequence[FakeMachine], reached: Mapping[str, Sequence[FakeMachine]]
+) -> None:
+    candidates = [each for each in running if _can_lead(each, reached[each.name])]
     ids = [each.process.member_id for each in candidates if each.process is not None]
     if cluster.leader in ids:
         return
@@ -116,24 +164,41 @@ def _elect(network: Network, cluster: FakeCluster) -> None:
         cluster.index += 1
 
 
-def _can_lead(network: Network, machine: FakeMachine) -> bool:
+def _can_lead(machine: FakeMachine, reached: Iterable[FakeMachine]) -> bool:
     assert machine.process is not None
     voters = machine.process.cluster.voters
     votes = [
         each.process.member_id in voters and not each.process.lost_log
-        for each in reached_from(network, machine)
+        for each in reached
         if each.process is not None
     ]
     able = machine.process.member_id in voters and not machine.process.lost_log
     return able and sum(votes) >= machine.process.cluster.quorum
 
 
+def _follow(
+    network: Network,
+    cluster: FakeCluster,
+    running: Sequence[FakeMachine],
+    reached: Mapping[str, Sequence[FakeMachine]],
+) -> None:
+    """Change the members that the leader reaches, and the cluster version."""
+    for machine in running:
+        if _has_leader(cluster, reached[machine.name]):
+            _follow_leader(network, machine)
+    led = [each.process for each in running if each.process and _has_leader(cluster, reached[each.name])]
+    cluster.follow_versions([each.version.series for each in led if each.member], network.now())
+
+
+def _has_leader(cluster: FakeCluster, reached: Iterable[FakeMachine]) -> bool:
+    """Return whether the leader is one of these machines. The process of a machine may have ended since."""
+    return any(each.process is not None and each.process.member_id == cluster.leader for each in reached)
+
+
 def _follow_leader(network: Network, machine: FakeMachine) -> None:
     """Change a member by what its leader sends, or members that have its removal in their list (rule 33)."""
     process = machine.process
     assert process is not None
-    if process.cluster.leader not in reached_ids(network, machine):
-        return
     if process.member is None:
         machine.end_etcd(0, *REMOVED)
     elif process.lost_log:

@@ -85,7 +85,8 @@ def _start(machine: FakeMachine) -> FakeProcess:
     for text, line in machine.rejects.items():
         if text in exe or text.encode() in (conf.content or b""):
             raise StartFailed(line)
-    environment = _variables(conf) | (_variables(join) if join else {})
+    environment = {**machine.manager_environment, **_drop_in_variables(machine), **_variables(conf)}
+    environment |= _variables(join) if join else {}
     _check_settings(machine, environment)
     cert = environment.get("ETCD_CERT_FILE", "")
     if cert.startswith(CLOSED) and machine.file(cert) is None:
@@ -116,6 +117,14 @@ def _start(machine: FakeMachine) -> FakeProcess:
         process.ca_file = ca.content or b""
     _check_minor(cluster, process.version.series)
     return process
+
+
+def _drop_in_variables(machine: FakeMachine) -> dict[str, str]:
+    lines = [line for text in machine.drop_ins.values() for line in text.splitlines()]
+    pairs = (
+        line.removeprefix("Environment=").split("=", 1) for line in lines if line.startswith("Environment=")
+    )
+    return dict(pairs)
 
 
 def _check_settings(machine: FakeMachine, environment: dict[str, str]) -> None:

@@ -11,10 +11,10 @@ from etcdup.core.spec.layout import MEMBER_CERTS, layout_of
 from etcdup.ops.pki.open import open_pki
 from tests.cli.conftest import VERSION, Etcdup, demo_folder, demo_pids, demo_spec, start_demo
 from tests.support.etcd_binaries import why_not
+from tests.support.unparsable_cert import with_unparsable_uri
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
 
-BOM = b"\xef\xbb\xbf"
 NAMES = ("infra1", "infra2", "infra3")
 
 
@@ -43,20 +43,21 @@ def with_extra(text: str, flag: str) -> str:
     return text.replace("etcd: {", f"etcd: {{extra: {{{flag}}}, ", 1)
 
 
-@pytest.mark.parametrize("kind", ["server", "peer-key"])
+@pytest.mark.parametrize("kind", ["server", "peer"])
 def test_a_certificate_that_etcd_cannot_parse_is_put_back(up: Etcdup, kind: str) -> None:
     """etcd 3.4 reads it for the next handshake. The cluster stays healthy, and no other host gets its file."""
     before, running = served_files(up), demo_pids(up)
-    files = [demo_folder(up) / f"pki/members/{name}/{kind}.pem" for name in NAMES]
-    for path in files:
-        path.write_bytes(BOM + path.read_bytes())
+    pki = demo_folder(up) / "pki"
+    good = {path: path.read_bytes() for path in (pki / f"members/{name}/{kind}.pem" for name in NAMES)}
+    for path, content in good.items():
+        path.write_bytes(with_unparsable_uri(content, (pki / "ca-key.pem").read_bytes()))
     done = up("apply", "--yes")
     assert done.returncode == 5, done.stderr
     assert "the new certificates do not work on infra1" in done.stderr
     assert served_files(up) == before
     assert demo_pids(up) == running
-    for path in files:
-        path.write_bytes(path.read_bytes().removeprefix(BOM))
+    for path, content in good.items():
+        path.write_bytes(content)
     assert_nothing_to_do(up)
 
 

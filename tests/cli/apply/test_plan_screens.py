@@ -115,21 +115,25 @@ class FixedAnswerTerminal(Terminal):
         return self._answer
 
 
-async def find_last_step(folder: Path) -> tuple[Plan, RestartMember, Observed]:
-    """The end of the second hop from 3.4 to 3.6."""
+async def find_last_step(folder: Path, minor: str = "3.6") -> tuple[Plan, RestartMember, Observed]:
+    """Return the end of a hop from 3.4 to 3.6: that of the last member which gets this minor."""
     network = await running_network(spec_of(3, version="3.4.23"), folder)
     spec = spec_of(3, version="3.6.14")
     observed = await observe(world_of(spec, network, folder))
     plan = planner_of(spec)(observed)
     assert isinstance(plan, Plan)
-    step = [step for step in plan.steps if isinstance(step, RestartMember) and step.no_way_back][-1]
+    ends = [step for step in plan.steps if isinstance(step, RestartMember) and step.no_way_back]
+    (step,) = (step for step in ends if step.version.startswith(f"{minor}."))
     return plan, step, observed
 
 
-async def test_the_question_before_the_point_of_no_return(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("minor", "golden"), [("3.5", "no-return.txt"), ("3.6", "last-of-a-minor.txt")])
+async def test_the_question_before_the_last_member_of_a_minor(
+    tmp_path: Path, minor: str, golden: str
+) -> None:
     terminal = FixedAnswerTerminal(True)
-    await confirm_no_return(terminal, *await find_last_step(tmp_path))
-    assert_golden("no-return.txt", "\n".join(terminal.said))
+    await confirm_no_return(terminal, *await find_last_step(tmp_path, minor))
+    assert_golden(golden, "\n".join(terminal.said))
 
 
 async def test_after_a_no_the_last_member_keeps_its_version(tmp_path: Path) -> None:

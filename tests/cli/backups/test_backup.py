@@ -13,13 +13,18 @@ from pathlib import Path
 import pytest
 from pyrage import x25519
 
+from etcdup.core.backups.backups import backup_time, cluster_of_backup
+from etcdup.core.backups.signed_text import split_signature
 from etcdup.core.spec.model import BackupSpec
 from etcdup.ops.backups.destinations import Destinations
 from etcdup.ops.backups.open_store import open_store
 from etcdup.ops.backups.snapshot_file import read_snapshot
 from etcdup.ops.backups.take import take_backup
+from etcdup.ops.backups.trust import MANIFEST_KIND, Trust
+from etcdup.ops.pki.backup_key import read_backup_key
 from tests.cli.conftest import Etcdup, prepare_demo, run_and_answer
 from tests.support import s3
+from tests.support.backup_key import KEY
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 from tests.support.s3 import faulty_proxy, seaweed
@@ -61,6 +66,20 @@ def take_now(up: Etcdup) -> str:
             break
     assert done.returncode == 0, done.stderr
     return str(json.loads(done.stdout)["name"])
+
+
+def copy_backup(up: Etcdup, name: str, other: str, *, signed: bool = True) -> None:
+    """Copy a backup in the folder to another name and another time."""
+    folder = up.folder / DEMO_FOLDER / "backups"
+    key = read_backup_key(up.folder / DEMO_FOLDER / "pki")
+    text, _ = split_signature((folder / f"{name}.json").read_bytes())
+    facts = json.loads(text)
+    at = backup_time(other, str(cluster_of_backup(other)))
+    assert at is not None
+    facts |= {"name": other, "cluster": cluster_of_backup(other), "taken_at": at.isoformat()}
+    content = f"{json.dumps(facts, indent=1)}\n"
+    (folder / f"{other}.json").write_bytes(Trust(key if signed else None).sign(MANIFEST_KIND, content))
+    shutil.copy(folder / f"{name}.db", folder / f"{other}.db")
 
 
 def list_proved(up: Etcdup) -> dict[str, bool]:
@@ -119,12 +138,29 @@ def test_a_damaged_backup_is_found_and_not_restored(up: Etcdup, folder: Path) ->
         assert (wrong.returncode, "etcdup backup list" in wrong.stderr) == (1, True), wrong.stderr
 
 
+def test_a_second_backup_key_is_reported(up: Etcdup, folder: Path) -> None:
+    """Two copies of the PKI directory of an earlier etcdup can each make a key."""
+    key = up.folder / DEMO_FOLDER / "pki/backup-key.pem"
+    ours, first = key.read_bytes(), take_now(up)
+    try:
+        key.unlink()
+        taken = up("backup", "now", "--json")
+        assert f"etcdup made {key}" in taken.stderr
+        assert "another key signed 1 backup" in taken.stderr
+        second = take_now(up)
+        assert up("backup", "verify", first).returncode == 1
+        assert up("backup", "verify", second).returncode == 0
+    finally:
+        key.write_bytes(ours)
+    assert up("backup", "verify", first).returncode == 0
+    assert up("restore", second, "--yes-restore", "demo").returncode == 4
+
+
 def test_prune_deletes_backups_that_keep_does_not_keep(up: Etcdup, folder: Path) -> None:
     newest = take_now(up)
     old = [f"demo-20260101T1000{second:02}Z" for second in range(3)]
     for name in old:
-        shutil.copy(folder / f"{newest}.db", folder / f"{name}.db")
-        (folder / f"{name}.json").write_text((folder / f"{newest}.json").read_text().replace(newest, name))
+        copy_backup(up, newest, name)
     (folder / "another-programs.db").write_text("theirs")
     unasked = up("backup", "prune")
     assert (unasked.returncode, "`--yes`" in unasked.stderr) == (2, True)
@@ -132,8 +168,7 @@ def test_prune_deletes_backups_that_keep_does_not_keep(up: Etcdup, folder: Path)
     assert set(list_proved(up)) == {newest, *old}
     assert run_and_answer(up, "y", "backup", "prune") == 0
     assert set(list_proved(up)) == {newest, old[-1]}
-    shutil.copy(folder / f"{newest}.db", folder / f"{old[0]}.db")
-    (folder / f"{old[0]}.json").write_text((folder / f"{newest}.json").read_text().replace(newest, old[0]))
+    copy_backup(up, newest, old[0])
     done = up("backup", "prune", "--yes", "--json")
     assert json.loads(done.stdout)["deleted"] == [old[0]]
     assert json.loads(up("backup", "prune", "--yes", "--json").stdout)["deleted"] == []
@@ -168,13 +203,13 @@ def test_restore_by_its_name_in_the_store(up: Etcdup, folder: Path) -> None:
 def test_a_file_with_another_clusters_manifest_is_refused(up: Etcdup, folder: Path) -> None:
     name = take_now(up)
     other = name.replace("demo", "prod")
-    text = (folder / f"{name}.json").read_text()
-    (folder / f"{other}.json").write_text(text.replace("demo", "prod"))
-    shutil.copy(folder / f"{name}.db", folder / f"{other}.db")
+    copy_backup(up, name, other, signed=False)
     path = str(folder / f"{other}.db")
-    refused = up("restore", path, "--yes-restore", "demo")
+    refused = up("restore", path, "--yes-restore", "demo", "--unsigned")
     assert (refused.returncode, "--from-cluster prod" in refused.stderr) == (4, True), refused.stderr
-    cloned = up("restore", other, "--yes-restore", "demo", "--from-cluster", "prod", "--again")
+    clone = ("restore", other, "--yes-restore", "demo", "--from-cluster", "prod", "--again")
+    assert up(*clone).returncode == 4
+    cloned = up(*clone, "--unsigned")
     assert cloned.returncode == 0, cloned.stderr
     assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
 
@@ -194,12 +229,16 @@ def test_another_clusters_data_is_refused_before_anything_stops(
         (str(plain), f"{plain} comes from another cluster"),
         (namesake, f"backup {namesake} of cluster demo comes from another cluster with the same name"),
     ):
-        refused = up("restore", named, "--yes-restore", "demo")
+        if named == namesake:
+            claim_cluster_of(folder, namesake, own)
+            unsigned = up("restore", named, "--yes-restore", "demo")
+            assert (unsigned.returncode, "--unsigned" in unsigned.stderr) == (4, True), unsigned.stderr
+        refused = up("restore", named, "--yes-restore", "demo", "--unsigned")
         assert (refused.returncode, "`--from-cluster demo`" in refused.stderr) == (4, True), refused.stderr
         assert f"{whose}: its members are m1 (https://127.77." in refused.stderr
-    pending = json.loads(up("restore", namesake, "--from-cluster", "demo", "--json").stdout)
+    pending = json.loads(up("restore", namesake, "--from-cluster", "demo", "--unsigned", "--json").stdout)
     assert (pending["outcome"], "m1 (https://" in pending["plan"]["notes"][1]) == ("pending", True)
-    assert pending["verb"] == f"restore {namesake} --from-cluster demo", "the command that resumes"
+    assert pending["verb"] == f"restore {namesake} --from-cluster demo --unsigned", "the command that resumes"
 
     assert journal.read_text() == before
     assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
@@ -229,6 +268,14 @@ def test_a_newer_versions_snapshot_is_refused_before_anything_stops(up: Etcdup, 
     assert up("ctl", "--", "get", "/a", "--print-value-only").stdout == "kept\n"
 
 
+def claim_cluster_of(folder: Path, name: str, own: str) -> None:
+    """Write the cluster ID of the own backup into the manifest of another one."""
+    path, real = folder / f"{name}.json", json.loads((folder / f"{own}.json").read_text())
+    claimed = json.loads(path.read_text()) | {"cluster_id": real["cluster_id"]}
+    del claimed["signature"]
+    path.write_text(json.dumps(claimed, indent=1) + "\n")
+
+
 @contextmanager
 def other_cluster(version: str, folder: Path) -> Iterator[EtcdCluster]:
     """Return a snapshot of another cluster of one member, which has another value for the same key."""
@@ -251,7 +298,7 @@ def save_with_etcdctl(cluster: EtcdCluster, path: Path, made_by: str) -> None:
 async def make_backup(cluster: EtcdCluster, name: str, folder: Path) -> str:
     places = Destinations((open_store(BackupSpec(), str(folder), folder),))
     async with cluster.client("m1") as client:
-        return (await take_backup(places, client, name, {}, report=lambda _: None)).manifest.name
+        return (await take_backup(places, client, name, {}, KEY, report=lambda _: None)).manifest.name
 
 
 def test_two_destinations(up: Etcdup, folder: Path) -> None:

@@ -1,7 +1,10 @@
 """`etcdup certs` on real members: the certificates that they serve before and after."""
 
+import asyncio
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -11,11 +14,18 @@ from typing import Any
 import pytest
 
 from etcdup.core.spec.layout import layout_of
+from etcdup.core.spec.model import Spec
+from etcdup.ops.pki.signing import key_pem
+from etcdup.ops.pki.x509 import parse_key
+from etcdup.remote.etcd.request import why_no_answer
+from etcdup.remote.etcd.tls import context_for_ca
 from tests.cli.conftest import VERSION, Etcdup, demo_folder, demo_pids, demo_spec, start_demo
-from tests.support.cases import others_in_full
+from tests.support.cases import one_in_turn
 from tests.support.etcd_binaries import why_not
 from tests.support.expired_certs import issue_expired_leaves
 from tests.support.handshake_clients import HandshakeClients
+
+MEMBER_ROLES = {"server/infra2", "peer/infra2", "health/infra2"}
 
 pytestmark = pytest.mark.skipif(why_not(VERSION) is not None, reason=str(why_not(VERSION)))
 
@@ -158,7 +168,7 @@ def start(etcdup: Etcdup) -> None:
         subprocess.run(["sh", str(demo_folder(etcdup) / f"infra{n}/etc/start-etcd")], check=True, timeout=30)
 
 
-@pytest.mark.parametrize("members", others_in_full("restarted", "never restarted", "stopped"))
+@pytest.mark.parametrize("members", one_in_turn("restarted", "never restarted", "stopped"))
 def test_a_cluster_whose_certificates_have_all_expired_is_repaired(up: Etcdup, members: str) -> None:
     expire_all(up)
     if members != "never restarted":
@@ -220,3 +230,65 @@ def test_a_port_without_a_server_is_a_finding(up: Etcdup) -> None:
     }
     assert up("certs", "renew", "--yes").returncode == 0
     assert list_certs(up)["well"]
+
+
+def test_revoked_certificates_are_rejected_without_a_restart(up: Etcdup) -> None:
+    """A consumer and a member. The member gets a new pair first, and its peers accept that."""
+    assert up("certs", "issue", "stolen").returncode == 0
+    pids = demo_pids(up)
+    for name, roles in (("stolen", {"client/stolen"}), ("infra2", MEMBER_ROLES)):
+        done = up("certs", "revoke", name, "--yes", "--json")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert {each["role"] for each in told["revoked"]} >= roles
+        tried = [each for each in told["handshakes"] if each["role"] in roles]
+        assert {each["rejected"] for each in tried} == {True}
+        assert len(tried) == 3 * len(roles)
+    assert demo_pids(up) == pids
+    told = list_certs(up)
+    assert next(row for row in told["certificates"] if row["roles"] == ["client/stolen"])["revoked"]
+    assert all(link["ok"] for link in told["links"])
+    assert up("health").returncode == 0
+    again = up("certs", "revoke", "stolen", "--yes")
+    assert again.returncode == 0, again.stderr
+    assert up("certs", "revoke", "unknown", "--yes").returncode == 2
+
+
+def test_real_members_reject_the_keys_of_removed_members(up: Etcdup, tmp_path: Path) -> None:
+    """A wrong passphrase of the CA key blocks no removal. The next apply with the right one revokes.
+
+    Then copies of the certificates and keys from before open no connection.
+    """
+    spec, folder = demo_spec(up), demo_folder(up)
+    stolen, key, file = tmp_path / "infra3", folder / "pki/ca-key.pem", folder / "cluster.yaml"
+    shutil.copytree(folder / "pki/members/infra3", stolen)
+    key.write_bytes(key_pem(parse_key(key, key.read_bytes(), None), "right passphrase"))
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text(
+        "".join(line for line in lines if "name: infra2" not in line and "name: infra3" not in line)
+    )
+    up.extra["ETCDUP_CA_PASSPHRASE"] = "wrong passphrase"
+    done = up("apply", "--yes", "--consumers-have", "endpoints")
+    assert done.returncode == 0, done.stderr
+    assert "the certificates of infra2, infra3 are not revoked" in done.stderr
+    assert not [*(folder / "infra2").rglob("*-key.pem"), *(folder / "infra3").rglob("*-key.pem")]
+    assert [why_rejected(up, spec, "infra1", stolen, kind) for kind in ("server", "peer")] == ["", ""]
+    listed = json.loads(up("certs", "list", "--json").stdout)
+    assert [each for each in listed["certificates"] if "former/infra3/peer" in each["roles"]]
+    assert "certificates-not-revoked" in up("check").stdout
+    up.extra["ETCDUP_CA_PASSPHRASE"] = "right passphrase"
+    done = up("apply", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"infra1 rejects \d+ revoked certificates", done.stdout), done.stdout
+    assert all(why_rejected(up, spec, "infra1", stolen, kind) for kind in ("server", "peer"))
+    assert "certificates-not-revoked" not in up("check").stdout
+    assert up("plan").returncode == 0
+
+
+def why_rejected(up: Etcdup, spec: Spec, target: str, source: Path, kind: str) -> str:
+    """Return why the port of a member does not answer a new connection with a certificate of another member."""
+    host = spec.host(target)
+    context = context_for_ca((demo_folder(up) / "pki/ca.pem").read_bytes())
+    context.load_cert_chain(source / f"{kind}.pem", source / f"{kind}-key.pem")
+    port = spec.peer_port(host) if kind == "peer" else spec.client_port(host)
+    return asyncio.run(why_no_answer(host.address, port, host.address, context))

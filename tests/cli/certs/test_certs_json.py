@@ -36,7 +36,7 @@ def test_a_consumer_is_issued_a_certificate_and_forgotten(
     told = capsys.readouterr()
     assert_output("certs-issue.json", told.out, folder)
     assert "PRIVATE" not in told.out
-    assert "cannot be revoked" in told.err, "the operator reads it in any case"
+    assert "run `etcdup certs revoke patroni`" in told.err, "the operator reads it in any case"
     assert run(["certs", "issue", "patroni", "--out", "away", "--renew", "--json"]) == 0
     assert_output("certs-issue-renewed.json", capsys.readouterr().out, folder)
     assert (

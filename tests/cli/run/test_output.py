@@ -80,9 +80,10 @@ def test_the_log_has_a_line_for_each_command(arguments: list[str], file: Path) -
     assert run(arguments) == 0
     assert run(arguments) == 0
     lines = read_log(Path("log"))
-    assert [line["event"] for line in lines] == ["start", "command", "end"] * 2
+    # The probe, and the holder of the lock.
+    assert [line["event"] for line in lines] == ["start", "command", "command", "end"] * 2
     assert {"time", "level", "event", "host", "command", "exit_status", "duration_s"} == set(lines[1])
-    assert (lines[1]["host"], lines[1]["exit_status"], lines[2]["exit_code"]) == ("infra1", 0, 0)
+    assert (lines[1]["host"], lines[1]["exit_status"], lines[3]["exit_code"]) == ("infra1", 0, 0)
 
 
 def test_the_log_ends_with_the_error(file: Path) -> None:

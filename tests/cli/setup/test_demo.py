@@ -248,7 +248,7 @@ def test_destroy_needs_the_name_and_archives_the_data(up: Etcdup) -> None:
     assert up("destroy", "--yes-destroy", "another").returncode == 4
     done = up("destroy", "--yes-destroy", "demo")
     assert done.returncode == 0, done.stderr
-    assert "Nothing was deleted" in done.stderr
+    assert "No data was deleted" in done.stderr
     root = up.folder / ".local/share/etcdup/demo"
     for name in ("infra1", "infra2", "infra3"):
         assert not (root / name / "var/lib/etcd").exists()

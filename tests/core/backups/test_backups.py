@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,11 +16,14 @@ from etcdup.core.backups.backups import (
     backups_to_prune,
     backups_to_prune_at,
     merge_backups,
+    signed_to_prune,
     whole_backups,
 )
+from etcdup.core.observed.activity import Activity
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.spec.model import KeepSpec
-from tests.support.fake_world import spec_of
+from etcdup.ops.world.observe import observe
+from tests.support.fake_world import running_network, spec_of, world_of
 from tests.support.initial_states import BASE, first_states
 from tests.support.observed_model import ObservedModel
 
@@ -29,10 +34,10 @@ _ages = st.dictionaries(st.integers(0, 200 * 24 * 60), st.booleans(), max_size=6
 _keeps = st.builds(KeepSpec, **dict.fromkeys(("hourly", "daily", "weekly", "monthly"), st.integers(0, 8)))
 
 
-def backups_aged(ages: dict[int, bool]) -> list[BackupEntry]:
+def backups_aged(ages: dict[int, bool], *, signed: bool = True) -> list[BackupEntry]:
     """Return backups by their age in minutes before NOON, and whether each is proved."""
     times = {NOON - timedelta(minutes=age): proved for age, proved in ages.items()}
-    return [BackupEntry(at, backup_name("prod", at), proved) for at, proved in times.items()]
+    return [BackupEntry(at, backup_name("prod", at), proved, signed) for at, proved in times.items()]
 
 
 @given(_ages, _keeps)
@@ -69,7 +74,7 @@ def test_hourly_and_daily_backups_overlap() -> None:
     left = sorted(set(backups) - set(backups_to_prune(backups, KeepSpec(hourly=24, daily=7))))
     assert len(left) == 24 + 5  # the first of the seven days, and the second, are among the hours
     assert left[-24] == BackupEntry(
-        NOON - timedelta(hours=23), backup_name("prod", NOON - timedelta(hours=23))
+        NOON - timedelta(hours=23), backup_name("prod", NOON - timedelta(hours=23)), signed=True
     )
 
 
@@ -101,6 +106,30 @@ def test_each_destination_keeps_its_newest_and_its_newest_proved_backup(
         assert not there or max(there) in left
         known = [each.name for each in sorted(there) if each.name in proved]
         assert not known or known[-1] in {each.name for each in left}
+
+
+@given(_ages, _ages, _keeps)
+def test_no_unsigned_backup_changes_which_signed_ones_stay(
+    signed: dict[int, bool], unsigned: dict[int, bool], keep: KeepSpec
+) -> None:
+    """Otherwise a client of the store could have all good backups deleted by `prune --unsigned`."""
+    ours = backups_aged(signed)
+    others = backups_aged(
+        {age: proved for age, proved in unsigned.items() if age not in signed}, signed=False
+    )
+    gone = signed_to_prune([*ours, *others], keep)
+    assert tuple(each for each in gone if each.signed) == backups_to_prune(ours, keep)
+    assert set(gone) - set(ours) == set(backups_to_prune([*ours, *others], keep)) - set(ours)
+
+
+def test_a_usable_copy_of_a_backup_is_preferred_then_a_signed_one() -> None:
+    name = backup_name("prod", NOON)
+    faulty = BackupEntry(NOON, name, fault="it is not signed")
+    unsigned, signed = BackupEntry(NOON, name, proved=True), BackupEntry(NOON, name, signed=True)
+    for there in permutations((faulty, unsigned, signed)):
+        assert merge_backups([[each] for each in there]) == (replace(signed, proved=True),)
+    assert merge_backups([[faulty], [unsigned]]) == (unsigned,)
+    assert merge_backups([[faulty]]) == (faulty,)
 
 
 def test_a_single_destination_is_pruned_in_the_same_way() -> None:
@@ -140,6 +169,17 @@ def test_the_source_is_the_healthy_follower_with_the_highest_index(
         if isinstance(member, MemberSeen)
     }
     assert backup_source(replace(observed, members={**observed.members, **there})) == chosen
+
+
+async def test_a_member_that_is_being_defragmented_is_never_the_source(tmp_path: Path) -> None:
+    spec = spec_of()
+    observed = await observe(world_of(spec, await running_network(spec, tmp_path), tmp_path))
+    source = backup_source(observed)
+    assert source is not None
+    busy = {source: Activity(defragments=True)}
+    assert backup_source(replace(observed, activity=busy)) not in (None, source)
+    all_busy = dict.fromkeys(observed.members, Activity(defragments=True))
+    assert backup_source(replace(observed, activity=all_busy)) is None
 
 
 def _id(observed: Observed, number: int) -> int:

@@ -81,10 +81,8 @@ def test_archived_certificates_are_listed_and_need_no_renewal(role: str, why: st
         CertInspection(f"{role}/app~1", "operator", facts=facts("app", 5)),
     )
     assert found.is_ok, "no renewal is needed"
-    assert found.rows[1].used_by == (
-        f"no client: app {why}; etcd accepts it until it expires or its CA is dropped",
-    )
-    assert [row.is_archived for row in found.rows] == [False, True]
+    assert found.rows[1].used_by == (f"no client: app {why}; etcd accepts it until it expires or is revoked",)
+    assert [row.in_use for row in found.rows] == [True, False]
     text = render_inventory(found, "", Paint(colour=False))
     assert "etcd still accepts 1 certificate that no client should use" in text
     assert "the first expires in 300 days" in text, "the first one in use"

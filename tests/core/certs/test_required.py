@@ -257,6 +257,13 @@ def test_intermediate_certificates_are_checked() -> None:
     }
 
 
+def test_the_hint_says_why_a_dns_name_alone_is_not_enough() -> None:
+    spec = spec_of({"name": "infra1", "address": "etcd1.example.com", "listen_address": "10.0.0.1"})
+    seen = guide_cert(dns_names=("*.example.com",), addresses=())
+    (fault,) = check_provided(spec, sets_of(seen, spec), NOW)
+    assert "by the IP address from which it connects" in fault.hint
+
+
 @pytest.mark.parametrize(
     ("host", "cert", "missing"),
     [

@@ -67,3 +67,25 @@ def test_the_newest_start_that_has_a_reason_explains_the_failure() -> None:
     assert hint
     assert explain_starts([[BANANA], [STRANGE, WARNING]]) == (["something new never heard of"], "")
     assert explain_starts([]) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("Failed at step NAMESPACE spawning /bin/sh: Permission denied", "container"),
+        ("Failed to set up mount namespacing: /run/systemd/unit-root/proc: Permission denied", "container"),
+        (
+            "Failed to set up mount namespacing: /run/systemd/unit-root/mnt/wal: No such file or directory",
+            "directory",
+        ),
+        ("Failed at step EXEC spawning /bin/sh: Permission denied", "forbids systemd to run"),
+        ("Failed at step USER spawning /bin/sh: No such process", "user etcd"),
+        ("Failed at step LIMITS spawning /bin/sh: Operation not permitted", "open files"),
+        ("open /var/lib/etcd/member: permission denied", "its files"),
+    ],
+)
+def test_why_systemd_does_not_start_the_process(line: str, problem: str) -> None:
+    """The lines are those of exec_child of systemd 252. "Permission denied" has another cause for each step."""
+    known = explain_log([f"etcd.service: {line}"])
+    assert known is not None
+    assert problem in known[0].problem

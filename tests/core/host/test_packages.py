@@ -156,14 +156,14 @@ def test_manager_of_a_distribution(distribution: str, manager: str | None) -> No
 @pytest.mark.parametrize("manager", ["apt", "dnf", "yum", "zypper"])
 def test_etcd_is_masked_before_anything_is_installed(manager: str) -> None:
     """Rule 96: Debian's package starts a single member on its own."""
-    commands = install_commands(manager, Version(3, 5, 16), "/opt/etcd", unit_is_ours=False)
+    commands = install_commands(manager, Version(3, 5, 16), "/opt/etcd", "etcd", unit_is_ours=False)
     assert commands[0][-3:] == ("systemctl", "mask", "etcd.service")
 
 
 @pytest.mark.parametrize("manager", ["apt", "dnf", "yum", "zypper"])
 def test_our_own_unit_is_not_masked_and_nothing_restarts_it(manager: str) -> None:
     """Rule 52: the scripts of a package restart etcd.service, which can be a running member."""
-    commands = install_commands(manager, Version(3, 5, 16), "/opt/etcd", unit_is_ours=True)
+    commands = install_commands(manager, Version(3, 5, 16), "/opt/etcd", "etcd", unit_is_ours=True)
     assert not any("mask" in argv for argv in commands)
     *managing, _copy = commands
     assert all("SYSTEMD_OFFLINE=1" in argv for argv in managing)
@@ -177,7 +177,7 @@ def test_packages_by_manager() -> None:
 
 
 def test_apt_installs_exactly_this_version_and_holds_it() -> None:
-    commands = install_commands("apt", Version(3, 5, 16), "/opt/etcd", unit_is_ours=False)
+    commands = install_commands("apt", Version(3, 5, 16), "/opt/etcd", "etcd", unit_is_ours=False)
     assert any(argv[-2:] == ("etcd-server=3.5.16*", "etcd-client=3.5.16*") for argv in commands)
     assert any(argv[-4:] == ("apt-mark", "hold", "etcd-server", "etcd-client") for argv in commands)
 
@@ -189,7 +189,7 @@ def test_the_output_of_package_managers_is_not_translated() -> None:
 
 @pytest.mark.parametrize("manager", ["apt", "dnf", "zypper"])
 def test_shell_parts_are_valid_shell(manager: str) -> None:
-    for argv in install_commands(manager, Version(3, 5, 16), "/opt/etcd", unit_is_ours=False):
+    for argv in install_commands(manager, Version(3, 5, 16), "/opt/etcd", "etcd", unit_is_ours=False):
         if "-c" in argv:
             script = argv[argv.index("-c") + 1]
             subprocess.run(["sh", "-n"], input=script, text=True, check=True)
@@ -208,7 +208,7 @@ class TestCopy:
         return folder
 
     def copy(self, usr_bin: Path, versions: Path, version: Version) -> subprocess.CompletedProcess[str]:
-        argv = list(install_commands("apt", version, str(versions), unit_is_ours=True)[-1])
+        argv = list(install_commands("apt", version, str(versions), "", unit_is_ours=True)[-1])
         argv[2] = argv[2].replace("/usr/bin/", f"{usr_bin}/")
         return subprocess.run(
             argv, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"}

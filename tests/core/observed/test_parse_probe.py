@@ -32,3 +32,23 @@ def test_a_clock_without_a_date_is_refused(clock: str) -> None:
     """A comparison with `nan` is False, so every limit would accept it."""
     with pytest.raises(ValueError, match="the output of the probe cannot be parsed"):
         parse_with_clock(clock)
+
+
+def test_only_names_that_etcdup_gives_are_archives() -> None:
+    machine = FakeNetwork().add("infra1")
+    good = (
+        "/var/lib/etcd.aside-20260101T000000Z",
+        "/var/lib/etcd.cold-prod-01",
+        "/etc/etcd.aside-20260101T000000Z",
+    )
+    bad = tuple(
+        f"/var/lib/etcd.{name}" for name in ("aside-a b", "aside-", "aside-$(id)", "aside-mine", "bak")
+    )
+    for path in (*good, *bad):
+        machine.make_dir(path)
+    output = run_probe(machine, probe_argv(LAYOUT, (), ())[4:])
+    forged = output.replace(
+        "@archives\n", "@archives\n=/etc/passwd\n=/var/lib/etcd.aside-20260101T000000Z/../../../etc\n"
+    )
+    seen = parse_probe("infra1", forged, LAYOUT, 1000.0, 1001.0)
+    assert sorted(seen.archives) == sorted(good)

@@ -6,6 +6,7 @@ import pytest
 
 from etcdup.core.observed.model import UnitSeen
 from etcdup.core.observed.parse_probe import parse_probe
+from etcdup.core.observed.probe import probe_argv
 from etcdup.core.observed.unit_log import lines_of_starts
 from etcdup.core.spec.layout import layout_of
 from etcdup.testing.network import FakeNetwork
@@ -28,20 +29,7 @@ After=system.slice basic.target time-sync.target network-online.target systemd-j
 
 def observed_unit(jobs: str) -> UnitSeen:
     """Return the unit that is parsed from the output of a probe with these sections about jobs."""
-    files = (
-        "systemd",
-        LAYOUT.unit,
-        LAYOUT.pid_file,
-        LAYOUT.versions,
-        LAYOUT.join,
-        LAYOUT.data_dir,
-        "",
-        "",
-        "",
-        "",
-        "",
-        "",
-    )
+    files = probe_argv(LAYOUT, (), ())[4:]
     output = run_probe(FakeNetwork().add("infra1"), files)
     return parse_probe("infra1", output.replace("@units\n", f"{jobs}@units\n"), LAYOUT, 0.0, 0.0).unit
 

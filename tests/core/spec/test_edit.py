@@ -64,3 +64,5 @@ def test_keys_of_the_old_machine_are_reported_with_their_position() -> None:
     ]
     assert [each.column for each in found] == [39, 57]
     assert machine_bindings(text, load(text), "infra1") == ()
+    each = BEFORE % "  - {name: infra2, address: 10.0.0.2, listen_address: '::'}"
+    assert machine_bindings(each, load(each), "infra2") == (), "every machine has `::`"

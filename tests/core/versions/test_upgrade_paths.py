@@ -14,6 +14,7 @@ from etcdup.core.versions.upgrade_paths import (
     is_stray_downgrade,
     refuse_hop,
     version_hops,
+    way_back,
 )
 
 RELEASES = st.sampled_from(
@@ -139,7 +140,7 @@ def test_these_hops_are_allowed(running: str, wanted: str) -> None:
 def test_users_of_etcd_prevent_only_the_upgrade_from_3_4() -> None:
     """Rule 45. Going back is allowed with users too."""
     (refused,) = refuse_hop(first_step("3.4.45 3.5.33", "3.5.33"), versions_of("3.4.45 3.5.33"), users=True)
-    assert "users are enabled in etcd" in refused.message
+    assert "authentication (auth) is enabled" in refused.message
     for running, wanted in (("3.4.45 3.5.33", "3.4.45"), ("3.5.33", "3.6.14"), ("3.4.23", "3.4.45")):
         assert refuse_hop(first_step(running, wanted), versions_of(running), users=True) == ()
 
@@ -185,6 +186,13 @@ def test_a_downgrade_to_another_version_is_stray() -> None:
     assert is_stray_downgrade("3.5.0", Version(3, 6, 14))
     assert not is_stray_downgrade("3.6.0", Version(3, 6, 14))
     assert not is_stray_downgrade("", Version(3, 6, 14))
+
+
+@pytest.mark.parametrize(("minor", "back"), [((3, 5), None), ((3, 6), (3, 5)), ((3, 7), (3, 6))])
+def test_the_way_back_is_a_downgrade_that_etcdup_supports(
+    minor: tuple[int, int], back: tuple[int, int] | None
+) -> None:
+    assert way_back(minor) == back
 
 
 def test_only_an_upgrade_has_no_return() -> None:

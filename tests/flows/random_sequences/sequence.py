@@ -18,10 +18,18 @@ from tests.flows.random_sequences.verbs import (
     Operator,
     Verb,
     apply_file,
+    defragment_all,
+    delete_archives,
+    drain_member,
+    fix_space,
+    move_leader,
     recover_without,
     renew_certs,
     replace_member,
+    restart_members,
     restore_backup,
+    restore_old_keys,
+    revoke_certs,
     rotate_ca,
     undo_restore,
 )
@@ -31,6 +39,14 @@ from tests.support.fake_world import make_plan, spec_of
 HOSTS = ((1, 2, 3), (1, 2, 3, 4, 5), (2, 3, 4), (1, 2, 3, 4), (1,), (3, 4, 5))
 VERSIONS = ("3.5.33", "3.6.14", "3.7.1")
 SETTINGS = ("", "etcd: {heartbeat_ms: 110, election_ms: 1100}\n", "etcd: {quota: 4GiB}\n")
+WRONG_CLOCKS_S = (-3 * 3600.0, 3 * 3600.0, 250 * 86400.0)
+BAD_FILES = {
+    "/etc/etcd/etcd.conf": b'ETCD_DATA_DIR="/var/lib/etcd"\nETCD_MAX_TXN_OPS="many"\n',
+    "/etc/etcd/pki/server.pem": b"no certificate\n",
+    "/etc/systemd/system/etcd.service": b"[Service]\nExecStart=/bin/false\n",
+}
+# The quota of each process is smaller.
+FULL, REVISIONS = 4 * 1024**3, 5000
 MACHINES = 5
 ACTIONS = 6
 ATTEMPTS = 3
@@ -89,6 +105,8 @@ class Sequence:
             self._harm(self._random_host())
         if self.rng.random() < 0.1:
             self._wipe(self._random_host())
+        if self.rng.random() < 0.2:
+            self._fill_databases()
         self._plan_fault()
         name, verb = self._choose_verb()
         await self._verb(name, verb)
@@ -116,18 +134,27 @@ class Sequence:
                 ("apply", apply_file),
                 ("member replace " + host, replace_member(host)),
                 ("certs renew", renew_certs),
+                ("certs revoke " + host, revoke_certs(host)),
                 ("certs rotate-ca", rotate_ca),
                 ("restore", restore_backup),
                 ("restore --undo", undo_restore),
                 ("recover", recover_without(self._unreachable())),
+                ("restart", restart_members()),
+                ("restart " + host, restart_members(host)),
+                ("restart --drain " + host, drain_member(host)),
+                ("archive delete", delete_archives),
+                ("maintain defrag --all", defragment_all),
+                ("maintain fix-space", fix_space),
+                ("maintain move-leader", move_leader),
+                ("restore-keys", restore_old_keys),
             ),
-            weights=(12, 3, 2, 2, 1, 1, 2),
+            weights=(12, 3, 2, 2, 2, 1, 1, 2, 1, 1, 1, 1, 2, 2, 1, 1),
         )[0]
 
     async def _verb(self, name: str, verb: Verb) -> bool:
         """Run a verb. Return whether it did all that it had to do."""
         self.runs += 1
-        stops = name.startswith(("restore", "recover"))
+        stops = name.split()[0] in ("restore", "recover")
         self.network.begin_command(stops_members=stops)
         try:
             await verb(Operator(self.file.spec(), self.network, self.folder, self.runs))
@@ -158,7 +185,10 @@ class Sequence:
             self.network.at(self.rng.randint(1, LAST_CUT), lambda: self._harm(host))
 
     def _harm(self, host: str) -> None:
-        harm = self.rng.choice((self.network.crash, self.network.cut_off, self._stop, self._fill, self._kill))
+        harms = (
+            self.network.crash, self.network.cut_off, self._stop, self._fill, self._kill, self._shift_clock, self._spoil
+        )  # fmt: skip
+        harm = self.rng.choice(harms)
         if host in self._unreachable():
             return
         self.history.append(f"{getattr(harm, '__name__', harm)} {host}")
@@ -176,6 +206,26 @@ class Sequence:
     def _fill(self, host: str) -> None:
         self.network.machines[host].free_bytes = 0
 
+    def _fill_databases(self) -> None:
+        """Let clients write old revisions until the quota of the largest database is reached."""
+        for cluster in self.network.serving():
+            self.history.append("the databases are full")
+            cluster.index += REVISIONS
+            cluster.defragmented.clear()
+            cluster.db_size = cluster.db_in_use = FULL
+            cluster.db_old = FULL * 9 // 10
+            cluster.alarms = tuple(f"NOSPACE on member {each:x}" for each in sorted(cluster.members))
+
+    def _shift_clock(self, host: str) -> None:
+        self.network.machines[host].clock_ahead_s = self.rng.choice(WRONG_CLOCKS_S)
+
+    def _spoil(self, host: str) -> None:
+        """Put bad content into a file that is there. Another file would be foreign, which etcdup does not touch."""
+        machine, path = self.network.machines[host], self.rng.choice(list(BAD_FILES))
+        if machine.file(path):
+            self.history.append(f"bad {path}")
+            machine.put(path, BAD_FILES[path])
+
     def _wipe(self, host: str) -> None:
         """Give one host of the sequence a new disk, if the cluster keeps a quorum without its data."""
         serving = self.network.serving()
@@ -188,6 +238,7 @@ class Sequence:
     def _heal(self) -> None:
         for name, machine in self.network.machines.items():
             machine.free_bytes = 20 * 1024**3
+            machine.clock_ahead_s = 0.0
             if not machine.powered:
                 self.network.reboot(name)
             self.network.reconnect(name)
@@ -229,6 +280,8 @@ class Sequence:
             verbs.append((f"member replace {self.wiped}", replace_member(self.wiped)))
         if self.rebuilt:
             verbs.append(("restore --undo", undo_restore) if self.undoing else ("restore", restore_backup))
+        if any(cluster.alarms for cluster in self.network.serving()):
+            verbs.append(("maintain fix-space", fix_space))
         return [*verbs, ("recover", recover_without(()))]
 
     async def _is_empty(self) -> bool:
@@ -242,6 +295,7 @@ class Sequence:
         missing = self.network.acknowledged.get(cluster.cluster_id, set()) - cluster.keys.keys()
         assert not missing, f"{len(missing)} acknowledged writes are missing\n{self.story()}"
         assert self.rebuilt or {cluster.cluster_id} == first, f"another cluster was formed\n{self.story()}"
+        assert not any(each.was_blocked_twice for each in self.network.etcd.by_id.values()), self.story()
         assert not self.network.broken, f"{self.network.broken}\n{self.story()}"
 
     def story(self) -> str:

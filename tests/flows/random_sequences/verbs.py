@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etcdup.core.certs.renewal import certs_to_renew, plan_renewal
+from etcdup.core.certs.revocation import certs_to_revoke, plan_revocation
+from etcdup.core.maintain.defrag import plan_defrag
+from etcdup.core.maintain.leadership import best_follower, plan_move_leader
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.planner.archives import plan_delete_archives
 from etcdup.core.planner.confirm_endpoints import with_confirmed_endpoints
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
+from etcdup.core.planner.restart import observe_starts, plan_drain, plan_restart
 from etcdup.core.planner.rotate_ca import next_stage, plan_ca_rotation
 from etcdup.core.recovery.recovery import can_come_back
 from etcdup.core.restore.restore import plan_restore, restore_token
@@ -19,11 +24,13 @@ from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World
 from etcdup.testing.network import FakeNetwork
+from tests.flows.test_fix_space import fix_space as fix
 from tests.flows.test_quorum_repair import repair_quorum
 from tests.flows.test_recover import recover
 from tests.flows.test_restore import snapshot_in
+from tests.flows.test_restore_keys import history_in, restore_keys
 from tests.flows.test_undo_restore import undo_restore as undo
-from tests.support.fake_world import TOKEN, RecordingReporter, planner_of, world_of
+from tests.support.fake_world import TOKEN, RecordingReporter, aside, planner_of, world_of
 
 RENEW_ALL_DAYS = 100_000
 
@@ -55,6 +62,17 @@ async def renew_certs(operator: Operator) -> None:
     await _carry_out(operator, lambda fresh: plan_renewal(operator.spec, fresh, chosen), proved=False)
 
 
+def revoke_certs(name: str) -> Verb:
+    async def run(operator: Operator) -> None:
+        world = operator.world()
+        observed = await observe(world)
+        issued = {**world.pki.archived_certs(), **observed.pki.certs}
+        chosen = certs_to_revoke(name, issued, observed.at)
+        await _carry_out(operator, lambda fresh: plan_revocation(operator.spec, fresh, chosen), proved=False)
+
+    return run
+
+
 async def rotate_ca(operator: Operator) -> None:
     stage = next_stage(operator.spec, await observe(operator.world()), TOKEN)
     await _carry_out(
@@ -77,14 +95,69 @@ def replace_member(name: str) -> Verb:
     return run
 
 
+def restart_members(*names: str) -> Verb:
+    """Return `restart`: all members of cluster.yaml without names."""
+
+    async def run(operator: Operator) -> None:
+        spec = operator.spec
+        chosen = names or tuple(host.name for host in spec.hosts)
+        before = observe_starts(chosen, await observe(operator.world()))
+        await _carry_out(
+            operator, lambda fresh: plan_restart(spec, fresh, "fresh-token", before), proved=True
+        )
+
+    return run
+
+
+def drain_member(name: str) -> Verb:
+    async def run(operator: Operator) -> None:
+        await _carry_out(operator, lambda fresh: plan_drain(operator.spec, name, fresh, TOKEN), proved=False)
+
+    return run
+
+
+async def delete_archives(operator: Operator) -> None:
+    spec, first = operator.spec, await observe(operator.world())
+    chosen = {(name, path) for name, seen in first.reachable().items() for path in seen.archives}
+    await _carry_out(
+        operator, lambda fresh: plan_delete_archives(spec, fresh, chosen, with_undo=False), proved=False
+    )
+
+
+async def defragment_all(operator: Operator) -> None:
+    spec = operator.spec
+    names = [host.name for host in spec.hosts]
+    await _carry_out(
+        operator, lambda fresh: plan_defrag(spec, fresh, names, every=True), proved=False, reads_activity=True
+    )
+
+
+async def fix_space(operator: Operator) -> None:
+    await fix(operator.spec, operator.network, operator.folder)
+
+
+async def move_leader(operator: Operator) -> None:
+    spec, first = operator.spec, await observe(operator.world())
+    target = best_follower(first)
+    await _carry_out(
+        operator, lambda fresh: plan_move_leader(spec, fresh, target), proved=False, reads_activity=True
+    )
+
+
 async def restore_backup(operator: Operator) -> None:
     spec, snapshot = operator.spec, snapshot_in(operator.folder)
     token = restore_token(spec, await observe(operator.world()), f"prod-restored-{operator.run}")
     await _carry_out(
         operator,
-        lambda fresh: plan_restore(spec, fresh, snapshot, token, f"aside-{operator.run}"),
+        lambda fresh: plan_restore(spec, fresh, snapshot, token, aside(operator.run)),
         proved=True,
     )
+
+
+async def restore_old_keys(operator: Operator) -> None:
+    """The keys are those of no client of the sequence."""
+    before = history_in(operator.folder)
+    await restore_keys(operator.network, operator.folder, before, spec=operator.spec)
 
 
 async def undo_restore(operator: Operator) -> None:
@@ -103,8 +176,11 @@ def recover_without(fenced: tuple[str, ...]) -> Verb:
     return run
 
 
-async def _carry_out(operator: Operator, planner: Answer, *, proved: bool) -> None:
+async def _carry_out(
+    operator: Operator, planner: Answer, *, proved: bool, reads_activity: bool = False
+) -> None:
     world = operator.world()
+    world.reads_activity = reads_activity
     plan = planner(await observe(world))
     if isinstance(plan, Refusal):
         raise_refusal(plan)

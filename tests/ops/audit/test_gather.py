@@ -13,6 +13,7 @@ from etcdup.core.audit.findings import LeaderChanges, MemberHash
 from etcdup.core.certs.exports import ClientFiles
 from etcdup.ops.audit.gather import read_hashes
 from etcdup.ops.audit.metrics import read_leader_changes
+from etcdup.ops.world.hashes import read_hashes_in_turn
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import EtcdClient, KvHash
@@ -28,22 +29,34 @@ BEGAN = 1.76406e9
 
 
 class CompactingEtcd(FakeEtcd):
-    """A member that a compaction reaches after `reads_before` reads. With None it never answers."""
+    """A member that a compaction reaches after `reads_before` reads. With None it never answers in time.
+
+    `reads` has the members in the order of the reads, and None while a read is in progress.
+    """
 
     reads_before: int | None = 0
+    reads: list[str | None]
 
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
+        assert self.reads[-1:] != [None], "two members compute a hash at the same time"
+        self.reads.append(None)
+        await asyncio.sleep(0)
+        self.reads[-1] = self.name
         if self.reads_before is None:
             raise EtcdTimeout(self.name, "no answer within 10 s")
         self.reads_before -= 1
         return KvHash(7, 10 if self.reads_before >= 0 else 12, revision or 20)
 
 
-async def gather_hashes(folder: Path, **reads_before: int | None) -> tuple[MemberHash, ...]:
+async def gather_hashes(
+    folder: Path, reads: list[str | None] | None = None, **reads_before: int | None
+) -> tuple[MemberHash, ...]:
     network = machines_for(SPEC)
     await bring_up(SPEC, network, folder)
     world = world_of(SPEC, network, folder)
     members = {name: CompactingEtcd(network.machines[name]) for name in network.machines}
+    for member in members.values():
+        member.reads = reads if reads is not None else []
     for name, count in reads_before.items():
         members[name].reads_before = count
     return await read_hashes(with_members(world, members), await observe(world))
@@ -56,21 +69,68 @@ def with_members(world: World, members: dict[str, CompactingEtcd]) -> World:
     return replace(world, etcd=etcd)
 
 
+async def test_one_member_after_the_other_computes_one_hash_and_the_leader_is_last(tmp_path: Path) -> None:
+    """infra1 is the leader. A member applies nothing while it computes a hash."""
+    reads: list[str | None] = []
+    hashes = await gather_hashes(tmp_path, reads)
+    assert reads == ["infra2", "infra3", "infra1"]
+    assert [each.member for each in hashes] == ["infra1", "infra2", "infra3"]
+
+
 async def test_hashes_are_read_again_after_a_compaction(tmp_path: Path) -> None:
-    """Each read has two requests: one for the newest revision, and one at the oldest of these revisions."""
-    assert {each.compacted for each in await gather_hashes(tmp_path, infra3=2)} == {12}
+    assert {each.compacted for each in await gather_hashes(tmp_path, infra3=1)} == {12}
+
+
+class QuietEtcd(FakeEtcd):
+    """A member of a quiet cluster. The last compaction was at its newest revision, 20.
+
+    `stores`: it has not restarted since. Then it stored the hash, with the compaction before that one.
+    """
+
+    stores: bool = False
+    is_slow: bool = False
+
+    async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
+        if self.stores and revision:
+            return KvHash(5, 10, 20)
+        if self.is_slow:
+            raise EtcdTimeout(self.name, "no answer within 10 s")
+        return KvHash(7, 20, 20)
+
+
+async def test_hashes_of_a_quiet_cluster_are_comparable_after_a_restart(tmp_path: Path) -> None:
+    network = machines_for(SPEC)
+    await bring_up(SPEC, network, tmp_path)
+    members = {name: QuietEtcd(network.machines[name]) for name in network.machines}
+    members["infra2"].stores = True
+    assert set((await read_hashes_in_turn(members)).values()) == {KvHash(7, 20, 20)}
+
+
+async def test_after_a_stored_hash_that_is_not_computed_in_time_no_other_one_is_requested(
+    tmp_path: Path,
+) -> None:
+    """infra1 is the leader, so infra2 is the first of the members that stored their hashes."""
+    network = machines_for(SPEC)
+    await bring_up(SPEC, network, tmp_path)
+    members = {name: QuietEtcd(network.machines[name]) for name in network.machines}
+    for name in ("infra1", "infra2"):
+        members[name].stores = members[name].is_slow = True
+    found = await read_hashes_in_turn(members)
+    assert isinstance(found["infra2"], EtcdTimeout)
+    assert (found["infra1"], found["infra3"]) == (KvHash(5, 10, 20), KvHash(7, 20, 20))
 
 
 async def test_hashes_that_stay_incomparable_are_returned_as_they_are(tmp_path: Path) -> None:
     assert [each.compacted for each in await gather_hashes(tmp_path, infra3=9)] == [12, 12, 10]
 
 
-async def test_a_member_without_a_hash_has_a_reason(tmp_path: Path) -> None:
-    hashes = await gather_hashes(tmp_path, infra1=None, infra2=None, infra3=None)
-    assert [each.why for each in hashes] == ["no answer within 10 s"] * 3
-    (other := tmp_path / "other").mkdir()
-    some = await gather_hashes(other, infra2=None)
-    assert [bool(each.why) for each in some] == [False, True, False]
+async def test_after_a_member_without_a_hash_in_time_no_other_one_is_requested(tmp_path: Path) -> None:
+    """The member may still compute it. infra1 is the leader, so infra2 is the first member."""
+    reads: list[str | None] = []
+    some = await gather_hashes(tmp_path, reads, infra3=None)
+    assert [bool(each.why) for each in some] == [True, False, True]
+    assert some[2].why == "no answer within 10 s"
+    assert reads == ["infra2", "infra3"]
 
 
 @asynccontextmanager

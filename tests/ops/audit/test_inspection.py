@@ -51,6 +51,38 @@ def test_timedatectl_or_chronyc_reports_whether_the_clock_is_synchronised(
     assert parse_inspection("infra1", done.stdout).synchronised is synchronised
 
 
+@pytest.mark.parametrize(
+    ("kernel", "feature", "reported"),
+    [
+        ("5.10.0-28-amd64", "fast_commit", True),
+        ("5.16.1", "fast_commit", True),
+        ("5.17.0", "fast_commit", False),
+        ("6.1.0-13-amd64", "fast_commit", False),
+        ("5.10.0-28-amd64", "has_journal", False),
+    ],
+)
+def test_a_file_system_that_loses_writes_is_found(
+    tmp_path: Path, kernel: str, feature: str, reported: bool
+) -> None:
+    """The features are those of a real file system, in an image."""
+    image = tmp_path / "image"
+    image.write_bytes(bytes(16 << 20))
+    made = subprocess.run(["mkfs.ext4", "-q", "-O", feature, str(image)], capture_output=True)
+    if made.returncode:
+        pytest.skip("mkfs.ext4 of this machine cannot make such a file system")
+    (programs := tmp_path / "programs").mkdir()
+    put_program(programs, "uname", f"echo {kernel}")
+    put_program(programs, "df", f"printf 'Filesystem\n{image}\n'")
+    spec = spec_of(1)
+    layout = replace(layout_of(spec, spec.hosts[0]), data_dir=str(tmp_path))
+    environment = {"PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    done = subprocess.run(
+        inspection_argv(layout, [], disk=False), env=environment, check=True, capture_output=True, text=True,
+        timeout=30,
+    )  # fmt: skip
+    assert parse_inspection("infra1", done.stdout).fast_commits == ((str(tmp_path),) if reported else ())
+
+
 def run_inspection(layout: Layout, *, disk: bool = False) -> HostInspection:
     argv = inspection_argv(layout, [], disk=disk)
     done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60)

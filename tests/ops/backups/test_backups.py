@@ -20,8 +20,10 @@ from etcdup.ops.backups.open_store import _is_private, open_store
 from etcdup.ops.backups.snapshot_file import read_snapshot
 from etcdup.ops.backups.store import Store, StoreError
 from etcdup.ops.backups.take import take_backup
+from etcdup.ops.backups.trust import Trust
 from tests.ops.backups.conftest import disk_of
 from tests.support import s3
+from tests.support.backup_key import KEY, TRUST
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import EtcdCluster, etcd_cluster
 from tests.support.s3 import Fault, Seaweed, faulty_proxy, seaweed
@@ -70,30 +72,33 @@ def _names_in(folder: Path) -> set[str]:
     return {each.name for each in folder.iterdir()}
 
 
+UNSIGNED = Trust(KEY, unsigned=True)
+
+
 def quiet(_: str) -> None:
     pass
 
 
 async def take_from_m2(target: Store, cluster: EtcdCluster) -> Manifest:
     async with cluster.client("m2") as client:
-        return (await take_backup(Destinations((target,)), client, "prod", {}, report=quiet)).manifest
+        return (await take_backup(Destinations((target,)), client, "prod", {}, KEY, report=quiet)).manifest
 
 
 async def test_a_backup_in_a_bucket_is_complete_and_proved_by_a_drill(
     cluster: EtcdCluster, bucket: Store, tmp_path: Path
 ) -> None:
-    await bucket.put_text("other.db", "of another program")
+    await bucket.put_text("other.db", b"of another program")
     manifest = await take_from_m2(bucket, cluster)
-    (listed,) = await backups.list_backups(bucket, "prod")
+    (listed,) = await backups.list_backups(bucket, "prod", TRUST)
     assert (listed.name, listed.proved) == (manifest.name, False)
-    assert await backups.verify(bucket, listed.name, report=quiet) == manifest
+    assert await backups.verify(bucket, listed.name, TRUST, report=quiet) == manifest
     assert manifest.keys == 21
     cluster.etcdctl("m1", "put", "later", "than the backup")
-    proof = await drill([bucket], "prod", listed.name, cluster.binaries, report=quiet)
+    proof = await drill([bucket], "prod", listed.name, cluster.binaries, TRUST, report=quiet)
     assert (proof.keys, proof.revision, proof.kv_hash) == (21, manifest.revision, manifest.kv_hash)
     assert proof.rto_s > 0
     assert proof.rpo_s > 0
-    (listed,) = await backups.list_backups(bucket, "prod")
+    (listed,) = await backups.list_backups(bucket, "prod", TRUST)
     assert listed.proved
     await backups.delete(bucket, listed.name)
     assert await bucket.list_names() == ("other.db",)
@@ -142,7 +147,7 @@ async def test_only_the_owner_can_read_a_backup_in_a_folder(cluster: EtcdCluster
     files = sorted((tmp_path / "backups").iterdir())
     assert [file.name for file in files] == [manifest.name + DATABASE, manifest.name + MANIFEST]
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
-    fetched, _ = await backups.fetch(place, manifest.name, tmp_path)
+    fetched, _ = await backups.fetch(place, manifest.name, tmp_path, TRUST)
     assert fetched.read_bytes() == files[0].read_bytes()
     assert fetched.stat().st_mode & 0o777 == 0o600
     async with cluster.client("m1") as client:
@@ -168,9 +173,9 @@ async def test_every_flip_and_every_truncation_is_detected(small: EtcdCluster, t
         for damaged in (bytes(flipped), whole[:at], whole[: at - at % 512 + 32]):
             path.write_bytes(damaged)
             with pytest.raises(backups.Damaged):
-                await backups.verify(place, name, report=quiet)
+                await backups.verify(place, name, TRUST, report=quiet)
             with pytest.raises(backups.Damaged):
-                await backups.fetch(place, name, tmp_path)
+                await backups.fetch(place, name, tmp_path, TRUST)
         path.write_bytes(flipped)
         found_by_etcd += _check_snapshot_status(small, path) != 0
     assert found_by_etcd == 0
@@ -192,10 +197,10 @@ async def test_a_backup_of_other_data_is_not_proved(small: EtcdCluster, tmp_path
         value = text.split(f'"{fact}": ')[1].split(",")[0]
         path.write_text(text.replace(f'"{fact}": {value}', f'"{fact}": {int(value) + 1}'))
         with pytest.raises((NotProved, EtcdupError), match=r"another|future revision"):
-            await drill([place], "prod", name, small.binaries, report=quiet)
+            await drill([place], "prod", name, small.binaries, UNSIGNED, report=quiet)
         if fact == "revision":
             with pytest.raises(backups.Damaged, match=f"its newest revision is {value}, the manifest has"):
-                await backups.verify(place, name, report=quiet)
+                await backups.verify(place, name, UNSIGNED, report=quiet)
     assert not (tmp_path / "backups" / (name + PROOF)).exists()
 
 
@@ -236,7 +241,7 @@ async def test_a_store_that_fails_lists_no_backup(
         assert "\n" not in caught.value.message
         proxy.released.set()
         proxy.fault = ""
-        assert await backups.list_backups(place, "prod") == ()
+        assert await backups.list_backups(place, "prod", TRUST) == ()
         assert await place.list_names() == ()
         assert (proxy.broken_off > 0) == (fault in ("breaks off", "stalls midway"))
         if fault == "fills up":
@@ -252,8 +257,8 @@ async def test_wrong_lengths_from_the_store_have_no_effect(
         place, plain = (_bucket(url, monkeypatch, tmp_path.name) for url in (proxy.url, endpoint))
         proxy.fault = "lies"
         manifest = await take_from_m2(place, small)
-        assert await backups.verify(place, manifest.name, report=quiet) == manifest
-        assert [each.name for each in await backups.list_backups(place, "prod")] == [manifest.name]
+        assert await backups.verify(place, manifest.name, TRUST, report=quiet) == manifest
+        assert [each.name for each in await backups.list_backups(place, "prod", TRUST)] == [manifest.name]
         whole = b"".join([piece async for piece in place.read(manifest.database)])
 
         async def cut() -> AsyncIterator[bytes]:
@@ -261,7 +266,7 @@ async def test_wrong_lengths_from_the_store_have_no_effect(
 
         await plain.put(manifest.database, cut())
         with pytest.raises(backups.Damaged, match=f"bytes, expected {manifest.size}"):
-            await backups.verify(place, manifest.name, report=quiet)
+            await backups.verify(place, manifest.name, TRUST, report=quiet)
         await backups.delete(place, manifest.name)
         assert await plain.list_names() == ()
 
@@ -274,10 +279,10 @@ async def test_a_folder_on_a_full_disk_keeps_no_file(small: EtcdCluster, tmp_pat
             await take_from_m2(full, small)
         assert caught.value.hint
         async with small.client("m2") as client:
-            taken = await take_backup(Destinations((full, other)), client, "prod", {}, report=quiet)
+            taken = await take_backup(Destinations((full, other)), client, "prod", {}, KEY, report=quiet)
         assert (taken.destinations, list(taken.failed)) == ((other.destination,), [full.destination])
         assert _names_in(disk / "backups") == set()
-    assert await backups.verify(other, taken.manifest.name, report=quiet) == taken.manifest
+    assert await backups.verify(other, taken.manifest.name, TRUST, report=quiet) == taken.manifest
 
 
 async def test_the_bucket_is_the_host_and_encrypts_its_objects(
@@ -291,7 +296,7 @@ async def test_the_bucket_is_the_host_and_encrypts_its_objects(
             backup = BackupSpec(endpoint=f"http://{host}", path_style=False, sse="AES256")
             place = open_store(backup, f"s3://{s3.BUCKET}/{tmp_path.name}", Path("/"))
             manifest = await take_from_m2(place, small)
-            assert await backups.verify(place, manifest.name, report=quiet) == manifest
+            assert await backups.verify(place, manifest.name, TRUST, report=quiet) == manifest
             assert set(await by_path.list_names()) == {manifest.name + DATABASE, manifest.name + MANIFEST}
             await backups.delete(place, manifest.name)
         assert proxy.asked_for == {f"{s3.BUCKET}.{s3.DOMAIN}"}
@@ -313,7 +318,7 @@ async def test_an_upload_that_is_interrupted_is_aborted_at_the_store(
             proxy.fault = "slow"
             proxy.holding.clear()
             async with small.client("m2") as client:
-                taking = asyncio.create_task(take_backup(destinations, client, "prod", {}, report=quiet))
+                taking = asyncio.create_task(take_backup(destinations, client, "prod", {}, KEY, report=quiet))
                 assert await asyncio.to_thread(proxy.holding.wait, 60)
                 assert weed.unfinished_uploads() != before
                 taking.cancel()
@@ -338,10 +343,10 @@ async def test_a_destination_that_fails_does_not_affect_the_other(
         folder = open_store(BackupSpec(), "backups", tmp_path)
         proxy.fault, proxy.capacity = fault, 12 << 20
         async with small.client("m2") as client:
-            taken = await take_backup(Destinations((bucket, folder)), client, "prod", {}, report=quiet)
+            taken = await take_backup(Destinations((bucket, folder)), client, "prod", {}, KEY, report=quiet)
         if fault == "stalls":
             proxy.fault = "stalls listing"
-            seen = await list_destinations(Destinations((folder, bucket)), "prod", within_s=0.5)
+            seen = await list_destinations(Destinations((folder, bucket)), "prod", TRUST, within_s=0.5)
             assert [each.name for each in seen.backups] == [taken.manifest.name]
             assert "did not respond within 0.5 s" in seen.failed[bucket.destination].message
         proxy.released.set()
@@ -349,7 +354,7 @@ async def test_a_destination_that_fails_does_not_affect_the_other(
         assert taken.destinations == (folder.destination,)
         assert list(taken.failed) == [bucket.destination]
         assert await bucket.list_names() == ()
-    assert await backups.verify(folder, taken.manifest.name, report=quiet) == taken.manifest
+    assert await backups.verify(folder, taken.manifest.name, TRUST, report=quiet) == taken.manifest
     assert weed.unfinished_uploads() == before or fault == "stalls", "a stalled store cannot delete its parts"
 
 
@@ -360,25 +365,31 @@ async def test_one_stream_into_a_folder_and_a_bucket(
     folder = open_store(BackupSpec(), "backups", tmp_path)
     async with small.client("m2") as client:
         taken = await take_backup(
-            Destinations((folder, bucket)), client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
+            Destinations((folder, bucket)),
+            client,
+            "prod",
+            {},
+            KEY,
+            report=quiet,
+            encrypt_to=identity.public[0],
         )
     name = taken.manifest.name
     for place in (folder, bucket):
-        assert await backups.verify(place, name, report=quiet, identity=identity) == taken.manifest
-    contents = await list_destinations(Destinations((folder, bucket)), "prod")
+        assert await backups.verify(place, name, TRUST, report=quiet, identity=identity) == taken.manifest
+    contents = await list_destinations(Destinations((folder, bucket)), "prod", TRUST)
     assert contents.holders(name) == (folder, bucket)
     path = tmp_path / "backups" / taken.manifest.database
     path.write_bytes(path.read_bytes()[:-1])
     warned: list[str] = []
     proof = await drill(
-        contents.holders(name), "prod", name, small.binaries,
+        contents.holders(name), "prod", name, small.binaries, TRUST,
         report=quiet, warn=warned.append, identity=identity,
     )  # fmt: skip
     assert proof.kv_hash == taken.manifest.kv_hash
     assert len(warned) == 1
     assert "is damaged" in warned[0]
     assert warned[0].endswith(f"etcdup uses the copy in {bucket.destination} instead")
-    (listed,) = (await list_destinations(Destinations((folder, bucket)), "prod")).backups
+    (listed,) = (await list_destinations(Destinations((folder, bucket)), "prod", TRUST)).backups
     assert listed.proved
     await backups.delete(bucket, name)
 
@@ -387,7 +398,13 @@ async def test_the_store_gets_only_encrypted_data(small: EtcdCluster, bucket: St
     identity, other = Identity([x25519.Identity.generate()]), Identity([x25519.Identity.generate()])
     async with small.client("m2") as client:
         taken = await take_backup(
-            Destinations((bucket,)), client, "prod", {}, report=quiet, encrypt_to=identity.public[0]
+            Destinations((bucket,)),
+            client,
+            "prod",
+            {},
+            KEY,
+            report=quiet,
+            encrypt_to=identity.public[0],
         )
     manifest = taken.manifest
     name = manifest.name
@@ -395,15 +412,15 @@ async def test_the_store_gets_only_encrypted_data(small: EtcdCluster, bucket: St
     assert stored.startswith(b"age-encryption.org/v1\n")
     assert KNOWN not in stored
     assert (len(stored), manifest.encrypted_to) == (manifest.stored_size, identity.public[0])
-    fetched, _ = await backups.fetch(bucket, name, tmp_path, identity=identity)
+    fetched, _ = await backups.fetch(bucket, name, tmp_path, TRUST, identity=identity)
     assert KNOWN in fetched.read_bytes()
     for key in (None, identity):
-        assert await backups.verify(bucket, name, report=quiet, identity=key) == manifest
+        assert await backups.verify(bucket, name, TRUST, report=quiet, identity=key) == manifest
     for wrong in (None, other):
         with pytest.raises(UsageError, match="is encrypted to age1") as caught:
-            await drill([bucket], "prod", name, small.binaries, report=quiet, identity=wrong)
+            await drill([bucket], "prod", name, small.binaries, TRUST, report=quiet, identity=wrong)
         assert "--identity" in caught.value.hint
-    proof = await drill([bucket], "prod", name, small.binaries, report=quiet, identity=identity)
+    proof = await drill([bucket], "prod", name, small.binaries, TRUST, report=quiet, identity=identity)
     assert proof.kv_hash == manifest.kv_hash
 
     async def damaged() -> AsyncIterator[bytes]:
@@ -412,7 +429,7 @@ async def test_the_store_gets_only_encrypted_data(small: EtcdCluster, bucket: St
     await bucket.put(manifest.database, damaged())
     for key in (None, identity):
         with pytest.raises(backups.Damaged):
-            await backups.verify(bucket, name, report=quiet, identity=key)
+            await backups.verify(bucket, name, TRUST, report=quiet, identity=key)
     await backups.delete(bucket, name)
     assert await bucket.list_names() == ()
 

@@ -18,6 +18,7 @@ from etcdup.remote.etcd.client import EtcdClient
 from etcdup.remote.etcd.errors import EtcdRefused
 from tests.ops.backups.conftest import disk_of
 from tests.support import s3
+from tests.support.backup_key import KEY, TRUST
 from tests.support.etcd_binaries import etcd_binaries, why_not
 from tests.support.etcd_cluster import etcd_cluster
 
@@ -47,13 +48,13 @@ async def test_a_full_store_lists_no_incomplete_backup(
     ):
         bucket = open_store(BackupSpec(endpoint=weed.url), f"s3://{s3.BUCKET}", Path("/"))
         async with cluster.client("m1") as client:
-            small = await take_backup(Destinations((bucket,)), client, "prod", {}, report=lambda _: None)
+            small = await take_backup(Destinations((bucket,)), client, "prod", {}, KEY, report=lambda _: None)
             await fill_database(client)
             await asyncio.sleep(1.0)  # The names of backups have a resolution of one second.
             with pytest.raises(StoreError, match=r"cannot write to .*: 500") as caught:
-                await take_backup(Destinations((bucket,)), client, "prod", {}, report=lambda _: None)
+                await take_backup(Destinations((bucket,)), client, "prod", {}, KEY, report=lambda _: None)
         assert caught.value.hint
-        assert [each.name for each in await list_backups(bucket, "prod")] == [small.manifest.name]
+        assert [each.name for each in await list_backups(bucket, "prod", TRUST)] == [small.manifest.name]
 
 
 async def test_a_cluster_whose_quota_is_used_up_is_backed_up(tmp_path: Path) -> None:
@@ -67,8 +68,10 @@ async def test_a_cluster_whose_quota_is_used_up_is_backed_up(tmp_path: Path) -> 
         async with cluster.client("m1") as client:
             with pytest.raises(EtcdRefused, match="database space exceeded"):
                 await fill_database(client)
-            taken = await take_backup(Destinations((folder,)), client, "prod", {}, report=lambda _: None)
-        proof = await drill([folder], "prod", taken.manifest.name, cluster.binaries, report=lambda _: None)
+            taken = await take_backup(Destinations((folder,)), client, "prod", {}, KEY, report=lambda _: None)
+        proof = await drill(
+            [folder], "prod", taken.manifest.name, cluster.binaries, TRUST, report=lambda _: None
+        )
     assert taken.manifest.canary == ""
     assert (proof.keys, proof.kv_hash) == (taken.manifest.keys, taken.manifest.kv_hash)
     assert proof.keys > 4

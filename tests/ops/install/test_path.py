@@ -3,9 +3,10 @@
 import asyncio
 import io
 import shutil
-import struct
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -14,19 +15,14 @@ from etcdup.core.observed.model import Binaries
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
+from etcdup.ops.install.archive import sha256_of
 from etcdup.ops.install.elf import arch_of
 from etcdup.ops.install.install import BinaryArchive, cached_versions, obtain, resolve, this_arch
+from tests.support.elf_programs import program_for
 from tests.support.etcd_binaries import NoBinaries, etcd_binaries
 
-MACHINES = {"amd64": 62, "arm64": 183}
 OTHER = "arm64" if this_arch() == "amd64" else "amd64"
 VERSION = Version(3, 6, 14)
-
-
-def program_for(arch: str, body: bytes = b"") -> bytes:
-    """Return an ELF header (elf.h) without code."""
-    ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
-    return ident + struct.pack("<HHI", 2, MACHINES[arch], 1) + bytes(40) + body
 
 
 def folder_of(folder: Path, arch: str, version: Version = VERSION) -> Path:
@@ -43,9 +39,11 @@ def tarball_of(folder: Path, tarball: Path, top: str, mode: str = "w:gz") -> Pat
     return tarball
 
 
-def spec_of(path: str | None, version: Version = VERSION) -> Spec:
+def spec_of(
+    path: str | None, version: Version = VERSION, sha256: Mapping[str, str] = MappingProxyType({})
+) -> Spec:
     host = {"name": "infra1", "address": "127.0.0.1"}
-    install = {"from": "path", "path": path}
+    install = {"from": "path", "path": path, "sha256": dict(sha256)}
     return Spec.model_validate({"name": "t", "version": str(version), "hosts": [host], "install": install})
 
 
@@ -154,6 +152,18 @@ async def test_another_version_is_refused(tmp_path: Path) -> None:
         shutil.copy(shutil.which("true") or "/bin/true", given / name)
     with pytest.raises(InstallError, match=r"is not etcd 3\.6\.14: `etcd --version` prints `true"):
         await resolve_and_obtain(spec_of("given"), tmp_path, this_arch())
+
+
+async def test_a_given_tarball_is_compared_with_its_checksum(tmp_path: Path) -> None:
+    tarball = tarball_of(folder_of(tmp_path / "given", OTHER), tmp_path / "etcd.tar.gz", "top/")
+    spec = spec_of("etcd.tar.gz", sha256={OTHER: sha256_of(tarball).upper()})
+    binaries, _ = await resolve_and_obtain(spec, tmp_path, OTHER)
+    assert "is compared with `install.sha256`" in binaries.why
+    tarball.write_bytes(tarball.read_bytes() + b"\0")
+    with pytest.raises(InstallError, match="is not the tarball of"):
+        await resolve_and_obtain(spec, tmp_path, OTHER)
+    with pytest.raises(InstallError, match="is a directory of programs"):
+        await resolve_and_obtain(spec_of("given", sha256={OTHER: "0" * 64}), tmp_path, OTHER)
 
 
 @pytest.mark.parametrize("kind", ["folder", "tarball"])

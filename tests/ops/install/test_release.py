@@ -2,17 +2,20 @@
 
 import asyncio
 import hashlib
-import os
+import io
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from etcdup.core.host.packages import tools_of
 from etcdup.core.observed.model import Binaries
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
@@ -20,11 +23,13 @@ from etcdup.errors import InstallError
 from etcdup.ops.install.install import BinaryArchive, cached_versions, obtain, resolve
 from etcdup.ops.install.release import obtain_release, resolve_release
 from etcdup.ops.install.wanted import SourceRequest, Timeouts
+from tests.support.elf_programs import program_for, release_of
 from tests.support.release_mirror import Mirror, serve
 
 UNPINNED = Version(3, 9, 1)
 PINNED = Version(3, 6, 14)
-CONTENT = os.urandom(1024) * 3000
+with TemporaryDirectory() as _folder:
+    CONTENT = release_of(Path(_folder), UNPINNED, "amd64", padding=3 << 20)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 AMD64 = frozenset({"amd64"})
 
@@ -39,8 +44,6 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     with serve(tmp_path / "mirror") as served:
         for version in (UNPINNED, PINNED):
             served.put(tarball(version), CONTENT)
-            listed = f"{SHA256}  etcd-v{version}-linux-amd64.tar.gz\n{'0' * 64}  etcd-v{version}.zip\n"
-            served.put(f"v{version}/SHA256SUMS", listed.encode())
         yield served
 
 
@@ -49,18 +52,20 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def spec_of(mirror: str, version: Version = UNPINNED, source: str = "release") -> Spec:
+def spec_of(
+    mirror: str, version: Version = UNPINNED, source: str = "release", sha256: str | None = SHA256
+) -> Spec:
+    """Return a Spec whose `install.sha256` is the checksum of the tarball on the mirror, unless it is None."""
     host = {"name": "infra1", "address": "127.0.0.1"}
-    install = {"from": source, "mirror": mirror}
+    install = {"from": source, "mirror": mirror, "sha256": {"amd64": sha256} if sha256 else {}}
     return Spec.model_validate({"name": "t", "version": str(version), "hosts": [host], "install": install})
 
 
 def request_from(
     mirror: Mirror, cache: Path, reported: list[str] | None = None, stall_s: float = 20.0
 ) -> SourceRequest:
-    """Return a request for a version whose pinned checksum is that of the tarball on the mirror."""
+    """Return a request that trusts the checksum of the tarball on the mirror."""
     reported = [] if reported is None else reported
-    pins = {PINNED: {"amd64": SHA256}}
     return SourceRequest(
         "release",
         PINNED,
@@ -69,7 +74,7 @@ def request_from(
         mirror.url,
         None,
         reported.append,
-        pins,
+        {"amd64": SHA256},
         Timeouts(connect_s=5, stall_s=stall_s),
     )
 
@@ -92,24 +97,53 @@ async def test_a_pinned_release_is_checked_then_downloaded_once(mirror: Mirror, 
     wanted = request_from(mirror, cache, reported)
     binaries = await resolve_release(wanted)
     assert (binaries.source, binaries.origin, binaries.sha256) == ("release", mirror.url, {"amd64": SHA256})
-    assert binaries.why == "the mirror has it; its checksum is pinned in etcdup"
+    assert binaries.why == "the mirror has it; its checksum is `install.sha256` of cluster.yaml"
     assert mirror.requests == [f"HEAD /{tarball(PINNED)}"]
     for _again in range(2):
         archive = await obtain_release(wanted, "amd64", SHA256)
         assert archive.path.read_bytes() == CONTENT
     assert mirror.requests[1:] == [f"GET /{tarball(PINNED)}"]
-    assert reported[-1] == "etcd-v3.6.14-linux-amd64.tar.gz: 2.9 of 2.9 MiB"
+    assert reported[-1] == "etcd-v3.6.14-linux-amd64.tar.gz: 3.0 of 3.0 MiB (100%)"
     assert leftovers(cache) == ["etcd-v3.6.14-linux-amd64.tar.gz", "etcd-v3.6.14-linux-amd64.tar.gz.sha256"]
 
 
-async def test_an_unpinned_release_is_compared_with_the_checksums_of_the_mirror(
-    mirror: Mirror, cache: Path
+async def test_a_checksum_of_another_version_is_refused(cache: Path) -> None:
+    """The operator changed `version` and not `install.sha256`."""
+    with pytest.raises(InstallError, match=r"is not the checksum of etcd 3\.6\.14") as caught:
+        await resolve_release_for(spec_of("http://127.0.0.1:9", PINNED), cache)
+    assert "remove `amd64`" in caught.value.hint
+    assert spec_of("http://127.0.0.1:9").at(PINNED).install.sha256 == {}
+
+
+@pytest.mark.parametrize("fault", ["script", "other architecture", "no etcdctl", "no tarball"])
+async def test_a_tarball_without_programs_for_the_hosts_is_refused(
+    mirror: Mirror, cache: Path, tmp_path: Path, fault: str
 ) -> None:
-    spec = spec_of(mirror.url + "/")
+    contents = {
+        "script": tarball_with({"etcd": b"#!/bin/sh\n"}),
+        "other architecture": release_of(tmp_path / "arm64", UNPINNED, "arm64"),
+        "no etcdctl": tarball_with({}, without="etcdctl"),
+        "no tarball": b"\x1f\x8b no gzip",
+    }
+    content = contents[fault]
+    mirror.put(tarball(UNPINNED), content)
+    spec = spec_of(mirror.url, sha256=hashlib.sha256(content).hexdigest())
     binaries = await resolve_release_for(spec, cache)
-    assert "not pinned in etcdup and comes from SHA256SUMS" in binaries.why
-    assert (await obtain_amd64(binaries, spec, cache)).sha256 == SHA256
-    assert cached_versions(cache) == [UNPINNED]
+    with pytest.raises(InstallError):
+        await obtain_amd64(binaries, spec, cache)
+    assert leftovers(cache) == []
+
+
+def tarball_with(programs: dict[str, bytes], without: str = "") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name in tools_of(UNPINNED):
+            content = programs.get(name, program_for("amd64"))
+            entry = tarfile.TarInfo(f"top/{name}")
+            entry.size = len(content)
+            if name != without:
+                tar.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
 
 
 async def test_a_cached_archive_needs_no_network(mirror: Mirror, cache: Path) -> None:
@@ -128,14 +162,14 @@ async def test_a_file_mirror(mirror: Mirror, cache: Path) -> None:
         await obtain_amd64(await resolve_release_for(spec, cache), spec, cache)
     ).path.read_bytes() == CONTENT
     with pytest.raises(InstallError, match="does not exist"):
-        await resolve_release_for(spec_of(mirror.root.as_uri(), Version(3, 6, 13)), cache)
+        await resolve_release_for(spec_of(mirror.root.as_uri(), Version(3, 6, 13), sha256=None), cache)
 
 
 async def test_a_tarball_without_the_pinned_checksum_is_refused_and_deleted(
     mirror: Mirror, cache: Path
 ) -> None:
-    """The file of this mirror does not have the pinned checksum of 3.6.14. Its own SHA256SUMS does not matter."""
-    spec = spec_of(mirror.url, PINNED)
+    """The file of this mirror does not have the pinned checksum of 3.6.14."""
+    spec = spec_of(mirror.url, PINNED, sha256=None)
     binaries = await resolve_release_for(spec, cache)
     with pytest.raises(InstallError) as caught:
         await obtain_amd64(binaries, spec, cache)
@@ -156,27 +190,9 @@ async def test_a_byte_that_changed_in_the_transfer_is_detected(mirror: Mirror, c
     assert leftovers(cache) == []
 
 
-@pytest.mark.parametrize(
-    "sums",
-    ["", f"{SHA256}  etcd-v3.9.1-linux-arm64.tar.gz\n", "not a list"],
-    ids=["empty", "of another architecture", "not a list"],
-)
-async def test_a_release_without_a_checksum_is_refused(mirror: Mirror, cache: Path, sums: str) -> None:
-    mirror.put(f"v{UNPINNED}/SHA256SUMS", sums.encode())
-    with pytest.raises(InstallError, match=r"does not list etcd-v3\.9\.1-linux-amd64") as caught:
-        await resolve_release_for(spec_of(mirror.url), cache)
-    assert "`from: path`" in caught.value.hint
-
-
-async def test_a_mirror_without_checksums_is_refused(mirror: Mirror, cache: Path) -> None:
-    mirror.fail["SHA256SUMS"] = 404
-    with pytest.raises(InstallError, match=r"etcdup has no pinned checksum of .*, and .*SHA256SUMS.* 404"):
-        await resolve_release_for(spec_of(mirror.url), cache)
-
-
 async def test_a_missing_tarball_is_reported_before_planning(mirror: Mirror, cache: Path) -> None:
     with pytest.raises(InstallError, match="404") as caught:
-        await resolve_release_for(spec_of(mirror.url, Version(3, 6, 13)), cache)
+        await resolve_release_for(spec_of(mirror.url, Version(3, 6, 13), sha256=None), cache)
     assert "install.mirror" in caught.value.hint
 
 
@@ -201,7 +217,7 @@ async def test_a_mirror_with_an_unsupported_scheme(cache: Path) -> None:
 
 async def test_a_transfer_that_ends_early(mirror: Mirror, cache: Path) -> None:
     mirror.truncate[".tar.gz"] = 1024 * 1024
-    with pytest.raises(InstallError, match=r"ended early, after 1\.0 of 2\.9 MiB"):
+    with pytest.raises(InstallError, match=r"ended early, after 1\.0 of 3\.0 MiB"):
         await obtain_release(request_from(mirror, cache), "amd64", SHA256)
     assert leftovers(cache) == []
     mirror.truncate.clear()
@@ -251,7 +267,7 @@ async def test_a_cached_archive_must_have_the_pinned_checksum(cache: Path) -> No
     path.write_bytes(CONTENT)
     path.with_name(path.name + ".sha256").write_text(f"{SHA256}  {path.name}\n")
     with pytest.raises(InstallError, match="Connection refused") as caught:
-        await resolve_release_for(spec_of("http://127.0.0.1:9", PINNED), cache)
+        await resolve_release_for(spec_of("http://127.0.0.1:9", PINNED, sha256=None), cache)
     assert f"its sha256 is {SHA256}" in caught.value.detail
 
 

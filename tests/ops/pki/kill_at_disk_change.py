@@ -2,7 +2,8 @@
 
 `python -m tests.ops.pki.kill_at_disk_change FOLDER SPEC NOW [STAGE]`: run number n works in FOLDER/n and exits just
 before its nth change. The first run that completes is the last; its number is printed. With a stage, the run rotates
-the CA instead, or renews the certificate of the consumer `app`. It is a separate program, because it forks.
+the CA instead, renews the certificate of the consumer `app`, or unpacks an archive of FOLDER/pki. It is a separate
+program, because it forks.
 """
 
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 from etcdup.core.certs.required import desired_certs
 from etcdup.core.spec.model import Spec
+from etcdup.ops.pki.archive import pack_pki, read_pki_archive, unpack_pki
 from etcdup.ops.pki.open import open_pki
 
 KILL_EXIT_CODE = 9
@@ -39,12 +41,15 @@ def die_before_change(number: int) -> None:
 
 def main(folder: Path, spec: Spec, now: datetime, stage: str = "") -> None:
     open_pki(spec, folder)  # This imports all modules before the fork.
+    files = read_pki_archive(pack_pki(folder / "pki")) if stage == "unpack" else {}
     for number in count(1):
         child = os.fork()
         if child == 0:
             die_before_change(number)
             pki = open_pki(spec, folder / str(number))
-            if stage == "consumer":
+            if stage == "unpack":
+                unpack_pki(files, folder / str(number) / "pki")
+            elif stage == "consumer":
                 pki.issue_consumer("app", now, renew=True)
             elif stage:
                 pki.rotate_ca(stage, now)

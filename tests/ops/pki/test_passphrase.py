@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from etcdup.errors import PkiError
 from etcdup.ops.pki.open import open_pki
+from etcdup.ops.pki.signing import key_pem
+from etcdup.ops.pki.x509 import is_encrypted
 from tests.ops.pki.managed_pki import NOW, ROLES, THREE, due_reasons, issue_all, spec_of
 from tests.support.openssl import openssl
 
@@ -53,6 +57,56 @@ def test_the_operator_is_asked_once_and_only_for_an_encrypted_key(
     pki.issue(["admin"], NOW)
     pki.issue(["admin"], NOW)
     assert asked == ["asked"]
+
+
+def test_a_guess_of_the_passphrase_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """scrypt with 16 MiB of memory. The library alone would use 2048 rounds of PBKDF2."""
+    issue_encrypted(tmp_path, monkeypatch)
+    shown = openssl("asn1parse", "-in", tmp_path / "pki/ca-key.pem")
+    numbers = [line.rpartition(":")[2] for line in shown.splitlines() if "INTEGER" in line]
+    assert (":scrypt" in shown, ":PBKDF2" in shown, numbers) == (True, False, ["4000", "08", "05"])
+
+
+def test_a_key_that_an_earlier_etcdup_encrypted_is_still_used(tmp_path: Path) -> None:
+    pki = issue_all(tmp_path)
+    path = tmp_path / "pki/ca-key.pem"
+    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(PASSPHRASE.encode()),
+        )
+    )
+    before = pki.observe().files["admin"]
+    again = open_pki(THREE, tmp_path, lambda: PASSPHRASE)
+    again.issue(["admin"], NOW)
+    assert again.observe().files["admin"] != before
+
+
+@pytest.mark.parametrize("passphrase", ["x", "pässwörd \u2028", "long " * 50])
+def test_each_kind_of_key_comes_back(passphrase: str) -> None:
+    """Keys of different lengths have other lengths in the encoding."""
+    large = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    for private in (large, ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()):
+        pem = key_pem(private, passphrase)
+        loaded = serialization.load_pem_private_key(pem, passphrase.encode())
+        assert key_pem(loaded) == key_pem(private)  # type: ignore[arg-type]
+
+
+def test_the_first_ca_key_is_encrypted_with_what_the_operator_types(tmp_path: Path) -> None:
+    pki = open_pki(THREE, tmp_path, lambda: PASSPHRASE)
+    assert pki.makes_plain_key()
+    pki.encrypt_new_key(PASSPHRASE)
+    pki.issue(ROLES, NOW)
+    assert is_encrypted((tmp_path / "pki/ca-key.pem").read_bytes())
+    assert not pki.makes_plain_key()
+    open_pki(THREE, tmp_path, lambda: PASSPHRASE).issue(["admin"], NOW)
+
+
+def test_a_configured_passphrase_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, PASSPHRASE)
+    assert not open_pki(THREE, tmp_path).makes_plain_key()
 
 
 def test_openssl_opens_the_encrypted_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_the_three_files_of_the_guide_serve_every_role(folder: Path) -> None:
     assert pki.credentials() == ((folder / "ca.pem").read_bytes(), *as_given)
 
 
-@pytest.mark.parametrize("kind", ["rsa-pkcs1", "rsa-pkcs8", "ec-pkcs8", "ec-sec1", "ed25519"])
+@pytest.mark.parametrize("kind", ["rsa-pkcs1", "rsa-pkcs8", "ec-pkcs8", "ec-sec1"])
 def test_every_format_of_key(folder: Path, kind: str) -> None:
     make_key(folder / "kubernetes-key.pem", kind)
     reissue(folder)
@@ -140,7 +141,7 @@ def test_the_json_of_cfssl_is_not_a_certificate_file(folder: Path) -> None:
     """cfssl prints JSON; `cfssljson -bare` converts it to files."""
     pem = (folder / "kubernetes.pem").read_text()
     (folder / "kubernetes.pem").write_text(json.dumps({"cert": pem}))
-    assert fault_texts(folder) == ["kubernetes.pem contains a damaged certificate"]
+    assert fault_texts(folder) == ["kubernetes.pem has characters before `-----BEGIN CERTIFICATE` in line 1"]
 
 
 # --- faults
@@ -308,3 +309,28 @@ def all_output(pki: Pki) -> str:
         except PkiError as error:
             shown += [*traceback.format_exception(error), repr(error), repr(vars(error))]
     return "\n".join(shown)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda pem: b"\xef\xbb\xbf" + pem, "begins with a byte-order mark, which etcd cannot read"),
+        (lambda pem: pem.replace(b"-----BEGIN", b"  -----BEGIN"), "has characters before `-----BEGIN "),
+        (lambda pem: b"x" + pem, "has characters before `-----BEGIN "),
+        (lambda pem: pem.decode().encode("utf-16"), "is text in UTF-16, which etcd cannot read"),
+    ],
+    ids=["byte-order mark", "indented", "after other characters", "UTF-16"],
+)
+@pytest.mark.parametrize("name", ["ca.pem", "kubernetes.pem", "kubernetes-key.pem"])
+def test_blocks_that_go_does_not_read(
+    folder: Path, name: str, damage: Callable[[bytes], bytes], message: str
+) -> None:
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
+    (text,) = fault_texts(folder)
+    assert text.startswith(f"{name} {message}")
+
+
+def test_a_peer_certificate_may_have_a_key_that_only_etcd_uses(folder: Path) -> None:
+    key, ca = make_key(folder / "peer-key.pem", "ed25519"), Ca(folder / "ca")
+    make_cert(ca, folder / "peer.pem", key, addresses=ADDRESSES)
+    assert fault_texts(folder, peer_cert="peer.pem", peer_key="peer-key.pem", peer_ca="ca.pem") == []

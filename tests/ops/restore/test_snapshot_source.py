@@ -16,6 +16,7 @@ from etcdup.ops.backups.encryption import Identity, encrypt_stream
 from etcdup.ops.backups.snapshot_file import read_snapshot
 from etcdup.ops.backups.store import ObjectNotFound
 from etcdup.ops.restore.snapshot_source import SnapshotSource, fetch_source, read_source
+from tests.support.backup_key import TRUST
 
 NAME = "prod-20261122T120000Z"
 
@@ -23,21 +24,21 @@ NAME = "prod-20261122T120000Z"
 def test_a_file_takes_precedence_over_a_backup_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for named in (NAME, "latest"):
-        assert SnapshotSource(Path(named), "prod").is_in_store
+        assert SnapshotSource(Path(named), "prod", TRUST).is_in_store
         Path(named).touch()
-        assert not SnapshotSource(Path(named), "prod").is_in_store
-        assert not SnapshotSource(Path("elsewhere") / named, "prod").is_in_store
+        assert not SnapshotSource(Path(named), "prod", TRUST).is_in_store
+        assert not SnapshotSource(Path("elsewhere") / named, "prod", TRUST).is_in_store
     for named in ("snapshot.db", f"{NAME}.db", "prod-20261122", "./none"):
-        assert not SnapshotSource(Path(named), "prod").is_in_store
+        assert not SnapshotSource(Path(named), "prod", TRUST).is_in_store
 
 
 async def test_a_backup_of_another_cluster_is_refused_without_the_flag(tmp_path: Path) -> None:
     places = open_destinations(BackupSpec(to=("backups",)), tmp_path)
     with pytest.raises(RefusedError, match="is from cluster prod, not from clone") as caught:
-        await fetch_source(places, SnapshotSource(Path(NAME), "clone"), tmp_path, print, print)
+        await fetch_source(places, SnapshotSource(Path(NAME), "clone", TRUST), tmp_path, print, print)
     assert "--from-cluster prod" in caught.value.hint
     with pytest.raises(ObjectNotFound, match="no complete backup"):
-        await fetch_source(places, SnapshotSource(Path(NAME), "prod"), tmp_path, print, print)
+        await fetch_source(places, SnapshotSource(Path(NAME), "prod", TRUST), tmp_path, print, print)
 
 
 def test_a_file_with_a_valid_checksum_and_no_database_is_refused(tmp_path: Path) -> None:
@@ -65,14 +66,14 @@ async def test_an_encrypted_file_needs_its_own_key_and_must_be_complete(tmp_path
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with pytest.raises(UsageError, match="is encrypted"):
-        read_source(SnapshotSource(path, "prod"), scratch)
+        read_source(SnapshotSource(path, "prod", TRUST), scratch)
     with pytest.raises(RefusedError, match="is not encrypted to age1"):
-        read_source(SnapshotSource(path, "prod", other), scratch)
+        read_source(SnapshotSource(path, "prod", TRUST, other), scratch)
     with pytest.raises(RefusedError, match="is not a complete snapshot"):
-        read_source(SnapshotSource(path, "prod", identity), scratch)
+        read_source(SnapshotSource(path, "prod", TRUST, identity), scratch)
     assert (scratch / f"{NAME}.db").stat().st_mode & 0o777 == 0o600
     flipped = bytes([cipher[70_000] ^ 1])
     for damaged in (cipher[:-1], cipher[:70_000] + flipped + cipher[70_001:]):
         path.write_bytes(damaged)
         with pytest.raises(RefusedError, match="it was changed or truncated"):
-            read_source(SnapshotSource(path, "prod", identity), scratch)
+            read_source(SnapshotSource(path, "prod", TRUST, identity), scratch)

@@ -37,7 +37,7 @@ MODULES = {
 ALONE = {
     "RotateAuthority", "FormCluster", "StartMember", "RetireMember", "JoinMember", "TakeSnapshot", "CheckV2Store",
     "EnsureRaftSnapshot", "CancelDowngrade", "DisarmSpaceAlarm", "SalvageData", "PlaceData", "RevokeLeases",
-    "StartRestored", "FenceOff", "UndoData",
+    "StartRestored", "FenceOff", "UndoData", "RestoreKeys",
 }  # fmt: skip
 
 

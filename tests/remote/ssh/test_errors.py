@@ -8,7 +8,7 @@ import asyncssh
 import pytest
 
 from etcdup.errors import AuthFailed, ConnectFailed, HostKeyChanged, HostKeyUnknown, UnreachableError
-from etcdup.remote.ssh.errors import LoginAttempt, unreachable
+from etcdup.remote.ssh.errors import LoginAttempt, fingerprint, unreachable
 
 
 def attempt(**changes: object) -> LoginAttempt:
@@ -36,6 +36,18 @@ def make_error(kind: type[asyncssh.Error]) -> asyncssh.Error:
         return build("the reason")
     except TypeError:
         return build(2, "the reason")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kind"),
+    [("ssh-ed25519", "ed25519"), ("ecdsa-sha2-nistp256", "ecdsa"), ("ssh-rsa", "rsa")],
+)
+def test_the_hint_for_an_unknown_key_names_its_file(algorithm: str, kind: str) -> None:
+    key = asyncssh.generate_private_key(algorithm)
+    error = unreachable(asyncssh.HostKeyNotVerifiable("unknown"), attempt(offered=key))
+    assert isinstance(error, HostKeyUnknown)
+    assert fingerprint(key) in error.detail
+    assert f"`ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub`" in error.hint
 
 
 NOT_OF_A_LOGIN = (asyncssh.SFTPError, asyncssh.ProcessError)

@@ -20,6 +20,7 @@ from etcdup.errors import (
     RemoteError,
 )
 from etcdup.remote.secrets import Secrets
+from etcdup.remote.ssh.known_hosts import add_to_known_hosts
 from etcdup.remote.ssh.ssh import connect
 from tests.support.sshd import Sshd, new_key, run_sshd, wait_for_file
 
@@ -54,14 +55,20 @@ async def test_an_unknown_host_key_is_refused_and_shown(sshd: Sshd, tmp_path: Pa
     error = await expect_refusal(sshd.host(), sshd.ssh(known_hosts=str(tmp_path / "none")))
     assert type(error) is HostKeyUnknown
     assert _fingerprint(sshd.folder / "host_key") in error.detail
-    assert f"ssh-keyscan -H -p {sshd.port} 127.0.0.1 >> {tmp_path / 'none'}" in error.hint
+    assert "`etcdup trust`" in error.hint
 
 
-async def test_the_hint_for_an_unknown_key_works(sshd: Sshd, tmp_path: Path) -> None:
-    known = tmp_path / "known"
-    scan = ["ssh-keyscan", "-H", "-p", str(sshd.port), "127.0.0.1"]
-    known.write_bytes((await asyncio.to_thread(subprocess.run, scan, capture_output=True, check=True)).stdout)
-    assert await log_in_and_echo(sshd.host(), sshd.ssh(known_hosts=str(known))) == "hello\n"
+async def test_an_offered_key_is_added_to_known_hosts(sshd: Sshd, tmp_path: Path) -> None:
+    known = tmp_path / "folder/known"
+    known.parent.mkdir()
+    known.write_text("# a comment without a line end")
+    ssh = sshd.ssh(known_hosts=str(known))
+    error = await expect_refusal(sshd.host(), ssh)
+    assert isinstance(error, HostKeyUnknown)
+    assert error.offered
+    add_to_known_hosts(error.offered)
+    assert await log_in_and_echo(sshd.host(), ssh) == "hello\n"
+    assert len(known.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256"])

@@ -96,7 +96,7 @@ async def test_a_held_command_whose_login_runs_nothing_is_an_error(tmp_path: Pat
         ("echo 'This account is currently not available.'; exit 1", "not available", "chsh"),
         ("echo 'exec: restricted' >&2; exit 1", "exec: restricted", "ForceCommand"),
         ("exit 0", "it printed nothing", "ForceCommand"),
-        ("printf 'log in as root\\033[2J\\n'; exit 1", "log in as root[2J", "ForceCommand"),
+        ("printf 'log in as root\\033[2J\\n'; exit 1", r"log in as root\x1b[2J", "ForceCommand"),
     ],
 )
 async def test_a_login_that_runs_no_command_shows_the_words_of_the_host(

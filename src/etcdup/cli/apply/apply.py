@@ -1,6 +1,8 @@
 """`etcdup apply`."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from etcdup.cli.apply.plan import read_plan, refuse_cluster_file, refuse_stale_plan
@@ -10,13 +12,18 @@ from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.certs_view import render_served
 from etcdup.core.certs.consumer_roles import CONSUMER_ROLES, likely_role
 from etcdup.core.certs.renewal import replaces_leaves
+from etcdup.core.certs.revocation import ToRevoke, revoked_by
 from etcdup.core.host.known_endpoints import served_endpoints
 from etcdup.core.members.endpoints import CONFIRMATION, consumer_names, desired_endpoints
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.steps import IssueCertificates
+from etcdup.errors import PkiError
 from etcdup.ops.apply.apply import finish
 from etcdup.ops.previous_endpoints import write_previous_endpoints
 from etcdup.ops.world.connected_clients import members_by_client, observe_connected_clients
+from etcdup.ops.world.health import Health
+from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.world import World
 
@@ -60,7 +67,7 @@ async def converge(
     Other verbs that end with a healthy cluster call this with their own planners.
     """
     async with run.session.world() as world:
-        observed = await run.session.observe(world)
+        observed = await run.session.observe_with_lock(world)
         await converge_to(run, world, observed, choose(observed), saved=saved)
 
 
@@ -70,7 +77,7 @@ async def converge_to(
     """Plan from this observation, show, confirm, apply and prove."""
     session = run.session
     observed = await session.resolve_binaries(world, observed)
-    plan = make_plan(change.planner, observed)
+    plan = make_plan(run, change.planner, observed)
     if saved is not None and (reasons := refuse_stale_plan(saved, plan)):
         run.show_plan(plan)
         raise_refusal(Refusal(plan.cluster, reasons))
@@ -81,13 +88,84 @@ async def converge_to(
         write_previous_endpoints(session.spec, session.folder, leaving)
         await _report_nothing_to_do(run, world, plan, observed)
     elif await confirm_change(run, change, plan):
+        await _ask_new_passphrase(session, world, change)
         restrict_keys(session, world.pki)
         write_previous_endpoints(session.spec, session.folder, leaving)
-        results = await apply_change(run, world, change, plan, observed)
-        await _prove_served(run, world, plan)
+        results = await _apply_and_prove(run, world, change, plan, observed)
         run.report_health(results)
         write_previous_endpoints(session.spec, session.folder, ())
         await _say_new_endpoints(run, world, observed)
+
+
+async def _apply_and_prove(
+    run: ChangeRun, world: World, change: Change, plan: Plan, observed: Observed
+) -> tuple[Health, ...]:
+    """Apply a plan, and prove by new handshakes which certificates members serve and reject (rules 17, 110)."""
+    plan = await _without_impossible_revocation(run, world, change, plan, observed)
+    revoked = revoked_by(plan, observed.pki)
+    if not revoked:
+        results = await apply_change(run, world, change, plan, observed)
+        await _prove_served(run, world, plan)
+        return results
+    from etcdup.ops.certs.rejection import keep_pairs
+
+    with keep_pairs(revoked) as pairs:
+        results = await apply_change(run, world, change, plan, observed)
+        await _prove_served(run, world, plan)
+        await _prove_rejected(run, world, revoked, pairs)
+    return results
+
+
+async def _without_impossible_revocation(
+    run: ChangeRun, world: World, change: Change, plan: Plan, observed: Observed
+) -> Plan:
+    """Return the plan without its revocation, if the CA key cannot be used. A dead member can be removed all the same.
+
+    A revocation is at the end of a plan. So the passphrase is asked for, and checked, before the first change.
+    """
+    revoked = revoked_by(plan, observed.pki)
+    if not revoked:
+        return plan
+    try:
+        await asyncio.to_thread(world.pki.unlock, observed.at)
+    except PkiError:
+        without = make_plan(run, change.planner, replace(observed, pki=world.pki.observe()))
+        if any(isinstance(step, IssueCertificates) for step in without.steps):
+            raise
+        for note in without.notes:
+            if note not in plan.notes:
+                run.terminal.warn(note)
+        return without
+    return plan
+
+
+async def _prove_rejected(
+    run: ChangeRun, world: World, revoked: Sequence[ToRevoke], pairs: Mapping[str, tuple[Path, Path]]
+) -> None:
+    from etcdup.cli.views.revocation_view import render_rejected
+    from etcdup.ops.certs.rejection import prove_rejected, raise_accepted
+
+    async with run.terminal.wait_notice("doing TLS handshakes"):
+        found = await prove_rejected(world, await observe(world), revoked, pairs)
+    raise_accepted(found)
+    if run.report is None:
+        run.terminal.print_data(render_rejected(found, run.terminal.out))
+
+
+async def _ask_new_passphrase(session: Session, world: World, change: Change) -> None:
+    """Ask for the passphrase of a CA key that this run makes. It is before the lock: an operator may think for long.
+
+    A run that does not ask for a confirmation does not ask for this either.
+    """
+    terminal = session.terminal
+    if change.confirm is None or not terminal.can_confirm or not world.pki.makes_plain_key():
+        return
+    key = f"the new CA key in {session.spec.tls.dir}"
+    while passphrase := await terminal.ask_secret(f"Passphrase of {key} (empty: no encryption): "):
+        if passphrase == await terminal.ask_secret("The same passphrase again: "):
+            world.pki.encrypt_new_key(passphrase)
+            return
+        terminal.say("the two passphrases differ")
 
 
 async def _say_new_endpoints(run: ChangeRun, world: World, before: Observed) -> None:
@@ -113,10 +191,10 @@ async def _report_nothing_to_do(run: ChangeRun, world: World, plan: Plan, observ
     terminal = run.terminal
     if run.report is not None:
         run.report.plan = plan
-    for note in plan.notes:
-        terminal.say(f"{terminal.err('yellow', 'note:')} {note}")
     async with terminal.wait_notice("checking the members"):
         results = await finish(world, observed)
+    for note in plan.notes:
+        terminal.say(f"{terminal.err('yellow', 'note:')} {note}")
     terminal.say("nothing to do")
     run.report_health(results)
 

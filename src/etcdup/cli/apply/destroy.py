@@ -18,7 +18,8 @@ def destroy_cluster(file: Path, name: str | None) -> int:
     run = ChangeRun(session, "destroy")
     cluster = session.spec.name
     effect = (
-        f"This stops cluster {cluster} permanently and archives its data on each host. Nothing is deleted."
+        f"This stops cluster {cluster} permanently and archives its data on each host. No data is deleted. The private "
+        "keys on the hosts are deleted."
     )
     confirm = ClusterName(cluster, "destroy", effect)
     return run.run_to_exit(_destroy(run, None if name is not None else confirm))
@@ -32,7 +33,7 @@ async def _destroy(run: ChangeRun, confirm: Confirm | None) -> None:
 
     async with session.world() as world:
         observed = await session.observe(world)
-        plan = make_plan(planner, observed)
+        plan = make_plan(run, planner, observed)
         if plan.is_empty:
             run.show_plan(plan)
         else:
@@ -42,7 +43,7 @@ async def _destroy(run: ChangeRun, confirm: Confirm | None) -> None:
 
 
 def _report_archives(session: Session, plan: Plan, observed: Observed) -> None:
-    session.terminal.say("Nothing was deleted. The data and the configuration are now in:")
+    session.terminal.say("No data was deleted. The data and the configuration are now in:")
     for step in plan.steps:
         assert isinstance(step, RetireMember)
         for path in archived_paths(session.spec, step, observed):

@@ -11,7 +11,7 @@ from etcdup.cli.views.text import json_text
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused, plan_from_json, plan_to_json
 from etcdup.core.spec.plain_value import is_token
-from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, BadFile, Problem, UsageError
+from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, BadFile, Problem, UsageError
 from etcdup.ops.pki.open import open_pki
 
 
@@ -34,12 +34,19 @@ def show_plan(
         session.terminal.print_data(json_text(plan_to_json(planned)))
     else:
         session.terminal.print_data(render_plan(planned, session.terminal.out, session.terminal.width))
-    return EXIT_CHANGES if signal_changes and not planned.is_empty else EXIT_DONE
+    return exit_code_of(planned) if signal_changes else EXIT_DONE
+
+
+def exit_code_of(plan: Plan) -> int:
+    """Return 0 only if all hosts were observed and there is nothing to do on them."""
+    if not plan.is_empty:
+        return EXIT_CHANGES
+    return EXIT_FAILED if plan.unknown else EXIT_DONE
 
 
 async def _plan(session: Session, confirmed: bool) -> tuple[Observed, Plan | Refusal]:
     async with session.world() as world:
-        observed = await session.resolve_binaries(world, await session.observe(world))
+        observed = await session.resolve_binaries(world, await session.observe_with_lock(world))
         return observed, session.planner(confirmed=confirmed)(observed)
 
 

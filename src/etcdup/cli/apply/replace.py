@@ -7,7 +7,7 @@ from pathlib import Path
 from etcdup.cli.apply.apply import ask_to_apply, converge
 from etcdup.cli.apply.warnings import check_tls_files
 from etcdup.cli.run.change import Change, ChangeRun
-from etcdup.cli.run.cluster_file import read_bytes, replace_text
+from etcdup.cli.run.cluster_file import chosen_hosts, read_bytes, replace_text
 from etcdup.cli.run.session import Session
 from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.plan_view import render_edit
@@ -32,9 +32,7 @@ def replace_member(file: Path, name: str, *, address: str | None, yes: bool, con
     """
     data = read_bytes(file)
     spec, edit = load_bytes(data, str(file)), None
-    if name not in [host.name for host in spec.hosts]:
-        names = ", ".join(host.name for host in spec.hosts)
-        raise UsageError(f"{file} has no host {name}", hint=f"use one of its hosts: {names}")
+    chosen_hosts(spec, file, name)
     if address is not None and _parse_address(address) != spec.host(name).address:
         spec, edit = _edit_address(file, data.decode(), spec, name, _parse_address(address))
     session = Session(spec, file.absolute().parent, Terminal())

@@ -1,24 +1,24 @@
-"""`etcdup backup now`, `list` and `prune`."""
+"""`etcdup backup now` and `list`, and the backups that `status` shows."""
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session
 from etcdup.cli.views.step_texts import count_text
 from etcdup.cli.views.text import json_text
-from etcdup.core.backups.backups import BackupEntry, Manifest, backup_source, backups_to_prune_at
+from etcdup.core.backups.backups import BackupEntry, Manifest, backup_source
+from etcdup.core.certs.generation import refuse_stale_pki
+from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Refusal
-from etcdup.core.restore.stopped_check import refuse_unfinished_restore
+from etcdup.core.restore.unfinished import refuse_unfinished_restore
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_duration, show_size
-from etcdup.errors import EXIT_DONE, EXIT_FAILED, EtcdupError, UsageError
-from etcdup.ops.backups import backups
+from etcdup.errors import EXIT_DONE, EXIT_FAILED, EtcdupError, PkiError, UsageError
 from etcdup.ops.backups.destinations import (
     Contents,
     Destinations,
@@ -27,8 +27,17 @@ from etcdup.ops.backups.destinations import (
     open_destinations,
 )
 from etcdup.ops.backups.open_store import is_missing
-from etcdup.ops.backups.store import Store
+from etcdup.ops.backups.pki_backup import seal_pki
 from etcdup.ops.backups.take import TakenBackup, take_backup
+from etcdup.ops.backups.trust import OTHER_KEY, Trust
+from etcdup.ops.pki.backup_key import (
+    BACKUP_KEY,
+    BackupKey,
+    pki_directory,
+    read_backup_key,
+    require_backup_key,
+)
+from etcdup.ops.world.activity import no_source, observe_activity
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.refusal import raise_refusal
 
@@ -40,10 +49,21 @@ def destinations_of(session: Session) -> Destinations:
     return open_destinations(session.spec.backup, session.folder)
 
 
-def take_now(file: Path, *, as_json: bool) -> int:
+def trust_of(session: Session, *, unsigned: bool = False) -> Trust:
+    return Trust.of(session.spec, session.folder, unsigned=unsigned)
+
+
+def take_now(file: Path, *, with_pki: bool, as_json: bool) -> int:
     session = Session.begin(file)
+    if with_pki:
+        _refuse_pki_backup(session.spec)
     destinations = destinations_of(session)
-    taken = session.run(_take(session, destinations), lambda: _interrupted_text(destinations))
+    taken = session.run(
+        _take(session, destinations, with_pki=with_pki), lambda: _interrupted_text(destinations)
+    )
+    if taken.manifest.pki_size:
+        key = read_backup_key(pki_directory(session.spec, session.folder))
+        session.terminal.say(f"the PKI directory is in the backup; {fingerprint_text(key)}")
     if as_json:
         facts = _manifest_json(taken.manifest) | {"places": list(taken.destinations)} | _seconds(taken)
         print_json(session, facts | {"failed": failed_json(taken.failed)})
@@ -56,6 +76,19 @@ def take_now(file: Path, *, as_json: bool) -> int:
             hint=error.hint,
         )
     return EXIT_DONE
+
+
+def _refuse_pki_backup(spec: Spec) -> None:
+    if spec.tls.mode == "provided":
+        raise UsageError(
+            "`--with-pki` is not possible with `tls.mode: provided`: the files are at other paths",
+            hint="back up the certificates and keys, and `backup-key.pem` of `tls.dir`, with your own tools",
+        )
+    if spec.backup.encrypt_to is None:
+        raise UsageError(
+            "`--with-pki` needs `backup.encrypt_to` in cluster.yaml: the PKI directory has the CA key",
+            hint="make a key with `age-keygen -o key.txt`, and set `encrypt_to` to its public key",
+        )
 
 
 def _interrupted_text(destinations: Destinations) -> str:
@@ -91,24 +124,31 @@ def _other_failures(failed: Failures, first: str) -> str:
     )
 
 
-async def _take(session: Session, destinations: Destinations) -> TakenBackup:
+def fingerprint_text(key: BackupKey | None) -> str:
+    assert key is not None, "it signed the backup"
+    return f"the fingerprint of its backup key is {key.fingerprint}"
+
+
+async def _take(session: Session, destinations: Destinations, *, with_pki: bool) -> TakenBackup:
     async with session.world() as world:
         observed = await session.observe(world)
         if under_way := refuse_unfinished_restore(session.spec, observed):
             raise_refusal(Refusal(session.spec.name, under_way))
+        key = await _signing_key(session, destinations, observed)
+        sealed_pki = await _sealed_pki(session) if with_pki else b""
+        observed = await observe_activity(world, observed)
         member = backup_source(observed)
         if member is None:
-            raise EtcdupError(
-                "no member is healthy enough to take a backup from", hint="run `etcdup status` to see why"
-            )
+            raise no_source(observed)
         listed = observed.answering()[member].members
         members = {each.name: ", ".join(each.peer_urls) for each in listed}
         client = await world.connect_directly(member)
         with _journal_entry(session, member, destinations) as facts:
             async with session.terminal.wait_notice(f"backup from {member} into {destinations.title}"):
                 taken = await take_backup(
-                    destinations, client, session.spec.name, members,
+                    destinations, client, session.spec.name, members, key,
                     report=session.terminal.report, encrypt_to=session.spec.backup.encrypt_to,
+                    sealed_pki=sealed_pki,
                 )  # fmt: skip
             failed = {destination: error.message for destination, error in taken.failed.items()}
             facts |= {
@@ -118,6 +158,40 @@ async def _take(session: Session, destinations: Destinations) -> TakenBackup:
             }
             facts |= _seconds(taken) | ({"failed": failed} if failed else {})
     return taken
+
+
+async def _sealed_pki(session: Session) -> bytes:
+    root, public = pki_directory(session.spec, session.folder), session.spec.backup.encrypt_to
+    assert public is not None, "it was checked before"
+    if not (root / "ca-key.pem").exists():
+        raise PkiError(f"{root} has no CA key, so it is only a part of the PKI directory")
+    return await seal_pki(root, public)
+
+
+async def _signing_key(session: Session, destinations: Destinations, observed: Observed) -> BackupKey:
+    """Return the key that signs the backup. An older copy of the PKI directory makes no key."""
+    root, made = pki_directory(session.spec, session.folder), list[Path]()
+    if read_backup_key(root) is None and (stale := refuse_stale_pki(session.spec, observed)):
+        raise_refusal(Refusal(session.spec.name, stale))
+    key = require_backup_key(session.spec, root, made.append)
+    for path in made:
+        session.terminal.say(
+            f"etcdup made {path}, which signs backups from now on. It is part of the PKI directory: copy it to all "
+            "machines that have the directory"
+        )
+        await _warn_of_another_key(session, destinations, Trust(key))
+    return key
+
+
+async def _warn_of_another_key(session: Session, destinations: Destinations, trust: Trust) -> None:
+    """Warn if backups were signed before. The key of another copy of the PKI directory may be the one to use."""
+    contents = await list_destinations(destinations, session.spec.name, trust)
+    others = sum(each.fault == OTHER_KEY for each in contents.backups)
+    if others:
+        session.terminal.warn(
+            f"another key signed {count_text(others, 'backup')} in {destinations.title}: if another copy of the PKI "
+            f"directory has a {BACKUP_KEY}, use that one on all machines"
+        )
 
 
 def _seconds(taken: TakenBackup) -> dict[str, float]:
@@ -145,11 +219,11 @@ def list_backups(file: Path, *, as_json: bool) -> int:
     """Print all backups. Return 1 if a destination could not be read, because its backups are then unknown."""
     session = Session.begin(file)
     destinations = destinations_of(session)
-    contents, manifests = session.run(_read_manifests(session, destinations))
+    contents = session.run(_list(session, destinations))
     now, found = datetime.now(UTC), contents.backups
     if as_json:
         rows = [
-            _listed_json(each, manifests.get(each.name)) | {"places": _destinations_of(contents, each)}
+            _listed_json(each) | {"why": each.fault or None, "places": _destinations_of(contents, each)}
             for each in found
         ]
         print_json(session, {**contents_json(contents), "backups": rows})
@@ -157,7 +231,7 @@ def list_backups(file: Path, *, as_json: bool) -> int:
         several = len(destinations.stores) + len(destinations.failed) > 1
         for each in found:
             where = f"  in {' and '.join(_destinations_of(contents, each))}" if several else ""
-            session.terminal.print_data(f"{_row(each, manifests.get(each.name), now)}{where}\n")
+            session.terminal.print_data(f"{_row(each, now)}{where}\n")
         if not found:
             session.terminal.say(
                 f"{' and '.join(store.destination for store in contents.found)} has no backup of "
@@ -177,82 +251,24 @@ def warn_of_failed(session: Session, contents: Contents) -> int:
     return EXIT_FAILED if contents.failed else EXIT_DONE
 
 
-async def _read_manifests(
-    session: Session, destinations: Destinations
-) -> tuple[Contents, dict[str, Manifest]]:
+async def _list(session: Session, destinations: Destinations) -> Contents:
     async with session.terminal.wait_notice(f"reading {destinations.title}"):
-        contents = await list_destinations(destinations, session.spec.name)
-        manifests = {}
-        for each in contents.backups:
-            for store in reversed(contents.holders(each.name)):
-                with suppress(EtcdupError):
-                    manifests[each.name] = await backups.load_manifest(store, each.name)
-    return contents, manifests
+        return await list_destinations(destinations, session.spec.name, trust_of(session))
 
 
-def _row(each: BackupEntry, manifest: Manifest | None, now: datetime) -> str:
-    facts = "manifest damaged"
-    if manifest:
-        facts = f"{show_size(manifest.size)}, revision {manifest.revision}, etcd {manifest.version}"
-        facts += ", encrypted" if manifest.encrypted_to else ""
-    proved = "proved" if each.proved else "not proved"
-    return f"{each.name}  {_age(each, now)} old  {facts}  {proved}"
+def _row(each: BackupEntry, now: datetime) -> str:
+    facts = [f"{age_text(each, now)} old"]
+    if manifest := each.manifest:
+        facts.append(f"{show_size(manifest.size)}, revision {manifest.revision}, etcd {manifest.version}")
+        facts[-1] += ", encrypted" if manifest.encrypted_to else ""
+        facts[-1] += ", with PKI" if manifest.pki_size else ""
+    if each.fault:
+        return "  ".join([each.name, *facts, f"NOT USED: {each.fault}"])
+    return "  ".join([each.name, *facts, "proved" if each.proved else "not proved"])
 
 
-def _age(each: BackupEntry, now: datetime) -> str:
+def age_text(each: BackupEntry, now: datetime) -> str:
     return show_duration(max((now - each.taken_at).total_seconds(), 0))
-
-
-def prune_backups(file: Path, *, yes: bool, as_json: bool) -> int:
-    session = Session.begin(file)
-    gone = session.run(
-        _prune(session, destinations_of(session), yes=yes),
-        lambda: "interrupted; run `etcdup backup prune` again",
-    )
-    if as_json:
-        names = sorted({each.name for _, each in gone})
-        copies = [{"name": each.name, "place": store.destination} for store, each in gone]
-        print_json(session, {"deleted": names, "copies": copies})
-    return EXIT_DONE
-
-
-async def _prune(
-    session: Session, destinations: Destinations, *, yes: bool
-) -> list[tuple[Store, BackupEntry]]:
-    contents = await list_destinations(destinations, session.spec.name)
-    for error in contents.failed.values():  # The newest proved backup is then not known.
-        raise EtcdupError(f"nothing was deleted: {error.message}", hint=error.hint)
-    terminal, now, several = session.terminal, datetime.now(UTC), len(contents.found) > 1
-    obsolete = _backups_to_delete(session, contents)
-    for store, each in obsolete:
-        terminal.say(
-            f"  - {each.name}  {_age(each, now)} old" + (f"  in {store.destination}" if several else "")
-        )
-    count = sum(len(there) for there in contents.found.values())
-    terminal.say(f"{count - len(obsolete)} of {count_text(count, 'backup')} in {destinations.title} are kept")
-    if not obsolete:
-        return []
-    if not yes:
-        if not terminal.can_confirm:
-            raise UsageError(
-                f"confirmation required, but {terminal.why_no_question}",
-                hint="pass `--yes` to skip the confirmation",
-            )
-        if not await terminal.confirm(f"Permanently delete {count_text(len(obsolete), 'backup')}?"):
-            raise Interrupted("nothing was deleted")
-    for store, each in obsolete:
-        await backups.delete(store, each.name)
-    terminal.say(f"{count_text(len(obsolete), 'backup')} deleted")
-    return obsolete
-
-
-def _backups_to_delete(session: Session, contents: Contents) -> list[tuple[Store, BackupEntry]]:
-    keep, all_of_them = session.spec.backup.keep, contents.backups
-    return [
-        (store, each)
-        for store, there in contents.found.items()
-        for each in backups_to_prune_at(there, all_of_them, keep)
-    ]
 
 
 async def find_last_backups(spec: Spec, folder: Path) -> dict[str, Any]:
@@ -270,30 +286,42 @@ async def find_last_backups(spec: Spec, folder: Path) -> dict[str, Any]:
         return none
     try:
         destinations = open_destinations(spec.backup.model_copy(update={"to": tuple(existing)}), folder)
-        contents = await list_destinations(destinations, spec.name, within_s=_STATUS_TIMEOUT_S)
+        trust = Trust.of(spec, folder)
+        contents = await list_destinations(destinations, spec.name, trust, within_s=_STATUS_TIMEOUT_S)
     except EtcdupError as error:
         return none | {"why": error.message}
-    found = contents.backups
+    found = contents.usable
     proved = [each for each in found if each.proved]
     newest = {"last": found[-1] if found else None, "last_proved": proved[-1] if proved else None}
     return {
-        **{key: each and _listed_json(each, None) for key, each in newest.items()},
-        "why": "; ".join(error.message for error in contents.failed.values()) or None,
+        **{key: each and _entry_json(each) for key, each in newest.items()},
+        "why": "; ".join(_status_faults(contents)) or None,
         "lacking": _destinations_without_newest(spec, existing, contents),
     }
 
 
+def _status_faults(contents: Contents) -> Iterator[str]:
+    yield from (error.message for error in contents.failed.values())
+    unused = contents.newer_with_fault(contents.usable[-1]) if contents.usable else contents.backups
+    if unused:
+        yield f"etcdup does not use {count_text(len(unused), 'newer backup')}: run `etcdup backup list`"
+
+
 def _destinations_without_newest(spec: Spec, existing: list[str], contents: Contents) -> list[str]:
-    if not contents.backups:
+    if not contents.usable:
         return []
-    holders = contents.holders(contents.backups[-1].name)
+    holders = contents.sources(contents.usable[-1].name)
     missing = [destination for destination in spec.backup.to if destination not in existing]
     return [*(store.destination for store in contents.found if store not in holders), *missing]
 
 
-def _listed_json(each: BackupEntry, manifest: Manifest | None) -> dict[str, Any]:
-    facts = {"name": each.name, "taken_at": each.taken_at.isoformat(), "proved": each.proved}
-    return _manifest_json(manifest) | facts if manifest else facts
+def _entry_json(each: BackupEntry) -> dict[str, Any]:
+    return {"name": each.name, "taken_at": each.taken_at.isoformat(), "proved": each.proved}
+
+
+def _listed_json(each: BackupEntry) -> dict[str, Any]:
+    facts = _entry_json(each) | {"signed": each.signed}
+    return _manifest_json(each.manifest) | facts if each.manifest else facts
 
 
 def _manifest_json(manifest: Manifest) -> dict[str, Any]:

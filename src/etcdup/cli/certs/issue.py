@@ -51,12 +51,10 @@ def forget_consumer(file: Path, name: str, *, as_json: bool) -> int:
     kept = pki.archive_consumer(name)
     if as_json and cert is not None:
         terminal.print_data(json_text(archived_consumer_json(spec, name, kept, cert)))
-    user = cert.common_name if cert else name
-    end = f"enable etcd's `auth` without a user {user}" if user else "enable etcd's `auth`"
     terminal.say(f"{name} is forgotten: its certificate is archived in {spec.tls.dir}/former/clients")
     terminal.say(
-        f"{terminal.err('yellow', 'note:')} etcd checks no revocation list, so it accepts this certificate until "
-        f"it expires; to end it now, {end}, or run `etcdup certs rotate-ca`"
+        f"{terminal.err('yellow', 'note:')} etcd accepts this certificate until it expires; to end it now, run "
+        f"`etcdup certs revoke {name}`"
     )
     return EXIT_DONE
 
@@ -71,13 +69,12 @@ def _read_request(path: Path) -> bytes:
 def _holder_notes(name: str, role: str, issued: IssuedConsumer) -> tuple[str, ...]:
     """Return what the holder of the certificate can do, and until when (rules 20, 118)."""
     until, user = f"{issued.cert.not_after:%Y-%m-%d}", issued.cert.common_name
-    rights, end = f"it has only the rights of the user {user}", f"enable `auth` without a user {user}"
+    rights = f"it has only the rights of the user {user}"
     if not user:
-        rights, end = "it needs a user and a password: it has no common name", "enable `auth`"
+        rights = "it needs a user and a password: it has no common name"
     notes = [
         f"a client with this key can read and write all data. If etcd's `auth` is enabled, {rights}",
-        f"it is valid until {until} and cannot be revoked. If the key is compromised, {end}, or run `etcdup certs "
-        "rotate-ca`",
+        f"it is valid until {until}. If the key is compromised, run `etcdup certs revoke {name}`",
     ]
     if user and is_gateway_role(role):
         notes.append(
@@ -95,13 +92,6 @@ def _replaced_notes(spec: Spec, replaced: ReplacedCert | None) -> tuple[str, ...
         return ()
     return (
         f"the previous certificate is in {spec.tls.dir}/former/clients. etcd accepts it too until "
-        f"{replaced.cert.not_after:%Y-%m-%d}, because it checks no revocation list. `etcdup certs list` shows it until "
-        "then",
-        "if its key may be compromised, run `etcdup certs rotate-ca`. etcd's `auth` alone does not help"
-        + (
-            f", because both certificates are the user {user}: issue a certificate with another name, and delete the "
-            f"user {user}"
-            if (user := replaced.cert.common_name)
-            else " if its holder also has the password"
-        ),
+        f"{replaced.cert.not_after:%Y-%m-%d}. `etcdup certs list` shows it until then",
+        f"if its key may be compromised, run `etcdup certs revoke replaced/{replaced.kept.stem}`",
     )

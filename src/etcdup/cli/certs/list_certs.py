@@ -35,7 +35,9 @@ async def _inspect(session: Session, days: int | None) -> tuple[Observed, Invent
             copies, links = await asyncio.gather(
                 inspect_certs(world, observed, client), probe_links(world, observed)
             )
-        return observed, cert_inventory(session.spec, copies, links, observed.at, days)
+        crls = observed.pki.crls.values()
+        spec, waiting = session.spec, observed.adopted
+        return observed, cert_inventory(spec, copies, links, observed.at, days, crls, waiting)
 
 
 def raft_links(observed: Observed) -> str:

@@ -58,7 +58,7 @@ async def _replace_due(
             world.pki.supersede(unknown_changes(observed).values())
         return this_copy
 
-    plan = make_plan(planner, observed)
+    plan = make_plan(run, planner, observed)
     if plan.is_empty:
         for note in plan.notes:
             terminal.say(f"{terminal.err('yellow', 'note:')} {note}")

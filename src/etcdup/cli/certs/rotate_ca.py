@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etcdup.cli.apply.apply import ask_to_apply
-from etcdup.cli.run.change import Change, ChangeRun, make_plan, run_change
+from etcdup.cli.run.change import Change, ChangeRun, make_plan, require_take_over, run_change
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session, admin_client
 from etcdup.cli.views.certs_json import next_phase_json, rotation_json
@@ -75,6 +75,7 @@ async def _rotate(
     async with run.session.world() as world:
         world.accepted_clients = accepted
         observed = await run.session.observe(world)
+        require_take_over(run, observed)
         phase = _choose_phase(run.session, observed, keep=keep)
         if _is_complete(phase, have):
             run.terminal.say("nothing to do: this phase is complete")
@@ -138,7 +139,7 @@ async def _confirm_consumers(
 
 async def _apply_phase(run: ChangeRun, world: World, observed: Observed, phase: _Phase, *, yes: bool) -> None:
     observed = await run.session.resolve_binaries(world, observed)
-    plan = make_plan(phase.planner, observed)
+    plan = make_plan(run, phase.planner, observed)
     if plan.is_empty:
         run.terminal.say("nothing to do: this phase is complete")
         return

@@ -4,7 +4,15 @@ import asyncio
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
-from etcdup.cli.run.change import Change, ChangeRun, ClusterName, YesNo, make_plan, run_change
+from etcdup.cli.run.change import (
+    Change,
+    ChangeRun,
+    ClusterName,
+    YesNo,
+    make_plan,
+    require_take_over,
+    run_change,
+)
 from etcdup.cli.run.failure import Interrupted
 from etcdup.cli.run.session import Session
 from etcdup.core.etcd.wal import LastEntry
@@ -59,6 +67,7 @@ async def _recover(run: ChangeRun, fenced: Set[str], *, sure: bool, copies: bool
     session = run.session
     async with session.world() as world:
         observed = await session.observe(world)
+        require_take_over(run, observed)
         if unknown := sorted(fenced - observed.hosts.keys()):
             raise UsageError(f"--fenced: cluster {world.spec.name} has no member {', '.join(unknown)}")
         if not can_come_back(world.spec, observed):
@@ -79,7 +88,7 @@ async def _repair_quorum(run: ChangeRun, world: World, observed: Observed, *, su
     def planner(fresh: Observed) -> Plan | Refusal:
         return plan_quorum_repair(spec, fresh, chosen, disks)
 
-    plan = make_plan(planner, observed)
+    plan = make_plan(run, planner, observed)
     if plan.is_empty:
         raise_refusal(Refusal(spec.name, refuse_rebuild(spec, observed, disks)))
     question = YesNo("This plan loses no data. Apply it?", f"--yes-recover {spec.name}")
@@ -138,7 +147,7 @@ async def _rebuild(
     observed = await run.session.observe(one)
     planner = await _recovery_planner(run.session, one, observed, chosen.path, notes, copies=copies)
     observed = await run.session.resolve_binaries(one, observed)
-    plan = make_plan(planner, observed)
+    plan = make_plan(run, planner, observed)
     results = await run_change(run, one, Change(planner, confirm), plan, observed)
     if results is not None:
         run.report_health(results)
@@ -192,7 +201,7 @@ async def _salvage(
         f"{chosen.host}. The data itself is not changed. Then etcdup shows the next plan and asks again."
     )
     confirm = None if sure else ClusterName(world.spec.name, "recover", effect)
-    change, plan = Change(planner, confirm, prove=False), make_plan(planner, observed)
+    change, plan = Change(planner, confirm, prove=False), make_plan(run, planner, observed)
     return chosen if await run_change(run, one, change, plan, observed) is not None else None
 
 

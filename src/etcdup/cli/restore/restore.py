@@ -1,10 +1,13 @@
 """`etcdup restore`."""
 
 import asyncio
+import shlex
 from pathlib import Path
 
 from etcdup.cli.apply.apply import converge_to
-from etcdup.cli.run.change import Change, ChangeRun, ClusterName
+from etcdup.cli.backups.open_backup import source_of
+from etcdup.cli.run.change import Change, ChangeRun, ClusterName, typed_options
+from etcdup.cli.run.moment import Moment, parse_time, show_moment
 from etcdup.cli.run.session import Session
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.observed.model import Observed, aside_suffix
@@ -12,10 +15,10 @@ from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.restore.client_notes import restart_line
 from etcdup.core.restore.restore import begun_restore, plan_restore, restore_token, was_restored
 from etcdup.core.restore.snapshot_origin import refuse_foreign_snapshot
-from etcdup.errors import RefusedError
+from etcdup.errors import RefusedError, UsageError
 from etcdup.ops.backups.destinations import open_destinations
-from etcdup.ops.backups.encryption import Identity
 from etcdup.ops.backups.scratch_folder import scratch_folder
+from etcdup.ops.restore.rewind import rewind_snapshot
 from etcdup.ops.restore.snapshot_source import SnapshotSource, fetch_source, read_source
 from etcdup.ops.world.refusal import Planner
 
@@ -29,29 +32,37 @@ def restore_cluster(
     keep_leases: bool = False,
     origin: str | None = None,
     identity: Path | None = None,
+    unsigned: bool = False,
+    revision: int | None = None,
+    at: str | None = None,
     as_json: bool = False,
 ) -> int:
     """Replace the data of the cluster by a snapshot.
 
     `name` is the cluster's name if the operator confirmed with an option. `origin` is the name of the cluster that the
-    snapshot comes from, if the operator named another one.
+    snapshot comes from, if the operator named another one. `revision` or `at` is an earlier moment in its history.
     """
     session = Session.begin(file, named=name)
-    source = SnapshotSource(
-        snapshot, origin or session.spec.name, Identity.read(identity) if identity else None
-    )
-    options = (
-        f" --from-cluster {origin}" if origin else "",
-        f" --identity {identity}" if identity else "",
-        " --keep-leases" if keep_leases else "",
-    )
-    run = ChangeRun(session, f"restore {source.named}{''.join(options)}", as_json=as_json)
-    confirm = None if name is not None else _ask_name(session, _restore_effect(session, source))
+    source = source_of(session, snapshot, identity, unsigned=unsigned, origin=origin)
+    moment = _moment_in(source, revision, at)
+    options = {
+        "revision": revision,
+        "at": at,
+        "from-cluster": origin,
+        "identity": identity,
+        "unsigned": unsigned,
+        "keep-leases": keep_leases,
+    }
+    verb = f"restore {shlex.quote(str(snapshot))}{typed_options(options)}"
+    run = ChangeRun(session, verb, as_json=as_json)
+    confirm = None if name is not None else _ask_name(session, _restore_effect(session, source, moment))
 
     async def restore() -> None:
         with scratch_folder("restore") as folder:
             # Which backup is `latest` depends on the markers of the hosts. Other files are read before any connection.
             read = None if source.is_latest else await _read_snapshot(session, source, folder)
+            if read is not None and moment is not None:
+                read = await _rewind(session, read, folder, moment)
             async with session.world() as world:
                 observed = await session.observe(world)
                 if read is None:
@@ -76,11 +87,22 @@ def _ask_name(session: Session, effect: str) -> ClusterName:
     return ClusterName(session.spec.name, "restore", effect)
 
 
-def _restore_effect(session: Session, source: SnapshotSource) -> str:
+def _restore_effect(session: Session, source: SnapshotSource, moment: Moment | None) -> str:
+    as_of = "" if moment is None else f" as of {show_moment(moment)}"
     return (
-        f"This replaces the data of cluster {session.spec.name} by the snapshot {source.named}. All members are "
+        f"This replaces the data of cluster {session.spec.name} by the snapshot {source.named}{as_of}. All members are "
         "stopped until the restored data is in place. The old data is archived on each host."
     )
+
+
+def _moment_in(source: SnapshotSource, revision: int | None, at: str | None) -> Moment | None:
+    moment = revision if at is None else parse_time("--at", at)
+    if moment is not None and source.is_latest:
+        raise UsageError(
+            "--revision and --at need the name of a backup, because `latest` is another backup at another time",
+            hint="run `etcdup backup list`, and pass one of its names",
+        )
+    return moment
 
 
 async def _read_snapshot(
@@ -93,6 +115,12 @@ async def _read_snapshot(
     destinations = open_destinations(session.spec.backup, session.folder)
     async with terminal.wait_notice(f"fetching {source.named} from {destinations.title}"):
         return await fetch_source(destinations, source, folder, terminal.report, terminal.warn, begun)
+
+
+async def _rewind(session: Session, snapshot: SnapshotFile, folder: Path, moment: Moment) -> SnapshotFile:
+    terminal = session.terminal
+    async with terminal.wait_notice(f"writing the data of {snapshot.title} as of {show_moment(moment)}"):
+        return await rewind_snapshot(snapshot, folder, moment, terminal.say)
 
 
 def _restore_planner(

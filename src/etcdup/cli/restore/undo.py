@@ -10,12 +10,12 @@ from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.observed.model import Observed, aside_suffix
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.recovery.undo_by_restore import (
-    begun_undo,
     is_undone_by_restore,
     needs_snapshot,
     placed_snapshot,
     plan_undo_by_restore,
     refuse_undo_by_restore,
+    undo_token,
 )
 from etcdup.core.restore.client_notes import restart_line
 from etcdup.core.restore.undo import can_undo, plan_undo
@@ -67,15 +67,13 @@ async def _choose_snapshot(
 
     A new snapshot gets a new token: hosts that have the data of an earlier one prepared are then prepared again.
     """
-    spec = run.session.spec
+    spec, fresh = run.session.spec, run.session.generate_token()
     path = await find_undo_snapshot(world, observed)
-    if path is None and needs_snapshot(spec, observed):
-        path = await _take_archive_snapshot(run, world, observed, sure=sure)
-        token = run.session.generate_token()
-        return (await asyncio.to_thread(read_snapshot, path), token) if path else None
-    token = begun_undo(spec, observed)[0].token
-    snapshot = await asyncio.to_thread(read_snapshot, path) if path else placed_snapshot(spec, observed)
-    return snapshot, token
+    token = undo_token(spec, observed, fresh) if path else fresh
+    if path is None and not needs_snapshot(spec, observed):
+        return placed_snapshot(spec, observed), undo_token(spec, observed, fresh)
+    path = path or await _take_archive_snapshot(run, world, observed, sure=sure)
+    return (await asyncio.to_thread(read_snapshot, path), token) if path else None
 
 
 async def _take_archive_snapshot(
@@ -83,7 +81,7 @@ async def _take_archive_snapshot(
 ) -> Path | None:
     planner, path = await prepare_archive_snapshot(world, observed)
     question = YesNo("Take this snapshot? No member is stopped.", f"--yes-restore {world.spec.name}")
-    change, plan = Change(planner, None if sure else question, prove=False), make_plan(planner, observed)
+    change, plan = Change(planner, None if sure else question, prove=False), make_plan(run, planner, observed)
     return path if await run_change(run, world, change, plan, observed) is not None else None
 
 

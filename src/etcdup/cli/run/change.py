@@ -1,7 +1,9 @@
 """A change of a cluster: the plan is shown and confirmed, then carried out under the cluster's lock."""
 
+import shlex
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +16,7 @@ from etcdup.cli.run.terminal import Terminal
 from etcdup.cli.views.health_view import render_health
 from etcdup.cli.views.plan_view import render_plan
 from etcdup.cli.views.step_texts import count_text
+from etcdup.core.adopt.verbs import refuse_verb
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.plan.steps import RestartMember
@@ -22,7 +25,7 @@ from etcdup.errors import EXIT_DONE, EtcdupError, PartlyApplied, UsageError
 from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.world.health import Health
 from etcdup.ops.world.journal import Journal
-from etcdup.ops.world.lock import cluster_lock, holder
+from etcdup.ops.world.lock import cluster_lock, holder, operator
 from etcdup.ops.world.refusal import Planner, raise_refusal
 from etcdup.ops.world.world import World
 
@@ -151,8 +154,24 @@ class ChangeRun:
         self.terminal.print_data(render_health(results, self.terminal.out))
 
 
-def make_plan(planner: Planner, observed: Observed) -> Plan:
-    """Return the plan. Raise RefusedError if there is none."""
+def typed_options(options: Mapping[str, object]) -> str:
+    """Return options as the operator types them, for `ChangeRun.verb`. None and False are left out, True is a flag."""
+    return "".join(
+        f" --{name}" if value is True else f" --{name} {shlex.quote(str(value))}"
+        for name, value in options.items()
+        if value is not None and value is not False
+    )
+
+
+def require_take_over(run: ChangeRun, observed: Observed) -> None:
+    """Raise RefusedError if the verb must wait until etcdup has taken the members over."""
+    if waiting := refuse_verb(run.verb, observed):
+        raise_refusal(Refusal(run.session.spec.name, waiting))
+
+
+def make_plan(run: ChangeRun, planner: Planner, observed: Observed) -> Plan:
+    """Return the plan. Raise RefusedError if there is none, or if the verb must wait for a take-over."""
+    require_take_over(run, observed)
     plan = planner(observed)
     if isinstance(plan, Refusal):
         raise_refusal(plan)
@@ -198,7 +217,8 @@ async def apply_change(
         ):
             run.progress = run.report.record_steps_of(shown) if run.report else shown
             try:
-                results = await _apply(run, world, change, plan, observed, journal)
+                with _recorded(journal, run.verb):
+                    results = await _apply(run, world, change, plan, observed, journal)
             except EtcdupError as error:
                 if error.resumes and (prepared or isinstance(error, PartlyApplied)):
                     error.hint = "\n".join(filter(None, (error.hint, run.resume_hint())))
@@ -210,6 +230,21 @@ async def apply_change(
     for line in change.after(plan):
         run.terminal.say(line)
     return results
+
+
+@contextmanager
+def _recorded(journal: Journal, verb: str) -> Iterator[None]:
+    """Record who began this run, and how it ended. A killed run has no end."""
+    journal.record("run", {"operator": operator(), "verb": verb})
+    result, why = "interrupted", ""
+    try:
+        yield
+        result = "done"
+    except EtcdupError as error:
+        result, why = "failed", error.message
+        raise
+    finally:
+        journal.record("end", {"result": result, **({"error": why} if why else {})})
 
 
 async def _apply(

@@ -33,6 +33,8 @@ class ChangeReport:
         self.plan: Plan | None = None
         self.pending = False
         self.health: tuple[Health, ...] = ()
+        # The fields that only this verb has.
+        self.more: dict[str, Any] = {}
         self._done: list[Step] = []
         self._error: BaseException | None = None
 
@@ -62,8 +64,9 @@ class ChangeReport:
             "outcome": self._outcome(),
             "plan": plan_to_json(self.plan) if self.plan else None,
             "done": [{"step": step.kind, "hosts": list(hosts_of(step))} for step in self._done],
-            "health": health_json(self.health, ()) if self.health else None,
+            "health": health_json(self.health) if self.health else None,
             "error": _error_json(self._error) if self._error else None,
+            **self.more,
         }
 
     def _outcome(self) -> str:

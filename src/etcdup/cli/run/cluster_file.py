@@ -14,6 +14,16 @@ def read_spec(path: Path) -> Spec:
     return load_bytes(read_bytes(path), str(path))
 
 
+def chosen_hosts(spec: Spec, path: Path, name: str | None) -> list[str]:
+    """Return the host of this name; without a name, all hosts. Raise UsageError if the file has no such host."""
+    names = [host.name for host in spec.hosts]
+    if name is None:
+        return names
+    if name not in names:
+        raise UsageError(f"{path} has no host {name}", hint=f"use one of its hosts: {', '.join(names)}")
+    return [name]
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the content. Raise UsageError if the file does not exist or cannot be read."""
     try:

@@ -1,16 +1,16 @@
-"""The question before the step of an upgrade that cannot be undone."""
+"""The question before the last member of a minor changes: afterwards, the way back is another one, or there is none."""
 
 from etcdup.cli.run.terminal import Terminal
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.plan.plan import Plan
 from etcdup.core.plan.steps import RestartMember
 from etcdup.core.spec.version import Version, parse_version
-from etcdup.core.versions.upgrade_paths import how_to_go_back
+from etcdup.core.versions.upgrade_paths import how_to_go_back, way_back
 from etcdup.errors import PartlyApplied
 
 
 async def confirm_no_return(terminal: Terminal, plan: Plan, step: RestartMember, observed: Observed) -> None:
-    """Ask whether to go past the point of no return. Raise PartlyApplied if the answer is not yes.
+    """Ask whether to restart the last member of a minor. Raise PartlyApplied if the answer is not yes.
 
     `observed` is what the plan was made from.
     """
@@ -30,14 +30,15 @@ def no_return_lines(step: RestartMember, running: dict[str, Version]) -> list[st
     """Return which member runs which version, what this step ends, and how to go back instead."""
     target, own = parse_version(step.version), running[step.host]
     width = max(map(len, running))
+    end = "" if way_back(target.series) else "This is the point of no return. "
     others = [f"  {name:{width}}  runs {running[name]}" for name in sorted(running) if name != step.host]
     return [
         "",
         f"{step.host} is the last member that runs {own.major}.{own.minor}:",
         *others,
         f"  {step.host:{width}}  runs {own}, would run {target}",
-        f"After this step there is no simple way back: once {step.host} runs {target}, {how_to_go_back(own, target)}.",
-        f"To go back instead: answer no, set `version: {own}` in cluster.yaml, and run `etcdup apply`.",
+        f"{end}After {step.host} runs {target}, {how_to_go_back(own, target)}.",
+        f"To go back now: answer no, set `version: {own}` in cluster.yaml, and run `etcdup apply`.",
     ]
 
 

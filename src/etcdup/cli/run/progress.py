@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from etcdup.cli.run.terminal import Terminal
+from etcdup.cli.run.terminal import CLEAR_BELOW, CLEAR_LINE, Terminal
 from etcdup.cli.views.step_texts import hosts_of, step_text
 from etcdup.cli.views.text import shorten, to_terminal
 from etcdup.core.plan.plan import Plan
@@ -19,7 +19,9 @@ OPERATOR = "operator"
 _LABELS = {OPERATOR: "this machine"}
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _REDRAW_S = 0.1
-_CLEAR_LINE, _CLEAR_BELOW = "\x1b[K", "\x1b[J"
+_SAY_AGAIN_S = 5.0
+# Work that takes longer has a clock of its own.
+_CLOCK_AFTER_S = 2.0
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
@@ -37,13 +39,16 @@ class Progress(Protocol):
 
 
 class PlainProgress:
-    """Prints a line for each kind of work that begins, once for all hosts that do it at the same time."""
+    """Prints a line for each kind of work that a host begins, and for a transfer a line every 5 s.
+
+    The text before a colon is the kind of work. The text after the colon is its progress.
+    """
 
     def __init__(self, terminal: Terminal, plan: Plan) -> None:
         self.done = 0
         self.total = len(plan.steps)
         self._terminal = terminal
-        self._said: set[str] = set()
+        self._said: dict[tuple[str, str], float] = {}
 
     def step(self, step: Step, state: str) -> None:
         if state == "doing":
@@ -53,10 +58,12 @@ class PlainProgress:
         if state == "doing" and step.disruptive and len(hosts_of(step)) == 1:
             self._terminal.say(f"  {hosts_of(step)[0]}: {step_text(step)}")
 
-    def doing(self, host: str, what: str) -> None:  # noqa: ARG002
-        if what and what not in self._said:
-            self._said.add(what)
-            self._terminal.say(f"  {what}")
+    def doing(self, host: str, what: str) -> None:
+        now, work = time.monotonic(), (host, what.partition(": ")[0])
+        said = self._said.get(work)
+        if what and (said is None or (": " in what and now - said >= _SAY_AGAIN_S)):
+            self._said[work] = now
+            self._terminal.say(f"  {_LABELS.get(host, host)}: {what}")
 
 
 class LiveProgress:
@@ -71,6 +78,7 @@ class LiveProgress:
         self._terminal = terminal
         self._began = time.monotonic()
         self._rows = dict.fromkeys((OPERATOR, *hosts), "")
+        self._works: dict[str, tuple[str, float]] = {}
         self._failed: set[str] = set()
         self._lock = threading.Lock()
         self._is_shown = False
@@ -109,7 +117,7 @@ class LiveProgress:
     def hide(self) -> None:
         with self._lock:
             self._is_shown = False
-            self._write(f"{self._to_first_line()}{_CLEAR_BELOW}{_SHOW_CURSOR}")
+            self._write(f"{self._to_first_line()}{CLEAR_BELOW}{_SHOW_CURSOR}")
             self._height = 0
 
     def lines(self, width: int) -> list[str]:
@@ -119,11 +127,23 @@ class LiveProgress:
         longest, paint = max(map(len, names.values()), default=0), self._terminal.err
         lines = [
             f"  {self._state_symbol(host, what)} {paint('bold', f'{names[host]:{longest}}')}  "
-            f"{shorten(what, max(width - longest - 7, 8))}".rstrip()
+            f"{self._with_clock(host, what, max(width - longest - 7, 8))}".rstrip()
             for host, what in rows.items()
         ]
         passed = show_duration(time.monotonic() - self._began)
         return [*lines, paint("dim", f"  {self.done} of {self.total} steps · {passed}")]
+
+    def _with_clock(self, host: str, what: str, width: int) -> str:
+        """Return the text, with the time since this kind of work began."""
+        work, now = what.partition(": ")[0], time.monotonic()
+        known, began = self._works.get(host, ("", now))
+        if known != work:
+            began = now
+            self._works[host] = (work, began)
+        if not what or now - began < _CLOCK_AFTER_S:
+            return shorten(what, width)
+        clock = f"  {now - began:.0f} s"
+        return shorten(what, max(width - len(clock), 4)) + clock
 
     def _redraw(self) -> None:
         while not self._ended.wait(_REDRAW_S):
@@ -134,8 +154,8 @@ class LiveProgress:
     def _draw(self) -> None:
         columns, rows = shutil.get_terminal_size()
         lines = self.lines(columns)[-(rows - 1) :]
-        text = "".join(f"{to_terminal(line)}{_CLEAR_LINE}\n" for line in lines)
-        self._write(f"{_HIDE_CURSOR}{self._to_first_line()}{text}{_CLEAR_BELOW}")
+        text = "".join(f"{to_terminal(line)}{CLEAR_LINE}\n" for line in lines)
+        self._write(f"{_HIDE_CURSOR}{self._to_first_line()}{text}{CLEAR_BELOW}")
         self._height = len(lines)
 
     def _to_first_line(self) -> str:

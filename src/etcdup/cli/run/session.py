@@ -1,9 +1,10 @@
 """The start of each verb: cluster.yaml is read, the hosts are connected and observed."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError, RefusedError
 from etcdup.ops.certs.export import admin_files
+from etcdup.ops.world.lock import read_lock_holder
 from etcdup.ops.world.observe import observe, wait_until_steady
 from etcdup.ops.world.open import open_world, resolve_binaries
 from etcdup.ops.world.world import World
@@ -53,7 +55,7 @@ class Session:
             self.spec,
             self.folder,
             secrets=Secrets(terminal.ask_secret if terminal.can_ask else None),
-            passphrase=self._ask_passphrase if terminal.can_ask else None,
+            passphrase=self.ask_passphrase,
             report=terminal.report,
             connect=traced(connect, terminal) if terminal.wants_commands else connect,
         )
@@ -69,6 +71,13 @@ class Session:
             observed = await observe(world)
         async with self.terminal.wait_notice("waiting for members that start or elect a leader"):
             return await wait_until_steady(world, observed)
+
+    async def observe_with_lock(self, world: World) -> Observed:
+        """Observe as `observe`, and read at the same time which other run holds the lock."""
+        observed, lock_holder = await asyncio.gather(
+            self.observe(world), read_lock_holder(self.spec, world.hosts)
+        )
+        return replace(observed, lock_holder=lock_holder)
 
     async def resolve_binaries(self, world: World, observed: Observed) -> Observed:
         """Return the observation with the source of each version that a host needs."""
@@ -99,7 +108,12 @@ class Session:
         """Run to the end. `describe` returns what was done, in case of an interruption."""
         return run_interruptibly(self.terminal, work, describe)
 
-    def _ask_passphrase(self) -> str:
+    @property
+    def ask_passphrase(self) -> Callable[[], str] | None:
+        """The question for the passphrase of the CA key, None if no operator can answer it."""
+        return self._read_passphrase if self.terminal.can_ask else None
+
+    def _read_passphrase(self) -> str:
         return self.terminal.read_secret(f"Passphrase of the CA in {self.spec.tls.dir}: ")
 
 

@@ -22,7 +22,7 @@ _REDRAW_S = 0.2
 _REPORT_INTERVAL_S = 5.0
 _COMMAND_WIDTH = 120
 # Go to the first line and overwrite all lines. To clear the screen first would flicker.
-_HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+_HOME, CLEAR_LINE, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 class Display(Protocol):
@@ -63,8 +63,8 @@ class Terminal:
 
     def draw_screen(self, text: str) -> None:
         """Write the text over the previous one, from the first line of the screen."""
-        lines = to_terminal(text).replace("\n", f"{_CLEAR_LINE}\n")
-        sys.stdout.write(f"{_HOME}{lines}{_CLEAR_BELOW}")
+        lines = to_terminal(text).replace("\n", f"{CLEAR_LINE}\n")
+        sys.stdout.write(f"{_HOME}{lines}{CLEAR_BELOW}")
         sys.stdout.flush()
 
     def say(self, text: str = "") -> None:

@@ -47,6 +47,7 @@ def _print_next_steps(terminal: Terminal, path: Path, *, has_hosts: bool) -> Non
     first = [] if has_hosts else [f"replace the example hosts in {path} with your hosts"]
     steps = [
         *first,
+        f"run `etcdup{option} trust` if SSH does not know the hosts yet",
         f"run `etcdup{option} plan` to see what etcdup would do",
         f"run `etcdup{option} apply` to do it",
     ]

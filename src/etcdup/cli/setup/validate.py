@@ -44,7 +44,7 @@ def print_schema() -> int:
 
 
 def _warnings(spec: Spec) -> tuple[str, ...]:
-    # Only the hosts show whether a distribution vouches for the version. So this is a warning here.
+    # Only the hosts show whether the version is from a distribution, which etcdup accepts. So this is a warning here.
     return (*warnings(spec), *(reason.message for reason in refuse_version(spec, vouched=False)))
 
 

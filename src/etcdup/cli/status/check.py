@@ -26,6 +26,6 @@ def check_cluster(file: Path, *, as_json: bool, disk: bool) -> int:
 
 async def _gather_evidence(session: Session, *, disk: bool) -> Evidence:
     async with session.world() as world:
-        observed = await session.observe(world)
+        observed = await session.observe_with_lock(world)
         async with session.terminal.wait_notice("checking"):
             return await gather_evidence(world, observed, admin_client(session, world), disk=disk)

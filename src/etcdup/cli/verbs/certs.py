@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from etcdup.cli.verbs.completion import complete_consumer
 from etcdup.cli.verbs.groups import Verbs
 from etcdup.cli.verbs.options import HELP_OPTIONS, file_option, json_option
 
@@ -12,7 +13,7 @@ ROLES = ("kube-apiserver", "patroni", "prometheus", "apisix", "gateway", "client
 
 @click.group(cls=Verbs, context_settings=HELP_OPTIONS)
 def certs() -> None:
-    """List, renew and issue certificates, and rotate the CA."""
+    """List, renew, issue and revoke certificates, and rotate the CA."""
 
 
 @certs.command("list", context_settings=HELP_OPTIONS)
@@ -73,7 +74,7 @@ def renew(file: Path, days: int | None, this_copy: bool, yes: bool, as_json: boo
 
 
 @certs.command(context_settings=HELP_OPTIONS)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_consumer)
 @click.option(
     "--role",
     type=click.Choice(ROLES),
@@ -195,13 +196,38 @@ def rotate_ca(
 
 
 @certs.command(context_settings=HELP_OPTIONS)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_consumer)
+@click.option("-y", "--yes", is_flag=True, help="Revoke without a confirmation.")
+@json_option
+@file_option
+def revoke(file: Path, name: str, yes: bool, as_json: bool) -> int:
+    """Make all members reject the certificates of NAME, without a restart.
+
+    NAME is a consumer, a member, or a certificate as `certs list` shows it. Of a consumer or a member, all certificates
+    are revoked that etcdup has issued and that have not expired. A member gets new certificates with new keys first.
+
+    Open connections continue until they end. At the end, a new handshake on each port proves that the revoked
+    certificates are rejected.
+
+    \b
+    Examples:
+      etcdup certs revoke app1
+      etcdup certs revoke replaced/app1 --yes
+    """
+    from etcdup.cli.certs.revoke import revoke_certificates
+
+    return revoke_certificates(file, name, yes=yes, as_json=as_json)
+
+
+@certs.command(context_settings=HELP_OPTIONS)
+@click.argument("name", shell_complete=complete_consumer)
 @json_option
 @file_option
 def forget(file: Path, name: str, as_json: bool) -> int:
     """Archive the certificate of the consumer NAME.
 
-    It is no longer renewed. etcd still accepts it until it expires, or until a CA rotation drops the CA that signed it.
+    It is no longer renewed. etcd still accepts it until it expires, until it is revoked (`certs revoke`), or until a CA
+    rotation drops the CA that signed it.
     """
     from etcdup.cli.certs.issue import forget_consumer
 

@@ -4,57 +4,16 @@ from pathlib import Path
 
 import click
 
+from etcdup.cli.verbs.completion import complete_backup, complete_host
 from etcdup.cli.verbs.groups import Verbs
-from etcdup.cli.verbs.options import HELP_OPTIONS, consumers_option, file_option, identity_option, json_option
-
-
-@click.command(context_settings=HELP_OPTIONS)
-@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
-@click.option("--name", default="prod", show_default=True, help="The name of the cluster.")
-@click.option(
-    "--user",
-    metavar="USER",
-    help="The login user for SSH.  [default: the user that `ssh ADDRESS` logs in as]",
+from etcdup.cli.verbs.options import (
+    HELP_OPTIONS,
+    consumers_option,
+    file_option,
+    identity_option,
+    json_option,
+    unsigned_option,
 )
-@file_option
-def init(addresses: tuple[str, ...], name: str, user: str | None, file: Path) -> int:
-    """Write a commented cluster.yaml to start with.
-
-    \b
-    Example:
-      etcdup init --user ubuntu 10.0.0.1 10.0.0.2 10.0.0.3
-    """
-    from etcdup.cli.setup.init import write_file
-
-    return write_file(file, name, addresses, user)
-
-
-@click.command(context_settings=HELP_OPTIONS)
-@json_option
-@file_option
-def validate(file: Path, as_json: bool) -> int:
-    """Check cluster.yaml without a connection to a host.
-
-    It also checks the certificates that `tls` names. The exit code is 2 if there is a problem.
-    """
-    from etcdup.cli.setup.validate import validate_file
-
-    return validate_file(file, as_json=as_json)
-
-
-@click.command(context_settings=HELP_OPTIONS)
-def schema() -> int:
-    """Print the JSON schema of cluster.yaml, for editors.
-
-    `etcdup init` writes it to `.etcdup/cluster.schema.json`, and the first line of cluster.yaml names that file.
-
-    \b
-    Example:
-      etcdup schema > .etcdup/cluster.schema.json
-    """
-    from etcdup.cli.setup.validate import print_schema
-
-    return print_schema()
 
 
 @click.command(context_settings=HELP_OPTIONS)
@@ -62,7 +21,9 @@ def schema() -> int:
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="Save the plan for `apply FILE`."
 )
-@click.option("--exit-code", is_flag=True, help="Exit with 3 if there is something to do.")
+@click.option(
+    "--exit-code", is_flag=True, help="Exit with 3 if there is something to do, with 1 if a host is unknown."
+)
 @consumers_option
 @file_option
 def plan(file: Path, as_json: bool, out: Path | None, exit_code: bool, consumers_have: str | None) -> int:
@@ -107,13 +68,42 @@ def apply(file: Path, plan: Path | None, yes: bool, as_json: bool, consumers_hav
     return apply_file(file, saved=plan, yes=yes, as_json=as_json, confirmed=consumers_have is not None)
 
 
+@click.command(context_settings=HELP_OPTIONS)
+@click.argument("name", required=False, metavar="[NAME]", shell_complete=complete_host)
+@click.option(
+    "--drain", is_flag=True, help="Transfer leadership and stop the member NAME, to reboot its host."
+)
+@click.option("-y", "--yes", is_flag=True, help="Skip the confirmation.")
+@json_option
+@file_option
+def restart(name: str | None, drain: bool, yes: bool, file: Path, as_json: bool) -> int:
+    """Restart all members, one after the other, or only the member NAME.
+
+    Followers restart first and the leader last. Each member is proved before the next one stops. If restart is
+    interrupted, run it again: it restarts all of its members again.
+
+    With --drain, the member stays stopped. It starts when the host boots, and `etcdup apply` starts it too.
+
+    \b
+    Examples:
+      etcdup restart
+      etcdup restart infra2
+      etcdup restart infra2 --drain
+    """
+    from etcdup.cli.apply.restart import restart_members
+
+    if drain and name is None:
+        raise click.UsageError("--drain needs the NAME of one member")
+    return restart_members(file, name, drain=drain, yes=yes, as_json=as_json)
+
+
 @click.group(cls=Verbs, context_settings=HELP_OPTIONS)
 def member() -> None:
     """Replace a member. To add or remove members, edit `hosts` in cluster.yaml and run apply."""
 
 
 @member.command(context_settings=HELP_OPTIONS)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_host)
 @click.option(
     "--address", metavar="NEW", help="The address of the new machine. It is written into cluster.yaml."
 )
@@ -139,12 +129,61 @@ def replace(name: str, address: str | None, yes: bool, file: Path, consumers_hav
 @click.command(context_settings=HELP_OPTIONS)
 @json_option
 @click.option("--watch", is_flag=True, help="Print the status every second until Ctrl-C.")
+@click.option(
+    "--exit-code", is_flag=True, help="Exit with 1 if a member is not healthy or something is wrong."
+)
 @file_option
-def status(file: Path, as_json: bool, watch: bool) -> int:
+def status(file: Path, as_json: bool, watch: bool, exit_code: bool) -> int:
     """Show the role, version, size and problems of each member."""
     from etcdup.cli.status.status import show_status
 
-    return show_status(file, as_json=as_json, watch=watch)
+    return show_status(file, as_json=as_json, watch=watch, signal_faults=exit_code)
+
+
+@click.command(context_settings=HELP_OPTIONS)
+@click.argument("name", required=False, metavar="[NAME]", shell_complete=complete_host)
+@click.option("-F", "--follow", is_flag=True, help="Print new lines until Ctrl-C.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="The last lines of each member.",
+)
+@click.option("--since", metavar="DURATION", help="Only lines that are newer, for example 10m or 2h.")
+@json_option
+@file_option
+def logs(name: str | None, follow: bool, lines: int, since: str | None, file: Path, as_json: bool) -> int:
+    """Print the log of all members, or of the member NAME, sorted by time.
+
+    The exit code is 1 if the log of a host cannot be read.
+
+    \b
+    Examples:
+      etcdup logs
+      etcdup logs infra2 --since 1h --lines 1000
+      etcdup logs --follow
+    """
+    from etcdup.cli.status.logs import show_logs
+
+    return show_logs(file, name, lines=lines, since=since, follow=follow, as_json=as_json)
+
+
+@click.command(context_settings=HELP_OPTIONS)
+@click.option(
+    "-n", "--lines", type=click.IntRange(1, 10_000), default=20, show_default=True, help="The number of runs."
+)
+@json_option
+@file_option
+def history(lines: int, file: Path, as_json: bool) -> int:
+    """Show the last runs that changed the cluster: who, when, verb, result and steps.
+
+    It reads the journal in `.etcdup`, next to cluster.yaml. Runs from another directory or machine are not in it.
+    """
+    from etcdup.cli.status.history import show_history
+
+    return show_history(file, lines=lines, as_json=as_json)
 
 
 @click.command(context_settings=HELP_OPTIONS)
@@ -162,7 +201,7 @@ def health(file: Path, as_json: bool) -> int:
 
 
 @click.command(context_settings=HELP_OPTIONS)
-@click.argument("snapshot", type=click.Path(path_type=Path), required=False)
+@click.argument("snapshot", type=click.Path(path_type=Path), required=False, shell_complete=complete_backup)
 @click.option(
     "--undo", is_flag=True, help="Put the data back that the last restore archived. Takes no SNAPSHOT."
 )
@@ -180,11 +219,18 @@ def health(file: Path, as_json: bool) -> int:
     metavar="NAME",
     help="The cluster that the snapshot comes from, to clone it.",
 )
+@click.option(
+    "--revision", type=click.IntRange(1), metavar="N", help="Restore the data as of revision N of SNAPSHOT."
+)
+@click.option("--at", metavar="TIME", help="Restore the data as of the last known moment until TIME.")
 @identity_option
+@unsigned_option
 @json_option
 @file_option
 def restore(
     snapshot: Path | None,
+    revision: int | None,
+    at: str | None,
     file: Path,
     yes_restore: str | None,
     again: bool,
@@ -192,6 +238,7 @@ def restore(
     keep_leases: bool,
     from_cluster: str | None,
     identity: Path | None,
+    unsigned: bool,
     as_json: bool,
 ) -> int:
     """Replace the data of the cluster by SNAPSHOT, as a new cluster.
@@ -202,12 +249,16 @@ def restore(
     A lease in a snapshot is a claim of a process at that time, for example of a Patroni leader. So all leases and the
     keys on them are removed before a client can connect.
 
+    A snapshot has the history since the last compaction before it. --revision and --at restore an earlier moment of it:
+    `etcdup backup log` shows which.
+
     If a restore is interrupted, run the same command again to resume. With --json and without --yes-restore, it only
     prints the plan, and the exit code is 3.
 
     \b
     Examples:
       etcdup restore latest
+      etcdup restore prod-20261125T120000Z --revision 81234
       etcdup restore ./db.snapshot --from-cluster staging
       etcdup restore --undo
     """
@@ -216,6 +267,10 @@ def restore(
 
     if undo == (snapshot is not None):
         raise click.UsageError("pass a SNAPSHOT or --undo, and not both")
+    if revision is not None and at is not None:
+        raise click.UsageError("pass --revision or --at, and not both")
+    if undo and (revision is not None or at is not None):
+        raise click.UsageError("--undo takes no --revision and no --at")
     if snapshot is None:
         return undo_restore(file, yes_restore, keep_leases=keep_leases, as_json=as_json)
     return restore_cluster(
@@ -226,13 +281,20 @@ def restore(
         keep_leases=keep_leases,
         origin=from_cluster,
         identity=identity,
+        unsigned=unsigned,
+        revision=revision,
+        at=at,
         as_json=as_json,
     )
 
 
 @click.command(context_settings=HELP_OPTIONS)
 @click.option(
-    "--fenced", metavar="NAME", multiple=True, help="This host is powered off and stays off. Can be repeated."
+    "--fenced",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=complete_host,
+    help="This host is powered off and stays off. Can be repeated.",
 )
 @click.option("--yes-recover", metavar="NAME", help="The name of the cluster, to skip the confirmation.")
 @click.option(
@@ -284,12 +346,12 @@ def check(file: Path, as_json: bool, disk: bool) -> int:
 @click.option("--yes-destroy", metavar="NAME", help="The name of the cluster, to skip the confirmation.")
 @file_option
 def destroy(file: Path, yes_destroy: str | None) -> int:
-    """Stop the cluster permanently. Its data is archived on each host, never deleted."""
+    """Stop the cluster permanently. Its data is archived on each host, never deleted. Its private keys are deleted."""
     from etcdup.cli.apply.destroy import destroy_cluster
 
     return destroy_cluster(file, yes_destroy)
 
 
 VERBS: tuple[click.Command, ...] = (
-    init, validate, schema, plan, apply, member, status, health, check, restore, recover, destroy,
+    plan, apply, restart, member, status, logs, history, health, check, restore, recover, destroy,
 )  # fmt: skip

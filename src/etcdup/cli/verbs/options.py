@@ -16,7 +16,7 @@ FILE_VARIABLE = "ETCDUP_FILE"
 IDENTITY_VARIABLE = "ETCDUP_BACKUP_IDENTITY"
 
 
-def _choose_file(context: click.Context, _: click.Parameter, value: Path | None) -> Path:
+def choose_file(context: click.Context, _: click.Parameter, value: Path | None) -> Path:
     """Return the -f after the verb, or the one before the verb, or $ETCDUP_FILE, or the default."""
     outer = context.parent
     while value is None and outer is not None:
@@ -31,7 +31,7 @@ def file_option(decorated: Decorated) -> Decorated:
         "--file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        callback=_choose_file,
+        callback=choose_file,
         help=f"The path of cluster.yaml.  [default: ${FILE_VARIABLE} or cluster.yaml]",
     )
     return option(decorated)
@@ -60,6 +60,14 @@ def identity_option(decorated: Decorated) -> Decorated:
         metavar="FILE",
         envvar=IDENTITY_VARIABLE,
         help=f"The private key of encrypted backups, as age-keygen writes it.  [default: ${IDENTITY_VARIABLE}]",
+    )
+    return option(decorated)
+
+
+def unsigned_option(decorated: Decorated) -> Decorated:
+    """Add `--unsigned`: the operator trusts all clients that can write to the store."""
+    option = click.option(
+        "--unsigned", is_flag=True, help="Also use backups that the backup key of the PKI did not sign."
     )
     return option(decorated)
 

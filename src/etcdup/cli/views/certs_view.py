@@ -6,6 +6,7 @@ from typing import Any
 from etcdup.cli.views.step_texts import count_text
 from etcdup.cli.views.text import Paint, table_lines
 from etcdup.core.certs.inventory import CertRow, Inventory, Link
+from etcdup.core.observed.model import CrlSeen
 from etcdup.ops.certs.proof import ServedCert
 
 _HEADINGS = ("CERTIFICATE", "LEFT", "SEEN")
@@ -25,19 +26,24 @@ def render_inventory(inventory: Inventory, raft: str, paint: Paint) -> str:
     lines += ["", *_link_lines(inventory.links, paint)]
     lines += [f"  raft: {raft}"] if raft else []
     lines += [f"  {paint('yellow', '!')} {finding}" for finding in inventory.findings]
+    lines += [_crl_line(crl) for crl in inventory.crls]
     lines += _archived_lines(inventory)
     return "\n".join([*lines, "", _verdict(inventory, paint)]) + "\n"
 
 
 def _archived_lines(inventory: Inventory) -> list[str]:
-    count = sum(row.is_archived for row in inventory.rows)
+    count = sum(not row.in_use and not row.is_revoked and row.days_left >= 0 for row in inventory.rows)
     if not count:
         return []
     return [
-        f"  etcd still accepts {count_text(count, 'certificate')} that no client should use, because etcd checks no "
-        "revocation list",
-        "  (if such a key may be compromised, run `etcdup certs rotate-ca`)",
+        f"  etcd still accepts {count_text(count, 'certificate')} that no client should use",
+        "  (run `etcdup certs revoke NAME` to make the members reject it)",
     ]
+
+
+def _crl_line(crl: CrlSeen) -> str:
+    until = f", next update before {crl.next_update:%Y-%m-%d}" if crl.next_update else ""
+    return f"  revocation list {crl.number}: {count_text(len(crl.revoked), 'certificate')} revoked{until}"
 
 
 def render_served(found: Sequence[ServedCert], paint: Paint) -> str:
@@ -56,6 +62,8 @@ def _served_line(served: ServedCert, paint: Paint) -> str:
 
 
 def _left(row: CertRow) -> str:
+    if row.is_revoked:
+        return "revoked"
     return "expired" if row.days_left < 0 else count_text(row.days_left, "day")
 
 
@@ -98,8 +106,8 @@ def _verdict(inventory: Inventory, paint: Paint) -> str:
 def inventory_json(inventory: Inventory, raft: str) -> dict[str, Any]:
     """Return the inventory as data. `days_left` is below 0 for an expired certificate.
 
-    A certificate that is not `in_use` belongs to a former member, or to a consumer that was forgotten or got a newer
-    certificate. etcd accepts it until it expires, or until its CA is dropped.
+    A certificate that is not `in_use` is revoked, or belongs to a former member, or to a consumer that was forgotten
+    or got a newer certificate. etcd accepts it until it expires, until it is revoked, or until its CA is dropped.
     """
     return {
         "format": 1,
@@ -117,6 +125,17 @@ def inventory_json(inventory: Inventory, raft: str) -> dict[str, Any]:
             for link in inventory.links
         ],
         "raft": raft or None,
+        "revocation_lists": [_crl_json(crl) for crl in inventory.crls],
+    }
+
+
+def _crl_json(crl: CrlSeen) -> dict[str, Any]:
+    return {
+        "number": crl.number,
+        "this_update": crl.this_update.isoformat(),
+        "next_update": crl.next_update.isoformat() if crl.next_update else None,
+        "signed_by_trusted_ca": bool(crl.issuer_key),
+        "revoked": sorted(crl.revoked),
     }
 
 
@@ -138,6 +157,7 @@ def _row_json(row: CertRow) -> dict[str, Any]:
         "days_left": row.days_left,
         "ends_soon": row.ends_soon,
         "in_use": row.in_use,
+        "revoked": row.is_revoked,
         "used_by": list(row.used_by),
         "seen": list(row.locations),
     }

@@ -38,7 +38,8 @@ def _lines(each: Finding, paint: Paint) -> list[str]:
     after = paint("dim", f"  ({'; '.join(where)})")
     lines = [f"  {paint(_STYLES[each.level], f'{each.level:7}')}  {each.what}{after}"]
     lines += [f"           {each.why}"] if each.why else []
-    return [*lines, f"           {paint('cyan', 'fix:')} {each.fix}"]
+    fix = each.fix.replace("\n", "\n                ")
+    return [*lines, f"           {paint('cyan', 'fix:')} {fix}"]
 
 
 def _measurement_lines(closer: HostInspection | None) -> list[str]:

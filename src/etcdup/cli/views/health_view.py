@@ -5,29 +5,41 @@ from typing import Any
 
 from etcdup.cli.views.status_view import limits_json
 from etcdup.cli.views.text import Paint
+from etcdup.cli.views.verdict_view import cause_lines, causes_json
 from etcdup.core.members.limits import Limit
+from etcdup.core.verdict.verdict import Verdict
 from etcdup.ops.world.health import Health, has_quorum
 
 
 def render_health(
-    results: Sequence[Health], paint: Paint, differences: Sequence[str] = (), limits: Sequence[str] = ()
+    results: Sequence[Health], paint: Paint, verdict: Verdict | None = None, width: int = 100
 ) -> str:
-    """Return one line for each member in etcdctl's format, then what differs or is refused, and the verdict."""
+    """Return one line for each member in etcdctl's format, then the causes of the verdict, and the state."""
     lines = [_health_line(result, paint) for result in results]
-    said = verdict(results, differences)
+    lines += cause_lines(verdict.causes, paint, width) if verdict else []
+    said = health_of(results, verdict)
     colour = {"healthy": "green", "degraded": "yellow"}.get(said, "red")
-    return "\n".join([*lines, *differences, *limits, f"cluster is {paint(f'bold {colour}', said)}"]) + "\n"
+    state = paint(f"bold {colour}", said)
+    last = f"cluster is in an {state} state" if said == "unknown" else f"cluster is {state}"
+    return "\n".join([*lines, last]) + "\n"
 
 
-def verdict(results: Sequence[Health], differences: Sequence[str] = ()) -> str:
-    """Return `healthy`, `degraded` or `unavailable`.
+def health_of(results: Sequence[Health], verdict: Verdict | None = None) -> str:
+    """Return `healthy`, `degraded`, `unavailable` or `unknown`.
 
     `degraded`: a quorum is proved, but some member is not healthy, or the member list differs from cluster.yaml. An
-    alarm alone leaves the quorum as it is.
+    alarm alone leaves the quorum as it is. `unknown`: members that etcdup could not ask can be a quorum.
     """
-    if all(result.ok for result in results) and not differences:
+    differs = verdict and any(each.code == "members-differ-from-file" for each in verdict.causes)
+    if all(result.ok for result in results) and not differs:
         return "healthy"
-    return "degraded" if has_quorum(tuple(results)) else "unavailable"
+    if _has_quorum(results, verdict):
+        return "degraded"
+    return "unavailable" if verdict is None or verdict.is_known else "unknown"
+
+
+def _has_quorum(results: Sequence[Health], verdict: Verdict | None) -> bool:
+    return has_quorum(tuple(results), verdict.quorum.voters if verdict else 0)
 
 
 def _health_line(result: Health, paint: Paint) -> str:
@@ -42,15 +54,18 @@ def _health_line(result: Health, paint: Paint) -> str:
 
 
 def health_json(
-    results: tuple[Health, ...], differing: tuple[str, ...], limits: Sequence[Limit] = ()
+    results: tuple[Health, ...],
+    verdict: Verdict | None = None,
+    differing: tuple[str, ...] = (),
+    limits: Sequence[Limit] = (),
 ) -> dict[str, Any]:
-    cluster = verdict(results, differing)
     return {
         "format": 1,
-        "cluster": cluster,
-        "has_quorum": has_quorum(results),
+        "cluster": health_of(results, verdict),
+        "has_quorum": _has_quorum(results, verdict),
         "differences": list(differing),
         "limits": limits_json(limits),
+        "causes": causes_json(verdict.causes) if verdict else [],
         "members": [member_json(result) for result in results],
     }
 

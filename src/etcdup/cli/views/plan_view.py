@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from etcdup.cli.views.step_texts import count_text, hosts_of, kind_text, step_text
-from etcdup.cli.views.text import Paint, wrap_text
+from etcdup.cli.views.text import Paint, hint_lines, wrap_text
 from etcdup.core.plan.phases import phases
 from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.restore_steps import RestoreKeys
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import (
     AddLearner,
@@ -25,6 +26,10 @@ _HINT_INDENT = _INDENT + " " * len("hint: ")
 _SUMMARY_COUNTS = ((AddLearner, "member joins", "members join"), (RemoveMember, "leaves", "leave"))
 
 
+# The diff of a file and the hosts that have it, by its path and its changed lines.
+Changed = dict[tuple[str, tuple[str, ...]], tuple[str, list[str]]]
+
+
 @dataclass(frozen=True)
 class Line:
     """Steps with the same text and the same reason, on one or more hosts."""
@@ -37,7 +42,7 @@ class Line:
 
     @property
     def where(self) -> str:
-        if isinstance(self.steps[0], EnableDowngrade | CancelDowngrade):
+        if isinstance(self.steps[0], EnableDowngrade | CancelDowngrade | RestoreKeys):
             return "cluster"
         return " ".join(self.hosts) or "here"
 
@@ -50,9 +55,12 @@ def render_plan(plan: Plan, paint: Paint, width: int = 100) -> str:
     """
     heading = paint("bold", f"cluster {plan.cluster}")
     if plan.is_empty:
-        return "\n".join([*_note_lines(plan.notes, paint, width), f"{heading}: nothing to do"]) + "\n"
+        return "\n".join([*_note_lines(plan.notes, paint, width), f"{heading}: {_no_step(plan)}"]) + "\n"
     view = _View.of(plan_lines(plan.steps), paint, width)
-    parts = [heading, ""]
+    # The operator reads what is wrong before steps that may not succeed because of it.
+    causes = [note for note in plan.notes if "\nhint: " in note]
+    rest = [note for note in plan.notes if note not in causes]
+    parts = [heading, "", *_note_lines(causes, paint, width)]
     hops = split_by_version(plan.steps)
     for number, hop in enumerate(hops, 1):
         if len(hops) > 1:
@@ -63,9 +71,16 @@ def render_plan(plan: Plan, paint: Paint, width: int = 100) -> str:
             )
         for line in plan_lines(hop):
             parts += view.step(line)
-    parts += ["", *_if_killed_lines(plan.steps, paint, width), *_note_lines(plan.notes, paint, width)]
+    parts += ["", *_if_killed_lines(plan.steps, paint, width), *_note_lines(rest, paint, width)]
     parts.append(paint("bold", summary(plan)))
     return "\n".join(parts) + "\n"
+
+
+def _no_step(plan: Plan) -> str:
+    """Return why a plan has no steps. Only if all hosts were observed, there is nothing to do."""
+    if plan.unknown:
+        return f"no step for the hosts that were observed. {', '.join(plan.unknown)} could not be observed"
+    return "no step. First do what the hint says" if plan.unsolved else "nothing to do"
 
 
 def render_edit(path: str, diff: str, paint: Paint) -> str:
@@ -76,15 +91,14 @@ def render_edit(path: str, diff: str, paint: Paint) -> str:
 
 
 def render_refusal(refusal: Refusal, paint: Paint, width: int = 100) -> str:
-    """Return each reason with its hint below it."""
-    parts = [paint("bold", f"cluster {refusal.cluster}") + ": the plan is refused", ""]
+    """Return the notes, which have causes, and then each reason with its hint below it."""
+    parts = _note_lines(refusal.notes, paint, width)
+    parts += [paint("bold", f"cluster {refusal.cluster}") + ": the plan is refused", ""]
     for reason in refusal.reasons:
         first, *rest = wrap_text(f"✗ {reason.message}{_rules_suffix(reason.rules)}", width, "  ", _INDENT)
         parts += [first.replace("✗", paint("red", "✗"), 1), *rest]
-        hint = wrap_text(f"hint: {reason.hint}", width, _INDENT, _HINT_INDENT) if reason.hint else []
-        parts += [line.replace("hint:", paint("dim", "hint:"), 1) for line in hint]
-    parts += ["", *_note_lines(refusal.notes, paint, width)]
-    return "\n".join(parts).rstrip() + "\n"
+        parts += hint_lines(reason.hint, width, _INDENT, paint("dim", "hint:"))
+    return "\n".join(parts) + "\n"
 
 
 def summary(plan: Plan) -> str:
@@ -177,22 +191,38 @@ class _View:
 
     def _changes(self, steps: Iterable[Step]) -> Iterator[str]:
         """Yield the diffs of files, each once with all hosts that have it."""
-        hosts: dict[tuple[str, tuple[str, ...]], tuple[str, list[str]]] = {}
+        hosts: Changed = {}
         for step in steps:
             if isinstance(step, InstallFiles):
                 for change in step.changes:
                     if change.action == "update":
                         key = (change.path, _changed_lines(change.diff))
                         hosts.setdefault(key, (change.diff, []))[1].append(step.host)
+        if repeated := self._repeated(hosts):
+            yield repeated
+            hosts = {key: value for key, value in hosts.items() if key[1]}
         for (path, changed), (diff, names) in hosts.items():
             note = self._same_diff_note(path, changed, names)
             yield f"{_INDENT}{self.paint('bold', path)} on {' '.join(names)}{note}"
             if changed and self._shown[path, *changed] in names:
                 yield from (f"        {_diff_line(line, self.paint)}" for line in _hunks(diff))
 
+    def _repeated(self, hosts: Changed) -> str:
+        """Return one line in place of several files without a diff, if an earlier line has the same files."""
+        opaque = {path: names for (path, changed), (_, names) in hosts.items() if not changed}
+        names = next(iter(opaque.values()), [])
+        if len(opaque) < 2 or any(each != names for each in opaque.values()):
+            return ""
+        first = self._shown.setdefault(tuple(opaque), names[0])
+        return (
+            ""
+            if first in names
+            else f"{_INDENT}the same {len(opaque)} files on {' '.join(names)} as on {first}"
+        )
+
     def _same_diff_note(self, path: str, changed: tuple[str, ...], names: Sequence[str]) -> str:
         if not changed:
-            return ": another certificate or key"
+            return ": another revocation list" if path.endswith(".der") else ": another certificate or key"
         first = self._shown.setdefault((path, *changed), names[0])
         return "" if first in names else f", as on {first}"
 
@@ -237,8 +267,15 @@ def _note_lines(notes: Iterable[str], paint: Paint, width: int) -> list[str]:
     """Return the notes. `wrap` must not count the colour of the first word, so the colour is added last."""
     shown = []
     for note in dict.fromkeys(notes):
-        first, *rest = _wrapped(f"note: {note}", "  ", width, str, hanging=_INDENT)
+        said, *more = note.split("\n")
+        first, *rest = _wrapped(f"note: {said}", "  ", width, str, hanging=_INDENT)
         shown += [first.replace("note:", paint("yellow", "note:"), 1), *rest]
+        indent = _INDENT
+        for line in more:
+            is_hint = line.startswith("hint: ")
+            hanging = _HINT_INDENT if is_hint else indent
+            shown += _wrapped(line, indent, width, str, hanging=hanging)
+            indent = hanging  # A hint can have several lines, and it is the last part of a note.
     return [*shown, ""] if shown else []
 
 

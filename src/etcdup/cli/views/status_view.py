@@ -7,13 +7,17 @@ from typing import Any
 
 from etcdup.cli.views.step_texts import count_text
 from etcdup.cli.views.text import Paint, table_lines
-from etcdup.core.members.limits import Limit, describe_followers, limits
+from etcdup.cli.views.verdict_view import cause_lines, causes_json
+from etcdup.core.etcd.alarms import CORRUPT
+from etcdup.core.members.limits import Limit, limits
 from etcdup.core.members.member_list import host_of, member_list_differences
-from etcdup.core.members.quorum import healthy, quorum_of, voter_count
+from etcdup.core.members.quorum import healthy, quorum_of
 from etcdup.core.members.space import quota_of
-from etcdup.core.observed.model import CertSeen, HostSeen, MemberSeen, Observed
+from etcdup.core.observed.model import CertSeen, HostSeen, MemberSeen, MemberSilent, Observed
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_duration, show_size
+from etcdup.core.verdict.quorum_state import QuorumState
+from etcdup.core.verdict.verdict import Verdict, judge
 from etcdup.ops.world.health import why_unhealthy, why_without_vote
 
 CERT_SOON_DAYS = 30
@@ -23,19 +27,15 @@ CERT_SOON_DAYS = 30
 class Status:
     """One cluster at one time. `members` has the order of cluster.yaml, followed by members that it does not name.
 
-    `voters` is the number of voters in the member list. If no member reports a list, it is the size in cluster.yaml.
-    `following` is the number of voters that follow a leader, and `followers` says so. `limits` are what etcd refuses
-    although a quorum may follow a leader. `differences` are lines of text. `downgrade_to` is the target minor of a
-    downgrade that is enabled.
+    `limits` are what etcd refuses although a quorum may follow a leader. `differences` are lines of text.
+    `downgrade_to` is the target minor of a downgrade that is enabled.
     """
 
     cluster: str
     at: datetime
     members: tuple[dict[str, Any], ...]
     alarms: tuple[str, ...]
-    voters: int
-    following: int
-    followers: str
+    verdict: Verdict
     limits: tuple[Limit, ...] = ()
     differences: tuple[str, ...] = ()
     downgrade_to: str = ""
@@ -47,13 +47,13 @@ class Status:
         return len({member["member_id"] for member in self.members if member["healthy"]})
 
     @property
-    def can_lose(self) -> int:
-        """Return how many more voters can fail before the quorum is lost. Below 0, it is lost."""
-        return self.following - quorum_of(self.voters)
+    def quorum(self) -> QuorumState:
+        return self.verdict.quorum
 
     @property
-    def answers(self) -> bool:
-        return any(member["role"] for member in self.members)
+    def is_healthy(self) -> bool:
+        """Return whether each voter is healthy and nothing is wrong."""
+        return self.healthy == self.quorum.voters and not self.verdict.wrong
 
 
 def status_of(spec: Spec, observed: Observed, backups: dict[str, Any] | None = None) -> Status:
@@ -65,9 +65,7 @@ def status_of(spec: Spec, observed: Observed, backups: dict[str, Any] | None = N
         at=observed.at,
         members=tuple(_member(spec, observed, name) for name in names),
         alarms=tuple(sorted(alarms)),
-        voters=voter_count(observed) or spec.size,
-        following=len({seen.member_id for seen in healthy(observed).values()}),
-        followers=describe_followers(spec, observed),
+        verdict=judge(spec, observed),
         limits=limits(spec, observed),
         differences=member_list_differences(spec, observed),
         downgrade_to=max((seen.downgrade_to for seen in answering), default="").rpartition(".")[0],
@@ -82,14 +80,16 @@ def status_json(status: Status) -> dict[str, Any]:
         "cluster": status.cluster,
         "at": status.at.isoformat(timespec="seconds"),
         "healthy": status.healthy,
-        "size": status.voters,
-        "quorum": quorum_of(status.voters),
-        "can_lose": max(status.can_lose, 0),
-        "has_quorum": status.can_lose >= 0,
+        "size": status.quorum.voters,
+        "quorum": quorum_of(status.quorum.voters),
+        "can_lose": max(status.quorum.can_lose, 0),
+        "has_quorum": status.quorum.is_observed,
+        "quorum_known": status.verdict.is_known,
         "leader": next((member["name"] for member in status.members if member["role"] == "leader"), None),
         "alarms": list(status.alarms),
         "limits": limits_json(status.limits),
         "differences": list(status.differences),
+        "causes": causes_json(status.verdict.causes),
         "downgrade_to": status.downgrade_to or None,
         "members": list(status.members),
         **({"backups": status.backups} if status.backups else {}),
@@ -100,13 +100,15 @@ def limits_json(found: Sequence[Limit]) -> list[dict[str, str]]:
     return [{"kind": each.kind, "what": each.what, "why": each.why, "hint": each.hint} for each in found]
 
 
-def render_status(status: Status, paint: Paint) -> str:
-    """Return a heading, one row for each member, why a member is unhealthy, and the differences from cluster.yaml."""
+def render_status(status: Status, paint: Paint, width: int = 100) -> str:
+    """Return a heading, one row for each member, the causes of the verdict, and the backups."""
     parts = [_heading(status, paint), ""]
     parts += _table([_HEADINGS, *(_row(member) for member in status.members)], status.members, paint)
-    whys = [line for each in status.limits for line in _limit_lines(each, paint)]
-    whys += [line for member in status.members for line in _why_lines(member, paint)]
-    whys += [f"  {paint('yellow', '!')} {difference}" for difference in status.differences]
+    whys = cause_lines(status.verdict.causes, paint, width)
+    for member in status.members:
+        if member["why"] and not member["limited"] and member["name"] not in status.verdict.explained:
+            symbol = paint("yellow" if member["role"] else "red", "✗")
+            whys.append(f"  {symbol} {member['name']}: {member['why']}")
     backups = ["", f"  {_backups(status.backups, status.at)}"] if status.backups else []
     return "\n".join([*parts, *(["", *whys] if whys else []), *backups]) + "\n"
 
@@ -135,7 +137,7 @@ def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:
         "reachable": reached,
         "unreachable_why": None if isinstance(there, HostSeen) else there.why,
         "unit": there.unit.active if isinstance(there, HostSeen) else None,
-        "healthy": name in healthy(observed) and not why,
+        "healthy": _has_vote(observed, seen) and not why,
         "why": why or None,
         "limited": limited,
         "role": _role(seen) if isinstance(seen, MemberSeen) else None,
@@ -143,6 +145,12 @@ def _member(spec: Spec, observed: Observed, name: str) -> dict[str, Any]:
         **(_answer_facts(seen) if isinstance(seen, MemberSeen) else dict.fromkeys(_ANSWER_KEYS)),
         "certificate": _certificate(observed, name),
     }
+
+
+def _has_vote(observed: Observed, seen: MemberSeen | MemberSilent) -> bool:
+    """Return whether the member is a healthy voter. A renamed host has its member under both names."""
+    voting = {each.member_id for each in healthy(observed).values()}
+    return isinstance(seen, MemberSeen) and seen.member_id in voting
 
 
 _ANSWER_KEYS = (
@@ -182,24 +190,38 @@ def _days(cert: CertSeen, now: datetime) -> int:
 
 
 def _heading(status: Status, paint: Paint) -> str:
-    healthy = (
-        status.followers
-        if status.limits
-        else f"{status.healthy} of {count_text(status.voters, 'member')} healthy"
-    )
-    parts = [paint("bold", f"cluster {status.cluster}")]
-    if status.can_lose < 0:
-        what = "no quorum: no writes" if status.answers else "no member responds"
-        parts += [paint("bold red", healthy), paint("bold red", what)]
-    else:
-        colour = "green" if status.following == status.voters else "yellow"
-        parts += [paint(colour, healthy), f"can lose {status.can_lose}"]
+    parts = [paint("bold", f"cluster {status.cluster}"), *_quorum_parts(status, paint)]
     parts += [paint("bold red", each.what) for each in status.limits]
-    if status.answers and not status.limits:
+    # Without a quorum, a member does not know of new alarms.
+    if status.quorum.is_observed and not status.limits:
         parts.append(paint("dim", "no alarms"))
     if status.downgrade_to:
         parts.append(paint("yellow", f"downgrade to {status.downgrade_to} enabled"))
     return paint("dim", " · ").join(parts)
+
+
+def _quorum_parts(status: Status, paint: Paint) -> list[str]:
+    """Return how many members are healthy, and what that means for the quorum."""
+    quorum, verdict = status.quorum, status.verdict
+    if verdict.is_fresh and not quorum.answers:
+        return [paint("yellow", "not formed yet")]
+    if not verdict.is_known:
+        return [paint("bold red", _unknown_text(quorum))]
+    members = f"{status.healthy} of {count_text(quorum.voters, 'member')} healthy"
+    healthy = quorum.followers if status.limits else members
+    if quorum.is_lost:
+        what = "no quorum: no writes" if quorum.answers else "no member responds"
+        return [paint("bold red", healthy), paint("bold red", what)]
+    colour = "green" if quorum.following == quorum.voters else "yellow"
+    # With wrong data in one of the copies, the number of members is not the number of good copies.
+    corrupt = any(each.kind == CORRUPT for each in status.limits)
+    return [paint(colour, healthy), f"can lose {'unknown' if corrupt else quorum.can_lose}"]
+
+
+def _unknown_text(quorum: QuorumState) -> str:
+    if quorum.is_unknown and len(quorum.unseen) < quorum.voters:
+        return f"quorum unknown: {len(quorum.unseen)} of {quorum.voters} voters cannot be reached"
+    return "health unknown: etcdup cannot connect to a member"
 
 
 _HEADINGS = ("MEMBER", "ROLE", "VERSION", "DATABASE", "TERM", "INDEX", "CERTIFICATES", "ETCD", "ADDRESS")
@@ -248,22 +270,3 @@ def _painted_row(line: str, row: tuple[str, ...], member: dict[str, Any], paint:
     if certificate and certificate["days_left"] < CERT_SOON_DAYS:
         line = line.replace(row[6], paint("yellow", row[6]), 1)
     return line.replace(" leader ", paint("bold", " leader "), 1)
-
-
-def _limit_lines(limit: Limit, paint: Paint) -> list[str]:
-    return [
-        f"  {paint('red', '✗')} {limit.what}: {limit.why}",
-        f"    {paint('bold cyan', 'hint:')} {limit.hint}",
-    ]
-
-
-def _why_lines(member: dict[str, Any], paint: Paint) -> list[str]:
-    lines = []
-    if member["why"] and not member["limited"]:
-        symbol = paint("yellow" if member["role"] else "red", "✗")
-        lines.append(f"  {symbol} {member['name']}: {member['why']}")
-    if not member["reachable"]:
-        lines.append(
-            f"  {paint('yellow', '!')} {member['name']} is not reachable: {member['unreachable_why']}"
-        )
-    return lines

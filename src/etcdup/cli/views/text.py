@@ -85,3 +85,10 @@ def wrap_text(text: str, width: int, indent: str = "", hanging: str | None = Non
         break_on_hyphens=False,
     )
     return [line.replace(_FIXED_SPACE, " ") for line in lines]
+
+
+def hint_lines(hint: str, width: int, indent: str, label: str) -> list[str]:
+    """Return a hint below its message: `label`, which is `hint:` in a colour, and then each line of the hint."""
+    hanging = indent + " " * len("hint: ")
+    lines = [wrapped for line in hint.splitlines() for wrapped in wrap_text(line, width, hanging)]
+    return [f"{indent}{label} {lines[0].strip()}", *lines[1:]] if lines else []

@@ -1,13 +1,18 @@
 """The whole audit: all findings from the evidence. Pure: the same evidence gives the same findings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 
 from etcdup.core.audit.findings import LEVELS, Evidence, Finding, as_sentence
-from etcdup.core.audit.host import certificate_findings, clock_findings, host_findings
+from etcdup.core.audit.host import certificate_findings, clock_findings, host_findings, port_findings
 from etcdup.core.audit.members import members_findings
 from etcdup.core.audit.process_settings import number_of
+from etcdup.core.audit.revocation import revocation_findings
 from etcdup.core.audit.settings import settings_findings
+from etcdup.core.observed.model import Observed
 from etcdup.core.spec.model import Spec
+from etcdup.core.verdict.member_causes import CHECK_TESTS
+from etcdup.core.verdict.verdict import Verdict, judge
 
 # Settings that must be equal on all members: code, flag, why, rule. etcd itself does not compare them.
 _EQUAL_SETTINGS = (
@@ -35,6 +40,27 @@ _MAKE_EQUAL_HINT = (
     "one member after the other."
 )
 
+_OF_CERTIFICATES = ("handshake-failed", "certificate-expired", "link-broken")
+_OF_PKI = ("certificate-wrong", "key-wrong", "revocation-list-wrong", *_OF_CERTIFICATES)
+_OF_STOPPED = ("handshake-failed", "port-not-tried")
+# Findings that follow from a cause on the same host.
+_ECHOES = {
+    "clock-differs": ("clock-differs", "clock-of-this-machine"),
+    "disk-full": ("data-disk-small", "log-disk-small", *_OF_STOPPED),
+    "certificate-not-valid": _OF_CERTIFICATES,
+    "pki-of-other-cluster": ("certificate-file-missing", *_OF_PKI),
+    "pki-outdated": _OF_PKI,
+    "host-of-other-member": ("setup-refused", *_OF_PKI),
+    "data-elsewhere": ("data-disk-small", "log-disk-small"),
+    "member-silent": _OF_STOPPED,
+    "etcd-fails": _OF_STOPPED,
+    "etcd-starting": _OF_STOPPED,
+    "etcd-stopped": _OF_STOPPED,
+    "port-taken": _OF_STOPPED,
+    "data-lost": _OF_STOPPED,
+    "disk-not-mounted": _OF_STOPPED,
+}
+
 # Without the second file, because systemd copies the machine ID of D-Bus if there is one.
 _NEW_MACHINE_ID = (
     "On all of them except one, run `rm -f /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup`. "
@@ -52,6 +78,30 @@ def audit(spec: Spec, evidence: Evidence) -> tuple[Finding, ...]:
 
 def _all_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     observed = evidence.observed
+    verdict = judge(spec, observed)
+    yield from _cause_findings(verdict, observed)
+    silent = observed.members.keys() - observed.answering().keys()
+    yield from (each for each in _other_findings(spec, evidence) if not _is_echo(each, verdict, silent))
+
+
+def _cause_findings(verdict: Verdict, observed: Observed) -> Iterator[Finding]:
+    for each in verdict.causes:
+        cause = replace(each, hint=each.hint.removesuffix(CHECK_TESTS))
+        yield Finding.of_cause(cause, [*observed.members, "member-"])
+
+
+def _is_echo(found: Finding, verdict: Verdict, silent: Set[str]) -> bool:
+    """Return whether a finding follows from a cause of the verdict, which is reported."""
+    if found.code == "hashes-not-compared" and silent and silent <= verdict.explained:
+        return True
+    return any(
+        found.code in _ECHOES.get(each.code, ()) and (found.host in each.hosts or not each.hosts)
+        for each in verdict.causes
+    )
+
+
+def _other_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+    observed = evidence.observed
     yield from _not_inspected_findings(evidence)
     yield from clock_findings(observed)
     for host in spec.hosts:
@@ -61,7 +111,9 @@ def _all_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         found = settings_findings(inspection)
         # A local member runs as the user who started it. CIS 1.1.12 requires the user etcd, so it does not apply.
         yield from (each for each in found if not (each.cis == "1.1.12" and spec.host(inspection.host).root))
+    yield from port_findings(spec, evidence)
     yield from certificate_findings(evidence)
+    yield from revocation_findings(spec, evidence)
     yield from _cloned_machine_findings(spec, evidence)
     yield from _shared_key_findings(evidence)
     yield from _link_findings(spec, evidence)
@@ -69,16 +121,6 @@ def _all_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
 
 
 def _not_inspected_findings(evidence: Evidence) -> Iterator[Finding]:
-    for gone in evidence.observed.unreachable().values():
-        yield Finding(
-            "wrong",
-            gone.host,
-            as_sentence(f"{gone.host} cannot be reached: {gone.why}", gone.host),
-            "etcdup cannot check or change this host. This does not mean that its member is down.",
-            as_sentence(gone.hint or "Check that the machine runs and that SSH accepts your key"),
-            (62,),
-            code="host-unreachable",
-        )
     for name, why in evidence.not_inspected.items():
         yield Finding(
             "untried",
@@ -219,11 +261,13 @@ def _untried_link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
 
     A test needs a member that answers, and a host with the etcdctl and the certificate that etcdup installed.
     """
-    sources = [name for name in evidence.observed.reachable() if name not in evidence.observed.leaving]
+    observed = evidence.observed
+    sources = [name for name in observed.reachable() if name not in observed.leaving]
     why = "An open port does not show whether certificates are accepted in both directions."
     if spec.size == 1 or not sources:
         return
-    if not evidence.observed.answering():
+    answering = observed.answering().keys()
+    if not answering:
         what = "TLS links between hosts were not tried: no member answers."
         fix = "When the cluster runs, run `etcdup check` again. This time only the ports were tried."
         yield Finding("untried", "", what, why, fix, (19, 95), code="links-not-tried")
@@ -237,8 +281,10 @@ def _untried_link_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         "client": "etcdup installed no etcd on these hosts",
         "peer": "their certificates are not on this machine",
     }
+    # The only member that answers has no other one to connect to.
+    with_target = [name for name in sources if answering - {name}]
     for port, fix in fixes.items():
         tried = {link.source for link in evidence.links if link.port == port}
-        if missing := [name for name in sources if name not in tried]:
+        if missing := [name for name in with_target if name not in tried]:
             what = f"TLS links from {', '.join(missing)} to {port} ports were not tried: {reasons[port]}."
             yield Finding("untried", "", what, why, fix, (19, 95), code="links-not-tried")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from etcdup.core.audit.findings import Disk, Evidence, Finding, HostInspection
 from etcdup.core.audit.process_settings import number_of
+from etcdup.core.members.space import LITTLE_FREE, MUCH_IN_USE, NEARLY_FULL, is_fragmented, reclaimable
 from etcdup.core.observed.model import HostSeen, MemberSeen
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import show_size
@@ -26,7 +27,6 @@ _UNFIT = (
 )
 _SLOW_MS, _TOO_SLOW_MS = 10.0, 25.0
 _LOG_SPACE = 5 * 64 * 1024**2  # Rule 93: etcd keeps 5 WAL files of 64 MiB.
-_NEARLY_FULL = 0.8  # rule 107
 
 
 def disk_findings(
@@ -40,6 +40,9 @@ def disk_findings(
     for disk in (data, *log):
         if not host.root:
             yield from _filesystem_findings(host.name, disk)
+    if inspection is not None:
+        for path in inspection.fast_commits:
+            yield _fast_commit_finding(host.name, path)
     quota = quota_of(spec, inspection)
     if (need := quota * 5 // 2) > data.free_bytes:
         yield Finding(
@@ -94,6 +97,20 @@ def _filesystem_findings(host: str, disk: Disk) -> Iterator[Finding]:
         yield Finding("advice", host, what, why, fix, (92,), code="file-system-unfit")
 
 
+def _fast_commit_finding(host: str, path: str) -> Finding:
+    """Report a kernel that loses writes of bbolt after a power cut (https://github.com/etcd-io/bbolt/issues/562)."""
+    return Finding(
+        "wrong",
+        host,
+        f"{path} is on ext4 with the feature fast_commit, and the kernel is older than 5.17.",
+        "After a power cut the database can be damaged.",
+        "Upgrade the kernel, or remove the feature with `tune2fs -O ^fast_commit` from the file system while it is not "
+        "mounted.",
+        (92,),
+        code="file-system-fast-commit",
+    )
+
+
 def fsync_findings(host: str, inspection: HostInspection) -> Iterator[Finding]:
     where = f" to {inspection.disks[-1].path}" if inspection.disks else ""
     if inspection.writes_untried:
@@ -113,7 +130,7 @@ def fsync_findings(host: str, inspection: HostInspection) -> Iterator[Finding]:
         yield Finding(
             "wrong" if p99 > _TOO_SLOW_MS else "advice",
             host,
-            f"99 of 100 small writes{where} need up to {p99:.1f} ms to reach the disk.",
+            f"Small writes{where} take {p99:.1f} ms to reach the disk (99th percentile).",
             "etcd acknowledges a write only after the disks of a quorum have it. Below 10 ms is good.",
             "Use a faster disk: a local SSD.",
             (91,),
@@ -128,18 +145,48 @@ def quota_of(spec: Spec, inspection: HostInspection | None, seen: MemberSeen | N
 
 
 def fullness_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
-    """Compare the size of each database with the quota of its own process (rule 107)."""
+    """Compare the size of each database, and of its data, with the quota of its own process (rules 75, 107)."""
     for name, seen in evidence.observed.answering().items():
         quota = quota_of(spec, evidence.inspections.get(name), seen)
-        if 0 < _NEARLY_FULL * quota < seen.db_size:
+        if quota <= 0:
+            continue
+        if seen.db_size > NEARLY_FULL * quota:
             yield Finding(
                 "advice",
                 name,
                 f"The database of {name} uses {show_size(seen.db_size)} of its quota of {show_size(quota)}.",
                 "A member with a full database raises NOSPACE, and the cluster refuses writes.",
-                "Run `etcdup ctl -- compaction REVISION`, then `etcdup ctl --endpoint MEMBER -- defrag "
-                "--command-timeout=10m` for one member after the other. Or raise `quota` in cluster.yaml and run "
-                "`etcdup apply`.",
+                _free_space_fix(reclaimable(seen)),
                 (107,),
                 code="database-nearly-full",
             )
+        elif is_fragmented(seen, quota):
+            yield Finding(
+                "advice",
+                name,
+                f"{show_size(reclaimable(seen))} of the {show_size(seen.db_size)} of the database of {name} are free.",
+                "The file and each backup are larger than needed.",
+                "Run `etcdup maintain defrag`.",
+                (75,),
+                code="database-fragmented",
+            )
+        if seen.db_in_use > MUCH_IN_USE * quota:
+            yield Finding(
+                "advice",
+                name,
+                f"The data of {name} needs {show_size(seen.db_in_use)} of its quota of {show_size(quota)}.",
+                "A defragmentation cannot free this space.",
+                "Run `etcdup maintain space --live` to find out which keys grow. Near the quota, `etcdup maintain "
+                "fix-space` removes the history. Otherwise delete keys, or raise `quota` in cluster.yaml and run "
+                "`etcdup apply`.",
+                (107,),
+                code="database-in-use-high",
+            )
+
+
+def _free_space_fix(free: int) -> str:
+    if free >= LITTLE_FREE:
+        return f"Run `etcdup maintain defrag`, which frees {show_size(free)}."
+    return (
+        "Run `etcdup maintain fix-space`: it frees space without deleting a key, or says which `quota` helps."
+    )

@@ -1,12 +1,13 @@
 """What `check` reports: findings, and the evidence that it reads in addition to the observation. Frozen."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from etcdup.core.certs.inventory import CertInspection, Link
 from etcdup.core.certs.user_access import UserRoles
 from etcdup.core.observed.model import Observed
+from etcdup.core.verdict.cause import Cause
 
 # `wrong` must be fixed, `advice` can be an improvement, `untried` could not be checked.
 Level = Literal["wrong", "advice", "untried"]
@@ -30,6 +31,18 @@ class Finding:
     rules: tuple[int, ...] = ()
     cis: str = ""
     code: str = field(kw_only=True)
+
+    @classmethod
+    def of_cause(cls, cause: Cause, names: Collection[str]) -> "Finding":
+        """Return the finding for a cause of the verdict. It is about the cluster if the cause is about several hosts.
+
+        `names` are those of the members: a sentence can begin with them.
+        """
+        host = cause.hosts[0] if len(cause.hosts) == 1 else ""
+        what, fix = as_sentence(cause.what, *names), as_sentence(cause.hint)
+        why = " ".join(as_sentence(effect, *names) for effect in cause.effects)
+        level: Level = "wrong" if cause.level == "wrong" else "advice"
+        return cls(level, host, what, why, fix, cause.rules, code=cause.code)
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,7 @@ class HostInspection:
     `sources` and `round_trips_ms` have the name of the other host as their key.
     `fsyncs_ms` has the times of single small writes, as etcd writes them, on the disk of the log. `writes_untried` is
     the reason why they were not measured although `--disk` was passed.
+    `fast_commits` are the directories on ext4 with a feature that loses writes, on a kernel with this fault.
     `exposure` is the rating of the unit by `systemd-analyze security`, None if it printed none.
     `synchronised` is whether the clock of the host is synchronised, None if no program on the host reports it.
     `missing_programs` are the programs that the inspection needs and the host does not have.
@@ -87,6 +101,7 @@ class HostInspection:
     rights: Mapping[str, FileRights] = field(default_factory=dict)
     swap: bool = False
     disks: tuple[Disk, ...] = ()
+    fast_commits: tuple[str, ...] = ()
     other_units: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     round_trips_ms: Mapping[str, float] = field(default_factory=dict)
@@ -109,19 +124,22 @@ class MemberHash:
     value: int = 0
     compacted: int = 0
     why: str = ""
+    revision: int = 0
 
 
 @dataclass(frozen=True)
 class LeaderChanges:
     """The number of leader changes in the `seconds` since the member's process started.
 
-    `why` is the reason if the member does not report them.
+    `why` is the reason if the member does not report them. `compacted_s` is how long ago the last compaction was, at
+    most the time since the start; None if the member does not report it, as 3.4.
     """
 
     member: str
     changes: int = 0
     seconds: float = 0.0
     why: str = ""
+    compacted_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,19 @@
 """Findings about one host: clock, disks, ports, units, certificates and keys (rules 16-24, 87-96)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from etcdup.core.audit.disk import disk_findings
 from etcdup.core.audit.findings import Evidence, Finding, HostInspection, as_sentence
+from etcdup.core.audit.requirements import outside_findings, program_findings
 from etcdup.core.certs.inventory import CertInspection
 from etcdup.core.certs.required import CLIENT_AUTH, SERVER_AUTH
+from etcdup.core.host.clocks import SYNC_HINT
 from etcdup.core.host.content import CertContent
 from etcdup.core.host.drift import file_changes
 from etcdup.core.host.files import desired_files
-from etcdup.core.members.bootstrap import refuse_join, refuse_taken_ports
-from etcdup.core.observed.model import HostSeen, MemberSilent, Observed
+from etcdup.core.members.bootstrap import refuse_join
+from etcdup.core.observed.model import HostSeen, Observed
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec, is_ip
 
@@ -34,10 +36,7 @@ _PROGRAMS = {
         18,
     ),
 }
-_SYNC = (
-    "install chrony or systemd-timesyncd, then run `timedatectl set-ntp true`. `timedatectl` shows whether the clock "
-    "is synchronised."
-)
+_SYNC = f"{SYNC_HINT}."
 _RENEW = (
     "Run `etcdup certs renew`. It restarts no member. With `tls: {mode: provided}`, replace the files and run "
     "`etcdup apply` instead."
@@ -58,7 +57,7 @@ def host_findings(spec: Spec, host: HostSpec, evidence: Evidence) -> Iterator[Fi
     inspection = evidence.inspections.get(host.name)
     yield from disk_findings(spec, host, seen, inspection)
     if inspection is not None:
-        yield from _inspection_findings(spec, host, seen, inspection)
+        yield from _inspection_findings(host, seen, inspection)
 
 
 def clock_findings(observed: Observed) -> Iterator[Finding]:
@@ -89,14 +88,6 @@ def _clock_difference(seconds: float) -> str:
     return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'}"
 
 
-def _why_stopped(seen: HostSeen, observed: Observed) -> str:
-    """Return why etcd does not run. If systemd starts it by itself, the observation says what it waits for."""
-    silent = observed.members.get(seen.host)
-    if seen.unit.is_coming_up and isinstance(silent, MemberSilent):
-        return as_sentence(silent.why)
-    return f"etcd does not run (etcd.service is {seen.unit.active})."
-
-
 def _setup_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterator[Finding]:
     """Report what prevents a setup of this host, by the guards of the planner.
 
@@ -113,7 +104,7 @@ def _setup_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observ
             code="etcd-not-by-etcdup",
         )
     elif seen.marker is None:
-        for refused in refuse_join(spec, host, seen):
+        for refused in refuse_join(spec, host, seen, observed):
             if refused.rules != (94,):
                 yield Finding(
                     "wrong",
@@ -124,26 +115,9 @@ def _setup_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observ
                     refused.rules,
                     code="setup-refused",
                 )
-    if seen.marker is not None and not seen.unit.is_running:
-        yield Finding(
-            "wrong",
-            host.name,
-            _why_stopped(seen, observed),
-            "The cluster can now lose fewer members without losing the quorum.",
-            "Run `etcdup apply`. It starts the member, or reports why it cannot.",
-            (11,),
-            code="etcd-stopped",
-        )
-        for refused in refuse_taken_ports(spec, host, seen):
-            yield Finding(
-                "wrong",
-                host.name,
-                as_sentence(refused.message, host.name),
-                "etcd cannot start while another program uses its port.",
-                as_sentence(refused.hint),
-                refused.rules,
-                code="port-taken",
-            )
+    if seen.marker is not None:
+        yield from program_findings(seen)
+        yield from outside_findings(spec, host, seen, observed)
 
 
 def _file_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterator[Finding]:
@@ -189,9 +163,7 @@ def _file_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observe
         )
 
 
-def _inspection_findings(
-    spec: Spec, host: HostSpec, seen: HostSeen, inspection: HostInspection
-) -> Iterator[Finding]:
+def _inspection_findings(host: HostSpec, seen: HostSeen, inspection: HostInspection) -> Iterator[Finding]:
     # On a host without a marker and without a running etcd, `refuse_join` refuses the other unit.
     if inspection.other_units and (seen.marker is not None or seen.unit.is_running):
         yield Finding(
@@ -237,7 +209,6 @@ def _inspection_findings(
                 (rule,),
                 code=code,
             )
-    yield from _port_findings(spec, host, inspection)
 
 
 def synchronisation_findings(host: str, inspection: HostInspection) -> Iterator[Finding]:
@@ -264,21 +235,44 @@ def synchronisation_findings(host: str, inspection: HostInspection) -> Iterator[
         )
 
 
-def _port_findings(spec: Spec, host: HostSpec, inspection: HostInspection) -> Iterator[Finding]:
-    for probe in inspection.port_probes:
-        port = f"{spec.host(probe.target).address}:{probe.port}"
-        if not probe.has_tool:
+def port_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+    """Report ports that do not answer, once for all hosts. A host that etcdup cannot reach either is a cause."""
+    for kind in ("peer", "client"):
+        links = [*_closed_links(spec, evidence, kind)]
+        if len(links) == 1:
+            source, target, port = links[0]
+            at = f"{spec.host(target).address}:{port}"
+            what = f"{source} gets no answer from {target} at {at}."
+            fix = f"Permit TCP connections from {source} to {at} in the firewall, and check the route."
+        elif links:
+            ports = ", ".join(sorted({str(port) for _, _, port in links}))
+            what = f"Connections to the {kind} port ({ports}) get no answer: {_by_source(links)}."
+            fix = f"Permit TCP connections between these hosts to port {ports} in the firewalls, and check the routes."
+        else:
             continue
-        if not probe.answered:
-            yield Finding(
-                "wrong",
-                host.name,
-                f"{host.name} gets no answer from {probe.target} at {port}.",
-                "A link that works in one direction only can stay hidden until the leader changes.",
-                f"Permit TCP connections from {host.name} to {port} in the firewall, and check the route.",
-                (95,),
-                code="port-unreachable",
-            )
+        sources = {source for source, _, _ in links}
+        why = "A link that works in one direction only can stay hidden until the leader changes."
+        host = sources.pop() if len(sources) == 1 else ""
+        yield Finding("wrong", host, what, why, fix, (95,), code="port-unreachable")
+
+
+def _closed_links(spec: Spec, evidence: Evidence, kind: str) -> Iterator[tuple[str, str, int]]:
+    """Yield source, target and port of each connection of this kind that got no answer."""
+    reached = evidence.observed.reachable()
+    for source, inspection in evidence.inspections.items():
+        for probe in inspection.port_probes:
+            is_client = probe.port == spec.client_port(spec.host(probe.target))
+            is_closed = probe.has_tool and not probe.answered and probe.target in reached
+            if is_closed and is_client == (kind == "client"):
+                yield source, probe.target, probe.port
+
+
+def _by_source(links: Sequence[tuple[str, str, int]]) -> str:
+    """Return `infra1 to infra2, infra3; infra2 to infra1`."""
+    targets: dict[str, list[str]] = {}
+    for source, target, _ in links:
+        targets.setdefault(source, []).append(target)
+    return "; ".join(f"{source} to {', '.join(names)}" for source, names in targets.items())
 
 
 def certificate_findings(evidence: Evidence) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from etcdup.core.spec.layout import Layout
 
 PORT_PROBE_S = 2
 _YES_NO = {"yes": True, "no": False}
+_COMPACTION_METRIC = "etcd_debugging_mvcc_db_compaction_last"
 _LEADER_METRICS = ("etcd_server_leader_changes_seen_total", "process_start_time_seconds")
 
 INSPECTION_SCRIPT = r"""
@@ -75,6 +76,16 @@ for directory in "$data" "$wal"; do
   echo "path $directory"
   echo "disk $(df -B1 --output=fstype,avail,source,target -- "$near" 2>/dev/null | tail -n 1)"
 done
+say fast-commits
+case $(uname -r) in [0-4].*|5.[0-9].*|5.1[0-6].*)
+  for directory in "$data" "$wal"; do
+    [ -n "$directory" ] || continue
+    nearest "$directory"
+    device=$(df --output=source -- "$near" 2>/dev/null | tail -n 1)
+    case " $(dumpe2fs -h "$device" 2>/dev/null | grep '^Filesystem features:') " in
+      *" fast_commit "*) echo "$directory" ;; esac
+  done ;;
+esac
 say units
 [ "$supervisor" = systemd ] && systemctl list-units --plain --no-legend --state=active,activating 'etcd*.service' \
   2>/dev/null | while read -r name _; do [ "$name" = etcd.service ] || echo "$name"; done
@@ -166,6 +177,7 @@ def parse_inspection(host: str, output: str) -> HostInspection:
         rights={each.path: each for each in map(_rights, sections["rights"])},
         swap=bool(sections["swap"]),
         disks=_disks(sections["disks"]),
+        fast_commits=tuple(sections["fast-commits"]),
         other_units=tuple(sections["units"]),
         sources={line[1]: line[2] for line in network if line[0] == "source"},
         round_trips_ms={line[1]: float(line[2]) for line in network if line[0] == "rtt"},
@@ -213,9 +225,13 @@ def _exposure(lines: list[str]) -> float | None:
 
 def parse_leaders(member: str, metrics: str, now: float) -> LeaderChanges:
     """Read the number of leader changes from the metrics of a member. `now` is in seconds since the epoch."""
-    values = dict(line.split(" ", 1) for line in metrics.splitlines() if line.startswith(_LEADER_METRICS))
+    names = (*_LEADER_METRICS, _COMPACTION_METRIC)
+    values = dict(line.split(" ", 1) for line in metrics.splitlines() if line.startswith(names))
     try:
         changes, started = (float(values[name]) for name in _LEADER_METRICS)
-        return LeaderChanges(member, int(changes), now - started)
+        # 0: there was none since the start.
+        last = max(float(values[_COMPACTION_METRIC]), started) if _COMPACTION_METRIC in values else None
+        compacted_s = None if last is None or last != last else now - last
+        return LeaderChanges(member, int(changes), now - started, compacted_s=compacted_s)
     except (KeyError, ValueError, OverflowError):  # infinity and `nan` are no numbers of changes
         return LeaderChanges(member, why="its metrics do not contain it")

@@ -1,81 +1,34 @@
-"""Findings about the members: health, alarms, data, leader changes, known faults of their version."""
+"""Findings about the members: data, leader changes, known faults of their version."""
 
 from collections.abc import Iterator, Sequence
 
 from etcdup.core.audit.disk import fullness_findings
 from etcdup.core.audit.findings import Evidence, Finding, LeaderChanges, Level, MemberHash, as_sentence
 from etcdup.core.certs.user_access import gateway_problems, kubernetes_problems
-from etcdup.core.members.limits import AUTH, describe_followers, limits
-from etcdup.core.members.member_list import member_list_differences
-from etcdup.core.members.quorum import healthy, quorum_of, voter_count
-from etcdup.core.observed.model import MemberSilent
+from etcdup.core.etcd.alarms import CORRUPT, NOSPACE
+from etcdup.core.members.limits import active_alarms
+from etcdup.core.members.member_list import member_list
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
 from etcdup.core.versions.advisories import Advisory, blocking_advisories, newest_patch, warning_advisories
 
 # Rule 106 warns of 4 leader changes in 15 minutes. Over the whole life of a member, one in an hour is as serious.
 _MANY_LEADERS, _OFTEN_S = 4, 3600
+# A compaction of the whole history takes its time, and an idle cluster makes few revisions.
+_COMPACTION_MARGIN_S, _MUCH_HISTORY = 3600, 10_000
 _UNCOMPARED = "If members have different data, clients read different values, and no other check shows it."
 _RUN_AGAIN_HINT = "Run `etcdup check` again. A compaction or a member behind the leader is often the cause."
 
 
 def members_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
-    yield from _member_findings(spec, evidence)
     yield from fullness_findings(spec, evidence)
     yield from _access_findings(evidence)
+    yield from _alarm_findings(evidence)
+    yield from _compaction_findings(spec, evidence)
     yield from _hash_findings(spec, evidence)
     yield from _leader_findings(evidence)
     yield from _log_findings(evidence)
     yield from _version_findings(spec, evidence)
-
-
-def _member_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
-    observed = evidence.observed
-    for name, seen in observed.members.items():
-        host = observed.reachable().get(name)
-        if isinstance(seen, MemberSilent):
-            if host is not None and host.unit.is_running:
-                yield Finding(
-                    "wrong",
-                    name,
-                    as_sentence(f"{name} runs but does not answer: {seen.why}", name),
-                    "The member may have no vote in the quorum now.",
-                    as_sentence(seen.hint or f"Run `journalctl -u etcd` on {name} to find the cause"),
-                    (11,),
-                    code="member-silent",
-                )
-            continue
-        if not seen.leader_id:
-            why = "Without a leader, no write is possible."
-            fix = "Run `etcdup status`. A majority of the members must run and reach each other."
-            yield Finding("wrong", name, f"{name} reports no leader.", why, fix, (11,), code="no-leader")
-    for name in observed.dissenting:
-        why = "The member is behind the others, or it is not the member that it should be."
-        fix = f"Run `etcdup check` again. If the list still differs, run `etcdup member replace {name}`."
-        what = f"{name} reports another member list than the other members."
-        yield Finding("wrong", name, what, why, fix, (107,), code="member-list-dissents")
-    has_quorum = len(healthy(observed)) >= quorum_of(voter_count(observed) or spec.size)
-    quorum = "The quorum is not lost. " if has_quorum else ""
-    for limit in limits(spec, observed):
-        what = f"{describe_followers(spec, observed)}; {limit.what}: {limit.why}."
-        fix = as_sentence(limit.hint)
-        if limit.kind == AUTH:
-            why = f"{quorum}etcdup cannot change members or take backups."
-            yield Finding("wrong", "", what, why, fix, (118,), code="access-denied")
-        else:
-            why = f"{quorum}The cluster refuses writes until the alarm is disarmed."
-            yield Finding("wrong", "", what, why, fix, (70, 82), code="alarm-raised")
-    for line in member_list_differences(spec, observed):
-        why = "The member list of etcd differs from cluster.yaml."
-        yield Finding(
-            "advice",
-            "",
-            as_sentence(line, *evidence.observed.members, "member-"),
-            why,
-            "Run `etcdup plan`. It shows the steps that make the member list equal to cluster.yaml.",
-            (107,),
-            code="members-differ-from-file",
-        )
 
 
 def _access_findings(evidence: Evidence) -> Iterator[Finding]:
@@ -86,6 +39,56 @@ def _access_findings(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(level, "", each.what, each.why, each.fix, (118,), code="gateway-common-name")
     for each in kubernetes_problems(pki, roles) if evidence.auth else ():
         yield Finding("wrong", "", each.what, each.why, each.fix, (118,), code="kube-apiserver-without-root")
+
+
+def _alarm_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Report alarms of members that are not in the member list (rule 70). They stay until they are disarmed."""
+    observed = evidence.observed
+    known = {member.member_id for member in member_list(observed)}
+    for kind, ident in sorted(active_alarms(observed)) if known else ():
+        if ident and ident not in known:
+            yield Finding(
+                "wrong",
+                "",
+                f"The alarm {kind} is of member {ident:x}, which is not in the member list.",
+                "The alarm stays until it is disarmed. No member can end it.",
+                "Run `etcdup maintain fix-space`, which disarms NOSPACE if all databases are below their quota."
+                if kind == NOSPACE
+                else "Run `etcdup maintain verify`. If all data is the same, run `etcdup ctl -- alarm disarm`.",
+                (70, 82),
+                code="alarm-of-unknown-member",
+            )
+
+
+def _compaction_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
+    """Report a history that grows without compactions (rule 76). An idle cluster has nothing to compact."""
+    retention = spec.etcd.auto_compaction
+    if not isinstance(retention, int) or not retention:
+        return  # A number of revisions to keep is no limit of time.
+    limit_s = 2 * retention + _COMPACTION_MARGIN_S
+    history = {
+        each.member: evidence.observed.answering()[each.member].revision - each.compacted
+        for each in evidence.hashes
+        if not each.why and each.member in evidence.observed.answering()
+    }
+    late = {
+        each.member: each.compacted_s
+        for each in evidence.leaders
+        if each.compacted_s is not None and each.compacted_s > limit_s
+    }
+    names = [name for name in late if history.get(name, 0) > _MUCH_HISTORY]
+    if names:
+        hours = min(late[name] for name in names) / 3600
+        yield Finding(
+            "wrong",
+            "",
+            f"The history is not compacted: {', '.join(names)} did no compaction in the last {hours:.0f} hours.",
+            "The history grows until the database reaches its quota, and then the cluster refuses writes.",
+            "Run `etcdup ctl -- compaction REVISION`. If compactions are still missing, check "
+            "`auto-compaction-retention` of the running members.",
+            (76,),
+            code="compaction-missing",
+        )
 
 
 def is_comparable(hashes: Sequence[MemberHash]) -> bool:
@@ -112,7 +115,10 @@ def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
                 "",
                 f"The members have different data at the same revision: {groups}.",
                 "Clients read different values, depending on the member that answers.",
-                "Run `etcdup member replace NAME` for the member that differs from the majority.",
+                # During the alarm, etcdup changes no member.
+                "Follow the steps of the CORRUPT alarm, and remove the member that differs from the majority."
+                if any(kind == CORRUPT for kind, _ in active_alarms(evidence.observed))
+                else "Run `etcdup member replace NAME` for the member that differs from the majority.",
                 (81,),
                 code="data-differs",
             )

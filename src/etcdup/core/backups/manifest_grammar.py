@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from etcdup.core.spec.age_key import is_public_key
 from etcdup.core.spec.units import WrongValue
 from etcdup.core.spec.version import parse_version
+from etcdup.core.spec.visible import one_line
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{1,16}")
@@ -19,10 +21,10 @@ _TEXT_LIMIT = 256
 
 
 def manifest_fault(facts: Mapping[str, Any]) -> str:
-    """Return the key whose value is missing or not valid, or an empty text."""
-    return next(
-        (key for key, is_valid in _GRAMMAR.items() if not is_valid(facts.get(key, _DEFAULTS.get(key)))), ""
-    )
+    """Return a key that is unknown, or whose value is missing or not valid. Return an empty text if there is none."""
+    wrong = (key for key, is_valid in _GRAMMAR.items() if not is_valid(facts.get(key, _DEFAULTS.get(key))))
+    unknown = (one_line(key) for key in facts if key not in _GRAMMAR)
+    return next(chain(wrong, unknown), "")
 
 
 def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
@@ -75,5 +77,7 @@ _GRAMMAR: Mapping[str, Callable[[Any], bool]] = {
     "encrypted_to": lambda value: value == "" or (isinstance(value, str) and is_public_key(value)),
     "stored_size": _is_number,
     "stored_sha256": lambda value: value == "" or _matches(_SHA256)(value),
+    "pki_size": _is_number,
+    "pki_sha256": lambda value: value == "" or _matches(_SHA256)(value),
 }
-_DEFAULTS = {"encrypted_to": "", "stored_size": 0, "stored_sha256": ""}
+_DEFAULTS = {"encrypted_to": "", "stored_size": 0, "stored_sha256": "", "pki_size": 0, "pki_sha256": ""}

@@ -72,6 +72,16 @@ def hosts_dropping_old_ca(spec: Spec, observed: Observed) -> tuple[str, ...]:
     )
 
 
+def hosts_without_new_ca(spec: Spec, observed: Observed) -> tuple[str, ...]:
+    """Return the hosts whose member runs without the CA files of the present phase."""
+    return tuple(
+        host.name
+        for host in spec.hosts
+        if (seen := observed.reachable().get(host.name)) is not None
+        and runs_with_other_ca(seen, observed.pki)
+    )
+
+
 def has_past_ca_file(spec: Spec, name: str, observed: Observed) -> bool:
     """Return whether the next start of the member on this host still trusts the old CA."""
     seen = observed.reachable().get(name)

@@ -57,8 +57,7 @@ def _rejected_connections(log: Iterable[str]) -> Iterator[tuple[datetime, str]]:
 def members_without_old_ca(spec: Spec, observed: Observed) -> tuple[str, ...]:
     """Return the members that run without the old CA while others still trust it."""
     left = hosts_dropping_old_ca(spec, observed)
-    running = [name for name, seen in observed.reachable().items() if seen.unit.is_running]
-    return tuple(name for name in running if name not in left) if left else ()
+    return tuple(name for name in observed.running() if name not in left) if left else ()
 
 
 def unproved_clients(name: str, spec: Spec, observed: Observed) -> tuple[Client, ...]:

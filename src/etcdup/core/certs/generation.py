@@ -35,7 +35,8 @@ def refuse_stale_pki(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     return (
         Refused(
             f"{folder} is an older copy of the PKI directory: {evidence}",
-            hint=f"copy {folder} from the machine that changed the cluster last, then run the same command again. If "
+            hint=f"move {folder} to another directory. Copy {folder} from the machine that changed the cluster last, "
+            "then run the same command again. If "
             "no newer copy exists any more, run `etcdup certs renew --this-copy`, which makes this copy the newest one",
             rules=(20,),
         ),

@@ -1,18 +1,20 @@
 """All certificates of a cluster and all locations where each was found: differences, and which expire soon."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from etcdup.core.observed.model import CertSeen
+from etcdup.core.certs.required import crl_ageing
+from etcdup.core.observed.model import CertSeen, CrlSeen
 from etcdup.core.spec.model import Spec
 
 # For a CA, and for provided certificates, which etcdup does not renew (rule 17).
 ENDS_SOON = timedelta(days=30)
 CA_ROLES = ("ca", "peer-ca")
-# Kinds of roles of archived client certificates. No client should use them any more, but etcd still accepts them.
-ARCHIVED_KINDS = ("forgotten", "replaced")
+# Kinds of roles of archived certificates of consumers and former members. etcd still accepts them.
+ARCHIVED_KINDS = ("forgotten", "replaced", "former")
+REVOKED = "no client: it is revoked, and members reject it"
 
 InspectionKind = Literal["operator", "host", "served"]
 LinkPort = Literal["client", "peer"]
@@ -83,10 +85,7 @@ class CertRow:
     days_left: int
     ends_soon: bool
     in_use: bool
-
-    @property
-    def is_archived(self) -> bool:
-        return all(role.startswith(ARCHIVED_KINDS) for role in self.roles)
+    is_revoked: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,7 @@ class Inventory:
     rows: tuple[CertRow, ...]
     findings: tuple[str, ...]
     links: tuple[Link, ...]
+    crls: tuple[CrlSeen, ...] = ()
 
     @property
     def is_ok(self) -> bool:
@@ -105,41 +105,61 @@ class Inventory:
 
 
 def cert_inventory(
-    spec: Spec, sightings: Sequence[CertInspection], links: Iterable[Link], at: datetime, days: int | None
+    spec: Spec,
+    sightings: Sequence[CertInspection],
+    links: Iterable[Link],
+    at: datetime,
+    days: int | None,
+    crls: Collection[CrlSeen] = (),
+    waiting: Collection[str] = (),
 ) -> Inventory:
     """Return all certificates with their locations.
 
     `days` is the required remaining validity. None means a third of the lifetime for managed certificates, and 30 days
-    for CAs and provided certificates.
+    for CAs and provided certificates. `crls` are the revocation lists of the members. Members on hosts that are
+    `waiting` for their take-over have certificates of another tool.
     """
     by_certificate: dict[str, list[CertInspection]] = {}
     for each in sightings:
         if each.facts is not None:
             by_certificate.setdefault(each.facts.cert.fingerprint, []).append(each)
-    rows = tuple(_row(spec, seen, at, days) for seen in by_certificate.values())
+    revoked = frozenset(serial for crl in crls for serial in crl.revoked)
+    rows = tuple(_row(spec, seen, at, days, revoked) for seen in by_certificate.values())
     findings = (
         *_untrusted_findings(sightings),
-        *_different_cert_findings(sightings),
+        *_different_cert_findings(sightings, waiting),
         *_not_inspected_findings(sightings),
+        *_crl_findings(crls, at),
     )
-    return Inventory(rows, findings, tuple(links))
+    return Inventory(rows, findings, tuple(links), tuple(dict.fromkeys(crls)))
 
 
-def _row(spec: Spec, seen: Sequence[CertInspection], at: datetime, days: int | None) -> CertRow:
+def _crl_findings(crls: Collection[CrlSeen], at: datetime) -> Iterator[str]:
+    """Report lists that expire. etcd does not read this date, and other programs may."""
+    for crl in dict.fromkeys(crls):
+        if reason := crl_ageing(crl, at):
+            yield f"revocation list {crl.number}: {reason}"
+
+
+def _row(
+    spec: Spec, seen: Sequence[CertInspection], at: datetime, days: int | None, revoked: frozenset[str]
+) -> CertRow:
     facts = seen[0].facts
     assert facts is not None, "cert_inventory passes only certificates that were read"
     roles = tuple(dict.fromkeys(each.role for each in seen))
-    in_use = any(not _is_unused(spec, role) for role in roles)
+    is_revoked = facts.serial in revoked
+    in_use = not is_revoked and any(not _is_unused(spec, role) for role in roles)
     left = facts.cert.not_after - at
     needed = timedelta(days=days) if days is not None else _needed_validity(spec, facts.cert)
     return CertRow(
         roles=roles,
         facts=facts,
         locations=tuple(dict.fromkeys(each.location for each in seen)),
-        used_by=tuple(dict.fromkeys(used_by(spec, role) for role in roles)),
+        used_by=(REVOKED,) if is_revoked else tuple(dict.fromkeys(used_by(spec, role) for role in roles)),
         days_left=left.days,
         ends_soon=in_use and left < needed,
         in_use=in_use,
+        is_revoked=is_revoked,
     )
 
 
@@ -157,7 +177,7 @@ def _is_unused(spec: Spec, role: str) -> bool:
 
 
 def archived_name(kept: str) -> str:
-    """Return the name of the consumer. Further archived certificates of one name have a number after a `~`."""
+    """Return the name of the consumer or former member. Further archives of one name have a number after a `~`."""
     return kept.partition("~")[0]
 
 
@@ -165,9 +185,11 @@ def used_by(spec: Spec, role: str) -> str:
     """Return the user of a certificate and its purpose, as text."""
     kind, _, name = role.partition("/")
     if kind in ARCHIVED_KINDS:
-        client = archived_name(name)
-        why = f"{client} is forgotten" if kind == "forgotten" else f"{client} has a newer one"
-        return f"no client: {why}; etcd accepts it until it expires or its CA is dropped"
+        owner = archived_name(name.partition("/")[0])
+        if kind == "former":
+            return f"no member: {owner} is removed; etcd accepts it until it expires or is revoked"
+        why = f"{owner} is forgotten" if kind == "forgotten" else f"{owner} has a newer one"
+        return f"no client: {why}; etcd accepts it until it expires or is revoked"
     if _is_unused(spec, role):
         return f"no member: {name} is not in cluster.yaml"
     return {
@@ -195,8 +217,11 @@ def _untrusted_findings(sightings: Sequence[CertInspection]) -> list[str]:
     ]
 
 
-def _different_cert_findings(sightings: Sequence[CertInspection]) -> list[str]:
-    """Report locations with another certificate than the PKI of the operator."""
+def _different_cert_findings(sightings: Sequence[CertInspection], waiting: Collection[str]) -> list[str]:
+    """Report locations with another certificate than the PKI of the operator.
+
+    The PKI may have no certificate of a member on a host that waits for its take-over.
+    """
     ours: dict[str, set[str]] = {}
     for each in sightings:
         if each.kind == "operator" and each.facts is not None:
@@ -204,6 +229,8 @@ def _different_cert_findings(sightings: Sequence[CertInspection]) -> list[str]:
     found = []
     for each in sightings:
         if each.facts is None or each.kind == "operator":
+            continue
+        if each.host in waiting and each.role not in ours:
             continue
         if each.facts.cert.fingerprint not in ours.get(each.role, ()):
             until = f"serial {each.facts.serial}, until {each.facts.cert.not_after:%Y-%m-%d %H:%M} UTC"

@@ -1,9 +1,9 @@
 """The steps that issue certificates, and the PKI without the certificates that are due."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from etcdup.core.certs.required import desired_certs
+from etcdup.core.certs.required import desired_certs, why_crl_due
 from etcdup.core.certs.required import why_due as due_certificate
 from etcdup.core.host.clocks import BACKDATED, host_clocks, refuse_clocks
 from etcdup.core.observed.model import Observed, PkiSeen
@@ -12,22 +12,36 @@ from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import InstallFiles, IssueCertificates, RotateAuthority
 from etcdup.core.spec.model import Spec
 
+# The role of the revocation list in IssueCertificates. One list is for clients and for peers.
+CRL_ROLE = "crl"
 
-def certificate_steps(spec: Spec, observed: Observed) -> list[Step]:
-    """Return the step that issues missing and due certificates, and the CA if there is none yet."""
+
+def certificate_steps(spec: Spec, observed: Observed, taken: Collection[str] = ()) -> list[Step]:
+    """Return the step that issues missing and due certificates, the revocation list, and the CA if there is none.
+
+    A host that waits for its take-over gets its certificates then: it is one of `taken`.
+    """
     if spec.tls.mode != "managed":
         return []
-    pki = observed.pki
+    pki, waiting = observed.pki, set(observed.adopted).difference(taken)
     why = {
         wanted.role: reason
         for wanted in desired_certs(spec)
+        if wanted.role.partition("/")[2] not in waiting
         if (reason := due_certificate(wanted, pki.certs.get(wanted.role), pki.ca, observed.at))
     }
+    if crl_reason := why_crl_due(pki, observed.at):
+        why[CRL_ROLE] = crl_reason
     if not why:
         return []
     first = pki.ca is None
-    reason = "the cluster has no CA yet" if first else "; ".join(by_reason(why))
+    reason = "the cluster has no CA yet" if first else "; ".join(by_reason(_named(why)))
     return [IssueCertificates(roles=tuple(why), makes_authority=first, reason=reason, rules=(18, 19, 20))]
+
+
+def _named(why: Mapping[str, str]) -> dict[str, str]:
+    """Return the reasons by the words for each file."""
+    return {"the revocation list" if role == CRL_ROLE else role: reason for role, reason in why.items()}
 
 
 def pki_without_due(pki: PkiSeen, issuing: Sequence[Step]) -> PkiSeen:
@@ -36,11 +50,10 @@ def pki_without_due(pki: PkiSeen, issuing: Sequence[Step]) -> PkiSeen:
     The content of the new files is not known yet. So each host with an old file gets a step that installs the new one.
     """
     due = {role for step in issuing if isinstance(step, IssueCertificates) for role in step.roles}
-    return (
-        replace(pki, files={role: sums for role, sums in pki.files.items() if role not in due})
-        if due
-        else pki
-    )
+    if not due:
+        return pki
+    files = {role: sums for role, sums in pki.files.items() if role not in due}
+    return replace(pki, files=files, crls={} if CRL_ROLE in due else pki.crls)
 
 
 def refuse_untimely(steps: Iterable[Step], spec: Spec, observed: Observed) -> tuple[Refused, ...]:

@@ -7,16 +7,18 @@ started: if all certificates expire, the fault shows only at the next start, whe
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.certs.issue import by_reason, pki_without_due, refuse_untimely
 from etcdup.core.certs.required import desired_certs, why_due
 from etcdup.core.certs.trust import refuse_other_ca
-from etcdup.core.host.content import CertContent
-from etcdup.core.host.drift import file_changes
-from etcdup.core.host.files import desired_files
+from etcdup.core.host.content import CertContent, CrlContent
+from etcdup.core.host.drift import file_changes, install_rank
+from etcdup.core.host.files import pki_files
 from etcdup.core.members.limits import refuse_without_access
 from etcdup.core.members.quorum import start_step
+from etcdup.core.members.ready_hosts import only_on_ready_hosts
 from etcdup.core.members.superseded import superseded_hosts
 from etcdup.core.members.unproved import prove_steps
 from etcdup.core.observed.model import HostSeen, Observed
@@ -67,11 +69,12 @@ def plan_renewal(
     issuing, installing = leaf_steps(spec, observed, chosen)
     if reasons := refuse_untimely((*issuing, *installing), spec, observed):
         return Refusal(spec.name, reasons)
-    return Plan(spec.name, (*issuing, *installing, *starting), _notes(spec, observed))
+    renewal = Plan(spec.name, (*issuing, *installing, *starting), _notes(spec, observed))
+    return only_on_ready_hosts(renewal, spec, observed)
 
 
 def leaf_steps(
-    spec: Spec, observed: Observed, chosen: CertsToRenew
+    spec: Spec, observed: Observed, chosen: CertsToRenew, *, new_keys: bool = False
 ) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
     """Return the steps that issue what is left of `chosen`, and the steps that install certificates on hosts."""
     certs = observed.pki.certs
@@ -85,15 +88,17 @@ def leaf_steps(
         reason = "; ".join(by_reason(left))
         issuing = (
             IssueCertificates(
-                roles=tuple(left), makes_authority=False, reason=reason, rules=(12, 18, 19, 20)
+                roles=tuple(left),
+                makes_authority=False,
+                new_keys=new_keys,
+                reason=reason,
+                rules=(12, 18, 19, 20),
             ),
         )
     after = replace(observed, pki=pki_without_due(observed.pki, issuing))
-    # Hosts with unproved files are first. A member that does not run proves nothing, so it gets its files last.
-    hosts = sorted(
-        _own_hosts(spec, observed), key=lambda each: (not each[1].is_unproved, not each[1].unit.is_running)
-    )
-    installing = [step for host, seen in hosts for step in _install_steps(spec, host, seen, after)]
+    own = _own_hosts(spec, observed)
+    installing = [step for host, seen in own for step in _install_steps(spec, host, seen, after)]
+    installing.sort(key=partial(install_rank, observed))
     proofs = prove_steps(spec, observed, {step.host for step in installing})
     return issuing, (*proofs, *installing)
 
@@ -148,10 +153,11 @@ def _own_hosts(spec: Spec, observed: Observed) -> list[tuple[HostSpec, HostSeen]
 
 def _install_steps(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterable[InstallFiles]:
     """Yield a step for changed certificates and keys only. An unchanged key is written with its pair (rule 16)."""
-    files = desired_files(spec, host, layout_of(spec, host), "", observed.pki)
-    changes = file_changes((file for file in files if isinstance(file.content, CertContent)), seen)
+    files = pki_files(host, layout_of(spec, host), observed.pki)
+    read_again = (file for file in files if isinstance(file.content, CertContent | CrlContent))
+    changes = file_changes(read_again, seen)
     if changes:
-        reason = "etcd reads certificate and key for each handshake, so no restart is needed"
+        reason = "etcd reads these files for each handshake, so no restart is needed"
         yield InstallFiles(
             host=host.name,
             version=str(spec.version),

@@ -7,7 +7,8 @@ One CA signs for clients and peers. All peer certificates have the same common n
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from etcdup.core.observed.model import CertSeen
+from etcdup.core.observed.model import CertSeen, CrlSeen, PkiSeen
+from etcdup.core.spec.address import is_any_address
 from etcdup.core.spec.model import HostSpec, Spec, is_ip
 from etcdup.core.spec.names import peer_common_name
 
@@ -59,8 +60,24 @@ def _member_certs(spec: Spec, host: HostSpec) -> tuple[DesiredCert, ...]:
 
 def _names(host: HostSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the DNS names and addresses at which a member is reached, or from which it connects (rule 18)."""
-    every = (host.address, host.listen_address or host.address, host.name, "localhost", "127.0.0.1", "::1")
+    every = (host.address, *_own_listen_address(host), host.name, "localhost", "127.0.0.1", "::1")
     return tuple(n for n in dict.fromkeys(every) if not is_ip(n)), tuple(filter(is_ip, dict.fromkeys(every)))
+
+
+def _own_listen_address(host: HostSpec) -> tuple[str, ...]:
+    """Return the address that etcd binds, if it is set and is one address. No certificate has all addresses."""
+    listen = host.listen_address
+    return (listen,) if listen and not is_any_address(listen) else ()
+
+
+def verified_name(host: HostSpec, cert: CertSeen | None) -> str:
+    """Return the name that the certificate of a running member must contain. `cert` is the one in the PKI.
+
+    The IP address comes first: a member whose address in cluster.yaml becomes a DNS name has the same IP address in its
+    old certificate and in its new one.
+    """
+    listen = host.listen_address
+    return listen if listen and cert is not None and listen in cert.addresses else host.address
 
 
 def with_previous_addresses(wanted: DesiredCert, seen: CertSeen | None) -> DesiredCert:
@@ -88,7 +105,28 @@ def why_due(
     return _why_unfit(wanted, seen, authority) or why_ageing(seen, now)
 
 
+def why_crl_due(pki: PkiSeen, now: datetime) -> str | None:
+    """Return why the revocation list of a managed PKI must be signed again, or None. etcd does not read its dates."""
+    crl = pki.crls.get("crl")
+    if pki.ca is None:
+        return "there is no CA yet"
+    if crl is None:
+        return "it does not exist yet"
+    if crl.issuer_key != pki.ca.key:
+        return "it was signed by another CA"
+    return crl_ageing(crl, now)
+
+
+def crl_ageing(crl: CrlSeen, now: datetime) -> str | None:
+    """Return why a revocation list must be signed again because of its end, or None. It may have no end."""
+    if crl.next_update is None or now < crl.this_update:
+        return None
+    return _why_ageing(crl.this_update, crl.next_update, now)
+
+
 def _why_unfit(wanted: DesiredCert, seen: CertSeen, authority: CertSeen) -> str | None:
+    if seen.is_revoked:
+        return "it is revoked"
     if not seen.key:
         return "its key is missing or does not match"
     if seen.issuer_key != authority.key:
@@ -110,12 +148,16 @@ def _accepted_names(wanted: DesiredCert) -> tuple[str, ...]:
 
 def why_ageing(seen: CertSeen, now: datetime) -> str | None:
     """Return why a certificate is due because of its validity, or None."""
-    if now >= seen.not_after:
-        return f"it expired on {_day(seen.not_after)}"
-    if now < seen.not_before:
-        return f"it is not valid before {_day(seen.not_before)}"
-    if (seen.not_after - now) * 3 < seen.not_after - seen.not_before:
-        return f"it expires on {_day(seen.not_after)}: less than a third of its lifetime is left"
+    return _why_ageing(seen.not_before, seen.not_after, now)
+
+
+def _why_ageing(begins: datetime, ends: datetime, now: datetime) -> str | None:
+    if now >= ends:
+        return f"it expired on {_day(ends)}"
+    if now < begins:
+        return f"it is not valid before {_day(begins)}"
+    if (ends - now) * 3 < ends - begins:
+        return f"it expires on {_day(ends)}: less than a third of its lifetime is left"
     return None
 
 
@@ -152,7 +194,8 @@ class Fault:
 class ProvidedCert:
     """A provided certificate in one role, with a role name as in PkiSeen.
 
-    `chain` has the certificates from its issuer to one of the CA file; empty if there is no such chain.
+    `chain` has the certificates from its issuer to one of the CA file; empty if there is no such chain. `unusable` are
+    the faults because of which etcd or etcdup's client cannot use the kind of key, signature or extension.
     """
 
     role: str
@@ -161,6 +204,7 @@ class ProvidedCert:
     ca: CertSeen
     key_path: str
     key_fits: bool
+    unusable: tuple[Fault, ...] = ()
 
     @property
     def member(self) -> str:
@@ -176,7 +220,7 @@ def check_provided(spec: Spec, sets: tuple[ProvidedCert, ...], now: datetime) ->
     """Return all faults that make these certificates unusable for this cluster."""
     found: list[Fault] = []
     for each in sets:
-        faults = [*_trust_faults(each), *_usage_faults(each), *_name_faults(spec, each)]
+        faults = [*each.unusable, *_trust_faults(each), *_usage_faults(each), *_name_faults(spec, each)]
         faults += [fault for cert in (each.cert, *each.chain) for fault in validity_faults(cert, now)]
         members = (each.member,) if each.member else ()
         found += [replace(fault, members=members) for fault in faults]
@@ -204,7 +248,7 @@ def _trust_faults(each: ProvidedCert) -> list[Fault]:
             faults.append(
                 Fault(issuer.path, message, "put the certificate of the CA there, which has `CA:TRUE`")
             )
-    if not each.chain and each.ca.is_ca:
+    if not each.chain and each.ca.is_ca and not each.unusable:
         hint = (
             "put the CA that signed it into the CA file. Put intermediate certificates into the certificate file, "
             "after the first certificate"
@@ -231,12 +275,23 @@ def _name_faults(spec: Spec, each: ProvidedCert) -> list[Fault]:
     if not each.is_server:
         return []
     host = spec.host(each.member)
-    hint = "issue it with the addresses of all members in its subject alternative names"
     return [
-        Fault(each.cert.path, f"does not contain the {_kind(name)} {name} of {host.name}", hint)
+        Fault(
+            each.cert.path,
+            f"does not contain the {_kind(name)} {name} of {host.name}",
+            _name_hint(host, name),
+        )
         for name in _needed_names(host, each.role)
         if not _is_named(name, each.cert)
     ]
+
+
+def _name_hint(host: HostSpec, name: str) -> str:
+    """Return the hint. A member with a DNS name needs its IP address too: etcd has only that of a connection."""
+    hint = "issue it with the addresses of all members in its subject alternative names"
+    if is_ip(name) and not is_ip(host.address):
+        return f"{hint}, also the IP addresses: etcd accepts a peer by the IP address from which it connects"
+    return hint
 
 
 def _kind(name: str) -> str:
@@ -247,7 +302,7 @@ def _needed_names(host: HostSpec, role: str) -> list[str]:
     """Return the names at which a member is reached; for a peer also the addresses from which it connects (rule 18)."""
     names = [host.address]
     if role.startswith("peer/"):
-        names += [host.listen_address] if host.listen_address else []
+        names += _own_listen_address(host)
         # To each address in 127.0.0.0/8, the kernel connects from 127.0.0.1.
         names += ["127.0.0.1"] if is_ip(host.address) and host.address.startswith("127.") else []
     return list(dict.fromkeys(names))

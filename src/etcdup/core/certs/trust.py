@@ -2,7 +2,7 @@
 
 from etcdup.core.certs.ca_rotation import PROVIDED_CA_HINT, runs_with_other_ca
 from etcdup.core.host.content import CaContent, CertContent
-from etcdup.core.host.files import desired_files
+from etcdup.core.host.files import pki_files
 from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.layout import layout_of
@@ -19,17 +19,20 @@ def refuse_other_ca(spec: Spec, seen: HostSeen, observed: Observed) -> tuple[Ref
     if on_host.sha256 == ours or on_host.sha256 in observed.pki.past:
         return ()
     message = (
-        f"{seen.host} trusts a CA that is not the CA in {spec.tls.dir}"
+        f"{seen.host} trusts a CA that is not in {spec.tls.dir}: the directory is of another cluster, or an older copy"
         if ours
         else f"{seen.host} has certificates of a CA, and {spec.tls.dir} on this machine has no CA"
     )
-    hint = (
-        f"copy the directory {spec.tls.dir} from the machine where this cluster was formed. With a second CA, the "
-        "members reject each other"
+    moved = f"move {spec.tls.dir} to another directory. Then " if ours else ""
+    copied = (
+        f"{moved}copy the directory {spec.tls.dir} from the machine that changed this cluster last, or get it from a "
+        "backup with `etcdup backup pki --identity FILE`. With a second CA, the members reject each other"
     )
+    hint = f"check that this is the cluster.yaml of these hosts. If it is, {copied}"
     if not seen.pki_change:  # etcdup writes it to each host with its own certificates
-        hint += (
-            ". If the certificates of this cluster were provided, write `mode: provided` and its files back"
+        hint = (
+            "if the certificates of this cluster were provided, write `mode: provided` and its files back below `tls` "
+            f"in cluster.yaml. Otherwise {hint}"
         )
     return (
         Refused(
@@ -49,15 +52,16 @@ def refuse_ca_swap(spec: Spec, seen: HostSeen, pki: PkiSeen) -> tuple[Refused, .
     """
     if spec.tls.mode != "provided" or seen.marker is None or not seen.marker.formed:
         return ()
+    host = spec.host(seen.host)
+    layout = layout_of(spec, host)
     wanted = {
         file.path: file.sha256
-        for file in desired_files(spec, spec.host(seen.host), layout_of(spec, spec.host(seen.host)), "", pki)
+        for file in pki_files(host, layout, pki)
         if isinstance(file.content, CertContent | CaContent)
     }
     changed = [
         path for path, digest in wanted.items() if (file := seen.files.get(path)) and file.sha256 != digest
     ]
-    layout = layout_of(spec, spec.host(seen.host))
     trusts = not {layout.ca(), layout.ca("peer")}.intersection(changed) and not runs_with_other_ca(seen, pki)
     leaves = [path for path in changed if path not in (layout.ca(), layout.ca("peer"))]
     if trusts or not leaves:

@@ -1,22 +1,15 @@
-"""The leases in etcd's database, and the keys that are attached to them. Read-only.
-
-The formats are those of mvccpb.KeyValue and of the keys of the bucket `key`: a revision, and `t` after it if the key
-was deleted. https://github.com/etcd-io/etcd/blob/main/api/mvccpb/kv.proto
-"""
+"""The leases in etcd's database, and the keys that are attached to them. Read-only."""
 
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 
 from etcdup.core.etcd.bbolt import Bolt
-from etcdup.core.etcd.varint import read_varint
+from etcdup.core.etcd.keys import key_text
+from etcdup.core.etcd.rows import BUCKET, is_deletion, read_change
 
 # Reading a million revisions takes several seconds. A larger database is restored without the counts of keys.
 MAX_REVISIONS = 1_000_000
-_REVISION_SIZE = 17
-_TOMBSTONE = b"t"
-_KEY, _LEASE = 1, 6  # fields of KeyValue
-_VARINT, _BYTES = 0, 2  # wire types
 _PREFIX_PARTS = 2
 _PREFIX_LENGTH = 48
 
@@ -48,7 +41,7 @@ def read_leases(bolt: Bolt, max_revisions: int = MAX_REVISIONS) -> LeaseUse:
 
 def key_prefix(key: bytes) -> str:
     """Return the first two parts of a key, as text of printable characters: `/service/pg/leader` is `/service/pg/`."""
-    text = key.decode("utf-8", "backslashreplace")
+    text = key_text(key)
     text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
     start = end = int(text.startswith("/"))
     for _ in range(_PREFIX_PARTS):
@@ -60,29 +53,12 @@ def key_prefix(key: bytes) -> str:
 def _attached_keys(bolt: Bolt, max_revisions: int) -> set[bytes] | None:
     """Return the keys whose newest revision has a lease, or None if there are too many revisions."""
     attached: set[bytes] = set()
-    for number, (revision, value) in enumerate(bolt.items(b"key")):
+    for number, (revision, value) in enumerate(bolt.items(BUCKET)):
         if number >= max_revisions:
             return None
-        key, lease = _key_and_lease(value)
-        if lease and revision[_REVISION_SIZE:] != _TOMBSTONE:
+        key, _, lease, _ = read_change(value, 0, len(value))
+        if lease and not is_deletion(revision):
             attached.add(key)
         else:
             attached.discard(key)
     return attached
-
-
-def _key_and_lease(message: bytes) -> tuple[bytes, int]:
-    """Return two fields of a KeyValue. Raise ValueError if it is damaged. The value is not copied."""
-    key, lease, at = b"", 0, 0
-    while at < len(message):
-        tag, at = read_varint(message, at)
-        field, wire = tag >> 3, tag & 7
-        if wire not in (_VARINT, _BYTES):
-            raise ValueError("a key has a field of an unknown type")
-        number, at = read_varint(message, at)
-        if wire == _BYTES:
-            key = message[at : at + number] if field == _KEY else key
-            at += number
-        elif field == _LEASE:
-            lease = number
-    return key, lease

@@ -1,9 +1,10 @@
 """Explain the log of a member that does not start: known log lines, each with the problem and a hint."""
 
-import json
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from etcdup.core.spec.json_object import json_object
 
 
 class Meaning(NamedTuple):
@@ -14,12 +15,13 @@ class Meaning(NamedTuple):
 
 
 # Parts of log lines of etcd 3.4 to 3.7, of Go's TLS and of systemd. The first that is found in the newest line counts.
+# ` ... ` matches any text.
 KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
     (
         "bind: address already in use",
         Meaning(
             "another process uses a port that etcd needs",
-            "find it with `ss -tlnp` on the host and stop it, or set another port in cluster.yaml",
+            "find it with `ss -tlnp` on the host and stop it",
         ),
     ),
     (
@@ -66,7 +68,8 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
         "no space left on device",
         Meaning(
             "the disk is full",
-            "free disk space on the file system of the data directory, then run `etcdup apply`",
+            "free disk space on the file system of the data directory. Delete no file in the data directory. Then run "
+            "`etcdup apply`",
         ),
     ),
     (
@@ -80,7 +83,9 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
     (
         "holds no member: is its disk mounted",
         Meaning(
-            "the data directory has no data of a member", "check with `findmnt` that the data disk is mounted"
+            "the data directory has no data of a member",
+            "check with `findmnt` that the data disk is mounted. If the disk is dead, mount a new empty disk there, "
+            "then run `etcdup member replace HOST`",
         ),
     ),
     (
@@ -172,6 +177,37 @@ KNOWN_MESSAGES: tuple[tuple[str, Meaning], ...] = (
         ),
     ),
     (
+        "Failed at step EXEC spawning ... Permission denied",
+        Meaning(
+            "the system forbids systemd to run the start command of etcd",
+            "on the host, run `findmnt -T /opt/etcd -o OPTIONS` to see whether the file system is mounted with noexec, "
+            "and `ausearch -m avc -ts recent` to see whether SELinux forbids it",
+        ),
+    ),
+    (
+        "Failed at step USER",
+        Meaning("the user etcd does not exist on the host", "run `etcdup apply`: it makes the user"),
+    ),
+    (
+        "Failed at step LIMITS",
+        Meaning(
+            "the host does not permit the number of open files that the unit sets",
+            "if the host is a container, raise its limit of open files to 65536, then run `etcdup apply`",
+        ),
+    ),
+    *(
+        (
+            f"{failure} ... {errno}",
+            Meaning(
+                "systemd may not mount file systems for the unit: the host is a container that forbids it",
+                "permit nesting for the container (Proxmox: `pct set ID --features nesting=1`), start it again, then "
+                "run `etcdup apply`",
+            ),
+        )
+        for failure in ("Failed at step NAMESPACE", "Failed to set up mount namespacing")
+        for errno in ("Permission denied", "Operation not permitted")
+    ),
+    (
         "permission denied",
         Meaning(
             "it has no permission to read or write one of its files",
@@ -216,7 +252,7 @@ def explain_log(lines: Sequence[str]) -> tuple[Meaning, str] | None:
     """Return the meaning of the newest line that is known, and that line. Return None if no line is known."""
     for line in reversed(lines):
         for text, meaning in KNOWN_MESSAGES:
-            if text.lower() in line.lower():
+            if all(part in line.lower() for part in text.lower().split(" ... ")):
                 return meaning, _plain_message(line)
     return None
 
@@ -234,25 +270,17 @@ def telling_lines(lines: Sequence[str], count: int = 3, levels: Sequence[str] = 
 
 def _is_uninformative(line: str) -> bool:
     """Return True for warnings of every start, systemd's messages of starts and stops, and the stack of a panic."""
-    if _entry(line):
+    if json_object(line):
         return any(text in line for text in ROUTINE_WARNINGS)
     return not line.strip() or _SYSTEMD.match(line) is not None or _STACK.match(line) is not None
 
 
 def _level(line: str) -> str:
-    return str(_entry(line).get("level", ""))
+    return str(json_object(line).get("level", ""))
 
 
 def _plain_message(line: str) -> str:
     """Return the message and the error of a log line, without the JSON around them."""
-    entry = _entry(line)
+    entry = json_object(line)
     parts = (str(entry[key]) for key in ("msg", "error") if entry.get(key))
     return (" ".join(parts) if entry else line.strip())[:_LINE_LIMIT]
-
-
-def _entry(line: str) -> dict[str, object]:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return entry if isinstance(entry, dict) else {}

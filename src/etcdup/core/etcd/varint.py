@@ -1,4 +1,4 @@
-"""Decode protobuf varints, for data that is read without generated code: snapshot streams and log records.
+"""Protobuf varints, for data that is read and written without generated code: snapshots and log records.
 
 https://protobuf.dev/programming-guides/encoding/#varints
 """
@@ -18,3 +18,13 @@ def read_varint(message: bytes | memoryview, at: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise ValueError("a number is too long")
+
+
+def write_varint(value: int) -> bytes:
+    """Return the varint of a number that is not negative."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

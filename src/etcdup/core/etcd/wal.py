@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from etcdup.core.etcd.varint import read_varint
+from etcdup.core.etcd.varint import read_varint, write_varint
 
 ENTRY, STATE, CRC, SNAPSHOT = 2, 3, 4, 5
 _FRAME = struct.Struct("<Q")
@@ -84,7 +84,7 @@ def commit_record(end: LogEnd, last: LastEntry) -> bytes:
     if last.index <= end.commit:
         return b""
     state = b"".join(
-        _varint(number << 3) + _varint(value)
+        write_varint(number << 3) + write_varint(value)
         for number, value in ((1, max(end.term, last.term)), (2, end.vote), (3, last.index))
     )
     return encode_record(STATE, state, end.crc)[0]
@@ -93,8 +93,8 @@ def commit_record(end: LogEnd, last: LastEntry) -> bytes:
 def encode_record(kind: int, data: bytes, previous_crc: int) -> tuple[bytes, int]:
     """Return a record as bytes of the file, and the checksum from which the next record continues."""
     crc = previous_crc if kind == CRC else crc32c(data, previous_crc)
-    record = b"\x08" + _varint(kind) + b"\x10" + _varint(crc)
-    record += b"\x1a" + _varint(len(data)) + data if data else b""
+    record = b"\x08" + write_varint(kind) + b"\x10" + write_varint(crc)
+    record += b"\x1a" + write_varint(len(data)) + data if data else b""
     padding = -len(record) % 8
     flags = (_PADDED | padding) << 56 if padding else 0
     return _FRAME.pack(len(record) | flags) + record + b"\0" * padding, crc
@@ -168,15 +168,6 @@ def fields_of(message: bytes, at: int = 0, stop: int | None = None) -> Iterator[
             raise ValueError("a field is longer than its message")
         yield number, message[at : at + length]
         at += length
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _polynomial(byte: int) -> int:

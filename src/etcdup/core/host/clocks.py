@@ -10,9 +10,9 @@ from etcdup.core.spec.model import Spec
 # A certificate is valid this long before it was issued, because the clock of a host may be behind.
 BACKDATED = timedelta(hours=1)
 
-_SYNC = (
-    "install chrony or systemd-timesyncd, then run `timedatectl set-ntp true`. `timedatectl` shows whether the clock "
-    "is synchronised"
+SYNC_HINT = (
+    "run `chronyc makestep` if chrony runs there. Otherwise run `timedatectl set-ntp true`, which needs chrony or "
+    "systemd-timesyncd. `timedatectl` shows whether the clock is synchronised"
 )
 
 
@@ -31,12 +31,12 @@ def refuse_clocks(ahead: Mapping[str, float], limit_s: float) -> tuple[Refused, 
     off = {name: by for name, by in ahead.items() if abs(by) > limit_s}
     spread = max(ahead.values(), default=0.0) - min(ahead.values(), default=0.0)
     if 1 < len(off) == len(ahead) and spread <= limit_s:
-        return (_refuse_this_machine(off),)
-    both = f"on both machines, {_SYNC}"
+        return (_refuse_this_machine(off, limit_s),)
+    both = f"on both machines, {SYNC_HINT}"
     return tuple(
         Refused(
             f"{name}: the clock is {_difference(by)} the clock of this machine",
-            hint=both if len(ahead) == 1 else f"on {name}, {_SYNC}",
+            hint=(both if len(ahead) == 1 else f"on {name}, {SYNC_HINT}") + _limit(limit_s),
             host=name,
             rules=(94,),
         )
@@ -44,13 +44,18 @@ def refuse_clocks(ahead: Mapping[str, float], limit_s: float) -> tuple[Refused, 
     )
 
 
-def _refuse_this_machine(off: Mapping[str, float]) -> Refused:
+def _refuse_this_machine(off: Mapping[str, float], limit_s: float) -> Refused:
     by = -next(iter(off.values()))
     return Refused(
         f"the clock of this machine is wrong: it is {_difference(by)} the clocks of {', '.join(off)}",
-        hint=f"on this machine, {_SYNC}",
+        hint=f"on this machine, {SYNC_HINT}{_limit(limit_s)}",
         rules=(94,),
     )
+
+
+def _limit(seconds: float) -> str:
+    """Return the last sentence of a hint. The message has no limit, because causes with other limits have it too."""
+    return f". At most {seconds:.0f} s of difference are permitted"
 
 
 def _difference(seconds: float) -> str:

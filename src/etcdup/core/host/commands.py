@@ -16,7 +16,7 @@ from etcdup.core.host.actions import (
     WriteFiles,
     stop_command,
 )
-from etcdup.core.host.content import CaContent, CertContent, TextContent
+from etcdup.core.host.content import CaContent, CertContent, CrlContent, TextContent
 from etcdup.core.host.files import desired_files, parent_folder
 from etcdup.core.host.folders import own_rights, rights_label
 from etcdup.core.host.known_endpoints import known_endpoints, member_markers
@@ -38,6 +38,7 @@ from etcdup.core.observed.model import (
 from etcdup.core.plan.restore_steps import FreeSpace
 from etcdup.core.plan.step import HostStep
 from etcdup.core.plan.steps import (
+    DeleteArchives,
     DetachMember,
     EnableUnit,
     InstallBinaries,
@@ -49,7 +50,7 @@ from etcdup.core.plan.steps import (
     SetAside,
     SwitchBinaries,
 )
-from etcdup.core.spec.layout import Layout, layout_of
+from etcdup.core.spec.layout import MEMBER_CERTS, Layout, layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.plain_value import environment_line, words
 from etcdup.core.spec.version import parse_version
@@ -58,6 +59,7 @@ from etcdup.core.spec.version import parse_version
 PACKAGE_TIMEOUT_S = 600.0
 UNPACK_TIMEOUT_S = 300.0
 V2STORE_TIMEOUT_S = 120.0
+DELETE_TIMEOUT_S = 600.0
 SYSUSERS = 'u etcd - "etcd key-value store" {data_dir}\n'
 
 
@@ -91,6 +93,9 @@ def host_commands(
         case FreeSpace(paths=paths):
             for path in paths:
                 yield RunCommand(remove_argv(layout, path), "freeing disk space")
+        case DeleteArchives(paths=paths):
+            for path in paths:
+                yield RunCommand(remove_argv(layout, path), "deleting archives", timeout_s=DELETE_TIMEOUT_S)
         case _:
             raise AssertionError(f"{step.kind} has no list of commands")
 
@@ -116,7 +121,7 @@ def join_commands(spec: Spec, host: HostSpec, members: tuple[ListedMember, ...])
 
     The member without a name in the list is this one.
     """
-    pairs = [f"{each.name or host.name}={url}" for each in members for url in each.peer_urls]
+    pairs = [f"{each.name or host.member_name}={url}" for each in members for url in each.peer_urls]
     yield from _first_start(
         layout_of(spec, host),
         {"ETCD_INITIAL_CLUSTER_STATE": "existing", "ETCD_INITIAL_CLUSTER": ",".join(pairs)},
@@ -149,6 +154,7 @@ def seal_commands(spec: Spec, host: HostSpec, observed: Observed, token: str) ->
         mount=mount,
         restored=restored,
         endpoints=endpoints,
+        etcd_name=host.member_name,
     )
     yield WriteFiles((marker_file(layout, marker),), "writing the marker")
     yield RunCommand(("rm", "-f", layout.join), "deleting the settings for the first start")
@@ -187,6 +193,7 @@ def _mark_replacement(
         replaces=step.member_id,
         restored=restored,
         endpoints=endpoints,
+        etcd_name=host.member_name,
     )
     doing = "writing the marker"
     yield RunCommand(("mkdir", "-p", layout.etc), doing)
@@ -213,7 +220,10 @@ def _prepare(
     doing = "preparing the host"
     supervised = layout.supervisor == "systemd"
     yield RunCommand(("mkdir", "-p", layout.etc, layout.versions), doing)
-    marker = Marker(spec.name, host.name, step.token, layout.data_dir, formed=False, endpoints=endpoints)
+    name = host.member_name
+    marker = Marker(
+        spec.name, host.name, step.token, layout.data_dir, formed=False, endpoints=endpoints, etcd_name=name
+    )
     corrections = [
         RunCommand(own_folder(layout, folder, f"{mode:04o}", owner), doing)
         for folder, (mode, owner) in own_rights(layout).items()
@@ -246,7 +256,7 @@ def _install_binaries(step: InstallBinaries, seen: HostSeen, layout: Layout) -> 
         assert manager is not None, "the source `package` is chosen only for a known package manager"
         ours = layout.unit in seen.files and seen.unit.load != "masked"
         version = parse_version(step.version)
-        for argv in install_commands(manager, version, layout.versions, unit_is_ours=ours):
+        for argv in install_commands(manager, version, layout.versions, layout.user, unit_is_ours=ours):
             yield RunCommand(
                 argv, f"installing etcd {step.version} with {manager}", timeout_s=PACKAGE_TIMEOUT_S
             )
@@ -285,7 +295,8 @@ def _install_files(
         for file in desired
         if file.path in changed
     ]
-    if observed.pki.changes and any(isinstance(file.content, CertContent | CaContent) for file in files):
+    from_pki = CertContent | CaContent | CrlContent
+    if observed.pki.changes and any(isinstance(file.content, from_pki) for file in files):
         files.insert(0, _generation_file(layout, observed.pki))
     yield WriteFiles(tuple(files), "writing configuration and certificates")
 
@@ -319,6 +330,8 @@ def _archive_host(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostA
         yield from _archive_folder(directory, layout, suffix)
     yield RunCommand(("rm", "-f", layout.join, layout.fence_disabled), "archiving settings")
     yield from unlink_tools(layout)
+    # Keys are not data: the PKI has those of its CA, and the operator has provided ones.
+    yield RunCommand(("rm", "-rf", "--", *_private_files(layout)), "deleting the private keys")
     kept = f"{layout.etc}.{suffix}"
     yield RunCommand(("mkdir", "-p", kept), "archiving settings")
     for path in (layout.conf, layout.unit, layout.pki, layout.unproved):
@@ -327,6 +340,13 @@ def _archive_host(suffix: str, seen: HostSeen, layout: Layout) -> Iterator[HostA
     if layout.supervisor == "systemd":
         yield RunCommand(("systemctl", "daemon-reload"), "reloading systemd")
     yield RunCommand(("sh", "-c", MOVE_IF_THERE, "move", layout.marker, kept), "archiving settings")
+
+
+def _private_files(layout: Layout) -> list[str]:
+    """Return the keys of a member, the copies of its previous ones, and a copy that is not complete."""
+    keys = [*map(layout.key, MEMBER_CERTS)]
+    kept = [f"{layout.unproved}/{name_of(layout.pki)}/{name_of(key)}" for key in keys]
+    return [*keys, *kept, f"{layout.unproved}.new"]
 
 
 def _archive_folder(directory: DirSeen, layout: Layout, suffix: str) -> Iterator[HostAction]:

@@ -1,4 +1,4 @@
-"""The content of a file: a text, or a reference to a certificate, a key or a CA file."""
+"""The content of a file: a text, or a reference to a certificate, a key, a CA file or a revocation list."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,4 +26,11 @@ class CaContent:
     kind: str
 
 
-Content = TextContent | CertContent | CaContent
+@dataclass(frozen=True)
+class CrlContent:
+    """A certificate revocation list, by kind: `crl` or `peer-crl`."""
+
+    kind: str
+
+
+Content = TextContent | CertContent | CaContent | CrlContent

@@ -6,12 +6,19 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Literal
 
-from etcdup.core.host.content import CertContent, TextContent
-from etcdup.core.host.files import DesiredFile, desired_files, desired_settings
+from etcdup.core.host.content import CertContent, CrlContent, TextContent
+from etcdup.core.host.files import (
+    DesiredFile,
+    desired_files,
+    desired_settings,
+    pki_files,
+    start_file,
+)
 from etcdup.core.host.folders import rights_label, wrong_folders
-from etcdup.core.host.settings import changed_variables
+from etcdup.core.host.outside_settings import outside_variables
+from etcdup.core.host.settings import ALLOWED_NAME, SETTINGS_VARIABLE, changed_variables
 from etcdup.core.host.unit import UNIT_VARIABLE, unit_digest
-from etcdup.core.observed.model import FileSeen, HostSeen, Observed, PkiSeen
+from etcdup.core.observed.model import ADOPTED_TOKEN, FileSeen, HostSeen, Marker, Observed, PkiSeen
 from etcdup.core.plan.step import FileChange, Step
 from etcdup.core.plan.steps import EnableUnit, InstallBinaries, InstallFiles, PrepareHost, SwitchBinaries
 from etcdup.core.spec.layout import Layout, layout_of
@@ -33,7 +40,7 @@ def host_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str, observed:
 
 def preparation_steps(spec: Spec, host: HostSpec, seen: HostSeen, token: str) -> list[Step]:
     """Return the step that creates the user, the directories and the marker, if one of them is missing or wrong."""
-    missing = missing_parts(seen, layout_of(spec, host))
+    missing = missing_parts(seen, host, layout_of(spec, host))
     if not missing:
         return []
     is_new = seen.marker is None
@@ -82,14 +89,16 @@ def settings_steps(
 
 
 def leaf_steps(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> list[InstallFiles]:
-    """Return the step that replaces certificates and keys of a running member.
+    """Return the step that replaces certificates, keys and revocation lists of a running member.
+
+    etcd reads these files for each handshake.
 
     Changes of rights only are left to `settings_steps`.
     """
     if not seen.unit.is_running:
         return []
-    desired = desired_files(spec, host, layout_of(spec, host), "", pki)
-    leaves = (file for file in desired if isinstance(file.content, CertContent))
+    desired = pki_files(host, layout_of(spec, host), pki)
+    leaves = (file for file in desired if isinstance(file.content, CertContent | CrlContent))
     changes = tuple(change for change in file_changes(leaves, seen) if not change.diff)
     if not changes:
         return []
@@ -99,6 +108,23 @@ def leaf_steps(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> list
             host=host.name, version=version, changes=changes, proof="handshake", reason=reason, rules=(12, 16)
         )
     ]
+
+
+def crl_changes(spec: Spec, host: HostSpec, seen: HostSeen, pki: PkiSeen) -> tuple[FileChange, ...]:
+    """Return the changes of the revocation lists of a host."""
+    desired = pki_files(host, layout_of(spec, host), pki)
+    return file_changes((file for file in desired if isinstance(file.content, CrlContent)), seen)
+
+
+def install_rank(observed: Observed, step: InstallFiles) -> tuple[bool, bool, bool]:
+    """Return the order in which hosts get files that etcd reads for each handshake.
+
+    Hosts with unproved files are first. A member that does not run proves nothing, so it gets its files last. A host
+    that gets a new certificate is before hosts that get a revocation list only: they reject its old certificate then.
+    """
+    seen = observed.reachable()[step.host]
+    has_pair = any(change.path.endswith(".pem") for change in step.changes)
+    return not seen.is_unproved, not seen.unit.is_running, not has_pair
 
 
 def with_files_written(
@@ -125,12 +151,12 @@ def switch_steps(spec: Spec, host: HostSpec, seen: HostSeen) -> list[Step]:
     return [SwitchBinaries(host=host.name, version=version, reason=reason, rules=(52,))]
 
 
-def missing_parts(seen: HostSeen, layout: Layout) -> tuple[str, ...]:
+def missing_parts(seen: HostSeen, host: HostSpec, layout: Layout) -> tuple[str, ...]:
     """Return the names of the parts that PrepareHost must create or correct."""
     missing = []
     if layout.supervisor == "systemd" and not seen.etcd_user:
         missing.append("etcd user")
-    if seen.marker is None:
+    if seen.marker is None or _is_renamed(seen.marker, host, seen):
         missing.append("marker")
     if seen.data.entries is None:
         missing.append(seen.data.path)
@@ -141,6 +167,12 @@ def missing_parts(seen: HostSeen, layout: Layout) -> tuple[str, ...]:
     elif seen.wal is not None and layout.supervisor == "systemd" and seen.wal.mode not in (0, 0o700):
         missing.append(rights_label(seen.wal.path))
     return (*missing, *map(rights_label, wrong_folders(seen, layout)))
+
+
+def _is_renamed(marker: Marker, host: HostSpec, seen: HostSeen) -> bool:
+    """Return whether the member got another name in etcd before it existed. Later it keeps its name."""
+    is_new = not (marker.formed or marker.replaces or seen.has_member)
+    return is_new and marker.member_name != host.member_name
 
 
 def file_changes(desired: Iterable[DesiredFile], seen: HostSeen) -> tuple[FileChange, ...]:
@@ -170,14 +202,29 @@ def restart_reasons(spec: Spec, host: HostSpec, seen: HostSeen, token: str, pki:
     reasons = []
     if unit.running_version and unit.running_version != str(spec.version):
         reasons.append(f"etcd runs {unit.running_version}, {spec.version} is required")
-    required = desired_settings(spec, host, layout, token, pki).variables()
-    if changed := changed_variables(required, dict(unit.environment)):
+    running = dict(unit.environment)
+    required = _required_of_process(
+        desired_settings(spec, host, layout, token, pki).variables(), running, token
+    )
+    if (changed := changed_variables(required, running)) and not outside_variables(required, running):
         reasons.append("etcd runs with different settings: " + ", ".join(changed))
-    start_file = next(f for f in desired_files(spec, host, layout, token, pki) if f.path == layout.unit)
-    assert isinstance(start_file.content, TextContent)
-    if unit.environment.get(UNIT_VARIABLE) != unit_digest(start_file.content.text):
+    start = start_file(spec, host, layout).content
+    assert isinstance(start, TextContent)
+    if unit.environment.get(UNIT_VARIABLE) != unit_digest(start.text):
         reasons.append("etcd was started with an older unit file")
     return tuple(reasons)
+
+
+def _required_of_process(required: dict[str, str], running: dict[str, str], token: str) -> dict[str, str]:
+    """Return the settings that the process must have.
+
+    A member that was taken over has started when peers could still have certificates of another tool. The check of
+    their common name begins with its next restart, and is no reason for one.
+    """
+    if not token.startswith(ADOPTED_TOKEN):
+        return required
+    names = {ALLOWED_NAME: running[ALLOWED_NAME]} if ALLOWED_NAME in running else {}
+    return {name: value for name, value in required.items() if name != ALLOWED_NAME} | names
 
 
 def _reason_to_enable(layout: Layout, changes: tuple[FileChange, ...], seen: HostSeen) -> str:
@@ -200,10 +247,18 @@ def _same_rights(file: DesiredFile, seen: HostSeen) -> bool:
 def _diff(file: DesiredFile, there: str | None) -> str:
     if there is None or not isinstance(file.content, TextContent):
         return ""
-    lines = difflib.unified_diff(
-        there.splitlines(), file.content.text.splitlines(), "on the host", "required", lineterm="", n=1
-    )
-    return "\n".join(lines) + "\n"
+    old, new = there.splitlines(), file.content.text.splitlines()
+    shown = _unified(*(_without_digest(lines) for lines in (old, new))) or _unified(old, new)
+    return "\n".join(shown) + "\n"
+
+
+def _unified(old: list[str], new: list[str]) -> list[str]:
+    return list(difflib.unified_diff(old, new, "on the host", "required", lineterm="", n=1))
+
+
+def _without_digest(lines: list[str]) -> list[str]:
+    """Leave out a line that is made from the other lines, unless only this line differs."""
+    return [line for line in lines if not line.startswith(f"{SETTINGS_VARIABLE}=")]
 
 
 def _reason_of_changes(changes: tuple[FileChange, ...]) -> str:

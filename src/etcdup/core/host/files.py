@@ -7,8 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from etcdup.core.host.content import CaContent, CertContent, Content, TextContent
-from etcdup.core.host.settings import Settings, settings_of, show_settings
+from etcdup.core.host.content import CaContent, CertContent, Content, CrlContent, TextContent
+from etcdup.core.host.settings import CRL_VARIABLES, Settings, settings_of, show_settings
 from etcdup.core.host.unit import start_script, unit_text
 from etcdup.core.observed.model import PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS, Layout
@@ -37,21 +37,33 @@ def desired_files(
 
     Each key is right before its certificate, and one script renames both, one after the other (remote/scripts.py). So a
     new pair does not match only between two system calls (rule 16). A renewal keeps the key: its pair always matches.
+    The revocation lists are before the settings that name them: without a list, etcd serves no new connection.
     """
     return (
-        *_ca_files(layout, pki),
-        *_cert_files(host, layout, pki),
+        *pki_files(host, layout, pki),
         _text_file(
             layout.conf, show_settings(desired_settings(spec, host, layout, token, pki)), 0o640, "root:etcd"
         ),
-        _start_file(spec, host, layout),
+        start_file(spec, host, layout),
     )
+
+
+def desired_paths(host: HostSpec, layout: Layout, pki: PkiSeen) -> tuple[str, ...]:
+    """Return the paths of all files of `desired_files`."""
+    return (*(file.path for file in pki_files(host, layout, pki)), layout.conf, layout.unit)
+
+
+def pki_files(host: HostSpec, layout: Layout, pki: PkiSeen) -> tuple[DesiredFile, ...]:
+    """Return the files of a host that are from the PKI: CA files, revocation lists, keys and certificates."""
+    return (*_ca_files(layout, pki), *_crl_files(layout, pki), *_cert_files(host, layout, pki))
 
 
 def desired_settings(spec: Spec, host: HostSpec, layout: Layout, token: str, pki: PkiSeen) -> Settings:
     """Return the `ETCD_*` variables of a member, as etcd.conf and the running process must have them."""
-    allowed = peer_common_name(spec) if pki.mode == "managed" else None
-    return settings_of(spec, host, layout, token, peer_common_name=allowed, trust=ca_digest(pki))
+    allowed = peer_common_name(spec) if pki.mode == "managed" and pki.with_peer_names else None
+    return settings_of(
+        spec, host, layout, token, peer_common_name=allowed, trust=ca_digest(pki), crls=crl_kinds(pki)
+    )
 
 
 def ca_digest(pki: PkiSeen) -> str:
@@ -61,11 +73,25 @@ def ca_digest(pki: PkiSeen) -> str:
     return hashlib.sha256("".join(sorted(pki.trust.values())).encode()).hexdigest()[:12] if pki.trust else ""
 
 
+def crl_kinds(pki: PkiSeen) -> tuple[str, ...]:
+    """Return the kinds of revocation lists that members have. For provided certificates the operator decides."""
+    return tuple(CRL_VARIABLES) if pki.mode == "managed" else tuple(pki.crls)
+
+
 def _ca_files(layout: Layout, pki: PkiSeen) -> tuple[DesiredFile, ...]:
     return tuple(
         DesiredFile(path, CaContent(kind), pki.trust.get(kind), 0o644, "root:root")
         for kind, path in (("ca", layout.ca()), ("peer-ca", layout.ca("peer")))
     )
+
+
+def _crl_files(layout: Layout, pki: PkiSeen) -> tuple[DesiredFile, ...]:
+    files = []
+    for kind in crl_kinds(pki):
+        crl = pki.crls.get(kind)
+        content = CrlContent(kind)
+        files.append(DesiredFile(layout.crl(kind), content, crl.sha256 if crl else None, 0o644, "root:root"))
+    return tuple(files)
 
 
 def _cert_files(host: HostSpec, layout: Layout, pki: PkiSeen) -> tuple[DesiredFile, ...]:
@@ -78,7 +104,8 @@ def _cert_files(host: HostSpec, layout: Layout, pki: PkiSeen) -> tuple[DesiredFi
     return tuple(files)
 
 
-def _start_file(spec: Spec, host: HostSpec, layout: Layout) -> DesiredFile:
+def start_file(spec: Spec, host: HostSpec, layout: Layout) -> DesiredFile:
+    """Return the unit of systemd, or the script that starts a local member."""
     if layout.supervisor == "process":
         return _text_file(layout.unit, start_script(layout), 0o755, "root:root")
     return _text_file(layout.unit, unit_text(spec.name, host.name, layout), 0o644, "root:root")

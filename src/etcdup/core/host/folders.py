@@ -4,8 +4,10 @@ The umask of a login decides the modes of new directories, so an earlier umask o
 cannot enter. PrepareHost corrects the directories of etcdup. Their parents belong to the host: they are only named.
 """
 
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from etcdup.core.host.host_case import HostCase
 from etcdup.core.observed.model import FolderSeen, HostSeen
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.layout import Layout
@@ -36,45 +38,37 @@ def wrong_folders(seen: HostSeen, layout: Layout) -> tuple[str, ...]:
     if layout.supervisor == "process":
         return ()
     wrong = (seen.folders.get(path) for path in own_rights(layout))
-    return tuple(each.path for each in wrong if each and (not _can_enter(each) or _is_writable(each)))
+    return tuple(each.path for each in wrong if each and (not _can_enter(each) or is_open_to_others(each)))
 
 
-def refuse_closed_folders(host: str, seen: HostSeen, layout: Layout) -> tuple[Refused, ...]:
-    """Refuse a host where user etcd cannot enter a directory above its own, or owns no write-ahead log directory."""
+def refuse_closed_folders(case: HostCase) -> Iterator[Refused]:
+    """Refuse a host where user etcd cannot enter a directory above its own, or does not own the log directory."""
+    layout = case.layout
     if layout.supervisor == "process":
-        return ()
-    parents = (seen.folders.get(path) for path in _parents(layout))
-    closed = [each for each in parents if each and not _can_enter(each)]
-    refused = [
-        Refused(
-            f"{host}: user etcd cannot enter {each.path}: mode {each.mode:04o} {each.owner}",
-            hint=f"run `chmod o+x {each.path}` on {host}, or use another directory",
-            host=host,
-        )
-        for each in closed
-    ]
-    wal = seen.wal
+        return
+    for parent in _parents(layout):
+        if (each := case.seen.folders.get(parent)) and not _can_enter(each):
+            yield Refused(
+                f"{case.name}: user etcd cannot enter {each.path}: mode {each.mode:04o} {each.owner}",
+                hint=f"run `chmod o+x {each.path}` on {case.name}, or use another directory",
+                host=case.name,
+            )
+    wal = case.seen.wal
     if (
         wal is not None
         and wal.entries is not None
         and wal.owner
         and wal.owner != "etcd:etcd"
-        and seen.etcd_user
+        and case.seen.etcd_user
     ):
-        message = f"{host}: {wal.path} belongs to {wal.owner}, and etcd must be able to write it"
-        hint = f"run `chown -R etcd:etcd {wal.path}` on {host} if it has the log of this member"
-        refused.append(Refused(message, hint=hint, host=host))
-    return tuple(refused)
+        message = f"{case.name}: {wal.path} belongs to {wal.owner}, and etcd must be able to write it"
+        hint = f"run `chown -R etcd:etcd {wal.path}` on {case.name} if it has the log of this member"
+        yield Refused(message, hint=hint, host=case.name)
 
 
 def _parents(layout: Layout) -> tuple[str, ...]:
     """Return the directories above those of etcdup, from the root down."""
-    paths = (
-        layout.etc,
-        layout.versions,
-        layout.data_dir,
-        *([layout.wal_parent] if layout.wal_parent else []),
-    )
+    paths = filter(None, (layout.etc, layout.versions, layout.data_dir, layout.wal_parent))
     above = {str(each) for path in paths for each in PurePosixPath(path).parents}
     return tuple(sorted(above))
 
@@ -87,7 +81,7 @@ def _can_enter(folder: FolderSeen) -> bool:
     return bool(folder.mode & (0o010 if group == "etcd" else 0o001))
 
 
-def _is_writable(folder: FolderSeen) -> bool:
+def is_open_to_others(folder: FolderSeen) -> bool:
     """Return whether another user than root can change names in the directory."""
     user, _, group = folder.owner.partition(":")
     return user != "root" or bool(folder.mode & (0o002 if group == "root" else 0o022))

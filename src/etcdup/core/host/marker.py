@@ -14,7 +14,7 @@ from etcdup.core.observed.model import COMPLETE, Marker, Observed, Restored
 from etcdup.core.spec.layout import Layout
 
 # The values of a restore that most restores do not have.
-OPTIONAL = ("undoes", "again")
+_OPTIONAL = ("undoes", "again")
 
 
 def inherited_restore(
@@ -57,9 +57,17 @@ def marker_text(marker: Marker) -> str:
         values["mount"] = True
     if marker.endpoints:
         values["endpoints"] = list(marker.endpoints)
+    if marker.etcd_name not in ("", marker.member):
+        values["etcd_name"] = marker.etcd_name
+    if marker.adopted:
+        values["adopted"] = marker.adopted
+    if marker.settings:
+        values["settings"] = marker.settings
     if marker.restored:
         history = asdict(marker.restored)
-        values["restored"] = {name: value for name, value in history.items() if value or name not in OPTIONAL}
+        values["restored"] = {
+            name: value for name, value in history.items() if value or name not in _OPTIONAL
+        }
     return json.dumps(values, indent=1) + "\n"
 
 

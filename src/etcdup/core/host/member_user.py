@@ -96,7 +96,8 @@ AS_USER = (
 become "$1"
 shift
 cd /
-exec $as "$@"
+# A variable of the login, for example ETCDCTL_ENDPOINTS, must not change what a program of etcd does.
+exec env -i LC_ALL=C PATH="$PATH" $as "$@"
 """
 )
 

@@ -7,6 +7,7 @@ etcd with its separate packages etcdctl and etcdutl. For SYSTEMD_OFFLINE: https:
 import re
 from dataclasses import dataclass
 
+from etcdup.core.host.member_user import RIGHTS
 from etcdup.core.spec.version import Version, has_etcdutl
 
 _MANAGERS = {
@@ -37,18 +38,19 @@ install "$@" || { apt-get -q -o DPkg::Lock::Timeout=120 update && install "$@"; 
 """
 
 # Copy the programs to a directory of this version, which is complete or absent. A later upgrade of the package changes
-# /usr/bin, but never the binaries of a running member (rule 52).
-_COPY = """
-set -e
+# /usr/bin, but never the binaries of a running member (rule 52). Root does not run the new program.
+_COPY = (
+    RIGHTS
+    + """
+become "$3"
 version=$1 versions=$2
-shift 2
+shift 3
 making=$versions/.$version.making
 if [ -e "$versions/$version" ]; then exit 0; fi
-umask 022
 rm -rf "$making"
 mkdir -p "$making"
 for tool in "$@"; do cp "/usr/bin/$tool" "$making/$tool"; done
-said=$("$making/etcd" --version | head -n 1)
+said=$(cd / && $as "$making/etcd" --version | head -n 1)
 if [ "$said" != "etcd Version: $version" ]; then
   echo "the package should contain etcd $version, but /usr/bin/etcd reports: $said" >&2
   exit 1
@@ -56,6 +58,7 @@ fi
 sync "$making"/*
 mv -T "$making" "$versions/$version"
 """
+)
 
 # Without the versionlock plugin the package is not held. The copy protects the running member in any case.
 _RPM_LOCK = '"$1" -q versionlock add etcd || echo "versionlock is not available: etcd is not held" >&2'
@@ -133,16 +136,18 @@ def upstream_version(text: str) -> Version | None:
 
 
 def install_commands(
-    manager: str, version: Version, versions_dir: str, unit_is_ours: bool
+    manager: str, version: Version, versions_dir: str, user: str, unit_is_ours: bool
 ) -> tuple[Argv, ...]:
     """Return the commands that install the packages and copy their programs to `versions_dir/VERSION`.
+
+    `user` runs the new etcd, which prints its version.
 
     They run as root, in this order. After a kill, all of them can run again. `unit_is_ours` says that etcd.service is
     that of etcdup. Otherwise etcd.service is masked first, until our unit file replaces the mask by a rename. Without
     the mask, Debian's package would start a single member at once or at the next boot (rule 96).
     """
     mask = () if unit_is_ours else ((*_PLAIN, "systemctl", "mask", "etcd.service"),)
-    copy = ("sh", "-c", _COPY, "etcdup", str(version), versions_dir, *tools_of(version))
+    copy = ("sh", "-c", _COPY, "etcdup", str(version), versions_dir, user, *tools_of(version))
     return (*mask, *_manager_commands(manager, version), copy)
 
 

@@ -1,44 +1,109 @@
-"""What the paths of a member must be: no links, on file systems that can be written, with programs that can run."""
+"""What the paths of a member must be: no links, with free space, writable, and with programs that can run."""
 
 from collections.abc import Iterator
 
-from etcdup.core.observed.model import HostSeen
+from etcdup.core.host.host_case import HostCase
 from etcdup.core.plan.plan import Refused
 
+MIB = 1024**2
+# etcd preallocates WAL files of 64 MiB, two of them at the start. The unpacked binaries need about 70 MiB.
+DATA_SPACE = 256 * MIB
+LOG_SPACE = 128 * MIB
+BINARIES_SPACE = 128 * MIB
+# Settings, certificates, the lock, and directories: much less than this.
+FILES_SPACE = 1 * MIB
+FILES = 64
 
-def refuse_links(seen: HostSeen) -> tuple[Refused, ...]:
+
+def refuse_links(case: HostCase) -> Iterator[Refused]:
     """Refuse a data or log directory that is a link. A rename of the link would not archive the data."""
-    return tuple(
-        Refused(
-            f"{seen.host}: {fault.path} is a link to {fault.detail}, and etcdup archives data by a rename",
-            hint=f"set `etcd.data_dir` or `etcd.wal_dir` to {fault.detail} in cluster.yaml, or replace the link by a "
-            f"mount: `mount --bind {fault.detail} {fault.path}`",
-            host=seen.host,
-        )
-        for fault in seen.path_faults
-        if fault.kind == "link"
+    for fault in case.seen.path_faults:
+        if fault.kind == "link":
+            yield Refused(
+                f"{case.name}: {fault.path} is a link to {fault.detail}, and etcdup archives data by a rename",
+                hint=f"set `etcd.{'data_dir' if fault.path == case.layout.data_dir else 'wal_dir'}` to {fault.detail} "
+                f"in cluster.yaml. Or replace the link with a mount: if etcd does not run on {case.name}, run "
+                f"`rm {fault.path} && mkdir {fault.path} && mount --bind {fault.detail} {fault.path}`",
+                host=case.name,
+            )
+
+
+def refuse_wal_mount_point(case: HostCase) -> Iterator[Refused]:
+    """Refuse a log directory that is a mount point and has no log yet. etcd renames this directory."""
+    if case.seen.wal is None or not case.seen.wal.mount or case.seen.wal.has_wal:
+        return
+    yield Refused(
+        f"{case.name}: {case.seen.wal.path} is a mount point, but etcd must be able to rename this directory",
+        hint=f"set `etcd.wal_dir` to a directory on that disk, for example {case.seen.wal.path}/wal",
+        host=case.name,
     )
 
 
-def refuse_mounts(seen: HostSeen) -> tuple[Refused, ...]:
+def refuse_mounts(case: HostCase) -> Iterator[Refused]:
     """Refuse a host on which etcdup cannot write its files, or cannot run the programs of etcd."""
-    return tuple(_refused_mounts(seen))
-
-
-def _refused_mounts(seen: HostSeen) -> Iterator[Refused]:
-    if not seen.is_root:  # To another user, each of these paths looks read-only.
+    if not case.seen.is_root:  # Another user cannot write any of these paths.
         return
-    for fault in seen.path_faults:
+    for fault in case.seen.path_faults:
         if fault.kind == "read-only":
             yield Refused(
-                f"{seen.host}: {fault.path} cannot be written: {fault.detail} is on a read-only file system",
-                hint=f"mount that file system writable on {seen.host}, for example with "
+                f"{case.name}: {fault.path} cannot be written: a read-only file system is mounted on {fault.detail}",
+                hint=f"mount that file system writable on {case.name}, for example with "
                 f"`mount -o remount,rw {fault.detail}`",
-                host=seen.host,
+                host=case.name,
             )
         elif fault.kind == "noexec":
             yield Refused(
-                f"{seen.host}: no program can run in {fault.path}: its file system is mounted with noexec",
-                hint=f"mount another file system on {fault.path}, or run `mount -o remount,exec {fault.detail}`",
-                host=seen.host,
+                f"{case.name}: no program can run in {fault.path}: its file system is mounted with noexec",
+                hint=f"run `mount -o remount,exec {fault.detail}` on {case.name}, or mount another file system on "
+                f"{fault.path}",
+                host=case.name,
+            )
+
+
+def refuse_other_kinds(case: HostCase) -> Iterator[Refused]:
+    """Refuse a path where etcdup needs a directory or a link of its own, and something else is."""
+    broken = case.layout.version_dir(str(case.spec.version))
+    for fault in case.seen.path_faults:
+        if fault.kind == "not-directory":
+            message = f"{fault.detail} is not a directory, and etcdup needs the directory {fault.path}"
+            name = fault.detail
+        elif fault.kind == "not-link":
+            message = f"{fault.path} is not a link, and etcdup needs a link with this name"
+            name = fault.path
+        elif fault.kind == "no-etcd" and fault.path == broken:
+            message = f"{fault.path} has no program etcd, and etcdup installs etcd {case.spec.version} there"
+            name = fault.path
+        else:
+            continue
+        hint = f"run `mv {name} {name}.old` on {case.name} if you do not need it"
+        yield Refused(f"{case.name}: {message}", hint=hint, host=case.name)
+
+
+def refuse_full_disks(case: HostCase) -> Iterator[Refused]:
+    """Refuse a file system without enough free space, or free inodes, for what etcdup and etcd write."""
+    layout = case.layout
+    needs = dict.fromkeys(case.seen.spaces, FILES_SPACE)
+    needs |= {layout.versions: BINARIES_SPACE} if str(case.spec.version) not in case.seen.versions else {}
+    free = {layout.versions: case.seen.opt_free_bytes}
+    for folder, need in ((case.seen.data, DATA_SPACE), (case.seen.wal, LOG_SPACE)):
+        if folder is not None:
+            needs |= {folder.path: need} if not case.seen.has_member else {}
+            free[folder.path] = folder.free_bytes
+    free |= {path: space.free_bytes for path, space in case.seen.spaces.items()}
+    cure = f"on {case.name}, or use a larger disk, then run `etcdup apply` again"
+    for path, need in needs.items():
+        if free[path] < need:
+            yield Refused(
+                f"{case.name}: {path} has {free[path] // MIB} MiB of free space, and etcdup needs {need // MIB} MiB",
+                hint=f"free disk space {cure}",
+                host=case.name,
+                rules=(77, 93),
+            )
+    for path, space in case.seen.spaces.items():
+        if space.free_inodes is not None and space.free_inodes < FILES:
+            yield Refused(
+                f"{case.name}: the file system of {path} has {space.free_inodes} free inodes, and etcdup needs {FILES}",
+                hint=f"delete small files that you do not need {cure}",
+                host=case.name,
+                rules=(77, 93),
             )

@@ -3,18 +3,32 @@
 https://etcd.io/docs/v3.6/op-guide/configuration/
 """
 
+import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from etcdup.core.host.startup_fence import MEMBERS_VARIABLE, fence_endpoints
+from etcdup.core.spec.address import LOOPBACK, is_any_address
 from etcdup.core.spec.layout import Layout
 from etcdup.core.spec.model import HostSpec, Spec, bracketed
 from etcdup.core.spec.plain_value import environment_line
+from etcdup.core.spec.units import Revisions
 from etcdup.core.spec.version import Version
 
+# The digest of the settings in etcd.conf. It is in the environment of the process, and etcd does not use it.
+SETTINGS_VARIABLE = "ETCDUP_SETTINGS"
+CLIENT_AUTH_VARIABLE = "ETCD_CLIENT_CERT_AUTH"
+CLIENT_CA_VARIABLE = "ETCD_TRUSTED_CA_FILE"
+# The digest of `etcd.environment`, if there is one.
+ENVIRONMENT_VARIABLE = "ETCDUP_ENVIRONMENT"
+# The common name that peer certificates must have. etcd checks it on both sides of a connection.
+ALLOWED_NAME = "ETCD_PEER_CERT_ALLOWED_CN"
 # etcd reads these only at a start without data (rule 7). So a difference in them needs no restart.
 FIRST_START_ONLY = frozenset(
     {"ETCD_INITIAL_CLUSTER", "ETCD_INITIAL_CLUSTER_STATE", "ETCD_INITIAL_CLUSTER_TOKEN"}
 )
+# The revocation lists, by kind (rule 110).
+CRL_VARIABLES = {"crl": "ETCD_CLIENT_CRL_FILE", "peer-crl": "ETCD_PEER_CRL_FILE"}
 
 
 @dataclass(frozen=True)
@@ -30,19 +44,28 @@ class Settings:
 
 
 def settings_of(
-    spec: Spec, host: HostSpec, layout: Layout, token: str, *, peer_common_name: str | None, trust: str
+    spec: Spec,
+    host: HostSpec,
+    layout: Layout,
+    token: str,
+    *,
+    peer_common_name: str | None,
+    trust: str,
+    crls: Collection[str] = (),
 ) -> Settings:
     """Return the settings of the member on this host.
 
     `trust` is a digest of the CA files. etcd reads these files only at its start (rule 14), so the digest is a setting:
-    a changed CA file then shows as a changed setting.
+    a changed CA file then shows as a changed setting. `crls` are the kinds of revocation lists, which etcd reads for
+    each handshake.
     """
     groups = (
         ("Member", _member(spec, host, layout)),
         ("Clustering", _clustering(spec, host, token)),
-        ("Security", _security(spec.version, layout, peer_common_name, trust)),
+        ("Security", _security(spec, layout, peer_common_name, trust, crls)),
         ("Timing, size and corruption checks", _tuning(spec)),
         ("From `etcd.extra` in cluster.yaml", _extra(spec)),
+        ("From `etcd.environment` in cluster.yaml", _environment(spec)),
     )
     heading = (
         f"# Member {host.name} of cluster {spec.name}, written by etcdup.\n"
@@ -57,7 +80,15 @@ def show_settings(settings: Settings) -> str:
     for title, values in settings.groups:
         parts.append(f"\n# {title}\n")
         parts.extend(environment_line(name, value) for name, value in values)
+    parts.append("\n# The running process shows by this digest with which settings it was started.\n")
+    parts.append(environment_line(SETTINGS_VARIABLE, settings_digest(settings.variables())))
     return "".join(parts)
+
+
+def settings_digest(variables: dict[str, str]) -> str:
+    """Return a digest of the variables that need a restart if they change."""
+    lines = [f"{name}={value}\n" for name, value in sorted(variables.items()) if _needs_restart(name)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
 
 
 def changed_variables(required: dict[str, str], running: dict[str, str]) -> tuple[str, ...]:
@@ -65,20 +96,26 @@ def changed_variables(required: dict[str, str], running: dict[str, str]) -> tupl
 
     Variables that systemd adds to the environment do not count, nor do those that etcd reads only at its first start.
     """
-    names = {name for name in (*required, *running) if name.startswith(("ETCD_", "ETCDUP_TRUST"))}
-    return tuple(sorted(n for n in names - FIRST_START_ONLY if required.get(n) != running.get(n)))
+    names = set(filter(_needs_restart, (*required, *running)))
+    return tuple(sorted(name for name in names if required.get(name) != running.get(name)))
+
+
+def _needs_restart(name: str) -> bool:
+    return name.startswith(("ETCD_", "ETCDUP_TRUST", ENVIRONMENT_VARIABLE)) and name not in FIRST_START_ONLY
 
 
 def _member(spec: Spec, host: HostSpec, layout: Layout) -> tuple[tuple[str, str], ...]:
-    listen = bracketed(host.listen_address or host.address)
+    address = host.listen_address or host.address
+    listen, any_address = bracketed(address), is_any_address(address)
     client = f"https://{listen}:{spec.client_port(host)}"
     # A member under systemd also serves clients on its own host through 127.0.0.1 (rule 85). Local members cannot: all
-    # of them are on one machine and would use the same address.
-    alone = layout.supervisor == "systemd" and listen not in ("127.0.0.1", "0.0.0.0")  # noqa: S104
-    loopback = f",https://127.0.0.1:{spec.client_port(host)}" if alone else ""
-    metrics = "127.0.0.1" if layout.supervisor == "systemd" else listen
+    # of them are on one machine and would use the same address. `0.0.0.0` and `[::]` contain 127.0.0.1: Go opens `[::]`
+    # for IPv4 too.
+    alone = layout.supervisor == "systemd" and not any_address and address != LOOPBACK
+    loopback = f",https://{LOOPBACK}:{spec.client_port(host)}" if alone else ""
+    metrics = LOOPBACK if layout.supervisor == "systemd" or any_address else listen
     values = [
-        ("ETCD_NAME", host.name),
+        ("ETCD_NAME", host.member_name),
         ("ETCD_DATA_DIR", layout.data_dir),
         ("ETCD_LISTEN_PEER_URLS", f"https://{listen}:{spec.peer_port(host)}"),
         ("ETCD_LISTEN_CLIENT_URLS", client + loopback),
@@ -101,11 +138,11 @@ def _clustering(spec: Spec, host: HostSpec, token: str) -> tuple[tuple[str, str]
 
 
 def _security(
-    version: Version, layout: Layout, peer_common_name: str | None, trust: str
+    spec: Spec, layout: Layout, peer_common_name: str | None, trust: str, crls: Collection[str]
 ) -> tuple[tuple[str, str], ...]:
+    version = spec.version
     values = [
-        ("ETCD_CLIENT_CERT_AUTH", "true"),
-        ("ETCD_TRUSTED_CA_FILE", layout.ca()),
+        *_client_auth(spec, layout),
         ("ETCD_CERT_FILE", layout.cert("server")),
         ("ETCD_KEY_FILE", layout.key("server")),
         ("ETCD_PEER_CLIENT_CERT_AUTH", "true"),
@@ -116,11 +153,23 @@ def _security(
     if peer_common_name:
         # The same CA signs clients and peers. With this setting, a client certificate is not accepted from a peer
         # (rule 20).
-        values.append(("ETCD_PEER_CERT_ALLOWED_CN", peer_common_name))
+        values.append((ALLOWED_NAME, peer_common_name))
+    values += [(variable, layout.crl(kind)) for kind, variable in CRL_VARIABLES.items() if kind in crls]
     if version.series > (3, 5) or version >= (3, 5, 8) or (3, 4, 25) <= version < (3, 5, 0):
         values.append(("ETCD_TLS_MIN_VERSION", "TLS1.2"))  # rule 24
     values.append(("ETCDUP_TRUST", trust))
     return tuple(values)
+
+
+def _client_auth(spec: Spec, layout: Layout) -> tuple[tuple[str, str], ...]:
+    """Return whether clients need a certificate.
+
+    If etcd has a CA file, it requires certificates also without `client-cert-auth`
+    (tests/local/test_client_auth.py). Without a CA file it does not ask clients for one.
+    """
+    if spec.tls.client_auth == "optional":
+        return ((CLIENT_AUTH_VARIABLE, "false"),)
+    return ((CLIENT_AUTH_VARIABLE, "true"), (CLIENT_CA_VARIABLE, layout.ca()))
 
 
 def _tuning(spec: Spec) -> tuple[tuple[str, str], ...]:
@@ -132,7 +181,10 @@ def _tuning(spec: Spec) -> tuple[tuple[str, str], ...]:
         ("ETCD_SNAPSHOT_COUNT", "10000"),  # rule 78
         *_by_minor(spec.version),
     ]
-    if etcd.auto_compaction:
+    if isinstance(etcd.auto_compaction, Revisions):
+        values.append(("ETCD_AUTO_COMPACTION_MODE", "revision"))
+        values.append(("ETCD_AUTO_COMPACTION_RETENTION", str(etcd.auto_compaction.count)))
+    elif etcd.auto_compaction:
         values.append(("ETCD_AUTO_COMPACTION_MODE", "periodic"))
         values.append(("ETCD_AUTO_COMPACTION_RETENTION", _go_duration(etcd.auto_compaction)))
     return tuple(values)
@@ -165,12 +217,24 @@ def _extra(spec: Spec) -> tuple[tuple[str, str], ...]:
     return tuple((_variable(flag), _plain(value)) for flag, value in sorted(spec.etcd.extra.items()))
 
 
+def _environment(spec: Spec) -> tuple[tuple[str, str], ...]:
+    """Return the additional variables, and a digest of them: of the process, only variables of etcd are read."""
+    values = tuple((name, _plain(value)) for name, value in sorted(spec.etcd.environment.items()))
+    if not values:
+        return ()
+    text = "".join(f"{name}={value}\n" for name, value in values)
+    return (*values, (ENVIRONMENT_VARIABLE, hashlib.sha256(text.encode()).hexdigest()[:12]))
+
+
 def _variable(flag: str) -> str:
     """Return the variable of a flag, by the rule of etcd: `snapshot-count` is ETCD_SNAPSHOT_COUNT."""
     return "ETCD_" + flag.upper().replace("-", "_")
 
 
 def _plain(value: str | int | float | bool) -> str:
+    """Return the value as Go parses it. YAML reads `1e7` as a float, and etcd takes whole numbers only."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -65,7 +65,7 @@ def fence_command(layout: Layout) -> str:
 _FENCE_SCRIPT = r"""test -e {join} || test -e {disabled} || {{ \
 set -f; asked= found= key="{prefix}${{ETCD_INITIAL_CLUSTER_TOKEN-}}"; \
 for url in ${{{members}-}}; do test "$url" != "$ETCD_ADVERTISE_CLIENT_URLS" && ( \
-word=$(timeout {seconds} {current}/etcdctl --endpoints="$url" --cacert={ca} --cert={cert} --key={key} \
+word=$(timeout {seconds} env -i {current}/etcdctl --endpoints="$url" --cacert={ca} --cert={cert} --key={key} \
 get "$key" --consistency=s --print-value-only 2>/dev/null) && test -n "$word" && \
 echo "etcd is not started: the cluster of its data was superseded: $word (key $key of $url)." >&2 && \
 echo "Run etcdup apply: it archives the data and adds this host to the new cluster." >&2 \

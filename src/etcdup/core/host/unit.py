@@ -64,6 +64,8 @@ EnvironmentFile={conf}
 # This file exists only for the first start of a member. It is on tmpfs, so it is gone after a reboot.
 EnvironmentFile=-{join}
 Environment=ETCDUP_UNIT=@UNIT@
+# Members reach each other without a proxy. etcd would use one for its peers.
+UnsetEnvironment=http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY
 # First check: without a write-ahead log, etcd would start as a new member. But a missing log means that the disk is
 # lost or not mounted, so etcd is not started. Second check: another cluster may have superseded this one while the host
 # was off. The script reads this from the other members. If none of them confirms that in time, etcd starts.

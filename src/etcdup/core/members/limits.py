@@ -3,22 +3,24 @@
 Neither costs a vote. Guards count followers of a leader, and verbs show these limits with the command that helps.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from etcdup.core.etcd.alarms import CORRUPT, NOSPACE
+from etcdup.core.host.settings import CLIENT_AUTH_VARIABLE
 from etcdup.core.members.member_list import member_list, name_of
-from etcdup.core.members.quorum import REPLACE_CORRUPT_HINT, healthy, voter_count
-from etcdup.core.members.space import NOSPACE, fits_cluster_file, full_members
+from etcdup.core.members.quorum import REPLACE_CORRUPT_HINT
+from etcdup.core.members.space import fits_cluster_file, full_members
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.spec.model import Spec
 
-CORRUPT = "CORRUPT"
 AUTH = "AUTH"
+_NO_USER = "with `client_auth: optional` etcd takes no user from a certificate"
+# etcd enables authentication only if this user exists and has the role root.
+SUPERUSER = "root"
 FREE_SPACE_HINT = (
-    "raise `quota` below `etcd` in cluster.yaml and run `etcdup apply`. Or delete keys, run `etcdup ctl -- endpoint "
-    "status -w json` to see the revision, `etcdup ctl -- compaction REVISION`, and for one member after the other "
-    "`etcdup ctl --endpoint MEMBER -- defrag --command-timeout=10m`. Then run `etcdup apply`, which disarms the alarm"
+    "run `etcdup maintain fix-space`: it frees space without deleting a key and disarms the alarm, or says which "
+    "`quota` helps"
 )
 
 
@@ -38,48 +40,33 @@ def limits(spec: Spec, observed: Observed) -> tuple[Limit, ...]:
     return (*denied, *(_alarm_limit(kind, spec, observed) for kind in _alarm_kinds(observed)))
 
 
-def describe_followers(spec: Spec, observed: Observed) -> str:
-    """Return `3 of 3 voters follow a leader`."""
-    voters = voter_count(observed) or spec.size
-    return f"{len(healthy(observed))} of {voters} voters follow a leader"
-
-
-def limit_notes(spec: Spec, observed: Observed) -> tuple[str, ...]:
-    """Return one line for each limit: how many voters follow a leader, what is refused, why, and what helps."""
-    followers = describe_followers(spec, observed)
-    return tuple(
-        f"{followers}; {each.what}: {each.why}. To resolve it, {each.hint}" for each in limits(spec, observed)
-    )
-
-
 def member_limit(observed: Observed, seen: MemberSeen) -> str:
     """Return what etcd refuses through this member, or an empty text. The member has its vote in any case."""
     if observed.denied:
         return refused_access(observed.denied)
     kinds = _alarm_kinds(observed)
     if CORRUPT in kinds and seen.member_id in _raised_by(CORRUPT, observed):
-        return f"{CORRUPT}: its data differs from the data of the other members"
+        return f"{refused_writes(CORRUPT)}, and etcd names this member"
     return "; ".join(refused_writes(kind) for kind in kinds)
 
 
 def _alarm_kinds(observed: Observed) -> tuple[str, ...]:
     """Return the kinds of the active alarms: `CORRUPT` before `NOSPACE`."""
-    return tuple(sorted({_parse(alarm)[0] for alarm in _alarms(observed)}))
+    return tuple(sorted({kind for kind, _ in active_alarms(observed)}))
 
 
-def _alarms(observed: Observed) -> Iterator[str]:
-    for seen in observed.answering().values():
-        yield from seen.alarms
+def active_alarms(observed: Observed) -> set[tuple[str, int]]:
+    """Return the kind and the member ID of each active alarm. The ID is 0 if the alarm has no member."""
+    return {_parse(alarm) for seen in observed.answering().values() for alarm in seen.alarms}
 
 
 def _parse(alarm: str) -> tuple[str, int]:
-    """Return the kind and the member ID of an alarm of MemberSeen. The ID is 0 if the alarm has no member."""
     kind, _, member = alarm.partition(" on member ")
     return kind, int(member or "0", 16)
 
 
 def _raised_by(kind: str, observed: Observed) -> set[int]:
-    return {member for each, member in map(_parse, _alarms(observed)) if each == kind and member}
+    return {member for each, member in active_alarms(observed) if each == kind and member}
 
 
 def _names(kind: str, observed: Observed) -> str:
@@ -90,7 +77,7 @@ def _names(kind: str, observed: Observed) -> str:
 
 
 def refuse_without_access(observed: Observed) -> tuple[Refused, ...]:
-    """Refuse every change if etcd refuses it to etcdup: its users are enabled, and etcdup is none with the role root.
+    """Refuse every change if etcd refuses it to etcdup: auth is enabled, and etcdup is no user with the role root.
 
     Otherwise a verb would change hosts, and then stop at its first request to etcd.
     """
@@ -100,27 +87,56 @@ def refuse_without_access(observed: Observed) -> tuple[Refused, ...]:
     return (Refused(f"{limit.what}: {limit.why}", hint=limit.hint, rules=(118,)),)
 
 
+def refuse_users_without_certificates(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Refuse `client_auth: optional` while the users of etcd are enabled: etcdup would lose its rights in etcd."""
+    if spec.tls.client_auth == "required" or not observed.auth:
+        return ()
+    return (
+        Refused(
+            f"authentication (auth) is enabled, and {_NO_USER}: etcd would refuse etcdup",
+            hint="remove `client_auth` below `tls` in cluster.yaml",
+            rules=(118,),
+        ),
+    )
+
+
 def refused_access(why: str) -> str:
-    """Return the text for users of etcd that exclude etcdup. `why` has the words of etcd."""
+    """Return the text for an etcd whose users exclude etcdup. `why` has the words of etcd."""
     return f"etcd refuses etcdup: {why.removeprefix('etcdserver: ').removeprefix('auth: ')}"
 
 
 def _access_limit(observed: Observed) -> Limit:
-    """Return what the operator does about it. The role root is granted by the user root, with its password."""
+    """Return what the operator does about it. The role root is granted by a user with this role, with its password."""
     admin = observed.pki.certs.get("admin")
-    name, as_root = (admin.common_name if admin else "NAME"), "etcdup ctl -- --user root"
-    grant = f"`{as_root} user grant-role {name} root`"
-    off = f"Or disable the users of etcd with `{as_root} auth disable`. etcdctl asks for the password of root"
-    what = "etcd refuses etcdup, because the users of etcd are enabled"
+    name = admin.common_name if admin else "NAME"
+    what = "etcd refuses etcdup, because authentication (auth) is enabled"
+    if any(
+        seen.unit.environment.get(CLIENT_AUTH_VARIABLE) == "false" for seen in observed.reachable().values()
+    ):
+        off = f"`etcdup ctl -- --user {SUPERUSER} auth disable`"
+        hint = f"run {off}. Each client that reaches a member can then read and write all keys"
+        return Limit(AUTH, what, _NO_USER, hint)
     if not name:
-        hint = f"name a client certificate in `tls` of cluster.yaml that has a common name. {off}"
+        hint = "name a client certificate in `tls` of cluster.yaml whose common name is a user with the role root"
         return Limit(AUTH, what, "the client certificate of etcdup has no common name", hint)
     if "not found" in observed.denied:
-        hint = f"run `{as_root} user add {name} --no-password` and {grant}. {off}"
-        return Limit(
-            AUTH, what, f"the client certificate of etcdup is for `{name}`, which is no user of etcd", hint
-        )
-    return Limit(AUTH, what, f"the user `{name}` of etcdup has no role root", f"run {grant}. {off}")
+        why = f"the client certificate of etcdup has the common name `{name}`, and etcd has no user `{name}`"
+        return Limit(AUTH, what, why, _as_administrator(name, f"user add {name} --no-password", _grant(name)))
+    why = f"the user `{name}`, which the client certificate of etcdup has, has no role root"
+    return Limit(AUTH, what, why, _as_administrator(name, _grant(name)))
+
+
+def _grant(name: str) -> str:
+    return f"user grant-role {name} root"
+
+
+def _as_administrator(name: str, *commands: str) -> str:
+    """Return the commands as a user that has the role root. It is another one than the user of etcdup."""
+    if name == SUPERUSER:
+        done = " and ".join(f"`{each}`" for each in commands)
+        return f"ask an administrator of these users to run {done} with etcdctl, as another user with the role root"
+    done = " and ".join(f"`etcdup ctl -- --user {SUPERUSER} {each}`" for each in commands)
+    return f"run {done}. etcdctl asks for the password of the user {SUPERUSER}"
 
 
 def refused_writes(kind: str) -> str:
@@ -131,8 +147,11 @@ def refused_writes(kind: str) -> str:
 def _alarm_limit(kind: str, spec: Spec, observed: Observed) -> Limit:
     names = _names(kind, observed)
     if kind == CORRUPT:
-        why = f"the data of {names} differs from the data of the other members"
-        return Limit(kind, refused_writes(kind), why, REPLACE_CORRUPT_HINT)
+        named = bool(_raised_by(kind, observed))
+        which = f"etcd names {names}, but another member can be wrong" if named else "etcd names no member"
+        return Limit(
+            kind, refused_writes(kind), f"the data of the members differs. {which}", REPLACE_CORRUPT_HINT
+        )
     if kind == NOSPACE:
         full = ", ".join(full_members(spec, observed))
         why = (

@@ -1,26 +1,58 @@
-"""The members of the cluster: the newest member list, and which of its entries are hosts of cluster.yaml.
+"""The members of the cluster: their list, and which of its entries are hosts of cluster.yaml.
 
-A member is identified by its name. A member that was added and never started has no name, only a peer URL.
+A member is identified by its peer URL (rule 5). Its name counts only if no host of cluster.yaml has this URL: then its
+host has another address in cluster.yaml. So a wrong name in cluster.yaml removes no member.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from etcdup.core.observed.model import CertSeen, ListedMember, MemberSeen, Observed, PkiSeen
 from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.core.spec.plain_value import is_word
 
 
 def member_list(observed: Observed) -> tuple[ListedMember, ...]:
-    """Return the newest member list; empty if no voter answered. A learner reports no list."""
+    """Return the member list (Observed.member_list); empty if no voter answered. A learner reports no list."""
     return observed.member_list
 
 
 def entry_of(spec: Spec, host: HostSpec, members: Iterable[ListedMember]) -> ListedMember | None:
-    """Return the entry of this host, found by its name, or by its peer URL if the member never started."""
-    entries = tuple(members)
-    by_name = next((each for each in entries if each.name == host.name), None)
-    url = spec.peer_url(host)
-    return by_name or next((each for each in entries if not each.name and url in each.peer_urls), None)
+    """Return the entry of this host: by its peer URL, otherwise by its name.
+
+    A member that was added and never started has no name. An earlier entry with the name of the host has precedence.
+    """
+    entries, url = tuple(members), spec.peer_url(host)
+    at_url = next((each for each in entries if each.name and url in each.peer_urls), None)
+    return at_url or _by_name(spec, host, entries) or next((e for e in entries if url in e.peer_urls), None)
+
+
+def _by_name(spec: Spec, host: HostSpec, entries: Iterable[ListedMember]) -> ListedMember | None:
+    """Return the entry with the name of this host, unless another host of cluster.yaml has its peer URL."""
+    taken = {spec.peer_url(each) for each in spec.hosts} - {spec.peer_url(host)}
+    named = (each for each in entries if each.name and each.listed_name == host.member_name)
+    return next((each for each in named if taken.isdisjoint(each.peer_urls)), None)
+
+
+def with_host_names(spec: Spec, seen: MemberSeen) -> MemberSeen:
+    """Return the answer of a member with the names of the hosts in its member list.
+
+    The name of a member that belongs to no host can have any characters. If it cannot be the name of a host in commands
+    and files, the ID takes its place.
+    """
+    found = ((host.name, entry_of(spec, host, seen.members)) for host in spec.hosts)
+    names = {entry.member_id: name for name, entry in found if entry is not None and entry.name}
+    members = (_named(each, names.get(each.member_id) or _usable_name(each)) for each in seen.members)
+    return replace(seen, members=tuple(members))
+
+
+def _usable_name(member: ListedMember) -> str:
+    return member.name if not member.name or is_word(member.name) else f"member-{member.member_id:x}"
+
+
+def _named(member: ListedMember, name: str) -> ListedMember:
+    return member if name == member.name else replace(member, name=name, etcd_name=member.listed_name)
 
 
 def stray_members(spec: Spec, members: Iterable[ListedMember]) -> tuple[ListedMember, ...]:
@@ -47,6 +79,7 @@ def leaving_host(spec: Spec, member: ListedMember) -> HostSpec:
     # Not validated: the member exists, whatever its name is.
     return HostSpec.model_construct(
         name=name,
+        member=member.listed_name or None,
         address=peer.hostname or "",
         peer_port=peer.port,
         client_port=client.port,
@@ -95,16 +128,22 @@ def member_list_differences(spec: Spec, observed: Observed) -> tuple[str, ...]:
     if not members:
         return ()
     own = (_difference(spec, host, entry_of(spec, host, members)) for host in spec.hosts)
-    stray = (
-        f"{name_of(each)} is in the member list{'' if each.name else ', never started,'} and not in cluster.yaml"
-        for each in stray_members(spec, members)
-    )
+    stray = (_stray(each) for each in stray_members(spec, members))
     return (*filter(None, own), *sorted(stray))
+
+
+def _stray(member: ListedMember) -> str:
+    name, started = name_of(member), "" if member.name else ", never started"
+    if member.is_learner:
+        return f"{name} is a learner in the member list{started}, has no vote, and is not in cluster.yaml"
+    return f"{name} is in the member list{started}{',' if started else ''} and not in cluster.yaml"
 
 
 def _difference(spec: Spec, host: HostSpec, entry: ListedMember | None) -> str:
     if entry is None:
         return f"{host.name} is in cluster.yaml and not in the member list"
+    if entry.name and entry.listed_name != host.member_name:
+        return f"{host.name} is the member {entry.listed_name} in the member list, not {host.member_name}"
     if spec.peer_url(host) not in entry.peer_urls:
         return peer_url_difference(spec, host, entry)
     if not entry.name:

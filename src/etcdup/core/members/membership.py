@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from etcdup.core.members.bootstrap import refuse_join
+from etcdup.core.members.member_identity import refuse_new_majority, refuse_other_member, refuse_other_names
 from etcdup.core.members.member_list import (
     answer_of,
     entry_of,
@@ -17,6 +18,7 @@ from etcdup.core.members.member_list import (
     peer_url_difference,
     stray_members,
 )
+from etcdup.core.members.peer_ports import refuse_blocked_ports
 from etcdup.core.members.quorum import unhealthy, voter_count
 from etcdup.core.observed.model import HostSeen, ListedMember, Observed
 from etcdup.core.plan.plan import Refused
@@ -31,6 +33,8 @@ from etcdup.core.plan.steps import (
     UpdatePeerUrl,
 )
 from etcdup.core.spec.model import HostSpec, Spec
+
+_DETACHED = "its member has left the cluster; the private keys on the host are deleted"
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def membership_change(spec: Spec, observed: Observed) -> MembershipChange:
     members = member_list(observed)
     if not members:
         return MembershipChange()
-    if refused := _refuse_duplicate_names(members):
+    if refused := refuse_other_names(spec, observed) or _refuse_duplicate_names(members):
         return MembershipChange(refused=refused)
     newcomers = [host for host in spec.hosts if _is_joining(spec, host, observed)]
     refused = tuple(
@@ -70,6 +74,7 @@ def membership_change(spec: Spec, observed: Observed) -> MembershipChange:
         for host in spec.hosts
         for reason in (_refuse_joining if host in newcomers else _refuse_moving)(spec, host, observed)
     )
+    refused = (*refuse_new_majority(spec, observed), *refused)
     leaving = sorted(stray_members(spec, members), key=lambda each: _rank(each, observed))
     idle = [each for each in leaving if _is_idle(each, observed)]
     return MembershipChange(
@@ -143,8 +148,12 @@ def _refuse_moving(spec: Spec, host: HostSpec, observed: Observed) -> tuple[Refu
     entry = entry_of(spec, host, member_list(observed))
     assert entry is not None, "otherwise the host would be joining"
     seen = observed.reachable().get(host.name)
-    if spec.peer_url(host) in entry.peer_urls or (seen is not None and seen.has_member):
+    if spec.peer_url(host) in entry.peer_urls:
         return ()
+    if other := refuse_other_member(spec, host, entry, observed):
+        return other
+    if seen is not None and seen.has_member:
+        return tuple(refuse_blocked_ports(spec, observed, host.name))
     why = (
         observed.unreachable()[host.name].why
         if seen is None
@@ -181,15 +190,20 @@ def departed_hosts(observed: Observed) -> tuple[str, ...]:
 
 
 def _has_marker(spec: Spec, observed: Observed, name: str) -> bool:
-    """Return whether the host has the marker of this member. Only then etcdup may change what is on it."""
-    seen = observed.reachable().get(name)
-    return seen is not None and seen.is_marked(spec.name)
+    """Return whether a host that leaves has the marker of this member. Only then etcdup may change what is on it.
+
+    Without an entry in cluster.yaml, the name of the host is not known, only that of the member in etcd.
+    """
+    seen, host = observed.reachable().get(name), observed.leaving.get(name)
+    marker = seen.marker_of(spec.name) if seen is not None else None
+    if marker is None:
+        return False
+    return marker.member == name or (host is not None and marker.member_name == host.member_name)
 
 
 def _clear_departed_steps(spec: Spec, observed: Observed) -> list[Step]:
-    reason = "its member has left the cluster"
     return [
-        DetachMember(host=name, reason=reason, rules=(31, 33))
+        DetachMember(host=name, reason=_DETACHED, rules=(31, 33))
         for name in departed_hosts(observed)
         if _has_marker(spec, observed, name)
     ]
@@ -210,7 +224,7 @@ def _leave_steps(spec: Spec, observed: Observed, member: ListedMember) -> Iterat
         reason = f"{', '.join(member.peer_urls)} was added and never started, and is not in cluster.yaml"
     yield RemoveMember(host=name, member_id=f"{member.member_id:x}", reason=reason, rules=(26, 34, 35))
     if _has_marker(spec, observed, name):
-        yield DetachMember(host=name, reason="its member has left the cluster", rules=(31, 33))
+        yield DetachMember(host=name, reason=_DETACHED, rules=(31, 33))
 
 
 def _replaced_removal_steps(spec: Spec, observed: Observed) -> Iterator[Step]:

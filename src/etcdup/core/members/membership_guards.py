@@ -6,7 +6,7 @@ is dead (rule 28).
 
 from collections.abc import Collection
 
-from etcdup.core.members.member_list import answer_of, entry_of, member_list, name_of
+from etcdup.core.members.member_list import answer_of, entry_of, member_list, name_of, stray_members
 from etcdup.core.members.quorum import healthy, quorum_of, refuse_corrupt_alarm, unhealthy, voter_count
 from etcdup.core.observed.model import ListedMember, Observed
 from etcdup.core.plan.plan import Refused
@@ -107,6 +107,22 @@ def refuse_detach(name: str, observed: Observed) -> tuple[Refused, ...]:
     if left < quorum_of(voting):
         return (_quorum_loss(name, "stopping", voting, left),)
     return _refuse_while_others_unhealthy(entry, "stopped", observed) or refuse_corrupt_alarm(observed)
+
+
+def refuse_revoke_former(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    """Allow to revoke the certificates of a former member, if a quorum confirms that it has left the member list.
+
+    A member can have another name in etcd than in the PKI. So no member that cluster.yaml does not name may be left.
+    """
+    strays = stray_members(spec, member_list(observed))
+    return _refuse_without_quorum(name, "rejected by the other members", observed) or tuple(
+        Refused(
+            f"{name_of(each)} is still a member, although cluster.yaml does not name it",
+            hint="run `etcdup apply` first, which removes it",
+            host=name_of(each),
+        )
+        for each in strays
+    )
 
 
 def refuse_archive_data(name: str, observed: Observed) -> tuple[Refused, ...]:

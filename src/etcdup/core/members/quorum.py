@@ -3,6 +3,7 @@
 Only healthy members count. etcd counts a dead member that started once as started (rules 27, 34).
 """
 
+from etcdup.core.etcd.alarms import CORRUPT
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.observed.model import HostSeen, MemberSeen, MemberSilent, Observed
 from etcdup.core.plan.plan import Refused
@@ -10,9 +11,13 @@ from etcdup.core.plan.steps import StartMember
 from etcdup.core.spec.model import Spec
 
 REPLACE_CORRUPT_HINT = (
-    "find the member that differs with `etcdup ctl -- endpoint hashkv`, and its ID with `etcdup ctl -- member list`. "
-    "Run `etcdup ctl -- member remove ID`, then `etcdup ctl -- alarm disarm`, then `etcdup apply`, which archives its "
-    "data and adds a new member"
+    "1. run `etcdup check`, which compares the data of all members at one revision. Trust the data of a majority\n"
+    "2. run `etcdup ctl --endpoint NAME -- snapshot save good.db` with the name of a member of this majority\n"
+    "3. find the ID of the member that differs with `etcdup ctl -- member list`, and run `etcdup ctl -- member remove "
+    "ID`\n"
+    "4. run `etcdup check` again: the members that are left must have the same data\n"
+    "5. run `etcdup ctl -- alarm disarm`\n"
+    "6. run `etcdup apply`, which archives the data of the removed member and adds a new member"
 )
 
 
@@ -27,17 +32,26 @@ def voter_count(observed: Observed) -> int:
 
 
 def healthy(observed: Observed) -> dict[str, MemberSeen]:
-    """Return the healthy voters: they answer, have a leader and no error, and all report the same cluster ID."""
+    """Return the healthy voters: they answer, have a leader and no error, and all report the same cluster ID.
+
+    A renamed or moved host can answer under two names. Its member has one vote, so only one name is returned: the one
+    of the member list if it is observed.
+    """
     answering = observed.answering()
     clusters = {seen.cluster_id for seen in answering.values()}
     if len(clusters) > 1:
         return {}
-    voting = {member.member_id for member in member_list(observed) if not member.is_learner}
-    return {
+    voting = {member.member_id: name_of(member) for member in member_list(observed) if not member.is_learner}
+    found = {
         name: seen
         for name, seen in answering.items()
         if seen.member_id in voting and seen.leader_id and not seen.errors and not seen.is_learner
     }
+    names: dict[int, str] = {}
+    for name, seen in found.items():
+        known = names.setdefault(seen.member_id, name)
+        names[seen.member_id] = name if name == voting[seen.member_id] else known
+    return {name: seen for name, seen in found.items() if names[seen.member_id] == name}
 
 
 def unhealthy(observed: Observed) -> tuple[str, ...]:
@@ -84,8 +98,12 @@ def describe_quorum_change(before: tuple[int, int], after: tuple[int, int]) -> s
 
 
 def _figures(voting: int, alive: int) -> tuple[int, int, int, int]:
-    quorum = quorum_of(voting)
-    return voting, alive, quorum, max(alive - quorum, 0)
+    return voting, alive, quorum_of(voting), can_lose(voting, alive)
+
+
+def can_lose(voting: int, alive: int) -> int:
+    """Return how many healthy voters can fail before the quorum is lost."""
+    return max(alive - quorum_of(voting), 0)
 
 
 def refuse_start(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
@@ -94,7 +112,7 @@ def refuse_start(name: str, spec: Spec, observed: Observed) -> tuple[Refused, ..
     if host is None:
         return (_unreachable(name),)
     if not host.has_member:
-        return _refuse_lost_data(host)
+        return refuse_lost_data(host)
     if not host.is_marked(spec.name):
         return (
             Refused(
@@ -121,7 +139,7 @@ def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:
     if host is None:
         return (_unreachable(name),)
     if not host.has_member:
-        return _refuse_lost_data(host)
+        return refuse_lost_data(host)
     voting, alive = voter_count(observed), healthy(observed)
     if name in alive and voting == 1:
         return ()
@@ -144,10 +162,11 @@ def refuse_restart(name: str, observed: Observed) -> tuple[Refused, ...]:
 def refuse_corrupt_alarm(observed: Observed) -> tuple[Refused, ...]:
     """Refuse every change during a CORRUPT alarm: the data of one member differs, and it is unknown which (rule 82)."""
     alarms = {alarm for seen in observed.answering().values() for alarm in seen.alarms}
-    if any("CORRUPT" in alarm for alarm in alarms):
+    if any(CORRUPT in alarm for alarm in alarms):
         return (
             Refused(
-                "the cluster has a CORRUPT alarm: the data of one member differs from the data of the others",
+                "the cluster has a CORRUPT alarm: the data of the members differs, and the alarm does not prove which "
+                "member is wrong",
                 hint=REPLACE_CORRUPT_HINT,
                 rules=(82,),
             ),
@@ -179,7 +198,7 @@ def _unhealthy_others(name: str, observed: Observed) -> str:
     return ", ".join(each for each in unhealthy(observed) if each != name) or "the other members"
 
 
-def _refuse_lost_data(host: HostSeen) -> tuple[Refused, ...]:
+def refuse_lost_data(host: HostSeen) -> tuple[Refused, ...]:
     """Refuse to start a member without data: a wiped member is replaced, never started with its old ID.
 
     A data directory whose disk is not mounted is reported as that, not as lost data.
@@ -204,7 +223,9 @@ def refuse_unmounted(host: HostSeen) -> tuple[Refused, ...]:
     return (
         Refused(
             f"{host.host}: {host.data.path} was a mount point, and no disk is mounted there now",
-            hint=f"mount the disk on {host.host}. `findmnt {host.data.path}` and `lsblk` show the disks and mounts",
+            hint=f"mount the disk on {host.host}, then run `etcdup apply`. `findmnt {host.data.path}` and `lsblk` show "
+            f"the mounts and disks. If the disk is dead, mount a new empty disk at {host.data.path}, then run `etcdup "
+            f"member replace {host.host}`",
             host=host.host,
             rules=(32, 89),
         ),

@@ -9,21 +9,26 @@ from etcdup.core.observed.model import Observed
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.steps import (
     AddLearner,
+    DrainMember,
     FormCluster,
+    GiveBackMember,
     PromoteMember,
     RemoveMember,
     RestartMember,
     StartMember,
+    TakeOverMember,
     UpdatePeerUrl,
 )
 
+_RESTARTS = (RestartMember, TakeOverMember, GiveBackMember)
 _CHANGES_QUORUM = (
     FormCluster,
     AddLearner,
     PromoteMember,
     RemoveMember,
     StartMember,
-    RestartMember,
+    *_RESTARTS,
+    DrainMember,
     UpdatePeerUrl,
 )
 
@@ -48,8 +53,10 @@ class _Forecast:
             case RemoveMember(host=host):
                 self.voting.discard(host)
                 self.alive.discard(host)
-            case StartMember(host=host) | RestartMember(host=host):
-                self.alive.add(host)
+            case DrainMember(host=host):
+                self.alive.discard(host)
+            case _ if isinstance(step, (StartMember, *_RESTARTS)):
+                self.alive.add(step.host)
 
 
 def with_quorum_effects(steps: Iterable[Step], observed: Observed) -> list[Step]:
@@ -69,7 +76,7 @@ def _with_quorum_effect(step: Step, now: _Forecast) -> Step:
 
 def _during_restart(step: HostStep, now: _Forecast) -> str:
     """Return the effect while a healthy member restarts; empty for other steps. After the restart nothing differs."""
-    if not isinstance(step, RestartMember | UpdatePeerUrl) or step.host not in now.alive:
+    if not isinstance(step, (*_RESTARTS, UpdatePeerUrl)) or step.host not in now.alive:
         return ""
     voting, alive = now.figures
     return f"{describe_quorum_change((voting, alive), (voting, alive - 1))} while it restarts"

@@ -6,6 +6,7 @@ fit raises NOSPACE for the whole cluster. The alarm stays until it is disarmed, 
 
 from collections.abc import Iterator
 
+from etcdup.core.etcd.alarms import NOSPACE
 from etcdup.core.members.member_list import answer_of, member_list, name_of
 from etcdup.core.members.quorum import refuse_corrupt_alarm
 from etcdup.core.observed.model import ListedMember, MemberSeen, Observed
@@ -15,11 +16,13 @@ from etcdup.core.plan.steps import DisarmSpaceAlarm
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 
-NOSPACE = "NOSPACE"
 QUOTA_VARIABLE = "ETCD_QUOTA_BACKEND_BYTES"
 # The default of etcd for a quota of 0. A negative quota is no limit.
 DEFAULT_QUOTA = 2 * 1024**3
 NO_LIMIT = 1 << 62
+# Shares of the quota and of the file (rules 75, 107), and bytes.
+NEARLY_FULL, MUCH_IN_USE, FREE_SHARE = 0.8, 0.7, 0.4
+MUCH_FREE, LITTLE_FREE = 200 * 1024**2, 32 * 1024**2
 # The default of `max-request-bytes`: with this much free space, no single write raises the alarm again.
 LARGEST_REQUEST = 3 * 1024**2 // 2
 
@@ -51,6 +54,22 @@ def quota_of(spec: Spec, observed: Observed, name: str) -> int:
 def has_space(size: int, quota: int) -> bool:
     """Return whether the largest single write still fits."""
     return size + LARGEST_REQUEST <= quota
+
+
+def reclaimable(seen: MemberSeen) -> int:
+    """Return the bytes in the database file that no data uses."""
+    return max(seen.db_size - seen.db_in_use, 0)
+
+
+def is_fragmented(seen: MemberSeen, quota: int, over: int = MUCH_FREE) -> bool:
+    """Return whether a defragmentation frees more than `over` and much of the file, or space of a file near its quota.
+
+    A file that grew once is reused: a defragmentation of a small free share would only let it grow again (rule 75).
+    """
+    free = reclaimable(seen)
+    if seen.db_size > NEARLY_FULL * quota:
+        return free >= LITTLE_FREE
+    return free >= over and free >= FREE_SHARE * seen.db_size
 
 
 def is_out_of_space(observed: Observed) -> bool:
@@ -114,7 +133,7 @@ def refuse_disarm(observed: Observed) -> tuple[Refused, ...]:
             Refused(
                 f"the NOSPACE alarm is not disarmed now: {'; '.join(reasons)}",
                 hint="run `etcdup status` to see the size and the quota of each member. When each database is smaller "
-                "than its quota, run `etcdup apply` again",
+                "than its quota, run `etcdup apply` again. `etcdup maintain fix-space` makes it smaller",
                 rules=(70,),
             ),
         )
@@ -156,8 +175,8 @@ def refuse_smaller_quota(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
         Refused(
             f"with `quota: {show_size(spec.etcd.quota)}`, etcd would refuse all writes: the quota is too small for the "
             f"database of {', '.join(over)}",
-            hint="set a larger `quota` below `etcd` in cluster.yaml, or first compact and defragment the database: "
-            "`etcdup explain 70` shows the commands",
+            hint="set a larger `quota` below `etcd` in cluster.yaml, or first free space: run `etcdup maintain "
+            "fix-space` if the database is nearly full, and `etcdup maintain defrag` otherwise",
             rules=(70, 77),
         ),
     )

@@ -35,11 +35,8 @@ def named_as_superseded(spec: Spec, observed: Observed) -> tuple[str, ...]:
 
     Two different tokens alone do not show which of the two clusters is the old one.
     """
-    return tuple(
-        name
-        for name, marker in sorted(cluster_markers(spec, observed).items())
-        if _witnesses(marker, spec, observed)
-    )
+    markers = cluster_markers(spec, observed)
+    return tuple(name for name in sorted(markers) if _witnesses(markers[name], markers))
 
 
 def superseded_hosts(spec: Spec, observed: Observed) -> tuple[str, ...]:
@@ -48,7 +45,7 @@ def superseded_hosts(spec: Spec, observed: Observed) -> tuple[str, ...]:
 
 
 def _is_confirmed(name: str, spec: Spec, observed: Observed) -> bool:
-    """Return whether a host may be cleared: one marker is the word of one host, and does not decide about another.
+    """Return whether a host may be cleared. The marker of one other host alone does not decide this.
 
     The operator's record of restores and recoveries (`observed.superseded`) confirms it, and so does the marker of a
     second host. Without them, a healthy voter is never cleared. A member that is not healthy is cleared if the member
@@ -56,29 +53,29 @@ def _is_confirmed(name: str, spec: Spec, observed: Observed) -> bool:
     """
     markers = cluster_markers(spec, observed)
     token = markers[name].token
-    witnesses = _witnesses(markers[name], spec, observed)
+    witnesses = _witnesses(markers[name], markers)
     if token in observed.superseded or len(witnesses) > 1:
         return True
-    witness = observed.answering().get(witnesses[0])
-    if witness is None or not witness.leader_id or witness.is_learner or is_served(name, observed):
+    if not _follows_leader(witnesses[0], observed) or _follows_leader(name, observed):
         return False
+    witness = observed.answering()[witnesses[0]]
     return not any(
         seen.cluster_id == witness.cluster_id and other in markers and markers[other].token == token
         for other, seen in observed.answering().items()
     )
 
 
-def is_served(name: str, observed: Observed) -> bool:
-    """Return whether the member of this host answers and follows a leader, in whichever cluster."""
+def _follows_leader(name: str, observed: Observed) -> bool:
+    """Return whether the member of this host is a voter that answers and has a leader, in any cluster."""
     seen = observed.answering().get(name)
     return seen is not None and bool(seen.leader_id) and not seen.is_learner
 
 
-def _witnesses(marker: Marker, spec: Spec, observed: Observed) -> list[str]:
+def _witnesses(marker: Marker, markers: Mapping[str, Marker]) -> list[str]:
     """Return the hosts whose markers name the token of this marker as former. Their own token is another one."""
     return [
         name
-        for name, other in sorted(cluster_markers(spec, observed).items())
+        for name, other in sorted(markers.items())
         if other.restored and marker.token in other.restored.former and other.token != marker.token
     ]
 
@@ -105,7 +102,9 @@ def refuse_retire(step: RetireMember, spec: Spec, observed: Observed) -> tuple[R
     seen = observed.reachable().get(step.host)
     if seen is None or seen.marker_of(spec.name) is None:
         why = "cannot be reached" if seen is None else f"has no marker of cluster {spec.name}"
-        return (Refused(f"{step.host} cannot be cleared: it {why}", host=step.host, rules=(6, 62)),)
+        message = f"{step.host} cannot be cleared: it {why}"
+        hint = f"run `etcdup status` to see the state of {step.host}, then run the same command again"
+        return (Refused(message, hint=hint, host=step.host, rules=(6, 62)),)
     if step.superseded and step.host not in superseded_hosts(spec, observed):
         return (
             Refused(

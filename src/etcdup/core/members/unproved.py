@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from etcdup.core.members.quorum import healthy
+from etcdup.core.members.quorum import healthy, quorum_of, voter_count
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.steps import ProveFiles
 from etcdup.core.spec.model import Spec
@@ -14,13 +14,15 @@ def prove_steps(
     """Return the proofs. They come before other hosts get files.
 
     `replaced` are hosts whose certificates are written again: that step proves them. `restarted` are hosts whose start
-    or restart proves the settings. Without a healthy member, only handshakes prove anything.
+    or restart proves the settings. Without a quorum of healthy members, only handshakes prove anything: the others may
+    wait for such files too.
     """
     hosts = observed.reachable()
+    has_quorum = len(healthy(observed)) >= quorum_of(voter_count(observed))
     return [
         ProveFiles(
             host=host.name,
-            handshake_only=host.name in restarted or not healthy(observed),
+            handshake_only=host.name in restarted or not has_quorum,
             reason="an earlier run wrote files and did not prove them",
         )
         for host in spec.hosts

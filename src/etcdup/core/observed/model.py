@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cached_property
 from urllib.parse import urlsplit
 
+from etcdup.core.observed.activity import Activity
 from etcdup.core.spec.model import HostSpec
 from etcdup.core.spec.version import Version
 
@@ -26,11 +27,15 @@ def aside_suffix(at: datetime) -> str:
 
 @dataclass(frozen=True)
 class Unreachable:
-    """A host without a working connection, or without root rights on it. The host may still be up (rule 62)."""
+    """A host without a working connection, or without root rights on it. The host may still be up (rule 62).
+
+    `has_unknown_key`: the host offers an SSH key, and known_hosts has no key for its address.
+    """
 
     host: str
     why: str
     hint: str = ""
+    has_unknown_key: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,11 @@ class UnitSeen:
         return "".join(self.exe.removesuffix(" (deleted)").split("/")[-2:-1])
 
 
+# The stages of a host whose etcd another tool installed. `waiting`: etcdup has changed nothing but its marker. `taken`:
+# etcd runs in the way of etcdup, and other hosts still wait.
+ADOPTED_STAGES = ("waiting", "taken")
+# Tokens of adopted clusters begin with it. The rest is the ID of the cluster.
+ADOPTED_TOKEN = "adopted-"  # noqa: S105 (the token of a cluster is no secret)
 # The stages of a restore that is part of the present cluster.
 COMPLETE = ("done", "joined")
 
@@ -176,7 +186,10 @@ class Marker:
 
     `formed` is True after the member was proved healthy in a cluster (rules 6, 7). `replaces` is the ID, in
     hexadecimal, of the member that the new member on this host must replace. `mount` says that the data directory was a
-    mount point when the marker was written. `endpoints` are the client URLs that clients may know.
+    mount point when the marker was written. `endpoints` are the client URLs that clients may know. `etcd_name` is the
+    name of the member in etcd, if it is not `member`. `adopted` is set until the take-over of a cluster that
+    another tool made is finished: one of ADOPTED_STAGES. `settings` is then the digest of the settings of
+    cluster.yaml that its member has (adopt/marker.py).
     """
 
     cluster: str
@@ -188,6 +201,14 @@ class Marker:
     mount: bool = False
     restored: Restored | None = None
     endpoints: tuple[str, ...] = ()
+    etcd_name: str = ""
+    adopted: str = ""
+    settings: str = ""
+
+    @property
+    def member_name(self) -> str:
+        """Return the name of the member in etcd."""
+        return self.etcd_name or self.member
 
     def former(self, token: str) -> tuple[str, ...]:
         """Return the tokens of the clusters that a cluster with this token supersedes on the host."""
@@ -204,14 +225,37 @@ class Marker:
 class PathFault:
     """A path that etcdup cannot use as it is.
 
-    Kinds: `link`: a data or log directory is a link, to `detail`. `read-only`, `noexec`: the file system at `detail` is
-    mounted so, and the path is or will be on it. `foreign`: a program that etcdup did not make is at a path that etcdup
-    uses.
+    Kinds: `link`: a data or log directory is a link, to `detail`. `read-only`, `noexec`: the mount point `detail` has
+    this option, and the path is or will be below it. `foreign`: a program that etcdup did not make is at a path that
+    etcdup uses. `not-directory`: the path must be a directory, and `detail`, which is the path or above it, is none.
+    `not-link`: the path must be a link. `no-etcd`: a directory of a version has no program etcd.
     """
 
     kind: str
     path: str
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class DropIn:
+    """A file that adds to etcd.service: the names of the variables and of the other options that it sets."""
+
+    path: str
+    variables: tuple[str, ...]
+    options: tuple[str, ...]
+
+    @property
+    def is_general(self) -> bool:
+        """Return whether it is for every service."""
+        return "/service.d/" in self.path
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is free on the file system of a path. `free_inodes` is None if the file system has no limit of inodes."""
+
+    free_bytes: int
+    free_inodes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -261,11 +305,33 @@ class HostSeen:
     no_route: Unreachable | None = None
     folders: Mapping[str, FolderSeen] = field(default_factory=dict)
     path_faults: tuple[PathFault, ...] = ()
+    # Programs of core/host/programs.py that the host does not have.
+    missing_programs: frozenset[str] = frozenset()
+    # The directories that etcdup writes to, only on a host without a marker.
+    spaces: Mapping[str, Space] = field(default_factory=dict)
+    # Whether an interface has the address that etcd has to listen on. True also if that is not known.
+    has_listen_address: bool = True
+    drop_ins: tuple[DropIn, ...] = ()
+    # The variables of etcd that systemd gives to every service. They are read only while etcd does not run.
+    manager_variables: tuple[str, ...] = ()
+    # Users other than root can open this port and the ports above it.
+    first_free_port: int = 1024
+    # The directories that etcdup archived.
+    archives: tuple[str, ...] = ()
 
     def is_marked(self, cluster: str) -> bool:
         """Return True if the marker says that the host has this cluster's member of the same name."""
         marker = self.marker_of(cluster)
         return marker is not None and marker.member == self.host
+
+    @property
+    def is_adopted(self) -> bool:
+        """Return True if the take-over of the cluster is not finished: another tool installed its members.
+
+        All hosts of such a cluster have its token, so one host alone cannot say this of a cluster that etcdup formed.
+        """
+        marker = self.marker
+        return marker is not None and bool(marker.adopted) and marker.token.startswith(ADOPTED_TOKEN)
 
     def marker_of(self, cluster: str) -> Marker | None:
         """Return the marker if it names this cluster, whichever member it names; otherwise None."""
@@ -291,6 +357,9 @@ class ListedMember:
     """A member in the member list. An empty name means that it was added but has never started.
 
     `former_host` is then the former host that has the address of its peer URL, if there is exactly one.
+
+    `name` is the name of its host in cluster.yaml, if it has one (members/member_list.py), and `etcd_name` is the name
+    that etcd reports, if it differs.
     """
 
     member_id: int
@@ -299,6 +368,12 @@ class ListedMember:
     client_urls: tuple[str, ...]
     is_learner: bool
     former_host: str = ""
+    etcd_name: str = ""
+
+    @property
+    def listed_name(self) -> str:
+        """Return the name that etcd reports."""
+        return self.etcd_name or self.name
 
 
 @dataclass(frozen=True)
@@ -307,7 +382,7 @@ class MemberSeen:
 
     `storage_version` is the minor whose format the data has, for example `3.6.0`. `downgrade_to` is the target of an
     enabled downgrade, for example `3.5.0`. `db_quota` is the quota of its process in bytes. etcd reports these from 3.6
-    on. They are empty, or 0, if etcd reports none.
+    on. They are empty, or 0, if etcd reports none. `revision` is the newest revision of its store.
     """
 
     member_id: int
@@ -326,6 +401,7 @@ class MemberSeen:
     storage_version: str = ""
     downgrade_to: str = ""
     db_quota: int = 0
+    revision: int = 0
 
 
 @dataclass(frozen=True)
@@ -345,7 +421,8 @@ class CertSeen:
     """The public content of a certificate. Extended key usages are named `serverAuth` and `clientAuth`.
 
     `sha256` is the hash of the whole file, `fingerprint` the hash of the certificate. `issuer_key` is the hash of the
-    public key that signed it, `key` the hash of its own public key.
+    public key that signed it, `key` the hash of its own public key. `serial` is hexadecimal. `is_revoked` says whether
+    the revocation list of this PKI contains it.
     """
 
     path: str
@@ -360,11 +437,30 @@ class CertSeen:
     issuer_key: str
     key: str
     is_ca: bool
+    serial: str = ""
+    is_revoked: bool = False
 
     @property
     def first_address(self) -> str:
         """Return the first address; empty if there is none. In a server certificate, it is the address of the host."""
         return next(iter((*self.addresses, *self.dns_names)), "")
+
+
+@dataclass(frozen=True)
+class CrlSeen:
+    """The public facts of a certificate revocation list (CRL).
+
+    `sha256` is the hash of the content that hosts get. `number` grows with each new list; 0 if the list has none.
+    `issuer_key` is the hash of the public key that signed it; empty if that is no trusted CA. `revoked` are serial
+    numbers, in hex.
+    """
+
+    sha256: str
+    number: int
+    this_update: datetime
+    next_update: datetime | None
+    issuer_key: str
+    revoked: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -375,6 +471,11 @@ class PkiSeen:
     maps `ca` and `peer-ca` to the sha256 of the CA file. The CA file contains the certificates of `trusted`: one CA, or
     two during a CA rotation. `successor` is the new CA of a rotation, or None. `past` has the sha256 of previous CA
     files. `changes` are the names of all changes of this directory, the last one at the end (certs/generation.py).
+    `crls` has the revocation lists for clients (`crl`) and for peers (`peer-crl`), as far as they exist. `former` has
+    the archived certificates of members: `former/infra3/server` of a member that left or was replaced, and
+    `renewed/infra3/server-HASH` of a present one. `cannot_sign` is why etcdup cannot use the CA key, or empty.
+    `with_peer_names` is False while a member may have a peer certificate without the common name of peers: one that
+    another tool made (members/waiting.py).
     """
 
     mode: str
@@ -386,6 +487,10 @@ class PkiSeen:
     successor: CertSeen | None = None
     past: frozenset[str] = frozenset()
     changes: tuple[str, ...] = ()
+    crls: Mapping[str, CrlSeen] = field(default_factory=dict)
+    with_peer_names: bool = True
+    former: Mapping[str, CertSeen] = field(default_factory=dict)
+    cannot_sign: str = ""
 
 
 @dataclass(frozen=True)
@@ -439,6 +544,16 @@ class Client:
 
 
 @dataclass(frozen=True)
+class BlockedPort:
+    """A TCP port of a host that another host does not reach, and why. A refused connection counts as reached."""
+
+    source: str
+    target: str
+    port: int
+    why: str
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything that etcdup read from hosts, members and the PKI, at one time.
 
@@ -450,8 +565,11 @@ class Observed:
     this run saw on a member without the old CA. All three are read only while a rotation drops the old CA; `clients`
     also while cluster.yaml replaces all endpoints.
     `superseded` are the tokens of clusters that a restore or a recovery from this machine replaced.
+    `lock_holder` is the other run that holds the lock of a host; empty if there is none, or if it was not read.
     `other_leaves` maps a host to the server certificate on its disk, if a CA of the PKI signed it and it is not the
     certificate in the PKI.
+    `blocked_ports` are tried only if a host of cluster.yaml has no marker, or if its member moves. `firewalls` has the
+    firewall of a host then: `firewalld` or `ufw`.
     """
 
     at: datetime
@@ -468,6 +586,11 @@ class Observed:
     proved_clients: frozenset[Client] = frozenset()
     other_leaves: Mapping[str, CertSeen] = field(default_factory=dict)
     superseded: frozenset[str] = frozenset()
+    blocked_ports: tuple[BlockedPort, ...] = ()
+    firewalls: Mapping[str, str] = field(default_factory=dict)
+    lock_holder: str = ""
+    # What members do with their databases. It is read only before a backup or a defragmentation.
+    activity: Mapping[str, Activity] = field(default_factory=dict)
 
     @cached_property
     def member_list(self) -> tuple[ListedMember, ...]:
@@ -475,26 +598,36 @@ class Observed:
 
         Without a majority it is the newest list. A member reports its own term, so it alone does not decide.
 
-        A member that never started has no name. If its peer URL has the address of a former host, it is of that host:
-        one machine is one host.
+        A member that never started has no name, and others can have a name in etcd that is not that of the host. If the
+        peer URL has the address of a former host, the member is of that host: one machine is one host.
         """
-        lists = [seen for seen in self.answering().values() if seen.members]
-        if not lists:
+        answers = [seen for seen in self.answering().values() if seen.members]
+        if not answers:
             return ()
-        common, count = Counter(seen.members for seen in lists).most_common(1)[0]
-        if 2 * count <= len(lists):
-            common = max(lists, key=lambda seen: (seen.raft_term, seen.applied_index)).members
-        return tuple(each if each.name else self._with_former_host(each) for each in common)
+        newest = max(answers, key=lambda seen: (seen.raft_term, seen.applied_index)).members
+        members = self._majority_list or newest
+        return tuple(map(self._with_former_host, members))
 
     @cached_property
     def dissenting(self) -> tuple[str, ...]:
         """The members whose member list has other members or addresses than that of most members."""
-        lists = {name: seen.members for name, seen in sorted(self.answering().items()) if seen.members}
-        common, count = Counter(lists.values()).most_common(1)[0] if lists else ((), 0)
-        return tuple(name for name, each in lists.items() if each != common and 2 * count > len(lists))
+        common = self._majority_list
+        return tuple(
+            name
+            for name, seen in sorted(self.answering().items())
+            if common and seen.members and seen.members != common
+        )
+
+    @cached_property
+    def _majority_list(self) -> tuple[ListedMember, ...]:
+        """The member list that most answers have; empty if no list has a majority."""
+        lists = Counter(seen.members for seen in self.answering().values() if seen.members)
+        return next((members for members, count in lists.items() if 2 * count > lists.total()), ())
 
     def _with_former_host(self, member: ListedMember) -> ListedMember:
         in_file = self.hosts.keys() - self.leaving.keys()
+        if member.name in in_file or f"server/{member.name}" in self.pki.certs:
+            return member
         names = [
             name
             for role, cert in self.pki.certs.items()
@@ -502,7 +635,20 @@ class Observed:
             and name not in in_file
             and any(_address_in(url) == cert.first_address for url in member.peer_urls)
         ]
-        return replace(member, former_host=names[0]) if len(names) == 1 else member
+        if len(names) != 1:
+            return member
+        if not member.name:
+            return replace(member, former_host=names[0])
+        return replace(member, name=names[0], etcd_name=member.listed_name)
+
+    @property
+    def adopted(self) -> tuple[str, ...]:
+        """The hosts of an adopted cluster whose take-over is not finished."""
+        return tuple(name for name, seen in sorted(self.reachable().items()) if seen.is_adopted)
+
+    def with_pki(self, pki: PkiSeen) -> "Observed":
+        """Return this observation with a new one of the PKI. `with_peer_names` depends on the hosts, so it stays."""
+        return replace(self, pki=replace(pki, with_peer_names=self.pki.with_peer_names))
 
     def binaries_of(self, version: Version) -> Binaries | None:
         """Return the source of this version, or None if all hosts have it already."""
@@ -511,6 +657,10 @@ class Observed:
     def reachable(self) -> dict[str, HostSeen]:
         """Return the hosts that were observed."""
         return {name: seen for name, seen in self.hosts.items() if isinstance(seen, HostSeen)}
+
+    def running(self) -> dict[str, HostSeen]:
+        """Return the observed hosts whose unit runs etcd."""
+        return {name: seen for name, seen in self.reachable().items() if seen.unit.is_running}
 
     def unreachable(self) -> dict[str, Unreachable]:
         """Return the hosts that could not be observed."""

@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from etcdup.core.observed.model import Marker, Restored
-from etcdup.core.spec.plain_value import is_member_url, is_token
+from etcdup.core.observed.model import ADOPTED_STAGES, Marker, Restored
+from etcdup.core.spec.plain_value import is_member_name, is_member_url, is_token
 
 # A marker has less than 2 KiB, and a further token for each restore.
 MAX_MARKER_CHARS = 65_536
-# Revisions are numbers of 64 bits. This is room for a million restores, and far from the largest number.
+# Revisions are numbers of 64 bits. This is enough for a million restores, and far from the largest number.
 MAX_BUMP = 10**15
 MAX_FORMER = 256
 # A cluster has up to seven members, and up to eight while it changes.
@@ -25,6 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}", re.ASCII)
 _ASIDE = re.compile(r"aside-[A-Za-z0-9-]{1,40}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEMBER_ID = re.compile(r"[0-9a-f]{1,16}")
+_OPTIONAL = ("replaces", "mount", "restored", "endpoints", "etcd_name", "adopted", "settings")
 _STAGES = ("staged", "placed", "open", "done", "undo", "undone", "joined")
 
 
@@ -40,7 +41,7 @@ def parse_marker(text: str) -> Marker:
         values = json.loads(text)
     except (ValueError, RecursionError):
         raise UnreadableMarker("it is not JSON") from None
-    _check(values, _MARKER, optional=("replaces", "mount", "restored", "endpoints"))
+    _check(values, _MARKER, optional=_OPTIONAL)
     restored = values.pop("restored", None)
     endpoints = tuple(values.pop("endpoints", ()))
     return Marker(**values, restored=restored and _restored(restored), endpoints=endpoints)
@@ -107,4 +108,7 @@ _MARKER: Mapping[str, Callable[[Any], bool]] = {
     "mount": _is_flag,
     "restored": _is_restored,
     "endpoints": _list_of(is_member_url, MAX_ENDPOINTS),
+    "etcd_name": is_member_name,
+    "adopted": lambda value: isinstance(value, str) and value in ADOPTED_STAGES,
+    "settings": _matches(_SHA256),
 }

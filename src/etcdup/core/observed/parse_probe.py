@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Mapping
 
+from etcdup.core.observed.drop_ins import parse_drop_ins
 from etcdup.core.observed.model import (
+    ASIDE_PREFIX,
     DirSeen,
     FileSeen,
     FolderSeen,
@@ -12,23 +14,33 @@ from etcdup.core.observed.model import (
     ListeningPort,
     Marker,
     PathFault,
+    Space,
     UnitSeen,
 )
 from etcdup.core.observed.parse_marker import UnreadableMarker, parse_marker
+from etcdup.core.observed.probe import written_folders
 from etcdup.core.observed.sections import sections_of
 from etcdup.core.spec.layout import Layout
+from etcdup.core.spec.visible import one_line
 
 # The name of a change of the PKI. A host may have written anything else into the file.
 _CHANGE = re.compile(r"[0-9a-f]{16}")
 ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 START_JOBS = ("start", "restart", "reload-or-start")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,99}", re.ASCII)
 UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,100}")
+
+# The names that aside_suffix and core/restore/data_copy.py give.
+_CLUSTER = r"[A-Za-z0-9._-]{1,120}"
+_ARCHIVE = rf"([./]{ASIDE_PREFIX}[0-9]{{8}}T[0-9]{{6}}Z|\.cold-{_CLUSTER}|/{ASIDE_PREFIX}cold-{_CLUSTER})"
 
 # Python has only dates of the years 1 to 9999. This is 1584 years before or after 1970.
 MAX_TIME_S = 5e10
 # The probe prints one line for each path that it checks.
 MAX_FAULTS = 16
+MAX_ARCHIVES = 1000
+MAX_DETAIL_CHARS = 200
 
 Sections = Mapping[str, list[str]]
 
@@ -63,6 +75,7 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             opt_free_bytes=_product(sections["free-space"][0]),
             data=_directory(layout.data_dir, sections),
             wal=_directory(layout.wal_dir, sections) if layout.wal_dir else None,
+            archives=_archives(sections.get("archives", []), layout),
             files=_files(sections),
             unit=_unit(sections) if supervised else _process_as_unit(sections, layout),
             other_units=tuple(
@@ -75,6 +88,12 @@ def parse_probe(host: str, output: str, layout: Layout, asked_at: float, answere
             path_faults=_path_faults(sections.get("path-faults", [])),
             pki_change=_pki_change(_text(layout.generation, sections)),
             folders=_folders(sections.get("folders", [])),
+            missing_programs=frozenset(sections.get("missing-programs", [])[:MAX_FAULTS]),
+            spaces=dict(zip(written_folders(layout), map(_space, sections.get("spaces", [])), strict=False)),
+            has_listen_address="no-address" not in sections.get("ports", []),
+            drop_ins=parse_drop_ins(sections.get("drop-ins", [])),
+            manager_variables=_names(sections.get("manager", [])),
+            first_free_port=_first_free_port(sections.get("ports", [])),
         )
     except UnreadableMarker:
         raise
@@ -128,6 +147,14 @@ def _directory(path: str, sections: Sections) -> DirSeen:
         filesystem=filesystem,
         free_bytes=_product(free),
     )
+
+
+def _archives(lines: list[str], layout: Layout) -> tuple[str, ...]:
+    """Return the archived directories. A name that etcdup does not give is left out."""
+    places = "|".join(re.escape(each) for each in (layout.etc, layout.data_dir, layout.wal_dir) if each)
+    archive = re.compile(f"({places}){_ARCHIVE}", re.ASCII)
+    found = (_quoted(line) for line in lines)
+    return tuple(path for path in found if archive.fullmatch(path))[:MAX_ARCHIVES]
 
 
 def _folders(lines: list[str]) -> dict[str, FolderSeen]:
@@ -246,11 +273,22 @@ def _pki_change(text: str | None) -> str:
 
 def _path_faults(lines: list[str]) -> tuple[PathFault, ...]:
     found = ([*line.split(" ", 2), "", ""][:3] for line in lines[:MAX_FAULTS])
-    return tuple(PathFault(kind, path, _printable(detail)) for kind, path, detail in found)
+    return tuple(PathFault(kind, path, one_line(detail, MAX_DETAIL_CHARS)) for kind, path, detail in found)
 
 
-def _printable(text: str) -> str:
-    return "".join(each for each in text if each.isprintable())[:200]
+def _names(lines: list[str]) -> tuple[str, ...]:
+    return tuple(line for line in lines[:MAX_FAULTS] if _VARIABLE.fullmatch(line))
+
+
+def _space(line: str) -> Space:
+    blocks, size, inodes, free_inodes = map(_number, line.split(" ", 3))
+    return Space(blocks * size, free_inodes if inodes else None)
+
+
+def _first_free_port(lines: list[str]) -> int:
+    """Return the first port that needs no root. An old kernel does not report it."""
+    known = lines[:1] and lines[0] != "unknown"
+    return min(_number(lines[0]), 65_536) if known else 1024
 
 
 def _listening(lines: list[str]) -> tuple[ListeningPort, ...]:

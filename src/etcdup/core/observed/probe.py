@@ -22,8 +22,8 @@ nearest() { near=$1; while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}
 supervisor=$1 unit=$2 pid_file=$3 versions=$4 join=$5 data=$6 wal=$7 texts=$8 ports=$9
 marker=${texts##* }
 shift 9
-fence_disabled=$1 folders=$2 links=$3
-shift 3
+fence_disabled=$1 folders=$2 links=$3 programs=$4 listen=$5
+shift 5
 
 say machine
 id -u; uname -m
@@ -41,6 +41,19 @@ if id -u etcd >/dev/null 2>&1; then echo etcd-user; else echo no-user; fi
 [ -d "${marker%/*}/unproved" ] && echo unproved || echo proved
 [ -e "$fence_disabled" ] && echo unfenced || echo fenced
 
+say missing-programs
+for each in $programs; do command -v "$each" >/dev/null 2>&1 || echo "$each"; done
+say ports
+line_of /proc/sys/net/ipv4/ip_unprivileged_port_start
+has_address() {
+  case $1 in
+    *.*) grep -A 1 -e "|-- $1\$" /proc/net/fib_trie ;;
+    *) grep -e "^$1 " /proc/net/if_inet6 && echo LOCAL ;;
+  esac
+}
+[ -n "$listen" ] && [ "$(line_of /proc/sys/net/ipv4/ip_nonlocal_bind)" != 1 ] && [ -r /proc/net/fib_trie ] &&
+  case $(has_address "$listen" 2>/dev/null) in *LOCAL*) ;; *) echo no-address ;; esac
+
 pid=0
 if [ "$supervisor" = systemd ]; then
   say systemd
@@ -56,6 +69,20 @@ if [ "$supervisor" = systemd ]; then
     systemctl show etcd.service --property=After 2>/dev/null ;;
   esac
   case $shown in *MainPID=*) pid=${shown##*MainPID=}; pid=${pid%%[!0-9]*} ;; esac
+  say drop-ins
+  named=
+  for each in /etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system \
+    /lib/systemd/system; do
+    for file in "$each"/etcd.service.d/*.conf "$each"/service.d/*.conf; do
+      # A file of the same name in an earlier directory replaces this one. An empty file only hides others.
+      case " $named " in *" ${file##*/} "*) continue ;; esac
+      [ -e "$file" ] && named="$named ${file##*/}"
+      [ ! -s "$file" ] || { printf '%s\n' "drop-in $file"; quoted <"$file"; }
+    done
+  done
+  say manager
+  [ "$pid" -gt 0 ] || systemctl show-environment 2>/dev/null |
+    while IFS= read -r line; do case $line in ETCD*=*) printf '%s\n' "${line%%=*}" ;; esac; done
   say units
   # Only hosts without a marker are searched for other etcd units. A host with a marker was searched before it got one.
   [ -e "$marker" ] || systemctl list-units --plain --no-legend --state=active,activating 'etcd*.service' 2>/dev/null
@@ -84,27 +111,48 @@ directory() {
 }
 directory "$data"
 [ -z "$wal" ] || directory "$wal"
+say archives
+for place in "${marker%/*}" "$data" "$wal"; do
+  [ -n "$place" ] || continue
+  for each in "$place".aside-* "$place".cold-* "$place"/aside-*; do
+    [ ! -d "$each" ] || [ -L "$each" ] || printf '%s\n' "$each"
+  done
+done | quoted
 say free-space
 nearest "$versions"
 stat -f -c '%a %S' "$near"
 
 say path-faults
 for each in "$data" "$wal"; do
-  [ -z "$each" ] || [ ! -L "$each" ] || printf '%s\n' "link $each $(readlink -- "$each")"
+  [ -z "$each" ] || [ ! -L "$each" ] || printf '%s\n' "link $each $(readlink -m -- "$each")"
 done
 # Only hosts without a marker are checked for the rest. etcdup has written and started etcd on a host with a marker.
 if [ "$supervisor" = systemd ] && [ ! -e "$marker" ]; then
-  for each in "${unit%/*}" "${marker%/*}" "$versions" "$data" "$wal"; do
-    [ -n "$each" ] || continue
-    nearest "$each"
-    [ -w "$near" ] || printf '%s\n' "read-only $each $near"
+  nears=
+  for each in "${unit%/*}" "${marker%/*}" "$versions" "${join%/*}" "$data" $wal; do
+    near=$each
+    while [ ! -d "$near" ]; do
+      if [ -e "$near" ] || [ -L "$near" ]; then printf '%s\n' "not-directory $each $near"; fi
+      near=${near%/*}; near=${near:-/}
+    done
+    nears="$nears $near"
+    [ -w "$near" ] || printf '%s\n' "read-only $each $(stat -c %m -- "$near")"
+  done
+  [ ! -e "$versions/current" ] || [ -L "$versions/current" ] || printf '%s\n' "not-link $versions/current"
+  for each in "$versions"/*; do
+    [ ! -d "$each" ] || [ -L "$each" ] || [ -x "$each/etcd" ] || printf '%s\n' "no-etcd $each"
   done
   nearest "$versions"
-  case ,$(findmnt -n -o OPTIONS -T "$near" 2>/dev/null), in *,noexec,*) printf '%s\n' "noexec $versions $near" ;; esac
+  on=$(stat -c %m -- "$near")
+  case $(grep -F -e " $on " /proc/self/mounts | tail -n 1) in
+    *[\ ,]noexec[\ ,]*) printf '%s\n' "noexec $versions $on" ;;
+  esac
   for each in etcd etcdctl etcdutl; do
     case $(readlink -- "$links/$each") in "$versions"/*) continue ;; esac
     if [ -e "$links/$each" ] || [ -L "$links/$each" ]; then printf '%s\n' "foreign $links/$each"; fi
   done
+  say spaces
+  stat -f -c '%a %S %c %d' -- $nears
 fi
 
 say versions
@@ -154,12 +202,24 @@ def text_files(layout: Layout) -> tuple[str, ...]:
     return (layout.conf, layout.unit, layout.sysusers, layout.generation, layout.marker)
 
 
+def written_folders(layout: Layout) -> tuple[str, ...]:
+    """Return the directories whose free space is observed on a host without a marker, in the order of the script."""
+    unit, etc, run = (path.rpartition("/")[0] for path in (layout.unit, layout.marker, layout.join))
+    return (unit, etc, layout.versions, run, layout.data_dir, *filter(None, (layout.wal_dir,)))
+
+
 def probe_argv(
-    layout: Layout, files: tuple[str, ...], ports: tuple[int, ...], folders: tuple[str, ...] = ()
+    layout: Layout,
+    files: tuple[str, ...],
+    ports: tuple[int, ...],
+    folders: tuple[str, ...] = (),
+    programs: tuple[str, ...] = (),
+    listen: str = "",
 ) -> tuple[str, ...]:
     """Return the command that observes a host.
 
-    It hashes `files`, reads the rights of `folders`, and reports which of `ports` are in use.
+    It hashes `files`, reads the rights of `folders`, and reports which of `ports` are in use, and which of `programs`
+    are missing. `listen` is from `listen_pattern`.
     """
     texts = text_files(layout)
     paths = (
@@ -173,6 +233,6 @@ def probe_argv(
     arguments = (
         layout.supervisor, *paths, " ".join(texts), " ".join(map(str, ports)), layout.fence_disabled,
         " ".join(folders),
-        layout.links or "",
+        layout.links or "", " ".join(programs), listen,
     )  # fmt: skip
     return ("sh", "-c", PROBE, "etcdup-probe", *arguments, *texts, *files)

@@ -1,6 +1,12 @@
-"""Predicates for the state of a member's process in an observation."""
+"""Predicates for the state of a member's process and of its disk in an observation."""
 
-from etcdup.core.observed.model import HostSeen, MemberSilent, Observed
+from etcdup.core.observed.model import DirSeen, HostSeen, MemberSilent, Observed
+from etcdup.core.spec.units import show_size
+
+# With less free space, etcd cannot create its next write-ahead log file, which it preallocates with 64 MB.
+FULL_BYTES = 64 * 1024**2
+# At its start, etcd preallocates two of these files. The rest is for the database.
+ENOUGH_BYTES = 256 * 1024**2
 
 
 def is_stopped(observed: Observed, name: str) -> bool:
@@ -23,3 +29,18 @@ def is_inactive(seen: HostSeen) -> bool:
     """
     unit = seen.unit
     return not unit.is_running and unit.active in ("inactive", "failed") and not unit.is_coming_up
+
+
+def full_directory(seen: HostSeen) -> DirSeen | None:
+    """Return the directory of etcd whose disk is full, or None."""
+    return next((each for each in (seen.data, seen.wal) if each and each.free_bytes < FULL_BYTES), None)
+
+
+def free_space_hint(host: str, directory: DirSeen) -> str:
+    """Return how an operator frees space for a member. The files of its data directory are the member."""
+    path, size = directory.path, show_size(ENOUGH_BYTES)
+    return (
+        f"on {host}, free at least {size} on the file system of {path}, and delete no file in {path}. `etcdup archive "
+        f"list` shows old data that you can delete. `find $(df --output=target {path} | tail -n 1) -xdev -size +100M` "
+        "lists large files. Then run `etcdup apply`"
+    )

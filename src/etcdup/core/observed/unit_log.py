@@ -4,10 +4,10 @@ systemd gives each start an invocation ID. So the lines of a process that was st
 why the present start fails.
 """
 
-import json
 from collections.abc import Iterator
 
 from etcdup.core.observed.model import UnitSeen
+from etcdup.core.spec.json_object import json_object
 
 # systemd's own messages about the unit have INVOCATION_ID, and the lines of its processes _SYSTEMD_INVOCATION_ID.
 ID_FIELDS = ("INVOCATION_ID", "_SYSTEMD_INVOCATION_ID")
@@ -33,17 +33,13 @@ def lines_of_starts(output: str, unit: UnitSeen, count: int) -> list[list[str]]:
 def _entries(output: str) -> Iterator[tuple[str, str]]:
     """Yield the invocation ID and the message of each entry. Entries without them are left out."""
     for line in output.splitlines():
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict):
-            invocation = next((entry[name] for name in ID_FIELDS if entry.get(name)), None)
-            if isinstance(invocation, str) and (text := _message(entry.get("MESSAGE"))):
-                yield invocation, text
+        entry = json_object(line)
+        invocation = next((entry[name] for name in ID_FIELDS if entry.get(name)), None)
+        if isinstance(invocation, str) and (text := message_text(entry.get("MESSAGE"))):
+            yield invocation, text
 
 
-def _message(value: object) -> str:
+def message_text(value: object) -> str:
     """Return a message as text. journalctl shows one that is not printable as an array of bytes."""
     if isinstance(value, list):
         try:

@@ -1,6 +1,7 @@
 """The plan (steps in order, with notes) or the refusal (all reasons against a plan), and the JSON form of a plan."""
 
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from etcdup.core.plan.step import FileChange, Step
@@ -8,12 +9,18 @@ from etcdup.core.plan.step import FileChange, Step
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps that apply would run, in order. `notes` are facts for the operator that no step can change."""
+    """The steps that apply would run, in order. `notes` are facts for the operator that no step can change.
+
+    `unknown` are the hosts that could not be observed: whether there is something to do on them is not known.
+    `unsolved` are the codes of faults that the steps do not fix.
+    """
 
     cluster: str
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     token: str = ""
+    unknown: tuple[str, ...] = ()
+    unsolved: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -28,6 +35,24 @@ class Refused:
     hint: str = ""
     host: str = ""
     rules: tuple[int, ...] = ()
+
+
+def fold_hosts(reasons: Iterable[Refused]) -> tuple[Refused, ...]:
+    """Return each reason once: reasons that differ only in the host at their start become one, with all hosts."""
+    folded: dict[tuple[str, str, tuple[int, ...]], list[Refused]] = {}
+    for each in dict.fromkeys(reasons):
+        rest = each.message.removeprefix(each.host) if each.host else each.message
+        is_alike = rest != each.message and each.host not in rest and each.host not in each.hint
+        folded.setdefault((rest if is_alike else each.message, each.hint, each.rules), []).append(each)
+    return tuple(
+        alike[0] if len(alike) == 1 else _of_all(rest, alike) for (rest, _, _), alike in folded.items()
+    )
+
+
+def _of_all(rest: str, alike: Sequence[Refused]) -> Refused:
+    names = ", ".join(each.host for each in alike)
+    message = f"{names}{rest}" if rest.startswith(":") else f"each of {names}{rest}"
+    return replace(alike[0], message=message, host="")
 
 
 @dataclass(frozen=True)
@@ -46,6 +71,8 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "cluster": plan.cluster,
         "token": plan.token,
         "notes": list(plan.notes),
+        "unknown": list(plan.unknown),
+        "unsolved": list(plan.unsolved),
         "steps": [{"step": step.kind, **asdict(step), "if_cut": step.if_cut} for step in plan.steps],
     }
 
@@ -56,7 +83,8 @@ def plan_from_json(data: dict[str, Any]) -> Plan:
         if data["format"] != 1:
             raise ValueError(f"this version of etcdup cannot read plan format {data['format']}")
         steps = tuple(_step_from_json(item) for item in data["steps"])
-        return Plan(data["cluster"], steps, tuple(data["notes"]), data["token"])
+        left = (tuple(data.get(key, ())) for key in ("unknown", "unsolved"))
+        return Plan(data["cluster"], steps, tuple(data["notes"]), data["token"], *left)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a saved plan: {error}") from error
 

@@ -190,3 +190,21 @@ class UndoData(HostStep):
     if_cut: ClassVar[str] = (
         "the host has both the old and the restored data; `etcdup restore --undo`, run again, resumes"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreKeys(Step):
+    """Write the values that keys had at a revision of a backup, each only if the key is as it was shown.
+
+    `created` keys do not exist now, `overwritten` keys have another value. `bytes` is the size of all of them.
+    """
+
+    source: str
+    revision: int
+    prefix: str
+    to_prefix: str
+    created: int
+    overwritten: int
+    bytes: int
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = "some of the keys are written; the same command, run again, writes the others"

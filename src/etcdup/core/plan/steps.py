@@ -8,11 +8,39 @@ from etcdup.core.plan.step import FileChange, HostStep, Step
 
 @dataclass(frozen=True, kw_only=True)
 class IssueCertificates(Step):
-    """Issue the certificates of these roles on the operator's machine, and create the CA if there is none."""
+    """Issue the certificates of these roles on the operator's machine, and create the CA if there is none.
+
+    `new_keys`: each gets a new key, because the present one may be known to others.
+    """
 
     roles: tuple[str, ...]
     makes_authority: bool
+    new_keys: bool = False
     glyph: ClassVar[str] = "+"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevokeCertificates(Step):
+    """Sign a revocation list that contains these serial numbers (hexadecimal), on the operator's machine (rule 110).
+
+    The following steps install it on the hosts.
+    """
+
+    roles: tuple[str, ...]
+    serials: tuple[str, ...]
+    glyph: ClassVar[str] = "-"
+    if_cut: ClassVar[str] = (
+        "the list contains the certificates or not, and no host has the list yet; the next run detects which"
+    )
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """A certificate that is archived in this run has another role then."""
+        return (self.kind, *sorted(self.serials))
+
+    @property
+    def is_alone(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +136,11 @@ class ProveFiles(HostStep):
         "the host has the new or the previous files; the next run proves them before another host gets such files"
     )
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """A proof by the health of the member is another step, which can follow a proof by handshakes."""
+        return (self.kind, self.host, "handshakes" if self.handshake_only else "health")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchBinaries(HostStep):
@@ -157,6 +190,59 @@ class RecordEndpoints(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdoptHost(HostStep):
+    """Write the marker of a host whose etcd another tool installed. Nothing else is changed."""
+
+    glyph: ClassVar[str] = "+"
+    if_cut: ClassVar[str] = (
+        "no member is changed; the same command, run again, writes the markers that are missing"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseHost(HostStep):
+    """Remove the marker of an adopted host. Its etcd continues to run as before."""
+
+    glyph: ClassVar[str] = "-"
+    if_cut: ClassVar[str] = (
+        "no member is changed; the same command, run again, removes the markers that are left"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeOverMember(HostStep):
+    """Switch a member from the unit of another tool to that of etcdup: the same data, identity, version and binary."""
+
+    version: str
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "!"
+    if_cut: ClassVar[str] = (
+        "a script on the host ends the switch, also after a reboot: the new or the old member runs then; run the same "
+        "command again"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiveBackMember(HostStep):
+    """Switch a member back to the unit of the tool that made it, with its data as it is."""
+
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "!"
+    if_cut: ClassVar[str] = (
+        "a script on the host ends the switch, also after a reboot: the old member runs then; run the same command "
+        "again"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishTakeOver(Step):
+    """Write the final settings and markers: from then on, these hosts are managed as hosts that etcdup made."""
+
+    hosts: tuple[str, ...]
+    if_cut: ClassVar[str] = "no member is changed; the same command, run again, writes what is left"
+
+
+@dataclass(frozen=True, kw_only=True)
 class StartMember(HostStep):
     """Start a stopped member that has its data."""
 
@@ -170,7 +256,7 @@ class RestartMember(HostStep):
     """Restart a running member with new settings: transfer leadership, stop, start, prove that it is healthy.
 
     `version` is the version that it runs afterwards. `no_way_back` is True for the last member of an older minor: once
-    it runs the new minor, no member can return to the older one (rule 46).
+    it runs the new minor, no member can return to the older one without a downgrade or a restore (rule 46).
     """
 
     version: str
@@ -184,6 +270,17 @@ class RestartMember(HostStep):
     @property
     def identity(self) -> tuple[str, ...]:
         return (self.kind, self.host, self.version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrainMember(HostStep):
+    """Transfer leadership and stop the member, so that its host can reboot. etcd starts when the host boots."""
+
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "!"
+    if_cut: ClassVar[str] = (
+        "this member runs or is stopped, the others serve clients; `etcdup apply` starts it"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +299,7 @@ class MoveClients(HostStep):
 
 @dataclass(frozen=True, kw_only=True)
 class RetireMember(HostStep):
-    """Stop and disable etcd, and archive its data and settings under this suffix. Nothing is deleted.
+    """Stop and disable etcd, and archive its data and settings under this suffix. Only private keys are deleted.
 
     `superseded`: the reason is that another cluster has superseded the one of this host.
     """
@@ -215,13 +312,31 @@ class RetireMember(HostStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeleteArchives(HostStep):
+    """Delete archived data and settings that the operator chose. It cannot be undone.
+
+    Each host is a phase of its own: to delete large files can make the disk of a member slow for a moment.
+    """
+
+    paths: tuple[str, ...]
+    glyph: ClassVar[str] = "-"
+    if_cut: ClassVar[str] = "some archives are deleted; the same command, run again, deletes the others"
+
+    @property
+    def is_alone(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
 class MarkReplacement(HostStep):
     """Write into the host's marker that a new member here replaces the member with this ID (hexadecimal).
 
-    After that, an ordinary apply finishes the replacement.
+    After that, an ordinary apply finishes the replacement. `new_certs`: the certificates of the old member are archived
+    first, so that the new member gets other ones, and those of the old member are revoked.
     """
 
     member_id: str
+    new_certs: bool = False
     disruptive: ClassVar[bool] = True
     if_cut: ClassVar[str] = (
         "the member list is unchanged; if the marker is written, the next apply finishes the replacement"
@@ -239,7 +354,7 @@ class SetAside(HostStep):
 
 @dataclass(frozen=True, kw_only=True)
 class DetachMember(HostStep):
-    """Stop and disable etcd on a former host, and archive its data and settings."""
+    """Stop and disable etcd on a former host, archive its data and settings, and delete its private keys."""
 
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "-"
@@ -252,13 +367,16 @@ class DetachMember(HostStep):
 class RemoveMember(HostStep):
     """Remove the member with this ID (hexadecimal) from the member list.
 
-    If it is the leader, leadership is transferred first. Its etcd then stops by itself (rule 33).
+    It is stopped first if the others have a quorum without it, so that its clients connect to other members. Otherwise
+    leadership is transferred first, and its etcd stops by itself (rule 33).
     """
 
     member_id: str
     disruptive: ClassVar[bool] = True
     glyph: ClassVar[str] = "-"
-    if_cut: ClassVar[str] = "the member is removed or not; the next apply detects which"
+    if_cut: ClassVar[str] = (
+        "the member may be stopped or removed; the next apply detects which, and continues"
+    )
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -315,6 +433,43 @@ class DisarmSpaceAlarm(Step):
 
     disruptive: ClassVar[bool] = True
     if_cut: ClassVar[str] = "the alarm is disarmed or still active; the next apply detects which"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactHistory(Step):
+    """Remove the history up to a revision on each member. The present keys stay (rule 70)."""
+
+    revision: int
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "-"
+    if_cut: ClassVar[str] = (
+        "each member continues a compaction that it has begun; no present key is lost; run the same command again for "
+        "the rest"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefragmentMember(HostStep):
+    """Defragment the database of a member. `in_use` is the size of its data in bytes.
+
+    The member is blocked meanwhile, and its clients wait. A leader transfers the leadership first (rules 73 to 75).
+    """
+
+    in_use: int
+    disruptive: ClassVar[bool] = True
+    glyph: ClassVar[str] = "!"
+    if_cut: ClassVar[str] = (
+        "the member continues a defragmentation that it has begun, and then serves its clients again; run the same "
+        "command again for the rest"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoveLeadership(HostStep):
+    """Transfer the leadership to the member on this host (rule 39)."""
+
+    disruptive: ClassVar[bool] = True
+    if_cut: ClassVar[str] = "the leader is the old or the new one, and all members run"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from etcdup.core.adopt.marker import marker_commands
 from etcdup.core.host.actions import HostAction
 from etcdup.core.host.commands import host_commands
 from etcdup.core.members.member_list import host_of
@@ -18,6 +19,7 @@ from etcdup.core.plan.restore_steps import (
     UndoData,
 )
 from etcdup.core.plan.step import HostStep
+from etcdup.core.plan.steps import AdoptHost, ReleaseHost
 from etcdup.core.restore.commands import restore_commands
 from etcdup.core.spec.model import Spec
 
@@ -31,4 +33,6 @@ def commands_of(step: HostStep, spec: Spec, observed: Observed, token: str) -> I
     host = host_of(spec, observed, step.host)
     if isinstance(step, _RESTORE_STEPS):
         return restore_commands(step, spec, host, observed.reachable()[step.host], observed.pki)
+    if isinstance(step, AdoptHost | ReleaseHost):
+        return marker_commands(step, spec, host, observed, token)
     return host_commands(step, spec, host, observed, token)

@@ -1,7 +1,8 @@
-"""The plan of `destroy`: stop and disable etcd on all hosts and archive the data. Nothing is deleted."""
+"""The plan of `destroy`: stop and disable etcd on all hosts and archive the data. Only private keys are deleted."""
 
 from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.members.member_list import host_of
+from etcdup.core.members.ready_hosts import only_on_ready_hosts
 from etcdup.core.observed.model import ASIDE_PREFIX, HostSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
@@ -30,7 +31,7 @@ def plan_destroy(spec: Spec, observed: Observed, suffix: str) -> Plan | Refusal:
     against += refuse_stale_pki(spec, observed)
     if against:
         return Refusal(spec.name, tuple(against), tuple(notes))
-    return Plan(spec.name, tuple(steps), tuple(notes))
+    return only_on_ready_hosts(Plan(spec.name, tuple(steps), tuple(notes)), spec, observed)
 
 
 def archived_paths(spec: Spec, step: RetireMember, observed: Observed) -> tuple[str, ...]:
@@ -71,7 +72,7 @@ def _refuse_data_elsewhere(seen: HostSeen) -> tuple[Refused, ...]:
     return (
         Refused(
             f"the data of {seen.host} is in {seen.marker.data_dir}, and cluster.yaml names {seen.data.path}",
-            hint="set `etcd.data_dir` in cluster.yaml back to the value that the cluster was created with",
+            hint=f"in cluster.yaml, write `data_dir: {seen.marker.data_dir}` back for {seen.host}",
             host=seen.host,
             rules=(6,),
         ),

@@ -5,9 +5,14 @@ The planner calls the guards to predict refusals. Apply calls them again on a ne
 
 from collections.abc import Iterable
 
+from etcdup.core.adopt.take_over import refuse_switch
+from etcdup.core.adopt.verbs import refuse_step_of_waiting
 from etcdup.core.certs.ca_rotation import refuse_rotate_ca
 from etcdup.core.certs.connected_clients import refuse_drop_old_ca, refuse_move_clients
 from etcdup.core.certs.issue import refuse_untimely
+from etcdup.core.certs.revocation import refuse_in_use, refuse_installed
+from etcdup.core.maintain.defrag import refuse_any_defrag, refuse_defrag
+from etcdup.core.maintain.leadership import refuse_move_leader
 from etcdup.core.members.bootstrap import refuse_form
 from etcdup.core.members.endpoints import refuse_move_endpoint, refuse_remove_endpoint
 from etcdup.core.members.membership_guards import (
@@ -29,6 +34,7 @@ from etcdup.core.plan.restore_steps import (
     FenceOff,
     FreeSpace,
     PlaceData,
+    RestoreKeys,
     RevokeLeases,
     SalvageArchive,
     SalvageData,
@@ -41,28 +47,38 @@ from etcdup.core.plan.steps import (
     AddLearner,
     CancelDowngrade,
     CheckV2Store,
+    CompactHistory,
+    DefragmentMember,
+    DeleteArchives,
     DetachMember,
     DisarmSpaceAlarm,
+    DrainMember,
     EnableDowngrade,
     EnsureRaftSnapshot,
     FormCluster,
+    GiveBackMember,
     InstallFiles,
     IssueCertificates,
     JoinMember,
     MarkReplacement,
     MoveClients,
+    MoveLeadership,
     PromoteMember,
     ProveFiles,
     RemoveMember,
     RestartMember,
     RetireMember,
+    RevokeCertificates,
     RotateAuthority,
     SetAside,
     StartMember,
+    TakeOverMember,
     TakeSnapshot,
     UpdatePeerUrl,
 )
+from etcdup.core.planner.archives import refuse_delete_archives
 from etcdup.core.recovery.disk_space import refuse_free_space
+from etcdup.core.restore.restore_keys import refuse_restore_keys
 from etcdup.core.restore.stopped_check import refuse_data_change, refuse_foreign_hosts
 from etcdup.core.spec.model import Spec
 
@@ -71,7 +87,11 @@ from etcdup.core.spec.model import Spec
 NEED_MAJORITY = (
     ProveFiles,
     RestartMember,
+    DrainMember,
     MoveClients,
+    CompactHistory,
+    DefragmentMember,
+    MoveLeadership,
     AddLearner,
     PromoteMember,
     RemoveMember,
@@ -81,11 +101,15 @@ NEED_MAJORITY = (
     MarkReplacement,
     StopMembers,
     EnableDowngrade,
+    TakeOverMember,
+    GiveBackMember,
 )
 
 
 def refuse_step(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Return every reason against this step now; an empty tuple means that the step is allowed."""
+    if waiting := refuse_step_of_waiting(step, observed):
+        return waiting
     if isinstance(step, NEED_MAJORITY) and (reasons := refuse_without_majority(spec, observed)):
         return reasons
     return _refuse_kind(step, spec, observed)
@@ -112,6 +136,8 @@ def _refuse_kind(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, .
     match step:
         case FormCluster():
             return refuse_form(spec, observed)
+        case RevokeCertificates(roles=roles, serials=serials):
+            return refuse_in_use(spec, observed, roles) or refuse_installed(spec, observed, serials)
         case RotateAuthority(stage=stage):
             return refuse_rotate_ca(stage, spec, observed) or refuse_untimely((step,), spec, observed)
         case IssueCertificates():
@@ -132,6 +158,8 @@ def _refuse_kind(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, .
                 or refuse_move_endpoint(host, spec, observed)
                 or refuse_untimely((step,), spec, observed)
             )
+        case DrainMember(host=host):
+            return refuse_restart(host, observed)
         case MoveClients(host=host):
             return refuse_restart(host, observed) or refuse_move_clients(host, spec, observed)
         case AddLearner(host=host):
@@ -152,10 +180,22 @@ def _refuse_kind(step: Step, spec: Spec, observed: Observed) -> tuple[Refused, .
             return refuse_archive_data(host, observed)
         case UpdatePeerUrl(host=host):
             return refuse_update_peer_url(host, observed) or refuse_move_endpoint(host, spec, observed)
+        case CompactHistory():
+            return refuse_any_defrag(spec, observed)
+        case DefragmentMember(host=host):
+            return refuse_defrag(host, spec, observed)
+        case TakeOverMember(host=host) | GiveBackMember(host=host):
+            return refuse_switch(host, observed)
+        case MoveLeadership(host=host):
+            return refuse_move_leader(host, spec, observed)
         case DisarmSpaceAlarm():
             return refuse_disarm(observed)
+        case RestoreKeys(bytes=size):
+            return refuse_restore_keys(size, spec, observed)
         case FreeSpace():
             return refuse_free_space(step, spec, observed)
+        case DeleteArchives():
+            return refuse_delete_archives(step, spec, observed)
         case SalvageArchive():
             return ()
         case CopyData() | SalvageData() | PlaceData() | UndoData():

@@ -1,19 +1,26 @@
 """Facts that an operator should know before confirming a plan, and that no step changes."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
+from dataclasses import replace
 
-from etcdup.core.certs.ca_rotation import hosts_dropping_old_ca, rotation_stage
 from etcdup.core.certs.generation import stale_pki_notes
+from etcdup.core.certs.revocation import unrevoked_notes
+from etcdup.core.host.files import desired_settings
+from etcdup.core.host.outside_settings import outside_notes
+from etcdup.core.host.settings import CLIENT_AUTH_VARIABLE
 from etcdup.core.host.tool_links import foreign_tool_notes
+from etcdup.core.members.bootstrap import forget_host_command
 from etcdup.core.members.endpoints import endpoint_notes
-from etcdup.core.members.limits import limit_notes
 from etcdup.core.members.member_list import entry_of, member_list, name_of
 from etcdup.core.members.membership import MembershipChange, departed_hosts, is_replaced
-from etcdup.core.observed.model import MemberSeen, MemberSilent, Observed
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.plan import Plan, Refusal, fold_hosts
 from etcdup.core.plan.steps import RemoveMember
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
+from etcdup.core.verdict.cause import Cause
+from etcdup.core.verdict.verdict import judge
 from etcdup.core.versions import upgrade_paths
 from etcdup.core.versions.upgrade_paths import VersionHop
 from etcdup.core.versions.version_steps import running_versions
@@ -22,17 +29,18 @@ from etcdup.core.versions.version_steps import running_versions
 def notes(
     spec: Spec, observed: Observed, change: MembershipChange | None = None, path: tuple[VersionHop, ...] = ()
 ) -> tuple[str, ...]:
-    """Return the notes of a plan: about the observed state, and about the membership change if there is one."""
+    """Return the notes of a plan on the hosts, and on the membership change if there is one.
+
+    The causes of the verdict come before them (`with_causes`).
+    """
     return (
-        *_unreachable_notes(observed),
-        *_unhealthy_notes(observed),
-        *(f"{name} reports another member list than the other members" for name in observed.dissenting),
-        *limit_notes(spec, observed),
         *_cloned_machine_notes(observed),
         *_foreign_tool_notes(spec, observed),
-        *_ca_rotation_notes(spec, observed),
+        *_outside_notes(spec, observed),
         *stale_pki_notes(observed),
+        *_client_auth_notes(spec, observed),
         *(_membership_notes(spec, observed, change) if change else ()),
+        *unrevoked_notes(spec, observed),
         *_hop_notes(running_versions(spec, observed), path),
     )
 
@@ -43,34 +51,32 @@ def _hop_notes(versions: Collection[Version], path: tuple[VersionHop, ...]) -> I
         versions = {hop.target}
 
 
-def _unreachable_notes(observed: Observed) -> Iterator[str]:
-    for gone in observed.unreachable().values():
-        if gone.host not in observed.leaving:
-            yield f"{gone.host} cannot be reached and is not changed: {gone.why}"
+def with_causes(answer: Plan | Refusal, spec: Spec, observed: Observed) -> Plan | Refusal:
+    """Return the answer with the causes of the verdict as its first notes.
+
+    A cause that the steps fix is left out, and so is one that is a reason of the refusal.
+    """
+    verdict = judge(spec, observed, with_files=False)
+    if isinstance(answer, Refusal):
+        reasons = fold_hosts(answer.reasons)
+        said = {each.message for each in reasons}
+        left = [each for each in verdict.causes if each.level == "wrong" or not each.by_apply]
+        left = [each for each in left if not _is_said(each, said, observed)]
+        return replace(answer, reasons=reasons, notes=(*(each.note for each in left), *answer.notes))
+    left = [each for each in verdict.causes if answer.is_empty or not each.by_apply]
+    return replace(
+        answer,
+        notes=(*(each.note for each in left), *answer.notes),
+        unknown=tuple(name for name in observed.unreachable() if name not in observed.leaving),
+        unsolved=tuple(dict.fromkeys(each.code for each in left if each.level == "wrong")),
+    )
 
 
-def _unhealthy_notes(observed: Observed) -> Iterator[str]:
-    for name, seen in observed.members.items():
-        host = observed.reachable().get(name)
-        if isinstance(seen, MemberSilent) and host is not None and host.unit.is_running:
-            yield f"{name} runs but does not answer: {seen.why}"
-        elif isinstance(seen, MemberSilent) and host is not None and host.unit.is_starting:
-            yield f"{name}: {seen.why}"
-        if isinstance(seen, MemberSeen):
-            yield from (f"{name} reports {error}" for error in seen.errors)
-
-
-def _ca_rotation_notes(spec: Spec, observed: Observed) -> Iterator[str]:
-    """Yield the state of a CA rotation. Apply keeps its phase; only `certs rotate-ca` starts the next phase."""
-    phase = rotation_stage(observed.pki)
-    if phase is not None:
-        signs = "the old CA" if phase == "trust" else "the new CA"
-        yield (
-            f"a CA rotation is in progress (members trust the old and the new CA, {signs} signs): "
-            "`etcdup certs rotate-ca` continues it"
-        )
-    if names := hosts_dropping_old_ca(spec, observed):
-        yield f"the members drop the old CA; {', '.join(names)} still trust it. `etcdup apply` continues"
+def _is_said(cause: Cause, said: Set[str], observed: Observed) -> bool:
+    """Return whether the reasons of a refusal have this cause already. `said` are their messages."""
+    if cause.code != "host-unreachable":
+        return cause.what in said
+    return all(any(gone.why in message for message in said) for gone in observed.unreachable().values())
 
 
 def _cloned_machine_notes(observed: Observed) -> Iterator[str]:
@@ -90,24 +96,62 @@ def _foreign_tool_notes(spec: Spec, observed: Observed) -> Iterator[str]:
             yield from foreign_tool_notes(seen, layout_of(spec, host))
 
 
+def _outside_notes(spec: Spec, observed: Observed) -> Iterator[str]:
+    for host in spec.hosts:
+        seen = observed.reachable().get(host.name)
+        if seen is not None and seen.marker is not None:
+            layout = layout_of(spec, host)
+            settings = desired_settings(spec, host, layout, seen.marker.token, observed.pki)
+            yield from outside_notes(seen, settings.variables())
+
+
+def _client_auth_notes(spec: Spec, observed: Observed) -> Iterator[str]:
+    """Yield who is cut off if clients without a certificate are connected until now."""
+    if spec.tls.client_auth == "optional":
+        return
+    names = [
+        name
+        for name, seen in sorted(observed.reachable().items())
+        if seen.unit.is_running and seen.unit.environment.get(CLIENT_AUTH_VARIABLE) == "false"
+    ]
+    if names:
+        yield (
+            f"{', '.join(names)} now serve clients without a certificate. After the restart they reject such clients: "
+            "first give each client a certificate, with `etcdup certs issue NAME`"
+        )
+
+
+def _provided_notes(spec: Spec, change: MembershipChange) -> Iterator[str]:
+    """Yield what only the operator can do, because etcdup has no key of a provided CA."""
+    own = {host.name for host in spec.hosts}
+    steps = (*change.removals, *change.turns)
+    names = {step.host for step in steps if isinstance(step, RemoveMember)} - own
+    if names:
+        yield (
+            f"members accept the certificates of {', '.join(sorted(names))} until they expire. If no other member uses "
+            "them, your CA must put them on the lists of `tls.crl_file` and `tls.peer_crl_file`"
+        )
+
+
 def _membership_notes(spec: Spec, observed: Observed, change: MembershipChange) -> Iterator[str]:
     going = {step.host for step in (*change.removals, *change.turns) if isinstance(step, RemoveMember)}
     for name in sorted(going & observed.unreachable().keys()):
         yield (
             f"the host of {name} cannot be reached: etcd stops there by itself when it receives the removal, and its "
-            "data stays on the host"
+            "data and private keys stay on the host"
         )
     for name in departed_hosts(observed):
         if name in observed.unreachable():
-            where = f"{spec.tls.dir}/members/{name.partition('@')[0]}"
             yield (
-                f"{name} has left the cluster and cannot be reached, so its data is not archived. If the host is "
-                f"permanently lost, move {where} to another directory"
+                f"{name} has left the cluster and cannot be reached, so its data is not archived, and its private keys "
+                f"are not deleted. If the host is permanently lost, run `{forget_host_command(spec, name)}`"
             )
     members = member_list(observed)
     for host in spec.hosts:
         entry = entry_of(spec, host, members)
         replaced = entry is not None and is_replaced(observed.reachable().get(host.name), entry)
         if entry is not None and replaced and spec.peer_url(host) not in entry.peer_urls:
-            yield f"the machine where {name_of(entry)} ran ({', '.join(entry.peer_urls)}) is not changed"
+            where = f"the machine where {name_of(entry)} ran ({', '.join(entry.peer_urls)})"
+            yield f"{where} is not changed. Its data and private keys stay there"
+    yield from _provided_notes(spec, change) if spec.tls.mode == "provided" else ()
     yield from endpoint_notes(spec, observed)

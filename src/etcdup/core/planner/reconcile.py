@@ -2,27 +2,31 @@
 
 First come steps that disturb no member. Then members that block other changes are removed, stopped members start, and
 members with a new address get it. Then new members join and old members leave, one at a time. Settings and versions
-come last, when all members are healthy.
+come last, when all members are healthy. The certificates of members that left are revoked after that.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from etcdup.core.certs.connected_clients import drop_order, move_clients_steps
 from etcdup.core.certs.issue import certificate_steps, pki_without_due, refuse_untimely
+from etcdup.core.certs.revocation import retired_certs, revoke_retired_steps, unreached_notes
 from etcdup.core.host.drift import (
     binaries_steps,
     host_steps,
+    install_rank,
     leaf_steps,
     preparation_steps,
     with_files_written,
 )
-from etcdup.core.host.files import desired_files
+from etcdup.core.host.files import pki_files
 from etcdup.core.host.obtain_binaries import with_obtain_steps
 from etcdup.core.members.bootstrap import seal_step
 from etcdup.core.members.endpoints import record_endpoints_steps
-from etcdup.core.members.member_list import member_list
-from etcdup.core.members.membership import MembershipChange, membership_change
+from etcdup.core.members.member_list import entry_of, member_list
+from etcdup.core.members.membership import MembershipChange, is_replaced, membership_change
+from etcdup.core.members.peer_ports import PEER_URLS, is_at_previous_address
 from etcdup.core.members.quorum import refuse_start
 from etcdup.core.members.quorum_forecast import with_quorum_effects
 from etcdup.core.members.rolling_restart import restarts_due, rolling_restart_steps
@@ -38,6 +42,7 @@ from etcdup.core.plan.steps import (
     InstallFiles,
     JoinMember,
     RestartMember,
+    RevokeCertificates,
     StartMember,
 )
 from etcdup.core.planner.guards import refuse_first_disruptive
@@ -55,9 +60,6 @@ from etcdup.core.versions.version_steps import (
     version_change_steps,
     version_path,
 )
-
-# The variable of a process that has its own peer URL.
-PEER_URLS = "ETCD_INITIAL_ADVERTISE_PEER_URLS"
 
 
 def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal:
@@ -78,8 +80,12 @@ def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal
     after = _with_leaves_written(spec, observed, leaves)
     rest = _steps(spec, after, token, change, path, stopped)
     restarted = {step.host for step in rest if isinstance(step, RestartMember | StartMember)}
-    proofs = prove_steps(spec, observed, {step.host for step in leaves}, restarted)
-    steps = [*issuing, *proofs, *leaves, *rest]
+    # The restart of a member that moves proves its files. It may still serve the certificate of its previous address.
+    replaced = {step.host for step in leaves} | (moving & restarted) | _going_hosts(spec, observed)
+    proofs = prove_steps(spec, observed, replaced, restarted)
+    steps = _with_revocations(spec, observed, [*issuing, *proofs, *leaves, *rest])
+    if any(isinstance(step, RevokeCertificates) for step in steps):
+        plan_notes = (*plan_notes, *unreached_notes(spec, observed))
     disarming = disarm_steps(spec, observed)
     steps = [*disarming, *steps] if can_disarm_now(spec, observed) else [*steps, *disarming]
     steps = with_quorum_effects(with_obtain_steps(steps, observed), observed)
@@ -90,6 +96,30 @@ def plan_reconcile(spec: Spec, observed: Observed, token: str) -> Plan | Refusal
     return Plan(spec.name, tuple(steps), plan_notes, token)
 
 
+def _with_revocations(spec: Spec, observed: Observed, steps: Sequence[Step]) -> list[Step]:
+    """Return the steps with those that revoke certificates: before a host gets its new member, and at the end.
+
+    The old member of that host is removed and stopped by then. A new member with the same name must be the only one
+    that has a valid certificate.
+    """
+    found: list[Step] = []
+    left = retired_certs(spec, observed)
+    for step in steps:
+        if isinstance(step, AddLearner):
+            running = _running_after(found, observed) - {step.host}
+            own = [each for each in left if each.owner == step.host]
+            found += revoke_retired_steps(spec, observed, running, own)
+            left = tuple(each for each in left if each.owner != step.host)
+        found.append(step)
+    return [*found, *revoke_retired_steps(spec, observed, _running_after(steps, observed), left)]
+
+
+def _running_after(steps: Iterable[Step], observed: Observed) -> set[str]:
+    """Return the hosts whose members run after these steps."""
+    started = {step.host for step in steps if isinstance(step, StartMember | JoinMember)}
+    return started | observed.running().keys()
+
+
 def _leaf_steps(spec: Spec, observed: Observed, moving: set[str]) -> list[InstallFiles]:
     """Return the steps that replace certificates of running members, before any other step.
 
@@ -97,9 +127,20 @@ def _leaf_steps(spec: Spec, observed: Observed, moving: set[str]) -> list[Instal
     restart, because clients use its old address until then.
     """
     hosts = observed.reachable()
-    staying = [host for host in spec.hosts if host.name not in moving and host.name in hosts]
-    staying.sort(key=lambda host: not hosts[host.name].is_unproved)
-    return [step for host in staying for step in leaf_steps(spec, host, hosts[host.name], observed.pki)]
+    busy = moving | _going_hosts(spec, observed)
+    staying = [host for host in spec.hosts if host.name in hosts and host.name not in busy]
+    steps = [step for host in staying for step in leaf_steps(spec, host, hosts[host.name], observed.pki)]
+    return sorted(steps, key=partial(install_rank, observed))
+
+
+def _going_hosts(spec: Spec, observed: Observed) -> set[str]:
+    """Return the hosts whose member a new one replaces. The old member may be broken, so it proves no files."""
+    hosts, members = observed.reachable(), member_list(observed)
+    return {
+        host.name
+        for host in spec.hosts
+        if host.name in hosts and is_replaced(hosts[host.name], entry_of(spec, host, members))
+    }
 
 
 def _refuse_first_disruptive(
@@ -119,7 +160,7 @@ def _with_leaves_written(spec: Spec, observed: Observed, leaves: Sequence[Instal
     hosts = dict(observed.hosts)
     for step in leaves:
         host, seen = spec.host(step.host), observed.reachable()[step.host]
-        desired = desired_files(spec, host, layout_of(spec, host), "", observed.pki)
+        desired = pki_files(host, layout_of(spec, host), observed.pki)
         hosts[step.host] = with_files_written(seen, step.changes, desired)
     return replace(observed, hosts=hosts)
 
@@ -210,8 +251,7 @@ def _at_previous_address(spec: Spec, observed: Observed) -> set[str]:
     return {
         host.name
         for host in spec.hosts
-        if host.name in hosts
-        and hosts[host.name].unit.environment.get(PEER_URLS, spec.peer_url(host)) != spec.peer_url(host)
+        if host.name in hosts and is_at_previous_address(spec, host, hosts[host.name])
     }
 
 

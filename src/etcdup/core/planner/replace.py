@@ -4,14 +4,16 @@ It adds one step to the ordinary plan: the marker on the host where the new memb
 ordinary plan does the rest, so an apply also finishes an interrupted replacement.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+from etcdup.core.certs.revocation import revoke_hint, with_archived_member
 from etcdup.core.members.bootstrap import cluster_phase, refuse_join
 from etcdup.core.members.member_list import entry_of, member_list, name_of
 from etcdup.core.members.membership import is_replaced
 from etcdup.core.members.membership_guards import refuse_while_mixed
-from etcdup.core.members.quorum import healthy, voter_count
-from etcdup.core.observed.model import HostSeen, ListedMember, Marker, Observed
+from etcdup.core.members.quorum import can_lose, healthy, voter_count
+from etcdup.core.observed.model import HostSeen, ListedMember, Marker, Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.steps import MarkReplacement
 from etcdup.core.planner.planner import plan
@@ -76,13 +78,42 @@ def _plan_marking_first(
     own = cluster_phase(spec, observed, token).token
     marker = seen.marker or Marker(spec.name, seen.host, own, seen.data.path, formed=False)
     marked = replace(seen, marker=replace(marker, formed=False, replaces=ident))
-    after = plan(spec, replace(observed, hosts={**observed.hosts, seen.host: marked}), token)
+    new_certs = spec.tls.mode == "managed" and not observed.pki.cannot_sign
+    pki = with_archived_member(observed.pki, seen.host) if new_certs else observed.pki
+    after = plan(spec, replace(observed, hosts={**observed.hosts, seen.host: marked}, pki=pki), token)
     if isinstance(after, Refusal):
         return after
     step = MarkReplacement(
-        host=seen.host, member_id=ident, reason=_why(entry, seen, observed), rules=(26, 31, 32)
+        host=seen.host,
+        member_id=ident,
+        new_certs=new_certs,
+        reason=_why(entry, seen, observed),
+        rules=(26, 31, 32),
     )
-    return replace(after, steps=(step, *after.steps))
+    notes = (*_healthy_notes(entry, observed), *_same_certs_notes(spec, seen.host, observed))
+    return replace(after, steps=(step, *after.steps), notes=(*notes, *after.notes))
+
+
+def _same_certs_notes(spec: Spec, name: str, observed: Observed) -> Iterator[str]:
+    """Yield that the new member has the certificates of the old one. That blocks no replacement."""
+    if spec.tls.mode == "managed" and (why := observed.pki.cannot_sign):
+        yield (
+            f"the certificates of {name} are not revoked, and its new member has the same ones: {why}\n"
+            f"hint: {revoke_hint((name,))}"
+        )
+
+
+def _healthy_notes(entry: ListedMember, observed: Observed) -> Iterator[str]:
+    """Yield what the replacement of a healthy voter costs, and a way without it."""
+    name, voters, alive = name_of(entry), voter_count(observed), len(healthy(observed))
+    if name not in healthy(observed):
+        return
+    now, then = can_lose(voters, alive), can_lose(voters - 1, alive - 1)
+    yield (
+        f"{name} is healthy. Until the new member has a vote, the cluster can lose {then} members"
+        + (f", now {now}" if now != then else "")
+        + f"\nhint: replace {name} only if its host or its disk must be exchanged. `etcdup restart {name}` restarts it"
+    )
 
 
 def _refuse_replacement(
@@ -90,15 +121,7 @@ def _refuse_replacement(
 ) -> tuple[Refused, ...]:
     gone = observed.unreachable().get(host.name)
     if gone is not None:
-        return (
-            Refused(
-                f"{host.name} cannot be reached at {host.ssh_address or host.address}: {gone.why}",
-                hint="start a machine for the new member at this address, or name another address: `etcdup member "
-                f"replace {host.name} --address ADDRESS`",
-                host=host.name,
-                rules=(31,),
-            ),
-        )
+        return (_unreachable_host(host, gone),)
     if voter_count(observed) < 2 and not entry.is_learner:
         return (
             Refused(
@@ -112,6 +135,23 @@ def _refuse_replacement(
     if len({version.series for version in versions}) > 1 and name_of(entry) in healthy(observed):
         return (refuse_while_mixed(host.name, "replaced", versions),)
     return refuse_join(spec, host, observed.reachable()[host.name], observed)
+
+
+def _unreachable_host(host: HostSpec, gone: Unreachable) -> Refused:
+    """Refuse a host without a connection. `etcdup trust` needs the address, which cluster.yaml may not have yet."""
+    address = host.ssh_address or host.address
+    other = (
+        "start a machine for the new member at this address, or name another address: `etcdup member replace "
+        f"{host.name} --address ADDRESS`"
+    )
+    hint = f"{gone.hint}. If no machine has this address, {other}" if gone.hint else other
+    if gone.has_unknown_key:
+        hint = (
+            f"run `etcdup trust {address}`, which shows the key to compare. Then run the same command again"
+        )
+    return Refused(
+        f"{host.name} cannot be reached at {address}: {gone.why}", hint=hint, host=host.name, rules=(31,)
+    )
 
 
 def _why(entry: ListedMember, seen: HostSeen, observed: Observed) -> str:

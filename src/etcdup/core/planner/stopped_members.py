@@ -23,13 +23,14 @@ def stopped_hosts(
 ) -> dict[str, Spec]:
     """Return the hosts whose member must be started, each with the Spec that it is started with.
 
-    The member is stopped, or systemd starts it with old files.
+    The member is stopped, or systemd starts it with old files. A host that waits for its take-over has no unit of
+    etcdup that could start its member.
     """
     hops = path if isinstance(path, tuple) else ()
     found = {}
     for host in spec.hosts:
         seen = observed.reachable().get(host.name)
-        if seen is None or host.name in change.joining:
+        if seen is None or host.name in change.joining or seen.is_adopted:
             continue
         own = spec_of_start(spec, hops, seen, observed)
         if is_stopped(observed, host.name) or _starts_with_old_files(own, host, seen, token, observed.pki):

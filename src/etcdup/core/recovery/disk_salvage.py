@@ -17,6 +17,7 @@ from etcdup.core.etcd.wal import LastEntry
 from etcdup.core.host.actions import HostAction, RunCommand
 from etcdup.core.host.log_files import log_folder
 from etcdup.core.host.member_user import RIGHTS, as_user, own_folder, remove_argv
+from etcdup.core.members.ready_hosts import only_on_ready_hosts
 from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, MemberSilent, Observed
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import SalvageData, StopMembers
@@ -64,7 +65,8 @@ def plan_salvage(
     """
     if reasons := _refuse_unreachable(observed) or refuse_salvage(observed, host, size):
         return Refusal(spec.name, reasons)
-    return Plan(spec.name, tuple(_steps(spec, observed, host, last, snapshot)), tuple(notes))
+    salvage = Plan(spec.name, tuple(_steps(spec, observed, host, last, snapshot)), tuple(notes))
+    return only_on_ready_hosts(salvage, spec, observed)
 
 
 def salvage_notes(spec: Spec, observed: Observed, logs: Mapping[str, LastEntry]) -> tuple[str, ...]:

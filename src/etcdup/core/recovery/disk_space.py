@@ -1,9 +1,10 @@
-"""Free space on a full disk: remove what etcdup put there and can create again. Old data is reported, never removed."""
+"""Free space on a full disk: remove what etcdup put there and can create again. Old data is only reported."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from etcdup.core.observed.model import ASIDE_PREFIX, DirSeen, HostSeen, Observed
+from etcdup.core.observed.model import ASIDE_PREFIX, HostSeen, Observed
+from etcdup.core.observed.state import FULL_BYTES, free_space_hint, full_directory
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.restore_steps import FreeSpace
 from etcdup.core.recovery.disk_salvage import salvage_path
@@ -12,8 +13,6 @@ from etcdup.core.spec.model import Spec
 from etcdup.core.spec.units import show_size
 
 DISK_SPACE_TIMEOUT_S = 60.0
-# With less free space, etcd cannot create its next write-ahead log file, which it preallocates with 64 MB.
-FULL_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,6 @@ class DiskSpace:
 
     spare: Mapping[str, int]
     kept: Mapping[str, int]
-
-
-def full_directory(seen: HostSeen) -> DirSeen | None:
-    """Return the directory of etcd whose disk is full, or None."""
-    return next((each for each in (seen.data, seen.wal) if each and each.free_bytes < FULL_BYTES), None)
 
 
 def disk_space_argv(spec: Spec, seen: HostSeen) -> tuple[str, ...]:
@@ -90,13 +84,11 @@ def refuse_free_space(step: FreeSpace, spec: Spec, observed: Observed) -> tuple[
 def full_disk_remedy(seen: HostSeen, space: DiskSpace | None) -> str:
     """Return what an operator has to do about a full disk."""
     directory = full_directory(seen) or seen.data
-    need = show_size(FULL_BYTES)
-    where = f"the file system of {directory.path}"
-    remedy = f"the disk of {seen.host} is full: free {need} on {where}, then run `etcdup apply`"
+    remedy = f"the disk of {seen.host} is full: {free_space_hint(seen.host, directory)}"
     kept = sorted(space.kept.items(), key=lambda each: -each[1]) if space else []
     old = ", ".join(f"{path} ({show_size(size)})" for path, size in kept)
     return (
-        f"{remedy}. etcdup never removes this old data, but you can move it to another disk: {old}"
+        f"{remedy}. You can move this old data to another disk, or delete it with `etcdup archive delete`: {old}"
         if old
         else remedy
     )

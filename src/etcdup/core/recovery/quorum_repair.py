@@ -9,17 +9,18 @@ from collections.abc import Mapping
 from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.certs.issue import refuse_untimely
 from etcdup.core.certs.renewal import CertsToRenew, certs_to_renew, leaf_steps, refuse_leaf_issue
+from etcdup.core.certs.validity import is_valid, untimely_roles, validity_hint
 from etcdup.core.members.member_list import member_list, name_of
 from etcdup.core.members.quorum import quorum_of, start_step
-from etcdup.core.observed.model import CertSeen, HostSeen, MemberSilent, Observed
-from etcdup.core.observed.state import is_stopped
+from etcdup.core.members.ready_hosts import only_on_ready_hosts
+from etcdup.core.observed.model import HostSeen, MemberSilent, Observed
+from etcdup.core.observed.state import full_directory, is_stopped
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
 from etcdup.core.recovery.disk_space import (
     DiskSpace,
     can_free_enough,
     free_space_step,
-    full_directory,
     full_disk_remedy,
 )
 from etcdup.core.spec.model import Spec
@@ -44,7 +45,7 @@ def expired_certs(spec: Spec, observed: Observed) -> CertsToRenew:
     return {
         role: why
         for role, why in certs_to_renew(spec, observed, None).items()
-        if role in certs and not _is_valid(certs[role], observed)
+        if role in certs and not is_valid(certs[role], observed)
     }
 
 
@@ -72,7 +73,8 @@ def plan_quorum_repair(
         for name, seen in quorum.items()
         if is_stopped(observed, name) and can_free_enough(seen, spaces.get(name))
     ]
-    return Plan(spec.name, (*issuing, *freeing, *installing, *starting), _notes(spec, observed, spaces))
+    repair = Plan(spec.name, (*issuing, *freeing, *installing, *starting), _notes(spec, observed, spaces))
+    return only_on_ready_hosts(repair, spec, observed)
 
 
 def refuse_rebuild(spec: Spec, observed: Observed, spaces: DiskSpaces | None = None) -> tuple[Refused, ...]:
@@ -123,8 +125,8 @@ def _notes(spec: Spec, observed: Observed, spaces: DiskSpaces) -> tuple[str, ...
 def _remedy(spec: Spec, seen: HostSeen, observed: Observed, spaces: DiskSpaces) -> str:
     """Return what an operator has to do about one host; empty if nothing is wrong with it."""
     name = seen.host
-    if _has_expired(name, observed):
-        return _expired_remedy(spec)
+    if untimely_roles(name, observed):
+        return f"{validity_hint(spec)}: certificates have expired or are not valid yet"
     if full_directory(seen) is not None:
         return full_disk_remedy(seen, spaces.get(name))
     if not seen.unit.is_running:
@@ -133,21 +135,3 @@ def _remedy(spec: Spec, seen: HostSeen, observed: Observed, spaces: DiskSpaces) 
     if not isinstance(silent, MemberSilent):
         return ""
     return f"run `journalctl -u etcd` on {name} to see why its etcd runs and does not answer ({silent.why})"
-
-
-def _expired_remedy(spec: Spec) -> str:
-    if spec.tls.mode == "managed":
-        return "run `etcdup certs renew`: certificates have expired or are not valid yet"
-    return (
-        "put valid certificates into the files of `tls` in cluster.yaml, then run `etcdup apply`: they have expired or "
-        "are not valid yet"
-    )
-
-
-def _has_expired(name: str, observed: Observed) -> bool:
-    certs = (observed.pki.certs.get(f"{role}/{name}") for role in ("server", "peer"))
-    return any(cert is not None and not _is_valid(cert, observed) for cert in certs)
-
-
-def _is_valid(cert: CertSeen, observed: Observed) -> bool:
-    return cert.not_before <= observed.at < cert.not_after

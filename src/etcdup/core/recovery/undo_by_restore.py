@@ -12,13 +12,16 @@ from dataclasses import replace
 
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.etcd.wal import LastEntry
+from etcdup.core.members.ready_hosts import only_on_ready_hosts
 from etcdup.core.observed.model import Marker, Observed, Restored
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import SalvageArchive
 from etcdup.core.recovery.disk_salvage import newest_log, refuse_salvage, with_archived_data
 from etcdup.core.restore.client_notes import client_note, lease_notes
-from etcdup.core.restore.restore import plan_restore
+from etcdup.core.restore.lost_hosts import lost_hosts, must_prepare_again
+from etcdup.core.restore.restore import plan_restore, token_to_resume
 from etcdup.core.restore.undo import is_undo_begun, refuse_host_without_archive, refuse_unreachable
+from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
 
 SERVED = ("open", "done")
@@ -41,12 +44,20 @@ def begun_undo(spec: Spec, observed: Observed) -> tuple[Marker, ...]:
     )
 
 
+def undo_token(spec: Spec, observed: Observed, fresh: str) -> str:
+    """Return the token of the undo that is in progress. It is `fresh` if all hosts must be prepared again."""
+    return token_to_resume(spec, observed, fresh, begun_undo(spec, observed))
+
+
 def needs_snapshot(spec: Spec, observed: Observed) -> bool:
     """Return whether the undo needs the file of its snapshot.
 
-    Data is put in place only after every host has the restored data. So from then on the file is not needed.
+    Data is put in place only after every host has the restored data. So from then on the file is not needed, unless a
+    host lost that data before clients were served.
     """
-    return all(marker.restored and marker.restored.stage == "staged" for marker in begun_undo(spec, observed))
+    begun = begun_undo(spec, observed)
+    staged = all(marker.restored and marker.restored.stage == "staged" for marker in begun)
+    return staged or any(must_prepare_again(spec, observed, marker.token) for marker in begun)
 
 
 def placed_snapshot(spec: Spec, observed: Observed) -> SnapshotFile:
@@ -72,6 +83,23 @@ def archives(spec: Spec, observed: Observed) -> dict[str, str]:
     return found
 
 
+def undo_archives(spec: Spec, observed: Observed) -> dict[str, str]:
+    """Return the archives that `restore --undo` needs. When an undo is complete, it needs none."""
+    return {} if _is_undone(spec, observed) else archives(spec, observed)
+
+
+def _is_undone(spec: Spec, observed: Observed) -> bool:
+    return any(restored.undoes and restored.stage == "done" for _, restored in _restored(spec, observed))
+
+
+def archives_to_read(spec: Spec, observed: Observed) -> dict[str, str]:
+    """Return the archives of the hosts that did not lose their data in an undo: such a host lost its archive too."""
+    lost = {
+        name for marker in begun_undo(spec, observed) for name in lost_hosts(spec, observed, marker.token)
+    }
+    return {name: suffix for name, suffix in archives(spec, observed).items() if name not in lost}
+
+
 def refuse_undo_by_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
     """Refuse an undo if a host is unreachable, has no archived data, or the restore was undone already.
 
@@ -80,8 +108,8 @@ def refuse_undo_by_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...
     if gone := refuse_unreachable(observed):
         return gone
     if begun_undo(spec, observed):
-        return ()
-    if any(restored.undoes and restored.stage == "done" for _, restored in _restored(spec, observed)):
+        return _refuse_lost_archives(spec, observed)
+    if _is_undone(spec, observed):
         hint = "run `etcdup restore` with a backup (`etcdup backup list`) to restore other data"
         message = f"the last restore of cluster {spec.name} was undone: there is nothing to undo"
         return (Refused(message, hint=hint),)
@@ -99,8 +127,8 @@ def refuse_undo_by_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...
 def _refuse_incomplete_restore(name: str) -> Refused:
     return Refused(
         f"the restore on {name} is not complete, so it cannot be undone yet",
-        hint="run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot, or "
-        "`etcdup recover`. Then run `etcdup restore --undo` again",
+        hint="run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot and "
+        "options, or `etcdup recover`. Then run `etcdup restore --undo` again",
         host=name,
         rules=(56, 57),
     )
@@ -134,7 +162,18 @@ def plan_archive_snapshot(
         "no member is stopped in this part. An etcd on the host serves a copy of the archived data to etcdup only, "
         "and etcdup removes the copy. Then etcdup shows the plan of the undo"
     )
-    return Plan(spec.name, (step,), (note,))
+    return only_on_ready_hosts(Plan(spec.name, (step,), (note,)), spec, observed)
+
+
+def _refuse_lost_archives(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
+    if archives_to_read(spec, observed):
+        return ()
+    message = (
+        f"no host of cluster {spec.name} has data any more, neither that of the undo nor that from before it"
+    )
+    marker = layout_of(spec, spec.hosts[0]).marker
+    hint = f"delete {marker} on each host, then restore a backup: `etcdup restore BACKUP`"
+    return (Refused(message, hint=hint, rules=(56,)),)
 
 
 def plan_undo_by_restore(

@@ -138,6 +138,7 @@ def _stage(
         mount=seen.data.mount,
         restored=_staged(step, seen.marker),
         endpoints=endpoints,
+        etcd_name=host.member_name,
     )
     yield WriteFiles((marker_file(layout, marker),), "writing the marker")
 
@@ -148,11 +149,9 @@ def _staged(step: StageRestore, marker: Marker | None) -> Restored:
     If the data in place is of an abandoned attempt, the data from before the restore is archived already. An undo needs
     that archive and its token, which is the last one.
     """
-    if marker is None:
-        return Restored(step.sha256, "staged", step.aside, step.bump, (), step.undoes)
-    earlier = marker.restored
-    if earlier is None or not marker.is_being_restored or not (earlier.again or earlier.stage != "staged"):
-        former = marker.former(step.token)
+    earlier = marker.restored if marker is not None and marker.is_being_restored else None
+    if marker is None or earlier is None or (earlier.stage == "staged" and not earlier.again):
+        former = marker.former(step.token) if marker is not None else ()
         return Restored(step.sha256, "staged", step.aside, step.bump, former, step.undoes)
     former = tuple(each for each in (marker.token, *earlier.former) if each != step.token)
     return Restored(step.sha256, "staged", earlier.aside, step.bump, former, step.undoes, again=step.aside)
@@ -167,10 +166,10 @@ def _restore_argv(
     """
     tools = layout.version_dir(str(spec.version))
     old = spec.version.series <= (3, 4)
-    tool = ("env", "ETCDCTL_API=3", f"{tools}/etcdctl") if old else (f"{tools}/etcdutl",)
+    tool = ("env", "-i", "ETCDCTL_API=3", f"{tools}/etcdctl") if old else (f"{tools}/etcdutl",)
     bump = ("--bump-revision", str(step.bump), "--mark-compacted") if step.bump else ()
     return (
-        *tool, "snapshot", "restore", copy, "--name", host.name, "--initial-cluster", spec.initial_cluster(),
+        *tool, "snapshot", "restore", copy, "--name", host.member_name, "--initial-cluster", spec.initial_cluster(),
         "--initial-cluster-token", step.token, "--initial-advertise-peer-urls", spec.peer_url(host),
         "--data-dir", f"{folders[0]}/new", *(("--wal-dir", folders[1]) if len(folders) > 1 else ()), *bump,
     )  # fmt: skip

@@ -32,16 +32,16 @@ def lost_hosts(spec: Spec, observed: Observed, token: str) -> tuple[str, ...]:
 
 def left_out(spec: Spec, observed: Observed, token: str) -> tuple[str, ...]:
     """Return the lost hosts without which the restore is completed."""
-    return lost_hosts(spec, observed, token) if _is_complete_without(spec, observed, token) else ()
+    return lost_hosts(spec, observed, token) if serves_clients(spec, observed, token) else ()
 
 
 def must_prepare_again(spec: Spec, observed: Observed, token: str) -> bool:
     """Return whether all hosts must be prepared again with a new token."""
-    return lost_hosts(spec, observed, token) != left_out(spec, observed, token)
+    return bool(lost_hosts(spec, observed, token)) and not serves_clients(spec, observed, token)
 
 
-def _is_complete_without(spec: Spec, observed: Observed, token: str) -> bool:
-    """Return whether the members with data are a quorum, and all of them are open for clients.
+def serves_clients(spec: Spec, observed: Observed, token: str) -> bool:
+    """Return whether the members with data of this restore are a quorum, and all of them are open for clients.
 
     etcdup starts members for clients only when all of them are open.
     """

@@ -12,14 +12,17 @@ from dataclasses import replace
 from etcdup.core.backups.snapshot import SnapshotFile
 from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.certs.issue import certificate_steps, pki_without_due, refuse_untimely
+from etcdup.core.certs.revocation import restored_notes
 from etcdup.core.certs.trust import refuse_other_ca
 from etcdup.core.host.drift import binaries_steps, preparation_steps, settings_steps, switch_steps
 from etcdup.core.host.obtain_binaries import with_obtain_steps
 from etcdup.core.host.startup_fence import former_tokens
-from etcdup.core.members.bootstrap import refuse_join, refuse_prepare
+from etcdup.core.members.bootstrap import forget_host_command, refuse_join, refuse_prepare
 from etcdup.core.members.limits import refuse_without_access
-from etcdup.core.members.quorum import healthy
-from etcdup.core.observed.model import COMPLETE, HostSeen, Marker, Observed, Restored
+from etcdup.core.members.member_list import member_list, name_of
+from etcdup.core.members.quorum import healthy, refuse_unmounted
+from etcdup.core.members.ready_hosts import only_on_ready_hosts
+from etcdup.core.observed.model import COMPLETE, HostSeen, Marker, Observed, Restored, Unreachable
 from etcdup.core.observed.parse_marker import MAX_BUMP
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.restore_steps import (
@@ -36,7 +39,8 @@ from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import RetireMember
 from etcdup.core.restore.client_notes import can_bump, client_note, lease_notes
 from etcdup.core.restore.data_copy import copy_steps
-from etcdup.core.restore.lost_hosts import left_out, lost_hosts, must_prepare_again, stage_of
+from etcdup.core.restore.lost_hosts import left_out, lost_hosts, must_prepare_again, serves_clients, stage_of
+from etcdup.core.restore.snapshot_space import disarm_restored, refuse_read_only, space_note
 from etcdup.core.restore.stopped_check import still_running
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.core.spec.units import show_size
@@ -50,14 +54,21 @@ WAL_SPACE = 256 * 1024**2
 
 
 def restore_token(spec: Spec, observed: Observed, fresh: str) -> str:
-    """Return the token of the restore that is in progress, or `fresh`.
+    """Return the token of the restore that is in progress, or `fresh`."""
+    return token_to_resume(spec, observed, fresh, _markers(spec, observed))
 
-    It is `fresh` if no restore is in progress, or if all hosts must be prepared again.
+
+def token_to_resume(spec: Spec, observed: Observed, fresh: str, markers: Collection[Marker]) -> str:
+    """Return the token of the attempt in progress that these markers have, or `fresh`.
+
+    It is `fresh` if no attempt is in progress, or if all hosts must be prepared again. A marker names the tokens of
+    abandoned attempts. It is the word of one host, so an attempt whose members serve clients is not abandoned.
     """
-    markers = _markers(spec, observed)
+    begun = sorted({marker.token for marker in markers if marker.is_being_restored})
     abandoned = {token for marker in markers if marker.restored for token in marker.restored.former}
-    begun = sorted({marker.token for marker in markers if marker.is_being_restored} - abandoned)
-    return begun[0] if begun and not must_prepare_again(spec, observed, begun[0]) else fresh
+    serving = [token for token in begun if serves_clients(spec, observed, token)]
+    going_on = serving or [token for token in begun if token not in abandoned]
+    return going_on[0] if going_on and not must_prepare_again(spec, observed, going_on[0]) else fresh
 
 
 def begun_restore(spec: Spec, observed: Observed) -> str:
@@ -116,6 +127,7 @@ def plan_restore(
     refused = _refuse_restore(spec, observed, snapshot, token, is_undo=undoes is not None)
     if reasons := against + _refuse_denied(spec, observed) + refused:
         return Refusal(spec.name, reasons, notes)
+    notes += restored_notes(spec, observed)
     lost = left_out(spec, observed, token)
     stages = {
         host.name: stage_of(observed.reachable()[host.name], token)
@@ -132,7 +144,8 @@ def plan_restore(
     ]
     if reasons := refuse_untimely(steps, spec, observed):
         return Refusal(spec.name, reasons, notes)
-    return Plan(spec.name, tuple(with_obtain_steps(steps, observed)), notes, token)
+    planned = Plan(spec.name, tuple(with_obtain_steps(steps, observed)), notes, token)
+    return only_on_ready_hosts(planned, spec, observed)
 
 
 def _steps(
@@ -148,7 +161,7 @@ def _steps(
 ) -> Iterator[Step]:
     hosts = [(host, observed.reachable()[host.name]) for host in spec.hosts if host.name in stages]
     names = tuple(stages)
-    bump = _bump(spec, observed, token)
+    bump = _bump(spec, observed, snapshot, token)
     for host, seen in hosts:
         if not stages[host.name]:
             yield from preparation_steps(spec, host, seen, token)
@@ -179,21 +192,24 @@ def _steps(
             yield from switch_steps(spec, host, seen)
     opening = tuple(_lease_steps(stages, keep_leases=keep_leases))
     yield from opening
-    if waiting or opening or len(healthy(observed)) < len(names):
+    starts = bool(waiting or opening or len(healthy(observed)) < len(names))
+    if starts:
         reason = "all hosts have data that was restored from the same file with the same token"
         yield StartRestored(
             hosts=names, reason=reason, rules=(1, 2, 11), quorum="all members serve clients again"
         )
+    yield from disarm_restored(spec, observed, snapshot, starts=starts)
     if former := former_tokens(spec, observed, token):
         reason = "an old member that starts later and reads the key with its own token stays stopped"
         yield FenceOff(host=names[0], tokens=former, reason=reason, rules=(57, 65))
     for name in names:
         if stages[name] != "done":
             yield SealRestore(host=name, reason="a write and a read through the member succeeded")
-    for name in left_out(spec, observed, token):
-        if stage_of(observed.reachable()[name], token) not in ("", "done"):
+    for host in spec.hosts:
+        stage = stage_of(observed.reachable()[host.name], token)
+        if host.name not in stages and stage not in ("", "done"):
             reason = "its restored data is lost, and the other members are a quorum"
-            yield SealRestore(host=name, reason=reason, rules=(32,))
+            yield SealRestore(host=host.name, reason=reason, rules=(32,))
 
 
 def _lease_steps(stages: dict[str, str], *, keep_leases: bool) -> Iterator[Step]:
@@ -217,21 +233,31 @@ def _lease_steps(stages: dict[str, str], *, keep_leases: bool) -> Iterator[Step]
         yield OpenClients(host=name, reason=reason)
 
 
+def _refuse_unreachable(spec: Spec, gone: Unreachable, observed: Observed) -> Refused:
+    """Refuse while a host cannot be reached, because its member may still run. A lost host must be named as lost."""
+    name = gone.host
+    reach = gone.hint or f"make {name} reachable"
+    if name not in observed.leaving:
+        lost = "write another host into cluster.yaml in its place"
+    elif name in {name_of(each) for each in member_list(observed)}:
+        lost = "run `etcdup apply` first, which removes its member, or `etcdup recover` without a quorum"
+    else:
+        lost = f"run `{forget_host_command(spec, name)}`"
+    return Refused(
+        f"{name} cannot be reached, and its member may still run: {gone.why}",
+        hint=f"{reach}. If {name} is permanently lost, {lost}. Then run the same command again",
+        host=name,
+        rules=(57, 62),
+    )
+
+
 def _refuse_restore(
     spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str, *, is_undo: bool
 ) -> tuple[Refused, ...]:
-    reasons = [
-        Refused(
-            f"{name} cannot be reached: {gone.why}",
-            hint=gone.hint
-            or f"make {name} reachable, then run the same command again: its member may still run",
-            host=name,
-            rules=(57, 62),
-        )
-        for name, gone in observed.unreachable().items()
-    ]
+    reasons = [_refuse_unreachable(spec, gone, observed) for gone in observed.unreachable().values()]
     reasons += [*refuse_stale_pki(spec, observed), *_refuse_newer_snapshot(spec, snapshot)]
-    if not is_undo and must_prepare_again(spec, observed, token):
+    reasons += refuse_read_only(spec, snapshot)
+    if must_prepare_again(spec, observed, token):
         lost = lost_hosts(spec, observed, token)
         reasons.append(
             Refused(
@@ -245,6 +271,7 @@ def _refuse_restore(
         seen = observed.reachable().get(host.name)
         if seen is not None:
             reasons += _refuse_restore_on_host(spec, host, seen, observed, snapshot, token, is_undo=is_undo)
+            reasons += refuse_unmounted(seen) if host.name not in left_out(spec, observed, token) else ()
     return tuple(reasons)
 
 
@@ -291,8 +318,9 @@ def _refuse_restore_on_host(
                 f"{host.name} has an unfinished restore of another file (sha256 {other.sha256[:12]})",
                 hint="run `etcdup restore --undo` again, which resumes it"
                 if other.undoes
-                else "run the interrupted command again, which resumes it: `etcdup restore` with the file that has "
-                "this sha256, or `etcdup recover`. `etcdup backup list --json` shows the sha256 of each backup",
+                else "run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot and "
+                "options, or `etcdup recover`. `etcdup history` shows which command began it on this machine, and "
+                "`etcdup backup list --json` shows the sha256 of each backup",
                 host=host.name,
             )
         )
@@ -335,20 +363,19 @@ def _leaving(spec: Spec, observed: Observed) -> list[str]:
     ]
 
 
-def _bump(spec: Spec, observed: Observed, token: str) -> int:
+def _bump(spec: Spec, observed: Observed, snapshot: SnapshotFile, token: str) -> int:
     """Return by how much to raise the revisions; 0 if the version cannot raise them (rule 58).
 
     It is more than any earlier restore added, so that revisions do not go back if the same file is restored twice. A
     restore that resumes adds what it added on the other hosts: members with different revisions would be corrupt.
+    Revisions of the snapshot that are left out are added too: clients have read them.
     """
-    markers = [marker for marker in _markers(spec, observed) if marker.restored]
-    begun = [marker.restored.bump for marker in markers if marker.restored and marker.token == token]
-    if begun:
+    bumps = [(each.token, each.restored.bump) for each in _markers(spec, observed) if each.restored]
+    if begun := [bump for own, bump in bumps if own == token]:
         return begun[0]
     if not can_bump(spec.version):
         return 0
-    bumps = [marker.restored.bump for marker in markers if marker.restored]
-    return min(BUMP + max(bumps, default=0), MAX_BUMP)
+    return min(BUMP + max((bump for _, bump in bumps), default=0) + snapshot.rewound_by, MAX_BUMP)
 
 
 def restore_notes(spec: Spec, snapshot: SnapshotFile, *, keep_leases: bool) -> tuple[str, ...]:
@@ -364,12 +391,14 @@ def restore_notes(spec: Spec, snapshot: SnapshotFile, *, keep_leases: bool) -> t
         if snapshot.members
         else ()
     )
+    until = f"revision {snapshot.revision}" if snapshot.rewound_from else "the snapshot"
     return (
         f"{snapshot.title}: {show_size(snapshot.size)}, revision {snapshot.revision}, {made}, complete "
         f"(sha256 {snapshot.sha256[:12]}){unknown}",
         *members,
-        "the restored cluster does not contain what was written after the snapshot; the old data stays on each host, "
+        f"the restored cluster does not contain what was written after {until}; the old data stays on each host, "
         "renamed to NAME.aside-TIME",
+        *space_note(spec, snapshot),
         *lease_notes(snapshot.leases, keep_leases=keep_leases),
         client_note(spec.version),
     )

@@ -63,38 +63,3 @@ def refuse_foreign_hosts(names: Collection[str], spec: Spec, observed: Observed)
         for name in names
         if name not in reached or reached[name].marker_of(spec.name) is None
     )
-
-
-def refuse_unfinished_restore(spec: Spec, observed: Observed) -> tuple[Refused, ...]:
-    """Refuse any other change while a restore is not finished.
-
-    Members of the old and of the restored cluster may exist at the same time, and only the restore handles that.
-    """
-    names = [
-        name
-        for name, seen in observed.reachable().items()
-        if (marker := seen.marker_of(spec.name)) and marker.is_being_restored
-    ]
-    if not names:
-        return ()
-    return (
-        Refused(
-            f"a restore, recovery or undo of cluster {spec.name} is not finished on {', '.join(names)}",
-            hint=_unfinished_hint(spec, observed),
-            rules=(57,),
-        ),
-    )
-
-
-def _unfinished_hint(spec: Spec, observed: Observed) -> str:
-    """Return which command resumes. A started undo refuses a restore, so only the undo is named then."""
-    markers = [seen.marker_of(spec.name) for seen in observed.reachable().values()]
-    restores = [
-        marker.restored for marker in markers if marker and marker.restored and marker.is_being_restored
-    ]
-    if any(restored.stage == "undo" or restored.undoes for restored in restores):
-        return "run `etcdup restore --undo` again, which resumes the undo"
-    return (
-        "run the interrupted command again, which resumes it: `etcdup restore` with the same snapshot, or "
-        "`etcdup recover`. To put the old data back instead, run `etcdup restore --undo`, which needs every host"
-    )

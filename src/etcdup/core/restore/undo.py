@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from etcdup.core.certs.generation import refuse_stale_pki
 from etcdup.core.host.drift import settings_steps
 from etcdup.core.members.quorum import healthy
+from etcdup.core.members.ready_hosts import only_on_ready_hosts
 from etcdup.core.observed.model import HostSeen, Observed
 from etcdup.core.observed.state import is_inactive
 from etcdup.core.plan.plan import Plan, Refusal, Refused
@@ -29,7 +30,8 @@ def plan_undo(spec: Spec, observed: Observed, suffix: str, *, resumed: bool = Fa
     if reasons := refuse_stale_pki(spec, observed) or _refuse_undo(spec, observed, resumed=resumed):
         return Refusal(spec.name, reasons)
     token = next((_token(seen) for seen in _own_hosts(spec, observed).values()), "")
-    return Plan(spec.name, tuple(_steps(spec, observed, suffix)), _notes(spec, observed), token)
+    planned = Plan(spec.name, tuple(_steps(spec, observed, suffix)), _notes(spec, observed), token)
+    return only_on_ready_hosts(planned, spec, observed)
 
 
 def can_undo(spec: Spec, observed: Observed) -> bool:
@@ -61,7 +63,7 @@ def is_undo_unstarted(spec: Spec, observed: Observed) -> bool:
 
 def _steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
     seen = _own_hosts(spec, observed)
-    if untouched := _is_untouched(spec, observed):
+    if untouched := is_untouched(spec, observed):
         for name, host in seen.items():
             if _stage(host):
                 yield ForgetRestore(host=name, reason="the restored data was staged and never used")
@@ -79,7 +81,7 @@ def _steps(spec: Spec, observed: Observed, suffix: str) -> Iterator[Step]:
         )
 
 
-def _is_untouched(spec: Spec, observed: Observed) -> bool:
+def is_untouched(spec: Spec, observed: Observed) -> bool:
     """Return whether the old cluster still runs, and the restored data is staged at most.
 
     The marker is written last, so a host with the marker `staged` may already have the restored data in place. With

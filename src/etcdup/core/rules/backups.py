@@ -30,7 +30,7 @@ BACKUPS = (
     Rule(
         56,
         "Restore into an empty directory and keep the old data",
-        "Rename the old data directory with a timestamp, and never delete it. "
+        "Rename the old data directory with a timestamp, and delete it only when no undo needs it. "
         "Restore all members from the same file and with the same new token. Each has its own name and URL.",
         "A restore refuses a directory that is not empty. Different files would give members with different data.",
         f"{DOCS}op-guide/recovery/; {TESTED} a restore into a directory with files",

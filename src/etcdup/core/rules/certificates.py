@@ -119,8 +119,9 @@ CERTIFICATES = (
         110,
         "Use a certificate revocation list from the first start",
         "Set `client-crl-file` and `peer-crl-file` from the first start, with an empty list. "
-        "etcd reads the list for each new connection, so a revocation needs no restart. "
-        "Use PEM for 3.4, PEM or DER for 3.5, and DER from 3.6 on.",
+        "etcd reads the list for each new connection: a revocation needs no restart, so revoke the certificates of "
+        "each member that leaves. "
+        "Use DER: every version reads it, and from 3.6 on etcd reads nothing else.",
         "A restart is needed to switch the option on later. "
         "A PEM list rejects every client from 3.6 on, and open connections continue after a revocation.",
         f"{DOCS}op-guide/configuration/; {TESTED} 3.4.23, 3.5.33, 3.6.14, 3.6.16, 3.7.1, 3.7.3",

@@ -18,8 +18,8 @@ CLUSTER_CODES = (
         "The member is behind the others, for example because it cannot reach them. A member that was taken over can "
         "also report any list. etcdup uses the list of most members, and connects to no address that only a member "
         "reports.",
-        "Run `etcdup check` again. If the list still differs, find out what runs on the host, and run "
-        "`etcdup member replace NAME`.",
+        "Run `etcdup check` again. If the list still differs, run `journalctl -u etcd` on the host to see why it does "
+        "not follow the other members.",
         (107,),
     ),
     Code(
@@ -115,7 +115,7 @@ CLUSTER_CODES = (
         "A member runs but does not answer",
         "The unit is active, but the member does not answer requests of etcdup.",
         "The member may have no vote in the quorum now.",
-        "Run `journalctl -u etcd` on the host. It names the cause.",
+        "Run `etcdup logs NAME`. It shows the cause.",
         (11,),
     ),
     Code(
@@ -132,25 +132,43 @@ CLUSTER_CODES = (
         "NOSPACE means that a database has reached its quota. "
         "CORRUPT means that the data of the members differs.",
         "The quorum is not lost. Reads work, and the cluster refuses writes until the alarm is disarmed.",
-        "For NOSPACE, raise `quota` in cluster.yaml, or compact and defragment one member after the other. Then run "
-        "`etcdup apply`, which disarms the alarm. For CORRUPT, replace the member whose data differs from the "
-        "majority, then disarm.",
+        "For NOSPACE, run `etcdup maintain fix-space`: it frees space without deleting a key and disarms the alarm, or "
+        "says which `quota` helps. For CORRUPT, compare the data of the members, replace the member "
+        "whose data differs from the majority, compare again, then disarm.",
         (70, 82),
+    ),
+    Code(
+        "alarm-of-unknown-member",
+        "An alarm is of a member that does not exist",
+        "The member that raised the alarm is not in the member list. It was removed while the alarm was active.",
+        "The alarm stays until it is disarmed. No member can end it.",
+        "Run `etcdup maintain fix-space`: it disarms NOSPACE when all databases are smaller than their quota. "
+        "For CORRUPT, run `etcdup maintain verify`. If all data is the same, run `etcdup ctl -- alarm disarm`.",
+        (70, 82),
+    ),
+    Code(
+        "compaction-missing",
+        "The history is not compacted",
+        "No compaction was done for more than twice the time that `auto_compaction` allows, although clients write.",
+        "The history grows until the database reaches its quota, and then the cluster refuses writes.",
+        "Run `etcdup ctl -- compaction REVISION` once. If compactions are still missing, check "
+        "`auto-compaction-retention` of the running members, and their logs.",
+        (76,),
     ),
     Code(
         "access-denied",
         "etcd refuses etcdup",
-        "The users of etcd are enabled, and the client certificate of etcdup is for no user with the role root.",
+        "Authentication (`auth`) is enabled, and the client certificate of etcdup is for no user with the role root.",
         "etcdup cannot change members, take backups or prove a write. The quorum is not lost.",
-        "Add the user and grant it the role root, with the commands in the finding. "
-        "Or run `etcdup ctl -- --user root auth disable`.",
+        "Add the user and grant it the role root, with the commands in the finding. Do not disable authentication for "
+        "this: each client with a certificate could then read and write all keys.",
         (118,),
     ),
     Code(
         "gateway-common-name",
         "The certificate of a gateway client has a name",
         "The certificate of this Patroni or APISIX has a common name. An earlier version of etcdup issued it.",
-        "With the users of etcd enabled, etcd refuses each request of this client, with a password too.",
+        "With authentication (`auth`) enabled, etcd refuses each request of this client, with a password too.",
         "Run `etcdup certs issue NAME --role ROLE --renew`, and copy the files to the hosts of NAME. "
         "Then set a user and a password in its configuration.",
         (118,),
@@ -158,7 +176,7 @@ CLUSTER_CODES = (
     Code(
         "kube-apiserver-without-root",
         "kube-apiserver cannot compact",
-        "The users of etcd are enabled, and the user of kube-apiserver has no role root.",
+        "Authentication (`auth`) is enabled, and the user of kube-apiserver has no role root.",
         "etcd permits a compaction only with this role. Without compactions the database grows until NOSPACE.",
         "Run `etcdup ctl -- user grant-role kube-apiserver root`.",
         (118,),

@@ -64,7 +64,8 @@ HOST_CODES = (
         "etcd does not run",
         "The host belongs to the cluster, but its etcd.service is not active.",
         "The cluster can now lose fewer members without losing the quorum.",
-        "Run `etcdup apply`. It starts the member, or reports why it cannot.",
+        "Run `etcdup logs NAME` to see why it stopped. If no operator stopped it on purpose, run `etcdup apply`. It "
+        "starts the member, or reports why it cannot.",
         (11,),
     ),
     Code(
@@ -72,8 +73,31 @@ HOST_CODES = (
         "Another program uses a port of etcd",
         "etcd is stopped, and another program has opened a port that etcd needs.",
         "etcd cannot start.",
-        "Stop that program, or set another port in cluster.yaml.",
+        "Stop that program, then run `etcdup apply`. The finding has its name and its process ID, if they are known.",
         (95,),
+    ),
+    Code(
+        "start-prevented",
+        "etcd cannot start on this host",
+        "etcd is stopped, and it cannot open its ports: no interface has its address, or only root may open the port.",
+        "etcd cannot start.",
+        "Set another address or port in cluster.yaml, or do what the finding proposes on the host.",
+        (95,),
+    ),
+    Code(
+        "settings-from-outside",
+        "Something else changes etcd.service",
+        "A drop-in, or the environment of systemd, sets variables or options of etcd.service.",
+        "etcdup does not write or change this. A start of etcd can differ from cluster.yaml.",
+        "Remove it, and set the value in cluster.yaml: `etcd.extra` accepts each flag of etcd.",
+        (51,),
+    ),
+    Code(
+        "program-missing",
+        "The host has no program that etcdup runs",
+        "The member runs without this program. etcdup needs it for some changes of the cluster.",
+        "`etcdup plan` refuses the changes that need it.",
+        "Install the package that the finding names.",
     ),
     Code(
         "certificate-file-missing",
@@ -257,8 +281,67 @@ HOST_CODES = (
         "The database is nearly full",
         "The database of a member uses more than 80 % of its quota.",
         "A member with a full database raises NOSPACE, and the cluster refuses writes.",
-        "Run `etcdup ctl -- compaction REVISION`, then `etcdup ctl --endpoint MEMBER -- defrag` for one member after "
-        "the other. Or raise `quota` in cluster.yaml and run `etcdup apply`.",
+        "Run `etcdup maintain fix-space`: it frees space without deleting a key, or says which `quota` helps. If free "
+        "pages are the cause, `etcdup maintain defrag` is enough.",
         (107,),
+    ),
+    Code(
+        "database-in-use-high",
+        "The data needs most of the quota",
+        "The data of a member, without free pages, needs more than 70 % of its quota.",
+        "A defragmentation cannot free this space. At the quota, the cluster refuses writes.",
+        "Run `etcdup maintain space --live` to find out which keys grow. Near the quota, `etcdup maintain fix-space` "
+        "removes the history. Otherwise delete keys that are not needed, or raise `quota` in cluster.yaml and run "
+        "`etcdup apply`.",
+        (107,),
+    ),
+    Code(
+        "database-fragmented",
+        "The database file has much free space",
+        "More than 200 MiB and more than 40 % of the database file are free pages.",
+        "The file and each backup are larger than needed. etcd reuses the space, but does not free it on the disk.",
+        "Run `etcdup maintain defrag`.",
+        (75,),
+    ),
+    Code(
+        "file-system-fast-commit",
+        "The file system can lose writes",
+        "The data is on ext4 with the feature fast_commit, on a kernel before 5.17.",
+        "After a power cut the database can be damaged: such a kernel can report a write as stored that is not.",
+        "Upgrade the kernel to 5.17 or later. Or stop the member, and run `tune2fs -O ^fast_commit DEVICE` on the file "
+        "system that is not mounted.",
+        (92,),
+    ),
+    Code(
+        "revocation-list-wrong",
+        "A host has no revocation list, or another one",
+        "etcd reads the revocation list for each new connection. The file on this host is not the one of the PKI.",
+        "Without the file, etcd rejects every new connection. With an older file, it accepts revoked certificates.",
+        "Run `etcdup apply`. It restarts no member.",
+        (110,),
+    ),
+    Code(
+        "revocation-list-unread",
+        "A member runs without a revocation list",
+        "The running process has no `client-crl-file` or no `peer-crl-file`.",
+        "The member accepts revoked certificates.",
+        "Run `etcdup apply`. It restarts one member after the other.",
+        (110,),
+    ),
+    Code(
+        "revocation-list-expires",
+        "The revocation list expires soon, or has expired",
+        "The date of the next update of the list is near, or in the past.",
+        "etcd does not read this date. Other programs that read the list may reject every certificate.",
+        "Run `etcdup apply`, which signs the list again. With `tls: {mode: provided}`, make a new list first.",
+        (110,),
+    ),
+    Code(
+        "certificates-not-revoked",
+        "Members accept certificates of a former member",
+        "A member was removed while etcdup could not use the CA key, or by an earlier version of etcdup.",
+        "A person with the disk of that host can connect to the cluster as a member.",
+        "Run `etcdup certs revoke NAME`. It needs the CA key, and its passphrase if it has one.",
+        (110,),
     ),
 )

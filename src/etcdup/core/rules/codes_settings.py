@@ -29,9 +29,9 @@ SETTINGS_CODES = (
     Code(
         "client-certificates-optional",
         "Clients need no certificate",
-        "etcd runs without `client-cert-auth`.",
+        "etcd runs without `client-cert-auth`. In a cluster of etcdup, `tls.client_auth` is `optional`.",
         "Each program that reaches the port can read and write all keys.",
-        _ROLL,
+        f"Give all clients a certificate, and remove `client_auth` from cluster.yaml. {_ROLL}",
         (21,),
         "2.2",
     ),

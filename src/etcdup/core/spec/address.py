@@ -15,6 +15,7 @@ _WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+)):(\d{1,5})", re.AS
 _DIGITS_AND_DOTS = re.compile(r"[0-9.]+", re.ASCII)
 # An alias of ssh_config may contain characters that a DNS name may not, for example `_`.
 _SSH_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*", re.ASCII)
+LOOPBACK = "127.0.0.1"
 _EXAMPLE_HINT = "write an address, for example 192.168.8.66"
 
 
@@ -35,14 +36,17 @@ def parse_address(value: object) -> str:
 
 
 def parse_listen_address(value: object) -> str:
-    """Return the IP address of the host that etcd listens on. Raise WrongValue if the value is a name or wrong."""
+    """Return the IP address of the host that etcd listens on; `0.0.0.0` and `::` are all its addresses.
+
+    Raise WrongValue if the value is a name or wrong.
+    """
     text = _bare(value, port_keys="`client_port` and `peer_port`")
     ip = parse_ip(text)
     if ip is None:
         raise WrongValue(
             f"`{text}` is not an IP address; etcd can only listen on IP addresses", _EXAMPLE_HINT
         )
-    return _single_host(ip, text)
+    return str(ip) if is_any_address(str(ip)) else _single_host(ip, text)
 
 
 def parse_ssh_address(value: object) -> str:
@@ -75,6 +79,11 @@ def is_loopback(address: str) -> bool:
     """Return True if the address reaches only the machine that connects to it."""
     ip = parse_ip(address)
     return ip.is_loopback if ip is not None else address.lower() in ("localhost", "localhost.localdomain")
+
+
+def is_any_address(address: str) -> bool:
+    """Return True if etcd listens on all addresses of its host with this one."""
+    return address in ("0.0.0.0", "::")  # noqa: S104
 
 
 def _bare(value: object, *, port_keys: str) -> str:

@@ -3,6 +3,7 @@
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
+from etcdup.core.spec.address import is_any_address
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.yaml_document import Document, read_document
 from etcdup.errors import Problem
@@ -37,9 +38,9 @@ def machine_bindings(text: str, spec: Spec, name: str) -> tuple[Problem, ...]:
     host = spec.host(name)
     found = []
     for key in _MACHINE_KEYS:
-        if getattr(host, key) is not None:
+        if (value := getattr(host, key)) is not None and not is_any_address(value):
             at = document.keys["hosts", index, key]
-            message = f"`{key}: {getattr(host, key)}` of {name} may belong to the old machine"
+            message = f"`{key}: {value}` of {name} may belong to the old machine"
             hint = (
                 f"write the new `address` and `{key}` of {name} here, then run `etcdup member replace {name}`"
             )

@@ -11,6 +11,7 @@ _VALUE_HINT = "remove quotes, `\\`, `$`, `%`, back-quotes and control characters
 _PORTS = "use `address`, `listen_address`, `client_port` and `peer_port`"
 _MEMBERSHIP = "remove it; etcdup derives it from `hosts` and from the state of the hosts"  # rules 4, 7
 _FILES = "use the keys below `tls:`"
+_REVOCATION = "use `etcdup certs revoke`; with `mode: provided`, use `crl_file` below `tls:`"
 _OWNED = {
     "name": "use `name` of the host",
     "data-dir": "use `data_dir` below `etcd:`",
@@ -33,6 +34,9 @@ _OWNED = {
     "peer-trusted-ca-file": _FILES,
     "peer-client-cert-file": _FILES,
     "peer-client-key-file": _FILES,
+    "client-cert-auth": "use `client_auth` below `tls:`",
+    "client-crl-file": _REVOCATION,
+    "peer-crl-file": _REVOCATION,
     "quota-backend-bytes": "use `quota` below `etcd:`",
     "heartbeat-interval": "use `heartbeat_ms` below `etcd:`",
     "election-timeout": "use `election_ms` below `etcd:`",
@@ -42,7 +46,7 @@ _OWNED = {
 
 # Flags that are unsafe with every value.
 _NO_LEGACY = "it enables the v2 store, and a member with v2 data cannot be upgraded to 3.6"  # rule 86
-_MUTUAL_TLS = "etcdup always requires a certificate from clients and from peers"  # rule 21
+_MUTUAL_TLS = "etcdup always requires a certificate from peers"  # rule 21
 _SELF_SIGNED = "it makes etcd use self-signed certificates, which cannot be verified"  # rule 21
 _NO_DISCOVERY = "etcdup does not use discovery; it takes the members from `hosts`"  # rule 9
 _REFUSED = {
@@ -53,7 +57,6 @@ _REFUSED = {
     "v2-deprecation": _NO_LEGACY,
     "auto-tls": _SELF_SIGNED,
     "peer-auto-tls": _SELF_SIGNED,
-    "client-cert-auth": _MUTUAL_TLS,
     "peer-client-cert-auth": _MUTUAL_TLS,
     "config-file": "with it, etcd ignores all other settings",  # rule 10
     "proxy": "a proxy is not a member of the cluster",

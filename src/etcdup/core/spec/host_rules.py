@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from etcdup.core.spec.address import is_loopback
+from etcdup.core.spec.address import is_any_address, is_loopback
 from etcdup.core.spec.model import HostSpec, Spec, is_ip
 from etcdup.core.spec.yaml_document import Loc
 
@@ -34,6 +34,7 @@ def host_mistakes(spec: Spec) -> Iterator[Mistake]:
         yield from _local(index, host)
     for first, second in combinations(range(spec.size), 2):
         yield from _same_name(spec, first, second)
+        yield from _same_member(spec, first, second)
         yield from _same_machine(spec, first, second)
         yield from _same_root(spec, first, second)
 
@@ -109,6 +110,20 @@ def _same_name(spec: Spec, first: int, second: int) -> Iterator[Mistake]:
         yield Mistake(about, message, "use a different name for each host")
 
 
+def _same_member(spec: Spec, first: int, second: int) -> Iterator[Mistake]:
+    """etcd reads two members of one name in `initial-cluster` as one member with two URLs."""
+    for index, at in ((second, first), (first, second)):
+        host, other = spec.hosts[index], spec.hosts[at]
+        if host.member is None or host.member not in (other.name, other.member_name):
+            continue
+        if host.member == other.member and index == first:
+            continue  # The pair is reported once.
+        key = "member" if host.member == other.member else "name"
+        about: tuple[Loc, ...] = (("hosts", index, "member"), ("hosts", at, key))
+        message = f"`member` of `{host.name}` is `{host.member}`, the `{key}` of host {at + 1} too"
+        yield Mistake(about, message, "use a different name for each member")
+
+
 def _same_machine(spec: Spec, first: int, second: int) -> Iterator[Mistake]:
     """Each machine has one member: two on one machine would fail together. Local members are for tests."""
     one, other = spec.hosts[first], spec.hosts[second]
@@ -117,16 +132,17 @@ def _same_machine(spec: Spec, first: int, second: int) -> Iterator[Mistake]:
         return
     for key in ("address", "ssh_address", "listen_address"):
         value = getattr(other, key)
-        if value is not None and value == getattr(one, key):
+        if value is not None and value == getattr(one, key) and not is_any_address(value):
             about: tuple[Loc, ...] = (("hosts", second, key), ("hosts", first, key))
             message = f"hosts {first + 1} and {second + 1} have the same `{key}`, `{value}`"
             yield Mistake(about, message, "use one machine for each host")
 
 
 def _same_port(spec: Spec, first: int, second: int) -> Iterator[Mistake]:
-    """Local members may share an address, but not a port of it."""
+    """Local members may share an address, but not a port of it. A member can listen on all addresses."""
     one, other = spec.hosts[first], spec.hosts[second]
-    if one.address != other.address:
+    is_any = any(is_any_address(host.listen_address or "") for host in (one, other))
+    if one.address != other.address and not is_any:
         return
     taken = {getattr(spec, key)(one): key for key in _PORT_KEYS}
     for key in _PORT_KEYS:

@@ -1,4 +1,9 @@
-"""What each key of cluster.yaml means, for docs/reference/cluster-yaml.md. Types and defaults come from the model."""
+"""What each section and key of cluster.yaml means, for the reference and the schema.
+
+Types and defaults come from the model.
+"""
+
+from pydantic import BaseModel
 
 from etcdup.core.spec.model import (
     BackupSpec,
@@ -12,7 +17,7 @@ from etcdup.core.spec.model import (
 )
 
 # Each section: the name of its anchor, its model, and what it is for.
-SECTIONS: tuple[tuple[str, type[object], str], ...] = (
+SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("", Spec, "The keys of the file itself."),
     (
         "hosts[]",
@@ -54,12 +59,17 @@ MEANINGS: dict[str, str] = {
     "tls": "See [`tls`](#tls).",
     "backup": "See [`backup`](#backup).",
     "hosts[].name": "The name of the host and of its member. Names must differ.",
+    "hosts[].member": "The name of the member in etcd, if it is not `name`: any characters except `,`, `=`, quotes, "
+    "`\\`, `$`, `%` and back-quotes. A member keeps it.",
     "hosts[].address": "The address that members and clients connect to. A DNS name also needs `listen_address`.",
     "hosts[].ssh_address": "The address for SSH, if it is not `address`.",
-    "hosts[].listen_address": "The IP address that etcd binds, if it is not `address`.",
+    "hosts[].listen_address": "The IP address that etcd binds, if it is not `address`. `0.0.0.0` and `::` are all "
+    "addresses of the host.",
     "hosts[].client_port": "The client port of this member, if it is not `etcd.client_port`.",
     "hosts[].peer_port": "The peer port of this member, if it is not `etcd.peer_port`.",
     "hosts[].metrics_port": "The metrics port of this member, if it is not `etcd.metrics_port`.",
+    "hosts[].data_dir": "The data directory of this member, if it is not `etcd.data_dir`.",
+    "hosts[].wal_dir": "The directory for the write-ahead log of this member, if it is not `etcd.wal_dir`.",
     "hosts[].zone": "The failure zone of the host. etcdup warns if the loss of one zone means the loss of the quorum.",
     "hosts[].local": "The member runs on the operator's machine, without SSH.",
     "hosts[].root": "Requires `local: true`. The member runs as an ordinary process, without systemd and without root, "
@@ -75,6 +85,8 @@ MEANINGS: dict[str, str] = {
     "install.from": "The source of the binaries.",
     "install.path": "Requires `from: path`. A directory or a tarball with etcd and etcdctl.",
     "install.mirror": "Requires `from: auto` or `from: release`. The URL of a mirror of the releases of etcd.",
+    "install.sha256": "The SHA-256 of the tarball of `version` by architecture, for example `{amd64: …}`. Required "
+    "for a release whose checksum is not in etcdup.",
     "etcd.data_dir": "The data directory. Use a disk with fast fsync.",
     "etcd.wal_dir": "A separate directory for the write-ahead log, inside a directory that only etcd uses. For example "
     "`/var/lib/etcd-log/wal`, with the disk mounted on `/var/lib/etcd-log`: etcd renames this directory.",
@@ -84,15 +96,19 @@ MEANINGS: dict[str, str] = {
     "etcd.quota": "The largest size of the database. The documents of etcd recommend at most 8 GiB.",
     "etcd.heartbeat_ms": "The heartbeat interval in milliseconds.",
     "etcd.election_ms": "The election timeout in milliseconds. Use at least 10 times `heartbeat_ms`.",
-    "etcd.auto_compaction": "How much history etcd keeps.",
+    "etcd.auto_compaction": "How much history etcd keeps: a duration, or the newest revisions: `{revisions: 10000}`. "
+    "`0` keeps all.",
     "etcd.extra": "Other flags of etcd, as `etcd --help` lists them, without `--`. A flag that etcdup sets itself, "
     "or that breaks a guarantee, is refused.",
+    "etcd.environment": "Other environment variables of the process, for example `{GODEBUG: madvdontneed=1}`. Settings "
+    "of etcd, proxies, and variables of sh and systemd are refused. Plans show the values.",
     "tls.mode": "Who makes the certificates.",
     "tls.dir": "The PKI directory: CA, keys and certificates. Relative to cluster.yaml.",
     "tls.days": "How many days a certificate is valid.",
     "tls.ca_days": "How many days a CA is valid.",
     "tls.passphrase_command": "A command that prints the passphrase of the CA key. `$ETCDUP_CA_PASSPHRASE` has "
-    "precedence. The CA key is encrypted if one of the two is set when etcdup makes the CA.",
+    "precedence. The CA key is encrypted if one of the two is set when etcdup makes the CA. "
+    "Otherwise, apply on a terminal asks.",
     "tls.ca": "The CA file.",
     "tls.cert": "The certificate of each member. If no other key is set, it serves clients and peers.",
     "tls.key": "The key for `cert`.",
@@ -101,6 +117,10 @@ MEANINGS: dict[str, str] = {
     "tls.peer_key": "The key for `peer_cert`.",
     "tls.client_cert": "The certificate that etcdup itself uses as a client. Set both `client_*` keys, or none.",
     "tls.client_key": "The key for `client_cert`.",
+    "tls.client_auth": "Whether clients need a certificate. With `optional`, each program that reaches the client port "
+    "can read and change all keys, unless the users of etcd are enabled.",
+    "tls.crl_file": "The certificate revocation list of the CA, PEM or DER. Without it, members read no list.",
+    "tls.peer_crl_file": "The revocation list of `peer_ca`. Without `peer_ca`, `crl_file` is for peers too.",
     "backup.to": "The backup destinations: one directory or `s3://bucket/prefix`, or a list of them. "
     "Each backup goes to all of them.",
     "backup.endpoint": "The URL of the S3 store, if it is not Amazon S3.",

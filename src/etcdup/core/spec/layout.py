@@ -120,17 +120,21 @@ class Layout:
         """Return the CA file that verifies certificates of this kind: `ca.pem`, or `peer-ca.pem` for peers."""
         return f"{self.pki}/peer-ca.pem" if kind == "peer" else f"{self.pki}/ca.pem"
 
+    def crl(self, kind: str) -> str:
+        """Return the revocation list for clients (`crl`) or for peers (`peer-crl`). From 3.6 on it must be DER."""
+        return f"{self.pki}/{kind}.der"
+
 
 def layout_of(spec: Spec, host: HostSpec) -> Layout:
     """Return the layout of the member on this host."""
-    root = host.root or ""
+    root, wal_dir = host.root or "", spec.wal_dir(host)
     return Layout(
         supervisor="process" if host.root else "systemd",
         etc=f"{root}/etc/etcd",
         unit=f"{root}/etc/start-etcd" if host.root else "/etc/systemd/system/etcd.service",
         versions=f"{root}/opt/etcd",
         run=f"{root}/run/etcdup",
-        data_dir=root + spec.etcd.data_dir,
-        wal_dir=root + spec.etcd.wal_dir if spec.etcd.wal_dir else None,
+        data_dir=root + spec.data_dir(host),
+        wal_dir=root + wal_dir if wal_dir else None,
         links=None if host.root else "/usr/local/bin",
     )

@@ -9,31 +9,18 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from etcdup.core.spec.host_rules import Mistake, host_mistakes
-from etcdup.core.spec.model import (
-    BackupSpec,
-    EtcdSpec,
-    HostSpec,
-    InstallSpec,
-    KeepSpec,
-    Spec,
-    SshSpec,
-    TlsSpec,
-)
+from etcdup.core.spec.key_meanings import SECTIONS
+from etcdup.core.spec.model import Spec
 from etcdup.core.spec.section_rules import section_mistakes
 from etcdup.core.spec.version import NEWEST
 from etcdup.core.spec.yaml_document import Document, Loc, read_document
 from etcdup.errors import BadFile, Problem
 
 _SECTIONS: dict[Loc, type[BaseModel]] = {
-    (): Spec,
-    ("hosts",): HostSpec,
-    ("ssh",): SshSpec,
-    ("install",): InstallSpec,
-    ("etcd",): EtcdSpec,
-    ("tls",): TlsSpec,
-    ("backup",): BackupSpec,
-    ("backup", "keep"): KeepSpec,
+    tuple(filter(None, name.removesuffix("[]").split("."))): model for name, model, _ in SECTIONS
 }
+# Sections whose keys are not ours: flags of etcd, and variables.
+_TABLES: tuple[Loc, ...] = (("etcd", "extra"), ("etcd", "environment"))
 _INIT_HINT = "run `etcdup init` to create a cluster.yaml that you can edit"
 # Keys that users may write instead of ours, and that difflib does not find.
 _SYNONYMS = {
@@ -110,9 +97,9 @@ def _validated(data: Any) -> tuple[Spec | None, list[ErrorDetails]]:
 
 
 def _loc(fault: ErrorDetails) -> Loc:
-    """Return the place of the fault. For a value in `extra`, cut off the type that pydantic adds to the place."""
+    """Return the place of the fault. For a value of a table, cut off the type that pydantic adds to the place."""
     loc = tuple(fault["loc"])
-    return loc[:3] if loc[:2] == ("etcd", "extra") else loc
+    return loc[:3] if loc[:2] in _TABLES else loc
 
 
 def _repaired(data: dict[str, Any], unsound: Iterable[Loc]) -> dict[str, Any]:
@@ -190,8 +177,9 @@ def _type_fault_text(document: Document, key: str, kind: str, loc: Loc) -> tuple
         return "each host must have keys with values", "write it as {name: infra1, address: 192.168.8.66}"
     written = document.values[loc].text if loc in document.values else ""
     found = f", not `{written}`" if written else ""
-    if loc[:2] == ("etcd", "extra") and len(loc) > 2:
+    if loc[:2] in _TABLES and len(loc) > 2:
         hint = "write one value; join several values with commas, as on etcd's command line"
+        hint = hint if loc[1] == "extra" else "write one text or number"
         return f"`{loc[2]}` must have one plain value{found}", hint
     if kind.startswith("string"):
         return f"`{key}` must be a text", f'put the value in quotes: "{written}"' if written else ""
@@ -231,7 +219,7 @@ def _similar_key(loc: Loc) -> str | None:
 
 def _unknown_key_hint(loc: Loc) -> str:
     """Return what to write instead of an unknown key: a similar key, here or in another section."""
-    if loc[:1] != ("hosts",):
+    if loc[:1] != ("hosts",) and not _is_meant_here(loc):
         for section in _SECTIONS:
             if close := _closest(str(loc[-1]), _keys_at(section), cutoff=0.8):
                 where = (
@@ -243,6 +231,12 @@ def _unknown_key_hint(loc: Loc) -> str:
     if similar := _similar_key(loc):
         return f"write `{similar}` instead"
     return f"remove it, or use one of these keys: {', '.join(_keys_at(loc[:-1]))}"
+
+
+def _is_meant_here(loc: Loc) -> bool:
+    """Return whether the section of an unknown key has the meant key. Other sections can have a similar one too."""
+    key, keys = str(loc[-1]), _keys_at(loc[:-1])
+    return _SYNONYMS.get(key) in keys or _closest(key, keys, cutoff=0.8) is not None
 
 
 def _mistake_problems(document: Document, sound: Spec, unsound: set[Loc]) -> Iterator[Problem]:

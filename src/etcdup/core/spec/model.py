@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from etcdup.core.spec.address import parse_address, parse_listen_address, parse_ssh_address
-from etcdup.core.spec.units import WrongValue, parse_duration, parse_size
+from etcdup.core.spec.plain_value import MEMBER_NAME_LIMIT, is_member_name
+from etcdup.core.spec.units import Revisions, WrongValue, parse_compaction, parse_duration, parse_size
 from etcdup.core.spec.version import Version, parse_version
 
 GIB = 1024**3
@@ -22,11 +23,26 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
 _PATH = re.compile(r"/[A-Za-z0-9_.,:/@+=-]*", re.ASCII)
 
 
+def is_host_name(text: str) -> bool:
+    """Return whether the text can be the `name` of a host or a cluster."""
+    return _NAME.fullmatch(text) is not None
+
+
 def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
+    if not is_host_name(value):
         allowed = "at most 63 lower-case letters, digits, `-` and `.`"
         hint = f"use {allowed}; the first and the last must be a letter or digit"
         raise WrongValue(f"`{value}` is not a valid name", hint)
+    return value
+
+
+def _member_name(value: str) -> str:
+    if not is_member_name(value):
+        hint = (
+            f"write 1 to {MEMBER_NAME_LIMIT} characters, without `,`, `=`, quotes, `\\`, `$`, `%`, back-quotes and "
+            "control characters"
+        )
+        raise WrongValue(f"`{value}` is not a valid name of a member", hint)
     return value
 
 
@@ -50,13 +66,18 @@ def _destinations(value: Any) -> Any:
     raise WrongValue("the value must be a text or a list of texts", hint)
 
 
-# etcd accepts any string as a member name. etcdup also uses it as a file name, in a certificate's common name and in
-# `initial-cluster`, where `,` and `=` are separators. So only the characters of a host name are allowed.
+# etcdup uses it as a file name, in a certificate's common name and in commands. So only the characters of a host name
+# are allowed.
 Name = Annotated[str, AfterValidator(_name)]
+# A name of etcd. In `initial-cluster`, `,` and `=` are separators, so etcd cannot start with them either.
+MemberName = Annotated[str, AfterValidator(_member_name)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str)]
 Seconds = Annotated[int, BeforeValidator(parse_duration, json_schema_input_type=int | str)]
+Compaction = Annotated[
+    int | Revisions, BeforeValidator(parse_compaction, json_schema_input_type=int | str | dict[str, int])
+]
 Destinations = Annotated[
     tuple[str, ...], BeforeValidator(_destinations, json_schema_input_type=str | tuple[str, ...])
 ]
@@ -80,17 +101,25 @@ class HostSpec(_Section):
     """One machine and the member on it. Members and clients connect to `address`."""
 
     name: Name
+    member: MemberName | None = None
     address: Annotated[str, BeforeValidator(parse_address)]
     ssh_address: Annotated[str, BeforeValidator(parse_ssh_address)] | None = None
     listen_address: Annotated[str, BeforeValidator(parse_listen_address)] | None = None
     client_port: Port | None = None
     peer_port: Port | None = None
     metrics_port: Port | None = None
+    data_dir: AbsolutePath | None = None
+    wal_dir: AbsolutePath | None = None
     zone: str | None = None
     local: bool = False
     # A local member with a `root` has all its files below this directory. It runs as a plain process of the current
     # user, without systemd and without root rights. `etcdup demo` uses this. It requires `local: true`.
     root: AbsolutePath | None = None
+
+    @property
+    def member_name(self) -> str:
+        """Return the name of the member in etcd. Everywhere else, the member has the name of its host."""
+        return self.member or self.name
 
 
 class SshSpec(_Section):
@@ -113,6 +142,8 @@ class InstallSpec(_Section):
     source: Literal["auto", "release", "package", "go", "path"] = Field("auto", alias="from")
     path: str | None = None
     mirror: str | None = None
+    # The checksums of the tarballs of `version`, by architecture.
+    sha256: dict[str, str] = Field(default_factory=dict)
 
 
 class EtcdSpec(_Section):
@@ -126,8 +157,9 @@ class EtcdSpec(_Section):
     quota: Size = 2 * GIB
     heartbeat_ms: Annotated[int, Field(ge=10, le=5000, strict=True)] = 100
     election_ms: Annotated[int, Field(ge=50, le=50_000, strict=True)] = 1000
-    auto_compaction: Seconds = 8 * 3600
+    auto_compaction: Compaction = 8 * 3600
     extra: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    environment: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
 class TlsSpec(_Section):
@@ -150,6 +182,9 @@ class TlsSpec(_Section):
     peer_key: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
+    client_auth: Literal["required", "optional"] = "required"
+    crl_file: str | None = None
+    peer_crl_file: str | None = None
 
 
 class KeepSpec(_Section):
@@ -165,9 +200,7 @@ class BackupSpec(_Section):
     """The destinations of backups, and how many backups are kept. `every` is not used yet."""
 
     # Each backup is written to all destinations at once. It is read from the first that has the whole backup.
-    to: Annotated[
-        tuple[str, ...], BeforeValidator(_destinations, json_schema_input_type=str | tuple[str, ...])
-    ] = ("./backups",)
+    to: Destinations = ("./backups",)
     endpoint: str | None = None
     region: str | None = None
     # True: the bucket is in the path of the URL, as most S3 stores other than Amazon's require.
@@ -206,8 +239,17 @@ class Spec(_Section):
         raise KeyError(name)
 
     def at(self, version: Version) -> "Spec":
-        """Return the same cluster with another version of etcd."""
-        return self.model_copy(update={"version": version})
+        """Return the same cluster with another version of etcd. `install.sha256` is of the version in cluster.yaml."""
+        if version == self.version:
+            return self
+        install = self.install.model_copy(update={"sha256": {}})
+        return self.model_copy(update={"version": version, "install": install})
+
+    def data_dir(self, host: HostSpec) -> str:
+        return host.data_dir or self.etcd.data_dir
+
+    def wal_dir(self, host: HostSpec) -> str | None:
+        return host.wal_dir or self.etcd.wal_dir
 
     def client_port(self, host: HostSpec) -> int:
         return host.client_port or self.etcd.client_port
@@ -228,7 +270,7 @@ class Spec(_Section):
 
     def initial_cluster(self) -> str:
         """Return the value of etcd's `initial-cluster`. The peer URLs equal the advertised ones exactly (rule 5)."""
-        return ",".join(f"{host.name}={self.peer_url(host)}" for host in self.hosts)
+        return ",".join(f"{host.member_name}={self.peer_url(host)}" for host in self.hosts)
 
     def endpoints(self) -> str:
         """Return the client URLs of all members, comma-separated, as the `--endpoints` of etcdctl."""

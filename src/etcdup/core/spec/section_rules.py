@@ -4,7 +4,7 @@ The rules have the same form as those in `host_rules.py`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 from etcdup.core.spec import extra_flags
 from etcdup.core.spec.address import parse_ip
 from etcdup.core.spec.age_key import is_private_key, is_public_key
+from etcdup.core.spec.environment import variable_refusal
 from etcdup.core.spec.host_rules import Mistake, is_within
-from etcdup.core.spec.model import Spec
+from etcdup.core.spec.model import HostSpec, Spec
+from etcdup.core.spec.server_flags import unknown_flag_hint
 from etcdup.core.spec.units import show_size
 from etcdup.core.spec.version import NEWEST
 from etcdup.core.spec.yaml_document import Loc
@@ -47,8 +49,12 @@ _FORBIDDEN = (
 # Directories that the unit of etcd hides from it: ProtectHome= and PrivateTmp= of core/host/unit.py.
 _HIDDEN = ("/home", "/root", "/tmp", "/var/tmp")  # noqa: S108
 _TRIPLES = (("ca", "cert", "key"), ("peer_ca", "peer_cert", "peer_key"), ("client_cert", "client_key"))
+_CRL_KEYS = ("crl_file", "peer_crl_file")
 _SCHEMES = ("s3", "gs", "az")
 _DESTINATION_HINT = "write a directory, or s3://bucket/prefix"
+# The architectures of Linux for which etcd has tarballs.
+_RELEASED_ARCHES = ("amd64", "arm64", "ppc64le", "s390x")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _BRACES = re.compile(r"\{[^}]*\}?|\}")
 
 
@@ -59,6 +65,7 @@ def section_mistakes(spec: Spec) -> Iterator[Mistake]:
     yield from _quota(spec)
     yield from _folders(spec)
     yield from _extra(spec)
+    yield from _environment(spec)
     yield from _provided(spec) if spec.tls.mode == "provided" else _managed(spec)
     yield from _install(spec)
     yield from _ssh(spec)
@@ -99,39 +106,59 @@ def _quota(spec: Spec) -> Iterator[Mistake]:
 
 def _folders(spec: Spec) -> Iterator[Mistake]:
     """etcdup archives data by a rename of its directory. So the directory contains nothing else and is not shared."""
-    data_dir, wal_dir = spec.etcd.data_dir, spec.etcd.wal_dir
-    for key, folder in (("data_dir", data_dir), ("wal_dir", wal_dir)):
-        if folder is not None and _is_system_folder(folder):
-            hint = f"set `{key}` to a directory that is only for etcd, for example /var/lib/etcd"
-            message = f"`{key}` cannot be {folder}: the system uses this directory"
-            yield Mistake((("etcd", key),), message, hint)
-        elif folder is not None and _is_hidden(spec, folder):
-            message = f"`{key}` cannot be {folder}: the unit of etcd has no access to home and temporary directories"
-            yield Mistake(
-                (("etcd", key),), message, f"set `{key}` to another directory, for example /var/lib/etcd"
-            )
-    both: tuple[Loc, ...] = (("etcd", "wal_dir"), ("etcd", "data_dir"))
+    for key in ("data_dir", "wal_dir"):
+        yield from _folder(("etcd", key), getattr(spec.etcd, key), hidden=_has_unit(spec.hosts))
+    yield from _two_folders(("etcd", "wal_dir"), ("etcd", "data_dir"), spec.etcd.wal_dir, spec.etcd.data_dir)
+    for index, host in enumerate(spec.hosts):
+        at = {
+            key: ("hosts", index, key) if getattr(host, key) else ("etcd", key)
+            for key in ("data_dir", "wal_dir")
+        }
+        for key in ("data_dir", "wal_dir"):
+            yield from _folder(("hosts", index, key), getattr(host, key), hidden=_has_unit([host]))
+        if host.data_dir or host.wal_dir:
+            own, other = ("wal_dir", "data_dir") if host.wal_dir else ("data_dir", "wal_dir")
+            yield from _two_folders(at[own], at[other], spec.wal_dir(host), spec.data_dir(host))
+
+
+def _folder(at: Loc, folder: str | None, *, hidden: bool) -> Iterator[Mistake]:
+    key = at[-1]
+    if folder is not None and is_system_folder(folder):
+        hint = f"set `{key}` to a directory that is only for etcd, for example /var/lib/etcd"
+        yield Mistake((at,), f"`{key}` cannot be {folder}: the system uses this directory", hint)
+    elif folder is not None and hidden and any(is_within(folder, each) for each in _HIDDEN):
+        message = (
+            f"`{key}` cannot be {folder}: the unit of etcd has no access to home and temporary directories"
+        )
+        yield Mistake((at,), message, f"set `{key}` to another directory, for example /var/lib/etcd")
+
+
+def _two_folders(at: Loc, other: Loc, wal_dir: str | None, data_dir: str) -> Iterator[Mistake]:
+    """`at` is the key whose position is reported."""
     if wal_dir is None:
         return
     if wal_dir == data_dir:
         message = f"`wal_dir` and `data_dir` are both {data_dir}"
-        yield Mistake(both, message, "remove `wal_dir`, or set it to another directory")
+        yield Mistake((at, other), message, "remove `wal_dir`, or set it to another directory")
     elif is_within(wal_dir, data_dir) or is_within(data_dir, wal_dir):
         message = f"`wal_dir` ({wal_dir}) and `data_dir` ({data_dir}): one is inside the other"
-        yield Mistake(both, message, "use separate directories, or remove `wal_dir`")
-    elif _is_system_folder(parent := str(PurePosixPath(wal_dir).parent)) and not _is_system_folder(wal_dir):
+        yield Mistake((at, other), message, "use separate directories, or remove `wal_dir`")
+    elif is_system_folder(parent := str(PurePosixPath(wal_dir).parent)) and not is_system_folder(wal_dir):
+        if at[-1] != "wal_dir" and at[0] == "hosts":
+            return  # It is reported at the key that has this value.
         message = f"`wal_dir` cannot be {wal_dir}: etcd must rename it within {parent}, which the system uses"
         hint = f"set `wal_dir` to {wal_dir}/wal; if the log has a disk of its own, mount it on {wal_dir}"
-        yield Mistake((("etcd", "wal_dir"),), message, hint)
+        yield Mistake((at,), message, hint)
 
 
-def _is_system_folder(folder: str) -> bool:
+def is_system_folder(folder: str) -> bool:
+    """Return whether the system uses this directory, so that it cannot contain only the data of a member."""
     return folder in _SHARED or any(is_within(folder, system) for system in _FORBIDDEN)
 
 
-def _is_hidden(spec: Spec, folder: str) -> bool:
-    """Return whether a member under systemd cannot use this directory. A local member has no unit."""
-    return any(not host.root for host in spec.hosts) and any(is_within(folder, hidden) for hidden in _HIDDEN)
+def _has_unit(hosts: Iterable[HostSpec]) -> bool:
+    """Return whether one of these members has a unit, which hides directories from it. A local member has none."""
+    return any(not host.root for host in hosts)
 
 
 def _extra(spec: Spec) -> Iterator[Mistake]:
@@ -141,11 +168,20 @@ def _extra(spec: Spec) -> Iterator[Mistake]:
             yield Mistake((("etcd", "extra", flag), ("tls", "mode")), message, f"remove `{flag}`")
         elif refused := extra_flags.flag_refusal(flag, value):
             yield Mistake((("etcd", "extra", flag),), *refused)
+        elif hint := unknown_flag_hint(flag, spec.version.series):
+            message = f"etcd {spec.version.major}.{spec.version.minor} has no flag `{flag}`"
+            yield Mistake((("etcd", "extra", flag), ("version",)), message, hint)
+
+
+def _environment(spec: Spec) -> Iterator[Mistake]:
+    for name, value in spec.etcd.environment.items():
+        if refused := variable_refusal(name, value):
+            yield Mistake((("etcd", "environment", name),), *refused)
 
 
 def _managed(spec: Spec) -> Iterator[Mistake]:
     mode: Loc = ("tls", "mode")
-    for key in (key for triple in _TRIPLES for key in triple):
+    for key in (*(key for triple in _TRIPLES for key in triple), *_CRL_KEYS):
         if getattr(spec.tls, key) is not None:
             hint = f"add `mode: provided` to use your own certificates, or remove `{key}`"
             yield Mistake((("tls", key), mode), f"`{key}` is only allowed with `mode: provided`", hint)
@@ -174,6 +210,9 @@ def _provided(spec: Spec) -> Iterator[Mistake]:
                 if found != "{name}":
                     message = f"`{key}` contains `{found}`; only `{{name}}` is replaced, by the member's name"
                     yield Mistake((("tls", key),), message, "write `{name}`, or a path without braces")
+    if spec.tls.peer_crl_file is not None and spec.tls.peer_ca is None:
+        message = "`peer_crl_file` is only allowed with `peer_ca`"
+        yield Mistake((("tls", "peer_crl_file"), mode), message, "use `crl_file`, which is for peers too")
 
 
 def _install(spec: Spec) -> Iterator[Mistake]:
@@ -184,6 +223,7 @@ def _install(spec: Spec) -> Iterator[Mistake]:
     if install.source != "path" and install.path is not None:
         message = f"`path` is only allowed with `from: path`, not with `from: {install.source}`"
         yield Mistake((("install", "path"), source), message, "write `from: path`, or remove `path`")
+    yield from _checksums(spec)
     if install.mirror is None:
         return
     if install.source not in ("auto", "release"):
@@ -195,6 +235,21 @@ def _install(spec: Spec) -> Iterator[Mistake]:
         message = f"`mirror` must be a URL, not `{install.mirror}`"
         hint = "write a URL, for example https://mirror.example.com/etcd"
         yield Mistake((("install", "mirror"),), message, hint)
+
+
+def _checksums(spec: Spec) -> Iterator[Mistake]:
+    install, at = spec.install, ("install", "sha256")
+    if install.sha256 and install.source in ("package", "go"):
+        message = f"`sha256` is the checksum of a tarball, and `from: {install.source}` uses none"
+        yield Mistake((at, ("install", "from")), message, "write `from: release`, or remove `sha256`")
+    for arch, checksum in install.sha256.items():
+        if arch not in _RELEASED_ARCHES:
+            message = f"`{arch}` is no architecture of a release of etcd"
+            yield Mistake(((*at, arch),), message, f"use one of {', '.join(_RELEASED_ARCHES)}")
+        if not _SHA256.fullmatch(checksum):
+            message = f"a SHA-256 has 64 hexadecimal digits, not `{checksum}`"
+            hint = "copy it from the line of the tarball in SHA256SUMS, without the name of the file"
+            yield Mistake(((*at, arch),), message, hint)
 
 
 def _ssh(spec: Spec) -> Iterator[Mistake]:

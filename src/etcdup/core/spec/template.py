@@ -27,12 +27,12 @@ def cluster_yaml(
 ) -> str:
     """Return a commented cluster.yaml. `hosts` are names and addresses; if empty, EXAMPLE_HOSTS are used."""
     lines = "\n".join(
-        f"  - {{name: {_scalar(each)}, address: {_scalar(at)}}}" for each, at in hosts or EXAMPLE_HOSTS
+        f"  - {{name: {scalar(each)}, address: {scalar(at)}}}" for each, at in hosts or EXAMPLE_HOSTS
     )
     return f"""\
 # yaml-language-server: $schema={SCHEMA_FILE}
 # An etcd cluster. `etcdup plan` shows the steps, `etcdup apply` runs them.
-name: {_scalar(name)}
+name: {scalar(name)}
 version: {version}
 
 {"" if hosts else _REPLACE_HOSTS}# 1, 3, 5 or 7 hosts. Members and clients connect to `address`.
@@ -65,13 +65,14 @@ backup: {{to: ./backups, keep: {{hourly: 24, daily: 7}}}}
 
 def _ssh(user: str | None, identity_file: str | None) -> str:
     pairs = [("user", user), ("identity_file", identity_file)]
-    written = [f"{key}: {_scalar(value)}" for key, value in pairs if value]
+    written = [f"{key}: {scalar(value)}" for key, value in pairs if value]
     if user not in (None, "root"):
         written.append("sudo: true")
     return "{" + ", ".join(written) + "}"
 
 
-def _scalar(text: str) -> str:
+def scalar(text: str) -> str:
+    """Return the text as a value of YAML, in quotes if YAML could read it as something else."""
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     return json.dumps(text, ensure_ascii=False)

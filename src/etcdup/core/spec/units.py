@@ -1,11 +1,16 @@
 """Parse the sizes and durations of cluster.yaml, and format them for messages."""
 
 import re
+from dataclasses import dataclass
+from datetime import datetime
 
 # The number of digits is limited, so that a file cannot make etcdup compute with a number of a million digits.
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*(B|[KMGT]i?B?)?", re.IGNORECASE | re.ASCII)
 _BINARY = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _DURATION = re.compile(r"(\d{1,9})\s*(ms|s|m|h|d|w)\s*", re.ASCII)
+_MIB = 1024**2
+# etcd has revisions of 63 bits.
+LARGEST_REVISION = 2**62
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -48,6 +53,24 @@ def parse_duration(value: object) -> int:
     return sum(int(number) * _SECONDS[unit] for number, unit in parts)
 
 
+@dataclass(frozen=True)
+class Revisions:
+    """A number of revisions of the key space. etcd keeps the newest ones."""
+
+    count: int
+
+
+def parse_compaction(value: object) -> int | Revisions:
+    """Return the seconds of a duration, or the number in `{revisions: 10000}`. Raise WrongValue for any other value."""
+    if not isinstance(value, dict):
+        return parse_duration(value)
+    count = value.get("revisions")
+    if len(value) != 1 or type(count) is not int or not 0 < count <= LARGEST_REVISION:
+        message = "the value is neither a duration nor a number of revisions"
+        raise WrongValue(message, "write for example 8h, or {revisions: 10000}")
+    return Revisions(count)
+
+
 def show_size(size: int) -> str:
     """Return the bytes in the largest binary unit in which the number is at least 1: `20.0 MiB`."""
     amount = float(size)
@@ -56,6 +79,19 @@ def show_size(size: int) -> str:
             return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} TiB"
+
+
+def show_transfer(done: int, total: int) -> str:
+    """Return how much of a transfer is done: `12.0 of 25.0 MiB (48%)`. A total of 0 is not known."""
+    if not total:
+        return f"{done / _MIB:.1f} MiB"
+    percent = min(100 * done // total, 100)
+    return f"{done / _MIB:.1f} of {total / _MIB:.1f} MiB ({percent}%)"
+
+
+def show_time(at: datetime) -> str:
+    """Return a time in UTC: `2026-11-25T12:00:00Z`."""
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def show_duration(seconds: float) -> str:

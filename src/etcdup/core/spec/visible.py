@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# Control characters but line feed and tab, line separators, bidirectional marks, invisible tags, and half characters
-# that cannot be encoded.
+# Control characters except line feed and tab, line separators, bidirectional marks, tag characters, and surrogates,
+# which cannot be encoded.
 _UNSAFE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
     r"\ud800-\udfff\U000e0000-\U000e007f]"

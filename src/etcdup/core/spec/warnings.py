@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from etcdup.core.spec import extra_flags
-from etcdup.core.spec.address import is_loopback
+from etcdup.core.spec.address import is_any_address, is_loopback
 from etcdup.core.spec.model import GIB, Spec
 from etcdup.core.spec.units import show_duration, show_size
 
@@ -14,13 +14,15 @@ _SMALL_QUOTA = GIB // 4
 
 def warnings(spec: Spec) -> tuple[str, ...]:
     """Return one sentence for each value that is allowed but has a risk."""
-    return (*_host_warnings(spec), *_etcd_warnings(spec), *_backup_warnings(spec))
+    return (*_host_warnings(spec), *_etcd_warnings(spec), *_tls_warnings(spec), *_backup_warnings(spec))
 
 
 def _host_warnings(spec: Spec) -> Iterator[str]:
     if spec.size == 1:
         yield "hosts: a cluster of 1 member tolerates no failure; 3 members tolerate 1"  # rule 8
     yield from _zone_warnings(spec)
+    if exposed := [host.name for host in spec.hosts if is_any_address(host.listen_address or "")]:
+        yield f"hosts: etcd listens on all addresses of {', '.join(exposed)}"  # rule 85
 
 
 def _zone_warnings(spec: Spec) -> Iterator[str]:
@@ -51,6 +53,14 @@ def _etcd_warnings(spec: Spec) -> Iterator[str]:
     for flag, value in etcd.extra.items():
         if warning := extra_flags.flag_warning(flag, value):
             yield warning
+
+
+def _tls_warnings(spec: Spec) -> Iterator[str]:
+    if spec.tls.client_auth == "optional":
+        yield (
+            "client_auth: each program that reaches a client port can read and change all keys without a certificate, "
+            "unless the users of etcd are enabled; etcd accepts revoked clients too"
+        )  # rule 21
 
 
 def _backup_warnings(spec: Spec) -> Iterator[str]:

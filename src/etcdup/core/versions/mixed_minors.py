@@ -1,7 +1,8 @@
 """Changes of the member list together with a change of the minor version (rule 50).
 
-One follows the other. While members run two minors, only a lost member is removed or replaced: without it, a restart of
-another member could lose the quorum, and then the change of the version could not be completed either.
+etcdup makes one change after the other. While members run two minors, only a lost member is removed or replaced:
+without it, a restart of another member could lose the quorum, and then the change of the version could not be completed
+either.
 """
 
 from etcdup.core.members.member_list import member_list

@@ -82,10 +82,10 @@ class VersionHop:
 
     @property
     def has_no_return(self) -> bool:
-        """Return whether the members cannot go back after the last of them has made the hop (rule 46).
+        """Return whether the way back changes when the last member makes the hop (rule 46).
 
-        Before that, the old version in cluster.yaml brings all members back. A downgrade can be reverted at any time,
-        when it is cancelled or complete.
+        Before that, the old version in cluster.yaml brings all members back. Afterwards this needs a downgrade of etcd,
+        or is impossible: see `way_back`. A downgrade can be reverted at any time, when it is cancelled or complete.
         """
         return self.kind == "upgrade"
 
@@ -120,7 +120,7 @@ def refuse_hop(hop: VersionHop, running: Collection[Version], *, users: bool) ->
     if users and not supported.users:
         return (
             Refused(
-                f"users are enabled in etcd: during an upgrade from {_minor(supported.source)} to "
+                f"authentication (auth) is enabled: during an upgrade from {_minor(supported.source)} to "
                 f"{_minor(supported.target)} the members then cannot read each other's log",
                 hint="if your network permits that each client has all permissions, run `etcdup ctl -- auth disable`, "
                 "then run `etcdup apply` again. After the upgrade, run `etcdup ctl -- auth enable`",
@@ -141,7 +141,7 @@ def hop_notes(hop: VersionHop, running: Collection[Version]) -> tuple[str, ...]:
     """Return facts that the operator must know before the hop, and that no step can change."""
     if hop.kind == "upgrade":
         gateway = (_GATEWAY_NOTE,) if hop.target.series == (3, 6) else ()
-        return (_way_back_note(hop, min(running)), *gateway)
+        return (way_back_note(hop, min(running)), *gateway)
     if hop.kind == "patch" and max(running) >= _CLEANS_MEMBERS > hop.target >= (3, 5, 0):
         return (
             f"{hop.target} is older than {_CLEANS_MEMBERS}, which corrects the records of removed members in the data. "
@@ -170,13 +170,26 @@ def is_stray_downgrade(downgrade_to: str, wanted: Version) -> bool:
     return bool(downgrade_to) and not downgrade_to.startswith(f"{_minor(wanted.series)}.")
 
 
+def way_back(target: Series) -> Series | None:
+    """Return the minor that all members can go back to with a downgrade, after all of them run `target`."""
+    hop = _DOWN.get(target)
+    return hop.target if hop else None
+
+
 def how_to_go_back(source: Version, target: Version) -> str:
     """Return how members can go back to `source` after all of them run `target`, the next minor."""
-    if target.series in _DOWN and _DOWN[target.series].target == source.series:
+    if way_back(target.series) == source.series:
         return f"etcdup can go back to {_minor(source.series)} with a downgrade"
     if source < _SUPPORTS_DOWNGRADE:
         return f"you can go back only with a restore, because {source} supports no downgrade"
     return "you can go back only with a restore, because etcdup does not support this downgrade"
+
+
+def way_back_note(hop: VersionHop, oldest: Version) -> str:
+    """Return until when members can go back from this upgrade, and how."""
+    until = f"until the last member runs {_minor(hop.target.series)}"
+    afterwards = how_to_go_back(oldest, hop.target)
+    return f"{until}, `version: {oldest}` in cluster.yaml brings all members back; after that, {afterwards}"
 
 
 def _refuse_span(running: Collection[Version], wanted: Version) -> tuple[Refused, ...]:
@@ -275,12 +288,6 @@ def _refuse_sources(
             rules=(43, 44),
         ),
     )
-
-
-def _way_back_note(hop: VersionHop, oldest: Version) -> str:
-    until = f"until the last member runs {_minor(hop.target.series)}"
-    afterwards = how_to_go_back(oldest, hop.target)
-    return f"{until}, `version: {oldest}` in cluster.yaml brings all members back; after that, {afterwards}"
 
 
 def _above(series: Series) -> Series:

@@ -24,6 +24,7 @@ from etcdup.core.plan.steps import (
     MoveClients,
     ProveFiles,
     RestartMember,
+    RevokeCertificates,
     StartMember,
 )
 from etcdup.core.planner.guards import refuse_step
@@ -136,10 +137,17 @@ async def _carry_out(performer: Performer, plan: Plan, planner: Planner, confirm
             if isinstance(step, RestartMember) and step.no_way_back:
                 await confirm(step)
         await run_phase(performer, phase, observed, plan.token)
-        done |= {step.identity: step for step in phase}
+        for step in phase:
+            done = still_done(done, step) | {step.identity: step}
         repaired = repaired or any(
             isinstance(step, InstallFiles) and step.proof == "handshake" for step in phase
         )
+
+
+def still_done(done: Mapping[tuple[str, ...], Step], step: Step) -> dict[tuple[str, ...], Step]:
+    """Return the steps that a plan does not contain again after this one. A revocation gives each host a new list."""
+    revokes = isinstance(step, RevokeCertificates)
+    return {name: each for name, each in done.items() if not (revokes and isinstance(each, InstallFiles))}
 
 
 def _needs_members(fresh: Plan | Refusal) -> bool:
@@ -152,7 +160,7 @@ async def _wait_until_followed(world: World, observed: Observed) -> None:
 
     Members that rejected each other's certificates retry their connections, and then follow a leader again.
     """
-    running = {name for name, seen in observed.reachable().items() if seen.unit.is_running}
+    running = observed.running().keys()
     await _poll_members(world, observed, lambda latest: running <= healthy(latest).keys(), FOLLOWED_S)
 
 
@@ -263,6 +271,7 @@ def next_phase(plan: Plan, done: Mapping[tuple[str, ...], Step], fresh: Plan | R
     for step in left:
         if step.identity in done:
             raise OutcomeNotObserved(step)
+        done = still_done(done, step)
         if step.identity not in shown and not _is_brought_up(step, plan):
             raise RefusedError(
                 f"the plan is stale: {_step_label(step)} is now also needed ({step.reason})",

@@ -1,12 +1,14 @@
 """Do one phase of a plan: on this machine, on all of its hosts at the same time, or one disruptive step alone."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
 
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.restore_steps import (
     FenceOff,
+    RestoreKeys,
     RevokeLeases,
     SalvageData,
     StartRestored,
@@ -17,32 +19,46 @@ from etcdup.core.plan.steps import (
     AddLearner,
     CancelDowngrade,
     CheckV2Store,
+    CompactHistory,
+    DefragmentMember,
     DetachMember,
     DisarmSpaceAlarm,
+    DrainMember,
     EnableDowngrade,
     EnsureRaftSnapshot,
+    FinishTakeOver,
     FormCluster,
+    GiveBackMember,
     InstallFiles,
     IssueCertificates,
     JoinMember,
+    MarkReplacement,
     MoveClients,
+    MoveLeadership,
     ObtainBinaries,
     PromoteMember,
     ProveFiles,
     RecordEndpoints,
     RemoveMember,
     RestartMember,
+    RevokeCertificates,
     RotateAuthority,
     SealCluster,
     SetAside,
     StartMember,
+    TakeOverMember,
     TakeSnapshot,
     UpdatePeerUrl,
 )
 from etcdup.core.planner.commands import commands_of
 from etcdup.errors import EtcdupError, LockLost
+from etcdup.ops.adopt.take_over import finish_take_over, give_back, take_over
+from etcdup.ops.maintain.compaction import compact_history
+from etcdup.ops.maintain.defrag import defragment
+from etcdup.ops.maintain.leadership import move_leadership
 from etcdup.ops.members.alarms import disarm_space_alarm
 from etcdup.ops.members.lifecycle import (
+    drain,
     form,
     move_clients,
     record_endpoints,
@@ -53,6 +69,7 @@ from etcdup.ops.members.lifecycle import (
 from etcdup.ops.members.members import add_learner, join, promote, remove, stop_and_archive, update_peer_url
 from etcdup.ops.members.proof import install_and_prove, prove_files
 from etcdup.ops.recovery.disk_salvage import salvage
+from etcdup.ops.restore.keys import restore_keys
 from etcdup.ops.restore.leases import revoke_leases
 from etcdup.ops.restore.restore import fence_off, start_restored, stop_all
 from etcdup.ops.versions.version_steps import (
@@ -63,6 +80,8 @@ from etcdup.ops.versions.version_steps import (
     take_minor_snapshot,
 )
 from etcdup.ops.world.perform import Performer
+
+T = TypeVar("T")
 
 
 async def run_phase(performer: Performer, steps: Sequence[Step], observed: Observed, token: str) -> None:
@@ -85,7 +104,7 @@ async def _run_steps(performer: Performer, steps: Sequence[Step], observed: Obse
         return
     await _run_local_steps(performer, steps, observed)
     # The content of a certificate file is known only after the certificate was issued.
-    fresh = replace(observed, pki=performer.world.pki.observe())
+    fresh = observed.with_pki(performer.world.pki.observe())
     await _run_host_steps(performer, [step for step in steps if isinstance(step, HostStep)], fresh, token)
 
 
@@ -102,6 +121,8 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await start(performer, host, observed)
         case RestartMember():
             await restart(performer, step, observed)
+        case DrainMember(host=host):
+            await drain(performer, host, observed)
         case MoveClients():
             await move_clients(performer, step, observed)
         case InstallFiles(proof="handshake"):
@@ -120,6 +141,18 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await remove(performer, step, observed)
         case UpdatePeerUrl():
             await update_peer_url(performer, step, observed)
+        case CompactHistory():
+            await compact_history(performer, step, observed)
+        case DefragmentMember():
+            await defragment(performer, step, observed)
+        case TakeOverMember():
+            await take_over(performer, step, observed, token)
+        case GiveBackMember():
+            await give_back(performer, step, observed)
+        case FinishTakeOver():
+            await finish_take_over(performer, step, observed, token)
+        case MoveLeadership():
+            await move_leadership(performer, step, observed)
         case DisarmSpaceAlarm():
             await disarm_space_alarm(performer, step, observed)
         case TakeSnapshot():
@@ -142,14 +175,35 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await start_restored(performer, step, observed, token)
         case FenceOff():
             await fence_off(performer, step, observed, token)
-        case RotateAuthority(stage=stage):
+        case RestoreKeys():
+            await restore_keys(performer, step, observed)
+        case MarkReplacement(host=host, new_certs=True):
+            # Before the marker: an apply after a kill in between only renews the pair of the member, with a new key.
             await performer.world.held_lock.confirm()
-            await asyncio.to_thread(performer.world.pki.rotate_ca, stage, observed.at)
-            performer.changed += 1
-            performer.journal.record("command", {"step": step.kind, "host": "operator", "stage": stage})
+            await asyncio.to_thread(performer.world.pki.archive_member, host)
+            return False
+        case RotateAuthority(stage=stage):
+            await _change_pki(performer, step, "stage", stage, performer.world.pki.rotate_ca, observed.at)
+        case RevokeCertificates(serials=serials):
+            await _change_pki(performer, step, "serials", serials, performer.world.pki.revoke, observed.at)
         case _:
             return False
     return True
+
+
+async def _change_pki(
+    performer: Performer,
+    step: Step,
+    name: str,
+    value: T,
+    change: Callable[[T, datetime], None],
+    at: datetime,
+) -> None:
+    """Change the PKI of the operator's machine, and journal it under the name of its argument."""
+    await performer.world.held_lock.confirm()
+    await asyncio.to_thread(change, value, at)
+    performer.changed += 1
+    performer.journal.record("command", {"step": step.kind, "host": "operator", name: value})
 
 
 async def _run_local_steps(performer: Performer, steps: Sequence[Step], observed: Observed) -> None:
@@ -158,9 +212,9 @@ async def _run_local_steps(performer: Performer, steps: Sequence[Step], observed
     work: list[Awaitable[None]] = []
     for step in steps:
         match step:
-            case IssueCertificates(roles=roles):
+            case IssueCertificates(roles=roles, new_keys=new_keys):
                 performer.reporter.doing("operator", "issuing certificates")
-                work.append(asyncio.to_thread(world.pki.issue, roles, observed.at))
+                work.append(asyncio.to_thread(world.pki.issue, roles, observed.at, new_keys=new_keys))
             case ObtainBinaries(version=version, arches=arches):
                 work += [_obtain(performer, version, arch) for arch in arches]
     results = await asyncio.gather(*work, return_exceptions=True)

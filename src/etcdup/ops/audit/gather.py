@@ -22,11 +22,13 @@ from etcdup.ops.audit.metrics import read_leader_changes
 from etcdup.ops.certs.links import probe_links
 from etcdup.ops.certs.survey import inspect_served_certs
 from etcdup.ops.certs.users import read_users
+from etcdup.ops.world.hashes import read_hashes_in_turn
 from etcdup.ops.world.log_files import read_log_file
 from etcdup.ops.world.world import World
+from etcdup.remote.etcd.client import KvHash
+from etcdup.remote.etcd.errors import EtcdTimeout
 
 INSPECTION_TIMEOUT_S = 60.0
-HASH_TIMEOUT_S = 10.0
 RETRY_S = 0.5
 
 
@@ -41,7 +43,7 @@ async def gather_evidence(
         _inspect_hosts(world, observed, client, disk=disk),
         _inspect_served(world, observed, client),
         _probe_links(world, observed),
-        read_hashes(world, observed),
+        _compare_members(world, observed),
         _read_logs(world, observed),
         read_users(world, observed),
     )
@@ -107,7 +109,7 @@ async def _inspect_served(
         for name, seen in observed.hosts.items()
         if not isinstance(seen, HostSeen) or seen.unit.is_running
     }
-    if not any(seen.unit.is_running for seen in observed.reachable().values()):
+    if not observed.running():
         return ()
     return [each for each in await inspect_served_certs(world, client) if each.host in running]
 
@@ -120,19 +122,24 @@ async def _probe_links(world: World, observed: Observed) -> Sequence[Link]:
     )
 
 
-async def read_hashes(world: World, observed: Observed) -> tuple[MemberHash, ...]:
-    """Return the hash of every member that answers.
+async def _compare_members(world: World, observed: Observed) -> tuple[MemberHash, ...]:
+    """Return the hashes. A single member is not blocked for a hash that is compared with no other one."""
+    return await read_hashes(world, observed) if len(observed.answering()) > 1 else ()
 
-    If the hashes are not comparable, they are read once more: a compaction reaches one member before another.
+
+async def read_hashes(world: World, observed: Observed) -> tuple[MemberHash, ...]:
+    """Return the hash of every member that answers, read one after the other.
+
+    If the hashes are not comparable, they are read once more: a compaction reaches one member before another. They are
+    not read again while a member may still compute its first hash.
     """
     names = list(observed.answering())
-    if len(names) < 2:
-        return ()
     found = await _read_hashes_once(world, names)
-    if is_comparable(found):
-        return found
+    hashes = tuple(_member_hash(name, each) for name, each in found.items())
+    if is_comparable(hashes) or any(isinstance(each, EtcdTimeout) for each in found.values()):
+        return hashes
     await world.clock.sleep(RETRY_S)
-    return await _read_hashes_once(world, names)
+    return tuple(_member_hash(name, each) for name, each in (await _read_hashes_once(world, names)).items())
 
 
 async def _read_logs(world: World, observed: Observed) -> tuple[MemberLog, ...]:
@@ -159,21 +166,19 @@ async def _read_log(world: World, observed: Observed, name: str) -> MemberLog:
     return MemberLog(name, reads_v2=part is not None and part.reads_v2)
 
 
-async def _read_hashes_once(world: World, names: Sequence[str]) -> tuple[MemberHash, ...]:
-    """Return the hashes at the newest revision that all members have (rule 81)."""
-    newest = await asyncio.gather(*(_read_hash(world, name) for name in names))
-    known = [revision for _, revision in newest if revision]
-    if not known:
-        return tuple(each for each, _ in newest)
-    return tuple(
-        each for each, _ in await asyncio.gather(*(_read_hash(world, name, min(known)) for name in names))
-    )
+async def _read_hashes_once(world: World, names: Sequence[str]) -> dict[str, KvHash | EtcdupError]:
+    """Return the hashes at the newest revision that all members have (rule 81), or why a member has none."""
+    clients, failed = {}, dict[str, EtcdupError]()
+    for name in names:
+        try:
+            clients[name] = await world.etcd(name)
+        except EtcdupError as error:
+            failed[name] = error
+    found = await read_hashes_in_turn(clients)
+    return {name: found[name] if name in found else failed[name] for name in names}
 
 
-async def _read_hash(world: World, name: str, revision: int = 0) -> tuple[MemberHash, int]:
-    """Return the hash and its revision. `revision` 0 means the newest one."""
-    try:
-        found = await (await world.etcd(name)).hash_kv(revision, timeout_s=HASH_TIMEOUT_S)
-    except EtcdupError as error:
-        return MemberHash(name, why=error.message.removeprefix(f"{name}: ")), 0
-    return MemberHash(name, found.hash, found.compact_revision), found.hash_revision
+def _member_hash(name: str, found: KvHash | EtcdupError) -> MemberHash:
+    if isinstance(found, EtcdupError):
+        return MemberHash(name, why=found.message.removeprefix(f"{name}: "))
+    return MemberHash(name, found.hash, found.compact_revision, revision=found.hash_revision)

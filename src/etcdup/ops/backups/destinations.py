@@ -7,11 +7,12 @@ from pathlib import Path
 
 from etcdup.core.backups.backups import BackupEntry, Manifest, merge_backups
 from etcdup.core.spec.model import BackupSpec
-from etcdup.errors import EtcdupError, UsageError
+from etcdup.errors import EtcdupError, RefusedError, UsageError
 from etcdup.ops.backups.backups import Damaged, Report, fetch, list_backups
 from etcdup.ops.backups.encryption import Identity
 from etcdup.ops.backups.open_store import open_store
 from etcdup.ops.backups.store import ObjectNotFound, Store, StoreError
+from etcdup.ops.backups.trust import Trust
 
 LATEST = "latest"
 Failures = Mapping[str, EtcdupError]
@@ -52,28 +53,55 @@ class Contents:
 
     @property
     def backups(self) -> tuple[BackupEntry, ...]:
+        """Return all backups, the oldest first. Those with a fault are not used."""
         return merge_backups(self.found.values())
 
+    @property
+    def usable(self) -> tuple[BackupEntry, ...]:
+        return tuple(each for each in self.backups if not each.fault)
+
     def holders(self, name: str) -> tuple[Store, ...]:
+        """Return the stores that have this name, also those whose copy is not used."""
         return tuple(store for store, there in self.found.items() if name in {each.name for each in there})
 
+    def sources(self, name: str) -> tuple[Store, ...]:
+        """Return the stores to read this backup from: signed copies first. Without a usable copy, return all holders.
+
+        The read then fails with the reason.
+        """
+        copies = {
+            store: each
+            for store, there in self.found.items()
+            for each in there
+            if each.name == name and not each.fault
+        }
+        return tuple(sorted(copies, key=lambda store: not copies[store].signed)) or self.holders(name)
+
+    def newer_with_fault(self, chosen: BackupEntry) -> tuple[BackupEntry, ...]:
+        """Return the backups that are newer than this one, and that etcdup does not use."""
+        return tuple(each for each in self.backups if each.fault and each.taken_at > chosen.taken_at)
+
     def chosen(self, cluster: str, name: str) -> BackupEntry:
-        """Return the backup with this name, or the newest one for `latest`. Raises ObjectNotFound."""
-        for each in reversed(self.backups):
+        """Return the backup with this name, or the newest usable one for `latest`. Raises ObjectNotFound.
+
+        If none is usable, return the newest one. To read it fails with the reason.
+        """
+        found = sorted(self.backups, key=lambda each: (not each.fault, each.taken_at), reverse=True)
+        for each in found:
             if name in (LATEST, each.name):
                 return each
-        what = f"no backup of {cluster}" if name == LATEST else f"no complete backup {name} of {cluster}"
         listed = " and ".join(store.destination for store in self.found)
+        what = f"no backup of {cluster}" if name == LATEST else f"no complete backup {name} of {cluster}"
         raise ObjectNotFound(
             f"there is {what} in {listed}", hint="run `etcdup backup list` to see all backups"
         )
 
 
 async def list_destinations(
-    destinations: Destinations, cluster: str, *, within_s: float | None = None
+    destinations: Destinations, cluster: str, trust: Trust, *, within_s: float | None = None
 ) -> Contents:
     """List the backups of all destinations at once. Raises EtcdupError if none could be listed."""
-    listings = (_list_destination(store, cluster, within_s) for store in destinations.stores)
+    listings = (_list_destination(store, cluster, trust, within_s) for store in destinations.stores)
     results = await asyncio.gather(*listings, return_exceptions=True)
     found, failed = {}, dict(destinations.failed)
     for store, result in zip(destinations.stores, results, strict=True):
@@ -88,12 +116,21 @@ async def list_destinations(
     return Contents(found, failed)
 
 
-async def _list_destination(store: Store, cluster: str, within_s: float | None) -> tuple[BackupEntry, ...]:
+async def _list_destination(
+    store: Store, cluster: str, trust: Trust, within_s: float | None
+) -> tuple[BackupEntry, ...]:
     try:
         async with asyncio.timeout(within_s):
-            return await list_backups(store, cluster)
+            return await list_backups(store, cluster, trust)
     except TimeoutError:
         raise StoreError(f"{store.destination} did not respond within {within_s:g} s") from None
+
+
+def warn_of_newer(contents: Contents, chosen: BackupEntry, warn: Warn) -> None:
+    """Warn of each backup that is newer than the chosen one, and that etcdup does not use."""
+    for each in contents.newer_with_fault(chosen):
+        where = " and ".join(store.destination for store in contents.holders(each.name))
+        warn(f"{each.name} in {where} is newer than {chosen.name}, and is not used: {each.fault}")
 
 
 @dataclass(frozen=True)
@@ -109,6 +146,7 @@ async def fetch_whole(
     stores: Sequence[Store],
     name: str,
     folder: Path,
+    trust: Trust,
     *,
     report: Report,
     warn: Warn,
@@ -121,7 +159,7 @@ async def fetch_whole(
     failed: dict[str, EtcdupError] = {}
     for store in stores:
         try:
-            path, manifest = await fetch(store, name, folder, report=report, identity=identity)
+            path, manifest = await fetch(store, name, folder, trust, report=report, identity=identity)
         except UsageError:
             raise  # A wrong or missing key is wrong for all stores.
         except EtcdupError as error:
@@ -138,7 +176,8 @@ def combined_error(failed: Failures) -> EtcdupError:
     errors = list(failed.values())
     if len(errors) == 1:
         return errors[0]
-    kind = Damaged if all(isinstance(error, Damaged) for error in errors) else EtcdupError
+    kinds = (Damaged, RefusedError)
+    kind = next((kind for kind in kinds if all(isinstance(each, kind) for each in errors)), EtcdupError)
     hints = dict.fromkeys(error.hint for error in errors if error.hint)
     lines = (f"{error.message}\n{error.detail}".strip() for error in errors)
     return kind(f"all {len(errors)} destinations failed", detail="\n".join(lines), hint="\n".join(hints))

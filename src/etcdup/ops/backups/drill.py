@@ -22,6 +22,7 @@ from etcdup.ops.backups.encryption import Identity
 from etcdup.ops.backups.scratch_folder import scratch_folder
 from etcdup.ops.backups.store import Store
 from etcdup.ops.backups.temporary_etcd import LOOPBACK, etcd_flags, make_credentials, write_keys
+from etcdup.ops.backups.trust import PROOF_KIND, Trust
 from etcdup.remote.environment import child_environment
 from etcdup.remote.etcd.client import EtcdClient
 from etcdup.remote.etcd.errors import EtcdRpcError
@@ -42,6 +43,7 @@ async def drill(
     cluster: str,
     name: str,
     tools: Path,
+    trust: Trust,
     *,
     report: Report,
     warn: Warn = lambda _: None,
@@ -53,7 +55,7 @@ async def drill(
     """
     with scratch_folder("drill") as folder:
         at, began = datetime.now(UTC), time.monotonic()
-        fetched = await fetch_whole(stores, name, folder, report=report, warn=warn, identity=identity)
+        fetched = await fetch_whole(stores, name, folder, trust, report=report, warn=warn, identity=identity)
         path, manifest, store = fetched.path, fetched.manifest, fetched.store
         report(f"restoring {name}")
         ports = _free_ports()
@@ -68,7 +70,7 @@ async def drill(
         kv_hash=manifest.kv_hash, rto_s=round(rto_s, 3),
         rpo_s=round((at - manifest.taken_at).total_seconds(), 3),
     )  # fmt: skip
-    await store.put_text(name + PROOF, proof_text(proof))
+    await store.put_text(name + PROOF, trust.sign(PROOF_KIND, proof_text(proof)))
     return proof
 
 

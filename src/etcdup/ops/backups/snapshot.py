@@ -31,7 +31,9 @@ _MIB = 1 << 20
 # Progress is reported each time after this number of bytes, so that a fast line does not flood the terminal.
 _REPORT_BYTES = 16 * _MIB
 _STAMP = "%Y%m%dT%H%M%SZ"
-_NAME = re.compile(r"(?P<cluster>.+)-(?P<hop>\d+\.\d+-to-\d+\.\d+)-(?P<stamp>\d{8}T\d{6}Z)\.db", re.ASCII)
+_NAME = re.compile(
+    r"(?P<cluster>.+)-(?P<hop>\d+\.\d+-to-\d+\.\d+|take-over)-(?P<stamp>\d{8}T\d{6}Z)\.db", re.ASCII
+)
 
 
 def snapshot_name(cluster: str, hop: str, at: datetime) -> str:

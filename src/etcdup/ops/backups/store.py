@@ -90,14 +90,12 @@ class Store:
             if self._folder is not None:
                 await asyncio.to_thread(_sync, self._folder, name)
 
-    async def put_text(self, name: str, text: str) -> None:
+    async def put_text(self, name: str, text: bytes) -> None:
         import obstore
 
         with self._explained("write to"), _owner_only:
             async with asyncio.timeout(STALL_S + RETRY_S):
-                await obstore.put_async(
-                    self._objects, self._prefix + name, text.encode(), use_multipart=False
-                )
+                await obstore.put_async(self._objects, self._prefix + name, text, use_multipart=False)
             if self._folder is not None:
                 await asyncio.to_thread(_sync, self._folder, name)
 

@@ -1,4 +1,6 @@
-"""Take a backup: stream it from a member into all destinations at once, without a local copy, and read it back.
+"""Take a backup: stream it from a member into all destinations at once, and read it back.
+
+The member is read at its full speed. What a slow destination has not taken yet is in a temporary file (spool.py).
 
 The manifest is written after the data that was read back is the same, so that a listed backup is complete. A
 destination that fails does not affect the others, and lists no incomplete backup.
@@ -10,18 +12,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TypeVar
 
 from etcdup.core.backups.backups import (
     CANARY,
     DATABASE,
     MANIFEST,
+    PKI,
     SEALED,
     Manifest,
     backup_name,
     manifest_text,
 )
-from etcdup.core.spec.units import show_size
+from etcdup.core.spec.units import show_transfer
 from etcdup.errors import EtcdupError
 from etcdup.ops.backups.backups import (
     REPORT_BYTES,
@@ -36,8 +40,12 @@ from etcdup.ops.backups.checksum import StreamChecksum
 from etcdup.ops.backups.destinations import Destinations, Failures, combined_error
 from etcdup.ops.backups.encryption import encrypt_stream
 from etcdup.ops.backups.fan_out import SINK_TIMEOUT_S, Sink, fan_out
+from etcdup.ops.backups.pki_backup import one_piece
 from etcdup.ops.backups.snapshot import refuse_endless_snapshot
+from etcdup.ops.backups.spool import spooled
 from etcdup.ops.backups.store import Store, StoreError
+from etcdup.ops.backups.trust import MANIFEST_KIND, Trust
+from etcdup.ops.pki.backup_key import BackupKey
 from etcdup.remote.etcd.client import EtcdClient, KvHash
 from etcdup.remote.etcd.errors import EtcdRefused
 
@@ -71,13 +79,18 @@ async def take_backup(
     client: EtcdClient,
     cluster: str,
     members: Mapping[str, str],
+    key: BackupKey,
     *,
     report: Report,
     encrypt_to: str | None = None,
+    sealed_pki: bytes = b"",
 ) -> TakenBackup:
-    """Back up this member into all destinations, verified in each. Raises EtcdupError if no destination has it."""
+    """Back up this member into all destinations, verified in each. Raises EtcdupError if no destination has it.
+
+    `sealed_pki` is the encrypted PKI directory, if it is part of the backup.
+    """
     at = datetime.now(UTC)
-    copies = _Copies(destinations, backup_name(cluster, at))
+    copies = _Copies(destinations, backup_name(cluster, at), Trust(key))
     # This is first: an unreachable store is found before the member does any work.
     await copies.check_name_is_free()
     canary = await _write_canary(client, copies.name)
@@ -89,6 +102,7 @@ async def take_backup(
     content = _stream_snapshot(client, seen.db_size, checksum, report, begun, hashing)
     if encrypt_to:
         content = checksummed(encrypt_stream(content, encrypt_to), stored)
+    content = spooled(content)
     began = time.monotonic()
     try:
         await copies.write(SEALED if encrypt_to else DATABASE, content)
@@ -99,12 +113,16 @@ async def take_backup(
             name=copies.name, cluster=cluster, cluster_id=f"{seen.cluster_id:x}", member=client.name,
             members=members, version=str(seen.version), taken_at=at, size=checksum.size, sha256=checksum.sha256,
             revision=extent.revision, keys=extent.keys, kv_hash=hashed.hash,
-            compact_revision=hashed.compact_revision, canary=canary,
+            compact_revision=hashed.compact_revision, canary=canary, signed=True,
         )  # fmt: skip
         if encrypt_to:
             manifest = replace(
                 manifest, encrypted_to=encrypt_to, stored_size=stored.size, stored_sha256=stored.sha256
             )
+        if sealed_pki:
+            await copies.write(PKI, one_piece(sealed_pki))
+            digest = sha256(sealed_pki).hexdigest()
+            manifest = replace(manifest, pki_size=len(sealed_pki), pki_sha256=digest)
         await copies.publish(manifest, report)
     except BaseException:
         await copies.delete_copies(copies.stores)
@@ -180,15 +198,16 @@ async def _stream_snapshot(
             refuse_endless_snapshot(client.name, checksum.size, size)
             if checksum.size - reported >= REPORT_BYTES:
                 reported = checksum.size
-                report(f"backup from {client.name}: {show_size(checksum.size)}")
+                report(f"backup from {client.name}: {show_transfer(checksum.size, size)}")
             yield piece
 
 
 class _Copies:
     """The destinations that did not fail until now, and the errors of the others."""
 
-    def __init__(self, destinations: Destinations, name: str) -> None:
+    def __init__(self, destinations: Destinations, name: str, trust: Trust) -> None:
         self.name = name
+        self._trust = trust
         self.stores = list(destinations.stores)
         self.failed = dict(destinations.failed)
 
@@ -216,10 +235,12 @@ class _Copies:
     async def publish(self, manifest: Manifest, report: Report) -> None:
         """In each destination, read the database back, then write the manifest, which makes it a backup."""
 
+        signed = self._trust.sign(MANIFEST_KIND, manifest_text(manifest))
+
         async def prove(store: Store) -> None:
             await read_back(store, manifest, report)
-            await store.put_text(self.name + MANIFEST, manifest_text(manifest))
-            await load_manifest(store, self.name)
+            await store.put_text(self.name + MANIFEST, signed)
+            await load_manifest(store, self.name, self._trust)
 
         before = tuple(self.stores)
         await self._each(prove)
@@ -232,7 +253,7 @@ class _Copies:
             with suppress(EtcdupError):
                 await store.delete(self.name + ending)
 
-        endings = (MANIFEST, DATABASE, SEALED)
+        endings = (MANIFEST, DATABASE, SEALED, PKI)
         await asyncio.gather(*(forget(store, ending) for store in stores for ending in endings))
 
     async def _each(self, work: Callable[[Store], Awaitable[T]]) -> dict[Store, T]:

@@ -12,9 +12,9 @@ from etcdup.core.spec.model import HostSpec
 from etcdup.errors import EtcdupError, ForwardForbidden, PkiError
 from etcdup.ops.certs.survey import resolve_target
 from etcdup.ops.world.world import World
+from etcdup.remote.etcd.request import TIMEOUT_S, why_no_answer
 from etcdup.remote.etcd.tls import context_for_ca
 
-TIMEOUT_S = 5.0
 _TRUST = {"client": "ca", "peer": "peer-ca"}
 _LEAF = {"client": "server", "peer": "peer"}
 
@@ -30,25 +30,15 @@ async def probe_link(world: World, source: HostSpec, target: HostSpec, port: Lin
         context = _context(world, source, port)
         async with asyncio.timeout(TIMEOUT_S):
             address, reached = await _resolve_route(world, source, target, number)
-            status = await _request_status(address, reached, target.address, context)
     except TimeoutError:
         return f"no answer within {TIMEOUT_S:.0f} s"
-    except ssl.SSLCertVerificationError as error:
-        return f"its certificate is not valid: {error.verify_message}"
-    except ssl.SSLError as error:
-        return f"it rejected the handshake: {_alert_text(error)}"
     except ForwardForbidden:
         raise
     except EtcdupError as error:
         return error.message
     except OSError as error:
         return f"it closed the connection: {error.strerror or error}"
-    if not status:
-        return (
-            "it closed the connection: no process listens on the port, or it rejects the certificate "
-            f"of {source.name}"
-        )
-    return "" if status == b"200" else f"it answered {status.decode(errors='replace')}"
+    return await why_no_answer(address, reached, target.address, context)
 
 
 def _context(world: World, source: HostSpec, port: LinkPort) -> ssl.SSLContext:
@@ -67,20 +57,3 @@ async def _resolve_route(world: World, source: HostSpec, target: HostSpec, port:
     if source.name == target.name:
         return await resolve_target(world, target, port)
     return await world.hosts[source.name].forward(target.address, port)
-
-
-async def _request_status(address: str, port: int, name: str, context: ssl.SSLContext) -> bytes:
-    """Return the HTTP status of /version, which both ports answer."""
-    reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=name)
-    try:
-        writer.write(f"GET /version HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
-        await writer.drain()
-        return (await reader.readline())[9:12]
-    finally:
-        writer.close()
-
-
-def _alert_text(error: ssl.SSLError) -> str:
-    """Return the TLS alert of the other side: `bad certificate` for `TLSV1_ALERT_BAD_CERTIFICATE`."""
-    reason = (error.reason or str(error)).lower().replace("_", " ")
-    return reason.rpartition(" alert ")[2]

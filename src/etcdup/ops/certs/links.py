@@ -32,10 +32,10 @@ async def probe_links(world: World, observed: Observed) -> list[Link]:
 
 
 def _client_links(world: World, observed: Observed) -> Iterator[Awaitable[list[Link]]]:
-    """Yield a probe from each host that has etcdctl. It uses the health certificate."""
+    """Yield a probe from each host that has etcdctl of etcdup. It uses the health certificate."""
     for host in world.spec.hosts:
         seen = observed.reachable().get(host.name)
-        if seen is not None and seen.current and world.spec.size > 1:
+        if seen is not None and seen.current and not seen.is_adopted and world.spec.size > 1:
             yield _probe_client_links(world, host)
 
 
@@ -62,7 +62,7 @@ async def _probe_client_links(world: World, host: HostSpec) -> list[Link]:
     spec, layout = world.spec, layout_of(world.spec, host)
     others = {spec.client_url(other): other.name for other in spec.hosts if other.name != host.name}
     argv = [
-        f"{layout.current}/etcdctl", f"--endpoints={','.join(others)}", f"--cacert={layout.ca()}",
+        "env", "-i", f"{layout.current}/etcdctl", f"--endpoints={','.join(others)}", f"--cacert={layout.ca()}",
         f"--cert={layout.cert('health')}", f"--key={layout.key('health')}", "--write-out=json",
         f"--dial-timeout={LINK_TIMEOUT_S:.0f}s", f"--command-timeout={LINK_TIMEOUT_S:.0f}s",
         "endpoint", "health",

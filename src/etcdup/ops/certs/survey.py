@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from etcdup.core.certs.exports import ClientFiles
-from etcdup.core.certs.inventory import CA_ROLES, CertInspection, archived_name
+from etcdup.core.certs.inventory import ARCHIVED_KINDS, CA_ROLES, CertInspection
 from etcdup.core.observed.model import HostSeen, Observed, PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS, Layout, layout_of
 from etcdup.core.spec.model import HostSpec
@@ -73,23 +73,15 @@ def _certs_in_pki(
 def _archived_certs(
     world: World, observed: Observed, authorities: Sequence[x509.Certificate]
 ) -> Iterator[CertInspection]:
-    """Yield the forgotten and the replaced consumer certificates that etcd still accepts.
+    """Yield the archived certificates of consumers and of former members that etcd still accepts.
 
-    They have not expired, and a trusted CA signed them. An archived certificate may still be the one in use, if the run
-    that replaced it was killed.
+    They have not expired, and a trusted CA signed them.
     """
-    in_use = {seen.fingerprint for seen in observed.pki.certs.values()}
-    for path in world.pki.archived_consumers():
-        pem = Pem.read(path)
-        facts = cert_facts(str(path), pem.content, pem.certs[0], authorities)
-        if (
-            facts.cert.issuer_key
-            and facts.cert.not_after > observed.at
-            and facts.cert.fingerprint not in in_use
-        ):
-            name = archived_name(path.stem)
-            kind = "replaced" if f"client/{name}" in observed.pki.certs else "forgotten"
-            yield CertInspection(f"{kind}/{path.stem}", "operator", facts=facts)
+    for role, cert in world.pki.archived_certs().items():
+        if role.startswith(ARCHIVED_KINDS) and cert.issuer_key and cert.not_after > observed.at:
+            pem = Pem.read(Path(cert.path))
+            facts = cert_facts(cert.path, pem.content, pem.certs[0], authorities)
+            yield CertInspection(role, "operator", facts=facts)
 
 
 async def _inspect_disk(
@@ -98,6 +90,8 @@ async def _inspect_disk(
     seen = observed.hosts[host.name]
     if not isinstance(seen, HostSeen):
         return [CertInspection("", "host", host.name, why=f"{host.name} cannot be reached: {seen.why}")]
+    if seen.marker is not None and seen.marker.adopted == "waiting":
+        return []  # its etcd has the files of another tool: what it serves is inspected
     layout = layout_of(world.spec, host)
     files = [(kind, layout.ca("peer" if kind == "peer-ca" else "server")) for kind in CA_ROLES]
     files += [(f"{kind}/{host.name}", layout.cert(kind)) for kind in MEMBER_CERTS]

@@ -1,20 +1,25 @@
 """An archive of the binaries of one version and architecture: pack it, unpack it."""
 
+import bz2
 import gzip
 import hashlib
+import lzma
 import tarfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from etcdup.core.host.packages import tools_of
 from etcdup.core.spec.version import Version
 
 _CHUNK = 1024 * 1024
-# A program of etcd has about 25 MiB, and an archive of a release about 25 entries.
-MOST_BYTES = 256 * 1024 * 1024
+# The programs of etcd have about 70 MiB together, and an archive of a release about 25 entries.
+MOST_BYTES = 512 * 1024 * 1024
 MOST_ENTRIES = 1000
+# What a file raises that is no tarball.
+UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, lzma.LZMAError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,13 @@ def unpack_tools(tarball: Path, version: Version, folder: Path) -> dict[str, Pat
     """Write the programs in a tarball to `folder`. Any compression is accepted, and a top folder is optional.
 
     Only regular files with the names of the tools are used, and the path of each is fixed: no entry of the tarball
-    decides a path. Raises tarfile.TarError, EOFError or OSError if the file is not a tarball.
+    decides a path. Raises an error of UNREADABLE if the file is not a tarball, or unpacks to more than MOST_BYTES.
     """
     found = {}
-    with tarfile.open(tarball, "r:*") as tar:
+    with (
+        _open(tarball) as stream,
+        tarfile.open(fileobj=cast("IO[bytes]", _BoundedReader(stream)), mode="r|") as tar,
+    ):
         for number, entry in enumerate(tar):
             if number >= MOST_ENTRIES:
                 raise tarfile.TarError(f"it has more than {MOST_ENTRIES} entries")
@@ -77,13 +85,35 @@ def unpack_tools(tarball: Path, version: Version, folder: Path) -> dict[str, Pat
     return found
 
 
+class _BoundedReader:
+    """A stream that ends with an error after MOST_BYTES, also between and inside of the headers of entries."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._left = MOST_BYTES
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(min(size, _CHUNK))
+        self._left -= len(content)
+        if self._left < 0:
+            raise tarfile.TarError(f"it unpacks to more than {MOST_BYTES >> 20} MiB")
+        return content
+
+
+def _open(tarball: Path) -> IO[bytes]:
+    """Open a file, and decompress it if it is compressed."""
+    with tarball.open("rb") as file:
+        begin = file.read(6)
+    if begin.startswith(b"\x1f\x8b"):
+        return cast("IO[bytes]", gzip.open(tarball))
+    if begin.startswith(b"\xfd7zXZ"):
+        return lzma.open(tarball)
+    return bz2.open(tarball) if begin.startswith(b"BZh") else tarball.open("rb")
+
+
 def _write(content: IO[bytes], target: Path) -> Path:
-    left = MOST_BYTES
     with target.open("wb") as file:
         while chunk := content.read(_CHUNK):
-            left -= len(chunk)
-            if left < 0:
-                raise tarfile.TarError(f"{target.name} is larger than {MOST_BYTES >> 20} MiB")
             file.write(chunk)
     target.chmod(0o755)
     return target

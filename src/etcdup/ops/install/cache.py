@@ -7,7 +7,7 @@ Several etcdup processes may share the folder: files appear by rename, and archi
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -15,12 +15,13 @@ from typing import Literal
 from etcdup.core.spec.version import Version, parse_version
 from etcdup.ops.files import lock, publish, remove_partial_files, write_file
 from etcdup.ops.install.archive import BinaryArchive, archive_name, sha256_of
+from etcdup.ops.install.pins import load_pins
 
 # Builds of a distribution or of the operator may contain patches and must not be taken for upstream's (rule 44).
 # Therefore each origin has its own file name. The empty flavour is the upstream tarball.
 Flavour = Literal["", "+go", "+package"]
 
-_NAME = re.compile(r"etcd-v(\d+\.\d+\.\d+)-linux-([a-z0-9_]+)(?:\+go)?\.tar\.gz", re.ASCII)
+_NAME = re.compile(r"etcd-v(\d+\.\d+\.\d+)-linux-([a-z0-9_]+)(\+go)?\.tar\.gz", re.ASCII)
 _POLL_S = 0.2
 ARCHIVE_MODE = 0o644
 
@@ -57,6 +58,21 @@ def find_archive(
     return BinaryArchive(path, got, arch, version)
 
 
+def find_trusted(
+    cache: Path, version: Version, arch: str, flavour: Flavour, sums: Mapping[str, str]
+) -> BinaryArchive | str:
+    """Return the archive of this flavour, or the reason why it is not usable.
+
+    A tarball of upstream must have its checksum in `sums`. The other flavours were made on this machine.
+    """
+    path = archive_path(cache, version, arch, flavour)
+    if flavour:
+        return find_archive(path, version, arch)
+    if arch not in sums:
+        return f"{path} cannot be compared with a trusted checksum"
+    return find_archive(path, version, arch, expected=sums[arch])
+
+
 def store_archive(temporary: Path, path: Path, sha256: str) -> None:
     """Rename a finished archive to its final name, then write its checksum."""
     publish(temporary, path)
@@ -79,12 +95,17 @@ async def archive_lock(path: Path, report: Callable[[str], None]) -> AsyncIterat
 
 
 def cached_versions(cache: Path, arch: str | None = None) -> list[Version]:
-    """Return the versions that `from: auto` can use from the cache, newest first. `arch` selects an architecture."""
+    """Return the versions that `from: auto` can use from the cache, newest first. `arch` selects an architecture.
+
+    These are releases whose checksum is pinned, and builds of this machine.
+    """
     found = set()
     for path in (cache / "archives").glob("etcd-v*.tar.gz"):
         match = _NAME.fullmatch(path.name)
         if match and arch in (None, match[2]):
-            found.add(parse_version(match[1]))
+            version = parse_version(match[1])
+            if match[3] or match[2] in load_pins().get(version, {}):
+                found.add(version)
     return sorted(found, reverse=True)
 
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from etcdup.remote.environment import child_environment
 
 _GRACE_S = 3.0
 _TAIL_LINES = 15
+# The UID and the GID that have no rights on each distribution (https://systemd.io/UIDS-GIDS/).
+_NO_RIGHTS = 65534
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,37 @@ class ProcessResult:
         return "\n".join((self.stderr.strip() or self.stdout.strip()).splitlines()[-_TAIL_LINES:])
 
 
+async def run_without_rights(program: Path, *arguments: str) -> ProcessResult:
+    """Run the program, as a user without rights if etcdup runs as root. Raises OSError if it cannot be started.
+
+    The directories above the program may be closed to this user, so it is opened here and run by its descriptor.
+    """
+    if os.geteuid() != 0:
+        return await run([str(program), *arguments])
+    descriptor = os.open(program, os.O_RDONLY)
+    try:
+        argv = [f"/proc/self/fd/{descriptor}", *arguments]
+        return await run(argv, cwd=Path("/"), without_rights=True, pass_fds=(descriptor,))
+    finally:
+        os.close(descriptor)
+
+
 async def run(
-    argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: bytes = b""
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    without_rights: bool = False,
+    pass_fds: Sequence[int] = (),
 ) -> ProcessResult:
     """Run the program and return its result. Raises OSError if the program cannot be started.
 
     Without `env`, the program gets only the variables that a program needs to run.
     """
+    identity: dict[str, Any] = (
+        {"user": _NO_RIGHTS, "group": _NO_RIGHTS, "extra_groups": []} if without_rights else {}
+    )
     process = await asyncio.create_subprocess_exec(
         *argv,
         cwd=cwd,
@@ -43,6 +70,8 @@ async def run(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
+        pass_fds=pass_fds,
+        **identity,
     )
     try:
         stdout, stderr = await process.communicate(stdin)

@@ -17,29 +17,22 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
+from etcdup.core.spec.units import show_transfer
 from etcdup.errors import InstallError
 from etcdup.ops.install.wanted import Timeouts
 
 T = TypeVar("T")
 
 SCHEMES = ("http", "https", "file")
-_SMALL_BYTES = 1024 * 1024
 # The archive of a release has about 25 MiB.
 MOST_BYTES = 512 * 1024 * 1024
 _CHUNK = 256 * 1024
 _REPORT_EVERY_S = 0.25
-_MIB = 1024 * 1024
 
 
 async def check_exists(url: str, timeouts: Timeouts) -> None:
     """Raise InstallError unless the server has the file. It is not downloaded."""
     await _in_thread(lambda transfer: transfer.check(url), url, timeouts)
-
-
-async def fetch_small(url: str, timeouts: Timeouts) -> str:
-    """Return the content of a small text file. Raises InstallError."""
-    content = await _in_thread(lambda transfer: transfer.read(url), url, timeouts)
-    return content.decode("utf-8", errors="replace")
 
 
 async def fetch(url: str, target: Path, timeouts: Timeouts, report: Callable[[str], None]) -> str:
@@ -111,11 +104,6 @@ class _Transfer:
             error.close()  # Some mirrors and signed URLs accept GET only.
             self._open(url).close()
 
-    def read(self, url: str) -> bytes:
-        with self._open(url) as response:
-            content: bytes = response.read(_SMALL_BYTES)
-            return content
-
     def save(self, url: str, target: Path, progress: Callable[[str], None]) -> str:
         digest, got, reported_at = hashlib.sha256(), 0, 0.0
         name = url.rsplit("/", 1)[-1]
@@ -129,9 +117,9 @@ class _Transfer:
                     raise InstallError(f"{url}: it is larger than {MOST_BYTES >> 20} MiB")
                 if time.monotonic() - reported_at >= _REPORT_EVERY_S or got == total:
                     reported_at = time.monotonic()
-                    progress(f"{name}: {_amount(got, total)}")
+                    progress(f"{name}: {show_transfer(got, total)}")
         if total and got < total:
-            raise InstallError(f"{url}: the transfer ended early, after {_amount(got, total)}")
+            raise InstallError(f"{url}: the transfer ended early, after {show_transfer(got, total)}")
         return digest.hexdigest()
 
     def _chunk(self, response: IO[bytes]) -> bytes:
@@ -174,9 +162,3 @@ class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
                 connected(self.sock)
 
         return Reporting
-
-
-def _amount(got: int, total: int) -> str:
-    if not total:
-        return f"{got / _MIB:.1f} MiB"
-    return f"{got / _MIB:.1f} of {total / _MIB:.1f} MiB"

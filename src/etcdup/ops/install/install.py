@@ -14,7 +14,7 @@ from etcdup.core.observed.model import Binaries, HostSeen
 from etcdup.core.spec.model import Spec
 from etcdup.errors import InstallError
 from etcdup.ops.install.archive import BinaryArchive
-from etcdup.ops.install.cache import Flavour, archive_path, cache_dir, cached_versions, find_archive
+from etcdup.ops.install.cache import Flavour, cache_dir, cached_versions, find_trusted
 from etcdup.ops.install.elf import this_arch
 from etcdup.ops.install.go import obtain_go, resolve_go
 from etcdup.ops.install.package import obtain_package, resolve_package
@@ -142,16 +142,14 @@ def _cached(
 ) -> BinaryArchive:
     """Return the archive in the cache, the upstream tarball first. Raises InstallError.
 
-    If the checksum of the version is pinned, only a tarball with this checksum is accepted as upstream's.
+    Only a tarball with a trusted checksum is accepted as upstream's.
     """
     whys = []
     for flavour in flavours:
-        pinned = wanted.pins.get(wanted.version, {}).get(arch) if flavour == "" else None
-        path = archive_path(wanted.cache, wanted.version, arch, flavour)
-        found = find_archive(path, wanted.version, arch, expected=pinned)
+        found = find_trusted(wanted.cache, wanted.version, arch, flavour, wanted.sums)
         if isinstance(found, BinaryArchive) and settled in (None, found.sha256):
             return found
-        whys.append(found if isinstance(found, str) else f"{path} is not the archive of the plan")
+        whys.append(found if isinstance(found, str) else f"{found.path} is not the archive of the plan")
     raise InstallError("; ".join(whys), hint=_PLAN_AGAIN if settled else "")
 
 

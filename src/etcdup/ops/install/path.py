@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-import tarfile
+import os
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +12,14 @@ from etcdup.core.observed.model import Binaries
 from etcdup.core.spec.version import Version
 from etcdup.errors import InstallError
 from etcdup.ops.files import temporary_file
-from etcdup.ops.install.archive import BinaryArchive, archive_name, pack, sha256_of, unpack_tools
+from etcdup.ops.install.archive import (
+    UNREADABLE,
+    BinaryArchive,
+    archive_name,
+    pack,
+    sha256_of,
+    unpack_tools,
+)
 from etcdup.ops.install.cache import (
     ARCHIVE_MODE,
     archive_lock,
@@ -20,7 +27,7 @@ from etcdup.ops.install.cache import (
     find_archive,
     store_archive,
 )
-from etcdup.ops.install.command import run
+from etcdup.ops.install.command import run_without_rights
 from etcdup.ops.install.elf import arch_of, this_arch
 from etcdup.ops.install.wanted import SourceRequest
 
@@ -36,16 +43,19 @@ async def resolve_path(wanted: SourceRequest) -> Binaries:
             hint="write `install: {from: path, path: FOLDER}`",
         )
     sums = {arch: (await obtain_path(wanted, arch)).sha256 for arch in wanted.arches}
-    why = "`install.path` names it; etcdup does not compare it with the upstream release"
+    compared = "is compared with `install.sha256`"
+    why = f"`install.path` names it; it {compared if wanted.sums else 'is compared with no checksum'}"
     return Binaries(wanted.version, "path", wanted.path, why, sums)
 
 
 async def obtain_path(wanted: SourceRequest, arch: str) -> BinaryArchive:
     """Return the given binaries as an archive in the cache. Its name contains the hash of their content.
 
-    Raises InstallError.
+    Raises InstallError, also if `install.sha256` is not the checksum of the given tarball.
     """
     given = _given(wanted, arch)
+    if arch in wanted.sums:
+        await asyncio.to_thread(_compare, given, arch, wanted.sums[arch])
     key = await asyncio.to_thread(_content_key, given, wanted.version)
     name = f"path-{key[:16]}-{archive_name(wanted.version, arch)}.tar.gz"
     path = archives_folder(wanted.cache) / name
@@ -59,7 +69,7 @@ async def _repack(wanted: SourceRequest, arch: str, given: Path, path: Path) -> 
         TemporaryDirectory(prefix=".given-", dir=path.parent) as scratch,
         temporary_file(path, ARCHIVE_MODE) as temporary,
     ):
-        tools = await asyncio.to_thread(_tools, given, wanted.version, Path(scratch))
+        tools = await asyncio.to_thread(all_tools, given, wanted.version, Path(scratch), given)
         await check_tools(tools, wanted.version, arch, given)
         wanted.report(f"packing {given}")
         sha256 = await asyncio.to_thread(pack, tools, wanted.version, arch, temporary, level=_PACK_LEVEL)
@@ -82,6 +92,19 @@ def _given(wanted: SourceRequest, arch: str) -> Path:
     return path
 
 
+def _compare(given: Path, arch: str, expected: str) -> None:
+    if not given.is_file():
+        raise InstallError(
+            f"`install.sha256` is the checksum of a tarball, and {given} is a directory of programs",
+            hint="remove `install.sha256`, or write the path of the tarball in `install.path`",
+        )
+    if (got := sha256_of(given)) != expected.lower():
+        raise InstallError(
+            f"{given} is not the tarball of `install.sha256`: its sha256 is {got}, expected {expected.lower()}",
+            hint=f"correct `{arch}` in `install.sha256`, or use the tarball that has this checksum",
+        )
+
+
 def _content_key(given: Path, version: Version) -> str:
     if given.is_file():
         return sha256_of(given)
@@ -89,19 +112,19 @@ def _content_key(given: Path, version: Version) -> str:
     return hashlib.sha256(" ".join(sums).encode()).hexdigest()
 
 
-def _tools(given: Path, version: Version, scratch: Path) -> dict[str, Path]:
-    """Return all programs that this version needs. Raises InstallError."""
+def all_tools(given: Path, version: Version, scratch: Path, label: Path | str) -> dict[str, Path]:
+    """Return all programs that this version needs. Raises InstallError, which names the folder or tarball `label`."""
     if given.is_dir():
         tools = {name: given / name for name in tools_of(version) if (given / name).is_file()}
     else:
         try:
             tools = unpack_tools(given, version, scratch)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise InstallError(f"cannot read {given} as a tarball: {error}") from None
+        except UNREADABLE as error:
+            raise InstallError(f"cannot read {label} as a tarball: {error}") from None
     if missing := [name for name in tools_of(version) if name not in tools]:
         needs = ", ".join(tools_of(version))
         raise InstallError(
-            f"{given} has no {' and no '.join(missing)}",
+            f"{label} has no {' and no '.join(missing)}",
             hint=f"add the missing programs: etcd {version} needs {needs}, in the folder, or in the tarball at most "
             "one folder deep",
         )
@@ -111,8 +134,17 @@ def _tools(given: Path, version: Version, scratch: Path) -> dict[str, Path]:
 async def check_tools(tools: dict[str, Path], version: Version, arch: str, given: Path | str) -> None:
     """Raise InstallError unless all programs are for `arch` and etcd has this version.
 
-    The version is checked only if this machine can run the program.
+    The version is checked only if this machine can run the program. Hosts check it before its first start.
     """
+    check_arches(tools, arch, given)
+    printed = await _read_version(tools["etcd"], given) if arch == this_arch() else None
+    if printed not in (None, f"etcd Version: {version}"):
+        hint = "set `version` in cluster.yaml to the version of these binaries, or use other binaries"
+        raise InstallError(f"{given} is not etcd {version}: `etcd --version` prints `{printed}`", hint=hint)
+
+
+def check_arches(tools: dict[str, Path], arch: str, given: Path | str) -> None:
+    """Raise InstallError unless all programs are Linux programs for `arch`."""
     for name, program in tools.items():
         if (found := arch_of(program)) != arch:
             is_for = f"is for {found}" if found else "is not a Linux program"
@@ -122,19 +154,17 @@ async def check_tools(tools: dict[str, Path], version: Version, arch: str, given
                 else ""
             )
             raise InstallError(f"{name} in {given} {is_for}, but hosts need {arch}", hint=hint)
-    if arch == this_arch():
-        printed = await _read_version(tools["etcd"], given)
-        if printed != f"etcd Version: {version}":
-            hint = "set `version` in cluster.yaml to the version of these binaries, or use other binaries"
-            raise InstallError(
-                f"{given} is not etcd {version}: `etcd --version` prints `{printed}`", hint=hint
-            )
 
 
-async def _read_version(etcd: Path, given: Path | str) -> str:
+async def _read_version(etcd: Path, given: Path | str) -> str | None:
+    """Return what the program prints as its version, or None if only root can run it: root runs no new program."""
     with suppress(TimeoutError):
         try:
-            ran = await asyncio.wait_for(run([str(etcd), "--version"]), _VERSION_TIMEOUT_S)
+            ran = await asyncio.wait_for(run_without_rights(etcd, "--version"), _VERSION_TIMEOUT_S)
+        except PermissionError:
+            if os.geteuid() == 0:
+                return None
+            raise InstallError(f"cannot run etcd in {given}: the file is not executable") from None
         except OSError as error:
             raise InstallError(f"cannot run etcd in {given}: {error.strerror}") from None
         return (ran.stdout or ran.stderr).split("\n")[0].strip()

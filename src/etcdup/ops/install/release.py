@@ -1,7 +1,8 @@
 """Release tarballs of upstream, from GitHub or from a mirror with the same layout."""
 
 import asyncio
-import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from etcdup.core.observed.model import Binaries
 from etcdup.errors import InstallError
@@ -15,18 +16,14 @@ from etcdup.ops.install.cache import (
     find_archive,
     store_archive,
 )
-from etcdup.ops.install.download import check_exists, fetch, fetch_small
+from etcdup.ops.install.download import check_exists, fetch
+from etcdup.ops.install.path import all_tools, check_arches
+from etcdup.ops.install.pins import load_pins
 from etcdup.ops.install.wanted import GITHUB, SourceRequest
 
-_SUM = re.compile(r"([0-9a-fA-F]{64})[ \t]+[*]?(?:\./)?(\S+)", re.ASCII)
 _PINNED = "its checksum is pinned in etcdup"
-_UNPINNED = (
-    "its checksum is not pinned in etcdup and comes from SHA256SUMS in the same folder: "
-    "that proves the transfer, not the origin"
-)
-_ELSEWHERE = (
-    "set `install.mirror` to a mirror (`URL/v{version}/{name}.tar.gz`, with SHA256SUMS in the same folder)"
-)
+_GIVEN = "its checksum is `install.sha256` of cluster.yaml"
+_ELSEWHERE = "set `install.mirror` to a mirror (`URL/v{version}/{name}.tar.gz`)"
 
 
 def url_of(wanted: SourceRequest, arch: str) -> str:
@@ -35,7 +32,7 @@ def url_of(wanted: SourceRequest, arch: str) -> str:
 
 async def resolve_release(wanted: SourceRequest) -> Binaries:
     """Return the release as the source. Raises InstallError unless each tarball exists and has a known checksum."""
-    sums, why = await _fetch_checksums(wanted)
+    sums = _trusted_sums(wanted)
     errors = await asyncio.gather(
         *(check_exists(url_of(wanted, arch), wanted.timeouts) for arch in wanted.arches),
         return_exceptions=True,
@@ -46,6 +43,8 @@ async def resolve_release(wanted: SourceRequest) -> Binaries:
         if error is not None:
             raise error
     origin = "the official release" if wanted.base == GITHUB else "the mirror"
+    pinned = load_pins().get(wanted.version, {})
+    why = _PINNED if all(sums[arch] == pinned.get(arch) for arch in sums) else _GIVEN
     return Binaries(wanted.version, "release", wanted.base, f"{origin} has it; {why}", sums)
 
 
@@ -67,33 +66,30 @@ async def _download(wanted: SourceRequest, arch: str, expected: str) -> BinaryAr
             raise InstallError(error.message, hint=error.hint or _hint(wanted)) from None
         if got != expected:
             raise _checksum_mismatch(url, expected, got)
+        await asyncio.to_thread(_check_programs, temporary, wanted, arch)
         store_archive(temporary, path, got)
     return BinaryArchive(path, got, arch, wanted.version)
 
 
-async def _fetch_checksums(wanted: SourceRequest) -> tuple[dict[str, str], str]:
-    """Return the checksums by architecture, and their origin. A pinned checksum has priority over the mirror."""
-    pinned = wanted.pins.get(wanted.version, {})
-    unpinned = [arch for arch in wanted.arches if arch not in pinned]
-    sums = {arch: pinned[arch] for arch in wanted.arches if arch in pinned}
-    for arch in unpinned:
-        sums[arch] = await _fetch_checksum_from_mirror(wanted, arch)
-    return sums, _UNPINNED if unpinned else _PINNED
+def _check_programs(tarball: Path, wanted: SourceRequest, arch: str) -> None:
+    """Raise InstallError unless the tarball has all programs, for `arch`. Nothing in it is run."""
+    with TemporaryDirectory(prefix=".checking-", dir=tarball.parent) as scratch:
+        url = url_of(wanted, arch)
+        check_arches(all_tools(tarball, wanted.version, Path(scratch), url), arch, url)
 
 
-async def _fetch_checksum_from_mirror(wanted: SourceRequest, arch: str) -> str:
-    url = f"{wanted.base}/v{wanted.version}/SHA256SUMS"
-    name = f"{archive_name(wanted.version, arch)}.tar.gz"
-    unpinned = f"etcdup has no pinned checksum of etcd {wanted.version} for {arch}"
-    hint = f"use a mirror that has SHA256SUMS, or verify {name} yourself and use `from: path`"
-    try:
-        text = await fetch_small(url, wanted.timeouts)
-    except InstallError as error:
-        raise InstallError(f"{unpinned}, and {error}", hint=error.hint or hint) from None
-    for sha256, listed in _SUM.findall(text):
-        if listed == name:
-            return str(sha256).lower()
-    raise InstallError(f"{unpinned}, and {url} does not list {name}", hint=hint)
+def _trusted_sums(wanted: SourceRequest) -> dict[str, str]:
+    """Return the checksum for each architecture. Raises InstallError: a tarball without one is never downloaded."""
+    missing = [arch for arch in wanted.arches if arch not in wanted.sums]
+    if not missing:
+        return {arch: wanted.sums[arch] for arch in wanted.arches}
+    lines = ", ".join(f"{arch}: SHA256" for arch in missing)
+    names = " and ".join(f"{archive_name(wanted.version, arch)}.tar.gz" for arch in missing)
+    raise InstallError(
+        f"etcdup has no checksum of etcd {wanted.version} for {', '.join(missing)}",
+        hint=f"write `sha256: {{{lines}}}` below `install` in cluster.yaml. {GITHUB}/v{wanted.version}/SHA256SUMS has "
+        f"the checksum of {names}",
+    )
 
 
 def _checksum_mismatch(url: str, expected: str, got: str) -> InstallError:

@@ -1,12 +1,12 @@
 """The request to a source: the part of the Spec that sources need, with absolute paths."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from etcdup.core.spec.model import Spec, resolve_from_folder
 from etcdup.core.spec.version import Version
-from etcdup.ops.install.pins import Pins, load_pins
+from etcdup.ops.install.pins import load_pins, trusted_sums
 
 GITHUB = "https://github.com/etcd-io/etcd/releases/download"
 
@@ -21,7 +21,10 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """The request. `path` is install.path as an absolute path; `path_for` replaces `{arch}` in it."""
+    """The request. `path` is install.path as an absolute path; `path_for` replaces `{arch}` in it.
+
+    `sums` are the trusted checksums of the tarballs, by architecture. No other tarball of a release is used.
+    """
 
     source: str
     version: Version
@@ -30,7 +33,7 @@ class SourceRequest:
     base: str
     path: str | None
     report: Callable[[str], None]
-    pins: Pins = field(default_factory=load_pins)
+    sums: Mapping[str, str] = field(default_factory=dict)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     def path_for(self, arch: str) -> Path:
@@ -41,7 +44,8 @@ class SourceRequest:
 def source_request(
     spec: Spec, folder: Path, arches: frozenset[str], cache: Path, report: Callable[[str], None]
 ) -> SourceRequest:
-    path = spec.install.path
+    """Return the request of this Spec. Raises InstallError if `install.sha256` contradicts a pinned checksum."""
+    path, given = spec.install.path, spec.install.sha256
     return SourceRequest(
         source=spec.install.source,
         version=spec.version,
@@ -50,4 +54,5 @@ def source_request(
         base=(spec.install.mirror or GITHUB).rstrip("/"),
         path=str(Path(resolve_from_folder(path, str(folder.absolute()))).expanduser()) if path else None,
         report=report,
+        sums=given if spec.install.source == "path" else trusted_sums(spec.version, given, load_pins()),
     )

@@ -1,6 +1,7 @@
 """Disarm an alarm of etcd, and wait until no member has it."""
 
-from etcdup.core.members.space import NOSPACE, is_out_of_space
+from etcdup.core.etcd.alarms import NOSPACE
+from etcdup.core.members.space import is_out_of_space
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.steps import DisarmSpaceAlarm
 from etcdup.ops.members.members import connect_healthy_member

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from etcdup.core.host.actions import RunCommand, pause_commands, restart_commands, start_command
+from etcdup.core.host.actions import RunCommand, pause_commands, restart_commands, start_command, stop_command
 from etcdup.core.host.commands import form_commands, record_endpoints_command, seal_commands
 from etcdup.core.host.unproved import run_binary_command
 from etcdup.core.members.member_list import host_of
@@ -18,6 +18,7 @@ from etcdup.ops.members.proof import forget_previous, prove_served_files, wait_u
 from etcdup.ops.versions.version_steps import prepare_restart, verify_restart
 from etcdup.ops.world.connected_clients import wait_for_moved_clients
 from etcdup.ops.world.health import prove_voters
+from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.wait import Condition, all_proved, wait_for_condition
 from etcdup.ops.world.world import World
@@ -97,6 +98,16 @@ async def restart(performer: Performer, step: RestartMember, observed: Observed)
     performer.reporter.doing(step.host, "")
 
 
+async def drain(performer: Performer, name: str, observed: Observed) -> None:
+    """Stop one member: prove the others, transfer leadership, stop, and prove the others again (rules 38, 39)."""
+    world = performer.world
+    await prove_others(world, observed, name)
+    await move_leader(performer, name, observed)
+    layout = layout_of(world.spec, world.host_spec(name))
+    await performer.perform(world.hosts[name], [stop_command(layout)], "DrainMember")
+    await prove_others(world, await observe(world), name, state="is stopped")
+
+
 async def move_clients(performer: Performer, step: MoveClients, observed: Observed) -> None:
     """Restart a member with a pause, and wait until its clients are seen on other members (rule 15)."""
     layout = layout_of(performer.world.spec, performer.world.spec.host(step.host))
@@ -109,7 +120,7 @@ async def _stop_and_start(
 ) -> None:
     world, name = performer.world, step.host
     if healthy(observed):
-        await _prove_others(world, observed, name)
+        await prove_others(world, observed, name)
         await move_leader(performer, name, observed)
     await performer.perform(world.hosts[name], commands, step.kind)
     await wait_until_healthy(performer, name, observed)
@@ -155,12 +166,13 @@ async def start_unit(performer: Performer, name: str) -> None:
     await performer.perform(host, [start_command(layout_of(spec, spec.host(name)))], "start")
 
 
-async def _prove_others(world: World, observed: Observed, name: str) -> None:
+async def prove_others(world: World, observed: Observed, name: str, state: str = "is not stopped") -> None:
+    """Raise an EtcdupError unless the others have a quorum without this member."""
     results = [result for result in await prove_voters(world, observed) if result.name != name]
     faults = [f"{result.name}: {result.why}" for result in results if not result.votes]
     if faults and len(results) - len(faults) < quorum_of(voter_count(observed)):
         raise EtcdupError(
-            f"{name} is not restarted: without it the cluster would have no quorum",
+            f"{name} {state}: the other members have no quorum without it",
             detail="\n".join(faults),
             hint="repair these members first; run `etcdup status` to see each member",
         )

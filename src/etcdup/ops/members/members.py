@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from etcdup.core.host.commands import join_commands, seal_commands
 from etcdup.core.members.member_list import entry_of
-from etcdup.core.members.quorum import healthy
+from etcdup.core.members.quorum import healthy, refuse_restart
 from etcdup.core.observed.model import ListedMember, MemberSeen, Observed
 from etcdup.core.plan.step import HostStep
 from etcdup.core.plan.steps import (
@@ -19,7 +19,8 @@ from etcdup.core.plan.steps import (
 )
 from etcdup.core.planner.commands import commands_of
 from etcdup.errors import EtcdupError
-from etcdup.ops.members.lifecycle import move_leader, start_unit
+from etcdup.ops.members.lifecycle import drain, move_leader, start_unit
+from etcdup.ops.members.proof import forget_previous
 from etcdup.ops.polling import wait_until
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
@@ -62,6 +63,9 @@ async def join(performer: Performer, step: JoinMember, observed: Observed) -> No
     world = performer.world
     seen = observed.reachable()[name]
     if not seen.unit.is_running:
+        if seen.is_unproved:
+            # They are of the member that this one replaces, and would be put back below a new member that fails.
+            await forget_previous(performer, name)
         if not seen.has_member:
             client = await connect_healthy_member(world, observed, name)
             members = await client.members(timeout_s=REQUEST_TIMEOUT_S)
@@ -110,7 +114,7 @@ async def stop_and_archive(performer: Performer, step: DetachMember | SetAside, 
 
 
 async def remove(performer: Performer, step: RemoveMember, observed: Observed) -> None:
-    """Transfer leadership, then remove the member from the member list. Its etcd then stops by itself."""
+    """Stop the member if the others have a quorum without it, then remove it from the member list."""
 
     async def gone(seen: Observed) -> str:
         there = any(f"{each.member_id:x}" == step.member_id for each in seen.member_list)
@@ -118,13 +122,25 @@ async def remove(performer: Performer, step: RemoveMember, observed: Observed) -
 
     seen = observed.members.get(step.host)
     if isinstance(seen, MemberSeen) and f"{seen.member_id:x}" == step.member_id:
-        await move_leader(performer, step.host, observed)
+        await _stop_serving(performer, step.host, observed)
     client = await connect_healthy_member(performer.world, observed, step.host)
     await _request(
         performer, step, "removing the member from the member list",
         lambda: client.remove(int(step.member_id, 16), timeout_s=REQUEST_TIMEOUT_S),
     )  # fmt: skip
     await wait_for_condition(performer.world, observed, gone, LISTED_TIMEOUT_S, ())
+
+
+async def _stop_serving(performer: Performer, name: str, observed: Observed) -> None:
+    """Stop the member, so that its clients connect to other members before it is removed.
+
+    A removed member stops by itself a moment later (rule 33). Until then, requests of its clients fail, also writes:
+    "raft: stopped". If the others have no quorum without it, only leadership is transferred.
+    """
+    if name in performer.world.hosts and not refuse_restart(name, observed):
+        await drain(performer, name, observed)
+    else:
+        await move_leader(performer, name, observed)
 
 
 async def update_peer_url(performer: Performer, step: UpdatePeerUrl, observed: Observed) -> None:

@@ -3,11 +3,11 @@
 core/host/unproved.py has the commands. While the previous files are kept on the host, the new ones are not proved.
 """
 
-from dataclasses import replace
 from typing import get_args
 
 from etcdup.core.certs.inventory import LinkPort
 from etcdup.core.host.actions import restart_commands
+from etcdup.core.host.settings import CRL_VARIABLES
 from etcdup.core.host.unproved import OTHER_VERSION, forget_command, put_back_commands
 from etcdup.core.members.quorum import healthy
 from etcdup.core.observed.model import Observed
@@ -29,14 +29,19 @@ _ROLES: dict[LinkPort, str] = {"client": "server", "peer": "peer"}
 
 
 async def install_and_prove(performer: Performer, step: InstallFiles, observed: Observed, token: str) -> None:
-    """Write certificates of a running member, and prove by new handshakes that both ports serve them."""
+    """Write certificates and revocation lists of a running member, and prove by new handshakes that both ports work."""
     world, name = performer.world, step.host
     host = world.spec.host(name)
     before = [port for port in get_args(LinkPort) if await _answers(world, host, port)]
-    fresh = replace(observed, pki=world.pki.observe())
+    # A bad revocation list shows only after the handshake: the member then closes the connection.
+    lists = {layout_of(world.spec, host).crl(kind) for kind in CRL_VARIABLES}
+    checked = before if lists.intersection(change.path for change in step.changes) else []
+    serving = [port for port in checked if not await _why_closed(world, host, port)]
+    fresh = observed.with_pki(world.pki.observe())
     actions = commands_of(step, world.spec, fresh, token)
     await performer.perform(world.hosts[name], actions, step.kind)
     await prove_served_files(performer, host, before)
+    await _prove_still_serving(performer, host, serving)
     # The settings of an earlier run are not proved yet: a later step does that.
     if not observed.reachable()[name].is_unproved:
         await forget_previous(performer, name)
@@ -81,7 +86,24 @@ async def prove_served_files(performer: Performer, host: HostSpec, before: list[
         performer.reporter.doing(host.name, "")
         return
     await _put_back(performer, host.name)
-    raise EtcdupError(
+    raise _not_proved(host, why)
+
+
+async def _prove_still_serving(performer: Performer, host: HostSpec, ports: list[LinkPort]) -> None:
+    """Raise EtcdupError, after the previous files are back, if a port rejects the certificate of its own member."""
+    for port in ports:
+        if why := await _why_closed(performer.world, host, port):
+            await _put_back(performer, host.name)
+            raise _not_proved(host, f"the {port} port: {why}")
+
+
+async def _why_closed(world: World, host: HostSpec, port: LinkPort) -> str:
+    """Return why the port does not serve its own member, or an empty text if it does."""
+    return await world.why_no_answer(host, port, *world.pki.paths(f"{_ROLES[port]}/{host.name}"))
+
+
+def _not_proved(host: HostSpec, why: str) -> EtcdupError:
+    return EtcdupError(
         f"the new certificates do not work on {host.name}: {why}. The previous files are back on {host.name}, and no "
         "other host got new ones",
         hint="correct the certificate files on this machine, then run the same command again",

@@ -4,8 +4,12 @@
     next-ca.pem, next-ca-key.pem              the new CA of a rotation: see rotation.py
     members/NAME/{server,peer,health}.pem     and -key.pem
     clients/NAME.pem                          and -key.pem; `admin` is for etcdup itself
+    backup-key.pem                            signs backups: see backup_key.py
+    crl.der                                   the revocation list for clients and peers: see crl.py
     generation.json                           the names of all changes: see generation.py
     former/                                   archived files: see former.py, rotation.py
+    members/NAME/renewed/                     its previous certificates, whose key may still be in use
+    former/NAME/, former/NAME~1/, ...         the same files of a member that left or was replaced
 
 A renewed certificate of a member is for its existing key. A consumer, and each role after a rotation of the CA, gets
 a new key. A new key is stored before its certificate. After a kill between the two, the pair does not match and is due
@@ -13,15 +17,19 @@ again. The CA certificate is then made for the existing CA key. No code path cre
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
 
+from cryptography import x509
+
 from etcdup.core.certs.consumer_roles import is_gateway_client
+from etcdup.core.certs.inventory import archived_name
+from etcdup.core.certs.issue import CRL_ROLE
 from etcdup.core.certs.required import (
     DesiredCert,
     Fault,
@@ -31,10 +39,14 @@ from etcdup.core.certs.required import (
     why_due,
     with_previous_addresses,
 )
-from etcdup.core.observed.model import CertSeen, PkiSeen
+from etcdup.core.host.settings import CRL_VARIABLES
+from etcdup.core.observed.model import CertSeen, CrlSeen, PkiSeen
+from etcdup.core.spec.layout import MEMBER_CERTS
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError
 from etcdup.ops.files import create_file, remove_partial_files, write_file
+from etcdup.ops.pki.backup_key import make_backup_key
+from etcdup.ops.pki.crl import make_crl, parse_crl, see_crl
 from etcdup.ops.pki.files import (
     CERT_MODE,
     KEY_MODE,
@@ -43,9 +55,9 @@ from etcdup.ops.pki.files import (
     make_private_folder,
     restrict_to_owner,
 )
-from etcdup.ops.pki.former import ArchivedConsumers
+from etcdup.ops.pki.former import ArchivedConsumers, ArchivedMembers
 from etcdup.ops.pki.generation import Generation
-from etcdup.ops.pki.passphrase import VARIABLE, configured_passphrase
+from etcdup.ops.pki.passphrase import VARIABLE, configured_passphrase, is_configured
 from etcdup.ops.pki.pki import AskPassphrase, Pki
 from etcdup.ops.pki.rotation import CaRotation
 from etcdup.ops.pki.signing import SigningCa, cert_pem, key_pem, make_ca, make_cert, new_key
@@ -79,12 +91,15 @@ class Managed(Pki):
         self._root = folder / Path(spec.tls.dir).expanduser()
         self._ca = self._root / "ca.pem"
         self._ca_key = self._root / "ca-key.pem"
+        self._crl = self._root / "crl.der"
         self._specified = {wanted.role: wanted for wanted in desired_certs(spec)}
         self._rotation = CaRotation(self._root, self._read_key)
         self._former = ArchivedConsumers(self._root)
+        self._former_members = ArchivedMembers(self._root)
         self._generation = Generation(self._root)
         self._asked: str | None = None
         self._unlocked: SigningCa | None = None
+        self._locked_because = ""
         # The facts of each pair of files, by role and content: verifying signatures is slow, and files rarely change.
         self._observed_pairs: dict[tuple[str, str, str, str], CertSeen] = {}
 
@@ -101,6 +116,9 @@ class Managed(Pki):
                 if certs[role].key:
                     files[role] = (certs[role].sha256, key_digest)
         successor = self._rotation.successor(ca)
+        crls = self._observe_crls(ca)
+        revoked = crls["crl"].revoked if crls else frozenset()
+        certs = _with_revocation(certs, revoked)
         return PkiSeen(
             "managed",
             see_cert(ca, self._rotation.signing_ca(ca), ca.certs, has_key=True),
@@ -111,26 +129,60 @@ class Managed(Pki):
             successor=see_cert(ca, successor, (successor,), has_key=True) if successor else None,
             past=self._rotation.past_ca_files(),
             changes=self._generation.changes(),
+            crls=crls,
+            former=_with_revocation(self._observe_former(ca, certs.values()), revoked),
+            cannot_sign=self._locked_because or self._why_no_key(),
         )
 
-    def issue(self, roles: Iterable[str], now: datetime) -> None:
-        self._issue_all([self._desired_cert(role) for role in roles], now)
+    def _observe_crls(self, ca: Pem) -> dict[str, CrlSeen]:
+        """Return the list of this PKI for both kinds: one CA signs for clients and for peers."""
+        crl = self._read_crl()
+        return {} if crl is None else dict.fromkeys(CRL_VARIABLES, see_crl(crl, ca.certs))
 
-    def _issue_all(self, wanted: Sequence[DesiredCert], now: datetime) -> None:
+    def _read_crl(self) -> x509.CertificateRevocationList | None:
+        content = read_if_exists(self._crl)
+        try:
+            return None if content is None else parse_crl(self._crl, content)
+        except UnusableFile as unusable:
+            hint = "restore the file from your backup of this directory: a new list would accept revoked certificates"
+            raise UnusableFile(unusable.path, unusable.reason, hint=hint) from None
+
+    def issue(self, roles: Iterable[str], now: datetime, *, new_keys: bool = False) -> None:
+        roles = tuple(roles)
+        wanted = [self._desired_cert(role) for role in roles if role != CRL_ROLE]
+        self._issue_all(wanted, now, sign_crl=CRL_ROLE in roles, new_keys=new_keys)
+
+    def _issue_all(
+        self,
+        wanted: Sequence[DesiredCert],
+        now: datetime,
+        *,
+        sign_crl: bool = False,
+        new_keys: bool = False,
+    ) -> None:
         with folder_lock(self._root):
             for folder in (self._root, self._root / "clients", *self._root.glob("members/*")):
                 remove_partial_files(folder, "*.pem")
             authority = self._unlock_ca(now)
+            make_backup_key(self._root)
             folders = dict.fromkeys(self._cert(each.role).parent for each in wanted)
             for folder in folders:
                 make_private_folder(folder.parent)
                 make_private_folder(folder)
             seen = self.observe()
-            if any(not each.role.startswith("client/") for each in wanted):
+            if sign_crl or any(not each.role.startswith("client/") for each in wanted):
                 self._generation.advance()
             for each in wanted:
-                kept = self._key_to_keep(each.role, seen)
+                kept = None if new_keys else self._key_to_keep(each.role, seen)
                 self._issue(with_previous_addresses(each, seen.certs.get(each.role)), kept, authority, now)
+            if sign_crl:
+                self._write_crl((), authority, now)
+
+    def _write_crl(self, serials: Collection[str], authority: SigningCa, now: datetime) -> None:
+        """Write a new list with a higher number: all previous serial numbers, and these."""
+        remove_partial_files(self._root, self._crl.name)
+        content = make_crl(authority, self._read_crl(), serials, days=self._spec.tls.days, now=now)
+        write_file(self._crl, content, CERT_MODE)
 
     def issue_consumer(
         self, name: str, now: datetime, *, renew: bool = False, role: str | None = None
@@ -173,6 +225,10 @@ class Managed(Pki):
         del kind  # Clients and peers have the same CA. Peers are recognised by their common name.
         return read_file(self._ca)
 
+    def crl_file(self, kind: str) -> bytes:
+        del kind  # One CA has issued all certificates, so one list has all serial numbers.
+        return read_file(self._crl)
+
     def credentials(self) -> tuple[bytes, bytes, bytes]:
         return (self.ca_file("ca"), *self.pair("admin"))
 
@@ -190,14 +246,9 @@ class Managed(Pki):
             self._generation.advance(changes)
 
     def archive_member(self, name: str) -> None:
-        folder = self._root / "members" / name
-        if not folder.is_dir():
-            return
-        with folder_lock(self._root):
-            make_private_folder(self._root / "former")
-            taken = {path.name for path in (self._root / "former").iterdir()}
-            names = (f"{name}-{number}" if number else name for number in count())
-            folder.rename(self._root / "former" / next(each for each in names if each not in taken))
+        if (self._root / "members" / name).is_dir():
+            with folder_lock(self._root):
+                self._former_members.archive(name)
 
     def rotate_ca(self, stage: str, now: datetime) -> None:
         with folder_lock(self._root):
@@ -221,6 +272,63 @@ class Managed(Pki):
             else:
                 self._rotation.restore_old()
             self._unlocked = None
+
+    def unlock(self, now: datetime) -> None:
+        try:
+            self._unlock_ca(now)
+        except PkiError as error:
+            self._locked_because = error.message
+            raise
+
+    def _why_no_key(self) -> str:
+        """Return why the CA key cannot be used, as far as this is known without its passphrase."""
+        key = read_if_exists(self._ca_key)
+        if key is None:
+            return f"{self._ca_key} does not exist"
+        has_passphrase = self._ask or self._asked or is_configured(self._spec.tls.passphrase_command)
+        if has_passphrase or not is_encrypted(key):
+            return ""
+        return f"{self._ca_key} is encrypted, and no passphrase is set"
+
+    def revoke(self, serials: Iterable[str], now: datetime) -> None:
+        with folder_lock(self._root):
+            authority = self._unlock_ca(now)
+            self._generation.advance()
+            self._write_crl(tuple(serials), authority, now)
+
+    def archived_certs(self) -> dict[str, CertSeen]:
+        """Return the archived certificates of consumers and of members."""
+        seen, ca = self.observe(), Pem.read(self._ca)
+        crl = seen.crls.get("crl")
+        found = self._observe_archived(ca, self._former_consumers(seen), seen.certs.values())
+        return {**_with_revocation(found, crl.revoked if crl else frozenset()), **seen.former}
+
+    def _observe_former(self, ca: Pem, used: Collection[CertSeen]) -> dict[str, CertSeen]:
+        return self._observe_archived(ca, self._former_members.certs(), used)
+
+    def _observe_archived(
+        self, ca: Pem, paths: Iterable[tuple[str, Path]], used: Collection[CertSeen]
+    ) -> dict[str, CertSeen]:
+        """Return the archived certificates by role.
+
+        An archived certificate may still be one that is `used`, if the run that replaced it was killed.
+        """
+        in_use = {cert.fingerprint for cert in used}
+        found = {role: self._see_archived(path, ca) for role, path in paths}
+        return {role: cert for role, cert in found.items() if cert.fingerprint not in in_use}
+
+    def _see_archived(self, path: Path, ca: Pem) -> CertSeen:
+        content = read_file(path)
+        digests = (str(path), sha256(content).hexdigest(), "", ca.sha256)
+        if digests not in self._observed_pairs:
+            pem = Pem.parse(path, content)
+            self._observed_pairs[digests] = see_cert(pem, pem.certs[0], ca.certs, has_key=False)
+        return self._observed_pairs[digests]
+
+    def _former_consumers(self, seen: PkiSeen) -> Iterator[tuple[str, Path]]:
+        for path in self._former.certs():
+            is_replaced = f"client/{archived_name(path.stem)}" in seen.certs
+            yield f"{'replaced' if is_replaced else 'forgotten'}/{path.stem}", path
 
     def archive_consumer(self, name: str) -> Path:
         cert, key = self._cert(f"client/{name}"), self._key(f"client/{name}")
@@ -252,11 +360,12 @@ class Managed(Pki):
         return tuple(fault for fault in self.exposed_keys() if restrict_to_owner(Path(fault.file)))
 
     def _roles(self) -> list[str]:
-        """Return the roles of the Spec, of consumers, and of the servers of former members.
+        """Return the roles of the Spec, of consumers, and of members that cluster.yaml does not name any more.
 
         If no host of cluster.yaml has the cluster, certificates of former members show where it may run.
         """
-        former = [f"server/{path.parent.name}" for path in sorted(self._root.glob("members/*/server.pem"))]
+        paths = sorted(self._root.glob("members/*/*.pem"))
+        former = [f"{path.stem}/{path.parent.name}" for path in paths if path.stem in MEMBER_CERTS]
         clients = sorted(self._cert("admin").parent.glob("*.pem"))
         names = [path.stem for path in clients if not path.stem.endswith("-key") and path.stem != "admin"]
         return list(dict.fromkeys([*self._specified, *former, *(f"client/{name}" for name in names)]))
@@ -310,11 +419,13 @@ class Managed(Pki):
         """Return the existing key of a member or of `admin` if it matches its certificate and the CA is the same.
 
         With the same key a renewal renames one file, and no handshake reads half of a new pair (rule 16): etcd reads
-        certificate and key one after the other, so it could see only one of two renames. A new key alone does not
-        protect after a theft, because etcd reads no revocation list. That needs a new CA, and then all keys are new.
+        certificate and key one after the other, so it could see only one of two renames. A revoked certificate gets a
+        new key, because another person may have the old one.
         """
         cert = seen.certs.get(role)
         if cert is None or seen.ca is None or cert.issuer_key != seen.ca.key or not cert.key:
+            return None
+        if cert.is_revoked:
             return None
         return None if role.startswith("client/") else parse_key(self._key(role), read_file(self._key(role)))
 
@@ -325,6 +436,8 @@ class Managed(Pki):
         cert = make_cert(wanted, key, authority, self._spec.name, days=self._spec.tls.days, now=now)
         if wanted.role.startswith("client/"):
             self._former.archive_copy(self._cert(wanted.role), self._key(wanted.role))
+        elif "/" in wanted.role:
+            self._former_members.keep_renewed(self._cert(wanted.role))
         if kept is None:
             write_file(self._key(wanted.role), key_pem(key), KEY_MODE)
         write_file(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
@@ -346,6 +459,12 @@ class Managed(Pki):
         """Whether this CA is still the one that signs. Another run may have changed the CA since it was unlocked."""
         return self._rotation.signing_ca(Pem.read(self._ca)) == authority.cert
 
+    def makes_plain_key(self) -> bool:
+        return not self._ca_key.exists() and not self._ca.exists() and self._configured_passphrase is None
+
+    def encrypt_new_key(self, passphrase: str) -> None:
+        self._asked = passphrase
+
     def _make_or_load_ca(self, now: datetime) -> SigningCa:
         """Return the CA. It is created if the folder never had one, and completed if a previous run was killed.
 
@@ -354,7 +473,9 @@ class Managed(Pki):
         self._check_no_second_ca()
         if not self._ca_key.exists():
             with suppress(FileExistsError):
-                create_file(self._ca_key, key_pem(new_key(), self._configured_passphrase), KEY_MODE)
+                create_file(
+                    self._ca_key, key_pem(new_key(), self._asked or self._configured_passphrase), KEY_MODE
+                )
         key = self._load_ca_key()
         if not self._ca.exists():
             made = make_ca(key, self._spec.name, self._spec.tls.ca_days, now)
@@ -395,3 +516,7 @@ class Managed(Pki):
             hint = f"set ${VARIABLE}, or `tls.passphrase_command` in cluster.yaml"
             raise PkiError(f"{self._ca_key} is encrypted, and no passphrase is set", hint=hint)
         return passphrase
+
+
+def _with_revocation(certs: Mapping[str, CertSeen], revoked: Collection[str]) -> dict[str, CertSeen]:
+    return {role: replace(cert, is_revoked=cert.serial in revoked) for role, cert in certs.items()}

@@ -12,6 +12,11 @@ VARIABLE = "ETCDUP_CA_PASSPHRASE"
 COMMAND_TIMEOUT_S = 60.0
 
 
+def is_configured(command: str | None) -> bool:
+    """Return whether a passphrase is set. The command is not run."""
+    return VARIABLE in os.environ or command is not None
+
+
 def configured_passphrase(command: str | None, folder: Path) -> str | None:
     """Return $ETCDUP_CA_PASSPHRASE, or the first line that the command prints, or None if neither is set."""
     if VARIABLE in os.environ:

@@ -38,11 +38,11 @@ class Pki(ABC):
         """Return all certificates that exist. Raises PkiError for a file that is not usable."""
 
     @abstractmethod
-    def issue(self, roles: Iterable[str], now: datetime) -> None:
+    def issue(self, roles: Iterable[str], now: datetime, *, new_keys: bool = False) -> None:
         """Create the CA if there is none, then issue a new certificate for each of these roles.
 
-        It is for the existing key. A new key is made for a consumer, if the existing key does not match its
-        certificate, and if another CA signed that certificate.
+        It is for the existing key, unless `new_keys` is set. A new key is made for a consumer, if the existing key does
+        not match its certificate, and if another CA signed that certificate.
         """
 
     @abstractmethod
@@ -71,6 +71,25 @@ class Pki(ABC):
     def ca_file(self, kind: str) -> bytes:
         """Return the CA file that verifies clients and servers (`ca`) or peers (`peer-ca`)."""
 
+    def makes_plain_key(self) -> bool:
+        """Return whether the next certificate makes a CA key that no configured passphrase encrypts."""
+        return False
+
+    def encrypt_new_key(self, passphrase: str) -> None:
+        """Use this passphrase for the CA key that this run makes."""
+        del passphrase
+
+    def unlock(self, now: datetime) -> None:
+        """Read the CA key, and ask for its passphrase if there is one. Later changes of this run do not ask again.
+
+        If it raises PkiError, `observe` reports from then on that this run cannot sign.
+        """
+        del now
+
+    @abstractmethod
+    def crl_file(self, kind: str) -> bytes:
+        """Return the revocation list for clients (`crl`) or peers (`peer-crl`), in DER."""
+
     def see_leaf(self, content: bytes) -> CertSeen | None:
         """Return the certificate from a host if a CA of this PKI signed it, otherwise None."""
         del content
@@ -86,11 +105,19 @@ class Pki(ABC):
 
     @abstractmethod
     def archive_member(self, name: str) -> None:
-        """Archive the certificates of a member that left, after its host is cleared. Nothing is deleted."""
+        """Archive the certificates of a member that left or is replaced. Nothing is deleted."""
 
     @abstractmethod
     def rotate_ca(self, stage: str, now: datetime) -> None:
         """Do one stage of the rotation of the CA (see steps.RotateAuthority). A stage that is done is skipped."""
+
+    @abstractmethod
+    def revoke(self, serials: Iterable[str], now: datetime) -> None:
+        """Sign a new revocation list, with these serial numbers (hexadecimal) and all previous ones."""
+
+    @abstractmethod
+    def archived_certs(self) -> dict[str, CertSeen]:
+        """Return the archived certificates by role: `replaced/app`, `forgotten/app`, `former/infra3/server`."""
 
     @abstractmethod
     def archive_consumer(self, name: str) -> Path:

@@ -2,17 +2,23 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
+from cryptography import x509
+
 from etcdup.core.certs.required import Fault, ProvidedCert, check_provided, merge_faults
-from etcdup.core.observed.model import PkiSeen
+from etcdup.core.host.settings import CRL_VARIABLES
+from etcdup.core.observed.model import CertSeen, PkiSeen
 from etcdup.core.spec.layout import MEMBER_CERTS
 from etcdup.core.spec.model import Spec
 from etcdup.errors import PkiError
+from etcdup.ops.pki.crl import crl_der, parse_crl, revoked_serials, see_crl
 from etcdup.ops.pki.files import exposure_faults
 from etcdup.ops.pki.pki import Pki
+from etcdup.ops.pki.usable import chain_faults, handshake_faults, signature_faults
 from etcdup.ops.pki.x509 import (
     Pem,
     PrivateKey,
@@ -66,6 +72,11 @@ def _cert_set(role: str, ca: Pem, pem: Pem, key_path: Path, key: PrivateKey) -> 
         see_cert(ca if cert in ca.certs else pem, cert, (*intermediates, *ca.certs), has_key=True)
         for cert in chain
     )
+    unusable = [*chain_faults(pem.path, leaf), *signature_faults(pem.path, leaf)]
+    unusable += handshake_faults(pem.path, leaf, by_etcdup=not role.startswith("peer/"))
+    unusable += [fault for cert in ca.certs for fault in chain_faults(ca.path, cert)]
+    for cert in intermediates:
+        unusable += [*chain_faults(pem.path, cert), *signature_faults(pem.path, cert)]
     return ProvidedCert(
         role=role,
         cert=see_cert(pem, leaf, chain, has_key=has_key),
@@ -73,6 +84,7 @@ def _cert_set(role: str, ca: Pem, pem: Pem, key_path: Path, key: PrivateKey) -> 
         ca=see_cert(ca, ca.certs[0], ca.certs, has_key=True),
         key_path=str(key_path),
         key_fits=has_key,
+        unusable=tuple(unusable),
     )
 
 
@@ -97,10 +109,11 @@ class Provided(Pki):
             certs={role: each.cert for role, each in sets.items()},
             files={role: (self._digest("cert", role), self._digest("key", role)) for role in sets},
             trust={"ca": self._digest("ca", "admin"), "peer-ca": self._digest("ca", "peer/")},
+            crls={kind: see_crl(self._crl(kind), self._issuers(kind)) for kind in self._crl_kinds()},
         )
 
-    def issue(self, roles: Iterable[str], now: datetime) -> None:
-        del now
+    def issue(self, roles: Iterable[str], now: datetime, *, new_keys: bool = False) -> None:
+        del now, new_keys
         raise self._unsupported(", ".join(roles))
 
     def issue_consumer(
@@ -122,6 +135,28 @@ class Provided(Pki):
     def ca_file(self, kind: str) -> bytes:
         return read_file(self._path("ca", "peer/" if kind == "peer-ca" else "server/"))
 
+    def crl_file(self, kind: str) -> bytes:
+        return crl_der(self._crl(kind))
+
+    def _crl_kinds(self) -> list[str]:
+        return [kind for kind in CRL_VARIABLES if self._crl_path(kind) is not None]
+
+    def _crl_path(self, kind: str) -> Path | None:
+        """Return the list of the CA that signs clients or peers. Peers with a CA of their own have a list of its own:
+        certificates of two CAs can have the same serial number.
+        """
+        tls = self._spec.tls
+        name = tls.peer_crl_file if kind == "peer-crl" and tls.peer_ca else tls.crl_file
+        return self._folder / Path(name).expanduser() if name else None
+
+    def _crl(self, kind: str) -> x509.CertificateRevocationList:
+        path = self._crl_path(kind)
+        assert path is not None, "only kinds with a path have a list"
+        return parse_crl(path, read_file(path))
+
+    def _issuers(self, kind: str) -> tuple[x509.Certificate, ...]:
+        return Pem.read(self._path("ca", "peer/" if kind == "peer-crl" else "server/")).certs
+
     def credentials(self) -> tuple[bytes, bytes, bytes]:
         return (self.ca_file("ca"), *self.pair("admin"))
 
@@ -131,6 +166,13 @@ class Provided(Pki):
     def rotate_ca(self, stage: str, now: datetime) -> None:
         del stage, now
         raise self._unsupported("a new CA")
+
+    def revoke(self, serials: Iterable[str], now: datetime) -> None:
+        del serials, now
+        raise self._unsupported("a revocation list")
+
+    def archived_certs(self) -> dict[str, CertSeen]:
+        return {}
 
     def archive_consumer(self, name: str) -> Path:
         raise self._unsupported(f"client/{name}")
@@ -164,7 +206,30 @@ class Provided(Pki):
                 sets[role] = read
             else:
                 faults += [_fault(unusable, role) for unusable in read]
+        for kind in self._crl_kinds():
+            crl = _read_or_fault(partial(self._crl, kind))
+            faults += (
+                [_fault(crl, "")] if isinstance(crl, UnusableFile) else self._crl_faults(kind, crl, sets)
+            )
         return sets, merge_faults(faults)
+
+    def _crl_faults(
+        self, kind: str, crl: x509.CertificateRevocationList, sets: dict[str, ProvidedCert]
+    ) -> list[Fault]:
+        """Return a fault for each certificate in use that the list revokes: members would reject each other."""
+        revoked = revoked_serials(crl)
+        is_peer = kind == "peer-crl"
+        return [
+            Fault(
+                str(self._crl_path(kind)),
+                f"revokes {each.cert.path}, which is in use",
+                "issue that certificate again and write it to the same file, then use the list",
+                (each.member,) if each.member else (),
+            )
+            for role, each in sets.items()
+            if role.startswith("peer/") == is_peer
+            and revoked.intersection(cert.serial for cert in (each.cert, *each.chain))
+        ]
 
     def _read_role(self, role: str, cache: _FileCache) -> ProvidedCert | list[UnusableFile]:
         ca = _read_or_fault(lambda: cache.certs(self._path("ca", role)))

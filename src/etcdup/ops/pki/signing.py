@@ -12,6 +12,7 @@ from cryptography.x509.oid import NameOID
 from etcdup.core.certs.required import DesiredCert
 from etcdup.core.host.clocks import BACKDATED
 from etcdup.core.spec.names import common_name
+from etcdup.ops.pki.key_encryption import encrypted_key_pem
 from etcdup.ops.pki.x509 import USAGES, PrivateKey
 
 # The objects that contain the public key of a certificate.
@@ -29,10 +30,10 @@ def cert_pem(cert: x509.Certificate) -> bytes:
 
 def key_pem(key: PrivateKey, passphrase: str | None = None) -> bytes:
     """Return the key as PKCS#8 in PEM, encrypted if there is a passphrase."""
-    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if passphrase is not None:
-        encryption = serialization.BestAvailableEncryption(passphrase.encode())
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    if passphrase is None:
+        return key.private_bytes(serialization.Encoding.PEM, form, plain)
+    return encrypted_key_pem(key.private_bytes(serialization.Encoding.DER, form, plain), passphrase)
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,12 +75,23 @@ def make_cert(
     builder = builder.add_extension(_key_usage(is_ca=False), critical=True)
     usages = x509.ExtendedKeyUsage([_OIDS[usage] for usage in wanted.usages])
     builder = builder.add_extension(usages, critical=False)
-    issuer = x509.SubjectKeyIdentifier.from_public_key(authority.cert.public_key())
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer)
-    builder = builder.add_extension(identifier, critical=False)
+    builder = builder.add_extension(authority_key_identifier(authority.cert), critical=False)
     if names := _alternative_names(wanted):
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(authority.key, _digest(authority.key))
+
+
+def authority_key_identifier(ca: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Return the extension that names the key of the CA (RFC 5280, section 4.2.1.1).
+
+    It is copied from the subject key identifier of the CA, which can be any value. OpenSSL does not find the issuer
+    otherwise. It is computed only for a CA without an identifier.
+    """
+    try:
+        own = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        own = x509.SubjectKeyIdentifier.from_public_key(ca.public_key())
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _alternative_names(wanted: DesiredCert) -> list[x509.GeneralName]:

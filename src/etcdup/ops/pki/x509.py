@@ -6,6 +6,7 @@ No exception that is raised here contains, or is chained to, content of a key fi
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,8 +26,14 @@ PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519Pri
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 RSA_LEAST_BITS = 2048
 
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-_KEY = re.compile(rb"-----BEGIN (?:EC |RSA |ENCRYPTED |DSA )?PRIVATE KEY-----.+?-----END", re.DOTALL)
+# Go reads a block only if it begins at the start of a line (https://pkg.go.dev/encoding/pem#Decode).
+_CERTIFICATE = re.compile(
+    rb"^-----BEGIN CERTIFICATE-----.+?^-----END CERTIFICATE-----", re.DOTALL | re.MULTILINE
+)
+_KEY = re.compile(
+    rb"^-----BEGIN (?:EC |RSA |ENCRYPTED |DSA )?PRIVATE KEY-----.+?^-----END", re.DOTALL | re.MULTILINE
+)
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 _DAMAGED = (
     ValueError,
     TypeError,
@@ -73,6 +80,7 @@ def read_if_exists(path: Path) -> bytes | None:
 
 def parse_certs(path: Path, pem: bytes) -> tuple[x509.Certificate, ...]:
     """Return the certificates in a PEM file, at least one, in the order of the file. Raises UnusableFile."""
+    _refuse_unread_blocks(path, pem)
     has_key = _KEY.search(pem) is not None
     blocks = _CERTIFICATE.findall(pem)
     if not blocks and has_key:
@@ -82,7 +90,8 @@ def parse_certs(path: Path, pem: bytes) -> tuple[x509.Certificate, ...]:
             hint="check whether the paths of certificate and key are swapped",
         )
     if not blocks:
-        hint = "convert DER to PEM with `openssl x509 -inform der -in FILE`"
+        form = "" if _BEGIN.search(pem) else "-inform der "
+        hint = f"convert it to PEM with `openssl x509 {form}-in {path} -out NEW`"
         raise UnusableFile(path, "contains no certificate in PEM format", hint=hint)
     if has_key:
         hint = "keep the key in a separate file: etcdup copies certificates to files that all users can read"
@@ -93,10 +102,31 @@ def parse_certs(path: Path, pem: bytes) -> tuple[x509.Certificate, ...]:
         raise UnusableFile(path, "contains a damaged certificate") from None
 
 
+def _refuse_unread_blocks(path: Path, pem: bytes) -> None:
+    """Raise UnusableFile if etcd does not read a block of the file, because other characters are before it."""
+    if pem.startswith((b"\xff\xfe", b"\xfe\xff")):
+        hint = f"convert it with `iconv -f UTF-16 -t ASCII {path} -o NEW`"
+        raise UnusableFile(path, "is text in UTF-16, which etcd cannot read", hint=hint)
+    unread = [
+        match for match in _BEGIN.finditer(pem) if match.start() and pem[match.start() - 1] != ord("\n")
+    ]
+    if unread and pem.startswith(b"\xef\xbb\xbf"):
+        hint = f"remove it with `sed -i '1s/^\\xEF\\xBB\\xBF//' {path}`"
+        raise UnusableFile(path, "begins with a byte-order mark, which etcd cannot read", hint=hint)
+    if unread:
+        line = pem.count(b"\n", 0, unread[0].start()) + 1
+        hint = (
+            f"remove the characters before `-----BEGIN` in line {line}, and indentation in the lines after it"
+        )
+        what = unread[0][1].decode()
+        raise UnusableFile(path, f"has characters before `-----BEGIN {what}` in line {line}", hint=hint)
+
+
+@lru_cache(maxsize=256)  # Each observation of the PKI reads the same files again.
 def _load_whole(block: bytes) -> x509.Certificate:
     """Return the certificate after reading all its fields: the library parses a field only when it is used."""
     cert = x509.load_pem_x509_certificate(block)
-    _spki(cert.public_key())
+    spki(cert.public_key())
     for field in ("extensions", "subject", "issuer", "not_valid_before_utc", "not_valid_after_utc"):
         getattr(cert, field)
     return cert
@@ -104,6 +134,7 @@ def _load_whole(block: bytes) -> x509.Certificate:
 
 def parse_key(path: Path, pem: bytes, passphrase: str | None = None) -> PrivateKey:
     """Return the private key in a PEM file: EC, RSA or Ed25519, in PKCS#1, SEC1 or PKCS#8. Raises UnusableFile."""
+    _refuse_unread_blocks(path, pem)
     if _KEY.search(pem) is None:
         if _CERTIFICATE.search(pem):
             hint = "check whether the paths of certificate and key are swapped"
@@ -157,7 +188,7 @@ def _decrypt(path: Path, pem: bytes, passphrase: str | None) -> object:
 
 def is_key_of(key: PrivateKey, cert: x509.Certificate) -> bool:
     """Whether this is the private key of the certificate."""
-    return _spki(key.public_key()) == _spki(cert.public_key())
+    return spki(key.public_key()) == spki(cert.public_key())
 
 
 def read_pair(cert_path: Path, key_path: Path) -> tuple[bytes, bytes]:
@@ -171,11 +202,13 @@ def read_pair(cert_path: Path, key_path: Path) -> tuple[bytes, bytes]:
     return pem.content, key
 
 
-def _spki(key: object) -> bytes:
+def spki(key: object) -> bytes:
+    """Return the public key in DER, with named parameters and an uncompressed point."""
     der, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_bytes(der, form)  # type: ignore[attr-defined, no-any-return]
 
 
+@lru_cache(maxsize=256)  # To verify a signature is slow.
 def is_signed_by(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
     """Whether the issuer, by its name and its key, signed the certificate."""
     try:
@@ -242,6 +275,7 @@ def see_cert(
         issuer_key=key_id(issuer) if issuer else "",
         key=key_id(cert) if has_key else "",
         is_ca=_is_ca(cert),
+        serial=f"{cert.serial_number:x}",
     )
 
 
@@ -259,7 +293,7 @@ def cert_facts(
 
 def key_id(cert: x509.Certificate) -> str:
     """Return the sha256 of the public key, in hex."""
-    return sha256(_spki(cert.public_key())).hexdigest()
+    return sha256(spki(cert.public_key())).hexdigest()
 
 
 def _common_name(cert: x509.Certificate) -> str:

@@ -3,11 +3,11 @@
 import asyncio
 
 from etcdup.core.observed.model import HostSeen, Observed
+from etcdup.core.observed.state import full_directory
 from etcdup.core.recovery.disk_space import (
     DISK_SPACE_TIMEOUT_S,
     DiskSpace,
     disk_space_argv,
-    full_directory,
     parse_disk_space,
 )
 from etcdup.core.recovery.quorum_repair import reachable_quorum

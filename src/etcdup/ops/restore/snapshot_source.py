@@ -5,7 +5,6 @@ backup destinations.
 """
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,28 +17,35 @@ from etcdup.core.backups.backups import (
     read_manifest,
 )
 from etcdup.core.backups.snapshot import SnapshotFile
-from etcdup.errors import EtcdupError, RefusedError, UsageError
-from etcdup.ops.backups.backups import IDENTITY_HINT, Report, load_manifest
+from etcdup.errors import RefusedError, UsageError
+from etcdup.ops.backups.backups import IDENTITY_HINT, Report
 from etcdup.ops.backups.destinations import (
     LATEST,
     Contents,
     Destinations,
+    Fetched,
     Warn,
     fetch_whole,
     list_destinations,
+    warn_of_newer,
 )
 from etcdup.ops.backups.encryption import Identity, decrypt_file
-from etcdup.ops.backups.snapshot_file import read_snapshot
+from etcdup.ops.backups.snapshot_file import read_snapshot, verify_snapshot
+from etcdup.ops.backups.trust import MANIFEST_KIND, UNSIGNED_HINT, NotUsed, Trust
 
 _AGE = ".age"
 
 
 @dataclass(frozen=True)
 class SnapshotSource:
-    """What the operator named, the cluster that it must come from, and the key if it is encrypted."""
+    """What the operator named, the cluster that it must come from, and the key if it is encrypted.
+
+    `trust` says which manifests are used.
+    """
 
     named: Path
     cluster: str
+    trust: Trust
     identity: Identity | None = None
 
     @property
@@ -64,39 +70,66 @@ async def fetch_source(
     `begun` is the sha256 of the snapshot whose restore is in progress. `latest` is then that backup, also if there is a
     newer one: an interrupted restore is never continued with other data.
     """
-    named = str(source.named)
-    if not source.is_latest:
-        _check_cluster(named, cluster_of_backup(named), source.cluster)
-    contents = await list_destinations(places, source.cluster)
-    for error in contents.failed.values():
-        warn(error.message)
-    resumed = await _find_backup(contents, begun) if begun and source.is_latest else None
-    name = resumed or contents.chosen(source.cluster, named).name
-    fetched = await fetch_whole(
-        contents.holders(name), name, folder, report=report, warn=warn, identity=source.identity
-    )
-    _check_cluster(name, fetched.manifest.cluster, source.cluster)
+    contents = await list_source(places, source, warn)
+    fetched = await fetch_backup(contents, source, folder, report, warn, begun)
     return _with_manifest(await asyncio.to_thread(read_snapshot, fetched.path), fetched.manifest)
 
 
-async def _find_backup(contents: Contents, sha256: str) -> str | None:
-    """Return the newest backup whose database has this sha256, or None. Manifests that are not readable are skipped."""
-    for entry in reversed(contents.backups):
-        for store in contents.holders(entry.name):
-            with suppress(EtcdupError):
-                if (await load_manifest(store, entry.name)).sha256 == sha256:
-                    return entry.name
-    return None
+async def list_source(places: Destinations, source: SnapshotSource, warn: Warn) -> Contents:
+    """List the backups of the cluster. Warn of each destination that failed. Raises EtcdupError."""
+    named = str(source.named)
+    if not source.is_latest:
+        _check_cluster(named, cluster_of_backup(named), source.cluster)
+    contents = await list_destinations(places, source.cluster, source.trust)
+    for error in contents.failed.values():
+        warn(error.message)
+    return contents
+
+
+async def fetch_backup(
+    contents: Contents, source: SnapshotSource, folder: Path, report: Report, warn: Warn, begun: str = ""
+) -> Fetched:
+    """Fetch the named backup as `fetch_source` does. The file is verified, and its database is not read."""
+    resumed = _find_backup(contents, begun) if begun and source.is_latest else None
+    name = resumed or _choose(contents, source, warn)
+    fetched = await fetch_whole(
+        contents.sources(name), name, folder, source.trust, report=report, warn=warn, identity=source.identity
+    )
+    _check_cluster(name, fetched.manifest.cluster, source.cluster)
+    return fetched
+
+
+def _choose(contents: Contents, source: SnapshotSource, warn: Warn) -> str:
+    """Return the name of the backup. Warn of newer backups that etcdup does not use instead of `latest`."""
+    entry = contents.chosen(source.cluster, str(source.named))
+    if source.is_latest:
+        warn_of_newer(contents, entry, warn)
+    return entry.name
+
+
+def _find_backup(contents: Contents, sha256: str) -> str | None:
+    """Return the newest usable backup whose database has this sha256, or None."""
+    found = (
+        each.name for each in reversed(contents.usable) if each.manifest and each.manifest.sha256 == sha256
+    )
+    return next(found, None)
+
+
+def verify_source(source: SnapshotSource, folder: Path) -> Path:
+    """Return the path of a snapshot file after its checksum was verified. It is decrypted into `folder` if needed."""
+    path = _decrypt_if_needed(source.named, source.identity, folder)
+    verify_snapshot(path)
+    return path
 
 
 def read_source(source: SnapshotSource, folder: Path) -> SnapshotFile:
     """Read and check a snapshot file. An encrypted file is decrypted into `folder` first.
 
-    A manifest next to it, as `backup now` writes one, contains the name of its cluster.
+    A manifest next to it, as `backup now` writes one, contains the name of its cluster, and must be signed.
     """
     path = source.named
     snapshot = read_snapshot(_decrypt_if_needed(path, source.identity, folder))
-    manifest = _read_adjacent_manifest(path)
+    manifest = _read_adjacent_manifest(path, source.trust)
     if manifest is None:
         return snapshot
     _check_cluster(str(path), manifest.cluster, source.cluster)
@@ -121,18 +154,25 @@ def _decrypt_if_needed(path: Path, identity: Identity | None, folder: Path) -> P
 
 def _with_manifest(snapshot: SnapshotFile, manifest: Manifest) -> SnapshotFile:
     origin = f"backup {manifest.name} of cluster {manifest.cluster}"
-    return replace(snapshot, origin=origin, cluster_id=manifest.cluster_id)
+    # Any client of the store can write an unsigned manifest. The members in the file then show its cluster.
+    return replace(snapshot, origin=origin, cluster_id=manifest.cluster_id if manifest.signed else "")
 
 
-def _read_adjacent_manifest(path: Path) -> Manifest | None:
+def _read_adjacent_manifest(path: Path, trust: Trust) -> Manifest | None:
+    """Return the manifest next to the file, if there is one. Raises NotUsed if it is not signed."""
     name = path.name.removesuffix(_AGE).removesuffix(DATABASE)
     manifest = path.with_name(name + MANIFEST)
     if name == path.name or not manifest.is_file():
         return None
     try:
-        return read_manifest(manifest.read_bytes(), name)
+        text, fault = trust.open(MANIFEST_KIND, manifest.read_bytes())
+        found = read_manifest(text, name)
     except (InvalidManifest, OSError):
         return None
+    if fault and not trust.unsigned:
+        hint = f"{UNSIGNED_HINT}, or move the file to a folder without that manifest"
+        raise NotUsed(f"etcdup does not use {path} with {manifest.name} next to it", fault, hint)
+    return replace(found, signed=not fault)
 
 
 def _check_cluster(what: str, owner: str | None, cluster: str) -> None:

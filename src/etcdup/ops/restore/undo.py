@@ -6,7 +6,7 @@ from pathlib import Path
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.recovery.undo_by_restore import (
-    archives,
+    archives_to_read,
     begun_undo,
     plan_archive_snapshot,
     with_archives,
@@ -28,7 +28,7 @@ async def find_undo_snapshot(world: World, observed: Observed) -> Path | None:
 
 async def prepare_archive_snapshot(world: World, observed: Observed) -> tuple[Planner, Path]:
     """Return the planner of the snapshot, and the file that it will create. Changes nothing on any host."""
-    spec, suffixes = world.spec, archives(world.spec, observed)
+    spec, suffixes = world.spec, archives_to_read(world.spec, observed)
     archived = with_archives(observed, suffixes)
     logs = await read_last_entries(world, archived, suffixes)
     name = max(sorted(logs), key=lambda each: logs[each])

@@ -19,18 +19,18 @@ from etcdup.core.spec.version import Version, parse_version
 from etcdup.errors import EtcdupError
 from etcdup.ops.backups.snapshot import snapshot_name, take_snapshot
 from etcdup.ops.versions import raft_snapshot, versions
+from etcdup.ops.world.activity import no_source, observe_activity
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.world import World
 
 
 async def take_minor_snapshot(performer: Performer, step: TakeSnapshot, observed: Observed) -> None:
     """Take a snapshot from the follower whose log is furthest."""
+    world = performer.world
+    observed = await observe_activity(world, observed)
     member = backup_source(observed)
     if member is None:
-        raise EtcdupError(
-            "no member is healthy, so no snapshot can be taken", hint="run `etcdup status` to see each member"
-        )
-    world = performer.world
+        raise no_source(observed)
     client = await world.connect_directly(member)
     name = snapshot_name(world.spec.name, step.hop, observed.at)
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.errors import EtcdupError
 from etcdup.ops.polling import POLL_S, Clock, wait_until
+from etcdup.ops.world.hashes import read_hashes_in_turn
 from etcdup.remote.etcd.client import EtcdClient, KvHash
 from etcdup.remote.etcd.errors import EtcdRefused, EtcdRpcError
 
@@ -141,6 +142,10 @@ async def compare_hashes(clients: Clients, *, clock: Clock, timeout_s: float = 3
     )
 
 
+# The exit status of a shell, env, timeout and setpriv for a program that is missing or not executable (POSIX, 2.8.2).
+_CANNOT_RUN = (126, 127)
+
+
 async def ensure_no_v2_data(
     run_check: Callable[[], Awaitable[tuple[int, str]]],
     append_entries: Callable[[], Awaitable[None]],
@@ -154,6 +159,13 @@ async def ensure_no_v2_data(
     leave them behind (see append_empty_entries). etcdup does not change v2 data.
     """
     status, output = await run_check()
+    if status in _CANNOT_RUN:
+        raise EtcdupError(
+            "etcdutl of the version that runs cannot be started on this host",
+            detail=output.strip(),
+            hint="copy etcdutl of this version to the path above, with owner root and mode 0755. Then run the same "
+            "command again",
+        )
 
     async def is_clean() -> bool:
         nonlocal status, output
@@ -238,16 +250,13 @@ async def _find_newest(clients: Clients) -> tuple[EtcdClient, MemberSeen]:
 
 
 async def _read_hashes(clients: Clients) -> dict[str, KvHash]:
-    """Return every member's hash at the newest revision that all members have.
-
-    If all members have one revision, the request does not name it: 3.4 refuses a revision that was just compacted.
-    """
-    hashes = await asyncio.gather(*(client.hash_kv(timeout_s=CALL_S) for client in clients.values()))
-    revisions = {each.hash_revision for each in hashes}
-    if len(revisions) > 1:
-        each_at = (client.hash_kv(min(revisions), timeout_s=CALL_S) for client in clients.values())
-        hashes = await asyncio.gather(*each_at)
-    return dict(zip(clients, hashes, strict=True))
+    """Return every member's hash at the newest revision that all members have. Raises the error of a member."""
+    hashes: dict[str, KvHash] = {}
+    for name, found in (await read_hashes_in_turn(clients)).items():
+        if not isinstance(found, KvHash):
+            raise found
+        hashes[name] = found
+    return hashes
 
 
 def _difference_between(hashes: Mapping[str, KvHash]) -> str:

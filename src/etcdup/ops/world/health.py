@@ -10,18 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from etcdup.core.members.limits import (
-    describe_followers,
-    limits,
-    member_limit,
-    refused_access,
-    refused_writes,
-)
+from etcdup.core.etcd.alarms import NOSPACE
+from etcdup.core.members.limits import member_limit, refused_access, refused_writes
 from etcdup.core.members.member_list import host_of, voter_names
 from etcdup.core.members.quorum import quorum_of
-from etcdup.core.members.space import NOSPACE
 from etcdup.core.observed.model import MemberSeen, Observed
 from etcdup.core.spec.model import Spec
+from etcdup.core.verdict.verdict import Verdict, judge
 from etcdup.errors import EtcdupError
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.client import EtcdClient
@@ -153,32 +148,43 @@ def why_without_vote(observed: Observed, seen: MemberSeen) -> str:
     return "; ".join(seen.errors)
 
 
-def has_quorum(results: tuple[Health, ...]) -> bool:
-    """Return whether the members that are proved to vote are a quorum. An alarm alone does not end a quorum."""
-    return sum(result.votes for result in results) >= quorum_of(len(results))
+def has_quorum(results: tuple[Health, ...], voters: int = 0) -> bool:
+    """Return whether the members that are proved to vote are a quorum. An alarm alone does not end a quorum.
+
+    `voters` is the number of voters in the member list, if it is known. Without it, each result counts as one: also a
+    host that has no member yet.
+    """
+    voting = {result.member_id for result in results if result.votes}
+    return len(voting) >= quorum_of(voters or len(results))
 
 
 async def prove_whole(world: World, observed: Observed) -> tuple[Health, ...]:
-    """Return the health proofs. Raises EtcdupError if a host is unreachable or a member is not healthy."""
-    unreachable = [seen for name, seen in observed.unreachable().items() if name not in observed.leaving]
+    """Return the health proofs. Raises EtcdupError if a host is unreachable or a member is not healthy.
+
+    The error has the causes of the verdict, and then what only the proof has found.
+    """
     results = await prove(world, observed)
-    faults = [f"{result.name}: {result.why}" for result in results if not result.votes]
-    faults += [f"{host.host} cannot be reached: {host.why}" for host in unreachable]
-    limited, hints = _limits(world.spec, observed, results)
-    faults += limited
-    if faults:
-        raise EtcdupError(
-            "the cluster is not healthy" if len(faults) > 1 else f"the cluster is not healthy: {faults[0]}",
-            detail="\n".join(faults) if len(faults) > 1 else "",
-            hint="\n".join(hints) or "run `etcdup status` to see each member",
-        )
+    gone = [name for name in observed.unreachable() if name not in observed.leaving]
+    if gone or not all(result.ok for result in results):
+        raise _not_healthy(judge(world.spec, observed, with_files=False), results)
     return results
 
 
-def _limits(spec: Spec, observed: Observed, results: tuple[Health, ...]) -> tuple[list[str], list[str]]:
-    """Return what etcd refuses, each limit once, and the hints. A limit can be newer than the observation."""
-    known = limits(spec, observed)
-    if known or not any(result.limited for result in results):
-        followers = describe_followers(spec, observed)
-        return [f"{followers}; {each.what}: {each.why}" for each in known], [each.hint for each in known]
-    return list(dict.fromkeys(result.why for result in results if result.limited)), []
+def _not_healthy(verdict: Verdict, results: tuple[Health, ...]) -> EtcdupError:
+    faults, hints = [], []
+    for cause in verdict.wrong:
+        faults += [cause.what, *(f"  {effect}" for effect in cause.effects)]
+        hints += [cause.hint]
+    faults += [
+        f"{each.name}: {each.why}"
+        for each in results
+        if not each.votes and each.name not in verdict.explained
+    ]
+    if not verdict.wrong:
+        faults += sorted({each.why for each in results if each.limited})
+    first, *rest = faults or ["a proof failed"]
+    return EtcdupError(
+        f"the cluster is not healthy: {first}",
+        detail="\n".join(rest),
+        hint="\n".join(dict.fromkeys(hints)) or "run `etcdup status` to see each member",
+    )

@@ -26,7 +26,7 @@ from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.errors import LockedError, LockLost, NotLocked, RefusedError, RemoteError
 from etcdup.remote.host import Held, Host, HostCommand, HostLock
-from etcdup.remote.lock_scripts import LOST_AFTER_S, lock_argv, shown_line
+from etcdup.remote.lock_scripts import LOST_AFTER_S, lock_argv, show_holder_argv, shown_line
 
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 20.0
@@ -47,8 +47,12 @@ def holder(verb: str) -> str:
     The last word is random: it distinguishes this run from every other one.
     """
     since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    who = f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()})"
-    return f"{who}, `etcdup {verb}` since {since}, run {secrets.token_hex(8)}"
+    return f"{operator()} (pid {os.getpid()}), `etcdup {verb}` since {since}, run {secrets.token_hex(8)}"
+
+
+def operator() -> str:
+    """Return who runs etcdup, and on which machine."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 @dataclass
@@ -153,6 +157,25 @@ def _lock_lost(names: Iterable[str], why: str) -> LockLost:
     return LockLost(f"the lock on {', '.join(sorted(names))} was lost: {why}")
 
 
+async def read_lock_holder(spec: Spec, hosts: Mapping[str, Host]) -> str:
+    """Return which run holds the lock of a host of cluster.yaml; empty if none does. No lock is taken."""
+    names = [host.name for host in spec.hosts if host.name in hosts]
+    lines = await asyncio.gather(*(_read_holder(spec, name, hosts[name]) for name in names))
+    return next(filter(None, lines), "").partition(", run ")[0]
+
+
+async def _read_holder(spec: Spec, name: str, host: Host) -> str:
+    try:
+        result = await host.run(show_holder_argv(_lock_path(spec.host(name), spec)))
+    except RemoteError:
+        return ""
+    return shown_line(result.stdout.partition("\n")[0]) if result.status == 0 else ""
+
+
+def _lock_path(host: HostSpec, spec: Spec) -> str:
+    return f"{layout_of(spec, host).run}/lock"
+
+
 @asynccontextmanager
 async def cluster_lock(
     spec: Spec,
@@ -174,7 +197,7 @@ async def cluster_lock(
 
         async def take(names: Sequence[str]) -> None:
             entering = (
-                _host_lock(HostLock(f"{layout_of(spec, specs[name]).run}/lock", who), hosts[name], boot_time)
+                _host_lock(HostLock(_lock_path(specs[name], spec), who), hosts[name], boot_time)
                 for name in names
             )
             taking = [asyncio.ensure_future(stack.enter_async_context(each)) for each in entering]

@@ -6,12 +6,24 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from etcdup.core.etcd.log_messages import explain_starts
-from etcdup.core.host.files import desired_files
+from etcdup.core.host.files import desired_paths
 from etcdup.core.host.folders import observed_folders
-from etcdup.core.members.member_list import former_hosts, is_known_address, leaving_host, stray_members
+from etcdup.core.host.port_faults import listen_pattern
+from etcdup.core.host.programs import program_names
+from etcdup.core.members.leaving_folders import with_own_folders
+from etcdup.core.members.member_list import (
+    former_hosts,
+    is_known_address,
+    leaving_host,
+    stray_members,
+    with_host_names,
+)
+from etcdup.core.members.peer_ports import changed_hosts, tried_ports
 from etcdup.core.members.quorum import is_electing, starting_members
 from etcdup.core.members.superseded import distrust_markers, explain_superseded
+from etcdup.core.members.waiting import with_waiting_hosts
 from etcdup.core.observed.model import (
+    BlockedPort,
     CertSeen,
     HostSeen,
     MemberSeen,
@@ -23,6 +35,7 @@ from etcdup.core.observed.model import (
 )
 from etcdup.core.observed.parse_marker import UnreadableMarker
 from etcdup.core.observed.parse_probe import parse_probe
+from etcdup.core.observed.peer_ports import parse_peer_ports, peer_ports_argv
 from etcdup.core.observed.probe import probe_argv
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
@@ -30,6 +43,7 @@ from etcdup.core.spec.visible import one_line
 from etcdup.errors import EtcdupError, ForwardForbidden, PkiError, RemoteError
 from etcdup.ops.backups.snapshot import find_snapshots
 from etcdup.ops.polling import wait_until
+from etcdup.ops.world.activity import observe_activity
 from etcdup.ops.world.connected_clients import observe_clients
 from etcdup.ops.world.superseded_record import read_superseded
 from etcdup.ops.world.world import World, read_starts
@@ -53,12 +67,22 @@ async def observe(world: World) -> Observed:
     MemberSilent.
     """
     found = await _observe_all_hosts(world)
-    auth, denied, leaves = await asyncio.gather(
-        _observe_auth(world, found), _observe_access(world, found), _observe_other_leaves(world, found)
+    auth, denied, leaves, (blocked, firewalls) = await asyncio.gather(
+        _observe_auth(world, found),
+        _observe_access(world, found),
+        _observe_other_leaves(world, found),
+        _observe_peer_ports(world, found),
     )
-    found = distrust_markers(world.spec, found)
-    found = replace(explain_superseded(world.spec, found), auth=auth, denied=denied, other_leaves=leaves)
-    return await observe_clients(world, found)
+    found = replace(
+        with_waiting_hosts(world.spec, explain_superseded(world.spec, distrust_markers(world.spec, found))),
+        auth=auth,
+        denied=denied,
+        other_leaves=leaves,
+        blocked_ports=blocked,
+        firewalls=firewalls,
+    )
+    found = await observe_clients(world, found)
+    return await observe_activity(world, found) if world.reads_activity else found
 
 
 async def _observe_all_hosts(world: World) -> Observed:
@@ -76,6 +100,10 @@ async def _observe_all_hosts(world: World) -> Observed:
     while True:
         seen = await asyncio.gather(*(_observe_host(world, each, pki) for each in host_specs))
         for host_spec, (host, member) in zip(host_specs, seen, strict=True):
+            own = with_own_folders(world.spec, host_spec, host) if host_spec.name in leaving else host_spec
+            if own != host_spec:
+                leaving[own.name] = world.extra_hosts[own.name] = own
+                host, member = await _observe_host(world, own, pki)
             if host_spec.name in leaving and _is_observed(host_spec, host, hosts, leaving):
                 world.other_names.add(host_spec.name)
                 del leaving[host_spec.name], world.extra_hosts[host_spec.name]
@@ -121,13 +149,17 @@ def _hosts_to_add(world: World, found: Observed) -> list[HostSpec]:
 async def _observe_auth(world: World, found: Observed) -> bool | None:
     """Return whether etcd's authentication is enabled, or None if it is not known.
 
-    Only an upgrade from 3.4 to 3.5 depends on it, so that etcdup asks only then (rule 45).
+    Only an upgrade from 3.4 to 3.5 depends on it (rule 45), and `client_auth: optional`. So etcdup asks only then.
     """
-    old = [name for name, seen in found.answering().items() if seen.version.series == (3, 4)]
-    if not old or world.spec.version.series == (3, 4):
+    names = [
+        name
+        for name, seen in found.answering().items()
+        if world.spec.tls.client_auth == "optional" or seen.version.series == (3, 4)
+    ]
+    if not names or (world.spec.tls.client_auth == "required" and world.spec.version.series == (3, 4)):
         return None
     try:
-        client = await world.etcd(old[0])
+        client = await world.etcd(names[0])
         return await client.is_auth_enabled(timeout_s=STATUS_TIMEOUT_S)
     except EtcdupError:
         return None
@@ -165,6 +197,8 @@ def _has_other_leaf(spec: Spec, seen: HostSeen, path: str, pki: PkiSeen) -> bool
     file = seen.files.get(path)
     if pki.ca is None or file is None or not seen.is_marked(spec.name) or seen.pki_change in pki.changes:
         return False
+    if seen.is_adopted:  # another tool issued its certificates
+        return False
     return file.sha256 != pki.files.get(f"server/{seen.host}", ("", ""))[0]
 
 
@@ -174,6 +208,44 @@ async def _read_leaf(world: World, name: str, path: str) -> CertSeen | None:
         return world.pki.see_leaf(result.stdout.encode())
     except (RemoteError, PkiError):
         return None
+
+
+async def _observe_peer_ports(
+    world: World, found: Observed
+) -> tuple[tuple[BlockedPort, ...], dict[str, str]]:
+    """Return the ports of members that other hosts do not reach, if a host is new or moves, and the firewalls.
+
+    Hosts that etcdup does not reach are not tried: they may be down.
+    """
+    seen, spec = found.reachable(), world.spec
+    new = changed_hosts(spec, found)
+    tried = {
+        host.name: {
+            at: name
+            for at, name in tried_ports(spec, host, new).items()
+            if name in seen and (host.name, *at) not in world.reached_ports
+        }
+        for host in spec.hosts
+        if host.name in seen
+    }
+    answers = await asyncio.gather(
+        *(_try_ports(world, name, names) for name, names in tried.items() if names)
+    )
+    return tuple(port for _, _, ports in answers for port in ports), {name: wall for name, wall, _ in answers}
+
+
+async def _try_ports(
+    world: World, name: str, names: dict[tuple[str, int], str]
+) -> tuple[str, str, tuple[BlockedPort, ...]]:
+    """Return the host, its firewall and the ports that it does not reach. World remembers the ports that it reaches."""
+    try:
+        result = await world.hosts[name].run(peer_ports_argv(list(names)), timeout_s=PROBE_TIMEOUT_S)
+        firewall, blocked = parse_peer_ports(name, result.check().stdout, names)
+    except RemoteError:  # The next observation reports a lost connection, or tries the ports again.
+        return name, "", ()
+    unreached = {(each.target, each.port) for each in blocked}
+    world.reached_ports |= {(name, *at) for at, target in names.items() if (target, at[1]) not in unreached}
+    return name, firewall, blocked
 
 
 async def observe_members(world: World, before: Observed) -> Observed:
@@ -222,7 +294,7 @@ async def _observe_host(
     seen = await _probe(world, host, pki)
     if not isinstance(seen, HostSeen):
         return seen, await _observe_member(world, host.name)
-    if seen.unit.is_running:
+    if seen.unit.is_running or seen.is_adopted:  # the unit of an adopted member can have another name
         member = await _observe_member(world, host.name)
     else:
         member = MemberSilent(_why_not_running(seen.unit))
@@ -271,14 +343,16 @@ async def _probe(world: World, host: HostSpec, pki: PkiSeen) -> HostSeen | Unrea
     if host.name in world.unreachable:
         return world.unreachable[host.name]
     layout = layout_of(world.spec, host)
-    files = tuple(file.path for file in desired_files(world.spec, host, layout, "", pki))
+    files = desired_paths(host, layout, pki)
     # The other members on the same machine listen on the same ports as a local member. To find out which process
     # has which port takes too long there.
     spec = world.spec
     ports = () if host.root else (spec.client_port(host), spec.peer_port(host), spec.metrics_port(host))
     asked_at = world.clock.now()
     try:
-        argv = probe_argv(layout, files, ports, observed_folders(layout))
+        argv = probe_argv(
+            layout, files, ports, observed_folders(layout), program_names(layout), listen_pattern(host)
+        )
         result = await world.hosts[host.name].run(argv, timeout_s=PROBE_TIMEOUT_S)
         return parse_probe(host.name, result.stdout, layout, asked_at, world.clock.now())
     except RemoteError as error:
@@ -298,7 +372,7 @@ _UNREADABLE_HINT = "check that sh, coreutils and /proc work on {host}, then run 
 
 def _unreadable(error: ValueError, result: Result) -> str:
     """Return why the output of the probe is unusable, with its status and what the host printed last."""
-    said = "".join(each for each in result.stderr.strip().rpartition("\n")[2] if each.isprintable())[:200]
+    said = result.stderr.strip().rpartition("\n")[2]
     ended = f"the probe exited with status {result.status}" if result.status else ""
     return "; ".join(filter(None, (str(error), ended, said)))
 
@@ -313,6 +387,6 @@ def _marker_hint(host: str) -> str:
 async def _observe_member(world: World, name: str) -> MemberSeen | MemberSilent:
     try:
         client = await world.etcd(name)
-        return await client.status(timeout_s=STATUS_TIMEOUT_S)
+        return with_host_names(world.spec, await client.status(timeout_s=STATUS_TIMEOUT_S))
     except EtcdupError as error:
         return MemberSilent(one_line(error.message.removeprefix(f"{name}: ")), error.hint, error.lasting)

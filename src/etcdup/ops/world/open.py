@@ -1,39 +1,40 @@
 """Open the real World: connections to the hosts, clients of the members, the PKI and the wall clock."""
 
 import asyncio
+import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.certs.inventory import LinkPort
+from etcdup.core.certs.required import verified_name
 from etcdup.core.observed.model import Binaries, HostSeen, Observed, Unreachable
 from etcdup.core.plan.plan import Refusal
+from etcdup.core.spec.address import LOOPBACK
 from etcdup.core.spec.model import HostSpec, Spec, bracketed
 from etcdup.core.spec.version import Version
 from etcdup.core.spec.visible import one_line
 from etcdup.core.versions.advisories import refuse_version
 from etcdup.core.versions.version_steps import snapshot_folder, versions_ahead
-from etcdup.errors import ForwardForbidden, PkiError, RemoteError
+from etcdup.errors import EtcdupError, ForwardForbidden, HostKeyUnknown, PkiError, RemoteError
 from etcdup.ops.pki.open import open_pki
 from etcdup.ops.pki.pki import AskPassphrase, Pki, missing_admin
 from etcdup.ops.polling import WallClock
+from etcdup.ops.world.metrics import NoMetrics, reached_address, read_metrics
 from etcdup.ops.world.refusal import raise_refusal
 from etcdup.ops.world.superseded_record import record_path
 from etcdup.ops.world.world import World
 from etcdup.remote.etcd.errors import EtcdRpcError, EtcdUnavailable
 from etcdup.remote.etcd.grpc_client import Credentials, Etcd, EtcdClient
+from etcdup.remote.etcd.tls import context_for_ca
 from etcdup.remote.fleet import Connect, connect, open_fleet
 from etcdup.remote.host import Host
 from etcdup.remote.secrets import SshSecrets
-
-# A member may listen on every address of its host. etcdup then connects to the loopback address.
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-
-LOOPBACK = "127.0.0.1"
 
 # How long etcdup waits for a member without SSH, before it uses the SSH connection.
 DIRECT_TIMEOUT_S = 2.0
@@ -59,24 +60,43 @@ async def open_world(
     ahead = asyncio.create_task(asyncio.to_thread(_import_ahead))
     async with open_fleet(spec, secrets, connect=connect) as fleet:
         members = MemberClients(spec, fleet.hosts, pki)
-        unreachable = {name: _unreachable(name, error) for name, error in fleet.unreachable.items()}
+        unreachable = {name: as_unreachable(name, error) for name, error in fleet.unreachable.items()}
 
         async def connect_host(host: HostSpec) -> None:
             await fleet.connect_host(host)
             members.host_specs[host.name] = host
             if host.name in fleet.unreachable:
-                unreachable[host.name] = _unreachable(host.name, fleet.unreachable[host.name])
+                unreachable[host.name] = as_unreachable(host.name, fleet.unreachable[host.name])
+
+        async def reach(host: HostSpec, port: LinkPort) -> tuple[str, int]:
+            number = spec.client_port(host) if port == "client" else spec.peer_port(host)
+            return await resolve_port(host, number, fleet.hosts.get(host.name))
 
         async def served_cert(host: HostSpec, port: LinkPort) -> str:
             from etcdup.remote.etcd.handshake import fetch_served_cert, fingerprint_of
 
-            number = spec.client_port(host) if port == "client" else spec.peer_port(host)
-            address, reached = await resolve_port(host, number, fleet.hosts.get(host.name))
+            address, reached = await reach(host, port)
             client = ClientFiles("", *map(str, pki.paths("admin"))) if port == "client" else None
             return fingerprint_of(await fetch_served_cert(address, reached, client))
 
+        async def why_no_answer(host: HostSpec, port: LinkPort, cert: Path, key: Path) -> str:
+            from etcdup.remote.etcd import request
+
+            try:
+                context = context_for_ca(pki.ca_file("ca" if port == "client" else "peer-ca"))
+                context.load_cert_chain(cert, key)
+                address, reached = await reach(host, port)
+            except (EtcdupError, OSError) as error:
+                return str(error)
+            return await request.why_no_answer(address, reached, host.address, context)
+
+        async def metrics_of(name: str, settings: Mapping[str, str]) -> str:
+            if name not in fleet.hosts:
+                raise NoMetrics("its host cannot be reached")
+            return await read_metrics(fleet.hosts[name], settings, partial(_metrics_tls, pki))
+
         async def check_route(host: HostSpec) -> None:
-            await resolve_port(host, spec.client_port(host), fleet.hosts.get(host.name))
+            await reach(host, "client")
 
         try:
             yield World(
@@ -90,6 +110,8 @@ async def open_world(
                 connect_temporary=members.connect_temporary,
                 obtain_archive=Archives(spec, folder, report).obtain,
                 served_cert=served_cert,
+                why_no_answer=why_no_answer,
+                read_metrics=metrics_of,
                 check_route=check_route,
                 connect_host=connect_host,
                 snapshots=folder / Path(snapshot_folder(spec)).expanduser(),  # noqa: ASYNC240 (reads $HOME)
@@ -100,13 +122,25 @@ async def open_world(
             await members.close()
 
 
+def _metrics_tls(pki: Pki) -> ssl.SSLContext:
+    """Return a TLS context that does not check the name: the SSH host key already proves the host."""
+    try:
+        context = context_for_ca(pki.ca_file("ca"))
+        context.check_hostname = False
+        context.load_cert_chain(*pki.paths("admin"))
+    except (PkiError, OSError) as error:
+        raise NoMetrics(f"the certificate of etcdup cannot be read: {error}") from None
+    return context
+
+
 def _import_ahead() -> None:
     """Import grpc, which the first client needs, while etcdup connects to the hosts and observes them."""
     import_module("etcdup.remote.etcd.grpc_library")
 
 
-def _unreachable(name: str, error: RemoteError) -> Unreachable:
-    return Unreachable(name, one_line(error.message.removeprefix(f"{name}: ")), error.hint)
+def as_unreachable(name: str, error: RemoteError) -> Unreachable:
+    why = one_line(error.message.removeprefix(f"{name}: "))
+    return Unreachable(name, why, error.hint, has_unknown_key=isinstance(error, HostKeyUnknown))
 
 
 async def resolve_binaries(world: World, observed: Observed, folder: Path, report: Report) -> Observed:
@@ -172,7 +206,7 @@ class MemberClients:
                 host_spec = self.host_specs[name]
                 target = await resolve_member_target(self._spec, host_spec, self._hosts.get(name))
                 self._clients[name] = Etcd(
-                    name, target, server_name=host_spec.address, credentials=self._credentials
+                    name, target, server_name=self._server_name(host_spec), credentials=self._credentials
                 )
             return self._clients[name]
 
@@ -187,7 +221,8 @@ class MemberClients:
             host_spec, credentials = self.host_specs[name], self._credentials
             assert credentials is not None, "`connect` has read them"
             target = await resolve_member_target(self._spec, host_spec, None)
-            self._direct[name] = Etcd(name, target, server_name=host_spec.address, credentials=credentials)
+            server_name = self._server_name(host_spec)
+            self._direct[name] = Etcd(name, target, server_name=server_name, credentials=credentials)
         try:
             await self._direct[name].status(timeout_s=DIRECT_TIMEOUT_S)
         except EtcdRpcError:
@@ -204,6 +239,11 @@ class MemberClients:
     async def close(self) -> None:
         clients = (*self._clients.values(), *self._direct.values(), *self._replaced)
         await asyncio.gather(*(client.close() for client in clients))
+
+    def _server_name(self, host: HostSpec) -> str:
+        # Without `listen_address` the certificate does not matter. Reading the PKI takes milliseconds for each host.
+        cert = self._pki.observe().certs.get(f"server/{host.name}") if host.listen_address else None
+        return verified_name(host, cert)
 
     def _forget_replaced_credentials(self) -> None:
         """Make new clients if the certificate was replaced: members may reject the previous one."""
@@ -246,7 +286,7 @@ async def resolve_port(host: HostSpec, port: int, reached: Host | None) -> tuple
         return host.address, port
     listen = host.listen_address or host.address
     try:
-        return await reached.forward(ANY_ADDRESS.get(listen, listen), port)
+        return await reached.forward(reached_address(listen), port)
     except ForwardForbidden as error:
         await _require_direct(host, port, error)
         return host.address, port

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from etcdup.core.host.actions import HostAction, LocalFileInput, RunCommand, WriteFiles
-from etcdup.core.host.content import CaContent, CertContent, Content, TextContent
+from etcdup.core.host.content import CaContent, CertContent, Content, CrlContent, TextContent
 from etcdup.core.plan.step import Step
+from etcdup.core.spec.units import show_transfer
 from etcdup.errors import EtcdupError, NotLocked, RemoteError
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.world import World
@@ -30,7 +31,6 @@ ACTION_HINTS = {
     "Read-only file system": "run `dmesg` on the host to see why the file system is mounted read-only",
     "Permission denied": "check that the login has root rights, that user etcd owns the files in the data directory, "
     "and that no security module denies the access",
-    "setpriv is not installed": "install util-linux on the host, then run the same command again",
     "invalid user": "create this user on the host first: etcdup writes files that it owns",
     "user etcd cannot run": "check the modes of the directories above this file, and whether its file system is "
     "mounted with `noexec`. If the file is damaged, remove its directory and run the same command again",
@@ -127,7 +127,7 @@ class Performer:
     async def _run_round_trip(self, host: Host, round_trip: list[StepAction]) -> None:
         began = time.monotonic()
         try:
-            stdin = await self._open_stdin(round_trip[-1].action)
+            stdin = await self._open_stdin(host.name, round_trip[-1].action)
             tasks = [self._host_task(act.action) for act in round_trip]
             results = await self._run_locked(host, tasks, stdin)
         except RemoteError as error:
@@ -165,16 +165,22 @@ class Performer:
                 return text.encode()
             case CaContent(kind):
                 return self.world.pki.ca_file(kind)
+            case CrlContent(kind):
+                return self.world.pki.crl_file(kind)
             case CertContent(role, part):
                 cert, key = self.world.pki.pair(role)
                 return cert if part == "cert" else key
 
-    async def _open_stdin(self, action: HostAction) -> bytes | Blob:
+    async def _open_stdin(self, host: str, action: HostAction) -> bytes | Blob:
         if isinstance(action, WriteFiles) or action.stdin is None:
             return b""
+
+        def report(done: int, total: int) -> None:
+            self.reporter.doing(host, f"{action.doing}: {show_transfer(done, total)}")
+
         if isinstance(action.stdin, LocalFileInput):
-            return Blob(Path(action.stdin.path))
-        return Blob(await self._obtain_archive(action.stdin.version, action.stdin.arch))
+            return Blob(Path(action.stdin.path), report)
+        return Blob(await self._obtain_archive(action.stdin.version, action.stdin.arch), report)
 
     async def _obtain_archive(self, version: str, arch: str) -> Path:
         return await self.world.obtain_archive(self.world.binaries_of(version), arch)

@@ -102,7 +102,8 @@ class _Wait:
             host = self.observed.hosts[name]
             if not isinstance(host, HostSeen):
                 raise EtcdupError(
-                    f"{name} became unreachable while its member started: {host.why}", hint=host.hint
+                    f"{name} became unreachable while etcdup waited for its member: {host.why}",
+                    hint=host.hint,
                 )
             if host.unit.queued:
                 self.counts_from = now

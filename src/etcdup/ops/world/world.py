@@ -10,6 +10,7 @@ from pathlib import Path
 from etcdup.core.certs.inventory import LinkPort
 from etcdup.core.observed.model import Binaries, Client, UnitSeen, Unreachable
 from etcdup.core.observed.unit_log import LOG_ARGV, lines_of_starts
+from etcdup.core.restore.restore_keys import KeyJob
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import HostSpec, Spec
 from etcdup.errors import RemoteError
@@ -31,6 +32,9 @@ class World:
     obtain_archive     Return the path of etcd's archive for this architecture.
     served_cert        Return the fingerprint of the certificate that a port of a member serves to a new
                        handshake. Raises HandshakeFailed.
+    why_no_answer      Return why a port of a member does not answer a new connection with this certificate and
+                       key, or an empty text if it does.
+    read_metrics       Return the metrics of a member whose process has these settings. Raises NoMetrics.
     check_route        Raise ForwardForbidden if neither sshd nor the network leads to the client port of a host.
     connect_host       Connect to a host that cluster.yaml does not name, and add it to `hosts` or `unreachable`.
     snapshots          The operator's folder for the snapshots that are taken before a change of the minor version.
@@ -48,6 +52,8 @@ class World:
     connect_temporary: Callable[[str, str, int, Credentials], Awaitable[EtcdClient]]
     obtain_archive: Callable[[Binaries, str], Awaitable[Path]]
     served_cert: Callable[[HostSpec, LinkPort], Awaitable[str]]
+    why_no_answer: Callable[[HostSpec, LinkPort, Path, Path], Awaitable[str]]
+    read_metrics: Callable[[str, Mapping[str, str]], Awaitable[str]]
     connect_host: Callable[[HostSpec], Awaitable[None]]
     snapshots: Path
     check_route: Callable[[HostSpec], Awaitable[None]]
@@ -68,6 +74,12 @@ class World:
     began: float = 0.0
     # The lock of the cluster, while this run holds it. Each change needs it.
     lock: ClusterLock | None = None
+    # The ports of other hosts that this run has reached: source, address and port.
+    reached_ports: set[tuple[str, str, int]] = field(default_factory=set)
+    # Observations include what members do with their databases. Only the verbs of maintenance need it.
+    reads_activity: bool = False
+    # The keys that `restore-keys` writes. A plan has only their number.
+    key_job: KeyJob | None = None
     # An election or a start did not end within the wait. etcdup does not wait for it a second time.
     is_unsteady: bool = False
 

@@ -6,8 +6,9 @@ The names and URLs of a member list end in etcd.conf and in plans, and numbers d
 import re
 from typing import TYPE_CHECKING
 
+from etcdup.core.etcd.alarms import alarm_text
 from etcdup.core.observed.model import ListedMember, MemberSeen
-from etcdup.core.spec.plain_value import is_member_url, is_plain
+from etcdup.core.spec.plain_value import is_member_name, is_member_url
 from etcdup.core.spec.units import WrongValue
 from etcdup.core.spec.version import Version, parse_version
 from etcdup.core.spec.visible import one_line
@@ -23,7 +24,6 @@ _MINOR = re.compile(r"\d{1,6}\.\d{1,6}(?:\.\d{1,6})?", re.ASCII)
 MAX_MEMBERS = 64
 MAX_URLS = 16
 MAX_ERRORS = 16
-NAME_LIMIT = 128
 
 
 def member_seen(name: str, response: "pb.StatusResponse", listed: tuple[ListedMember, ...]) -> MemberSeen:
@@ -50,6 +50,7 @@ def member_seen(name: str, response: "pb.StatusResponse", listed: tuple[ListedMe
         storage_version=_minor(response.storageVersion),
         downgrade_to=_minor(response.downgradeInfo.targetVersion) if response.downgradeInfo.enabled else "",
         db_quota=max(response.dbSizeQuota, 0),
+        revision=max(response.header.revision, 0),
     )
 
 
@@ -63,7 +64,7 @@ def listed_members(name: str, response: "pb.MemberListResponse") -> tuple[Listed
 def listed_member(name: str, member: "pb.Member") -> ListedMember:
     """Convert an entry of a member list. Raise EtcdInternalError if its name or a URL is not valid."""
     urls = (*member.peerURLs, *member.clientURLs)
-    if len(member.name) > NAME_LIMIT or not member.name.isprintable() or not is_plain(member.name):
+    if member.name and not is_member_name(member.name):
         raise EtcdInternalError(
             name, f"its member list has a name that is not valid: {one_line(member.name)}"
         )
@@ -73,11 +74,6 @@ def listed_member(name: str, member: "pb.Member") -> ListedMember:
     return ListedMember(
         member.ID, member.name, tuple(member.peerURLs), tuple(member.clientURLs), member.isLearner
     )
-
-
-def alarm_text(kind: str, member_id: int) -> str:
-    """Return `KIND`, or `KIND on member ID`."""
-    return f"{kind} on member {member_id:x}" if member_id else kind
 
 
 def _version(name: str, text: str) -> Version:

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from etcdup.core.etcd.keys import PresentKey
 from etcdup.core.observed.model import ListedMember, MemberSeen
 
 DowngradeAction = Literal["validate", "enable", "cancel"]
@@ -36,6 +37,14 @@ class KeyspaceSize(NamedTuple):
     keys: int
 
 
+class GuardedPut(NamedTuple):
+    """A key to write if it still has this revision; 0 if it must not exist."""
+
+    key: bytes
+    value: bytes
+    revision: int
+
+
 class EtcdClient(Protocol):
     """One member. Methods raise an EtcdRpcError (errors.py) when they fail, and no other error.
 
@@ -64,6 +73,23 @@ class EtcdClient(Protocol):
 
     async def delete(self, key: bytes, *, timeout_s: float) -> bool:
         """Delete a key. The result is whether the key existed."""
+        ...
+
+    async def read_keys(
+        self, keys: Sequence[bytes], revision: int = 0, *, timeout_s: float
+    ) -> tuple[PresentKey | None, ...]:
+        """Return each of these keys at `revision`, None for a key that does not exist; 0 is the newest revision."""
+        ...
+
+    async def count_keys(self, prefix: bytes, *, timeout_s: float) -> KeyspaceSize:
+        """Count the keys that begin with this prefix. It is a linearizable read."""
+        ...
+
+    async def put_guarded(self, puts: Sequence[GuardedPut], *, timeout_s: float) -> bool:
+        """Write all of these keys in one transaction if each has its revision, and return whether they are written.
+
+        A key that is written has no lease.
+        """
         ...
 
     async def leases(self, *, timeout_s: float) -> tuple[int, ...]:
@@ -104,6 +130,14 @@ class EtcdClient(Protocol):
 
     async def disarm(self, kind: str, *, timeout_s: float) -> tuple[str, ...]:
         """Disarm the alarm of this kind on each member that raised it (rule 70), and return these alarms."""
+        ...
+
+    async def compact(self, revision: int, *, timeout_s: float) -> None:
+        """Remove the history before `revision`, and return when this member has removed it from its database.
+
+        The other members remove it at the same time, each by itself. For a revision that was compacted before, wait
+        until this member has ended that, and raise Compacted.
+        """
         ...
 
     async def defragment(self, *, timeout_s: float) -> None:

@@ -54,6 +54,10 @@ class NoSpace(EtcdRefused):
     """The database of a member has reached its quota, so that etcd refuses the write."""
 
 
+class Compacted(EtcdRefused):
+    """The history up to this revision is already compacted."""
+
+
 class AuthRequired(EtcdRefused):
     """etcd's authentication is enabled, and the client has no user or no permission for this call."""
 
@@ -100,6 +104,7 @@ _BY_TEXT: tuple[tuple[str, type[EtcdRpcError]], ...] = (
     ("etcdserver: request timed out", EtcdTimeout),
     ("context deadline exceeded", EtcdTimeout),
     ("etcdserver: mvcc: database space exceeded", NoSpace),
+    ("etcdserver: mvcc: required revision has been compacted", Compacted),
     ("etcdserver: rpc not supported for learner", LearnerUnsupported),
     ("etcdserver: user name is empty", AuthRequired),
     ("etcdserver: user name not found", AuthRequired),
@@ -108,7 +113,7 @@ _BY_TEXT: tuple[tuple[str, type[EtcdRpcError]], ...] = (
     ("etcdserver: server stopped", EtcdUnavailable),
 )
 
-_ACCESS_HINT = "the users of etcd are enabled: run `etcdup status`, which shows the commands that help"
+_ACCESS_HINT = "authentication (auth) is enabled: run `etcdup status`, which shows the commands that help"
 _OWN_CERTIFICATE_HINT = "run `etcdup certs list`: it shows which certificate or key is wrong"
 
 

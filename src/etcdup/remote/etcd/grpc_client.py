@@ -10,9 +10,18 @@ from contextlib import aclosing
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
+from etcdup.core.etcd.alarms import alarm_text
+from etcdup.core.etcd.keys import PresentKey, end_of_prefix
 from etcdup.core.observed.model import ListedMember, MemberSeen
-from etcdup.remote.etcd.answers import alarm_text, listed_member, listed_members, member_seen
-from etcdup.remote.etcd.client import Credentials, DowngradeAction, EtcdClient, KeyspaceSize, KvHash
+from etcdup.remote.etcd.answers import listed_member, listed_members, member_seen
+from etcdup.remote.etcd.client import (
+    Credentials,
+    DowngradeAction,
+    EtcdClient,
+    GuardedPut,
+    KeyspaceSize,
+    KvHash,
+)
 from etcdup.remote.etcd.errors import (
     AuthRequired,
     EtcdInternalError,
@@ -163,6 +172,39 @@ class Etcd:
     async def delete(self, key: bytes, *, timeout_s: float) -> bool:
         response = await self._call(self._kv.DeleteRange, pb.DeleteRangeRequest(key=key), timeout_s)
         return response.deleted > 0
+
+    async def read_keys(
+        self, keys: Sequence[bytes], revision: int = 0, *, timeout_s: float
+    ) -> tuple[PresentKey | None, ...]:
+        reads = [pb.RequestOp(request_range=pb.RangeRequest(key=key, revision=revision)) for key in keys]
+        answer = await self._call(self._kv.Txn, pb.TxnRequest(success=reads), timeout_s)
+        found = [each.response_range.kvs for each in answer.responses]
+        if [len(kvs) <= 1 for kvs in found] != [True] * len(keys):
+            raise EtcdInternalError(self.name, "the answer does not have the requested keys")
+        return tuple(
+            PresentKey(kvs[0].mod_revision, kvs[0].value, kvs[0].lease) if kvs else None for kvs in found
+        )
+
+    async def count_keys(self, prefix: bytes, *, timeout_s: float) -> KeyspaceSize:
+        request = pb.RangeRequest(key=prefix or b"\0", range_end=end_of_prefix(prefix), count_only=True)
+        # The revision of the header may be later than that of the count.
+        request.revision = (await self._call(self._kv.Range, request, timeout_s)).header.revision
+        counted = await self._call(self._kv.Range, request, timeout_s)
+        return KeyspaceSize(request.revision, max(counted.count, 0))
+
+    async def put_guarded(self, puts: Sequence[GuardedPut], *, timeout_s: float) -> bool:
+        request = pb.TxnRequest(
+            compare=[
+                pb.Compare(
+                    key=each.key, target=pb.Compare.MOD, result=pb.Compare.EQUAL, mod_revision=each.revision
+                )
+                for each in puts
+            ],
+            success=[
+                pb.RequestOp(request_put=pb.PutRequest(key=each.key, value=each.value)) for each in puts
+            ],
+        )
+        return (await self._call(self._kv.Txn, request, timeout_s)).succeeded
 
     async def leases(self, *, timeout_s: float) -> tuple[int, ...]:
         response = await self._call(self._lease.LeaseLeases, pb.LeaseLeasesRequest(), timeout_s)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from etcdup.core.spec.model import HostSpec, SshSpec
 from etcdup.errors import AuthFailed, ConnectFailed
+from etcdup.remote.environment import in_operator_environment
 from etcdup.remote.secrets import SshSecrets
 from etcdup.remote.ssh.errors import NO_KEY_HINT, LoginAttempt, unreachable
 from etcdup.remote.ssh.keys import (
@@ -60,6 +61,8 @@ class Login:
     known_as: str
     host_key_types: str | None
     """None means that HostKeyAlgorithms of ssh_config decides."""
+    proxy_command: tuple[str, ...]
+    """ProxyCommand of ssh_config, empty if there is none. It gets no secret of etcdup."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ async def _prepare_login(hop: Hop, ssh: SshSpec, secrets: SshSecrets) -> Login:
         trusted=TrustedKeys(_known_hosts_files(ssh, options)),
         known_as=options.host_key_alias or options.host,
         host_key_types=None if config.get("HostKeyAlgorithms") else HOST_KEY_TYPES,
+        proxy_command=in_operator_environment(options.proxy_command or ()),
     )
 
 
@@ -209,7 +213,9 @@ def _attempt(host: HostSpec, ssh: SshSpec, logins: Sequence[Login], index: int) 
         timeout_s=ssh.connect_timeout,
         keys=login.identities.described,
         known_hosts=login.trusted.files,
+        known_as=login.known_as,
         known_keys=login.trusted.keys_of(login.known_as, login.port),
+        target=host.ssh_address or host.address,
         via=f"{before.user}@{before.address}:{before.port}" if before else None,
         is_jump=index < len(logins) - 1,
     )
@@ -249,7 +255,7 @@ async def _log_in(
         config=list(login.config),
         tunnel=below,
         # A ProxyCommand of ssh_config would bypass the jump host.
-        **({"proxy_command": None} if below else {}),
+        proxy_command=None if below else list(login.proxy_command) or None,
         username=login.user,
         client_factory=lambda: _LoginObserver(attempt),
         known_hosts=login.trusted.entries,

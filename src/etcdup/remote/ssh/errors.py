@@ -6,7 +6,14 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from etcdup.errors import AuthFailed, ConnectFailed, HostKeyChanged, HostKeyUnknown, UnreachableError
+from etcdup.errors import (
+    AuthFailed,
+    ConnectFailed,
+    HostKeyChanged,
+    HostKeyUnknown,
+    OfferedKey,
+    UnreachableError,
+)
 from etcdup.remote.ssh.library import asyncssh
 
 NO_KEY_HINT = "create a key with `ssh-keygen -t ed25519`, load one with `ssh-add`, or set `ssh.identity_file`"
@@ -19,6 +26,7 @@ class LoginAttempt:
     host: str
     """The name of the target host in cluster.yaml."""
     address: str
+    """The address of the machine that this attempt connects to: the target host, or a jump host before it."""
     port: int
     user: str
     timeout_s: float
@@ -26,8 +34,12 @@ class LoginAttempt:
     """The keys that were tried, as shown to the operator."""
     known_hosts: Sequence[str] = ()
     """The known_hosts files that were read; a new key belongs into the first one."""
+    known_as: str = ""
+    """The name of the host in known_hosts; empty if it is the address."""
     known_keys: Sequence[asyncssh.SSHKey] = ()
     """The keys in those files for this address and port."""
+    target: str = ""
+    """The address of the target host in cluster.yaml; empty if it is `address`."""
     via: str | None = None
     """The jump host before this one."""
     is_jump: bool = False
@@ -43,7 +55,8 @@ class LoginAttempt:
     @property
     def entry(self) -> str:
         """Return the address as known_hosts and ssh-keygen write it."""
-        return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
+        name = self.known_as or self.address
+        return name if self.port == 22 else f"[{name}]:{self.port}"
 
 
 def unreachable(error: Exception, attempt: LoginAttempt) -> UnreachableError:
@@ -76,18 +89,36 @@ def fingerprint(key: asyncssh.SSHKey) -> str:
     return f"{key.get_algorithm()} {key.get_fingerprint()}"
 
 
+def public_key_file(shown: str) -> str:
+    """Return the file on the host that has the public key with this fingerprint."""
+    algorithm = shown.partition(" ")[0]
+    kind = next((kind for kind in ("rsa", "ecdsa") if kind in algorithm), "ed25519")
+    return f"/etc/ssh/ssh_host_{kind}_key.pub"
+
+
 def _host_key(error: asyncssh.HostKeyNotVerifiable, attempt: LoginAttempt) -> UnreachableError:
     if attempt.known_keys or "revoked" in error.reason:
         return _changed(error.reason, attempt)
     shown = fingerprint(attempt.offered) if attempt.offered else "a key that could not be read"
-    return HostKeyUnknown(
+    unknown = HostKeyUnknown(
         attempt.host,
         f"{attempt.host}: the SSH host key of {attempt.place} is not in known_hosts",
         detail=f"shown: {shown}\nread: {', '.join(attempt.known_hosts) or 'no known_hosts file'}",
         hint="compare the fingerprint with the key of the host "
-        "(on the host: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`); "
-        f"if they are the same: {_add_key(attempt)}",
+        f"(on the host: `ssh-keygen -lf {public_key_file(shown)}`); "
+        "if they are the same: `etcdup trust`",
     )
+    unknown.offered = _offered_key(attempt)
+    return unknown
+
+
+def _offered_key(attempt: LoginAttempt) -> OfferedKey | None:
+    key = attempt.offered
+    if key is None:
+        return None
+    line = f"{attempt.entry} {key.export_public_key('openssh').decode().strip()}"
+    file = _known_hosts_file(attempt)
+    return OfferedKey(attempt.host, attempt.place, fingerprint(key), line, file)
 
 
 def _changed(reason: str, attempt: LoginAttempt) -> HostKeyChanged:
@@ -100,16 +131,8 @@ def _changed(reason: str, attempt: LoginAttempt) -> HostKeyChanged:
         detail=f"known: {known}\nshown: {shown}\n"
         "The host was reinstalled, another machine has its address now, or the connection is intercepted.",
         hint=f"only if you know why the key changed: `ssh-keygen -R '{attempt.entry}' -f {file}`, "
-        f"then {_add_key(attempt)}",
+        f"then `etcdup trust {attempt.target or attempt.address}`",
     )
-
-
-def _add_key(attempt: LoginAttempt) -> str:
-    file = _known_hosts_file(attempt)
-    if attempt.via:
-        login = f"-p {attempt.port} {attempt.user}@{attempt.address}"
-        return f"`ssh -o UserKnownHostsFile={file} -J {attempt.via} {login}`"
-    return f"`ssh-keyscan -H -p {attempt.port} {attempt.address} >> {file}`"
 
 
 def _known_hosts_file(attempt: LoginAttempt) -> str:

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from etcdup.core.spec.visible import one_line
 from etcdup.errors import LoginUnusable
 from etcdup.remote.sudo import RawResult
 
@@ -53,12 +54,7 @@ def without_greeting(host: str, user: str, ended: RawResult) -> RawResult:
     """Return the result without the output of the login. Raises LoginUnusable if the command was not started."""
     if not has_started(ended.stdout):
         raise login_unusable(host, user, ended)
-    return RawResult(ended.status, _after_marker(ended.stdout), _after_marker(ended.stderr))
-
-
-def _after_marker(output: bytes) -> bytes:
-    before, _, after = output.partition(STARTED)
-    return after if _ else before
+    return ended.after(STARTED)
 
 
 def login_unusable(host: str, user: str, ended: RawResult) -> LoginUnusable:
@@ -72,10 +68,9 @@ def login_unusable(host: str, user: str, ended: RawResult) -> LoginUnusable:
 
 
 def _shown(output: bytes) -> str:
-    """Return what a host printed as one line, without control characters."""
+    """Return what a host printed as one line."""
     lines = (line.strip() for line in output.decode(errors="replace").splitlines())
-    text = "; ".join(filter(None, lines))
-    return "".join(each for each in text if each.isprintable())[:_WORDS_LIMIT]
+    return one_line("; ".join(filter(None, lines)), _WORDS_LIMIT)
 
 
 def _cure(host: str, user: str, words: str) -> str:

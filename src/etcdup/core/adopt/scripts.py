@@ -1,0 +1,251 @@
+"""The two read-only scripts of an inspection: the processes of a host first, then the files that their settings name.
+
+Both need sh and coreutils. They read no private key: of certificate files only the certificates are printed. A section
+begins with `@`, and each line of a section with `=`, so no text of the host is read as a section. In arguments and
+variables, a line break is the character 1.
+"""
+
+from collections.abc import Iterable, Sequence
+
+_TOOLS = r"""
+LC_ALL=C; export LC_ALL
+say() { printf '@%s\n' "$*"; }
+quoted() {
+  count=0
+  while [ "$count" -lt 4000 ] && { IFS= read -r line || [ -n "$line" ]; }; do
+    printf '=%s\n' "$line"
+    count=$((count + 1))
+  done
+}
+# Run a command with the rights of a process: any user can name a process etcd, and let it name any file.
+as_process() {
+  uid= gid= groups=
+  while read -r name one two rest; do
+    case $name in Uid:) uid=$two ;; Gid:) gid=$two ;; Groups:) groups=$(echo $one $two $rest | tr ' ' ',') ;; esac
+  done 2>/dev/null <"/proc/$1/status"
+  shift
+  [ "$uid" != 0 ] || { "$@"; return; }
+  [ -z "$groups" ] && groups=--clear-groups || groups=--groups=$groups
+  setpriv --reuid="$uid" --regid="$gid" "$groups" --no-new-privs -- "$@"
+}
+"""
+
+_PROCESSES = r"""
+line_of() { line=; IFS= read -r line 2>/dev/null <"$1"; printf '%s\n' "$line" | quoted; }
+list_of() { tr '\n\0' '\001\n' 2>/dev/null <"$1"; }
+# Only variables that etcd or Go reads, and no password.
+variables_of() {
+  list_of "$1" | while IFS= read -r line; do
+    case $line in
+      ETCD_*PASSWORD*=*|ETCD_*TOKEN=*) case $line in ETCD_INITIAL_CLUSTER_TOKEN=*|ETCD_AUTH_TOKEN=*) ;; *)
+        line=${line%%=*}=hidden ;; esac ;;
+      ETCD_*=*|GODEBUG=*|GOGC=*|GOMAXPROCS=*|GOMEMLIMIT=*) ;;
+      HTTP_PROXY=*|HTTPS_PROXY=*|NO_PROXY=*|http_proxy=*|https_proxy=*|no_proxy=*) line=${line%%=*}=hidden ;;
+      *) continue ;;
+    esac
+    printf '%s\n' "$line"
+  done | quoted
+}
+# The path of the configuration file, as etcd finds it: the flag, otherwise the variable.
+config_of() {
+  { list_of "$1/environ" | while IFS= read -r word; do
+      case $word in ETCD_CONFIG_FILE=?*) printf '%s\n' "${word#*=}" ;; esac; done
+    list_of "$1/cmdline" | { next=; while IFS= read -r word; do
+      [ -z "$next" ] || printf '%s\n' "$word"; next=
+      case $word in --config-file=*|-config-file=*) printf '%s\n' "${word#*=}" ;;
+        --config-file|-config-file) next=yes ;; esac; done; }
+  } | tail -n 1
+}
+unit_of() {
+  unit=
+  while IFS= read -r line; do
+    line=${line#*:*:}
+    case $line in *.service|*.service/*) line=${line%.service*}; unit=${line##*/}.service ;; esac
+  done 2>/dev/null <"$1/cgroup"
+  case $unit in *[!A-Za-z0-9:_.@\\-]*) unit= ;; esac
+}
+package_of() {
+  found=$(timeout 5 dpkg -S "$1" 2>/dev/null || timeout 5 dpkg -S "${1#/usr}" 2>/dev/null) ||
+    found=$(timeout 5 rpm -qf --queryformat '%{NAME}: ' "$1" 2>/dev/null) || return
+  printf '%s\n' "${found%%:*}" | quoted
+}
+host_net=$(readlink /proc/1/ns/net) host_mnt=$(readlink /proc/1/ns/mnt)
+say machine
+id -u | quoted
+line_of /proc/sys/kernel/hostname
+while read -r name value; do [ "$name" != btime ] || printf '=%s\n' "$value"; done </proc/stat
+{ getconf CLK_TCK || echo 100; } 2>/dev/null | quoted
+embedded= number=0
+for process in /proc/[0-9]*; do
+  pid=${process#/proc/} name=
+  read -r name 2>/dev/null <"$process/comm" || continue
+  case $name in
+    k3s-server|rke2|k0s) embedded="$embedded $name" ;;
+    k3s) case $(list_of "$process/cmdline") in *server*) embedded="$embedded k3s" ;; esac ;;
+  esac
+  case $name in etcd|etcd-[0-9]*|etcd-v[0-9]*|etcd3*) ;; *) continue ;; esac
+  [ "$number" -lt 16 ] || break
+  number=$((number + 1))
+  say "process $pid"
+  readlink "$process/exe" | tr '\n' ' ' | quoted
+  readlink "$process/cwd" | tr '\n' ' ' | quoted
+  stat -c %U "$process" 2>/dev/null | quoted
+  stat=$(tr '\n' ' ' 2>/dev/null <"$process/stat")
+  printf '%s\n' "${stat##*) }" | { read -r _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ ticks _; printf '=%s\n' "$ticks"; }
+  [ "$(readlink "$process/ns/net")" = "$host_net" ] && echo =host-network || echo =own-network
+  say "argv $pid"; list_of "$process/cmdline" | quoted
+  say "variables $pid"; variables_of "$process/environ"
+  say "cgroup $pid"; cat "$process/cgroup" 2>/dev/null | quoted
+  say "mounts $pid"
+  [ "$(readlink "$process/ns/mnt")" = "$host_mnt" ] || cat "$process/mountinfo" 2>/dev/null | quoted
+  config=$(config_of "$process")
+  if [ -n "$config" ]; then
+    case $(cat "$process/cgroup") in
+      *docker[-/]*|*libpod-*|*crio-*|*cri-containerd[-:]*|*kubepods*|*lxc*) root=$process/root ;; *) root= ;;
+    esac
+    case $config in /*) file=$root$config ;; *) file=$root$(readlink "$process/cwd")/$config ;; esac
+    if [ -f "$file" ]; then
+      say "config $pid"
+      printf '%s\n' "$config" | quoted
+      stat -L -c %Y "$file" | quoted
+      as_process "$pid" head -c 65536 "$file" 2>/dev/null | while IFS= read -r line || [ -n "$line" ]; do
+        case $line in
+          *PRIVATE\ KEY*) break ;;
+          *password*|*discovery-token*) line="${line%%:*}: hidden" ;;
+        esac
+        printf '%s\n' "$line"
+      done | quoted
+    fi
+  fi
+  unit_of "$process"
+  say "packages $pid"
+  exe=$(readlink "$process/exe"); package_of "${exe% (deleted)}"
+  [ -n "$unit" ] || continue
+  package_of "$(systemctl show --property=FragmentPath --value -- "$unit" 2>/dev/null)"
+  say "unit $pid"
+  printf '%s\n' "$unit" | quoted
+  systemctl show --property=FragmentPath,DropInPaths,EnvironmentFiles,UnitFileState,NeedDaemonReload \
+    --property=Restart,Nice,IOSchedulingClass,OOMScoreAdjust,LimitNOFILE,CPUQuotaPerSecUSec,MemoryMax,MemoryHigh \
+    --property=CPUWeight,CPUSchedulingPolicy,MainPID -- "$unit" 2>/dev/null | quoted
+done
+say embedded; printf '%s\n' $embedded | quoted
+say marker
+[ ! -f /etc/etcd/etcdup.json ] || head -c 65536 /etc/etcd/etcdup.json | quoted
+say manifests
+for file in /etc/kubernetes/manifests/*; do [ ! -f "$file" ] || printf '%s\n' "$file"; done | quoted
+say apiserver
+[ ! -f /etc/kubernetes/manifests/kube-apiserver.yaml ] ||
+  grep -e --etcd-servers= /etc/kubernetes/manifests/kube-apiserver.yaml | head -n 1 | quoted
+say timers
+{ systemctl list-unit-files --no-legend --plain --state=enabled 'apt-daily-upgrade.timer' 'dnf-automatic*.timer' \
+    '*etcd*.timer'
+  [ "$(systemctl is-active unattended-upgrades.service)" != active ] || echo unattended-upgrades.service
+} 2>/dev/null | while read -r name _; do printf '%s\n' "$name"; done | quoted
+say cron
+grep -l -s -e etcd /etc/crontab /etc/cron.d/* /etc/cron.hourly/* /etc/cron.daily/* /etc/cron.weekly/* \
+  /var/spool/cron/* /var/spool/cron/crontabs/* | quoted
+say ansible
+for file in /root/.ansible /home/*/.ansible; do [ ! -d "$file" ] || printf '%s\n' "$file"; done | quoted
+say juju
+for file in /var/lib/juju/agents/*; do [ ! -d "$file" ] || printf '%s\n' "$file"; done | quoted
+say end
+"""
+
+_FILES = r"""
+pid=$1 root=$2; shift 2
+certificates() {
+  inside=
+  while IFS= read -r line || [ -n "$line" ]; do
+    case $line in
+      "-----BEGIN CERTIFICATE-----"*) inside=yes ;;
+      -----BEGIN*) inside= ;;
+    esac
+    [ -z "$inside" ] || printf '%s\n' "$line"
+    case $line in -----END*) inside= ;; esac
+  done
+}
+# etcd answers /members and /version on its peer port, without a user of etcd. The key stays on the host.
+request() {
+  url=$1 ca=$2 cert=$3 key=$4
+  if command -v curl >/dev/null; then
+    set -- -q --silent --show-error --include --http1.1 --max-time 6 --noproxy '*'
+    [ -z "$ca" ] || set -- "$@" --cacert "$root$ca"
+    [ -z "$key" ] || set -- "$@" --cert "$root$cert" --key "$root$key"
+    as_process "$pid" timeout 8 curl "$@" "$url" 2>&1
+  elif command -v openssl >/dev/null && [ "${url#https://}" != "$url" ]; then
+    rest=${url#https://} name=${url#https://}
+    name=${name%%/*}
+    case $name in [0-9]*.[0-9]*.[0-9]*.[0-9]*:*|\[*) check=-verify_ip ;; *) check=-verify_hostname ;; esac
+    bare=${name%:*}; bare=${bare#\[}; bare=${bare%\]}
+    set -- -quiet -verify_return_error "$check" "$bare" -connect "$name"
+    [ -z "$ca" ] || set -- "$@" -CAfile "$root$ca"
+    [ -z "$key" ] || set -- "$@" -cert "$root$cert" -key "$root$key"
+    printf 'GET /%s HTTP/1.0\r\nHost: %s\r\n\r\n' "${rest#*/}" "$name" |
+      as_process "$pid" timeout 8 openssl s_client "$@" 2>/dev/null
+  else
+    echo "the host has neither curl nor openssl"
+  fi | head -c 262144
+}
+number=0
+while [ $# -gt 0 ]; do
+  kind=$1 path=$2; shift 2
+  say "$kind $path"
+  case $kind in
+    cert) [ ! -f "$root$path" ] || head -c 262144 "$root$path" | certificates | quoted ;;
+    key) [ ! -f "$root$path" ] || echo =exists ;;
+    folder)
+      [ -d "$root$path" ] || continue
+      readlink -f -- "$root$path" | quoted
+      stat -L -c '=%a
+=%U:%G
+=%m' -- "$root$path" ;;
+    peer)
+      answer=$(request "$path/members" "$1" "$2" "$3")
+      printf '%s\n' "$answer" | quoted
+      say "version $path"
+      case $answer in HTTP/*) request "$path/version" "$1" "$2" "$3" | quoted ;; esac
+      shift 3 ;;
+  esac
+done
+say end
+"""
+
+
+# Any user can name a process etcd, and let it name any file: a file is read with the rights of the process.
+_COPY = r"""
+as_process "$1" head -c "$4" -- "$2$3"
+"""
+
+
+def copy_argv(pid: int, root: str, path: str, most_bytes: int) -> tuple[str, ...]:
+    """Return the command that prints a file of a process. The file may be a private key: it is never shown."""
+    return ("sh", "-c", _TOOLS + _COPY, "etcdup-adopt-copy", str(pid), root, path, str(most_bytes))
+
+
+def processes_argv() -> tuple[str, ...]:
+    """Return the command that prints the processes of etcd on a host, and what else manages them."""
+    return ("sh", "-c", _TOOLS + _PROCESSES, "etcdup-adopt-processes")
+
+
+def files_argv(
+    pid: int,
+    root: str,
+    *,
+    certs: Iterable[str],
+    keys: Iterable[str],
+    folders: Iterable[str],
+    urls: Iterable[str],
+    tls: Sequence[str],
+) -> tuple[str, ...]:
+    """Return the command that reads files of a process, and sends requests to its peer port.
+
+    `root` is the root directory of a container, empty for a process of the host. `tls` are the paths of CA,
+    certificate and key for the requests, each empty if there is none.
+    """
+    words: list[str] = []
+    for kind, paths in (("cert", certs), ("key", keys), ("folder", folders)):
+        for path in dict.fromkeys(paths):
+            words += [kind, path]
+    for url in dict.fromkeys(urls):
+        words += ["peer", url, *tls]
+    return ("sh", "-c", _TOOLS + _FILES, "etcdup-adopt-files", str(pid), root, *words)

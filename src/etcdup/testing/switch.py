@@ -1,0 +1,134 @@
+"""The scripts of a take-over on a FakeMachine. Its switch has ended when the command that begins it returns.
+
+What the real script does between two of its lines is tried on real machines (tests/lab/test_take_over.py).
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from etcdup.core.adopt.switch_commands import BEGIN, CHECK, COPY_RUNNING, END, FORGET, GIVE_BACK
+from etcdup.core.adopt.switch_state import STATE
+from etcdup.testing.machine import UNIT, Answer, FakeMachine
+from etcdup.testing.process import converge
+from etcdup.testing.systemd import start_unit
+
+OK: Answer = (0, "", "")
+_FLAGS = ("begun", "back", "new.done", "old.done")
+_PID = 100
+
+
+def print_processes(machine: FakeMachine) -> str:
+    """Return what the script of an inspection prints: the etcd that etcd.service starts."""
+    lines = ["@machine", "=0", f"={machine.name}", "=0", "=100"]
+    if machine.process is not None:
+        exe = machine.process.exe
+        lines += [f"@process {_PID}", f"={exe}", "=/", "=root", "=0", "=host-network"]
+        lines += [f"@argv {_PID}", f"={exe}", f"@variables {_PID}"]
+        lines += [f"={name}={value}" for name, value in sorted(machine.process.environment.items())]
+        lines += [
+            f"@unit {_PID}",
+            "=etcd.service",
+            f"=FragmentPath={UNIT}",
+            f"=MainPID={_PID}",
+            "=DropInPaths=",
+        ]
+    return "\n".join([*lines, "@end", ""])
+
+
+def print_state(machine: FakeMachine, folder: str) -> Answer:
+    lines = [f"file {flag}" for flag in _FLAGS if f"{folder}/{flag}" in machine.nodes]
+    why = machine.file(f"{folder}/why")
+    return (0, "\n".join([*lines, *([f"why {(why.content or b'').decode()}"] if why else []), ""]), "")
+
+
+def _forget(machine: FakeMachine, folder: str) -> Answer:
+    for name in (*_FLAGS, "why"):
+        machine.remove(f"{folder}/{name}")
+    for name in ("new", "old"):
+        machine.make_dir(f"{folder}/{name}")
+    return OK
+
+
+def _copy(machine: FakeMachine, _user: str, _new: str, place: str, _version: str, *_rest: str) -> Answer:
+    for tool in ("etcd", "etcdctl", "etcdutl"):
+        machine.put(f"{place}/{tool}", b"\x7fELF " + tool.encode(), 0o755)
+    return OK
+
+
+def _begin(machine: FakeMachine, folder: str, _unit: str) -> Answer:
+    machine.put(f"{folder}/begun", b"")
+    if f"{folder}/back" in machine.nodes:
+        _backward(machine, folder)
+    elif f"{folder}/new.done" not in machine.nodes:
+        _forward(machine, folder)
+    return OK
+
+
+def _give_back(machine: FakeMachine, folder: str, _unit: str) -> Answer:
+    machine.put(f"{folder}/back", b"")
+    _backward(machine, folder)
+    return OK
+
+
+def _end(machine: FakeMachine, folder: str, unit: str) -> Answer:
+    for path in (f"{folder}/begun", f"{folder}/switch", unit):
+        machine.remove(path)
+    return OK
+
+
+def _forward(machine: FakeMachine, folder: str) -> None:
+    machine.old_process = machine.process
+    for name, path in _files(machine, folder):
+        _move(machine, path, f"{folder}/old/{name}")
+        _move(machine, f"{folder}/new/{name}", path)
+    _own_data(machine, "etcd:etcd")
+    machine.loaded_unit, machine.enabled = machine.nodes[UNIT].content, True
+    start_unit(machine)
+    if machine.process is not None:
+        machine.put(f"{folder}/new.done", b"")
+        return
+    machine.put(f"{folder}/why", b"etcd ended after its start")
+    machine.put(f"{folder}/back", b"")
+    _backward(machine, folder)
+
+
+def _backward(machine: FakeMachine, folder: str) -> None:
+    machine.process, machine.failed_at = None, None
+    for name, path in _files(machine, folder):
+        _move(machine, path, f"{folder}/new/{name}")
+        _move(machine, f"{folder}/old/{name}", path)
+    machine.loaded_unit = machine.nodes[UNIT].content
+    assert machine.old_process is not None, "a switch has begun"
+    machine.process = replace(machine.old_process, started_at=machine.network.now(), ready=False)
+    converge(machine.network)
+    machine.put(f"{folder}/old.done", b"")
+
+
+def _files(machine: FakeMachine, folder: str) -> list[tuple[str, str]]:
+    text = (machine.nodes[f"{folder}/files"].content or b"").decode()
+    pairs = (line.split(" ") for line in text.splitlines())
+    return [(name, path) for name, path in pairs]
+
+
+def _move(machine: FakeMachine, source: str, target: str) -> None:
+    if source in machine.nodes:
+        machine.move(source, target)
+
+
+def _own_data(machine: FakeMachine, owner: str) -> None:
+    assert machine.old_process is not None, "a switch has begun"
+    data = machine.old_process.environment["ETCD_DATA_DIR"]
+    for path, node in machine.nodes.items():
+        if path == data or path.startswith(f"{data}/"):
+            node.owner = owner
+
+
+SWITCH_SCRIPTS: dict[str, Callable[..., Answer]] = {
+    STATE: print_state,
+    FORGET: _forget,
+    COPY_RUNNING: _copy,
+    CHECK: lambda _machine, *_rest: OK,
+    BEGIN: _begin,
+    GIVE_BACK: _give_back,
+    END: _end,
+}

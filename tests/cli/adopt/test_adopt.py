@@ -1,0 +1,56 @@
+"""`etcdup adopt`: its screens and its JSON, and how it is called."""
+
+import pytest
+
+from etcdup.cli.adopt.adopt import inspect_cluster
+from etcdup.cli.views.adopt_view import adopt_json, render_lists, render_members, render_refused
+from etcdup.cli.views.text import Paint
+from etcdup.core.adopt.draft import Draft, Wanted, draft
+from etcdup.core.adopt.member import member_of
+from etcdup.core.adopt.refusals import refuse_unnamed
+from etcdup.errors import EXIT_USAGE, UsageError
+from tests.cli.conftest import Etcdup
+from tests.cli.golden import assert_golden, assert_golden_json
+from tests.support.adopt_shapes import GUIDE, NOW, inspected
+
+PLAIN = Paint()
+
+
+def test_the_screen_of_the_cluster_of_the_guide() -> None:
+    members = [member_of(each) for each in inspected(GUIDE)]
+    made = draft(members, Wanted("prod", "root"), NOW)
+    assert isinstance(made, Draft)
+    assert_golden(
+        "adopt-guide.txt", f"{render_members(members, PLAIN)}\n{render_lists(made, PLAIN, 100)}\n{made.text}"
+    )
+    assert_golden_json("adopt.json", adopt_json(members, made, ()))
+
+
+def test_the_screen_of_members_that_were_not_named() -> None:
+    members = [member_of(each) for each in inspected(GUIDE)[:1]]
+    refused = refuse_unnamed(members)
+    assert_golden(
+        "adopt-refused.txt", f"{render_members(members, PLAIN)}\n{render_refused(refused, PLAIN, 100)}"
+    )
+    assert_golden_json("adopt-refused.json", adopt_json(members, None, refused))
+
+
+def test_without_a_host_the_usage_is_wrong() -> None:
+    with pytest.raises(UsageError) as error:
+        inspect_cluster([], name="", user="root", as_json=False)
+    assert error.value.exit_code == EXIT_USAGE
+    assert "--dry-run" in error.value.hint
+
+
+@pytest.mark.parametrize("host", ["https://10.0.0.1:2379", "root@10.0.0.1", "-oProxyCommand=x", "a b", ""])
+def test_an_argument_that_is_no_host_is_wrong_usage(host: str) -> None:
+    with pytest.raises(UsageError):
+        inspect_cluster([host], name="", user="root", as_json=False)
+
+
+def test_a_host_that_is_not_reachable_is_a_failure(etcdup: Etcdup) -> None:
+    done = etcdup("adopt", "127.77.31.9", "--dry-run", "--user", "root")
+    assert done.returncode == 1, done.stderr
+    assert "127.77.31.9" in done.stderr
+    assert "hint:" in done.stderr
+    assert done.stdout == ""

@@ -1,0 +1,234 @@
+"""Adopt a cluster that another tool runs, and release it: only markers are written, and each kill is finished."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.certs.revocation import unrevoked_notes
+from etcdup.core.observed.model import HostSeen
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.steps import AdoptHost, ReleaseHost
+from etcdup.core.spec.model import Spec
+from etcdup.core.verdict.verdict import judge
+from etcdup.errors import RefusedError
+from etcdup.ops.world.health import prove_whole
+from etcdup.ops.world.observe import observe
+from etcdup.testing.machine import FakeProcess, Node
+from etcdup.testing.network import FakeNetwork
+from tests.flows.test_replace_member import Loss, assert_whole, do_nothing, replace, replace_machine
+from tests.support.fake_world import add_machines, bring_up, make_plan, spec_of, world_of
+from tests.support.foreign_cluster import adopt, cluster_id, foreign_network, release
+from tests.support.kill_everywhere import Start, kill_after, kill_points
+
+MARKER = "/etc/etcd/etcdup.json"
+SPEC = spec_of(3)
+
+
+def nodes_of(network: FakeNetwork) -> dict[str, dict[str, Node]]:
+    """Return all files of each machine, except those in /run, which a reboot deletes."""
+    return {
+        name: {path: node for path, node in machine.nodes.items() if not path.startswith("/run")}
+        for name, machine in network.machines.items()
+    }
+
+
+def processes_of(network: FakeNetwork) -> dict[str, tuple[str, float]]:
+    found: dict[str, FakeProcess | None] = {n: m.process for n, m in network.machines.items()}
+    return {name: (each.exe, each.started_at) for name, each in found.items() if each is not None}
+
+
+async def start_of(spec: Spec, folder: Path) -> Start:
+    own = folder / "operator"
+    own.mkdir()
+    return Start(await foreign_network(spec, own), own)
+
+
+async def test_only_markers_are_written_and_no_member_restarts(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    before, running = deepcopy(nodes_of(start.network)), processes_of(start.network)
+    plan = await adopt(SPEC, *start.parts)
+    assert [type(step) for step in plan.steps] == [AdoptHost] * 3
+    assert processes_of(start.network) == running
+    for name, nodes in nodes_of(start.network).items():
+        text = nodes.pop(MARKER).content
+        assert nodes == before[name]
+        marker = json.loads(text or b"")
+        assert (marker["member"], marker["adopted"], marker["formed"]) == (name, "waiting", True)
+        assert marker["token"] == f"adopted-{cluster_id(start.network):x}"
+    assert (await adopt(SPEC, *start.parts)).is_empty
+
+
+async def test_the_plan_is_empty_and_names_the_hosts_that_wait(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    await adopt(SPEC, *start.parts)
+    plan = await make_plan(SPEC, *start.parts)
+    assert isinstance(plan, Plan)
+    assert plan.is_empty
+    assert not plan.unsolved
+    waiting = next(note for note in plan.notes if "take-over" in note)
+    assert all(f"\n{host.name}: " in waiting for host in SPEC.hosts)
+    world = world_of(SPEC, *start.parts)
+    observed = await observe(world)
+    assert all(each.ok for each in await prove_whole(world, observed))
+    assert [cause.code for cause in judge(SPEC, observed).causes] == ["take-over-waits"]
+
+
+async def test_each_kill_of_an_adoption_is_finished_by_the_next_run(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    with start.copied("whole") as (network, folder):
+        await adopt(SPEC, network, folder)
+        commands, whole = len(network.commands), nodes_of(network)
+    assert commands >= 6
+    for number in kill_points(commands):
+        with start.copied(number) as (network, folder):
+            await kill_after(number, network, adopt(SPEC, network, folder))
+            await adopt(SPEC, network, folder)
+            assert nodes_of(network) == whole
+            plan = await make_plan(SPEC, network, folder)
+            assert isinstance(plan, Plan)
+            assert plan.is_empty
+
+
+async def test_each_kill_of_a_release_is_finished_by_the_next_run(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    for machine in start.network.machines.values():
+        for path in machine.children("/etc/etcd"):
+            if path != "pki":  # The fakes read the certificates of a member there.
+                machine.remove(f"/etc/etcd/{path}")
+    before, running = deepcopy(nodes_of(start.network)), processes_of(start.network)
+    await adopt(SPEC, *start.parts)
+    start.network.commands.clear()
+    with start.copied("whole") as (network, folder):
+        plan = await release(SPEC, network, folder)
+        assert [type(step) for step in plan.steps] == [ReleaseHost] * 3
+        commands = len(network.commands)
+        assert nodes_of(network) == before
+    for number in kill_points(commands):
+        with start.copied(number) as (network, folder):
+            await kill_after(number, network, release(SPEC, network, folder))
+            await release(SPEC, network, folder)
+            assert nodes_of(network) == before
+            assert processes_of(network) == running
+            assert (await release(SPEC, network, folder)).is_empty
+
+
+async def test_nothing_is_written_while_a_member_is_down(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    before = deepcopy(nodes_of(start.network))
+    start.network.machines["infra2"].end_etcd(1)
+    with pytest.raises(RefusedError, match="infra2"):
+        await adopt(SPEC, *start.parts)
+    assert nodes_of(start.network) == before
+
+
+async def test_a_directory_that_other_users_can_write_gets_no_marker(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    start.network.machines["infra3"].nodes["/etc/etcd"].owner = "etcd:etcd"
+    with pytest.raises(RefusedError, match="infra3"):
+        await adopt(SPEC, *start.parts)
+
+
+async def test_a_stopped_member_is_not_started_by_etcdup(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    await adopt(SPEC, *start.parts)
+    start.network.machines["infra2"].end_etcd(1)
+    plan = await make_plan(SPEC, *start.parts)
+    assert isinstance(plan, Plan)
+    assert plan.is_empty
+    assert plan.unsolved == ("member-silent",)
+    assert any("infra2" in note and "member replace infra2" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize("more", ["etcd: {quota: 4GiB}\n", "etcd: {heartbeat_ms: 200}\n"])
+async def test_changed_settings_wait_for_the_take_over(tmp_path: Path, more: str) -> None:
+    start = await start_of(SPEC, tmp_path)
+    await adopt(SPEC, *start.parts)
+    refusal = await make_plan(spec_of(3, more), *start.parts)
+    assert isinstance(refusal, Refusal)
+    assert {reason.message.count("waits for its take-over") for reason in refusal.reasons} <= {0, 1}
+    assert "take-over" in refusal.reasons[0].hint
+
+
+async def test_an_upgrade_waits_for_the_take_over(tmp_path: Path) -> None:
+    spec = spec_of(3, version="3.5.33")
+    start = await start_of(spec, tmp_path)
+    await adopt(spec, *start.parts)
+    refusal = await make_plan(spec_of(3, version="3.6.14"), *start.parts)
+    assert isinstance(refusal, Refusal)
+    assert "3.5.33" in refusal.reasons[0].message
+
+
+async def test_hosts_are_added_to_an_adopted_cluster(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    running = processes_of(start.network)
+    await adopt(SPEC, *start.parts)
+    wider = spec_of(5)
+    add_machines(start.network, wider)
+    results = await bring_up(wider, *start.parts)
+    assert all(result.ok for result in results)
+    assert {name: each for name, each in processes_of(start.network).items() if name in running} == running
+    for name in ("infra4", "infra5"):
+        process = start.network.machines[name].process
+        assert process is not None
+        assert "ETCD_PEER_CERT_ALLOWED_CN" not in process.environment
+    plan = await make_plan(wider, *start.parts)
+    assert isinstance(plan, Plan)
+    assert plan.is_empty
+
+
+async def test_an_adopted_member_is_not_removed_before_the_take_over(tmp_path: Path) -> None:
+    spec = spec_of(5)
+    start = await start_of(spec, tmp_path)
+    await adopt(spec, *start.parts)
+    refusal = await make_plan(SPEC, *start.parts)
+    assert isinstance(refusal, Refusal), [step.kind for step in refusal.steps]
+
+
+async def test_the_raw_facts_of_a_host_that_waits_stay(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    await adopt(SPEC, *start.parts)
+    observed = await observe(world_of(SPEC, *start.parts))
+    assert observed.adopted == ("infra1", "infra2", "infra3")
+    for seen in observed.hosts.values():
+        assert isinstance(seen, HostSeen)
+        assert seen.has_member
+    assert not observed.pki.with_peer_names
+
+
+async def test_a_lost_machine_of_an_adopted_cluster_is_replaced(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    running = processes_of(start.network)
+    await adopt(SPEC, *start.parts)
+    loss = Loss(replace_machine, SPEC)
+    loss.happen(start.network)
+    await replace(loss, *start.parts)
+    await assert_whole(loss, *start.parts)
+    now = processes_of(start.network)
+    assert {name: now[name] for name in ("infra1", "infra3")} == {n: running[n] for n in ("infra1", "infra3")}
+    assert now["infra2"][0] == f"/opt/etcd/{SPEC.version}/etcd"
+
+
+async def test_a_member_of_etcdup_is_replaced_again_and_its_certificates_are_revoked_later(
+    tmp_path: Path,
+) -> None:
+    """The members that wait have no revocation list."""
+    start = await start_of(SPEC, tmp_path)
+    await adopt(SPEC, *start.parts)
+    loss = Loss(replace_machine, SPEC)
+    for _ in range(2):
+        loss.happen(start.network)
+        await replace(loss, *start.parts)
+        await assert_whole(loss, *start.parts)
+    observed = await observe(world_of(SPEC, *start.parts))
+    assert any("infra2 are not revoked" in note for note in unrevoked_notes(SPEC, observed))
+
+
+async def test_an_adopted_host_is_not_replaced_while_it_runs(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    running = processes_of(start.network)
+    await adopt(SPEC, *start.parts)
+    with pytest.raises(RefusedError, match="take-over"):
+        await replace(Loss(do_nothing, SPEC), *start.parts)
+    assert processes_of(start.network) == running

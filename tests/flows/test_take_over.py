@@ -1,0 +1,176 @@
+"""Take over the members of another tool, and give them back: one after the other, and each kill is finished."""
+
+from pathlib import Path
+
+import pytest
+
+from etcdup.core.adopt.switch_state import SWITCH_FOLDER
+from etcdup.core.adopt.take_over import plan_give_back, plan_take_over
+from etcdup.core.observed.model import Observed
+from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.spec.model import Spec
+from etcdup.errors import EtcdupError, RefusedError
+from etcdup.ops.adopt.take_over import inspect_foreign, read_switch_state
+from etcdup.ops.world.observe import observe
+from etcdup.testing.network import FakeNetwork
+from tests.support.fake_world import make_plan, spec_of, world_of
+from tests.support.foreign_cluster import adopt, change, foreign_network
+from tests.support.kill_everywhere import Start, kill_after, kill_points
+
+SPEC = spec_of(3)
+ALL = ("infra1", "infra2", "infra3")
+OLD, NEW = "/opt/tool/3.6.14/etcd", "/opt/etcd/3.6.14/etcd"
+
+
+async def take_over(spec: Spec, network: FakeNetwork, folder: Path, names: tuple[str, ...] = ALL) -> Plan:
+    """Run `etcdup adopt --take-over`, without the terminal and the comparison of hashes."""
+    world = world_of(spec, network, folder)
+    world.reads_activity = True
+    foreign = {name: await inspect_foreign(world, name) for name in (await observe(world)).adopted}
+
+    def planner(observed: Observed) -> Plan | Refusal:
+        return plan_take_over(spec, observed, names, foreign)
+
+    return await change(world, network, folder, planner, "adopt --take-over", prove=True)
+
+
+async def give_back(spec: Spec, network: FakeNetwork, folder: Path, name: str) -> Plan:
+    """Run `etcdup adopt --give-back`, without the terminal."""
+    world = world_of(spec, network, folder)
+    begun = (await read_switch_state(world, name)).has_begun
+
+    def planner(observed: Observed) -> Plan | Refusal:
+        return plan_give_back(spec, observed, name, begun)
+
+    return await change(world, network, folder, planner, "adopt --give-back")
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> Start:
+    """Return an adopted cluster."""
+    own = tmp_path / "operator"
+    own.mkdir()
+    network = await foreign_network(SPEC, own)
+    await adopt(SPEC, network, own)
+    network.commands.clear()
+    return Start(network, own)
+
+
+def programs(network: FakeNetwork) -> list[str]:
+    return [machine.process.exe if machine.process else "" for machine in network.machines.values()]
+
+
+def identities(network: FakeNetwork) -> list[int]:
+    return [machine.process.member_id if machine.process else 0 for machine in network.machines.values()]
+
+
+async def assert_managed(network: FakeNetwork, folder: Path) -> None:
+    assert programs(network) == [NEW] * 3
+    plan = await make_plan(SPEC, network, folder)
+    assert isinstance(plan, Plan)
+    assert plan.is_empty, plan.steps
+
+
+@pytest.mark.quick
+async def test_followers_are_first_and_the_ordinary_plan_is_empty_at_the_end(start: Start) -> None:
+    network, folder = start.parts
+    ids, leader = identities(network), next(iter(network.etcd.leaders.values()))
+    plan = await take_over(SPEC, network, folder)
+    kinds = [step.kind for step in plan.steps]
+    assert kinds[-4:] == ["TakeOverMember"] * 3 + ["FinishTakeOver"]
+    assert "TakeSnapshot" in kinds
+    hosts = [step.host for step in plan.steps if step.kind == "TakeOverMember"]  # type: ignore[attr-defined]
+    assert hosts[-1] == leader
+    assert identities(network) == ids
+    await assert_managed(network, folder)
+    assert (await take_over(SPEC, network, folder)).is_empty
+
+
+async def test_a_part_is_taken_over_and_given_back(start: Start) -> None:
+    network, folder = start.parts
+    await take_over(SPEC, network, folder, ("infra2",))
+    assert programs(network) == [OLD, NEW, OLD]
+    plan = await make_plan(SPEC, network, folder)
+    assert isinstance(plan, Plan)
+    assert plan.is_empty
+    await give_back(SPEC, network, folder, "infra2")
+    assert programs(network) == [OLD] * 3
+    assert (await give_back(SPEC, network, folder, "infra2")).is_empty
+    await take_over(SPEC, network, folder)
+    await assert_managed(network, folder)
+    with pytest.raises(RefusedError):
+        await give_back(SPEC, network, folder, "infra2")
+
+
+async def test_no_member_is_stopped_while_another_one_is_down(start: Start) -> None:
+    network, folder = start.parts
+    network.machines["infra3"].process = None
+    network.commands.clear()
+    with pytest.raises(RefusedError):
+        await take_over(SPEC, network, folder, ("infra1",))
+    assert network.commands == []
+
+
+async def test_a_member_that_does_not_start_runs_as_before(start: Start) -> None:
+    network, folder = start.parts
+    follower = "infra2"
+    network.machines[follower].rejects["/opt/etcd/"] = "panic"
+    with pytest.raises(EtcdupError):
+        await take_over(SPEC, network, folder, (follower,))
+    assert programs(network) == [OLD] * 3
+    network.machines[follower].rejects.clear()
+    await take_over(SPEC, network, folder)
+    await assert_managed(network, folder)
+
+
+async def test_each_kill_of_a_take_over_is_finished_by_the_next_run(start: Start) -> None:
+    with start.copied("whole") as (network, folder):
+        await take_over(SPEC, network, folder)
+        commands = len(network.commands)
+    assert commands > 30
+    for number in kill_points(commands):
+        with start.copied(number) as (network, folder):
+            ids = identities(network)
+            await kill_after(number, network, take_over(SPEC, network, folder))
+            assert all(programs(network)), "each member runs"
+            await take_over(SPEC, network, folder)
+            assert identities(network) == ids
+            await assert_managed(network, folder)
+
+
+async def test_each_kill_of_giving_back_is_finished_by_the_next_run(start: Start) -> None:
+    await take_over(SPEC, *start.parts, ("infra2",))
+    start.network.commands.clear()
+    with start.copied("whole") as (network, folder):
+        await give_back(SPEC, network, folder, "infra2")
+        commands = len(network.commands)
+    for number in kill_points(commands):
+        with start.copied(number) as (network, folder):
+            await kill_after(number, network, give_back(SPEC, network, folder, "infra2"))
+            await give_back(SPEC, network, folder, "infra2")
+            assert programs(network) == [OLD] * 3
+            await take_over(SPEC, network, folder)
+            await assert_managed(network, folder)
+
+
+async def test_each_kill_of_giving_back_is_followed_by_a_take_over_of_all(start: Start) -> None:
+    """The last step of a take-over never runs while a host has its old unit."""
+    await take_over(SPEC, *start.parts, ("infra2",))
+    start.network.commands.clear()
+    with start.copied("whole") as (network, folder):
+        await give_back(SPEC, network, folder, "infra2")
+        commands = len(network.commands)
+    for number in kill_points(commands):
+        with start.copied(number) as (network, folder):
+            await kill_after(number, network, give_back(SPEC, network, folder, "infra2"))
+            await take_over(SPEC, network, folder)
+            await assert_managed(network, folder)
+
+
+async def test_a_requested_way_back_that_no_script_began_is_finished(start: Start) -> None:
+    """A power cut can follow the first line of GIVE_BACK."""
+    await take_over(SPEC, *start.parts, ("infra2",))
+    start.network.machines["infra2"].put(f"{SWITCH_FOLDER}/back", b"")
+    with start.copied("again") as (network, folder):
+        await give_back(SPEC, network, folder, "infra2")
+        assert programs(network) == [OLD] * 3
