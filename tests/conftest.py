@@ -8,6 +8,8 @@ scripts/test runs them at the end, one after the other.
 """
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if not _is_apart(item):
                 item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(HERE))))
         items.sort(key=_turn)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _delete_folders(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """After the tests of a file, delete their folders, unless one failed. Each etcd member leaves 128 MiB."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed == failed:
+        for folder in tmp_path_factory.getbasetemp().iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)

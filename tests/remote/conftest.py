@@ -1,4 +1,4 @@
-"""One sshd and one set of users for all tests of this directory that need none of their own."""
+"""One sshd for the tests of a file, and one set of users for all tests, where they need none of their own."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from tests.support.sshd import Sshd, run_sshd
 from tests.support.sudo_users import Users, temporary_users
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     with run_sshd(tmp_path_factory.mktemp("sshd")) as running:
         yield running

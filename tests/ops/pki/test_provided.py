@@ -34,7 +34,7 @@ def fault_texts(folder: Path, **tls: Any) -> list[str]:
     return [str(fault).replace(f"{folder}/", "") for fault in open_provided(folder, **tls).check(NOW)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def guide_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The three files of the guide, and the CA that signed the certificate."""
     folder = tmp_path_factory.mktemp("guide")

@@ -121,7 +121,7 @@ async def test_without_forwarding_the_port_of_the_member_is_used_directly(tmp_pa
             with pytest.raises(ForwardForbidden) as caught:
                 await resolve_port(own.host(), port, reached)
             assert not caught.value.lasting  # a member that starts will listen there
-            away = HostSpec(name="infra1", address="240.0.0.1")
+            away = HostSpec(name="infra1", address="infra1.invalid")  # no network resolves it (RFC 6761)
             with pytest.raises(ForwardForbidden) as caught:
                 await resolve_port(away, port, reached)
             assert caught.value.lasting
