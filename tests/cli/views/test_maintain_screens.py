@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from etcdup.cli.views.hashes_view import hashes_json, outcome_of, render_hashes
+from etcdup.cli.views.hashes_view import hashes_json, render_hashes
 from etcdup.cli.views.plan_view import render_plan, render_refusal
 from etcdup.cli.views.text import Paint
 from etcdup.core.audit.findings import MemberHash
+from etcdup.core.audit.hashes import outcome_of
 from etcdup.core.maintain.causes import explain_cause, reasons_to_return
 from etcdup.core.maintain.compaction import Compaction
 from etcdup.core.maintain.defrag import plan_defrag

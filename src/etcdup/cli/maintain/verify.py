@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from etcdup.cli.run.session import Session
-from etcdup.cli.views.hashes_view import hashes_json, outcome_of, render_hashes
+from etcdup.cli.views.hashes_view import hashes_json, render_hashes
 from etcdup.cli.views.text import json_text
 from etcdup.core.audit.findings import MemberHash
+from etcdup.core.audit.hashes import outcome_of
 from etcdup.core.observed.model import MemberSilent, Observed
 from etcdup.errors import EXIT_DONE, EXIT_FAILED
 from etcdup.ops.audit.gather import read_hashes

@@ -1,13 +1,11 @@
 """The hashes of the data of all members, as text and as data. Pure."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from etcdup.cli.views.text import Paint
 from etcdup.core.audit.findings import MemberHash
-from etcdup.core.audit.members import is_comparable
-
-Outcome = Literal["same", "different", "not compared"]
+from etcdup.core.audit.hashes import Outcome, outcome_of
 
 _TEXTS: dict[Outcome, str] = {
     "same": "the data of all members is the same",
@@ -15,17 +13,6 @@ _TEXTS: dict[Outcome, str] = {
     "not compared": "the data of the members was not compared",
 }
 _COLOURS: dict[Outcome, str] = {"same": "green", "different": "red", "not compared": "yellow"}
-
-
-def outcome_of(hashes: Sequence[MemberHash]) -> Outcome:
-    """Return whether the data is the same. Two hashes of one compaction that differ are enough for `different`."""
-    by_compaction: dict[int, set[int]] = {}
-    for each in hashes:
-        if not each.why:
-            by_compaction.setdefault(each.compacted, set()).add(each.value)
-    if any(len(values) > 1 for values in by_compaction.values()):
-        return "different"
-    return "same" if is_comparable(hashes) else "not compared"
 
 
 def render_hashes(hashes: Sequence[MemberHash], paint: Paint) -> str:

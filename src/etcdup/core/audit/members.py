@@ -1,9 +1,10 @@
 """Findings about the members: data, leader changes, known faults of their version."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from etcdup.core.audit.disk import fullness_findings
-from etcdup.core.audit.findings import Evidence, Finding, LeaderChanges, Level, MemberHash, as_sentence
+from etcdup.core.audit.findings import Evidence, Finding, LeaderChanges, Level, as_sentence
+from etcdup.core.audit.hashes import by_compaction
 from etcdup.core.certs.user_access import gateway_problems, kubernetes_problems
 from etcdup.core.etcd.alarms import CORRUPT, NOSPACE
 from etcdup.core.members.limits import active_alarms
@@ -91,23 +92,16 @@ def _compaction_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def is_comparable(hashes: Sequence[MemberHash]) -> bool:
-    """Return whether all hashes were read and all members were compacted at the same revision (rule 81)."""
-    return not any(each.why for each in hashes) and len({each.compacted for each in hashes}) < 2
-
-
 def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
     """Compare the hashes of members that were compacted at the same revision. Other hashes differ without a fault."""
-    by_compaction: dict[int, dict[int, list[str]]] = {}
     for each in evidence.hashes:
         if each.why:
             what = f"The hash of the data of {each.member} could not be read: {each.why}."
             yield Finding(
                 "untried", each.member, what, _UNCOMPARED, _RUN_AGAIN_HINT, (81,), code="hash-not-read"
             )
-        else:
-            by_compaction.setdefault(each.compacted, {}).setdefault(each.value, []).append(each.member)
-    for values in by_compaction.values():
+    compactions = by_compaction(evidence.hashes)
+    for values in compactions.values():
         if len(values) > 1:
             groups = "; ".join(", ".join(names) for names in values.values())
             yield Finding(
@@ -122,10 +116,10 @@ def _hash_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
                 (81,),
                 code="data-differs",
             )
-    if len(by_compaction) > 1:
+    if len(compactions) > 1:
         groups = "; ".join(
             f"{', '.join(name for names in values.values() for name in names)} at {revision}"
-            for revision, values in sorted(by_compaction.items())
+            for revision, values in sorted(compactions.items())
         )
         what = (
             f"The data was not compared, because the members were compacted at different revisions: {groups}."

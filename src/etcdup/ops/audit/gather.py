@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Sequence
 
 from etcdup.core.audit.findings import Evidence, HostInspection, LeaderChanges, MemberHash, MemberLog
+from etcdup.core.audit.hashes import is_comparable
 from etcdup.core.audit.inspection import inspection_argv, parse_inspection
-from etcdup.core.audit.members import is_comparable
 from etcdup.core.certs.exports import ClientFiles
 from etcdup.core.certs.inventory import CertInspection, Link
 from etcdup.core.etcd.replay import V2_PATHS, parse_log_part
