@@ -123,6 +123,33 @@ async def test_nothing_is_written_while_a_member_is_down(tmp_path: Path) -> None
     assert nodes_of(start.network) == before
 
 
+async def test_nothing_is_written_while_members_have_different_data(tmp_path: Path) -> None:
+    start = await start_of(SPEC, tmp_path)
+    before = deepcopy(nodes_of(start.network))
+    process = start.network.machines["infra3"].process
+    assert process is not None
+    process.cluster.corrupt.add(process.member_id)
+    with pytest.raises(RefusedError, match="infra1, infra2; infra3") as refused:
+        await adopt(SPEC, *start.parts)
+    assert "etcdctl member remove" in refused.value.hint
+    assert nodes_of(start.network) == before
+
+
+@pytest.mark.parametrize(
+    ("alarm", "hint"), [("CORRUPT", "hashkv"), ("NOSPACE on member 1a", "compaction"), ("OTHER", "its cause")]
+)
+async def test_the_hint_of_an_alarm_says_how_to_remove_its_cause(
+    tmp_path: Path, alarm: str, hint: str
+) -> None:
+    start = await start_of(SPEC, tmp_path)
+    process = start.network.machines["infra1"].process
+    assert process is not None
+    process.cluster.alarms = (alarm,)
+    with pytest.raises(RefusedError, match="alarm") as refused:
+        await adopt(SPEC, *start.parts)
+    assert hint in refused.value.hint
+
+
 async def test_a_directory_that_other_users_can_write_gets_no_marker(tmp_path: Path) -> None:
     start = await start_of(SPEC, tmp_path)
     start.network.machines["infra3"].nodes["/etc/etcd"].owner = "etcd:etcd"

@@ -1,17 +1,22 @@
 """Take over the members of another tool, and give them back: one after the other, and each kill is finished."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from etcdup.core.adopt.foreign_unit import ForeignMember
+from etcdup.core.adopt.switch_commands import GIVE_BACK
 from etcdup.core.adopt.switch_state import SWITCH_FOLDER
 from etcdup.core.adopt.take_over import plan_give_back, plan_take_over
 from etcdup.core.observed.model import Observed
-from etcdup.core.plan.plan import Plan, Refusal
+from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError, RefusedError
-from etcdup.ops.adopt.take_over import inspect_foreign, read_switch_state
+from etcdup.ops.adopt.equal_data import require_equal_data
+from etcdup.ops.adopt.take_over import inspect_foreign, prove_given_back, read_switch_state
 from etcdup.ops.world.observe import observe
+from etcdup.ops.world.world import World
 from etcdup.testing.network import FakeNetwork
 from tests.support.fake_world import make_plan, spec_of, world_of
 from tests.support.foreign_cluster import adopt, change, foreign_network
@@ -26,12 +31,16 @@ async def take_over(spec: Spec, network: FakeNetwork, folder: Path, names: tuple
     """Run `etcdup adopt --take-over`, without the terminal and the comparison of hashes."""
     world = world_of(spec, network, folder)
     world.reads_activity = True
-    foreign = {name: await inspect_foreign(world, name) for name in (await observe(world)).adopted}
+    foreign = await inspect_waiting(world)
 
     def planner(observed: Observed) -> Plan | Refusal:
         return plan_take_over(spec, observed, names, foreign)
 
     return await change(world, network, folder, planner, "adopt --take-over", prove=True)
+
+
+async def inspect_waiting(world: World) -> dict[str, ForeignMember | tuple[Refused, ...]]:
+    return {name: await inspect_foreign(world, name) for name in (await observe(world)).adopted}
 
 
 async def give_back(spec: Spec, network: FakeNetwork, folder: Path, name: str) -> Plan:
@@ -42,7 +51,10 @@ async def give_back(spec: Spec, network: FakeNetwork, folder: Path, name: str) -
     def planner(observed: Observed) -> Plan | Refusal:
         return plan_give_back(spec, observed, name, begun)
 
-    return await change(world, network, folder, planner, "adopt --give-back")
+    plan = await change(world, network, folder, planner, "adopt --give-back")
+    if plan.is_empty:
+        await prove_given_back(world, await observe(world), name)
+    return plan
 
 
 @pytest.fixture
@@ -165,6 +177,58 @@ async def test_each_kill_of_giving_back_is_followed_by_a_take_over_of_all(start:
             await kill_after(number, network, give_back(SPEC, network, folder, "infra2"))
             await take_over(SPEC, network, folder)
             await assert_managed(network, folder)
+
+
+async def test_a_host_that_another_run_gave_back_is_inspected_again(start: Start) -> None:
+    """Between the inspection and the lock, other runs took the host over and gave it back."""
+    network, folder = start.parts
+    await take_over(SPEC, network, folder, ("infra2",))
+    world = world_of(SPEC, network, folder)
+    foreign = await inspect_waiting(world)
+    del foreign["infra2"]
+    await give_back(SPEC, network, folder, "infra2")
+    refusal = plan_take_over(SPEC, await observe(world), ALL, foreign)
+    assert isinstance(refusal, Refusal)
+    (reason,) = refusal.reasons
+    assert reason.host == "infra2"
+    assert "again" in reason.hint
+
+
+async def test_a_member_that_was_given_back_is_proved_after_a_kill(start: Start) -> None:
+    """The killed run had its script on the host, and the old member failed after it."""
+    network, folder = start.parts
+    await take_over(SPEC, network, folder, ("infra2",))
+    network.commands.clear()
+    with start.copied("whole") as (whole, its_folder):
+        await give_back(SPEC, whole, its_folder, "infra2")
+        scripts = [argv[2] if argv[0] == "sh" else "" for _, argv in whole.commands]
+    await kill_after(scripts.index(GIVE_BACK) + 1, network, give_back(SPEC, network, folder, "infra2"))
+    assert programs(network) == [OLD] * 3
+    network.machines["infra2"].process = None
+    with pytest.raises(EtcdupError, match="infra2"):
+        await give_back(SPEC, network, folder, "infra2")
+
+
+async def test_an_unreachable_host_is_not_said_to_be_taken_over(start: Start) -> None:
+    network, folder = start.parts
+    await take_over(SPEC, network, folder, ("infra2",))
+    network.machines["infra2"].powered = False
+    world = world_of(SPEC, network, folder)
+    refusal = plan_give_back(SPEC, await observe(world), "infra2", begun=False)
+    assert isinstance(refusal, Refusal)
+    assert "cannot be reached" in refusal.reasons[0].message
+
+
+@pytest.mark.parametrize("corrupt", [True, False])
+async def test_members_with_other_data_are_named(start: Start, corrupt: bool) -> None:
+    network, folder = start.parts
+    process = network.machines["infra2"].process
+    assert process is not None
+    if corrupt:
+        process.cluster.corrupt.add(process.member_id)
+    world = world_of(SPEC, network, folder)
+    with pytest.raises(RefusedError, match=r"infra1, infra3; infra2") if corrupt else nullcontext():
+        await require_equal_data(world, await observe(world))
 
 
 async def test_a_requested_way_back_that_no_script_began_is_finished(start: Start) -> None:

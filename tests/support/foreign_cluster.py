@@ -7,6 +7,7 @@ from etcdup.core.adopt.adoption import plan_adoption, plan_release
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.spec.model import Spec
+from etcdup.ops.adopt.equal_data import require_equal_data
 from etcdup.ops.adopt.local_files import issue_own_files
 from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.world.journal import Journal
@@ -59,7 +60,12 @@ async def adopt(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:
     def planner(observed: Observed) -> Plan | Refusal:
         return plan_adoption(spec, cluster_id(network), observed)
 
-    return await change(world_of(spec, network, folder), network, folder, planner, "adopt")
+    world = world_of(spec, network, folder)
+    observed = await observe(world)
+    plan = planner(observed)
+    if isinstance(plan, Plan) and not plan.is_empty:
+        await require_equal_data(world, observed)
+    return await change(world, network, folder, planner, "adopt")
 
 
 async def release(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:

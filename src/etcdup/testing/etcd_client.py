@@ -213,8 +213,9 @@ class FakeEtcd:
         self._record_change("move-leader")
 
     async def hash_kv(self, revision: int = 0, *, timeout_s: float) -> KvHash:
-        cluster = (await self._require_process(timeout_s)).cluster
-        return KvHash(stable_id(repr(sorted(cluster.keys.items()))), 0, cluster.index)
+        process = await self._require_process(timeout_s)
+        cluster, other = process.cluster, process.member_id in process.cluster.corrupt
+        return KvHash(stable_id(f"{sorted(cluster.keys.items())!r}{other}"), 0, cluster.index)
 
     async def read_keyspace_size(self, revision: int = 0, *, timeout_s: float) -> KeyspaceSize:
         cluster = (await self._require_process(timeout_s)).cluster

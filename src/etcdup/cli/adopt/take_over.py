@@ -4,18 +4,18 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from etcdup.cli.adopt.write import COMPARING
 from etcdup.cli.run.change import Change, ChangeRun, YesNo, make_plan, run_change
 from etcdup.cli.run.session import Session
-from etcdup.cli.views.hashes_view import outcome_of
 from etcdup.core.adopt.foreign_unit import ForeignMember
 from etcdup.core.adopt.switch_state import SWITCH_FOLDER
 from etcdup.core.adopt.take_over import Foreign, plan_give_back, plan_take_over
 from etcdup.core.observed.model import Observed
 from etcdup.core.plan.plan import Plan, Refusal
 from etcdup.core.spec.model import Spec
-from etcdup.errors import RefusedError, UsageError
-from etcdup.ops.adopt.take_over import inspect_foreign, read_switch_state
-from etcdup.ops.audit.gather import read_hashes
+from etcdup.errors import UsageError
+from etcdup.ops.adopt.equal_data import require_equal_data
+from etcdup.ops.adopt.take_over import inspect_foreign, prove_given_back, read_switch_state
 from etcdup.ops.world.world import World
 
 
@@ -75,7 +75,9 @@ async def _give_back(run: ChangeRun, name: str, *, yes: bool) -> None:
 
         plan = make_plan(run, planner, first)
         if plan.is_empty:
-            _say_nothing_to_do(run, plan, f"the old unit runs the member on {name}")
+            async with run.terminal.wait_notice(f"waiting until the member on {name} is healthy"):
+                await prove_given_back(world, first, name)
+            _say_nothing_to_do(run, plan, f"the old unit runs the member on {name}, which is healthy")
             return
         question = f"The member on {name} restarts with its old unit. Give it back?"
         change = Change(planner, None if yes else YesNo(question), prove=False)
@@ -94,13 +96,8 @@ async def _require_equal_hashes(run: ChangeRun, world: World, observed: Observed
     """Compare the data of all members, before the first of them restarts with a corruption check."""
     if any(isinstance(each, ForeignMember) and each.has_begun for each in foreign.values()):
         return
-    async with run.terminal.wait_notice("each member computes its hash, one after the other"):
-        hashes = await read_hashes(world, observed)
-    if outcome_of(tuple(hashes)) != "same":
-        raise RefusedError(
-            "the data of the members was not proved to be equal",
-            hint="run `etcdup maintain verify` to see each hash",
-        )
+    async with run.terminal.wait_notice(COMPARING):
+        await require_equal_data(world, observed)
 
 
 def _say_nothing_to_do(run: ChangeRun, plan: Plan, why: str) -> None:

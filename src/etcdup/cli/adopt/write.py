@@ -25,11 +25,13 @@ from etcdup.core.plan.steps import AdoptHost
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EXIT_CHANGES, EXIT_DONE, EXIT_REFUSED, RefusedError, UsageError
 from etcdup.ops.adopt.copy_files import kept_keys, read_copies, write_cluster_file, write_copies
+from etcdup.ops.adopt.equal_data import require_equal_data
 from etcdup.ops.adopt.local_files import issue_own_files, refuse_tls_faults
 from etcdup.ops.backups.scratch_folder import scratch_folder
 from etcdup.ops.world.world import World
 
 _INTERRUPTED = "interrupted; no member was changed; run the same command again to resume"
+COMPARING = "each member computes the hash of its data, one after the other"
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,9 @@ async def _write(terminal: Terminal, options: Options, adoption: Adoption) -> No
             refuse_tls_faults(adoption.spec, scratch, copied)
             observed = await staged.observe(world)
             plan = make_plan(run, planner, observed)
+            if not plan.is_empty:
+                async with terminal.wait_notice(COMPARING):
+                    await require_equal_data(world, observed)
             write_cluster_file(options.file, adoption.text)
             write_copies(session.folder, copied)
             issue_own_files(adoption.spec, session.folder, time.time(), session.ask_passphrase)

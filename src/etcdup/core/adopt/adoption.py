@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from etcdup.core.adopt.equal_data import refuse_alarms
 from etcdup.core.adopt.marker import token_of
 from etcdup.core.host.clocks import host_clocks, refuse_clocks
 from etcdup.core.host.folders import is_open_to_others
@@ -15,7 +16,6 @@ from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.steps import AdoptHost, ReleaseHost
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
-from etcdup.core.spec.visible import one_line
 
 _AGAIN = "then run the same command again"
 _NO_RELEASE = (
@@ -83,11 +83,7 @@ def _refuse_members(spec: Spec, cluster_id: int, observed: Observed) -> Iterator
             )
         elif entry_of(spec, host, members) is None:
             yield Refused(f"the member list has no {host.name}", "inspect the cluster again", host.name)
-    for alarm in sorted({alarm for seen in observed.answering().values() for alarm in seen.alarms}):
-        what = one_line(alarm, 100)
-        yield Refused(
-            f"the alarm {what} is raised", f"remove its cause and run `etcdctl alarm disarm`, {_AGAIN}"
-        )
+    yield from refuse_alarms([alarm for seen in observed.answering().values() for alarm in seen.alarms])
 
 
 def plan_release(spec: Spec, observed: Observed) -> Plan | Refusal:

@@ -12,7 +12,7 @@ from etcdup.core.certs.issue import certificate_steps
 from etcdup.core.maintain.leadership import leader_name
 from etcdup.core.members.quorum import refuse_corrupt_alarm, refuse_restart, unhealthy
 from etcdup.core.members.quorum_forecast import with_quorum_effects
-from etcdup.core.observed.model import Observed
+from etcdup.core.observed.model import Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.plan.step import Step
 from etcdup.core.plan.steps import FinishTakeOver, GiveBackMember, TakeOverMember, TakeSnapshot
@@ -51,6 +51,8 @@ def plan_give_back(spec: Spec, observed: Observed, name: str, begun: bool) -> Pl
     token = _token(spec, observed)
     if name in _at_stage(spec, observed, "waiting") and not begun:
         return Plan(spec.name, token=token)
+    if (unreachable := observed.unreachable().get(name)) is not None:
+        return Refusal(spec.name, (_refuse_unreachable(name, unreachable),))
     if name not in observed.adopted:
         message = f"{name} cannot be given back: its take-over is finished, or it was never adopted"
         return Refusal(spec.name, (Refused(message, "run `etcdup status` to see the hosts that wait", name),))
@@ -76,6 +78,11 @@ def refuse_switch(name: str, observed: Observed) -> tuple[Refused, ...]:
     return refuse_corrupt_alarm(observed)
 
 
+def _refuse_unreachable(name: str, unreachable: Unreachable) -> Refused:
+    hint = unreachable.hint or f"make {name} reachable, then run the same command again"
+    return Refused(f"{name} cannot be reached: {unreachable.why}", hint, name, (62,))
+
+
 def _token(spec: Spec, observed: Observed) -> str:
     hosts = observed.reachable()
     markers = [hosts[host.name].marker_of(spec.name) for host in spec.hosts if host.name in hosts]
@@ -94,9 +101,11 @@ def _has_begun(found: ForeignMember | tuple[Refused, ...]) -> bool:
 
 def _refuse(spec: Spec, observed: Observed, waiting: Sequence[str], foreign: Foreign) -> Iterator[Refused]:
     for name, unreachable in sorted(observed.unreachable().items()):
-        hint = unreachable.hint or f"make {name} reachable, then run the same command again"
-        yield Refused(f"{name} cannot be reached: {unreachable.why}", hint, name, (62,))
+        yield _refuse_unreachable(name, unreachable)
     for name in waiting:
+        if name not in foreign:
+            message = f"{name} waits for its take-over since it was inspected: another run has changed it"
+            yield Refused(message, "run the same command again: it inspects the host", name)
         found = foreign.get(name, ())
         yield from found if isinstance(found, tuple) else ()
     begun = [name for name in waiting if _has_begun(foreign.get(name, ()))]

@@ -36,6 +36,7 @@ from etcdup.ops.polling import wait_until
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.perform import Performer
 from etcdup.ops.world.refusal import raise_refusal
+from etcdup.ops.world.wait import MEMBER_TIMEOUT_S, one_proved, wait_for_condition
 from etcdup.ops.world.world import World
 
 # The script stops the old member, changes the owner of its data, and waits for the new one. It may do so twice.
@@ -85,6 +86,11 @@ async def give_back(performer: Performer, step: GiveBackMember, observed: Observ
     await performer.perform(world.hosts[name], actions, step.kind)
     await _wait_for_end(performer, name, "switching to the old unit")
     await wait_until_healthy(performer, name, observed)
+
+
+async def prove_given_back(world: World, observed: Observed, name: str) -> None:
+    """Prove the member of a host that has its old unit. A run that was killed has not done this."""
+    await wait_for_condition(world, observed, one_proved(world, name), MEMBER_TIMEOUT_S, (name,))
 
 
 async def finish_take_over(
