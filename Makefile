@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-full quick test-core test-flows test-hostile test-local test-cli test-lab test-clients \
+.PHONY: demo test test-full quick fuzz test-core test-flows test-hostile test-local test-cli test-lab test-clients \
 	check fix docs lab drill bench stubs wheel clean
 
 demo: $(VENV)/.installed        ## start three real members with TLS on this machine
@@ -37,6 +37,10 @@ test-cli: $(VENV)/.tests        ## run the commands as users type them, on real 
 
 test-lab: $(VENV)/.tests        ## run the tests on real Debian machines (needs root)
 	@scripts/test $(BIN) lab $(ARGS)
+
+fuzz: $(VENV)/.tests            ## search for input that a parser cannot handle; SECONDS=600, PARSERS='probe marker'
+	@$(BIN)/pip install --quiet --require-hashes --only-binary :all: --requirement lock/fuzz.txt
+	@nice -n 19 $(BIN)/python scripts/fuzz --seconds $(or $(SECONDS),600) $(PARSERS)
 
 test-clients: $(VENV)/.tests    ## run kube-apiserver and Patroni through each operation, and print a table (needs root)
 	@scripts/test $(BIN) clients $(ARGS)
@@ -70,15 +74,15 @@ stubs:                          ## generate the stubs of etcd's API from our .pr
 	scripts/make-stubs
 
 wheel: $(VENV)/.installed       ## build the wheel that pipx and uv install
-	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
 	rm -rf $(VENV) dist
 
-$(VENV)/.installed: pyproject.toml scripts/make-venv
-	@scripts/make-venv $(PYTHON) $(VENV)
+$(VENV)/.installed: pyproject.toml lock/demo.txt scripts/make-venv
+	@scripts/make-venv $(PYTHON) $(VENV) demo
 	@touch $@
 
-$(VENV)/.tests: pyproject.toml scripts/make-venv
-	@scripts/make-venv $(PYTHON) $(VENV) test check
+$(VENV)/.tests: pyproject.toml lock/test.txt scripts/make-venv
+	@scripts/make-venv $(PYTHON) $(VENV) test
 	@touch $(VENV)/.installed $@

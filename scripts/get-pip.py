@@ -1,7 +1,9 @@
-"""Puts pip into the environment of the Python that runs this: from ensurepip where there is one, else from the
-package index that pip itself would use.
+"""Put pip into the environment of the Python that runs this.
 
-Debian's python3 comes without ensurepip unless python3-venv is installed, which takes root.
+    get-pip.py LOCK
+
+It comes from ensurepip if there is one. Debian's python3 has ensurepip only with python3-venv, which needs root. Then
+the wheel comes from the package index that pip itself would use. Its version and its SHA-256 must be those of LOCK.
 """
 
 import configparser
@@ -12,14 +14,43 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urljoin
 
 INDEX = "https://pypi.org/simple"
 
 
+def main(lock: Path) -> None:
+    if subprocess.run([sys.executable, "-m", "ensurepip"], capture_output=True).returncode != 0:
+        install_locked(lock, index_url())
+
+
+def install_locked(lock: Path, index: str) -> None:
+    version, digests = locked_pip(lock.read_text(encoding="utf-8"))
+    name = f"pip-{version}-py3-none-any.whl"
+    with urllib.request.urlopen(wheel_url(index, name), timeout=60) as answer:
+        content = answer.read()
+    if sha256(content).hexdigest() not in digests:
+        raise SystemExit(f"the SHA-256 of {name} from the package index is not in {lock}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        subprocess.run(
+            [sys.executable, f"{path}/pip", "install", "--quiet", "--no-index", str(path)], check=True
+        )
+
+
+def locked_pip(lock: str) -> tuple[str, list[str]]:
+    """Return the version of pip in a lock, and the SHA-256 of its files."""
+    found = re.search(r"^pip==(\S+) \\\n((?: +--hash=sha256:[0-9a-f]{64}.*\n)+)", lock, re.MULTILINE)
+    if found is None:
+        raise SystemExit("the lock has no pip")
+    return found[1], re.findall(r"sha256:([0-9a-f]{64})", found[2])
+
+
 def index_url() -> str:
-    """The index by the same settings that pip reads: the environment, then pip.conf."""
+    """Return the index by the same settings that pip reads: the environment, then pip.conf."""
     if url := os.environ.get("PIP_INDEX_URL"):
         return url
     files = [
@@ -33,43 +64,24 @@ def index_url() -> str:
     return parser.get("global", "index-url", fallback=INDEX)
 
 
-def newest_wheel(index: str) -> str:
-    """The address of the newest pip wheel, by the simple repository API (PEP 503, PEP 691)."""
+def wheel_url(index: str, name: str) -> str:
+    """Return the address of a file of pip, by the simple repository API (PEP 503, PEP 691)."""
     page = f"{index.rstrip('/')}/pip/"
-    asked = urllib.request.Request(
+    request = urllib.request.Request(
         page, headers={"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.5"}
     )
-    with urllib.request.urlopen(asked, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         body, base = answer.read().decode(), answer.geturl()
     links = _json_links(body) if body.lstrip().startswith("{") else re.findall(r'href="([^"]+)"', body)
-    wheels = [link for link in links if re.search(r"/pip-[\d.]+-py3-none-any\.whl", link)]
-    return urljoin(base, max(wheels, key=_version))
+    for link in links:
+        if link.partition("#")[0].rpartition("/")[2] == name:
+            return urljoin(base, link)
+    raise SystemExit(f"{page} does not have {name}")
 
 
 def _json_links(body: str) -> list[str]:
     return [file["url"] for file in json.loads(body)["files"]]
 
 
-def _version(link: str) -> tuple[int, ...]:
-    found = re.search(r"/pip-([\d.]+)-py3", link)
-    return tuple(int(part) for part in found[1].split(".")) if found else ()
-
-
-def main() -> None:
-    if subprocess.run([sys.executable, "-m", "ensurepip", "--upgrade"], capture_output=True).returncode == 0:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "pip>=25.1"], check=True
-        )
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        wheel = newest_wheel(index_url())
-        path = Path(folder) / wheel.rpartition("/")[2].partition("#")[0]
-        with urllib.request.urlopen(wheel, timeout=60) as answer:
-            path.write_bytes(answer.read())
-        subprocess.run(
-            [sys.executable, f"{path}/pip", "install", "--quiet", "--no-index", str(path)], check=True
-        )
-
-
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
