@@ -226,7 +226,8 @@ def _exposure(lines: list[str]) -> float | None:
 def parse_leaders(member: str, metrics: str, now: float) -> LeaderChanges:
     """Read the number of leader changes from the metrics of a member. `now` is in seconds since the epoch."""
     names = (*_LEADER_METRICS, _COMPACTION_METRIC)
-    values = dict(line.split(" ", 1) for line in metrics.splitlines() if line.startswith(names))
+    lines = (line.partition(" ") for line in metrics.splitlines() if line.startswith(names))
+    values = {name: value for name, _, value in lines}
     try:
         changes, started = (float(values[name]) for name in _LEADER_METRICS)
         # 0: there was none since the start.

@@ -3,6 +3,7 @@
 A refused connection is an answer: the network permits it, and only no program has the port open yet.
 """
 
+import re
 from collections.abc import Sequence
 
 from etcdup.core.observed.model import BlockedPort
@@ -12,6 +13,7 @@ from etcdup.core.spec.visible import one_line
 TRY_S = 2
 MAX_WORDS = 80
 FIREWALLS = ("firewalld", "ufw")
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 # Arguments: pairs of an address and a port. Each test prints one line, so the lines of two tests cannot mix.
 PEER_PORTS = r"""
@@ -56,7 +58,7 @@ def parse_peer_ports(
     for line in sections.get("ports", []):
         address, _, rest = line.partition(" ")
         port, _, why = rest.partition(" ")
-        target = names.get((address, int(port) if port.isdigit() and len(port) < 6 else 0))
+        target = names.get((address, int(port) if _PORT.fullmatch(port) else 0))
         if target is not None:
             found.append(BlockedPort(source, target, int(port), one_line(why, MAX_WORDS)))
     firewall = next((name for name in sections.get("firewall", []) if name in FIREWALLS), "")

@@ -37,6 +37,8 @@ def parse_disk_space(stdout: str) -> DiskSpace:
     found: dict[str, dict[str, int]] = {"spare": {}, "kept": {}}
     for line in stdout.splitlines():
         kind, kib, path = line.split(" ", 2)
+        if kind not in found:
+            raise ValueError("the output is not that of the script")
         found[kind][path] = int(kib) * 1024
     return DiskSpace(found["spare"], found["kept"])
 

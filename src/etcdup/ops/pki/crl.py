@@ -19,11 +19,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from etcdup.core.host.clocks import BACKDATED
 from etcdup.core.observed.model import CrlSeen
 from etcdup.ops.pki.signing import SigningCa, authority_key_identifier
-from etcdup.ops.pki.x509 import UnusableFile, key_id
+from etcdup.ops.pki.x509 import DAMAGED, UnusableFile, key_id
 
 _PEM = b"-----BEGIN X509 CRL-----"
 _INTEGER = 0x02
-_DAMAGED = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension)
 
 
 def parse_crl(path: Path, content: bytes) -> x509.CertificateRevocationList:
@@ -32,7 +31,7 @@ def parse_crl(path: Path, content: bytes) -> x509.CertificateRevocationList:
     try:
         crl = load(content)
         _ = crl.extensions, crl.issuer, crl.last_update_utc, [entry.serial_number for entry in crl]
-    except _DAMAGED:
+    except DAMAGED:
         hint = "make it with `openssl ca -gencrl`"
         raise UnusableFile(path, "contains no certificate revocation list", hint=hint) from None
     if not _is_version_2(crl):

@@ -34,7 +34,7 @@ _KEY = re.compile(
     rb"^-----BEGIN (?:EC |RSA |ENCRYPTED |DSA )?PRIVATE KEY-----.+?^-----END", re.DOTALL | re.MULTILINE
 )
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
-_DAMAGED = (
+DAMAGED = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -98,7 +98,7 @@ def parse_certs(path: Path, pem: bytes) -> tuple[x509.Certificate, ...]:
         raise UnusableFile(path, "contains a private key in addition to the certificate", hint=hint)
     try:
         return tuple(map(_load_whole, blocks))
-    except _DAMAGED:
+    except DAMAGED:
         raise UnusableFile(path, "contains a damaged certificate") from None
 
 
@@ -157,7 +157,7 @@ def parse_csr(path: Path, pem: bytes) -> x509.CertificateSigningRequest:
     try:
         request = x509.load_pem_x509_csr(pem)
         key, signed = request.public_key(), request.is_signature_valid
-    except _DAMAGED:
+    except DAMAGED:
         hint = "make one with `openssl req -new -key KEY -subj /CN=NAME`"
         raise UnusableFile(path, "contains no certificate signing request in PEM format", hint=hint) from None
     if not signed:
