@@ -34,6 +34,8 @@ NEWEST = {
     (3, 6): Version(3, 6, 14),
     (3, 7): Version(3, 7, 1),
 }
+# The minor of new clusters, which current releases of kubeadm install too.
+DEFAULT_MINOR = (3, 6)
 
 
 def parse_version(value: object) -> Version:

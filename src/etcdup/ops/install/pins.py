@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-from etcdup.core.spec.version import Version, parse_version
+from etcdup.core.spec.version import DEFAULT_MINOR, Version, parse_version
 from etcdup.errors import InstallError
 
 Pins = Mapping[Version, Mapping[str, str]]
@@ -35,5 +35,5 @@ def trusted_sums(version: Version, given: Mapping[str, str], pins: Pins) -> dict
 
 
 def newest_pinned(pins: Pins) -> Version:
-    """Return the newest release whose checksum is pinned. `init` writes it."""
-    return max(pins)
+    """Return the newest release of the default minor whose checksum is pinned. `init` writes it."""
+    return max(version for version in pins if (version.major, version.minor) == DEFAULT_MINOR)
