@@ -18,6 +18,7 @@ from etcdup.remote.host import Result
 from etcdup.remote.local import LocalHost
 from etcdup.remote.secrets import Secrets
 from etcdup.remote.ssh.dial import dial
+from etcdup.remote.sudo import Execute, RawResult, become_root
 
 SECRETS = {
     "ETCDUP_SUDO_PASSWORD": "hunter2-sudo",
@@ -81,3 +82,22 @@ def test_the_path_of_a_login_does_not_choose_sudo(
     line = f"exec {shlex.join(wrap(('true',)))}"
     subprocess.run(["sh", "-c", line], env=environment, input=b"password\n", timeout=30, check=False)
     assert not taken.exists()
+
+
+async def test_each_host_gets_its_own_sudo_password() -> None:
+    """A host that takes passwords requires one, and keeps what it gets."""
+    given: dict[str, bytes] = {}
+
+    def host(name: str) -> Execute:
+        async def execute(argv: Sequence[str], stdin: bytes) -> RawResult:
+            given[name] = given.get(name, b"") + stdin
+            return RawResult(0 if stdin else 1, b"", b"sudo: a password is required")
+
+        return execute
+
+    environ = {"ETCDUP_SUDO_PASSWORD_INFRA1": "hunter2-one", "ETCDUP_SUDO_PASSWORD_INFRA2": "hunter2-two"}
+    for name in ("infra1", "infra2"):
+        await become_root(name, "admin", host(name), Secrets(environ=environ))
+    assert b"hunter2-one" in given["infra1"]
+    assert b"hunter2-two" not in given["infra1"]
+    assert b"hunter2-one" not in given["infra2"]

@@ -19,6 +19,7 @@ else to stderr. See also [exit codes](exit-codes.md) and [JSON](json.md).
 |---|---|
 | `ETCDUP_FILE` | The path of cluster.yaml, if there is no `-f`. |
 | `ETCDUP_SUDO_PASSWORD` | The sudo password. Without it etcdup asks. |
+| `ETCDUP_SUDO_PASSWORD_HOST` | The sudo password of one host: `ETCDUP_SUDO_PASSWORD_INFRA_1` for infra-1. |
 | `ETCDUP_SSH_PASSPHRASE` | The passphrase of the SSH key. Without it etcdup asks. |
 | `ETCDUP_CA_PASSPHRASE` | The passphrase of the CA key. See `tls.passphrase_command`. |
 | `ETCDUP_BACKUP_IDENTITY` | The file with the private key of encrypted backups, if there is no `--identity`. |

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from etcdup.core.spec.visible import one_line
 from etcdup.errors import SudoFailed
 from etcdup.remote import scripts
-from etcdup.remote.secrets import SUDO_PASSWORD_VARIABLE, SshSecrets
+from etcdup.remote.secrets import SUDO_PASSWORD_VARIABLE, SshSecrets, sudo_password_variable
 
 NOT_FOUND_STATUS = 127
 
@@ -76,7 +76,7 @@ async def become_root(host: str, user: str, execute: Execute, secrets: SshSecret
     if _is_final(ended):
         raise sudo_failed(host, user, ended)
     # sudo and sudo-rs have different words for this, and may change them.
-    password = await secrets.sudo_password()
+    password = await secrets.sudo_password(host)
     if password is None:
         raise _password_needed(host, user, ended)
     by_password = BySudoWithPassword(f"{password}\n{scripts.GUARD_WORD}\n".encode())
@@ -110,11 +110,10 @@ def sudo_failed(host: str, user: str, ended: RawResult) -> SudoFailed:
             f"sudo is not installed on {host}",
             hint=f"install sudo on {host}, or log in as root (`ssh.user: root`)",
         )
+    facts = {"user": user, "host": host, "variable": sudo_password_variable(host)}
     for texts, why, hint in _REASONS:
         if any(each in text for each in texts):
-            return SudoFailed(
-                host, why.format(user=user, host=host), detail=text, hint=hint.format(user=user, host=host)
-            )
+            return SudoFailed(host, why.format(**facts), detail=text, hint=hint.format(**facts))
     return SudoFailed(
         host,
         f"{user} cannot become root on {host}: sudo exited with status {ended.status}: {_last_words(ended)}",
@@ -144,7 +143,8 @@ _REASONS = (
             "Authentication failed",
         ),
         "sudo did not accept the password of {user} on {host}",
-        f"check {SUDO_PASSWORD_VARIABLE} or the password that you typed; it must be the same on all hosts",
+        f"check {SUDO_PASSWORD_VARIABLE} or the password that you typed. If {{host}} has another password than other "
+        "hosts, set {variable}, or leave the prompt for all hosts empty",
     ),
     (
         _NOT_PERMITTED,
