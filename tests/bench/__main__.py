@@ -9,11 +9,14 @@ import sys
 from collections.abc import Callable, Collection
 from statistics import median
 
+from tests.bench.adoptions import measure_adoptions
 from tests.bench.audits import measure_checks
 from tests.bench.backups import ETCDCTL, STORES, WRITTEN, default_store, measure_backups
 from tests.bench.contenders import Ansible, Contender, Etcdup, Shell
 from tests.bench.errors import CannotRun
 from tests.bench.interruption import Interruption
+from tests.bench.maintenance import ETCDCTL as ETCDCTL_DEFRAG
+from tests.bench.maintenance import measure_maintenance
 from tests.bench.roll_table import roll_verdicts, show_interruptions
 from tests.bench.rollers import AnsibleRoll, EtcdupRoll, SystemctlRoll
 from tests.bench.rolls import measure_rolls
@@ -24,7 +27,7 @@ from tests.lab import Lab, LabError, why_not
 from tests.support import etcd_binaries
 
 VERSIONS = ("3.6.14", "3.5.33", "3.4.23")
-PARTS = ("bootstrap", "idle", "startup", "roll", "check", "backup", "restore")
+PARTS = ("bootstrap", "idle", "startup", "roll", "check", "backup", "restore", "adopt", "maintain")
 BOOTSTRAP = "three fresh hosts to a healthy TLS cluster"
 IDLE = "the same again, with nothing to do"
 STARTUP = "startup"
@@ -32,6 +35,11 @@ CHECK = "check of three hosts"
 OBSERVATION = "observation of three hosts"
 BACKUP = "backup of 1 GiB to S3"
 RESTORE = "restore of 1 GiB to three hosts"
+ADOPT = "adopt of three hosts"
+SPACE = "what uses the space of 1 GiB"
+COMPACT = "a compacted file of 1 GiB"
+REWIND = "restore of an old revision of 1 GiB"
+DEFRAG = "defragmentation of three members with 1 GiB"
 ROLL = "restart of 3 under writers"
 OTHERS = {"shell": Shell.name, "ansible": Ansible.name}
 IDLE_REPEATS = 3  # a bootstrap takes long, an apply with nothing to do does not
@@ -198,11 +206,45 @@ def _add_backups(
     if only != "restore":
         work = Work(BACKUP, measured.backups)
         works.append(work)
-        peak_mib = max(timing.peak_mib for timing in work.timings[Etcdup.name])
         verdicts.append(ratio(work, WRITTEN, ETCDCTL, 1 / 0.8))
-        verdicts.append(Verdict(f"{BACKUP}: etcdup, memory", peak_mib, 128, "MiB"))
+        verdicts.append(Verdict(f"{BACKUP}: etcdup, memory", _peak_mib(work), 128, "MiB"))
     if measured.restores:
         works.append(Work(RESTORE, {Etcdup.name: measured.restores}))
+
+
+def _add_adoptions(runs: int, version: str, works: list[Work], verdicts: list[Verdict]) -> None:
+    if reason := why_not():
+        raise CannotRun(reason)
+    with Lab(machines=3) as lab:
+        work = Work(ADOPT, {Etcdup.name: measure_adoptions(lab, version, runs)})
+    works.append(work)
+    verdicts.append(Verdict(f"{ADOPT}: etcdup", work.median_s(Etcdup.name), 1.5, "s"))
+
+
+def _add_maintenance(runs: int, version: str, works: list[Work], verdicts: list[Verdict]) -> None:
+    if reason := why_not():
+        raise CannotRun(reason)
+    with Lab(machines=3) as lab:
+        measured = measure_maintenance(lab, version, runs, lambda line: print(line, flush=True))
+    space, rewind = (
+        Work(SPACE, {Etcdup.name: measured.space}),
+        Work(REWIND, {Etcdup.name: measured.restores}),
+    )
+    compact = Work(COMPACT, {Etcdup.name: measured.compactions})
+    works += [space, compact, rewind, Work(DEFRAG, measured.defragmentations)]
+    ms_per_mb = compact.median_s(Etcdup.name) * 1e9 / measured.written_bytes
+    verdicts += [
+        Verdict(f"{SPACE}: etcdup", space.median_s(Etcdup.name), 20, "s"),
+        Verdict(f"{SPACE}: etcdup, memory", _peak_mib(space), 128, "MiB"),
+        Verdict(f"{COMPACT}: etcdup, for each MB (60 MB/s)", ms_per_mb, 1000 / 60, "ms"),
+        Verdict(f"{COMPACT}: etcdup, memory", _peak_mib(compact), 256, "MiB"),
+        Verdict(f"{REWIND}: etcdup, memory", _peak_mib(rewind), 256, "MiB"),
+        ratio(works[-1], Etcdup.name, ETCDCTL_DEFRAG, 1.5),
+    ]
+
+
+def _peak_mib(work: Work) -> float:
+    return max(timing.peak_mib for timing in work.timings[Etcdup.name])
 
 
 def _version(wanted: str | None) -> str:

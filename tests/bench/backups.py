@@ -81,7 +81,7 @@ def measure_backups(
     _obtain(which)
     with lab.inside(), start_line(lab, builder) as job, _serving(which, _folder(job)) as url:
         run_timed(lab, job)
-        _fill(lab, job.folder)
+        fill(lab, job.folder)
         job = _with_store(job, url)
         contenders = {
             ETCDCTL: _etcdctl(lab, job, version),
@@ -159,7 +159,8 @@ def _folder(job: Job) -> Path:
     return folder
 
 
-def _fill(lab: Lab, cluster: Path) -> None:
+def fill(lab: Lab, cluster: Path) -> None:
+    """Write 1 GiB of keys to the cluster of this folder."""
     program = (sys.executable, "-m", "tests.bench.filler")
     leader = lab.machines[0].address
     done = lab.run([*program, cluster / "pki", leader, str(DATA_BYTES)], cwd=CHECKOUT)
