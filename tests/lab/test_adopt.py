@@ -1,6 +1,7 @@
 """`etcdup adopt` on machines where another tool installed etcd: only the marker is written, and no member restarts."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -248,6 +249,8 @@ def test_a_cluster_is_adopted_used_and_released(
     assert load(operator.file.read_text()).tls.mode == mode
     for machine, then in zip(machines, before, strict=True):
         assert without_times(state_of(machine)) == without_times(then)
+    # The cache of this machine has no archive of this release, and no checksum is pinned for it.
+    operator.env["PATH"] = f"{etcd_binaries(VERSION)}:{os.environ['PATH']}"
     keys = list(operator.folder.glob("pki/**/*-key.pem"))
     assert keys
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in keys)

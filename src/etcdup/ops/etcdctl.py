@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from etcdup.core.host.packages import tools_of
 from etcdup.core.spec.layout import layout_of
 from etcdup.core.spec.model import Spec
 from etcdup.core.spec.version import Version
@@ -13,6 +14,7 @@ from etcdup.errors import InstallError
 from etcdup.ops.install import install
 from etcdup.ops.install.archive import BinaryArchive, unpack_tools
 from etcdup.ops.install.cache import Flavour, find_trusted
+from etcdup.ops.install.path import check_tools
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.open import Report, resolve_member_target
 from etcdup.ops.world.world import World
@@ -31,18 +33,41 @@ async def find_etcdctl(world: World, folder: Path, report: Report) -> Path:
     found = _of_local_member(world.spec) or await _find_cached(world.spec.version)
     if found is None and (on_path := shutil.which(TOOL)):
         found = Path(on_path)
-    return found or await _obtain(world, folder, world.spec.version, report)
+    hint = "install the package etcd-client of your distribution, so that etcdctl is on $PATH"
+    return found or await _obtain(world, folder, world.spec.version, report, hint)
 
 
 async def find_tools(world: World, folder: Path, version: Version, report: Report) -> Path:
     """Return a folder with all programs of this version for this machine. Raises InstallError.
 
-    It is that of a local member, or that in the cache. Otherwise etcdup obtains it from the source of the hosts.
+    It is that of a local member, or that in the cache, or one of $PATH. Otherwise etcdup obtains it from the source of
+    the hosts.
     """
     local = _of_local_member(world.spec)
     if local is not None and local.resolve().parent.name == str(version):
         return local.parent
-    return (await _find_cached(version) or await _obtain(world, folder, version, report)).parent
+    if cached := await _find_cached(version):
+        return cached.parent
+    if on_path := await find_on_path(version):
+        return on_path
+    needed = ", ".join(tools_of(version))
+    hint = f"install etcd {version} on this machine, so that one directory of $PATH has {needed}"
+    return (await _obtain(world, folder, version, report, hint)).parent
+
+
+async def find_on_path(version: Version) -> Path | None:
+    """Return the directory of $PATH with all programs of exactly this version, or None."""
+    if (etcd := shutil.which("etcd")) is None:
+        return None
+    folder = Path(etcd).parent
+    tools = {name: folder / name for name in tools_of(version)}
+    if not all(path.is_file() for path in tools.values()):
+        return None
+    try:
+        await check_tools(tools, version, install.this_arch(), folder)
+    except InstallError:
+        return None
+    return folder
 
 
 async def resolve_endpoints(world: World, names: Sequence[str]) -> list[str]:
@@ -94,7 +119,7 @@ def _unpack(archive: Path, version: Version, folder: Path) -> Path:
     return folder / TOOL
 
 
-async def _obtain(world: World, folder: Path, version: Version, report: Report) -> Path:
+async def _obtain(world: World, folder: Path, version: Version, report: Report, hint: str) -> Path:
     arch = install.this_arch()
     observed = await observe(world)
     try:
@@ -105,7 +130,6 @@ async def _obtain(world: World, folder: Path, version: Version, report: Report) 
         archive = await world.obtain_archive(binaries, arch)
     except (InstallError, KeyError) as error:
         why = error.message if isinstance(error, InstallError) else "the hosts install it from packages"
-        hint = "install the package etcd-client of your distribution, so that etcdctl is on $PATH"
         raise InstallError(f"there is no etcdctl for this machine: {why}", hint=hint) from None
     unpacked = install.cache_dir() / "tools" / f"{version}-{arch}"
     return await asyncio.to_thread(_unpack, archive, version, unpacked)
