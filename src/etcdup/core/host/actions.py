@@ -7,8 +7,9 @@ from etcdup.core.spec.layout import Layout
 
 # A graceful stop transfers leadership and takes about a second. The unit allows etcd one minute (rule 40).
 STOP_TIMEOUT_S = 90.0
-# Clients that lose their connection try another member within about one second.
-PAUSE_S = 3.0
+# Clients that lose their connection try another member within about one second. The pause is not longer, because it can
+# be the only member that accepts a client: Patroni 3.0 steps down if it cannot write for 10 s, with the start of etcd.
+PAUSE_S = 1.5
 
 
 @dataclass(frozen=True)
