@@ -57,3 +57,10 @@ def test_keys_with_the_values_that_they_would_have_anyway_change_nothing() -> No
         "member: infra1, data_dir: /var/lib/etcd", "etcd: {auto_compaction: 8h, environment: {}}\n"
     )
     assert show_settings(same) == show_settings(settings())
+
+
+def test_feature_gates_do_not_replace_the_corruption_checks() -> None:
+    own = settings(more="etcd: {extra: {feature-gates: StopGRPCServiceOnDefrag=true}}\n")
+    gates = "InitialCorruptCheck=true,CompactHashCheck=true,StopGRPCServiceOnDefrag=true"
+    assert own.variables()["ETCD_FEATURE_GATES"] == gates
+    assert show_settings(own).count("FEATURE_GATES") == 1

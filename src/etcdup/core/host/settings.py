@@ -29,6 +29,9 @@ FIRST_START_ONLY = frozenset(
 )
 # The revocation lists, by kind (rule 110).
 CRL_VARIABLES = {"crl": "ETCD_CLIENT_CRL_FILE", "peer-crl": "ETCD_PEER_CRL_FILE"}
+# The corruption checks (rule 80). Before 3.6 they are flags of their own.
+_GATES_FLAG = "feature-gates"
+_GATES = "InitialCorruptCheck=true,CompactHashCheck=true"
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,8 @@ def _tuning(spec: Spec) -> tuple[tuple[str, str], ...]:
         ("ETCD_ELECTION_TIMEOUT", str(etcd.election_ms)),
         ("ETCD_QUOTA_BACKEND_BYTES", str(etcd.quota)),
         ("ETCD_SNAPSHOT_COUNT", "10000"),  # rule 78
-        *_by_minor(spec.version),
+        # A second variable would replace the first one.
+        *(each for each in _by_minor(spec.version) if not (_GATES in each and _GATES_FLAG in etcd.extra)),
     ]
     if isinstance(etcd.auto_compaction, Revisions):
         values.append(("ETCD_AUTO_COMPACTION_MODE", "revision"))
@@ -208,13 +212,17 @@ def _by_minor(version: Version) -> list[tuple[str, str]]:
             checks.append(("ETCD_EXPERIMENTAL_COMPACT_HASH_CHECK_ENABLED", "true"))
         return [*checks, ("ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL", "5s")]
     return [
-        ("ETCD_FEATURE_GATES", "InitialCorruptCheck=true,CompactHashCheck=true"),
+        ("ETCD_FEATURE_GATES", _GATES),
         ("ETCD_WATCH_PROGRESS_NOTIFY_INTERVAL", "5s"),
     ]
 
 
 def _extra(spec: Spec) -> tuple[tuple[str, str], ...]:
-    return tuple((_variable(flag), _plain(value)) for flag, value in sorted(spec.etcd.extra.items()))
+    """Return the variables of `extra`. Its feature gates follow those of etcdup: the last value of a gate counts."""
+    return tuple(
+        (_variable(flag), f"{_GATES},{value}" if flag == _GATES_FLAG else _plain(value))
+        for flag, value in sorted(spec.etcd.extra.items())
+    )
 
 
 def _environment(spec: Spec) -> tuple[tuple[str, str], ...]:

@@ -74,7 +74,12 @@ _REFUSED_VALUES = {
     "tls-min-version": ("tls1.0 tls1.1", "TLS below 1.2 is insecure"),  # rule 24
 }
 
-# Flags that are allowed with a warning: the value that has a risk, and the risk.
+# Parts of the names of cipher suites that are broken, or that give no forward secrecy. TLS 1.3 has none of them.
+_WEAK_SUITE = re.compile(
+    r"(?:^|,) *(TLS_RSA_\w+|\w*_(?:3DES|RC4|CBC)_\w+) *(?:,|$)", re.ASCII | re.IGNORECASE
+)
+
+# Flags that are allowed with a warning: the values that have a risk, and the risk.
 _RISKY = {
     "enable-pprof": ("true", "lets every client read etcd's runtime profiles"),  # rule 85
     "peer-skip-client-san-verification": (
@@ -85,6 +90,7 @@ _RISKY = {
         "true",
         "lets any peer act as another peer",  # rule 18
     ),
+    "bcrypt-cost": ("4 5 6 7 8 9", "makes the passwords of users in a stolen database easier to guess"),
     "pre-vote": ("false", "lets a member that reconnects disrupt a healthy leader"),  # rule 87
     "initial-corrupt-check": ("false", "lets a member with corrupt data start"),  # rule 80
     "experimental-initial-corrupt-check": ("false", "lets a member with corrupt data start"),  # rule 80
@@ -101,6 +107,13 @@ def flag_refusal(flag: str, value: object) -> tuple[str, str] | None:
     unsafe, why = _REFUSED_VALUES.get(bare, ("", ""))
     if unsafe and _text(value) in unsafe.split():
         return f"`{flag}: {_text(value)}` is not allowed in `extra`: {why}", f"remove `{flag}`"
+    if bare == "cipher-suites" and (weak := _WEAK_SUITE.search(str(value))):
+        return (
+            f"`{weak[1]}` is not allowed in `extra`: the cipher suite is weak",
+            "use suites with GCM or CHACHA20",
+        )
+    if not str(value).strip():
+        return f"`{flag}` has no value", "write a value, or remove the flag"
     if not is_plain(str(value)):
         return f"the value of `{flag}` has a character that is not allowed in etcd.conf", _VALUE_HINT
     if bare != flag:
@@ -113,7 +126,7 @@ def flag_refusal(flag: str, value: object) -> tuple[str, str] | None:
 def flag_warning(flag: str, value: object) -> str | None:
     """Return the risk of an allowed flag with this value, or None if there is no known risk."""
     risky, risk = _RISKY.get(flag, ("", ""))
-    return f"extra: `{flag}: {risky}` {risk}" if risky and _text(value) == risky else None
+    return f"extra: `{flag}: {_text(value)}` {risk}" if _text(value) in risky.split() else None
 
 
 def _text(value: object) -> str:

@@ -56,6 +56,12 @@ def issue_consumer(
         raise PkiError(
             f"`{name}` is not a valid name for a consumer: one of etcdup's own certificates has it"
         )
+    if any(name == host.name for host in spec.hosts):
+        raise PkiError(
+            f"`{name}` is not a valid name for a consumer: it is the name of a host, and etcd would give both the "
+            "rights of one user",
+            hint="use another name",
+        )
     role = f"client/{name}"
     before: CertSeen | None = None
     if spec.tls.mode == "managed":

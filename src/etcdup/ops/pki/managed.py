@@ -67,6 +67,7 @@ from etcdup.ops.pki.x509 import (
     UnusableFile,
     is_encrypted,
     is_key_of,
+    key_id,
     parse_csr,
     parse_key,
     read_file,
@@ -206,6 +207,7 @@ class Managed(Pki):
                 f"the PKI has a key of {name} already, and its certificate is for that key", hint=hint
             )
         request = parse_csr(Path("the request"), csr)
+        self._refuse_own_key(wanted.role, key_id(request))
         folder = self._cert(wanted.role).parent
         with folder_lock(self._root):
             authority = self._unlock_ca(now)
@@ -214,6 +216,18 @@ class Managed(Pki):
             cert = make_cert(wanted, request, authority, self._spec.name, days=self._spec.tls.days, now=now)
             write_file(self._cert(wanted.role), cert_pem(cert), CERT_MODE)
         return cert_pem(cert)
+
+    def _refuse_own_key(self, role: str, key: str) -> None:
+        """Refuse to certify a key of this PKI for a consumer: who can request it does not always have it."""
+        seen = self.observe()
+        known = {**seen.certs, "the CA": seen.ca}
+        if owner := next(
+            (name for name, cert in known.items() if cert and cert.key == key and name != role), None
+        ):
+            raise PkiError(
+                f"the request is for a key that this PKI has certified already, for {owner}",
+                hint="make a request with a new key",
+            )
 
     def pair(self, role: str) -> tuple[bytes, bytes]:
         return read_pair(*self.paths(role))

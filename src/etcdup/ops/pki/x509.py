@@ -25,6 +25,9 @@ from etcdup.errors import PkiError
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 RSA_LEAST_BITS = 2048
+_RSA_EXPONENT = 65537
+# The curves of the TLS of Go.
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 # Go reads a block only if it begins at the start of a line (https://pkg.go.dev/encoding/pem#Decode).
 _CERTIFICATE = re.compile(
@@ -164,11 +167,26 @@ def parse_csr(path: Path, pem: bytes) -> x509.CertificateSigningRequest:
         raise UnusableFile(path, "is not signed by the key that it contains")
     if not isinstance(key, PublicKey):
         raise UnusableFile(path, "contains a key that is neither ECDSA nor RSA nor Ed25519")
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < RSA_LEAST_BITS:
-        raise UnusableFile(
-            path, f"contains an RSA key of {key.key_size} bits: at least {RSA_LEAST_BITS} bits are required"
-        )
+    if weakness := _weakness(key):
+        hint = "make a key with `openssl ecparam -name prime256v1 -genkey -noout`, and a request for it"
+        raise UnusableFile(path, weakness, hint=hint)
     return request
+
+
+def _weakness(key: PublicKey) -> str:
+    """Return why no certificate is made for this key, or an empty text."""
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in _CURVES:
+        return f"contains a key on the curve {key.curve.name}: P-256, P-384 or P-521 is required"
+    if not isinstance(key, rsa.RSAPublicKey):
+        return ""
+    if key.key_size < RSA_LEAST_BITS:
+        return f"contains an RSA key of {key.key_size} bits: at least {RSA_LEAST_BITS} bits are required"
+    exponent = key.public_numbers().e
+    return (
+        ""
+        if exponent == _RSA_EXPONENT
+        else f"contains an RSA key with the exponent {exponent:.9g}, not 65537"
+    )
 
 
 def is_encrypted(pem: bytes) -> bool:
@@ -291,7 +309,7 @@ def cert_facts(
     )
 
 
-def key_id(cert: x509.Certificate) -> str:
+def key_id(cert: x509.Certificate | x509.CertificateSigningRequest) -> str:
     """Return the sha256 of the public key, in hex."""
     return sha256(spki(cert.public_key())).hexdigest()
 
