@@ -107,12 +107,12 @@ def _unreachable_former(spec: Spec, gone: Unreachable) -> Refused:
 def forget_host_command(spec: Spec, name: str) -> str:
     """Return the command after which a former host that is lost is not observed any more.
 
-    Its certificates show the host. In `former`, they are kept, and can be revoked.
+    Its certificates show the host. In `former`, they are kept, and can be revoked. A host of this name may have left
+    before: then `former/NAME` exists, and mv would move the directory into it, or fail. So the new name has the time.
     """
-    folder = spec.tls.dir.rstrip("/")
-    former = _shell_path(f"{folder}/former")
-    member = _shell_path(f"{folder}/members/{name.partition('@')[0]}")
-    return f"mkdir -p {former}; mv {member} {former}/"
+    folder, own = spec.tls.dir.rstrip("/"), name.partition("@")[0]
+    former, member = _shell_path(f"{folder}/former"), _shell_path(f"{folder}/members/{own}")
+    return f"mkdir -p {former}; mv {member} {former}/{own}~$(date +%s)"
 
 
 def _shell_path(path: str) -> str:
