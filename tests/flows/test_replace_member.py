@@ -10,14 +10,17 @@ from shutil import copytree
 
 import pytest
 
-from etcdup.core.certs.revocation import certs_to_revoke
+from etcdup.core.audit.findings import Evidence
+from etcdup.core.audit.revocation import revocation_findings
+from etcdup.core.certs.inventory import cert_inventory
+from etcdup.core.certs.revocation import certs_to_revoke, plan_revocation
 from etcdup.core.observed.model import Observed, Unreachable
 from etcdup.core.plan.plan import Plan, Refusal, Refused
 from etcdup.core.planner.replace import id_to_replace, plan_replacement
 from etcdup.core.spec.load import load
 from etcdup.core.spec.model import Spec
 from etcdup.errors import EtcdupError, RefusedError
-from etcdup.ops.apply.apply import apply
+from etcdup.ops.apply.apply import apply, apply_without_proof
 from etcdup.ops.world.journal import Journal
 from etcdup.ops.world.observe import observe
 from etcdup.ops.world.refusal import raise_refusal
@@ -344,7 +347,9 @@ async def test_without_the_ca_key_the_new_member_has_the_same_certificates(tmp_p
     loss = LOSSES["a dead host, another at its address"]
     network = await bring_up_and_lose(tmp_path, loss)
     old = serials_of(network, tmp_path)
-    (tmp_path / "pki/ca-key.pem").unlink()
+    key = tmp_path / "pki/ca-key.pem"
+    content = key.read_bytes()
+    key.unlink()
     observed = await observe(world_of(loss.spec, network, tmp_path))
     plan = plan_replacement(loss.spec, "infra2", id_of(network, "infra2"), observed, TOKEN)
     assert isinstance(plan, Plan)
@@ -352,3 +357,34 @@ async def test_without_the_ca_key_the_new_member_has_the_same_certificates(tmp_p
     await replace(loss, network, tmp_path)
     await assert_whole(loss, network, tmp_path)
     assert serials_of(network, tmp_path) == old
+    key.write_bytes(content)
+    await assert_shared_until_revoked(loss.spec, network, tmp_path, old)
+
+
+async def assert_shared_until_revoked(spec: Spec, network: FakeNetwork, folder: Path, old: set[str]) -> None:
+    """Each plan, `check` and `certs list` name the certificates that the lost host has, until they are revoked."""
+    world = world_of(spec, network, folder)
+    observed = await observe(world)
+    left = await make_plan(spec, network, folder)
+    assert isinstance(left, Plan)
+    assert any("`etcdup certs revoke infra2`" in note for note in left.notes)
+    assert [each.code for each in revocation_findings(spec, Evidence(observed))] == [
+        "certificates-not-revoked"
+    ]
+    listed = cert_inventory(spec, (), (), observed.at, None, shared=observed.pki.shared)
+    assert any("infra2" in finding for finding in listed.findings)
+    chosen = certs_to_revoke("infra2", {**world.pki.archived_certs(), **observed.pki.certs}, observed.at)
+    revocation = plan_revocation(spec, observed, chosen)
+    assert isinstance(revocation, Plan)
+    with Journal.in_folder(folder, spec.name) as journal:
+        await apply_without_proof(
+            world,
+            revocation,
+            lambda fresh: plan_revocation(spec, fresh, chosen),
+            RecordingReporter([]),
+            journal,
+        )
+    assert old <= revoked_serials(network, folder)
+    observed = await observe(world_of(spec, network, folder))
+    assert observed.pki.shared == ()
+    assert [*revocation_findings(spec, Evidence(observed))] == []

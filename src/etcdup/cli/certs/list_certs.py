@@ -37,7 +37,9 @@ async def _inspect(session: Session, days: int | None) -> tuple[Observed, Invent
             )
         crls = observed.pki.crls.values()
         spec, waiting = session.spec, observed.adopted
-        return observed, cert_inventory(spec, copies, links, observed.at, days, crls, waiting)
+        return observed, cert_inventory(
+            spec, copies, links, observed.at, days, crls, waiting, observed.pki.shared
+        )
 
 
 def raft_links(observed: Observed) -> str:

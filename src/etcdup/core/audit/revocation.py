@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from etcdup.core.audit.findings import Evidence, Finding, as_sentence
 from etcdup.core.certs.required import crl_ageing
-from etcdup.core.certs.revocation import owners_of, retired_certs, revoke_retired_hint
+from etcdup.core.certs.revocation import owners_of, retired_certs, revoke_hint, revoke_retired_hint
 from etcdup.core.host.drift import crl_changes
 from etcdup.core.host.files import crl_kinds
 from etcdup.core.host.settings import CRL_VARIABLES
@@ -27,6 +27,7 @@ def revocation_findings(spec: Spec, evidence: Evidence) -> Iterator[Finding]:
             yield from _process_findings(seen, layout, observed)
     yield from _date_findings(spec, observed)
     yield from _former_findings(spec, observed)
+    yield from _shared_findings(observed)
 
 
 def _file_findings(spec: Spec, host: HostSpec, seen: HostSeen, observed: Observed) -> Iterator[Finding]:
@@ -97,6 +98,20 @@ def _former_findings(spec: Spec, observed: Observed) -> Iterator[Finding]:
             f"The members accept the certificates of {name}, which has left the cluster.",
             "A person with the disk of that host can connect.",
             as_sentence(revoke_retired_hint((name,), observed)),
+            (110,),
+            code="certificates-not-revoked",
+        )
+
+
+def _shared_findings(observed: Observed) -> Iterator[Finding]:
+    """Yield the members that were replaced without the CA key: the new member has the certificates of the old one."""
+    for name in observed.pki.shared:
+        yield Finding(
+            "advice",
+            "",
+            f"The members accept the certificates of {name} that its replaced member has, too.",
+            "A person with the disk of that host can connect.",
+            as_sentence(revoke_hint((name,))),
             (110,),
             code="certificates-not-revoked",
         )

@@ -112,12 +112,13 @@ def cert_inventory(
     days: int | None,
     crls: Collection[CrlSeen] = (),
     waiting: Collection[str] = (),
+    shared: Collection[str] = (),
 ) -> Inventory:
     """Return all certificates with their locations.
 
     `days` is the required remaining validity. None means a third of the lifetime for managed certificates, and 30 days
     for CAs and provided certificates. `crls` are the revocation lists of the members. Members on hosts that are
-    `waiting` for their take-over have certificates of another tool.
+    `waiting` for their take-over have certificates of another tool. Replaced members have those of `shared`, too.
     """
     by_certificate: dict[str, list[CertInspection]] = {}
     for each in sightings:
@@ -130,6 +131,10 @@ def cert_inventory(
         *_different_cert_findings(sightings, waiting),
         *_not_inspected_findings(sightings),
         *_crl_findings(crls, at),
+        *(
+            f"{name}: a replaced member has the same certificates: run `etcdup certs revoke {name}`"
+            for name in shared
+        ),
     )
     return Inventory(rows, findings, tuple(links), tuple(dict.fromkeys(crls)))
 

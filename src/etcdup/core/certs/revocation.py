@@ -103,14 +103,22 @@ def owners_of(chosen: Iterable[ToRevoke]) -> tuple[str, ...]:
 
 
 def unrevoked_notes(spec: Spec, observed: Observed) -> tuple[str, ...]:
-    """Return a note if etcdup cannot revoke the certificates of members that left. It blocks no removal."""
+    """Return a note if the certificates of members that left or were replaced are not revoked. It blocks no removal."""
     names = owners_of(retired_certs(spec, observed))
+    shared = observed.pki.shared
     why = _why_later(observed)
-    if not names or not why:
-        return ()
-    return (
-        f"the certificates of {', '.join(names)} are not revoked: {why}\nhint: {revoke_retired_hint(names, observed)}",
-    )
+    notes = []
+    if shared:
+        notes.append(
+            f"the certificates of {', '.join(shared)} are not revoked, and a replaced member has the same ones\n"
+            f"hint: {revoke_hint(shared)}"
+        )
+    if names and why:
+        notes.append(
+            f"the certificates of {', '.join(names)} are not revoked: {why}\n"
+            f"hint: {revoke_retired_hint(names, observed)}"
+        )
+    return tuple(notes)
 
 
 def restored_notes(spec: Spec, observed: Observed) -> tuple[str, ...]:

@@ -474,6 +474,7 @@ class PkiSeen:
     `crls` has the revocation lists for clients (`crl`) and for peers (`peer-crl`), as far as they exist. `former` has
     the archived certificates of members: `former/infra3/server` of a member that left or was replaced, and
     `renewed/infra3/server-HASH` of a present one. `cannot_sign` is why etcdup cannot use the CA key, or empty.
+    `shared` are the members whose present certificates a replaced member has, too: it was replaced without the CA key.
     `with_peer_names` is False while a member may have a peer certificate without the common name of peers: one that
     another tool made (members/waiting.py).
     """
@@ -491,6 +492,7 @@ class PkiSeen:
     with_peer_names: bool = True
     former: Mapping[str, CertSeen] = field(default_factory=dict)
     cannot_sign: str = ""
+    shared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -339,7 +339,7 @@ HOST_CODES = (
     Code(
         "certificates-not-revoked",
         "Members accept certificates of a former member",
-        "A member was removed while etcdup could not use the CA key, or by an earlier version of etcdup.",
+        "A member was removed or replaced while etcdup could not use the CA key, or by an earlier version of etcdup.",
         "A person with the disk of that host can connect to the cluster as a member.",
         "Run `etcdup certs revoke NAME`. It needs the CA key, and its passphrase if it has one.",
         (110,),

@@ -182,6 +182,10 @@ async def _run_single_step(performer: Performer, step: Step, observed: Observed,
             await performer.world.held_lock.confirm()
             await asyncio.to_thread(performer.world.pki.archive_member, host)
             return False
+        case MarkReplacement(host=host):
+            await performer.world.held_lock.confirm()
+            await asyncio.to_thread(performer.world.pki.keep_shared, host)
+            return False
         case RotateAuthority(stage=stage):
             await _change_pki(performer, step, "stage", stage, performer.world.pki.rotate_ca, observed.at)
         case RevokeCertificates(serials=serials):

@@ -83,12 +83,31 @@ class ArchivedMembers:
 
     def archive(self, name: str) -> None:
         """Rename the folder of a member. Its name is that of no other archive, and not that of archived consumers."""
+        (self._root / "members" / name).rename(self._place / self._free_name(name))
+
+    def _free_name(self, name: str) -> str:
         make_private_folder(self._place)
         taken = {"clients", *(path.name for path in self._place.iterdir())}
         names = (f"{name}~{number}" if number else name for number in count())
-        (self._root / "members" / name).rename(
-            self._place / next(each for each in names if each not in taken)
-        )
+        return next(each for each in names if each not in taken)
+
+    def keep_shared(self, name: str) -> None:
+        """Link the certificates of a member, without their keys, into an archive: a replaced member has them, too.
+
+        A run that was killed may have done so already.
+        """
+        certs = [
+            path
+            for path in sorted((self._root / "members" / name).glob("*.pem"))
+            if path.stem in MEMBER_CERTS
+        ]
+        kept = {path.read_bytes() for path in self._place.glob(f"{name}*/*.pem")}
+        if missing := [path for path in certs if path.read_bytes() not in kept]:
+            folder = self._place / self._free_name(name)
+            make_private_folder(folder)
+            for path in missing:
+                (folder / path.name).hardlink_to(path)
+            sync_folder(folder)
 
     def keep_renewed(self, cert: Path) -> None:
         """Link a certificate, if it exists, to a second name, before another one replaces it.

@@ -133,6 +133,7 @@ class Managed(Pki):
             crls=crls,
             former=_with_revocation(self._observe_former(ca, certs.values()), revoked),
             cannot_sign=self._locked_because or self._why_no_key(),
+            shared=self._observe_shared(ca, certs.values()),
         )
 
     def _observe_crls(self, ca: Pem) -> dict[str, CrlSeen]:
@@ -264,6 +265,10 @@ class Managed(Pki):
             with folder_lock(self._root):
                 self._former_members.archive(name)
 
+    def keep_shared(self, name: str) -> None:
+        with folder_lock(self._root):
+            self._former_members.keep_shared(name)
+
     def rotate_ca(self, stage: str, now: datetime) -> None:
         with folder_lock(self._root):
             remove_partial_files(self._root, "*.pem")
@@ -319,6 +324,13 @@ class Managed(Pki):
 
     def _observe_former(self, ca: Pem, used: Collection[CertSeen]) -> dict[str, CertSeen]:
         return self._observe_archived(ca, self._former_members.certs(), used)
+
+    def _observe_shared(self, ca: Pem, used: Collection[CertSeen]) -> tuple[str, ...]:
+        """Return the members whose certificates in use are also archived: a replaced member has them."""
+        in_use = {cert.fingerprint for cert in used}
+        paths = [each for each in self._former_members.certs() if each[0].startswith("former/")]
+        shared = [role for role, path in paths if self._see_archived(path, ca).fingerprint in in_use]
+        return tuple(dict.fromkeys(archived_name(role.split("/")[1]) for role in shared))
 
     def _observe_archived(
         self, ca: Pem, paths: Iterable[tuple[str, Path]], used: Collection[CertSeen]

@@ -108,6 +108,10 @@ class Pki(ABC):
         """Archive the certificates of a member that left or is replaced. Nothing is deleted."""
 
     @abstractmethod
+    def keep_shared(self, name: str) -> None:
+        """Note that a replaced member has the present certificates of this member, too."""
+
+    @abstractmethod
     def rotate_ca(self, stage: str, now: datetime) -> None:
         """Do one stage of the rotation of the CA (see steps.RotateAuthority). A stage that is done is skipped."""
 

@@ -163,6 +163,9 @@ class Provided(Pki):
     def archive_member(self, name: str) -> None:
         """Do nothing: the operator keeps or deletes these files."""
 
+    def keep_shared(self, name: str) -> None:
+        """Do nothing: the operator issues and revokes these certificates."""
+
     def rotate_ca(self, stage: str, now: datetime) -> None:
         del stage, now
         raise self._unsupported("a new CA")
