@@ -15,7 +15,7 @@ from etcdup.core.verdict.verdict import judge
 from etcdup.errors import RefusedError
 from etcdup.ops.world.health import prove_whole
 from etcdup.ops.world.observe import observe
-from etcdup.testing.machine import FakeProcess, Node
+from etcdup.testing.machine import UNIT, FakeProcess, Node
 from etcdup.testing.network import FakeNetwork
 from tests.flows.test_replace_member import Loss, assert_whole, do_nothing, replace, replace_machine
 from tests.support.fake_world import add_machines, bring_up, make_plan, spec_of, world_of
@@ -250,6 +250,31 @@ async def test_a_member_of_etcdup_is_replaced_again_and_its_certificates_are_rev
         await assert_whole(loss, *start.parts)
     observed = await observe(world_of(SPEC, *start.parts))
     assert any("infra2 are not revoked" in note for note in unrevoked_notes(SPEC, observed))
+
+
+async def test_a_member_without_data_is_replaced_as_the_hint_says(tmp_path: Path) -> None:
+    """Its old unit would start an empty member, and etcdup does not know this unit."""
+    start = await start_of(SPEC, tmp_path)
+    await adopt(SPEC, *start.parts)
+    running, loss = processes_of(start.network), Loss(do_nothing, SPEC)
+    start.network.wipe("infra2")
+    plan = await make_plan(SPEC, *start.parts)
+    assert isinstance(plan, Plan)
+    (note,) = [note for note in plan.notes if "contains no member" in note]
+    with pytest.raises(RefusedError, match="infra2") as refused:
+        await replace(loss, *start.parts)
+    for hint in (note, refused.value.hint):
+        assert f"delete {MARKER}" in hint
+        assert "member replace infra2" in hint
+    machine = start.network.machines["infra2"]
+    machine.failed_at = machine.loaded_unit = machine.old_process = None
+    machine.enabled = False
+    for path in (UNIT, MARKER, "/etc/etcd/pki"):
+        machine.remove(path)
+    await replace(loss, *start.parts)
+    await assert_whole(loss, *start.parts)
+    now = processes_of(start.network)
+    assert {name: now[name] for name in ("infra1", "infra3")} == {n: running[n] for n in ("infra1", "infra3")}
 
 
 async def test_an_adopted_host_is_not_replaced_while_it_runs(tmp_path: Path) -> None:

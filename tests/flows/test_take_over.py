@@ -40,13 +40,15 @@ async def take_over(spec: Spec, network: FakeNetwork, folder: Path, names: tuple
 
 
 async def inspect_waiting(world: World) -> dict[str, ForeignMember | tuple[Refused, ...]]:
-    return {name: await inspect_foreign(world, name) for name in (await observe(world)).adopted}
+    names = {host.name for host in world.spec.hosts}
+    adopted = [name for name in (await observe(world)).adopted if name in names]
+    return {name: await inspect_foreign(world, name) for name in adopted}
 
 
 async def give_back(spec: Spec, network: FakeNetwork, folder: Path, name: str) -> Plan:
     """Run `etcdup adopt --give-back`, without the terminal."""
     world = world_of(spec, network, folder)
-    begun = (await read_switch_state(world, name)).has_begun
+    begun = name in world.hosts and (await read_switch_state(world, name)).has_begun
 
     def planner(observed: Observed) -> Plan | Refusal:
         return plan_give_back(spec, observed, name, begun)
@@ -217,6 +219,20 @@ async def test_an_unreachable_host_is_not_said_to_be_taken_over(start: Start) ->
     refusal = plan_give_back(SPEC, await observe(world), "infra2", begun=False)
     assert isinstance(refusal, Refusal)
     assert "cannot be reached" in refusal.reasons[0].message
+
+
+async def test_a_taken_host_that_is_not_in_the_file_must_be_written_back(tmp_path: Path) -> None:
+    """The last step would leave it with the settings and the marker of a host that waits."""
+    own, wide = tmp_path / "operator", spec_of(5)
+    own.mkdir()
+    network = await foreign_network(wide, own)
+    await adopt(wide, network, own)
+    await take_over(wide, network, own, ("infra4", "infra5"))
+    with pytest.raises(RefusedError) as refused:
+        await take_over(SPEC, network, own)
+    assert "write infra5 back" in refused.value.hint
+    await take_over(wide, network, own)
+    assert programs(network) == [NEW] * 5
 
 
 @pytest.mark.parametrize("corrupt", [True, False])

@@ -1,6 +1,7 @@
 """A running fake cluster that another tool installed: etcdup has no marker, no unit and no binary on its machines."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from etcdup.core.adopt.adoption import plan_adoption, plan_release
@@ -24,20 +25,27 @@ FOREIGN_UNIT = b"[Service]\nExecStart=/opt/tool/3.6.14/etcd\n"
 async def foreign_network(spec: Spec, folder: Path) -> FakeNetwork:
     """Return machines on which another tool runs the cluster. The folder has its CA, and nothing else of etcdup."""
     network = await running_network(spec, folder)
+    make_foreign(network, spec, folder)
+    return network
+
+
+def make_foreign(network: FakeNetwork, spec: Spec, folder: Path) -> None:
+    """Make a cluster of etcdup one that another tool made: its units start its members, also after a reboot."""
     for machine in network.machines.values():
+        if machine.process is None:
+            continue
         for path in ("/etc/etcd/etcdup.json", "/etc/etcd/pki/generation.json", "/opt/etcd", "/usr/local/bin"):
             machine.remove(path)
         machine.put(UNIT, FOREIGN_UNIT)
         machine.loaded_unit = FOREIGN_UNIT
-        assert machine.process is not None
         machine.process.exe = f"/opt/tool/{spec.version}/etcd"
         environment = machine.process.environment
         for name in [each for each in environment if each.startswith("ETCDUP_") or "ALLOWED_CN" in each]:
             del environment[name]
+        machine.old_process = replace(machine.process)
     _keep_only(folder, "pki")
     _keep_only(folder / "pki", "ca.pem", "ca-key.pem")
     network.commands.clear()
-    return network
 
 
 def _keep_only(folder: Path, *names: str) -> None:
@@ -47,10 +55,9 @@ def _keep_only(folder: Path, *names: str) -> None:
 
 
 def cluster_id(network: FakeNetwork) -> int:
-    """Return the ID of the cluster that runs on the first machine."""
-    process = next(iter(network.machines.values())).process
-    assert process is not None
-    return process.cluster.cluster_id
+    """Return the ID of the cluster of the first member that runs."""
+    running = (each.process for each in network.machines.values() if each.process is not None)
+    return next(running).cluster.cluster_id
 
 
 async def adopt(spec: Spec, network: FakeNetwork, folder: Path) -> Plan:

@@ -192,7 +192,7 @@ class FakeMachine:
     masked: bool = False
     loaded_unit: bytes | None = None
     process: FakeProcess | None = None
-    # The process of another tool, before its take-over.
+    # The process that the unit of another tool starts.
     old_process: FakeProcess | None = None
     temporary_etcd: FakeProcess | None = None
     log_end: tuple[int, int] | None = None

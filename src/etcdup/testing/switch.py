@@ -4,12 +4,10 @@ What the real script does between two of its lines is tried on real machines (te
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from etcdup.core.adopt.switch_commands import BEGIN, CHECK, COPY_RUNNING, END, FORGET, GIVE_BACK
 from etcdup.core.adopt.switch_state import STATE
 from etcdup.testing.machine import UNIT, Answer, FakeMachine
-from etcdup.testing.process import converge
 from etcdup.testing.systemd import start_unit
 
 OK: Answer = (0, "", "")
@@ -77,7 +75,6 @@ def _end(machine: FakeMachine, folder: str, unit: str) -> Answer:
 
 
 def _forward(machine: FakeMachine, folder: str) -> None:
-    machine.old_process = machine.process
     for name, path in _files(machine, folder):
         _move(machine, path, f"{folder}/old/{name}")
         _move(machine, f"{folder}/new/{name}", path)
@@ -98,9 +95,7 @@ def _backward(machine: FakeMachine, folder: str) -> None:
         _move(machine, path, f"{folder}/new/{name}")
         _move(machine, f"{folder}/old/{name}", path)
     machine.loaded_unit = machine.nodes[UNIT].content
-    assert machine.old_process is not None, "a switch has begun"
-    machine.process = replace(machine.old_process, started_at=machine.network.now(), ready=False)
-    converge(machine.network)
+    start_unit(machine)
     machine.put(f"{folder}/old.done", b"")
 
 
@@ -116,7 +111,7 @@ def _move(machine: FakeMachine, source: str, target: str) -> None:
 
 
 def _own_data(machine: FakeMachine, owner: str) -> None:
-    assert machine.old_process is not None, "a switch has begun"
+    assert machine.old_process is not None, "the unit of another tool runs etcd"
     data = machine.old_process.environment["ETCD_DATA_DIR"]
     for path, node in machine.nodes.items():
         if path == data or path.startswith(f"{data}/"):

@@ -1,6 +1,6 @@
 """The start of the unit: etcd reads its settings and opens or creates its data, or exits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from etcdup.core.host.startup_fence import FENCE_PREFIX, MEMBERS_VARIABLE, superseded_key
@@ -78,6 +78,9 @@ V2_PANIC = "panic: unmarshal should never fail (proto: cannot parse invalid wire
 
 
 def _start(machine: FakeMachine) -> FakeProcess:
+    old = machine.old_process
+    if old is not None and b"ETCDUP_UNIT=" not in (machine.loaded_unit or b""):
+        return _start_of_another_tool(machine, old)
     conf, join = machine.file(CONF), machine.file(JOIN)
     exe = machine.real("/opt/etcd/current/etcd")
     if conf is None or machine.file(exe) is None:
@@ -117,6 +120,17 @@ def _start(machine: FakeMachine) -> FakeProcess:
         process.ca_file = ca.content or b""
     _check_minor(cluster, process.version.series)
     return process
+
+
+def _start_of_another_tool(machine: FakeMachine, old: FakeProcess) -> FakeProcess:
+    """Start what the unit of another tool starts. Its data directory must have its member."""
+    log = machine.file(_wal(old.environment))
+    if log is None:
+        raise StartFailed("the data directory has no member")
+    data = MemberData.decode(log.content or b"")
+    if data.member_id != old.member_id:
+        raise StartFailed("the data directory has another member")
+    return replace(old, started_at=machine.network.now(), ready=False, lost_log=data.lost_log)
 
 
 def _drop_in_variables(machine: FakeMachine) -> dict[str, str]:

@@ -102,6 +102,12 @@ def _has_begun(found: ForeignMember | tuple[Refused, ...]) -> bool:
 def _refuse(spec: Spec, observed: Observed, waiting: Sequence[str], foreign: Foreign) -> Iterator[Refused]:
     for name, unreachable in sorted(observed.unreachable().items()):
         yield _refuse_unreachable(name, unreachable)
+    for name in observed.adopted:
+        if name in observed.leaving:
+            message = f"{name} is not in cluster.yaml, and its take-over is not finished"
+            yield Refused(
+                message, f"write {name} back into cluster.yaml until all hosts are taken over", name
+            )
     for name in waiting:
         if name not in foreign:
             message = f"{name} waits for its take-over since it was inspected: another run has changed it"

@@ -6,7 +6,8 @@ and hosts that etcdup set up itself. The rest would restart a process with files
 
 from collections.abc import Mapping
 
-from etcdup.core.observed.model import Observed
+from etcdup.core.members.quorum import replace_waiting_hint
+from etcdup.core.observed.model import MemberSilent, Observed
 from etcdup.core.plan.plan import Refused
 from etcdup.core.plan.step import HostStep, Step
 from etcdup.core.plan.steps import (
@@ -115,9 +116,18 @@ def refuse_step_of_waiting(step: Step, observed: Observed) -> tuple[Refused, ...
     return tuple(
         Refused(
             f"{name} waits for its take-over: until then, etcdup changes nothing on this host",
-            f"{TAKE_OVER}, or undo the edit of cluster.yaml",
+            _hint_of(name, observed),
             name,
         )
         for name in touched
         if name in observed.adopted
     )
+
+
+def _hint_of(name: str, observed: Observed) -> str:
+    """Return what to do for this step. A member that does not run cannot be taken over."""
+    if isinstance(observed.members.get(name), MemberSilent):
+        return f"start etcd on {name} with the unit or the tool that ran it. If its data is lost, " + (
+            replace_waiting_hint(name)
+        )
+    return f"{TAKE_OVER}, or undo the edit of cluster.yaml"

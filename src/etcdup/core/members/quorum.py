@@ -205,14 +205,29 @@ def refuse_lost_data(host: HostSeen) -> tuple[Refused, ...]:
     """
     if unmounted := refuse_unmounted(host):
         return unmounted
+    mount = f"mount the disk of {host.host} if it is not mounted"
+    replace = f"run `etcdup member replace {host.host}`"
+    if host.is_adopted:
+        mount, replace = f"{mount}, and start etcd with its own unit", replace_waiting_hint(host.host)
     return (
         Refused(
             f"{host.host}: {host.data.path} contains no member, but {host.host} is a member of this cluster",
-            hint=f"mount the disk of {host.host} if it is not mounted. If the data is lost, run `etcdup member replace "
-            f"{host.host}`",
+            hint=f"{mount}. If the data is lost, {replace}",
             host=host.host,
             rules=(32, 89),
         ),
+    )
+
+
+def replace_waiting_hint(name: str) -> str:
+    """Return how to replace the member of a host that waits for its take-over.
+
+    Its old unit would start an empty member. Only the operator knows this unit, and what else starts it.
+    """
+    return (
+        f"let the tool that made the member of {name} replace it. Or stop its unit and delete the file of the unit on "
+        f"{name}, delete /etc/etcd/etcdup.json there, and run `etcdup member replace {name}`: the new member has the "
+        "unit of etcdup"
     )
 
 
@@ -220,10 +235,11 @@ def refuse_unmounted(host: HostSeen) -> tuple[Refused, ...]:
     """Refuse if the data directory was a mount point when the member was proved healthy, and is none now."""
     if host.marker is None or not host.marker.mount or host.data.mount:
         return ()
+    then = "start etcd with its own unit" if host.is_adopted else "run `etcdup apply`"
     return (
         Refused(
             f"{host.host}: {host.data.path} was a mount point, and no disk is mounted there now",
-            hint=f"mount the disk on {host.host}, then run `etcdup apply`. `findmnt {host.data.path}` and `lsblk` show "
+            hint=f"mount the disk on {host.host}, then {then}. `findmnt {host.data.path}` and `lsblk` show "
             f"the mounts and disks. If the disk is dead, mount a new empty disk at {host.data.path}, then run `etcdup "
             f"member replace {host.host}`",
             host=host.host,
